@@ -1,0 +1,197 @@
+//! Whoever moves the money, in neutral words. Only `gateway/atmos` knows the gateway's JSON.
+
+use std::time::Duration;
+
+use crate::id::{OrderId, TransactionId};
+use crate::money::Tiyin;
+use crate::order::{GatewayIdentity, Language};
+
+pub mod atmos;
+
+use atmos::AtmosGateway;
+
+/// The gateway of this installation. An enum and not a trait object: there are few, and all are known.
+#[derive(Clone, Debug)]
+pub enum Gateway {
+    /// Atmos, or the sandbox that speaks like it.
+    Atmos(AtmosGateway),
+}
+
+/// What the gateway must know to make a draft.
+#[derive(Clone, Debug)]
+pub struct DraftRequest {
+    /// The order; its number is the `account` that the gateway echoes.
+    pub order_id: OrderId,
+    /// How much.
+    pub amount: Tiyin,
+    /// The language of the gateway's descriptions.
+    pub language: Language,
+}
+
+/// A transaction made at the gateway on which no money has moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// The gateway's number of it.
+    pub transaction_id: TransactionId,
+}
+
+/// The gateway's answer to one look at one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionReport {
+    /// Which transaction it speaks of.
+    pub transaction_id: TransactionId,
+    /// What we sent as `account`: the order's number, as text.
+    pub account: String,
+    /// The store, as text, where the gateway names it.
+    pub store_id: Option<String>,
+    /// The amount in tiyin as the gateway has it; not yet believed, hence no [`Tiyin`].
+    pub amount: i64,
+    /// Where the transaction is.
+    pub state: TransactionState,
+}
+
+/// Where a transaction is at the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransactionState {
+    /// No money has moved, and it may yet be paid.
+    Open,
+    /// Money moved: `confirmed`, a permanent id, and a status code that says success.
+    Debited {
+        /// The permanent id, needed for a reversal (Atmos: `success_trans_id`).
+        success_transaction_id: TransactionId,
+    },
+    /// Closed without a debit; it can no longer be paid.
+    Closed,
+    /// Money moved and went back wholly.
+    Reversed {
+        /// The permanent id of the debit, where the gateway still names it.
+        success_transaction_id: Option<TransactionId>,
+    },
+    /// Something this release does not know; never read as paid nor as unpaid.
+    Unclear {
+        /// The gateway's code, for the operator.
+        code: String,
+    },
+}
+
+/// Why a call brought no usable answer, sorted by what the caller does about it.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The request never left. Calling again is safe.
+    #[error("could not reach the gateway")]
+    Unreachable(#[source] reqwest::Error),
+    /// The request left and no readable answer came (timeout, broken connection, 5xx, unreadable body,
+    /// unknown result code). Look the transaction up before doing anything that moves money again.
+    #[error("the gateway gave no clear answer ({what}), so the outcome is unknown")]
+    OutcomeUnknown {
+        /// What came instead of an answer, without secrets: `timeout`, `HTTP 503`, `code STPIMS-ERR-777`.
+        what: String,
+        /// The transport's error, if it was one.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
+    /// The gateway asked us to slow down.
+    #[error("the gateway asked us to wait {} s", retry_after.as_secs())]
+    Throttled {
+        /// How long; capped at 15 minutes.
+        retry_after: Duration,
+    },
+    /// Our credentials are not accepted, or our address is not admitted (HTTP 401 after a fresh token, 403).
+    /// It is mended by an operator, so the work waits; it is no final no to the order.
+    #[error("the gateway does not admit us ({what})")]
+    NotAdmitted {
+        /// What it said, without secrets.
+        what: String,
+    },
+    /// A final no to this request.
+    #[error("the gateway refused with code {code}")]
+    Refused {
+        /// The gateway's result code, such as `STPIMS-ERR-009`.
+        code: String,
+    },
+}
+
+/// A callback that could be read and whose signature fits one of our keys. Its content is *claimed*, not
+/// yet compared with our rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    /// The store it speaks for, as text.
+    pub store_id: String,
+    /// The transaction it asks about.
+    pub transaction_id: TransactionId,
+    /// The `account` (older: `invoice`) we sent with the draft: the order's number as text.
+    pub account: String,
+    /// The amount in tiyin it wants to debit, as written.
+    pub amount: i64,
+}
+
+/// Why a callback's body proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallbackFault {
+    /// Not JSON, a field missing, or of no usable type.
+    #[error("the callback cannot be read")]
+    Unreadable,
+    /// No key of ours gives that signature.
+    #[error("the callback's signature does not fit")]
+    BadlySigned,
+}
+
+impl Gateway {
+    /// Who is asked to move the money; stands on every order and transaction.
+    pub fn identity(&self) -> &GatewayIdentity {
+        match self {
+            Gateway::Atmos(atmos) => atmos.identity(),
+        }
+    }
+
+    /// The store our callbacks must name.
+    pub fn store_id(&self) -> &str {
+        match self {
+            Gateway::Atmos(atmos) => atmos.store_id(),
+        }
+    }
+
+    /// Makes a draft. Repeating it is harmless: an unused draft has no page anybody knows.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub async fn create_draft(&self, request: &DraftRequest) -> Result<Draft, GatewayError> {
+        match self {
+            Gateway::Atmos(atmos) => atmos.create_draft(request).await,
+        }
+    }
+
+    /// The page where the customer pays this draft; `return_url` is where it sends the customer back.
+    pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> String {
+        match self {
+            Gateway::Atmos(atmos) => atmos.payment_url(transaction_id, return_url),
+        }
+    }
+
+    /// Looks: asks where one transaction is. Moves nothing, so it may always be repeated.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`]; `Refused` means that the gateway does not know such a transaction.
+    pub async fn look(&self, transaction_id: TransactionId) -> Result<TransactionReport, GatewayError> {
+        match self {
+            Gateway::Atmos(atmos) => atmos.look(transaction_id).await,
+        }
+    }
+
+    /// Reads a callback's body and checks its signature. Pure; asks nobody.
+    ///
+    /// # Errors
+    /// [`CallbackFault`].
+    pub fn read_callback(&self, body: &[u8]) -> Result<Callback, CallbackFault> {
+        match self {
+            Gateway::Atmos(atmos) => atmos.read_callback(body),
+        }
+    }
+
+    /// A rightly signed callback body for this transaction, for tests by hand (`tasdiq callback sign`).
+    pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
+        match self {
+            Gateway::Atmos(atmos) => atmos.sign_callback(transaction_id, account, amount),
+        }
+    }
+}

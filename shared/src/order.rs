@@ -1,0 +1,272 @@
+//! What an order is: its statuses, the one table of transitions, and the plain data of it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::id::{OrderId, OrderToken, TransactionId};
+use crate::money::Tiyin;
+
+macro_rules! named_values {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// Every value, in the order of the documentation.
+            pub const ALL: &[$name] = &[$($name::$variant,)+];
+
+            /// The name in JSON, SQL, logs and on the command line.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+
+            /// The value of that name, if there is one.
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use named_values;
+
+named_values! {
+    /// Where an order is.
+    OrderStatus {
+        /// Made; its payment link perhaps not yet.
+        Pending = "pending",
+        /// The gateway asked, we allowed, and the outcome is being confirmed. Not paid: do not ship.
+        Confirming = "confirming",
+        /// The gateway confirmed the debit with our store, account and amount.
+        Paid = "paid",
+        /// The whole amount went back.
+        Refunded = "refunded",
+        /// Its time ran out, and the gateway showed no money.
+        Expired = "expired",
+        /// Called off by the shop or an operator before any money moved.
+        Canceled = "canceled",
+        /// The gateway finally refused to make a payment link.
+        Failed = "failed",
+        /// A person must look; the reason is kept.
+        Review = "review",
+    }
+}
+
+use OrderStatus::*;
+
+/// Every transition there is, as (from, to). Nothing else may ever be written.
+pub const TRANSITIONS: &[(OrderStatus, OrderStatus)] = &[
+    (Pending, Confirming),
+    (Pending, Paid),
+    (Pending, Expired),
+    (Pending, Canceled),
+    (Pending, Failed),
+    (Pending, Review),
+    (Confirming, Pending),
+    (Confirming, Paid),
+    (Confirming, Expired),
+    (Confirming, Review),
+    (Expired, Review),
+    (Canceled, Review),
+    (Failed, Pending),
+    (Review, Paid),
+    (Review, Refunded),
+    (Review, Canceled),
+    (Paid, Refunded),
+];
+
+impl OrderStatus {
+    /// Whether the table of transitions lets an order go from here to `to`.
+    pub fn may_become(self, to: OrderStatus) -> bool {
+        TRANSITIONS.contains(&(self, to))
+    }
+
+    /// Whether the shop need not wait any longer. `review` is not final: a person will decide.
+    pub fn is_final(self) -> bool {
+        match self {
+            Paid | Refunded | Expired | Canceled | Failed => true,
+            Pending | Confirming | Review => false,
+        }
+    }
+}
+
+named_values! {
+    /// How the customer pays. Only [`PaymentType::Atmos`] has a gateway today; the others are known names.
+    PaymentType {
+        /// Through Atmos.
+        Atmos = "atmos",
+        /// Payme: known to shops, no gateway here yet.
+        Payme = "payme",
+        /// Click: known to shops, no gateway here yet.
+        Click = "click",
+    }
+}
+
+named_values! {
+    /// The language of our pages and of the gateway's descriptions.
+    Language {
+        /// Uzbek.
+        Uz = "uz",
+        /// Russian.
+        Ru = "ru",
+        /// English.
+        En = "en",
+    }
+}
+
+/// Which gateway account an order or transaction belongs to: `sandbox:1234`, `atmos:1234`.
+///
+/// No other identity is ever asked about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayIdentity(pub String);
+
+impl fmt::Display for GatewayIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An order as the shop asks for it; every field has been checked at the door.
+#[derive(Clone, Debug)]
+pub struct NewOrder {
+    /// The name of the API key that asked; empty where no keys are configured.
+    pub api_key_name: String,
+    /// What is sold, 1 to 200 characters.
+    pub product_name: String,
+    /// What it costs.
+    pub amount: Tiyin,
+    /// How it will be paid.
+    pub payment_type: PaymentType,
+    /// The shop's own name for the order, unique per API key.
+    pub reference: Option<String>,
+    /// Where the customer goes from our return page.
+    pub return_url: Option<String>,
+    /// The language of the pages.
+    pub language: Language,
+    /// Who will be asked to move the money.
+    pub gateway: GatewayIdentity,
+}
+
+/// An order as it stands in the database.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Its number.
+    pub id: OrderId,
+    /// The secret of its pages.
+    pub token: OrderToken,
+    /// The name of the API key that made it; empty where no keys are configured.
+    pub api_key_name: String,
+    /// The shop's own name for it.
+    pub reference: Option<String>,
+    /// What is sold.
+    pub product_name: String,
+    /// What it costs.
+    pub amount: Tiyin,
+    /// How it is paid.
+    pub payment_type: PaymentType,
+    /// Where the customer goes from our return page.
+    pub return_url: Option<String>,
+    /// The language of the pages.
+    pub language: Language,
+    /// Where it is.
+    pub status: OrderStatus,
+    /// Who is asked to move the money.
+    pub gateway: GatewayIdentity,
+    /// The draft behind the present payment link; after *paid*, the transaction that paid.
+    pub transaction_id: Option<TransactionId>,
+    /// The gateway's page of that draft.
+    pub payment_url: Option<String>,
+    /// How many payment links it has had.
+    pub links_made: i64,
+    /// The one draft that was allowed to debit, while that may still happen.
+    pub allowed_transaction_id: Option<TransactionId>,
+    /// When a callback was last answered with 1, epoch milliseconds.
+    pub last_allowed_at_ms: Option<i64>,
+    /// When there was last a reason to look soon, epoch milliseconds.
+    pub last_hint_at_ms: Option<i64>,
+    /// When the payment link came, epoch milliseconds.
+    pub link_at_ms: Option<i64>,
+    /// When it can no longer be paid, epoch milliseconds; `None` until there is a link.
+    pub expires_at_ms: Option<i64>,
+    /// When it reached its final status, epoch milliseconds.
+    pub final_at_ms: Option<i64>,
+    /// What went back to the customer, in tiyin.
+    pub refunded_amount: i64,
+    /// Whether a person must look although the status stays.
+    pub needs_review: bool,
+    /// Why it failed or must be looked at.
+    pub reason: Option<String>,
+    /// When it was made, epoch milliseconds.
+    pub created_at_ms: i64,
+}
+
+/// One line of an order's history. A line with `from == to` tells a fact that moved nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryLine {
+    /// When, epoch milliseconds.
+    pub at_ms: i64,
+    /// The status before; `None` for the first line.
+    pub from: Option<OrderStatus>,
+    /// The status after.
+    pub to: OrderStatus,
+    /// Why, in a sentence.
+    pub cause: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_status() -> impl Strategy<Value = OrderStatus> {
+        prop::sample::select(OrderStatus::ALL)
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_over_the_table_never_leaves_a_refund_and_pays_only_from_open_statuses(
+            steps in prop::collection::vec(any_status(), 0..40)
+        ) {
+            let mut status = Pending;
+            for next in steps {
+                if status.may_become(next) {
+                    prop_assert_ne!(status, Refunded, "refunded is the end");
+                    if next == Paid {
+                        prop_assert!(matches!(status, Pending | Confirming | Review));
+                    }
+                    if status == Paid {
+                        prop_assert_eq!(next, Refunded);
+                    }
+                    status = next;
+                }
+            }
+        }
+
+        #[test]
+        fn a_name_is_read_back_as_it_was_written(status in any_status()) {
+            prop_assert_eq!(OrderStatus::parse(status.as_str()), Some(status));
+        }
+    }
+
+    #[test]
+    fn every_status_can_be_reached_and_none_becomes_itself() {
+        for status in OrderStatus::ALL {
+            assert!(!status.may_become(*status), "{status}");
+            assert!(*status == Pending || TRANSITIONS.iter().any(|(_, to)| to == status), "{status}");
+        }
+    }
+}
