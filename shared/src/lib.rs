@@ -1,10 +1,14 @@
 //! What an order is, and every door to the outside: database, queue, gateway. Knows no HTTP server.
 
+pub mod clock;
 pub mod config;
 pub mod gateway;
 pub mod id;
 pub mod job;
+pub mod metrics;
 pub mod money;
+pub mod notice;
 pub mod order;
 pub mod redis_server;
 pub mod secret;
+pub mod store;

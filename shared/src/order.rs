@@ -211,6 +211,8 @@ pub struct Order {
     pub reason: Option<String>,
     /// When it was made, epoch milliseconds.
     pub created_at_ms: i64,
+    /// Since when it waits for its payment link; an operator's retry begins anew. Epoch milliseconds.
+    pub pending_since_ms: i64,
 }
 
 /// One line of an order's history. A line with `from == to` tells a fact that moved nothing.

@@ -1,0 +1,110 @@
+//! One time for all processes: the database's, on a monotonic base.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Database time, in epoch milliseconds.
+///
+/// It starts from the host's clock and is set by [`Clock::set`] whenever the database has been asked; between two
+/// measurements it runs on the monotonic clock. So neither a skewed nor a stepped host changes what is due.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    base: Instant,
+    /// Database time minus the time since `base`.
+    offset_ms: AtomicI64,
+    /// When it was last measured, on the base; -1 until then.
+    measured_ms: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that follows the host until it is [set](Clock::set).
+    pub fn host() -> Self {
+        Self::starting_at(host_ms())
+    }
+
+    /// A clock that believes it is `now_ms`, as on a host whose clock is wrong.
+    pub fn starting_at(now_ms: i64) -> Self {
+        Clock(Arc::new(Inner {
+            base: Instant::now(),
+            offset_ms: AtomicI64::new(now_ms),
+            measured_ms: AtomicI64::new(-1),
+        }))
+    }
+
+    /// Now, in epoch milliseconds of the database.
+    pub fn now_ms(&self) -> i64 {
+        self.monotonic_ms() + self.0.offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Takes over a measurement: the database said `database_ms` when asked `round_trip` ago; half of that is its age.
+    pub fn set(&self, database_ms: i64, round_trip: Duration) {
+        let age_ms = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
+        let monotonic_ms = self.monotonic_ms();
+        self.0.offset_ms.store(database_ms + age_ms - monotonic_ms, Ordering::Relaxed);
+        self.0.measured_ms.store(monotonic_ms, Ordering::Relaxed);
+    }
+
+    /// How long ago the database was last asked, or `None` if it never was.
+    pub fn measured_ago(&self) -> Option<Duration> {
+        let measured_ms = self.0.measured_ms.load(Ordering::Relaxed);
+        (measured_ms >= 0).then(|| Duration::from_millis(u64::try_from(self.monotonic_ms() - measured_ms).unwrap_or(0)))
+    }
+
+    /// How far the host's clock is ahead of the database's, in milliseconds; for `doctor`.
+    pub fn host_ahead_ms(&self) -> i64 {
+        host_ms() - self.now_ms()
+    }
+
+    fn monotonic_ms(&self) -> i64 {
+        i64::try_from(self.0.base.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The host's own clock, in epoch milliseconds.
+pub(crate) fn host_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
+}
+
+/// Epoch milliseconds as an RFC 3339 time in UTC, for JSON and people.
+pub fn rfc3339(epoch_ms: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(epoch_ms) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| epoch_ms.to_string())
+}
+
+/// A duration in whole milliseconds, as the database stores it.
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_starts_a_minute_wrong_is_right_once_measured() {
+        let clock = Clock::starting_at(host_ms() + 60_000);
+
+        clock.set(host_ms(), Duration::ZERO);
+
+        assert!((clock.now_ms() - host_ms()).abs() < 100);
+        assert!(clock.measured_ago().is_some());
+    }
+
+    #[test]
+    fn times_are_written_in_utc() {
+        assert_eq!(rfc3339(1_656_326_529_324), "2022-06-27T10:42:09.324Z");
+    }
+}

@@ -1,0 +1,85 @@
+//! "Order N changed": lets a waiting request or an open page look again at once. A lost notice costs a poll, no more.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::id::OrderId;
+use crate::redis_server::RedisServer;
+use crate::store::Store;
+
+/// Where this process hears of changed orders: its own at once, those of other processes through Redis.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    changes: broadcast::Sender<OrderId>,
+}
+
+/// The channel that carries order numbers.
+const CHANNEL: &str = "order-changed";
+
+impl Notice {
+    /// Starts listening to the store's commits and, where several processes exist, to Redis. Ends with `stop`.
+    ///
+    /// With Redis away, each process still hears of its own changes.
+    pub fn start(store: &Store, redis: Option<RedisServer>, stop: &CancellationToken) -> Self {
+        let changes = broadcast::Sender::new(4_096);
+        let own = store.order_changes();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(pass_on(own, redis.clone(), changes.clone())));
+        if let Some(server) = redis {
+            tokio::spawn(stop.clone().run_until_cancelled_owned(listen(server, changes.clone())));
+        }
+        Notice { changes }
+    }
+
+    /// The changes from now on. A receiver that falls behind is told so by `Lagged`, and looks again.
+    pub fn subscribe(&self) -> broadcast::Receiver<OrderId> {
+        self.changes.subscribe()
+    }
+}
+
+/// Hands this process's changes to its own listeners and to the other processes.
+async fn pass_on(
+    mut own: broadcast::Receiver<OrderId>,
+    redis: Option<RedisServer>,
+    changes: broadcast::Sender<OrderId>,
+) {
+    loop {
+        let order_id = match own.recv().await {
+            Ok(order_id) => order_id,
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        // Nobody listening is no failure.
+        let _ = changes.send(order_id);
+        if let Some(server) = &redis {
+            let mut commands = server.commands();
+            let sent: Result<i64, _> =
+                redis::cmd("PUBLISH").arg(server.key(CHANNEL)).arg(order_id.0).query_async(&mut commands).await;
+            // Redis away is reported by the queue; here it costs the listeners a poll.
+            drop(sent);
+        }
+    }
+}
+
+async fn listen(server: RedisServer, changes: broadcast::Sender<OrderId>) {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        if let Ok(mut subscriber) = server.subscriber().await
+            && subscriber.subscribe(server.key(CHANNEL)).await.is_ok()
+        {
+            pause = Duration::from_millis(50);
+            let mut messages = subscriber.on_message();
+            while let Some(message) = messages.next().await {
+                match message.get_payload::<i64>() {
+                    Ok(id) => drop(changes.send(OrderId(id))),
+                    Err(_) => warn!("a notice that is no order number was dropped"),
+                }
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}

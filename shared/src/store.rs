@@ -1,0 +1,369 @@
+//! The database: one file per noun, the only SQL. SQLite and PostgreSQL are served by the same text.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction};
+use tokio::sync::{Notify, broadcast};
+
+use crate::clock::{Clock, host_ms};
+use crate::config::DatabaseUrl;
+use crate::id::OrderId;
+use crate::metrics;
+use crate::order::OrderStatus;
+
+pub mod callbacks;
+mod error;
+mod ids;
+pub mod jobs;
+pub mod orders;
+pub mod processes;
+pub mod settlement;
+pub mod sweeping;
+pub mod transactions;
+
+pub use error::StoreError;
+use ids::IdBlocks;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// Connections per process. Small, so that tens of processes fit a server of 100 to 400 connections.
+const POSTGRES_CONNECTIONS: u32 = 16;
+const SQLITE_READERS: u32 = 4;
+
+/// How long a request waits for a free connection before the database counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which of the two databases this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// One file, one process, one writer.
+    Sqlite,
+    /// A server for many processes.
+    Postgres,
+}
+
+/// The database of one installation; cheap to clone. The functions of its modules read and write it.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    writer: AnyPool,
+    readers: AnyPool,
+    clock: Clock,
+    ids: IdBlocks,
+    jobs_staged: Notify,
+    order_changes: broadcast::Sender<OrderId>,
+}
+
+impl Store {
+    /// Opens the database and measures its time. Tables are looked at by [`Store::check_migrated`], made by
+    /// [`Store::migrate`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it cannot be reached within 5 s.
+    pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let (database, writer, readers) = match url {
+            DatabaseUrl::Sqlite(path) => {
+                let options = sqlite_options(path)?;
+                let writer = pool(1, Database::Sqlite).connect_with(options.clone()).await?;
+                let readers = pool(SQLITE_READERS, Database::Sqlite).connect_with(options).await?;
+                (Database::Sqlite, writer, readers)
+            }
+            DatabaseUrl::Postgres(url) => {
+                let options: AnyConnectOptions = url.expose().parse()?;
+                let writer = pool(POSTGRES_CONNECTIONS, Database::Postgres).connect_with(options).await?;
+                (Database::Postgres, writer.clone(), writer)
+            }
+        };
+        let store = Store(Arc::new(Inner {
+            database,
+            writer,
+            readers,
+            clock: Clock::host(),
+            ids: IdBlocks::default(),
+            jobs_staged: Notify::new(),
+            order_changes: broadcast::Sender::new(4_096),
+        }));
+        store.measure_clock().await?;
+        Ok(store)
+    }
+
+    /// Brings the tables to this release. Harmless to repeat, and safe beside another process doing the same.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], or [`StoreError::Migration`] when a migration fails or the database
+    /// belongs to a newer release.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        MIGRATIONS.run(&self.0.writer).await?;
+        if self.0.database == Database::Postgres {
+            // Rows pass through this table quickly; the default of a fifth would leave the index full of dead entries.
+            self.0.writer.execute("alter table jobs set (autovacuum_vacuum_scale_factor = 0.01)").await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the tables are those of this release.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMigrated`] while a migration is missing, [`StoreError::Migration`] when the database
+    /// belongs to a newer release.
+    pub async fn check_migrated(&self) -> Result<(), StoreError> {
+        // A database nobody has migrated has no such table.
+        let rows =
+            sqlx::query("-- check_migrated\nselect version from _sqlx_migrations where success order by version")
+                .fetch_all(&self.0.readers)
+                .await
+                .map_err(|error| match StoreError::from(error) {
+                    unavailable @ StoreError::Unavailable(_) => unavailable,
+                    _ => StoreError::NotMigrated,
+                })?;
+        let applied = rows.iter().map(|row| row.try_get("version")).collect::<Result<BTreeSet<i64>, _>>()?;
+        let known: BTreeSet<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
+        match applied.difference(&known).next() {
+            Some(version) => Err(StoreError::NewerDatabase { version: *version }),
+            None if applied != known => Err(StoreError::NotMigrated),
+            None => Ok(()),
+        }
+    }
+
+    /// The random name of this installation, made by whoever asks first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn database_id(&self) -> Result<String, StoreError> {
+        let fresh = format!("{:016x}", rand::random::<u64>());
+        sqlx::query("-- name_installation\ninsert into installation (name, value) values ('database_id', $1) on conflict (name) do nothing")
+            .bind(fresh)
+            .execute(&self.0.writer)
+            .await?;
+        let row = sqlx::query("-- installation_name\nselect value from installation where name = 'database_id'")
+            .fetch_one(&self.0.writer)
+            .await?;
+        Ok(row.try_get("value")?)
+    }
+
+    /// Asks the database for its time and sets the clock by it. To be repeated every 30 s.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn measure_clock(&self) -> Result<(), StoreError> {
+        let asked = Instant::now();
+        let database_ms = match self.0.database {
+            // The file's database has no clock but the host's.
+            Database::Sqlite => host_ms(),
+            Database::Postgres => {
+                let mut connection = self.0.readers.acquire().await?;
+                let asked = Instant::now();
+                let row = sqlx::query(
+                    "-- measure_clock\nselect cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as now_ms",
+                )
+                .fetch_one(&mut *connection)
+                .await?;
+                self.0.clock.set(row.try_get("now_ms")?, asked.elapsed());
+                return Ok(());
+            }
+        };
+        self.0.clock.set(database_ms, asked.elapsed());
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("-- ping\nselect 1").fetch_one(&self.0.readers).await?;
+        Ok(())
+    }
+
+    /// The installation's time.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Now, in epoch milliseconds of the database.
+    pub fn now_ms(&self) -> i64 {
+        self.0.clock.now_ms()
+    }
+
+    /// Which database this is.
+    pub fn database(&self) -> Database {
+        self.0.database
+    }
+
+    /// Waits until this process has committed a job; a commit since the last call counts.
+    pub async fn job_staged(&self) {
+        self.0.jobs_staged.notified().await;
+    }
+
+    /// The orders that this process changes from now on, as each commit is made.
+    pub fn order_changes(&self) -> broadcast::Receiver<OrderId> {
+        self.0.order_changes.subscribe()
+    }
+
+    /// Lets running statements end and closes the connections.
+    pub async fn close(&self) {
+        self.0.readers.close().await;
+        self.0.writer.close().await;
+    }
+
+    fn readers(&self) -> &AnyPool {
+        &self.0.readers
+    }
+
+    fn writer(&self) -> &AnyPool {
+        &self.0.writer
+    }
+
+    /// `for update skip locked` where several writers exist; SQLite has one.
+    fn skip_locked(&self) -> &'static str {
+        match self.0.database {
+            Database::Sqlite => "",
+            Database::Postgres => "for update skip locked",
+        }
+    }
+
+    /// Begins a transaction that may stage up to `jobs` jobs.
+    async fn begin(&self, jobs: usize) -> Result<Write, StoreError> {
+        let job_ids = self.0.ids.take(self, "jobs", jobs).await?;
+        let transaction = match self.0.database {
+            // A deferred transaction that reads before it writes fails under load whatever the busy timeout.
+            Database::Sqlite => self.0.writer.begin_with("BEGIN IMMEDIATE").await?,
+            Database::Postgres => self.0.writer.begin().await?,
+        };
+        Ok(Write {
+            transaction,
+            store: self.clone(),
+            job_ids,
+            jobs_staged: false,
+            transitions: Vec::new(),
+            changed: None,
+        })
+    }
+}
+
+/// One transaction that writes, and what the rest of the process must be told once it is committed.
+struct Write {
+    transaction: Transaction<'static, Any>,
+    store: Store,
+    job_ids: Vec<i64>,
+    jobs_staged: bool,
+    transitions: Vec<OrderStatus>,
+    changed: Option<OrderId>,
+}
+
+impl Write {
+    fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.store.now_ms()
+    }
+
+    /// Locks the row that a `select` reads, where several writers exist.
+    fn for_update(&self, table: &str) -> String {
+        match self.store.database() {
+            Database::Sqlite => String::new(),
+            Database::Postgres => format!("for update of {table}"),
+        }
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await?;
+        let inner = &self.store.0;
+        inner.ids.give_back("jobs", self.job_ids);
+        for status in self.transitions {
+            metrics::order_transitions().with_label_values(&[status.as_str()]).inc();
+        }
+        if self.jobs_staged {
+            inner.jobs_staged.notify_one();
+        }
+        if let Some(order_id) = self.changed {
+            // Nobody listening is no failure.
+            let _ = inner.order_changes.send(order_id);
+        }
+        Ok(())
+    }
+}
+
+fn pool(connections: u32, database: Database) -> AnyPoolOptions {
+    AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
+        move |connection, _| {
+            Box::pin(async move {
+                match database {
+                    Database::Sqlite => {
+                        // FULL: a commit that was answered survives a power cut.
+                        for pragma in [
+                            "pragma journal_mode = wal",
+                            "pragma synchronous = full",
+                            "pragma busy_timeout = 5000",
+                            "pragma foreign_keys = on",
+                        ] {
+                            connection.execute(pragma).await?;
+                        }
+                    }
+                    Database::Postgres => {
+                        for setting in [
+                            // A request never waits longer for a lock than its caller waits for an answer.
+                            "set lock_timeout = '3s'",
+                            "set statement_timeout = '10s'",
+                            "set idle_in_transaction_session_timeout = '15s'",
+                            "set application_name = 'tasdiq'",
+                        ] {
+                            connection.execute(setting).await?;
+                        }
+                    }
+                }
+                Ok(())
+            })
+        },
+    )
+}
+
+fn sqlite_options(path: &Path) -> Result<AnyConnectOptions, StoreError> {
+    let absolute = std::path::absolute(path).map_err(sqlx::Error::Io)?;
+    let mut url = url::Url::from_file_path(&absolute)
+        .map_err(|()| sqlx::Error::Configuration("the database file has no usable path".into()))?
+        .to_string()
+        .replacen("file://", "sqlite://", 1);
+    url.push_str("?mode=rwc");
+    Ok(url.parse()?)
+}
+
+/// `$first, $first+1, …` for so many values.
+fn placeholders(first: usize, count: usize) -> String {
+    (first..first + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The list, lengthened to a power of two by its last value: seven prepared statements instead of a hundred.
+fn padded<T: Copy>(values: &[T]) -> Vec<T> {
+    let mut padded = values.to_vec();
+    if let Some(last) = values.last() {
+        padded.resize(values.len().next_power_of_two(), *last);
+    }
+    padded
+}
+
+/// Whether a connection can be used at all, for `doctor`: opens one, asks, closes.
+///
+/// # Errors
+/// [`StoreError::Unavailable`].
+pub async fn probe(url: &DatabaseUrl) -> Result<(), StoreError> {
+    sqlx::any::install_default_drivers();
+    let options = match url {
+        DatabaseUrl::Sqlite(path) => sqlite_options(path)?,
+        DatabaseUrl::Postgres(url) => url.expose().parse()?,
+    };
+    let mut connection = AnyConnection::connect_with(&options).await?;
+    connection.execute("select 1").await?;
+    connection.close().await?;
+    Ok(())
+}

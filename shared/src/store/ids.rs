@@ -1,0 +1,57 @@
+//! Integer ids in blocks: one statement hands out many. Gaps are fine.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::{AnyConnection, Row};
+
+use super::{Store, StoreError};
+
+/// How many ids one statement takes from the database.
+const BLOCK: i64 = 64;
+
+/// The ids this process has taken and not yet used.
+#[derive(Debug, Default)]
+pub(super) struct IdBlocks(Mutex<HashMap<&'static str, Vec<i64>>>);
+
+impl IdBlocks {
+    /// `count` fresh ids of this name, lowest first; asks the database, in a transaction of its own, only when
+    /// none are left.
+    pub(super) async fn take(&self, store: &Store, name: &'static str, count: usize) -> Result<Vec<i64>, StoreError> {
+        loop {
+            {
+                let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let left = blocks.entry(name).or_default();
+                if left.len() >= count {
+                    let mut taken = left.split_off(left.len() - count);
+                    taken.reverse();
+                    return Ok(taken);
+                }
+            }
+            let mut connection = store.writer().acquire().await?;
+            let first = take_block(&mut connection, name, BLOCK).await?;
+            let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = blocks.entry(name).or_default();
+            // Kept highest first, so that the lowest is taken from the end.
+            let mut fresh: Vec<i64> = (first..first + BLOCK).rev().collect();
+            fresh.append(left);
+            *left = fresh;
+        }
+    }
+
+    /// Takes back what a transaction did not use.
+    pub(super) fn give_back(&self, name: &'static str, ids: Vec<i64>) {
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.entry(name).or_default().extend(ids.into_iter().rev());
+    }
+}
+
+/// The first of `count` ids in a row, taken in whatever transaction the connection is in.
+pub(super) async fn take_block(connection: &mut AnyConnection, name: &str, count: i64) -> Result<i64, StoreError> {
+    let row = sqlx::query("-- take_ids\nupdate id_blocks set next = next + $1 where name = $2 returning next")
+        .bind(count)
+        .bind(name.to_owned())
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get::<i64, _>("next")? - count)
+}

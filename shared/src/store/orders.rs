@@ -1,0 +1,527 @@
+//! Orders and their history. Every guard on an order's status stands here or in `settlement.rs`.
+
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Database, Store, StoreError, Write, ids, jobs, transactions};
+use crate::id::{OrderId, OrderToken, TransactionId};
+use crate::job::{Job, Lease, QueueName};
+use crate::money::Tiyin;
+use crate::order::{GatewayIdentity, HistoryLine, Language, NewOrder, Order, OrderStatus, PaymentType};
+
+/// How long an idempotency key is remembered.
+pub const IDEMPOTENCY_KEY_MS: i64 = 24 * 3_600_000;
+
+/// At most so many hints of one order may come from its return page.
+const RETURN_HINTS: i64 = 30;
+
+/// Hints from the return page come at most this often.
+const RETURN_HINT_EVERY_MS: i64 = 10_000;
+
+pub(super) const COLUMNS: &str = "id, token, api_key_name, reference, product_name, amount, payment_type, return_url, \
+    language, status, gateway, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, \
+    last_hint_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount, needs_review, reason, created_at_ms, \
+    pending_since_ms";
+
+/// A caller's name for its request, and what the request said.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    /// The header's value.
+    pub key: String,
+    /// SHA-256 of the body, hex.
+    pub body_digest: String,
+}
+
+/// How a request for an order ended.
+#[derive(Clone, Debug)]
+pub enum Created {
+    /// A new order.
+    New(Order),
+    /// The order that the same request made before.
+    Repeated(Order),
+    /// The idempotency key belongs to another body.
+    KeyReused,
+    /// The same request is being carried out at this moment.
+    InFlight,
+    /// An order of this caller has that reference.
+    ReferenceTaken(OrderId),
+}
+
+/// How a guarded transition ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// Made, with its history line.
+    Made,
+    /// The order's row no longer allows it; nothing was written. Look again.
+    Refused,
+}
+
+/// A payment link as it comes from the gateway.
+#[derive(Clone, Debug)]
+pub struct NewLink {
+    /// The draft behind it.
+    pub transaction_id: TransactionId,
+    /// The gateway's page.
+    pub payment_url: String,
+}
+
+/// Makes an order, its first history line and its `create_payment_link` job in one transaction; with a key, that too.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; then nothing is written.
+pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
+    match create_once(store, new, key).await {
+        // Another request holds the key's row and has not ended within the lock timeout.
+        Err(StoreError::Conflict(_)) if key.is_some() => Ok(Created::InFlight),
+        result => result,
+    }
+}
+
+async fn create_once(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
+    let block = match store.database() {
+        Database::Sqlite => None,
+        Database::Postgres => store.0.ids.take(store, "orders", 1).await?.pop(),
+    };
+    let mut write = store.begin(1).await?;
+    let order_id = match block {
+        Some(id) => OrderId(id),
+        // One writer: the number joins the order's own transaction, which saves a commit.
+        None => OrderId(ids::take_block(write.connection(), "orders", 1).await?),
+    };
+    if let Some(key) = key {
+        let inserted = sqlx::query(
+            "-- keep_idempotency_key
+            insert into idempotency_keys (api_key_name, key, body_digest, order_id, created_at_ms)
+            values ($1, $2, $3, $4, $5) on conflict (api_key_name, key) do nothing",
+        )
+        .bind(new.api_key_name.clone())
+        .bind(key.key.clone())
+        .bind(key.body_digest.clone())
+        .bind(order_id.0)
+        .bind(write.now_ms())
+        .execute(write.connection())
+        .await?;
+        if inserted.rows_affected() == 0 {
+            drop(write);
+            return repeated(store, &new.api_key_name, key).await;
+        }
+    }
+    let token = OrderToken::random();
+    let now_ms = write.now_ms();
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- create_order
+        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+            status, gateway, created_at_ms, pending_since_ms)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $11, $11)
+        on conflict do nothing returning {COLUMNS}"
+    )))
+    .bind(order_id.0)
+    .bind(token.as_str().to_owned())
+    .bind(new.api_key_name.clone())
+    .bind(new.reference.clone())
+    .bind(new.product_name.clone())
+    .bind(new.amount.get())
+    .bind(new.payment_type.as_str())
+    .bind(new.return_url.clone())
+    .bind(new.language.as_str())
+    .bind(new.gateway.0.clone())
+    .bind(now_ms)
+    .fetch_optional(write.connection())
+    .await?;
+    let Some(row) = row else {
+        drop(write);
+        return match id_of_reference(store, &new.api_key_name, new.reference.as_deref().unwrap_or_default()).await? {
+            Some(order_id) => Ok(Created::ReferenceTaken(order_id)),
+            None => Ok(Created::InFlight),
+        };
+    };
+    tell(&mut write, order_id, None, OrderStatus::Pending, "the shop asked for it").await?;
+    jobs::stage(&mut write, Job::CreatePaymentLink { order_id }, QueueName::Links, now_ms).await?;
+    write.commit().await?;
+    Ok(Created::New(from_row(&row)?))
+}
+
+async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Created, StoreError> {
+    let row = sqlx::query(
+        "-- find_idempotency_key
+        select body_digest, order_id from idempotency_keys where api_key_name = $1 and key = $2",
+    )
+    .bind(api_key_name.to_owned())
+    .bind(key.key.clone())
+    .fetch_optional(store.readers())
+    .await?;
+    let Some(row) = row else { return Ok(Created::InFlight) };
+    if row.try_get::<String, _>("body_digest")? != key.body_digest {
+        return Ok(Created::KeyReused);
+    }
+    Ok(match find(store, OrderId(row.try_get("order_id")?)).await? {
+        Some(order) => Created::Repeated(order),
+        None => Created::InFlight,
+    })
+}
+
+async fn id_of_reference(store: &Store, api_key_name: &str, reference: &str) -> Result<Option<OrderId>, StoreError> {
+    let row = sqlx::query("-- find_reference\nselect id from orders where api_key_name = $1 and reference = $2")
+        .bind(api_key_name.to_owned())
+        .bind(reference.to_owned())
+        .fetch_optional(store.readers())
+        .await?;
+    row.map(|row| Ok(OrderId(row.try_get("id")?))).transpose()
+}
+
+/// The order of that number.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, StoreError> {
+    let row = sqlx::query(AssertSqlSafe(format!("-- find_order\nselect {COLUMNS} from orders where id = $1")))
+        .bind(id.0)
+        .fetch_optional(store.readers())
+        .await?;
+    row.map(|row| from_row(&row)).transpose()
+}
+
+/// The order whose pages carry that token.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn find_by_token(store: &Store, token: &OrderToken) -> Result<Option<Order>, StoreError> {
+    let row =
+        sqlx::query(AssertSqlSafe(format!("-- find_order_by_token\nselect {COLUMNS} from orders where token = $1")))
+            .bind(token.as_str().to_owned())
+            .fetch_optional(store.readers())
+            .await?;
+    row.map(|row| from_row(&row)).transpose()
+}
+
+/// An order's history, oldest line first.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn history(store: &Store, id: OrderId) -> Result<Vec<HistoryLine>, StoreError> {
+    let rows = sqlx::query(
+        "-- order_history
+        select at_ms, from_status, to_status, cause from order_history where order_id = $1 order by number limit 1000",
+    )
+    .bind(id.0)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let from: Option<String> = row.try_get("from_status")?;
+            Ok(HistoryLine {
+                at_ms: row.try_get("at_ms")?,
+                from: from.map(parse_status).transpose()?,
+                to: parse_status(row.try_get("to_status")?)?,
+                cause: row.try_get("cause")?,
+            })
+        })
+        .collect()
+}
+
+/// Stores a draft with its payment link, stages the first look, and completes the job: one transaction.
+///
+/// Where the fence or the order refuses (a late attempt, a canceled order), the draft is recorded alone: every draft
+/// must be known, for somebody might pay it. The TTL starts with the first link and stays with later ones.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else; the draft is recorded all the same.
+pub async fn store_link(
+    store: &Store,
+    lease: &Lease,
+    order: &Order,
+    link: &NewLink,
+    payment_ttl_ms: i64,
+    first_look_ms: i64,
+) -> Result<Transition, StoreError> {
+    let stored = store_link_fenced(store, lease, order, link, payment_ttl_ms, first_look_ms).await;
+    if !matches!(stored, Ok(Transition::Made)) {
+        let mut write = store.begin(0).await?;
+        transactions::record_draft(&mut write, order, link.transaction_id).await?;
+        write.commit().await?;
+    }
+    stored
+}
+
+async fn store_link_fenced(
+    store: &Store,
+    lease: &Lease,
+    order: &Order,
+    link: &NewLink,
+    payment_ttl_ms: i64,
+    first_look_ms: i64,
+) -> Result<Transition, StoreError> {
+    let mut write = store.begin(1).await?;
+    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
+    let now_ms = write.now_ms();
+    let done = sqlx::query(
+        "-- store_link
+        update orders set transaction_id = $2, payment_url = $3, links_made = links_made + 1, link_at_ms = $4,
+            expires_at_ms = coalesce(expires_at_ms, $5)
+        where id = $1 and status = 'pending' and payment_url is null",
+    )
+    .bind(order.id.0)
+    .bind(link.transaction_id.0)
+    .bind(link.payment_url.clone())
+    .bind(now_ms)
+    .bind(now_ms + payment_ttl_ms)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Transition::Refused);
+    }
+    transactions::record_draft(&mut write, order, link.transaction_id).await?;
+    let cause = format!("the gateway made a payment link, transaction {}", link.transaction_id);
+    tell(&mut write, order.id, Some(OrderStatus::Pending), OrderStatus::Pending, &cause).await?;
+    jobs::stage(&mut write, Job::SettleOrder { order_id: order.id }, QueueName::Settle, first_look_ms).await?;
+    write.commit().await?;
+    Ok(Transition::Made)
+}
+
+/// Expires an order that never got a payment link, and completes the job.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+pub async fn expire_without_link(
+    store: &Store,
+    lease: &Lease,
+    id: OrderId,
+    waiting_since_before_ms: i64,
+) -> Result<Transition, StoreError> {
+    let mut write = store.begin(1).await?;
+    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
+    let now_ms = write.now_ms();
+    let done = sqlx::query(
+        "-- expire_without_link
+        update orders set status = 'expired', final_at_ms = $2
+        where id = $1 and status = 'pending' and payment_url is null and pending_since_ms <= $3",
+    )
+    .bind(id.0)
+    .bind(now_ms)
+    .bind(waiting_since_before_ms)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Transition::Refused);
+    }
+    tell(&mut write, id, Some(OrderStatus::Pending), OrderStatus::Expired, "no payment link could be made in time")
+        .await?;
+    // A draft may exist whose answer was lost or that was recorded alone.
+    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Background, now_ms).await?;
+    write.commit().await?;
+    Ok(Transition::Made)
+}
+
+/// The customer came to the return page: look soon. At most once per 10 s and 30 times per order.
+///
+/// Returns whether a look was staged.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, StoreError> {
+    let mut write = store.begin(1).await?;
+    let now_ms = write.now_ms();
+    let done = sqlx::query(
+        "-- hint_from_return_page
+        update orders set last_hint_at_ms = $2, return_hints = return_hints + 1
+        where id = $1 and status in ('pending', 'confirming') and payment_url is not null and return_hints < $3
+            and (last_hint_at_ms is null or last_hint_at_ms <= $4)",
+    )
+    .bind(id.0)
+    .bind(now_ms)
+    .bind(RETURN_HINTS)
+    .bind(now_ms - RETURN_HINT_EVERY_MS)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Settle, now_ms).await?;
+    write.commit().await?;
+    Ok(true)
+}
+
+/// How many open orders there are by status, and how many need a person although their status stays.
+///
+/// Only statuses that an order leaves again are counted: the others grow for ever.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn count_open(store: &Store) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = sqlx::query(
+        "-- count_open_orders
+        select status, count(*) as orders from orders where status in ('pending', 'confirming', 'review') group by status
+        union all select 'needs_review', count(*) from orders where needs_review = 1",
+    )
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("status")?, row.try_get("orders")?))).collect()
+}
+
+/// Open orders of another gateway identity than ours: nobody asks about them until that gateway is configured again.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn open_elsewhere(
+    store: &Store,
+    ours: &GatewayIdentity,
+) -> Result<Vec<(OrderId, GatewayIdentity)>, StoreError> {
+    let rows = sqlx::query(
+        "-- open_orders_elsewhere
+        select id, gateway from orders where status in ('pending', 'confirming') and gateway <> $1 order by id limit 100",
+    )
+    .bind(ours.0.clone())
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(|row| Ok((OrderId(row.try_get("id")?), GatewayIdentity(row.try_get("gateway")?)))).collect()
+}
+
+/// A final no of the gateway: `pending` becomes `failed`, with its reason.
+pub(super) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result<(), StoreError> {
+    let now_ms = write.now_ms();
+    let done = sqlx::query(
+        "-- fail_order
+        update orders set status = 'failed', final_at_ms = $2, reason = $3
+        where id = $1 and status = 'pending' and payment_url is null",
+    )
+    .bind(id.0)
+    .bind(now_ms)
+    .bind(reason.to_owned())
+    .execute(write.connection())
+    .await?;
+    match done.rows_affected() {
+        0 => Ok(()),
+        _ => tell(write, id, Some(OrderStatus::Pending), OrderStatus::Failed, reason).await,
+    }
+}
+
+/// An operator's retry of a dead `create_payment_link`: `failed` or, after crashes, `review` returns to `pending`.
+pub(super) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "-- unfail_order
+        update orders set status = 'pending', final_at_ms = null, reason = null, pending_since_ms = $2
+        where id = $1 and status = 'failed'",
+    )
+    .bind(id.0)
+    .bind(write.now_ms())
+    .execute(write.connection())
+    .await?;
+    match done.rows_affected() {
+        0 => Ok(()),
+        _ => tell(write, id, Some(OrderStatus::Failed), OrderStatus::Pending, cause).await,
+    }
+}
+
+/// Calls a pending order off and returns the status it has afterwards.
+pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Result<OrderStatus, StoreError> {
+    let now_ms = write.now_ms();
+    let done = sqlx::query(
+        "-- cancel_order\nupdate orders set status = 'canceled', final_at_ms = $2 where id = $1 and status = 'pending'",
+    )
+    .bind(id.0)
+    .bind(now_ms)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        let row = sqlx::query("-- status_of_order\nselect status from orders where id = $1")
+            .bind(id.0)
+            .fetch_one(write.connection())
+            .await?;
+        return parse_status(row.try_get("status")?);
+    }
+    tell(write, id, Some(OrderStatus::Pending), OrderStatus::Canceled, cause).await?;
+    Ok(OrderStatus::Canceled)
+}
+
+/// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.
+pub(super) async fn put_before_a_person(write: &mut Write, id: OrderId, reason: &str) -> Result<(), StoreError> {
+    let sql = format!("-- status_for_review\nselect status from orders where id = $1 {}", write.for_update("orders"));
+    let Some(row) = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.connection()).await? else {
+        return Ok(());
+    };
+    let status = parse_status(row.try_get("status")?)?;
+    if status == OrderStatus::Review {
+        return Ok(());
+    }
+    let to = if status.may_become(OrderStatus::Review) { OrderStatus::Review } else { status };
+    sqlx::query(
+        "-- put_before_a_person
+        update orders set status = $3, needs_review = case when $3 = 'review' then needs_review else 1 end, reason = $4
+        where id = $1 and status = $2",
+    )
+    .bind(id.0)
+    .bind(status.as_str())
+    .bind(to.as_str())
+    .bind(reason.to_owned())
+    .execute(write.connection())
+    .await?;
+    tell(write, id, Some(status), to, reason).await
+}
+
+/// Adds a history line; to be called in the transaction that made the transition, while the order's row is locked.
+pub(super) async fn tell(
+    write: &mut Write,
+    id: OrderId,
+    from: Option<OrderStatus>,
+    to: OrderStatus,
+    cause: &str,
+) -> Result<(), StoreError> {
+    let now_ms = write.now_ms();
+    sqlx::query(
+        "-- add_history_line
+        insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
+        select $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5 from order_history where order_id = $1",
+    )
+    .bind(id.0)
+    .bind(now_ms)
+    .bind(from.map(OrderStatus::as_str))
+    .bind(to.as_str())
+    .bind(cause.to_owned())
+    .execute(write.connection())
+    .await?;
+    if from != Some(to) {
+        write.transitions.push(to);
+    }
+    write.changed = Some(id);
+    Ok(())
+}
+
+pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
+    let unknown = |column, value: String| StoreError::UnknownValue { column, value };
+    let token: String = row.try_get("token")?;
+    let amount: i64 = row.try_get("amount")?;
+    let payment_type: String = row.try_get("payment_type")?;
+    let language: String = row.try_get("language")?;
+    let transaction = |column| row.try_get::<Option<i64>, _>(column).map(|id| id.map(TransactionId));
+    Ok(Order {
+        id: OrderId(row.try_get("id")?),
+        token: OrderToken::parse(&token).ok_or_else(|| unknown("orders.token", "not 32 hex digits".into()))?,
+        api_key_name: row.try_get("api_key_name")?,
+        reference: row.try_get("reference")?,
+        product_name: row.try_get("product_name")?,
+        amount: Tiyin::new(amount).map_err(|_| unknown("orders.amount", amount.to_string()))?,
+        payment_type: PaymentType::parse(&payment_type).ok_or(unknown("orders.payment_type", payment_type))?,
+        return_url: row.try_get("return_url")?,
+        language: Language::parse(&language).ok_or(unknown("orders.language", language))?,
+        status: parse_status(row.try_get("status")?)?,
+        gateway: GatewayIdentity(row.try_get("gateway")?),
+        transaction_id: transaction("transaction_id")?,
+        payment_url: row.try_get("payment_url")?,
+        links_made: row.try_get("links_made")?,
+        allowed_transaction_id: transaction("allowed_transaction_id")?,
+        last_allowed_at_ms: row.try_get("last_allowed_at_ms")?,
+        last_hint_at_ms: row.try_get("last_hint_at_ms")?,
+        link_at_ms: row.try_get("link_at_ms")?,
+        expires_at_ms: row.try_get("expires_at_ms")?,
+        final_at_ms: row.try_get("final_at_ms")?,
+        refunded_amount: row.try_get("refunded_amount")?,
+        needs_review: row.try_get::<i64, _>("needs_review")? != 0,
+        reason: row.try_get("reason")?,
+        created_at_ms: row.try_get("created_at_ms")?,
+        pending_since_ms: row.try_get("pending_since_ms")?,
+    })
+}
+
+pub(super) fn parse_status(text: String) -> Result<OrderStatus, StoreError> {
+    OrderStatus::parse(&text).ok_or(StoreError::UnknownValue { column: "orders.status", value: text })
+}

@@ -1,0 +1,226 @@
+//! What a look leads to: the one place where an order is settled, and the only one that writes *paid*.
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::jobs::Finish;
+use super::orders::{self, Transition, tell};
+use super::transactions::{Seen, keep_seen};
+use super::{Store, StoreError, Write, jobs};
+use crate::id::{OrderId, TransactionId};
+use crate::job::{Job, Lease, QueueName};
+use crate::order::{Order, OrderStatus};
+
+/// An apply may take 120 s; ten minutes after it was allowed, no debit of it is still under way.
+pub const CONFIRMING_GRACE_MS: i64 = 600_000;
+
+/// A closed and unpaid answer is believed for an allowed draft only from this long after it was allowed.
+pub const CLOSED_BELIEVED_MS: i64 = 180_000;
+
+/// So many payment links an order may have; then it just runs to its TTL.
+pub const MAX_LINKS: i64 = 3;
+
+/// What a look leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Nothing to write but what was seen.
+    Unchanged,
+    /// The gateway confirmed the debit with our store, account and amount: `paid`.
+    Paid {
+        /// By this transaction.
+        transaction_id: TransactionId,
+    },
+    /// The allowed draft is closed and unpaid: back to `pending`.
+    Reopened {
+        /// That draft.
+        transaction_id: TransactionId,
+        /// Whether the linked draft is closed too, so that a new link is needed.
+        link_is_closed: bool,
+    },
+    /// The linked draft is closed and unpaid and was never allowed: a new link is needed.
+    LinkClosed {
+        /// That draft.
+        transaction_id: TransactionId,
+    },
+    /// The last look after the TTL showed no money.
+    Expired,
+    /// Money that does not fit, or an answer nobody can act on: a person must look.
+    Review {
+        /// What was found.
+        reason: String,
+    },
+    /// The payment was reversed at the gateway.
+    Refunded {
+        /// The transaction.
+        transaction_id: TransactionId,
+    },
+}
+
+/// Keeps what a look saw, ends the job's run, and settles the order: one transaction, fenced by the lease.
+///
+/// `asked_at_ms` is when the look began; only what was asked after a deadline may decide about it.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else. With [`Transition::Refused`], too, nothing
+/// is written and the job still runs.
+pub async fn settle(
+    store: &Store,
+    lease: &Lease,
+    order: &Order,
+    asked_at_ms: i64,
+    seen: &[Seen],
+    settlement: &Settlement,
+    finish: &Finish,
+) -> Result<Transition, StoreError> {
+    let mut write = store.begin(1).await?;
+    jobs::finish(&mut write, lease, finish).await?;
+    let made = match settlement {
+        Settlement::Unchanged => Transition::Made,
+        Settlement::Paid { transaction_id } => mark_paid(&mut write, order.id, *transaction_id).await?,
+        Settlement::Reopened { transaction_id, link_is_closed } => {
+            reopen(&mut write, order.id, asked_at_ms, *transaction_id, *link_is_closed).await?
+        }
+        Settlement::LinkClosed { transaction_id } => drop_closed_link(&mut write, order.id, *transaction_id).await?,
+        Settlement::Expired => expire(&mut write, order.id, asked_at_ms).await?,
+        Settlement::Review { reason } => {
+            orders::put_before_a_person(&mut write, order.id, reason).await?;
+            Transition::Made
+        }
+        Settlement::Refunded { transaction_id } => mark_refunded(&mut write, order.id, *transaction_id).await?,
+    };
+    if made == Transition::Refused {
+        return Ok(Transition::Refused);
+    }
+    keep_seen(&mut write, &order.gateway.0, seen).await?;
+    write.commit().await?;
+    Ok(Transition::Made)
+}
+
+/// Locks the order's row and tells its status; the guarded statement that follows names it again.
+async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
+    let sql = format!("-- lock_order\nselect status from orders where id = $1 {}", write.for_update("orders"));
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_one(write.connection()).await?;
+    orders::parse_status(row.try_get("status")?)
+}
+
+async fn mark_paid(write: &mut Write, id: OrderId, transaction_id: TransactionId) -> Result<Transition, StoreError> {
+    let from = lock(write, id).await?;
+    let now_ms = write.now_ms();
+    let done = sqlx::query(
+        "-- mark_paid
+        update orders set status = 'paid', transaction_id = $2, allowed_transaction_id = null, final_at_ms = $3, reason = null
+        where id = $1 and status in ('pending', 'confirming')",
+    )
+    .bind(id.0)
+    .bind(transaction_id.0)
+    .bind(now_ms)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Transition::Refused);
+    }
+    let cause = format!("the gateway confirmed the debit, transaction {transaction_id}");
+    tell(write, id, Some(from), OrderStatus::Paid, &cause).await?;
+    Ok(Transition::Made)
+}
+
+async fn reopen(
+    write: &mut Write,
+    id: OrderId,
+    asked_at_ms: i64,
+    transaction_id: TransactionId,
+    link_is_closed: bool,
+) -> Result<Transition, StoreError> {
+    let done = sqlx::query(
+        "-- reopen_order
+        update orders set status = 'pending', allowed_transaction_id = null
+        where id = $1 and status = 'confirming' and allowed_transaction_id = $2 and last_allowed_at_ms <= $3",
+    )
+    .bind(id.0)
+    .bind(transaction_id.0)
+    .bind(asked_at_ms - CLOSED_BELIEVED_MS)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Transition::Refused);
+    }
+    let cause = format!("the gateway closed transaction {transaction_id} unpaid");
+    tell(write, id, Some(OrderStatus::Confirming), OrderStatus::Pending, &cause).await?;
+    if link_is_closed {
+        // Refused only where no further link is due.
+        let _ = drop_closed_link(write, id, transaction_id).await?;
+    }
+    Ok(Transition::Made)
+}
+
+async fn drop_closed_link(
+    write: &mut Write,
+    id: OrderId,
+    transaction_id: TransactionId,
+) -> Result<Transition, StoreError> {
+    let now_ms = write.now_ms();
+    let done = sqlx::query(
+        "-- drop_closed_link
+        update orders set transaction_id = null, payment_url = null
+        where id = $1 and status = 'pending' and transaction_id = $2 and expires_at_ms > $3 and links_made < $4
+            and allowed_transaction_id is null",
+    )
+    .bind(id.0)
+    .bind(transaction_id.0)
+    .bind(now_ms)
+    .bind(MAX_LINKS)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Transition::Refused);
+    }
+    let cause =
+        format!("transaction {transaction_id} was closed unpaid at the gateway; a new payment link is being made");
+    tell(write, id, Some(OrderStatus::Pending), OrderStatus::Pending, &cause).await?;
+    jobs::stage(write, Job::CreatePaymentLink { order_id: id }, QueueName::Links, now_ms).await?;
+    Ok(Transition::Made)
+}
+
+async fn expire(write: &mut Write, id: OrderId, asked_at_ms: i64) -> Result<Transition, StoreError> {
+    let from = lock(write, id).await?;
+    let done = sqlx::query(
+        "-- expire_order
+        update orders set status = 'expired', allowed_transaction_id = null, final_at_ms = $2
+        where id = $1 and (
+            (status = 'pending' and expires_at_ms <= $3)
+            or (status = 'confirming' and expires_at_ms <= $4 and last_allowed_at_ms <= $4))",
+    )
+    .bind(id.0)
+    .bind(write.now_ms())
+    .bind(asked_at_ms)
+    .bind(asked_at_ms - CONFIRMING_GRACE_MS)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Transition::Refused);
+    }
+    let cause = "its time was over, and the gateway showed no money";
+    tell(write, id, Some(from), OrderStatus::Expired, cause).await?;
+    Ok(Transition::Made)
+}
+
+async fn mark_refunded(
+    write: &mut Write,
+    id: OrderId,
+    transaction_id: TransactionId,
+) -> Result<Transition, StoreError> {
+    let done = sqlx::query(
+        "-- mark_refunded
+        update orders set status = 'refunded', refunded_amount = amount
+        where id = $1 and status = 'paid' and transaction_id = $2",
+    )
+    .bind(id.0)
+    .bind(transaction_id.0)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Transition::Refused);
+    }
+    let cause = format!("the gateway shows transaction {transaction_id} as reversed");
+    tell(write, id, Some(OrderStatus::Paid), OrderStatus::Refunded, &cause).await?;
+    Ok(Transition::Made)
+}

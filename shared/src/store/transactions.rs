@@ -1,0 +1,124 @@
+//! The gateway's transactions that are ours: drafts, payments, reversals.
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Store, StoreError, Write};
+use crate::id::{OrderId, TransactionId};
+use crate::order::{Order, named_values};
+
+named_values! {
+    /// Where a transaction was when it was last looked at.
+    StoredState {
+        /// A draft, or not yet known closed: each look asks about it.
+        Open = "open",
+        /// Closed and unpaid.
+        Closed = "closed",
+        /// Money moved.
+        Debited = "debited",
+        /// Money moved and went back.
+        Reversed = "reversed",
+    }
+}
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// A transaction of one of our orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredTransaction {
+    /// The gateway's number of it.
+    pub transaction_id: TransactionId,
+    /// The order it was made for.
+    pub order_id: OrderId,
+    /// Its amount in tiyin.
+    pub amount: i64,
+    /// Where it was when last looked at.
+    pub state: StoredState,
+    /// The permanent id of the debit.
+    pub success_transaction_id: Option<TransactionId>,
+}
+
+/// Keeps a draft; harmless to repeat.
+pub(super) async fn record_draft(
+    write: &mut Write,
+    order: &Order,
+    transaction_id: TransactionId,
+) -> Result<(), StoreError> {
+    let now_ms = write.now_ms();
+    sqlx::query(
+        "-- record_draft
+        insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
+        values ($1, $2, $3, $4, 'open', $5) on conflict (gateway, transaction_id) do nothing",
+    )
+    .bind(order.gateway.0.clone())
+    .bind(transaction_id.0)
+    .bind(order.id.0)
+    .bind(order.amount.get())
+    .bind(now_ms)
+    .execute(write.connection())
+    .await?;
+    Ok(())
+}
+
+/// All transactions of an order, oldest first.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredTransaction>, StoreError> {
+    let rows = sqlx::query(
+        "-- transactions_of_order
+        select transaction_id, order_id, amount, state, success_transaction_id from transactions
+        where order_id = $1 order by created_at_ms, transaction_id limit 100",
+    )
+    .bind(order_id.0)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(from_row).collect()
+}
+
+fn from_row(row: &AnyRow) -> Result<StoredTransaction, StoreError> {
+    let state: String = row.try_get("state")?;
+    Ok(StoredTransaction {
+        transaction_id: TransactionId(row.try_get("transaction_id")?),
+        order_id: OrderId(row.try_get("order_id")?),
+        amount: row.try_get("amount")?,
+        state: StoredState::parse(&state)
+            .ok_or(StoreError::UnknownValue { column: "transactions.state", value: state })?,
+        success_transaction_id: row.try_get::<Option<i64>, _>("success_transaction_id")?.map(TransactionId),
+    })
+}
+
+/// What a look saw, to be kept with whatever the look leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which transaction.
+    pub transaction_id: TransactionId,
+    /// Where it is.
+    pub state: StoredState,
+    /// The permanent id of its debit.
+    pub success_transaction_id: Option<TransactionId>,
+}
+
+/// Keeps what a look saw. A debit is never forgotten: a debited row only becomes reversed.
+pub(super) async fn keep_seen(write: &mut Write, gateway: &str, seen: &[Seen]) -> Result<(), StoreError> {
+    for seen in seen {
+        let now_ms = write.now_ms();
+        sqlx::query(
+            "-- keep_seen
+            update transactions set state = $3, looked_at_ms = $4,
+                success_transaction_id = coalesce($5, success_transaction_id)
+            where gateway = $1 and transaction_id = $2 and (state = 'open' or state = $3 or $3 in ('debited', 'reversed'))
+                and not (state = 'reversed' and $3 = 'debited')",
+        )
+        .bind(gateway.to_owned())
+        .bind(seen.transaction_id.0)
+        .bind(seen.state.as_str())
+        .bind(now_ms)
+        .bind(seen.success_transaction_id.map(|id| id.0))
+        .execute(write.connection())
+        .await?;
+    }
+    Ok(())
+}
