@@ -9,6 +9,8 @@ pub mod metrics;
 pub mod money;
 pub mod notice;
 pub mod order;
+pub mod queue;
 pub mod redis_server;
+pub mod relay;
 pub mod secret;
 pub mod store;

@@ -1,0 +1,143 @@
+//! The queue in Redis: one list of integers per queue, and no other key of worth.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+
+use super::QueueError;
+use crate::id::JobId;
+use crate::job::QueueName;
+use crate::redis_server::RedisServer;
+
+/// The queue in Redis; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RedisQueue {
+    server: RedisServer,
+}
+
+/// Why this Redis must not carry the queue; each tells what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedisFault {
+    /// `BLMPOP` came with Redis 7.
+    #[error("Redis is version {version}; the queue needs Redis 7 or newer (BLMPOP)")]
+    TooOld {
+        /// What it says it is.
+        version: String,
+    },
+    /// It may throw our keys away.
+    #[error("Redis evicts keys when its memory is full (maxmemory-policy {policy}); set `maxmemory-policy noeviction`")]
+    Evicts {
+        /// The policy.
+        policy: String,
+    },
+}
+
+impl RedisQueue {
+    /// The queue on that server.
+    pub fn new(server: RedisServer) -> Self {
+        RedisQueue { server }
+    }
+
+    /// The server behind it.
+    pub fn server(&self) -> &RedisServer {
+        &self.server
+    }
+
+    /// Looks whether this Redis may carry the queue: version and eviction policy. Where `CONFIG GET` is
+    /// forbidden (managed Redis), the policy is taken on trust.
+    ///
+    /// # Errors
+    /// [`QueueError`] when it does not answer, which is never fatal.
+    pub async fn check(&self) -> Result<Vec<RedisFault>, QueueError> {
+        let mut commands = self.server.commands();
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut commands).await?;
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown").trim();
+        let mut faults = Vec::new();
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_none_or(|major| major < 7) {
+            faults.push(RedisFault::TooOld { version: version.to_owned() });
+        }
+        let policy: Result<Vec<String>, _> =
+            redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").query_async(&mut commands).await;
+        match policy {
+            Ok(policy) => {
+                if let Some(policy) = policy.get(1).filter(|policy| *policy != "noeviction") {
+                    faults.push(RedisFault::Evicts { policy: policy.clone() });
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "Redis does not tell its eviction policy; it must be noeviction")
+            }
+        }
+        Ok(faults)
+    }
+
+    /// A random value that all processes of one installation must share: those that read another one talk to
+    /// another Redis.
+    ///
+    /// # Errors
+    /// [`QueueError`] when it does not answer.
+    pub async fn twin(&self) -> Result<String, QueueError> {
+        let mut commands = self.server.commands();
+        let key = self.server.key("twin");
+        let fresh = format!("{:016x}", rand::random::<u64>());
+        let _: Option<String> = redis::cmd("SET").arg(&key).arg(fresh).arg("NX").query_async(&mut commands).await?;
+        Ok(redis::cmd("GET").arg(&key).query_async(&mut commands).await?)
+    }
+
+    pub(super) async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<(), QueueError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut push = redis::cmd("LPUSH");
+        push.arg(self.key(queue));
+        for id in ids {
+            push.arg(id.0);
+        }
+        let _: i64 = push.query_async(&mut self.server.commands()).await?;
+        Ok(())
+    }
+
+    pub(super) async fn len(&self, queue: QueueName) -> Result<u64, QueueError> {
+        Ok(redis::cmd("LLEN").arg(self.key(queue)).query_async(&mut self.server.commands()).await?)
+    }
+
+    pub(super) fn taker(&self) -> RedisTaker {
+        RedisTaker { queue: self.clone(), connection: None }
+    }
+
+    fn key(&self, queue: QueueName) -> String {
+        self.server.key(&format!("queue:{queue}"))
+    }
+}
+
+/// One consumer's end of the queue, with a connection of its own: a blocking command would hold up everybody else.
+#[derive(Debug)]
+pub struct RedisTaker {
+    queue: RedisQueue,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl RedisTaker {
+    pub(super) async fn take(
+        &mut self,
+        queues: &[QueueName],
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<JobId>, QueueError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.queue.server.blocking_connection(wait).await?,
+        };
+        let mut take = redis::cmd("BLMPOP");
+        take.arg(format!("{}.{:03}", wait.as_secs(), wait.subsec_millis())).arg(queues.len());
+        for queue in queues {
+            take.arg(self.queue.key(*queue));
+        }
+        take.arg("RIGHT").arg("COUNT").arg(max);
+        let taken: Option<(String, Vec<i64>)> = take.query_async(&mut connection).await?;
+        // Only a connection that answered is used again.
+        self.connection = Some(connection);
+        Ok(taken.map(|(_, ids)| ids.into_iter().map(JobId).collect()).unwrap_or_default())
+    }
+}
