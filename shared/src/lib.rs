@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod money;
 pub mod notice;
 pub mod order;
+pub mod presence;
 pub mod queue;
 pub mod redis_server;
 pub mod relay;

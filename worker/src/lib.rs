@@ -1,1 +1,148 @@
-//! placeholder
+//! The jobs, and the apalis worker that runs them.
+//!
+//! apalis gives the slots, the drain and the tower stack; the ids come from our own [`source`], because a job row in
+//! the database is the truth and the queue only carries its number.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis::prelude::*;
+use shared::gateway::Gateway;
+use shared::job::QueueName;
+use shared::queue::Queue;
+use shared::store::{Store, StoreError, jobs};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use url::Url;
+
+mod attempt;
+mod create_payment_link;
+mod failure;
+pub mod health;
+mod lease;
+mod look_schedule;
+mod metrics;
+mod process_callback;
+mod settle_order;
+mod source;
+mod sweep;
+
+pub use failure::delay_ms;
+pub use look_schedule::LookSchedule;
+
+use attempt::Attempts;
+use lease::LeaseKeeper;
+use source::{Claimed, Source};
+
+/// What the jobs work with.
+#[derive(Clone, Debug)]
+pub struct WorkerContext {
+    /// The database.
+    pub store: Store,
+    /// Whoever moves the money.
+    pub gateway: Gateway,
+    /// Where customers return to.
+    pub public_url: Url,
+    /// How long an order lives without a payment link.
+    pub link_ttl: Duration,
+    /// How long it lives from its first link on.
+    pub payment_ttl: Duration,
+    /// When to look at the gateway.
+    pub look_schedule: LookSchedule,
+    /// How often `sweep` runs.
+    pub sweep_every: Duration,
+}
+
+/// How much a worker takes on.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Jobs that run at once.
+    pub slots: usize,
+    /// The queues it takes from, most urgent first; `suspect` is always taken.
+    pub queues: Vec<QueueName>,
+    /// How long a stop waits for running jobs.
+    pub stop_grace: Duration,
+}
+
+impl WorkerOptions {
+    /// All queues: what decides about money first.
+    pub const ALL_QUEUES: [QueueName; 3] = [QueueName::Settle, QueueName::Links, QueueName::Background];
+}
+
+/// A worker that is about to run; hand its [`Pulse`](health::Pulse) to the health server.
+#[derive(Debug)]
+pub struct JobWorker {
+    context: WorkerContext,
+    queue: Queue,
+    options: WorkerOptions,
+    pulse: health::Pulse,
+}
+
+impl JobWorker {
+    /// A worker on that queue.
+    pub fn new(context: WorkerContext, queue: Queue, options: WorkerOptions) -> Self {
+        let pulse = health::Pulse::new(options.slots, &options.queues);
+        JobWorker { context, queue, options, pulse }
+    }
+
+    /// What tells whether it is at work.
+    pub fn pulse(&self) -> health::Pulse {
+        self.pulse.clone()
+    }
+
+    /// Runs jobs until `stop`; then takes nothing new, hands back what it has not started, and waits up to the grace
+    /// time for the rest. Returns whether all of it ended in time; what did not is run again elsewhere once its
+    /// lease ends, so the process should exit.
+    pub async fn run(self, stop: CancellationToken) -> bool {
+        let keeper = LeaseKeeper::default();
+        let ended = CancellationToken::new();
+        let renewing = tokio::spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(seed_sweep(self.context.store.clone())));
+
+        let slots = self.options.slots;
+        let source = Source::start(&self.context.store, &self.queue, &self.options, &self.pulse, &stop);
+        let attempts = Arc::new(Attempts { context: self.context, keeper });
+        let worker = WorkerBuilder::new("tasdiq")
+            .backend(source)
+            .concurrency(slots)
+            .parallelize(tokio::spawn)
+            .catch_panic()
+            .data(attempts)
+            .build(run_claimed);
+        let drained = async {
+            tokio::select! {
+                result = worker.run() => result,
+                () = async { stop.cancelled().await; tokio::time::sleep(self.options.stop_grace).await } => {
+                    warn!("jobs still run after the grace time of a stop; they are run again once their leases end");
+                    return false;
+                }
+            }
+            .inspect_err(|error| warn!(error = %error, "the worker ended with an error"))
+            .is_ok()
+        }
+        .await;
+        ended.cancel();
+        let _ = renewing.await;
+        info!("the worker has stopped");
+        drained
+    }
+}
+
+async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<(), BoxDynError> {
+    attempt::run(&attempts, claimed).await;
+    // Our row tells what became of it; apalis is always told that all is well.
+    Ok(())
+}
+
+/// There must always be a `sweep`; every worker sees to it at its start.
+async fn seed_sweep(store: Store) {
+    let mut pause = Duration::from_millis(100);
+    while let Err(trouble) = jobs::seed_sweep(&store).await {
+        let StoreError::Unavailable(_) | StoreError::Conflict(_) = trouble else {
+            warn!(error = %trouble, "sweep could not be seeded");
+            return;
+        };
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,64 @@
+//! What every process does beside its work: tells that it is alive, which Redis it uses, and keeps its clock right.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::queue::Queue;
+use crate::store::processes::{self, Process};
+use crate::store::{Store, StoreError};
+
+const BEAT_EVERY: Duration = Duration::from_secs(5);
+const CLOCK_EVERY: Duration = Duration::from_secs(30);
+
+/// What a process tells of itself.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// `up`, `api` or `worker`.
+    pub role: &'static str,
+    /// How many jobs it runs at once; 0 for an API.
+    pub slots: usize,
+    /// The queues it takes from, comma-separated.
+    pub queues: String,
+}
+
+/// Tells of this process until `stop`, then takes its leave.
+pub async fn keep(store: Store, queue: Queue, introduction: Introduction, stop: CancellationToken) {
+    let mut process = Process {
+        id: format!("{:016x}", rand::random::<u64>()),
+        role: introduction.role.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        slots: i64::try_from(introduction.slots).unwrap_or(i64::MAX),
+        queues: introduction.queues,
+        twin: None,
+        started_at_ms: store.now_ms(),
+        heartbeat_at_ms: store.now_ms(),
+    };
+    let mut clock_measured = Instant::now();
+    let mut is_well = true;
+    loop {
+        if let Some(redis) = queue.redis() {
+            // With Redis away the last known value stays: it most likely comes back as the same one.
+            process.twin = redis.twin().await.ok().or(process.twin);
+        }
+        let told = tell(&store, &process, &mut clock_measured).await;
+        if let (Err(trouble), true) = (&told, is_well) {
+            warn!(error = %trouble, "this process cannot tell that it is alive: {trouble}");
+        }
+        is_well = told.is_ok();
+        if stop.run_until_cancelled(tokio::time::sleep(BEAT_EVERY)).await.is_none() {
+            // A process that is killed is noticed by its silence.
+            let _ = processes::leave(&store, &process.id).await;
+            return;
+        }
+    }
+}
+
+async fn tell(store: &Store, process: &Process, clock_measured: &mut Instant) -> Result<(), StoreError> {
+    if clock_measured.elapsed() >= CLOCK_EVERY {
+        store.measure_clock().await?;
+        *clock_measured = Instant::now();
+    }
+    processes::beat(store, process).await
+}

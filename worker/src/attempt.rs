@@ -1,0 +1,161 @@
+//! One run of a job: its lease kept, its deadline watched, its end written.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use shared::job::{ClaimedJob, Job, JobKind, Lease};
+use shared::store::jobs::{self, Finish};
+use shared::store::{Store, StoreError};
+use tracing::{Instrument, debug, error, info, info_span, warn};
+
+use crate::failure::{Done, Failure, Verdict};
+use crate::lease::{HeldLease, LeaseKeeper};
+use crate::source::Claimed;
+use crate::{WorkerContext, create_payment_link, metrics, process_callback, settle_order, sweep};
+
+/// A newer release's job is offered again after this long: a worker of that release may come.
+const UNKNOWN_KIND_MS: i64 = 30_000;
+
+/// What every attempt needs.
+pub(crate) struct Attempts {
+    pub(crate) context: WorkerContext,
+    pub(crate) keeper: LeaseKeeper,
+}
+
+/// Runs a claimed job to its end; its slot is free afterwards.
+pub(crate) async fn run(attempts: &Attempts, claimed: Claimed) {
+    let Claimed { job, slot } = claimed;
+    let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
+    run_held(attempts, job).instrument(span).await;
+    drop(slot);
+}
+
+async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
+    let store = &attempts.context.store;
+    let held = attempts.keeper.hold(claimed.lease);
+    let job = match &claimed.job {
+        Ok(job) => *job,
+        Err(_) => {
+            warn!(job.kind = claimed.kind, "a job of kind {} is not known to this release; it is left to a newer one", claimed.kind);
+            metrics::count_job("unknown", "unknown_kind");
+            let release = Finish::Release { not_before_ms: store.now_ms() + UNKNOWN_KIND_MS };
+            write_end(&held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &release)).await;
+            return;
+        }
+    };
+    let began = Instant::now();
+    let deadline = job.kind().deadline();
+    let handled = AssertUnwindSafe(handle(&attempts.context, &claimed.lease, job)).catch_unwind();
+    let result = tokio::select! {
+        result = tokio::time::timeout(deadline, handled) => match result {
+            Ok(Ok(result)) => result,
+            Ok(Err(_panic)) => Err(Failure::Panicked),
+            Err(_elapsed) => Err(Failure::Deadline(deadline)),
+        },
+        () = held.lost() => Err(Failure::Store(StoreError::LeaseLost)),
+    };
+    metrics::observe_job(job.kind(), began.elapsed());
+    match result {
+        Ok(done) => end_well(&held, store, &claimed, job.kind(), done).await,
+        Err(failure) => end_badly(&held, store, &claimed, job.kind(), failure).await,
+    }
+}
+
+async fn handle(context: &WorkerContext, lease: &Lease, job: Job) -> Result<Done, Failure> {
+    match job {
+        Job::CreatePaymentLink { order_id } => create_payment_link::create_payment_link(context, lease, order_id).await,
+        Job::ProcessCallback { callback_id } => process_callback::process_callback(context, lease, callback_id).await,
+        Job::SettleOrder { order_id } => settle_order::settle_order(context, lease, order_id).await,
+        Job::Sweep => sweep::sweep(context).await,
+    }
+}
+
+async fn end_well(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: JobKind, done: Done) {
+    let (finish, outcome) = match done {
+        Done::Changed => {
+            metrics::count_job(kind.as_str(), "changed");
+            return;
+        }
+        Done::NothingToDo => (Finish::Complete, "nothing_to_do"),
+        Done::Snooze { until_ms, queue } => (Finish::Snooze { until_ms, queue }, "snoozed"),
+    };
+    metrics::count_job(kind.as_str(), outcome);
+    write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &finish)).await;
+}
+
+async fn end_badly(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: JobKind, failure: Failure) {
+    let (id, attempt) = (claimed.lease.job_id, claimed.attempt);
+    let now_ms = store.now_ms();
+    let reason = reason_of(&failure);
+    match failure.verdict(Some(kind), attempt, rand::random_range(0..1_000)) {
+        Verdict::Retry { wait_ms } => {
+            warn!(retry_in_ms = wait_ms, error = reason, "attempt {attempt} of job {id} failed, next in {wait_ms} ms");
+            metrics::count_job(kind.as_str(), "failed");
+            let retry = Finish::Retry { not_before_ms: now_ms + wait_ms, error: reason };
+            write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &retry)).await;
+        }
+        Verdict::Release { wait_ms } => {
+            info!(error = reason, "job {id} is handed back for want of the database");
+            metrics::count_job(kind.as_str(), "released");
+            let release = Finish::Release { not_before_ms: now_ms + wait_ms };
+            write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &release)).await;
+        }
+        Verdict::Bury { refused } => {
+            error!(error = reason, "job {id} ({kind}) is a dead letter: {reason}");
+            metrics::count_job(kind.as_str(), "dead");
+            write_end(held, store, &claimed.lease, || jobs::bury(store, &claimed.lease, &reason, refused)).await;
+        }
+        Verdict::Forget => {
+            debug!("job {id} belongs to somebody else by now");
+            metrics::count_job(kind.as_str(), "lease_lost");
+        }
+    }
+}
+
+/// Writes a run's end until the database answers; the lease is renewed meanwhile.
+async fn write_end<F>(held: &HeldLease, store: &Store, lease: &Lease, write: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let id = lease.job_id;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match write().await {
+            Ok(()) => return,
+            Err(StoreError::LeaseLost) => {
+                debug!("job {id} belongs to somebody else by now");
+                return;
+            }
+            Err(trouble) if trouble.is_passing() => {
+                let waited = tokio::select! {
+                    () = tokio::time::sleep(pause) => true,
+                    () = held.lost() => false,
+                };
+                if !waited {
+                    return;
+                }
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            Err(trouble) => {
+                error!(error = reason_of(&trouble), now_ms = store.now_ms(), "the end of job {id} could not be written; it runs again when its lease ends");
+                return;
+            }
+        }
+    }
+}
+
+/// An error with its causes in one line; no error of ours carries a secret.
+fn reason_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let part = source.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = source.source();
+    }
+    text.chars().take(500).collect()
+}

@@ -1,0 +1,62 @@
+//! Makes a draft at the gateway, stores it and the payment link.
+
+use shared::clock::millis;
+use shared::gateway::DraftRequest;
+use shared::id::OrderId;
+use shared::job::{Lease, QueueName};
+use shared::order::OrderStatus;
+use shared::store::orders::{self, NewLink, Transition};
+use tracing::{info, warn};
+
+use crate::WorkerContext;
+use crate::failure::{Done, Failure};
+use crate::look_schedule::first_look_ms;
+use crate::settle_order::ELSEWHERE_SNOOZE_MS;
+
+pub(crate) async fn create_payment_link(
+    context: &WorkerContext,
+    lease: &Lease,
+    order_id: OrderId,
+) -> Result<Done, Failure> {
+    let store = &context.store;
+    let Some(order) = orders::find(store, order_id).await? else {
+        return Err(Failure::Hopeless(format!("there is no order {order_id}")));
+    };
+    if order.status != OrderStatus::Pending || order.payment_url.is_some() {
+        return Ok(Done::NothingToDo); // an earlier attempt finished after its lease had run out, or the order ended
+    }
+    let now_ms = store.now_ms();
+    if order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
+        return Ok(Done::NothingToDo); // its time ended between two links; `settle_order` has the last look
+    }
+    let oldest_ms = now_ms - millis(context.link_ttl);
+    if order.expires_at_ms.is_none() && order.pending_since_ms <= oldest_ms {
+        return match orders::expire_without_link(store, lease, order_id, oldest_ms).await? {
+            Transition::Made => Ok(Done::Changed),
+            Transition::Refused => Ok(Done::NothingToDo),
+        };
+    }
+    if order.gateway != *context.gateway.identity() {
+        warn!(order.id = %order_id, gateway = %order.gateway, "order {order_id} belongs to a gateway that is not configured");
+        return Ok(Done::Snooze { until_ms: now_ms + ELSEWHERE_SNOOZE_MS, queue: QueueName::Background });
+    }
+
+    let request = DraftRequest { order_id, amount: order.amount, language: order.language };
+    let draft = context.gateway.create_draft(&request).await?;
+
+    let base = context.public_url.as_str().trim_end_matches('/');
+    let return_url = format!("{base}/pay/{}/return", order.token.as_str());
+    let link = NewLink {
+        transaction_id: draft.transaction_id,
+        payment_url: context.gateway.payment_url(draft.transaction_id, &return_url),
+    };
+    let first_look_ms = first_look_ms(store.now_ms());
+    match orders::store_link(store, lease, &order, &link, millis(context.payment_ttl), first_look_ms).await? {
+        Transition::Made => {
+            info!(order.id = %order_id, transaction.id = %link.transaction_id, "order {order_id} has a payment link");
+            Ok(Done::Changed)
+        }
+        // Canceled meanwhile; the draft is recorded, and the looks ask about it.
+        Transition::Refused => Ok(Done::NothingToDo),
+    }
+}

@@ -1,0 +1,138 @@
+//! What a handler answers, and what becomes of its job.
+
+use std::time::Duration;
+
+use shared::clock::millis;
+use shared::gateway::GatewayError;
+use shared::job::{JobKind, QueueName};
+use shared::store::StoreError;
+
+/// How a run went well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// The effect is written, and the job's row with it.
+    Changed,
+    /// There was nothing left to do; the job is complete.
+    NothingToDo,
+    /// Run again then.
+    Snooze { until_ms: i64, queue: QueueName },
+}
+
+/// How a run did not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The gateway brought no usable answer.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It ran into its deadline and was aborted: the outcome is unknown.
+    #[error("it ran longer than {} s and was aborted", .0.as_secs())]
+    Deadline(Duration),
+    /// The handler panicked.
+    #[error("the handler panicked")]
+    Panicked,
+    /// It can never succeed.
+    #[error("{0}")]
+    Hopeless(String),
+}
+
+/// What to do about a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Run again after this wait; the attempt counts.
+    Retry { wait_ms: i64 },
+    /// Run again after this wait, without counting: it was not the job's fault.
+    Release { wait_ms: i64 },
+    /// A dead letter; `refused` is a final no of the gateway.
+    Bury { refused: bool },
+    /// Somebody else has the job.
+    Forget,
+}
+
+/// A defect is retried so often before a person must look.
+const DEFECT_ATTEMPTS: i64 = 10;
+
+/// A customer is waiting for a link; no longer than this between attempts.
+const LINK_WAIT_CAP_MS: i64 = 30_000;
+
+impl Failure {
+    /// What to do, on this attempt of this kind. `spread_permille` (0 to 999) keeps jobs apart that failed together.
+    pub(crate) fn verdict(&self, kind: Option<JobKind>, attempt: i64, spread_permille: u64) -> Verdict {
+        let wait_ms = i64::try_from(delay_ms(u32::try_from(attempt).unwrap_or(u32::MAX), spread_permille)).unwrap_or(i64::MAX);
+        let wait_ms = if kind == Some(JobKind::CreatePaymentLink) { wait_ms.min(LINK_WAIT_CAP_MS) } else { wait_ms };
+        let give_up = attempt >= DEFECT_ATTEMPTS && kind != Some(JobKind::Sweep);
+        match self {
+            Failure::Gateway(GatewayError::Throttled { retry_after }) => {
+                Verdict::Retry { wait_ms: millis(*retry_after).max(wait_ms) }
+            }
+            Failure::Gateway(GatewayError::Refused { .. }) => Verdict::Bury { refused: true },
+            // Transport failures never kill a job.
+            Failure::Gateway(
+                GatewayError::Unreachable(_) | GatewayError::OutcomeUnknown { .. } | GatewayError::NotAdmitted { .. },
+            ) => Verdict::Retry { wait_ms },
+            Failure::Store(StoreError::LeaseLost) => Verdict::Forget,
+            Failure::Store(trouble) if trouble.is_passing() => Verdict::Release { wait_ms: 1_000 },
+            Failure::Store(_) | Failure::Panicked if give_up => Verdict::Bury { refused: false },
+            Failure::Store(_) | Failure::Panicked | Failure::Deadline(_) => Verdict::Retry { wait_ms },
+            Failure::Hopeless(_) => Verdict::Bury { refused: false },
+        }
+    }
+}
+
+/// Milliseconds to wait before the next attempt: doubling from 2 s to at most 15 min.
+///
+/// `spread_permille` (0 to 999) adds up to a fifth, so that jobs which failed together do not come back together.
+pub fn delay_ms(attempt: u32, spread_permille: u64) -> u64 {
+    const LONGEST_MS: u64 = 900_000;
+    let doubled = 2_000_u64.saturating_mul(1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX));
+    let delay = doubled.min(LONGEST_MS);
+    (delay + delay / 5 * spread_permille.min(999) / 1_000).min(LONGEST_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_delay_stays_within_its_bounds(attempt in 0u32..10_000, spread in 0u64..2_000) {
+            prop_assert!((2_000..=900_000).contains(&delay_ms(attempt, spread)));
+        }
+
+        #[test]
+        fn the_delay_never_shrinks(attempt in 0u32..100) {
+            prop_assert!(delay_ms(attempt + 1, 0) >= delay_ms(attempt, 0));
+        }
+    }
+
+    #[test]
+    fn the_delay_doubles_and_then_stays() {
+        let delays: Vec<u64> = (1..=11).map(|attempt| delay_ms(attempt, 0)).collect();
+
+        assert_eq!(
+            delays,
+            [2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 900_000, 900_000]
+        );
+    }
+
+    #[test]
+    fn a_gateway_that_is_away_never_kills_a_job() {
+        let away = || GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None };
+        for attempt in [1, 10, 1_000, i64::MAX] {
+            for kind in [JobKind::CreatePaymentLink, JobKind::SettleOrder] {
+                let verdict = Failure::Gateway(away()).verdict(Some(kind), attempt, 0);
+                assert!(matches!(verdict, Verdict::Retry { .. }), "{kind} {attempt}: {verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_defect_becomes_a_dead_letter_in_the_end_but_sweep_never() {
+        assert_eq!(Failure::Panicked.verdict(Some(JobKind::SettleOrder), 10, 0), Verdict::Bury { refused: false });
+        assert!(matches!(Failure::Panicked.verdict(Some(JobKind::Sweep), 10, 0), Verdict::Retry { .. }));
+    }
+}

@@ -1,0 +1,131 @@
+//! When to look at the gateway: pure functions of time.
+
+use std::time::Duration;
+
+use shared::clock::millis;
+use shared::job::QueueName;
+use shared::order::{Order, OrderStatus};
+use shared::store::settlement::CONFIRMING_GRACE_MS;
+
+/// How long after the last hint looks come, in milliseconds, ascending; beyond the last they repeat at its distance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookSchedule(Vec<i64>);
+
+/// Looks after the link was made while nothing hints at a payment: 1, 3, 10 and 20 minutes.
+const UNHINTED_MS: [i64; 4] = [60_000, 180_000, 600_000, 1_200_000];
+
+/// Looks back at an order that has ended: for late debits, and for reversals.
+const LOOK_BACK_MS: [i64; 3] = [24 * 3_600_000, 48 * 3_600_000, 72 * 3_600_000];
+
+/// A look back that comes this much early counts as made.
+const LOOK_BACK_SLACK_MS: i64 = 60_000;
+
+/// Looks that are due later than this after the last hint may wait behind everything else.
+const FRESH_MS: i64 = 60_000;
+
+impl LookSchedule {
+    /// A schedule with these distances from the last hint.
+    pub fn new(after_hint: &[Duration]) -> Self {
+        let mut offsets: Vec<i64> = after_hint.iter().map(|offset| millis(*offset).max(1)).collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        if offsets.is_empty() {
+            offsets.push(1_000);
+        }
+        LookSchedule(offsets)
+    }
+
+    /// When to look next at an order that is still open, in epoch milliseconds, and on which queue.
+    ///
+    /// There is always a look right after the order's deadline, which decides whether it expires.
+    pub(crate) fn next_look(&self, order: &Order, now_ms: i64) -> (i64, QueueName) {
+        let since = order.link_at_ms.unwrap_or(order.created_at_ms);
+        let scheduled = match order.last_hint_at_ms {
+            Some(hint) => hint + self.after(now_ms - hint),
+            None => UNHINTED_MS.iter().map(|offset| since + offset).find(|at| *at > now_ms).unwrap_or(i64::MAX),
+        };
+        let next = match deadline_ms(order) {
+            Some(deadline) if deadline > now_ms => scheduled.min(deadline),
+            // Past its deadline and still open: something was unclear.
+            _ => scheduled.min(now_ms + 600_000),
+        };
+        let is_fresh = order.last_hint_at_ms.is_some_and(|hint| now_ms - hint <= FRESH_MS);
+        (next, if is_fresh { QueueName::Settle } else { QueueName::Background })
+    }
+
+    /// The distance from the hint of the first look after `elapsed_ms`.
+    fn after(&self, elapsed_ms: i64) -> i64 {
+        let elapsed_ms = elapsed_ms.max(0);
+        let last = self.0.last().copied().unwrap_or(1_000);
+        self.0
+            .iter()
+            .copied()
+            .find(|offset| *offset > elapsed_ms)
+            .unwrap_or_else(|| (elapsed_ms / last + 1).saturating_mul(last))
+    }
+}
+
+/// The first look at a fresh link.
+pub(crate) fn first_look_ms(now_ms: i64) -> i64 {
+    now_ms + UNHINTED_MS[0]
+}
+
+/// From when on an open order that shows no money has expired.
+pub(crate) fn deadline_ms(order: &Order) -> Option<i64> {
+    let expires_at_ms = order.expires_at_ms?;
+    Some(match order.status {
+        OrderStatus::Confirming => expires_at_ms.max(order.last_allowed_at_ms.unwrap_or(i64::MIN)) + CONFIRMING_GRACE_MS,
+        _ => expires_at_ms,
+    })
+}
+
+/// When to look back next at an order that ended at `final_at_ms`, or `None` when that is over.
+pub(crate) fn next_look_back_ms(final_at_ms: i64, now_ms: i64) -> Option<i64> {
+    LOOK_BACK_MS.iter().map(|offset| final_at_ms + offset).find(|at| *at > now_ms + LOOK_BACK_SLACK_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn schedule() -> LookSchedule {
+        let millis = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000];
+        LookSchedule::new(&millis.map(Duration::from_millis))
+    }
+
+    #[test]
+    fn looks_come_quickly_after_a_hint_and_then_every_ten_minutes() {
+        let mut elapsed = 0;
+        let mut looks = Vec::new();
+        while looks.len() < 15 {
+            elapsed = schedule().after(elapsed);
+            looks.push(elapsed);
+        }
+
+        assert_eq!(looks[..5], [250, 500, 1_000, 2_000, 4_000]);
+        assert_eq!(looks[10..], [300_000, 600_000, 1_200_000, 1_800_000, 2_400_000]);
+    }
+
+    #[test]
+    fn an_ended_order_is_looked_back_at_three_times() {
+        let mut now = 0;
+        let mut looks = Vec::new();
+        while let Some(next) = next_look_back_ms(0, now) {
+            looks.push(next / 3_600_000);
+            now = next;
+        }
+
+        assert_eq!(looks, [24, 48, 72]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_look_is_always_in_the_future_and_never_far(elapsed in 0i64..100_000_000) {
+            let next = schedule().after(elapsed);
+            prop_assert!(next > elapsed);
+            prop_assert!(next - elapsed <= 600_000);
+        }
+    }
+}

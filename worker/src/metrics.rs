@@ -1,0 +1,31 @@
+//! What a worker counts.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec};
+use shared::job::JobKind;
+use shared::metrics::{counter_vec, histogram_vec};
+
+static JOBS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counter_vec("tasdiq_jobs_total", "Runs of jobs by how they ended.", &["kind", "outcome"]));
+
+static JOB_SECONDS: LazyLock<HistogramVec> =
+    LazyLock::new(|| histogram_vec("tasdiq_job_seconds", "How long runs of jobs took.", &["kind"]));
+
+static UNPROVEN: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter_vec("tasdiq_callbacks_unproven_total", "Stored callbacks whose signature no longer fits.", &[])
+});
+
+pub(crate) fn count_job(kind: &str, outcome: &str) {
+    JOBS.with_label_values(&[kind, outcome]).inc();
+}
+
+pub(crate) fn observe_job(kind: JobKind, took: Duration) {
+    JOB_SECONDS.with_label_values(&[kind.as_str()]).observe(took.as_secs_f64());
+}
+
+pub(crate) fn count_unproven_callback() {
+    let none: [&str; 0] = [];
+    UNPROVEN.with_label_values(&none).inc();
+}

@@ -1,0 +1,245 @@
+//! Ids from the queue become claimed jobs for apalis: a pump does the I/O, the apalis `Backend` is the receiving end
+//! of its channel. (apalis-redis 1.0.0 loses and doubles jobs; ARCHITECTURE.md tells how that was seen.)
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use apalis_core::backend::finalize::Ephemeral;
+use apalis_core::backend::{Backend, BackendConfig};
+use apalis_core::task::Task;
+use apalis_core::task::builder::TaskBuilder;
+use apalis_core::task::task_id::RandomId;
+use apalis_core::worker::context::WorkerContext as ApalisContext;
+use shared::id::JobId;
+use shared::job::{ClaimedJob, QueueName};
+use shared::queue::{Queue, QueueError, Taker};
+use shared::store::jobs::{self, Finish};
+use shared::store::{Store, StoreError};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tower_layer::Identity;
+use tracing::{info, warn};
+
+use crate::WorkerOptions;
+use crate::health::Pulse;
+
+/// How long one take waits for an id.
+const TAKE_WAIT: Duration = Duration::from_secs(5);
+
+/// More ids than this are not claimed in one statement.
+const MAX_CLAIM: usize = 64;
+
+/// Every so many takes the order of the queues is rotated, so that none starves.
+const ROTATE_EVERY: usize = 8;
+
+/// A job with its lease and the slot it runs in.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) job: ClaimedJob,
+    pub(crate) slot: OwnedSemaphorePermit,
+}
+
+/// The apalis backend: claimed jobs as they come.
+pub(crate) struct Source(UnboundedReceiver<Claimed>);
+
+impl Source {
+    /// Starts taking ids until `stop`.
+    pub(crate) fn start(
+        store: &Store,
+        queue: &Queue,
+        options: &WorkerOptions,
+        pulse: &Pulse,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (claimed, receiver) = unbounded_channel();
+        let slots = Arc::clone(pulse.slots());
+        let pump = Pump { store: store.clone(), slots, claimed, pulse: pulse.clone(), stop: stop.clone() };
+        let all_slots = u32::try_from(options.slots).unwrap_or(u32::MAX);
+        let suspects = Suspects { pump: pump.clone(), taker: queue.taker(), all_slots };
+        let many = Many { pump, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
+        tokio::spawn(keep_taking(many, stop.clone()));
+        tokio::spawn(keep_taking(suspects, stop.clone()));
+        Source(receiver)
+    }
+}
+
+impl Backend for Source {
+    type Task = Task<Claimed>;
+    // An error would end the worker and with it every running job; the pump deals with trouble itself.
+    type Error = Infallible;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &ApalisContext) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>, _: &ApalisContext) -> Poll<Option<Result<Self::Task, Infallible>>> {
+        self.0.poll_recv(context).map(|claimed| claimed.map(|claimed| Ok(TaskBuilder::new(claimed).build())))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>, worker: &ApalisContext) -> Poll<Result<(), Infallible>> {
+        // The end of the source does not end the worker: without this it would wait for ever to be told.
+        if !worker.is_shutting_down() {
+            let _ = worker.stop();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl BackendConfig for Source {
+    type Args = Claimed;
+    type Id = RandomId;
+    type Kind = Ephemeral;
+    type Config = ();
+    type Layer = Identity;
+
+    fn config(&self) -> &() {
+        &()
+    }
+
+    fn middleware(&mut self, _: &mut ApalisContext) -> Identity {
+        Identity::new()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TakeError {
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One way of taking ids and claiming their jobs.
+trait Take: Send + 'static {
+    fn take(&mut self) -> impl Future<Output = Result<(), TakeError>> + Send;
+}
+
+/// Takes until `stop`. Trouble is told once, waited out with a growing pause, and never reaches apalis.
+async fn keep_taking(mut taking: impl Take, stop: CancellationToken) {
+    let mut pause = Duration::ZERO;
+    loop {
+        let round = async {
+            tokio::time::sleep(pause).await;
+            taking.take().await
+        };
+        match stop.run_until_cancelled(round).await {
+            None => return,
+            Some(Ok(())) => {
+                if pause > Duration::ZERO {
+                    info!("jobs are taken again");
+                }
+                pause = Duration::ZERO;
+            }
+            Some(Err(trouble)) => {
+                if pause.is_zero() {
+                    warn!(error = %trouble, "no jobs can be taken: {trouble}");
+                }
+                pause = (pause * 2).clamp(Duration::from_millis(50), Duration::from_secs(2));
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Pump {
+    store: Store,
+    slots: Arc<Semaphore>,
+    claimed: UnboundedSender<Claimed>,
+    pulse: Pulse,
+    stop: CancellationToken,
+}
+
+impl Pump {
+    /// Claims the ids' jobs and hands each on with a slot, or all slots where it must run alone.
+    ///
+    /// Spawned by itself: a stop in mid-claim must not forget rows that the database already gave us.
+    async fn claim(&self, ids: Vec<JobId>, mut free: OwnedSemaphorePermit, alone: bool) -> Result<(), TakeError> {
+        let pump = self.clone();
+        let claiming = tokio::spawn(async move {
+            let jobs = jobs::claim(&pump.store, &ids).await?;
+            pump.pulse.took();
+            for job in jobs {
+                if pump.stop.is_cancelled() {
+                    pump.hand_back(&job).await;
+                    continue;
+                }
+                let slots = if alone { free.num_permits() } else { 1 };
+                let Some(slot) = free.split(slots) else {
+                    pump.hand_back(&job).await;
+                    continue;
+                };
+                let lease = job.lease;
+                if pump.claimed.send(Claimed { job, slot }).is_err() {
+                    let now_ms = pump.store.now_ms();
+                    let _ = jobs::finish_alone(&pump.store, &lease, &Finish::Release { not_before_ms: now_ms }).await;
+                }
+            }
+            Ok(())
+        });
+        match claiming.await {
+            Ok(result) => result,
+            Err(_) => Ok(()), // A panic: the rows come back when their leases end.
+        }
+    }
+
+    /// A claimed job that was never started goes back without burning an attempt.
+    async fn hand_back(&self, job: &ClaimedJob) {
+        let released = Finish::Release { not_before_ms: self.store.now_ms() };
+        if let Err(trouble) = jobs::finish_alone(&self.store, &job.lease, &released).await {
+            let id = job.lease.job_id;
+            warn!(job.id = %id, error = %trouble, "job {id} could not be handed back; it is run when its lease ends");
+        }
+    }
+}
+
+/// The normal way: as many ids as slots are free.
+struct Many {
+    pump: Pump,
+    taker: Taker,
+    queues: Vec<QueueName>,
+    takes: usize,
+}
+
+impl Take for Many {
+    async fn take(&mut self) -> Result<(), TakeError> {
+        let Ok(mut free) = Arc::clone(&self.pump.slots).acquire_owned().await else { return Ok(()) };
+        let more = self.pump.slots.available_permits().min(MAX_CLAIM - 1);
+        if let Ok(more) = Arc::clone(&self.pump.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
+            free.merge(more);
+        }
+        self.takes = self.takes.wrapping_add(1);
+        let mut queues = self.queues.clone();
+        if self.takes.is_multiple_of(ROTATE_EVERY) && !queues.is_empty() {
+            let turn = (self.takes / ROTATE_EVERY) % queues.len();
+            queues.rotate_left(turn);
+        }
+        let ids = self.taker.take(&queues, free.num_permits(), TAKE_WAIT).await?;
+        self.pump.pulse.looked();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.pump.claim(ids, free, false).await
+    }
+}
+
+/// Jobs that crashed their worker: one at a time, with no other job beside it.
+struct Suspects {
+    pump: Pump,
+    taker: Taker,
+    all_slots: u32,
+}
+
+impl Take for Suspects {
+    async fn take(&mut self) -> Result<(), TakeError> {
+        let ids = self.taker.take(&[QueueName::Suspect], 1, TAKE_WAIT).await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        // The semaphore is fair: nothing new is taken while this waits, so the process drains.
+        let Ok(all) = Arc::clone(&self.pump.slots).acquire_many_owned(self.all_slots).await else { return Ok(()) };
+        self.pump.claim(ids, all, true).await
+    }
+}
