@@ -4,6 +4,7 @@ pub mod config;
 pub mod gateway;
 pub mod id;
 pub mod job;
+pub mod metrics;
 pub mod money;
 pub mod order;
 pub mod redis_server;
