@@ -1,6 +1,7 @@
 //! What an order is, and every door to the outside: database, queue, gateway. Knows no HTTP server.
 
 pub mod config;
+pub mod coordination;
 pub mod gateway;
 pub mod id;
 pub mod job;
