@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod coordination;
 pub mod gateway;
 pub mod id;
 pub mod job;

@@ -37,7 +37,10 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
     let job = match &claimed.job {
         Ok(job) => *job,
         Err(_) => {
-            warn!(job.kind = claimed.kind, "a job of kind {} is not known to this release; it is left to a newer one", claimed.kind);
+            warn!(
+                job.kind = claimed.kind,
+                "a job of kind {} is not known to this release; it is left to a newer one", claimed.kind
+            );
             metrics::count_job("unknown", "unknown_kind");
             let release = Finish::Release { not_before_ms: store.now_ms() + UNKNOWN_KIND_MS };
             write_end(&held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &release)).await;
@@ -138,7 +141,11 @@ where
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
             Err(trouble) => {
-                error!(error = reason_of(&trouble), now_ms = store.now_ms(), "the end of job {id} could not be written; it runs again when its lease ends");
+                error!(
+                    error = reason_of(&trouble),
+                    now_ms = store.now_ms(),
+                    "the end of job {id} could not be written; it runs again when its lease ends"
+                );
                 return;
             }
         }

@@ -60,7 +60,8 @@ const LINK_WAIT_CAP_MS: i64 = 30_000;
 impl Failure {
     /// What to do, on this attempt of this kind. `spread_permille` (0 to 999) keeps jobs apart that failed together.
     pub(crate) fn verdict(&self, kind: Option<JobKind>, attempt: i64, spread_permille: u64) -> Verdict {
-        let wait_ms = i64::try_from(delay_ms(u32::try_from(attempt).unwrap_or(u32::MAX), spread_permille)).unwrap_or(i64::MAX);
+        let wait_ms =
+            i64::try_from(delay_ms(u32::try_from(attempt).unwrap_or(u32::MAX), spread_permille)).unwrap_or(i64::MAX);
         let wait_ms = if kind == Some(JobKind::CreatePaymentLink) { wait_ms.min(LINK_WAIT_CAP_MS) } else { wait_ms };
         let give_up = attempt >= DEFECT_ATTEMPTS && kind != Some(JobKind::Sweep);
         match self {
@@ -113,10 +114,7 @@ mod tests {
     fn the_delay_doubles_and_then_stays() {
         let delays: Vec<u64> = (1..=11).map(|attempt| delay_ms(attempt, 0)).collect();
 
-        assert_eq!(
-            delays,
-            [2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 900_000, 900_000]
-        );
+        assert_eq!(delays, [2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 900_000, 900_000]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether a worker is at work: its pulse, and the small server that tells of it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use poem::http::StatusCode;
@@ -87,7 +87,8 @@ impl Pulse {
             .unwrap_or(0);
         let stuck_ms = i64::try_from(STUCK.as_millis()).unwrap_or(i64::MAX);
         let took_ago = self.since(self.0.took_ms.load(Ordering::Relaxed));
-        let has_free_slot = self.busy_slots() < self.0.all_slots || self.since(self.0.looked_ms.load(Ordering::Relaxed)) < STUCK;
+        let has_free_slot =
+            self.busy_slots() < self.0.all_slots || self.since(self.0.looked_ms.load(Ordering::Relaxed)) < STUCK;
         (oldest_ms > stuck_ms && took_ago > STUCK && has_free_slot).then(|| {
             format!("work is due for {} s, and nothing was taken for {} s", oldest_ms / 1_000, took_ago.as_secs())
         })

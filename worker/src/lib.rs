@@ -10,7 +10,7 @@ use apalis::prelude::*;
 use shared::gateway::Gateway;
 use shared::job::QueueName;
 use shared::queue::Queue;
-use shared::store::{Store, StoreError, jobs};
+use shared::store::{Store, jobs};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
@@ -138,10 +138,10 @@ async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<
 async fn seed_sweep(store: Store) {
     let mut pause = Duration::from_millis(100);
     while let Err(trouble) = jobs::seed_sweep(&store).await {
-        let StoreError::Unavailable(_) | StoreError::Conflict(_) = trouble else {
+        if !trouble.is_passing() {
             warn!(error = %trouble, "sweep could not be seeded");
             return;
-        };
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
     }

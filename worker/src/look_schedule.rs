@@ -74,7 +74,9 @@ pub(crate) fn first_look_ms(now_ms: i64) -> i64 {
 pub(crate) fn deadline_ms(order: &Order) -> Option<i64> {
     let expires_at_ms = order.expires_at_ms?;
     Some(match order.status {
-        OrderStatus::Confirming => expires_at_ms.max(order.last_allowed_at_ms.unwrap_or(i64::MIN)) + CONFIRMING_GRACE_MS,
+        OrderStatus::Confirming => {
+            expires_at_ms.max(order.last_allowed_at_ms.unwrap_or(i64::MIN)) + CONFIRMING_GRACE_MS
+        }
         _ => expires_at_ms,
     })
 }

@@ -7,11 +7,13 @@ use prometheus::{HistogramVec, IntCounterVec};
 use shared::job::JobKind;
 use shared::metrics::{counter_vec, histogram_vec};
 
+const BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
 static JOBS: LazyLock<IntCounterVec> =
     LazyLock::new(|| counter_vec("tasdiq_jobs_total", "Runs of jobs by how they ended.", &["kind", "outcome"]));
 
 static JOB_SECONDS: LazyLock<HistogramVec> =
-    LazyLock::new(|| histogram_vec("tasdiq_job_seconds", "How long runs of jobs took.", &["kind"]));
+    LazyLock::new(|| histogram_vec("tasdiq_job_seconds", "How long runs of jobs took.", &["kind"], BUCKETS));
 
 static UNPROVEN: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter_vec("tasdiq_callbacks_unproven_total", "Stored callbacks whose signature no longer fits.", &[])

@@ -44,9 +44,7 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
             tell(&order, &decision);
             Ok(Done::Changed)
         }
-        Transition::Refused => {
-            Ok(Done::Snooze { until_ms: store.now_ms() + LOOK_AGAIN_MS, queue: QueueName::Settle })
-        }
+        Transition::Refused => Ok(Done::Snooze { until_ms: store.now_ms() + LOOK_AGAIN_MS, queue: QueueName::Settle }),
     }
 }
 
@@ -109,7 +107,10 @@ fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) ->
         }
         OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => match debited.first() {
             Some(late) => Settlement::Review {
-                reason: format!("transaction {} was debited although the order is {}", late.transaction_id, order.status),
+                reason: format!(
+                    "transaction {} was debited although the order is {}",
+                    late.transaction_id, order.status
+                ),
             },
             None => Settlement::Unchanged,
         },

@@ -77,8 +77,11 @@ fn a_debit_on_any_draft_of_the_order_counts() {
 
 #[test]
 fn a_debit_that_does_not_fit_goes_before_a_person() {
-    let change: [fn(&mut TransactionReport); 3] =
-        [|report| report.amount += 1, |report| report.account = "2".into(), |report| report.store_id = Some("9".into())];
+    let change: [fn(&mut TransactionReport); 3] = [
+        |report| report.amount += 1,
+        |report| report.account = "2".into(),
+        |report| report.store_id = Some("9".into()),
+    ];
     for change in change {
         let mut look = looked(DRAFT, debited());
         change(look.report.as_mut().unwrap());

@@ -75,7 +75,11 @@ impl Backend for Source {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>, _: &ApalisContext) -> Poll<Option<Result<Self::Task, Infallible>>> {
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        _: &ApalisContext,
+    ) -> Poll<Option<Result<Self::Task, Infallible>>> {
         self.0.poll_recv(context).map(|claimed| claimed.map(|claimed| Ok(TaskBuilder::new(claimed).build())))
     }
 
