@@ -1,0 +1,81 @@
+//! What all endpoints share, and the few ways in which they answer.
+
+use std::{future::Future, sync::Arc};
+
+use poem::{
+    Body, Response,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    callback::Callbacks, config::SandboxConfig, faults::Faults, ledger::Ledger, token::Tokens,
+};
+
+/// The largest request that is read.
+pub(crate) const BODY_BYTES: usize = 64 * 1024;
+
+/// The inside of a sandbox.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) config: SandboxConfig,
+    /// Where browsers reach it; no slash at the end.
+    pub(crate) public_url: String,
+    pub(crate) ledger: Ledger,
+    pub(crate) tokens: Tokens,
+    pub(crate) faults: Faults,
+    pub(crate) callbacks: Callbacks,
+    /// Work that goes on when whoever asked for it has hung up.
+    pub(crate) tasks: TaskTracker,
+    /// Ends what only waits for its time.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Gateway {
+    /// Runs `work` to its end even if the caller hangs up meanwhile: a debit does not stop half way because a browser
+    /// was closed. `None` when the work panicked.
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.tasks.spawn(work).await.ok()
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => Response::builder()
+            .status(status)
+            .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(bytes),
+        Err(_) => broken(),
+    }
+}
+
+/// The short HTML page that stands for a proxy's error page.
+pub(crate) fn html(status: StatusCode, title: &str) -> Response {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+        .body(format!(
+            "<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+        ))
+}
+
+/// The sandbox itself failed, and logged why.
+pub(crate) fn broken() -> Response {
+    html(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "The sandbox failed; its log says why",
+    )
+}
+
+/// No answer at all: the body fails before its first byte, which makes the server close the connection.
+pub(crate) fn no_answer() -> Response {
+    let lost = futures_util::stream::once(async {
+        Err::<Vec<u8>, _>(std::io::Error::other("this answer is lost on purpose"))
+    });
+    Response::builder().body(Body::from_bytes_stream(lost))
+}
