@@ -3,14 +3,15 @@
 use std::{future::Future, sync::Arc};
 
 use poem::{
-    Body, Response,
+    Response,
     http::{StatusCode, header},
 };
 use serde::Serialize;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    callback::Callbacks, config::SandboxConfig, faults::Faults, ledger::Ledger, token::Tokens,
+    callback::Callbacks, config::SandboxConfig, connections::Connections, faults::Faults,
+    ledger::Ledger, token::Tokens,
 };
 
 /// The largest request that is read.
@@ -26,6 +27,7 @@ pub(crate) struct Gateway {
     pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
     pub(crate) callbacks: Callbacks,
+    pub(crate) connections: Connections,
     /// Work that goes on when whoever asked for it has hung up.
     pub(crate) tasks: TaskTracker,
     /// Ends what only waits for its time.
@@ -70,12 +72,4 @@ pub(crate) fn broken() -> Response {
         StatusCode::INTERNAL_SERVER_ERROR,
         "The sandbox failed; its log says why",
     )
-}
-
-/// No answer at all: the body fails before its first byte, which makes the server close the connection.
-pub(crate) fn no_answer() -> Response {
-    let lost = futures_util::stream::once(async {
-        Err::<Vec<u8>, _>(std::io::Error::other("this answer is lost on purpose"))
-    });
-    Response::builder().body(Body::from_bytes_stream(lost))
 }

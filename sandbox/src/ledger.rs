@@ -71,8 +71,12 @@ impl Ledger {
         details: Option<&str>,
     ) -> Result<Transaction, JournalError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let transaction =
-            Transaction::draft(id, account.to_owned(), amount_tiyin, details.map(str::to_owned));
+        let transaction = Transaction::draft(
+            id,
+            account.to_owned(),
+            amount_tiyin,
+            details.map(str::to_owned),
+        );
         let change = Change::Created {
             account: transaction.account.clone(),
             amount: amount_tiyin,

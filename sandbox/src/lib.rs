@@ -6,10 +6,14 @@
 //!
 //! It has no real money, no real cards and no password on `/_sim/`: keep it on loopback, which is its default.
 
+// A test stops at what it did not expect.
+#![cfg_attr(test, allow(clippy::expect_used))]
+
 mod callback;
 mod cards;
 mod codes;
 mod config;
+mod connections;
 mod faults;
 mod gateway;
 mod journal;
@@ -24,7 +28,7 @@ mod wire;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use poem::{Endpoint, EndpointExt, Response, Route, Server, get, listener::TcpAcceptor, post};
+use poem::{Endpoint, EndpointExt, Response, Route, Server, get, post};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -33,6 +37,7 @@ use url::Url;
 pub use crate::config::{AccountField, SandboxConfig, SignAlgorithm, ValueTypes};
 use crate::{
     callback::Callbacks,
+    connections::{Connections, SeveringAcceptor},
     faults::Faults,
     gateway::Gateway,
     ledger::Ledger,
@@ -113,15 +118,20 @@ impl Sandbox {
         let address = listener
             .local_addr()
             .map_err(|source| cannot_bind(listen, source))?;
-        let acceptor =
-            TcpAcceptor::from_tokio(listener).map_err(|source| cannot_bind(listen, source))?;
         let ledger = open_ledger(config.data_dir.clone()).await?;
 
         let public_url = match &config.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
             None => format!("http://{address}"),
         };
+        let connections = Connections::default();
+        let acceptor = SeveringAcceptor {
+            listener,
+            address,
+            connections: connections.clone(),
+        };
         let gateway = Arc::new(Gateway {
+            connections,
             public_url,
             ledger,
             tokens: Tokens::new(config.token_lifetime),

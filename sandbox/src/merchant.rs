@@ -13,7 +13,7 @@ use crate::{
     cards::{CardError, PayingCard},
     codes::{Code, Language},
     faults::{Fault, Target},
-    gateway::{BODY_BYTES, Gateway, broken, html, json, no_answer},
+    gateway::{BODY_BYTES, Gateway, broken, html, json},
     journal::JournalError,
     payment::Verdict,
     transaction::State,
@@ -122,7 +122,8 @@ impl Endpoint for MerchantEndpoint {
         );
 
         if strikes(Fault::AnswerLost).is_some() {
-            return Ok(no_answer());
+            self.gateway.connections.sever(request.remote_addr());
+            return Ok(Response::default());
         }
         if strikes(Fault::UnknownCode).is_some() {
             answer = Answer::bare(Code::NeverHeardOf, language);
@@ -138,7 +139,9 @@ impl MerchantEndpoint {
     /// The account a call is about, for faults that strike only one.
     fn account_of(&self, fields: &Fields) -> Option<String> {
         let entry = match self.call {
-            Call::Create | Call::CreateWithReceipt => return fields.text("account").map(str::to_owned),
+            Call::Create | Call::CreateWithReceipt => {
+                return fields.text("account").map(str::to_owned);
+            }
             Call::Reverse => self.gateway.ledger.find_debit(fields.id("transaction_id")?),
             Call::PreApply | Call::Apply | Call::ApplyWithReceipt | Call::RetryOtp | Call::Get => {
                 self.gateway.ledger.find(fields.id("transaction_id")?)
