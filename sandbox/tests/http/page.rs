@@ -67,6 +67,10 @@ async fn a_payer_pays_and_is_sent_back_to_the_shop() {
     );
     let entered = send(&shop, "card", &card).await;
     assert_eq!(entered.status(), 303);
+    assert!(
+        location(&entered).starts_with("get?storeId=1234&"),
+        "{entered:?}"
+    );
     let next = format!("/invoice/{}", location(&entered));
     let text = shop
         .get(&next)
