@@ -1,6 +1,6 @@
 //! What all endpoints share, and the few ways in which they answer.
 
-use std::{future::Future, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use poem::{
     Response,
@@ -35,6 +35,29 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// The inside of a sandbox that listens on `address`.
+    pub(crate) fn new(
+        config: SandboxConfig,
+        address: SocketAddr,
+        ledger: Ledger,
+    ) -> Result<Self, reqwest::Error> {
+        let public_url = match &config.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{address}"),
+        };
+        Ok(Self {
+            public_url,
+            ledger,
+            tokens: Tokens::new(config.token_lifetime),
+            faults: Faults::default(),
+            callbacks: Callbacks::new(&config)?,
+            connections: Connections::default(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            config,
+        })
+    }
+
     /// Runs `work` to its end even if the caller hangs up meanwhile: a debit does not stop half way because a browser
     /// was closed. `None` when the work panicked.
     pub(crate) async fn run<T: Send + 'static>(
@@ -72,4 +95,34 @@ pub(crate) fn broken() -> Response {
         StatusCode::INTERNAL_SERVER_ERROR,
         "The sandbox failed; its log says why",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_goes_on_when_its_caller_has_hung_up() {
+        // Another test may have installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = ([127, 0, 0, 1], 0).into();
+        let config = SandboxConfig::new(address, directory.path().to_owned(), None);
+        let ledger = Ledger::open(directory.path()).expect("a ledger");
+        let gateway = Arc::new(Gateway::new(config, address, ledger).expect("a gateway"));
+        let (done, finished) = oneshot::channel();
+        let work = async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let _ = done.send(());
+        };
+
+        let caller = tokio::time::timeout(Duration::from_millis(5), gateway.run(work)).await;
+
+        assert!(caller.is_err(), "the caller is gone before the end");
+        assert_eq!(finished.await, Ok(()));
+    }
 }

@@ -30,19 +30,15 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use poem::{Endpoint, EndpointExt, Response, Route, Server, get, post};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 use url::Url;
 
 pub use crate::config::{AccountField, SandboxConfig, SignAlgorithm, ValueTypes};
 use crate::{
-    callback::Callbacks,
-    connections::{Connections, SeveringAcceptor},
-    faults::Faults,
+    connections::SeveringAcceptor,
     gateway::Gateway,
     ledger::Ledger,
     merchant::{Call, MerchantEndpoint},
-    token::Tokens,
 };
 
 /// How long calls in flight may take after [`Sandbox::stop`]; longer ones are cut off.
@@ -120,27 +116,14 @@ impl Sandbox {
             .map_err(|source| cannot_bind(listen, source))?;
         let ledger = open_ledger(config.data_dir.clone()).await?;
 
-        let public_url = match &config.public_url {
-            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None => format!("http://{address}"),
-        };
-        let connections = Connections::default();
+        let gateway =
+            Gateway::new(config, address, ledger).map_err(SandboxError::CallbackClient)?;
+        let gateway = Arc::new(gateway);
         let acceptor = SeveringAcceptor {
             listener,
             address,
-            connections: connections.clone(),
+            connections: gateway.connections.clone(),
         };
-        let gateway = Arc::new(Gateway {
-            connections,
-            public_url,
-            ledger,
-            tokens: Tokens::new(config.token_lifetime),
-            faults: Faults::default(),
-            callbacks: Callbacks::new(&config).map_err(SandboxError::CallbackClient)?,
-            tasks: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-            config,
-        });
         if !address.ip().is_loopback() {
             warn!(%address, "the sandbox listens beyond loopback, and /_sim/ asks nobody for a password");
         }
