@@ -1,1 +1,260 @@
-//! placeholder
+//! An Atmos that runs on a laptop: the same wire over real HTTP, a page a person can click, faults on demand, and a
+//! book of its own for audits.
+//!
+//! It judges the rest of the project, so it shares no code with it: signing, JSON and money rules are written here a
+//! second time, from Atmos' documentation alone.
+//!
+//! It has no real money, no real cards and no password on `/_sim/`: keep it on loopback, which is its default.
+
+// A test stops at what it did not expect.
+#![cfg_attr(test, allow(clippy::expect_used))]
+
+mod callback;
+mod cards;
+mod codes;
+mod config;
+mod connections;
+mod faults;
+mod gateway;
+mod journal;
+mod ledger;
+mod merchant;
+mod page;
+mod payment;
+mod sim;
+mod token;
+mod transaction;
+mod wire;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use poem::{Endpoint, EndpointExt, Response, Route, Server, get, post};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tracing::{error, info, warn};
+use url::Url;
+
+pub use crate::config::{AccountField, SandboxConfig, SignAlgorithm, ValueTypes};
+use crate::{
+    connections::SeveringAcceptor,
+    gateway::Gateway,
+    ledger::Ledger,
+    merchant::{Call, MerchantEndpoint},
+};
+
+/// How long calls in flight may take after [`Sandbox::stop`]; longer ones are cut off.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// Why a sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// Somebody else listens there. Stop them, or choose another address.
+    #[error("cannot listen on {address}: the address is in use")]
+    AddressInUse {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// The address does not belong to this machine, or may not be used.
+    #[error("cannot listen on {address}")]
+    CannotBind {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The ledger cannot be kept there. Choose another directory, or mend its permissions.
+    #[error("cannot write the sandbox's ledger {}", path.display())]
+    DataDirNotWritable {
+        /// The ledger's file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Another sandbox keeps its ledger there. Choose another directory, or stop it.
+    #[error("another sandbox uses the ledger {}", path.display())]
+    LedgerInUse {
+        /// The ledger's file.
+        path: PathBuf,
+    },
+    /// Somebody edited the ledger. Mend the line, or move the file away to start afresh.
+    #[error("line {line} of the sandbox's ledger {} is unreadable: {reason}", path.display())]
+    LedgerUnreadable {
+        /// The ledger's file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The client for callbacks could not be made.
+    #[error("could not prepare the sending of callbacks")]
+    CallbackClient(#[source] reqwest::Error),
+}
+
+/// A running sandbox. Dropping it stops it, too, but waits for nothing.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    gateway: Arc<Gateway>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Sandbox {
+    /// Binds, replays the ledger, and serves in a task of its own.
+    ///
+    /// A rustls crypto provider must have been installed before, for callbacks may go to `https`.
+    ///
+    /// # Errors
+    /// [`SandboxError`], when the address, the directory or the ledger is of no use.
+    pub async fn start(config: SandboxConfig) -> Result<Self, SandboxError> {
+        let listen = config.listen;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|source| cannot_bind(listen, source))?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| cannot_bind(listen, source))?;
+        let ledger = open_ledger(config.data_dir.clone()).await?;
+
+        let gateway =
+            Gateway::new(config, address, ledger).map_err(SandboxError::CallbackClient)?;
+        let gateway = Arc::new(gateway);
+        let acceptor = SeveringAcceptor {
+            listener,
+            address,
+            connections: gateway.connections.clone(),
+        };
+        if !address.ip().is_loopback() {
+            warn!(%address, "the sandbox listens beyond loopback, and /_sim/ asks nobody for a password");
+        }
+        let (stop, stopped) = oneshot::channel::<()>();
+        let routes = routes(&gateway);
+        let server = tokio::spawn(async move {
+            let signal = async {
+                // Dropped without a word means stop as well.
+                let _ = stopped.await;
+            };
+            let server = Server::new_with_acceptor(acceptor).name("sandbox");
+            if let Err(cause) = server
+                .run_with_graceful_shutdown(routes, signal, Some(STOP_GRACE))
+                .await
+            {
+                error!(error = %cause, "the sandbox's server failed");
+            }
+        });
+        info!(%address, "the sandbox is up on {address}");
+        Ok(Self {
+            address,
+            gateway,
+            stop,
+            server,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where a program on this machine reaches it: `http://127.0.0.1:8100`.
+    pub fn base_url(&self) -> String {
+        let mut address = self.address;
+        match address {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip([127, 0, 0, 1].into()),
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+                address.set_ip(std::net::Ipv6Addr::LOCALHOST.into());
+            }
+            SocketAddr::V4(_) | SocketAddr::V6(_) => (),
+        }
+        format!("http://{address}")
+    }
+
+    /// Sends callbacks to `url` from now on: a test knows its merchant's port only when that has started.
+    pub fn set_callback_url(&self, url: Url) {
+        self.gateway.callbacks.set_url(url);
+    }
+
+    /// Stops listening, lets calls in flight end, and closes the ledger.
+    pub async fn stop(self) {
+        // A server that has ended already has nobody listening.
+        let _ = self.stop.send(());
+        self.gateway.stopping.cancel();
+        if let Err(cause) = self.server.await {
+            error!(error = %cause, "the sandbox's server panicked");
+        }
+        self.gateway.tasks.close();
+        if tokio::time::timeout(STOP_GRACE, self.gateway.tasks.wait())
+            .await
+            .is_err()
+        {
+            warn!(
+                "a payment was still waiting for the merchant when the sandbox stopped; no money moved"
+            );
+        }
+        let gateway = self.gateway;
+        if let Err(cause) = tokio::task::spawn_blocking(move || gateway.ledger.close()).await {
+            error!(error = %cause, "could not close the sandbox's ledger");
+        }
+    }
+}
+
+fn cannot_bind(address: SocketAddr, source: io::Error) -> SandboxError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => SandboxError::AddressInUse { address },
+        _ => SandboxError::CannotBind { address, source },
+    }
+}
+
+/// A long ledger takes seconds to read, which is not for the threads that serve.
+async fn open_ledger(data_dir: PathBuf) -> Result<Ledger, SandboxError> {
+    let path = data_dir.join(ledger::FILE_NAME);
+    match tokio::task::spawn_blocking(move || Ledger::open(&data_dir)).await {
+        Ok(opened) => opened,
+        Err(cause) => Err(SandboxError::DataDirNotWritable {
+            path,
+            source: io::Error::other(cause),
+        }),
+    }
+}
+
+/// Everything the sandbox answers to; the rest is 404.
+fn routes(gateway: &Arc<Gateway>) -> impl Endpoint + use<> {
+    let mut routes = Route::new()
+        .at("/livez", get(get_livez))
+        .at("/token", post(token::post_token))
+        .at("/revoke", post(token::post_revoke))
+        .at("/invoice/get", get(page::get_invoice))
+        .at("/invoice/card", post(page::post_card))
+        .at("/invoice/pay", post(page::post_pay))
+        .at("/invoice/cancel", post(page::post_cancel))
+        .at("/ofd/:success_trans_id", get(page::get_receipt))
+        .at("/_sim/pay/:transaction_id", post(sim::post_pay))
+        .at("/_sim/close/:transaction_id", post(sim::post_close))
+        .at("/_sim/reverse/:transaction_id", post(sim::post_reverse))
+        .at("/_sim/ledger", get(sim::get_ledger))
+        .at("/_sim/callbacks", get(sim::get_callbacks))
+        .at(
+            "/_sim/faults",
+            get(sim::get_faults)
+                .post(sim::post_faults)
+                .delete(sim::delete_faults),
+        );
+    for (call, path) in Call::PATHS {
+        let gateway = Arc::clone(gateway);
+        routes = routes.at(
+            path,
+            post(MerchantEndpoint {
+                call,
+                path,
+                gateway,
+            }),
+        );
+    }
+    routes.data(Arc::clone(gateway))
+}
+
+/// `GET /livez`: the process answers.
+#[poem::handler]
+fn get_livez() -> Response {
+    Response::default()
+}

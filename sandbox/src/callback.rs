@@ -1,0 +1,244 @@
+//! The question Atmos asks the merchant before it debits: sending it and reading the answer.
+
+mod body;
+
+use std::{
+    collections::VecDeque,
+    error::Error,
+    sync::{Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, header, redirect::Policy};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tracing::debug;
+use url::Url;
+
+use self::body::write_body;
+use crate::{
+    config::SandboxConfig,
+    faults::Fault,
+    transaction::{Transaction, now_ms},
+};
+
+/// Callbacks kept for `GET /_sim/callbacks`; older ones are forgotten.
+const KEPT_CALLBACKS: usize = 1_000;
+/// How often one question is asked while no HTTP 200 comes.
+const ATTEMPTS: u32 = 3;
+/// Short, as the payer waits meanwhile.
+const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
+/// What is read of an answer; the rest cannot matter.
+const ANSWER_BYTES: usize = 64 * 1024;
+
+/// Sends callbacks and remembers them.
+#[derive(Debug)]
+pub(crate) struct Callbacks {
+    client: Client,
+    url: RwLock<Option<Url>>,
+    sent: Mutex<VecDeque<SentCallback>>,
+}
+
+/// What the merchant said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Reply {
+    /// Null, when no answer came.
+    pub(crate) http_status: Option<u16>,
+    /// The answer's `status`, if it has one.
+    pub(crate) status: Option<i64>,
+}
+
+impl Reply {
+    /// Only HTTP 200 with `status` 1 lets Atmos debit (Atmos API, answer to the callback).
+    pub(crate) fn allows_debit(self) -> bool {
+        self.http_status == Some(200) && self.status == Some(1)
+    }
+}
+
+/// One request to the merchant, for `GET /_sim/callbacks`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct SentCallback {
+    transaction_id: i64,
+    account: String,
+    /// The fault that spoiled, doubled or delayed it.
+    fault: Option<&'static str>,
+    attempt: u32,
+    sent_at_ms: i64,
+    /// How long the merchant took.
+    milliseconds: u64,
+    body: Box<RawValue>,
+    #[serde(flatten)]
+    reply: Reply,
+    /// Why no answer came, or why it could not be read.
+    error: Option<String>,
+}
+
+impl Callbacks {
+    pub(crate) fn new(config: &SandboxConfig) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .timeout(config.callback_timeout)
+            .redirect(Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self {
+            client,
+            url: RwLock::new(config.callback_url.clone()),
+            sent: Mutex::default(),
+        })
+    }
+
+    /// Where callbacks go from now on.
+    pub(crate) fn set_url(&self, url: Url) {
+        *self.url.write().unwrap_or_else(PoisonError::into_inner) = Some(url);
+    }
+
+    /// The callbacks sent lately, oldest first.
+    pub(crate) fn sent(&self) -> Vec<SentCallback> {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.iter().cloned().collect()
+    }
+
+    /// Asks the merchant whether `transaction` may be debited; `None` when no URL is registered.
+    ///
+    /// Anything but HTTP 200 counts as "could not reach the merchant" and is asked again. A timeout is not: the payer
+    /// has waited long enough.
+    pub(crate) async fn ask(
+        &self,
+        config: &SandboxConfig,
+        transaction: &Transaction,
+        fault: Option<Fault>,
+    ) -> Option<Reply> {
+        let url = self
+            .url
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        let body = write_body(config, transaction, fault);
+        let mut attempt = 1;
+        loop {
+            let sent_at_ms = now_ms();
+            let started = Instant::now();
+            let answer = self.send(url.clone(), body.clone()).await;
+            let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            debug!(
+                transaction.id = transaction.id,
+                attempt, milliseconds, "callback for transaction {} answered", transaction.id
+            );
+            self.remember(SentCallback {
+                transaction_id: transaction.id,
+                account: transaction.account.clone(),
+                fault: fault.map(Fault::name),
+                attempt,
+                sent_at_ms,
+                milliseconds,
+                // The body was written as JSON a few lines above.
+                body: RawValue::from_string(body.clone()).unwrap_or_default(),
+                reply: answer.reply,
+                error: answer.error,
+            });
+            if answer.reply.http_status == Some(200) || answer.timed_out || attempt >= ATTEMPTS {
+                return Some(answer.reply);
+            }
+            attempt += 1;
+            tokio::time::sleep(PAUSE_BETWEEN_ATTEMPTS).await;
+        }
+    }
+
+    async fn send(&self, url: Url, body: String) -> MerchantAnswer {
+        let request = self
+            .client
+            .post(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body);
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return MerchantAnswer::failed(None, &error),
+        };
+        let http_status = Some(response.status().as_u16());
+        let mut bytes = Vec::new();
+        while bytes.len() < ANSWER_BYTES {
+            match response.chunk().await {
+                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return MerchantAnswer::failed(http_status, &error),
+            }
+        }
+        let (status, error) = match serde_json::from_slice::<AnswerBody>(&bytes) {
+            Ok(body) => (Some(body.status), None),
+            Err(error) => (None, Some(format!("unreadable answer: {error}"))),
+        };
+        MerchantAnswer {
+            reply: Reply {
+                http_status,
+                status,
+            },
+            timed_out: false,
+            error,
+        }
+    }
+
+    fn remember(&self, callback: SentCallback) {
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.len() >= KEPT_CALLBACKS {
+            sent.pop_front();
+        }
+        sent.push_back(callback);
+    }
+}
+
+struct MerchantAnswer {
+    reply: Reply,
+    timed_out: bool,
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AnswerBody {
+    status: i64,
+}
+
+impl MerchantAnswer {
+    fn failed(http_status: Option<u16>, error: &reqwest::Error) -> Self {
+        let mut causes = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            causes.push(inner.to_string());
+            cause = inner.source();
+        }
+        Self {
+            reply: Reply {
+                http_status,
+                status: None,
+            },
+            timed_out: error.is_timeout(),
+            error: Some(causes.join(": ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_http_200_with_status_1_allows_a_debit() {
+        for (http_status, status, allowed) in [
+            (Some(200), Some(1), true),
+            (Some(200), Some(0), false),
+            (Some(200), Some(2), false),
+            (Some(200), None, false),
+            (Some(201), Some(1), false),
+            (Some(500), Some(1), false),
+            (None, None, false),
+        ] {
+            assert_eq!(
+                Reply {
+                    http_status,
+                    status
+                }
+                .allows_debit(),
+                allowed
+            );
+        }
+    }
+}

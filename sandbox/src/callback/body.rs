@@ -1,0 +1,226 @@
+//! The question itself: its JSON and its signature.
+
+use md5::{Digest, Md5};
+use serde::Serialize;
+use sha2::Sha256;
+
+use crate::{
+    config::{AccountField, SandboxConfig, SignAlgorithm, ValueTypes},
+    faults::Fault,
+    transaction::{Transaction, now_ms},
+    wire::{NumberOrText, hex},
+};
+
+/// The callback's body (Atmos API, callback). The order of the keys is the documentation's.
+#[derive(Serialize)]
+struct Body<'a> {
+    store_id: NumberOrText,
+    transaction_id: NumberOrText,
+    transaction_time: NumberOrText,
+    amount: NumberOrText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    invoice: Option<&'a str>,
+    sign: String,
+}
+
+/// Writes the body, spoiled if a fault asks for it.
+pub(super) fn write_body(
+    config: &SandboxConfig,
+    transaction: &Transaction,
+    fault: Option<Fault>,
+) -> String {
+    let mut store_id = config.store_id.clone();
+    let mut transaction_id = transaction.id.to_string();
+    let mut account = transaction.account.clone();
+    let mut amount = transaction.amount_tiyin.to_string();
+    match fault {
+        Some(Fault::CallbackWrongAmount) => "1".clone_into(&mut amount),
+        Some(Fault::CallbackWrongStore) => store_id.push('9'),
+        Some(Fault::CallbackUnknownTransaction) => transaction_id.push_str("000"),
+        _ => (),
+    }
+    let mut sign = sign(
+        config.sign_algorithm,
+        &store_id,
+        &transaction_id,
+        &account,
+        &amount,
+        &config.api_key,
+    );
+    match fault {
+        Some(Fault::CallbackBadlySigned) => sign = sign.chars().rev().collect(),
+        // The last character of the account becomes the first of the amount: the signed text is the same.
+        Some(Fault::CallbackSlid) => {
+            amount.insert_str(0, &account.pop().map(String::from).unwrap_or_default())
+        }
+        _ => (),
+    }
+
+    let scalar = |text: String| match config.value_types {
+        ValueTypes::Strings => NumberOrText::Text(text),
+        ValueTypes::Numbers => NumberOrText::new(&text),
+    };
+    let body = Body {
+        store_id: scalar(store_id),
+        transaction_id: scalar(transaction_id),
+        transaction_time: scalar(now_ms().to_string()),
+        amount: scalar(amount),
+        account: (config.account_field != AccountField::Invoice).then_some(account.as_str()),
+        invoice: (config.account_field != AccountField::Account).then_some(account.as_str()),
+        sign,
+    };
+    // A struct of texts and numbers always is JSON.
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
+/// Signs a callback: the hash of the five values, nothing between them, as lowercase hex (Atmos API, field `sign`).
+fn sign(
+    algorithm: SignAlgorithm,
+    store_id: &str,
+    transaction_id: &str,
+    account: &str,
+    amount: &str,
+    api_key: &str,
+) -> String {
+    let text = [store_id, transaction_id, account, amount, api_key].concat();
+    match algorithm {
+        SignAlgorithm::Md5 => hex(&Md5::digest(text)),
+        SignAlgorithm::Sha256 => hex(&Sha256::digest(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn config() -> SandboxConfig {
+        let mut config = SandboxConfig::new(([127, 0, 0, 1], 0).into(), "unused".into(), None);
+        "test_api_key".clone_into(&mut config.api_key);
+        config
+    }
+
+    fn transaction() -> Transaction {
+        Transaction::draft(202_072, "12345".into(), 5_000_000, None)
+    }
+
+    fn body(config: &SandboxConfig, fault: Option<Fault>) -> Value {
+        serde_json::from_str(&write_body(config, &transaction(), fault)).expect("JSON")
+    }
+
+    /// Computed elsewhere, with Python's hashlib.
+    #[test]
+    fn signatures_are_those_of_an_independent_implementation() {
+        let vectors = [
+            (
+                SignAlgorithm::Md5,
+                ["1234", "202072", "12345", "5000000"],
+                "81cf2d62ac965a94cda887ae406d37d4",
+            ),
+            (
+                SignAlgorithm::Sha256,
+                ["1234", "202072", "12345", "5000000"],
+                "7a045b5f5900ed628205e466a68d65043d4a818a277193e9fd09d310833f2fee",
+            ),
+            (
+                SignAlgorithm::Md5,
+                ["1234", "202072", "12345", "5000000.0"],
+                "fbacee95c46195f0573d7e34177d5b91",
+            ),
+            (
+                SignAlgorithm::Md5,
+                ["1234", "123456", "1", "5000"],
+                "90768594b7b10865eb1dbc62d44afe37",
+            ),
+            (
+                SignAlgorithm::Md5,
+                ["test_store", "123456", "12345", "5000000"],
+                "0eeeebc613e6d252edc1ab051a106460",
+            ),
+        ];
+        for (algorithm, [store_id, transaction_id, account, amount], expected) in vectors {
+            let signed = sign(
+                algorithm,
+                store_id,
+                transaction_id,
+                account,
+                amount,
+                "test_api_key",
+            );
+
+            assert_eq!(signed, expected);
+        }
+    }
+
+    #[test]
+    fn the_body_is_that_of_a_live_callback() {
+        let body = body(&config(), None);
+
+        assert_eq!(body["store_id"], "1234");
+        assert_eq!(body["transaction_id"], "202072");
+        assert!(body["transaction_time"].is_string());
+        assert_eq!(body["amount"], "5000000");
+        assert_eq!(body["account"], "12345");
+        assert_eq!(body.get("invoice"), None);
+        assert_eq!(body["sign"], "81cf2d62ac965a94cda887ae406d37d4");
+    }
+
+    #[test]
+    fn the_body_can_be_that_of_older_examples() {
+        let mut config = config();
+        config.account_field = AccountField::Both;
+        config.value_types = ValueTypes::Numbers;
+
+        let body = body(&config, None);
+
+        assert_eq!(body["transaction_id"], 202_072);
+        assert_eq!(body["amount"], 5_000_000);
+        assert_eq!(body["account"], "12345");
+        assert_eq!(body["invoice"], "12345");
+        assert_eq!(body["sign"], "81cf2d62ac965a94cda887ae406d37d4");
+    }
+
+    #[test]
+    fn a_slid_boundary_leaves_the_signature_right() {
+        let body = body(&config(), Some(Fault::CallbackSlid));
+
+        assert_eq!(body["account"], "1234");
+        assert_eq!(body["amount"], "55000000");
+        assert_eq!(body["sign"], "81cf2d62ac965a94cda887ae406d37d4");
+    }
+
+    #[test]
+    fn a_spoiled_callback_is_spoiled_in_one_place() {
+        let config = config();
+        let resigned = |body: &Value| {
+            let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
+            sign(
+                SignAlgorithm::Md5,
+                &text("store_id"),
+                &text("transaction_id"),
+                &text("account"),
+                &text("amount"),
+                "test_api_key",
+            )
+        };
+
+        let wrong_amount = body(&config, Some(Fault::CallbackWrongAmount));
+        assert_eq!(wrong_amount["amount"], "1");
+        assert_eq!(wrong_amount["sign"], resigned(&wrong_amount));
+
+        let wrong_store = body(&config, Some(Fault::CallbackWrongStore));
+        assert_ne!(wrong_store["store_id"], "1234");
+        assert_eq!(wrong_store["sign"], resigned(&wrong_store));
+
+        let unknown = body(&config, Some(Fault::CallbackUnknownTransaction));
+        assert_ne!(unknown["transaction_id"], "202072");
+        assert_eq!(unknown["sign"], resigned(&unknown));
+
+        let badly_signed = body(&config, Some(Fault::CallbackBadlySigned));
+        assert_eq!(badly_signed["amount"], "5000000");
+        assert_ne!(badly_signed["sign"], resigned(&badly_signed));
+    }
+}

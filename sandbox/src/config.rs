@@ -1,0 +1,112 @@
+//! What a sandbox can be told before it starts.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use url::Url;
+
+/// The hash over which Atmos signs its callbacks.
+///
+/// Atmos' documentation gives the concatenation and never names the hash; a real callback carries 32 hex digits, so MD5
+/// is what a merchant should expect (Atmos API, callback field `sign`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignAlgorithm {
+    /// 32 hex digits.
+    #[default]
+    Md5,
+    /// 64 hex digits.
+    Sha256,
+}
+
+/// The key under which the callback carries the merchant's account.
+///
+/// The documentation says `invoice`, live callbacks of 2026 say `account` (Atmos API, callback body).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccountField {
+    /// `account`, as live callbacks do.
+    #[default]
+    Account,
+    /// `invoice`, as the documentation does.
+    Invoice,
+    /// Both keys with the same value.
+    Both,
+}
+
+/// How the callback writes store, transaction, time and amount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ValueTypes {
+    /// `"5000000"`, as live callbacks do.
+    #[default]
+    Strings,
+    /// `5000000`, as older examples do.
+    Numbers,
+}
+
+/// Everything a sandbox needs to start. [`SandboxConfig::new`] fills in what a laptop wants.
+#[derive(Clone)]
+pub struct SandboxConfig {
+    /// Where to listen; port 0 takes a free one. `/_sim/` asks nobody for a password, so leave this on loopback.
+    pub listen: SocketAddr,
+    /// The base under which browsers reach this sandbox; without it `http://<bound address>`.
+    pub public_url: Option<Url>,
+    /// The directory of the ledger file `sandbox-ledger.jsonl`; made if it is missing.
+    pub data_dir: PathBuf,
+    /// Where callbacks go. Without it payments go through unasked, as they do at Atmos for a store that has no
+    /// callback URL registered.
+    pub callback_url: Option<Url>,
+    /// How long the merchant may take to answer a callback.
+    pub callback_timeout: Duration,
+    /// User name for `/token`.
+    pub consumer_key: String,
+    /// Password for `/token`.
+    pub consumer_secret: String,
+    /// The one store of this sandbox.
+    pub store_id: String,
+    /// The one terminal of that store.
+    pub terminal_id: String,
+    /// What callbacks are signed with.
+    pub api_key: String,
+    /// How long an access token lives.
+    pub token_lifetime: Duration,
+    /// The hash of the callback's signature.
+    pub sign_algorithm: SignAlgorithm,
+    /// The callback's key for the account.
+    pub account_field: AccountField,
+    /// The callback's types.
+    pub value_types: ValueTypes,
+}
+
+impl SandboxConfig {
+    /// A sandbox with the fixed credentials that `tasdiq` expects of one: key `sandbox-key`, secret `sandbox-secret`,
+    /// store `1234`, terminal `1`, API key `sandbox-api-key`.
+    pub fn new(listen: SocketAddr, data_dir: PathBuf, callback_url: Option<Url>) -> Self {
+        Self {
+            listen,
+            public_url: None,
+            data_dir,
+            callback_url,
+            callback_timeout: Duration::from_secs(10),
+            consumer_key: "sandbox-key".to_owned(),
+            consumer_secret: "sandbox-secret".to_owned(),
+            store_id: "1234".to_owned(),
+            terminal_id: "1".to_owned(),
+            api_key: "sandbox-api-key".to_owned(),
+            token_lifetime: Duration::from_secs(3600),
+            sign_algorithm: SignAlgorithm::default(),
+            account_field: AccountField::default(),
+            value_types: ValueTypes::default(),
+        }
+    }
+}
+
+impl fmt::Debug for SandboxConfig {
+    /// Leaves the secrets out: the configuration ends up in logs.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SandboxConfig")
+            .field("listen", &self.listen)
+            .field("data_dir", &self.data_dir)
+            .field("callback_url", &self.callback_url)
+            .field("store_id", &self.store_id)
+            .finish_non_exhaustive()
+    }
+}

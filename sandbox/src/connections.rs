@@ -1,0 +1,162 @@
+//! Connections that can be cut before the answer leaves: the only honest way to lose one.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use poem::{
+    Addr,
+    http::uri::Scheme,
+    listener::Acceptor,
+    web::{LocalAddr, RemoteAddr},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
+
+/// The open connections by their far ends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connections {
+    open: Arc<Mutex<HashMap<SocketAddr, Arc<AtomicBool>>>>,
+}
+
+impl Connections {
+    /// Lets nothing more be written to `peer`; its connection closes with the next attempt.
+    pub(crate) fn sever(&self, peer: &RemoteAddr) {
+        let Addr::SocketAddr(peer) = peer.0 else {
+            return;
+        };
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(severed) = open.get(&peer) {
+            severed.store(true, Ordering::Release);
+        }
+    }
+
+    fn add(&self, peer: SocketAddr, stream: TcpStream) -> Connection {
+        let severed = Arc::new(AtomicBool::new(false));
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(peer, severed.clone());
+        drop(open);
+        Connection {
+            stream,
+            peer,
+            severed,
+            connections: self.clone(),
+        }
+    }
+}
+
+/// Accepts connections that [`Connections::sever`] can cut.
+pub(crate) struct SeveringAcceptor {
+    pub(crate) listener: TcpListener,
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Connections,
+}
+
+impl Acceptor for SeveringAcceptor {
+    type Io = Connection;
+
+    fn local_addr(&self) -> Vec<LocalAddr> {
+        vec![LocalAddr(self.address.into())]
+    }
+
+    async fn accept(&mut self) -> io::Result<(Self::Io, LocalAddr, RemoteAddr, Scheme)> {
+        let (stream, peer) = self.listener.accept().await?;
+        // An answer in two writes must not wait for the caller's acknowledgment.
+        stream.set_nodelay(true)?;
+        let connection = self.connections.add(peer, stream);
+        Ok((
+            connection,
+            LocalAddr(self.address.into()),
+            RemoteAddr(peer.into()),
+            Scheme::HTTP,
+        ))
+    }
+}
+
+/// A connection that may be cut.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    severed: Arc<AtomicBool>,
+    connections: Connections,
+}
+
+impl Connection {
+    /// The stream, unless it was cut.
+    fn writable(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        if self.severed.load(Ordering::Acquire) {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionReset,
+                "this answer is lost on purpose",
+            ));
+        }
+        Ok(Pin::new(&mut self.stream))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut open = self
+            .connections
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The port may already belong to the next connection.
+        if open
+            .get(&self.peer)
+            .is_some_and(|severed| Arc::ptr_eq(severed, &self.severed))
+        {
+            open.remove(&self.peer);
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.writable()?.poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.writable()?.poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writable()?.poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,128 @@
+//! What all endpoints share, and the few ways in which they answer.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use poem::{
+    Response,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    callback::Callbacks, config::SandboxConfig, connections::Connections, faults::Faults,
+    ledger::Ledger, token::Tokens,
+};
+
+/// The largest request that is read.
+pub(crate) const BODY_BYTES: usize = 64 * 1024;
+
+/// The inside of a sandbox.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) config: SandboxConfig,
+    /// Where browsers reach it; no slash at the end.
+    pub(crate) public_url: String,
+    pub(crate) ledger: Ledger,
+    pub(crate) tokens: Tokens,
+    pub(crate) faults: Faults,
+    pub(crate) callbacks: Callbacks,
+    pub(crate) connections: Connections,
+    /// Work that goes on when whoever asked for it has hung up.
+    pub(crate) tasks: TaskTracker,
+    /// Ends what only waits for its time.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Gateway {
+    /// The inside of a sandbox that listens on `address`.
+    pub(crate) fn new(
+        config: SandboxConfig,
+        address: SocketAddr,
+        ledger: Ledger,
+    ) -> Result<Self, reqwest::Error> {
+        let public_url = match &config.public_url {
+            Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+            None => format!("http://{address}"),
+        };
+        Ok(Self {
+            public_url,
+            ledger,
+            tokens: Tokens::new(config.token_lifetime),
+            faults: Faults::default(),
+            callbacks: Callbacks::new(&config)?,
+            connections: Connections::default(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            config,
+        })
+    }
+
+    /// Runs `work` to its end even if the caller hangs up meanwhile: a debit does not stop half way because a browser
+    /// was closed. `None` when the work panicked.
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        self.tasks.spawn(work).await.ok()
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => Response::builder()
+            .status(status)
+            .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(bytes),
+        Err(_) => broken(),
+    }
+}
+
+/// The short HTML page that stands for a proxy's error page.
+pub(crate) fn html(status: StatusCode, title: &str) -> Response {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+        .body(format!(
+            "<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+        ))
+}
+
+/// The sandbox itself failed, and logged why.
+pub(crate) fn broken() -> Response {
+    html(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "The sandbox failed; its log says why",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_goes_on_when_its_caller_has_hung_up() {
+        // Another test may have installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir().expect("a directory");
+        let address = ([127, 0, 0, 1], 0).into();
+        let config = SandboxConfig::new(address, directory.path().to_owned(), None);
+        let ledger = Ledger::open(directory.path()).expect("a ledger");
+        let gateway = Arc::new(Gateway::new(config, address, ledger).expect("a gateway"));
+        let (done, finished) = oneshot::channel();
+        let work = async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let _ = done.send(());
+        };
+
+        let caller = tokio::time::timeout(Duration::from_millis(5), gateway.run(work)).await;
+
+        assert!(caller.is_err(), "the caller is gone before the end");
+        assert_eq!(finished.await, Ok(()));
+    }
+}

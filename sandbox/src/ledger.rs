@@ -1,0 +1,318 @@
+//! The sandbox's own book: every transaction it ever made, kept across restarts, for audits to compare with.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use crate::{
+    SandboxError,
+    journal::{Journal, JournalError, Line},
+    transaction::{Change, Entry, Transaction, now_ms},
+};
+
+/// The ledger's file inside the data directory.
+pub(crate) const FILE_NAME: &str = "sandbox-ledger.jsonl";
+
+/// Keeps the two sequences of ids apart, so that mistaking one for the other is noticed.
+const SUCCESS_ID_OFFSET: i64 = 2_000_000_000;
+
+/// All transactions, in memory and in the file.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    book: RwLock<Book>,
+    journal: Journal,
+    next_id: AtomicI64,
+    next_success_id: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    entries: HashMap<i64, Arc<Entry>>,
+    /// From `success_trans_id` to transaction id.
+    debits: HashMap<i64, i64>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `data_dir` and replays what it holds. A fresh one starts its ids from the epoch second, so
+    /// that a wiped sandbox does not hand out the ids of its former life again.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, SandboxError> {
+        let mut book = Book::default();
+        let journal = Journal::open(&data_dir.join(FILE_NAME), |line| book.replay(line))?;
+
+        let epoch_second = now_ms() / 1000;
+        let next_id = book
+            .entries
+            .keys()
+            .max()
+            .map_or(epoch_second, |last| last + 1);
+        let next_success_id = book
+            .debits
+            .keys()
+            .max()
+            .map_or(epoch_second + SUCCESS_ID_OFFSET, |last| last + 1);
+        Ok(Self {
+            book: RwLock::new(book),
+            journal,
+            next_id: AtomicI64::new(next_id),
+            next_success_id: AtomicI64::new(next_success_id),
+        })
+    }
+
+    /// Makes a draft.
+    pub(crate) async fn create(
+        &self,
+        account: &str,
+        amount_tiyin: i64,
+        details: Option<&str>,
+    ) -> Result<Transaction, JournalError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let transaction = Transaction::draft(
+            id,
+            account.to_owned(),
+            amount_tiyin,
+            details.map(str::to_owned),
+        );
+        let change = Change::Created {
+            account: transaction.account.clone(),
+            amount: amount_tiyin,
+            details: transaction.details.clone(),
+        };
+        self.journal
+            .append(&Line {
+                transaction_id: id,
+                at_ms: now_ms(),
+                change,
+            })
+            .await?;
+        let entry = Arc::new(Entry::new(transaction.clone()));
+        self.book
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entries
+            .insert(id, entry);
+        Ok(transaction)
+    }
+
+    /// Writes a change, then makes it: nobody is shown what a crash could undo. The caller holds the entry's turn.
+    pub(crate) async fn record(
+        &self,
+        entry: &Entry,
+        transaction: &Transaction,
+        change: Change,
+    ) -> Result<Transaction, JournalError> {
+        let line = Line {
+            transaction_id: transaction.id,
+            at_ms: now_ms(),
+            change,
+        };
+        self.journal.append(&line).await?;
+        if let Change::Debited { success_trans_id } = line.change {
+            self.book
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .debits
+                .insert(success_trans_id, transaction.id);
+        }
+        Ok(entry.make(&line.change, line.at_ms))
+    }
+
+    /// Closes the file. It takes the time of one write.
+    pub(crate) fn close(&self) {
+        self.journal.close();
+    }
+
+    /// The next id for a debit.
+    pub(crate) fn next_success_id(&self) -> i64 {
+        self.next_success_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The transaction of this id.
+    pub(crate) fn find(&self, id: i64) -> Option<Arc<Entry>> {
+        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        book.entries.get(&id).cloned()
+    }
+
+    /// The transaction whose debit got this id.
+    pub(crate) fn find_debit(&self, success_trans_id: i64) -> Option<Arc<Entry>> {
+        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        let id = book.debits.get(&success_trans_id)?;
+        book.entries.get(id).cloned()
+    }
+
+    /// Everything, oldest first.
+    pub(crate) fn transactions(&self) -> Vec<Transaction> {
+        let mut transactions: Vec<_> = {
+            let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+            book.entries
+                .values()
+                .map(|entry| entry.snapshot())
+                .collect()
+        };
+        transactions.sort_unstable_by_key(|transaction| transaction.id);
+        transactions
+    }
+}
+
+impl Book {
+    fn replay(&mut self, line: Line) -> Result<(), String> {
+        let id = line.transaction_id;
+        if let Change::Created {
+            account,
+            amount,
+            details,
+        } = line.change
+        {
+            let transaction = Transaction::draft(id, account, amount, details);
+            return match self.entries.insert(id, Arc::new(Entry::new(transaction))) {
+                None => Ok(()),
+                Some(_) => Err(format!("transaction {id} is created twice")),
+            };
+        }
+        let entry = self
+            .entries
+            .get(&id)
+            .ok_or_else(|| format!("transaction {id} was never created"))?;
+        entry.make(&line.change, line.at_ms);
+        if let Change::Debited { success_trans_id } = line.change {
+            self.debits.insert(success_trans_id, id);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+    use crate::{
+        cards::PayingCard,
+        transaction::{CloseReason, State},
+    };
+
+    fn card() -> PayingCard {
+        PayingCard::read("8600490744313347", "2410").expect("a test card")
+    }
+
+    async fn debit(ledger: &Ledger, id: i64) -> Transaction {
+        let entry = ledger.find(id).expect("the transaction");
+        let _turn = entry.turn().await;
+        let prepaid = ledger
+            .record(&entry, &entry.snapshot(), Change::Prepaid { card: card() })
+            .await
+            .expect("prepaid");
+        let success_trans_id = ledger.next_success_id();
+        ledger
+            .record(&entry, &prepaid, Change::Debited { success_trans_id })
+            .await
+            .expect("debited")
+    }
+
+    #[tokio::test]
+    async fn a_restarted_ledger_knows_every_transaction_and_goes_on_counting() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ledger = Ledger::open(directory.path()).expect("a fresh ledger");
+        let first = ledger
+            .create("order-1", 5_000_000, Some("shoes"))
+            .await
+            .expect("a draft");
+        let second = ledger.create("order-2", 100, None).await.expect("a draft");
+        let debited = debit(&ledger, first.id).await;
+        drop(ledger);
+
+        let ledger = Ledger::open(directory.path()).expect("the same ledger");
+
+        let found = ledger.find(first.id).expect("the first").snapshot();
+        assert_eq!(found.state, State::Debited);
+        assert_eq!(found.debits, 1);
+        assert_eq!(found.account, "order-1");
+        assert_eq!(found.details.as_deref(), Some("shoes"));
+        assert_eq!(found.prepaid_at_ms, debited.prepaid_at_ms);
+        assert_eq!(found.debited_at_ms, debited.debited_at_ms);
+        let success_trans_id = found.success_trans_id.expect("a debit's id");
+        assert!(ledger.find_debit(success_trans_id).is_some());
+        assert!(ledger.next_success_id() > success_trans_id);
+        let third = ledger.create("order-3", 100, None).await.expect("a draft");
+        assert_eq!(third.id, second.id + 1);
+        assert_eq!(ledger.transactions().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_line_torn_by_a_kill_is_cut_off_and_the_ledger_goes_on() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ledger = Ledger::open(directory.path()).expect("a fresh ledger");
+        let draft = ledger.create("order-1", 500, None).await.expect("a draft");
+        drop(ledger);
+        let path = directory.path().join(FILE_NAME);
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .expect("the file");
+        write!(file, "{{\"transaction_id\":{},\"at_ms\":1,\"cha", draft.id).expect("half a line");
+
+        let ledger = Ledger::open(directory.path()).expect("a torn ledger");
+        assert_eq!(ledger.transactions().len(), 1);
+        let entry = ledger.find(draft.id).expect("the draft");
+        let closed = Change::Closed {
+            reason: CloseReason::Canceled,
+        };
+        ledger.record(&entry, &draft, closed).await.expect("closed");
+        drop(ledger);
+
+        let ledger = Ledger::open(directory.path()).expect("a mended ledger");
+        assert_eq!(ledger.transactions()[0].state, State::Closed);
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_line_is_named_by_its_number() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ledger = Ledger::open(directory.path()).expect("a fresh ledger");
+        ledger.create("order-1", 500, None).await.expect("a draft");
+        drop(ledger);
+        let path = directory.path().join(FILE_NAME);
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .expect("the file");
+        writeln!(file, "not json").expect("a bad line");
+
+        let error = Ledger::open(directory.path()).expect_err("an unreadable ledger");
+
+        assert!(error.to_string().contains("line 2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn two_sandboxes_never_share_a_ledger() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let _first = Ledger::open(directory.path()).expect("a fresh ledger");
+
+        let second = Ledger::open(directory.path());
+
+        assert!(matches!(second, Err(SandboxError::LedgerInUse { .. })));
+    }
+
+    #[tokio::test]
+    async fn changes_made_at_the_same_time_are_all_in_the_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let ledger = Arc::new(Ledger::open(directory.path()).expect("a fresh ledger"));
+        let tasks: Vec<_> = (0..200)
+            .map(|number| {
+                let ledger = ledger.clone();
+                tokio::spawn(async move { ledger.create(&format!("{number}"), 1, None).await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("a task").expect("a draft");
+        }
+        drop(ledger);
+
+        let ledger = Ledger::open(directory.path()).expect("the same ledger");
+
+        assert_eq!(ledger.transactions().len(), 200);
+    }
+}

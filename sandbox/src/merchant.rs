@@ -1,0 +1,191 @@
+//! `/merchant/pay/*`: the API a merchant's server calls.
+
+mod calls;
+mod fields;
+
+use std::sync::Arc;
+
+use poem::{
+    Endpoint, Request, Response,
+    http::{StatusCode, header},
+};
+use serde_json::json;
+use tracing::{debug, error};
+
+pub(crate) use self::calls::card_code;
+use self::{
+    calls::{answer_change, answer_get},
+    fields::Fields,
+};
+use crate::{
+    codes::Code,
+    faults::{Fault, Target},
+    gateway::{BODY_BYTES, Gateway, broken, html, json},
+    wire::Answer,
+};
+
+/// A call of the merchant API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Create,
+    CreateWithReceipt,
+    PreApply,
+    Apply,
+    ApplyWithReceipt,
+    RetryOtp,
+    Get,
+    Reverse,
+}
+
+impl Call {
+    /// Every call with its path (Atmos API, payments).
+    pub(crate) const PATHS: [(Self, &'static str); 8] = [
+        (Self::Create, "/merchant/pay/create"),
+        (Self::CreateWithReceipt, "/merchant/pay/create/checkout-ofd"),
+        (Self::PreApply, "/merchant/pay/pre-apply"),
+        (Self::Apply, "/merchant/pay/apply"),
+        (Self::ApplyWithReceipt, "/merchant/pay/apply-ofd"),
+        (Self::RetryOtp, "/merchant/pay/retry-otp"),
+        (Self::Get, "/merchant/pay/get"),
+        (Self::Reverse, "/merchant/pay/reverse"),
+    ];
+}
+
+/// The endpoint of one call: faults, token, then the call itself.
+pub(crate) struct MerchantEndpoint {
+    pub(crate) call: Call,
+    pub(crate) path: &'static str,
+    pub(crate) gateway: Arc<Gateway>,
+}
+
+impl Endpoint for MerchantEndpoint {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let Ok(bytes) = request.take_body().into_bytes_limit(BODY_BYTES).await else {
+            return Ok(html(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"));
+        };
+        let fields = Fields::read(&bytes);
+        let account = self.account_of(&fields);
+        let target = Target {
+            path: Some(self.path),
+            account: account.as_deref(),
+        };
+        let strikes = |fault| self.gateway.faults.strikes(fault, target);
+
+        if let Some(delay) = strikes(Fault::Latency) {
+            tokio::time::sleep(delay).await;
+        }
+        if strikes(Fault::Unavailable).is_some() {
+            return Ok(html(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
+        }
+        if strikes(Fault::ServerError).is_some() {
+            return Ok(html(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Internal Server Error",
+            ));
+        }
+        if strikes(Fault::Forbidden).is_some() {
+            return Ok(html(StatusCode::FORBIDDEN, "Forbidden"));
+        }
+        if let Some(wait) = strikes(Fault::Throttled) {
+            return Ok(throttled(wait));
+        }
+        let authorization = request.header(header::AUTHORIZATION);
+        if strikes(Fault::TokenRejected).is_some() || !self.gateway.tokens.accept(authorization) {
+            return Ok(invalid_token());
+        }
+
+        let language = fields.language();
+        let (call, gateway) = (self.call, Arc::clone(&self.gateway));
+        let answer = if call == Call::Get {
+            Some(answer_get(&gateway, &fields, language))
+        } else {
+            let work = async move { answer_change(call, &gateway, &fields, language).await };
+            match self.gateway.run(work).await {
+                Some(Ok(answer)) => Some(answer),
+                Some(Err(cause)) => {
+                    error!(error = %cause, path = self.path, "the ledger failed a call of {}", self.path);
+                    None
+                }
+                None => None,
+            }
+        };
+        let Some(mut answer) = answer else {
+            return Ok(broken());
+        };
+        debug!(
+            path = self.path,
+            code = answer.result.code,
+            "{} answered {}",
+            self.path,
+            answer.result.code
+        );
+
+        if strikes(Fault::AnswerLost).is_some() {
+            self.gateway.connections.sever(request.remote_addr());
+            return Ok(Response::default());
+        }
+        if strikes(Fault::UnknownCode).is_some() {
+            answer = Answer::bare(Code::NeverHeardOf, language);
+        }
+        if strikes(Fault::Malformed).is_some() {
+            return Ok(half_of(&answer));
+        }
+        Ok(json(StatusCode::OK, &answer))
+    }
+}
+
+impl MerchantEndpoint {
+    /// The account a call is about, for faults that strike only one.
+    fn account_of(&self, fields: &Fields) -> Option<String> {
+        let entry = match self.call {
+            Call::Create | Call::CreateWithReceipt => {
+                return fields.text("account").map(str::to_owned);
+            }
+            Call::Reverse => self.gateway.ledger.find_debit(fields.id("transaction_id")?),
+            Call::PreApply | Call::Apply | Call::ApplyWithReceipt | Call::RetryOtp | Call::Get => {
+                self.gateway.ledger.find(fields.id("transaction_id")?)
+            }
+        };
+        entry.map(|entry| entry.snapshot().account)
+    }
+}
+
+/// The answer to a token that is unknown or over, as WSO2 API Manager writes it.
+fn invalid_token() -> Response {
+    json(
+        StatusCode::UNAUTHORIZED,
+        &json!({"fault": {
+            "code": 900_901,
+            "message": "Invalid Credentials",
+            "description": "Invalid Credentials. Make sure you have given the correct access token",
+        }}),
+    )
+}
+
+/// The answer to too many calls, as WSO2 API Manager writes it.
+fn throttled(wait: std::time::Duration) -> Response {
+    let mut response = json(
+        StatusCode::TOO_MANY_REQUESTS,
+        &json!({"fault": {
+            "code": 900_800,
+            "message": "Message throttled out",
+            "description": "You have exceeded your quota",
+        }}),
+    );
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    if let Ok(value) = header::HeaderValue::from_str(&seconds.to_string()) {
+        response.headers_mut().insert(header::RETRY_AFTER, value);
+    }
+    response
+}
+
+/// An answer that was cut in the middle and still claims to be whole.
+fn half_of(answer: &Answer) -> Response {
+    let mut bytes = serde_json::to_vec(answer).unwrap_or_default();
+    bytes.truncate(bytes.len() / 2);
+    Response::builder()
+        .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+        .body(bytes)
+}

@@ -1,0 +1,204 @@
+//! The page where a payer types a card and an OTP. It works without JavaScript.
+
+mod view;
+mod visit;
+
+use std::sync::Arc;
+
+use poem::{
+    Body, Request, Response,
+    http::StatusCode,
+    web::{Data, Path},
+};
+use tracing::error;
+
+use self::{
+    view::{PageProblem, Step, ending, note, see_other},
+    visit::Visit,
+};
+use crate::{
+    cards::{CardError, PayingCard},
+    codes::{Code, Language},
+    gateway::Gateway,
+    journal::JournalError,
+    payment::Verdict,
+    transaction::{CloseReason, State, Transaction},
+};
+
+/// `GET /invoice/get?storeId&transactionId[&redirectLink]`: the page behind a payment link (Atmos API, payment page).
+#[poem::handler]
+pub(crate) async fn get_invoice(
+    Data(gateway): Data<&Arc<Gateway>>,
+    request: &Request,
+) -> Result<Response, PageProblem> {
+    let query = request.uri().query().unwrap_or_default();
+    let visit = Visit::read(gateway, query.as_bytes())?;
+    let entry = gateway
+        .ledger
+        .find(visit.transaction_id)
+        .ok_or(PageProblem::NoInvoice)?;
+    let transaction = entry.snapshot();
+    let (step, message) = match transaction.state {
+        State::Prepaid if visit.typed("step") == "otp" => (Step::Otp, ""),
+        State::Draft | State::Prepaid => (Step::Card, ""),
+        State::Debited | State::Closed | State::Reversed => (Step::Done, ending(&transaction)),
+    };
+    Ok(visit.show(gateway, &transaction, step, message, StatusCode::OK))
+}
+
+/// `POST /invoice/card`: the payer entered a card.
+#[poem::handler]
+pub(crate) async fn post_card(
+    Data(gateway): Data<&Arc<Gateway>>,
+    form: Body,
+) -> Result<Response, PageProblem> {
+    let visit = Visit::from_form(gateway, form).await?;
+    let entry = gateway
+        .ledger
+        .find(visit.transaction_id)
+        .ok_or(PageProblem::NoInvoice)?;
+    let complain = |message: &str| {
+        Ok(visit.show(
+            gateway,
+            &entry.snapshot(),
+            Step::Card,
+            message,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ))
+    };
+    let Some(expiry_yymm) = expiry_yymm(&visit.typed("expiry")) else {
+        return complain("Enter the expiry as MM/YY, for example 07/28.");
+    };
+    let card = match PayingCard::read(&visit.typed("card_number"), &expiry_yymm) {
+        Ok(card) => card,
+        Err(CardError::Malformed) => {
+            return complain("Enter the 16 digits of the card number and its expiry.");
+        }
+        Err(CardError::WrongNumber) => {
+            return complain("This card number is wrong. Check its digits.");
+        }
+    };
+    let (runner, id) = (Arc::clone(gateway), visit.transaction_id);
+    match run(gateway, async move { runner.prepay(id, card).await }).await? {
+        (Code::Ok, _) => see_other(&visit.link(gateway, Step::Otp)),
+        (Code::Closed, transaction) => visit.leave(gateway, &transaction),
+        (code, _) => complain(code.description(Language::English)),
+    }
+}
+
+/// `POST /invoice/pay`: the payer confirms with the OTP. A second click finds the first one's debit, and no second one.
+#[poem::handler]
+pub(crate) async fn post_pay(
+    Data(gateway): Data<&Arc<Gateway>>,
+    form: Body,
+) -> Result<Response, PageProblem> {
+    let visit = Visit::from_form(gateway, form).await?;
+    let (runner, id, otp) = (
+        Arc::clone(gateway),
+        visit.transaction_id,
+        visit.typed("otp"),
+    );
+    let (code, transaction) = run(gateway, async move { runner.pay(id, &otp).await }).await?;
+    let (step, message) = match code {
+        Code::Ok | Code::Closed => return visit.leave(gateway, &transaction),
+        Code::WrongOtp if transaction.state == State::Closed => (Step::Done, ending(&transaction)),
+        Code::WrongOtp => (
+            Step::Otp,
+            "This code is wrong. Enter the code from the message once more.",
+        ),
+        Code::MerchantRefused => (
+            Step::Otp,
+            "The shop did not accept this payment. No money was taken. You may try again or cancel.",
+        ),
+        Code::InsufficientFunds => (
+            Step::Card,
+            "There is not enough money on this card. No money was taken. You may try another one.",
+        ),
+        Code::Internal => (
+            Step::Card,
+            "The bank could not process this payment. No money was taken. You may try again.",
+        ),
+        Code::WrongParameters
+        | Code::NotFound
+        | Code::WrongCard
+        | Code::CardExpired
+        | Code::CardWithoutSms
+        | Code::NeverHeardOf => (Step::Card, "Enter a card first."),
+    };
+    Ok(visit.show(
+        gateway,
+        &transaction,
+        step,
+        message,
+        StatusCode::UNPROCESSABLE_ENTITY,
+    ))
+}
+
+/// `POST /invoice/cancel`: the payer gives up, which closes the transaction for good.
+#[poem::handler]
+pub(crate) async fn post_cancel(
+    Data(gateway): Data<&Arc<Gateway>>,
+    form: Body,
+) -> Result<Response, PageProblem> {
+    let visit = Visit::from_form(gateway, form).await?;
+    let (runner, id) = (Arc::clone(gateway), visit.transaction_id);
+    let work = async move { runner.give_up(id, CloseReason::Canceled).await };
+    let (_, transaction) = run(gateway, work).await?;
+    visit.leave(gateway, &transaction)
+}
+
+/// `GET /ofd/{success_trans_id}`: stands for the fiscal receipt that `apply` links to.
+#[poem::handler]
+pub(crate) async fn get_receipt(
+    Data(gateway): Data<&Arc<Gateway>>,
+    Path(success_trans_id): Path<i64>,
+) -> Response {
+    match gateway.ledger.find_debit(success_trans_id) {
+        Some(_) => note(
+            StatusCode::OK,
+            "This would be the fiscal receipt. The sandbox writes none.",
+        ),
+        None => note(StatusCode::NOT_FOUND, "There is no such receipt."),
+    }
+}
+
+/// Runs a step to its end, whatever the browser does meanwhile, and returns its code and the transaction.
+async fn run(
+    gateway: &Arc<Gateway>,
+    step: impl Future<Output = Result<Verdict, JournalError>> + Send + 'static,
+) -> Result<(Code, Transaction), PageProblem> {
+    match gateway.run(step).await {
+        Some(Ok(verdict)) => {
+            let transaction = verdict.transaction.ok_or(PageProblem::NoInvoice)?;
+            Ok((verdict.code, transaction))
+        }
+        Some(Err(cause)) => {
+            error!(error = %cause, "the ledger failed a payer");
+            Err(PageProblem::Broken)
+        }
+        None => Err(PageProblem::Broken),
+    }
+}
+
+/// `MM/YY` or `MMYY` as people type it, in the API's `YYMM`.
+fn expiry_yymm(typed: &str) -> Option<String> {
+    let (month, year) = match typed.split_once('/') {
+        Some(parts) => parts,
+        None => typed.split_at_checked(2)?,
+    };
+    (month.len() == 2 && year.len() == 2).then(|| format!("{year}{month}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_read_as_people_type_it() {
+        assert_eq!(expiry_yymm("07/28").as_deref(), Some("2807"));
+        assert_eq!(expiry_yymm("0728").as_deref(), Some("2807"));
+        for nonsense in ["", "0", "7/28", "07/2028", "0728/", "үү28"] {
+            assert_eq!(expiry_yymm(nonsense), None, "{nonsense}");
+        }
+    }
+}

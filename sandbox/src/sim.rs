@@ -1,0 +1,249 @@
+//! `/_sim/*`: what a test or a curious person may do to the sandbox that no merchant may do to Atmos.
+//!
+//! It asks nobody for a password, on purpose: a sandbox listens on loopback unless it is told otherwise, and holds no
+//! money. Whoever opens it to a network opens this, too.
+
+use std::sync::Arc;
+
+use poem::{
+    Body, Response,
+    http::StatusCode,
+    web::{Data, Path},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tracing::error;
+
+use crate::{
+    callback::Reply,
+    cards::{GOOD_CARD, OTP, PayingCard},
+    codes::{Code, Language},
+    faults::{Fault, FaultRequest},
+    gateway::{BODY_BYTES, Gateway, broken, json},
+    journal::JournalError,
+    merchant::{Call, card_code},
+    payment::Verdict,
+    transaction::{CloseReason, State, Transaction},
+    wire::ResultBody,
+};
+
+/// How a simulated payment ended.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    transaction_id: i64,
+    /// `debited`: money moved. `refused`: the merchant said no, or nothing usable. `declined`: the card or its bank
+    /// said no. `closed`: the transaction was or became closed, and this call moved no money. `unknown`: anything else,
+    /// such as a transaction that does not exist.
+    outcome: &'static str,
+    result: ResultBody,
+    /// The merchant's answer; null when it was not asked.
+    callback: Option<Reply>,
+}
+
+impl Outcome {
+    fn new(transaction_id: i64, verdict: &Verdict) -> Self {
+        let outcome = match verdict.code {
+            Code::Ok => match verdict
+                .transaction
+                .as_ref()
+                .map(|transaction| transaction.state)
+            {
+                Some(State::Debited) => "debited",
+                Some(State::Closed) => "closed",
+                Some(State::Reversed) => "reversed",
+                Some(State::Draft | State::Prepaid) | None => "unknown",
+            },
+            Code::MerchantRefused => "refused",
+            Code::InsufficientFunds
+            | Code::Internal
+            | Code::WrongCard
+            | Code::CardExpired
+            | Code::CardWithoutSms
+            | Code::WrongOtp => "declined",
+            Code::Closed => "closed",
+            Code::WrongParameters | Code::NotFound | Code::NeverHeardOf => "unknown",
+        };
+        Self {
+            transaction_id,
+            outcome,
+            result: ResultBody::new(verdict.code, Language::English),
+            callback: verdict.reply,
+        }
+    }
+}
+
+/// The card to pay with; without a body it is one that pays.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Payer {
+    card_number: Option<String>,
+    otp: Option<String>,
+}
+
+/// `POST /_sim/pay/{transaction_id}`: does what a paying customer does, and answers with the outcome.
+#[poem::handler]
+pub(crate) async fn post_pay(
+    Data(gateway): Data<&Arc<Gateway>>,
+    Path(transaction_id): Path<i64>,
+    payer: Body,
+) -> Response {
+    let Ok(bytes) = payer.into_bytes_limit(BODY_BYTES).await else {
+        return bad_request("the body cannot be read");
+    };
+    let payer = if bytes.is_empty() {
+        Payer::default()
+    } else {
+        match serde_json::from_slice(&bytes) {
+            Ok(payer) => payer,
+            Err(cause) => return bad_request(&cause.to_string()),
+        }
+    };
+    let runner = Arc::clone(gateway);
+    let work = async move { pay(&runner, transaction_id, &payer).await };
+    outcome(transaction_id, gateway.run(work).await)
+}
+
+async fn pay(gateway: &Arc<Gateway>, id: i64, payer: &Payer) -> Result<Verdict, JournalError> {
+    let number = payer.card_number.as_deref().unwrap_or(GOOD_CARD);
+    let card = match PayingCard::read(number, "3012") {
+        Ok(card) => card,
+        Err(error) => {
+            return Ok(Verdict {
+                code: card_code(error),
+                transaction: None,
+                reply: None,
+            });
+        }
+    };
+    let entered = gateway.prepay(id, card).await?;
+    if entered.code != Code::Ok {
+        return Ok(entered);
+    }
+    gateway.pay(id, payer.otp.as_deref().unwrap_or(OTP)).await
+}
+
+/// `POST /_sim/close/{transaction_id}`: the draft's lifetime is over.
+#[poem::handler]
+pub(crate) async fn post_close(
+    Data(gateway): Data<&Arc<Gateway>>,
+    Path(transaction_id): Path<i64>,
+) -> Response {
+    let runner = Arc::clone(gateway);
+    let work = async move { runner.give_up(transaction_id, CloseReason::Lapsed).await };
+    outcome(transaction_id, gateway.run(work).await)
+}
+
+/// `POST /_sim/reverse/{transaction_id}`: the bank gives the money back without the merchant asking for it. Here the
+/// transaction's own id is meant, not the debit's.
+#[poem::handler]
+pub(crate) async fn post_reverse(
+    Data(gateway): Data<&Arc<Gateway>>,
+    Path(transaction_id): Path<i64>,
+) -> Response {
+    let runner = Arc::clone(gateway);
+    let work = async move { runner.reverse(runner.ledger.find(transaction_id)).await };
+    outcome(transaction_id, gateway.run(work).await)
+}
+
+fn outcome(transaction_id: i64, verdict: Option<Result<Verdict, JournalError>>) -> Response {
+    match verdict {
+        Some(Ok(verdict)) => json(StatusCode::OK, &Outcome::new(transaction_id, &verdict)),
+        Some(Err(cause)) => {
+            error!(transaction.id = transaction_id, error = %cause, "the ledger failed transaction {transaction_id}");
+            broken()
+        }
+        None => broken(),
+    }
+}
+
+/// A transaction in the book.
+#[derive(Debug, Serialize)]
+struct BookLine {
+    transaction_id: i64,
+    account: String,
+    /// In tiyin.
+    amount: i64,
+    state: State,
+    /// How often money was taken.
+    debits: u32,
+    success_trans_id: Option<i64>,
+}
+
+impl From<Transaction> for BookLine {
+    fn from(transaction: Transaction) -> Self {
+        Self {
+            transaction_id: transaction.id,
+            account: transaction.account,
+            amount: transaction.amount_tiyin,
+            state: transaction.state,
+            debits: transaction.debits,
+            success_trans_id: transaction.success_trans_id,
+        }
+    }
+}
+
+/// `GET /_sim/ledger`: every transaction, oldest first, for an audit to compare with the merchant's orders.
+#[poem::handler]
+pub(crate) async fn get_ledger(Data(gateway): Data<&Arc<Gateway>>) -> Response {
+    let transactions: Vec<BookLine> = gateway
+        .ledger
+        .transactions()
+        .into_iter()
+        .map(BookLine::from)
+        .collect();
+    json(StatusCode::OK, &json!({"transactions": transactions}))
+}
+
+/// `GET /_sim/callbacks`: the callbacks sent lately with their answers, oldest first.
+#[poem::handler]
+pub(crate) async fn get_callbacks(Data(gateway): Data<&Arc<Gateway>>) -> Response {
+    #[derive(Serialize)]
+    struct Sent<T> {
+        callbacks: T,
+    }
+    let callbacks = gateway.callbacks.sent();
+    json(StatusCode::OK, &Sent { callbacks })
+}
+
+/// `POST /_sim/faults`: switches a fault on.
+#[poem::handler]
+pub(crate) async fn post_faults(Data(gateway): Data<&Arc<Gateway>>, wish: Body) -> Response {
+    let Ok(bytes) = wish.into_bytes_limit(BODY_BYTES).await else {
+        return bad_request("the body cannot be read");
+    };
+    let request: FaultRequest = match serde_json::from_slice(&bytes) {
+        Ok(request) => request,
+        Err(cause) => return bad_request(&cause.to_string()),
+    };
+    match gateway
+        .faults
+        .add(request, &Call::PATHS.map(|(_, path)| path))
+    {
+        Ok(added) => json(StatusCode::OK, &added),
+        Err(cause) => bad_request(&cause.to_string()),
+    }
+}
+
+/// `GET /_sim/faults`: what is switched on, and everything there is.
+#[poem::handler]
+pub(crate) async fn get_faults(Data(gateway): Data<&Arc<Gateway>>) -> Response {
+    let known: Vec<_> = Fault::ALL
+        .iter()
+        .map(|fault| json!({"fault": fault.name(), "description": fault.description()}))
+        .collect();
+    json(
+        StatusCode::OK,
+        &json!({"active": gateway.faults.active(), "known": known}),
+    )
+}
+
+/// `DELETE /_sim/faults`: switches every fault off.
+#[poem::handler]
+pub(crate) async fn delete_faults(Data(gateway): Data<&Arc<Gateway>>) -> Response {
+    gateway.faults.clear();
+    json(StatusCode::OK, &json!({"active": []}))
+}
+
+fn bad_request(error: &str) -> Response {
+    json(StatusCode::BAD_REQUEST, &json!({"error": error}))
+}

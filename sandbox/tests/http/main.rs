@@ -1,0 +1,8 @@
+//! The sandbox over real HTTP, as a merchant's server, a payer's browser and an operator see it.
+#![allow(clippy::expect_used, clippy::panic)]
+
+mod api;
+mod page;
+mod payment;
+mod sim;
+mod support;
