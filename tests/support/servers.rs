@@ -295,7 +295,7 @@ async fn spawn_postgres(port: u16, folder: &Path) -> Process {
         // The server's own word for it. The file of its predecessor may still be there, with another id.
         let pid_file = fs::read_to_string(&pid_file).ok()?;
         let mut lines = pid_file.lines().map(str::trim);
-        (lines.next() == Some(&process.id().to_string()) && lines.last() == Some("ready"))
+        (lines.next() == Some(&process.id().to_string()) && lines.next_back() == Some("ready"))
             .then_some(())
     })
     .await;
