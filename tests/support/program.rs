@@ -18,11 +18,15 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `tasdiq` with these arguments and these variables alone, in an empty folder of its own.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+        Program::start_file(env!("CARGO_BIN_EXE_tasdiq"), arguments, environment)
+    }
+
+    fn start_file(file: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         let folder = tempfile::Builder::new()
             .prefix("program.")
             .tempdir()
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tasdiq"));
+        let mut command = Command::new(file);
         command
             .args(arguments)
             .current_dir(folder.path())
@@ -85,5 +89,59 @@ impl Program {
     /// Waits for the program to end by itself or by a signal sent before.
     pub(crate) async fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         self.process.wait_exit(deadline).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::super::wait::PATIENCE;
+    use super::*;
+
+    fn shell(script: &str, environment: &[(&str, &str)]) -> Program {
+        Program::start_file("sh", &["-c", script], environment)
+    }
+
+    #[tokio::test]
+    async fn the_program_explains_itself() {
+        let mut program = Program::start(&["--help"], &[]);
+
+        assert!(
+            program.wait_exit(PATIENCE).await.success(),
+            "{}",
+            program.output()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_line_is_found_on_either_output_and_the_program_obeys_signals() {
+        let mut program = shell("echo one; echo two to read >&2; exec sleep 60", &[]);
+
+        assert_eq!(program.wait_for_line("two", PATIENCE).await, "two to read");
+        program.signal("TERM");
+
+        assert_eq!(program.wait_exit(PATIENCE).await.signal(), Some(15));
+    }
+
+    #[tokio::test]
+    async fn a_program_sees_the_variables_it_was_given_and_none_of_ours() {
+        let mut program = shell(
+            "echo variables: $TASDIQ_LISTEN,$TASDIQ_TEST_REDIS_URL.",
+            &[("TASDIQ_LISTEN", "here")],
+        );
+
+        assert_eq!(
+            program.wait_for_line("variables", PATIENCE).await,
+            "variables: here,."
+        );
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the program ended")]
+    async fn waiting_for_a_line_of_a_program_that_has_ended_fails_at_once() {
+        shell("echo something else; exit 3", &[])
+            .wait_for_line("ready", PATIENCE)
+            .await;
     }
 }
