@@ -1,0 +1,18 @@
+//! What tests start: servers of their own, the real program, a real browser. Each ends with its owner.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper that cannot do its work fails the test, there and then"
+)]
+#![allow(
+    dead_code,
+    reason = "this is the one toolbox of all tests, and not every tool is in use at every time"
+)]
+
+pub(crate) mod browser;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod program;
+pub(crate) mod servers;
+pub(crate) mod wait;
