@@ -48,6 +48,7 @@ fn reads(role: Role, name: &str) -> bool {
         Role::Sandbox => matches!(
             name,
             "TASDIQ_DATA_DIR"
+                | "ATMOS_SIGN_ALGORITHM"
                 | "TASDIQ_LOG"
                 | "TASDIQ_LOG_FORMAT"
                 | "TASDIQ_SANDBOX_LISTEN"
