@@ -1,2 +1,61 @@
-//! placeholder
-fn main() {}
+//! The one binary: reads the command line and the environment, starts what was asked for, and ends with an exit
+//! code that a supervisor understands.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use shared::config::{Config, Role};
+use shared::telemetry;
+use tracing::warn;
+
+mod arguments;
+mod data_dir;
+mod exit;
+mod installation;
+mod jobs;
+mod migrate;
+mod orders;
+mod output;
+mod signal;
+
+use arguments::{Arguments, Command};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    // Clients for https panic without a provider. It fails only where one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let command = Arguments::parse().command.unwrap_or(Command::Up);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Exit::failed(format!("cannot start the runtime: {error}")).report(),
+    };
+    let code = match runtime.block_on(run(command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(),
+    };
+    // Every command has waited for what it must wait for; what still runs now may not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+async fn run(command: Command) -> Result<(), Exit> {
+    let stop = signal::stop_on_signal()?;
+    match command {
+        Command::Migrate => migrate::run(&configure(Role::Migrate)?, &stop).await,
+        Command::Jobs(command) => jobs::run(&configure(Role::Operator)?, command).await,
+        Command::Orders(command) => orders::run(&configure(Role::Operator)?, command).await,
+        _ => Err(Exit::failed("not yet")),
+    }
+}
+
+/// Reads the environment and sets up the log, in that order: the log's look is part of the environment.
+fn configure(role: Role) -> Result<Config, Exit> {
+    let config = Config::from_variables(role, std::env::vars_os())?;
+    telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    Ok(config)
+}

@@ -16,3 +16,4 @@ pub mod redis_server;
 pub mod relay;
 pub mod secret;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,231 @@
+//! What can be said on the command line. Secrets have no place here: they come from the environment.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::id::{JobId, OrderId, TransactionId};
+use shared::job::{JobKind, JobState, QueueName};
+use shared::money::Tiyin;
+use url::Url;
+
+/// Takes payments through Atmos: an order is paid only when the gateway has confirmed it, exactly once.
+///
+/// Without a command, everything starts in one process with a sandbox for a gateway: `tasdiq up`.
+#[derive(Debug, Parser)]
+#[command(name = "tasdiq", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// What to do; `up` if nothing is said.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start API, worker and sandbox in one process
+    Up,
+    /// Start the API of an installation with PostgreSQL and Redis
+    Api,
+    /// Start a worker of an installation with PostgreSQL and Redis
+    Worker(WorkerArguments),
+    /// Start a stand-in for the gateway, with no real money
+    Sandbox(SandboxArguments),
+    /// Bring the database's tables to this release
+    Migrate,
+    /// Tell what is well and what is not, and what to do about it
+    Doctor(Output),
+    /// Look at jobs, retry and cancel them
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Look at orders, and ask the gateway about them
+    #[command(subcommand)]
+    Orders(OrdersCommand),
+    /// Make callbacks by hand
+    #[command(subcommand)]
+    Callback(CallbackCommand),
+}
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WorkerArguments {
+    /// How many jobs run at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub(crate) concurrency: u16,
+    /// Which queues to take from, comma-separated; all if nothing is said
+    #[arg(long, value_delimiter = ',', value_parser = queue)]
+    pub(crate) queues: Vec<QueueName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArguments {
+    /// Where to ask before a debit, such as http://127.0.0.1:8000/atmos/webhook/; nobody is asked without it
+    #[arg(long, value_name = "URL")]
+    pub(crate) callback_url: Option<Url>,
+    /// Where to listen, instead of TASDIQ_SANDBOX_LISTEN
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// List the newest jobs
+    List(JobsFilter),
+    /// Show one job
+    Show {
+        /// Its number
+        id: JobId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Run a dead letter again, or a waiting job at once
+    Retry {
+        /// Its number
+        id: JobId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Call off a job; that of a payment link takes its order along
+    Cancel {
+        /// Its number
+        id: JobId,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsFilter {
+    /// Only those in this state: available, enqueued, running, completed, canceled, dead
+    #[arg(long, value_parser = state)]
+    pub(crate) state: Option<JobState>,
+    /// Only those of this kind: create_payment_link, process_callback, settle_order, sweep
+    #[arg(long, value_parser = kind)]
+    pub(crate) kind: Option<JobKind>,
+    /// How many at most
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) limit: u16,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OrdersCommand {
+    /// Show an order with its history, transactions, callbacks and jobs
+    Show {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ask the gateway for the truth about an order, soon
+    Reconcile {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CallbackCommand {
+    /// Print a rightly signed callback body, to be sent with curl
+    Sign(SignArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignArguments {
+    /// The gateway's number of the draft
+    #[arg(long)]
+    pub(crate) transaction_id: TransactionId,
+    /// The order's number, as it was sent to the gateway
+    #[arg(long)]
+    pub(crate) account: String,
+    /// The amount in soʻm, such as 50.00
+    #[arg(long, value_name = "SOM", value_parser = Tiyin::from_som)]
+    pub(crate) amount: Tiyin,
+    /// What the body calls the account
+    #[arg(long, value_enum, default_value_t = AccountField::Account)]
+    pub(crate) field: AccountField,
+}
+
+/// The gateway's documents say `invoice`, its live callbacks `account`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccountField {
+    Account,
+    Invoice,
+}
+
+fn queue(text: &str) -> Result<QueueName, String> {
+    match QueueName::parse(text) {
+        Some(QueueName::Suspect) => Err("every worker takes suspects anyway".to_owned()),
+        Some(queue) => Ok(queue),
+        None => Err("the queues are settle, links and background".to_owned()),
+    }
+}
+
+fn state(text: &str) -> Result<JobState, String> {
+    JobState::parse(text).ok_or_else(|| format!("the states are {}", names(JobState::ALL)))
+}
+
+fn kind(text: &str) -> Result<JobKind, String> {
+    JobKind::parse(text).ok_or_else(|| format!("the kinds are {}", names(JobKind::ALL)))
+}
+
+fn names<T: ToString>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_said_means_up() {
+        assert!(parse("tasdiq").unwrap().command.is_none());
+    }
+
+    #[test]
+    fn a_worker_takes_the_queues_it_is_told() {
+        let arguments = parse("tasdiq worker --concurrency 8 --queues settle,links").unwrap();
+
+        let Some(Command::Worker(worker)) = arguments.command else { panic!("no worker") };
+        assert_eq!(worker.concurrency, 8);
+        assert_eq!(worker.queues, [QueueName::Settle, QueueName::Links]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [
+            "tasdiq worker --queues settle,nonsense",
+            "tasdiq worker --queues suspect",
+            "tasdiq worker --concurrency 0",
+            "tasdiq jobs list --state lost",
+            "tasdiq jobs list --limit 0",
+            "tasdiq jobs show x",
+            "tasdiq callback sign --transaction-id 1 --account 1 --amount 5,00",
+            "tasdiq callback sign --transaction-id 1 --account 1 --amount 50.001",
+            "tasdiq sandbox --callback-url 127.0.0.1:8000",
+        ] {
+            let error = parse(line).unwrap_err();
+
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

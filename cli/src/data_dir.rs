@@ -1,0 +1,129 @@
+//! The directory of the embedded parts: made, proved writable, and held by one process at a time.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use shared::clock::rfc3339;
+
+use crate::exit::Exit;
+
+/// A data directory that is ours until this value is dropped, or the process ends in whatever way.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl DataDir {
+    /// Makes the directory if need be and takes its lock for `command`.
+    ///
+    /// # Errors
+    /// A configuration fault when it cannot be written, or when another process holds it: then it says who.
+    pub(crate) fn open(path: &Path, command: &str) -> Result<Self, Exit> {
+        // What lies there is about money; it is nobody else's to read.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+            Exit::configuration(format!(
+                "cannot make the data directory {} ({error}); set TASDIQ_DATA_DIR to a directory that this user may \
+                 write",
+                path.display()
+            ))
+        })?;
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let lock = Lock::take(&path.join("tasdiq.lock"), &path, command)?;
+        Ok(DataDir { path, _lock: lock })
+    }
+
+    /// Where it is, in full.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A lock file that says who holds it. The system lets go of it when the process ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock file `file`, which guards `what`.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`].
+    pub(crate) fn take(file: &Path, what: &Path, command: &str) -> Result<Self, Exit> {
+        let cannot_write = |error: std::io::Error| {
+            Exit::configuration(format!(
+                "cannot write {} ({error}); make it writable for this user, or set TASDIQ_DATA_DIR to another directory",
+                file.display()
+            ))
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut lock = options.open(file).map_err(cannot_write)?;
+        match lock.try_lock() {
+            Ok(()) => (),
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who holds it is a courtesy; that it is held is what matters.
+                let _ = lock.take(500).read_to_string(&mut holder);
+                let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
+                return Err(Exit::configuration(format!(
+                    "{} is in use by {holder}; stop that process, or set TASDIQ_DATA_DIR to another directory",
+                    what.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(cannot_write(error)),
+        }
+        let started = rfc3339(shared::clock::Clock::host().now_ms());
+        let holder = format!("{command} (process {}, since {started})\n", std::process::id());
+        lock.set_len(0).map_err(cannot_write)?;
+        lock.rewind().map_err(cannot_write)?;
+        lock.write_all(holder.as_bytes()).map_err(cannot_write)?;
+        Ok(Lock { _file: lock })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_second_process_is_told_who_holds_the_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/data");
+        let held = DataDir::open(&path, "tasdiq up").unwrap();
+
+        let refused = DataDir::open(&path, "tasdiq sandbox").unwrap_err();
+
+        let Exit::Configuration(error) = refused else { panic!("{refused:?}") };
+        let message = error.to_string();
+        assert!(message.contains(&format!("tasdiq up (process {}", std::process::id())), "{message}");
+        drop(held);
+        DataDir::open(&path, "tasdiq sandbox").unwrap();
+    }
+
+    #[test]
+    fn only_its_user_may_read_a_directory_we_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::open(&folder.path().join("data"), "tasdiq up").unwrap();
+
+        let mode = fs::metadata(data_dir.path()).unwrap().permissions().mode();
+
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_a_configuration_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+
+        for path in [file.clone(), file.join("below")] {
+            assert!(matches!(DataDir::open(&path, "tasdiq up"), Err(Exit::Configuration(_))), "{}", path.display());
+        }
+    }
+}

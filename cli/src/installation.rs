@@ -1,0 +1,73 @@
+//! Opening the parts of an installation, in the order in which each may be trusted.
+
+use std::time::{Duration, Instant};
+
+use shared::config::{Config, DatabaseUrl};
+use shared::store::{Store, StoreError};
+use tracing::warn;
+
+use crate::exit::Exit;
+
+/// So long a database may be away at the start before a supervisor is asked to start us again.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is asked meanwhile.
+const DATABASE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Opens the database for one command of an operator, and looks whether it has the tables of this release.
+///
+/// # Errors
+/// There is none yet, it is away, or it lacks the tables.
+pub(crate) async fn open_store(config: &Config) -> Result<Store, Exit> {
+    if let DatabaseUrl::Sqlite(path) = &config.database
+        && !path.exists()
+    {
+        // Opening would make an empty one.
+        return Err(Exit::failed(format!(
+            "there is no database at {}; set DATABASE_URL or TASDIQ_DATA_DIR to the installation's, or start it with \
+             `tasdiq up`",
+            path.display()
+        )));
+    }
+    let store = Store::open(&config.database).await?;
+    store.check_migrated().await?;
+    Ok(store)
+}
+
+/// Repeats `ask` until the database answers, for 30 s at most.
+///
+/// A database that lacks its tables is waited for, too: `tasdiq migrate` may still be at work.
+///
+/// # Errors
+/// It stayed away, or it refused, which waiting does not mend.
+pub(crate) async fn until_answered<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, Exit> {
+    let began = Instant::now();
+    let mut was_told = false;
+    loop {
+        // Asking takes long by itself where the network swallows what we send.
+        let left = DATABASE_PATIENCE.saturating_sub(began.elapsed());
+        let error = match tokio::time::timeout(left, ask()).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) if error.is_passing() || matches!(error, StoreError::NotMigrated) => Some(error),
+            Ok(Err(error @ StoreError::Statement(_))) => {
+                // A wrong password, an unknown database: the server is there and says no.
+                return Err(Exit::Configuration(anyhow::Error::new(error).context("DATABASE_URL is refused")));
+            }
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => None,
+        };
+        if began.elapsed() + DATABASE_PAUSE >= DATABASE_PATIENCE {
+            let waited = format!("waited {} s for the database", DATABASE_PATIENCE.as_secs());
+            return Err(Exit::DatabaseAway(match error {
+                Some(error) => anyhow::Error::new(error).context(waited),
+                None => anyhow::anyhow!("{waited}, which does not answer"),
+            }));
+        }
+        if !was_told && let Some(error) = error {
+            was_told = true;
+            let cause = format!("{:#}", anyhow::Error::new(error));
+            warn!(error = cause, "waiting for the database, for {} s at most", DATABASE_PATIENCE.as_secs());
+        }
+        tokio::time::sleep(DATABASE_PAUSE).await;
+    }
+}

@@ -1,0 +1,229 @@
+//! `tasdiq orders …`: one order's whole story, and asking the gateway for the truth.
+
+use serde::Serialize;
+use serde_json::json;
+use shared::clock::rfc3339;
+use shared::config::Config;
+use shared::id::{OrderId, TransactionId};
+use shared::job::Job;
+use shared::money::som;
+use shared::order::{HistoryLine, Order};
+use shared::store::callbacks::{self, StoredCallback};
+use shared::store::transactions::{self, StoredTransaction};
+use shared::store::{Store, jobs, orders};
+
+use crate::arguments::{OrdersCommand, Output};
+use crate::exit::Exit;
+use crate::installation::open_store;
+use crate::jobs::{JobView, job_lines};
+use crate::output::{lines, plain, print, print_json, table};
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// The database is away, or there is no such order.
+pub(crate) async fn run(config: &Config, command: OrdersCommand) -> Result<(), Exit> {
+    let store = open_store(config).await?;
+    match command {
+        OrdersCommand::Show { id, output } => show(&store, id, output).await,
+        OrdersCommand::Reconcile { id, output } => reconcile(&store, id, output).await,
+    }
+}
+
+async fn show(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
+    let story = Story {
+        order: find(store, id).await?.into(),
+        history: orders::history(store, id).await?.into_iter().map(HistoryView::from).collect(),
+        transactions: transactions::of_order(store, id).await?.into_iter().map(TransactionView::from).collect(),
+        callbacks: callbacks::of_order(store, id).await?.into_iter().map(CallbackView::from).collect(),
+        jobs: jobs::of_order(store, id).await?.into_iter().map(JobView::from).collect(),
+    };
+    if output.json {
+        return Ok(print_json(&story)?);
+    }
+    Ok(print(&story.text())?)
+}
+
+/// Stages one look at the gateway; what it finds is written by the worker, as always.
+async fn reconcile(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
+    find(store, id).await?;
+    jobs::stage_now(store, Job::SettleOrder { order_id: id }).await?;
+    if output.json {
+        return Ok(print_json(&json!({ "order_id": id, "staged": "settle_order" }))?);
+    }
+    Ok(print(&format!("the gateway will be asked about order {id}; `tasdiq orders show {id}` tells what it said"))?)
+}
+
+async fn find(store: &Store, id: OrderId) -> Result<Order, Exit> {
+    orders::find(store, id).await?.ok_or_else(|| Exit::failed(format!("there is no order {id}")))
+}
+
+/// Everything that is known about one order. Its token and the callbacks' bodies stay out: they open its pages.
+#[derive(Debug, Serialize)]
+struct Story {
+    order: OrderView,
+    history: Vec<HistoryView>,
+    transactions: Vec<TransactionView>,
+    callbacks: Vec<CallbackView>,
+    jobs: Vec<JobView>,
+}
+
+/// The order under the names of the order API.
+#[derive(Debug, Serialize)]
+struct OrderView {
+    order_id: OrderId,
+    status: &'static str,
+    needs_review: bool,
+    reason: Option<String>,
+    amount: String,
+    refunded_amount: String,
+    product_name: String,
+    payment_type: &'static str,
+    reference: Option<String>,
+    api_key_name: String,
+    gateway: String,
+    transaction_id: Option<TransactionId>,
+    allowed_transaction_id: Option<TransactionId>,
+    payment_url: Option<String>,
+    created_at: String,
+    expires_at: Option<String>,
+    final_at: Option<String>,
+}
+
+impl From<Order> for OrderView {
+    fn from(order: Order) -> Self {
+        OrderView {
+            order_id: order.id,
+            status: order.status.as_str(),
+            needs_review: order.needs_review,
+            reason: order.reason,
+            amount: order.amount.to_string(),
+            refunded_amount: som(order.refunded_amount),
+            product_name: order.product_name,
+            payment_type: order.payment_type.as_str(),
+            reference: order.reference,
+            api_key_name: order.api_key_name,
+            gateway: order.gateway.0,
+            transaction_id: order.transaction_id,
+            allowed_transaction_id: order.allowed_transaction_id,
+            payment_url: order.payment_url,
+            created_at: rfc3339(order.created_at_ms),
+            expires_at: order.expires_at_ms.map(rfc3339),
+            final_at: order.final_at_ms.map(rfc3339),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct HistoryView {
+    at: String,
+    from: Option<&'static str>,
+    to: &'static str,
+    cause: String,
+}
+
+impl From<HistoryLine> for HistoryView {
+    fn from(line: HistoryLine) -> Self {
+        HistoryView {
+            at: rfc3339(line.at_ms),
+            from: line.from.map(|status| status.as_str()),
+            to: line.to.as_str(),
+            cause: line.cause,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct TransactionView {
+    transaction_id: TransactionId,
+    state: &'static str,
+    amount: String,
+    success_transaction_id: Option<TransactionId>,
+}
+
+impl From<StoredTransaction> for TransactionView {
+    fn from(transaction: StoredTransaction) -> Self {
+        TransactionView {
+            transaction_id: transaction.transaction_id,
+            state: transaction.state.as_str(),
+            amount: som(transaction.amount),
+            success_transaction_id: transaction.success_transaction_id,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct CallbackView {
+    received_at: String,
+    transaction_id: Option<TransactionId>,
+    verdict: &'static str,
+    seen_count: i64,
+}
+
+impl From<StoredCallback> for CallbackView {
+    fn from(callback: StoredCallback) -> Self {
+        CallbackView {
+            received_at: rfc3339(callback.received_at_ms),
+            transaction_id: callback.transaction_id,
+            verdict: callback.verdict.as_str(),
+            seen_count: callback.seen_count,
+        }
+    }
+}
+
+impl Story {
+    fn text(&self) -> String {
+        let mut text = self.order.text();
+        let mut history = table(&["at", "from", "to", "cause"]);
+        for line in &self.history {
+            history.add_row([line.at.as_str(), line.from.unwrap_or("-"), line.to, &plain(&line.cause)]);
+        }
+        let mut transactions = table(&["transaction", "state", "amount", "permanent id"]);
+        for seen in &self.transactions {
+            let id = seen.transaction_id.to_string();
+            let permanent = number(seen.success_transaction_id);
+            transactions.add_row([id.as_str(), seen.state, seen.amount.as_str(), permanent.as_str()]);
+        }
+        let mut callbacks = table(&["first came", "transaction", "verdict", "times"]);
+        for callback in &self.callbacks {
+            let (transaction, times) = (number(callback.transaction_id), callback.seen_count.to_string());
+            callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times]);
+        }
+        for (title, rows, part) in [
+            ("history", self.history.len(), lines(&history)),
+            ("transactions", self.transactions.len(), lines(&transactions)),
+            ("callbacks", self.callbacks.len(), lines(&callbacks)),
+            ("jobs", self.jobs.len(), job_lines(&self.jobs)),
+        ] {
+            text.push_str(&format!("\n\n{title}"));
+            text.push_str(&if rows == 0 { ": none".to_owned() } else { format!("\n{part}") });
+        }
+        text
+    }
+}
+
+impl OrderView {
+    fn text(&self) -> String {
+        let mut lines = vec![
+            format!("order {}", self.order_id),
+            format!("  status     {}{}", self.status, if self.needs_review { ", needs review" } else { "" }),
+        ];
+        if let Some(reason) = &self.reason {
+            lines.push(format!("  reason     {}", plain(reason)));
+        }
+        lines.push(format!("  amount     {} soʻm, refunded {}", self.amount, self.refunded_amount));
+        lines.push(format!("  product    {}", plain(&self.product_name)));
+        if let Some(reference) = &self.reference {
+            lines.push(format!("  reference  {} (of {})", plain(reference), plain(&self.api_key_name)));
+        }
+        lines.push(format!("  gateway    {}, transaction {}", self.gateway, number(self.transaction_id)));
+        lines.push(format!("  link       {}", self.payment_url.as_deref().map_or("-".to_owned(), plain)));
+        lines.push(format!("  made       {}", self.created_at));
+        lines.push(format!("  expires    {}", self.expires_at.as_deref().unwrap_or("-")));
+        lines.join("\n")
+    }
+}
+
+fn number(id: Option<TransactionId>) -> String {
+    id.map_or_else(|| "-".to_owned(), |id| id.to_string())
+}

@@ -1,0 +1,61 @@
+//! `tasdiq sandbox`: the stand-in for the gateway, alone.
+
+use ::sandbox::{Sandbox, SandboxConfig, SandboxError};
+use shared::config::Config;
+use shared::gateway::atmos::SignAlgorithm;
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::SandboxArguments;
+use crate::data_dir::DataDir;
+use crate::exit::Exit;
+use crate::output::print;
+
+/// Runs the sandbox until `stop`.
+///
+/// # Errors
+/// The data directory is held or not writable, or the address is taken.
+pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &CancellationToken) -> Result<(), Exit> {
+    let data_dir = DataDir::open(&config.data_dir, config.role.command())?;
+    let listen = arguments.listen.unwrap_or(config.sandbox_listen);
+    let mut options = SandboxConfig::new(listen, data_dir.path().to_owned(), arguments.callback_url);
+    options.sign_algorithm = sign_algorithm(config);
+    let asked = options.callback_url.as_ref().map_or_else(
+        || "nobody (give --callback-url, and the merchant is asked before each debit)".to_owned(),
+        |url| url.to_string(),
+    );
+    let sandbox = start(options).await?;
+    print(&format!(
+        "The sandbox listens on {}. No money is real here.\n  asks before a debit  {asked}\n  ledger               {}\n  \
+         end it with Ctrl-C",
+        sandbox.base_url(),
+        data_dir.path().display(),
+    ))?;
+    stop.cancelled().await;
+    sandbox.stop().await;
+    Ok(())
+}
+
+/// Starts a sandbox; its errors sorted by what to do.
+///
+/// # Errors
+/// [`Exit::Unavailable`] for a taken address, [`Exit::Configuration`] for the rest.
+pub(crate) async fn start(options: SandboxConfig) -> Result<Sandbox, Exit> {
+    Sandbox::start(options).await.map_err(|error| match error {
+        SandboxError::AddressInUse { .. } => Exit::Unavailable(
+            anyhow::Error::new(error).context("stop what listens there, or choose another TASDIQ_SANDBOX_LISTEN"),
+        ),
+        SandboxError::CannotBind { .. }
+        | SandboxError::DataDirNotWritable { .. }
+        | SandboxError::LedgerInUse { .. }
+        | SandboxError::LedgerUnreadable { .. } => Exit::Configuration(error.into()),
+        SandboxError::CallbackClient(_) => Exit::Failed(error.into()),
+    })
+}
+
+/// The sandbox signs as we check. The two are written apart, hence two types.
+pub(crate) fn sign_algorithm(config: &Config) -> ::sandbox::SignAlgorithm {
+    match config.atmos.sign_algorithm {
+        SignAlgorithm::Md5 => ::sandbox::SignAlgorithm::Md5,
+        SignAlgorithm::Sha256 => ::sandbox::SignAlgorithm::Sha256,
+    }
+}

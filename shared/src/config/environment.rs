@@ -1,0 +1,226 @@
+//! The variables there are, and reading them one by one while the faults gather.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use super::Role;
+
+/// Every variable of the contract. A name that begins like ours and is not here earns a warning.
+const VARIABLES: &[&str] = &[
+    "ATMOS_API_KEY",
+    "ATMOS_BASE_URL",
+    "ATMOS_CHECKOUT_URL",
+    "ATMOS_CONSUMER_KEY",
+    "ATMOS_CONSUMER_SECRET",
+    "ATMOS_PROXY_URL",
+    "ATMOS_SIGN_ALGORITHM",
+    "ATMOS_STORE_ID",
+    "ATMOS_TERMINAL_ID",
+    "ATMOS_TEST_MODE",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "TASDIQ_API_KEYS",
+    "TASDIQ_DATA_DIR",
+    "TASDIQ_GATEWAY_RATE",
+    "TASDIQ_LINK_TTL_HOURS",
+    "TASDIQ_LINK_WAIT_MS",
+    "TASDIQ_LISTEN",
+    "TASDIQ_LOG",
+    "TASDIQ_LOG_FORMAT",
+    "TASDIQ_OPERATOR_PASSWORD",
+    "TASDIQ_PAYMENT_TTL_MINUTES",
+    "TASDIQ_PUBLIC_URL",
+    "TASDIQ_SANDBOX_LISTEN",
+    "TASDIQ_SETTLE_SCHEDULE",
+    "TASDIQ_STOP_GRACE_SECONDS",
+    "TASDIQ_SWEEP_SECONDS",
+    "TASDIQ_WORKER_LISTEN",
+];
+
+/// Whether a role uses a variable; one it does not use cannot keep it from starting.
+fn reads(role: Role, name: &str) -> bool {
+    match role {
+        Role::Up | Role::Api => true,
+        Role::Worker => !matches!(name, "TASDIQ_API_KEYS" | "TASDIQ_LINK_WAIT_MS"),
+        Role::Operator => name != "TASDIQ_API_KEYS",
+        Role::Migrate => matches!(name, "DATABASE_URL" | "TASDIQ_LOG" | "TASDIQ_LOG_FORMAT"),
+        Role::Sandbox => matches!(
+            name,
+            "TASDIQ_DATA_DIR"
+                | "ATMOS_SIGN_ALGORITHM"
+                | "TASDIQ_LOG"
+                | "TASDIQ_LOG_FORMAT"
+                | "TASDIQ_SANDBOX_LISTEN"
+                | "TASDIQ_STOP_GRACE_SECONDS"
+        ),
+    }
+}
+
+/// One thing that is wrong with the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFault {
+    /// The variable.
+    pub variable: String,
+    /// What is wrong with it and what to do; never repeats the value.
+    pub what: String,
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.variable, self.what)
+    }
+}
+
+/// Everything that is wrong with the environment, as a numbered list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigFaults(Vec<ConfigFault>);
+
+impl ConfigFaults {
+    /// The faults one by one, in the order in which the variables were read.
+    pub fn iter(&self) -> std::slice::Iter<'_, ConfigFault> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for ConfigFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.len() {
+            1 => write!(f, "the configuration has a fault:")?,
+            faults => write!(f, "the configuration has {faults} faults:")?,
+        }
+        for (index, fault) in self.0.iter().enumerate() {
+            write!(f, "\n  {}. {fault}", index + 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigFaults {}
+
+/// The environment as one role sees it, and what was found wrong with it so far.
+pub(super) struct Environment<'a> {
+    role: Role,
+    get: &'a dyn Fn(&str) -> Option<String>,
+    faults: Vec<ConfigFault>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Environment<'a> {
+    pub(super) fn new(role: Role, get: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Environment { role, get, faults: Vec::new(), warnings: Vec::new() }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.text(name).is_some()
+    }
+
+    /// The value without blanks around it, which only come from files and quoting; an empty one is unset.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        let value = reads(self.role, name).then(|| (self.get)(name)).flatten()?;
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    /// The value as `parse` reads it; what `parse` complains about becomes a fault.
+    pub(super) fn parsed<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(name)?;
+        let is_quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+        if is_quoted('"') || is_quoted('\'') {
+            self.fault(name, "stands in quotes, which are part of the value; take them away");
+            return None;
+        }
+        parse(&text).map_err(|what| self.fault(name, &what)).ok()
+    }
+
+    pub(super) fn number(&mut self, name: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        let (least, most) = (*range.start(), *range.end());
+        let parse = |text: &str| {
+            let number = text.parse().ok().filter(|number| range.contains(number));
+            number.ok_or_else(|| {
+                format!("is not a whole number from {least} to {most}; without the variable it is {default}")
+            })
+        };
+        self.parsed(name, parse).unwrap_or(default)
+    }
+
+    pub(super) fn listen(&mut self, name: &str, default_port: u16) -> SocketAddr {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
+        let parse = |text: &str| {
+            text.parse().map_err(|_| {
+                format!("is not an IP address with a port, such as {default} (or 0.0.0.0:{default_port} for every one)")
+            })
+        };
+        self.parsed(name, parse).unwrap_or(default)
+    }
+
+    pub(super) fn fault(&mut self, variable: &str, what: &str) {
+        self.faults.push(ConfigFault { variable: variable.to_owned(), what: what.to_owned() });
+    }
+
+    pub(super) fn warn(&mut self, warning: &str) {
+        self.warnings.push(warning.to_owned());
+    }
+
+    /// Looks at a variable that is set: is it one of ours, and is it text?
+    pub(super) fn look_over(&mut self, name: &str, is_text: bool) {
+        if VARIABLES.contains(&name) {
+            if !is_text && reads(self.role, name) {
+                self.fault(name, "is not UTF-8 text; set it again");
+            }
+        } else if (name.starts_with("TASDIQ_") || name.starts_with("ATMOS_")) && !is_kubernetes_service(name) {
+            self.warnings.push(match near_names(name).as_slice() {
+                [] => format!("the variable {name} is set, and nothing reads it"),
+                near => {
+                    format!("the variable {name} is set, and nothing reads it; did you mean {}?", near.join(" or "))
+                }
+            });
+        }
+    }
+
+    /// The warnings, if there was no fault.
+    pub(super) fn finish(mut self) -> Result<Vec<String>, ConfigFaults> {
+        // A value that is no text was complained about already, whatever its parser made of it.
+        let mut seen = Vec::new();
+        self.faults.retain(|fault| {
+            let is_new = !seen.contains(&fault.variable);
+            seen.push(fault.variable.clone());
+            is_new
+        });
+        if self.faults.is_empty() { Ok(self.warnings) } else { Err(ConfigFaults(self.faults)) }
+    }
+}
+
+/// Kubernetes sets such names in every pod beside a service called `tasdiq-…`.
+fn is_kubernetes_service(name: &str) -> bool {
+    name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT")
+}
+
+/// At most this many slips make another name of a name.
+const NEAR: usize = 3;
+
+fn near_names(name: &str) -> Vec<&'static str> {
+    let mut near: Vec<(usize, &'static str)> =
+        VARIABLES.iter().map(|known| (edits(name, known), *known)).filter(|(edits, _)| *edits <= NEAR).collect();
+    near.sort_unstable();
+    near.into_iter().map(|(_, known)| known).take(2).collect()
+}
+
+/// How many letters must be added, taken away or replaced to make `to` of `from` (Levenshtein's distance).
+fn edits(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (i, a) in from.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[to.len()]
+}

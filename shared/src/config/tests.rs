@@ -1,0 +1,408 @@
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use super::*;
+
+/// Reads the variables of `lines`, one `NAME=value` a line.
+fn config(role: Role, lines: &str) -> Result<Config, ConfigFaults> {
+    Config::from_variables(role, lines.lines().filter_map(variable))
+}
+
+fn variable(line: &str) -> Option<(OsString, OsString)> {
+    let (name, value) = line.trim().split_once('=')?;
+    Some((name.into(), value.into()))
+}
+
+fn faulty_variables(role: Role, lines: &str) -> Vec<String> {
+    match config(role, lines) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.iter().map(|fault| fault.variable.clone()).collect(),
+    }
+}
+
+const REAL: &str = "
+    ATMOS_CONSUMER_KEY=real-key
+    ATMOS_CONSUMER_SECRET=real-secret
+    ATMOS_STORE_ID=417
+    ATMOS_API_KEY=real-api-key
+    TASDIQ_API_KEYS=shop:0123456789abcdef
+";
+const SANDBOX: &str = "
+    ATMOS_CONSUMER_KEY=sandbox-key
+    ATMOS_CONSUMER_SECRET=sandbox-secret
+    ATMOS_STORE_ID=1234
+    ATMOS_API_KEY=sandbox-api-key
+";
+const SERVERS: &str = "
+    DATABASE_URL=postgres://tasdiq:secret@db/tasdiq
+    REDIS_URL=redis://redis:6379
+";
+
+#[test]
+fn an_empty_environment_is_the_sandbox_with_everything_embedded() {
+    let config = Config::from_environment(Role::Up, |_| None).unwrap();
+
+    assert!(config.starts_sandbox());
+    assert_eq!(config.atmos.identity().0, "sandbox:1234");
+    assert_eq!(config.atmos.consumer_secret, Secret::new("sandbox-secret"));
+    assert_eq!(config.atmos.api_keys, [Secret::new("sandbox-api-key")]);
+    assert_eq!(config.atmos.terminal_id.as_deref(), Some("1"));
+    assert_eq!(config.atmos.base_url.as_str(), "http://127.0.0.1:8100/");
+    assert_eq!(config.atmos.checkout_url, config.atmos.base_url);
+    assert_eq!(config.database, DatabaseUrl::Sqlite("./tasdiq-data/tasdiq.db".into()));
+    assert_eq!(config.redis_url, None);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.worker_listen.to_string(), "127.0.0.1:8001");
+    assert_eq!(config.public_base(), "http://127.0.0.1:8000");
+    assert_eq!(config.gateway_rate, None);
+    assert_eq!(config.settle_schedule.len(), 12);
+    assert_eq!(config.settle_schedule[0], Duration::from_millis(250));
+    assert_eq!(config.settle_schedule[11], Duration::from_secs(600));
+    assert_eq!(config.link_wait, Duration::from_secs(3));
+    assert_eq!(config.link_ttl, Duration::from_secs(86_400));
+    assert_eq!(config.payment_ttl, Duration::from_secs(1_800));
+    assert!(config.warnings.iter().any(|warning| warning.contains("open")), "an open API is said aloud");
+}
+
+#[test]
+fn an_empty_value_counts_as_unset() {
+    let config = Config::from_environment(Role::Up, |_| Some(" \n".to_owned())).unwrap();
+
+    assert!(config.starts_sandbox());
+}
+
+#[test]
+fn the_full_set_of_the_real_gateway_starts_no_sandbox() {
+    let config = config(Role::Up, REAL).unwrap();
+
+    assert!(!config.starts_sandbox());
+    assert_eq!(config.atmos.identity().0, "atmos:417");
+    assert_eq!(config.atmos.base_url.as_str(), "https://partner.atmos.uz/");
+    assert_eq!(config.atmos.checkout_url.as_str(), "https://checkout.pays.uz/");
+    assert_eq!(config.gateway_rate, Some(GatewayRate { per_second: 20, burst: 40 }));
+    assert!(config.warnings[0].contains("TASDIQ_PUBLIC_URL"), "nobody reaches loopback");
+}
+
+#[test]
+fn test_mode_chooses_the_payment_page_as_the_django_guide_writes_it() {
+    for (mode, page) in [
+        ("True", "https://test-checkout.pays.uz/"),
+        ("true", "https://test-checkout.pays.uz/"),
+        ("1", "https://test-checkout.pays.uz/"),
+        ("False", "https://checkout.pays.uz/"),
+        ("false", "https://checkout.pays.uz/"),
+        ("0", "https://checkout.pays.uz/"),
+        ("", "https://checkout.pays.uz/"),
+    ] {
+        let config = config(Role::Up, &format!("{REAL}\nATMOS_TEST_MODE={mode}")).unwrap();
+
+        assert_eq!(config.atmos.checkout_url.as_str(), page, "{mode}");
+    }
+    assert_eq!(faulty_variables(Role::Up, &format!("{REAL}\nATMOS_TEST_MODE=yes")), ["ATMOS_TEST_MODE"]);
+}
+
+#[test]
+fn a_half_set_gateway_names_each_missing_variable() {
+    for (lines, missing) in [
+        ("ATMOS_STORE_ID=417", vec!["ATMOS_CONSUMER_KEY", "ATMOS_CONSUMER_SECRET", "ATMOS_API_KEY"]),
+        ("ATMOS_TERMINAL_ID=1\nATMOS_CONSUMER_KEY=k", vec!["ATMOS_CONSUMER_SECRET", "ATMOS_STORE_ID", "ATMOS_API_KEY"]),
+        (
+            "ATMOS_CONSUMER_SECRET=\nATMOS_API_KEY=a\nATMOS_CONSUMER_KEY=k\nATMOS_STORE_ID=1",
+            vec!["ATMOS_CONSUMER_SECRET"],
+        ),
+        (
+            "ATMOS_BASE_URL=https://apigw.atmos.uz",
+            vec!["ATMOS_CONSUMER_KEY", "ATMOS_CONSUMER_SECRET", "ATMOS_STORE_ID", "ATMOS_API_KEY"],
+        ),
+    ] {
+        let lines = format!("{lines}\nTASDIQ_API_KEYS=shop:0123456789abcdef");
+
+        assert_eq!(faulty_variables(Role::Up, &lines), missing, "{lines}");
+    }
+}
+
+#[test]
+fn scaled_out_roles_need_both_servers_and_the_whole_gateway() {
+    let needed = ["ATMOS_CONSUMER_KEY", "ATMOS_CONSUMER_SECRET", "ATMOS_STORE_ID", "ATMOS_API_KEY"];
+    for (role, others) in [
+        (Role::Api, vec!["TASDIQ_API_KEYS", "DATABASE_URL", "REDIS_URL"]),
+        (Role::Worker, vec!["DATABASE_URL", "REDIS_URL"]),
+    ] {
+        assert_eq!(faulty_variables(role, ""), [needed.to_vec(), others].concat());
+        assert!(config(role, &format!("{REAL}{SERVERS}")).is_ok());
+    }
+    let sqlite = format!("{REAL}\nDATABASE_URL=sqlite://x.db\nREDIS_URL=redis://redis");
+    assert_eq!(faulty_variables(Role::Api, &sqlite), ["DATABASE_URL"]);
+}
+
+#[test]
+fn each_other_role_starts_with_what_it_needs() {
+    assert!(config(Role::Sandbox, "ATMOS_STORE_ID=half\nDATABASE_URL=nonsense\nTASDIQ_LINK_WAIT_MS=x").is_ok());
+    assert!(config(Role::Migrate, "DATABASE_URL=postgres://db/x\nATMOS_STORE_ID=half\nREDIS_URL=nonsense").is_ok());
+    assert_eq!(faulty_variables(Role::Migrate, ""), ["DATABASE_URL"]);
+    assert_eq!(config(Role::Operator, "").unwrap().database, DatabaseUrl::Sqlite("./tasdiq-data/tasdiq.db".into()));
+    assert!(config(Role::Operator, &format!("{REAL}{SERVERS}")).unwrap().api_keys.is_empty());
+}
+
+#[test]
+fn the_order_api_is_open_only_with_the_sandbox_on_this_machine() {
+    let elsewhere = format!("{SANDBOX}\nATMOS_BASE_URL=http://sandbox:8100");
+    for (lines, is_fault) in [
+        (String::new(), false),
+        (SANDBOX.to_owned(), false),
+        (format!("{SANDBOX}\nATMOS_BASE_URL=http://localhost:9999"), false),
+        (format!("{SANDBOX}\nATMOS_BASE_URL=http://[::1]:9999"), false),
+        (elsewhere.clone(), true),
+        (format!("{elsewhere}\nTASDIQ_API_KEYS=shop:12345678"), false),
+        (format!("{elsewhere}\nTASDIQ_API_KEYS=shop:1234567"), true),
+        (format!("{SANDBOX}\nATMOS_BASE_URL=http://127.0.0.1.evil.example:8100"), true),
+        (REAL.replace("TASDIQ_API_KEYS=shop:0123456789abcdef", ""), true),
+        (REAL.replace("shop:0123456789abcdef", "shop:0123456789abcde"), true),
+        (REAL.to_owned(), false),
+    ] {
+        let expected: &[&str] = if is_fault { &["TASDIQ_API_KEYS"] } else { &[] };
+
+        assert_eq!(faulty_variables(Role::Up, &lines), expected, "{lines}");
+        assert!(!faulty_variables(Role::Worker, &format!("{lines}{SERVERS}")).contains(&"TASDIQ_API_KEYS".into()));
+    }
+}
+
+#[test]
+fn published_credentials_never_meet_the_real_gateway() {
+    for role in [Role::Up, Role::Api, Role::Worker] {
+        let lines = format!("{REAL}{SERVERS}");
+        let secret = lines.replace("real-secret", "sandbox-secret");
+        assert_eq!(faulty_variables(role, &secret), ["ATMOS_CONSUMER_SECRET"]);
+
+        let api_key = lines.replace("real-api-key", "real-api-key,sandbox-api-key");
+        assert_eq!(faulty_variables(role, &api_key), ["ATMOS_API_KEY"]);
+    }
+}
+
+#[test]
+fn credentials_never_travel_in_clear_text_to_the_real_gateway() {
+    for (line, fault) in [
+        ("ATMOS_BASE_URL=http://partner.atmos.uz", Some("ATMOS_BASE_URL")),
+        ("ATMOS_CHECKOUT_URL=http://checkout.pays.uz", Some("ATMOS_CHECKOUT_URL")),
+        ("ATMOS_BASE_URL=https://apigw.atmos.uz", None),
+        ("ATMOS_BASE_URL=http://127.0.0.1:9000", None),
+    ] {
+        assert_eq!(faulty_variables(Role::Up, &format!("{REAL}\n{line}")), fault.as_slice(), "{line}");
+    }
+    assert!(
+        config(Role::Worker, &format!("{SANDBOX}{SERVERS}\nATMOS_BASE_URL=http://sandbox:8100")).is_ok(),
+        "nothing of worth travels to the sandbox"
+    );
+}
+
+#[test]
+fn up_starts_its_sandbox_unless_it_is_elsewhere() {
+    for (lines, starts) in [
+        (SANDBOX.to_owned(), true),
+        (format!("{SANDBOX}\nATMOS_BASE_URL=http://localhost:8100"), true),
+        (format!("{SANDBOX}\nATMOS_BASE_URL=http://127.0.0.1:8200"), false),
+        ("ATMOS_BASE_URL=http://127.0.0.1:8200".to_owned(), false),
+        ("TASDIQ_SANDBOX_LISTEN=0.0.0.0:8200".to_owned(), true),
+        ("TASDIQ_SANDBOX_LISTEN=127.0.0.1:0".to_owned(), true),
+    ] {
+        assert_eq!(config(Role::Up, &lines).unwrap().starts_sandbox(), starts, "{lines}");
+    }
+    assert!(!config(Role::Operator, "").unwrap().starts_sandbox());
+}
+
+#[test]
+fn our_own_sandbox_wants_its_own_credentials() {
+    let lines = SANDBOX.replace("sandbox-secret", "other").replace("1234", "99").replace("sandbox-api-key", "other");
+
+    assert_eq!(faulty_variables(Role::Up, &lines), ["ATMOS_CONSUMER_SECRET", "ATMOS_STORE_ID", "ATMOS_API_KEY"]);
+}
+
+#[test]
+fn all_faults_are_reported_in_one_numbered_message() {
+    let faults = config(Role::Up, "TASDIQ_LISTEN=8000\nTASDIQ_LINK_WAIT_MS=30001\nTASDIQ_LOG=inf").unwrap_err();
+
+    let message = faults.to_string();
+    assert!(
+        message.starts_with("the configuration has 3 faults:\n  1. TASDIQ_LISTEN is not an IP address"),
+        "{message}"
+    );
+    assert!(message.contains("\n  2. TASDIQ_LINK_WAIT_MS is not a whole number from 0 to 30000"), "{message}");
+    assert!(message.contains("\n  3. TASDIQ_LOG is no log filter"), "{message}");
+}
+
+/// Each line is taken alone, on top of a sound environment of the real gateway.
+#[test]
+fn a_value_that_cannot_be_read_is_a_fault_of_its_variable() {
+    for line in [
+        "ATMOS_API_KEY=a,b,c",
+        "ATMOS_API_KEY=a,",
+        "ATMOS_API_KEY=two words",
+        "ATMOS_BASE_URL=partner.atmos.uz",
+        "ATMOS_BASE_URL=ftp://partner.atmos.uz",
+        "ATMOS_BASE_URL=https://partner.atmos.uz/v1",
+        "ATMOS_BASE_URL=https://user:password@partner.atmos.uz",
+        "ATMOS_CHECKOUT_URL=https://checkout.pays.uz/invoice/get",
+        "ATMOS_CONSUMER_KEY=key:secret",
+        "ATMOS_CONSUMER_SECRET=\"quoted\"",
+        "ATMOS_PROXY_URL=socks5://proxy:1080",
+        "ATMOS_PROXY_URL=proxy:3128",
+        "ATMOS_SIGN_ALGORITHM=sha1",
+        "ATMOS_SIGN_ALGORITHM=MD5",
+        "ATMOS_STORE_ID=123456789012345678901",
+        "ATMOS_STORE_ID=1&2",
+        "ATMOS_TERMINAL_ID=a b",
+        "DATABASE_URL=mysql://db/x",
+        "DATABASE_URL=sqlite://",
+        "DATABASE_URL=sqlite::memory:",
+        "DATABASE_URL=sqlite://x.db?mode=ro",
+        "DATABASE_URL=postgres://user:pass/word@db:port/x",
+        "DATABASE_URL=x.db",
+        "REDIS_URL=rediss://redis:6379",
+        "REDIS_URL=redis:6379",
+        "REDIS_URL=redis://",
+        "REDIS_URL=redis://redis/zero",
+        "TASDIQ_API_KEYS=0123456789abcdef",
+        "TASDIQ_API_KEYS=Shop:0123456789abcdef",
+        "TASDIQ_API_KEYS=:0123456789abcdef",
+        "TASDIQ_API_KEYS=a:0123456789abcdef,a:0123456789abcdeg",
+        "TASDIQ_API_KEYS=a:0123456789abcdef,b:0123456789abcdef",
+        "TASDIQ_API_KEYS=a:0123456789abcdef,",
+        "TASDIQ_API_KEYS=a:0123456789 abcdef",
+        "TASDIQ_GATEWAY_RATE=20",
+        "TASDIQ_GATEWAY_RATE=0/40",
+        "TASDIQ_GATEWAY_RATE=20/10001",
+        "TASDIQ_LINK_TTL_HOURS=0",
+        "TASDIQ_LINK_TTL_HOURS=721",
+        "TASDIQ_LINK_WAIT_MS=-1",
+        "TASDIQ_LINK_WAIT_MS=3s",
+        "TASDIQ_LISTEN=localhost:8000",
+        "TASDIQ_LOG=info,worker=loud",
+        "TASDIQ_LOG_FORMAT=JSON",
+        "TASDIQ_PAYMENT_TTL_MINUTES=0",
+        "TASDIQ_PAYMENT_TTL_MINUTES=10081",
+        "TASDIQ_PUBLIC_URL=pay.example.uz",
+        "TASDIQ_PUBLIC_URL=https://pay.example.uz?x=1",
+        "TASDIQ_SETTLE_SCHEDULE=1,0",
+        "TASDIQ_SETTLE_SCHEDULE=1,,2",
+        "TASDIQ_SETTLE_SCHEDULE=0.0001",
+        "TASDIQ_SETTLE_SCHEDULE=1.",
+        "TASDIQ_SETTLE_SCHEDULE=.5",
+        "TASDIQ_SETTLE_SCHEDULE=1e3",
+        "TASDIQ_SETTLE_SCHEDULE=86401",
+        "TASDIQ_SETTLE_SCHEDULE=86400.001",
+        "TASDIQ_SETTLE_SCHEDULE=1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1",
+        "TASDIQ_STOP_GRACE_SECONDS=601",
+        "TASDIQ_SWEEP_SECONDS=0",
+    ] {
+        let (name, _) = line.split_once('=').unwrap();
+
+        // The first line of a name counts, hence in front.
+        assert_eq!(faulty_variables(Role::Up, &format!("{line}\n{REAL}")), [name], "{line}");
+    }
+}
+
+#[test]
+fn values_are_read_as_they_are_meant() {
+    let config = config(
+        Role::Up,
+        &format!(
+            "{REAL}
+            ATMOS_PROXY_URL=http://user:pass@proxy:3128
+            ATMOS_SIGN_ALGORITHM=sha256
+            DATABASE_URL=sqlite:///var/lib/tasdiq/t.db
+            REDIS_URL=redis://:pass@redis:6379/2
+            TASDIQ_LISTEN=[::]:80
+            TASDIQ_SETTLE_SCHEDULE=0.05, 1.5 ,86400
+            TASDIQ_GATEWAY_RATE=5/5
+            TASDIQ_LOG=info,worker=debug
+            TASDIQ_LOG_FORMAT=json"
+        )
+        .replace("ATMOS_API_KEY=real-api-key", "ATMOS_API_KEY=new-key, old-key")
+        .replace("shop:0123456789abcdef", "shop:0123456789:abcdef,till_2:fedcba9876543210"),
+    )
+    .unwrap();
+
+    assert_eq!(config.atmos.api_keys, [Secret::new("new-key"), Secret::new("old-key")]);
+    assert_eq!(config.atmos.proxy_url.unwrap().port(), Some(3128));
+    assert_eq!(config.atmos.sign_algorithm, crate::gateway::atmos::SignAlgorithm::Sha256);
+    assert_eq!(config.database, DatabaseUrl::Sqlite("/var/lib/tasdiq/t.db".into()));
+    assert_eq!(config.redis_url, Some(Secret::new("redis://:pass@redis:6379/2")));
+    assert_eq!(config.public_url.as_str(), "http://[::1]/", "every address is reached at loopback");
+    assert_eq!(config.settle_schedule, [50, 1_500, 86_400_000].map(Duration::from_millis));
+    assert_eq!(config.gateway_rate, Some(GatewayRate { per_second: 5, burst: 5 }));
+    assert_eq!(config.log, "info,worker=debug");
+    assert_eq!(config.log_format, LogFormat::Json);
+    let names: Vec<&str> = config.api_keys.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["shop", "till_2"]);
+    assert_eq!(config.api_keys[0].key, Secret::new("0123456789:abcdef"), "a key may hold a colon");
+}
+
+#[test]
+fn no_fault_and_no_debug_output_repeats_a_value() {
+    let value = "Hunter2Hunter2Hunter2";
+    for role in [Role::Up, Role::Api, Role::Worker, Role::Operator] {
+        let faults = Config::from_environment(role, |_| Some(value.to_owned())).unwrap_err();
+        assert!(!faults.to_string().contains(value), "{faults}");
+        for url in ["postgres", "redis", "http", "sqlite"] {
+            let value = format!("{url}://{value}:{value}@{value}:{value}/{value}");
+            let faults = Config::from_environment(role, |_| Some(value.clone())).unwrap_err();
+            assert!(!faults.to_string().to_lowercase().contains("hunter2"), "{faults}");
+        }
+    }
+
+    let config = config(Role::Up, &format!("{REAL}{SERVERS}")).unwrap();
+    let printed = format!("{config:?}");
+    for secret in ["real-secret", "real-api-key", "0123456789abcdef", "secret@db"] {
+        assert!(!printed.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn a_misspelled_variable_is_told_with_the_name_that_was_meant() {
+    let warnings =
+        config(Role::Up, "TASDIQ_API_KEY=shop:0123456789abcdef\nATMOS_STOREID=1\nATMOS_WEBHOOK=x").unwrap().warnings;
+
+    assert!(warnings[0].contains("TASDIQ_API_KEY is set") && warnings[0].contains("did you mean TASDIQ_API_KEYS"));
+    assert!(warnings[1].contains("ATMOS_STORE_ID"), "{}", warnings[1]);
+    assert!(warnings[2].ends_with("nothing reads it"), "{}", warnings[2]);
+    assert!(!warnings.iter().any(|warning| warning.contains("0123456789abcdef")));
+}
+
+#[test]
+fn names_that_kubernetes_sets_for_a_service_are_no_slips() {
+    let lines =
+        "TASDIQ_API_SERVICE_HOST=10.0.0.1\nTASDIQ_API_PORT=tcp://10.0.0.1:80\nTASDIQ_API_PORT_80_TCP_ADDR=10.0.0.1";
+
+    assert_eq!(config(Role::Migrate, &format!("DATABASE_URL=postgres://db/x\n{lines}")).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn a_value_that_is_no_text_is_one_fault_of_its_variable() {
+    let variables = [(OsString::from("TASDIQ_LINK_WAIT_MS"), OsString::from_vec(vec![b'3', 0xff]))];
+
+    let faults = Config::from_variables(Role::Up, variables).unwrap_err();
+
+    assert_eq!(faults.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>(), ["is not UTF-8 text; set it again"]);
+}
+
+#[test]
+fn after_port_zero_the_real_ports_stand_in_the_addresses() {
+    let mut config = config(Role::Up, "TASDIQ_LISTEN=127.0.0.1:0\nTASDIQ_SANDBOX_LISTEN=127.0.0.1:0").unwrap();
+
+    config.api_listens_at(SocketAddr::from(([127, 0, 0, 1], 4001)));
+    config.sandbox_listens_at(SocketAddr::from(([127, 0, 0, 1], 4002)));
+
+    assert_eq!(config.public_base(), "http://127.0.0.1:4001");
+    assert_eq!(config.atmos.base_url.as_str(), "http://127.0.0.1:4002/");
+    assert_eq!(config.atmos.checkout_url, config.atmos.base_url);
+    assert!(config.starts_sandbox());
+}
+
+#[test]
+fn a_public_address_that_was_given_stays() {
+    let mut config = config(Role::Up, "TASDIQ_PUBLIC_URL=https://pay.example.uz/atmos/").unwrap();
+
+    config.api_listens_at(SocketAddr::from(([127, 0, 0, 1], 4001)));
+
+    assert_eq!(config.public_base(), "https://pay.example.uz/atmos");
+}

@@ -1,0 +1,227 @@
+//! How the single values are spelled. Complaints read on from the variable's name: `TASDIQ_LOG` "is no …".
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::{ApiKey, DatabaseUrl, GatewayRate, LogFormat};
+use crate::gateway::atmos::SignAlgorithm;
+use crate::secret::Secret;
+use crate::telemetry;
+
+pub(super) fn database(text: &str) -> Result<DatabaseUrl, String> {
+    if let Some(path) = text.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return match path {
+            "" => Err("names no file; write sqlite://path/to/tasdiq.db".to_owned()),
+            _ if path.contains(":memory:") => {
+                Err("is in memory, where a restart loses every payment; name a file: sqlite://path/to/tasdiq.db".into())
+            }
+            _ if path.contains('?') => Err("has options after the file's name, which are not supported".to_owned()),
+            _ => Ok(DatabaseUrl::Sqlite(PathBuf::from(path))),
+        };
+    }
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        return match Url::parse(text) {
+            Ok(_) => Ok(DatabaseUrl::Postgres(Secret::new(text))),
+            Err(error) => Err(format!(
+                "cannot be read as a URL ({error}); in user and password, write signs such as @ / # % as %40 %2F %23 %25"
+            )),
+        };
+    }
+    Err("is neither postgres://user:password@host/name nor sqlite://path/to/tasdiq.db".to_owned())
+}
+
+pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
+    if text.starts_with("rediss://") {
+        return Err(
+            "asks for TLS, which this build does not speak to Redis; use redis:// inside a private network, or \
+                    a TLS tunnel on this machine"
+                .to_owned(),
+        );
+    }
+    if !text.starts_with("redis://") {
+        return Err("does not begin with redis://; write redis://host:6379".to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| {
+        format!("cannot be read as a URL ({error}); in the password, write signs such as @ / # % as %40 %2F %23 %25")
+    })?;
+    let database = url.path().trim_matches('/');
+    if url.host_str().is_none_or(str::is_empty) {
+        Err("names no host; write redis://host:6379".to_owned())
+    } else if !database.is_empty() && database.parse::<u32>().is_err() {
+        Err("has a database that is not a number; write redis://host:6379/0".to_owned())
+    } else {
+        Ok(Secret::new(text))
+    }
+}
+
+/// An http or https URL without credentials, query or fragment.
+fn web_url(text: &str, example: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not a URL ({error}); write {example}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        Err(format!("is neither http nor https; write {example}"))
+    } else if !url.username().is_empty() || url.password().is_some() {
+        Err(format!("holds a user or password, which does not belong there; write {example}"))
+    } else if url.query().is_some() || url.fragment().is_some() {
+        Err(format!("has a part after ? or #; write {example}"))
+    } else {
+        Ok(url)
+    }
+}
+
+/// Scheme and host of a gateway's service; we add the path.
+pub(super) fn gateway_url(text: &str, example: &str) -> Result<Url, String> {
+    let url = web_url(text, example)?;
+    if url.path() == "/" { Ok(url) } else { Err(format!("has a path, which we add ourselves; write {example}")) }
+}
+
+pub(super) fn public_url(text: &str) -> Result<Url, String> {
+    web_url(text.trim_end_matches('/'), "https://pay.example.uz")
+}
+
+pub(super) fn proxy_url(text: &str) -> Result<Url, String> {
+    // The URL may hold the proxy's password, so nothing of it is repeated.
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| "is not a proxy's address; write http://host:3128 (SOCKS is not supported)".to_owned())
+}
+
+pub(super) fn sign_algorithm(text: &str) -> Result<SignAlgorithm, String> {
+    match text {
+        "md5" => Ok(SignAlgorithm::Md5),
+        "sha256" => Ok(SignAlgorithm::Sha256),
+        _ => Err("is neither md5 nor sha256".to_owned()),
+    }
+}
+
+/// `True`, `true`, `1` and their opposites, as the Django guide writes them.
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "True" | "true" | "1" => Ok(true),
+        "False" | "false" | "0" => Ok(false),
+        _ => Err("is neither true nor false".to_owned()),
+    }
+}
+
+/// A store's or terminal's number; it stands in page addresses and signatures.
+pub(super) fn gateway_number(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if (1..=20).contains(&text.len()) && text.bytes().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("is not a number as the gateway gives it (1 to 20 letters, digits, - or _)".to_owned())
+    }
+}
+
+/// A credential that travels in a header, hence printable and without blanks.
+pub(super) fn credential(text: &str) -> Result<String, String> {
+    if text.len() <= 500 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("holds blanks or signs that no credential has; copy it again".to_owned())
+    }
+}
+
+/// The key that signs callbacks, and a second one during a rotation.
+pub(super) fn callback_keys(text: &str) -> Result<Vec<Secret>, String> {
+    let keys: Vec<&str> = text.split(',').map(str::trim).collect();
+    if keys.len() > 2 {
+        Err("holds more than two keys; one serves, and a second one during a rotation".to_owned())
+    } else if keys.iter().any(|key| key.is_empty()) {
+        Err("holds an empty key; take the comma away".to_owned())
+    } else {
+        keys.into_iter().map(|key| credential(key).map(Secret::new)).collect()
+    }
+}
+
+/// The most callers that may be configured; each request is compared with every one.
+const MAX_API_KEYS: usize = 100;
+
+/// `name:key,name2:key2`. Complaints count the entries, for a name may be a key that lost its name.
+pub(super) fn api_keys(text: &str, shortest: usize) -> Result<Vec<ApiKey>, String> {
+    let mut keys: Vec<ApiKey> = Vec::new();
+    for (index, entry) in text.split(',').map(str::trim).enumerate() {
+        let number = index + 1;
+        let Some((name, key)) = entry.split_once(':') else {
+            return Err(format!("has an entry {number} that is not name:key"));
+        };
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        if !(1..=32).contains(&name.len()) || !name.bytes().all(is_name) {
+            return Err(format!("has an entry {number} whose name is not 1 to 32 of a-z, 0-9, - and _"));
+        }
+        if !(shortest..=200).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!(
+                "has an entry {number} whose key is not {shortest} to 200 printable signs without blanks"
+            ));
+        }
+        if keys.iter().any(|other| other.name == name) {
+            return Err(format!("has an entry {number} with the name of an earlier one; names must differ"));
+        }
+        if keys.iter().any(|other| other.key == Secret::new(key)) {
+            return Err(format!("has an entry {number} with the key of an earlier one; keys must differ"));
+        }
+        keys.push(ApiKey { name: name.to_owned(), key: Secret::new(key) });
+    }
+    if keys.len() > MAX_API_KEYS { Err(format!("has more than {MAX_API_KEYS} entries")) } else { Ok(keys) }
+}
+
+/// `20/40`: calls per second, and at once.
+pub(super) fn gateway_rate(text: &str) -> Result<GatewayRate, String> {
+    let number = |text: &str| text.trim().parse().ok().filter(|number| (1..=10_000).contains(number));
+    let rate = text
+        .split_once('/')
+        .and_then(|(per_second, burst)| Some(GatewayRate { per_second: number(per_second)?, burst: number(burst)? }));
+    rate.ok_or_else(|| "is not calls per second and burst such as 20/40, each from 1 to 10000".to_owned())
+}
+
+/// The most steps a look schedule may have.
+const MAX_STEPS: usize = 24;
+/// The longest wait between two looks: a day.
+const MAX_STEP_MS: u64 = 86_400_000;
+
+/// Seconds with up to three decimals, comma-separated. Read without floats.
+pub(super) fn schedule(text: &str) -> Result<Vec<Duration>, String> {
+    let steps: Option<Vec<Duration>> = text.split(',').map(|step| seconds(step.trim())).collect();
+    match steps {
+        Some(steps) if steps.len() <= MAX_STEPS => Ok(steps),
+        Some(_) => Err(format!("has more than {MAX_STEPS} steps")),
+        None => {
+            Err("is not a list of seconds such as 0.25,1,5,30, each above 0 and at most 86400, with at most three \
+                     decimals"
+                .to_owned())
+        }
+    }
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let (whole, fraction) = match text.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (text, ""),
+    };
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 5 || fraction.len() > 3 || !all_digits(whole) || !all_digits(fraction) {
+        return None;
+    }
+    let ms = format!("{whole}{fraction:0<3}").parse().ok().filter(|ms| (1..=MAX_STEP_MS).contains(ms))?;
+    Some(Duration::from_millis(ms))
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    if telemetry::is_filter(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("is no log filter; write error, warn, info, debug, trace or off, or part=level pairs such as \
+             info,worker=debug"
+            .to_owned())
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("is neither text nor json".to_owned()),
+    }
+}
