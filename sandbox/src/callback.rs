@@ -75,16 +75,8 @@ pub(crate) struct SentCallback {
 
 impl Callbacks {
     pub(crate) fn new(config: &SandboxConfig) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .timeout(config.callback_timeout)
-            .redirect(Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Self {
-            client,
-            url: RwLock::new(config.callback_url.clone()),
-            sent: Mutex::default(),
-        })
+        let client = Client::builder().timeout(config.callback_timeout).redirect(Policy::none()).no_proxy().build()?;
+        Ok(Self { client, url: RwLock::new(config.callback_url.clone()), sent: Mutex::default() })
     }
 
     /// Where callbacks go from now on.
@@ -108,11 +100,7 @@ impl Callbacks {
         transaction: &Transaction,
         fault: Option<Fault>,
     ) -> Option<Reply> {
-        let url = self
-            .url
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
+        let url = self.url.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         let body = write_body(config, transaction, fault);
         let mut attempt = 1;
         loop {
@@ -145,11 +133,7 @@ impl Callbacks {
     }
 
     async fn send(&self, url: Url, body: String) -> MerchantAnswer {
-        let request = self
-            .client
-            .post(url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body);
+        let request = self.client.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => return MerchantAnswer::failed(None, &error),
@@ -167,14 +151,7 @@ impl Callbacks {
             Ok(body) => (Some(body.status), None),
             Err(error) => (None, Some(format!("unreadable answer: {error}"))),
         };
-        MerchantAnswer {
-            reply: Reply {
-                http_status,
-                status,
-            },
-            timed_out: false,
-            error,
-        }
+        MerchantAnswer { reply: Reply { http_status, status }, timed_out: false, error }
     }
 
     fn remember(&self, callback: SentCallback) {
@@ -206,10 +183,7 @@ impl MerchantAnswer {
             cause = inner.source();
         }
         Self {
-            reply: Reply {
-                http_status,
-                status: None,
-            },
+            reply: Reply { http_status, status: None },
             timed_out: error.is_timeout(),
             error: Some(causes.join(": ")),
         }
@@ -231,14 +205,7 @@ mod tests {
             (Some(500), Some(1), false),
             (None, None, false),
         ] {
-            assert_eq!(
-                Reply {
-                    http_status,
-                    status
-                }
-                .allows_debit(),
-                allowed
-            );
+            assert_eq!(Reply { http_status, status }.allows_debit(), allowed);
         }
     }
 }

@@ -65,35 +65,22 @@ impl PayingCard {
         let month_is_real = expiry_yymm.len() == 4
             && expiry_yymm.bytes().all(|byte| byte.is_ascii_digit())
             && matches!(expiry_yymm.get(2..).map(str::parse::<u8>), Some(Ok(1..=12)));
-        if number.len() != 16 || !number.bytes().all(|byte| byte.is_ascii_digit()) || !month_is_real
-        {
+        if number.len() != 16 || !number.bytes().all(|byte| byte.is_ascii_digit()) || !month_is_real {
             return Err(CardError::Malformed);
         }
-        let known = TEST_CARDS
-            .iter()
-            .find(|(test_card, _)| *test_card == number);
+        let known = TEST_CARDS.iter().find(|(test_card, _)| *test_card == number);
         let behaviour = match known {
             Some((_, behaviour)) => *behaviour,
             None if passes_luhn(number) => Behaviour::Pays,
             None => return Err(CardError::WrongNumber),
         };
         let (first, last) = (number.get(..6), number.get(12..));
-        Ok(Self {
-            masked: format!(
-                "{}******{}",
-                first.unwrap_or_default(),
-                last.unwrap_or_default()
-            ),
-            behaviour,
-        })
+        Ok(Self { masked: format!("{}******{}", first.unwrap_or_default(), last.unwrap_or_default()), behaviour })
     }
 
     /// A card bound earlier. The sandbox binds none, so every token stands for one that pays.
     pub(crate) fn bound() -> Self {
-        Self {
-            masked: "token".to_owned(),
-            behaviour: Behaviour::Pays,
-        }
+        Self { masked: "token".to_owned(), behaviour: Behaviour::Pays }
     }
 }
 
@@ -131,10 +118,7 @@ mod tests {
     #[test]
     fn a_card_off_the_list_pays_when_its_check_digit_is_right() {
         assert!(PayingCard::read("4111111111111111", "3012").is_ok());
-        assert_eq!(
-            PayingCard::read("4111111111111112", "3012"),
-            Err(CardError::WrongNumber)
-        );
+        assert_eq!(PayingCard::read("4111111111111112", "3012"), Err(CardError::WrongNumber));
     }
 
     #[test]
@@ -151,11 +135,7 @@ mod tests {
             ("4111111111111111", ""),
             ("４１１１１", "3012"),
         ] {
-            assert_eq!(
-                PayingCard::read(number, expiry),
-                Err(CardError::Malformed),
-                "{number} {expiry}"
-            );
+            assert_eq!(PayingCard::read(number, expiry), Err(CardError::Malformed), "{number} {expiry}");
         }
     }
 

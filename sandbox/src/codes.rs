@@ -69,43 +69,23 @@ impl Code {
         let (russian, uzbek, english) = match self {
             Self::Ok => ("Нет ошибок", "Xatolik yo‘q", "No errors"),
             Self::Internal => ("Внутренняя ошибка", "Ichki xatolik", "Internal error"),
-            Self::WrongParameters => (
-                "Неверные параметры",
-                "Noto‘g‘ri parametrlar",
-                "Wrong parameters",
-            ),
+            Self::WrongParameters => ("Неверные параметры", "Noto‘g‘ri parametrlar", "Wrong parameters"),
             Self::NotFound => ("Запись не найдена", "Yozuv topilmadi", "Record not found"),
             Self::WrongCard => ("Неверная карта", "Karta noto‘g‘ri", "Wrong card"),
-            Self::CardExpired => (
-                "Срок действия карты истёк",
-                "Karta muddati tugagan",
-                "The card has expired",
-            ),
+            Self::CardExpired => ("Срок действия карты истёк", "Karta muddati tugagan", "The card has expired"),
             Self::CardWithoutSms => (
                 "К карте не подключено SMS-информирование",
                 "Kartaga SMS-xabarnoma ulanmagan",
                 "No SMS service is connected to the card",
             ),
-            Self::Closed => (
-                "Транзакция закрыта",
-                "Tranzaksiya yopilgan",
-                "The transaction is closed",
-            ),
+            Self::Closed => ("Транзакция закрыта", "Tranzaksiya yopilgan", "The transaction is closed"),
             Self::MerchantRefused => (
                 "Ошибка в биллинге поставщика",
                 "Yetkazib beruvchining billing tizimida xato",
                 "Error in the merchant's billing",
             ),
-            Self::WrongOtp => (
-                "Неверный код подтверждения",
-                "Tasdiqlash kodi noto‘g‘ri",
-                "Wrong confirmation code",
-            ),
-            Self::InsufficientFunds => (
-                "Недостаточно средств",
-                "Mablag‘ yetarli emas",
-                "Insufficient funds",
-            ),
+            Self::WrongOtp => ("Неверный код подтверждения", "Tasdiqlash kodi noto‘g‘ri", "Wrong confirmation code"),
+            Self::InsufficientFunds => ("Недостаточно средств", "Mablag‘ yetarli emas", "Insufficient funds"),
             Self::NeverHeardOf => ("Неизвестная ошибка", "Noma’lum xatolik", "Unknown error"),
         };
         match language {

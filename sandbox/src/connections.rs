@@ -46,12 +46,7 @@ impl Connections {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(peer, severed.clone());
         drop(open);
-        Connection {
-            stream,
-            peer,
-            severed,
-            connections: self.clone(),
-        }
+        Connection { stream, peer, severed, connections: self.clone() }
     }
 }
 
@@ -74,12 +69,7 @@ impl Acceptor for SeveringAcceptor {
         // An answer in two writes must not wait for the caller's acknowledgment.
         stream.set_nodelay(true)?;
         let connection = self.connections.add(peer, stream);
-        Ok((
-            connection,
-            LocalAddr(self.address.into()),
-            RemoteAddr(peer.into()),
-            Scheme::HTTP,
-        ))
+        Ok((connection, LocalAddr(self.address.into()), RemoteAddr(peer.into()), Scheme::HTTP))
     }
 }
 
@@ -95,10 +85,7 @@ impl Connection {
     /// The stream, unless it was cut.
     fn writable(&mut self) -> io::Result<Pin<&mut TcpStream>> {
         if self.severed.load(Ordering::Acquire) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                "this answer is lost on purpose",
-            ));
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "this answer is lost on purpose"));
         }
         Ok(Pin::new(&mut self.stream))
     }
@@ -106,16 +93,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut open = self
-            .connections
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
         // The port may already belong to the next connection.
-        if open
-            .get(&self.peer)
-            .is_some_and(|severed| Arc::ptr_eq(severed, &self.severed))
-        {
+        if open.get(&self.peer).is_some_and(|severed| Arc::ptr_eq(severed, &self.severed)) {
             open.remove(&self.peer);
         }
     }
@@ -132,11 +112,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.writable()?.poll_write(context, bytes)
     }
 

@@ -149,15 +149,9 @@ impl Faults {
     ///
     /// # Errors
     /// [`FaultError`], when the request makes no sense.
-    pub(crate) fn add(
-        &self,
-        request: FaultRequest,
-        known_paths: &[&str],
-    ) -> Result<ActiveFault, FaultError> {
+    pub(crate) fn add(&self, request: FaultRequest, known_paths: &[&str]) -> Result<ActiveFault, FaultError> {
         let Some(fault) = Fault::find(&request.fault) else {
-            return Err(FaultError::UnknownName {
-                name: request.fault,
-            });
+            return Err(FaultError::UnknownName { name: request.fault });
         };
         let share = request.share.unwrap_or(1.0);
         if !(0.0..=1.0).contains(&share) {
@@ -180,9 +174,7 @@ impl Faults {
             milliseconds: request.milliseconds.unwrap_or(200),
         };
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        active.retain(|other| {
-            (other.fault, &other.account, &other.path) != (added.fault, &added.account, &added.path)
-        });
+        active.retain(|other| (other.fault, &other.account, &other.path) != (added.fault, &added.account, &added.path));
         active.push(added.clone());
         self.any.store(true, Ordering::Release);
         Ok(added)
@@ -191,18 +183,12 @@ impl Faults {
     /// Switches everything off.
     pub(crate) fn clear(&self) {
         self.any.store(false, Ordering::Release);
-        self.active
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// What is switched on.
     pub(crate) fn active(&self) -> Vec<ActiveFault> {
-        self.active
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether `fault` strikes now, and its `milliseconds`. A strike counts towards `next`.
@@ -234,10 +220,7 @@ mod tests {
     use super::*;
 
     const PATHS: &[&str] = &["/merchant/pay/create", "/merchant/pay/get"];
-    const ANYTHING: Target<'_> = Target {
-        path: None,
-        account: None,
-    };
+    const ANYTHING: Target<'_> = Target { path: None, account: None };
 
     fn request(json: &str) -> FaultRequest {
         serde_json::from_str(json).expect("a request")
@@ -246,13 +229,9 @@ mod tests {
     #[test]
     fn a_fault_for_the_next_two_calls_strikes_twice() {
         let faults = Faults::default();
-        faults
-            .add(request(r#"{"fault":"callback-never","next":2}"#), PATHS)
-            .expect("a fault");
+        faults.add(request(r#"{"fault":"callback-never","next":2}"#), PATHS).expect("a fault");
 
-        let strikes = (0..5)
-            .filter(|_| faults.strikes(Fault::CallbackNever, ANYTHING).is_some())
-            .count();
+        let strikes = (0..5).filter(|_| faults.strikes(Fault::CallbackNever, ANYTHING).is_some()).count();
 
         assert_eq!(strikes, 2);
         assert!(faults.active().is_empty());
@@ -261,13 +240,8 @@ mod tests {
     #[test]
     fn a_fault_for_one_account_spares_the_others() {
         let faults = Faults::default();
-        faults
-            .add(request(r#"{"fault":"lapsed","account":"7"}"#), PATHS)
-            .expect("a fault");
-        let target = |account| Target {
-            path: None,
-            account: Some(account),
-        };
+        faults.add(request(r#"{"fault":"lapsed","account":"7"}"#), PATHS).expect("a fault");
+        let target = |account| Target { path: None, account: Some(account) };
 
         assert!(faults.strikes(Fault::Lapsed, target("7")).is_some());
         assert!(faults.strikes(Fault::Lapsed, target("8")).is_none());
@@ -279,37 +253,20 @@ mod tests {
     fn a_fault_for_one_path_spares_the_others() {
         let faults = Faults::default();
         faults
-            .add(
-                request(r#"{"fault":"latency","path":"/merchant/pay/get","milliseconds":5}"#),
-                PATHS,
-            )
+            .add(request(r#"{"fault":"latency","path":"/merchant/pay/get","milliseconds":5}"#), PATHS)
             .expect("a fault");
-        let target = |path| Target {
-            path: Some(path),
-            account: None,
-        };
+        let target = |path| Target { path: Some(path), account: None };
 
-        assert_eq!(
-            faults.strikes(Fault::Latency, target("/merchant/pay/get")),
-            Some(Duration::from_millis(5))
-        );
-        assert!(
-            faults
-                .strikes(Fault::Latency, target("/merchant/pay/create"))
-                .is_none()
-        );
+        assert_eq!(faults.strikes(Fault::Latency, target("/merchant/pay/get")), Some(Duration::from_millis(5)));
+        assert!(faults.strikes(Fault::Latency, target("/merchant/pay/create")).is_none());
     }
 
     #[test]
     fn a_share_strikes_some_calls_and_spares_some() {
         let faults = Faults::default();
-        faults
-            .add(request(r#"{"fault":"lapsed","share":0.5}"#), PATHS)
-            .expect("a fault");
+        faults.add(request(r#"{"fault":"lapsed","share":0.5}"#), PATHS).expect("a fault");
 
-        let strikes = (0..1_000)
-            .filter(|_| faults.strikes(Fault::Lapsed, ANYTHING).is_some())
-            .count();
+        let strikes = (0..1_000).filter(|_| faults.strikes(Fault::Lapsed, ANYTHING).is_some()).count();
 
         assert!((350..650).contains(&strikes), "{strikes} of 1000");
     }
@@ -318,14 +275,8 @@ mod tests {
     fn nonsense_is_refused_and_the_known_names_are_told() {
         let faults = Faults::default();
 
-        let error = faults
-            .add(request(r#"{"fault":"calback-never"}"#), PATHS)
-            .expect_err("no such fault")
-            .to_string();
-        assert!(
-            error.contains("callback-never") && error.contains("latency"),
-            "{error}"
-        );
+        let error = faults.add(request(r#"{"fault":"calback-never"}"#), PATHS).expect_err("no such fault").to_string();
+        assert!(error.contains("callback-never") && error.contains("latency"), "{error}");
 
         for nonsense in [
             r#"{"fault":"latency","share":1.5}"#,
@@ -341,9 +292,7 @@ mod tests {
     #[test]
     fn a_cleared_fault_strikes_no_more() {
         let faults = Faults::default();
-        faults
-            .add(request(r#"{"fault":"latency"}"#), PATHS)
-            .expect("a fault");
+        faults.add(request(r#"{"fault":"latency"}"#), PATHS).expect("a fault");
 
         faults.clear();
 

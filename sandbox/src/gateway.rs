@@ -10,8 +10,7 @@ use serde::Serialize;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    callback::Callbacks, config::SandboxConfig, connections::Connections, faults::Faults,
-    ledger::Ledger, token::Tokens,
+    callback::Callbacks, config::SandboxConfig, connections::Connections, faults::Faults, ledger::Ledger, token::Tokens,
 };
 
 /// The largest request that is read.
@@ -36,11 +35,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// The inside of a sandbox that listens on `address`.
-    pub(crate) fn new(
-        config: SandboxConfig,
-        address: SocketAddr,
-        ledger: Ledger,
-    ) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(config: SandboxConfig, address: SocketAddr, ledger: Ledger) -> Result<Self, reqwest::Error> {
         let public_url = match &config.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
             None => format!("http://{address}"),
@@ -84,17 +79,12 @@ pub(crate) fn html(status: StatusCode, title: &str) -> Response {
     Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
-        .body(format!(
-            "<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
-        ))
+        .body(format!("<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"))
 }
 
 /// The sandbox itself failed, and logged why.
 pub(crate) fn broken() -> Response {
-    html(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "The sandbox failed; its log says why",
-    )
+    html(StatusCode::INTERNAL_SERVER_ERROR, "The sandbox failed; its log says why")
 }
 
 #[cfg(test)]

@@ -58,29 +58,16 @@ impl Journal {
     /// Opens the file, hands every line of it to `replay`, and is ready to append.
     ///
     /// A last line without its end was being written when the process died and was answered to nobody: it is cut off.
-    pub(crate) fn open(
-        path: &Path,
-        mut replay: impl FnMut(Line) -> Result<(), String>,
-    ) -> Result<Self, SandboxError> {
-        let unwritable = |source| SandboxError::DataDirNotWritable {
-            path: path.to_owned(),
-            source,
-        };
+    pub(crate) fn open(path: &Path, mut replay: impl FnMut(Line) -> Result<(), String>) -> Result<Self, SandboxError> {
+        let unwritable = |source| SandboxError::DataDirNotWritable { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(unwritable)?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(unwritable)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(unwritable)?;
         match file.try_lock() {
             Ok(()) => (),
             Err(TryLockError::WouldBlock) => {
-                return Err(SandboxError::LedgerInUse {
-                    path: path.to_owned(),
-                });
+                return Err(SandboxError::LedgerInUse { path: path.to_owned() });
             }
             // A file system without locks is no reason to refuse service.
             Err(TryLockError::Error(cause)) => warn!(error = %cause, "could not lock the ledger"),
@@ -96,20 +83,13 @@ impl Journal {
                 break;
             }
             if text.last() != Some(&b'\n') {
-                warn!(
-                    line = number,
-                    "cut off line {number} of the ledger, which was never finished"
-                );
+                warn!(line = number, "cut off line {number} of the ledger, which was never finished");
                 file.set_len(good_bytes).map_err(unwritable)?;
                 break;
             }
-            let unreadable = |reason: String| SandboxError::LedgerUnreadable {
-                path: path.to_owned(),
-                line: number,
-                reason,
-            };
-            let line =
-                serde_json::from_slice(&text).map_err(|cause| unreadable(cause.to_string()))?;
+            let unreadable =
+                |reason: String| SandboxError::LedgerUnreadable { path: path.to_owned(), line: number, reason };
+            let line = serde_json::from_slice(&text).map_err(|cause| unreadable(cause.to_string()))?;
             replay(line).map_err(unreadable)?;
             good_bytes = good_bytes.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
         }
@@ -119,10 +99,7 @@ impl Journal {
             .name("sandbox-ledger".to_owned())
             .spawn(move || write_lines(&file, good_bytes, &inbox))
             .map_err(unwritable)?;
-        Ok(Self {
-            messages,
-            writer: Mutex::new(Some(writer)),
-        })
+        Ok(Self { messages, writer: Mutex::new(Some(writer)) })
     }
 
     /// Appends a line; returns when the operating system has it.
@@ -130,27 +107,17 @@ impl Journal {
     /// # Errors
     /// [`JournalError`], when the line is not in the file.
     pub(crate) async fn append(&self, line: &Line) -> Result<(), JournalError> {
-        let mut text =
-            serde_json::to_vec(line).map_err(|cause| JournalError::Encode(Arc::new(cause)))?;
+        let mut text = serde_json::to_vec(line).map_err(|cause| JournalError::Encode(Arc::new(cause)))?;
         text.push(b'\n');
         let (written, answer) = oneshot::channel();
-        let waiting = Waiting {
-            line: text,
-            written,
-        };
-        self.messages
-            .send(Message::Append(waiting))
-            .map_err(|_| JournalError::Closed)?;
+        let waiting = Waiting { line: text, written };
+        self.messages.send(Message::Append(waiting)).map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
     }
 
     /// Writes what waits, then closes and unlocks the file; whoever appends afterwards gets an error.
     pub(crate) fn close(&self) {
-        let writer = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(writer) = writer else {
             return;
         };
@@ -183,9 +150,7 @@ fn write_lines(mut file: &File, mut good_bytes: u64, inbox: &mpsc::Receiver<Mess
                 }
                 Message::Close => open = false,
             }
-            next = (open && group.len() < GROUP_BYTES)
-                .then(|| inbox.try_recv().ok())
-                .flatten();
+            next = (open && group.len() < GROUP_BYTES).then(|| inbox.try_recv().ok()).flatten();
         }
         let outcome = file.write_all(&group).map_err(|cause| {
             error!(error = %cause, "could not write the ledger");

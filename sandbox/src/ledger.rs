@@ -45,16 +45,8 @@ impl Ledger {
         let journal = Journal::open(&data_dir.join(FILE_NAME), |line| book.replay(line))?;
 
         let epoch_second = now_ms() / 1000;
-        let next_id = book
-            .entries
-            .keys()
-            .max()
-            .map_or(epoch_second, |last| last + 1);
-        let next_success_id = book
-            .debits
-            .keys()
-            .max()
-            .map_or(epoch_second + SUCCESS_ID_OFFSET, |last| last + 1);
+        let next_id = book.entries.keys().max().map_or(epoch_second, |last| last + 1);
+        let next_success_id = book.debits.keys().max().map_or(epoch_second + SUCCESS_ID_OFFSET, |last| last + 1);
         Ok(Self {
             book: RwLock::new(book),
             journal,
@@ -71,30 +63,15 @@ impl Ledger {
         details: Option<&str>,
     ) -> Result<Transaction, JournalError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let transaction = Transaction::draft(
-            id,
-            account.to_owned(),
-            amount_tiyin,
-            details.map(str::to_owned),
-        );
+        let transaction = Transaction::draft(id, account.to_owned(), amount_tiyin, details.map(str::to_owned));
         let change = Change::Created {
             account: transaction.account.clone(),
             amount: amount_tiyin,
             details: transaction.details.clone(),
         };
-        self.journal
-            .append(&Line {
-                transaction_id: id,
-                at_ms: now_ms(),
-                change,
-            })
-            .await?;
+        self.journal.append(&Line { transaction_id: id, at_ms: now_ms(), change }).await?;
         let entry = Arc::new(Entry::new(transaction.clone()));
-        self.book
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entries
-            .insert(id, entry);
+        self.book.write().unwrap_or_else(PoisonError::into_inner).entries.insert(id, entry);
         Ok(transaction)
     }
 
@@ -105,18 +82,10 @@ impl Ledger {
         transaction: &Transaction,
         change: Change,
     ) -> Result<Transaction, JournalError> {
-        let line = Line {
-            transaction_id: transaction.id,
-            at_ms: now_ms(),
-            change,
-        };
+        let line = Line { transaction_id: transaction.id, at_ms: now_ms(), change };
         self.journal.append(&line).await?;
         if let Change::Debited { success_trans_id } = line.change {
-            self.book
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .debits
-                .insert(success_trans_id, transaction.id);
+            self.book.write().unwrap_or_else(PoisonError::into_inner).debits.insert(success_trans_id, transaction.id);
         }
         Ok(entry.make(&line.change, line.at_ms))
     }
@@ -148,10 +117,7 @@ impl Ledger {
     pub(crate) fn transactions(&self) -> Vec<Transaction> {
         let mut transactions: Vec<_> = {
             let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
-            book.entries
-                .values()
-                .map(|entry| entry.snapshot())
-                .collect()
+            book.entries.values().map(|entry| entry.snapshot()).collect()
         };
         transactions.sort_unstable_by_key(|transaction| transaction.id);
         transactions
@@ -161,22 +127,14 @@ impl Ledger {
 impl Book {
     fn replay(&mut self, line: Line) -> Result<(), String> {
         let id = line.transaction_id;
-        if let Change::Created {
-            account,
-            amount,
-            details,
-        } = line.change
-        {
+        if let Change::Created { account, amount, details } = line.change {
             let transaction = Transaction::draft(id, account, amount, details);
             return match self.entries.insert(id, Arc::new(Entry::new(transaction))) {
                 None => Ok(()),
                 Some(_) => Err(format!("transaction {id} is created twice")),
             };
         }
-        let entry = self
-            .entries
-            .get(&id)
-            .ok_or_else(|| format!("transaction {id} was never created"))?;
+        let entry = self.entries.get(&id).ok_or_else(|| format!("transaction {id} was never created"))?;
         entry.make(&line.change, line.at_ms);
         if let Change::Debited { success_trans_id } = line.change {
             self.debits.insert(success_trans_id, id);
@@ -202,25 +160,17 @@ mod tests {
     async fn debit(ledger: &Ledger, id: i64) -> Transaction {
         let entry = ledger.find(id).expect("the transaction");
         let _turn = entry.turn().await;
-        let prepaid = ledger
-            .record(&entry, &entry.snapshot(), Change::Prepaid { card: card() })
-            .await
-            .expect("prepaid");
+        let prepaid =
+            ledger.record(&entry, &entry.snapshot(), Change::Prepaid { card: card() }).await.expect("prepaid");
         let success_trans_id = ledger.next_success_id();
-        ledger
-            .record(&entry, &prepaid, Change::Debited { success_trans_id })
-            .await
-            .expect("debited")
+        ledger.record(&entry, &prepaid, Change::Debited { success_trans_id }).await.expect("debited")
     }
 
     #[tokio::test]
     async fn a_restarted_ledger_knows_every_transaction_and_goes_on_counting() {
         let directory = tempfile::tempdir().expect("a directory");
         let ledger = Ledger::open(directory.path()).expect("a fresh ledger");
-        let first = ledger
-            .create("order-1", 5_000_000, Some("shoes"))
-            .await
-            .expect("a draft");
+        let first = ledger.create("order-1", 5_000_000, Some("shoes")).await.expect("a draft");
         let second = ledger.create("order-2", 100, None).await.expect("a draft");
         let debited = debit(&ledger, first.id).await;
         drop(ledger);
@@ -249,18 +199,13 @@ mod tests {
         let draft = ledger.create("order-1", 500, None).await.expect("a draft");
         drop(ledger);
         let path = directory.path().join(FILE_NAME);
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .expect("the file");
+        let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
         write!(file, "{{\"transaction_id\":{},\"at_ms\":1,\"cha", draft.id).expect("half a line");
 
         let ledger = Ledger::open(directory.path()).expect("a torn ledger");
         assert_eq!(ledger.transactions().len(), 1);
         let entry = ledger.find(draft.id).expect("the draft");
-        let closed = Change::Closed {
-            reason: CloseReason::Canceled,
-        };
+        let closed = Change::Closed { reason: CloseReason::Canceled };
         ledger.record(&entry, &draft, closed).await.expect("closed");
         drop(ledger);
 
@@ -275,10 +220,7 @@ mod tests {
         ledger.create("order-1", 500, None).await.expect("a draft");
         drop(ledger);
         let path = directory.path().join(FILE_NAME);
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .expect("the file");
+        let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
         writeln!(file, "not json").expect("a bad line");
 
         let error = Ledger::open(directory.path()).expect_err("an unreadable ledger");

@@ -108,22 +108,13 @@ impl Sandbox {
     /// [`SandboxError`], when the address, the directory or the ledger is of no use.
     pub async fn start(config: SandboxConfig) -> Result<Self, SandboxError> {
         let listen = config.listen;
-        let listener = TcpListener::bind(listen)
-            .await
-            .map_err(|source| cannot_bind(listen, source))?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| cannot_bind(listen, source))?;
+        let listener = TcpListener::bind(listen).await.map_err(|source| cannot_bind(listen, source))?;
+        let address = listener.local_addr().map_err(|source| cannot_bind(listen, source))?;
         let ledger = open_ledger(config.data_dir.clone()).await?;
 
-        let gateway =
-            Gateway::new(config, address, ledger).map_err(SandboxError::CallbackClient)?;
+        let gateway = Gateway::new(config, address, ledger).map_err(SandboxError::CallbackClient)?;
         let gateway = Arc::new(gateway);
-        let acceptor = SeveringAcceptor {
-            listener,
-            address,
-            connections: gateway.connections.clone(),
-        };
+        let acceptor = SeveringAcceptor { listener, address, connections: gateway.connections.clone() };
         if !address.ip().is_loopback() {
             warn!(%address, "the sandbox listens beyond loopback, and /_sim/ asks nobody for a password");
         }
@@ -135,20 +126,12 @@ impl Sandbox {
                 let _ = stopped.await;
             };
             let server = Server::new_with_acceptor(acceptor).name("sandbox");
-            if let Err(cause) = server
-                .run_with_graceful_shutdown(routes, signal, Some(STOP_GRACE))
-                .await
-            {
+            if let Err(cause) = server.run_with_graceful_shutdown(routes, signal, Some(STOP_GRACE)).await {
                 error!(error = %cause, "the sandbox's server failed");
             }
         });
         info!(%address, "the sandbox is up on {address}");
-        Ok(Self {
-            address,
-            gateway,
-            stop,
-            server,
-        })
+        Ok(Self { address, gateway, stop, server })
     }
 
     /// Where it listens.
@@ -183,13 +166,8 @@ impl Sandbox {
             error!(error = %cause, "the sandbox's server panicked");
         }
         self.gateway.tasks.close();
-        if tokio::time::timeout(STOP_GRACE, self.gateway.tasks.wait())
-            .await
-            .is_err()
-        {
-            warn!(
-                "a payment was still waiting for the merchant when the sandbox stopped; no money moved"
-            );
+        if tokio::time::timeout(STOP_GRACE, self.gateway.tasks.wait()).await.is_err() {
+            warn!("a payment was still waiting for the merchant when the sandbox stopped; no money moved");
         }
         let gateway = self.gateway;
         if let Err(cause) = tokio::task::spawn_blocking(move || gateway.ledger.close()).await {
@@ -210,10 +188,7 @@ async fn open_ledger(data_dir: PathBuf) -> Result<Ledger, SandboxError> {
     let path = data_dir.join(ledger::FILE_NAME);
     match tokio::task::spawn_blocking(move || Ledger::open(&data_dir)).await {
         Ok(opened) => opened,
-        Err(cause) => Err(SandboxError::DataDirNotWritable {
-            path,
-            source: io::Error::other(cause),
-        }),
+        Err(cause) => Err(SandboxError::DataDirNotWritable { path, source: io::Error::other(cause) }),
     }
 }
 
@@ -233,22 +208,10 @@ fn routes(gateway: &Arc<Gateway>) -> impl Endpoint + use<> {
         .at("/_sim/reverse/:transaction_id", post(sim::post_reverse))
         .at("/_sim/ledger", get(sim::get_ledger))
         .at("/_sim/callbacks", get(sim::get_callbacks))
-        .at(
-            "/_sim/faults",
-            get(sim::get_faults)
-                .post(sim::post_faults)
-                .delete(sim::delete_faults),
-        );
+        .at("/_sim/faults", get(sim::get_faults).post(sim::post_faults).delete(sim::delete_faults));
     for (call, path) in Call::PATHS {
         let gateway = Arc::clone(gateway);
-        routes = routes.at(
-            path,
-            post(MerchantEndpoint {
-                call,
-                path,
-                gateway,
-            }),
-        );
+        routes = routes.at(path, post(MerchantEndpoint { call, path, gateway }));
     }
     routes.data(Arc::clone(gateway))
 }

@@ -67,10 +67,7 @@ impl Endpoint for MerchantEndpoint {
         };
         let fields = Fields::read(&bytes);
         let account = self.account_of(&fields);
-        let target = Target {
-            path: Some(self.path),
-            account: account.as_deref(),
-        };
+        let target = Target { path: Some(self.path), account: account.as_deref() };
         let strikes = |fault| self.gateway.faults.strikes(fault, target);
 
         if let Some(delay) = strikes(Fault::Latency) {
@@ -80,10 +77,7 @@ impl Endpoint for MerchantEndpoint {
             return Ok(html(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
         }
         if strikes(Fault::ServerError).is_some() {
-            return Ok(html(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Internal Server Error",
-            ));
+            return Ok(html(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"));
         }
         if strikes(Fault::Forbidden).is_some() {
             return Ok(html(StatusCode::FORBIDDEN, "Forbidden"));
@@ -114,13 +108,7 @@ impl Endpoint for MerchantEndpoint {
         let Some(mut answer) = answer else {
             return Ok(broken());
         };
-        debug!(
-            path = self.path,
-            code = answer.result.code,
-            "{} answered {}",
-            self.path,
-            answer.result.code
-        );
+        debug!(path = self.path, code = answer.result.code, "{} answered {}", self.path, answer.result.code);
 
         if strikes(Fault::AnswerLost).is_some() {
             self.gateway.connections.sever(request.remote_addr());
@@ -185,7 +173,5 @@ fn throttled(wait: std::time::Duration) -> Response {
 fn half_of(answer: &Answer) -> Response {
     let mut bytes = serde_json::to_vec(answer).unwrap_or_default();
     bytes.truncate(bytes.len() / 2);
-    Response::builder()
-        .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
-        .body(bytes)
+    Response::builder().header(header::CONTENT_TYPE, "application/json; charset=utf-8").body(bytes)
 }

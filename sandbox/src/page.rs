@@ -33,10 +33,7 @@ pub(crate) async fn get_invoice(
 ) -> Result<Response, PageProblem> {
     let query = request.uri().query().unwrap_or_default();
     let visit = Visit::read(gateway, query.as_bytes())?;
-    let entry = gateway
-        .ledger
-        .find(visit.transaction_id)
-        .ok_or(PageProblem::NoInvoice)?;
+    let entry = gateway.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
     let transaction = entry.snapshot();
     let (step, message) = match transaction.state {
         State::Prepaid if visit.typed("step") == "otp" => (Step::Otp, ""),
@@ -48,23 +45,11 @@ pub(crate) async fn get_invoice(
 
 /// `POST /invoice/card`: the payer entered a card.
 #[poem::handler]
-pub(crate) async fn post_card(
-    Data(gateway): Data<&Arc<Gateway>>,
-    form: Body,
-) -> Result<Response, PageProblem> {
+pub(crate) async fn post_card(Data(gateway): Data<&Arc<Gateway>>, form: Body) -> Result<Response, PageProblem> {
     let visit = Visit::from_form(gateway, form).await?;
-    let entry = gateway
-        .ledger
-        .find(visit.transaction_id)
-        .ok_or(PageProblem::NoInvoice)?;
+    let entry = gateway.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
     let complain = |message: &str| {
-        Ok(visit.show(
-            gateway,
-            &entry.snapshot(),
-            Step::Card,
-            message,
-            StatusCode::UNPROCESSABLE_ENTITY,
-        ))
+        Ok(visit.show(gateway, &entry.snapshot(), Step::Card, message, StatusCode::UNPROCESSABLE_ENTITY))
     };
     let Some(expiry_yymm) = expiry_yymm(&visit.typed("expiry")) else {
         return complain("Enter the expiry as MM/YY, for example 07/28.");
@@ -88,36 +73,23 @@ pub(crate) async fn post_card(
 
 /// `POST /invoice/pay`: the payer confirms with the OTP. A second click finds the first one's debit, and no second one.
 #[poem::handler]
-pub(crate) async fn post_pay(
-    Data(gateway): Data<&Arc<Gateway>>,
-    form: Body,
-) -> Result<Response, PageProblem> {
+pub(crate) async fn post_pay(Data(gateway): Data<&Arc<Gateway>>, form: Body) -> Result<Response, PageProblem> {
     let visit = Visit::from_form(gateway, form).await?;
-    let (runner, id, otp) = (
-        Arc::clone(gateway),
-        visit.transaction_id,
-        visit.typed("otp"),
-    );
+    let (runner, id, otp) = (Arc::clone(gateway), visit.transaction_id, visit.typed("otp"));
     let (code, transaction) = run(gateway, async move { runner.pay(id, &otp).await }).await?;
     let (step, message) = match code {
         Code::Ok | Code::Closed => return visit.leave(gateway, &transaction),
         Code::WrongOtp if transaction.state == State::Closed => (Step::Done, ending(&transaction)),
-        Code::WrongOtp => (
-            Step::Otp,
-            "This code is wrong. Enter the code from the message once more.",
-        ),
-        Code::MerchantRefused => (
-            Step::Otp,
-            "The shop did not accept this payment. No money was taken. You may try again or cancel.",
-        ),
-        Code::InsufficientFunds => (
-            Step::Card,
-            "There is not enough money on this card. No money was taken. You may try another one.",
-        ),
-        Code::Internal => (
-            Step::Card,
-            "The bank could not process this payment. No money was taken. You may try again.",
-        ),
+        Code::WrongOtp => (Step::Otp, "This code is wrong. Enter the code from the message once more."),
+        Code::MerchantRefused => {
+            (Step::Otp, "The shop did not accept this payment. No money was taken. You may try again or cancel.")
+        }
+        Code::InsufficientFunds => {
+            (Step::Card, "There is not enough money on this card. No money was taken. You may try another one.")
+        }
+        Code::Internal => {
+            (Step::Card, "The bank could not process this payment. No money was taken. You may try again.")
+        }
         Code::WrongParameters
         | Code::NotFound
         | Code::WrongCard
@@ -125,21 +97,12 @@ pub(crate) async fn post_pay(
         | Code::CardWithoutSms
         | Code::NeverHeardOf => (Step::Card, "Enter a card first."),
     };
-    Ok(visit.show(
-        gateway,
-        &transaction,
-        step,
-        message,
-        StatusCode::UNPROCESSABLE_ENTITY,
-    ))
+    Ok(visit.show(gateway, &transaction, step, message, StatusCode::UNPROCESSABLE_ENTITY))
 }
 
 /// `POST /invoice/cancel`: the payer gives up, which closes the transaction for good.
 #[poem::handler]
-pub(crate) async fn post_cancel(
-    Data(gateway): Data<&Arc<Gateway>>,
-    form: Body,
-) -> Result<Response, PageProblem> {
+pub(crate) async fn post_cancel(Data(gateway): Data<&Arc<Gateway>>, form: Body) -> Result<Response, PageProblem> {
     let visit = Visit::from_form(gateway, form).await?;
     let (runner, id) = (Arc::clone(gateway), visit.transaction_id);
     let work = async move { runner.give_up(id, CloseReason::Canceled).await };
@@ -149,15 +112,9 @@ pub(crate) async fn post_cancel(
 
 /// `GET /ofd/{success_trans_id}`: stands for the fiscal receipt that `apply` links to.
 #[poem::handler]
-pub(crate) async fn get_receipt(
-    Data(gateway): Data<&Arc<Gateway>>,
-    Path(success_trans_id): Path<i64>,
-) -> Response {
+pub(crate) async fn get_receipt(Data(gateway): Data<&Arc<Gateway>>, Path(success_trans_id): Path<i64>) -> Response {
     match gateway.ledger.find_debit(success_trans_id) {
-        Some(_) => note(
-            StatusCode::OK,
-            "This would be the fiscal receipt. The sandbox writes none.",
-        ),
+        Some(_) => note(StatusCode::OK, "This would be the fiscal receipt. The sandbox writes none."),
         None => note(StatusCode::NOT_FOUND, "There is no such receipt."),
     }
 }

@@ -29,19 +29,11 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     fn new(code: Code, transaction: Transaction) -> Self {
-        Self {
-            code,
-            transaction: Some(transaction),
-            reply: None,
-        }
+        Self { code, transaction: Some(transaction), reply: None }
     }
 
     fn not_found() -> Self {
-        Self {
-            code: Code::NotFound,
-            transaction: None,
-            reply: None,
-        }
+        Self { code: Code::NotFound, transaction: None, reply: None }
     }
 }
 
@@ -99,8 +91,7 @@ impl Gateway {
         if otp != OTP {
             turn.wrong_otps = turn.wrong_otps.saturating_add(1);
             let after = if turn.wrong_otps >= LAST_WRONG_OTP {
-                self.close(&entry, &transaction, CloseReason::WrongOtp)
-                    .await?
+                self.close(&entry, &transaction, CloseReason::WrongOtp).await?
             } else {
                 transaction
             };
@@ -108,9 +99,7 @@ impl Gateway {
         }
 
         let permission = self.ask_merchant(&transaction).await;
-        let (code, after) = self
-            .debit_if(&permission, &entry, transaction, &card)
-            .await?;
+        let (code, after) = self.debit_if(&permission, &entry, transaction, &card).await?;
         if let Some(delay) = permission.late {
             self.send_callback_later(after.clone(), delay);
         }
@@ -121,27 +110,15 @@ impl Gateway {
             "apply of transaction {id} ended with {}",
             code.text()
         );
-        Ok(Verdict {
-            code,
-            transaction: Some(after),
-            reply: permission.reply,
-        })
+        Ok(Verdict { code, transaction: Some(after), reply: permission.reply })
     }
 
     async fn ask_merchant(&self, transaction: &Transaction) -> Permission {
         if self.strikes(Fault::CallbackNever, transaction).is_some() {
-            return Permission {
-                allowed: true,
-                reply: None,
-                late: None,
-            };
+            return Permission { allowed: true, reply: None, late: None };
         }
         if let Some(delay) = self.strikes(Fault::CallbackLate, transaction) {
-            return Permission {
-                allowed: true,
-                reply: None,
-                late: Some(delay),
-            };
+            return Permission { allowed: true, reply: None, late: Some(delay) };
         }
         let fault = [
             Fault::CallbackDoubled,
@@ -173,11 +150,7 @@ impl Gateway {
         transaction: Transaction,
         card: &PayingCard,
     ) -> Result<(Code, Transaction), JournalError> {
-        if !permission.allowed
-            && self
-                .strikes(Fault::DebitAlthoughRefused, &transaction)
-                .is_none()
-        {
+        if !permission.allowed && self.strikes(Fault::DebitAlthoughRefused, &transaction).is_none() {
             return Ok((Code::MerchantRefused, transaction));
         }
         if self.strikes(Fault::Lapsed, &transaction).is_some() {
@@ -192,9 +165,7 @@ impl Gateway {
             Behaviour::ProcessingError => return Ok((Code::Internal, transaction)),
             Behaviour::Pays | Behaviour::WithoutSms | Behaviour::Expired => (),
         }
-        let change = Change::Debited {
-            success_trans_id: self.ledger.next_success_id(),
-        };
+        let change = Change::Debited { success_trans_id: self.ledger.next_success_id() };
         let debited = self.ledger.record(entry, &transaction, change).await?;
         Ok((Code::Ok, debited))
     }
@@ -213,11 +184,7 @@ impl Gateway {
     }
 
     /// The payer gives up, or time runs out. Money that has moved stays moved.
-    pub(crate) async fn give_up(
-        &self,
-        id: i64,
-        reason: CloseReason,
-    ) -> Result<Verdict, JournalError> {
+    pub(crate) async fn give_up(&self, id: i64, reason: CloseReason) -> Result<Verdict, JournalError> {
         let Some(entry) = self.ledger.find(id) else {
             return Ok(Verdict::not_found());
         };
@@ -228,9 +195,7 @@ impl Gateway {
                 let closed = self.close(&entry, &transaction, reason).await?;
                 Ok(Verdict::new(Code::Ok, closed))
             }
-            State::Debited | State::Closed | State::Reversed => {
-                Ok(Verdict::new(Code::Closed, transaction))
-            }
+            State::Debited | State::Closed | State::Reversed => Ok(Verdict::new(Code::Closed, transaction)),
         }
     }
 
@@ -240,9 +205,7 @@ impl Gateway {
         transaction: &Transaction,
         reason: CloseReason,
     ) -> Result<Transaction, JournalError> {
-        self.ledger
-            .record(entry, transaction, Change::Closed { reason })
-            .await
+        self.ledger.record(entry, transaction, Change::Closed { reason }).await
     }
 
     /// Gives the money back, once.
@@ -254,10 +217,7 @@ impl Gateway {
         let transaction = entry.snapshot();
         match transaction.state {
             State::Debited => {
-                let reversed = self
-                    .ledger
-                    .record(&entry, &transaction, Change::Reversed)
-                    .await?;
+                let reversed = self.ledger.record(&entry, &transaction, Change::Reversed).await?;
                 Ok(Verdict::new(Code::Ok, reversed))
             }
             State::Draft | State::Prepaid | State::Closed | State::Reversed => {
@@ -267,15 +227,8 @@ impl Gateway {
     }
 
     /// Whether a fault strikes what a payer does to this transaction.
-    pub(crate) fn strikes(
-        &self,
-        fault: Fault,
-        transaction: &Transaction,
-    ) -> Option<std::time::Duration> {
-        let target = Target {
-            path: None,
-            account: Some(&transaction.account),
-        };
+    pub(crate) fn strikes(&self, fault: Fault, transaction: &Transaction) -> Option<std::time::Duration> {
+        let target = Target { path: None, account: Some(&transaction.account) };
         self.faults.strikes(fault, target)
     }
 }

@@ -43,11 +43,7 @@ struct Outcome {
 impl Outcome {
     fn new(transaction_id: i64, verdict: &Verdict) -> Self {
         let outcome = match verdict.code {
-            Code::Ok => match verdict
-                .transaction
-                .as_ref()
-                .map(|transaction| transaction.state)
-            {
+            Code::Ok => match verdict.transaction.as_ref().map(|transaction| transaction.state) {
                 Some(State::Debited) => "debited",
                 Some(State::Closed) => "closed",
                 Some(State::Reversed) => "reversed",
@@ -108,11 +104,7 @@ async fn pay(gateway: &Arc<Gateway>, id: i64, payer: &Payer) -> Result<Verdict, 
     let card = match PayingCard::read(number, "3012") {
         Ok(card) => card,
         Err(error) => {
-            return Ok(Verdict {
-                code: card_code(error),
-                transaction: None,
-                reply: None,
-            });
+            return Ok(Verdict { code: card_code(error), transaction: None, reply: None });
         }
     };
     let entered = gateway.prepay(id, card).await?;
@@ -124,10 +116,7 @@ async fn pay(gateway: &Arc<Gateway>, id: i64, payer: &Payer) -> Result<Verdict, 
 
 /// `POST /_sim/close/{transaction_id}`: the draft's lifetime is over.
 #[poem::handler]
-pub(crate) async fn post_close(
-    Data(gateway): Data<&Arc<Gateway>>,
-    Path(transaction_id): Path<i64>,
-) -> Response {
+pub(crate) async fn post_close(Data(gateway): Data<&Arc<Gateway>>, Path(transaction_id): Path<i64>) -> Response {
     let runner = Arc::clone(gateway);
     let work = async move { runner.give_up(transaction_id, CloseReason::Lapsed).await };
     outcome(transaction_id, gateway.run(work).await)
@@ -136,10 +125,7 @@ pub(crate) async fn post_close(
 /// `POST /_sim/reverse/{transaction_id}`: the bank gives the money back without the merchant asking for it. Here the
 /// transaction's own id is meant, not the debit's.
 #[poem::handler]
-pub(crate) async fn post_reverse(
-    Data(gateway): Data<&Arc<Gateway>>,
-    Path(transaction_id): Path<i64>,
-) -> Response {
+pub(crate) async fn post_reverse(Data(gateway): Data<&Arc<Gateway>>, Path(transaction_id): Path<i64>) -> Response {
     let runner = Arc::clone(gateway);
     let work = async move { runner.reverse(runner.ledger.find(transaction_id)).await };
     outcome(transaction_id, gateway.run(work).await)
@@ -185,12 +171,7 @@ impl From<Transaction> for BookLine {
 /// `GET /_sim/ledger`: every transaction, oldest first, for an audit to compare with the merchant's orders.
 #[poem::handler]
 pub(crate) async fn get_ledger(Data(gateway): Data<&Arc<Gateway>>) -> Response {
-    let transactions: Vec<BookLine> = gateway
-        .ledger
-        .transactions()
-        .into_iter()
-        .map(BookLine::from)
-        .collect();
+    let transactions: Vec<BookLine> = gateway.ledger.transactions().into_iter().map(BookLine::from).collect();
     json(StatusCode::OK, &json!({"transactions": transactions}))
 }
 
@@ -215,10 +196,7 @@ pub(crate) async fn post_faults(Data(gateway): Data<&Arc<Gateway>>, wish: Body) 
         Ok(request) => request,
         Err(cause) => return bad_request(&cause.to_string()),
     };
-    match gateway
-        .faults
-        .add(request, &Call::PATHS.map(|(_, path)| path))
-    {
+    match gateway.faults.add(request, &Call::PATHS.map(|(_, path)| path)) {
         Ok(added) => json(StatusCode::OK, &added),
         Err(cause) => bad_request(&cause.to_string()),
     }
@@ -227,14 +205,9 @@ pub(crate) async fn post_faults(Data(gateway): Data<&Arc<Gateway>>, wish: Body) 
 /// `GET /_sim/faults`: what is switched on, and everything there is.
 #[poem::handler]
 pub(crate) async fn get_faults(Data(gateway): Data<&Arc<Gateway>>) -> Response {
-    let known: Vec<_> = Fault::ALL
-        .iter()
-        .map(|fault| json!({"fault": fault.name(), "description": fault.description()}))
-        .collect();
-    json(
-        StatusCode::OK,
-        &json!({"active": gateway.faults.active(), "known": known}),
-    )
+    let known: Vec<_> =
+        Fault::ALL.iter().map(|fault| json!({"fault": fault.name(), "description": fault.description()})).collect();
+    json(StatusCode::OK, &json!({"active": gateway.faults.active(), "known": known}))
 }
 
 /// `DELETE /_sim/faults`: switches every fault off.

@@ -43,10 +43,7 @@ impl std::fmt::Debug for Token {
 
 impl Tokens {
     pub(crate) fn new(lifetime: Duration) -> Self {
-        Self {
-            lifetime,
-            current: Mutex::default(),
-        }
+        Self { lifetime, current: Mutex::default() }
     }
 
     /// The living token, or a new one, and the whole seconds it has left (at least one, unless all lives are shorter).
@@ -57,10 +54,7 @@ impl Tokens {
         if let Some(token) = current.as_ref().filter(|token| left(token) > 0) {
             return (token.text.clone(), left(token));
         }
-        let token = Token {
-            text: format!("{:032x}", rand::random::<u128>()),
-            lapses_at: now + self.lifetime,
-        };
+        let token = Token { text: format!("{:032x}", rand::random::<u128>()), lapses_at: now + self.lifetime };
         let issued = (token.text.clone(), self.lifetime.as_secs());
         *current = Some(token);
         issued
@@ -79,36 +73,21 @@ impl Tokens {
             return false;
         };
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current
-            .as_ref()
-            .is_some_and(|token| token.text == text && token.lapses_at > Instant::now())
+        current.as_ref().is_some_and(|token| token.text == text && token.lapses_at > Instant::now())
     }
 }
 
 /// What stands behind the scheme in an `Authorization` header. Schemes know no case (RFC 9110, 11.1).
 fn credentials<'a>(header: &'a str, scheme: &str) -> Option<&'a str> {
     let (found, credentials) = header.split_once(' ')?;
-    found
-        .eq_ignore_ascii_case(scheme)
-        .then(|| credentials.trim())
+    found.eq_ignore_ascii_case(scheme).then(|| credentials.trim())
 }
 
 /// `POST /token` (Atmos API, token): the client's credentials in, an access token out.
 #[poem::handler]
-pub(crate) async fn post_token(
-    Data(gateway): Data<&Arc<Gateway>>,
-    request: &Request,
-    form: Body,
-) -> Response {
-    let target = Target {
-        path: None,
-        account: None,
-    };
-    if gateway
-        .faults
-        .strikes(Fault::TokenUnavailable, target)
-        .is_some()
-    {
+pub(crate) async fn post_token(Data(gateway): Data<&Arc<Gateway>>, request: &Request, form: Body) -> Response {
+    let target = Target { path: None, account: None };
+    if gateway.faults.strikes(Fault::TokenUnavailable, target).is_some() {
         return html(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
     }
     if !knows_client(gateway, request) {
@@ -125,11 +104,7 @@ pub(crate) async fn post_token(
     match grant_type {
         Some((_, grant_type)) if grant_type == "client_credentials" => (),
         Some(_) => {
-            return oauth_error(
-                StatusCode::BAD_REQUEST,
-                "unsupported_grant_type",
-                "use client_credentials",
-            );
+            return oauth_error(StatusCode::BAD_REQUEST, "unsupported_grant_type", "use client_credentials");
         }
         None => return invalid_request("grant_type is missing"),
     }
@@ -147,11 +122,7 @@ pub(crate) async fn post_token(
 
 /// `POST /revoke` (Atmos API, token): ends a token's life. An unknown one is no error (RFC 7009, 2.2).
 #[poem::handler]
-pub(crate) async fn post_revoke(
-    Data(gateway): Data<&Arc<Gateway>>,
-    request: &Request,
-    form: Body,
-) -> Response {
+pub(crate) async fn post_revoke(Data(gateway): Data<&Arc<Gateway>>, request: &Request, form: Body) -> Response {
     if !knows_client(gateway, request) {
         return invalid_client();
     }
@@ -166,10 +137,7 @@ pub(crate) async fn post_revoke(
 }
 
 fn knows_client(gateway: &Gateway, request: &Request) -> bool {
-    let (key, secret) = (
-        &gateway.config.consumer_key,
-        &gateway.config.consumer_secret,
-    );
+    let (key, secret) = (&gateway.config.consumer_key, &gateway.config.consumer_secret);
     request
         .header(header::AUTHORIZATION)
         .and_then(|header| credentials(header, "Basic"))
@@ -178,11 +146,7 @@ fn knows_client(gateway: &Gateway, request: &Request) -> bool {
 }
 
 fn invalid_client() -> Response {
-    oauth_error(
-        StatusCode::UNAUTHORIZED,
-        "invalid_client",
-        "A valid OAuth client could not be found for client_id",
-    )
+    oauth_error(StatusCode::UNAUTHORIZED, "invalid_client", "A valid OAuth client could not be found for client_id")
 }
 
 fn invalid_request(description: &str) -> Response {
@@ -190,10 +154,7 @@ fn invalid_request(description: &str) -> Response {
 }
 
 fn oauth_error(status: StatusCode, error: &str, description: &str) -> Response {
-    json(
-        status,
-        &json!({"error": error, "error_description": description}),
-    )
+    json(status, &json!({"error": error, "error_description": description}))
 }
 
 #[cfg(test)]
@@ -247,12 +208,7 @@ mod tests {
         let (token, _) = tokens.issue();
 
         assert!(tokens.accept(Some(&format!("bearer {token}"))));
-        for header in [
-            None,
-            Some(token.clone()),
-            Some(format!("Basic {token}")),
-            bearer("another"),
-        ] {
+        for header in [None, Some(token.clone()), Some(format!("Basic {token}")), bearer("another")] {
             assert!(!tokens.accept(header.as_deref()), "{header:?}");
         }
     }

@@ -47,20 +47,10 @@ pub(crate) struct Transaction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub(crate) enum Change {
-    Created {
-        account: String,
-        amount: i64,
-        details: Option<String>,
-    },
-    Prepaid {
-        card: PayingCard,
-    },
-    Debited {
-        success_trans_id: i64,
-    },
-    Closed {
-        reason: CloseReason,
-    },
+    Created { account: String, amount: i64, details: Option<String> },
+    Prepaid { card: PayingCard },
+    Debited { success_trans_id: i64 },
+    Closed { reason: CloseReason },
     Reversed,
 }
 
@@ -75,12 +65,7 @@ pub(crate) enum CloseReason {
 
 impl Transaction {
     /// A new draft.
-    pub(crate) fn draft(
-        id: i64,
-        account: String,
-        amount_tiyin: i64,
-        details: Option<String>,
-    ) -> Self {
+    pub(crate) fn draft(id: i64, account: String, amount_tiyin: i64, details: Option<String>) -> Self {
         Self {
             id,
             account,
@@ -132,10 +117,7 @@ pub(crate) struct Turn {
 
 impl Entry {
     pub(crate) fn new(transaction: Transaction) -> Self {
-        Self {
-            turn: Mutex::default(),
-            transaction: RwLock::new(transaction),
-        }
+        Self { turn: Mutex::default(), transaction: RwLock::new(transaction) }
     }
 
     /// Waits for the right to change this transaction.
@@ -145,18 +127,12 @@ impl Entry {
 
     /// The transaction as it is now. Never waits for an apply in flight.
     pub(crate) fn snapshot(&self) -> Transaction {
-        self.transaction
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.transaction.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes a change that is already in the ledger file and returns the result.
     pub(crate) fn make(&self, change: &Change, at_ms: i64) -> Transaction {
-        let mut transaction = self
-            .transaction
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut transaction = self.transaction.write().unwrap_or_else(PoisonError::into_inner);
         transaction.make(change, at_ms);
         transaction.clone()
     }

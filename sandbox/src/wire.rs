@@ -32,10 +32,7 @@ pub(crate) struct ResultBody {
 
 impl ResultBody {
     pub(crate) fn new(code: Code, language: Language) -> Self {
-        Self {
-            code: code.text(),
-            description: code.description(language),
-        }
+        Self { code: code.text(), description: code.description(language) }
     }
 }
 
@@ -129,10 +126,7 @@ impl StoreTransaction {
                 logo: None,
                 ga_id: None,
             },
-            terminal_id: transaction
-                .card
-                .as_ref()
-                .map(|_| config.terminal_id.clone()),
+            terminal_id: transaction.card.as_ref().map(|_| config.terminal_id.clone()),
             account: transaction.account.clone(),
             amount: transaction.amount_tiyin,
             confirmed,
@@ -162,9 +156,7 @@ fn card_token(transaction_id: i64) -> String {
 
 /// Lowercase hex digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-    ];
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     bytes
         .iter()
         .flat_map(|byte| [usize::from(byte >> 4), usize::from(byte & 15)])

@@ -33,24 +33,14 @@ impl Browser {
     /// A browser which runs no script of any page.
     pub(crate) async fn start_without_javascript() -> Browser {
         const BLOCKED: u8 = 2;
-        Browser::start_with(
-            json!({ "profile.managed_default_content_settings.javascript": BLOCKED }),
-        )
-        .await
+        Browser::start_with(json!({ "profile.managed_default_content_settings.javascript": BLOCKED })).await
     }
 
     async fn start_with(preferences: Value) -> Browser {
         // reqwest wants one before its first client, even for plain HTTP. An error means that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(PATIENCE)
-            .build()
-            .unwrap();
-        let profile = tempfile::Builder::new()
-            .prefix("browser.")
-            .tempdir()
-            .unwrap();
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let profile = tempfile::Builder::new().prefix("browser.").tempdir().unwrap();
         let port = free_port();
         let mut command = Command::new("chromedriver");
         command
@@ -60,25 +50,11 @@ impl Browser {
             .env("HOME", profile.path())
             .env("XDG_CONFIG_HOME", profile.path().join("config"))
             .env("XDG_CACHE_HOME", profile.path().join("cache"));
-        let mut driver = Process::start(
-            "chromedriver",
-            &mut command,
-            &profile.path().join("driver.log"),
-        );
+        let mut driver = Process::start("chromedriver", &mut command, &profile.path().join("driver.log"));
         let driver_url = format!("http://127.0.0.1:{port}");
         wait_until("chromedriver to be ready", PATIENCE, async || {
-            assert!(
-                driver.exit_status().is_none(),
-                "chromedriver ended at its start"
-            );
-            let status: Value = client
-                .get(format!("{driver_url}/status"))
-                .send()
-                .await
-                .ok()?
-                .json()
-                .await
-                .ok()?;
+            assert!(driver.exit_status().is_none(), "chromedriver ended at its start");
+            let status: Value = client.get(format!("{driver_url}/status")).send().await.ok()?.json().await.ok()?;
             (status["value"]["ready"] == true).then_some(())
         })
         .await;
@@ -91,22 +67,14 @@ impl Browser {
             },
         } } });
         let sessions = format!("{driver_url}/session");
-        let session = call(&client, Method::POST, &sessions, &wanted)
-            .await
-            .expect("the browser starts");
+        let session = call(&client, Method::POST, &sessions, &wanted).await.expect("the browser starts");
         let session = format!("{sessions}/{}", session["sessionId"].as_str().unwrap());
-        Browser {
-            session,
-            client,
-            _driver: driver,
-            profile,
-        }
+        Browser { session, client, _driver: driver, profile }
     }
 
     /// Opens a page and waits until it is loaded.
     pub(crate) async fn goto(&self, url: &str) {
-        self.command(Method::POST, "url", json!({ "url": url }))
-            .await;
+        self.command(Method::POST, "url", json!({ "url": url })).await;
     }
 
     /// Where the browser is now.
@@ -121,41 +89,29 @@ impl Browser {
 
     /// Replaces what stands in an input field, once there is one.
     pub(crate) async fn fill(&self, css: &str, text: &str) {
-        self.with_element(css, Method::POST, "clear", json!({}))
-            .await;
-        self.with_element(css, Method::POST, "value", json!({ "text": text }))
-            .await;
+        self.with_element(css, Method::POST, "clear", json!({})).await;
+        self.with_element(css, Method::POST, "value", json!({ "text": text })).await;
     }
 
     /// Clicks on an element as soon as it is there and nothing covers it. If that opens a page, waits until it is loaded.
     pub(crate) async fn click(&self, css: &str) {
-        self.with_element(css, Method::POST, "click", json!({}))
-            .await;
+        self.with_element(css, Method::POST, "click", json!({})).await;
     }
 
     /// The text a person sees in an element, once there is one.
     pub(crate) async fn text(&self, css: &str) -> String {
-        text_of(
-            self.with_element(css, Method::GET, "text", Value::Null)
-                .await,
-        )
+        text_of(self.with_element(css, Method::GET, "text", Value::Null).await)
     }
 
     /// Waits until an element holds this text among others, and gives all of its text.
     pub(crate) async fn wait_for_text(&self, css: &str, text: &str, deadline: Duration) -> String {
         let begun = Instant::now();
         loop {
-            let seen = self
-                .try_with_element(css, Method::GET, "text", &Value::Null)
-                .await
-                .map(text_of);
+            let seen = self.try_with_element(css, Method::GET, "text", &Value::Null).await.map(text_of);
             match seen {
                 Ok(seen) if seen.contains(text) => return seen,
                 _ if begun.elapsed() < deadline => tokio::time::sleep(POLL).await,
-                _ => panic!(
-                    "waited {deadline:?} in vain for {text:?} in {css:?} at {}: {seen:?}",
-                    self.url().await
-                ),
+                _ => panic!("waited {deadline:?} in vain for {text:?} in {css:?} at {}: {seen:?}", self.url().await),
             }
         }
     }
@@ -168,10 +124,7 @@ impl Browser {
             if url.contains(part) {
                 return url;
             }
-            assert!(
-                begun.elapsed() < deadline,
-                "waited {deadline:?} in vain for a URL with {part:?}, still at {url}"
-            );
+            assert!(begun.elapsed() < deadline, "waited {deadline:?} in vain for a URL with {part:?}, still at {url}");
             tokio::time::sleep(POLL).await;
         }
     }
@@ -189,19 +142,14 @@ impl Browser {
 
     async fn command(&self, method: Method, path: &str, body: Value) -> Value {
         let url = format!("{}/{path}", self.session);
-        call(&self.client, method, &url, &body)
-            .await
-            .unwrap_or_else(|e| panic!("the browser refused {path}: {e}"))
+        call(&self.client, method, &url, &body).await.unwrap_or_else(|e| panic!("the browser refused {path}: {e}"))
     }
 
     /// Waits for the element and for its being able to do what is asked: it may be moving, or be replaced just now.
     async fn with_element(&self, css: &str, method: Method, path: &str, body: Value) -> Value {
         let begun = Instant::now();
         loop {
-            match self
-                .try_with_element(css, method.clone(), path, &body)
-                .await
-            {
+            match self.try_with_element(css, method.clone(), path, &body).await {
                 Ok(value) => return value,
                 Err(e) if begun.elapsed() > ELEMENT_PATIENCE => {
                     panic!("no {path} of {css:?} at {}: {e}", self.url().await)
@@ -211,31 +159,11 @@ impl Browser {
         }
     }
 
-    async fn try_with_element(
-        &self,
-        css: &str,
-        method: Method,
-        path: &str,
-        body: &Value,
-    ) -> Result<Value, String> {
+    async fn try_with_element(&self, css: &str, method: Method, path: &str, body: &Value) -> Result<Value, String> {
         let selector = json!({ "using": "css selector", "value": css });
-        let element = call(
-            &self.client,
-            Method::POST,
-            &format!("{}/element", self.session),
-            &selector,
-        )
-        .await?;
-        let id = element[ELEMENT]
-            .as_str()
-            .ok_or("an element without an id")?;
-        call(
-            &self.client,
-            method,
-            &format!("{}/element/{id}/{path}", self.session),
-            body,
-        )
-        .await
+        let element = call(&self.client, Method::POST, &format!("{}/element", self.session), &selector).await?;
+        let id = element[ELEMENT].as_str().ok_or("an element without an id")?;
+        call(&self.client, method, &format!("{}/element/{id}/{path}", self.session), body).await
     }
 }
 
@@ -261,56 +189,34 @@ const ELEMENT_PATIENCE: Duration = Duration::from_secs(10);
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// One WebDriver request: the answer's `value`, or the driver's own words for what is wrong.
-async fn call(
-    client: &reqwest::Client,
-    method: Method,
-    url: &str,
-    body: &Value,
-) -> Result<Value, String> {
+async fn call(client: &reqwest::Client, method: Method, url: &str, body: &Value) -> Result<Value, String> {
     let mut request = client.request(method, url);
     if !body.is_null() {
         request = request.json(body);
     }
-    let response = request
-        .send()
-        .await
-        .map_err(|e| format!("chromedriver did not answer: {e}"))?;
+    let response = request.send().await.map_err(|e| format!("chromedriver did not answer: {e}"))?;
     let failed = !response.status().is_success();
-    let mut answer: Value = response
-        .json()
-        .await
-        .map_err(|e| format!("chromedriver sent no JSON: {e}"))?;
+    let mut answer: Value = response.json().await.map_err(|e| format!("chromedriver sent no JSON: {e}"))?;
     if failed {
-        return Err(format!(
-            "{}: {}",
-            answer["value"]["error"], answer["value"]["message"]
-        ));
+        return Err(format!("{}: {}", answer["value"]["error"], answer["value"]["message"]));
     }
     Ok(answer["value"].take())
 }
 
 fn text_of(value: Value) -> String {
-    value
-        .as_str()
-        .expect("WebDriver answers with a text")
-        .to_owned()
+    value.as_str().expect("WebDriver answers with a text").to_owned()
 }
 
 /// Debian's and Ubuntu's name for it, then Google's.
 fn browser_program() -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ]
-    .iter()
-    .flat_map(|name| std::env::split_paths(&path).map(move |folder| folder.join(name)))
-    .find(|program| program.is_file())
-    .expect("a Chromium is installed: run the tests through tests/run")
-    .to_string_lossy()
-    .into_owned()
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+        .iter()
+        .flat_map(|name| std::env::split_paths(&path).map(move |folder| folder.join(name)))
+        .find(|program| program.is_file())
+        .expect("a Chromium is installed: run the tests through tests/run")
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn arguments(profile: &Path) -> Vec<String> {
@@ -333,10 +239,7 @@ fn arguments(profile: &Path) -> Vec<String> {
         "--lang=en",
     ];
     let mut arguments: Vec<String> = fixed.iter().map(|&argument| argument.to_owned()).collect();
-    arguments.push(format!(
-        "--user-data-dir={}",
-        profile.join("profile").display()
-    ));
+    arguments.push(format!("--user-data-dir={}", profile.join("profile").display()));
     arguments
 }
 
@@ -374,10 +277,7 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let acceptor = TcpAcceptor::from_std(listener).unwrap();
-        tokio::spawn(
-            Server::new_with_acceptor(acceptor)
-                .run(Route::new().at("/", get(show_page).post(greet))),
-        );
+        tokio::spawn(Server::new_with_acceptor(acceptor).run(Route::new().at("/", get(show_page).post(greet))));
         url
     }
 
@@ -388,23 +288,14 @@ mod tests {
         let picture = tempfile::NamedTempFile::new().unwrap();
 
         browser.goto(&url).await;
-        browser
-            .wait_for_text("#script", "a script ran", PATIENCE)
-            .await;
+        browser.wait_for_text("#script", "a script ran", PATIENCE).await;
         browser.fill("input[name=name]", "Oʻtkir").await;
         browser.click("button").await;
 
-        assert_eq!(
-            browser.wait_for_text("h1", "Salom", PATIENCE).await,
-            "Salom, Oʻtkir!"
-        );
+        assert_eq!(browser.wait_for_text("h1", "Salom", PATIENCE).await, "Salom, Oʻtkir!");
         assert_eq!(browser.url().await, url);
         browser.screenshot(picture.path()).await;
-        assert!(
-            std::fs::read(picture.path())
-                .unwrap()
-                .starts_with(b"\x89PNG")
-        );
+        assert!(std::fs::read(picture.path()).unwrap().starts_with(b"\x89PNG"));
     }
 
     #[tokio::test]
@@ -417,9 +308,7 @@ mod tests {
         assert_eq!(browser.text("#script").await, "no script ran");
         browser.click("button").await;
 
-        browser
-            .wait_for_text("h1", "Salom, nobody!", PATIENCE)
-            .await;
+        browser.wait_for_text("h1", "Salom, nobody!", PATIENCE).await;
     }
 
     #[tokio::test]

@@ -28,10 +28,7 @@ pub(crate) fn free_port() -> u16 {
             return port;
         }
     }
-    panic!(
-        "no free port found between {} and {}",
-        RANGE.start, RANGE.end
-    );
+    panic!("no free port found between {} and {}", RANGE.start, RANGE.end);
 }
 
 #[cfg(test)]

@@ -17,27 +17,14 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `command` with both its outputs appended to the file `output`.
     pub(crate) fn start(name: &str, command: &mut Command, output: &Path) -> Process {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(output)
-            .unwrap();
+        let file = File::options().create(true).append(true).open(output).unwrap();
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
-            .unwrap_or_else(|e| {
-                panic!(
-                    "could not start {name} ({}): {e}",
-                    command.get_program().display()
-                )
-            });
-        Process {
-            name: name.to_owned(),
-            child,
-            output: output.to_owned(),
-        }
+            .unwrap_or_else(|e| panic!("could not start {name} ({}): {e}", command.get_program().display()));
+        Process { name: name.to_owned(), child, output: output.to_owned() }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -81,9 +68,7 @@ impl Process {
 
     /// All that the process has written so far.
     pub(crate) fn output(&self) -> String {
-        fs::read(&self.output)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.output).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 }
 
@@ -93,12 +78,7 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!(
-                "---- output of {} ----\n{}---- end of {} ----",
-                self.name,
-                self.output(),
-                self.name
-            );
+            eprintln!("---- output of {} ----\n{}---- end of {} ----", self.name, self.output(), self.name);
         }
     }
 }
@@ -120,9 +100,7 @@ pub(crate) fn send(signal: &str, ids: &[u32]) {
 
 /// The processes started by the process `parent`.
 fn children_of(parent: u32) -> Vec<u32> {
-    running()
-        .filter(|id| parent_of(*id) == Some(parent))
-        .collect()
+    running().filter(|id| parent_of(*id) == Some(parent)).collect()
 }
 
 /// The processes on whose command line `part` occurs. (Only with a name that is ours alone, such as a temporary folder.)
@@ -138,20 +116,11 @@ pub(crate) fn mentioning(part: &Path) -> Vec<u32> {
 
 /// The ids of all processes.
 fn running() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// `/proc/<id>/stat` is `id (name) state parent …`, and the name may hold blanks and brackets.
 fn parent_of(id: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }

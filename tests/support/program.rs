@@ -22,16 +22,9 @@ impl Program {
     }
 
     fn start_file(file: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
-        let folder = tempfile::Builder::new()
-            .prefix("program.")
-            .tempdir()
-            .unwrap();
+        let folder = tempfile::Builder::new().prefix("program.").tempdir().unwrap();
         let mut command = Command::new(file);
-        command
-            .args(arguments)
-            .current_dir(folder.path())
-            .env_clear()
-            .env("HOME", folder.path());
+        command.args(arguments).current_dir(folder.path()).env_clear().env("HOME", folder.path());
         for kept in ["PATH", "RUST_BACKTRACE"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));
         }
@@ -67,10 +60,7 @@ impl Program {
             if let Some(line) = whole.lines().find(|line| line.contains(part)) {
                 return Some(line.to_owned());
             }
-            assert!(
-                exit_status.is_none(),
-                "the program ended ({exit_status:?}) without a line with {part:?}"
-            );
+            assert!(exit_status.is_none(), "the program ended ({exit_status:?}) without a line with {part:?}");
             None
         })
         .await
@@ -107,11 +97,7 @@ mod tests {
     async fn the_program_explains_itself() {
         let mut program = Program::start(&["--help"], &[]);
 
-        assert!(
-            program.wait_exit(PATIENCE).await.success(),
-            "{}",
-            program.output()
-        );
+        assert!(program.wait_exit(PATIENCE).await.success(), "{}", program.output());
     }
 
     #[tokio::test]
@@ -126,22 +112,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_sees_the_variables_it_was_given_and_none_of_ours() {
-        let mut program = shell(
-            "echo variables: $TASDIQ_LISTEN,$TASDIQ_TEST_REDIS_URL.",
-            &[("TASDIQ_LISTEN", "here")],
-        );
+        let mut program = shell("echo variables: $TASDIQ_LISTEN,$TASDIQ_TEST_REDIS_URL.", &[("TASDIQ_LISTEN", "here")]);
 
-        assert_eq!(
-            program.wait_for_line("variables", PATIENCE).await,
-            "variables: here,."
-        );
+        assert_eq!(program.wait_for_line("variables", PATIENCE).await, "variables: here,.");
     }
 
     #[tokio::test]
     #[should_panic(expected = "the program ended")]
     async fn waiting_for_a_line_of_a_program_that_has_ended_fails_at_once() {
-        shell("echo something else; exit 3", &[])
-            .wait_for_line("ready", PATIENCE)
-            .await;
+        shell("echo something else; exit 3", &[]).wait_for_line("ready", PATIENCE).await;
     }
 }

@@ -28,8 +28,7 @@ pub(crate) fn redis_url() -> String {
 
 fn set_by_the_test_command(variable: &str) -> String {
     // A missing server must not turn a test into a silent success.
-    std::env::var(variable)
-        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests through tests/run"))
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests through tests/run"))
 }
 
 /// The URL of a new, empty database on the shared server.
@@ -78,27 +77,11 @@ impl PrivateRedis {
     pub(crate) async fn start_with(arguments: &[&str]) -> PrivateRedis {
         let folder = tempfile::Builder::new().prefix("redis.").tempdir().unwrap();
         let port = free_port();
-        let usual = [
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--maxmemory-policy",
-            "noeviction",
-        ];
-        let arguments: Vec<String> = usual
-            .iter()
-            .chain(arguments)
-            .map(|&part| part.to_owned())
-            .collect();
+        let usual = ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"];
+        let arguments: Vec<String> = usual.iter().chain(arguments).map(|&part| part.to_owned()).collect();
         let mut process = spawn_redis(&arguments, port, folder.path());
         redis_ready(&mut process, port).await;
-        PrivateRedis {
-            process,
-            arguments,
-            port,
-            folder,
-        }
+        PrivateRedis { process, arguments, port, folder }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -140,10 +123,7 @@ impl PrivateRedis {
 
 fn spawn_redis(arguments: &[String], port: u16, folder: &Path) -> Process {
     let mut command = Command::new("redis-server");
-    command
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-        .args(arguments)
-        .current_dir(folder);
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(arguments).current_dir(folder);
     Process::start("redis-server", &mut command, &folder.join("output.log"))
 }
 
@@ -158,9 +138,7 @@ async fn redis_ready(process: &mut Process, port: u16) {
 /// The first line of Redis's answer to a command without arguments, or nothing if it does not answer.
 fn redis_answer(port: u16, command: &str) -> Option<String> {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
-    connection
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .ok()?;
+    connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(connection, "{command}\r\n").ok()?;
     let mut answer = String::new();
     BufReader::new(connection).read_line(&mut answer).ok()?;
@@ -180,36 +158,18 @@ pub(crate) struct PrivatePostgres {
 
 impl PrivatePostgres {
     pub(crate) async fn start() -> PrivatePostgres {
-        let folder = tempfile::Builder::new()
-            .prefix("postgres.")
-            .tempdir()
-            .unwrap();
+        let folder = tempfile::Builder::new().prefix("postgres.").tempdir().unwrap();
         give_to_postgres(folder.path());
         let initdb = postgres_command("initdb")
-            .args([
-                "--no-sync",
-                "--auth=trust",
-                "--username=postgres",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--pgdata",
-            ])
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--pgdata"])
             .arg(data(folder.path()))
             .current_dir(folder.path())
             .output()
             .unwrap();
-        assert!(
-            initdb.status.success(),
-            "initdb failed: {}",
-            String::from_utf8_lossy(&initdb.stderr)
-        );
+        assert!(initdb.status.success(), "initdb failed: {}", String::from_utf8_lossy(&initdb.stderr));
         let port = free_port();
         let process = spawn_postgres(port, folder.path()).await;
-        PrivatePostgres {
-            process,
-            port,
-            folder,
-        }
+        PrivatePostgres { process, port, folder }
     }
 
     /// The URL of the server's one database, which is empty at first.
@@ -258,24 +218,13 @@ impl Drop for PrivatePostgres {
 /// The seventh line of the server's pid file is `key id` of its shared memory.
 fn shared_memory_block(data: &Path) -> Option<String> {
     let pid_file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
-    Some(
-        pid_file
-            .lines()
-            .nth(6)?
-            .split_whitespace()
-            .nth(1)?
-            .to_owned(),
-    )
+    Some(pid_file.lines().nth(6)?.split_whitespace().nth(1)?.to_owned())
 }
 
 async fn spawn_postgres(port: u16, folder: &Path) -> Process {
     let output = folder.join("output.log");
     let mut command = postgres_command("postgres");
-    command
-        .arg("-D")
-        .arg(data(folder))
-        .args(["-p", &port.to_string()])
-        .current_dir(folder);
+    command.arg("-D").arg(data(folder)).args(["-p", &port.to_string()]).current_dir(folder);
     for setting in [
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",
@@ -295,8 +244,7 @@ async fn spawn_postgres(port: u16, folder: &Path) -> Process {
         // The server's own word for it. The file of its predecessor may still be there, with another id.
         let pid_file = fs::read_to_string(&pid_file).ok()?;
         let mut lines = pid_file.lines().map(str::trim);
-        (lines.next() == Some(&process.id().to_string()) && lines.next_back() == Some("ready"))
-            .then_some(())
+        (lines.next() == Some(&process.id().to_string()) && lines.next_back() == Some("ready")).then_some(())
     })
     .await;
     process
@@ -313,23 +261,14 @@ fn postgres_command(program: &str) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=postgres", "--regid=postgres", "--init-groups"])
-        .arg(program);
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
     command
 }
 
 fn give_to_postgres(folder: &Path) {
     if we_are_root() {
-        let chown = Command::new("chown")
-            .arg("postgres")
-            .arg(folder)
-            .status()
-            .unwrap();
-        assert!(
-            chown.success(),
-            "there is no user postgres to run the server as"
-        );
+        let chown = Command::new("chown").arg("postgres").arg(folder).status().unwrap();
+        assert!(chown.success(), "there is no user postgres to run the server as");
     }
 }
 
@@ -346,26 +285,18 @@ fn postgres_program(name: &str) -> PathBuf {
         .find(|program| program.is_file());
     in_path
         .or_else(|| {
-            let versions = fs::read_dir("/usr/lib/postgresql")
-                .ok()?
-                .flatten()
-                .map(|entry| entry.path());
+            let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|entry| entry.path());
             versions
                 .map(|version| (version_number(&version), version.join("bin").join(name)))
                 .filter(|(_, program)| program.is_file())
                 .max()
                 .map(|(_, program)| program)
         })
-        .unwrap_or_else(|| {
-            panic!("PostgreSQL's {name} is not installed: run the tests through tests/run")
-        })
+        .unwrap_or_else(|| panic!("PostgreSQL's {name} is not installed: run the tests through tests/run"))
 }
 
 fn version_number(folder: &Path) -> u32 {
-    folder
-        .file_name()
-        .and_then(|name| name.to_str()?.parse().ok())
-        .unwrap_or_default()
+    folder.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or_default()
 }
 
 // ---- a Redis that is not as it should be ----------------------------------------------------------------------------
@@ -403,9 +334,7 @@ fn answer_like_redis(mut connection: TcpStream, version: &str) -> Option<()> {
         let words: Vec<&str> = request.iter().map(String::as_str).collect();
         let answer = match words.as_slice() {
             ["PING", ..] => "+PONG\r\n".to_owned(),
-            ["INFO", ..] => bulk(&format!(
-                "# Server\r\nredis_version:{version}\r\nredis_mode:standalone\r\n"
-            )),
+            ["INFO", ..] => bulk(&format!("# Server\r\nredis_version:{version}\r\nredis_mode:standalone\r\n")),
             ["CONFIG", "GET", name] => format!("*2\r\n{}{}", bulk(name), bulk("noeviction")),
             ["BLMPOP", ..] => "-ERR unknown command 'BLMPOP'\r\n".to_owned(), // as before version 7
             _ => "+OK\r\n".to_owned(),
@@ -422,13 +351,8 @@ fn read_request(requests: &mut impl BufRead) -> Option<Vec<String>> {
         let mut word = vec![0; read_length(requests, '$')? + 2]; // and the line's end
         requests.read_exact(&mut word).ok()?;
         let word = String::from_utf8_lossy(&word).trim_end().to_owned();
-        let is_command = position == 0
-            || request.first().is_some_and(|first| first == "CONFIG") && position == 1;
-        request.push(if is_command {
-            word.to_uppercase()
-        } else {
-            word
-        });
+        let is_command = position == 0 || request.first().is_some_and(|first| first == "CONFIG") && position == 1;
+        request.push(if is_command { word.to_uppercase() } else { word });
     }
     Some(request)
 }
@@ -454,11 +378,7 @@ mod tests {
     }
 
     async fn redis(url: &str) -> redis::aio::MultiplexedConnection {
-        redis::Client::open(url)
-            .unwrap()
-            .get_multiplexed_async_connection()
-            .await
-            .unwrap()
+        redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
     }
 
     #[tokio::test]
@@ -466,11 +386,7 @@ mod tests {
         let urls = futures_util::future::join_all((0..8).map(|_| fresh_database())).await;
 
         for url in &urls {
-            let tables = number(
-                url,
-                "select count(*) from pg_tables where schemaname = 'public'",
-            )
-            .await;
+            let tables = number(url, "select count(*) from pg_tables where schemaname = 'public'").await;
             assert_eq!(tables.unwrap(), 0);
         }
     }
@@ -479,10 +395,7 @@ mod tests {
     async fn a_killed_postgres_comes_back_with_what_was_committed() {
         let mut server = PrivatePostgres::start().await;
         let mut connection = PgConnection::connect(&server.url()).await.unwrap();
-        connection
-            .execute("create table t as select 7::bigint as n")
-            .await
-            .unwrap();
+        connection.execute("create table t as select 7::bigint as n").await.unwrap();
 
         server.kill();
         assert!(number(&server.url(), "select 1::bigint").await.is_err());
@@ -498,11 +411,7 @@ mod tests {
 
         server.pause();
         let mut answer = std::pin::pin!(connection.execute("select 1"));
-        assert!(
-            tokio::time::timeout(Duration::from_millis(300), &mut answer)
-                .await
-                .is_err()
-        );
+        assert!(tokio::time::timeout(Duration::from_millis(300), &mut answer).await.is_err());
         server.resume();
 
         assert!(answer.await.is_ok());
@@ -511,20 +420,11 @@ mod tests {
     #[tokio::test]
     async fn a_restarted_redis_is_empty_and_on_the_same_port() {
         let mut server = PrivateRedis::start().await;
-        let () = redis::cmd("SET")
-            .arg("a")
-            .arg(1)
-            .query_async(&mut redis(&server.url()).await)
-            .await
-            .unwrap();
+        let () = redis::cmd("SET").arg("a").arg(1).query_async(&mut redis(&server.url()).await).await.unwrap();
 
         server.restart().await;
 
-        let found: Option<i64> = redis::cmd("GET")
-            .arg("a")
-            .query_async(&mut redis(&server.url()).await)
-            .await
-            .unwrap();
+        let found: Option<i64> = redis::cmd("GET").arg("a").query_async(&mut redis(&server.url()).await).await.unwrap();
         assert_eq!(found, None);
     }
 
@@ -546,11 +446,7 @@ mod tests {
     async fn a_fake_redis_tells_the_version_it_was_given() {
         let server = FakeRedis::start("6.2.0");
 
-        let info: String = redis::cmd("INFO")
-            .arg("server")
-            .query_async(&mut redis(&server.url()).await)
-            .await
-            .unwrap();
+        let info: String = redis::cmd("INFO").arg("server").query_async(&mut redis(&server.url()).await).await.unwrap();
 
         assert!(info.contains("redis_version:6.2.0"), "{info}");
     }
@@ -569,11 +465,7 @@ mod tests {
     async fn the_shared_redis_is_as_the_program_wants_it() {
         let mut connection = redis(&redis_url()).await;
 
-        let info: String = redis::cmd("INFO")
-            .arg("memory")
-            .query_async(&mut connection)
-            .await
-            .unwrap();
+        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await.unwrap();
 
         assert!(info.contains("maxmemory_policy:noeviction"), "{info}");
     }

@@ -26,11 +26,7 @@ struct Body<'a> {
 }
 
 /// Writes the body, spoiled if a fault asks for it.
-pub(super) fn write_body(
-    config: &SandboxConfig,
-    transaction: &Transaction,
-    fault: Option<Fault>,
-) -> String {
+pub(super) fn write_body(config: &SandboxConfig, transaction: &Transaction, fault: Option<Fault>) -> String {
     let mut store_id = config.store_id.clone();
     let mut transaction_id = transaction.id.to_string();
     let mut account = transaction.account.clone();
@@ -41,20 +37,11 @@ pub(super) fn write_body(
         Some(Fault::CallbackUnknownTransaction) => transaction_id.push_str("000"),
         _ => (),
     }
-    let mut sign = sign(
-        config.sign_algorithm,
-        &store_id,
-        &transaction_id,
-        &account,
-        &amount,
-        &config.api_key,
-    );
+    let mut sign = sign(config.sign_algorithm, &store_id, &transaction_id, &account, &amount, &config.api_key);
     match fault {
         Some(Fault::CallbackBadlySigned) => sign = sign.chars().rev().collect(),
         // The last character of the account becomes the first of the amount: the signed text is the same.
-        Some(Fault::CallbackSlid) => {
-            amount.insert_str(0, &account.pop().map(String::from).unwrap_or_default())
-        }
+        Some(Fault::CallbackSlid) => amount.insert_str(0, &account.pop().map(String::from).unwrap_or_default()),
         _ => (),
     }
 
@@ -115,41 +102,18 @@ mod tests {
     #[test]
     fn signatures_are_those_of_an_independent_implementation() {
         let vectors = [
-            (
-                SignAlgorithm::Md5,
-                ["1234", "202072", "12345", "5000000"],
-                "81cf2d62ac965a94cda887ae406d37d4",
-            ),
+            (SignAlgorithm::Md5, ["1234", "202072", "12345", "5000000"], "81cf2d62ac965a94cda887ae406d37d4"),
             (
                 SignAlgorithm::Sha256,
                 ["1234", "202072", "12345", "5000000"],
                 "7a045b5f5900ed628205e466a68d65043d4a818a277193e9fd09d310833f2fee",
             ),
-            (
-                SignAlgorithm::Md5,
-                ["1234", "202072", "12345", "5000000.0"],
-                "fbacee95c46195f0573d7e34177d5b91",
-            ),
-            (
-                SignAlgorithm::Md5,
-                ["1234", "123456", "1", "5000"],
-                "90768594b7b10865eb1dbc62d44afe37",
-            ),
-            (
-                SignAlgorithm::Md5,
-                ["test_store", "123456", "12345", "5000000"],
-                "0eeeebc613e6d252edc1ab051a106460",
-            ),
+            (SignAlgorithm::Md5, ["1234", "202072", "12345", "5000000.0"], "fbacee95c46195f0573d7e34177d5b91"),
+            (SignAlgorithm::Md5, ["1234", "123456", "1", "5000"], "90768594b7b10865eb1dbc62d44afe37"),
+            (SignAlgorithm::Md5, ["test_store", "123456", "12345", "5000000"], "0eeeebc613e6d252edc1ab051a106460"),
         ];
         for (algorithm, [store_id, transaction_id, account, amount], expected) in vectors {
-            let signed = sign(
-                algorithm,
-                store_id,
-                transaction_id,
-                account,
-                amount,
-                "test_api_key",
-            );
+            let signed = sign(algorithm, store_id, transaction_id, account, amount, "test_api_key");
 
             assert_eq!(signed, expected);
         }

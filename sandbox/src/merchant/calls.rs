@@ -28,23 +28,15 @@ pub(super) fn answer_get(gateway: &Gateway, fields: &Fields, language: Language)
     };
     let code = match transaction.state {
         State::Closed => Code::Closed,
-        State::Debited if gateway.strikes(Fault::PaidAsClosed, &transaction).is_some() => {
-            Code::Closed
-        }
+        State::Debited if gateway.strikes(Fault::PaidAsClosed, &transaction).is_some() => Code::Closed,
         State::Draft | State::Prepaid | State::Debited | State::Reversed => Code::Ok,
     };
     let mut shown = StoreTransaction::new(&transaction, &gateway.config);
-    if gateway
-        .strikes(Fault::AmountDiffers, &transaction)
-        .is_some()
-    {
+    if gateway.strikes(Fault::AmountDiffers, &transaction).is_some() {
         shown.amount = shown.amount.saturating_add(100);
         shown.total = shown.total.saturating_add(100);
     }
-    Answer {
-        store_transaction: Some(shown),
-        ..Answer::bare(code, language)
-    }
+    Answer { store_transaction: Some(shown), ..Answer::bare(code, language) }
 }
 
 /// Every call but `get`.
@@ -79,10 +71,7 @@ async fn create(
         Ok(draft) => draft,
         Err(code) => return Ok(Err(code)),
     };
-    let transaction = gateway
-        .ledger
-        .create(draft.account, draft.amount_tiyin, draft.details)
-        .await?;
+    let transaction = gateway.ledger.create(draft.account, draft.amount_tiyin, draft.details).await?;
     Ok(Ok(Answer {
         transaction_id: Some(transaction.id),
         store_transaction: Some(StoreTransaction::new(&transaction, &gateway.config)),
@@ -90,20 +79,14 @@ async fn create(
     }))
 }
 
-async fn pre_apply(
-    gateway: &Gateway,
-    fields: &Fields,
-    language: Language,
-) -> Result<Answered, JournalError> {
+async fn pre_apply(gateway: &Gateway, fields: &Fields, language: Language) -> Result<Answered, JournalError> {
     let read = || {
         let id = fields.transaction_id(gateway)?;
         let number = fields.text_or_number("card_number");
         let expiry = fields.text_or_number("expiry");
         let token = fields.text("card_token").filter(|token| !token.is_empty());
         let card = match (number, expiry, token) {
-            (Some(number), Some(expiry), None) => {
-                PayingCard::read(&number, &expiry).map_err(card_code)?
-            }
+            (Some(number), Some(expiry), None) => PayingCard::read(&number, &expiry).map_err(card_code)?,
             (None, None, Some(_)) => PayingCard::bound(),
             _ => return Err(Code::WrongParameters),
         };
@@ -125,11 +108,7 @@ pub(crate) fn card_code(error: CardError) -> Code {
     }
 }
 
-async fn apply(
-    gateway: &Arc<Gateway>,
-    fields: &Fields,
-    language: Language,
-) -> Result<Answered, JournalError> {
+async fn apply(gateway: &Arc<Gateway>, fields: &Fields, language: Language) -> Result<Answered, JournalError> {
     let read = || {
         let id = fields.transaction_id(gateway)?;
         let otp = fields.text_or_number("otp").ok_or(Code::WrongParameters)?;
@@ -140,16 +119,11 @@ async fn apply(
         Err(code) => return Ok(Err(code)),
     };
     let verdict = gateway.pay(id, &otp).await?;
-    let paid = verdict
-        .transaction
-        .clone()
-        .filter(|_| verdict.code == Code::Ok);
+    let paid = verdict.transaction.clone().filter(|_| verdict.code == Code::Ok);
     let mut answer = answer_verdict(gateway, verdict, language);
     answer.transaction_id = None;
     if let Some(paid) = paid {
-        let receipt = paid
-            .success_trans_id
-            .map(|id| format!("{}/ofd/{id}", gateway.public_url));
+        let receipt = paid.success_trans_id.map(|id| format!("{}/ofd/{id}", gateway.public_url));
         answer.store_transaction = Some(StoreTransaction::new(&paid, &gateway.config));
         answer.ofd_url_commission.clone_from(&receipt);
         answer.ofd_url = receipt;
@@ -166,20 +140,12 @@ fn retry_otp(gateway: &Gateway, fields: &Fields, language: Language) -> Answered
         State::Draft => Code::WrongParameters,
         State::Debited | State::Closed | State::Reversed => Code::Closed,
     };
-    let verdict = Verdict {
-        code,
-        transaction: Some(transaction),
-        reply: None,
-    };
+    let verdict = Verdict { code, transaction: Some(transaction), reply: None };
     Ok(answer_verdict(gateway, verdict, language))
 }
 
 /// `reverse` takes the debit's id (`success_trans_id`) under the name `transaction_id`; the store may be left out.
-async fn reverse(
-    gateway: &Gateway,
-    fields: &Fields,
-    language: Language,
-) -> Result<Answered, JournalError> {
+async fn reverse(gateway: &Gateway, fields: &Fields, language: Language) -> Result<Answered, JournalError> {
     let read = || {
         if fields.has("store_id") {
             fields.check_store(gateway)?;
@@ -190,9 +156,7 @@ async fn reverse(
         Ok(id) => id,
         Err(code) => return Ok(Err(code)),
     };
-    let verdict = gateway
-        .reverse(gateway.ledger.find_debit(success_trans_id))
-        .await?;
+    let verdict = gateway.reverse(gateway.ledger.find_debit(success_trans_id)).await?;
     let mut answer = answer_verdict(gateway, verdict, language);
     answer.transaction_id = answer.transaction_id.map(|_| success_trans_id);
     Ok(Ok(answer))
@@ -203,9 +167,7 @@ fn answer_verdict(gateway: &Gateway, verdict: Verdict, language: Language) -> An
     let transaction = verdict.transaction.as_ref();
     Answer {
         result: ResultBody::new(verdict.code, language),
-        transaction_id: transaction
-            .filter(|_| verdict.code == Code::Ok)
-            .map(|transaction| transaction.id),
+        transaction_id: transaction.filter(|_| verdict.code == Code::Ok).map(|transaction| transaction.id),
         store_transaction: transaction
             .filter(|_| verdict.code == Code::Closed)
             .map(|transaction| StoreTransaction::new(transaction, &gateway.config)),

@@ -41,9 +41,7 @@ impl Fields {
     }
 
     pub(super) fn language(&self) -> Language {
-        self.text("lang")
-            .and_then(Language::read)
-            .unwrap_or_default()
+        self.text("lang").and_then(Language::read).unwrap_or_default()
     }
 
     /// Checks the store, which most calls must name.
@@ -70,31 +68,17 @@ pub(super) struct NewDraft<'a> {
 }
 
 impl<'a> NewDraft<'a> {
-    pub(super) fn read(
-        gateway: &Gateway,
-        fields: &'a Fields,
-        with_receipt: bool,
-    ) -> Result<Self, Code> {
+    pub(super) fn read(gateway: &Gateway, fields: &'a Fields, with_receipt: bool) -> Result<Self, Code> {
         fields.check_store(gateway)?;
-        let amount = fields
-            .0
-            .get("amount")
-            .and_then(Value::as_i64)
-            .filter(|amount| *amount > 0);
-        let account = fields
-            .text("account")
-            .filter(|account| !account.is_empty() && account.len() <= ACCOUNT_BYTES);
-        let language_is_known = !fields.has("lang")
-            || fields
-                .text("lang")
-                .is_some_and(|lang| Language::read(lang).is_some());
+        let amount = fields.0.get("amount").and_then(Value::as_i64).filter(|amount| *amount > 0);
+        let account = fields.text("account").filter(|account| !account.is_empty() && account.len() <= ACCOUNT_BYTES);
+        let language_is_known =
+            !fields.has("lang") || fields.text("lang").is_some_and(|lang| Language::read(lang).is_some());
         let details = fields.text("details");
         let (Some(amount_tiyin), Some(account), true) = (amount, account, language_is_known) else {
             return Err(Code::WrongParameters);
         };
-        if (fields.has("details") && details.is_none())
-            || (with_receipt && !receipt_lines_are_whole(fields))
-        {
+        if (fields.has("details") && details.is_none()) || (with_receipt && !receipt_lines_are_whole(fields)) {
             return Err(Code::WrongParameters);
         }
         if fields.has("terminal_id")
@@ -102,11 +86,7 @@ impl<'a> NewDraft<'a> {
         {
             return Err(Code::NotFound);
         }
-        Ok(Self {
-            account,
-            amount_tiyin,
-            details,
-        })
+        Ok(Self { account, amount_tiyin, details })
     }
 }
 

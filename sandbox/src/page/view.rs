@@ -16,8 +16,7 @@ use crate::{
 
 /// What the browser may load: nothing, but for the style in the page. Forms are left free, for browsers hold the
 /// redirect to the shop against them.
-const CONTENT_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The page, in each of its steps.
 #[derive(Template)]
@@ -57,20 +56,10 @@ struct NotePage<'a> {
 
 impl Visit {
     /// Sends the payer back to the shop, or shows how it ended when the shop named no place.
-    pub(super) fn leave(
-        &self,
-        gateway: &Gateway,
-        transaction: &Transaction,
-    ) -> Result<Response, PageProblem> {
+    pub(super) fn leave(&self, gateway: &Gateway, transaction: &Transaction) -> Result<Response, PageProblem> {
         match &self.redirect_link {
             Some(link) => see_other(link.text()),
-            None => Ok(self.show(
-                gateway,
-                transaction,
-                Step::Done,
-                ending(transaction),
-                StatusCode::OK,
-            )),
+            None => Ok(self.show(gateway, transaction, Step::Done, ending(transaction), StatusCode::OK)),
         }
     }
 
@@ -94,10 +83,7 @@ impl Visit {
                 account: &transaction.account,
                 amount: soum(transaction.amount_tiyin),
                 redirect_link: self.redirect_link.as_ref().map_or("", RedirectLink::text),
-                card: transaction
-                    .card
-                    .as_ref()
-                    .map_or("", |card| card.masked.as_str()),
+                card: transaction.card.as_ref().map_or("", |card| card.masked.as_str()),
                 first_step: self.link(gateway, Step::Card),
                 test_cards: &TEST_CARDS,
             },
@@ -147,23 +133,17 @@ pub(super) enum PageProblem {
 impl From<PageProblem> for poem::Error {
     fn from(problem: PageProblem) -> Self {
         let (status, message) = match problem {
-            PageProblem::Incomplete => (
-                StatusCode::BAD_REQUEST,
-                "This link is incomplete: storeId or transactionId is missing.",
-            ),
-            PageProblem::NoWebPage => (
-                StatusCode::BAD_REQUEST,
-                "This link is wrong: redirectLink must begin with http:// or https://.",
-            ),
-            PageProblem::NoInvoice => (
-                StatusCode::NOT_FOUND,
-                "There is no such invoice. Check the link, or ask the shop for a new one.",
-            ),
+            PageProblem::Incomplete => {
+                (StatusCode::BAD_REQUEST, "This link is incomplete: storeId or transactionId is missing.")
+            }
+            PageProblem::NoWebPage => {
+                (StatusCode::BAD_REQUEST, "This link is wrong: redirectLink must begin with http:// or https://.")
+            }
+            PageProblem::NoInvoice => {
+                (StatusCode::NOT_FOUND, "There is no such invoice. Check the link, or ask the shop for a new one.")
+            }
             PageProblem::Unreadable => (StatusCode::BAD_REQUEST, "The form could not be read."),
-            PageProblem::Broken => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The sandbox failed; its log says why.",
-            ),
+            PageProblem::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "The sandbox failed; its log says why."),
         };
         Self::from_response(note(status, message))
     }

@@ -34,11 +34,9 @@ impl Visit {
             .map(|link| RedirectLink::read(link).ok_or(PageProblem::NoWebPage))
             .transpose()?;
         match transaction_id.parse() {
-            Ok(transaction_id) if store_id == gateway.config.store_id => Ok(Self {
-                transaction_id,
-                redirect_link,
-                fields,
-            }),
+            Ok(transaction_id) if store_id == gateway.config.store_id => {
+                Ok(Self { transaction_id, redirect_link, fields })
+            }
             _ => Err(PageProblem::NoInvoice),
         }
     }
@@ -55,10 +53,7 @@ impl Visit {
     pub(super) fn typed(&self, name: &str) -> String {
         let field = self.fields.iter().find(|(other, _)| other == name);
         let value = field.map_or("", |(_, value)| value.as_str());
-        value
-            .chars()
-            .filter(|character| !character.is_whitespace())
-            .collect()
+        value.chars().filter(|character| !character.is_whitespace()).collect()
     }
 
     /// The page itself, relative to it and to the forms' targets, so that it may live under any prefix.
@@ -88,11 +83,7 @@ impl RedirectLink {
         }
         // Nothing may be appended, so the text stays as it is unless a header cannot carry it.
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-        Some(Self(if is_plain {
-            text.to_owned()
-        } else {
-            url.into()
-        }))
+        Some(Self(if is_plain { text.to_owned() } else { url.into() }))
     }
 
     pub(super) fn text(&self) -> &str {
@@ -106,24 +97,15 @@ mod tests {
 
     #[test]
     fn a_redirect_link_stays_as_it_was_given() {
-        for link in [
-            "http://shop.test",
-            "https://shop.test/back?order=1&x=%20#end",
-        ] {
+        for link in ["http://shop.test", "https://shop.test/back?order=1&x=%20#end"] {
             assert_eq!(RedirectLink::read(link).expect("a link").text(), link);
         }
     }
 
     #[test]
     fn a_redirect_link_leads_to_a_web_page_or_nowhere() {
-        for link in [
-            "javascript:alert(1)",
-            "data:text/html,x",
-            "//shop.test",
-            "/back",
-            "ftp://shop.test",
-            "shop.test",
-        ] {
+        for link in ["javascript:alert(1)", "data:text/html,x", "//shop.test", "/back", "ftp://shop.test", "shop.test"]
+        {
             assert!(RedirectLink::read(link).is_none(), "{link}");
         }
         // A line break would begin another header.

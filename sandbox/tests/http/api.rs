@@ -50,10 +50,7 @@ async fn a_wrong_secret_gets_no_token() {
 #[tokio::test]
 async fn a_revoked_token_opens_nothing() {
     let shop = Shop::configured(|_| ()).await;
-    let token = shop.fetch_token().await["access_token"]
-        .as_str()
-        .expect("a token")
-        .to_owned();
+    let token = shop.fetch_token().await["access_token"].as_str().expect("a token").to_owned();
 
     let revoked = shop
         .post("/revoke")
@@ -65,11 +62,7 @@ async fn a_revoked_token_opens_nothing() {
     assert_eq!(revoked.status(), 200);
 
     let body = json!({"store_id": 1234, "account": "1", "amount": 100});
-    let response = shop
-        .prepare("create", &body)
-        .send()
-        .await
-        .expect("an answer");
+    let response = shop.prepare("create", &body).send().await.expect("an answer");
     assert_eq!(response.status(), 401);
     let body: Value = response.json().await.expect("JSON");
     assert_eq!(body["fault"]["code"], 900_901);
@@ -83,10 +76,7 @@ async fn a_draft_is_shown_as_atmos_shows_it() {
     let body = json!({"store_id": "1234", "account": "333", "amount": 10_200, "details": "333", "lang": "en"});
     let answer = shop.call("create", body).await;
 
-    assert_eq!(
-        answer["result"],
-        json!({"code": "OK", "description": "No errors"})
-    );
+    assert_eq!(answer["result"], json!({"code": "OK", "description": "No errors"}));
     let draft = &answer["store_transaction"];
     assert_eq!(draft["trans_id"], answer["transaction_id"]);
     assert_eq!(draft["success_trans_id"], Value::Null);
@@ -122,48 +112,17 @@ async fn odd_fields_are_err_009_and_another_store_is_err_061() {
         with("lang", json!("fr")),
         with("details", json!({})),
     ] {
-        assert_eq!(
-            code(&shop.call("create", odd.clone()).await),
-            "STPIMS-ERR-009",
-            "{odd}"
-        );
+        assert_eq!(code(&shop.call("create", odd.clone()).await), "STPIMS-ERR-009", "{odd}");
     }
-    for foreign in [
-        with("store_id", json!(4321)),
-        with("terminal_id", json!("2")),
-    ] {
-        assert_eq!(
-            code(&shop.call("create", foreign.clone()).await),
-            "STPIMS-ERR-061",
-            "{foreign}"
-        );
+    for foreign in [with("store_id", json!(4321)), with("terminal_id", json!("2"))] {
+        assert_eq!(code(&shop.call("create", foreign.clone()).await), "STPIMS-ERR-061", "{foreign}");
     }
-    for call in [
-        "pre-apply",
-        "apply",
-        "apply-ofd",
-        "retry-otp",
-        "get",
-        "reverse",
-    ] {
-        assert_eq!(
-            code(&shop.call(call, json!({"store_id": 1234})).await),
-            "STPIMS-ERR-009",
-            "{call}"
-        );
+    for call in ["pre-apply", "apply", "apply-ofd", "retry-otp", "get", "reverse"] {
+        assert_eq!(code(&shop.call(call, json!({"store_id": 1234})).await), "STPIMS-ERR-009", "{call}");
         let foreign = json!({"store_id": 4321, "transaction_id": 1, "otp": 1, "card_token": "x"});
-        assert_eq!(
-            code(&shop.call(call, foreign).await),
-            "STPIMS-ERR-061",
-            "{call}"
-        );
-        let unknown =
-            json!({"store_id": "1234", "transaction_id": "7", "otp": "1", "card_token": "x"});
-        assert_eq!(
-            code(&shop.call(call, unknown).await),
-            "STPIMS-ERR-061",
-            "{call}"
-        );
+        assert_eq!(code(&shop.call(call, foreign).await), "STPIMS-ERR-061", "{call}");
+        let unknown = json!({"store_id": "1234", "transaction_id": "7", "otp": "1", "card_token": "x"});
+        assert_eq!(code(&shop.call(call, unknown).await), "STPIMS-ERR-061", "{call}");
     }
 }
 
@@ -185,18 +144,10 @@ async fn what_atmos_does_not_have_is_404() {
     let shop = Shop::configured(|_| ()).await;
 
     for path in ["/merchant/pay/cancel", "/merchant/pay/get-status", "/"] {
-        let response = shop
-            .post(path)
-            .json(&json!({}))
-            .send()
-            .await
-            .expect("an answer");
+        let response = shop.post(path).json(&json!({})).send().await.expect("an answer");
         assert_eq!(response.status(), 404, "{path}");
     }
-    assert_eq!(
-        shop.get("/livez").send().await.expect("an answer").status(),
-        200
-    );
+    assert_eq!(shop.get("/livez").send().await.expect("an answer").status(), 200);
 }
 
 #[tokio::test]

@@ -16,11 +16,7 @@ fn form(id: i64, fields: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 async fn send(shop: &Shop, target: &str, fields: &[(String, String)]) -> Response {
-    shop.post(&format!("/invoice/{target}"))
-        .form(fields)
-        .send()
-        .await
-        .expect("a page")
+    shop.post(&format!("/invoice/{target}")).form(fields).send().await.expect("a page")
 }
 
 fn location(response: &Response) -> &str {
@@ -35,11 +31,7 @@ async fn a_payer_pays_and_is_sent_back_to_the_shop() {
 
     let page = shop
         .get("/invoice/get")
-        .query(&[
-            ("storeId", "1234"),
-            ("transactionId", &id.to_string()),
-            ("redirectLink", BACK),
-        ])
+        .query(&[("storeId", "1234"), ("transactionId", &id.to_string()), ("redirectLink", BACK)])
         .send()
         .await
         .expect("the page");
@@ -57,35 +49,13 @@ async fn a_payer_pays_and_is_sent_back_to_the_shop() {
         assert!(text.contains(expected), "{expected} is missing in {text}");
     }
 
-    let card = form(
-        id,
-        &[
-            ("redirectLink", BACK),
-            ("card_number", "8600 4907 4431 3347"),
-            ("expiry", "10 / 24"),
-        ],
-    );
+    let card = form(id, &[("redirectLink", BACK), ("card_number", "8600 4907 4431 3347"), ("expiry", "10 / 24")]);
     let entered = send(&shop, "card", &card).await;
     assert_eq!(entered.status(), 303);
-    assert!(
-        location(&entered).starts_with("get?storeId=1234&"),
-        "{entered:?}"
-    );
+    assert!(location(&entered).starts_with("get?storeId=1234&"), "{entered:?}");
     let next = format!("/invoice/{}", location(&entered));
-    let text = shop
-        .get(&next)
-        .send()
-        .await
-        .expect("the page")
-        .text()
-        .await
-        .expect("HTML");
-    for expected in [
-        r#"id="otp""#,
-        r#"id="pay""#,
-        r#"id="cancel""#,
-        "860049******3347",
-    ] {
+    let text = shop.get(&next).send().await.expect("the page").text().await.expect("HTML");
+    for expected in [r#"id="otp""#, r#"id="pay""#, r#"id="cancel""#, "860049******3347"] {
         assert!(text.contains(expected), "{expected} is missing in {text}");
     }
     assert!(!text.contains(r#"id="message""#), "{text}");
@@ -101,27 +71,15 @@ async fn a_payer_pays_and_is_sent_back_to_the_shop() {
     assert_eq!((again.status().as_u16(), location(&again)), (303, BACK));
     assert_eq!(shop.book(id).await["debits"], 1);
     assert_eq!(merchant.callbacks().len(), 1);
-    let text = shop
-        .get(&next)
-        .send()
-        .await
-        .expect("the page")
-        .text()
-        .await
-        .expect("HTML");
+    let text = shop.get(&next).send().await.expect("the page").text().await.expect("HTML");
     assert!(text.contains("Paid. Thank you."), "{text}");
 }
 
 #[tokio::test]
 async fn a_double_click_while_the_merchant_thinks_pays_once() {
-    let merchant = Merchant::scripted(|_| {
-        (
-            poem::http::StatusCode::OK,
-            r#"{"status":1}"#,
-            std::time::Duration::from_millis(100),
-        )
-    })
-    .await;
+    let merchant =
+        Merchant::scripted(|_| (poem::http::StatusCode::OK, r#"{"status":1}"#, std::time::Duration::from_millis(100)))
+            .await;
     let shop = Shop::with(&merchant).await;
     let id = shop.create("1", 100).await;
     shop.pre_apply(id, GOOD_CARD).await;
@@ -144,10 +102,7 @@ async fn without_a_link_back_the_page_says_how_it_ended() {
 
     assert_eq!(paid.status(), 200);
     let text = paid.text().await.expect("HTML");
-    assert!(
-        text.contains(r#"id="message""#) && text.contains("Paid. Thank you."),
-        "{text}"
-    );
+    assert!(text.contains(r#"id="message""#) && text.contains("Paid. Thank you."), "{text}");
 }
 
 #[tokio::test]
@@ -157,10 +112,7 @@ async fn a_canceled_payment_is_closed_for_good() {
 
     let canceled = send(&shop, "cancel", &form(id, &[("redirectLink", BACK)])).await;
 
-    assert_eq!(
-        (canceled.status().as_u16(), location(&canceled)),
-        (303, BACK)
-    );
+    assert_eq!((canceled.status().as_u16(), location(&canceled)), (303, BACK));
     let looked = shop.look(id).await;
     assert_eq!(code(&looked), "STPIMS-ERR-092");
     assert_eq!(looked["store_transaction"]["confirmed"], false);
@@ -174,11 +126,7 @@ async fn canceling_after_the_debit_changes_nothing() {
     let id = shop.create("1", 100).await;
     shop.pay(id).await;
 
-    let text = send(&shop, "cancel", &form(id, &[]))
-        .await
-        .text()
-        .await
-        .expect("HTML");
+    let text = send(&shop, "cancel", &form(id, &[])).await.text().await.expect("HTML");
 
     assert!(text.contains("Paid. Thank you."), "{text}");
     assert_eq!(shop.book(id).await["state"], "debited");
@@ -202,44 +150,21 @@ async fn a_payer_is_told_what_is_wrong() {
         let response = send(&shop, "card", &fields).await;
         assert_eq!(response.status(), 422);
         let text = response.text().await.expect("HTML");
-        assert!(
-            text.contains(r#"id="message""#) && text.contains(expected),
-            "{card}: {text}"
-        );
-        assert!(
-            text.contains(r#"id="card_number""#),
-            "the form is still there"
-        );
+        assert!(text.contains(r#"id="message""#) && text.contains(expected), "{card}: {text}");
+        assert!(text.contains(r#"id="card_number""#), "the form is still there");
     }
 
     shop.pre_apply(id, GOOD_CARD).await;
-    for (otp, expected) in [
-        ("000000", "code is wrong"),
-        ("111111", "shop did not accept"),
-    ] {
-        let text = send(&shop, "pay", &form(id, &[("otp", otp)]))
-            .await
-            .text()
-            .await
-            .expect("HTML");
-        assert!(
-            text.contains(expected) && text.contains(r#"id="otp""#),
-            "{otp}: {text}"
-        );
+    for (otp, expected) in [("000000", "code is wrong"), ("111111", "shop did not accept")] {
+        let text = send(&shop, "pay", &form(id, &[("otp", otp)])).await.text().await.expect("HTML");
+        assert!(text.contains(expected) && text.contains(r#"id="otp""#), "{otp}: {text}");
     }
 
     let merchant = Merchant::allowing().await;
     shop.sandbox.set_callback_url(merchant.url.clone());
     shop.pre_apply(id, POOR_CARD).await;
-    let text = send(&shop, "pay", &form(id, &[("otp", "111111")]))
-        .await
-        .text()
-        .await
-        .expect("HTML");
-    assert!(
-        text.contains("not enough money") && text.contains(r#"id="card_number""#),
-        "{text}"
-    );
+    let text = send(&shop, "pay", &form(id, &[("otp", "111111")])).await.text().await.expect("HTML");
+    assert!(text.contains("not enough money") && text.contains(r#"id="card_number""#), "{text}");
 }
 
 #[tokio::test]
@@ -249,27 +174,14 @@ async fn a_bad_link_gets_a_page_and_no_redirect() {
 
     for (query, expected) in [
         (String::new(), 400),
-        (
-            format!("storeId=1234&transactionId={id}&redirectLink=javascript:alert(1)"),
-            400,
-        ),
+        (format!("storeId=1234&transactionId={id}&redirectLink=javascript:alert(1)"), 400),
         (format!("storeId=1&transactionId={id}"), 404),
         ("storeId=1234&transactionId=7".to_owned(), 404),
         ("storeId=1234&transactionId=x".to_owned(), 404),
     ] {
-        let response = shop
-            .get(&format!("/invoice/get?{query}"))
-            .send()
-            .await
-            .expect("a page");
+        let response = shop.get(&format!("/invoice/get?{query}")).send().await.expect("a page");
         assert_eq!(response.status(), expected, "{query}");
-        assert!(
-            response
-                .text()
-                .await
-                .expect("HTML")
-                .contains(r#"id="message""#)
-        );
+        assert!(response.text().await.expect("HTML").contains(r#"id="message""#));
     }
     let evil = form(id, &[("redirectLink", "javascript:alert(1)")]);
     assert_eq!(send(&shop, "cancel", &evil).await.status(), 400);
@@ -282,19 +194,9 @@ async fn what_a_merchant_sends_cannot_become_markup() {
     let id = shop.create("<script>alert(1)</script>", 100).await;
     let query = format!("storeId=1234&transactionId={id}&redirectLink=https://x.test/\"><b>");
 
-    let text = shop
-        .get(&format!("/invoice/get?{query}"))
-        .send()
-        .await
-        .expect("the page")
-        .text()
-        .await
-        .expect("HTML");
+    let text = shop.get(&format!("/invoice/get?{query}")).send().await.expect("the page").text().await.expect("HTML");
 
-    assert!(
-        !text.contains("<script>") && !text.contains("\"><b>"),
-        "{text}"
-    );
+    assert!(!text.contains("<script>") && !text.contains("\"><b>"), "{text}");
 }
 
 #[tokio::test]
@@ -305,12 +207,8 @@ async fn a_card_number_is_nowhere_on_disk() {
     send(&shop, "card", &fields).await;
     send(&shop, "pay", &form(id, &[("otp", "111111")])).await;
 
-    let ledger = std::fs::read_to_string(shop.directory.path().join("sandbox-ledger.jsonl"))
-        .expect("the ledger");
+    let ledger = std::fs::read_to_string(shop.directory.path().join("sandbox-ledger.jsonl")).expect("the ledger");
 
-    assert!(
-        ledger.contains("860049******3347") && ledger.contains("debited"),
-        "{ledger}"
-    );
+    assert!(ledger.contains("860049******3347") && ledger.contains("debited"), "{ledger}");
     assert!(!ledger.contains(GOOD_CARD));
 }

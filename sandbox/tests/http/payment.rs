@@ -40,14 +40,7 @@ async fn an_allowed_payment_is_debited_and_shown_so() {
 /// A merchant that asks `get` from inside its webhook must be answered, and must not see a debit yet.
 #[tokio::test]
 async fn the_merchant_is_asked_before_the_money_moves() {
-    let merchant = Merchant::scripted(|_| {
-        (
-            StatusCode::OK,
-            r#"{"status":1}"#,
-            Duration::from_millis(600),
-        )
-    })
-    .await;
+    let merchant = Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_millis(600))).await;
     let shop = Arc::new(Shop::with(&merchant).await);
     let id = shop.create("1", 100).await;
     let paying = tokio::spawn({
@@ -63,20 +56,13 @@ async fn the_merchant_is_asked_before_the_money_moves() {
 
     assert_eq!(during["store_transaction"]["confirmed"], false);
     assert_eq!(outcome["outcome"], "debited");
-    assert_eq!(
-        outcome["callback"],
-        json!({"http_status": 200, "status": 1})
-    );
+    assert_eq!(outcome["callback"], json!({"http_status": 200, "status": 1}));
 }
 
 #[tokio::test]
 async fn a_refused_payment_moves_no_money_and_may_be_tried_again() {
     let merchant = Merchant::scripted(|count| {
-        let answer = if count == 0 {
-            r#"{"status":0}"#
-        } else {
-            r#"{"status":1}"#
-        };
+        let answer = if count == 0 { r#"{"status":0}"# } else { r#"{"status":1}"# };
         (StatusCode::OK, answer, Duration::ZERO)
     })
     .await;
@@ -86,15 +72,8 @@ async fn a_refused_payment_moves_no_money_and_may_be_tried_again() {
     let refused = shop.pay(id).await;
     assert_eq!(refused["outcome"], "refused");
     assert_eq!(code(&refused), "STPIMS-ERR-093");
-    assert_eq!(
-        refused["callback"],
-        json!({"http_status": 200, "status": 0})
-    );
-    assert_eq!(
-        merchant.callbacks().len(),
-        1,
-        "a refusal is final for this apply"
-    );
+    assert_eq!(refused["callback"], json!({"http_status": 200, "status": 0}));
+    assert_eq!(merchant.callbacks().len(), 1, "a refusal is final for this apply");
     assert_eq!(shop.book(id).await["state"], "prepaid");
     assert_eq!(shop.look(id).await["store_transaction"]["confirmed"], false);
 
@@ -124,14 +103,7 @@ async fn an_http_error_is_asked_again_and_three_of_them_are_a_refusal() {
 
 #[tokio::test]
 async fn an_answer_that_says_nothing_is_a_refusal() {
-    for answer in [
-        "",
-        "ok",
-        "{}",
-        r#"{"status":true}"#,
-        r#"{"status":"1"}"#,
-        r#"{"status":2}"#,
-    ] {
+    for answer in ["", "ok", "{}", r#"{"status":true}"#, r#"{"status":"1"}"#, r#"{"status":2}"#] {
         let merchant = Merchant::answering(StatusCode::OK, answer).await;
         let shop = Shop::with(&merchant).await;
         let id = shop.create("1", 100).await;
@@ -142,8 +114,7 @@ async fn an_answer_that_says_nothing_is_a_refusal() {
 
 #[tokio::test]
 async fn a_merchant_that_takes_too_long_or_is_away_has_refused() {
-    let sleeping =
-        Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_secs(5))).await;
+    let sleeping = Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_secs(5))).await;
     let url = sleeping.url.clone();
     let shop = Shop::configured(|config| {
         config.callback_url = Some(url);
@@ -153,13 +124,9 @@ async fn a_merchant_that_takes_too_long_or_is_away_has_refused() {
     let id = shop.create("1", 100).await;
     let refused = shop.pay(id).await;
     assert_eq!(refused["outcome"], "refused");
-    assert_eq!(
-        refused["callback"],
-        json!({"http_status": null, "status": null})
-    );
+    assert_eq!(refused["callback"], json!({"http_status": null, "status": null}));
 
-    shop.sandbox
-        .set_callback_url("http://127.0.0.1:1/".parse().expect("a URL"));
+    shop.sandbox.set_callback_url("http://127.0.0.1:1/".parse().expect("a URL"));
     assert_eq!(shop.pay(id).await["outcome"], "refused");
     assert_eq!(shop.book(id).await["debits"], 0);
 }
@@ -193,9 +160,7 @@ async fn a_card_without_money_is_declined_after_the_merchant_allowed() {
 
 #[tokio::test]
 async fn of_many_applies_at_once_one_debits_and_the_others_find_it_closed() {
-    let merchant =
-        Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_millis(50)))
-            .await;
+    let merchant = Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_millis(50))).await;
     let shop = Arc::new(Shop::with(&merchant).await);
     let id = shop.create("1", 100).await;
     shop.pre_apply(id, GOOD_CARD).await;
@@ -215,13 +180,7 @@ async fn of_many_applies_at_once_one_debits_and_the_others_find_it_closed() {
 
     codes.sort();
     assert_eq!(codes.iter().filter(|code| *code == "OK").count(), 1);
-    assert_eq!(
-        codes
-            .iter()
-            .filter(|code| *code == "STPIMS-ERR-092")
-            .count(),
-        7
-    );
+    assert_eq!(codes.iter().filter(|code| *code == "STPIMS-ERR-092").count(), 7);
     assert_eq!(shop.book(id).await["debits"], 1);
     assert_eq!(merchant.callbacks().len(), 1);
 }
@@ -229,24 +188,13 @@ async fn of_many_applies_at_once_one_debits_and_the_others_find_it_closed() {
 /// The client's timeout is no cancellation: that is why an apply is never repeated.
 #[tokio::test]
 async fn an_apply_goes_on_when_its_caller_hangs_up() {
-    let merchant = Merchant::scripted(|_| {
-        (
-            StatusCode::OK,
-            r#"{"status":1}"#,
-            Duration::from_millis(300),
-        )
-    })
-    .await;
+    let merchant = Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_millis(300))).await;
     let shop = Shop::with(&merchant).await;
     let id = shop.create("1", 100).await;
     shop.pre_apply(id, GOOD_CARD).await;
 
     let body = json!({"store_id": 1234, "transaction_id": id, "otp": "111111"});
-    let impatient = shop
-        .prepare("apply", &body)
-        .timeout(Duration::from_millis(100))
-        .send()
-        .await;
+    let impatient = shop.prepare("apply", &body).timeout(Duration::from_millis(100)).send().await;
     assert!(impatient.is_err());
 
     for _ in 0..200 {
@@ -265,9 +213,7 @@ async fn a_reversal_gives_the_money_back_once_and_keeps_confirmed() {
     shop.pay(id).await;
     let success_trans_id = shop.look(id).await["store_transaction"]["success_trans_id"].clone();
 
-    let by_draft_id = shop
-        .call("reverse", json!({"transaction_id": id, "reason": "test"}))
-        .await;
+    let by_draft_id = shop.call("reverse", json!({"transaction_id": id, "reason": "test"})).await;
     let body = json!({"transaction_id": success_trans_id, "reason": "test"});
     let reversed = shop.call("reverse", body.clone()).await;
     let again = shop.call("reverse", body).await;
@@ -290,9 +236,7 @@ async fn a_restarted_sandbox_remembers_every_payment() {
     shop.pay(paid).await;
     let draft = shop.create("2", 200).await;
     let before = shop.look(paid).await;
-    let Shop {
-        sandbox, directory, ..
-    } = shop;
+    let Shop { sandbox, directory, .. } = shop;
     sandbox.stop().await;
 
     let shop = Shop::in_directory(directory, |_| ()).await;
@@ -311,7 +255,5 @@ async fn an_address_in_use_is_named() {
 
     let error = Sandbox::start(config).await.expect_err("a second one");
 
-    assert!(
-        matches!(error, SandboxError::AddressInUse { address } if address == shop.sandbox.address())
-    );
+    assert!(matches!(error, SandboxError::AddressInUse { address } if address == shop.sandbox.address()));
 }

@@ -9,53 +9,21 @@ use crate::support::{GOOD_CARD, Merchant, Shop, code};
 #[tokio::test]
 async fn every_fault_is_listed_with_what_it_does_and_an_unknown_one_is_refused() {
     let shop = Shop::configured(|_| ()).await;
-    let listed: Value = shop
-        .get("/_sim/faults")
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
+    let listed: Value = shop.get("/_sim/faults").send().await.expect("an answer").json().await.expect("JSON");
     let known = listed["known"].as_array().expect("names");
     assert!(known.len() >= 21);
 
     for fault in known {
-        assert!(
-            fault["description"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty())
-        );
-        shop.add_fault(
-            json!({"fault": fault["fault"], "share": 0.3, "next": null, "account": null}),
-        )
-        .await;
+        assert!(fault["description"].as_str().is_some_and(|text| !text.is_empty()));
+        shop.add_fault(json!({"fault": fault["fault"], "share": 0.3, "next": null, "account": null})).await;
     }
-    let unknown = shop
-        .post("/_sim/faults")
-        .json(&json!({"fault": "gremlins"}))
-        .send()
-        .await
-        .expect("an answer");
+    let unknown = shop.post("/_sim/faults").json(&json!({"fault": "gremlins"})).send().await.expect("an answer");
     assert_eq!(unknown.status(), 400);
-    assert!(
-        unknown
-            .text()
-            .await
-            .expect("text")
-            .contains("callback-never")
-    );
+    assert!(unknown.text().await.expect("text").contains("callback-never"));
 
     let sim = shop.sandbox.base_url() + "/_sim/faults";
     shop.client.delete(&sim).send().await.expect("an answer");
-    let listed: Value = shop
-        .get("/_sim/faults")
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
+    let listed: Value = shop.get("/_sim/faults").send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!(listed["active"], json!([]));
 }
 
@@ -64,51 +32,27 @@ async fn transport_faults_do_nothing_but_answer_badly() {
     let shop = Shop::configured(|_| ()).await;
     let body = json!({"store_id": 1234, "account": "1", "amount": 100});
 
-    for (fault, status) in [
-        ("unavailable", 503),
-        ("server-error", 500),
-        ("forbidden", 403),
-        ("throttled", 429),
-        ("token-rejected", 401),
-    ] {
-        shop.add_fault(json!({"fault": fault, "next": 1, "path": "/merchant/pay/create"}))
-            .await;
-        assert_eq!(
-            code(&shop.look(7).await),
-            "STPIMS-ERR-061",
-            "another path is spared"
-        );
-        let response = shop
-            .prepare("create", &body)
-            .send()
-            .await
-            .expect("an answer");
+    for (fault, status) in
+        [("unavailable", 503), ("server-error", 500), ("forbidden", 403), ("throttled", 429), ("token-rejected", 401)]
+    {
+        shop.add_fault(json!({"fault": fault, "next": 1, "path": "/merchant/pay/create"})).await;
+        assert_eq!(code(&shop.look(7).await), "STPIMS-ERR-061", "another path is spared");
+        let response = shop.prepare("create", &body).send().await.expect("an answer");
         assert_eq!(response.status(), status, "{fault}");
-        assert_eq!(
-            response.headers().contains_key("retry-after"),
-            fault == "throttled"
-        );
+        assert_eq!(response.headers().contains_key("retry-after"), fault == "throttled");
     }
 
     shop.add_fault(json!({"fault": "token-unavailable"})).await;
     let response = shop.post("/token").send().await.expect("an answer");
     assert_eq!(response.status(), 500);
-    let ledger: Value = shop
-        .get("/_sim/ledger")
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
+    let ledger: Value = shop.get("/_sim/ledger").send().await.expect("an answer").json().await.expect("JSON");
     assert_eq!(ledger["transactions"], json!([]));
 }
 
 #[tokio::test]
 async fn a_latency_fault_makes_calls_slow() {
     let shop = Shop::configured(|_| ()).await;
-    shop.add_fault(json!({"fault": "latency", "milliseconds": 150}))
-        .await;
+    shop.add_fault(json!({"fault": "latency", "milliseconds": 150})).await;
     let started = Instant::now();
 
     shop.look(7).await;
@@ -126,8 +70,7 @@ async fn a_lost_answer_leaves_the_debit_standing() {
     for fault in ["answer-lost", "malformed", "unknown-code"] {
         let id = shop.create(fault, 100).await;
         shop.pre_apply(id, GOOD_CARD).await;
-        shop.add_fault(json!({"fault": fault, "next": 1, "account": fault}))
-            .await;
+        shop.add_fault(json!({"fault": fault, "next": 1, "account": fault})).await;
 
         let response = shop.prepare("apply", &body(id)).send().await;
 
@@ -149,18 +92,13 @@ async fn money_can_move_without_a_callback_or_before_it() {
     let merchant = Merchant::refusing().await;
     let shop = Shop::with(&merchant).await;
 
-    shop.add_fault(json!({"fault": "callback-never", "account": "1"}))
-        .await;
+    shop.add_fault(json!({"fault": "callback-never", "account": "1"})).await;
     let id = shop.create("1", 100).await;
     let outcome = shop.pay(id).await;
-    assert_eq!(
-        (outcome["outcome"].as_str(), &outcome["callback"]),
-        (Some("debited"), &Value::Null)
-    );
+    assert_eq!((outcome["outcome"].as_str(), &outcome["callback"]), (Some("debited"), &Value::Null));
     assert!(merchant.callbacks().is_empty());
 
-    shop.add_fault(json!({"fault": "callback-late", "account": "2", "milliseconds": 50}))
-        .await;
+    shop.add_fault(json!({"fault": "callback-late", "account": "2", "milliseconds": 50})).await;
     let id = shop.create("2", 100).await;
     assert_eq!(shop.pay(id).await["outcome"], "debited");
     for _ in 0..200 {
@@ -172,8 +110,7 @@ async fn money_can_move_without_a_callback_or_before_it() {
     assert_eq!(merchant.callbacks()[0]["transaction_id"], id.to_string());
     assert_eq!(shop.book(id).await["state"], "debited");
 
-    shop.add_fault(json!({"fault": "debit-although-refused", "account": "3"}))
-        .await;
+    shop.add_fault(json!({"fault": "debit-although-refused", "account": "3"})).await;
     let id = shop.create("3", 100).await;
     let outcome = shop.pay(id).await;
     assert_eq!(outcome["outcome"], "debited");
@@ -200,29 +137,18 @@ async fn an_allowed_payment_can_still_come_to_nothing() {
     let merchant = Merchant::allowing().await;
     let shop = Shop::with(&merchant).await;
 
-    shop.add_fault(json!({"fault": "debit-declined", "account": "1"}))
-        .await;
+    shop.add_fault(json!({"fault": "debit-declined", "account": "1"})).await;
     let declined = shop.create("1", 100).await;
     let outcome = shop.pay(declined).await;
-    assert_eq!(
-        (outcome["outcome"].as_str(), code(&outcome)),
-        (Some("declined"), "STPIMS-ERR-112")
-    );
+    assert_eq!((outcome["outcome"].as_str(), code(&outcome)), (Some("declined"), "STPIMS-ERR-112"));
     assert_eq!(shop.book(declined).await["state"], "prepaid");
 
-    shop.add_fault(json!({"fault": "lapsed", "account": "2"}))
-        .await;
+    shop.add_fault(json!({"fault": "lapsed", "account": "2"})).await;
     let lapsed = shop.create("2", 100).await;
     let outcome = shop.pay(lapsed).await;
-    assert_eq!(
-        (outcome["outcome"].as_str(), code(&outcome)),
-        (Some("closed"), "STPIMS-ERR-092")
-    );
+    assert_eq!((outcome["outcome"].as_str(), code(&outcome)), (Some("closed"), "STPIMS-ERR-092"));
     assert_eq!(outcome["callback"]["status"], 1);
-    assert_eq!(
-        shop.look(lapsed).await["store_transaction"]["confirmed"],
-        false
-    );
+    assert_eq!(shop.look(lapsed).await["store_transaction"]["confirmed"], false);
     assert_eq!(merchant.callbacks().len(), 2);
 }
 
@@ -232,11 +158,9 @@ async fn get_can_show_another_amount_or_call_a_paid_transaction_closed() {
     let id = shop.create("1", 1000).await;
     shop.pay(id).await;
 
-    shop.add_fault(json!({"fault": "amount-differs", "next": 1}))
-        .await;
+    shop.add_fault(json!({"fault": "amount-differs", "next": 1})).await;
     assert_eq!(shop.look(id).await["store_transaction"]["amount"], 1100);
-    shop.add_fault(json!({"fault": "paid-as-closed", "next": 1}))
-        .await;
+    shop.add_fault(json!({"fault": "paid-as-closed", "next": 1})).await;
     let closed = shop.look(id).await;
 
     assert_eq!(code(&closed), "STPIMS-ERR-092");
@@ -249,27 +173,16 @@ async fn callbacks_are_listed_with_their_answers() {
     let merchant = Merchant::refusing().await;
     let shop = Shop::with(&merchant).await;
     let id = shop.create("1", 100).await;
-    shop.add_fault(json!({"fault": "callback-badly-signed", "next": 1}))
-        .await;
+    shop.add_fault(json!({"fault": "callback-badly-signed", "next": 1})).await;
     shop.pay(id).await;
 
-    let listed: Value = shop
-        .get("/_sim/callbacks")
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
+    let listed: Value = shop.get("/_sim/callbacks").send().await.expect("an answer").json().await.expect("JSON");
 
     let callback = &listed["callbacks"][0];
     assert_eq!(callback["transaction_id"], id);
     assert_eq!(callback["fault"], "callback-badly-signed");
     assert_eq!(callback["body"], merchant.callbacks()[0]);
-    assert_eq!(
-        (&callback["http_status"], &callback["status"]),
-        (&json!(200), &json!(0))
-    );
+    assert_eq!((&callback["http_status"], &callback["status"]), (&json!(200), &json!(0)));
 }
 
 #[tokio::test]
@@ -279,20 +192,11 @@ async fn an_operator_can_let_a_draft_lapse_and_a_payment_be_reversed() {
     let paid = shop.create("2", 100).await;
     shop.pay(paid).await;
 
-    shop.post(&format!("/_sim/close/{lapsed}"))
-        .send()
-        .await
-        .expect("an answer");
-    shop.post(&format!("/_sim/reverse/{paid}"))
-        .send()
-        .await
-        .expect("an answer");
+    shop.post(&format!("/_sim/close/{lapsed}")).send().await.expect("an answer");
+    shop.post(&format!("/_sim/reverse/{paid}")).send().await.expect("an answer");
 
     assert_eq!(shop.book(lapsed).await["state"], "closed");
-    assert_eq!(
-        shop.look(paid).await["store_transaction"]["status_code"],
-        "-20"
-    );
+    assert_eq!(shop.look(paid).await["store_transaction"]["status_code"], "-20");
 }
 
 #[tokio::test]
@@ -301,8 +205,5 @@ async fn paying_what_does_not_exist_is_an_unknown_outcome() {
 
     let outcome = shop.pay(7).await;
 
-    assert_eq!(
-        (outcome["outcome"].as_str(), code(&outcome)),
-        (Some("unknown"), "STPIMS-ERR-061")
-    );
+    assert_eq!((outcome["outcome"].as_str(), code(&outcome)), (Some("unknown"), "STPIMS-ERR-061"));
 }

@@ -55,15 +55,9 @@ impl Merchant {
     pub(crate) async fn scripted(
         script: impl Fn(usize) -> (StatusCode, &'static str, Duration) + Send + Sync + 'static,
     ) -> Self {
-        let inside = Arc::new(Inside {
-            script: Box::new(script),
-            count: AtomicUsize::new(0),
-            bodies: Mutex::default(),
-        });
-        let acceptor = TcpListener::bind("127.0.0.1:0")
-            .into_acceptor()
-            .await
-            .expect("a port");
+        let inside =
+            Arc::new(Inside { script: Box::new(script), count: AtomicUsize::new(0), bodies: Mutex::default() });
+        let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.expect("a port");
         let address = acceptor.local_addr().remove(0).0.to_string();
         let port = address.rsplit(':').next().expect("a port").to_owned();
         let routes = Route::new().at("/atmos/webhook/", post(post_webhook).data(inside.clone()));
@@ -106,17 +100,10 @@ impl Shop {
         Self::in_directory(directory, configure).await
     }
 
-    pub(crate) async fn in_directory(
-        directory: TempDir,
-        configure: impl FnOnce(&mut SandboxConfig),
-    ) -> Self {
+    pub(crate) async fn in_directory(directory: TempDir, configure: impl FnOnce(&mut SandboxConfig)) -> Self {
         // Another test may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = SandboxConfig::new(
-            ([127, 0, 0, 1], 0).into(),
-            directory.path().to_owned(),
-            None,
-        );
+        let mut config = SandboxConfig::new(([127, 0, 0, 1], 0).into(), directory.path().to_owned(), None);
         configure(&mut config);
         let sandbox = Sandbox::start(config).await.expect("a sandbox");
         let client = Client::builder()
@@ -125,16 +112,8 @@ impl Shop {
             .timeout(Duration::from_secs(20))
             .build()
             .expect("a client");
-        let mut shop = Self {
-            sandbox,
-            client,
-            directory,
-            token: String::new(),
-        };
-        shop.token = shop.fetch_token().await["access_token"]
-            .as_str()
-            .expect("a token")
-            .to_owned();
+        let mut shop = Self { sandbox, client, directory, token: String::new() };
+        shop.token = shop.fetch_token().await["access_token"].as_str().expect("a token").to_owned();
         shop
     }
 
@@ -151,20 +130,16 @@ impl Shop {
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
-        self.client
-            .get(format!("{}{path}", self.sandbox.base_url()))
+        self.client.get(format!("{}{path}", self.sandbox.base_url()))
     }
 
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
-        self.client
-            .post(format!("{}{path}", self.sandbox.base_url()))
+        self.client.post(format!("{}{path}", self.sandbox.base_url()))
     }
 
     /// A merchant call, not yet sent.
     pub(crate) fn prepare(&self, call: &str, body: &Value) -> RequestBuilder {
-        self.post(&format!("/merchant/pay/{call}"))
-            .bearer_auth(&self.token)
-            .json(body)
+        self.post(&format!("/merchant/pay/{call}")).bearer_auth(&self.token).json(body)
     }
 
     /// A merchant call that is answered.
@@ -181,42 +156,27 @@ impl Shop {
     }
 
     pub(crate) async fn pre_apply(&self, id: i64, card: &str) -> Value {
-        let body =
-            json!({"store_id": 1234, "transaction_id": id, "card_number": card, "expiry": "2410"});
+        let body = json!({"store_id": 1234, "transaction_id": id, "card_number": card, "expiry": "2410"});
         self.call("pre-apply", body).await
     }
 
     pub(crate) async fn apply(&self, id: i64, otp: &str) -> Value {
-        self.call(
-            "apply",
-            json!({"store_id": 1234, "transaction_id": id, "otp": otp}),
-        )
-        .await
+        self.call("apply", json!({"store_id": 1234, "transaction_id": id, "otp": otp})).await
     }
 
     /// `get` on a transaction.
     pub(crate) async fn look(&self, id: i64) -> Value {
-        self.call("get", json!({"store_id": "1234", "transaction_id": id}))
-            .await
+        self.call("get", json!({"store_id": "1234", "transaction_id": id})).await
     }
 
     /// What a paying customer does.
     pub(crate) async fn pay(&self, id: i64) -> Value {
-        let response = self
-            .post(&format!("/_sim/pay/{id}"))
-            .send()
-            .await
-            .expect("an outcome");
+        let response = self.post(&format!("/_sim/pay/{id}")).send().await.expect("an outcome");
         response.json().await.expect("JSON")
     }
 
     pub(crate) async fn add_fault(&self, fault: Value) {
-        let response = self
-            .post("/_sim/faults")
-            .json(&fault)
-            .send()
-            .await
-            .expect("an answer");
+        let response = self.post("/_sim/faults").json(&fault).send().await.expect("an answer");
         assert_eq!(response.status(), 200, "{fault}");
     }
 
@@ -225,11 +185,7 @@ impl Shop {
         let response = self.get("/_sim/ledger").send().await.expect("the ledger");
         let ledger: Value = response.json().await.expect("JSON");
         let lines = ledger["transactions"].as_array().expect("transactions");
-        lines
-            .iter()
-            .find(|line| line["transaction_id"] == id)
-            .expect("the transaction")
-            .clone()
+        lines.iter().find(|line| line["transaction_id"] == id).expect("the transaction").clone()
     }
 }
 

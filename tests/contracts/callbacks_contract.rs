@@ -1,0 +1,140 @@
+use shared::id::TransactionId;
+use shared::job::{Job, QueueName};
+use shared::order::OrderStatus;
+use shared::store::callbacks::{self, ReceivedBody, Verdict};
+use shared::store::{jobs, orders};
+
+use super::{Fixture, PAYMENT_TTL_MS, callback, new_link, on_every_database};
+
+on_every_database! {
+    an_allowed_callback_makes_the_order_confirming_and_not_paid
+    a_repeated_callback_is_allowed_again_and_staged_once
+    only_one_of_two_drafts_asked_at_once_is_allowed
+    what_does_not_fit_is_refused_and_kept_with_its_verdict
+    a_late_callback_is_refused
+    a_paid_order_allows_its_own_transaction_and_no_other
+    a_body_that_proves_nothing_is_kept_and_stages_nothing
+    callbacks_and_looks_at_one_order_do_not_get_stuck
+}
+
+async fn an_allowed_callback_makes_the_order_confirming_and_not_paid(f: Fixture) {
+    let order = f.order_with_link(7).await;
+
+    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+
+    let order = f.find(&order).await;
+    assert_eq!(order.status, OrderStatus::Confirming);
+    assert_eq!(order.allowed_transaction_id, Some(TransactionId(7)));
+    assert!(order.last_hint_at_ms.is_some());
+    assert!(matches!(f.claim_one(QueueName::Settle).await.job, Ok(Job::ProcessCallback { .. })));
+}
+
+async fn a_repeated_callback_is_allowed_again_and_staged_once(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    for _ in 0..3 {
+        assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    }
+
+    let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
+    assert_eq!((kept.len(), kept[0].seen_count), (1, 3));
+    assert_eq!(f.claim(QueueName::Settle).await.len(), 1);
+    let entered = f.history(&order).await.iter().filter(|(_, to)| *to == "confirming").count();
+    assert_eq!(entered, 1);
+}
+
+async fn only_one_of_two_drafts_asked_at_once_is_allowed(f: Fixture) {
+    for round in 0..10 {
+        let order = f.order_with_link(100 + round).await;
+        f.stray_draft(&order, 200 + round).await;
+
+        let (one, two) = tokio::join!(f.ask(&order, 100 + round), f.ask(&order, 200 + round));
+
+        let mut verdicts = [one.as_str(), two.as_str()];
+        verdicts.sort_unstable();
+        assert_eq!(verdicts, ["allowed", "second_transaction"]);
+    }
+}
+
+async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let right = callback(&order, 7);
+    let mut wrong_amount = right.clone();
+    wrong_amount.amount += 1;
+    let mut other_store = right.clone();
+    other_store.store_id = "99".into();
+    let mut other_account = right.clone();
+    other_account.account = "2".into();
+    let mut unknown = right.clone();
+    unknown.transaction_id = TransactionId(8);
+
+    for (callback, verdict) in [
+        (wrong_amount, Verdict::WrongAmount),
+        (other_store, Verdict::OtherStore),
+        (other_account, Verdict::OtherAccount),
+        (unknown, Verdict::UnknownTransaction),
+    ] {
+        assert_eq!(f.ask_with(&callback).await, verdict);
+    }
+
+    let verdicts: Vec<_> = callbacks::newest(&f.store, 10).await.unwrap().iter().map(|kept| kept.verdict).collect();
+    assert_eq!(verdicts.len(), 4, "{verdicts:?}");
+    assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
+    assert_eq!(f.find(&order).await.allowed_transaction_id, None);
+}
+
+async fn a_late_callback_is_refused(f: Fixture) {
+    let order = f.order().await;
+    f.link(&order, 7, 0).await;
+
+    assert_eq!(f.ask(&order, 7).await, Verdict::Late);
+
+    assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
+}
+
+async fn a_paid_order_allows_its_own_transaction_and_no_other(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.stray_draft(&order, 8).await;
+    f.ask(&order, 7).await;
+    f.pay(&order, 7).await;
+
+    assert_eq!(f.ask(&order, 7).await, Verdict::AlreadyPaid);
+    assert_eq!(f.ask(&order, 8).await, Verdict::SecondTransaction);
+    assert_eq!(f.find(&order).await.status, OrderStatus::Paid);
+}
+
+async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
+    let body = ReceivedBody { bytes: b"\xff\0{", digest: "digest" };
+    for _ in 0..2 {
+        callbacks::keep_unproven(&f.store, body, Verdict::BadlySigned).await.unwrap();
+    }
+
+    let kept = callbacks::newest(&f.store, 10).await.unwrap();
+    assert_eq!((kept.len(), kept[0].seen_count, kept[0].verdict), (1, 2, Verdict::BadlySigned));
+    assert!(jobs::list(&f.store, None, None, 10).await.unwrap().is_empty());
+}
+
+/// A callback locks the order and then stages jobs; a look ends its job and then locks the order.
+async fn callbacks_and_looks_at_one_order_do_not_get_stuck(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let began = std::time::Instant::now();
+    for _ in 0..10 {
+        let look = f.settle_job(&order).await;
+        let until_ms = f.store.now_ms() + 60_000;
+        let finish = jobs::Finish::Snooze { until_ms, queue: QueueName::Settle };
+        let mut late = callback(&order, 7);
+        late.amount += 1;
+        let (verdict, settled) = tokio::join!(f.ask(&order, 7), jobs::finish_alone(&f.store, &look.lease, &finish));
+        assert_eq!(verdict, Verdict::Allowed);
+        settled.unwrap();
+    }
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}
+
+impl Fixture {
+    /// A second draft of an order that has a link: what a zombie's late answer leaves.
+    pub(crate) async fn stray_draft(&self, order: &shared::order::Order, transaction_id: i64) {
+        let lost = shared::job::Lease { job_id: shared::id::JobId(0), token: 0, wakes: 0 };
+        let refused = orders::store_link(&self.store, &lost, order, &new_link(transaction_id), PAYMENT_TTL_MS, 0).await;
+        assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,257 @@
+use std::collections::HashSet;
+
+use shared::id::{JobId, OrderId};
+use shared::job::{Job, JobState, QueueName};
+use shared::order::OrderStatus;
+use shared::store::jobs::{self, Command, Finish, LEASE_MS};
+use shared::store::orders::{self, Transition};
+use shared::store::{StoreError, transactions};
+
+use super::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
+
+on_every_database! {
+    an_order_stages_its_payment_link_in_its_own_transaction
+    staging_again_leaves_one_open_job_due_no_later
+    a_job_that_was_woken_while_it_ran_runs_again_at_once
+    an_id_offered_twice_is_claimed_once
+    many_workers_claim_every_job_exactly_once
+    a_zombie_changes_nothing_but_its_draft_is_known
+    a_renewal_returns_only_leases_that_are_still_ours
+    a_job_handed_back_burns_no_attempt
+    a_job_that_keeps_crashing_runs_alone_and_then_dies_before_a_person
+    a_late_renewal_wins_over_the_crash
+    sweep_is_never_dead
+    a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life
+    an_operator_cannot_cancel_what_money_depends_on
+    canceling_the_payment_link_cancels_its_order
+    ids_that_were_lost_on_the_way_are_offered_again
+}
+
+async fn an_order_stages_its_payment_link_in_its_own_transaction(f: Fixture) {
+    let order = f.order().await;
+
+    let job = f.claim_one(QueueName::Links).await;
+
+    assert_eq!(job.job, Ok(Job::CreatePaymentLink { order_id: order.id }));
+    assert_eq!((order.id, job.attempt), (OrderId(1), 1));
+}
+
+async fn staging_again_leaves_one_open_job_due_no_later(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let before = jobs::of_order(&f.store, order.id).await.unwrap();
+
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+
+    let after = jobs::of_order(&f.store, order.id).await.unwrap();
+    assert_eq!(before.len(), after.len());
+    assert!(after[0].due_at_ms < before[0].due_at_ms, "the look that was a minute away is due now");
+}
+
+async fn a_job_that_was_woken_while_it_ran_runs_again_at_once(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let far_ms = f.store.now_ms() + 3_600_000;
+    for finish in [
+        Finish::Complete,
+        Finish::Snooze { until_ms: far_ms, queue: QueueName::Background },
+        Finish::Retry { not_before_ms: far_ms, error: "no".into() },
+    ] {
+        let running = f.settle_job(&order).await;
+        jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+
+        jobs::finish_alone(&f.store, &running.lease, &finish).await.unwrap();
+
+        let again = jobs::show(&f.store, running.lease.job_id).await.unwrap().unwrap();
+        assert_eq!(again.state, JobState::Available, "{finish:?}");
+        assert!(again.due_at_ms <= f.store.now_ms(), "{finish:?}");
+        assert_eq!(again.queue, "settle", "{finish:?}");
+    }
+}
+
+async fn an_id_offered_twice_is_claimed_once(f: Fixture) {
+    f.order().await;
+    let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
+
+    assert_eq!(jobs::claim(&f.store, &[ids[0], ids[0], ids[0]]).await.unwrap().len(), 1);
+    assert_eq!(jobs::claim(&f.store, &ids).await.unwrap().len(), 0, "a stale copy of the id finds nothing");
+    assert_eq!(jobs::claim(&f.store, &[JobId(999_999)]).await.unwrap().len(), 0);
+}
+
+async fn many_workers_claim_every_job_exactly_once(f: Fixture) {
+    for _ in 0..40 {
+        f.order().await;
+    }
+    let ids = jobs::offer(&f.store, QueueName::Links, 100).await.unwrap();
+
+    let claims = (0..8).map(|_| {
+        let (store, ids) = (f.store.clone(), ids.clone());
+        tokio::spawn(async move { jobs::claim(&store, &ids).await.unwrap() })
+    });
+    let mut claimed = Vec::new();
+    for claim in claims.collect::<Vec<_>>() {
+        claimed.extend(claim.await.unwrap().into_iter().map(|job| job.lease.job_id));
+    }
+
+    // Rows that another claim had locked are passed over, and come back with their grace.
+    let distinct: HashSet<_> = claimed.iter().collect();
+    assert_eq!(distinct.len(), claimed.len(), "no job has two leases");
+    assert!(!claimed.is_empty());
+}
+
+async fn a_zombie_changes_nothing_but_its_draft_is_known(f: Fixture) {
+    let order = f.order().await;
+    let zombie = f.claim_one(QueueName::Links).await;
+    jobs::end_all_leases(&f.store).await.unwrap();
+    jobs::recover_crashed(&f.store, QueueName::Links).await.unwrap();
+    f.link(&order, 8, PAYMENT_TTL_MS).await;
+
+    let late = orders::store_link(&f.store, &zombie.lease, &order, &new_link(7), PAYMENT_TTL_MS, 0).await;
+
+    assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
+    assert_eq!(f.find(&order).await.transaction_id.unwrap().0, 8);
+    let known = transactions::of_order(&f.store, order.id).await.unwrap();
+    let known: HashSet<i64> = known.iter().map(|known| known.transaction_id.0).collect();
+    assert_eq!(known, HashSet::from([7, 8]), "somebody might pay either");
+}
+
+async fn a_renewal_returns_only_leases_that_are_still_ours(f: Fixture) {
+    for _ in 0..3 {
+        f.order().await;
+    }
+    let running = f.claim(QueueName::Links).await;
+    let mut leases: Vec<_> = running.iter().map(|job| job.lease).collect();
+    jobs::finish_alone(&f.store, &leases[0], &Finish::Complete).await.unwrap();
+    leases[1].token ^= 1;
+
+    let renewed = jobs::renew(&f.store, &leases).await.unwrap();
+
+    assert_eq!(renewed, [leases[2].job_id]);
+    let row = jobs::show(&f.store, leases[2].job_id).await.unwrap().unwrap();
+    assert!(row.due_at_ms > f.store.now_ms() + LEASE_MS - 2_000);
+}
+
+async fn a_job_handed_back_burns_no_attempt(f: Fixture) {
+    f.order().await;
+    let claimed = f.claim_one(QueueName::Links).await;
+
+    let not_before_ms = f.store.now_ms();
+    jobs::finish_alone(&f.store, &claimed.lease, &Finish::Release { not_before_ms }).await.unwrap();
+
+    assert_eq!(f.claim_one(QueueName::Links).await.attempt, 1);
+}
+
+/// Lets the job's lease run out, and makes what the relay then decides due now.
+async fn crash(f: &Fixture, from: QueueName) -> jobs::Crashed {
+    let claimed = f.claim_one(from).await;
+    jobs::end_all_leases(&f.store).await.unwrap();
+    let mut crashed = jobs::recover_crashed(&f.store, from).await.unwrap();
+    assert_eq!(crashed.len(), 1);
+    let crashed = crashed.remove(0);
+    assert_eq!(crashed.job_id, claimed.lease.job_id);
+    crashed
+}
+
+async fn a_job_that_keeps_crashing_runs_alone_and_then_dies_before_a_person(f: Fixture) {
+    let order = f.order().await;
+    let mut waits = Vec::new();
+    let mut queue = QueueName::Links;
+    let mut last = None;
+    for _ in 0..5 {
+        let crashed = crash(&f, queue).await;
+        let row = jobs::show(&f.store, crashed.job_id).await.unwrap().unwrap();
+        queue = QueueName::parse(&row.queue).unwrap();
+        waits.push((row.queue, (row.due_at_ms - f.store.now_ms() + 500).div_euclid(1_000)));
+        jobs::retry(&f.store, crashed.job_id).await.unwrap(); // an operator's "now"
+        last = Some(crashed);
+        if last.as_ref().is_some_and(|crashed| crashed.is_dead) {
+            break;
+        }
+    }
+
+    let named = |queue: &str, seconds| (queue.to_owned(), seconds);
+    assert_eq!(waits[..4], [named("links", 0), named("suspect", 10), named("suspect", 60), named("suspect", 60)]);
+    assert!(last.unwrap().is_dead, "the third crash alone ends it");
+    let order = f.find(&order).await;
+    assert_eq!(order.status, OrderStatus::Review);
+    assert!(order.reason.unwrap().contains("dead letter"));
+}
+
+async fn a_late_renewal_wins_over_the_crash(f: Fixture) {
+    f.order().await;
+    let claimed = f.claim_one(QueueName::Links).await;
+    jobs::end_all_leases(&f.store).await.unwrap();
+
+    jobs::renew(&f.store, &[claimed.lease]).await.unwrap();
+
+    assert_eq!(jobs::recover_crashed(&f.store, QueueName::Links).await.unwrap(), []);
+    jobs::finish_alone(&f.store, &claimed.lease, &Finish::Complete).await.unwrap();
+}
+
+async fn sweep_is_never_dead(f: Fixture) {
+    jobs::seed_sweep(&f.store).await.unwrap();
+    jobs::seed_sweep(&f.store).await.unwrap();
+    for crashes in 1..=8 {
+        let crashed = crash(&f, QueueName::Background).await;
+        assert_eq!((crashed.crashes, crashed.is_dead), (crashes, false));
+        let (state, _, queue) = f.state_of(crashed.job_id).await;
+        assert_eq!((state.as_str(), queue.as_str()), ("available", "background"));
+        jobs::retry(&f.store, crashed.job_id).await.unwrap();
+    }
+}
+
+async fn a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life(f: Fixture) {
+    let order = f.order().await;
+    let claimed = f.claim_one(QueueName::Links).await;
+
+    jobs::bury(&f.store, &claimed.lease, "the gateway refused with code STPIMS-ERR-009", true).await.unwrap();
+
+    let failed = f.find(&order).await;
+    assert_eq!(failed.status, OrderStatus::Failed);
+    assert_eq!(failed.reason.as_deref(), Some("the gateway refused with code STPIMS-ERR-009"));
+
+    assert_eq!(jobs::retry(&f.store, claimed.lease.job_id).await.unwrap(), Command::Done);
+
+    assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
+    f.link(&order, 7, PAYMENT_TTL_MS).await;
+    let pending = Some("pending");
+    assert_eq!(
+        f.history(&order).await,
+        [(None, "pending"), (pending, "failed"), (Some("failed"), "pending"), (pending, "pending")]
+    );
+}
+
+async fn an_operator_cannot_cancel_what_money_depends_on(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let look = f.settle_job(&order).await;
+
+    assert!(matches!(jobs::cancel(&f.store, look.lease.job_id).await.unwrap(), Command::Refused(_)));
+    assert_eq!(jobs::cancel(&f.store, JobId(999)).await.unwrap(), Command::Unknown);
+}
+
+async fn canceling_the_payment_link_cancels_its_order(f: Fixture) {
+    let order = f.order().await;
+    let job = jobs::of_order(&f.store, order.id).await.unwrap().remove(0);
+
+    assert_eq!(jobs::cancel(&f.store, job.id).await.unwrap(), Command::Done);
+
+    assert_eq!(f.find(&order).await.status, OrderStatus::Canceled);
+    let kinds: Vec<_> =
+        jobs::of_order(&f.store, order.id).await.unwrap().into_iter().map(|job| (job.kind, job.state)).collect();
+    assert!(kinds.contains(&("settle_order".into(), JobState::Available)), "money may move all the same: {kinds:?}");
+    assert_eq!(f.claim(QueueName::Links).await.len(), 0);
+}
+
+async fn ids_that_were_lost_on_the_way_are_offered_again(f: Fixture) {
+    f.order().await;
+    let offered = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
+    assert_eq!(jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap(), [], "not within the grace");
+
+    jobs::offer_all_again(&f.store).await.unwrap(); // the grace is over
+
+    assert_eq!(jobs::count_enqueued(&f.store, QueueName::Links).await.unwrap(), 1);
+    assert_eq!(jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap(), offered);
+    assert!(matches!(
+        orders::expire_without_link(&f.store, &jobs::claim(&f.store, &offered).await.unwrap()[0].lease, OrderId(1), 0)
+            .await,
+        Ok(Transition::Refused)
+    ));
+}

@@ -1,0 +1,175 @@
+//! What the database and the queue promise, on each of them: SQLite and PostgreSQL, in process and Redis.
+
+use shared::config::DatabaseUrl;
+use shared::gateway::Callback;
+use shared::id::{JobId, TransactionId};
+use shared::job::{ClaimedJob, QueueName};
+use shared::money::Tiyin;
+use shared::order::{GatewayIdentity, Language, NewOrder, Order, PaymentType};
+use shared::secret::Secret;
+use shared::store::callbacks::{self, ReceivedBody, Verdict};
+use shared::store::orders::{self, Created, NewLink};
+use shared::store::{Store, jobs};
+
+use crate::support::servers;
+
+mod callbacks_contract;
+mod clock_contract;
+mod jobs_contract;
+mod orders_contract;
+mod queue_contract;
+mod settlement_contract;
+
+/// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`.
+macro_rules! on_every_database {
+    ($($(#[$attribute:meta])* $name:ident)+) => {
+        mod sqlite {
+            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::contracts::Fixture::sqlite().await).await; })+
+        }
+        mod postgres {
+            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::contracts::Fixture::postgres().await).await; })+
+        }
+    };
+}
+pub(crate) use on_every_database;
+
+/// A migrated, empty database.
+pub(crate) struct Fixture {
+    pub(crate) store: Store,
+    url: DatabaseUrl,
+    _folder: Option<tempfile::TempDir>,
+}
+
+pub(crate) const PAYMENT_TTL_MS: i64 = 1_800_000;
+
+impl Fixture {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::Sqlite(folder.path().join("a folder with % and ?.db"));
+        Self::open(url, Some(folder)).await
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let url = DatabaseUrl::Postgres(Secret::new(servers::fresh_database().await));
+        Self::open(url, None).await
+    }
+
+    async fn open(url: DatabaseUrl, folder: Option<tempfile::TempDir>) -> Self {
+        let store = Store::open(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        Fixture { store, url, _folder: folder }
+    }
+
+    /// The same database as another process sees it.
+    pub(crate) async fn another_process(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+
+    pub(crate) async fn order(&self) -> Order {
+        match orders::create(&self.store, &new_order(), None).await.unwrap() {
+            Created::New(order) => order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Claims all that is due on a queue, as a worker would.
+    pub(crate) async fn claim(&self, queue: QueueName) -> Vec<ClaimedJob> {
+        let ids = jobs::offer(&self.store, queue, 100).await.unwrap();
+        jobs::claim(&self.store, &ids).await.unwrap()
+    }
+
+    pub(crate) async fn claim_one(&self, queue: QueueName) -> ClaimedJob {
+        let mut claimed = self.claim(queue).await;
+        assert_eq!(claimed.len(), 1, "one job is due on {queue}");
+        claimed.remove(0)
+    }
+
+    /// An order whose payment link stands on this draft.
+    pub(crate) async fn order_with_link(&self, transaction_id: i64) -> Order {
+        let order = self.order().await;
+        self.link(&order, transaction_id, PAYMENT_TTL_MS).await;
+        self.find(&order).await
+    }
+
+    /// Runs `create_payment_link` for the order as a worker would.
+    pub(crate) async fn link(&self, order: &Order, transaction_id: i64, ttl_ms: i64) {
+        let job = self.claim_one(QueueName::Links).await;
+        let first_look_ms = self.store.now_ms() + 60_000;
+        orders::store_link(&self.store, &job.lease, order, &new_link(transaction_id), ttl_ms, first_look_ms)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn find(&self, order: &Order) -> Order {
+        orders::find(&self.store, order.id).await.unwrap().unwrap()
+    }
+
+    /// Asks whether this draft may debit the order's amount, as the gateway does.
+    pub(crate) async fn ask(&self, order: &Order, transaction_id: i64) -> Verdict {
+        self.ask_with(&callback(order, transaction_id)).await
+    }
+
+    pub(crate) async fn ask_with(&self, callback: &Callback) -> Verdict {
+        let body = format!("{callback:?}");
+        let received = ReceivedBody { bytes: body.as_bytes(), digest: &body };
+        callbacks::answer(&self.store, &gateway(), "1234", callback, received).await.unwrap()
+    }
+
+    /// Makes the order's open `settle_order` due and claims it.
+    pub(crate) async fn settle_job(&self, order: &Order) -> ClaimedJob {
+        let job = jobs::of_order(&self.store, order.id).await.unwrap();
+        let open =
+            job.iter().find(|job| job.kind == "settle_order" && job.finished_at_ms.is_none()).expect("an open look");
+        jobs::retry(&self.store, open.id).await.unwrap();
+        let queue = QueueName::parse(&open.queue).unwrap();
+        let claimed = self.claim(queue).await;
+        claimed.into_iter().find(|job| job.lease.job_id == open.id).expect("the look is due")
+    }
+
+    /// The causes of the order's history, oldest first.
+    pub(crate) async fn history(&self, order: &Order) -> Vec<(Option<&'static str>, &'static str)> {
+        let lines = orders::history(&self.store, order.id).await.unwrap();
+        assert!(lines.iter().all(|line| !line.cause.is_empty()), "every line tells its cause");
+        lines.iter().map(|line| (line.from.map(|from| from.as_str()), line.to.as_str())).collect()
+    }
+
+    pub(crate) async fn state_of(&self, id: JobId) -> (String, i64, String) {
+        let job = jobs::show(&self.store, id).await.unwrap().unwrap();
+        (job.state.to_string(), job.crashes, job.queue)
+    }
+}
+
+pub(crate) fn gateway() -> GatewayIdentity {
+    GatewayIdentity("sandbox:1234".into())
+}
+
+pub(crate) fn new_order() -> NewOrder {
+    NewOrder {
+        api_key_name: "shop".into(),
+        product_name: "Tea, \"green\" 'strong' ; drop table".into(),
+        amount: Tiyin::new(5_000).unwrap(),
+        payment_type: PaymentType::Atmos,
+        reference: None,
+        return_url: None,
+        language: Language::Uz,
+        gateway: gateway(),
+    }
+}
+
+pub(crate) fn new_link(transaction_id: i64) -> NewLink {
+    NewLink {
+        transaction_id: TransactionId(transaction_id),
+        payment_url: format!("http://gateway/?transactionId={transaction_id}"),
+    }
+}
+
+pub(crate) fn callback(order: &Order, transaction_id: i64) -> Callback {
+    Callback {
+        store_id: "1234".into(),
+        transaction_id: TransactionId(transaction_id),
+        account: order.id.to_string(),
+        amount: order.amount.get(),
+    }
+}

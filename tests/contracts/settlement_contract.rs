@@ -1,0 +1,196 @@
+use shared::id::TransactionId;
+use shared::job::{Job, JobState, QueueName};
+use shared::order::{Order, OrderStatus};
+use shared::store::callbacks::Verdict;
+use shared::store::jobs::{self, Finish};
+use shared::store::orders::Transition;
+use shared::store::settlement::{self, Settlement};
+use shared::store::sweeping;
+use shared::store::transactions::{self, Seen, StoredState};
+use shared::store::{Store, StoreError};
+
+use super::{Fixture, PAYMENT_TTL_MS, gateway, on_every_database};
+
+on_every_database! {
+    an_order_is_paid_once_whatever_is_repeated
+    a_settlement_with_a_lost_lease_writes_nothing
+    a_refused_settlement_leaves_the_job_running
+    a_callback_between_the_answer_and_the_end_of_a_look_is_not_lost
+    an_order_expires_only_by_a_look_after_its_time
+    a_confirming_order_is_not_reopened_too_early
+    a_closed_link_is_replaced_by_a_new_one
+    a_second_payment_marks_the_order_and_leaves_it_paid
+    a_reversal_refunds_the_whole_order
+    sweep_restores_what_is_missing_and_nothing_else
+}
+
+fn far() -> Finish {
+    Finish::Snooze { until_ms: i64::MAX / 2, queue: QueueName::Background }
+}
+
+fn paid(transaction_id: i64) -> Settlement {
+    Settlement::Paid { transaction_id: TransactionId(transaction_id) }
+}
+
+impl Fixture {
+    pub(crate) async fn settle(&self, order: &Order, settlement: &Settlement) -> Result<Transition, StoreError> {
+        let job = self.settle_job(order).await;
+        let asked_at_ms = self.store.now_ms();
+        settlement::settle(&self.store, &job.lease, order, asked_at_ms, &[], settlement, &far()).await
+    }
+
+    pub(crate) async fn pay(&self, order: &Order, transaction_id: i64) {
+        assert_eq!(self.settle(order, &paid(transaction_id)).await.unwrap(), Transition::Made);
+    }
+}
+
+async fn an_order_is_paid_once_whatever_is_repeated(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.pay(&order, 7).await;
+
+    for _ in 0..2 {
+        let again = f.settle_job(&order).await;
+        let result =
+            settlement::settle(&f.store, &again.lease, &order, f.store.now_ms(), &[], &paid(7), &far()).await.unwrap();
+        assert_eq!(result, Transition::Refused);
+        jobs::finish_alone(&f.store, &again.lease, &far()).await.unwrap();
+    }
+
+    let entered = f.history(&order).await.iter().filter(|(_, to)| *to == "paid").count();
+    assert_eq!(entered, 1);
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.transaction_id), (OrderStatus::Paid, Some(TransactionId(7))));
+}
+
+async fn a_settlement_with_a_lost_lease_writes_nothing(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let mut job = f.settle_job(&order).await;
+    job.lease.token ^= 1;
+
+    let result = settlement::settle(&f.store, &job.lease, &order, f.store.now_ms(), &[], &paid(7), &far()).await;
+
+    assert!(matches!(result, Err(StoreError::LeaseLost)), "{result:?}");
+    assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
+    assert_eq!(f.history(&order).await.len(), 2);
+}
+
+async fn a_refused_settlement_leaves_the_job_running(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let job = f.settle_job(&order).await;
+
+    let early = settlement::settle(&f.store, &job.lease, &order, 0, &[], &Settlement::Expired, &far()).await.unwrap();
+
+    assert_eq!(early, Transition::Refused);
+    assert_eq!(f.state_of(job.lease.job_id).await.0, "running");
+}
+
+async fn a_callback_between_the_answer_and_the_end_of_a_look_is_not_lost(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let look = f.settle_job(&order).await;
+    // The gateway has just told this look that nothing is paid; now the customer confirms.
+    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    let callback_job = f.claim_one(QueueName::Settle).await;
+    shared::store::callbacks::wake_settlement(&f.store, &callback_job.lease, order.id).await.unwrap();
+
+    let asked_at_ms = f.store.now_ms();
+    settlement::settle(&f.store, &look.lease, &order, asked_at_ms, &[], &Settlement::Unchanged, &far()).await.unwrap();
+
+    let job = jobs::show(&f.store, look.lease.job_id).await.unwrap().unwrap();
+    assert_eq!((job.state, job.queue.as_str()), (JobState::Available, "settle"));
+    assert!(job.due_at_ms <= f.store.now_ms(), "it looks again at once");
+}
+
+async fn an_order_expires_only_by_a_look_after_its_time(f: Fixture) {
+    let order = f.order().await;
+    f.link(&order, 7, 0).await;
+    let order = f.find(&order).await;
+
+    assert_eq!(f.settle(&order, &Settlement::Expired).await.unwrap(), Transition::Made);
+
+    let order = f.find(&order).await;
+    assert_eq!(order.status, OrderStatus::Expired);
+    assert!(order.final_at_ms.is_some());
+}
+
+async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    let order = f.find(&order).await;
+    let job = f.settle_job(&order).await;
+    let reopened = Settlement::Reopened { transaction_id: TransactionId(7), link_is_closed: true };
+    let settle = async |store: &Store, asked_at_ms| {
+        settlement::settle(store, &job.lease, &order, asked_at_ms, &[], &reopened, &far()).await.unwrap()
+    };
+
+    assert_eq!(settle(&f.store, f.store.now_ms()).await, Transition::Refused);
+    assert_eq!(settle(&f.store, f.store.now_ms() + 180_001).await, Transition::Made);
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.allowed_transaction_id), (OrderStatus::Pending, None));
+}
+
+async fn a_closed_link_is_replaced_by_a_new_one(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let expires_at_ms = order.expires_at_ms;
+    let closed = Settlement::LinkClosed { transaction_id: TransactionId(7) };
+    let job = f.settle_job(&order).await;
+    let seen = [Seen { transaction_id: TransactionId(7), state: StoredState::Closed, success_transaction_id: None }];
+
+    let made =
+        settlement::settle(&f.store, &job.lease, &order, f.store.now_ms(), &seen, &closed, &far()).await.unwrap();
+
+    assert_eq!(made, Transition::Made);
+    assert_eq!(f.find(&order).await.payment_url, None);
+    f.link(&f.find(&order).await, 8, PAYMENT_TTL_MS * 2).await;
+    let order = f.find(&order).await;
+    assert_eq!((order.transaction_id, order.links_made), (Some(TransactionId(8)), 2));
+    assert_eq!(order.expires_at_ms, expires_at_ms, "a new link gives no new time");
+    let states: Vec<_> = transactions::of_order(&f.store, order.id)
+        .await
+        .unwrap()
+        .iter()
+        .map(|t| (t.transaction_id.0, t.state))
+        .collect();
+    assert_eq!(states, [(7, StoredState::Closed), (8, StoredState::Open)]);
+}
+
+async fn a_second_payment_marks_the_order_and_leaves_it_paid(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.pay(&order, 7).await;
+    let review = Settlement::Review { reason: "paid a second time".into() };
+
+    assert_eq!(f.settle(&order, &review).await.unwrap(), Transition::Made);
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.needs_review), (OrderStatus::Paid, true));
+    assert_eq!(order.reason.as_deref(), Some("paid a second time"));
+}
+
+async fn a_reversal_refunds_the_whole_order(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.pay(&order, 7).await;
+
+    let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
+    assert_eq!(f.settle(&order, &refunded).await.unwrap(), Transition::Made);
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.refunded_amount), (OrderStatus::Refunded, 5_000));
+}
+
+async fn sweep_restores_what_is_missing_and_nothing_else(f: Fixture) {
+    let linked = f.order_with_link(7).await;
+    let unlinked = f.order().await;
+    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+    assert_eq!(swept, sweeping::Swept::default(), "nothing is missing");
+
+    // Complete the jobs behind the orders' backs.
+    let link_job = f.claim_one(QueueName::Links).await;
+    jobs::finish_alone(&f.store, &link_job.lease, &Finish::Complete).await.unwrap();
+    let look = f.settle_job(&linked).await;
+    jobs::finish_alone(&f.store, &look.lease, &Finish::Complete).await.unwrap();
+    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+
+    assert_eq!((swept.links_restored, swept.settlements_restored), (1, 1));
+    assert_eq!(f.claim_one(QueueName::Links).await.job, Ok(Job::CreatePaymentLink { order_id: unlinked.id }));
+    assert_eq!(f.claim_one(QueueName::Settle).await.job, Ok(Job::SettleOrder { order_id: linked.id }));
+}
