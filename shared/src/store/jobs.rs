@@ -245,8 +245,8 @@ pub(super) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) ->
             due_at_ms = case when wakes > $3 then $5 else $6 end,
             finished_at_ms = case when wakes > $3 or $4 = 'available' then null else $5 end,
             queue = case when queue = 'suspect' and {crashes} > 0 then queue
-                else coalesce($8, case kind
-                    when 'create_payment_link' then 'links' when 'sweep' then 'background' else 'settle' end) end,
+                when wakes <= $3 and $8 is not null then $8
+                when kind = 'create_payment_link' then 'links' when kind = 'sweep' then 'background' else 'settle' end,
             attempt = case when wakes > $3 then 0 else {attempt} end,
             crashes = {crashes}, last_error = {last_error}, lease_token = null
         where id = $1 and state = 'running' and lease_token = $2
