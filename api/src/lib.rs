@@ -1,1 +1,110 @@
-//! placeholder
+//! The HTTP side: the order API, the gateway's webhook, the payer's pages, health and metrics.
+//!
+//! A request is parsed at the door ([`orders`](crate::orders), [`webhook`](crate::webhook)), answered from our own
+//! rows, and leaves every call to the gateway to a job. Whatever goes wrong becomes one of the
+//! [problems](crate::problem); no other module knows an HTTP error code.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use poem::endpoint::BoxEndpoint;
+use poem::{EndpointExt, IntoEndpoint, Response, Route, get, post};
+use shared::config::ApiKey;
+use shared::gateway::Gateway;
+use shared::notice::Notice;
+use shared::queue::Queue;
+use shared::store::Store;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+mod auth;
+mod health;
+mod idempotency;
+mod metrics;
+mod orders;
+mod pay_page;
+mod problem;
+mod requests;
+mod schema;
+mod server;
+#[cfg(test)]
+mod tests;
+mod webhook;
+
+pub use server::serve;
+
+/// At most so many requests wait for their payment link; the rest get our own page at once.
+const WAITING_REQUESTS: usize = 1_000;
+
+/// At most so many event streams are open in one process; each reads its order every few seconds.
+const EVENT_STREAMS: usize = 1_000;
+
+/// What the HTTP side works with; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ApiContext {
+    /// The database.
+    pub store: Store,
+    /// Reads callbacks, and names whom new orders will ask for money. Never called over the network from here.
+    pub gateway: Gateway,
+    /// Tells waiting requests and open pages that an order changed.
+    pub notice: Notice,
+    /// Only asked how long it is, for health and metrics.
+    pub queue: Queue,
+    /// Who may use the order API; empty means open.
+    pub api_keys: Vec<ApiKey>,
+    /// What customers' browsers reach; a last slash does not matter.
+    pub public_url: Url,
+    /// How long `create` waits for the payment link; zero means not at all.
+    pub link_wait: Duration,
+    /// What this process is, `up` or `api`.
+    pub role: &'static str,
+}
+
+/// What all requests of one process share.
+struct Api {
+    context: ApiContext,
+    public_url: String,
+    stopping: CancellationToken,
+    waiting: Semaphore,
+    streams: Arc<Semaphore>,
+    unproven: Mutex<webhook::UnprovenBudget>,
+}
+
+/// What all requests share, as a handler receives it.
+type SharedApi<'a> = poem::web::Data<&'a Arc<Api>>;
+
+/// The whole HTTP side as one endpoint, without a port.
+pub fn routes(context: ApiContext) -> BoxEndpoint<'static, Response> {
+    endpoint(context, CancellationToken::new())
+}
+
+/// As [`routes`]; once `stopping` is cancelled, readiness is red and event streams end.
+fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'static, Response> {
+    let public_url = context.public_url.as_str().trim_end_matches('/').to_owned();
+    let api = Arc::new(Api {
+        context,
+        public_url,
+        stopping,
+        waiting: Semaphore::new(WAITING_REQUESTS),
+        streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
+        unproven: Mutex::default(),
+    });
+    metrics::register();
+    let order_api = orders::service(&api);
+    Route::new()
+        .at("/openapi.json", get(order_api.spec_endpoint()))
+        .nest("/docs", get(order_api.swagger_ui()))
+        .nest("/api", order_api)
+        .at("/atmos/webhook", post(webhook::post_callback))
+        .at("/atmos/webhook/", post(webhook::post_callback))
+        .at("/pay/:token", get(pay_page::get_pay_page))
+        .at("/pay/:token/return", get(pay_page::get_return_page))
+        .at("/livez", get(health::get_livez))
+        .at("/readyz", get(health::get_readyz))
+        .at("/metrics", get(health::get_metrics))
+        .data(api)
+        .with(requests::Requests)
+        .into_endpoint()
+        .boxed()
+}

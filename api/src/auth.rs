@@ -1,0 +1,118 @@
+//! Who is asking: an API key sees the orders it made, an order's token that order.
+
+use poem::http::header;
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaSecurityScheme, Registry};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use shared::config::ApiKey;
+use shared::id::{OrderId, OrderToken};
+use shared::order::Order;
+use shared::secret::Secret;
+use shared::store::orders;
+use subtle::ConstantTimeEq;
+
+use crate::Api;
+use crate::problem::{Problem, ProblemType};
+
+const SCHEME: &str = "api_key";
+
+/// What a request brings to prove itself. The proof itself is weighed by [`Caller::name`] and [`Caller::order`].
+#[derive(Debug)]
+pub(crate) struct Caller(Bearer);
+
+#[derive(Debug)]
+enum Bearer {
+    Nothing,
+    /// An `Authorization` header that is not `Bearer <key>`.
+    Unreadable,
+    Key(Secret),
+}
+
+impl Caller {
+    /// The name of the caller's API key; empty where no keys are configured.
+    pub(crate) fn name(&self, keys: &[ApiKey]) -> Result<String, Problem> {
+        if keys.is_empty() {
+            return Ok(String::new());
+        }
+        match &self.0 {
+            Bearer::Nothing => Err(Problem::new(
+                ProblemType::MissingApiKey,
+                "send your API key in the header `Authorization: Bearer <key>`",
+            )),
+            Bearer::Unreadable => Err(wrong_key()),
+            // All keys are compared, so that the time taken does not tell which one came near.
+            Bearer::Key(sent) => keys
+                .iter()
+                .fold(None, |found, key| if key.key == *sent { Some(key.name.clone()) } else { found })
+                .ok_or_else(wrong_key),
+        }
+    }
+
+    /// The order, if this caller or this token may see it.
+    ///
+    /// A token proves itself alone; where an API key is sent as well, the key decides.
+    pub(crate) async fn order(&self, api: &Api, id: OrderId, token: Option<&str>) -> Result<Order, Problem> {
+        let order = match (&self.0, token) {
+            (Bearer::Nothing, Some(token)) => {
+                let token = OrderToken::parse(token).ok_or_else(wrong_token)?;
+                let order = orders::find(&api.context.store, id).await?.ok_or_else(wrong_token)?;
+                if !bool::from(order.token.as_str().as_bytes().ct_eq(token.as_str().as_bytes())) {
+                    return Err(wrong_token());
+                }
+                Some(order)
+            }
+            _ => {
+                let name = self.name(&api.context.api_keys)?;
+                orders::find(&api.context.store, id).await?.filter(|order| order.api_key_name == name)
+            }
+        };
+        order.ok_or_else(Problem::order_not_found)
+    }
+}
+
+fn wrong_key() -> Problem {
+    Problem::new(ProblemType::WrongApiKey, "no API key of this installation is the one in `Authorization`")
+}
+
+fn wrong_token() -> Problem {
+    Problem::new(ProblemType::WrongToken, "`token` must be the `order_token` of this very order")
+}
+
+impl<'a> ApiExtractor<'a> for Caller {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        registry.create_security_scheme(
+            SCHEME,
+            MetaSecurityScheme {
+                ty: "http",
+                description: Some("A key of `TASDIQ_API_KEYS`. Without keys (sandbox on a laptop) none is asked for."),
+                name: None,
+                key_in: None,
+                scheme: Some("bearer"),
+                bearer_format: None,
+                flows: None,
+                openid_connect_url: None,
+            },
+        );
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        vec![SCHEME]
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<Self::ParamType>,
+    ) -> poem::Result<Self> {
+        let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Ok(Caller(Bearer::Nothing)) };
+        let key = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, key)| {
+            (scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty()).then(|| Secret::new(key.trim()))
+        });
+        Ok(Caller(key.map_or(Bearer::Unreadable, Bearer::Key)))
+    }
+}

@@ -1,0 +1,66 @@
+//! `/livez`, `/readyz` and `/metrics`: for whoever runs us.
+
+use std::time::Duration;
+
+use poem::handler;
+use poem::web::Json;
+use serde_json::{Value, json};
+use shared::job::QueueName;
+
+use crate::problem::{Problem, ProblemType};
+use crate::{Api, ApiContext, SharedApi};
+
+/// A database that needs longer than this for `select 1` is no help to anybody.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Without a measurement for this long our clock may have drifted from the database's.
+const CLOCK_TRUSTED: Duration = Duration::from_secs(300);
+
+/// Whether the process runs at all; restarting it mends nothing that this does not show.
+#[handler]
+pub(crate) fn get_livez() -> &'static str {
+    "ok\n"
+}
+
+/// Whether requests should be sent here. Redis away is told and stays green: the webhook must go on, and it needs none.
+#[handler]
+pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Problem> {
+    let (database, queue) = tokio::join!(database(&api), queue(&api));
+    let clock = match api.context.store.clock().measured_ago() {
+        Some(ago) if ago <= CLOCK_TRUSTED => Ok(()),
+        _ => Err("not measured against the database for 5 min"),
+    };
+    let process = if api.stopping.is_cancelled() { Err("stopping") } else { Ok(()) };
+    let is_ready = database.is_ok() && clock.is_ok() && process.is_ok();
+    let word = |check: Result<(), &'static str>| check.err().unwrap_or("ok");
+    let checks = json!({
+        "process": word(process), "database": word(database), "clock": word(clock), "queue": word(queue),
+    });
+    if is_ready {
+        return Ok(Json(json!({ "status": "ready", "role": api.context.role, "checks": checks })));
+    }
+    Err(Problem::new(ProblemType::NotReady, "`checks` says what is missing").member("checks", checks))
+}
+
+async fn database(api: &Api) -> Result<(), &'static str> {
+    match tokio::time::timeout(PATIENCE, api.context.store.ping()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err("does not answer"),
+        Err(_elapsed) => Err("does not answer within 1 s"),
+    }
+}
+
+async fn queue(api: &Api) -> Result<(), &'static str> {
+    match tokio::time::timeout(PATIENCE, api.context.queue.len(QueueName::Settle)).await {
+        Ok(Ok(_)) => Ok(()),
+        _ => Err("Redis does not answer; jobs wait in the database"),
+    }
+}
+
+/// Prometheus' text format.
+#[handler]
+pub(crate) async fn get_metrics(api: SharedApi<'_>) -> poem::Response {
+    let ApiContext { store, queue, .. } = &api.context;
+    let text = shared::metrics::render(store, queue).await;
+    poem::Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+}

@@ -1,0 +1,52 @@
+//! What the HTTP side counts. `/metrics` itself is written by [`shared::metrics::render`].
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use prometheus::{HistogramVec, IntCounterVec};
+use shared::metrics::{counter_vec, histogram_vec};
+use shared::store::callbacks::Verdict;
+
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+static CALLBACKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let callbacks =
+        counter_vec("tasdiq_callbacks_total", "Callbacks of the gateway, by what we made of them.", &["verdict"]);
+    // An alert on a rate needs series that begin at zero.
+    for verdict in Verdict::ALL {
+        callbacks.with_label_values(&[verdict.as_str()]);
+    }
+    callbacks
+});
+
+static CALLBACK_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    histogram_vec("tasdiq_callback_seconds", "Time until a callback was answered, by verdict.", &["verdict"], SECONDS)
+});
+
+static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter_vec("tasdiq_http_requests_total", "Requests, by route and status code.", &["route", "status"])
+});
+
+static REQUEST_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    histogram_vec("tasdiq_http_request_seconds", "Time until the answer to a request began.", &["route"], SECONDS)
+});
+
+/// Makes all series known, so that the first scrape shows them.
+pub(crate) fn register() {
+    LazyLock::force(&CALLBACKS);
+    LazyLock::force(&CALLBACK_SECONDS);
+    LazyLock::force(&REQUESTS);
+    LazyLock::force(&REQUEST_SECONDS);
+}
+
+/// Counts an answered request.
+pub(crate) fn count_request(route: &str, status: u16, taken: Duration) {
+    REQUESTS.with_label_values(&[route, &status.to_string()]).inc();
+    REQUEST_SECONDS.with_label_values(&[route]).observe(taken.as_secs_f64());
+}
+
+/// Counts an answered callback.
+pub(crate) fn count_callback(verdict: Verdict, taken: Duration) {
+    CALLBACKS.with_label_values(&[verdict.as_str()]).inc();
+    CALLBACK_SECONDS.with_label_values(&[verdict.as_str()]).observe(taken.as_secs_f64());
+}

@@ -1,0 +1,148 @@
+//! The order API: make an order, look at it, follow it.
+
+use std::sync::Arc;
+
+use poem_openapi::param::{Path, Query};
+use poem_openapi::payload::{EventStream, Json};
+use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
+use shared::id::OrderId;
+use shared::store::orders::{self, Created, IdempotencyKey};
+use tracing::info;
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::idempotency::IdempotencyHeader;
+use crate::problem::{CreateProblem, Problem, ProblemType, ReadProblem};
+
+mod answer;
+mod body;
+mod events;
+mod link_wait;
+
+pub(crate) use answer::payment_url;
+use answer::{CreatedOrder, History, OrderAnswer};
+use body::OrderRequest;
+use link_wait::LinkWait;
+
+/// The order API with its description; its addresses begin `/api`.
+pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<OrderApi, ()> {
+    OpenApiService::new(OrderApi(Arc::clone(api)), "Tasdiq", env!("CARGO_PKG_VERSION"))
+        .description(
+            "Payment orders for shops. **Ship on `paid`, and on nothing else**: `confirming` means that the gateway is \
+             still at it. Every error is an `application/problem+json` document (RFC 9457); programs go by its `type`.",
+        )
+        .server(api.public_url.clone())
+        .url_prefix("/api")
+}
+
+/// The order API.
+pub(crate) struct OrderApi(Arc<Api>);
+
+#[derive(ApiResponse)]
+enum CreateAnswer {
+    /// The order; also for a repeated request with the same `Idempotency-Key`, so that a retry looks like the first.
+    #[oai(status = 201)]
+    Created(
+        Json<CreatedOrder>,
+        /** Where the order can be asked for. */
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[OpenApi]
+impl OrderApi {
+    /// Make an order
+    ///
+    /// Answers with an address where the customer can pay: the gateway's page if it came in time, else a page of ours
+    /// that forwards as soon as it is there. Either can be shown to the customer at once.
+    #[oai(path = "/orders/create", method = "post", operation_id = "createOrder")]
+    async fn create_order(
+        &self,
+        caller: Caller,
+        #[oai(name = "Idempotency-Key")] idempotency: IdempotencyHeader,
+        request: OrderRequest,
+    ) -> Result<CreateAnswer, CreateProblem> {
+        let api = &self.0;
+        let api_key_name = caller.name(&api.context.api_keys)?;
+        let new_order = request.parse(api_key_name, api.context.gateway.identity().clone())?;
+        let key = idempotency.0.map(|key| IdempotencyKey { key, body_digest: body::digest(&new_order) });
+        let wait = LinkWait::begin(api);
+        let order = match orders::create(&api.context.store, &new_order, key.as_ref()).await.map_err(Problem::from)? {
+            Created::New(order) => {
+                info!(
+                    order.id = %order.id, amount_tiyin = order.amount.get(), api_key = order.api_key_name,
+                    "order {} is made: {} soʻm", order.id, order.amount
+                );
+                order
+            }
+            Created::Repeated(order) => order,
+            Created::KeyReused => {
+                return Err(Problem::new(
+                    ProblemType::IdempotencyKeyReused,
+                    "this key was sent with another body within 24 hours; take a new key for a new order",
+                )
+                .into());
+            }
+            Created::InFlight => {
+                return Err(Problem::new(
+                    ProblemType::RequestInFlight,
+                    "a request with this key is not answered yet; ask again with the same key",
+                )
+                .retry_after(1)
+                .into());
+            }
+            Created::ReferenceTaken(order_id) => return Err(Problem::reference_taken(order_id).into()),
+        };
+        let order = wait.until_linked(order).await;
+        let location = format!("{}/api/orders/{}", api.public_url, order.id);
+        Ok(CreateAnswer::Created(Json(CreatedOrder::new(&order, &api.public_url)), location))
+    }
+
+    /// Look at an order
+    #[oai(path = "/orders/:order_id", method = "get", operation_id = "getOrder")]
+    async fn get_order(
+        &self,
+        caller: Caller,
+        /// The order's number.
+        order_id: Path<i64>,
+        /// The order's `order_token`, instead of an API key.
+        token: Query<Option<String>>,
+    ) -> Result<Json<OrderAnswer>, ReadProblem> {
+        let order = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
+        Ok(Json(OrderAnswer::new(&order, &self.0.public_url)))
+    }
+
+    /// Look at an order's history
+    #[oai(path = "/orders/:order_id/history", method = "get", operation_id = "getOrderHistory")]
+    async fn get_history(
+        &self,
+        caller: Caller,
+        /// The order's number.
+        order_id: Path<i64>,
+        /// The order's `order_token`, instead of an API key.
+        token: Query<Option<String>>,
+    ) -> Result<Json<History>, ReadProblem> {
+        let order = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
+        let lines = orders::history(&self.0.context.store, order.id).await.map_err(Problem::from)?;
+        Ok(Json(History::new(&lines)))
+    }
+
+    /// Follow an order
+    ///
+    /// Server-sent events named `order`, each with the order as `GET` answers it: the first at once, then one per
+    /// change. The stream ends after a final status, and after 30 minutes in any case.
+    #[oai(path = "/orders/:order_id/events", method = "get", operation_id = "followOrder")]
+    async fn get_events(
+        &self,
+        caller: Caller,
+        /// The order's number.
+        order_id: Path<i64>,
+        /// The order's `order_token`, instead of an API key.
+        token: Query<Option<String>>,
+    ) -> Result<EventStream<events::OrderEvents>, ReadProblem> {
+        let changes = self.0.context.notice.subscribe();
+        let order = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
+        Ok(events::follow(&self.0, order, changes)?)
+    }
+}

@@ -1,0 +1,153 @@
+//! Orders as the order API writes them.
+
+use poem_openapi::Object;
+use shared::clock::rfc3339;
+use shared::money::som;
+use shared::order::{HistoryLine, Order};
+
+/// What `POST /api/orders/create` answers.
+#[derive(Debug, Object)]
+#[oai(read_only_all)]
+pub(crate) struct CreatedOrder {
+    /// The order's number.
+    order_id: i64,
+    /// Where the customer pays.
+    payment_url: String,
+    /// How the customer pays.
+    payment_type: String,
+    /// Decimal soʻm.
+    amount: String,
+    /// `pending`, `confirming`, `paid`, `refunded`, `expired`, `canceled`, `failed` or `review`. Ship on `paid` only.
+    status: String,
+    /// Opens this one order as `?token=`; for the customer's browser.
+    order_token: String,
+    /// The gateway's number of the payment.
+    transaction_id: Option<i64>,
+    /// RFC 3339, UTC.
+    created_at: String,
+    /// RFC 3339, UTC; `null` until the gateway has made the payment page.
+    expires_at: Option<String>,
+}
+
+/// What `GET /api/orders/{order_id}` and the events say.
+#[derive(Clone, Debug, PartialEq, Eq, Object)]
+#[oai(read_only_all)]
+pub(crate) struct OrderAnswer {
+    /// The order's number.
+    order_id: i64,
+    /// Where the customer pays.
+    payment_url: String,
+    /// How the customer pays.
+    payment_type: String,
+    /// Decimal soʻm.
+    amount: String,
+    /// `pending`, `confirming`, `paid`, `refunded`, `expired`, `canceled`, `failed` or `review`. Ship on `paid` only.
+    status: String,
+    /// Opens this one order as `?token=`; for the customer's browser.
+    order_token: String,
+    /// The gateway's number of the payment.
+    transaction_id: Option<i64>,
+    /// RFC 3339, UTC.
+    created_at: String,
+    /// RFC 3339, UTC; `null` until the gateway has made the payment page.
+    expires_at: Option<String>,
+    /// What went back to the customer, in decimal soʻm.
+    refunded_amount: String,
+    /// Whether a person must look, although the status stays.
+    needs_review: bool,
+    /// Why it failed or must be looked at.
+    reason: Option<String>,
+    /// What is sold.
+    product_name: String,
+    /// The shop's own name for the order.
+    reference: Option<String>,
+    /// Where the customer goes afterwards.
+    return_url: Option<String>,
+    /// The language of the customer's pages.
+    language: String,
+}
+
+impl CreatedOrder {
+    /// The order, for the caller who made it.
+    pub(crate) fn new(order: &Order, public_url: &str) -> Self {
+        CreatedOrder {
+            order_id: order.id.0,
+            payment_url: payment_url(order, public_url),
+            payment_type: order.payment_type.to_string(),
+            amount: order.amount.to_string(),
+            status: order.status.to_string(),
+            order_token: order.token.as_str().to_owned(),
+            transaction_id: order.transaction_id.map(|id| id.0),
+            created_at: rfc3339(order.created_at_ms),
+            expires_at: order.expires_at_ms.map(rfc3339),
+        }
+    }
+}
+
+impl OrderAnswer {
+    /// The order, for who asks about it.
+    pub(crate) fn new(order: &Order, public_url: &str) -> Self {
+        let created = CreatedOrder::new(order, public_url);
+        OrderAnswer {
+            order_id: created.order_id,
+            payment_url: created.payment_url,
+            payment_type: created.payment_type,
+            amount: created.amount,
+            status: created.status,
+            order_token: created.order_token,
+            transaction_id: created.transaction_id,
+            created_at: created.created_at,
+            expires_at: created.expires_at,
+            refunded_amount: som(order.refunded_amount),
+            needs_review: order.needs_review,
+            reason: order.reason.clone(),
+            product_name: order.product_name.clone(),
+            reference: order.reference.clone(),
+            return_url: order.return_url.clone(),
+            language: order.language.to_string(),
+        }
+    }
+}
+
+/// The gateway's page, or, until there is one, ours that forwards to it.
+pub(crate) fn payment_url(order: &Order, public_url: &str) -> String {
+    match &order.payment_url {
+        Some(url) => url.clone(),
+        None => format!("{public_url}/pay/{}", order.token.as_str()),
+    }
+}
+
+/// What `GET /api/orders/{order_id}/history` answers.
+#[derive(Debug, Object)]
+#[oai(read_only_all)]
+pub(crate) struct History {
+    /// Oldest first.
+    history: Vec<HistoryEntry>,
+}
+
+/// One line of an order's history.
+#[derive(Debug, Object)]
+#[oai(read_only_all)]
+struct HistoryEntry {
+    /// RFC 3339, UTC.
+    at: String,
+    /// The status before; `null` for the first line.
+    from: Option<String>,
+    /// The status after; the same as before for a fact that moved nothing.
+    to: String,
+    /// Why, in a sentence.
+    cause: String,
+}
+
+impl History {
+    /// The lines as the order API writes them.
+    pub(crate) fn new(lines: &[HistoryLine]) -> Self {
+        let entry = |line: &HistoryLine| HistoryEntry {
+            at: rfc3339(line.at_ms),
+            from: line.from.map(|status| status.to_string()),
+            to: line.to.to_string(),
+            cause: line.cause.clone(),
+        };
+        History { history: lines.iter().map(entry).collect() }
+    }
+}

@@ -1,0 +1,262 @@
+//! What the customer's pages say, in Uzbek, Russian and English.
+
+use shared::order::{Language, Order, OrderStatus};
+
+/// What a page is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Situation {
+    /// The gateway's page is being made.
+    MakingLink,
+    /// It is there, and the order can be paid.
+    Open,
+    /// The customer came back from it; the outcome is not known yet.
+    Checking,
+    /// The time to pay is over, and whether money moved is not known yet.
+    Late,
+    /// The gateway asked and was allowed; the outcome is being confirmed.
+    Confirming,
+    /// Paid.
+    Paid,
+    /// The money went back.
+    Refunded,
+    /// Never paid, and too late.
+    Expired,
+    /// Called off.
+    Canceled,
+    /// There will be no page to pay on.
+    Failed,
+    /// A person looks at it.
+    Review,
+    /// No such page.
+    Unknown,
+    /// We cannot tell now.
+    Unavailable,
+}
+
+/// What one situation says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    /// In a few words.
+    pub(crate) headline: &'static str,
+    /// What the customer should do, or that nothing is to be done.
+    pub(crate) explanation: &'static str,
+}
+
+/// What stands on every page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Labels {
+    /// Before the order's number.
+    pub(crate) order: &'static str,
+    /// Before the product's name.
+    pub(crate) product: &'static str,
+    /// Before the amount.
+    pub(crate) amount: &'static str,
+    /// After the amount.
+    pub(crate) currency: &'static str,
+    /// On the way to the gateway's page.
+    pub(crate) pay: &'static str,
+    /// On the way to the shop.
+    pub(crate) back: &'static str,
+}
+
+impl Situation {
+    /// Where an order is, as its customer sees it at this time.
+    pub(crate) fn of(order: &Order, now_ms: i64) -> Self {
+        match order.status {
+            OrderStatus::Pending if order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) => {
+                Situation::Late
+            }
+            OrderStatus::Pending if order.payment_url.is_none() => Situation::MakingLink,
+            OrderStatus::Pending => Situation::Open,
+            OrderStatus::Confirming => Situation::Confirming,
+            OrderStatus::Paid => Situation::Paid,
+            OrderStatus::Refunded => Situation::Refunded,
+            OrderStatus::Expired => Situation::Expired,
+            OrderStatus::Canceled => Situation::Canceled,
+            OrderStatus::Failed => Situation::Failed,
+            OrderStatus::Review => Situation::Review,
+        }
+    }
+
+    /// The page's colour.
+    pub(crate) fn tone(self) -> &'static str {
+        match self {
+            Situation::Paid => "good",
+            Situation::MakingLink | Situation::Open | Situation::Checking | Situation::Confirming => "busy",
+            Situation::Late | Situation::Review | Situation::Refunded => "calm",
+            Situation::Expired | Situation::Canceled | Situation::Failed => "bad",
+            Situation::Unknown | Situation::Unavailable => "bad",
+        }
+    }
+
+    /// What to say.
+    pub(crate) fn words(self, language: Language) -> Words {
+        let (headline, explanation) = match language {
+            Language::Uz => self.uzbek(),
+            Language::Ru => self.russian(),
+            Language::En => self.english(),
+        };
+        Words { headline, explanation }
+    }
+
+    fn uzbek(self) -> (&'static str, &'static str) {
+        match self {
+            Situation::MakingLink => (
+                "Toʻlov sahifasi tayyorlanmoqda",
+                "Odatda bu bir necha soniya davom etadi. Sahifa oʻzi ochiladi, uni yopmang.",
+            ),
+            Situation::Open | Situation::Checking => {
+                ("Toʻlovingiz tekshirilmoqda", "Toʻlov tizimidan tasdiq kutilmoqda. Sahifa oʻzi yangilanadi.")
+            }
+            Situation::Late => (
+                "Toʻlov vaqti tugadi",
+                "Iltimos, bu buyurtma uchun endi toʻlamang. Kartangizdan pul yechilmaganini tekshirmoqdamiz.",
+            ),
+            Situation::Confirming => (
+                "Toʻlov tasdiqlanmoqda",
+                "Toʻlov tizimining yakuniy javobi kutilmoqda. Qayta toʻlamang, sahifa oʻzi yangilanadi.",
+            ),
+            Situation::Paid => ("Toʻlov qabul qilindi", "Rahmat! Buyurtmangiz toʻlandi."),
+            Situation::Refunded => (
+                "Pul qaytarildi",
+                "Toʻlov summasi kartangizga qaytarildi. Pul hisobingizga tushguncha biroz vaqt oʻtishi mumkin.",
+            ),
+            Situation::Expired => (
+                "Toʻlov muddati tugadi",
+                "Bu buyurtma toʻlanmadi. Agar u hali kerak boʻlsa, doʻkonda qaytadan buyurtma bering.",
+            ),
+            Situation::Canceled => ("Buyurtma bekor qilindi", "Bu buyurtma uchun endi toʻlov qilib boʻlmaydi."),
+            Situation::Failed => (
+                "Toʻlov sahifasini ochib boʻlmadi",
+                "Kartangizdan pul yechilmadi. Doʻkonga murojaat qiling yoki qaytadan buyurtma bering.",
+            ),
+            Situation::Review => {
+                ("Toʻlovingizni mutaxassis tekshirmoqda", "Qayta toʻlamang. Natija haqida doʻkon sizga xabar beradi.")
+            }
+            Situation::Unknown => {
+                ("Sahifa topilmadi", "Havola toʻliq nusxalanganini tekshiring yoki doʻkonga murojaat qiling.")
+            }
+            Situation::Unavailable => (
+                "Sahifani hozir koʻrsatib boʻlmayapti",
+                "Buyurtmangiz saqlangan. Sahifa bir necha soniyadan soʻng oʻzi yangilanadi.",
+            ),
+        }
+    }
+
+    fn russian(self) -> (&'static str, &'static str) {
+        match self {
+            Situation::MakingLink => (
+                "Готовим страницу оплаты",
+                "Обычно это занимает несколько секунд. Страница откроется сама, не закрывайте её.",
+            ),
+            Situation::Open | Situation::Checking => {
+                ("Проверяем оплату", "Ждём подтверждения от платёжной системы. Страница обновится сама.")
+            }
+            Situation::Late => (
+                "Время оплаты истекло",
+                "Пожалуйста, больше не платите по этому заказу. Мы проверяем, что деньги не списаны.",
+            ),
+            Situation::Confirming => (
+                "Платёж подтверждается",
+                "Ждём окончательного ответа платёжной системы. Не платите повторно, страница обновится сама.",
+            ),
+            Situation::Paid => ("Оплата прошла", "Спасибо! Ваш заказ оплачен."),
+            Situation::Refunded => (
+                "Деньги возвращены",
+                "Сумма возвращена на вашу карту. Банку может понадобиться время, чтобы её зачислить.",
+            ),
+            Situation::Expired => {
+                ("Срок оплаты истёк", "Этот заказ не оплачен. Если он ещё нужен, оформите его в магазине заново.")
+            }
+            Situation::Canceled => ("Заказ отменён", "Оплатить этот заказ больше нельзя."),
+            Situation::Failed => (
+                "Не удалось открыть страницу оплаты",
+                "Деньги не списаны. Обратитесь в магазин или оформите заказ ещё раз.",
+            ),
+            Situation::Review => {
+                ("Ваш платёж проверяет специалист", "Не платите повторно. О результате вам сообщит магазин.")
+            }
+            Situation::Unknown => {
+                ("Страница не найдена", "Проверьте, что ссылка скопирована полностью, или обратитесь в магазин.")
+            }
+            Situation::Unavailable => (
+                "Сейчас страницу показать не удаётся",
+                "Ваш заказ сохранён. Страница обновится сама через несколько секунд.",
+            ),
+        }
+    }
+
+    fn english(self) -> (&'static str, &'static str) {
+        match self {
+            Situation::MakingLink => (
+                "Preparing the payment page",
+                "This usually takes a few seconds. The page opens by itself; please leave it open.",
+            ),
+            Situation::Open | Situation::Checking => {
+                ("Checking your payment", "Waiting for the payment system to confirm it. This page updates by itself.")
+            }
+            Situation::Late => (
+                "The time to pay is over",
+                "Please do not pay for this order any more. We are making sure that no money has been taken.",
+            ),
+            Situation::Confirming => (
+                "Your payment is being confirmed",
+                "Waiting for the payment system's final answer. Do not pay again; this page updates by itself.",
+            ),
+            Situation::Paid => ("Payment received", "Thank you! Your order is paid."),
+            Situation::Refunded => (
+                "The money was returned",
+                "The amount went back to your card. Your bank may need some time to show it.",
+            ),
+            Situation::Expired => (
+                "The time to pay is over",
+                "This order was not paid. If you still need it, please order again in the shop.",
+            ),
+            Situation::Canceled => ("The order was canceled", "This order can no longer be paid."),
+            Situation::Failed => (
+                "The payment page could not be opened",
+                "No money was taken. Please ask the shop, or place the order again.",
+            ),
+            Situation::Review => {
+                ("A specialist is checking your payment", "Please do not pay again. The shop will tell you the result.")
+            }
+            Situation::Unknown => ("Page not found", "Check that the whole address was copied, or ask the shop."),
+            Situation::Unavailable => (
+                "This page cannot be shown right now",
+                "Your order is safe. The page tries again by itself in a few seconds.",
+            ),
+        }
+    }
+}
+
+impl Labels {
+    /// In that language.
+    pub(crate) fn of(language: Language) -> Self {
+        match language {
+            Language::Uz => Labels {
+                order: "Buyurtma",
+                product: "Mahsulot",
+                amount: "Summa",
+                currency: "soʻm",
+                pay: "Toʻlov sahifasiga oʻtish",
+                back: "Doʻkonga qaytish",
+            },
+            Language::Ru => Labels {
+                order: "Заказ",
+                product: "Товар",
+                amount: "Сумма",
+                currency: "сум",
+                pay: "Перейти к оплате",
+                back: "Вернуться в магазин",
+            },
+            Language::En => Labels {
+                order: "Order",
+                product: "Product",
+                amount: "Amount",
+                currency: "soʻm",
+                pay: "Go to the payment page",
+                back: "Back to the shop",
+            },
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Everything that can go wrong with a request, as RFC 9457 problem documents. Only this module knows HTTP error codes.
+
+use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError, ResponseError};
+use poem::http::{StatusCode, header};
+use poem::{IntoResponse, Response};
+use poem_openapi::ApiResponse;
+use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
+use serde_json::{Map, Value, json};
+use shared::id::OrderId;
+use shared::store::StoreError;
+use tracing::{error, warn};
+
+use crate::schema;
+
+/// The media type of a problem document.
+const CONTENT_TYPE: &str = "application/problem+json";
+
+macro_rules! problem_types {
+    ($($(#[$doc:meta])* $name:ident = $slug:literal, $status:literal, $title:literal;)*) => {
+        /// Which problem it is. The slug is for programs and never changes; the title is for people.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum ProblemType { $($(#[$doc])* $name,)* }
+
+        impl ProblemType {
+            #[cfg(test)]
+            pub(crate) const ALL: &[ProblemType] = &[$(ProblemType::$name,)*];
+
+            /// The name that programs go by; `urn:tasdiq:problem:<slug>` is the document's `type`.
+            pub(crate) fn slug(self) -> &'static str {
+                match self { $(ProblemType::$name => $slug,)* }
+            }
+
+            fn status(self) -> u16 {
+                match self { $(ProblemType::$name => $status,)* }
+            }
+
+            fn title(self) -> &'static str {
+                match self { $(ProblemType::$name => $title,)* }
+            }
+        }
+    };
+}
+
+problem_types! {
+    UnreadableBody = "unreadable-body", 400, "The body cannot be read";
+    InvalidIdempotencyKey = "invalid-idempotency-key", 400, "The idempotency key cannot be used";
+    InvalidRequest = "invalid-request", 400, "The request cannot be read";
+    MissingApiKey = "missing-api-key", 401, "An API key is needed";
+    WrongApiKey = "wrong-api-key", 401, "The API key is not known";
+    WrongToken = "wrong-token", 401, "The token does not open this order";
+    NotFound = "not-found", 404, "There is nothing at this address";
+    OrderNotFound = "order-not-found", 404, "There is no such order";
+    MethodNotAllowed = "method-not-allowed", 405, "The address does not take this method";
+    ReferenceTaken = "reference-taken", 409, "Another order has this reference";
+    RequestInFlight = "request-in-flight", 409, "The same request is being carried out at this moment";
+    BodyTooLarge = "body-too-large", 413, "The body is too large";
+    UnsupportedMediaType = "unsupported-media-type", 415, "The body must be JSON";
+    NotAnObject = "not-an-object", 422, "The body must be a JSON object";
+    MissingField = "missing-field", 422, "A field is missing";
+    UnknownField = "unknown-field", 422, "A field is not known";
+    RepeatedField = "repeated-field", 422, "A field stands there twice";
+    InvalidAmount = "invalid-amount", 422, "The amount cannot be used";
+    InvalidProductName = "invalid-product-name", 422, "The product name cannot be used";
+    InvalidReference = "invalid-reference", 422, "The reference cannot be used";
+    InvalidReturnUrl = "invalid-return-url", 422, "The return URL cannot be used";
+    UnknownLanguage = "unknown-language", 422, "The language is not known";
+    UnknownPaymentType = "unknown-payment-type", 422, "The payment type is not known";
+    PaymentTypeWithoutGateway = "payment-type-without-gateway", 422, "The payment type has no gateway here";
+    IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another body";
+    Internal = "internal", 500, "We have made a mistake";
+    DatabaseUnavailable = "database-unavailable", 503, "The database does not answer";
+    TooSlow = "too-slow", 503, "The answer took too long";
+    TooManyStreams = "too-many-streams", 503, "Too many event streams are open";
+    NotReady = "not-ready", 503, "This process does not take requests now";
+}
+
+/// One problem with one request.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub(crate) struct Problem {
+    problem_type: ProblemType,
+    detail: String,
+    members: Map<String, Value>,
+    retry_after_s: Option<u32>,
+    /// What stood behind it, for the log only.
+    #[source]
+    cause: Option<Box<StoreError>>,
+}
+
+impl Problem {
+    /// A problem, and a sentence that tells its reader what to do next.
+    pub(crate) fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
+        Problem { problem_type, detail: detail.into(), members: Map::new(), retry_after_s: None, cause: None }
+    }
+
+    /// A problem with one field of the body.
+    pub(crate) fn with_field(problem_type: ProblemType, field: &str, detail: impl Into<String>) -> Self {
+        Self::new(problem_type, detail).member("field", field)
+    }
+
+    /// Adds a member to the document, for programs.
+    pub(crate) fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says when the same request may succeed.
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// No such order, or none that this caller may see: the two must look alike.
+    pub(crate) fn order_not_found() -> Self {
+        Self::new(ProblemType::OrderNotFound, "no order of yours has this number")
+    }
+
+    /// Another order of the caller has the reference.
+    pub(crate) fn reference_taken(order_id: OrderId) -> Self {
+        Self::with_field(
+            ProblemType::ReferenceTaken,
+            "reference",
+            format!("order {order_id} has this reference already; look at that order, or choose another reference"),
+        )
+        .member("order_id", order_id.0)
+    }
+
+    /// A defect of ours; the caller learns no more than that.
+    pub(crate) fn internal() -> Self {
+        Self::new(ProblemType::Internal, "the request failed through no fault of yours; its id leads us to the reason")
+    }
+
+    /// The request ran into its time limit.
+    pub(crate) fn too_slow(seconds: u64) -> Self {
+        Self::new(ProblemType::TooSlow, format!("there was no answer within {seconds} s; ask again")).retry_after(1)
+    }
+
+    /// Which problem it is.
+    pub(crate) fn problem_type(&self) -> ProblemType {
+        self.problem_type
+    }
+
+    /// The status code of the answer.
+    pub(crate) fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.problem_type.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Makes a problem of whatever poem or poem-openapi objected to.
+    pub(crate) fn from_error(error: poem::Error) -> Self {
+        let error = match error.downcast::<Problem>() {
+            Ok(problem) => return problem,
+            Err(error) => error,
+        };
+        if error.is::<NotFoundError>() {
+            return Self::new(ProblemType::NotFound, "no page and no resource has this address");
+        }
+        if error.is::<MethodNotAllowedError>() {
+            return Self::new(ProblemType::MethodNotAllowed, "the header `Allow` says which methods it takes");
+        }
+        if error.is::<poem_openapi::error::ParsePathError>() {
+            return Self::order_not_found();
+        }
+        match error.status() {
+            status if status.is_client_error() => Self::new(ProblemType::InvalidRequest, error.to_string()),
+            _ => {
+                error!(error = %error, "a request failed: {error}");
+                Self::internal()
+            }
+        }
+    }
+
+    /// The same under another type, where the reader must do something else about it.
+    pub(crate) fn with_type(mut self, problem_type: ProblemType) -> Self {
+        self.problem_type = problem_type;
+        self
+    }
+
+    /// Logs what the caller cannot mend.
+    pub(crate) fn log(&self) {
+        let cause = self.cause.as_deref();
+        let error = cause.map(|cause| chain(cause)).unwrap_or_default();
+        match self.problem_type {
+            _ if cause.is_some_and(|cause| !cause.is_passing()) => {
+                error!(error, "a request failed, and nobody but us can mend it: {error}");
+            }
+            ProblemType::DatabaseUnavailable => {
+                warn!(error, "a request was turned away, for the database does not answer: {error}");
+            }
+            ProblemType::TooSlow => warn!("a request was turned away, for its answer took too long"),
+            ProblemType::TooManyStreams => warn!("an event stream was turned away, for too many are open"),
+            _ => (),
+        }
+    }
+
+    /// The problem document.
+    pub(crate) fn document(&self, request_id: &str) -> Value {
+        let mut document = json!({
+            "type": format!("urn:tasdiq:problem:{}", self.problem_type.slug()),
+            "title": self.problem_type.title(),
+            "status": self.problem_type.status(),
+            "detail": self.detail,
+            "request_id": request_id,
+        });
+        if let Some(document) = document.as_object_mut() {
+            document.extend(self.members.clone());
+        }
+        document
+    }
+
+    /// Writes the headers that the problem's status asks for.
+    pub(crate) fn write_headers(&self, response: &mut Response) {
+        let headers = response.headers_mut();
+        if self.problem_type.status() == 401 {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+    }
+
+    /// The answer to the request of this id.
+    pub(crate) fn answer(&self, request_id: &str) -> Response {
+        let mut response = Response::builder()
+            .status(self.status_code())
+            .content_type(CONTENT_TYPE)
+            .body(self.document(request_id).to_string());
+        self.write_headers(&mut response);
+        response
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let mut problem = if error.is_passing() {
+            Self::new(ProblemType::DatabaseUnavailable, "nothing was changed by this request; ask again").retry_after(1)
+        } else {
+            Self::internal()
+        };
+        problem.cause = Some(Box::new(error));
+        problem
+    }
+}
+
+impl From<ReadBodyError> for Problem {
+    fn from(error: ReadBodyError) -> Self {
+        match error {
+            ReadBodyError::PayloadTooLarge => Self::new(ProblemType::BodyTooLarge, "the body is above its limit"),
+            _ => Self::new(ProblemType::UnreadableBody, "the body did not arrive whole"),
+        }
+    }
+}
+
+/// Reached only where poem answers without our middleware; inside it, [`Problem::answer`] is used.
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.status_code()
+    }
+
+    fn as_response(&self) -> Response {
+        self.answer("").into_response()
+    }
+}
+
+macro_rules! problems_of {
+    ($($(#[$doc:meta])* $name:ident: $($status:literal = $description:literal),+;)*) => { $(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name(Problem);
+
+        impl<E: Into<Problem>> From<E> for $name {
+            fn from(error: E) -> Self {
+                $name(error.into())
+            }
+        }
+
+        impl From<$name> for poem::Error {
+            fn from(problem: $name) -> Self {
+                problem.0.into()
+            }
+        }
+
+        impl ApiResponse for $name {
+            fn meta() -> MetaResponses {
+                MetaResponses { responses: vec![$(meta($status, $description),)+] }
+            }
+
+            fn register(registry: &mut Registry) {
+                schema::register_problem(registry);
+            }
+        }
+    )* };
+}
+
+problems_of! {
+    /// What may go wrong with making an order; the list is for `/openapi.json`.
+    CreateProblem:
+        400 = "`unreadable-body`, `invalid-idempotency-key`",
+        401 = "`missing-api-key`, `wrong-api-key`",
+        409 = "`reference-taken` (with `order_id`), `request-in-flight`",
+        413 = "`body-too-large`",
+        415 = "`unsupported-media-type`",
+        422 = "`missing-field`, `unknown-field`, `repeated-field`, `not-an-object`, `invalid-amount`, \
+               `invalid-product-name`, `invalid-reference`, `invalid-return-url`, `unknown-language`, \
+               `unknown-payment-type`, `payment-type-without-gateway`, `idempotency-key-reused`; `field` names the field",
+        500 = "`internal`",
+        503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
+    /// What may go wrong with reading an order; the list is for `/openapi.json`.
+    ReadProblem:
+        401 = "`missing-api-key`, `wrong-api-key`, `wrong-token`",
+        404 = "`order-not-found`: there is none, or it is not yours",
+        500 = "`internal`",
+        503 = "`database-unavailable`, `too-slow`, `too-many-streams`: ask again after `Retry-After`";
+}
+
+fn meta(status: u16, description: &'static str) -> MetaResponse {
+    MetaResponse {
+        description,
+        status: Some(status),
+        status_range: None,
+        content: vec![MetaMediaType { content_type: CONTENT_TYPE, schema: schema::problem() }],
+        headers: vec![],
+    }
+}

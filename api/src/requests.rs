@@ -1,0 +1,200 @@
+//! What every request goes through: an id, a time limit, a log line, and an answer even after a panic.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use poem::http::{HeaderMap, HeaderValue, Method, header};
+use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
+use shared::id::OrderToken;
+use tracing::{Instrument, debug, error, info, info_span};
+
+use crate::problem::{Problem, ProblemType};
+use crate::{metrics, pay_page};
+
+/// How long a request may take until its answer begins; an event stream may go on for longer.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+const REQUEST_ID: &str = "X-Request-Id";
+
+/// Wraps all routes.
+pub(crate) struct Requests;
+
+/// All routes, wrapped.
+pub(crate) struct Watched<E>(E);
+
+impl<E: Endpoint> Middleware<E> for Requests {
+    type Output = Watched<E>;
+
+    fn transform(&self, routes: E) -> Self::Output {
+        Watched(routes)
+    }
+}
+
+impl<E: Endpoint> Endpoint for Watched<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let began = Instant::now();
+        let id = request_id(request.headers());
+        let method = request.method().clone();
+        let path = redacted(request.uri().path());
+        let route = Route::of(request.uri().path());
+        let language = pay_page::language_of(request.headers());
+        let span = info_span!("request", request.id = %id);
+
+        let answered = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, self.0.call(request)))
+            .catch_unwind()
+            .instrument(span.clone())
+            .await;
+
+        let _entered = span.entered();
+        let mut response = match answered {
+            Ok(Ok(Ok(response))) => response.into_response(),
+            Ok(Ok(Err(error))) => answer(&Problem::from_error(error), route, &method, &id, language),
+            Ok(Err(_elapsed)) => answer(&Problem::too_slow(TIME_LIMIT.as_secs()), route, &method, &id, language),
+            Err(_panic) => {
+                // The panic's own text was written to standard error by the panic hook.
+                error!("a request panicked: {method} {path}");
+                answer(&Problem::internal(), route, &method, &id, language)
+            }
+        };
+        finish_headers(response.headers_mut(), &id);
+        let status = response.status().as_u16();
+        let taken = began.elapsed();
+        metrics::count_request(route.name(), status, taken);
+        let duration_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
+        match route {
+            // Asked every few seconds by machines.
+            Route::Health => debug!(%method, path, status, duration_ms, "{method} {path} {status}"),
+            _ => info!(%method, path, status, duration_ms, "{method} {path} {status}"),
+        }
+        Ok(response)
+    }
+}
+
+fn answer(
+    problem: &Problem,
+    route: Route,
+    method: &Method,
+    request_id: &str,
+    language: shared::order::Language,
+) -> Response {
+    problem.log();
+    let mut response = match route {
+        // A customer's browser asked: words, no JSON.
+        Route::Pay | Route::Return => pay_page::problem_page(problem, language),
+        _ => problem.answer(request_id),
+    };
+    if problem.problem_type() == ProblemType::MethodNotAllowed {
+        let allowed = if *method == Method::POST { "GET, HEAD" } else { "POST" };
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    response
+}
+
+/// Headers of every answer, unless the handler has said otherwise.
+fn finish_headers(headers: &mut HeaderMap, id: &str) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // Addresses of ours hold order tokens.
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// The caller's own id for the request, where it is sane; else a random one.
+fn request_id(headers: &HeaderMap) -> String {
+    let is_sane = |id: &&str| {
+        (1..=64).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    };
+    match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_sane) {
+        Some(id) => id.to_owned(),
+        None => format!("{:032x}", rand::random::<u128>()),
+    }
+}
+
+/// The path as it may stand in a log: without order tokens, and not endless.
+fn redacted(path: &str) -> String {
+    let mut path: Vec<&str> = path.split('/').collect();
+    for place in 0..path.len() {
+        let follows_pay = place > 0 && path[place - 1] == "pay" && !path[place].is_empty();
+        if follows_pay || OrderToken::parse(path[place]).is_some() {
+            path[place] = "[redacted]";
+        }
+    }
+    path.join("/").chars().take(200).collect()
+}
+
+/// Which of our addresses was asked, under a name that a metric may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Create,
+    Order,
+    History,
+    Events,
+    Webhook,
+    Pay,
+    Return,
+    Health,
+    Docs,
+    Other,
+}
+
+impl Route {
+    fn of(path: &str) -> Self {
+        let path: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match path.as_slice() {
+            ["api", "orders", "create"] => Route::Create,
+            ["api", "orders", _] => Route::Order,
+            ["api", "orders", _, "history"] => Route::History,
+            ["api", "orders", _, "events"] => Route::Events,
+            ["atmos", "webhook"] => Route::Webhook,
+            ["pay", _, "return"] => Route::Return,
+            ["pay", ..] => Route::Pay,
+            ["livez" | "readyz" | "metrics"] => Route::Health,
+            ["docs", ..] | ["openapi.json"] => Route::Docs,
+            _ => Route::Other,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Route::Create => "create",
+            Route::Order => "order",
+            Route::History => "history",
+            Route::Events => "events",
+            Route::Webhook => "webhook",
+            Route::Pay => "pay",
+            Route::Return => "return",
+            Route::Health => "health",
+            Route::Docs => "docs",
+            Route::Other => "other",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_token_never_reaches_the_access_log() {
+        let token = "0123456789abcdef0123456789abcdef";
+
+        for path in
+            [format!("/pay/{token}"), format!("/pay/{token}/return"), format!("/x/{token}"), format!("//pay/{token}")]
+        {
+            assert!(!redacted(&path).contains(token), "{path}");
+        }
+        assert_eq!(redacted("/pay/half-a-token/return"), "/pay/[redacted]/return");
+        assert_eq!(redacted("/api/orders/7/events"), "/api/orders/7/events");
+    }
+}

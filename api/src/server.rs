@@ -1,0 +1,45 @@
+//! Listening, and stopping without losing a request.
+
+use std::io;
+use std::time::Duration;
+
+use poem::Server;
+use poem::listener::TcpAcceptor;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{ApiContext, endpoint};
+
+/// A connection without a byte in either direction for this long is closed. Event streams send one every 15 s.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a scaled-out API still takes requests after it was told to stop: a load balancer needs a moment to see
+/// that `/readyz` is red, and what it sends until then must not be refused.
+const RED_BEFORE_CLOSING: Duration = Duration::from_secs(2);
+
+/// Serves until `stop`, then lets running requests finish.
+///
+/// On `stop`, `/readyz` is red and event streams end at once; the role `api` goes on taking requests for two more
+/// seconds (`up` has no load balancer in front, and ends at once). What still runs `grace` after `stop` is cut off.
+///
+/// # Errors
+/// The listener cannot be used.
+pub async fn serve(
+    context: ApiContext,
+    listener: TcpListener,
+    stop: CancellationToken,
+    grace: Duration,
+) -> io::Result<()> {
+    let red_before_closing = if context.role == "api" { RED_BEFORE_CLOSING.min(grace / 4) } else { Duration::ZERO };
+    let acceptor = TcpAcceptor::from_tokio(listener)?;
+    let stopping = stop.clone();
+    let closing = async move {
+        stop.cancelled().await;
+        tokio::time::sleep(red_before_closing).await;
+    };
+    Server::new_with_acceptor(acceptor)
+        .name("api")
+        .idle_timeout(IDLE_TIMEOUT)
+        .run_with_graceful_shutdown(endpoint(context, stopping), closing, Some(grace - red_before_closing))
+        .await
+}

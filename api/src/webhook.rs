@@ -1,0 +1,151 @@
+//! The webhook: the gateway asks, before it debits, whether it may. We answer from our own rows and call nobody.
+
+use std::time::{Duration, Instant};
+
+use poem::error::ReadBodyError;
+use poem::web::Json;
+use poem::{Body, handler};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use shared::gateway::{Callback, CallbackFault};
+use shared::store::callbacks::{self, ReceivedBody, Verdict};
+use tracing::{info, warn};
+
+use crate::problem::{Problem, ProblemType};
+use crate::{Api, SharedApi, metrics};
+
+/// A callback has six short fields.
+const BODY_LIMIT: usize = 8 * 1024;
+
+/// The gateway waits while it asks; after this it had better ask again.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// Keeping a body that proves nothing must not hold up its answer.
+const KEEP_LIMIT: Duration = Duration::from_secs(1);
+
+/// So many bodies that prove nothing are kept per minute, as evidence; anybody can send more of them.
+const UNPROVEN_PER_MINUTE: u32 = 100;
+
+/// Answers a callback: HTTP 200 with `status` 1 or 0, whatever was sent; 503 only when the database cannot be asked.
+///
+/// # Errors
+/// [`ProblemType::DatabaseUnavailable`] or [`ProblemType::TooSlow`]: nothing was decided, so the gateway asks again.
+#[handler]
+pub(crate) async fn post_callback(api: SharedApi<'_>, body: Body) -> Result<Json<Value>, Problem> {
+    let began = Instant::now();
+    let verdict = tokio::time::timeout(TIME_LIMIT, judge(&api, body))
+        .await
+        .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))??;
+    metrics::count_callback(verdict, began.elapsed());
+    Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
+}
+
+async fn judge(api: &Api, body: Body) -> Result<Verdict, Problem> {
+    let bytes = match body.into_bytes_limit(BODY_LIMIT).await {
+        Ok(bytes) => bytes,
+        Err(ReadBodyError::PayloadTooLarge) => {
+            warn!("a callback above {BODY_LIMIT} bytes was refused");
+            return Ok(Verdict::Unreadable);
+        }
+        Err(_) => return Ok(Verdict::Unreadable),
+    };
+    let digest = hex(&Sha256::digest(&bytes));
+    let received = ReceivedBody { bytes: &bytes, digest: &digest };
+    match api.context.gateway.read_callback(&bytes) {
+        Ok(callback) => answer(api, &callback, received).await,
+        Err(fault) => Ok(refuse_unproven(api, fault, received).await),
+    }
+}
+
+async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<Verdict, Problem> {
+    let gateway = &api.context.gateway;
+    let verdict = callbacks::answer(&api.context.store, gateway.identity(), gateway.store_id(), callback, received)
+        .await
+        .map_err(|error| match error.is_passing() {
+            true => Problem::from(error),
+            // A defect of ours is no verdict either: the gateway must ask again, and we must hear of it.
+            false => Problem::from(error).with_type(ProblemType::DatabaseUnavailable),
+        })?;
+    let transaction_id = callback.transaction_id;
+    let account = &callback.account;
+    match verdict {
+        Verdict::Allowed | Verdict::AlreadyPaid => info!(
+            transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
+            "the gateway may debit transaction {transaction_id} for order {account}: {verdict}"
+        ),
+        Verdict::SecondTransaction | Verdict::Late | Verdict::NotPayable => info!(
+            transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
+            "the gateway may not debit transaction {transaction_id} for order {account}: {verdict}"
+        ),
+        // Rightly signed, and yet not about an order of ours as we know it: somebody should look.
+        Verdict::OtherStore | Verdict::UnknownTransaction | Verdict::OtherAccount | Verdict::WrongAmount => warn!(
+            transaction.id = %transaction_id, verdict = %verdict, amount_tiyin = callback.amount,
+            "a rightly signed callback about transaction {transaction_id} does not fit our rows: {verdict}"
+        ),
+        Verdict::Unreadable | Verdict::BadlySigned => (),
+    }
+    Ok(verdict)
+}
+
+/// Nothing is believed of such a body; it is kept as evidence where that is cheap. Needs no database for its answer.
+async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody<'_>) -> Verdict {
+    let verdict = match fault {
+        CallbackFault::Unreadable => Verdict::Unreadable,
+        CallbackFault::BadlySigned => Verdict::BadlySigned,
+    };
+    let may_keep = api.unproven.lock().is_ok_and(|mut budget| budget.take(Instant::now()));
+    if may_keep {
+        // Logged no oftener than kept: whoever floods us must not flood the log.
+        warn!(verdict = %verdict, digest = received.digest, "a callback proves nothing and was refused: {verdict}");
+        let keeping = callbacks::keep_unproven(&api.context.store, received, verdict);
+        match tokio::time::timeout(KEEP_LIMIT, keeping).await {
+            Ok(Ok(())) => (),
+            Ok(Err(error)) => warn!(error = %error, "a callback that proves nothing could not be kept: {error}"),
+            Err(_elapsed) => warn!("a callback that proves nothing was not kept within {} s", KEEP_LIMIT.as_secs()),
+        }
+    }
+    verdict
+}
+
+/// How many bodies that prove nothing may still be kept in this minute.
+#[derive(Debug)]
+pub(crate) struct UnprovenBudget {
+    minute_began: Instant,
+    left: u32,
+}
+
+impl Default for UnprovenBudget {
+    fn default() -> Self {
+        UnprovenBudget { minute_began: Instant::now(), left: UNPROVEN_PER_MINUTE }
+    }
+}
+
+impl UnprovenBudget {
+    fn take(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.minute_began) >= Duration::from_secs(60) {
+            *self = UnprovenBudget { minute_began: now, left: UNPROVEN_PER_MINUTE };
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+}
+
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_unproven_bodies_are_kept_per_minute_and_no_more() {
+        let mut budget = UnprovenBudget::default();
+        let now = Instant::now();
+
+        assert_eq!((0..1_000).filter(|_| budget.take(now)).count(), 100);
+        assert!(budget.take(now + Duration::from_secs(61)));
+    }
+}
