@@ -99,7 +99,7 @@ pub struct Config {
     pub link_ttl: Duration,
     /// How long an order lives from its first payment link on.
     pub payment_ttl: Duration,
-    /// Waits between looks after a hint, from `TASDIQ_SETTLE_SCHEDULE`; the last repeats.
+    /// How long after a hint looks come, from `TASDIQ_SETTLE_SCHEDULE`; the last repeats.
     pub settle_schedule: Vec<Duration>,
     /// How often `sweep` runs.
     pub sweep_every: Duration,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::*;
+use futures_util::future::BoxFuture;
 use shared::gateway::Gateway;
 use shared::job::QueueName;
 use shared::queue::Queue;
@@ -102,16 +103,10 @@ impl JobWorker {
         let slots = self.options.slots;
         let source = Source::start(&self.context.store, &self.queue, &self.options, &self.pulse, &stop);
         let attempts = Arc::new(Attempts { context: self.context, keeper });
-        let worker = WorkerBuilder::new("tasdiq")
-            .backend(source)
-            .concurrency(slots)
-            .parallelize(tokio::spawn)
-            .catch_panic()
-            .data(attempts)
-            .build(run_claimed);
+        let working = work(source, attempts, slots);
         let drained = async {
             tokio::select! {
-                result = worker.run() => result,
+                result = working => result,
                 () = async { stop.cancelled().await; tokio::time::sleep(self.options.stop_grace).await } => {
                     warn!("jobs still run after the grace time of a stop; they are run again once their leases end");
                     return false;
@@ -126,6 +121,19 @@ impl JobWorker {
         info!("the worker has stopped");
         drained
     }
+}
+
+/// apalis at work until its source ends. Boxed, because the compiler cannot see through apalis' types that a task
+/// may be moved between threads.
+fn work(source: Source, attempts: Arc<Attempts>, slots: usize) -> BoxFuture<'static, Result<(), WorkerError>> {
+    let worker = WorkerBuilder::new("tasdiq")
+        .backend(source)
+        .concurrency(slots)
+        .parallelize(tokio::spawn)
+        .catch_panic()
+        .data(attempts)
+        .build(run_claimed);
+    Box::pin(worker.run())
 }
 
 async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<(), BoxDynError> {
