@@ -1,5 +1,6 @@
 //! Whoever moves the money, in neutral words. Only `gateway/atmos` knows the gateway's JSON.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::{OrderId, TransactionId};
@@ -74,12 +75,15 @@ pub enum TransactionState {
     },
 }
 
+/// What kept requests from leaving. Shared, for one failed token request may be the cause of many failed calls.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
 /// Why a call brought no usable answer, sorted by what the caller does about it.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// The request never left. Calling again is safe.
+    /// The request never left: no connection, or no access token to send it with. Calling again is safe.
     #[error("could not reach the gateway")]
-    Unreachable(#[source] reqwest::Error),
+    Unreachable(#[source] Cause),
     /// The request left and no readable answer came (timeout, broken connection, 5xx, unreadable body,
     /// unknown result code). Look the transaction up before doing anything that moves money again.
     #[error("the gateway gave no clear answer ({what}), so the outcome is unknown")]

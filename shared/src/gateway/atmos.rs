@@ -1,19 +1,29 @@
 //! Atmos: its wire format, its token, its signatures.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
+use self::client::{Http, Operation};
+use self::token::Tokens;
+use self::wire::{CreateBody, GetBody};
 use super::{Callback, CallbackFault, Draft, DraftRequest, GatewayError, TransactionReport};
+use crate::coordination::Coordination;
 use crate::id::TransactionId;
 use crate::order::GatewayIdentity;
 use crate::secret::Secret;
 
 mod callback;
+mod client;
+mod retry;
 mod sign;
+mod token;
+mod wire;
 
 /// How Atmos is reached and who we are there.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AtmosConfig {
     /// The OAuth consumer key; `sandbox-key` is the sandbox's, and means that no money is real.
     pub consumer_key: String,
@@ -61,36 +71,104 @@ impl AtmosConfig {
     }
 }
 
-/// The client for Atmos; cheap to clone, shared by all jobs of a process.
-#[derive(Clone, Debug)]
-pub struct AtmosGateway {
-    config: std::sync::Arc<AtmosConfig>,
-    identity: GatewayIdentity,
+/// The credentials stay out of it, and so do a proxy's.
+impl fmt::Debug for AtmosConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AtmosConfig")
+            .field("identity", &self.identity().0)
+            .field("terminal_id", &self.terminal_id)
+            .field("sign_algorithm", &self.sign_algorithm)
+            .field("host", &self.base_url.host_str())
+            .field("call_timeout", &self.call_timeout)
+            .finish_non_exhaustive()
+    }
 }
 
-#[allow(clippy::todo, missing_docs, clippy::unused_async, unused_variables)]
+/// The client for Atmos; cheap to clone, shared by all jobs of a process.
+#[derive(Clone)]
+pub struct AtmosGateway(Arc<Parts>);
+
+struct Parts {
+    config: AtmosConfig,
+    identity: GatewayIdentity,
+    http: Http,
+    tokens: Tokens,
+}
+
 impl AtmosGateway {
+    /// Prepares calls; connects to nothing yet. A rustls crypto provider must have been installed.
+    ///
+    /// # Errors
+    /// A proxy address that cannot be used, or no TLS on this machine.
+    pub fn new(config: AtmosConfig, coordination: Coordination) -> Result<Self, reqwest::Error> {
+        let http = Http::new(&config, coordination.clone())?;
+        let tokens = Tokens::new(&config, coordination);
+        Ok(AtmosGateway(Arc::new(Parts { identity: config.identity(), config, http, tokens })))
+    }
+
+    /// Who we are there.
     pub fn identity(&self) -> &GatewayIdentity {
-        &self.identity
+        &self.0.identity
     }
+
+    /// The store our callbacks must name.
     pub fn store_id(&self) -> &str {
-        &self.config.store_id
+        &self.0.config.store_id
     }
+
+    /// `POST /merchant/pay/create`. A repetition leaves an empty draft behind, nothing more.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
     pub async fn create_draft(&self, request: &DraftRequest) -> Result<Draft, GatewayError> {
-        todo!()
+        let Parts { config, http, tokens, .. } = &*self.0;
+        http.call(tokens, Operation::Create, &CreateBody::new(config, request), wire::read_created).await
     }
+
+    /// The page of flow A: `{checkout}/invoice/get?storeId=…&transactionId=…&redirectLink=…`. The gateway gives
+    /// no link of its own; every integration builds it like this.
     pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> String {
-        todo!()
+        let config = &self.0.config;
+        let mut url = client::with_path(&config.checkout_url, "/invoice/get");
+        let [store_id, return_url] = [&config.store_id, return_url].map(percent_encoded);
+        url.set_query(Some(&format!("storeId={store_id}&transactionId={transaction_id}&redirectLink={return_url}")));
+        url.into()
     }
+
+    /// `POST /merchant/pay/get`. Moves nothing.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`]; `Refused` means that the gateway knows no such transaction of ours.
     pub async fn look(&self, transaction_id: TransactionId) -> Result<TransactionReport, GatewayError> {
-        todo!()
+        let Parts { config, http, tokens, .. } = &*self.0;
+        let read = |body: &[u8]| wire::read_report(transaction_id, body);
+        http.call(tokens, Operation::Look, &GetBody::new(config, transaction_id), read).await
     }
+
+    /// Reads a callback's body and checks its signature. Pure.
+    ///
+    /// # Errors
+    /// [`CallbackFault`].
     pub fn read_callback(&self, body: &[u8]) -> Result<Callback, CallbackFault> {
-        callback::read(&self.config, body)
+        callback::read(&self.0.config, body)
     }
+
+    /// A rightly signed callback body.
     pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
-        callback::write(&self.config, transaction_id, account, amount)
+        callback::write(&self.0.config, transaction_id, account, amount)
     }
+}
+
+impl fmt::Debug for AtmosGateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AtmosGateway").field(&self.0.config).finish()
+    }
+}
+
+/// As a value in a query. A space becomes `%20`, which every reader understands, and not the `+` of forms.
+fn percent_encoded(text: &str) -> String {
+    let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    encoded.replace('+', "%20")
 }
 
 #[cfg(test)]

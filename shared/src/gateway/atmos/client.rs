@@ -1,0 +1,236 @@
+//! HTTP to the gateway: one request at a time, its answer sorted by what the caller does about it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Proxy, RequestBuilder, StatusCode, redirect};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tracing::{Instrument, field};
+use url::Url;
+
+use super::AtmosConfig;
+use super::retry::{self, TryError};
+use super::token::Tokens;
+use super::wire::unknown;
+use crate::coordination::Coordination;
+use crate::gateway::GatewayError;
+use crate::metrics;
+use crate::secret::Secret;
+
+/// Longer than any handshake that will still succeed.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// An answer of the gateway has about 1 KiB.
+const LONGEST_ANSWER: usize = 256 * 1024;
+
+/// How long to wait if the gateway asks for patience and does not say how much.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// No header of theirs may stop us for longer.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// What we ask the gateway for, as in logs and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Token,
+    Create,
+    Look,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Operation::Token => "token",
+            Operation::Create => "create",
+            Operation::Look => "look",
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Operation::Token => "/token",
+            Operation::Create => "/merchant/pay/create",
+            Operation::Look => "/merchant/pay/get",
+        }
+    }
+}
+
+/// Sends requests within the budget and reads their answers.
+pub(super) struct Http {
+    client: reqwest::Client,
+    base_url: Url,
+    coordination: Coordination,
+}
+
+impl Http {
+    pub(super) fn new(config: &AtmosConfig, coordination: Coordination) -> Result<Self, reqwest::Error> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("tasdiq/", env!("CARGO_PKG_VERSION")))
+            .timeout(config.call_timeout)
+            // Clearly before the call's own end, so that a failed connection is known as one.
+            .connect_timeout(CONNECT_WITHIN.min(config.call_timeout / 2))
+            // A redirected request would carry our token to wherever it points.
+            .redirect(redirect::Policy::none())
+            .no_proxy();
+        if let Some(proxy_url) = &config.proxy_url {
+            builder = builder.proxy(Proxy::all(proxy_url.clone())?);
+        }
+        Ok(Http { client: builder.build()?, base_url: config.base_url.clone(), coordination })
+    }
+
+    pub(super) fn post(&self, operation: Operation) -> RequestBuilder {
+        self.client.post(with_path(&self.base_url, operation.path()))
+    }
+
+    /// Sends one request when the budget allows it; `read` makes sense of the body of a 2xx answer. Counted and
+    /// timed.
+    pub(super) async fn send<T>(
+        &self,
+        operation: Operation,
+        request: RequestBuilder,
+        read: impl FnOnce(&[u8]) -> Result<T, GatewayError>,
+    ) -> Result<T, TryError> {
+        let name = operation.name();
+        if let Err(over) = self.coordination.admit().await {
+            metrics::gateway_calls().with_label_values(&[name, "over_budget"]).inc();
+            return Err(TryError::Lasting(GatewayError::Throttled { retry_after: over.retry_after }));
+        }
+        let span =
+            tracing::info_span!("gateway_call", operation = name, outcome = field::Empty, duration_ms = field::Empty);
+        async {
+            let started = Instant::now();
+            let answer = exchange(operation, request).await;
+            let answer = answer.and_then(|body| read(&body).map_err(TryError::Lasting));
+            let (outcome, took) = (outcome(&answer), started.elapsed());
+            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            metrics::gateway_calls().with_label_values(&[name, outcome]).inc();
+            metrics::gateway_call_seconds().with_label_values(&[name, outcome]).observe(took.as_secs_f64());
+            tracing::Span::current().record("outcome", outcome).record("duration_ms", duration_ms);
+            // Whoever decides what to do about a failure logs it; here it is only measured.
+            tracing::debug!(operation = name, outcome, duration_ms, "{name} at the gateway: {outcome}");
+            answer
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// One call with our token that is safe to repeat: briefly retried, and once more with a fresh token after
+    /// a 401.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub(super) async fn call<T>(
+        &self,
+        tokens: &Tokens,
+        operation: Operation,
+        body: &impl Serialize,
+        read: impl Fn(&[u8]) -> Result<T, GatewayError>,
+    ) -> Result<T, GatewayError> {
+        let with_token = |token: Secret| {
+            let request = self.post(operation).bearer_auth(token.expose()).json(body);
+            self.send(operation, request, &read)
+        };
+        retry::briefly(|| async {
+            let token = tokens.current(self).await.map_err(TryError::Lasting)?;
+            match with_token(token.clone()).await {
+                Err(TryError::Unauthorized) => {
+                    // Another process may have made the gateway revoke it; once is normal, twice is not.
+                    tokens.reject(&token).await;
+                    with_token(tokens.current(self).await.map_err(TryError::Lasting)?).await
+                }
+                answer => answer,
+            }
+        })
+        .await
+    }
+}
+
+/// `url` with this path, whatever its own.
+pub(super) fn with_path(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    let joined = format!("{}{path}", url.path().trim_end_matches('/'));
+    url.set_path(&joined);
+    url
+}
+
+/// The body of a 2xx answer.
+async fn exchange(operation: Operation, request: RequestBuilder) -> Result<Vec<u8>, TryError> {
+    let mut response = request.send().await.map_err(transport_failure)?;
+    if let Some(refusal) = refusal(operation, response.status(), response.headers()) {
+        return Err(refusal);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport_failure)? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(TryError::Lasting(unknown("an answer above 256 KiB")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What a status other than 2xx means: 401 the token, 403 our address or contract, 429 (or 503 with a time) too
+/// fast; anything else says nothing about what happened to the request.
+fn refusal(operation: Operation, status: StatusCode, headers: &HeaderMap) -> Option<TryError> {
+    let what = format!("HTTP {}", status.as_u16());
+    Some(match status {
+        status if status.is_success() => return None,
+        // Wrong credentials, or a grant this client may not use (RFC 6749 §5.2): an operator's to mend.
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED if operation == Operation::Token => {
+            TryError::Lasting(GatewayError::NotAdmitted { what: format!("{what} for our consumer key") })
+        }
+        StatusCode::UNAUTHORIZED => TryError::Unauthorized,
+        StatusCode::FORBIDDEN => TryError::Lasting(GatewayError::NotAdmitted { what }),
+        StatusCode::TOO_MANY_REQUESTS => throttled(headers),
+        StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) => throttled(headers),
+        status if status.is_server_error() => TryError::Passing(unknown(&what)),
+        _ => TryError::Lasting(unknown(&what)),
+    })
+}
+
+fn throttled(headers: &HeaderMap) -> TryError {
+    let retry_after = retry_after(headers).unwrap_or(DEFAULT_RETRY_AFTER);
+    TryError::Lasting(GatewayError::Throttled { retry_after })
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), at least 1 s and at most 15 min.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+            SystemTime::from(at).duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
+}
+
+/// Sorts a transport's error: did the request leave, and may a repetition at once help? After a timeout it may
+/// not: the gateway is slow, and the customer has waited once already.
+fn transport_failure(error: reqwest::Error) -> TryError {
+    if error.is_connect() || error.is_builder() {
+        return TryError::Passing(GatewayError::Unreachable(Arc::new(error)));
+    }
+    if error.is_timeout() {
+        return TryError::Lasting(GatewayError::OutcomeUnknown { what: "timeout".to_owned(), source: Some(error) });
+    }
+    TryError::Passing(GatewayError::OutcomeUnknown { what: "broken connection".to_owned(), source: Some(error) })
+}
+
+fn outcome<T>(answer: &Result<T, TryError>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(TryError::Unauthorized) => "not_admitted",
+        Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
+            GatewayError::Unreachable(_) => "unreachable",
+            GatewayError::OutcomeUnknown { .. } => "unknown",
+            GatewayError::Throttled { .. } => "throttled",
+            GatewayError::NotAdmitted { .. } => "not_admitted",
+            GatewayError::Refused { .. } => "refused",
+        },
+    }
+}

@@ -1,0 +1,112 @@
+//! A gateway of a few lines, on a real socket: it answers what a test tells it to, and remembers what it was asked.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) path: String,
+    pub(super) authorization: String,
+    pub(super) body: String,
+    /// How many requests of the same path came before it.
+    pub(super) earlier: usize,
+}
+
+/// What to do about a request.
+#[derive(Clone, Debug)]
+pub(super) enum Reply {
+    /// Status, further headers each ending in a line break, body.
+    Answer(u16, &'static str, String),
+    /// The same, later.
+    Late(Duration, Box<Reply>),
+    /// The connection ends without an answer.
+    CutOff,
+    /// The connection ends in the middle of the answer.
+    Truncated,
+}
+
+type Script = dyn Fn(&Request) -> Reply + Send + Sync;
+
+pub(super) struct Server {
+    pub(super) url: String,
+    requests: Arc<Mutex<Vec<Request>>>,
+    listening: AbortHandle,
+}
+
+impl Server {
+    pub(super) async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (seen, script) = (Arc::clone(&requests), Arc::new(script) as Arc<Script>);
+        let listening = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&seen), Arc::clone(&script)));
+            }
+        });
+        Server { url, requests, listening: listening.abort_handle() }
+    }
+
+    pub(super) fn requests(&self, path: &str) -> Vec<Request> {
+        self.requests.lock().unwrap().iter().filter(|request| request.path == path).cloned().collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+async fn serve(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, script: Arc<Script>) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let request = {
+            let mut request = read(&mut stream).await?;
+            let mut seen = seen.lock().unwrap();
+            request.earlier = seen.iter().filter(|earlier| earlier.path == request.path).count();
+            seen.push(request.clone());
+            request
+        };
+        let mut reply = script(&request);
+        if let Reply::Late(wait, later) = reply {
+            tokio::time::sleep(wait).await;
+            reply = *later;
+        }
+        let (status, headers, body, length) = match &reply {
+            Reply::Answer(status, headers, body) => (*status, *headers, body.as_str(), body.len()),
+            Reply::Truncated => (200, "", r#"{"result":{"code":"#, 500),
+            Reply::CutOff | Reply::Late(..) => return None,
+        };
+        let answer = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+        stream.write_all(answer.as_bytes()).await.ok()?;
+        if matches!(reply, Reply::Truncated) {
+            return None;
+        }
+    }
+}
+
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await.ok().filter(|bytes| *bytes > 0)?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let (mut authorization, mut length) = (String::new(), 0);
+    loop {
+        line.clear();
+        stream.read_line(&mut line).await.ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "authorization" => authorization = value.to_owned(),
+            "content-length" => length = value.parse().ok()?,
+            _ => (),
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some(Request { path, authorization, body: String::from_utf8(body).ok()?, earlier: 0 })
+}
