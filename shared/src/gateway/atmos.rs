@@ -9,6 +9,9 @@ use crate::id::TransactionId;
 use crate::order::GatewayIdentity;
 use crate::secret::Secret;
 
+mod callback;
+mod sign;
+
 /// How Atmos is reached and who we are there.
 #[derive(Clone, Debug)]
 pub struct AtmosConfig {
@@ -83,9 +86,13 @@ impl AtmosGateway {
         todo!()
     }
     pub fn read_callback(&self, body: &[u8]) -> Result<Callback, CallbackFault> {
-        todo!()
+        callback::read(&self.config, body)
     }
     pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
-        todo!()
+        callback::write(&self.config, transaction_id, account, amount)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+mod tests;

@@ -1,0 +1,169 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::gateway::atmos::{SignAlgorithm, tests::config};
+
+/// The documented body, as it stands in a ticket of the gateway's support, with the key `test_api_key`.
+const BODY: &str = r#"{"store_id":"1234","transaction_id":"202072","transaction_time":"1656326529324","amount":"5000000","account":"12345","sign":"81cf2d62ac965a94cda887ae406d37d4"}"#;
+
+fn read(body: &str) -> Result<Callback, CallbackFault> {
+    super::read(&config("http://127.0.0.1:1"), body.as_bytes())
+}
+
+fn expected() -> Callback {
+    Callback {
+        store_id: "1234".to_owned(),
+        transaction_id: TransactionId(202_072),
+        account: "12345".to_owned(),
+        amount: 5_000_000,
+    }
+}
+
+/// `BODY` with one part of it replaced.
+fn changed(from: &str, to: &str) -> String {
+    assert!(BODY.contains(from), "{from}");
+    BODY.replace(from, to)
+}
+
+#[test]
+fn the_documented_callback_is_read() {
+    assert_eq!(read(BODY), Ok(expected()));
+}
+
+#[test]
+fn every_shape_that_integrations_report_is_read() {
+    let in_a_form = |name: &str| url::form_urlencoded::Serializer::new(String::new()).append_pair(name, BODY).finish();
+    for body in [
+        changed(r#""account""#, r#""invoice""#),
+        changed(r#""account":"12345""#, r#""account":"12345","invoice":"12345""#),
+        changed(r#""account":"12345""#, r#""account":null,"invoice":"12345""#),
+        changed(r#""5000000""#, "5000000"),
+        changed(r#""202072""#, "202072"),
+        changed(r#""1234""#, "1234").replace(r#""12345""#, "12345"),
+        changed(r#""1234""#, r#""\u0031234""#),
+        changed("81cf2d62ac965a94cda887ae406d37d4", "81CF2D62AC965A94CDA887AE406D37D4"),
+        changed(r#"{"store_id""#, r#"{"is_test":true,"note":null,"ratio":1.50,"store_id""#),
+        changed(",", " ,\r\n\t"),
+        in_a_form("data"),
+        url::form_urlencoded::byte_serialize(BODY.as_bytes()).collect(),
+        "store_id=1234&transaction_id=202072&amount=5000000&account=12345&sign=81cf2d62ac965a94cda887ae406d37d4"
+            .to_owned(),
+    ] {
+        assert_eq!(read(&body), Ok(expected()), "{body}");
+    }
+}
+
+#[test]
+fn a_changed_callback_does_not_fit_its_signature() {
+    for body in [
+        changed(r#""5000000""#, r#""5000001""#),
+        changed(r#""5000000""#, "5000000.0"),
+        changed(r#""5000000""#, "5e6"),
+        changed(r#""202072""#, r#""202073""#),
+        changed(r#""12345""#, r#""12346""#),
+        changed(r#""1234""#, r#""1235""#),
+        changed("81cf2d62", "81cf2d63"),
+        changed("81cf2d62ac965a94cda887ae406d37d4", ""),
+        changed("81cf2d62ac965a94cda887ae406d37d4", "81cf2d62"),
+        changed(r#""81cf2d62ac965a94cda887ae406d37d4""#, "true"),
+        changed(r#""81cf2d62ac965a94cda887ae406d37d4""#, "null"),
+        changed(r#","sign":"81cf2d62ac965a94cda887ae406d37d4""#, ""),
+    ] {
+        assert_eq!(read(&body), Err(CallbackFault::BadlySigned), "{body}");
+    }
+}
+
+#[test]
+fn what_is_no_callback_is_unreadable() {
+    let deep = "[".repeat(100_000);
+    for body in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "<html>",
+        "a=1&b=2",
+        &deep,
+        &format!(r#"{{"store_id":{deep}"#),
+        &changed(r#""store_id":"1234","#, ""),
+        &changed(r#""account":"12345","#, ""),
+        &changed(r#""amount":"5000000","#, ""),
+        &changed(r#""202072""#, "null"),
+        &changed(r#""202072""#, "true"),
+        &changed(r#""12345""#, r#"{"id":12345}"#),
+        &changed(r#""12345""#, r#"["12345"]"#),
+        &changed(r#""1656326529324""#, "{}"),
+        &changed(r#""account":"12345""#, r#""account":"12345","invoice":"12346""#),
+        &changed(r#""amount":"5000000""#, r#""amount":"5000000","amount":"1""#),
+        &changed(r#""amount":"5000000""#, r#""amount":"5000000","\u0061mount":"5000000""#),
+        &changed(r#""12345""#, r#""\ud800""#),
+        &BODY[..BODY.len() - 1],
+        &format!("{BODY}{BODY}"),
+        "store_id=1234&store_id=1234&transaction_id=202072&amount=5000000&account=12345&sign=81cf2d62ac965a94cda887ae406d37d4",
+    ] {
+        assert_eq!(read(body), Err(CallbackFault::Unreadable), "{}", &body[..body.len().min(200)]);
+    }
+    assert_eq!(super::read(&config("http://127.0.0.1:1"), &[0xff, 0xfe, b'{']), Err(CallbackFault::Unreadable));
+}
+
+/// The signature is over the digits as written, and the sender may have written `5000000.0`; but tiyin are whole.
+#[test]
+fn a_rightly_signed_amount_that_is_no_whole_number_is_unreadable() {
+    let body = changed(r#""5000000""#, "5000000.0")
+        .replace("81cf2d62ac965a94cda887ae406d37d4", "fbacee95c46195f0573d7e34177d5b91");
+
+    assert_eq!(read(&body), Err(CallbackFault::Unreadable));
+}
+
+/// The signature fits, and that is why the caller compares account and amount with the order's own.
+#[test]
+fn a_digit_slid_from_account_to_amount_is_read_as_it_stands() {
+    let body = changed(r#""12345""#, r#""1234""#).replace(r#""5000000""#, r#""55000000""#);
+
+    let callback = read(&body).unwrap();
+
+    assert_eq!((callback.account.as_str(), callback.amount), ("1234", 55_000_000));
+}
+
+#[test]
+fn a_signed_callback_has_the_documented_shape() {
+    let body = write(&config("http://127.0.0.1:1"), TransactionId(202_072), "12345", 5_000_000);
+
+    let mut body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let time: u64 = body["transaction_time"].as_str().unwrap().parse().unwrap();
+    assert!(time > 1_700_000_000_000, "milliseconds, not {time}");
+    body["transaction_time"] = json!("1656326529324");
+    assert_eq!(body, serde_json::from_str::<serde_json::Value>(BODY).unwrap());
+}
+
+proptest! {
+    #[test]
+    fn a_signed_callback_is_read_back(
+        transaction in 1i64.., account in "[0-9a-zA-Zа-я\"\\\\ -]{1,40}", amount in 1i64.., sha in any::<bool>(),
+    ) {
+        let sign_algorithm = if sha { SignAlgorithm::Sha256 } else { SignAlgorithm::Md5 };
+        let config = AtmosConfig { sign_algorithm, ..config("http://127.0.0.1:1") };
+
+        let body = write(&config, TransactionId(transaction), &account, amount);
+
+        let expected =
+            Callback { store_id: "1234".to_owned(), transaction_id: TransactionId(transaction), account, amount };
+        prop_assert_eq!(super::read(&config, body.as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn a_callback_signed_by_a_stranger_is_refused(key in "[a-z]{1,20}") {
+        let ours = config("http://127.0.0.1:1");
+        let theirs = AtmosConfig { api_keys: vec![Secret::new(key)], ..config("http://127.0.0.1:1") };
+
+        let body = write(&theirs, TransactionId(7), "1", 100);
+
+        prop_assert_eq!(super::read(&ours, body.as_bytes()), Err(CallbackFault::BadlySigned));
+    }
+
+    #[test]
+    fn no_bytes_are_too_strange_to_read(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(super::read(&config("http://127.0.0.1:1"), &body).is_err());
+    }
+}
