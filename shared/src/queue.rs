@@ -47,7 +47,7 @@ pub enum Queue {
 #[derive(Debug)]
 pub enum Taker {
     /// From Redis.
-    Redis(redis::RedisTaker),
+    Redis(Box<redis::RedisTaker>),
     /// From this process.
     Local(LocalQueue),
 }
@@ -81,7 +81,7 @@ impl Queue {
     /// Something to take ids with.
     pub fn taker(&self) -> Taker {
         match self {
-            Queue::Redis(redis) => Taker::Redis(redis.taker()),
+            Queue::Redis(redis) => Taker::Redis(Box::new(redis.taker())),
             Queue::Local(local) => Taker::Local(local.clone()),
         }
     }

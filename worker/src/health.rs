@@ -1,7 +1,7 @@
 //! Whether a worker is at work: its pulse, and the small server that tells of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use poem::http::StatusCode;
@@ -12,7 +12,7 @@ use shared::job::QueueName;
 use shared::queue::Queue;
 use shared::store::{Store, jobs};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Work that is due this long while a slot is free means that this worker takes nothing.
@@ -28,8 +28,21 @@ struct Inner {
     all_slots: usize,
     queues: Vec<QueueName>,
     started: Instant,
+    running: AtomicUsize,
     took_ms: AtomicI64,
-    looked_ms: AtomicI64,
+}
+
+/// A slot while a job runs in it, free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _permit: OwnedSemaphorePermit,
+    pulse: Pulse,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.pulse.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pulse {
@@ -39,8 +52,8 @@ impl Pulse {
             all_slots: slots,
             queues: queues.to_vec(),
             started: Instant::now(),
+            running: AtomicUsize::new(0),
             took_ms: AtomicI64::new(0),
-            looked_ms: AtomicI64::new(0),
         }))
     }
 
@@ -53,14 +66,15 @@ impl Pulse {
         self.0.took_ms.store(self.elapsed_ms(), Ordering::Relaxed);
     }
 
-    /// The queue answered, with ids or without.
-    pub(crate) fn looked(&self) {
-        self.0.looked_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+    /// A job is about to run in the slot of this permit.
+    pub(crate) fn occupy(&self, permit: OwnedSemaphorePermit) -> Slot {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+        Slot { _permit: permit, pulse: self.clone() }
     }
 
-    /// How many jobs run now, or are about to.
-    pub fn busy_slots(&self) -> usize {
-        self.0.all_slots.saturating_sub(self.0.slots.available_permits())
+    /// How many jobs run now, or are about to. Permits do not tell: whoever waits for ids holds the free ones.
+    pub fn running(&self) -> usize {
+        self.0.running.load(Ordering::Relaxed)
     }
 
     fn since(&self, then_ms: i64) -> Duration {
@@ -87,8 +101,7 @@ impl Pulse {
             .unwrap_or(0);
         let stuck_ms = i64::try_from(STUCK.as_millis()).unwrap_or(i64::MAX);
         let took_ago = self.since(self.0.took_ms.load(Ordering::Relaxed));
-        let has_free_slot =
-            self.busy_slots() < self.0.all_slots || self.since(self.0.looked_ms.load(Ordering::Relaxed)) < STUCK;
+        let has_free_slot = self.running() < self.0.all_slots;
         (oldest_ms > stuck_ms && took_ago > STUCK && has_free_slot).then(|| {
             format!("work is due for {} s, and nothing was taken for {} s", oldest_ms / 1_000, took_ago.as_secs())
         })
@@ -145,7 +158,7 @@ async fn ready(context: Data<&HealthContext>) -> Response {
         "ready": fault.is_none(),
         "reason": fault,
         "queue": redis,
-        "busy_slots": context.pulse.busy_slots(),
+        "running": context.pulse.running(),
     });
     Json(body).with_status(status).into_response()
 }

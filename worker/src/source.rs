@@ -24,7 +24,7 @@ use tower_layer::Identity;
 use tracing::{info, warn};
 
 use crate::WorkerOptions;
-use crate::health::Pulse;
+use crate::health::{Pulse, Slot};
 
 /// How long one take waits for an id.
 const TAKE_WAIT: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ const ROTATE_EVERY: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) job: ClaimedJob,
-    pub(crate) slot: OwnedSemaphorePermit,
+    pub(crate) slot: Slot,
 }
 
 /// The apalis backend: claimed jobs as they come.
@@ -175,10 +175,9 @@ impl Pump {
                     pump.hand_back(&job).await;
                     continue;
                 };
-                let lease = job.lease;
-                if pump.claimed.send(Claimed { job, slot }).is_err() {
-                    let now_ms = pump.store.now_ms();
-                    let _ = jobs::finish_alone(&pump.store, &lease, &Finish::Release { not_before_ms: now_ms }).await;
+                let claimed = Claimed { job, slot: pump.pulse.occupy(slot) };
+                if let Err(refused) = pump.claimed.send(claimed) {
+                    pump.hand_back(&refused.0.job).await;
                 }
             }
             Ok(())
@@ -221,7 +220,6 @@ impl Take for Many {
             queues.rotate_left(turn);
         }
         let ids = self.taker.take(&queues, free.num_permits(), TAKE_WAIT).await?;
-        self.pump.pulse.looked();
         if ids.is_empty() {
             return Ok(());
         }

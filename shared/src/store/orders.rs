@@ -440,7 +440,9 @@ pub(super) async fn put_before_a_person(write: &mut Write, id: OrderId, reason: 
         return Ok(());
     };
     let status = parse_status(row.try_get("status")?)?;
-    if status == OrderStatus::Review {
+    let is_told = row.try_get::<i64, _>("needs_review")? != 0
+        && row.try_get::<Option<String>, _>("reason")?.as_deref() == Some(reason);
+    if status == OrderStatus::Review || is_told {
         return Ok(());
     }
     let to = if status.may_become(OrderStatus::Review) { OrderStatus::Review } else { status };
