@@ -23,10 +23,20 @@ pub enum TelemetryError {
     AlreadySet(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Libraries that at `debug` or `trace` write statements, headers or bodies, and with them what must not be
+/// Libraries that below `warn` repeat us, or write statements, headers and bodies, and with them what must not be
 /// logged. A filter that names one of them has its way.
-const QUIET: &[&str] =
-    &["h2=warn", "hyper=warn", "hyper_util=warn", "redis=warn", "reqwest=warn", "rustls=warn", "sqlx=warn"];
+const QUIET: &[&str] = &[
+    "h2=warn",
+    "hyper=warn",
+    "hyper_util=warn",
+    "redis=warn",
+    "reqwest=warn",
+    "rustls=warn",
+    "sqlx=warn",
+    // What they say of starting and stopping we say ourselves.
+    "apalis_core=warn",
+    "poem=warn",
+];
 
 /// Sends this process's log lines to standard error, those that `filter` lets through.
 ///

@@ -204,8 +204,12 @@ fn is_kubernetes_service(name: &str) -> bool {
 const NEAR: usize = 3;
 
 fn near_names(name: &str) -> Vec<&'static str> {
-    let mut near: Vec<(usize, &'static str)> =
-        VARIABLES.iter().map(|known| (edits(name, known), *known)).filter(|(edits, _)| *edits <= NEAR).collect();
+    let mut near: Vec<(usize, &'static str)> = VARIABLES
+        .iter()
+        .map(|known| (edits(name, known), *known))
+        // A name that stops short, such as `ATMOS_CHECKOUT`, is as clear as one with a slip.
+        .filter(|(edits, known)| *edits <= NEAR || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')))
+        .collect();
     near.sort_unstable();
     near.into_iter().map(|(_, known)| known).take(2).collect()
 }

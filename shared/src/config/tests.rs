@@ -360,11 +360,14 @@ fn no_fault_and_no_debug_output_repeats_a_value() {
 #[test]
 fn a_misspelled_variable_is_told_with_the_name_that_was_meant() {
     let warnings =
-        config(Role::Up, "TASDIQ_API_KEY=shop:0123456789abcdef\nATMOS_STOREID=1\nATMOS_WEBHOOK=x").unwrap().warnings;
+        config(Role::Up, "TASDIQ_API_KEY=shop:0123456789abcdef\nATMOS_STOREID=1\nATMOS_WEBHOOK=x\nATMOS_CHECKOUT=y")
+            .unwrap()
+            .warnings;
 
     assert!(warnings[0].contains("TASDIQ_API_KEY is set") && warnings[0].contains("did you mean TASDIQ_API_KEYS"));
     assert!(warnings[1].contains("ATMOS_STORE_ID"), "{}", warnings[1]);
     assert!(warnings[2].ends_with("nothing reads it"), "{}", warnings[2]);
+    assert!(warnings[3].contains("ATMOS_CHECKOUT_URL"), "{}", warnings[3]);
     assert!(!warnings.iter().any(|warning| warning.contains("0123456789abcdef")));
 }
 
