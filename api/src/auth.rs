@@ -1,5 +1,7 @@
 //! Who is asking: an API key sees the orders it made, an order's token that order.
 
+use std::sync::Arc;
+
 use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -16,7 +18,7 @@ use crate::problem::{Problem, ProblemType};
 
 const SCHEME: &str = "api_key";
 
-/// What a request brings to prove itself. The proof itself is weighed by [`Caller::name`] and [`Caller::order`].
+/// What a request brings to prove itself. The proof itself is weighed by [`Caller::order`] and [`KeyHolder`].
 #[derive(Debug)]
 pub(crate) struct Caller(Bearer);
 
@@ -29,8 +31,16 @@ enum Bearer {
 }
 
 impl Caller {
+    fn of(request: &Request) -> Self {
+        let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Caller(Bearer::Nothing) };
+        let key = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, key)| {
+            (scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty()).then(|| Secret::new(key.trim()))
+        });
+        Caller(key.map_or(Bearer::Unreadable, Bearer::Key))
+    }
+
     /// The name of the caller's API key; empty where no keys are configured.
-    pub(crate) fn name(&self, keys: &[ApiKey]) -> Result<String, Problem> {
+    fn name(&self, keys: &[ApiKey]) -> Result<String, Problem> {
         if keys.is_empty() {
             return Ok(String::new());
         }
@@ -78,6 +88,37 @@ fn wrong_token() -> Problem {
     Problem::new(ProblemType::WrongToken, "`token` must be the `order_token` of this very order")
 }
 
+/// A caller whose API key was found good before anything else of the request was looked at.
+#[derive(Debug)]
+pub(crate) struct KeyHolder {
+    /// The name of its key; empty where no keys are configured.
+    pub(crate) name: String,
+}
+
+impl<'a> ApiExtractor<'a> for KeyHolder {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        Caller::register(registry);
+    }
+
+    fn security_schemes() -> Vec<&'static str> {
+        Caller::security_schemes()
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<Self::ParamType>,
+    ) -> poem::Result<Self> {
+        let api = request.data::<Arc<Api>>().ok_or_else(Problem::internal)?;
+        Ok(KeyHolder { name: Caller::of(request).name(&api.context.api_keys)? })
+    }
+}
+
 impl<'a> ApiExtractor<'a> for Caller {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
 
@@ -109,10 +150,6 @@ impl<'a> ApiExtractor<'a> for Caller {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
-        let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Ok(Caller(Bearer::Nothing)) };
-        let key = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, key)| {
-            (scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty()).then(|| Secret::new(key.trim()))
-        });
-        Ok(Caller(key.map_or(Bearer::Unreadable, Bearer::Key)))
+        Ok(Caller::of(request))
     }
 }

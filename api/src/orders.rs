@@ -10,7 +10,7 @@ use shared::store::orders::{self, Created, IdempotencyKey};
 use tracing::info;
 
 use crate::Api;
-use crate::auth::Caller;
+use crate::auth::{Caller, KeyHolder};
 use crate::idempotency::IdempotencyHeader;
 use crate::problem::{CreateProblem, Problem, ProblemType, ReadProblem};
 
@@ -59,13 +59,12 @@ impl OrderApi {
     #[oai(path = "/orders/create", method = "post", operation_id = "createOrder")]
     async fn create_order(
         &self,
-        caller: Caller,
+        key_holder: KeyHolder,
         #[oai(name = "Idempotency-Key")] idempotency: IdempotencyHeader,
         request: OrderRequest,
     ) -> Result<CreateAnswer, CreateProblem> {
         let api = &self.0;
-        let api_key_name = caller.name(&api.context.api_keys)?;
-        let new_order = request.parse(api_key_name, api.context.gateway.identity().clone())?;
+        let new_order = request.parse(key_holder.name, api.context.gateway.identity().clone())?;
         let key = idempotency.0.map(|key| IdempotencyKey { key, body_digest: body::digest(&new_order) });
         let wait = LinkWait::begin(api);
         let order = match orders::create(&api.context.store, &new_order, key.as_ref()).await.map_err(Problem::from)? {

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use poem::http::{HeaderMap, HeaderValue, Method, header};
+use poem::http::{HeaderMap, HeaderValue, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 use shared::id::OrderToken;
 use tracing::{Instrument, debug, error, info, info_span};
@@ -51,12 +51,12 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let _entered = span.entered();
         let mut response = match answered {
             Ok(Ok(Ok(response))) => response.into_response(),
-            Ok(Ok(Err(error))) => answer(&Problem::from_error(error), route, &method, &id, language),
-            Ok(Err(_elapsed)) => answer(&Problem::too_slow(TIME_LIMIT.as_secs()), route, &method, &id, language),
+            Ok(Ok(Err(error))) => answer(&Problem::from_error(error), route, &id, language),
+            Ok(Err(_elapsed)) => answer(&Problem::too_slow(TIME_LIMIT.as_secs()), route, &id, language),
             Err(_panic) => {
                 // The panic's own text was written to standard error by the panic hook.
                 error!("a request panicked: {method} {path}");
-                answer(&Problem::internal(), route, &method, &id, language)
+                answer(&Problem::internal(), route, &id, language)
             }
         };
         finish_headers(response.headers_mut(), &id);
@@ -73,13 +73,7 @@ impl<E: Endpoint> Endpoint for Watched<E> {
     }
 }
 
-fn answer(
-    problem: &Problem,
-    route: Route,
-    method: &Method,
-    request_id: &str,
-    language: shared::order::Language,
-) -> Response {
+fn answer(problem: &Problem, route: Route, request_id: &str, language: shared::order::Language) -> Response {
     problem.log();
     let mut response = match route {
         // A customer's browser asked: words, no JSON.
@@ -87,7 +81,7 @@ fn answer(
         _ => problem.answer(request_id),
     };
     if problem.problem_type() == ProblemType::MethodNotAllowed {
-        let allowed = if *method == Method::POST { "GET, HEAD" } else { "POST" };
+        let allowed = if matches!(route, Route::Create | Route::Webhook) { "POST" } else { "GET, HEAD" };
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
     response

@@ -1,1 +1,13 @@
+//! The HTTP side as its callers see it: a real SQLite database and the real routes, without a port, workers or gateway.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+
+mod auth;
+mod events;
+mod health;
+mod idempotency;
+mod orders;
+mod pages;
+mod support;
+mod waiting;
+mod webhook;

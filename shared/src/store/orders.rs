@@ -435,7 +435,10 @@ pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Resul
 
 /// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.
 pub(super) async fn put_before_a_person(write: &mut Write, id: OrderId, reason: &str) -> Result<(), StoreError> {
-    let sql = format!("-- status_for_review\nselect status from orders where id = $1 {}", write.for_update("orders"));
+    let sql = format!(
+        "-- status_for_review\nselect status, needs_review, reason from orders where id = $1 {}",
+        write.for_update("orders")
+    );
     let Some(row) = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.connection()).await? else {
         return Ok(());
     };

@@ -1,0 +1,249 @@
+//! An installation without workers: links and payments are put in by hand, through the store's own functions.
+
+use std::time::{Duration, Instant};
+
+use poem::Response;
+use poem::endpoint::BoxEndpoint;
+use poem::http::HeaderMap;
+use poem::test::{TestClient, TestRequestBuilder};
+use serde_json::{Value, json};
+use shared::config::{ApiKey, DatabaseUrl};
+use shared::coordination::Coordination;
+use shared::gateway::Gateway;
+use shared::gateway::atmos::{AtmosConfig, AtmosGateway, SignAlgorithm};
+use shared::id::{OrderId, TransactionId};
+use shared::job::{Job, Lease, QueueName};
+use shared::notice::Notice;
+use shared::order::Order;
+use shared::queue::{LocalQueue, Queue};
+use shared::secret::Secret;
+use shared::store::jobs::Finish;
+use shared::store::orders::{NewLink, Transition};
+use shared::store::settlement::Settlement;
+use shared::store::{Store, jobs, orders, settlement};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::ApiContext;
+
+/// A quarter of an hour, so that no test sees it pass.
+const PAYMENT_TTL_MS: i64 = 900_000;
+
+pub(crate) struct TestApi {
+    pub(crate) client: TestClient<BoxEndpoint<'static, Response>>,
+    pub(crate) context: ApiContext,
+    pub(crate) stopping: CancellationToken,
+    ends: CancellationToken,
+    _directory: TempDir,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// Asserts that it is a whole problem document of this slug and status, and hands it out.
+    #[track_caller]
+    pub(crate) fn problem(&self, status: u16, slug: &str) -> Value {
+        let document = self.json();
+        assert_eq!(document["type"], format!("urn:tasdiq:problem:{slug}"), "{self:?}");
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(document["status"], status);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(document["request_id"], self.header("x-request-id"));
+        assert!(document["title"].as_str().is_some_and(|title| !title.is_empty()));
+        assert!(document["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+        document
+    }
+}
+
+impl TestApi {
+    /// Open, and not waiting for links.
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut ApiContext)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&DatabaseUrl::Sqlite(directory.path().join("tasdiq.db"))).await.unwrap();
+        store.migrate().await.unwrap();
+        let ends = CancellationToken::new();
+        let mut context = ApiContext {
+            notice: Notice::start(&store, None, &ends),
+            store,
+            gateway: gateway(),
+            queue: Queue::Local(LocalQueue::default()),
+            api_keys: Vec::new(),
+            public_url: "http://shop.test/".parse().unwrap(),
+            link_wait: Duration::ZERO,
+            role: "up",
+        };
+        change(&mut context);
+        let stopping = CancellationToken::new();
+        let client = TestClient::new(crate::endpoint(context.clone(), stopping.clone()));
+        TestApi { client, context, stopping, ends, _directory: directory }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.context.store
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        send(self.client.get(path)).await
+    }
+
+    /// The events of an order, until the stream ends.
+    pub(crate) async fn create(&self, body: &Value) -> Answer {
+        self.create_as(None, None, body).await
+    }
+
+    pub(crate) async fn create_as(&self, key: Option<&str>, idempotency: Option<&str>, body: &Value) -> Answer {
+        let mut request = self.client.post("/api/orders/create").content_type("application/json");
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        if let Some(idempotency) = idempotency {
+            request = request.header("idempotency-key", idempotency);
+        }
+        send(request.body(body.to_string())).await
+    }
+
+    pub(crate) async fn create_raw(&self, content_type: &str, body: impl Into<poem::Body>) -> Answer {
+        let mut request = self.client.post("/api/orders/create");
+        if !content_type.is_empty() {
+            request = request.content_type(content_type);
+        }
+        send(request.body(body.into())).await
+    }
+
+    /// An order over 50.00 soʻm.
+    pub(crate) async fn order(&self) -> Order {
+        self.order_with(json!({})).await
+    }
+
+    /// The same, with some fields changed or added.
+    pub(crate) async fn order_with(&self, fields: Value) -> Order {
+        let mut body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let answer = self.create(&body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        self.reread(OrderId(answer.json()["order_id"].as_i64().unwrap())).await
+    }
+
+    pub(crate) async fn reread(&self, id: OrderId) -> Order {
+        orders::find(self.store(), id).await.unwrap().unwrap()
+    }
+
+    /// Does what a worker does when the gateway has made a draft.
+    pub(crate) async fn link(&self, order: &Order, transaction_id: i64) -> Order {
+        self.link_for(order, transaction_id, PAYMENT_TTL_MS).await
+    }
+
+    /// The same, with another time to pay.
+    pub(crate) async fn link_for(&self, order: &Order, transaction_id: i64, ttl_ms: i64) -> Order {
+        let lease = self.claim(QueueName::Links, Job::CreatePaymentLink { order_id: order.id }).await;
+        let link = NewLink {
+            transaction_id: TransactionId(transaction_id),
+            payment_url: format!("http://gateway.test/pay?transactionId={transaction_id}"),
+        };
+        let first_look_ms = self.store().now_ms();
+        let made = orders::store_link(self.store(), &lease, order, &link, ttl_ms, first_look_ms).await.unwrap();
+        assert_eq!(made, Transition::Made);
+        self.reread(order.id).await
+    }
+
+    /// Does what a worker does when the gateway has confirmed the debit, or whatever else a look may lead to.
+    pub(crate) async fn settle(&self, order: &Order, how: Settlement) -> Order {
+        let lease = self.claim(QueueName::Settle, Job::SettleOrder { order_id: order.id }).await;
+        let now_ms = self.store().now_ms();
+        let made = settlement::settle(self.store(), &lease, order, now_ms, &[], &how, &Finish::Complete).await.unwrap();
+        assert_eq!(made, Transition::Made);
+        self.reread(order.id).await
+    }
+
+    pub(crate) async fn pay(&self, order: &Order) -> Order {
+        self.settle(order, Settlement::Paid { transaction_id: order.transaction_id.unwrap() }).await
+    }
+
+    /// Takes a job as a worker would, leaving the others of the queue alone.
+    pub(crate) async fn claim(&self, queue: QueueName, wanted: Job) -> Lease {
+        let ids = jobs::offer(self.store(), queue, 1_000).await.unwrap();
+        let mut lease = None;
+        for claimed in jobs::claim(self.store(), &ids).await.unwrap() {
+            if claimed.job.as_ref().is_ok_and(|job| *job == wanted) {
+                lease = Some(claimed.lease);
+            } else {
+                let not_before_ms = self.store().now_ms();
+                jobs::finish_alone(self.store(), &claimed.lease, &Finish::Release { not_before_ms }).await.unwrap();
+            }
+        }
+        lease.unwrap_or_else(|| panic!("{wanted:?} is not due"))
+    }
+
+    /// Asks as the gateway asks, with a right signature.
+    pub(crate) async fn callback(&self, transaction_id: i64, account: &str, amount: i64) -> Answer {
+        self.webhook(self.context.gateway.sign_callback(TransactionId(transaction_id), account, amount)).await
+    }
+
+    pub(crate) async fn webhook(&self, body: impl Into<poem::Body>) -> Answer {
+        send(self.client.post("/atmos/webhook/").body(body.into())).await
+    }
+}
+
+impl Drop for TestApi {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        self.ends.cancel();
+    }
+}
+
+pub(crate) async fn send<E: poem::Endpoint>(request: TestRequestBuilder<'_, E>) -> Answer {
+    let response = request.send().await.0;
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let body = response.into_body().into_string().await.unwrap();
+    Answer { status, headers, body }
+}
+
+pub(crate) fn keys(names: &[&str]) -> Vec<ApiKey> {
+    names.iter().map(|name| ApiKey { name: (*name).to_owned(), key: Secret::new(format!("key-of-{name}")) }).collect()
+}
+
+/// Waits for a condition, at most 5 s.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < Duration::from_secs(5), "not within 5 s: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn gateway() -> Gateway {
+    // Taken already by another test of this process: just as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = AtmosConfig {
+        consumer_key: "sandbox-key".to_owned(),
+        consumer_secret: Secret::new("sandbox-secret"),
+        store_id: "1234".to_owned(),
+        terminal_id: None,
+        api_keys: vec![Secret::new("sandbox-api-key")],
+        sign_algorithm: SignAlgorithm::Md5,
+        base_url: "http://127.0.0.1:9".parse().unwrap(),
+        checkout_url: "http://127.0.0.1:9".parse().unwrap(),
+        proxy_url: None,
+        call_timeout: Duration::from_secs(1),
+    };
+    Gateway::Atmos(AtmosGateway::new(config, Coordination::local(None)).unwrap())
+}

@@ -1,0 +1,191 @@
+//! What the gateway is told before it debits.
+
+use serde_json::{Value, json};
+use shared::order::OrderStatus;
+use shared::store::callbacks::{self, Verdict};
+use shared::store::settlement::Settlement;
+
+use super::support::{Answer, TestApi, send};
+
+#[track_caller]
+fn assert_allowed(answer: &Answer) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json(), json!({ "status": 1, "message": "Успешно" }));
+}
+
+#[track_caller]
+fn assert_refused(answer: &Answer, why: &str) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let body: Value = answer.json();
+    assert_eq!(body["status"], 0, "{answer:?}");
+    assert!(body["message"].as_str().unwrap().contains(why), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_right_callback_is_allowed_and_repeated_with_the_same_answer() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+
+    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+    for _ in 0..3 {
+        assert_allowed(&api.webhook(body.clone()).await);
+    }
+
+    let order = api.reread(order.id).await;
+    assert_eq!(order.status, OrderStatus::Confirming, "allowed is not paid");
+    let kept = callbacks::of_order(api.store(), order.id).await.unwrap();
+    assert_eq!((kept.len(), kept[0].seen_count), (1, 3));
+}
+
+#[tokio::test]
+async fn the_address_works_without_its_last_slash_and_whatever_the_content_type() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    api.link(&order, 700).await;
+    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+
+    let request = api.client.post("/atmos/webhook").content_type("text/plain").body(body);
+
+    assert_allowed(&send(request).await);
+}
+
+#[tokio::test]
+async fn an_amount_one_tiyin_off_is_refused_and_changes_nothing() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+
+    for amount in [4_999, 5_001, 500_000] {
+        assert_refused(&api.callback(700, "1", amount).await, "amount");
+    }
+
+    assert_eq!(api.reread(order.id).await.status, OrderStatus::Pending);
+}
+
+#[tokio::test]
+async fn what_does_not_belong_to_us_is_refused() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    api.link(&order, 700).await;
+
+    assert_refused(&api.callback(701, "1", 5_000).await, "transaction");
+    assert_refused(&api.callback(700, "2", 5_000).await, "account");
+    // Signed with our key, for another store.
+    let signature = "1174ff3ef47501184dfaa34a4dad546c";
+    let elsewhere = json!({
+        "store_id": "9999", "transaction_id": "700", "transaction_time": "1656326529324",
+        "amount": "5000", "account": "1", "sign": signature,
+    });
+    assert_refused(&api.webhook(elsewhere.to_string()).await, "store");
+}
+
+#[tokio::test]
+async fn a_second_transaction_of_a_confirming_or_paid_order_is_refused() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+    // The linked draft turns out closed, so the order gets another.
+    api.settle(&order, Settlement::LinkClosed { transaction_id: order.transaction_id.unwrap() }).await;
+    let order = api.link(&api.reread(order.id).await, 701).await;
+    assert_allowed(&api.callback(701, "1", 5_000).await);
+
+    assert_refused(&api.callback(700, "1", 5_000).await, "another transaction");
+
+    api.settle(&order, Settlement::Paid { transaction_id: shared::id::TransactionId(701) }).await;
+    assert_allowed(&api.callback(701, "1", 5_000).await);
+    assert_refused(&api.callback(700, "1", 5_000).await, "another transaction");
+}
+
+#[tokio::test]
+async fn a_callback_after_the_time_to_pay_is_refused() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    api.link_for(&order, 700, -1).await;
+
+    assert_refused(&api.callback(700, "1", 5_000).await, "time");
+}
+
+#[tokio::test]
+async fn an_order_with_a_person_cannot_be_paid() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+    api.settle(&order, Settlement::Review { reason: "odd".to_owned() }).await;
+
+    assert_refused(&api.callback(700, "1", 5_000).await, "cannot be paid");
+}
+
+#[tokio::test]
+async fn a_badly_signed_body_is_refused_and_kept_and_is_no_hint() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+    let mut forged: Value = serde_json::from_str(&body).unwrap();
+    forged["sign"] = json!("00000000000000000000000000000000");
+
+    assert_refused(&api.webhook(forged.to_string()).await, "signature");
+
+    let kept = callbacks::newest(api.store(), 10).await.unwrap();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].verdict, Verdict::BadlySigned);
+    let after = api.reread(order.id).await;
+    assert_eq!((after.status, after.last_hint_at_ms), (OrderStatus::Pending, None));
+}
+
+#[tokio::test]
+async fn what_is_no_callback_is_answered_in_the_gateway_s_own_words() {
+    let api = TestApi::start().await;
+
+    for body in ["", "{", "[]", "null", "{\"store_id\":\"1234\"}", "a=b", "\u{0}"] {
+        assert_refused(&api.webhook(body).await, "read");
+    }
+    assert_refused(&api.webhook(vec![0xff_u8; 100]).await, "read");
+    assert_refused(&api.webhook("x".repeat(9 * 1024)).await, "read");
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_bodies_fills_no_table() {
+    let api = TestApi::start().await;
+
+    for number in 0..150 {
+        assert_refused(&api.webhook(format!("{{\"number\":{number}}}")).await, "read");
+    }
+
+    assert_eq!(callbacks::newest(api.store(), 1_000).await.unwrap().len(), 100);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_the_only_reason_for_a_503() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    api.link(&order, 700).await;
+    api.store().close().await;
+
+    let answer = api.callback(700, "1", 5_000).await;
+
+    answer.problem(503, "database-unavailable");
+    assert_eq!(answer.header("retry-after"), "1");
+    // A forged body needs no database for its answer.
+    assert_refused(&api.webhook("{}").await, "read");
+}
+
+#[tokio::test]
+async fn callbacks_are_counted_by_verdict() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    api.link(&order, 700).await;
+    api.callback(700, "1", 5_000).await;
+    api.callback(700, "1", 5_001).await;
+
+    let metrics = api.get("/metrics").await.body;
+
+    for verdict in ["allowed", "wrong_amount"] {
+        let line =
+            metrics.lines().find(|line| line.starts_with(&format!("tasdiq_callbacks_total{{verdict=\"{verdict}\"}}")));
+        let count: u64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        assert!(count > 0, "{line:?}");
+    }
+    assert!(metrics.contains("tasdiq_callback_seconds_bucket"));
+}
