@@ -55,12 +55,22 @@ pub(crate) struct Output {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorkerArguments {
     /// How many jobs run at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    #[arg(long, default_value_t = CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub(crate) concurrency: u16,
     /// Which queues to take from, comma-separated; all if nothing is said
     #[arg(long, value_delimiter = ',', value_parser = queue)]
     pub(crate) queues: Vec<QueueName>,
 }
+
+/// As if nothing had been said.
+impl Default for WorkerArguments {
+    fn default() -> Self {
+        WorkerArguments { concurrency: CONCURRENCY, queues: Vec::new() }
+    }
+}
+
+/// A job mostly waits for the gateway, so one process runs many.
+const CONCURRENCY: u16 = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArguments {

@@ -37,7 +37,7 @@ impl Exit {
         match self {
             Exit::Configuration(error) | Exit::DatabaseAway(error) | Exit::Unavailable(error) | Exit::Failed(error) => {
                 // With standard error gone there is nobody to tell.
-                let _ = writeln!(std::io::stderr(), "tasdiq: {error:#}");
+                let _ = writeln!(std::io::stderr(), "tasdiq: {}", story(error));
             }
             Exit::Findings => (),
         }
@@ -53,6 +53,19 @@ impl Exit {
     pub(crate) fn failed(what: impl std::fmt::Display) -> Self {
         Exit::Failed(anyhow::anyhow!("{what}"))
     }
+}
+
+/// An error with its causes, each once: libraries like to repeat their cause in their own message.
+pub(crate) fn story(error: &anyhow::Error) -> String {
+    let mut story = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if story.is_empty() {
+            story = cause;
+        } else if !story.contains(&cause) {
+            story = format!("{story}: {cause}");
+        }
+    }
+    story
 }
 
 impl From<anyhow::Error> for Exit {
@@ -77,6 +90,35 @@ impl From<StoreError> for Exit {
             | StoreError::Migration(_)
             | StoreError::Statement(_)
             | StoreError::UnknownValue { .. } => Exit::Failed(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_story_tells_each_cause_once() {
+        let error = anyhow!("connection refused").context("connection refused").context("Redis is away");
+
+        assert_eq!(story(&error), "Redis is away: connection refused");
+    }
+
+    #[test]
+    fn supervisors_get_the_codes_they_know() {
+        for (exit, code) in [
+            (Exit::configuration("x"), 78),
+            (Exit::DatabaseAway(anyhow!("x")), 75),
+            (Exit::Unavailable(anyhow!("x")), 69),
+            (Exit::failed("x"), 1),
+            (Exit::Findings, 1),
+            (StoreError::NewerDatabase { version: 9 }.into(), 78),
+            (StoreError::NotMigrated.into(), 1),
+        ] {
+            assert_eq!(exit.code(), code, "{exit:?}");
         }
     }
 }

@@ -1,73 +1,205 @@
-//! Opening the parts of an installation, in the order in which each may be trusted.
+//! Opening the parts of an installation, in the order in which each may be trusted, and closing them again.
 
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use shared::config::{Config, DatabaseUrl};
-use shared::store::{Store, StoreError};
-use tracing::warn;
+use anyhow::{Context, anyhow};
+use shared::config::Config;
+use shared::coordination::Coordination;
+use shared::gateway::Gateway;
+use shared::gateway::atmos::AtmosGateway;
+use shared::notice::Notice;
+use shared::presence::{self, Introduction};
+use shared::queue::{LocalQueue, Queue, RedisQueue};
+use shared::redis_server::RedisServer;
+use shared::relay::Relay;
+use shared::store::{Database, Store, jobs, orders};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
 
-use crate::exit::Exit;
+use crate::database::until_answered;
+use crate::exit::{Exit, story};
 
-/// So long a database may be away at the start before a supervisor is asked to start us again.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the parts may take to close once all work has ended.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often it is asked meanwhile.
-const DATABASE_PAUSE: Duration = Duration::from_millis(500);
-
-/// Opens the database for one command of an operator, and looks whether it has the tables of this release.
-///
-/// # Errors
-/// There is none yet, it is away, or it lacks the tables.
-pub(crate) async fn open_store(config: &Config) -> Result<Store, Exit> {
-    if let DatabaseUrl::Sqlite(path) = &config.database
-        && !path.exists()
-    {
-        // Opening would make an empty one.
-        return Err(Exit::failed(format!(
-            "there is no database at {}; set DATABASE_URL or TASDIQ_DATA_DIR to the installation's, or start it with \
-             `tasdiq up`",
-            path.display()
-        )));
-    }
-    let store = Store::open(&config.database).await?;
-    store.check_migrated().await?;
-    Ok(store)
+/// Who makes the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tables {
+    /// This process.
+    Made,
+    /// `tasdiq migrate`, which is waited for.
+    Awaited,
 }
 
-/// Repeats `ask` until the database answers, for 30 s at most.
-///
-/// A database that lacks its tables is waited for, too: `tasdiq migrate` may still be at work.
+/// Everything that API and worker need, with what every process does beside its work: relay, notices, heartbeat.
+#[derive(Debug)]
+pub(crate) struct Installation {
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    pub(crate) gateway: Gateway,
+    pub(crate) notice: Notice,
+    beside: JoinSet<()>,
+    ended: CancellationToken,
+}
+
+impl Installation {
+    /// Opens the parts and starts what runs beside the work.
+    ///
+    /// # Errors
+    /// The database stays away or refuses; Redis answers and may not carry the queue; the gateway's client cannot be
+    /// made.
+    pub(crate) async fn open(config: &Config, tables: Tables, introduction: Introduction) -> Result<Self, Exit> {
+        let (store, database_id) = until_answered(config, async || {
+            let store = Store::open(&config.database).await?;
+            match tables {
+                Tables::Made => store.migrate().await?,
+                Tables::Awaited => store.check_migrated().await?,
+            }
+            let database_id = store.database_id().await?;
+            Ok((store, database_id))
+        })
+        .await?;
+        let redis = redis_server(config, &database_id)?;
+        let queue = match &redis {
+            Some(server) => Queue::Redis(checked(RedisQueue::new(server.clone())).await?),
+            None => Queue::Local(LocalQueue::default()),
+        };
+        let is_alone = store.database() == Database::Sqlite;
+        if is_alone {
+            // We hold the lock, so whoever held these leases is dead; their jobs need not wait for the leases' end.
+            jobs::end_all_leases(&store).await?;
+        }
+        if redis.is_none() {
+            jobs::offer_all_again(&store).await?;
+        }
+        let gateway = gateway(config, redis.clone())?;
+        tell_of_orders_elsewhere(&store, &gateway).await?;
+
+        let ended = CancellationToken::new();
+        let notice = Notice::start(&store, redis, &ended);
+        let mut beside = JoinSet::new();
+        beside.spawn(Relay::new(store.clone(), queue.clone(), is_alone).run(ended.clone()));
+        beside.spawn(presence::keep(store.clone(), queue.clone(), introduction, ended.clone()));
+        Ok(Installation { store, queue, gateway, notice, beside, ended })
+    }
+
+    /// Waits for the parts, which all end with `stop`. A part that ends before is a failure and stops the others.
+    /// Then closes the installation.
+    ///
+    /// # Errors
+    /// What the part that failed said.
+    pub(crate) async fn run(mut self, mut parts: Parts, stop: &CancellationToken) -> Result<(), Exit> {
+        let mut failure = None;
+        while let Some(ended) = parts.0.join_next().await {
+            let trouble = match ended {
+                Ok((_, Ok(()))) if stop.is_cancelled() => continue,
+                Ok((name, Ok(()))) => anyhow!("the {name} ended by itself"),
+                Ok((name, Err(trouble))) => trouble.context(format!("the {name} failed")),
+                Err(panicked) => anyhow!(panicked).context("a part failed"),
+            };
+            error!(error = story(&trouble), "stopping, as a part of this process has ended");
+            failure.get_or_insert(trouble);
+            stop.cancel();
+        }
+        self.ended.cancel();
+        let closing = async {
+            while self.beside.join_next().await.is_some() {}
+            self.store.close().await;
+        };
+        if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
+            warn!("the database's connections did not close in time and are dropped");
+        }
+        failure.map_or(Ok(()), |trouble| Err(Exit::Unavailable(trouble)))
+    }
+}
+
+/// What makes up a running process, each with the name it is told by.
+#[derive(Debug, Default)]
+pub(crate) struct Parts(JoinSet<(&'static str, anyhow::Result<()>)>);
+
+impl Parts {
+    /// Starts a part.
+    pub(crate) fn start(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        self.0.spawn(async move { (name, part.await) });
+    }
+}
+
+/// The Redis of the configuration, not yet connected to.
 ///
 /// # Errors
-/// It stayed away, or it refused, which waiting does not mend.
-pub(crate) async fn until_answered<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, Exit> {
-    let began = Instant::now();
-    let mut was_told = false;
-    loop {
-        // Asking takes long by itself where the network swallows what we send.
-        let left = DATABASE_PATIENCE.saturating_sub(began.elapsed());
-        let error = match tokio::time::timeout(left, ask()).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) if error.is_passing() || matches!(error, StoreError::NotMigrated) => Some(error),
-            Ok(Err(error @ StoreError::Statement(_))) => {
-                // A wrong password, an unknown database: the server is there and says no.
-                return Err(Exit::Configuration(anyhow::Error::new(error).context("DATABASE_URL is refused")));
-            }
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => None,
-        };
-        if began.elapsed() + DATABASE_PAUSE >= DATABASE_PATIENCE {
-            let waited = format!("waited {} s for the database", DATABASE_PATIENCE.as_secs());
-            return Err(Exit::DatabaseAway(match error {
-                Some(error) => anyhow::Error::new(error).context(waited),
-                None => anyhow::anyhow!("{waited}, which does not answer"),
-            }));
+/// An address that the client cannot read.
+pub(crate) fn redis_server(config: &Config, database_id: &str) -> Result<Option<RedisServer>, Exit> {
+    let Some(url) = &config.redis_url else { return Ok(None) };
+    let server = RedisServer::new(url.expose(), database_id).map_err(|_| {
+        Exit::configuration("REDIS_URL cannot be read as the address of a Redis; write redis://host:6379")
+    })?;
+    Ok(Some(server))
+}
+
+/// A Redis that answers and may not carry the queue is fatal; one that does not answer is not, for it may come back,
+/// and until then callbacks are answered all the same.
+async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
+    match queue.check().await {
+        Ok(faults) if faults.is_empty() => Ok(queue),
+        Ok(faults) => {
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Err(Exit::configuration(format!("the Redis of REDIS_URL may not carry the queue: {}", faults.join("; "))))
         }
-        if !was_told && let Some(error) = error {
-            was_told = true;
-            let cause = format!("{:#}", anyhow::Error::new(error));
-            warn!(error = cause, "waiting for the database, for {} s at most", DATABASE_PATIENCE.as_secs());
+        Err(trouble) => {
+            warn!(
+                error = story(&anyhow::Error::new(trouble)),
+                "Redis cannot be used now; jobs wait in the database until it can"
+            );
+            Ok(queue)
         }
-        tokio::time::sleep(DATABASE_PAUSE).await;
     }
+}
+
+/// The gateway's client. Processes that share a Redis share the gateway's token and budget there.
+///
+/// # Errors
+/// A proxy address that cannot be used.
+pub(crate) fn gateway(config: &Config, redis: Option<RedisServer>) -> Result<Gateway, Exit> {
+    let coordination = match redis {
+        Some(server) => Coordination::redis(server, config.gateway_rate),
+        None => Coordination::local(config.gateway_rate),
+    };
+    let atmos = AtmosGateway::new(config.atmos.clone(), coordination)
+        .map_err(|error| Exit::Configuration(anyhow!(error).context("cannot prepare calls to the gateway")))?;
+    Ok(Gateway::Atmos(atmos))
+}
+
+/// Orders of another gateway account stay as they are until that account is configured again; somebody should know.
+async fn tell_of_orders_elsewhere(store: &Store, gateway: &Gateway) -> Result<(), Exit> {
+    let elsewhere = orders::open_elsewhere(store, gateway.identity()).await?;
+    if !elsewhere.is_empty() {
+        let orders: Vec<String> = elsewhere.iter().map(|(id, gateway)| format!("{id} of {gateway}")).take(20).collect();
+        warn!(
+            orders = orders.join(", "),
+            "{} open orders belong to another gateway than {}, and nobody asks that one about them",
+            elsewhere.len(),
+            gateway.identity()
+        );
+    }
+    Ok(())
+}
+
+/// Listens at an address that the variable `variable` gave.
+///
+/// # Errors
+/// The address is taken, or is not this machine's.
+pub(crate) async fn listen(address: SocketAddr, variable: &str) -> Result<(TcpListener, SocketAddr), Exit> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; stop what listens there, or set {variable}"))
+        .map_err(Exit::Unavailable)?;
+    let bound = listener.local_addr().context("cannot tell where we listen")?;
+    Ok((listener, bound))
 }

@@ -8,8 +8,8 @@ use shared::job::JobRow;
 use shared::store::{Store, jobs};
 
 use crate::arguments::{JobsCommand, JobsFilter, Output};
+use crate::database::open_store;
 use crate::exit::Exit;
-use crate::installation::open_store;
 use crate::output::{lines, plain, print, print_json, short, table};
 
 /// Runs one of the commands.

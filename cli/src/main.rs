@@ -10,18 +10,26 @@ use shared::config::{Config, Role};
 use shared::telemetry;
 use tracing::warn;
 
+mod api;
 mod arguments;
+mod callback;
 mod data_dir;
+mod database;
+mod doctor;
 mod exit;
 mod installation;
 mod jobs;
 mod migrate;
 mod orders;
 mod output;
+mod sandbox;
 mod signal;
+mod up;
+mod worker;
 
 use arguments::{Arguments, Command};
 use exit::Exit;
+use signal::stop_on_signal;
 
 fn main() -> ExitCode {
     // Clients for https panic without a provider. It fails only where one is installed already.
@@ -41,12 +49,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<(), Exit> {
-    let stop = signal::stop_on_signal()?;
     match command {
-        Command::Migrate => migrate::run(&configure(Role::Migrate)?, &stop).await,
+        Command::Up => up::run(configure(Role::Up)?, &stop_on_signal()?).await,
+        Command::Api => api::run(configure(Role::Api)?, &stop_on_signal()?).await,
+        Command::Worker(arguments) => worker::run(&configure(Role::Worker)?, &arguments, &stop_on_signal()?).await,
+        Command::Sandbox(arguments) => sandbox::run(&configure(Role::Sandbox)?, arguments, &stop_on_signal()?).await,
+        // The rest is short, and a signal may simply end it: what was not committed was not done.
+        Command::Migrate => migrate::run(&configure(Role::Migrate)?).await,
+        Command::Doctor(output) => doctor::run(output).await,
         Command::Jobs(command) => jobs::run(&configure(Role::Operator)?, command).await,
         Command::Orders(command) => orders::run(&configure(Role::Operator)?, command).await,
-        _ => Err(Exit::failed("not yet")),
+        Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
     }
 }
 

@@ -13,8 +13,8 @@ use shared::store::transactions::{self, StoredTransaction};
 use shared::store::{Store, jobs, orders};
 
 use crate::arguments::{OrdersCommand, Output};
+use crate::database::open_store;
 use crate::exit::Exit;
-use crate::installation::open_store;
 use crate::jobs::{JobView, job_lines};
 use crate::output::{lines, plain, print, print_json, table};
 

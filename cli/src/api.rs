@@ -1,0 +1,54 @@
+//! `tasdiq api`: the HTTP side of a scaled-out installation.
+
+use ::api::ApiContext;
+use anyhow::Context;
+use shared::config::Config;
+use shared::presence::Introduction;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::exit::Exit;
+use crate::installation::{Installation, Parts, Tables, listen};
+
+/// Serves until `stop`.
+///
+/// # Errors
+/// The database stays away, Redis may not carry the queue, or the address is taken.
+pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<(), Exit> {
+    let introduction = Introduction { role: "api", slots: 0, queues: String::new() };
+    let installation = tokio::select! {
+        opened = Installation::open(&config, Tables::Awaited, introduction) => opened?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    // Last, so that a connection is only taken by a process that can answer it.
+    let (listener, bound) = listen(config.listen, "TASDIQ_LISTEN").await?;
+    config.api_listens_at(bound);
+    let mut parts = Parts::default();
+    start(&mut parts, "api", &config, &installation, listener, stop);
+    info!("the order API listens on {bound}");
+    installation.run(parts, stop).await
+}
+
+/// Starts the API as a part of this process.
+pub(crate) fn start(
+    parts: &mut Parts,
+    role: &'static str,
+    config: &Config,
+    installation: &Installation,
+    listener: TcpListener,
+    stop: &CancellationToken,
+) {
+    let context = ApiContext {
+        store: installation.store.clone(),
+        gateway: installation.gateway.clone(),
+        notice: installation.notice.clone(),
+        queue: installation.queue.clone(),
+        api_keys: config.api_keys.clone(),
+        public_url: config.public_url.clone(),
+        link_wait: config.link_wait,
+        role,
+    };
+    let serving = ::api::serve(context, listener, stop.clone(), config.stop_grace);
+    parts.start("order API", async move { serving.await.context("cannot serve") });
+}

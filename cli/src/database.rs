@@ -1,0 +1,86 @@
+//! Opening the database: patiently for a process that is to run, once for a command.
+
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use shared::config::{Config, DatabaseUrl};
+use shared::store::{Store, StoreError};
+use tracing::warn;
+
+use crate::exit::{Exit, story};
+
+/// So long a database may be away at the start before a supervisor is asked to start us again.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is asked meanwhile.
+const DATABASE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Opens the database for one command of an operator, and looks whether it has the tables of this release.
+///
+/// # Errors
+/// There is none yet, it is away, or it lacks the tables.
+pub(crate) async fn open_store(config: &Config) -> Result<Store, Exit> {
+    if let DatabaseUrl::Sqlite(path) = &config.database
+        && !path.exists()
+    {
+        // Opening would make an empty one.
+        return Err(Exit::failed(format!(
+            "there is no database at {}; set DATABASE_URL or TASDIQ_DATA_DIR to the installation's, or start it with \
+             `tasdiq up`",
+            path.display()
+        )));
+    }
+    let store = Store::open(&config.database).await?;
+    store.check_migrated().await?;
+    Ok(store)
+}
+
+/// Repeats `ask` until the database answers, for 30 s at most.
+///
+/// A database that lacks its tables is waited for, too: `tasdiq migrate` may still be at work.
+///
+/// # Errors
+/// It stayed away, or it refused, which waiting does not mend.
+pub(crate) async fn until_answered<T>(
+    config: &Config,
+    ask: impl AsyncFn() -> Result<T, StoreError>,
+) -> Result<T, Exit> {
+    let began = Instant::now();
+    let mut was_told = false;
+    loop {
+        // Asking takes long by itself where the network swallows what we send.
+        let left = DATABASE_PATIENCE.saturating_sub(began.elapsed());
+        let trouble = match tokio::time::timeout(left, ask()).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(trouble)) => sorted(config, trouble)?,
+            Err(_) => anyhow!("it does not answer"),
+        };
+        if began.elapsed() + DATABASE_PAUSE >= DATABASE_PATIENCE {
+            let waited = format!("waited {} s for the database", DATABASE_PATIENCE.as_secs());
+            return Err(Exit::DatabaseAway(trouble.context(waited)));
+        }
+        if !was_told {
+            was_told = true;
+            warn!(error = story(&trouble), "waiting for the database, {} s at most", DATABASE_PATIENCE.as_secs());
+        }
+        tokio::time::sleep(DATABASE_PAUSE).await;
+    }
+}
+
+/// Trouble that time may mend, or the end.
+fn sorted(config: &Config, trouble: StoreError) -> Result<anyhow::Error, Exit> {
+    let is_file = matches!(config.database, DatabaseUrl::Sqlite(_));
+    match trouble {
+        trouble if is_file => {
+            // Nobody but us opens it, so nothing comes by waiting.
+            let what = "cannot use the database's file; look at its directory's permissions and space";
+            Err(Exit::Configuration(anyhow::Error::new(trouble).context(what)))
+        }
+        trouble if trouble.is_passing() || matches!(trouble, StoreError::NotMigrated) => Ok(trouble.into()),
+        // A wrong password, an unknown database: the server is there and says no.
+        trouble @ StoreError::Statement(_) => {
+            Err(Exit::Configuration(anyhow::Error::new(trouble).context("the database refuses what DATABASE_URL says")))
+        }
+        trouble => Err(trouble.into()),
+    }
+}

@@ -1,0 +1,99 @@
+//! `tasdiq worker`: runs jobs; start more of them for more work.
+
+use std::net::SocketAddr;
+
+use ::worker::health;
+use ::worker::{JobWorker, LookSchedule, WorkerContext, WorkerOptions};
+use anyhow::Context;
+use shared::config::Config;
+use shared::job::QueueName;
+use shared::presence::Introduction;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::arguments::WorkerArguments;
+use crate::exit::Exit;
+use crate::installation::{Installation, Parts, Tables, listen};
+
+/// Works until `stop`.
+///
+/// # Errors
+/// The database stays away, Redis may not carry the queue, or the address of its health is taken.
+pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &CancellationToken) -> Result<(), Exit> {
+    let options = options(config, arguments);
+    let installation = tokio::select! {
+        opened = Installation::open(config, Tables::Awaited, introduction("worker", &options)) => opened?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let (listener, bound) = listen(config.worker_listen, "TASDIQ_WORKER_LISTEN").await?;
+    let worker = job_worker(config, &installation, options);
+
+    let mut parts = Parts::default();
+    let drained = CancellationToken::new();
+    let serving = health::serve(
+        listener,
+        installation.store.clone(),
+        installation.queue.clone(),
+        worker.pulse(),
+        stop.clone(),
+        drained.clone(),
+    );
+    parts.start("health server", async move { serving.await.context("cannot serve") });
+    let work = worker.run(stop.clone());
+    parts.start("worker", async move {
+        work.await;
+        drained.cancel();
+        Ok(())
+    });
+    tell(bound, arguments);
+    installation.run(parts, stop).await
+}
+
+/// Starts a worker as a part of this process.
+pub(crate) fn start(
+    parts: &mut Parts,
+    config: &Config,
+    installation: &Installation,
+    options: WorkerOptions,
+    stop: &CancellationToken,
+) {
+    let work = job_worker(config, installation, options).run(stop.clone());
+    parts.start("worker", async move {
+        // What did not end in time is run again by whoever starts next.
+        work.await;
+        Ok(())
+    });
+}
+
+/// How much this process takes on.
+pub(crate) fn options(config: &Config, arguments: &WorkerArguments) -> WorkerOptions {
+    // In order of urgency, whatever the order in which they were named.
+    let queues: Vec<QueueName> = WorkerOptions::ALL_QUEUES
+        .into_iter()
+        .filter(|queue| arguments.queues.is_empty() || arguments.queues.contains(queue))
+        .collect();
+    WorkerOptions { slots: arguments.concurrency.into(), queues, stop_grace: config.stop_grace }
+}
+
+/// What this process tells of itself to those who scale.
+pub(crate) fn introduction(role: &'static str, options: &WorkerOptions) -> Introduction {
+    let queues: Vec<&str> = options.queues.iter().map(|queue| queue.as_str()).collect();
+    Introduction { role, slots: options.slots, queues: queues.join(",") }
+}
+
+fn job_worker(config: &Config, installation: &Installation, options: WorkerOptions) -> JobWorker {
+    let context = WorkerContext {
+        store: installation.store.clone(),
+        gateway: installation.gateway.clone(),
+        public_url: config.public_url.clone(),
+        link_ttl: config.link_ttl,
+        payment_ttl: config.payment_ttl,
+        look_schedule: LookSchedule::new(&config.settle_schedule),
+        sweep_every: config.sweep_every,
+    };
+    JobWorker::new(context, installation.queue.clone(), options)
+}
+
+fn tell(health: SocketAddr, arguments: &WorkerArguments) {
+    info!(slots = arguments.concurrency, "the worker runs {} jobs at once; health on {health}", arguments.concurrency);
+}
