@@ -31,10 +31,16 @@ pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Proble
         _ => Err("not measured against the database for 5 min"),
     };
     let process = if api.stopping.is_cancelled() { Err("stopping") } else { Ok(()) };
-    let is_ready = database.is_ok() && clock.is_ok() && process.is_ok();
+    // Not merely away: orders taken here would wait for a worker that never looks.
+    let redis = if api.context.queue.is_cut_off() {
+        Err("no living worker uses this Redis; look at REDIS_URL")
+    } else {
+        Ok(())
+    };
+    let is_ready = [database, clock, process, redis].iter().all(Result::is_ok);
     let word = |check: Result<(), &'static str>| check.err().unwrap_or("ok");
     let checks = json!({
-        "process": word(process), "database": word(database), "clock": word(clock), "queue": word(queue),
+        "process": word(process), "database": word(database), "clock": word(clock), "queue": word(redis.and(queue)),
     });
     if is_ready {
         return Ok(Json(json!({ "status": "ready", "role": api.context.role, "checks": checks })));

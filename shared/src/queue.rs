@@ -78,6 +78,11 @@ impl Queue {
         }
     }
 
+    /// Whether this process talks to a Redis that no living worker uses: a wrong `REDIS_URL` somewhere. For `/readyz`.
+    pub fn is_cut_off(&self) -> bool {
+        self.redis().is_some_and(RedisQueue::is_cut_off)
+    }
+
     /// Something to take ids with.
     pub fn taker(&self) -> Taker {
         match self {

@@ -32,7 +32,6 @@ pub struct Relay {
     queue: Queue,
     /// Workers renew first: until then no lease is called ended.
     recover_from: Instant,
-    is_cut_off: tokio::sync::watch::Sender<bool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +46,7 @@ impl Relay {
     /// A relay between these two. `leases_are_over` says that no other process can hold one (embedded start).
     pub fn new(store: Store, queue: Queue, leases_are_over: bool) -> Self {
         let wait = if leases_are_over { Duration::ZERO } else { lease() };
-        Relay { store, queue, recover_from: Instant::now() + wait, is_cut_off: tokio::sync::watch::Sender::new(false) }
-    }
-
-    /// Whether this relay's Redis is shared by no living worker, for `/readyz`.
-    pub fn cut_off(&self) -> tokio::sync::watch::Receiver<bool> {
-        self.is_cut_off.subscribe()
+        Relay { store, queue, recover_from: Instant::now() + wait }
     }
 
     /// Relays until `stop`. Trouble with the database or Redis is told once, waited out and told again when over.
@@ -68,7 +62,7 @@ impl Relay {
                 twins_looked_at = Instant::now();
                 self.look_for_twins(&mut alone_since).await;
             }
-            if *self.is_cut_off.borrow() {
+            if self.queue.is_cut_off() {
                 pause = LONGEST_SLEEP;
                 continue;
             }
@@ -165,13 +159,13 @@ impl Relay {
             alive.iter().filter(|process| process.slots > 0).filter_map(|process| process.twin.as_ref()).collect();
         if twins.is_empty() || twins.contains(&&ours) {
             *alone_since = None;
-            if self.is_cut_off.send_replace(false) {
+            if redis.set_cut_off(false) {
                 info!("a worker shares our Redis again; the relay goes on");
             }
             return;
         }
         let since = *alone_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > ALONE && !self.is_cut_off.send_replace(true) {
+        if since.elapsed() > ALONE && !redis.set_cut_off(true) {
             error!(
                 "no living worker uses the Redis of this process; REDIS_URL must be the same everywhere. The relay pushes nothing"
             );

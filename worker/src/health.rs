@@ -147,6 +147,7 @@ fn live() -> &'static str {
 async fn ready(context: Data<&HealthContext>) -> Response {
     let fault = match context.stop.is_cancelled() {
         true => Some("the worker is stopping".to_owned()),
+        false if context.queue.is_cut_off() => Some("no other worker uses this Redis; look at REDIS_URL".to_owned()),
         false => context.pulse.fault(&context.store).await,
     };
     let redis = match context.queue.len(QueueName::Settle).await {

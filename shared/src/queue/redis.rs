@@ -1,5 +1,7 @@
 //! The queue in Redis: one list of integers per queue, and no other key of worth.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -13,6 +15,7 @@ use crate::redis_server::RedisServer;
 #[derive(Clone, Debug)]
 pub struct RedisQueue {
     server: RedisServer,
+    is_cut_off: Arc<AtomicBool>,
 }
 
 /// Why this Redis must not carry the queue; each tells what to do.
@@ -35,7 +38,16 @@ pub enum RedisFault {
 impl RedisQueue {
     /// The queue on that server.
     pub fn new(server: RedisServer) -> Self {
-        RedisQueue { server }
+        RedisQueue { server, is_cut_off: Arc::default() }
+    }
+
+    /// Tells that no living worker uses this Redis, or that one does again; returns what was told before.
+    pub(crate) fn set_cut_off(&self, is_cut_off: bool) -> bool {
+        self.is_cut_off.swap(is_cut_off, Ordering::Relaxed)
+    }
+
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.is_cut_off.load(Ordering::Relaxed)
     }
 
     /// The server behind it.
