@@ -1,5 +1,6 @@
 //! What whoever runs us asks, and how we stop.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use poem::EndpointExt;
@@ -63,26 +64,54 @@ async fn a_panic_is_a_problem_without_details() {
 
 #[tokio::test]
 async fn a_stop_lets_a_running_request_finish_and_then_ends() {
-    let api = TestApi::with(|context| context.link_wait = Duration::from_secs(2)).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let server = tokio::spawn(crate::serve(api.context.clone(), listener, stop.clone(), Duration::from_secs(10)));
+    let api = TestApi::start().await;
+    let (address, stop, server) = serve(&api, Duration::from_secs(10)).await;
     let mut connection = TcpStream::connect(address).await.unwrap();
     let body = r#"{"product_name":"Somsa","amount":"50.00","payment_type":"atmos"}"#;
-    let request = format!(
-        "POST /api/orders/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+    let head = format!(
+        "POST /api/orders/create HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
         body.len()
     );
-    connection.write_all(request.as_bytes()).await.unwrap();
-    // The order is made; its request waits for the link.
-    super::support::eventually("order 1 exists", async || api.get("/api/orders/1").await.status == 200).await;
+    connection.write_all(head.as_bytes()).await.unwrap();
+    // The server says this once it reads the body: the request runs.
+    let mut goes_on = [0; 25];
+    connection.read_exact(&mut goes_on).await.unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
 
     stop.cancel();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    connection.write_all(body.as_bytes()).await.unwrap();
 
     let mut answer = String::new();
     tokio::time::timeout(Duration::from_secs(5), connection.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err(), "the port is free again");
+}
+
+#[tokio::test]
+async fn a_scaled_out_api_is_red_for_a_moment_before_it_closes() {
+    let mut api = TestApi::start().await;
+    api.context.role = "api";
+    let (address, stop, server) = serve(&api, Duration::from_secs(4)).await;
+
+    stop.cancel();
+
+    let mut connection = TcpStream::connect(address).await.expect("still taken");
+    connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
+    tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
+}
+
+type Server = tokio::task::JoinHandle<std::io::Result<()>>;
+
+async fn serve(api: &TestApi, grace: Duration) -> (SocketAddr, CancellationToken, Server) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(crate::serve(api.context.clone(), listener, stop.clone(), grace));
+    (address, stop, server)
 }

@@ -157,6 +157,8 @@ async fn each_field_that_cannot_be_used_has_a_problem_of_its_own() {
         ("reference", long(101), "invalid-reference"),
         ("return_url", json!("/done"), "invalid-return-url"),
         ("return_url", json!("javascript:alert(1)"), "invalid-return-url"),
+        ("return_url", json!("javascript://shop.test/%0aalert(1)"), "invalid-return-url"),
+        ("return_url", json!("ftp://shop.test/done"), "invalid-return-url"),
         ("return_url", json!("https://shop.test/\ndone"), "invalid-return-url"),
         ("return_url", json!("https://"), "invalid-return-url"),
         ("return_url", json!(format!("https://shop.test/{}", "x".repeat(2_000))), "invalid-return-url"),
