@@ -97,6 +97,8 @@ async fn a_scaled_out_api_is_red_for_a_moment_before_it_closes() {
     let (address, stop, server) = serve(&api, Duration::from_secs(4)).await;
 
     stop.cancel();
+    // Longer than `up` needs to be gone, shorter than the second of red.
+    tokio::time::sleep(Duration::from_millis(300)).await;
 
     let mut connection = TcpStream::connect(address).await.expect("still taken");
     connection.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
