@@ -1,8 +1,8 @@
 //! The HTTP side: the order API, the gateway's webhook, the payer's pages, health and metrics.
 //!
-//! A request is parsed at the door ([`orders`](crate::orders), [`webhook`](crate::webhook)), answered from our own
-//! rows, and leaves every call to the gateway to a job. Whatever goes wrong becomes one of the
-//! [problems](crate::problem); no other module knows an HTTP error code.
+//! A request is parsed at the door (`orders`, `webhook`), answered from our own rows, and leaves every call to the
+//! gateway to a job. Whatever goes wrong becomes one of the problems in `problem.rs`; no other module knows an HTTP
+//! error code.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
