@@ -104,7 +104,7 @@ impl TestApi {
         send(self.client.get(path)).await
     }
 
-    /// The events of an order, until the stream ends.
+    /// Asks for an order as an anonymous shop.
     pub(crate) async fn create(&self, body: &Value) -> Answer {
         self.create_as(None, None, body).await
     }
