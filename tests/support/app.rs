@@ -48,8 +48,8 @@ pub(crate) struct Doors {
     pub(crate) url: String,
     /// Where the sandbox listens, without a last slash.
     pub(crate) sandbox_url: String,
-    /// The key that orders are made and read with, if the installation asks for one.
-    pub(crate) api_key: Option<String>,
+    /// What orders are made and read with, if the installation asks for a key.
+    api_key: Option<String>,
     client: Client,
 }
 
@@ -77,6 +77,11 @@ impl Doors {
         let no_redirects = reqwest::redirect::Policy::none();
         let client = Client::builder().no_proxy().redirect(no_redirects).timeout(PATIENCE).build().unwrap();
         Doors { url, sandbox_url, api_key: None, client }
+    }
+
+    /// The same doors for a shop with this key.
+    pub(crate) fn with_key(&self, key: &str) -> Doors {
+        Doors { api_key: Some(key.to_owned()), ..self.clone() }
     }
 
     // ---- the shop ----

@@ -1,0 +1,3 @@
+//! What shops, customers and operators notice, told through the doors of the whole program.
+
+mod paying;
