@@ -1,3 +1,4 @@
 //! What shops, customers and operators notice, told through the doors of the whole program.
 
+mod bad_input;
 mod paying;
