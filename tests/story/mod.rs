@@ -1,4 +1,5 @@
 //! What shops, customers and operators notice, told through the doors of the whole program.
 
 mod bad_input;
+mod callbacks;
 mod paying;
