@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod callbacks;
+mod idempotency;
 mod paying;
