@@ -25,6 +25,7 @@ on_both_kinds! {
     a_payment_that_the_bank_gives_back_is_refunded_at_the_next_look
     a_second_run_on_the_same_data_still_knows_its_orders
     a_power_cut_between_the_debit_and_its_confirmation_loses_nothing
+    power_cuts_in_the_midst_of_the_work_lose_nothing_and_double_nothing
 }
 
 async fn create_answers_in_the_promised_shape_and_its_link_opens(kind: Kind) {
@@ -248,6 +249,38 @@ async fn a_power_cut_between_the_debit_and_its_confirmation_loses_nothing(kind: 
 
     app.wait_for(order.id, "paid").await;
     app.audit(&[order.id]).await;
+}
+
+async fn power_cuts_in_the_midst_of_the_work_lose_nothing_and_double_nothing(kind: Kind) {
+    const SLOW: &str = r#"{ "fault": "latency", "milliseconds": 400 }"#;
+    let mut app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    app.fault(serde_json::from_str(SLOW).unwrap()).await;
+    let mut ids = Vec::new();
+    for _ in 0..6 {
+        ids.push(app.create_order(&tea()).await.json()["order_id"].as_i64().unwrap());
+    }
+    wait_until("drafts to be under way", PATIENCE, async || (running_jobs(&app, ids[5]).await > 0).then_some(())).await;
+
+    app.kill_and_restart().await;
+    app.fault(serde_json::from_str(SLOW).unwrap()).await;
+    for id in &ids {
+        let order = app.wait_for_link(*id).await;
+        assert_eq!(app.pay(order.transaction_id).await, "debited");
+    }
+    wait_until("looks to be under way", PATIENCE, async || (running_jobs(&app, ids[5]).await > 0).then_some(())).await;
+    app.kill_and_restart().await;
+
+    for id in &ids {
+        app.wait_for_within(*id, "paid", Duration::from_secs(60)).await;
+    }
+    assert_eq!(app.metric("tasdiq_dead_letters").await, 0);
+    app.audit(&ids).await;
+}
+
+/// How many jobs of the order run at this moment.
+async fn running_jobs(app: &TestApp, id: i64) -> usize {
+    let story = app.story(id).await;
+    story["jobs"].as_array().unwrap().iter().filter(|job| job["state"] == "running").count()
 }
 
 fn fields(object: &Value) -> BTreeSet<&str> {
