@@ -2,5 +2,6 @@
 
 mod bad_input;
 mod callbacks;
+mod faults;
 mod idempotency;
 mod paying;
