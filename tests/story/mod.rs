@@ -5,3 +5,4 @@ mod callbacks;
 mod faults;
 mod idempotency;
 mod paying;
+mod redis_away;
