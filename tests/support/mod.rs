@@ -7,6 +7,7 @@
 )]
 #![allow(dead_code, reason = "this is the one toolbox of all tests, and not every tool is in use at every time")]
 
+pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -1,0 +1,8 @@
+//! What shops, customers and operators notice, told through the doors of the whole program.
+
+mod bad_input;
+mod callbacks;
+mod faults;
+mod idempotency;
+mod paying;
+mod redis_away;
