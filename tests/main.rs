@@ -2,6 +2,9 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod browser_story;
+mod commands;
+mod configuration;
 mod contracts;
+mod roles;
 mod story;
 mod support;

@@ -106,7 +106,7 @@ impl From<Order> for OrderView {
             gateway: order.gateway.0,
             transaction_id: order.transaction_id,
             allowed_transaction_id: order.allowed_transaction_id,
-            payment_url: order.payment_url,
+            payment_url: order.payment_url.map(without_return_address),
             created_at: rfc3339(order.created_at_ms),
             expires_at: order.expires_at_ms.map(rfc3339),
             final_at: order.final_at_ms.map(rfc3339),
@@ -199,6 +199,14 @@ impl Story {
             text.push_str(&if rows == 0 { ": none".to_owned() } else { format!("\n{part}") });
         }
         text
+    }
+}
+
+/// The gateway's page without where it sends the customer back to: that address holds the order's token.
+fn without_return_address(payment_url: String) -> String {
+    match payment_url.split_once("&redirectLink=") {
+        Some((page, _)) => page.to_owned(),
+        None => payment_url,
     }
 }
 

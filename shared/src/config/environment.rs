@@ -72,25 +72,32 @@ impl fmt::Display for ConfigFault {
     }
 }
 
-/// Everything that is wrong with the environment, as a numbered list.
+/// Everything that is wrong with the environment, as a numbered list; then what is odd, for a misspelt name may be
+/// why another one is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConfigFaults(Vec<ConfigFault>);
+pub struct ConfigFaults {
+    faults: Vec<ConfigFault>,
+    warnings: Vec<String>,
+}
 
 impl ConfigFaults {
     /// The faults one by one, in the order in which the variables were read.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigFault> {
-        self.0.iter()
+        self.faults.iter()
     }
 }
 
 impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
+        match self.faults.len() {
             1 => write!(f, "the configuration has a fault:")?,
             faults => write!(f, "the configuration has {faults} faults:")?,
         }
-        for (index, fault) in self.0.iter().enumerate() {
+        for (index, fault) in self.faults.iter().enumerate() {
             write!(f, "\n  {}. {fault}", index + 1)?;
+        }
+        for warning in &self.warnings {
+            write!(f, "\n  and: {warning}")?;
         }
         Ok(())
     }
@@ -191,7 +198,10 @@ impl<'a> Environment<'a> {
             seen.push(fault.variable.clone());
             is_new
         });
-        if self.faults.is_empty() { Ok(self.warnings) } else { Err(ConfigFaults(self.faults)) }
+        match self.faults.is_empty() {
+            true => Ok(self.warnings),
+            false => Err(ConfigFaults { faults: self.faults, warnings: self.warnings }),
+        }
     }
 }
 

@@ -321,6 +321,8 @@ pub async fn expire_without_link(
 pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, StoreError> {
     let mut write = store.begin(1).await?;
     let now_ms = write.now_ms();
+    // Before the order's row, as in every settlement: the same order of locks.
+    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Settle, now_ms).await?;
     let done = sqlx::query(
         "-- hint_from_return_page
         update orders set last_hint_at_ms = $2, return_hints = return_hints + 1
@@ -336,7 +338,6 @@ pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, S
     if done.rows_affected() == 0 {
         return Ok(false);
     }
-    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Settle, now_ms).await?;
     write.commit().await?;
     Ok(true)
 }
@@ -395,7 +396,7 @@ pub(super) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result
     }
 }
 
-/// An operator's retry of a dead `create_payment_link`: `failed` or, after crashes, `review` returns to `pending`.
+/// An operator's retry of a dead `create_payment_link`: `failed` returns to `pending`, with a new time to get its link.
 pub(super) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Result<(), StoreError> {
     let done = sqlx::query(
         "-- unfail_order

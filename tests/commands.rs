@@ -1,0 +1,315 @@
+//! The commands of an operator, on a running installation: what they print, and the exit codes scripts go by.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::roles::role::{client, id};
+use crate::roles::up::Up;
+use crate::support::ports::free_port;
+use crate::support::wait::{PATIENCE, wait_until};
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    said: String,
+    complained: String,
+}
+
+impl Ended {
+    /// What it printed, as JSON.
+    fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        serde_json::from_str(&self.said).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The command failed and said why, in one line on standard error and nothing on standard output.
+    fn refusal(&self) -> &str {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        assert_eq!(self.said, "", "{self:?}");
+        assert_eq!(self.complained.lines().count(), 1, "{self:?}");
+        &self.complained
+    }
+}
+
+/// Runs a command to its end.
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_tasdiq"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), said: text(output.stdout), complained: text(output.stderr) }
+}
+
+/// A running `tasdiq up` in which nobody waits long for a link.
+async fn start_up() -> Up {
+    Up::start(&[("TASDIQ_LINK_WAIT_MS", "1000")]).await
+}
+
+/// Runs a command on that installation.
+async fn command(up: &Up, arguments: &[&str]) -> Ended {
+    run(arguments, &up.environment()).await
+}
+
+/// Makes an order and debits it behind our back: no callback, so nobody will look soon.
+async fn order_paid_in_silence(up: &Up) -> Value {
+    let order = up.api.create_order().await;
+    up.sandbox.fault(&json!({ "fault": "callback-never" })).await;
+    assert_eq!(up.sandbox.pay(transaction_id(&order)).await, "debited");
+    order
+}
+
+/// The number of the newest job of this kind.
+async fn newest_job(up: &Up, kind: &str) -> String {
+    let jobs = command(up, &["jobs", "list", "--kind", kind, "--json"]).await.json();
+    jobs[0]["id"].to_string()
+}
+
+fn transaction_id(order: &Value) -> i64 {
+    order["transaction_id"].as_i64().unwrap()
+}
+
+fn number(order: &Value) -> String {
+    id(order).to_string()
+}
+
+#[tokio::test]
+async fn doctor_finds_a_running_installation_well() {
+    let up = start_up().await;
+
+    let machine = command(&up, &["doctor", "--json"]).await.json();
+    let person = command(&up, &["doctor"]).await;
+
+    assert_eq!(machine["ok"], true, "{machine:#}");
+    let looked_at: Vec<&str> =
+        machine["findings"].as_array().unwrap().iter().map(|finding| finding["what"].as_str().unwrap()).collect();
+    for what in ["configuration", "database", "gateway", "processes", "jobs"] {
+        assert!(looked_at.contains(&what), "doctor says nothing of {what}: {looked_at:?}");
+        assert!(person.said.contains(what), "{person:?}");
+    }
+    assert_eq!(person.code, Some(0), "{person:?}");
+    assert!(!person.said.contains("FAULT"), "{person:?}");
+}
+
+#[tokio::test]
+async fn doctor_tells_each_fault_with_what_to_do_and_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let away = format!("postgres://tasdiq:hunter2@127.0.0.1:{}/tasdiq", free_port());
+    let gateway = format!("http://127.0.0.1:{}", free_port());
+    let variables =
+        [("TASDIQ_DATA_DIR", folder.path().to_str().unwrap()), ("DATABASE_URL", &away), ("ATMOS_BASE_URL", &gateway)];
+
+    let machine = run(&["doctor", "--json"], &variables).await;
+    let person = run(&["doctor"], &variables).await;
+
+    assert_eq!((machine.code, person.code), (Some(1), Some(1)), "{machine:?} {person:?}");
+    let findings: Value = serde_json::from_str(&machine.said).unwrap();
+    assert_eq!(findings["ok"], false);
+    for what in ["database", "gateway"] {
+        let findings = findings["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|finding| finding["what"] == what && finding["state"] == "fault");
+        let finding = finding.unwrap_or_else(|| panic!("no fault of the {what}: {findings:#?}"));
+        assert!(finding["act"].as_str().is_some_and(|act| !act.is_empty()), "{finding}");
+    }
+    assert!(person.said.contains("FAULT"), "{person:?}");
+    assert!(!format!("{machine:?}{person:?}").contains("hunter2"), "{machine:?}");
+}
+
+#[tokio::test]
+async fn doctor_tells_the_faults_of_the_environment_too() {
+    let machine = run(&["doctor", "--json"], &[("DATABASE_URL", "mysql://x"), ("ATMOS_STORE_ID", "417")]).await;
+
+    assert_eq!(machine.code, Some(1), "{machine:?}");
+    assert!(machine.said.contains("DATABASE_URL") && machine.said.contains("ATMOS_CONSUMER_KEY"), "{machine:?}");
+}
+
+#[tokio::test]
+async fn an_orders_whole_story_is_shown() {
+    let up = start_up().await;
+    let order = up.api.create_order().await;
+    assert_eq!(up.sandbox.pay(transaction_id(&order)).await, "debited");
+    up.api.wait_for(id(&order), "paid").await;
+
+    let story = command(&up, &["orders", "show", &number(&order), "--json"]).await.json();
+    let person = command(&up, &["orders", "show", &number(&order)]).await;
+
+    assert_eq!(story["order"]["status"], "paid");
+    let steps: Vec<&str> =
+        story["history"].as_array().unwrap().iter().map(|line| line["to"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["pending", "pending", "confirming", "paid"], "made, linked, asked for, paid");
+    assert!(
+        story["history"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|line| line["cause"].as_str().is_some_and(|cause| !cause.is_empty()))
+    );
+    assert_eq!(story["transactions"][0]["state"], "debited");
+    assert_eq!(story["callbacks"][0]["verdict"], "allowed");
+    assert!(story["jobs"].as_array().unwrap().iter().any(|job| job["kind"] == "settle_order"));
+    assert_eq!(person.code, Some(0));
+    for part in ["paid", "confirming", "debited", "allowed", "settle_order"] {
+        assert!(person.said.contains(part), "{part} is missing: {person:?}");
+    }
+    let token = order["order_token"].as_str().unwrap();
+    assert!(!person.said.contains(token) && !story.to_string().contains(token), "the token opens the order's pages");
+}
+
+/// A debit without a callback is found by the look schedule, in minutes; an operator who knows of it need not wait.
+#[tokio::test]
+async fn reconcile_asks_the_gateway_at_once() {
+    let up = start_up().await;
+    let order = order_paid_in_silence(&up).await;
+
+    let answer = command(&up, &["orders", "reconcile", &number(&order), "--json"]).await.json();
+
+    assert_eq!((&answer["order_id"], &answer["staged"]), (&order["order_id"], &json!("settle_order")));
+    up.api.wait_for(id(&order), "paid").await;
+}
+
+#[tokio::test]
+async fn jobs_are_listed_and_shown() {
+    let up = start_up().await;
+    let order = up.api.create_order().await;
+
+    let all = command(&up, &["jobs", "list", "--json"]).await.json();
+    let done =
+        command(&up, &["jobs", "list", "--state", "completed", "--kind", "create_payment_link", "--json"]).await.json();
+    let one = command(&up, &["jobs", "show", &done[0]["id"].to_string(), "--json"]).await.json();
+    let dead = command(&up, &["jobs", "list", "--state", "dead", "--json"]).await.json();
+    let person = command(&up, &["jobs", "list"]).await;
+
+    let kinds: Vec<&str> = all.as_array().unwrap().iter().map(|job| job["kind"].as_str().unwrap()).collect();
+    for kind in ["create_payment_link", "settle_order", "sweep"] {
+        assert!(kinds.contains(&kind), "{kind} is missing: {kinds:?}");
+        assert!(person.said.contains(kind), "{person:?}");
+    }
+    assert_eq!(done.as_array().unwrap().len(), 1);
+    assert_eq!(one, done[0]);
+    assert_eq!(
+        (&one["subject_id"], &one["attempt"], &one["state"]),
+        (&order["order_id"], &json!(1), &json!("completed"))
+    );
+    assert_eq!(dead, json!([]));
+}
+
+/// Money may have moved that only these jobs will notice.
+#[tokio::test]
+async fn jobs_that_watch_over_money_cannot_be_canceled() {
+    let up = start_up().await;
+    up.api.create_order().await;
+
+    for kind in ["settle_order", "sweep"] {
+        let job = newest_job(&up, kind).await;
+        let ended = command(&up, &["jobs", "cancel", &job]).await;
+
+        assert!(ended.refusal().contains("never canceled"), "{ended:?}");
+        let state = command(&up, &["jobs", "show", &job, "--json"]).await.json()["state"].clone();
+        assert!(state != "canceled", "{kind} is {state}");
+    }
+}
+
+#[tokio::test]
+async fn canceling_a_payment_link_cancels_its_order() {
+    let up = start_up().await;
+    up.sandbox.fault(&json!({ "fault": "unavailable" })).await;
+    let order = up.api.create_order().await;
+    let job = newest_job(&up, "create_payment_link").await;
+
+    // It can be canceled while it waits for its next attempt, which is most of the time.
+    let canceled = wait_until("the job to be canceled", PATIENCE, async || {
+        let ended = command(&up, &["jobs", "cancel", &job, "--json"]).await;
+        (ended.code == Some(0)).then(|| ended.json())
+    })
+    .await;
+
+    assert_eq!(canceled["state"], "canceled");
+    up.api.wait_for(id(&order), "canceled").await;
+    let again = command(&up, &["jobs", "cancel", &job]).await;
+    assert!(again.refusal().contains("canceled"), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_waiting_job_is_run_at_once_and_a_finished_one_is_not_run_again() {
+    let up = start_up().await;
+    let order = order_paid_in_silence(&up).await;
+    let (waiting, finished) = (newest_job(&up, "settle_order").await, newest_job(&up, "create_payment_link").await);
+
+    let retried = command(&up, &["jobs", "retry", &waiting]).await;
+    let refused = command(&up, &["jobs", "retry", &finished]).await;
+
+    assert_eq!(retried.code, Some(0), "{retried:?}");
+    up.api.wait_for(id(&order), "paid").await;
+    assert!(refused.refusal().contains("completed"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_callback_signed_by_hand_is_answered_1_and_makes_the_order_confirming() {
+    let up = start_up().await;
+
+    for field in ["account", "invoice"] {
+        let order = up.api.create_order().await;
+        let arguments = [
+            "callback",
+            "sign",
+            "--transaction-id",
+            &order["transaction_id"].to_string(),
+            "--account",
+            &number(&order),
+            "--amount",
+            "50.00",
+            "--field",
+            field,
+        ];
+        let signed = command(&up, &arguments).await;
+        assert_eq!(signed.json()[field], number(&order), "{signed:?}");
+
+        let webhook = format!("{}/atmos/webhook/", up.api.role.url);
+        let answer = client().post(webhook).body(signed.said).send().await.unwrap();
+
+        assert_eq!(answer.status(), StatusCode::OK);
+        let verdict: Value = answer.json().await.unwrap();
+        assert_eq!(verdict["status"], 1, "{verdict}");
+        up.api.wait_for(id(&order), "confirming").await;
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_said_to_be_unknown() {
+    let up = start_up().await;
+
+    for (arguments, part) in [
+        (["jobs", "show", "999999"], "there is no job 999999"),
+        (["jobs", "retry", "999999"], "there is no job 999999"),
+        (["jobs", "cancel", "999999"], "there is no job 999999"),
+        (["orders", "show", "999999"], "there is no order 999999"),
+        (["orders", "reconcile", "999999"], "there is no order 999999"),
+    ] {
+        let ended = command(&up, &arguments).await;
+        assert!(ended.refusal().contains(part), "{ended:?}");
+
+        let ended = command(&up, &[arguments.as_slice(), &["--json"]].concat()).await;
+        assert!(ended.refusal().contains(part), "{ended:?}");
+    }
+}
+
+/// A mistyped directory must not become an empty installation that looks well.
+#[tokio::test]
+async fn commands_make_no_installation_where_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let variables = [("TASDIQ_DATA_DIR", nowhere.to_str().unwrap())];
+
+    for arguments in [["jobs", "list"], ["orders", "show"]] {
+        let mut arguments = arguments.to_vec();
+        arguments.extend((arguments[1] == "show").then_some("1"));
+        let ended = run(&arguments, &variables).await;
+
+        assert!(ended.refusal().contains("TASDIQ_DATA_DIR"), "{ended:?}");
+    }
+    assert!(!nowhere.exists());
+}

@@ -1,0 +1,287 @@
+//! What a wrong configuration brings: the real program says at its start what is wrong and what to do, all of it at
+//! once, and ends with exit code 78, which supervisors leave alone.
+
+use std::fs;
+
+use crate::support::ports::free_port;
+use crate::support::program::Program;
+use crate::support::servers::{FakeRedis, PrivateRedis, fresh_database};
+use crate::support::wait::PATIENCE;
+
+/// Exit code `EX_CONFIG`.
+const CONFIGURATION: i32 = 78;
+
+/// Any port will do, where none must be known.
+const ANYWHERE: [(&str, &str); 3] = [
+    ("TASDIQ_LISTEN", "127.0.0.1:0"),
+    ("TASDIQ_SANDBOX_LISTEN", "127.0.0.1:0"),
+    ("TASDIQ_WORKER_LISTEN", "127.0.0.1:0"),
+];
+
+/// A real gateway's whole set, with the keys that the order API needs then.
+const REAL_GATEWAY: [(&str, &str); 5] = [
+    ("ATMOS_CONSUMER_KEY", "a-real-consumer-key"),
+    ("ATMOS_CONSUMER_SECRET", "a-real-consumer-secret"),
+    ("ATMOS_STORE_ID", "417"),
+    ("ATMOS_API_KEY", "a-real-callback-key"),
+    ("TASDIQ_API_KEYS", "shop:a-real-order-api-key"),
+];
+
+/// The sandbox's set, for the roles that must be told.
+const SANDBOX: [(&str, &str); 5] = [
+    ("ATMOS_CONSUMER_KEY", "sandbox-key"),
+    ("ATMOS_CONSUMER_SECRET", "sandbox-secret"),
+    ("ATMOS_STORE_ID", "1234"),
+    ("ATMOS_API_KEY", "sandbox-api-key"),
+    ("ATMOS_BASE_URL", "http://127.0.0.1:1"),
+];
+
+/// `all`, with the variables in `changed` set anew; an empty value is none.
+fn environment<'a>(all: &[(&'a str, &'a str)], changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let kept = ANYWHERE.iter().chain(all).filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
+    kept.chain(changed).copied().collect()
+}
+
+/// Starts the program, which must refuse, and gives what it said.
+async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut program = Program::start(arguments, environment);
+    let exit_status = program.wait_exit(PATIENCE).await;
+    let output = program.output();
+    assert_eq!(exit_status.code(), Some(CONFIGURATION), "{arguments:?}: {output}");
+    assert!(!output.contains("panicked"), "{output}");
+    output
+}
+
+/// Every one of `parts` must be said.
+fn assert_says(output: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(output.contains(part), "nothing is said about {part:?}:\n{output}");
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_is_named_with_what_to_write_instead() {
+    for (role, name, value, advice) in [
+        ("up", "DATABASE_URL", "mysql://user:hunter2@db/shop", "postgres://"),
+        ("up", "DATABASE_URL", "hunter2", "postgres://"),
+        ("up", "REDIS_URL", "http://:hunter2@redis", "redis://"),
+        ("up", "TASDIQ_PUBLIC_URL", "pay.example.uz/hunter2", "https://"),
+        ("up", "ATMOS_BASE_URL", "partner.atmos.uz/hunter2", "https://"),
+        ("migrate", "DATABASE_URL", "mysql://user:hunter2@db/shop", "postgres://"),
+    ] {
+        let output = refusal(&[role], &environment(&[], &[(name, value)])).await;
+
+        assert_says(&output, &[name, advice]);
+        assert!(!output.contains("hunter2"), "a value may be a secret and is never repeated: {output}");
+    }
+}
+
+#[tokio::test]
+async fn half_of_the_gateways_variables_are_refused_with_the_names_of_the_others() {
+    let half = [("ATMOS_CONSUMER_KEY", "k"), ("ATMOS_STORE_ID", "417")];
+
+    let output = refusal(&["up"], &environment(&[], &half)).await;
+
+    assert_says(&output, &["ATMOS_CONSUMER_SECRET", "ATMOS_API_KEY", "missing"]);
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_be_written_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // Root may write everywhere, but even root makes no directory below a file.
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let below = file.join("data");
+
+    for command in ["up", "sandbox"] {
+        let output = refusal(&[command], &environment(&[], &[("TASDIQ_DATA_DIR", below.to_str().unwrap())])).await;
+
+        assert_says(&output, &[below.to_str().unwrap(), "TASDIQ_DATA_DIR"]);
+    }
+}
+
+#[tokio::test]
+async fn a_second_up_on_one_data_directory_is_told_who_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = [("TASDIQ_DATA_DIR", folder.path().to_str().unwrap())];
+    let mut first = Program::start(&["up"], &environment(&[], &data_dir));
+    first.wait_for_line("Tasdiq is up", PATIENCE).await;
+
+    for command in ["up", "sandbox"] {
+        let output = refusal(&[command], &environment(&[], &data_dir)).await;
+
+        assert_says(&output, &[&format!("process {}", first.id()), folder.path().to_str().unwrap(), "TASDIQ_DATA_DIR"]);
+    }
+    assert!(first.exit_status().is_none(), "the first goes on");
+    first.signal("KILL");
+    first.wait_exit(PATIENCE).await;
+    let mut next = Program::start(&["up"], &environment(&[], &data_dir));
+    next.wait_for_line("Tasdiq is up", PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_redis_before_version_7_is_refused() {
+    let redis = FakeRedis::start("6.2.14");
+    let (database_url, redis_url) = (migrated_database().await, redis.url());
+    let servers = [("DATABASE_URL", database_url.as_str()), ("REDIS_URL", &redis_url)];
+
+    for role in ["up", "api", "worker"] {
+        let output = refusal(&[role], &environment(sandbox_of(role), &servers)).await;
+
+        assert_says(&output, &["REDIS_URL", "6.2.14", "Redis 7"]);
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_evicts_is_refused() {
+    let redis = PrivateRedis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let (database_url, redis_url) = (migrated_database().await, redis.url());
+    let servers = [("DATABASE_URL", database_url.as_str()), ("REDIS_URL", &redis_url)];
+
+    for role in ["up", "api", "worker"] {
+        let output = refusal(&[role], &environment(sandbox_of(role), &servers)).await;
+
+        assert_says(&output, &["REDIS_URL", "allkeys-lru", "maxmemory-policy noeviction"]);
+    }
+}
+
+/// `up` brings its own sandbox, the others are told where one is.
+fn sandbox_of(role: &str) -> &'static [(&'static str, &'static str)] {
+    if role == "up" { &[] } else { &SANDBOX }
+}
+
+async fn migrated_database() -> String {
+    let database_url = fresh_database().await;
+    let mut migrate = Program::start(&["migrate"], &[("DATABASE_URL", &database_url)]);
+    assert!(migrate.wait_exit(PATIENCE).await.success(), "{}", migrate.output());
+    database_url
+}
+
+/// Whoever finds the port would otherwise make orders in the shop's name.
+#[tokio::test]
+async fn a_real_gateway_without_api_keys_is_refused() {
+    let servers = [("DATABASE_URL", "postgres://db/shop"), ("REDIS_URL", "redis://redis"), ("TASDIQ_API_KEYS", "")];
+
+    for role in ["up", "api"] {
+        let output = refusal(&[role], &environment(&REAL_GATEWAY, &servers)).await;
+
+        assert_says(&output, &["TASDIQ_API_KEYS", "name:key"]);
+    }
+}
+
+/// Everybody knows the sandbox's secrets, and the API key signs callbacks.
+#[tokio::test]
+async fn a_real_gateway_with_the_sandboxs_secrets_is_refused() {
+    for (name, value) in [("ATMOS_CONSUMER_SECRET", "sandbox-secret"), ("ATMOS_API_KEY", "sandbox-api-key")] {
+        for role in ["up", "api", "worker"] {
+            let servers = [("DATABASE_URL", "postgres://db/shop"), ("REDIS_URL", "redis://redis"), (name, value)];
+
+            let output = refusal(&[role], &environment(&REAL_GATEWAY, &servers)).await;
+
+            assert_says(&output, &[name, "sandbox"]);
+        }
+    }
+}
+
+/// Published keys open an order API that other machines reach.
+#[tokio::test]
+async fn a_sandbox_on_another_machine_without_api_keys_is_refused() {
+    let servers = [
+        ("DATABASE_URL", "postgres://db/shop"),
+        ("REDIS_URL", "redis://redis"),
+        ("ATMOS_BASE_URL", "http://sandbox:8100"),
+    ];
+
+    let output = refusal(&["api"], &environment(&SANDBOX, &servers)).await;
+
+    assert_says(&output, &["TASDIQ_API_KEYS", "name:key"]);
+}
+
+#[tokio::test]
+async fn api_and_worker_are_refused_with_a_database_for_one_process() {
+    for role in ["api", "worker"] {
+        let servers = [("DATABASE_URL", "sqlite:///tmp/shop.db"), ("REDIS_URL", "redis://redis")];
+
+        let output = refusal(&[role], &environment(&SANDBOX, &servers)).await;
+
+        assert_says(&output, &["DATABASE_URL", "SQLite", "postgres://"]);
+    }
+}
+
+#[tokio::test]
+async fn api_and_worker_name_everything_that_they_lack() {
+    for role in ["api", "worker"] {
+        let output = refusal(&[role], &ANYWHERE).await;
+
+        assert_says(
+            &output,
+            &[
+                "DATABASE_URL",
+                "REDIS_URL",
+                "ATMOS_CONSUMER_KEY",
+                "ATMOS_CONSUMER_SECRET",
+                "ATMOS_STORE_ID",
+                "ATMOS_API_KEY",
+            ],
+        );
+        assert!(!output.contains("ATMOS_TERMINAL_ID is"), "a terminal is optional: {output}");
+    }
+}
+
+#[tokio::test]
+async fn several_faults_are_told_at_once_and_no_value_is_repeated() {
+    const SECRET: &str = "hunter2";
+    let faults = [
+        ("DATABASE_URL", "mysql://user:hunter2@db/shop"),
+        ("REDIS_URL", "hunter2"),
+        ("TASDIQ_LISTEN", "hunter2"),
+        ("TASDIQ_LINK_WAIT_MS", "-1"),
+        ("TASDIQ_GATEWAY_RATE", "hunter2"),
+        ("TASDIQ_LOG_FORMAT", "hunter2"),
+        ("TASDIQ_API_KEYS", "hunter2"),
+        ("ATMOS_SIGN_ALGORITHM", "hunter2"),
+        ("ATMOS_TEST_MODE", "hunter2"),
+        ("ATMOS_API_KEY", "sandbox-api-key"),
+    ];
+
+    let output = refusal(&["up"], &environment(&REAL_GATEWAY, &faults)).await;
+
+    assert_says(&output, &["10 faults"]);
+    assert_says(&output, &faults.map(|(name, _)| name));
+    for (name, value) in REAL_GATEWAY.iter().filter(|(name, _)| name.contains("SECRET") || name.contains("KEY")) {
+        assert!(!output.contains(value), "the value of {name} is repeated: {output}");
+    }
+    assert!(!output.contains(SECRET), "a value is repeated: {output}");
+}
+
+/// The right name would have closed the order API, so silence would be dangerous.
+#[tokio::test]
+async fn a_variable_that_nothing_reads_is_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [("TASDIQ_DATA_DIR", folder.path().to_str().unwrap()), ("TASDIQ_API_KEY", "shop:hunter2-hunter2")];
+
+    let mut program = Program::start(&["up"], &environment(&[], &variables));
+    let line = program.wait_for_line("TASDIQ_API_KEY ", PATIENCE).await;
+    program.wait_for_line("Tasdiq is up", PATIENCE).await;
+
+    assert_says(&line, &["nothing reads it", "did you mean TASDIQ_API_KEYS"]);
+    assert!(!program.output().contains("hunter2"), "{}", program.output());
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named_with_its_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let address = format!("127.0.0.1:{port}");
+
+    for name in ["TASDIQ_LISTEN", "TASDIQ_SANDBOX_LISTEN"] {
+        let variables = [("TASDIQ_DATA_DIR", folder.path().to_str().unwrap()), (name, &address)];
+        let mut program = Program::start(&["up"], &environment(&[], &variables));
+        let exit_status = program.wait_exit(PATIENCE).await;
+
+        // Something may stop listening there, so this is no fault of the configuration.
+        assert_eq!(exit_status.code(), Some(69), "{}", program.output());
+        assert_says(&program.output(), &[name, &address]);
+    }
+}

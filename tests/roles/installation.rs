@@ -1,0 +1,132 @@
+//! A scaled-out installation of real programs: APIs, workers and a sandbox around one Redis and one database.
+
+use std::time::Duration;
+
+use sqlx::{Connection, PgConnection};
+
+use super::role::{Api, Role};
+use super::sandbox::Sandbox;
+use crate::support::ports::free_port;
+use crate::support::program::Program;
+use crate::support::servers::{self, PrivateRedis};
+use crate::support::wait::{PATIENCE, wait_until};
+
+/// The servers of one installation, its sandbox, and what its processes have to be told.
+///
+/// Callbacks go to the first API, which is also the public address.
+pub(crate) struct Installation {
+    pub(crate) redis: PrivateRedis,
+    pub(crate) sandbox: Sandbox,
+    database_url: String,
+    api_ports: [u16; 2],
+    settings: Vec<(&'static str, &'static str)>,
+}
+
+impl Installation {
+    /// Servers and sandbox on a database without tables; nothing else runs. `settings` go to every process.
+    pub(crate) async fn without_tables(settings: &[(&'static str, &'static str)]) -> Self {
+        Self::on_database(servers::fresh_database().await, settings).await
+    }
+
+    /// Servers and sandbox on a database with its tables.
+    pub(crate) async fn start(settings: &[(&'static str, &'static str)]) -> Self {
+        let installation = Self::without_tables(settings).await;
+        installation.migrate().await;
+        installation
+    }
+
+    /// As [`Installation::without_tables`], on a database that the caller brings.
+    pub(crate) async fn on_database(database_url: String, settings: &[(&'static str, &'static str)]) -> Self {
+        let api_ports = [free_port(), free_port()];
+        Installation {
+            redis: PrivateRedis::start().await,
+            sandbox: Sandbox::start(&format!("http://127.0.0.1:{}", api_ports[0])).await,
+            database_url,
+            api_ports,
+            settings: settings.to_vec(),
+        }
+    }
+
+    /// Runs `tasdiq migrate` to its end.
+    pub(crate) async fn migrate(&self) {
+        let mut migrate = Program::start(&["migrate"], &[("DATABASE_URL", &self.database_url)]);
+        assert!(migrate.wait_exit(PATIENCE).await.success(), "{}", migrate.output());
+    }
+
+    /// Starts the first or second API and waits until it is ready.
+    pub(crate) async fn api(&self, which: usize) -> Api {
+        let mut api = self.begin_api(which);
+        api.role.ready().await;
+        api
+    }
+
+    /// Starts the first or second API and waits for nothing.
+    pub(crate) fn begin_api(&self, which: usize) -> Api {
+        let port = self.api_ports[which];
+        Api::new(self.begin(&["api"], "TASDIQ_LISTEN", port, &[]))
+    }
+
+    /// Starts a worker that runs so many jobs at once, and waits until it is ready.
+    pub(crate) async fn worker(&self, concurrency: usize) -> Role {
+        self.worker_with(&["--concurrency", &concurrency.to_string()]).await
+    }
+
+    /// Starts a worker with these arguments and waits until it is ready.
+    pub(crate) async fn worker_with(&self, arguments: &[&str]) -> Role {
+        let mut worker = self.begin_worker(arguments, &[]);
+        worker.ready().await;
+        worker
+    }
+
+    /// Starts a worker with these arguments and further variables, and waits for nothing.
+    pub(crate) fn begin_worker(&self, arguments: &[&str], further: &[(&str, &str)]) -> Role {
+        let arguments: Vec<&str> = ["worker"].iter().chain(arguments).copied().collect();
+        self.begin(&arguments, "TASDIQ_WORKER_LISTEN", free_port(), further)
+    }
+
+    fn begin(&self, arguments: &[&str], listen: &str, port: u16, further: &[(&str, &str)]) -> Role {
+        let address = format!("127.0.0.1:{port}");
+        let public_url = format!("http://127.0.0.1:{}", self.api_ports[0]);
+        let redis_url = self.redis.url();
+        let mut environment = SANDBOX_CREDENTIALS.to_vec();
+        environment.extend([
+            ("ATMOS_BASE_URL", self.sandbox.url.as_str()),
+            ("DATABASE_URL", &self.database_url),
+            ("REDIS_URL", &redis_url),
+            ("TASDIQ_PUBLIC_URL", &public_url),
+            (listen, &address),
+        ]);
+        environment.extend_from_slice(&self.settings);
+        environment.extend_from_slice(further);
+        Role::new(Program::start(arguments, &environment), &address)
+    }
+
+    /// The number a query returns.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
+        let number = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        number
+    }
+
+    /// Waits until a query returns a number that fits.
+    pub(crate) async fn wait_for_number(&self, query: &'static str, deadline: Duration, fits: impl Fn(i64) -> bool) {
+        wait_until(query, deadline, async || fits(self.number(query).await).then_some(())).await;
+    }
+
+    /// Waits until every order has its payment link.
+    pub(crate) async fn wait_for_links(&self, deadline: Duration) {
+        self.wait_for_number(ORDERS_WITHOUT_LINK, deadline, |orders| orders == 0).await;
+    }
+}
+
+/// How many orders wait for their payment link.
+pub(crate) const ORDERS_WITHOUT_LINK: &str = "select count(*) from orders where payment_url is null";
+
+/// What the sandbox wants to be told; everybody knows it.
+pub(crate) const SANDBOX_CREDENTIALS: [(&str, &str); 4] = [
+    ("ATMOS_CONSUMER_KEY", "sandbox-key"),
+    ("ATMOS_CONSUMER_SECRET", "sandbox-secret"),
+    ("ATMOS_STORE_ID", "1234"),
+    ("ATMOS_API_KEY", "sandbox-api-key"),
+];

@@ -1,0 +1,74 @@
+//! A running sandbox: paying, trouble on demand, and its own book.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use super::role::client;
+use crate::support::ports::free_port;
+use crate::support::program::Program;
+use crate::support::wait::PATIENCE;
+
+/// A running sandbox, as its customers and whoever makes trouble see it.
+pub(crate) struct Sandbox {
+    pub(crate) url: String,
+    client: Client,
+    _program: Option<Program>,
+}
+
+impl Sandbox {
+    /// The sandbox of a running `tasdiq up`.
+    pub(crate) fn at(address: &str) -> Self {
+        Sandbox { url: format!("http://{address}"), client: client(), _program: None }
+    }
+
+    /// Starts `tasdiq sandbox`, which asks the webhook of the API at `api_url`.
+    pub(crate) async fn start(api_url: &str) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let callback_url = format!("{api_url}/atmos/webhook/");
+        let arguments = ["sandbox", "--callback-url", &callback_url, "--listen", &address];
+        let mut program = Program::start(&arguments, &[]);
+        program.wait_for_line("The sandbox listens", PATIENCE).await;
+        Sandbox { _program: Some(program), ..Sandbox::at(&address) }
+    }
+
+    /// Answers merchant calls this much later from now on.
+    pub(crate) async fn delay_answers(&self, latency: Duration) {
+        let milliseconds = u64::try_from(latency.as_millis()).unwrap();
+        self.fault(&json!({ "fault": "latency", "milliseconds": milliseconds })).await;
+    }
+
+    /// Switches a fault on.
+    pub(crate) async fn fault(&self, fault: &Value) {
+        let answer = self.client.post(format!("{}/_sim/faults", self.url)).json(fault).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// Switches all faults off.
+    pub(crate) async fn clear_faults(&self) {
+        let answer = self.client.delete(format!("{}/_sim/faults", self.url)).send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+
+    /// Does what a paying customer does and gives the outcome: `debited`, `refused`, …
+    pub(crate) async fn pay(&self, transaction_id: i64) -> String {
+        let answer = self.client.post(format!("{}/_sim/pay/{transaction_id}", self.url)).send().await.unwrap();
+        let outcome: Value = answer.json().await.unwrap();
+        outcome["outcome"].as_str().unwrap().to_owned()
+    }
+
+    /// The sandbox's own book: every transaction with its account and how often it took money.
+    pub(crate) async fn ledger(&self) -> Vec<Value> {
+        let answer = self.client.get(format!("{}/_sim/ledger", self.url)).send().await.unwrap();
+        let book: Value = answer.json().await.unwrap();
+        book["transactions"].as_array().unwrap().clone()
+    }
+
+    /// How often money was taken for an order, over all of its transactions.
+    pub(crate) async fn debits(&self, order_id: i64) -> i64 {
+        let account = order_id.to_string();
+        let book = self.ledger().await;
+        book.iter().filter(|line| line["account"] == account).filter_map(|line| line["debits"].as_i64()).sum()
+    }
+}

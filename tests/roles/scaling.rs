@@ -1,0 +1,38 @@
+//! More workers do more work.
+
+use std::time::{Duration, Instant};
+
+use super::installation::{Installation, ORDERS_WITHOUT_LINK};
+use super::role::Api;
+use crate::support::wait::wait_until;
+
+const ORDERS: usize = 400;
+
+/// Makes the orders at once and gives the time from the first of them until all have their link.
+async fn time_for_links(installation: &Installation, api: &Api) -> Duration {
+    let began = Instant::now();
+    api.create_orders(ORDERS).await;
+    wait_until("the links of all orders", Duration::from_secs(60), async || {
+        (installation.number(ORDERS_WITHOUT_LINK).await == 0).then_some(())
+    })
+    .await;
+    began.elapsed()
+}
+
+/// While the gateway takes its time, what limits a worker is how many calls it waits for at once.
+#[tokio::test]
+async fn two_workers_make_links_nearly_twice_as_fast_as_one() {
+    let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    installation.sandbox.delay_answers(Duration::from_millis(200)).await;
+    let (api, _first) = tokio::join!(installation.api(0), installation.worker(8));
+
+    let by_one = time_for_links(&installation, &api).await;
+    let _second = installation.worker(8).await;
+    let by_two = time_for_links(&installation, &api).await;
+
+    println!("{ORDERS} links: {by_one:?} by one worker, {by_two:?} by two");
+    assert!(
+        by_one.as_millis() * 10 >= by_two.as_millis() * 18,
+        "{ORDERS} links took {by_one:?} by one worker and {by_two:?} by two"
+    );
+}

@@ -1,0 +1,41 @@
+//! A running `tasdiq up`: everything in one process, in a data directory of its own.
+
+use tempfile::TempDir;
+
+use super::role::{Api, Role};
+use super::sandbox::Sandbox;
+use crate::support::ports::free_port;
+use crate::support::program::Program;
+use crate::support::wait::PATIENCE;
+
+/// A running `tasdiq up` with its sandbox.
+pub(crate) struct Up {
+    pub(crate) api: Api,
+    pub(crate) sandbox: Sandbox,
+    sandbox_address: String,
+    data_dir: TempDir,
+}
+
+impl Up {
+    /// Starts one with these settings beside where it listens and keeps its data.
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
+        let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
+        let [address, sandbox_address] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let mut environment = vec![
+            ("TASDIQ_DATA_DIR", data_dir.path().to_str().unwrap()),
+            ("TASDIQ_LISTEN", &address),
+            ("TASDIQ_SANDBOX_LISTEN", &sandbox_address),
+        ];
+        environment.extend_from_slice(settings);
+        let mut program = Program::start(&[], &environment);
+        program.wait_for_line("Tasdiq is up", PATIENCE).await;
+        let api = Api::new(Role::new(program, &address));
+        Up { api, sandbox: Sandbox::at(&sandbox_address), sandbox_address, data_dir }
+    }
+
+    /// What a command has to be told to find this installation.
+    pub(crate) fn environment(&self) -> [(&str, &str); 2] {
+        let data_dir = self.data_dir.path().to_str().unwrap();
+        [("TASDIQ_DATA_DIR", data_dir), ("TASDIQ_SANDBOX_LISTEN", &self.sandbox_address)]
+    }
+}
