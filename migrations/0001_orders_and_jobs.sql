@@ -40,6 +40,7 @@ create table orders (
     last_allowed_at_ms bigint,
     last_hint_at_ms bigint,
     -- the customer's return page may hint only so often
+    last_return_hint_at_ms bigint,
     return_hints bigint not null default 0,
     link_at_ms bigint,
     expires_at_ms bigint,
@@ -116,6 +117,8 @@ create table jobs (
     wakes bigint not null default 0,
     lease_token bigint,
     due_at_ms bigint not null,
+    -- since when an enqueued row waits for a worker, however often its id was offered
+    waiting_since_ms bigint,
     last_error text,
     trace_context text,
     created_at_ms bigint not null,

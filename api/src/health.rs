@@ -13,9 +13,6 @@ use crate::{Api, ApiContext, SharedApi};
 /// A database that needs longer than this for `select 1` is no help to anybody.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Without a measurement for this long our clock may have drifted from the database's.
-const CLOCK_TRUSTED: Duration = Duration::from_secs(300);
-
 /// Whether the process runs at all; restarting it mends nothing that this does not show.
 #[handler]
 pub(crate) fn get_livez() -> &'static str {
@@ -26,9 +23,9 @@ pub(crate) fn get_livez() -> &'static str {
 #[handler]
 pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Problem> {
     let (database, queue) = tokio::join!(database(&api), queue(&api));
-    let clock = match api.context.store.clock().measured_ago() {
-        Some(ago) if ago <= CLOCK_TRUSTED => Ok(()),
-        _ => Err("not measured against the database for 5 min"),
+    let clock = match api.context.store.clock().is_trusted() {
+        true => Ok(()),
+        false => Err("not measured against the database for 5 min"),
     };
     let process = if api.stopping.is_cancelled() { Err("stopping") } else { Ok(()) };
     // Not merely away: orders taken here would wait for a worker that never looks.

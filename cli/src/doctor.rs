@@ -229,7 +229,7 @@ fn start(config: &Config, role: &str) -> String {
 const LATE_MS: i64 = 30_000;
 
 async fn look_at_work(store: &Store, findings: &mut Findings) {
-    match jobs::oldest_due_age_ms(store).await {
+    match jobs::oldest_due_age_ms(store, QueueName::ALL).await {
         Ok(late_ms) if late_ms > LATE_MS => findings.fault(
             "jobs",
             format!("a job has waited for {} s", late_ms / 1_000),

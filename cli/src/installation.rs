@@ -93,7 +93,15 @@ impl Installation {
     /// What the part that failed said.
     pub(crate) async fn run(mut self, mut parts: Parts, stop: &CancellationToken) -> Result<(), Exit> {
         let mut failure = None;
-        while let Some(ended) = parts.0.join_next().await {
+        loop {
+            let ended = tokio::select! {
+                ended = parts.0.join_next() => match ended {
+                    Some(ended) => ended,
+                    None => break,
+                },
+                // A relay that is gone would leave this process alive and green, with orders that nobody sees.
+                Some(ended) = self.beside.join_next() => ended.map(|()| ("relay or heartbeat", Ok(()))),
+            };
             let trouble = match ended {
                 Ok((_, Ok(()))) if stop.is_cancelled() => continue,
                 Ok((name, Ok(()))) => anyhow!("the {name} ended by itself"),

@@ -15,6 +15,9 @@ use time::macros::format_description;
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
 
+/// Measurements come every 30 s; after this long without one something is wrong.
+const TRUSTED_FOR: Duration = Duration::from_secs(300);
+
 #[derive(Debug)]
 struct Inner {
     base: Instant,
@@ -56,6 +59,11 @@ impl Clock {
     pub fn measured_ago(&self) -> Option<Duration> {
         let measured_ms = self.0.measured_ms.load(Ordering::Relaxed);
         (measured_ms >= 0).then(|| Duration::from_millis(u64::try_from(self.monotonic_ms() - measured_ms).unwrap_or(0)))
+    }
+
+    /// Whether the database was asked lately enough that the clock cannot have drifted far; else `/readyz` is red.
+    pub fn is_trusted(&self) -> bool {
+        self.measured_ago().is_some_and(|ago| ago <= TRUSTED_FOR)
     }
 
     /// How far the host's clock is ahead of the database's, in milliseconds; for `doctor`.

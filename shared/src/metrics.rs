@@ -75,7 +75,7 @@ async fn gauge_state(state: &Registry, store: &Store, queue: &Queue) -> Result<(
     }
     let none: [&str; 0] = [];
     let age = gauges(state, "tasdiq_oldest_due_job_seconds", "How long the longest waiting due job has waited.", &[]);
-    age.with_label_values(&none).set(jobs::oldest_due_age_ms(store).await? / 1_000);
+    age.with_label_values(&none).set(jobs::oldest_due_age_ms(store, QueueName::ALL).await? / 1_000);
     let dead = gauges(state, "tasdiq_dead_letters", "Jobs that will not run again until a person says so.", &[]);
     dead.with_label_values(&none).set(jobs::count_dead(store).await?);
     let open = gauges(state, "tasdiq_orders", "Orders by status, of those that are still on their way.", &["status"]);

@@ -26,9 +26,10 @@ impl Notice {
     /// With Redis away, each process still hears of its own changes.
     pub fn start(store: &Store, redis: Option<RedisServer>, stop: &CancellationToken) -> Self {
         let changes = broadcast::Sender::new(4_096);
-        let own = store.order_changes();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(pass_on(own, redis.clone(), changes.clone())));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(hear(store.order_changes(), changes.clone())));
         if let Some(server) = redis {
+            let publishing = publish(store.order_changes(), server.clone());
+            tokio::spawn(stop.clone().run_until_cancelled_owned(publishing));
             tokio::spawn(stop.clone().run_until_cancelled_owned(listen(server, changes.clone())));
         }
         Notice { changes }
@@ -40,26 +41,31 @@ impl Notice {
     }
 }
 
-/// Hands this process's changes to its own listeners and to the other processes.
-async fn pass_on(
-    mut own: broadcast::Receiver<OrderId>,
-    redis: Option<RedisServer>,
-    changes: broadcast::Sender<OrderId>,
-) {
-    loop {
-        let order_id = match own.recv().await {
-            Ok(order_id) => order_id,
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
+/// Hands this process's changes to its own listeners, however Redis is.
+async fn hear(mut own: broadcast::Receiver<OrderId>, changes: broadcast::Sender<OrderId>) {
+    while let Some(order_id) = next(&mut own).await {
         // Nobody listening is no failure.
         let _ = changes.send(order_id);
-        if let Some(server) = &redis {
-            let mut commands = server.commands();
-            let sent: Result<i64, _> =
-                redis::cmd("PUBLISH").arg(server.key(CHANNEL)).arg(order_id.0).query_async(&mut commands).await;
-            // Redis away is reported by the queue; here it costs the listeners a poll.
-            drop(sent);
+    }
+}
+
+/// Hands this process's changes to the other processes.
+async fn publish(mut own: broadcast::Receiver<OrderId>, server: RedisServer) {
+    let mut commands = server.commands();
+    while let Some(order_id) = next(&mut own).await {
+        // Redis away is reported by the queue; here it costs the listeners a poll.
+        let _: Result<i64, _> =
+            redis::cmd("PUBLISH").arg(server.key(CHANNEL)).arg(order_id.0).query_async(&mut commands).await;
+    }
+}
+
+/// The next change, or nothing when there will be none. Changes that came too fast are passed over.
+async fn next(own: &mut broadcast::Receiver<OrderId>) -> Option<OrderId> {
+    loop {
+        match own.recv().await {
+            Ok(order_id) => return Some(order_id),
+            Err(broadcast::error::RecvError::Lagged(_)) => (),
+            Err(broadcast::error::RecvError::Closed) => return None,
         }
     }
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::job::QueueName;
+use crate::job::{JobKind, QueueName};
 use crate::queue::{Queue, QueueError};
-use crate::store::jobs::{self, LEASE_MS};
+use crate::store::jobs::{self, Crashed, LEASE_MS};
 use crate::store::{Store, StoreError, processes};
 
 /// Ids that may wait in one queue; the rest wait in the database, so Redis stays small.
@@ -117,24 +117,14 @@ impl Relay {
     }
 
     async fn relay_queue(&self, queue: QueueName) -> Result<bool, RelayError> {
-        let waiting = self.queue.len(queue).await?;
+        let mut waiting = self.queue.len(queue).await?;
         let mut moved = false;
-        if Instant::now() >= self.recover_from {
-            for crashed in jobs::recover_crashed(&self.store, queue).await? {
-                moved = true;
-                let (id, kind, crashes) = (crashed.job_id, &crashed.kind, crashed.crashes);
-                if crashed.is_dead {
-                    error!(job.id = %id, job.kind = kind, crashes, "job {id} ({kind}) crashed its worker {crashes} times and is a dead letter");
-                } else {
-                    warn!(job.id = %id, job.kind = kind, crashes, "the lease of job {id} ({kind}) ran out, crash {crashes}");
-                }
-            }
-        }
         let room = i64::try_from(ROOM.saturating_sub(waiting)).unwrap_or(0).min(BATCH);
         if room > 0 {
             let ids = jobs::offer(&self.store, queue, room).await?;
             moved |= !ids.is_empty();
             self.queue.push(queue, &ids).await?;
+            waiting = waiting.saturating_add(u64::try_from(ids.len()).unwrap_or(u64::MAX));
         }
         let overdue = jobs::offer_again(&self.store, queue, BATCH).await?;
         if !overdue.is_empty() {
@@ -146,6 +136,13 @@ impl Relay {
             if !again.is_empty() {
                 debug!(queue = %queue, jobs = again.len(), "ids that were lost on the way are offered again");
                 self.queue.push(queue, again).await?;
+            }
+        }
+        // Last, for a row that a hung process has locked must not hold up the others.
+        if Instant::now() >= self.recover_from {
+            for crashed in jobs::recover_crashed(&self.store, queue).await? {
+                moved = true;
+                tell(&crashed);
             }
         }
         Ok(moved)
@@ -170,6 +167,17 @@ impl Relay {
                 "no living worker uses the Redis of this process; REDIS_URL must be the same everywhere. The relay pushes nothing"
             );
         }
+    }
+}
+
+fn tell(crashed: &Crashed) {
+    let (id, kind, crashes) = (crashed.job_id, &crashed.kind, crashed.crashes);
+    if crashed.is_dead {
+        error!(job.id = %id, job.kind = kind, crashes, "job {id} ({kind}) crashed its worker {crashes} times and is a dead letter");
+    } else if kind == JobKind::Sweep.as_str() {
+        error!(job.id = %id, crashes, "sweep crashed its worker, crash {crashes}; until it runs nothing that is missing is restored");
+    } else {
+        warn!(job.id = %id, job.kind = kind, crashes, "the lease of job {id} ({kind}) ran out, crash {crashes}");
     }
 }
 

@@ -34,6 +34,9 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 const POSTGRES_CONNECTIONS: u32 = 16;
 const SQLITE_READERS: u32 = 4;
 
+/// A measurement of the clock that took longer is not believed.
+const TRUSTED_ROUND_TRIP: Duration = Duration::from_secs(1);
+
 /// How long a request waits for a free connection before the database counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -101,7 +104,16 @@ impl Store {
     /// [`StoreError::Unavailable`], or [`StoreError::Migration`] when a migration fails or the database
     /// belongs to a newer release.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATIONS.run(&self.0.writer).await?;
+        let mut connection = self.0.writer.acquire().await?;
+        if self.0.database == Database::Postgres {
+            // An index on a large table takes its time, and so does another process that is at it already.
+            connection.execute("set statement_timeout = 0").await?;
+            connection.execute("set lock_timeout = 0").await?;
+        }
+        let migrated = MIGRATIONS.run(&mut *connection).await;
+        // The connection goes, and with it its patience.
+        let _ = connection.close().await;
+        migrated?;
         if self.0.database == Database::Postgres {
             // Rows pass through this table quickly; the default of a fifth would leave the index full of dead entries.
             self.0.writer.execute("alter table jobs set (autovacuum_vacuum_scale_factor = 0.01)").await?;
@@ -166,7 +178,11 @@ impl Store {
                 )
                 .fetch_one(&mut *connection)
                 .await?;
-                self.0.clock.set(row.try_get("now_ms")?, asked.elapsed());
+                let round_trip = asked.elapsed();
+                // A slow answer may be wrong by half its way; the next beat asks again.
+                if round_trip <= TRUSTED_ROUND_TRIP || self.0.clock.measured_ago().is_none() {
+                    self.0.clock.set(row.try_get("now_ms")?, round_trip);
+                }
                 return Ok(());
             }
         };

@@ -99,7 +99,7 @@ async fn end_badly(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: 
             write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &retry)).await;
         }
         Verdict::Release { wait_ms } => {
-            info!(error = reason, "job {id} is handed back for want of the database");
+            info!(error = reason, "job {id} is handed back, next in {wait_ms} ms: {reason}");
             metrics::count_job(kind.as_str(), "released");
             let release = Finish::Release { not_before_ms: now_ms + wait_ms };
             write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &release)).await;

@@ -13,6 +13,9 @@ use crate::failure::{Done, Failure};
 use crate::look_schedule::first_look_ms;
 use crate::settle_order::ELSEWHERE_SNOOZE_MS;
 
+/// After a link that could not be stored.
+const LINK_AGAIN_MS: i64 = 1_000;
+
 pub(crate) async fn create_payment_link(
     context: &WorkerContext,
     lease: &Lease,
@@ -56,7 +59,11 @@ pub(crate) async fn create_payment_link(
             info!(order.id = %order_id, transaction.id = %link.transaction_id, "order {order_id} has a payment link");
             Ok(Done::Changed)
         }
-        // Canceled meanwhile; the draft is recorded, and the looks ask about it.
-        Transition::Refused => Ok(Done::NothingToDo),
+        // Canceled meanwhile, or a gateway that was reset gave a number a second time; the draft is recorded where it
+        // is ours, and the next run sees how the order stands.
+        Transition::Refused => {
+            warn!(order.id = %order_id, transaction.id = %link.transaction_id, "the link of order {order_id} was not stored");
+            Ok(Done::Snooze { until_ms: store.now_ms() + LINK_AGAIN_MS, queue: QueueName::Links })
+        }
     }
 }

@@ -65,8 +65,10 @@ impl Failure {
         let wait_ms = if kind == Some(JobKind::CreatePaymentLink) { wait_ms.min(LINK_WAIT_CAP_MS) } else { wait_ms };
         let give_up = attempt >= DEFECT_ATTEMPTS && kind != Some(JobKind::Sweep);
         match self {
+            // Told to wait, by the gateway or by our own budget: nothing failed.
             Failure::Gateway(GatewayError::Throttled { retry_after }) => {
-                Verdict::Retry { wait_ms: millis(*retry_after).max(wait_ms) }
+                let spread_ms = i64::try_from(spread_permille).unwrap_or(0);
+                Verdict::Release { wait_ms: millis(*retry_after) + spread_ms }
             }
             Failure::Gateway(GatewayError::Refused { .. }) => Verdict::Bury { refused: true },
             // Transport failures never kill a job.

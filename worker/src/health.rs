@@ -87,18 +87,13 @@ impl Pulse {
 
     /// Why this worker is not ready, or nothing.
     pub async fn fault(&self, store: &Store) -> Option<String> {
-        let due = match tokio::time::timeout(Duration::from_secs(1), jobs::earliest_due(store)).await {
-            Ok(Ok(due)) => due,
-            Ok(Err(_)) | Err(_) => return Some("the database does not answer".into()),
+        let asked = jobs::oldest_due_age_ms(store, &self.0.queues);
+        let Ok(Ok(oldest_ms)) = tokio::time::timeout(Duration::from_secs(1), asked).await else {
+            return Some("the database does not answer".into());
         };
-        let now_ms = store.now_ms();
-        let oldest_ms = due
-            .iter()
-            .filter(|due| self.0.queues.contains(&due.queue))
-            .filter_map(|due| due.earliest_ms)
-            .map(|earliest_ms| now_ms - earliest_ms)
-            .max()
-            .unwrap_or(0);
+        if !store.clock().is_trusted() {
+            return Some("the clock was not measured against the database for 5 min".into());
+        }
         let stuck_ms = i64::try_from(STUCK.as_millis()).unwrap_or(i64::MAX);
         let took_ago = self.since(self.0.took_ms.load(Ordering::Relaxed));
         let has_free_slot = self.running() < self.0.all_slots;

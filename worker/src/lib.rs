@@ -3,6 +3,7 @@
 //! apalis gives the slots, the drain and the tower stack; the ids come from our own [`source`], because a job row in
 //! the database is the truth and the queue only carries its number.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use shared::gateway::Gateway;
 use shared::job::QueueName;
 use shared::queue::Queue;
 use shared::store::{Store, jobs};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use url::Url;
 
 mod attempt;
@@ -97,27 +99,40 @@ impl JobWorker {
     pub async fn run(self, stop: CancellationToken) -> bool {
         let keeper = LeaseKeeper::default();
         let ended = CancellationToken::new();
-        let renewing = tokio::spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(seed_sweep(self.context.store.clone())));
 
         let slots = self.options.slots;
-        let source = Source::start(&self.context.store, &self.queue, &self.options, &self.pulse, &stop);
+        let mut beside = JoinSet::new();
+        beside.spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
+        let source = Source::start(&self.context.store, &self.queue, &self.options, &self.pulse, &stop, &mut beside);
         let attempts = Arc::new(Attempts { context: self.context, keeper });
-        let working = work(source, attempts, slots);
-        let drained = async {
+        let mut working = work(source, attempts, slots);
+        let mut grace_over = pin!(async {
+            stop.cancelled().await;
+            tokio::time::sleep(self.options.stop_grace).await;
+        });
+        let drained = loop {
             tokio::select! {
-                result = working => result,
-                () = async { stop.cancelled().await; tokio::time::sleep(self.options.stop_grace).await } => {
+                result = &mut working => {
+                    break result.inspect_err(|error| warn!(error = %error, "the worker ended with an error")).is_ok();
+                }
+                () = &mut grace_over => {
                     warn!("jobs still run after the grace time of a stop; they are run again once their leases end");
-                    return false;
+                    break false;
+                }
+                Some(part) = beside.join_next() => {
+                    if part.is_err() || !stop.is_cancelled() {
+                        // Without it jobs would wait, or be taken from us while they run.
+                        error!("a part of the worker ended by itself; the process must be started again");
+                        break false;
+                    }
                 }
             }
-            .inspect_err(|error| warn!(error = %error, "the worker ended with an error"))
-            .is_ok()
-        }
-        .await;
+        };
         ended.cancel();
-        let _ = renewing.await;
+        // A renewal may hang in a database call; nothing depends on it any more.
+        let _ =
+            tokio::time::timeout(Duration::from_secs(1), async { while beside.join_next().await.is_some() {} }).await;
         info!("the worker has stopped");
         drained
     }

@@ -1,5 +1,6 @@
 //! Asks the gateway about every draft of an order and settles it; the only job that does.
 
+use futures_util::future::join_all;
 use shared::gateway::{GatewayError, TransactionReport, TransactionState};
 use shared::id::{OrderId, TransactionId};
 use shared::job::{Lease, QueueName};
@@ -7,6 +8,7 @@ use shared::order::{Order, OrderStatus};
 use shared::store::jobs::Finish;
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, CLOSED_BELIEVED_MS, MAX_LINKS, Settlement};
+use shared::store::sweeping::LOOK_BACK_MS;
 use shared::store::transactions::{self, Seen, StoredState, StoredTransaction};
 use tracing::{error, info, warn};
 
@@ -16,6 +18,9 @@ use crate::{LookSchedule, WorkerContext};
 
 /// An order of a gateway that is not configured is looked at again after this long.
 pub(crate) const ELSEWHERE_SNOOZE_MS: i64 = 3_600_000;
+
+/// So long after an order's time the gateway must have said something clear.
+const OVERDUE_MS: i64 = 72 * 3_600_000;
 
 /// A guard that refused has seen a newer state than we: look again after this.
 const LOOK_AGAIN_MS: i64 = 250;
@@ -27,16 +32,33 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
     };
     let asked_at_ms = store.now_ms();
     if order.gateway != *context.gateway.identity() {
+        if order.status == OrderStatus::Review || order.needs_review || look_back_is_over(&order, asked_at_ms) {
+            return Ok(Done::NothingToDo); // a person has it, or its time has passed
+        }
         warn!(order.id = %order_id, gateway = %order.gateway, "order {order_id} belongs to a gateway that is not configured");
         return Ok(Done::Snooze { until_ms: asked_at_ms + ELSEWHERE_SNOOZE_MS, queue: QueueName::Background });
     }
 
-    let mut looked = Vec::new();
-    for draft in transactions::of_order(store, order_id).await? {
-        looked.push(look(context, &draft).await?);
+    let drafts = transactions::of_order(store, order_id).await?;
+    let (mut looked, mut unanswered) = (Vec::new(), None);
+    for answer in join_all(drafts.iter().map(|draft| look(context, draft))).await {
+        match answer {
+            Ok(seen) => looked.push(seen),
+            Err(error) => unanswered = Some(error),
+        }
     }
 
-    let decision = decide(&order, &looked, asked_at_ms, context.gateway.store_id());
+    let mut decision = decide(&order, &looked, asked_at_ms, context.gateway.store_id());
+    if let Some(error) = unanswered {
+        decision = match decision {
+            // A debit on any draft counts, whatever is not known of the others.
+            Settlement::Paid { .. } | Settlement::Review { .. } | Settlement::Noted { .. } => decision,
+            _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review {
+                reason: format!("three days after its time the gateway still gives no clear answer: {error}"),
+            },
+            _ => return Err(error.into()),
+        };
+    }
     let seen = worth_keeping(&order, &looked, asked_at_ms);
     let finish = finish_after(&order, &decision, &looked, &context.look_schedule, store.now_ms());
     match settlement::settle(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
@@ -59,7 +81,7 @@ struct Looked {
 }
 
 /// Asks about a transaction unless nothing can happen to it any more.
-async fn look(context: &WorkerContext, stored: &StoredTransaction) -> Result<Looked, Failure> {
+async fn look(context: &WorkerContext, stored: &StoredTransaction) -> Result<Looked, GatewayError> {
     let known = |state| Looked { transaction_id: stored.transaction_id, was: stored.state, state, report: None };
     match stored.state {
         StoredState::Closed => return Ok(known(TransactionState::Closed)),
@@ -73,8 +95,19 @@ async fn look(context: &WorkerContext, stored: &StoredTransaction) -> Result<Loo
         Ok(report) => Ok(Looked { report: Some(report.clone()), ..known(report.state) }),
         // It does not know a transaction that it made itself.
         Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
+}
+
+/// Whether an order has ended so long ago that nobody looks back any more.
+fn look_back_is_over(order: &Order, now_ms: i64) -> bool {
+    order.final_at_ms.is_some_and(|final_at_ms| next_look_back_ms(final_at_ms, now_ms).is_none())
+}
+
+/// Whether a gateway that still says nothing clear is a matter for a person: nothing waits for ever.
+fn answer_is_overdue(order: &Order, asked_at_ms: i64) -> bool {
+    let ended_ms = order.final_at_ms.map(|final_at_ms| final_at_ms + LOOK_BACK_MS);
+    ended_ms.or(deadline_ms(order)).is_some_and(|over_ms| over_ms + OVERDUE_MS <= asked_at_ms)
 }
 
 /// What the looks lead to. Pure: every rule of DESIGN "Money guards" that is not SQL stands here.
@@ -91,18 +124,27 @@ fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) ->
                 None => decide_unpaid(order, looked, asked_at_ms),
             }
         }
-        OrderStatus::Paid => {
+        OrderStatus::Paid | OrderStatus::Refunded => {
             let second = debited.iter().find(|looked| Some(looked.transaction_id) != order.transaction_id);
             let reversed = looked.iter().find(|looked| {
                 Some(looked.transaction_id) == order.transaction_id
                     && matches!(looked.state, TransactionState::Reversed { .. })
             });
             match (second, reversed) {
-                (Some(second), _) => Settlement::Review {
+                (Some(second), None) => Settlement::Review {
                     reason: format!("the order was paid a second time, by transaction {}", second.transaction_id),
                 },
-                (None, Some(reversed)) => Settlement::Refunded { transaction_id: reversed.transaction_id },
-                (None, None) => Settlement::Unchanged,
+                (Some(second), Some(reversed)) => Settlement::Review {
+                    reason: format!(
+                        "the order was paid a second time, by transaction {}, and transaction {} was reversed",
+                        second.transaction_id, reversed.transaction_id
+                    ),
+                },
+                (None, Some(reversed)) if order.status == OrderStatus::Paid => {
+                    Settlement::Refunded { transaction_id: reversed.transaction_id }
+                }
+                (None, Some(_)) => Settlement::Unchanged,
+                (None, None) => unclear_after_the_end(order, looked),
             }
         }
         OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => match debited.first() {
@@ -112,9 +154,29 @@ fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) ->
                     late.transaction_id, order.status
                 ),
             },
+            None => unclear_after_the_end(order, looked),
+        },
+        // A person has it, and must hear of money that moved since.
+        OrderStatus::Review => match debited.iter().find(|looked| looked.was != StoredState::Debited) {
+            Some(fresh) => {
+                Settlement::Noted { what: format!("the gateway shows transaction {} as debited", fresh.transaction_id) }
+            }
             None => Settlement::Unchanged,
         },
-        OrderStatus::Refunded | OrderStatus::Review => Settlement::Unchanged,
+    }
+}
+
+/// The gateway answers about an order that has ended with something nobody can read: money may have moved.
+fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
+    let unclear = looked.iter().find_map(|looked| match (&looked.state, &looked.report) {
+        (TransactionState::Unclear { code }, Some(_)) => Some((looked.transaction_id, code)),
+        _ => None,
+    });
+    match unclear {
+        Some((id, code)) => Settlement::Review {
+            reason: format!("the order is {}, and the gateway says of transaction {id} only: {code}", order.status),
+        },
+        None => Settlement::Unchanged,
     }
 }
 
@@ -222,7 +284,7 @@ fn finish_after(
         None => Finish::Complete,
     };
     match decision {
-        Settlement::Review { .. } => Finish::Complete, // a person stages the next look
+        Settlement::Review { .. } | Settlement::Noted { .. } => Finish::Complete, // a person stages the next look
         Settlement::Paid { transaction_id } => {
             let paid_twice = looked.iter().any(|looked| {
                 looked.transaction_id != *transaction_id && matches!(looked.state, TransactionState::Debited { .. })
@@ -260,7 +322,9 @@ fn tell(order: &Order, decision: &Settlement) {
             info!(order.id = %id, transaction.id = %transaction_id, "order {id} gets a new payment link");
         }
         Settlement::Expired => info!(order.id = %id, "order {id} has expired unpaid"),
-        Settlement::Review { reason } => error!(order.id = %id, reason, "order {id} needs a person: {reason}"),
+        Settlement::Review { reason: what } | Settlement::Noted { what } => {
+            error!(order.id = %id, reason = what, "order {id} needs a person: {what}");
+        }
         Settlement::Refunded { transaction_id } => {
             info!(order.id = %id, transaction.id = %transaction_id, "order {id} is refunded");
         }

@@ -19,6 +19,7 @@ use shared::store::jobs::{self, Finish};
 use shared::store::{Store, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_layer::Identity;
 use tracing::{info, warn};
@@ -46,13 +47,14 @@ pub(crate) struct Claimed {
 pub(crate) struct Source(UnboundedReceiver<Claimed>);
 
 impl Source {
-    /// Starts taking ids until `stop`.
+    /// Starts taking ids until `stop`, in two tasks of `beside`; if one ends earlier, no job is taken any more.
     pub(crate) fn start(
         store: &Store,
         queue: &Queue,
         options: &WorkerOptions,
         pulse: &Pulse,
         stop: &CancellationToken,
+        beside: &mut JoinSet<()>,
     ) -> Self {
         let (claimed, receiver) = unbounded_channel();
         let slots = Arc::clone(pulse.slots());
@@ -60,8 +62,8 @@ impl Source {
         let all_slots = u32::try_from(options.slots).unwrap_or(u32::MAX);
         let suspects = Suspects { pump: pump.clone(), taker: queue.taker(), all_slots };
         let many = Many { pump, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
-        tokio::spawn(keep_taking(many, stop.clone()));
-        tokio::spawn(keep_taking(suspects, stop.clone()));
+        beside.spawn(keep_taking(many, stop.clone()));
+        beside.spawn(keep_taking(suspects, stop.clone()));
         Source(receiver)
     }
 }
@@ -190,10 +192,19 @@ impl Pump {
 
     /// A claimed job that was never started goes back without burning an attempt.
     async fn hand_back(&self, job: &ClaimedJob) {
-        let released = Finish::Release { not_before_ms: self.store.now_ms() };
-        if let Err(trouble) = jobs::finish_alone(&self.store, &job.lease, &released).await {
-            let id = job.lease.job_id;
-            warn!(job.id = %id, error = %trouble, "job {id} could not be handed back; it is run when its lease ends");
+        let id = job.lease.job_id;
+        for pause_ms in [50, 200, 800, 2_000, 2_000, 0] {
+            let released = Finish::Release { not_before_ms: self.store.now_ms() };
+            match jobs::finish_alone(&self.store, &job.lease, &released).await {
+                Err(trouble) if trouble.is_passing() && pause_ms > 0 => {
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                }
+                Err(trouble) => {
+                    warn!(job.id = %id, error = %trouble, "job {id} is not handed back; it is run when its lease ends");
+                    return;
+                }
+                Ok(()) => return,
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Restores the jobs that orders must have and do not have, and prunes; never asks the gateway.
 
+use std::time::Duration;
+
 use shared::clock::millis;
 use shared::job::QueueName;
 use shared::store::sweeping::{self, Swept};
@@ -8,10 +10,13 @@ use tracing::warn;
 use crate::WorkerContext;
 use crate::failure::{Done, Failure};
 
+/// Well below the deadline of a sweep.
+const PRUNE_LIMIT: Duration = Duration::from_secs(20);
+
 pub(crate) async fn sweep(context: &WorkerContext) -> Result<Done, Failure> {
     let store = &context.store;
     let swept = sweeping::restore(store, context.gateway.identity()).await?;
-    sweeping::prune(store).await?;
+    sweeping::prune(store, PRUNE_LIMIT).await?;
     if swept != Swept::default() {
         warn!(
             links = swept.links_restored,

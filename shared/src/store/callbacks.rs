@@ -214,6 +214,15 @@ async fn allow(write: &mut Write, draft: &KnownDraft) -> Result<Verdict, StoreEr
     .execute(write.connection())
     .await?;
     if done.rows_affected() == 1 {
+        // What a look saw of it earlier no longer holds: from now on it is asked about again.
+        sqlx::query(
+            "-- reopen_allowed_draft
+            update transactions set state = 'open' where order_id = $1 and transaction_id = $2 and state = 'closed'",
+        )
+        .bind(draft.order_id.0)
+        .bind(draft.transaction_id.0)
+        .execute(write.connection())
+        .await?;
         if draft.status == OrderStatus::Pending {
             let cause = format!("the gateway asked for transaction {} and was allowed", draft.transaction_id);
             orders::tell(write, draft.order_id, Some(OrderStatus::Pending), OrderStatus::Confirming, &cause).await?;

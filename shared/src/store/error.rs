@@ -51,20 +51,33 @@ impl From<sqlx::Error> for StoreError {
         use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
         match &error {
             Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => StoreError::Unavailable(error),
-            Database(database) => match database.code().as_deref().unwrap_or_default() {
-                // PostgreSQL: serialization failure, deadlock, lock timeout. SQLite: busy, locked.
-                "40001" | "40P01" | "55P03" | "5" | "6" | "517" => StoreError::Conflict(error),
-                // Statement canceled for its timeout; full disk; SQLite: I/O error, disk full, cannot open.
-                "57014" | "10" | "13" | "14" => StoreError::Unavailable(error),
-                // Connection lost, out of resources (memory, disk, connections), shutting down, not yet accepting.
-                code if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
-                    StoreError::Unavailable(error)
+            Database(database) => {
+                let code = database.code().unwrap_or_default();
+                match (sqlite_code(&code), code.as_ref()) {
+                    // The low byte is the primary code, the rest tells where: busy, locked.
+                    (Some(5 | 6), _) => StoreError::Conflict(error),
+                    // Out of memory, I/O error, disk full, cannot open, locking protocol.
+                    (Some(7 | 10 | 13 | 14 | 15), _) => StoreError::Unavailable(error),
+                    (Some(_), _) => StoreError::Statement(error),
+                    // Serialization failure, deadlock, lock timeout.
+                    (None, "40001" | "40P01" | "55P03") => StoreError::Conflict(error),
+                    // Statement canceled for its timeout, read-only after a failover; connection lost, out of
+                    // resources, shutting down or not yet accepting, the server's own I/O.
+                    (None, "57014" | "25006") => StoreError::Unavailable(error),
+                    (None, code) if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
+                        StoreError::Unavailable(error)
+                    }
+                    (None, _) => StoreError::Statement(error),
                 }
-                _ => StoreError::Statement(error),
-            },
+            }
             _ => StoreError::Statement(error),
         }
     }
+}
+
+/// SQLite's primary result code; PostgreSQL's codes have five characters, SQLite's extended ones at most four digits.
+fn sqlite_code(code: &str) -> Option<u32> {
+    (code.len() <= 4).then(|| code.parse::<u32>().ok().map(|extended| extended & 0xff)).flatten()
 }
 
 impl From<MigrateError> for StoreError {

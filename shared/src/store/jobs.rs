@@ -1,18 +1,21 @@
 //! Job rows: the outbox, the leases and the dead letters.
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::{Store, StoreError, Write, orders, padded, placeholders};
 use crate::id::{JobId, OrderId};
 use crate::job::{ClaimedJob, Job, JobKind, JobRow, JobState, Lease, QueueName};
-use crate::order::OrderStatus;
 
 /// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds.
 pub const LEASE_MS: i64 = 8_000;
 
 /// How long an id that was pushed may stay unclaimed before it is offered again: the price of a lost id.
 pub const OFFER_GRACE_MS: i64 = 5_000;
+
+/// The same for a suspect, whose worker first lets everything else end: offered sooner, it would drain one worker
+/// after the other.
+const SUSPECT_GRACE_MS: i64 = 120_000;
 
 /// Crashes after which a job runs alone.
 const SUSPECT_CRASHES: i64 = 2;
@@ -46,7 +49,7 @@ pub enum Finish {
     },
 }
 
-/// Which half of the work the relay found due.
+/// When a queue has something due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueJobs {
     /// When the earliest open row of the queue is due, epoch milliseconds.
@@ -151,13 +154,43 @@ pub async fn seed_sweep(store: &Store) -> Result<(), StoreError> {
 /// Ids that are not returned belong to somebody else, or to the past; forget them.
 ///
 /// # Errors
-/// [`StoreError`]; the rows then wait for their grace or lease to end.
+/// [`StoreError`]; the rows then wait for their grace to end, or, if the claim was made and only its answer lost, are
+/// handed back before this returns.
 pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = padded(ids);
     let token: i64 = rand::random();
+    match claim_with(store, ids, token).await {
+        Err(trouble) => {
+            // At most once: where the database stays away, the leases end by themselves.
+            if let Err(again) = unclaim(store, token, ids).await {
+                tracing::debug!(error = %again, "whether a claim was made is not known");
+            }
+            Err(trouble)
+        }
+        claimed => claimed,
+    }
+}
+
+/// Hands back what a claim with that token may have taken.
+async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreError> {
+    let sql = format!(
+        "-- unclaim_jobs
+        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2
+        where lease_token = $1 and state = 'running' and id in ({})",
+        placeholders(3, ids.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms());
+    for id in ids {
+        query = query.bind(id.0);
+    }
+    query.execute(store.writer()).await?;
+    Ok(())
+}
+
+async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<ClaimedJob>, StoreError> {
+    let ids = padded(ids);
     let sql = format!(
         "-- claim_jobs
         update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
@@ -246,6 +279,7 @@ pub(super) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) ->
             finished_at_ms = case when wakes > $3 or $4 = 'available' then null else $5 end,
             queue = case when queue = 'suspect' and {crashes} > 0 then queue
                 when wakes <= $3 and $8 is not null then $8
+                when wakes <= $3 and queue <> 'suspect' then queue
                 when kind = 'create_payment_link' then 'links' when kind = 'sweep' then 'background' else 'settle' end,
             attempt = case when wakes > $3 then 0 else {attempt} end,
             crashes = {crashes}, last_error = {last_error}, lease_token = null
@@ -372,15 +406,18 @@ async fn mark_offered(
 ) -> Result<Vec<JobId>, StoreError> {
     let sql = format!(
         "-- {name}
-        update jobs set state = 'enqueued', due_at_ms = $1 where id in (
+        update jobs set state = 'enqueued', due_at_ms = $1,
+            waiting_since_ms = case when state = 'available' then due_at_ms else waiting_since_ms end
+        where id in (
             select id from jobs where queue = $2 and {OPEN} and state = '{state}' and due_at_ms <= $3
             order by due_at_ms limit $4 {})
         returning id",
         store.skip_locked()
     );
     let now_ms = store.now_ms();
+    let grace_ms = if queue == QueueName::Suspect { SUSPECT_GRACE_MS } else { OFFER_GRACE_MS };
     let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(now_ms + OFFER_GRACE_MS)
+        .bind(now_ms + grace_ms)
         .bind(queue.as_str())
         .bind(now_ms)
         .bind(limit)
@@ -419,10 +456,12 @@ pub async fn offer_all_again(store: &Store) -> Result<u64, StoreError> {
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn end_all_leases(store: &Store) -> Result<u64, StoreError> {
-    let done = sqlx::query("-- end_all_leases\nupdate jobs set due_at_ms = $1 where state = 'running'")
-        .bind(store.now_ms())
-        .execute(store.writer())
-        .await?;
+    let done = sqlx::query(AssertSqlSafe(format!(
+        "-- end_all_leases\nupdate jobs set due_at_ms = $1 where {OPEN} and state = 'running'"
+    )))
+    .bind(store.now_ms())
+    .execute(store.writer())
+    .await?;
     Ok(done.rows_affected())
 }
 
@@ -496,14 +535,40 @@ async fn recover_one(store: &Store, row: &AnyRow, crashes: i64) -> Result<Option
     Ok(Some(Crashed { job_id: JobId(row.try_get("id")?), kind, crashes, is_dead }))
 }
 
-/// How many milliseconds the longest waiting due row has waited, or 0.
+/// How many milliseconds the longest waiting due job of these queues has waited, offered or not; 0 if none waits.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub async fn oldest_due_age_ms(store: &Store) -> Result<i64, StoreError> {
-    let now_ms = store.now_ms();
-    let earliest = earliest_due(store).await?.iter().filter_map(|due| due.earliest_ms).min();
-    Ok(earliest.map_or(0, |due_at_ms| (now_ms - due_at_ms).max(0)))
+pub async fn oldest_due_age_ms(store: &Store, queues: &[QueueName]) -> Result<i64, StoreError> {
+    let parts: Vec<String> = queues
+        .iter()
+        .flat_map(|queue| {
+            [
+                format!(
+                    "select coalesce((select due_at_ms from jobs where queue = '{queue}' and {OPEN} \
+                    and state = 'available' order by due_at_ms limit 1), -1) as since_ms"
+                ),
+                format!(
+                    "select coalesce((select min(waiting_since_ms) from jobs where queue = '{queue}' \
+                    and state = 'enqueued'), -1) as since_ms"
+                ),
+            ]
+        })
+        .collect();
+    if parts.is_empty() {
+        return Ok(0);
+    }
+    let rows = sqlx::query(AssertSqlSafe(format!("-- oldest_due\n{}", parts.join(" union all "))))
+        .fetch_all(store.readers())
+        .await?;
+    let mut oldest_ms = None;
+    for row in rows {
+        let since_ms: i64 = row.try_get("since_ms")?;
+        if since_ms >= 0 {
+            oldest_ms = Some(oldest_ms.map_or(since_ms, |oldest: i64| oldest.min(since_ms)));
+        }
+    }
+    Ok(oldest_ms.map_or(0, |since_ms| (store.now_ms() - since_ms).max(0)))
 }
 
 /// One job as operators see it.
@@ -529,12 +594,21 @@ pub async fn list(
     kind: Option<JobKind>,
     limit: i64,
 ) -> Result<Vec<JobRow>, StoreError> {
+    // Only what is asked for stands in the text, so that the index of open or dead rows can serve.
+    let mut conditions = Vec::new();
+    if let Some(state) = state {
+        conditions.push(format!("state = '{state}'"));
+        if matches!(state, JobState::Available | JobState::Enqueued | JobState::Running) {
+            conditions.push(OPEN.to_owned());
+        }
+    }
+    if let Some(kind) = kind {
+        conditions.push(format!("kind = '{kind}'"));
+    }
+    let condition = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" and ") };
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "-- list_jobs\nselect {ROW} from jobs
-        where ($1 = '' or state = $1) and ($2 = '' or kind = $2) order by id desc limit $3"
+        "-- list_jobs\nselect {ROW} from jobs where {condition} order by id desc limit $1"
     )))
-    .bind(state.map_or("", JobState::as_str))
-    .bind(kind.map_or("", JobKind::as_str))
     .bind(limit)
     .fetch_all(store.readers())
     .await?;
@@ -590,7 +664,10 @@ pub async fn retry(store: &Store, id: JobId) -> Result<Command, StoreError> {
         return Ok(Command::Refused("another job of this kind for the same order is open already".into()));
     }
     if job.kind == JobKind::CreatePaymentLink.as_str() {
-        orders::unfail(&mut write, OrderId(job.subject_id), "an operator retried the payment link").await?;
+        let order_id = OrderId(job.subject_id);
+        if !orders::unfail(&mut write, order_id, "an operator retried the payment link").await? {
+            return Ok(Command::Refused(format!("order {order_id} is no longer failed; see `orders show {order_id}`")));
+        }
     }
     write.jobs_staged = true;
     write.commit().await?;
@@ -643,12 +720,10 @@ pub async fn cancel(store: &Store, id: JobId) -> Result<Command, StoreError> {
     }
     if job.kind == JobKind::CreatePaymentLink.as_str() {
         let order_id = OrderId(job.subject_id);
-        if orders::cancel(&mut write, order_id, "an operator canceled the payment link").await? == OrderStatus::Canceled
-        {
-            // A draft may exist that nobody here knows to be unpaid.
-            let now_ms = write.now_ms();
-            stage(&mut write, Job::SettleOrder { order_id }, QueueName::Background, now_ms).await?;
-        }
+        // A draft may exist that nobody here knows to be unpaid. Staged first: jobs before the order's row.
+        let now_ms = write.now_ms();
+        stage(&mut write, Job::SettleOrder { order_id }, QueueName::Background, now_ms).await?;
+        orders::cancel(&mut write, order_id, "an operator canceled the payment link").await?;
     }
     write.commit().await?;
     Ok(Command::Done)
@@ -663,18 +738,6 @@ pub async fn count_dead(store: &Store) -> Result<i64, StoreError> {
         .fetch_one(store.readers())
         .await?;
     Ok(row.try_get("dead")?)
-}
-
-pub(super) async fn delete_finished(
-    connection: &mut AnyConnection,
-    condition: &'static str,
-    before_ms: i64,
-) -> Result<u64, StoreError> {
-    let sql = format!(
-        "-- prune_jobs\ndelete from jobs where id in (
-            select id from jobs where {condition} and finished_at_ms < $1 order by finished_at_ms limit 1000)"
-    );
-    Ok(sqlx::query(AssertSqlSafe(sql)).bind(before_ms).execute(connection).await?.rows_affected())
 }
 
 fn job_row(row: &AnyRow) -> Result<JobRow, StoreError> {

@@ -253,6 +253,8 @@ async fn store_link_fenced(
 ) -> Result<Transition, StoreError> {
     let mut write = store.begin(1).await?;
     jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
+    // Jobs before the order's row, as in every settlement: one order of locks.
+    jobs::stage(&mut write, Job::SettleOrder { order_id: order.id }, QueueName::Settle, first_look_ms).await?;
     let now_ms = write.now_ms();
     let done = sqlx::query(
         "-- store_link
@@ -270,10 +272,11 @@ async fn store_link_fenced(
     if done.rows_affected() == 0 {
         return Ok(Transition::Refused);
     }
-    transactions::record_draft(&mut write, order, link.transaction_id).await?;
+    if !transactions::record_draft(&mut write, order, link.transaction_id).await? {
+        return Ok(Transition::Refused);
+    }
     let cause = format!("the gateway made a payment link, transaction {}", link.transaction_id);
     tell(&mut write, order.id, Some(OrderStatus::Pending), OrderStatus::Pending, &cause).await?;
-    jobs::stage(&mut write, Job::SettleOrder { order_id: order.id }, QueueName::Settle, first_look_ms).await?;
     write.commit().await?;
     Ok(Transition::Made)
 }
@@ -291,6 +294,8 @@ pub async fn expire_without_link(
     let mut write = store.begin(1).await?;
     jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
     let now_ms = write.now_ms();
+    // A draft may exist whose answer was lost or that was recorded alone.
+    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Background, now_ms).await?;
     let done = sqlx::query(
         "-- expire_without_link
         update orders set status = 'expired', final_at_ms = $2
@@ -306,8 +311,6 @@ pub async fn expire_without_link(
     }
     tell(&mut write, id, Some(OrderStatus::Pending), OrderStatus::Expired, "no payment link could be made in time")
         .await?;
-    // A draft may exist whose answer was lost or that was recorded alone.
-    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Background, now_ms).await?;
     write.commit().await?;
     Ok(Transition::Made)
 }
@@ -325,9 +328,9 @@ pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, S
     jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Settle, now_ms).await?;
     let done = sqlx::query(
         "-- hint_from_return_page
-        update orders set last_hint_at_ms = $2, return_hints = return_hints + 1
+        update orders set last_hint_at_ms = $2, last_return_hint_at_ms = $2, return_hints = return_hints + 1
         where id = $1 and status in ('pending', 'confirming') and payment_url is not null and return_hints < $3
-            and (last_hint_at_ms is null or last_hint_at_ms <= $4)",
+            and (last_return_hint_at_ms is null or last_return_hint_at_ms <= $4)",
     )
     .bind(id.0)
     .bind(now_ms)
@@ -369,7 +372,8 @@ pub async fn open_elsewhere(
 ) -> Result<Vec<(OrderId, GatewayIdentity)>, StoreError> {
     let rows = sqlx::query(
         "-- open_orders_elsewhere
-        select id, gateway from orders where status in ('pending', 'confirming') and gateway <> $1 order by id limit 100",
+        select id, gateway from orders where status in ('pending', 'confirming', 'review')
+            and status in ('pending', 'confirming') and gateway <> $1 order by id limit 100",
     )
     .bind(ours.0.clone())
     .fetch_all(store.readers())
@@ -397,11 +401,31 @@ pub(super) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result
 }
 
 /// An operator's retry of a dead `create_payment_link`: `failed` returns to `pending`, with a new time to get its link.
-pub(super) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Result<(), StoreError> {
+///
+/// Returns whether it did; an order that went to a person meanwhile stays there.
+pub(super) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "-- unfail_order
-        update orders set status = 'pending', final_at_ms = null, reason = null, pending_since_ms = $2
+        update orders set status = 'pending', final_at_ms = null, reason = null, pending_since_ms = $2,
+            transaction_id = null, link_at_ms = null, expires_at_ms = null, links_made = 0,
+            last_hint_at_ms = null, last_return_hint_at_ms = null, return_hints = 0
         where id = $1 and status = 'failed'",
+    )
+    .bind(id.0)
+    .bind(write.now_ms())
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    tell(write, id, Some(OrderStatus::Failed), OrderStatus::Pending, cause).await?;
+    Ok(true)
+}
+
+/// Calls a pending order off; one that is not pending stays as it is.
+pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Result<(), StoreError> {
+    let done = sqlx::query(
+        "-- cancel_order\nupdate orders set status = 'canceled', final_at_ms = $2 where id = $1 and status = 'pending'",
     )
     .bind(id.0)
     .bind(write.now_ms())
@@ -409,29 +433,8 @@ pub(super) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Resul
     .await?;
     match done.rows_affected() {
         0 => Ok(()),
-        _ => tell(write, id, Some(OrderStatus::Failed), OrderStatus::Pending, cause).await,
+        _ => tell(write, id, Some(OrderStatus::Pending), OrderStatus::Canceled, cause).await,
     }
-}
-
-/// Calls a pending order off and returns the status it has afterwards.
-pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Result<OrderStatus, StoreError> {
-    let now_ms = write.now_ms();
-    let done = sqlx::query(
-        "-- cancel_order\nupdate orders set status = 'canceled', final_at_ms = $2 where id = $1 and status = 'pending'",
-    )
-    .bind(id.0)
-    .bind(now_ms)
-    .execute(write.connection())
-    .await?;
-    if done.rows_affected() == 0 {
-        let row = sqlx::query("-- status_of_order\nselect status from orders where id = $1")
-            .bind(id.0)
-            .fetch_one(write.connection())
-            .await?;
-        return parse_status(row.try_get("status")?);
-    }
-    tell(write, id, Some(OrderStatus::Pending), OrderStatus::Canceled, cause).await?;
-    Ok(OrderStatus::Canceled)
 }
 
 /// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.

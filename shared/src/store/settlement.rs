@@ -48,6 +48,11 @@ pub enum Settlement {
         /// What was found.
         reason: String,
     },
+    /// Something a person who has the order already must know; moves nothing.
+    Noted {
+        /// What was found.
+        what: String,
+    },
     /// The payment was reversed at the gateway.
     Refunded {
         /// The transaction.
@@ -73,14 +78,20 @@ pub async fn settle(
 ) -> Result<Transition, StoreError> {
     let mut write = store.begin(1).await?;
     jobs::finish(&mut write, lease, finish).await?;
+    // A callback that is allowed in this very moment must see what is kept below, or be seen by it.
+    let status = lock(&mut write, order.id).await?;
     let made = match settlement {
         Settlement::Unchanged => Transition::Made,
-        Settlement::Paid { transaction_id } => mark_paid(&mut write, order.id, *transaction_id).await?,
+        Settlement::Noted { what } => {
+            tell(&mut write, order.id, Some(status), status, what).await?;
+            Transition::Made
+        }
+        Settlement::Paid { transaction_id } => mark_paid(&mut write, order.id, status, *transaction_id).await?,
         Settlement::Reopened { transaction_id, link_is_closed } => {
             reopen(&mut write, order.id, asked_at_ms, *transaction_id, *link_is_closed).await?
         }
         Settlement::LinkClosed { transaction_id } => drop_closed_link(&mut write, order.id, *transaction_id).await?,
-        Settlement::Expired => expire(&mut write, order.id, asked_at_ms).await?,
+        Settlement::Expired => expire(&mut write, order.id, status, asked_at_ms).await?,
         Settlement::Review { reason } => {
             orders::put_before_a_person(&mut write, order.id, reason).await?;
             Transition::Made
@@ -102,8 +113,12 @@ async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError>
     orders::parse_status(row.try_get("status")?)
 }
 
-async fn mark_paid(write: &mut Write, id: OrderId, transaction_id: TransactionId) -> Result<Transition, StoreError> {
-    let from = lock(write, id).await?;
+async fn mark_paid(
+    write: &mut Write,
+    id: OrderId,
+    from: OrderStatus,
+    transaction_id: TransactionId,
+) -> Result<Transition, StoreError> {
     let now_ms = write.now_ms();
     let done = sqlx::query(
         "-- mark_paid
@@ -180,8 +195,7 @@ async fn drop_closed_link(
     Ok(Transition::Made)
 }
 
-async fn expire(write: &mut Write, id: OrderId, asked_at_ms: i64) -> Result<Transition, StoreError> {
-    let from = lock(write, id).await?;
+async fn expire(write: &mut Write, id: OrderId, from: OrderStatus, asked_at_ms: i64) -> Result<Transition, StoreError> {
     let done = sqlx::query(
         "-- expire_order
         update orders set status = 'expired', allowed_transaction_id = null, final_at_ms = $2

@@ -1,8 +1,12 @@
 //! What `sweep` finds missing, and what it may delete.
 
+use std::time::{Duration, Instant};
+
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Store, StoreError, jobs, orders};
+use tracing::error;
+
 use crate::id::OrderId;
 use crate::job::{Job, QueueName};
 use crate::order::GatewayIdentity;
@@ -21,6 +25,9 @@ pub const DEAD_AND_CALLBACKS_MS: i64 = 90 * 24 * HOUR_MS;
 /// How long an order of a gateway that is no longer configured may stay open after its TTL.
 const ELSEWHERE_MS: i64 = 72 * HOUR_MS;
 
+/// In the words of the index, which SQLite does not infer from narrower ones.
+const OPEN_ORDERS: &str = "o.status in ('pending', 'confirming', 'review')";
+
 /// Orders restored per sweep and kind; the next sweep goes on.
 const BATCH: i64 = 500;
 
@@ -33,8 +40,6 @@ pub struct Swept {
     pub settlements_restored: u64,
     /// Orders of another gateway that went to a person.
     pub orphans: u64,
-    /// Rows deleted.
-    pub pruned: u64,
 }
 
 /// Restores the jobs that open orders must have and do not have. Harmless beside anything.
@@ -51,17 +56,18 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     let mut swept = Swept::default();
     let links = format!(
         "-- orders_without_link_job
-        select o.id from orders o where o.status = 'pending' and o.payment_url is null and {} order by o.id limit {BATCH}",
+        select o.id from orders o where {OPEN_ORDERS} and o.status = 'pending' and o.payment_url is null
+            and (o.expires_at_ms is null or o.expires_at_ms > $1) and {} order by o.id limit {BATCH}",
         without("create_payment_link")
     );
-    for order_id in ids(store, links, 0).await? {
+    for order_id in ids(store, links, store.now_ms()).await? {
         stage(store, Job::CreatePaymentLink { order_id }, QueueName::Links).await?;
         swept.links_restored += 1;
     }
     let open = format!(
         "-- open_orders_without_settle_job
-        select o.id from orders o where o.status in ('pending', 'confirming') and o.payment_url is not null and {}
-            order by o.id limit {BATCH}",
+        select o.id from orders o where {OPEN_ORDERS} and o.status in ('pending', 'confirming')
+            and o.expires_at_ms is not null and {} order by o.id limit {BATCH}",
         without("settle_order")
     );
     let ended = format!(
@@ -80,7 +86,8 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     }
     let elsewhere = sqlx::query(
         "-- orphaned_orders
-        select id from orders where status in ('pending', 'confirming') and gateway <> $1
+        select id from orders where status in ('pending', 'confirming', 'review')
+            and status in ('pending', 'confirming') and gateway <> $1
             and coalesce(expires_at_ms, pending_since_ms) <= $2 order by id limit 100",
     )
     .bind(ours.0.clone())
@@ -90,44 +97,67 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     for row in elsewhere {
         let mut write = store.begin(0).await?;
         let reason = "its gateway is no longer configured, so nobody can ask about its money";
-        orders::put_before_a_person(&mut write, OrderId(row.try_get("id")?), reason).await?;
+        let order_id = OrderId(row.try_get("id")?);
+        orders::put_before_a_person(&mut write, order_id, reason).await?;
         write.commit().await?;
+        error!(order.id = %order_id, "order {order_id} needs a person: {reason}");
         swept.orphans += 1;
     }
     Ok(swept)
 }
 
-/// Deletes what its retention has run out for, at most 1,000 rows of each table.
+/// Deletes what its retention has run out for: batches of 1,000 rows, a commit each, until nothing is left or
+/// `time_limit` is over; the next sweep goes on.
 ///
 /// # Errors
-/// [`StoreError`] when the database did not do it.
-pub async fn prune(store: &Store) -> Result<u64, StoreError> {
+/// [`StoreError`] when the database did not do it; what was deleted stays deleted.
+pub async fn prune(store: &Store, time_limit: Duration) -> Result<u64, StoreError> {
+    let began = Instant::now();
     let now_ms = store.now_ms();
-    let mut connection = store.writer().acquire().await?;
-    let mut pruned =
-        jobs::delete_finished(&mut connection, "state in ('completed', 'canceled')", now_ms - FINISHED_JOBS_MS).await?;
-    pruned += jobs::delete_finished(&mut connection, "state = 'dead'", now_ms - DEAD_AND_CALLBACKS_MS).await?;
+    let mut pruned = 0;
     for (sql, before_ms) in [
+        (
+            "-- prune_jobs\ndelete from jobs where id in (select id from jobs
+                where state in ('completed', 'canceled') and finished_at_ms < $1 order by finished_at_ms limit 1000)",
+            now_ms - FINISHED_JOBS_MS,
+        ),
+        (
+            "-- prune_dead_letters\ndelete from jobs where id in (select id from jobs
+                where state = 'dead' and finished_at_ms < $1 order by finished_at_ms limit 1000)",
+            now_ms - DEAD_AND_CALLBACKS_MS,
+        ),
         (
             "-- prune_callbacks\ndelete from callbacks where id in (
                 select id from callbacks where received_at_ms < $1 order by received_at_ms limit 1000)",
             now_ms - DEAD_AND_CALLBACKS_MS,
         ),
         (
-            "-- prune_idempotency_keys\ndelete from idempotency_keys where created_at_ms < $1",
+            "-- prune_idempotency_keys\ndelete from idempotency_keys where (api_key_name, key) in (
+                select api_key_name, key from idempotency_keys where created_at_ms < $1
+                order by created_at_ms limit 1000)",
             now_ms - orders::IDEMPOTENCY_KEY_MS,
         ),
-        ("-- prune_processes\ndelete from processes where heartbeat_at_ms < $1", now_ms - 24 * HOUR_MS),
+        (
+            "-- prune_processes\ndelete from processes where id in (
+                select id from processes where heartbeat_at_ms < $1 order by heartbeat_at_ms limit 1000)",
+            now_ms - 24 * HOUR_MS,
+        ),
     ] {
-        pruned += sqlx::query(sql).bind(before_ms).execute(&mut *connection).await?.rows_affected();
+        while began.elapsed() < time_limit {
+            let deleted = sqlx::query(sql).bind(before_ms).execute(store.writer()).await?.rows_affected();
+            pruned += deleted;
+            if deleted < 1_000 {
+                break;
+            }
+        }
     }
     Ok(pruned)
 }
 
-async fn ids(store: &Store, sql: String, since_ms: i64) -> Result<Vec<OrderId>, StoreError> {
+async fn ids(store: &Store, sql: String, time_ms: i64) -> Result<Vec<OrderId>, StoreError> {
     let takes_time = sql.contains("$1");
     let query = sqlx::query(AssertSqlSafe(sql));
-    let query = if takes_time { query.bind(since_ms) } else { query };
+    let query = if takes_time { query.bind(time_ms) } else { query };
     let rows = query.fetch_all(store.readers()).await?;
     rows.iter().map(|row| Ok(OrderId(row.try_get("id")?))).collect()
 }

@@ -40,29 +40,31 @@ pub struct StoredTransaction {
     pub success_transaction_id: Option<TransactionId>,
 }
 
-/// Keeps a draft; harmless to repeat.
+/// Keeps a draft; harmless to repeat. Returns whether it is this order's: a gateway that gives a number twice (a
+/// sandbox that was reset) must not have one order pay another.
 pub(super) async fn record_draft(
     write: &mut Write,
     order: &Order,
     transaction_id: TransactionId,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let now_ms = write.now_ms();
-    sqlx::query(
+    let row = sqlx::query(
         "-- record_draft
         insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
-        values ($1, $2, $3, $4, 'open', $5) on conflict (gateway, transaction_id) do nothing",
+        values ($1, $2, $3, $4, 'open', $5)
+        on conflict (gateway, transaction_id) do update set order_id = transactions.order_id returning order_id",
     )
     .bind(order.gateway.0.clone())
     .bind(transaction_id.0)
     .bind(order.id.0)
     .bind(order.amount.get())
     .bind(now_ms)
-    .execute(write.connection())
+    .fetch_one(write.connection())
     .await?;
-    Ok(())
+    Ok(row.try_get::<i64, _>("order_id")? == order.id.0)
 }
 
-/// All transactions of an order, oldest first.
+/// The newest hundred transactions of an order, oldest first.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -70,12 +72,12 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredTran
     let rows = sqlx::query(
         "-- transactions_of_order
         select transaction_id, order_id, amount, state, success_transaction_id from transactions
-        where order_id = $1 order by created_at_ms, transaction_id limit 100",
+        where order_id = $1 order by created_at_ms desc, transaction_id desc limit 100",
     )
     .bind(order_id.0)
     .fetch_all(store.readers())
     .await?;
-    rows.iter().map(from_row).collect()
+    rows.iter().rev().map(from_row).collect()
 }
 
 fn from_row(row: &AnyRow) -> Result<StoredTransaction, StoreError> {
@@ -110,7 +112,10 @@ pub(super) async fn keep_seen(write: &mut Write, gateway: &str, seen: &[Seen]) -
             update transactions set state = $3, looked_at_ms = $4,
                 success_transaction_id = coalesce($5, success_transaction_id)
             where gateway = $1 and transaction_id = $2 and (state = 'open' or state = $3 or $3 in ('debited', 'reversed'))
-                and not (state = 'reversed' and $3 = 'debited')",
+                and not (state = 'reversed' and $3 = 'debited')
+                -- the draft that may debit just now is never put aside as closed
+                and not ($3 = 'closed' and exists (select 1 from orders o where o.id = transactions.order_id
+                    and o.allowed_transaction_id = $2))",
         )
         .bind(gateway.to_owned())
         .bind(seen.transaction_id.0)
