@@ -25,6 +25,7 @@ mod metrics;
 mod orders;
 mod pay_page;
 mod problem;
+mod request_body;
 mod requests;
 mod schema;
 mod server;

@@ -60,8 +60,8 @@ impl OrderApi {
     async fn create_order(
         &self,
         key_holder: KeyHolder,
-        #[oai(name = "Idempotency-Key")] idempotency: IdempotencyHeader,
         request: OrderRequest,
+        #[oai(name = "Idempotency-Key")] idempotency: IdempotencyHeader,
     ) -> Result<CreateAnswer, CreateProblem> {
         let api = &self.0;
         let new_order = request.parse(key_holder.name, api.context.gateway.identity().clone())?;

@@ -12,7 +12,7 @@ use shared::store::callbacks::{self, ReceivedBody, Verdict};
 use tracing::{info, warn};
 
 use crate::problem::{Problem, ProblemType};
-use crate::{Api, SharedApi, metrics};
+use crate::{Api, SharedApi, metrics, request_body};
 
 /// A callback has six short fields.
 const BODY_LIMIT: usize = 8 * 1024;
@@ -41,7 +41,7 @@ pub(crate) async fn post_callback(api: SharedApi<'_>, body: Body) -> Result<Json
 }
 
 async fn judge(api: &Api, body: Body) -> Result<Verdict, Problem> {
-    let bytes = match body.into_bytes_limit(BODY_LIMIT).await {
+    let bytes = match request_body::read(body, BODY_LIMIT).await {
         Ok(bytes) => bytes,
         Err(ReadBodyError::PayloadTooLarge) => {
             warn!("a callback above {BODY_LIMIT} bytes was refused");

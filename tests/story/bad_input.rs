@@ -9,6 +9,7 @@ on_both_kinds! {
     every_bad_order_has_a_problem_of_its_own_and_writes_nothing
     what_is_not_there_or_not_yours_is_told_apart_and_never_shown
     a_gateway_that_is_known_and_not_configured_is_named
+    a_body_that_is_too_large_costs_its_sender_the_answer_and_not_the_connection
 }
 
 const ORDER: &str = r#"{"product_name":"Tea","amount":"50.00","payment_type":"atmos"}"#;
@@ -165,6 +166,30 @@ async fn a_gateway_that_is_known_and_not_configured_is_named(kind: Kind) {
         check_problem(&answer, 422, "payment-type-without-gateway", name);
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(name) && detail.contains("atmos"), "it says what to do instead: {detail}");
+    }
+}
+
+/// Closing on a sender in mid-body would cut the answer off, or the next request on the same connection.
+async fn a_body_that_is_too_large_costs_its_sender_the_answer_and_not_the_connection(kind: Kind) {
+    let app = TestApp::start(kind).await;
+
+    for size in [70_000, 200_000, 1_000_000, 1_900_000].repeat(8) {
+        let body = vec![b' '; size];
+        let create = app.post("/api/orders/create", "application/json", body.clone()).await;
+        check_problem(&create, 413, "body-too-large", &format!("{size} bytes"));
+        assert_eq!(app.get("/api/orders/1").await.status, 404);
+        assert_eq!(app.deliver(body).await.callback_status(), 0, "{size} bytes");
+        assert_eq!(app.get("/livez").await.status, 200);
+    }
+    for _ in 0..16 {
+        let body = vec![b' '; 60_000];
+        let create = app.post("/api/orders/create", "text/plain", body.clone()).await;
+        check_problem(&create, 415, "unsupported-media-type", "text");
+        assert_eq!(app.get("/livez").await.status, 200);
+        let request = app.request(Method::POST, "/api/orders/create").header("Idempotency-Key", "two words");
+        let create = request.header("Content-Type", "application/json").body(body).send().await.unwrap();
+        assert_eq!(create.status(), 400);
+        assert_eq!(app.get("/livez").await.status, 200);
     }
 }
 

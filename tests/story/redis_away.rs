@@ -49,32 +49,37 @@ async fn while_redis_hangs_orders_are_taken_and_callbacks_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_forgets_everything_costs_nothing_but_seconds() {
+    const MORE_THAN_RUN_AT_ONCE: usize = 90;
     let redis = PrivateRedis::start().await;
     let app = start(&redis).await;
-    // Slow calls, so that jobs are under way and waiting whenever Redis is wiped.
-    app.fault(json!({ "fault": "latency", "milliseconds": 300 })).await;
+    // Calls so slow that ids wait in Redis for a free slot.
+    app.fault(json!({ "fault": "latency", "milliseconds": 1_500 })).await;
+    let ids = take_orders(&app, MORE_THAN_RUN_AT_ONCE).await;
 
-    let mut ids = Vec::new();
-    for _ in 0..4 {
-        ids.extend(take_orders(&app, 8).await);
-        redis.wipe().await;
+    wipe_while_ids_wait(&app, &redis, "links").await;
+    let mut orders = Vec::new();
+    for id in &ids {
+        orders.push(app.wait_for_link(*id).await);
     }
-    redis.wipe().await;
+    let outcomes = futures_util::future::join_all(orders.iter().map(|order| app.pay(order.transaction_id))).await;
+    assert!(outcomes.iter().all(|outcome| outcome == "debited"), "{outcomes:?}");
+    wipe_while_ids_wait(&app, &redis, "settle").await;
     app.clear_faults().await;
 
-    for id in &ids {
-        let order = app.wait_for_link(*id).await;
-        assert_eq!(app.pay(order.transaction_id).await, "debited");
-        if id % 8 == 0 {
-            redis.wipe().await;
-        }
-    }
     for id in &ids {
         app.wait_for(*id, "paid").await;
         assert_eq!(app.history(*id).await.statuses(), ["pending", "pending", "confirming", "paid"]);
     }
     assert_eq!(app.metric("tasdiq_dead_letters").await, 0);
     app.audit(&ids).await;
+}
+
+/// Wipes Redis at a moment when it holds ids that nobody has taken yet, so that something is lost.
+async fn wipe_while_ids_wait(app: &TestApp, redis: &PrivateRedis, queue: &str) {
+    let depth = format!("tasdiq_queue_depth{{queue=\"{queue}\"}}");
+    wait_until(&format!("ids that wait in {queue}"), PATIENCE, async || (app.metric(&depth).await > 0).then_some(()))
+        .await;
+    redis.wipe().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,7 @@ use shared::order::{GatewayIdentity, Language, NewOrder, PaymentType};
 use url::Url;
 
 use crate::problem::{Problem, ProblemType};
+use crate::request_body;
 use crate::schema::{bounded_text, inline, one_of};
 use crate::webhook::hex;
 
@@ -34,8 +35,9 @@ pub(crate) struct OrderRequest(Vec<(String, Box<RawValue>)>);
 
 impl OrderRequest {
     async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
+        // Read first, whatever is wrong besides: an answer in mid-body costs the sender its connection.
+        let bytes = request_body::read(body.take().map_err(Problem::from)?, BODY_LIMIT).await?;
         check_content_type(request.header(header::CONTENT_TYPE))?;
-        let bytes = body.take().map_err(Problem::from)?.into_bytes_limit(BODY_LIMIT).await?;
         let unreadable = |error: serde_json::Error| {
             Problem::new(ProblemType::UnreadableBody, format!("the body is not JSON: {error}"))
         };
