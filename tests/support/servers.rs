@@ -149,15 +149,23 @@ fn redis_answer(port: u16, command: &str) -> Option<String> {
 
 /// A PostgreSQL server of the test's own. It ends when dropped.
 ///
-/// It does not wait for the disk (`fsync=off`): that matters when a machine loses power, and here only processes die.
+/// Unless it is told otherwise it does not wait for the disk (`fsync=off`): that matters when a machine loses power, and
+/// in tests only processes die.
 pub(crate) struct PrivatePostgres {
     process: Process,
+    settings: Vec<String>,
     port: u16,
     folder: TempDir,
 }
 
 impl PrivatePostgres {
+    /// Starts a PostgreSQL for tests.
     pub(crate) async fn start() -> PrivatePostgres {
+        PrivatePostgres::start_with(&[]).await
+    }
+
+    /// Starts a PostgreSQL with further settings, which win over the usual ones: `&["fsync=on"]`.
+    pub(crate) async fn start_with(settings: &[&str]) -> PrivatePostgres {
         let folder = tempfile::Builder::new().prefix("postgres.").tempdir().unwrap();
         give_to_postgres(folder.path());
         let initdb = postgres_command("initdb")
@@ -168,8 +176,16 @@ impl PrivatePostgres {
             .unwrap();
         assert!(initdb.status.success(), "initdb failed: {}", String::from_utf8_lossy(&initdb.stderr));
         let port = free_port();
-        let process = spawn_postgres(port, folder.path()).await;
-        PrivatePostgres { process, port, folder }
+        let usual = [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=200",
+            "fsync=off",
+            "full_page_writes=off",
+        ];
+        let settings: Vec<String> = usual.iter().chain(settings).map(|&setting| setting.to_owned()).collect();
+        let process = spawn_postgres(&settings, port, folder.path()).await;
+        PrivatePostgres { process, settings, port, folder }
     }
 
     /// The URL of the server's one database, which is empty at first.
@@ -189,7 +205,7 @@ impl PrivatePostgres {
     /// Starts the server again on the same port and data, after killing it if it still runs.
     pub(crate) async fn restart(&mut self) {
         self.kill();
-        self.process = spawn_postgres(self.port, self.folder.path()).await;
+        self.process = spawn_postgres(&self.settings, self.port, self.folder.path()).await;
     }
 
     /// Lets the server hang: connections stay open, and nothing answers.
@@ -221,17 +237,11 @@ fn shared_memory_block(data: &Path) -> Option<String> {
     Some(pid_file.lines().nth(6)?.split_whitespace().nth(1)?.to_owned())
 }
 
-async fn spawn_postgres(port: u16, folder: &Path) -> Process {
+async fn spawn_postgres(settings: &[String], port: u16, folder: &Path) -> Process {
     let output = folder.join("output.log");
     let mut command = postgres_command("postgres");
     command.arg("-D").arg(data(folder)).args(["-p", &port.to_string()]).current_dir(folder);
-    for setting in [
-        "listen_addresses=127.0.0.1",
-        "unix_socket_directories=",
-        "max_connections=200",
-        "fsync=off",
-        "full_page_writes=off",
-    ] {
+    for setting in settings {
         command.args(["-c", setting]);
     }
     let mut process = Process::start("postgres", &mut command, &output);
