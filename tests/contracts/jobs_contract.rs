@@ -1,13 +1,15 @@
 use std::collections::HashSet;
 
-use shared::id::{JobId, OrderId};
+use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
 use shared::order::OrderStatus;
 use shared::store::jobs::{self, Command, Finish, LEASE_MS};
 use shared::store::orders::{self, Transition};
+use shared::store::settlement::Settlement;
 use shared::store::{StoreError, transactions};
 
 use super::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     an_order_stages_its_payment_link_in_its_own_transaction
@@ -22,6 +24,10 @@ on_every_database! {
     a_late_renewal_wins_over_the_crash
     sweep_is_never_dead
     a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life
+    a_retry_of_a_later_link_begins_a_whole_new_time
+    a_failed_look_stays_on_its_queue
+    what_waits_is_measured_from_when_it_was_due
+    a_suspect_is_offered_to_one_worker_at_a_time
     an_operator_cannot_cancel_what_money_depends_on
     canceling_the_payment_link_cancels_its_order
     ids_that_were_lost_on_the_way_are_offered_again
@@ -217,6 +223,60 @@ async fn a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life(f: Fixture) 
         f.history(&order).await,
         [(None, "pending"), (pending, "failed"), (Some("failed"), "pending"), (pending, "pending")]
     );
+}
+
+async fn a_retry_of_a_later_link_begins_a_whole_new_time(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let closed = Settlement::LinkClosed { transaction_id: TransactionId(7) };
+    assert_eq!(f.settle(&order, &closed).await.unwrap(), Transition::Made);
+    let second = f.claim_one(QueueName::Links).await;
+    jobs::bury(&f.store, &second.lease, "refused", true).await.unwrap();
+    assert_eq!(f.find(&order).await.status, OrderStatus::Failed);
+
+    assert_eq!(jobs::retry(&f.store, second.lease.job_id).await.unwrap(), Command::Done);
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.expires_at_ms, order.links_made), (OrderStatus::Pending, None, 0));
+}
+
+async fn a_failed_look_stays_on_its_queue(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let look = f.settle_job(&order).await;
+    let snooze = Finish::Snooze { until_ms: f.store.now_ms(), queue: QueueName::Background };
+    jobs::finish_alone(&f.store, &look.lease, &snooze).await.unwrap();
+    let look = f.claim_one(QueueName::Background).await;
+
+    let retry = Finish::Retry { not_before_ms: 0, error: "the gateway is away".into() };
+    jobs::finish_alone(&f.store, &look.lease, &retry).await.unwrap();
+
+    assert_eq!(f.state_of(look.lease.job_id).await.2, "background", "an old look does not push before fresh ones");
+}
+
+async fn what_waits_is_measured_from_when_it_was_due(f: Fixture) {
+    f.order().await;
+    let waited = async |queues: &[QueueName]| jobs::oldest_due_age_ms(&f.store, queues).await.unwrap();
+    wait_until("some waiting", PATIENCE, async || (waited(QueueName::ALL).await > 50).then_some(())).await;
+
+    jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
+    jobs::offer_all_again(&f.store).await.unwrap();
+    jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap();
+
+    assert!(waited(QueueName::ALL).await > 50, "offering is not taking");
+    assert_eq!(waited(&[QueueName::Settle]).await, 0);
+}
+
+async fn a_suspect_is_offered_to_one_worker_at_a_time(f: Fixture) {
+    f.order().await;
+    for _ in 0..2 {
+        crash(&f, QueueName::Links).await;
+    }
+    let suspect = jobs::list(&f.store, Some(JobState::Available), None, 1).await.unwrap().remove(0);
+    jobs::retry(&f.store, suspect.id).await.unwrap();
+
+    assert_eq!(jobs::offer(&f.store, QueueName::Suspect, 10).await.unwrap(), [suspect.id]);
+
+    let offered = jobs::show(&f.store, suspect.id).await.unwrap().unwrap();
+    assert!(offered.due_at_ms > f.store.now_ms() + 60_000, "its worker first lets everything else end");
 }
 
 async fn an_operator_cannot_cancel_what_money_depends_on(f: Fixture) {

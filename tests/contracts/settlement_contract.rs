@@ -10,6 +10,7 @@ use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{Store, StoreError};
 
 use super::{Fixture, PAYMENT_TTL_MS, gateway, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     an_order_is_paid_once_whatever_is_repeated
@@ -18,7 +19,11 @@ on_every_database! {
     a_callback_between_the_answer_and_the_end_of_a_look_is_not_lost
     an_order_expires_only_by_a_look_after_its_time
     a_confirming_order_is_not_reopened_too_early
+    a_draft_that_may_debit_is_never_put_aside_as_closed
+    a_closed_draft_that_is_allowed_is_asked_about_again
     a_closed_link_is_replaced_by_a_new_one
+    what_a_person_must_know_of_an_order_in_review_stands_in_its_history
+    an_order_whose_time_ended_between_two_links_still_has_its_last_look
     a_second_payment_marks_the_order_and_leaves_it_paid
     a_reversal_refunds_the_whole_order
     sweep_restores_what_is_missing_and_nothing_else
@@ -129,15 +134,88 @@ async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
     assert_eq!((order.status, order.allowed_transaction_id), (OrderStatus::Pending, None));
 }
 
+fn seen_closed(transaction_id: i64) -> [Seen; 1] {
+    let transaction_id = TransactionId(transaction_id);
+    [Seen { transaction_id, state: StoredState::Closed, success_transaction_id: None }]
+}
+
+impl Fixture {
+    async fn states(&self, order: &Order) -> Vec<(i64, StoredState)> {
+        let stored = transactions::of_order(&self.store, order.id).await.unwrap();
+        stored.iter().map(|stored| (stored.transaction_id.0, stored.state)).collect()
+    }
+
+    /// A look that saw this draft closed and led to nothing else.
+    async fn see_closed(&self, order: &Order, transaction_id: i64) {
+        let job = self.settle_job(order).await;
+        let (now_ms, seen) = (self.store.now_ms(), seen_closed(transaction_id));
+        let unchanged = Settlement::Unchanged;
+        settlement::settle(&self.store, &job.lease, order, now_ms, &seen, &unchanged, &far()).await.unwrap();
+    }
+}
+
+/// The look began before the gateway asked; its answer comes while the debit that we allowed is under way.
+async fn a_draft_that_may_debit_is_never_put_aside_as_closed(f: Fixture) {
+    let before = f.order_with_link(7).await;
+    assert_eq!(f.ask(&before, 7).await, Verdict::Allowed);
+
+    f.see_closed(&before, 7).await;
+
+    assert_eq!(f.states(&before).await, [(7, StoredState::Open)], "or its debit would never be seen");
+}
+
+async fn a_closed_draft_that_is_allowed_is_asked_about_again(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.see_closed(&order, 7).await;
+    assert_eq!(f.states(&order).await, [(7, StoredState::Closed)]);
+
+    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+
+    assert_eq!(f.states(&order).await, [(7, StoredState::Open)]);
+}
+
+async fn what_a_person_must_know_of_an_order_in_review_stands_in_its_history(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.settle(&order, &Settlement::Review { reason: "odd".into() }).await.unwrap();
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+
+    f.settle(&order, &Settlement::Noted { what: "money moved".into() }).await.unwrap();
+
+    let told = shared::store::orders::history(&f.store, order.id).await.unwrap().pop().unwrap();
+    assert_eq!((told.from, told.to), (Some(OrderStatus::Review), OrderStatus::Review));
+    assert_eq!(told.cause, "money moved");
+}
+
+async fn an_order_whose_time_ended_between_two_links_still_has_its_last_look(f: Fixture) {
+    let order = f.order().await;
+    f.link(&order, 7, 300).await;
+    let closed = Settlement::LinkClosed { transaction_id: TransactionId(7) };
+    let order = f.find(&order).await;
+    assert_eq!(f.settle(&order, &closed).await.unwrap(), Transition::Made);
+    let link_job = f.claim_one(QueueName::Links).await;
+    let look = f.settle_job(&order).await;
+    for lease in [link_job.lease, look.lease] {
+        jobs::finish_alone(&f.store, &lease, &Finish::Complete).await.unwrap();
+    }
+    wait_until("the end of its time", PATIENCE, async || {
+        order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= f.store.now_ms()).then_some(())
+    })
+    .await;
+
+    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+
+    assert_eq!((swept.links_restored, swept.settlements_restored), (0, 1));
+    assert_eq!(f.settle(&order, &Settlement::Expired).await.unwrap(), Transition::Made);
+}
+
 async fn a_closed_link_is_replaced_by_a_new_one(f: Fixture) {
     let order = f.order_with_link(7).await;
     let expires_at_ms = order.expires_at_ms;
     let closed = Settlement::LinkClosed { transaction_id: TransactionId(7) };
     let job = f.settle_job(&order).await;
-    let seen = [Seen { transaction_id: TransactionId(7), state: StoredState::Closed, success_transaction_id: None }];
+    let (now_ms, seen) = (f.store.now_ms(), seen_closed(7));
 
-    let made =
-        settlement::settle(&f.store, &job.lease, &order, f.store.now_ms(), &seen, &closed, &far()).await.unwrap();
+    let made = settlement::settle(&f.store, &job.lease, &order, now_ms, &seen, &closed, &far()).await.unwrap();
 
     assert_eq!(made, Transition::Made);
     assert_eq!(f.find(&order).await.payment_url, None);
@@ -145,13 +223,7 @@ async fn a_closed_link_is_replaced_by_a_new_one(f: Fixture) {
     let order = f.find(&order).await;
     assert_eq!((order.transaction_id, order.links_made), (Some(TransactionId(8)), 2));
     assert_eq!(order.expires_at_ms, expires_at_ms, "a new link gives no new time");
-    let states: Vec<_> = transactions::of_order(&f.store, order.id)
-        .await
-        .unwrap()
-        .iter()
-        .map(|t| (t.transaction_id.0, t.state))
-        .collect();
-    assert_eq!(states, [(7, StoredState::Closed), (8, StoredState::Open)]);
+    assert_eq!(f.states(&order).await, [(7, StoredState::Closed), (8, StoredState::Open)]);
 }
 
 async fn a_second_payment_marks_the_order_and_leaves_it_paid(f: Fixture) {

@@ -131,6 +131,13 @@ mod tests {
     }
 
     #[test]
+    fn being_told_to_wait_burns_no_attempt() {
+        let told = Failure::Gateway(GatewayError::Throttled { retry_after: Duration::from_secs(3) });
+
+        assert_eq!(told.verdict(Some(JobKind::SettleOrder), 10, 7), Verdict::Release { wait_ms: 3_007 });
+    }
+
+    #[test]
     fn a_defect_becomes_a_dead_letter_in_the_end_but_sweep_never() {
         assert_eq!(Failure::Panicked.verdict(Some(JobKind::SettleOrder), 10, 0), Verdict::Bury { refused: false });
         assert!(matches!(Failure::Panicked.verdict(Some(JobKind::Sweep), 10, 0), Verdict::Retry { .. }));

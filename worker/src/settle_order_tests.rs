@@ -123,6 +123,44 @@ fn a_reversal_refunds_a_paid_order() {
 }
 
 #[test]
+fn money_that_comes_to_a_refunded_order_goes_before_a_person() {
+    let reversed = TransactionState::Reversed { success_transaction_id: None };
+    let looks = [looked(DRAFT, reversed), looked(OTHER, debited())];
+
+    for status in [OrderStatus::Paid, OrderStatus::Refunded] {
+        let Settlement::Review { reason } = decided(&order(status), &looks) else { panic!("{status}") };
+        assert!(reason.contains("second time") && reason.contains("reversed"), "{reason}");
+    }
+}
+
+#[test]
+fn a_person_hears_once_of_money_that_moved_on_an_order_in_review() {
+    let mut look = looked(DRAFT, debited());
+
+    assert!(matches!(decided(&order(OrderStatus::Review), std::slice::from_ref(&look)), Settlement::Noted { .. }));
+
+    look.was = StoredState::Debited;
+    assert_eq!(decided(&order(OrderStatus::Review), &[look]), Settlement::Unchanged);
+}
+
+#[test]
+fn an_unreadable_answer_about_an_order_that_has_ended_goes_before_a_person() {
+    for status in [OrderStatus::Expired, OrderStatus::Paid] {
+        let unclear = looked(DRAFT, TransactionState::Unclear { code: "5".into() });
+        assert!(matches!(decided(&order(status), &[unclear]), Settlement::Review { .. }), "{status}");
+    }
+}
+
+#[test]
+fn a_gateway_without_a_clear_answer_is_a_matter_for_a_person_after_three_days() {
+    let order = order(OrderStatus::Pending);
+    let over_ms = order.expires_at_ms.unwrap() + OVERDUE_MS;
+
+    assert!(!answer_is_overdue(&order, over_ms - 1));
+    assert!(answer_is_overdue(&order, over_ms));
+}
+
+#[test]
 fn closed_is_not_believed_while_the_allowed_debit_may_be_under_way() {
     let looks = [looked(DRAFT, TransactionState::Closed)];
     let mut order = order(OrderStatus::Confirming);

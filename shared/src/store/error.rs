@@ -89,3 +89,19 @@ impl From<MigrateError> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extended_codes_of_sqlite_are_read_by_their_primary_code() {
+        // busy, busy snapshot, I/O error while writing, full, cannot open a directory
+        for (code, primary) in [("5", 5), ("517", 5), ("778", 10), ("13", 13), ("526", 14)] {
+            assert_eq!(sqlite_code(code), Some(primary), "{code}");
+        }
+        for code in ["40P01", "57P01", "23505"] {
+            assert_eq!(sqlite_code(code), None, "{code} is PostgreSQL's");
+        }
+    }
+}
