@@ -98,14 +98,6 @@ impl Job {
             Job::Sweep => 0,
         }
     }
-
-    /// The order it is about, if it is about one.
-    pub fn order_id(self) -> Option<OrderId> {
-        match self {
-            Job::CreatePaymentLink { order_id } | Job::SettleOrder { order_id } => Some(order_id),
-            Job::ProcessCallback { .. } | Job::Sweep => None,
-        }
-    }
 }
 
 named_values! {

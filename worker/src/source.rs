@@ -1,4 +1,4 @@
-//! Ids from the queue become claimed jobs for apalis: a pump does the I/O, the apalis `Backend` is the receiving end
+//! Ids from the queue become claimed jobs for apalis: a claimer does the input and output, the apalis `Backend` is the receiving end
 //! of its channel. (apalis-redis 1.0.0 loses and doubles jobs; ARCHITECTURE.md tells how that was seen.)
 
 use std::convert::Infallible;
@@ -58,10 +58,10 @@ impl Source {
     ) -> Self {
         let (claimed, receiver) = unbounded_channel();
         let slots = Arc::clone(pulse.slots());
-        let pump = Pump { store: store.clone(), slots, claimed, pulse: pulse.clone(), stop: stop.clone() };
+        let claimer = Claimer { store: store.clone(), slots, claimed, pulse: pulse.clone(), stop: stop.clone() };
         let all_slots = u32::try_from(options.slots).unwrap_or(u32::MAX);
-        let suspects = Suspects { pump: pump.clone(), taker: queue.taker(), all_slots };
-        let many = Many { pump, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
+        let suspects = Suspects { claimer: claimer.clone(), taker: queue.taker(), all_slots };
+        let many = Many { claimer, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
         beside.spawn(keep_taking(many, stop.clone()));
         beside.spawn(keep_taking(suspects, stop.clone()));
         Source(receiver)
@@ -70,7 +70,7 @@ impl Source {
 
 impl Backend for Source {
     type Task = Task<Claimed>;
-    // An error would end the worker and with it every running job; the pump deals with trouble itself.
+    // An error would end the worker and with it every running job; the claimer deals with trouble itself.
     type Error = Infallible;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &ApalisContext) -> Poll<Result<(), Infallible>> {
@@ -150,7 +150,7 @@ async fn keep_taking(mut taking: impl Take, stop: CancellationToken) {
 }
 
 #[derive(Clone)]
-struct Pump {
+struct Claimer {
     store: Store,
     slots: Arc<Semaphore>,
     claimed: UnboundedSender<Claimed>,
@@ -158,28 +158,28 @@ struct Pump {
     stop: CancellationToken,
 }
 
-impl Pump {
+impl Claimer {
     /// Claims the ids' jobs and hands each on with a slot, or all slots where it must run alone.
     ///
     /// Spawned by itself: a stop in mid-claim must not forget rows that the database already gave us.
     async fn claim(&self, ids: Vec<JobId>, mut free: OwnedSemaphorePermit, alone: bool) -> Result<(), TakeError> {
-        let pump = self.clone();
+        let claimer = self.clone();
         let claiming = tokio::spawn(async move {
-            let jobs = jobs::claim(&pump.store, &ids).await?;
-            pump.pulse.took();
+            let jobs = jobs::claim(&claimer.store, &ids).await?;
+            claimer.pulse.took();
             for job in jobs {
-                if pump.stop.is_cancelled() {
-                    pump.hand_back(&job).await;
+                if claimer.stop.is_cancelled() {
+                    claimer.hand_back(&job).await;
                     continue;
                 }
                 let slots = if alone { free.num_permits() } else { 1 };
                 let Some(slot) = free.split(slots) else {
-                    pump.hand_back(&job).await;
+                    claimer.hand_back(&job).await;
                     continue;
                 };
-                let claimed = Claimed { job, slot: pump.pulse.occupy(slot) };
-                if let Err(refused) = pump.claimed.send(claimed) {
-                    pump.hand_back(&refused.0.job).await;
+                let claimed = Claimed { job, slot: claimer.pulse.occupy(slot) };
+                if let Err(refused) = claimer.claimed.send(claimed) {
+                    claimer.hand_back(&refused.0.job).await;
                 }
             }
             Ok(())
@@ -211,7 +211,7 @@ impl Pump {
 
 /// The normal way: as many ids as slots are free.
 struct Many {
-    pump: Pump,
+    claimer: Claimer,
     taker: Taker,
     queues: Vec<QueueName>,
     takes: usize,
@@ -219,9 +219,9 @@ struct Many {
 
 impl Take for Many {
     async fn take(&mut self) -> Result<(), TakeError> {
-        let Ok(mut free) = Arc::clone(&self.pump.slots).acquire_owned().await else { return Ok(()) };
-        let more = self.pump.slots.available_permits().min(MAX_CLAIM - 1);
-        if let Ok(more) = Arc::clone(&self.pump.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
+        let Ok(mut free) = Arc::clone(&self.claimer.slots).acquire_owned().await else { return Ok(()) };
+        let more = self.claimer.slots.available_permits().min(MAX_CLAIM - 1);
+        if let Ok(more) = Arc::clone(&self.claimer.slots).try_acquire_many_owned(u32::try_from(more).unwrap_or(0)) {
             free.merge(more);
         }
         self.takes = self.takes.wrapping_add(1);
@@ -234,13 +234,13 @@ impl Take for Many {
         if ids.is_empty() {
             return Ok(());
         }
-        self.pump.claim(ids, free, false).await
+        self.claimer.claim(ids, free, false).await
     }
 }
 
 /// Jobs that crashed their worker: one at a time, with no other job beside it.
 struct Suspects {
-    pump: Pump,
+    claimer: Claimer,
     taker: Taker,
     all_slots: u32,
 }
@@ -252,7 +252,7 @@ impl Take for Suspects {
             return Ok(());
         }
         // The semaphore is fair: nothing new is taken while this waits, so the process drains.
-        let Ok(all) = Arc::clone(&self.pump.slots).acquire_many_owned(self.all_slots).await else { return Ok(()) };
-        self.pump.claim(ids, all, true).await
+        let Ok(all) = Arc::clone(&self.claimer.slots).acquire_many_owned(self.all_slots).await else { return Ok(()) };
+        self.claimer.claim(ids, all, true).await
     }
 }
