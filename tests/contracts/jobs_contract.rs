@@ -8,6 +8,8 @@ use shared::store::orders::{self, Transition};
 use shared::store::settlement::Settlement;
 use shared::store::{StoreError, transactions};
 
+use sqlx::Executor;
+
 use super::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -314,4 +316,28 @@ async fn ids_that_were_lost_on_the_way_are_offered_again(f: Fixture) {
             .await,
         Ok(Transition::Refused)
     ));
+}
+
+/// Relays of other processes lock rows for a moment only to see that they have nothing to do there. An id that was passed
+/// over then would be lost until it is offered again, and its customer would wait for seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_locked_for_a_moment_is_claimed_all_the_same() {
+    let f = Fixture::postgres().await;
+    f.order().await;
+    let ids = jobs::offer(&f.store, QueueName::Links, 1).await.unwrap();
+    let mut relay = f.connection().await;
+    relay.execute("begin; select id from jobs for update").await.unwrap();
+
+    let store = f.store.clone();
+    let claiming = tokio::spawn(async move { jobs::claim(&store, &ids).await.unwrap() });
+    wait_until("the claim to wait for the row", PATIENCE, async || {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut f.connection().await).await.unwrap();
+        (waiting > 0 || claiming.is_finished()).then_some(())
+    })
+    .await;
+    relay.execute("rollback").await.unwrap();
+
+    assert_eq!(claiming.await.unwrap().len(), 1);
 }

@@ -10,6 +10,7 @@ use shared::secret::Secret;
 use shared::store::callbacks::{self, ReceivedBody, Verdict};
 use shared::store::orders::{self, Created, NewLink};
 use shared::store::{Store, jobs};
+use sqlx::{Connection, PgConnection};
 
 use crate::support::servers;
 
@@ -65,6 +66,12 @@ impl Fixture {
     /// The same database as another process sees it.
     pub(crate) async fn another_process(&self) -> Store {
         Store::open(&self.url).await.unwrap()
+    }
+
+    /// A bare connection to this database, which is PostgreSQL.
+    pub(crate) async fn connection(&self) -> PgConnection {
+        let DatabaseUrl::Postgres(url) = &self.url else { panic!("SQLite has one writer, so nothing to wait for") };
+        PgConnection::connect(url.expose()).await.unwrap()
     }
 
     pub(crate) async fn order(&self) -> Order {

@@ -12,15 +12,9 @@ pub(crate) mod role;
 pub(crate) mod sandbox;
 pub(crate) mod up;
 
-#[cfg(test)]
 mod following;
-#[cfg(test)]
 mod losses;
-#[cfg(test)]
 mod paying;
-#[cfg(test)]
 mod scaling;
-#[cfg(test)]
 mod starting;
-#[cfg(test)]
 mod workers;

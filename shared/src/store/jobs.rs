@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Store, StoreError, Write, orders, padded, placeholders};
+use super::{Database, Store, StoreError, Write, orders, padded, placeholders};
 use crate::id::{JobId, OrderId};
 use crate::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
 
@@ -151,14 +151,26 @@ async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreEr
 }
 
 async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<ClaimedJob>, StoreError> {
+    let mut jobs = claim_those(store, ids, token, store.skip_locked()).await?;
+    let missed = |id: &&JobId| jobs.iter().all(|job| job.lease.job_id != **id);
+    let missed: Vec<JobId> = ids.iter().filter(missed).copied().collect();
+    if !missed.is_empty() && store.database() == Database::Postgres {
+        // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
+        // locked for that moment, too: passed over, its job would wait until its id is offered again.
+        jobs.extend(claim_those(store, &missed, token, "order by id for update").await?);
+    }
+    Ok(jobs)
+}
+
+/// Claims those that still wait. Whoever waits for locks takes them in the order of ids, so that nobody waits in a circle.
+async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) -> Result<Vec<ClaimedJob>, StoreError> {
     let ids = padded(ids);
     let sql = format!(
         "-- claim_jobs
         update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
-        where id in (select id from jobs where id in ({}) and state = 'enqueued' {})
+        where id in (select id from jobs where id in ({}) and state = 'enqueued' {locking})
         returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
         placeholders(3, ids.len()),
-        store.skip_locked(),
     );
     let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms() + LEASE_MS);
     for id in ids {

@@ -1,0 +1,63 @@
+//! What the figures were measured on; without it they say nothing.
+
+use std::fs;
+use std::process::Command;
+
+use sqlx::{Connection, SqliteConnection};
+
+/// The machine and the versions as a list in Markdown.
+pub(super) async fn describe(postgres: &str) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let lines = [
+        format!("processor: {cores} cores, {}", value("/proc/cpuinfo", "model name")),
+        format!("memory: {} GiB", memory_gib()),
+        format!(
+            "system: {}, Linux {}",
+            value("/etc/os-release", "PRETTY_NAME"),
+            first_line("/proc/sys/kernel/osrelease")
+        ),
+        format!("Redis {}", word_after("v=", &said_by("redis-server", "--version"))),
+        format!("PostgreSQL {postgres}"),
+        format!("SQLite {}", sqlite_version().await),
+        said_by("rustc", "--version"),
+        format!(
+            "tasdiq {}, {}",
+            env!("CARGO_PKG_VERSION"),
+            if cfg!(debug_assertions) { "NOT optimized" } else { "optimized" }
+        ),
+    ];
+    lines.map(|line| format!("- {line}\n")).concat()
+}
+
+/// What stands behind a name in a file of `name : value` or `NAME="value"` lines.
+fn value(file: &str, name: &str) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or_else(|| "unknown".to_owned(), |rest| rest.trim_matches([' ', '\t', ':', '=', '"']).to_owned())
+}
+
+fn first_line(file: &str) -> String {
+    fs::read_to_string(file).ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()
+}
+
+fn memory_gib() -> u64 {
+    let kib = value("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse::<u64>().unwrap_or_default();
+    kib / 1_048_576
+}
+
+fn said_by(program: &str, argument: &str) -> String {
+    let output = Command::new(program).arg(argument).output();
+    output.map_or_else(
+        |_| format!("{program} unknown"),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+fn word_after(mark: &str, text: &str) -> String {
+    text.split_whitespace().find_map(|word| word.strip_prefix(mark)).unwrap_or("unknown").to_owned()
+}
+
+async fn sqlite_version() -> String {
+    let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    sqlx::query_scalar("select sqlite_version()").fetch_one(&mut connection).await.unwrap()
+}

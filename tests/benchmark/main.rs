@@ -1,0 +1,28 @@
+//! `cargo bench -p tasdiq --bench throughput`: prints the tables of BENCHMARKS.md for this machine.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
+#![allow(unused_imports, reason = "the tests beside the helpers are left out here, and their imports are not")]
+
+#[path = "mod.rs"]
+mod benchmark;
+#[path = "../roles/mod.rs"]
+mod roles;
+#[path = "../support/mod.rs"]
+mod support;
+
+use benchmark::Extent;
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_given = |name: &str| arguments.iter().any(|argument| argument == name);
+    let extent = match (is_given("--quick"), is_given("--bench")) {
+        (true, _) => Extent::QUICK,
+        (false, true) => Extent::FULL,
+        (false, false) => {
+            // `cargo test --all-targets` starts benchmarks, too, and wants to know no more than that they build.
+            println!("nothing is measured; say `cargo bench -p tasdiq --bench throughput`");
+            return;
+        }
+    };
+    println!("{}", benchmark::run(extent).await);
+}

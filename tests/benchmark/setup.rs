@@ -1,0 +1,61 @@
+//! The two ways of running the program that are measured.
+
+use crate::roles::installation::Installation;
+use crate::roles::role::{Api, Role};
+use crate::roles::sandbox::Sandbox;
+use crate::roles::up::Up;
+use crate::support::servers::PrivatePostgres;
+
+/// A running installation. What uses a server is dropped before it.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(super) enum Setup {
+    /// `tasdiq up` alone.
+    Embedded(Up),
+    /// One API, two workers and a sandbox on Redis and PostgreSQL.
+    Servers { api: Api, _workers: [Role; 2], installation: Installation, _postgres: PrivatePostgres },
+}
+
+impl Setup {
+    /// One process with everything, as the first command of the README starts it.
+    pub(super) async fn embedded() -> Self {
+        Setup::Embedded(Up::start(&[]).await)
+    }
+
+    /// Four processes around servers that keep what they were told to keep.
+    pub(super) async fn servers() -> Self {
+        let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
+        let installation = Installation::on_database(postgres.url(), &[]).await;
+        installation.migrate().await;
+        let (api, first, second) =
+            tokio::join!(installation.api(0), installation.worker_with(&[]), installation.worker_with(&[]));
+        Setup::Servers { api, _workers: [first, second], installation, _postgres: postgres }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Setup::Embedded(_) => "`tasdiq up`: one process, SQLite, queue in the process",
+            Setup::Servers { .. } => "1 API, 2 workers, Redis, PostgreSQL (`fsync=on`)",
+        }
+    }
+
+    pub(super) fn api(&self) -> &Api {
+        match self {
+            Setup::Embedded(up) => &up.api,
+            Setup::Servers { api, .. } => api,
+        }
+    }
+
+    pub(super) fn sandbox(&self) -> &Sandbox {
+        match self {
+            Setup::Embedded(up) => &up.sandbox,
+            Setup::Servers { installation, .. } => &installation.sandbox,
+        }
+    }
+
+    /// Which PostgreSQL it runs on, if it does.
+    pub(super) async fn postgres_version(&self) -> Option<String> {
+        let Setup::Servers { installation, .. } = self else { return None };
+        let version = installation.number("select current_setting('server_version_num')::bigint").await;
+        Some(format!("{}.{}", version / 10_000, version % 10_000))
+    }
+}
