@@ -5,4 +5,5 @@ mod callbacks;
 mod faults;
 mod idempotency;
 mod paying;
+mod postgres_away;
 mod redis_away;
