@@ -53,21 +53,33 @@ async fn start_with_payments_under_way(postgres: &PrivatePostgres) -> (TestApp, 
 }
 
 async fn check_that_all_are_turned_away(app: &TestApp, order: &Linked) {
-    let create = timed(app.create_order(&tea())).await;
+    let forged = r#"{"store_id":"1234","transaction_id":"1","amount":"5000","account":"1","sign":"x"}"#;
+    let signed = app.sign(order.transaction_id, order.id, "50.00").await;
+    let new = tea();
+    let path = format!("/api/orders/{}", order.id);
+    let return_page = format!("{}/pay/{}/return", app.url, order.token);
+
+    let (create, webhook, read, page, refused, ready, live, metrics) = tokio::join!(
+        timed(app.create_order(&new)),
+        timed(app.deliver(signed)),
+        timed(app.get(&path)),
+        timed(app.open(&return_page)),
+        timed(app.deliver(forged)),
+        timed(app.get("/readyz")),
+        timed(app.get("/livez")),
+        timed(app.get("/metrics")),
+    );
+
     check_turned_away(&create, "create");
     // The gateway must ask again: neither a yes nor a no would be true.
-    let body = r#"{"store_id":"1234","transaction_id":"1","amount":"5000","account":"1","sign":"x"}"#;
-    let forged = timed(app.deliver(body)).await;
-    assert_eq!(forged.callback_status(), 0, "a forged body needs no database to be refused: {forged}");
-    let signed = app.sign(order.transaction_id, order.id, "50.00").await;
-    check_turned_away(&timed(app.deliver(signed)).await, "webhook");
-    check_turned_away(&timed(app.get(&format!("/api/orders/{}", order.id))).await, "order");
-    let page = timed(app.open(&format!("{}/pay/{}/return", app.url, order.token))).await;
+    check_turned_away(&webhook, "webhook");
+    check_turned_away(&read, "order");
     assert_eq!(page.status, 503, "{page}");
     assert!(page.text.contains("http-equiv=\"refresh\""), "the customer's page asks again: {page}");
-    assert_eq!(timed(app.get("/readyz")).await.status, 503);
-    assert_eq!(timed(app.get("/livez")).await.status, 200, "restarting the program would mend nothing");
-    assert_eq!(timed(app.get("/metrics")).await.status, 200);
+    assert_eq!(refused.callback_status(), 0, "a forged body needs no database to be refused: {refused}");
+    assert_eq!(ready.status, 503, "{ready}");
+    assert_eq!(live.status, 200, "restarting the program would mend nothing");
+    assert_eq!(metrics.status, 200);
 }
 
 fn check_turned_away(answer: &Answer, what: &str) {
