@@ -4,5 +4,7 @@ mod bad_input;
 mod callbacks;
 mod faults;
 mod idempotency;
+mod late;
 mod paying;
+mod postgres_away;
 mod redis_away;

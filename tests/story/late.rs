@@ -1,0 +1,37 @@
+//! The time to pay is over. (The shortest there is lasts a minute, and that is how long this test takes.)
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::app::{Kind, TestApp};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_whose_time_is_over_takes_no_money_and_loses_none() {
+    const A_MINUTE_AND_MORE: Duration = Duration::from_secs(80);
+    let app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_PAYMENT_TTL_MINUTES", "1")]).await;
+    let unpaid = app.order_with_link().await;
+    let in_secret = app.order_with_link().await;
+    let asked_late = app.order_with_link().await;
+    // Paid in time, but nobody told us: no callback, and the customer never came back.
+    app.fault(json!({ "fault": "callback-never" })).await;
+    assert_eq!(app.pay(in_secret.transaction_id).await, "debited");
+    app.clear_faults().await;
+
+    app.wait_for_within(unpaid.id, "expired", A_MINUTE_AND_MORE).await;
+    app.wait_for(asked_late.id, "expired").await;
+
+    // The last look found the secret payment.
+    app.wait_for(in_secret.id, "paid").await;
+    // Whoever asks now is told no, so no money moves, and the page does not lead to where one pays.
+    assert_eq!(app.pay(unpaid.transaction_id).await, "refused");
+    assert_eq!(app.verdicts(unpaid.id).await, [("late".to_owned(), 1)]);
+    assert_eq!(app.open(&format!("{}/pay/{}", app.url, unpaid.token)).await.status, 200);
+    // And if the gateway debits all the same, a person hears of it at once.
+    app.fault(json!({ "fault": "debit-although-refused" })).await;
+    assert_eq!(app.pay(asked_late.transaction_id).await, "debited");
+    let review = app.wait_for(asked_late.id, "review").await;
+    assert!(review["reason"].as_str().unwrap().contains("expired"), "{review}");
+    assert_eq!(app.status(unpaid.id).await, "expired");
+    app.audit(&[unpaid.id, in_secret.id, asked_late.id]).await;
+}
