@@ -5,7 +5,11 @@
     clippy::unwrap_used,
     reason = "a helper that cannot do its work fails the test, there and then"
 )]
-#![allow(dead_code, reason = "this is the one toolbox of all tests, and not every tool is in use at every time")]
+#![allow(
+    dead_code,
+    unused_macros,
+    reason = "this is the one toolbox of all tests, and not every tool is in use at every time"
+)]
 
 pub(crate) mod app;
 pub(crate) mod browser;
