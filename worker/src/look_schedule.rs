@@ -37,15 +37,17 @@ impl LookSchedule {
 
     /// When to look next at an order that is still open, in epoch milliseconds, and on which queue.
     ///
-    /// There is always a look right after the order's deadline, which decides whether it expires.
-    pub(crate) fn next_look(&self, order: &Order, now_ms: i64) -> (i64, QueueName) {
+    /// There is always a look that begins after the order's deadline and decides whether it expires; `asked_at_ms` is
+    /// when the present one began.
+    pub(crate) fn next_look(&self, order: &Order, asked_at_ms: i64, now_ms: i64) -> (i64, QueueName) {
         let since = order.link_at_ms.unwrap_or(order.created_at_ms);
         let scheduled = match order.last_hint_at_ms {
             Some(hint) => hint + self.after(now_ms - hint),
             None => UNHINTED_MS.iter().map(|offset| since + offset).find(|at| *at > now_ms).unwrap_or(i64::MAX),
         };
         let next = match deadline_ms(order) {
-            Some(deadline) if deadline > now_ms => scheduled.min(deadline),
+            // Of the look itself, not of its end: a deadline that passed meanwhile has not been looked at yet.
+            Some(deadline) if deadline > asked_at_ms => scheduled.min(deadline),
             // Past its deadline and still open: something was unclear.
             _ => scheduled.min(now_ms + 600_000),
         };

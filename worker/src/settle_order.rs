@@ -60,7 +60,7 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
         };
     }
     let seen = worth_keeping(&order, &looked, asked_at_ms);
-    let finish = finish_after(&order, &decision, &looked, &context.look_schedule, store.now_ms());
+    let finish = finish_after(&order, &decision, &looked, &context.look_schedule, asked_at_ms, store.now_ms());
     match settlement::settle(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
         Transition::Made => {
             tell(&order, &decision);
@@ -277,6 +277,7 @@ fn finish_after(
     decision: &Settlement,
     looked: &[Looked],
     schedule: &LookSchedule,
+    asked_at_ms: i64,
     now_ms: i64,
 ) -> Finish {
     let look_back = |final_at_ms: i64| match next_look_back_ms(final_at_ms, now_ms) {
@@ -299,7 +300,7 @@ fn finish_after(
         Settlement::Refunded { .. } => look_back(order.final_at_ms.unwrap_or(now_ms)),
         Settlement::Unchanged | Settlement::Reopened { .. } | Settlement::LinkClosed { .. } => match order.status {
             OrderStatus::Pending | OrderStatus::Confirming => {
-                let (until_ms, queue) = schedule.next_look(order, now_ms);
+                let (until_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
                 Finish::Snooze { until_ms, queue }
             }
             _ if order.needs_review || order.status == OrderStatus::Review => Finish::Complete,

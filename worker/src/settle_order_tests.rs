@@ -107,7 +107,7 @@ fn a_second_payment_goes_before_a_person_and_the_first_stays() {
     let paid = decided(&order(OrderStatus::Confirming), &looks);
 
     assert_eq!(paid, Settlement::Paid { transaction_id: DRAFT });
-    let soon = finish_after(&order(OrderStatus::Confirming), &paid, &looks, &LookSchedule::new(&[]), NOW);
+    let soon = finish_after(&order(OrderStatus::Confirming), &paid, &looks, &LookSchedule::new(&[]), NOW, NOW);
     assert_eq!(soon, Finish::Snooze { until_ms: NOW, queue: QueueName::Settle });
     assert!(matches!(decided(&order(OrderStatus::Paid), &looks), Settlement::Review { .. }));
 }
@@ -216,7 +216,17 @@ fn an_answer_nobody_understands_never_pays_and_never_expires_an_order() {
 fn an_order_before_a_person_has_no_further_looks() {
     let decision = Settlement::Review { reason: "odd".into() };
 
-    let finish = finish_after(&order(OrderStatus::Pending), &decision, &[], &LookSchedule::new(&[]), NOW);
+    let finish = finish_after(&order(OrderStatus::Pending), &decision, &[], &LookSchedule::new(&[]), NOW, NOW);
 
     assert_eq!(finish, Finish::Complete);
+}
+
+#[test]
+fn a_look_that_began_before_the_deadline_and_ended_after_it_is_followed_by_another_at_once() {
+    let mut order = order(OrderStatus::Pending);
+    order.expires_at_ms = Some(NOW + 5);
+
+    let finish = finish_after(&order, &Settlement::Unchanged, &[], &LookSchedule::new(&[]), NOW, NOW + 10);
+
+    assert_eq!(finish, Finish::Snooze { until_ms: NOW + 5, queue: QueueName::Background });
 }
