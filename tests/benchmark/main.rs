@@ -1,6 +1,10 @@
 //! `cargo bench -p tasdiq --bench throughput`: prints the tables of BENCHMARKS.md for this machine.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
-#![allow(unused_imports, reason = "the tests beside the helpers are left out here, and their imports are not")]
+#![allow(
+    unused_imports,
+    unused_macros,
+    reason = "the tests beside the helpers are left out here, and what they use is not"
+)]
 
 #[path = "mod.rs"]
 mod benchmark;
