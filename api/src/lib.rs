@@ -4,7 +4,7 @@
 //! gateway to a job. Whatever goes wrong becomes one of the problems in `problem.rs`; no other module knows an HTTP
 //! error code.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
@@ -19,9 +19,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 mod auth;
+mod digest;
 mod health;
 mod idempotency;
 mod metrics;
+mod minute_budget;
 mod orders;
 mod pay_page;
 mod problem;
@@ -34,6 +36,8 @@ mod tests;
 mod webhook;
 
 pub use server::serve;
+
+use minute_budget::MinuteBudget;
 
 /// At most so many requests wait for their payment link; the rest get our own page at once.
 const WAITING_REQUESTS: usize = 1_000;
@@ -69,7 +73,7 @@ struct Api {
     stopping: CancellationToken,
     waiting: Semaphore,
     streams: Arc<Semaphore>,
-    unproven: Mutex<webhook::UnprovenBudget>,
+    unproven: MinuteBudget,
 }
 
 /// What all requests share, as a handler receives it.
@@ -89,7 +93,7 @@ fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'st
         stopping,
         waiting: Semaphore::new(WAITING_REQUESTS),
         streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
-        unproven: Mutex::default(),
+        unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
     });
     metrics::register();
     let order_api = orders::service(&api);
