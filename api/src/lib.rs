@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 mod auth;
+mod connections;
 mod digest;
 mod health;
 mod idempotency;
