@@ -16,7 +16,10 @@ use crate::{Api, SharedApi, digest, metrics, request_body};
 /// A callback has six short fields.
 const BODY_LIMIT: usize = 8 * 1024;
 
-/// The gateway waits while it asks; after this it had better ask again.
+/// Six short fields come at once, or from nobody we wait for.
+const BODY_TIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the database has for its answer. The gateway waits while it asks; after this it had better ask again.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Keeping a body that proves nothing must not hold up its answer.
@@ -32,28 +35,34 @@ pub(crate) const UNPROVEN_PER_MINUTE: u32 = 100;
 #[handler]
 pub(crate) async fn post_callback(api: SharedApi<'_>, body: Body) -> Result<Json<Value>, Problem> {
     let began = Instant::now();
-    let verdict = tokio::time::timeout(TIME_LIMIT, judge(&api, body))
-        .await
-        .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))??;
+    let verdict = judge(&api, body).await?;
     metrics::count_callback(verdict, began.elapsed());
     Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
 }
 
 async fn judge(api: &Api, body: Body) -> Result<Verdict, Problem> {
-    let bytes = match request_body::read(body, BODY_LIMIT).await {
-        Ok(bytes) => bytes,
-        Err(ReadBodyError::PayloadTooLarge) => {
-            warn!("a callback above {BODY_LIMIT} bytes was refused");
-            return Ok(Verdict::Unreadable);
-        }
-        Err(_) => return Ok(Verdict::Unreadable),
+    let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, request_body::read(body, BODY_LIMIT)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => return Ok(without_a_body(api, "it is above 8 KiB")),
+        Ok(Err(_)) => return Ok(without_a_body(api, "it broke off")),
+        Err(_elapsed) => return Ok(without_a_body(api, "it did not come in time")),
     };
     let digest = digest::sha256_hex(&bytes);
     let received = ReceivedBody { bytes: &bytes, digest: &digest };
     match api.context.gateway.read_callback(&bytes) {
-        Ok(callback) => answer(api, &callback, received).await,
+        Ok(callback) => tokio::time::timeout(TIME_LIMIT, answer(api, &callback, received))
+            .await
+            .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))?,
         Err(fault) => Ok(refuse_unproven(api, fault, received).await),
     }
+}
+
+/// There is nothing to keep of such a body; it counts among those that prove nothing, or it could flood the log.
+fn without_a_body(api: &Api, why: &'static str) -> Verdict {
+    if api.unproven.take() {
+        warn!("a callback was refused for its body: {why}");
+    }
+    Verdict::Unreadable
 }
 
 async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<Verdict, Problem> {
