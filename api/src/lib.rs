@@ -87,6 +87,7 @@ pub fn routes(context: ApiContext) -> BoxEndpoint<'static, Response> {
 
 /// As [`routes`]; once `stopping` is cancelled, readiness is red and event streams end.
 fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'static, Response> {
+    let link_wait = context.link_wait;
     let public_url = context.public_url.as_str().trim_end_matches('/').to_owned();
     let api = Arc::new(Api {
         context,
@@ -110,7 +111,7 @@ fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'st
         .at("/readyz", get(health::get_readyz))
         .at("/metrics", get(health::get_metrics))
         .data(api)
-        .with(requests::Requests)
+        .with(requests::Requests { link_wait })
         .into_endpoint()
         .boxed()
 }

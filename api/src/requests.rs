@@ -12,22 +12,29 @@ use tracing::{Instrument, debug, error, info, info_span};
 use crate::problem::{Problem, ProblemType};
 use crate::{metrics, pay_page};
 
-/// How long a request may take until its answer begins; an event stream may go on for longer.
+/// How long a request may take until its answer begins, besides a wait that it was told to make; an event stream may go
+/// on for longer.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: &str = "X-Request-Id";
 
 /// Wraps all routes.
-pub(crate) struct Requests;
+pub(crate) struct Requests {
+    /// How long `create` waits for the payment link.
+    pub(crate) link_wait: Duration,
+}
 
 /// All routes, wrapped.
-pub(crate) struct Watched<E>(E);
+pub(crate) struct Watched<E> {
+    routes: E,
+    link_wait: Duration,
+}
 
 impl<E: Endpoint> Middleware<E> for Requests {
     type Output = Watched<E>;
 
     fn transform(&self, routes: E) -> Self::Output {
-        Watched(routes)
+        Watched { routes, link_wait: self.link_wait }
     }
 }
 
@@ -42,8 +49,9 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let route = Route::of(request.uri().path());
         let language = pay_page::language_of(request.headers());
         let span = info_span!("request", request.id = %id);
+        let time_limit = route.time_limit(self.link_wait);
 
-        let answered = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, self.0.call(request)))
+        let answered = AssertUnwindSafe(tokio::time::timeout(time_limit, self.routes.call(request)))
             .catch_unwind()
             .instrument(span.clone())
             .await;
@@ -52,7 +60,7 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let mut response = match answered {
             Ok(Ok(Ok(response))) => response.into_response(),
             Ok(Ok(Err(error))) => answer(&Problem::from_error(error), route, &id, language),
-            Ok(Err(_elapsed)) => answer(&Problem::too_slow(TIME_LIMIT.as_secs()), route, &id, language),
+            Ok(Err(_elapsed)) => answer(&Problem::too_slow(time_limit.as_secs()), route, &id, language),
             Err(_panic) => {
                 // The panic's own text was written to standard error by the panic hook.
                 error!("a request panicked: {method} {path}");
@@ -159,6 +167,14 @@ impl Route {
         }
     }
 
+    /// An order is committed before its link is waited for, so that this wait must never end in "ask again".
+    fn time_limit(self, link_wait: Duration) -> Duration {
+        match self {
+            Route::Create => TIME_LIMIT + link_wait,
+            _ => TIME_LIMIT,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Route::Create => "create",
@@ -178,6 +194,14 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_wait_for_a_link_is_no_reason_to_give_up() {
+        let longest = Duration::from_secs(30);
+
+        assert_eq!(Route::of("/api/orders/create").time_limit(longest), longest + TIME_LIMIT);
+        assert_eq!(Route::of("/api/orders/1").time_limit(longest), TIME_LIMIT);
+    }
 
     #[test]
     fn an_order_token_never_reaches_the_access_log() {
