@@ -43,9 +43,6 @@ use minute_budget::MinuteBudget;
 /// At most so many requests wait for their payment link; the rest get our own page at once.
 const WAITING_REQUESTS: usize = 1_000;
 
-/// At most so many event streams are open in one process; each reads its order every few seconds.
-const EVENT_STREAMS: usize = 1_000;
-
 /// What the HTTP side works with; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApiContext {
@@ -73,7 +70,7 @@ struct Api {
     public_url: String,
     stopping: CancellationToken,
     waiting: Semaphore,
-    streams: Arc<Semaphore>,
+    streams: Arc<orders::EventStreams>,
     unproven: MinuteBudget,
 }
 
@@ -94,7 +91,7 @@ fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'st
         public_url,
         stopping,
         waiting: Semaphore::new(WAITING_REQUESTS),
-        streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
+        streams: Arc::default(),
         unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
     });
     metrics::register();

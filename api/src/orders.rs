@@ -18,11 +18,15 @@ mod answer;
 mod body;
 mod events;
 mod link_wait;
+mod stream_place;
 
 pub(crate) use answer::payment_url;
 use answer::{CreatedOrder, History, OrderAnswer};
 use body::OrderRequest;
 use link_wait::LinkWait;
+pub(crate) use stream_place::EventStreams;
+#[cfg(test)]
+pub(crate) use stream_place::{EVENT_STREAMS, EVENT_STREAMS_PER_ORDER};
 
 /// The order API with its description; its addresses begin `/api`.
 pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<OrderApi, ()> {
