@@ -25,6 +25,7 @@ mod health;
 mod idempotency;
 mod metrics;
 mod minute_budget;
+mod or_null;
 mod orders;
 mod pay_page;
 mod problem;
