@@ -88,12 +88,7 @@ impl OrderApi {
                 .into());
             }
             Created::InFlight => {
-                return Err(Problem::new(
-                    ProblemType::RequestInFlight,
-                    "a request with this key is not answered yet; ask again with the same key",
-                )
-                .retry_after(1)
-                .into());
+                return Err(Problem::in_flight(key.is_some()).into());
             }
             Created::ReferenceTaken(order_id) => return Err(Problem::reference_taken(order_id).into()),
         };

@@ -106,7 +106,9 @@ impl OrderRequest {
                 Err(_) => Err(AmountFault::NotANumber),
             },
             // A number is read from its digits, however many: no float, and none that is too large to be read.
-            Some(b'-' | b'0'..=b'9') if raw.contains(['.', 'e', 'E']) => Err(AmountFault::FractionAsNumber),
+            // Most of these are whole: to speak of a fraction would lead astray.
+            Some(b'-' | b'0'..=b'9') if raw.contains(['e', 'E']) => Err(AmountFault::NotANumber),
+            Some(b'-' | b'0'..=b'9') if raw.contains('.') => Err(AmountFault::FractionAsNumber),
             Some(b'-' | b'0'..=b'9') => Tiyin::from_som(raw),
             _ => Err(AmountFault::NotANumber),
         };
