@@ -20,6 +20,7 @@ use url::Url;
 
 mod auth;
 mod connections;
+mod cross_origin;
 mod digest;
 mod health;
 mod idempotency;

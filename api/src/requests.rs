@@ -4,13 +4,13 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use poem::http::{HeaderMap, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderValue, Method, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 use shared::id::OrderToken;
 use tracing::{Instrument, debug, error, info, info_span};
 
 use crate::problem::{Problem, ProblemType};
-use crate::{metrics, pay_page};
+use crate::{cross_origin, metrics, pay_page};
 
 /// How long a request may take until its answer begins, besides a wait that it was told to make; an event stream may go
 /// on for longer.
@@ -51,14 +51,18 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let span = info_span!("request", request.id = %id);
         let time_limit = route.time_limit(self.link_wait);
 
-        let answered = AssertUnwindSafe(tokio::time::timeout(time_limit, self.routes.call(request)))
-            .catch_unwind()
-            .instrument(span.clone())
-            .await;
+        let answering = async {
+            match method == Method::OPTIONS && route.is_called_from_shop_pages() {
+                true => Ok(cross_origin::preflight(route.methods())),
+                false => self.routes.call(request).await.map(IntoResponse::into_response),
+            }
+        };
+        let answered =
+            AssertUnwindSafe(tokio::time::timeout(time_limit, answering)).catch_unwind().instrument(span.clone()).await;
 
         let _entered = span.entered();
         let mut response = match answered {
-            Ok(Ok(Ok(response))) => response.into_response(),
+            Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(error))) => answer(&Problem::from_error(error), route, &id, language),
             Ok(Err(_elapsed)) => answer(&Problem::too_slow(time_limit.as_secs()), route, &id, language),
             Err(_panic) => {
@@ -68,6 +72,9 @@ impl<E: Endpoint> Endpoint for Watched<E> {
             }
         };
         finish_headers(response.headers_mut(), &id);
+        if route.is_called_from_shop_pages() {
+            cross_origin::allow(response.headers_mut());
+        }
         let status = response.status().as_u16();
         let taken = began.elapsed();
         metrics::count_request(route.name(), status, taken);
@@ -89,8 +96,7 @@ fn answer(problem: &Problem, route: Route, request_id: &str, language: shared::o
         _ => problem.answer(request_id),
     };
     if problem.problem_type() == ProblemType::MethodNotAllowed {
-        let allowed = if matches!(route, Route::Create | Route::Webhook) { "POST" } else { "GET, HEAD" };
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.methods()));
     }
     response
 }
@@ -165,6 +171,17 @@ impl Route {
             ["docs", ..] | ["openapi.json"] => Route::Docs,
             _ => Route::Other,
         }
+    }
+
+    fn methods(self) -> &'static str {
+        match self {
+            Route::Create | Route::Webhook => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    fn is_called_from_shop_pages(self) -> bool {
+        matches!(self, Route::Create | Route::Order | Route::History | Route::Events)
     }
 
     /// An order is committed before its link is waited for, so that this wait must never end in "ask again".
