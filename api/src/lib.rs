@@ -4,7 +4,7 @@
 //! gateway to a job. Whatever goes wrong becomes one of the problems in `problem.rs`; no other module knows an HTTP
 //! error code.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
@@ -19,9 +19,14 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 mod auth;
+mod connections;
+mod cross_origin;
+mod digest;
 mod health;
 mod idempotency;
 mod metrics;
+mod minute_budget;
+mod or_null;
 mod orders;
 mod pay_page;
 mod problem;
@@ -35,11 +40,10 @@ mod webhook;
 
 pub use server::serve;
 
+use minute_budget::MinuteBudget;
+
 /// At most so many requests wait for their payment link; the rest get our own page at once.
 const WAITING_REQUESTS: usize = 1_000;
-
-/// At most so many event streams are open in one process; each reads its order every few seconds.
-const EVENT_STREAMS: usize = 1_000;
 
 /// What the HTTP side works with; cheap to clone.
 #[derive(Clone, Debug)]
@@ -68,8 +72,8 @@ struct Api {
     public_url: String,
     stopping: CancellationToken,
     waiting: Semaphore,
-    streams: Arc<Semaphore>,
-    unproven: Mutex<webhook::UnprovenBudget>,
+    streams: Arc<orders::EventStreams>,
+    unproven: MinuteBudget,
 }
 
 /// What all requests share, as a handler receives it.
@@ -82,14 +86,15 @@ pub fn routes(context: ApiContext) -> BoxEndpoint<'static, Response> {
 
 /// As [`routes`]; once `stopping` is cancelled, readiness is red and event streams end.
 fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'static, Response> {
+    let link_wait = context.link_wait;
     let public_url = context.public_url.as_str().trim_end_matches('/').to_owned();
     let api = Arc::new(Api {
         context,
         public_url,
         stopping,
         waiting: Semaphore::new(WAITING_REQUESTS),
-        streams: Arc::new(Semaphore::new(EVENT_STREAMS)),
-        unproven: Mutex::default(),
+        streams: Arc::default(),
+        unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
     });
     metrics::register();
     let order_api = orders::service(&api);
@@ -105,7 +110,7 @@ fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'st
         .at("/readyz", get(health::get_readyz))
         .at("/metrics", get(health::get_metrics))
         .data(api)
-        .with(requests::Requests)
+        .with(requests::Requests { link_wait })
         .into_endpoint()
         .boxed()
 }

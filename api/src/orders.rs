@@ -18,11 +18,15 @@ mod answer;
 mod body;
 mod events;
 mod link_wait;
+mod stream_place;
 
 pub(crate) use answer::payment_url;
 use answer::{CreatedOrder, History, OrderAnswer};
 use body::OrderRequest;
 use link_wait::LinkWait;
+pub(crate) use stream_place::EventStreams;
+#[cfg(test)]
+pub(crate) use stream_place::{EVENT_STREAMS, EVENT_STREAMS_PER_ORDER};
 
 /// The order API with its description; its addresses begin `/api`.
 pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<OrderApi, ()> {
@@ -84,12 +88,7 @@ impl OrderApi {
                 .into());
             }
             Created::InFlight => {
-                return Err(Problem::new(
-                    ProblemType::RequestInFlight,
-                    "a request with this key is not answered yet; ask again with the same key",
-                )
-                .retry_after(1)
-                .into());
+                return Err(Problem::in_flight(key.is_some()).into());
             }
             Created::ReferenceTaken(order_id) => return Err(Problem::reference_taken(order_id).into()),
         };

@@ -141,12 +141,14 @@ fn page(order: &Order, public_url: &str, situation: Situation, place: &Place) ->
 
 /// A problem in words, for a customer's browser.
 pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
-    let (situation, refresh_s) = match problem.problem_type() {
-        ProblemType::NotFound | ProblemType::MethodNotAllowed => (Situation::Unknown, None),
-        _ => (Situation::Unavailable, Some(5)),
+    // An address that cannot even be read is no order's page, and asking again would not mend it.
+    let (status, situation, refresh_s) = match problem.status_code() {
+        StatusCode::METHOD_NOT_ALLOWED => (StatusCode::METHOD_NOT_ALLOWED, Situation::Unknown, None),
+        status if status.is_client_error() => (StatusCode::NOT_FOUND, Situation::Unknown, None),
+        status => (status, Situation::Unavailable, Some(5)),
     };
     let mut response = render(
-        problem.status_code(),
+        status,
         &Page {
             language,
             words: situation.words(language),

@@ -115,6 +115,15 @@ impl Problem {
         Self::new(ProblemType::OrderNotFound, "no order of yours has this number")
     }
 
+    /// The same request is being carried out at this moment; without a key it is known by its reference.
+    pub(crate) fn in_flight(has_key: bool) -> Self {
+        let detail = match has_key {
+            true => "a request with this key is not answered yet; ask again with the same key",
+            false => "an order with this reference is being made at this moment; ask again",
+        };
+        Self::new(ProblemType::RequestInFlight, detail).retry_after(1)
+    }
+
     /// Another order of the caller has the reference.
     pub(crate) fn reference_taken(order_id: OrderId) -> Self {
         Self::with_field(
@@ -331,5 +340,18 @@ fn meta(status: u16, description: &'static str) -> MetaResponse {
         status_range: None,
         content: vec![MetaMediaType { content_type: CONTENT_TYPE, schema: schema::problem() }],
         headers: vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two orders of one reference at once, sent without keys: there is no key to speak of.
+    #[test]
+    fn a_request_in_flight_is_told_by_what_it_was_known_by() {
+        assert!(Problem::in_flight(true).detail.contains("with the same key"));
+        let without_key = Problem::in_flight(false);
+        assert!(without_key.detail.contains("reference") && !without_key.detail.contains("key"), "{without_key}");
     }
 }

@@ -4,30 +4,37 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use poem::http::{HeaderMap, HeaderValue, header};
+use poem::http::{HeaderMap, HeaderValue, Method, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 use shared::id::OrderToken;
 use tracing::{Instrument, debug, error, info, info_span};
 
 use crate::problem::{Problem, ProblemType};
-use crate::{metrics, pay_page};
+use crate::{cross_origin, metrics, pay_page};
 
-/// How long a request may take until its answer begins; an event stream may go on for longer.
+/// How long a request may take until its answer begins, besides a wait that it was told to make; an event stream may go
+/// on for longer.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: &str = "X-Request-Id";
 
 /// Wraps all routes.
-pub(crate) struct Requests;
+pub(crate) struct Requests {
+    /// How long `create` waits for the payment link.
+    pub(crate) link_wait: Duration,
+}
 
 /// All routes, wrapped.
-pub(crate) struct Watched<E>(E);
+pub(crate) struct Watched<E> {
+    routes: E,
+    link_wait: Duration,
+}
 
 impl<E: Endpoint> Middleware<E> for Requests {
     type Output = Watched<E>;
 
     fn transform(&self, routes: E) -> Self::Output {
-        Watched(routes)
+        Watched { routes, link_wait: self.link_wait }
     }
 }
 
@@ -42,17 +49,22 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let route = Route::of(request.uri().path());
         let language = pay_page::language_of(request.headers());
         let span = info_span!("request", request.id = %id);
+        let time_limit = route.time_limit(self.link_wait);
 
-        let answered = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, self.0.call(request)))
-            .catch_unwind()
-            .instrument(span.clone())
-            .await;
+        let answering = async {
+            match method == Method::OPTIONS && route.is_called_from_shop_pages() {
+                true => Ok(cross_origin::preflight(route.methods())),
+                false => self.routes.call(request).await.map(IntoResponse::into_response),
+            }
+        };
+        let answered =
+            AssertUnwindSafe(tokio::time::timeout(time_limit, answering)).catch_unwind().instrument(span.clone()).await;
 
         let _entered = span.entered();
         let mut response = match answered {
-            Ok(Ok(Ok(response))) => response.into_response(),
+            Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(error))) => answer(&Problem::from_error(error), route, &id, language),
-            Ok(Err(_elapsed)) => answer(&Problem::too_slow(TIME_LIMIT.as_secs()), route, &id, language),
+            Ok(Err(_elapsed)) => answer(&Problem::too_slow(time_limit.as_secs()), route, &id, language),
             Err(_panic) => {
                 // The panic's own text was written to standard error by the panic hook.
                 error!("a request panicked: {method} {path}");
@@ -60,6 +72,9 @@ impl<E: Endpoint> Endpoint for Watched<E> {
             }
         };
         finish_headers(response.headers_mut(), &id);
+        if route.is_called_from_shop_pages() {
+            cross_origin::allow(response.headers_mut());
+        }
         let status = response.status().as_u16();
         let taken = began.elapsed();
         metrics::count_request(route.name(), status, taken);
@@ -81,8 +96,7 @@ fn answer(problem: &Problem, route: Route, request_id: &str, language: shared::o
         _ => problem.answer(request_id),
     };
     if problem.problem_type() == ProblemType::MethodNotAllowed {
-        let allowed = if matches!(route, Route::Create | Route::Webhook) { "POST" } else { "GET, HEAD" };
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.methods()));
     }
     response
 }
@@ -159,6 +173,25 @@ impl Route {
         }
     }
 
+    fn methods(self) -> &'static str {
+        match self {
+            Route::Create | Route::Webhook => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    fn is_called_from_shop_pages(self) -> bool {
+        matches!(self, Route::Create | Route::Order | Route::History | Route::Events)
+    }
+
+    /// An order is committed before its link is waited for, so that this wait must never end in "ask again".
+    fn time_limit(self, link_wait: Duration) -> Duration {
+        match self {
+            Route::Create => TIME_LIMIT + link_wait,
+            _ => TIME_LIMIT,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Route::Create => "create",
@@ -178,6 +211,14 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_wait_for_a_link_is_no_reason_to_give_up() {
+        let longest = Duration::from_secs(30);
+
+        assert_eq!(Route::of("/api/orders/create").time_limit(longest), longest + TIME_LIMIT);
+        assert_eq!(Route::of("/api/orders/1").time_limit(longest), TIME_LIMIT);
+    }
 
     #[test]
     fn an_order_token_never_reaches_the_access_log() {

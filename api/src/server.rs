@@ -4,16 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use poem::Server;
-use poem::http::uri::Scheme;
-use poem::listener::{Acceptor, TcpAcceptor};
-use poem::web::{LocalAddr, RemoteAddr};
-use tokio::net::{TcpListener, TcpStream};
+use poem::listener::TcpAcceptor;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::connections::Connections;
 use crate::{ApiContext, endpoint};
 
-/// A connection without a byte in either direction for this long is closed. Event streams send one every 15 s.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// At most so many requests run on one connection of HTTP/2 at a time.
+const STREAMS_PER_CONNECTION: u32 = 100;
 
 /// How long a scaled-out API still takes requests after it was told to stop: a load balancer needs a moment to see
 /// that `/readyz` is red, and what it sends until then must not be refused.
@@ -33,51 +32,15 @@ pub async fn serve(
     grace: Duration,
 ) -> io::Result<()> {
     let red_before_closing = if context.role == "api" { RED_BEFORE_CLOSING.min(grace / 4) } else { Duration::ZERO };
-    let acceptor = Prompt(TcpAcceptor::from_tokio(listener)?);
+    let connections = Connections::new(TcpAcceptor::from_tokio(listener)?);
     let stopping = stop.clone();
     let closing = async move {
         stop.cancelled().await;
         tokio::time::sleep(red_before_closing).await;
     };
-    Server::new_with_acceptor(acceptor)
+    Server::new_with_acceptor(connections)
         .name("api")
-        .idle_timeout(IDLE_TIMEOUT)
+        .http2_max_concurrent_streams(STREAMS_PER_CONNECTION)
         .run_with_graceful_shutdown(endpoint(context, stopping), closing, Some(grace - red_before_closing))
         .await
-}
-
-/// Takes connections that send each write at once. The system would otherwise hold back an event while the one before
-/// it is unconfirmed, which clients do after 40 ms: all that time, a paid order's page would show a pending one.
-struct Prompt(TcpAcceptor);
-
-impl Acceptor for Prompt {
-    type Io = TcpStream;
-
-    fn local_addr(&self) -> Vec<LocalAddr> {
-        self.0.local_addr()
-    }
-
-    async fn accept(&mut self) -> io::Result<(Self::Io, LocalAddr, RemoteAddr, Scheme)> {
-        let accepted = self.0.accept().await?;
-        // A connection that is gone already is noticed by whoever reads from it.
-        let _ = accepted.0.set_nodelay(true);
-        Ok(accepted)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_event_does_not_wait_for_the_one_before_it_to_be_confirmed() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut acceptor = Prompt(TcpAcceptor::from_tokio(listener).unwrap());
-        let _client = TcpStream::connect(address).await.unwrap();
-
-        let (connection, ..) = acceptor.accept().await.unwrap();
-
-        assert!(connection.nodelay().unwrap());
-    }
 }

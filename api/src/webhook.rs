@@ -6,25 +6,27 @@ use poem::error::ReadBodyError;
 use poem::web::Json;
 use poem::{Body, handler};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use shared::gateway::{Callback, CallbackFault};
 use shared::store::callbacks::{self, ReceivedBody, Verdict};
 use tracing::{info, warn};
 
 use crate::problem::{Problem, ProblemType};
-use crate::{Api, SharedApi, metrics, request_body};
+use crate::{Api, SharedApi, digest, metrics, request_body};
 
 /// A callback has six short fields.
 const BODY_LIMIT: usize = 8 * 1024;
 
-/// The gateway waits while it asks; after this it had better ask again.
+/// Six short fields come at once, or from nobody we wait for.
+const BODY_TIME_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the database has for its answer. The gateway waits while it asks; after this it had better ask again.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Keeping a body that proves nothing must not hold up its answer.
 const KEEP_LIMIT: Duration = Duration::from_secs(1);
 
 /// So many bodies that prove nothing are kept per minute, as evidence; anybody can send more of them.
-const UNPROVEN_PER_MINUTE: u32 = 100;
+pub(crate) const UNPROVEN_PER_MINUTE: u32 = 100;
 
 /// Answers a callback: HTTP 200 with `status` 1 or 0, whatever was sent; 503 only when the database cannot be asked.
 ///
@@ -33,28 +35,34 @@ const UNPROVEN_PER_MINUTE: u32 = 100;
 #[handler]
 pub(crate) async fn post_callback(api: SharedApi<'_>, body: Body) -> Result<Json<Value>, Problem> {
     let began = Instant::now();
-    let verdict = tokio::time::timeout(TIME_LIMIT, judge(&api, body))
-        .await
-        .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))??;
+    let verdict = judge(&api, body).await?;
     metrics::count_callback(verdict, began.elapsed());
     Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
 }
 
 async fn judge(api: &Api, body: Body) -> Result<Verdict, Problem> {
-    let bytes = match request_body::read(body, BODY_LIMIT).await {
-        Ok(bytes) => bytes,
-        Err(ReadBodyError::PayloadTooLarge) => {
-            warn!("a callback above {BODY_LIMIT} bytes was refused");
-            return Ok(Verdict::Unreadable);
-        }
-        Err(_) => return Ok(Verdict::Unreadable),
+    let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, request_body::read(body, BODY_LIMIT)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(ReadBodyError::PayloadTooLarge)) => return Ok(without_a_body(api, "it is above 8 KiB")),
+        Ok(Err(_)) => return Ok(without_a_body(api, "it broke off")),
+        Err(_elapsed) => return Ok(without_a_body(api, "it did not come in time")),
     };
-    let digest = hex(&Sha256::digest(&bytes));
+    let digest = digest::sha256_hex(&bytes);
     let received = ReceivedBody { bytes: &bytes, digest: &digest };
     match api.context.gateway.read_callback(&bytes) {
-        Ok(callback) => answer(api, &callback, received).await,
+        Ok(callback) => tokio::time::timeout(TIME_LIMIT, answer(api, &callback, received))
+            .await
+            .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))?,
         Err(fault) => Ok(refuse_unproven(api, fault, received).await),
     }
+}
+
+/// There is nothing to keep of such a body; it counts among those that prove nothing, or it could flood the log.
+fn without_a_body(api: &Api, why: &'static str) -> Verdict {
+    if api.unproven.take() {
+        warn!("a callback was refused for its body: {why}");
+    }
+    Verdict::Unreadable
 }
 
 async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<Verdict, Problem> {
@@ -93,8 +101,7 @@ async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody
         CallbackFault::Unreadable => Verdict::Unreadable,
         CallbackFault::BadlySigned => Verdict::BadlySigned,
     };
-    let may_keep = api.unproven.lock().is_ok_and(|mut budget| budget.take(Instant::now()));
-    if may_keep {
+    if api.unproven.take() {
         // Logged no oftener than kept: whoever floods us must not flood the log.
         warn!(verdict = %verdict, digest = received.digest, "a callback proves nothing and was refused: {verdict}");
         let keeping = callbacks::keep_unproven(&api.context.store, received, verdict);
@@ -105,47 +112,4 @@ async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody
         }
     }
     verdict
-}
-
-/// How many bodies that prove nothing may still be kept in this minute.
-#[derive(Debug)]
-pub(crate) struct UnprovenBudget {
-    minute_began: Instant,
-    left: u32,
-}
-
-impl Default for UnprovenBudget {
-    fn default() -> Self {
-        UnprovenBudget { minute_began: Instant::now(), left: UNPROVEN_PER_MINUTE }
-    }
-}
-
-impl UnprovenBudget {
-    fn take(&mut self, now: Instant) -> bool {
-        if now.saturating_duration_since(self.minute_began) >= Duration::from_secs(60) {
-            *self = UnprovenBudget { minute_began: now, left: UNPROVEN_PER_MINUTE };
-        }
-        let may = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        may
-    }
-}
-
-/// Lower-case hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hundred_unproven_bodies_are_kept_per_minute_and_no_more() {
-        let mut budget = UnprovenBudget::default();
-        let now = Instant::now();
-
-        assert_eq!((0..1_000).filter(|_| budget.take(now)).count(), 100);
-        assert!(budget.take(now + Duration::from_secs(61)));
-    }
 }

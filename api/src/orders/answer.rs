@@ -5,6 +5,8 @@ use shared::clock::rfc3339;
 use shared::money::som;
 use shared::order::{HistoryLine, Order};
 
+use crate::or_null::OrNull;
+
 /// What `POST /api/orders/create` answers.
 #[derive(Debug, Object)]
 #[oai(read_only_all)]
@@ -21,12 +23,12 @@ pub(crate) struct CreatedOrder {
     status: String,
     /// Opens this one order as `?token=`; for the customer's browser.
     order_token: String,
-    /// The gateway's number of the payment.
-    transaction_id: Option<i64>,
+    /// The gateway's number of the payment; `null` until the gateway has made the payment page.
+    transaction_id: OrNull<i64>,
     /// RFC 3339, UTC.
     created_at: String,
     /// RFC 3339, UTC; `null` until the gateway has made the payment page.
-    expires_at: Option<String>,
+    expires_at: OrNull<String>,
 }
 
 /// What `GET /api/orders/{order_id}` and the events say.
@@ -45,24 +47,24 @@ pub(crate) struct OrderAnswer {
     status: String,
     /// Opens this one order as `?token=`; for the customer's browser.
     order_token: String,
-    /// The gateway's number of the payment.
-    transaction_id: Option<i64>,
+    /// The gateway's number of the payment; `null` until the gateway has made the payment page.
+    transaction_id: OrNull<i64>,
     /// RFC 3339, UTC.
     created_at: String,
     /// RFC 3339, UTC; `null` until the gateway has made the payment page.
-    expires_at: Option<String>,
+    expires_at: OrNull<String>,
     /// What went back to the customer, in decimal soʻm.
     refunded_amount: String,
     /// Whether a person must look, although the status stays.
     needs_review: bool,
-    /// Why it failed or must be looked at.
-    reason: Option<String>,
+    /// Why it failed or must be looked at; else `null`.
+    reason: OrNull<String>,
     /// What is sold.
     product_name: String,
-    /// The shop's own name for the order.
-    reference: Option<String>,
-    /// Where the customer goes afterwards.
-    return_url: Option<String>,
+    /// The shop's own name for the order; `null` where it gave none.
+    reference: OrNull<String>,
+    /// Where the customer goes afterwards; `null` where the shop said nothing.
+    return_url: OrNull<String>,
     /// The language of the customer's pages.
     language: String,
 }
@@ -77,9 +79,9 @@ impl CreatedOrder {
             amount: order.amount.to_string(),
             status: order.status.to_string(),
             order_token: order.token.as_str().to_owned(),
-            transaction_id: order.transaction_id.map(|id| id.0),
+            transaction_id: OrNull(order.transaction_id.map(|id| id.0)),
             created_at: rfc3339(order.created_at_ms),
-            expires_at: order.expires_at_ms.map(rfc3339),
+            expires_at: OrNull(order.expires_at_ms.map(rfc3339)),
         }
     }
 }
@@ -100,10 +102,10 @@ impl OrderAnswer {
             expires_at: created.expires_at,
             refunded_amount: som(order.refunded_amount),
             needs_review: order.needs_review,
-            reason: order.reason.clone(),
+            reason: OrNull(order.reason.clone()),
             product_name: order.product_name.clone(),
-            reference: order.reference.clone(),
-            return_url: order.return_url.clone(),
+            reference: OrNull(order.reference.clone()),
+            return_url: OrNull(order.return_url.clone()),
             language: order.language.to_string(),
         }
     }
@@ -132,7 +134,7 @@ struct HistoryEntry {
     /// RFC 3339, UTC.
     at: String,
     /// The status before; `null` for the first line.
-    from: Option<String>,
+    from: OrNull<String>,
     /// The status after; the same as before for a fact that moved nothing.
     to: String,
     /// Why, in a sentence.
@@ -144,7 +146,7 @@ impl History {
     pub(crate) fn new(lines: &[HistoryLine]) -> Self {
         let entry = |line: &HistoryLine| HistoryEntry {
             at: rfc3339(line.at_ms),
-            from: line.from.map(|status| status.to_string()),
+            from: OrNull(line.from.map(|status| status.to_string())),
             to: line.to.to_string(),
             cause: line.cause.clone(),
         };

@@ -10,15 +10,14 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use shared::money::{AmountFault, Tiyin};
 use shared::order::{GatewayIdentity, Language, NewOrder, PaymentType};
 use url::Url;
 
+use crate::digest::sha256_hex;
 use crate::problem::{Problem, ProblemType};
 use crate::request_body;
 use crate::schema::{bounded_text, inline, one_of};
-use crate::webhook::hex;
 
 const BODY_LIMIT: usize = 64 * 1024;
 const PRODUCT_NAME_LIMIT: usize = 200;
@@ -107,7 +106,9 @@ impl OrderRequest {
                 Err(_) => Err(AmountFault::NotANumber),
             },
             // A number is read from its digits, however many: no float, and none that is too large to be read.
-            Some(b'-' | b'0'..=b'9') if raw.contains(['.', 'e', 'E']) => Err(AmountFault::FractionAsNumber),
+            // Most of these are whole: to speak of a fraction would lead astray.
+            Some(b'-' | b'0'..=b'9') if raw.contains(['e', 'E']) => Err(AmountFault::NotANumber),
+            Some(b'-' | b'0'..=b'9') if raw.contains('.') => Err(AmountFault::FractionAsNumber),
             Some(b'-' | b'0'..=b'9') => Tiyin::from_som(raw),
             _ => Err(AmountFault::NotANumber),
         };
@@ -183,7 +184,7 @@ pub(crate) fn digest(order: &NewOrder) -> String {
         order.return_url,
         order.language,
     ]);
-    hex(&Sha256::digest(canonical.to_string()))
+    sha256_hex(canonical.to_string())
 }
 
 fn is_printable(text: &str, limit: usize) -> bool {

@@ -12,14 +12,14 @@ use poem_openapi::types::ToJSON;
 use shared::id::OrderId;
 use shared::order::Order;
 use shared::store::orders;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::Instant;
 
 use super::answer::OrderAnswer;
 use super::link_wait::changed;
+use super::stream_place::StreamPlace;
 use crate::Api;
-use crate::problem::{Problem, ProblemType};
+use crate::problem::Problem;
 
 /// A lost notice costs a follower no more than this.
 const READ_EVERY: Duration = Duration::from_secs(5);
@@ -36,16 +36,13 @@ pub(crate) type OrderEvents = Pin<Box<dyn Stream<Item = OrderAnswer> + Send>>;
 /// Begins a stream with the order as it was just read; `changes` must have been subscribed to before that.
 ///
 /// # Errors
-/// [`ProblemType::TooManyStreams`].
+/// [`ProblemType::TooManyStreams`](crate::problem::ProblemType::TooManyStreams).
 pub(crate) fn follow(
     api: &Arc<Api>,
     order: Order,
     changes: Receiver<OrderId>,
 ) -> Result<EventStream<OrderEvents>, Problem> {
-    let Ok(permit) = Arc::clone(&api.streams).try_acquire_owned() else {
-        return Err(Problem::new(ProblemType::TooManyStreams, "ask for the order itself every few seconds instead")
-            .retry_after(5));
-    };
+    let place = api.streams.place(order.id)?;
     let follower = Follower {
         api: Arc::clone(api),
         order_id: order.id,
@@ -54,7 +51,7 @@ pub(crate) fn follow(
         sent: None,
         is_over: false,
         ends_at: Instant::now() + LIFETIME,
-        _permit: permit,
+        _place: place,
     };
     let orders: OrderEvents = Box::pin(unfold(follower, |mut follower| async move {
         let answer = follower.next().await?;
@@ -77,7 +74,7 @@ struct Follower {
     is_over: bool,
     ends_at: Instant,
     /// Held for as long as the stream lives.
-    _permit: OwnedSemaphorePermit,
+    _place: StreamPlace,
 }
 
 impl Follower {

@@ -52,6 +52,14 @@ async fn a_token_opens_its_own_order_and_no_other() {
     for path in ["/api/orders/1", "/api/orders/1/history"] {
         assert_eq!(api.get(&format!("{path}?token={token}")).await.status, 200, "{path}");
     }
+    for foreign in ["Basic c2hvcDpwYXNz", "Bearer", "Bearer "] {
+        let request = api.client.get(format!("/api/orders/1?token={token}")).header("authorization", foreign);
+        assert_eq!(send(request).await.status, 200, "{foreign}");
+        let request = api.client.get(format!("/api/orders/2?token={token}")).header("authorization", foreign);
+        send(request).await.problem(401, "wrong-token");
+    }
+    let with_wrong_key = api.client.get(format!("/api/orders/1?token={token}")).header("authorization", "Bearer x");
+    send(with_wrong_key).await.problem(401, "wrong-api-key");
     for path in [
         format!("/api/orders/2?token={token}"),
         format!("/api/orders/3?token={token}"),

@@ -7,6 +7,7 @@ use poem::web::sse::Event;
 use serde_json::Value;
 
 use super::support::{TestApi, send};
+use crate::orders::{EVENT_STREAMS, EVENT_STREAMS_PER_ORDER};
 
 async fn follow(api: &TestApi, path: &str) -> impl Stream<Item = Value> + Unpin + use<> {
     let response = api.client.get(path).send().await;
@@ -102,13 +103,33 @@ async fn a_change_of_another_order_is_not_this_stream_s() {
 #[tokio::test]
 async fn streams_are_bounded_and_a_closed_one_frees_its_place() {
     let api = TestApi::start().await;
+    let mut open = Vec::new();
+    for id in 1..=EVENT_STREAMS / EVENT_STREAMS_PER_ORDER {
+        api.order().await;
+        for _ in 0..EVENT_STREAMS_PER_ORDER {
+            open.push(api.client.get(format!("/api/orders/{id}/events")).send().await);
+        }
+    }
+    let last = api.order().await;
+    let path = format!("/api/orders/{}/events", last.id);
+
+    send(api.client.get(&path)).await.problem(503, "too-many-streams");
+    open.pop();
+    api.client.get(&path).send().await.assert_status_is_ok();
+}
+
+#[tokio::test]
+async fn the_followers_of_one_order_leave_room_for_those_of_another() {
+    let api = TestApi::start().await;
+    api.order().await;
     api.order().await;
     let mut open = Vec::new();
-    for _ in 0..crate::EVENT_STREAMS {
+    for _ in 0..EVENT_STREAMS_PER_ORDER {
         open.push(api.client.get("/api/orders/1/events").send().await);
     }
 
     send(api.client.get("/api/orders/1/events")).await.problem(503, "too-many-streams");
+    api.client.get("/api/orders/2/events").send().await.assert_status_is_ok();
     open.pop();
     api.client.get("/api/orders/1/events").send().await.assert_status_is_ok();
 }

@@ -54,7 +54,7 @@ async fn a_stopping_process_is_not_ready() {
 async fn a_panic_is_a_problem_without_details() {
     let broken =
         poem::endpoint::make(|_| async { if true { panic!("the secret of it") } else { Ok::<_, poem::Error>(()) } });
-    let client = poem::test::TestClient::new(broken.with(crate::requests::Requests));
+    let client = poem::test::TestClient::new(broken.with(crate::requests::Requests { link_wait: Duration::ZERO }));
 
     let answer = send(client.get("/api/orders/1")).await;
 

@@ -186,11 +186,18 @@ async fn an_unknown_page_is_told_in_the_visitor_s_language() {
         ("ru-RU,ru;q=0.9,en;q=0.8", "Страница не найдена"),
         ("de, en;q=0.5", "Page not found"),
     ] {
-        for path in ["/pay/0123456789abcdef0123456789abcdef", "/pay/nonsense/return", "/pay/a/b/c"] {
+        for path in [
+            "/pay/0123456789abcdef0123456789abcdef",
+            "/pay/nonsense/return",
+            "/pay/a/b/c",
+            "/pay/%FF",
+            "/pay/%FF/return",
+        ] {
             let request = api.client.get(path).header("accept-language", accepted);
             let page = send(request).await;
             assert_eq!(page.status, 404, "{path}");
             assert!(page.body.contains(headline), "{}", page.body);
+            assert!(!page.body.contains("http-equiv=\"refresh\""), "asking again mends nothing: {}", page.body);
             assert!(page.header("content-security-policy").contains("default-src 'none'"));
         }
     }

@@ -145,6 +145,31 @@ async fn what_is_no_callback_is_answered_in_the_gateway_s_own_words() {
     assert_refused(&api.webhook("x".repeat(9 * 1024)).await, "read");
 }
 
+/// A body that never ends says nothing about the database, and the gateway would ask again for ever.
+#[tokio::test]
+async fn a_body_that_stalls_or_breaks_off_is_answered_like_any_other_that_cannot_be_read() {
+    let api = TestApi::start().await;
+    let (mut sender, receiver) = tokio::io::duplex(64);
+    tokio::io::AsyncWriteExt::write_all(&mut sender, b"{\"store_id\":").await.unwrap();
+    let broken = futures_util::stream::iter([Ok(b"{".to_vec()), Err(std::io::Error::other("reset"))]);
+
+    assert_refused(&api.webhook(poem::Body::from_async_read(receiver)).await, "read");
+    assert_refused(&api.webhook(poem::Body::from_bytes_stream(broken)).await, "read");
+    drop(sender);
+}
+
+#[tokio::test]
+async fn a_flood_of_oversized_bodies_is_told_no_oftener_than_a_flood_of_forged_ones() {
+    let api = TestApi::start().await;
+
+    for _ in 0..100 {
+        assert_refused(&api.webhook("x".repeat(9 * 1024)).await, "read");
+    }
+
+    assert_refused(&api.webhook("{}").await, "read");
+    assert!(callbacks::newest(api.store(), 10).await.unwrap().is_empty(), "the minute's budget is spent");
+}
+
 #[tokio::test]
 async fn a_flood_of_forged_bodies_fills_no_table() {
     let api = TestApi::start().await;

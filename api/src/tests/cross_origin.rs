@@ -1,0 +1,66 @@
+//! A shop's page calls from the shop's own origin.
+
+use serde_json::json;
+
+use super::support::{Answer, TestApi, keys, send};
+
+#[track_caller]
+fn assert_readable(answer: &Answer) {
+    assert_eq!(answer.header("access-control-allow-origin"), "*", "{answer:?}");
+    assert_eq!(answer.header("access-control-allow-credentials"), "", "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_first_is_told_that_it_may() {
+    let api = TestApi::with(|context| context.api_keys = keys(&["a"])).await;
+
+    for (path, method) in [
+        ("/api/orders/create", "POST"),
+        ("/api/orders/1", "GET, HEAD"),
+        ("/api/orders/1/history", "GET, HEAD"),
+        ("/api/orders/1/events", "GET, HEAD"),
+    ] {
+        let preflight = api
+            .client
+            .options(path)
+            .header("origin", "https://shop.test")
+            .header("access-control-request-method", method)
+            .header("access-control-request-headers", "authorization,content-type,idempotency-key");
+        let answer = send(preflight).await;
+
+        assert_eq!(answer.status, 204, "{answer:?}");
+        assert_readable(&answer);
+        assert_eq!(answer.header("access-control-allow-methods"), method);
+        for header in ["Authorization", "Content-Type", "Idempotency-Key"] {
+            assert!(answer.header("access-control-allow-headers").contains(header), "{header}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_reads_orders_and_problems() {
+    let api = TestApi::start().await;
+    let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
+
+    let made = api.create(&body).await;
+    assert_eq!(made.status, 201);
+    assert_readable(&made);
+    assert!(made.header("access-control-expose-headers").contains("Location"), "{made:?}");
+    for path in ["/api/orders/1", "/api/orders/1/history", "/api/orders/2"] {
+        assert_readable(&send(api.client.get(path).header("origin", "https://shop.test")).await);
+    }
+    let events = api.client.get("/api/orders/1/events").header("origin", "https://shop.test").send().await;
+    events.assert_header("access-control-allow-origin", "*");
+}
+
+#[tokio::test]
+async fn what_no_page_of_a_shop_calls_is_not_opened() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+
+    for path in ["/atmos/webhook/", "/metrics", &format!("/pay/{}", order.token.as_str())] {
+        let answer = send(api.client.options(path).header("origin", "https://shop.test")).await;
+        assert_eq!(answer.status, 405, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{path}");
+    }
+}
