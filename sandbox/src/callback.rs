@@ -16,6 +16,7 @@ use tracing::debug;
 use url::Url;
 
 use self::body::write_body;
+pub(crate) use self::body::{AccountField, Shape};
 use crate::{
     config::SandboxConfig,
     faults::Fault,
@@ -98,10 +99,11 @@ impl Callbacks {
         &self,
         config: &SandboxConfig,
         transaction: &Transaction,
+        shape: Shape,
         fault: Option<Fault>,
     ) -> Option<Reply> {
         let url = self.url.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let body = write_body(config, transaction, fault);
+        let body = write_body(config, transaction, shape, fault);
         let mut attempt = 1;
         loop {
             let sent_at_ms = now_ms();

@@ -17,30 +17,6 @@ pub enum SignAlgorithm {
     Sha256,
 }
 
-/// The key under which the callback carries the merchant's account.
-///
-/// The documentation says `invoice`, live callbacks of 2026 say `account` (Atmos API, callback body).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccountField {
-    /// `account`, as live callbacks do.
-    #[default]
-    Account,
-    /// `invoice`, as the documentation does.
-    Invoice,
-    /// Both keys with the same value.
-    Both,
-}
-
-/// How the callback writes store, transaction, time and amount.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ValueTypes {
-    /// `"5000000"`, as live callbacks do.
-    #[default]
-    Strings,
-    /// `5000000`, as older examples do.
-    Numbers,
-}
-
 /// Everything a sandbox needs to start. [`SandboxConfig::new`] fills in what a laptop wants.
 #[derive(Clone)]
 pub struct SandboxConfig {
@@ -69,10 +45,6 @@ pub struct SandboxConfig {
     pub token_lifetime: Duration,
     /// The hash of the callback's signature.
     pub sign_algorithm: SignAlgorithm,
-    /// The callback's key for the account.
-    pub account_field: AccountField,
-    /// The callback's types.
-    pub value_types: ValueTypes,
 }
 
 impl SandboxConfig {
@@ -92,8 +64,6 @@ impl SandboxConfig {
             api_key: "sandbox-api-key".to_owned(),
             token_lifetime: Duration::from_secs(3600),
             sign_algorithm: SignAlgorithm::default(),
-            account_field: AccountField::default(),
-            value_types: ValueTypes::default(),
         }
     }
 }

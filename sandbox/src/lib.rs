@@ -33,7 +33,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tracing::{error, info, warn};
 use url::Url;
 
-pub use crate::config::{AccountField, SandboxConfig, SignAlgorithm, ValueTypes};
+pub use crate::config::{SandboxConfig, SignAlgorithm};
 use crate::{
     connections::SeveringAcceptor,
     gateway::Gateway,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use crate::{
-    callback::Reply,
+    callback::{AccountField, Reply, Shape},
     cards::{Behaviour, OTP, PayingCard},
     codes::Code,
     faults::{Fault, Target},
@@ -130,7 +130,9 @@ impl Gateway {
         ]
         .into_iter()
         .find(|fault| self.strikes(*fault, transaction).is_some());
-        let ask = || self.callbacks.ask(&self.config, transaction, fault);
+        // Both copies of a doubled callback look the same.
+        let shape = self.callback_shape(transaction);
+        let ask = || self.callbacks.ask(&self.config, transaction, shape, fault);
         let reply = match fault {
             Some(Fault::CallbackDoubled) => tokio::join!(ask(), ask()).0,
             _ => ask().await,
@@ -177,10 +179,23 @@ impl Gateway {
                 () = gateway.stopping.cancelled() => (),
                 () = tokio::time::sleep(delay) => {
                     // The money has moved; whatever the merchant says is only remembered.
-                    gateway.callbacks.ask(&gateway.config, &transaction, Some(Fault::CallbackLate)).await;
+                    let shape = gateway.callback_shape(&transaction);
+                    gateway.callbacks.ask(&gateway.config, &transaction, shape, Some(Fault::CallbackLate)).await;
                 }
             }
         });
+    }
+
+    /// How the callback is to be written. It combines with every other fault, for it spoils nothing.
+    fn callback_shape(&self, transaction: &Transaction) -> Shape {
+        let account_field = if self.strikes(Fault::CallbackBoth, transaction).is_some() {
+            AccountField::Both
+        } else if self.strikes(Fault::CallbackInvoice, transaction).is_some() {
+            AccountField::Invoice
+        } else {
+            AccountField::Account
+        };
+        Shape { account_field, has_numbers: self.strikes(Fault::CallbackNumbers, transaction).is_some() }
     }
 
     /// The payer gives up, or time runs out. Money that has moved stays moved.

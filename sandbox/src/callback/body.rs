@@ -5,11 +5,34 @@ use serde::Serialize;
 use sha2::Sha256;
 
 use crate::{
-    config::{AccountField, SandboxConfig, SignAlgorithm, ValueTypes},
+    config::{SandboxConfig, SignAlgorithm},
     faults::Fault,
     transaction::{Transaction, now_ms},
     wire::{NumberOrText, hex},
 };
+
+/// How a callback is written; by default like the live ones of 2026.
+///
+/// Atmos' documentation, its examples and its live callbacks differ. The signature is the same in every shape, as it is
+/// made over the bare values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shape {
+    pub(crate) account_field: AccountField,
+    /// `5000000` instead of `"5000000"`, wherever a value is a number.
+    pub(crate) has_numbers: bool,
+}
+
+/// The key under which the callback carries the merchant's account (Atmos API, callback body).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AccountField {
+    /// `account`, as live callbacks do.
+    #[default]
+    Account,
+    /// `invoice`, as the documentation does.
+    Invoice,
+    /// Both keys with the same value.
+    Both,
+}
 
 /// The callback's body (Atmos API, callback). The order of the keys is the documentation's.
 #[derive(Serialize)]
@@ -19,14 +42,19 @@ struct Body<'a> {
     transaction_time: NumberOrText,
     amount: NumberOrText,
     #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<&'a str>,
+    account: Option<&'a NumberOrText>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    invoice: Option<&'a str>,
+    invoice: Option<&'a NumberOrText>,
     sign: String,
 }
 
 /// Writes the body, spoiled if a fault asks for it.
-pub(super) fn write_body(config: &SandboxConfig, transaction: &Transaction, fault: Option<Fault>) -> String {
+pub(super) fn write_body(
+    config: &SandboxConfig,
+    transaction: &Transaction,
+    shape: Shape,
+    fault: Option<Fault>,
+) -> String {
     let mut store_id = config.store_id.clone();
     let mut transaction_id = transaction.id.to_string();
     let mut account = transaction.account.clone();
@@ -45,17 +73,18 @@ pub(super) fn write_body(config: &SandboxConfig, transaction: &Transaction, faul
         _ => (),
     }
 
-    let scalar = |text: String| match config.value_types {
-        ValueTypes::Strings => NumberOrText::Text(text),
-        ValueTypes::Numbers => NumberOrText::new(&text),
+    let scalar = |text: String| match shape.has_numbers {
+        true => NumberOrText::new(&text),
+        false => NumberOrText::Text(text),
     };
+    let account = scalar(account);
     let body = Body {
         store_id: scalar(store_id),
         transaction_id: scalar(transaction_id),
         transaction_time: scalar(now_ms().to_string()),
         amount: scalar(amount),
-        account: (config.account_field != AccountField::Invoice).then_some(account.as_str()),
-        invoice: (config.account_field != AccountField::Account).then_some(account.as_str()),
+        account: (shape.account_field != AccountField::Invoice).then_some(&account),
+        invoice: (shape.account_field != AccountField::Account).then_some(&account),
         sign,
     };
     // A struct of texts and numbers always is JSON.
@@ -95,7 +124,11 @@ mod tests {
     }
 
     fn body(config: &SandboxConfig, fault: Option<Fault>) -> Value {
-        serde_json::from_str(&write_body(config, &transaction(), fault)).expect("JSON")
+        shaped(config, Shape::default(), fault)
+    }
+
+    fn shaped(config: &SandboxConfig, shape: Shape, fault: Option<Fault>) -> Value {
+        serde_json::from_str(&write_body(config, &transaction(), shape, fault)).expect("JSON")
     }
 
     /// Computed elsewhere, with Python's hashlib.
@@ -134,16 +167,16 @@ mod tests {
 
     #[test]
     fn the_body_can_be_that_of_older_examples() {
-        let mut config = config();
-        config.account_field = AccountField::Both;
-        config.value_types = ValueTypes::Numbers;
+        let shape = Shape { account_field: AccountField::Both, has_numbers: true };
 
-        let body = body(&config, None);
+        let body = shaped(&config(), shape, None);
 
+        assert_eq!(body["store_id"], 1234);
         assert_eq!(body["transaction_id"], 202_072);
+        assert!(body["transaction_time"].is_number());
         assert_eq!(body["amount"], 5_000_000);
-        assert_eq!(body["account"], "12345");
-        assert_eq!(body["invoice"], "12345");
+        assert_eq!(body["account"], 12_345);
+        assert_eq!(body["invoice"], 12_345);
         assert_eq!(body["sign"], "81cf2d62ac965a94cda887ae406d37d4");
     }
 

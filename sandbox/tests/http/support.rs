@@ -70,6 +70,17 @@ impl Merchant {
     pub(crate) fn callbacks(&self) -> Vec<Value> {
         self.inside.bodies.lock().expect("the bodies").clone()
     }
+
+    /// The body of the first callback, which may be on its way yet.
+    pub(crate) async fn first_callback(&self) -> Value {
+        for _ in 0..500 {
+            if let Some(first) = self.callbacks().into_iter().next() {
+                return first;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no callback came");
+    }
 }
 
 #[handler]
