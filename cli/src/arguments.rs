@@ -77,6 +77,9 @@ pub(crate) struct SandboxArguments {
     /// Where to ask before a debit, such as http://127.0.0.1:8000/atmos/webhook/; nobody is asked without it
     #[arg(long, value_name = "URL")]
     pub(crate) callback_url: Option<Url>,
+    /// Where browsers reach it, such as http://localhost:8100; without it, the address it listens on
+    #[arg(long, value_name = "URL", value_parser = web_address)]
+    pub(crate) public_url: Option<Url>,
     /// Where to listen, instead of TASDIQ_SANDBOX_LISTEN
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
@@ -179,6 +182,15 @@ fn queue(text: &str) -> Result<QueueName, String> {
     }
 }
 
+/// A link is made of it, which a browser must be able to open.
+fn web_address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" if url.query().is_none() && url.fragment().is_none() => Ok(url),
+        _ => Err("it starts with http:// or https:// and has neither ? nor #".to_owned()),
+    }
+}
+
 fn state(text: &str) -> Result<JobState, String> {
     JobState::parse(text).ok_or_else(|| format!("the states are {}", names(JobState::ALL)))
 }
@@ -221,6 +233,14 @@ mod tests {
     }
 
     #[test]
+    fn a_sandbox_is_told_where_browsers_reach_it() {
+        let arguments = parse("tasdiq sandbox --public-url http://localhost:8100").unwrap();
+
+        let Some(Command::Sandbox(sandbox)) = arguments.command else { panic!("no sandbox") };
+        assert_eq!(sandbox.public_url.unwrap().as_str(), "http://localhost:8100/");
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         for line in [
             "tasdiq worker --queues settle,nonsense",
@@ -232,6 +252,8 @@ mod tests {
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 5,00",
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 50.001",
             "tasdiq sandbox --callback-url 127.0.0.1:8000",
+            "tasdiq sandbox --public-url localhost:8100",
+            "tasdiq sandbox --public-url http://localhost:8100?page=1",
         ] {
             let error = parse(line).unwrap_err();
 

@@ -19,6 +19,7 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
     let listen = arguments.listen.unwrap_or(config.sandbox_listen);
     let mut options = SandboxConfig::new(listen, data_dir.path().to_owned(), arguments.callback_url);
     options.sign_algorithm = sign_algorithm(config);
+    options.public_url = arguments.public_url;
     let asked = options.callback_url.as_ref().map_or_else(
         || "nobody (give --callback-url, and the merchant is asked before each debit)".to_owned(),
         |url| url.to_string(),

@@ -22,7 +22,8 @@ pub enum SignAlgorithm {
 pub struct SandboxConfig {
     /// Where to listen; port 0 takes a free one. `/_sim/` asks nobody for a password, so leave this on loopback.
     pub listen: SocketAddr,
-    /// The base under which browsers reach this sandbox; without it `http://<bound address>`.
+    /// The base under which browsers reach this sandbox; without it the bound address,
+    /// at loopback where that is every address.
     pub public_url: Option<Url>,
     /// The directory of the ledger file `sandbox-ledger.jsonl`; made if it is missing.
     pub data_dir: PathBuf,

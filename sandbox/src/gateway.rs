@@ -10,7 +10,8 @@ use serde::Serialize;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    callback::Callbacks, config::SandboxConfig, connections::Connections, faults::Faults, ledger::Ledger, token::Tokens,
+    callback::Callbacks, config::SandboxConfig, connections::Connections, faults::Faults, ledger::Ledger, local_url,
+    token::Tokens,
 };
 
 /// The largest request that is read.
@@ -38,7 +39,7 @@ impl Gateway {
     pub(crate) fn new(config: SandboxConfig, address: SocketAddr, ledger: Ledger) -> Result<Self, reqwest::Error> {
         let public_url = match &config.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
-            None => format!("http://{address}"),
+            None => local_url(address),
         };
         Ok(Self {
             public_url,

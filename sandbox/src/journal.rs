@@ -63,7 +63,12 @@ impl Journal {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(unwritable)?;
         }
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(unwritable)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        // It tells who bought what, and the directory may have been made by others, for all to read.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(unwritable)?;
         match file.try_lock() {
             Ok(()) => (),
             Err(TryLockError::WouldBlock) => {

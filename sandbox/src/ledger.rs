@@ -228,6 +228,20 @@ mod tests {
         assert!(error.to_string().contains("line 2"), "{error}");
     }
 
+    /// The directory may have been there before, open to everybody.
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn nobody_else_may_read_the_ledger() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("an open directory");
+
+        let _ledger = Ledger::open(directory.path()).expect("a fresh ledger");
+
+        let mode = fs::metadata(directory.path().join(FILE_NAME)).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
     #[tokio::test]
     async fn two_sandboxes_never_share_a_ledger() {
         let directory = tempfile::tempdir().expect("a directory");

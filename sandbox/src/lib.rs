@@ -141,15 +141,7 @@ impl Sandbox {
 
     /// Where a program on this machine reaches it: `http://127.0.0.1:8100`.
     pub fn base_url(&self) -> String {
-        let mut address = self.address;
-        match address {
-            SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip([127, 0, 0, 1].into()),
-            SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
-                address.set_ip(std::net::Ipv6Addr::LOCALHOST.into());
-            }
-            SocketAddr::V4(_) | SocketAddr::V6(_) => (),
-        }
-        format!("http://{address}")
+        local_url(self.address)
     }
 
     /// Sends callbacks to `url` from now on: a test knows its merchant's port only when that has started.
@@ -174,6 +166,16 @@ impl Sandbox {
             error!(error = %cause, "could not close the sandbox's ledger");
         }
     }
+}
+
+/// Where this machine reaches `address`: listening everywhere includes loopback.
+fn local_url(mut address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip([127, 0, 0, 1].into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => address.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => (),
+    }
+    format!("http://{address}")
 }
 
 fn cannot_bind(address: SocketAddr, source: io::Error) -> SandboxError {

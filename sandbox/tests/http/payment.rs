@@ -37,6 +37,22 @@ async fn an_allowed_payment_is_debited_and_shown_so() {
     assert!(shown["card_id"].is_string());
 }
 
+/// The receipt is for the customer's browser, which need not reach the sandbox where that listens.
+#[tokio::test]
+async fn the_receipt_is_where_browsers_reach_the_sandbox() {
+    let public = Shop::configured(|config| config.public_url = "http://shop.test:8100".parse().ok()).await;
+    let everywhere = Shop::configured(|config| config.listen = ([0, 0, 0, 0], 0).into()).await;
+
+    for (shop, base) in [(&public, "http://shop.test:8100".to_owned()), (&everywhere, everywhere.sandbox.base_url())] {
+        let id = shop.create("1", 100).await;
+        shop.pre_apply(id, GOOD_CARD).await;
+        let applied = shop.apply(id, "111111").await;
+
+        let receipt = applied["ofd_url"].as_str().expect("a receipt");
+        assert!(receipt.starts_with(&format!("{base}/ofd/")), "{receipt}");
+    }
+}
+
 /// A merchant that asks `get` from inside its webhook must be answered, and must not see a debit yet.
 #[tokio::test]
 async fn the_merchant_is_asked_before_the_money_moves() {
