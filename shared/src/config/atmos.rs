@@ -144,9 +144,9 @@ const ATMOS_DOMAINS: [&str; 3] = ["atmos.uz", "pays.uz", "paymo.uz"];
 
 fn is_of_atmos(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-    ATMOS_DOMAINS.iter().any(|domain| {
-        host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-    })
+    ATMOS_DOMAINS
+        .iter()
+        .any(|domain| host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.')))
 }
 
 /// The sandbox's transaction ids mean somebody else's payment to Atmos; and the sandbox that `up` starts knows one
