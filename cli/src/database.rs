@@ -62,7 +62,11 @@ pub(crate) async fn until_answered<T>(
         }
         if !was_told {
             was_told = true;
-            warn!(error = causes(trouble.as_ref()), "waiting for the database, {} s at most", DATABASE_PATIENCE.as_secs());
+            warn!(
+                error = causes(trouble.as_ref()),
+                "waiting for the database, {} s at most",
+                DATABASE_PATIENCE.as_secs()
+            );
         }
         tokio::time::sleep(DATABASE_PAUSE).await;
     }

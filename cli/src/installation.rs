@@ -162,10 +162,7 @@ async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
             Err(Exit::configuration(format!("the Redis of REDIS_URL may not carry the queue: {}", faults.join("; "))))
         }
         Err(trouble) => {
-            warn!(
-                error = causes(&trouble),
-                "Redis cannot be used now; jobs wait in the database until it can"
-            );
+            warn!(error = causes(&trouble), "Redis cannot be used now; jobs wait in the database until it can");
             Ok(queue)
         }
     }
