@@ -1,11 +1,14 @@
 //! The directory of the embedded parts: made, proved writable, and held by one process at a time.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use shared::clock::rfc3339;
+use shared::config::{Config, ConfigFaults, Role};
+use shared::telemetry::causes;
 
 use crate::exit::Exit;
 
@@ -31,7 +34,7 @@ impl DataDir {
             ))
         })?;
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let lock = Lock::take(&path.join("tasdiq.lock"), &path, command)?;
+        let lock = Lock::take(&path.join("tasdiq.lock"), &path, command, "TASDIQ_DATA_DIR")?;
         Ok(DataDir { path, _lock: lock })
     }
 
@@ -41,6 +44,21 @@ impl DataDir {
     }
 }
 
+/// Adds what keeps `role` from its data directory to what is wrong with the environment, so that all of it is said at
+/// once.
+pub(crate) fn with_its_fault(mut faults: ConfigFaults, role: Role, variables: &[(OsString, OsString)]) -> ConfigFaults {
+    const NAME: &str = "TASDIQ_DATA_DIR";
+    let is_opened = matches!(role, Role::Up | Role::Sandbox) && faults.iter().all(|fault| fault.variable != NAME);
+    // The sandbox's variables are few, and without the faulty ones nothing keeps them from being read.
+    let sound = Config::from_variables(Role::Sandbox, faults.leave_out(variables));
+    if let (true, Ok(config)) = (is_opened, sound)
+        && let Err(Exit::Configuration(error)) = DataDir::open(&config.data_dir, role.command())
+    {
+        faults.add(NAME, format!("is of no use: {}", causes(error.as_ref())));
+    }
+    faults
+}
+
 /// A lock file that says who holds it. The system lets go of it when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -48,14 +66,14 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock file `file`, which guards `what`.
+    /// Takes the lock file `file`, which guards `what`; `variable` is what leads elsewhere.
     ///
     /// # Errors
     /// As [`DataDir::open`].
-    pub(crate) fn take(file: &Path, what: &Path, command: &str) -> Result<Self, Exit> {
+    pub(crate) fn take(file: &Path, what: &Path, command: &str, variable: &str) -> Result<Self, Exit> {
         let cannot_write = |error: std::io::Error| {
             Exit::configuration(format!(
-                "cannot write {} ({error}); make it writable for this user, or set TASDIQ_DATA_DIR to another directory",
+                "cannot write {} ({error}); make it writable for this user, or set {variable} to another place",
                 file.display()
             ))
         };
@@ -70,7 +88,7 @@ impl Lock {
                 let _ = lock.take(500).read_to_string(&mut holder);
                 let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
                 return Err(Exit::configuration(format!(
-                    "{} is in use by {holder}; stop that process, or set TASDIQ_DATA_DIR to another directory",
+                    "{} is in use by {holder}; stop that process, or set {variable} to another place",
                     what.display()
                 )));
             }
@@ -104,6 +122,24 @@ mod tests {
         assert!(message.contains(&format!("tasdiq up (process {}", std::process::id())), "{message}");
         drop(held);
         DataDir::open(&path, "tasdiq sandbox").unwrap();
+    }
+
+    #[test]
+    fn an_unwritable_directory_is_told_together_with_the_faults_of_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let pairs = [("TASDIQ_DATA_DIR", file.to_str().unwrap()), ("TASDIQ_LOG", "inf"), ("DATABASE_URL", "mysql://x")];
+        let variables: Vec<(OsString, OsString)> =
+            pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let told = |role: Role| {
+            let faults = Config::from_variables(role, variables.clone()).unwrap_err();
+            with_its_fault(faults, role, &variables).to_string()
+        };
+
+        assert!(told(Role::Up).contains("\n  3. TASDIQ_DATA_DIR is of no use: cannot"), "{}", told(Role::Up));
+        assert!(told(Role::Sandbox).contains("\n  2. TASDIQ_DATA_DIR"), "{}", told(Role::Sandbox));
+        assert!(!told(Role::Api).contains("TASDIQ_DATA_DIR"), "other roles do not open it");
     }
 
     #[test]
