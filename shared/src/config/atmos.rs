@@ -134,10 +134,34 @@ fn check_real_gateway(env: &mut Environment<'_>, atmos: &AtmosConfig) {
             env.fault(name, "is http, so credentials and payments would travel in clear text; use https");
         }
     }
+    if is_loopback(&atmos.checkout_url) {
+        env.warn("ATMOS_CHECKOUT_URL is this machine's own address, which customers cannot reach; leave it out");
+    }
 }
 
-/// The sandbox that `up` starts knows one store only.
+/// Where Atmos has its API and its payment pages; hosts below these names are its own, too.
+const ATMOS_DOMAINS: [&str; 3] = ["atmos.uz", "pays.uz", "paymo.uz"];
+
+fn is_of_atmos(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    ATMOS_DOMAINS
+        .iter()
+        .any(|domain| host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.')))
+}
+
+/// The sandbox's transaction ids mean somebody else's payment to Atmos; and the sandbox that `up` starts knows one
+/// store only.
 fn check_sandbox(env: &mut Environment<'_>, atmos: &AtmosConfig, sandbox_listen: SocketAddr) {
+    for (name, url) in [("ATMOS_BASE_URL", &atmos.base_url), ("ATMOS_CHECKOUT_URL", &atmos.checkout_url)] {
+        // The page follows the API where it is not set itself; then the API's variable is the one to mend.
+        if env.is_set(name) && is_of_atmos(url) {
+            env.fault(
+                name,
+                "is Atmos's page while the gateway is the sandbox, whose transactions Atmos does not know; leave it \
+                 out, or set the credentials of your store",
+            );
+        }
+    }
     if env.role() != Role::Up || !leads_to(&atmos.base_url, sandbox_listen) {
         return;
     }

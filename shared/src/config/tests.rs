@@ -195,6 +195,45 @@ fn credentials_never_travel_in_clear_text_to_the_real_gateway() {
     );
 }
 
+/// Atmos would show the customer whatever payment of a stranger has the number that the sandbox gave to ours.
+#[test]
+fn the_sandboxs_transactions_are_never_shown_on_the_page_of_atmos() {
+    for (url, is_fault) in [
+        ("https://checkout.pays.uz", true),
+        ("https://test-checkout.pays.uz", true),
+        ("https://CHECKOUT.PAYS.UZ.", true),
+        ("https://pays.uz", true),
+        ("https://partner.atmos.uz", true),
+        ("https://paymo.uz", true),
+        ("https://notpays.uz", false),
+        ("https://pays.uz.example.com", false),
+        ("https://sandbox.example.uz", false),
+        ("http://127.0.0.1:9999", false),
+    ] {
+        for name in ["ATMOS_CHECKOUT_URL", "ATMOS_BASE_URL"] {
+            let expected: &[&str] = if is_fault { &[name] } else { &[] };
+            let lines = format!("{SANDBOX}{SERVERS}\nTASDIQ_API_KEYS=shop:12345678\n{name}={url}");
+            for role in [Role::Up, Role::Api, Role::Worker] {
+                assert_eq!(faulty_variables(role, &lines), expected, "{name} {url}");
+            }
+        }
+    }
+    assert_eq!(faulty_variables(Role::Up, "ATMOS_CHECKOUT_URL=https://checkout.pays.uz"), ["ATMOS_CHECKOUT_URL"]);
+}
+
+#[test]
+fn a_payment_page_on_this_machine_is_warned_about_where_money_is_real() {
+    let own = "ATMOS_CHECKOUT_URL=http://127.0.0.1:9000";
+    let warns = |lines: &str| {
+        let warnings = config(Role::Up, lines).unwrap().warnings;
+        warnings.iter().any(|warning| warning.contains("ATMOS_CHECKOUT_URL"))
+    };
+
+    assert!(warns(&format!("{REAL}\n{own}")));
+    assert!(!warns(REAL));
+    assert!(!warns(&format!("{SANDBOX}\n{own}")));
+}
+
 #[test]
 fn up_starts_its_sandbox_unless_it_is_elsewhere() {
     for (lines, starts) in [
