@@ -22,6 +22,9 @@ const SETTLE_SCHEDULE: &str = "0.25,0.5,1,2,4,8,15,30,60,120,300,600";
 /// What the real gateway is asked at most; unlimited with the sandbox.
 const GATEWAY_RATE: GatewayRate = GatewayRate { per_second: 20, burst: 40 };
 
+/// Below the 30 s after which the API calls a request too slow: the order is made, so `create` must tell of it.
+const MAX_LINK_WAIT_MS: u64 = 25_000;
+
 pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
     let role = env.role();
     let data_dir = PathBuf::from(env.text("TASDIQ_DATA_DIR").unwrap_or_else(|| "./tasdiq-data".to_owned()));
@@ -42,7 +45,7 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
     let settle_schedule = env.parsed("TASDIQ_SETTLE_SCHEDULE", values::schedule);
     let settle_schedule = settle_schedule.or_else(|| values::schedule(SETTLE_SCHEDULE).ok()).unwrap_or_default();
 
-    let link_wait = Duration::from_millis(env.number("TASDIQ_LINK_WAIT_MS", 3_000, 0..=30_000));
+    let link_wait = Duration::from_millis(env.number("TASDIQ_LINK_WAIT_MS", 3_000, 0..=MAX_LINK_WAIT_MS));
     let link_ttl = Duration::from_secs(3_600 * env.number("TASDIQ_LINK_TTL_HOURS", 24, 1..=720));
     let payment_ttl = Duration::from_secs(60 * env.number("TASDIQ_PAYMENT_TTL_MINUTES", 30, 1..=10_080));
     let sweep_every = Duration::from_secs(env.number("TASDIQ_SWEEP_SECONDS", 60, 1..=3_600));

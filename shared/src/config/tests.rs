@@ -258,14 +258,14 @@ fn our_own_sandbox_wants_its_own_credentials() {
 
 #[test]
 fn all_faults_are_reported_in_one_numbered_message() {
-    let faults = config(Role::Up, "TASDIQ_LISTEN=8000\nTASDIQ_LINK_WAIT_MS=30001\nTASDIQ_LOG=inf").unwrap_err();
+    let faults = config(Role::Up, "TASDIQ_LISTEN=8000\nTASDIQ_LINK_WAIT_MS=25001\nTASDIQ_LOG=inf").unwrap_err();
 
     let message = faults.to_string();
     assert!(
         message.starts_with("the configuration has 3 faults:\n  1. TASDIQ_LISTEN is not an IP address"),
         "{message}"
     );
-    assert!(message.contains("\n  2. TASDIQ_LINK_WAIT_MS is not a whole number from 0 to 30000"), "{message}");
+    assert!(message.contains("\n  2. TASDIQ_LINK_WAIT_MS is not a whole number from 0 to 25000"), "{message}");
     assert!(message.contains("\n  3. TASDIQ_LOG is no log filter"), "{message}");
 }
 
