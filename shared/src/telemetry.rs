@@ -69,7 +69,9 @@ fn with_quiet_libraries(filter: &str) -> String {
     let mut whole = String::new();
     for directive in QUIET {
         let library = directive.split('=').next().unwrap_or_default();
-        if !filter.split(',').any(|part| part.trim().starts_with(library)) {
+        // The whole name: who asks for `hyper_util` has not asked for `hyper`.
+        let is_named = |part: &str| part.split('=').next().is_some_and(|name| name.trim() == library);
+        if !filter.split(',').any(is_named) {
             whole.push_str(directive);
             whole.push(',');
         }
@@ -110,6 +112,14 @@ mod tests {
         assert!(with_quiet_libraries("debug").contains("sqlx=warn"));
         assert!(!with_quiet_libraries("info,sqlx=debug").contains("sqlx=warn"));
         assert!(EnvFilter::try_new(with_quiet_libraries("debug")).is_ok());
+    }
+
+    #[test]
+    fn a_library_stays_quiet_when_another_ones_name_begins_like_its_own() {
+        let filter = with_quiet_libraries("info, hyper_util = debug");
+
+        assert!(filter.contains("hyper=warn"), "{filter}");
+        assert!(!filter.contains("hyper_util=warn"), "{filter}");
     }
 
     #[test]
