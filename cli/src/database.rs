@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use shared::config::{Config, DatabaseUrl};
 use shared::store::{Store, StoreError};
+use shared::telemetry::causes;
 use tracing::warn;
 
-use crate::exit::{Exit, story};
+use crate::exit::Exit;
 
 /// So long a database may be away at the start before a supervisor is asked to start us again.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
@@ -61,7 +62,11 @@ pub(crate) async fn until_answered<T>(
         }
         if !was_told {
             was_told = true;
-            warn!(error = story(&trouble), "waiting for the database, {} s at most", DATABASE_PATIENCE.as_secs());
+            warn!(
+                error = causes(trouble.as_ref()),
+                "waiting for the database, {} s at most",
+                DATABASE_PATIENCE.as_secs()
+            );
         }
         tokio::time::sleep(DATABASE_PAUSE).await;
     }

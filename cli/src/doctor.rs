@@ -10,10 +10,10 @@ use shared::queue::RedisQueue;
 use shared::redis_server::RedisServer;
 use shared::store::processes::{self, Process};
 use shared::store::{Database, Store, StoreError, jobs, orders};
-use shared::telemetry;
+use shared::telemetry::{self, causes};
 
 use crate::arguments::Output;
-use crate::exit::{Exit, story};
+use crate::exit::Exit;
 use crate::installation::{gateway, redis_server};
 use crate::output::{print, print_json};
 
@@ -100,7 +100,7 @@ async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<St
     let store = match Store::open(&config.database).await {
         Ok(store) => store,
         Err(trouble) => {
-            findings.fault("database", chain(trouble), "start the database, or mend DATABASE_URL");
+            findings.fault("database", causes(&trouble), "start the database, or mend DATABASE_URL");
             return None;
         }
     };
@@ -115,7 +115,7 @@ async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<St
                 StoreError::NotMigrated => "run `tasdiq migrate`",
                 _ => "start the release that the database belongs to, or mend the database",
             };
-            findings.fault("database", chain(trouble), act);
+            findings.fault("database", causes(&trouble), act);
             return None;
         }
     }
@@ -160,7 +160,7 @@ async fn look_at_redis(config: &Config, store: &Store, findings: &mut Findings) 
                 findings.fault("redis", fault.to_string(), "change the server, or choose another");
             }
         }
-        Err(trouble) => findings.fault("redis", chain(trouble), away),
+        Err(trouble) => findings.fault("redis", causes(&trouble), away),
     }
     Some(SeenRedis { server, twin: queue.twin().await.ok() })
 }
@@ -168,7 +168,7 @@ async fn look_at_redis(config: &Config, store: &Store, findings: &mut Findings) 
 async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRedis>, findings: &mut Findings) {
     let alive = match processes::alive(store).await {
         Ok(alive) => alive,
-        Err(trouble) => return findings.fault("processes", chain(trouble), "mend the database"),
+        Err(trouble) => return findings.fault("processes", causes(&trouble), "mend the database"),
     };
     for process in &alive {
         let work =
@@ -236,7 +236,7 @@ async fn look_at_work(store: &Store, findings: &mut Findings) {
             "start more workers, and look at `tasdiq jobs list`",
         ),
         Ok(_) => findings.ok("jobs", "nothing waits longer than it should"),
-        Err(trouble) => findings.fault("jobs", chain(trouble), "mend the database"),
+        Err(trouble) => findings.fault("jobs", causes(&trouble), "mend the database"),
     }
     match jobs::count_dead(store).await {
         Ok(0) => findings.ok("dead letters", "none"),
@@ -245,7 +245,7 @@ async fn look_at_work(store: &Store, findings: &mut Findings) {
             format!("{dead}"),
             "look at `tasdiq jobs list --state dead`, mend the cause, then `tasdiq jobs retry ID`",
         ),
-        Err(trouble) => findings.fault("dead letters", chain(trouble), "mend the database"),
+        Err(trouble) => findings.fault("dead letters", causes(&trouble), "mend the database"),
     }
     match orders::count_open(store).await {
         Ok(counts) => {
@@ -264,7 +264,7 @@ async fn look_at_work(store: &Store, findings: &mut Findings) {
                 );
             }
         }
-        Err(trouble) => findings.fault("review", chain(trouble), "mend the database"),
+        Err(trouble) => findings.fault("review", causes(&trouble), "mend the database"),
     }
 }
 
@@ -291,7 +291,7 @@ async fn look_at_gateway(config: &Config, redis: Option<RedisServer>, findings: 
                 GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => "ask again; then ask Atmos",
                 GatewayError::Throttled { .. } => "wait, and set a lower TASDIQ_GATEWAY_RATE",
             };
-            findings.fault("gateway", format!("{name}: {}", chain(trouble)), act);
+            findings.fault("gateway", format!("{name}: {}", causes(&trouble)), act);
         }
     }
 }
@@ -302,10 +302,6 @@ async fn ask(gateway: &Gateway) -> Result<(), GatewayError> {
         Ok(_) | Err(GatewayError::Refused { .. }) => Ok(()),
         Err(trouble) => Err(trouble),
     }
-}
-
-fn chain(trouble: impl std::error::Error + Send + Sync + 'static) -> String {
-    story(&anyhow::Error::new(trouble))
 }
 
 #[cfg(test)]

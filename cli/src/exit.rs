@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use shared::config::ConfigFaults;
 use shared::store::StoreError;
+use shared::telemetry::causes;
 
 /// Why a command did not succeed, sorted by what its caller does about it.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Exit {
         match self {
             Exit::Configuration(error) | Exit::DatabaseAway(error) | Exit::Unavailable(error) | Exit::Failed(error) => {
                 // With standard error gone there is nobody to tell.
-                let _ = writeln!(std::io::stderr(), "tasdiq: {}", story(error));
+                let _ = writeln!(std::io::stderr(), "tasdiq: {}", causes(error.as_ref()));
             }
             Exit::Findings => (),
         }
@@ -53,19 +54,6 @@ impl Exit {
     pub(crate) fn failed(what: impl std::fmt::Display) -> Self {
         Exit::Failed(anyhow::anyhow!("{what}"))
     }
-}
-
-/// An error with its causes, each once: libraries like to repeat their cause in their own message.
-pub(crate) fn story(error: &anyhow::Error) -> String {
-    let mut story = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if story.is_empty() {
-            story = cause;
-        } else if !story.contains(&cause) {
-            story = format!("{story}: {cause}");
-        }
-    }
-    story
 }
 
 impl From<anyhow::Error> for Exit {
@@ -99,13 +87,6 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
-
-    #[test]
-    fn a_story_tells_each_cause_once() {
-        let error = anyhow!("connection refused").context("connection refused").context("Redis is away");
-
-        assert_eq!(story(&error), "Redis is away: connection refused");
-    }
 
     #[test]
     fn supervisors_get_the_codes_they_know() {

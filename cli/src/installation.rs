@@ -14,13 +14,14 @@ use shared::queue::{LocalQueue, Queue, RedisQueue};
 use shared::redis_server::RedisServer;
 use shared::relay::Relay;
 use shared::store::{Database, Store, jobs, orders};
+use shared::telemetry::causes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::database::until_answered;
-use crate::exit::{Exit, story};
+use crate::exit::Exit;
 
 /// How long the parts may take to close once all work has ended.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -108,7 +109,7 @@ impl Installation {
                 Ok((name, Err(trouble))) => trouble.context(format!("the {name} failed")),
                 Err(panicked) => anyhow!(panicked).context("a part failed"),
             };
-            error!(error = story(&trouble), "stopping, as a part of this process has ended");
+            error!(error = causes(trouble.as_ref()), "stopping, as a part of this process has ended");
             failure.get_or_insert(trouble);
             stop.cancel();
         }
@@ -161,10 +162,7 @@ async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
             Err(Exit::configuration(format!("the Redis of REDIS_URL may not carry the queue: {}", faults.join("; "))))
         }
         Err(trouble) => {
-            warn!(
-                error = story(&anyhow::Error::new(trouble)),
-                "Redis cannot be used now; jobs wait in the database until it can"
-            );
+            warn!(error = causes(&trouble), "Redis cannot be used now; jobs wait in the database until it can");
             Ok(queue)
         }
     }

@@ -9,6 +9,7 @@ use crate::job::{JobKind, QueueName};
 use crate::queue::{Queue, QueueError};
 use crate::store::jobs::{self, Crashed, LEASE_MS};
 use crate::store::{Store, StoreError, processes};
+use crate::telemetry::causes;
 
 /// Ids that may wait in one queue; the rest wait in the database, so Redis stays small.
 const ROOM: u64 = 2_000;
@@ -81,7 +82,7 @@ impl Relay {
                 Err(trouble) => {
                     let next = trouble_pause(pause);
                     if pause <= LONGEST_SLEEP {
-                        warn!(error = %describe(&trouble), "the relay waits: {trouble}");
+                        warn!(error = causes(&trouble), "the relay waits: {trouble}");
                     }
                     pause = next;
                 }
@@ -192,15 +193,4 @@ fn trouble_pause(pause: Duration) -> Duration {
     } else {
         (pause * 2).min(Duration::from_secs(2))
     }
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(if text.is_empty() { "" } else { ": " });
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -65,6 +65,21 @@ pub fn is_filter(text: &str) -> bool {
     parts_are_named && EnvFilter::try_new(text).is_ok()
 }
 
+/// An error and what caused it, in one line, each once: libraries like to repeat their cause in their own message.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let says = cause.to_string();
+        if !text.contains(&says) {
+            text.push_str(": ");
+            text.push_str(&says);
+        }
+        next = cause.source();
+    }
+    text
+}
+
 fn with_quiet_libraries(filter: &str) -> String {
     let mut whole = String::new();
     for directive in QUIET {
@@ -92,6 +107,21 @@ impl FormatTime for ShortUtc {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Trouble(&'static str, #[source] Option<Box<Trouble>>);
+
+    #[test]
+    fn an_error_tells_each_of_its_causes_once() {
+        let refused = Trouble("connection refused", None);
+        let repeats = Trouble("cannot connect: connection refused", Some(Box::new(refused)));
+
+        assert_eq!(
+            causes(&Trouble("Redis is away", Some(Box::new(repeats)))),
+            "Redis is away: cannot connect: connection refused"
+        );
+    }
 
     #[test]
     fn levels_and_named_parts_are_filters() {
