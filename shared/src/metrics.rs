@@ -8,6 +8,7 @@ use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVe
 use crate::job::QueueName;
 use crate::queue::Queue;
 use crate::store::{Store, StoreError, jobs, orders, processes};
+use crate::telemetry::causes;
 
 /// From a gateway in the next room to one that answers only just before the call times out.
 const CALL_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
@@ -50,14 +51,27 @@ pub fn order_transitions() -> &'static IntCounterVec {
     &ORDER_TRANSITIONS
 }
 
+/// So long a scrape waits for the database.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// So long it waits for the queue, which answers at once or is away.
+const QUEUE_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Everything in the text format that Prometheus reads: what this process counts, and the state of the installation
-/// as the database and the queue have it now. What cannot be asked is left out.
+/// as the database and the queue have it now. What cannot be asked is left out, within about a second.
 pub async fn render(store: &Store, queue: &Queue) -> String {
     let state = Registry::new();
-    // A scrape waits no longer than this for a database that is away.
-    let asked = tokio::time::timeout(Duration::from_secs(2), gauge_state(&state, store, queue)).await;
-    if let Ok(Err(trouble)) = &asked {
-        tracing::debug!(error = %trouble, "the state of the installation is missing from this scrape");
+    // Side by side, for the one may be away while the other has much to tell.
+    let (database, ()) = tokio::join!(
+        tokio::time::timeout(DATABASE_PATIENCE, gauge_database(&state, store)),
+        gauge_queue(&state, queue),
+    );
+    match database {
+        Ok(Ok(())) => (),
+        Ok(Err(trouble)) => {
+            tracing::debug!(error = causes(&trouble), "the state of the database is missing from this scrape");
+        }
+        Err(_) => tracing::debug!("the database did not answer this scrape in time"),
     }
     let mut families = prometheus::gather();
     families.extend(state.gather());
@@ -66,30 +80,42 @@ pub async fn render(store: &Store, queue: &Queue) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-async fn gauge_state(state: &Registry, store: &Store, queue: &Queue) -> Result<(), StoreError> {
-    let depth = gauges(state, "tasdiq_queue_depth", "Job ids that wait in a queue.", &["queue"]);
-    for name in QueueName::ALL {
-        if let Ok(waiting) = queue.len(*name).await {
-            depth.with_label_values(&[name.as_str()]).set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        }
-    }
+/// Each gauge comes to be once its value is known: a zero in its place would silence an alarm.
+async fn gauge_database(state: &Registry, store: &Store) -> Result<(), StoreError> {
     let none: [&str; 0] = [];
+    let age_ms = jobs::oldest_due_age_ms(store, QueueName::ALL).await?;
     let age = gauges(state, "tasdiq_oldest_due_job_seconds", "How long the longest waiting due job has waited.", &[]);
-    age.with_label_values(&none).set(jobs::oldest_due_age_ms(store, QueueName::ALL).await? / 1_000);
+    age.with_label_values(&none).set(age_ms / 1_000);
+
+    let dead_letters = jobs::count_dead(store).await?;
     let dead = gauges(state, "tasdiq_dead_letters", "Jobs that will not run again until a person says so.", &[]);
-    dead.with_label_values(&none).set(jobs::count_dead(store).await?);
+    dead.with_label_values(&none).set(dead_letters);
+
+    let counts = orders::count_open(store).await?;
     let open = gauges(state, "tasdiq_orders", "Orders by status, of those that are still on their way.", &["status"]);
     for status in ["pending", "confirming", "review", "needs_review"] {
         open.with_label_values(&[status]).set(0);
     }
-    for (status, count) in orders::count_open(store).await? {
+    for (status, count) in counts {
         open.with_label_values(&[&status]).set(count);
     }
+
+    let processes = processes::alive(store).await?;
     let alive = gauges(state, "tasdiq_processes", "Processes that are alive.", &["role"]);
-    for process in processes::alive(store).await? {
+    for process in processes {
         alive.with_label_values(&[&process.role]).inc();
     }
     Ok(())
+}
+
+async fn gauge_queue(state: &Registry, queue: &Queue) {
+    let depth = gauges(state, "tasdiq_queue_depth", "Job ids that wait in a queue.", &["queue"]);
+    let lengths = QueueName::ALL.iter().map(async |name| {
+        if let Ok(Ok(waiting)) = tokio::time::timeout(QUEUE_PATIENCE, queue.len(*name)).await {
+            depth.with_label_values(&[name.as_str()]).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
+    });
+    futures_util::future::join_all(lengths).await;
 }
 
 #[expect(clippy::panic, reason = "a misspelt constant, found by the first scrape in a test")]
@@ -137,7 +163,46 @@ fn registered<M: prometheus::core::Collector + Clone + 'static>(name: &str, metr
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::time::Instant;
+
     use super::*;
+    use crate::config::DatabaseUrl;
+    use crate::queue::RedisQueue;
+    use crate::redis_server::RedisServer;
+
+    #[tokio::test]
+    async fn a_redis_that_hangs_hides_nothing_of_what_the_database_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&DatabaseUrl::Sqlite(folder.path().join("t.db"))).await.unwrap();
+        store.migrate().await.unwrap();
+        // It takes connections and never says a word.
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let url = format!("redis://{}", silent.local_addr().unwrap());
+        let queue = Queue::Redis(RedisQueue::new(RedisServer::new(&url, "test").unwrap()));
+        let began = Instant::now();
+
+        let text = render(&store, &queue).await;
+
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        for name in ["tasdiq_oldest_due_job_seconds", "tasdiq_dead_letters", "tasdiq_orders{status=\"review\"}"] {
+            assert!(text.contains(&format!("\n{name} 0\n")), "{name}: {text}");
+        }
+        assert!(!text.contains("tasdiq_queue_depth{"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_the_database_does_not_tell_is_no_zero() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&DatabaseUrl::Sqlite(folder.path().join("t.db"))).await.unwrap();
+
+        let text = render(&store, &Queue::Local(crate::queue::LocalQueue::default())).await;
+
+        for name in ["tasdiq_oldest_due_job_seconds", "tasdiq_dead_letters", "tasdiq_orders{"] {
+            assert!(!text.contains(&format!("\n{name}")), "{name}: {text}");
+        }
+        assert!(text.contains("tasdiq_queue_depth{queue=\"settle\"} 0"), "{text}");
+    }
 
     #[test]
     fn a_gateway_call_is_seen_by_whoever_reads_the_registry() {
