@@ -31,7 +31,7 @@ impl DataDir {
             ))
         })?;
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let lock = Lock::take(&path.join("tasdiq.lock"), &path, command)?;
+        let lock = Lock::take(&path.join("tasdiq.lock"), &path, command, "TASDIQ_DATA_DIR")?;
         Ok(DataDir { path, _lock: lock })
     }
 
@@ -48,14 +48,14 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock file `file`, which guards `what`.
+    /// Takes the lock file `file`, which guards `what`; `variable` is what leads elsewhere.
     ///
     /// # Errors
     /// As [`DataDir::open`].
-    pub(crate) fn take(file: &Path, what: &Path, command: &str) -> Result<Self, Exit> {
+    pub(crate) fn take(file: &Path, what: &Path, command: &str, variable: &str) -> Result<Self, Exit> {
         let cannot_write = |error: std::io::Error| {
             Exit::configuration(format!(
-                "cannot write {} ({error}); make it writable for this user, or set TASDIQ_DATA_DIR to another directory",
+                "cannot write {} ({error}); make it writable for this user, or set {variable} to another place",
                 file.display()
             ))
         };
@@ -70,7 +70,7 @@ impl Lock {
                 let _ = lock.take(500).read_to_string(&mut holder);
                 let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
                 return Err(Exit::configuration(format!(
-                    "{} is in use by {holder}; stop that process, or set TASDIQ_DATA_DIR to another directory",
+                    "{} is in use by {holder}; stop that process, or set {variable} to another place",
                     what.display()
                 )));
             }

@@ -1,5 +1,8 @@
 //! `tasdiq up`: everything in one process. For a newcomer the sandbox is the gateway; a small shop sets `ATMOS_*`.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use ::sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context;
 use shared::config::{Config, DatabaseUrl, local_base};
@@ -19,7 +22,7 @@ use crate::{api, sandbox, worker};
 /// The data directory is held or not writable, an address is taken, the database refuses.
 pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<(), Exit> {
     let data_dir = DataDir::open(&config.data_dir, config.role.command())?;
-    let _database = lock_database(&config, &data_dir)?;
+    let _database = lock_database(&config)?;
     let options = worker::options(&config, &WorkerArguments::default());
     let introduction = worker::introduction("up", &options);
 
@@ -44,16 +47,32 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     ended
 }
 
-/// A database file outside the data directory needs a lock of its own: `up` takes every lease in it for dead.
-fn lock_database(config: &Config, data_dir: &DataDir) -> Result<Option<Lock>, Exit> {
+/// A database file has one `up`, which takes every lease in it for dead. The lock lies beside the file, wherever that
+/// is: another `up` may lead to the same file with another data directory.
+fn lock_database(config: &Config) -> Result<Option<Lock>, Exit> {
     let DatabaseUrl::Sqlite(path) = &config.database else { return Ok(None) };
-    let full = std::path::absolute(path).context("DATABASE_URL names no usable path").map_err(Exit::Configuration)?;
-    if full.parent().is_some_and(|parent| parent.canonicalize().is_ok_and(|parent| parent == data_dir.path())) {
-        return Ok(None);
-    }
-    let mut lock = full.clone().into_os_string();
+    let file = real_path(path).map_err(|error| {
+        Exit::configuration(format!(
+            "cannot use the database {} ({error}); set {} to a path whose directory is there",
+            path.display(),
+            config.database_variable()
+        ))
+    })?;
+    let mut lock = file.clone().into_os_string();
     lock.push(".lock");
-    Lock::take(lock.as_ref(), &full, config.role.command()).map(Some)
+    Lock::take(lock.as_ref(), &file, config.role.command(), config.database_variable()).map(Some)
+}
+
+/// The one path of a file, by whatever way it is named; the file itself need not be there yet.
+fn real_path(path: &Path) -> io::Result<PathBuf> {
+    if let Ok(real) = path.canonicalize() {
+        return Ok(real);
+    }
+    let full = std::path::absolute(path)?;
+    match (full.parent(), full.file_name()) {
+        (Some(parent), Some(name)) => Ok(parent.canonicalize()?.join(name)),
+        _ => Ok(full),
+    }
 }
 
 /// Starts the sandbox where this configuration has one, with callbacks to our own webhook.
@@ -118,27 +137,43 @@ mod tests {
         Config::from_environment(Role::Up, get).unwrap()
     }
 
-    #[test]
-    fn a_database_outside_the_data_directory_is_held_by_one_process_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
-        let outside = format!("sqlite://{}/shop.db", folder.path().display());
-        let config = config(&[("TASDIQ_DATA_DIR", one.to_str().unwrap()), ("DATABASE_URL", &outside)]);
-        let [one, other] = [one, other].map(|path| DataDir::open(&path, "tasdiq up").unwrap());
-
-        let held = lock_database(&config, &one).unwrap();
-
-        assert!(held.is_some());
-        assert!(matches!(lock_database(&config, &other), Err(Exit::Configuration(_))));
+    /// The configuration fault of an `up` that may not have the database.
+    fn refusal(config: &Config) -> String {
+        match lock_database(config) {
+            Err(Exit::Configuration(error)) => error.to_string(),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn the_embedded_database_is_guarded_by_the_data_directory() {
+    fn a_database_file_has_one_up_by_whatever_way_each_leads_there() {
         let folder = tempfile::tempdir().unwrap();
-        let config = config(&[("TASDIQ_DATA_DIR", folder.path().to_str().unwrap())]);
-        let data_dir = DataDir::open(&config.data_dir, "tasdiq up").unwrap();
+        let [x, y, link] = ["x", "y", "link"].map(|name| folder.path().join(name));
+        let _x = DataDir::open(&x, "tasdiq up").unwrap();
+        std::os::unix::fs::symlink(&x, &link).unwrap();
+        let embedded = config(&[("TASDIQ_DATA_DIR", x.to_str().unwrap())]);
+        let held = lock_database(&embedded).unwrap();
+        assert!(held.is_some());
 
-        assert!(lock_database(&config, &data_dir).unwrap().is_none());
+        for way in [&x, &link] {
+            let named = format!("sqlite://{}/tasdiq.db", way.display());
+            let other = config(&[("TASDIQ_DATA_DIR", y.to_str().unwrap()), ("DATABASE_URL", &named)]);
+
+            let message = refusal(&other);
+
+            assert!(message.contains(&format!("tasdiq up (process {}", std::process::id())), "{message}");
+            assert!(message.contains("set DATABASE_URL") && !message.contains("TASDIQ_DATA_DIR"), "{message}");
+        }
+        assert!(refusal(&embedded).contains("set TASDIQ_DATA_DIR"), "nobody has set DATABASE_URL here");
+        drop(held);
+        assert!(lock_database(&embedded).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_database_in_a_directory_that_is_not_there_is_a_fault_of_its_variable() {
+        let missing = config(&[("DATABASE_URL", "sqlite:///nowhere-at-all/shop.db")]);
+
+        assert!(refusal(&missing).contains("DATABASE_URL"));
     }
 
     #[test]

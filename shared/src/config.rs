@@ -175,6 +175,14 @@ impl Config {
         self.role == Role::Up && self.atmos.is_sandbox() && leads_to(&self.atmos.base_url, self.sandbox_listen)
     }
 
+    /// The variable that says which database it is; in the data directory it is that directory's.
+    pub fn database_variable(&self) -> &'static str {
+        match &self.database {
+            DatabaseUrl::Sqlite(path) if *path == read::embedded_database(&self.data_dir) => "TASDIQ_DATA_DIR",
+            DatabaseUrl::Sqlite(_) | DatabaseUrl::Postgres(_) => "DATABASE_URL",
+        }
+    }
+
     /// The public address as text without a last slash, so that `/pay/…` can be added.
     pub fn public_base(&self) -> &str {
         self.public_url.as_str().trim_end_matches('/')

@@ -128,8 +128,13 @@ fn public_url(env: &mut Environment<'_>, listen: SocketAddr, is_real: bool) -> O
     Some(url)
 }
 
+/// The database that lies in a data directory.
+pub(super) fn embedded_database(data_dir: &Path) -> PathBuf {
+    data_dir.join(DATABASE_FILE)
+}
+
 fn database(env: &mut Environment<'_>, data_dir: &Path) -> DatabaseUrl {
-    let embedded = DatabaseUrl::Sqlite(data_dir.join(DATABASE_FILE));
+    let embedded = DatabaseUrl::Sqlite(embedded_database(data_dir));
     let role = env.role();
     if !env.is_set("DATABASE_URL") {
         if role.is_scaled_out() {
