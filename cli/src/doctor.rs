@@ -1,8 +1,11 @@
 //! `tasdiq doctor`: one line for each thing that payments need, with what to do where it is not well.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io;
 
-use shared::config::{Config, DatabaseUrl, Role};
+use shared::config::{Config, DatabaseUrl, LogFormat, Role};
 use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;
 use shared::job::QueueName;
@@ -26,16 +29,10 @@ use findings::{Findings, Health};
 /// # Errors
 /// [`Exit::Findings`] when something is at fault.
 pub(crate) async fn run(output: Output) -> Result<(), Exit> {
+    // What is wrong is told as a finding, not between them.
+    let _ = telemetry::init("off", LogFormat::Text);
     let mut findings = Findings::default();
-    match Config::from_variables(Role::Operator, std::env::vars_os()) {
-        Ok(config) => {
-            // What is wrong is told as a finding, not between them.
-            let _ = telemetry::init("off", config.log_format);
-            look_at_configuration(&config, &mut findings);
-            look_at_installation(&config, &mut findings).await;
-        }
-        Err(faults) => findings.add_faults(&faults),
-    }
+    look(&std::env::vars_os().collect::<Vec<_>>(), &mut findings).await;
     let is_well = findings.0.iter().all(|finding| finding.state != Health::Fault);
     if output.json {
         print_json(&serde_json::json!({ "ok": is_well, "findings": findings.0 }))?;
@@ -45,48 +42,117 @@ pub(crate) async fn run(output: Output) -> Result<(), Exit> {
     if is_well { Ok(()) } else { Err(Exit::Findings) }
 }
 
-/// Whether the processes of this installation would start with this environment.
-fn look_at_configuration(config: &Config, findings: &mut Findings) {
-    let role = match (&config.database, &config.redis_url) {
-        (DatabaseUrl::Postgres(_), Some(_)) => Role::Worker,
-        _ => Role::Up,
+async fn look(variables: &[(OsString, OsString)], findings: &mut Findings) {
+    let Some(environment) = ReadableEnvironment::read(variables) else {
+        // Not to be expected; then at least what is wrong is told.
+        return look_at_configuration(&[Role::Operator], variables, findings);
     };
-    match Config::from_variables(role, std::env::vars_os()) {
-        Ok(as_role) => {
-            findings.ok("configuration", format!("{}; gateway {}", role.command(), as_role.atmos.identity()));
-            for warning in as_role.warnings {
-                findings.warn("configuration", warning, "mend it, or leave it if it is meant");
-            }
+    look_at_configuration(environment.roles(), variables, findings);
+    look_at_installation(&environment, findings).await;
+}
+
+/// The environment as far as it can be read: one bad variable must not hide what the others lead to.
+struct ReadableEnvironment {
+    config: Config,
+    /// Variables whose value is not in `config`, because it cannot be read.
+    unread: Vec<String>,
+}
+
+impl ReadableEnvironment {
+    fn read(variables: &[(OsString, OsString)]) -> Option<Self> {
+        let faults = match Config::from_variables(Role::Operator, variables.to_vec()) {
+            Ok(config) => return Some(ReadableEnvironment { config, unread: Vec::new() }),
+            Err(faults) => faults,
+        };
+        let unread: Vec<String> = faults.iter().map(|fault| fault.variable.clone()).collect();
+        let mut sound = faults.leave_out(variables);
+        if unread.iter().any(|name| name.starts_with("ATMOS_")) {
+            // Half a gateway is none.
+            sound.retain(|(name, _)| !name.to_string_lossy().starts_with("ATMOS_"));
         }
-        Err(faults) => findings.add_faults(&faults),
+        let config = Config::from_variables(Role::Operator, sound).ok()?;
+        Some(ReadableEnvironment { config, unread })
+    }
+
+    /// Which processes this environment is for.
+    fn roles(&self) -> &'static [Role] {
+        let has_redis = self.config.redis_url.is_some() || self.is_unread("REDIS_URL");
+        match &self.config.database {
+            DatabaseUrl::Postgres(_) if has_redis => &[Role::Api, Role::Worker],
+            DatabaseUrl::Postgres(_) | DatabaseUrl::Sqlite(_) => &[Role::Up],
+        }
+    }
+
+    fn is_unread(&self, variable: &str) -> bool {
+        self.unread.iter().any(|name| name == variable)
+    }
+
+    fn knows_database(&self) -> bool {
+        !self.is_unread("DATABASE_URL") && !self.is_unread("TASDIQ_DATA_DIR")
+    }
+
+    fn knows_gateway(&self) -> bool {
+        !self.unread.iter().any(|name| name.starts_with("ATMOS_") || name == "TASDIQ_SANDBOX_LISTEN")
     }
 }
 
-async fn look_at_installation(config: &Config, findings: &mut Findings) {
-    look_at_data_dir(config, findings);
-    let store = look_at_database(config, findings).await;
-    let mut redis = None;
+/// Whether the processes of this installation, and the operator's commands, would start with this environment.
+fn look_at_configuration(roles: &[Role], variables: &[(OsString, OsString)], findings: &mut Findings) {
+    let mut told = BTreeSet::new();
+    for role in roles.iter().copied().chain([Role::Operator]) {
+        match Config::from_variables(role, variables.to_vec()) {
+            Ok(_) if role == Role::Operator => (),
+            Ok(as_role) => {
+                findings.ok("configuration", format!("{}; gateway {}", role.command(), as_role.atmos.identity()));
+                for warning in as_role.warnings {
+                    if told.insert(warning.clone()) {
+                        findings.warn("configuration", warning, "mend it, or leave it if it is meant");
+                    }
+                }
+            }
+            Err(faults) => {
+                for fault in faults.iter() {
+                    // Roles complain of the same variable in their own words; once is enough.
+                    if told.insert(fault.variable.clone()) {
+                        findings.fault("configuration", fault.to_string(), "mend the variable");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn look_at_installation(environment: &ReadableEnvironment, findings: &mut Findings) {
+    let config = &environment.config;
+    let mut store = None;
+    if environment.knows_database() {
+        look_at_data_dir(config, findings);
+        store = look_at_database(config, findings).await;
+    }
+    let redis = look_at_redis(config, store.as_ref(), findings).await;
     if let Some(store) = &store {
-        redis = look_at_redis(config, store, findings).await;
         look_at_processes(config, store, redis.as_ref(), findings).await;
         look_at_work(store, findings).await;
     }
-    look_at_gateway(config, redis.map(|redis| redis.server), findings).await;
+    if environment.knows_gateway() {
+        look_at_gateway(config, redis.map(|redis| redis.server), findings).await;
+    }
 }
 
 fn look_at_data_dir(config: &Config, findings: &mut Findings) {
     let DatabaseUrl::Sqlite(path) = &config.database else { return };
-    match path.metadata() {
-        Ok(file) if file.permissions().readonly() => findings.fault(
-            "data",
-            format!("{} cannot be written", path.display()),
-            "give it and its directory to the user that runs tasdiq",
-        ),
+    // Opened rather than judged by its permission bits, which say nothing of mounts, owners and root.
+    match OpenOptions::new().write(true).open(path) {
         Ok(_) => findings.ok("data", path.display().to_string()),
-        Err(_) => findings.warn(
+        Err(error) if error.kind() == io::ErrorKind::NotFound => findings.warn(
             "data",
             format!("there is no {} yet", path.display()),
             "start `tasdiq up`, or set TASDIQ_DATA_DIR or DATABASE_URL to the installation's",
+        ),
+        Err(error) => findings.fault(
+            "data",
+            format!("{} cannot be written ({error})", path.display()),
+            "give it and its directory to the user that runs tasdiq",
         ),
     }
 }
@@ -142,10 +208,15 @@ struct SeenRedis {
     twin: Option<String>,
 }
 
-async fn look_at_redis(config: &Config, store: &Store, findings: &mut Findings) -> Option<SeenRedis> {
+/// Looks at Redis. Without the database nobody knows under which names our things lie there, so it is only asked how
+/// it is, and nothing comes back.
+async fn look_at_redis(config: &Config, store: Option<&Store>, findings: &mut Findings) -> Option<SeenRedis> {
     let away = "start Redis, or mend REDIS_URL; until then jobs wait in the database";
-    let database_id = store.database_id().await.ok()?;
-    let server = match redis_server(config, &database_id) {
+    let database_id = match store {
+        Some(store) => store.database_id().await.ok(),
+        None => None,
+    };
+    let server = match redis_server(config, database_id.as_deref().unwrap_or_default()) {
         Ok(server) => server?,
         Err(_) => {
             findings.fault("redis", "REDIS_URL cannot be read", "write redis://host:6379");
@@ -162,6 +233,7 @@ async fn look_at_redis(config: &Config, store: &Store, findings: &mut Findings) 
         }
         Err(trouble) => findings.fault("redis", causes(&trouble), away),
     }
+    database_id?;
     Some(SeenRedis { server, twin: queue.twin().await.ok() })
 }
 
@@ -277,14 +349,24 @@ async fn look_at_gateway(config: &Config, redis: Option<RedisServer>, findings: 
         Err(_) => return findings.fault("gateway", "its client cannot be made", "mend ATMOS_PROXY_URL"),
     };
     let name = format!("{} at {}", gateway.identity(), config.atmos.base_url.as_str().trim_end_matches('/'));
-    match ask(&gateway).await {
+    tell_of_gateway(&name, config.atmos.is_sandbox(), ask(&gateway).await, findings);
+}
+
+fn tell_of_gateway(name: &str, is_sandbox: bool, answer: Result<(), GatewayError>, findings: &mut Findings) {
+    match answer {
         Ok(()) => findings.ok("gateway", format!("{name} lets us in")),
+        // A result code comes from behind the door.
+        Err(GatewayError::OutcomeUnknown { what, source: None }) if what.starts_with("code ") => findings.warn(
+            "gateway",
+            format!("{name} lets us in, and answers a question about no transaction with {what}, which is new to us"),
+            "make a small order of your own; if it is not confirmed, ask Atmos what the code means",
+        ),
         Err(trouble) => {
             let act = match &trouble {
                 GatewayError::NotAdmitted { .. } => {
                     "mend ATMOS_CONSUMER_KEY and ATMOS_CONSUMER_SECRET, and ask Atmos to admit this host's address"
                 }
-                GatewayError::Unreachable(_) if config.atmos.is_sandbox() => "start `tasdiq up` or `tasdiq sandbox`",
+                GatewayError::Unreachable(_) if is_sandbox => "start `tasdiq up` or `tasdiq sandbox`",
                 GatewayError::Unreachable(_) => {
                     "look at network, proxy and ATMOS_BASE_URL; Atmos admits known addresses only"
                 }
@@ -319,6 +401,107 @@ mod tests {
             started_at_ms: 0,
             heartbeat_at_ms: 0,
         }
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    /// What was found, in lines such as `Fault configuration`.
+    fn lines(findings: &Findings) -> Vec<String> {
+        findings.0.iter().map(|finding| format!("{:?} {}", finding.state, finding.what)).collect()
+    }
+
+    const REAL_GATEWAY: [(&str, &str); 4] = [
+        ("ATMOS_CONSUMER_KEY", "a-real-key"),
+        ("ATMOS_CONSUMER_SECRET", "a-real-secret"),
+        ("ATMOS_STORE_ID", "417"),
+        ("ATMOS_API_KEY", "a-real-callback-key"),
+    ];
+
+    #[test]
+    fn api_keys_that_a_real_gateway_needs_are_missed_before_the_api_is_started() {
+        let servers = [("DATABASE_URL", "postgres://db/x"), ("REDIS_URL", "redis://redis")];
+        let variables = variables(&[&REAL_GATEWAY[..], &servers[..]].concat());
+        let roles = ReadableEnvironment::read(&variables).unwrap().roles();
+        let mut findings = Findings::default();
+
+        look_at_configuration(roles, &variables, &mut findings);
+
+        let faults: Vec<&str> = findings
+            .0
+            .iter()
+            .filter(|finding| finding.state == Health::Fault)
+            .map(|finding| finding.says.as_str())
+            .collect();
+        assert!(matches!(faults.as_slice(), [fault] if fault.starts_with("TASDIQ_API_KEYS is missing")), "{faults:?}");
+        assert!(lines(&findings).contains(&"Ok configuration".to_owned()), "the worker would start");
+    }
+
+    #[tokio::test]
+    async fn one_bad_variable_and_a_database_that_is_away_hide_nothing_else() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut findings = Findings::default();
+        let variables = variables(&[
+            ("DATABASE_URL", "postgres://127.0.0.1:1/x"),
+            ("REDIS_URL", "redis://127.0.0.1:1"),
+            ("TASDIQ_SETTLE_SCHEDULE", "never"),
+            ("TASDIQ_GATEWAY_RATE", "fast"),
+            ("TASDIQ_SANDBOX_LISTEN", "127.0.0.1:1"),
+        ]);
+
+        look(&variables, &mut findings).await;
+
+        let lines = lines(&findings);
+        for line in ["Fault database", "Fault redis", "Fault gateway"] {
+            assert!(lines.contains(&line.to_owned()), "{line}: {lines:?}");
+        }
+        for variable in ["TASDIQ_SETTLE_SCHEDULE", "TASDIQ_GATEWAY_RATE"] {
+            let told = findings.0.iter().filter(|finding| finding.says.starts_with(variable)).count();
+            assert_eq!(told, 1, "{variable}: {}", findings.text());
+        }
+    }
+
+    #[test]
+    fn what_a_bad_variable_led_to_is_not_looked_for_elsewhere() {
+        let read = |name, value| ReadableEnvironment::read(&variables(&[(name, value)])).unwrap();
+
+        assert!(!read("DATABASE_URL", "mysql://x").knows_database());
+        assert!(read("DATABASE_URL", "mysql://x").knows_gateway());
+        assert!(!read("ATMOS_STORE_ID", "417").knows_gateway());
+        assert!(!read("TASDIQ_SANDBOX_LISTEN", "x").knows_gateway());
+    }
+
+    #[test]
+    fn a_database_file_that_cannot_be_opened_for_writing_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = |path: &std::path::Path| {
+            let url = format!("sqlite://{}", path.display());
+            let config = ReadableEnvironment::read(&variables(&[("DATABASE_URL", &url)])).unwrap().config;
+            let mut findings = Findings::default();
+            look_at_data_dir(&config, &mut findings);
+            findings.0[0].state
+        };
+        let (file, missing) = (folder.path().join("file"), folder.path().join("missing"));
+        std::fs::write(&file, "").unwrap();
+
+        assert_eq!(state(&file), Health::Ok);
+        assert_eq!(state(&missing), Health::Warn);
+        assert!(!missing.exists(), "looking makes nothing");
+        assert_eq!(state(folder.path()), Health::Fault, "not even root writes a directory, whatever its bits say");
+    }
+
+    #[test]
+    fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
+        let state = |what: &str| {
+            let mut findings = Findings::default();
+            let answer = GatewayError::OutcomeUnknown { what: what.to_owned(), source: None };
+            tell_of_gateway("atmos:417", false, Err(answer), &mut findings);
+            findings.0[0].state
+        };
+
+        assert_eq!(state("code STPIMS-ERR-777"), Health::Warn);
+        assert_eq!(state("HTTP 503"), Health::Fault);
     }
 
     fn twin_states(alive: &[Process]) -> Vec<Health> {

@@ -1,7 +1,6 @@
 //! What `doctor` found, thing by thing.
 
 use serde::Serialize;
-use shared::config::ConfigFaults;
 
 use crate::output::plain;
 
@@ -18,7 +17,7 @@ pub(super) enum Health {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
-    what: &'static str,
+    pub(super) what: &'static str,
     pub(super) state: Health,
     pub(super) says: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,12 +38,6 @@ impl Findings {
 
     pub(super) fn fault(&mut self, what: &'static str, says: impl Into<String>, act: impl Into<String>) {
         self.0.push(Finding { what, state: Health::Fault, says: says.into(), act: Some(act.into()) });
-    }
-
-    pub(super) fn add_faults(&mut self, faults: &ConfigFaults) {
-        for fault in faults.iter() {
-            self.fault("configuration", fault.to_string(), "mend the variable");
-        }
     }
 
     pub(super) fn text(&self) -> String {

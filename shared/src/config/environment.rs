@@ -1,5 +1,6 @@
 //! The variables there are, and reading them one by one while the faults gather.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -43,7 +44,21 @@ fn reads(role: Role, name: &str) -> bool {
     match role {
         Role::Up | Role::Api => true,
         Role::Worker => !matches!(name, "TASDIQ_API_KEYS" | "TASDIQ_LINK_WAIT_MS"),
-        Role::Operator => name != "TASDIQ_API_KEYS",
+        // What leads to the installation and its gateway. The rest is for its processes: an operator must get in
+        // when they do not start.
+        Role::Operator => {
+            name.starts_with("ATMOS_")
+                || matches!(
+                    name,
+                    "DATABASE_URL"
+                        | "REDIS_URL"
+                        | "TASDIQ_DATA_DIR"
+                        | "TASDIQ_GATEWAY_RATE"
+                        | "TASDIQ_LOG"
+                        | "TASDIQ_LOG_FORMAT"
+                        | "TASDIQ_SANDBOX_LISTEN"
+                )
+        }
         Role::Migrate => matches!(name, "DATABASE_URL" | "TASDIQ_LOG" | "TASDIQ_LOG_FORMAT"),
         Role::Sandbox => matches!(
             name,
@@ -84,6 +99,12 @@ impl ConfigFaults {
     /// The faults one by one, in the order in which the variables were read.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigFault> {
         self.faults.iter()
+    }
+
+    /// The variables without those that have a fault.
+    pub fn leave_out(&self, variables: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
+        let is_sound = |name: &OsString| !self.faults.iter().any(|fault| name == fault.variable.as_str());
+        variables.iter().filter(|(name, _)| is_sound(name)).cloned().collect()
     }
 }
 

@@ -142,6 +142,8 @@ fn each_other_role_starts_with_what_it_needs() {
     assert_eq!(faulty_variables(Role::Migrate, ""), ["DATABASE_URL"]);
     assert_eq!(config(Role::Operator, "").unwrap().database, DatabaseUrl::Sqlite("./tasdiq-data/tasdiq.db".into()));
     assert!(config(Role::Operator, &format!("{REAL}{SERVERS}")).unwrap().api_keys.is_empty());
+    let bad = "TASDIQ_SETTLE_SCHEDULE=never\nTASDIQ_LISTEN=x\nTASDIQ_PUBLIC_URL=x\nTASDIQ_PAYMENT_TTL_MINUTES=x";
+    assert!(config(Role::Operator, bad).is_ok(), "an operator must get in when the processes do not start");
 }
 
 #[test]
@@ -416,6 +418,17 @@ fn names_that_kubernetes_sets_for_a_service_are_no_slips() {
         "TASDIQ_API_SERVICE_HOST=10.0.0.1\nTASDIQ_API_PORT=tcp://10.0.0.1:80\nTASDIQ_API_PORT_80_TCP_ADDR=10.0.0.1";
 
     assert_eq!(config(Role::Migrate, &format!("DATABASE_URL=postgres://db/x\n{lines}")).unwrap().warnings, [""; 0]);
+}
+
+#[test]
+fn what_is_left_without_the_faulty_variables_can_be_read() {
+    let lines = "DATABASE_URL=mysql://x\nTASDIQ_LOG=inf\nREDIS_URL=redis://redis";
+    let variables: Vec<_> = lines.lines().filter_map(variable).collect();
+    let faults = Config::from_variables(Role::Operator, variables.clone()).unwrap_err();
+
+    let config = Config::from_variables(Role::Operator, faults.leave_out(&variables)).unwrap();
+
+    assert_eq!(config.redis_url, Some(Secret::new("redis://redis")));
 }
 
 #[test]
