@@ -1,11 +1,14 @@
 //! The directory of the embedded parts: made, proved writable, and held by one process at a time.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use shared::clock::rfc3339;
+use shared::config::{Config, ConfigFaults, Role};
+use shared::telemetry::causes;
 
 use crate::exit::Exit;
 
@@ -39,6 +42,21 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Adds what keeps `role` from its data directory to what is wrong with the environment, so that all of it is said at
+/// once.
+pub(crate) fn with_its_fault(mut faults: ConfigFaults, role: Role, variables: &[(OsString, OsString)]) -> ConfigFaults {
+    const NAME: &str = "TASDIQ_DATA_DIR";
+    let is_opened = matches!(role, Role::Up | Role::Sandbox) && faults.iter().all(|fault| fault.variable != NAME);
+    // The sandbox's variables are few, and without the faulty ones nothing keeps them from being read.
+    let sound = Config::from_variables(Role::Sandbox, faults.leave_out(variables));
+    if let (true, Ok(config)) = (is_opened, sound)
+        && let Err(Exit::Configuration(error)) = DataDir::open(&config.data_dir, role.command())
+    {
+        faults.add(NAME, format!("is of no use: {}", causes(error.as_ref())));
+    }
+    faults
 }
 
 /// A lock file that says who holds it. The system lets go of it when the process ends.
@@ -104,6 +122,24 @@ mod tests {
         assert!(message.contains(&format!("tasdiq up (process {}", std::process::id())), "{message}");
         drop(held);
         DataDir::open(&path, "tasdiq sandbox").unwrap();
+    }
+
+    #[test]
+    fn an_unwritable_directory_is_told_together_with_the_faults_of_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let pairs = [("TASDIQ_DATA_DIR", file.to_str().unwrap()), ("TASDIQ_LOG", "inf"), ("DATABASE_URL", "mysql://x")];
+        let variables: Vec<(OsString, OsString)> =
+            pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let told = |role: Role| {
+            let faults = Config::from_variables(role, variables.clone()).unwrap_err();
+            with_its_fault(faults, role, &variables).to_string()
+        };
+
+        assert!(told(Role::Up).contains("\n  3. TASDIQ_DATA_DIR is of no use: cannot"), "{}", told(Role::Up));
+        assert!(told(Role::Sandbox).contains("\n  2. TASDIQ_DATA_DIR"), "{}", told(Role::Sandbox));
+        assert!(!told(Role::Api).contains("TASDIQ_DATA_DIR"), "other roles do not open it");
     }
 
     #[test]

@@ -65,7 +65,9 @@ async fn run(command: Command) -> Result<(), Exit> {
 
 /// Reads the environment and sets up the log, in that order: the log's look is part of the environment.
 fn configure(role: Role) -> Result<Config, Exit> {
-    let config = Config::from_variables(role, std::env::vars_os())?;
+    let variables: Vec<_> = std::env::vars_os().collect();
+    let config = Config::from_variables(role, variables.clone())
+        .map_err(|faults| data_dir::with_its_fault(faults, role, &variables))?;
     telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
     for warning in &config.warnings {
         warn!("{warning}");

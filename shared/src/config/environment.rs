@@ -101,6 +101,11 @@ impl ConfigFaults {
         self.faults.iter()
     }
 
+    /// Adds one that was found outside the environment, where a variable led.
+    pub fn add(&mut self, variable: &str, what: String) {
+        self.faults.push(ConfigFault { variable: variable.to_owned(), what });
+    }
+
     /// The variables without those that have a fault.
     pub fn leave_out(&self, variables: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
         let is_sound = |name: &OsString| !self.faults.iter().any(|fault| name == fault.variable.as_str());
