@@ -42,7 +42,7 @@ fn first_line(file: &str) -> String {
 
 fn memory_gib() -> u64 {
     let kib = value("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse::<u64>().unwrap_or_default();
-    kib / 1_048_576
+    kib.div_ceil(1_048_576) // the kernel keeps some for itself and does not count it
 }
 
 fn said_by(program: &str, argument: &str) -> String {
