@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use shared::job::{ClaimedJob, Job, JobKind, Lease};
 use shared::store::jobs::{self, Finish};
 use shared::store::{Store, StoreError};
+use shared::telemetry::causes;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::failure::{Done, Failure, Verdict};
@@ -152,17 +153,7 @@ where
     }
 }
 
-/// An error with its causes in one line; no error of ours carries a secret.
+/// An error with its causes, short enough for a row; no error of ours carries a secret.
 fn reason_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let part = source.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        cause = source.source();
-    }
-    text.chars().take(500).collect()
+    causes(error).chars().take(500).collect()
 }
