@@ -1,6 +1,6 @@
 //! The jobs, and the apalis worker that runs them.
 //!
-//! apalis gives the slots, the drain and the tower stack; the ids come from our own [`source`], because a job row in
+//! apalis gives the slots, the drain and the tower stack; the ids come from our own `source`, because a job row in
 //! the database is the truth and the queue only carries its number.
 
 use std::pin::pin;
