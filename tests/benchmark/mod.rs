@@ -190,7 +190,7 @@ fn progress(setup: &str, what: &str) {
 async fn the_benchmark_measures_both_setups() {
     let report = run(Extent::QUICK).await;
 
-    assert_eq!(report.matches("\n| order made").count(), 4, "{report}");
+    assert_eq!(report.matches("\n| order made, answered with its link |").count(), 4, "{report}");
     assert_eq!(report.matches("\n| callback answered with 1 |").count(), 4, "{report}");
     assert_eq!(report.matches("\n| customer confirms").count(), 4, "{report}");
 }
