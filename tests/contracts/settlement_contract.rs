@@ -14,6 +14,7 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     an_order_is_paid_once_whatever_is_repeated
+    a_paid_order_names_the_draft_that_paid_it_and_not_the_linked_one
     a_settlement_with_a_lost_lease_writes_nothing
     a_refused_settlement_leaves_the_job_running
     a_callback_between_the_answer_and_the_end_of_a_look_is_not_lost
@@ -65,6 +66,18 @@ async fn an_order_is_paid_once_whatever_is_repeated(f: Fixture) {
     assert_eq!(entered, 1);
     let order = f.find(&order).await;
     assert_eq!((order.status, order.transaction_id), (OrderStatus::Paid, Some(TransactionId(7))));
+}
+
+/// Later looks tell a reversal from a second payment by it.
+async fn a_paid_order_names_the_draft_that_paid_it_and_not_the_linked_one(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.stray_draft(&order, 8).await;
+
+    f.pay(&order, 8).await;
+
+    assert_eq!(f.find(&order).await.transaction_id, Some(TransactionId(8)));
+    assert_eq!(f.ask(&order, 8).await, Verdict::AlreadyPaid);
+    assert_eq!(f.ask(&order, 7).await, Verdict::SecondTransaction);
 }
 
 async fn a_settlement_with_a_lost_lease_writes_nothing(f: Fixture) {
