@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use shared::config::{Config, Role};
-use shared::telemetry;
+use shared::{failpoint, telemetry};
 use tracing::warn;
 
 mod api;
@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<(), Exit> {
+    failpoint::arm().map_err(Exit::configuration)?;
     match command {
         Command::Up => up::run(configure(Role::Up)?, &stop_on_signal()?).await,
         Command::Api => api::run(configure(Role::Api)?, &stop_on_signal()?).await,

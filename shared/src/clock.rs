@@ -8,6 +8,8 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use crate::failpoint::{self, Point};
+
 /// Database time, in epoch milliseconds.
 ///
 /// It starts from the host's clock and is set by [`Clock::set`] whenever the database has been asked; between two
@@ -78,11 +80,12 @@ impl Clock {
 
 /// The host's own clock, in epoch milliseconds.
 pub(crate) fn host_ms() -> i64 {
-    SystemTime::now()
+    let host_ms = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()
         .and_then(|since| i64::try_from(since.as_millis()).ok())
-        .unwrap_or(0)
+        .unwrap_or(0);
+    if failpoint::strikes(Point::HostClockAhead) { host_ms + 60_000 } else { host_ms }
 }
 
 /// RFC 3339 with milliseconds, always three digits, so that columns of times line up.

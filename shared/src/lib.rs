@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod config;
 pub mod coordination;
+pub mod failpoint;
 pub mod gateway;
 pub mod id;
 pub mod job;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::failpoint::{Point, reach};
 use crate::job::{JobKind, QueueName};
 use crate::queue::{Queue, QueueError};
 use crate::store::jobs::{self, Crashed, LEASE_MS};
@@ -124,7 +125,13 @@ impl Relay {
         if room > 0 {
             let ids = jobs::offer(&self.store, queue, room).await?;
             moved |= !ids.is_empty();
+            if !ids.is_empty() {
+                reach(Point::RelayBeforePush);
+            }
             self.queue.push(queue, &ids).await?;
+            if !ids.is_empty() {
+                reach(Point::RelayAfterPush);
+            }
             waiting = waiting.saturating_add(u64::try_from(ids.len()).unwrap_or(u64::MAX));
         }
         let overdue = jobs::offer_again(&self.store, queue, BATCH).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Row, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, Transaction};
 use tokio::sync::{Notify, broadcast};
 
 use crate::clock::{Clock, host_ms};
@@ -327,12 +327,14 @@ fn pool(connections: u32, database: Database) -> AnyPoolOptions {
                         }
                     }
                     Database::Postgres => {
+                        // The process's number tells in `pg_stat_activity` whose session this is.
+                        let name = format!("set application_name = 'tasdiq {}'", std::process::id());
+                        connection.execute(AssertSqlSafe(name)).await?;
                         for setting in [
                             // A request never waits longer for a lock than its caller waits for an answer.
                             "set lock_timeout = '3s'",
                             "set statement_timeout = '10s'",
                             "set idle_in_transaction_session_timeout = '15s'",
-                            "set application_name = 'tasdiq'",
                         ] {
                             connection.execute(setting).await?;
                         }

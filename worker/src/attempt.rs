@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use shared::failpoint::{self, Point, reach};
 use shared::job::{ClaimedJob, Job, JobKind, Lease};
 use shared::store::jobs::{self, Finish};
 use shared::store::{Store, StoreError};
@@ -67,11 +68,27 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
 }
 
 async fn handle(context: &WorkerContext, lease: &Lease, job: Job) -> Result<Done, Failure> {
+    reach(Point::AttemptBefore);
+    poison(job)?;
     match job {
         Job::CreatePaymentLink { order_id } => create_payment_link::create_payment_link(context, lease, order_id).await,
         Job::ProcessCallback { callback_id } => process_callback::process_callback(context, lease, callback_id).await,
         Job::SettleOrder { order_id } => settle_order::settle_order(context, lease, order_id).await,
         Job::Sweep => sweep::sweep(context).await,
+    }
+}
+
+/// Poison for tests: jobs of some orders end their process, panic or fail, where `FAILPOINTS` says so.
+fn poison(job: Job) -> Result<(), Failure> {
+    let order_id = match job {
+        Job::CreatePaymentLink { order_id } | Job::SettleOrder { order_id } => order_id,
+        Job::ProcessCallback { .. } | Job::Sweep => return Ok(()),
+    };
+    match failpoint::poison_of(order_id.0) {
+        Some(point) if failpoint::strikes(point) => {
+            Err(StoreError::UnknownValue { column: "poison", value: "given by a test".into() }.into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Makes a draft at the gateway, stores it and the payment link.
 
 use shared::clock::millis;
+use shared::failpoint::{Point, reach};
 use shared::gateway::DraftRequest;
 use shared::id::OrderId;
 use shared::job::{Lease, QueueName};
@@ -45,7 +46,9 @@ pub(crate) async fn create_payment_link(
     }
 
     let request = DraftRequest { order_id, amount: order.amount, language: order.language };
+    reach(Point::LinkBeforeCall);
     let draft = context.gateway.create_draft(&request).await?;
+    reach(Point::LinkAfterCall);
 
     let base = context.public_url.as_str().trim_end_matches('/');
     let return_url = format!("{base}/pay/{}/return", order.token.as_str());

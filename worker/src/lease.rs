@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use shared::failpoint::{self, Point};
 use shared::id::JobId;
 use shared::job::Lease;
 use shared::store::{Store, jobs};
@@ -64,6 +65,9 @@ impl LeaseKeeper {
     pub(crate) async fn run(self, store: Store, ended: CancellationToken) {
         let mut is_well = true;
         while ended.run_until_cancelled(tokio::time::sleep(RENEW_EVERY)).await.is_some() {
+            if failpoint::strikes(Point::SkipRenewal) {
+                continue;
+            }
             let held: Vec<Held> = self.all().values().cloned().collect();
             if held.is_empty() {
                 continue;

@@ -1,6 +1,7 @@
 //! Asks the gateway about every draft of an order and settles it; the only job that does.
 
 use futures_util::future::join_all;
+use shared::failpoint::{Point, reach};
 use shared::gateway::{GatewayError, TransactionReport, TransactionState};
 use shared::id::{OrderId, TransactionId};
 use shared::job::{Lease, QueueName};
@@ -40,6 +41,7 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
     }
 
     let drafts = transactions::of_order(store, order_id).await?;
+    reach(Point::SettleBeforeCall);
     let (mut looked, mut unanswered) = (Vec::new(), None);
     for answer in join_all(drafts.iter().map(|draft| look(context, draft))).await {
         match answer {
@@ -48,6 +50,7 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
         }
     }
 
+    reach(Point::SettleAfterCall);
     let mut decision = decide(&order, &looked, asked_at_ms, context.gateway.store_id());
     if let Some(error) = unanswered {
         decision = match decision {

@@ -13,6 +13,7 @@ use apalis_core::task::Task;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::task_id::RandomId;
 use apalis_core::worker::context::WorkerContext as ApalisContext;
+use shared::failpoint::{Point, reach};
 use shared::id::JobId;
 use shared::job::{ClaimedJob, QueueName};
 use shared::queue::{Queue, QueueError, Taker};
@@ -166,7 +167,9 @@ impl Claimer {
     async fn claim(&self, ids: Vec<JobId>, mut free: OwnedSemaphorePermit, alone: bool) -> Result<(), TakeError> {
         let claimer = self.clone();
         let claiming = tokio::spawn(async move {
+            reach(Point::ClaimBefore);
             let jobs = jobs::claim(&claimer.store, &ids).await?;
+            reach(Point::ClaimAfter);
             claimer.pulse.took();
             for job in jobs {
                 if claimer.stop.is_cancelled() {

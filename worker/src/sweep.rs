@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shared::clock::millis;
+use shared::failpoint::{Point, reach};
 use shared::job::QueueName;
 use shared::store::sweeping::{self, Swept};
 use tracing::warn;
@@ -16,6 +17,7 @@ const PRUNE_LIMIT: Duration = Duration::from_secs(20);
 pub(crate) async fn sweep(context: &WorkerContext) -> Result<Done, Failure> {
     let store = &context.store;
     let swept = sweeping::restore(store, context.gateway.identity()).await?;
+    reach(Point::SweepBetween);
     sweeping::prune(store, PRUNE_LIMIT).await?;
     if swept != Swept::default() {
         warn!(

@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Store, StoreError, Write, jobs, orders};
+use crate::failpoint::{Point, reach};
 use crate::gateway::Callback;
 use crate::id::{CallbackId, OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
@@ -127,6 +128,7 @@ async fn answer_once(
     callback: &Callback,
     body: ReceivedBody<'_>,
 ) -> Result<Verdict, StoreError> {
+    reach(Point::WebhookBeforeDecision);
     let callback_id = fresh_id(store).await?;
     let mut write = store.begin(1).await?;
     let known = find_draft(&mut write, gateway, callback.transaction_id).await?;
@@ -156,7 +158,9 @@ async fn answer_once(
             jobs::stage(&mut write, Job::ProcessCallback { callback_id: kept.id }, QueueName::Settle, now_ms).await?;
         }
     }
+    reach(Point::WebhookBeforeCommit);
     write.commit().await?;
+    reach(Point::WebhookAfterCommit);
     Ok(verdict)
 }
 
@@ -358,7 +362,10 @@ pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) ->
     jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
     let now_ms = write.now_ms();
     jobs::stage(&mut write, Job::SettleOrder { order_id }, QueueName::Settle, now_ms).await?;
-    write.commit().await
+    reach(Point::WakeBeforeCommit);
+    write.commit().await?;
+    reach(Point::WakeAfterCommit);
+    Ok(())
 }
 
 /// The order of a stored callback, within a transaction.

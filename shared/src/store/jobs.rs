@@ -4,6 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Database, Store, StoreError, Write, orders, padded, placeholders};
+use crate::failpoint::{Point, reach};
 use crate::id::{JobId, OrderId};
 use crate::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
 
@@ -283,7 +284,10 @@ pub(super) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) ->
 pub async fn finish_alone(store: &Store, lease: &Lease, how: &Finish) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
     finish(&mut write, lease, how).await?;
-    write.commit().await
+    reach(Point::FinishBeforeCommit);
+    write.commit().await?;
+    reach(Point::FinishAfterCommit);
+    Ok(())
 }
 
 /// Makes the running job a dead letter and moves its order, in one transaction.

@@ -4,6 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Database, Store, StoreError, Write, ids, jobs, transactions};
+use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::job::{Job, Lease, QueueName};
 use crate::money::Tiyin;
@@ -137,7 +138,9 @@ async fn create_once(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>
     };
     tell(&mut write, order_id, None, OrderStatus::Pending, "the shop asked for it").await?;
     jobs::stage(&mut write, Job::CreatePaymentLink { order_id }, QueueName::Links, now_ms).await?;
+    reach(Point::CreateBeforeCommit);
     write.commit().await?;
+    reach(Point::CreateAfterCommit);
     Ok(Created::New(from_row(&row)?))
 }
 
@@ -277,7 +280,9 @@ async fn store_link_fenced(
     }
     let cause = format!("the gateway made a payment link, transaction {}", link.transaction_id);
     tell(&mut write, order.id, Some(OrderStatus::Pending), OrderStatus::Pending, &cause).await?;
+    reach(Point::LinkBeforeCommit);
     write.commit().await?;
+    reach(Point::LinkAfterCommit);
     Ok(Transition::Made)
 }
 

@@ -6,6 +6,7 @@ use super::jobs::Finish;
 use super::orders::{self, Transition, tell};
 use super::transactions::{Seen, keep_seen};
 use super::{Store, StoreError, Write, jobs};
+use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
 use crate::order::{Order, OrderStatus};
@@ -102,7 +103,15 @@ pub async fn settle(
         return Ok(Transition::Refused);
     }
     keep_seen(&mut write, &order.gateway.0, seen).await?;
+    let is_paid = matches!(settlement, Settlement::Paid { .. });
+    reach(Point::SettleBeforeCommit);
+    if is_paid {
+        reach(Point::PaidBeforeCommit);
+    }
     write.commit().await?;
+    if is_paid {
+        reach(Point::PaidAfterCommit);
+    }
     Ok(Transition::Made)
 }
 
