@@ -6,6 +6,10 @@ mod browser_story;
 mod commands;
 mod configuration;
 mod contracts;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod roles;
+#[cfg(feature = "failpoints")]
+mod storm;
 mod story;
 mod support;

@@ -163,7 +163,7 @@ pub fn arm() -> Result<(), FailpointFault> {
 /// Nothing is cleaned up, as when the machine loses its power.
 #[cfg(feature = "failpoints")]
 fn arm_kill(point: Point, time: &str) -> Result<(), String> {
-    let time = time.strip_prefix('@').and_then(|time| time.parse().ok()).ok_or("no number of times")?;
+    let time = time.strip_prefix('@').and_then(|time| time.parse::<u32>().ok()).ok_or("no number of times")?;
     let came = AtomicU32::new(0);
     fail::cfg_callback(point.as_str(), move || {
         if came.fetch_add(1, Ordering::Relaxed) + 1 == time {

@@ -109,6 +109,14 @@ impl Installation {
         number
     }
 
+    /// The text a query returns.
+    pub(crate) async fn text(&self, query: &'static str) -> String {
+        let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
+        let text = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        text
+    }
+
     /// Waits until a query returns a number that fits.
     pub(crate) async fn wait_for_number(&self, query: &'static str, deadline: Duration, fits: impl Fn(i64) -> bool) {
         wait_until(query, deadline, async || fits(self.number(query).await).then_some(())).await;

@@ -13,8 +13,10 @@
 
 pub(crate) mod app;
 pub(crate) mod browser;
+pub(crate) mod patient;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod servers;
+pub(crate) mod supervised;
 pub(crate) mod wait;

@@ -1,0 +1,233 @@
+//! The process dies at every place where something is half done; whoever comes after it finishes, once.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+use shared::failpoint::Point;
+use tempfile::TempDir;
+
+use crate::roles::installation::SANDBOX_CREDENTIALS;
+use crate::roles::sandbox::Sandbox;
+use crate::support::app::Kind;
+use crate::support::patient::Patient;
+use crate::support::ports::free_port;
+use crate::support::program::Program;
+use crate::support::servers;
+use crate::support::supervised::{Supervised, supervise};
+use crate::support::wait::PATIENCE;
+
+mod zombies;
+
+/// So many stories run side by side: each mostly waits for a lease to end.
+const SIDE_BY_SIDE: usize = 8;
+
+/// Two leases, what a suspect waits, and a slow machine.
+const TOLD_WITHIN: Duration = Duration::from_secs(90);
+
+/// Points that every job passes, not only those of one order: there the first to die would always be `sweep`.
+const OF_EVERY_JOB: [Point; 7] = [
+    Point::RelayBeforePush,
+    Point::RelayAfterPush,
+    Point::ClaimBefore,
+    Point::ClaimAfter,
+    Point::AttemptBefore,
+    Point::FinishBeforeCommit,
+    Point::FinishAfterCommit,
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_process_that_dies_anywhere_on_an_orders_way_is_replaced_without_a_trace() {
+    tell_stories(Kind::Embedded, on_an_orders_way()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_a_process_that_dies_anywhere_on_an_orders_way_is_replaced_without_a_trace() {
+    tell_stories(Kind::Servers, on_an_orders_way()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn embedded_a_process_that_dies_where_every_job_passes_is_replaced_without_a_trace() {
+    tell_stories(Kind::Embedded, where_every_job_passes()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_a_process_that_dies_where_every_job_passes_is_replaced_without_a_trace() {
+    tell_stories(Kind::Servers, where_every_job_passes()).await;
+}
+
+/// Every deadly point that is not passed by every job, once.
+fn on_an_orders_way() -> Vec<(Point, u32)> {
+    let points = Point::ALL.iter().filter(|point| point.is_deadly() && !OF_EVERY_JOB.contains(point));
+    points.map(|point| (*point, 1)).collect()
+}
+
+/// The others, at each of the first jobs.
+fn where_every_job_passes() -> Vec<(Point, u32)> {
+    OF_EVERY_JOB.iter().flat_map(|point| [1, 2, 3].map(|time| (*point, time))).collect()
+}
+
+async fn tell_stories(kind: Kind, deaths: Vec<(Point, u32)>) {
+    stream::iter(deaths).for_each_concurrent(SIDE_BY_SIDE, |(point, time)| tell(kind, point, time)).await;
+}
+
+/// An order is made and paid while a process dies at `point`, when it comes there for the given time.
+async fn tell(kind: Kind, point: Point, time: u32) {
+    let death = format!("{point}=kill@{time}");
+    let what = format!("{kind:?}, {death}");
+    println!("{what}");
+    let mut house = House::start(kind, point, &death).await;
+    if matches!(point, Point::FinishBeforeCommit | Point::FinishAfterCommit) {
+        // Runs that fail are ended without an effect, too.
+        house.fault(r#"{"fault":"unavailable","next":2}"#).await;
+    }
+
+    let (patient, deadline) = (house.patient.clone(), Instant::now() + TOLD_WITHIN);
+    let (id, ended) = supervise(&mut house.programs, async {
+        let id = patient.create(&death, deadline).await.expect("an acknowledged order");
+        let ended = if point == Point::BuryBeforeCommit {
+            patient.reaches(id, "failed", deadline).await
+        } else {
+            patient.pay_until_debited(id, deadline).await.is_some() && patient.reaches(id, "paid", deadline).await
+        };
+        (id, ended)
+    })
+    .await;
+    assert!(ended, "{what}: {:?}", house.patient.order(id).await);
+    house.wait_for_death(point).await;
+    house.check(&what, id, point).await;
+}
+
+/// An installation whose processes are started again when they die.
+struct House {
+    patient: Patient,
+    programs: Vec<Supervised>,
+    /// What a command of the operator's must be told.
+    environment: Vec<(String, String)>,
+    /// Nothing where `up` has its own.
+    sandbox: Option<Sandbox>,
+    _data_dir: TempDir,
+}
+
+impl House {
+    /// One whose first processes die as `death` says.
+    async fn start(kind: Kind, point: Point, death: &str) -> House {
+        let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
+        let [api, worker, gateway] = [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let api_url = format!("http://{api}");
+        let mut environment = vec![
+            ("TASDIQ_LISTEN".to_owned(), api),
+            ("TASDIQ_WORKER_LISTEN".to_owned(), worker),
+            ("TASDIQ_SWEEP_SECONDS".to_owned(), "1".to_owned()),
+            ("TASDIQ_LINK_WAIT_MS".to_owned(), "500".to_owned()),
+        ];
+        // The one who counts the crash dies, too: at a point that only a death before leads to.
+        let deaths = match point {
+            Point::CrashBeforeCommit => vec![format!("{}=kill@2", Point::AttemptBefore), death.to_owned()],
+            _ => vec![death.to_owned()],
+        };
+        // The sandbox knows no such store, which is a final no. `up` starts none itself if it is told that much.
+        let is_refused = point == Point::BuryBeforeCommit;
+        let sandbox = match kind == Kind::Servers || is_refused {
+            true => Some(Sandbox::start(&api_url).await),
+            false => None,
+        };
+        if let Some(sandbox) = &sandbox {
+            for (name, value) in SANDBOX_CREDENTIALS {
+                let value = if name == "ATMOS_STORE_ID" && is_refused { "9999" } else { value };
+                environment.push((name.to_owned(), value.to_owned()));
+            }
+            environment.push(("ATMOS_BASE_URL".to_owned(), sandbox.url.clone()));
+        }
+        let gateway_url = sandbox.as_ref().map_or(format!("http://{gateway}"), |sandbox| sandbox.url.clone());
+        let patient = Patient::new(api_url.clone(), gateway_url);
+        let programs = match kind {
+            Kind::Embedded => {
+                environment.push(("TASDIQ_DATA_DIR".to_owned(), data_dir.path().to_str().unwrap().to_owned()));
+                environment.push(("TASDIQ_SANDBOX_LISTEN".to_owned(), gateway));
+                vec![Supervised::start("up", &["up"], &environment, deaths)]
+            }
+            Kind::Servers => {
+                environment.extend([
+                    ("TASDIQ_PUBLIC_URL".to_owned(), api_url),
+                    ("DATABASE_URL".to_owned(), servers::fresh_database().await),
+                    ("REDIS_URL".to_owned(), servers::redis_url()),
+                ]);
+                let variables: Vec<(&str, &str)> =
+                    environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                let mut migrate = Program::start(&["migrate"], &variables);
+                assert!(migrate.wait_exit(PATIENCE).await.success(), "{}", migrate.output());
+                vec![
+                    Supervised::start("api", &["api"], &environment, [deaths.join(";")]),
+                    Supervised::start("worker", &["worker", "--concurrency", "8"], &environment, deaths),
+                ]
+            }
+        };
+        House { patient, programs, environment, sandbox, _data_dir: data_dir }
+    }
+
+    async fn fault(&self, fault: &str) {
+        if let Some(sandbox) = &self.sandbox {
+            sandbox.fault(&serde_json::from_str(fault).unwrap()).await;
+        }
+    }
+
+    /// Some points lie behind the order's end; the processes go on until one has come there.
+    async fn wait_for_death(&mut self, point: Point) {
+        let deadline = Instant::now() + TOLD_WITHIN;
+        loop {
+            for program in &mut self.programs {
+                program.look();
+            }
+            let endings = self.programs.iter().flat_map(Supervised::endings);
+            if endings.into_iter().any(|ending| ending.is_by_failpoint(point.as_str())) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "nobody came to {point}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The order was paid once, by the transaction that moved the money, its history is whole, and nothing else ended.
+    async fn check(&mut self, what: &str, id: i64, point: Point) {
+        for program in &self.programs {
+            for ending in program.endings() {
+                let by_failpoint =
+                    ending.is_by_failpoint(point.as_str()) || ending.is_by_failpoint(Point::AttemptBefore.as_str());
+                assert!(by_failpoint, "{what}: {} ended with {}: {}", program.name(), ending.status, ending.output);
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let patient = self.patient.clone();
+        let (order, book) = supervise(&mut self.programs, async {
+            let order = loop {
+                if let Some(order) = patient.order(id).await {
+                    break order;
+                }
+                assert!(Instant::now() < deadline, "{what}: the API does not come back");
+            };
+            (order, patient.ledger().await.unwrap_or_default())
+        })
+        .await;
+        let debits: Vec<&Value> = book.iter().filter(|line| line["debits"] != 0).collect();
+        if point == Point::BuryBeforeCommit {
+            assert!(debits.is_empty(), "{what}: {debits:?}");
+            return;
+        }
+        assert_eq!(debits.len(), 1, "{what}: {debits:?}");
+        assert_eq!(debits[0]["debits"], 1, "{what}");
+        assert_eq!(debits[0]["account"], id.to_string(), "{what}");
+        assert_eq!(debits[0]["transaction_id"], order["transaction_id"], "{what}");
+        assert_eq!(self.command(&["jobs", "list", "--state", "dead", "--json"]).await.trim(), "[]", "{what}");
+    }
+
+    /// Runs a command of the operator's, which must end well, and gives what it printed.
+    async fn command(&self, arguments: &[&str]) -> String {
+        let environment: Vec<(&str, &str)> =
+            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut program = Program::start(arguments, &environment);
+        let status = program.wait_exit(PATIENCE).await;
+        assert!(status.success(), "tasdiq {}: {}", arguments.join(" "), program.output());
+        program.output()
+    }
+}

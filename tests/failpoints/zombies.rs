@@ -1,0 +1,104 @@
+//! Workers that were stopped past their leases and go on: each of their writes is refused where the order is written.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use shared::failpoint::Point;
+
+use crate::roles::installation::Installation;
+use crate::roles::role::Role;
+use crate::support::wait::{PATIENCE, wait_until};
+
+const ORDERS: i64 = 100;
+
+/// A lease of 8 s and the work of the others.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(40);
+
+/// Everything that a zombie must not change. Drafts are not in it: each must be known, whoever made it.
+const ORDERS_AND_HISTORY: &str = "select md5(string_agg(line, '|' order by line)) from (
+    select o::text as line from orders o union all select h::text from order_history h) as lines";
+
+/// A worker that is never told that its leases are lost, so that nothing but the fence of the write is left.
+fn begin_zombie(installation: &Installation, queues: &str) -> Role {
+    let armed = format!("{}=return", Point::SkipRenewal);
+    installation.begin_worker(&["--concurrency", "256", "--queues", queues], &[("FAILPOINTS", &armed)])
+}
+
+/// Lets the zombie go on, and waits until it has lost a lease for each order; gives how many it lost.
+async fn wake(zombie: &mut Role, kind: &str) -> u64 {
+    zombie.program.signal("CONT");
+    wait_until("the zombie's writes to be refused", PATIENCE, async || {
+        let lost = lost_leases(zombie, kind).await;
+        (lost >= ORDERS.unsigned_abs()).then_some(lost)
+    })
+    .await
+}
+
+async fn lost_leases(zombie: &Role, kind: &str) -> u64 {
+    let (_, metrics) = zombie.get("/metrics").await;
+    let series = format!("tasdiq_jobs_total{{kind=\"{kind}\",outcome=\"lease_lost\"}}");
+    metrics.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_100_zombies_that_made_a_draft_100_are_refused_the_link_and_their_drafts_are_known() {
+    let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    installation.sandbox.fault(&latency("/merchant/pay/create")).await;
+    let api = installation.api(0).await;
+    let mut zombie = begin_zombie(&installation, "links");
+    zombie.ready().await;
+
+    api.create_orders(usize::try_from(ORDERS).unwrap()).await;
+    installation.wait_for_number(RUNNING, PATIENCE, |running| running == ORDERS).await;
+    zombie.program.signal("STOP");
+    installation.sandbox.clear_faults().await;
+    let _successor = installation.worker(64).await;
+    installation.wait_for_links(TAKEN_OVER_WITHIN).await;
+    let before = installation.text(ORDERS_AND_HISTORY).await;
+
+    assert_eq!(wake(&mut zombie, "create_payment_link").await, ORDERS.unsigned_abs());
+
+    assert_eq!(installation.text(ORDERS_AND_HISTORY).await, before, "a zombie changed an order");
+    let drafts = "select count(*) from transactions";
+    installation.wait_for_number(drafts, PATIENCE, |drafts| drafts == 2 * ORDERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
+    let installation = Installation::start(&[]).await;
+    let (api, _links) = tokio::join!(installation.api(0), installation.worker_with(&["--queues", "links"]));
+    let orders = api.create_orders(usize::try_from(ORDERS).unwrap()).await;
+    installation.wait_for_links(PATIENCE).await;
+    installation.sandbox.fault(&latency("/merchant/pay/get")).await;
+    let mut zombie = begin_zombie(&installation, "settle");
+    zombie.ready().await;
+
+    stream::iter(&orders).for_each_concurrent(16, |order| pay(&installation, order)).await;
+    installation.wait_for_number(RUNNING, PATIENCE, |running| running == ORDERS).await;
+    zombie.program.signal("STOP");
+    installation.sandbox.clear_faults().await;
+    let _successor = installation.worker(64).await;
+    let unpaid = "select count(*) from orders where status <> 'paid'";
+    installation.wait_for_number(unpaid, TAKEN_OVER_WITHIN, |unpaid| unpaid == 0).await;
+    let before = installation.text(ORDERS_AND_HISTORY).await;
+
+    assert_eq!(wake(&mut zombie, "settle_order").await, ORDERS.unsigned_abs());
+
+    assert_eq!(installation.text(ORDERS_AND_HISTORY).await, before, "a zombie changed an order");
+    let paid_lines = "select count(*) from order_history where to_status = 'paid'";
+    assert_eq!(installation.number(paid_lines).await, ORDERS);
+}
+
+const RUNNING: &str =
+    "select count(*) from jobs where state = 'running' and kind in ('create_payment_link', 'settle_order')";
+
+/// Long enough that all hundred are in mid-call, short enough that no call is given up.
+fn latency(path: &str) -> Value {
+    json!({ "fault": "latency", "milliseconds": 7_000, "path": path })
+}
+
+async fn pay(installation: &Installation, order: &Value) {
+    let transaction_id = order["transaction_id"].as_i64().unwrap();
+    assert_eq!(installation.sandbox.pay(transaction_id).await, "debited");
+}

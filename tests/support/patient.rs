@@ -1,0 +1,133 @@
+//! A shop and its customers who try again when nothing answers, as the real ones do.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+
+/// Longer than the program lets anybody wait, so that giving up is always the program's own doing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The addresses of an installation's order API and of its gateway. Nothing here fails because a process is away.
+#[derive(Clone, Debug)]
+pub(crate) struct Patient {
+    pub(crate) api_url: String,
+    pub(crate) sandbox_url: String,
+    client: Client,
+}
+
+impl Patient {
+    pub(crate) fn new(api_url: String, sandbox_url: String) -> Patient {
+        // reqwest wants one before its first client, even for plain HTTP. An error means that there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // Connections are not kept: a process that was killed must not fail the next request to its successor.
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(0)
+            .timeout(ANSWER_WITHIN)
+            .build()
+            .unwrap();
+        Patient { api_url, sandbox_url, client }
+    }
+
+    /// Asks for an order of 50 soʻm until it is acknowledged with 201, always under the same idempotency key.
+    pub(crate) async fn create(&self, key: &str, deadline: Instant) -> Option<i64> {
+        let address = format!("{}/api/orders/create", self.api_url);
+        let body = json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" });
+        let order = until(deadline, async || {
+            let (status, order) = ask(self.client.post(&address).header("Idempotency-Key", key).json(&body)).await?;
+            assert!(matches!(status, 201 | 409 | 503), "HTTP {status}: {order}");
+            (status == 201).then_some(order)
+        })
+        .await?;
+        Some(order["order_id"].as_i64().unwrap())
+    }
+
+    /// The order as it is now, if anybody answers.
+    pub(crate) async fn order(&self, id: i64) -> Option<Value> {
+        let (status, order) = ask(self.client.get(format!("{}/api/orders/{id}", self.api_url))).await?;
+        assert!(matches!(status, 200 | 503), "HTTP {status}: {order}");
+        (status == 200).then_some(order)
+    }
+
+    /// Waits until the order has a payment link, and gives the gateway's number of it; nothing when the order ended.
+    pub(crate) async fn link(&self, id: i64, deadline: Instant) -> Option<i64> {
+        until(deadline, async || {
+            let order = self.order(id).await?;
+            let is_open = matches!(order["status"].as_str(), Some("pending" | "confirming"));
+            if is_open { order["transaction_id"].as_i64().map(Some) } else { Some(None) }
+        })
+        .await
+        .flatten()
+    }
+
+    /// Waits until the order has this status.
+    pub(crate) async fn reaches(&self, id: i64, status: &str, deadline: Instant) -> bool {
+        let reached = until(deadline, async || (self.order(id).await?["status"] == status).then_some(())).await;
+        reached.is_some()
+    }
+
+    /// Pays, and tells how that ended: `debited`, `refused`, `declined`, `closed`; nothing if the gateway is away.
+    pub(crate) async fn pay(&self, transaction_id: i64) -> Option<String> {
+        let address = format!("{}/_sim/pay/{transaction_id}", self.sandbox_url);
+        let (_, outcome) = ask(self.client.post(address)).await?;
+        outcome["outcome"].as_str().map(str::to_owned)
+    }
+
+    /// Pays whatever link the order has until money has moved, and gives the transaction; nothing when the order ended
+    /// or the time is over.
+    pub(crate) async fn pay_until_debited(&self, id: i64, deadline: Instant) -> Option<i64> {
+        while let Some(transaction_id) = self.link(id, deadline).await {
+            match self.pay(transaction_id).await.as_deref() {
+                Some("debited") => return Some(transaction_id),
+                // Perhaps by a payment whose answer was lost.
+                Some("closed") if self.debits(id).await > 0 => return Some(transaction_id),
+                _ => (),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        None
+    }
+
+    /// The customer comes back from the gateway's page.
+    pub(crate) async fn open_return_page(&self, token: &str) {
+        let _ = self.client.get(format!("{}/pay/{token}/return", self.api_url)).send().await;
+    }
+
+    /// The gateway's own book, if it answers.
+    pub(crate) async fn ledger(&self) -> Option<Vec<Value>> {
+        let (_, book) = ask(self.client.get(format!("{}/_sim/ledger", self.sandbox_url))).await?;
+        book["transactions"].as_array().cloned()
+    }
+
+    /// How often money was taken for an order; 0 while the gateway is away.
+    pub(crate) async fn debits(&self, id: i64) -> i64 {
+        let account = id.to_string();
+        let book = self.ledger().await.unwrap_or_default();
+        book.iter().filter(|line| line["account"] == account).filter_map(|line| line["debits"].as_i64()).sum()
+    }
+}
+
+/// The status and the JSON of an answer, or nothing where none came. (A process that dies may leave half of one.)
+async fn ask(request: RequestBuilder) -> Option<(u16, Value)> {
+    let answer = request.send().await.ok()?;
+    let status = answer.status().as_u16();
+    Some((status, answer.json().await.ok()?))
+}
+
+/// Asks again and again until there is an answer or the time is over.
+async fn until<T>(deadline: Instant, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    loop {
+        if let Some(answer) = ask().await {
+            return Some(answer);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

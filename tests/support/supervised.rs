@@ -1,0 +1,114 @@
+//! Programs that are started again when they end, as a supervisor does.
+
+use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use super::program::Program;
+
+/// A program that is started again whenever it ends.
+pub(crate) struct Supervised {
+    name: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// What `FAILPOINTS` says at the next starts; nothing once it is used up.
+    armings: VecDeque<String>,
+    program: Program,
+    endings: Vec<Ending>,
+}
+
+/// How one run of a program ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    pub(crate) status: ExitStatus,
+    pub(crate) output: String,
+}
+
+impl Ending {
+    /// Whether a failpoint ended it, which aborts.
+    pub(crate) fn is_by_failpoint(&self, point: &str) -> bool {
+        self.status.signal() == Some(6) && self.output.contains(&format!("failpoint {point}: this process ends here"))
+    }
+}
+
+impl Supervised {
+    /// Starts the program for the first time.
+    pub(crate) fn start(
+        name: &str,
+        arguments: &[&str],
+        environment: &[(String, String)],
+        armings: impl IntoIterator<Item = String>,
+    ) -> Supervised {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut armings: VecDeque<String> = armings.into_iter().collect();
+        let program = start(&arguments, environment, armings.pop_front());
+        let (name, environment) = (name.to_owned(), environment.to_vec());
+        Supervised { name, arguments, environment, armings, program, endings: Vec::new() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The number of the process that runs now.
+    pub(crate) fn id(&self) -> u32 {
+        self.program.id()
+    }
+
+    /// Starts the program again if it has ended; tells how it did.
+    pub(crate) fn look(&mut self) -> Option<&Ending> {
+        let status = self.program.exit_status()?;
+        self.endings.push(Ending { status, output: self.program.output() });
+        self.program = start(&self.arguments, &self.environment, self.armings.pop_front());
+        self.endings.last()
+    }
+
+    /// Kills the process and starts its successor at once; gives the killed one's number and when it was killed.
+    pub(crate) fn kill(&mut self) -> (u32, Instant) {
+        let killed = self.program.id();
+        let at = Instant::now();
+        self.program.signal("KILL");
+        (killed, at)
+    }
+
+    /// Sends a signal to the process that runs now.
+    pub(crate) fn signal(&mut self, signal: &str) {
+        self.program.signal(signal);
+    }
+
+    /// How its earlier runs ended.
+    pub(crate) fn endings(&self) -> &[Ending] {
+        &self.endings
+    }
+
+    /// What the present run has written.
+    pub(crate) fn output(&self) -> String {
+        self.program.output()
+    }
+}
+
+/// Looks after the programs until `done` is over, and gives what it gave.
+pub(crate) async fn supervise<T>(programs: &mut [Supervised], done: impl Future<Output = T>) -> T {
+    let mut done = std::pin::pin!(done);
+    loop {
+        tokio::select! {
+            result = &mut done => return result,
+            () = tokio::time::sleep(Duration::from_millis(20)) => {
+                for program in programs.iter_mut() {
+                    program.look();
+                }
+            }
+        }
+    }
+}
+
+fn start(arguments: &[String], environment: &[(String, String)], arming: Option<String>) -> Program {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    if let Some(arming) = &arming {
+        environment.push(("FAILPOINTS", arming));
+    }
+    Program::start(&arguments, &environment)
+}
