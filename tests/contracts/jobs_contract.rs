@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
 use shared::order::OrderStatus;
-use shared::store::jobs::{self, Command, Finish, LEASE_MS};
+use shared::store::jobs::{self, BuriedBy, Command, Finish, LEASE_MS};
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::Settlement;
 use shared::store::{StoreError, transactions};
@@ -210,7 +210,9 @@ async fn a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life(f: Fixture) 
     let order = f.order().await;
     let claimed = f.claim_one(QueueName::Links).await;
 
-    jobs::bury(&f.store, &claimed.lease, "the gateway refused with code STPIMS-ERR-009", true).await.unwrap();
+    jobs::bury(&f.store, BuriedBy::Worker(&claimed.lease), "the gateway refused with code STPIMS-ERR-009", true)
+        .await
+        .unwrap();
 
     let failed = f.find(&order).await;
     assert_eq!(failed.status, OrderStatus::Failed);
@@ -232,7 +234,7 @@ async fn a_retry_of_a_later_link_begins_a_whole_new_time(f: Fixture) {
     let closed = Settlement::LinkClosed { transaction_id: TransactionId(7) };
     assert_eq!(f.settle(&order, &closed).await.unwrap(), Transition::Made);
     let second = f.claim_one(QueueName::Links).await;
-    jobs::bury(&f.store, &second.lease, "refused", true).await.unwrap();
+    jobs::bury(&f.store, BuriedBy::Worker(&second.lease), "refused", true).await.unwrap();
     assert_eq!(f.find(&order).await.status, OrderStatus::Failed);
 
     assert_eq!(jobs::retry(&f.store, second.lease.job_id).await.unwrap(), Command::Done);

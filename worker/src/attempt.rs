@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use shared::failpoint::{self, Point, reach};
 use shared::job::{ClaimedJob, Job, JobKind, Lease};
-use shared::store::jobs::{self, Finish};
+use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
 use tracing::{Instrument, debug, error, info, info_span, warn};
@@ -125,7 +125,8 @@ async fn end_badly(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: 
         Verdict::Bury { refused } => {
             error!(error = reason, "job {id} ({kind}) is a dead letter: {reason}");
             metrics::count_job(kind.as_str(), "dead");
-            write_end(held, store, &claimed.lease, || jobs::bury(store, &claimed.lease, &reason, refused)).await;
+            let by = BuriedBy::Worker(&claimed.lease);
+            write_end(held, store, &claimed.lease, || jobs::bury(store, by, &reason, refused)).await;
         }
         Verdict::Forget => {
             debug!("job {id} belongs to somebody else by now");

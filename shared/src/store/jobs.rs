@@ -1,16 +1,18 @@
-//! Job rows: the outbox, the leases and the dead letters.
+//! Job rows: the outbox and the leases.
 
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Database, Store, StoreError, Write, orders, padded, placeholders};
+use super::{Database, Store, StoreError, Write, padded, placeholders};
 use crate::failpoint::{Point, reach};
-use crate::id::{JobId, OrderId};
-use crate::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
+use crate::id::JobId;
+use crate::job::{ClaimedJob, Job, JobState, Lease, QueueName};
 
+mod dead_letters;
 mod operating;
 mod relaying;
 
+pub use dead_letters::{BuriedBy, bury};
 pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
 pub use relaying::{
     Crashed, DueJobs, OFFER_GRACE_MS, count_enqueued, earliest_due, end_all_leases, offer, offer_again,
@@ -288,47 +290,6 @@ pub async fn finish_alone(store: &Store, lease: &Lease, how: &Finish) -> Result<
     write.commit().await?;
     reach(Point::FinishAfterCommit);
     Ok(())
-}
-
-/// Makes the running job a dead letter and moves its order, in one transaction.
-///
-/// `refused` tells a final no of the gateway, which makes a pending order `failed`; everything else is for a person.
-///
-/// # Errors
-/// [`StoreError::LeaseLost`] when the lease belongs to somebody else.
-pub async fn bury(store: &Store, lease: &Lease, reason: &str, refused: bool) -> Result<(), StoreError> {
-    let mut write = store.begin(0).await?;
-    let now_ms = write.now_ms();
-    let row = sqlx::query(
-        "-- bury_job
-        update jobs set state = 'dead', lease_token = null, due_at_ms = $3, finished_at_ms = $3, last_error = $4
-        where id = $1 and state = 'running' and lease_token = $2 returning kind, subject_id",
-    )
-    .bind(lease.job_id.0)
-    .bind(lease.token)
-    .bind(now_ms)
-    .bind(reason.to_owned())
-    .fetch_optional(write.connection())
-    .await?
-    .ok_or(StoreError::LeaseLost)?;
-    move_order_of_dead(&mut write, &row, reason, refused).await?;
-    write.commit().await
-}
-
-async fn move_order_of_dead(write: &mut Write, row: &AnyRow, reason: &str, refused: bool) -> Result<(), StoreError> {
-    let kind: String = row.try_get("kind")?;
-    let subject_id: i64 = row.try_get("subject_id")?;
-    let order_id = match JobKind::parse(&kind) {
-        Some(JobKind::CreatePaymentLink | JobKind::SettleOrder) => Some(OrderId(subject_id)),
-        Some(JobKind::ProcessCallback) => super::callbacks::order_of(write, subject_id).await?,
-        Some(JobKind::Sweep) | None => None,
-    };
-    let Some(order_id) = order_id else { return Ok(()) };
-    if refused && kind == JobKind::CreatePaymentLink.as_str() {
-        orders::fail(write, order_id, reason).await
-    } else {
-        orders::put_before_a_person(write, order_id, &format!("job {kind} is a dead letter: {reason}")).await
-    }
 }
 
 fn parse_queue(text: &str) -> Result<QueueName, StoreError> {

@@ -3,7 +3,8 @@
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{OPEN, move_order_of_dead, parse_queue};
+use super::{BuriedBy, OPEN, bury, parse_queue};
+use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{JobKind, QueueName};
 use crate::store::{Store, StoreError};
@@ -184,44 +185,59 @@ pub async fn recover_crashed(store: &Store, queue: QueueName) -> Result<Vec<Cras
 
 async fn recover_one(store: &Store, row: &AnyRow, crashes: i64) -> Result<Option<Crashed>, StoreError> {
     const REASON: &str = "the worker that ran it died";
-    let mut write = store.begin(0).await?;
-    let now_ms = write.now_ms();
+    let job_id = JobId(row.try_get("id")?);
     let kind: String = row.try_get("kind")?;
     let is_sweep = kind == JobKind::Sweep.as_str();
     let is_dead = !is_sweep && crashes >= SUSPECT_CRASHES + CRASHES_ALONE;
+    let counted = if is_dead {
+        bury(store, BuriedBy::Relay(job_id), &format!("{REASON}, {crashes} times"), false).await
+    } else {
+        count_crash(store, job_id, crashes, is_sweep, REASON).await
+    };
+    match counted {
+        Ok(()) => Ok(Some(Crashed { job_id, kind, crashes, is_dead })),
+        Err(StoreError::LeaseLost) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// Hands a job whose lease ran out back, to run again after a wait. A renewal that comes first wins: the row is then no
+/// longer due.
+async fn count_crash(
+    store: &Store,
+    id: JobId,
+    crashes: i64,
+    is_sweep: bool,
+    reason: &'static str,
+) -> Result<(), StoreError> {
     let wait_ms = match crashes {
         _ if is_sweep => 15 * 60_000,
         ..SUSPECT_CRASHES => 0,
         SUSPECT_CRASHES => 10_000,
         _ => 60_000,
     };
-    // A renewal that comes first wins: the row is then no longer due.
+    let mut write = store.begin(0).await?;
+    let now_ms = write.now_ms();
     let sql = format!(
         "-- count_crash
-        update jobs set crashes = $3, lease_token = null, last_error = $4, due_at_ms = $5,
-            state = '{}', queue = {}, finished_at_ms = {}
+        update jobs set crashes = $3, lease_token = null, last_error = $4, due_at_ms = $5, state = 'available', queue = {}
         where id = $1 and state = 'running' and due_at_ms <= $2",
-        if is_dead { "dead" } else { "available" },
         if crashes >= SUSPECT_CRASHES && !is_sweep { "'suspect'" } else { "queue" },
-        if is_dead { "$5" } else { "null" },
     );
     let done = sqlx::query(AssertSqlSafe(sql))
-        .bind(row.try_get::<i64, _>("id")?)
+        .bind(id.0)
         .bind(now_ms)
         .bind(crashes)
-        .bind(REASON)
+        .bind(reason)
         .bind(now_ms + wait_ms)
         .execute(write.connection())
         .await?;
     if done.rows_affected() == 0 {
-        return Ok(None);
-    }
-    if is_dead {
-        move_order_of_dead(&mut write, row, &format!("{REASON}, {crashes} times"), false).await?;
+        return Err(StoreError::LeaseLost);
     }
     write.jobs_staged = true;
-    write.commit().await?;
-    Ok(Some(Crashed { job_id: JobId(row.try_get("id")?), kind, crashes, is_dead }))
+    reach(Point::CrashBeforeCommit);
+    write.commit().await
 }
 
 /// How many milliseconds the longest waiting due job of these queues has waited, offered or not; 0 if none waits.

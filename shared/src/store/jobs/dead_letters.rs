@@ -1,0 +1,63 @@
+//! The one way to a dead letter: the worker's and the relay's.
+
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::failpoint::{Point, reach};
+use crate::id::{JobId, OrderId};
+use crate::job::{JobKind, Lease};
+use crate::store::{Store, StoreError, Write, callbacks, orders};
+
+/// Who says that a running job will not run again.
+#[derive(Clone, Copy, Debug)]
+pub enum BuriedBy<'a> {
+    /// The worker that runs it, by its lease.
+    Worker(&'a Lease),
+    /// The relay, which counts one crash more: its lease ran out. A renewal that comes first wins.
+    Relay(JobId),
+}
+
+/// Makes a running job a dead letter and moves its order, in one transaction.
+///
+/// `refused` tells a final no of the gateway, which makes a pending order `failed`; everything else is for a person.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job is not whoever buries it's to bury: another lease, or one renewed in time.
+pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) -> Result<(), StoreError> {
+    let (id, crashes, guard) = match by {
+        BuriedBy::Worker(lease) => (lease.job_id, "crashes", "lease_token = $4"),
+        BuriedBy::Relay(id) => (id, "crashes + 1", "due_at_ms <= $2"),
+    };
+    let mut write = store.begin(0).await?;
+    let sql = format!(
+        "-- bury_job
+        update jobs set state = 'dead', lease_token = null, crashes = {crashes}, due_at_ms = $2, finished_at_ms = $2,
+            last_error = $3
+        where id = $1 and state = 'running' and {guard} returning kind, subject_id"
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(id.0).bind(write.now_ms()).bind(reason.to_owned());
+    let query = match by {
+        BuriedBy::Worker(lease) => query.bind(lease.token),
+        BuriedBy::Relay(_) => query,
+    };
+    let row = query.fetch_optional(write.connection()).await?.ok_or(StoreError::LeaseLost)?;
+    move_order(&mut write, &row, reason, refused).await?;
+    reach(Point::BuryBeforeCommit);
+    write.commit().await
+}
+
+async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool) -> Result<(), StoreError> {
+    let kind: String = row.try_get("kind")?;
+    let subject_id: i64 = row.try_get("subject_id")?;
+    let order_id = match JobKind::parse(&kind) {
+        Some(JobKind::CreatePaymentLink | JobKind::SettleOrder) => Some(OrderId(subject_id)),
+        Some(JobKind::ProcessCallback) => callbacks::order_of(write, subject_id).await?,
+        Some(JobKind::Sweep) | None => None,
+    };
+    let Some(order_id) = order_id else { return Ok(()) };
+    if refused && kind == JobKind::CreatePaymentLink.as_str() {
+        orders::fail(write, order_id, reason).await
+    } else {
+        orders::put_before_a_person(write, order_id, &format!("job {kind} is a dead letter: {reason}")).await
+    }
+}

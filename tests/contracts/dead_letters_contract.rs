@@ -1,0 +1,142 @@
+use shared::id::{JobId, TransactionId};
+use shared::job::{Job, JobState, QueueName};
+use shared::order::{Order, OrderStatus};
+use shared::store::jobs::{self, BuriedBy, LEASE_MS};
+use shared::store::settlement::Settlement;
+use shared::store::{StoreError, callbacks};
+
+use super::{Fixture, on_every_database};
+
+on_every_database! {
+    a_dead_letter_moves_its_order_from_whatever_status_it_has
+    a_renewal_in_time_wins_over_the_relays_dead_letter
+    a_worker_that_lost_its_lease_buries_nothing
+    the_dead_letter_of_a_callback_moves_the_callbacks_order
+}
+
+const EVERY_STATUS: [OrderStatus; 8] = [
+    OrderStatus::Pending,
+    OrderStatus::Confirming,
+    OrderStatus::Expired,
+    OrderStatus::Canceled,
+    OrderStatus::Paid,
+    OrderStatus::Refunded,
+    OrderStatus::Failed,
+    OrderStatus::Review,
+];
+
+impl Fixture {
+    /// An order that has come to this status, with an open look.
+    async fn order_in(&self, status: OrderStatus, transaction_id: i64) -> Order {
+        let order = match status {
+            OrderStatus::Canceled | OrderStatus::Failed => self.order().await,
+            OrderStatus::Expired => {
+                let order = self.order().await;
+                self.link(&order, transaction_id, 0).await;
+                self.find(&order).await
+            }
+            _ => self.order_with_link(transaction_id).await,
+        };
+        match status {
+            OrderStatus::Pending => (),
+            OrderStatus::Confirming => {
+                self.ask(&order, transaction_id).await;
+                self.claim(QueueName::Settle).await; // its `process_callback`
+            }
+            OrderStatus::Paid | OrderStatus::Refunded => self.pay(&order, transaction_id).await,
+            OrderStatus::Expired => drop(self.settle(&order, &Settlement::Expired).await.unwrap()),
+            OrderStatus::Canceled => {
+                let job = jobs::of_order(&self.store, order.id).await.unwrap().remove(0);
+                jobs::cancel(&self.store, job.id).await.unwrap();
+            }
+            OrderStatus::Failed => {
+                let job = self.claim_one(QueueName::Links).await;
+                jobs::bury(&self.store, BuriedBy::Worker(&job.lease), "no", true).await.unwrap();
+            }
+            OrderStatus::Review => {
+                self.settle(&order, &Settlement::Review { reason: "odd".into() }).await.unwrap();
+            }
+        }
+        if status == OrderStatus::Refunded {
+            let refunded = Settlement::Refunded { transaction_id: TransactionId(transaction_id) };
+            self.settle(&order, &refunded).await.unwrap();
+        }
+        jobs::stage_now(&self.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+        let order = self.find(&order).await;
+        assert_eq!(order.status, status);
+        order
+    }
+}
+
+async fn a_dead_letter_moves_its_order_from_whatever_status_it_has(f: Fixture) {
+    let mut transaction_id = 0;
+    for status in EVERY_STATUS {
+        for is_relay in [false, true] {
+            transaction_id += 1;
+            let before = f.order_in(status, transaction_id).await;
+            let job = f.settle_job(&before).await;
+            let by = if is_relay {
+                jobs::end_all_leases(&f.store).await.unwrap();
+                BuriedBy::Relay(job.lease.job_id)
+            } else {
+                BuriedBy::Worker(&job.lease)
+            };
+
+            jobs::bury(&f.store, by, "it crashed", false).await.unwrap();
+
+            let row = jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap();
+            assert_eq!((row.state, row.crashes), (JobState::Dead, i64::from(is_relay)), "{status} {is_relay}");
+            let after = f.find(&before).await;
+            let (to, is_marked) = match status {
+                OrderStatus::Pending | OrderStatus::Confirming | OrderStatus::Expired | OrderStatus::Canceled => {
+                    (OrderStatus::Review, false)
+                }
+                OrderStatus::Paid | OrderStatus::Refunded | OrderStatus::Failed => (status, true),
+                OrderStatus::Review => (OrderStatus::Review, false),
+            };
+            assert_eq!((after.status, after.needs_review), (to, is_marked), "{status} {is_relay}");
+            let is_told = after.reason.as_deref().is_some_and(|reason| reason.contains("dead letter"));
+            assert_eq!(is_told, status != OrderStatus::Review, "{status}: {:?}", after.reason);
+        }
+    }
+}
+
+async fn a_renewal_in_time_wins_over_the_relays_dead_letter(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let job = f.settle_job(&order).await;
+    jobs::end_all_leases(&f.store).await.unwrap();
+    assert_eq!(jobs::renew(&f.store, &[job.lease]).await.unwrap(), [job.lease.job_id]);
+
+    let late = jobs::bury(&f.store, BuriedBy::Relay(job.lease.job_id), "it crashed", false).await;
+
+    assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
+    let row = jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap();
+    assert_eq!((row.state, row.crashes), (JobState::Running, 0));
+    assert!(row.due_at_ms > f.store.now_ms() + LEASE_MS / 2);
+    assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
+}
+
+async fn a_worker_that_lost_its_lease_buries_nothing(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let mut job = f.settle_job(&order).await;
+    job.lease.token ^= 1;
+
+    for lease in [job.lease, shared::job::Lease { job_id: JobId(999), ..job.lease }] {
+        let refused = jobs::bury(&f.store, BuriedBy::Worker(&lease), "no", false).await;
+        assert!(matches!(refused, Err(StoreError::LeaseLost)), "{refused:?}");
+    }
+
+    assert_eq!(f.state_of(job.lease.job_id).await.0, "running");
+    assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
+}
+
+async fn the_dead_letter_of_a_callback_moves_the_callbacks_order(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    assert_eq!(callbacks::of_order(&f.store, order.id).await.unwrap().len(), 1);
+    let job = f.claim_one(QueueName::Settle).await;
+
+    jobs::bury(&f.store, BuriedBy::Worker(&job.lease), "it panicked", false).await.unwrap();
+
+    assert_eq!(f.find(&order).await.status, OrderStatus::Review);
+}
