@@ -1,1 +1,58 @@
-//! x
+//! The storm: real processes under a steady load of orders, payments and callbacks, while things are killed, stopped,
+//! wiped and told wrong. Afterwards everything is counted, with the gateway's own book as the judge.
+//!
+//! `tests/run` has a short one. The long one:
+//!
+//! ```sh
+//! TASDIQ_TEST_STORM=long tests/run storm
+//! ```
+//!
+//! Both print the seed from which everything was drawn; `TASDIQ_TEST_STORM_SEED` draws the same again. What they counted
+//! stands in `target/tmp/storm.txt`, too.
+
+mod customers;
+mod front;
+mod house;
+mod job_log;
+mod plan;
+mod reckoning;
+
+use std::path::Path;
+use std::time::Instant;
+
+use customers::Customers;
+use house::House;
+use plan::Plan;
+use reckoning::Reckoning;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_loses_nothing_and_doubles_nothing() {
+    let seed = match std::env::var("TASDIQ_TEST_STORM_SEED") {
+        Ok(seed) => seed.parse().expect("TASDIQ_TEST_STORM_SEED is a number"),
+        Err(_) => rand::random(),
+    };
+    let plan = match std::env::var("TASDIQ_TEST_STORM").as_deref() {
+        Err(_) | Ok("short") => Plan::short(seed),
+        Ok("long") => Plan::long(seed),
+        Ok(other) => panic!("TASDIQ_TEST_STORM is short or long, and not {other}"),
+    };
+    println!("{} storm, TASDIQ_TEST_STORM_SEED={seed}", plan.name);
+
+    let began = Instant::now();
+    let mut house = House::build(&plan).await;
+    house.sandbox_faults().await;
+    let customers = Customers::start(&plan, house.patient());
+    house.rage(&plan).await;
+    println!("the worst is over after {:?}", began.elapsed());
+    house.clear_skies().await;
+    let served = house.look_after(customers.served()).await;
+    println!("{served} after {:?}", began.elapsed());
+    house.settle(plan.settle_within).await;
+
+    let reckoning = Reckoning::of(&mut house, &served).await;
+    let report = format!("{} storm, seed {seed}, {} s\n{reckoning}", plan.name, began.elapsed().as_secs());
+    println!("{report}");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("storm.txt");
+    std::fs::write(&file, &report).unwrap();
+    reckoning.judge(&plan);
+}

@@ -38,8 +38,9 @@ impl Patient {
     pub(crate) async fn create(&self, key: &str, deadline: Instant) -> Option<i64> {
         let address = format!("{}/api/orders/create", self.api_url);
         let body = json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" });
-        let order = until(deadline, async || {
-            let (status, order) = ask(self.client.post(&address).header("Idempotency-Key", key).json(&body)).await?;
+        let (address, body) = (&address, &body);
+        let order = until(deadline, || async move {
+            let (status, order) = ask(self.client.post(address).header("Idempotency-Key", key).json(body)).await?;
             assert!(matches!(status, 201 | 409 | 503), "HTTP {status}: {order}");
             (status == 201).then_some(order)
         })
@@ -56,7 +57,7 @@ impl Patient {
 
     /// Waits until the order has a payment link, and gives the gateway's number of it; nothing when the order ended.
     pub(crate) async fn link(&self, id: i64, deadline: Instant) -> Option<i64> {
-        until(deadline, async || {
+        until(deadline, || async move {
             let order = self.order(id).await?;
             let is_open = matches!(order["status"].as_str(), Some("pending" | "confirming"));
             if is_open { order["transaction_id"].as_i64().map(Some) } else { Some(None) }
@@ -67,7 +68,8 @@ impl Patient {
 
     /// Waits until the order has this status.
     pub(crate) async fn reaches(&self, id: i64, status: &str, deadline: Instant) -> bool {
-        let reached = until(deadline, async || (self.order(id).await?["status"] == status).then_some(())).await;
+        let reached =
+            until(deadline, || async move { (self.order(id).await?["status"] == status).then_some(()) }).await;
         reached.is_some()
     }
 
@@ -120,7 +122,7 @@ async fn ask(request: RequestBuilder) -> Option<(u16, Value)> {
 }
 
 /// Asks again and again until there is an answer or the time is over.
-async fn until<T>(deadline: Instant, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+async fn until<T, F: Future<Output = Option<T>>>(deadline: Instant, mut ask: impl FnMut() -> F) -> Option<T> {
     loop {
         if let Some(answer) = ask().await {
             return Some(answer);

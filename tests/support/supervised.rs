@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::program::Program;
 
@@ -64,12 +64,11 @@ impl Supervised {
         self.endings.last()
     }
 
-    /// Kills the process and starts its successor at once; gives the killed one's number and when it was killed.
-    pub(crate) fn kill(&mut self) -> (u32, Instant) {
+    /// Kills the process, and gives its number; its successor is started at the next look.
+    pub(crate) fn kill(&mut self) -> u32 {
         let killed = self.program.id();
-        let at = Instant::now();
         self.program.signal("KILL");
-        (killed, at)
+        killed
     }
 
     /// Sends a signal to the process that runs now.

@@ -1,0 +1,99 @@
+//! The load: shops make orders at a steady pace, and each customer pays, or does not.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::JoinSet;
+
+use super::plan::Plan;
+use crate::support::patient::Patient;
+
+/// A shop tries longer than the storm lasts: in the end each of its orders must be taken.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What shops and customers were told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Served {
+    /// Orders acknowledged with 201.
+    pub(crate) acknowledged: Vec<i64>,
+    /// Shops that gave up.
+    pub(crate) turned_away: usize,
+    /// Customers who were told that they have paid.
+    pub(crate) payers: usize,
+}
+
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} orders acknowledged, {} shops gave up, {} customers have paid",
+            self.acknowledged.len(),
+            self.turned_away,
+            self.payers
+        )
+    }
+}
+
+/// Everybody who buys.
+pub(crate) struct Customers {
+    buying: JoinSet<()>,
+    served: Arc<Mutex<Served>>,
+}
+
+impl Customers {
+    /// Begins to make the plan's orders, one after the other, whatever becomes of those before.
+    pub(crate) fn start(plan: &Plan, patient: Patient) -> Customers {
+        let served = Arc::new(Mutex::new(Served::default()));
+        let mut buying = JoinSet::new();
+        let (plan, shared) = (plan.clone(), Arc::clone(&served));
+        buying.spawn(async move {
+            let mut customers = JoinSet::new();
+            let mut pace = tokio::time::interval(plan.order_every);
+            for number in 0..plan.orders {
+                pace.tick().await;
+                let (plan, patient, served) = (plan.clone(), patient.clone(), Arc::clone(&shared));
+                customers.spawn(async move { buy(&plan, &patient, number, &served).await });
+            }
+            while let Some(ended) = customers.join_next().await {
+                ended.expect("a customer's story ends");
+            }
+        });
+        Customers { buying, served }
+    }
+
+    /// Waits until all have bought or given up.
+    pub(crate) async fn served(mut self) -> Served {
+        while let Some(ended) = self.buying.join_next().await {
+            ended.expect("the customers end");
+        }
+        self.served.lock().unwrap().clone()
+    }
+}
+
+async fn buy(plan: &Plan, patient: &Patient, number: usize, served: &Mutex<Served>) {
+    let mut random = StdRng::seed_from_u64(plan.seed.wrapping_add(number as u64 + 1));
+    let deadline = Instant::now() + PATIENCE;
+    let Some(id) = patient.create(&format!("storm-{number}"), deadline).await else {
+        served.lock().unwrap().turned_away += 1;
+        return;
+    };
+    served.lock().unwrap().acknowledged.push(id);
+    if random.random_range(0..100) < plan.never_pay_percent {
+        return;
+    }
+    tokio::time::sleep(Duration::from_millis(random.random_range(0..2_000))).await;
+    let comes_back = random.random_bool(0.7);
+    if patient.pay_until_debited(id, deadline).await.is_none() {
+        return; // its order ended before: poison
+    }
+    served.lock().unwrap().payers += 1;
+    if comes_back
+        && let Some(order) = patient.order(id).await
+        && let Some(token) = order["order_token"].as_str()
+    {
+        patient.open_return_page(token).await;
+    }
+}

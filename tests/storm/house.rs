@@ -1,0 +1,335 @@
+//! The processes and servers of a storm: what befalls them, and who starts them again.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use shared::failpoint::Point;
+use sqlx::{Connection, PgConnection};
+
+use super::front::Front;
+use super::job_log::{self, Kill, Outage};
+use super::plan::{APIS, Calamity, Plan, WORKERS};
+use crate::roles::installation::SANDBOX_CREDENTIALS;
+use crate::roles::sandbox::Sandbox;
+use crate::support::patient::Patient;
+use crate::support::ports::free_port;
+use crate::support::program::Program;
+use crate::support::servers::{PrivatePostgres, PrivateRedis};
+use crate::support::supervised::Supervised;
+use crate::support::wait::PATIENCE;
+
+/// How often the processes are looked at: a supervisor that is quick, so that a storm has more than pauses.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A process that was stopped for a shorter time than its leases last is no zombie.
+const LEASE: Duration = Duration::from_secs(8);
+
+/// What must have ended before a storm is over: orders that may still be paid, and jobs that are not merely to look back
+/// at an order that has ended.
+const UNSETTLED: &str = "select (select count(*) from orders where status in ('pending', 'confirming'))
+    + (select count(*) from jobs j where j.state in ('available', 'enqueued', 'running') and j.kind <> 'sweep'
+        and not (j.kind = 'settle_order' and j.state = 'available' and exists (
+            select 1 from orders o where o.id = j.subject_id and o.final_at_ms is not null)))";
+
+pub(crate) struct House {
+    pub(crate) postgres: PrivatePostgres,
+    pub(crate) redis: PrivateRedis,
+    sandbox: Sandbox,
+    front: Front,
+    apis: Vec<Supervised>,
+    workers: Vec<Supervised>,
+    environment: Vec<(String, String)>,
+    /// Stopped workers: which, which process, since when, and when it goes on.
+    asleep: Vec<(usize, u32, Instant, Instant)>,
+    /// When the servers that are down come back.
+    redis_back: Option<(Instant, i64)>,
+    postgres_back: Option<(Instant, i64)>,
+    pub(crate) happened: Happened,
+}
+
+/// What has befallen the house.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Happened {
+    pub(crate) worker_kills: Vec<Kill>,
+    pub(crate) api_kills: usize,
+    pub(crate) zombies: usize,
+    pub(crate) redis_kills: usize,
+    pub(crate) redis_wipes: usize,
+    pub(crate) postgres_kills: usize,
+    pub(crate) outages: Vec<Outage>,
+}
+
+impl House {
+    pub(crate) async fn build(plan: &Plan) -> House {
+        let (postgres, redis) = tokio::join!(PrivatePostgres::start(), PrivateRedis::start());
+        let api_ports: Vec<u16> = (0..APIS).map(|_| free_port()).collect();
+        let front = Front::start(api_ports.clone()).await;
+        let sandbox = Sandbox::start(&front.url).await;
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let mut environment: Vec<(String, String)> = SANDBOX_CREDENTIALS.map(own).to_vec();
+        environment.extend([
+            own(("ATMOS_BASE_URL", &sandbox.url)),
+            own(("DATABASE_URL", &postgres.url())),
+            own(("REDIS_URL", &redis.url())),
+            own(("TASDIQ_PUBLIC_URL", &front.url)),
+            own(("TASDIQ_LINK_WAIT_MS", "300")),
+            own(("TASDIQ_PAYMENT_TTL_MINUTES", plan.payment_ttl_minutes)),
+            own(("TASDIQ_LOG", "warn")),
+        ]);
+        let variables: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut migrate = Program::start(&["migrate"], &variables);
+        assert!(migrate.wait_exit(PATIENCE).await.success(), "{}", migrate.output());
+        job_log::install(&postgres.url()).await;
+
+        let with = |name: &str, value: String| {
+            let mut environment = environment.clone();
+            environment.push((name.to_owned(), value));
+            environment
+        };
+        let apis = api_ports
+            .iter()
+            .enumerate()
+            .map(|(number, port)| {
+                let environment = with("TASDIQ_LISTEN", format!("127.0.0.1:{port}"));
+                Supervised::start(&format!("api {number}"), &["api"], &environment, [])
+            })
+            .collect();
+        let workers = (0..WORKERS)
+            .map(|number| {
+                let mut environment = with("TASDIQ_WORKER_LISTEN", format!("127.0.0.1:{}", free_port()));
+                environment.push(("FAILPOINTS".to_owned(), failpoints(plan, number)));
+                // Armed at its first start only, so that this poison passes: it kills twice at most.
+                let first = (!plan.poison_lasts && number < 2)
+                    .then(|| format!("{};{}=kill", failpoints(plan, number), Point::PoisonKills));
+                Supervised::start(&format!("worker {number}"), &["worker"], &environment, first)
+            })
+            .collect();
+        House {
+            postgres,
+            redis,
+            sandbox,
+            front,
+            apis,
+            workers,
+            environment,
+            asleep: Vec::new(),
+            redis_back: None,
+            postgres_back: None,
+            happened: Happened::default(),
+        }
+    }
+
+    pub(crate) fn patient(&self) -> Patient {
+        Patient::new(self.front.url.clone(), self.sandbox.url.clone())
+    }
+
+    /// One gateway call of ten fails, half of these after the work was done; all take their time. One callback of ten
+    /// is lost, one doubled.
+    pub(crate) async fn sandbox_faults(&self) {
+        for fault in [
+            json!({ "fault": "latency", "milliseconds": 250 }),
+            json!({ "fault": "unavailable", "share": 0.05 }),
+            json!({ "fault": "answer-lost", "share": 0.03 }),
+            json!({ "fault": "malformed", "share": 0.02 }),
+            json!({ "fault": "callback-never", "share": 0.1 }),
+            json!({ "fault": "callback-doubled", "share": 0.1 }),
+        ] {
+            self.sandbox.fault(&fault).await;
+        }
+    }
+
+    /// Lets everything happen that the plan says, at its time.
+    pub(crate) async fn rage(&mut self, plan: &Plan) {
+        let began = Instant::now();
+        let mut calamities: VecDeque<(Duration, Calamity)> = plan.calamities.iter().copied().collect();
+        while !calamities.is_empty() || began.elapsed() < plan.order_every * u32::try_from(plan.orders).unwrap() {
+            if calamities.front().is_some_and(|(at, _)| *at <= began.elapsed()) {
+                let (_, calamity) = calamities.pop_front().unwrap();
+                self.befall(calamity).await;
+            }
+            self.look().await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn befall(&mut self, calamity: Calamity) {
+        match calamity {
+            Calamity::KillWorker(number) => {
+                let number = self.awake(number);
+                let at_ms = now_ms();
+                let process = self.workers[number].kill();
+                self.happened.worker_kills.push(Kill { process, at_ms });
+            }
+            Calamity::KillApi(number) => {
+                self.apis[number].kill();
+                self.happened.api_kills += 1;
+            }
+            Calamity::StopWorker(number, time) => {
+                let number = self.awake(number);
+                let now = Instant::now();
+                self.workers[number].signal("STOP");
+                self.asleep.push((number, self.workers[number].id(), now, now + time));
+            }
+            Calamity::KillRedis(away) => {
+                self.redis.kill();
+                self.redis_back = Some((Instant::now() + away, now_ms()));
+                self.happened.redis_kills += 1;
+            }
+            Calamity::WipeRedis if self.redis_back.is_some() => (), // it will come back empty anyway
+            Calamity::WipeRedis => {
+                self.redis.wipe().await;
+                // Ids that were lost wait for their grace.
+                self.happened.outages.push(Outage { from_ms: now_ms(), to_ms: now_ms() });
+                self.happened.redis_wipes += 1;
+            }
+            Calamity::KillPostgres(away) => {
+                self.postgres.kill();
+                self.postgres_back = Some((Instant::now() + away, now_ms()));
+                self.happened.postgres_kills += 1;
+            }
+        }
+    }
+
+    /// That worker, or the next one that is not asleep: killing a zombie would spare it its awakening.
+    fn awake(&self, number: usize) -> usize {
+        let is_asleep = |number: &usize| self.asleep.iter().any(|(asleep, ..)| asleep == number);
+        (number..number + WORKERS).map(|number| number % WORKERS).find(|number| !is_asleep(number)).unwrap_or(number)
+    }
+
+    /// Starts again what has ended, and wakes what has slept long enough.
+    async fn look(&mut self) {
+        for program in self.apis.iter_mut().chain(&mut self.workers) {
+            program.look();
+        }
+        let now = Instant::now();
+        for (number, process, since, until) in std::mem::take(&mut self.asleep) {
+            let worker = &mut self.workers[number];
+            if worker.id() != process {
+                continue;
+            }
+            if until > now {
+                self.asleep.push((number, process, since, until));
+                continue;
+            }
+            worker.signal("CONT");
+            self.happened.zombies += usize::from(since.elapsed() > LEASE);
+        }
+        if let Some((_, from_ms)) = self.redis_back.take_if(|(at, _)| *at <= now) {
+            self.redis.restart().await;
+            self.happened.outages.push(Outage { from_ms, to_ms: now_ms() });
+        }
+        if let Some((_, from_ms)) = self.postgres_back.take_if(|(at, _)| *at <= now) {
+            self.postgres.restart().await;
+            self.happened.outages.push(Outage { from_ms, to_ms: now_ms() });
+        }
+    }
+
+    /// No further trouble; what is down comes back.
+    pub(crate) async fn clear_skies(&mut self) {
+        self.sandbox.clear_faults().await;
+        while !self.asleep.is_empty() || self.redis_back.is_some() || self.postgres_back.is_some() {
+            self.look().await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Looks after the house until `done` is over, and gives what it gave.
+    pub(crate) async fn look_after<T>(&mut self, done: impl Future<Output = T>) -> T {
+        let mut done = std::pin::pin!(done);
+        loop {
+            tokio::select! {
+                result = &mut done => return result,
+                () = tokio::time::sleep(LOOK_EVERY) => self.look().await,
+            }
+        }
+    }
+
+    /// Waits until every order has ended and nothing is under way; what has not by then is counted as it stands.
+    pub(crate) async fn settle(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let mut told = Instant::now();
+        while Instant::now() < deadline {
+            let unsettled = self.number(UNSETTLED).await;
+            if unsettled == 0 {
+                return;
+            }
+            if told.elapsed() > Duration::from_secs(60) {
+                told = Instant::now();
+                println!("{unsettled} orders and jobs are still under way");
+            }
+            self.look_after(tokio::time::sleep(Duration::from_millis(500))).await;
+        }
+    }
+
+    /// A connection to the database, beside the processes'.
+    pub(crate) async fn connection(&self) -> PgConnection {
+        PgConnection::connect(&self.postgres.url()).await.unwrap()
+    }
+
+    /// The number a query returns.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        let mut connection = self.connection().await;
+        let number = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        number
+    }
+
+    pub(crate) async fn ledger(&self) -> Vec<serde_json::Value> {
+        self.sandbox.ledger().await
+    }
+
+    /// The ends of processes that nobody meant: neither killed by us nor ended by poison.
+    pub(crate) fn strange_ends(&self) -> Vec<String> {
+        use std::os::unix::process::ExitStatusExt;
+        let programs = self.apis.iter().chain(&self.workers);
+        let ends = programs.flat_map(|program| program.endings().iter().map(move |ending| (program.name(), ending)));
+        let strange = ends.filter(|(_, ending)| {
+            ending.status.signal() != Some(9) && !ending.is_by_failpoint(Point::PoisonKills.as_str())
+        });
+        strange.map(|(name, ending)| format!("{name}: {}\n{}", ending.status, last_lines(&ending.output))).collect()
+    }
+
+    /// How often a poison job ended its process.
+    pub(crate) fn poison_ends(&self) -> usize {
+        let endings = self.workers.iter().flat_map(Supervised::endings);
+        endings.filter(|ending| ending.is_by_failpoint(Point::PoisonKills.as_str())).count()
+    }
+
+    /// Runs a command of the operator's and gives whether it ended well, and what it printed.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String) {
+        let environment: Vec<(&str, &str)> =
+            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut program = Program::start(arguments, &environment);
+        let status = program.wait_exit(Duration::from_secs(300)).await;
+        (status.success(), program.output())
+    }
+}
+
+/// Poison, and one host with a wrong clock.
+fn failpoints(plan: &Plan, number: usize) -> String {
+    let mut points = match plan.poison_lasts {
+        true => vec![
+            format!("{}=kill", Point::PoisonKills),
+            format!("{}=panic", Point::PoisonPanics),
+            format!("{}=return", Point::PoisonFails),
+        ],
+        false => {
+            vec![format!("{}=3*panic->off", Point::PoisonPanics), format!("{}=3*return->off", Point::PoisonFails)]
+        }
+    };
+    if number == WORKERS - 1 {
+        points.push(format!("{}=return", Point::HostClockAhead));
+    }
+    points.join(";")
+}
+
+fn last_lines(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}

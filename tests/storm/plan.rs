@@ -1,0 +1,151 @@
+//! What happens in a storm and when, drawn from its seed.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// How many processes there are.
+pub(crate) const APIS: usize = 2;
+pub(crate) const WORKERS: usize = 4;
+
+/// Something bad. A process that is down for the moment is spared for its neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Calamity {
+    KillWorker(usize),
+    KillApi(usize),
+    /// Stopped past its leases, and going on afterwards as if nothing had been.
+    StopWorker(usize, Duration),
+    /// It comes back empty.
+    KillRedis(Duration),
+    WipeRedis,
+    /// As by a power cut.
+    KillPostgres(Duration),
+}
+
+/// How many of each there are at least, for a storm to count as one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    pub(crate) orders: usize,
+    pub(crate) jobs: i64,
+    pub(crate) worker_kills: usize,
+    pub(crate) api_kills: usize,
+    pub(crate) redis_kills: usize,
+    pub(crate) redis_wipes: usize,
+    pub(crate) postgres_kills: usize,
+    pub(crate) zombies: usize,
+    /// Jobs whose restart after a kill was timed.
+    pub(crate) restarts: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: &'static str,
+    pub(crate) seed: u64,
+    pub(crate) orders: usize,
+    /// From one order to the next.
+    pub(crate) order_every: Duration,
+    pub(crate) calamities: Vec<(Duration, Calamity)>,
+    /// Customers of a hundred who never pay.
+    pub(crate) never_pay_percent: u32,
+    pub(crate) payment_ttl_minutes: &'static str,
+    /// Whether poison jobs stay poison until they are dead letters.
+    pub(crate) poison_lasts: bool,
+    /// How long everything may take to end once the skies are clear.
+    pub(crate) settle_within: Duration,
+    pub(crate) at_least: Counts,
+}
+
+impl Plan {
+    /// About three minutes. Everybody pays, and nothing stays poison, for both take longer to end.
+    pub(crate) fn short(seed: u64) -> Plan {
+        let at_least = Counts {
+            orders: 450,
+            jobs: 1_200,
+            worker_kills: 12,
+            api_kills: 3,
+            redis_kills: 1,
+            redis_wipes: 1,
+            postgres_kills: 1,
+            zombies: 2,
+            restarts: 10,
+        };
+        Plan {
+            name: "short",
+            seed,
+            orders: 480,
+            order_every: Duration::from_millis(130),
+            calamities: draw(seed, Duration::from_secs(62), at_least),
+            never_pay_percent: 0,
+            payment_ttl_minutes: "30",
+            poison_lasts: false,
+            settle_within: Duration::from_secs(210),
+            at_least,
+        }
+    }
+
+    /// Some thirty-five minutes, of which the last twenty wait for orders to expire and poison to be given up.
+    pub(crate) fn long(seed: u64) -> Plan {
+        let at_least = Counts {
+            orders: 5_000,
+            jobs: 20_000,
+            worker_kills: 100,
+            api_kills: 20,
+            redis_kills: 5,
+            redis_wipes: 2,
+            postgres_kills: 2,
+            zombies: 10,
+            restarts: 200,
+        };
+        // Some come to nothing, such as the kill of a worker that is just starting.
+        let planned = Counts {
+            worker_kills: 125,
+            api_kills: 24,
+            redis_kills: 6,
+            redis_wipes: 3,
+            postgres_kills: 3,
+            zombies: 14,
+            ..at_least
+        };
+        Plan {
+            name: "long",
+            seed,
+            orders: 7_500,
+            order_every: Duration::from_millis(105),
+            calamities: draw(seed, Duration::from_secs(780), planned),
+            never_pay_percent: 8,
+            payment_ttl_minutes: "5",
+            poison_lasts: true,
+            settle_within: Duration::from_secs(2_400),
+            at_least,
+        }
+    }
+}
+
+/// So many of each, spread evenly over the time and shifted a little.
+fn draw(seed: u64, time: Duration, counts: Counts) -> Vec<(Duration, Calamity)> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut calamities = Vec::new();
+    let mut spread = |count: usize, mut calamity: Box<dyn FnMut(&mut StdRng) -> Calamity>| {
+        for number in 0..count {
+            let (part, parts) = (u32::try_from(number).unwrap(), u32::try_from(count).unwrap());
+            let shift = random.random_range(0..1_000);
+            calamities.push((time * (part * 1_000 + shift) / (parts * 1_000), calamity(&mut random)));
+        }
+    };
+    let away = |random: &mut StdRng, longest_ms| Duration::from_millis(random.random_range(500..longest_ms));
+    spread(counts.worker_kills, Box::new(|random| Calamity::KillWorker(random.random_range(0..WORKERS))));
+    spread(counts.api_kills, Box::new(|random| Calamity::KillApi(random.random_range(0..APIS))));
+    spread(counts.redis_kills, Box::new(move |random| Calamity::KillRedis(away(random, 6_000))));
+    spread(counts.redis_wipes, Box::new(|_| Calamity::WipeRedis));
+    spread(counts.postgres_kills, Box::new(move |random| Calamity::KillPostgres(away(random, 4_000))));
+    spread(
+        counts.zombies,
+        Box::new(|random| {
+            let asleep = Duration::from_millis(random.random_range(10_000..18_000));
+            Calamity::StopWorker(random.random_range(0..WORKERS), asleep)
+        }),
+    );
+    calamities.sort_by_key(|(at, _)| *at);
+    calamities
+}

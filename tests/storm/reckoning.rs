@@ -1,0 +1,252 @@
+//! What a storm has cost, counted from the orders, the jobs and the gateway's own book.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use shared::failpoint::poison_of;
+use sqlx::FromRow;
+
+use super::customers::Served;
+use super::house::House;
+use super::job_log::{self, Restarts, percentile};
+use super::plan::Plan;
+
+/// The counts, and everything that is not as it must be.
+pub(crate) struct Reckoning {
+    orders: BTreeMap<String, usize>,
+    jobs: i64,
+    runs: i64,
+    dead_letters: usize,
+    debits: usize,
+    counts: Vec<(&'static str, usize)>,
+    restarts: Restarts,
+    faults: Vec<String>,
+}
+
+#[derive(FromRow)]
+struct OrderRow {
+    id: i64,
+    status: String,
+    transaction_id: Option<i64>,
+    needs_review: i64,
+}
+
+#[derive(FromRow)]
+struct HistoryRow {
+    order_id: i64,
+    from_status: Option<String>,
+    to_status: String,
+    cause: String,
+}
+
+#[derive(FromRow)]
+struct DeadRow {
+    id: i64,
+    kind: String,
+    subject_id: i64,
+    last_error: Option<String>,
+}
+
+impl Reckoning {
+    pub(crate) async fn of(house: &mut House, served: &Served) -> Reckoning {
+        let mut connection = house.connection().await;
+        let orders: Vec<OrderRow> =
+            sqlx::query_as("select id, status, transaction_id, needs_review from orders order by id")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        let history: Vec<HistoryRow> = sqlx::query_as(
+            "select order_id, from_status, to_status, cause from order_history order by order_id, number",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        let dead: Vec<DeadRow> =
+            sqlx::query_as("select id, kind, subject_id, last_error from jobs where state = 'dead'")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        let happened = house.happened.clone();
+        let restarts = job_log::restarts(&mut connection, &happened.worker_kills, &happened.outages).await;
+
+        let mut faults = lost_orders(served, &orders);
+        faults.extend(untruthful_ends(&orders));
+        let debits = debits_of(house, &mut faults).await;
+        faults.extend(wrong_money(&orders, &debits));
+        faults.extend(doubled_history(&history));
+        faults.extend(innocent_dead_letters(&dead));
+        faults.extend(house.strange_ends().into_iter().map(|end| format!("a process ended by itself: {end}")));
+        let (is_clean, audit) = house.command(&["audit"]).await;
+        if !is_clean {
+            faults.push(format!("the audit found differences:\n{audit}"));
+        }
+
+        let mut by_status = BTreeMap::new();
+        for order in &orders {
+            *by_status.entry(order.status.clone()).or_insert(0) += 1;
+        }
+        Reckoning {
+            orders: by_status,
+            jobs: house.number("select count(*) from jobs").await,
+            runs: house.number("select count(*) from storm_log where state = 'running'").await,
+            dead_letters: dead.len(),
+            debits: debits.values().map(Vec::len).sum(),
+            counts: vec![
+                ("orders acknowledged", served.acknowledged.len()),
+                ("worker SIGKILLs", happened.worker_kills.len()),
+                ("API SIGKILLs", happened.api_kills),
+                ("Redis SIGKILLs", happened.redis_kills),
+                ("Redis wiped", happened.redis_wipes),
+                ("PostgreSQL SIGKILLs", happened.postgres_kills),
+                ("zombies past their lease", happened.zombies),
+                ("processes ended by poison", house.poison_ends()),
+            ],
+            restarts,
+            faults,
+        }
+    }
+
+    /// Fails the test unless it was a storm, and nothing came of it.
+    pub(crate) fn judge(&self, plan: &Plan) {
+        assert!(self.faults.is_empty(), "seed {}: {}\n{self}", plan.seed, self.faults.join("\n"));
+        let count = |name: &str| self.counts.iter().find(|(other, _)| *other == name).unwrap().1;
+        let at_least = plan.at_least;
+        for (name, least) in [
+            ("orders acknowledged", at_least.orders),
+            ("worker SIGKILLs", at_least.worker_kills),
+            ("API SIGKILLs", at_least.api_kills),
+            ("Redis SIGKILLs", at_least.redis_kills),
+            ("Redis wiped", at_least.redis_wipes),
+            ("PostgreSQL SIGKILLs", at_least.postgres_kills),
+            ("zombies past their lease", at_least.zombies),
+        ] {
+            assert!(count(name) >= least, "only {} {name}: that was no storm\n{self}", count(name));
+        }
+        assert!(self.jobs >= at_least.jobs, "only {} jobs: that was no storm\n{self}", self.jobs);
+        let waited = &self.restarts.undisturbed_ms;
+        assert!(waited.len() >= at_least.restarts, "only {} restarts were timed\n{self}", waited.len());
+        assert!(percentile(waited, 50) <= Some(8_000), "half of the restarts took longer than 8 s\n{self}");
+        assert!(percentile(waited, 99) <= Some(15_000), "one restart of a hundred took longer than 15 s\n{self}");
+    }
+}
+
+impl fmt::Display for Reckoning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, count) in &self.counts {
+            writeln!(f, "  {name:<28} {count:>8}")?;
+        }
+        for (name, count) in [("jobs", self.jobs), ("runs of jobs", self.runs)] {
+            writeln!(f, "  {name:<28} {count:>8}")?;
+        }
+        writeln!(f, "  {:<28} {:>8}", "dead letters, all poison", self.dead_letters)?;
+        writeln!(f, "  {:<28} {:>8}", "debits in the gateway's book", self.debits)?;
+        for (status, count) in &self.orders {
+            writeln!(f, "  {:<28} {count:>8}", format!("orders {status}"))?;
+        }
+        for (name, waited) in [
+            ("restart after a kill", &self.restarts.undisturbed_ms),
+            ("  with a server away, too", &self.restarts.disturbed_ms),
+        ] {
+            let at = |percent| percentile(waited, percent).unwrap_or_default();
+            let longest = waited.last().copied().unwrap_or_default();
+            writeln!(
+                f,
+                "  {name:<28} {:>8} times, p50 {} ms, p90 {} ms, p99 {} ms, longest {longest} ms",
+                waited.len(),
+                at(50),
+                at(90),
+                at(99)
+            )?;
+        }
+        writeln!(f, "  {:<28} {:>8} times", "  of a suspect, which waits", self.restarts.suspects)?;
+        write!(f, "  {:<28} {:>8}", "faults", self.faults.len())
+    }
+}
+
+fn lost_orders(served: &Served, orders: &[OrderRow]) -> Vec<String> {
+    let known: HashSet<i64> = orders.iter().map(|order| order.id).collect();
+    let lost = served.acknowledged.iter().filter(|id| !known.contains(id));
+    let mut faults: Vec<String> =
+        lost.map(|id| format!("order {id} was acknowledged and is not in the database")).collect();
+    let different: HashSet<&i64> = served.acknowledged.iter().collect();
+    if different.len() != served.acknowledged.len() {
+        faults.push("two requests for different orders were given the same one".into());
+    }
+    if served.turned_away > 0 {
+        faults.push(format!("{} shops were turned away until they gave up", served.turned_away));
+    }
+    faults
+}
+
+fn untruthful_ends(orders: &[OrderRow]) -> Vec<String> {
+    let open = orders.iter().filter(|order| matches!(order.status.as_str(), "pending" | "confirming"));
+    open.map(|order| format!("order {} is still {}", order.id, order.status)).collect()
+}
+
+/// The transactions that took money, by order.
+async fn debits_of(house: &House, faults: &mut Vec<String>) -> HashMap<i64, Vec<i64>> {
+    let mut debits: HashMap<i64, Vec<i64>> = HashMap::new();
+    for line in house.ledger().await {
+        let (transaction_id, times) = (line["transaction_id"].as_i64().unwrap(), line["debits"].as_i64().unwrap());
+        if times > 1 {
+            faults.push(format!("transaction {transaction_id} was debited {times} times"));
+        }
+        if times > 0 {
+            let order_id = line["account"].as_str().unwrap().parse().unwrap();
+            debits.entry(order_id).or_default().push(transaction_id);
+        }
+    }
+    debits
+}
+
+fn wrong_money(orders: &[OrderRow], debits: &HashMap<i64, Vec<i64>>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for order in orders {
+        let OrderRow { id, status, .. } = order;
+        let moved = debits.get(id).map_or(&[][..], Vec::as_slice);
+        let before_a_person = status == "review" || order.needs_review == 1;
+        if status == "paid" && !order.transaction_id.is_some_and(|payer| moved.contains(&payer)) {
+            faults.push(format!("order {id} is paid, and the gateway knows of no such debit"));
+        }
+        if status != "paid" && !moved.is_empty() && !before_a_person {
+            faults.push(format!("order {id} is {status}, and the gateway took money for it: {moved:?}"));
+        }
+        if moved.len() > 1 && !before_a_person {
+            faults.push(format!("order {id} was paid {} times, and nobody was told", moved.len()));
+        }
+    }
+    faults
+}
+
+fn doubled_history(history: &[HistoryRow]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for pair in history.windows(2) {
+        let [before, line] = pair else { continue };
+        if before.order_id != line.order_id {
+            continue;
+        }
+        if line.from_status.as_deref() != Some(before.to_status.as_str()) {
+            faults.push(format!("the history of order {} is broken at {:?}", line.order_id, line.cause));
+        }
+        if line.cause == before.cause && line.from_status == before.from_status && line.to_status == before.to_status {
+            faults.push(format!("the history of order {} says twice {:?}", line.order_id, line.cause));
+        }
+    }
+    let mut paid: HashMap<i64, usize> = HashMap::new();
+    for line in history.iter().filter(|line| line.to_status == "paid" && line.from_status.as_deref() != Some("paid")) {
+        *paid.entry(line.order_id).or_default() += 1;
+    }
+    faults.extend(paid.iter().filter(|(_, times)| **times > 1).map(|(id, _)| format!("order {id} became paid twice")));
+    faults
+}
+
+fn innocent_dead_letters(dead: &[DeadRow]) -> Vec<String> {
+    let innocent = dead.iter().filter(|job| {
+        let is_about_an_order = matches!(job.kind.as_str(), "create_payment_link" | "settle_order");
+        !is_about_an_order || poison_of(job.subject_id).is_none()
+    });
+    let tell = |job: &DeadRow| {
+        format!("job {} ({} of {}) is a dead letter: {:?}", job.id, job.kind, job.subject_id, job.last_error)
+    };
+    innocent.map(tell).collect()
+}
