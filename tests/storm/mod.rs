@@ -4,7 +4,7 @@
 //! `tests/run` has a short one. The long one:
 //!
 //! ```sh
-//! TASDIQ_TEST_STORM=long tests/run storm
+//! TASDIQ_TEST_STORM=long tests/run a_storm
 //! ```
 //!
 //! Both print the seed from which everything was drawn; `TASDIQ_TEST_STORM_SEED` draws the same again. What they counted
