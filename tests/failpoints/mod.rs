@@ -56,6 +56,19 @@ async fn servers_a_process_that_dies_where_every_job_passes_is_replaced_without_
     tell_stories(Kind::Servers, where_every_job_passes()).await;
 }
 
+/// A misspelt point would make every test here pass.
+#[tokio::test]
+async fn a_point_or_an_action_that_there_is_not_ends_the_program_at_its_start() {
+    for wish in ["nowhere=kill", "link-after-call", "link-after-call=kill@soon", "link-after-call=explode"] {
+        let mut program = Program::start(&["doctor"], &[("FAILPOINTS", wish)]);
+
+        let status = program.wait_exit(PATIENCE).await;
+
+        assert_eq!(status.code(), Some(78), "{wish}: {}", program.output());
+        assert!(program.output().contains("FAILPOINTS"), "{wish}: {}", program.output());
+    }
+}
+
 /// Every deadly point that is not passed by every job, once.
 fn on_an_orders_way() -> Vec<(Point, u32)> {
     let points = Point::ALL.iter().filter(|point| point.is_deadly() && !OF_EVERY_JOB.contains(point));
