@@ -6,6 +6,7 @@ mod browser_story;
 mod commands;
 mod configuration;
 mod contracts;
+mod plans;
 mod roles;
 mod story;
 mod support;
