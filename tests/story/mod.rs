@@ -8,3 +8,4 @@ mod late;
 mod paying;
 mod postgres_away;
 mod redis_away;
+mod repeated;
