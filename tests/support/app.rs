@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use shared::config::DatabaseUrl;
 use shared::secret::Secret;
 use shared::store::Store;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use super::ports::free_port;
@@ -557,6 +557,15 @@ impl TestApp {
         let mut connection = AnyConnection::connect(&url).await.unwrap();
         connection.execute(AssertSqlSafe(statement)).await.unwrap();
         connection.close().await.unwrap();
+    }
+
+    /// The number that a query returns; for a program on servers.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        let url = self.variable("DATABASE_URL").expect("SQLite has one writer, and nothing of this kind to tell");
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        let number = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        number
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
