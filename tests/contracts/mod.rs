@@ -20,6 +20,7 @@ mod dead_letters_contract;
 mod jobs_contract;
 mod orders_contract;
 mod queue_contract;
+mod rules_contract;
 mod settlement_contract;
 
 /// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`.
