@@ -8,6 +8,7 @@ mod configuration;
 mod contracts;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod plans;
 mod roles;
 #[cfg(feature = "failpoints")]
 mod storm;

@@ -246,6 +246,23 @@ impl Store {
         }
     }
 
+    /// `in (select …)` for a select that is limited or locks. PostgreSQL may take such a select for a join, choose to
+    /// read the whole table for it, or run it more than once; an array is made once, and its rows are found by the index.
+    fn one_of(&self, select: &str) -> String {
+        match self.0.database {
+            Database::Sqlite => format!("in ({select})"),
+            Database::Postgres => format!("= any(array({select}))"),
+        }
+    }
+
+    /// Where a row lies: what finds the rows of one statement again, whatever their key.
+    fn row_place(&self) -> &'static str {
+        match self.0.database {
+            Database::Sqlite => "rowid",
+            Database::Postgres => "ctid",
+        }
+    }
+
     /// Begins a transaction that may stage up to `jobs` jobs.
     async fn begin(&self, jobs: usize) -> Result<Write, StoreError> {
         let job_ids = self.0.ids.take(self, "jobs", jobs).await?;

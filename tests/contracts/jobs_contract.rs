@@ -202,6 +202,8 @@ async fn sweep_is_never_dead(f: Fixture) {
         assert_eq!((crashed.crashes, crashed.is_dead), (crashes, false));
         let (state, _, queue) = f.state_of(crashed.job_id).await;
         assert_eq!((state.as_str(), queue.as_str()), ("available", "background"));
+        let due_at_ms = jobs::show(&f.store, crashed.job_id).await.unwrap().unwrap().due_at_ms;
+        assert!((due_at_ms - f.store.now_ms() - 900_000).abs() < 10_000, "fifteen minutes later");
         jobs::retry(&f.store, crashed.job_id).await.unwrap();
     }
 }

@@ -10,7 +10,7 @@ use shared::secret::Secret;
 use shared::store::callbacks::{self, ReceivedBody, Verdict};
 use shared::store::orders::{self, Created, NewLink};
 use shared::store::{Store, jobs};
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 
 use crate::support::servers;
 
@@ -20,6 +20,7 @@ mod dead_letters_contract;
 mod jobs_contract;
 mod orders_contract;
 mod queue_contract;
+mod rules_contract;
 mod settlement_contract;
 
 /// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`.
@@ -67,6 +68,25 @@ impl Fixture {
     /// The same database as another process sees it.
     pub(crate) async fn another_process(&self) -> Store {
         Store::open(&self.url).await.unwrap()
+    }
+
+    /// Runs statements of the test's own, behind everybody's back.
+    pub(crate) async fn execute(&self, statements: &[String]) {
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+                for statement in statements {
+                    connection.execute(AssertSqlSafe(statement.as_str())).await.unwrap();
+                }
+            }
+            DatabaseUrl::Postgres(_) => {
+                let mut connection = self.connection().await;
+                for statement in statements {
+                    connection.execute(AssertSqlSafe(statement.as_str())).await.unwrap();
+                }
+            }
+        }
     }
 
     /// A bare connection to this database, which is PostgreSQL.

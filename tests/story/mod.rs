@@ -5,6 +5,8 @@ mod callbacks;
 mod faults;
 mod idempotency;
 mod late;
+mod lost_callbacks;
 mod paying;
 mod postgres_away;
 mod redis_away;
+mod repeated;

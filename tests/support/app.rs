@@ -8,12 +8,17 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use shared::config::DatabaseUrl;
+use shared::secret::Secret;
+use shared::store::Store;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use super::ports::free_port;
 use super::program::Program;
 use super::servers;
 use super::wait::{PATIENCE, wait_until};
+use crate::roles::installation::SANDBOX_CREDENTIALS;
 
 /// What the program stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -490,14 +495,7 @@ impl TestApp {
     }
 
     async fn wait_until_ready(&mut self) {
-        let url = format!("{}/readyz", self.doors.url);
-        let (program, client) = (&mut self.program, &self.doors.client);
-        wait_until("the program to be ready", PATIENCE, async || {
-            assert!(program.exit_status().is_none(), "the program ended at its start");
-            let ready = client.get(&url).send().await.ok()?;
-            ready.status().is_success().then_some(())
-        })
-        .await;
+        wait_until_ready(&mut self.program, &self.doors).await;
     }
 
     /// All that the program has written since it was started last.
@@ -523,6 +521,55 @@ impl TestApp {
         let complaints = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "tasdiq {} ended with {}: {complaints}", arguments.join(" "), output.status);
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts one API more beside the program, on the same servers and the same sandbox, and waits until it is ready.
+    pub(crate) async fn another_api(&self) -> (Program, Doors) {
+        let listen = free_address();
+        let shared = self.environment.iter().filter(|(name, _)| ["DATABASE_URL", "REDIS_URL"].contains(&name.as_str()));
+        let mut environment: Vec<(&str, &str)> = SANDBOX_CREDENTIALS.to_vec();
+        environment.extend(shared.map(|(name, value)| (name.as_str(), value.as_str())));
+        environment.extend([
+            ("ATMOS_BASE_URL", self.sandbox_url.as_str()),
+            ("TASDIQ_PUBLIC_URL", &self.url),
+            ("TASDIQ_LISTEN", &listen),
+        ]);
+        let mut program = Program::start(&["api"], &environment);
+        let doors = Doors::new(format!("http://{listen}"), self.sandbox_url.clone());
+        wait_until_ready(&mut program, &doors).await;
+        (program, doors)
+    }
+
+    /// The database as another process sees it.
+    pub(crate) async fn store(&self) -> Store {
+        let url = match self.variable("DATABASE_URL") {
+            Some(url) => DatabaseUrl::Postgres(Secret::new(url)),
+            None => DatabaseUrl::Sqlite(self.data_dir.path().join("tasdiq.db")),
+        };
+        Store::open(&url).await.unwrap()
+    }
+
+    /// Runs a statement on the database behind the program's back.
+    pub(crate) async fn execute(&self, statement: &str) {
+        sqlx::any::install_default_drivers();
+        let sqlite = format!("sqlite://{}", self.data_dir.path().join("tasdiq.db").display());
+        let url = self.variable("DATABASE_URL").map_or(sqlite, str::to_owned);
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        connection.execute(AssertSqlSafe(statement)).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// The number that a query returns; for a program on servers.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        let url = self.variable("DATABASE_URL").expect("SQLite has one writer, and nothing of this kind to tell");
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        let number = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        number
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
     /// A rightly signed callback body, as an operator makes one by hand. The amount is in soʻm: `50.00`.
@@ -557,6 +604,16 @@ fn start_program(environment: &[(String, String)]) -> Program {
     let environment: Vec<(&str, &str)> =
         environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     Program::start(&["up"], &environment)
+}
+
+async fn wait_until_ready(program: &mut Program, doors: &Doors) {
+    let url = format!("{}/readyz", doors.url);
+    wait_until("the program to be ready", PATIENCE, async || {
+        assert!(program.exit_status().is_none(), "the program ended at its start");
+        let ready = doors.client.get(&url).send().await.ok()?;
+        ready.status().is_success().then_some(())
+    })
+    .await;
 }
 
 fn free_address() -> String {

@@ -197,6 +197,11 @@ impl PrivatePostgres {
         self.port
     }
 
+    /// All that the server has written to its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.output()
+    }
+
     /// Ends the server at once, as a power cut would. What was committed is there after [`PrivatePostgres::restart`].
     pub(crate) fn kill(&mut self) {
         self.process.kill_family();

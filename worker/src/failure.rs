@@ -131,6 +131,24 @@ mod tests {
     }
 
     #[test]
+    fn while_a_customer_waits_for_a_link_it_is_tried_again_within_half_a_minute() {
+        let away = || Failure::Gateway(GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None });
+        for attempt in 1..100 {
+            let verdict = away().verdict(Some(JobKind::CreatePaymentLink), attempt, 999);
+            assert!(matches!(verdict, Verdict::Retry { wait_ms: ..=30_000 }), "{attempt}: {verdict:?}");
+        }
+        let look = away().verdict(Some(JobKind::SettleOrder), 100, 999);
+        assert_eq!(look, Verdict::Retry { wait_ms: 900_000 });
+    }
+
+    #[test]
+    fn a_run_that_was_aborted_at_its_deadline_is_repeated_whatever_its_attempt() {
+        let aborted = Failure::Deadline(Duration::from_secs(60)).verdict(Some(JobKind::SettleOrder), 1_000, 0);
+
+        assert!(matches!(aborted, Verdict::Retry { .. }), "{aborted:?}");
+    }
+
+    #[test]
     fn being_told_to_wait_burns_no_attempt() {
         let told = Failure::Gateway(GatewayError::Throttled { retry_after: Duration::from_secs(3) });
 

@@ -124,6 +124,33 @@ mod tests {
         assert_eq!(looks, [24, 48, 72]);
     }
 
+    #[test]
+    fn without_a_hint_looks_come_after_1_3_10_and_20_minutes_and_at_the_end() {
+        let (minute, linked_at) = (60_000, 1_000_000);
+        let order = crate::settle_order::an_order(OrderStatus::Pending, linked_at, linked_at + 30 * minute);
+        let mut now = linked_at;
+        let mut looks = Vec::new();
+        while looks.len() < 6 {
+            let (next, queue) = schedule().next_look(&order, now, now);
+            assert_eq!(queue, QueueName::Background);
+            looks.push((next - linked_at) / minute);
+            now = next;
+        }
+
+        assert_eq!(first_look_ms(linked_at), linked_at + minute);
+        assert_eq!(looks, [1, 3, 10, 20, 30, 40], "past its end something was unclear");
+    }
+
+    #[test]
+    fn a_look_soon_after_a_hint_goes_before_all_others() {
+        let mut order = crate::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
+        order.last_hint_at_ms = Some(100_000);
+
+        assert_eq!(schedule().next_look(&order, 100_000, 100_000), (100_250, QueueName::Settle));
+        assert_eq!(schedule().next_look(&order, 160_000, 160_000), (160_000 + 60_000, QueueName::Settle));
+        assert_eq!(schedule().next_look(&order, 160_001, 160_001).1, QueueName::Background);
+    }
+
     proptest! {
         #[test]
         fn the_next_look_is_always_in_the_future_and_never_far(elapsed in 0i64..100_000_000) {

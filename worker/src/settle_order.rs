@@ -338,3 +338,6 @@ fn tell(order: &Order, decision: &Settlement) {
 #[cfg(test)]
 #[path = "settle_order_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::an_order;

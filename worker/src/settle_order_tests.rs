@@ -38,6 +38,11 @@ fn order(status: OrderStatus) -> Order {
     }
 }
 
+/// An order with its link since `link_at_ms`, for tests of when to look.
+pub(crate) fn an_order(status: OrderStatus, link_at_ms: i64, expires_at_ms: i64) -> Order {
+    Order { link_at_ms: Some(link_at_ms), expires_at_ms: Some(expires_at_ms), ..order(status) }
+}
+
 fn looked(transaction_id: TransactionId, state: TransactionState) -> Looked {
     let report = TransactionReport {
         transaction_id,

@@ -229,17 +229,22 @@ impl Take for Many {
             free.merge(more);
         }
         self.takes = self.takes.wrapping_add(1);
-        let mut queues = self.queues.clone();
-        if self.takes.is_multiple_of(ROTATE_EVERY) && !queues.is_empty() {
-            let turn = (self.takes / ROTATE_EVERY) % queues.len();
-            queues.rotate_left(turn);
-        }
-        let ids = self.taker.take(&queues, free.num_permits(), TAKE_WAIT).await?;
+        let ids = self.taker.take(&in_turn(&self.queues, self.takes), free.num_permits(), TAKE_WAIT).await?;
         if ids.is_empty() {
             return Ok(());
         }
         self.claimer.claim(ids, free, false).await
     }
+}
+
+/// The queues in the order in which this take looks at them: the most urgent first, and now and then another one.
+fn in_turn(queues: &[QueueName], take: usize) -> Vec<QueueName> {
+    let mut queues = queues.to_vec();
+    if take.is_multiple_of(ROTATE_EVERY) && !queues.is_empty() {
+        let turn = (take / ROTATE_EVERY) % queues.len();
+        queues.rotate_left(turn);
+    }
+    queues
 }
 
 /// Jobs that crashed their worker: one at a time, with no other job beside it.
@@ -258,5 +263,24 @@ impl Take for Suspects {
         // The semaphore is fair: nothing new is taken while this waits, so the process drains.
         let Ok(all) = Arc::clone(&self.claimer.slots).acquire_many_owned(self.all_slots).await else { return Ok(()) };
         self.claimer.claim(ids, all, true).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_decides_about_money_comes_first_and_each_queue_is_first_now_and_then() {
+        use QueueName::{Background, Links, Settle};
+        let queues = WorkerOptions::ALL_QUEUES;
+
+        let first: Vec<QueueName> = (1..=24).map(|take| in_turn(&queues, take)[0]).collect();
+
+        assert_eq!(in_turn(&queues, 1), [Settle, Links, Background]);
+        assert_eq!(first.iter().filter(|queue| **queue == Settle).count(), 22);
+        assert_eq!((first[7], first[15], first[23]), (Links, Background, Settle));
+        assert!((1..=24).all(|take| in_turn(&queues, take).len() == 3));
+        assert_eq!(in_turn(&[], 8), []);
     }
 }

@@ -359,9 +359,11 @@ pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, St
 /// [`StoreError::LeaseLost`] when the job belongs to somebody else.
 pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<(), StoreError> {
     let mut write = store.begin(1).await?;
-    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
     let now_ms = write.now_ms();
+    // The look's row before our own: a repeated callback holds the order and waits for ours, and a look holds its row
+    // and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
     jobs::stage(&mut write, Job::SettleOrder { order_id }, QueueName::Settle, now_ms).await?;
+    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
     reach(Point::WakeBeforeCommit);
     write.commit().await?;
     reach(Point::WakeAfterCommit);

@@ -168,12 +168,14 @@ async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<Clai
 /// Claims those that still wait. Whoever waits for locks takes them in the order of ids, so that nobody waits in a circle.
 async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) -> Result<Vec<ClaimedJob>, StoreError> {
     let ids = padded(ids);
+    let waiting = store.one_of(&format!(
+        "select id from jobs where id in ({}) and state = 'enqueued' {locking}",
+        placeholders(3, ids.len()),
+    ));
     let sql = format!(
         "-- claim_jobs
         update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
-        where id in (select id from jobs where id in ({}) and state = 'enqueued' {locking})
-        returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
-        placeholders(3, ids.len()),
+        where id {waiting} returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms"
     );
     let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms() + LEASE_MS);
     for id in ids {

@@ -22,6 +22,12 @@ pub const FINISHED_JOBS_MS: i64 = 7 * 24 * HOUR_MS;
 /// How long dead letters and callbacks are kept.
 pub const DEAD_AND_CALLBACKS_MS: i64 = 90 * 24 * HOUR_MS;
 
+/// How long a process that has told nothing of itself is remembered.
+const PROCESSES_MS: i64 = 24 * HOUR_MS;
+
+/// Rows deleted in one commit.
+const PRUNE_BATCH: u64 = 1_000;
+
 /// How long an order of a gateway that is no longer configured may stay open after its TTL.
 const ELSEWHERE_MS: i64 = 72 * HOUR_MS;
 
@@ -30,6 +36,11 @@ const OPEN_ORDERS: &str = "o.status in ('pending', 'confirming', 'review')";
 
 /// Orders restored per sweep and kind; the next sweep goes on.
 const BATCH: i64 = 500;
+
+/// Orders that have ended and are looked at in one statement, and how many such statements one sweep makes: as many
+/// orders a minute as ever end in one.
+const ENDED_PAGE: usize = 1_000;
+const ENDED_PAGES: usize = 20;
 
 /// What one sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,20 +81,11 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
             and o.expires_at_ms is not null and {} order by o.id limit {BATCH}",
         without("settle_order")
     );
-    let ended = format!(
-        "-- ended_orders_without_settle_job
-        select o.id from orders o where o.final_at_ms > $1 and o.status in ('paid', 'refunded', 'expired', 'canceled')
-            and o.needs_review = 0 and {} order by o.final_at_ms limit {BATCH}",
-        without("settle_order")
-    );
-    // An hour's margin: the last look back completes its job right at the end of the time.
-    let ended_after_ms = store.now_ms() - LOOK_BACK_MS + HOUR_MS;
-    for (sql, queue) in [(open, QueueName::Settle), (ended, QueueName::Background)] {
-        for order_id in ids(store, sql, ended_after_ms).await? {
-            stage(store, Job::SettleOrder { order_id }, queue).await?;
-            swept.settlements_restored += 1;
-        }
+    for order_id in ids(store, open, store.now_ms()).await? {
+        stage(store, Job::SettleOrder { order_id }, QueueName::Settle).await?;
+        swept.settlements_restored += 1;
     }
+    swept.settlements_restored += restore_looks_back(store).await?;
     let elsewhere = sqlx::query(
         "-- orphaned_orders
         select id from orders where status in ('pending', 'confirming', 'review')
@@ -106,7 +108,84 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     Ok(swept)
 }
 
-/// Deletes what its retention has run out for: batches of 1,000 rows, a commit each, until nothing is left or
+/// Restores the looks back of orders that have ended, and returns how many.
+///
+/// A look back is a day away, so there is no hurry: where very many orders have ended, each sweep goes on where the one
+/// before it stopped, and begins anew at the end.
+async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
+    // An hour's margin: the last look back completes its job right at the end of the time.
+    let oldest_ms = store.now_ms() - LOOK_BACK_MS + HOUR_MS;
+    let mut from_ms = swept_to_ms(store).await?.max(oldest_ms);
+    let mut restored = 0;
+    for _ in 0..ENDED_PAGES {
+        let page = ended_orders(store, from_ms).await?;
+        for order in page.iter().filter(|order| order.is_without_look) {
+            stage(store, Job::SettleOrder { order_id: order.id }, QueueName::Background).await?;
+            restored += 1;
+        }
+        let Some(last) = page.last().filter(|_| page.len() == ENDED_PAGE) else {
+            from_ms = 0; // all of them were looked at
+            break;
+        };
+        from_ms = last.final_at_ms.max(from_ms + 1);
+    }
+    keep_swept_to_ms(store, from_ms).await?;
+    Ok(restored)
+}
+
+struct EndedOrder {
+    id: OrderId,
+    final_at_ms: i64,
+    is_without_look: bool,
+}
+
+/// The next orders that have ended, oldest first, and whether each must have a look back and has none.
+async fn ended_orders(store: &Store, from_ms: i64) -> Result<Vec<EndedOrder>, StoreError> {
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "-- ended_orders
+        select o.id, o.final_at_ms,
+            case when o.status in ('paid', 'refunded', 'expired', 'canceled') and o.needs_review = 0 then coalesce(
+                (select 0 from jobs j where j.kind = 'settle_order' and j.subject_id = o.id
+                    and j.state in ('available', 'enqueued', 'running') limit 1), 1)
+                else 0 end as is_without_look
+        from orders o where o.final_at_ms >= $1 order by o.final_at_ms limit {ENDED_PAGE}"
+    )))
+    .bind(from_ms)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(EndedOrder {
+                id: OrderId(row.try_get("id")?),
+                final_at_ms: row.try_get("final_at_ms")?,
+                is_without_look: row.try_get::<i32, _>("is_without_look")? != 0,
+            })
+        })
+        .collect()
+}
+
+/// Up to where the sweep before has looked at orders that have ended, epoch milliseconds.
+async fn swept_to_ms(store: &Store) -> Result<i64, StoreError> {
+    let row = sqlx::query("-- swept_to\nselect value from installation where name = 'swept_to_ms'")
+        .fetch_optional(store.readers())
+        .await?;
+    // What cannot be read is begun anew.
+    Ok(row.and_then(|row| row.try_get::<String, _>("value").ok()?.parse().ok()).unwrap_or_default())
+}
+
+async fn keep_swept_to_ms(store: &Store, swept_to_ms: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- keep_swept_to
+        insert into installation (name, value) values ('swept_to_ms', $1)
+        on conflict (name) do update set value = excluded.value",
+    )
+    .bind(swept_to_ms.to_string())
+    .execute(store.writer())
+    .await?;
+    Ok(())
+}
+
+/// Deletes what its retention has run out for: some rows in each commit, until nothing is left or
 /// `time_limit` is over; the next sweep goes on.
 ///
 /// # Errors
@@ -115,38 +194,24 @@ pub async fn prune(store: &Store, time_limit: Duration) -> Result<u64, StoreErro
     let began = Instant::now();
     let now_ms = store.now_ms();
     let mut pruned = 0;
-    for (sql, before_ms) in [
-        (
-            "-- prune_jobs\ndelete from jobs where id in (select id from jobs
-                where state in ('completed', 'canceled') and finished_at_ms < $1 order by finished_at_ms limit 1000)",
-            now_ms - FINISHED_JOBS_MS,
-        ),
-        (
-            "-- prune_dead_letters\ndelete from jobs where id in (select id from jobs
-                where state = 'dead' and finished_at_ms < $1 order by finished_at_ms limit 1000)",
-            now_ms - DEAD_AND_CALLBACKS_MS,
-        ),
-        (
-            "-- prune_callbacks\ndelete from callbacks where id in (
-                select id from callbacks where received_at_ms < $1 order by received_at_ms limit 1000)",
-            now_ms - DEAD_AND_CALLBACKS_MS,
-        ),
-        (
-            "-- prune_idempotency_keys\ndelete from idempotency_keys where (api_key_name, key) in (
-                select api_key_name, key from idempotency_keys where created_at_ms < $1
-                order by created_at_ms limit 1000)",
-            now_ms - orders::IDEMPOTENCY_KEY_MS,
-        ),
-        (
-            "-- prune_processes\ndelete from processes where id in (
-                select id from processes where heartbeat_at_ms < $1 order by heartbeat_at_ms limit 1000)",
-            now_ms - 24 * HOUR_MS,
-        ),
+    let finished = "state in ('completed', 'canceled')";
+    for (name, table, condition, since, kept_ms) in [
+        ("prune_jobs", "jobs", finished, "finished_at_ms", FINISHED_JOBS_MS),
+        ("prune_dead_letters", "jobs", "state = 'dead'", "finished_at_ms", DEAD_AND_CALLBACKS_MS),
+        ("prune_callbacks", "callbacks", "true", "received_at_ms", DEAD_AND_CALLBACKS_MS),
+        ("prune_idempotency_keys", "idempotency_keys", "true", "created_at_ms", orders::IDEMPOTENCY_KEY_MS),
+        ("prune_processes", "processes", "true", "heartbeat_at_ms", PROCESSES_MS),
     ] {
+        let place = store.row_place();
+        let oldest = store.one_of(&format!(
+            "select {place} from {table} where {condition} and {since} < $1 order by {since} limit {PRUNE_BATCH}"
+        ));
+        let sql = format!("-- {name}\ndelete from {table} where {place} {oldest}");
         while began.elapsed() < time_limit {
-            let deleted = sqlx::query(sql).bind(before_ms).execute(store.writer()).await?.rows_affected();
+            let deleting = sqlx::query(AssertSqlSafe(sql.as_str())).bind(now_ms - kept_ms).execute(store.writer());
+            let deleted = deleting.await?.rows_affected();
             pruned += deleted;
-            if deleted < 1_000 {
+            if deleted < PRUNE_BATCH {
                 break;
             }
         }

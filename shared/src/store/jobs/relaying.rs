@@ -75,7 +75,8 @@ pub async fn earliest_due(store: &Store) -> Result<Vec<DueJobs>, StoreError> {
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn offer(store: &Store, queue: QueueName, limit: i64) -> Result<Vec<JobId>, StoreError> {
-    mark_offered(store, "offer_jobs", "available", queue, limit).await
+    // In the words of the index of all open rows, which SQLite does not infer from narrower ones.
+    mark_offered(store, "offer_jobs", &format!("{OPEN} and state = 'available'"), queue, limit).await
 }
 
 /// Moves up to `limit` enqueued rows whose grace is over to a new grace and returns their ids; they may be pushed
@@ -84,25 +85,25 @@ pub async fn offer(store: &Store, queue: QueueName, limit: i64) -> Result<Vec<Jo
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn offer_again(store: &Store, queue: QueueName, limit: i64) -> Result<Vec<JobId>, StoreError> {
-    mark_offered(store, "offer_jobs_again", "enqueued", queue, limit).await
+    mark_offered(store, "offer_jobs_again", "state = 'enqueued'", queue, limit).await
 }
 
 async fn mark_offered(
     store: &Store,
     name: &str,
-    state: &str,
+    condition: &str,
     queue: QueueName,
     limit: i64,
 ) -> Result<Vec<JobId>, StoreError> {
+    let due = store.one_of(&format!(
+        "select id from jobs where queue = $2 and {condition} and due_at_ms <= $3 order by due_at_ms limit $4 {}",
+        store.skip_locked()
+    ));
     let sql = format!(
         "-- {name}
         update jobs set state = 'enqueued', due_at_ms = $1,
             waiting_since_ms = case when state = 'available' then due_at_ms else waiting_since_ms end
-        where id in (
-            select id from jobs where queue = $2 and {OPEN} and state = '{state}' and due_at_ms <= $3
-            order by due_at_ms limit $4 {})
-        returning id",
-        store.skip_locked()
+        where id {due} returning id"
     );
     let now_ms = store.now_ms();
     let grace_ms = if queue == QueueName::Suspect { SUSPECT_GRACE_MS } else { OFFER_GRACE_MS };
@@ -146,12 +147,10 @@ pub async fn offer_all_again(store: &Store) -> Result<u64, StoreError> {
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn end_all_leases(store: &Store) -> Result<u64, StoreError> {
-    let done = sqlx::query(AssertSqlSafe(format!(
-        "-- end_all_leases\nupdate jobs set due_at_ms = $1 where {OPEN} and state = 'running'"
-    )))
-    .bind(store.now_ms())
-    .execute(store.writer())
-    .await?;
+    let done = sqlx::query("-- end_all_leases\nupdate jobs set due_at_ms = $1 where state = 'running'")
+        .bind(store.now_ms())
+        .execute(store.writer())
+        .await?;
     Ok(done.rows_affected())
 }
 
@@ -164,11 +163,11 @@ pub async fn end_all_leases(store: &Store) -> Result<u64, StoreError> {
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn recover_crashed(store: &Store, queue: QueueName) -> Result<Vec<Crashed>, StoreError> {
-    let rows = sqlx::query(AssertSqlSafe(format!(
+    let rows = sqlx::query(
         "-- crashed_jobs
-        select id, kind, subject_id, crashes from jobs
-        where queue = $1 and {OPEN} and state = 'running' and due_at_ms <= $2 order by due_at_ms limit 100"
-    )))
+        select id, kind, crashes from jobs
+        where queue = $1 and state = 'running' and due_at_ms <= $2 order by due_at_ms limit 100",
+    )
     .bind(queue.as_str())
     .bind(store.now_ms())
     .fetch_all(store.readers())

@@ -1,0 +1,310 @@
+//! Rules of the design that no other contract shows.
+
+use shared::id::{OrderId, TransactionId};
+use shared::job::{Job, JobState, QueueName};
+use shared::order::{GatewayIdentity, Order, OrderStatus};
+use shared::store::callbacks::Verdict;
+use shared::store::jobs::{self, Finish};
+use shared::store::orders::{self, Transition};
+use shared::store::settlement::{self, CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
+use shared::store::sweeping::{self, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, Swept};
+use shared::store::transactions;
+
+use super::{Fixture, PAYMENT_TTL_MS, gateway, new_link, on_every_database};
+
+on_every_database! {
+    staging_does_what_the_open_row_needs
+    crashes_are_counted_apart_from_attempts_and_end_with_a_good_run
+    a_snooze_gives_the_attempt_back
+    an_order_has_one_open_look_from_its_link_on
+    the_time_to_pay_begins_with_the_first_link_and_stays
+    an_order_gets_three_links_at_most
+    a_link_for_an_order_that_cannot_be_paid_any_more_is_recorded_alone
+    an_order_that_never_got_its_link_expires_and_is_looked_at_once_more
+    a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last_callback
+    the_same_bytes_are_answered_by_how_the_order_stands_now
+    the_return_page_hints_at_most_every_ten_seconds_and_thirty_times
+    orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_their_time
+    sweep_restores_no_look_older_than_its_looks_back
+    what_its_time_has_run_out_for_is_deleted_and_nothing_else
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+async fn open_looks(f: &Fixture, order: &Order) -> usize {
+    let jobs = jobs::of_order(&f.store, order.id).await.unwrap();
+    let is_open = |state| matches!(state, JobState::Available | JobState::Enqueued | JobState::Running);
+    jobs.iter().filter(|job| job.kind == "settle_order" && is_open(job.state)).count()
+}
+
+async fn staging_does_what_the_open_row_needs(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let stage = async || jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+    let look = async || jobs::of_order(&f.store, order.id).await.unwrap().remove(0);
+
+    // Available: no later than it was, and no later than asked for.
+    stage().await;
+    let available = look().await;
+    assert!(available.due_at_ms <= f.store.now_ms());
+    stage().await;
+    assert_eq!(look().await.due_at_ms, available.due_at_ms, "the earlier time stays");
+    // Enqueued: nothing.
+    let ids = jobs::offer(&f.store, QueueName::Settle, 10).await.unwrap();
+    let enqueued = look().await;
+    stage().await;
+    let staged = look().await;
+    assert_eq!((staged.state, staged.due_at_ms), (JobState::Enqueued, enqueued.due_at_ms));
+    // Running: told to run again, and its lease stays what it was.
+    let claimed = jobs::claim(&f.store, &ids).await.unwrap().remove(0);
+    let running = look().await;
+    stage().await;
+    assert_eq!((look().await.state, look().await.due_at_ms), (JobState::Running, running.due_at_ms));
+    jobs::finish_alone(&f.store, &claimed.lease, &Finish::Complete).await.unwrap();
+    assert_eq!(look().await.state, JobState::Available, "woken");
+    // Finished: a new row.
+    let again = f.claim_one(QueueName::Settle).await;
+    jobs::finish_alone(&f.store, &again.lease, &Finish::Complete).await.unwrap();
+    stage().await;
+    assert_ne!(look().await.id, again.lease.job_id);
+    assert_eq!(open_looks(&f, &order).await, 1);
+}
+
+async fn crashes_are_counted_apart_from_attempts_and_end_with_a_good_run(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let failed = f.settle_job(&order).await;
+    let retry = Finish::Retry { not_before_ms: 0, error: "the gateway is away".into() };
+    jobs::finish_alone(&f.store, &failed.lease, &retry).await.unwrap();
+    f.claim_one(QueueName::Settle).await;
+    jobs::end_all_leases(&f.store).await.unwrap();
+
+    assert_eq!(jobs::recover_crashed(&f.store, QueueName::Settle).await.unwrap()[0].crashes, 1);
+
+    let again = f.claim_one(QueueName::Settle).await;
+    assert_eq!((again.crashes, again.attempt), (1, 3), "its second attempt crashed");
+    jobs::finish_alone(&f.store, &again.lease, &retry).await.unwrap();
+    assert_eq!(f.state_of(again.lease.job_id).await.1, 0, "a run that came to its end is no crash in a row");
+}
+
+async fn a_snooze_gives_the_attempt_back(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let look = f.settle_job(&order).await;
+    let snooze = Finish::Snooze { until_ms: 0, queue: QueueName::Settle };
+
+    jobs::finish_alone(&f.store, &look.lease, &snooze).await.unwrap();
+
+    assert_eq!(f.claim_one(QueueName::Settle).await.attempt, 1);
+}
+
+async fn an_order_has_one_open_look_from_its_link_on(f: Fixture) {
+    let order = f.order().await;
+    assert_eq!(open_looks(&f, &order).await, 0);
+    f.link(&order, 7, PAYMENT_TTL_MS).await;
+    assert_eq!(open_looks(&f, &order).await, 1, "staged with the link");
+    f.ask(&order, 7).await;
+    let callback = f.claim_one(QueueName::Settle).await;
+    shared::store::callbacks::wake_settlement(&f.store, &callback.lease, order.id).await.unwrap();
+    orders::hint_from_return_page(&f.store, order.id).await.unwrap();
+    assert_eq!(open_looks(&f, &order).await, 1, "woken and hinted at");
+    f.pay(&order, 7).await;
+    assert_eq!(open_looks(&f, &order).await, 1, "the looks back");
+    let last = f.settle_job(&order).await;
+    jobs::finish_alone(&f.store, &last.lease, &Finish::Complete).await.unwrap();
+    assert_eq!(open_looks(&f, &order).await, 0);
+}
+
+async fn the_time_to_pay_begins_with_the_first_link_and_stays(f: Fixture) {
+    let order = f.order().await;
+    assert_eq!(f.find(&order).await.expires_at_ms, None, "no link, no end");
+    f.link(&order, 7, PAYMENT_TTL_MS).await;
+    let linked = f.find(&order).await;
+    assert_eq!(linked.expires_at_ms, linked.link_at_ms.map(|at_ms| at_ms + PAYMENT_TTL_MS));
+
+    f.settle(&linked, &Settlement::LinkClosed { transaction_id: TransactionId(7) }).await.unwrap();
+    f.link(&order, 8, PAYMENT_TTL_MS + HOUR_MS).await;
+
+    let again = f.find(&order).await;
+    assert_eq!(again.transaction_id, Some(TransactionId(8)));
+    assert_eq!(again.expires_at_ms, linked.expires_at_ms);
+}
+
+async fn an_order_gets_three_links_at_most(f: Fixture) {
+    let order = f.order().await;
+    for link in 1..=MAX_LINKS {
+        f.link(&order, link, PAYMENT_TTL_MS).await;
+        let closed = Settlement::LinkClosed { transaction_id: TransactionId(link) };
+        let expected = if link < 3 { Transition::Made } else { Transition::Refused };
+        let linked = f.find(&order).await;
+        assert_eq!(f.settle(&linked, &closed).await.unwrap(), expected, "link {link}");
+    }
+
+    assert_eq!(f.claim(QueueName::Links).await.len(), 0);
+    assert_eq!(f.find(&order).await.transaction_id, Some(TransactionId(3)), "it just runs to its end");
+}
+
+async fn a_link_for_an_order_that_cannot_be_paid_any_more_is_recorded_alone(f: Fixture) {
+    let order = f.order().await;
+    let running = f.claim_one(QueueName::Links).await;
+    f.execute(&["update orders set status = 'canceled'".to_owned()]).await;
+
+    let late = orders::store_link(&f.store, &running.lease, &order, &new_link(7), PAYMENT_TTL_MS, 0).await.unwrap();
+
+    assert_eq!(late, Transition::Refused);
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.payment_url.clone()), (OrderStatus::Canceled, None));
+    assert_eq!(transactions::of_order(&f.store, order.id).await.unwrap().len(), 1, "somebody might pay it");
+    assert_eq!(f.state_of(running.lease.job_id).await.0, "running", "the run ends by itself");
+    assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable);
+}
+
+async fn an_order_that_never_got_its_link_expires_and_is_looked_at_once_more(f: Fixture) {
+    let order = f.order().await;
+    let running = f.claim_one(QueueName::Links).await;
+    let expire = async |before_ms| orders::expire_without_link(&f.store, &running.lease, order.id, before_ms).await;
+    let since_ms = order.pending_since_ms;
+
+    assert_eq!(expire(since_ms - 1).await.unwrap(), Transition::Refused, "its time is not over");
+    assert_eq!(expire(since_ms).await.unwrap(), Transition::Made);
+
+    let expired = f.find(&order).await;
+    assert_eq!((expired.status, expired.final_at_ms.is_some()), (OrderStatus::Expired, true));
+    assert_eq!(open_looks(&f, &order).await, 1, "a draft may exist whose answer was lost");
+}
+
+async fn a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last_callback(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    let order = f.find(&order).await;
+    let job = f.settle_job(&order).await;
+    let expire = async |asked_at_ms| {
+        let expired = Settlement::Expired;
+        let finish = Finish::Snooze { until_ms: i64::MAX / 2, queue: QueueName::Background };
+        settlement::settle(&f.store, &job.lease, &order, asked_at_ms, &[], &expired, &finish).await.unwrap()
+    };
+    let over_ms = order.expires_at_ms.unwrap() + CONFIRMING_GRACE_MS;
+    // Allowed at the last moment, and later than its time by a clock that was wrong.
+    let allowed_ms = over_ms + 5;
+    f.execute(&[format!("update orders set last_allowed_at_ms = {allowed_ms}")]).await;
+
+    for early_ms in [order.expires_at_ms.unwrap(), over_ms - 1, over_ms, allowed_ms + CONFIRMING_GRACE_MS - 1] {
+        assert_eq!(expire(early_ms).await, Transition::Refused, "{early_ms}");
+    }
+    assert_eq!(expire(allowed_ms + CONFIRMING_GRACE_MS).await, Transition::Made);
+    assert_eq!((CONFIRMING_GRACE_MS, CLOSED_BELIEVED_MS), (600_000, 180_000));
+}
+
+async fn the_same_bytes_are_answered_by_how_the_order_stands_now(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    f.execute(&["update orders set expires_at_ms = created_at_ms - 1".to_owned()]).await;
+
+    assert_eq!(f.ask(&order, 7).await, Verdict::Late, "not by the verdict that is stored");
+    f.execute(&["update orders set status = 'canceled'".to_owned()]).await;
+    assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable);
+}
+
+async fn the_return_page_hints_at_most_every_ten_seconds_and_thirty_times(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let hint = async || orders::hint_from_return_page(&f.store, order.id).await.unwrap();
+
+    assert!(hint().await);
+    assert!(!hint().await, "at once again");
+    for hints in 2..=31 {
+        let earlier = "update orders set last_return_hint_at_ms = last_return_hint_at_ms - 10000";
+        f.execute(&[earlier.to_owned()]).await;
+        assert_eq!(hint().await, hints <= 30, "hint {hints}");
+    }
+}
+
+async fn orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_their_time(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let now_ms = f.store.now_ms();
+    let elsewhere = GatewayIdentity("atmos:9".into());
+    let listed = async || orders::open_elsewhere(&f.store, &elsewhere).await.unwrap();
+    assert_eq!(listed().await, [(order.id, gateway())]);
+    let expires = async |at_ms: i64| f.execute(&[format!("update orders set expires_at_ms = {at_ms}")]).await;
+
+    expires(now_ms - 72 * HOUR_MS + 60_000).await;
+    assert_eq!(sweeping::restore(&f.store, &elsewhere).await.unwrap().orphans, 0);
+    expires(now_ms - 72 * HOUR_MS).await;
+    assert_eq!(sweeping::restore(&f.store, &elsewhere).await.unwrap().orphans, 1);
+
+    let order = f.find(&order).await;
+    assert_eq!(order.status, OrderStatus::Review);
+    assert!(order.reason.unwrap().contains("no longer configured"));
+}
+
+async fn sweep_restores_no_look_older_than_its_looks_back(f: Fixture) {
+    for transaction_id in 1..=4 {
+        let order = f.order_with_link(transaction_id).await;
+        f.pay(&order, transaction_id).await;
+    }
+    let hours_ago = |hours: i64| f.store.now_ms() - hours * HOUR_MS;
+    let mut statements = vec!["delete from jobs where kind = 'settle_order'".to_owned()];
+    for (order, hours) in [(1, 0), (2, 48), (3, 71), (4, 80)] {
+        statements.push(format!("update orders set final_at_ms = {} where id = {order}", hours_ago(hours)));
+    }
+    statements.push("update orders set needs_review = 1 where id = 2".to_owned());
+    f.execute(&statements).await;
+
+    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+
+    assert_eq!(swept, Swept { settlements_restored: 1, ..Swept::default() }, "of the first, and of no other");
+    assert_eq!(f.claim_one(QueueName::Background).await.job, Ok(Job::SettleOrder { order_id: OrderId(1) }));
+}
+
+async fn what_its_time_has_run_out_for_is_deleted_and_nothing_else(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    f.pay(&order, 7).await;
+    let now_ms = f.store.now_ms();
+    let job = |id: i64, state: &str, age_ms: i64| {
+        format!(
+            "insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms, finished_at_ms)
+            values ({id}, 'settle', 'process_callback', {id}, '{{}}', '{state}', 0, 0, {})",
+            now_ms - age_ms
+        )
+    };
+    let callback = |id: i64, age_ms: i64| {
+        format!(
+            "insert into callbacks (id, digest, body, verdict, received_at_ms, last_seen_at_ms)
+            values ({id}, 'd{id}', '', 'late', {at}, {at})",
+            at = now_ms - age_ms
+        )
+    };
+    let key = |key: &str, age_ms: i64| {
+        format!(
+            "insert into idempotency_keys (api_key_name, key, body_digest, order_id, created_at_ms)
+            values ('shop', '{key}', '', 1, {})",
+            now_ms - age_ms
+        )
+    };
+    let minute_ms = 60_000;
+    f.execute(&[
+        "update orders set created_at_ms = 0, final_at_ms = 1".to_owned(),
+        job(9_001, "completed", FINISHED_JOBS_MS + minute_ms),
+        job(9_002, "canceled", FINISHED_JOBS_MS + minute_ms),
+        job(9_003, "completed", FINISHED_JOBS_MS - minute_ms),
+        job(9_004, "dead", DEAD_AND_CALLBACKS_MS + minute_ms),
+        job(9_005, "dead", DEAD_AND_CALLBACKS_MS - minute_ms),
+        callback(9_001, DEAD_AND_CALLBACKS_MS + minute_ms),
+        callback(9_002, DEAD_AND_CALLBACKS_MS - minute_ms),
+        key("old", 24 * HOUR_MS + minute_ms),
+        key("young", 24 * HOUR_MS - minute_ms),
+    ])
+    .await;
+
+    let pruned = sweeping::prune(&f.store, std::time::Duration::from_secs(10)).await.unwrap();
+
+    assert_eq!(pruned, 5, "two finished jobs, a dead letter, a callback and a key");
+    for (id, is_kept) in [(9_001, false), (9_002, false), (9_003, true), (9_004, false), (9_005, true)] {
+        assert_eq!(jobs::show(&f.store, shared::id::JobId(id)).await.unwrap().is_some(), is_kept, "job {id}");
+    }
+    let repeated = shared::store::orders::IdempotencyKey { key: "young".into(), body_digest: String::new() };
+    let repeated = orders::create(&f.store, &super::new_order(), Some(&repeated)).await.unwrap();
+    assert!(matches!(repeated, orders::Created::Repeated(_)), "{repeated:?}");
+    // Orders, their history and their transactions stay for ever.
+    assert_eq!(f.find(&order).await.status, OrderStatus::Paid);
+    assert_eq!(f.history(&order).await.len(), 4);
+    assert_eq!(transactions::of_order(&f.store, order.id).await.unwrap().len(), 1);
+    assert_eq!((FINISHED_JOBS_MS, DEAD_AND_CALLBACKS_MS), (7 * 24 * HOUR_MS, 90 * 24 * HOUR_MS));
+}

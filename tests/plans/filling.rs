@@ -1,0 +1,115 @@
+//! An installation that has run for some days, written by SQL: as many rows as are wanted, in a likely mix.
+
+/// How much an installation holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub(super) jobs: i64,
+    pub(super) orders: i64,
+}
+
+impl Extent {
+    pub(super) const SMALL: Extent = Extent { jobs: 10_000, orders: 3_000 };
+    pub(super) const LARGE: Extent = Extent { jobs: 1_000_000, orders: 100_000 };
+}
+
+/// What is under way does not grow with what was: so many open orders, offered and running jobs, dead letters
+/// and rows to be deleted there are at any extent.
+pub(super) const UNDER_WAY: i64 = 200;
+
+/// The lease token of jobs that run.
+pub(super) const TOKEN: i64 = 7;
+
+/// The statements that fill an empty database. `n` counts the rows; ids above those of [`Extent`] are under way.
+///
+/// Ended orders have their `settle_order`, due in some days; 3 of 100 jobs are a backlog that is due; the rest of the
+/// jobs are done, some as dead letters.
+pub(super) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
+    let Extent { jobs, orders } = extent;
+    let all_orders = orders + UNDER_WAY;
+    let all_jobs = jobs + 3 * UNDER_WAY;
+    // Ended orders of 71 h, evenly; orders that are open began within the last half hour.
+    let order = format!(
+        "insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, language, status,
+            gateway, transaction_id, payment_url, links_made, link_at_ms, expires_at_ms, final_at_ms, created_at_ms,
+            pending_since_ms)
+        select n, {token}, 'shop', 'R-' || n, 'Tea', 5000, 'atmos', 'uz',
+            case when n > {orders} then 'pending' when n % 3 = 0 then 'expired' else 'paid' end, 'sandbox:1234',
+            case when n % 2 = 0 or n <= {orders} then 1000000 + n end,
+            case when n % 2 = 0 or n <= {orders} then 'http://gateway/' || n end, 1, {created}, {created} + 1800000,
+            case when n <= {orders} then {created} + 60000 end, {created}, {created} from {numbers}",
+        // 32 digits
+        token = "cast(10000000000000000 + n as text) || substr(cast(10000000000000000 + n as text), 3)",
+        created = format!(
+            "(case when n > {orders} then {now_ms} - 600000 else {now_ms} - 255000000 + 254000000 * n / {orders} end)"
+        ),
+        numbers = numbers(1, all_orders),
+    );
+    let job = |from: i64, to: i64, kind: &str, subject: &str, queue: &str, state: &str, due: &str, further: &str| {
+        format!(
+            "insert into jobs (id, queue, kind, subject_id, payload, state, attempt, due_at_ms, created_at_ms,
+                finished_at_ms, lease_token, waiting_since_ms)
+            select n, {queue}, {kind}, {subject}, {payload}, {state}, 1, {due}, {now_ms} - 600000, {further} from {numbers}",
+            payload = format!(
+                "case when {kind} = 'process_callback' then '{{\"kind\":\"process_callback\",\"callback_id\":' || ({subject}) || '}}'
+                else '{{\"kind\":\"settle_order\",\"order_id\":' || ({subject}) || '}}' end"
+            ),
+            numbers = numbers(from, to),
+        )
+    };
+    let backlog = jobs * 3 / 100;
+    let long_ago = format!("{now_ms} - 8000000000");
+    let finished = format!("{now_ms} - 500000000 + 499000000 * n / {jobs}");
+    vec![
+        order,
+        format!(
+            "insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
+            select n, 1, {now_ms}, null, 'pending', 'the shop asked for it' from {}",
+            numbers(1, all_orders)
+        ),
+        format!(
+            "insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
+            select 'sandbox:1234', 1000000 + n, n, 5000, 'open', {now_ms} from {}",
+            numbers(1, all_orders)
+        ),
+        format!(
+            "insert into callbacks (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms)
+            select n, 'digest ' || n, 'body', 'allowed', n, 1000000 + n, {now_ms} - 255000000 + 254000000 * n / {orders},
+            {now_ms} from {}",
+            numbers(1, orders)
+        ),
+        format!(
+            "insert into idempotency_keys (api_key_name, key, body_digest, order_id, created_at_ms)
+            select 'shop', 'key ' || n, 'digest', n, {now_ms} - 80000000 + 79000000 * n / {orders} from {}",
+            numbers(1, orders)
+        ),
+        // Looks back, days away.
+        job(1, orders, "'settle_order'", "n", "'background'", "'available'", &format!("{now_ms} + 3600000 + n"), "null, null, null"),
+        job(orders + 1, orders + backlog, "'process_callback'", "n + 10000000", "'settle'", "'available'", &format!("{now_ms} - 60000 + n % 50000"), "null, null, null"),
+        job(orders + backlog + 1, jobs, "case when n % 2 = 0 then 'create_payment_link' else 'process_callback' end", &format!("n % {orders} + 1"), "'settle'", &format!("case when n % ({jobs} / {UNDER_WAY}) = 0 then 'dead' else 'completed' end"), &finished, &format!("{finished}, null, null")),
+        // Under way: offered, overdue, running with a lease and running without one.
+        job(jobs + 1, jobs + UNDER_WAY, "'settle_order'", &format!("n - {jobs} + {orders}"), "'settle'", "'enqueued'", &format!("{now_ms} + 3600000"), &format!("null, null, {now_ms}")),
+        job(jobs + UNDER_WAY + 1, jobs + 2 * UNDER_WAY, "'process_callback'", "n + 20000000", "'settle'", "'enqueued'", &format!("{now_ms} - 1000"), &format!("null, null, {now_ms}")),
+        job(jobs + 2 * UNDER_WAY + 1, all_jobs, "'process_callback'", "n + 20000000", "'settle'", "'running'", &format!("{now_ms} + case when n % 2 = 0 then 3600000 else -1000 end"), &format!("null, {TOKEN}, null")),
+        // What its retention has run out for.
+        job(all_jobs + 1, all_jobs + UNDER_WAY, "'process_callback'", "n + 20000000", "'settle'", "case when n % 2 = 0 then 'dead' else 'completed' end", &long_ago, &format!("{long_ago}, null, null")),
+        format!(
+            "insert into callbacks (id, digest, body, verdict, received_at_ms, last_seen_at_ms)
+            select n, 'digest ' || n, 'body', 'badly_signed', {long_ago}, {long_ago} from {}",
+            numbers(all_orders + 1, all_orders + UNDER_WAY)
+        ),
+        format!(
+            "insert into idempotency_keys (api_key_name, key, body_digest, order_id, created_at_ms)
+            select 'shop', 'key ' || n, 'digest', n, {long_ago} from {}",
+            numbers(all_orders + 1, all_orders + UNDER_WAY)
+        ),
+        format!("update id_blocks set next = {}", all_jobs + UNDER_WAY + 1),
+    ]
+}
+
+/// The numbers of a range as a table of one column `n`, in words that both databases know.
+fn numbers(from: i64, to: i64) -> String {
+    format!(
+        "(with recursive counted(n) as (select cast({from} as bigint) union all select n + 1 from counted where n < {to})
+            select n from counted) numbers"
+    )
+}

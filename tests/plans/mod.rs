@@ -1,0 +1,58 @@
+//! What the database does for each statement of the product, when it holds ten thousand jobs and when it holds a
+//! million: it finds its rows by an index, and reads no more of them.
+//!
+//! The statements are those the product really ran: PostgreSQL's own log tells their plans, with the real parameters
+//! (`auto_explain`); SQLite is asked about each text that was sent to it.
+
+mod filling;
+mod incremental;
+mod postgres;
+mod sqlite;
+mod walk;
+
+/// The tables that grow for ever, or with what is under way.
+const GROWING: [&str; 6] = ["jobs", "orders", "order_history", "transactions", "callbacks", "idempotency_keys"];
+
+/// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
+const NAMES: [&str; 35] = [
+    "earliest_due",
+    "offer_jobs",
+    "offer_jobs_again",
+    "count_enqueued",
+    "crashed_jobs",
+    "count_crash",
+    "bury_job",
+    "oldest_due",
+    "claim_jobs",
+    "renew_leases",
+    "finish_job",
+    "stage_job",
+    "open_sweep",
+    "offer_all_again",
+    "end_all_leases",
+    "count_open_orders",
+    "count_dead",
+    "find_order",
+    "find_order_by_token",
+    "order_history",
+    "add_history_line",
+    "hint_from_return_page",
+    "find_draft",
+    "allow_draft",
+    "keep_callback",
+    "find_callback",
+    "transactions_of_order",
+    "mark_paid",
+    "orders_without_link_job",
+    "open_orders_without_settle_job",
+    "ended_orders",
+    "orphaned_orders",
+    "prune_jobs",
+    "prune_callbacks",
+    "prune_idempotency_keys",
+];
+
+/// The name that a statement opens with.
+fn name(statement: &str) -> Option<&str> {
+    statement.trim_start().strip_prefix("-- ")?.split_whitespace().next()
+}

@@ -1,0 +1,131 @@
+//! SQLite's plan for each text that the product sent to it, and the time each step took.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use shared::config::DatabaseUrl;
+use shared::store::Store;
+use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+use super::filling::{self, Extent};
+use super::{GROWING, NAMES, name, walk};
+use crate::support::wait::PATIENCE;
+
+/// A step may take so much longer on a hundred times as many rows: a deeper index, a page that is not in memory. Reading
+/// all rows of a table takes a hundred times as long.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// Indexes of what is under way, or before a person: small whatever has been.
+const MAY_BE_READ_WHOLE: [&str; 6] =
+    ["jobs_enqueued", "jobs_enqueued_due", "jobs_running", "jobs_dead", "orders_open", "orders_needing_review"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_statement_uses_its_index_on_sqlite_at_ten_thousand_and_at_a_million_jobs() {
+    let texts = Texts::default();
+    let heard = tracing_subscriber::registry().with(texts.clone());
+    tracing::subscriber::set_global_default(heard).expect("nobody else in this process listens");
+
+    let (mut faults, mut small) = (BTreeSet::new(), walk::Times::default());
+    for extent in [Extent::SMALL, Extent::LARGE] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tasdiq.db");
+        let store = Store::open(&DatabaseUrl::Sqlite(path.clone())).await.unwrap();
+        store.migrate().await.unwrap();
+        let mut beside = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        for statement in ["pragma synchronous = off", "pragma cache_size = -200000", "begin"] {
+            beside.execute(statement).await.unwrap();
+        }
+        for statement in filling::statements(extent, store.now_ms()) {
+            beside.execute(AssertSqlSafe(statement)).await.unwrap();
+        }
+        beside.execute("commit").await.unwrap();
+        texts.forget();
+
+        let mut times = walk::walk(&store, extent).await;
+        times.0.extend(walk::start_embedded(&store).await.0);
+
+        let ran = texts.all();
+        let names: BTreeSet<&str> = ran.iter().filter_map(|text| name(text)).collect();
+        faults.extend(NAMES.iter().filter(|name| !names.contains(**name)).map(|name| format!("{name} was never run")));
+        for text in &ran {
+            faults.extend(scans(&mut beside, text).await);
+        }
+        for (step, took) in &times.0 {
+            let before = small.0.get(step).copied().unwrap_or(PATIENCE);
+            println!("{step}: {took:?} with {} jobs", extent.jobs);
+            if *took > 3 * before + SLACK {
+                faults.insert(format!("{step} takes {took:?} instead of {before:?}"));
+            }
+        }
+        small = times;
+    }
+    assert!(faults.is_empty(), "{}", Vec::from_iter(faults).join("\n"));
+}
+
+/// What is wrong with the plan of a statement.
+async fn scans(connection: &mut SqliteConnection, text: &str) -> Vec<String> {
+    let explain = format!("explain query plan {text}");
+    let steps = sqlx::query(AssertSqlSafe(explain)).fetch_all(&mut *connection).await.unwrap();
+    let name = name(text).unwrap_or(text);
+    let mut faults = Vec::new();
+    for step in steps {
+        let step: String = step.get("detail");
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let ["SCAN", table, how @ ..] = words.as_slice() else { continue };
+        let is_small = how.iter().any(|word| MAY_BE_READ_WHOLE.contains(word));
+        // With a limit it goes along the index only so far.
+        let is_list = how.contains(&"INDEX") && text.contains("limit $");
+        if (GROWING.contains(table) || *table == "o") && !is_small && !is_list {
+            faults.push(format!("{name}: {step}"));
+        }
+    }
+    faults
+}
+
+/// The texts that sqlx tells it has sent.
+#[derive(Clone, Default)]
+struct Texts(Arc<Mutex<BTreeSet<String>>>);
+
+impl Texts {
+    fn forget(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn all(&self) -> BTreeSet<String> {
+        self.0.lock().unwrap().iter().filter(|text| name(text).is_some()).cloned().collect()
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Texts {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            let mut text = Text::default();
+            event.record(&mut text);
+            let text = if text.whole.trim().is_empty() { text.summary } else { text.whole };
+            self.0.lock().unwrap().insert(text.trim().to_owned());
+        }
+    }
+}
+
+/// sqlx tells a short text as `summary` and a longer one as `db.statement` besides.
+#[derive(Default)]
+struct Text {
+    summary: String,
+    whole: String,
+}
+
+impl Visit for Text {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "summary" => value.clone_into(&mut self.summary),
+            "db.statement" => value.clone_into(&mut self.whole),
+            _ => (),
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}

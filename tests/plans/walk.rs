@@ -1,0 +1,144 @@
+//! One way through the product's statements, each several times.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use shared::gateway::Callback;
+use shared::id::{CallbackId, JobId, OrderId, TransactionId};
+use shared::job::{Job, Lease, QueueName};
+use shared::order::GatewayIdentity;
+use shared::store::callbacks::{self, ReceivedBody, Verdict};
+use shared::store::jobs::{self, BuriedBy, Finish};
+use shared::store::orders::{self, IdempotencyKey, Transition};
+use shared::store::settlement::{self, Settlement};
+use shared::store::{Store, sweeping, transactions};
+
+use super::filling::{Extent, TOKEN, UNDER_WAY};
+use crate::contracts::{gateway, new_order};
+
+/// PostgreSQL makes up its mind about a prepared statement at its sixth execution.
+const TIMES: i64 = 8;
+
+/// The shortest time that each step took.
+#[derive(Debug, Default)]
+pub(super) struct Times(pub(super) BTreeMap<&'static str, Duration>);
+
+impl Times {
+    async fn of<T>(&mut self, step: &'static str, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = work.await;
+        let took = began.elapsed();
+        self.0.entry(step).and_modify(|shortest| *shortest = took.min(*shortest)).or_insert(took);
+        done
+    }
+}
+
+/// Walks through an installation of that extent as relays, workers, APIs and operators do.
+pub(super) async fn walk(store: &Store, extent: Extent) -> Times {
+    let mut times = Times::default();
+    for round in 0..TIMES {
+        relay(store, extent, round, &mut times).await;
+        work(store, &mut times).await;
+        one_order(store, extent, round, &mut times).await;
+        operate(store, extent, round, &mut times).await;
+    }
+    times
+}
+
+async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
+    let due = times.of("earliest_due", jobs::earliest_due(store)).await.unwrap();
+    assert!(due.iter().any(|due| due.earliest_ms.is_some_and(|at_ms| at_ms < store.now_ms())), "{due:?}");
+    times.of("oldest_due", jobs::oldest_due_age_ms(store, QueueName::ALL)).await.unwrap();
+    // Fewer than are overdue, so that each round finds some.
+    let again = times.of("offer_again", jobs::offer_again(store, QueueName::Settle, 20)).await.unwrap();
+    assert_eq!(again.len(), 20);
+    times.of("count_enqueued", jobs::count_enqueued(store, QueueName::Settle)).await.unwrap();
+    times.of("count_enqueued", jobs::count_enqueued(store, QueueName::Background)).await.unwrap();
+    let crashed = times.of("recover_crashed", jobs::recover_crashed(store, QueueName::Settle)).await.unwrap();
+    assert_eq!(crashed.len(), if round == 0 { 100 } else { 0 });
+    for queue in [QueueName::Links, QueueName::Background] {
+        times.of("nothing is due", jobs::offer(store, queue, 500)).await.unwrap();
+    }
+    // An expired lease of a job that has crashed often enough; the store's function is asked without the looking.
+    let lost = JobId(extent.jobs + 2 * UNDER_WAY + 2 * (round + 1));
+    let buried = jobs::bury(store, BuriedBy::Relay(lost), "it crashed", false).await;
+    assert!(buried.is_err(), "its lease lasts");
+}
+
+async fn work(store: &Store, times: &mut Times) {
+    let ids = times.of("offer", jobs::offer(store, QueueName::Settle, 32)).await.unwrap();
+    assert_eq!(ids.len(), 32, "there is a backlog");
+    let claimed = times.of("claim", jobs::claim(store, &ids)).await.unwrap();
+    assert_eq!(claimed.len(), 32);
+    let leases: Vec<Lease> = claimed.iter().map(|job| job.lease).collect();
+    let renewed = times.of("renew", jobs::renew(store, &leases)).await.unwrap();
+    assert_eq!(renewed.len(), 32);
+    for lease in &leases[..4] {
+        times.of("finish", jobs::finish_alone(store, lease, &Finish::Complete)).await.unwrap();
+    }
+    let snooze = Finish::Snooze { until_ms: store.now_ms() + 86_400_000, queue: QueueName::Background };
+    times.of("finish", jobs::finish_alone(store, &leases[4], &snooze)).await.unwrap();
+    let (dead, reason) = (BuriedBy::Worker(&leases[5]), "no");
+    times.of("bury", jobs::bury(store, dead, reason, false)).await.unwrap();
+    // The others go on as if they were finished behind our backs: a lease that is not ours ends nothing.
+    let foreign = Lease { token: TOKEN, ..leases[6] };
+    assert!(times.of("finish", jobs::finish_alone(store, &foreign, &Finish::Complete)).await.is_err());
+    for lease in &leases[6..] {
+        jobs::finish_alone(store, lease, &Finish::Complete).await.unwrap();
+    }
+}
+
+async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times) {
+    let key = IdempotencyKey { key: format!("fresh {round}"), body_digest: "digest".into() };
+    times.of("create", orders::create(store, &new_order(), Some(&key))).await.unwrap();
+    times.of("create again", orders::create(store, &new_order(), Some(&key))).await.unwrap();
+    // An open one with its link: the even ones.
+    let order_id = OrderId((extent.orders + 2 * (round + 1)) / 2 * 2);
+    let order = times.of("find", orders::find(store, order_id)).await.unwrap().unwrap();
+    times.of("find_by_token", orders::find_by_token(store, &order.token)).await.unwrap().unwrap();
+    times.of("history", orders::history(store, order_id)).await.unwrap();
+    assert!(times.of("hint", orders::hint_from_return_page(store, order_id)).await.unwrap());
+    let transaction_id = TransactionId(1_000_000 + order_id.0);
+    let callback =
+        Callback { store_id: "1234".into(), transaction_id, account: order_id.to_string(), amount: order.amount.get() };
+    let digest = format!("fresh {order_id}");
+    let body = ReceivedBody { bytes: digest.as_bytes(), digest: &digest };
+    for _ in 0..2 {
+        let answer = times.of("answer", callbacks::answer(store, &gateway(), "1234", &callback, body)).await.unwrap();
+        assert_eq!(answer, Verdict::Allowed);
+    }
+    let kept = times.of("callbacks of order", callbacks::of_order(store, order_id)).await.unwrap().remove(0);
+    times.of("find callback", callbacks::find(store, kept.id)).await.unwrap().unwrap();
+    times.of("find callback", callbacks::find(store, CallbackId(1))).await.unwrap().unwrap();
+    times.of("transactions of order", transactions::of_order(store, order_id)).await.unwrap();
+    // Its look is offered already: claimed, woken while it runs, and ended with the payment.
+    let look = jobs::of_order(store, order_id).await.unwrap().remove(0);
+    let claimed = times.of("claim one", jobs::claim(store, &[look.id])).await.unwrap().remove(0);
+    times.of("stage", jobs::stage_now(store, Job::SettleOrder { order_id })).await.unwrap();
+    let paid = Settlement::Paid { transaction_id };
+    let later = Finish::Snooze { until_ms: store.now_ms() + 86_400_000, queue: QueueName::Background };
+    let now_ms = store.now_ms();
+    let made = times.of("settle", settlement::settle(store, &claimed.lease, &order, now_ms, &[], &paid, &later)).await;
+    assert_eq!(made.unwrap(), Transition::Made);
+}
+
+async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
+    times.of("seed_sweep", jobs::seed_sweep(store)).await.unwrap();
+    times.of("restore", sweeping::restore(store, &gateway())).await.unwrap();
+    times.of("prune", sweeping::prune(store, Duration::from_secs(1))).await.unwrap();
+    let elsewhere = GatewayIdentity("atmos:1".into());
+    times.of("open elsewhere", orders::open_elsewhere(store, &elsewhere)).await.unwrap();
+    times.of("count_open", orders::count_open(store)).await.unwrap();
+    times.of("newest callbacks", callbacks::newest(store, 20)).await.unwrap();
+    times.of("newest jobs", jobs::list(store, None, None, 50)).await.unwrap();
+    times.of("count_dead", jobs::count_dead(store)).await.unwrap();
+    times.of("jobs of order", jobs::of_order(store, OrderId(extent.orders / 2 + round))).await.unwrap();
+}
+
+/// What an embedded start does besides; every lease and every offer is over afterwards.
+pub(super) async fn start_embedded(store: &Store) -> Times {
+    let mut times = Times::default();
+    times.of("end_all_leases", jobs::end_all_leases(store)).await.unwrap();
+    times.of("offer_all_again", jobs::offer_all_again(store)).await.unwrap();
+    times
+}
