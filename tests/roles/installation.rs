@@ -18,6 +18,7 @@ pub(crate) struct Installation {
     pub(crate) redis: PrivateRedis,
     pub(crate) sandbox: Sandbox,
     database_url: String,
+    redis_port: u16,
     api_ports: [u16; 2],
     settings: Vec<(&'static str, &'static str)>,
 }
@@ -38,13 +39,34 @@ impl Installation {
     /// As [`Installation::without_tables`], on a database that the caller brings.
     pub(crate) async fn on_database(database_url: String, settings: &[(&'static str, &'static str)]) -> Self {
         let api_ports = [free_port(), free_port()];
+        let redis = PrivateRedis::start().await;
         Installation {
-            redis: PrivateRedis::start().await,
+            redis_port: redis.port(),
+            redis,
             sandbox: Sandbox::start(&format!("http://127.0.0.1:{}", api_ports[0])).await,
             database_url,
             api_ports,
             settings: settings.to_vec(),
         }
+    }
+
+    /// Processes that are started from now on reach Redis at this port.
+    pub(crate) fn redis_is_reached_at(&mut self, port: u16) {
+        self.redis_port = port;
+    }
+
+    /// What `tasdiq doctor` prints, whatever it finds.
+    pub(crate) async fn doctor(&self) -> String {
+        let redis_url = format!("redis://127.0.0.1:{}", self.redis_port);
+        let mut environment = SANDBOX_CREDENTIALS.to_vec();
+        environment.extend([
+            ("ATMOS_BASE_URL", self.sandbox.url.as_str()),
+            ("DATABASE_URL", &self.database_url),
+            ("REDIS_URL", &redis_url),
+        ]);
+        let mut doctor = Program::start(&["doctor"], &environment);
+        doctor.wait_exit(PATIENCE).await;
+        doctor.output()
     }
 
     /// Runs `tasdiq migrate` to its end.
@@ -87,7 +109,7 @@ impl Installation {
     fn begin(&self, arguments: &[&str], listen: &str, port: u16, further: &[(&str, &str)]) -> Role {
         let address = format!("127.0.0.1:{port}");
         let public_url = format!("http://127.0.0.1:{}", self.api_ports[0]);
-        let redis_url = self.redis.url();
+        let redis_url = format!("redis://127.0.0.1:{}", self.redis_port);
         let mut environment = SANDBOX_CREDENTIALS.to_vec();
         environment.extend([
             ("ATMOS_BASE_URL", self.sandbox.url.as_str()),

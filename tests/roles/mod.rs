@@ -16,5 +16,6 @@ mod following;
 mod losses;
 mod paying;
 mod scaling;
+mod silence;
 mod starting;
 mod workers;

@@ -115,6 +115,24 @@ impl PrivateRedis {
         self.process.signal("CONT");
     }
 
+    /// Changes a setting of the running server: `("maxmemory", "1mb")`.
+    pub(crate) async fn set(&self, setting: &str, value: &str) {
+        let () = self.command(&["CONFIG", "SET", setting, value]).await;
+    }
+
+    /// Closes all connections of clients; they may make new ones.
+    pub(crate) async fn disconnect_all(&self) {
+        let _: i64 = self.command(&["CLIENT", "KILL", "SKIPME", "yes"]).await;
+    }
+
+    /// What the server answers to a command, on a connection of its own.
+    pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]).query_async(&mut connection).await.unwrap()
+    }
+
     /// Deletes everything the server holds.
     pub(crate) async fn wipe(&self) {
         assert_eq!(redis_answer(self.port, "FLUSHALL").as_deref(), Some("+OK"));
