@@ -17,7 +17,7 @@ const BEAT_EVERY: Duration = Duration::from_secs(3);
 const CLOCK_EVERY: Duration = Duration::from_secs(30);
 
 /// Redis may have come with another configuration, or be another server altogether.
-const REDIS_CHECKED_EVERY: Duration = Duration::from_secs(15);
+const REDIS_CHECKED_EVERY: Duration = Duration::from_secs(10);
 
 /// A heartbeat waits no longer for Redis.
 const REDIS_PATIENCE: Duration = Duration::from_secs(1);

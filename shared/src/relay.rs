@@ -59,11 +59,13 @@ impl Relay {
         Relay { store, queue, recover_from: Instant::now() + wait, batch: BATCH }
     }
 
-    /// Relays until `stop`. Trouble with the database or Redis is told once, waited out and told again when over.
+    /// Relays until `stop`. Trouble with the database or Redis is told once, and again when it becomes another one (first
+    /// the connection breaks, then the password is refused), waited out, and told when it is over.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut rest = Duration::ZERO;
         // The pause while there is trouble.
         let mut trouble: Option<Duration> = None;
+        let mut told = String::new();
         let mut alone_since: Option<Instant> = None;
         let mut twins_looked_at = Instant::now();
         loop {
@@ -97,9 +99,10 @@ impl Relay {
                         RelayError::Queue(QueueError::Refused(_)) => self.batch = 1,
                         RelayError::Queue(QueueError::Unavailable(_)) => (),
                     }
-                    if trouble.is_none() {
+                    if trouble.is_none() || told != error.to_string() {
                         warn!(error = causes(&error), "the relay waits: {error}");
                     }
+                    told = error.to_string();
                     trouble =
                         Some(trouble.map_or(SHORTEST_TROUBLE, |pause| pause.saturating_mul(2).min(LONGEST_SLEEP)));
                 }

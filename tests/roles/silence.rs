@@ -106,7 +106,7 @@ async fn while_redis_hangs_workers_are_red_with_the_reason_and_the_api_goes_on()
 async fn a_worker_whose_redis_vanished_without_a_word_is_red_and_works_again_within_5_s() {
     let mut installation = Installation::start(&[DO_NOT_WAIT]).await;
     let way = Forwarder::start(installation.redis.port()).await;
-    installation.redis_is_reached_at(way.port());
+    installation.redis_is_reached_at(format!("redis://127.0.0.1:{}", way.port()));
     let (api, worker) = tokio::join!(installation.api(0), installation.worker(4));
     let before = api.create_order().await;
     api.wait_for_link(id(&before)).await;

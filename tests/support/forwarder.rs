@@ -12,9 +12,14 @@ use super::ports::free_port;
 /// Forwards connections to a port of this machine. It ends when dropped.
 pub(crate) struct Forwarder {
     port: u16,
-    /// Counts the silences; odd while there is one.
-    silences: watch::Sender<u64>,
+    way: watch::Sender<Way>,
     _tasks: JoinSet<()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    to: u16,
+    is_silent: bool,
 }
 
 impl Forwarder {
@@ -22,16 +27,16 @@ impl Forwarder {
     pub(crate) async fn start(to: u16) -> Forwarder {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        let (silences, seen) = watch::channel(0);
+        let (way, seen) = watch::channel(Way { to, is_silent: false });
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                connections.spawn(forward(client, to, seen.clone()));
+                connections.spawn(forward(client, seen.clone()));
             }
         });
-        Forwarder { port, silences, _tasks: tasks }
+        Forwarder { port, way, _tasks: tasks }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -41,26 +46,34 @@ impl Forwarder {
     /// From now on nothing passes in either direction and nothing is closed, as when the host behind it has vanished.
     /// Connections can still be made, and stay silent, too.
     pub(crate) fn silence(&self) {
-        self.silences.send_modify(|count| *count += 1);
+        self.way.send_modify(|way| way.is_silent = true);
     }
 
     /// Forwards new connections again. Those of before stay silent: the host that came back does not know them.
     pub(crate) fn speak(&self) {
-        self.silences.send_modify(|count| *count += 1);
+        self.way.send_modify(|way| way.is_silent = false);
+    }
+
+    /// Closes all connections, and leads new ones to another port.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.way.send_modify(|way| way.to = port);
     }
 }
 
-async fn forward(mut client: TcpStream, to: u16, mut silences: watch::Receiver<u64>) {
-    let begun = *silences.borrow_and_update();
-    if begun.is_multiple_of(2) {
+async fn forward(mut client: TcpStream, mut changes: watch::Receiver<Way>) {
+    let way = *changes.borrow_and_update();
+    if !way.is_silent {
         // A server that is away closes the connection, as it should.
-        let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else { return };
+        let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, way.to)).await else { return };
         tokio::select! {
             _ = copy_bidirectional(&mut client, &mut server) => return,
-            _ = silences.changed() => (),
+            changed = changes.changed() => {
+                if changed.is_err() || !changes.borrow().is_silent {
+                    return;
+                }
+            }
         }
         // Both ends are kept open.
-        let _server = server;
         std::future::pending::<()>().await;
     }
     std::future::pending().await

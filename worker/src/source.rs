@@ -129,10 +129,12 @@ trait Take: Send + 'static {
     fn take(&mut self) -> impl Future<Output = Result<(), TakeError>> + Send;
 }
 
-/// Takes until `stop`. Trouble is told once, waited out with a growing pause, and never reaches apalis.
+/// Takes until `stop`. Trouble is told once, and again when it becomes another one, waited out with a growing pause, and
+/// never reaches apalis.
 async fn keep_taking(mut taking: impl Take, store: Store, stop: CancellationToken) {
     let mut pause = Duration::ZERO;
     let mut store_failed = false;
+    let mut told = String::new();
     loop {
         let round = async {
             tokio::time::sleep(pause).await;
@@ -152,9 +154,10 @@ async fn keep_taking(mut taking: impl Take, store: Store, stop: CancellationToke
                 store_failed = false;
             }
             Some(Err(trouble)) => {
-                if pause.is_zero() {
+                if pause.is_zero() || told != trouble.to_string() {
                     warn!(error = causes(&trouble), "no jobs can be taken: {trouble}");
                 }
+                told = trouble.to_string();
                 pause = (pause * 2).clamp(Duration::from_millis(50), LONGEST_PAUSE);
                 store_failed = matches!(trouble, TakeError::Store(_));
             }
