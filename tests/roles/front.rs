@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::role::client;
 use crate::support::ports::free_port;
+use crate::support::wait::{PATIENCE, wait_until};
 
 /// How often each API is asked whether it is ready; load balancers ask every second or so, and an API that stops leaves
 /// them two.
@@ -23,13 +24,15 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// Begins to hand connections to those of the APIs at these ports that are ready.
+    /// Begins to hand connections to those of the APIs at these ports that are ready, once both are.
     pub(crate) async fn start(apis: [u16; 2]) -> Front {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let ready = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_asking(apis, Arc::clone(&ready)));
+        let both = async || (ready.lock().unwrap().len() == apis.len()).then_some(());
+        wait_until("both APIs to be seen ready", PATIENCE, both).await;
         tasks.spawn(async move {
             let (mut connections, turn) = (JoinSet::new(), AtomicUsize::new(0));
             loop {
