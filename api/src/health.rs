@@ -22,42 +22,54 @@ pub(crate) fn get_livez() -> &'static str {
 /// Whether requests should be sent here. Redis away is told and stays green: the webhook must go on, and it needs none.
 #[handler]
 pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Problem> {
-    let (database, queue) = tokio::join!(database(&api), queue(&api));
+    let (database, queue, worker) = tokio::join!(database(&api), queue(&api), worker(&api));
     let clock = match api.context.store.clock().is_trusted() {
         true => Ok(()),
-        false => Err("not measured against the database for 5 min"),
+        false => Err("not measured against the database for 5 min".to_owned()),
     };
-    let process = if api.stopping.is_cancelled() { Err("stopping") } else { Ok(()) };
+    let process = if api.stopping.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
     // Not merely away: orders taken here would wait for a worker that never looks.
     let redis = if api.context.queue.is_cut_off() {
-        Err("no living worker uses this Redis; look at REDIS_URL")
+        Err("no living worker uses this Redis; look at REDIS_URL".to_owned())
     } else {
         Ok(())
     };
-    let is_ready = [database, clock, process, redis].iter().all(Result::is_ok);
-    let word = |check: Result<(), &'static str>| check.err().unwrap_or("ok");
-    let checks = json!({
-        "process": word(process), "database": word(database), "clock": word(clock), "queue": word(redis.and(queue)),
+    // While Redis is away no worker takes anything, and no restart mends it.
+    let is_worker_well = worker.is_ok() || queue.is_err();
+    let is_ready = [&database, &clock, &process, &redis].iter().all(|check| check.is_ok()) && is_worker_well;
+    let fitness = api.context.queue.fault().map_or(Ok(()), |fault| Err(fault.to_owned()));
+    let word = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
+    let mut checks = json!({
+        "process": word(process), "database": word(database), "clock": word(clock), "queue": word(redis.and(queue).and(fitness)),
     });
+    if api.context.pulse.is_some() {
+        checks["worker"] = word(worker).into();
+    }
     if is_ready {
         return Ok(Json(json!({ "status": "ready", "role": api.context.role, "checks": checks })));
     }
     Err(Problem::new(ProblemType::NotReady, "`checks` says what is missing").member("checks", checks))
 }
 
-async fn database(api: &Api) -> Result<(), &'static str> {
+async fn database(api: &Api) -> Result<(), String> {
     match tokio::time::timeout(PATIENCE, api.context.store.ping()).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err("does not answer"),
-        Err(_elapsed) => Err("does not answer within 1 s"),
+        Ok(Err(_)) => Err("does not answer".to_owned()),
+        Err(_elapsed) => Err("does not answer within 1 s".to_owned()),
     }
 }
 
-async fn queue(api: &Api) -> Result<(), &'static str> {
+async fn queue(api: &Api) -> Result<(), String> {
     match tokio::time::timeout(PATIENCE, api.context.queue.len(QueueName::Settle)).await {
         Ok(Ok(_)) => Ok(()),
-        _ => Err("Redis does not answer; jobs wait in the database"),
+        _ => Err("Redis does not answer; jobs wait in the database".to_owned()),
     }
+}
+
+/// Whether the worker in this process takes jobs.
+async fn worker(api: &Api) -> Result<(), String> {
+    let Some(pulse) = &api.context.pulse else { return Ok(()) };
+    pulse.fault(&api.context.store, &api.context.queue).await.map_or(Ok(()), Err)
 }
 
 /// Prometheus' text format.

@@ -12,6 +12,7 @@ use poem::{EndpointExt, IntoEndpoint, Response, Route, get, post};
 use shared::config::ApiKey;
 use shared::gateway::Gateway;
 use shared::notice::Notice;
+use shared::pulse::Pulse;
 use shared::queue::Queue;
 use shared::store::Store;
 use tokio::sync::Semaphore;
@@ -56,6 +57,8 @@ pub struct ApiContext {
     pub notice: Notice,
     /// Only asked how long it is, for health and metrics.
     pub queue: Queue,
+    /// The worker of this process, where it has one.
+    pub pulse: Option<Pulse>,
     /// Who may use the order API; empty means open.
     pub api_keys: Vec<ApiKey>,
     /// What customers' browsers reach; a last slash does not matter.

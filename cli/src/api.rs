@@ -10,6 +10,7 @@ use tracing::info;
 
 use crate::exit::Exit;
 use crate::installation::{Installation, Parts, Tables, listen};
+use crate::worker::OwnWorker;
 
 /// Serves until `stop`.
 ///
@@ -25,30 +26,32 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     let (listener, bound) = listen(config.listen, "TASDIQ_LISTEN").await?;
     config.api_listens_at(bound);
     let mut parts = Parts::default();
-    start(&mut parts, "api", &config, &installation, listener, stop);
+    start(&mut parts, &config, &installation, listener, None, stop);
     info!("the order API listens on {bound}");
     installation.run(parts, stop).await
 }
 
-/// Starts the API as a part of this process.
+/// Starts the API as a part of this process, which may have a worker, too.
 pub(crate) fn start(
     parts: &mut Parts,
-    role: &'static str,
     config: &Config,
     installation: &Installation,
     listener: TcpListener,
+    worker: Option<OwnWorker>,
     stop: &CancellationToken,
 ) {
+    let (pulse, work_ended) = worker.map(|worker| (worker.pulse, worker.ended)).unzip();
     let context = ApiContext {
         store: installation.store.clone(),
         gateway: installation.gateway.clone(),
         notice: installation.notice.clone(),
         queue: installation.queue.clone(),
+        role: if pulse.is_some() { "up" } else { "api" },
+        pulse,
         api_keys: config.api_keys.clone(),
         public_url: config.public_url.clone(),
         link_wait: config.link_wait,
-        role,
     };
-    let serving = ::api::serve(context, listener, stop.clone(), config.stop_grace);
+    let serving = ::api::serve(context, listener, stop.clone(), work_ended, config.stop_grace);
     parts.start("order API", async move { serving.await.context("cannot serve") });
 }

@@ -238,8 +238,9 @@ async fn look_at_redis(config: &Config, store: Option<&Store>, findings: &mut Fi
 }
 
 async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRedis>, findings: &mut Findings) {
-    let alive = match processes::alive(store).await {
-        Ok(alive) => alive,
+    let now_ms = store.now_ms();
+    let (alive, gone): (Vec<Process>, Vec<Process>) = match processes::spoken_of(store).await {
+        Ok(processes) => processes.into_iter().partition(|process| process.is_alive(now_ms)),
         Err(trouble) => return findings.fault("processes", causes(&trouble), "mend the database"),
     };
     for process in &alive {
@@ -247,6 +248,7 @@ async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRe
             if process.slots > 0 { format!(", {} slots for {}", process.slots, process.queues) } else { String::new() };
         findings.ok("processes", format!("{} {} {}{work}", process.role, process.version, process.id));
     }
+    look_for_silence(alive.iter().chain(&gone), now_ms, findings);
     if !alive.iter().any(|process| process.slots == 0 || process.role == "up") {
         findings.fault("processes", "no order API is alive", start(config, "api"));
     }
@@ -264,6 +266,29 @@ async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRe
     if versions.len() > 1 {
         let says = format!("releases {} run side by side", versions.into_iter().collect::<Vec<_>>().join(", "));
         findings.warn("processes", says, "finish the roll-out");
+    }
+}
+
+/// Who hangs cannot tell so himself; his row tells it by its age.
+fn look_for_silence<'a>(processes: impl Iterator<Item = &'a Process>, now_ms: i64, findings: &mut Findings) {
+    for process in processes {
+        let name = format!("{} {}", process.role, process.id);
+        if process.is_silent(now_ms) {
+            findings.warn(
+                "processes",
+                format!("{name} has told nothing of itself for {} s", (now_ms - process.heartbeat_at_ms) / 1_000),
+                "see whether it hangs, and end it then; if it was killed its work is done elsewhere, and this line goes \
+                 10 min after",
+            );
+        } else if let Some(heard_at_ms) = process.queue_heard_at_ms
+            && process.has_silent_consumer(now_ms)
+        {
+            findings.fault(
+                "processes",
+                format!("{name} has heard nothing from its queue for {} s", (now_ms - heard_at_ms) / 1_000),
+                "look at Redis and at the network between; jobs wait in the database meanwhile",
+            );
+        }
     }
 }
 
@@ -400,6 +425,7 @@ mod tests {
             twin: twin.map(str::to_owned),
             started_at_ms: 0,
             heartbeat_at_ms: 0,
+            queue_heard_at_ms: None,
         }
     }
 
@@ -502,6 +528,24 @@ mod tests {
 
         assert_eq!(state("code STPIMS-ERR-777"), Health::Warn);
         assert_eq!(state("HTTP 503"), Health::Fault);
+    }
+
+    #[test]
+    fn a_process_that_hangs_and_a_consumer_that_hears_nothing_are_told_apart() {
+        let told = |told_ago_ms: i64, heard_ago_ms: i64| {
+            let mut findings = Findings::default();
+            let seen = Process {
+                heartbeat_at_ms: 100_000 - told_ago_ms,
+                queue_heard_at_ms: Some(100_000 - heard_ago_ms),
+                ..process("worker", "settle", None)
+            };
+            look_for_silence([&seen].into_iter(), 100_000, &mut findings);
+            lines(&findings)
+        };
+
+        assert_eq!(told(5_000, 9_000), [] as [String; 0]);
+        assert_eq!(told(3_000, 11_000), ["Fault processes"]);
+        assert_eq!(told(12_000, 14_000), ["Warn processes"]);
     }
 
     fn twin_states(alive: &[Process]) -> Vec<Health> {

@@ -36,8 +36,8 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     };
     let installation = opened?;
     let mut parts = Parts::default();
-    api::start(&mut parts, "up", &config, &installation, listener, stop);
-    worker::start(&mut parts, &config, &installation, options, stop);
+    let worker = worker::start(&mut parts, &config, &installation, options, stop);
+    api::start(&mut parts, &config, &installation, listener, Some(worker), stop);
     print(&welcome(&config, &data_dir))?;
     let ended = installation.run(parts, stop).await;
     if let Some(sandbox) = sandbox {

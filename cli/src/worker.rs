@@ -8,6 +8,7 @@ use anyhow::Context;
 use shared::config::Config;
 use shared::job::QueueName;
 use shared::presence::Introduction;
+use shared::pulse::Pulse;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -49,6 +50,15 @@ pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &Can
     installation.run(parts, stop).await
 }
 
+/// The worker of a process that does other things besides.
+#[derive(Debug)]
+pub(crate) struct OwnWorker {
+    /// What tells whether it is at work.
+    pub(crate) pulse: Pulse,
+    /// Cancelled once it has ended.
+    pub(crate) ended: CancellationToken,
+}
+
 /// Starts a worker as a part of this process.
 pub(crate) fn start(
     parts: &mut Parts,
@@ -56,13 +66,18 @@ pub(crate) fn start(
     installation: &Installation,
     options: WorkerOptions,
     stop: &CancellationToken,
-) {
-    let work = job_worker(config, installation, options).run(stop.clone());
+) -> OwnWorker {
+    let worker = job_worker(config, installation, options);
+    let own = OwnWorker { pulse: worker.pulse(), ended: CancellationToken::new() };
+    let ended = own.ended.clone().drop_guard();
+    let work = worker.run(stop.clone());
     parts.start("worker", async move {
+        let _ended = ended;
         // What did not end in time is run again by whoever starts next.
         work.await;
         Ok(())
     });
+    own
 }
 
 /// How much this process takes on.

@@ -12,6 +12,7 @@ pub mod money;
 pub mod notice;
 pub mod order;
 pub mod presence;
+pub mod pulse;
 pub mod queue;
 pub mod redis_server;
 pub mod relay;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use crate::job::QueueName;
+use crate::job::{JobKind, QueueName};
 use crate::queue::Queue;
 use crate::store::{Store, StoreError, jobs, orders, processes};
 use crate::telemetry::causes;
@@ -49,6 +49,24 @@ static ORDER_TRANSITIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 /// that grows is not scanned at every scrape.
 pub fn order_transitions() -> &'static IntCounterVec {
     &ORDER_TRANSITIONS
+}
+
+static JOB_CRASHES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let crashes = counter_vec(
+        "tasdiq_job_crashes_total",
+        "Leases that ran out with their worker, as counted by this process's relay.",
+        &["kind"],
+    );
+    // An alert on a rate needs series that begin at zero.
+    for kind in JobKind::ALL {
+        crashes.with_label_values(&[kind.as_str()]);
+    }
+    crashes
+});
+
+/// Leases that ran out, by the job's kind. Each is counted by the one relay that found it.
+pub fn job_crashes() -> &'static IntCounterVec {
+    &JOB_CRASHES
 }
 
 /// So long a scrape waits for the database.
@@ -100,10 +118,38 @@ async fn gauge_database(state: &Registry, store: &Store) -> Result<(), StoreErro
         open.with_label_values(&[&status]).set(count);
     }
 
-    let processes = processes::alive(store).await?;
+    gauge_processes(state, store).await
+}
+
+async fn gauge_processes(state: &Registry, store: &Store) -> Result<(), StoreError> {
+    let processes = processes::spoken_of(store).await?;
+    let now_ms = store.now_ms();
     let alive = gauges(state, "tasdiq_processes", "Processes that are alive.", &["role"]);
+    let silent = gauges(
+        state,
+        "tasdiq_silent_processes",
+        "Processes that have told nothing of themselves for 10 s and did not end in good order: they hang, or were killed.",
+        &["role"],
+    );
+    let deaf = gauges(
+        state,
+        "tasdiq_silent_consumers",
+        "Processes whose consumer has heard nothing from its queue for 10 s, those that hang included.",
+        &["role"],
+    );
+    for role in ["up", "api", "worker"] {
+        silent.with_label_values(&[role]).set(0);
+    }
+    for role in ["up", "worker"] {
+        deaf.with_label_values(&[role]).set(0);
+    }
     for process in processes {
-        alive.with_label_values(&[&process.role]).inc();
+        let role = [process.role.as_str()];
+        alive.with_label_values(&role).add(process.is_alive(now_ms).into());
+        silent.with_label_values(&role).add(process.is_silent(now_ms).into());
+        if process.queue_heard_at_ms.is_some() {
+            deaf.with_label_values(&role).add(process.has_silent_consumer(now_ms).into());
+        }
     }
     Ok(())
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use redis::RedisError;
+use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::broadcast;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -19,6 +22,12 @@ pub struct Notice {
 
 /// The channel that carries order numbers.
 const CHANNEL: &str = "order-changed";
+
+/// After so much silence the connection is asked for a sign of life, and given up when none comes in as long again.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Notice {
     /// Starts listening to the store's commits and, where several processes exist, to Redis. Ends with `stop`.
@@ -70,22 +79,38 @@ async fn next(own: &mut broadcast::Receiver<OrderId>) -> Option<OrderId> {
     }
 }
 
+/// Hands the changes of other processes to our own listeners, over a connection that is asked for a sign of life.
 async fn listen(server: RedisServer, changes: broadcast::Sender<OrderId>) {
-    let mut pause = Duration::from_millis(50);
+    let mut pause = SHORTEST_PAUSE;
     loop {
-        if let Ok(mut subscriber) = server.subscriber().await
-            && subscriber.subscribe(server.key(CHANNEL)).await.is_ok()
-        {
-            pause = Duration::from_millis(50);
-            let mut messages = subscriber.on_message();
-            while let Some(message) = messages.next().await {
-                match message.get_payload::<i64>() {
-                    Ok(id) => drop(changes.send(OrderId(id))),
-                    Err(_) => warn!("a notice that is no order number was dropped"),
-                }
-            }
+        if let Ok(Ok(messages)) = timeout(SIGN_OF_LIFE, subscribed(&server)).await {
+            pause = SHORTEST_PAUSE;
+            hear_others(messages, &changes).await;
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn subscribed(server: &RedisServer) -> Result<(PubSubSink, PubSubStream), RedisError> {
+    let mut subscriber = server.subscriber().await?;
+    subscriber.subscribe(server.key(CHANNEL)).await?;
+    Ok(subscriber.split())
+}
+
+/// Returns when the connection has ended, or gives no sign of life any more: who only listens would not notice.
+async fn hear_others((mut sink, mut messages): (PubSubSink, PubSubStream), changes: &broadcast::Sender<OrderId>) {
+    loop {
+        match timeout(SIGN_OF_LIFE, messages.next()).await {
+            Ok(Some(message)) => match message.get_payload::<i64>() {
+                Ok(id) => drop(changes.send(OrderId(id))),
+                Err(_) => warn!("a notice that is no order number was dropped"),
+            },
+            Ok(None) => return,
+            Err(_silence) => match timeout(SIGN_OF_LIFE, sink.ping::<redis::Value>()).await {
+                Ok(Ok(_)) => (),
+                Ok(Err(_)) | Err(_) => return,
+            },
+        }
     }
 }

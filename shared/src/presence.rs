@@ -1,16 +1,26 @@
-//! What every process does beside its work: tells that it is alive, which Redis it uses, and keeps its clock right.
+//! What every process does beside its work: tells that it is alive, which Redis it uses and whether its consumer hears
+//! from it, and keeps its clock right.
 
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::clock::millis;
 use crate::queue::Queue;
 use crate::store::processes::{self, Process};
 use crate::store::{Store, StoreError};
 
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// Often enough that three beats may fail before a process counts as silent.
+const BEAT_EVERY: Duration = Duration::from_secs(3);
 const CLOCK_EVERY: Duration = Duration::from_secs(30);
+
+/// Redis may have come with another configuration, or be another server altogether.
+const REDIS_CHECKED_EVERY: Duration = Duration::from_secs(10);
+
+/// A heartbeat waits no longer for Redis.
+const REDIS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a process tells of itself.
 #[derive(Clone, Debug)]
@@ -34,14 +44,23 @@ pub async fn keep(store: Store, queue: Queue, introduction: Introduction, stop: 
         twin: None,
         started_at_ms: store.now_ms(),
         heartbeat_at_ms: store.now_ms(),
+        queue_heard_at_ms: None,
     };
     let mut clock_measured = Instant::now();
+    let mut redis_checked = Instant::now();
     let mut is_well = true;
     loop {
         if let Some(redis) = queue.redis() {
-            // With Redis away the last known value stays: it most likely comes back as the same one.
-            process.twin = redis.twin().await.ok().or(process.twin);
+            if let Ok(Ok(twin)) = timeout(REDIS_PATIENCE, redis.twin()).await {
+                process.twin = Some(twin);
+            } // With Redis away the last known value stays: it most likely comes back as the same one.
+            if redis_checked.elapsed() >= REDIS_CHECKED_EVERY {
+                redis_checked = Instant::now();
+                // Away is told by others.
+                let _ = timeout(REDIS_PATIENCE, redis.check_again()).await;
+            }
         }
+        process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
         let told = tell(&store, &process, &mut clock_measured).await;
         if let (Err(trouble), true) = (&told, is_well) {
             warn!(error = %trouble, "this process cannot tell that it is alive: {trouble}");

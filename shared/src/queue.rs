@@ -1,16 +1,20 @@
 //! What carries job ids to the workers: Redis lists, or a list inside this process. It holds nothing that the
 //! database cannot rebuild.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::id::JobId;
 use crate::job::QueueName;
 
+mod hearing;
 mod local;
 mod redis;
 
 pub use self::local::LocalQueue;
 pub use self::redis::{RedisFault, RedisQueue};
+
+use self::hearing::{Ear, Hearing};
 
 /// Why the queue did not do it. The jobs are safe in the database; go on later.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +22,7 @@ pub enum QueueError {
     /// Redis cannot be reached, or did not answer in time.
     #[error("Redis is not available")]
     Unavailable(#[source] ::redis::RedisError),
-    /// Redis answered with an error: a wrong version, no memory left, no permission.
+    /// Redis answered with an error: a wrong version or password, no memory left, no permission.
     #[error("Redis refused: {0}")]
     Refused(String),
 }
@@ -26,6 +30,8 @@ pub enum QueueError {
 impl From<::redis::RedisError> for QueueError {
     fn from(error: ::redis::RedisError) -> Self {
         match error.code() {
+            // Said before any command was, so it has no code.
+            _ if error.kind() == ::redis::ErrorKind::AuthenticationFailed => QueueError::Refused(error.to_string()),
             Some(code) if !matches!(code, "LOADING" | "MASTERDOWN" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN") => {
                 QueueError::Refused(error.to_string())
             }
@@ -45,10 +51,14 @@ pub enum Queue {
 
 /// Takes ids for one consumer; owns the connection it waits on.
 #[derive(Debug)]
-pub enum Taker {
-    /// From Redis.
+pub struct Taker {
+    source: Source,
+    ear: Arc<Ear>,
+}
+
+#[derive(Debug)]
+enum Source {
     Redis(Box<redis::RedisTaker>),
-    /// From this process.
     Local(LocalQueue),
 }
 
@@ -83,11 +93,31 @@ impl Queue {
         self.redis().is_some_and(RedisQueue::is_cut_off)
     }
 
+    /// What makes this queue unfit to be one, though it answers.
+    pub fn fault(&self) -> Option<&'static str> {
+        let has_faults = self.redis().is_some_and(RedisQueue::has_faults);
+        has_faults.then_some("this Redis is too old, or evicts keys; `tasdiq doctor` tells more")
+    }
+
     /// Something to take ids with.
     pub fn taker(&self) -> Taker {
+        let source = match self {
+            Queue::Redis(redis) => Source::Redis(Box::new(redis.taker())),
+            Queue::Local(local) => Source::Local(local.clone()),
+        };
+        Taker { source, ear: self.hearing().ear() }
+    }
+
+    /// How long the consumers of this process have waited for an answer from the queue, be it that there is nothing;
+    /// `None` where nobody takes. Those whose jobs keep them from asking do not wait.
+    pub fn silent_for(&self) -> Option<Duration> {
+        self.hearing().silent_for(Instant::now())
+    }
+
+    fn hearing(&self) -> &Hearing {
         match self {
-            Queue::Redis(redis) => Taker::Redis(Box::new(redis.taker())),
-            Queue::Local(local) => Taker::Local(local.clone()),
+            Queue::Redis(redis) => redis.hearing(),
+            Queue::Local(local) => local.hearing(),
         }
     }
 
@@ -106,9 +136,14 @@ impl Taker {
     /// # Errors
     /// [`QueueError`] when Redis did not answer; the next call connects anew.
     pub async fn take(&mut self, queues: &[QueueName], max: usize, wait: Duration) -> Result<Vec<JobId>, QueueError> {
-        match self {
-            Taker::Redis(redis) => redis.take(queues, max, wait).await,
-            Taker::Local(local) => Ok(local.take(queues, max, wait).await),
+        self.ear.asks(Instant::now());
+        let taken = match &mut self.source {
+            Source::Redis(redis) => redis.take(queues, max, wait).await,
+            Source::Local(local) => Ok(local.take(queues, max, wait).await),
+        };
+        if taken.is_ok() {
+            self.ear.heard();
         }
+        taken
     }
 }

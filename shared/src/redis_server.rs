@@ -1,9 +1,13 @@
 //! How this process reaches Redis, and under which names it keeps things there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, RedisError};
+use futures_util::FutureExt;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 /// A Redis server, and the prefix that keeps one installation's keys apart from another's.
 ///
@@ -11,32 +15,41 @@ use redis::{AsyncConnectionConfig, Client, RedisError};
 #[derive(Clone)]
 pub struct RedisServer {
     client: Client,
-    manager: ConnectionManager,
+    line: Arc<Mutex<Line>>,
     prefix: String,
+}
+
+/// The one connection for short commands, which the whole process shares.
+#[derive(Default)]
+struct Line {
+    connection: Option<MultiplexedConnection>,
+    /// Which connection it is, counted: whoever saw one fail gives up that one, and none that was made since.
+    number: u64,
+    /// When the last attempt to connect failed, and how: those who waited for it need not make their own.
+    failed: Option<(Instant, RedisError)>,
 }
 
 /// Long enough for a busy server, short enough that a request path notices an outage at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// So much later than it was told to may a blocking command answer. A server that vanished without a word is noticed
+/// by nothing else: nobody would write on that connection for minutes.
+const BLOCKING_SLACK: Duration = Duration::from_secs(2);
+
 impl RedisServer {
     /// Takes the address; `database_id` names the installation.
     ///
     /// # Errors
-    /// A URL that the client cannot read. Must be called inside a tokio runtime.
+    /// A URL that the client cannot read.
     pub fn new(url: &str, database_id: &str) -> Result<Self, RedisError> {
-        let client = Client::open(url)?;
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(2)
-            .set_max_delay(Duration::from_millis(200))
-            .set_connection_timeout(Some(CALL_TIMEOUT))
-            .set_response_timeout(Some(CALL_TIMEOUT));
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
-        Ok(RedisServer { client, manager, prefix: format!("{{tasdiq:{database_id}}}") })
+        let prefix = format!("{{tasdiq:{database_id}}}");
+        Ok(RedisServer { client: Client::open(url)?, line: Arc::default(), prefix })
     }
 
-    /// A handle for short commands: shared, reconnects by itself, answers or errs within about a second.
-    pub fn commands(&self) -> ConnectionManager {
-        self.manager.clone()
+    /// A handle for short commands: shared, connects anew after whatever went wrong with the connection, and answers or
+    /// errs within a second, two where it has to connect first.
+    pub fn commands(&self) -> Commands {
+        Commands(self.clone())
     }
 
     /// A connection of one's own for a command that blocks up to `wait`.
@@ -44,11 +57,7 @@ impl RedisServer {
     /// # Errors
     /// The server cannot be reached.
     pub async fn blocking_connection(&self, wait: Duration) -> Result<MultiplexedConnection, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(Duration::from_secs(2)))
-            // The default of 500 ms would cut every blocking take.
-            .set_response_timeout(Some(wait + Duration::from_secs(5)));
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+        self.connect(wait + BLOCKING_SLACK).await
     }
 
     /// A connection that can subscribe to channels.
@@ -56,7 +65,7 @@ impl RedisServer {
     /// # Errors
     /// The server cannot be reached.
     pub async fn subscriber(&self) -> Result<redis::aio::PubSub, RedisError> {
-        self.client.get_async_pubsub().await
+        timeout(CALL_TIMEOUT, self.client.get_async_pubsub()).await.unwrap_or_else(|_| Err(too_late()))
     }
 
     /// The full name of a key or channel: `{tasdiq:<database id>}:<name>`. The braces keep all of them in
@@ -64,10 +73,99 @@ impl RedisServer {
     pub fn key(&self, name: &str) -> String {
         format!("{}:{name}", self.prefix)
     }
+
+    async fn connect(&self, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CALL_TIMEOUT))
+            .set_response_timeout(Some(response_timeout));
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        // The net under the connection's own rule: what is said before it is ready counts, too.
+        timeout(CALL_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(too_late()))
+    }
+
+    /// The shared connection and its number, made first if there is none.
+    async fn line(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+        let asked = Instant::now();
+        let mut line = self.line.lock().await;
+        if let Some(connection) = &line.connection {
+            return Ok((line.number, connection.clone()));
+        }
+        if let Some((failed_at, error)) = &line.failed
+            && *failed_at >= asked
+        {
+            return Err(error.clone());
+        }
+        match self.connect(CALL_TIMEOUT).await {
+            Ok(connection) => {
+                line.number += 1;
+                line.connection = Some(connection.clone());
+                Ok((line.number, connection))
+            }
+            Err(error) => {
+                line.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives up the connection of that number.
+    async fn hang_up(&self, number: u64) {
+        let mut line = self.line.lock().await;
+        if line.number == number {
+            line.connection = None;
+        }
+    }
 }
 
 impl std::fmt::Debug for RedisServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisServer").field("prefix", &self.prefix).finish_non_exhaustive()
     }
+}
+
+/// What short commands are sent with; see [`RedisServer::commands`].
+///
+/// The client's own `ConnectionManager` keeps a connection on which nothing is answered any more (for it a timeout is no
+/// reason to connect anew), and one refused password makes it refuse for good.
+#[derive(Clone, Debug)]
+pub struct Commands(RedisServer);
+
+impl Commands {
+    async fn ask<T>(&self, question: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>) -> RedisResult<T> {
+        let (number, mut connection) = self.0.line().await?;
+        let answer = question(&mut connection).await;
+        if answer.as_ref().is_err_and(is_fault_of_connection) {
+            self.0.hang_up(number).await;
+        }
+        answer
+    }
+}
+
+impl ConnectionLike for Commands {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        self.ask(async move |connection| connection.req_packed_command(command).await).boxed()
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        self.ask(async move |connection| connection.req_packed_commands(commands, offset, count).await).boxed()
+    }
+
+    fn get_db(&self) -> i64 {
+        self.0.client.get_connection_info().redis_settings().db()
+    }
+}
+
+/// Whether another connection might fare better. What the server says in answer to a command is no fault of the
+/// connection, unless it says that it does not know us, or that it is no longer the one that takes writes.
+fn is_fault_of_connection(error: &RedisError) -> bool {
+    error.code().is_none_or(|code| matches!(code, "NOAUTH" | "READONLY"))
+}
+
+fn too_late() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

@@ -6,7 +6,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::failpoint::{Point, reach};
+use crate::id::JobId;
 use crate::job::{JobKind, QueueName};
+use crate::metrics;
 use crate::queue::{Queue, QueueError};
 use crate::store::jobs::{self, Crashed, LEASE_MS};
 use crate::store::{Store, StoreError, processes};
@@ -24,6 +26,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// A slower database call says that renewals may have been late, too.
 const SLOW_CALL: Duration = Duration::from_secs(3);
 
+/// The pauses while there is trouble: short at first, for most outages are; then as long as the longest sleep.
+const SHORTEST_TROUBLE: Duration = Duration::from_millis(100);
+
 /// A relay whose Redis no living worker shares stops pushing after this long.
 const ALONE: Duration = Duration::from_secs(60);
 
@@ -34,6 +39,8 @@ pub struct Relay {
     queue: Queue,
     /// Workers renew first: until then no lease is called ended.
     recover_from: Instant,
+    /// Rows offered in one statement: one while Redis refuses, for it may well refuse the next ones, too.
+    batch: i64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,60 +55,78 @@ impl Relay {
     /// A relay between these two. `leases_are_over` says that no other process can hold one (embedded start).
     pub fn new(store: Store, queue: Queue, leases_are_over: bool) -> Self {
         let wait = if leases_are_over { Duration::ZERO } else { lease() };
-        Relay { store, queue, recover_from: Instant::now() + wait }
+        // From its start on, so that a rate begins at zero.
+        metrics::job_crashes();
+        Relay { store, queue, recover_from: Instant::now() + wait, batch: BATCH }
     }
 
-    /// Relays until `stop`. Trouble with the database or Redis is told once, waited out and told again when over.
+    /// Relays until `stop`. Trouble with the database or Redis is told once, and again when it becomes another one (first
+    /// the connection breaks, then the password is refused), waited out, and told when it is over.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut pause = Duration::ZERO;
+        let mut rest = Duration::ZERO;
+        // The pause while there is trouble.
+        let mut trouble: Option<Duration> = None;
+        let mut told = String::new();
         let mut alone_since: Option<Instant> = None;
         let mut twins_looked_at = Instant::now();
         loop {
-            if stop.run_until_cancelled(self.sleep(pause)).await.is_none() {
+            let slept_from = Instant::now();
+            if stop.run_until_cancelled(self.sleep(rest, trouble)).await.is_none() {
                 return;
+            }
+            if slept_from.elapsed() > LONGEST_SLEEP + SLOW_CALL {
+                // This process was held up as a whole, and so were its renewals.
+                self.spare_leases();
             }
             if twins_looked_at.elapsed() > Duration::from_secs(10) {
                 twins_looked_at = Instant::now();
                 self.look_for_twins(&mut alone_since).await;
             }
             if self.queue.is_cut_off() {
-                pause = LONGEST_SLEEP;
+                rest = LONGEST_SLEEP;
                 continue;
             }
-            let began = Instant::now();
-            let result = self.relay_once().await;
-            if began.elapsed() > SLOW_CALL || matches!(result, Err(RelayError::Store(_))) {
-                self.recover_from = Instant::now() + lease();
-            }
-            match result {
-                Ok(rest) => {
-                    if pause > LONGEST_SLEEP {
+            match self.relay_once().await {
+                Ok(until_due) => {
+                    if trouble.take().is_some() {
                         info!("the relay works again");
                     }
-                    pause = rest;
+                    self.batch = BATCH;
+                    rest = until_due;
                 }
-                Err(trouble) => {
-                    let next = trouble_pause(pause);
-                    if pause <= LONGEST_SLEEP {
-                        warn!(error = causes(&trouble), "the relay waits: {trouble}");
+                Err(error) => {
+                    match &error {
+                        RelayError::Store(_) => self.spare_leases(),
+                        RelayError::Queue(QueueError::Refused(_)) => self.batch = 1,
+                        RelayError::Queue(QueueError::Unavailable(_)) => (),
                     }
-                    pause = next;
+                    if trouble.is_none() || told != error.to_string() {
+                        warn!(error = causes(&error), "the relay waits: {error}");
+                    }
+                    told = error.to_string();
+                    trouble =
+                        Some(trouble.map_or(SHORTEST_TROUBLE, |pause| pause.saturating_mul(2).min(LONGEST_SLEEP)));
                 }
             }
         }
     }
 
     /// Sleeps, or wakes when this process commits a job. While there is trouble, only time helps.
-    async fn sleep(&self, pause: Duration) {
-        if pause > LONGEST_SLEEP {
-            tokio::time::sleep(pause).await;
-        } else {
-            let _ = tokio::time::timeout(pause, self.store.job_staged()).await;
+    async fn sleep(&self, rest: Duration, trouble: Option<Duration>) {
+        match trouble {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => drop(tokio::time::timeout(rest, self.store.job_staged()).await),
         }
+    }
+
+    /// Calls no lease ended for as long as one lasts: whoever holds it must be able to renew it first.
+    fn spare_leases(&mut self) {
+        self.recover_from = Instant::now() + lease();
     }
 
     /// Offers what is due and returns how long nothing will be.
     async fn relay_once(&mut self) -> Result<Duration, RelayError> {
+        let began = Instant::now();
         let now_ms = self.store.now_ms();
         let mut rest = LONGEST_SLEEP;
         for due in jobs::earliest_due(&self.store).await? {
@@ -111,30 +136,30 @@ impl Relay {
                 rest = rest.min(wait);
                 continue;
             }
-            let moved = self.relay_queue(due.queue).await?;
+            let moved = self.relay_queue(due.queue, began).await?;
             // Due rows that could not be moved (no room, locked, leases not yet called ended) are no hurry.
             rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
         }
         Ok(rest)
     }
 
-    async fn relay_queue(&self, queue: QueueName) -> Result<bool, RelayError> {
+    async fn relay_queue(&mut self, queue: QueueName, began: Instant) -> Result<bool, RelayError> {
         let mut waiting = self.queue.len(queue).await?;
         let mut moved = false;
-        let room = i64::try_from(ROOM.saturating_sub(waiting)).unwrap_or(0).min(BATCH);
+        let room = i64::try_from(ROOM.saturating_sub(waiting)).unwrap_or(0).min(self.batch);
         if room > 0 {
             let ids = jobs::offer(&self.store, queue, room).await?;
             moved |= !ids.is_empty();
             if !ids.is_empty() {
                 reach(Point::RelayBeforePush);
             }
-            self.queue.push(queue, &ids).await?;
+            self.push(queue, &ids).await?;
             if !ids.is_empty() {
                 reach(Point::RelayAfterPush);
             }
             waiting = waiting.saturating_add(u64::try_from(ids.len()).unwrap_or(u64::MAX));
         }
-        let overdue = jobs::offer_again(&self.store, queue, BATCH).await?;
+        let overdue = jobs::offer_again(&self.store, queue, self.batch).await?;
         if !overdue.is_empty() {
             moved = true;
             // Ids that still wait in the list need no second copy.
@@ -143,8 +168,12 @@ impl Relay {
             let again = &overdue[..missing.min(overdue.len())];
             if !again.is_empty() {
                 debug!(queue = %queue, jobs = again.len(), "ids that were lost on the way are offered again");
-                self.queue.push(queue, again).await?;
+                self.push(queue, again).await?;
             }
+        }
+        if began.elapsed() > SLOW_CALL {
+            // The database hung, and renewals with it.
+            self.spare_leases();
         }
         // Last, for a row that a hung process has locked must not hold up the others.
         if Instant::now() >= self.recover_from {
@@ -154,6 +183,16 @@ impl Relay {
             }
         }
         Ok(moved)
+    }
+
+    /// Pushes ids whose rows are marked as offered. What Redis refuses is available again at once; where it is not known
+    /// what Redis did, the rows wait for their grace to end, or the list would fill with copies.
+    async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<(), RelayError> {
+        let pushed = self.queue.push(queue, ids).await;
+        if let Err(QueueError::Refused(_)) = &pushed {
+            jobs::withdraw_offer(&self.store, ids).await?;
+        }
+        Ok(pushed?)
     }
 
     /// Two Redis servers on one database: ids would be pushed where nobody takes them.
@@ -180,6 +219,7 @@ impl Relay {
 
 fn tell(crashed: &Crashed) {
     let (id, kind, crashes) = (crashed.job_id, &crashed.kind, crashed.crashes);
+    metrics::job_crashes().with_label_values(&[kind]).inc();
     if crashed.is_dead {
         error!(job.id = %id, job.kind = kind, crashes, "job {id} ({kind}) crashed its worker {crashes} times and is a dead letter");
     } else if kind == JobKind::Sweep.as_str() {
@@ -191,13 +231,4 @@ fn tell(crashed: &Crashed) {
 
 fn lease() -> Duration {
     Duration::from_millis(LEASE_MS.unsigned_abs())
-}
-
-/// Doubling from just above the longest normal sleep, so that trouble can be told from rest by the pause alone.
-fn trouble_pause(pause: Duration) -> Duration {
-    if pause <= LONGEST_SLEEP {
-        LONGEST_SLEEP + Duration::from_millis(1)
-    } else {
-        (pause * 2).min(Duration::from_secs(2))
-    }
 }

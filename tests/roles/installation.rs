@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::role::{Api, Role};
 use super::sandbox::Sandbox;
@@ -18,6 +18,7 @@ pub(crate) struct Installation {
     pub(crate) redis: PrivateRedis,
     pub(crate) sandbox: Sandbox,
     database_url: String,
+    redis_url: String,
     api_ports: [u16; 2],
     settings: Vec<(&'static str, &'static str)>,
 }
@@ -38,13 +39,33 @@ impl Installation {
     /// As [`Installation::without_tables`], on a database that the caller brings.
     pub(crate) async fn on_database(database_url: String, settings: &[(&'static str, &'static str)]) -> Self {
         let api_ports = [free_port(), free_port()];
+        let redis = PrivateRedis::start().await;
         Installation {
-            redis: PrivateRedis::start().await,
+            redis_url: redis.url(),
+            redis,
             sandbox: Sandbox::start(&format!("http://127.0.0.1:{}", api_ports[0])).await,
             database_url,
             api_ports,
             settings: settings.to_vec(),
         }
+    }
+
+    /// Processes that are started from now on reach Redis at this address.
+    pub(crate) fn redis_is_reached_at(&mut self, url: String) {
+        self.redis_url = url;
+    }
+
+    /// What `tasdiq doctor` prints, whatever it finds.
+    pub(crate) async fn doctor(&self) -> String {
+        let mut environment = SANDBOX_CREDENTIALS.to_vec();
+        environment.extend([
+            ("ATMOS_BASE_URL", self.sandbox.url.as_str()),
+            ("DATABASE_URL", &self.database_url),
+            ("REDIS_URL", &self.redis_url),
+        ]);
+        let mut doctor = Program::start(&["doctor"], &environment);
+        doctor.wait_exit(PATIENCE).await;
+        doctor.output()
     }
 
     /// Runs `tasdiq migrate` to its end.
@@ -87,12 +108,11 @@ impl Installation {
     fn begin(&self, arguments: &[&str], listen: &str, port: u16, further: &[(&str, &str)]) -> Role {
         let address = format!("127.0.0.1:{port}");
         let public_url = format!("http://127.0.0.1:{}", self.api_ports[0]);
-        let redis_url = self.redis.url();
         let mut environment = SANDBOX_CREDENTIALS.to_vec();
         environment.extend([
             ("ATMOS_BASE_URL", self.sandbox.url.as_str()),
             ("DATABASE_URL", &self.database_url),
-            ("REDIS_URL", &redis_url),
+            ("REDIS_URL", &self.redis_url),
             ("TASDIQ_PUBLIC_URL", &public_url),
             (listen, &address),
         ]);
@@ -101,10 +121,15 @@ impl Installation {
         Role::new(Program::start(arguments, &environment), &address)
     }
 
+    /// The ports at which the first and the second API listen.
+    pub(crate) fn api_ports(&self) -> [u16; 2] {
+        self.api_ports
+    }
+
     /// The number a query returns.
-    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+    pub(crate) async fn number(&self, query: &str) -> i64 {
         let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
-        let number = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        let number = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         number
     }
@@ -115,6 +140,13 @@ impl Installation {
         let text = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         text
+    }
+
+    /// Executes statements in the database.
+    pub(crate) async fn execute(&self, statements: &str) {
+        let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// Waits until a query returns a number that fits.

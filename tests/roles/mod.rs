@@ -13,8 +13,12 @@ pub(crate) mod sandbox;
 pub(crate) mod up;
 
 mod following;
+mod front;
 mod losses;
 mod paying;
+mod redis_trouble;
 mod scaling;
+mod silence;
 mod starting;
+mod stopping;
 mod workers;

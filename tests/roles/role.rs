@@ -1,5 +1,7 @@
 //! A running program as others see it: its health, its metrics, and the order API as a shop uses it.
 
+use std::time::Duration;
+
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
@@ -101,8 +103,13 @@ impl Api {
 
     /// Waits until the order has its payment link, and gives the gateway's number of it.
     pub(crate) async fn wait_for_link(&self, order_id: i64) -> i64 {
+        self.wait_for_link_within(order_id, PATIENCE).await
+    }
+
+    /// As [`Api::wait_for_link`], for those who must be quicker.
+    pub(crate) async fn wait_for_link_within(&self, order_id: i64, deadline: Duration) -> i64 {
         let what = format!("order {order_id} to have a payment link");
-        wait_until(&what, PATIENCE, async || self.order(order_id).await["transaction_id"].as_i64()).await
+        wait_until(&what, deadline, async || self.order(order_id).await["transaction_id"].as_i64()).await
     }
 
     /// Follows the order's server-sent events.

@@ -38,4 +38,11 @@ impl Up {
         let data_dir = self.data_dir.path().to_str().unwrap();
         [("TASDIQ_DATA_DIR", data_dir), ("TASDIQ_SANDBOX_LISTEN", &self.sandbox_address)]
     }
+    /// What `tasdiq jobs list` prints with these further arguments, as JSON.
+    pub(crate) async fn jobs(&self, arguments: &[&str]) -> String {
+        let arguments = [&["jobs", "list", "--json"], arguments].concat();
+        let mut command = Program::start(&arguments, &self.environment());
+        command.wait_exit(PATIENCE).await;
+        command.output()
+    }
 }

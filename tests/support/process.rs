@@ -55,6 +55,15 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// How long the process has kept a processor busy so far, to 10 ms.
+    pub(crate) fn processor_time(&self) -> Duration {
+        // `id (name) state …`; the 14th and 15th words are its own time and the kernel's, in hundredths of a second.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        let (_, words) = stat.rsplit_once(')').unwrap();
+        let hundredths: u64 = words.split_whitespace().skip(11).take(2).map(|word| word.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(hundredths * 10)
+    }
+
     /// How the process ended, or nothing while it runs.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

@@ -43,6 +43,11 @@ impl Program {
         self.process.id()
     }
 
+    /// How long the program has kept a processor busy so far, to 10 ms.
+    pub(crate) fn processor_time(&self) -> Duration {
+        self.process.processor_time()
+    }
+
     /// All that the program has written so far, to either output.
     pub(crate) fn output(&self) -> String {
         self.process.output()

@@ -115,10 +115,45 @@ impl PrivateRedis {
         self.process.signal("CONT");
     }
 
+    /// Changes a setting of the running server: `("maxmemory", "1mb")`.
+    pub(crate) async fn set(&self, setting: &str, value: &str) {
+        let () = self.command(&["CONFIG", "SET", setting, value]).await;
+    }
+
+    /// Closes all connections of clients; they may make new ones.
+    pub(crate) async fn disconnect_all(&self) {
+        let _: i64 = self.command(&["CLIENT", "KILL", "SKIPME", "yes"]).await;
+    }
+
+    /// What the server answers to a command, on a connection of its own.
+    pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        command(&self.url(), words).await
+    }
+
+    /// How many keys the server holds.
+    pub(crate) async fn keys(&self) -> u64 {
+        self.command(&["DBSIZE"]).await
+    }
+
+    /// How many bytes its data takes, without connections and what the server needs for itself.
+    pub(crate) async fn data_bytes(&self) -> u64 {
+        let info: String = self.command(&["INFO", "memory"]).await;
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory_dataset:"));
+        line.unwrap().trim().parse().unwrap()
+    }
+
     /// Deletes everything the server holds.
     pub(crate) async fn wipe(&self) {
         assert_eq!(redis_answer(self.port, "FLUSHALL").as_deref(), Some("+OK"));
     }
+}
+
+/// What the Redis at an address answers to a command, on a connection of its own.
+pub(crate) async fn command<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> T {
+    let client = redis::Client::open(url).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]).query_async(&mut connection).await.unwrap()
 }
 
 fn spawn_redis(arguments: &[String], port: u16, folder: &Path) -> Process {
@@ -338,6 +373,10 @@ impl FakeRedis {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 }
 

@@ -11,6 +11,7 @@ use apalis::prelude::*;
 use futures_util::future::BoxFuture;
 use shared::gateway::Gateway;
 use shared::job::QueueName;
+use shared::pulse::Pulse;
 use shared::queue::Queue;
 use shared::store::{Store, jobs};
 use tokio::task::JoinSet;
@@ -72,24 +73,24 @@ impl WorkerOptions {
     pub const ALL_QUEUES: [QueueName; 3] = [QueueName::Settle, QueueName::Links, QueueName::Background];
 }
 
-/// A worker that is about to run; hand its [`Pulse`](health::Pulse) to the health server.
+/// A worker that is about to run; hand its [`Pulse`] to whoever tells of its health.
 #[derive(Debug)]
 pub struct JobWorker {
     context: WorkerContext,
     queue: Queue,
     options: WorkerOptions,
-    pulse: health::Pulse,
+    pulse: Pulse,
 }
 
 impl JobWorker {
     /// A worker on that queue.
     pub fn new(context: WorkerContext, queue: Queue, options: WorkerOptions) -> Self {
-        let pulse = health::Pulse::new(options.slots, &options.queues);
+        let pulse = Pulse::new(options.slots, &options.queues);
         JobWorker { context, queue, options, pulse }
     }
 
     /// What tells whether it is at work.
-    pub fn pulse(&self) -> health::Pulse {
+    pub fn pulse(&self) -> Pulse {
         self.pulse.clone()
     }
 

@@ -16,9 +16,11 @@ use apalis_core::worker::context::WorkerContext as ApalisContext;
 use shared::failpoint::{Point, reach};
 use shared::id::JobId;
 use shared::job::{ClaimedJob, QueueName};
+use shared::pulse::{Pulse, Slot};
 use shared::queue::{Queue, QueueError, Taker};
 use shared::store::jobs::{self, Finish};
 use shared::store::{Store, StoreError};
+use shared::telemetry::causes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -27,10 +29,13 @@ use tower_layer::Identity;
 use tracing::{info, warn};
 
 use crate::WorkerOptions;
-use crate::health::{Pulse, Slot};
 
-/// How long one take waits for an id.
-const TAKE_WAIT: Duration = Duration::from_secs(5);
+/// How long one take waits for an id. Short, for a queue that vanished in the middle of a take is noticed when its answer
+/// is overdue, and not before.
+const TAKE_WAIT: Duration = Duration::from_secs(2);
+
+/// The longest pause while nothing can be taken.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// More ids than this are not claimed in one statement.
 const MAX_CLAIM: usize = 64;
@@ -64,8 +69,8 @@ impl Source {
         let all_slots = u32::try_from(options.slots).unwrap_or(u32::MAX);
         let suspects = Suspects { claimer: claimer.clone(), taker: queue.taker(), all_slots };
         let many = Many { claimer, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
-        beside.spawn(keep_taking(many, stop.clone()));
-        beside.spawn(keep_taking(suspects, stop.clone()));
+        beside.spawn(keep_taking(many, store.clone(), stop.clone()));
+        beside.spawn(keep_taking(suspects, store.clone(), stop.clone()));
         Source(receiver)
     }
 }
@@ -125,12 +130,19 @@ trait Take: Send + 'static {
     fn take(&mut self) -> impl Future<Output = Result<(), TakeError>> + Send;
 }
 
-/// Takes until `stop`. Trouble is told once, waited out with a growing pause, and never reaches apalis.
-async fn keep_taking(mut taking: impl Take, stop: CancellationToken) {
+/// Takes until `stop`. Trouble is told once, and again when it becomes another one, waited out with a growing pause, and
+/// never reaches apalis.
+async fn keep_taking(mut taking: impl Take, store: Store, stop: CancellationToken) {
     let mut pause = Duration::ZERO;
+    let mut store_failed = false;
+    let mut told = String::new();
     loop {
         let round = async {
             tokio::time::sleep(pause).await;
+            if store_failed {
+                // Ids taken while the database is away could not be claimed, and would be lost until their grace ends.
+                store.ping().await?;
+            }
             taking.take().await
         };
         match stop.run_until_cancelled(round).await {
@@ -140,12 +152,15 @@ async fn keep_taking(mut taking: impl Take, stop: CancellationToken) {
                     info!("jobs are taken again");
                 }
                 pause = Duration::ZERO;
+                store_failed = false;
             }
             Some(Err(trouble)) => {
-                if pause.is_zero() {
-                    warn!(error = %trouble, "no jobs can be taken: {trouble}");
+                if pause.is_zero() || told != trouble.to_string() {
+                    warn!(error = causes(&trouble), "no jobs can be taken: {trouble}");
                 }
-                pause = (pause * 2).clamp(Duration::from_millis(50), Duration::from_secs(2));
+                told = trouble.to_string();
+                pause = (pause * 2).clamp(Duration::from_millis(50), LONGEST_PAUSE);
+                store_failed = matches!(trouble, TakeError::Store(_));
             }
         }
     }

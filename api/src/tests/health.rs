@@ -114,6 +114,6 @@ async fn serve(api: &TestApi, grace: Duration) -> (SocketAddr, CancellationToken
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(crate::serve(api.context.clone(), listener, stop.clone(), grace));
+    let server = tokio::spawn(crate::serve(api.context.clone(), listener, stop.clone(), None, grace));
     (address, stop, server)
 }

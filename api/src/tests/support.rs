@@ -85,6 +85,7 @@ impl TestApi {
             store,
             gateway: gateway(),
             queue: Queue::Local(LocalQueue::default()),
+            pulse: None,
             api_keys: Vec::new(),
             public_url: "http://shop.test/".parse().unwrap(),
             link_wait: Duration::ZERO,

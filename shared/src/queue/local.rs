@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::hearing::Hearing;
 use crate::id::JobId;
 use crate::job::QueueName;
 
@@ -17,6 +18,7 @@ pub struct LocalQueue(Arc<Inner>);
 struct Inner {
     lists: Mutex<HashMap<QueueName, VecDeque<JobId>>>,
     bell: Notify,
+    hearing: Hearing,
 }
 
 impl LocalQueue {
@@ -27,6 +29,10 @@ impl LocalQueue {
 
     pub(super) fn len(&self, queue: QueueName) -> u64 {
         self.lists().get(&queue).map_or(0, |list| list.len() as u64)
+    }
+
+    pub(super) fn hearing(&self) -> &Hearing {
+        &self.0.hearing
     }
 
     pub(super) async fn take(&self, queues: &[QueueName], max: usize, wait: Duration) -> Vec<JobId> {

@@ -4,18 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
 use super::QueueError;
+use super::hearing::Hearing;
 use crate::id::JobId;
 use crate::job::QueueName;
-use crate::redis_server::RedisServer;
+use crate::redis_server::{Commands, RedisServer};
 
 /// The queue in Redis; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RedisQueue {
     server: RedisServer,
     is_cut_off: Arc<AtomicBool>,
+    has_faults: Arc<AtomicBool>,
+    hearing: Hearing,
 }
 
 /// Why this Redis must not carry the queue; each tells what to do.
@@ -38,7 +42,7 @@ pub enum RedisFault {
 impl RedisQueue {
     /// The queue on that server.
     pub fn new(server: RedisServer) -> Self {
-        RedisQueue { server, is_cut_off: Arc::default() }
+        RedisQueue { server, is_cut_off: Arc::default(), has_faults: Arc::default(), hearing: Hearing::default() }
     }
 
     /// Tells that no living worker uses this Redis, or that one does again; returns what was told before.
@@ -48,6 +52,10 @@ impl RedisQueue {
 
     pub(super) fn is_cut_off(&self) -> bool {
         self.is_cut_off.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn hearing(&self) -> &Hearing {
+        &self.hearing
     }
 
     /// The server behind it.
@@ -61,6 +69,15 @@ impl RedisQueue {
     /// # Errors
     /// [`QueueError`] when it does not answer, which is never fatal.
     pub async fn check(&self) -> Result<Vec<RedisFault>, QueueError> {
+        let (faults, policy) = self.look().await?;
+        if let Err(error) = policy {
+            tracing::warn!(error = %error, "Redis does not tell its eviction policy; it must be noeviction");
+        }
+        Ok(faults)
+    }
+
+    /// The faults that show, and whether the policy could be asked for.
+    async fn look(&self) -> Result<(Vec<RedisFault>, Result<(), RedisError>), QueueError> {
         let mut commands = self.server.commands();
         let info: String = redis::cmd("INFO").arg("server").query_async(&mut commands).await?;
         let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown").trim();
@@ -71,17 +88,33 @@ impl RedisQueue {
         }
         let policy: Result<Vec<String>, _> =
             redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").query_async(&mut commands).await;
-        match policy {
-            Ok(policy) => {
-                if let Some(policy) = policy.get(1).filter(|policy| *policy != "noeviction") {
-                    faults.push(RedisFault::Evicts { policy: policy.clone() });
-                }
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "Redis does not tell its eviction policy; it must be noeviction")
-            }
+        if let Ok(Some(policy)) = policy.as_ref().map(|policy| policy.get(1).filter(|policy| *policy != "noeviction")) {
+            faults.push(RedisFault::Evicts { policy: policy.clone() });
         }
-        Ok(faults)
+        Ok((faults, policy.map(|_| ())))
+    }
+
+    /// As [`RedisQueue::check`] while the process runs: what is found is told once, and never fatal, for nothing that
+    /// this Redis may lose is lost with it.
+    ///
+    /// # Errors
+    /// [`QueueError`] when it does not answer.
+    pub(crate) async fn check_again(&self) -> Result<(), QueueError> {
+        let (faults, _) = self.look().await?;
+        let had_faults = self.has_faults.swap(!faults.is_empty(), Ordering::Relaxed);
+        if !had_faults {
+            for fault in faults {
+                tracing::error!("Redis is no longer as the queue needs it: {fault}");
+            }
+        } else if faults.is_empty() {
+            tracing::info!("Redis is as the queue needs it again");
+        }
+        Ok(())
+    }
+
+    /// Whether the last look at the running Redis found that it may not carry the queue.
+    pub(super) fn has_faults(&self) -> bool {
+        self.has_faults.load(Ordering::Relaxed)
     }
 
     /// A random value that all processes of one installation must share: those that read another one talk to
@@ -92,9 +125,14 @@ impl RedisQueue {
     pub async fn twin(&self) -> Result<String, QueueError> {
         let mut commands = self.server.commands();
         let key = self.server.key("twin");
+        let read = async |commands: &mut Commands| redis::cmd("GET").arg(&key).query_async(commands).await;
+        // Asked for first: a Redis without memory refuses to write what it already has.
+        if let Some(twin) = read(&mut commands).await? {
+            return Ok(twin);
+        }
         let fresh = format!("{:016x}", rand::random::<u64>());
-        let _: Option<String> = redis::cmd("SET").arg(&key).arg(fresh).arg("NX").query_async(&mut commands).await?;
-        Ok(redis::cmd("GET").arg(&key).query_async(&mut commands).await?)
+        let _: Option<String> = redis::cmd("SET").arg(&key).arg(&fresh).arg("NX").query_async(&mut commands).await?;
+        Ok(read(&mut commands).await?.unwrap_or(fresh))
     }
 
     pub(super) async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<(), QueueError> {
@@ -125,7 +163,7 @@ impl RedisQueue {
 
 /// One consumer's end of the queue, with a connection of its own: a blocking command would hold up everybody else.
 #[derive(Debug)]
-pub struct RedisTaker {
+pub(super) struct RedisTaker {
     queue: RedisQueue,
     connection: Option<MultiplexedConnection>,
 }

@@ -16,11 +16,14 @@ pub use dead_letters::{BuriedBy, bury};
 pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
 pub use relaying::{
     Crashed, DueJobs, OFFER_GRACE_MS, count_enqueued, earliest_due, end_all_leases, offer, offer_again,
-    offer_all_again, oldest_due_age_ms, recover_crashed,
+    offer_all_again, oldest_due_age_ms, recover_crashed, withdraw_offer,
 };
 
 /// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds.
 pub const LEASE_MS: i64 = 8_000;
+
+/// How often a claim whose answer was lost is taken back while the database is away; well within a lease.
+const UNCLAIM_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What becomes of a job row when its run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +122,7 @@ pub async fn seed_sweep(store: &Store) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError`]; the rows then wait for their grace to end, or, if the claim was made and only its answer lost, are
-/// handed back before this returns.
+/// handed back before this returns, or else as soon as the database answers again.
 pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -127,9 +130,9 @@ pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, Stor
     let token: i64 = rand::random();
     match claim_with(store, ids, token).await {
         Err(trouble) => {
-            // At most once: where the database stays away, the leases end by themselves.
-            if let Err(again) = unclaim(store, token, ids).await {
-                tracing::debug!(error = %again, "whether a claim was made is not known");
+            if unclaim(store, token, ids).await.is_err_and(|again| again.is_passing()) {
+                // Left alone, the leases would end, and an outage of the database count as a crash.
+                tokio::spawn(unclaim_at_last(store.clone(), token, ids.to_vec()));
             }
             Err(trouble)
         }
@@ -151,6 +154,21 @@ async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreEr
     }
     query.execute(store.writer()).await?;
     Ok(())
+}
+
+/// As [`unclaim`], again and again until the database answers.
+async fn unclaim_at_last(store: Store, token: i64, ids: Vec<JobId>) {
+    loop {
+        tokio::time::sleep(UNCLAIM_EVERY).await;
+        match unclaim(&store, token, &ids).await {
+            Err(trouble) if trouble.is_passing() => (),
+            Err(trouble) => {
+                tracing::warn!(error = %trouble, "whether a claim was made is not known; its leases end by themselves");
+                return;
+            }
+            Ok(()) => return,
+        }
+    }
 }
 
 async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<ClaimedJob>, StoreError> {

@@ -9,6 +9,14 @@ use super::{Store, StoreError};
 /// A process that has not told of itself for this long counts as gone.
 pub const ALIVE_MS: i64 = 15_000;
 
+/// Three heartbeats long: after this a process that tells nothing of itself, and a consumer that hears nothing, are
+/// silent. With the heartbeat that may still be under way it is told within 15 s.
+pub const SILENT_MS: i64 = 10_000;
+
+/// So long a silent process is spoken of; whoever looks after it has had time to be called. One that was killed leaves
+/// its row behind just like one that hangs.
+const SPOKEN_OF_MS: i64 = 10 * 60_000;
+
 /// One process of the installation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {
@@ -28,6 +36,25 @@ pub struct Process {
     pub started_at_ms: i64,
     /// When it last told of itself, epoch milliseconds.
     pub heartbeat_at_ms: i64,
+    /// When its consumer last heard from the queue, or was too busy to ask; `None` where nobody takes jobs.
+    pub queue_heard_at_ms: Option<i64>,
+}
+
+impl Process {
+    /// Whether it has told of itself of late.
+    pub fn is_alive(&self, now_ms: i64) -> bool {
+        now_ms - self.heartbeat_at_ms < ALIVE_MS
+    }
+
+    /// Whether it hangs, or was killed: it has not told of itself for a while, and has not taken its leave either.
+    pub fn is_silent(&self, now_ms: i64) -> bool {
+        now_ms - self.heartbeat_at_ms > SILENT_MS
+    }
+
+    /// Whether its consumer asks its queue and hears nothing, or hangs with the whole process.
+    pub fn has_silent_consumer(&self, now_ms: i64) -> bool {
+        self.queue_heard_at_ms.is_some_and(|heard_at_ms| now_ms - heard_at_ms > SILENT_MS)
+    }
 }
 
 /// Tells that this process is alive.
@@ -37,9 +64,10 @@ pub struct Process {
 pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     sqlx::query(
         "-- beat
-        insert into processes (id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
-        on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms",
+        insert into processes (id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms,
+            queue_heard_at_ms = excluded.queue_heard_at_ms",
     )
     .bind(process.id.clone())
     .bind(process.role.clone())
@@ -49,6 +77,7 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     .bind(process.twin.clone())
     .bind(process.started_at_ms)
     .bind(store.now_ms())
+    .bind(process.queue_heard_at_ms)
     .execute(store.writer())
     .await?;
     Ok(())
@@ -68,12 +97,23 @@ pub async fn leave(store: &Store, id: &str) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn alive(store: &Store) -> Result<Vec<Process>, StoreError> {
+    let mut processes = spoken_of(store).await?;
+    let now_ms = store.now_ms();
+    processes.retain(|process| process.is_alive(now_ms));
+    Ok(processes)
+}
+
+/// The processes that are alive, and those that fell silent within the last 10 min without taking their leave.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn spoken_of(store: &Store) -> Result<Vec<Process>, StoreError> {
     let rows = sqlx::query(
-        "-- processes_alive
-        select id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms from processes
-        where heartbeat_at_ms > $1 order by role, started_at_ms",
+        "-- processes_spoken_of
+        select id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms
+        from processes where heartbeat_at_ms > $1 order by role, started_at_ms",
     )
-    .bind(store.now_ms() - ALIVE_MS)
+    .bind(store.now_ms() - SPOKEN_OF_MS)
     .fetch_all(store.readers())
     .await?;
     rows.iter().map(from_row).collect()
@@ -89,5 +129,6 @@ fn from_row(row: &AnyRow) -> Result<Process, StoreError> {
         twin: row.try_get("twin")?,
         started_at_ms: row.try_get("started_at_ms")?,
         heartbeat_at_ms: row.try_get("heartbeat_at_ms")?,
+        queue_heard_at_ms: row.try_get("queue_heard_at_ms")?,
     })
 }

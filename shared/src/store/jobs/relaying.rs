@@ -7,7 +7,7 @@ use super::{BuriedBy, OPEN, bury, parse_queue};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{JobKind, QueueName};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, padded, placeholders};
 
 /// How long an id that was pushed may stay unclaimed before it is offered again: the price of a lost id.
 pub const OFFER_GRACE_MS: i64 = 5_000;
@@ -115,6 +115,26 @@ async fn mark_offered(
         .fetch_all(store.writer())
         .await?;
     rows.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
+}
+
+/// Makes rows available again, due as they were, whose ids the queue refused to take.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; the rows then wait for their grace to end.
+pub async fn withdraw_offer(store: &Store, ids: &[JobId]) -> Result<(), StoreError> {
+    let ids = padded(ids);
+    let sql = format!(
+        "-- withdraw_offer
+        update jobs set state = 'available', due_at_ms = coalesce(waiting_since_ms, $1)
+        where state = 'enqueued' and id in ({})",
+        placeholders(2, ids.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms());
+    for id in ids {
+        query = query.bind(id.0);
+    }
+    query.execute(store.writer()).await?;
+    Ok(())
 }
 
 /// How many rows of the queue are enqueued; at most some thousands by the relay's limit.

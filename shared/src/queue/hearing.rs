@@ -1,0 +1,77 @@
+//! When the consumers of this process last heard from their queue: one that hears nothing looks like one with nothing
+//! to do.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// The ears of all takers of one process; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hearing(Arc<Mutex<Vec<Weak<Ear>>>>);
+
+/// One taker's. It is forgotten with its taker.
+#[derive(Debug, Default)]
+pub(super) struct Ear {
+    /// Since when a question waits for its answer, however often it was repeated.
+    asking_since: Mutex<Option<Instant>>,
+}
+
+impl Hearing {
+    pub(super) fn ear(&self) -> Arc<Ear> {
+        let ear = Arc::new(Ear::default());
+        let mut ears = lock(&self.0);
+        ears.retain(|ear| ear.strong_count() > 0);
+        ears.push(Arc::downgrade(&ear));
+        ear
+    }
+
+    /// How long the longest waiting question has gone unanswered; nothing where there is no taker.
+    pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
+        lock(&self.0).iter().filter_map(Weak::upgrade).map(|ear| ear.silent_for(now)).max()
+    }
+}
+
+impl Ear {
+    /// A question is on its way.
+    pub(super) fn asks(&self, now: Instant) {
+        lock(&self.asking_since).get_or_insert(now);
+    }
+
+    /// The queue answered, be it that there is nothing.
+    pub(super) fn heard(&self) {
+        *lock(&self.asking_since) = None;
+    }
+
+    fn silent_for(&self, now: Instant) -> Duration {
+        lock(&self.asking_since).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+/// The lock, also after a panic elsewhere: what it guards is whole after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taker_is_silent_from_its_question_to_its_answer_and_never_while_it_is_busy() {
+        let (hearing, began) = (Hearing::default(), Instant::now());
+        let after = |seconds| began + Duration::from_secs(seconds);
+        assert_eq!(hearing.silent_for(began), None, "nobody takes here");
+        let (one, other) = (hearing.ear(), hearing.ear());
+        assert_eq!(hearing.silent_for(after(5)), Some(Duration::ZERO));
+
+        one.asks(after(5));
+        one.asks(after(6));
+        other.asks(after(6));
+        other.heard();
+        assert_eq!(hearing.silent_for(after(7)), Some(Duration::from_secs(2)), "asking again is no answer");
+
+        one.heard();
+        assert_eq!(hearing.silent_for(after(60)), Some(Duration::ZERO), "its jobs keep it from asking");
+        drop((one, other));
+        assert_eq!(hearing.silent_for(after(60)), None);
+    }
+}

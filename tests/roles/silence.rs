@@ -1,0 +1,161 @@
+//! A worker that hangs, or hears nothing from its queue, looks from outside like one with nothing to do. It must not.
+
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use super::installation::Installation;
+use super::role::{Api, Role, id};
+use crate::support::forwarder::Forwarder;
+use crate::support::wait::{PATIENCE, wait_until};
+
+/// Whoever is called for a worker that takes nothing is called within this.
+const NOTICED: Duration = Duration::from_secs(15);
+
+/// A worker that can work again does.
+const RESUMED: Duration = Duration::from_secs(5);
+
+const DO_NOT_WAIT: (&str, &str) = ("TASDIQ_LINK_WAIT_MS", "0");
+
+const ONE_WORKER: &str = "role=\"worker\"";
+
+/// Waits until this many workers and consumers are told to be silent.
+async fn wait_for_silent(role: &Role, processes: u64, consumers: u64) -> Duration {
+    let began = Instant::now();
+    let what = format!("{processes} silent processes and {consumers} silent consumers");
+    wait_until(&what, NOTICED, async || {
+        let seen = (
+            role.metric("tasdiq_silent_processes", ONE_WORKER).await,
+            role.metric("tasdiq_silent_consumers", ONE_WORKER).await,
+        );
+        (seen == (processes, consumers)).then_some(())
+    })
+    .await;
+    began.elapsed()
+}
+
+/// Waits until a worker is red, and gives the reason.
+async fn wait_for_red(worker: &Role) -> String {
+    wait_until("the worker to be red", NOTICED, async || {
+        let (status, text) = worker.get("/readyz").await;
+        let health: Value = serde_json::from_str(&text).unwrap();
+        (status == StatusCode::SERVICE_UNAVAILABLE).then(|| health["reason"].as_str().unwrap().to_owned())
+    })
+    .await
+}
+
+async fn wait_for_green(role: &Role, deadline: Duration) {
+    wait_until("the process to be green", deadline, async || {
+        (role.get("/readyz").await.0 == StatusCode::OK).then_some(())
+    })
+    .await;
+}
+
+/// It cannot tell so itself.
+#[tokio::test]
+async fn a_worker_that_is_stopped_is_on_everybody_elses_metrics_within_15_s() {
+    let installation = Installation::start(&[]).await;
+    let (api, mut stopped, other) = tokio::join!(installation.api(0), installation.worker(4), installation.worker(4));
+    wait_until("both workers on the metrics", PATIENCE, async || {
+        (other.metric("tasdiq_processes", ONE_WORKER).await == 2).then_some(())
+    })
+    .await;
+
+    stopped.program.signal("STOP");
+    let (by_api, by_worker) = tokio::join!(wait_for_silent(&api.role, 1, 1), wait_for_silent(&other, 1, 1));
+
+    println!("a stopped worker was told by the API after {by_api:?}, by the other worker after {by_worker:?}");
+    let doctor = installation.doctor().await;
+    assert!(doctor.contains("has told nothing of itself for"), "{doctor}");
+
+    stopped.program.signal("CONT");
+    wait_for_silent(&api.role, 0, 0).await;
+    let order = api.create_order().await;
+    api.wait_for_link(id(&order)).await;
+}
+
+#[tokio::test]
+async fn while_redis_hangs_workers_are_red_with_the_reason_and_the_api_goes_on() {
+    let mut installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let (api, worker) = tokio::join!(installation.api(0), installation.worker(4));
+    let before = api.create_order().await;
+    let transaction_id = api.wait_for_link(id(&before)).await;
+
+    installation.redis.pause();
+    let waiting = api.create_order().await;
+    let (reason, by_api) = tokio::join!(wait_for_red(&worker), wait_for_silent(&api.role, 0, 1));
+    let (status, health) = api.role.get("/readyz").await;
+
+    println!("a hung Redis was on the API's metrics after {by_api:?}");
+    assert!(reason.contains("the queue has not answered for"), "{reason}");
+    assert_eq!(status, StatusCode::OK, "{health}");
+    assert!(health.contains("Redis does not answer"), "{health}");
+    let doctor = installation.doctor().await;
+    assert!(doctor.contains("has heard nothing from its queue for"), "{doctor}");
+    assert_eq!(installation.sandbox.pay(transaction_id).await, "debited", "the webhook needs no Redis");
+
+    installation.redis.resume();
+    wait_for_green(&worker, RESUMED).await;
+    api.wait_for_link_within(id(&waiting), RESUMED).await;
+    wait_for_silent(&api.role, 0, 0).await;
+}
+
+/// Nothing is written on a connection that waits for ids, so nobody would notice that it leads nowhere.
+#[tokio::test]
+async fn a_worker_whose_redis_vanished_without_a_word_is_red_and_works_again_within_5_s() {
+    let mut installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let way = Forwarder::start(installation.redis.port()).await;
+    installation.redis_is_reached_at(format!("redis://127.0.0.1:{}", way.port()));
+    let (api, worker) = tokio::join!(installation.api(0), installation.worker(4));
+    let before = api.create_order().await;
+    api.wait_for_link(id(&before)).await;
+
+    way.silence();
+    let waiting = api.create_orders(20).await;
+    let (reason, _) = tokio::join!(wait_for_red(&worker), wait_for_silent(&api.role, 0, 1));
+    assert!(reason.contains("the queue has not answered for"), "{reason}");
+    way.speak();
+    let back = Instant::now();
+
+    wait_for_green(&worker, RESUMED).await;
+    wait_for_links(&api, &waiting, RESUMED).await;
+    println!("all links {:?} after Redis was there again", back.elapsed());
+    wait_for_silent(&api.role, 0, 0).await;
+}
+
+/// An alarm that rings for nothing is switched off.
+#[tokio::test]
+async fn a_worker_with_nothing_to_do_and_one_with_all_slots_busy_stay_green() {
+    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    // One call takes longer than a silence lasts, and there is work for several.
+    installation.sandbox.delay_answers(Duration::from_secs(12)).await;
+    let (api, idle, busy) = tokio::join!(
+        installation.api(0),
+        installation.worker_with(&["--queues", "settle,background"]),
+        installation.worker_with(&["--queues", "links", "--concurrency", "2"])
+    );
+    api.create_orders(4).await;
+    let began = Instant::now();
+
+    wait_until("18 s without a false alarm", Duration::from_secs(25), async || {
+        for worker in [&idle, &busy] {
+            let (status, health) = worker.get("/readyz").await;
+            assert_eq!(status, StatusCode::OK, "after {:?}: {health}", began.elapsed());
+        }
+        let metrics = api.role.get("/metrics").await.1;
+        for gauge in ["tasdiq_silent_processes", "tasdiq_silent_consumers"] {
+            assert!(metrics.contains(&format!("{gauge}{{role=\"worker\"}} 0\n")), "{gauge}: {metrics}");
+        }
+        (began.elapsed() > Duration::from_secs(18)).then_some(())
+    })
+    .await;
+}
+
+/// Waits until each of these orders has its link.
+async fn wait_for_links(api: &Api, orders: &[Value], deadline: Duration) {
+    let began = Instant::now();
+    for order in orders {
+        api.wait_for_link_within(id(order), deadline.saturating_sub(began.elapsed())).await;
+    }
+}
