@@ -10,3 +10,4 @@ mod plans;
 mod roles;
 mod story;
 mod support;
+mod working;

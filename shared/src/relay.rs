@@ -68,7 +68,7 @@ impl Relay {
                 continue;
             }
             let began = Instant::now();
-            let result = self.relay_once().await;
+            let result = self.relay_once(began).await;
             if began.elapsed() > SLOW_CALL || matches!(result, Err(RelayError::Store(_))) {
                 self.recover_from = Instant::now() + lease();
             }
@@ -100,7 +100,7 @@ impl Relay {
     }
 
     /// Offers what is due and returns how long nothing will be.
-    async fn relay_once(&mut self) -> Result<Duration, RelayError> {
+    async fn relay_once(&self, began: Instant) -> Result<Duration, RelayError> {
         let now_ms = self.store.now_ms();
         let mut rest = LONGEST_SLEEP;
         for due in jobs::earliest_due(&self.store).await? {
@@ -110,14 +110,14 @@ impl Relay {
                 rest = rest.min(wait);
                 continue;
             }
-            let moved = self.relay_queue(due.queue).await?;
+            let moved = self.relay_queue(due.queue, began).await?;
             // Due rows that could not be moved (no room, locked, leases not yet called ended) are no hurry.
             rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
         }
         Ok(rest)
     }
 
-    async fn relay_queue(&self, queue: QueueName) -> Result<bool, RelayError> {
+    async fn relay_queue(&self, queue: QueueName, began: Instant) -> Result<bool, RelayError> {
         let mut waiting = self.queue.len(queue).await?;
         let mut moved = false;
         let room = i64::try_from(ROOM.saturating_sub(waiting)).unwrap_or(0).min(BATCH);
@@ -139,8 +139,9 @@ impl Relay {
                 self.queue.push(queue, again).await?;
             }
         }
-        // Last, for a row that a hung process has locked must not hold up the others.
-        if Instant::now() >= self.recover_from {
+        // Last, for a row that a hung process has locked must not hold up the others; and not where a call of this very
+        // pass was slow.
+        if Instant::now() >= self.recover_from && began.elapsed() <= SLOW_CALL {
             for crashed in jobs::recover_crashed(&self.store, queue).await? {
                 moved = true;
                 tell(&crashed);
