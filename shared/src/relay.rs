@@ -15,7 +15,7 @@ use crate::telemetry::causes;
 const ROOM: u64 = 2_000;
 
 /// Rows offered in one statement.
-const BATCH: i64 = 500;
+const BATCH: u64 = 500;
 
 /// The longest sleep: rows that other processes commit are found this late at most.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -120,9 +120,9 @@ impl Relay {
     async fn relay_queue(&self, queue: QueueName, began: Instant) -> Result<bool, RelayError> {
         let mut waiting = self.queue.len(queue).await?;
         let mut moved = false;
-        let room = i64::try_from(ROOM.saturating_sub(waiting)).unwrap_or(0).min(BATCH);
-        if room > 0 {
-            let ids = jobs::offer(&self.store, queue, room).await?;
+        // Not a few at a time while there is plenty: each offer is a commit, which on SQLite is one job's less.
+        if waiting + BATCH <= ROOM {
+            let ids = jobs::offer(&self.store, queue, BATCH).await?;
             moved |= !ids.is_empty();
             self.queue.push(queue, &ids).await?;
             waiting = waiting.saturating_add(u64::try_from(ids.len()).unwrap_or(u64::MAX));

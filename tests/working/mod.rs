@@ -69,7 +69,8 @@ impl Working {
         let (pulse, stop) = (worker.pulse(), CancellationToken::new());
         let working = worker.run(stop.clone());
         let relaying = Relay::new(f.store.clone(), queue, true).run(stop.clone());
-        let tasks = vec![tokio::spawn(async move { drop(working.await) }), tokio::spawn(relaying)];
+        let tasks =
+            vec![tokio::spawn(async move { assert!(working.await, "the worker ended well") }), tokio::spawn(relaying)];
         Working { f, gateway, pulse, stop, tasks }
     }
 

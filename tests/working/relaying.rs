@@ -90,11 +90,11 @@ async fn a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database(f: Fix
 
     relaying.wait_for_len(2_000).await;
     watch(Duration::from_secs(2), async || relaying.len().await == 2_000).await;
-    let taken = relaying.take(300).await;
+    let taken = relaying.take(500).await;
 
-    assert_eq!(taken, (1..=300).map(JobId).collect::<Vec<_>>(), "the oldest first");
+    assert_eq!(taken, (1..=500).map(JobId).collect::<Vec<_>>(), "the oldest first");
     relaying.wait_for_len(2_000).await;
-    assert_eq!(jobs::count_enqueued(&f.store, QueueName::Links).await.unwrap(), 2_300);
+    assert_eq!(jobs::count_enqueued(&f.store, QueueName::Links).await.unwrap(), 2_500);
 }
 
 async fn what_this_process_stages_is_offered_at_once_and_what_another_stages_within_a_second(f: Fixture) {
