@@ -18,7 +18,7 @@ use crate::telemetry::causes;
 const ROOM: u64 = 2_000;
 
 /// Rows offered in one statement.
-const BATCH: i64 = 500;
+const BATCH: u64 = 500;
 
 /// The longest sleep: rows that other processes commit are found this late at most.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ pub struct Relay {
     /// Workers renew first: until then no lease is called ended.
     recover_from: Instant,
     /// Rows offered in one statement: one while Redis refuses, for it may well refuse the next ones, too.
-    batch: i64,
+    batch: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -146,9 +146,9 @@ impl Relay {
     async fn relay_queue(&mut self, queue: QueueName, began: Instant) -> Result<bool, RelayError> {
         let mut waiting = self.queue.len(queue).await?;
         let mut moved = false;
-        let room = i64::try_from(ROOM.saturating_sub(waiting)).unwrap_or(0).min(self.batch);
-        if room > 0 {
-            let ids = jobs::offer(&self.store, queue, room).await?;
+        // Not a few at a time while there is plenty: each offer is a commit, which on SQLite is one job's less.
+        if waiting + BATCH <= ROOM {
+            let ids = jobs::offer(&self.store, queue, self.batch).await?;
             moved |= !ids.is_empty();
             if !ids.is_empty() {
                 reach(Point::RelayBeforePush);

@@ -1,5 +1,7 @@
 //! What the database and the queue promise, on each of them: SQLite and PostgreSQL, in process and Redis.
 
+use std::path::Path;
+
 use shared::config::DatabaseUrl;
 use shared::gateway::Callback;
 use shared::id::{JobId, TransactionId};
@@ -68,6 +70,14 @@ impl Fixture {
     /// The same database as another process sees it.
     pub(crate) async fn another_process(&self) -> Store {
         Store::open(&self.url).await.unwrap()
+    }
+
+    /// The file of this database, if it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => Some(path),
+            DatabaseUrl::Postgres(_) => None,
+        }
     }
 
     /// Runs statements of the test's own, behind everybody's back.

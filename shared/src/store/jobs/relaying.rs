@@ -74,7 +74,7 @@ pub async fn earliest_due(store: &Store) -> Result<Vec<DueJobs>, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn offer(store: &Store, queue: QueueName, limit: i64) -> Result<Vec<JobId>, StoreError> {
+pub async fn offer(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
     // In the words of the index of all open rows, which SQLite does not infer from narrower ones.
     mark_offered(store, "offer_jobs", &format!("{OPEN} and state = 'available'"), queue, limit).await
 }
@@ -84,7 +84,7 @@ pub async fn offer(store: &Store, queue: QueueName, limit: i64) -> Result<Vec<Jo
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn offer_again(store: &Store, queue: QueueName, limit: i64) -> Result<Vec<JobId>, StoreError> {
+pub async fn offer_again(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
     mark_offered(store, "offer_jobs_again", "state = 'enqueued'", queue, limit).await
 }
 
@@ -93,7 +93,7 @@ async fn mark_offered(
     name: &str,
     condition: &str,
     queue: QueueName,
-    limit: i64,
+    limit: u64,
 ) -> Result<Vec<JobId>, StoreError> {
     let due = store.one_of(&format!(
         "select id from jobs where queue = $2 and {condition} and due_at_ms <= $3 order by due_at_ms limit $4 {}",
@@ -111,7 +111,7 @@ async fn mark_offered(
         .bind(now_ms + grace_ms)
         .bind(queue.as_str())
         .bind(now_ms)
-        .bind(limit)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(store.writer())
         .await?;
     rows.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()

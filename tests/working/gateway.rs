@@ -1,0 +1,204 @@
+//! A gateway that answers when the test says so: it keeps calls about an order waiting, as long as it likes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use poem::listener::TcpAcceptor;
+use poem::web::{Data, Json};
+use poem::{EndpointExt, Route, Server, handler, post};
+use serde_json::{Value, json};
+use shared::config::{Config, Role};
+use shared::coordination::Coordination;
+use shared::gateway::Gateway;
+use shared::gateway::atmos::AtmosGateway;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+/// The transactions of an order are numbered from a thousand times its own number on.
+pub(super) const PER_ORDER: i64 = 1_000;
+
+/// A gateway on a real socket. It ends when dropped.
+pub(super) struct HeldGateway {
+    url: String,
+    parts: Arc<Parts>,
+    serving: AbortHandle,
+}
+
+struct Parts {
+    state: Mutex<State>,
+    held: watch::Sender<Held>,
+}
+
+#[derive(Default)]
+struct State {
+    asked: BTreeMap<i64, usize>,
+    waiting: BTreeMap<i64, usize>,
+    /// The most orders that were asked about at one moment.
+    most_at_once: usize,
+    drafts: BTreeMap<i64, i64>,
+    debited: BTreeSet<i64>,
+    refused: BTreeSet<i64>,
+}
+
+/// The orders about which calls wait.
+enum Held {
+    All,
+    Only(Vec<i64>),
+}
+
+impl HeldGateway {
+    pub(super) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let parts = Arc::new(Parts { state: Mutex::default(), held: watch::Sender::new(Held::Only(Vec::new())) });
+        let routes = Route::new()
+            .at("/token", post(token))
+            .at("/merchant/pay/create", post(create))
+            .at("/merchant/pay/get", post(look))
+            .data(Arc::clone(&parts));
+        let acceptor = TcpAcceptor::from_tokio(listener).unwrap();
+        let serving = tokio::spawn(async move {
+            Server::new_with_acceptor(acceptor).run(routes).await.unwrap();
+        });
+        HeldGateway { url, parts, serving: serving.abort_handle() }
+    }
+
+    /// Our client of it, which waits for an answer for as long as a job may run.
+    pub(super) fn client(&self) -> Gateway {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut atmos = Config::from_environment(Role::Operator, |_| None).expect("the sandbox's credentials").atmos;
+        atmos.base_url = self.url.parse().unwrap();
+        atmos.call_timeout = std::time::Duration::from_secs(300);
+        Gateway::Atmos(AtmosGateway::new(atmos, Coordination::local(None)).unwrap())
+    }
+
+    /// Lets all calls wait from now on.
+    pub(super) fn hold_all(&self) {
+        self.parts.held.send_replace(Held::All);
+    }
+
+    /// Lets calls about these orders wait from now on, and answers those about all others.
+    pub(super) fn hold_only(&self, orders: &[i64]) {
+        self.parts.held.send_replace(Held::Only(orders.to_vec()));
+    }
+
+    /// Answers everything.
+    pub(super) fn release_all(&self) {
+        self.hold_only(&[]);
+    }
+
+    /// From now on this transaction is paid.
+    pub(super) fn debit(&self, transaction: i64) {
+        self.state().debited.insert(transaction);
+    }
+
+    /// Says a final no to every call about this order.
+    pub(super) fn refuse(&self, order: i64) {
+        self.state().refused.insert(order);
+    }
+
+    /// How many calls about this order have come.
+    pub(super) fn asked(&self, order: i64) -> usize {
+        self.state().asked.get(&order).copied().unwrap_or_default()
+    }
+
+    /// The orders about which a call waits at this moment.
+    pub(super) fn waiting(&self) -> Vec<i64> {
+        self.state().waiting.keys().copied().collect()
+    }
+
+    /// The most orders about which calls waited at one moment.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.state().most_at_once
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.parts.state.lock().unwrap()
+    }
+}
+
+impl Drop for HeldGateway {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// A call that waits, until it is answered or the caller goes.
+struct Waiting<'a>(&'a Parts, i64);
+
+impl Parts {
+    /// Waits for as long as calls about the order are held.
+    async fn pass(&self, order: i64) {
+        let _waiting = Waiting::begin(self, order);
+        let mut held = self.held.subscribe();
+        let is_free = |held: &Held| match held {
+            Held::All => false,
+            Held::Only(orders) => !orders.contains(&order),
+        };
+        held.wait_for(is_free).await.unwrap();
+    }
+
+    fn refuses(&self, order: i64) -> bool {
+        self.state.lock().unwrap().refused.contains(&order)
+    }
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(parts: &'a Parts, order: i64) -> Self {
+        let mut state = parts.state.lock().unwrap();
+        *state.asked.entry(order).or_default() += 1;
+        *state.waiting.entry(order).or_default() += 1;
+        state.most_at_once = state.most_at_once.max(state.waiting.len());
+        Waiting(parts, order)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let waiting = &mut self.0.state.lock().unwrap().waiting;
+        if waiting.get(&self.1) == Some(&1) {
+            waiting.remove(&self.1);
+        } else if let Some(calls) = waiting.get_mut(&self.1) {
+            *calls -= 1;
+        }
+    }
+}
+
+#[handler]
+fn token() -> Json<Value> {
+    Json(json!({ "access_token": "token", "token_type": "Bearer", "expires_in": 3600 }))
+}
+
+#[handler]
+async fn create(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Value> {
+    let order: i64 = request["account"].as_str().unwrap().parse().unwrap();
+    parts.pass(order).await;
+    if parts.refuses(order) {
+        return refusal();
+    }
+    let mut state = parts.state.lock().unwrap();
+    let drafts = state.drafts.entry(order).or_default();
+    *drafts += 1;
+    let transaction = order * PER_ORDER + *drafts;
+    Json(json!({ "result": { "code": "OK" }, "transaction_id": transaction }))
+}
+
+#[handler]
+async fn look(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Value> {
+    let transaction = &request["transaction_id"];
+    let transaction = transaction.as_i64().or_else(|| transaction.as_str()?.parse().ok()).unwrap();
+    let order = transaction / PER_ORDER;
+    parts.pass(order).await;
+    if parts.refuses(order) {
+        return refusal();
+    }
+    let is_debited = parts.state.lock().unwrap().debited.contains(&transaction);
+    Json(json!({ "result": { "code": "OK" }, "store_transaction": {
+        "trans_id": transaction, "account": order.to_string(), "amount": 5_000, "store": { "id": 1234 },
+        "confirmed": is_debited, "success_trans_id": is_debited.then_some(transaction + 500),
+        "status_code": is_debited.then_some("0"), "status_message": null } }))
+}
+
+fn refusal() -> Json<Value> {
+    Json(json!({ "result": { "code": "STPIMS-ERR-009", "description": "no" } }))
+}

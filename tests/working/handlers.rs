@@ -1,0 +1,105 @@
+//! What the handlers do, one job at a time.
+
+use shared::id::TransactionId;
+use shared::job::{JobState, QueueName};
+use shared::order::OrderStatus;
+use shared::queue::{LocalQueue, Queue};
+use shared::store::jobs;
+
+use super::gateway::{HeldGateway, PER_ORDER};
+use super::{Working, look_now};
+use crate::contracts::{Fixture, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
+
+on_every_database! {
+    a_final_no_of_the_gateway_fails_the_order_with_its_reason
+    a_debit_on_a_draft_that_nobody_saw_pays_the_order
+    no_gateway_is_asked_about_another_ones_order
+    a_stored_callback_that_proves_nothing_any_more_still_makes_us_look
+    a_callback_during_a_look_makes_it_look_again
+}
+
+async fn a_final_no_of_the_gateway_fails_the_order_with_its_reason(f: Fixture) {
+    let w = Working::start(f).await;
+    w.gateway.refuse(1);
+    let order = w.f.order().await;
+
+    let failed = wait_until("the order to fail", PATIENCE, async || {
+        Some(w.f.find(&order).await).filter(|order| order.status == OrderStatus::Failed)
+    })
+    .await;
+
+    assert!(failed.reason.unwrap().contains("STPIMS-ERR-009"));
+    assert_eq!(w.job_of(&order).await.state, JobState::Dead);
+    assert_eq!(w.gateway.asked(1), 1, "asking again would change nothing");
+}
+
+async fn a_debit_on_a_draft_that_nobody_saw_pays_the_order(f: Fixture) {
+    let order = f.order_with_link(PER_ORDER + 1).await;
+    f.stray_draft(&order, PER_ORDER + 2).await;
+    let gateway = HeldGateway::start().await;
+    gateway.debit(PER_ORDER + 2);
+    let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
+    look_now(&w.f, &order).await;
+
+    let paid = wait_until("the order to be paid", PATIENCE, async || {
+        Some(w.f.find(&order).await).filter(|order| order.status == OrderStatus::Paid)
+    })
+    .await;
+
+    assert_eq!(paid.transaction_id, Some(TransactionId(PER_ORDER + 2)));
+    assert_eq!(w.gateway.asked(1), 2, "about both drafts");
+    let look = w.job_of(&order).await;
+    let days = (look.due_at_ms - w.f.store.now_ms() + 60_000) / 86_400_000;
+    assert_eq!((look.state, look.queue.as_str(), days), (JobState::Available, "background", 1), "it looks back");
+}
+
+async fn no_gateway_is_asked_about_another_ones_order(f: Fixture) {
+    let (linked, fresh) = (f.order_with_link(PER_ORDER + 1).await, f.order().await);
+    f.execute(&["update orders set gateway = 'atmos:9'".to_owned()]).await;
+    let w = Working::start(f).await;
+    look_now(&w.f, &linked).await;
+
+    for order in [&linked, &fresh] {
+        let snoozed = wait_until("its job to be put off", PATIENCE, async || {
+            Some(w.job_of(order).await).filter(|job| job.due_at_ms > w.f.store.now_ms() + 60_000)
+        })
+        .await;
+        assert!(snoozed.due_at_ms <= w.f.store.now_ms() + 3_600_000, "it is asked about once its gateway is back");
+        assert_eq!(w.gateway.asked(order.id.0), 0);
+    }
+}
+
+/// Its key was rotated away since, or the row was changed. Somebody must know, and the gateway's own word decides.
+async fn a_stored_callback_that_proves_nothing_any_more_still_makes_us_look(f: Fixture) {
+    let order = f.order_with_link(PER_ORDER + 1).await;
+    f.ask(&order, PER_ORDER + 1).await; // the body that the fixture keeps was signed by nobody
+    let w = Working::start(f).await;
+
+    wait_until("a look", PATIENCE, async || (w.gateway.asked(1) >= 1).then_some(())).await;
+
+    let metrics = shared::metrics::render(&w.f.store, &Queue::Local(LocalQueue::default())).await;
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("tasdiq_callbacks_unproven_total "));
+    assert!(counted.is_some_and(|number| number != "0"), "{metrics}");
+    assert_eq!(w.f.find(&order).await.status, OrderStatus::Confirming, "the gateway shows no money");
+}
+
+async fn a_callback_during_a_look_makes_it_look_again(f: Fixture) {
+    let order = f.order_with_link(PER_ORDER + 1).await;
+    let gateway = HeldGateway::start().await;
+    gateway.hold_all();
+    let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
+    let look = look_now(&w.f, &order).await;
+    w.wait_for_calls(&[1]).await;
+
+    w.f.ask(&order, PER_ORDER + 1).await;
+    wait_until("the callback to wake the look", PATIENCE, async || {
+        let jobs = jobs::list(&w.f.store, Some(JobState::Completed), None, 10).await.unwrap();
+        jobs.iter().any(|job| job.kind == "process_callback").then_some(())
+    })
+    .await;
+    assert_eq!((w.gateway.asked(1), w.job(look).await.state), (1, JobState::Running));
+    w.gateway.release_all();
+
+    wait_until("another look", PATIENCE, async || (w.gateway.asked(1) >= 2).then_some(())).await;
+}

@@ -1,0 +1,124 @@
+//! Real workers and relays on a real database, against a gateway that answers when the test says so: what happens to a
+//! job while it runs.
+
+use std::time::Duration;
+
+use shared::config::{Config, Role};
+use shared::id::{JobId, OrderId};
+use shared::job::{JobRow, JobState, QueueName};
+use shared::order::Order;
+use shared::queue::{LocalQueue, Queue};
+use shared::relay::Relay;
+use shared::store::{jobs, orders};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use worker::health::Pulse;
+use worker::{JobWorker, LookSchedule, WorkerContext, WorkerOptions};
+
+use crate::contracts::Fixture;
+use crate::support::wait::{PATIENCE, wait_until};
+use gateway::HeldGateway;
+
+mod gateway;
+mod handlers;
+mod relaying;
+mod running;
+mod suspects;
+
+/// How much longer than a lease a job runs here, so that it must have been renewed.
+const LONGER_THAN_A_LEASE: Duration = Duration::from_millis(jobs::LEASE_MS.unsigned_abs() + 3_000);
+
+/// A worker and a relay on a database of their own. They end when dropped.
+struct Working {
+    f: Fixture,
+    gateway: HeldGateway,
+    pulse: Pulse,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Working {
+    /// A worker that runs four jobs at once, of all queues.
+    async fn start(f: Fixture) -> Self {
+        Self::start_with(f, HeldGateway::start().await, &WorkerOptions::ALL_QUEUES).await
+    }
+
+    /// A worker of these queues, on a database and a gateway with which something has been done before.
+    async fn start_with(f: Fixture, gateway: HeldGateway, queues: &[QueueName]) -> Self {
+        let config = Config::from_environment(Role::Operator, |_| None).unwrap();
+        let context = WorkerContext {
+            store: f.store.clone(),
+            gateway: gateway.client(),
+            public_url: Url::parse("http://127.0.0.1/").unwrap(),
+            link_ttl: config.link_ttl,
+            payment_ttl: config.payment_ttl,
+            look_schedule: LookSchedule::new(&config.settle_schedule),
+            sweep_every: config.sweep_every,
+        };
+        let options = WorkerOptions { slots: 4, queues: queues.to_vec(), stop_grace: Duration::from_secs(1) };
+        let queue = Queue::Local(LocalQueue::default());
+        let worker = JobWorker::new(context, queue.clone(), options);
+        let (pulse, stop) = (worker.pulse(), CancellationToken::new());
+        let working = worker.run(stop.clone());
+        let relaying = Relay::new(f.store.clone(), queue, true).run(stop.clone());
+        let tasks =
+            vec![tokio::spawn(async move { assert!(working.await, "the worker ended well") }), tokio::spawn(relaying)];
+        Working { f, gateway, pulse, stop, tasks }
+    }
+
+    async fn job(&self, id: JobId) -> JobRow {
+        jobs::show(&self.f.store, id).await.unwrap().unwrap()
+    }
+
+    /// The newest job of an order.
+    async fn job_of(&self, order: &Order) -> JobRow {
+        jobs::of_order(&self.f.store, order.id).await.unwrap().remove(0)
+    }
+
+    /// Waits until the gateway holds calls about these orders and no others.
+    async fn wait_for_calls(&self, orders: &[i64]) {
+        let what = format!("calls about {orders:?}");
+        wait_until(&what, PATIENCE, async || (self.gateway.waiting() == orders).then_some(())).await;
+    }
+
+    async fn wait_for_link(&self, order: &Order) -> Order {
+        wait_until("a payment link", PATIENCE, async || {
+            Some(self.f.find(order).await).filter(|order| order.payment_url.is_some())
+        })
+        .await
+    }
+
+    async fn wait_for_state(&self, id: JobId, state: JobState) -> JobRow {
+        let what = format!("job {id} to be {state}");
+        wait_until(&what, PATIENCE, async || Some(self.job(id).await).filter(|job| job.state == state)).await
+    }
+
+    async fn find(&self, id: i64) -> Order {
+        orders::find(&self.f.store, OrderId(id)).await.unwrap().unwrap()
+    }
+}
+
+/// Makes the order's look due now, on the queue it stands on.
+async fn look_now(f: &Fixture, order: &Order) -> JobId {
+    let jobs = jobs::of_order(&f.store, order.id).await.unwrap();
+    let look = jobs.into_iter().find(|job| job.kind == "settle_order").unwrap();
+    jobs::retry(&f.store, look.id).await.unwrap();
+    look.id
+}
+
+/// Until so much time has passed: not for luck, but because what is looked for must not happen meanwhile.
+async fn watch(time: Duration, mut is_well: impl AsyncFnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < time {
+        assert!(is_well().await, "after {:?}", began.elapsed());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

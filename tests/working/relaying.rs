@@ -1,0 +1,186 @@
+//! What a relay offers, and when.
+
+use std::time::{Duration, Instant};
+
+use shared::id::JobId;
+use shared::job::{JobState, QueueName};
+use shared::queue::{LocalQueue, Queue};
+use shared::relay::Relay;
+use shared::store::Store;
+use shared::store::jobs::{self, LEASE_MS};
+use sqlx::Executor;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::running::lock;
+use super::watch;
+use crate::contracts::{Fixture, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
+
+on_every_database! {
+    ids_that_still_wait_get_no_second_copy_and_lost_ones_do
+    a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database
+    what_this_process_stages_is_offered_at_once_and_what_another_stages_within_a_second
+    a_relay_that_starts_waits_one_lease_before_it_calls_any_lease_ended
+    a_relay_that_knows_of_no_other_process_calls_leases_ended_at_once
+}
+
+/// A running relay. It ends when dropped.
+struct Relaying {
+    queue: Queue,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Relaying {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Relaying {
+    fn start(store: &Store, leases_are_over: bool) -> Self {
+        let queue = Queue::Local(LocalQueue::default());
+        let relay = Relay::new(store.clone(), queue.clone(), leases_are_over);
+        Relaying { queue, task: tokio::spawn(relay.run(CancellationToken::new())) }
+    }
+
+    async fn len(&self) -> u64 {
+        self.queue.len(QueueName::Links).await.unwrap()
+    }
+
+    async fn wait_for_len(&self, ids: u64) {
+        let what = format!("{ids} ids");
+        wait_until(&what, PATIENCE, async || (self.len().await == ids).then_some(())).await;
+    }
+
+    async fn take(&self, ids: usize) -> Vec<JobId> {
+        self.queue.taker().take(&[QueueName::Links], ids, Duration::ZERO).await.unwrap()
+    }
+}
+
+async fn ids_that_still_wait_get_no_second_copy_and_lost_ones_do(f: Fixture) {
+    for _ in 0..3 {
+        f.order().await;
+    }
+    let relaying = Relaying::start(&f.store, true);
+    relaying.wait_for_len(3).await;
+    let next_due = async || jobs::list(&f.store, Some(JobState::Enqueued), None, 10).await.unwrap();
+    let all_are_put_off = async || next_due().await.iter().all(|job| job.due_at_ms > f.store.now_ms());
+
+    // Their grace is over, and nobody took them: they are put off, or they would be looked at all the time.
+    jobs::offer_all_again(&f.store).await.unwrap();
+    wait_until("them to be put off", PATIENCE, async || all_are_put_off().await.then_some(())).await;
+    assert_eq!(relaying.len().await, 3);
+
+    // Two were taken by somebody who died before claiming them.
+    assert_eq!(relaying.take(2).await.len(), 2);
+    jobs::offer_all_again(&f.store).await.unwrap();
+    wait_until("them to be put off", PATIENCE, async || all_are_put_off().await.then_some(())).await;
+
+    relaying.wait_for_len(3).await;
+}
+
+async fn a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database(f: Fixture) {
+    f.execute(&["insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)
+        with recursive counted(n) as (select 1 union all select n + 1 from counted where n < 5000)
+        select n, 'links', 'create_payment_link', n, '{}', 'available', n, 0 from counted"
+        .to_owned()])
+        .await;
+    let relaying = Relaying::start(&f.store, true);
+
+    relaying.wait_for_len(2_000).await;
+    watch(Duration::from_secs(2), async || relaying.len().await == 2_000).await;
+    let taken = relaying.take(500).await;
+
+    assert_eq!(taken, (1..=500).map(JobId).collect::<Vec<_>>(), "the oldest first");
+    relaying.wait_for_len(2_000).await;
+    assert_eq!(jobs::count_enqueued(&f.store, QueueName::Links).await.unwrap(), 2_500);
+}
+
+async fn what_this_process_stages_is_offered_at_once_and_what_another_stages_within_a_second(f: Fixture) {
+    let relaying = Relaying::start(&f.store, true);
+    let other = f.another_process().await;
+    let mut quickest = [Duration::MAX; 2];
+    for (turn, store) in [&f.store, &other, &f.store, &other, &f.store, &other].into_iter().enumerate() {
+        // Asleep by now: it has nothing to do.
+        watch(Duration::from_millis(300), async || relaying.len().await == 0).await;
+        shared::store::orders::create(store, &crate::contracts::new_order(), None).await.unwrap();
+        let began = Instant::now();
+        relaying.wait_for_len(1).await;
+        quickest[turn % 2] = began.elapsed().min(quickest[turn % 2]);
+        relaying.take(1).await;
+    }
+
+    let [ours, others] = quickest;
+    assert!(ours < Duration::from_millis(200), "woken by the commit: {ours:?}");
+    assert!(others < Duration::from_millis(1_200), "found by asking: {others:?}");
+}
+
+/// A job that somebody runs, or ran: its lease is over, or will be when `end_all_leases` says so.
+async fn running(f: &Fixture) -> JobId {
+    f.order().await;
+    f.claim_one(QueueName::Links).await.lease.job_id
+}
+
+async fn crashes(f: &Fixture, id: JobId) -> i64 {
+    f.state_of(id).await.1
+}
+
+async fn a_relay_that_starts_waits_one_lease_before_it_calls_any_lease_ended(f: Fixture) {
+    let job = running(&f).await;
+    jobs::end_all_leases(&f.store).await.unwrap();
+    let began = Instant::now();
+    let _relaying = Relaying::start(&f.store, false);
+
+    let nearly = Duration::from_millis(LEASE_MS.unsigned_abs() - 1_000);
+    watch(nearly, async || crashes(&f, job).await == 0).await;
+
+    wait_until("the crash", PATIENCE, async || (crashes(&f, job).await == 1).then_some(())).await;
+    assert!(began.elapsed() >= Duration::from_millis(LEASE_MS.unsigned_abs()), "{:?}", began.elapsed());
+}
+
+async fn a_relay_that_knows_of_no_other_process_calls_leases_ended_at_once(f: Fixture) {
+    let job = running(&f).await;
+    jobs::end_all_leases(&f.store).await.unwrap();
+    let began = Instant::now();
+    let relaying = Relaying::start(&f.store, true);
+
+    wait_until("the crash", PATIENCE, async || (crashes(&f, job).await == 1).then_some(())).await;
+    relaying.wait_for_len(1).await;
+
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+/// While the database does not do what it is asked, workers cannot renew either.
+async fn after_a_lock_of(locked: Duration) {
+    let f = Fixture::sqlite().await;
+    let job = running(&f).await;
+    // In a moment, when the database is locked, its lease ends, and there is something to offer.
+    let soon_ms = f.store.now_ms() + 1_500;
+    f.execute(&[
+        format!("update jobs set due_at_ms = {soon_ms}"),
+        format!(
+            "insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)
+            values (9000, 'settle', 'brew_tea', 1, '{{}}', 'available', {soon_ms}, 0)"
+        ),
+    ])
+    .await;
+    let _relaying = Relaying::start(&f.store, true);
+
+    let mut lock = lock(&f).await;
+    watch(locked, async || crashes(&f, job).await == 0).await;
+    lock.execute("rollback").await.unwrap();
+
+    watch(Duration::from_millis(LEASE_MS.unsigned_abs() - 1_500), async || crashes(&f, job).await == 0).await;
+    wait_until("the crash", PATIENCE, async || (crashes(&f, job).await == 1).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_call_that_failed_a_relay_waits_one_lease_before_it_calls_any_lease_ended() {
+    after_a_lock_of(Duration::from_millis(7_500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_slow_call_a_relay_waits_one_lease_before_it_calls_any_lease_ended() {
+    after_a_lock_of(Duration::from_millis(5_500)).await;
+}

@@ -1,0 +1,201 @@
+//! Leases, deadlines, panics and the end of a run.
+
+use std::time::{Duration, Instant};
+
+use shared::job::{JobState, QueueName};
+use shared::store::jobs;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Executor, SqliteConnection};
+
+use super::gateway::{HeldGateway, PER_ORDER};
+use super::{LONGER_THAN_A_LEASE, Working, look_now, watch};
+use crate::contracts::{Fixture, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
+
+on_every_database! {
+    a_job_that_runs_longer_than_its_lease_keeps_it
+    a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing
+    a_handler_that_panics_is_a_failure_of_its_job_alone
+    a_kind_that_is_not_known_is_left_to_a_newer_release
+    a_worker_sees_to_it_that_there_is_one_sweep
+}
+
+async fn a_job_that_runs_longer_than_its_lease_keeps_it(f: Fixture) {
+    let w = Working::start(f).await;
+    w.gateway.hold_all();
+    let order = w.f.order().await;
+    w.wait_for_calls(&[1]).await;
+
+    watch(LONGER_THAN_A_LEASE, async || {
+        let job = w.job_of(&order).await;
+        let lasts_ms = job.due_at_ms - w.f.store.now_ms();
+        (job.state, job.crashes, job.attempt) == (JobState::Running, 0, 1) && (3_000..=8_000).contains(&lasts_ms)
+    })
+    .await;
+    w.gateway.release_all();
+
+    w.wait_for_link(&order).await;
+    assert_eq!(w.gateway.asked(1), 1);
+}
+
+async fn a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing(f: Fixture) {
+    let w = Working::start(f).await;
+    w.gateway.hold_only(&[1, 2]);
+    let (taken, kept) = (w.f.order().await, w.f.order().await);
+    w.wait_for_calls(&[1, 2]).await;
+
+    let far_ms = w.f.store.now_ms() + 3_600_000;
+    let take = format!("update jobs set lease_token = 1, due_at_ms = {far_ms} where subject_id = 1");
+    w.f.execute(&[take]).await;
+    // Its slot is free before the gateway has answered.
+    wait_until("its slot to be free", PATIENCE, async || (w.pulse.running() == 1).then_some(())).await;
+    assert_eq!(w.gateway.waiting(), [1, 2]);
+    w.gateway.release_all();
+
+    w.wait_for_link(&kept).await;
+    let job = w.job_of(&taken).await;
+    assert_eq!((job.state, job.due_at_ms), (JobState::Running, far_ms), "it is the other's");
+    assert_eq!(w.f.find(&taken).await.payment_url, None);
+}
+
+/// A look at an order whose times no clock can hold panics, where Rust checks its sums, as it does in tests.
+async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
+    let (poisoned, beside) = (f.order_with_link(PER_ORDER + 1).await, f.order_with_link(2 * PER_ORDER + 1).await);
+    f.execute(&[format!("update orders set link_at_ms = {} where id = {}", i64::MAX, poisoned.id)]).await;
+    let gateway = HeldGateway::start().await;
+    gateway.hold_only(&[beside.id.0]);
+    gateway.debit(2 * PER_ORDER + 1);
+    let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
+    look_now(&w.f, &beside).await;
+    w.wait_for_calls(&[beside.id.0]).await;
+
+    let look = look_now(&w.f, &poisoned).await;
+
+    let failed = wait_until("the failure", PATIENCE, async || {
+        Some(w.job(look).await).filter(|job| job.state == JobState::Available && job.last_error.is_some())
+    })
+    .await;
+    assert_eq!(failed.last_error.as_deref(), Some("the handler panicked"));
+    assert_eq!((failed.attempt, failed.crashes), (1, 0), "its process lives");
+    assert!(failed.due_at_ms > w.f.store.now_ms(), "it waits before it tries again");
+    w.gateway.release_all();
+    wait_until("the order beside it to be paid", PATIENCE, async || {
+        (w.find(beside.id.0).await.status == shared::order::OrderStatus::Paid).then_some(())
+    })
+    .await;
+}
+
+async fn a_kind_that_is_not_known_is_left_to_a_newer_release(f: Fixture) {
+    f.execute(&["insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)
+        values (9000, 'settle', 'brew_tea', 1, '{\"kind\":\"brew_tea\"}', 'available', 0, 0)"
+        .to_owned()])
+        .await;
+    let w = Working::start(f).await;
+
+    let left = wait_until("it to be left", PATIENCE, async || {
+        Some(w.job(shared::id::JobId(9_000)).await).filter(|job| job.state == JobState::Available && job.due_at_ms > 0)
+    })
+    .await;
+
+    assert_eq!((left.attempt, left.crashes), (0, 0));
+    let wait_ms = left.due_at_ms - w.f.store.now_ms();
+    assert!((20_000..=30_000).contains(&wait_ms), "offered again in {wait_ms} ms");
+}
+
+async fn a_worker_sees_to_it_that_there_is_one_sweep(f: Fixture) {
+    let first = Working::start(f).await;
+    let sweeps = async || {
+        let jobs = jobs::list(&first.f.store, None, Some(shared::job::JobKind::Sweep), 10).await.unwrap();
+        jobs.into_iter().filter(|job| job.finished_at_ms.is_none()).collect::<Vec<_>>()
+    };
+    // It has run, and waits for its next time.
+    let rest = wait_until("a sweep", PATIENCE, async || {
+        sweeps().await.pop().filter(|job| job.state == JobState::Available && job.due_at_ms > first.f.store.now_ms())
+    })
+    .await;
+    assert!(rest.due_at_ms - first.f.store.now_ms() <= 60_000);
+    assert_eq!(rest.queue, "background");
+
+    jobs::seed_sweep(&first.f.store).await.unwrap(); // as the next worker does at its start
+
+    assert_eq!(sweeps().await.len(), 1);
+}
+
+/// Somebody else writes to the file, and does not end.
+pub(super) async fn lock(f: &Fixture) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(f.file().expect("SQLite"));
+    let mut connection = options.connect().await.unwrap();
+    connection.execute("begin immediate").await.unwrap();
+    connection
+}
+
+/// As long as the database may be locked without a lease's end, and longer than a statement waits for it.
+const LOCKED: Duration = Duration::from_millis(6_500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_that_fails_aborts_nothing() {
+    let w = Working::start(Fixture::sqlite().await).await;
+    w.gateway.hold_all();
+    let order = w.f.order().await;
+    w.wait_for_calls(&[1]).await;
+
+    let mut locked = lock(&w.f).await;
+    watch(LOCKED, async || w.gateway.waiting() == [1] && w.pulse.running() == 1).await;
+    locked.execute("rollback").await.unwrap();
+    watch(Duration::from_secs(4), async || w.gateway.waiting() == [1] && w.pulse.running() == 1).await;
+    w.gateway.release_all();
+
+    w.wait_for_link(&order).await;
+    assert_eq!(w.gateway.asked(1), 1);
+    let link = jobs::of_order(&w.f.store, order.id).await.unwrap().pop().unwrap();
+    assert_eq!((link.kind.as_str(), link.attempt, link.crashes), ("create_payment_link", 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers() {
+    let f = Fixture::sqlite().await;
+    let order = f.order_with_link(PER_ORDER + 1).await;
+    let gateway = HeldGateway::start().await;
+    gateway.hold_all();
+    let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
+    let look = look_now(&w.f, &order).await;
+    w.wait_for_calls(&[1]).await;
+
+    // The look's own write fails after 5 s; what became of the run cannot be written either.
+    let mut locked = lock(&w.f).await;
+    w.gateway.release_all();
+    watch(LOCKED, async || w.pulse.running() == 1).await;
+    locked.execute("rollback").await.unwrap();
+
+    // It was not the job's fault, so no attempt is burnt; and it is run again.
+    wait_until("the next look", PATIENCE, async || (w.gateway.asked(1) == 2).then_some(())).await;
+    let done = wait_until("its end", PATIENCE, async || {
+        Some(w.job(look).await).filter(|job| job.state == JobState::Available && job.due_at_ms > w.f.store.now_ms())
+    })
+    .await;
+    assert_eq!((done.attempt, done.crashes), (0, 0));
+}
+
+/// The outcome is unknown then: a draft may have been made. It is asked for again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_runs_to_its_deadline_is_aborted_and_tried_again() {
+    const DEADLINE: Duration = Duration::from_secs(60);
+    let w = Working::start(Fixture::sqlite().await).await;
+    w.gateway.hold_all();
+    let order = w.f.order().await;
+    w.wait_for_calls(&[1]).await;
+    let began = Instant::now();
+
+    let aborted = wait_until("the deadline", DEADLINE + PATIENCE, async || {
+        let jobs = jobs::of_order(&w.f.store, order.id).await.unwrap();
+        jobs.into_iter().find(|job| job.last_error.is_some())
+    })
+    .await;
+
+    assert!(began.elapsed() + Duration::from_secs(1) > DEADLINE, "{:?}", began.elapsed());
+    assert_eq!(aborted.last_error.as_deref(), Some("it ran longer than 60 s and was aborted"));
+    assert_eq!((aborted.attempt, aborted.crashes), (1, 0));
+    w.gateway.release_all();
+    w.wait_for_link(&order).await;
+    assert_eq!(w.gateway.asked(1), 2);
+}
