@@ -66,7 +66,7 @@ async fn a_worker_that_is_stopped_is_on_everybody_elses_metrics_within_15_s() {
     let (by_api, by_worker) = tokio::join!(wait_for_silent(&api.role, 1, 1), wait_for_silent(&other, 1, 1));
 
     println!("a stopped worker was told by the API after {by_api:?}, by the other worker after {by_worker:?}");
-    let doctor = installation.doctor().await;
+    let doctor = installation.command(&["doctor"]).await;
     assert!(doctor.contains("has told nothing of itself for"), "{doctor}");
 
     stopped.program.signal("CONT");
@@ -91,7 +91,7 @@ async fn while_redis_hangs_workers_are_red_with_the_reason_and_the_api_goes_on()
     assert!(reason.contains("the queue has not answered for"), "{reason}");
     assert_eq!(status, StatusCode::OK, "{health}");
     assert!(health.contains("Redis does not answer"), "{health}");
-    let doctor = installation.doctor().await;
+    let doctor = installation.command(&["doctor"]).await;
     assert!(doctor.contains("has heard nothing from its queue for"), "{doctor}");
     assert_eq!(installation.sandbox.pay(transaction_id).await, "debited", "the webhook needs no Redis");
 

@@ -4,6 +4,7 @@ mod bad_input;
 mod callbacks;
 mod faults;
 mod idempotency;
+mod killed;
 mod late;
 mod paying;
 mod postgres_away;
