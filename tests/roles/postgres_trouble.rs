@@ -138,7 +138,7 @@ async fn while_postgres_refuses_connections_requests_are_turned_away_within_abou
     let mut postgres = PrivatePostgres::start().await;
     let installation = Installation::on_database(postgres.url(), &[DO_NOT_WAIT]).await;
     installation.migrate().await;
-    let mut api = installation.api(0).await;
+    let (mut api, worker) = tokio::join!(installation.api(0), installation.worker(4));
     api.create_order().await;
     let (client, mut answers) = (client(), Answers::default());
     let sign = ["callback", "sign", "--transaction-id", "7", "--account", "1", "--amount", "50.00"];
@@ -162,6 +162,9 @@ async fn while_postgres_refuses_connections_requests_are_turned_away_within_abou
     assert!(answers.turned_away.iter().all(|taken| *taken < TURNED_AWAY), "{:?}", answers.turned_away);
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(health.contains("does not answer"), "{health}");
+    let (status, health) = worker.get("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(health.contains("the database does not answer"), "{health}");
     postgres.restart().await;
     api.role.ready().await;
 }
