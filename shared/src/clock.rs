@@ -65,7 +65,7 @@ impl Clock {
 
     /// Whether the database was asked lately enough that the clock cannot have drifted far; else `/readyz` is red.
     pub fn is_trusted(&self) -> bool {
-        self.measured_ago().is_some_and(|ago| ago <= TRUSTED_FOR)
+        is_trusted_after(self.measured_ago())
     }
 
     /// How far the host's clock is ahead of the database's, in milliseconds; for `doctor`.
@@ -76,6 +76,10 @@ impl Clock {
     fn monotonic_ms(&self) -> i64 {
         i64::try_from(self.0.base.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+fn is_trusted_after(measured_ago: Option<Duration>) -> bool {
+    measured_ago.is_some_and(|ago| ago <= TRUSTED_FOR)
 }
 
 /// The host's own clock, in epoch milliseconds.
@@ -117,6 +121,18 @@ mod tests {
 
         assert!((clock.now_ms() - host_ms()).abs() < 100);
         assert!(clock.measured_ago().is_some());
+    }
+
+    #[test]
+    fn a_clock_is_trusted_for_five_minutes_after_it_was_measured_and_not_before() {
+        let clock = Clock::host();
+        assert!(!clock.is_trusted(), "nobody has asked the database yet");
+
+        clock.set(host_ms(), Duration::ZERO);
+
+        assert!(clock.is_trusted());
+        assert!(is_trusted_after(Some(Duration::from_secs(5 * 60))));
+        assert!(!is_trusted_after(Some(Duration::from_secs(5 * 60 + 1))));
     }
 
     #[test]

@@ -95,8 +95,7 @@ impl Queue {
 
     /// What makes this queue unfit to be one, though it answers.
     pub fn fault(&self) -> Option<&'static str> {
-        let has_faults = self.redis().is_some_and(RedisQueue::has_faults);
-        has_faults.then_some("this Redis is too old, or evicts keys; `tasdiq doctor` tells more")
+        self.redis().and_then(RedisQueue::fault)
     }
 
     /// Something to take ids with.

@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout};
 /// Nothing here connects by itself: a Redis that is away is an error of the single call, never of the start.
 #[derive(Clone)]
 pub struct RedisServer {
-    client: Client,
+    client: Arc<Client>,
     line: Arc<Mutex<Line>>,
-    prefix: String,
+    prefix: Arc<str>,
 }
 
 /// The one connection for short commands, which the whole process shares.
@@ -42,8 +42,8 @@ impl RedisServer {
     /// # Errors
     /// A URL that the client cannot read.
     pub fn new(url: &str, database_id: &str) -> Result<Self, RedisError> {
-        let prefix = format!("{{tasdiq:{database_id}}}");
-        Ok(RedisServer { client: Client::open(url)?, line: Arc::default(), prefix })
+        let prefix = format!("{{tasdiq:{database_id}}}").into();
+        Ok(RedisServer { client: Arc::new(Client::open(url)?), line: Arc::default(), prefix })
     }
 
     /// A handle for short commands: shared, connects anew after whatever went wrong with the connection, and answers or

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row, Transaction};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, Transaction};
 use tokio::sync::{Notify, broadcast};
 
 use crate::clock::{Clock, host_ms};
@@ -20,6 +20,7 @@ mod error;
 mod ids;
 pub mod jobs;
 pub mod orders;
+mod pool;
 pub mod processes;
 pub mod settlement;
 pub mod sweeping;
@@ -27,6 +28,7 @@ pub mod transactions;
 
 pub use error::StoreError;
 use ids::IdBlocks;
+use pool::Pool;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
@@ -37,8 +39,12 @@ const SQLITE_READERS: u32 = 4;
 /// A measurement of the clock that took longer is not believed.
 const TRUSTED_ROUND_TRIP: Duration = Duration::from_secs(1);
 
-/// How long a request waits for a free connection before the database counts as unavailable.
+/// How long a request waits for a free connection before the database counts as unavailable. A server that refuses
+/// connections is noticed sooner.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long PostgreSQL lets a statement of ours run; as in the settings of each connection.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which of the two databases this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +62,8 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     database: Database,
-    writer: AnyPool,
-    readers: AnyPool,
+    writer: Pool,
+    readers: Pool,
     clock: Clock,
     ids: IdBlocks,
     jobs_staged: Notify,
@@ -75,13 +81,14 @@ impl Store {
         let (database, writer, readers) = match url {
             DatabaseUrl::Sqlite(path) => {
                 let options = sqlite_options(path)?;
-                let writer = pool(1, Database::Sqlite).connect_with(options.clone()).await?;
-                let readers = pool(SQLITE_READERS, Database::Sqlite).connect_with(options).await?;
-                (Database::Sqlite, writer, readers)
+                let writer = pool_of(1, Database::Sqlite).connect_with(options.clone()).await?;
+                let readers = pool_of(SQLITE_READERS, Database::Sqlite).connect_with(options).await?;
+                (Database::Sqlite, Pool::of_file(writer), Pool::of_file(readers))
             }
             DatabaseUrl::Postgres(url) => {
                 let options: AnyConnectOptions = url.expose().parse()?;
-                let writer = pool(POSTGRES_CONNECTIONS, Database::Postgres).connect_with(options).await?;
+                let connections = pool_of(POSTGRES_CONNECTIONS, Database::Postgres).connect_with(options).await?;
+                let writer = Pool::of_server(connections, url.expose());
                 (Database::Postgres, writer.clone(), writer)
             }
         };
@@ -116,7 +123,8 @@ impl Store {
         migrated?;
         if self.0.database == Database::Postgres {
             // Rows pass through this table quickly; the default of a fifth would leave the index full of dead entries.
-            self.0.writer.execute("alter table jobs set (autovacuum_vacuum_scale_factor = 0.01)").await?;
+            let tuned = "alter table jobs set (autovacuum_vacuum_scale_factor = 0.01)";
+            self.0.writer.acquire().await?.execute(tuned).await?;
         }
         Ok(())
     }
@@ -230,11 +238,11 @@ impl Store {
         self.0.writer.close().await;
     }
 
-    fn readers(&self) -> &AnyPool {
+    fn readers(&self) -> &Pool {
         &self.0.readers
     }
 
-    fn writer(&self) -> &AnyPool {
+    fn writer(&self) -> &Pool {
         &self.0.writer
     }
 
@@ -268,8 +276,8 @@ impl Store {
         let job_ids = self.0.ids.take(self, "jobs", jobs).await?;
         let transaction = match self.0.database {
             // A deferred transaction that reads before it writes fails under load whatever the busy timeout.
-            Database::Sqlite => self.0.writer.begin_with("BEGIN IMMEDIATE").await?,
-            Database::Postgres => self.0.writer.begin().await?,
+            Database::Sqlite => self.0.writer.begin(Some("BEGIN IMMEDIATE")).await?,
+            Database::Postgres => self.0.writer.begin(None).await?,
         };
         Ok(Write {
             transaction,
@@ -327,7 +335,7 @@ impl Write {
     }
 }
 
-fn pool(connections: u32, database: Database) -> AnyPoolOptions {
+fn pool_of(connections: u32, database: Database) -> AnyPoolOptions {
     AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
         move |connection, _| {
             Box::pin(async move {

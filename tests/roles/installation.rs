@@ -55,17 +55,17 @@ impl Installation {
         self.redis_url = url;
     }
 
-    /// What `tasdiq doctor` prints, whatever it finds.
-    pub(crate) async fn doctor(&self) -> String {
+    /// What an operator's command prints, however it ends.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> String {
         let mut environment = SANDBOX_CREDENTIALS.to_vec();
         environment.extend([
             ("ATMOS_BASE_URL", self.sandbox.url.as_str()),
             ("DATABASE_URL", &self.database_url),
             ("REDIS_URL", &self.redis_url),
         ]);
-        let mut doctor = Program::start(&["doctor"], &environment);
-        doctor.wait_exit(PATIENCE).await;
-        doctor.output()
+        let mut command = Program::start(arguments, &environment);
+        command.wait_exit(PATIENCE).await;
+        command.output()
     }
 
     /// Runs `tasdiq migrate` to its end.

@@ -14,8 +14,10 @@ pub(crate) mod up;
 
 mod following;
 mod front;
+mod job_log;
 mod losses;
 mod paying;
+mod postgres_trouble;
 mod redis_trouble;
 mod scaling;
 mod silence;

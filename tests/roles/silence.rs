@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::installation::Installation;
 use super::role::{Api, Role, id};
+use super::up::Up;
 use crate::support::forwarder::Forwarder;
+use crate::support::servers::PrivateRedis;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// Whoever is called for a worker that takes nothing is called within this.
@@ -35,12 +37,16 @@ async fn wait_for_silent(role: &Role, processes: u64, consumers: u64) -> Duratio
     began.elapsed()
 }
 
-/// Waits until a worker is red, and gives the reason.
+/// Waits until a worker is red because its queue does not answer.
 async fn wait_for_red(worker: &Role) -> String {
-    wait_until("the worker to be red", NOTICED, async || {
-        let (status, text) = worker.get("/readyz").await;
-        let health: Value = serde_json::from_str(&text).unwrap();
-        (status == StatusCode::SERVICE_UNAVAILABLE).then(|| health["reason"].as_str().unwrap().to_owned())
+    wait_for_red_within(worker, NOTICED, "the queue has not answered for").await
+}
+
+/// Waits until a process is red for this reason, and gives all it says.
+async fn wait_for_red_within(role: &Role, deadline: Duration, reason: &str) -> String {
+    wait_until(&format!("the process to be red for {reason:?}"), deadline, async || {
+        let (status, text) = role.get("/readyz").await;
+        (status == StatusCode::SERVICE_UNAVAILABLE && text.contains(reason)).then_some(text)
     })
     .await
 }
@@ -66,7 +72,7 @@ async fn a_worker_that_is_stopped_is_on_everybody_elses_metrics_within_15_s() {
     let (by_api, by_worker) = tokio::join!(wait_for_silent(&api.role, 1, 1), wait_for_silent(&other, 1, 1));
 
     println!("a stopped worker was told by the API after {by_api:?}, by the other worker after {by_worker:?}");
-    let doctor = installation.doctor().await;
+    let doctor = installation.command(&["doctor"]).await;
     assert!(doctor.contains("has told nothing of itself for"), "{doctor}");
 
     stopped.program.signal("CONT");
@@ -84,14 +90,13 @@ async fn while_redis_hangs_workers_are_red_with_the_reason_and_the_api_goes_on()
 
     installation.redis.pause();
     let waiting = api.create_order().await;
-    let (reason, by_api) = tokio::join!(wait_for_red(&worker), wait_for_silent(&api.role, 0, 1));
+    let (_, by_api) = tokio::join!(wait_for_red(&worker), wait_for_silent(&api.role, 0, 1));
     let (status, health) = api.role.get("/readyz").await;
 
     println!("a hung Redis was on the API's metrics after {by_api:?}");
-    assert!(reason.contains("the queue has not answered for"), "{reason}");
     assert_eq!(status, StatusCode::OK, "{health}");
     assert!(health.contains("Redis does not answer"), "{health}");
-    let doctor = installation.doctor().await;
+    let doctor = installation.command(&["doctor"]).await;
     assert!(doctor.contains("has heard nothing from its queue for"), "{doctor}");
     assert_eq!(installation.sandbox.pay(transaction_id).await, "debited", "the webhook needs no Redis");
 
@@ -113,8 +118,7 @@ async fn a_worker_whose_redis_vanished_without_a_word_is_red_and_works_again_wit
 
     way.silence();
     let waiting = api.create_orders(20).await;
-    let (reason, _) = tokio::join!(wait_for_red(&worker), wait_for_silent(&api.role, 0, 1));
-    assert!(reason.contains("the queue has not answered for"), "{reason}");
+    tokio::join!(wait_for_red(&worker), wait_for_silent(&api.role, 0, 1));
     way.speak();
     let back = Instant::now();
 
@@ -122,6 +126,54 @@ async fn a_worker_whose_redis_vanished_without_a_word_is_red_and_works_again_wit
     wait_for_links(&api, &waiting, RESUMED).await;
     println!("all links {:?} after Redis was there again", back.elapsed());
     wait_for_silent(&api.role, 0, 0).await;
+}
+
+/// The queue answers, work is due, and it does not come: here because a full Redis takes no ids. A worker is red, and so
+/// is an `up`, whose worker no other process could tell of.
+#[tokio::test]
+async fn workers_that_get_nothing_for_15_s_although_work_is_due_are_red() {
+    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let redis_url = installation.redis.url();
+    let up_settings = [DO_NOT_WAIT, ("REDIS_URL", redis_url.as_str())];
+    let (api, worker, up) = tokio::join!(installation.api(0), installation.worker(4), Up::start(&up_settings));
+    installation.redis.set("maxmemory", "1").await;
+    let orders = tokio::join!(api.create_order(), up.api.create_order());
+    let late = NOTICED + Duration::from_secs(5);
+
+    let (worker_told, up_told) = tokio::join!(
+        wait_for_red_within(&worker, late, "nothing was taken for"),
+        wait_for_red_within(&up.api.role, late, "nothing was taken for")
+    );
+    println!("the worker says {worker_told}, and up {up_told}");
+    let (status, health) = api.role.get("/readyz").await;
+    assert_eq!(status, StatusCode::OK, "{health}");
+
+    installation.redis.set("maxmemory", "0").await;
+    api.wait_for_link(id(&orders.0)).await;
+    up.api.wait_for_link(id(&orders.1)).await;
+    tokio::join!(wait_for_green(&worker, RESUMED), wait_for_green(&up.api.role, RESUMED));
+}
+
+/// Ids that this API's relay pushes are taken by nobody: a `REDIS_URL` is wrong somewhere.
+#[tokio::test]
+async fn an_api_whose_redis_no_living_worker_uses_is_red_until_one_does() {
+    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let elsewhere = PrivateRedis::start().await;
+    let (api, mut worker) = tokio::join!(installation.api(0), async {
+        let mut worker = installation.begin_worker(&[], &[("REDIS_URL", &elsewhere.url())]);
+        worker.ready().await;
+        worker
+    });
+
+    // A minute, and the interval in which it looks.
+    wait_for_red_within(&api.role, Duration::from_secs(85), "no living worker uses this Redis").await;
+    worker.program.signal("TERM");
+    worker.program.wait_exit(PATIENCE).await;
+    let _right = installation.worker(4).await;
+
+    wait_for_green(&api.role, NOTICED).await;
+    let order = api.create_order().await;
+    api.wait_for_link(id(&order)).await;
 }
 
 /// An alarm that rings for nothing is switched off.

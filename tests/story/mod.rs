@@ -4,6 +4,7 @@ mod bad_input;
 mod callbacks;
 mod faults;
 mod idempotency;
+mod killed;
 mod late;
 mod lost_callbacks;
 mod paying;

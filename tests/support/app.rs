@@ -475,14 +475,23 @@ impl TestApp {
     /// Ends the program as a supervisor would, and starts it again on the same data.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
-        self.program = start_program(&self.environment);
-        self.wait_until_ready().await;
+        self.start_again().await;
     }
 
     /// Ends the program as a power cut would, and starts it again on the same data.
     pub(crate) async fn kill_and_restart(&mut self) {
+        self.kill().await;
+        self.start_again().await;
+    }
+
+    /// Ends the program as a power cut would.
+    pub(crate) async fn kill(&mut self) {
         self.program.signal("KILL");
         self.program.wait_exit(PATIENCE).await;
+    }
+
+    /// Starts the program that has ended again, on the same data.
+    pub(crate) async fn start_again(&mut self) {
         self.program = start_program(&self.environment);
         self.wait_until_ready().await;
     }

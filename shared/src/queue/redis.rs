@@ -17,8 +17,15 @@ use crate::redis_server::{Commands, RedisServer};
 #[derive(Clone, Debug)]
 pub struct RedisQueue {
     server: RedisServer,
-    is_cut_off: Arc<AtomicBool>,
-    has_faults: Arc<AtomicBool>,
+    seen: Arc<Seen>,
+}
+
+/// What this process has seen of the queue.
+#[derive(Debug, Default)]
+struct Seen {
+    is_cut_off: AtomicBool,
+    has_faults: AtomicBool,
+    takes_nothing: AtomicBool,
     hearing: Hearing,
 }
 
@@ -42,20 +49,20 @@ pub enum RedisFault {
 impl RedisQueue {
     /// The queue on that server.
     pub fn new(server: RedisServer) -> Self {
-        RedisQueue { server, is_cut_off: Arc::default(), has_faults: Arc::default(), hearing: Hearing::default() }
+        RedisQueue { server, seen: Arc::default() }
     }
 
     /// Tells that no living worker uses this Redis, or that one does again; returns what was told before.
     pub(crate) fn set_cut_off(&self, is_cut_off: bool) -> bool {
-        self.is_cut_off.swap(is_cut_off, Ordering::Relaxed)
+        self.seen.is_cut_off.swap(is_cut_off, Ordering::Relaxed)
     }
 
     pub(super) fn is_cut_off(&self) -> bool {
-        self.is_cut_off.load(Ordering::Relaxed)
+        self.seen.is_cut_off.load(Ordering::Relaxed)
     }
 
     pub(super) fn hearing(&self) -> &Hearing {
-        &self.hearing
+        &self.seen.hearing
     }
 
     /// The server behind it.
@@ -101,7 +108,7 @@ impl RedisQueue {
     /// [`QueueError`] when it does not answer.
     pub(crate) async fn check_again(&self) -> Result<(), QueueError> {
         let (faults, _) = self.look().await?;
-        let had_faults = self.has_faults.swap(!faults.is_empty(), Ordering::Relaxed);
+        let had_faults = self.seen.has_faults.swap(!faults.is_empty(), Ordering::Relaxed);
         if !had_faults {
             for fault in faults {
                 tracing::error!("Redis is no longer as the queue needs it: {fault}");
@@ -112,9 +119,13 @@ impl RedisQueue {
         Ok(())
     }
 
-    /// Whether the last look at the running Redis found that it may not carry the queue.
-    pub(super) fn has_faults(&self) -> bool {
-        self.has_faults.load(Ordering::Relaxed)
+    /// What makes it unfit, though it answers: as the last look and the last push have shown.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        if self.seen.takes_nothing.load(Ordering::Relaxed) {
+            return Some("Redis refuses to take ids, most likely for want of memory; jobs wait in the database");
+        }
+        let has_faults = self.seen.has_faults.load(Ordering::Relaxed);
+        has_faults.then_some("this Redis is too old, or evicts keys; `tasdiq doctor` tells more")
     }
 
     /// A random value that all processes of one installation must share: those that read another one talk to
@@ -144,8 +155,10 @@ impl RedisQueue {
         for id in ids {
             push.arg(id.0);
         }
-        let _: i64 = push.query_async(&mut self.server.commands()).await?;
-        Ok(())
+        let pushed: Result<i64, QueueError> =
+            push.query_async(&mut self.server.commands()).await.map_err(QueueError::from);
+        self.seen.takes_nothing.store(matches!(pushed, Err(QueueError::Refused(_))), Ordering::Relaxed);
+        pushed.map(drop)
     }
 
     pub(super) async fn len(&self, queue: QueueName) -> Result<u64, QueueError> {

@@ -1,9 +1,11 @@
 //! Job rows: the outbox and the leases.
 
+use std::time::Duration;
+
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Database, Store, StoreError, Write, padded, placeholders};
+use super::{Database, STATEMENT_TIMEOUT, Store, StoreError, Write, padded, placeholders};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{ClaimedJob, Job, JobState, Lease, QueueName};
@@ -22,8 +24,8 @@ pub use relaying::{
 /// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds.
 pub const LEASE_MS: i64 = 8_000;
 
-/// How often a claim whose answer was lost is taken back while the database is away; well within a lease.
-const UNCLAIM_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+/// How often a claim whose answer was lost is taken back; well within a lease.
+const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
 
 /// What becomes of a job row when its run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,18 +124,19 @@ pub async fn seed_sweep(store: &Store) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError`]; the rows then wait for their grace to end, or, if the claim was made and only its answer lost, are
-/// handed back before this returns, or else as soon as the database answers again.
+/// handed back before this returns, or else as soon as the database answers.
 pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let token: i64 = rand::random();
     match claim_with(store, ids, token).await {
+        // The database has said that nothing was done.
+        Err(StoreError::Conflict(trouble)) => Err(StoreError::Conflict(trouble)),
         Err(trouble) => {
-            if unclaim(store, token, ids).await.is_err_and(|again| again.is_passing()) {
-                // Left alone, the leases would end, and an outage of the database count as a crash.
-                tokio::spawn(unclaim_at_last(store.clone(), token, ids.to_vec()));
-            }
+            // Left alone, the leases would end, and an outage of the database would count as a crash.
+            let first = unclaim(store, token, ids).await;
+            tokio::spawn(keep_unclaiming(store.clone(), token, ids.to_vec(), first.is_ok()));
             Err(trouble)
         }
         claimed => claimed,
@@ -156,17 +159,22 @@ async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreEr
     Ok(())
 }
 
-/// As [`unclaim`], again and again until the database answers.
-async fn unclaim_at_last(store: Store, token: i64, ids: Vec<JobId>) {
-    loop {
+/// As [`unclaim`], until the database has answered for as long as a statement of ours may run: where only the connection
+/// broke, the server may still be at the claim, and would commit it after we looked.
+async fn keep_unclaiming(store: Store, token: i64, ids: Vec<JobId>, mut is_answered: bool) {
+    let mut answered_for = Duration::ZERO;
+    while answered_for <= STATEMENT_TIMEOUT {
         tokio::time::sleep(UNCLAIM_EVERY).await;
+        if is_answered {
+            answered_for += UNCLAIM_EVERY;
+        }
         match unclaim(&store, token, &ids).await {
+            Ok(()) => is_answered = true,
             Err(trouble) if trouble.is_passing() => (),
             Err(trouble) => {
                 tracing::warn!(error = %trouble, "whether a claim was made is not known; its leases end by themselves");
                 return;
             }
-            Ok(()) => return,
         }
     }
 }
