@@ -263,26 +263,25 @@ impl<'a> Audit<'a> {
         Ok(ids.iter().copied().filter(|id| !known.contains(id)).collect())
     }
 
-    /// What seems to differ about jobs that belong to no order, or not directly.
+    /// What seems to differ about jobs that belong to no order, or only through a callback.
     async fn beside_orders(&mut self, is_first: bool) -> Result<Vec<Finding>, Exit> {
-        if self.order.is_some() {
-            return Ok(Vec::new());
-        }
         let (now_ms, mut jobs, mut findings) = (self.store.now_ms(), 0, Vec::new());
         let has_orders = self.report.audited.orders > 0;
         let report = &mut self.report;
+        let order = self.order;
         let mut sort = |finding: Finding| match finding.kind.severity() {
+            _ if order.is_some() && finding.order_id != order => (),
             Severity::Difference => findings.push(finding),
             Severity::Information if is_first => report.add(finding),
             Severity::Information => (),
         };
         auditing::each_callback_job(self.store, |record| {
-            jobs += 1;
+            jobs += u64::from(order.is_none() || record.order.map(|(id, ..)| id) == order);
             audit::callback_job(record, now_ms).into_iter().for_each(&mut sort);
         })
         .await?;
         let sweep = auditing::open_sweep(self.store).await?;
-        jobs += u64::from(sweep.is_some());
+        jobs += u64::from(sweep.is_some() && order.is_none());
         // Before the first worker there is none, and nothing to restore.
         audit::sweep(sweep.as_ref(), now_ms).filter(|_| has_orders).into_iter().for_each(&mut sort);
         if is_first {

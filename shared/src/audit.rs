@@ -180,7 +180,7 @@ impl Kind {
             CallbackWithoutEffect | AllowedDraftUnknown => {
                 "run `tasdiq orders reconcile` for the order, and look at the database: a row was changed or lost"
             }
-            UnderWay => "nothing; a job looks at it by itself",
+            UnderWay => "nothing; a look is staged, and `tasdiq orders reconcile` makes it come at once",
             BeforeAPerson => "look at `tasdiq orders show`, whose reason says what was found",
             DebitUntold => "run `tasdiq orders reconcile` for the order, then settle it with the gateway's cabinet",
             DeadLetter => "look at `tasdiq jobs show`, mend the cause, then run `tasdiq jobs retry`",

@@ -13,6 +13,7 @@
 
 pub(crate) mod app;
 pub(crate) mod browser;
+pub(crate) mod command;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod program;

@@ -194,7 +194,7 @@ mod tests {
         let text = report.text();
 
         assert!(report.has_differences());
-        let [paid, stuck] = ["\n2      paid-without-debit", "\n9      job-stuck"].map(|row| text.find(row).unwrap());
+        let [paid, stuck] = ["\n 2      paid-without-debit", "\n 9      job-stuck"].map(|row| text.find(row).unwrap());
         assert!(paid < stuck, "{text}");
         assert!(text.contains("differences  2: job-stuck 1, paid-without-debit 1"), "{text}");
         assert!(text.contains("information  100: under-way 100"), "{text}");
