@@ -5,45 +5,9 @@ use serde_json::{Value, json};
 
 use crate::roles::role::{client, id};
 use crate::roles::up::Up;
+use crate::support::command::{Ended, run};
 use crate::support::ports::free_port;
 use crate::support::wait::{PATIENCE, wait_until};
-
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    said: String,
-    complained: String,
-}
-
-impl Ended {
-    /// What it printed, as JSON.
-    fn json(&self) -> Value {
-        assert_eq!(self.code, Some(0), "{self:?}");
-        serde_json::from_str(&self.said).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// The command failed and said why, in one line on standard error and nothing on standard output.
-    fn refusal(&self) -> &str {
-        assert_eq!(self.code, Some(1), "{self:?}");
-        assert_eq!(self.said, "", "{self:?}");
-        assert_eq!(self.complained.lines().count(), 1, "{self:?}");
-        &self.complained
-    }
-}
-
-/// Runs a command to its end.
-async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_tasdiq"))
-        .args(arguments)
-        .env_clear()
-        .envs(environment.iter().copied())
-        .output()
-        .await
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended { code: output.status.code(), said: text(output.stdout), complained: text(output.stderr) }
-}
 
 /// A running `tasdiq up` in which nobody waits long for a link.
 async fn start_up() -> Up {
@@ -304,10 +268,8 @@ async fn commands_make_no_installation_where_there_is_none() {
     let nowhere = folder.path().join("nowhere");
     let variables = [("TASDIQ_DATA_DIR", nowhere.to_str().unwrap())];
 
-    for arguments in [["jobs", "list"], ["orders", "show"]] {
-        let mut arguments = arguments.to_vec();
-        arguments.extend((arguments[1] == "show").then_some("1"));
-        let ended = run(&arguments, &variables).await;
+    for arguments in [&["jobs", "list"][..], &["orders", "show", "1"], &["audit"]] {
+        let ended = run(arguments, &variables).await;
 
         assert!(ended.refusal().contains("TASDIQ_DATA_DIR"), "{ended:?}");
     }

@@ -1,6 +1,7 @@
 //! What a user of the whole program would notice. `tests/run` starts the servers these tests need.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audit;
 mod backlog;
 mod benchmark;
 mod browser_story;

@@ -39,6 +39,12 @@ pub(crate) enum Command {
     /// Look at orders, and ask the gateway about them
     #[command(subcommand)]
     Orders(OrdersCommand),
+    /// Compare orders, transactions, jobs and callbacks with the gateway's word
+    ///
+    /// Prints every difference, and ends with 1 if there is one. May run while payments go on: what a job will notice by
+    /// itself is no difference. With the sandbox its ledger is the gateway's word; Atmos is asked about each transaction,
+    /// within the budget that the workers share.
+    Audit(AuditArguments),
     /// Make callbacks by hand
     #[command(subcommand)]
     Callback(CallbackCommand),
@@ -145,6 +151,18 @@ pub(crate) enum OrdersCommand {
     },
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    /// Only orders that were made or have ended in so many days, or have not ended
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3_650))]
+    pub(crate) since_days: Option<u16>,
+    /// Only the order of this number
+    #[arg(long, value_name = "ID", conflicts_with = "since_days")]
+    pub(crate) order: Option<OrderId>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum CallbackCommand {
     /// Print a rightly signed callback body, to be sent with curl
@@ -249,6 +267,11 @@ mod tests {
             "tasdiq jobs list --state lost",
             "tasdiq jobs list --limit 0",
             "tasdiq jobs show x",
+            "tasdiq audit --order x",
+            "tasdiq audit --since-days 0",
+            "tasdiq audit --since-days x",
+            "tasdiq audit --since-days 1 --order 1",
+            "tasdiq audit 1",
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 5,00",
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 50.001",
             "tasdiq sandbox --callback-url 127.0.0.1:8000",

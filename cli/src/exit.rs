@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Configuration(anyhow::Error),
     /// PostgreSQL is away; a supervisor starts us again (75, `EX_TEMPFAIL`).
     DatabaseAway(anyhow::Error),
+    /// The gateway cannot be asked, and there is nothing to do without its word (75).
+    GatewayAway(anyhow::Error),
     /// Something we need is taken or ended: an address, a task of ours (69, `EX_UNAVAILABLE`).
     Unavailable(anyhow::Error),
     /// Anything else (1).
@@ -27,7 +29,7 @@ impl Exit {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Exit::Configuration(_) => 78,
-            Exit::DatabaseAway(_) => 75,
+            Exit::DatabaseAway(_) | Exit::GatewayAway(_) => 75,
             Exit::Unavailable(_) => 69,
             Exit::Failed(_) | Exit::Findings => 1,
         }
@@ -36,7 +38,11 @@ impl Exit {
     /// Says why on standard error.
     pub(crate) fn report(&self) -> ExitCode {
         match self {
-            Exit::Configuration(error) | Exit::DatabaseAway(error) | Exit::Unavailable(error) | Exit::Failed(error) => {
+            Exit::Configuration(error)
+            | Exit::DatabaseAway(error)
+            | Exit::GatewayAway(error)
+            | Exit::Unavailable(error)
+            | Exit::Failed(error) => {
                 // With standard error gone there is nobody to tell.
                 let _ = writeln!(std::io::stderr(), "tasdiq: {}", causes(error.as_ref()));
             }
@@ -93,6 +99,7 @@ mod tests {
         for (exit, code) in [
             (Exit::configuration("x"), 78),
             (Exit::DatabaseAway(anyhow!("x")), 75),
+            (Exit::GatewayAway(anyhow!("x")), 75),
             (Exit::Unavailable(anyhow!("x")), 69),
             (Exit::failed("x"), 1),
             (Exit::Findings, 1),

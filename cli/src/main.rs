@@ -12,6 +12,7 @@ use tracing::warn;
 
 mod api;
 mod arguments;
+mod audit;
 mod callback;
 mod data_dir;
 mod database;
@@ -60,6 +61,7 @@ async fn run(command: Command) -> Result<(), Exit> {
         Command::Doctor(output) => doctor::run(output).await,
         Command::Jobs(command) => jobs::run(&configure(Role::Operator)?, command).await,
         Command::Orders(command) => orders::run(&configure(Role::Operator)?, command).await,
+        Command::Audit(arguments) => audit::run(&configure(Role::Operator)?, &arguments).await,
         Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
     }
 }

@@ -75,6 +75,15 @@ pub enum TransactionState {
     },
 }
 
+/// One line of a gateway's own book.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookLine {
+    /// What a look at this transaction would report.
+    pub report: TransactionReport,
+    /// How often money was taken on it; more than once is a fault of the gateway.
+    pub debits: u32,
+}
+
 /// What kept requests from leaving. Shared, for one failed token request may be the cause of many failed calls.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
@@ -179,6 +188,17 @@ impl Gateway {
     pub async fn look(&self, transaction_id: TransactionId) -> Result<TransactionReport, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.look(transaction_id).await,
+        }
+    }
+
+    /// Everything that stands in the gateway's own book, also what we never heard of; `None` where it shows no book,
+    /// as Atmos does not. Moves nothing.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub async fn ledger(&self) -> Result<Option<Vec<BookLine>>, GatewayError> {
+        match self {
+            Gateway::Atmos(atmos) => atmos.ledger().await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an order is, and every door to the outside: database, queue, gateway. Knows no HTTP server.
 
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod coordination;

@@ -15,6 +15,7 @@ use crate::id::OrderId;
 use crate::metrics;
 use crate::order::OrderStatus;
 
+pub mod auditing;
 pub mod callbacks;
 mod error;
 mod ids;

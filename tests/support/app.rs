@@ -14,6 +14,7 @@ use shared::store::Store;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
+use super::command::{self, Ended};
 use super::ports::free_port;
 use super::program::Program;
 use super::servers;
@@ -517,19 +518,29 @@ impl TestApp {
         self.data_dir.path()
     }
 
+    /// Runs a command of the operator's against this installation, to whatever end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_with(arguments, &[]).await
+    }
+
+    /// As [`TestApp::run`], with further variables, which win over the installation's.
+    pub(crate) async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        let environment = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        command::run(arguments, &environment.chain(variables.iter().copied()).collect::<Vec<_>>()).await
+    }
+
     /// Runs a command of the operator's against this installation, and gives what it printed.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
-        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_tasdiq"))
-            .args(arguments)
-            .current_dir(self.data_dir.path())
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .output()
-            .await
-            .unwrap();
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "tasdiq {} ended with {}: {complaints}", arguments.join(" "), output.status);
-        String::from_utf8(output.stdout).unwrap()
+        let ended = self.run(arguments).await;
+        assert_eq!(ended.code, Some(0), "tasdiq {}: {ended:?}", arguments.join(" "));
+        ended.said
+    }
+
+    /// The database of this installation, as sqlx is told.
+    pub(crate) fn database_url(&self) -> String {
+        let given = self.environment.iter().rev().find(|(name, _)| name == "DATABASE_URL");
+        let embedded = || format!("sqlite://{}", self.data_dir().join("tasdiq.db").display());
+        given.map_or_else(embedded, |(_, url)| url.clone())
     }
 
     /// Starts one API more beside the program, on the same servers and the same sandbox, and waits until it is ready.

@@ -13,6 +13,7 @@
 
 pub(crate) mod app;
 pub(crate) mod browser;
+pub(crate) mod command;
 pub(crate) mod forwarder;
 pub(crate) mod patient;
 pub(crate) mod ports;

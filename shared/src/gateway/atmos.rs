@@ -9,7 +9,7 @@ use url::Url;
 use self::client::{Http, Operation};
 use self::token::Tokens;
 use self::wire::{CreateBody, GetBody};
-use super::{Callback, CallbackFault, Draft, DraftRequest, GatewayError, TransactionReport};
+use super::{BookLine, Callback, CallbackFault, Draft, DraftRequest, GatewayError, TransactionReport};
 use crate::coordination::Coordination;
 use crate::id::TransactionId;
 use crate::order::GatewayIdentity;
@@ -17,6 +17,7 @@ use crate::secret::Secret;
 
 mod callback;
 mod client;
+mod ledger;
 mod retry;
 mod sign;
 mod token;
@@ -143,6 +144,18 @@ impl AtmosGateway {
         let Parts { config, http, tokens, .. } = &*self.0;
         let read = |body: &[u8]| wire::read_report(transaction_id, body);
         http.call(tokens, Operation::Look, &GetBody::new(config, transaction_id), read).await
+    }
+
+    /// `GET /_sim/ledger` of the sandbox; Atmos shows no book.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`] but `Refused`.
+    pub async fn ledger(&self) -> Result<Option<Vec<BookLine>>, GatewayError> {
+        let Parts { config, http, .. } = &*self.0;
+        match config.is_sandbox() {
+            true => http.read_ledger(ledger::read).await.map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Reads a callback's body and checks its signature. Pure.

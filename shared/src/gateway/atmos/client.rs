@@ -26,6 +26,12 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// An answer of the gateway has about 1 KiB.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
+/// The sandbox's whole book has about 130 bytes a transaction; this is room for four millions.
+const LONGEST_LEDGER: usize = 512 * 1024 * 1024;
+
+/// How long the sandbox may take to send that.
+const LEDGER_WITHIN: Duration = Duration::from_secs(120);
+
 /// How long to wait if the gateway asks for patience and does not say how much.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -38,6 +44,7 @@ pub(super) enum Operation {
     Token,
     Create,
     Look,
+    Ledger,
 }
 
 impl Operation {
@@ -46,6 +53,7 @@ impl Operation {
             Operation::Token => "token",
             Operation::Create => "create",
             Operation::Look => "look",
+            Operation::Ledger => "ledger",
         }
     }
 
@@ -54,6 +62,14 @@ impl Operation {
             Operation::Token => "/token",
             Operation::Create => "/merchant/pay/create",
             Operation::Look => "/merchant/pay/get",
+            Operation::Ledger => "/_sim/ledger",
+        }
+    }
+
+    fn longest_answer(self) -> usize {
+        match self {
+            Operation::Token | Operation::Create | Operation::Look => LONGEST_ANSWER,
+            Operation::Ledger => LONGEST_LEDGER,
         }
     }
 }
@@ -146,6 +162,19 @@ impl Http {
         })
         .await
     }
+
+    /// The sandbox's book, which asks for no token; briefly retried.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub(super) async fn read_ledger<T>(
+        &self,
+        read: impl Fn(&[u8]) -> Result<T, GatewayError>,
+    ) -> Result<T, GatewayError> {
+        let address = with_path(&self.base_url, Operation::Ledger.path());
+        let ask = || self.send(Operation::Ledger, self.client.get(address.clone()).timeout(LEDGER_WITHIN), &read);
+        retry::briefly(ask).await
+    }
 }
 
 /// `url` with this path, whatever its own.
@@ -164,8 +193,9 @@ async fn exchange(operation: Operation, request: RequestBuilder) -> Result<Vec<u
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport_failure)? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err(TryError::Lasting(unknown("an answer above 256 KiB")));
+        if body.len() + chunk.len() > operation.longest_answer() {
+            let what = format!("an answer above {} KiB", operation.longest_answer() / 1024);
+            return Err(TryError::Lasting(unknown(&what)));
         }
         body.extend_from_slice(&chunk);
     }

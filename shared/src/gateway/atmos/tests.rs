@@ -19,6 +19,7 @@ mod server;
 const TOKEN: &str = "/token";
 const CREATE: &str = "/merchant/pay/create";
 const GET: &str = "/merchant/pay/get";
+const LEDGER: &str = "/_sim/ledger";
 const MS: Duration = Duration::from_millis(1);
 
 pub(super) fn config(base_url: &str) -> AtmosConfig {
@@ -509,6 +510,46 @@ async fn calls_are_counted_by_what_came_back() {
     assert!(count("ok") > before.0);
     assert!(count("not_admitted") > before.1);
     assert!(count("unknown") > before.2);
+}
+
+#[tokio::test]
+async fn the_sandboxs_whole_book_is_read_however_long_it_is() {
+    let server = server(|request| {
+        (request.path == LEDGER).then(|| {
+            let line = |id: i64| {
+                json!({"transaction_id": id, "account": "1", "amount": 5_000, "state": "draft",
+                "debits": 0, "success_trans_id": null})
+            };
+            ok(&json!({"transactions": (1..=5_000).map(line).collect::<Vec<_>>()}))
+        })
+    })
+    .await;
+
+    let book = gateway(&server).ledger().await.unwrap().unwrap();
+
+    assert_eq!(book.len(), 5_000);
+    assert_eq!(server.requests(TOKEN).len(), 0, "the book asks for no token");
+}
+
+/// Whatever answers at its address: Atmos has no such page, and is not asked for one.
+#[tokio::test]
+async fn another_gateway_than_the_sandbox_shows_no_book() {
+    let server = server(|_| None).await;
+    let config = AtmosConfig { consumer_key: "a-merchant".to_owned(), ..config(&server.url) };
+
+    let book = gateway_with(config, Coordination::local(None)).ledger().await.unwrap();
+
+    assert_eq!(book, None);
+    assert_eq!(server.requests(LEDGER).len(), 0);
+}
+
+#[tokio::test]
+async fn a_sandbox_that_shows_no_book_is_no_empty_book() {
+    let server = server(|_| None).await;
+
+    let answer = gateway(&server).ledger().await;
+
+    assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
 }
 
 /// Errors are stored with jobs, logged, and shown on the console.

@@ -1,0 +1,296 @@
+//! `tasdiq audit`: does what we have agree with the gateway's word?
+//!
+//! Everything is read while the installation goes on working. So what looks like a difference is read again after a
+//! pause, a few times; only what stays is told.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use shared::audit::{self, Against, Finding, Severity, Word};
+use shared::clock::millis;
+use shared::config::Config;
+use shared::gateway::TransactionState;
+use shared::id::{OrderId, TransactionId};
+use shared::order::OrderStatus;
+use shared::store::auditing::{self, BATCH, Batch, OrderRecord};
+use shared::store::{Store, orders};
+
+use crate::arguments::AuditArguments;
+use crate::database::open_store;
+use crate::exit::Exit;
+use crate::installation::{gateway, redis_server};
+use crate::output::{print, print_json};
+
+mod progress;
+mod report;
+mod word;
+
+use progress::Progress;
+use report::{Audited, Report};
+use word::GatewayWord;
+
+/// Pauses before what looks like a difference is read again. A transaction commits in milliseconds; the last is for one
+/// that waited for a lock.
+const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Orders at a time where each transaction is asked about, so that progress is seen.
+const ORDERS_WITH_LOOKS: usize = 32;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Compares, and prints what it found.
+///
+/// # Errors
+/// [`Exit::Findings`] when something differs. The database or the gateway cannot be asked; there is no such order.
+pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(), Exit> {
+    let store = open_store(config).await?;
+    if let Some(id) = arguments.order {
+        orders::find(&store, id).await?.ok_or_else(|| Exit::failed(format!("there is no order {id}")))?;
+    }
+    let redis = match &config.redis_url {
+        Some(_) => redis_server(config, &store.database_id().await?)?,
+        None => None,
+    };
+    let progress = Progress::start();
+    progress.tell("asking the gateway for its book".to_owned());
+    let word = GatewayWord::open(gateway(config, redis)?).await?;
+    let report = Audit::new(&store, word, &progress, arguments).run().await?;
+    drop(progress);
+    if arguments.output.json {
+        print_json(&report.json())?;
+    } else {
+        print(&report.text())?;
+    }
+    if report.has_differences() { Err(Exit::Findings) } else { Ok(()) }
+}
+
+/// An audit under way.
+struct Audit<'a> {
+    store: &'a Store,
+    word: GatewayWord,
+    progress: &'a Progress,
+    order: Option<OrderId>,
+    since_ms: Option<i64>,
+    report: Report,
+}
+
+/// The findings about an order that seems to differ.
+type Suspects = BTreeMap<OrderId, Vec<Finding>>;
+
+impl<'a> Audit<'a> {
+    fn new(store: &'a Store, word: GatewayWord, progress: &'a Progress, arguments: &AuditArguments) -> Self {
+        let audited = Audited {
+            gateway: word.identity().to_string(),
+            word: if word.is_book() { "ledger" } else { "looks" },
+            ..Audited::default()
+        };
+        Audit {
+            store,
+            word,
+            progress,
+            order: arguments.order,
+            since_ms: arguments.since_days.map(|days| store.now_ms() - i64::from(days) * millis(DAY)),
+            report: Report::new(audited, arguments.output.json),
+        }
+    }
+
+    async fn run(mut self) -> Result<Report, Exit> {
+        let mut suspects = match self.order {
+            Some(id) => {
+                let batch = auditing::these(self.store, &[id]).await?;
+                self.first_reading(&batch).await?
+            }
+            None => self.walk().await?,
+        };
+        let mut strangers = self.strangers().await?;
+        let mut beside = self.beside_orders(true).await?;
+        for pause in PAUSES {
+            if suspects.is_empty() && strangers.is_empty() && beside.is_empty() {
+                break;
+            }
+            self.progress.tell(format!("reading {} orders again", suspects.len()));
+            tokio::time::sleep(pause).await;
+            self.word.renew().await?;
+            self.still_strange(&mut strangers).await?;
+            suspects = self.read_again(suspects).await?;
+            if !beside.is_empty() {
+                let now = self.beside_orders(false).await?;
+                beside.retain(|finding| now.iter().any(|still| still.is_same(finding)));
+            }
+        }
+        for finding in suspects.into_values().flatten().chain(strangers).chain(beside) {
+            self.report.add(finding);
+        }
+        self.report.sort();
+        Ok(self.report)
+    }
+
+    /// Every order, some hundred at a time.
+    async fn walk(&mut self) -> Result<Suspects, Exit> {
+        let highest = auditing::highest_order(self.store).await?;
+        let limit = if self.word.is_book() { BATCH } else { ORDERS_WITH_LOOKS };
+        let mut suspects = Suspects::new();
+        let mut after = OrderId(0);
+        loop {
+            let batch = auditing::next(self.store, after, limit, self.since_ms).await?;
+            suspects.append(&mut self.first_reading(&batch).await?);
+            let Some(last) = batch.last else { return Ok(suspects) };
+            after = last;
+            let orders = self.report.audited.orders;
+            self.progress.tell(format!("{orders} orders compared, at number {last} of {highest}"));
+        }
+    }
+
+    /// Counts and compares; what seems to differ comes back, the rest is reported.
+    async fn first_reading(&mut self, batch: &Batch) -> Result<Suspects, Exit> {
+        let findings = self.compare(batch, true).await?;
+        let mut suspects = Suspects::new();
+        for (id, findings) in findings {
+            if findings.iter().any(is_difference) {
+                suspects.insert(id, findings);
+            } else {
+                findings.into_iter().for_each(|finding| self.report.add(finding));
+            }
+        }
+        Ok(suspects)
+    }
+
+    /// Reads the orders again. A difference that is no longer there was a change that was caught half way.
+    async fn read_again(&mut self, mut suspects: Suspects) -> Result<Suspects, Exit> {
+        let ids: Vec<OrderId> = suspects.keys().copied().collect();
+        let mut remaining = Suspects::new();
+        for ids in ids.chunks(if self.word.is_book() { BATCH } else { ORDERS_WITH_LOOKS }) {
+            let batch = auditing::these(self.store, ids).await?;
+            let mut findings = self.compare(&batch, false).await?;
+            for id in ids {
+                let before = suspects.remove(id).unwrap_or_default();
+                let mut now = findings.remove(id).unwrap_or_default();
+                now.retain(|finding| !is_difference(finding) || before.iter().any(|seen| seen.is_same(finding)));
+                if now.iter().any(is_difference) {
+                    remaining.insert(*id, now);
+                } else {
+                    now.into_iter().for_each(|finding| self.report.add(finding));
+                }
+            }
+        }
+        Ok(remaining)
+    }
+
+    /// The findings about the orders of a batch, by order.
+    async fn compare(&mut self, batch: &Batch, is_counted: bool) -> Result<Suspects, Exit> {
+        let words = self.words(&batch.orders).await?;
+        if is_counted {
+            self.count(batch, &words);
+        }
+        let (gateway, store_id) = (self.word.identity().clone(), self.word.store_id().to_owned());
+        let against = Against { gateway: &gateway, store_id: &store_id, words: &words, now_ms: self.store.now_ms() };
+        let of_orders = batch.orders.iter().flat_map(|record| audit::examine(record, &against));
+        let of_jobs = batch.jobs_without_order.iter().map(audit::job_without_order);
+        let of_callbacks = batch.callbacks_without_order.iter().map(audit::callback_without_order);
+        let mut findings = Suspects::new();
+        for finding in of_orders.chain(of_jobs).chain(of_callbacks) {
+            let id = finding.order_id.unwrap_or(OrderId(0));
+            findings.entry(id).or_default().push(finding);
+        }
+        Ok(findings)
+    }
+
+    /// The gateway's word on all transactions of these orders that are its own.
+    async fn words(&mut self, orders: &[OrderRecord]) -> Result<HashMap<TransactionId, Word>, Exit> {
+        let ours = self.word.identity().clone();
+        let (mut with_row, mut without_row) = (Vec::new(), Vec::new());
+        for record in orders {
+            let rows = record.transactions.iter().filter(|row| row.gateway == ours);
+            with_row.extend(rows.map(|row| row.transaction_id));
+            let is_paid = matches!(record.order.status, OrderStatus::Paid | OrderStatus::Refunded);
+            let payer = record.order.transaction_id.filter(|_| is_paid && record.order.gateway == ours);
+            without_row.extend(payer.filter(|id| record.transactions.iter().all(|row| row.transaction_id != *id)));
+        }
+        let mut words = self.word.about_strangers(&without_row).await?;
+        words.extend(self.word.about(&with_row).await?);
+        Ok(words)
+    }
+
+    fn count(&mut self, batch: &Batch, words: &HashMap<TransactionId, Word>) {
+        let audited = &mut self.report.audited;
+        for record in &batch.orders {
+            audited.orders += 1;
+            audited.transactions += record.transactions.len() as u64;
+            audited.callbacks += record.callbacks.len() as u64;
+            audited.jobs += record.jobs.len() as u64;
+        }
+        let is_debited = |word: &&Word| match word {
+            Word::Said(line) => matches!(line.report.state, TransactionState::Debited { .. }),
+            Word::Unknown | Word::NotAsked { .. } => false,
+        };
+        audited.debits += words.values().filter(is_debited).count() as u64;
+    }
+
+    /// What the book has and we do not. Where there is no money it is reported at once; where there is, it comes back.
+    async fn strangers(&mut self) -> Result<Vec<Finding>, Exit> {
+        let account = self.order.map(|id| id.to_string());
+        let is_asked = |of: &str| account.as_ref().is_none_or(|account| account == of);
+        let left = self.word.left().filter(|line| is_asked(&line.report.account));
+        let left: Vec<TransactionId> = left.map(|line| line.report.transaction_id).collect();
+        let mut strangers = Vec::new();
+        for ids in left.chunks(BATCH) {
+            for id in self.without_row(ids).await? {
+                let Some(line) = self.word.line(id) else { continue };
+                self.report.audited.debits += u64::from(matches!(line.report.state, TransactionState::Debited { .. }));
+                let finding = audit::stranger(line);
+                if is_difference(&finding) { strangers.push(finding) } else { self.report.add(finding) }
+            }
+        }
+        Ok(strangers)
+    }
+
+    /// Keeps those that still have money and still no row.
+    async fn still_strange(&mut self, strangers: &mut Vec<Finding>) -> Result<(), Exit> {
+        let ids: Vec<TransactionId> = strangers.iter().filter_map(|finding| finding.transaction_id).collect();
+        let mut still = Vec::new();
+        for ids in ids.chunks(BATCH) {
+            let ids = self.without_row(ids).await?;
+            still.extend(ids.into_iter().filter_map(|id| self.word.line(id)).map(audit::stranger));
+        }
+        still.retain(is_difference);
+        *strangers = still;
+        Ok(())
+    }
+
+    async fn without_row(&self, ids: &[TransactionId]) -> Result<Vec<TransactionId>, Exit> {
+        let known = auditing::known_transactions(self.store, self.word.identity(), ids).await?;
+        let known: HashSet<TransactionId> = known.into_iter().collect();
+        Ok(ids.iter().copied().filter(|id| !known.contains(id)).collect())
+    }
+
+    /// What seems to differ about jobs that belong to no order, or only through a callback.
+    async fn beside_orders(&mut self, is_first: bool) -> Result<Vec<Finding>, Exit> {
+        let (now_ms, mut jobs, mut findings) = (self.store.now_ms(), 0, Vec::new());
+        let has_orders = self.report.audited.orders > 0;
+        let report = &mut self.report;
+        let order = self.order;
+        let mut sort = |finding: Finding| match finding.kind.severity() {
+            _ if order.is_some() && finding.order_id != order => (),
+            Severity::Difference => findings.push(finding),
+            Severity::Information if is_first => report.add(finding),
+            Severity::Information => (),
+        };
+        auditing::each_callback_job(self.store, |record| {
+            jobs += u64::from(order.is_none() || record.order.map(|(id, ..)| id) == order);
+            audit::callback_job(record, now_ms).into_iter().for_each(&mut sort);
+        })
+        .await?;
+        let sweep = auditing::open_sweep(self.store).await?;
+        jobs += u64::from(sweep.is_some() && order.is_none());
+        // Before the first worker there is none, and nothing to restore.
+        audit::sweep(sweep.as_ref(), now_ms).filter(|_| has_orders).into_iter().for_each(&mut sort);
+        if is_first {
+            report.audited.jobs += jobs;
+        }
+        Ok(findings)
+    }
+}
+
+fn is_difference(finding: &Finding) -> bool {
+    finding.kind.severity() == Severity::Difference
+}

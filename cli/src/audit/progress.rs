@@ -1,0 +1,46 @@
+//! What a long run is at, on standard error.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+/// A run that is over by then says nothing.
+const FIRST_AFTER: Duration = Duration::from_secs(2);
+
+const EVERY: Duration = Duration::from_secs(3);
+
+/// Prints every few seconds what was told last. Dropping it ends that.
+pub(super) struct Progress {
+    now: Arc<Mutex<String>>,
+    printing: AbortHandle,
+}
+
+impl Progress {
+    pub(super) fn start() -> Self {
+        let now = Arc::new(Mutex::new(String::new()));
+        let shown = Arc::clone(&now);
+        let printing = tokio::spawn(async move {
+            tokio::time::sleep(FIRST_AFTER).await;
+            loop {
+                let line = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                // With standard error gone there is nobody to tell.
+                let _ = writeln!(std::io::stderr(), "audit: {line}");
+                tokio::time::sleep(EVERY).await;
+            }
+        });
+        Progress { now, printing: printing.abort_handle() }
+    }
+
+    /// What the run is at from now on.
+    pub(super) fn tell(&self, line: String) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = line;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.printing.abort();
+    }
+}

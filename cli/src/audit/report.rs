@@ -1,0 +1,221 @@
+//! What an audit found, for people and for machines.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use shared::audit::{Finding, Kind, Severity};
+
+use crate::output::{lines, short, table};
+
+/// So much information is listed for people; more is only counted.
+const LISTED: usize = 20;
+
+/// The longest sentence that fits into a table.
+const SAYS_CHARACTERS: usize = 160;
+
+/// How much was compared.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Audited {
+    /// The gateway account that was asked.
+    pub(super) gateway: String,
+    /// Whether by the gateway's book, `ledger`, or by its answers one by one, `looks`.
+    pub(super) word: &'static str,
+    pub(super) orders: u64,
+    pub(super) transactions: u64,
+    /// Transactions on which the gateway took money, also those that we have no row for.
+    pub(super) debits: u64,
+    /// Callbacks that were answered with 1.
+    pub(super) callbacks: u64,
+    /// Jobs that are open, and dead letters.
+    pub(super) jobs: u64,
+}
+
+/// Everything that was found.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) audited: Audited,
+    differences: Vec<Finding>,
+    information: Vec<Finding>,
+    informed: BTreeMap<&'static str, u64>,
+    /// Whether all information is kept, or only as much as is listed.
+    keeps_all: bool,
+}
+
+impl Report {
+    /// An empty report; one for machines keeps all information.
+    pub(super) fn new(audited: Audited, for_machines: bool) -> Self {
+        Report {
+            audited,
+            differences: Vec::new(),
+            information: Vec::new(),
+            informed: BTreeMap::new(),
+            keeps_all: for_machines,
+        }
+    }
+
+    pub(super) fn add(&mut self, finding: Finding) {
+        match finding.kind.severity() {
+            Severity::Difference => self.differences.push(finding),
+            Severity::Information => {
+                *self.informed.entry(finding.kind.as_str()).or_default() += 1;
+                if self.keeps_all || self.information.len() < LISTED {
+                    self.information.push(finding);
+                }
+            }
+        }
+    }
+
+    pub(super) fn has_differences(&self) -> bool {
+        !self.differences.is_empty()
+    }
+
+    /// Brings the findings into their order: by order, then by kind.
+    pub(super) fn sort(&mut self) {
+        for findings in [&mut self.differences, &mut self.information] {
+            findings.sort_by_key(|finding| {
+                // What is about no order stands last.
+                let order = finding.order_id.map_or(i64::MAX, |id| id.0);
+                (order, finding.kind.as_str(), finding.transaction_id, finding.job_id)
+            });
+        }
+    }
+
+    /// The document for machines.
+    pub(super) fn json(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            audited: &'a Audited,
+            differences: Vec<View<'a>>,
+            information: Vec<View<'a>>,
+        }
+        Document {
+            audited: &self.audited,
+            differences: self.differences.iter().map(View::new).collect(),
+            information: self.information.iter().map(View::new).collect(),
+        }
+    }
+
+    /// The text for people.
+    pub(super) fn text(&self) -> String {
+        let Audited { gateway, word, orders, transactions, debits, callbacks, jobs } = &self.audited;
+        let mut text = format!(
+            "gateway      {gateway}, asked by its {word}\n\
+             compared     {orders} orders, {transactions} transactions, {debits} debits, {callbacks} allowed callbacks, \
+             {jobs} jobs\n\
+             differences  {}\n\
+             information  {}",
+            counted(&by_kind(&self.differences)),
+            counted(&self.informed),
+        );
+        let few = self.informed.values().sum::<u64>() <= LISTED as u64;
+        for (title, findings) in
+            [("differences", &self.differences[..]), ("information", if few { &self.information } else { &[] })]
+        {
+            if !findings.is_empty() {
+                text.push_str(&format!("\n\n{title}\n{}", rows(findings)));
+            }
+        }
+        if self.has_differences() {
+            text.push_str("\n\nwhat to do");
+            for kind in Kind::ALL.iter().filter(|kind| self.differences.iter().any(|finding| finding.kind == **kind)) {
+                text.push_str(&format!("\n  {kind}\n    -> {}", kind.act()));
+            }
+        }
+        text
+    }
+}
+
+/// A finding as it is printed for machines.
+#[derive(Debug, Serialize)]
+struct View<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    act: &'static str,
+}
+
+impl<'a> View<'a> {
+    fn new(finding: &'a Finding) -> Self {
+        View { finding, act: finding.kind.act() }
+    }
+}
+
+fn by_kind(findings: &[Finding]) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for finding in findings {
+        *counts.entry(finding.kind.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+/// `3: paid-without-debit 1, job-stuck 2`
+fn counted(counts: &BTreeMap<&'static str, u64>) -> String {
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
+    let parts: Vec<String> = counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    format!("{}: {}", counts.values().sum::<u64>(), parts.join(", "))
+}
+
+fn rows(findings: &[Finding]) -> String {
+    let mut table = table(&["order", "kind", "transaction", "job", "what"]);
+    let number = |id: Option<i64>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+    for finding in findings {
+        table.add_row([
+            number(finding.order_id.map(|id| id.0)),
+            finding.kind.to_string(),
+            number(finding.transaction_id.map(|id| id.0)),
+            number(finding.job_id.map(|id| id.0)),
+            short(&finding.says, SAYS_CHARACTERS),
+        ]);
+    }
+    lines(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::id::OrderId;
+
+    use super::*;
+
+    fn finding(kind: Kind, order: i64) -> Finding {
+        Finding { kind, order_id: Some(OrderId(order)), transaction_id: None, job_id: None, says: "x\u{1b}[2J".into() }
+    }
+
+    #[test]
+    fn differences_are_listed_by_order_with_what_to_do_and_much_information_is_counted() {
+        let mut report = Report::new(Audited::default(), false);
+        report.add(finding(Kind::JobStuck, 9));
+        report.add(finding(Kind::PaidWithoutDebit, 2));
+        for order in 0..100 {
+            report.add(finding(Kind::UnderWay, order));
+        }
+        report.sort();
+
+        let text = report.text();
+
+        assert!(report.has_differences());
+        let [paid, stuck] = ["\n 2      paid-without-debit", "\n 9      job-stuck"].map(|row| text.find(row).unwrap());
+        assert!(paid < stuck, "{text}");
+        assert!(text.contains("differences  2: job-stuck 1, paid-without-debit 1"), "{text}");
+        assert!(text.contains("information  100: under-way 100"), "{text}");
+        assert!(!text.contains("\n\ninformation"), "{text}");
+        assert!(text.contains(Kind::PaidWithoutDebit.act()), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        assert!(report.information.len() <= LISTED, "what is only counted is not kept");
+    }
+
+    #[test]
+    fn machines_get_everything() {
+        let mut report = Report::new(Audited::default(), true);
+        for order in 0..100 {
+            report.add(finding(Kind::UnderWay, order));
+        }
+
+        let document = serde_json::to_value(report.json()).unwrap();
+
+        assert_eq!(document["information"].as_array().unwrap().len(), 100);
+        assert_eq!(document["differences"], serde_json::json!([]));
+        assert_eq!(document["information"][0]["kind"], "under-way");
+        assert!(document["information"][0]["act"].is_string());
+    }
+}

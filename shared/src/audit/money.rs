@@ -1,0 +1,273 @@
+//! Where money is, and whether the order knows.
+
+use super::{Case, Finding, Kind, Word};
+use crate::clock::rfc3339;
+use crate::gateway::{BookLine, TransactionState};
+use crate::id::{OrderId, TransactionId};
+use crate::job::JobKind;
+use crate::money::som;
+use crate::order::OrderStatus;
+use crate::store::auditing::TransactionRecord;
+use crate::store::transactions::StoredState;
+
+pub(super) fn compare(case: &mut Case<'_>) {
+    refunded_amount(case);
+    let (order, against) = (case.order(), case.against);
+    if order.gateway != *against.gateway {
+        let says = format!("it belongs to {}, so its money was not compared", order.gateway);
+        return case.find(Kind::OtherGateway, None, says);
+    }
+    let rows = &case.record.transactions;
+    for row in rows.iter().filter(|row| row.gateway == order.gateway) {
+        if let Some(word) = against.words.get(&row.transaction_id) {
+            transaction(case, row, word);
+        }
+    }
+    // The order's row may name a transaction that has none.
+    if let Some(payer) = payer(case)
+        && !rows.iter().any(|row| row.transaction_id == payer)
+        && let Some(word) = against.words.get(&payer)
+    {
+        paying_transaction(case, payer, None, word);
+    }
+}
+
+/// A line of the gateway's book about a transaction that we have no row for.
+pub fn stranger(line: &BookLine) -> Finding {
+    let report = &line.report;
+    let (kind, says) = match &report.state {
+        TransactionState::Open | TransactionState::Closed => {
+            (Kind::UnpaidDraftUnknown, "a draft that we have no row for; no money moved on it")
+        }
+        TransactionState::Reversed { .. } => {
+            (Kind::ReversedDraftUnknown, "a transaction that we have no row for; its money came and went back")
+        }
+        TransactionState::Debited { .. } => {
+            (Kind::DebitUnknownToUs, "money was taken on a transaction that we have no row for")
+        }
+        TransactionState::Unclear { .. } => {
+            (Kind::DebitUnknownToUs, "money may have been taken on a transaction that we have no row for")
+        }
+    };
+    Finding {
+        kind,
+        order_id: report.account.parse::<OrderId>().ok(),
+        transaction_id: Some(report.transaction_id),
+        job_id: None,
+        says: format!("{says}: {} soʻm, account {}", som(report.amount), report.account),
+    }
+}
+
+/// There is no record of a refund but the order's own; the whole amount is all that can have gone back.
+fn refunded_amount(case: &mut Case<'_>) {
+    let order = case.order();
+    let expected = if order.status == OrderStatus::Refunded { order.amount.get() } else { 0 };
+    if order.refunded_amount != expected {
+        let (said, expected) = (som(order.refunded_amount), som(expected));
+        let says = format!("the order is {}, and says that {said} soʻm went back instead of {expected}", order.status);
+        case.find(Kind::RefundedAmount, None, says);
+    }
+}
+
+/// The transaction by which the order is or was paid.
+fn payer(case: &Case<'_>) -> Option<TransactionId> {
+    let order = case.order();
+    matches!(order.status, OrderStatus::Paid | OrderStatus::Refunded).then_some(order.transaction_id).flatten()
+}
+
+fn transaction(case: &mut Case<'_>, row: &TransactionRecord, word: &Word) {
+    if let Word::Said(line) = word {
+        its_terms(case, row, line);
+    }
+    if payer(case) == Some(row.transaction_id) {
+        paying_transaction(case, row.transaction_id, Some(row), word);
+    } else {
+        other_transaction(case, row, word);
+    }
+}
+
+/// Account, store and amount, and that money was taken once at most.
+fn its_terms(case: &mut Case<'_>, row: &TransactionRecord, line: &BookLine) {
+    let (order, report, id) = (case.order(), &line.report, Some(row.transaction_id));
+    if line.debits > 1 {
+        case.find(Kind::DebitedTwice, id, format!("the gateway took money {} times on it", line.debits));
+    }
+    if was_told(case, row) {
+        return; // a debit that does not fit is what a person has it for
+    }
+    if report.account != order.id.to_string() {
+        case.find(Kind::AccountDiffers, id, format!("the gateway has it under the account {}", report.account));
+    }
+    if let Some(store_id) = report.store_id.as_deref().filter(|store_id| *store_id != case.against.store_id) {
+        case.find(Kind::AccountDiffers, id, format!("the gateway has it under the store {store_id}"));
+    }
+    if report.amount != order.amount.get() || row.amount != order.amount.get() {
+        let [order, row, gateway] = [order.amount.get(), row.amount, report.amount].map(som);
+        let says = format!("the order is over {order} soʻm, its transaction over {row}, at the gateway over {gateway}");
+        case.find(Kind::AmountDiffers, id, says);
+    }
+}
+
+/// Whether a look saw the debit and put the order before a person.
+fn was_told(case: &Case<'_>, row: &TransactionRecord) -> bool {
+    case.is_before_a_person() && matches!(row.state, StoredState::Debited | StoredState::Reversed)
+}
+
+/// When a look will ask the gateway about this transaction. Of one that is put aside as closed or reversed it never asks.
+fn next_look_ms(case: &Case<'_>, row: &TransactionRecord) -> Option<i64> {
+    match row.state {
+        StoredState::Open | StoredState::Debited => case.open_job_due_ms(JobKind::SettleOrder),
+        StoredState::Closed | StoredState::Reversed => None,
+    }
+}
+
+fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&TransactionRecord>, word: &Word) {
+    use TransactionState::*;
+    let is_paid = case.order().status == OrderStatus::Paid;
+    let (expected, without) = if is_paid {
+        (StoredState::Debited, Kind::PaidWithoutDebit)
+    } else {
+        (StoredState::Reversed, Kind::RefundedWithoutReversal)
+    };
+    let status = case.order().status;
+    let state = match word {
+        Word::NotAsked { why } => return case.find(Kind::NotAsked, Some(id), why.clone()),
+        Word::Unknown => {
+            return case.find(without, Some(id), format!("{status} by a transaction that the gateway does not know"));
+        }
+        Word::Said(line) => &line.report.state,
+    };
+    match state {
+        Debited { .. } if is_paid => its_row(case, row, expected, state),
+        Reversed { .. } if is_paid => match row.and_then(|row| next_look_ms(case, row)) {
+            // Whoever has the order gave the money back, or is told why it went.
+            _ if case.is_before_a_person() => (),
+            Some(due_ms) => under_way(case, id, state, due_ms),
+            None => case.find(Kind::ReversedNotRecorded, Some(id), "paid, and the gateway gave the money back".into()),
+        },
+        Reversed { .. } => its_row(case, row, expected, state),
+        Debited { .. } | Open | Closed => {
+            case.find(without, Some(id), format!("{status}, and the gateway shows its transaction as {}", name(state)));
+        }
+        Unclear { code } => unclear(case, id, row, code),
+    }
+}
+
+/// The row must say what the gateway says: it was written with the order's status.
+fn its_row(case: &mut Case<'_>, row: Option<&TransactionRecord>, expected: StoredState, state: &TransactionState) {
+    let Some(row) = row else { return };
+    if row.state != expected {
+        return states_differ(case, row, state);
+    }
+    let said = match state {
+        TransactionState::Debited { success_transaction_id } => Some(*success_transaction_id),
+        TransactionState::Reversed { success_transaction_id } => *success_transaction_id,
+        TransactionState::Open | TransactionState::Closed | TransactionState::Unclear { .. } => None,
+    };
+    if let (Some(ours), Some(theirs)) = (row.success_transaction_id, said)
+        && ours != theirs
+    {
+        let says = format!("its row has the permanent id {ours}, the gateway {theirs}");
+        case.find(Kind::TransactionState, Some(row.transaction_id), says);
+    }
+}
+
+fn other_transaction(case: &mut Case<'_>, row: &TransactionRecord, word: &Word) {
+    use StoredState as Row;
+    use TransactionState::*;
+    let id = row.transaction_id;
+    let line = match word {
+        Word::NotAsked { why } => return case.find(Kind::NotAsked, Some(id), why.clone()),
+        Word::Unknown => return unknown_at_gateway(case, row),
+        Word::Said(line) => line,
+    };
+    let state = &line.report.state;
+    match (row.state, state) {
+        (Row::Reversed, Debited { .. }) => states_differ(case, row, state),
+        (Row::Open | Row::Closed | Row::Debited, Debited { .. }) => debit(case, row, state),
+        (Row::Open | Row::Closed | Row::Debited, Reversed { .. }) => match next_look_ms(case, row) {
+            // Whoever has the order gave the money back.
+            _ if case.is_before_a_person() => (),
+            Some(due_ms) => under_way(case, id, state, due_ms),
+            None => states_differ(case, row, state),
+        },
+        // A draft that closes after the last look moves no money any more.
+        (Row::Open, Open | Closed) | (Row::Closed, Closed) | (Row::Reversed, Reversed { .. }) => (),
+        (Row::Closed, Open) | (Row::Debited | Row::Reversed, Open | Closed) => states_differ(case, row, state),
+        (_, Unclear { code }) => unclear(case, id, Some(row), code),
+    }
+}
+
+/// Money was taken on a transaction by which the order is not paid.
+fn debit(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState) {
+    if was_told(case, row) {
+        return;
+    }
+    let (id, status) = (row.transaction_id, case.order().status);
+    if let Some(due_ms) = next_look_ms(case, row) {
+        return under_way(case, id, state, due_ms);
+    }
+    let (kind, says) = match status {
+        OrderStatus::Paid | OrderStatus::Refunded => {
+            (Kind::SecondDebit, format!("{status} by another transaction, and this one was debited, too"))
+        }
+        _ if case.is_before_a_person() => {
+            (Kind::DebitUntold, "it was debited, which was not known when a person was told".into())
+        }
+        _ => (Kind::DebitNotSettled, format!("it was debited, the order is {status}, and no look is to come")),
+    };
+    case.find(kind, Some(id), says);
+}
+
+fn unknown_at_gateway(case: &mut Case<'_>, row: &TransactionRecord) {
+    let (order, id) = (case.order(), row.transaction_id);
+    match row.state {
+        StoredState::Debited | StoredState::Reversed => {
+            let says = format!("its row says {}, and the gateway does not know it", row.state);
+            case.find(Kind::TransactionState, Some(id), says);
+        }
+        StoredState::Open | StoredState::Closed => {
+            let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
+            let (kind, says) = if is_open && order.transaction_id == Some(id) {
+                (Kind::LinkUnknown, "the gateway does not know the transaction behind the payment link")
+            } else {
+                (Kind::DraftUnknownAtGateway, "the gateway does not know it (any more)")
+            };
+            case.find(kind, Some(id), says.into());
+        }
+    }
+}
+
+fn unclear(case: &mut Case<'_>, id: TransactionId, row: Option<&TransactionRecord>, code: &str) {
+    if case.is_before_a_person() {
+        return;
+    }
+    let says = format!("the gateway says of it only: {code}");
+    match row.and_then(|row| next_look_ms(case, row)) {
+        Some(due_ms) => {
+            case.find(Kind::UnderWay, Some(id), format!("{says}; the next look is due {}", rfc3339(due_ms)))
+        }
+        None => case.find(Kind::GatewayUnclear, Some(id), says),
+    }
+}
+
+fn under_way(case: &mut Case<'_>, id: TransactionId, state: &TransactionState, due_ms: i64) {
+    let (status, due) = (case.order().status, rfc3339(due_ms));
+    let says = format!("{} at the gateway, the order is {status}; the next look is due {due}", name(state));
+    case.find(Kind::UnderWay, Some(id), says);
+}
+
+fn states_differ(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState) {
+    let says = format!("its row says {}, the gateway {}", row.state, name(state));
+    case.find(Kind::TransactionState, Some(row.transaction_id), says);
+}
+
+fn name(state: &TransactionState) -> &'static str {
+    match state {
+        TransactionState::Open => "open",
+        TransactionState::Debited { .. } => "debited",
+        TransactionState::Closed => "closed",
+        TransactionState::Reversed { .. } => "reversed",
+        TransactionState::Unclear { .. } => "unclear",
+    }
+}

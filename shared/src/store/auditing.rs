@@ -1,0 +1,387 @@
+//! What an audit compares: everything the database has about some orders at a time, each statement on an index.
+
+use std::collections::BTreeMap;
+
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AssertSqlSafe, Row};
+
+use super::callbacks::Verdict;
+use super::orders::{COLUMNS, from_row, parse_status};
+use super::transactions::StoredState;
+use super::{Store, StoreError, padded, placeholders};
+use crate::id::{CallbackId, JobId, OrderId, TransactionId};
+use crate::job::JobState;
+use crate::order::{GatewayIdentity, HistoryLine, Order, OrderStatus};
+
+/// How many orders or ids are asked for in one statement.
+pub const BATCH: usize = 512;
+
+/// Jobs that are over and done are of no interest; dead letters are.
+const OPEN_OR_DEAD: &str = "state in ('available', 'enqueued', 'running', 'dead')";
+
+/// In the words of the partial indexes.
+const OPEN: &str = "state in ('available', 'enqueued', 'running')";
+
+/// Everything the database has about one order.
+#[derive(Clone, Debug)]
+pub struct OrderRecord {
+    /// The order's row.
+    pub order: Order,
+    /// Its history, oldest line first, with the lines' numbers.
+    pub history: Vec<(i64, HistoryLine)>,
+    /// Its transactions.
+    pub transactions: Vec<TransactionRecord>,
+    /// Its jobs of a payment link or a settlement: those that are open, and dead letters.
+    pub jobs: Vec<JobRecord>,
+    /// The callbacks that were answered with 1.
+    pub callbacks: Vec<CallbackRecord>,
+}
+
+/// A transaction's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionRecord {
+    /// Whose number it is.
+    pub gateway: GatewayIdentity,
+    /// The gateway's number of it.
+    pub transaction_id: TransactionId,
+    /// Its amount in tiyin.
+    pub amount: i64,
+    /// Where it was when last looked at.
+    pub state: StoredState,
+    /// The permanent id of its debit.
+    pub success_transaction_id: Option<TransactionId>,
+}
+
+/// A job's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRecord {
+    /// Its number.
+    pub id: JobId,
+    /// Which sort of work.
+    pub kind: String,
+    /// What it is about.
+    pub subject_id: i64,
+    /// Where it is.
+    pub state: JobState,
+    /// When somebody must look at it again, epoch milliseconds.
+    pub due_at_ms: i64,
+    /// Since when an offered job waits for a worker, epoch milliseconds.
+    pub waiting_since_ms: Option<i64>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+/// A callback that was answered with 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackRecord {
+    /// Its number.
+    pub id: CallbackId,
+    /// The order its transaction belonged to.
+    pub order_id: OrderId,
+    /// The transaction it asked about.
+    pub transaction_id: Option<TransactionId>,
+    /// What we made of it.
+    pub verdict: Verdict,
+}
+
+/// Some orders, and what belongs to an order that is not there.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The orders, ascending.
+    pub orders: Vec<OrderRecord>,
+    /// Jobs whose order does not exist.
+    pub jobs_without_order: Vec<JobRecord>,
+    /// Callbacks whose order does not exist.
+    pub callbacks_without_order: Vec<CallbackRecord>,
+    /// The last number that was looked at, or `None` when there are no further ones.
+    pub last: Option<OrderId>,
+}
+
+/// A `process_callback` job, with the order of its callback where both are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackJobRecord {
+    /// The job.
+    pub job: JobRecord,
+    /// The order, its status, and whether it needs a person all the same.
+    pub order: Option<(OrderId, OrderStatus, bool)>,
+}
+
+/// The highest number of an order, 0 where there is none.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn highest_order(store: &Store) -> Result<OrderId, StoreError> {
+    let row = sqlx::query("-- highest_order\nselect cast(coalesce(max(id), 0) as bigint) as highest from orders")
+        .fetch_one(store.readers())
+        .await?;
+    Ok(OrderId(row.try_get("highest")?))
+}
+
+/// The next orders after `after`, at most `limit` and [`BATCH`]. With `since_ms`, only those that were made or have ended
+/// since then, or have not ended; the others are passed over.
+///
+/// The statements do not see one moment: what changes meanwhile may look like a difference, and must be read again.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn next(store: &Store, after: OrderId, limit: usize, since_ms: Option<i64>) -> Result<Batch, StoreError> {
+    let limit = limit.min(BATCH);
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "-- audit_next_orders\nselect {COLUMNS} from orders where id > $1 order by id limit $2"
+    )))
+    .bind(after.0)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(store.readers())
+    .await?;
+    let orders = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+    let last = orders.last().map(|order| order.id).filter(|_| orders.len() == limit);
+    let is_within = |order: &Order| match since_ms {
+        Some(since_ms) => order.created_at_ms >= since_ms || order.final_at_ms.is_none_or(|at_ms| at_ms >= since_ms),
+        None => true,
+    };
+    if last.is_some() && !orders.iter().any(is_within) {
+        return Ok(Batch { last, ..Batch::default() });
+    }
+    let upto = last.unwrap_or(OrderId(i64::MAX));
+    let mut batch = with_what_belongs(store, orders, &Which::Range { after, upto }).await?;
+    batch.orders.retain(|record| is_within(&record.order));
+    Ok(Batch { last, ..batch })
+}
+
+/// These orders, at most [`BATCH`], as they are now.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn these(store: &Store, ids: &[OrderId]) -> Result<Batch, StoreError> {
+    if ids.is_empty() {
+        return Ok(Batch::default());
+    }
+    let which = Which::These(padded(ids));
+    let sql = format!("-- audit_these_orders\nselect {COLUMNS} from orders where {} order by id", which.sql("id"));
+    let rows = which.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(store.readers()).await?;
+    let orders = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
+    with_what_belongs(store, orders, &which).await
+}
+
+/// Which orders a statement is about.
+#[derive(Debug)]
+enum Which {
+    Range { after: OrderId, upto: OrderId },
+    These(Vec<OrderId>),
+}
+
+impl Which {
+    fn sql(&self, column: &str) -> String {
+        match self {
+            Which::Range { .. } => format!("{column} > $1 and {column} <= $2"),
+            Which::These(ids) => format!("{column} in ({})", placeholders(1, ids.len())),
+        }
+    }
+
+    fn bind<'q>(&self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
+        match self {
+            Which::Range { after, upto } => query.bind(after.0).bind(upto.0),
+            Which::These(ids) => ids.iter().fold(query, |query, id| query.bind(id.0)),
+        }
+    }
+}
+
+async fn with_what_belongs(store: &Store, orders: Vec<Order>, which: &Which) -> Result<Batch, StoreError> {
+    let rows = async |sql: String| {
+        let rows = which.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(store.readers()).await;
+        rows.map_err(StoreError::from)
+    };
+    let of_order = which.sql("order_id");
+    let (history, transactions, jobs, callbacks) = tokio::try_join!(
+        rows(format!(
+            "-- audit_history
+            select order_id, number, at_ms, from_status, to_status, cause from order_history
+            where {of_order} order by order_id, number"
+        )),
+        rows(format!(
+            "-- audit_transactions
+            select gateway, transaction_id, order_id, amount, state, success_transaction_id from transactions
+            where {of_order}"
+        )),
+        rows(format!(
+            "-- audit_jobs
+            select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
+            where {} and kind in ('create_payment_link', 'settle_order') and {OPEN_OR_DEAD}",
+            which.sql("subject_id")
+        )),
+        rows(format!(
+            "-- audit_callbacks
+            select id, order_id, transaction_id, verdict from callbacks
+            where {of_order} and verdict in ('allowed', 'already_paid')"
+        )),
+    )?;
+
+    let mut batch = Batch::default();
+    let mut records: BTreeMap<OrderId, OrderRecord> =
+        orders.into_iter().map(|order| (order.id, order.into())).collect();
+    for row in history {
+        if let Some(record) = records.get_mut(&order_of(&row)?) {
+            record.history.push((row.try_get("number")?, history_line(&row)?));
+        }
+    }
+    for row in transactions {
+        if let Some(record) = records.get_mut(&order_of(&row)?) {
+            record.transactions.push(transaction(&row)?);
+        }
+    }
+    for row in jobs {
+        let job = job(&row)?;
+        match records.get_mut(&OrderId(job.subject_id)) {
+            Some(record) => record.jobs.push(job),
+            None => batch.jobs_without_order.push(job),
+        }
+    }
+    for row in callbacks {
+        let callback = callback(&row)?;
+        match records.get_mut(&callback.order_id) {
+            Some(record) => record.callbacks.push(callback),
+            None => batch.callbacks_without_order.push(callback),
+        }
+    }
+    batch.orders = records.into_values().collect();
+    Ok(batch)
+}
+
+impl From<Order> for OrderRecord {
+    fn from(order: Order) -> Self {
+        OrderRecord { order, history: Vec::new(), transactions: Vec::new(), jobs: Vec::new(), callbacks: Vec::new() }
+    }
+}
+
+/// Those of these transactions, at most [`BATCH`], that have a row.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn known_transactions(
+    store: &Store,
+    gateway: &GatewayIdentity,
+    ids: &[TransactionId],
+) -> Result<Vec<TransactionId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = padded(ids);
+    let sql = format!(
+        "-- known_transactions
+        select transaction_id from transactions where gateway = $1 and transaction_id in ({})",
+        placeholders(2, ids.len())
+    );
+    let query = ids.iter().fold(sqlx::query(AssertSqlSafe(sql)).bind(gateway.0.clone()), |query, id| query.bind(id.0));
+    let rows = query.fetch_all(store.readers()).await?;
+    rows.iter().map(|row| Ok(TransactionId(row.try_get("transaction_id")?))).collect()
+}
+
+/// Shows every `process_callback` job that is open or a dead letter, [`BATCH`] after [`BATCH`].
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn each_callback_job(store: &Store, mut show: impl FnMut(&CallbackJobRecord)) -> Result<(), StoreError> {
+    const JOBS: &str = "j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, \
+        j.finished_at_ms, c.order_id, o.status, o.needs_review \
+        from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id";
+    let open = format!(
+        "-- audit_open_callback_jobs
+        select {JOBS} where j.kind = 'process_callback' and j.{OPEN} and j.subject_id >= $1 and (j.subject_id > $1 or j.id > $2)
+        order by j.subject_id, j.id limit $3"
+    );
+    let dead = format!(
+        "-- audit_dead_callback_jobs
+        select {JOBS} where j.state = 'dead' and j.finished_at_ms >= $1 and (j.finished_at_ms > $1 or j.id > $2)
+            and j.kind = 'process_callback'
+        order by j.finished_at_ms, j.id limit $3"
+    );
+    for (sql, place) in [(open, "subject_id"), (dead, "finished_at_ms")] {
+        let (mut last_place, mut last_id) = (i64::MIN, i64::MIN);
+        loop {
+            let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(last_place).bind(last_id);
+            let rows = query.bind(i64::try_from(BATCH).unwrap_or(i64::MAX)).fetch_all(store.readers()).await?;
+            let Some(row) = rows.last() else { break };
+            (last_place, last_id) = (row.try_get(place)?, row.try_get("id")?);
+            for row in &rows {
+                show(&callback_job(row)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The one open `sweep`.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn open_sweep(store: &Store) -> Result<Option<JobRecord>, StoreError> {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- audit_sweep
+        select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
+        where kind = 'sweep' and subject_id = 0 and {OPEN} limit 1"
+    )))
+    .fetch_optional(store.readers())
+    .await?;
+    row.map(|row| job(&row)).transpose()
+}
+
+fn order_of(row: &AnyRow) -> Result<OrderId, StoreError> {
+    Ok(OrderId(row.try_get("order_id")?))
+}
+
+fn history_line(row: &AnyRow) -> Result<HistoryLine, StoreError> {
+    let from: Option<String> = row.try_get("from_status")?;
+    Ok(HistoryLine {
+        at_ms: row.try_get("at_ms")?,
+        from: from.map(parse_status).transpose()?,
+        to: parse_status(row.try_get("to_status")?)?,
+        cause: row.try_get("cause")?,
+    })
+}
+
+fn transaction(row: &AnyRow) -> Result<TransactionRecord, StoreError> {
+    let state: String = row.try_get("state")?;
+    Ok(TransactionRecord {
+        gateway: GatewayIdentity(row.try_get("gateway")?),
+        transaction_id: TransactionId(row.try_get("transaction_id")?),
+        amount: row.try_get("amount")?,
+        state: StoredState::parse(&state)
+            .ok_or(StoreError::UnknownValue { column: "transactions.state", value: state })?,
+        success_transaction_id: row.try_get::<Option<i64>, _>("success_transaction_id")?.map(TransactionId),
+    })
+}
+
+fn job(row: &AnyRow) -> Result<JobRecord, StoreError> {
+    let state: String = row.try_get("state")?;
+    Ok(JobRecord {
+        id: JobId(row.try_get("id")?),
+        kind: row.try_get("kind")?,
+        subject_id: row.try_get("subject_id")?,
+        state: JobState::parse(&state).ok_or(StoreError::UnknownValue { column: "jobs.state", value: state })?,
+        due_at_ms: row.try_get("due_at_ms")?,
+        waiting_since_ms: row.try_get("waiting_since_ms")?,
+        last_error: row.try_get("last_error")?,
+    })
+}
+
+fn callback(row: &AnyRow) -> Result<CallbackRecord, StoreError> {
+    let verdict: String = row.try_get("verdict")?;
+    Ok(CallbackRecord {
+        id: CallbackId(row.try_get("id")?),
+        order_id: order_of(row)?,
+        transaction_id: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
+        verdict: Verdict::parse(&verdict)
+            .ok_or(StoreError::UnknownValue { column: "callbacks.verdict", value: verdict })?,
+    })
+}
+
+fn callback_job(row: &AnyRow) -> Result<CallbackJobRecord, StoreError> {
+    let order = match (row.try_get::<Option<i64>, _>("order_id")?, row.try_get::<Option<String>, _>("status")?) {
+        (Some(id), Some(status)) => {
+            Some((OrderId(id), parse_status(status)?, row.try_get::<i64, _>("needs_review")? != 0))
+        }
+        _ => None,
+    };
+    Ok(CallbackJobRecord { job: job(row)?, order })
+}

@@ -1,0 +1,206 @@
+//! An installation beside a sandbox of its own, so that one can be stopped and spoiled while the other goes on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use sandbox::{Sandbox, SandboxConfig};
+use serde_json::Value;
+use sqlx::any::install_default_drivers;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
+use tempfile::TempDir;
+
+use crate::support::app::{Doors, Kind, Linked, TestApp};
+use crate::support::command::Ended;
+use crate::support::ports::free_port;
+use crate::support::wait::{PATIENCE, wait_until};
+
+/// What a merchant of a real gateway has in its environment, and the sandbox that plays it knows.
+const MERCHANT: [(&str, &str); 5] = [
+    ("ATMOS_CONSUMER_KEY", "a-merchant"),
+    ("ATMOS_CONSUMER_SECRET", "a-merchants-secret"),
+    ("ATMOS_STORE_ID", "417"),
+    ("ATMOS_API_KEY", "a-merchants-callback-key"),
+    ("TASDIQ_API_KEYS", "shop:the-key-of-the-shop-itself"),
+];
+
+/// An installation and its gateway.
+pub(super) struct Scene {
+    pub(super) app: TestApp,
+    doors: Doors,
+    sandbox: Option<Sandbox>,
+    config: SandboxConfig,
+    folder: TempDir,
+}
+
+/// The installation's doors, with the sandbox of the scene.
+impl Deref for Scene {
+    type Target = Doors;
+
+    fn deref(&self) -> &Doors {
+        &self.doors
+    }
+}
+
+impl Scene {
+    /// An installation whose gateway is the sandbox, with its book.
+    pub(super) async fn start(kind: Kind) -> Scene {
+        Scene::start_with(kind, &[]).await
+    }
+
+    /// An installation that takes the sandbox for Atmos, where there is no book, but an answer about each transaction.
+    pub(super) async fn start_as_merchant(kind: Kind) -> Scene {
+        Scene::start_with(kind, &MERCHANT).await
+    }
+
+    async fn start_with(kind: Kind, variables: &[(&str, &str)]) -> Scene {
+        let folder = tempfile::Builder::new().prefix("book.").tempdir().unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
+        let gateway = format!("http://{address}");
+        // Nothing is mended behind the test's back.
+        let usual = [("ATMOS_BASE_URL", gateway.as_str()), ("TASDIQ_SWEEP_SECONDS", "3600")];
+        let app = TestApp::start_with(kind, &[&usual[..], variables].concat()).await;
+        let callback_url = format!("{}/atmos/webhook/", app.url).parse().unwrap();
+        let mut config = SandboxConfig::new(address.parse().unwrap(), folder.path().to_owned(), Some(callback_url));
+        let mut doors = Doors::new(app.url.clone(), gateway);
+        if variables.iter().any(|(name, _)| *name == "ATMOS_CONSUMER_KEY") {
+            let [key, secret, store, api_key, _] = MERCHANT.map(|(_, value)| value.to_owned());
+            (config.consumer_key, config.consumer_secret, config.store_id, config.api_key) =
+                (key, secret, store, api_key);
+            doors = doors.with_key("the-key-of-the-shop-itself");
+        }
+        let sandbox = Some(Sandbox::start(config.clone()).await.unwrap());
+        Scene { app, doors, sandbox, config, folder }
+    }
+
+    /// An order that is paid.
+    pub(super) async fn paid_order(&self) -> Linked {
+        let order = self.order_with_link().await;
+        assert_eq!(self.pay(order.transaction_id).await, "debited");
+        self.wait_for(order.id, "paid").await;
+        order
+    }
+
+    /// An order with a link, and a second draft of it that we never heard of, for the gateway's answer was lost.
+    pub(super) async fn order_with_lost_draft(&self) -> (Linked, i64) {
+        self.fault(serde_json::json!({ "fault": "answer-lost", "path": "/merchant/pay/create", "next": 1 })).await;
+        let order = self.order_with_link().await;
+        let drafts = self.ledger_of(order.id).await;
+        let lost = drafts.iter().find(|line| line.transaction_id != order.transaction_id);
+        (order, lost.expect("a draft whose answer was lost").transaction_id)
+    }
+
+    /// Debits without asking us.
+    pub(super) async fn pay_in_silence(&self, transaction_id: i64) {
+        self.fault(serde_json::json!({ "fault": "callback-never", "next": 1 })).await;
+        assert_eq!(self.pay(transaction_id).await, "debited");
+    }
+
+    /// Changes the database; `{id}`, `{tx}` and `{now}` stand for the order's.
+    pub(super) async fn sql(&self, order: &Linked, statements: &str) {
+        let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        let statements = statements
+            .replace("{id}", &order.id.to_string())
+            .replace("{tx}", &order.transaction_id.to_string())
+            .replace("{now}", &now_ms.to_string());
+        let mut database = self.database().await;
+        for statement in statements.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            let done = database.execute(AssertSqlSafe(statement)).await;
+            done.unwrap_or_else(|error| panic!("{error}: {statement}"));
+        }
+        database.close().await.unwrap();
+    }
+
+    /// The number a query returns.
+    pub(super) async fn number(&self, query: &'static str) -> i64 {
+        let mut database = self.database().await;
+        let number = sqlx::query(query).fetch_one(&mut database).await.unwrap().get(0);
+        database.close().await.unwrap();
+        number
+    }
+
+    async fn database(&self) -> AnyConnection {
+        install_default_drivers();
+        AnyConnection::connect(&self.app.database_url()).await.unwrap()
+    }
+
+    /// Stops the gateway.
+    pub(super) async fn stop_gateway(&mut self) {
+        if let Some(sandbox) = self.sandbox.take() {
+            sandbox.stop().await;
+        }
+    }
+
+    /// Rewrites the gateway's own book, line by line, and starts it again.
+    pub(super) async fn rewrite_book(&mut self, rewrite: impl Fn(&str) -> Vec<String>) {
+        self.stop_gateway().await;
+        let path: PathBuf = self.folder.path().join("sandbox-ledger.jsonl");
+        let lines: Vec<String> = fs::read_to_string(&path).unwrap().lines().flat_map(rewrite).collect();
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
+        self.sandbox = Some(Sandbox::start(self.config.clone()).await.unwrap());
+    }
+
+    /// Runs `tasdiq audit` with these arguments.
+    pub(super) async fn audit(&self, arguments: &[&str]) -> Ended {
+        self.app.run(&[&["audit"], arguments].concat()).await
+    }
+
+    /// Runs `tasdiq audit --json` with these arguments.
+    pub(super) async fn findings(&self, arguments: &[&str]) -> Audit {
+        Audit::read(self.audit(&[&["--json"], arguments].concat()).await)
+    }
+
+    /// Waits until nothing runs and nothing is due soon: what is found now would stay.
+    pub(super) async fn wait_until_quiet(&self) {
+        const RUNNING: &str = "select count(*) from jobs where state in ('enqueued', 'running')";
+        wait_until("no job to run", PATIENCE, async || (self.number(RUNNING).await == 0).then_some(())).await;
+    }
+}
+
+/// What an audit printed for machines.
+#[derive(Debug)]
+pub(super) struct Audit {
+    pub(super) ended: Ended,
+    pub(super) document: Value,
+}
+
+/// A finding by what it is about: its kind, its order, its transaction.
+pub(super) type Thing = (String, Option<i64>, Option<i64>);
+
+impl Audit {
+    pub(super) fn read(ended: Ended) -> Audit {
+        let document = serde_json::from_str(&ended.said).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        Audit { ended, document }
+    }
+
+    /// What differs.
+    pub(super) fn differences(&self) -> BTreeSet<Thing> {
+        self.things("differences")
+    }
+
+    /// What is in good hands.
+    pub(super) fn information(&self) -> BTreeSet<Thing> {
+        self.things("information")
+    }
+
+    fn things(&self, part: &str) -> BTreeSet<Thing> {
+        let listed = self.document[part].as_array().unwrap();
+        let things: BTreeSet<Thing> = listed
+            .iter()
+            .map(|finding| {
+                for sentence in ["says", "act"] {
+                    assert!(finding[sentence].as_str().is_some_and(|text| !text.is_empty()), "{finding}");
+                }
+                let kind = finding["kind"].as_str().unwrap().to_owned();
+                (kind, finding["order_id"].as_i64(), finding["transaction_id"].as_i64())
+            })
+            .collect();
+        assert_eq!(things.len(), listed.len(), "a thing is told twice: {listed:#?}");
+        things
+    }
+
+    pub(super) fn kinds(&self, part: &str) -> Vec<String> {
+        self.things(part).into_iter().map(|(kind, ..)| kind).collect()
+    }
+}
