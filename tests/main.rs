@@ -7,6 +7,7 @@ mod browser_story;
 mod commands;
 mod configuration;
 mod contracts;
+mod house;
 mod plans;
 mod roles;
 mod story;
