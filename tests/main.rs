@@ -10,6 +10,7 @@ mod configuration;
 mod contracts;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod house;
 mod plans;
 mod roles;
 #[cfg(feature = "failpoints")]

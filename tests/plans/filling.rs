@@ -45,15 +45,15 @@ pub(super) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
         numbers = numbers(1, all_orders),
     );
     let job = |from: i64, to: i64, kind: &str, subject: &str, queue: &str, state: &str, due: &str, further: &str| {
+        let (callback, order) =
+            (r#"'{"kind":"process_callback","callback_id":'"#, r#"'{"kind":"settle_order","order_id":'"#);
+        let numbers = numbers(from, to);
         format!(
             "insert into jobs (id, queue, kind, subject_id, payload, state, attempt, due_at_ms, created_at_ms,
                 finished_at_ms, lease_token, waiting_since_ms)
-            select n, {queue}, {kind}, {subject}, {payload}, {state}, 1, {due}, {now_ms} - 600000, {further} from {numbers}",
-            payload = format!(
-                "case when {kind} = 'process_callback' then '{{\"kind\":\"process_callback\",\"callback_id\":' || ({subject}) || '}}'
-                else '{{\"kind\":\"settle_order\",\"order_id\":' || ({subject}) || '}}' end"
-            ),
-            numbers = numbers(from, to),
+            select n, {queue}, {kind}, {subject},
+                case when {kind} = 'process_callback' then {callback} else {order} end || ({subject}) || '}}',
+                {state}, 1, {due}, {now_ms} - 600000, {further} from {numbers}"
         )
     };
     let backlog = jobs * 3 / 100;

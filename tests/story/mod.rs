@@ -11,3 +11,4 @@ mod paying;
 mod postgres_away;
 mod redis_away;
 mod repeated;
+mod starting;

@@ -83,6 +83,16 @@ fn the_full_set_of_the_real_gateway_starts_no_sandbox() {
     assert!(config.warnings[0].contains("TASDIQ_PUBLIC_URL"), "nobody reaches loopback");
 }
 
+/// Merchants move between hosts; whose money it is does not change with them.
+#[test]
+fn a_gateways_identity_is_its_store_and_never_its_host() {
+    let identity = |lines: &str| config(Role::Up, lines).unwrap().atmos.identity().0;
+
+    assert_eq!(identity(SANDBOX), "sandbox:1234");
+    assert_eq!(identity(REAL), "atmos:417");
+    assert_eq!(identity(&format!("{REAL}\nATMOS_BASE_URL=https://apigw.atmos.uz")), "atmos:417");
+}
+
 #[test]
 fn test_mode_chooses_the_payment_page_as_the_django_guide_writes_it() {
     for (mode, page) in [

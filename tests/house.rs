@@ -1,0 +1,91 @@
+//! Rules that no compiler sees, read from the sources: where SQL, the gateway's words and error codes may stand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The product's sources with their texts, by their paths from the top folder. What follows the first unit test of a file
+/// is left out, and so are files of tests.
+fn sources() -> Vec<(String, String)> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut files = Vec::new();
+    for part in ["api/src", "cli/src", "shared/src", "worker/src"] {
+        collect(&top.join(part), &mut files);
+    }
+    let named = files.into_iter().map(|file| {
+        let text = fs::read_to_string(&file).unwrap();
+        let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        (file.strip_prefix(top).unwrap().to_string_lossy().into_owned(), product)
+    });
+    let sources: Vec<_> = named.filter(|(path, _)| !path.contains("tests")).collect();
+    assert!(sources.len() > 50, "{} files", sources.len());
+    sources
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The files that hold one of these words outside comments and are not among those that may.
+fn trespassers(words: &[&str], may: &[&str]) -> Vec<String> {
+    let holds = |text: &str| {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        code.into_iter().any(|line| words.iter().any(|word| line.contains(word)))
+    };
+    let all = sources().into_iter().filter(|(_, text)| holds(text)).map(|(path, _)| path);
+    let found: Vec<String> = all.collect();
+    assert!(!found.is_empty(), "{words:?} occur nowhere, so nothing is shown");
+    found.into_iter().filter(|path| !may.iter().any(|part| path.starts_with(part))).collect()
+}
+
+#[test]
+fn only_the_store_writes_sql() {
+    let store = ["shared/src/store.rs", "shared/src/store/"];
+
+    assert_eq!(trespassers(&["sqlx::query", "update orders", "from jobs", "insert into"], &store), [""; 0]);
+}
+
+#[test]
+fn only_the_atmos_client_knows_the_gateways_json() {
+    let atmos = ["shared/src/gateway/atmos"];
+
+    assert_eq!(trespassers(&["store_transaction", "success_trans_id", "/merchant/pay"], &atmos), [""; 0]);
+}
+
+#[test]
+fn only_one_module_knows_error_codes() {
+    let knows = ["api/src/problem.rs", "api/src/schema.rs"]; // the latter shows one as an example
+
+    assert_eq!(trespassers(&["urn:tasdiq:problem"], &knows), [""; 0]);
+}
+
+/// `paid` is written in one function, which is called in one place.
+#[test]
+fn paid_is_written_in_one_statement() {
+    let sources = sources();
+    let writes: Vec<&str> =
+        sources.iter().flat_map(|(path, text)| text.matches("status = 'paid', ").map(|_| path.as_str())).collect();
+    let calls: usize = sources.iter().map(|(_, text)| text.matches("mark_paid(&mut write").count()).sum();
+
+    assert_eq!((writes, calls), (vec!["shared/src/store/settlement.rs"], 1));
+}
+
+/// Whatever commits an effect takes a lease and begins with the guarded end of the run.
+#[test]
+fn only_functions_with_a_lease_end_a_run() {
+    for (path, text) in sources() {
+        for function in text.split("\npub async fn ").chain(text.split("\npub(super) async fn ")).skip(1) {
+            let body = function.split("\n}\n").next().unwrap_or_default();
+            let Some((head, rest)) = body.split_once(" {\n") else { continue };
+            if rest.contains("jobs::finish(") {
+                assert!(head.contains("lease: &Lease"), "{path}: {head}");
+            }
+        }
+    }
+}
