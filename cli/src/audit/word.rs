@@ -17,7 +17,7 @@ use crate::exit::Exit;
 const LOOKS_AT_ONCE: usize = 4;
 
 /// Pauses before a look that brought no clear answer is tried again.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// So many transactions in a row without an answer: it is the gateway, and not the transactions.
 const SILENT_IN_A_ROW: usize = 8;
