@@ -7,13 +7,13 @@ use shared::config::{Config, Role};
 use shared::id::{JobId, OrderId};
 use shared::job::{JobRow, JobState, QueueName};
 use shared::order::Order;
+use shared::pulse::Pulse;
 use shared::queue::{LocalQueue, Queue};
 use shared::relay::Relay;
 use shared::store::{jobs, orders};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use worker::health::Pulse;
 use worker::{JobWorker, LookSchedule, WorkerContext, WorkerOptions};
 
 use crate::contracts::Fixture;
