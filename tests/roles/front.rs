@@ -20,28 +20,36 @@ const ASKED_EVERY: Duration = Duration::from_millis(200);
 /// A load balancer in small. It ends when dropped.
 pub(crate) struct Front {
     pub(crate) url: String,
+    ready: Arc<Mutex<Vec<u16>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Front {
-    /// Begins to hand connections to those of the APIs at these ports that are ready, once both are.
+    /// As [`Front::begin`], and waits until both APIs are ready.
     pub(crate) async fn start(apis: [u16; 2]) -> Front {
+        let front = Front::begin(apis).await;
+        let both = async || (front.ready.lock().unwrap().len() == apis.len()).then_some(());
+        wait_until("both APIs to be seen ready", PATIENCE, both).await;
+        front
+    }
+
+    /// Begins to hand connections to those of the APIs at these ports that are ready.
+    pub(crate) async fn begin(apis: [u16; 2]) -> Front {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let ready = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_asking(apis, Arc::clone(&ready)));
-        let both = async || (ready.lock().unwrap().len() == apis.len()).then_some(());
-        wait_until("both APIs to be seen ready", PATIENCE, both).await;
+        let asked = Arc::clone(&ready);
         tasks.spawn(async move {
             let (mut connections, turn) = (JoinSet::new(), AtomicUsize::new(0));
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                let ready = ready.lock().unwrap().clone();
+                let ready = asked.lock().unwrap().clone();
                 connections.spawn(hand_on(client, ready, turn.fetch_add(1, Ordering::Relaxed)));
             }
         });
-        Front { url: format!("http://127.0.0.1:{port}"), _tasks: tasks }
+        Front { url: format!("http://127.0.0.1:{port}"), ready, _tasks: tasks }
     }
 }
 

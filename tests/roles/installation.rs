@@ -68,6 +68,11 @@ impl Installation {
         command.output()
     }
 
+    /// Where the database is.
+    pub(crate) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     /// Runs `tasdiq migrate` to its end.
     pub(crate) async fn migrate(&self) {
         let mut migrate = Program::start(&["migrate"], &[("DATABASE_URL", &self.database_url)]);

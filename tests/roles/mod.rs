@@ -7,13 +7,13 @@
 )]
 #![allow(dead_code, reason = "the benchmark uses the helpers too, and not all of them")]
 
+pub(crate) mod front;
 pub(crate) mod installation;
 pub(crate) mod role;
 pub(crate) mod sandbox;
 pub(crate) mod up;
 
 mod following;
-mod front;
 mod job_log;
 mod losses;
 mod paying;

@@ -196,7 +196,8 @@ async fn a_claim_whose_answer_was_lost_is_taken_back_and_counts_as_nothing() {
     way.lead_to(port);
     // It was committed after all, and nobody knows of it.
     wait_until("the claim to be taken back", PATIENCE, async || {
-        let query = "select count(*) from job_log where kind = 'create_payment_link' and event = 'given back'";
+        let query = "select count(*) from job_log where kind = 'create_payment_link' and was = 'running'
+            and state = 'available'";
         (installation.number(query).await == 1).then_some(())
     })
     .await;

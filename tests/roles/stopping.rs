@@ -115,8 +115,8 @@ async fn a_worker_that_is_told_to_stop_is_red_at_once_and_claims_nothing_after_a
 
     println!("stopped {:?} after the signal", told.elapsed());
     assert_eq!(status.code(), Some(0), "{}", worker.program.output());
-    let late = "select count(*) from job_log where event = 'claimed' and at >
-        (select max(at) - interval '2 seconds' from job_log where event = 'completed')";
+    let late = "select count(*) from job_log where state = 'running' and at_ms >
+        (select max(at_ms) - 2000 from job_log where was = 'running' and state = 'completed')";
     assert_eq!(installation.number(late).await, 0, "a job was claimed a second or more after the signal");
     let unfinished = "select count(*) from jobs where state = 'running' or attempt > 1 or crashes > 0
         or (kind = 'create_payment_link' and state <> 'completed' and attempt > 0)";

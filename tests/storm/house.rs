@@ -7,11 +7,12 @@ use serde_json::json;
 use shared::failpoint::Point;
 use sqlx::{Connection, PgConnection};
 
-use super::front::Front;
-use super::job_log::{self, Kill, Outage};
 use super::plan::{APIS, Calamity, Plan, WORKERS};
+use super::restarts::{Kill, Outage};
+use crate::roles::front::Front;
 use crate::roles::installation::SANDBOX_CREDENTIALS;
 use crate::roles::sandbox::Sandbox;
+use crate::support::job_log;
 use crate::support::patient::Patient;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
@@ -63,8 +64,8 @@ pub(crate) struct Happened {
 impl House {
     pub(crate) async fn build(plan: &Plan) -> House {
         let (postgres, redis) = tokio::join!(PrivatePostgres::start(), PrivateRedis::start());
-        let api_ports: Vec<u16> = (0..APIS).map(|_| free_port()).collect();
-        let front = Front::start(api_ports.clone()).await;
+        let api_ports = [(); APIS].map(|()| free_port());
+        let front = Front::begin(api_ports).await;
         let sandbox = Sandbox::start(&front.url).await;
         let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let mut environment: Vec<(String, String)> = SANDBOX_CREDENTIALS.map(own).to_vec();

@@ -11,11 +11,10 @@
 //! stands in `target/tmp/storm.txt`, too.
 
 mod customers;
-mod front;
 mod house;
-mod job_log;
 mod plan;
 mod reckoning;
+mod restarts;
 
 use std::path::Path;
 use std::time::Instant;

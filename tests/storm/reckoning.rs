@@ -8,8 +8,8 @@ use sqlx::FromRow;
 
 use super::customers::Served;
 use super::house::House;
-use super::job_log::{self, Restarts, percentile};
 use super::plan::Plan;
+use super::restarts::{self, Restarts, percentile};
 
 /// The counts, and everything that is not as it must be.
 pub(crate) struct Reckoning {
@@ -67,7 +67,7 @@ impl Reckoning {
                 .await
                 .unwrap();
         let happened = house.happened.clone();
-        let restarts = job_log::restarts(&mut connection, &happened.worker_kills, &happened.outages).await;
+        let restarts = restarts::of(&mut connection, &happened.worker_kills, &happened.outages).await;
 
         let mut faults = lost_orders(served, &orders);
         faults.extend(untruthful_ends(&orders));
@@ -88,7 +88,7 @@ impl Reckoning {
         Reckoning {
             orders: by_status,
             jobs: house.number("select count(*) from jobs").await,
-            runs: house.number("select count(*) from storm_log where state = 'running'").await,
+            runs: house.number("select count(*) from job_log where state = 'running'").await,
             dead_letters: dead.len(),
             debits: debits.values().map(Vec::len).sum(),
             counts: vec![

@@ -1,26 +1,8 @@
-//! Every change of every job's state, written down by the database itself, and what it says about restarts.
+//! What the log of the jobs says about restarts after a kill.
 
 use std::collections::HashMap;
 
-use sqlx::{Connection, Executor, FromRow, PgConnection};
-
-/// A table, and a trigger that fills it with who did what to which job and when.
-const INSTALL: &str = "
-    create table storm_log (
-        number bigserial primary key,
-        at_ms bigint not null default cast(extract(epoch from clock_timestamp()) * 1000 as bigint),
-        job_id bigint not null,
-        state text not null,
-        crashes bigint not null,
-        who text not null default current_setting('application_name')
-    );
-    create function write_storm_log() returns trigger language plpgsql as $$
-    begin
-        insert into storm_log (job_id, state, crashes) values (new.id, new.state, new.crashes);
-        return null;
-    end $$;
-    create trigger storm_log after insert or update of state on jobs
-        for each row execute function write_storm_log();";
+use sqlx::{FromRow, PgConnection};
 
 #[derive(Clone, Debug, FromRow)]
 struct Line {
@@ -56,15 +38,9 @@ pub(crate) struct Restarts {
     pub(crate) suspects: usize,
 }
 
-pub(crate) async fn install(database_url: &str) {
-    let mut connection = PgConnection::connect(database_url).await.unwrap();
-    connection.execute(INSTALL).await.unwrap();
-    connection.close().await.unwrap();
-}
-
 /// What became of the jobs that ran in the killed workers.
-pub(crate) async fn restarts(connection: &mut PgConnection, kills: &[Kill], outages: &[Outage]) -> Restarts {
-    let lines: Vec<Line> = sqlx::query_as("select at_ms, job_id, state, crashes, who from storm_log order by number")
+pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &[Outage]) -> Restarts {
+    let lines: Vec<Line> = sqlx::query_as("select at_ms, job_id, state, crashes, who from job_log order by number")
         .fetch_all(connection)
         .await
         .unwrap();
