@@ -34,10 +34,10 @@ pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Proble
     } else {
         Ok(())
     };
-    // While Redis is away no worker takes anything, and no restart mends it.
-    let is_worker_well = worker.is_ok() || queue.is_err();
-    let is_ready = [&database, &clock, &process, &redis].iter().all(|check| check.is_ok()) && is_worker_well;
     let fitness = api.context.queue.fault().map_or(Ok(()), |fault| Err(fault.to_owned()));
+    // While Redis is away or full no worker takes anything, and no restart mends it.
+    let is_worker_well = worker.is_ok() || queue.is_err() || fitness.is_err();
+    let is_ready = [&database, &clock, &process, &redis].iter().all(|check| check.is_ok()) && is_worker_well;
     let word = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
     let mut checks = json!({
         "process": word(process), "database": word(database), "clock": word(clock), "queue": word(redis.and(queue).and(fitness)),

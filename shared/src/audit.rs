@@ -125,6 +125,7 @@ impl Kind {
             | LinkUnknown
             | GatewayUnclear
             | NotAsked
+            | DebitUntold
             | OrderWithoutJob
             | OrderInconsistent
             | HistoryBroken
@@ -138,7 +139,6 @@ impl Kind {
             | AllowedDraftUnknown => Severity::Difference,
             UnderWay
             | BeforeAPerson
-            | DebitUntold
             | DeadLetter
             | UnpaidDraftUnknown
             | ReversedDraftUnknown

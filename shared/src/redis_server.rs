@@ -32,6 +32,9 @@ struct Line {
 /// Long enough for a busy server, short enough that a request path notices an outage at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Whoever goes away sooner had reasons of their own.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(250);
+
 /// So much later than it was told to may a blocking command answer. A server that vanished without a word is noticed
 /// by nothing else: nobody would write on that connection for minutes.
 const BLOCKING_SLACK: Duration = Duration::from_secs(2);
@@ -133,11 +136,31 @@ pub struct Commands(RedisServer);
 impl Commands {
     async fn ask<T>(&self, question: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>) -> RedisResult<T> {
         let (number, mut connection) = self.0.line().await?;
+        let mut unanswered = Unanswered { server: Some(&self.0), number, asked: Instant::now() };
         let answer = question(&mut connection).await;
+        unanswered.server = None;
         if answer.as_ref().is_err_and(is_fault_of_connection) {
             self.0.hang_up(number).await;
         }
         answer
+    }
+}
+
+/// A question whose asker has less patience than the connection's own time limit.
+struct Unanswered<'a> {
+    /// Nothing once there is an answer.
+    server: Option<&'a RedisServer>,
+    number: u64,
+    asked: Instant,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let Some(server) = self.server.filter(|_| self.asked.elapsed() > GIVEN_UP_AFTER) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (server, number) = (server.clone(), self.number);
+            runtime.spawn(async move { server.hang_up(number).await });
+        }
     }
 }
 

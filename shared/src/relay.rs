@@ -96,7 +96,7 @@ impl Relay {
                 }
                 Err(error) => {
                     match &error {
-                        RelayError::Store(_) => self.spare_leases(),
+                        RelayError::Store(_) => self.spare_leases(), // also where it was about crashes
                         RelayError::Queue(QueueError::Refused(_)) => self.batch = 1,
                         RelayError::Queue(QueueError::Unavailable(_)) => (),
                     }
@@ -124,31 +124,43 @@ impl Relay {
         self.recover_from = Instant::now() + lease();
     }
 
+    /// Asks the database. Where that fails or takes long, renewals may have come to nothing, too: no lease is called ended
+    /// for a while. Redis has no part in it.
+    async fn ask<T>(&mut self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, RelayError> {
+        let began = Instant::now();
+        let answer = question.await;
+        if answer.is_err() || began.elapsed() > SLOW_CALL {
+            self.spare_leases();
+        }
+        Ok(answer?)
+    }
+
     /// Offers what is due and returns how long nothing will be.
     async fn relay_once(&mut self) -> Result<Duration, RelayError> {
-        let began = Instant::now();
-        let now_ms = self.store.now_ms();
+        let store = self.store.clone();
+        let now_ms = store.now_ms();
         let mut rest = LONGEST_SLEEP;
-        for due in jobs::earliest_due(&self.store).await? {
+        for due in self.ask(jobs::earliest_due(&store)).await? {
             let Some(earliest_ms) = due.earliest_ms else { continue };
             if earliest_ms > now_ms {
                 let wait = Duration::from_millis((earliest_ms - now_ms).unsigned_abs());
                 rest = rest.min(wait);
                 continue;
             }
-            let moved = self.relay_queue(due.queue, began).await?;
+            let moved = self.relay_queue(due.queue).await?;
             // Due rows that could not be moved (no room, locked, leases not yet called ended) are no hurry.
             rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
         }
         Ok(rest)
     }
 
-    async fn relay_queue(&mut self, queue: QueueName, began: Instant) -> Result<bool, RelayError> {
+    async fn relay_queue(&mut self, queue: QueueName) -> Result<bool, RelayError> {
+        let store = self.store.clone();
         let mut waiting = self.queue.len(queue).await?;
         let mut moved = false;
         // Not a few at a time while there is plenty: each offer is a commit, which on SQLite is one job's less.
         if waiting + BATCH <= ROOM {
-            let ids = jobs::offer(&self.store, queue, self.batch).await?;
+            let ids = self.ask(jobs::offer(&store, queue, self.batch)).await?;
             moved |= !ids.is_empty();
             if !ids.is_empty() {
                 reach(Point::RelayBeforePush);
@@ -159,11 +171,11 @@ impl Relay {
             }
             waiting = waiting.saturating_add(u64::try_from(ids.len()).unwrap_or(u64::MAX));
         }
-        let overdue = jobs::offer_again(&self.store, queue, self.batch).await?;
+        let overdue = self.ask(jobs::offer_again(&store, queue, self.batch)).await?;
         if !overdue.is_empty() {
             moved = true;
             // Ids that still wait in the list need no second copy.
-            let enqueued = jobs::count_enqueued(&self.store, queue).await?;
+            let enqueued = self.ask(jobs::count_enqueued(&store, queue)).await?;
             let missing = usize::try_from(enqueued - i64::try_from(waiting).unwrap_or(i64::MAX)).unwrap_or(0);
             let again = &overdue[..missing.min(overdue.len())];
             if !again.is_empty() {
@@ -171,13 +183,9 @@ impl Relay {
                 self.push(queue, again).await?;
             }
         }
-        if began.elapsed() > SLOW_CALL {
-            // The database hung, and renewals with it.
-            self.spare_leases();
-        }
         // Last, for a row that a hung process has locked must not hold up the others.
         if Instant::now() >= self.recover_from {
-            for crashed in jobs::recover_crashed(&self.store, queue).await? {
+            for crashed in jobs::recover_crashed(&store, queue).await? {
                 moved = true;
                 tell(&crashed);
             }
@@ -196,9 +204,10 @@ impl Relay {
     }
 
     /// Two Redis servers on one database: ids would be pushed where nobody takes them.
-    async fn look_for_twins(&self, alone_since: &mut Option<Instant>) {
-        let Some(redis) = self.queue.redis() else { return };
-        let (Ok(ours), Ok(alive)) = (redis.twin().await, processes::alive(&self.store).await) else { return };
+    async fn look_for_twins(&mut self, alone_since: &mut Option<Instant>) {
+        let (queue, store) = (self.queue.clone(), self.store.clone());
+        let Some(redis) = queue.redis() else { return };
+        let (Ok(ours), Ok(alive)) = (redis.twin().await, self.ask(processes::alive(&store)).await) else { return };
         let twins: Vec<&String> =
             alive.iter().filter(|process| process.slots > 0).filter_map(|process| process.twin.as_ref()).collect();
         if twins.is_empty() || twins.contains(&&ours) {

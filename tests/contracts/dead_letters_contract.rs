@@ -77,7 +77,7 @@ async fn a_dead_letter_moves_its_order_from_whatever_status_it_has(f: Fixture) {
             let job = f.settle_job(&before).await;
             let by = if is_relay {
                 jobs::end_all_leases(&f.store).await.unwrap();
-                BuriedBy::Relay(job.lease.job_id)
+                BuriedBy::Relay { id: job.lease.job_id, crashes: 0 }
             } else {
                 BuriedBy::Worker(&job.lease)
             };
@@ -107,7 +107,7 @@ async fn a_renewal_in_time_wins_over_the_relays_dead_letter(f: Fixture) {
     jobs::end_all_leases(&f.store).await.unwrap();
     assert_eq!(jobs::renew(&f.store, &[job.lease]).await.unwrap(), [job.lease.job_id]);
 
-    let late = jobs::bury(&f.store, BuriedBy::Relay(job.lease.job_id), "it crashed", false).await;
+    let late = jobs::bury(&f.store, BuriedBy::Relay { id: job.lease.job_id, crashes: 0 }, "it crashed", false).await;
 
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     let row = jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap();

@@ -61,7 +61,7 @@ async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     }
     // An expired lease of a job that has crashed often enough; the store's function is asked without the looking.
     let lost = JobId(extent.jobs + 2 * UNDER_WAY + 2 * (round + 1));
-    let buried = jobs::bury(store, BuriedBy::Relay(lost), "it crashed", false).await;
+    let buried = jobs::bury(store, BuriedBy::Relay { id: lost, crashes: 0 }, "it crashed", false).await;
     assert!(buried.is_err(), "its lease lasts");
 }
 

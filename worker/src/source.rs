@@ -16,7 +16,7 @@ use apalis_core::worker::context::WorkerContext as ApalisContext;
 use shared::failpoint::{Point, reach};
 use shared::id::JobId;
 use shared::job::{ClaimedJob, QueueName};
-use shared::pulse::{Pulse, Slot};
+use shared::pulse::{Draining, Pulse, Slot};
 use shared::queue::{Queue, QueueError, Taker};
 use shared::store::jobs::{self, Finish};
 use shared::store::{Store, StoreError};
@@ -179,7 +179,12 @@ impl Claimer {
     /// Claims the ids' jobs and hands each on with a slot, or all slots where it must run alone.
     ///
     /// Spawned by itself: a stop in mid-claim must not forget rows that the database already gave us.
-    async fn claim(&self, ids: Vec<JobId>, mut free: OwnedSemaphorePermit, alone: bool) -> Result<(), TakeError> {
+    async fn claim(
+        &self,
+        ids: Vec<JobId>,
+        mut free: OwnedSemaphorePermit,
+        mut alone: Option<Draining>,
+    ) -> Result<(), TakeError> {
         let claimer = self.clone();
         let claiming = tokio::spawn(async move {
             reach(Point::ClaimBefore);
@@ -191,12 +196,12 @@ impl Claimer {
                     claimer.hand_back(&job).await;
                     continue;
                 }
-                let slots = if alone { free.num_permits() } else { 1 };
+                let slots = if alone.is_some() { free.num_permits() } else { 1 };
                 let Some(slot) = free.split(slots) else {
                     claimer.hand_back(&job).await;
                     continue;
                 };
-                let claimed = Claimed { job, slot: claimer.pulse.occupy(slot) };
+                let claimed = Claimed { job, slot: claimer.pulse.occupy(slot, alone.take()) };
                 if let Err(refused) = claimer.claimed.send(claimed) {
                     claimer.hand_back(&refused.0.job).await;
                 }
@@ -248,7 +253,7 @@ impl Take for Many {
         if ids.is_empty() {
             return Ok(());
         }
-        self.claimer.claim(ids, free, false).await
+        self.claimer.claim(ids, free, None).await
     }
 }
 
@@ -275,9 +280,10 @@ impl Take for Suspects {
         if ids.is_empty() {
             return Ok(());
         }
+        let draining = self.claimer.pulse.drain();
         // The semaphore is fair: nothing new is taken while this waits, so the process drains.
         let Ok(all) = Arc::clone(&self.claimer.slots).acquire_many_owned(self.all_slots).await else { return Ok(()) };
-        self.claimer.claim(ids, all, true).await
+        self.claimer.claim(ids, all, Some(draining)).await
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
@@ -20,12 +21,16 @@ pub struct RedisQueue {
     seen: Arc<Seen>,
 }
 
+/// A relay in trouble tries again every second. One that has nothing to push learns nothing new.
+const REFUSAL_BELIEVED: Duration = Duration::from_secs(5);
+
 /// What this process has seen of the queue.
 #[derive(Debug, Default)]
 struct Seen {
     is_cut_off: AtomicBool,
     has_faults: AtomicBool,
-    takes_nothing: AtomicBool,
+    /// When it last refused ids; nothing once it has taken some.
+    refused: Mutex<Option<Instant>>,
     hearing: Hearing,
 }
 
@@ -121,7 +126,8 @@ impl RedisQueue {
 
     /// What makes it unfit, though it answers: as the last look and the last push have shown.
     pub(super) fn fault(&self) -> Option<&'static str> {
-        if self.seen.takes_nothing.load(Ordering::Relaxed) {
+        let refused = *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_some_and(|at| at.elapsed() < REFUSAL_BELIEVED) {
             return Some("Redis refuses to take ids, most likely for want of memory; jobs wait in the database");
         }
         let has_faults = self.seen.has_faults.load(Ordering::Relaxed);
@@ -157,7 +163,8 @@ impl RedisQueue {
         }
         let pushed: Result<i64, QueueError> =
             push.query_async(&mut self.server.commands()).await.map_err(QueueError::from);
-        self.seen.takes_nothing.store(matches!(pushed, Err(QueueError::Refused(_))), Ordering::Relaxed);
+        let refused = matches!(pushed, Err(QueueError::Refused(_))).then(Instant::now);
+        *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         pushed.map(drop)
     }
 

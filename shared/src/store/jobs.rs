@@ -145,6 +145,7 @@ pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, Stor
 
 /// Hands back what a claim with that token may have taken.
 async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreError> {
+    let ids = padded(ids);
     let sql = format!(
         "-- unclaim_jobs
         update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2
@@ -163,14 +164,16 @@ async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreEr
 /// broke, the server may still be at the claim, and would commit it after we looked.
 async fn keep_unclaiming(store: Store, token: i64, ids: Vec<JobId>, mut is_answered: bool) {
     let mut answered_for = Duration::ZERO;
+    let mut pause = UNCLAIM_EVERY;
     while answered_for <= STATEMENT_TIMEOUT {
-        tokio::time::sleep(UNCLAIM_EVERY).await;
+        tokio::time::sleep(pause).await;
         if is_answered {
-            answered_for += UNCLAIM_EVERY;
+            answered_for += pause;
         }
         match unclaim(&store, token, &ids).await {
-            Ok(()) => is_answered = true,
-            Err(trouble) if trouble.is_passing() => (),
+            Ok(()) => (is_answered, pause) = (true, UNCLAIM_EVERY),
+            // Well before a lease ends. A database that takes no writes at all must not be hit the harder for it.
+            Err(trouble) if trouble.is_passing() => pause = (pause * 2).min(Duration::from_secs(4)),
             Err(trouble) => {
                 tracing::warn!(error = %trouble, "whether a claim was made is not known; its leases end by themselves");
                 return;
@@ -186,7 +189,12 @@ async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<Clai
     if !missed.is_empty() && store.database() == Database::Postgres {
         // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
         // locked for that moment, too: passed over, its job would wait until its id is offered again.
-        jobs.extend(claim_those(store, &missed, token, "order by id for update").await?);
+        match claim_those(store, &missed, token, "order by id for update").await {
+            Ok(more) => jobs.extend(more),
+            // One of them is held for long. Those that we have must run.
+            Err(StoreError::Conflict(_)) => (),
+            Err(trouble) => return Err(trouble),
+        }
     }
     Ok(jobs)
 }
@@ -203,11 +211,13 @@ async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) ->
         update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
         where id {waiting} returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms"
     );
+    // A lease begins when the statement can, and not while it waits for a connection.
+    let mut connection = store.writer().acquire().await?;
     let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms() + LEASE_MS);
     for id in ids {
         query = query.bind(id.0);
     }
-    let rows = query.fetch_all(store.writer()).await?;
+    let rows = query.fetch_all(&mut *connection).await?;
     rows.iter().map(|row| claimed(row, token)).collect()
 }
 
@@ -240,11 +250,12 @@ pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreE
             "-- renew_leases
             update jobs set due_at_ms = $1 where (id, lease_token) in (values {pairs}) and state = 'running' returning id"
         );
+        let mut connection = store.writer().acquire().await?;
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + LEASE_MS);
         for lease in leases {
             query = query.bind(lease.job_id.0).bind(lease.token);
         }
-        for row in query.fetch_all(store.writer()).await? {
+        for row in query.fetch_all(&mut *connection).await? {
             renewed.push(JobId(row.try_get("id")?));
         }
     }

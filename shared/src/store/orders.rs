@@ -387,7 +387,9 @@ pub async fn open_elsewhere(
 }
 
 /// A final no of the gateway: `pending` becomes `failed`, with its reason.
-pub(super) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result<(), StoreError> {
+///
+/// Returns whether it did; an order that is paid by an earlier draft needs no further link.
+pub(super) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result<bool, StoreError> {
     let now_ms = write.now_ms();
     let done = sqlx::query(
         "-- fail_order
@@ -399,10 +401,11 @@ pub(super) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result
     .bind(reason.to_owned())
     .execute(write.connection())
     .await?;
-    match done.rows_affected() {
-        0 => Ok(()),
-        _ => tell(write, id, Some(OrderStatus::Pending), OrderStatus::Failed, reason).await,
+    if done.rows_affected() == 0 {
+        return Ok(false);
     }
+    tell(write, id, Some(OrderStatus::Pending), OrderStatus::Failed, reason).await?;
+    Ok(true)
 }
 
 /// An operator's retry of a dead `create_payment_link`: `failed` returns to `pending`, with a new time to get its link.

@@ -17,6 +17,9 @@ pub const SILENT_MS: i64 = 10_000;
 /// its row behind just like one that hangs.
 const SPOKEN_OF_MS: i64 = 10 * 60_000;
 
+/// After this a process that tells nothing of itself has no consumer any more.
+const CONSUMER_GONE_MS: i64 = 60_000;
+
 /// One process of the installation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Process {
@@ -51,9 +54,11 @@ impl Process {
         now_ms - self.heartbeat_at_ms > SILENT_MS
     }
 
-    /// Whether its consumer asks its queue and hears nothing, or hangs with the whole process.
+    /// Whether its consumer asks its queue and hears nothing, or has just fallen silent with the whole process. One that is
+    /// silent for longer was most likely killed, and its successor is asked instead.
     pub fn has_silent_consumer(&self, now_ms: i64) -> bool {
-        self.queue_heard_at_ms.is_some_and(|heard_at_ms| now_ms - heard_at_ms > SILENT_MS)
+        now_ms - self.heartbeat_at_ms < CONSUMER_GONE_MS
+            && self.queue_heard_at_ms.is_some_and(|heard_at_ms| now_ms - heard_at_ms > SILENT_MS)
     }
 }
 

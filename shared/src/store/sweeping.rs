@@ -35,7 +35,7 @@ const ELSEWHERE_MS: i64 = 72 * HOUR_MS;
 const OPEN_ORDERS: &str = "o.status in ('pending', 'confirming', 'review')";
 
 /// Orders restored per sweep and kind; the next sweep goes on.
-const BATCH: i64 = 500;
+const BATCH: u64 = 500;
 
 /// Orders that have ended and are looked at in one statement, and how many such statements one sweep makes: as many
 /// orders a minute as ever end in one.
@@ -120,6 +120,10 @@ async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
     for _ in 0..ENDED_PAGES {
         let page = ended_orders(store, from_ms).await?;
         for order in page.iter().filter(|order| order.is_without_look) {
+            if restored == BATCH {
+                keep_swept_to_ms(store, order.final_at_ms).await?;
+                return Ok(restored);
+            }
             stage(store, Job::SettleOrder { order_id: order.id }, QueueName::Background).await?;
             restored += 1;
         }

@@ -13,20 +13,27 @@ use crate::store::{Store, StoreError, Write, callbacks, orders};
 pub enum BuriedBy<'a> {
     /// The worker that runs it, by its lease.
     Worker(&'a Lease),
-    /// The relay, which counts one crash more: its lease ran out. A renewal that comes first wins.
-    Relay(JobId),
+    /// The relay, which counts one crash more: its lease ran out. A renewal that comes first wins, and so does another
+    /// relay.
+    Relay {
+        /// The job.
+        id: JobId,
+        /// Its crashes before this one.
+        crashes: i64,
+    },
 }
 
 /// Makes a running job a dead letter and moves its order, in one transaction.
 ///
-/// `refused` tells a final no of the gateway, which makes a pending order `failed`; everything else is for a person.
+/// `refused` tells a final no of the gateway, which makes a pending order `failed`; everything else is for a person. A
+/// final no to another link of an order that needs none any more is nothing to anybody: the job is complete.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job is not whoever buries it's to bury: another lease, or one renewed in time.
 pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) -> Result<(), StoreError> {
     let (id, crashes, guard) = match by {
         BuriedBy::Worker(lease) => (lease.job_id, "crashes", "lease_token = $4"),
-        BuriedBy::Relay(id) => (id, "crashes + 1", "due_at_ms <= $2"),
+        BuriedBy::Relay { id, .. } => (id, "crashes + 1", "due_at_ms <= $2 and crashes = $4"),
     };
     let mut write = store.begin(0).await?;
     let sql = format!(
@@ -38,15 +45,21 @@ pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) 
     let query = sqlx::query(AssertSqlSafe(sql)).bind(id.0).bind(write.now_ms()).bind(reason.to_owned());
     let query = match by {
         BuriedBy::Worker(lease) => query.bind(lease.token),
-        BuriedBy::Relay(_) => query,
+        BuriedBy::Relay { crashes, .. } => query.bind(crashes),
     };
     let row = query.fetch_optional(write.connection()).await?.ok_or(StoreError::LeaseLost)?;
-    move_order(&mut write, &row, reason, refused).await?;
+    if !move_order(&mut write, &row, reason, refused).await? {
+        sqlx::query("-- complete_refused_job\nupdate jobs set state = 'completed' where id = $1")
+            .bind(id.0)
+            .execute(write.connection())
+            .await?;
+    }
     reach(Point::BuryBeforeCommit);
     write.commit().await
 }
 
-async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool) -> Result<(), StoreError> {
+/// Moves the order, or tells a person; returns whether anybody has to know of the dead letter.
+async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool) -> Result<bool, StoreError> {
     let kind: String = row.try_get("kind")?;
     let subject_id: i64 = row.try_get("subject_id")?;
     let order_id = match JobKind::parse(&kind) {
@@ -54,10 +67,10 @@ async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool
         Some(JobKind::ProcessCallback) => callbacks::order_of(write, subject_id).await?,
         Some(JobKind::Sweep) | None => None,
     };
-    let Some(order_id) = order_id else { return Ok(()) };
+    let Some(order_id) = order_id else { return Ok(true) };
     if refused && kind == JobKind::CreatePaymentLink.as_str() {
-        orders::fail(write, order_id, reason).await
-    } else {
-        orders::put_before_a_person(write, order_id, &format!("job {kind} is a dead letter: {reason}")).await
+        return orders::fail(write, order_id, reason).await;
     }
+    orders::put_before_a_person(write, order_id, &format!("job {kind} is a dead letter: {reason}")).await?;
+    Ok(true)
 }

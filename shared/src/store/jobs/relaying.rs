@@ -209,7 +209,8 @@ async fn recover_one(store: &Store, row: &AnyRow, crashes: i64) -> Result<Option
     let is_sweep = kind == JobKind::Sweep.as_str();
     let is_dead = !is_sweep && crashes >= SUSPECT_CRASHES + CRASHES_ALONE;
     let counted = if is_dead {
-        bury(store, BuriedBy::Relay(job_id), &format!("{REASON}, {crashes} times"), false).await
+        bury(store, BuriedBy::Relay { id: job_id, crashes: crashes - 1 }, &format!("{REASON}, {crashes} times"), false)
+            .await
     } else {
         count_crash(store, job_id, crashes, is_sweep, REASON).await
     };
@@ -221,7 +222,7 @@ async fn recover_one(store: &Store, row: &AnyRow, crashes: i64) -> Result<Option
 }
 
 /// Hands a job whose lease ran out back, to run again after a wait. A renewal that comes first wins: the row is then no
-/// longer due.
+/// longer due. So does another relay: it has counted the crash.
 async fn count_crash(
     store: &Store,
     id: JobId,
@@ -240,7 +241,7 @@ async fn count_crash(
     let sql = format!(
         "-- count_crash
         update jobs set crashes = $3, lease_token = null, last_error = $4, due_at_ms = $5, state = 'available', queue = {}
-        where id = $1 and state = 'running' and due_at_ms <= $2",
+        where id = $1 and state = 'running' and due_at_ms <= $2 and crashes = $3 - 1",
         if crashes >= SUSPECT_CRASHES && !is_sweep { "'suspect'" } else { "queue" },
     );
     let done = sqlx::query(AssertSqlSafe(sql))
