@@ -138,6 +138,7 @@ async fn a_renewal_that_fails_aborts_nothing() {
     w.gateway.hold_all();
     let order = w.f.order().await;
     w.wait_for_calls(&[1]).await;
+    wait_until("the sweep to end", PATIENCE, async || (w.pulse.running() == 1).then_some(())).await;
 
     let mut locked = lock(&w.f).await;
     watch(LOCKED, async || w.gateway.waiting() == [1] && w.pulse.running() == 1).await;
