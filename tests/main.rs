@@ -10,9 +10,10 @@ mod configuration;
 mod contracts;
 #[cfg(feature = "failpoints")]
 mod failpoints;
-mod house;
+
 mod plans;
 mod roles;
+mod rules;
 #[cfg(feature = "failpoints")]
 mod storm;
 mod story;

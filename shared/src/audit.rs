@@ -168,7 +168,7 @@ impl Kind {
                 "look at the transaction in the gateway's cabinet, and ask the gateway what the code means"
             }
             NotAsked => "run the audit again, for this order with `--order`",
-            OrderWithoutJob => "see that a worker runs: its sweep restores the job within a minute",
+            OrderWithoutJob => "see that a worker runs: its sweep restores the job, of an open order within a minute",
             OrderInconsistent | HistoryBroken | HistoryDoubled => {
                 "look at `tasdiq orders show`: no release writes this, so somebody or something changed the database"
             }

@@ -30,7 +30,7 @@ static GATEWAY_CALL_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     )
 });
 
-/// Requests to the gateway. Labels: `operation` (`token`, `create`, `look`) and `outcome` (`ok`, `unreachable`,
+/// Requests to the gateway. Labels: `operation` (`token`, `create`, `look`, `ledger`) and `outcome` (`ok`, `unreachable`,
 /// `unknown`, `throttled`, `not_admitted`, `refused`; `over_budget` for one that our own budget kept back).
 pub fn gateway_calls() -> &'static IntCounterVec {
     &GATEWAY_CALLS

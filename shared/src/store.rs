@@ -353,7 +353,7 @@ fn pool_of(connections: u32, database: Database) -> AnyPoolOptions {
                         }
                     }
                     Database::Postgres => {
-                        // The process's number tells in `pg_stat_activity` whose session this is.
+                        // With the client's address the process's number tells in `pg_stat_activity` whose session this is.
                         let name = format!("set application_name = 'tasdiq {}'", std::process::id());
                         connection.execute(AssertSqlSafe(name)).await?;
                         for setting in [

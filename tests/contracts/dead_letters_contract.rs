@@ -12,6 +12,7 @@ on_every_database! {
     a_renewal_in_time_wins_over_the_relays_dead_letter
     a_worker_that_lost_its_lease_buries_nothing
     the_dead_letter_of_a_callback_moves_the_callbacks_order
+    a_final_no_to_a_link_that_nobody_needs_any_more_is_no_dead_letter
 }
 
 const EVERY_STATUS: [OrderStatus; 8] = [
@@ -139,4 +140,19 @@ async fn the_dead_letter_of_a_callback_moves_the_callbacks_order(f: Fixture) {
     jobs::bury(&f.store, BuriedBy::Worker(&job.lease), "it panicked", false).await.unwrap();
 
     assert_eq!(f.find(&order).await.status, OrderStatus::Review);
+}
+
+/// While a second link was being made, the customer paid by the first.
+async fn a_final_no_to_a_link_that_nobody_needs_any_more_is_no_dead_letter(f: Fixture) {
+    let order = f.order_with_link(1).await;
+    let closed = Settlement::LinkClosed { transaction_id: TransactionId(1) };
+    f.settle(&order, &closed).await.unwrap();
+    let second_link = f.claim_one(QueueName::Links).await;
+    f.ask(&order, 1).await;
+
+    jobs::bury(&f.store, BuriedBy::Worker(&second_link.lease), "no", true).await.unwrap();
+
+    assert_eq!(f.state_of(second_link.lease.job_id).await.0, "completed");
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.needs_review), (OrderStatus::Confirming, false));
 }

@@ -345,3 +345,26 @@ async fn a_row_that_is_locked_for_a_moment_is_claimed_all_the_same() {
 
     assert_eq!(claiming.await.unwrap().len(), 1);
 }
+
+/// A process that hangs in the middle of a transaction holds one row. The others of the same claim must not be left with a
+/// lease that nobody knows of: they would be counted as crashed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_is_locked_for_long_keeps_no_other_job_from_its_worker() {
+    let f = Fixture::postgres().await;
+    f.order().await;
+    f.order().await;
+    let ids = jobs::offer(&f.store, QueueName::Links, 2).await.unwrap();
+    let mut hung = f.connection().await;
+    let held = ids[0].0;
+    hung.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "begin; select id from jobs where id = {held} for update"
+    ))))
+    .await
+    .unwrap();
+
+    let claimed = jobs::claim(&f.store, &ids).await.unwrap();
+
+    assert_eq!(claimed.iter().map(|job| job.lease.job_id).collect::<Vec<_>>(), [ids[1]]);
+    hung.execute("rollback").await.unwrap();
+    assert_eq!(f.state_of(ids[0]).await.0, "enqueued");
+}

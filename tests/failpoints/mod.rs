@@ -218,6 +218,7 @@ impl House {
                     break order;
                 }
                 assert!(Instant::now() < deadline, "{what}: the API does not come back");
+                tokio::time::sleep(Duration::from_millis(50)).await;
             };
             (order, patient.ledger().await.unwrap_or_default())
         })

@@ -79,7 +79,7 @@ async fn scans(connection: &mut SqliteConnection, text: &str) -> Vec<String> {
         let is_small = how.iter().any(|word| MAY_BE_READ_WHOLE.contains(word));
         // With a limit it goes along the index only so far.
         let is_list = how.contains(&"INDEX") && text.contains("limit $");
-        if (GROWING.contains(table) || *table == "o") && !is_small && !is_list {
+        if (GROWING.contains(table) || ["o", "j", "t", "c", "h"].contains(table)) && !is_small && !is_list {
             faults.push(format!("{name}: {step}"));
         }
     }

@@ -90,7 +90,9 @@ impl Running {
         let waiting = i64::try_from(ORDERS).unwrap();
         self.installation.wait_for_number(ORDERS_WITHOUT_LINK, RESUMED, |orders| orders < waiting).await;
         let first = back.elapsed();
-        self.installation.wait_for_number(ORDERS_WITHOUT_LINK, RESUMED - first, |orders| orders == 0).await;
+        self.installation
+            .wait_for_number(ORDERS_WITHOUT_LINK, RESUMED.saturating_sub(first), |orders| orders == 0)
+            .await;
         println!("the first job was taken {first:?} after the return, the last done after {:?}", back.elapsed());
         self.installation.wait_for_number(UNPAID, RESUMED, |orders| orders == 0).await;
         self.installation.wait_for_number(WAITING_IDS, RESUMED, |jobs| jobs == 0).await;

@@ -115,6 +115,8 @@ async fn a_worker_that_is_told_to_stop_is_red_at_once_and_claims_nothing_after_a
 
     println!("stopped {:?} after the signal", told.elapsed());
     assert_eq!(status.code(), Some(0), "{}", worker.program.output());
+    let completed = "select count(*) from job_log where was = 'running' and state = 'completed'";
+    assert!(installation.number(completed).await >= 2, "what ran was finished");
     let late = "select count(*) from job_log where state = 'running' and at_ms >
         (select max(at_ms) - 2000 from job_log where was = 'running' and state = 'completed')";
     assert_eq!(installation.number(late).await, 0, "a job was claimed a second or more after the signal");

@@ -21,18 +21,21 @@ pub(crate) struct Served {
     pub(crate) acknowledged: Vec<i64>,
     /// Shops that gave up.
     pub(crate) turned_away: usize,
-    /// Customers who were told that they have paid.
-    pub(crate) payers: usize,
+    /// Orders whose customers were told that they have paid.
+    pub(crate) payers: Vec<i64>,
+    /// Orders whose customers wanted to pay and could not.
+    pub(crate) gave_up: Vec<i64>,
 }
 
 impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} orders acknowledged, {} shops gave up, {} customers have paid",
+            "{} orders acknowledged, {} shops gave up, {} customers have paid, {} gave up",
             self.acknowledged.len(),
             self.turned_away,
-            self.payers
+            self.payers.len(),
+            self.gave_up.len()
         )
     }
 }
@@ -87,9 +90,10 @@ async fn buy(plan: &Plan, patient: &Patient, number: usize, served: &Mutex<Serve
     tokio::time::sleep(Duration::from_millis(random.random_range(0..2_000))).await;
     let comes_back = random.random_bool(0.7);
     if patient.pay_until_debited(id, deadline).await.is_none() {
-        return; // its order ended before: poison
+        served.lock().unwrap().gave_up.push(id);
+        return;
     }
-    served.lock().unwrap().payers += 1;
+    served.lock().unwrap().payers.push(id);
     if comes_back
         && let Some(order) = patient.order(id).await
         && let Some(token) = order["order_token"].as_str()

@@ -1,6 +1,7 @@
 //! The processes and servers of a storm: what befalls them, and who starts them again.
 
 use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
@@ -8,7 +9,7 @@ use shared::failpoint::Point;
 use sqlx::{Connection, PgConnection};
 
 use super::plan::{APIS, Calamity, Plan, WORKERS};
-use super::restarts::{Kill, Outage};
+use super::restarts::{Kill, Outage, Zombie};
 use crate::roles::front::Front;
 use crate::roles::installation::SANDBOX_CREDENTIALS;
 use crate::roles::sandbox::Sandbox;
@@ -17,14 +18,17 @@ use crate::support::patient::Patient;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
-use crate::support::supervised::Supervised;
+use crate::support::supervised::{Ending, Supervised};
 use crate::support::wait::PATIENCE;
 
 /// How often the processes are looked at: a supervisor that is quick, so that a storm has more than pauses.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A process that was stopped for a shorter time than its leases last is no zombie.
-const LEASE: Duration = Duration::from_secs(8);
+const LEASE_MS: i64 = 8_000;
+
+/// What would befall somebody who is down already comes so much later.
+const POSTPONED: Duration = Duration::from_secs(2);
 
 /// What must have ended before a storm is over: orders that may still be paid, and jobs that are not merely to look back
 /// at an order that has ended.
@@ -41,20 +45,28 @@ pub(crate) struct House {
     apis: Vec<Supervised>,
     workers: Vec<Supervised>,
     environment: Vec<(String, String)>,
-    /// Stopped workers: which, which process, since when, and when it goes on.
-    asleep: Vec<(usize, u32, Instant, Instant)>,
+    asleep: Vec<Asleep>,
     /// When the servers that are down come back.
     redis_back: Option<(Instant, i64)>,
     postgres_back: Option<(Instant, i64)>,
     pub(crate) happened: Happened,
 }
 
+/// A stopped worker.
+#[derive(Clone, Copy, Debug)]
+struct Asleep {
+    number: usize,
+    process: u32,
+    from_ms: i64,
+    until: Instant,
+}
+
 /// What has befallen the house.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Happened {
     pub(crate) worker_kills: Vec<Kill>,
-    pub(crate) api_kills: usize,
-    pub(crate) zombies: usize,
+    pub(crate) api_kills: Vec<u32>,
+    pub(crate) zombies: Vec<Zombie>,
     pub(crate) redis_kills: usize,
     pub(crate) redis_wipes: usize,
     pub(crate) postgres_kills: usize,
@@ -130,7 +142,7 @@ impl House {
     /// is lost, one doubled.
     pub(crate) async fn sandbox_faults(&self) {
         for fault in [
-            json!({ "fault": "latency", "milliseconds": 250 }),
+            json!({ "fault": "latency", "milliseconds": 500 }),
             json!({ "fault": "unavailable", "share": 0.05 }),
             json!({ "fault": "answer-lost", "share": 0.03 }),
             json!({ "fault": "malformed", "share": 0.02 }),
@@ -147,11 +159,26 @@ impl House {
         let mut calamities: VecDeque<(Duration, Calamity)> = plan.calamities.iter().copied().collect();
         while !calamities.is_empty() || began.elapsed() < plan.order_every * u32::try_from(plan.orders).unwrap() {
             if calamities.front().is_some_and(|(at, _)| *at <= began.elapsed()) {
-                let (_, calamity) = calamities.pop_front().unwrap();
-                self.befall(calamity).await;
+                let (at, calamity) = calamities.pop_front().unwrap();
+                if self.spares(calamity) {
+                    calamities.push_back((at + POSTPONED, calamity));
+                    calamities.make_contiguous().sort_by_key(|(at, _)| *at);
+                } else {
+                    self.befall(calamity).await;
+                }
             }
             self.look().await;
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Whether the victim is down already.
+    fn spares(&self, calamity: Calamity) -> bool {
+        match calamity {
+            Calamity::KillRedis(_) | Calamity::WipeRedis => self.redis_back.is_some(),
+            Calamity::KillPostgres(_) => self.postgres_back.is_some(),
+            Calamity::StopWorker(..) => self.asleep.len() > 1,
+            Calamity::KillWorker(_) | Calamity::KillApi(_) => false,
         }
     }
 
@@ -160,25 +187,24 @@ impl House {
             Calamity::KillWorker(number) => {
                 let number = self.awake(number);
                 let at_ms = now_ms();
-                let process = self.workers[number].kill();
-                self.happened.worker_kills.push(Kill { process, at_ms });
+                let killed = self.workers[number].kill();
+                self.happened.worker_kills.extend(killed.map(|process| Kill { process, at_ms }));
             }
             Calamity::KillApi(number) => {
-                self.apis[number].kill();
-                self.happened.api_kills += 1;
+                let killed = self.apis[number].kill();
+                self.happened.api_kills.extend(killed);
             }
             Calamity::StopWorker(number, time) => {
                 let number = self.awake(number);
-                let now = Instant::now();
                 self.workers[number].signal("STOP");
-                self.asleep.push((number, self.workers[number].id(), now, now + time));
+                let process = self.workers[number].id();
+                self.asleep.push(Asleep { number, process, from_ms: now_ms(), until: Instant::now() + time });
             }
             Calamity::KillRedis(away) => {
                 self.redis.kill();
                 self.redis_back = Some((Instant::now() + away, now_ms()));
                 self.happened.redis_kills += 1;
             }
-            Calamity::WipeRedis if self.redis_back.is_some() => (), // it will come back empty anyway
             Calamity::WipeRedis => {
                 self.redis.wipe().await;
                 // Ids that were lost wait for their grace.
@@ -195,7 +221,7 @@ impl House {
 
     /// That worker, or the next one that is not asleep: killing a zombie would spare it its awakening.
     fn awake(&self, number: usize) -> usize {
-        let is_asleep = |number: &usize| self.asleep.iter().any(|(asleep, ..)| asleep == number);
+        let is_asleep = |number: &usize| self.asleep.iter().any(|asleep| asleep.number == *number);
         (number..number + WORKERS).map(|number| number % WORKERS).find(|number| !is_asleep(number)).unwrap_or(number)
     }
 
@@ -205,17 +231,20 @@ impl House {
             program.look();
         }
         let now = Instant::now();
-        for (number, process, since, until) in std::mem::take(&mut self.asleep) {
-            let worker = &mut self.workers[number];
-            if worker.id() != process {
+        for asleep in std::mem::take(&mut self.asleep) {
+            let worker = &mut self.workers[asleep.number];
+            if worker.id() != asleep.process {
                 continue;
             }
-            if until > now {
-                self.asleep.push((number, process, since, until));
+            if asleep.until > now {
+                self.asleep.push(asleep);
                 continue;
             }
+            let to_ms = now_ms();
             worker.signal("CONT");
-            self.happened.zombies += usize::from(since.elapsed() > LEASE);
+            if to_ms - asleep.from_ms > LEASE_MS {
+                self.happened.zombies.push(Zombie { process: asleep.process, from_ms: asleep.from_ms, to_ms });
+            }
         }
         if let Some((_, from_ms)) = self.redis_back.take_if(|(at, _)| *at <= now) {
             self.redis.restart().await;
@@ -247,14 +276,14 @@ impl House {
         }
     }
 
-    /// Waits until every order has ended and nothing is under way; what has not by then is counted as it stands.
-    pub(crate) async fn settle(&mut self, within: Duration) {
+    /// Waits until every order has ended and nothing is under way; gives how much has not by then.
+    pub(crate) async fn settle(&mut self, within: Duration) -> i64 {
         let deadline = Instant::now() + within;
         let mut told = Instant::now();
-        while Instant::now() < deadline {
+        loop {
             let unsettled = self.number(UNSETTLED).await;
-            if unsettled == 0 {
-                return;
+            if unsettled == 0 || Instant::now() > deadline {
+                return unsettled;
             }
             if told.elapsed() > Duration::from_secs(60) {
                 told = Instant::now();
@@ -283,13 +312,31 @@ impl House {
 
     /// The ends of processes that nobody meant: neither killed by us nor ended by poison.
     pub(crate) fn strange_ends(&self) -> Vec<String> {
-        use std::os::unix::process::ExitStatusExt;
-        let programs = self.apis.iter().chain(&self.workers);
-        let ends = programs.flat_map(|program| program.endings().iter().map(move |ending| (program.name(), ending)));
-        let strange = ends.filter(|(_, ending)| {
-            ending.status.signal() != Some(9) && !ending.is_by_failpoint(Point::PoisonKills.as_str())
-        });
+        let strange = self
+            .endings()
+            .filter(|(_, ending)| !self.is_killed(ending) && !ending.is_by_failpoint(Point::PoisonKills.as_str()));
         strange.map(|(name, ending)| format!("{name}: {}\n{}", ending.status, last_lines(&ending.output))).collect()
+    }
+
+    fn endings(&self) -> impl Iterator<Item = (&str, &Ending)> {
+        let programs = self.apis.iter().chain(&self.workers);
+        programs.flat_map(|program| program.endings().iter().map(move |ending| (program.name(), ending)))
+    }
+
+    /// Whether a process was killed by us, and by nobody else.
+    fn is_killed(&self, ending: &Ending) -> bool {
+        let workers = self.happened.worker_kills.iter().map(|kill| kill.process);
+        let mut killed = workers.chain(self.happened.api_kills.iter().copied());
+        ending.status.signal() == Some(9) && killed.any(|process| process == ending.process)
+    }
+
+    /// How many workers and how many APIs have died of it.
+    pub(crate) fn killed(&self) -> (usize, usize) {
+        let killed = |programs: &[Supervised]| {
+            let endings = programs.iter().flat_map(Supervised::endings);
+            endings.filter(|ending| self.is_killed(ending)).count()
+        };
+        (killed(&self.workers), killed(&self.apis))
     }
 
     /// How often a poison job ended its process.

@@ -46,9 +46,9 @@ async fn a_storm_loses_nothing_and_doubles_nothing() {
     house.clear_skies().await;
     let served = house.look_after(customers.served()).await;
     println!("{served} after {:?}", began.elapsed());
-    house.settle(plan.settle_within).await;
+    let unsettled = house.settle(plan.settle_within).await;
 
-    let reckoning = Reckoning::of(&mut house, &served).await;
+    let reckoning = Reckoning::of(&mut house, &plan, &served, unsettled).await;
     let report = format!("{} storm, seed {seed}, {} s\n{reckoning}", plan.name, began.elapsed().as_secs());
     println!("{report}");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("storm.txt");

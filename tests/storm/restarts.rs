@@ -1,4 +1,5 @@
-//! What the log of the jobs says about restarts after a kill.
+//! What the log of the jobs says about restarts after a kill, and about zombies. (A sweep waits a quarter of an hour on
+//! purpose, and is left out.)
 
 use std::collections::HashMap;
 
@@ -8,6 +9,7 @@ use sqlx::{FromRow, PgConnection};
 struct Line {
     at_ms: i64,
     job_id: i64,
+    kind: String,
     state: String,
     crashes: i64,
     who: String,
@@ -27,6 +29,9 @@ pub(crate) struct Outage {
     pub(crate) to_ms: i64,
 }
 
+/// An outage that begins later after a kill had no part in how long its jobs waited.
+const EXCUSED_MS: i64 = 15_000;
+
 /// How long the jobs of killed workers waited until they ran elsewhere, in milliseconds, shortest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Restarts {
@@ -36,14 +41,47 @@ pub(crate) struct Restarts {
     pub(crate) disturbed_ms: Vec<i64>,
     /// Jobs that wait on purpose, as they were suspects by then.
     pub(crate) suspects: usize,
+    /// Jobs that never ran again.
+    pub(crate) stranded: Vec<i64>,
+}
+
+/// A worker that was stopped past its leases, and when, in epoch milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Zombie {
+    pub(crate) process: u32,
+    pub(crate) from_ms: i64,
+    pub(crate) to_ms: i64,
+}
+
+/// How many jobs were taken from zombies while they slept.
+pub(crate) async fn taken_from(connection: &mut PgConnection, zombies: &[Zombie]) -> usize {
+    let mut taken = 0;
+    for zombie in zombies {
+        let (count,): (i64,) = sqlx::query_as(
+            "select count(*) from job_log claim join lateral (
+                select at_ms, crashes_counted from job_log next where next.job_id = claim.job_id
+                and next.number > claim.number order by next.number limit 1) ended on true
+            where claim.state = 'running' and claim.who = $1 and ended.crashes_counted = 1
+                and ended.at_ms between $2 and $3",
+        )
+        .bind(format!("tasdiq {}", zombie.process))
+        .bind(zombie.from_ms)
+        .bind(zombie.to_ms)
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap();
+        taken += usize::try_from(count).unwrap();
+    }
+    taken
 }
 
 /// What became of the jobs that ran in the killed workers.
 pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &[Outage]) -> Restarts {
-    let lines: Vec<Line> = sqlx::query_as("select at_ms, job_id, state, crashes, who from job_log order by number")
-        .fetch_all(connection)
-        .await
-        .unwrap();
+    let lines: Vec<Line> =
+        sqlx::query_as("select at_ms, job_id, kind, state, crashes, who from job_log order by number")
+            .fetch_all(connection)
+            .await
+            .unwrap();
     let killed: HashMap<String, i64> =
         kills.iter().map(|kill| (format!("tasdiq {}", kill.process), kill.at_ms)).collect();
     let mut stories: HashMap<i64, Vec<&Line>> = HashMap::new();
@@ -55,16 +93,20 @@ pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &
         for (place, line) in story.iter().enumerate() {
             let Some(killed_at_ms) = killed.get(&line.who).filter(|_| line.state == "running") else { continue };
             let later = &story[place + 1..];
-            let ran_when_killed =
-                line.at_ms <= *killed_at_ms && later.first().is_none_or(|next| next.at_ms > *killed_at_ms);
-            let Some(again) = later.iter().find(|line| line.state == "running").filter(|_| ran_when_killed) else {
+            // Its next change is that of its crash; a run that was just ending may have ended.
+            let crashed = later.first().filter(|next| next.at_ms > *killed_at_ms && next.crashes > line.crashes);
+            let Some(crashed) = crashed.filter(|next| next.state != "dead" && next.kind != "sweep") else { continue };
+            let Some(again) = later.iter().find(|line| line.state == "running") else {
+                restarts.stranded.push(line.job_id);
                 continue;
             };
             let waited_ms = again.at_ms - killed_at_ms;
-            let is_disturbed =
-                outages.iter().any(|outage| outage.from_ms <= again.at_ms && outage.to_ms >= *killed_at_ms);
+            // Only what happened while it should have been restarted excuses anything.
+            let is_disturbed = outages
+                .iter()
+                .any(|outage| outage.from_ms <= killed_at_ms + EXCUSED_MS && outage.to_ms >= *killed_at_ms);
             match () {
-                () if again.crashes >= 2 => restarts.suspects += 1,
+                () if crashed.crashes >= 2 => restarts.suspects += 1,
                 () if is_disturbed => restarts.disturbed_ms.push(waited_ms),
                 () => restarts.undisturbed_ms.push(waited_ms),
             }

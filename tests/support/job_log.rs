@@ -25,6 +25,7 @@ const INSTALL: &str = "
             case when tg_op = 'UPDATE' then new.crashes - old.crashes else 0 end, new.crashes);
         return null;
     end $$;
+    create index job_log_job on job_log (job_id, number);
     create trigger job_log after insert or update of state on jobs for each row execute function write_job_log();";
 
 /// Begins to write the table `job_log` in that database.

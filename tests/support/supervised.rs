@@ -21,6 +21,7 @@ pub(crate) struct Supervised {
 /// How one run of a program ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Ending {
+    pub(crate) process: u32,
     pub(crate) status: ExitStatus,
     pub(crate) output: String,
 }
@@ -59,16 +60,19 @@ impl Supervised {
     /// Starts the program again if it has ended; tells how it did.
     pub(crate) fn look(&mut self) -> Option<&Ending> {
         let status = self.program.exit_status()?;
-        self.endings.push(Ending { status, output: self.program.output() });
+        let process = self.program.id();
+        self.endings.push(Ending { process, status, output: self.program.output() });
         self.program = start(&self.arguments, &self.environment, self.armings.pop_front());
         self.endings.last()
     }
 
-    /// Kills the process, and gives its number; its successor is started at the next look.
-    pub(crate) fn kill(&mut self) -> u32 {
-        let killed = self.program.id();
+    /// Kills the process, and gives its number; its successor is started at the next look. Nothing if it has just ended.
+    pub(crate) fn kill(&mut self) -> Option<u32> {
+        if self.program.exit_status().is_some() {
+            return None;
+        }
         self.program.signal("KILL");
-        killed
+        Some(self.program.id())
     }
 
     /// Sends a signal to the process that runs now.

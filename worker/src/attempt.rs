@@ -4,7 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use shared::failpoint::{self, Point, reach};
+#[cfg(feature = "failpoints")]
+use shared::failpoint;
+use shared::failpoint::{Point, reach};
 use shared::job::{ClaimedJob, Job, JobKind, Lease};
 use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::{Store, StoreError};
@@ -69,6 +71,7 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
 
 async fn handle(context: &WorkerContext, lease: &Lease, job: Job) -> Result<Done, Failure> {
     reach(Point::AttemptBefore);
+    #[cfg(feature = "failpoints")]
     poison(job)?;
     match job {
         Job::CreatePaymentLink { order_id } => create_payment_link::create_payment_link(context, lease, order_id).await,
@@ -78,7 +81,9 @@ async fn handle(context: &WorkerContext, lease: &Lease, job: Job) -> Result<Done
     }
 }
 
-/// Poison for tests: jobs of some orders end their process, panic or fail, where `FAILPOINTS` says so.
+/// Poison, that is a defect that only some orders meet: their jobs end the process, panic or fail, where `FAILPOINTS` says
+/// so. (A suspect is what such a job becomes.)
+#[cfg(feature = "failpoints")]
 fn poison(job: Job) -> Result<(), Failure> {
     let order_id = match job {
         Job::CreatePaymentLink { order_id } | Job::SettleOrder { order_id } => order_id,

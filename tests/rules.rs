@@ -13,7 +13,7 @@ fn sources() -> Vec<(String, String)> {
     }
     let named = files.into_iter().map(|file| {
         let text = fs::read_to_string(&file).unwrap();
-        let product = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
         (file.strip_prefix(top).unwrap().to_string_lossy().into_owned(), product)
     });
     let sources: Vec<_> = named.filter(|(path, _)| !path.contains("tests")).collect();
@@ -79,13 +79,29 @@ fn paid_is_written_in_one_statement() {
 /// Whatever commits an effect takes a lease and begins with the guarded end of the run.
 #[test]
 fn only_functions_with_a_lease_end_a_run() {
+    let mut seen = Vec::new();
     for (path, text) in sources() {
-        for function in text.split("\npub async fn ").chain(text.split("\npub(super) async fn ")).skip(1) {
+        for function in text.split("async fn ").skip(1) {
             let body = function.split("\n}\n").next().unwrap_or_default();
             let Some((head, rest)) = body.split_once(" {\n") else { continue };
             if rest.contains("jobs::finish(") {
                 assert!(head.contains("lease: &Lease"), "{path}: {head}");
+                seen.push(head.split('(').next().unwrap_or_default().to_owned());
             }
         }
     }
+    seen.sort();
+    assert_eq!(seen, ["expire_without_link", "settle", "store_link_fenced", "wake_settlement"]);
+}
+
+/// API, command line and pages stage jobs; only whoever runs one has a lease.
+#[test]
+fn nobody_outside_the_worker_holds_a_lease() {
+    let holders: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, text)| (path.starts_with("api/") || path.starts_with("cli/")) && text.contains("Lease"))
+        .map(|(path, _)| path)
+        .collect();
+
+    assert_eq!(holders, [""; 0]);
 }
