@@ -49,9 +49,8 @@ async fn of_100_zombies_that_made_a_draft_100_are_refused_the_link_and_their_dra
     api.create_orders(usize::try_from(ORDERS).unwrap()).await;
 
     let mut zombie = begin_zombie(&installation, "links");
-    installation.wait_for_number(RUNNING, PATIENCE, |running| running == ORDERS).await;
+    all_are_in_mid_call(&installation).await;
     zombie.program.signal("STOP");
-    installation.sandbox.clear_faults().await;
     let _successor = installation.worker(64).await;
     installation.wait_for_links(TAKEN_OVER_WITHIN).await;
     let before = installation.text(ORDERS_AND_HISTORY).await;
@@ -74,9 +73,8 @@ async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
 
     // Every look that it begins sees the debit.
     let mut zombie = begin_zombie(&installation, "settle");
-    installation.wait_for_number(RUNNING, PATIENCE, |running| running == ORDERS).await;
+    all_are_in_mid_call(&installation).await;
     zombie.program.signal("STOP");
-    installation.sandbox.clear_faults().await;
     let _successor = installation.worker(64).await;
     let unpaid = "select count(*) from orders where status <> 'paid'";
     installation.wait_for_number(unpaid, TAKEN_OVER_WITHIN, |unpaid| unpaid == 0).await;
@@ -89,12 +87,17 @@ async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
     assert_eq!(installation.number(paid_lines).await, ORDERS);
 }
 
-const RUNNING: &str =
-    "select count(*) from jobs where state = 'running' and kind in ('create_payment_link', 'settle_order')";
+/// The gateway has each of the hundred calls, and has answered none.
+async fn all_are_in_mid_call(installation: &Installation) {
+    wait_until("the zombie to be in mid-call a hundred times", PATIENCE, async || {
+        (installation.sandbox.active_faults().await == 0).then_some(())
+    })
+    .await;
+}
 
 /// Long enough that all hundred are in mid-call, short enough that no call is given up.
 fn latency(path: &str) -> Value {
-    json!({ "fault": "latency", "milliseconds": 7_000, "path": path })
+    json!({ "fault": "latency", "milliseconds": 7_000, "path": path, "next": ORDERS })
 }
 
 async fn pay(installation: &Installation, order: &Value) {

@@ -45,6 +45,13 @@ impl Sandbox {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
+    /// How many faults are on; one that was asked for so many times is no longer, once it has struck as often.
+    pub(crate) async fn active_faults(&self) -> usize {
+        let answer = self.client.get(format!("{}/_sim/faults", self.url)).send().await.unwrap();
+        let faults: Value = answer.json().await.unwrap();
+        faults["active"].as_array().unwrap().len()
+    }
+
     /// Switches all faults off.
     pub(crate) async fn clear_faults(&self) {
         let answer = self.client.delete(format!("{}/_sim/faults", self.url)).send().await.unwrap();

@@ -6,10 +6,7 @@ use crate::id::OrderId;
 use crate::job::{JobKind, JobState};
 use crate::order::{Order, OrderStatus};
 use crate::store::auditing::{CallbackJobRecord, JobRecord};
-use crate::store::sweeping::LOOK_BACK_MS;
-
-/// The last look back completes its job right at the end of its time.
-const LOOK_BACK_MARGIN_MS: i64 = 3_600_000;
+use crate::store::sweeping::{LOOK_BACK_MARGIN_MS, LOOK_BACK_MS};
 
 /// A lease that ended this long ago: no relay is at work.
 const LEASE_ENDED_MS: i64 = 60_000;

@@ -7,7 +7,8 @@ use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row};
 
 use super::callbacks::Verdict;
-use super::orders::{COLUMNS, from_row, parse_status};
+use super::jobs::OPEN;
+use super::orders::{COLUMNS, from_row, history_line, parse_status};
 use super::transactions::StoredState;
 use super::{Store, StoreError, padded, placeholders};
 use crate::id::{CallbackId, JobId, OrderId, TransactionId};
@@ -19,9 +20,6 @@ pub const BATCH: usize = 512;
 
 /// Jobs that are over and done are of no interest; dead letters are.
 const OPEN_OR_DEAD: &str = "state in ('available', 'enqueued', 'running', 'dead')";
-
-/// In the words of the partial indexes.
-const OPEN: &str = "state in ('available', 'enqueued', 'running')";
 
 /// Everything the database has about one order.
 #[derive(Clone, Debug)]
@@ -328,16 +326,6 @@ pub async fn open_sweep(store: &Store) -> Result<Option<JobRecord>, StoreError> 
 
 fn order_of(row: &AnyRow) -> Result<OrderId, StoreError> {
     Ok(OrderId(row.try_get("order_id")?))
-}
-
-fn history_line(row: &AnyRow) -> Result<HistoryLine, StoreError> {
-    let from: Option<String> = row.try_get("from_status")?;
-    Ok(HistoryLine {
-        at_ms: row.try_get("at_ms")?,
-        from: from.map(parse_status).transpose()?,
-        to: parse_status(row.try_get("to_status")?)?,
-        cause: row.try_get("cause")?,
-    })
 }
 
 fn transaction(row: &AnyRow) -> Result<TransactionRecord, StoreError> {

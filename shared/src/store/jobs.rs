@@ -53,7 +53,8 @@ pub enum Finish {
     },
 }
 
-const OPEN: &str = "state in ('available', 'enqueued', 'running')";
+/// In the words of the partial indexes.
+pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";
 
 /// Stages a job: commits with the transaction, and wakes the relay then.
 ///

@@ -209,17 +209,17 @@ pub async fn history(store: &Store, id: OrderId) -> Result<Vec<HistoryLine>, Sto
     .bind(id.0)
     .fetch_all(store.readers())
     .await?;
-    rows.iter()
-        .map(|row| {
-            let from: Option<String> = row.try_get("from_status")?;
-            Ok(HistoryLine {
-                at_ms: row.try_get("at_ms")?,
-                from: from.map(parse_status).transpose()?,
-                to: parse_status(row.try_get("to_status")?)?,
-                cause: row.try_get("cause")?,
-            })
-        })
-        .collect()
+    rows.iter().map(history_line).collect()
+}
+
+pub(super) fn history_line(row: &AnyRow) -> Result<HistoryLine, StoreError> {
+    let from: Option<String> = row.try_get("from_status")?;
+    Ok(HistoryLine {
+        at_ms: row.try_get("at_ms")?,
+        from: from.map(parse_status).transpose()?,
+        to: parse_status(row.try_get("to_status")?)?,
+        cause: row.try_get("cause")?,
+    })
 }
 
 /// Stores a draft with its payment link, stages the first look, and completes the job: one transaction.

@@ -16,6 +16,9 @@ const HOUR_MS: i64 = 3_600_000;
 /// From its link until this long after its final status an order has an open `settle_order`.
 pub const LOOK_BACK_MS: i64 = 72 * HOUR_MS;
 
+/// The last look back completes its job right at the end of that time: so long before it a job that is missing may be done.
+pub const LOOK_BACK_MARGIN_MS: i64 = HOUR_MS;
+
 /// How long finished jobs are kept.
 pub const FINISHED_JOBS_MS: i64 = 7 * 24 * HOUR_MS;
 
@@ -113,8 +116,7 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
 /// A look back is a day away, so there is no hurry: where very many orders have ended, each sweep goes on where the one
 /// before it stopped, and begins anew at the end.
 async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
-    // An hour's margin: the last look back completes its job right at the end of the time.
-    let oldest_ms = store.now_ms() - LOOK_BACK_MS + HOUR_MS;
+    let oldest_ms = store.now_ms() - LOOK_BACK_MS + LOOK_BACK_MARGIN_MS;
     let mut from_ms = swept_to_ms(store).await?.max(oldest_ms);
     let mut restored = 0;
     for _ in 0..ENDED_PAGES {
