@@ -134,11 +134,12 @@ const LOCKED: Duration = Duration::from_millis(6_500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_that_fails_aborts_nothing() {
-    let w = Working::start(Fixture::sqlite().await).await;
+    // Without the sweep, which would run beside it at first.
+    let (f, gateway) = (Fixture::sqlite().await, HeldGateway::start().await);
+    let w = Working::start_with(f, gateway, &[QueueName::Links]).await;
     w.gateway.hold_all();
     let order = w.f.order().await;
     w.wait_for_calls(&[1]).await;
-    wait_until("the sweep to end", PATIENCE, async || (w.pulse.running() == 1).then_some(())).await;
 
     let mut locked = lock(&w.f).await;
     watch(LOCKED, async || w.gateway.waiting() == [1] && w.pulse.running() == 1).await;
