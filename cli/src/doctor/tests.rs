@@ -1,0 +1,149 @@
+use super::*;
+
+fn process(role: &str, queues: &str, twin: Option<&str>) -> Process {
+    Process {
+        id: "1".to_owned(),
+        role: role.to_owned(),
+        version: "0.1.0".to_owned(),
+        slots: if queues.is_empty() { 0 } else { 64 },
+        queues: queues.to_owned(),
+        twin: twin.map(str::to_owned),
+        started_at_ms: 0,
+        heartbeat_at_ms: 0,
+        queue_heard_at_ms: None,
+    }
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// What was found, in lines such as `Fault configuration`.
+fn lines(findings: &Findings) -> Vec<String> {
+    findings.0.iter().map(|finding| format!("{:?} {}", finding.state, finding.what)).collect()
+}
+
+const REAL_GATEWAY: [(&str, &str); 4] = [
+    ("ATMOS_CONSUMER_KEY", "a-real-key"),
+    ("ATMOS_CONSUMER_SECRET", "a-real-secret"),
+    ("ATMOS_STORE_ID", "417"),
+    ("ATMOS_API_KEY", "a-real-callback-key"),
+];
+
+#[test]
+fn api_keys_that_a_real_gateway_needs_are_missed_before_the_api_is_started() {
+    let servers = [("DATABASE_URL", "postgres://db/x"), ("REDIS_URL", "redis://redis")];
+    let variables = variables(&[&REAL_GATEWAY[..], &servers[..]].concat());
+    let roles = ReadableEnvironment::read(&variables).unwrap().roles();
+    let mut findings = Findings::default();
+
+    look_at_configuration(roles, &variables, &mut findings);
+
+    let faults: Vec<&str> = findings
+        .0
+        .iter()
+        .filter(|finding| finding.state == Health::Fault)
+        .map(|finding| finding.says.as_str())
+        .collect();
+    assert!(matches!(faults.as_slice(), [fault] if fault.starts_with("TASDIQ_API_KEYS is missing")), "{faults:?}");
+    assert!(lines(&findings).contains(&"Ok configuration".to_owned()), "the worker would start");
+}
+
+#[tokio::test]
+async fn one_bad_variable_and_a_database_that_is_away_hide_nothing_else() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut findings = Findings::default();
+    let variables = variables(&[
+        ("DATABASE_URL", "postgres://127.0.0.1:1/x"),
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("TASDIQ_SETTLE_SCHEDULE", "never"),
+        ("TASDIQ_GATEWAY_RATE", "fast"),
+        ("TASDIQ_SANDBOX_LISTEN", "127.0.0.1:1"),
+    ]);
+
+    look(&variables, &mut findings).await;
+
+    let lines = lines(&findings);
+    for line in ["Fault database", "Fault redis", "Fault gateway"] {
+        assert!(lines.contains(&line.to_owned()), "{line}: {lines:?}");
+    }
+    for variable in ["TASDIQ_SETTLE_SCHEDULE", "TASDIQ_GATEWAY_RATE"] {
+        let told = findings.0.iter().filter(|finding| finding.says.starts_with(variable)).count();
+        assert_eq!(told, 1, "{variable}: {}", findings.text());
+    }
+}
+
+#[test]
+fn what_a_bad_variable_led_to_is_not_looked_for_elsewhere() {
+    let read = |name, value| ReadableEnvironment::read(&variables(&[(name, value)])).unwrap();
+
+    assert!(!read("DATABASE_URL", "mysql://x").knows_database());
+    assert!(read("DATABASE_URL", "mysql://x").knows_gateway());
+    assert!(!read("ATMOS_STORE_ID", "417").knows_gateway());
+    assert!(!read("TASDIQ_SANDBOX_LISTEN", "x").knows_gateway());
+}
+
+#[test]
+fn a_database_file_that_cannot_be_opened_for_writing_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = |path: &std::path::Path| {
+        let url = format!("sqlite://{}", path.display());
+        let config = ReadableEnvironment::read(&variables(&[("DATABASE_URL", &url)])).unwrap().config;
+        let mut findings = Findings::default();
+        look_at_data_dir(&config, &mut findings);
+        findings.0[0].state
+    };
+    let (file, missing) = (folder.path().join("file"), folder.path().join("missing"));
+    std::fs::write(&file, "").unwrap();
+
+    assert_eq!(state(&file), Health::Ok);
+    assert_eq!(state(&missing), Health::Warn);
+    assert!(!missing.exists(), "looking makes nothing");
+    assert_eq!(state(folder.path()), Health::Fault, "not even root writes a directory, whatever its bits say");
+}
+
+#[test]
+fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
+    let state = |what: &str| {
+        let mut findings = Findings::default();
+        let answer = GatewayError::OutcomeUnknown { what: what.to_owned(), source: None };
+        tell_of_gateway("atmos:417", false, Err(answer), &mut findings);
+        findings.0[0].state
+    };
+
+    assert_eq!(state("code STPIMS-ERR-777"), Health::Warn);
+    assert_eq!(state("HTTP 503"), Health::Fault);
+}
+
+#[test]
+fn a_process_that_hangs_and_a_consumer_that_hears_nothing_are_told_apart() {
+    let told = |told_ago_ms: i64, heard_ago_ms: i64| {
+        let mut findings = Findings::default();
+        let seen = Process {
+            heartbeat_at_ms: 100_000 - told_ago_ms,
+            queue_heard_at_ms: Some(100_000 - heard_ago_ms),
+            ..process("worker", "settle", None)
+        };
+        look_for_silence([&seen].into_iter(), 100_000, &mut findings);
+        lines(&findings)
+    };
+
+    assert_eq!(told(5_000, 9_000), [] as [String; 0]);
+    assert_eq!(told(3_000, 11_000), ["Fault processes"]);
+    assert_eq!(told(12_000, 14_000), ["Warn processes"]);
+}
+
+fn twin_states(alive: &[Process]) -> Vec<Health> {
+    let mut findings = Findings::default();
+    look_at_twins(alive, None, &mut findings);
+    findings.0.iter().map(|finding| finding.state).collect()
+}
+
+#[test]
+fn two_redis_servers_on_one_database_are_a_fault() {
+    let [a, b] = ["a", "b"].map(|twin| process("worker", "settle", Some(twin)));
+
+    assert_eq!(twin_states(&[a.clone(), b]), [Health::Fault]);
+    assert_eq!(twin_states(&[a.clone(), a.clone()]), []);
+    assert_eq!(twin_states(&[a, process("api", "", None)]), [Health::Warn]);
+}
