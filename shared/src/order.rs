@@ -104,6 +104,57 @@ impl OrderStatus {
 }
 
 named_values! {
+    /// What a person who looks at an order may do about it. Names are stable; [`SuggestedAct::sentence`] says it in full.
+    SuggestedAct {
+        /// The debit's amount, account or store is not the order's.
+        CompareDebit = "compare_debit",
+        /// Money came a second time.
+        ReturnSecondPayment = "return_second_payment",
+        /// Money came after the order had ended.
+        ReturnLatePayment = "return_late_payment",
+        /// The gateway says nothing that can be understood.
+        AskGateway = "ask_gateway",
+        /// A job died.
+        MendJob = "mend_job",
+        /// Nobody can ask the gateway that has the order's money.
+        ConfigureGateway = "configure_gateway",
+        /// Nobody knows whether a refund was made.
+        CheckRefund = "check_refund",
+    }
+}
+
+impl SuggestedAct {
+    /// What to do, for whoever has the order.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            SuggestedAct::CompareDebit => {
+                "compare the debit in the gateway's cabinet with the order; resolve it as paid by that transaction, or give \
+                 the money back there and resolve it as refunded"
+            }
+            SuggestedAct::ReturnSecondPayment => {
+                "give the second payment back in the gateway's cabinet, then resolve the order with the status it has"
+            }
+            SuggestedAct::ReturnLatePayment => {
+                "give the money back in the gateway's cabinet and resolve the order as refunded; or, if it can still be \
+                 delivered, resolve it as paid by that transaction"
+            }
+            SuggestedAct::AskGateway => {
+                "look the transaction up in the gateway's cabinet, or ask the gateway's support; then reconcile the order, \
+                 or resolve it"
+            }
+            SuggestedAct::MendJob => "mend what the job died of, then retry the job, or resolve the order",
+            SuggestedAct::ConfigureGateway => {
+                "configure the order's gateway again and reconcile it, or look its money up there and resolve it"
+            }
+            SuggestedAct::CheckRefund => {
+                "look in the gateway's cabinet whether the money went back; resolve the order as refunded if it did, and as \
+                 paid if it did not"
+            }
+        }
+    }
+}
+
+named_values! {
     /// How the customer pays. Only [`PaymentType::Atmos`] has a gateway today; the others are known names.
     PaymentType {
         /// Through Atmos.
@@ -207,8 +258,14 @@ pub struct Order {
     pub refunded_amount: i64,
     /// Whether a person must look although the status stays.
     pub needs_review: bool,
+    /// What refunds have taken of the amount, the finished ones included, in tiyin.
+    pub refund_reserved: i64,
     /// Why it failed or must be looked at.
     pub reason: Option<String>,
+    /// What a person may do about it, while one must look.
+    pub suggested_act: Option<SuggestedAct>,
+    /// The transaction that a person said is the payment, while the gateway has not been asked about it since.
+    pub resolution_transaction_id: Option<TransactionId>,
     /// When it was made, epoch milliseconds.
     pub created_at_ms: i64,
     /// Since when it waits for its payment link; an operator's retry begins anew. Epoch milliseconds.

@@ -55,7 +55,12 @@ impl Fixture {
                 jobs::bury(&self.store, BuriedBy::Worker(&job.lease), "no", true).await.unwrap();
             }
             OrderStatus::Review => {
-                self.settle(&order, &Settlement::Review { reason: "odd".into() }).await.unwrap();
+                self.settle(
+                    &order,
+                    &Settlement::Review { reason: "odd".into(), act: shared::order::SuggestedAct::AskGateway },
+                )
+                .await
+                .unwrap();
             }
         }
         if status == OrderStatus::Refunded {

@@ -189,7 +189,9 @@ async fn a_closed_draft_that_is_allowed_is_asked_about_again(f: Fixture) {
 
 async fn what_a_person_must_know_of_an_order_in_review_stands_in_its_history(f: Fixture) {
     let order = f.order_with_link(7).await;
-    f.settle(&order, &Settlement::Review { reason: "odd".into() }).await.unwrap();
+    f.settle(&order, &Settlement::Review { reason: "odd".into(), act: shared::order::SuggestedAct::AskGateway })
+        .await
+        .unwrap();
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
 
     f.settle(&order, &Settlement::Noted { what: "money moved".into() }).await.unwrap();
@@ -242,7 +244,8 @@ async fn a_closed_link_is_replaced_by_a_new_one(f: Fixture) {
 async fn a_second_payment_marks_the_order_and_leaves_it_paid(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.pay(&order, 7).await;
-    let review = Settlement::Review { reason: "paid a second time".into() };
+    let review =
+        Settlement::Review { reason: "paid a second time".into(), act: shared::order::SuggestedAct::AskGateway };
 
     assert_eq!(f.settle(&order, &review).await.unwrap(), Transition::Made);
 

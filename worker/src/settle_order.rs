@@ -5,7 +5,7 @@ use shared::failpoint::{Point, reach};
 use shared::gateway::{GatewayError, TransactionReport, TransactionState};
 use shared::id::{OrderId, TransactionId};
 use shared::job::{Lease, QueueName};
-use shared::order::{Order, OrderStatus};
+use shared::order::{Order, OrderStatus, SuggestedAct};
 use shared::store::jobs::Finish;
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, CLOSED_BELIEVED_MS, MAX_LINKS, Settlement};
@@ -58,6 +58,7 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
             Settlement::Paid { .. } | Settlement::Review { .. } | Settlement::Noted { .. } => decision,
             _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review {
                 reason: format!("three days after its time the gateway still gives no clear answer: {error}"),
+                act: SuggestedAct::AskGateway,
             },
             _ => return Err(error.into()),
         };
@@ -120,7 +121,7 @@ fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) ->
     match order.status {
         OrderStatus::Pending | OrderStatus::Confirming => {
             if let Some(misfit) = debited.iter().find_map(|looked| misfit(order, looked, store_id)) {
-                return Settlement::Review { reason: misfit };
+                return Settlement::Review { reason: misfit, act: SuggestedAct::CompareDebit };
             }
             match debited.first() {
                 Some(paid) => Settlement::Paid { transaction_id: paid.transaction_id },
@@ -136,12 +137,14 @@ fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) ->
             match (second, reversed) {
                 (Some(second), None) => Settlement::Review {
                     reason: format!("the order was paid a second time, by transaction {}", second.transaction_id),
+                    act: SuggestedAct::ReturnSecondPayment,
                 },
                 (Some(second), Some(reversed)) => Settlement::Review {
                     reason: format!(
                         "the order was paid a second time, by transaction {}, and transaction {} was reversed",
                         second.transaction_id, reversed.transaction_id
                     ),
+                    act: SuggestedAct::ReturnSecondPayment,
                 },
                 (None, Some(reversed)) if order.status == OrderStatus::Paid => {
                     Settlement::Refunded { transaction_id: reversed.transaction_id }
@@ -156,6 +159,7 @@ fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) ->
                     "transaction {} was debited although the order is {}",
                     late.transaction_id, order.status
                 ),
+                act: SuggestedAct::ReturnLatePayment,
             },
             None => unclear_after_the_end(order, looked),
         },
@@ -178,6 +182,7 @@ fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
     match unclear {
         Some((id, code)) => Settlement::Review {
             reason: format!("the order is {}, and the gateway says of transaction {id} only: {code}", order.status),
+            act: SuggestedAct::AskGateway,
         },
         None => Settlement::Unchanged,
     }
@@ -214,6 +219,7 @@ fn decide_unpaid(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Settleme
         return match unclear {
             Some((id, code)) => Settlement::Review {
                 reason: format!("its time is over, and the gateway says of transaction {id} only: {code}"),
+                act: SuggestedAct::AskGateway,
             },
             None => Settlement::Expired,
         };
@@ -326,7 +332,7 @@ fn tell(order: &Order, decision: &Settlement) {
             info!(order.id = %id, transaction.id = %transaction_id, "order {id} gets a new payment link");
         }
         Settlement::Expired => info!(order.id = %id, "order {id} has expired unpaid"),
-        Settlement::Review { reason: what } | Settlement::Noted { what } => {
+        Settlement::Review { reason: what, .. } | Settlement::Noted { what } => {
             error!(order.id = %id, reason = what, "order {id} needs a person: {what}");
         }
         Settlement::Refunded { transaction_id } => {

@@ -35,6 +35,9 @@ fn order(status: OrderStatus) -> Order {
         reason: None,
         created_at_ms: NOW - 60_000,
         pending_since_ms: NOW - 60_000,
+        refund_reserved: 0,
+        suggested_act: None,
+        resolution_transaction_id: None,
     }
 }
 
@@ -133,7 +136,7 @@ fn money_that_comes_to_a_refunded_order_goes_before_a_person() {
     let looks = [looked(DRAFT, reversed), looked(OTHER, debited())];
 
     for status in [OrderStatus::Paid, OrderStatus::Refunded] {
-        let Settlement::Review { reason } = decided(&order(status), &looks) else { panic!("{status}") };
+        let Settlement::Review { reason, .. } = decided(&order(status), &looks) else { panic!("{status}") };
         assert!(reason.contains("second time") && reason.contains("reversed"), "{reason}");
     }
 }
@@ -219,7 +222,7 @@ fn an_answer_nobody_understands_never_pays_and_never_expires_an_order() {
 
 #[test]
 fn an_order_before_a_person_has_no_further_looks() {
-    let decision = Settlement::Review { reason: "odd".into() };
+    let decision = Settlement::Review { reason: "odd".into(), act: shared::order::SuggestedAct::AskGateway };
 
     let finish = finish_after(&order(OrderStatus::Pending), &decision, &[], &LookSchedule::new(&[]), NOW, NOW);
 

@@ -375,7 +375,15 @@ async fn an_order_in_review_tells_why() {
     let order = api.link(&order, 700).await;
     let reason = "the gateway debited 49.99".to_owned();
 
-    let order = api.settle(&order, shared::store::settlement::Settlement::Review { reason: reason.clone() }).await;
+    let order = api
+        .settle(
+            &order,
+            shared::store::settlement::Settlement::Review {
+                reason: reason.clone(),
+                act: shared::order::SuggestedAct::AskGateway,
+            },
+        )
+        .await;
 
     assert_eq!(order.status, OrderStatus::Review);
     let seen = api.get("/api/orders/1").await.json();

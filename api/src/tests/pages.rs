@@ -117,7 +117,10 @@ async fn a_paid_order_is_shown_paid_in_its_language_and_asks_no_more() {
 async fn every_status_has_its_page_and_none_but_paid_looks_paid() {
     let api = TestApi::start().await;
     for (settlement, status) in [
-        (Settlement::Review { reason: "odd".to_owned() }, OrderStatus::Review),
+        (
+            Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway },
+            OrderStatus::Review,
+        ),
         (Settlement::Unchanged, OrderStatus::Pending),
     ] {
         let order = api.order().await;

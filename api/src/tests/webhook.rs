@@ -111,7 +111,8 @@ async fn an_order_with_a_person_cannot_be_paid() {
     let api = TestApi::start().await;
     let order = api.order().await;
     let order = api.link(&order, 700).await;
-    api.settle(&order, Settlement::Review { reason: "odd".to_owned() }).await;
+    api.settle(&order, Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway })
+        .await;
 
     assert_refused(&api.callback(700, "1", 5_000).await, "cannot be paid");
 }

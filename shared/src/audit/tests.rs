@@ -65,6 +65,9 @@ impl Scene {
             reason: matches!(status, Failed | Review).then(|| "something was found".into()),
             created_at_ms: NOW_MS - HOUR_MS,
             pending_since_ms: NOW_MS - HOUR_MS,
+            refund_reserved: 0,
+            suggested_act: None,
+            resolution_transaction_id: None,
         };
         let mut scene = Scene { record: order.into(), words: HashMap::new() };
         scene.tell(None, Pending, "the shop asked for it");

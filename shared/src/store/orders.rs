@@ -8,7 +8,7 @@ use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::job::{Job, Lease, QueueName};
 use crate::money::Tiyin;
-use crate::order::{GatewayIdentity, HistoryLine, Language, NewOrder, Order, OrderStatus, PaymentType};
+use crate::order::{GatewayIdentity, HistoryLine, Language, NewOrder, Order, OrderStatus, PaymentType, SuggestedAct};
 
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_KEY_MS: i64 = 24 * 3_600_000;
@@ -21,8 +21,8 @@ const RETURN_HINT_EVERY_MS: i64 = 10_000;
 
 pub(super) const COLUMNS: &str = "id, token, api_key_name, reference, product_name, amount, payment_type, return_url, \
     language, status, gateway, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, \
-    last_hint_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount, needs_review, reason, created_at_ms, \
-    pending_since_ms";
+    last_hint_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount, refund_reserved, needs_review, reason, \
+    suggested_act, resolution_transaction_id, created_at_ms, pending_since_ms";
 
 /// A caller's name for its request, and what the request said.
 #[derive(Clone, Debug)]
@@ -446,7 +446,12 @@ pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Resul
 }
 
 /// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.
-pub(super) async fn put_before_a_person(write: &mut Write, id: OrderId, reason: &str) -> Result<(), StoreError> {
+pub(super) async fn put_before_a_person(
+    write: &mut Write,
+    id: OrderId,
+    reason: &str,
+    act: SuggestedAct,
+) -> Result<(), StoreError> {
     let sql = format!(
         "-- status_for_review\nselect status, needs_review, reason from orders where id = $1 {}",
         write.for_update("orders")
@@ -470,6 +475,7 @@ pub(super) async fn put_before_a_person(write: &mut Write, id: OrderId, reason: 
     .bind(status.as_str())
     .bind(to.as_str())
     .bind(reason.to_owned())
+    .bind(act.as_str())
     .execute(write.connection())
     .await?;
     tell(write, id, Some(status), to, reason).await
@@ -533,7 +539,11 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
         final_at_ms: row.try_get("final_at_ms")?,
         refunded_amount: row.try_get("refunded_amount")?,
         needs_review: row.try_get::<i64, _>("needs_review")? != 0,
+        refund_reserved: row.try_get("refund_reserved")?,
         reason: row.try_get("reason")?,
+        // A newer release may suggest what this one does not know.
+        suggested_act: row.try_get::<Option<String>, _>("suggested_act")?.and_then(|act| SuggestedAct::parse(&act)),
+        resolution_transaction_id: transaction("resolution_transaction_id")?,
         created_at_ms: row.try_get("created_at_ms")?,
         pending_since_ms: row.try_get("pending_since_ms")?,
     })

@@ -9,7 +9,7 @@ use super::{Store, StoreError, Write, jobs};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
-use crate::order::{Order, OrderStatus};
+use crate::order::{Order, OrderStatus, SuggestedAct};
 
 /// An apply may take 120 s; ten minutes after it was allowed, no debit of it is still under way.
 pub const CONFIRMING_GRACE_MS: i64 = 600_000;
@@ -48,6 +48,8 @@ pub enum Settlement {
     Review {
         /// What was found.
         reason: String,
+        /// What the person may do.
+        act: SuggestedAct,
     },
     /// Something a person who has the order already must know; moves nothing.
     Noted {
@@ -93,8 +95,8 @@ pub async fn settle(
         }
         Settlement::LinkClosed { transaction_id } => drop_closed_link(&mut write, order.id, *transaction_id).await?,
         Settlement::Expired => expire(&mut write, order.id, status, asked_at_ms).await?,
-        Settlement::Review { reason } => {
-            orders::put_before_a_person(&mut write, order.id, reason).await?;
+        Settlement::Review { reason, act } => {
+            orders::put_before_a_person(&mut write, order.id, reason, *act).await?;
             Transition::Made
         }
         Settlement::Refunded { transaction_id } => mark_refunded(&mut write, order.id, *transaction_id).await?,
@@ -233,7 +235,7 @@ async fn mark_refunded(
 ) -> Result<Transition, StoreError> {
     let done = sqlx::query(
         "-- mark_refunded
-        update orders set status = 'refunded', refunded_amount = amount
+        update orders set status = 'refunded', refunded_amount = amount, refund_reserved = amount
         where id = $1 and status = 'paid' and transaction_id = $2",
     )
     .bind(id.0)

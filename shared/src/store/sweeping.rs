@@ -9,7 +9,7 @@ use tracing::error;
 
 use crate::id::OrderId;
 use crate::job::{Job, QueueName};
-use crate::order::GatewayIdentity;
+use crate::order::{GatewayIdentity, SuggestedAct};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -103,7 +103,7 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
         let mut write = store.begin(0).await?;
         let reason = "its gateway is no longer configured, so nobody can ask about its money";
         let order_id = OrderId(row.try_get("id")?);
-        orders::put_before_a_person(&mut write, order_id, reason).await?;
+        orders::put_before_a_person(&mut write, order_id, reason, SuggestedAct::ConfigureGateway).await?;
         write.commit().await?;
         error!(order.id = %order_id, "order {order_id} needs a person: {reason}");
         swept.orphans += 1;

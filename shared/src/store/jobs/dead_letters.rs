@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::failpoint::{Point, reach};
 use crate::id::{JobId, OrderId};
 use crate::job::{JobKind, Lease};
+use crate::order::SuggestedAct;
 use crate::store::{Store, StoreError, Write, callbacks, orders};
 
 /// Who says that a running job will not run again.
@@ -71,6 +72,12 @@ async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool
     if refused && kind == JobKind::CreatePaymentLink.as_str() {
         return orders::fail(write, order_id, reason).await;
     }
-    orders::put_before_a_person(write, order_id, &format!("job {kind} is a dead letter: {reason}")).await?;
+    orders::put_before_a_person(
+        write,
+        order_id,
+        &format!("job {kind} is a dead letter: {reason}"),
+        SuggestedAct::MendJob,
+    )
+    .await?;
     Ok(true)
 }
