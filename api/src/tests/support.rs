@@ -7,7 +7,7 @@ use poem::endpoint::BoxEndpoint;
 use poem::http::HeaderMap;
 use poem::test::{TestClient, TestRequestBuilder};
 use serde_json::{Value, json};
-use shared::config::{ApiKey, DatabaseUrl};
+use shared::config::{ApiKey, CallbackAddresses, DatabaseUrl};
 use shared::coordination::Coordination;
 use shared::gateway::Gateway;
 use shared::gateway::atmos::{AtmosConfig, AtmosGateway, SignAlgorithm};
@@ -87,6 +87,7 @@ impl TestApi {
             queue: Queue::Local(LocalQueue::default()),
             pulse: None,
             api_keys: Vec::new(),
+            callback_addresses: CallbackAddresses::default(),
             public_url: "http://shop.test/".parse().unwrap(),
             link_wait: Duration::ZERO,
             role: "up",
