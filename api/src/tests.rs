@@ -8,6 +8,7 @@ mod decisions;
 mod events;
 mod health;
 mod idempotency;
+mod mutated;
 mod orders;
 mod pages;
 mod signing;

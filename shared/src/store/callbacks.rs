@@ -167,12 +167,16 @@ async fn answer_once(
     if let Some(draft) = known {
         let now_ms = write.now_ms();
         let changed = verdict == Verdict::Allowed && draft.status == OrderStatus::Pending;
-        if changed || kept.seen_count == 1 || now_ms - kept.received_at_ms >= REPEAT_MS {
+        let is_hint = changed || kept.seen_count == 1 || now_ms - kept.received_at_ms >= REPEAT_MS;
+        // The statement that moved the order has written the hint as well.
+        if is_hint && !changed {
             sqlx::query("-- hint_from_callback\nupdate orders set last_hint_at_ms = $2 where id = $1")
                 .bind(draft.order_id.0)
                 .bind(now_ms)
                 .execute(write.connection())
                 .await?;
+        }
+        if is_hint {
             jobs::stage(&mut write, Job::ProcessCallback { callback_id: kept.id }, QueueName::Settle, now_ms).await?;
         }
     }
@@ -226,7 +230,8 @@ async fn find_draft(
 async fn allow(write: &mut Write, draft: &KnownDraft) -> Result<Verdict, StoreError> {
     let done = sqlx::query(
         "-- allow_draft
-        update orders set status = 'confirming', allowed_transaction_id = $2, last_allowed_at_ms = $3
+        update orders set status = 'confirming', allowed_transaction_id = $2, last_allowed_at_ms = $3,
+            last_hint_at_ms = case when status = 'pending' then $3 else last_hint_at_ms end
         where id = $1 and status in ('pending', 'confirming') and expires_at_ms > $3
             and (allowed_transaction_id is null or allowed_transaction_id = $2)",
     )
