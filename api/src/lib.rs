@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response, Route, get, post};
-use shared::config::ApiKey;
+use shared::config::{ApiKey, CallbackAddresses};
 use shared::gateway::Gateway;
 use shared::notice::Notice;
 use shared::pulse::Pulse;
@@ -34,6 +34,7 @@ mod problem;
 mod request_body;
 mod requests;
 mod schema;
+mod sender;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,8 @@ pub struct ApiContext {
     pub pulse: Option<Pulse>,
     /// Who may use the order API; empty means open.
     pub api_keys: Vec<ApiKey>,
+    /// The addresses callbacks may come from.
+    pub callback_addresses: CallbackAddresses,
     /// What customers' browsers reach; a last slash does not matter.
     pub public_url: Url,
     /// How long `create` waits for the payment link; zero means not at all.

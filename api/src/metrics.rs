@@ -19,6 +19,18 @@ static CALLBACKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     callbacks
 });
 
+static UNLISTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let unlisted = counter_vec(
+        "tasdiq_callbacks_unlisted_total",
+        "Rightly signed callbacks from an address that is not listed, by what became of them.",
+        &["outcome"],
+    );
+    for outcome in ["watched", "refused"] {
+        unlisted.with_label_values(&[outcome]);
+    }
+    unlisted
+});
+
 static CALLBACK_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     histogram_vec("tasdiq_callback_seconds", "Time until a callback was answered, by verdict.", &["verdict"], SECONDS)
 });
@@ -35,6 +47,7 @@ static REQUEST_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
 pub(crate) fn register() {
     LazyLock::force(&CALLBACKS);
     LazyLock::force(&CALLBACK_SECONDS);
+    LazyLock::force(&UNLISTED);
     LazyLock::force(&REQUESTS);
     LazyLock::force(&REQUEST_SECONDS);
 }
@@ -49,4 +62,9 @@ pub(crate) fn count_request(route: &str, status: u16, taken: Duration) {
 pub(crate) fn count_callback(verdict: Verdict, taken: Duration) {
     CALLBACKS.with_label_values(&[verdict.as_str()]).inc();
     CALLBACK_SECONDS.with_label_values(&[verdict.as_str()]).observe(taken.as_secs_f64());
+}
+
+/// Counts a rightly signed callback from an address that is not listed.
+pub(crate) fn count_unlisted(is_refused: bool) {
+    UNLISTED.with_label_values(&[if is_refused { "refused" } else { "watched" }]).inc();
 }

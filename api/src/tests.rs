@@ -4,11 +4,14 @@
 
 mod auth;
 mod cross_origin;
+mod decisions;
 mod events;
 mod health;
 mod idempotency;
+mod mutated;
 mod orders;
 mod pages;
+mod signing;
 mod support;
 mod waiting;
 mod webhook;

@@ -1,17 +1,19 @@
 //! The webhook: the gateway asks, before it debits, whether it may. We answer from our own rows and call nobody.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use poem::error::ReadBodyError;
 use poem::web::Json;
-use poem::{Body, handler};
+use poem::{Body, Request, handler};
 use serde_json::{Value, json};
+use shared::config::AddressCheck;
 use shared::gateway::{Callback, CallbackFault};
-use shared::store::callbacks::{self, ReceivedBody, Verdict};
+use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use tracing::{info, warn};
 
 use crate::problem::{Problem, ProblemType};
-use crate::{Api, SharedApi, digest, metrics, request_body};
+use crate::{Api, SharedApi, digest, metrics, request_body, sender};
 
 /// A callback has six short fields.
 const BODY_LIMIT: usize = 8 * 1024;
@@ -33,14 +35,15 @@ pub(crate) const UNPROVEN_PER_MINUTE: u32 = 100;
 /// # Errors
 /// [`ProblemType::DatabaseUnavailable`] or [`ProblemType::TooSlow`]: nothing was decided, so the gateway asks again.
 #[handler]
-pub(crate) async fn post_callback(api: SharedApi<'_>, body: Body) -> Result<Json<Value>, Problem> {
+pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: Body) -> Result<Json<Value>, Problem> {
     let began = Instant::now();
-    let verdict = judge(&api, body).await?;
+    let address = sender::sender(request, &api.context.callback_addresses);
+    let verdict = judge(&api, address, body).await?;
     metrics::count_callback(verdict, began.elapsed());
     Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
 }
 
-async fn judge(api: &Api, body: Body) -> Result<Verdict, Problem> {
+async fn judge(api: &Api, address: Option<IpAddr>, body: Body) -> Result<Verdict, Problem> {
     let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, request_body::read(body, BODY_LIMIT)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(ReadBodyError::PayloadTooLarge)) => return Ok(without_a_body(api, "it is above 8 KiB")),
@@ -48,7 +51,7 @@ async fn judge(api: &Api, body: Body) -> Result<Verdict, Problem> {
         Err(_elapsed) => return Ok(without_a_body(api, "it did not come in time")),
     };
     let digest = digest::sha256_hex(&bytes);
-    let received = ReceivedBody { bytes: &bytes, digest: &digest };
+    let received = ReceivedBody { bytes: &bytes, digest: &digest, address };
     match api.context.gateway.read_callback(&bytes) {
         Ok(callback) => tokio::time::timeout(TIME_LIMIT, answer(api, &callback, received))
             .await
@@ -66,16 +69,17 @@ fn without_a_body(api: &Api, why: &'static str) -> Verdict {
 }
 
 async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<Verdict, Problem> {
-    let gateway = &api.context.gateway;
-    let verdict = callbacks::answer(&api.context.store, gateway.identity(), gateway.store_id(), callback, received)
+    let (store, gateway) = (&api.context.store, &api.context.gateway);
+    let sender = look_at_sender(api, received.address);
+    let verdict = callbacks::answer(store, gateway.identity(), gateway.store_id(), callback, received, sender)
         .await
         .map_err(|error| match error.is_passing() {
             true => Problem::from(error),
             // A defect of ours is no verdict either: the gateway must ask again, and we must hear of it.
             false => Problem::from(error).with_type(ProblemType::DatabaseUnavailable),
         })?;
-    let transaction_id = callback.transaction_id;
-    let account = &callback.account;
+    let transaction_id = callback.transaction_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+    let account = callback.account.as_deref().unwrap_or("-");
     match verdict {
         Verdict::Allowed | Verdict::AlreadyPaid => info!(
             transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
@@ -85,6 +89,8 @@ async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> R
             transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
             "the gateway may not debit transaction {transaction_id} for order {account}: {verdict}"
         ),
+        // Told already, with its address.
+        Verdict::OtherAddress => (),
         // Rightly signed, and yet not about an order of ours as we know it: somebody should look.
         Verdict::OtherStore | Verdict::UnknownTransaction | Verdict::OtherAccount | Verdict::WrongAmount => warn!(
             transaction.id = %transaction_id, verdict = %verdict, amount_tiyin = callback.amount,
@@ -93,6 +99,32 @@ async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> R
         Verdict::Unreadable | Verdict::BadlySigned => (),
     }
     Ok(verdict)
+}
+
+/// Whether a rightly signed callback may be heard, by where it comes from. Only those are looked at: whatever else reaches
+/// the webhook comes from everywhere, and is refused for what it is.
+fn look_at_sender(api: &Api, address: Option<IpAddr>) -> Sender {
+    let addresses = &api.context.callback_addresses;
+    let is_refused = match addresses.check {
+        AddressCheck::Off => return Sender::Heard,
+        AddressCheck::Watch => false,
+        AddressCheck::Refuse => true,
+    };
+    if addresses.lists(address) {
+        return Sender::Heard;
+    }
+    metrics::count_unlisted(is_refused);
+    let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
+    let (what_becomes, sender) = match is_refused {
+        true => ("refused", Sender::TurnedAway),
+        false => ("only watched", Sender::Heard),
+    };
+    warn!(
+        address,
+        "a rightly signed callback came from {address}, which ATMOS_CALLBACK_ADDRESSES does not list: {what_becomes}; see \
+         whether that is the gateway, or a proxy that TASDIQ_TRUSTED_PROXIES should list"
+    );
+    sender
 }
 
 /// Nothing is believed of such a body; it is kept as evidence where that is cheap. Needs no database for its answer.

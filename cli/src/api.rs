@@ -49,6 +49,7 @@ pub(crate) fn start(
         role: if pulse.is_some() { "up" } else { "api" },
         pulse,
         api_keys: config.api_keys.clone(),
+        callback_addresses: config.callback_addresses.clone(),
         public_url: config.public_url.clone(),
         link_wait: config.link_wait,
     };

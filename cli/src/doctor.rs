@@ -104,6 +104,9 @@ fn look_at_configuration(roles: &[Role], variables: &[(OsString, OsString)], fin
             Ok(_) if role == Role::Operator => (),
             Ok(as_role) => {
                 findings.ok("configuration", format!("{}; gateway {}", role.command(), as_role.atmos.identity()));
+                if role != Role::Worker {
+                    findings.ok("callbacks", as_role.callback_addresses.describe());
+                }
                 for warning in as_role.warnings {
                     if told.insert(warning.clone()) {
                         findings.warn("configuration", warning, "mend it, or leave it if it is meant");

@@ -158,6 +158,7 @@ struct CallbackView {
     transaction_id: Option<TransactionId>,
     verdict: &'static str,
     seen_count: i64,
+    address: Option<String>,
 }
 
 impl From<StoredCallback> for CallbackView {
@@ -167,6 +168,7 @@ impl From<StoredCallback> for CallbackView {
             transaction_id: callback.transaction_id,
             verdict: callback.verdict.as_str(),
             seen_count: callback.seen_count,
+            address: callback.address,
         }
     }
 }
@@ -184,10 +186,11 @@ impl Story {
             let permanent = number(seen.success_transaction_id);
             transactions.add_row([id.as_str(), seen.state, seen.amount.as_str(), permanent.as_str()]);
         }
-        let mut callbacks = table(&["first came", "transaction", "verdict", "times"]);
+        let mut callbacks = table(&["first came", "transaction", "verdict", "times", "last from"]);
         for callback in &self.callbacks {
             let (transaction, times) = (number(callback.transaction_id), callback.seen_count.to_string());
-            callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times]);
+            let address = callback.address.as_deref().unwrap_or("-");
+            callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times, address]);
         }
         for (title, rows, part) in [
             ("history", self.history.len(), lines(&history)),

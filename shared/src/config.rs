@@ -10,11 +10,13 @@ use url::Url;
 use crate::gateway::atmos::AtmosConfig;
 use crate::secret::Secret;
 
+mod addresses;
 mod atmos;
 mod environment;
 mod read;
 mod values;
 
+pub use addresses::{AddressCheck, CallbackAddresses};
 use environment::Environment;
 pub use environment::{ConfigFault, ConfigFaults};
 
@@ -94,6 +96,8 @@ pub struct Config {
     pub public_url: Url,
     /// Who may use the order API; empty means open.
     pub api_keys: Vec<ApiKey>,
+    /// The addresses callbacks may come from.
+    pub callback_addresses: CallbackAddresses,
     /// How long `create` waits for the payment link.
     pub link_wait: Duration,
     /// How long an order lives without a payment link.

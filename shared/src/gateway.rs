@@ -125,17 +125,18 @@ pub enum GatewayError {
 }
 
 /// A callback that could be read and whose signature fits one of our keys. Its content is *claimed*, not
-/// yet compared with our rows.
+/// yet compared with our rows; what is `None` was said in a way that can equal none of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callback {
     /// The store it speaks for, as text.
     pub store_id: String,
-    /// The transaction it asks about.
-    pub transaction_id: TransactionId,
-    /// The `account` (older: `invoice`) we sent with the draft: the order's number as text.
-    pub account: String,
-    /// The amount in tiyin it wants to debit, as written.
-    pub amount: i64,
+    /// The transaction it asks about; `None` where no whole number stands there.
+    pub transaction_id: Option<TransactionId>,
+    /// The `account` (older: `invoice`) we sent with the draft: the order's number as text. `None` where it has both,
+    /// and they differ.
+    pub account: Option<String>,
+    /// The amount in tiyin it wants to debit; `None` where no whole number of tiyin stands there.
+    pub amount: Option<i64>,
 }
 
 /// Why a callback's body proves nothing.

@@ -1,4 +1,5 @@
-//! `cargo bench -p tasdiq --bench throughput`: prints the tables of BENCHMARKS.md for this machine.
+//! `cargo bench -p tasdiq --bench throughput`: prints the tables of BENCHMARKS.md for this machine; with `-- webhook` the
+//! one of the webhook alone.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 #![allow(
     unused_imports,
@@ -28,5 +29,9 @@ async fn main() {
             return;
         }
     };
+    if is_given("webhook") {
+        println!("{}", benchmark::webhook::run(benchmark::webhook::Extent::FULL).await);
+        return;
+    }
     println!("{}", benchmark::run(extent).await);
 }

@@ -19,6 +19,7 @@ use setup::Setup;
 mod load;
 mod machine;
 mod setup;
+pub(crate) mod webhook;
 
 /// How much is measured.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 use shared::id::TransactionId;
 use shared::job::{Job, QueueName};
 use shared::order::OrderStatus;
-use shared::store::callbacks::{self, ReceivedBody, Verdict};
+use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::store::{jobs, orders};
 
 use super::{Fixture, PAYMENT_TTL_MS, callback, new_link, on_every_database};
@@ -11,6 +11,7 @@ on_every_database! {
     a_repeated_callback_is_allowed_again_and_staged_once
     only_one_of_two_drafts_asked_at_once_is_allowed
     what_does_not_fit_is_refused_and_kept_with_its_verdict
+    a_sender_turned_away_decides_nothing_and_is_a_hint
     a_late_callback_is_refused
     a_paid_order_allows_its_own_transaction_and_no_other
     a_body_that_proves_nothing_is_kept_and_stages_nothing
@@ -59,27 +60,50 @@ async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
     let order = f.order_with_link(7).await;
     let right = callback(&order, 7);
     let mut wrong_amount = right.clone();
-    wrong_amount.amount += 1;
+    wrong_amount.amount = Some(5_001);
     let mut other_store = right.clone();
     other_store.store_id = "99".into();
     let mut other_account = right.clone();
-    other_account.account = "2".into();
+    other_account.account = Some("2".into());
     let mut unknown = right.clone();
-    unknown.transaction_id = TransactionId(8);
+    unknown.transaction_id = Some(TransactionId(8));
+    let (mut no_amount, mut no_account, mut no_transaction) = (right.clone(), right.clone(), right.clone());
+    no_amount.amount = None;
+    no_account.account = None;
+    no_transaction.transaction_id = None;
 
     for (callback, verdict) in [
         (wrong_amount, Verdict::WrongAmount),
         (other_store, Verdict::OtherStore),
         (other_account, Verdict::OtherAccount),
         (unknown, Verdict::UnknownTransaction),
+        (no_amount, Verdict::WrongAmount),
+        (no_account, Verdict::OtherAccount),
+        (no_transaction, Verdict::UnknownTransaction),
     ] {
         assert_eq!(f.ask_with(&callback).await, verdict);
     }
 
     let verdicts: Vec<_> = callbacks::newest(&f.store, 10).await.unwrap().iter().map(|kept| kept.verdict).collect();
-    assert_eq!(verdicts.len(), 4, "{verdicts:?}");
+    assert_eq!(verdicts.len(), 7, "{verdicts:?}");
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
     assert_eq!(f.find(&order).await.allowed_transaction_id, None);
+}
+
+/// Money may move although we refused, so whatever is rightly signed makes us look.
+async fn a_sender_turned_away_decides_nothing_and_is_a_hint(f: Fixture) {
+    let order = f.order_with_link(7).await;
+
+    assert_eq!(f.ask_as(&callback(&order, 7), Sender::TurnedAway).await, Verdict::OtherAddress);
+
+    let after = f.find(&order).await;
+    assert_eq!((after.status, after.allowed_transaction_id), (OrderStatus::Pending, None));
+    assert!(after.last_hint_at_ms.is_some());
+    let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
+    assert_eq!((kept[0].verdict, kept[0].address.as_deref()), (Verdict::OtherAddress, Some("92.63.207.14")));
+    assert!(matches!(f.claim_one(QueueName::Settle).await.job, Ok(Job::ProcessCallback { .. })));
+    // Heard again, its content decides.
+    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
 }
 
 async fn a_late_callback_is_refused(f: Fixture) {
@@ -103,7 +127,7 @@ async fn a_paid_order_allows_its_own_transaction_and_no_other(f: Fixture) {
 }
 
 async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
-    let body = ReceivedBody { bytes: b"\xff\0{", digest: "digest" };
+    let body = ReceivedBody { bytes: b"\xff\0{", digest: "digest", address: None };
     for _ in 0..2 {
         callbacks::keep_unproven(&f.store, body, Verdict::BadlySigned).await.unwrap();
     }
@@ -122,7 +146,7 @@ async fn callbacks_and_looks_at_one_order_do_not_get_stuck(f: Fixture) {
         let until_ms = f.store.now_ms() + 60_000;
         let finish = jobs::Finish::Snooze { until_ms, queue: QueueName::Settle };
         let mut late = callback(&order, 7);
-        late.amount += 1;
+        late.amount = Some(5_001);
         let (verdict, settled) = tokio::join!(f.ask(&order, 7), jobs::finish_alone(&f.store, &look.lease, &finish));
         assert_eq!(verdict, Verdict::Allowed);
         settled.unwrap();

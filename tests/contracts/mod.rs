@@ -9,7 +9,7 @@ use shared::job::{ClaimedJob, QueueName};
 use shared::money::Tiyin;
 use shared::order::{GatewayIdentity, Language, NewOrder, Order, PaymentType};
 use shared::secret::Secret;
-use shared::store::callbacks::{self, ReceivedBody, Verdict};
+use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::store::orders::{self, Created, NewLink};
 use shared::store::{Store, jobs};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
@@ -150,9 +150,13 @@ impl Fixture {
     }
 
     pub(crate) async fn ask_with(&self, callback: &Callback) -> Verdict {
+        self.ask_as(callback, Sender::Heard).await
+    }
+
+    pub(crate) async fn ask_as(&self, callback: &Callback, sender: Sender) -> Verdict {
         let body = format!("{callback:?}");
-        let received = ReceivedBody { bytes: body.as_bytes(), digest: &body };
-        callbacks::answer(&self.store, &gateway(), "1234", callback, received).await.unwrap()
+        let received = ReceivedBody { bytes: body.as_bytes(), digest: &body, address: Some([92, 63, 207, 14].into()) };
+        callbacks::answer(&self.store, &gateway(), "1234", callback, received, sender).await.unwrap()
     }
 
     /// Makes the order's open `settle_order` due and claims it.
@@ -206,8 +210,8 @@ pub(crate) fn new_link(transaction_id: i64) -> NewLink {
 pub(crate) fn callback(order: &Order, transaction_id: i64) -> Callback {
     Callback {
         store_id: "1234".into(),
-        transaction_id: TransactionId(transaction_id),
-        account: order.id.to_string(),
-        amount: order.amount.get(),
+        transaction_id: Some(TransactionId(transaction_id)),
+        account: Some(order.id.to_string()),
+        amount: Some(order.amount.get()),
     }
 }

@@ -7,7 +7,7 @@ use shared::gateway::Callback;
 use shared::id::{CallbackId, JobId, OrderId, TransactionId};
 use shared::job::{Job, Lease, QueueName};
 use shared::order::GatewayIdentity;
-use shared::store::callbacks::{self, ReceivedBody, Verdict};
+use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::orders::{self, IdempotencyKey, Transition};
 use shared::store::settlement::{self, Settlement};
@@ -99,12 +99,17 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     times.of("history", orders::history(store, order_id)).await.unwrap();
     assert!(times.of("hint", orders::hint_from_return_page(store, order_id)).await.unwrap());
     let transaction_id = TransactionId(1_000_000 + order_id.0);
-    let callback =
-        Callback { store_id: "1234".into(), transaction_id, account: order_id.to_string(), amount: order.amount.get() };
+    let callback = Callback {
+        store_id: "1234".into(),
+        transaction_id: Some(transaction_id),
+        account: Some(order_id.to_string()),
+        amount: Some(order.amount.get()),
+    };
     let digest = format!("fresh {order_id}");
-    let body = ReceivedBody { bytes: digest.as_bytes(), digest: &digest };
+    let body = ReceivedBody { bytes: digest.as_bytes(), digest: &digest, address: None };
     for _ in 0..2 {
-        let answer = times.of("answer", callbacks::answer(store, &gateway(), "1234", &callback, body)).await.unwrap();
+        let answer = callbacks::answer(store, &gateway(), "1234", &callback, body, Sender::Heard);
+        let answer = times.of("answer", answer).await.unwrap();
         assert_eq!(answer, Verdict::Allowed);
     }
     let kept = times.of("callbacks of order", callbacks::of_order(store, order_id)).await.unwrap().remove(0);

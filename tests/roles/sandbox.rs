@@ -14,13 +14,13 @@ use crate::support::wait::PATIENCE;
 pub(crate) struct Sandbox {
     pub(crate) url: String,
     client: Client,
-    _program: Option<Program>,
+    program: Option<Program>,
 }
 
 impl Sandbox {
     /// The sandbox of a running `tasdiq up`.
     pub(crate) fn at(address: &str) -> Self {
-        Sandbox { url: format!("http://{address}"), client: client(), _program: None }
+        Sandbox { url: format!("http://{address}"), client: client(), program: None }
     }
 
     /// Starts `tasdiq sandbox`, which asks the webhook of the API at `api_url`.
@@ -30,7 +30,12 @@ impl Sandbox {
         let arguments = ["sandbox", "--callback-url", &callback_url, "--listen", &address];
         let mut program = Program::start(&arguments, &[]);
         program.wait_for_line("The sandbox listens", PATIENCE).await;
-        Sandbox { _program: Some(program), ..Sandbox::at(&address) }
+        Sandbox { program: Some(program), ..Sandbox::at(&address) }
+    }
+
+    /// Ends it: from now on nobody listens at its address.
+    pub(crate) fn stop(&mut self) {
+        self.program = None;
     }
 
     /// Answers merchant calls this much later from now on.

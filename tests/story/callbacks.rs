@@ -1,5 +1,6 @@
 //! The gateway asks before it debits: what is answered, and what that changes.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::app::{Kind, Linked, TestApp, on_both_kinds};
@@ -17,6 +18,7 @@ on_both_kinds! {
     what_is_no_callback_is_refused_without_a_server_error
     a_callback_is_read_whatever_it_calls_itself
     a_payment_before_a_person_is_not_taken_once_more
+    a_callback_from_elsewhere_is_refused_if_that_was_asked_for_and_its_money_is_found
 }
 
 async fn the_guides_curl_is_refused_and_changes_nothing(kind: Kind) {
@@ -265,6 +267,38 @@ async fn a_payment_before_a_person_is_not_taken_once_more(kind: Kind) {
     assert_eq!(app.status(order.id).await, "review");
     let verdicts = app.verdicts(order.id).await;
     assert!(verdicts.contains(&("not_payable".to_owned(), 1)), "{verdicts:?}");
+}
+
+/// A list of addresses once refused the callback of a payment that was debited all the same.
+async fn a_callback_from_elsewhere_is_refused_if_that_was_asked_for_and_its_money_is_found(kind: Kind) {
+    // The sandbox calls from this machine, which is a proxy here and no gateway.
+    let proxies = ("TASDIQ_TRUSTED_PROXIES", "127.0.0.0/8");
+    let app = TestApp::start_with(kind, &[("ATMOS_CALLBACK_ADDRESS_CHECK", "refuse"), proxies]).await;
+    let order = app.order_with_link().await;
+    let forwarded = async |addresses: &str| {
+        let body = app.sign(order.transaction_id, order.id, "50.00").await;
+        let request = app.request(Method::POST, "/atmos/webhook/").header("X-Forwarded-For", addresses).body(body);
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        answer["status"].as_i64().unwrap()
+    };
+
+    assert_eq!(app.pay(order.transaction_id).await, "refused");
+    assert_eq!(forwarded("92.63.207.14, 203.0.113.7").await, 0, "the nearest is the sender");
+    assert_eq!(app.status(order.id).await, "pending");
+    assert_eq!(app.metric(r#"tasdiq_callbacks_unlisted_total{outcome="refused"}"#).await, 2);
+    assert_eq!(forwarded("203.0.113.7, 92.63.207.14").await, 1);
+    assert_eq!(app.status(order.id).await, "confirming");
+    let verdicts: Vec<String> = app.verdicts(order.id).await.into_iter().map(|(verdict, _)| verdict).collect();
+    assert_eq!(verdicts, ["other_address", "other_address", "allowed"]);
+
+    let order = app.order_with_link().await;
+    app.fault(json!({ "fault": "callback-never", "next": 1 })).await;
+    assert_eq!(app.pay(order.transaction_id).await, "debited");
+    let refused = app.deliver(app.sign(order.transaction_id, order.id, "50.00").await).await;
+    assert_eq!(refused.callback_status(), 0, "{refused}");
+    // Well before the first look that comes without a hint.
+    app.wait_for(order.id, "paid").await;
+    app.audit(&[order.id]).await;
 }
 
 /// The same callback with every value as a string; the signature covers the digits, not the quotes.

@@ -1,13 +1,17 @@
 //! An installation without workers: links and payments are put in by hand, through the store's own functions.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use poem::Response;
 use poem::endpoint::BoxEndpoint;
 use poem::http::HeaderMap;
+use poem::http::uri::Scheme;
 use poem::test::{TestClient, TestRequestBuilder};
+use poem::web::{LocalAddr, RemoteAddr};
+use poem::{Addr, Endpoint, Request, RequestParts, Response};
 use serde_json::{Value, json};
-use shared::config::{ApiKey, DatabaseUrl};
+use shared::config::{ApiKey, CallbackAddresses, DatabaseUrl};
 use shared::coordination::Coordination;
 use shared::gateway::Gateway;
 use shared::gateway::atmos::{AtmosConfig, AtmosGateway, SignAlgorithm};
@@ -29,8 +33,11 @@ use crate::ApiContext;
 /// A quarter of an hour, so that no test sees it pass.
 const PAYMENT_TTL_MS: i64 = 900_000;
 
+type SharedEndpoint = Arc<BoxEndpoint<'static, Response>>;
+
 pub(crate) struct TestApi {
-    pub(crate) client: TestClient<BoxEndpoint<'static, Response>>,
+    pub(crate) client: TestClient<SharedEndpoint>,
+    endpoint: SharedEndpoint,
     pub(crate) context: ApiContext,
     pub(crate) stopping: CancellationToken,
     ends: CancellationToken,
@@ -87,14 +94,16 @@ impl TestApi {
             queue: Queue::Local(LocalQueue::default()),
             pulse: None,
             api_keys: Vec::new(),
+            callback_addresses: CallbackAddresses::default(),
             public_url: "http://shop.test/".parse().unwrap(),
             link_wait: Duration::ZERO,
             role: "up",
         };
         change(&mut context);
         let stopping = CancellationToken::new();
-        let client = TestClient::new(crate::endpoint(context.clone(), stopping.clone()));
-        TestApi { client, context, stopping, ends, _directory: directory }
+        let endpoint: SharedEndpoint = Arc::new(crate::endpoint(context.clone(), stopping.clone()));
+        let client = TestClient::new(Arc::clone(&endpoint));
+        TestApi { client, endpoint, context, stopping, ends, _directory: directory }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -198,6 +207,18 @@ impl TestApi {
         self.webhook(self.context.gateway.sign_callback(TransactionId(transaction_id), account, amount)).await
     }
 
+    /// A request to the webhook from this address, with these headers.
+    pub(crate) async fn webhook_from(&self, peer: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        let mut request = poem::http::Request::post("/atmos/webhook/");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let peer = RemoteAddr(Addr::SocketAddr(SocketAddr::new(peer.parse().unwrap(), 40_000)));
+        let parts = RequestParts::from((parts, LocalAddr::default(), peer, Scheme::HTTP));
+        answer(self.endpoint.call(Request::from_parts(parts, body.into())).await.unwrap()).await
+    }
+
     pub(crate) async fn webhook(&self, body: impl Into<poem::Body>) -> Answer {
         send(self.client.post("/atmos/webhook/").body(body.into())).await
     }
@@ -211,7 +232,10 @@ impl Drop for TestApi {
 }
 
 pub(crate) async fn send<E: poem::Endpoint>(request: TestRequestBuilder<'_, E>) -> Answer {
-    let response = request.send().await.0;
+    answer(request.send().await.0).await
+}
+
+async fn answer(response: Response) -> Answer {
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let body = response.into_body().into_string().await.unwrap();
@@ -231,7 +255,14 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
 }
 
+/// What this gateway's callbacks are signed with.
+pub(crate) const API_KEY: &str = "sandbox-api-key";
+
 fn gateway() -> Gateway {
+    gateway_with(SignAlgorithm::Md5, &[API_KEY])
+}
+
+pub(crate) fn gateway_with(sign_algorithm: SignAlgorithm, api_keys: &[&str]) -> Gateway {
     // Taken already by another test of this process: just as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = AtmosConfig {
@@ -239,8 +270,8 @@ fn gateway() -> Gateway {
         consumer_secret: Secret::new("sandbox-secret"),
         store_id: "1234".to_owned(),
         terminal_id: None,
-        api_keys: vec![Secret::new("sandbox-api-key")],
-        sign_algorithm: SignAlgorithm::Md5,
+        api_keys: api_keys.iter().copied().map(Secret::new).collect(),
+        sign_algorithm,
         base_url: "http://127.0.0.1:9".parse().unwrap(),
         checkout_url: "http://127.0.0.1:9".parse().unwrap(),
         proxy_url: None,

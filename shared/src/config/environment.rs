@@ -11,6 +11,8 @@ use super::Role;
 const VARIABLES: &[&str] = &[
     "ATMOS_API_KEY",
     "ATMOS_BASE_URL",
+    "ATMOS_CALLBACK_ADDRESSES",
+    "ATMOS_CALLBACK_ADDRESS_CHECK",
     "ATMOS_CHECKOUT_URL",
     "ATMOS_CONSUMER_KEY",
     "ATMOS_CONSUMER_SECRET",
@@ -36,6 +38,7 @@ const VARIABLES: &[&str] = &[
     "TASDIQ_SETTLE_SCHEDULE",
     "TASDIQ_STOP_GRACE_SECONDS",
     "TASDIQ_SWEEP_SECONDS",
+    "TASDIQ_TRUSTED_PROXIES",
     "TASDIQ_WORKER_LISTEN",
 ];
 
@@ -43,11 +46,14 @@ const VARIABLES: &[&str] = &[
 fn reads(role: Role, name: &str) -> bool {
     match role {
         Role::Up | Role::Api => true,
-        Role::Worker => !matches!(name, "TASDIQ_API_KEYS" | "TASDIQ_LINK_WAIT_MS"),
+        Role::Worker => {
+            !matches!(name, "TASDIQ_API_KEYS" | "TASDIQ_LINK_WAIT_MS" | "TASDIQ_TRUSTED_PROXIES")
+                && !name.starts_with("ATMOS_CALLBACK_")
+        }
         // What leads to the installation and its gateway. The rest is for its processes: an operator must get in
         // when they do not start.
         Role::Operator => {
-            name.starts_with("ATMOS_")
+            name.starts_with("ATMOS_") && !name.starts_with("ATMOS_CALLBACK_")
                 || matches!(
                     name,
                     "DATABASE_URL"

@@ -8,7 +8,8 @@ use url::Url;
 
 use super::environment::Environment;
 use super::{
-    ApiKey, Config, ConfigFaults, DatabaseUrl, GatewayRate, LogFormat, Role, atmos, is_loopback, local_url, values,
+    ApiKey, Config, ConfigFaults, DatabaseUrl, GatewayRate, LogFormat, Role, addresses, atmos, is_loopback, local_url,
+    values,
 };
 use crate::gateway::atmos::AtmosConfig;
 use crate::secret::Secret;
@@ -39,6 +40,8 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
     let is_real = atmos.as_ref().is_some_and(|atmos| !atmos.is_sandbox());
     let api_keys = api_keys(&mut env, atmos.as_ref());
     let public_url = public_url(&mut env, listen, is_real);
+    let is_behind_proxy = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+    let callback_addresses = addresses::read(&mut env, is_behind_proxy);
     let database = database(&mut env, &data_dir);
     let redis_url = redis_url(&mut env);
     let gateway_rate = env.parsed("TASDIQ_GATEWAY_RATE", values::gateway_rate);
@@ -66,6 +69,7 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
             sandbox_listen,
             public_url,
             api_keys,
+            callback_addresses,
             link_wait,
             link_ttl,
             payment_ttl,

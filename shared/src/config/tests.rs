@@ -292,6 +292,11 @@ fn a_value_that_cannot_be_read_is_a_fault_of_its_variable() {
         "ATMOS_BASE_URL=ftp://partner.atmos.uz",
         "ATMOS_BASE_URL=https://partner.atmos.uz/v1",
         "ATMOS_BASE_URL=https://user:password@partner.atmos.uz",
+        "ATMOS_CALLBACK_ADDRESSES=92.63.207.0/33",
+        "ATMOS_CALLBACK_ADDRESSES=92.63.207",
+        "ATMOS_CALLBACK_ADDRESSES=92.63.207.0/24,",
+        "ATMOS_CALLBACK_ADDRESSES=0.0.0.0/0",
+        "ATMOS_CALLBACK_ADDRESS_CHECK=on",
         "ATMOS_CHECKOUT_URL=https://checkout.pays.uz/invoice/get",
         "ATMOS_CONSUMER_KEY=key:secret",
         "ATMOS_CONSUMER_SECRET=\"quoted\"",
@@ -344,6 +349,8 @@ fn a_value_that_cannot_be_read_is_a_fault_of_its_variable() {
         "TASDIQ_SETTLE_SCHEDULE=1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1",
         "TASDIQ_STOP_GRACE_SECONDS=601",
         "TASDIQ_SWEEP_SECONDS=0",
+        "TASDIQ_TRUSTED_PROXIES=nginx",
+        "TASDIQ_TRUSTED_PROXIES=::/0",
     ] {
         let (name, _) = line.split_once('=').unwrap();
 
@@ -386,6 +393,67 @@ fn values_are_read_as_they_are_meant() {
     let names: Vec<&str> = config.api_keys.iter().map(|key| key.name.as_str()).collect();
     assert_eq!(names, ["shop", "till_2"]);
     assert_eq!(config.api_keys[0].key, Secret::new("0123456789:abcdef"), "a key may hold a colon");
+}
+
+#[test]
+fn addresses_of_callbacks_are_looked_at_only_where_that_was_asked_for() {
+    let addresses = |lines: &str| config(Role::Up, &format!("{REAL}{lines}")).unwrap().callback_addresses;
+    let ip = |text: &str| Some(text.parse().unwrap());
+
+    assert_eq!(addresses("").check, AddressCheck::Off);
+    let documented = addresses("ATMOS_CALLBACK_ADDRESS_CHECK=watch");
+    assert_eq!(documented.check, AddressCheck::Watch);
+    assert!(documented.lists(ip("92.63.207.255")) && documented.lists(ip("::ffff:92.63.207.1")));
+    assert!(!documented.lists(ip("92.63.208.0")) && !documented.lists(None));
+    let own = addresses(
+        "ATMOS_CALLBACK_ADDRESS_CHECK=refuse
+        ATMOS_CALLBACK_ADDRESSES=203.0.113.9/24, 2001:db8::7
+        TASDIQ_TRUSTED_PROXIES=10.0.0.0/8",
+    );
+    assert_eq!(own.check, AddressCheck::Refuse);
+    assert!(own.lists(ip("203.0.113.1")) && own.lists(ip("2001:db8::7")));
+    assert!(!own.lists(ip("2001:db8::8")) && !own.lists(ip("92.63.207.1")));
+    assert!(own.trusts([10, 1, 2, 3].into()) && !own.trusts([11, 0, 0, 1].into()));
+    assert_eq!(
+        own.describe(),
+        "callbacks from elsewhere than 203.0.113.0/24, 2001:db8::7/128 are refused, however signed; X-Forwarded-For is \
+         believed from 10.0.0.0/8"
+    );
+}
+
+/// The day a proxy went in front, a shop refused all its payments.
+#[test]
+fn a_proxy_that_nobody_listed_is_told_before_it_refuses_every_payment() {
+    let warns = |lines: &str| {
+        let warnings = config(Role::Up, &format!("{REAL}{lines}")).unwrap().warnings;
+        warnings.iter().any(|warning| warning.contains("TASDIQ_TRUSTED_PROXIES"))
+    };
+    let public = "TASDIQ_PUBLIC_URL=https://pay.example.uz";
+    let refuse = "ATMOS_CALLBACK_ADDRESS_CHECK=refuse";
+
+    assert!(warns(&format!("{public}\n{refuse}")));
+    assert!(!warns(public));
+    assert!(!warns(&format!("{public}\n{refuse}\nTASDIQ_TRUSTED_PROXIES=10.0.0.7")));
+    assert!(!warns(&format!("TASDIQ_PUBLIC_URL=http://pay.example.uz\n{refuse}")));
+}
+
+#[test]
+fn a_list_that_nobody_looks_at_is_warned_about() {
+    let warnings = config(Role::Up, &format!("{REAL}ATMOS_CALLBACK_ADDRESSES=92.63.207.0/24")).unwrap().warnings;
+
+    assert!(warnings.iter().any(|warning| warning.contains("ATMOS_CALLBACK_ADDRESS_CHECK is off")), "{warnings:?}");
+}
+
+/// A command must get in, and a worker start, when the API would not.
+#[test]
+fn addresses_of_callbacks_are_the_apis_alone() {
+    let broken = "ATMOS_CALLBACK_ADDRESSES=x\nATMOS_CALLBACK_ADDRESS_CHECK=x\nTASDIQ_TRUSTED_PROXIES=x\n";
+    let names = ["ATMOS_CALLBACK_ADDRESS_CHECK", "ATMOS_CALLBACK_ADDRESSES", "TASDIQ_TRUSTED_PROXIES"];
+    let lines = format!("{broken}{REAL}{SERVERS}");
+
+    assert_eq!(faulty_variables(Role::Api, &lines), names, "all at once");
+    assert_eq!(faulty_variables(Role::Worker, &lines), [""; 0]);
+    assert_eq!(faulty_variables(Role::Operator, &lines), [""; 0]);
 }
 
 #[test]

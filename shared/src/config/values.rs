@@ -1,11 +1,13 @@
 //! How the single values are spelled. Complaints read on from the variable's name: `TASDIQ_LOG` "is no …".
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use url::Url;
 
-use super::{ApiKey, DatabaseUrl, GatewayRate, LogFormat};
+use super::{AddressCheck, ApiKey, DatabaseUrl, GatewayRate, LogFormat};
 use crate::gateway::atmos::SignAlgorithm;
 use crate::secret::Secret;
 use crate::telemetry;
@@ -93,6 +95,39 @@ pub(super) fn sign_algorithm(text: &str) -> Result<SignAlgorithm, String> {
         "sha256" => Ok(SignAlgorithm::Sha256),
         _ => Err("is neither md5 nor sha256".to_owned()),
     }
+}
+
+pub(super) fn address_check(text: &str) -> Result<AddressCheck, String> {
+    match text {
+        "off" => Ok(AddressCheck::Off),
+        "watch" => Ok(AddressCheck::Watch),
+        "refuse" => Ok(AddressCheck::Refuse),
+        _ => Err("is none of off, watch and refuse".to_owned()),
+    }
+}
+
+/// The most networks a list may have; each request is compared with every one.
+const MAX_NETWORKS: usize = 100;
+
+/// `92.63.207.0/24,10.0.0.7`: networks and single addresses. Complaints count the entries.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let mut networks = Vec::new();
+    for (index, entry) in text.split(',').map(str::trim).enumerate() {
+        let number = index + 1;
+        let network = entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            Some(network) if network.prefix_len() == 0 => {
+                return Err(format!("has an entry {number} that holds every address, which is no list"));
+            }
+            Some(network) => networks.push(network.trunc()),
+            None => {
+                return Err(format!(
+                    "has an entry {number} that is no network such as 92.63.207.0/24, and no address such as 10.0.0.7"
+                ));
+            }
+        }
+    }
+    if networks.len() > MAX_NETWORKS { Err(format!("has more than {MAX_NETWORKS} entries")) } else { Ok(networks) }
 }
 
 /// `True`, `true`, `1` and their opposites, as the Django guide writes them.

@@ -1,6 +1,7 @@
 //! What the gateway asked before a debit, and what we answered.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -24,6 +25,8 @@ named_values! {
         Unreadable = "unreadable",
         /// No key of ours signed it.
         BadlySigned = "badly_signed",
+        /// Rightly signed, and sent from an address that the gateway's list does not have, which refuses it.
+        OtherAddress = "other_address",
         /// It speaks for another store.
         OtherStore = "other_store",
         /// No draft of ours has that number.
@@ -53,6 +56,7 @@ impl Verdict {
             Verdict::Allowed | Verdict::AlreadyPaid => "Успешно",
             Verdict::Unreadable => "the callback cannot be read",
             Verdict::BadlySigned => "the signature does not fit",
+            Verdict::OtherAddress => "the address is not the gateway's",
             Verdict::OtherStore => "the store is not ours",
             Verdict::UnknownTransaction => "the transaction is not known",
             Verdict::OtherAccount => "the account does not belong to the transaction",
@@ -85,6 +89,8 @@ pub struct StoredCallback {
     pub seen_count: i64,
     /// When it first came, epoch milliseconds.
     pub received_at_ms: i64,
+    /// The address it last came from, where that is known.
+    pub address: Option<String>,
 }
 
 /// Bytes as they came from the gateway.
@@ -94,6 +100,17 @@ pub struct ReceivedBody<'a> {
     pub bytes: &'a [u8],
     /// Its SHA-256, hex.
     pub digest: &'a str,
+    /// Who sent it, as far as that can be believed.
+    pub address: Option<IpAddr>,
+}
+
+/// Whether the address of a callback's sender lets its content count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Its content decides.
+    Heard,
+    /// It is refused whatever it says. Money may move all the same, so it is a hint like any other.
+    TurnedAway,
 }
 
 /// Decides about a rightly signed callback from our own rows, keeps it, and stages what follows: one transaction.
@@ -109,11 +126,12 @@ pub async fn answer(
     our_store_id: &str,
     callback: &Callback,
     body: ReceivedBody<'_>,
+    sender: Sender,
 ) -> Result<Verdict, StoreError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match answer_once(store, gateway, our_store_id, callback, body).await {
+        match answer_once(store, gateway, our_store_id, callback, body, sender).await {
             // A settle job of the same order was in the way; the gateway is waiting, so begin anew at once.
             Err(StoreError::Conflict(_)) if tries < 3 => (),
             result => return result,
@@ -127,34 +145,38 @@ async fn answer_once(
     our_store_id: &str,
     callback: &Callback,
     body: ReceivedBody<'_>,
+    sender: Sender,
 ) -> Result<Verdict, StoreError> {
     reach(Point::WebhookBeforeDecision);
     let callback_id = fresh_id(store).await?;
     let mut write = store.begin(1).await?;
-    let known = find_draft(&mut write, gateway, callback.transaction_id).await?;
-    let (verdict, order_id) = match &known {
-        None if callback.store_id != our_store_id => (Verdict::OtherStore, None),
-        None => (Verdict::UnknownTransaction, None),
-        Some(draft) => {
-            let verdict = match () {
-                () if callback.store_id != our_store_id => Verdict::OtherStore,
-                () if callback.account != draft.order_id.to_string() => Verdict::OtherAccount,
-                () if callback.amount != draft.amount => Verdict::WrongAmount,
-                () => allow(&mut write, draft).await?,
-            };
-            (verdict, Some(draft.order_id))
-        }
+    let known = match callback.transaction_id {
+        Some(transaction_id) => find_draft(&mut write, gateway, transaction_id).await?,
+        None => None,
     };
-    let kept = keep(&mut write, callback_id, body, verdict, order_id, Some(callback.transaction_id)).await?;
+    let verdict = match &known {
+        _ if sender == Sender::TurnedAway => Verdict::OtherAddress,
+        _ if callback.store_id != our_store_id => Verdict::OtherStore,
+        None => Verdict::UnknownTransaction,
+        Some(draft) if callback.account != Some(draft.order_id.to_string()) => Verdict::OtherAccount,
+        Some(draft) if callback.amount != Some(draft.amount) => Verdict::WrongAmount,
+        Some(draft) => allow(&mut write, draft).await?,
+    };
+    let order_id = known.as_ref().map(|draft| draft.order_id);
+    let kept = keep(&mut write, callback_id, body, verdict, order_id, callback.transaction_id).await?;
     if let Some(draft) = known {
         let now_ms = write.now_ms();
         let changed = verdict == Verdict::Allowed && draft.status == OrderStatus::Pending;
-        if changed || kept.seen_count == 1 || now_ms - kept.received_at_ms >= REPEAT_MS {
+        let is_hint = changed || kept.seen_count == 1 || now_ms - kept.received_at_ms >= REPEAT_MS;
+        // The statement that moved the order has written the hint as well.
+        if is_hint && !changed {
             sqlx::query("-- hint_from_callback\nupdate orders set last_hint_at_ms = $2 where id = $1")
                 .bind(draft.order_id.0)
                 .bind(now_ms)
                 .execute(write.connection())
                 .await?;
+        }
+        if is_hint {
             jobs::stage(&mut write, Job::ProcessCallback { callback_id: kept.id }, QueueName::Settle, now_ms).await?;
         }
     }
@@ -208,7 +230,8 @@ async fn find_draft(
 async fn allow(write: &mut Write, draft: &KnownDraft) -> Result<Verdict, StoreError> {
     let done = sqlx::query(
         "-- allow_draft
-        update orders set status = 'confirming', allowed_transaction_id = $2, last_allowed_at_ms = $3
+        update orders set status = 'confirming', allowed_transaction_id = $2, last_allowed_at_ms = $3,
+            last_hint_at_ms = case when status = 'pending' then $3 else last_hint_at_ms end
         where id = $1 and status in ('pending', 'confirming') and expires_at_ms > $3
             and (allowed_transaction_id is null or allowed_transaction_id = $2)",
     )
@@ -284,10 +307,12 @@ async fn keep(
     let text = String::from_utf8_lossy(body.bytes).replace('\0', "\u{fffd}");
     let row = sqlx::query(
         "-- keep_callback
-        insert into callbacks (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms)
-        values ($1, $2, $3, $4, $5, $6, $7, $7)
+        insert into callbacks
+            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, address)
+        values ($1, $2, $3, $4, $5, $6, $7, $7, $8)
         on conflict (digest, verdict) do update set
-            seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms
+            seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
+            address = excluded.address
         returning id, seen_count, received_at_ms",
     )
     .bind(id.0)
@@ -297,6 +322,7 @@ async fn keep(
     .bind(order_id.map(|id| id.0))
     .bind(transaction_id.map(|id| id.0))
     .bind(write.now_ms())
+    .bind(body.address.map(|address| address.to_string()))
     .fetch_one(write.connection())
     .await?;
     Ok(Kept {
@@ -313,7 +339,7 @@ async fn keep(
 pub async fn find(store: &Store, id: CallbackId) -> Result<Option<StoredCallback>, StoreError> {
     let row = sqlx::query(
         "-- find_callback
-        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms from callbacks where id = $1",
+        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks where id = $1",
     )
     .bind(id.0)
     .fetch_optional(store.readers())
@@ -328,7 +354,7 @@ pub async fn find(store: &Store, id: CallbackId) -> Result<Option<StoredCallback
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredCallback>, StoreError> {
     let rows = sqlx::query(
         "-- callbacks_of_order
-        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms from callbacks
+        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks
         where order_id = $1 order by received_at_ms, id limit 100",
     )
     .bind(order_id.0)
@@ -344,7 +370,7 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredCall
 pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, StoreError> {
     let rows = sqlx::query(
         "-- newest_callbacks
-        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms from callbacks
+        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks
         order by received_at_ms desc limit $1",
     )
     .bind(limit)
@@ -393,5 +419,6 @@ fn from_row(row: &AnyRow) -> Result<StoredCallback, StoreError> {
         transaction_id: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
         seen_count: row.try_get("seen_count")?,
         received_at_ms: row.try_get("received_at_ms")?,
+        address: row.try_get("address")?,
     })
 }

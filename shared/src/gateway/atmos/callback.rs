@@ -20,21 +20,33 @@ use crate::secret::Secret;
 /// content type says (integrations report all of them).
 ///
 /// # Errors
-/// `Unreadable` without the four signed fields; then `BadlySigned`; and `Unreadable` again for a rightly signed
-/// transaction or amount that is no whole number.
+/// `Unreadable` without the four signed fields; else `BadlySigned`.
 pub(super) fn read(config: &AtmosConfig, body: &[u8]) -> Result<Callback, CallbackFault> {
     let fields = Fields::read(body).ok_or(CallbackFault::Unreadable)?;
-    let words = fields.signed_words().ok_or(CallbackFault::Unreadable)?;
+    let (words, contradiction) = fields.signed_words().ok_or(CallbackFault::Unreadable)?;
     let claimed = fields.text("sign").ok_or(CallbackFault::BadlySigned)?;
-    if !sign::fits(config.sign_algorithm, words, &config.api_keys, claimed) {
+    let fits = |account| {
+        let words = SignedWords { account, ..words };
+        sign::fits(config.sign_algorithm, words, &config.api_keys, claimed)
+    };
+    if !fits(words.account) && !contradiction.is_some_and(fits) {
         return Err(CallbackFault::BadlySigned);
     }
     Ok(Callback {
         store_id: words.store_id.to_owned(),
-        transaction_id: words.transaction_id.parse().map_err(|_| CallbackFault::Unreadable)?,
-        account: words.account.to_owned(),
-        amount: words.amount.parse().map_err(|_| CallbackFault::Unreadable)?,
+        transaction_id: whole_number(words.transaction_id).map(TransactionId),
+        account: contradiction.is_none().then(|| words.account.to_owned()),
+        amount: whole_number(words.amount),
     })
+}
+
+/// `5000000`, and `5000000.0` too: whoever passes it through a float writes it so, signs what he wrote, and means the
+/// same. Nothing else that a number may look like (`5e6`, `+5000000`, `0x4c4b40`, 99999999999999999999) is taken for one.
+fn whole_number(text: &str) -> Option<i64> {
+    let (digits, zeros) = text.split_once('.').unwrap_or((text, "0"));
+    let is_whole = !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0');
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    (is_whole && is_number).then(|| digits.parse().ok()).flatten()
 }
 
 /// The documented body, all values strings, signed with the present key.
@@ -112,18 +124,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The four signed fields. `account` was once called `invoice`; a body with both must mean the same.
-    fn signed_words(&self) -> Option<SignedWords<'_>> {
-        let account = match (self.text("account"), self.text("invoice")) {
-            (Some(account), Some(invoice)) if account != invoice => return None,
-            (account, invoice) => account.or(invoice)?,
-        };
-        Some(SignedWords {
+    /// The four signed fields. `account` was once called `invoice`; the `invoice` of a body that has both comes second
+    /// where it says something else.
+    fn signed_words(&self) -> Option<(SignedWords<'_>, Option<&str>)> {
+        let (account, invoice) = (self.text("account"), self.text("invoice"));
+        let words = SignedWords {
             store_id: self.text("store_id")?,
             transaction_id: self.text("transaction_id")?,
-            account,
+            account: account.or(invoice)?,
             amount: self.text("amount")?,
-        })
+        };
+        Some((words, invoice.filter(|invoice| *invoice != words.account)))
     }
 }
 

@@ -59,8 +59,8 @@ struct Held {
 }
 
 #[derive(Clone)]
-struct Token {
-    text: Secret,
+pub(super) struct Token {
+    pub(super) text: Secret,
     renew_at: Instant,
     ends_at: Instant,
 }
@@ -199,7 +199,7 @@ impl Token {
     }
 }
 
-fn read(body: &[u8], asked_at: Instant) -> Result<Token, GatewayError> {
+pub(super) fn read(body: &[u8], asked_at: Instant) -> Result<Token, GatewayError> {
     /// Keeps the arithmetic of moments within its range, whatever the gateway says.
     const LONGEST: u64 = 7 * 24 * 3_600;
     let answer: Value = serde_json::from_slice(body).map_err(|_| unknown("a token answer that is no JSON"))?;

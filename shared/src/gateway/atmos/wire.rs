@@ -91,13 +91,13 @@ pub(super) fn read_created(body: &[u8]) -> Result<Draft, GatewayError> {
         "OK" => (),
         code => return Err(no(code)),
     }
-    let named = integer(&answer["transaction_id"]);
-    let nested = integer(&answer["store_transaction"]["trans_id"]);
-    match (named.or(nested), nested) {
-        (Some(id), None) if id > 0 => Ok(Draft { transaction_id: TransactionId(id) }),
-        (Some(id), Some(same)) if id > 0 && id == same => Ok(Draft { transaction_id: TransactionId(id) }),
-        (Some(_), _) => Err(unknown("two different or impossible transaction ids")),
-        (None, _) => Err(unknown("no transaction_id")),
+    let said = [&answer["transaction_id"], &answer["store_transaction"]["trans_id"]];
+    let ids: Vec<Option<i64>> = said.into_iter().filter(|value| !value.is_null()).map(integer).collect();
+    match ids.as_slice() {
+        [] => Err(unknown("no transaction_id")),
+        [Some(id)] if *id > 0 => Ok(Draft { transaction_id: TransactionId(*id) }),
+        [Some(id), same] if *id > 0 && *same == Some(*id) => Ok(Draft { transaction_id: TransactionId(*id) }),
+        _ => Err(unknown("two different or impossible transaction ids")),
     }
 }
 
@@ -162,7 +162,11 @@ fn json(body: &[u8]) -> Result<Value, GatewayError> {
 }
 
 fn result_code(answer: &Value) -> Result<String, GatewayError> {
-    text(&answer["result"]["code"]).ok_or_else(|| unknown("no result.code"))
+    text(&answer["result"]["code"]).ok_or_else(|| match text(&answer["status"]["code"]) {
+        // How Atmos's other APIs answer; here it says nothing that we would know, but an operator may.
+        Some(code) => unknown(&format!("code {}, outside of `result`", printable(&code))),
+        None => unknown("no result.code"),
+    })
 }
 
 fn no(code: &str) -> GatewayError {

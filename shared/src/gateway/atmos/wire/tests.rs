@@ -120,6 +120,8 @@ fn an_answer_that_does_not_say_it_clearly_is_an_unknown_outcome() {
         (r#"{"store_transaction":{"trans_id":14500001}}"#, "no result.code"),
         (r#"{"fault":{"code":900901,"message":"Invalid Credentials"}}"#, "no result.code"),
         ("[]", "no result.code"),
+        (r#"{"status":{"code":"-999999","message":"System error"}}"#, "code -999999, outside of `result`"),
+        (r#"{"status":{"code":0},"store_transaction":{"trans_id":14500001}}"#, "code 0, outside of `result`"),
         ("<html>", "an answer that is no JSON"),
         (
             r#"{"result":{"code":"OK"},"store_transaction":{"trans_id":14500002}}"#,
@@ -171,6 +173,9 @@ fn a_draft_without_one_clear_id_is_no_draft() {
         (json!({"result": {"code": "OK"}, "transaction_id": 0}), None),
         (json!({"result": {"code": "OK"}, "transaction_id": -7}), None),
         (json!({"result": {"code": "OK"}, "transaction_id": 7.5}), None),
+        (json!({"result": {"code": "OK"}, "transaction_id": null, "store_transaction": {"trans_id": 7}}), Some(7)),
+        (json!({"result": {"code": "OK"}, "transaction_id": "T-7", "store_transaction": {"trans_id": 7}}), None),
+        (json!({"result": {"code": "OK"}, "transaction_id": 7, "store_transaction": {"trans_id": {}}}), None),
         (json!({"result": {"code": "OK"}}), None),
         (json!({"result": {"code": "STPIMS-ERR-092"}, "transaction_id": 7}), None),
         (json!({"transaction_id": 7}), None),

@@ -1,0 +1,736 @@
+//! Every case of a callback in one table: what is answered, and what is recorded. `ARCHITECTURE.md` has the same table,
+//! and a test keeps the two equal.
+
+use shared::config::{AddressCheck, CallbackAddresses, Config, Role};
+use shared::gateway::atmos::SignAlgorithm;
+use shared::id::{OrderId, TransactionId};
+use shared::job::{Job, JobKind};
+use shared::order::Order;
+use shared::store::callbacks::{self, Verdict};
+use shared::store::jobs;
+use shared::store::settlement::Settlement;
+
+use self::Kept::{Alone, Nothing, WithTheOrder};
+use self::Scene::*;
+use super::support::{API_KEY, TestApi, gateway_with};
+use crate::tests::signing::{Words, md5_hex, sha256_hex};
+
+/// One row.
+struct Case {
+    case: &'static str,
+    scene: Scene,
+    asked: Asked,
+    status: u8,
+    verdict: Verdict,
+    kept: Kept,
+    /// The order's status before and after.
+    order: (&'static str, &'static str),
+    is_hint: bool,
+}
+
+/// What has happened before the callback comes. The order is number 1, over 50.00 soʻm; its transaction is 700.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scene {
+    /// A link was made.
+    Linked,
+    /// As [`Scene::Linked`], with order 2 and its transaction 701 beside it.
+    TwoOrders,
+    /// The same callback was allowed a moment ago.
+    AllowedBefore,
+    /// The order has a second transaction, 701, which was allowed.
+    OtherAllowed,
+    /// By transaction 700.
+    Paid,
+    /// By transaction 701, the order's second.
+    PaidByOther,
+    Refunded,
+    Canceled,
+    /// Its time is over; no look has said so yet.
+    Late,
+    Expired,
+    InReview,
+}
+
+/// How a callback is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    WithTheOrder,
+    /// About no order.
+    Alone,
+    Nothing,
+}
+
+/// How this installation is set up, who asks, and what with.
+struct Asked {
+    algorithm: SignAlgorithm,
+    keys: &'static [&'static str],
+    check: AddressCheck,
+    peer: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    body: fn() -> String,
+}
+
+const GATEWAY: &str = "92.63.207.14";
+const STRANGER: &str = "203.0.113.7";
+const PROXY: &str = "10.0.0.1";
+
+const fn asked(body: fn() -> String) -> Asked {
+    Asked {
+        algorithm: SignAlgorithm::Md5,
+        keys: &[API_KEY],
+        check: AddressCheck::Off,
+        peer: STRANGER,
+        headers: &[],
+        body,
+    }
+}
+
+/// The documented words for order 1 and its transaction.
+const RIGHT: Words = Words { store_id: "1234", transaction_id: "700", account: "1", amount: "5000" };
+
+fn right() -> String {
+    RIGHT.signed()
+}
+
+const fn case(
+    case: &'static str,
+    scene: Scene,
+    asked: Asked,
+    (status, verdict): (u8, Verdict),
+    (kept, is_hint): (Kept, bool),
+    order: (&'static str, &'static str),
+) -> Case {
+    Case { case, scene, asked, status, verdict, kept, order, is_hint }
+}
+
+const HINT: (Kept, bool) = (WithTheOrder, true);
+const NO_HINT: (Kept, bool) = (WithTheOrder, false);
+const ABOUT_NOTHING: (Kept, bool) = (Alone, false);
+
+const ALLOWED: (u8, Verdict) = (1, Verdict::Allowed);
+const PENDING: (&str, &str) = ("pending", "pending");
+const CONFIRMS: (&str, &str) = ("pending", "confirming");
+
+fn refused(verdict: Verdict) -> (u8, Verdict) {
+    (0, verdict)
+}
+
+/// Every case, in the order of the documentation's table.
+fn cases() -> Vec<Case> {
+    use Verdict::*;
+    vec![
+        // ---- what is allowed, in every shape that it may have
+        case("as the gateway sends it", Linked, asked(right), ALLOWED, HINT, CONFIRMS),
+        case("numbers instead of strings", Linked, asked(|| RIGHT.as_numbers()), ALLOWED, HINT, CONFIRMS),
+        case(
+            "`invoice` instead of `account`",
+            Linked,
+            asked(|| right().replace("\"account\"", "\"invoice\"")),
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "`account` and `invoice`, the same",
+            Linked,
+            asked(|| right().replace("\"account\"", "\"invoice\":\"1\",\"account\"")),
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "an upper-case signature",
+            Linked,
+            asked(|| RIGHT.signed_as(&RIGHT.md5(API_KEY).to_uppercase())),
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "signed with SHA-256, `ATMOS_SIGN_ALGORITHM` is `sha256`",
+            Linked,
+            Asked { algorithm: SignAlgorithm::Sha256, ..asked(|| RIGHT.signed_as(&RIGHT.sha256(API_KEY))) },
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "signed with the second key of `ATMOS_API_KEY`",
+            Linked,
+            Asked { keys: &["the-next-key", API_KEY], ..asked(right) },
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "amount `5000.0`, signed so",
+            Linked,
+            asked(|| Words { amount: "5000.0", ..RIGHT }.as_numbers()),
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case("a form instead of JSON", Linked, asked(|| RIGHT.as_form()), ALLOWED, HINT, CONFIRMS),
+        case(
+            "a form with the JSON in a field",
+            Linked,
+            asked(|| url::form_urlencoded::Serializer::new(String::new()).append_pair("data", &right()).finish()),
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "a wrong content type",
+            Linked,
+            Asked { headers: &[("content-type", "image/png")], ..asked(right) },
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        // ---- once more
+        case(
+            "the same bytes again within 10 s",
+            AllowedBefore,
+            asked(right),
+            ALLOWED,
+            NO_HINT,
+            ("confirming", "confirming"),
+        ),
+        case(
+            "the same question in other bytes",
+            AllowedBefore,
+            asked(|| right().replace("1656326529324", "1656326529999")),
+            ALLOWED,
+            HINT,
+            ("confirming", "confirming"),
+        ),
+        case("already paid by this transaction", Paid, asked(right), (1, AlreadyPaid), HINT, ("paid", "paid")),
+        case(
+            "already paid by another transaction",
+            PaidByOther,
+            asked(right),
+            refused(SecondTransaction),
+            HINT,
+            ("paid", "paid"),
+        ),
+        case(
+            "another transaction of the order was allowed",
+            OtherAllowed,
+            asked(right),
+            refused(SecondTransaction),
+            HINT,
+            ("confirming", "confirming"),
+        ),
+        // ---- too late
+        case("the order's time is over", Scene::Late, asked(right), refused(Verdict::Late), HINT, PENDING),
+        case("the order is expired", Expired, asked(right), refused(Verdict::Late), HINT, ("expired", "expired")),
+        case("the order is canceled", Canceled, asked(right), refused(NotPayable), HINT, ("canceled", "canceled")),
+        case("the order is refunded", Refunded, asked(right), refused(NotPayable), HINT, ("refunded", "refunded")),
+        case("the order is in review", InReview, asked(right), refused(NotPayable), HINT, ("review", "review")),
+        // ---- rightly signed, and not about an order as we know it
+        case(
+            "another store",
+            Linked,
+            asked(|| Words { store_id: "9999", ..RIGHT }.signed()),
+            refused(OtherStore),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "an unknown order",
+            Linked,
+            asked(|| Words { account: "99", ..RIGHT }.signed()),
+            refused(OtherAccount),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "an unknown order and an unknown transaction",
+            Linked,
+            asked(|| Words { account: "99", transaction_id: "799", ..RIGHT }.signed()),
+            refused(UnknownTransaction),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "our order, and a transaction we never made",
+            Linked,
+            asked(|| Words { transaction_id: "799", ..RIGHT }.signed()),
+            refused(UnknownTransaction),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "a transaction that is no number",
+            Linked,
+            asked(|| Words { transaction_id: "7e2", ..RIGHT }.signed()),
+            refused(UnknownTransaction),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "this order's transaction, and another order",
+            TwoOrders,
+            asked(|| Words { account: "2", ..RIGHT }.signed()),
+            refused(OtherAccount),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "`account` and `invoice`, different",
+            Linked,
+            asked(|| right().replace("\"account\"", "\"invoice\":\"2\",\"account\"")),
+            refused(OtherAccount),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "the amount one tiyin more",
+            Linked,
+            asked(|| Words { amount: "5001", ..RIGHT }.signed()),
+            refused(WrongAmount),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "the amount in soʻm",
+            Linked,
+            asked(|| Words { amount: "50", ..RIGHT }.signed()),
+            refused(WrongAmount),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "the amount below zero",
+            Linked,
+            asked(|| Words { amount: "-5000", ..RIGHT }.signed()),
+            refused(WrongAmount),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "the amount as `5e3`, signed so",
+            Linked,
+            asked(|| Words { amount: "5e3", ..RIGHT }.as_numbers()),
+            refused(WrongAmount),
+            HINT,
+            PENDING,
+        ),
+        // ---- the same signature over the same digits, cut otherwise
+        case(
+            "a digit slid from the amount into the account",
+            Linked,
+            asked(|| Words { account: "15", amount: "000", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            refused(OtherAccount),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "a digit slid from the account into the amount",
+            Linked,
+            asked(|| Words { account: "", amount: "15000", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            refused(OtherAccount),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "a digit slid from the transaction into the account",
+            Linked,
+            asked(|| Words { transaction_id: "70", account: "01", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            refused(UnknownTransaction),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "a digit slid from the store into the transaction",
+            Linked,
+            asked(|| Words { store_id: "123", transaction_id: "4700", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            refused(OtherStore),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        // ---- not signed by a key of ours
+        case(
+            "no signature",
+            Linked,
+            asked(|| right().replace("\"sign\"", "\"sing\"")),
+            refused(BadlySigned),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "a made-up signature",
+            Linked,
+            asked(|| RIGHT.signed_as("test")),
+            refused(BadlySigned),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "signed with a key that was removed",
+            Linked,
+            Asked { keys: &["the-next-key"], ..asked(right) },
+            refused(BadlySigned),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "signed with an empty key",
+            Linked,
+            asked(|| RIGHT.signed_as(&RIGHT.md5(""))),
+            refused(BadlySigned),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "signed with SHA-256, `ATMOS_SIGN_ALGORITHM` is `md5`",
+            Linked,
+            asked(|| RIGHT.signed_as(&RIGHT.sha256(API_KEY))),
+            refused(BadlySigned),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "amount `5000.0`, signed as `5000`",
+            Linked,
+            asked(|| Words { amount: "5000.0", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            refused(BadlySigned),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "a value changed after signing",
+            Linked,
+            asked(|| right().replace("\"5000\"", "\"1\"")),
+            refused(BadlySigned),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        // ---- not a callback
+        case(
+            "a field is missing",
+            Linked,
+            asked(|| right().replace("\"amount\"", "\"sum\"")),
+            refused(Unreadable),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "a field stands there twice",
+            Linked,
+            asked(|| right().replacen('{', "{\"amount\":\"5000\",", 1)),
+            refused(Unreadable),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "a field holds an object",
+            Linked,
+            asked(|| right().replace("\"1\"", "{\"id\":1}")),
+            refused(Unreadable),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "neither JSON nor a form",
+            Linked,
+            asked(|| "<html>".to_owned()),
+            refused(Unreadable),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case("it breaks off", Linked, asked(|| right()[..90].to_owned()), refused(Unreadable), ABOUT_NOTHING, PENDING),
+        case(
+            "above 8 KiB",
+            Linked,
+            asked(|| right().replacen('{', &format!("{{\"padding\":\"{}\",", "x".repeat(8_192)), 1)),
+            refused(Unreadable),
+            (Nothing, false),
+            PENDING,
+        ),
+        // ---- from elsewhere
+        case("from elsewhere, `ATMOS_CALLBACK_ADDRESS_CHECK` is `off`", Linked, asked(right), ALLOWED, HINT, CONFIRMS),
+        case(
+            "from elsewhere, the check is `watch`",
+            Linked,
+            Asked { check: AddressCheck::Watch, ..asked(right) },
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "from elsewhere, the check is `refuse`",
+            Linked,
+            Asked { check: AddressCheck::Refuse, ..asked(right) },
+            refused(OtherAddress),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "from elsewhere and badly signed, the check is `refuse`",
+            Linked,
+            Asked { check: AddressCheck::Refuse, ..asked(|| RIGHT.signed_as("test")) },
+            refused(BadlySigned),
+            ABOUT_NOTHING,
+            PENDING,
+        ),
+        case(
+            "from a listed address, the check is `refuse`",
+            Linked,
+            Asked { check: AddressCheck::Refuse, peer: GATEWAY, ..asked(right) },
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "through a listed proxy that names a listed address, `refuse`",
+            Linked,
+            Asked {
+                check: AddressCheck::Refuse,
+                peer: PROXY,
+                headers: &[("x-forwarded-for", GATEWAY)],
+                ..asked(right)
+            },
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "through a listed proxy, the sender's own word before its, `refuse`",
+            Linked,
+            Asked {
+                check: AddressCheck::Refuse,
+                peer: PROXY,
+                headers: &[("x-forwarded-for", GATEWAY), ("x-forwarded-for", STRANGER)],
+                ..asked(right)
+            },
+            refused(OtherAddress),
+            HINT,
+            PENDING,
+        ),
+        case(
+            "a stranger names a listed address, `refuse`",
+            Linked,
+            Asked { check: AddressCheck::Refuse, headers: &[("x-forwarded-for", GATEWAY)], ..asked(right) },
+            refused(OtherAddress),
+            HINT,
+            PENDING,
+        ),
+    ]
+}
+
+/// Where the process does not start: with such a key everybody could sign.
+const STARTS: [(&str, &str); 3] = [
+    ("`ATMOS_API_KEY` is missing", ""),
+    ("`ATMOS_API_KEY` is empty, or blank", " "),
+    ("`ATMOS_API_KEY` has an empty second key", "key,"),
+];
+
+#[tokio::test]
+async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
+    for case in cases() {
+        let Case { case: name, scene, asked, status, verdict, kept, order: (before, after), is_hint } = case;
+        let addresses = CallbackAddresses {
+            check: asked.check,
+            listed: vec!["92.63.207.0/24".parse().unwrap()],
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        };
+        let api = TestApi::with(|context| {
+            context.gateway = gateway_with(asked.algorithm, asked.keys);
+            context.callback_addresses = addresses;
+        })
+        .await;
+        let order = set(&api, scene).await;
+        let seen_before = Seen::of(&api, &order).await;
+        let counted_before = counted(&api, verdict).await;
+        assert_eq!(seen_before.status, before, "{name}");
+
+        let answer = api.webhook_from(asked.peer, asked.headers, (asked.body)().into_bytes()).await;
+
+        assert_eq!((answer.status, answer.json()["status"].as_u64()), (200, Some(status.into())), "{name}: {answer:?}");
+        assert_eq!(answer.json()["message"], verdict.message(), "{name}");
+        assert_eq!(status == 1, verdict.allows(), "{name}");
+        assert!(counted(&api, verdict).await > counted_before, "{name}: not counted as {verdict}");
+        let seen = Seen::of(&api, &order).await;
+        assert_eq!(seen.status, after, "{name}");
+        assert_eq!(seen.looks_staged > seen_before.looks_staged, is_hint, "{name}: whether a look is staged");
+        assert_eq!(seen.last_hint_at_ms != seen_before.last_hint_at_ms, is_hint, "{name}: whether it is a hint");
+        let newest = callbacks::newest(api.store(), 100).await.unwrap();
+        let found = newest.iter().find(|callback| callback.verdict == verdict);
+        let kept_as = match found {
+            None => Nothing,
+            Some(callback) if callback.order_id == Some(order.id) => WithTheOrder,
+            Some(callback) => {
+                assert_eq!(callback.order_id, None, "{name}");
+                Alone
+            }
+        };
+        assert_eq!(kept_as, kept, "{name}: {newest:?}");
+    }
+}
+
+#[test]
+fn without_a_key_that_signs_callbacks_nothing_starts() {
+    for (name, key) in STARTS {
+        for role in [Role::Up, Role::Api, Role::Worker] {
+            let value = |variable: &str| match variable {
+                "ATMOS_CONSUMER_KEY" | "ATMOS_CONSUMER_SECRET" => Some("real".to_owned()),
+                "ATMOS_STORE_ID" => Some("1234".to_owned()),
+                "TASDIQ_API_KEYS" => Some("shop:0123456789abcdef".to_owned()),
+                "DATABASE_URL" => Some("postgres://db/tasdiq".to_owned()),
+                "REDIS_URL" => Some("redis://redis".to_owned()),
+                "ATMOS_API_KEY" => Some(key.to_owned()),
+                _ => None,
+            };
+            let faults = Config::from_environment(role, value).unwrap_err();
+            assert!(faults.to_string().contains("ATMOS_API_KEY"), "{name}: {faults}");
+        }
+    }
+}
+
+/// Mend whichever of the two is wrong: the rows stand in the failure.
+#[test]
+fn the_documented_table_is_the_one_that_was_walked() {
+    let mut table =
+        vec!["| case | answer | verdict | kept | order | hint |".to_owned(), "|---|---|---|---|---|---|".to_owned()];
+    for case in cases() {
+        let order = match case.order {
+            (before, after) if before == after => format!("stays `{before}`"),
+            (before, after) => format!("`{before}` → `{after}`"),
+        };
+        let kept = match case.kept {
+            WithTheOrder => "with the order",
+            Alone => "alone",
+            Nothing => "no",
+        };
+        let hint = if case.is_hint { "yes" } else { "no" };
+        table.push(format!("| {} | {} | `{}` | {kept} | {order} | {hint} |", case.case, case.status, case.verdict));
+    }
+    table.extend(STARTS.map(|(name, _)| format!("| {name} | the process does not start | – | – | – | – |")));
+    let documented = include_str!("../../../ARCHITECTURE.md");
+    let rows: Vec<&str> =
+        documented.lines().skip_while(|line| *line != table[0]).take_while(|line| line.starts_with('|')).collect();
+
+    assert_eq!(rows.join("\n"), table.join("\n"), "\n{}\n", table.join("\n"));
+}
+
+#[test]
+fn every_verdict_has_a_case_and_stands_in_the_readme() {
+    let cases = cases();
+    for verdict in Verdict::ALL {
+        assert!(cases.iter().any(|case| case.verdict == *verdict), "{verdict}");
+        assert!(include_str!("../../../README.md").contains(&format!("`{verdict}`")), "{verdict}");
+    }
+}
+
+#[test]
+fn signatures_here_are_those_of_known_integrations() {
+    let words = Words { store_id: "1234", transaction_id: "202072", account: "12345", amount: "5000000" };
+
+    assert_eq!(words.md5("test_api_key"), "81cf2d62ac965a94cda887ae406d37d4");
+    assert_eq!(words.sha256("test_api_key"), "7a045b5f5900ed628205e466a68d65043d4a818a277193e9fd09d310833f2fee");
+    assert_eq!((md5_hex(b"").len(), sha256_hex(b"").len()), (32, 64));
+}
+
+/// Whoever answers a callback that came from elsewhere says so, once for each.
+#[tokio::test]
+async fn callbacks_from_elsewhere_are_counted_by_what_became_of_them_and_keep_their_address() {
+    for (check, outcome) in [(AddressCheck::Watch, "watched"), (AddressCheck::Refuse, "refused")] {
+        let listed = vec!["92.63.207.0/24".parse().unwrap()];
+        let api = TestApi::with(|context| {
+            context.callback_addresses = CallbackAddresses { check, listed, ..CallbackAddresses::default() };
+        })
+        .await;
+        let order = set(&api, Linked).await;
+        let name = format!("tasdiq_callbacks_unlisted_total{{outcome=\"{outcome}\"}}");
+        let before = metric(&api, &name).await;
+
+        api.webhook_from(GATEWAY, &[], right().into_bytes()).await;
+        assert_eq!(metric(&api, &name).await, before, "a listed address is nothing to tell of");
+        // Whoever cannot sign is refused for that; his address is nothing to be told of either.
+        api.webhook_from(STRANGER, &[], RIGHT.signed_as("test").into_bytes()).await;
+        assert_eq!(metric(&api, &name).await, before);
+        api.webhook_from(STRANGER, &[], RIGHT.as_numbers().into_bytes()).await;
+
+        assert!(metric(&api, &name).await > before);
+        let kept = callbacks::of_order(api.store(), order.id).await.unwrap();
+        let addresses: Vec<_> = kept.iter().map(|callback| callback.address.as_deref().unwrap()).collect();
+        assert_eq!(addresses, [GATEWAY, STRANGER]);
+    }
+}
+
+/// What is looked at before and after.
+struct Seen {
+    status: String,
+    last_hint_at_ms: Option<i64>,
+    looks_staged: usize,
+}
+
+impl Seen {
+    async fn of(api: &TestApi, order: &Order) -> Self {
+        // So that a hint is later than the one before it.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        let order = api.reread(order.id).await;
+        let staged = jobs::list(api.store(), None, Some(JobKind::ProcessCallback), 100).await.unwrap();
+        Seen { status: order.status.to_string(), last_hint_at_ms: order.last_hint_at_ms, looks_staged: staged.len() }
+    }
+}
+
+async fn counted(api: &TestApi, verdict: Verdict) -> u64 {
+    metric(api, &format!("tasdiq_callbacks_total{{verdict=\"{verdict}\"}}")).await
+}
+
+async fn metric(api: &TestApi, name: &str) -> u64 {
+    let metrics = api.get("/metrics").await.body;
+    let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// Brings order 1 to where the callback finds it.
+async fn set(api: &TestApi, scene: Scene) -> Order {
+    let order = api.order().await;
+    assert_eq!(order.id, OrderId(1));
+    let link = |order: Order, transaction_id: i64| async move { api.link(&order, transaction_id).await };
+    match scene {
+        Late | Expired => api.link_for(&order, 700, -1).await,
+        _ => link(order, 700).await,
+    };
+    let order = api.reread(OrderId(1)).await;
+    let in_paid = |transaction_id| Settlement::Paid { transaction_id: TransactionId(transaction_id) };
+    match scene {
+        Linked | Late => (),
+        TwoOrders => {
+            let second = api.order().await;
+            link(second, 701).await;
+        }
+        AllowedBefore => {
+            assert_eq!(api.webhook(right()).await.json()["status"], 1);
+        }
+        OtherAllowed | PaidByOther | Canceled => {
+            let closed = Settlement::LinkClosed { transaction_id: TransactionId(700) };
+            let order = api.settle(&order, closed).await;
+            if scene == Canceled {
+                let link = jobs::of_order(api.store(), order.id).await.unwrap();
+                let link = link.iter().find(|job| job.kind == "create_payment_link" && job.finished_at_ms.is_none());
+                jobs::cancel(api.store(), link.expect("a new link is staged").id).await.unwrap();
+            } else {
+                let order = link(order, 701).await;
+                let other = Words { transaction_id: "701", ..RIGHT };
+                assert_eq!(api.webhook(other.signed()).await.json()["status"], 1);
+                if scene == PaidByOther {
+                    api.settle(&order, in_paid(701)).await;
+                }
+            }
+        }
+        Paid => drop(api.settle(&order, in_paid(700)).await),
+        Refunded => {
+            let order = api.settle(&order, in_paid(700)).await;
+            jobs::stage_now(api.store(), Job::SettleOrder { order_id: order.id }).await.unwrap();
+            let refunded = Settlement::Refunded { transaction_id: TransactionId(700) };
+            api.settle(&order, refunded).await;
+        }
+        Expired => drop(api.settle(&order, Settlement::Expired).await),
+        InReview => drop(api.settle(&order, Settlement::Review { reason: "odd".to_owned() }).await),
+    }
+    api.reread(OrderId(1)).await
+}
