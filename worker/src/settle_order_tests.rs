@@ -1,8 +1,14 @@
-use shared::id::OrderToken;
+use shared::gateway::TransactionReport;
+use shared::id::{OrderToken, TransactionId};
+use shared::job::QueueName;
 use shared::money::Tiyin;
 use shared::order::{GatewayIdentity, Language, PaymentType};
+use shared::store::jobs::Finish;
+use shared::store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS};
 
+use super::decide::OVERDUE_MS;
 use super::*;
+use crate::LookSchedule;
 
 const NOW: i64 = 10_000_000;
 const DRAFT: TransactionId = TransactionId(7);
