@@ -5,7 +5,7 @@ use shared::failpoint::{Point, reach};
 use shared::gateway::{GatewayError, TransactionState};
 use shared::id::OrderId;
 use shared::job::{Lease, QueueName};
-use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::order::{Order, SuggestedAct};
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, StoredState, StoredTransaction};
@@ -31,7 +31,8 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
     };
     let asked_at_ms = store.now_ms();
     if order.gateway != *context.gateway.identity() {
-        if order.status == OrderStatus::Review || order.needs_review || look_back_is_over(&order, asked_at_ms) {
+        let is_over = order.is_before_a_person() || look_back_is_over(&order, asked_at_ms);
+        if is_over && order.claimed_payment().is_none() {
             return Ok(Done::NothingToDo); // a person has it, or its time has passed
         }
         warn!(order.id = %order_id, gateway = %order.gateway, "order {order_id} belongs to a gateway that is not configured");
@@ -41,7 +42,7 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
     let drafts = transactions::of_order(store, order_id).await?;
     reach(Point::SettleBeforeCall);
     let (mut looked, mut unanswered) = (Vec::new(), None);
-    for answer in join_all(drafts.iter().map(|draft| look(context, draft))).await {
+    for answer in join_all(drafts.iter().map(|draft| look(context, &order, draft))).await {
         match answer {
             Ok(seen) => looked.push(seen),
             Err(error) => unanswered = Some(error),
@@ -50,10 +51,12 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
 
     reach(Point::SettleAfterCall);
     let mut decision = decide(&order, &looked, asked_at_ms, context.gateway.store_id());
+    let is_answered = |id| looked.iter().any(|looked| looked.transaction_id == id);
     if let Some(error) = unanswered {
         decision = match decision {
             // A debit on any draft counts, whatever is not known of the others.
             Settlement::Paid { .. } | Settlement::Review { .. } | Settlement::Noted { .. } => decision,
+            Settlement::NotResolved { transaction_id, .. } if is_answered(transaction_id) => decision,
             _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review {
                 reason: format!("three days after its time the gateway still gives no clear answer: {error}"),
                 act: SuggestedAct::AskGateway,
@@ -72,10 +75,18 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
     }
 }
 
-/// Asks about a transaction unless nothing can happen to it any more.
-async fn look(context: &WorkerContext, stored: &StoredTransaction) -> Result<Looked, GatewayError> {
-    let known = |state| Looked { transaction_id: stored.transaction_id, was: stored.state, state, report: None };
+/// Asks about a transaction unless nothing can happen to it any more. A person's word that it is the payment is a reason
+/// to ask all the same.
+async fn look(context: &WorkerContext, order: &Order, stored: &StoredTransaction) -> Result<Looked, GatewayError> {
+    let known = |state| Looked {
+        transaction_id: stored.transaction_id,
+        was: stored.state,
+        is_accepted: stored.is_accepted,
+        state,
+        report: None,
+    };
     match stored.state {
+        _ if order.claimed_payment() == Some(stored.transaction_id) => (),
         StoredState::Closed => return Ok(known(TransactionState::Closed)),
         StoredState::Reversed => {
             let success_transaction_id = stored.success_transaction_id;
@@ -105,7 +116,7 @@ fn tell(order: &Order, decision: &Settlement) {
             info!(order.id = %id, transaction.id = %transaction_id, "order {id} gets a new payment link");
         }
         Settlement::Expired => info!(order.id = %id, "order {id} has expired unpaid"),
-        Settlement::Review { reason: what, .. } | Settlement::Noted { what } => {
+        Settlement::Review { reason: what, .. } | Settlement::Noted { what } | Settlement::NotResolved { what, .. } => {
             error!(order.id = %id, reason = what, "order {id} needs a person: {what}");
         }
         Settlement::Refunded { transaction_id } => {

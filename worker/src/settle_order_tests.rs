@@ -43,7 +43,7 @@ fn order(status: OrderStatus) -> Order {
         pending_since_ms: NOW - 60_000,
         refund_reserved: 0,
         suggested_act: None,
-        resolution_transaction_id: None,
+        resolution: None,
     }
 }
 
@@ -60,7 +60,7 @@ fn looked(transaction_id: TransactionId, state: TransactionState) -> Looked {
         amount: 5_000,
         state: state.clone(),
     };
-    Looked { transaction_id, was: StoredState::Open, state, report: Some(report) }
+    Looked { transaction_id, was: StoredState::Open, is_accepted: false, state, report: Some(report) }
 }
 
 fn debited() -> TransactionState {

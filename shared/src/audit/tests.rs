@@ -67,7 +67,7 @@ impl Scene {
             pending_since_ms: NOW_MS - HOUR_MS,
             refund_reserved: 0,
             suggested_act: None,
-            resolution_transaction_id: None,
+            resolution: None,
         };
         let mut scene = Scene { record: order.into(), words: HashMap::new() };
         scene.tell(None, Pending, "the shop asked for it");
@@ -106,7 +106,14 @@ impl Scene {
         self.record.transactions.retain(|row| row.transaction_id != id);
         let success_transaction_id = matches!(row, StoredState::Debited | StoredState::Reversed).then_some(PERMANENT);
         let gateway = identity();
-        let row = TransactionRecord { gateway, transaction_id: id, amount: 5_000, state: row, success_transaction_id };
+        let row = TransactionRecord {
+            gateway,
+            transaction_id: id,
+            amount: 5_000,
+            state: row,
+            success_transaction_id,
+            is_accepted: false,
+        };
         self.record.transactions.push(row);
         self.words.insert(id, report(id, state).into());
     }

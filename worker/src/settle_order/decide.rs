@@ -20,9 +20,28 @@ pub(super) const OVERDUE_MS: i64 = 72 * 3_600_000;
 pub(super) struct Looked {
     pub(super) transaction_id: TransactionId,
     pub(super) was: StoredState,
+    /// Whether a person knows what it was, or that its answer cannot be read, and leaves it so.
+    pub(super) is_accepted: bool,
     pub(super) state: TransactionState,
     /// What the gateway says of it; `None` where it was not asked, or knows no such transaction.
     pub(super) report: Option<TransactionReport>,
+}
+
+impl Looked {
+    /// Whether it is a debit that a person knows of and leaves as it is.
+    fn is_known_debit(&self) -> bool {
+        self.is_accepted && self.was == StoredState::Debited && matches!(self.state, TransactionState::Debited { .. })
+    }
+
+    /// How much money moved on it, in tiyin, where it did.
+    fn amount_of_money(&self) -> Option<i64> {
+        match self.state {
+            TransactionState::Debited { .. } | TransactionState::Reversed { .. } => {
+                self.report.as_ref().map(|report| report.amount)
+            }
+            TransactionState::Open | TransactionState::Closed | TransactionState::Unclear { .. } => None,
+        }
+    }
 }
 
 /// Whether an order has ended so long ago that nobody looks back any more.
@@ -51,7 +70,9 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
             }
         }
         OrderStatus::Paid | OrderStatus::Refunded => {
-            let second = debited.iter().find(|looked| Some(looked.transaction_id) != order.transaction_id);
+            let second = debited
+                .iter()
+                .find(|looked| Some(looked.transaction_id) != order.transaction_id && !looked.is_known_debit());
             let reversed = looked.iter().find(|looked| {
                 Some(looked.transaction_id) == order.transaction_id
                     && matches!(looked.state, TransactionState::Reversed { .. })
@@ -72,19 +93,34 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
                     Settlement::Refunded { transaction_id: reversed.transaction_id }
                 }
                 (None, Some(_)) => Settlement::Unchanged,
+                (None, None) if order.status == OrderStatus::Refunded => {
+                    match debited.iter().find(|looked| !looked.is_known_debit()) {
+                        Some(kept) => Settlement::Review {
+                            reason: format!(
+                                "the order is refunded, and the gateway still shows transaction {} as debited",
+                                kept.transaction_id
+                            ),
+                            act: SuggestedAct::CheckRefund,
+                        },
+                        None => unclear_after_the_end(order, looked),
+                    }
+                }
                 (None, None) => unclear_after_the_end(order, looked),
             }
         }
-        OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => match debited.first() {
-            Some(late) => Settlement::Review {
-                reason: format!(
-                    "transaction {} was debited although the order is {}",
-                    late.transaction_id, order.status
-                ),
-                act: SuggestedAct::ReturnLatePayment,
-            },
-            None => unclear_after_the_end(order, looked),
-        },
+        OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => {
+            match debited.iter().find(|looked| !looked.is_known_debit()) {
+                Some(late) => Settlement::Review {
+                    reason: format!(
+                        "transaction {} was debited although the order is {}",
+                        late.transaction_id, order.status
+                    ),
+                    act: SuggestedAct::ReturnLatePayment,
+                },
+                None => unclear_after_the_end(order, looked),
+            }
+        }
+        OrderStatus::Review if order.claimed_payment().is_some() => decide_claimed(order, looked),
         // A person has it, and must hear of money that moved since.
         OrderStatus::Review => match debited.iter().find(|looked| looked.was != StoredState::Debited) {
             Some(fresh) => {
@@ -95,10 +131,26 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
     }
 }
 
+/// A person said by which transaction the order in review was paid: it is, if the gateway shows that debit, of whatever
+/// amount.
+fn decide_claimed(order: &Order, looked: &[Looked]) -> Settlement {
+    let Some(claimed) = order.claimed_payment() else { return Settlement::Unchanged };
+    let shows = match looked.iter().find(|looked| looked.transaction_id == claimed).map(|looked| &looked.state) {
+        Some(TransactionState::Debited { .. }) => return Settlement::Paid { transaction_id: claimed },
+        Some(TransactionState::Open) => "no money has moved on it".to_owned(),
+        Some(TransactionState::Closed) => "it is closed and unpaid".to_owned(),
+        Some(TransactionState::Reversed { .. }) => "its money went back".to_owned(),
+        Some(TransactionState::Unclear { code }) => format!("the gateway says of it only: {code}"),
+        None => "the gateway said nothing of it".to_owned(),
+    };
+    let what = format!("the order is not paid by transaction {claimed}: {shows}");
+    Settlement::NotResolved { transaction_id: claimed, what }
+}
+
 /// The gateway answers about an order that has ended with something nobody can read: money may have moved.
 fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
     let unclear = looked.iter().find_map(|looked| match (&looked.state, &looked.report) {
-        (TransactionState::Unclear { code }, Some(_)) => Some((looked.transaction_id, code)),
+        (TransactionState::Unclear { code }, Some(_)) if !looked.is_accepted => Some((looked.transaction_id, code)),
         _ => None,
     });
     match unclear {
@@ -197,6 +249,7 @@ pub(super) fn worth_keeping(order: &Order, looked: &[Looked], asked_at_ms: i64) 
                 transaction_id: looked.transaction_id,
                 state,
                 success_transaction_id,
+                amount: looked.amount_of_money(),
             })
         })
         .collect()
@@ -216,7 +269,8 @@ pub(super) fn finish_after(
         None => Finish::Complete,
     };
     match decision {
-        Settlement::Review { .. } | Settlement::Noted { .. } => Finish::Complete, // a person stages the next look
+        // A person stages the next look.
+        Settlement::Review { .. } | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
         Settlement::Paid { transaction_id } => {
             let paid_twice = looked.iter().any(|looked| {
                 looked.transaction_id != *transaction_id && matches!(looked.state, TransactionState::Debited { .. })
