@@ -141,6 +141,11 @@ async fn a_debit_of_another_amount_is_paid_once_a_person_says_so(kind: Kind) {
         (&seen["state"], &seen["amount"], &seen["seen_amount"]),
         (&json!("debited"), &json!("50.00"), &json!("51.00"))
     );
+    let shown = app.command(&["orders", "show", &order.id.to_string()]).await;
+    assert!(
+        shown.contains(waiting["reason"].as_str().unwrap()) && shown.contains(waiting["act"].as_str().unwrap()),
+        "{shown}"
+    );
     let doctor = app.run(&["doctor"]).await;
     assert!(doctor.said.contains("tasdiq orders review"), "{doctor:?}");
     let said = type_suggested(&app, &waiting, "paid").await;
