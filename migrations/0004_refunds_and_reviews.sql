@@ -40,3 +40,9 @@ alter table orders add column suggested_act text;
 alter table orders add column resolution_transaction_id bigint;
 alter table orders add column resolution_by text;
 alter table orders add column resolution_reason text;
+
+-- the amount in tiyin that the gateway named when it showed the debit
+alter table transactions add column seen_amount bigint;
+-- since when a person knows of this debit, or of an answer that cannot be read, and leaves it as it is: no look tells of
+-- it again
+alter table transactions add column accepted_at_ms bigint;

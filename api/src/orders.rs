@@ -93,8 +93,9 @@ impl OrderApi {
             Created::ReferenceTaken(order_id) => return Err(Problem::reference_taken(order_id).into()),
         };
         let order = wait.until_linked(order).await;
+        let now_ms = api.context.store.now_ms();
         let location = format!("{}/api/orders/{}", api.public_url, order.id);
-        Ok(CreateAnswer::Created(Json(CreatedOrder::new(&order, &api.public_url)), location))
+        Ok(CreateAnswer::Created(Json(CreatedOrder::new(&order, &api.public_url, now_ms)), location))
     }
 
     /// Look at an order
@@ -108,7 +109,7 @@ impl OrderApi {
         token: Query<Option<String>>,
     ) -> Result<Json<OrderAnswer>, ReadProblem> {
         let order = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
-        Ok(Json(OrderAnswer::new(&order, &self.0.public_url)))
+        Ok(Json(OrderAnswer::new(&order, &self.0.public_url, self.0.context.store.now_ms())))
     }
 
     /// Look at an order's history

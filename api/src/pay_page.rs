@@ -55,9 +55,7 @@ pub(crate) async fn get_pay_page(api: SharedApi<'_>, Path(token): Path<String>) 
             .header(header::LOCATION, url)
             .header(header::CACHE_CONTROL, "no-store")
             .finish()),
-        _ => {
-            Ok(page(&order, &api.public_url, situation, &Place { events_root: "..", refresh_s: 2, pay_address: None }))
-        }
+        _ => Ok(page(&order, &api, situation, &Place { events_root: "..", refresh_s: 2, pay_address: None })),
     }
 }
 
@@ -79,7 +77,7 @@ pub(crate) async fn get_return_page(api: SharedApi<'_>, Path(token): Path<String
         situation => situation,
     };
     let pay_address = (situation == Situation::Checking).then(|| format!("../{}", order.token.as_str()));
-    Ok(page(&order, &api.public_url, situation, &Place { events_root: "../..", refresh_s: 3, pay_address }))
+    Ok(page(&order, &api, situation, &Place { events_root: "../..", refresh_s: 3, pay_address }))
 }
 
 async fn order_of(api: &Api, token: &str) -> Result<Order, Problem> {
@@ -117,7 +115,7 @@ struct Page<'a> {
     pay_address: Option<String>,
 }
 
-fn page(order: &Order, public_url: &str, situation: Situation, place: &Place) -> Response {
+fn page(order: &Order, api: &Api, situation: Situation, place: &Place) -> Response {
     let follows = !order.status.is_final();
     let events = format!("{}/api/orders/{}/events?token={}", place.events_root, order.id, order.token.as_str());
     render(
@@ -132,7 +130,7 @@ fn page(order: &Order, public_url: &str, situation: Situation, place: &Place) ->
             tone: situation.tone(),
             refresh_s: follows.then_some(place.refresh_s),
             events: follows.then_some(events),
-            payment_url: payment_url(order, public_url),
+            payment_url: payment_url(order, &api.public_url, api.context.store.now_ms()),
             order: Some(order),
             pay_address: place.pay_address.clone(),
         },

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{JobKind, JobState, QueueName};
 use shared::money::Tiyin;
+use shared::order::OrderStatus;
 use url::Url;
 
 /// Takes payments through Atmos: an order is paid only when the gateway has confirmed it, exactly once.
@@ -36,7 +37,7 @@ pub(crate) enum Command {
     /// Look at jobs, retry and cancel them
     #[command(subcommand)]
     Jobs(JobsCommand),
-    /// Look at orders, and ask the gateway about them
+    /// Look at orders, ask the gateway about them, and decide about those that wait for a person
     #[command(subcommand)]
     Orders(OrdersCommand),
     /// Compare orders, transactions, jobs and callbacks with the gateway's word
@@ -149,6 +150,40 @@ pub(crate) enum OrdersCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// List the orders that wait for a person, with what was found and what to do
+    Review {
+        /// How many at most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        limit: u16,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Decide about an order that waits for a person
+    ///
+    /// An order in review is resolved as paid (written once the gateway shows the debit, of whatever amount), refunded or
+    /// canceled. A marked order is resolved with the status it has; where its refund is in review, as refunded if the
+    /// money went back and as paid if it did not. `review` takes back a decision about which the gateway is still asked.
+    Resolve(ResolveArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArguments {
+    /// Its number
+    pub(crate) id: OrderId,
+    /// What it shall be
+    #[arg(value_parser = order_status)]
+    pub(crate) status: OrderStatus,
+    /// Who decides; stands in the order's history
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) by: String,
+    /// Why; stands in the order's history
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+    /// The transaction that paid it; needed for an order in review where not exactly one is known as debited
+    #[arg(long, value_name = "N")]
+    pub(crate) transaction_id: Option<TransactionId>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -209,6 +244,35 @@ fn web_address(text: &str) -> Result<Url, String> {
     }
 }
 
+fn order_status(text: &str) -> Result<OrderStatus, String> {
+    OrderStatus::parse(text).ok_or_else(|| format!("the statuses are {}", names(OrderStatus::ALL)))
+}
+
+/// The longest name of a person.
+const NAME_CHARACTERS: usize = 100;
+
+/// The longest reason.
+const REASON_CHARACTERS: usize = 500;
+
+fn name(text: &str) -> Result<String, String> {
+    one_line(text, NAME_CHARACTERS)
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    one_line(text, REASON_CHARACTERS)
+}
+
+/// It is read in a history, line by line, by whoever looks into the order years later.
+fn one_line(text: &str, most: usize) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().count() {
+        0 => Err("it is empty".to_owned()),
+        count if count > most => Err(format!("it has {count} characters, and {most} are the most")),
+        _ if text.chars().any(char::is_control) => Err("it has a line break or another control character".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 fn state(text: &str) -> Result<JobState, String> {
     JobState::parse(text).ok_or_else(|| format!("the states are {}", names(JobState::ALL)))
 }
@@ -259,6 +323,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_and_a_reason_are_one_line_that_says_something() {
+        assert_eq!(name(" Olim "), Ok("Olim".to_owned()));
+        for text in ["", "  ", "a\nb", "\u{1b}[2J", &"x".repeat(101)] {
+            assert!(name(text).is_err(), "{text:?}");
+        }
+        assert!(reason(&"x".repeat(500)).is_ok() && reason(&"x".repeat(501)).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         for line in [
             "tasdiq worker --queues settle,nonsense",
@@ -267,6 +340,14 @@ mod tests {
             "tasdiq jobs list --state lost",
             "tasdiq jobs list --limit 0",
             "tasdiq jobs show x",
+            "tasdiq orders review --limit 0",
+            "tasdiq orders resolve 1 paid",
+            "tasdiq orders resolve 1 paid --by Olim",
+            "tasdiq orders resolve 1 paid --reason why",
+            "tasdiq orders resolve 1 settled --by Olim --reason why",
+            "tasdiq orders resolve 1 --by Olim --reason why",
+            "tasdiq orders resolve 1 paid --by Olim --reason why --transaction-id x",
+            "tasdiq orders resolve 1 paid --by  --reason why",
             "tasdiq audit --order x",
             "tasdiq audit --since-days 0",
             "tasdiq audit --since-days x",

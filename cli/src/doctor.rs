@@ -360,7 +360,7 @@ async fn look_at_work(store: &Store, findings: &mut Findings) {
                 findings.warn(
                     "review",
                     format!("{review} orders wait for a person"),
-                    "look at each with `tasdiq orders show ID`; its reason says what was found",
+                    "look at `tasdiq orders review`, which says what was found and what to do",
                 );
             }
         }

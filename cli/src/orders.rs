@@ -1,4 +1,4 @@
-//! `tasdiq orders …`: one order's whole story, and asking the gateway for the truth.
+//! `tasdiq orders …`: one order's whole story, asking the gateway for the truth, and deciding what waits for a person.
 
 use serde::Serialize;
 use serde_json::json;
@@ -7,7 +7,7 @@ use shared::config::Config;
 use shared::id::{OrderId, TransactionId};
 use shared::job::Job;
 use shared::money::som;
-use shared::order::{HistoryLine, Order};
+use shared::order::{HistoryLine, Order, Resolution, SuggestedAct};
 use shared::store::callbacks::{self, StoredCallback};
 use shared::store::transactions::{self, StoredTransaction};
 use shared::store::{Store, jobs, orders};
@@ -18,15 +18,20 @@ use crate::exit::Exit;
 use crate::jobs::{JobView, job_lines};
 use crate::output::{lines, plain, print, print_json, table};
 
+mod resolve;
+mod review;
+
 /// Runs one of the commands.
 ///
 /// # Errors
-/// The database is away, or there is no such order.
+/// The database is away, there is no such order, or it cannot be resolved so.
 pub(crate) async fn run(config: &Config, command: OrdersCommand) -> Result<(), Exit> {
     let store = open_store(config).await?;
     match command {
         OrdersCommand::Show { id, output } => show(&store, id, output).await,
         OrdersCommand::Reconcile { id, output } => reconcile(&store, id, output).await,
+        OrdersCommand::Review { limit, output } => review::run(&store, limit, output).await,
+        OrdersCommand::Resolve(arguments) => resolve::run(&store, arguments).await,
     }
 }
 
@@ -75,6 +80,9 @@ struct OrderView {
     status: &'static str,
     needs_review: bool,
     reason: Option<String>,
+    /// What to do about it, while a person must look.
+    suggested_act: Option<&'static str>,
+    resolution: Option<ResolutionView>,
     amount: String,
     refunded_amount: String,
     product_name: String,
@@ -92,11 +100,14 @@ struct OrderView {
 
 impl From<Order> for OrderView {
     fn from(order: Order) -> Self {
+        let must_look = order.is_before_a_person();
         OrderView {
             order_id: order.id,
             status: order.status.as_str(),
             needs_review: order.needs_review,
             reason: order.reason,
+            suggested_act: order.suggested_act.filter(|_| must_look).map(SuggestedAct::sentence),
+            resolution: order.resolution.map(ResolutionView::from),
             amount: order.amount.to_string(),
             refunded_amount: som(order.refunded_amount),
             product_name: order.product_name,
@@ -111,6 +122,20 @@ impl From<Order> for OrderView {
             expires_at: order.expires_at_ms.map(rfc3339),
             final_at: order.final_at_ms.map(rfc3339),
         }
+    }
+}
+
+/// What a person decided about an order last.
+#[derive(Debug, Serialize)]
+struct ResolutionView {
+    by: String,
+    reason: String,
+    transaction_id: Option<TransactionId>,
+}
+
+impl From<Resolution> for ResolutionView {
+    fn from(resolution: Resolution) -> Self {
+        ResolutionView { by: resolution.by, reason: resolution.reason, transaction_id: resolution.transaction_id }
     }
 }
 
@@ -137,7 +162,12 @@ impl From<HistoryLine> for HistoryView {
 struct TransactionView {
     transaction_id: TransactionId,
     state: &'static str,
+    /// What we asked for.
     amount: String,
+    /// What the gateway named when it showed the debit.
+    seen_amount: Option<String>,
+    /// When a look last saw the state change.
+    looked_at: Option<String>,
     success_transaction_id: Option<TransactionId>,
 }
 
@@ -147,6 +177,8 @@ impl From<StoredTransaction> for TransactionView {
             transaction_id: transaction.transaction_id,
             state: transaction.state.as_str(),
             amount: som(transaction.amount),
+            seen_amount: transaction.seen_amount.map(som),
+            looked_at: transaction.looked_at_ms.map(rfc3339),
             success_transaction_id: transaction.success_transaction_id,
         }
     }
@@ -180,11 +212,12 @@ impl Story {
         for line in &self.history {
             history.add_row([line.at.as_str(), line.from.unwrap_or("-"), line.to, &plain(&line.cause)]);
         }
-        let mut transactions = table(&["transaction", "state", "amount", "permanent id"]);
+        let mut transactions = table(&["transaction", "state", "amount", "seen amount", "permanent id"]);
         for seen in &self.transactions {
             let id = seen.transaction_id.to_string();
             let permanent = number(seen.success_transaction_id);
-            transactions.add_row([id.as_str(), seen.state, seen.amount.as_str(), permanent.as_str()]);
+            let seen_amount = seen.seen_amount.as_deref().unwrap_or("-");
+            transactions.add_row([id.as_str(), seen.state, seen.amount.as_str(), seen_amount, permanent.as_str()]);
         }
         let mut callbacks = table(&["first came", "transaction", "verdict", "times", "last from"]);
         for callback in &self.callbacks {
@@ -221,6 +254,12 @@ impl OrderView {
         ];
         if let Some(reason) = &self.reason {
             lines.push(format!("  reason     {}", plain(reason)));
+        }
+        if let Some(act) = self.suggested_act {
+            lines.push(format!("  to do      {act}; `tasdiq orders review` has the commands"));
+        }
+        if let Some(resolution) = &self.resolution {
+            lines.push(format!("  resolved   by {}: {}", plain(&resolution.by), plain(&resolution.reason)));
         }
         lines.push(format!("  amount     {} soʻm, refunded {}", self.amount, self.refunded_amount));
         lines.push(format!("  product    {}", plain(&self.product_name)));

@@ -91,6 +91,8 @@ named_values! {
         ReversedDraftUnknown = "reversed-draft-unknown",
         /// The gateway no longer knows a draft of ours on which no money was ever seen.
         DraftUnknownAtGateway = "draft-unknown-at-gateway",
+        /// A person knows what the gateway says of it, and leaves it as it is.
+        LeftByAPerson = "left-by-a-person",
         /// An order of another gateway account, which was not asked.
         OtherGateway = "other-gateway",
     }
@@ -143,6 +145,7 @@ impl Kind {
             | UnpaidDraftUnknown
             | ReversedDraftUnknown
             | DraftUnknownAtGateway
+            | LeftByAPerson
             | OtherGateway => Severity::Information,
         }
     }
@@ -181,8 +184,9 @@ impl Kind {
                 "run `tasdiq orders reconcile` for the order, and look at the database: a row was changed or lost"
             }
             UnderWay => "nothing; a look is staged, and `tasdiq orders reconcile` makes it come at once",
-            BeforeAPerson => "look at `tasdiq orders show`, whose reason says what was found",
-            DebitUntold => "run `tasdiq orders reconcile` for the order, then settle it with the gateway's cabinet",
+            BeforeAPerson => "look at `tasdiq orders review`, which says what was found and what to do about it",
+            LeftByAPerson => "nothing; the history in `tasdiq orders show` tells who decided so, and why",
+            DebitUntold => "run `tasdiq orders reconcile` for the order, then look at `tasdiq orders review`",
             DeadLetter => "look at `tasdiq jobs show`, mend the cause, then run `tasdiq jobs retry`",
             UnpaidDraftUnknown | ReversedDraftUnknown => "nothing; nobody's money is there",
             DraftUnknownAtGateway => "nothing; no money was ever seen on it",

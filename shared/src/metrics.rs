@@ -110,7 +110,12 @@ async fn gauge_database(state: &Registry, store: &Store) -> Result<(), StoreErro
     dead.with_label_values(&none).set(dead_letters);
 
     let counts = orders::count_open(store).await?;
-    let open = gauges(state, "tasdiq_orders", "Orders by status, of those that are still on their way.", &["status"]);
+    let open = gauges(
+        state,
+        "tasdiq_orders",
+        "Orders by status, of those that are still on their way; for review and needs_review: tasdiq orders review.",
+        &["status"],
+    );
     for status in ["pending", "confirming", "review", "needs_review"] {
         open.with_label_values(&[status]).set(0);
     }

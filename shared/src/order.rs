@@ -128,8 +128,8 @@ impl SuggestedAct {
     pub fn sentence(self) -> &'static str {
         match self {
             SuggestedAct::CompareDebit => {
-                "compare the debit in the gateway's cabinet with the order; resolve it as paid by that transaction, or give \
-                 the money back there and resolve it as refunded"
+                "compare the debit in the gateway's cabinet with the order; if it is enough, resolve the order as paid by that \
+                 transaction; else give the money back in the cabinet and resolve it as refunded"
             }
             SuggestedAct::ReturnSecondPayment => {
                 "give the second payment back in the gateway's cabinet, then resolve the order with the status it has"
@@ -139,12 +139,16 @@ impl SuggestedAct {
                  delivered, resolve it as paid by that transaction"
             }
             SuggestedAct::AskGateway => {
-                "look the transaction up in the gateway's cabinet, or ask the gateway's support; then reconcile the order, \
-                 or resolve it"
+                "look the transaction up in the gateway's cabinet, or ask the gateway's support; resolve the order as paid by \
+                 it if the money came, as canceled if none did, and as refunded if it went back"
             }
-            SuggestedAct::MendJob => "mend what the job died of, then retry the job, or resolve the order",
+            SuggestedAct::MendJob => {
+                "look with `jobs show` what the job died of, and mend it; reconcile the order to hear where its money is; then \
+                 resolve it as paid if it was debited, and as canceled if not"
+            }
             SuggestedAct::ConfigureGateway => {
-                "configure the order's gateway again and reconcile it, or look its money up there and resolve it"
+                "configure the order's gateway again and reconcile the order, or look its money up in that gateway's cabinet; \
+                 then resolve it as paid if it was debited, and as canceled if not"
             }
             SuggestedAct::CheckRefund => {
                 "look in the gateway's cabinet whether the money went back; resolve the order as refunded if it did, and as \
@@ -264,12 +268,48 @@ pub struct Order {
     pub reason: Option<String>,
     /// What a person may do about it, while one must look.
     pub suggested_act: Option<SuggestedAct>,
-    /// The transaction that a person said is the payment, while the gateway has not been asked about it since.
-    pub resolution_transaction_id: Option<TransactionId>,
+    /// What a person decided about it last.
+    pub resolution: Option<Resolution>,
     /// When it was made, epoch milliseconds.
     pub created_at_ms: i64,
     /// Since when it waits for its payment link; an operator's retry begins anew. Epoch milliseconds.
     pub pending_since_ms: i64,
+}
+
+/// What a person decided about an order that waited for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The transaction that is said to be the payment. While the order is in `review` the gateway is being asked about it;
+    /// afterwards it is the one that paid, whatever its amount.
+    pub transaction_id: Option<TransactionId>,
+}
+
+impl Order {
+    /// Whether a person must look, whatever its status.
+    pub fn is_before_a_person(&self) -> bool {
+        self.status == Review || self.needs_review
+    }
+
+    /// The transaction that a person said is the payment, while the gateway has not answered about it.
+    pub fn claimed_payment(&self) -> Option<TransactionId> {
+        match self.status {
+            Review => self.resolution.as_ref()?.transaction_id,
+            Pending | Confirming | Paid | Refunded | Expired | Canceled | Failed => None,
+        }
+    }
+
+    /// Whether its customer may be sent to the gateway's page at that time: nobody pays what has ended, what a person
+    /// looks at, or what is too late.
+    pub fn can_be_paid_at(&self, now_ms: i64) -> bool {
+        match self.status {
+            Pending | Confirming => self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms),
+            Paid | Refunded | Expired | Canceled | Failed | Review => false,
+        }
+    }
 }
 
 /// One line of an order's history. A line with `from == to` tells a fact that moved nothing.

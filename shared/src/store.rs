@@ -23,6 +23,7 @@ pub mod jobs;
 pub mod orders;
 mod pool;
 pub mod processes;
+pub mod reviewing;
 pub mod settlement;
 pub mod sweeping;
 pub mod transactions;

@@ -149,7 +149,7 @@ async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
 
 fn seen_closed(transaction_id: i64) -> [Seen; 1] {
     let transaction_id = TransactionId(transaction_id);
-    [Seen { transaction_id, state: StoredState::Closed, success_transaction_id: None }]
+    [Seen { transaction_id, state: StoredState::Closed, success_transaction_id: None, amount: None }]
 }
 
 impl Fixture {

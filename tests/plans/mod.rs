@@ -14,7 +14,7 @@ mod walk;
 const GROWING: [&str; 6] = ["jobs", "orders", "order_history", "transactions", "callbacks", "idempotency_keys"];
 
 /// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 35] = [
+const NAMES: [&str; 37] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -47,6 +47,8 @@ const NAMES: [&str; 35] = [
     "open_orders_without_settle_job",
     "ended_orders",
     "orphaned_orders",
+    "orders_before_a_person",
+    "cancel_dead_letters",
     "prune_jobs",
     "prune_callbacks",
     "prune_idempotency_keys",

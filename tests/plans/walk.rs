@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use shared::gateway::Callback;
 use shared::id::{CallbackId, JobId, OrderId, TransactionId};
 use shared::job::{Job, Lease, QueueName};
-use shared::order::GatewayIdentity;
+use shared::order::{GatewayIdentity, OrderStatus};
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::orders::{self, IdempotencyKey, Transition};
+use shared::store::reviewing::{self, Decision, Resolved};
 use shared::store::settlement::{self, Settlement};
 use shared::store::{Store, sweeping, transactions};
 
@@ -134,6 +135,12 @@ async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     let elsewhere = GatewayIdentity("atmos:1".into());
     times.of("open elsewhere", orders::open_elsewhere(store, &elsewhere)).await.unwrap();
     times.of("count_open", orders::count_open(store)).await.unwrap();
+    let waiting = times.of("waiting", reviewing::waiting(store, 50)).await.unwrap();
+    let first = &waiting.first().expect("jobs died, and their orders wait for a person").order;
+    let status = if first.status == OrderStatus::Review { OrderStatus::Canceled } else { first.status };
+    let decision = Decision { status, by: "Olim".into(), reason: "seen".into(), transaction_id: None };
+    let resolved = times.of("resolve", reviewing::resolve(store, first.id, &decision)).await.unwrap();
+    assert_eq!(resolved, Resolved::Settled(status));
     times.of("newest callbacks", callbacks::newest(store, 20)).await.unwrap();
     times.of("newest jobs", jobs::list(store, None, None, 50)).await.unwrap();
     times.of("count_dead", jobs::count_dead(store)).await.unwrap();

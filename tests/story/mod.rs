@@ -11,4 +11,5 @@ mod paying;
 mod postgres_away;
 mod redis_away;
 mod repeated;
+mod reviews;
 mod starting;

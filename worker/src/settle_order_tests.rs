@@ -1,8 +1,15 @@
-use shared::id::OrderToken;
+use proptest::prelude::*;
+use shared::gateway::TransactionReport;
+use shared::id::{OrderToken, TransactionId};
+use shared::job::QueueName;
 use shared::money::Tiyin;
-use shared::order::{GatewayIdentity, Language, PaymentType};
+use shared::order::{GatewayIdentity, Language, OrderStatus, PaymentType, Resolution};
+use shared::store::jobs::Finish;
+use shared::store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS};
 
+use super::decide::OVERDUE_MS;
 use super::*;
+use crate::LookSchedule;
 
 const NOW: i64 = 10_000_000;
 const DRAFT: TransactionId = TransactionId(7);
@@ -37,7 +44,7 @@ fn order(status: OrderStatus) -> Order {
         pending_since_ms: NOW - 60_000,
         refund_reserved: 0,
         suggested_act: None,
-        resolution_transaction_id: None,
+        resolution: None,
     }
 }
 
@@ -54,7 +61,7 @@ fn looked(transaction_id: TransactionId, state: TransactionState) -> Looked {
         amount: 5_000,
         state: state.clone(),
     };
-    Looked { transaction_id, was: StoredState::Open, state, report: Some(report) }
+    Looked { transaction_id, was: StoredState::Open, is_accepted: false, state, report: Some(report) }
 }
 
 fn debited() -> TransactionState {
@@ -237,4 +244,217 @@ fn a_look_that_began_before_the_deadline_and_ended_after_it_is_followed_by_anoth
     let finish = finish_after(&order, &Settlement::Unchanged, &[], &LookSchedule::new(&[]), NOW, NOW + 10);
 
     assert_eq!(finish, Finish::Snooze { until_ms: NOW + 5, queue: QueueName::Background });
+}
+
+/// An order in review of which a person said that it was paid by this transaction.
+fn claimed(transaction_id: TransactionId) -> Order {
+    let resolution = Resolution { by: "Olim".into(), reason: "seen".into(), transaction_id: Some(transaction_id) };
+    Order { resolution: Some(resolution), ..order(OrderStatus::Review) }
+}
+
+#[test]
+fn an_order_resolved_as_paid_is_paid_by_that_debit_of_whatever_amount() {
+    let mut debit = looked(DRAFT, debited());
+    debit.report.as_mut().unwrap().amount = 1;
+
+    for was in [StoredState::Open, StoredState::Debited] {
+        debit.was = was;
+        let decision = decided(&claimed(DRAFT), &[debit.clone(), looked(OTHER, TransactionState::Open)]);
+        assert_eq!(decision, Settlement::Paid { transaction_id: DRAFT });
+    }
+}
+
+#[test]
+fn an_order_resolved_as_paid_stays_with_the_person_where_the_gateway_shows_no_debit() {
+    let reversed = TransactionState::Reversed { success_transaction_id: None };
+    for (state, part) in [
+        (TransactionState::Open, "no money"),
+        (TransactionState::Closed, "closed and unpaid"),
+        (reversed, "went back"),
+        (TransactionState::Unclear { code: "777".into() }, "777"),
+    ] {
+        let looks = [looked(DRAFT, state), looked(OTHER, debited())];
+        let decision = decided(&claimed(DRAFT), &looks);
+
+        let Settlement::NotResolved { transaction_id, what } = &decision else { panic!("{decision:?}") };
+        assert!(*transaction_id == DRAFT && what.contains(part), "{decision:?}");
+        let finish = finish_after(&claimed(DRAFT), &decision, &looks, &LookSchedule::new(&[]), NOW, NOW);
+        assert_eq!(finish, Finish::Complete);
+    }
+}
+
+#[test]
+fn what_a_person_knows_and_left_is_not_told_again() {
+    let known = |state| Looked { was: StoredState::Debited, is_accepted: true, ..looked(OTHER, state) };
+    let unclear = TransactionState::Unclear { code: "777".into() };
+    let reversed = TransactionState::Reversed { success_transaction_id: None };
+
+    for status in [OrderStatus::Paid, OrderStatus::Refunded, OrderStatus::Canceled, OrderStatus::Expired] {
+        for state in [debited(), unclear.clone()] {
+            assert_eq!(decided(&order(status), &[known(state)]), Settlement::Unchanged, "{status}");
+        }
+        let fresh = Looked { was: StoredState::Open, ..known(debited()) };
+        assert!(
+            matches!(decided(&order(status), &[fresh]), Settlement::Review { .. }),
+            "{status}: of new money, it is"
+        );
+    }
+    let payer = Looked { transaction_id: DRAFT, ..known(reversed) };
+    assert_eq!(decided(&order(OrderStatus::Paid), &[payer]), Settlement::Refunded { transaction_id: DRAFT });
+}
+
+#[test]
+fn a_refunded_order_whose_money_did_not_go_back_is_told() {
+    let decision = decided(&order(OrderStatus::Refunded), &[looked(DRAFT, debited())]);
+
+    assert!(matches!(&decision, Settlement::Review { act: SuggestedAct::CheckRefund, .. }), "{decision:?}");
+}
+
+#[test]
+fn every_finding_suggests_what_fits_it() {
+    let mut misfit = looked(DRAFT, debited());
+    misfit.report.as_mut().unwrap().amount += 1;
+    let unclear = || looked(DRAFT, TransactionState::Unclear { code: "777".into() });
+    let over = |status| Order { expires_at_ms: Some(NOW), ..order(status) };
+    for (order, looks, expected) in [
+        (order(OrderStatus::Pending), vec![misfit], SuggestedAct::CompareDebit),
+        (order(OrderStatus::Expired), vec![looked(DRAFT, debited())], SuggestedAct::ReturnLatePayment),
+        (order(OrderStatus::Canceled), vec![looked(DRAFT, debited())], SuggestedAct::ReturnLatePayment),
+        (order(OrderStatus::Paid), vec![looked(OTHER, debited())], SuggestedAct::ReturnSecondPayment),
+        (over(OrderStatus::Pending), vec![unclear()], SuggestedAct::AskGateway),
+        (order(OrderStatus::Paid), vec![unclear()], SuggestedAct::AskGateway),
+    ] {
+        let decision = decided(&order, &looks);
+        assert!(matches!(&decision, Settlement::Review { act, .. } if *act == expected), "{expected}: {decision:?}");
+    }
+}
+
+fn any_state() -> impl Strategy<Value = TransactionState> {
+    prop_oneof![
+        Just(TransactionState::Open),
+        Just(TransactionState::Closed),
+        Just(debited()),
+        Just(TransactionState::Reversed { success_transaction_id: None }),
+        Just(TransactionState::Unclear { code: "777".into() }),
+    ]
+}
+
+prop_compose! {
+    fn any_look(id: i64)(
+        state in any_state(),
+        was in prop::sample::select(StoredState::ALL),
+        is_accepted: bool,
+        amount in prop::sample::select(vec![1, 5_000]),
+        account in prop::sample::select(vec!["1", "2"]),
+        store_id in prop::sample::select(vec![None, Some("1234"), Some("9")]),
+        is_asked: bool,
+    ) -> Looked {
+        let report = TransactionReport {
+            transaction_id: TransactionId(id),
+            account: account.into(),
+            store_id: store_id.map(str::to_owned),
+            amount,
+            state: state.clone(),
+        };
+        // Money is seen only by asking.
+        let is_asked = is_asked || matches!(state, TransactionState::Debited { .. });
+        Looked { transaction_id: TransactionId(id), was, is_accepted, state, report: is_asked.then_some(report) }
+    }
+}
+
+fn any_looks() -> impl Strategy<Value = Vec<Looked>> {
+    (0usize..4, any_look(7), any_look(8), any_look(9))
+        .prop_map(|(count, one, two, three)| [one, two, three].into_iter().take(count).collect())
+}
+
+fn any_order() -> impl Strategy<Value = Order> {
+    let status = prop::sample::select(OrderStatus::ALL);
+    let times = (-1_000_000i64..1_000_000, 0i64..1_000_000, 0i64..=MAX_LINKS);
+    let claim = prop::sample::select(vec![None, Some(None), Some(Some(7)), Some(Some(8)), Some(Some(99))]);
+    (status, times, claim).prop_map(|(status, (expires_in_ms, allowed_ago_ms, links_made), claim)| {
+        let resolution = claim.map(|id| Resolution {
+            by: "Olim".into(),
+            reason: "seen".into(),
+            transaction_id: id.map(TransactionId),
+        });
+        let last_allowed_at_ms = (status == OrderStatus::Confirming).then_some(NOW - allowed_ago_ms);
+        let expires_at_ms = Some(NOW + expires_in_ms);
+        Order { expires_at_ms, last_allowed_at_ms, links_made, resolution, ..order(status) }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    /// Nothing but the gateway's word on a debit of ours makes an order paid.
+    #[test]
+    fn an_order_is_paid_only_by_a_debit_that_fits_or_that_a_person_named(order in any_order(), looks in any_looks()) {
+        let Settlement::Paid { transaction_id } = decided(&order, &looks) else { return Ok(()) };
+
+        let seen = looks.iter().find(|looked| looked.transaction_id == transaction_id);
+        let seen = seen.expect("a look at the transaction that paid");
+        prop_assert!(matches!(seen.state, TransactionState::Debited { .. }), "{seen:?}");
+        match order.status {
+            OrderStatus::Pending | OrderStatus::Confirming => {
+                let report = seen.report.as_ref().expect("an answer");
+                prop_assert_eq!((report.amount, report.account.as_str()), (5_000, "1"));
+                prop_assert!(report.store_id.as_deref().is_none_or(|store| store == "1234"));
+            }
+            OrderStatus::Review => {
+                let named = order.resolution.and_then(|resolution| resolution.transaction_id);
+                prop_assert_eq!(named, Some(transaction_id));
+            }
+            status => prop_assert!(false, "{} became paid", status),
+        }
+    }
+
+    /// An order ends unpaid only where every answer is clear and none shows money.
+    #[test]
+    fn an_order_expires_only_where_no_look_shows_money_or_is_unclear(order in any_order(), looks in any_looks()) {
+        if decided(&order, &looks) != Settlement::Expired { return Ok(()) }
+
+        prop_assert!(matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming));
+        prop_assert!(crate::look_schedule::deadline_ms(&order).is_some_and(|deadline| deadline <= NOW));
+        for seen in &looks {
+            let is_money = matches!(seen.state, TransactionState::Debited { .. } | TransactionState::Unclear { .. });
+            prop_assert!(!is_money, "{seen:?}");
+        }
+    }
+
+    /// Money that the order does not account for is told, unless a person knows of it.
+    #[test]
+    fn money_that_fits_nowhere_is_told(order in any_order(), looks in any_looks()) {
+        let decision = decided(&order, &looks);
+        let is_told = matches!(decision, Settlement::Review { .. } | Settlement::Noted { .. } | Settlement::NotResolved { .. });
+        let unknown: Vec<_> = looks.iter().filter(|looked| {
+            let is_known = looked.was == StoredState::Debited && (looked.is_accepted || order.status == OrderStatus::Review);
+            matches!(looked.state, TransactionState::Debited { .. }) && !is_known
+        }).collect();
+        let is_settled = match &decision {
+            // A second one is told by the look that follows at once.
+            Settlement::Paid { .. } => true,
+            _ => order.status == OrderStatus::Paid
+                && unknown.iter().all(|looked| Some(looked.transaction_id) == order.transaction_id),
+        };
+
+        prop_assert!(is_told || is_settled || unknown.is_empty(), "{decision:?}: {looks:?}");
+    }
+
+    /// What has ended or waits for a person moves by a look only where money went back or a person decided.
+    #[test]
+    fn an_order_that_has_ended_moves_only_to_a_person_or_with_its_money(order in any_order(), looks in any_looks()) {
+        let decision = decided(&order, &looks);
+        let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
+        let fits = match &decision {
+            Settlement::Unchanged | Settlement::Review { .. } => true,
+            Settlement::Expired | Settlement::Reopened { .. } | Settlement::LinkClosed { .. } => is_open,
+            Settlement::Paid { .. } => is_open || order.status == OrderStatus::Review,
+            Settlement::Noted { .. } | Settlement::NotResolved { .. } => order.status == OrderStatus::Review,
+            Settlement::Refunded { .. } => order.status == OrderStatus::Paid,
+        };
+
+        prop_assert!(fits, "{}: {:?}", order.status, decision);
+        let is_put_twice = order.status == OrderStatus::Review && matches!(decision, Settlement::Review { .. });
+        prop_assert!(!is_put_twice);
+    }
 }

@@ -13,7 +13,7 @@ use crate::or_null::OrNull;
 pub(crate) struct CreatedOrder {
     /// The order's number.
     order_id: i64,
-    /// Where the customer pays.
+    /// Where the customer pays; once the order can no longer be paid, a page of ours that says how it stands.
     payment_url: String,
     /// How the customer pays.
     payment_type: String,
@@ -37,7 +37,7 @@ pub(crate) struct CreatedOrder {
 pub(crate) struct OrderAnswer {
     /// The order's number.
     order_id: i64,
-    /// Where the customer pays.
+    /// Where the customer pays; once the order can no longer be paid, a page of ours that says how it stands.
     payment_url: String,
     /// How the customer pays.
     payment_type: String,
@@ -70,11 +70,11 @@ pub(crate) struct OrderAnswer {
 }
 
 impl CreatedOrder {
-    /// The order, for the caller who made it.
-    pub(crate) fn new(order: &Order, public_url: &str) -> Self {
+    /// The order as it is at that time, for the caller who made it.
+    pub(crate) fn new(order: &Order, public_url: &str, now_ms: i64) -> Self {
         CreatedOrder {
             order_id: order.id.0,
-            payment_url: payment_url(order, public_url),
+            payment_url: payment_url(order, public_url, now_ms),
             payment_type: order.payment_type.to_string(),
             amount: order.amount.to_string(),
             status: order.status.to_string(),
@@ -87,9 +87,9 @@ impl CreatedOrder {
 }
 
 impl OrderAnswer {
-    /// The order, for who asks about it.
-    pub(crate) fn new(order: &Order, public_url: &str) -> Self {
-        let created = CreatedOrder::new(order, public_url);
+    /// The order as it is at that time, for who asks about it.
+    pub(crate) fn new(order: &Order, public_url: &str, now_ms: i64) -> Self {
+        let created = CreatedOrder::new(order, public_url, now_ms);
         OrderAnswer {
             order_id: created.order_id,
             payment_url: created.payment_url,
@@ -111,11 +111,12 @@ impl OrderAnswer {
     }
 }
 
-/// The gateway's page, or, until there is one, ours that forwards to it.
-pub(crate) fn payment_url(order: &Order, public_url: &str) -> String {
+/// The gateway's page while the order can be paid on it; before and after that ours, which forwards to it as soon as there
+/// is one, or says how the order stands.
+pub(crate) fn payment_url(order: &Order, public_url: &str, now_ms: i64) -> String {
     match &order.payment_url {
-        Some(url) => url.clone(),
-        None => format!("{public_url}/pay/{}", order.token.as_str()),
+        Some(url) if order.can_be_paid_at(now_ms) => url.clone(),
+        Some(_) | None => format!("{public_url}/pay/{}", order.token.as_str()),
     }
 }
 

@@ -100,7 +100,7 @@ impl Follower {
     }
 
     fn unless_sent(&mut self, order: &Order) -> Option<OrderAnswer> {
-        let answer = OrderAnswer::new(order, &self.api.public_url);
+        let answer = OrderAnswer::new(order, &self.api.public_url, self.api.context.store.now_ms());
         self.is_over = order.status.is_final();
         if self.sent.as_ref() == Some(&answer) {
             return None;

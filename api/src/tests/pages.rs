@@ -1,9 +1,12 @@
 //! What the customer sees.
 
 use serde_json::json;
+use shared::id::{OrderId, TransactionId};
+use shared::job::Job;
 use shared::order::{Order, OrderStatus};
-use shared::store::orders;
+use shared::store::reviewing::{self, Decision};
 use shared::store::settlement::Settlement;
+use shared::store::{jobs, orders};
 
 use super::support::{Answer, TestApi, send};
 
@@ -231,4 +234,61 @@ async fn the_pay_page_of_an_order_stays_its_own_until_there_is_a_link() {
     let address = seen["payment_url"].as_str().unwrap();
     assert!(page.body.contains(&format!("data-payment-url=\"{address}\"")), "{}", page.body);
     assert!(orders::find(api.store(), order.id).await.unwrap().unwrap().payment_url.is_none());
+}
+
+/// Whoever kept the gateway's address of such an order could still pay there; we never give it out again.
+#[tokio::test]
+async fn an_order_that_cannot_be_paid_any_more_never_shows_its_link_again() {
+    let api = TestApi::start().await;
+    let mut ended = Vec::new();
+    let review = || Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway };
+    for (number, ttl_ms, settlements) in [
+        (0, -1, vec![]), // its time is over, and no look has said so yet
+        (1, -1, vec![Settlement::Expired]),
+        (2, 900_000, vec![review()]),
+        (3, 900_000, vec![Settlement::Paid { transaction_id: TransactionId(703) }]),
+        (
+            4,
+            900_000,
+            vec![
+                Settlement::Paid { transaction_id: TransactionId(704) },
+                Settlement::Refunded { transaction_id: TransactionId(704) },
+            ],
+        ),
+    ] {
+        let key = format!("key-{number}");
+        let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
+        let created = api.create_as(None, Some(&key), &body).await.json();
+        let order = api.reread(OrderId(created["order_id"].as_i64().unwrap())).await;
+        let mut order = api.link_for(&order, 700 + number, ttl_ms).await;
+        for settlement in settlements {
+            jobs::stage_now(api.store(), Job::SettleOrder { order_id: order.id }).await.unwrap();
+            order = api.settle(&order, settlement).await;
+        }
+        ended.push((order, key, body));
+    }
+    let canceled = api.order().await;
+    let canceled = api.link(&canceled, 705).await;
+    api.settle(&canceled, review()).await;
+    let decision =
+        Decision { status: OrderStatus::Canceled, by: "Olim".into(), reason: "no money".into(), transaction_id: None };
+    reviewing::resolve(api.store(), canceled.id, &decision).await.unwrap();
+
+    let orders: Vec<Order> = ended.iter().map(|(order, ..)| order.clone()).chain([canceled]).collect();
+    for order in &orders {
+        let order = api.reread(order.id).await;
+        assert!(order.payment_url.is_some(), "or nothing is shown");
+        let ours = format!("http://shop.test{}", pay(&order));
+        let seen = api.get(&format!("/api/orders/{}", order.id)).await;
+        assert_eq!(seen.json()["payment_url"], ours, "{}", order.status);
+        for address in [pay(&order), back(&order)] {
+            let page = api.get(&address).await;
+            assert_eq!(page.status, 200, "{}: {page:?}", order.status);
+            assert!(!page.body.contains("gateway.test") && !page.body.contains("id=\"pay\""), "{}", page.body);
+        }
+    }
+    for (order, key, body) in ended {
+        let again = api.create_as(None, Some(&key), &body).await.json();
+        assert_eq!(again["payment_url"], format!("http://shop.test{}", pay(&order)), "{}", order.status);
+    }
 }

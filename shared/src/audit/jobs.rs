@@ -51,7 +51,9 @@ fn needs_look(order: &Order, now_ms: i64) -> bool {
             let after_ms = now_ms - LOOK_BACK_MS + LOOK_BACK_MARGIN_MS;
             !order.needs_review && order.final_at_ms.is_some_and(|final_at_ms| final_at_ms > after_ms)
         }
-        OrderStatus::Failed | OrderStatus::Review => false,
+        // The gateway is asked about what a person decided.
+        OrderStatus::Review => order.claimed_payment().is_some(),
+        OrderStatus::Failed => false,
     }
 }
 

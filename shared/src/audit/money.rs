@@ -92,8 +92,8 @@ fn its_terms(case: &mut Case<'_>, row: &TransactionRecord, line: &BookLine) {
     if line.debits > 1 {
         case.find(Kind::DebitedTwice, id, format!("the gateway took money {} times on it", line.debits));
     }
-    if was_told(case, row) {
-        return; // a debit that does not fit is what a person has it for
+    if was_told(case, row) || was_decided(case, row) {
+        return; // a debit that does not fit is what a person has it for, or had
     }
     if report.account != order.id.to_string() {
         case.find(Kind::AccountDiffers, id, format!("the gateway has it under the account {}", report.account));
@@ -111,6 +111,17 @@ fn its_terms(case: &mut Case<'_>, row: &TransactionRecord, line: &BookLine) {
 /// Whether a look saw the debit and put the order before a person.
 fn was_told(case: &Case<'_>, row: &TransactionRecord) -> bool {
     case.is_before_a_person() && matches!(row.state, StoredState::Debited | StoredState::Reversed)
+}
+
+/// Whether a person decided about the order after its money was seen: paid by whatever amount, or given back.
+fn was_decided(case: &Case<'_>, row: &TransactionRecord) -> bool {
+    case.order().resolution.is_some() && matches!(row.state, StoredState::Debited | StoredState::Reversed)
+}
+
+/// A debit, or an answer that cannot be read, which a person knows and leaves as it is.
+fn left(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState) {
+    let says = format!("{} at the gateway, which a person knows; the order is {}", name(state), case.order().status);
+    case.find(Kind::LeftByAPerson, Some(row.transaction_id), says);
 }
 
 /// When a look will ask the gateway about this transaction. Of one that is put aside as closed or reversed it never asks.
@@ -145,11 +156,44 @@ fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&Trans
             Some(due_ms) => under_way(case, id, state, due_ms),
             None => case.find(Kind::ReversedNotRecorded, Some(id), "paid, and the gateway gave the money back".into()),
         },
+        // A person said that the money went back: a look will see it.
+        Reversed { .. } if case.order().resolution.is_some() => {
+            if let Some(row) = row {
+                other_transaction(case, row, word);
+            }
+        }
         Reversed { .. } => its_row(case, row, expected, state),
+        // The same word, and the gateway has not done it yet, or never will.
+        Debited { .. } if case.order().resolution.is_some() && row.is_some() => {
+            refunded_by_a_person(case, id, row, state);
+        }
         Debited { .. } | Open | Closed => {
             case.find(without, Some(id), format!("{status}, and the gateway shows its transaction as {}", name(state)));
         }
         Unclear { code } => unclear(case, id, row, code),
+    }
+}
+
+/// A person said that the money went back, and the gateway shows it as debited.
+fn refunded_by_a_person(
+    case: &mut Case<'_>,
+    id: TransactionId,
+    row: Option<&TransactionRecord>,
+    state: &TransactionState,
+) {
+    let Some(row) = row else { return };
+    if row.is_accepted && row.state == StoredState::Debited {
+        return left(case, row, state);
+    }
+    if was_told(case, row) {
+        return;
+    }
+    match next_look_ms(case, row) {
+        Some(due_ms) => under_way(case, id, state, due_ms),
+        None => {
+            let says = "refunded by a person's word, and the gateway shows its transaction as debited";
+            case.find(Kind::RefundedWithoutReversal, Some(id), says.into());
+        }
     }
 }
 
@@ -203,6 +247,9 @@ fn debit(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState)
     if was_told(case, row) {
         return;
     }
+    if row.is_accepted && row.state == StoredState::Debited {
+        return left(case, row, state);
+    }
     let (id, status) = (row.transaction_id, case.order().status);
     if let Some(due_ms) = next_look_ms(case, row) {
         return under_way(case, id, state, due_ms);
@@ -241,6 +288,11 @@ fn unknown_at_gateway(case: &mut Case<'_>, row: &TransactionRecord) {
 fn unclear(case: &mut Case<'_>, id: TransactionId, row: Option<&TransactionRecord>, code: &str) {
     if case.is_before_a_person() {
         return;
+    }
+    if let Some(row) = row
+        && row.is_accepted
+    {
+        return left(case, row, &TransactionState::Unclear { code: code.to_owned() });
     }
     let says = format!("the gateway says of it only: {code}");
     match row.and_then(|row| next_look_ms(case, row)) {

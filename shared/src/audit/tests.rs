@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::{CallbackId, OrderToken};
 use crate::money::Tiyin;
-use crate::order::{HistoryLine, Language, PaymentType, TRANSITIONS};
+use crate::order::{HistoryLine, Language, PaymentType, Resolution, TRANSITIONS};
 use crate::store::auditing::{CallbackJobRecord, CallbackRecord, JobRecord, TransactionRecord};
 use crate::store::callbacks::Verdict;
 use crate::store::transactions::StoredState;
@@ -67,7 +67,7 @@ impl Scene {
             pending_since_ms: NOW_MS - HOUR_MS,
             refund_reserved: 0,
             suggested_act: None,
-            resolution_transaction_id: None,
+            resolution: None,
         };
         let mut scene = Scene { record: order.into(), words: HashMap::new() };
         scene.tell(None, Pending, "the shop asked for it");
@@ -106,7 +106,14 @@ impl Scene {
         self.record.transactions.retain(|row| row.transaction_id != id);
         let success_transaction_id = matches!(row, StoredState::Debited | StoredState::Reversed).then_some(PERMANENT);
         let gateway = identity();
-        let row = TransactionRecord { gateway, transaction_id: id, amount: 5_000, state: row, success_transaction_id };
+        let row = TransactionRecord {
+            gateway,
+            transaction_id: id,
+            amount: 5_000,
+            state: row,
+            success_transaction_id,
+            is_accepted: false,
+        };
         self.record.transactions.push(row);
         self.words.insert(id, report(id, state).into());
     }
@@ -236,6 +243,80 @@ fn a_paid_order_whose_row_of_the_payment_is_gone_is_compared_all_the_same() {
     gone.record.transactions.clear();
 
     assert_eq!(gone.differences(), [Kind::PaidWithoutDebit, Kind::OrderInconsistent]);
+}
+
+/// A person decided about it, and nobody has to look any more.
+fn resolved(scene: Scene, transaction_id: Option<TransactionId>) -> Scene {
+    scene.with(|order| {
+        order.resolution = Some(Resolution { by: "Olim".into(), reason: "seen".into(), transaction_id });
+    })
+}
+
+fn accepted(mut scene: Scene) -> Scene {
+    scene.record.transactions.iter_mut().for_each(|row| row.is_accepted = true);
+    scene
+}
+
+#[test]
+fn an_order_that_a_person_resolved_as_paid_may_have_another_amount() {
+    let paid = || Scene::of(OrderStatus::Paid).says_of(|line| line.report.amount = 5_100);
+
+    assert_eq!(paid().kinds(), [Kind::AmountDiffers]);
+    assert_eq!(resolved(paid(), Some(TX)).kinds(), []);
+    let without = resolved(paid(), Some(TX)).says(StoredState::Debited, TransactionState::Closed);
+    assert_eq!(without.kinds(), [Kind::PaidWithoutDebit], "but its debit must be there");
+}
+
+#[test]
+fn a_decision_that_is_carried_out_needs_its_look() {
+    let asked = || resolved(Scene::of(OrderStatus::Review), Some(TX));
+
+    assert_eq!(asked().kinds(), [Kind::OrderWithoutJob, Kind::BeforeAPerson]);
+    let asked = asked().and_job(JobKind::SettleOrder, JobState::Available, NOW_MS);
+    assert_eq!(asked.kinds(), [Kind::BeforeAPerson]);
+}
+
+#[test]
+fn money_that_a_person_said_went_back_is_compared_with_the_gateways_word() {
+    let refunded = |state| {
+        let order = Scene::of(OrderStatus::Refunded).says(StoredState::Debited, state);
+        resolved(order, None).says_of(|line| line.report.amount = 5_100)
+    };
+
+    assert_eq!(refunded(reversed()).kinds(), [Kind::UnderWay], "a look writes it down");
+    assert_eq!(refunded(reversed()).long_ago().kinds(), [Kind::TransactionState]);
+    let seen = resolved(Scene::of(OrderStatus::Refunded), None);
+    assert_eq!(seen.kinds(), []);
+    assert_eq!(refunded(debited()).kinds(), [Kind::UnderWay], "a look tells a person");
+    assert_eq!(refunded(debited()).long_ago().kinds(), [Kind::RefundedWithoutReversal]);
+    assert_eq!(refunded(debited()).before_a_person().kinds(), [Kind::BeforeAPerson]);
+    assert_eq!(accepted(refunded(debited())).long_ago().kinds(), [Kind::LeftByAPerson]);
+}
+
+#[test]
+fn money_on_an_order_that_a_person_resolved_as_canceled_is_known_or_told() {
+    let canceled = |state| {
+        let order = Scene::of(OrderStatus::Canceled).says(StoredState::Debited, state);
+        resolved(order, None).says_of(|line| line.report.amount = 5_100)
+    };
+
+    assert_eq!(canceled(debited()).kinds(), [Kind::UnderWay]);
+    assert_eq!(canceled(debited()).long_ago().kinds(), [Kind::DebitNotSettled]);
+    assert_eq!(accepted(canceled(debited())).long_ago().kinds(), [Kind::LeftByAPerson]);
+    assert_eq!(canceled(reversed()).kinds(), [Kind::UnderWay]);
+    let gone_back = resolved(Scene::of(OrderStatus::Canceled).says(StoredState::Reversed, reversed()), None);
+    assert_eq!(gone_back.long_ago().kinds(), []);
+}
+
+#[test]
+fn a_second_payment_that_a_person_left_is_information() {
+    let twice = || resolved(Scene::of(OrderStatus::Paid).and_says(StoredState::Debited, debited()), None);
+
+    assert_eq!(twice().long_ago().kinds(), [Kind::SecondDebit]);
+    assert_eq!(accepted(twice()).long_ago().kinds(), [Kind::LeftByAPerson]);
+    let unclear = resolved(Scene::of(OrderStatus::Expired).says(StoredState::Open, unclear()), None);
+    assert_eq!(unclear.clone().long_ago().kinds(), [Kind::GatewayUnclear]);
+    assert_eq!(accepted(unclear).long_ago().kinds(), [Kind::LeftByAPerson]);
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub struct TransactionRecord {
     pub state: StoredState,
     /// The permanent id of its debit.
     pub success_transaction_id: Option<TransactionId>,
+    /// Whether a person knows of its debit, or of its unreadable answer, and leaves it as it is.
+    pub is_accepted: bool,
 }
 
 /// A job's row.
@@ -199,8 +201,8 @@ async fn with_what_belongs(store: &Store, orders: Vec<Order>, which: &Which) -> 
         )),
         rows(format!(
             "-- audit_transactions
-            select gateway, transaction_id, order_id, amount, state, success_transaction_id from transactions
-            where {of_order}"
+            select gateway, transaction_id, order_id, amount, state, success_transaction_id, accepted_at_ms
+            from transactions where {of_order}"
         )),
         rows(format!(
             "-- audit_jobs
@@ -337,6 +339,7 @@ fn transaction(row: &AnyRow) -> Result<TransactionRecord, StoreError> {
         state: StoredState::parse(&state)
             .ok_or(StoreError::UnknownValue { column: "transactions.state", value: state })?,
         success_transaction_id: row.try_get::<Option<i64>, _>("success_transaction_id")?.map(TransactionId),
+        is_accepted: row.try_get::<Option<i64>, _>("accepted_at_ms")?.is_some(),
     })
 }
 

@@ -14,6 +14,7 @@ mod dead_letters;
 mod operating;
 mod relaying;
 
+pub(super) use dead_letters::cancel_dead_letters;
 pub use dead_letters::{BuriedBy, bury};
 pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
 pub use relaying::{

@@ -8,7 +8,9 @@ use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::job::{Job, Lease, QueueName};
 use crate::money::Tiyin;
-use crate::order::{GatewayIdentity, HistoryLine, Language, NewOrder, Order, OrderStatus, PaymentType, SuggestedAct};
+use crate::order::{
+    GatewayIdentity, HistoryLine, Language, NewOrder, Order, OrderStatus, PaymentType, Resolution, SuggestedAct,
+};
 
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_KEY_MS: i64 = 24 * 3_600_000;
@@ -22,7 +24,7 @@ const RETURN_HINT_EVERY_MS: i64 = 10_000;
 pub(super) const COLUMNS: &str = "id, token, api_key_name, reference, product_name, amount, payment_type, return_url, \
     language, status, gateway, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, \
     last_hint_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount, refund_reserved, needs_review, reason, \
-    suggested_act, resolution_transaction_id, created_at_ms, pending_since_ms";
+    suggested_act, resolution_by, resolution_reason, resolution_transaction_id, created_at_ms, pending_since_ms";
 
 /// A caller's name for its request, and what the request said.
 #[derive(Clone, Debug)]
@@ -453,7 +455,8 @@ pub(super) async fn put_before_a_person(
     act: SuggestedAct,
 ) -> Result<(), StoreError> {
     let sql = format!(
-        "-- status_for_review\nselect status, needs_review, reason from orders where id = $1 {}",
+        "-- status_for_review
+        select status, needs_review, reason, resolution_transaction_id from orders where id = $1 {}",
         write.for_update("orders")
     );
     let Some(row) = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.connection()).await? else {
@@ -462,13 +465,19 @@ pub(super) async fn put_before_a_person(
     let status = parse_status(row.try_get("status")?)?;
     let is_told = row.try_get::<i64, _>("needs_review")? != 0
         && row.try_get::<Option<String>, _>("reason")?.as_deref() == Some(reason);
+    if status == OrderStatus::Review && row.try_get::<Option<i64>, _>("resolution_transaction_id")?.is_some() {
+        // What a person decided will not be carried out: it must be decided anew.
+        clear_resolution(write, id).await?;
+        return tell(write, id, Some(status), status, reason).await;
+    }
     if status == OrderStatus::Review || is_told {
         return Ok(());
     }
     let to = if status.may_become(OrderStatus::Review) { OrderStatus::Review } else { status };
     sqlx::query(
         "-- put_before_a_person
-        update orders set status = $3, needs_review = case when $3 = 'review' then needs_review else 1 end, reason = $4
+        update orders set status = $3, needs_review = case when $3 = 'review' then needs_review else 1 end, reason = $4,
+            suggested_act = $5
         where id = $1 and status = $2",
     )
     .bind(id.0)
@@ -479,6 +488,19 @@ pub(super) async fn put_before_a_person(
     .execute(write.connection())
     .await?;
     tell(write, id, Some(status), to, reason).await
+}
+
+/// Forgets what a person decided: the order waits for a decision again.
+pub(super) async fn clear_resolution(write: &mut Write, id: OrderId) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- clear_resolution
+        update orders set resolution_by = null, resolution_reason = null, resolution_transaction_id = null
+        where id = $1 and status = 'review'",
+    )
+    .bind(id.0)
+    .execute(write.connection())
+    .await?;
+    Ok(())
 }
 
 /// Adds a history line; to be called in the transaction that made the transition, while the order's row is locked.
@@ -543,10 +565,17 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
         reason: row.try_get("reason")?,
         // A newer release may suggest what this one does not know.
         suggested_act: row.try_get::<Option<String>, _>("suggested_act")?.and_then(|act| SuggestedAct::parse(&act)),
-        resolution_transaction_id: transaction("resolution_transaction_id")?,
+        resolution: resolution(row)?,
         created_at_ms: row.try_get("created_at_ms")?,
         pending_since_ms: row.try_get("pending_since_ms")?,
     })
+}
+
+fn resolution(row: &AnyRow) -> Result<Option<Resolution>, StoreError> {
+    let Some(by) = row.try_get("resolution_by")? else { return Ok(None) };
+    let reason: Option<String> = row.try_get("resolution_reason")?;
+    let transaction_id = row.try_get::<Option<i64>, _>("resolution_transaction_id")?.map(TransactionId);
+    Ok(Some(Resolution { by, reason: reason.unwrap_or_default(), transaction_id }))
 }
 
 pub(super) fn parse_status(text: String) -> Result<OrderStatus, StoreError> {

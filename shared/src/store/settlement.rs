@@ -25,7 +25,8 @@ pub const MAX_LINKS: i64 = 3;
 pub enum Settlement {
     /// Nothing to write but what was seen.
     Unchanged,
-    /// The gateway confirmed the debit with our store, account and amount: `paid`.
+    /// The gateway confirmed the debit, with our store, account and amount, or of whatever amount where a person said
+    /// that it is the payment: `paid`.
     Paid {
         /// By this transaction.
         transaction_id: TransactionId,
@@ -50,6 +51,13 @@ pub enum Settlement {
         reason: String,
         /// What the person may do.
         act: SuggestedAct,
+    },
+    /// A person said that the order was paid by this transaction, and the gateway does not show its debit.
+    NotResolved {
+        /// The transaction.
+        transaction_id: TransactionId,
+        /// What the gateway shows instead.
+        what: String,
     },
     /// Something a person who has the order already must know; moves nothing.
     Noted {
@@ -99,6 +107,9 @@ pub async fn settle(
             orders::put_before_a_person(&mut write, order.id, reason, *act).await?;
             Transition::Made
         }
+        Settlement::NotResolved { transaction_id, what } => {
+            forget_resolution(&mut write, order.id, *transaction_id, what).await?
+        }
         Settlement::Refunded { transaction_id } => mark_refunded(&mut write, order.id, *transaction_id).await?,
     };
     if made == Transition::Refused {
@@ -133,19 +144,45 @@ async fn mark_paid(
     let now_ms = write.now_ms();
     let done = sqlx::query(
         "-- mark_paid
-        update orders set status = 'paid', transaction_id = $2, allowed_transaction_id = null, final_at_ms = $3, reason = null
-        where id = $1 and status in ('pending', 'confirming')",
+        update orders set status = 'paid', transaction_id = $2, allowed_transaction_id = null, final_at_ms = $3, reason = null,
+            suggested_act = null
+        where id = $1 and (status in ('pending', 'confirming') or (status = 'review' and resolution_transaction_id = $2))
+        returning resolution_by",
     )
     .bind(id.0)
     .bind(transaction_id.0)
     .bind(now_ms)
-    .execute(write.connection())
+    .fetch_optional(write.connection())
     .await?;
-    if done.rows_affected() == 0 {
+    let Some(row) = done else { return Ok(Transition::Refused) };
+    let mut cause = format!("the gateway confirmed the debit, transaction {transaction_id}");
+    if from == OrderStatus::Review
+        && let Some(by) = row.try_get::<Option<String>, _>("resolution_by")?
+    {
+        cause.push_str(&format!(", by which {by} resolved the order as paid"));
+        jobs::cancel_dead_letters(write, id, true).await?;
+    }
+    tell(write, id, Some(from), OrderStatus::Paid, &cause).await?;
+    Ok(Transition::Made)
+}
+
+/// The order stays with a person, who is told; the resolution is forgotten. One that was taken back meanwhile is nobody's.
+async fn forget_resolution(
+    write: &mut Write,
+    id: OrderId,
+    transaction_id: TransactionId,
+    what: &str,
+) -> Result<Transition, StoreError> {
+    let row = sqlx::query("-- resolution_of\nselect status, resolution_transaction_id from orders where id = $1")
+        .bind(id.0)
+        .fetch_one(write.connection())
+        .await?;
+    let is_asked = row.try_get::<Option<i64>, _>("resolution_transaction_id")? == Some(transaction_id.0);
+    if !is_asked || orders::parse_status(row.try_get("status")?)? != OrderStatus::Review {
         return Ok(Transition::Refused);
     }
-    let cause = format!("the gateway confirmed the debit, transaction {transaction_id}");
-    tell(write, id, Some(from), OrderStatus::Paid, &cause).await?;
+    orders::clear_resolution(write, id).await?;
+    tell(write, id, Some(OrderStatus::Review), OrderStatus::Review, what).await?;
     Ok(Transition::Made)
 }
 

@@ -80,8 +80,9 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     }
     let open = format!(
         "-- open_orders_without_settle_job
-        select o.id from orders o where {OPEN_ORDERS} and o.status in ('pending', 'confirming')
-            and o.expires_at_ms is not null and {} order by o.id limit {BATCH}",
+        select o.id from orders o where {OPEN_ORDERS} and (
+            (o.status in ('pending', 'confirming') and o.expires_at_ms is not null)
+            or (o.status = 'review' and o.resolution_transaction_id is not null)) and {} order by o.id limit {BATCH}",
         without("settle_order")
     );
     for order_id in ids(store, open, store.now_ms()).await? {

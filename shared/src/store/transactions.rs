@@ -38,6 +38,12 @@ pub struct StoredTransaction {
     pub state: StoredState,
     /// The permanent id of the debit.
     pub success_transaction_id: Option<TransactionId>,
+    /// The amount in tiyin that the gateway named with the debit, which need not be the order's.
+    pub seen_amount: Option<i64>,
+    /// When a look last saw its state change, epoch milliseconds.
+    pub looked_at_ms: Option<i64>,
+    /// Whether a person knows of its debit, or of its unreadable answer, and leaves it as it is.
+    pub is_accepted: bool,
 }
 
 /// Keeps a draft; harmless to repeat. Returns whether it is this order's: a gateway that gives a number twice (a
@@ -71,8 +77,8 @@ pub(super) async fn record_draft(
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredTransaction>, StoreError> {
     let rows = sqlx::query(
         "-- transactions_of_order
-        select transaction_id, order_id, amount, state, success_transaction_id from transactions
-        where order_id = $1 order by created_at_ms desc, transaction_id desc limit 100",
+        select transaction_id, order_id, amount, state, success_transaction_id, seen_amount, looked_at_ms, accepted_at_ms
+        from transactions where order_id = $1 order by created_at_ms desc, transaction_id desc limit 100",
     )
     .bind(order_id.0)
     .fetch_all(store.readers())
@@ -89,7 +95,21 @@ fn from_row(row: &AnyRow) -> Result<StoredTransaction, StoreError> {
         state: StoredState::parse(&state)
             .ok_or(StoreError::UnknownValue { column: "transactions.state", value: state })?,
         success_transaction_id: row.try_get::<Option<i64>, _>("success_transaction_id")?.map(TransactionId),
+        seen_amount: row.try_get("seen_amount")?,
+        looked_at_ms: row.try_get("looked_at_ms")?,
+        is_accepted: row.try_get::<Option<i64>, _>("accepted_at_ms")?.is_some(),
     })
+}
+
+/// A person knows what the gateway says of the order's transactions, and leaves them as they are.
+pub(super) async fn accept(write: &mut Write, order_id: OrderId) -> Result<(), StoreError> {
+    let now_ms = write.now_ms();
+    sqlx::query("-- accept_transactions\nupdate transactions set accepted_at_ms = $2 where order_id = $1")
+        .bind(order_id.0)
+        .bind(now_ms)
+        .execute(write.connection())
+        .await?;
+    Ok(())
 }
 
 /// What a look saw, to be kept with whatever the look leads to.
@@ -101,6 +121,8 @@ pub struct Seen {
     pub state: StoredState,
     /// The permanent id of its debit.
     pub success_transaction_id: Option<TransactionId>,
+    /// The amount in tiyin that the gateway named, where money moved.
+    pub amount: Option<i64>,
 }
 
 /// Keeps what a look saw. A debit is never forgotten: a debited row only becomes reversed.
@@ -110,7 +132,8 @@ pub(super) async fn keep_seen(write: &mut Write, gateway: &str, seen: &[Seen]) -
         sqlx::query(
             "-- keep_seen
             update transactions set state = $3, looked_at_ms = $4,
-                success_transaction_id = coalesce($5, success_transaction_id)
+                success_transaction_id = coalesce($5, success_transaction_id), seen_amount = coalesce($6, seen_amount),
+                accepted_at_ms = case when state = $3 then accepted_at_ms else null end
             where gateway = $1 and transaction_id = $2 and (state = 'open' or state = $3 or $3 in ('debited', 'reversed'))
                 and not (state = 'reversed' and $3 = 'debited')
                 -- the draft that may debit just now is never put aside as closed
@@ -122,6 +145,7 @@ pub(super) async fn keep_seen(write: &mut Write, gateway: &str, seen: &[Seen]) -
         .bind(seen.state.as_str())
         .bind(now_ms)
         .bind(seen.success_transaction_id.map(|id| id.0))
+        .bind(seen.amount)
         .execute(write.connection())
         .await?;
     }

@@ -81,3 +81,30 @@ async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool
     .await?;
     Ok(true)
 }
+
+/// Calls off what died of an order that a person has settled: nobody has to look at it any more. That of its payment link
+/// stays where the order may be retried by it.
+pub(in crate::store) async fn cancel_dead_letters(
+    write: &mut Write,
+    order_id: OrderId,
+    with_link: bool,
+) -> Result<(), StoreError> {
+    let now_ms = write.now_ms();
+    for (kind, subjects) in [
+        ("settle_order", "= $1"),
+        ("create_payment_link", "= $1"),
+        ("process_callback", "in (select id from callbacks where order_id = $1)"),
+        ("refund_order", "in (select id from refunds where order_id = $1)"),
+    ] {
+        if kind == JobKind::CreatePaymentLink.as_str() && !with_link {
+            continue;
+        }
+        let sql = format!(
+            "-- cancel_dead_letters
+            update jobs set state = 'canceled', finished_at_ms = $2
+            where kind = '{kind}' and subject_id {subjects} and state = 'dead'"
+        );
+        sqlx::query(AssertSqlSafe(sql)).bind(order_id.0).bind(now_ms).execute(write.connection()).await?;
+    }
+    Ok(())
+}

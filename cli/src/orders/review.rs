@@ -1,0 +1,135 @@
+//! `tasdiq orders review`: the orders that wait for a person, with what was found and what to type next.
+
+use serde::Serialize;
+use shared::clock::rfc3339;
+use shared::id::{JobId, OrderId};
+use shared::job::JobState;
+use shared::order::{OrderStatus, SuggestedAct};
+use shared::store::reviewing::{self, WaitingOrder};
+use shared::store::transactions::StoredState;
+use shared::store::{Store, jobs};
+
+use super::{ResolutionView, TransactionView};
+use crate::arguments::Output;
+use crate::exit::Exit;
+use crate::output::{plain, print, print_json};
+
+/// Lists them, those that have waited longest first.
+///
+/// # Errors
+/// The database is away.
+pub(super) async fn run(store: &Store, limit: u16, output: Output) -> Result<(), Exit> {
+    let mut views = Vec::new();
+    for waiting in reviewing::waiting(store, limit.into()).await? {
+        let jobs = jobs::of_order(store, waiting.order.id).await?;
+        let dead: Vec<JobId> = jobs.iter().filter(|job| job.state == JobState::Dead).map(|job| job.id).collect();
+        views.push(WaitingView::new(waiting, &dead));
+    }
+    if output.json {
+        return Ok(print_json(&views)?);
+    }
+    if views.is_empty() {
+        return Ok(print("no order waits for a person")?);
+    }
+    Ok(print(&views.iter().map(WaitingView::text).collect::<Vec<_>>().join("\n\n"))?)
+}
+
+/// An order that waits for a person, as it is printed.
+#[derive(Debug, Serialize)]
+struct WaitingView {
+    order_id: OrderId,
+    status: &'static str,
+    needs_review: bool,
+    amount: String,
+    since: String,
+    reason: Option<String>,
+    suggested_act: Option<SuggestedAct>,
+    /// The suggested act in full.
+    act: Option<&'static str>,
+    /// A decision about which the gateway is being asked.
+    resolution: Option<ResolutionView>,
+    transactions: Vec<TransactionView>,
+    commands: Vec<String>,
+}
+
+impl WaitingView {
+    fn new(waiting: WaitingOrder, dead: &[JobId]) -> Self {
+        let commands = commands(&waiting, dead);
+        let WaitingOrder { order, since_ms, transactions } = waiting;
+        let is_asked = order.claimed_payment().is_some();
+        WaitingView {
+            order_id: order.id,
+            status: order.status.as_str(),
+            needs_review: order.needs_review,
+            amount: order.amount.to_string(),
+            since: rfc3339(since_ms),
+            reason: order.reason,
+            suggested_act: order.suggested_act,
+            act: order.suggested_act.map(SuggestedAct::sentence),
+            resolution: order.resolution.filter(|_| is_asked).map(ResolutionView::from),
+            transactions: transactions.into_iter().map(TransactionView::from).collect(),
+            commands,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut lines = vec![format!(
+            "order {}  {}{}  {} soʻm, waits since {}",
+            self.order_id,
+            self.status,
+            if self.needs_review { ", needs review" } else { "" },
+            self.amount,
+            self.since,
+        )];
+        lines.push(format!("  found  {}", plain(self.reason.as_deref().unwrap_or("nobody wrote down what"))));
+        for seen in &self.transactions {
+            let amount = seen.seen_amount.as_ref().map_or(String::new(), |amount| format!(", {amount} soʻm"));
+            let since = seen.looked_at.as_ref().map_or(String::new(), |at| format!(", seen {at}"));
+            lines.push(format!("  money  transaction {}: {}{amount}{since}", seen.transaction_id, seen.state));
+        }
+        if let Some(resolution) = &self.resolution {
+            let (by, reason) = (plain(&resolution.by), plain(&resolution.reason));
+            lines.push(format!("  asked  {by} resolved it as paid, and the gateway is being asked: {reason}"));
+        }
+        if let Some(act) = self.act {
+            lines.push(format!("  to do  {act}"));
+        }
+        for (number, command) in self.commands.iter().enumerate() {
+            lines.push(format!("  {}  {command}", if number == 0 { "type " } else { "     " }));
+        }
+        lines.join("\n")
+    }
+}
+
+/// What may be typed next about an order; name and reason are left to whoever types.
+fn commands(waiting: &WaitingOrder, dead: &[JobId]) -> Vec<String> {
+    let order = &waiting.order;
+    let id = order.id;
+    let resolve = |status: OrderStatus| format!("tasdiq orders resolve {id} {status} --by NAME --reason TEXT");
+    let mut commands: Vec<String> = dead.iter().map(|job| format!("tasdiq jobs show {job}")).collect();
+    if order.claimed_payment().is_some() {
+        commands.push(resolve(OrderStatus::Review)); // takes the decision back
+        return commands;
+    }
+    if order.status != OrderStatus::Review {
+        commands.push(format!("tasdiq orders reconcile {id}"));
+        commands.push(resolve(order.status));
+        if order.suggested_act == Some(SuggestedAct::CheckRefund) && order.status == OrderStatus::Paid {
+            commands.push(resolve(OrderStatus::Refunded));
+        }
+        return commands;
+    }
+    commands.push(format!("tasdiq orders reconcile {id}"));
+    let debited = waiting.transactions.iter().filter(|row| row.state == StoredState::Debited);
+    let paying = debited.map(|row| format!("{} --transaction-id {}", resolve(OrderStatus::Paid), row.transaction_id));
+    let by_name: Vec<String> = paying.collect();
+    if by_name.is_empty() && !waiting.transactions.is_empty() {
+        commands.push(format!("{} --transaction-id N", resolve(OrderStatus::Paid)));
+    }
+    commands.extend(by_name);
+    if !waiting.transactions.is_empty() {
+        commands.push(resolve(OrderStatus::Refunded));
+    }
+    commands.push(resolve(OrderStatus::Canceled));
+    commands
+}

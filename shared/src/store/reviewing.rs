@@ -1,0 +1,170 @@
+//! Orders that wait for a person, and what a person decides about them.
+
+use sqlx::{AssertSqlSafe, Row};
+
+use super::orders::{self, COLUMNS, from_row};
+use super::transactions::{self, StoredTransaction};
+use super::{Store, StoreError, Write, jobs};
+use crate::id::{OrderId, TransactionId};
+use crate::job::{Job, QueueName};
+use crate::order::{Order, OrderStatus};
+
+mod effects;
+mod plan;
+
+use effects::{ask, end, refund_made, refund_not_made, take_back, unmark};
+use plan::{Plan, RefundInReview, being_asked, plan};
+
+/// Money that is given back in the gateway's cabinet takes its time; so long after a person ended an order it is looked
+/// whether the gateway agrees.
+const LOOK_BACK_AFTER_MS: i64 = 24 * 3_600_000;
+
+/// A statement that met another one is begun anew so often.
+const TRIES: u32 = 3;
+
+/// An order that waits for a person.
+#[derive(Clone, Debug)]
+pub struct WaitingOrder {
+    /// The order, with its reason and the suggested act.
+    pub order: Order,
+    /// Since when, epoch milliseconds.
+    pub since_ms: i64,
+    /// Its transactions as last seen, oldest first.
+    pub transactions: Vec<StoredTransaction>,
+}
+
+/// Orders in `review` or marked for a person, those that have waited longest first.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn waiting(store: &Store, limit: i64) -> Result<Vec<WaitingOrder>, StoreError> {
+    // In the words of the partial indexes: what waits is few, whatever has been.
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "-- orders_before_a_person
+        select {COLUMNS}, coalesce((select max(h.at_ms) from order_history h where h.order_id = o.id and h.cause = o.reason),
+            o.created_at_ms) as since_ms
+        from orders o where o.id in (
+            select id from orders where status in ('pending', 'confirming', 'review') and status = 'review'
+            union select id from orders where needs_review = 1)
+        order by since_ms, o.id limit $1"
+    )))
+    .bind(limit)
+    .fetch_all(store.readers())
+    .await?;
+    let mut waiting = Vec::with_capacity(rows.len());
+    for row in rows {
+        let order = from_row(&row)?;
+        let transactions = transactions::of_order(store, order.id).await?;
+        waiting.push(WaitingOrder { order, since_ms: row.try_get("since_ms")?, transactions });
+    }
+    Ok(waiting)
+}
+
+/// What a person decides about an order.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What the order shall be: where it is in review, `paid`, `refunded` or `canceled`, and `review` to take a decision
+    /// back that is being carried out; else the status it has, or, where a refund of it is in review, `refunded`.
+    pub status: OrderStatus,
+    /// The person's name.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// By which transaction it was paid.
+    pub transaction_id: Option<TransactionId>,
+}
+
+/// How a decision ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// The gateway is asked about this transaction; `paid` is written if it shows the debit.
+    Asked(TransactionId),
+    /// The order has this status, and waits for nobody.
+    Settled(OrderStatus),
+    /// The decision that was being carried out is none any more; the order waits as before.
+    TakenBack,
+    /// There is no such order.
+    Unknown,
+    /// It cannot be decided so; the sentence says why. Nothing was written.
+    Refused(String),
+}
+
+/// Carries a person's decision out: one transaction, guarded by how the order stood, with name and reason in its history.
+///
+/// *Paid* is not written here: the look that is staged writes it, if the gateway shows the debit.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; then nothing is written.
+pub async fn resolve(store: &Store, id: OrderId, decision: &Decision) -> Result<Resolved, StoreError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match resolve_once(store, id, decision).await {
+            // A job of the same order was in the way.
+            Err(StoreError::Conflict(_)) if tries < TRIES => (),
+            result => return result,
+        }
+    }
+}
+
+async fn resolve_once(store: &Store, id: OrderId, decision: &Decision) -> Result<Resolved, StoreError> {
+    let Some(order) = orders::find(store, id).await? else { return Ok(Resolved::Unknown) };
+    let transactions = transactions::of_order(store, id).await?;
+    let refund = refund_in_review(store, id).await?;
+    let plan = match plan(&order, &transactions, refund, decision) {
+        Ok(plan) => plan,
+        Err(why) => return Ok(Resolved::Refused(why)),
+    };
+    let mut write = store.begin(1).await?;
+    // Jobs before the order's row, as in every settlement: one order of locks.
+    stage_look(&mut write, id, plan).await?;
+    let done = match plan {
+        Plan::Ask(transaction_id) => ask(&mut write, id, transaction_id, decision).await?,
+        Plan::End { status, transaction_id } => end(&mut write, &order, status, transaction_id, decision).await?,
+        Plan::TakeBack(transaction_id) => take_back(&mut write, id, transaction_id, decision).await?,
+        Plan::Unmark(status) => unmark(&mut write, id, status, decision).await?,
+        Plan::RefundMade(refund) => refund_made(&mut write, &order, refund, decision).await?,
+        Plan::RefundNotMade(refund) => refund_not_made(&mut write, id, refund, decision).await?,
+    };
+    let Some(resolved) = done else {
+        drop(write);
+        return Ok(Resolved::Refused(overtaken(store, id).await?));
+    };
+    if let Resolved::Settled(status) = resolved {
+        // The dead letter of a link that was refused is how a failed order is retried.
+        jobs::cancel_dead_letters(&mut write, id, status != OrderStatus::Failed).await?;
+    }
+    write.commit().await?;
+    Ok(resolved)
+}
+
+/// Why the guard refused what the plan allowed.
+async fn overtaken(store: &Store, id: OrderId) -> Result<String, StoreError> {
+    let now = orders::find(store, id).await?.map(|order| match (order.is_before_a_person(), order.resolution) {
+        (true, Some(resolution)) if order.status == OrderStatus::Review => being_asked(&resolution.by),
+        (true, _) => format!("it is {} now, and waits for a person still", order.status),
+        (false, Some(resolution)) => format!("it is {} now, as {} resolved", order.status, resolution.by),
+        (false, None) => format!("it is {} now", order.status),
+    });
+    Ok(format!("somebody was faster: {}", now.unwrap_or_else(|| "it is gone".into())))
+}
+
+async fn refund_in_review(store: &Store, id: OrderId) -> Result<Option<RefundInReview>, StoreError> {
+    let row =
+        sqlx::query("-- refund_in_review\nselect id, amount from refunds where order_id = $1 and state = 'review'")
+            .bind(id.0)
+            .fetch_optional(store.readers())
+            .await?;
+    row.map(|row| Ok(RefundInReview { id: row.try_get("id")?, amount: row.try_get("amount")? })).transpose()
+}
+
+async fn stage_look(write: &mut Write, order_id: OrderId, plan: Plan) -> Result<(), StoreError> {
+    let now_ms = write.now_ms();
+    let (queue, due_at_ms) = match plan {
+        Plan::TakeBack(_) | Plan::Unmark(OrderStatus::Failed) => return Ok(()),
+        Plan::Ask(_) => (QueueName::Settle, now_ms),
+        Plan::Unmark(_) | Plan::RefundNotMade(_) => (QueueName::Background, now_ms),
+        Plan::End { .. } | Plan::RefundMade(_) => (QueueName::Background, now_ms + LOOK_BACK_AFTER_MS),
+    };
+    jobs::stage(write, Job::SettleOrder { order_id }, queue, due_at_ms).await
+}

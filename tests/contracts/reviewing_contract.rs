@@ -1,0 +1,433 @@
+//! Orders that wait for a person, and what becomes of a person's decision.
+
+use shared::id::TransactionId;
+use shared::job::{Job, JobState, QueueName};
+use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::store::jobs::{self, BuriedBy, Finish};
+use shared::store::orders::{self, Transition};
+use shared::store::reviewing::{self, Decision, Resolved};
+use shared::store::settlement::{self, Settlement};
+use shared::store::transactions::{self, Seen, StoredState};
+use shared::store::{Store, sweeping};
+
+use super::{Fixture, gateway, on_every_database};
+
+on_every_database! {
+    orders_that_wait_for_a_person_are_listed_the_longest_waiting_first
+    an_order_resolved_as_paid_is_paid_by_a_look_and_by_no_other_transaction
+    an_order_resolved_as_paid_is_paid_by_no_look_that_shows_no_debit
+    a_decision_that_is_carried_out_can_be_taken_back
+    a_job_that_dies_ends_the_decision_it_should_carry_out
+    a_look_about_a_decision_is_restored
+    an_order_resolved_as_canceled_has_ended_and_is_looked_back_at
+    an_order_resolved_as_refunded_gave_all_its_money_back
+    whoever_says_it_again_is_believed
+    a_mark_goes_and_the_status_stays
+    a_failed_order_that_is_unmarked_can_still_be_retried
+    a_refund_that_a_person_saw_makes_the_order_refunded
+    a_refund_that_a_person_did_not_see_gives_its_reserve_back
+    what_died_of_a_resolved_order_is_called_off
+    of_two_people_who_decide_at_once_one_is_told
+    a_decision_that_makes_no_sense_is_refused_with_a_reason
+}
+
+fn by(name: &str, status: OrderStatus) -> Decision {
+    Decision { status, by: name.into(), reason: "seen in the cabinet".into(), transaction_id: None }
+}
+
+fn olim(status: OrderStatus) -> Decision {
+    by("Olim", status)
+}
+
+fn by_transaction(status: OrderStatus, transaction_id: i64) -> Decision {
+    Decision { transaction_id: Some(TransactionId(transaction_id)), ..olim(status) }
+}
+
+fn review(act: SuggestedAct) -> Settlement {
+    Settlement::Review { reason: "something was found".into(), act }
+}
+
+fn debit_of(transaction_id: i64, amount: i64) -> Seen {
+    Seen {
+        transaction_id: TransactionId(transaction_id),
+        state: StoredState::Debited,
+        success_transaction_id: Some(TransactionId(transaction_id + 500)),
+        amount: Some(amount),
+    }
+}
+
+impl Fixture {
+    /// A look that saw these and led to this.
+    async fn look(&self, order: &Order, seen: &[Seen], settlement: &Settlement) -> Transition {
+        let job = self.settle_job(order).await;
+        let asked_at_ms = self.store.now_ms();
+        let finish = Finish::Complete;
+        let made = settlement::settle(&self.store, &job.lease, order, asked_at_ms, seen, settlement, &finish).await;
+        let made = made.unwrap();
+        if made == Transition::Refused {
+            jobs::finish_alone(&self.store, &job.lease, &finish).await.unwrap();
+        }
+        made
+    }
+
+    /// An order in review, for this draft was debited with another amount.
+    async fn order_in_review(&self, transaction_id: i64) -> Order {
+        let order = self.order_with_link(transaction_id).await;
+        self.look(&order, &[debit_of(transaction_id, 5_100)], &review(SuggestedAct::CompareDebit)).await;
+        self.find(&order).await
+    }
+
+    /// A paid order on which something more was found: another draft of it was debited, too.
+    async fn marked_order(&self, transaction_id: i64) -> Order {
+        let order = self.order_with_link(transaction_id).await;
+        self.stray_draft(&order, transaction_id + 1).await;
+        self.pay(&order, transaction_id).await;
+        let (seen, act) = (debit_of(transaction_id + 1, 5_000), SuggestedAct::ReturnSecondPayment);
+        self.look(&order, &[debit_of(transaction_id, 5_000), seen], &review(act)).await;
+        self.find(&order).await
+    }
+
+    async fn resolve(&self, order: &Order, decision: &Decision) -> Resolved {
+        reviewing::resolve(&self.store, order.id, decision).await.unwrap()
+    }
+
+    async fn last_cause(&self, order: &Order) -> String {
+        orders::history(&self.store, order.id).await.unwrap().pop().unwrap().cause
+    }
+
+    /// When the order is looked at next, from now on, in milliseconds; `None` where it is not.
+    async fn next_look_in_ms(&self, order: &Order) -> Option<i64> {
+        let jobs = jobs::of_order(&self.store, order.id).await.unwrap();
+        let open = jobs.iter().find(|job| job.kind == "settle_order" && job.finished_at_ms.is_none());
+        open.map(|job| job.due_at_ms - self.store.now_ms())
+    }
+
+    async fn accepted(&self, order: &Order) -> Vec<(i64, bool)> {
+        let stored = transactions::of_order(&self.store, order.id).await.unwrap();
+        stored.iter().map(|row| (row.transaction_id.0, row.is_accepted)).collect()
+    }
+}
+
+fn refusal(resolved: Resolved) -> String {
+    match resolved {
+        Resolved::Refused(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: Fixture) {
+    let marked = f.marked_order(7).await;
+    let _well = f.order_with_link(9).await;
+    let review = f.order_in_review(10).await;
+    // It was made last, and waits longest.
+    let waits_since_ms = f.store.now_ms() - 60_000;
+    f.execute(&[format!("update order_history set at_ms = {waits_since_ms} where order_id = {}", review.id)]).await;
+
+    let waiting = reviewing::waiting(&f.store, 10).await.unwrap();
+
+    let listed: Vec<_> = waiting.iter().map(|waiting| (waiting.order.id, waiting.order.suggested_act)).collect();
+    assert_eq!(
+        listed,
+        [(review.id, Some(SuggestedAct::CompareDebit)), (marked.id, Some(SuggestedAct::ReturnSecondPayment))]
+    );
+    assert_eq!(waiting[0].since_ms, waits_since_ms);
+    let seen: Vec<_> = waiting[0].transactions.iter().map(|row| (row.state, row.amount, row.seen_amount)).collect();
+    assert_eq!(seen, [(StoredState::Debited, 5_000, Some(5_100))]);
+    assert_eq!(reviewing::waiting(&f.store, 1).await.unwrap().len(), 1);
+}
+
+async fn an_order_resolved_as_paid_is_paid_by_a_look_and_by_no_other_transaction(f: Fixture) {
+    let order = f.order_in_review(7).await;
+    let paid_by = |id| Settlement::Paid { transaction_id: TransactionId(id) };
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+    assert_eq!(f.look(&order, &[], &paid_by(7)).await, Transition::Refused, "nobody decided so");
+
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Asked(TransactionId(7)));
+
+    let asked = f.find(&order).await;
+    assert_eq!((asked.status, asked.claimed_payment()), (OrderStatus::Review, Some(TransactionId(7))));
+    assert!(f.next_look_in_ms(&order).await.is_some_and(|in_ms| in_ms <= 0), "the gateway is asked now");
+    let told = f.last_cause(&order).await;
+    assert!(told.contains("Olim") && told.contains("seen in the cabinet") && told.contains('7'), "{told}");
+    assert_eq!(f.look(&asked, &[], &paid_by(8)).await, Transition::Refused, "another transaction");
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+    assert_eq!(f.look(&asked, &[], &paid_by(7)).await, Transition::Made);
+
+    let paid = f.find(&order).await;
+    assert_eq!((paid.status, paid.transaction_id), (OrderStatus::Paid, Some(TransactionId(7))));
+    assert_eq!((paid.reason.clone(), paid.suggested_act, paid.claimed_payment()), (None, None, None));
+    assert!(paid.final_at_ms.is_some() && paid.resolution.is_some_and(|resolution| resolution.by == "Olim"));
+    let told = f.last_cause(&order).await;
+    assert!(told.contains("the gateway confirmed the debit") && told.contains("Olim"), "{told}");
+}
+
+async fn an_order_resolved_as_paid_is_paid_by_no_look_that_shows_no_debit(f: Fixture) {
+    let order = f.order_in_review(7).await;
+    f.resolve(&order, &olim(OrderStatus::Paid)).await;
+    let asked = f.find(&order).await;
+
+    let not = |id| Settlement::NotResolved { transaction_id: TransactionId(id), what: "its money went back".into() };
+    assert_eq!(f.look(&asked, &[], &not(8)).await, Transition::Refused);
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+    assert_eq!(f.look(&asked, &[], &not(7)).await, Transition::Made);
+
+    let again = f.find(&order).await;
+    assert_eq!((again.status, again.resolution.clone()), (OrderStatus::Review, None));
+    assert_eq!(again.reason.as_deref(), Some("something was found"));
+    assert_eq!(f.last_cause(&order).await, "its money went back");
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
+}
+
+async fn a_decision_that_is_carried_out_can_be_taken_back(f: Fixture) {
+    let order = f.order_in_review(7).await;
+    f.resolve(&order, &olim(OrderStatus::Paid)).await;
+    let why = refusal(f.resolve(&order, &by("Aziza", OrderStatus::Refunded)).await);
+    assert!(why.contains("Olim") && why.contains("`review`"), "{why}");
+
+    assert_eq!(f.resolve(&order, &by("Aziza", OrderStatus::Review)).await, Resolved::TakenBack);
+
+    let waiting = f.find(&order).await;
+    assert_eq!((waiting.status, waiting.resolution), (OrderStatus::Review, None));
+    assert!(f.last_cause(&order).await.contains("Aziza"));
+    let asked = by("Aziza", OrderStatus::Refunded);
+    assert_eq!(f.resolve(&order, &asked).await, Resolved::Settled(OrderStatus::Refunded));
+}
+
+async fn a_job_that_dies_ends_the_decision_it_should_carry_out(f: Fixture) {
+    let order = f.order_in_review(7).await;
+    f.resolve(&order, &olim(OrderStatus::Paid)).await;
+    let look = f.settle_job(&order).await;
+
+    jobs::bury(&f.store, BuriedBy::Worker(&look.lease), "a defect", false).await.unwrap();
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.claimed_payment()), (OrderStatus::Review, None));
+    assert!(f.last_cause(&order).await.contains("a defect"));
+}
+
+async fn a_look_about_a_decision_is_restored(f: Fixture) {
+    let order = f.order_in_review(7).await;
+    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap(), sweeping::Swept::default());
+    f.resolve(&order, &olim(OrderStatus::Paid)).await;
+    let look = f.settle_job(&order).await;
+    jobs::finish_alone(&f.store, &look.lease, &Finish::Complete).await.unwrap();
+
+    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+
+    assert_eq!(swept.settlements_restored, 1);
+}
+
+async fn an_order_resolved_as_canceled_has_ended_and_is_looked_back_at(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await; // it may be in the middle of a payment
+    f.look(&order, &[], &review(SuggestedAct::MendJob)).await;
+
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.refunded_amount, order.refund_reserved), (OrderStatus::Canceled, 0, 0));
+    assert!(order.final_at_ms.is_some() && order.allowed_transaction_id.is_none() && !order.is_before_a_person());
+    assert_eq!(f.history(&order).await.last(), Some(&(Some("review"), "canceled")));
+    let in_ms = f.next_look_in_ms(&order).await.unwrap();
+    assert!((86_300_000..=86_400_000).contains(&in_ms), "a day from now: {in_ms}");
+    // Money that comes all the same is before a person again.
+    f.look(&order, &[debit_of(7, 5_000)], &review(SuggestedAct::ReturnLatePayment)).await;
+    assert_eq!(f.find(&order).await.status, OrderStatus::Review);
+}
+
+async fn an_order_resolved_as_refunded_gave_all_its_money_back(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.stray_draft(&order, 8).await;
+    f.look(&order, &[debit_of(8, 5_100)], &review(SuggestedAct::CompareDebit)).await;
+
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Refunded)).await, Resolved::Settled(OrderStatus::Refunded));
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.refunded_amount, order.refund_reserved), (OrderStatus::Refunded, 5_000, 5_000));
+    assert_eq!(order.transaction_id, Some(TransactionId(8)), "the one with the money, not the linked one");
+    assert!(f.last_cause(&order).await.contains("Olim resolved it as refunded"));
+    assert!(f.next_look_in_ms(&order).await.is_some());
+}
+
+async fn whoever_says_it_again_is_believed(f: Fixture) {
+    let order = f.order_in_review(7).await;
+    f.resolve(&order, &olim(OrderStatus::Canceled)).await;
+    assert_eq!(f.accepted(&order).await, [(7, false)], "whether the money went back is looked at");
+    f.look(&order, &[], &review(SuggestedAct::ReturnLatePayment)).await;
+
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
+
+    assert_eq!(f.accepted(&order).await, [(7, true)]);
+    let reversed = Seen { state: StoredState::Reversed, ..debit_of(7, 5_100) };
+    f.look(&order, &[reversed], &Settlement::Unchanged).await;
+    assert_eq!(f.accepted(&order).await, [(7, false)], "what a person knew is no longer so");
+}
+
+async fn a_mark_goes_and_the_status_stays(f: Fixture) {
+    let order = f.marked_order(7).await;
+    assert!(order.needs_review);
+
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Settled(OrderStatus::Paid));
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.needs_review), (OrderStatus::Paid, false));
+    assert_eq!((order.reason.clone(), order.suggested_act), (None, None));
+    assert_eq!(f.history(&order).await.last(), Some(&(Some("paid"), "paid")));
+    assert!(f.last_cause(&order).await.contains("Olim"));
+    assert_eq!(f.accepted(&order).await, [(7, true), (8, true)]);
+    assert!(f.next_look_in_ms(&order).await.is_some(), "its looks back go on");
+    assert!(refusal(f.resolve(&order, &olim(OrderStatus::Paid)).await).contains("nobody has to look at it"));
+}
+
+async fn a_failed_order_that_is_unmarked_can_still_be_retried(f: Fixture) {
+    let order = f.order().await;
+    let link = f.claim_one(QueueName::Links).await;
+    jobs::bury(&f.store, BuriedBy::Worker(&link.lease), "refused with code 9", true).await.unwrap();
+    f.execute(&[format!("update orders set needs_review = 1 where id = {}", order.id)]).await;
+
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Failed)).await, Resolved::Settled(OrderStatus::Failed));
+
+    assert_eq!(f.find(&order).await.reason.as_deref(), Some("refused with code 9"));
+    assert_eq!(jobs::retry(&f.store, link.lease.job_id).await.unwrap(), jobs::Command::Done);
+    assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
+}
+
+impl Fixture {
+    /// A paid order whose refund's outcome nobody knows.
+    async fn order_with_refund_in_review(&self) -> Order {
+        let order = self.order_with_link(7).await;
+        self.pay(&order, 7).await;
+        self.look(&order, &[debit_of(7, 5_000)], &review(SuggestedAct::CheckRefund)).await;
+        let refund = format!(
+            "insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by,
+                created_at_ms) values (1, {}, 5000, 'review', 7, 507, 'shop', 0)",
+            order.id
+        );
+        self.execute(&[refund, format!("update orders set refund_reserved = 5000 where id = {}", order.id)]).await;
+        self.find(&order).await
+    }
+}
+
+async fn a_refund_that_a_person_saw_makes_the_order_refunded(f: Fixture) {
+    let order = f.order_with_refund_in_review().await;
+
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Refunded)).await, Resolved::Settled(OrderStatus::Refunded));
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.refunded_amount, order.refund_reserved), (OrderStatus::Refunded, 5_000, 5_000));
+    assert!(!order.needs_review);
+    assert_eq!(f.history(&order).await.last(), Some(&(Some("paid"), "refunded")));
+    assert!(f.next_look_in_ms(&order).await.is_some());
+    f.execute(&["update refunds set amount = 1 / (case when state = 'done' then 1 else 0 end)".into()]).await;
+}
+
+async fn a_refund_that_a_person_did_not_see_gives_its_reserve_back(f: Fixture) {
+    let order = f.order_with_refund_in_review().await;
+
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Settled(OrderStatus::Paid));
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.refunded_amount, order.refund_reserved), (OrderStatus::Paid, 0, 0));
+    assert!(!order.needs_review);
+    assert_eq!(f.accepted(&order).await, [(7, false)]);
+    // Another one may be asked for: there is one open refund at most.
+    f.execute(&[format!(
+        "insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by,
+            created_at_ms) values (2, {}, 5000, 'open', 7, 507, 'shop', 0)",
+        order.id
+    )])
+    .await;
+}
+
+async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    let callback_job = f.claim_one(QueueName::Settle).await;
+    jobs::bury(&f.store, BuriedBy::Worker(&callback_job.lease), "a defect", false).await.unwrap();
+    let look = f.settle_job(&order).await;
+    jobs::bury(&f.store, BuriedBy::Worker(&look.lease), "another", false).await.unwrap();
+    assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 2);
+    let of_another = f.order_in_review(9).await;
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: of_another.id }).await.unwrap();
+    let look = f.settle_job(&of_another).await;
+    jobs::bury(&f.store, BuriedBy::Worker(&look.lease), "a third", false).await.unwrap();
+
+    f.resolve(&order, &olim(OrderStatus::Canceled)).await;
+
+    let states: Vec<_> = jobs::of_order(&f.store, order.id).await.unwrap().iter().map(|job| job.state).collect();
+    assert_eq!(states, [JobState::Available, JobState::Canceled, JobState::Completed]);
+    assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 1, "that of another order stays");
+    // Where the gateway is asked first, the dead letter goes with what it says.
+    f.resolve(&of_another, &olim(OrderStatus::Paid)).await;
+    assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 1);
+    f.look(&f.find(&of_another).await, &[], &Settlement::Paid { transaction_id: TransactionId(9) }).await;
+    assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 0);
+}
+
+async fn of_two_people_who_decide_at_once_one_is_told(f: Fixture) {
+    let decide = async |store: &Store, order: &Order, decision: Decision| {
+        reviewing::resolve(store, order.id, &decision).await.unwrap()
+    };
+    let beside = if f.file().is_some() { f.store.clone() } else { f.another_process().await };
+    for (round, (one, other)) in [
+        (OrderStatus::Paid, OrderStatus::Paid),
+        (OrderStatus::Paid, OrderStatus::Canceled),
+        (OrderStatus::Refunded, OrderStatus::Canceled),
+        (OrderStatus::Canceled, OrderStatus::Canceled),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let order = f.order_in_review(10 + i64::try_from(round).unwrap()).await;
+
+        let decided = tokio::join!(decide(&f.store, &order, olim(one)), decide(&beside, &order, by("Aziza", other)));
+
+        let (first, second) = decided;
+        let told: Vec<_> = [first, second].into_iter().filter(|end| matches!(end, Resolved::Refused(_))).collect();
+        assert_eq!(told.len(), 1, "round {round}: {told:?}");
+        let lines = orders::history(&f.store, order.id).await.unwrap();
+        let by_people = lines.iter().filter(|line| line.cause.contains("resolved it as")).count();
+        assert_eq!(by_people, 1, "{lines:?}");
+        let why = refusal(told.into_iter().next().unwrap());
+        assert!(why.contains("Olim") || why.contains("Aziza") || why.contains("nobody has to look"), "{why}");
+    }
+}
+
+async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
+    let review_of_two = f.order_with_link(7).await;
+    f.stray_draft(&review_of_two, 8).await;
+    let both = [debit_of(7, 5_100), debit_of(8, 5_100)];
+    f.look(&review_of_two, &both, &review(SuggestedAct::CompareDebit)).await;
+    let without_money = f.order_with_link(20).await;
+    f.look(&without_money, &[], &review(SuggestedAct::AskGateway)).await;
+    let marked = f.marked_order(30).await;
+    let well = f.order_with_link(40).await;
+    let without_draft = f.order().await;
+    let link = f.claim_one(QueueName::Links).await;
+    jobs::bury(&f.store, BuriedBy::Worker(&link.lease), "a defect", false).await.unwrap();
+
+    for (order, decision, part) in [
+        (&review_of_two, olim(OrderStatus::Paid), "7, 8 were debited"),
+        (&review_of_two, by_transaction(OrderStatus::Paid, 30), "none of its transactions"),
+        (&review_of_two, by_transaction(OrderStatus::Canceled, 7), "was paid by none"),
+        (&review_of_two, olim(OrderStatus::Expired), "paid, refunded or canceled"),
+        (&review_of_two, olim(OrderStatus::Review), "no decision"),
+        (&without_money, olim(OrderStatus::Paid), "--transaction-id"),
+        (&without_draft, olim(OrderStatus::Refunded), "as canceled"),
+        (&marked, olim(OrderStatus::Refunded), "orders reconcile"),
+        (&marked, olim(OrderStatus::Canceled), "it is paid and stays so"),
+        (&marked, by_transaction(OrderStatus::Paid, 30), "only for an order in review"),
+        (&well, olim(OrderStatus::Paid), "nobody has to look at it"),
+    ] {
+        let before = (f.history(order).await, f.find(order).await.status);
+        let why = refusal(f.resolve(order, &decision).await);
+        assert!(why.contains(part), "{part}: {why}");
+        assert_eq!((f.history(order).await, f.find(order).await.status), before, "nothing is written");
+    }
+    let nobody = reviewing::resolve(&f.store, shared::id::OrderId(999), &olim(OrderStatus::Paid)).await.unwrap();
+    assert_eq!(nobody, Resolved::Unknown);
+    assert_eq!(
+        f.resolve(&review_of_two, &by_transaction(OrderStatus::Paid, 8)).await,
+        Resolved::Asked(TransactionId(8))
+    );
+}

@@ -1,0 +1,295 @@
+//! What looks lead to: pure functions of an order and the gateway's words.
+
+use shared::gateway::{TransactionReport, TransactionState};
+use shared::id::TransactionId;
+use shared::job::QueueName;
+use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::store::jobs::Finish;
+use shared::store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS, Settlement};
+use shared::store::sweeping::LOOK_BACK_MS;
+use shared::store::transactions::{Seen, StoredState};
+
+use crate::LookSchedule;
+use crate::look_schedule::{deadline_ms, next_look_back_ms};
+
+/// So long after an order's time the gateway must have said something clear.
+pub(super) const OVERDUE_MS: i64 = 72 * 3_600_000;
+
+/// One transaction of the order as it is now.
+#[derive(Clone, Debug)]
+pub(super) struct Looked {
+    pub(super) transaction_id: TransactionId,
+    pub(super) was: StoredState,
+    /// Whether a person knows what it was, or that its answer cannot be read, and leaves it so.
+    pub(super) is_accepted: bool,
+    pub(super) state: TransactionState,
+    /// What the gateway says of it; `None` where it was not asked, or knows no such transaction.
+    pub(super) report: Option<TransactionReport>,
+}
+
+impl Looked {
+    /// Whether it is a debit that a person knows of and leaves as it is.
+    fn is_known_debit(&self) -> bool {
+        self.is_accepted && self.was == StoredState::Debited && matches!(self.state, TransactionState::Debited { .. })
+    }
+
+    /// How much money moved on it, in tiyin, where it did.
+    fn amount_of_money(&self) -> Option<i64> {
+        match self.state {
+            TransactionState::Debited { .. } | TransactionState::Reversed { .. } => {
+                self.report.as_ref().map(|report| report.amount)
+            }
+            TransactionState::Open | TransactionState::Closed | TransactionState::Unclear { .. } => None,
+        }
+    }
+}
+
+/// Whether an order has ended so long ago that nobody looks back any more.
+pub(super) fn look_back_is_over(order: &Order, now_ms: i64) -> bool {
+    order.final_at_ms.is_some_and(|final_at_ms| next_look_back_ms(final_at_ms, now_ms).is_none())
+}
+
+/// Whether a gateway that still says nothing clear is a matter for a person: nothing waits for ever.
+pub(super) fn answer_is_overdue(order: &Order, asked_at_ms: i64) -> bool {
+    let ended_ms = order.final_at_ms.map(|final_at_ms| final_at_ms + LOOK_BACK_MS);
+    ended_ms.or(deadline_ms(order)).is_some_and(|over_ms| over_ms + OVERDUE_MS <= asked_at_ms)
+}
+
+/// What the looks lead to. Pure: every rule of DESIGN "Money guards" that is not SQL stands here.
+pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) -> Settlement {
+    let debited: Vec<&Looked> =
+        looked.iter().filter(|looked| matches!(looked.state, TransactionState::Debited { .. })).collect();
+    match order.status {
+        OrderStatus::Pending | OrderStatus::Confirming => {
+            if let Some(misfit) = debited.iter().find_map(|looked| misfit(order, looked, store_id)) {
+                return Settlement::Review { reason: misfit, act: SuggestedAct::CompareDebit };
+            }
+            match debited.first() {
+                Some(paid) => Settlement::Paid { transaction_id: paid.transaction_id },
+                None => decide_unpaid(order, looked, asked_at_ms),
+            }
+        }
+        OrderStatus::Paid | OrderStatus::Refunded => {
+            let second = debited
+                .iter()
+                .find(|looked| Some(looked.transaction_id) != order.transaction_id && !looked.is_known_debit());
+            let reversed = looked.iter().find(|looked| {
+                Some(looked.transaction_id) == order.transaction_id
+                    && matches!(looked.state, TransactionState::Reversed { .. })
+            });
+            match (second, reversed) {
+                (Some(second), None) => Settlement::Review {
+                    reason: format!("the order was paid a second time, by transaction {}", second.transaction_id),
+                    act: SuggestedAct::ReturnSecondPayment,
+                },
+                (Some(second), Some(reversed)) => Settlement::Review {
+                    reason: format!(
+                        "the order was paid a second time, by transaction {}, and transaction {} was reversed",
+                        second.transaction_id, reversed.transaction_id
+                    ),
+                    act: SuggestedAct::ReturnSecondPayment,
+                },
+                (None, Some(reversed)) if order.status == OrderStatus::Paid => {
+                    Settlement::Refunded { transaction_id: reversed.transaction_id }
+                }
+                (None, Some(_)) => Settlement::Unchanged,
+                (None, None) if order.status == OrderStatus::Refunded => {
+                    match debited.iter().find(|looked| !looked.is_known_debit()) {
+                        Some(kept) => Settlement::Review {
+                            reason: format!(
+                                "the order is refunded, and the gateway still shows transaction {} as debited",
+                                kept.transaction_id
+                            ),
+                            act: SuggestedAct::CheckRefund,
+                        },
+                        None => unclear_after_the_end(order, looked),
+                    }
+                }
+                (None, None) => unclear_after_the_end(order, looked),
+            }
+        }
+        OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => {
+            match debited.iter().find(|looked| !looked.is_known_debit()) {
+                Some(late) => Settlement::Review {
+                    reason: format!(
+                        "transaction {} was debited although the order is {}",
+                        late.transaction_id, order.status
+                    ),
+                    act: SuggestedAct::ReturnLatePayment,
+                },
+                None => unclear_after_the_end(order, looked),
+            }
+        }
+        OrderStatus::Review if order.claimed_payment().is_some() => decide_claimed(order, looked),
+        // A person has it, and must hear of money that moved since.
+        OrderStatus::Review => match debited.iter().find(|looked| looked.was != StoredState::Debited) {
+            Some(fresh) => {
+                Settlement::Noted { what: format!("the gateway shows transaction {} as debited", fresh.transaction_id) }
+            }
+            None => Settlement::Unchanged,
+        },
+    }
+}
+
+/// A person said by which transaction the order in review was paid: it is, if the gateway shows that debit, of whatever
+/// amount.
+fn decide_claimed(order: &Order, looked: &[Looked]) -> Settlement {
+    let Some(claimed) = order.claimed_payment() else { return Settlement::Unchanged };
+    let shows = match looked.iter().find(|looked| looked.transaction_id == claimed).map(|looked| &looked.state) {
+        Some(TransactionState::Debited { .. }) => return Settlement::Paid { transaction_id: claimed },
+        Some(TransactionState::Open) => "no money has moved on it".to_owned(),
+        Some(TransactionState::Closed) => "it is closed and unpaid".to_owned(),
+        Some(TransactionState::Reversed { .. }) => "its money went back".to_owned(),
+        Some(TransactionState::Unclear { code }) => format!("the gateway says of it only: {code}"),
+        None => "the gateway said nothing of it".to_owned(),
+    };
+    let what = format!("the order is not paid by transaction {claimed}: {shows}");
+    Settlement::NotResolved { transaction_id: claimed, what }
+}
+
+/// The gateway answers about an order that has ended with something nobody can read: money may have moved.
+fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
+    let unclear = looked.iter().find_map(|looked| match (&looked.state, &looked.report) {
+        (TransactionState::Unclear { code }, Some(_)) if !looked.is_accepted => Some((looked.transaction_id, code)),
+        _ => None,
+    });
+    match unclear {
+        Some((id, code)) => Settlement::Review {
+            reason: format!("the order is {}, and the gateway says of transaction {id} only: {code}", order.status),
+            act: SuggestedAct::AskGateway,
+        },
+        None => Settlement::Unchanged,
+    }
+}
+
+/// Why a debit does not fit the order, if it does not.
+fn misfit(order: &Order, looked: &Looked, store_id: &str) -> Option<String> {
+    let report = looked.report.as_ref()?;
+    let id = looked.transaction_id;
+    if report.amount != order.amount.get() {
+        return Some(format!(
+            "transaction {id} was debited with {} tiyin instead of {}",
+            report.amount,
+            order.amount.get()
+        ));
+    }
+    if report.account != order.id.to_string() {
+        return Some(format!("transaction {id} was debited for another account"));
+    }
+    if report.store_id.as_deref().is_some_and(|store| store != store_id) {
+        return Some(format!("transaction {id} was debited for another store"));
+    }
+    None
+}
+
+/// No money has been seen; what that means depends on what may still come.
+fn decide_unpaid(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Settlement {
+    let is_over = deadline_ms(order).is_some_and(|deadline| deadline <= asked_at_ms);
+    let unclear = looked.iter().find_map(|looked| match &looked.state {
+        TransactionState::Unclear { code } => Some((looked.transaction_id, code)),
+        _ => None,
+    });
+    if is_over {
+        return match unclear {
+            Some((id, code)) => Settlement::Review {
+                reason: format!("its time is over, and the gateway says of transaction {id} only: {code}"),
+                act: SuggestedAct::AskGateway,
+            },
+            None => Settlement::Expired,
+        };
+    }
+    let is_closed = |id: Option<TransactionId>| {
+        looked.iter().any(|looked| Some(looked.transaction_id) == id && is_closed_unpaid(&looked.state))
+    };
+    match (order.status, order.allowed_transaction_id) {
+        (OrderStatus::Confirming, Some(allowed))
+            if is_closed(Some(allowed)) && closed_is_believed(order, asked_at_ms) =>
+        {
+            let link_is_closed = order.transaction_id == Some(allowed);
+            Settlement::Reopened { transaction_id: allowed, link_is_closed }
+        }
+        (OrderStatus::Pending, None) if is_closed(order.transaction_id) && order.links_made < MAX_LINKS => {
+            match order.transaction_id {
+                Some(transaction_id) => Settlement::LinkClosed { transaction_id },
+                None => Settlement::Unchanged,
+            }
+        }
+        _ => Settlement::Unchanged,
+    }
+}
+
+fn is_closed_unpaid(state: &TransactionState) -> bool {
+    matches!(state, TransactionState::Closed | TransactionState::Reversed { .. })
+}
+
+/// An apply that was allowed just now may still debit, whatever the gateway shows meanwhile.
+fn closed_is_believed(order: &Order, asked_at_ms: i64) -> bool {
+    order.last_allowed_at_ms.is_none_or(|allowed_at_ms| allowed_at_ms <= asked_at_ms - CLOSED_BELIEVED_MS)
+}
+
+/// What was seen and is not yet known. That the allowed draft is closed is kept only once it may be believed.
+pub(super) fn worth_keeping(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Vec<Seen> {
+    looked
+        .iter()
+        .filter_map(|looked| {
+            let (state, success_transaction_id) = match &looked.state {
+                TransactionState::Closed => (StoredState::Closed, None),
+                TransactionState::Debited { success_transaction_id } => {
+                    (StoredState::Debited, Some(*success_transaction_id))
+                }
+                TransactionState::Reversed { success_transaction_id } => {
+                    (StoredState::Reversed, *success_transaction_id)
+                }
+                TransactionState::Open | TransactionState::Unclear { .. } => return None,
+            };
+            let too_early = state == StoredState::Closed
+                && order.allowed_transaction_id == Some(looked.transaction_id)
+                && !closed_is_believed(order, asked_at_ms);
+            (state != looked.was && !too_early).then_some(Seen {
+                transaction_id: looked.transaction_id,
+                state,
+                success_transaction_id,
+                amount: looked.amount_of_money(),
+            })
+        })
+        .collect()
+}
+
+/// When the order is looked at next, given what this look led to.
+pub(super) fn finish_after(
+    order: &Order,
+    decision: &Settlement,
+    looked: &[Looked],
+    schedule: &LookSchedule,
+    asked_at_ms: i64,
+    now_ms: i64,
+) -> Finish {
+    let look_back = |final_at_ms: i64| match next_look_back_ms(final_at_ms, now_ms) {
+        Some(until_ms) => Finish::Snooze { until_ms, queue: QueueName::Background },
+        None => Finish::Complete,
+    };
+    match decision {
+        // A person stages the next look.
+        Settlement::Review { .. } | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
+        Settlement::Paid { transaction_id } => {
+            let paid_twice = looked.iter().any(|looked| {
+                looked.transaction_id != *transaction_id && matches!(looked.state, TransactionState::Debited { .. })
+            });
+            if paid_twice {
+                Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle } // the next look tells a person
+            } else {
+                look_back(now_ms)
+            }
+        }
+        Settlement::Expired => look_back(now_ms),
+        Settlement::Refunded { .. } => look_back(order.final_at_ms.unwrap_or(now_ms)),
+        Settlement::Unchanged | Settlement::Reopened { .. } | Settlement::LinkClosed { .. } => match order.status {
+            OrderStatus::Pending | OrderStatus::Confirming => {
+                let (until_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
+                Finish::Snooze { until_ms, queue }
+            }
+            _ if order.needs_review || order.status == OrderStatus::Review => Finish::Complete,
+            _ => look_back(order.final_at_ms.unwrap_or(now_ms)),
+        },
+    }
+}
