@@ -109,7 +109,8 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     let digest = format!("fresh {order_id}");
     let body = ReceivedBody { bytes: digest.as_bytes(), digest: &digest, address: None };
     for _ in 0..2 {
-        let answer = callbacks::answer(store, &gateway(), "1234", &callback, body, Sender::Heard);
+        let gateway = gateway();
+        let answer = callbacks::answer(store, &gateway, "1234", &callback, body, Sender::Heard);
         let answer = times.of("answer", answer).await.unwrap();
         assert_eq!(answer, Verdict::Allowed);
     }
