@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use poem::{
@@ -21,13 +22,25 @@ use poem::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
-/// The open connections by their far ends.
+/// The open connections by their far ends, and when nobody is there to open more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     open: Arc<Mutex<HashMap<SocketAddr, Arc<AtomicBool>>>>,
+    away: Arc<Away>,
 }
+
+/// How long the sandbox is to be away, from the moment at which its acceptor hears of it.
+#[derive(Debug, Default)]
+struct Away {
+    wanted: Mutex<Option<Duration>>,
+    told: Notify,
+}
+
+/// The port may be somebody else's for a moment.
+const BIND_AGAIN: Duration = Duration::from_millis(50);
 
 impl Connections {
     /// Lets nothing more be written to `peer`; its connection closes with the next attempt.
@@ -37,6 +50,30 @@ impl Connections {
         };
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(severed) = open.get(&peer) {
+            severed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Cuts every connection and refuses new ones for `duration`, as a gateway that is not there.
+    pub(crate) fn go_away(&self, duration: Duration) {
+        *self.away.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(duration);
+        self.away.told.notify_one();
+    }
+
+    /// Waits until the sandbox is to be away, and gives how long.
+    async fn leaving(&self) -> Duration {
+        loop {
+            let wanted = self.away.wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match wanted {
+                Some(duration) => return duration,
+                None => self.away.told.notified().await,
+            }
+        }
+    }
+
+    fn sever_all(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for severed in open.values() {
             severed.store(true, Ordering::Release);
         }
     }
@@ -52,7 +89,8 @@ impl Connections {
 
 /// Accepts connections that [`Connections::sever`] can cut.
 pub(crate) struct SeveringAcceptor {
-    pub(crate) listener: TcpListener,
+    /// None while the sandbox is away.
+    pub(crate) listener: Option<TcpListener>,
     pub(crate) address: SocketAddr,
     pub(crate) connections: Connections,
 }
@@ -65,7 +103,23 @@ impl Acceptor for SeveringAcceptor {
     }
 
     async fn accept(&mut self) -> io::Result<(Self::Io, LocalAddr, RemoteAddr, Scheme)> {
-        let (stream, peer) = self.listener.accept().await?;
+        let (stream, peer) = loop {
+            let Some(listener) = &self.listener else {
+                match TcpListener::bind(self.address).await {
+                    Ok(listener) => self.listener = Some(listener),
+                    Err(_) => tokio::time::sleep(BIND_AGAIN).await,
+                }
+                continue;
+            };
+            tokio::select! {
+                accepted = listener.accept() => break accepted?,
+                duration = self.connections.leaving() => {
+                    self.listener = None;
+                    self.connections.sever_all();
+                    tokio::time::sleep(duration).await;
+                }
+            }
+        };
         // An answer in two writes must not wait for the caller's acknowledgment.
         stream.set_nodelay(true)?;
         let connection = self.connections.add(peer, stream);
@@ -83,7 +137,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// The stream, unless it was cut.
-    fn writable(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn uncut(&mut self) -> io::Result<Pin<&mut TcpStream>> {
         if self.severed.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::ConnectionReset, "this answer is lost on purpose"));
         }
@@ -107,13 +161,13 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.uncut()?.poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.writable()?.poll_write(context, bytes)
+        self.uncut()?.poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -121,7 +175,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.writable()?.poll_write_vectored(context, pieces)
+        self.uncut()?.poll_write_vectored(context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -129,7 +183,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writable()?.poll_flush(context)
+        self.uncut()?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
