@@ -34,7 +34,9 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
     );
     let sandbox = start(options).await?;
     print(&format!(
-        "The sandbox listens on {}. No money is real here.\n  asks before a debit  {asked}\n  ledger               {}\n  \
+        "The sandbox listens on {}. No money is real here.\n  asks before a debit  {asked}\n  \
+         credentials          key sandbox-key, secret sandbox-secret, store 1234, API key sandbox-api-key\n  \
+         test card            8600 4907 4431 3347, any month, code 111111\n  ledger               {}\n  \
          end it with Ctrl-C",
         sandbox.base_url(),
         data_dir.path().display(),

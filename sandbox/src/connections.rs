@@ -24,12 +24,15 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// The open connections by their far ends, and when nobody is there to open more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     open: Arc<Mutex<HashMap<SocketAddr, Arc<AtomicBool>>>>,
     away: Arc<Away>,
+    /// Ends all connections there are.
+    cut: Arc<Mutex<CancellationToken>>,
 }
 
 /// How long the sandbox is to be away, from the moment at which its acceptor hears of it.
@@ -71,11 +74,8 @@ impl Connections {
         }
     }
 
-    fn sever_all(&self) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for severed in open.values() {
-            severed.store(true, Ordering::Release);
-        }
+    fn cut_all(&self) {
+        std::mem::take(&mut *self.cut.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
     }
 
     fn add(&self, peer: SocketAddr, stream: TcpStream) -> Connection {
@@ -83,7 +83,8 @@ impl Connections {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(peer, severed.clone());
         drop(open);
-        Connection { stream, peer, severed, connections: self.clone() }
+        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Connection { stream, peer, severed, cut: Box::pin(cut.cancelled_owned()), connections: self.clone() }
     }
 }
 
@@ -115,7 +116,7 @@ impl Acceptor for SeveringAcceptor {
                 accepted = listener.accept() => break accepted?,
                 duration = self.connections.leaving() => {
                     self.listener = None;
-                    self.connections.sever_all();
+                    self.connections.cut_all();
                     tokio::time::sleep(duration).await;
                 }
             }
@@ -132,12 +133,14 @@ pub(crate) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     severed: Arc<AtomicBool>,
+    /// Wakes a connection on which nothing is said when all are cut.
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     connections: Connections,
 }
 
 impl Connection {
     /// The stream, unless it was cut.
-    fn uncut(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn writable(&mut self) -> io::Result<Pin<&mut TcpStream>> {
         if self.severed.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::ConnectionReset, "this answer is lost on purpose"));
         }
@@ -161,13 +164,16 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.uncut()?.poll_read(context, buffer)
+        if self.cut.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.uncut()?.poll_write(context, bytes)
+        self.writable()?.poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -175,7 +181,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.uncut()?.poll_write_vectored(context, pieces)
+        self.writable()?.poll_write_vectored(context, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -183,7 +189,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.uncut()?.poll_flush(context)
+        self.writable()?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
