@@ -90,6 +90,24 @@ pub(crate) struct SandboxArguments {
     /// Where to listen, instead of TASDIQ_SANDBOX_LISTEN
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+    /// What becomes of an access token when another is asked for
+    #[arg(long, value_enum, default_value_t = TokenMode::Reuse)]
+    pub(crate) token_mode: TokenMode,
+    /// How long an access token lives
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) token_lifetime: u32,
+    /// How long a transaction can be paid
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) draft_lifetime: u32,
+}
+
+/// What the sandbox does with its last token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenMode {
+    /// The same is given again, with what is left of its life
+    Reuse,
+    /// It is void at once, and a new one is given
+    RevokePrevious,
 }
 
 #[derive(Debug, Subcommand)]
@@ -356,6 +374,9 @@ mod tests {
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 5,00",
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 50.001",
             "tasdiq sandbox --callback-url 127.0.0.1:8000",
+            "tasdiq sandbox --token-mode rotate",
+            "tasdiq sandbox --token-lifetime 1",
+            "tasdiq sandbox --draft-lifetime 0",
             "tasdiq sandbox --public-url localhost:8100",
             "tasdiq sandbox --public-url http://localhost:8100?page=1",
         ] {

@@ -1,11 +1,13 @@
 //! `tasdiq sandbox`: the stand-in for the gateway, alone.
 
+use std::time::Duration;
+
 use ::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use shared::config::Config;
 use shared::gateway::atmos::SignAlgorithm;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::SandboxArguments;
+use crate::arguments::{SandboxArguments, TokenMode};
 use crate::data_dir::DataDir;
 use crate::exit::Exit;
 use crate::output::print;
@@ -20,13 +22,21 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
     let mut options = SandboxConfig::new(listen, data_dir.path().to_owned(), arguments.callback_url);
     options.sign_algorithm = sign_algorithm(config);
     options.public_url = arguments.public_url;
+    options.token_mode = match arguments.token_mode {
+        TokenMode::Reuse => ::sandbox::TokenMode::Reuse,
+        TokenMode::RevokePrevious => ::sandbox::TokenMode::RevokePrevious,
+    };
+    options.token_lifetime = Duration::from_secs(arguments.token_lifetime.into());
+    options.draft_lifetime = Duration::from_secs(arguments.draft_lifetime.into());
     let asked = options.callback_url.as_ref().map_or_else(
         || "nobody (give --callback-url, and the merchant is asked before each debit)".to_owned(),
         |url| url.to_string(),
     );
     let sandbox = start(options).await?;
     print(&format!(
-        "The sandbox listens on {}. No money is real here.\n  asks before a debit  {asked}\n  ledger               {}\n  \
+        "The sandbox listens on {}. No money is real here.\n  asks before a debit  {asked}\n  \
+         credentials          key sandbox-key, secret sandbox-secret, store 1234, API key sandbox-api-key\n  \
+         test card            8600 4907 4431 3347, any month, code 111111\n  ledger               {}\n  \
          end it with Ctrl-C",
         sandbox.base_url(),
         data_dir.path().display(),

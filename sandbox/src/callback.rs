@@ -5,6 +5,7 @@ mod body;
 use std::{
     collections::VecDeque,
     error::Error,
+    net::{IpAddr, Ipv4Addr},
     sync::{Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -15,13 +16,8 @@ use serde_json::value::RawValue;
 use tracing::debug;
 use url::Url;
 
-use self::body::write_body;
-pub(crate) use self::body::{AccountField, Shape};
-use crate::{
-    config::SandboxConfig,
-    faults::Fault,
-    transaction::{Transaction, now_ms},
-};
+pub(crate) use self::body::{AccountField, Question, SPOILING, Shape, write_body};
+use crate::{config::SandboxConfig, faults::Fault, transaction::now_ms};
 
 /// Callbacks kept for `GET /_sim/callbacks`; older ones are forgotten.
 const KEPT_CALLBACKS: usize = 1_000;
@@ -29,6 +25,8 @@ const KEPT_CALLBACKS: usize = 1_000;
 const ATTEMPTS: u32 = 3;
 /// Short, as the payer waits meanwhile.
 const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
+/// Where a callback comes from that is not the gateway's. On Linux all of 127.0.0.0/8 is this machine.
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 /// What is read of an answer; the rest cannot matter.
 const ANSWER_BYTES: usize = 64 * 1024;
 
@@ -36,6 +34,8 @@ const ANSWER_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Callbacks {
     client: Client,
+    /// Sends from [`ELSEWHERE`].
+    client_elsewhere: Client,
     url: RwLock<Option<Url>>,
     sent: Mutex<VecDeque<SentCallback>>,
 }
@@ -76,8 +76,14 @@ pub(crate) struct SentCallback {
 
 impl Callbacks {
     pub(crate) fn new(config: &SandboxConfig) -> Result<Self, reqwest::Error> {
-        let client = Client::builder().timeout(config.callback_timeout).redirect(Policy::none()).no_proxy().build()?;
-        Ok(Self { client, url: RwLock::new(config.callback_url.clone()), sent: Mutex::default() })
+        let client = || Client::builder().timeout(config.callback_timeout).redirect(Policy::none()).no_proxy();
+        let client_elsewhere = client().local_address(ELSEWHERE).build()?;
+        Ok(Self {
+            client: client().build()?,
+            client_elsewhere,
+            url: RwLock::new(config.callback_url.clone()),
+            sent: Mutex::default(),
+        })
     }
 
     /// Where callbacks go from now on.
@@ -91,38 +97,31 @@ impl Callbacks {
         sent.iter().cloned().collect()
     }
 
-    /// Asks the merchant whether `transaction` may be debited; `None` when no URL is registered.
+    /// Asks the merchant whether a transaction may be debited; `None` when no URL is registered.
     ///
     /// Anything but HTTP 200 counts as "could not reach the merchant" and is asked again. A timeout is not: the payer
     /// has waited long enough.
-    pub(crate) async fn ask(
-        &self,
-        config: &SandboxConfig,
-        transaction: &Transaction,
-        shape: Shape,
-        fault: Option<Fault>,
-    ) -> Option<Reply> {
+    pub(crate) async fn ask(&self, question: &Question) -> Option<Reply> {
         let url = self.url.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let body = write_body(config, transaction, shape, fault);
+        let transaction_id = question.transaction_id;
         let mut attempt = 1;
         loop {
             let sent_at_ms = now_ms();
             let started = Instant::now();
-            let answer = self.send(url.clone(), body.clone()).await;
+            let answer = self.send(url.clone(), question).await;
             let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             debug!(
-                transaction.id = transaction.id,
-                attempt, milliseconds, "callback for transaction {} answered", transaction.id
+                transaction.id = transaction_id,
+                attempt, milliseconds, "callback for transaction {transaction_id} answered"
             );
             self.remember(SentCallback {
-                transaction_id: transaction.id,
-                account: transaction.account.clone(),
-                fault: fault.map(Fault::name),
+                transaction_id,
+                account: question.account.clone(),
+                fault: question.fault.map(Fault::name),
                 attempt,
                 sent_at_ms,
                 milliseconds,
-                // The body was written as JSON a few lines above.
-                body: RawValue::from_string(body.clone()).unwrap_or_default(),
+                body: shown(&question.body),
                 reply: answer.reply,
                 error: answer.error,
             });
@@ -134,8 +133,13 @@ impl Callbacks {
         }
     }
 
-    async fn send(&self, url: Url, body: String) -> MerchantAnswer {
-        let request = self.client.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
+    async fn send(&self, url: Url, question: &Question) -> MerchantAnswer {
+        let client = if question.is_from_elsewhere { &self.client_elsewhere } else { &self.client };
+        let content_type = match question.is_form {
+            true => "application/x-www-form-urlencoded",
+            false => "application/json",
+        };
+        let request = client.post(url).header(header::CONTENT_TYPE, content_type).body(question.body.clone());
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => return MerchantAnswer::failed(None, &error),
@@ -163,6 +167,11 @@ impl Callbacks {
         }
         sent.push_back(callback);
     }
+}
+
+/// The body byte for byte where it is JSON, else as a JSON string.
+fn shown(body: &str) -> Box<RawValue> {
+    RawValue::from_string(body.to_owned()).or_else(|_| serde_json::value::to_raw_value(body)).unwrap_or_default()
 }
 
 struct MerchantAnswer {

@@ -17,6 +17,18 @@ pub enum SignAlgorithm {
     Sha256,
 }
 
+/// What a client gets that asks for a token while the last one lives.
+///
+/// Atmos' gateway looks like WSO2 API Manager, whose releases differ in this (Atmos API, token).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenMode {
+    /// The same token, with what is left of its life.
+    #[default]
+    Reuse,
+    /// A new token, and the last one is void at once: whoever still calls with it gets HTTP 401.
+    RevokePrevious,
+}
+
 /// Everything a sandbox needs to start. [`SandboxConfig::new`] fills in what a laptop wants.
 #[derive(Clone)]
 pub struct SandboxConfig {
@@ -42,8 +54,12 @@ pub struct SandboxConfig {
     pub terminal_id: String,
     /// What callbacks are signed with.
     pub api_key: String,
-    /// How long an access token lives.
+    /// How long an access token lives; less than 1 s is over before it is answered.
     pub token_lifetime: Duration,
+    /// What becomes of the last token when another is asked for.
+    pub token_mode: TokenMode,
+    /// How long a transaction can be paid. Atmos' own limit is not published; a link is said to live about an hour.
+    pub draft_lifetime: Duration,
     /// The hash of the callback's signature.
     pub sign_algorithm: SignAlgorithm,
 }
@@ -64,6 +80,8 @@ impl SandboxConfig {
             terminal_id: "1".to_owned(),
             api_key: "sandbox-api-key".to_owned(),
             token_lifetime: Duration::from_secs(3600),
+            token_mode: TokenMode::default(),
+            draft_lifetime: Duration::from_secs(3600),
             sign_algorithm: SignAlgorithm::default(),
         }
     }

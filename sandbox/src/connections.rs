@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use poem::{
@@ -21,13 +22,28 @@ use poem::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// The open connections by their far ends.
+/// The open connections by their far ends, and when nobody is there to open more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     open: Arc<Mutex<HashMap<SocketAddr, Arc<AtomicBool>>>>,
+    away: Arc<Away>,
+    /// Ends all connections there are.
+    cut: Arc<Mutex<CancellationToken>>,
 }
+
+/// How long the sandbox is to be away, from the moment at which its acceptor hears of it.
+#[derive(Debug, Default)]
+struct Away {
+    wanted: Mutex<Option<Duration>>,
+    told: Notify,
+}
+
+/// The port may be somebody else's for a moment.
+const BIND_AGAIN: Duration = Duration::from_millis(50);
 
 impl Connections {
     /// Lets nothing more be written to `peer`; its connection closes with the next attempt.
@@ -41,18 +57,41 @@ impl Connections {
         }
     }
 
+    /// Cuts every connection and refuses new ones for `duration`, as a gateway that is not there.
+    pub(crate) fn go_away(&self, duration: Duration) {
+        *self.away.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(duration);
+        self.away.told.notify_one();
+    }
+
+    /// Waits until the sandbox is to be away, and gives how long.
+    async fn leaving(&self) -> Duration {
+        loop {
+            let wanted = self.away.wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match wanted {
+                Some(duration) => return duration,
+                None => self.away.told.notified().await,
+            }
+        }
+    }
+
+    fn cut_all(&self) {
+        std::mem::take(&mut *self.cut.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
+    }
+
     fn add(&self, peer: SocketAddr, stream: TcpStream) -> Connection {
         let severed = Arc::new(AtomicBool::new(false));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(peer, severed.clone());
         drop(open);
-        Connection { stream, peer, severed, connections: self.clone() }
+        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Connection { stream, peer, severed, cut: Box::pin(cut.cancelled_owned()), connections: self.clone() }
     }
 }
 
 /// Accepts connections that [`Connections::sever`] can cut.
 pub(crate) struct SeveringAcceptor {
-    pub(crate) listener: TcpListener,
+    /// None while the sandbox is away.
+    pub(crate) listener: Option<TcpListener>,
     pub(crate) address: SocketAddr,
     pub(crate) connections: Connections,
 }
@@ -65,7 +104,23 @@ impl Acceptor for SeveringAcceptor {
     }
 
     async fn accept(&mut self) -> io::Result<(Self::Io, LocalAddr, RemoteAddr, Scheme)> {
-        let (stream, peer) = self.listener.accept().await?;
+        let (stream, peer) = loop {
+            let Some(listener) = &self.listener else {
+                match TcpListener::bind(self.address).await {
+                    Ok(listener) => self.listener = Some(listener),
+                    Err(_) => tokio::time::sleep(BIND_AGAIN).await,
+                }
+                continue;
+            };
+            tokio::select! {
+                accepted = listener.accept() => break accepted?,
+                duration = self.connections.leaving() => {
+                    self.listener = None;
+                    self.connections.cut_all();
+                    tokio::time::sleep(duration).await;
+                }
+            }
+        };
         // An answer in two writes must not wait for the caller's acknowledgment.
         stream.set_nodelay(true)?;
         let connection = self.connections.add(peer, stream);
@@ -78,6 +133,8 @@ pub(crate) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
     severed: Arc<AtomicBool>,
+    /// Wakes a connection on which nothing is said when all are cut.
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     connections: Connections,
 }
 
@@ -107,6 +164,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.cut.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

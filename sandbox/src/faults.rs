@@ -10,57 +10,100 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Declares the faults with their names and what `GET /_sim/faults` says of them.
+/// Declares the faults by group, with their names and what `GET /_sim/faults` says of them.
 macro_rules! faults {
-    ($($fault:ident $name:literal $description:literal,)*) => {
+    ($($group:ident $group_name:literal { $($fault:ident $name:literal $description:literal,)* })*) => {
         /// A kind of trouble.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Fault { $(#[doc = $description] $fault,)* }
+        pub(crate) enum Fault { $($(#[doc = $description] $fault,)*)* }
+
+        /// What a fault spoils.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Group { $(#[doc = $group_name] $group,)* }
 
         impl Fault {
             /// Every fault there is.
-            pub(crate) const ALL: &[Self] = &[$(Self::$fault,)*];
+            pub(crate) const ALL: &[Self] = &[$($(Self::$fault,)*)*];
 
             /// The name by which it is switched on.
             pub(crate) fn name(self) -> &'static str {
-                match self { $(Self::$fault => $name,)* }
+                match self { $($(Self::$fault => $name,)*)* }
             }
 
             /// What it does, in one line.
             pub(crate) fn description(self) -> &'static str {
-                match self { $(Self::$fault => $description,)* }
+                match self { $($(Self::$fault => $description,)*)* }
+            }
+
+            fn group(self) -> Group {
+                match self { $($(Self::$fault)|* => Group::$group,)* }
+            }
+        }
+
+        impl Group {
+            fn name(self) -> &'static str {
+                match self { $(Self::$group => $group_name,)* }
             }
         }
     };
 }
 
 faults! {
-    Latency "latency" "merchant calls are answered `milliseconds` late (default 200)",
-    Unavailable "unavailable" "merchant calls answer 503 and do nothing",
-    ServerError "server-error" "merchant calls answer 500 with HTML and do nothing",
-    Forbidden "forbidden" "merchant calls answer 403 with HTML and do nothing, as for an address that is not registered",
-    Throttled "throttled" "merchant calls answer 429 and do nothing; Retry-After is `milliseconds`, rounded up to seconds",
-    TokenRejected "token-rejected" "merchant calls answer 401, whatever the token",
-    TokenUnavailable "token-unavailable" "/token answers 500 with HTML",
-    Malformed "malformed" "merchant calls do their work and answer 200 with half of the JSON",
-    AnswerLost "answer-lost" "merchant calls do their work, then the connection closes without an answer",
-    UnknownCode "unknown-code" "merchant calls do their work and answer a result.code nobody knows, and nothing else",
-    CallbackNever "callback-never" "debits without asking the merchant",
-    CallbackLate "callback-late" "debits without asking, and sends the callback `milliseconds` after the payer was answered",
-    CallbackDoubled "callback-doubled" "sends the callback twice at the same time; the first copy's answer decides",
-    CallbackBadlySigned "callback-badly-signed" "sends a callback with a wrong signature instead of the right one",
-    CallbackWrongAmount "callback-wrong-amount" "sends a rightly signed callback over 1 tiyin instead of the right one",
-    CallbackWrongStore "callback-wrong-store" "sends a rightly signed callback for another store instead of the right one",
-    CallbackUnknownTransaction "callback-unknown-transaction" "sends a rightly signed callback for a transaction nobody made instead of the right one",
-    CallbackSlid "callback-slid" "moves the account's last digit to the amount's front, which leaves the signature right",
-    CallbackInvoice "callback-invoice" "calls the account `invoice` in the callback, as Atmos' documentation does",
-    CallbackBoth "callback-both" "sends the account twice in the callback, as `account` and as `invoice`",
-    CallbackNumbers "callback-numbers" "writes the callback's values as JSON numbers where they are such, as older examples do",
-    DebitAlthoughRefused "debit-although-refused" "debits although the merchant refused, and tells the payer it is paid",
-    DebitDeclined "debit-declined" "the bank declines after the merchant allowed: ERR-112, no money moves",
-    Lapsed "lapsed" "the transaction closes unpaid after the merchant allowed: ERR-092",
-    AmountDiffers "amount-differs" "get shows 100 tiyin more than the transaction has",
-    PaidAsClosed "paid-as-closed" "get answers ERR-092 for a paid transaction, with store_transaction showing the debit",
+    Token "token" {
+        TokenUnavailable "token-unavailable" "/token answers 500 with HTML",
+        TokenSlow "token-slow" "/token answers `milliseconds` late",
+    }
+    Call "call" {
+        TokenRejected "token-rejected" "merchant calls answer 401, whatever the token",
+        TokenRevoked "token-revoked" "before a merchant call another login gets a new token, so that the caller's is void",
+        Latency "latency" "merchant calls wait `milliseconds` (default 200), then do their work and answer",
+        Unavailable "unavailable" "merchant calls answer 503 and do nothing",
+        ServerError "server-error" "merchant calls answer 500 with HTML and do nothing",
+        Forbidden "forbidden" "merchant calls answer 403 with HTML and do nothing, as for an address that is not registered",
+        Throttled "throttled" "merchant calls answer 429 and do nothing; Retry-After is `milliseconds`, rounded up to seconds",
+        Html "html" "merchant calls do their work and answer 200 with an HTML page",
+        Empty "empty" "merchant calls do their work and answer 200 with nothing",
+        Malformed "malformed" "merchant calls do their work and answer 200 with half of the JSON",
+        AnswerLost "answer-lost" "merchant calls do their work, then the connection closes without an answer",
+        AnswerLate "answer-late" "merchant calls do their work at once and answer `milliseconds` late: long ones are timeouts after success",
+    }
+    Shape "shape" {
+        UnknownCode "unknown-code" "merchant calls do their work and answer a result.code nobody knows, and nothing else",
+        NoStoreTransaction "no-store-transaction" "merchant calls do their work and leave store_transaction out",
+        OtherTypes "other-types" "merchant calls answer numbers as strings, and strings of digits as numbers",
+        ExtraFields "extra-fields" "merchant calls answer with fields nobody knows, in every object",
+    }
+    Callback "callback" {
+        CallbackNever "callback-never" "debits without asking the merchant",
+        CallbackLate "callback-late" "debits without asking, and sends the callback `milliseconds` after the payer was answered",
+        CallbackEarly "callback-early" "the payer pays within create, so that the callback comes before create's answer",
+        CallbackDoubled "callback-doubled" "sends the callback twice at the same time; the first copy's answer decides",
+        CallbackRepeated "callback-repeated" "sends the callback `times` times (default 3), one after another; the last answer decides",
+        CallbackReplayed "callback-replayed" "sends the very same callback again, `milliseconds` after the payer was answered",
+        CallbackBadlySigned "callback-badly-signed" "sends a callback with a wrong signature instead of the right one",
+        CallbackUnsigned "callback-unsigned" "sends a callback without a signature",
+        CallbackUppercaseSign "callback-uppercase-sign" "writes the right signature in upper case",
+        CallbackWrongAmount "callback-wrong-amount" "sends a rightly signed callback over 1 tiyin instead of the right one",
+        CallbackDecimalAmount "callback-decimal-amount" "writes the amount as `5000000.0`, and signs it so",
+        CallbackWrongStore "callback-wrong-store" "sends a rightly signed callback for another store instead of the right one",
+        CallbackUnknownTransaction "callback-unknown-transaction" "sends a rightly signed callback for a transaction nobody made instead of the right one",
+        CallbackUnknownAccount "callback-unknown-account" "sends a rightly signed callback for an account that no merchant has, with three digits more",
+        CallbackSlid "callback-slid" "moves the account's last digit to the amount's front, which leaves the signature right",
+        CallbackInvoice "callback-invoice" "calls the account `invoice` in the callback, as Atmos' documentation does",
+        CallbackBoth "callback-both" "sends the account twice in the callback, as `account` and as `invoice`",
+        CallbackNumbers "callback-numbers" "writes the callback's values as JSON numbers where they are such, as older examples do",
+        CallbackForm "callback-form" "sends the callback as a form instead of JSON",
+        CallbackOtherAddress "callback-other-address" "sends the callback from 127.0.0.2 (on Linux, to a merchant on this machine)",
+    }
+    Outcome "outcome" {
+        DebitAlthoughRefused "debit-although-refused" "debits although the merchant refused, and tells the payer it is paid",
+        DebitDeclined "debit-declined" "the bank declines after the merchant allowed: ERR-112, no money moves",
+        Lapsed "lapsed" "the transaction closes unpaid after the merchant allowed: ERR-092",
+        ReversedLater "reversed-later" "debits, and gives the money back `milliseconds` later without the merchant asking",
+        AmountDiffers "amount-differs" "get shows 100 tiyin more than the transaction has",
+        StatusUnknown "status-unknown" "get shows a status_code nobody knows for a paid transaction",
+        PaidAsClosed "paid-as-closed" "get answers ERR-092 for a paid transaction, with store_transaction showing the debit",
+    }
 }
 
 impl Fault {
@@ -68,20 +111,25 @@ impl Fault {
         Self::ALL.iter().copied().find(|fault| fault.name() == name)
     }
 
+    /// Where it stands in the list: `token`, `call`, `shape`, `callback`, `outcome`.
+    pub(crate) fn group_name(self) -> &'static str {
+        self.group().name()
+    }
+
     /// Whether it strikes calls of the merchant API, so that it can be narrowed to one path.
     fn strikes_merchant_calls(self) -> bool {
-        matches!(
-            self,
-            Self::Latency
-                | Self::Unavailable
-                | Self::ServerError
-                | Self::Forbidden
-                | Self::Throttled
-                | Self::TokenRejected
-                | Self::Malformed
-                | Self::AnswerLost
-                | Self::UnknownCode
-        )
+        match self.group() {
+            Group::Call | Group::Shape => true,
+            Group::Token | Group::Callback | Group::Outcome => false,
+        }
+    }
+
+    /// Whether there is an account where it strikes.
+    fn knows_accounts(self) -> bool {
+        match self.group() {
+            Group::Token => false,
+            Group::Call | Group::Shape | Group::Callback | Group::Outcome => true,
+        }
     }
 }
 
@@ -95,6 +143,7 @@ pub(crate) struct FaultRequest {
     account: Option<String>,
     path: Option<String>,
     milliseconds: Option<u64>,
+    times: Option<u32>,
 }
 
 /// A fault that is switched on.
@@ -105,12 +154,39 @@ pub(crate) struct ActiveFault {
     share: f64,
     /// How often it will strike yet; null is for ever.
     next: Option<u64>,
-    /// The only account it strikes; null is all.
+    /// The only account it strikes, or with a `*` at its end all that begin so; null is all.
     account: Option<String>,
     /// The only path it strikes; null is all.
     path: Option<String>,
     milliseconds: u64,
+    times: u32,
 }
+
+impl ActiveFault {
+    fn concerns(&self, fault: Fault, target: Target<'_>) -> bool {
+        let has_account = match (self.account.as_deref(), target.account) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(wanted), Some(account)) => match wanted.strip_suffix('*') {
+                Some(prefix) => account.starts_with(prefix),
+                None => account == wanted,
+            },
+        };
+        self.fault == fault.name() && has_account && (self.path.is_none() || self.path.as_deref() == target.path)
+    }
+}
+
+/// A fault that has struck, with what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strike {
+    /// Its `milliseconds`.
+    pub(crate) delay: Duration,
+    /// Its `times`.
+    pub(crate) times: u32,
+}
+
+/// What `times` is at most: each copy waits for the merchant.
+const MOST_TIMES: u32 = 100;
 
 /// Why a fault cannot be switched on.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +199,10 @@ pub(crate) enum FaultError {
     Next,
     #[error("`path` is one of the merchant API's, and only for faults that strike its calls")]
     Path,
+    #[error("`account` is of no use here: a call of /token is about none")]
+    Account,
+    #[error("`times` is from 1 to {MOST_TIMES}")]
+    Times,
 }
 
 fn names() -> String {
@@ -168,6 +248,13 @@ impl Faults {
         {
             return Err(FaultError::Path);
         }
+        if request.account.is_some() && !fault.knows_accounts() {
+            return Err(FaultError::Account);
+        }
+        let times = request.times.unwrap_or(3);
+        if !(1..=MOST_TIMES).contains(&times) {
+            return Err(FaultError::Times);
+        }
         let added = ActiveFault {
             fault: fault.name(),
             share,
@@ -175,6 +262,7 @@ impl Faults {
             account: request.account,
             path: request.path,
             milliseconds: request.milliseconds.unwrap_or(200),
+            times,
         };
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         active.retain(|other| (other.fault, &other.account, &other.path) != (added.fault, &added.account, &added.path));
@@ -194,111 +282,25 @@ impl Faults {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether `fault` strikes now, and its `milliseconds`. A strike counts towards `next`.
-    pub(crate) fn strikes(&self, fault: Fault, target: Target<'_>) -> Option<Duration> {
+    /// Whether `fault` strikes now. A strike counts towards `next`.
+    pub(crate) fn strikes(&self, fault: Fault, target: Target<'_>) -> Option<Strike> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = active.iter().position(|other| {
-            other.fault == fault.name()
-                && (other.account.is_none() || other.account.as_deref() == target.account)
-                && (other.path.is_none() || other.path.as_deref() == target.path)
-                && rand::random::<f64>() < other.share
-        })?;
+        let place =
+            active.iter().position(|other| other.concerns(fault, target) && rand::random::<f64>() < other.share)?;
         let struck = active.get_mut(place)?;
-        let delay = Duration::from_millis(struck.milliseconds);
+        let strike = Strike { delay: Duration::from_millis(struck.milliseconds), times: struck.times };
         if let Some(next) = &mut struck.next {
             *next = next.saturating_sub(1);
             if *next == 0 {
                 active.remove(place);
             }
         }
-        Some(delay)
+        Some(strike)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PATHS: &[&str] = &["/merchant/pay/create", "/merchant/pay/get"];
-    const ANYTHING: Target<'_> = Target { path: None, account: None };
-
-    fn request(json: &str) -> FaultRequest {
-        serde_json::from_str(json).expect("a request")
-    }
-
-    #[test]
-    fn a_fault_for_the_next_two_calls_strikes_twice() {
-        let faults = Faults::default();
-        faults.add(request(r#"{"fault":"callback-never","next":2}"#), PATHS).expect("a fault");
-
-        let strikes = (0..5).filter(|_| faults.strikes(Fault::CallbackNever, ANYTHING).is_some()).count();
-
-        assert_eq!(strikes, 2);
-        assert!(faults.active().is_empty());
-    }
-
-    #[test]
-    fn a_fault_for_one_account_spares_the_others() {
-        let faults = Faults::default();
-        faults.add(request(r#"{"fault":"lapsed","account":"7"}"#), PATHS).expect("a fault");
-        let target = |account| Target { path: None, account: Some(account) };
-
-        assert!(faults.strikes(Fault::Lapsed, target("7")).is_some());
-        assert!(faults.strikes(Fault::Lapsed, target("8")).is_none());
-        assert!(faults.strikes(Fault::Lapsed, ANYTHING).is_none());
-        assert!(faults.strikes(Fault::Latency, target("7")).is_none());
-    }
-
-    #[test]
-    fn a_fault_for_one_path_spares_the_others() {
-        let faults = Faults::default();
-        faults
-            .add(request(r#"{"fault":"latency","path":"/merchant/pay/get","milliseconds":5}"#), PATHS)
-            .expect("a fault");
-        let target = |path| Target { path: Some(path), account: None };
-
-        assert_eq!(faults.strikes(Fault::Latency, target("/merchant/pay/get")), Some(Duration::from_millis(5)));
-        assert!(faults.strikes(Fault::Latency, target("/merchant/pay/create")).is_none());
-    }
-
-    #[test]
-    fn a_share_strikes_some_calls_and_spares_some() {
-        let faults = Faults::default();
-        faults.add(request(r#"{"fault":"lapsed","share":0.5}"#), PATHS).expect("a fault");
-
-        let strikes = (0..1_000).filter(|_| faults.strikes(Fault::Lapsed, ANYTHING).is_some()).count();
-
-        assert!((350..650).contains(&strikes), "{strikes} of 1000");
-    }
-
-    #[test]
-    fn nonsense_is_refused_and_the_known_names_are_told() {
-        let faults = Faults::default();
-
-        let error = faults.add(request(r#"{"fault":"calback-never"}"#), PATHS).expect_err("no such fault").to_string();
-        assert!(error.contains("callback-never") && error.contains("latency"), "{error}");
-
-        for nonsense in [
-            r#"{"fault":"latency","share":1.5}"#,
-            r#"{"fault":"latency","next":0}"#,
-            r#"{"fault":"latency","path":"/nowhere"}"#,
-            r#"{"fault":"lapsed","path":"/merchant/pay/get"}"#,
-        ] {
-            assert!(faults.add(request(nonsense), PATHS).is_err(), "{nonsense}");
-        }
-        assert!(faults.active().is_empty());
-    }
-
-    #[test]
-    fn a_cleared_fault_strikes_no_more() {
-        let faults = Faults::default();
-        faults.add(request(r#"{"fault":"latency"}"#), PATHS).expect("a fault");
-
-        faults.clear();
-
-        assert!(faults.strikes(Fault::Latency, ANYTHING).is_none());
-    }
-}
+mod tests;

@@ -10,8 +10,8 @@ use serde::Serialize;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    callback::Callbacks, config::SandboxConfig, connections::Connections, faults::Faults, ledger::Ledger, local_url,
-    token::Tokens,
+    callback::Callbacks, clock::Clock, config::SandboxConfig, connections::Connections, faults::Faults, ledger::Ledger,
+    local_url, token::Tokens,
 };
 
 /// The largest request that is read.
@@ -23,6 +23,7 @@ pub(crate) struct Gateway {
     pub(crate) config: SandboxConfig,
     /// Where browsers reach it; no slash at the end.
     pub(crate) public_url: String,
+    pub(crate) clock: Clock,
     pub(crate) ledger: Ledger,
     pub(crate) tokens: Tokens,
     pub(crate) faults: Faults,
@@ -43,8 +44,9 @@ impl Gateway {
         };
         Ok(Self {
             public_url,
+            tokens: Tokens::new(config.token_mode, config.token_lifetime, ledger.clock.clone()),
+            clock: ledger.clock.clone(),
             ledger,
-            tokens: Tokens::new(config.token_lifetime),
             faults: Faults::default(),
             callbacks: Callbacks::new(&config)?,
             connections: Connections::default(),

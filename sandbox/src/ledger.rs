@@ -11,8 +11,9 @@ use std::{
 
 use crate::{
     SandboxError,
+    clock::Clock,
     journal::{Journal, JournalError, Line},
-    transaction::{Change, Entry, Transaction, now_ms},
+    transaction::{Change, Entry, Transaction},
 };
 
 /// The ledger's file inside the data directory.
@@ -24,6 +25,8 @@ const SUCCESS_ID_OFFSET: i64 = 2_000_000_000;
 /// All transactions, in memory and in the file.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// By which every line is dated.
+    pub(crate) clock: Clock,
     book: RwLock<Book>,
     journal: Journal,
     next_id: AtomicI64,
@@ -44,10 +47,12 @@ impl Ledger {
         let mut book = Book::default();
         let journal = Journal::open(&data_dir.join(FILE_NAME), |line| book.replay(line))?;
 
-        let epoch_second = now_ms() / 1000;
+        let clock = Clock::default();
+        let epoch_second = clock.now_ms() / 1000;
         let next_id = book.entries.keys().max().map_or(epoch_second, |last| last + 1);
         let next_success_id = book.debits.keys().max().map_or(epoch_second + SUCCESS_ID_OFFSET, |last| last + 1);
         Ok(Self {
+            clock,
             book: RwLock::new(book),
             journal,
             next_id: AtomicI64::new(next_id),
@@ -69,10 +74,12 @@ impl Ledger {
             amount: amount_tiyin,
             details: transaction.details.clone(),
         };
-        self.journal.append(&Line { transaction_id: id, at_ms: now_ms(), change }).await?;
-        let entry = Arc::new(Entry::new(transaction.clone()));
+        let line = Line { transaction_id: id, at_ms: self.clock.now_ms(), change };
+        self.journal.append(&line).await?;
+        let entry = Arc::new(Entry::new(transaction));
+        let created = entry.make(&line.change, line.at_ms);
         self.book.write().unwrap_or_else(PoisonError::into_inner).entries.insert(id, entry);
-        Ok(transaction)
+        Ok(created)
     }
 
     /// Writes a change, then makes it: nobody is shown what a crash could undo. The caller holds the entry's turn.
@@ -82,7 +89,7 @@ impl Ledger {
         transaction: &Transaction,
         change: Change,
     ) -> Result<Transaction, JournalError> {
-        let line = Line { transaction_id: transaction.id, at_ms: now_ms(), change };
+        let line = Line { transaction_id: transaction.id, at_ms: self.clock.now_ms(), change };
         self.journal.append(&line).await?;
         if let Change::Debited { success_trans_id } = line.change {
             self.book.write().unwrap_or_else(PoisonError::into_inner).debits.insert(success_trans_id, transaction.id);
@@ -113,12 +120,14 @@ impl Ledger {
         book.entries.get(id).cloned()
     }
 
+    /// Every entry, in no order.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        self.book.read().unwrap_or_else(PoisonError::into_inner).entries.values().cloned().collect()
+    }
+
     /// Everything, oldest first.
     pub(crate) fn transactions(&self) -> Vec<Transaction> {
-        let mut transactions: Vec<_> = {
-            let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
-            book.entries.values().map(|entry| entry.snapshot()).collect()
-        };
+        let mut transactions: Vec<_> = self.entries().iter().map(|entry| entry.snapshot()).collect();
         transactions.sort_unstable_by_key(|transaction| transaction.id);
         transactions
     }
@@ -127,9 +136,11 @@ impl Ledger {
 impl Book {
     fn replay(&mut self, line: Line) -> Result<(), String> {
         let id = line.transaction_id;
-        if let Change::Created { account, amount, details } = line.change {
-            let transaction = Transaction::draft(id, account, amount, details);
-            return match self.entries.insert(id, Arc::new(Entry::new(transaction))) {
+        if let Change::Created { account, amount, details } = &line.change {
+            let transaction = Transaction::draft(id, account.clone(), *amount, details.clone());
+            let entry = Entry::new(transaction);
+            entry.make(&line.change, line.at_ms);
+            return match self.entries.insert(id, Arc::new(entry)) {
                 None => Ok(()),
                 Some(_) => Err(format!("transaction {id} is created twice")),
             };

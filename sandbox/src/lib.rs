@@ -11,6 +11,7 @@
 
 mod callback;
 mod cards;
+mod clock;
 mod codes;
 mod config;
 mod connections;
@@ -33,7 +34,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tracing::{error, info, warn};
 use url::Url;
 
-pub use crate::config::{SandboxConfig, SignAlgorithm};
+pub use crate::config::{SandboxConfig, SignAlgorithm, TokenMode};
 use crate::{
     connections::SeveringAcceptor,
     gateway::Gateway,
@@ -114,7 +115,7 @@ impl Sandbox {
 
         let gateway = Gateway::new(config, address, ledger).map_err(SandboxError::CallbackClient)?;
         let gateway = Arc::new(gateway);
-        let acceptor = SeveringAcceptor { listener, address, connections: gateway.connections.clone() };
+        let acceptor = SeveringAcceptor { listener: Some(listener), address, connections: gateway.connections.clone() };
         if !address.ip().is_loopback() {
             warn!(%address, "the sandbox listens beyond loopback, and /_sim/ asks nobody for a password");
         }
@@ -210,6 +211,9 @@ fn routes(gateway: &Arc<Gateway>) -> impl Endpoint + use<> {
         .at("/_sim/reverse/:transaction_id", post(sim::post_reverse))
         .at("/_sim/ledger", get(sim::get_ledger))
         .at("/_sim/callbacks", get(sim::get_callbacks))
+        .at("/_sim/token", get(sim::get_token).post(sim::post_token).delete(sim::delete_token))
+        .at("/_sim/clock", get(sim::get_clock).post(sim::post_clock))
+        .at("/_sim/away", post(sim::post_away))
         .at("/_sim/faults", get(sim::get_faults).post(sim::post_faults).delete(sim::delete_faults));
     for (call, path) in Call::PATHS {
         let gateway = Arc::clone(gateway);

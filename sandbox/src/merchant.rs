@@ -2,6 +2,7 @@
 
 mod calls;
 mod fields;
+mod spoil;
 
 use std::sync::Arc;
 
@@ -13,15 +14,10 @@ use serde_json::json;
 use tracing::{debug, error};
 
 pub(crate) use self::calls::card_code;
-use self::{
-    calls::{answer_change, answer_get},
-    fields::Fields,
-};
+use self::fields::Fields;
 use crate::{
-    codes::Code,
     faults::{Fault, Target},
     gateway::{BODY_BYTES, Gateway, broken, html, json},
-    wire::Answer,
 };
 
 /// A call of the merchant API.
@@ -70,8 +66,8 @@ impl Endpoint for MerchantEndpoint {
         let target = Target { path: Some(self.path), account: account.as_deref() };
         let strikes = |fault| self.gateway.faults.strikes(fault, target);
 
-        if let Some(delay) = strikes(Fault::Latency) {
-            tokio::time::sleep(delay).await;
+        if let Some(strike) = strikes(Fault::Latency) {
+            tokio::time::sleep(strike.delay).await;
         }
         if strikes(Fault::Unavailable).is_some() {
             return Ok(html(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
@@ -82,31 +78,28 @@ impl Endpoint for MerchantEndpoint {
         if strikes(Fault::Forbidden).is_some() {
             return Ok(html(StatusCode::FORBIDDEN, "Forbidden"));
         }
-        if let Some(wait) = strikes(Fault::Throttled) {
-            return Ok(throttled(wait));
+        if let Some(strike) = strikes(Fault::Throttled) {
+            return Ok(throttled(strike.delay));
+        }
+        if strikes(Fault::TokenRevoked).is_some() {
+            self.gateway.tokens.log_in_elsewhere();
         }
         let authorization = request.header(header::AUTHORIZATION);
         if strikes(Fault::TokenRejected).is_some() || !self.gateway.tokens.accept(authorization) {
+            self.gateway.tokens.count_rejection();
             return Ok(invalid_token());
         }
 
         let language = fields.language();
         let (call, gateway) = (self.call, Arc::clone(&self.gateway));
-        let answer = if call == Call::Get {
-            Some(answer_get(&gateway, &fields, language))
-        } else {
-            let work = async move { answer_change(call, &gateway, &fields, language).await };
-            match self.gateway.run(work).await {
-                Some(Ok(answer)) => Some(answer),
-                Some(Err(cause)) => {
-                    error!(error = %cause, path = self.path, "the ledger failed a call of {}", self.path);
-                    None
-                }
-                None => None,
+        let work = async move { calls::answer(call, &gateway, &fields, language).await };
+        let answer = match self.gateway.run(work).await {
+            Some(Ok(answer)) => answer,
+            Some(Err(cause)) => {
+                error!(error = %cause, path = self.path, "the ledger failed a call of {}", self.path);
+                return Ok(broken());
             }
-        };
-        let Some(mut answer) = answer else {
-            return Ok(broken());
+            None => return Ok(broken()),
         };
         debug!(path = self.path, code = answer.result.code, "{} answered {}", self.path, answer.result.code);
 
@@ -114,13 +107,10 @@ impl Endpoint for MerchantEndpoint {
             self.gateway.connections.sever(request.remote_addr());
             return Ok(Response::default());
         }
-        if strikes(Fault::UnknownCode).is_some() {
-            answer = Answer::bare(Code::NeverHeardOf, language);
+        if let Some(strike) = strikes(Fault::AnswerLate) {
+            tokio::time::sleep(strike.delay).await;
         }
-        if strikes(Fault::Malformed).is_some() {
-            return Ok(half_of(&answer));
-        }
-        Ok(json(StatusCode::OK, &answer))
+        Ok(spoil::write(answer, language, strikes))
     }
 }
 
@@ -167,11 +157,4 @@ fn throttled(wait: std::time::Duration) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, value);
     }
     response
-}
-
-/// An answer that was cut in the middle and still claims to be whole.
-fn half_of(answer: &Answer) -> Response {
-    let mut bytes = serde_json::to_vec(answer).unwrap_or_default();
-    bytes.truncate(bytes.len() / 2);
-    Response::builder().header(header::CONTENT_TYPE, "application/json; charset=utf-8").body(bytes)
 }

@@ -34,7 +34,13 @@ pub(crate) async fn get_invoice(
     let query = request.uri().query().unwrap_or_default();
     let visit = Visit::read(gateway, query.as_bytes())?;
     let entry = gateway.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
-    let transaction = entry.snapshot();
+    let transaction = match gateway.present(&entry).await {
+        Ok(transaction) => transaction,
+        Err(cause) => {
+            error!(error = %cause, "the ledger failed a payer");
+            return Err(PageProblem::Broken);
+        }
+    };
     let (step, message) = match transaction.state {
         State::Prepaid if visit.typed("step") == "otp" => (Step::Otp, ""),
         State::Draft | State::Prepaid => (Step::Card, ""),

@@ -1,14 +1,14 @@
 //! A payment's way from card to debit, the same for the page, the merchant API and `/_sim/pay`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tracing::info;
+use tracing::{error, info};
 
 use crate::{
-    callback::{AccountField, Reply, Shape},
+    callback::{AccountField, Question, Reply, SPOILING, Shape, write_body},
     cards::{Behaviour, OTP, PayingCard},
     codes::Code,
-    faults::{Fault, Target},
+    faults::{Fault, Strike, Target},
     gateway::Gateway,
     journal::JournalError,
     transaction::{Change, CloseReason, Entry, State, Transaction},
@@ -41,8 +41,8 @@ impl Verdict {
 struct Permission {
     allowed: bool,
     reply: Option<Reply>,
-    /// The callback follows when the payer has been answered.
-    late: Option<std::time::Duration>,
+    /// The callback that follows when the payer has been answered, and how much later.
+    later: Option<(Question, Duration)>,
 }
 
 impl Gateway {
@@ -52,7 +52,7 @@ impl Gateway {
             return Ok(Verdict::not_found());
         };
         let mut turn = entry.turn().await;
-        let transaction = entry.snapshot();
+        let transaction = self.close_if_over(&entry).await?;
         match transaction.state {
             State::Draft | State::Prepaid => (),
             State::Debited | State::Closed | State::Reversed => {
@@ -78,7 +78,7 @@ impl Gateway {
             return Ok(Verdict::not_found());
         };
         let mut turn = entry.turn().await;
-        let transaction = entry.snapshot();
+        let transaction = self.close_if_over(&entry).await?;
         let card = match (transaction.state, &transaction.card) {
             (State::Prepaid, Some(card)) => card.clone(),
             (State::Draft | State::Prepaid, _) => {
@@ -100,8 +100,13 @@ impl Gateway {
 
         let permission = self.ask_merchant(&transaction).await;
         let (code, after) = self.debit_if(&permission, &entry, transaction, &card).await?;
-        if let Some(delay) = permission.late {
-            self.send_callback_later(after.clone(), delay);
+        if let Some((question, delay)) = permission.later {
+            self.send_callback_later(question, delay);
+        }
+        if after.state == State::Debited
+            && let Some(strike) = self.strikes(Fault::ReversedLater, &after)
+        {
+            self.reverse_later(&entry, strike.delay);
         }
         info!(
             transaction.id = id,
@@ -115,33 +120,32 @@ impl Gateway {
 
     async fn ask_merchant(&self, transaction: &Transaction) -> Permission {
         if self.strikes(Fault::CallbackNever, transaction).is_some() {
-            return Permission { allowed: true, reply: None, late: None };
+            return Permission { allowed: true, reply: None, later: None };
         }
-        if let Some(delay) = self.strikes(Fault::CallbackLate, transaction) {
-            return Permission { allowed: true, reply: None, late: Some(delay) };
+        let question = self.question(transaction);
+        let told = |fault| Question { fault: question.fault.or(Some(fault)), ..question.clone() };
+        if let Some(strike) = self.strikes(Fault::CallbackLate, transaction) {
+            return Permission { allowed: true, reply: None, later: Some((told(Fault::CallbackLate), strike.delay)) };
         }
-        let fault = [
-            Fault::CallbackDoubled,
-            Fault::CallbackBadlySigned,
-            Fault::CallbackWrongAmount,
-            Fault::CallbackWrongStore,
-            Fault::CallbackUnknownTransaction,
-            Fault::CallbackSlid,
-        ]
-        .into_iter()
-        .find(|fault| self.strikes(*fault, transaction).is_some());
-        // Both copies of a doubled callback look the same.
-        let shape = self.callback_shape(transaction);
-        let ask = || self.callbacks.ask(&self.config, transaction, shape, fault);
-        let reply = match fault {
-            Some(Fault::CallbackDoubled) => tokio::join!(ask(), ask()).0,
-            _ => ask().await,
+        let reply = if self.strikes(Fault::CallbackDoubled, transaction).is_some() {
+            let question = told(Fault::CallbackDoubled);
+            tokio::join!(self.callbacks.ask(&question), self.callbacks.ask(&question)).0
+        } else if let Some(strike) = self.strikes(Fault::CallbackRepeated, transaction) {
+            let question = told(Fault::CallbackRepeated);
+            let mut reply = None;
+            for _ in 0..strike.times {
+                reply = self.callbacks.ask(&question).await;
+            }
+            reply
+        } else {
+            self.callbacks.ask(&question).await
         };
+        let replay = self.strikes(Fault::CallbackReplayed, transaction);
         Permission {
             // Without a registered URL nobody is asked.
             allowed: reply.is_none_or(Reply::allows_debit),
             reply,
-            late: None,
+            later: replay.map(|strike| (told(Fault::CallbackReplayed), strike.delay)),
         }
     }
 
@@ -172,30 +176,79 @@ impl Gateway {
         Ok((Code::Ok, debited))
     }
 
-    fn send_callback_later(self: &Arc<Self>, transaction: Transaction, delay: std::time::Duration) {
+    /// The money has moved; whatever the merchant says is only remembered.
+    fn send_callback_later(self: &Arc<Self>, question: Question, delay: Duration) {
         let gateway = Arc::clone(self);
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = gateway.stopping.cancelled() => (),
-                () = tokio::time::sleep(delay) => {
-                    // The money has moved; whatever the merchant says is only remembered.
-                    let shape = gateway.callback_shape(&transaction);
-                    gateway.callbacks.ask(&gateway.config, &transaction, shape, Some(Fault::CallbackLate)).await;
-                }
+        self.later(delay, async move {
+            gateway.callbacks.ask(&question).await;
+        });
+    }
+
+    fn reverse_later(self: &Arc<Self>, entry: &Arc<Entry>, delay: Duration) {
+        let (gateway, entry) = (Arc::clone(self), Arc::clone(entry));
+        self.later(delay, async move {
+            if let Err(cause) = gateway.reverse(Some(entry)).await {
+                error!(error = %cause, "the ledger failed a reversal");
             }
         });
     }
 
-    /// How the callback is to be written. It combines with every other fault, for it spoils nothing.
-    fn callback_shape(&self, transaction: &Transaction) -> Shape {
-        let account_field = if self.strikes(Fault::CallbackBoth, transaction).is_some() {
+    /// Does something after a while, unless the sandbox is told to stop.
+    pub(crate) fn later(&self, delay: Duration, work: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => (),
+                () = tokio::time::sleep(delay) => work.await,
+            }
+        });
+    }
+
+    /// The callback for this transaction, spoiled and shaped as the faults want it. Shapes combine with every other fault,
+    /// for they spoil nothing.
+    fn question(&self, transaction: &Transaction) -> Question {
+        let strikes = |fault: &Fault| self.strikes(*fault, transaction).is_some();
+        let fault = SPOILING.into_iter().find(strikes);
+        let account_field = if strikes(&Fault::CallbackBoth) {
             AccountField::Both
-        } else if self.strikes(Fault::CallbackInvoice, transaction).is_some() {
+        } else if strikes(&Fault::CallbackInvoice) {
             AccountField::Invoice
         } else {
             AccountField::Account
         };
-        Shape { account_field, has_numbers: self.strikes(Fault::CallbackNumbers, transaction).is_some() }
+        let shape = Shape {
+            account_field,
+            has_numbers: strikes(&Fault::CallbackNumbers),
+            is_signed_in_capitals: strikes(&Fault::CallbackUppercaseSign),
+            is_form: strikes(&Fault::CallbackForm),
+        };
+        Question {
+            transaction_id: transaction.id,
+            account: transaction.account.clone(),
+            body: write_body(&self.config, transaction, shape, fault),
+            fault,
+            is_form: shape.is_form,
+            is_from_elsewhere: strikes(&Fault::CallbackOtherAddress),
+        }
+    }
+
+    /// The transaction as it is now, closed if its lifetime is over. Never waits for an apply in flight.
+    pub(crate) async fn present(&self, entry: &Entry) -> Result<Transaction, JournalError> {
+        match entry.turn_if_free() {
+            Some(_turn) => self.close_if_over(entry).await,
+            None => Ok(entry.snapshot()),
+        }
+    }
+
+    /// Closes a transaction that has not been paid within its lifetime. The caller holds its turn.
+    async fn close_if_over(&self, entry: &Entry) -> Result<Transaction, JournalError> {
+        let transaction = entry.snapshot();
+        let lifetime_ms = i64::try_from(self.config.draft_lifetime.as_millis()).unwrap_or(i64::MAX);
+        let is_over = transaction.created_at_ms.saturating_add(lifetime_ms) <= self.clock.now_ms();
+        match transaction.state {
+            State::Draft | State::Prepaid if is_over => self.close(entry, &transaction, CloseReason::Lapsed).await,
+            State::Draft | State::Prepaid | State::Debited | State::Closed | State::Reversed => Ok(transaction),
+        }
     }
 
     /// The payer gives up, or time runs out. Money that has moved stays moved.
@@ -204,7 +257,7 @@ impl Gateway {
             return Ok(Verdict::not_found());
         };
         let _turn = entry.turn().await;
-        let transaction = entry.snapshot();
+        let transaction = self.close_if_over(&entry).await?;
         match transaction.state {
             State::Draft | State::Prepaid => {
                 let closed = self.close(&entry, &transaction, reason).await?;
@@ -242,7 +295,7 @@ impl Gateway {
     }
 
     /// Whether a fault strikes what a payer does to this transaction.
-    pub(crate) fn strikes(&self, fault: Fault, transaction: &Transaction) -> Option<std::time::Duration> {
+    pub(crate) fn strikes(&self, fault: Fault, transaction: &Transaction) -> Option<Strike> {
         let target = Target { path: None, account: Some(&transaction.account) };
         self.faults.strikes(fault, target)
     }

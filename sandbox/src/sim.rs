@@ -3,6 +3,8 @@
 //! It asks nobody for a password, on purpose: a sandbox listens on loopback unless it is told otherwise, and holds no
 //! money. Whoever opens it to a network opens this, too.
 
+mod settings;
+
 use std::sync::Arc;
 
 use poem::{
@@ -10,10 +12,11 @@ use poem::{
     http::StatusCode,
     web::{Data, Path},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tracing::error;
 
+pub(crate) use self::settings::{delete_token, get_clock, get_token, post_away, post_clock, post_token};
 use crate::{
     callback::Reply,
     cards::{GOOD_CARD, OTP, PayingCard},
@@ -83,16 +86,9 @@ pub(crate) async fn post_pay(
     Path(transaction_id): Path<i64>,
     payer: Body,
 ) -> Response {
-    let Ok(bytes) = payer.into_bytes_limit(BODY_BYTES).await else {
-        return bad_request("the body cannot be read");
-    };
-    let payer = if bytes.is_empty() {
-        Payer::default()
-    } else {
-        match serde_json::from_slice(&bytes) {
-            Ok(payer) => payer,
-            Err(cause) => return bad_request(&cause.to_string()),
-        }
+    let payer: Payer = match read_wish(payer).await {
+        Ok(payer) => payer,
+        Err(fault) => return bad_request(&fault),
     };
     let runner = Arc::clone(gateway);
     let work = async move { pay(&runner, transaction_id, &payer).await };
@@ -189,12 +185,9 @@ pub(crate) async fn get_callbacks(Data(gateway): Data<&Arc<Gateway>>) -> Respons
 /// `POST /_sim/faults`: switches a fault on.
 #[poem::handler]
 pub(crate) async fn post_faults(Data(gateway): Data<&Arc<Gateway>>, wish: Body) -> Response {
-    let Ok(bytes) = wish.into_bytes_limit(BODY_BYTES).await else {
-        return bad_request("the body cannot be read");
-    };
-    let request: FaultRequest = match serde_json::from_slice(&bytes) {
+    let request: FaultRequest = match read_json(wish).await {
         Ok(request) => request,
-        Err(cause) => return bad_request(&cause.to_string()),
+        Err(fault) => return bad_request(&fault),
     };
     match gateway.faults.add(request, &Call::PATHS.map(|(_, path)| path)) {
         Ok(added) => json(StatusCode::OK, &added),
@@ -205,8 +198,10 @@ pub(crate) async fn post_faults(Data(gateway): Data<&Arc<Gateway>>, wish: Body) 
 /// `GET /_sim/faults`: what is switched on, and everything there is.
 #[poem::handler]
 pub(crate) async fn get_faults(Data(gateway): Data<&Arc<Gateway>>) -> Response {
-    let known: Vec<_> =
-        Fault::ALL.iter().map(|fault| json!({"fault": fault.name(), "description": fault.description()})).collect();
+    let known: Vec<_> = Fault::ALL
+        .iter()
+        .map(|fault| json!({"fault": fault.name(), "group": fault.group_name(), "description": fault.description()}))
+        .collect();
     json(StatusCode::OK, &json!({"active": gateway.faults.active(), "known": known}))
 }
 
@@ -215,6 +210,28 @@ pub(crate) async fn get_faults(Data(gateway): Data<&Arc<Gateway>>) -> Response {
 pub(crate) async fn delete_faults(Data(gateway): Data<&Arc<Gateway>>) -> Response {
     gateway.faults.clear();
     json(StatusCode::OK, &json!({"active": []}))
+}
+
+/// Reads a JSON body; nothing at all is the default.
+///
+/// # Errors
+/// What is wrong with it.
+async fn read_wish<T: Default + DeserializeOwned>(body: Body) -> Result<T, String> {
+    let bytes = read_bytes(body).await?;
+    if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
+}
+
+async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, String> {
+    parse(&read_bytes(body).await?)
+}
+
+async fn read_bytes(body: Body) -> Result<Vec<u8>, String> {
+    let bytes = body.into_bytes_limit(BODY_BYTES).await;
+    bytes.map(|bytes| bytes.to_vec()).map_err(|_| "the body cannot be read".to_owned())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|cause| cause.to_string())
 }
 
 fn bad_request(error: &str) -> Response {

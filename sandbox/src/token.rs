@@ -11,22 +11,30 @@ use poem::{
     http::{StatusCode, header},
     web::Data,
 };
+use serde::Serialize;
 use serde_json::json;
 use url::form_urlencoded;
 
 use crate::{
+    clock::Clock,
+    config::TokenMode,
     faults::{Fault, Target},
     gateway::{BODY_BYTES, Gateway, html, json},
 };
 
-/// The one token of the sandbox.
-///
-/// As at Atmos, asking again while it lives brings the same token with what is left of its life. When it lapses or is
-/// revoked, the next one to ask gets a new one.
+/// The one token of the sandbox: there is one pair of credentials, so there is one token at a time.
 #[derive(Debug)]
 pub(crate) struct Tokens {
+    clock: Clock,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    mode: TokenMode,
     lifetime: Duration,
-    current: Mutex<Option<Token>>,
+    current: Option<Token>,
+    counts: TokenCounts,
 }
 
 #[derive(Clone)]
@@ -35,36 +43,96 @@ struct Token {
     lapses_at: Instant,
 }
 
+/// What became of tokens since the sandbox started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct TokenCounts {
+    /// Calls of `/token`, however they were answered.
+    pub(crate) token_calls: u64,
+    /// Tokens that were made; another login's are among them.
+    pub(crate) issued: u64,
+    /// Merchant calls that were answered 401.
+    pub(crate) rejected_calls: u64,
+}
+
+/// How tokens are made, and what became of them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct TokenReport {
+    mode: &'static str,
+    lifetime_seconds: u64,
+    #[serde(flatten)]
+    counts: TokenCounts,
+}
+
 impl std::fmt::Debug for Token {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("[redacted]")
     }
 }
 
-impl Tokens {
-    pub(crate) fn new(lifetime: Duration) -> Self {
-        Self { lifetime, current: Mutex::default() }
+impl TokenMode {
+    /// The name by which it is chosen.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reuse => "reuse",
+            Self::RevokePrevious => "revoke-previous",
+        }
     }
 
-    /// The living token, or a new one, and the whole seconds it has left (at least one, unless all lives are shorter).
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        [Self::Reuse, Self::RevokePrevious].into_iter().find(|mode| mode.name() == name)
+    }
+}
+
+impl Tokens {
+    pub(crate) fn new(mode: TokenMode, lifetime: Duration, clock: Clock) -> Self {
+        let inside = Inside { mode, lifetime, current: None, counts: TokenCounts::default() };
+        Self { clock, inside: Mutex::new(inside) }
+    }
+
+    /// Tokens that are made from now on are of this kind.
+    pub(crate) fn change(&self, mode: Option<TokenMode>, lifetime: Option<Duration>) {
+        self.with(|inside| {
+            inside.mode = mode.unwrap_or(inside.mode);
+            inside.lifetime = lifetime.unwrap_or(inside.lifetime);
+        });
+    }
+
+    pub(crate) fn report(&self) -> TokenReport {
+        self.with(|inside| TokenReport {
+            mode: inside.mode.name(),
+            lifetime_seconds: inside.lifetime.as_secs(),
+            counts: inside.counts,
+        })
+    }
+
+    /// A token, and the whole seconds it has left (at least one, unless all lives are shorter). In the mode `reuse` it is
+    /// the living one, if there is one.
     fn issue(&self) -> (String, u64) {
-        let now = Instant::now();
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = |token: &Token| token.lapses_at.saturating_duration_since(now).as_secs();
-        if let Some(token) = current.as_ref().filter(|token| left(token) > 0) {
-            return (token.text.clone(), left(token));
-        }
-        let token = Token { text: format!("{:032x}", rand::random::<u128>()), lapses_at: now + self.lifetime };
-        let issued = (token.text.clone(), self.lifetime.as_secs());
-        *current = Some(token);
-        issued
+        let now = self.clock.now();
+        self.with(|inside| {
+            let left = |token: &Token| token.lapses_at.saturating_duration_since(now).as_secs();
+            match (inside.mode, &inside.current) {
+                (TokenMode::Reuse, Some(token)) if left(token) > 0 => (token.text.clone(), left(token)),
+                (TokenMode::Reuse | TokenMode::RevokePrevious, _) => {
+                    let text = inside.replace(now);
+                    (text, inside.lifetime.as_secs())
+                }
+            }
+        })
+    }
+
+    /// Somebody else with the same credentials got a new token: ours is void.
+    pub(crate) fn log_in_elsewhere(&self) {
+        let now = self.clock.now();
+        self.with(|inside| inside.replace(now));
     }
 
     fn revoke(&self, text: &str) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|token| token.text == text) {
-            *current = None;
-        }
+        self.with(|inside| {
+            if inside.current.as_ref().is_some_and(|token| token.text == text) {
+                inside.current = None;
+            }
+        });
     }
 
     /// Whether this `Authorization` header carries the living token.
@@ -72,8 +140,30 @@ impl Tokens {
         let Some(text) = authorization.and_then(|header| credentials(header, "Bearer")) else {
             return false;
         };
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().is_some_and(|token| token.text == text && token.lapses_at > Instant::now())
+        let now = self.clock.now();
+        self.with(|inside| inside.current.as_ref().is_some_and(|token| token.text == text && token.lapses_at > now))
+    }
+
+    fn count_call(&self) {
+        self.with(|inside| inside.counts.token_calls = inside.counts.token_calls.saturating_add(1));
+    }
+
+    /// A merchant call was answered 401.
+    pub(crate) fn count_rejection(&self) {
+        self.with(|inside| inside.counts.rejected_calls = inside.counts.rejected_calls.saturating_add(1));
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Inside) -> T) -> T {
+        work(&mut self.inside.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inside {
+    fn replace(&mut self, now: Instant) -> String {
+        let text = format!("{:032x}", rand::random::<u128>());
+        self.counts.issued = self.counts.issued.saturating_add(1);
+        self.current = Some(Token { text: text.clone(), lapses_at: now + self.lifetime });
+        text
     }
 }
 
@@ -87,6 +177,10 @@ fn credentials<'a>(header: &'a str, scheme: &str) -> Option<&'a str> {
 #[poem::handler]
 pub(crate) async fn post_token(Data(gateway): Data<&Arc<Gateway>>, request: &Request, form: Body) -> Response {
     let target = Target { path: None, account: None };
+    gateway.tokens.count_call();
+    if let Some(strike) = gateway.faults.strikes(Fault::TokenSlow, target) {
+        tokio::time::sleep(strike.delay).await;
+    }
     if gateway.faults.strikes(Fault::TokenUnavailable, target).is_some() {
         return html(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
     }
@@ -165,13 +259,15 @@ mod tests {
         Some(format!("Bearer {token}"))
     }
 
+    fn tokens(mode: TokenMode, lifetime: Duration) -> Tokens {
+        Tokens::new(mode, lifetime, Clock::default())
+    }
+
     #[test]
     fn a_living_token_is_issued_again_with_what_is_left_of_its_life() {
-        let tokens = Tokens::new(Duration::from_secs(100));
+        let tokens = tokens(TokenMode::Reuse, Duration::from_secs(100));
         let (first, _) = tokens.issue();
-        if let Some(token) = tokens.current.lock().expect("the token").as_mut() {
-            token.lapses_at -= Duration::from_secs(40);
-        }
+        tokens.clock.advance(Duration::from_secs(40));
 
         let (second, expires_in) = tokens.issue();
 
@@ -182,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_lapsed_token_is_refused_and_replaced() {
-        let tokens = Tokens::new(Duration::ZERO);
+        let tokens = tokens(TokenMode::Reuse, Duration::ZERO);
         let (first, _) = tokens.issue();
 
         assert!(!tokens.accept(bearer(&first).as_deref()));
@@ -190,8 +286,34 @@ mod tests {
     }
 
     #[test]
+    fn a_new_token_voids_the_last_one_where_that_is_the_mode() {
+        let tokens = tokens(TokenMode::RevokePrevious, Duration::from_secs(100));
+        let (first, _) = tokens.issue();
+
+        let (second, expires_in) = tokens.issue();
+
+        assert_ne!(first, second);
+        assert_eq!(expires_in, 100);
+        assert!(!tokens.accept(bearer(&first).as_deref()));
+        assert!(tokens.accept(bearer(&second).as_deref()));
+    }
+
+    #[test]
+    fn another_login_voids_the_token_in_either_mode() {
+        for mode in [TokenMode::Reuse, TokenMode::RevokePrevious] {
+            let tokens = tokens(mode, Duration::from_secs(100));
+            let (first, _) = tokens.issue();
+
+            tokens.log_in_elsewhere();
+
+            assert!(!tokens.accept(bearer(&first).as_deref()));
+            assert!(tokens.accept(bearer(&tokens.issue().0).as_deref()));
+        }
+    }
+
+    #[test]
     fn a_revoked_token_is_refused_and_replaced() {
-        let tokens = Tokens::new(Duration::from_secs(100));
+        let tokens = tokens(TokenMode::Reuse, Duration::from_secs(100));
         let (first, _) = tokens.issue();
 
         tokens.revoke("another");
@@ -204,7 +326,7 @@ mod tests {
 
     #[test]
     fn only_a_bearer_header_is_accepted() {
-        let tokens = Tokens::new(Duration::from_secs(100));
+        let tokens = tokens(TokenMode::Reuse, Duration::from_secs(100));
         let (token, _) = tokens.issue();
 
         assert!(tokens.accept(Some(&format!("bearer {token}"))));

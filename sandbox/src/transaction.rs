@@ -33,6 +33,7 @@ pub(crate) struct Transaction {
     pub(crate) account: String,
     pub(crate) amount_tiyin: i64,
     pub(crate) details: Option<String>,
+    pub(crate) created_at_ms: i64,
     pub(crate) state: State,
     pub(crate) card: Option<PayingCard>,
     pub(crate) prepaid_at_ms: Option<i64>,
@@ -71,6 +72,7 @@ impl Transaction {
             account,
             amount_tiyin,
             details,
+            created_at_ms: 0,
             state: State::Draft,
             card: None,
             prepaid_at_ms: None,
@@ -83,7 +85,7 @@ impl Transaction {
     /// Makes a change that is already in the ledger file. Whether it may be made was decided before it was written.
     fn make(&mut self, change: &Change, at_ms: i64) {
         match change {
-            Change::Created { .. } => (),
+            Change::Created { .. } => self.created_at_ms = at_ms,
             Change::Prepaid { card } => {
                 self.state = State::Prepaid;
                 self.card = Some(card.clone());
@@ -123,6 +125,11 @@ impl Entry {
     /// Waits for the right to change this transaction.
     pub(crate) async fn turn(&self) -> MutexGuard<'_, Turn> {
         self.turn.lock().await
+    }
+
+    /// The right to change this transaction, unless somebody has it.
+    pub(crate) fn turn_if_free(&self) -> Option<MutexGuard<'_, Turn>> {
+        self.turn.try_lock().ok()
     }
 
     /// The transaction as it is now. Never waits for an apply in flight.

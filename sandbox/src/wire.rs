@@ -71,8 +71,8 @@ pub(crate) struct StoreTransaction {
     /// A token of the card; null until the debit.
     card_id: Option<String>,
     /// Null: no debit was made. "0": debited. "-20": reversed.
-    status_code: Option<&'static str>,
-    status_message: Option<&'static str>,
+    pub(crate) status_code: Option<&'static str>,
+    pub(crate) status_message: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]

@@ -23,4 +23,5 @@ mod scaling;
 mod silence;
 mod starting;
 mod stopping;
+mod tokens;
 mod workers;

@@ -50,6 +50,20 @@ impl Sandbox {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
+    /// Changes how tokens are made where that is wished, and gives what became of them: `token_calls`, `issued`,
+    /// `rejected_calls`.
+    pub(crate) async fn tokens(&self, wish: &Value) -> Value {
+        let answer = self.client.post(format!("{}/_sim/token", self.url)).json(wish).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        answer.json().await.unwrap()
+    }
+
+    /// Somebody else with our credentials gets a token, which makes ours void.
+    pub(crate) async fn log_in_elsewhere(&self) {
+        let answer = self.client.delete(format!("{}/_sim/token", self.url)).send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+
     /// How many faults are on; one that was asked for so many times is no longer, once it has struck as often.
     pub(crate) async fn active_faults(&self) -> usize {
         let answer = self.client.get(format!("{}/_sim/faults", self.url)).send().await.unwrap();

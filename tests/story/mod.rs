@@ -1,14 +1,18 @@
 //! What shops, customers and operators notice, told through the doors of the whole program.
 
+mod answers;
 mod bad_input;
 mod callbacks;
 mod faults;
+mod flaky;
 mod idempotency;
 mod killed;
 mod late;
 mod lost_callbacks;
+mod odd_ends;
 mod paying;
 mod postgres_away;
+mod questions;
 mod redis_away;
 mod repeated;
 mod reviews;

@@ -3,6 +3,7 @@
 use md5::{Digest, Md5};
 use serde::Serialize;
 use sha2::Sha256;
+use url::form_urlencoded;
 
 use crate::{
     config::{SandboxConfig, SignAlgorithm},
@@ -10,6 +11,20 @@ use crate::{
     transaction::{Transaction, now_ms},
     wire::{NumberOrText, hex},
 };
+
+/// A callback as it goes out.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) transaction_id: i64,
+    pub(crate) account: String,
+    pub(crate) body: String,
+    /// The fault that spoiled it, or that sends it in another way.
+    pub(crate) fault: Option<Fault>,
+    /// A form instead of JSON.
+    pub(crate) is_form: bool,
+    /// From an address that is not the gateway's.
+    pub(crate) is_from_elsewhere: bool,
+}
 
 /// How a callback is written; by default like the live ones of 2026.
 ///
@@ -20,6 +35,10 @@ pub(crate) struct Shape {
     pub(crate) account_field: AccountField,
     /// `5000000` instead of `"5000000"`, wherever a value is a number.
     pub(crate) has_numbers: bool,
+    /// The signature in upper case.
+    pub(crate) is_signed_in_capitals: bool,
+    /// A form instead of JSON.
+    pub(crate) is_form: bool,
 }
 
 /// The key under which the callback carries the merchant's account (Atmos API, callback body).
@@ -45,11 +64,24 @@ struct Body<'a> {
     account: Option<&'a NumberOrText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     invoice: Option<&'a NumberOrText>,
-    sign: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign: Option<String>,
 }
 
+/// The faults that spoil what a callback says.
+pub(crate) const SPOILING: [Fault; 8] = [
+    Fault::CallbackBadlySigned,
+    Fault::CallbackUnsigned,
+    Fault::CallbackWrongAmount,
+    Fault::CallbackDecimalAmount,
+    Fault::CallbackWrongStore,
+    Fault::CallbackUnknownTransaction,
+    Fault::CallbackUnknownAccount,
+    Fault::CallbackSlid,
+];
+
 /// Writes the body, spoiled if a fault asks for it.
-pub(super) fn write_body(
+pub(crate) fn write_body(
     config: &SandboxConfig,
     transaction: &Transaction,
     shape: Shape,
@@ -62,7 +94,9 @@ pub(super) fn write_body(
     match fault {
         Some(Fault::CallbackWrongAmount) => "1".clone_into(&mut amount),
         Some(Fault::CallbackWrongStore) => store_id.push('9'),
+        Some(Fault::CallbackDecimalAmount) => amount.push_str(".0"),
         Some(Fault::CallbackUnknownTransaction) => transaction_id.push_str("000"),
+        Some(Fault::CallbackUnknownAccount) => account.push_str("000"),
         _ => (),
     }
     let mut sign = sign(config.sign_algorithm, &store_id, &transaction_id, &account, &amount, &config.api_key);
@@ -71,6 +105,9 @@ pub(super) fn write_body(
         // The last character of the account becomes the first of the amount: the signed text is the same.
         Some(Fault::CallbackSlid) => amount.insert_str(0, &account.pop().map(String::from).unwrap_or_default()),
         _ => (),
+    }
+    if shape.is_signed_in_capitals {
+        sign = sign.to_uppercase();
     }
 
     let scalar = |text: String| match shape.has_numbers {
@@ -85,10 +122,21 @@ pub(super) fn write_body(
         amount: scalar(amount),
         account: (shape.account_field != AccountField::Invoice).then_some(&account),
         invoice: (shape.account_field != AccountField::Account).then_some(&account),
-        sign,
+        sign: (fault != Some(Fault::CallbackUnsigned)).then_some(sign),
     };
     // A struct of texts and numbers always is JSON.
-    serde_json::to_string(&body).unwrap_or_default()
+    let json = || serde_json::to_string(&body).unwrap_or_default();
+    if shape.is_form { form_of(&json()) } else { json() }
+}
+
+/// The same names and values as a form.
+fn form_of(json: &str) -> String {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        form.append_pair(&name, value.as_str().unwrap_or(&value.to_string()));
+    }
+    form.finish()
 }
 
 /// Signs a callback: the hash of the five values, nothing between them, as lowercase hex (Atmos API, field `sign`).
@@ -167,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_body_can_be_that_of_older_examples() {
-        let shape = Shape { account_field: AccountField::Both, has_numbers: true };
+        let shape = Shape { account_field: AccountField::Both, has_numbers: true, ..Shape::default() };
 
         let body = shaped(&config(), shape, None);
 
@@ -178,6 +226,36 @@ mod tests {
         assert_eq!(body["account"], 12_345);
         assert_eq!(body["invoice"], 12_345);
         assert_eq!(body["sign"], "81cf2d62ac965a94cda887ae406d37d4");
+    }
+
+    #[test]
+    fn a_signature_can_be_in_capitals_or_missing() {
+        let capitals = shaped(&config(), Shape { is_signed_in_capitals: true, ..Shape::default() }, None);
+        let unsigned = body(&config(), Some(Fault::CallbackUnsigned));
+
+        assert_eq!(capitals["sign"], "81CF2D62AC965A94CDA887AE406D37D4");
+        assert_eq!(unsigned.get("sign"), None);
+        assert_eq!(unsigned["amount"], "5000000");
+    }
+
+    #[test]
+    fn an_amount_can_be_written_and_signed_as_a_decimal() {
+        let body = body(&config(), Some(Fault::CallbackDecimalAmount));
+
+        assert_eq!(body["amount"], "5000000.0");
+        assert_eq!(body["sign"], "fbacee95c46195f0573d7e34177d5b91");
+    }
+
+    #[test]
+    fn a_form_says_the_same() {
+        let shape = Shape { is_form: true, has_numbers: true, ..Shape::default() };
+
+        let form = write_body(&config(), &transaction(), shape, None);
+
+        let find = |name: &str| form_urlencoded::parse(form.as_bytes()).find(|(other, _)| other == name).expect(name).1;
+        assert_eq!(find("account"), "12345");
+        assert_eq!(find("amount"), "5000000");
+        assert_eq!(find("sign"), "81cf2d62ac965a94cda887ae406d37d4");
     }
 
     #[test]

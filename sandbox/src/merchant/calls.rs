@@ -7,7 +7,7 @@ use super::{
     fields::{Fields, NewDraft},
 };
 use crate::{
-    cards::{CardError, PayingCard},
+    cards::{CardError, OTP, PayingCard},
     codes::{Code, Language},
     faults::Fault,
     gateway::Gateway,
@@ -18,14 +18,15 @@ use crate::{
 };
 
 /// `get`: the truth about a transaction. It never waits for an apply in flight.
-pub(super) fn answer_get(gateway: &Gateway, fields: &Fields, language: Language) -> Answer {
+async fn get(gateway: &Gateway, fields: &Fields, language: Language) -> Result<Answered, JournalError> {
     let entry = match fields.transaction_id(gateway) {
         Ok(id) => gateway.ledger.find(id),
-        Err(code) => return Answer::bare(code, language),
+        Err(code) => return Ok(Err(code)),
     };
-    let Some(transaction) = entry.map(|entry| entry.snapshot()) else {
-        return Answer::bare(Code::NotFound, language);
+    let Some(entry) = entry else {
+        return Ok(Err(Code::NotFound));
     };
+    let transaction = gateway.present(&entry).await?;
     let code = match transaction.state {
         State::Closed => Code::Closed,
         State::Debited if gateway.strikes(Fault::PaidAsClosed, &transaction).is_some() => Code::Closed,
@@ -36,11 +37,15 @@ pub(super) fn answer_get(gateway: &Gateway, fields: &Fields, language: Language)
         shown.amount = shown.amount.saturating_add(100);
         shown.total = shown.total.saturating_add(100);
     }
-    Answer { store_transaction: Some(shown), ..Answer::bare(code, language) }
+    if transaction.state == State::Debited && gateway.strikes(Fault::StatusUnknown, &transaction).is_some() {
+        shown.status_code = Some("-777");
+        shown.status_message = Some("Something new");
+    }
+    Ok(Ok(Answer { store_transaction: Some(shown), ..Answer::bare(code, language) }))
 }
 
-/// Every call but `get`.
-pub(super) async fn answer_change(
+/// Does what a call asks for, and says how that ended.
+pub(super) async fn answer(
     call: Call,
     gateway: &Arc<Gateway>,
     fields: &Fields,
@@ -52,7 +57,7 @@ pub(super) async fn answer_change(
         Call::PreApply => pre_apply(gateway, fields, language).await?,
         Call::Apply | Call::ApplyWithReceipt => apply(gateway, fields, language).await?,
         Call::RetryOtp => retry_otp(gateway, fields, language),
-        Call::Get => Ok(answer_get(gateway, fields, language)),
+        Call::Get => get(gateway, fields, language).await?,
         Call::Reverse => reverse(gateway, fields, language).await?,
     };
     Ok(answered.unwrap_or_else(|code| Answer::bare(code, language)))
@@ -62,7 +67,7 @@ pub(super) async fn answer_change(
 type Answered = Result<Answer, Code>;
 
 async fn create(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     fields: &Fields,
     language: Language,
     with_receipt: bool,
@@ -72,6 +77,10 @@ async fn create(
         Err(code) => return Ok(Err(code)),
     };
     let transaction = gateway.ledger.create(draft.account, draft.amount_tiyin, draft.details).await?;
+    if gateway.strikes(Fault::CallbackEarly, &transaction).is_some() {
+        gateway.prepay(transaction.id, PayingCard::bound()).await?;
+        gateway.pay(transaction.id, OTP).await?;
+    }
     Ok(Ok(Answer {
         transaction_id: Some(transaction.id),
         store_transaction: Some(StoreTransaction::new(&transaction, &gateway.config)),

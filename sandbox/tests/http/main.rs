@@ -4,5 +4,7 @@
 mod api;
 mod page;
 mod payment;
+mod scenarios;
+mod settings;
 mod sim;
 mod support;

@@ -264,3 +264,18 @@ async fn paying_what_does_not_exist_is_an_unknown_outcome() {
 
     assert_eq!((outcome["outcome"].as_str(), code(&outcome)), (Some("unknown"), "STPIMS-ERR-061"));
 }
+
+/// Whoever develops against the sandbox has only its section.
+#[tokio::test]
+async fn the_readme_names_every_fault_as_the_sandbox_does() {
+    const README: &str = include_str!("../../../README.md");
+    let shop = Shop::configured(|_| ()).await;
+
+    let listed: Value = shop.get("/_sim/faults").send().await.expect("an answer").json().await.expect("JSON");
+
+    for fault in listed["known"].as_array().expect("names") {
+        let (name, description) = (fault["fault"].as_str(), fault["description"].as_str());
+        let line = format!("| `{}` | {} |", name.expect("a name"), description.expect("a description"));
+        assert!(README.contains(&line), "README.md has no line {line}");
+    }
+}

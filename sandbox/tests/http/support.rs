@@ -13,7 +13,7 @@ use poem::{
     http::StatusCode,
     listener::{Acceptor, Listener, TcpListener},
     post,
-    web::Data,
+    web::{Data, RemoteAddr},
 };
 use reqwest::{Client, RequestBuilder, redirect::Policy};
 use sandbox::{Sandbox, SandboxConfig};
@@ -37,6 +37,7 @@ struct Inside {
     script: Script,
     count: AtomicUsize,
     bodies: Mutex<Vec<Value>>,
+    addresses: Mutex<Vec<String>>,
 }
 
 impl Merchant {
@@ -55,8 +56,12 @@ impl Merchant {
     pub(crate) async fn scripted(
         script: impl Fn(usize) -> (StatusCode, &'static str, Duration) + Send + Sync + 'static,
     ) -> Self {
-        let inside =
-            Arc::new(Inside { script: Box::new(script), count: AtomicUsize::new(0), bodies: Mutex::default() });
+        let inside = Arc::new(Inside {
+            script: Box::new(script),
+            count: AtomicUsize::new(0),
+            bodies: Mutex::default(),
+            addresses: Mutex::default(),
+        });
         let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.expect("a port");
         let address = acceptor.local_addr().remove(0).0.to_string();
         let port = address.rsplit(':').next().expect("a port").to_owned();
@@ -69,6 +74,11 @@ impl Merchant {
     /// The bodies of all callbacks that came.
     pub(crate) fn callbacks(&self) -> Vec<Value> {
         self.inside.bodies.lock().expect("the bodies").clone()
+    }
+
+    /// Where each callback came from.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.inside.addresses.lock().expect("the addresses").clone()
     }
 
     /// The body of the first callback, which may be on its way yet.
@@ -84,7 +94,9 @@ impl Merchant {
 }
 
 #[handler]
-async fn post_webhook(Data(inside): Data<&Arc<Inside>>, payload: Body) -> Response {
+async fn post_webhook(Data(inside): Data<&Arc<Inside>>, from: &RemoteAddr, payload: Body) -> Response {
+    let address = from.as_socket_addr().expect("an address").ip().to_string();
+    inside.addresses.lock().expect("the addresses").push(address);
     let body = payload.into_json().await.expect("a JSON callback");
     inside.bodies.lock().expect("the bodies").push(body);
     let (status, answer, delay) = (inside.script)(inside.count.fetch_add(1, Ordering::SeqCst));

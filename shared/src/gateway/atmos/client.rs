@@ -154,7 +154,7 @@ impl Http {
             match with_token(token.clone()).await {
                 Err(TryError::Unauthorized) => {
                     // Another process may have made the gateway revoke it; once is normal, twice is not.
-                    tokens.reject(&token).await;
+                    tokens.reject(&token);
                     with_token(tokens.current(self).await.map_err(TryError::Lasting)?).await
                 }
                 answer => answer,

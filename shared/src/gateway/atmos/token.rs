@@ -111,16 +111,15 @@ impl Tokens {
         self.held().take(answer)
     }
 
-    /// Forgets `token` after a 401, here and for all processes, unless a newer one has taken its place.
-    pub(super) async fn reject(&self, token: &Secret) {
-        {
-            let mut held = self.held();
-            if held.token.as_ref().is_none_or(|held| held.text != *token) {
-                return;
-            }
+    /// Forgets `token` after a 401, unless a newer one has taken its place.
+    ///
+    /// The shared note stays: whoever was refused with it too passes over it, and the next token is written over it.
+    /// Removing it could hit that next one.
+    pub(super) fn reject(&self, token: &Secret) {
+        let mut held = self.held();
+        if held.token.as_ref().is_some_and(|held| held.text == *token) {
             *held = Held { rejected: Some(token.clone()), ..Held::default() };
         }
-        self.coordination.drop_note(&self.note, token).await;
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -131,14 +130,21 @@ impl Tokens {
     async fn renewed(&self, http: &Http, rejected: Option<&Secret>) -> Result<Token, GatewayError> {
         let me = Secret::new(format!("{:032x}", rand::random::<u128>()));
         let alone_at = Instant::now() + CLAIM;
-        loop {
-            if let Some(note) = self.coordination.note(&self.note).await.filter(|note| Some(&note.text) != rejected) {
-                return Ok(Token::of_another(note));
+        let claim = loop {
+            if let Some(token) = self.of_another(rejected).await {
+                return Ok(token);
             }
             match self.coordination.claim(&self.claim, &me, CLAIM).await {
                 Claim::Taken if Instant::now() < alone_at => sleep(LOOK_EVERY).await,
-                Claim::Yours | Claim::Unknown | Claim::Taken => break,
+                claim @ (Claim::Yours | Claim::Unknown | Claim::Taken) => break claim,
             }
+        };
+        // Whoever had the claim before may have written a token since we looked; asking again would void it.
+        if claim == Claim::Yours
+            && let Some(token) = self.of_another(rejected).await
+        {
+            self.coordination.drop_note(&self.claim, &me).await;
+            return Ok(token);
         }
         let answer = retry::briefly(|| self.ask(http)).await;
         if let Ok(token) = &answer {
@@ -147,6 +153,12 @@ impl Tokens {
         }
         self.coordination.drop_note(&self.claim, &me).await;
         answer
+    }
+
+    /// The token in the shared note, if it is another than the one we were refused with.
+    async fn of_another(&self, rejected: Option<&Secret>) -> Option<Token> {
+        let note = self.coordination.note(&self.note).await?;
+        (Some(&note.text) != rejected).then(|| Token::of_another(note))
     }
 
     /// `POST /token`, OAuth 2 client credentials (Atmos API, token).

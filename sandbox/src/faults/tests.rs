@@ -1,0 +1,96 @@
+use super::*;
+
+const PATHS: &[&str] = &["/merchant/pay/create", "/merchant/pay/get"];
+const ANYTHING: Target<'_> = Target { path: None, account: None };
+
+fn request(json: &str) -> FaultRequest {
+    serde_json::from_str(json).expect("a request")
+}
+
+#[test]
+fn a_fault_for_the_next_two_calls_strikes_twice() {
+    let faults = Faults::default();
+    faults.add(request(r#"{"fault":"callback-never","next":2}"#), PATHS).expect("a fault");
+
+    let strikes = (0..5).filter(|_| faults.strikes(Fault::CallbackNever, ANYTHING).is_some()).count();
+
+    assert_eq!(strikes, 2);
+    assert!(faults.active().is_empty());
+}
+
+#[test]
+fn a_fault_for_one_account_spares_the_others() {
+    let faults = Faults::default();
+    faults.add(request(r#"{"fault":"lapsed","account":"7"}"#), PATHS).expect("a fault");
+    let target = |account| Target { path: None, account: Some(account) };
+
+    assert!(faults.strikes(Fault::Lapsed, target("7")).is_some());
+    assert!(faults.strikes(Fault::Lapsed, target("8")).is_none());
+    assert!(faults.strikes(Fault::Lapsed, ANYTHING).is_none());
+    assert!(faults.strikes(Fault::Latency, target("7")).is_none());
+}
+
+#[test]
+fn a_fault_for_a_prefix_strikes_every_account_that_begins_so() {
+    let faults = Faults::default();
+    faults.add(request(r#"{"fault":"lapsed","account":"sim-*"}"#), PATHS).expect("a fault");
+    let strikes = |account| faults.strikes(Fault::Lapsed, Target { path: None, account: Some(account) }).is_some();
+
+    assert!(strikes("sim-1") && strikes("sim-"));
+    assert!(!strikes("sim") && !strikes("7") && !strikes("a-sim-1"));
+    assert!(faults.strikes(Fault::Lapsed, ANYTHING).is_none());
+}
+
+#[test]
+fn a_fault_for_one_path_spares_the_others() {
+    let faults = Faults::default();
+    faults.add(request(r#"{"fault":"latency","path":"/merchant/pay/get","milliseconds":5}"#), PATHS).expect("a fault");
+    let target = |path| Target { path: Some(path), account: None };
+
+    assert_eq!(
+        faults.strikes(Fault::Latency, target("/merchant/pay/get")),
+        Some(Strike { delay: Duration::from_millis(5), times: 3 })
+    );
+    assert!(faults.strikes(Fault::Latency, target("/merchant/pay/create")).is_none());
+}
+
+#[test]
+fn a_share_strikes_some_calls_and_spares_some() {
+    let faults = Faults::default();
+    faults.add(request(r#"{"fault":"lapsed","share":0.5}"#), PATHS).expect("a fault");
+
+    let strikes = (0..1_000).filter(|_| faults.strikes(Fault::Lapsed, ANYTHING).is_some()).count();
+
+    assert!((350..650).contains(&strikes), "{strikes} of 1000");
+}
+
+#[test]
+fn nonsense_is_refused_and_the_known_names_are_told() {
+    let faults = Faults::default();
+
+    let error = faults.add(request(r#"{"fault":"calback-never"}"#), PATHS).expect_err("no such fault").to_string();
+    assert!(error.contains("callback-never") && error.contains("latency"), "{error}");
+
+    for nonsense in [
+        r#"{"fault":"latency","share":1.5}"#,
+        r#"{"fault":"latency","next":0}"#,
+        r#"{"fault":"latency","path":"/nowhere"}"#,
+        r#"{"fault":"lapsed","path":"/merchant/pay/get"}"#,
+        r#"{"fault":"token-slow","account":"7"}"#,
+        r#"{"fault":"callback-repeated","times":0}"#,
+        r#"{"fault":"callback-repeated","times":101}"#,
+    ] {
+        assert!(faults.add(request(nonsense), PATHS).is_err(), "{nonsense}");
+    }
+    assert!(faults.active().is_empty());
+}
+
+#[test]
+fn a_cleared_fault_strikes_no_more() {
+    let faults = Faults::default();
+    faults.add(request(r#"{"fault":"latency"}"#), PATHS).expect("a fault");
+
+    faults.clear();
+
+    assert!(faults.strikes(Fault::Latency, ANYTHING).is_none());
+}

@@ -1,0 +1,98 @@
+//! Answers that are not what they should be, of calls that did their work.
+
+use poem::{
+    Response,
+    http::{StatusCode, header},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    codes::{Code, Language},
+    faults::{Fault, Strike},
+    gateway::{html, json},
+    wire::Answer,
+};
+
+/// Writes `answer` as the faults that strike want it.
+pub(super) fn write(mut answer: Answer, language: Language, strikes: impl Fn(Fault) -> Option<Strike>) -> Response {
+    if strikes(Fault::UnknownCode).is_some() {
+        answer = Answer::bare(Code::NeverHeardOf, language);
+    }
+    if strikes(Fault::NoStoreTransaction).is_some() {
+        answer.store_transaction = None;
+    }
+    if strikes(Fault::Html).is_some() {
+        return html(StatusCode::OK, "Ведутся технические работы");
+    }
+    if strikes(Fault::Empty).is_some() {
+        return Response::builder().header(header::CONTENT_TYPE, JSON).body(());
+    }
+    let has_other_types = strikes(Fault::OtherTypes).is_some();
+    let has_extra_fields = strikes(Fault::ExtraFields).is_some();
+    if strikes(Fault::Malformed).is_some() {
+        return half_of(&answer);
+    }
+    if !has_other_types && !has_extra_fields {
+        return json(StatusCode::OK, &answer);
+    }
+    let mut body = serde_json::to_value(&answer).unwrap_or_default();
+    if has_other_types {
+        swap_types(&mut body);
+    }
+    if has_extra_fields {
+        add_fields(&mut body);
+    }
+    json(StatusCode::OK, &body)
+}
+
+const JSON: &str = "application/json; charset=utf-8";
+
+/// An answer that was cut in the middle and still claims to be whole.
+fn half_of(answer: &Answer) -> Response {
+    let mut bytes = serde_json::to_vec(answer).unwrap_or_default();
+    bytes.truncate(bytes.len() / 2);
+    Response::builder().header(header::CONTENT_TYPE, JSON).body(bytes)
+}
+
+/// Whole numbers become strings, and strings of digits numbers: Atmos' samples and live answers have both.
+fn swap_types(value: &mut Value) {
+    match value {
+        Value::Number(number) => *value = Value::String(number.to_string()),
+        Value::String(text) => {
+            if let Ok(number) = text.parse::<i64>()
+                && number.to_string() == *text
+            {
+                *value = Value::from(number);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(swap_types),
+        Value::Object(fields) => fields.values_mut().for_each(swap_types),
+        Value::Null | Value::Bool(_) => (),
+    }
+}
+
+/// A newer gateway tells more than anybody asked for.
+fn add_fields(value: &mut Value) {
+    if let Value::Object(fields) = value {
+        fields.values_mut().for_each(add_fields);
+        fields.insert("trace_id".to_owned(), json!("5f2c"));
+        fields.insert("extra".to_owned(), json!({"code": "NO", "confirmed": false, "list": [1, null]}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swapped_types_lose_no_digit() {
+        let mut body = json!({"id": 7, "amount": "5000", "code": "OK", "zero": "007", "none": null, "in": [{"a": -1}]});
+
+        swap_types(&mut body);
+
+        assert_eq!(
+            body,
+            json!({"id": "7", "amount": 5000, "code": "OK", "zero": "007", "none": null, "in": [{"a": "-1"}]})
+        );
+    }
+}

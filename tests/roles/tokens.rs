@@ -1,0 +1,92 @@
+//! The gateway's token, where each login makes the last one void for everybody else.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::installation::Installation;
+use super::role::{Role, id};
+use crate::support::wait::{PATIENCE, wait_until};
+
+const WORKERS: usize = 8;
+
+/// Jobs that a worker runs at once, and so its calls that can be under way when the token turns void.
+const CONCURRENCY: usize = 4;
+
+/// A short token is renewed at half its life: left alone, two calls of `/token` a life are right.
+const LIFETIME_SECONDS: u64 = 3;
+
+const LIVES: u64 = 2;
+
+/// Two calls for each expiry, and no storm of refusals: with tokens of their own, or with two who renew at once, workers
+/// would go on making each other's token void.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_workers_share_one_token_and_replace_it_once() {
+    // Look upon look, so that every worker calls the gateway all the time.
+    let installation = Installation::start(&[("TASDIQ_SETTLE_SCHEDULE", "0.1"), ("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let sandbox = &installation.sandbox;
+    sandbox.tokens(&json!({ "mode": "revoke-previous", "lifetime_seconds": LIFETIME_SECONDS })).await;
+    let api = installation.api(0).await;
+    let workers = join_all((0..WORKERS).map(|_| installation.worker(CONCURRENCY))).await;
+    let mut transactions = Vec::new();
+    for order in api.create_orders(20).await {
+        transactions.push((id(&order), api.wait_for_link(id(&order)).await));
+    }
+    // Allowed, and declined by the bank: these orders are looked at again and again.
+    sandbox.fault(&json!({ "fault": "debit-declined", "next": transactions.len() })).await;
+    for (_, transaction_id) in &transactions {
+        assert_eq!(sandbox.pay(*transaction_id).await, "declined");
+    }
+    everybody_looks(&workers).await;
+
+    // Left alone.
+    let (before, began) = (sandbox.tokens(&json!({})).await, Instant::now());
+    tokio::time::sleep(Duration::from_secs(LIVES * LIFETIME_SECONDS)).await;
+    everybody_looks(&workers).await;
+    let (after, took) = (sandbox.tokens(&json!({})).await, began.elapsed());
+    let (token_calls, refusals) = since(&before, &after);
+    println!("in {took:?} of tokens that live {LIFETIME_SECONDS} s: {token_calls} token calls, {refusals} refusals");
+    let lifetime = Duration::from_secs(LIFETIME_SECONDS);
+    // The first of them may come at once.
+    assert!(lifetime / 2 * u32::try_from(token_calls - 1).unwrap() <= took, "{token_calls} token calls in {took:?}");
+    assert!(refusals <= token_calls * CALLS_UNDER_WAY, "{refusals} refusals by {token_calls} tokens");
+
+    // Somebody else logs in.
+    sandbox.tokens(&json!({ "lifetime_seconds": 3_600 })).await;
+    sandbox.log_in_elsewhere().await; // the last short one
+    everybody_looks(&workers).await;
+    for _ in 0..10 {
+        let before = sandbox.tokens(&json!({})).await;
+        sandbox.log_in_elsewhere().await;
+        everybody_looks(&workers).await;
+        let (token_calls, refusals) = since(&before, &sandbox.tokens(&json!({})).await);
+        println!("after another login: {token_calls} token calls, {refusals} refusals");
+        assert!((1..=2).contains(&token_calls), "{token_calls}");
+        assert!(refusals <= token_calls * CALLS_UNDER_WAY, "{refusals}");
+    }
+
+    for (order_id, transaction_id) in transactions {
+        assert_eq!(sandbox.pay(transaction_id).await, "debited");
+        api.wait_for(order_id, "paid").await;
+    }
+}
+
+const CALLS_UNDER_WAY: u64 = (WORKERS * CONCURRENCY) as u64;
+
+/// Waits until each worker has asked the gateway some more, and was answered.
+async fn everybody_looks(workers: &[Role]) {
+    const LOOKS: u64 = 8;
+    join_all(workers.iter().map(async |worker| {
+        let looks = async || worker.metric("tasdiq_gateway_calls_total", r#"operation="look",outcome="ok""#).await;
+        let begun = looks().await;
+        wait_until("a worker to look", PATIENCE, async || (looks().await >= begun + LOOKS).then_some(())).await;
+    }))
+    .await;
+}
+
+/// Calls of `/token` between two reports, and calls that were answered 401.
+fn since(before: &Value, after: &Value) -> (u64, u64) {
+    let grown = |name: &str| after[name].as_u64().unwrap() - before[name].as_u64().unwrap();
+    (grown("token_calls"), grown("rejected_calls"))
+}

@@ -1,0 +1,244 @@
+//! Orders whose money does not do what everybody was told. Each ends truthfully: as the gateway's book has it, or before
+//! a person.
+
+use futures_util::future::join;
+use serde_json::{Value, json};
+
+use crate::support::app::{Kind, Linked, TestApp, on_both_kinds, tea};
+use crate::support::wait::{PATIENCE, wait_until};
+
+on_both_kinds! {
+    money_that_went_back_after_paid_is_refunded
+    money_that_went_back_before_anybody_looked_never_was_paid
+    money_after_the_end_goes_before_a_person
+    an_order_that_was_declined_after_our_yes_expires_in_the_end
+    a_transaction_that_closed_after_our_yes_is_followed_by_another
+    a_transaction_that_ended_at_the_gateway_is_followed_by_another
+    a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_time_is_over
+    of_two_drafts_tried_at_once_one_is_debited
+    money_on_a_draft_that_nobody_here_knows_is_told_by_the_audit
+}
+
+async fn money_that_went_back_after_paid_is_refunded(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let order = app.order_with_link().await;
+    app.fault(json!({ "fault": "reversed-later", "milliseconds": 2_000 })).await;
+    assert_eq!(app.pay(order.transaction_id).await, "debited");
+    app.wait_for(order.id, "paid").await;
+
+    wait_for_state(&app, &order, "reversed").await;
+    look(&app, order.id).await;
+    let refunded = app.wait_for(order.id, "refunded").await;
+
+    assert_eq!(refunded["refunded_amount"], "50.00", "{refunded}");
+    assert_eq!(app.history(order.id).await.statuses(), ["pending", "pending", "confirming", "paid", "refunded"]);
+    assert_clean(&app, &[order.id]).await;
+}
+
+async fn money_that_went_back_before_anybody_looked_never_was_paid(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let order = app.order_with_link().await;
+    app.fault(json!({ "fault": "unavailable", "path": "/merchant/pay/get" })).await;
+    app.fault(json!({ "fault": "reversed-later", "milliseconds": 0 })).await;
+    assert_eq!(app.pay(order.transaction_id).await, "debited");
+    wait_for_state(&app, &order, "reversed").await;
+
+    app.clear_faults().await;
+    time_is_over(&app, order.id).await;
+    look(&app, order.id).await;
+    app.wait_for(order.id, "expired").await;
+
+    assert_eq!(app.history(order.id).await.times_entered("paid"), 0);
+    assert_clean(&app, &[order.id]).await;
+}
+
+/// Of an order that has expired, and of one that was called off: in secret, and although we refused.
+async fn money_after_the_end_goes_before_a_person(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let mut ids = Vec::new();
+    for end in ["expired", "canceled"] {
+        for fault in ["callback-never", "debit-although-refused"] {
+            let order = app.order_with_link().await;
+            match end {
+                "expired" => {
+                    time_is_over(&app, order.id).await;
+                    look(&app, order.id).await;
+                }
+                _ => {
+                    let now = "(select created_at_ms from orders where id = {id}) + 1000"
+                        .replace("{id}", &order.id.to_string());
+                    let end =
+                        format!("update orders set status = 'canceled', final_at_ms = {now} where id = {}", order.id);
+                    app.execute(&end).await;
+                }
+            }
+            app.wait_for(order.id, end).await;
+            assert_eq!(app.pay(order.transaction_id).await, "refused", "{end}");
+
+            app.fault(json!({ "fault": fault, "next": 1 })).await;
+            assert_eq!(app.pay(order.transaction_id).await, "debited", "{end} {fault}");
+            look(&app, order.id).await;
+            let review = app.wait_for(order.id, "review").await;
+
+            assert!(review["reason"].as_str().unwrap().contains(end), "{review}");
+            assert_eq!(app.history(order.id).await.times_entered("paid"), 0);
+            ids.push(order.id);
+        }
+    }
+    app.audit(&ids).await;
+}
+
+async fn an_order_that_was_declined_after_our_yes_expires_in_the_end(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let order = app.order_with_link().await;
+    app.fault(json!({ "fault": "debit-declined" })).await;
+    assert_eq!(app.pay(order.transaction_id).await, "declined");
+    assert_eq!(app.status(order.id).await, "confirming");
+
+    time_is_over(&app, order.id).await;
+    look(&app, order.id).await;
+    app.wait_for(order.id, "expired").await;
+
+    assert_eq!(app.history(order.id).await.times_entered("paid"), 0);
+    assert_clean(&app, &[order.id]).await;
+}
+
+async fn a_transaction_that_closed_after_our_yes_is_followed_by_another(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let first = app.order_with_link().await;
+    app.fault(json!({ "fault": "lapsed", "next": 1 })).await;
+    assert_eq!(app.pay(first.transaction_id).await, "closed");
+    assert_eq!(app.status(first.id).await, "confirming", "an apply may take minutes");
+
+    // Three minutes later it is believed.
+    let later = "update orders set last_allowed_at_ms = last_allowed_at_ms - 200000 where id = ";
+    app.execute(&format!("{later}{}", first.id)).await;
+    look(&app, first.id).await;
+    let second = another_link(&app, &first).await;
+    assert_eq!(app.pay(second.transaction_id).await, "debited");
+    app.wait_for(first.id, "paid").await;
+
+    assert_eq!(app.pay(first.transaction_id).await, "closed");
+    assert_clean(&app, &[first.id]).await;
+}
+
+async fn a_transaction_that_ended_at_the_gateway_is_followed_by_another(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let first = app.order_with_link().await;
+
+    let forward = app.request(reqwest::Method::POST, &format!("{}/_sim/clock", app.sandbox_url));
+    assert_eq!(forward.json(&json!({ "advance_seconds": 3_600 })).send().await.unwrap().status(), 200);
+    assert_eq!(app.ledger_of(first.id).await[0].state, "closed");
+    app.open_return_page(&first).await;
+    let second = another_link(&app, &first).await;
+
+    assert_eq!(app.pay(second.transaction_id).await, "debited");
+    app.wait_for(first.id, "paid").await;
+    assert_clean(&app, &[first.id]).await;
+}
+
+async fn a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_time_is_over(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let (passing, lasting) = join(app.order_with_link(), app.order_with_link()).await;
+    for order in [&passing, &lasting] {
+        app.fault(json!({ "fault": "status-unknown", "account": order.id.to_string() })).await;
+        assert_eq!(app.pay(order.transaction_id).await, "debited");
+        look(&app, order.id).await;
+        assert_eq!(app.status(order.id).await, "confirming");
+    }
+
+    time_is_over(&app, lasting.id).await;
+    look(&app, lasting.id).await;
+    let review = app.wait_for(lasting.id, "review").await;
+    assert!(review["reason"].as_str().unwrap().contains("-777"), "{review}");
+    app.clear_faults().await;
+    look(&app, passing.id).await;
+    app.wait_for(passing.id, "paid").await;
+
+    app.audit(&[passing.id, lasting.id]).await;
+}
+
+/// The answer of the first create was lost, and its draft is in somebody's hands all the same.
+async fn of_two_drafts_tried_at_once_one_is_debited(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    app.fault(json!({ "fault": "answer-lost", "path": "/merchant/pay/create", "next": 1 })).await;
+    let order = app.order_with_link().await;
+    let drafts = app.ledger_of(order.id).await;
+    assert_eq!(drafts.len(), 2, "{drafts:?}");
+
+    let (first, second) = join(app.pay(drafts[0].transaction_id), app.pay(drafts[1].transaction_id)).await;
+    app.wait_for(order.id, "paid").await;
+
+    let mut ends = [first, second];
+    ends.sort();
+    assert_eq!(ends, ["debited", "refused"]);
+    assert_clean(&app, &[order.id]).await;
+}
+
+/// Its job was canceled, and so was the order, when only the gateway knew of a draft; then the gateway takes money for it
+/// although we refuse. No row of ours can tell of it. The audit does.
+async fn money_on_a_draft_that_nobody_here_knows_is_told_by_the_audit(kind: Kind) {
+    let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    app.fault(json!({ "fault": "answer-lost", "path": "/merchant/pay/create" })).await;
+    let id = app.create_order(&tea()).await.json()["order_id"].as_i64().unwrap();
+    let draft = wait_until("a draft", PATIENCE, async || app.ledger_of(id).await.into_iter().next()).await;
+    let jobs: Value =
+        serde_json::from_str(&app.command(&["jobs", "list", "--kind", "create_payment_link", "--json"]).await).unwrap();
+    let job = find_id(&jobs);
+    wait_until("the job to be canceled", PATIENCE, async || {
+        (app.run(&["jobs", "cancel", &job]).await.code == Some(0)).then_some(())
+    })
+    .await;
+    app.wait_for(id, "canceled").await;
+    app.clear_faults().await;
+
+    assert_eq!(app.pay(draft.transaction_id).await, "refused");
+    assert_eq!(app.run(&["audit"]).await.code, Some(0), "nobody's money is there");
+    app.fault(json!({ "fault": "debit-although-refused" })).await;
+    assert_eq!(app.pay(draft.transaction_id).await, "debited");
+
+    let audit = app.run(&["audit"]).await;
+    assert_eq!(audit.code, Some(1), "{audit:?}");
+    assert!(
+        audit.said.contains("debit-unknown-to-us") && audit.said.contains(&draft.transaction_id.to_string()),
+        "{audit:?}"
+    );
+}
+
+fn find_id(jobs: &Value) -> String {
+    let jobs = jobs.as_array().or_else(|| jobs["jobs"].as_array()).unwrap();
+    jobs[0]["id"].to_string()
+}
+
+async fn another_link(app: &TestApp, first: &Linked) -> Linked {
+    wait_until("another transaction", PATIENCE, async || {
+        let order = app.wait_for_link(first.id).await;
+        (order.transaction_id != first.transaction_id).then_some(order)
+    })
+    .await
+}
+
+async fn wait_for_state(app: &TestApp, order: &Linked, state: &str) {
+    wait_until(state, PATIENCE, async || (app.ledger_of(order.id).await[0].state == state).then_some(())).await;
+}
+
+/// An operator asks the gateway about an order.
+async fn look(app: &TestApp, id: i64) {
+    app.command(&["orders", "reconcile", &id.to_string()]).await;
+}
+
+/// As if the order had been made an hour ago, and asked about last half an hour ago.
+async fn time_is_over(app: &TestApp, id: i64) {
+    app.execute(&format!(
+        "update orders set expires_at_ms = expires_at_ms - 3600000,
+             last_allowed_at_ms = last_allowed_at_ms - 1800000 where id = {id}"
+    ))
+    .await;
+}
+
+/// The gateway's book and our rows agree, by this test's eye and by the operator's.
+async fn assert_clean(app: &TestApp, ids: &[i64]) {
+    app.audit(ids).await;
+    let audit = app.run(&["audit"]).await;
+    assert_eq!(audit.code, Some(0), "{audit:?}");
+}
