@@ -234,7 +234,7 @@ impl From<TransactionReport> for Word {
             TransactionState::Debited { .. } | TransactionState::Reversed { .. } => 1,
             TransactionState::Open | TransactionState::Closed | TransactionState::Unclear { .. } => 0,
         };
-        Word::Said(BookLine { report, debits })
+        Word::Said(BookLine { report, debits, reversals_asked: 0 })
     }
 }
 

@@ -427,13 +427,13 @@ fn what_the_book_has_and_we_do_not_is_a_difference_where_money_is() {
         (debited(), Kind::DebitUnknownToUs),
         (unclear(), Kind::DebitUnknownToUs),
     ] {
-        let finding = stranger(&BookLine { report: report(TX, state.clone()), debits: 0 });
+        let finding = stranger(&BookLine { report: report(TX, state.clone()), debits: 0, reversals_asked: 0 });
 
         assert_eq!((finding.kind, finding.order_id, finding.transaction_id), (kind, Some(ID), Some(TX)), "{state:?}");
     }
     let mut foreign = report(TX, debited());
     foreign.account = "somebody".into();
-    assert_eq!(stranger(&BookLine { report: foreign, debits: 1 }).order_id, None);
+    assert_eq!(stranger(&BookLine { report: foreign, debits: 1, reversals_asked: 0 }).order_id, None);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::jobs::Finish;
 use super::orders::{self, Transition, tell};
+use super::refunds::OUTCOME_IS_KNOWN;
 use super::transactions::{Seen, keep_seen};
-use super::{Store, StoreError, Write, jobs};
+use super::{Store, StoreError, Write, jobs, refunds};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
@@ -233,11 +234,11 @@ async fn mark_refunded(
     id: OrderId,
     transaction_id: TransactionId,
 ) -> Result<Transition, StoreError> {
-    let done = sqlx::query(
+    let done = sqlx::query(AssertSqlSafe(format!(
         "-- mark_refunded
-        update orders set status = 'refunded', refunded_amount = amount, refund_reserved = amount
-        where id = $1 and status = 'paid' and transaction_id = $2",
-    )
+        update orders set status = 'refunded', refunded_amount = amount, refund_reserved = amount, {OUTCOME_IS_KNOWN}
+        where id = $1 and status = 'paid' and transaction_id = $2"
+    )))
     .bind(id.0)
     .bind(transaction_id.0)
     .execute(write.connection())
@@ -245,6 +246,7 @@ async fn mark_refunded(
     if done.rows_affected() == 0 {
         return Ok(Transition::Refused);
     }
+    refunds::close_as_seen(write, id).await?;
     let cause = format!("the gateway shows transaction {transaction_id} as reversed");
     tell(write, id, Some(OrderStatus::Paid), OrderStatus::Refunded, &cause).await?;
     Ok(Transition::Made)
