@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Look at jobs, retry and cancel them
     #[command(subcommand)]
     Jobs(JobsCommand),
-    /// Look at orders, and ask the gateway about them
+    /// Look at orders, ask the gateway about them, refund and cancel them
     #[command(subcommand)]
     Orders(OrdersCommand),
     /// Compare orders, transactions, jobs and callbacks with the gateway's word
@@ -123,7 +123,7 @@ pub(crate) struct JobsFilter {
     /// Only those in this state: available, enqueued, running, completed, canceled, dead
     #[arg(long, value_parser = state)]
     pub(crate) state: Option<JobState>,
-    /// Only those of this kind: create_payment_link, process_callback, settle_order, sweep
+    /// Only those of this kind: create_payment_link, process_callback, settle_order, refund_order, sweep
     #[arg(long, value_parser = kind)]
     pub(crate) kind: Option<JobKind>,
     /// How many at most
@@ -135,7 +135,7 @@ pub(crate) struct JobsFilter {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrdersCommand {
-    /// Show an order with its history, transactions, callbacks and jobs
+    /// Show an order with its history, transactions, refunds, callbacks and jobs
     Show {
         /// Its number
         id: OrderId,
@@ -149,6 +149,35 @@ pub(crate) enum OrdersCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Give a paid order's money back, all of it
+    Refund {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        because: Because,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Call a pending order off
+    Cancel {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        because: Because,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Why something is done, and by whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Because {
+    /// Why
+    #[arg(long, value_name = "TEXT", value_parser = sentence)]
+    pub(crate) reason: String,
+    /// Your name
+    #[arg(long, value_name = "NAME", value_parser = sentence)]
+    pub(crate) by: String,
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +235,14 @@ fn web_address(text: &str) -> Result<Url, String> {
     match url.scheme() {
         "http" | "https" if url.query().is_none() && url.fragment().is_none() => Ok(url),
         _ => Err("it starts with http:// or https:// and has neither ? nor #".to_owned()),
+    }
+}
+
+/// What a person wrote, for a person to read.
+fn sentence(text: &str) -> Result<String, String> {
+    match !text.trim().is_empty() && text.chars().count() <= 200 && !text.chars().any(char::is_control) {
+        true => Ok(text.trim().to_owned()),
+        false => Err("it takes 1 to 200 characters, without control characters".to_owned()),
     }
 }
 
@@ -267,6 +304,12 @@ mod tests {
             "tasdiq jobs list --state lost",
             "tasdiq jobs list --limit 0",
             "tasdiq jobs show x",
+            "tasdiq orders refund 1",
+            "tasdiq orders refund 1 --reason broken",
+            "tasdiq orders refund 1 --by ann",
+            "tasdiq orders refund 1 --reason  --by ann",
+            "tasdiq orders refund x --reason broken --by ann",
+            "tasdiq orders cancel 1 --reason broken",
             "tasdiq audit --order x",
             "tasdiq audit --since-days 0",
             "tasdiq audit --since-days x",

@@ -79,6 +79,8 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
 struct Looked {
     transaction_id: TransactionId,
     was: StoredState,
+    /// Whether the permanent id of its debit is kept already; a refund needs it.
+    has_permanent_id: bool,
     state: TransactionState,
     /// What the gateway says of it; `None` where it was not asked, or knows no such transaction.
     report: Option<TransactionReport>,
@@ -86,7 +88,14 @@ struct Looked {
 
 /// Asks about a transaction unless nothing can happen to it any more.
 async fn look(context: &WorkerContext, stored: &StoredTransaction) -> Result<Looked, GatewayError> {
-    let known = |state| Looked { transaction_id: stored.transaction_id, was: stored.state, state, report: None };
+    let has_permanent_id = stored.success_transaction_id.is_some();
+    let known = |state| Looked {
+        transaction_id: stored.transaction_id,
+        was: stored.state,
+        has_permanent_id,
+        state,
+        report: None,
+    };
     match stored.state {
         StoredState::Closed => return Ok(known(TransactionState::Closed)),
         StoredState::Reversed => {
@@ -271,7 +280,8 @@ fn worth_keeping(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Vec<Seen
             let too_early = state == StoredState::Closed
                 && order.allowed_transaction_id == Some(looked.transaction_id)
                 && !closed_is_believed(order, asked_at_ms);
-            (state != looked.was && !too_early).then_some(Seen {
+            let is_new = state != looked.was || (success_transaction_id.is_some() && !looked.has_permanent_id);
+            (is_new && !too_early).then_some(Seen {
                 transaction_id: looked.transaction_id,
                 state,
                 success_transaction_id,

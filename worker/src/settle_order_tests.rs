@@ -54,7 +54,7 @@ fn looked(transaction_id: TransactionId, state: TransactionState) -> Looked {
         amount: 5_000,
         state: state.clone(),
     };
-    Looked { transaction_id, was: StoredState::Open, state, report: Some(report) }
+    Looked { transaction_id, was: StoredState::Open, has_permanent_id: false, state, report: Some(report) }
 }
 
 fn debited() -> TransactionState {
