@@ -9,6 +9,7 @@ mod health;
 mod idempotency;
 mod orders;
 mod pages;
+mod refunds;
 mod support;
 mod waiting;
 mod webhook;

@@ -7,9 +7,9 @@ use shared::id::{OrderId, RefundId, TransactionId};
 use shared::money::som;
 use shared::order::OrderStatus;
 use shared::refund::Refund;
+use shared::store::Store;
 use shared::store::orders::{self, Canceled};
 use shared::store::refunds::{self, NewRefund, Requested};
-use shared::store::Store;
 
 use crate::arguments::{Because, Output};
 use crate::exit::Exit;
@@ -21,8 +21,7 @@ use crate::output::{lines, plain, print, print_json, table};
 /// The order cannot be refunded, which is said with what to do instead.
 pub(crate) async fn refund(store: &Store, id: OrderId, because: Because, output: Output) -> Result<(), Exit> {
     let order = orders::find(store, id).await?.ok_or_else(|| unknown(id))?;
-    let new =
-        NewRefund { order_id: id, amount: order.amount, reason: Some(because.reason), requested_by: because.by };
+    let new = NewRefund { order_id: id, amount: order.amount, reason: Some(because.reason), requested_by: because.by };
     let refund = match refunds::request(store, &new, None).await? {
         Requested::New(refund) => refund,
         refused => return Err(not_refundable(id, refused)),
@@ -44,7 +43,9 @@ pub(crate) async fn refund(store: &Store, id: OrderId, because: Because, output:
 pub(crate) async fn cancel(store: &Store, id: OrderId, because: Because, output: Output) -> Result<(), Exit> {
     let cause = format!("an operator canceled it ({}): {}", because.by, because.reason);
     match orders::call_off(store, id, &cause).await? {
-        Canceled::Done(_) if output.json => Ok(print_json(&json!({ "order_id": id, "status": OrderStatus::Canceled }))?),
+        Canceled::Done(_) if output.json => {
+            Ok(print_json(&json!({ "order_id": id, "status": OrderStatus::Canceled }))?)
+        }
         Canceled::Done(_) => Ok(print(&format!("order {id} is canceled"))?),
         Canceled::Refused(order) => Err(not_cancelable(id, order.status)),
         Canceled::Unknown => Err(unknown(id)),
@@ -72,7 +73,10 @@ fn not_refundable(id: OrderId, refused: Requested) -> Exit {
             | OrderStatus::Refunded => format!("order {id} is {status}, so that nothing can go back"),
         },
         Requested::InProgress(refund) => {
-            format!("refund {} of order {id} is being made; `tasdiq orders show {id}` tells what becomes of it", refund.id)
+            format!(
+                "refund {} of order {id} is being made; `tasdiq orders show {id}` tells what becomes of it",
+                refund.id
+            )
         }
         Requested::InReview(refund) => format!(
             "what became of refund {} of order {id} is not known: look in the gateway's cabinet whether the money went back",

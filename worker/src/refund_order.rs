@@ -34,11 +34,7 @@ const AGAIN_MS: i64 = 250;
 /// The reason that the gateway is told where the shop gave none.
 const NO_REASON: &str = "refund";
 
-pub(crate) async fn refund_order(
-    context: &WorkerContext,
-    lease: &Lease,
-    refund_id: RefundId,
-) -> Result<Done, Failure> {
+pub(crate) async fn refund_order(context: &WorkerContext, lease: &Lease, refund_id: RefundId) -> Result<Done, Failure> {
     let store = &context.store;
     let Some(refund) = refunds::find(store, refund_id).await? else {
         return Err(Failure::Hopeless(format!("there is no refund {refund_id}")));
@@ -123,7 +119,9 @@ impl Run<'_> {
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },
             Err(trouble) if asked_at_ms < sent_at_ms + UNANSWERED_MS => return Err(trouble.into()),
             Err(trouble) => {
-                return self.review(refund, &format!("in three days the gateway gave no clear answer: {trouble}")).await;
+                return self
+                    .review(refund, &format!("in three days the gateway gave no clear answer: {trouble}"))
+                    .await;
             }
         };
         let shown = match (&seen, &refund.refused_code) {
@@ -141,8 +139,11 @@ impl Run<'_> {
             return Ok(Done::Snooze { until_ms, queue: QueueName::Settle });
         }
         let id = refund.transaction_id;
-        self.review(refund, &format!("{} s after it was sent the gateway shows transaction {id} as {shown}", UNDER_WAY_MS / 1_000))
-            .await
+        self.review(
+            refund,
+            &format!("{} s after it was sent the gateway shows transaction {id} as {shown}", UNDER_WAY_MS / 1_000),
+        )
+        .await
     }
 
     /// Nobody here can ask the gateway that has the money. What was never sent can be given up in good order.
@@ -216,9 +217,6 @@ mod tests {
             looks.push(next_look_ms(0, now_ms));
         }
 
-        assert_eq!(
-            looks,
-            [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 62_000, 92_000, 122_000, 152_000, 180_000]
-        );
+        assert_eq!(looks, [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 62_000, 92_000, 122_000, 152_000, 180_000]);
     }
 }

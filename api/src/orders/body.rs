@@ -191,7 +191,10 @@ fn description() -> MetaSchema {
         required: vec!["product_name", "amount", "payment_type"],
         properties: vec![
             ("product_name", inline(bounded_text("What is sold; the customer sees it.", PRODUCT_NAME_LIMIT))),
-            ("amount", inline(amount_schema("Decimal soʻm in a string, or a whole number of soʻm. At most 10000000000.00."))),
+            (
+                "amount",
+                inline(amount_schema("Decimal soʻm in a string, or a whole number of soʻm. At most 10000000000.00.")),
+            ),
             ("payment_type", inline(one_of("How the customer pays.", names(vec!["atmos"]), None))),
             ("reference", inline(bounded_text("Your own name for the order, unique among yours.", REFERENCE_LIMIT))),
             ("return_url", inline(bounded_text("Where the customer goes from our result page.", RETURN_URL_LIMIT))),

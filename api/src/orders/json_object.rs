@@ -46,13 +46,17 @@ impl JsonObject {
         };
         let text: &RawValue = serde_json::from_slice(&bytes).map_err(unreadable)?;
         if !text.get().trim_start().starts_with('{') {
-            return Err(Problem::new(ProblemType::NotAnObject, format!("the body must be an object: {}", shape.example)));
+            return Err(Problem::new(
+                ProblemType::NotAnObject,
+                format!("the body must be an object: {}", shape.example),
+            ));
         }
         let Fields(fields) = serde_json::from_str(text.get()).map_err(unreadable)?;
         for (place, (name, _)) in fields.iter().enumerate() {
             if !shape.fields.contains(&name.as_str()) {
                 let name: String = name.chars().take(100).collect();
-                let detail = format!("`{name}` is not a field of {}; there are {}", shape.noun, shape.fields.join(", "));
+                let detail =
+                    format!("`{name}` is not a field of {}; there are {}", shape.noun, shape.fields.join(", "));
                 return Err(Problem::with_field(ProblemType::UnknownField, &name, detail));
             }
             if fields[..place].iter().any(|(earlier, _)| earlier == name) {

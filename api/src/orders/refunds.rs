@@ -178,8 +178,12 @@ fn not_cancelable(order: &Order) -> Problem {
         }
         OrderStatus::Paid => "the order is paid; refund it instead",
         OrderStatus::Refunded => "the order is refunded already; there is nothing left to do",
-        OrderStatus::Expired => "the order has expired, so that nobody can pay it any more; there is nothing left to do",
-        OrderStatus::Failed => "the gateway made no payment link for it, so that nobody can pay it; there is nothing left to do",
+        OrderStatus::Expired => {
+            "the order has expired, so that nobody can pay it any more; there is nothing left to do"
+        }
+        OrderStatus::Failed => {
+            "the gateway made no payment link for it, so that nobody can pay it; there is nothing left to do"
+        }
         OrderStatus::Review => "a person must decide about the order first; its `reason` says why",
         // Read after somebody else has just moved it.
         OrderStatus::Pending | OrderStatus::Canceled => "the order has changed in this moment; ask again",

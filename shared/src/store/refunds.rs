@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::orders::{self, IdempotencyKey, tell};
-use super::{Database, Store, StoreError, Write, ids, jobs};
+use super::{Database, Store, StoreError, Write, ids, jobs, settlement};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, RefundId, TransactionId};
 use crate::job::{Job, QueueName};
@@ -23,7 +23,8 @@ pub(super) const COLUMNS: &str = "id, order_id, amount, state, transaction_id, s
     reason, sent_at_ms, refused_code, outcome, created_at_ms, finished_at_ms";
 
 /// What a person was to find out about a refund is known now.
-pub(super) const OUTCOME_IS_KNOWN: &str = "needs_review = case when suggested_act = 'check_refund' then 0 else needs_review end,
+pub(super) const OUTCOME_IS_KNOWN: &str =
+    "needs_review = case when suggested_act = 'check_refund' then 0 else needs_review end,
             reason = case when suggested_act = 'check_refund' then null else reason end,
             suggested_act = case when suggested_act = 'check_refund' then null else suggested_act end";
 
@@ -73,11 +74,7 @@ pub enum Requested {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
-pub async fn request(
-    store: &Store,
-    new: &NewRefund,
-    key: Option<&IdempotencyKey>,
-) -> Result<Requested, StoreError> {
+pub async fn request(store: &Store, new: &NewRefund, key: Option<&IdempotencyKey>) -> Result<Requested, StoreError> {
     match request_once(store, new, key).await {
         // Another request holds the key's or the order's row and has not ended within the lock timeout.
         Err(StoreError::Conflict(_)) if key.is_some() => Ok(Requested::InFlight),
@@ -85,11 +82,7 @@ pub async fn request(
     }
 }
 
-async fn request_once(
-    store: &Store,
-    new: &NewRefund,
-    key: Option<&IdempotencyKey>,
-) -> Result<Requested, StoreError> {
+async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKey>) -> Result<Requested, StoreError> {
     let block = match store.database() {
         Database::Sqlite => None,
         Database::Postgres => store.0.ids.take(store, "refunds", 1).await?.pop(),
@@ -130,12 +123,7 @@ async fn request_once(
 }
 
 /// Returns whether the key is new.
-async fn keep_key(
-    write: &mut Write,
-    new: &NewRefund,
-    id: RefundId,
-    key: &IdempotencyKey,
-) -> Result<bool, StoreError> {
+async fn keep_key(write: &mut Write, new: &NewRefund, id: RefundId, key: &IdempotencyKey) -> Result<bool, StoreError> {
     let now_ms = write.now_ms();
     let inserted = sqlx::query(
         "-- keep_refund_key
@@ -315,10 +303,12 @@ pub(super) async fn bury(write: &mut Write, id: RefundId, reason: &str) -> Resul
 ///
 /// Returns whether it did.
 pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
-    let done = sqlx::query("-- reopen_refund\nupdate refunds set state = 'open', outcome = null where id = $1 and state = 'review'")
-        .bind(id.0)
-        .execute(write.connection())
-        .await?;
+    let done = sqlx::query(
+        "-- reopen_refund\nupdate refunds set state = 'open', outcome = null where id = $1 and state = 'review'",
+    )
+    .bind(id.0)
+    .execute(write.connection())
+    .await?;
     Ok(done.rows_affected() > 0)
 }
 
@@ -332,20 +322,23 @@ pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, St
     give_back(write, &from_row(&row)?, "an operator called it off", "and sent_at_ms is null").await
 }
 
-/// The order before a person, and then the refund, whose reserve stays. Returns whether it was open.
+/// The refund before a person, with its reserve, and its order. Returns whether it was open; else nothing is written.
 async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) -> Result<bool, StoreError> {
+    settlement::lock(write, order_id).await?;
+    let done = sqlx::query(
+        "-- review_refund\nupdate refunds set state = 'review', outcome = $2 where id = $1 and state = 'open'",
+    )
+    .bind(id.0)
+    .bind(what.to_owned())
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
     let reason = format!("whether refund {id} was made is not known: {what}");
     orders::put_before_a_person(write, order_id, &reason, SuggestedAct::CheckRefund).await?;
-    let done =
-        sqlx::query("-- review_refund\nupdate refunds set state = 'review', outcome = $2 where id = $1 and state = 'open'")
-            .bind(id.0)
-            .bind(what.to_owned())
-            .execute(write.connection())
-            .await?;
-    if done.rows_affected() > 0 {
-        write.refunds.push(RefundState::Review);
-    }
-    Ok(done.rows_affected() > 0)
+    write.refunds.push(RefundState::Review);
+    Ok(true)
 }
 
 /// The refund will not be made: its order gets the reserve back. Returns whether both rows allowed it; if not, roll back.
@@ -384,8 +377,7 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Refund, StoreError> {
         id: RefundId(row.try_get("id")?),
         order_id: OrderId(row.try_get("order_id")?),
         amount: row.try_get("amount")?,
-        state: RefundState::parse(&state)
-            .ok_or(StoreError::UnknownValue { column: "refunds.state", value: state })?,
+        state: RefundState::parse(&state).ok_or(StoreError::UnknownValue { column: "refunds.state", value: state })?,
         transaction_id: TransactionId(row.try_get("transaction_id")?),
         success_transaction_id: TransactionId(row.try_get("success_transaction_id")?),
         requested_by: row.try_get("requested_by")?,

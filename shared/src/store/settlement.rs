@@ -119,7 +119,7 @@ pub async fn settle(
 }
 
 /// Locks the order's row and tells its status; the guarded statement that follows names it again.
-async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
+pub(super) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
     let sql = format!("-- lock_order\nselect status from orders where id = $1 {}", write.for_update("orders"));
     let row = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_one(write.connection()).await?;
     orders::parse_status(row.try_get("status")?)

@@ -14,6 +14,7 @@ use crate::money::Tiyin;
 use crate::order::Language;
 use crate::redis_server::RedisServer;
 
+mod reverse;
 mod server;
 
 const TOKEN: &str = "/token";

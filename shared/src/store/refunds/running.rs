@@ -111,8 +111,7 @@ pub async fn close_as_done(
     };
     keep_seen(&mut write, &order.gateway.0, &[seen]).await?;
     let to = parse_status(order_row.try_get("status")?)?;
-    let cause =
-        format!("refund {id} of {} soʻm was made, transaction {}", som(refund.amount), refund.transaction_id);
+    let cause = format!("refund {id} of {} soʻm was made, transaction {}", som(refund.amount), refund.transaction_id);
     tell(&mut write, refund.order_id, Some(OrderStatus::Paid), to, &cause).await?;
     write.refunds.push(RefundState::Done);
     reach(Point::RefundBeforeCommit);
