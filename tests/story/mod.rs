@@ -10,5 +10,6 @@ mod lost_callbacks;
 mod paying;
 mod postgres_away;
 mod redis_away;
+mod refunds;
 mod repeated;
 mod starting;
