@@ -15,6 +15,8 @@ create table refunds (
     reason text,
     -- from when on the gateway may have it; a run that finds it set never sends
     sent_at_ms bigint,
+    -- the gateway's final no, until a look has shown that the money is where it was
+    refused_code text,
     -- why it was refused, or what is not known of it
     outcome text,
     created_at_ms bigint not null,

@@ -84,14 +84,28 @@ fn only_functions_with_a_lease_end_a_run() {
         for function in text.split("async fn ").skip(1) {
             let body = function.split("\n}\n").next().unwrap_or_default();
             let Some((head, rest)) = body.split_once(" {\n") else { continue };
-            if rest.contains("jobs::finish(") {
+            if rest.contains("jobs::finish(") || rest.contains("jobs::hold(") {
                 assert!(head.contains("lease: &Lease"), "{path}: {head}");
                 seen.push(head.split('(').next().unwrap_or_default().to_owned());
             }
         }
     }
     seen.sort();
-    assert_eq!(seen, ["expire_without_link", "settle", "store_link_fenced", "wake_settlement"]);
+    assert_eq!(
+        seen,
+        [
+            "begin_sending",
+            "close_as_done",
+            "close_as_refused",
+            "expire_without_link",
+            "keep_refusal",
+            "put_in_review",
+            "settle",
+            "store_link_fenced",
+            "take_back_sending",
+            "wake_settlement"
+        ]
+    );
 }
 
 /// API, command line and pages stage jobs; only whoever runs one has a lease.

@@ -96,6 +96,17 @@ pub(crate) struct KeyHolder {
     pub(crate) name: String,
 }
 
+impl KeyHolder {
+    /// The order, if it was made with this key.
+    ///
+    /// # Errors
+    /// [`ProblemType::OrderNotFound`].
+    pub(crate) async fn order(&self, api: &Api, id: OrderId) -> Result<Order, Problem> {
+        let order = orders::find(&api.context.store, id).await?;
+        order.filter(|order| order.api_key_name == self.name).ok_or_else(Problem::order_not_found)
+    }
+}
+
 impl<'a> ApiExtractor<'a> for KeyHolder {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
 

@@ -30,6 +30,44 @@ impl IdempotencyHeader {
     }
 }
 
+/// The header's value, where it must be sent.
+#[derive(Debug)]
+pub(crate) struct NeededIdempotencyKey(pub(crate) String);
+
+impl<'a> ApiExtractor<'a> for NeededIdempotencyKey {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    const PARAM_IS_REQUIRED: bool = true;
+
+    type ParamType = String;
+    type ParamRawType = String;
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Header)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(schema::inline(schema::bounded_text(
+            "Your name for this refund, for 24 hours: sent again with the same body it brings the same refund.",
+            255,
+        )))
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<Self::ParamType>,
+    ) -> poem::Result<Self> {
+        let key = IdempotencyHeader::of(request)?.0.ok_or_else(|| {
+            Problem::new(
+                ProblemType::MissingIdempotencyKey,
+                "send the header `Idempotency-Key`, such as a UUID: without it, repeating the request could not be told from \
+                 a second refund",
+            )
+        })?;
+        Ok(NeededIdempotencyKey(key))
+    }
+}
+
 impl<'a> ApiExtractor<'a> for IdempotencyHeader {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
 

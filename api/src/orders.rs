@@ -17,20 +17,24 @@ use crate::problem::{CreateProblem, Problem, ProblemType, ReadProblem};
 mod answer;
 mod body;
 mod events;
+mod json_object;
 mod link_wait;
+mod reason_body;
+mod refunds;
 mod stream_place;
 
 pub(crate) use answer::payment_url;
 use answer::{CreatedOrder, History, OrderAnswer};
 use body::OrderRequest;
 use link_wait::LinkWait;
+use refunds::RefundApi;
 pub(crate) use stream_place::EventStreams;
 #[cfg(test)]
 pub(crate) use stream_place::{EVENT_STREAMS, EVENT_STREAMS_PER_ORDER};
 
 /// The order API with its description; its addresses begin `/api`.
-pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<OrderApi, ()> {
-    OpenApiService::new(OrderApi(Arc::clone(api)), "Tasdiq", env!("CARGO_PKG_VERSION"))
+pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<(OrderApi, RefundApi), ()> {
+    OpenApiService::new((OrderApi(Arc::clone(api)), RefundApi(Arc::clone(api))), "Tasdiq", env!("CARGO_PKG_VERSION"))
         .description(
             "Payment orders for shops. **Ship on `paid`, and on nothing else**: `confirming` means that the gateway is \
              still at it. Every error is an `application/problem+json` document (RFC 9457); programs go by its `type`.",

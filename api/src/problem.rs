@@ -44,6 +44,7 @@ macro_rules! problem_types {
 problem_types! {
     UnreadableBody = "unreadable-body", 400, "The body cannot be read";
     InvalidIdempotencyKey = "invalid-idempotency-key", 400, "The idempotency key cannot be used";
+    MissingIdempotencyKey = "missing-idempotency-key", 400, "An idempotency key is needed";
     InvalidRequest = "invalid-request", 400, "The request cannot be read";
     MissingApiKey = "missing-api-key", 401, "An API key is needed";
     WrongApiKey = "wrong-api-key", 401, "The API key is not known";
@@ -53,6 +54,13 @@ problem_types! {
     MethodNotAllowed = "method-not-allowed", 405, "The address does not take this method";
     ReferenceTaken = "reference-taken", 409, "Another order has this reference";
     RequestInFlight = "request-in-flight", 409, "The same request is being carried out at this moment";
+    PaymentInProgress = "payment-in-progress", 409, "The order is being paid at this moment";
+    OrderNotCancelable = "order-not-cancelable", 409, "The order cannot be canceled";
+    OrderNotPaid = "order-not-paid", 409, "The order is not paid";
+    RefundInProgress = "refund-in-progress", 409, "A refund of the order is being made";
+    RefundInReview = "refund-in-review", 409, "A person must look at an earlier refund of the order";
+    AlreadyRefunded = "already-refunded", 409, "The order is refunded already";
+    GatewayNotConfigured = "gateway-not-configured", 409, "The gateway that has the order's money is not configured";
     BodyTooLarge = "body-too-large", 413, "The body is too large";
     UnsupportedMediaType = "unsupported-media-type", 415, "The body must be JSON";
     NotAnObject = "not-an-object", 422, "The body must be a JSON object";
@@ -63,6 +71,8 @@ problem_types! {
     InvalidProductName = "invalid-product-name", 422, "The product name cannot be used";
     InvalidReference = "invalid-reference", 422, "The reference cannot be used";
     InvalidReturnUrl = "invalid-return-url", 422, "The return URL cannot be used";
+    InvalidReason = "invalid-reason", 422, "The reason cannot be used";
+    PartialRefundUnavailable = "partial-refund-unavailable", 422, "Only the whole order can be refunded";
     UnknownLanguage = "unknown-language", 422, "The language is not known";
     UnknownPaymentType = "unknown-payment-type", 422, "The payment type is not known";
     PaymentTypeWithoutGateway = "payment-type-without-gateway", 422, "The payment type has no gateway here";
@@ -70,6 +80,7 @@ problem_types! {
     Internal = "internal", 500, "We have made a mistake";
     DatabaseUnavailable = "database-unavailable", 503, "The database does not answer";
     TooSlow = "too-slow", 503, "The answer took too long";
+    DebitUnknown = "debit-unknown", 503, "The gateway is being asked about the debit";
     TooManyStreams = "too-many-streams", 503, "Too many event streams are open";
     NotReady = "not-ready", 503, "This process does not take requests now";
 }
@@ -323,6 +334,36 @@ problems_of! {
         422 = "`missing-field`, `unknown-field`, `repeated-field`, `not-an-object`, `invalid-amount`, \
                `invalid-product-name`, `invalid-reference`, `invalid-return-url`, `unknown-language`, \
                `unknown-payment-type`, `payment-type-without-gateway`, `idempotency-key-reused`; `field` names the field",
+        500 = "`internal`",
+        503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
+    /// What may go wrong with calling an order off; the list is for `/openapi.json`.
+    CancelProblem:
+        400 = "`unreadable-body`",
+        401 = "`missing-api-key`, `wrong-api-key`",
+        404 = "`order-not-found`: there is none, or it is not yours",
+        409 = "`payment-in-progress`, `order-not-cancelable` (with `order_status`)",
+        413 = "`body-too-large`",
+        415 = "`unsupported-media-type`",
+        422 = "`not-an-object`, `unknown-field`, `repeated-field`, `invalid-reason`; `field` names the field",
+        500 = "`internal`",
+        503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
+    /// What may go wrong with a refund; the list is for `/openapi.json`.
+    RefundProblem:
+        400 = "`unreadable-body`, `missing-idempotency-key`, `invalid-idempotency-key`",
+        401 = "`missing-api-key`, `wrong-api-key`",
+        404 = "`order-not-found`: there is none, or it is not yours",
+        409 = "`order-not-paid` (with `order_status`), `refund-in-progress`, `refund-in-review` (both with `refund_id`), \
+               `already-refunded`, `gateway-not-configured`, `request-in-flight`",
+        413 = "`body-too-large`",
+        415 = "`unsupported-media-type`",
+        422 = "`not-an-object`, `unknown-field`, `repeated-field`, `invalid-amount`, `partial-refund-unavailable`, \
+               `invalid-reason`, `idempotency-key-reused`; `field` names the field",
+        500 = "`internal`",
+        503 = "`database-unavailable`, `too-slow`, `debit-unknown`: ask again after `Retry-After`";
+    /// What may go wrong with reading an order's refunds; the list is for `/openapi.json`.
+    ListRefundsProblem:
+        401 = "`missing-api-key`, `wrong-api-key`",
+        404 = "`order-not-found`: there is none, or it is not yours",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
     /// What may go wrong with reading an order; the list is for `/openapi.json`.

@@ -148,6 +148,9 @@ enum Route {
     Order,
     History,
     Events,
+    Cancel,
+    Refund,
+    Refunds,
     Webhook,
     Pay,
     Return,
@@ -164,6 +167,9 @@ impl Route {
             ["api", "orders", _] => Route::Order,
             ["api", "orders", _, "history"] => Route::History,
             ["api", "orders", _, "events"] => Route::Events,
+            ["api", "orders", _, "cancel"] => Route::Cancel,
+            ["api", "orders", _, "refund"] => Route::Refund,
+            ["api", "orders", _, "refunds"] => Route::Refunds,
             ["atmos", "webhook"] => Route::Webhook,
             ["pay", _, "return"] => Route::Return,
             ["pay", ..] => Route::Pay,
@@ -175,7 +181,7 @@ impl Route {
 
     fn methods(self) -> &'static str {
         match self {
-            Route::Create | Route::Webhook => "POST",
+            Route::Create | Route::Cancel | Route::Refund | Route::Webhook => "POST",
             _ => "GET, HEAD",
         }
     }
@@ -198,6 +204,9 @@ impl Route {
             Route::Order => "order",
             Route::History => "history",
             Route::Events => "events",
+            Route::Cancel => "cancel",
+            Route::Refund => "refund",
+            Route::Refunds => "refunds",
             Route::Webhook => "webhook",
             Route::Pay => "pay",
             Route::Return => "return",

@@ -42,6 +42,8 @@ pub(crate) fn register_problem(registry: &mut Registry) {
             ("request_id", inline(text("Names the request in our logs, like the header `X-Request-Id`."))),
             ("field", inline(text("The field of the body it is about."))),
             ("order_id", inline(integer("The order it is about."))),
+            ("order_status", inline(text("The status that the order has."))),
+            ("refund_id", inline(integer("The refund it is about."))),
         ],
         example: Some(json!({
             "type": "urn:tasdiq:problem:invalid-amount",

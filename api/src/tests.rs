@@ -11,6 +11,7 @@ mod idempotency;
 mod mutated;
 mod orders;
 mod pages;
+mod refunds;
 mod signing;
 mod support;
 mod waiting;

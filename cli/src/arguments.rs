@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Look at jobs, retry and cancel them
     #[command(subcommand)]
     Jobs(JobsCommand),
-    /// Look at orders, ask the gateway about them, and decide about those that wait for a person
+    /// Look at orders, ask the gateway about them, refund and cancel them, and decide about those that wait for a person
     #[command(subcommand)]
     Orders(OrdersCommand),
     /// Compare orders, transactions, jobs and callbacks with the gateway's word
@@ -142,7 +142,7 @@ pub(crate) struct JobsFilter {
     /// Only those in this state: available, enqueued, running, completed, canceled, dead
     #[arg(long, value_parser = state)]
     pub(crate) state: Option<JobState>,
-    /// Only those of this kind: create_payment_link, process_callback, settle_order, sweep
+    /// Only those of this kind: create_payment_link, process_callback, settle_order, refund_order, sweep
     #[arg(long, value_parser = kind)]
     pub(crate) kind: Option<JobKind>,
     /// How many at most
@@ -154,7 +154,7 @@ pub(crate) struct JobsFilter {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrdersCommand {
-    /// Show an order with its history, transactions, callbacks and jobs
+    /// Show an order with its history, transactions, refunds, callbacks and jobs
     Show {
         /// Its number
         id: OrderId,
@@ -165,6 +165,24 @@ pub(crate) enum OrdersCommand {
     Reconcile {
         /// Its number
         id: OrderId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give a paid order's money back, all of it
+    Refund {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        because: Because,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Call a pending order off
+    Cancel {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        because: Because,
         #[command(flatten)]
         output: Output,
     },
@@ -182,6 +200,17 @@ pub(crate) enum OrdersCommand {
     /// canceled. A marked order is resolved with the status it has; where its refund is in review, as refunded if the
     /// money went back and as paid if it did not. `review` takes back a decision about which the gateway is still asked.
     Resolve(ResolveArguments),
+}
+
+/// Why something is done, and by whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Because {
+    /// Why
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+    /// Your name
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) by: String,
 }
 
 #[derive(Debug, Args)]
@@ -366,6 +395,12 @@ mod tests {
             "tasdiq orders resolve 1 --by Olim --reason why",
             "tasdiq orders resolve 1 paid --by Olim --reason why --transaction-id x",
             "tasdiq orders resolve 1 paid --by  --reason why",
+            "tasdiq orders refund 1",
+            "tasdiq orders refund 1 --reason broken",
+            "tasdiq orders refund 1 --by ann",
+            "tasdiq orders refund 1 --reason  --by ann",
+            "tasdiq orders refund x --reason broken --by ann",
+            "tasdiq orders cancel 1 --reason broken",
             "tasdiq audit --order x",
             "tasdiq audit --since-days 0",
             "tasdiq audit --since-days x",

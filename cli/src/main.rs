@@ -23,6 +23,7 @@ mod jobs;
 mod migrate;
 mod orders;
 mod output;
+mod refunds;
 mod sandbox;
 mod signal;
 mod up;

@@ -10,13 +10,14 @@ use shared::money::som;
 use shared::order::{HistoryLine, Order, Resolution, SuggestedAct};
 use shared::store::callbacks::{self, StoredCallback};
 use shared::store::transactions::{self, StoredTransaction};
-use shared::store::{Store, jobs, orders};
+use shared::store::{Store, jobs, orders, refunds};
 
 use crate::arguments::{OrdersCommand, Output};
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::jobs::{JobView, job_lines};
 use crate::output::{lines, plain, print, print_json, table};
+use crate::refunds::{RefundView, refund_lines};
 
 mod resolve;
 mod review;
@@ -32,6 +33,8 @@ pub(crate) async fn run(config: &Config, command: OrdersCommand) -> Result<(), E
         OrdersCommand::Reconcile { id, output } => reconcile(&store, id, output).await,
         OrdersCommand::Review { limit, output } => review::run(&store, limit, output).await,
         OrdersCommand::Resolve(arguments) => resolve::run(&store, arguments).await,
+        OrdersCommand::Refund { id, because, output } => crate::refunds::refund(&store, id, because, output).await,
+        OrdersCommand::Cancel { id, because, output } => crate::refunds::cancel(&store, id, because, output).await,
     }
 }
 
@@ -40,6 +43,7 @@ async fn show(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
         order: find(store, id).await?.into(),
         history: orders::history(store, id).await?.into_iter().map(HistoryView::from).collect(),
         transactions: transactions::of_order(store, id).await?.into_iter().map(TransactionView::from).collect(),
+        refunds: refunds::of_order(store, id).await?.into_iter().map(RefundView::from).collect(),
         callbacks: callbacks::of_order(store, id).await?.into_iter().map(CallbackView::from).collect(),
         jobs: jobs::of_order(store, id).await?.into_iter().map(JobView::from).collect(),
     };
@@ -69,6 +73,7 @@ struct Story {
     order: OrderView,
     history: Vec<HistoryView>,
     transactions: Vec<TransactionView>,
+    refunds: Vec<RefundView>,
     callbacks: Vec<CallbackView>,
     jobs: Vec<JobView>,
 }
@@ -228,6 +233,7 @@ impl Story {
         for (title, rows, part) in [
             ("history", self.history.len(), lines(&history)),
             ("transactions", self.transactions.len(), lines(&transactions)),
+            ("refunds", self.refunds.len(), refund_lines(&self.refunds)),
             ("callbacks", self.callbacks.len(), lines(&callbacks)),
             ("jobs", self.jobs.len(), job_lines(&self.jobs)),
         ] {

@@ -148,6 +148,8 @@ struct BookLine {
     state: State,
     /// How often money was taken.
     debits: u32,
+    /// How often the merchant asked for the money back, since the sandbox started.
+    reversals_asked: u32,
     success_trans_id: Option<i64>,
 }
 
@@ -159,6 +161,7 @@ impl From<Transaction> for BookLine {
             amount: transaction.amount_tiyin,
             state: transaction.state,
             debits: transaction.debits,
+            reversals_asked: transaction.reversals_asked,
             success_trans_id: transaction.success_trans_id,
         }
     }

@@ -42,6 +42,8 @@ pub(crate) struct Transaction {
     pub(crate) success_trans_id: Option<i64>,
     /// How often money was taken. An audit wants to see 1 at most.
     pub(crate) debits: u32,
+    /// How often the merchant asked for the money back, since the sandbox started. An audit wants to see 1 at most.
+    pub(crate) reversals_asked: u32,
 }
 
 /// What can happen to a transaction; one line of the ledger file each.
@@ -79,6 +81,7 @@ impl Transaction {
             debited_at_ms: None,
             success_trans_id: None,
             debits: 0,
+            reversals_asked: 0,
         }
     }
 
@@ -135,6 +138,12 @@ impl Entry {
     /// The transaction as it is now. Never waits for an apply in flight.
     pub(crate) fn snapshot(&self) -> Transaction {
         self.transaction.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The merchant asks for the money back, whatever comes of it.
+    pub(crate) fn count_reversal(&self) {
+        let mut transaction = self.transaction.write().unwrap_or_else(PoisonError::into_inner);
+        transaction.reversals_asked = transaction.reversals_asked.saturating_add(1);
     }
 
     /// Makes a change that is already in the ledger file and returns the result.

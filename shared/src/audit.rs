@@ -17,6 +17,7 @@ use crate::store::auditing::OrderRecord;
 mod callbacks;
 mod jobs;
 mod money;
+mod refunds;
 mod story;
 
 pub use callbacks::callback_without_order;
@@ -34,6 +35,14 @@ named_values! {
         RefundedWithoutReversal = "refunded-without-reversal",
         /// What the order says went back does not fit its status.
         RefundedAmount = "refunded-amount",
+        /// What the order has set apart for refunds is not what went back and may still go back.
+        RefundReserve = "refund-reserve",
+        /// A refund is open, and no job is to make it.
+        RefundWithoutJob = "refund-without-job",
+        /// What became of a refund is not known, and its order is not before a person.
+        RefundUnseen = "refund-unseen",
+        /// The gateway was asked more than once to give a transaction's money back.
+        RefundSentTwice = "refund-sent-twice",
         /// The gateway took money on a transaction that we have no row for.
         DebitUnknownToUs = "debit-unknown-to-us",
         /// The gateway took money, and no look will notice.
@@ -117,6 +126,10 @@ impl Kind {
             | ReversedNotRecorded
             | RefundedWithoutReversal
             | RefundedAmount
+            | RefundReserve
+            | RefundWithoutJob
+            | RefundUnseen
+            | RefundSentTwice
             | DebitUnknownToUs
             | DebitNotSettled
             | SecondDebit
@@ -158,6 +171,12 @@ impl Kind {
             ReversedNotRecorded => "run `tasdiq orders reconcile` for the order, which makes it refunded",
             RefundedWithoutReversal => "look in the gateway's cabinet whether the customer has the money back",
             RefundedAmount => "look at the order's history and at the gateway's cabinet; what went back is not sure",
+            RefundReserve => {
+                "look at `tasdiq orders show`: no release writes this; refund nothing of it before you know what went back"
+            }
+            RefundWithoutJob => "see that a worker runs: its sweep restores the job within a minute",
+            RefundUnseen => "look in the gateway's cabinet whether the money went back; nobody was told to",
+            RefundSentTwice => "look in the gateway's cabinet whether money went back twice, and report it to us",
             DebitUnknownToUs => {
                 "find the customer by the account in the gateway's cabinet; give the money back there, or deliver by hand"
             }
@@ -238,7 +257,7 @@ impl From<TransactionReport> for Word {
             TransactionState::Debited { .. } | TransactionState::Reversed { .. } => 1,
             TransactionState::Open | TransactionState::Closed | TransactionState::Unclear { .. } => 0,
         };
-        Word::Said(BookLine { report, debits })
+        Word::Said(BookLine { report, debits, reversals_asked: 0 })
     }
 }
 
@@ -259,6 +278,7 @@ pub struct Against<'a> {
 pub fn examine(record: &OrderRecord, against: &Against<'_>) -> Vec<Finding> {
     let mut case = Case::new(record, against);
     money::compare(&mut case);
+    refunds::check(&mut case);
     story::check(&mut case);
     jobs::check(&mut case);
     callbacks::check(&mut case);

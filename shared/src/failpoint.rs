@@ -62,6 +62,24 @@ named_values! {
         PaidBeforeCommit = "paid-before-commit",
         /// `paid` is committed, and nobody was told.
         PaidAfterCommit = "paid-after-commit",
+        /// An order is called off, and that is not committed.
+        CancelBeforeCommit = "cancel-before-commit",
+        /// An order is called off, and nobody was told.
+        CancelAfterCommit = "cancel-after-commit",
+        /// A refund is written and not committed.
+        RequestBeforeCommit = "request-before-commit",
+        /// A refund is committed, and nobody was told.
+        RequestAfterCommit = "request-after-commit",
+        /// A refund is about to be marked as sent.
+        RefundBeforeMark = "refund-before-mark",
+        /// A refund is marked as sent, and was not: nobody else may send it.
+        RefundBeforeCall = "refund-before-call",
+        /// The gateway gave money back, and no row knows.
+        RefundAfterCall = "refund-after-call",
+        /// That the money went back is written and not committed.
+        RefundBeforeCommit = "refund-before-commit",
+        /// That the money went back is committed, and nobody was told.
+        RefundAfterCommit = "refund-after-commit",
         /// A crash is counted and not committed.
         CrashBeforeCommit = "crash-before-commit",
         /// A dead letter and its order's move are written and not committed.

@@ -82,6 +82,8 @@ pub struct BookLine {
     pub report: TransactionReport,
     /// How often money was taken on it; more than once is a fault of the gateway.
     pub debits: u32,
+    /// How often we asked for its money to be given back; more than once is a fault of ours.
+    pub reversals_asked: u32,
 }
 
 /// What kept requests from leaving. Shared, for one failed token request may be the cause of many failed calls.
@@ -122,6 +124,17 @@ pub enum GatewayError {
         /// The gateway's result code, such as `STPIMS-ERR-009`.
         code: String,
     },
+}
+
+impl GatewayError {
+    /// Whether the request is known to have moved nothing, because nobody processed it: it never left, or whoever stands
+    /// in front of the gateway turned it away for its token, its address or its pace.
+    pub fn is_unprocessed(&self) -> bool {
+        match self {
+            GatewayError::Unreachable(_) | GatewayError::Throttled { .. } | GatewayError::NotAdmitted { .. } => true,
+            GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => false,
+        }
+    }
 }
 
 /// A callback that could be read and whose signature fits one of our keys. Its content is *claimed*, not
@@ -189,6 +202,27 @@ impl Gateway {
     pub async fn look(&self, transaction_id: TransactionId) -> Result<TransactionReport, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.look(transaction_id).await,
+        }
+    }
+
+    /// Gets whatever a call needs before it can leave: an access token. What cannot be got shows here, with nothing sent.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`] but `OutcomeUnknown` and `Refused`.
+    pub async fn prepare(&self) -> Result<(), GatewayError> {
+        match self {
+            Gateway::Atmos(atmos) => atmos.prepare().await,
+        }
+    }
+
+    /// Gives a debit back wholly, by its permanent id. It is sent once: see [`GatewayError::is_unprocessed`].
+    ///
+    /// # Errors
+    /// Every [`GatewayError`]. `Refused` is a no for good; what it means for a debit that is reversed already decides
+    /// nothing: look.
+    pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
+        match self {
+            Gateway::Atmos(atmos) => atmos.reverse(success_transaction_id, reason).await,
         }
     }
 

@@ -42,6 +42,10 @@ integer_id! {
     CallbackId
 }
 integer_id! {
+    /// A refund's number.
+    RefundId
+}
+integer_id! {
     /// The gateway's own number of one transaction (Atmos API, field `transaction_id` of `/merchant/pay/create`).
     TransactionId
 }

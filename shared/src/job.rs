@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CallbackId, JobId, OrderId};
+use crate::id::{CallbackId, JobId, OrderId, RefundId};
 use crate::order::named_values;
 
 named_values! {
@@ -31,6 +31,8 @@ named_values! {
         ProcessCallback = "process_callback",
         /// Asks the gateway about an order and settles it; the only one that writes *paid*.
         SettleOrder = "settle_order",
+        /// Gives an order's money back at the gateway.
+        RefundOrder = "refund_order",
         /// Restores missing jobs and prunes old rows.
         Sweep = "sweep",
     }
@@ -41,7 +43,7 @@ impl JobKind {
     pub fn queue(self) -> QueueName {
         match self {
             JobKind::CreatePaymentLink => QueueName::Links,
-            JobKind::ProcessCallback | JobKind::SettleOrder => QueueName::Settle,
+            JobKind::ProcessCallback | JobKind::SettleOrder | JobKind::RefundOrder => QueueName::Settle,
             JobKind::Sweep => QueueName::Background,
         }
     }
@@ -51,6 +53,7 @@ impl JobKind {
         match self {
             JobKind::CreatePaymentLink | JobKind::SettleOrder | JobKind::Sweep => Duration::from_secs(60),
             JobKind::ProcessCallback => Duration::from_secs(10),
+            JobKind::RefundOrder => Duration::from_secs(180),
         }
     }
 }
@@ -75,6 +78,11 @@ pub enum Job {
         /// The order.
         order_id: OrderId,
     },
+    /// Give the money of this refund back.
+    RefundOrder {
+        /// The refund.
+        refund_id: RefundId,
+    },
     /// Restore and prune; there is one such row.
     Sweep,
 }
@@ -86,15 +94,17 @@ impl Job {
             Job::CreatePaymentLink { .. } => JobKind::CreatePaymentLink,
             Job::ProcessCallback { .. } => JobKind::ProcessCallback,
             Job::SettleOrder { .. } => JobKind::SettleOrder,
+            Job::RefundOrder { .. } => JobKind::RefundOrder,
             Job::Sweep => JobKind::Sweep,
         }
     }
 
-    /// What it is about: the id of the order or callback, 0 for `sweep`. One open job per kind and subject.
+    /// What it is about: the id of the order, callback or refund, 0 for `sweep`. One open job per kind and subject.
     pub fn subject_id(self) -> i64 {
         match self {
             Job::CreatePaymentLink { order_id } | Job::SettleOrder { order_id } => order_id.0,
             Job::ProcessCallback { callback_id } => callback_id.0,
+            Job::RefundOrder { refund_id } => refund_id.0,
             Job::Sweep => 0,
         }
     }
@@ -185,6 +195,7 @@ mod tests {
             (Job::CreatePaymentLink { order_id: OrderId(7) }, r#"{"kind":"create_payment_link","order_id":7}"#),
             (Job::ProcessCallback { callback_id: CallbackId(8) }, r#"{"kind":"process_callback","callback_id":8}"#),
             (Job::SettleOrder { order_id: OrderId(9) }, r#"{"kind":"settle_order","order_id":9}"#),
+            (Job::RefundOrder { refund_id: RefundId(10) }, r#"{"kind":"refund_order","refund_id":10}"#),
             (Job::Sweep, r#"{"kind":"sweep"}"#),
         ] {
             assert_eq!(serde_json::to_string(&job).unwrap(), json);

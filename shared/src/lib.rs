@@ -16,6 +16,7 @@ pub mod presence;
 pub mod pulse;
 pub mod queue;
 pub mod redis_server;
+pub mod refund;
 pub mod relay;
 pub mod secret;
 pub mod store;

@@ -7,6 +7,7 @@ use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVe
 
 use crate::job::{JobKind, QueueName};
 use crate::queue::Queue;
+use crate::refund::RefundState;
 use crate::store::{Store, StoreError, jobs, orders, processes};
 use crate::telemetry::causes;
 
@@ -30,7 +31,7 @@ static GATEWAY_CALL_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     )
 });
 
-/// Requests to the gateway. Labels: `operation` (`token`, `create`, `look`, `ledger`) and `outcome` (`ok`, `unreachable`,
+/// Requests to the gateway. Labels: `operation` (`token`, `create`, `look`, `reverse`, `ledger`) and `outcome` (`ok`, `unreachable`,
 /// `unknown`, `throttled`, `not_admitted`, `refused`; `over_budget` for one that our own budget kept back).
 pub fn gateway_calls() -> &'static IntCounterVec {
     &GATEWAY_CALLS
@@ -49,6 +50,19 @@ static ORDER_TRANSITIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 /// that grows is not scanned at every scrape.
 pub fn order_transitions() -> &'static IntCounterVec {
     &ORDER_TRANSITIONS
+}
+
+static REFUNDS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let refunds = counter_vec("tasdiq_refunds_total", "Refunds that entered a state, by this process.", &["state"]);
+    for state in RefundState::ALL {
+        refunds.with_label_values(&[state.as_str()]);
+    }
+    refunds
+});
+
+/// Refunds that entered a state, by this process: `open` (asked for), `done`, `refused`, `review`.
+pub fn refunds() -> &'static IntCounterVec {
+    &REFUNDS
 }
 
 static JOB_CRASHES: LazyLock<IntCounterVec> = LazyLock::new(|| {

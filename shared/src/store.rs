@@ -14,6 +14,7 @@ use crate::config::DatabaseUrl;
 use crate::id::OrderId;
 use crate::metrics;
 use crate::order::OrderStatus;
+use crate::refund::RefundState;
 
 pub mod auditing;
 pub mod callbacks;
@@ -23,6 +24,7 @@ pub mod jobs;
 pub mod orders;
 mod pool;
 pub mod processes;
+pub mod refunds;
 pub mod reviewing;
 pub mod settlement;
 pub mod sweeping;
@@ -302,6 +304,7 @@ impl Store {
             job_ids,
             jobs_staged: false,
             transitions: Vec::new(),
+            refunds: Vec::new(),
             changed: None,
         })
     }
@@ -314,6 +317,7 @@ struct Write {
     job_ids: Vec<i64>,
     jobs_staged: bool,
     transitions: Vec<OrderStatus>,
+    refunds: Vec<RefundState>,
     changed: Option<OrderId>,
 }
 
@@ -340,6 +344,9 @@ impl Write {
         inner.ids.give_back("jobs", self.job_ids);
         for status in self.transitions {
             metrics::order_transitions().with_label_values(&[status.as_str()]).inc();
+        }
+        for state in self.refunds {
+            metrics::refunds().with_label_values(&[state.as_str()]).inc();
         }
         if self.jobs_staged {
             inner.jobs_staged.notify_one();

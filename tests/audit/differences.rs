@@ -78,7 +78,7 @@ async fn money_that_differs_is_told_by_its_kind(kind: Kind) {
     scene.sql(&unpaid, &becomes("pending", "paid")).await;
     scene.sim("reverse", reversed.transaction_id).await;
     scene.sql(&reversed, LONG_AGO).await;
-    let refunded = "update orders set refunded_amount = amount where id = {id};
+    let refunded = "update orders set refunded_amount = amount, refund_reserved = amount where id = {id};
         update transactions set state = 'reversed' where order_id = {id};";
     scene.sql(&kept, &format!("{refunded}{}", becomes("paid", "refunded"))).await;
     scene.sql(&partly, "update orders set refunded_amount = 100 where id = {id}").await;

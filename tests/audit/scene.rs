@@ -74,14 +74,6 @@ impl Scene {
         Scene { app, doors, sandbox, config, folder }
     }
 
-    /// An order that is paid.
-    pub(super) async fn paid_order(&self) -> Linked {
-        let order = self.order_with_link().await;
-        assert_eq!(self.pay(order.transaction_id).await, "debited");
-        self.wait_for(order.id, "paid").await;
-        order
-    }
-
     /// An order with a link, and a second draft of it that we never heard of, for the gateway's answer was lost.
     pub(super) async fn order_with_lost_draft(&self) -> (Linked, i64) {
         self.fault(serde_json::json!({ "fault": "answer-lost", "path": "/merchant/pay/create", "next": 1 })).await;

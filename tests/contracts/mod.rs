@@ -22,6 +22,7 @@ mod dead_letters_contract;
 mod jobs_contract;
 mod orders_contract;
 mod queue_contract;
+mod refunds_contract;
 mod reviewing_contract;
 mod rules_contract;
 mod settlement_contract;

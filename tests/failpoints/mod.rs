@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::failpoint::Point;
 use tempfile::TempDir;
 
@@ -98,17 +98,59 @@ async fn tell(kind: Kind, point: Point, time: u32) {
     let (patient, deadline) = (house.patient.clone(), Instant::now() + TOLD_WITHIN);
     let (id, ended) = supervise(&mut house.programs, async {
         let id = patient.create(&death, deadline).await.expect("an acknowledged order");
-        let ended = if point == Point::BuryBeforeCommit {
-            patient.reaches(id, "failed", deadline).await
-        } else {
+        let paid = async || {
             patient.pay_until_debited(id, deadline).await.is_some() && patient.reaches(id, "paid", deadline).await
+        };
+        let ended = match End::of(point) {
+            End::Paid => paid().await,
+            End::Failed => patient.reaches(id, "failed", deadline).await,
+            End::Canceled => {
+                patient.link(id, deadline).await.is_some() && patient.cancel(id, deadline).await == Some(true)
+            }
+            End::Refunded => {
+                paid().await
+                    && patient.refund(id, "refund", deadline).await.is_some()
+                    && patient.reaches(id, "refunded", deadline).await
+            }
+            End::Sent => paid().await && patient.refund(id, "refund", deadline).await.is_some(),
         };
         (id, ended)
     })
     .await;
     assert!(ended, "{what}: {:?}", house.patient.order(id).await);
     house.wait_for_death(point).await;
+    if End::of(point) == End::Sent {
+        house.wait_until_looked_for().await;
+    }
     house.check(&what, id, point).await;
+}
+
+/// How the story of a death ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Paid,
+    Failed,
+    Canceled,
+    Refunded,
+    /// The refund is marked as sent by one who died: his successors only look for it, for three minutes.
+    Sent,
+}
+
+impl End {
+    fn of(point: Point) -> End {
+        match point {
+            Point::BuryBeforeCommit => End::Failed,
+            Point::CancelBeforeCommit | Point::CancelAfterCommit => End::Canceled,
+            Point::RefundBeforeCall => End::Sent,
+            Point::RequestBeforeCommit
+            | Point::RequestAfterCommit
+            | Point::RefundBeforeMark
+            | Point::RefundAfterCall
+            | Point::RefundBeforeCommit
+            | Point::RefundAfterCommit => End::Refunded,
+            _ => End::Paid,
+        }
+    }
 }
 
 /// An installation whose processes are started again when they die.
@@ -201,6 +243,20 @@ impl House {
         }
     }
 
+    /// Waits until a successor has run the refund's job, which then waits for its next look.
+    async fn wait_until_looked_for(&mut self) {
+        let deadline = Instant::now() + TOLD_WITHIN;
+        loop {
+            supervise(&mut self.programs, tokio::time::sleep(Duration::from_millis(100))).await;
+            let jobs = self.command(&["jobs", "list", "--kind", "refund_order", "--json"]).await;
+            let jobs: Value = serde_json::from_str(&jobs).unwrap();
+            if jobs[0]["state"] == "available" && jobs[0]["crashes"] == 0 && jobs[0]["attempt"] == 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "nobody looks for the refund: {jobs}");
+        }
+    }
+
     /// The order was paid once, by the transaction that moved the money, its history is whole, and nothing else ended.
     async fn check(&mut self, what: &str, id: i64, point: Point) {
         for program in &self.programs {
@@ -226,10 +282,16 @@ impl House {
         // With everything that is written down about the order, the gateway's word, the jobs and the history included.
         self.command(&["audit"]).await;
         let debits: Vec<&Value> = book.iter().filter(|line| line["debits"] != 0).collect();
-        if point == Point::BuryBeforeCommit {
-            assert!(debits.is_empty(), "{what}: {debits:?}");
-            return;
-        }
+        let (status, reversals) = match End::of(point) {
+            End::Failed | End::Canceled => {
+                assert!(debits.is_empty(), "{what}: {debits:?}");
+                return;
+            }
+            End::Paid => ("paid", 0),
+            End::Refunded => ("refunded", 1),
+            End::Sent => ("paid", 0),
+        };
+        assert_eq!((&order["status"], &debits[0]["reversals_asked"]), (&json!(status), &json!(reversals)), "{what}");
         assert_eq!(debits.len(), 1, "{what}: {debits:?}");
         assert_eq!(debits[0]["debits"], 1, "{what}");
         assert_eq!(debits[0]["account"], id.to_string(), "{what}");

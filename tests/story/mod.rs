@@ -14,6 +14,7 @@ mod paying;
 mod postgres_away;
 mod questions;
 mod redis_away;
+mod refunds;
 mod repeated;
 mod reviews;
 mod starting;

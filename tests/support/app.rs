@@ -102,6 +102,32 @@ impl Doors {
         send(self.request(Method::POST, "/api/orders/create").header("Idempotency-Key", key).json(body)).await
     }
 
+    /// Asks for a refund of an order under an idempotency key.
+    pub(crate) async fn refund(&self, id: i64, key: &str, body: &Value) -> Answer {
+        let request = self.request(Method::POST, &format!("/api/orders/{id}/refund"));
+        send(request.header("Idempotency-Key", key).json(body)).await
+    }
+
+    /// Calls an order off.
+    pub(crate) async fn cancel(&self, id: i64) -> Answer {
+        send(self.request(Method::POST, &format!("/api/orders/{id}/cancel"))).await
+    }
+
+    /// The order's refunds, oldest first.
+    pub(crate) async fn refunds(&self, id: i64) -> Vec<Value> {
+        let answer = self.get(&format!("/api/orders/{id}/refunds")).await;
+        assert_eq!(answer.status, 200, "{answer}");
+        answer.json()["refunds"].as_array().unwrap().clone()
+    }
+
+    /// An order that is paid.
+    pub(crate) async fn paid_order(&self) -> Linked {
+        let order = self.order_with_link().await;
+        assert_eq!(self.pay(order.transaction_id).await, "debited");
+        self.wait_for(order.id, "paid").await;
+        order
+    }
+
     /// Makes an order and waits for its payment link.
     pub(crate) async fn order_with_link(&self) -> Linked {
         self.linked_order_of(&tea()).await
@@ -365,6 +391,8 @@ pub(crate) struct BookLine {
     pub(crate) state: String,
     /// How often money was taken.
     pub(crate) debits: i64,
+    /// How often we asked for it to be given back.
+    pub(crate) reversals_asked: i64,
 }
 
 impl BookLine {
@@ -375,6 +403,7 @@ impl BookLine {
             amount: line["amount"].as_i64().unwrap(),
             state: line["state"].as_str().unwrap().to_owned(),
             debits: line["debits"].as_i64().unwrap(),
+            reversals_asked: line["reversals_asked"].as_i64().unwrap(),
         }
     }
 }

@@ -48,6 +48,33 @@ impl Patient {
         Some(order["order_id"].as_i64().unwrap())
     }
 
+    /// Asks for the order's money back until that is accepted, always under the same key; gives the refund's number, or
+    /// nothing where it was refused.
+    pub(crate) async fn refund(&self, id: i64, key: &str, deadline: Instant) -> Option<i64> {
+        let address = format!("{}/api/orders/{id}/refund", self.api_url);
+        let address = &address;
+        let answer = until(deadline, || async move {
+            let (status, answer) = ask(self.client.post(address).header("Idempotency-Key", key)).await?;
+            assert!(matches!(status, 202 | 409 | 503), "HTTP {status}: {answer}");
+            let in_flight = answer["type"] == "urn:tasdiq:problem:request-in-flight";
+            (status != 503 && !in_flight).then_some(answer)
+        })
+        .await?;
+        answer["refund_id"].as_i64().filter(|_| answer["state"].is_string())
+    }
+
+    /// Calls the order off until that is answered; tells whether it is canceled.
+    pub(crate) async fn cancel(&self, id: i64, deadline: Instant) -> Option<bool> {
+        let address = format!("{}/api/orders/{id}/cancel", self.api_url);
+        let address = &address;
+        until(deadline, || async move {
+            let (status, answer) = ask(self.client.post(address)).await?;
+            assert!(matches!(status, 200 | 409 | 503), "HTTP {status}: {answer}");
+            (status != 503).then_some(status == 200)
+        })
+        .await
+    }
+
     /// The order as it is now, if anybody answers.
     pub(crate) async fn order(&self, id: i64) -> Option<Value> {
         let (status, order) = ask(self.client.get(format!("{}/api/orders/{id}", self.api_url))).await?;

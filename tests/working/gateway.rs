@@ -1,8 +1,9 @@
 //! A gateway that answers when the test says so: it keeps calls about an order waiting, as long as it likes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use poem::http::StatusCode;
 use poem::listener::TcpAcceptor;
 use poem::web::{Data, Json};
 use poem::{EndpointExt, Route, Server, handler, post};
@@ -37,7 +38,26 @@ struct State {
     most_at_once: usize,
     drafts: BTreeMap<i64, i64>,
     debited: BTreeSet<i64>,
+    reversed: BTreeSet<i64>,
+    /// What each reversal that is asked for gets, the first one first; then each is made.
+    reversals: VecDeque<Reversal>,
+    reversals_asked: usize,
     refused: BTreeSet<i64>,
+}
+
+/// What becomes of a reversal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reversal {
+    /// It is made, and says so.
+    Made,
+    /// It is made, and its answer is lost.
+    MadeUntold,
+    /// It is not made, and its answer is lost.
+    Lost,
+    /// A final no.
+    Refused,
+    /// Turned away by whoever stands in front of the gateway.
+    Forbidden,
 }
 
 /// The orders about which calls wait.
@@ -55,6 +75,7 @@ impl HeldGateway {
             .at("/token", post(token))
             .at("/merchant/pay/create", post(create))
             .at("/merchant/pay/get", post(look))
+            .at("/merchant/pay/reverse", post(reverse))
             .data(Arc::clone(&parts));
         let acceptor = TcpAcceptor::from_tokio(listener).unwrap();
         let serving = tokio::spawn(async move {
@@ -90,6 +111,21 @@ impl HeldGateway {
     /// From now on this transaction is paid.
     pub(super) fn debit(&self, transaction: i64) {
         self.state().debited.insert(transaction);
+    }
+
+    /// From now on this transaction's money went back, by whomever.
+    pub(super) fn reverse(&self, transaction: i64) {
+        self.state().reversed.insert(transaction);
+    }
+
+    /// The next reversals that are asked for get this.
+    pub(super) fn answer_reversals(&self, reversals: &[Reversal]) {
+        self.state().reversals.extend(reversals);
+    }
+
+    /// How often a reversal was asked for.
+    pub(super) fn reversals_asked(&self) -> usize {
+        self.state().reversals_asked
     }
 
     /// Says a final no to every call about this order.
@@ -192,11 +228,38 @@ async fn look(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Valu
     if parts.refuses(order) {
         return refusal();
     }
-    let is_debited = parts.state.lock().unwrap().debited.contains(&transaction);
+    let (is_debited, is_reversed) = {
+        let state = parts.state.lock().unwrap();
+        (state.debited.contains(&transaction), state.reversed.contains(&transaction))
+    };
+    let code = if is_reversed { "-20" } else { "0" };
     Json(json!({ "result": { "code": "OK" }, "store_transaction": {
         "trans_id": transaction, "account": order.to_string(), "amount": 5_000, "store": { "id": 1234 },
         "confirmed": is_debited, "success_trans_id": is_debited.then_some(transaction + 500),
-        "status_code": is_debited.then_some("0"), "status_message": null } }))
+        "status_code": is_debited.then_some(code), "status_message": null } }))
+}
+
+#[handler]
+async fn reverse(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> (StatusCode, Json<Value>) {
+    let transaction = request["transaction_id"].as_i64().unwrap() - 500;
+    parts.pass(transaction / PER_ORDER).await;
+    let mut state = parts.state.lock().unwrap();
+    state.reversals_asked += 1;
+    let made = Json(json!({ "result": { "code": "OK" }, "transaction_id": request["transaction_id"] }));
+    let nothing = || Json(Value::Null);
+    match state.reversals.pop_front().unwrap_or(Reversal::Made) {
+        Reversal::Refused => (StatusCode::OK, refusal()),
+        Reversal::Forbidden => (StatusCode::FORBIDDEN, nothing()),
+        Reversal::Lost => (StatusCode::BAD_GATEWAY, nothing()),
+        Reversal::Made => {
+            state.reversed.insert(transaction);
+            (StatusCode::OK, made)
+        }
+        Reversal::MadeUntold => {
+            state.reversed.insert(transaction);
+            (StatusCode::BAD_GATEWAY, nothing())
+        }
+    }
 }
 
 fn refusal() -> Json<Value> {

@@ -22,6 +22,7 @@ use gateway::HeldGateway;
 
 mod gateway;
 mod handlers;
+mod refunding;
 mod relaying;
 mod running;
 mod suspects;

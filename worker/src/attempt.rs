@@ -16,7 +16,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 use crate::failure::{Done, Failure, Verdict};
 use crate::lease::{HeldLease, LeaseKeeper};
 use crate::source::Claimed;
-use crate::{WorkerContext, create_payment_link, metrics, process_callback, settle_order, sweep};
+use crate::{WorkerContext, create_payment_link, metrics, process_callback, refund_order, settle_order, sweep};
 
 /// A newer release's job is offered again after this long: a worker of that release may come.
 const UNKNOWN_KIND_MS: i64 = 30_000;
@@ -77,6 +77,7 @@ async fn handle(context: &WorkerContext, lease: &Lease, job: Job) -> Result<Done
         Job::CreatePaymentLink { order_id } => create_payment_link::create_payment_link(context, lease, order_id).await,
         Job::ProcessCallback { callback_id } => process_callback::process_callback(context, lease, callback_id).await,
         Job::SettleOrder { order_id } => settle_order::settle_order(context, lease, order_id).await,
+        Job::RefundOrder { refund_id } => refund_order::refund_order(context, lease, refund_id).await,
         Job::Sweep => sweep::sweep(context).await,
     }
 }
@@ -87,7 +88,7 @@ async fn handle(context: &WorkerContext, lease: &Lease, job: Job) -> Result<Done
 fn poison(job: Job) -> Result<(), Failure> {
     let order_id = match job {
         Job::CreatePaymentLink { order_id } | Job::SettleOrder { order_id } => order_id,
-        Job::ProcessCallback { .. } | Job::Sweep => return Ok(()),
+        Job::ProcessCallback { .. } | Job::RefundOrder { .. } | Job::Sweep => return Ok(()),
     };
     match failpoint::poison_of(order_id.0) {
         Some(point) if failpoint::strikes(point) => {

@@ -123,7 +123,7 @@ mod tests {
     fn a_gateway_that_is_away_never_kills_a_job() {
         let away = || GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None };
         for attempt in [1, 10, 1_000, i64::MAX] {
-            for kind in [JobKind::CreatePaymentLink, JobKind::SettleOrder] {
+            for kind in [JobKind::CreatePaymentLink, JobKind::SettleOrder, JobKind::RefundOrder] {
                 let verdict = Failure::Gateway(away()).verdict(Some(kind), attempt, 0);
                 assert!(matches!(verdict, Verdict::Retry { .. }), "{kind} {attempt}: {verdict:?}");
             }

@@ -27,6 +27,7 @@ mod lease;
 mod look_schedule;
 mod metrics;
 mod process_callback;
+mod refund_order;
 mod settle_order;
 mod source;
 mod sweep;

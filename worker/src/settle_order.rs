@@ -82,6 +82,7 @@ async fn look(context: &WorkerContext, order: &Order, stored: &StoredTransaction
         transaction_id: stored.transaction_id,
         was: stored.state,
         is_accepted: stored.is_accepted,
+        has_permanent_id: stored.success_transaction_id.is_some(),
         state,
         report: None,
     };

@@ -61,7 +61,14 @@ fn looked(transaction_id: TransactionId, state: TransactionState) -> Looked {
         amount: 5_000,
         state: state.clone(),
     };
-    Looked { transaction_id, was: StoredState::Open, is_accepted: false, state, report: Some(report) }
+    Looked {
+        transaction_id,
+        was: StoredState::Open,
+        is_accepted: false,
+        has_permanent_id: false,
+        state,
+        report: Some(report),
+    }
 }
 
 fn debited() -> TransactionState {
@@ -358,7 +365,7 @@ prop_compose! {
         };
         // Money is seen only by asking.
         let is_asked = is_asked || matches!(state, TransactionState::Debited { .. });
-        Looked { transaction_id: TransactionId(id), was, is_accepted, state, report: is_asked.then_some(report) }
+        Looked { transaction_id: TransactionId(id), was, is_accepted, has_permanent_id: false, state, report: is_asked.then_some(report) }
     }
 }
 

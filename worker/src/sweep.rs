@@ -23,6 +23,7 @@ pub(crate) async fn sweep(context: &WorkerContext) -> Result<Done, Failure> {
         warn!(
             links = swept.links_restored,
             settlements = swept.settlements_restored,
+            refunds = swept.refunds_restored,
             orphans = swept.orphans,
             "sweep found open orders without their jobs"
         );

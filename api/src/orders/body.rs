@@ -1,64 +1,31 @@
 //! The body of `POST /api/orders/create`: parsed here once, so that nothing behind the door checks again.
 
-use std::fmt;
-
-use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use shared::money::{AmountFault, Tiyin};
 use shared::order::{GatewayIdentity, Language, NewOrder, PaymentType};
 use url::Url;
 
+use super::json_object::{JsonObject, Shape};
 use crate::digest::sha256_hex;
 use crate::problem::{Problem, ProblemType};
-use crate::request_body;
 use crate::schema::{bounded_text, inline, one_of};
 
-const BODY_LIMIT: usize = 64 * 1024;
 const PRODUCT_NAME_LIMIT: usize = 200;
 const REFERENCE_LIMIT: usize = 100;
 const RETURN_URL_LIMIT: usize = 2_000;
 const DEFAULT_LANGUAGE: Language = Language::Uz;
 
-/// Every field there is. Anything else is refused: a misspelt `refrence` must not be lost in silence.
+/// Every field there is.
 const FIELDS: &[&str] = &["product_name", "amount", "payment_type", "reference", "return_url", "language"];
 
-/// The body as it came: a JSON object, its values not yet looked at.
+/// The body as it came, its values not yet looked at.
 #[derive(Debug)]
-pub(crate) struct OrderRequest(Vec<(String, Box<RawValue>)>);
+pub(crate) struct OrderRequest(JsonObject);
 
 impl OrderRequest {
-    async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
-        // Read first, whatever is wrong besides: an answer in mid-body costs the sender its connection.
-        let bytes = request_body::read(body.take().map_err(Problem::from)?, BODY_LIMIT).await?;
-        check_content_type(request.header(header::CONTENT_TYPE))?;
-        let unreadable = |error: serde_json::Error| {
-            Problem::new(ProblemType::UnreadableBody, format!("the body is not JSON: {error}"))
-        };
-        let text: &RawValue = serde_json::from_slice(&bytes).map_err(unreadable)?;
-        if !text.get().trim_start().starts_with('{') {
-            return Err(Problem::new(ProblemType::NotAnObject, "the body must be an object: {\"product_name\": …}"));
-        }
-        let Fields(fields) = serde_json::from_str(text.get()).map_err(unreadable)?;
-        for (place, (name, _)) in fields.iter().enumerate() {
-            if !FIELDS.contains(&name.as_str()) {
-                let name: String = name.chars().take(100).collect();
-                let detail = format!("`{name}` is not a field of an order; there are {}", FIELDS.join(", "));
-                return Err(Problem::with_field(ProblemType::UnknownField, &name, detail));
-            }
-            if fields[..place].iter().any(|(earlier, _)| earlier == name) {
-                let detail = format!("`{name}` stands there twice, and only one can be meant");
-                return Err(Problem::with_field(ProblemType::RepeatedField, name, detail));
-            }
-        }
-        Ok(OrderRequest(fields))
-    }
-
     /// The order that the body asks for.
     ///
     /// # Errors
@@ -76,19 +43,8 @@ impl OrderRequest {
         })
     }
 
-    /// The raw value of a field; `null` is the same as leaving it out.
-    fn raw(&self, field: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == field).map(|(_, value)| value.get()).filter(|value| *value != "null")
-    }
-
-    fn required(&self, field: &str) -> Result<&str, Problem> {
-        self.raw(field).ok_or_else(|| {
-            Problem::with_field(ProblemType::MissingField, field, format!("the field `{field}` is missing"))
-        })
-    }
-
     fn product_name(&self) -> Result<String, Problem> {
-        let name = serde_json::from_str::<String>(self.required("product_name")?).ok();
+        let name = serde_json::from_str::<String>(self.0.required("product_name")?).ok();
         name.filter(|name| is_printable(name, PRODUCT_NAME_LIMIT)).ok_or_else(|| {
             Problem::with_field(
                 ProblemType::InvalidProductName,
@@ -99,24 +55,11 @@ impl OrderRequest {
     }
 
     fn amount(&self) -> Result<Tiyin, Problem> {
-        let raw = self.required("amount")?;
-        let amount = match raw.as_bytes().first() {
-            Some(b'"') => match serde_json::from_str::<String>(raw) {
-                Ok(text) => Tiyin::from_som(&text),
-                Err(_) => Err(AmountFault::NotANumber),
-            },
-            // A number is read from its digits, however many: no float, and none that is too large to be read.
-            // Most of these are whole: to speak of a fraction would lead astray.
-            Some(b'-' | b'0'..=b'9') if raw.contains(['e', 'E']) => Err(AmountFault::NotANumber),
-            Some(b'-' | b'0'..=b'9') if raw.contains('.') => Err(AmountFault::FractionAsNumber),
-            Some(b'-' | b'0'..=b'9') => Tiyin::from_som(raw),
-            _ => Err(AmountFault::NotANumber),
-        };
-        amount.map_err(|fault| Problem::with_field(ProblemType::InvalidAmount, "amount", fault.to_string()))
+        amount(self.0.required("amount")?)
     }
 
     fn payment_type(&self) -> Result<PaymentType, Problem> {
-        let raw = self.required("payment_type")?;
+        let raw = self.0.required("payment_type")?;
         let name = serde_json::from_str::<String>(raw).ok();
         match name.as_deref().and_then(PaymentType::parse) {
             Some(PaymentType::Atmos) => Ok(PaymentType::Atmos),
@@ -134,7 +77,7 @@ impl OrderRequest {
     }
 
     fn reference(&self) -> Result<Option<String>, Problem> {
-        let Some(raw) = self.raw("reference") else { return Ok(None) };
+        let Some(raw) = self.0.raw("reference") else { return Ok(None) };
         let reference = serde_json::from_str::<String>(raw).ok();
         match reference.filter(|reference| is_printable(reference, REFERENCE_LIMIT)) {
             Some(reference) => Ok(Some(reference)),
@@ -147,7 +90,7 @@ impl OrderRequest {
     }
 
     fn return_url(&self) -> Result<Option<String>, Problem> {
-        let Some(raw) = self.raw("return_url") else { return Ok(None) };
+        let Some(raw) = self.0.raw("return_url") else { return Ok(None) };
         let text = serde_json::from_str::<String>(raw).ok().filter(|text| {
             // The URL parser drops line breaks and blanks in silence.
             text.chars().count() <= RETURN_URL_LIMIT && !text.chars().any(|c| c.is_control() || c.is_whitespace())
@@ -166,7 +109,7 @@ impl OrderRequest {
     }
 
     fn language(&self) -> Result<Language, Problem> {
-        let Some(raw) = self.raw("language") else { return Ok(DEFAULT_LANGUAGE) };
+        let Some(raw) = self.0.raw("language") else { return Ok(DEFAULT_LANGUAGE) };
         let name = serde_json::from_str::<String>(raw).ok();
         name.as_deref().and_then(Language::parse).ok_or_else(|| {
             Problem::with_field(ProblemType::UnknownLanguage, "language", "`language` must be one of `uz`, `ru`, `en`")
@@ -187,54 +130,28 @@ pub(crate) fn digest(order: &NewOrder) -> String {
     sha256_hex(canonical.to_string())
 }
 
-fn is_printable(text: &str, limit: usize) -> bool {
+/// Decimal soʻm in a string, or a whole number of soʻm.
+///
+/// # Errors
+/// [`ProblemType::InvalidAmount`].
+pub(super) fn amount(raw: &str) -> Result<Tiyin, Problem> {
+    let amount = match raw.as_bytes().first() {
+        Some(b'"') => match serde_json::from_str::<String>(raw) {
+            Ok(text) => Tiyin::from_som(&text),
+            Err(_) => Err(AmountFault::NotANumber),
+        },
+        // A number is read from its digits, however many: no float, and none that is too large to be read.
+        // Most of these are whole: to speak of a fraction would lead astray.
+        Some(b'-' | b'0'..=b'9') if raw.contains(['e', 'E']) => Err(AmountFault::NotANumber),
+        Some(b'-' | b'0'..=b'9') if raw.contains('.') => Err(AmountFault::FractionAsNumber),
+        Some(b'-' | b'0'..=b'9') => Tiyin::from_som(raw),
+        _ => Err(AmountFault::NotANumber),
+    };
+    amount.map_err(|fault| Problem::with_field(ProblemType::InvalidAmount, "amount", fault.to_string()))
+}
+
+pub(super) fn is_printable(text: &str, limit: usize) -> bool {
     !text.trim().is_empty() && text.chars().count() <= limit && !text.chars().any(char::is_control)
-}
-
-/// `application/json`, in UTF-8 where it says so.
-fn check_content_type(content_type: Option<&str>) -> Result<(), Problem> {
-    let mut parts = content_type.unwrap_or_default().split(';').map(str::trim);
-    let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-    let is_utf8 = parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        _ => true,
-    });
-    match is_json && is_utf8 {
-        true => Ok(()),
-        false => Err(Problem::new(
-            ProblemType::UnsupportedMediaType,
-            "send JSON in UTF-8, with the header `Content-Type: application/json`",
-        )),
-    }
-}
-
-/// The fields of a JSON object, in their order, with those that stand there twice.
-struct Fields(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AsVec;
-
-        impl<'de> Visitor<'de> for AsVec {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(AsVec)
-    }
 }
 
 impl<'a> ApiExtractor<'a> for OrderRequest {
@@ -261,19 +178,12 @@ impl<'a> ApiExtractor<'a> for OrderRequest {
         body: &mut RequestBody,
         _options: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
-        Ok(Self::read(request, body).await?)
+        let shape = Shape { fields: FIELDS, noun: "an order", example: "{\"product_name\": …}", may_be_empty: false };
+        Ok(OrderRequest(JsonObject::read(request, body, &shape).await?))
     }
 }
 
 fn description() -> MetaSchema {
-    let amount = MetaSchema {
-        description: Some("Decimal soʻm in a string, or a whole number of soʻm. At most 10000000000.00."),
-        one_of: vec![
-            inline(MetaSchema { pattern: Some(r"^\d+(\.\d{1,2})?$".to_owned()), ..MetaSchema::new("string") }),
-            inline(MetaSchema::new_with_format("integer", "int64")),
-        ],
-        ..MetaSchema::ANY
-    };
     let names = |names: Vec<&str>| names.into_iter().map(Value::from).collect();
     let languages = names(Language::ALL.iter().map(|language| language.as_str()).collect());
     MetaSchema {
@@ -281,7 +191,10 @@ fn description() -> MetaSchema {
         required: vec!["product_name", "amount", "payment_type"],
         properties: vec![
             ("product_name", inline(bounded_text("What is sold; the customer sees it.", PRODUCT_NAME_LIMIT))),
-            ("amount", inline(amount)),
+            (
+                "amount",
+                inline(amount_schema("Decimal soʻm in a string, or a whole number of soʻm. At most 10000000000.00.")),
+            ),
             ("payment_type", inline(one_of("How the customer pays.", names(vec!["atmos"]), None))),
             ("reference", inline(bounded_text("Your own name for the order, unique among yours.", REFERENCE_LIMIT))),
             ("return_url", inline(bounded_text("Where the customer goes from our result page.", RETURN_URL_LIMIT))),
@@ -289,5 +202,17 @@ fn description() -> MetaSchema {
         ],
         example: Some(json!({ "product_name": "Somsa, 2 dona", "amount": "50000.00", "payment_type": "atmos" })),
         ..MetaSchema::new("object")
+    }
+}
+
+/// An amount as [`amount`] reads it.
+pub(super) fn amount_schema(description: &'static str) -> MetaSchema {
+    MetaSchema {
+        description: Some(description),
+        one_of: vec![
+            inline(MetaSchema { pattern: Some(r"^\d+(\.\d{1,2})?$".to_owned()), ..MetaSchema::new("string") }),
+            inline(MetaSchema::new_with_format("integer", "int64")),
+        ],
+        ..MetaSchema::ANY
     }
 }

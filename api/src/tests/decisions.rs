@@ -536,7 +536,7 @@ async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         };
         let api = TestApi::with(|context| {
-            context.gateway = gateway_with(asked.algorithm, asked.keys);
+            context.gateway = gateway_with("1234", asked.algorithm, asked.keys);
             context.callback_addresses = addresses;
         })
         .await;
@@ -730,7 +730,13 @@ async fn set(api: &TestApi, scene: Scene) -> Order {
             api.settle(&order, refunded).await;
         }
         Expired => drop(api.settle(&order, Settlement::Expired).await),
-        InReview => drop(api.settle(&order, Settlement::Review { reason: "odd".to_owned() }).await),
+        InReview => drop(
+            api.settle(
+                &order,
+                Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway },
+            )
+            .await,
+        ),
     }
     api.reread(OrderId(1)).await
 }

@@ -534,7 +534,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (api, before) = runtime.block_on(async {
             let api = TestApi::with(|context| {
-                context.gateway = gateway_with(SignAlgorithm::Md5, &[API_KEY, OLD_KEY]);
+                context.gateway = gateway_with("1234", SignAlgorithm::Md5, &[API_KEY, OLD_KEY]);
             })
             .await;
             let mut before = HashMap::new();
@@ -624,7 +624,7 @@ async fn prepare(api: &TestApi, order_id: i64) -> OrderStatus {
     let settlement = match order_id {
         4 => Settlement::Paid { transaction_id: order.transaction_id.unwrap() },
         5 => Settlement::Expired,
-        6 => Settlement::Review { reason: "odd".to_owned() },
+        6 => Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway },
         _ => return order.status,
     };
     api.settle(&order, settlement).await.status

@@ -264,7 +264,7 @@ async fn an_order_that_does_not_exist_is_a_problem_and_so_is_a_number_that_is_no
 async fn addresses_and_methods_that_do_not_exist_are_problems_too() {
     let api = TestApi::start().await;
 
-    for path in ["/", "/api", "/api/orders/1/refunds", "/nothing/here"] {
+    for path in ["/", "/api", "/api/orders/1/refund/1", "/nothing/here"] {
         api.get(path).await.problem(404, "not-found");
     }
     for (path, allowed) in [("/api/orders/create", "POST"), ("/atmos/webhook", "POST"), ("/atmos/webhook/", "POST")] {

@@ -24,6 +24,7 @@ use shared::secret::Secret;
 use shared::store::jobs::Finish;
 use shared::store::orders::{NewLink, Transition};
 use shared::store::settlement::Settlement;
+use shared::store::transactions::{Seen, StoredState};
 use shared::store::{Store, jobs, orders, settlement};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -130,6 +131,31 @@ impl TestApi {
         send(request.body(body.to_string())).await
     }
 
+    /// Posts to an order as the holder of that key, or as nobody.
+    pub(crate) async fn post_as(&self, key: Option<&str>, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = self.client.post(path);
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if !body.is_empty() {
+            request = request.content_type("application/json");
+        }
+        send(request.body(body.to_owned())).await
+    }
+
+    /// Asks for a refund of the order as an anonymous shop.
+    pub(crate) async fn refund(&self, order: &Order, key: &str, body: &str) -> Answer {
+        self.post_as(None, &format!("/api/orders/{}/refund", order.id), &[("idempotency-key", key)], body).await
+    }
+
+    /// Cancels the order as an anonymous shop.
+    pub(crate) async fn cancel(&self, order: &Order, body: &str) -> Answer {
+        self.post_as(None, &format!("/api/orders/{}/cancel", order.id), &[], body).await
+    }
+
     pub(crate) async fn create_raw(&self, content_type: &str, body: impl Into<poem::Body>) -> Answer {
         let mut request = self.client.post("/api/orders/create");
         if !content_type.is_empty() {
@@ -178,7 +204,17 @@ impl TestApi {
     pub(crate) async fn settle(&self, order: &Order, how: Settlement) -> Order {
         let lease = self.claim(QueueName::Settle, Job::SettleOrder { order_id: order.id }).await;
         let now_ms = self.store().now_ms();
-        let made = settlement::settle(self.store(), &lease, order, now_ms, &[], &how, &Finish::Complete).await.unwrap();
+        let seen = match &how {
+            Settlement::Paid { transaction_id } => vec![Seen {
+                transaction_id: *transaction_id,
+                state: StoredState::Debited,
+                success_transaction_id: Some(TransactionId(transaction_id.0 + 1_000)),
+                amount: None,
+            }],
+            _ => Vec::new(),
+        };
+        let made =
+            settlement::settle(self.store(), &lease, order, now_ms, &seen, &how, &Finish::Complete).await.unwrap();
         assert_eq!(made, Transition::Made);
         self.reread(order.id).await
     }
@@ -259,16 +295,21 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
 pub(crate) const API_KEY: &str = "sandbox-api-key";
 
 fn gateway() -> Gateway {
-    gateway_with(SignAlgorithm::Md5, &[API_KEY])
+    gateway_with("1234", SignAlgorithm::Md5, &[API_KEY])
 }
 
-pub(crate) fn gateway_with(sign_algorithm: SignAlgorithm, api_keys: &[&str]) -> Gateway {
+/// The gateway account of that store.
+pub(crate) fn gateway_of(store_id: &str) -> Gateway {
+    gateway_with(store_id, SignAlgorithm::Md5, &[API_KEY])
+}
+
+pub(crate) fn gateway_with(store_id: &str, sign_algorithm: SignAlgorithm, api_keys: &[&str]) -> Gateway {
     // Taken already by another test of this process: just as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = AtmosConfig {
         consumer_key: "sandbox-key".to_owned(),
         consumer_secret: Secret::new("sandbox-secret"),
-        store_id: "1234".to_owned(),
+        store_id: store_id.to_owned(),
         terminal_id: None,
         api_keys: api_keys.iter().copied().map(Secret::new).collect(),
         sign_algorithm,

@@ -14,7 +14,7 @@ fn assert_allowed(answer: &Answer) {
 }
 
 #[track_caller]
-fn assert_refused(answer: &Answer, why: &str) {
+pub(super) fn assert_refused(answer: &Answer, why: &str) {
     assert_eq!(answer.status, 200, "{answer:?}");
     let body: Value = answer.json();
     assert_eq!(body["status"], 0, "{answer:?}");

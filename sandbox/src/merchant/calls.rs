@@ -165,7 +165,11 @@ async fn reverse(gateway: &Gateway, fields: &Fields, language: Language) -> Resu
         Ok(id) => id,
         Err(code) => return Ok(Err(code)),
     };
-    let verdict = gateway.reverse(gateway.ledger.find_debit(success_trans_id)).await?;
+    let entry = gateway.ledger.find_debit(success_trans_id);
+    if let Some(entry) = &entry {
+        entry.count_reversal();
+    }
+    let verdict = gateway.reverse(entry).await?;
     let mut answer = answer_verdict(gateway, verdict, language);
     answer.transaction_id = answer.transaction_id.map(|_| success_trans_id);
     Ok(Ok(answer))

@@ -19,6 +19,8 @@ pub(super) fn check(case: &mut Case<'_>) {
     for (kind, must_be, says) in [
         (JobKind::CreatePaymentLink, needs_link_job(order, now_ms), "without a link, and no job is to make one"),
         (JobKind::SettleOrder, needs_look(order, now_ms), "and no look at the gateway is to come"),
+        // A refund that lacks its own is a finding of its own.
+        (JobKind::RefundOrder, false, ""),
     ] {
         if must_be && case.open_job_due_ms(kind).is_none() {
             case.find(Kind::OrderWithoutJob, None, format!("{} {says}", order.status));

@@ -11,7 +11,6 @@ use crate::store::auditing::TransactionRecord;
 use crate::store::transactions::StoredState;
 
 pub(super) fn compare(case: &mut Case<'_>) {
-    refunded_amount(case);
     let (order, against) = (case.order(), case.against);
     if order.gateway != *against.gateway {
         let says = format!("it belongs to {}, so its money was not compared", order.gateway);
@@ -58,17 +57,6 @@ pub fn stranger(line: &BookLine) -> Finding {
     }
 }
 
-/// There is no record of a refund but the order's own; the whole amount is all that can have gone back.
-fn refunded_amount(case: &mut Case<'_>) {
-    let order = case.order();
-    let expected = if order.status == OrderStatus::Refunded { order.amount.get() } else { 0 };
-    if order.refunded_amount != expected {
-        let (said, expected) = (som(order.refunded_amount), som(expected));
-        let says = format!("the order is {}, and says that {said} soʻm went back instead of {expected}", order.status);
-        case.find(Kind::RefundedAmount, None, says);
-    }
-}
-
 /// The transaction by which the order is or was paid.
 fn payer(case: &Case<'_>) -> Option<TransactionId> {
     let order = case.order();
@@ -91,6 +79,9 @@ fn its_terms(case: &mut Case<'_>, row: &TransactionRecord, line: &BookLine) {
     let (order, report, id) = (case.order(), &line.report, Some(row.transaction_id));
     if line.debits > 1 {
         case.find(Kind::DebitedTwice, id, format!("the gateway took money {} times on it", line.debits));
+    }
+    if line.reversals_asked > 1 {
+        case.find(Kind::RefundSentTwice, id, format!("its money was asked back {} times", line.reversals_asked));
     }
     if was_told(case, row) || was_decided(case, row) {
         return; // a debit that does not fit is what a person has it for, or had
@@ -132,6 +123,12 @@ fn next_look_ms(case: &Case<'_>, row: &TransactionRecord) -> Option<i64> {
     }
 }
 
+/// When a look or a refund's own job will notice a reversal.
+fn reversal_noticed_ms(case: &Case<'_>, row: Option<&TransactionRecord>) -> Option<i64> {
+    let look_ms = row.and_then(|row| next_look_ms(case, row));
+    [look_ms, case.open_job_due_ms(JobKind::RefundOrder)].into_iter().flatten().min()
+}
+
 fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&TransactionRecord>, word: &Word) {
     use TransactionState::*;
     let is_paid = case.order().status == OrderStatus::Paid;
@@ -150,7 +147,7 @@ fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&Trans
     };
     match state {
         Debited { .. } if is_paid => its_row(case, row, expected, state),
-        Reversed { .. } if is_paid => match row.and_then(|row| next_look_ms(case, row)) {
+        Reversed { .. } if is_paid => match reversal_noticed_ms(case, row) {
             // Whoever has the order gave the money back, or is told why it went.
             _ if case.is_before_a_person() => (),
             Some(due_ms) => under_way(case, id, state, due_ms),

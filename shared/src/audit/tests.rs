@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::{CallbackId, OrderToken};
+use crate::id::{CallbackId, OrderToken, RefundId};
 use crate::money::Tiyin;
 use crate::order::{HistoryLine, Language, PaymentType, Resolution, TRANSITIONS};
+use crate::refund::{Refund, RefundState};
 use crate::store::auditing::{CallbackJobRecord, CallbackRecord, JobRecord, TransactionRecord};
 use crate::store::callbacks::Verdict;
 use crate::store::transactions::StoredState;
@@ -65,7 +66,7 @@ impl Scene {
             reason: matches!(status, Failed | Review).then(|| "something was found".into()),
             created_at_ms: NOW_MS - HOUR_MS,
             pending_since_ms: NOW_MS - HOUR_MS,
-            refund_reserved: 0,
+            refund_reserved: if status == Refunded { 5_000 } else { 0 },
             suggested_act: None,
             resolution: None,
         };
@@ -346,6 +347,96 @@ fn what_went_back_must_fit_the_status() {
     }
 }
 
+fn refund(id: i64, state: RefundState) -> Refund {
+    Refund {
+        id: RefundId(id),
+        order_id: ID,
+        amount: 5_000,
+        state,
+        transaction_id: TX,
+        success_transaction_id: PERMANENT,
+        requested_by: "shop".into(),
+        reason: None,
+        sent_at_ms: None,
+        refused_code: None,
+        outcome: None,
+        created_at_ms: NOW_MS,
+        finished_at_ms: None,
+    }
+}
+
+impl Scene {
+    /// With a refund in that state, and what the order has set apart for it.
+    fn and_refund(mut self, state: RefundState, reserved: i64) -> Scene {
+        let id = i64::try_from(self.record.refunds.len()).unwrap() + 31;
+        self.record.refunds.push(refund(id, state));
+        self.record.order.refund_reserved = reserved;
+        self
+    }
+
+    fn and_refund_job(mut self, id: i64, state: JobState) -> Scene {
+        let job = JobRecord { subject_id: id, ..job("refund_order", state, NOW_MS) };
+        self.record.jobs.push(job);
+        self
+    }
+}
+
+#[test]
+fn what_is_set_apart_is_what_went_back_and_may_go_back() {
+    use RefundState::*;
+    let paid = || Scene::of(OrderStatus::Paid);
+
+    assert_eq!(paid().and_refund(Open, 5_000).and_refund_job(31, JobState::Available).kinds(), []);
+    assert_eq!(paid().and_refund(Refused, 0).kinds(), []);
+    let refunded = |state| Scene::of(OrderStatus::Refunded).and_refund(Refused, 0).and_refund(state, 5_000);
+    assert_eq!(refunded(Done).kinds(), []);
+    assert_eq!(Scene::of(OrderStatus::Refunded).kinds(), [], "reversed by somebody else");
+
+    assert_eq!(paid().and_refund(Refused, 5_000).kinds(), [Kind::RefundReserve]);
+    assert_eq!(paid().and_refund(Open, 0).and_refund_job(31, JobState::Running).kinds(), [Kind::RefundReserve]);
+    assert_eq!(paid().with(|order| order.refund_reserved = 1).kinds(), [Kind::RefundReserve]);
+    assert_eq!(paid().and_refund(Done, 5_000).kinds(), [Kind::RefundedAmount], "and the order does not know");
+    let paid_back = paid().and_refund(Done, 5_000).with(|order| order.refunded_amount = 5_000);
+    assert_eq!(paid_back.kinds(), [Kind::RefundedAmount], "all of it, and the order is still paid");
+}
+
+#[test]
+fn an_open_refund_has_its_job() {
+    let open = || Scene::of(OrderStatus::Paid).and_refund(RefundState::Open, 5_000);
+
+    assert_eq!(open().and_refund_job(31, JobState::Enqueued).kinds(), []);
+    assert_eq!(open().kinds(), [Kind::RefundWithoutJob]);
+    assert_eq!(open().and_refund_job(32, JobState::Available).kinds(), [Kind::RefundWithoutJob], "it is another's");
+}
+
+#[test]
+fn a_refund_nobody_knows_of_is_before_a_person() {
+    let unknown = || Scene::of(OrderStatus::Paid).and_refund(RefundState::Review, 5_000);
+
+    assert_eq!(unknown().before_a_person().kinds(), [Kind::BeforeAPerson]);
+    assert_eq!(unknown().kinds(), [Kind::RefundUnseen]);
+    let dead = unknown().before_a_person().and_refund_job(31, JobState::Dead);
+    assert_eq!(dead.kinds(), [Kind::DeadLetter, Kind::BeforeAPerson]);
+}
+
+#[test]
+fn a_reversal_that_the_refunds_own_job_will_see_is_under_way() {
+    let reversed = || {
+        let paid = Scene::of(OrderStatus::Paid).says(StoredState::Debited, reversed()).long_ago();
+        paid.and_refund(RefundState::Open, 5_000)
+    };
+
+    assert_eq!(reversed().and_refund_job(31, JobState::Available).kinds(), [Kind::UnderWay]);
+    assert_eq!(reversed().kinds(), [Kind::ReversedNotRecorded, Kind::RefundWithoutJob]);
+}
+
+#[test]
+fn money_that_was_asked_back_twice_is_always_told() {
+    let twice = Scene::of(OrderStatus::Refunded).says_of(|line| line.reversals_asked = 2);
+
+    assert_eq!(twice.kinds(), [Kind::RefundSentTwice]);
+}
+
 #[test]
 fn a_debit_of_an_open_order_is_under_way_while_a_look_is_to_come() {
     for status in [OrderStatus::Pending, OrderStatus::Confirming, OrderStatus::Expired, OrderStatus::Canceled] {
@@ -508,13 +599,13 @@ fn what_the_book_has_and_we_do_not_is_a_difference_where_money_is() {
         (debited(), Kind::DebitUnknownToUs),
         (unclear(), Kind::DebitUnknownToUs),
     ] {
-        let finding = stranger(&BookLine { report: report(TX, state.clone()), debits: 0 });
+        let finding = stranger(&BookLine { report: report(TX, state.clone()), debits: 0, reversals_asked: 0 });
 
         assert_eq!((finding.kind, finding.order_id, finding.transaction_id), (kind, Some(ID), Some(TX)), "{state:?}");
     }
     let mut foreign = report(TX, debited());
     foreign.account = "somebody".into();
-    assert_eq!(stranger(&BookLine { report: foreign, debits: 1 }).order_id, None);
+    assert_eq!(stranger(&BookLine { report: foreign, debits: 1, reversals_asked: 0 }).order_id, None);
 }
 
 #[test]

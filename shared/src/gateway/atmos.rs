@@ -8,7 +8,7 @@ use url::Url;
 
 use self::client::{Http, Operation};
 use self::token::Tokens;
-use self::wire::{CreateBody, GetBody};
+use self::wire::{CreateBody, GetBody, ReverseBody};
 use super::{BookLine, Callback, CallbackFault, Draft, DraftRequest, GatewayError, TransactionReport};
 use crate::coordination::Coordination;
 use crate::id::TransactionId;
@@ -144,6 +144,26 @@ impl AtmosGateway {
         let Parts { config, http, tokens, .. } = &*self.0;
         let read = |body: &[u8]| wire::read_report(transaction_id, body);
         http.call(tokens, Operation::Look, &GetBody::new(config, transaction_id), read).await
+    }
+
+    /// A token, so that a call which follows soon needs none first.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`] but `OutcomeUnknown` and `Refused`.
+    pub async fn prepare(&self) -> Result<(), GatewayError> {
+        let Parts { http, tokens, .. } = &*self.0;
+        tokens.current(http).await.map(|_| ())
+    }
+
+    /// `POST /merchant/pay/reverse`, by the permanent id of the debit (`success_trans_id`). Sent once; a second time only
+    /// after a 401, which nobody processed.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
+        let Parts { config, http, tokens, .. } = &*self.0;
+        let body = ReverseBody::new(config, success_transaction_id, reason);
+        http.call_once(tokens, Operation::Reverse, &body, wire::read_reversed).await
     }
 
     /// `GET /_sim/ledger` of the sandbox; Atmos shows no book.

@@ -9,11 +9,13 @@ use sqlx::{Any, AssertSqlSafe, Row};
 use super::callbacks::Verdict;
 use super::jobs::OPEN;
 use super::orders::{COLUMNS, from_row, history_line, parse_status};
+use super::refunds::{COLUMNS as REFUND_COLUMNS, from_row as refund_from_row};
 use super::transactions::StoredState;
 use super::{Store, StoreError, padded, placeholders};
 use crate::id::{CallbackId, JobId, OrderId, TransactionId};
 use crate::job::JobState;
 use crate::order::{GatewayIdentity, HistoryLine, Order, OrderStatus};
+use crate::refund::Refund;
 
 /// How many orders or ids are asked for in one statement.
 pub const BATCH: usize = 512;
@@ -30,7 +32,9 @@ pub struct OrderRecord {
     pub history: Vec<(i64, HistoryLine)>,
     /// Its transactions.
     pub transactions: Vec<TransactionRecord>,
-    /// Its jobs of a payment link or a settlement: those that are open, and dead letters.
+    /// Its refunds, the oldest first.
+    pub refunds: Vec<Refund>,
+    /// Its jobs of a payment link, a settlement or a refund: those that are open, and dead letters.
     pub jobs: Vec<JobRecord>,
     /// The callbacks that were answered with 1.
     pub callbacks: Vec<CallbackRecord>,
@@ -193,7 +197,7 @@ async fn with_what_belongs(store: &Store, orders: Vec<Order>, which: &Which) -> 
         rows.map_err(StoreError::from)
     };
     let of_order = which.sql("order_id");
-    let (history, transactions, jobs, callbacks) = tokio::try_join!(
+    let (history, transactions, refunds, jobs, refund_jobs, callbacks) = tokio::try_join!(
         rows(format!(
             "-- audit_history
             select order_id, number, at_ms, from_status, to_status, cause from order_history
@@ -204,11 +208,19 @@ async fn with_what_belongs(store: &Store, orders: Vec<Order>, which: &Which) -> 
             select gateway, transaction_id, order_id, amount, state, success_transaction_id, accepted_at_ms
             from transactions where {of_order}"
         )),
+        rows(format!("-- audit_refunds\nselect {} from refunds where {of_order} order by id", REFUND_COLUMNS)),
         rows(format!(
             "-- audit_jobs
             select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
             where {} and kind in ('create_payment_link', 'settle_order') and {OPEN_OR_DEAD}",
             which.sql("subject_id")
+        )),
+        rows(format!(
+            "-- audit_refund_jobs
+            select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, r.order_id
+            from refunds r join jobs j on j.subject_id = r.id and j.kind = 'refund_order'
+            where {} and j.{OPEN_OR_DEAD}",
+            which.sql("r.order_id")
         )),
         rows(format!(
             "-- audit_callbacks
@@ -228,6 +240,17 @@ async fn with_what_belongs(store: &Store, orders: Vec<Order>, which: &Which) -> 
     for row in transactions {
         if let Some(record) = records.get_mut(&order_of(&row)?) {
             record.transactions.push(transaction(&row)?);
+        }
+    }
+    for row in refunds {
+        let refund = refund_from_row(&row)?;
+        if let Some(record) = records.get_mut(&refund.order_id) {
+            record.refunds.push(refund);
+        }
+    }
+    for row in refund_jobs {
+        if let Some(record) = records.get_mut(&order_of(&row)?) {
+            record.jobs.push(job(&row)?);
         }
     }
     for row in jobs {
@@ -250,7 +273,14 @@ async fn with_what_belongs(store: &Store, orders: Vec<Order>, which: &Which) -> 
 
 impl From<Order> for OrderRecord {
     fn from(order: Order) -> Self {
-        OrderRecord { order, history: Vec::new(), transactions: Vec::new(), jobs: Vec::new(), callbacks: Vec::new() }
+        OrderRecord {
+            order,
+            history: Vec::new(),
+            transactions: Vec::new(),
+            refunds: Vec::new(),
+            jobs: Vec::new(),
+            callbacks: Vec::new(),
+        }
     }
 }
 

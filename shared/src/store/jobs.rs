@@ -264,6 +264,20 @@ pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreE
     Ok(renewed)
 }
 
+/// Locks the row of a job that still runs under this lease: what is written besides commits for its holder alone. For what
+/// must be written in the midst of a run; its end is [`finish`].
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
+pub(super) async fn hold(write: &mut Write, lease: &Lease) -> Result<(), StoreError> {
+    let sql = format!(
+        "-- hold_lease\nselect id from jobs where id = $1 and state = 'running' and lease_token = $2 {}",
+        write.for_update("jobs")
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(lease.job_id.0).bind(lease.token);
+    query.fetch_optional(write.connection()).await?.map(|_| ()).ok_or(StoreError::LeaseLost)
+}
+
 /// Ends a run within a transaction; the first statement of every write of an effect.
 ///
 /// A job that was woken while it ran returns to `available`, due now, whatever `finish` says.

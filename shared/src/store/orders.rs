@@ -432,8 +432,43 @@ pub(super) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Resul
     Ok(true)
 }
 
-/// Calls a pending order off; one that is not pending stays as it is.
-pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Result<(), StoreError> {
+/// How a request to call an order off ended.
+#[derive(Clone, Debug)]
+pub enum Canceled {
+    /// It is canceled now, or was before.
+    Done(Order),
+    /// It is not pending, and stays as it is.
+    Refused(Order),
+    /// There is no such order.
+    Unknown,
+}
+
+/// Calls a pending order off, and stages a look in the same transaction: money may move without a callback.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; then nothing is written.
+pub async fn call_off(store: &Store, id: OrderId, cause: &str) -> Result<Canceled, StoreError> {
+    let mut write = store.begin(1).await?;
+    let now_ms = write.now_ms();
+    // Before the order's row, as in every settlement: the same order of locks.
+    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Background, now_ms).await?;
+    match cancel(&mut write, id, cause).await? {
+        true => {
+            reach(Point::CancelBeforeCommit);
+            write.commit().await?;
+            reach(Point::CancelAfterCommit);
+        }
+        false => drop(write),
+    }
+    Ok(match find(store, id).await? {
+        Some(order) if order.status == OrderStatus::Canceled => Canceled::Done(order),
+        Some(order) => Canceled::Refused(order),
+        None => Canceled::Unknown,
+    })
+}
+
+/// Calls a pending order off; one that is not pending stays as it is. Returns whether it was pending.
+pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "-- cancel_order\nupdate orders set status = 'canceled', final_at_ms = $2 where id = $1 and status = 'pending'",
     )
@@ -441,10 +476,11 @@ pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Resul
     .bind(write.now_ms())
     .execute(write.connection())
     .await?;
-    match done.rows_affected() {
-        0 => Ok(()),
-        _ => tell(write, id, Some(OrderStatus::Pending), OrderStatus::Canceled, cause).await,
+    if done.rows_affected() == 0 {
+        return Ok(false);
     }
+    tell(write, id, Some(OrderStatus::Pending), OrderStatus::Canceled, cause).await?;
+    Ok(true)
 }
 
 /// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.

@@ -4,8 +4,9 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::jobs::Finish;
 use super::orders::{self, Transition, tell};
+use super::refunds::OUTCOME_IS_KNOWN;
 use super::transactions::{Seen, keep_seen};
-use super::{Store, StoreError, Write, jobs};
+use super::{Store, StoreError, Write, jobs, refunds};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
@@ -129,7 +130,7 @@ pub async fn settle(
 }
 
 /// Locks the order's row and tells its status; the guarded statement that follows names it again.
-async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
+pub(super) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
     let sql = format!("-- lock_order\nselect status from orders where id = $1 {}", write.for_update("orders"));
     let row = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_one(write.connection()).await?;
     orders::parse_status(row.try_get("status")?)
@@ -270,11 +271,11 @@ async fn mark_refunded(
     id: OrderId,
     transaction_id: TransactionId,
 ) -> Result<Transition, StoreError> {
-    let done = sqlx::query(
+    let done = sqlx::query(AssertSqlSafe(format!(
         "-- mark_refunded
-        update orders set status = 'refunded', refunded_amount = amount, refund_reserved = amount
-        where id = $1 and status = 'paid' and transaction_id = $2",
-    )
+        update orders set status = 'refunded', refunded_amount = amount, refund_reserved = amount, {OUTCOME_IS_KNOWN}
+        where id = $1 and status = 'paid' and transaction_id = $2"
+    )))
     .bind(id.0)
     .bind(transaction_id.0)
     .execute(write.connection())
@@ -282,6 +283,7 @@ async fn mark_refunded(
     if done.rows_affected() == 0 {
         return Ok(Transition::Refused);
     }
+    refunds::close_as_seen(write, id).await?;
     let cause = format!("the gateway shows transaction {transaction_id} as reversed");
     tell(write, id, Some(OrderStatus::Paid), OrderStatus::Refunded, &cause).await?;
     Ok(Transition::Made)

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::{Store, StoreError, jobs, orders};
 use tracing::error;
 
-use crate::id::OrderId;
+use crate::id::{OrderId, RefundId};
 use crate::job::{Job, QueueName};
 use crate::order::{GatewayIdentity, SuggestedAct};
 
@@ -52,6 +52,8 @@ pub struct Swept {
     pub links_restored: u64,
     /// `settle_order` jobs restored.
     pub settlements_restored: u64,
+    /// `refund_order` jobs restored.
+    pub refunds_restored: u64,
     /// Orders of another gateway that went to a person.
     pub orphans: u64,
 }
@@ -90,6 +92,7 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
         swept.settlements_restored += 1;
     }
     swept.settlements_restored += restore_looks_back(store).await?;
+    swept.refunds_restored = restore_refunds(store).await?;
     let elsewhere = sqlx::query(
         "-- orphaned_orders
         select id from orders where status in ('pending', 'confirming', 'review')
@@ -110,6 +113,24 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
         swept.orphans += 1;
     }
     Ok(swept)
+}
+
+/// Restores the jobs of open refunds, and returns how many.
+async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "-- open_refunds_without_job
+        select r.id from refunds r where r.state in ('open', 'review') and r.state = 'open'
+            and not exists (select 1 from jobs j where j.kind = 'refund_order' and j.subject_id = r.id
+                and j.state in ('available', 'enqueued', 'running'))
+        order by r.order_id limit {BATCH}"
+    )))
+    .fetch_all(store.readers())
+    .await?;
+    for row in &rows {
+        let refund_id = RefundId(row.try_get("id")?);
+        stage(store, Job::RefundOrder { refund_id }, QueueName::Settle).await?;
+    }
+    Ok(rows.len() as u64)
 }
 
 /// Restores the looks back of orders that have ended, and returns how many.

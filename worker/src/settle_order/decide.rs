@@ -22,6 +22,8 @@ pub(super) struct Looked {
     pub(super) was: StoredState,
     /// Whether a person knows what it was, or that its answer cannot be read, and leaves it so.
     pub(super) is_accepted: bool,
+    /// Whether the permanent id of its debit is kept already; a refund needs it.
+    pub(super) has_permanent_id: bool,
     pub(super) state: TransactionState,
     /// What the gateway says of it; `None` where it was not asked, or knows no such transaction.
     pub(super) report: Option<TransactionReport>,
@@ -245,7 +247,8 @@ pub(super) fn worth_keeping(order: &Order, looked: &[Looked], asked_at_ms: i64) 
             let too_early = state == StoredState::Closed
                 && order.allowed_transaction_id == Some(looked.transaction_id)
                 && !closed_is_believed(order, asked_at_ms);
-            (state != looked.was && !too_early).then_some(Seen {
+            let is_new = state != looked.was || (success_transaction_id.is_some() && !looked.has_permanent_id);
+            (is_new && !too_early).then_some(Seen {
                 transaction_id: looked.transaction_id,
                 state,
                 success_transaction_id,

@@ -44,6 +44,7 @@ pub(super) enum Operation {
     Token,
     Create,
     Look,
+    Reverse,
     Ledger,
 }
 
@@ -53,6 +54,7 @@ impl Operation {
             Operation::Token => "token",
             Operation::Create => "create",
             Operation::Look => "look",
+            Operation::Reverse => "reverse",
             Operation::Ledger => "ledger",
         }
     }
@@ -62,13 +64,14 @@ impl Operation {
             Operation::Token => "/token",
             Operation::Create => "/merchant/pay/create",
             Operation::Look => "/merchant/pay/get",
+            Operation::Reverse => "/merchant/pay/reverse",
             Operation::Ledger => "/_sim/ledger",
         }
     }
 
     fn longest_answer(self) -> usize {
         match self {
-            Operation::Token | Operation::Create | Operation::Look => LONGEST_ANSWER,
+            Operation::Token | Operation::Create | Operation::Look | Operation::Reverse => LONGEST_ANSWER,
             Operation::Ledger => LONGEST_LEDGER,
         }
     }
@@ -145,22 +148,44 @@ impl Http {
         body: &impl Serialize,
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
+        retry::briefly(|| self.attempt(tokens, operation, body, &read)).await
+    }
+
+    /// One call with our token that must not be repeated; only after a 401, which nobody has processed, it is sent once
+    /// more with a fresh token.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub(super) async fn call_once<T>(
+        &self,
+        tokens: &Tokens,
+        operation: Operation,
+        body: &impl Serialize,
+        read: impl Fn(&[u8]) -> Result<T, GatewayError>,
+    ) -> Result<T, GatewayError> {
+        self.attempt(tokens, operation, body, &read).await.map_err(TryError::into_final)
+    }
+
+    async fn attempt<T>(
+        &self,
+        tokens: &Tokens,
+        operation: Operation,
+        body: &impl Serialize,
+        read: &impl Fn(&[u8]) -> Result<T, GatewayError>,
+    ) -> Result<T, TryError> {
         let with_token = |token: Secret| {
             let request = self.post(operation).bearer_auth(token.expose()).json(body);
-            self.send(operation, request, &read)
+            self.send(operation, request, read)
         };
-        retry::briefly(|| async {
-            let token = tokens.current(self).await.map_err(TryError::Lasting)?;
-            match with_token(token.clone()).await {
-                Err(TryError::Unauthorized) => {
-                    // Another process may have made the gateway revoke it; once is normal, twice is not.
-                    tokens.reject(&token);
-                    with_token(tokens.current(self).await.map_err(TryError::Lasting)?).await
-                }
-                answer => answer,
+        let token = tokens.current(self).await.map_err(TryError::Lasting)?;
+        match with_token(token.clone()).await {
+            Err(TryError::Unauthorized) => {
+                // Another process may have made the gateway revoke it; once is normal, twice is not.
+                tokens.reject(&token);
+                with_token(tokens.current(self).await.map_err(TryError::Lasting)?).await
             }
-        })
-        .await
+            answer => answer,
+        }
     }
 
     /// The sandbox's book, which asks for no token; briefly retried.
@@ -215,7 +240,10 @@ fn refusal(operation: Operation, status: StatusCode, headers: &HeaderMap) -> Opt
         StatusCode::UNAUTHORIZED => TryError::Unauthorized,
         StatusCode::FORBIDDEN => TryError::Lasting(GatewayError::NotAdmitted { what }),
         StatusCode::TOO_MANY_REQUESTS => throttled(headers),
-        StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) => throttled(headers),
+        // A gateway that is overloaded may have begun all the same; a reversal must be looked for.
+        StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) && operation != Operation::Reverse => {
+            throttled(headers)
+        }
         status if status.is_server_error() => TryError::Passing(unknown(&what)),
         _ => TryError::Lasting(unknown(&what)),
     })

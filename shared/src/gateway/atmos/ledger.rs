@@ -21,6 +21,7 @@ struct Line {
     amount: i64,
     state: String,
     debits: u32,
+    reversals_asked: u32,
     success_trans_id: Option<TransactionId>,
 }
 
@@ -51,6 +52,7 @@ impl From<Line> for BookLine {
                 state,
             },
             debits: line.debits,
+            reversals_asked: line.reversals_asked,
         }
     }
 }
@@ -74,7 +76,7 @@ mod tests {
             ("new", "null", TransactionState::Unclear { code: "new".to_owned() }),
         ] {
             let body = format!(
-                r#"{{"transactions":[{{"transaction_id":7,"account":"1","amount":5000,"state":"{state}","debits":1,
+                r#"{{"transactions":[{{"transaction_id":7,"account":"1","amount":5000,"state":"{state}","debits":1,"reversals_asked":0,
                 "success_trans_id":{permanent_id}}}]}}"#
             );
 

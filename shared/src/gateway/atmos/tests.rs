@@ -15,6 +15,7 @@ use crate::order::Language;
 use crate::redis_server::RedisServer;
 
 mod mutated;
+mod reverse;
 mod server;
 
 const TOKEN: &str = "/token";

@@ -30,6 +30,14 @@ pub(super) struct GetBody<'a> {
     transaction_id: TransactionId,
 }
 
+/// The request of `POST /merchant/pay/reverse`. What it calls a transaction is the debit, by its permanent id.
+#[derive(Debug, Serialize)]
+pub(super) struct ReverseBody<'a> {
+    transaction_id: TransactionId,
+    store_id: StoreId<'a>,
+    reason: &'a str,
+}
+
 /// The documents' samples show a string, most integrations send a number: a number where it is one.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -62,6 +70,13 @@ impl<'a> CreateBody<'a> {
 impl<'a> GetBody<'a> {
     pub(super) fn new(config: &'a AtmosConfig, transaction_id: TransactionId) -> Self {
         GetBody { store_id: StoreId::new(&config.store_id), transaction_id }
+    }
+}
+
+impl<'a> ReverseBody<'a> {
+    pub(super) fn new(config: &'a AtmosConfig, success_transaction_id: TransactionId, reason: &'a str) -> Self {
+        let store_id = StoreId::new(&config.store_id);
+        ReverseBody { transaction_id: success_transaction_id, store_id, reason }
     }
 }
 
@@ -125,6 +140,18 @@ pub(super) fn read_report(asked: TransactionId, body: &[u8]) -> Result<Transacti
         amount: integer(&found["amount"]).ok_or_else(|| unknown("no amount"))?,
         state: state(code == CLOSED, found)?,
     })
+}
+
+/// Reads the answer of `/merchant/pay/reverse`. Only `OK` says that the money went back; which transaction it names besides
+/// differs from one integration to the next.
+///
+/// # Errors
+/// `Refused` for a final code, else `OutcomeUnknown`: code 092 says "closed", which a reversed transaction is as well.
+pub(super) fn read_reversed(body: &[u8]) -> Result<(), GatewayError> {
+    match result_code(&json(body)?)?.as_str() {
+        "OK" => Ok(()),
+        code => Err(no(code)),
+    }
 }
 
 /// Where a transaction is. The paid predicate is ATMOS.md §2.4: `confirmed`, a permanent id, and a status code of

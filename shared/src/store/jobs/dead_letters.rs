@@ -4,10 +4,10 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::failpoint::{Point, reach};
-use crate::id::{JobId, OrderId};
+use crate::id::{JobId, OrderId, RefundId};
 use crate::job::{JobKind, Lease};
 use crate::order::SuggestedAct;
-use crate::store::{Store, StoreError, Write, callbacks, orders};
+use crate::store::{Store, StoreError, Write, callbacks, orders, refunds};
 
 /// Who says that a running job will not run again.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,10 @@ async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool
     let order_id = match JobKind::parse(&kind) {
         Some(JobKind::CreatePaymentLink | JobKind::SettleOrder) => Some(OrderId(subject_id)),
         Some(JobKind::ProcessCallback) => callbacks::order_of(write, subject_id).await?,
+        Some(JobKind::RefundOrder) => {
+            let reason = format!("its job is a dead letter: {reason}");
+            return refunds::bury(write, RefundId(subject_id), &reason).await;
+        }
         Some(JobKind::Sweep) | None => None,
     };
     let Some(order_id) = order_id else { return Ok(true) };

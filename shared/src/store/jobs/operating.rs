@@ -4,9 +4,9 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{OPEN, stage};
-use crate::id::{JobId, OrderId};
+use crate::id::{JobId, OrderId, RefundId};
 use crate::job::{Job, JobKind, JobRow, JobState, QueueName};
-use crate::store::{Store, StoreError, orders};
+use crate::store::{Store, StoreError, orders, refunds};
 
 /// How an operator's command about one job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,10 @@ pub async fn list(
 /// [`StoreError`] when the database did not answer.
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<JobRow>, StoreError> {
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "-- jobs_of_order\nselect {ROW} from jobs where subject_id = $1 and kind in ('create_payment_link', 'settle_order')
+        "-- jobs_of_order
+        select {ROW} from jobs where subject_id = $1 and kind in ('create_payment_link', 'settle_order')
+        union all
+        select {ROW} from jobs where kind = 'refund_order' and subject_id in (select r.id from refunds r where r.order_id = $1)
         order by id desc limit 100"
     )))
     .bind(order_id.0)
@@ -120,6 +123,12 @@ pub async fn retry(store: &Store, id: JobId) -> Result<Command, StoreError> {
             return Ok(Command::Refused(format!("order {order_id} is no longer failed; see `orders show {order_id}`")));
         }
     }
+    if job.kind == JobKind::RefundOrder.as_str() {
+        let id = RefundId(job.subject_id);
+        if !refunds::reopen(&mut write, id).await? {
+            return Ok(Command::Refused(format!("refund {id} is no longer in review, so there is nothing left to do")));
+        }
+    }
     write.jobs_staged = true;
     write.commit().await?;
     Ok(Command::Done)
@@ -139,7 +148,8 @@ async fn run_now(store: &Store, id: JobId) -> Result<Command, StoreError> {
     Ok(Command::Done)
 }
 
-/// An operator's cancel. Jobs that money depends on are refused; canceling `create_payment_link` cancels its order.
+/// An operator's cancel. Jobs that money depends on are refused; canceling `create_payment_link` cancels its order, and
+/// canceling `refund_order` its refund, unless that may have been sent.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -151,7 +161,7 @@ pub async fn cancel(store: &Store, id: JobId) -> Result<Command, StoreError> {
                 "{kind} is never canceled: money may have moved that only it will notice"
             )));
         }
-        Some(JobKind::CreatePaymentLink) | None => (),
+        Some(JobKind::CreatePaymentLink | JobKind::RefundOrder) | None => (),
     }
     let mut write = store.begin(1).await?;
     let done = sqlx::query(
@@ -175,6 +185,14 @@ pub async fn cancel(store: &Store, id: JobId) -> Result<Command, StoreError> {
         let now_ms = write.now_ms();
         stage(&mut write, Job::SettleOrder { order_id }, QueueName::Background, now_ms).await?;
         orders::cancel(&mut write, order_id, "an operator canceled the payment link").await?;
+    }
+    if job.kind == JobKind::RefundOrder.as_str() {
+        let id = RefundId(job.subject_id);
+        if !refunds::call_off(&mut write, id).await? {
+            return Ok(Command::Refused(format!(
+                "refund {id} may have been sent, or has ended: whether its money went back must be seen"
+            )));
+        }
     }
     write.commit().await?;
     Ok(Command::Done)

@@ -1,0 +1,130 @@
+//! A request's body as one JSON object: its fields apart, their values not yet looked at.
+
+use std::fmt;
+
+use poem::http::header;
+use poem::{Request, RequestBody};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::problem::{Problem, ProblemType};
+use crate::request_body;
+
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// What a body must look like.
+pub(super) struct Shape {
+    /// Every field there is. Anything else is refused: a misspelt `refrence` must not be lost in silence.
+    pub(super) fields: &'static [&'static str],
+    /// What the fields are of.
+    pub(super) noun: &'static str,
+    /// How it may begin.
+    pub(super) example: &'static str,
+    /// Whether no body is as good as `{}`.
+    pub(super) may_be_empty: bool,
+}
+
+/// The fields of a body, in their order.
+#[derive(Debug)]
+pub(super) struct JsonObject(Vec<(String, Box<RawValue>)>);
+
+impl JsonObject {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// It is too large, no JSON, no object, or has fields that are not known or stand there twice.
+    pub(super) async fn read(request: &Request, body: &mut RequestBody, shape: &Shape) -> Result<Self, Problem> {
+        // Read first, whatever is wrong besides: an answer in mid-body costs the sender its connection.
+        let bytes = request_body::read(body.take().map_err(Problem::from)?, BODY_LIMIT).await?;
+        if bytes.is_empty() && shape.may_be_empty {
+            return Ok(JsonObject(Vec::new()));
+        }
+        check_content_type(request.header(header::CONTENT_TYPE))?;
+        let unreadable = |error: serde_json::Error| {
+            Problem::new(ProblemType::UnreadableBody, format!("the body is not JSON: {error}"))
+        };
+        let text: &RawValue = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if !text.get().trim_start().starts_with('{') {
+            return Err(Problem::new(
+                ProblemType::NotAnObject,
+                format!("the body must be an object: {}", shape.example),
+            ));
+        }
+        let Fields(fields) = serde_json::from_str(text.get()).map_err(unreadable)?;
+        for (place, (name, _)) in fields.iter().enumerate() {
+            if !shape.fields.contains(&name.as_str()) {
+                let name: String = name.chars().take(100).collect();
+                let detail =
+                    format!("`{name}` is not a field of {}; there are {}", shape.noun, shape.fields.join(", "));
+                return Err(Problem::with_field(ProblemType::UnknownField, &name, detail));
+            }
+            if fields[..place].iter().any(|(earlier, _)| earlier == name) {
+                let detail = format!("`{name}` stands there twice, and only one can be meant");
+                return Err(Problem::with_field(ProblemType::RepeatedField, name, detail));
+            }
+        }
+        Ok(JsonObject(fields))
+    }
+
+    /// The raw value of a field; `null` is the same as leaving it out.
+    pub(super) fn raw(&self, field: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == field).map(|(_, value)| value.get()).filter(|value| *value != "null")
+    }
+
+    /// As [`JsonObject::raw`], of a field that must be there.
+    ///
+    /// # Errors
+    /// [`ProblemType::MissingField`].
+    pub(super) fn required(&self, field: &str) -> Result<&str, Problem> {
+        self.raw(field).ok_or_else(|| {
+            Problem::with_field(ProblemType::MissingField, field, format!("the field `{field}` is missing"))
+        })
+    }
+}
+
+/// `application/json`, in UTF-8 where it says so.
+fn check_content_type(content_type: Option<&str>) -> Result<(), Problem> {
+    let mut parts = content_type.unwrap_or_default().split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    let is_utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    match is_json && is_utf8 {
+        true => Ok(()),
+        false => Err(Problem::new(
+            ProblemType::UnsupportedMediaType,
+            "send JSON in UTF-8, with the header `Content-Type: application/json`",
+        )),
+    }
+}
+
+/// The fields of a JSON object, in their order, with those that stand there twice.
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsVec;
+
+        impl<'de> Visitor<'de> for AsVec {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(AsVec)
+    }
+}

@@ -1,0 +1,237 @@
+//! Calling an order off, and giving its money back: for holders of an API key. What is given back is staged as a job;
+//! nothing here calls the gateway.
+
+use std::sync::Arc;
+
+use poem_openapi::param::Path;
+use poem_openapi::payload::Json;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use shared::clock::rfc3339;
+use shared::id::OrderId;
+use shared::money::som;
+use shared::order::{Order, OrderStatus};
+use shared::refund::Refund;
+use shared::store::orders::{self, Canceled, IdempotencyKey};
+use shared::store::refunds::{self, NewRefund, Requested};
+use tracing::info;
+
+use super::answer::OrderAnswer;
+use super::reason_body::{self, CancelRequest, RefundRequest};
+use crate::Api;
+use crate::auth::KeyHolder;
+use crate::idempotency::NeededIdempotencyKey;
+use crate::or_null::OrNull;
+use crate::problem::{CancelProblem, ListRefundsProblem, Problem, ProblemType, RefundProblem};
+
+/// What ends an order for its shop.
+pub(crate) struct RefundApi(pub(super) Arc<Api>);
+
+/// A refund.
+#[derive(Debug, Object)]
+#[oai(read_only_all)]
+pub(crate) struct RefundAnswer {
+    /// The refund's number.
+    refund_id: i64,
+    /// The order whose money goes back.
+    order_id: i64,
+    /// Decimal soʻm.
+    amount: String,
+    /// `open`: being made. `done`: the money went back. `refused`: it was not made, and another one may be asked for.
+    /// `review`: the gateway has not told what became of it, and a person looks.
+    state: String,
+    /// Why, in the words of whoever asked; `null` where nothing was said.
+    reason: OrNull<String>,
+    /// Why it was refused, or what is not known of it; else `null`.
+    outcome: OrNull<String>,
+    /// RFC 3339, UTC.
+    created_at: String,
+    /// RFC 3339, UTC; `null` until it is done or refused.
+    finished_at: OrNull<String>,
+}
+
+impl From<&Refund> for RefundAnswer {
+    fn from(refund: &Refund) -> Self {
+        RefundAnswer {
+            refund_id: refund.id.0,
+            order_id: refund.order_id.0,
+            amount: som(refund.amount),
+            state: refund.state.to_string(),
+            reason: OrNull(refund.reason.clone()),
+            outcome: OrNull(refund.outcome.clone()),
+            created_at: rfc3339(refund.created_at_ms),
+            finished_at: OrNull(refund.finished_at_ms.map(rfc3339)),
+        }
+    }
+}
+
+/// What `GET …/refunds` answers.
+#[derive(Debug, Object)]
+#[oai(read_only_all)]
+struct Refunds {
+    /// The newest hundred, oldest first.
+    refunds: Vec<RefundAnswer>,
+}
+
+#[derive(ApiResponse)]
+enum RefundAccepted {
+    /// The refund, which is being made; also for a repeated request with the same `Idempotency-Key`.
+    #[oai(status = 202)]
+    Accepted(
+        Json<RefundAnswer>,
+        /** Where to learn what became of it. */
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[OpenApi]
+impl RefundApi {
+    /// Call an order off
+    ///
+    /// Only a pending order can be called off; its payment link then takes no money any more. Sent again, it answers the
+    /// same.
+    #[oai(path = "/orders/:order_id/cancel", method = "post", operation_id = "cancelOrder")]
+    async fn cancel_order(
+        &self,
+        key_holder: KeyHolder,
+        /// The order's number.
+        order_id: Path<i64>,
+        request: CancelRequest,
+    ) -> Result<Json<OrderAnswer>, CancelProblem> {
+        let api = &self.0;
+        let order = key_holder.order(api, OrderId(order_id.0)).await?;
+        let cause = match request.parse()? {
+            Some(reason) => format!("the shop canceled it: {reason}"),
+            None => "the shop canceled it".to_owned(),
+        };
+        match orders::call_off(&api.context.store, order.id, &cause).await.map_err(Problem::from)? {
+            Canceled::Done(canceled) => {
+                if order.status != OrderStatus::Canceled {
+                    info!(order.id = %order.id, api_key = key_holder.name, "order {} is canceled", order.id);
+                }
+                Ok(Json(OrderAnswer::new(&canceled, &api.public_url, api.context.store.now_ms())))
+            }
+            Canceled::Refused(order) => Err(not_cancelable(&order).into()),
+            Canceled::Unknown => Err(Problem::order_not_found().into()),
+        }
+    }
+
+    /// Give an order's money back
+    ///
+    /// Of a paid order, wholly. The answer comes before the gateway is asked: the order becomes `refunded`, and the refund
+    /// `done`, once the money went back.
+    #[oai(path = "/orders/:order_id/refund", method = "post", operation_id = "refundOrder")]
+    async fn refund_order(
+        &self,
+        key_holder: KeyHolder,
+        /// The order's number.
+        order_id: Path<i64>,
+        request: RefundRequest,
+        #[oai(name = "Idempotency-Key")] key: NeededIdempotencyKey,
+    ) -> Result<RefundAccepted, RefundProblem> {
+        let api = &self.0;
+        let order = key_holder.order(api, OrderId(order_id.0)).await?;
+        let reason = request.parse(&order)?;
+        if order.status == OrderStatus::Paid && order.gateway != *api.context.gateway.identity() {
+            let detail = format!("the order was paid through {}, which is not configured here any more", order.gateway);
+            return Err(Problem::new(ProblemType::GatewayNotConfigured, detail).into());
+        }
+        let key = IdempotencyKey { key: key.0, body_digest: reason_body::digest(&order, reason.as_deref()) };
+        let new = NewRefund { order_id: order.id, amount: order.amount, reason, requested_by: key_holder.name };
+        let refund = match refunds::request(&api.context.store, &new, Some(&key)).await.map_err(Problem::from)? {
+            Requested::New(refund) => {
+                info!(
+                    order.id = %order.id, refund.id = %refund.id, amount_tiyin = refund.amount, api_key = new.requested_by,
+                    "refund {} of order {} is asked for: {} soʻm", refund.id, order.id, som(refund.amount)
+                );
+                refund
+            }
+            Requested::Repeated(refund) => refund,
+            refused => return Err(not_refundable(refused).into()),
+        };
+        let location = format!("{}/api/orders/{}/refunds", api.public_url, order.id);
+        Ok(RefundAccepted::Accepted(Json(RefundAnswer::from(&refund)), location))
+    }
+
+    /// Look at an order's refunds
+    #[oai(path = "/orders/:order_id/refunds", method = "get", operation_id = "getOrderRefunds")]
+    async fn get_refunds(
+        &self,
+        key_holder: KeyHolder,
+        /// The order's number.
+        order_id: Path<i64>,
+    ) -> Result<Json<Refunds>, ListRefundsProblem> {
+        let order = key_holder.order(&self.0, OrderId(order_id.0)).await?;
+        let refunds = refunds::of_order(&self.0.context.store, order.id).await.map_err(Problem::from)?;
+        Ok(Json(Refunds { refunds: refunds.iter().map(RefundAnswer::from).collect() }))
+    }
+}
+
+fn not_cancelable(order: &Order) -> Problem {
+    let what_to_do = match order.status {
+        OrderStatus::Confirming => {
+            return Problem::new(
+                ProblemType::PaymentInProgress,
+                "the customer is paying at this moment; ask again in a minute, and refund the order if it is paid by then",
+            )
+            .retry_after(60);
+        }
+        OrderStatus::Paid => "the order is paid; refund it instead",
+        OrderStatus::Refunded => "the order is refunded already; there is nothing left to do",
+        OrderStatus::Expired => {
+            "the order has expired, so that nobody can pay it any more; there is nothing left to do"
+        }
+        OrderStatus::Failed => {
+            "the gateway made no payment link for it, so that nobody can pay it; there is nothing left to do"
+        }
+        OrderStatus::Review => "a person must decide about the order first; its `reason` says why",
+        // Read after somebody else has just moved it.
+        OrderStatus::Pending | OrderStatus::Canceled => "the order has changed in this moment; ask again",
+    };
+    Problem::new(ProblemType::OrderNotCancelable, what_to_do).member("order_status", order.status.as_str())
+}
+
+fn not_refundable(refused: Requested) -> Problem {
+    let with_refund = |problem_type, refund: &Refund, detail: &str| {
+        Problem::new(problem_type, detail).member("refund_id", refund.id.0)
+    };
+    match refused {
+        Requested::KeyReused => Problem::new(
+            ProblemType::IdempotencyKeyReused,
+            "this key was sent with another request within 24 hours; take a new key for a new refund",
+        ),
+        Requested::InFlight | Requested::New(_) | Requested::Repeated(_) => Problem::in_flight(true),
+        Requested::UnknownOrder => Problem::order_not_found(),
+        Requested::NotPaid(status) => {
+            let detail = match status {
+                OrderStatus::Pending => "the order is not paid; cancel it instead",
+                OrderStatus::Confirming => "the order is being paid at this moment; ask again once it is `paid`",
+                OrderStatus::Review => "a person must decide about the order first; its `reason` says why",
+                OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => {
+                    "the order was never paid, so that nothing can go back"
+                }
+                OrderStatus::Paid | OrderStatus::Refunded => "the order has changed in this moment; ask again",
+            };
+            Problem::new(ProblemType::OrderNotPaid, detail).member("order_status", status.as_str())
+        }
+        Requested::InProgress(refund) => with_refund(
+            ProblemType::RefundInProgress,
+            &refund,
+            "another refund of this order is being made; `GET …/refunds` tells what becomes of it",
+        ),
+        Requested::InReview(refund) => with_refund(
+            ProblemType::RefundInReview,
+            &refund,
+            "the gateway has not told what became of an earlier refund of this order; a person must find out first, or the \
+             money might go back twice",
+        ),
+        Requested::AlreadyRefunded => {
+            Problem::new(ProblemType::AlreadyRefunded, "all of the order's money went back already")
+        }
+        Requested::DebitUnknown => Problem::new(
+            ProblemType::DebitUnknown,
+            "the gateway's number of the debit is not known here yet; the gateway is being asked for it: ask again",
+        )
+        .retry_after(5),
+    }
+}

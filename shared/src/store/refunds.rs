@@ -1,0 +1,391 @@
+//! Refunds: rows first, and calls afterwards. Asking for one, finding it, and what settlements and operators do to it.
+//!
+//! A refund takes its money from the order's reserve in the statement that guards it, so that no two of them can give the
+//! same money back. Locks are taken in this order: the job's row, the order's, the refund's.
+
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::orders::{self, IdempotencyKey, tell};
+use super::{Database, Store, StoreError, Write, ids, jobs, settlement};
+use crate::failpoint::{Point, reach};
+use crate::id::{OrderId, RefundId, TransactionId};
+use crate::job::{Job, QueueName};
+use crate::money::{Tiyin, som};
+use crate::order::{OrderStatus, SuggestedAct};
+use crate::refund::{Refund, RefundState};
+
+mod running;
+
+pub use running::{begin_sending, close_as_done, close_as_refused, keep_refusal, put_in_review, take_back_sending};
+
+pub(super) const COLUMNS: &str = "id, order_id, amount, state, transaction_id, success_transaction_id, requested_by, \
+    reason, sent_at_ms, refused_code, outcome, created_at_ms, finished_at_ms";
+
+/// What a person was to find out about a refund is known now.
+pub(super) const OUTCOME_IS_KNOWN: &str =
+    "needs_review = case when suggested_act = 'check_refund' then 0 else needs_review end,
+            reason = case when suggested_act = 'check_refund' then null else reason end,
+            suggested_act = case when suggested_act = 'check_refund' then null else suggested_act end";
+
+/// In the words of the partial index.
+const OPEN: &str = "state in ('open', 'review')";
+
+/// A refund that somebody asks for.
+#[derive(Clone, Debug)]
+pub struct NewRefund {
+    /// Whose money.
+    pub order_id: OrderId,
+    /// How much.
+    pub amount: Tiyin,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who asks: the name of an API key, whose idempotency key it then is, or of an operator.
+    pub requested_by: String,
+}
+
+/// How a request for a refund ended.
+#[derive(Clone, Debug)]
+pub enum Requested {
+    /// A new refund; its job is staged.
+    New(Refund),
+    /// The refund that the same request made before.
+    Repeated(Refund),
+    /// The idempotency key belongs to another body, or to an order.
+    KeyReused,
+    /// The same request, or another about the order, is being carried out at this moment: ask again.
+    InFlight,
+    /// There is no such order.
+    UnknownOrder,
+    /// The order is not paid.
+    NotPaid(OrderStatus),
+    /// Another refund of the order is under way.
+    InProgress(Refund),
+    /// Nobody knows what became of another refund of the order; a person must say.
+    InReview(Refund),
+    /// All of it went back already.
+    AlreadyRefunded,
+    /// The gateway's permanent id of the debit is missing; a look that learns it is staged.
+    DebitUnknown,
+}
+
+/// Takes the amount from the order's reserve, and makes the refund, its history line and its `refund_order` job in one
+/// transaction; with a key, that too.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; then nothing is written.
+pub async fn request(store: &Store, new: &NewRefund, key: Option<&IdempotencyKey>) -> Result<Requested, StoreError> {
+    match request_once(store, new, key).await {
+        // Another request holds the key's or the order's row and has not ended within the lock timeout.
+        Err(StoreError::Conflict(_)) if key.is_some() => Ok(Requested::InFlight),
+        result => result,
+    }
+}
+
+async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKey>) -> Result<Requested, StoreError> {
+    let block = match store.database() {
+        Database::Sqlite => None,
+        Database::Postgres => store.0.ids.take(store, "refunds", 1).await?.pop(),
+    };
+    let mut write = store.begin(1).await?;
+    let id = match block {
+        Some(id) => RefundId(id),
+        None => RefundId(ids::take_block(write.connection(), "refunds", 1).await?),
+    };
+    if let Some(key) = key
+        && !keep_key(&mut write, new, id, key).await?
+    {
+        drop(write);
+        return repeated(store, &new.requested_by, key).await;
+    }
+    let Some((gateway, transaction_id)) = reserve(&mut write, new).await? else {
+        drop(write);
+        return why_not(store, new.order_id).await;
+    };
+    let Some(success_transaction_id) = debit_of(&mut write, &gateway, transaction_id).await? else {
+        drop(write);
+        jobs::stage_now(store, Job::SettleOrder { order_id: new.order_id }).await?;
+        return Ok(Requested::DebitUnknown);
+    };
+    let Some(refund) = insert(&mut write, new, id, transaction_id, success_transaction_id).await? else {
+        drop(write);
+        return why_not(store, new.order_id).await;
+    };
+    let cause = format!("refund {id} of {} soʻm was asked for", new.amount);
+    tell(&mut write, new.order_id, Some(OrderStatus::Paid), OrderStatus::Paid, &cause).await?;
+    let now_ms = write.now_ms();
+    jobs::stage(&mut write, Job::RefundOrder { refund_id: id }, QueueName::Settle, now_ms).await?;
+    write.refunds.push(RefundState::Open);
+    reach(Point::RequestBeforeCommit);
+    write.commit().await?;
+    reach(Point::RequestAfterCommit);
+    Ok(Requested::New(refund))
+}
+
+/// Returns whether the key is new.
+async fn keep_key(write: &mut Write, new: &NewRefund, id: RefundId, key: &IdempotencyKey) -> Result<bool, StoreError> {
+    let now_ms = write.now_ms();
+    let inserted = sqlx::query(
+        "-- keep_refund_key
+        insert into idempotency_keys (api_key_name, key, body_digest, order_id, refund_id, created_at_ms)
+        values ($1, $2, $3, $4, $5, $6) on conflict (api_key_name, key) do nothing",
+    )
+    .bind(new.requested_by.clone())
+    .bind(key.key.clone())
+    .bind(key.body_digest.clone())
+    .bind(new.order_id.0)
+    .bind(id.0)
+    .bind(now_ms)
+    .execute(write.connection())
+    .await?;
+    Ok(inserted.rows_affected() > 0)
+}
+
+/// The guard: takes the amount from what may still go back. Gives the gateway and the transaction that paid.
+async fn reserve(write: &mut Write, new: &NewRefund) -> Result<Option<(String, TransactionId)>, StoreError> {
+    let row = sqlx::query(
+        "-- reserve_refund
+        update orders set refund_reserved = refund_reserved + $2
+        where id = $1 and status = 'paid' and transaction_id is not null and refund_reserved + $2 <= amount
+        returning gateway, transaction_id",
+    )
+    .bind(new.order_id.0)
+    .bind(new.amount.get())
+    .fetch_optional(write.connection())
+    .await?;
+    row.map(|row| Ok((row.try_get("gateway")?, TransactionId(row.try_get("transaction_id")?)))).transpose()
+}
+
+async fn debit_of(
+    write: &mut Write,
+    gateway: &str,
+    transaction_id: TransactionId,
+) -> Result<Option<TransactionId>, StoreError> {
+    let row = sqlx::query(
+        "-- debit_to_refund
+        select success_transaction_id from transactions
+        where gateway = $1 and transaction_id = $2 and state = 'debited' and success_transaction_id is not null",
+    )
+    .bind(gateway.to_owned())
+    .bind(transaction_id.0)
+    .fetch_optional(write.connection())
+    .await?;
+    row.map(|row| Ok(TransactionId(row.try_get("success_transaction_id")?))).transpose()
+}
+
+/// Nothing where the order has an open refund already.
+async fn insert(
+    write: &mut Write,
+    new: &NewRefund,
+    id: RefundId,
+    transaction_id: TransactionId,
+    success_transaction_id: TransactionId,
+) -> Result<Option<Refund>, StoreError> {
+    let now_ms = write.now_ms();
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- request_refund
+        insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by, reason,
+            created_at_ms)
+        values ($1, $2, $3, 'open', $4, $5, $6, $7, $8) on conflict do nothing returning {COLUMNS}"
+    )))
+    .bind(id.0)
+    .bind(new.order_id.0)
+    .bind(new.amount.get())
+    .bind(transaction_id.0)
+    .bind(success_transaction_id.0)
+    .bind(new.requested_by.clone())
+    .bind(new.reason.clone())
+    .bind(now_ms)
+    .fetch_optional(write.connection())
+    .await?;
+    row.map(|row| from_row(&row)).transpose()
+}
+
+async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Requested, StoreError> {
+    let row = sqlx::query(
+        "-- find_refund_key
+        select body_digest, refund_id from idempotency_keys where api_key_name = $1 and key = $2",
+    )
+    .bind(api_key_name.to_owned())
+    .bind(key.key.clone())
+    .fetch_optional(store.readers())
+    .await?;
+    let Some(row) = row else { return Ok(Requested::InFlight) };
+    let refund_id = row.try_get::<Option<i64>, _>("refund_id")?.map(RefundId);
+    match refund_id {
+        Some(id) if row.try_get::<String, _>("body_digest")? == key.body_digest => Ok(match find(store, id).await? {
+            Some(refund) => Requested::Repeated(refund),
+            None => Requested::InFlight,
+        }),
+        _ => Ok(Requested::KeyReused),
+    }
+}
+
+/// Why the guard refused, from how the order stands now.
+async fn why_not(store: &Store, order_id: OrderId) -> Result<Requested, StoreError> {
+    let Some(order) = orders::find(store, order_id).await? else { return Ok(Requested::UnknownOrder) };
+    match order.status {
+        OrderStatus::Refunded => return Ok(Requested::AlreadyRefunded),
+        OrderStatus::Paid => (),
+        status @ (OrderStatus::Pending
+        | OrderStatus::Confirming
+        | OrderStatus::Expired
+        | OrderStatus::Canceled
+        | OrderStatus::Failed
+        | OrderStatus::Review) => return Ok(Requested::NotPaid(status)),
+    }
+    let open = of_order(store, order_id).await?.into_iter().find(|refund| refund.state.is_open());
+    Ok(match open {
+        Some(refund) if refund.state == RefundState::Review => Requested::InReview(refund),
+        Some(refund) => Requested::InProgress(refund),
+        None => Requested::InFlight, // what was in the way has ended in this moment
+    })
+}
+
+/// The refund of that number.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn find(store: &Store, id: RefundId) -> Result<Option<Refund>, StoreError> {
+    let row = sqlx::query(AssertSqlSafe(format!("-- find_refund\nselect {COLUMNS} from refunds where id = $1")))
+        .bind(id.0)
+        .fetch_optional(store.readers())
+        .await?;
+    row.map(|row| from_row(&row)).transpose()
+}
+
+/// The newest hundred refunds of an order, oldest first.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<Refund>, StoreError> {
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "-- refunds_of_order\nselect {COLUMNS} from refunds where order_id = $1 order by id desc limit 100"
+    )))
+    .bind(order_id.0)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().rev().map(from_row).collect()
+}
+
+/// A look has shown that the order's money went back, by whomever: its open refund, if there is one, is done. The order's
+/// row is locked.
+pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Result<(), StoreError> {
+    let now_ms = write.now_ms();
+    let done = sqlx::query(AssertSqlSafe(format!(
+        "-- close_seen_refund
+        update refunds set state = 'done', outcome = 'the gateway showed the money as given back', finished_at_ms = $2
+        where order_id = $1 and {OPEN}"
+    )))
+    .bind(order_id.0)
+    .bind(now_ms)
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() > 0 {
+        write.refunds.push(RefundState::Done);
+    }
+    Ok(())
+}
+
+/// The refund's job is a dead letter: nobody knows what became of it. Returns whether it was still open.
+pub(super) async fn bury(write: &mut Write, id: RefundId, reason: &str) -> Result<bool, StoreError> {
+    let row = sqlx::query("-- order_of_refund\nselect order_id from refunds where id = $1")
+        .bind(id.0)
+        .fetch_optional(write.connection())
+        .await?;
+    match row {
+        Some(row) => review(write, OrderId(row.try_get("order_id")?), id, reason).await,
+        None => Ok(true), // nobody knows whose it was; a person must hear of that
+    }
+}
+
+/// An operator's retry of a dead `refund_order`: `review` returns to `open`. What was sent is only looked up, as before.
+///
+/// Returns whether it did.
+pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "-- reopen_refund\nupdate refunds set state = 'open', outcome = null where id = $1 and state = 'review'",
+    )
+    .bind(id.0)
+    .execute(write.connection())
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// An operator calls off a refund that was never sent. Returns whether it could be: whatever may have been sent could not.
+pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
+    let row = sqlx::query(AssertSqlSafe(format!("-- refund_to_call_off\nselect {COLUMNS} from refunds where id = $1")))
+        .bind(id.0)
+        .fetch_optional(write.connection())
+        .await?;
+    let Some(row) = row else { return Ok(false) };
+    give_back(write, &from_row(&row)?, "an operator called it off", "and sent_at_ms is null").await
+}
+
+/// The refund before a person, with its reserve, and its order. Returns whether it was open; else nothing is written.
+async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) -> Result<bool, StoreError> {
+    settlement::lock(write, order_id).await?;
+    let done = sqlx::query(
+        "-- review_refund\nupdate refunds set state = 'review', outcome = $2 where id = $1 and state = 'open'",
+    )
+    .bind(id.0)
+    .bind(what.to_owned())
+    .execute(write.connection())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let reason = format!("whether refund {id} was made is not known: {what}");
+    orders::put_before_a_person(write, order_id, &reason, SuggestedAct::CheckRefund).await?;
+    write.refunds.push(RefundState::Review);
+    Ok(true)
+}
+
+/// The refund will not be made: its order gets the reserve back. Returns whether both rows allowed it; if not, roll back.
+async fn give_back(write: &mut Write, refund: &Refund, why: &str, also: &str) -> Result<bool, StoreError> {
+    let (now_ms, id) = (write.now_ms(), refund.id);
+    let order = sqlx::query(AssertSqlSafe(format!(
+        "-- give_back_reserve
+        update orders set refund_reserved = refund_reserved - $2, {OUTCOME_IS_KNOWN}
+        where id = $1 and status = 'paid' and refund_reserved - $2 >= refunded_amount"
+    )))
+    .bind(refund.order_id.0)
+    .bind(refund.amount)
+    .execute(write.connection())
+    .await?;
+    let closed = sqlx::query(AssertSqlSafe(format!(
+        "-- refuse_refund
+        update refunds set state = 'refused', outcome = $2, finished_at_ms = $3 where id = $1 and {OPEN} {also}"
+    )))
+    .bind(id.0)
+    .bind(why.to_owned())
+    .bind(now_ms)
+    .execute(write.connection())
+    .await?;
+    if order.rows_affected() == 0 || closed.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let cause = format!("refund {id} of {} soʻm was not made: {why}", som(refund.amount));
+    tell(write, refund.order_id, Some(OrderStatus::Paid), OrderStatus::Paid, &cause).await?;
+    write.refunds.push(RefundState::Refused);
+    Ok(true)
+}
+
+pub(super) fn from_row(row: &AnyRow) -> Result<Refund, StoreError> {
+    let state: String = row.try_get("state")?;
+    Ok(Refund {
+        id: RefundId(row.try_get("id")?),
+        order_id: OrderId(row.try_get("order_id")?),
+        amount: row.try_get("amount")?,
+        state: RefundState::parse(&state).ok_or(StoreError::UnknownValue { column: "refunds.state", value: state })?,
+        transaction_id: TransactionId(row.try_get("transaction_id")?),
+        success_transaction_id: TransactionId(row.try_get("success_transaction_id")?),
+        requested_by: row.try_get("requested_by")?,
+        reason: row.try_get("reason")?,
+        sent_at_ms: row.try_get("sent_at_ms")?,
+        refused_code: row.try_get("refused_code")?,
+        outcome: row.try_get("outcome")?,
+        created_at_ms: row.try_get("created_at_ms")?,
+        finished_at_ms: row.try_get("finished_at_ms")?,
+    })
+}

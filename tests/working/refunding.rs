@@ -1,0 +1,190 @@
+//! Refunds against a gateway that answers as the test says: made once, whatever is lost on the way.
+
+use shared::id::TransactionId;
+use shared::job::{JobState, QueueName};
+use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::refund::{Refund, RefundState};
+use shared::store::jobs;
+
+use super::gateway::{HeldGateway, PER_ORDER, Reversal};
+use super::{Working, look_now};
+use crate::contracts::{Fixture, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
+
+on_every_database! {
+    a_refund_is_made_and_told
+    a_refund_whose_answer_was_lost_is_found_and_never_sent_again
+    a_refund_that_may_be_under_way_is_only_looked_for_until_a_person_must
+    a_refund_that_was_marked_as_sent_by_a_worker_that_died_is_never_sent
+    a_refund_that_was_turned_away_unprocessed_is_sent_again
+    a_refund_that_the_gateway_refuses_leaves_the_order_paid
+    a_refusal_of_money_that_went_back_already_is_a_refund
+    a_look_that_sees_the_money_go_back_ends_the_refund_that_waits
+    no_gateway_is_asked_for_another_ones_refund
+}
+
+const PAYER: i64 = PER_ORDER + 1;
+
+/// Order 1, paid, with its refund asked for, and a worker that begins when these reversals are agreed upon.
+async fn begin(f: Fixture, reversals: &[Reversal]) -> (Working, Order, Refund) {
+    let order = f.paid_order_as(PAYER, TransactionId(PAYER + 500)).await;
+    let refund = f.refund(&order).await;
+    let gateway = HeldGateway::start().await;
+    gateway.debit(PAYER);
+    gateway.answer_reversals(reversals);
+    (Working::start_with(f, gateway, &[QueueName::Settle]).await, order, refund)
+}
+
+impl Working {
+    async fn wait_for_refund(&self, refund: &Refund, state: RefundState) -> Refund {
+        let what = format!("refund {} to be {state}", refund.id);
+        wait_until(&what, PATIENCE, async || {
+            Some(self.f.refund_again(refund).await).filter(|refund| refund.state == state)
+        })
+        .await
+    }
+
+    /// Waits until the gateway was asked about order 1 so often.
+    async fn wait_until_asked(&self, times: usize) {
+        wait_until("the gateway to be asked", PATIENCE, async || (self.gateway.asked(1) >= times).then_some(())).await;
+    }
+
+    /// As if the refund had been sent so much earlier, and its job were due.
+    async fn sent_earlier(&self, refund: &Refund, by_ms: i64) {
+        let earlier = format!("update refunds set sent_at_ms = sent_at_ms - {by_ms} where id = {}", refund.id);
+        self.f.execute(&[earlier]).await;
+        let job = self.refund_job(refund).await;
+        jobs::retry(&self.f.store, job.id).await.unwrap();
+    }
+
+    async fn refund_job(&self, refund: &Refund) -> shared::job::JobRow {
+        let jobs = jobs::of_order(&self.f.store, refund.order_id).await.unwrap();
+        jobs.into_iter().find(|job| job.kind == "refund_order").unwrap()
+    }
+}
+
+async fn a_refund_is_made_and_told(f: Fixture) {
+    let (w, order, refund) = begin(f, &[]).await;
+
+    let done = w.wait_for_refund(&refund, RefundState::Done).await;
+
+    assert!(done.sent_at_ms.is_some() && done.finished_at_ms.is_some(), "{done:?}");
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
+    assert_eq!(w.gateway.reversals_asked(), 1);
+    let job = w.refund_job(&refund).await;
+    w.wait_for_state(job.id, JobState::Completed).await;
+}
+
+async fn a_refund_whose_answer_was_lost_is_found_and_never_sent_again(f: Fixture) {
+    let (w, order, refund) = begin(f, &[Reversal::MadeUntold]).await;
+
+    w.wait_for_refund(&refund, RefundState::Done).await;
+
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
+    assert_eq!(w.gateway.reversals_asked(), 1);
+}
+
+async fn a_refund_that_may_be_under_way_is_only_looked_for_until_a_person_must(f: Fixture) {
+    let (w, order, refund) = begin(f, &[Reversal::Lost]).await;
+    w.wait_until_asked(3).await; // the reversal, and two looks
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Paid, 5_000, 0, false));
+    assert_eq!(w.f.refund_again(&refund).await.state, RefundState::Open);
+
+    w.sent_earlier(&refund, 180_000).await;
+    let review = w.wait_for_refund(&refund, RefundState::Review).await;
+
+    assert!(review.outcome.unwrap().contains("debited"));
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Paid, 5_000, 0, true), "it keeps its reserve");
+    assert_eq!(w.f.find(&order).await.suggested_act, Some(SuggestedAct::CheckRefund));
+    assert_eq!(w.gateway.reversals_asked(), 1, "and is never sent again");
+}
+
+async fn a_refund_that_was_marked_as_sent_by_a_worker_that_died_is_never_sent(f: Fixture) {
+    let order = f.paid_order_as(PAYER, TransactionId(PAYER + 500)).await;
+    let refund = f.refund(&order).await;
+    let now_ms = f.store.now_ms();
+    f.execute(&[format!("update refunds set sent_at_ms = {now_ms} where id = {}", refund.id)]).await;
+    let gateway = HeldGateway::start().await;
+    gateway.debit(PAYER);
+    let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
+
+    w.wait_until_asked(2).await;
+    w.sent_earlier(&refund, 180_000).await;
+
+    w.wait_for_refund(&refund, RefundState::Review).await;
+    assert_eq!(w.gateway.reversals_asked(), 0);
+}
+
+async fn a_refund_that_was_turned_away_unprocessed_is_sent_again(f: Fixture) {
+    let (w, order, refund) = begin(f, &[Reversal::Forbidden]).await;
+
+    w.wait_for_refund(&refund, RefundState::Done).await;
+
+    assert_eq!(w.gateway.reversals_asked(), 2);
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
+}
+
+async fn a_refund_that_the_gateway_refuses_leaves_the_order_paid(f: Fixture) {
+    let (w, order, refund) = begin(f, &[Reversal::Refused]).await;
+
+    let refused = w.wait_for_refund(&refund, RefundState::Refused).await;
+
+    assert!(refused.outcome.unwrap().contains("STPIMS-ERR-009"));
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Paid, 0, 0, false), "another one may be asked for");
+    let another = w.f.refund(&order).await;
+    w.wait_for_refund(&another, RefundState::Done).await;
+    assert_eq!(w.gateway.reversals_asked(), 2);
+}
+
+async fn a_refusal_of_money_that_went_back_already_is_a_refund(f: Fixture) {
+    let order = f.paid_order_as(PAYER, TransactionId(PAYER + 500)).await;
+    let refund = f.refund(&order).await;
+    let gateway = HeldGateway::start().await;
+    gateway.debit(PAYER);
+    gateway.reverse(PAYER);
+    gateway.answer_reversals(&[Reversal::Refused]);
+    let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
+
+    w.wait_for_refund(&refund, RefundState::Done).await;
+
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
+}
+
+/// The answer to the reversal is held up, and the order's own look comes first.
+async fn a_look_that_sees_the_money_go_back_ends_the_refund_that_waits(f: Fixture) {
+    let (w, order, refund) = begin(f, &[Reversal::Lost]).await;
+    w.wait_until_asked(2).await;
+    w.gateway.reverse(PAYER);
+    let look = look_now(&w.f, &order).await;
+    let stage = format!("update jobs set queue = 'settle' where id = {look}");
+    w.f.execute(&[stage]).await;
+
+    w.wait_for_refund(&refund, RefundState::Done).await;
+
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
+    let job = w.refund_job(&refund).await;
+    w.wait_for_state(job.id, JobState::Completed).await;
+    let entered = w.f.history(&order).await.iter().filter(|(_, to)| *to == "refunded").count();
+    assert_eq!((entered, w.gateway.reversals_asked()), (1, 1));
+}
+
+async fn no_gateway_is_asked_for_another_ones_refund(f: Fixture) {
+    let order = f.paid_order_as(PAYER, TransactionId(PAYER + 500)).await;
+    let refund = f.refund(&order).await;
+    f.execute(&["update orders set gateway = 'atmos:9'".to_owned()]).await;
+    let w = Working::start(f).await;
+    let job = w.refund_job(&refund).await;
+    let waits = async |w: &Working| {
+        Some(w.job(job.id).await).filter(|job| job.state == JobState::Available && job.due_at_ms > w.f.store.now_ms())
+    };
+    wait_until("the refund to wait", PATIENCE, async || waits(&w).await).await;
+    assert_eq!((w.gateway.asked(1), w.f.refund_again(&refund).await.sent_at_ms), (0, None));
+
+    let three_days = 72 * 3_600_000;
+    w.f.execute(&[format!("update refunds set created_at_ms = created_at_ms - {three_days}")]).await;
+    jobs::retry(&w.f.store, job.id).await.unwrap();
+
+    w.wait_for_refund(&refund, RefundState::Refused).await;
+    assert_eq!(w.f.row(&order).await, (OrderStatus::Paid, 0, 0, false));
+    assert_eq!(w.gateway.reversals_asked(), 0);
+}
