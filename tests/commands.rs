@@ -84,6 +84,57 @@ async fn doctor_tells_each_fault_with_what_to_do_and_fails() {
 }
 
 #[tokio::test]
+async fn an_operator_refunds_and_cancels_with_name_and_reason() {
+    let up = start_up().await;
+    let order = up.api.create_order().await;
+    let unpaid = up.api.create_order().await;
+    let because = ["--reason", "it was broken", "--by", "ann"];
+    let order_command = async |verb: &str, order: &Value, more: &[&str]| {
+        let id = number(order);
+        command(&up, &[&["orders", verb, &id], &because[..], more].concat()).await
+    };
+
+    let too_early = order_command("refund", &order, &[]).await;
+    assert_eq!(too_early.code, Some(1), "{too_early:?}");
+    assert!(too_early.complained.contains("orders cancel"), "it says what to do instead: {too_early:?}");
+    assert_eq!(up.sandbox.pay(transaction_id(&order)).await, "debited");
+    up.api.wait_for(id(&order), "paid").await;
+    let paid = order_command("cancel", &order, &[]).await;
+    assert!(paid.code == Some(1) && paid.complained.contains("orders refund"), "{paid:?}");
+
+    let refund = order_command("refund", &order, &["--json"]).await.json();
+    assert_eq!(
+        (&refund["order_id"], &refund["amount"], &refund["requested_by"]),
+        (&order["order_id"], &json!("50.00"), &json!("ann"))
+    );
+    up.api.wait_for(id(&order), "refunded").await;
+    let again = order_command("refund", &order, &[]).await;
+    assert!(again.code == Some(1) && again.complained.contains("refunded already"), "{again:?}");
+
+    let canceled = order_command("cancel", &unpaid, &["--json"]).await.json();
+    assert_eq!(canceled, json!({ "order_id": unpaid["order_id"], "status": "canceled" }));
+    let person = order_command("cancel", &unpaid, &[]).await;
+    assert!(person.code == Some(0) && person.said.contains("is canceled"), "{person:?}");
+    for verb in ["refund", "cancel"] {
+        let nothing = order_command(verb, &json!({ "order_id": 999 }), &[]).await;
+        assert!(nothing.code == Some(1) && nothing.complained.contains("no order 999"), "{nothing:?}");
+    }
+
+    let story = command(&up, &["orders", "show", &number(&order), "--json"]).await.json();
+    assert_eq!(
+        (&story["refunds"][0]["state"], &story["refunds"][0]["reason"]),
+        (&json!("done"), &json!("it was broken"))
+    );
+    assert!(story["jobs"].as_array().unwrap().iter().any(|job| job["kind"] == "refund_order"), "{story:#}");
+    let shown = command(&up, &["orders", "show", &number(&order)]).await;
+    assert!(shown.said.contains("it was broken") && shown.said.contains("refund_order"), "{shown:?}");
+    let history = command(&up, &["orders", "show", &number(&unpaid)]).await;
+    assert!(history.said.contains("an operator canceled it (ann): it was broken"), "{history:?}");
+    let jobs = command(&up, &["jobs", "list", "--kind", "refund_order", "--json"]).await.json();
+    assert_eq!(jobs.as_array().unwrap().len(), 1, "{jobs}");
+}
+
+#[tokio::test]
 async fn doctor_tells_the_faults_of_the_environment_too() {
     let machine = run(&["doctor", "--json"], &[("DATABASE_URL", "mysql://x"), ("ATMOS_STORE_ID", "417")]).await;
 

@@ -13,6 +13,7 @@ on_both_kinds! {
     a_job_that_is_there_twice_is_told
     a_missing_sweep_is_told
     allowed_callbacks_without_traces_are_told_by_their_kind
+    refunds_that_do_not_fit_are_told_by_their_kind
 }
 
 /// The end of an order so long ago that no look comes any more.
@@ -105,6 +106,42 @@ async fn money_that_differs_is_told_by_its_kind(kind: Kind) {
             ("second-debit", &twice, Some(second)),
             ("amount-differs", &dearer, of(&dearer)),
             ("transaction-state", &forgotten, of(&forgotten)),
+        ],
+    )
+    .await;
+}
+
+async fn refunds_that_do_not_fit_are_told_by_their_kind(kind: Kind) {
+    let mut scene = Scene::start(kind).await;
+    let [reserved, jobless, unseen, sent_twice, well] = [
+        scene.paid_order().await,
+        scene.paid_order().await,
+        scene.paid_order().await,
+        scene.paid_order().await,
+        scene.paid_order().await,
+    ];
+    for order in [&sent_twice, &well] {
+        assert_eq!(scene.refund(order.id, &format!("key-{}", order.id), &serde_json::json!({})).await.status, 202);
+        scene.wait_for(order.id, "refunded").await;
+    }
+    scene.wait_until_quiet().await;
+    scene.app.stop().await;
+
+    scene.sql(&reserved, "update orders set refund_reserved = 1 where id = {id}").await;
+    let refund = "update orders set refund_reserved = amount where id = {id};
+        insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by, created_at_ms)
+        select 1000 + id, id, amount, 'STATE', transaction_id, 1, 'shop', {now} from orders where id = {id};";
+    scene.sql(&jobless, &refund.replace("STATE", "open")).await;
+    scene.sql(&unseen, &refund.replace("STATE", "review")).await;
+    scene.ask_back(sent_twice.transaction_id).await;
+
+    expect_alone(
+        &scene,
+        &[
+            ("refund-reserve", &reserved, None),
+            ("refund-without-job", &jobless, None),
+            ("refund-unseen", &unseen, None),
+            ("refund-sent-twice", &sent_twice, Some(sent_twice.transaction_id)),
         ],
     )
     .await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::failpoint::Point;
 use tempfile::TempDir;
 
@@ -291,7 +291,11 @@ impl House {
             End::Refunded => ("refunded", 1),
             End::Sent => ("paid", 0),
         };
-        assert_eq!((&order["status"], &debits[0]["reversals_asked"]), (&json!(status), &json!(reversals)), "{what}");
+        assert_eq!(order["status"], status, "{what}");
+        assert_eq!(debits[0]["state"], if reversals == 0 { "debited" } else { "reversed" }, "{what}");
+        // A sandbox that died with its process has forgotten how often it was asked.
+        let asked = debits[0]["reversals_asked"].as_i64().unwrap();
+        assert!(asked <= reversals && (asked == reversals || self.sandbox.is_none()), "{what}: asked {asked} times");
         assert_eq!(debits.len(), 1, "{what}: {debits:?}");
         assert_eq!(debits[0]["debits"], 1, "{what}");
         assert_eq!(debits[0]["account"], id.to_string(), "{what}");

@@ -11,10 +11,11 @@ mod sqlite;
 mod walk;
 
 /// The tables that grow for ever, or with what is under way.
-const GROWING: [&str; 6] = ["jobs", "orders", "order_history", "transactions", "callbacks", "idempotency_keys"];
+const GROWING: [&str; 7] =
+    ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys"];
 
 /// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 37] = [
+const NAMES: [&str; 48] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -43,6 +44,17 @@ const NAMES: [&str; 37] = [
     "find_callback",
     "transactions_of_order",
     "mark_paid",
+    "reserve_refund",
+    "debit_to_refund",
+    "request_refund",
+    "refunds_of_order",
+    "find_refund",
+    "hold_lease",
+    "begin_sending_refund",
+    "refund_order",
+    "close_refund",
+    "jobs_of_order",
+    "open_refunds_without_job",
     "orders_without_link_job",
     "open_orders_without_settle_job",
     "ended_orders",

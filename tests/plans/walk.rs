@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use shared::gateway::Callback;
 use shared::id::{CallbackId, JobId, OrderId, TransactionId};
 use shared::job::{Job, Lease, QueueName};
-use shared::order::{GatewayIdentity, OrderStatus};
+use shared::order::{GatewayIdentity, Order, OrderStatus};
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::orders::{self, IdempotencyKey, Transition};
+use shared::store::refunds::{self, NewRefund, Requested};
 use shared::store::reviewing::{self, Decision, Resolved};
 use shared::store::settlement::{self, Settlement};
-use shared::store::{Store, sweeping, transactions};
+use shared::store::transactions::{self, Seen, StoredState};
+use shared::store::{Store, sweeping};
 
 use super::filling::{Extent, TOKEN, UNDER_WAY};
 use crate::contracts::{gateway, new_order};
@@ -125,8 +127,37 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     let paid = Settlement::Paid { transaction_id };
     let later = Finish::Snooze { until_ms: store.now_ms() + 86_400_000, queue: QueueName::Background };
     let now_ms = store.now_ms();
-    let made = times.of("settle", settlement::settle(store, &claimed.lease, &order, now_ms, &[], &paid, &later)).await;
+    let seen = [Seen {
+        transaction_id,
+        state: StoredState::Debited,
+        success_transaction_id: Some(TransactionId(transaction_id.0 + 1_000_000_000)),
+    }];
+    let made =
+        times.of("settle", settlement::settle(store, &claimed.lease, &order, now_ms, &seen, &paid, &later)).await;
     assert_eq!(made.unwrap(), Transition::Made);
+    give_back(store, &order, times).await;
+}
+
+/// The order's money goes back; the job is claimed past the backlog before it.
+async fn give_back(store: &Store, order: &Order, times: &mut Times) {
+    let new = NewRefund { order_id: order.id, amount: order.amount, reason: None, requested_by: "shop".into() };
+    let asked = times.of("refund", refunds::request(store, &new, None)).await.unwrap();
+    let Requested::New(refund) = asked else { panic!("{asked:?}") };
+    let again = times.of("refund again", refunds::request(store, &new, None)).await.unwrap();
+    assert!(matches!(again, Requested::InProgress(_)), "{again:?}");
+    times.of("find refund", refunds::find(store, refund.id)).await.unwrap().unwrap();
+    let jobs = times.of("jobs of order", jobs::of_order(store, order.id)).await.unwrap();
+    let job = jobs.into_iter().find(|job| job.kind == "refund_order").expect("its job");
+    let mut claimed = Vec::new();
+    while claimed.is_empty() {
+        let ids = jobs::offer(store, QueueName::Settle, 500).await.unwrap();
+        assert!(!ids.is_empty(), "it is due");
+        claimed = jobs::claim(store, &[job.id]).await.unwrap();
+    }
+    let lease = claimed.remove(0).lease;
+    times.of("begin sending", refunds::begin_sending(store, &lease, refund.id)).await.unwrap().expect("its mark");
+    let done = times.of("close refund", refunds::close_as_done(store, &lease, order, &refund)).await.unwrap();
+    assert_eq!(done, Transition::Made);
 }
 
 async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {

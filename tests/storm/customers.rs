@@ -1,4 +1,5 @@
-//! The load: shops make orders at a steady pace, and each customer pays, or does not.
+//! The load: shops make orders at a steady pace, and each customer pays, or does not. Some orders are called off, some by a
+//! shop whose customer is paying; some are paid and given back, by shops that ask more than once.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -25,17 +26,30 @@ pub(crate) struct Served {
     pub(crate) payers: Vec<i64>,
     /// Orders whose customers wanted to pay and could not.
     pub(crate) gave_up: Vec<i64>,
+    /// Orders whose shops were told that they are canceled.
+    pub(crate) canceled: Vec<i64>,
+    /// Refunds that were accepted, with their orders.
+    pub(crate) refunds: Vec<(i64, i64)>,
 }
+
+/// Orders of a hundred that are called off, and that are given back once they are paid.
+const CANCELED_PERCENT: u32 = 8;
+const REFUNDED_PERCENT: u32 = 15;
+
+/// How long a shop that will give the money back waits for the payment; an order that is poison is never paid.
+const PAID_WITHIN: Duration = Duration::from_secs(60);
 
 impl fmt::Display for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} orders acknowledged, {} shops gave up, {} customers have paid, {} gave up",
+            "{} orders acknowledged, {} shops gave up, {} customers have paid, {} gave up, {} orders canceled, {} refunds",
             self.acknowledged.len(),
             self.turned_away,
             self.payers.len(),
-            self.gave_up.len()
+            self.gave_up.len(),
+            self.canceled.len(),
+            self.refunds.len()
         )
     }
 }
@@ -87,6 +101,10 @@ async fn buy(plan: &Plan, patient: &Patient, number: usize, served: &Mutex<Serve
     if random.random_range(0..100) < plan.never_pay_percent {
         return;
     }
+    let fate = random.random_range(0..100);
+    if fate < CANCELED_PERCENT {
+        return call_off(patient, id, random.random_bool(0.5), deadline, served).await;
+    }
     tokio::time::sleep(Duration::from_millis(random.random_range(0..2_000))).await;
     let comes_back = random.random_bool(0.7);
     if patient.pay_until_debited(id, deadline).await.is_none() {
@@ -100,4 +118,35 @@ async fn buy(plan: &Plan, patient: &Patient, number: usize, served: &Mutex<Serve
     {
         patient.open_return_page(token).await;
     }
+    if fate >= 100 - REFUNDED_PERCENT && patient.reaches(id, "paid", Instant::now() + PAID_WITHIN).await {
+        give_back(patient, id, deadline, served).await;
+    }
+}
+
+/// The shop calls the order off, with or without its customer paying at that moment.
+async fn call_off(patient: &Patient, id: i64, is_being_paid: bool, deadline: Instant, served: &Mutex<Served>) {
+    let canceled = match is_being_paid {
+        true => match patient.link(id, deadline).await {
+            Some(transaction_id) => tokio::join!(patient.cancel(id, deadline), patient.pay(transaction_id)).0,
+            None => None,
+        },
+        false => patient.cancel(id, deadline).await,
+    };
+    if canceled == Some(true) {
+        served.lock().unwrap().canceled.push(id);
+    }
+}
+
+/// The shop asks twice at once under one key, and somebody else there under another one.
+async fn give_back(patient: &Patient, id: i64, deadline: Instant, served: &Mutex<Served>) {
+    let (mine, theirs) = (format!("storm-refund-{id}"), format!("storm-refund-{id}-too"));
+    let (first, again, other) = tokio::join!(
+        patient.refund(id, &mine, deadline),
+        patient.refund(id, &mine, deadline),
+        patient.refund(id, &theirs, deadline)
+    );
+    let mut accepted: Vec<(i64, i64)> =
+        [first, again, other].into_iter().flatten().map(|refund| (id, refund)).collect();
+    accepted.dedup();
+    served.lock().unwrap().refunds.extend(accepted);
 }

@@ -31,9 +31,11 @@ const LEASE_MS: i64 = 8_000;
 const POSTPONED: Duration = Duration::from_secs(2);
 
 /// What must have ended before a storm is over: orders that may still be paid, and jobs that are not merely to look back
-/// at an order that has ended.
+/// at an order that has ended, or to look for a refund that was sent: that may take three minutes.
 const UNSETTLED: &str = "select (select count(*) from orders where status in ('pending', 'confirming'))
     + (select count(*) from jobs j where j.state in ('available', 'enqueued', 'running') and j.kind <> 'sweep'
+        and not (j.kind = 'refund_order' and j.state = 'available' and exists (
+            select 1 from refunds r where r.id = j.subject_id and r.sent_at_ms is not null))
         and not (j.kind = 'settle_order' and j.state = 'available' and exists (
             select 1 from orders o where o.id = j.subject_id and o.final_at_ms is not null)))";
 
@@ -378,6 +380,6 @@ fn last_lines(output: &str) -> String {
     lines[lines.len().saturating_sub(12)..].join("\n")
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }

@@ -38,6 +38,9 @@ pub(crate) struct Counts {
     pub(crate) taken_from_zombies: usize,
     /// Jobs whose restart after a kill was timed.
     pub(crate) restarts: usize,
+    /// Refunds that were made, and orders that were called off.
+    pub(crate) refunds: usize,
+    pub(crate) canceled: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +77,8 @@ impl Plan {
             zombies: 1,
             taken_from_zombies: 0,
             restarts: 5,
+            refunds: 30,
+            canceled: 10,
         };
         let planned = Counts { worker_kills: 14, api_kills: 4, zombies: 3, ..at_least };
         Plan {
@@ -104,6 +109,8 @@ impl Plan {
             zombies: 10,
             taken_from_zombies: 10,
             restarts: 200,
+            refunds: 400,
+            canceled: 200,
         };
         // Some come to nothing: a worker may have ended of itself in that very moment, by poison.
         let planned = Counts {

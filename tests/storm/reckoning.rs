@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use serde_json::Value;
 use shared::failpoint::{Point, poison_of};
 use sqlx::FromRow;
 
 use super::customers::Served;
-use super::house::House;
+use super::house::{House, now_ms};
 use super::plan::Plan;
 use super::restarts::{self, Restarts, percentile};
 
 /// The longest that a job may wait for its restart while a server is away, too.
 const DISTURBED_MS: i64 = 60_000;
+
+/// A refund that was sent is looked for this long, and a little.
+const LOOKED_FOR_MS: i64 = 190_000;
 
 /// The counts, and everything that is not as it must be.
 pub(crate) struct Reckoning {
@@ -43,6 +47,15 @@ struct HistoryRow {
 }
 
 #[derive(FromRow)]
+struct RefundRow {
+    id: i64,
+    order_id: i64,
+    state: String,
+    sent_at_ms: Option<i64>,
+    has_job: i64,
+}
+
+#[derive(FromRow)]
 struct DeadRow {
     id: i64,
     kind: String,
@@ -69,6 +82,14 @@ impl Reckoning {
                 .fetch_all(&mut connection)
                 .await
                 .unwrap();
+        let refunds: Vec<RefundRow> = sqlx::query_as(
+            "select id, order_id, state, sent_at_ms, (select count(*) from jobs j where j.kind = 'refund_order'
+                and j.subject_id = refunds.id and j.state in ('available', 'enqueued', 'running')) as has_job
+            from refunds order by id",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
         let happened = house.happened.clone();
         let restarts = restarts::of(&mut connection, &happened.worker_kills, &happened.outages).await;
 
@@ -82,9 +103,12 @@ impl Reckoning {
         }
         faults
             .extend(restarts.stranded.iter().map(|id| format!("job {id} never ran again after its worker was killed")));
-        let debits = debits_of(house, &mut faults).await;
-        faults.extend(wrong_money(&orders, &debits));
-        faults.extend(wrong_customers(plan, served, &orders, &debits, &history));
+        let book = house.ledger().await;
+        let debits = debits_of(&book, &mut faults);
+        faults.extend(wrong_money(&orders, &debits, &reversed_in(&book)));
+        faults.extend(wrong_customers(plan, served, &orders, &debits, &history, &refunds));
+        faults.extend(wrong_refunds(served, &orders, &refunds, &book));
+        faults.extend(canceled_and_allowed(&history));
         faults.extend(mild_poison(plan, &orders, house.poison_ends()));
         faults.extend(doubled_history(&history));
         faults.extend(innocent_dead_letters(&dead));
@@ -114,6 +138,11 @@ impl Reckoning {
                 ("zombies past their lease", happened.zombies.len()),
                 ("jobs taken from zombies", taken_from_zombies),
                 ("processes ended by poison", house.poison_ends()),
+                ("orders canceled", served.canceled.len()),
+                ("refunds accepted", served.refunds.len()),
+                ("refunds done", refunds.iter().filter(|refund| refund.state == "done").count()),
+                ("refunds in review", refunds.iter().filter(|refund| refund.state == "review").count()),
+                ("refunds still looked for", refunds.iter().filter(|refund| refund.state == "open").count()),
             ],
             restarts,
             faults,
@@ -134,6 +163,8 @@ impl Reckoning {
             ("PostgreSQL SIGKILLs", at_least.postgres_kills),
             ("zombies past their lease", at_least.zombies),
             ("jobs taken from zombies", at_least.taken_from_zombies),
+            ("refunds done", at_least.refunds),
+            ("orders canceled", at_least.canceled),
         ] {
             assert!(count(name) >= least, "only {} {name}: that was no storm\n{self}", count(name));
         }
@@ -210,9 +241,9 @@ fn untruthful_ends(orders: &[OrderRow]) -> Vec<String> {
 }
 
 /// The transactions that took money, by order.
-async fn debits_of(house: &House, faults: &mut Vec<String>) -> HashMap<i64, Vec<i64>> {
+fn debits_of(book: &[Value], faults: &mut Vec<String>) -> HashMap<i64, Vec<i64>> {
     let mut debits: HashMap<i64, Vec<i64>> = HashMap::new();
-    for line in house.ledger().await {
+    for line in book {
         let (transaction_id, times) = (line["transaction_id"].as_i64().unwrap(), line["debits"].as_i64().unwrap());
         if times > 1 {
             faults.push(format!("transaction {transaction_id} was debited {times} times"));
@@ -225,7 +256,13 @@ async fn debits_of(house: &House, faults: &mut Vec<String>) -> HashMap<i64, Vec<
     debits
 }
 
-fn wrong_money(orders: &[OrderRow], debits: &HashMap<i64, Vec<i64>>) -> Vec<String> {
+/// The transactions whose money went back.
+fn reversed_in(book: &[Value]) -> HashSet<i64> {
+    let reversed = book.iter().filter(|line| line["state"] == "reversed");
+    reversed.filter_map(|line| line["transaction_id"].as_i64()).collect()
+}
+
+fn wrong_money(orders: &[OrderRow], debits: &HashMap<i64, Vec<i64>>, reversed: &HashSet<i64>) -> Vec<String> {
     let mut faults = Vec::new();
     for order in orders {
         let OrderRow { id, status, .. } = order;
@@ -234,7 +271,11 @@ fn wrong_money(orders: &[OrderRow], debits: &HashMap<i64, Vec<i64>>) -> Vec<Stri
         if status == "paid" && !order.transaction_id.is_some_and(|payer| moved.contains(&payer)) {
             faults.push(format!("order {id} is paid, and the gateway knows of no such debit"));
         }
-        if status != "paid" && !moved.is_empty() && !before_a_person {
+        let is_given_back = order.transaction_id.is_some_and(|payer| reversed.contains(&payer));
+        if status == "refunded" && !is_given_back {
+            faults.push(format!("order {id} is refunded, and the gateway has the money"));
+        }
+        if !matches!(status.as_str(), "paid" | "refunded") && !moved.is_empty() && !before_a_person {
             faults.push(format!("order {id} is {status}, and the gateway took money for it: {moved:?}"));
         }
         if moved.len() > 1 && !before_a_person {
@@ -251,15 +292,20 @@ fn wrong_customers(
     orders: &[OrderRow],
     debits: &HashMap<i64, Vec<i64>>,
     history: &[HistoryRow],
+    refunds: &[RefundRow],
 ) -> Vec<String> {
     let is_poison = |id: &i64| plan.poison_lasts && poison_of(*id).is_some();
     let by_id: HashMap<i64, &OrderRow> = orders.iter().map(|order| (order.id, order)).collect();
-    let ended_before: HashSet<i64> =
-        history.iter().filter(|line| line.to_status == "expired").map(|line| line.order_id).collect();
+    let is_end = |line: &&HistoryRow| matches!(line.to_status.as_str(), "expired" | "canceled");
+    let ended_before: HashSet<i64> = history.iter().filter(is_end).map(|line| line.order_id).collect();
+    let given_back: HashSet<i64> = served.refunds.iter().map(|(order_id, _)| *order_id).collect();
+    let unclear: HashSet<i64> =
+        refunds.iter().filter(|refund| refund.state == "review").map(|refund| refund.order_id).collect();
     let mut faults = Vec::new();
     for id in &served.payers {
         let status = by_id.get(id).map_or("lost", |order| order.status.as_str());
-        if status != "paid" && !(status == "review" && (is_poison(id) || ended_before.contains(id))) {
+        let is_paid = status == "paid" || (status == "refunded" && given_back.contains(id));
+        if !is_paid && !(status == "review" && (is_poison(id) || ended_before.contains(id))) {
             faults.push(format!("order {id} was paid by its customer, and is {status}"));
         }
     }
@@ -267,11 +313,60 @@ fn wrong_customers(
     faults.extend(turned_away.map(|id| format!("the customer of order {id} could not pay")));
     for order in orders.iter().filter(|order| order.status == "review" || order.needs_review == 1) {
         let moved = debits.get(&order.id).map_or(0, Vec::len);
-        if !is_poison(&order.id) && moved < 2 && !(moved == 1 && ended_before.contains(&order.id)) {
+        let is_late = moved == 1 && ended_before.contains(&order.id);
+        if !is_poison(&order.id) && moved < 2 && !is_late && !unclear.contains(&order.id) {
             faults.push(format!("order {} is before a person, and nothing is odd about it", order.id));
         }
     }
     faults
+}
+
+/// Each refund that was accepted is made once, or in good hands, and nothing else went back.
+fn wrong_refunds(served: &Served, orders: &[OrderRow], refunds: &[RefundRow], book: &[Value]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let known: HashMap<i64, &RefundRow> = refunds.iter().map(|refund| (refund.id, refund)).collect();
+    for (order_id, id) in &served.refunds {
+        if known.get(id).is_none_or(|refund| refund.order_id != *order_id) {
+            faults.push(format!("refund {id} of order {order_id} was accepted and is not in the database"));
+        }
+    }
+    let mut orders_with_refund = HashSet::new();
+    for RefundRow { id, order_id, state, sent_at_ms, has_job } in refunds {
+        if !orders_with_refund.insert(*order_id) {
+            faults.push(format!("order {order_id} has a second refund, {id}"));
+        }
+        let is_looked_for = sent_at_ms.is_some_and(|at_ms| now_ms() - at_ms < LOOKED_FOR_MS) && *has_job == 1;
+        let status = orders.iter().find(|order| order.id == *order_id).map_or("lost", |order| order.status.as_str());
+        let is_well = match state.as_str() {
+            "done" => status == "refunded",
+            "review" => status == "paid",
+            "open" => status == "paid" && is_looked_for,
+            _ => false, // this gateway refuses none
+        };
+        if !is_well {
+            faults
+                .push(format!("refund {id} is {state}, sent at {sent_at_ms:?}, and its order {order_id} is {status}"));
+        }
+    }
+    for line in book {
+        let account: i64 = line["account"].as_str().unwrap().parse().unwrap();
+        if line["reversals_asked"].as_i64().unwrap() > 1 {
+            faults.push(format!("the gateway was asked more than once to give order {account}'s money back: {line}"));
+        }
+        if line["state"] == "reversed" && !orders_with_refund.contains(&account) {
+            faults.push(format!("order {account}'s money went back, and nobody asked for that"));
+        }
+    }
+    faults
+}
+
+/// Nobody is allowed to pay what was called off.
+fn canceled_and_allowed(history: &[HistoryRow]) -> Vec<String> {
+    let both = history.iter().filter(|line| {
+        matches!(line.from_status.as_deref(), Some("canceled"))
+            && matches!(line.to_status.as_str(), "confirming" | "paid")
+    });
+    both.map(|line| format!("order {} became {} after it was canceled", line.order_id, line.to_status)).collect()
 }
 
 /// Poison that lasts must have struck: each such order ends before a person, and some of it ends processes, often.

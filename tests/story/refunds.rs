@@ -11,7 +11,6 @@ on_both_kinds! {
     a_refund_whose_answer_was_lost_is_made_once
     a_refund_asked_for_while_the_gateway_is_away_is_made_afterwards
     of_refunds_asked_for_at_once_over_sixteen_connections_one_is_made
-    a_refund_that_the_gateway_refuses_leaves_the_order_paid
     money_that_went_back_in_the_cabinet_is_no_second_refund
     a_canceled_order_takes_no_money
     money_that_moves_after_a_cancel_goes_before_a_person
@@ -97,8 +96,9 @@ async fn of_refunds_asked_for_at_once_over_sixteen_connections_one_is_made(kind:
 }
 
 /// Its number of the debit was spoilt, so that the gateway knows no such payment.
-async fn a_refund_that_the_gateway_refuses_leaves_the_order_paid(kind: Kind) {
-    let app = TestApp::start(kind).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_a_refund_that_the_gateway_refuses_leaves_the_order_paid() {
+    let app = TestApp::start(Kind::Servers).await;
     let order = app.paid_order().await;
     let right = app.number("select success_transaction_id from transactions").await;
     app.execute("update transactions set success_transaction_id = 1").await;
