@@ -102,6 +102,11 @@ pub(super) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
             select 'shop', 'key ' || n, 'digest', n, {long_ago} from {}",
             numbers(all_orders + 1, all_orders + UNDER_WAY)
         ),
+        // Before a person, as few at any extent.
+        format!(
+            "update orders set needs_review = 1, reason = 'the shop asked for it', suggested_act = 'ask_gateway'
+            where id > {orders} / 2 and id <= {orders} / 2 + {UNDER_WAY} and status = 'paid'"
+        ),
         format!("update id_blocks set next = {}", all_jobs + UNDER_WAY + 1),
     ]
 }

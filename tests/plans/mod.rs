@@ -68,5 +68,7 @@ const NAMES: [&str; 48] = [
 
 /// The name that a statement opens with.
 fn name(statement: &str) -> Option<&str> {
-    statement.trim_start().strip_prefix("-- ")?.split_whitespace().next()
+    let name = statement.trim_start().strip_prefix("-- ")?.split_whitespace().next()?;
+    // A migration opens with a sentence.
+    name.starts_with(|first: char| first.is_ascii_lowercase()).then_some(name)
 }

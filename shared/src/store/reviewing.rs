@@ -39,14 +39,17 @@ pub struct WaitingOrder {
 /// [`StoreError`] when the database did not answer.
 pub async fn waiting(store: &Store, limit: i64) -> Result<Vec<WaitingOrder>, StoreError> {
     // In the words of the partial indexes: what waits is few, whatever has been.
+    let waiting = |condition: &str| {
+        format!(
+            "select {COLUMNS}, coalesce((select max(h.at_ms) from order_history h where h.order_id = o.id and h.cause = o.reason),
+                o.created_at_ms) as since_ms
+            from orders o where {condition}"
+        )
+    };
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "-- orders_before_a_person
-        select {COLUMNS}, coalesce((select max(h.at_ms) from order_history h where h.order_id = o.id and h.cause = o.reason),
-            o.created_at_ms) as since_ms
-        from orders o where o.id in (
-            select id from orders where status in ('pending', 'confirming', 'review') and status = 'review'
-            union select id from orders where needs_review = 1)
-        order by since_ms, o.id limit $1"
+        "-- orders_before_a_person\n{} union all {} order by since_ms, id limit $1",
+        waiting("o.status in ('pending', 'confirming', 'review') and o.status = 'review'"),
+        waiting("o.needs_review = 1 and o.status <> 'review'")
     )))
     .bind(limit)
     .fetch_all(store.readers())
