@@ -70,7 +70,7 @@ async fn a_gateway_that_is_slower_than_we_wait_costs_time_and_no_order() {
     let app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let [create, get] = PATHS;
     for (account, fault, path, milliseconds) in [
-        ("1", "latency", create, 10_000),
+        ("1", "answer-late", create, 10_000),
         ("2", "latency", create, 60_000),
         ("3", "answer-late", create, 130_000),
         ("4", "answer-late", get, 130_000),
