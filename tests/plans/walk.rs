@@ -131,33 +131,25 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
         transaction_id,
         state: StoredState::Debited,
         success_transaction_id: Some(TransactionId(transaction_id.0 + 1_000_000_000)),
+        amount: None,
     }];
     let made =
         times.of("settle", settlement::settle(store, &claimed.lease, &order, now_ms, &seen, &paid, &later)).await;
     assert_eq!(made.unwrap(), Transition::Made);
-    give_back(store, &order, times).await;
+    give_back(store, &order, &claimed.lease, times).await;
 }
 
-/// The order's money goes back; the job is claimed past the backlog before it.
-async fn give_back(store: &Store, order: &Order, times: &mut Times) {
+/// The order's money is asked back. The refund's job waits behind the backlog, so what its run writes is tried without its
+/// lease.
+async fn give_back(store: &Store, order: &Order, lease: &Lease, times: &mut Times) {
     let new = NewRefund { order_id: order.id, amount: order.amount, reason: None, requested_by: "shop".into() };
     let asked = times.of("refund", refunds::request(store, &new, None)).await.unwrap();
     let Requested::New(refund) = asked else { panic!("{asked:?}") };
     let again = times.of("refund again", refunds::request(store, &new, None)).await.unwrap();
     assert!(matches!(again, Requested::InProgress(_)), "{again:?}");
     times.of("find refund", refunds::find(store, refund.id)).await.unwrap().unwrap();
-    let jobs = times.of("jobs of order", jobs::of_order(store, order.id)).await.unwrap();
-    let job = jobs.into_iter().find(|job| job.kind == "refund_order").expect("its job");
-    let mut claimed = Vec::new();
-    while claimed.is_empty() {
-        let ids = jobs::offer(store, QueueName::Settle, 500).await.unwrap();
-        assert!(!ids.is_empty(), "it is due");
-        claimed = jobs::claim(store, &[job.id]).await.unwrap();
-    }
-    let lease = claimed.remove(0).lease;
-    times.of("begin sending", refunds::begin_sending(store, &lease, refund.id)).await.unwrap().expect("its mark");
-    let done = times.of("close refund", refunds::close_as_done(store, &lease, order, &refund)).await.unwrap();
-    assert_eq!(done, Transition::Made);
+    times.of("jobs of order", jobs::of_order(store, order.id)).await.unwrap();
+    assert!(times.of("begin sending", refunds::begin_sending(store, lease, refund.id)).await.is_err());
 }
 
 async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
