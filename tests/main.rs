@@ -18,4 +18,5 @@ mod rules;
 mod storm;
 mod story;
 mod support;
+mod weather;
 mod working;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use shared::config::GatewayRate;
 use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{JobKind, JobState, QueueName};
 use shared::money::Tiyin;
@@ -46,6 +47,13 @@ pub(crate) enum Command {
     /// itself is no difference. With the sandbox its ledger is the gateway's word; Atmos is asked about each transaction,
     /// within the budget that the workers share.
     Audit(AuditArguments),
+    /// How the gateway is, and how it may be called
+    ///
+    /// Processes share a budget of calls, and a breaker: after 5 failures in a row, of whatever process, it keeps all calls
+    /// back and lets only one at a time try whether the gateway is back. What is said here holds for all processes, within a
+    /// second, until it is said otherwise; it outlives restarts.
+    #[command(subcommand)]
+    Weather(WeatherCommand),
     /// Make callbacks by hand
     #[command(subcommand)]
     Callback(CallbackCommand),
@@ -246,6 +254,49 @@ pub(crate) struct AuditArguments {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum WeatherCommand {
+    /// Show the budget, the breaker and its cause, and what each living process sees
+    Show(Output),
+    /// Change the budget of calls while everything runs
+    Set {
+        /// Calls per second, and at once, of all processes together, such as 10/20; or `configured`: what TASDIQ_GATEWAY_RATE
+        /// says again
+        #[arg(long, value_name = "RATE", value_parser = budget_wish)]
+        rate: BudgetWish,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Close the gateway: let NO call through, of any process, until `tasdiq weather open`
+    ///
+    /// Calls under way are not cut off. Orders are still taken and callbacks answered; links and confirmations wait, and
+    /// are made once it is open again. (This is a door: closed means that nobody passes. A breaker's "open" is the reverse,
+    /// and these commands never use the word so.)
+    Close(Output),
+    /// Open the gateway: let calls through again, also those that the breaker keeps back by itself
+    ///
+    /// Takes back `close`. A breaker that has opened by itself is reset, so that all calls are tried at once; if the gateway
+    /// still fails it keeps them back again. Patience that the gateway has asked for (Retry-After) is kept all the same.
+    Open(Output),
+}
+
+/// Which budget an operator wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BudgetWish {
+    Rate(GatewayRate),
+    Configured,
+}
+
+fn budget_wish(text: &str) -> Result<BudgetWish, String> {
+    match text {
+        "configured" => Ok(BudgetWish::Configured),
+        text => text
+            .parse()
+            .map(BudgetWish::Rate)
+            .map_err(|fault: String| format!("the budget {fault}; or `configured`, for what TASDIQ_GATEWAY_RATE says")),
+    }
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum CallbackCommand {
     /// Print a rightly signed callback body, to be sent with curl
     Sign(SignArguments),
@@ -406,6 +457,13 @@ mod tests {
             "tasdiq audit --since-days x",
             "tasdiq audit --since-days 1 --order 1",
             "tasdiq audit 1",
+            "tasdiq weather",
+            "tasdiq weather set",
+            "tasdiq weather set --rate 10",
+            "tasdiq weather set --rate 0/10",
+            "tasdiq weather set --rate 10/-1",
+            "tasdiq weather set --rate unlimited",
+            "tasdiq weather close now",
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 5,00",
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 50.001",
             "tasdiq sandbox --callback-url 127.0.0.1:8000",

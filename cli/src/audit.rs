@@ -14,6 +14,8 @@ use shared::id::{OrderId, TransactionId};
 use shared::order::OrderStatus;
 use shared::store::auditing::{self, BATCH, Batch, OrderRecord};
 use shared::store::{Store, orders};
+use shared::weather;
+use tokio_util::sync::CancellationToken;
 
 use crate::arguments::AuditArguments;
 use crate::database::open_store;
@@ -53,7 +55,12 @@ pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(
     };
     let progress = Progress::start();
     progress.tell("asking the gateway for its book".to_owned());
-    let word = GatewayWord::open(gateway(config, redis)?).await?;
+    let gateway = gateway(config, redis)?;
+    weather::heed(&store, gateway.coordination()).await?;
+    let ended = CancellationToken::new();
+    let _ended = ended.clone().drop_guard();
+    tokio::spawn(weather::follow(store.clone(), gateway.coordination().clone(), ended));
+    let word = GatewayWord::open(gateway).await?;
     let report = Audit::new(&store, word, &progress, arguments).run().await?;
     drop(progress);
     if arguments.output.json {

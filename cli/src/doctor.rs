@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::io;
 
 use shared::config::{Config, DatabaseUrl, LogFormat, Role};
+use shared::coordination::{Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;
 use shared::job::QueueName;
@@ -14,11 +15,13 @@ use shared::redis_server::RedisServer;
 use shared::store::processes::{self, Process};
 use shared::store::{Database, Store, StoreError, jobs, orders};
 use shared::telemetry::{self, causes};
+use shared::weather;
 
 use crate::arguments::Output;
 use crate::exit::Exit;
 use crate::installation::{gateway, redis_server};
 use crate::output::{print, print_json};
+use crate::weather::Report;
 
 mod findings;
 
@@ -136,9 +139,10 @@ async fn look_at_installation(environment: &ReadableEnvironment, findings: &mut 
     if let Some(store) = &store {
         look_at_processes(config, store, redis.as_ref(), findings).await;
         look_at_work(store, findings).await;
+        look_at_weather(store, findings).await;
     }
     if environment.knows_gateway() {
-        look_at_gateway(config, redis.map(|redis| redis.server), findings).await;
+        look_at_gateway(config, store.as_ref(), redis.map(|redis| redis.server), findings).await;
     }
 }
 
@@ -371,12 +375,39 @@ async fn look_at_work(store: &Store, findings: &mut Findings) {
 /// No gateway gives this number to a transaction, so asking about it shows whether we are let in, and nothing else.
 const NOBODYS: TransactionId = TransactionId(0);
 
-async fn look_at_gateway(config: &Config, redis: Option<RedisServer>, findings: &mut Findings) {
+/// How the processes see the gateway, which may be another way than this one.
+async fn look_at_weather(store: &Store, findings: &mut Findings) {
+    let report = match Report::read(store).await {
+        Ok(report) => report,
+        Err(trouble) => return findings.fault("weather", causes(&trouble), "mend the database"),
+    };
+    if let Some(since) = report.closed_since() {
+        let says = format!("an operator has closed the gateway since {since}: links and confirmations wait");
+        findings.warn("weather", says, "let calls through with `tasdiq weather open` when it is time");
+    }
+    let troubles = report.troubles();
+    for trouble in &troubles {
+        findings.warn(
+            "weather",
+            trouble.as_str(),
+            "nothing is lost, and it goes on by itself; see `tasdiq weather show`, and ask Atmos if it lasts",
+        );
+    }
+    if troubles.is_empty() && report.closed_since().is_none() {
+        findings.ok("weather", format!("calls leave; budget {}", report.budget()));
+    }
+}
+
+async fn look_at_gateway(config: &Config, store: Option<&Store>, redis: Option<RedisServer>, findings: &mut Findings) {
     let gateway = match gateway(config, redis) {
         Ok(gateway) => gateway,
         Err(_) => return findings.fault("gateway", "its client cannot be made", "mend ATMOS_PROXY_URL"),
     };
     let name = format!("{} at {}", gateway.identity(), config.atmos.base_url.as_str().trim_end_matches('/'));
+    if let Some(store) = store {
+        // What cannot be read was told with the weather.
+        let _ = weather::heed(store, gateway.coordination()).await;
+    }
     tell_of_gateway(&name, config.atmos.is_sandbox(), ask(&gateway).await, findings);
 }
 
@@ -389,6 +420,10 @@ fn tell_of_gateway(name: &str, is_sandbox: bool, answer: Result<(), GatewayError
             format!("{name} lets us in, and answers a question about no transaction with {what}, which is new to us"),
             "make a small order of your own; if it is not confirmed, ask Atmos what the code means",
         ),
+        // Told with the weather.
+        Err(GatewayError::HeldBack { obstacle: Obstacle::Operator, .. }) => {
+            findings.warn("gateway", format!("{name} was not asked: it is closed"), "let calls through first");
+        }
         Err(trouble) => {
             let act = match &trouble {
                 GatewayError::NotAdmitted { .. } => {
@@ -399,7 +434,10 @@ fn tell_of_gateway(name: &str, is_sandbox: bool, answer: Result<(), GatewayError
                     "look at network, proxy and ATMOS_BASE_URL; Atmos admits known addresses only"
                 }
                 GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => "ask again; then ask Atmos",
-                GatewayError::Throttled { .. } => "wait, and set a lower TASDIQ_GATEWAY_RATE",
+                GatewayError::Throttled { .. } => "wait, and set a lower rate with `tasdiq weather set --rate`",
+                GatewayError::HeldBack { .. } => {
+                    "wait: the breaker tries it every 15 s at the latest; `tasdiq weather open` tries at once"
+                }
             };
             findings.fault("gateway", format!("{name}: {}", causes(&trouble)), act);
         }
@@ -408,7 +446,7 @@ fn tell_of_gateway(name: &str, is_sandbox: bool, answer: Result<(), GatewayError
 
 /// Asks a question that cannot matter. Being told that there is no such transaction is being let in.
 async fn ask(gateway: &Gateway) -> Result<(), GatewayError> {
-    match gateway.look(NOBODYS).await {
+    match gateway.look(NOBODYS, Urgency::Later).await {
         Ok(_) | Err(GatewayError::Refused { .. }) => Ok(()),
         Err(trouble) => Err(trouble),
     }

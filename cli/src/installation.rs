@@ -15,6 +15,7 @@ use shared::redis_server::RedisServer;
 use shared::relay::Relay;
 use shared::store::{Database, Store, jobs, orders};
 use shared::telemetry::causes;
+use shared::weather;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,7 @@ pub(crate) enum Tables {
     Awaited,
 }
 
-/// Everything that API and worker need, with what every process does beside its work: relay, notices, heartbeat.
+/// Everything that API and worker need, with what every process does beside its work: relay, notices, heartbeat, the weather.
 #[derive(Debug)]
 pub(crate) struct Installation {
     pub(crate) store: Store,
@@ -82,13 +83,16 @@ impl Installation {
             jobs::offer_all_again(&store).await?;
         }
         let gateway = gateway(config, redis.clone())?;
+        weather::heed(&store, gateway.coordination()).await?;
         tell_of_orders_elsewhere(&store, &gateway).await?;
 
         let ended = CancellationToken::new();
         let notice = Notice::start(&store, redis, &ended);
         let mut beside = JoinSet::new();
         beside.spawn(Relay::new(store.clone(), queue.clone(), is_alone).run(ended.clone()));
-        beside.spawn(presence::keep(store.clone(), queue.clone(), introduction, ended.clone()));
+        let coordination = gateway.coordination().clone();
+        beside.spawn(presence::keep(store.clone(), queue.clone(), coordination.clone(), introduction, ended.clone()));
+        beside.spawn(weather::follow(store.clone(), coordination, ended.clone()));
         Ok(Installation { store, queue, gateway, notice, beside, ended })
     }
 
@@ -106,7 +110,7 @@ impl Installation {
                     None => break,
                 },
                 // A relay that is gone would leave this process alive and green, with orders that nobody sees.
-                Some(ended) = self.beside.join_next() => ended.map(|()| ("relay or heartbeat", Ok(()))),
+                Some(ended) = self.beside.join_next() => ended.map(|()| ("relay, heartbeat or weather", Ok(()))),
             };
             let trouble = match ended {
                 Ok((_, Ok(()))) if stop.is_cancelled() => continue,
@@ -173,7 +177,7 @@ async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
     }
 }
 
-/// The gateway's client. Processes that share a Redis share the gateway's token and budget there.
+/// The gateway's client. Processes that share a Redis share the gateway's token and the weather there.
 ///
 /// # Errors
 /// A proxy address that cannot be used.

@@ -27,6 +27,7 @@ mod refunds;
 mod sandbox;
 mod signal;
 mod up;
+mod weather;
 mod worker;
 
 use arguments::{Arguments, Command};
@@ -63,6 +64,7 @@ async fn run(command: Command) -> Result<(), Exit> {
         Command::Jobs(command) => jobs::run(&configure(Role::Operator)?, command).await,
         Command::Orders(command) => orders::run(&configure(Role::Operator)?, command).await,
         Command::Audit(arguments) => audit::run(&configure(Role::Operator)?, &arguments).await,
+        Command::Weather(command) => weather::run(&configure(Role::Operator)?, command).await,
         Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
     }
 }

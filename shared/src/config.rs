@@ -1,10 +1,13 @@
 //! The environment, read once into typed values; every fault is reported in one message.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 use crate::gateway::atmos::AtmosConfig;
@@ -62,6 +65,33 @@ pub struct GatewayRate {
     pub per_second: u32,
     /// How many may come at once.
     pub burst: u32,
+}
+
+/// As in `TASDIQ_GATEWAY_RATE`: `20/40`.
+impl fmt::Display for GatewayRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.per_second, self.burst)
+    }
+}
+
+impl FromStr for GatewayRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        values::gateway_rate(text)
+    }
+}
+
+impl Serialize for GatewayRate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for GatewayRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// How log lines look.

@@ -1,28 +1,83 @@
-//! What processes share besides the queue: the gateway's token and the budget of calls to it.
+//! What processes share besides the queue: the gateway's token, and the weather there (budget of calls, breaker, and
+//! the patience that the gateway asks for).
 //!
-//! Everything here may vanish at any moment. With Redis away each process goes on alone, on a token of its own
-//! and a share of the budget; nothing here ever decides about money.
+//! Everything here may vanish at any moment. With Redis away each process goes on alone, on a token and a breaker of
+//! its own and a share of the budget; nothing here ever decides about money. What an operator says about the gateway
+//! does not come from Redis, and is handed in by `weather`.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
 use crate::config::GatewayRate;
+use crate::metrics;
 use crate::redis_server::RedisServer;
 use crate::secret::Secret;
 
+mod breaker;
+mod budget;
+mod come_back;
 mod local;
 mod redis;
+mod redis_weather;
+mod weather;
 
-use local::{Bucket, Notes};
+pub use breaker::State;
+use budget::Pace;
+use come_back::Line;
+use local::{LocalWeather, Notes, lock};
 use redis::RedisNotes;
+use redis_weather::RedisWeather;
+pub use weather::{BreakerView, HeldBack, Obstacle, OperatorsWord, Outcome, PROBE_WITHIN, Pass, Urgency, View};
 
-/// What processes share: notes that expire, and a budget of calls. Cheap to clone; clones share.
+/// What processes share: notes that expire, and the weather at the gateway. Cheap to clone; clones share.
 #[derive(Clone, Debug)]
-pub struct Coordination(Inner);
+pub struct Coordination {
+    inner: Inner,
+    own: Arc<Own>,
+}
 
 #[derive(Clone, Debug)]
 enum Inner {
-    Local { notes: Notes, bucket: Option<Bucket> },
-    Redis(RedisNotes),
+    Local { notes: Notes, weather: LocalWeather },
+    Redis { notes: RedisNotes, weather: RedisWeather },
+}
+
+/// What this process knows by itself.
+#[derive(Debug)]
+struct Own {
+    configured: Option<GatewayRate>,
+    word: Mutex<OperatorsWord>,
+    line: Mutex<Line>,
+    told: Mutex<Option<View>>,
+    changed: Notify,
+}
+
+/// A call that wants to leave.
+#[derive(Clone, Debug)]
+struct Asked {
+    urgency: Urgency,
+    pace: Option<Pace>,
+    /// Random; the call's name, should it become the probe.
+    name: String,
+    minds_breaker: bool,
+}
+
+/// When an admitted call may leave.
+#[derive(Debug)]
+struct Turn {
+    wait: Duration,
+    probe: Option<String>,
+    is_alone: bool,
+}
+
+/// Why a call may not leave, and for how long at least.
+#[derive(Debug)]
+struct Blocked {
+    obstacle: Obstacle,
+    wait: Duration,
 }
 
 /// A short note all processes can read: its text and how long it is still good.
@@ -45,41 +100,49 @@ pub enum Claim {
     Unknown,
 }
 
-/// The budget of calls is used up, and its turn would come too late to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the budget of gateway calls is used up for {} ms", retry_after.as_millis())]
-pub struct OverBudget {
-    /// When to ask again.
-    pub retry_after: Duration,
-}
+/// Nobody can count the processes while Redis is away; four of them alone stay within the budget.
+const SHARE: u32 = 4;
 
-/// A customer waits up to 3 s for the payment link; a call that has to wait longer is better asked again later.
-const LONGEST_TURN: Duration = Duration::from_secs(2);
+/// An operator who has closed the gateway may open it at any moment.
+const OPENED_SOON: Duration = Duration::from_secs(2);
+const OPENED_SOON_LATER: Duration = Duration::from_secs(15);
 
 impl Coordination {
     /// For one process alone; `None` is an unlimited budget.
     pub fn local(rate: Option<GatewayRate>) -> Self {
-        Coordination(Inner::Local { notes: Notes::default(), bucket: rate.map(Bucket::new) })
+        Self::new(Inner::Local { notes: Notes::default(), weather: LocalWeather::default() }, rate)
     }
 
     /// For all processes of an installation; `None` is an unlimited budget.
     pub fn redis(server: RedisServer, rate: Option<GatewayRate>) -> Self {
-        Coordination(Inner::Redis(RedisNotes::new(server, rate)))
+        let notes = RedisNotes::new(server);
+        Self::new(Inner::Redis { weather: RedisWeather::new(notes.clone()), notes }, rate)
+    }
+
+    fn new(inner: Inner, configured: Option<GatewayRate>) -> Self {
+        let own = Own {
+            configured,
+            word: Mutex::default(),
+            line: Mutex::default(),
+            told: Mutex::default(),
+            changed: Notify::new(),
+        };
+        Coordination { inner, own: Arc::new(own) }
     }
 
     /// The note of that name, if there is one and it can be read.
     pub async fn note(&self, name: &str) -> Option<Note> {
-        match &self.0 {
+        match &self.inner {
             Inner::Local { notes, .. } => notes.read(name),
-            Inner::Redis(redis) => redis.read(name).await,
+            Inner::Redis { notes, .. } => notes.read(name).await,
         }
     }
 
     /// Writes a note, over whatever stands there. It is lost if Redis is away.
     pub async fn write_note(&self, name: &str, note: &Note) {
-        match &self.0 {
+        match &self.inner {
             Inner::Local { notes, .. } => notes.write(name, note),
-            Inner::Redis(redis) => redis.write(name, note).await,
+            Inner::Redis { notes, .. } => notes.write(name, note).await,
         }
     }
 
@@ -88,32 +151,171 @@ impl Coordination {
     /// On Redis these are two commands without a script, so a note written just between them is lost, too: its
     /// readers then fetch a token once more than needed, and nothing else.
     pub async fn drop_note(&self, name: &str, text: &Secret) {
-        match &self.0 {
+        match &self.inner {
             Inner::Local { notes, .. } => notes.remove(name, text),
-            Inner::Redis(redis) => redis.remove(name, text).await,
+            Inner::Redis { notes, .. } => notes.remove(name, text).await,
         }
     }
 
     /// Asks to be the only one to do what `name` says, for at most `lifetime`; `who` must be random, and gives it
     /// back with [`Coordination::drop_note`]. It spares work; it is no proof of being alone.
     pub async fn claim(&self, name: &str, who: &Secret, lifetime: Duration) -> Claim {
-        match &self.0 {
+        match &self.inner {
             Inner::Local { notes, .. } => notes.claim(name, who, lifetime),
-            Inner::Redis(redis) => redis.claim(name, who, lifetime).await,
+            Inner::Redis { notes, .. } => notes.claim(name, who, lifetime).await,
         }
     }
 
-    /// Waits for the caller's turn in the budget, at most 2 s.
+    /// Waits for the caller's turn, at most 2 s and only if it is urgent. The pass must be settled.
     ///
     /// # Errors
-    /// [`OverBudget`] if the turn would come later than that.
-    pub async fn admit(&self) -> Result<(), OverBudget> {
-        match &self.0 {
-            Inner::Local { bucket: None, .. } => Ok(()),
-            Inner::Local { bucket: Some(bucket), .. } => bucket.admit(LONGEST_TURN).await,
-            Inner::Redis(redis) => redis.admit(LONGEST_TURN).await,
+    /// [`HeldBack`] when the call may not leave, or not so soon.
+    pub async fn admit(&self, urgency: Urgency) -> Result<Pass, HeldBack> {
+        self.admit_one(urgency, true).await
+    }
+
+    /// As [`Coordination::admit`], for a question that says nothing about the gateway's health and need not wait for it:
+    /// the breaker is passed by.
+    ///
+    /// # Errors
+    /// As [`Coordination::admit`].
+    pub async fn admit_beside_breaker(&self, urgency: Urgency) -> Result<Pass, HeldBack> {
+        self.admit_one(urgency, false).await
+    }
+
+    async fn admit_one(&self, urgency: Urgency, minds_breaker: bool) -> Result<Pass, HeldBack> {
+        let admitted = self.admitted(urgency, minds_breaker).await;
+        self.notice();
+        admitted.map_err(|Blocked { obstacle, wait }| {
+            metrics::gateway_calls_held_back().with_label_values(&[obstacle.name()]).inc();
+            HeldBack { obstacle, retry_after: self.come_back(urgency, wait) }
+        })
+    }
+
+    async fn admitted(&self, urgency: Urgency, minds_breaker: bool) -> Result<Pass, Blocked> {
+        self.operator_allows(urgency)?;
+        let rate = self.rate();
+        let name = format!("{:016x}", rand::random::<u64>());
+        let asked = Asked { urgency, pace: rate.map(Pace::new), name, minds_breaker };
+        let Turn { wait, probe, is_alone } = match &self.inner {
+            Inner::Local { weather, .. } => weather.admit(&asked)?,
+            Inner::Redis { weather, .. } => weather.admit(&asked, rate.map(share).map(Pace::new)).await?,
+        };
+        if !wait.is_zero() {
+            sleep(wait).await;
+            // Much may have been said meanwhile.
+            self.look().await;
+            self.operator_allows(urgency)?;
+            let view = self.view();
+            if let Some(wait) = view.told_for {
+                return Err(Blocked { obstacle: Obstacle::RetryAfter, wait });
+            }
+            if view.breaker.state != State::Closed && probe.is_none() && minds_breaker {
+                let (wait, cause) = (view.breaker.opens_in, view.breaker.cause);
+                return Err(Blocked { obstacle: Obstacle::Breaker { cause }, wait });
+            }
+        }
+        Ok(Pass { probe, is_alone })
+    }
+
+    fn operator_allows(&self, urgency: Urgency) -> Result<(), Blocked> {
+        let wait = match urgency {
+            Urgency::Now => OPENED_SOON,
+            Urgency::Later => OPENED_SOON_LATER,
+        };
+        if lock(&self.own.word).is_closed { Err(Blocked { obstacle: Obstacle::Operator, wait }) } else { Ok(()) }
+    }
+
+    /// Tells the breaker what came of a call.
+    pub async fn settle(&self, pass: Pass, outcome: Outcome<'_>) {
+        match &self.inner {
+            Inner::Local { weather, .. } => weather.settle(pass.probe.as_deref(), outcome),
+            Inner::Redis { weather, .. } => weather.settle(&pass, outcome).await,
+        }
+        self.notice();
+    }
+
+    /// The gateway asks for patience: no process calls it for so long.
+    pub async fn ask_for_patience(&self, patience: Duration) {
+        match &self.inner {
+            Inner::Local { weather, .. } => weather.tell(patience),
+            Inner::Redis { weather, .. } => weather.tell(patience).await,
+        }
+        self.notice();
+    }
+
+    /// How long to wait if the breaker lets nobody through now, as this process last heard.
+    pub fn breaker_wait(&self, urgency: Urgency) -> Option<Duration> {
+        let breaker = self.view().breaker;
+        (breaker.state != State::Closed).then(|| self.come_back(urgency, breaker.opens_in))
+    }
+
+    /// Takes the operator's word, as it now stands in the database. The first one is how things are; a later one that was
+    /// opened anew closes the breaker.
+    pub async fn obey(&self, word: OperatorsWord, is_first: bool) {
+        let before = std::mem::replace(&mut *lock(&self.own.word), word);
+        if !is_first && before.opened_at_ms != word.opened_at_ms {
+            match &self.inner {
+                Inner::Local { weather, .. } => weather.reset_breaker(),
+                Inner::Redis { weather, .. } => weather.reset_breaker().await,
+            }
+        }
+        self.notice();
+    }
+
+    /// Asks how the weather is, where others share it.
+    pub async fn look(&self) {
+        match &self.inner {
+            Inner::Local { .. } => (),
+            Inner::Redis { weather, .. } => weather.look().await,
+        }
+        self.notice();
+    }
+
+    /// The weather as this process last heard of it.
+    pub fn view(&self) -> View {
+        let (is_shared, told_for, breaker) = match &self.inner {
+            Inner::Local { weather, .. } => {
+                let (told_for, breaker) = weather.view();
+                (true, told_for, breaker)
+            }
+            Inner::Redis { weather, .. } => weather.view(),
+        };
+        let rate = self.rate();
+        let rate = if is_shared { rate } else { rate.map(share) };
+        let is_closed = lock(&self.own.word).is_closed;
+        View { configured: self.own.configured, rate, is_closed, is_shared, breaker, told_for }
+    }
+
+    /// Waits until the weather has changed, as this process sees it.
+    pub async fn changed(&self) {
+        self.own.changed.notified().await;
+    }
+
+    /// Tells of the weather, if it is another one.
+    fn notice(&self) {
+        let view = self.view();
+        let mut told = lock(&self.own.told);
+        if told.as_ref().is_none_or(|told| view.differs_from(told)) {
+            metrics::gauge_weather(&view);
+            *told = Some(view);
+            self.own.changed.notify_one();
         }
     }
+
+    /// The whole budget in force, which all processes share.
+    fn rate(&self) -> Option<GatewayRate> {
+        lock(&self.own.word).rate.or(self.own.configured)
+    }
+
+    fn come_back(&self, urgency: Urgency, wait: Duration) -> Duration {
+        lock(&self.own.line).place(urgency, wait, self.rate().map(Pace::new), Instant::now())
+    }
+}
+
+/// What one process may use of the budget alone.
+fn share(rate: GatewayRate) -> GatewayRate {
+    GatewayRate { per_second: (rate.per_second / SHARE).max(1), burst: (rate.burst / SHARE).max(1) }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::coordination::{Coordination, HeldBack, Obstacle, Urgency};
 use crate::id::{OrderId, TransactionId};
 use crate::money::Tiyin;
 use crate::order::{GatewayIdentity, Language};
@@ -105,10 +106,19 @@ pub enum GatewayError {
         #[source]
         source: Option<reqwest::Error>,
     },
-    /// The gateway asked us to slow down.
+    /// The gateway asked us to slow down, or our own budget of calls is used up. The request was not served.
     #[error("the gateway asked us to wait {} s", retry_after.as_secs())]
     Throttled {
-        /// How long; capped at 15 minutes.
+        /// How long; capped at 15 minutes, and a little more, so that not all come back at once.
+        retry_after: Duration,
+    },
+    /// The request never left: the gateway is known to be in trouble, or an operator has closed it. Calling again is
+    /// safe, and leads to the same before that time.
+    #[error("no call to the gateway: {obstacle}")]
+    HeldBack {
+        /// What is in the way.
+        obstacle: Obstacle,
+        /// When to ask again; others are told other times.
         retry_after: Duration,
     },
     /// Our credentials are not accepted, or our address is not admitted (HTTP 401 after a fresh token, 403).
@@ -131,8 +141,20 @@ impl GatewayError {
     /// in front of the gateway turned it away for its token, its address or its pace.
     pub fn is_unprocessed(&self) -> bool {
         match self {
-            GatewayError::Unreachable(_) | GatewayError::Throttled { .. } | GatewayError::NotAdmitted { .. } => true,
+            GatewayError::Unreachable(_)
+            | GatewayError::Throttled { .. }
+            | GatewayError::HeldBack { .. }
+            | GatewayError::NotAdmitted { .. } => true,
             GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => false,
+        }
+    }
+}
+
+impl From<HeldBack> for GatewayError {
+    fn from(HeldBack { obstacle, retry_after }: HeldBack) -> Self {
+        match obstacle {
+            Obstacle::Budget | Obstacle::RetryAfter => GatewayError::Throttled { retry_after },
+            Obstacle::Breaker { .. } | Obstacle::Operator => GatewayError::HeldBack { obstacle, retry_after },
         }
     }
 }
@@ -195,13 +217,25 @@ impl Gateway {
         }
     }
 
-    /// Looks: asks where one transaction is. Moves nothing, so it may always be repeated.
+    /// Looks: asks where one transaction is. Moves nothing, so it may always be repeated. Late looks leave urgent calls
+    /// the rest of the budget.
     ///
     /// # Errors
     /// Every [`GatewayError`]; `Refused` means that the gateway does not know such a transaction.
-    pub async fn look(&self, transaction_id: TransactionId) -> Result<TransactionReport, GatewayError> {
+    pub async fn look(
+        &self,
+        transaction_id: TransactionId,
+        urgency: Urgency,
+    ) -> Result<TransactionReport, GatewayError> {
         match self {
-            Gateway::Atmos(atmos) => atmos.look(transaction_id).await,
+            Gateway::Atmos(atmos) => atmos.look(transaction_id, urgency).await,
+        }
+    }
+
+    /// What its calls are admitted by: the weather that this process shares with the others.
+    pub fn coordination(&self) -> &Coordination {
+        match self {
+            Gateway::Atmos(atmos) => atmos.coordination(),
         }
     }
 

@@ -21,3 +21,4 @@ pub mod relay;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+pub mod weather;

@@ -1,5 +1,5 @@
 //! What every process does beside its work: tells that it is alive, which Redis it uses and whether its consumer hears
-//! from it, and keeps its clock right.
+//! from it, tells how it sees the weather at the gateway, and keeps its clock right.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::clock::millis;
+use crate::coordination::Coordination;
 use crate::queue::Queue;
 use crate::store::processes::{self, Process};
 use crate::store::{Store, StoreError};
+use crate::weather::ToldWeather;
 
 /// Often enough that three beats may fail before a process counts as silent.
 const BEAT_EVERY: Duration = Duration::from_secs(3);
@@ -18,6 +20,9 @@ const CLOCK_EVERY: Duration = Duration::from_secs(30);
 
 /// Redis may have come with another configuration, or be another server altogether.
 const REDIS_CHECKED_EVERY: Duration = Duration::from_secs(10);
+
+/// What changes together is told together.
+const WEATHER_SETTLES: Duration = Duration::from_millis(200);
 
 /// A heartbeat waits no longer for Redis.
 const REDIS_PATIENCE: Duration = Duration::from_secs(1);
@@ -34,7 +39,13 @@ pub struct Introduction {
 }
 
 /// Tells of this process until `stop`, then takes its leave.
-pub async fn keep(store: Store, queue: Queue, introduction: Introduction, stop: CancellationToken) {
+pub async fn keep(
+    store: Store,
+    queue: Queue,
+    coordination: Coordination,
+    introduction: Introduction,
+    stop: CancellationToken,
+) {
     let mut process = Process {
         id: format!("{:016x}", rand::random::<u64>()),
         role: introduction.role.to_owned(),
@@ -45,9 +56,11 @@ pub async fn keep(store: Store, queue: Queue, introduction: Introduction, stop: 
         started_at_ms: store.now_ms(),
         heartbeat_at_ms: store.now_ms(),
         queue_heard_at_ms: None,
+        weather: None,
     };
     let mut clock_measured = Instant::now();
     let mut redis_checked = Instant::now();
+    let mut next_beat = Instant::now();
     let mut is_well = true;
     loop {
         if let Some(redis) = queue.redis() {
@@ -61,12 +74,22 @@ pub async fn keep(store: Store, queue: Queue, introduction: Introduction, stop: 
             }
         }
         process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
+        process.weather = serde_json::to_string(&ToldWeather::new(&coordination.view(), store.now_ms())).ok();
         let told = tell(&store, &process, &mut clock_measured).await;
         if let (Err(trouble), true) = (&told, is_well) {
             warn!(error = %trouble, "this process cannot tell that it is alive: {trouble}");
         }
         is_well = told.is_ok();
-        if stop.run_until_cancelled(tokio::time::sleep(BEAT_EVERY)).await.is_none() {
+        // Another weather is told at once, and beside the beat: all else that hangs on it keeps its time.
+        if next_beat <= Instant::now() {
+            next_beat = Instant::now() + BEAT_EVERY;
+        }
+        let weather_changed = async {
+            coordination.changed().await;
+            tokio::time::sleep(WEATHER_SETTLES).await;
+        };
+        let until_then = timeout(next_beat.saturating_duration_since(Instant::now()), weather_changed);
+        if stop.run_until_cancelled(until_then).await.is_none() {
             // A process that is killed is noticed by its silence.
             let _ = processes::leave(&store, &process.id).await;
             return;

@@ -29,6 +29,7 @@ pub mod reviewing;
 pub mod settlement;
 pub mod sweeping;
 pub mod transactions;
+pub mod weather;
 
 pub use error::StoreError;
 use ids::IdBlocks;

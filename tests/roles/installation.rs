@@ -57,15 +57,20 @@ impl Installation {
 
     /// What an operator's command prints, however it ends.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
+        let mut command = Program::start(arguments, &self.environment());
+        command.wait_exit(PATIENCE).await;
+        command.output()
+    }
+
+    /// What a command has to be told to find this installation.
+    pub(crate) fn environment(&self) -> Vec<(&str, &str)> {
         let mut environment = SANDBOX_CREDENTIALS.to_vec();
         environment.extend([
             ("ATMOS_BASE_URL", self.sandbox.url.as_str()),
             ("DATABASE_URL", &self.database_url),
             ("REDIS_URL", &self.redis_url),
         ]);
-        let mut command = Program::start(arguments, &environment);
-        command.wait_exit(PATIENCE).await;
-        command.output()
+        environment
     }
 
     /// Where the database is.

@@ -4,10 +4,12 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use shared::clock::millis;
+use shared::coordination::Urgency;
 #[cfg(feature = "failpoints")]
 use shared::failpoint;
 use shared::failpoint::{Point, reach};
-use shared::job::{ClaimedJob, Job, JobKind, Lease};
+use shared::job::{ClaimedJob, Job, JobKind, Lease, QueueName};
 use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
@@ -53,7 +55,7 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
     };
     let began = Instant::now();
     let deadline = job.kind().deadline();
-    let handled = AssertUnwindSafe(handle(&attempts.context, &claimed.lease, job)).catch_unwind();
+    let handled = AssertUnwindSafe(handle(&attempts.context, &claimed.lease, job, claimed.queue)).catch_unwind();
     let result = tokio::select! {
         result = tokio::time::timeout(deadline, handled) => match result {
             Ok(Ok(result)) => result,
@@ -65,20 +67,28 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
     metrics::observe_job(job.kind(), began.elapsed());
     match result {
         Ok(done) => end_well(&held, store, &claimed, job.kind(), done).await,
-        Err(failure) => end_badly(&held, store, &claimed, job.kind(), failure).await,
+        Err(failure) => end_badly(&held, &attempts.context, &claimed, job.kind(), failure).await,
     }
 }
 
-async fn handle(context: &WorkerContext, lease: &Lease, job: Job) -> Result<Done, Failure> {
+async fn handle(context: &WorkerContext, lease: &Lease, job: Job, queue: QueueName) -> Result<Done, Failure> {
     reach(Point::AttemptBefore);
     #[cfg(feature = "failpoints")]
     poison(job)?;
     match job {
         Job::CreatePaymentLink { order_id } => create_payment_link::create_payment_link(context, lease, order_id).await,
         Job::ProcessCallback { callback_id } => process_callback::process_callback(context, lease, callback_id).await,
-        Job::SettleOrder { order_id } => settle_order::settle_order(context, lease, order_id).await,
+        Job::SettleOrder { order_id } => settle_order::settle_order(context, lease, order_id, urgency(queue)).await,
         Job::RefundOrder { refund_id } => refund_order::refund_order(context, lease, refund_id).await,
         Job::Sweep => sweep::sweep(context).await,
+    }
+}
+
+/// What somebody waits for stands on the queues that are taken first.
+fn urgency(queue: QueueName) -> Urgency {
+    match queue {
+        QueueName::Settle | QueueName::Links | QueueName::Suspect => Urgency::Now,
+        QueueName::Background => Urgency::Later,
     }
 }
 
@@ -111,11 +121,20 @@ async fn end_well(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: J
     write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &finish)).await;
 }
 
-async fn end_badly(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: JobKind, failure: Failure) {
+async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJob, kind: JobKind, failure: Failure) {
+    let store = &context.store;
     let (id, attempt) = (claimed.lease.job_id, claimed.attempt);
     let now_ms = store.now_ms();
     let reason = reason_of(&failure);
-    match failure.verdict(Some(kind), attempt, rand::random_range(0..1_000)) {
+    // While the breaker is open its wait is the one that counts: nobody must still sit out a backoff of minutes when the
+    // gateway is back.
+    let breaker = context.gateway.coordination();
+    let breaker_wait = failure.is_gateways().then(|| breaker.breaker_wait(urgency(claimed.queue))).flatten();
+    let verdict = match breaker_wait {
+        Some(wait) => Verdict::Release { wait_ms: millis(wait) },
+        None => failure.verdict(Some(kind), attempt, rand::random_range(0..1_000)),
+    };
+    match verdict {
         Verdict::Retry { wait_ms } => {
             warn!(retry_in_ms = wait_ms, error = reason, "attempt {attempt} of job {id} failed, next in {wait_ms} ms");
             metrics::count_job(kind.as_str(), "failed");

@@ -58,16 +58,29 @@ const DEFECT_ATTEMPTS: i64 = 10;
 const LINK_WAIT_CAP_MS: i64 = 30_000;
 
 impl Failure {
+    /// Whether it is the gateway that failed, and not the work.
+    pub(crate) fn is_gateways(&self) -> bool {
+        match self {
+            Failure::Gateway(error) => match error {
+                GatewayError::Unreachable(_)
+                | GatewayError::OutcomeUnknown { .. }
+                | GatewayError::NotAdmitted { .. } => true,
+                GatewayError::Throttled { .. } | GatewayError::HeldBack { .. } | GatewayError::Refused { .. } => false,
+            },
+            Failure::Store(_) | Failure::Deadline(_) | Failure::Panicked | Failure::Hopeless(_) => false,
+        }
+    }
+
     /// What to do, on this attempt of this kind. `spread_permille` (0 to 999) keeps jobs apart that failed together.
     pub(crate) fn verdict(&self, kind: Option<JobKind>, attempt: i64, spread_permille: u64) -> Verdict {
         let wait_ms =
             i64::try_from(delay_ms(u32::try_from(attempt).unwrap_or(u32::MAX), spread_permille)).unwrap_or(i64::MAX);
         let wait_ms = if kind == Some(JobKind::CreatePaymentLink) { wait_ms.min(LINK_WAIT_CAP_MS) } else { wait_ms };
+        let spread_ms = i64::try_from(spread_permille).unwrap_or(0);
         let give_up = attempt >= DEFECT_ATTEMPTS && kind != Some(JobKind::Sweep);
         match self {
-            // Told to wait, by the gateway or by our own budget: nothing failed.
-            Failure::Gateway(GatewayError::Throttled { retry_after }) => {
-                let spread_ms = i64::try_from(spread_permille).unwrap_or(0);
+            // Told to wait, by the gateway, by our own budget, breaker or operator: nothing failed.
+            Failure::Gateway(GatewayError::Throttled { retry_after } | GatewayError::HeldBack { retry_after, .. }) => {
                 Verdict::Release { wait_ms: millis(*retry_after) + spread_ms }
             }
             Failure::Gateway(GatewayError::Refused { .. }) => Verdict::Bury { refused: true },

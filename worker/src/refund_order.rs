@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
 use shared::gateway::{GatewayError, TransactionState};
 use shared::id::RefundId;
@@ -113,7 +114,7 @@ impl Run<'_> {
     /// It was sent, now or before: what does the gateway show?
     async fn look(&self, refund: &Refund, sent_at_ms: i64) -> Result<Done, Failure> {
         let asked_at_ms = self.context.store.now_ms();
-        let seen = match self.context.gateway.look(refund.transaction_id).await {
+        let seen = match self.context.gateway.look(refund.transaction_id, Urgency::Now).await {
             Ok(report) => report.state,
             // It does not know a transaction that it debited itself.
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },

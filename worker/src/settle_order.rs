@@ -1,6 +1,7 @@
 //! Asks the gateway about every draft of an order and settles it; the only job that does.
 
 use futures_util::future::join_all;
+use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
 use shared::gateway::{GatewayError, TransactionState};
 use shared::id::OrderId;
@@ -24,7 +25,12 @@ pub(crate) const ELSEWHERE_SNOOZE_MS: i64 = 3_600_000;
 /// A guard that refused has seen a newer state than we: look again after this.
 const LOOK_AGAIN_MS: i64 = 250;
 
-pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_id: OrderId) -> Result<Done, Failure> {
+pub(crate) async fn settle_order(
+    context: &WorkerContext,
+    lease: &Lease,
+    order_id: OrderId,
+    urgency: Urgency,
+) -> Result<Done, Failure> {
     let store = &context.store;
     let Some(order) = orders::find(store, order_id).await? else {
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
@@ -42,7 +48,7 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
     let drafts = transactions::of_order(store, order_id).await?;
     reach(Point::SettleBeforeCall);
     let (mut looked, mut unanswered) = (Vec::new(), None);
-    for answer in join_all(drafts.iter().map(|draft| look(context, &order, draft))).await {
+    for answer in join_all(drafts.iter().map(|draft| look(context, &order, draft, urgency))).await {
         match answer {
             Ok(seen) => looked.push(seen),
             Err(error) => unanswered = Some(error),
@@ -77,7 +83,12 @@ pub(crate) async fn settle_order(context: &WorkerContext, lease: &Lease, order_i
 
 /// Asks about a transaction unless nothing can happen to it any more. A person's word that it is the payment is a reason
 /// to ask all the same.
-async fn look(context: &WorkerContext, order: &Order, stored: &StoredTransaction) -> Result<Looked, GatewayError> {
+async fn look(
+    context: &WorkerContext,
+    order: &Order,
+    stored: &StoredTransaction,
+    urgency: Urgency,
+) -> Result<Looked, GatewayError> {
     let known = |state| Looked {
         transaction_id: stored.transaction_id,
         was: stored.state,
@@ -95,7 +106,7 @@ async fn look(context: &WorkerContext, order: &Order, stored: &StoredTransaction
         }
         StoredState::Open | StoredState::Debited => (),
     }
-    match context.gateway.look(stored.transaction_id).await {
+    match context.gateway.look(stored.transaction_id, urgency).await {
         Ok(report) => Ok(Looked { report: Some(report.clone()), ..known(report.state) }),
         // It does not know a transaction that it made itself.
         Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use shared::audit::Word;
+use shared::coordination::{Obstacle, Urgency};
 use shared::gateway::{BookLine, Gateway, GatewayError, TransactionReport};
 use shared::id::TransactionId;
 use shared::order::GatewayIdentity;
@@ -106,7 +107,7 @@ impl GatewayWord {
             let mut looks = JoinSet::new();
             for id in some.iter().copied() {
                 let gateway = self.gateway.clone();
-                looks.spawn(async move { (id, patiently(|| gateway.look(id)).await) });
+                looks.spawn(async move { (id, patiently(|| gateway.look(id, Urgency::Later)).await) });
             }
             for (id, answer) in looks.join_all().await {
                 words.insert(id, self.word_of(answer)?);
@@ -120,6 +121,8 @@ impl GatewayWord {
             Ok(report) => report.into(),
             Err(GatewayError::Refused { .. }) => Word::Unknown,
             Err(error @ GatewayError::NotAdmitted { .. }) => return Err(away(error)),
+            // It says something about the gateway, and nothing about this transaction.
+            Err(error @ GatewayError::HeldBack { .. }) => return Err(away(error)),
             Err(error @ GatewayError::Unreachable(_)) if self.answered == 0 => return Err(away(error)),
             Err(error) => {
                 self.silent_in_a_row += 1;
@@ -147,6 +150,14 @@ where
                 tokio::time::sleep(retry_after).await;
                 continue;
             }
+            // The breaker of those who work, or an operator: waiting for either has no known end.
+            Err(GatewayError::HeldBack { obstacle, retry_after }) => match pauses.next() {
+                Some(_) if obstacle != Obstacle::Operator => {
+                    tokio::time::sleep(retry_after).await;
+                    continue;
+                }
+                Some(_) | None => return Err(GatewayError::HeldBack { obstacle, retry_after }),
+            },
             Err(trouble @ (GatewayError::Unreachable(_) | GatewayError::OutcomeUnknown { .. })) => trouble,
             answer => return answer,
         };

@@ -11,6 +11,7 @@ fn process(role: &str, queues: &str, twin: Option<&str>) -> Process {
         started_at_ms: 0,
         heartbeat_at_ms: 0,
         queue_heard_at_ms: None,
+        weather: None,
     }
 }
 

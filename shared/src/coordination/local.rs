@@ -1,13 +1,15 @@
-//! Notes and budget inside one process.
+//! Notes and weather inside one process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::{Claim, Note, OverBudget};
-use crate::config::GatewayRate;
+use super::breaker::Breaker;
+use super::budget::Bucket;
+use super::weather::{BreakerView, Obstacle, Outcome};
+use super::{Asked, Blocked, Claim, Note, Turn};
 use crate::secret::Secret;
 
 /// Notes in memory. There are as many as names are used, which is two.
@@ -45,45 +47,74 @@ impl Notes {
     }
 }
 
-/// A budget that hands out turns in the order they are asked for: `burst` at once, then one every
-/// `1 / per_second`.
-#[derive(Clone, Debug)]
-pub(super) struct Bucket {
-    between_turns: Duration,
-    burst: u32,
-    /// When the bucket will be full again.
-    full_at: Arc<Mutex<Instant>>,
+/// The weather of one process that shares it with nobody.
+#[derive(Clone, Default, Debug)]
+pub(super) struct LocalWeather(Arc<Mutex<Sky>>);
+
+#[derive(Default, Debug)]
+struct Sky {
+    told_until: Option<Instant>,
+    breaker: Breaker,
+    bucket: Bucket,
 }
 
-impl Bucket {
-    /// A rate or burst of zero counts as one: a budget that admits nobody would be a silent end of all payments.
-    pub(super) fn new(rate: GatewayRate) -> Self {
-        Bucket {
-            between_turns: Duration::from_secs(1) / rate.per_second.max(1),
-            burst: rate.burst.max(1),
-            full_at: Arc::new(Mutex::new(Instant::now())),
-        }
-    }
-
-    pub(super) async fn admit(&self, longest: Duration) -> Result<(), OverBudget> {
+impl LocalWeather {
+    /// Lets a call leave, after its wait for a turn; or says what is in its way.
+    pub(super) fn admit(&self, asked: &Asked) -> Result<Turn, Blocked> {
         let now = Instant::now();
-        let wait = self.take_turn(now, longest)?;
-        if !wait.is_zero() {
-            sleep_until(now + wait).await;
+        let mut sky = lock(&self.0);
+        if let Some(wait) = sky.told_for(now) {
+            return Err(Blocked { obstacle: Obstacle::RetryAfter, wait });
         }
-        Ok(())
+        let is_probe = match sky.breaker.ask(now) {
+            Ok(is_probe) => is_probe && asked.minds_breaker,
+            Err(wait) if asked.minds_breaker => {
+                return Err(Blocked { obstacle: Obstacle::Breaker { cause: sky.breaker.view(now).cause }, wait });
+            }
+            Err(_) => false,
+        };
+        let wait = match asked.pace {
+            None => Duration::ZERO,
+            Some(pace) => sky
+                .bucket
+                .take_turn(pace, asked.urgency, now)
+                .map_err(|wait| Blocked { obstacle: Obstacle::Budget, wait })?,
+        };
+        let probe = is_probe.then(|| asked.name.clone());
+        if is_probe {
+            sky.breaker.begin_probe(&asked.name, now + wait);
+        }
+        Ok(Turn { wait, probe, is_alone: true })
     }
 
-    /// Takes the next turn and says how far from `now` it is, unless that is more than `longest`.
-    pub(super) fn take_turn(&self, now: Instant, longest: Duration) -> Result<Duration, OverBudget> {
-        let mut full_at = lock(&self.full_at);
-        let full_after = full_at.saturating_duration_since(now);
-        let wait = full_after.saturating_sub(self.between_turns * (self.burst - 1));
-        if wait > longest {
-            return Err(OverBudget { retry_after: wait });
-        }
-        *full_at = now + full_after + self.between_turns;
-        Ok(wait)
+    /// Takes note of what came of a call.
+    pub(super) fn settle(&self, probe: Option<&str>, outcome: Outcome<'_>) {
+        lock(&self.0).breaker.settle(Instant::now(), probe, outcome);
+    }
+
+    /// Lets nobody call for so long.
+    pub(super) fn tell(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut sky = lock(&self.0);
+        sky.told_until = Some(sky.told_until.map_or(until, |told| told.max(until)));
+    }
+
+    /// Closes the breaker.
+    pub(super) fn reset_breaker(&self) {
+        lock(&self.0).breaker = Breaker::default();
+    }
+
+    /// How long nobody may call yet, and how the breaker is.
+    pub(super) fn view(&self) -> (Option<Duration>, BreakerView) {
+        let now = Instant::now();
+        let sky = lock(&self.0);
+        (sky.told_for(now), sky.breaker.view(now))
+    }
+}
+
+impl Sky {
+    fn told_for(&self, now: Instant) -> Option<Duration> {
+        self.told_until?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 }
 

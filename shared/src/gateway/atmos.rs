@@ -10,7 +10,7 @@ use self::client::{Http, Operation};
 use self::token::Tokens;
 use self::wire::{CreateBody, GetBody, ReverseBody};
 use super::{BookLine, Callback, CallbackFault, Draft, DraftRequest, GatewayError, TransactionReport};
-use crate::coordination::Coordination;
+use crate::coordination::{Coordination, Urgency};
 use crate::id::TransactionId;
 use crate::order::GatewayIdentity;
 use crate::secret::Secret;
@@ -107,6 +107,11 @@ impl AtmosGateway {
         Ok(AtmosGateway(Arc::new(Parts { identity: config.identity(), config, http, tokens })))
     }
 
+    /// What its calls are admitted by.
+    pub fn coordination(&self) -> &Coordination {
+        self.0.http.coordination()
+    }
+
     /// Who we are there.
     pub fn identity(&self) -> &GatewayIdentity {
         &self.0.identity
@@ -123,7 +128,8 @@ impl AtmosGateway {
     /// Every [`GatewayError`].
     pub async fn create_draft(&self, request: &DraftRequest) -> Result<Draft, GatewayError> {
         let Parts { config, http, tokens, .. } = &*self.0;
-        http.call(tokens, Operation::Create, &CreateBody::new(config, request), wire::read_created).await
+        let body = CreateBody::new(config, request);
+        http.call(tokens, Operation::Create, Urgency::Now, &body, wire::read_created).await
     }
 
     /// The page of flow A: `{checkout}/invoice/get?storeId=…&transactionId=…&redirectLink=…`. The gateway gives
@@ -140,10 +146,14 @@ impl AtmosGateway {
     ///
     /// # Errors
     /// Every [`GatewayError`]; `Refused` means that the gateway knows no such transaction of ours.
-    pub async fn look(&self, transaction_id: TransactionId) -> Result<TransactionReport, GatewayError> {
+    pub async fn look(
+        &self,
+        transaction_id: TransactionId,
+        urgency: Urgency,
+    ) -> Result<TransactionReport, GatewayError> {
         let Parts { config, http, tokens, .. } = &*self.0;
         let read = |body: &[u8]| wire::read_report(transaction_id, body);
-        http.call(tokens, Operation::Look, &GetBody::new(config, transaction_id), read).await
+        http.call(tokens, Operation::Look, urgency, &GetBody::new(config, transaction_id), read).await
     }
 
     /// A token, so that a call which follows soon needs none first.
@@ -163,7 +173,7 @@ impl AtmosGateway {
     pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
         let Parts { config, http, tokens, .. } = &*self.0;
         let body = ReverseBody::new(config, success_transaction_id, reason);
-        http.call_once(tokens, Operation::Reverse, &body, wire::read_reversed).await
+        http.call_once(tokens, Operation::Reverse, Urgency::Now, &body, wire::read_reversed).await
     }
 
     /// `GET /_sim/ledger` of the sandbox; Atmos shows no book.

@@ -41,6 +41,8 @@ pub struct Process {
     pub heartbeat_at_ms: i64,
     /// When its consumer last heard from the queue, or was too busy to ask; `None` where nobody takes jobs.
     pub queue_heard_at_ms: Option<i64>,
+    /// The weather at the gateway as it sees it, the JSON of `weather::ToldWeather`.
+    pub weather: Option<String>,
 }
 
 impl Process {
@@ -69,10 +71,11 @@ impl Process {
 pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     sqlx::query(
         "-- beat
-        insert into processes (id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        insert into processes (id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms,
+            weather)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms,
-            queue_heard_at_ms = excluded.queue_heard_at_ms",
+            queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather",
     )
     .bind(process.id.clone())
     .bind(process.role.clone())
@@ -83,6 +86,7 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     .bind(process.started_at_ms)
     .bind(store.now_ms())
     .bind(process.queue_heard_at_ms)
+    .bind(process.weather.clone())
     .execute(store.writer())
     .await?;
     Ok(())
@@ -115,7 +119,7 @@ pub async fn alive(store: &Store) -> Result<Vec<Process>, StoreError> {
 pub async fn spoken_of(store: &Store) -> Result<Vec<Process>, StoreError> {
     let rows = sqlx::query(
         "-- processes_spoken_of
-        select id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms
+        select id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather
         from processes where heartbeat_at_ms > $1 order by role, started_at_ms",
     )
     .bind(store.now_ms() - SPOKEN_OF_MS)
@@ -135,5 +139,6 @@ fn from_row(row: &AnyRow) -> Result<Process, StoreError> {
         started_at_ms: row.try_get("started_at_ms")?,
         heartbeat_at_ms: row.try_get("heartbeat_at_ms")?,
         queue_heard_at_ms: row.try_get("queue_heard_at_ms")?,
+        weather: row.try_get("weather")?,
     })
 }

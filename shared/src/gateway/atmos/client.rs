@@ -14,8 +14,8 @@ use url::Url;
 use super::AtmosConfig;
 use super::retry::{self, TryError};
 use super::token::Tokens;
-use super::wire::unknown;
-use crate::coordination::Coordination;
+use super::wire::{is_understood, unknown};
+use crate::coordination::{Coordination, Outcome, PROBE_WITHIN, Pass, Urgency};
 use crate::gateway::GatewayError;
 use crate::metrics;
 use crate::secret::Secret;
@@ -69,6 +69,14 @@ impl Operation {
         }
     }
 
+    /// Whether its answers tell how the gateway is. The sandbox's book is no part of the gateway.
+    fn is_gateways(self) -> bool {
+        match self {
+            Operation::Token | Operation::Create | Operation::Look | Operation::Reverse => true,
+            Operation::Ledger => false,
+        }
+    }
+
     fn longest_answer(self) -> usize {
         match self {
             Operation::Token | Operation::Create | Operation::Look | Operation::Reverse => LONGEST_ANSWER,
@@ -81,6 +89,7 @@ impl Operation {
 pub(super) struct Http {
     client: reqwest::Client,
     base_url: Url,
+    call_timeout: Duration,
     coordination: Coordination,
 }
 
@@ -97,26 +106,40 @@ impl Http {
         if let Some(proxy_url) = &config.proxy_url {
             builder = builder.proxy(Proxy::all(proxy_url.clone())?);
         }
-        Ok(Http { client: builder.build()?, base_url: config.base_url.clone(), coordination })
+        Ok(Http {
+            client: builder.build()?,
+            base_url: config.base_url.clone(),
+            call_timeout: config.call_timeout,
+            coordination,
+        })
+    }
+
+    pub(super) fn coordination(&self) -> &Coordination {
+        &self.coordination
     }
 
     pub(super) fn post(&self, operation: Operation) -> RequestBuilder {
         self.client.post(with_path(&self.base_url, operation.path()))
     }
 
-    /// Sends one request when the budget allows it; `read` makes sense of the body of a 2xx answer. Counted and
+    /// Sends one request when the weather allows it; `read` makes sense of the body of a 2xx answer. Counted and
     /// timed.
     pub(super) async fn send<T>(
         &self,
         operation: Operation,
+        urgency: Urgency,
         request: RequestBuilder,
         read: impl FnOnce(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
         let name = operation.name();
-        if let Err(over) = self.coordination.admit().await {
-            metrics::gateway_calls().with_label_values(&[name, "over_budget"]).inc();
-            return Err(TryError::Lasting(GatewayError::Throttled { retry_after: over.retry_after }));
-        }
+        let admitted = match operation.is_gateways() {
+            true => self.coordination.admit(urgency).await,
+            false => self.coordination.admit_beside_breaker(urgency).await,
+        };
+        let pass = admitted.map_err(|held_back| TryError::Lasting(held_back.into()))?;
+        // A reversal that is cut short leaves money of which nobody knows where it is, so it may take its time.
+        let is_hurried = pass.is_probe() && operation != Operation::Reverse;
+        let request = if is_hurried { request.timeout(PROBE_WITHIN.min(self.call_timeout)) } else { request };
         let span =
             tracing::info_span!("gateway_call", operation = name, outcome = field::Empty, duration_ms = field::Empty);
         async {
@@ -130,10 +153,39 @@ impl Http {
             tracing::Span::current().record("outcome", outcome).record("duration_ms", duration_ms);
             // Whoever decides what to do about a failure logs it; here it is only measured.
             tracing::debug!(operation = name, outcome, duration_ms, "{name} at the gateway: {outcome}");
+            self.tell_others(operation, pass, &answer).await;
             answer
         }
         .instrument(span)
         .await
+    }
+
+    /// Tells all processes what came of a call, where it tells anything about the gateway.
+    async fn tell_others<T>(&self, operation: Operation, pass: Pass, answer: &Result<T, TryError>) {
+        if let Err(TryError::Lasting(GatewayError::Throttled { retry_after })) = answer {
+            self.coordination.ask_for_patience(*retry_after).await;
+        }
+        let cause;
+        let outcome = match answer {
+            _ if !operation.is_gateways() => Outcome::Neither,
+            // That tokens are handed out does not say that money can be moved; the call that needs it will.
+            Ok(_) if operation == Operation::Token => Outcome::Neither,
+            Ok(_) => Outcome::Answered,
+            // Only what becomes of it with a fresh token tells anything.
+            Err(TryError::Unauthorized) => Outcome::Neither,
+            Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
+                GatewayError::Refused { .. } | GatewayError::Throttled { .. } => Outcome::Answered,
+                GatewayError::OutcomeUnknown { what, .. } if is_understood(what) => Outcome::Answered,
+                GatewayError::Unreachable(_)
+                | GatewayError::OutcomeUnknown { .. }
+                | GatewayError::NotAdmitted { .. } => {
+                    cause = error.to_string();
+                    Outcome::Failed(&cause)
+                }
+                GatewayError::HeldBack { .. } => Outcome::Neither,
+            },
+        };
+        self.coordination.settle(pass, outcome).await;
     }
 
     /// One call with our token that is safe to repeat: briefly retried, and once more with a fresh token after
@@ -145,10 +197,11 @@ impl Http {
         &self,
         tokens: &Tokens,
         operation: Operation,
+        urgency: Urgency,
         body: &impl Serialize,
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
-        retry::briefly(|| self.attempt(tokens, operation, body, &read)).await
+        retry::briefly(|| self.attempt(tokens, operation, urgency, body, &read)).await
     }
 
     /// One call with our token that must not be repeated; only after a 401, which nobody has processed, it is sent once
@@ -160,22 +213,24 @@ impl Http {
         &self,
         tokens: &Tokens,
         operation: Operation,
+        urgency: Urgency,
         body: &impl Serialize,
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
-        self.attempt(tokens, operation, body, &read).await.map_err(TryError::into_final)
+        self.attempt(tokens, operation, urgency, body, &read).await.map_err(TryError::into_final)
     }
 
     async fn attempt<T>(
         &self,
         tokens: &Tokens,
         operation: Operation,
+        urgency: Urgency,
         body: &impl Serialize,
         read: &impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
         let with_token = |token: Secret| {
             let request = self.post(operation).bearer_auth(token.expose()).json(body);
-            self.send(operation, request, read)
+            self.send(operation, urgency, request, read)
         };
         let token = tokens.current(self).await.map_err(TryError::Lasting)?;
         match with_token(token.clone()).await {
@@ -197,7 +252,8 @@ impl Http {
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
         let address = with_path(&self.base_url, Operation::Ledger.path());
-        let ask = || self.send(Operation::Ledger, self.client.get(address.clone()).timeout(LEDGER_WITHIN), &read);
+        let book = || self.client.get(address.clone()).timeout(LEDGER_WITHIN);
+        let ask = || self.send(Operation::Ledger, Urgency::Later, book(), &read);
         retry::briefly(ask).await
     }
 }
@@ -287,6 +343,7 @@ fn outcome<T>(answer: &Result<T, TryError>) -> &'static str {
             GatewayError::Unreachable(_) => "unreachable",
             GatewayError::OutcomeUnknown { .. } => "unknown",
             GatewayError::Throttled { .. } => "throttled",
+            GatewayError::HeldBack { .. } => "held_back",
             GatewayError::NotAdmitted { .. } => "not_admitted",
             GatewayError::Refused { .. } => "refused",
         },

@@ -17,6 +17,7 @@ use crate::redis_server::RedisServer;
 mod mutated;
 mod reverse;
 mod server;
+mod weather;
 
 const TOKEN: &str = "/token";
 const CREATE: &str = "/merchant/pay/create";
@@ -104,7 +105,7 @@ async fn server(trouble: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'sta
 /// What a look brings when the gateway answers each one like this.
 async fn look_answered(reply: Reply) -> Result<TransactionReport, GatewayError> {
     let server = server(move |request| (request.path == GET).then(|| reply.clone())).await;
-    hasty_gateway(&server).look(TransactionId(7)).await
+    hasty_gateway(&server).look(TransactionId(7), Urgency::Now).await
 }
 
 #[tokio::test]
@@ -143,7 +144,7 @@ async fn a_store_with_letters_and_a_terminal_are_sent_as_text() {
 async fn a_look_reports_the_transaction_it_asked_about() {
     let server = server(|_| None).await;
 
-    let report = gateway(&server).look(TransactionId(7)).await.unwrap();
+    let report = gateway(&server).look(TransactionId(7), Urgency::Now).await.unwrap();
 
     let expected = TransactionReport {
         transaction_id: TransactionId(7),
@@ -174,7 +175,7 @@ async fn many_calls_at_once_ask_for_one_token() {
         server(|request| (request.path == TOKEN).then(|| Reply::Late(100 * MS, Box::new(token("the-only-one"))))).await;
     let gateway = gateway(&server);
 
-    let answers = join_all((1..=50).map(|id| gateway.look(TransactionId(id)))).await;
+    let answers = join_all((1..=50).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
 
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(server.requests(TOKEN).len(), 1);
@@ -187,7 +188,7 @@ async fn a_failed_token_request_answers_all_who_waited_for_it() {
         server(|request| (request.path == TOKEN).then(|| Reply::Late(2_000 * MS, Box::new(status(200))))).await;
     let (gateway, started) = (hasty_gateway(&server), Instant::now());
 
-    let answers = join_all((1..=50).map(|id| gateway.look(TransactionId(id)))).await;
+    let answers = join_all((1..=50).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
 
     for answer in answers {
         assert!(matches!(answer, Err(GatewayError::Unreachable(_))), "the look itself never left: {answer:?}");
@@ -202,7 +203,7 @@ async fn a_refused_token_is_renewed_once_and_the_call_repeated_once() {
         server(|request| (request.path == GET && request.authorization == "Bearer token-1").then(|| status(401))).await;
     let gateway = gateway(&server);
 
-    let answers = join_all((1..=20).map(|id| gateway.look(TransactionId(id)))).await;
+    let answers = join_all((1..=20).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
 
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(server.requests(TOKEN).len(), 2, "one token, and one renewal for all twenty");
@@ -221,7 +222,8 @@ async fn a_late_refusal_of_the_old_token_leaves_the_new_one_alone() {
     // Without Redis, for there the note would bring the new token back unseen.
     let gateway = gateway_with(config(&server.url), without_redis());
 
-    let (soon, late) = tokio::join!(gateway.look(TransactionId(1)), gateway.look(TransactionId(2)));
+    let (soon, late) =
+        tokio::join!(gateway.look(TransactionId(1), Urgency::Now), gateway.look(TransactionId(2), Urgency::Now));
 
     assert!(soon.is_ok() && late.is_ok(), "{soon:?} {late:?}");
     assert_eq!(server.requests(TOKEN).len(), 2);
@@ -233,7 +235,7 @@ async fn a_refused_token_is_not_taken_from_another_process_again() {
     let server = server(|_| None).await;
     let coordination = Coordination::local(None);
     let gateway = gateway_with(config(&server.url), coordination.clone());
-    gateway.look(TransactionId(1)).await.unwrap();
+    gateway.look(TransactionId(1), Urgency::Now).await.unwrap();
     let Parts { http, tokens, .. } = &*gateway.0;
     let refused = tokens.current(http).await.unwrap();
     assert_eq!(coordination.note(&tokens.note).await.unwrap().text, refused);
@@ -247,7 +249,7 @@ async fn a_refused_token_is_not_taken_from_another_process_again() {
 async fn a_token_refused_twice_is_the_operators_matter() {
     let server = server(|request| (request.path == GET).then(|| status(401))).await;
 
-    let answer = gateway(&server).look(TransactionId(7)).await;
+    let answer = gateway(&server).look(TransactionId(7), Urgency::Now).await;
 
     assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
     assert_eq!(server.requests(GET).len(), 2);
@@ -290,13 +292,13 @@ async fn a_token_is_renewed_before_its_end() {
             .await;
     let gateway = gateway(&server);
 
-    gateway.look(TransactionId(1)).await.unwrap();
+    gateway.look(TransactionId(1), Urgency::Now).await.unwrap();
     tokio::time::sleep(1_000 * MS).await;
-    gateway.look(TransactionId(2)).await.unwrap();
+    gateway.look(TransactionId(2), Urgency::Now).await.unwrap();
     assert_eq!(server.requests(TOKEN).len(), 1);
 
     tokio::time::sleep(800 * MS).await;
-    gateway.look(TransactionId(3)).await.unwrap();
+    gateway.look(TransactionId(3), Urgency::Now).await.unwrap();
     assert_eq!(server.requests(TOKEN).len(), 2, "a token of 3 s is renewed after 1.5 s");
 }
 
@@ -309,15 +311,15 @@ async fn a_token_that_could_not_be_renewed_serves_until_its_end() {
     })
     .await;
     let gateway = gateway(&server);
-    gateway.look(TransactionId(1)).await.unwrap();
+    gateway.look(TransactionId(1), Urgency::Now).await.unwrap();
 
     tokio::time::sleep(2_100 * MS).await;
-    gateway.look(TransactionId(2)).await.unwrap();
-    gateway.look(TransactionId(3)).await.unwrap();
+    gateway.look(TransactionId(2), Urgency::Now).await.unwrap();
+    gateway.look(TransactionId(3), Urgency::Now).await.unwrap();
     assert_eq!(server.requests(TOKEN).len(), 2, "one try to renew it, not one per call");
 
     tokio::time::sleep(2_000 * MS).await;
-    let answer = gateway.look(TransactionId(4)).await;
+    let answer = gateway.look(TransactionId(4), Urgency::Now).await;
     assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
 }
 
@@ -331,7 +333,7 @@ async fn two_clients_use_one_token(a: Coordination, b: Coordination) {
     .await;
     let (a, b) = (gateway_with(config(&server.url), a), gateway_with(config(&server.url), b));
 
-    let (one, other) = tokio::join!(a.look(TransactionId(1)), b.look(TransactionId(2)));
+    let (one, other) = tokio::join!(a.look(TransactionId(1), Urgency::Now), b.look(TransactionId(2), Urgency::Now));
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     assert_eq!(server.requests(TOKEN).len(), 1, "the second process waits for the first one's token");
 
@@ -362,7 +364,7 @@ async fn without_redis_a_process_uses_a_token_of_its_own() {
     let gateway = gateway_with(config(&server.url), without_redis());
 
     for id in 1..=3 {
-        gateway.look(TransactionId(id)).await.unwrap();
+        gateway.look(TransactionId(id), Urgency::Now).await.unwrap();
     }
 
     assert_eq!(server.requests(TOKEN).len(), 1);
@@ -374,7 +376,7 @@ async fn a_server_error_is_mended_within_the_call() {
         let seen = reply.clone();
         let server = server(move |request| (request.path == GET && request.earlier == 0).then(|| reply.clone())).await;
 
-        let answer = gateway(&server).look(TransactionId(7)).await;
+        let answer = gateway(&server).look(TransactionId(7), Urgency::Now).await;
 
         assert!(answer.is_ok(), "{seen:?}: {answer:?}");
         assert_eq!(server.requests(GET).len(), 2, "{seen:?}");
@@ -399,7 +401,9 @@ fn never_connected<T>(answer: &Result<T, GatewayError>) -> bool {
 
 #[tokio::test]
 async fn a_refused_connection_means_the_call_never_left() {
-    let answer = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None)).look(TransactionId(7)).await;
+    let answer = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None))
+        .look(TransactionId(7), Urgency::Now)
+        .await;
 
     assert!(never_connected(&answer), "{answer:?}");
 }
@@ -411,7 +415,7 @@ async fn a_connection_that_never_stands_means_the_call_never_left() {
     let url = format!("https://{}", silent.local_addr().unwrap());
     let config = AtmosConfig { call_timeout: 600 * MS, ..config(&url) };
 
-    let answer = gateway_with(config, Coordination::local(None)).look(TransactionId(7)).await;
+    let answer = gateway_with(config, Coordination::local(None)).look(TransactionId(7), Urgency::Now).await;
 
     assert!(never_connected(&answer), "{answer:?}");
 }
@@ -421,7 +425,7 @@ async fn a_configured_proxy_is_asked() {
     let proxy = server(|_| None).await;
     let config = AtmosConfig { proxy_url: Some(Url::parse(&proxy.url).unwrap()), ..config("http://127.0.0.1:1") };
 
-    let answer = gateway_with(config, Coordination::local(None)).look(TransactionId(7)).await;
+    let answer = gateway_with(config, Coordination::local(None)).look(TransactionId(7), Urgency::Now).await;
 
     assert!(answer.is_err(), "this proxy finds no such page");
     assert_eq!(proxy.requests("http://127.0.0.1:1/token").len(), 1);
@@ -488,7 +492,7 @@ async fn calls_stay_within_the_budget() {
     let rate = crate::config::GatewayRate { per_second: 1, burst: 3 };
     let gateway = gateway_with(config(&server.url), Coordination::local(Some(rate)));
 
-    let answers = join_all((1..=10).map(|id| gateway.look(TransactionId(id)))).await;
+    let answers = join_all((1..=10).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
 
     let kept_back = answers.iter().filter(|answer| matches!(answer, Err(GatewayError::Throttled { .. }))).count();
     assert_eq!(kept_back, 6, "a token, two looks at once, two more in turn: {answers:?}");
@@ -506,7 +510,7 @@ async fn calls_are_counted_by_what_came_back() {
     })
     .await;
 
-    gateway(&server).look(TransactionId(7)).await.unwrap();
+    gateway(&server).look(TransactionId(7), Urgency::Now).await.unwrap();
 
     assert!(count("ok") > before.0);
     assert!(count("not_admitted") > before.1);
@@ -564,7 +568,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
             let with_password = server.url.replace("http://", "http://someone:password-in-url@");
             let config = AtmosConfig { call_timeout: 200 * MS, ..config(&with_password) };
             let gateway = gateway_with(config, Coordination::local(None));
-            let error = gateway.look(TransactionId(7)).await.unwrap_err();
+            let error = gateway.look(TransactionId(7), Urgency::Now).await.unwrap_err();
             printed += &format!("{error} {error:?} {gateway:?}");
             let mut cause = error.source();
             while let Some(next) = cause {
@@ -576,7 +580,8 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
     let proxy_url = Some(Url::parse("http://someone:password-in-url@127.0.0.1:1").unwrap());
     let proxied = AtmosConfig { proxy_url, ..config("http://127.0.0.1:1") };
     printed += &format!("{proxied:?}");
-    let error = gateway_with(proxied, Coordination::local(None)).look(TransactionId(7)).await.unwrap_err();
+    let error =
+        gateway_with(proxied, Coordination::local(None)).look(TransactionId(7), Urgency::Now).await.unwrap_err();
     printed += &format!("{error:?}");
 
     for secret in ["very-secret", "test_api_key", "token-1", "secret-in-a-body", "password-in-url", "c2FuZGJveC"] {
@@ -590,6 +595,6 @@ fn calls_may_move_between_threads() {
     fn moves<T: Send>(_: T) {}
     let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None));
 
-    moves(gateway.look(TransactionId(7)));
+    moves(gateway.look(TransactionId(7), Urgency::Now));
     moves(gateway.create_draft(&draft_request()));
 }

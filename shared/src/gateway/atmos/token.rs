@@ -12,7 +12,7 @@ use super::AtmosConfig;
 use super::client::{Http, Operation};
 use super::retry;
 use super::wire::{integer, unknown};
-use crate::coordination::{Claim, Coordination, Note};
+use crate::coordination::{Claim, Coordination, Note, Urgency};
 use crate::gateway::GatewayError;
 use crate::secret::Secret;
 
@@ -169,7 +169,7 @@ impl Tokens {
             .post(Operation::Token)
             .basic_auth(&self.consumer_key, Some(self.consumer_secret.expose()))
             .form(&[("grant_type", "client_credentials")]);
-        http.send(Operation::Token, request, |body| read(body, asked_at)).await
+        http.send(Operation::Token, Urgency::Now, request, |body| read(body, asked_at)).await
     }
 }
 
@@ -233,6 +233,9 @@ fn before_the_call(error: &Arc<GatewayError>) -> GatewayError {
         GatewayError::Unreachable(cause) => GatewayError::Unreachable(Arc::clone(cause)),
         GatewayError::OutcomeUnknown { .. } => GatewayError::Unreachable(Arc::clone(error) as _),
         GatewayError::Throttled { retry_after } => GatewayError::Throttled { retry_after: *retry_after },
+        GatewayError::HeldBack { obstacle, retry_after } => {
+            GatewayError::HeldBack { obstacle: obstacle.clone(), retry_after: *retry_after }
+        }
         GatewayError::NotAdmitted { what } => GatewayError::NotAdmitted { what: what.clone() },
         GatewayError::Refused { code } => GatewayError::NotAdmitted { what: format!("code {code} for a token") },
     }

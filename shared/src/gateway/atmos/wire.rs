@@ -204,6 +204,12 @@ fn no(code: &str) -> GatewayError {
     }
 }
 
+/// Whether an unknown outcome was told in the gateway's own words: a code nobody knows. Then it is there and reads us,
+/// whatever it makes of this one request. Its internal error, 001, is none of these.
+pub(super) fn is_understood(what: &str) -> bool {
+    what.strip_prefix("code ").is_some_and(|code| code != "STPIMS-ERR-001")
+}
+
 pub(super) fn unknown(what: &str) -> GatewayError {
     GatewayError::OutcomeUnknown { what: what.to_owned(), source: None }
 }

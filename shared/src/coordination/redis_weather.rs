@@ -1,0 +1,172 @@
+//! The weather on Redis, one script and one round trip a call; without Redis each process has its own.
+
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use redis::{RedisResult, Script, ScriptInvocation, Value, from_redis_value};
+
+use super::breaker::{FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE, PROBE_LOOK, State};
+use super::budget::Pace;
+use super::local::{LocalWeather, lock};
+use super::redis::RedisNotes;
+use super::weather::{BreakerView, Obstacle, Outcome, Pass};
+use super::{Asked, Blocked, Turn};
+
+static WEATHER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("weather.lua")));
+
+#[derive(Clone, Debug)]
+pub(super) struct RedisWeather {
+    notes: RedisNotes,
+    /// What holds while Redis is away; it also remembers what the gateway told this process, should Redis forget.
+    alone: LocalWeather,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What Redis last said.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    is_shared: bool,
+    failures: u32,
+    breaker: Option<BreakerView>,
+    told_for: Option<Duration>,
+}
+
+/// What the script answers.
+struct Answer {
+    verdict: String,
+    wait: Duration,
+    seen: Seen,
+}
+
+impl RedisWeather {
+    pub(super) fn new(notes: RedisNotes) -> Self {
+        RedisWeather { notes, alone: LocalWeather::default(), seen: Arc::default() }
+    }
+
+    /// As [`LocalWeather::admit`]; `share` is the part of the budget that this process may use alone.
+    pub(super) async fn admit(&self, asked: &Asked, share: Option<Pace>) -> Result<Turn, Blocked> {
+        if let (Some(wait), _) = self.alone.view() {
+            return Err(Blocked { obstacle: Obstacle::RetryAfter, wait });
+        }
+        let mut call = self.call("admit");
+        let pace = asked.pace;
+        call.arg(pace.map_or(0, |pace| micros(pace.between_turns)))
+            .arg(pace.map_or(0, |pace| pace.free_turns(asked.urgency)))
+            .arg(pace.map_or(0, |pace| micros(pace.longest_debt())))
+            .arg(micros(Pace::longest_wait(asked.urgency)))
+            .arg(if asked.minds_breaker { asked.name.as_str() } else { "" })
+            .arg(micros(PROBE_LEASE));
+        let Some(Answer { verdict, wait, seen }) = self.ask(call).await else {
+            return self.alone.admit(&Asked { pace: share, ..asked.clone() });
+        };
+        let obstacle = match verdict.as_str() {
+            "go" => return Ok(Turn { wait, probe: None, is_alone: false }),
+            "probe" => return Ok(Turn { wait, probe: Some(asked.name.clone()), is_alone: false }),
+            "budget" => Obstacle::Budget,
+            "retry_after" => Obstacle::RetryAfter,
+            _ => Obstacle::Breaker { cause: seen.breaker.map(|breaker| breaker.cause).unwrap_or_default() },
+        };
+        Err(Blocked { obstacle, wait })
+    }
+
+    /// As [`LocalWeather::settle`]. That all is well, as before, is told to nobody: it would cost every call a command.
+    pub(super) async fn settle(&self, pass: &Pass, outcome: Outcome<'_>) {
+        if pass.is_alone {
+            self.alone.settle(pass.probe.as_deref(), outcome);
+        }
+        let (act, cause) = match outcome {
+            Outcome::Answered => ("answered", ""),
+            Outcome::Failed(cause) => ("failed", cause),
+            Outcome::Neither => ("neither", ""),
+        };
+        let is_news = match outcome {
+            Outcome::Failed(_) => true,
+            Outcome::Answered => pass.is_probe() || lock(&self.seen).failures > 0,
+            Outcome::Neither => pass.is_probe(),
+        };
+        if is_news {
+            let mut call = self.call(act);
+            call.arg(pass.probe.as_deref().unwrap_or_default())
+                .arg(cause)
+                .arg(FAILURES)
+                .arg(micros(FIRST_WAIT))
+                .arg(micros(LONGEST_WAIT));
+            if self.ask(call).await.is_none() && !pass.is_alone {
+                self.alone.settle(None, outcome);
+            }
+        }
+    }
+
+    /// As [`LocalWeather::tell`].
+    pub(super) async fn tell(&self, patience: Duration) {
+        self.alone.tell(patience);
+        let mut call = self.call("told");
+        call.arg(micros(patience));
+        let _ = self.ask(call).await;
+    }
+
+    /// As [`LocalWeather::reset_breaker`].
+    pub(super) async fn reset_breaker(&self) {
+        self.alone.reset_breaker();
+        let _ = self.ask(self.call("reset")).await;
+    }
+
+    /// Asks Redis how the weather is.
+    pub(super) async fn look(&self) {
+        let _ = self.ask(self.call("look")).await;
+    }
+
+    /// Whether all processes see the same, how long nobody may call yet, and how the breaker is, as last heard.
+    pub(super) fn view(&self) -> (bool, Option<Duration>, BreakerView) {
+        let (told_for, breaker) = self.alone.view();
+        let seen = lock(&self.seen).clone();
+        match seen.breaker {
+            Some(shared) if seen.is_shared => (true, told_for.max(seen.told_for), shared),
+            Some(_) | None => (false, told_for, breaker),
+        }
+    }
+
+    fn call(&self, act: &str) -> ScriptInvocation<'static> {
+        let mut call = WEATHER.key(self.notes.server.key("gateway-weather"));
+        call.arg(act).arg(micros(PROBE_LOOK));
+        call
+    }
+
+    async fn ask(&self, call: ScriptInvocation<'static>) -> Option<Answer> {
+        let mut commands = self.notes.server.commands();
+        let answer = self.notes.ask(async { Answer::read(call.invoke_async(&mut commands).await?) }).await;
+        let mut seen = lock(&self.seen);
+        match &answer {
+            Some(answer) => *seen = answer.seen.clone(),
+            None => seen.is_shared = false,
+        }
+        answer
+    }
+}
+
+impl Answer {
+    fn read(value: Value) -> RedisResult<Answer> {
+        type Row = (String, u64, u32, i64, u64, u8, u64, String);
+        let (verdict, wait, failures, opened_ago, opens_in, is_probing, told_for, cause): Row =
+            from_redis_value(value)?;
+        let state = match (opened_ago, is_probing) {
+            (..0, _) => State::Closed,
+            (_, 0) => State::Open,
+            (..) => State::Probing,
+        };
+        let is_open = state != State::Closed;
+        let breaker = BreakerView {
+            state,
+            opened_ago: u64::try_from(opened_ago).ok().map(Duration::from_micros),
+            opens_in: Duration::from_micros(opens_in),
+            cause: if is_open { cause } else { String::new() },
+        };
+        let told_for = Some(Duration::from_micros(told_for)).filter(|left| !left.is_zero());
+        let seen = Seen { is_shared: true, failures, breaker: Some(breaker), told_for };
+        Ok(Answer { verdict, wait: Duration::from_micros(wait), seen })
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

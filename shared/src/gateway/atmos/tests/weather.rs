@@ -1,0 +1,118 @@
+//! What the client tells of the gateway, and how it behaves when others have told.
+
+use super::*;
+
+/// Two processes of one installation, as far as the weather goes.
+fn two_clients(server: &Server) -> [AtmosGateway; 2] {
+    let coordination = Coordination::local(None);
+    [(); 2].map(|()| gateway_with(AtmosConfig { call_timeout: 300 * MS, ..config(&server.url) }, coordination.clone()))
+}
+
+/// Whether so many looks that were answered like this keep the next one back.
+async fn breaks(looks: usize, reply: Reply) -> bool {
+    let server = server(move |request| (request.path == GET).then(|| reply.clone())).await;
+    let [a, b] = two_clients(&server);
+    for _ in 0..looks {
+        let answer = a.look(TransactionId(7), Urgency::Now).await;
+        assert!(!matches!(answer, Err(GatewayError::HeldBack { .. })), "too early: {answer:?}");
+    }
+    matches!(b.look(TransactionId(7), Urgency::Now).await, Err(GatewayError::HeldBack { .. }))
+}
+
+#[tokio::test]
+async fn what_shows_that_the_gateway_is_not_well_opens_the_breaker() {
+    for reply in [
+        status(403),                                                   // an address that is not admitted
+        Reply::Answer(200, "", "<html>maintenance</html>".to_owned()), // no JSON
+        ok(&json!({"result": {"code": "OK"}})),                        // no transaction
+        ok(&json!({"result": {"code": "STPIMS-ERR-001"}})),            // its internal error
+        Reply::Late(600 * MS, Box::new(status(200))),                  // a timeout
+    ] {
+        assert!(breaks(5, reply.clone()).await, "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_answers_in_its_own_words_never_opens_the_breaker() {
+    for reply in [
+        ok(&json!({"result": {"code": "STPIMS-ERR-061"}})), // a final no
+        ok(&json!({"result": {"code": "STPIMS-ERR-777"}})), // a code nobody knows, about this one transaction
+    ] {
+        assert!(!breaks(7, reply.clone()).await, "{reply:?}");
+    }
+}
+
+/// Three tries of one call, and two of the next: then nobody calls, the rest of that call's tries included.
+#[tokio::test]
+async fn the_tries_within_a_call_end_when_the_breaker_opens() {
+    for reply in [status(503), Reply::CutOff] {
+        let shown = format!("{reply:?}");
+        let server = server(move |request| (request.path == GET).then(|| reply.clone())).await;
+        let [a, b] = two_clients(&server);
+
+        assert!(matches!(a.look(TransactionId(7), Urgency::Now).await, Err(GatewayError::OutcomeUnknown { .. })));
+        let second = b.look(TransactionId(7), Urgency::Now).await;
+        let third = a.look(TransactionId(7), Urgency::Now).await;
+
+        assert!(matches!(second, Err(GatewayError::HeldBack { .. })), "{shown}: {second:?}");
+        let Err(GatewayError::HeldBack { obstacle, .. }) = third else { panic!("{shown}: {third:?}") };
+        assert!(obstacle.to_string().contains("outcome is unknown"), "the cause is told: {obstacle}");
+        assert_eq!(server.requests(GET).len(), 5, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_back_is_found_by_one_call_and_then_by_all() {
+    let server = server(|request| (request.path == GET && request.earlier < 5).then(|| status(403))).await;
+    let [a, b] = two_clients(&server);
+    for _ in 0..5 {
+        let _ = a.look(TransactionId(7), Urgency::Now).await;
+    }
+
+    let answer = loop {
+        match b.look(TransactionId(7), Urgency::Now).await {
+            Err(GatewayError::HeldBack { .. }) => tokio::time::sleep(50 * MS).await,
+            answer => break answer,
+        }
+    };
+
+    assert!(answer.is_ok(), "{answer:?}");
+    assert!(a.look(TransactionId(7), Urgency::Now).await.is_ok());
+}
+
+#[tokio::test]
+async fn patience_that_one_is_asked_for_keeps_the_other_from_calling() {
+    let server =
+        server(|request| (request.path == CREATE).then(|| Reply::Answer(429, "Retry-After: 60\r\n", String::new())))
+            .await;
+    let [a, b] = two_clients(&server);
+    assert!(b.look(TransactionId(7), Urgency::Now).await.is_ok());
+
+    let told = a.create_draft(&draft_request()).await;
+    let other = b.look(TransactionId(7), Urgency::Now).await;
+
+    assert!(matches!(told, Err(GatewayError::Throttled { .. })), "{told:?}");
+    let Err(GatewayError::Throttled { retry_after }) = other else { panic!("{other:?}") };
+    assert!(retry_after.as_secs() >= 58, "{retry_after:?}");
+    assert_eq!(server.requests(GET).len(), 1);
+}
+
+/// The sandbox's book is no part of the gateway: an audit reads it whatever ails the rest.
+#[tokio::test]
+async fn the_sandboxs_book_is_read_beside_an_open_breaker() {
+    let server = server(|request| match request.path.as_str() {
+        GET => Some(status(403)),
+        LEDGER => Some(ok(&json!({"transactions": []}))),
+        _ => None,
+    })
+    .await;
+    let [a, b] = two_clients(&server);
+    for _ in 0..5 {
+        let _ = a.look(TransactionId(7), Urgency::Now).await;
+    }
+
+    let book = b.ledger().await;
+
+    assert!(matches!(&book, Ok(Some(lines)) if lines.is_empty()), "{book:?}");
+    assert!(matches!(a.look(TransactionId(7), Urgency::Now).await, Err(GatewayError::HeldBack { .. })));
+}
