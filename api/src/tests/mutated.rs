@@ -130,9 +130,9 @@ enum Form {
     Strings,
     /// Bare where that is a number, or looks like one to somebody.
     Numbers,
-    Form,
-    JsonInAForm,
-    BareJsonInAForm,
+    Pairs,
+    JsonInPairs,
+    BareJsonInPairs,
     Spaced,
     Escaped,
     InAList,
@@ -214,9 +214,9 @@ fn form() -> impl Strategy<Value = Form> {
     prop_oneof![
         8 => Just(Form::Strings),
         6 => Just(Form::Numbers),
-        3 => Just(Form::Form),
-        2 => Just(Form::JsonInAForm),
-        1 => Just(Form::BareJsonInAForm),
+        3 => Just(Form::Pairs),
+        2 => Just(Form::JsonInPairs),
+        1 => Just(Form::BareJsonInPairs),
         2 => Just(Form::Spaced),
         2 => Just(Form::Escaped),
         1 => Just(Form::InAList),
@@ -326,7 +326,7 @@ fn body(words: &[String; 4], sign: Sign, named: Named, form: Form, edits: &[Edit
         Named::Misnamed => members.push(("Account", account.clone())),
     }
     members.push(("sign", sign));
-    if matches!(form, Form::Form) {
+    if matches!(form, Form::Pairs) {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in &members {
             form.append_pair(name, value);
@@ -336,11 +336,11 @@ fn body(words: &[String; 4], sign: Sign, named: Named, form: Form, edits: &[Edit
     let json = json(&members, form, edits);
     let in_a_form = |name: &str| url::form_urlencoded::Serializer::new(String::new()).append_pair(name, &json).finish();
     match form {
-        Form::JsonInAForm => in_a_form("data"),
-        Form::BareJsonInAForm => url::form_urlencoded::byte_serialize(json.as_bytes()).collect(),
+        Form::JsonInPairs => in_a_form("data"),
+        Form::BareJsonInPairs => url::form_urlencoded::byte_serialize(json.as_bytes()).collect(),
         Form::InAList => format!("[{json}]"),
         Form::InAText => serde_json::to_string(&json).unwrap(),
-        Form::Strings | Form::Numbers | Form::Form | Form::Spaced | Form::Escaped => json,
+        Form::Strings | Form::Numbers | Form::Pairs | Form::Spaced | Form::Escaped => json,
     }
     .into_bytes()
 }
@@ -406,10 +406,8 @@ fn damaged(mut bytes: Vec<u8>, damage: Damage) -> Vec<u8> {
 /// The names and values of a body, where it is a flat object or a form in which no name stands twice. A value that is
 /// neither text nor number says nothing.
 fn fields(body: &[u8]) -> Option<HashMap<String, Option<String>>> {
-    if let Some(document) = plain_json::read(body) {
-        if let Some(fields) = flat(document) {
-            return Some(fields);
-        }
+    if let Some(fields) = plain_json::read(body).and_then(flat) {
+        return Some(fields);
     }
     let pairs: Vec<(String, String)> = body
         .split(|byte| *byte == b'&')
