@@ -4,6 +4,7 @@
 use futures_util::future::join;
 use serde_json::{Value, json};
 
+use super::reviews::another_draft;
 use crate::support::app::{Kind, Linked, TestApp, on_both_kinds, tea};
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -64,13 +65,7 @@ async fn money_after_the_end_goes_before_a_person(kind: Kind) {
                     time_is_over(&app, order.id).await;
                     look(&app, order.id).await;
                 }
-                _ => {
-                    let now = "(select created_at_ms from orders where id = {id}) + 1000"
-                        .replace("{id}", &order.id.to_string());
-                    let end =
-                        format!("update orders set status = 'canceled', final_at_ms = {now} where id = {}", order.id);
-                    app.execute(&end).await;
-                }
+                _ => assert_eq!(app.cancel(order.id).await.status, 200),
             }
             app.wait_for(order.id, end).await;
             assert_eq!(app.pay(order.transaction_id).await, "refused", "{end}");
@@ -161,12 +156,10 @@ async fn a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_tim
 /// The answer of the first create was lost, and its draft is in somebody's hands all the same.
 async fn of_two_drafts_tried_at_once_one_is_debited(kind: Kind) {
     let app = TestApp::start(kind).await;
-    app.fault(json!({ "fault": "answer-lost", "path": "/merchant/pay/create", "next": 1 })).await;
     let order = app.order_with_link().await;
-    let drafts = app.ledger_of(order.id).await;
-    assert_eq!(drafts.len(), 2, "{drafts:?}");
+    let other = another_draft(&app, order.id).await;
 
-    let (first, second) = join(app.pay(drafts[0].transaction_id), app.pay(drafts[1].transaction_id)).await;
+    let (first, second) = join(app.pay(order.transaction_id), app.pay(other)).await;
     app.wait_for(order.id, "paid").await;
 
     let mut ends = [first, second];

@@ -91,7 +91,7 @@ async fn debit_anyway(app: &TestApp, transaction_id: i64) {
 }
 
 /// A second draft of the order at the gateway, known to us as one that a late worker made.
-async fn another_draft(app: &TestApp, id: i64) -> i64 {
+pub(super) async fn another_draft(app: &TestApp, id: i64) -> i64 {
     let token: Value = app
         .request(Method::POST, &format!("{}/token", app.sandbox_url))
         .basic_auth("sandbox-key", Some("sandbox-secret"))

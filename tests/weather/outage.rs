@@ -20,7 +20,7 @@ const OUTAGE: Duration = Duration::from_secs(6);
 
 /// The last probe before the end may have been just before it; then 8 s pass until the next. And what has waited is done
 /// within the budget.
-const RECOVERY: Duration = Duration::from_secs(20);
+const RECOVERY: Duration = Duration::from_secs(40);
 
 const RATE: (u32, u32) = (20, 20);
 

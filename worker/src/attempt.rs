@@ -200,3 +200,16 @@ where
 fn reason_of(error: &dyn std::error::Error) -> String {
     causes(error).chars().take(500).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_that_may_wait_stand_behind_links_and_fresh_looks() {
+        for queue in QueueName::ALL {
+            let expected = if *queue == QueueName::Background { Urgency::Later } else { Urgency::Now };
+            assert_eq!(urgency(*queue), expected, "{queue}");
+        }
+    }
+}

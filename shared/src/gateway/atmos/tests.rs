@@ -523,7 +523,7 @@ async fn the_sandboxs_whole_book_is_read_however_long_it_is() {
         (request.path == LEDGER).then(|| {
             let line = |id: i64| {
                 json!({"transaction_id": id, "account": "1", "amount": 5_000, "state": "draft",
-                "debits": 0, "success_trans_id": null})
+                "debits": 0, "reversals_asked": 0, "success_trans_id": null})
             };
             ok(&json!({"transactions": (1..=5_000).map(line).collect::<Vec<_>>()}))
         })
