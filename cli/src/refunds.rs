@@ -79,7 +79,8 @@ fn not_refundable(id: OrderId, refused: Requested) -> Exit {
             )
         }
         Requested::InReview(refund) => format!(
-            "what became of refund {} of order {id} is not known: look in the gateway's cabinet whether the money went back",
+            "what became of refund {} of order {id} is not known: look in the gateway's cabinet whether the money went back, \
+             and `tasdiq orders resolve {id} refunded` or `paid` then",
             refund.id
         ),
         Requested::AlreadyRefunded => format!("order {id} is refunded already"),

@@ -137,6 +137,17 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
+    /// Whether the gateway was not asked at all, or asked for patience: that says nothing about what was to be asked.
+    pub fn is_a_wait(&self) -> bool {
+        match self {
+            GatewayError::Throttled { .. } | GatewayError::HeldBack { .. } => true,
+            GatewayError::Unreachable(_)
+            | GatewayError::OutcomeUnknown { .. }
+            | GatewayError::NotAdmitted { .. }
+            | GatewayError::Refused { .. } => false,
+        }
+    }
+
     /// Whether the request is known to have moved nothing, because nobody processed it: it never left, or whoever stands
     /// in front of the gateway turned it away for its token, its address or its pace.
     pub fn is_unprocessed(&self) -> bool {

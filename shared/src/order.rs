@@ -120,6 +120,8 @@ named_values! {
         ConfigureGateway = "configure_gateway",
         /// Nobody knows whether a refund was made.
         CheckRefund = "check_refund",
+        /// The order is refunded, and the gateway shows that the money is still there.
+        ReturnPayment = "return_payment",
     }
 }
 
@@ -149,6 +151,10 @@ impl SuggestedAct {
             SuggestedAct::ConfigureGateway => {
                 "configure the order's gateway again and reconcile the order, or look its money up in that gateway's cabinet; \
                  then resolve it as paid if it was debited, and as canceled if not"
+            }
+            SuggestedAct::ReturnPayment => {
+                "give the payment back in the gateway's cabinet, if that was not done by other means; then resolve the order \
+                 as refunded"
             }
             SuggestedAct::CheckRefund => {
                 "look in the gateway's cabinet whether the money went back; resolve the order as refunded if it did, and as \

@@ -435,3 +435,17 @@ pub async fn probe(url: &DatabaseUrl) -> Result<(), StoreError> {
     connection.close().await?;
     Ok(())
 }
+
+/// Somebody waits for this transaction, so it is begun anew at once where another one was in its way; at most twice.
+async fn anew_after_conflict<T, F>(run: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for _ in 0..2 {
+        match run().await {
+            Err(StoreError::Conflict(_)) => (),
+            ended => return ended,
+        }
+    }
+    run().await
+}

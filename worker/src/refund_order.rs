@@ -118,7 +118,9 @@ impl Run<'_> {
             Ok(report) => report.state,
             // It does not know a transaction that it debited itself.
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },
-            Err(trouble) if asked_at_ms < sent_at_ms + UNANSWERED_MS => return Err(trouble.into()),
+            Err(trouble) if trouble.is_a_wait() || asked_at_ms < sent_at_ms + UNANSWERED_MS => {
+                return Err(trouble.into());
+            }
             Err(trouble) => {
                 return self
                     .review(refund, &format!("in three days the gateway gave no clear answer: {trouble}"))

@@ -63,6 +63,8 @@ pub(crate) async fn settle_order(
             // A debit on any draft counts, whatever is not known of the others.
             Settlement::Paid { .. } | Settlement::Review { .. } | Settlement::Noted { .. } => decision,
             Settlement::NotResolved { transaction_id, .. } if is_answered(transaction_id) => decision,
+            // A wait is no answer, and a person's decision waits for one however old the order is.
+            _ if error.is_a_wait() || order.claimed_payment().is_some() => return Err(error.into()),
             _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review {
                 reason: format!("three days after its time the gateway still gives no clear answer: {error}"),
                 act: SuggestedAct::AskGateway,

@@ -314,7 +314,7 @@ fn what_a_person_knows_and_left_is_not_told_again() {
 fn a_refunded_order_whose_money_did_not_go_back_is_told() {
     let decision = decided(&order(OrderStatus::Refunded), &[looked(DRAFT, debited())]);
 
-    assert!(matches!(&decision, Settlement::Review { act: SuggestedAct::CheckRefund, .. }), "{decision:?}");
+    assert!(matches!(&decision, Settlement::Review { act: SuggestedAct::ReturnPayment, .. }), "{decision:?}");
 }
 
 #[test]

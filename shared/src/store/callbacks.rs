@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Store, StoreError, Write, jobs, orders};
+use super::{Store, StoreError, Write, anew_after_conflict, jobs, orders};
 use crate::failpoint::{Point, reach};
 use crate::gateway::Callback;
 use crate::id::{CallbackId, OrderId, TransactionId};
@@ -128,15 +128,7 @@ pub async fn answer(
     body: ReceivedBody<'_>,
     sender: Sender,
 ) -> Result<Verdict, StoreError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match answer_once(store, gateway, our_store_id, callback, body, sender).await {
-            // A settle job of the same order was in the way; the gateway is waiting, so begin anew at once.
-            Err(StoreError::Conflict(_)) if tries < 3 => (),
-            result => return result,
-        }
-    }
+    anew_after_conflict(|| answer_once(store, gateway, our_store_id, callback, body, sender)).await
 }
 
 async fn answer_once(

@@ -14,8 +14,8 @@ mod dead_letters;
 mod operating;
 mod relaying;
 
-pub(super) use dead_letters::cancel_dead_letters;
 pub use dead_letters::{BuriedBy, bury};
+pub(super) use dead_letters::{cancel_dead_letters, cancel_dead_refunds};
 pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
 pub use relaying::{
     Crashed, DueJobs, OFFER_GRACE_MS, count_enqueued, earliest_due, end_all_leases, offer, offer_again,

@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Database, Store, StoreError, Write, ids, jobs, transactions};
+use super::{Database, Store, StoreError, Write, anew_after_conflict, ids, jobs, transactions};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::job::{Job, Lease, QueueName};
@@ -416,7 +416,8 @@ pub(super) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result
 pub(super) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "-- unfail_order
-        update orders set status = 'pending', final_at_ms = null, reason = null, pending_since_ms = $2,
+        update orders set status = 'pending', final_at_ms = null, reason = null, needs_review = 0, suggested_act = null,
+            pending_since_ms = $2,
             transaction_id = null, link_at_ms = null, expires_at_ms = null, links_made = 0,
             last_hint_at_ms = null, last_return_hint_at_ms = null, return_hints = 0
         where id = $1 and status = 'failed'",
@@ -448,6 +449,10 @@ pub enum Canceled {
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
 pub async fn call_off(store: &Store, id: OrderId, cause: &str) -> Result<Canceled, StoreError> {
+    anew_after_conflict(|| call_off_once(store, id, cause)).await
+}
+
+async fn call_off_once(store: &Store, id: OrderId, cause: &str) -> Result<Canceled, StoreError> {
     let mut write = store.begin(1).await?;
     let now_ms = write.now_ms();
     // Before the order's row, as in every settlement: the same order of locks.
@@ -483,7 +488,13 @@ pub(super) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Resul
     Ok(true)
 }
 
+/// Between what was found at different times about one order that waits for a person.
+pub(super) const AND_ALSO: &str = "; and also: ";
+
 /// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.
+///
+/// What a marked order waits for already is kept beside the new reason. A refund of unknown outcome stays the act that is
+/// suggested: whoever resolves the order says, whatever else was found, whether that refund was made.
 pub(super) async fn put_before_a_person(
     write: &mut Write,
     id: OrderId,
@@ -492,15 +503,18 @@ pub(super) async fn put_before_a_person(
 ) -> Result<(), StoreError> {
     let sql = format!(
         "-- status_for_review
-        select status, needs_review, reason, resolution_transaction_id from orders where id = $1 {}",
+        select status, needs_review, reason, suggested_act, resolution_transaction_id from orders where id = $1 {}",
         write.for_update("orders")
     );
     let Some(row) = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.connection()).await? else {
         return Ok(());
     };
     let status = parse_status(row.try_get("status")?)?;
-    let is_told = row.try_get::<i64, _>("needs_review")? != 0
-        && row.try_get::<Option<String>, _>("reason")?.as_deref() == Some(reason);
+    let known: Option<String> = match row.try_get::<i64, _>("needs_review")? {
+        0 => None,
+        _ => row.try_get("reason")?,
+    };
+    let is_told = known.as_deref().is_some_and(|known| known.split(AND_ALSO).any(|known| known == reason));
     if status == OrderStatus::Review && row.try_get::<Option<i64>, _>("resolution_transaction_id")?.is_some() {
         // What a person decided will not be carried out: it must be decided anew.
         clear_resolution(write, id).await?;
@@ -510,6 +524,13 @@ pub(super) async fn put_before_a_person(
         return Ok(());
     }
     let to = if status.may_become(OrderStatus::Review) { OrderStatus::Review } else { status };
+    let known_act: Option<String> = row.try_get("suggested_act")?;
+    let keeps_act = known.is_some() && known_act.as_deref() == Some(SuggestedAct::CheckRefund.as_str());
+    let act = if keeps_act { SuggestedAct::CheckRefund } else { act };
+    let reason = &match known {
+        Some(known) => format!("{known}{AND_ALSO}{reason}"),
+        None => reason.to_owned(),
+    };
     sqlx::query(
         "-- put_before_a_person
         update orders set status = $3, needs_review = case when $3 = 'review' then needs_review else 1 end, reason = $4,

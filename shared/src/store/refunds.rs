@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::orders::{self, IdempotencyKey, tell};
-use super::{Database, Store, StoreError, Write, ids, jobs, settlement};
+use super::{Database, Store, StoreError, Write, anew_after_conflict, ids, jobs, settlement};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, RefundId, TransactionId};
 use crate::job::{Job, QueueName};
@@ -22,11 +22,13 @@ pub use running::{begin_sending, close_as_done, close_as_refused, keep_refusal, 
 pub(super) const COLUMNS: &str = "id, order_id, amount, state, transaction_id, success_transaction_id, requested_by, \
     reason, sent_at_ms, refused_code, outcome, created_at_ms, finished_at_ms";
 
-/// What a person was to find out about a refund is known now.
+/// What a person was to find out about a refund is known now. Where something else was found, too (its reason stands
+/// behind [`orders::AND_ALSO`]), the order waits on.
 pub(super) const OUTCOME_IS_KNOWN: &str =
-    "needs_review = case when suggested_act = 'check_refund' then 0 else needs_review end,
-            reason = case when suggested_act = 'check_refund' then null else reason end,
-            suggested_act = case when suggested_act = 'check_refund' then null else suggested_act end";
+    "needs_review = case when suggested_act = 'check_refund' and reason not like '%; and also: %' then 0 else needs_review end,
+            reason = case when suggested_act = 'check_refund' and reason not like '%; and also: %' then null else reason end,
+            suggested_act = case when suggested_act <> 'check_refund' then suggested_act
+                when reason like '%; and also: %' then 'ask_gateway' else null end";
 
 /// In the words of the partial index.
 const OPEN: &str = "state in ('open', 'review')";
@@ -75,7 +77,11 @@ pub enum Requested {
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
 pub async fn request(store: &Store, new: &NewRefund, key: Option<&IdempotencyKey>) -> Result<Requested, StoreError> {
-    match request_once(store, new, key).await {
+    let asked = match key {
+        Some(_) => request_once(store, new, key).await,
+        None => anew_after_conflict(|| request_once(store, new, key)).await,
+    };
+    match asked {
         // Another request holds the key's or the order's row and has not ended within the lock timeout.
         Err(StoreError::Conflict(_)) if key.is_some() => Ok(Requested::InFlight),
         result => result,
@@ -283,6 +289,7 @@ pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Resul
     .await?;
     if done.rows_affected() > 0 {
         write.refunds.push(RefundState::Done);
+        jobs::cancel_dead_refunds(write, order_id).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::orders::{self, COLUMNS, from_row};
 use super::transactions::{self, StoredTransaction};
-use super::{Store, StoreError, Write, jobs};
+use super::{Store, StoreError, Write, anew_after_conflict, jobs};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, QueueName};
 use crate::order::{Order, OrderStatus};
@@ -18,9 +18,6 @@ use plan::{Plan, RefundInReview, being_asked, plan};
 /// Money that is given back in the gateway's cabinet takes its time; so long after a person ended an order it is looked
 /// whether the gateway agrees.
 const LOOK_BACK_AFTER_MS: i64 = 24 * 3_600_000;
-
-/// A statement that met another one is begun anew so often.
-const TRIES: u32 = 3;
 
 /// An order that waits for a person.
 #[derive(Clone, Debug)]
@@ -99,15 +96,7 @@ pub enum Resolved {
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
 pub async fn resolve(store: &Store, id: OrderId, decision: &Decision) -> Result<Resolved, StoreError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match resolve_once(store, id, decision).await {
-            // A job of the same order was in the way.
-            Err(StoreError::Conflict(_)) if tries < TRIES => (),
-            result => return result,
-        }
-    }
+    anew_after_conflict(|| resolve_once(store, id, decision)).await
 }
 
 async fn resolve_once(store: &Store, id: OrderId, decision: &Decision) -> Result<Resolved, StoreError> {
@@ -125,9 +114,9 @@ async fn resolve_once(store: &Store, id: OrderId, decision: &Decision) -> Result
         Plan::Ask(transaction_id) => ask(&mut write, id, transaction_id, decision).await?,
         Plan::End { status, transaction_id } => end(&mut write, &order, status, transaction_id, decision).await?,
         Plan::TakeBack(transaction_id) => take_back(&mut write, id, transaction_id, decision).await?,
-        Plan::Unmark(status) => unmark(&mut write, id, status, decision).await?,
+        Plan::Unmark(status) => unmark(&mut write, &order, status, decision).await?,
         Plan::RefundMade(refund) => refund_made(&mut write, &order, refund, decision).await?,
-        Plan::RefundNotMade(refund) => refund_not_made(&mut write, id, refund, decision).await?,
+        Plan::RefundNotMade(refund) => refund_not_made(&mut write, &order, refund, decision).await?,
     };
     let Some(resolved) = done else {
         drop(write);

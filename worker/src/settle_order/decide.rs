@@ -102,7 +102,7 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
                                 "the order is refunded, and the gateway still shows transaction {} as debited",
                                 kept.transaction_id
                             ),
-                            act: SuggestedAct::CheckRefund,
+                            act: SuggestedAct::ReturnPayment,
                         },
                         None => unclear_after_the_end(order, looked),
                     }

@@ -86,6 +86,20 @@ async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool
     Ok(true)
 }
 
+/// Calls off the dead letters of an order's refunds: what became of them is known.
+pub(in crate::store) async fn cancel_dead_refunds(write: &mut Write, order_id: OrderId) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- cancel_dead_refunds
+        update jobs set state = 'canceled', finished_at_ms = $2
+        where kind = 'refund_order' and subject_id in (select id from refunds where order_id = $1) and state = 'dead'",
+    )
+    .bind(order_id.0)
+    .bind(write.now_ms())
+    .execute(write.connection())
+    .await?;
+    Ok(())
+}
+
 /// Calls off what died of an order that a person has settled: nobody has to look at it any more. That of its payment link
 /// stays where the order may be retried by it.
 pub(in crate::store) async fn cancel_dead_letters(
@@ -98,7 +112,6 @@ pub(in crate::store) async fn cancel_dead_letters(
         ("settle_order", "= $1"),
         ("create_payment_link", "= $1"),
         ("process_callback", "in (select id from callbacks where order_id = $1)"),
-        ("refund_order", "in (select id from refunds where order_id = $1)"),
     ] {
         if kind == JobKind::CreatePaymentLink.as_str() && !with_link {
             continue;
@@ -110,5 +123,5 @@ pub(in crate::store) async fn cancel_dead_letters(
         );
         sqlx::query(AssertSqlSafe(sql)).bind(order_id.0).bind(now_ms).execute(write.connection()).await?;
     }
-    Ok(())
+    cancel_dead_refunds(write, order_id).await
 }

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::{OPEN, stage};
 use crate::id::{JobId, OrderId, RefundId};
 use crate::job::{Job, JobKind, JobRow, JobState, QueueName};
-use crate::store::{Store, StoreError, orders, refunds};
+use crate::store::{Store, StoreError, anew_after_conflict, orders, refunds};
 
 /// How an operator's command about one job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,10 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<JobRow>, S
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn retry(store: &Store, id: JobId) -> Result<Command, StoreError> {
+    anew_after_conflict(|| retry_once(store, id)).await
+}
+
+async fn retry_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
     let Some(job) = show(store, id).await? else { return Ok(Command::Unknown) };
     if job.state == JobState::Available {
         return run_now(store, id).await;
@@ -154,6 +158,10 @@ async fn run_now(store: &Store, id: JobId) -> Result<Command, StoreError> {
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn cancel(store: &Store, id: JobId) -> Result<Command, StoreError> {
+    anew_after_conflict(|| cancel_once(store, id)).await
+}
+
+async fn cancel_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
     let Some(job) = show(store, id).await? else { return Ok(Command::Unknown) };
     match JobKind::parse(&job.kind) {
         Some(kind @ (JobKind::SettleOrder | JobKind::Sweep | JobKind::ProcessCallback)) => {

@@ -4,6 +4,7 @@ use super::plan::RefundInReview;
 use super::{Decision, Resolved};
 use crate::id::{OrderId, TransactionId};
 use crate::order::{Order, OrderStatus};
+use crate::refund::RefundState;
 use crate::store::orders::tell;
 use crate::store::{StoreError, Write, transactions};
 
@@ -94,20 +95,22 @@ pub(super) async fn take_back(
 
 pub(super) async fn unmark(
     write: &mut Write,
-    id: OrderId,
+    order: &Order,
     status: OrderStatus,
     decision: &Decision,
 ) -> Result<Option<Resolved>, StoreError> {
+    let id = order.id;
     let done = sqlx::query(
         "-- unmark_order
         update orders set needs_review = 0, reason = case when status = 'failed' then reason else null end,
             suggested_act = null, resolution_by = $3, resolution_reason = $4
-        where id = $1 and status = $2 and needs_review = 1",
+        where id = $1 and status = $2 and needs_review = 1 and coalesce(reason, '') = $5",
     )
     .bind(id.0)
     .bind(status.as_str())
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
+    .bind(decided_about(order))
     .execute(write.connection())
     .await?;
     if done.rows_affected() == 0 {
@@ -130,7 +133,8 @@ pub(super) async fn refund_made(
         "-- refund_was_made
         update orders set status = $2, refunded_amount = refunded_amount + $3, needs_review = 0, reason = null,
             suggested_act = null, resolution_by = $4, resolution_reason = $5
-        where id = $1 and status = 'paid' and needs_review = 1 and refunded_amount = $6",
+        where id = $1 and status = 'paid' and needs_review = 1 and refunded_amount = $6
+            and coalesce(reason, '') = $7",
     )
     .bind(order.id.0)
     .bind(status.as_str())
@@ -138,9 +142,10 @@ pub(super) async fn refund_made(
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
     .bind(order.refunded_amount)
+    .bind(decided_about(order))
     .execute(write.connection())
     .await?;
-    if done.rows_affected() == 0 || !end_refund(write, refund, "done", decision).await? {
+    if done.rows_affected() == 0 || !end_refund(write, refund, RefundState::Done, decision).await? {
         return Ok(None);
     }
     told(write, order.id, OrderStatus::Paid, status, decision).await
@@ -148,32 +153,39 @@ pub(super) async fn refund_made(
 
 pub(super) async fn refund_not_made(
     write: &mut Write,
-    id: OrderId,
+    order: &Order,
     refund: RefundInReview,
     decision: &Decision,
 ) -> Result<Option<Resolved>, StoreError> {
+    let id = order.id;
     let done = sqlx::query(
         "-- refund_was_not_made
         update orders set refund_reserved = refund_reserved - $2, needs_review = 0, reason = null, suggested_act = null,
             resolution_by = $3, resolution_reason = $4
-        where id = $1 and status = 'paid' and needs_review = 1",
+        where id = $1 and status = 'paid' and needs_review = 1 and coalesce(reason, '') = $5",
     )
     .bind(id.0)
     .bind(refund.amount)
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
+    .bind(decided_about(order))
     .execute(write.connection())
     .await?;
-    if done.rows_affected() == 0 || !end_refund(write, refund, "refused", decision).await? {
+    if done.rows_affected() == 0 || !end_refund(write, refund, RefundState::Refused, decision).await? {
         return Ok(None);
     }
     told(write, id, OrderStatus::Paid, OrderStatus::Paid, decision).await
 }
 
+/// What the person has read: whoever decides about something else than stands there now must read again.
+fn decided_about(order: &Order) -> String {
+    order.reason.clone().unwrap_or_default()
+}
+
 async fn end_refund(
     write: &mut Write,
     refund: RefundInReview,
-    state: &'static str,
+    state: RefundState,
     decision: &Decision,
 ) -> Result<bool, StoreError> {
     let now_ms = write.now_ms();
@@ -182,12 +194,16 @@ async fn end_refund(
         update refunds set state = $2, outcome = $3, finished_at_ms = $4 where id = $1 and state = 'review'",
     )
     .bind(refund.id)
-    .bind(state)
+    .bind(state.as_str())
     .bind(format!("{} said so: {}", decision.by, decision.reason))
     .bind(now_ms)
     .execute(write.connection())
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    write.refunds.push(state);
+    Ok(true)
 }
 
 async fn told(

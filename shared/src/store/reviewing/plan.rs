@@ -2,7 +2,7 @@
 
 use super::Decision;
 use crate::id::TransactionId;
-use crate::order::{Order, OrderStatus};
+use crate::order::{Order, OrderStatus, SuggestedAct};
 use crate::store::transactions::{StoredState, StoredTransaction};
 
 /// A refund whose outcome is for a person to say.
@@ -45,6 +45,11 @@ pub(super) fn plan(
         return Err(format!("transaction {id} is none of its transactions; see `tasdiq orders show {}`", order.id));
     }
     let names_payment = decision.transaction_id.is_some();
+    if refund.is_some() && order.suggested_act != Some(SuggestedAct::CheckRefund) {
+        return Err(
+            "what became of a refund of it has just been put before a person; see `tasdiq orders review`".into()
+        );
+    }
     match (order.status, decision.status) {
         (Review, Review) => match order.claimed_payment() {
             Some(transaction_id) => Ok(Plan::TakeBack(transaction_id)),
