@@ -26,6 +26,7 @@ on_every_database! {
     a_failed_order_that_is_unmarked_can_still_be_retried
     a_refund_that_a_person_saw_makes_the_order_refunded
     a_refund_that_a_person_did_not_see_gives_its_reserve_back
+    a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found
     what_died_of_a_resolved_order_is_called_off
     of_two_people_who_decide_at_once_one_is_told
     a_decision_that_makes_no_sense_is_refused_with_a_reason
@@ -337,6 +338,25 @@ async fn a_refund_that_a_person_did_not_see_gives_its_reserve_back(f: Fixture) {
         order.id
     )])
     .await;
+}
+
+/// Else whoever settles the other matter would say of the refund that it was not made, and it could be made again.
+async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixture) {
+    let order = f.order_with_refund_in_review().await;
+    let about_the_refund = order.reason.clone().unwrap();
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+
+    let unclear = Settlement::Review { reason: "an odd answer".into(), act: SuggestedAct::AskGateway };
+    f.look(&order, &[], &unclear).await;
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+    f.look(&order, &[], &unclear).await;
+
+    let found = f.find(&order).await;
+    let reason = found.reason.clone().unwrap();
+    assert_eq!(found.suggested_act, Some(SuggestedAct::CheckRefund));
+    assert!(reason.starts_with(&format!("{about_the_refund}; and also: ")), "{reason}");
+    assert_eq!(reason.matches("and also").count(), 1, "told once: {reason}");
+    assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Settled(OrderStatus::Paid));
 }
 
 async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {

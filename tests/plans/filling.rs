@@ -82,6 +82,12 @@ pub(super) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
             select 'shop', 'key ' || n, 'digest', n, {now_ms} - 80000000 + 79000000 * n / {orders} from {}",
             numbers(1, orders)
         ),
+        format!(
+            "insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by,
+                created_at_ms, finished_at_ms)
+            select n, n, 5000, 'done', 1000000 + n, 2000000 + n, 'shop', {long_ago}, {long_ago} from {}",
+            numbers(1, orders)
+        ),
         // Looks back, days away.
         job(1, orders, "'settle_order'", "n", "'background'", "'available'", &format!("{now_ms} + 3600000 + n"), "null, null, null"),
         job(orders + 1, orders + backlog, "'process_callback'", "n + 10000000", "'settle'", "'available'", &format!("{now_ms} - 60000 + n % 50000"), "null, null, null"),
