@@ -435,9 +435,16 @@ fn tell_of_gateway(name: &str, is_sandbox: bool, answer: Result<(), GatewayError
                 }
                 GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => "ask again; then ask Atmos",
                 GatewayError::Throttled { .. } => "wait, and set a lower rate with `tasdiq weather set --rate`",
-                GatewayError::HeldBack { .. } => {
-                    "wait: the breaker tries it every 15 s at the latest; `tasdiq weather open` tries at once"
-                }
+                GatewayError::HeldBack { obstacle, .. } => match obstacle {
+                    Obstacle::Budget => {
+                        "ask again later; if it stays so, and Atmos allows more, raise it with `tasdiq weather set --rate`"
+                    }
+                    Obstacle::Breaker { .. } => {
+                        "wait: the breaker tries it every 15 s at the latest; `tasdiq weather open` tries at once"
+                    }
+                    Obstacle::RetryAfter => "wait, and set a lower rate with `tasdiq weather set --rate`",
+                    Obstacle::Operator => "let calls through with `tasdiq weather open` when it is time",
+                },
             };
             findings.fault("gateway", format!("{name}: {}", causes(&trouble)), act);
         }
