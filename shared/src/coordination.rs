@@ -118,8 +118,7 @@ impl Coordination {
 
     /// For all processes of an installation; `None` is an unlimited budget.
     pub fn redis(server: RedisServer, rate: Option<GatewayRate>) -> Self {
-        let notes = RedisNotes::new(server);
-        Self::new(Inner::Redis { weather: RedisWeather::new(notes.clone()), notes }, rate)
+        Self::new(Inner::Redis { notes: RedisNotes::new(server.clone()), weather: RedisWeather::new(server) }, rate)
     }
 
     fn new(inner: Inner, configured: Option<GatewayRate>) -> Self {
