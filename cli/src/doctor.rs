@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::io;
 
 use shared::config::{Config, DatabaseUrl, LogFormat, Role};
-use shared::coordination::{Obstacle, Urgency};
+use shared::coordination::{Coordination, Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;
 use shared::job::QueueName;
@@ -232,7 +232,16 @@ async fn look_at_redis(config: &Config, store: Option<&Store>, findings: &mut Fi
     };
     let queue = RedisQueue::new(server.clone());
     match queue.check().await {
-        Ok(faults) if faults.is_empty() => findings.ok("redis", "answers, version and policy are right"),
+        Ok(faults) if faults.is_empty() => {
+            findings.ok("redis", "answers, version and policy are right");
+            if !runs_scripts(&server).await {
+                findings.warn(
+                    "redis",
+                    "it refuses scripts: each process has a breaker of its own and a quarter of the call budget",
+                    "grant our Redis user EVALSHA and SCRIPT LOAD (`+@scripting`)",
+                );
+            }
+        }
         Ok(faults) => {
             for fault in faults {
                 findings.fault("redis", fault.to_string(), "change the server, or choose another");
@@ -242,6 +251,13 @@ async fn look_at_redis(config: &Config, store: Option<&Store>, findings: &mut Fi
     }
     database_id?;
     Some(SeenRedis { server, twin: queue.twin().await.ok() })
+}
+
+/// Whether the weather can be shared there.
+async fn runs_scripts(server: &RedisServer) -> bool {
+    let coordination = Coordination::redis(server.clone(), None);
+    coordination.look().await;
+    coordination.view().is_shared
 }
 
 async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRedis>, findings: &mut Findings) {
@@ -435,9 +451,16 @@ fn tell_of_gateway(name: &str, is_sandbox: bool, answer: Result<(), GatewayError
                 }
                 GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => "ask again; then ask Atmos",
                 GatewayError::Throttled { .. } => "wait, and set a lower rate with `tasdiq weather set --rate`",
-                GatewayError::HeldBack { .. } => {
-                    "wait: the breaker tries it every 15 s at the latest; `tasdiq weather open` tries at once"
-                }
+                GatewayError::HeldBack { obstacle, .. } => match obstacle {
+                    Obstacle::Budget => {
+                        "ask again later; if it stays so, and Atmos allows more, raise it with `tasdiq weather set --rate`"
+                    }
+                    Obstacle::Breaker { .. } => {
+                        "wait: the breaker tries it every 15 s at the latest; `tasdiq weather open` tries at once"
+                    }
+                    Obstacle::RetryAfter => "wait, and set a lower rate with `tasdiq weather set --rate`",
+                    Obstacle::Operator => "let calls through with `tasdiq weather open` when it is time",
+                },
             };
             findings.fault("gateway", format!("{name}: {}", causes(&trouble)), act);
         }

@@ -8,8 +8,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::GatewayRate;
 use crate::metrics;
@@ -25,7 +25,7 @@ mod redis_weather;
 mod weather;
 
 pub use breaker::State;
-use budget::Pace;
+use budget::{LATE_IN_LINE, LONGEST_LATE_TURN, Pace};
 use come_back::Line;
 use local::{LocalWeather, Notes, lock};
 use redis::RedisNotes;
@@ -51,6 +51,9 @@ struct Own {
     configured: Option<GatewayRate>,
     word: Mutex<OperatorsWord>,
     line: Mutex<Line>,
+    /// The places of late calls that wait for a free turn, and who of them is first.
+    late_places: Semaphore,
+    late_first: tokio::sync::Mutex<()>,
     told: Mutex<Option<View>>,
     changed: Notify,
 }
@@ -115,8 +118,7 @@ impl Coordination {
 
     /// For all processes of an installation; `None` is an unlimited budget.
     pub fn redis(server: RedisServer, rate: Option<GatewayRate>) -> Self {
-        let notes = RedisNotes::new(server);
-        Self::new(Inner::Redis { weather: RedisWeather::new(notes.clone()), notes }, rate)
+        Self::new(Inner::Redis { notes: RedisNotes::new(server.clone()), weather: RedisWeather::new(server) }, rate)
     }
 
     fn new(inner: Inner, configured: Option<GatewayRate>) -> Self {
@@ -124,6 +126,8 @@ impl Coordination {
             configured,
             word: Mutex::default(),
             line: Mutex::default(),
+            late_places: Semaphore::new(LATE_IN_LINE),
+            late_first: tokio::sync::Mutex::default(),
             told: Mutex::default(),
             changed: Notify::new(),
         };
@@ -166,7 +170,8 @@ impl Coordination {
         }
     }
 
-    /// Waits for the caller's turn, at most 2 s and only if it is urgent. The pass must be settled.
+    /// Waits for the caller's turn, at most 2 s if it is urgent and 5 s if not, and then not in a long line. The pass must
+    /// be settled.
     ///
     /// # Errors
     /// [`HeldBack`] when the call may not leave, or not so soon.
@@ -184,7 +189,12 @@ impl Coordination {
     }
 
     async fn admit_one(&self, urgency: Urgency, minds_breaker: bool) -> Result<Pass, HeldBack> {
-        let admitted = self.admitted(urgency, minds_breaker).await;
+        let admitted = match (urgency, self.admitted(urgency, minds_breaker).await) {
+            (Urgency::Later, Err(blocked)) if blocked.obstacle == Obstacle::Budget => {
+                self.admitted_late(blocked, minds_breaker).await
+            }
+            (Urgency::Now | Urgency::Later, admitted) => admitted,
+        };
         self.notice();
         admitted.map_err(|Blocked { obstacle, wait }| {
             metrics::gateway_calls_held_back().with_label_values(&[obstacle.name()]).inc();
@@ -216,6 +226,22 @@ impl Coordination {
             }
         }
         Ok(Pass { probe, is_alone })
+    }
+
+    /// Waits until a turn is free that no urgent call wants, behind the late calls that wait already; `blocked` is what
+    /// the caller was told first.
+    async fn admitted_late(&self, blocked: Blocked, minds_breaker: bool) -> Result<Pass, Blocked> {
+        let until = Instant::now() + LONGEST_LATE_TURN;
+        let Ok(_place) = self.own.late_places.try_acquire() else { return Err(blocked) };
+        let Ok(_first) = timeout_at(until, self.own.late_first.lock()).await else { return Err(blocked) };
+        loop {
+            match self.admitted(Urgency::Later, minds_breaker).await {
+                Err(Blocked { obstacle: Obstacle::Budget, wait }) if Instant::now() + wait <= until => {
+                    sleep(wait).await
+                }
+                admitted => return admitted,
+            }
+        }
     }
 
     fn operator_allows(&self, urgency: Urgency) -> Result<(), Blocked> {

@@ -106,14 +106,14 @@ pub enum GatewayError {
         #[source]
         source: Option<reqwest::Error>,
     },
-    /// The gateway asked us to slow down, or our own budget of calls is used up. The request was not served.
-    #[error("the gateway asked us to wait {} s", retry_after.as_secs())]
+    /// The gateway asked us to slow down, now or in answer to an earlier call of any process. The request was not served.
+    #[error("the gateway asked us to wait {} s", retry_after.as_secs_f64().ceil())]
     Throttled {
         /// How long; capped at 15 minutes, and a little more, so that not all come back at once.
         retry_after: Duration,
     },
-    /// The request never left: the gateway is known to be in trouble, or an operator has closed it. Calling again is
-    /// safe, and leads to the same before that time.
+    /// The request never left: our own budget of calls is used up, the gateway is known to be in trouble, or an operator
+    /// has closed it. Calling again is safe, and leads to the same before that time.
     #[error("no call to the gateway: {obstacle}")]
     HeldBack {
         /// What is in the way.
@@ -164,8 +164,10 @@ impl GatewayError {
 impl From<HeldBack> for GatewayError {
     fn from(HeldBack { obstacle, retry_after }: HeldBack) -> Self {
         match obstacle {
-            Obstacle::Budget | Obstacle::RetryAfter => GatewayError::Throttled { retry_after },
-            Obstacle::Breaker { .. } | Obstacle::Operator => GatewayError::HeldBack { obstacle, retry_after },
+            Obstacle::RetryAfter => GatewayError::Throttled { retry_after },
+            Obstacle::Budget | Obstacle::Breaker { .. } | Obstacle::Operator => {
+                GatewayError::HeldBack { obstacle, retry_after }
+            }
         }
     }
 }

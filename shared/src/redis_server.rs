@@ -189,6 +189,12 @@ fn is_fault_of_connection(error: &RedisError) -> bool {
     error.code().is_none_or(|code| matches!(code, "NOAUTH" | "READONLY"))
 }
 
+/// Whether the server is well, and said no to this one command: for a right that is missing, say, or memory.
+pub(crate) fn is_refusal(error: &RedisError) -> bool {
+    let is_about_the_server = |code| matches!(code, "WRONGPASS" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN");
+    !is_fault_of_connection(error) && !error.code().is_some_and(is_about_the_server)
+}
+
 fn too_late() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

@@ -110,6 +110,7 @@ pub fn delay_ms(attempt: u32, spread_permille: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use shared::coordination::{HeldBack, Obstacle};
 
     use super::*;
 
@@ -166,6 +167,10 @@ mod tests {
         let told = Failure::Gateway(GatewayError::Throttled { retry_after: Duration::from_secs(3) });
 
         assert_eq!(told.verdict(Some(JobKind::SettleOrder), 10, 7), Verdict::Release { wait_ms: 3_007 });
+
+        let held_back = HeldBack { obstacle: Obstacle::Budget, retry_after: Duration::from_secs(2) };
+        let over_budget = Failure::Gateway(held_back.into());
+        assert_eq!(over_budget.verdict(Some(JobKind::SettleOrder), 10, 7), Verdict::Release { wait_ms: 2_007 });
     }
 
     #[test]

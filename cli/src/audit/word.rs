@@ -146,7 +146,10 @@ where
     let mut pauses = PAUSES.into_iter();
     loop {
         let trouble = match ask().await {
-            Err(GatewayError::Throttled { retry_after }) => {
+            Err(
+                GatewayError::Throttled { retry_after }
+                | GatewayError::HeldBack { obstacle: Obstacle::Budget, retry_after },
+            ) => {
                 tokio::time::sleep(retry_after).await;
                 continue;
             }

@@ -117,6 +117,24 @@ fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
 }
 
 #[test]
+fn a_budget_that_is_used_up_is_no_reason_to_lower_it() {
+    let act = |trouble| {
+        let mut findings = Findings::default();
+        tell_of_gateway("atmos:417", false, Err(trouble), &mut findings);
+        format!("{}: {}", findings.0[0].says, findings.0[0].act.as_deref().unwrap_or_default())
+    };
+    let retry_after = std::time::Duration::from_millis(100);
+
+    let over_budget = act(GatewayError::HeldBack { obstacle: Obstacle::Budget, retry_after });
+    let throttled = act(GatewayError::Throttled { retry_after });
+
+    assert!(over_budget.contains("budget of gateway calls is used up"), "{over_budget}");
+    assert!(over_budget.contains("raise it"), "{over_budget}");
+    assert!(throttled.contains("asked us to wait 1 s"), "{throttled}");
+    assert!(throttled.contains("lower rate"), "{throttled}");
+}
+
+#[test]
 fn a_process_that_hangs_and_a_consumer_that_hears_nothing_are_told_apart() {
     let told = |told_ago_ms: i64, heard_ago_ms: i64| {
         let mut findings = Findings::default();

@@ -10,6 +10,13 @@ use crate::config::GatewayRate;
 /// A customer waits up to 3 s for the payment link; a call that has to wait longer is better asked again later.
 pub(super) const LONGEST_TURN: Duration = Duration::from_secs(2);
 
+/// A late call waits so long at most until a turn is free. Two drafts of one order must both be looked at in one run,
+/// also where the budget lets one late call leave at a time.
+pub(super) const LONGEST_LATE_TURN: Duration = Duration::from_secs(5);
+
+/// So many late calls of a process wait at a time, and no more: they hold slots that urgent ones need.
+pub(super) const LATE_IN_LINE: usize = 8;
+
 /// A rate as the arithmetic of turns needs it (the generic cell rate algorithm): `burst` at once, then one every
 /// `between_turns`, of which late calls leave `kept_back` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +35,8 @@ impl Pace {
         Pace { between_turns: Duration::from_secs(1) / rate.per_second.max(1), burst, kept_back }
     }
 
-    /// How long a call of that urgency may wait for its turn. Late ones never do: they would hold the slots that urgent
-    /// ones need.
+    /// How long a call of that urgency may wait for a turn that is its own from now on. Late ones get none ahead: it
+    /// would come out of what is kept back. They wait without one ([`LATE_IN_LINE`]).
     pub(super) fn longest_wait(urgency: Urgency) -> Duration {
         match urgency {
             Urgency::Now => LONGEST_TURN,

@@ -8,15 +8,17 @@ use redis::{RedisResult, Script, ScriptInvocation, Value, from_redis_value};
 use super::breaker::{FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE, PROBE_LOOK, State};
 use super::budget::Pace;
 use super::local::{LocalWeather, lock};
-use super::redis::RedisNotes;
+use super::redis::Way;
 use super::weather::{BreakerView, Obstacle, Outcome, Pass};
 use super::{Asked, Blocked, Turn};
+use crate::redis_server::RedisServer;
 
 static WEATHER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("weather.lua")));
 
 #[derive(Clone, Debug)]
 pub(super) struct RedisWeather {
-    notes: RedisNotes,
+    server: RedisServer,
+    way: Way,
     /// What holds while Redis is away; it also remembers what the gateway told this process, should Redis forget.
     alone: LocalWeather,
     seen: Arc<Mutex<Seen>>,
@@ -39,8 +41,9 @@ struct Answer {
 }
 
 impl RedisWeather {
-    pub(super) fn new(notes: RedisNotes) -> Self {
-        RedisWeather { notes, alone: LocalWeather::default(), seen: Arc::default() }
+    pub(super) fn new(server: RedisServer) -> Self {
+        let way = Way::new("call budget and breaker are", "a breaker of its own and a share of the call budget");
+        RedisWeather { server, way, alone: LocalWeather::default(), seen: Arc::default() }
     }
 
     /// As [`LocalWeather::admit`]; `share` is the part of the budget that this process may use alone.
@@ -127,14 +130,14 @@ impl RedisWeather {
     }
 
     fn call(&self, act: &str) -> ScriptInvocation<'static> {
-        let mut call = WEATHER.key(self.notes.server.key("gateway-weather"));
+        let mut call = WEATHER.key(self.server.key("gateway-weather"));
         call.arg(act).arg(micros(PROBE_LOOK));
         call
     }
 
     async fn ask(&self, call: ScriptInvocation<'static>) -> Option<Answer> {
-        let mut commands = self.notes.server.commands();
-        let answer = self.notes.ask(async { Answer::read(call.invoke_async(&mut commands).await?) }).await;
+        let mut commands = self.server.commands();
+        let answer = self.way.ask(async { Answer::read(call.invoke_async(&mut commands).await?) }).await;
         let mut seen = lock(&self.seen);
         match &answer {
             Some(answer) => *seen = answer.seen.clone(),

@@ -69,6 +69,31 @@ async fn notes_and_claims_are_shared_between_processes() {
     notes_and_claims_hold(&a, &b).await;
 }
 
+/// As a managed Redis may, by its rules of access.
+#[tokio::test]
+async fn a_redis_that_refuses_scripts_shares_notes_all_the_same() {
+    let url = std::env::var("TASDIQ_TEST_REDIS_URL").unwrap_or_else(|_| panic!("run tests through tests/run"));
+    let client = ::redis::Client::open(url.as_str()).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    let user = format!("unscripted-{:016x}", rand::random::<u64>());
+    let mut rule = ::redis::cmd("ACL");
+    rule.arg("SETUSER").arg(&user).arg(&["on", ">a-password", "~*", "&*", "+@all", "-@scripting"]);
+    rule.exec_async(&mut admin).await.unwrap();
+    let url = url.replace("redis://", &format!("redis://{user}:a-password@"));
+    let [a, b] = [(); 2].map(|()| Coordination::redis(RedisServer::new(&url, &user).unwrap(), None));
+
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        assert!(from.admit(Urgency::Now).await.is_ok());
+        assert!(!from.view().is_shared, "its weather is its own");
+        from.write_note("token", &note("shared", SECOND * 60)).await;
+        assert!(to.admit(Urgency::Now).await.is_ok());
+        assert_eq!(text(to.note("token").await).as_deref(), Some("shared"));
+        assert_ne!(from.claim("lock", &Secret::new("me"), SECOND).await, Claim::Unknown);
+    }
+
+    ::redis::cmd("ACL").arg("DELUSER").arg(&user).exec_async(&mut admin).await.unwrap();
+}
+
 #[tokio::test]
 async fn without_redis_nothing_is_known_and_nobody_waits_long() {
     let alone = without_redis(None);

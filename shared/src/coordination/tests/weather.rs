@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::coordination::breaker::{Breaker, FAILURES, FIRST_WAIT};
-use crate::coordination::budget::{Bucket, LONGEST_TURN};
+use crate::coordination::budget::{Bucket, LATE_IN_LINE, LONGEST_TURN};
 
 const DOWN: Outcome<'_> = Outcome::Failed("HTTP 503");
 
@@ -41,6 +41,7 @@ for_two! {
     who_waits_for_a_turn_hears_of_patience_before_it_leaves with a_rate(2, 1);
     calls_stay_within_rate_and_burst with a_rate(40, 8);
     late_calls_leave_urgent_ones_the_rest_of_the_budget with a_rate(1, 8);
+    late_calls_at_once_all_leave_however_small_the_burst with a_rate(2, 2);
     who_is_held_back_comes_back_one_after_the_other with a_rate(20, 1);
     an_operators_budget_is_in_force_at_once with a_rate(1, 2);
 }
@@ -243,17 +244,34 @@ async fn calls_stay_within_rate_and_burst(a: &Coordination, b: &Coordination) {
 }
 
 async fn late_calls_leave_urgent_ones_the_rest_of_the_budget(a: &Coordination, b: &Coordination) {
-    let late = join_all((0..8).map(|number| if number % 2 == 0 { a } else { b }.admit(Urgency::Later))).await;
+    let processes = (0..40).map(|number| if number % 2 == 0 { a } else { b });
+    let late = join_all(processes.map(|process| tokio::time::timeout(SECOND / 2, process.admit(Urgency::Later))));
+    let urgent = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let began = Instant::now();
+        for process in [a, b] {
+            process.admit(Urgency::Now).await.unwrap();
+        }
+        began.elapsed()
+    };
+    let (late, urgent_took) = tokio::join!(late, urgent);
 
-    assert_eq!(late.iter().filter(|late| late.is_ok()).count(), 6, "a quarter of the burst is kept back");
-    let held_back = late.into_iter().find_map(Result::err).unwrap();
+    assert!(urgent_took < SECOND / 2, "urgent ones leave at once, whoever waits: {urgent_took:?}");
+    assert_eq!(late.iter().filter(|late| matches!(late, Ok(Ok(_)))).count(), 6, "a quarter of the burst is kept back");
+    assert!(late.iter().filter(|late| late.is_err()).count() <= 2 * LATE_IN_LINE, "few wait");
+    let held_back = late.into_iter().flatten().find_map(Result::err).unwrap();
     assert_eq!(held_back.obstacle, Obstacle::Budget);
+}
+
+/// An order with several drafts needs all its looks in one run.
+async fn late_calls_at_once_all_leave_however_small_the_burst(a: &Coordination, b: &Coordination) {
     let began = Instant::now();
-    for process in [a, b] {
-        process.admit(Urgency::Now).await.unwrap();
-    }
-    assert!(began.elapsed() < SECOND / 2, "urgent ones leave at once: {:?}", began.elapsed());
-    assert_eq!(b.admit(Urgency::Later).await.unwrap_err().obstacle, Obstacle::Budget);
+
+    let late = join_all([a, a, b].map(|process| process.admit(Urgency::Later))).await;
+
+    assert!(late.iter().all(Result::is_ok), "{late:?}");
+    let took = began.elapsed();
+    assert!((SECOND * 9 / 10..SECOND * 2).contains(&took), "one after the other at 2 a second: {took:?}");
 }
 
 async fn who_is_held_back_comes_back_one_after_the_other(a: &Coordination, _b: &Coordination) {
