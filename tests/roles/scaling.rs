@@ -8,7 +8,7 @@ use super::installation::{Installation, ORDERS_WITHOUT_LINK};
 use super::role::Api;
 use crate::support::wait::wait_until;
 
-const ORDERS: usize = 400;
+const ORDERS: usize = 300;
 
 /// Makes the orders at once and gives the time from the first of them until all have their link.
 async fn time_for_links(installation: &Installation, api: &Api) -> Duration {
@@ -25,7 +25,7 @@ async fn time_for_links(installation: &Installation, api: &Api) -> Duration {
 #[tokio::test]
 async fn two_workers_make_links_nearly_twice_as_fast_as_one() {
     let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
-    let slow = json!({ "fault": "latency", "milliseconds": 200, "path": "/merchant/pay/create" });
+    let slow = json!({ "fault": "latency", "milliseconds": 300, "path": "/merchant/pay/create" });
     installation.sandbox.fault(&slow).await;
     let (api, _first) = tokio::join!(installation.api(0), installation.worker(8));
 
