@@ -132,8 +132,9 @@ async fn what_outlives_the_grace_of_a_stop_is_run_again_elsewhere() {
     let (api, mut worker) = tokio::join!(installation.api(0), installation.worker(2));
     let order = api.create_order().await;
     // Claimed is not begun: what has not begun is handed back. A renewed lease belongs to a run.
-    let renewed = format!("{RUNNING_LINKS} and due_at_ms > created_at_ms + 9000");
-    installation.wait_for_number(&renewed, PATIENCE, |running| running == 1).await;
+    const RENEWED: &str = "select count(*) from jobs where kind = 'create_payment_link' and state = 'running'
+        and due_at_ms > created_at_ms + 9000";
+    installation.wait_for_number(RENEWED, PATIENCE, |renewed| renewed == 1).await;
 
     worker.program.signal("TERM");
     let told = Instant::now();
