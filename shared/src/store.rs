@@ -39,9 +39,6 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// Connections per process. Small, so that tens of processes fit a server of 100 to 400 connections.
 const POSTGRES_CONNECTIONS: u32 = 16;
-/// A worker's. Its jobs can wait for a connection; the gateway waits for the webhook, which shares the server's processors
-/// with them.
-const POSTGRES_CONNECTIONS_OF_WORKER: u32 = 8;
 const SQLITE_READERS: u32 = 4;
 
 /// A measurement of the clock that took longer is not believed.
@@ -85,18 +82,6 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be reached within 5 s.
     pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        Self::open_with(url, POSTGRES_CONNECTIONS).await
-    }
-
-    /// As [`Store::open`], for a process that answers nobody and only runs jobs: with fewer connections to PostgreSQL.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub async fn open_for_worker(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        Self::open_with(url, POSTGRES_CONNECTIONS_OF_WORKER).await
-    }
-
-    async fn open_with(url: &DatabaseUrl, postgres_connections: u32) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let (database, writer, readers) = match url {
             DatabaseUrl::Sqlite(path) => {
@@ -107,7 +92,7 @@ impl Store {
             }
             DatabaseUrl::Postgres(url) => {
                 let options: AnyConnectOptions = url.expose().parse()?;
-                let connections = pool_of(postgres_connections, Database::Postgres).connect_with(options).await?;
+                let connections = pool_of(POSTGRES_CONNECTIONS, Database::Postgres).connect_with(options).await?;
                 let writer = Pool::of_server(connections, url.expose());
                 (Database::Postgres, writer.clone(), writer)
             }
