@@ -365,8 +365,9 @@ fn failpoints(plan: &Plan, number: usize) -> String {
             format!("{}=panic", Point::PoisonPanics),
             format!("{}=return", Point::PoisonFails),
         ],
+        // Once per process: killed workers have many successors, and ten failures of one job are its end.
         false => {
-            vec![format!("{}=3*panic->off", Point::PoisonPanics), format!("{}=3*return->off", Point::PoisonFails)]
+            vec![format!("{}=1*panic->off", Point::PoisonPanics), format!("{}=1*return->off", Point::PoisonFails)]
         }
     };
     if number == WORKERS - 1 {
