@@ -101,18 +101,9 @@ async fn when_every_third_call_fails_each_order_is_still_paid_once(kind: Kind) {
 
 async fn on_a_day_when_everything_goes_wrong_once_or_thrice_each_order_is_still_paid_once(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
-    // No more of them: each that opens the breaker makes all wait, and longer each time.
-    for (fault, next) in [
-        ("latency", 3),
-        ("unavailable", 1),
-        ("server-error", 1),
-        ("forbidden", 1),
-        ("token-rejected", 3),
-        ("malformed", 1),
-        ("answer-lost", 3),
-    ] {
+    for fault in ["latency", "unavailable", "server-error", "forbidden", "token-rejected", "malformed", "answer-lost"] {
         for path in ["/merchant/pay/create", "/merchant/pay/get"] {
-            app.fault(json!({ "fault": fault, "path": path, "next": next })).await;
+            app.fault(json!({ "fault": fault, "path": path, "next": 3 })).await;
         }
     }
     for path in ["/merchant/pay/create", "/merchant/pay/get"] {

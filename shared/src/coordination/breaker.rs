@@ -13,7 +13,7 @@ pub(super) const FAILURES: u32 = 5;
 pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// An outage that ends is noticed within this.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(15);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A probe whose process has died holds up the others for so long.
 pub(super) const PROBE_LEASE: Duration = Duration::from_secs(PROBE_WITHIN.as_secs() + 2);
@@ -133,7 +133,7 @@ impl Breaker {
     }
 }
 
-/// The wait after so many probes that failed: 2, 4, 8, 15, 15 s.
+/// The wait after so many probes that failed: 2, 4, 5, 5 s.
 fn wait_after(failed_probes: u32) -> Duration {
     FIRST_WAIT.saturating_mul(2_u32.saturating_pow(failed_probes)).min(LONGEST_WAIT)
 }

@@ -32,6 +32,8 @@ pub(super) struct Way {
     /// What is shared over it, and what each process does without, for the operator.
     shared: &'static str,
     without: &'static str,
+    /// Whether it is asked so often that an absence is told by others before: the relay asks as often.
+    is_beat: bool,
     state: Arc<Mutex<WayState>>,
 }
 
@@ -94,7 +96,12 @@ impl RedisNotes {
 
 impl Way {
     pub(super) fn new(shared: &'static str, without: &'static str) -> Self {
-        Way { shared, without, state: Arc::default() }
+        Way { shared, without, is_beat: false, state: Arc::default() }
+    }
+
+    /// A way that is asked all the time, so that each outage would be told a second time. Refusals are told all the same.
+    pub(super) fn of_a_beat(shared: &'static str, without: &'static str) -> Self {
+        Way { is_beat: true, ..Way::new(shared, without) }
     }
 
     /// Runs a question to Redis, and answers `None` if it is away, or says no. The log tells once per change that it is
@@ -108,7 +115,7 @@ impl Way {
         let (shared, without) = (self.shared, self.without);
         let cause = match answer {
             Ok(Ok(answer)) => {
-                if state.away_until.take().is_some() {
+                if state.away_until.take().is_some() && !self.is_beat {
                     tracing::info!("Redis answers again: {shared} shared");
                 }
                 return Some(answer);
@@ -124,7 +131,7 @@ impl Way {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer in time".to_owned(),
         };
-        if state.away_until.replace(Instant::now() + LEAVE_ALONE).is_none() {
+        if state.away_until.replace(Instant::now() + LEAVE_ALONE).is_none() && !self.is_beat {
             tracing::warn!(error = cause, "Redis is away: this process uses {without}");
         }
         None

@@ -42,7 +42,7 @@ struct Answer {
 
 impl RedisWeather {
     pub(super) fn new(server: RedisServer) -> Self {
-        let way = Way::new("call budget and breaker are", "a breaker of its own and a share of the call budget");
+        let way = Way::of_a_beat("call budget and breaker are", "a breaker of its own and a share of the call budget");
         RedisWeather { server, way, alone: LocalWeather::default(), seen: Arc::default() }
     }
 
