@@ -6,7 +6,8 @@ use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::{EventStream, Json};
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
 use shared::id::OrderId;
-use shared::store::orders::{self, Created, IdempotencyKey};
+use shared::store::idempotency::IdempotencyKey;
+use shared::store::orders::{self, Created};
 use tracing::info;
 
 use crate::Api;

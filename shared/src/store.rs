@@ -19,6 +19,7 @@ use crate::refund::RefundState;
 pub mod auditing;
 pub mod callbacks;
 mod error;
+pub mod idempotency;
 mod ids;
 pub mod jobs;
 pub mod orders;

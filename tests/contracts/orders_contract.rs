@@ -1,7 +1,8 @@
 use std::collections::HashSet;
 
 use shared::order::NewOrder;
-use shared::store::orders::{self, Created, IdempotencyKey};
+use shared::store::idempotency::IdempotencyKey;
+use shared::store::orders::{self, Created};
 
 use super::{Fixture, new_order, on_every_database};
 

@@ -299,7 +299,7 @@ async fn what_its_time_has_run_out_for_is_deleted_and_nothing_else(f: Fixture) {
     for (id, is_kept) in [(9_001, false), (9_002, false), (9_003, true), (9_004, false), (9_005, true)] {
         assert_eq!(jobs::show(&f.store, shared::id::JobId(id)).await.unwrap().is_some(), is_kept, "job {id}");
     }
-    let repeated = shared::store::orders::IdempotencyKey { key: "young".into(), body_digest: String::new() };
+    let repeated = shared::store::idempotency::IdempotencyKey { key: "young".into(), body_digest: String::new() };
     let repeated = orders::create(&f.store, &super::new_order(), Some(&repeated)).await.unwrap();
     assert!(matches!(repeated, orders::Created::Repeated(_)), "{repeated:?}");
     // Orders, their history and their transactions stay for ever.

@@ -11,7 +11,8 @@ use shared::id::OrderId;
 use shared::money::som;
 use shared::order::{Order, OrderStatus};
 use shared::refund::Refund;
-use shared::store::orders::{self, Canceled, IdempotencyKey};
+use shared::store::idempotency::IdempotencyKey;
+use shared::store::orders::{self, Canceled};
 use shared::store::refunds::{self, NewRefund, Requested};
 use tracing::info;
 

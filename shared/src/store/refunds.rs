@@ -6,7 +6,8 @@
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::orders::{self, IdempotencyKey, tell};
+use super::idempotency::{self, IdempotencyKey, Kept};
+use super::orders::{self, tell};
 use super::{Database, Store, StoreError, Write, anew_after_conflict, ids, jobs, settlement};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, RefundId, TransactionId};
@@ -23,7 +24,7 @@ pub(super) const COLUMNS: &str = "id, order_id, amount, state, transaction_id, s
     reason, sent_at_ms, refused_code, outcome, created_at_ms, finished_at_ms";
 
 /// What a person was to find out about a refund is known now. Where something else was found, too (its reason stands
-/// behind [`orders::AND_ALSO`]), the order waits on.
+/// behind the refund's, see `put_before_a_person`), the order waits on.
 pub(super) const OUTCOME_IS_KNOWN: &str =
     "needs_review = case when suggested_act = 'check_refund' and reason not like '%; and also: %' then 0 else needs_review end,
             reason = case when suggested_act = 'check_refund' and reason not like '%; and also: %' then null else reason end,
@@ -99,7 +100,7 @@ async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKe
         None => RefundId(ids::take_block(write.connection(), "refunds", 1).await?),
     };
     if let Some(key) = key
-        && !keep_key(&mut write, new, id, key).await?
+        && !idempotency::keep(&mut write, &new.requested_by, key, new.order_id, Some(id)).await?
     {
         drop(write);
         return repeated(store, &new.requested_by, key).await;
@@ -126,25 +127,6 @@ async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKe
     write.commit().await?;
     reach(Point::RequestAfterCommit);
     Ok(Requested::New(refund))
-}
-
-/// Returns whether the key is new.
-async fn keep_key(write: &mut Write, new: &NewRefund, id: RefundId, key: &IdempotencyKey) -> Result<bool, StoreError> {
-    let now_ms = write.now_ms();
-    let inserted = sqlx::query(
-        "-- keep_refund_key
-        insert into idempotency_keys (api_key_name, key, body_digest, order_id, refund_id, created_at_ms)
-        values ($1, $2, $3, $4, $5, $6) on conflict (api_key_name, key) do nothing",
-    )
-    .bind(new.requested_by.clone())
-    .bind(key.key.clone())
-    .bind(key.body_digest.clone())
-    .bind(new.order_id.0)
-    .bind(id.0)
-    .bind(now_ms)
-    .execute(write.connection())
-    .await?;
-    Ok(inserted.rows_affected() > 0)
 }
 
 /// The guard: takes the amount from what may still go back. Gives the gateway and the transaction that paid.
@@ -208,23 +190,15 @@ async fn insert(
 }
 
 async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Requested, StoreError> {
-    let row = sqlx::query(
-        "-- find_refund_key
-        select body_digest, refund_id from idempotency_keys where api_key_name = $1 and key = $2",
-    )
-    .bind(api_key_name.to_owned())
-    .bind(key.key.clone())
-    .fetch_optional(store.readers())
-    .await?;
-    let Some(row) = row else { return Ok(Requested::InFlight) };
-    let refund_id = row.try_get::<Option<i64>, _>("refund_id")?.map(RefundId);
-    match refund_id {
-        Some(id) if row.try_get::<String, _>("body_digest")? == key.body_digest => Ok(match find(store, id).await? {
-            Some(refund) => Requested::Repeated(refund),
-            None => Requested::InFlight,
-        }),
-        _ => Ok(Requested::KeyReused),
-    }
+    let id = match idempotency::find(store, api_key_name, key).await? {
+        Kept::Nothing => return Ok(Requested::InFlight),
+        Kept::Refund(id) => id,
+        Kept::Order(_) | Kept::OtherRequest => return Ok(Requested::KeyReused),
+    };
+    Ok(match find(store, id).await? {
+        Some(refund) => Requested::Repeated(refund),
+        None => Requested::InFlight,
+    })
 }
 
 /// Why the guard refused, from how the order stands now.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Store, StoreError, jobs, orders};
+use super::{Store, StoreError, idempotency, jobs, orders};
 use tracing::error;
 
 use crate::id::{OrderId, RefundId};
@@ -227,7 +227,7 @@ pub async fn prune(store: &Store, time_limit: Duration) -> Result<u64, StoreErro
         ("prune_jobs", "jobs", finished, "finished_at_ms", FINISHED_JOBS_MS),
         ("prune_dead_letters", "jobs", "state = 'dead'", "finished_at_ms", DEAD_AND_CALLBACKS_MS),
         ("prune_callbacks", "callbacks", "true", "received_at_ms", DEAD_AND_CALLBACKS_MS),
-        ("prune_idempotency_keys", "idempotency_keys", "true", "created_at_ms", orders::IDEMPOTENCY_KEY_MS),
+        ("prune_idempotency_keys", "idempotency_keys", "true", "created_at_ms", idempotency::IDEMPOTENCY_KEY_MS),
         ("prune_processes", "processes", "true", "heartbeat_at_ms", PROCESSES_MS),
     ] {
         let place = store.row_place();
