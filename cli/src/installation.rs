@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use shared::config::Config;
+use shared::config::{Config, Role};
 use shared::coordination::Coordination;
 use shared::gateway::Gateway;
 use shared::gateway::atmos::AtmosGateway;
@@ -55,7 +55,12 @@ impl Installation {
     /// made.
     pub(crate) async fn open(config: &Config, tables: Tables, introduction: Introduction) -> Result<Self, Exit> {
         let (store, database_id) = until_answered(config, async || {
-            let store = Store::open(&config.database).await?;
+            let store = match config.role {
+                Role::Worker => Store::open_for_worker(&config.database).await?,
+                Role::Up | Role::Api | Role::Sandbox | Role::Migrate | Role::Operator => {
+                    Store::open(&config.database).await?
+                }
+            };
             match tables {
                 Tables::Made => store.migrate().await?,
                 Tables::Awaited => store.check_migrated().await?,

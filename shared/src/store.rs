@@ -40,6 +40,11 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// Connections per process. Small, so that tens of processes fit a server of 100 to 400 connections.
 const POSTGRES_CONNECTIONS: u32 = 16;
+/// A worker has one more than there are processors here, but no fewer than these and no more than every other process.
+///
+/// Its jobs can wait for a connection, and the gateway cannot wait for the webhook, which shares database and processors
+/// with them: what many jobs do at once in the database is taken from it (BENCHMARKS.md).
+const LEAST_POSTGRES_CONNECTIONS: u32 = 3;
 const SQLITE_READERS: u32 = 4;
 
 /// A measurement of the clock that took longer is not believed.
@@ -83,6 +88,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be reached within 5 s.
     pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        Self::open_with(url, POSTGRES_CONNECTIONS).await
+    }
+
+    /// As [`Store::open`], for a process that answers nobody and only runs jobs: with fewer connections to PostgreSQL.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_for_worker(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        let processors =
+            std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+        let connections = processors.saturating_add(1).clamp(LEAST_POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS);
+        Self::open_with(url, connections).await
+    }
+
+    async fn open_with(url: &DatabaseUrl, postgres_connections: u32) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let (database, writer, readers) = match url {
             DatabaseUrl::Sqlite(path) => {
@@ -93,7 +113,7 @@ impl Store {
             }
             DatabaseUrl::Postgres(url) => {
                 let options: AnyConnectOptions = url.expose().parse()?;
-                let connections = pool_of(POSTGRES_CONNECTIONS, Database::Postgres).connect_with(options).await?;
+                let connections = pool_of(postgres_connections, Database::Postgres).connect_with(options).await?;
                 let writer = Pool::of_server(connections, url.expose());
                 (Database::Postgres, writer.clone(), writer)
             }
