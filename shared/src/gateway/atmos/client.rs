@@ -85,6 +85,17 @@ impl Operation {
     }
 }
 
+/// The access token that a request carries, and so what a 401 says of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bearer {
+    /// It carries none.
+    None,
+    /// One that another may have taken the place of: nothing yet.
+    MayBeOld,
+    /// One got because another was refused: the gateway lets nobody in.
+    Fresh,
+}
+
 /// Sends requests within the budget and reads their answers.
 pub(super) struct Http {
     client: reqwest::Client,
@@ -128,6 +139,7 @@ impl Http {
         &self,
         operation: Operation,
         urgency: Urgency,
+        bearer: Bearer,
         request: RequestBuilder,
         read: impl FnOnce(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
@@ -153,7 +165,7 @@ impl Http {
             tracing::Span::current().record("outcome", outcome).record("duration_ms", duration_ms);
             // Whoever decides what to do about a failure logs it; here it is only measured.
             tracing::debug!(operation = name, outcome, duration_ms, "{name} at the gateway: {outcome}");
-            self.tell_others(operation, pass, &answer).await;
+            self.tell_others(operation, bearer, pass, &answer).await;
             answer
         }
         .instrument(span)
@@ -161,7 +173,7 @@ impl Http {
     }
 
     /// Tells all processes what came of a call, where it tells anything about the gateway.
-    async fn tell_others<T>(&self, operation: Operation, pass: Pass, answer: &Result<T, TryError>) {
+    async fn tell_others<T>(&self, operation: Operation, bearer: Bearer, pass: Pass, answer: &Result<T, TryError>) {
         if let Err(TryError::Lasting(GatewayError::Throttled { retry_after })) = answer {
             self.coordination.ask_for_patience(*retry_after).await;
         }
@@ -171,8 +183,11 @@ impl Http {
             // That tokens are handed out does not say that money can be moved; the call that needs it will.
             Ok(_) if operation == Operation::Token => Outcome::Neither,
             Ok(_) => Outcome::Answered,
-            // Only what becomes of it with a fresh token tells anything.
-            Err(TryError::Unauthorized) => Outcome::Neither,
+            Err(TryError::Unauthorized) => match bearer {
+                // Only what becomes of it with a fresh token tells anything.
+                Bearer::None | Bearer::MayBeOld => Outcome::Neither,
+                Bearer::Fresh => Outcome::Failed("HTTP 401 with a fresh token"),
+            },
             Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
                 GatewayError::Refused { .. } | GatewayError::Throttled { .. } => Outcome::Answered,
                 GatewayError::OutcomeUnknown { what, .. } if is_understood(what) => Outcome::Answered,
@@ -228,16 +243,25 @@ impl Http {
         body: &impl Serialize,
         read: &impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
-        let with_token = |token: Secret| {
+        let with_token = |token: &Secret, bearer| {
             let request = self.post(operation).bearer_auth(token.expose()).json(body);
-            self.send(operation, urgency, request, read)
+            self.send(operation, urgency, bearer, request, read)
         };
         let token = tokens.current(self).await.map_err(TryError::Lasting)?;
-        match with_token(token.clone()).await {
+        if tokens.was_refused_fresh(&token) {
+            // Yet another one would fare no better, and each call would ask for one.
+            return with_token(&token, Bearer::Fresh).await;
+        }
+        match with_token(&token, Bearer::MayBeOld).await {
             Err(TryError::Unauthorized) => {
                 // Another process may have made the gateway revoke it; once is normal, twice is not.
                 tokens.reject(&token);
-                with_token(tokens.current(self).await.map_err(TryError::Lasting)?).await
+                let fresh = tokens.current(self).await.map_err(TryError::Lasting)?;
+                let answer = with_token(&fresh, Bearer::Fresh).await;
+                if let Err(TryError::Unauthorized) = answer {
+                    tokens.note_refused_fresh(&fresh);
+                }
+                answer
             }
             answer => answer,
         }
@@ -253,7 +277,7 @@ impl Http {
     ) -> Result<T, GatewayError> {
         let address = with_path(&self.base_url, Operation::Ledger.path());
         let book = || self.client.get(address.clone()).timeout(LEDGER_WITHIN);
-        let ask = || self.send(Operation::Ledger, Urgency::Later, book(), &read);
+        let ask = || self.send(Operation::Ledger, Urgency::Later, Bearer::None, book(), &read);
         retry::briefly(ask).await
     }
 }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::AtmosConfig;
-use super::client::{Http, Operation};
+use super::client::{Bearer, Http, Operation};
 use super::retry;
 use super::wire::{integer, unknown};
 use crate::coordination::{Claim, Coordination, Note, Urgency};
@@ -31,7 +31,8 @@ const SHORTEST_USE: Duration = Duration::from_secs(1);
 const CLAIM: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// After a failed renewal the old token serves, and is not renewed for this long.
+/// After a failed renewal the old token serves, and is not renewed for this long; nor is one that was refused although
+/// it was fresh.
 const RENEW_AGAIN: Duration = Duration::from_secs(5);
 
 /// The token of one credential pair, asked for by one caller at a time.
@@ -56,6 +57,8 @@ struct Held {
     /// The last failure and its moment: it answers also those who were already waiting then. Otherwise they
     /// would ask one after the other, each for as long as a call may take.
     failure: Option<(Instant, Arc<GatewayError>)>,
+    /// What was refused although it was fresh, and when.
+    refused_fresh: Option<(Secret, Instant)>,
 }
 
 #[derive(Clone)]
@@ -122,6 +125,21 @@ impl Tokens {
         }
     }
 
+    /// Remembers that `token` got a 401 although it had just taken a refused one's place. It serves on for a while: if the
+    /// gateway refuses fresh tokens, the next one is worth no more.
+    pub(super) fn note_refused_fresh(&self, token: &Secret) {
+        let mut held = self.held();
+        if held.token.as_ref().is_some_and(|held| held.text == *token) {
+            held.refused_fresh = Some((token.clone(), Instant::now()));
+        }
+    }
+
+    /// Whether `token` was refused so a moment ago.
+    pub(super) fn was_refused_fresh(&self, token: &Secret) -> bool {
+        let held = self.held();
+        held.refused_fresh.as_ref().is_some_and(|(refused, at)| refused == token && at.elapsed() < RENEW_AGAIN)
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,7 +187,7 @@ impl Tokens {
             .post(Operation::Token)
             .basic_auth(&self.consumer_key, Some(self.consumer_secret.expose()))
             .form(&[("grant_type", "client_credentials")]);
-        http.send(Operation::Token, Urgency::Now, request, |body| read(body, asked_at)).await
+        http.send(Operation::Token, Urgency::Now, Bearer::None, request, |body| read(body, asked_at)).await
     }
 }
 

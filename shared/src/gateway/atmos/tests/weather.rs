@@ -80,6 +80,34 @@ async fn a_gateway_that_is_back_is_found_by_one_call_and_then_by_all() {
     assert!(a.look(TransactionId(7), Urgency::Now).await.is_ok());
 }
 
+/// A token service that is well in front of a gateway that knows none of its tokens.
+#[tokio::test]
+async fn a_gateway_that_refuses_every_fresh_token_opens_the_breaker_and_is_asked_for_few() {
+    let server = server(|request| (request.path == GET).then(|| status(401))).await;
+    let [a, _b] = two_clients(&server);
+
+    for _ in 0..5 {
+        let answer = a.look(TransactionId(7), Urgency::Now).await;
+        assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
+    }
+
+    let Err(GatewayError::HeldBack { obstacle, .. }) = a.look(TransactionId(7), Urgency::Now).await else {
+        panic!("it is asked again and again")
+    };
+    assert!(obstacle.to_string().contains("401"), "the cause is told: {obstacle}");
+    assert_eq!(server.requests(TOKEN).len(), 2, "the first, and one instead of it");
+    assert_eq!(server.requests(GET).len(), 6);
+
+    let coordination = a.coordination();
+    tokio::time::sleep(coordination.view().breaker.opens_in + 5 * MS).await;
+    let probe = a.look(TransactionId(7), Urgency::Now).await;
+    assert!(matches!(probe, Err(GatewayError::NotAdmitted { .. })), "{probe:?}");
+    let next = a.look(TransactionId(7), Urgency::Now).await;
+    assert!(matches!(next, Err(GatewayError::HeldBack { .. })), "{next:?}");
+    let wait = coordination.view().breaker.opens_in;
+    assert!(wait > 1_500 * MS, "a probe that is refused makes the wait longer: {wait:?}");
+}
+
 #[tokio::test]
 async fn patience_that_one_is_asked_for_keeps_the_other_from_calling() {
     let server =
