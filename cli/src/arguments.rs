@@ -7,7 +7,7 @@ use shared::config::GatewayRate;
 use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{JobKind, JobState, QueueName};
 use shared::money::Tiyin;
-use shared::order::OrderStatus;
+use shared::order::{OrderStatus, REASON_CHARACTERS};
 use url::Url;
 
 /// Takes payments through Atmos: an order is paid only when the gateway has confirmed it, exactly once.
@@ -349,9 +349,6 @@ fn order_status(text: &str) -> Result<OrderStatus, String> {
 /// The longest name of a person.
 const NAME_CHARACTERS: usize = 100;
 
-/// The longest reason.
-const REASON_CHARACTERS: usize = 500;
-
 fn name(text: &str) -> Result<String, String> {
     one_line(text, NAME_CHARACTERS)
 }
@@ -426,7 +423,7 @@ mod tests {
         for text in ["", "  ", "a\nb", "\u{1b}[2J", &"x".repeat(101)] {
             assert!(name(text).is_err(), "{text:?}");
         }
-        assert!(reason(&"x".repeat(500)).is_ok() && reason(&"x".repeat(501)).is_err());
+        assert!(reason(&"x".repeat(REASON_CHARACTERS)).is_ok() && reason(&"x".repeat(REASON_CHARACTERS + 1)).is_err());
     }
 
     #[test]

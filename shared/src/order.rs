@@ -125,6 +125,10 @@ named_values! {
     }
 }
 
+/// The longest reason that a shop or an operator may give for what they do to an order, in characters. The gateway sees that of
+/// a refund.
+pub const REASON_CHARACTERS: usize = 200;
+
 impl SuggestedAct {
     /// What to do, for whoever has the order.
     pub fn sentence(self) -> &'static str {

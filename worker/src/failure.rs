@@ -54,6 +54,12 @@ pub(crate) enum Verdict {
 /// A defect is retried so often before a person must look.
 const DEFECT_ATTEMPTS: i64 = 10;
 
+/// So long a gateway that gives no clear answer is asked again, before a person must look in its cabinet.
+pub(crate) const UNANSWERED_MS: i64 = 72 * 3_600_000;
+
+/// A guard that refused has seen a newer state than the handler: look again after this.
+pub(crate) const LOOK_AGAIN_MS: i64 = 250;
+
 /// A customer is waiting for a link; no longer than this between attempts.
 const LINK_WAIT_CAP_MS: i64 = 30_000;
 

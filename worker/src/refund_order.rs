@@ -15,22 +15,16 @@ use shared::store::{Store, StoreError};
 use tracing::{error, info, warn};
 
 use crate::WorkerContext;
-use crate::failure::{Done, Failure};
+use crate::failure::{Done, Failure, LOOK_AGAIN_MS, UNANSWERED_MS};
 use crate::settle_order::ELSEWHERE_SNOOZE_MS;
 
 /// So long after a refund was sent the gateway may still be at it: a look that began earlier and shows no reversal decides
 /// nothing.
 const UNDER_WAY_MS: i64 = 180_000;
 
-/// So long a gateway that cannot be asked is asked again, before a person must look in its cabinet.
-const UNANSWERED_MS: i64 = 72 * 3_600_000;
-
 /// Looks for a refund that was sent come at least this often, and at most.
 const SHORTEST_SNOOZE_MS: i64 = 1_000;
 const LONGEST_SNOOZE_MS: i64 = 30_000;
-
-/// A row that refused has seen a newer state than we: read it again after this.
-const AGAIN_MS: i64 = 250;
 
 /// The reason that the gateway is told where the shop gave none.
 const NO_REASON: &str = "refund";
@@ -200,7 +194,7 @@ impl Run<'_> {
 }
 
 fn again(store: &Store) -> Done {
-    Done::Snooze { until_ms: store.now_ms() + AGAIN_MS, queue: QueueName::Settle }
+    Done::Snooze { until_ms: store.now_ms() + LOOK_AGAIN_MS, queue: QueueName::Settle }
 }
 
 /// The waits double, and the look that decides is not missed. Pure.

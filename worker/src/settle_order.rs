@@ -13,7 +13,7 @@ use shared::store::transactions::{self, StoredState, StoredTransaction};
 use tracing::{error, info, warn};
 
 use crate::WorkerContext;
-use crate::failure::{Done, Failure};
+use crate::failure::{Done, Failure, LOOK_AGAIN_MS};
 
 mod decide;
 
@@ -21,9 +21,6 @@ use decide::{Looked, answer_is_overdue, decide, finish_after, look_back_is_over,
 
 /// An order of a gateway that is not configured is looked at again after this long.
 pub(crate) const ELSEWHERE_SNOOZE_MS: i64 = 3_600_000;
-
-/// A guard that refused has seen a newer state than we: look again after this.
-const LOOK_AGAIN_MS: i64 = 250;
 
 pub(crate) async fn settle_order(
     context: &WorkerContext,

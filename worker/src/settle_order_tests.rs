@@ -7,9 +7,9 @@ use shared::order::{GatewayIdentity, Language, OrderStatus, PaymentType, Resolut
 use shared::store::jobs::Finish;
 use shared::store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS};
 
-use super::decide::OVERDUE_MS;
 use super::*;
 use crate::LookSchedule;
+use crate::failure::UNANSWERED_MS;
 
 const NOW: i64 = 10_000_000;
 const DRAFT: TransactionId = TransactionId(7);
@@ -176,7 +176,7 @@ fn an_unreadable_answer_about_an_order_that_has_ended_goes_before_a_person() {
 #[test]
 fn a_gateway_without_a_clear_answer_is_a_matter_for_a_person_after_three_days() {
     let order = order(OrderStatus::Pending);
-    let over_ms = order.expires_at_ms.unwrap() + OVERDUE_MS;
+    let over_ms = order.expires_at_ms.unwrap() + UNANSWERED_MS;
 
     assert!(!answer_is_overdue(&order, over_ms - 1));
     assert!(answer_is_overdue(&order, over_ms));

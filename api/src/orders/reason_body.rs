@@ -4,15 +4,13 @@ use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::json;
-use shared::order::Order;
+use shared::order::{Order, REASON_CHARACTERS};
 
 use super::body::{amount, amount_schema, is_printable};
 use super::json_object::{JsonObject, Shape};
 use crate::digest::sha256_hex;
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{bounded_text, inline};
-
-const REASON_LIMIT: usize = 200;
 
 const REFUND: Shape =
     Shape { fields: &["amount", "reason"], noun: "a refund", example: "{\"reason\": …}", may_be_empty: true };
@@ -66,7 +64,7 @@ pub(super) fn digest(order: &Order, reason: Option<&str>) -> String {
 fn reason(body: &JsonObject) -> Result<Option<String>, Problem> {
     let Some(raw) = body.raw("reason") else { return Ok(None) };
     let reason = serde_json::from_str::<String>(raw).ok();
-    match reason.filter(|reason| is_printable(reason, REASON_LIMIT)) {
+    match reason.filter(|reason| is_printable(reason, REASON_CHARACTERS)) {
         Some(reason) => Ok(Some(reason)),
         None => Err(Problem::with_field(
             ProblemType::InvalidReason,
@@ -116,7 +114,7 @@ fn describe_refund() -> MetaSchema {
         description: Some("A refund to be made; of the whole order, if nothing is said. Other fields are refused."),
         properties: vec![
             ("amount", inline(amount_schema("The whole amount of the order; anything else is refused so far."))),
-            ("reason", inline(bounded_text("Why; the gateway is told.", REASON_LIMIT))),
+            ("reason", inline(bounded_text("Why; the gateway is told.", REASON_CHARACTERS))),
         ],
         example: Some(json!({ "reason": "the customer sent it back" })),
         ..MetaSchema::new("object")
@@ -126,7 +124,7 @@ fn describe_refund() -> MetaSchema {
 fn describe_cancel() -> MetaSchema {
     MetaSchema {
         description: Some("Why an order is called off. Other fields are refused."),
-        properties: vec![("reason", inline(bounded_text("Why; it stands in the order's history.", REASON_LIMIT)))],
+        properties: vec![("reason", inline(bounded_text("Why; it stands in the order's history.", REASON_CHARACTERS)))],
         example: Some(json!({ "reason": "sold out" })),
         ..MetaSchema::new("object")
     }

@@ -10,10 +10,8 @@ use shared::store::sweeping::LOOK_BACK_MS;
 use shared::store::transactions::{Seen, StoredState};
 
 use crate::LookSchedule;
+use crate::failure::UNANSWERED_MS;
 use crate::look_schedule::{deadline_ms, next_look_back_ms};
-
-/// So long after an order's time the gateway must have said something clear.
-pub(super) const OVERDUE_MS: i64 = 72 * 3_600_000;
 
 /// One transaction of the order as it is now.
 #[derive(Clone, Debug)]
@@ -54,7 +52,7 @@ pub(super) fn look_back_is_over(order: &Order, now_ms: i64) -> bool {
 /// Whether a gateway that still says nothing clear is a matter for a person: nothing waits for ever.
 pub(super) fn answer_is_overdue(order: &Order, asked_at_ms: i64) -> bool {
     let ended_ms = order.final_at_ms.map(|final_at_ms| final_at_ms + LOOK_BACK_MS);
-    ended_ms.or(deadline_ms(order)).is_some_and(|over_ms| over_ms + OVERDUE_MS <= asked_at_ms)
+    ended_ms.or(deadline_ms(order)).is_some_and(|over_ms| over_ms + UNANSWERED_MS <= asked_at_ms)
 }
 
 /// What the looks lead to. Pure: every rule of DESIGN "Money guards" that is not SQL stands here.
