@@ -27,6 +27,7 @@ on_every_database! {
     a_reversal_that_a_look_sees_first_closes_the_refund_and_counts_once
     a_reversal_that_a_look_sees_after_the_refund_changes_nothing
     a_reversal_that_a_look_sees_settles_what_a_person_was_to_find_out
+    what_else_was_found_outlives_what_became_of_the_refund
     the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_it_back
     an_operator_calls_a_refund_off_only_before_it_is_sent
     sweep_restores_the_job_of_an_open_refund
@@ -352,6 +353,27 @@ async fn a_reversal_that_a_look_sees_settles_what_a_person_was_to_find_out(f: Fi
     let order = f.find(&order).await;
     assert_eq!((order.reason, order.suggested_act), (None, None));
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Done);
+}
+
+/// A second payment that was found beside it is still there when it is known what became of the refund.
+async fn what_else_was_found_outlives_what_became_of_the_refund(f: Fixture) {
+    let order = f.paid_order(7).await;
+    f.refund(&order).await;
+    let job = f.claim_refund().await;
+    let found = Settlement::Review { reason: "paid twice".into(), act: SuggestedAct::ReturnSecondPayment };
+    f.look_and_go_on(&order, &[], &found).await.unwrap();
+    jobs::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
+    assert_eq!(f.find(&order).await.suggested_act, Some(SuggestedAct::CheckRefund));
+
+    let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
+    f.look_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
+
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.needs_review), (OrderStatus::Refunded, true));
+    assert!(order.reason.as_ref().is_some_and(|reason| reason.starts_with("paid twice; and also: ")), "{order:?}");
+    assert_eq!(order.suggested_act, Some(SuggestedAct::AskGateway), "no refund is to be checked any more");
+    assert_eq!(f.state_of(job.lease.job_id).await.0, "canceled", "nobody has to hear of its dead letter any more");
+    assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 0);
 }
 
 async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_it_back(f: Fixture) {
