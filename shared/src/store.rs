@@ -19,6 +19,7 @@ use crate::refund::RefundState;
 pub mod auditing;
 pub mod callbacks;
 mod error;
+mod given;
 pub mod idempotency;
 mod ids;
 pub mod jobs;
@@ -29,12 +30,14 @@ pub mod refunds;
 pub mod reviewing;
 pub mod settlement;
 pub mod sweeping;
+mod together;
 pub mod transactions;
 pub mod weather;
 
 pub use error::StoreError;
 use ids::IdBlocks;
 use pool::Pool;
+use together::Group;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
@@ -79,6 +82,21 @@ struct Inner {
     ids: IdBlocks,
     jobs_staged: Notify,
     order_changes: broadcast::Sender<OrderId>,
+    groups: Groups,
+}
+
+/// What waits to be written with others of its kind.
+#[derive(Debug, Default)]
+struct Groups {
+    questions: Group<callbacks::Question>,
+    wakings: Group<callbacks::Waking>,
+    endings: Group<jobs::Ending>,
+    links: Group<orders::Linking>,
+    new_orders: Group<orders::Creating>,
+    settlings: Group<settlement::Settling>,
+    findings: Group<orders::Finding>,
+    transactions: Group<transactions::Finding>,
+    callbacks: Group<callbacks::Finding>,
 }
 
 impl Store {
@@ -126,6 +144,7 @@ impl Store {
             ids: IdBlocks::default(),
             jobs_staged: Notify::new(),
             order_changes: broadcast::Sender::new(4_096),
+            groups: Groups::default(),
         }));
         store.measure_clock().await?;
         Ok(store)
@@ -312,7 +331,7 @@ impl Store {
             jobs_staged: false,
             transitions: Vec::new(),
             refunds: Vec::new(),
-            changed: None,
+            changed: Vec::new(),
         })
     }
 }
@@ -325,7 +344,7 @@ struct Write {
     jobs_staged: bool,
     transitions: Vec<OrderStatus>,
     refunds: Vec<RefundState>,
-    changed: Option<OrderId>,
+    changed: Vec<OrderId>,
 }
 
 impl Write {
@@ -358,7 +377,7 @@ impl Write {
         if self.jobs_staged {
             inner.jobs_staged.notify_one();
         }
-        if let Some(order_id) = self.changed {
+        for order_id in self.changed {
             // Nobody listening is no failure.
             let _ = inner.order_changes.send(order_id);
         }

@@ -1,12 +1,19 @@
 //! What the gateway asked before a debit, and what we answered.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::given::Column::{self, Number, Text};
+use super::given::{given, numbers, rows};
+use super::jobs::Staged;
+use super::orders::Told;
+use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write, anew_after_conflict, jobs, orders};
 use crate::failpoint::{Point, reach};
 use crate::gateway::Callback;
@@ -113,7 +120,8 @@ pub enum Sender {
     TurnedAway,
 }
 
-/// Decides about a rightly signed callback from our own rows, keeps it, and stages what follows: one transaction.
+/// Decides about a rightly signed callback from our own rows, keeps it, and stages what follows: one transaction, which
+/// callbacks that come at the same time share.
 ///
 /// Every callback, repeated or not, runs the allowing statement and is answered by its result, never by an earlier
 /// verdict. Only one draft of an order is ever allowed.
@@ -128,54 +136,186 @@ pub async fn answer(
     body: ReceivedBody<'_>,
     sender: Sender,
 ) -> Result<Verdict, StoreError> {
-    anew_after_conflict(|| answer_once(store, gateway, our_store_id, callback, body, sender)).await
+    let question = || Question {
+        gateway: gateway.clone(),
+        our_store_id: our_store_id.to_owned(),
+        callback: callback.clone(),
+        body: OwnedBody::of(body),
+        sender,
+    };
+    anew_after_conflict(|| together(store, question())).await
 }
 
-async fn answer_once(
-    store: &Store,
-    gateway: &GatewayIdentity,
-    our_store_id: &str,
-    callback: &Callback,
-    body: ReceivedBody<'_>,
+/// A rightly signed callback that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Question {
+    gateway: GatewayIdentity,
+    our_store_id: String,
+    callback: Callback,
+    body: OwnedBody,
     sender: Sender,
-) -> Result<Verdict, StoreError> {
-    reach(Point::WebhookBeforeDecision);
-    let callback_id = fresh_id(store).await?;
-    let mut write = store.begin(1).await?;
-    let known = match callback.transaction_id {
-        Some(transaction_id) => find_draft(&mut write, gateway, transaction_id).await?,
-        None => None,
-    };
-    let verdict = match &known {
-        _ if sender == Sender::TurnedAway => Verdict::OtherAddress,
-        _ if callback.store_id != our_store_id => Verdict::OtherStore,
-        None => Verdict::UnknownTransaction,
-        Some(draft) if callback.account != Some(draft.order_id.to_string()) => Verdict::OtherAccount,
-        Some(draft) if callback.amount != Some(draft.amount) => Verdict::WrongAmount,
-        Some(draft) => allow(&mut write, draft).await?,
-    };
-    let order_id = known.as_ref().map(|draft| draft.order_id);
-    let kept = keep(&mut write, callback_id, body, verdict, order_id, callback.transaction_id).await?;
-    if let Some(draft) = known {
-        let now_ms = write.now_ms();
-        let changed = verdict == Verdict::Allowed && draft.status == OrderStatus::Pending;
-        let is_hint = changed || kept.seen_count == 1 || now_ms - kept.received_at_ms >= REPEAT_MS;
-        // The statement that moved the order has written the hint as well.
-        if is_hint && !changed {
-            sqlx::query("-- hint_from_callback\nupdate orders set last_hint_at_ms = $2 where id = $1")
-                .bind(draft.order_id.0)
-                .bind(now_ms)
-                .execute(write.connection())
-                .await?;
-        }
-        if is_hint {
-            jobs::stage(&mut write, Job::ProcessCallback { callback_id: kept.id }, QueueName::Settle, now_ms).await?;
+}
+
+#[derive(Debug)]
+struct OwnedBody {
+    text: String,
+    digest: String,
+    address: Option<String>,
+}
+
+impl OwnedBody {
+    fn of(body: ReceivedBody<'_>) -> Self {
+        OwnedBody {
+            // PostgreSQL's text holds no NUL.
+            text: String::from_utf8_lossy(body.bytes).replace('\0', "\u{fffd}"),
+            digest: body.digest.to_owned(),
+            address: body.address.map(|address| address.to_string()),
         }
     }
-    reach(Point::WebhookBeforeCommit);
-    write.commit().await?;
-    reach(Point::WebhookAfterCommit);
-    Ok(verdict)
+}
+
+impl Together for Question {
+    type Answer = Verdict;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.questions
+    }
+
+    fn subject(&self) -> Option<i64> {
+        // The same body is never twice in a transaction either: it asks about the same transaction.
+        Some(self.callback.transaction_id.map_or(-1, |id| id.0))
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Verdict>, StoreError> {
+        reach(Point::WebhookBeforeDecision);
+        let callback_ids = fresh_ids(store, items.len()).await?;
+        let mut write = store.begin(items.len()).await?;
+        let found = find_drafts(&mut write, items, locked).await?;
+        let now_ms = write.now_ms();
+        let judged = judge(&mut write, items, found, now_ms).await?;
+        let mut keepings: Vec<Keeping<'_>> = judged.iter().flatten().zip(callback_ids).map(Judged::keeping).collect();
+        // One order of locks, for the same body may have come to another process.
+        keepings.sort_unstable_by_key(|keeping| keeping.body_digest);
+        let kept = keep_all(&mut write, &keepings).await?;
+        follow(&mut write, judged.iter().flatten(), &kept, now_ms).await?;
+        reach(Point::WebhookBeforeCommit);
+        write.commit().await?;
+        reach(Point::WebhookAfterCommit);
+        let share = |judged: Option<Judged<'_>>| judged.map_or(Share::Alone, |judged| Share::Done(judged.verdict));
+        Ok(Written::Committed(judged.into_iter().map(share).collect()))
+    }
+}
+
+/// A callback with what its draft and order are like, and what is made of it.
+struct Judged<'a> {
+    question: &'a Question,
+    draft: Option<KnownDraft>,
+    verdict: Verdict,
+}
+
+impl Judged<'_> {
+    fn keeping((judged, id): (&Self, i64)) -> Keeping<'_> {
+        Keeping {
+            callback_id: id,
+            body_digest: &judged.question.body.digest,
+            content: &judged.question.body.text,
+            judged: judged.verdict.as_str(),
+            of_order: judged.draft.as_ref().map(|draft| draft.order_id.0),
+            about: judged.question.callback.transaction_id.map(|id| id.0),
+            sent_from: judged.question.body.address.as_deref(),
+        }
+    }
+
+    /// Whether the order began to wait for its payment's confirmation by this.
+    fn moved_order(&self) -> bool {
+        let was_pending = self.draft.as_ref().is_some_and(|draft| draft.status == OrderStatus::Pending);
+        was_pending && self.verdict == Verdict::Allowed
+    }
+}
+
+impl Question {
+    /// Why it is refused whatever may be paid; `None` where its draft and the order's row decide.
+    fn refusal(&self, draft: Option<&KnownDraft>) -> Option<Verdict> {
+        match draft {
+            _ if self.sender == Sender::TurnedAway => Some(Verdict::OtherAddress),
+            _ if self.callback.store_id != self.our_store_id => Some(Verdict::OtherStore),
+            None => Some(Verdict::UnknownTransaction),
+            Some(draft) if self.callback.account != Some(draft.order_id.to_string()) => Some(Verdict::OtherAccount),
+            Some(draft) if self.callback.amount != Some(draft.amount) => Some(Verdict::WrongAmount),
+            Some(_) => None,
+        }
+    }
+}
+
+/// What each of them is answered, the drafts that may debit being allowed; `None` for one that must go alone.
+async fn judge<'a>(
+    write: &mut Write,
+    questions: &'a [Arc<Question>],
+    found: Vec<Found>,
+    now_ms: i64,
+) -> Result<Vec<Option<Judged<'a>>>, StoreError> {
+    // Of two drafts of one order one goes alone: its answer depends on what the other has made of the order.
+    let mut orders_met = HashSet::new();
+    let drafts: Vec<Option<Option<KnownDraft>>> = found
+        .into_iter()
+        .map(|found| match found {
+            Found::Unknown => Some(None),
+            Found::Locked => None,
+            Found::Draft(draft) => orders_met.insert(draft.order_id).then_some(Some(draft)),
+        })
+        .collect();
+    let asks = |(question, draft): &(&'a Arc<Question>, &Option<Option<KnownDraft>>)| {
+        draft.as_ref().is_some_and(|draft| question.refusal(draft.as_ref()).is_none())
+    };
+    let asking: Vec<&KnownDraft> =
+        questions.iter().zip(&drafts).filter(asks).filter_map(|(_, draft)| draft.as_ref()?.as_ref()).collect();
+    let allowed = allow(write, &asking, now_ms).await?;
+    let judged = |(question, draft): (&'a Arc<Question>, Option<Option<KnownDraft>>)| {
+        let draft = draft?;
+        let verdict = match (question.refusal(draft.as_ref()), &draft) {
+            (Some(refusal), _) => refusal,
+            (None, Some(draft)) if allowed.contains(&draft.order_id) => Verdict::Allowed,
+            (None, Some(draft)) => draft.why_not_allowed(now_ms),
+            (None, None) => Verdict::UnknownTransaction,
+        };
+        Some(Judged { question, draft, verdict })
+    };
+    Ok(questions.iter().zip(drafts).map(judged).collect())
+}
+
+/// Writes the hint, and stages what follows from those that were kept.
+async fn follow<'a>(
+    write: &mut Write,
+    judged: impl Iterator<Item = &'a Judged<'a>>,
+    kept: &HashMap<String, Kept>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (mut hinted, mut staged) = (Vec::new(), Vec::new());
+    for judged in judged {
+        let (Some(draft), Some(kept)) = (&judged.draft, kept.get(&judged.question.body.digest)) else { continue };
+        let changed = judged.moved_order();
+        let is_hint = changed || kept.seen_count == 1 || now_ms - kept.received_at_ms >= REPEAT_MS;
+        if !is_hint {
+            continue;
+        }
+        // The statement that moved the order has written the hint as well.
+        if !changed {
+            hinted.push(OfOrder { of_order: draft.order_id.0, draft: draft.transaction_id.0 });
+        }
+        let job = Job::ProcessCallback { callback_id: kept.id };
+        staged.push(Staged { job, queue: QueueName::Settle, due_at_ms: now_ms });
+    }
+    if !hinted.is_empty() {
+        let sql = format!(
+            "-- hint_from_callbacks\nupdate orders set last_hint_at_ms = $2 from {} where id = of_order",
+            given(write.store.database(), 1, &OF_ORDER)
+        );
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&hinted)?).bind(now_ms).execute(write.connection()).await?;
+    }
+    if !staged.is_empty() {
+        jobs::stage_all(write, &staged).await?;
+    }
+    Ok(())
 }
 
 struct KnownDraft {
@@ -183,86 +323,151 @@ struct KnownDraft {
     amount: i64,
     transaction_id: TransactionId,
     status: OrderStatus,
-    is_late: bool,
+    expires_at_ms: Option<i64>,
+    payer: Option<TransactionId>,
 }
 
-/// The draft and its order, whose row stays locked until the answer is committed.
-async fn find_draft(
+impl KnownDraft {
+    /// Why the allowing statement has passed over its order, whose row is locked.
+    fn why_not_allowed(&self, now_ms: i64) -> Verdict {
+        let is_late = self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms);
+        match self.status {
+            OrderStatus::Paid if self.payer == Some(self.transaction_id) => Verdict::AlreadyPaid,
+            OrderStatus::Paid => Verdict::SecondTransaction,
+            OrderStatus::Pending | OrderStatus::Confirming if is_late => Verdict::Late,
+            OrderStatus::Pending | OrderStatus::Confirming => Verdict::SecondTransaction,
+            OrderStatus::Expired => Verdict::Late,
+            OrderStatus::Refunded | OrderStatus::Canceled | OrderStatus::Failed | OrderStatus::Review => {
+                Verdict::NotPayable
+            }
+        }
+    }
+}
+
+/// What is known of the transaction that a callback names.
+enum Found {
+    /// No draft of ours has that number.
+    Unknown,
+    /// There is one, and somebody else holds its order.
+    Locked,
+    /// The draft with its order, whose row stays locked until the answer is committed.
+    Draft(KnownDraft),
+}
+
+async fn find_drafts(
     write: &mut Write,
-    gateway: &GatewayIdentity,
-    transaction_id: TransactionId,
-) -> Result<Option<KnownDraft>, StoreError> {
+    questions: &[Arc<Question>],
+    locked: Locked,
+) -> Result<Vec<Found>, StoreError> {
+    #[derive(Serialize)]
+    struct Asked<'a> {
+        place: usize,
+        at: &'a str,
+        about: i64,
+    }
+    let (mut found, mut asked) = (Vec::with_capacity(questions.len()), Vec::with_capacity(questions.len()));
+    for (place, question) in questions.iter().enumerate() {
+        found.push(Found::Unknown);
+        if let Some(TransactionId(about)) = question.callback.transaction_id {
+            asked.push(Asked { place, at: &question.gateway.0, about });
+        }
+    }
+    if asked.is_empty() {
+        return Ok(found);
+    }
+    let given = given(write.store.database(), 1, &[Number("place"), Text("at"), Number("about")]);
     let sql = format!(
-        "-- find_draft
-        select o.id, t.amount, o.status, o.expires_at_ms from transactions t join orders o on o.id = t.order_id
-        where t.gateway = $1 and t.transaction_id = $2 {}",
-        write.for_update("o")
+        "-- find_drafts
+        select place, o.id, t.amount, t.transaction_id, o.status, o.expires_at_ms, o.transaction_id as payer
+        from {given} join transactions t on t.gateway = at and t.transaction_id = about join orders o on o.id = t.order_id
+        order by o.id {}",
+        locked.clause(&write.store, "o")
     );
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(gateway.0.clone())
-        .bind(transaction_id.0)
-        .fetch_optional(write.connection())
-        .await?;
-    let now_ms = write.now_ms();
-    row.map(|row| {
-        Ok(KnownDraft {
+    let asked_rows = rows(&asked)?;
+    let drafts = sqlx::query(AssertSqlSafe(sql)).bind(asked_rows.clone()).fetch_all(write.connection()).await?;
+    for row in &drafts {
+        let place: i64 = row.try_get("place")?;
+        let draft = KnownDraft {
             order_id: OrderId(row.try_get("id")?),
             amount: row.try_get("amount")?,
-            transaction_id,
+            transaction_id: TransactionId(row.try_get("transaction_id")?),
             status: orders::parse_status(row.try_get("status")?)?,
-            is_late: row
-                .try_get::<Option<i64>, _>("expires_at_ms")?
-                .is_none_or(|expires_at_ms| expires_at_ms <= now_ms),
-        })
-    })
-    .transpose()
+            expires_at_ms: row.try_get("expires_at_ms")?,
+            payer: row.try_get::<Option<i64>, _>("payer")?.map(TransactionId),
+        };
+        if let Some(found) = usize::try_from(place).ok().and_then(|place| found.get_mut(place)) {
+            *found = Found::Draft(draft);
+        }
+    }
+    if locked == Locked::PassedOver && drafts.len() < asked.len() {
+        let sql = format!(
+            "-- drafts_passed_over
+            select place from {given} join transactions t on t.gateway = at and t.transaction_id = about"
+        );
+        for row in sqlx::query(AssertSqlSafe(sql)).bind(asked_rows).fetch_all(write.connection()).await? {
+            let place: i64 = row.try_get("place")?;
+            if let Some(found @ Found::Unknown) = usize::try_from(place).ok().and_then(|place| found.get_mut(place)) {
+                *found = Found::Locked;
+            }
+        }
+    }
+    Ok(found)
 }
 
-/// Lets this one draft debit, if none other may and the order can still be paid.
-async fn allow(write: &mut Write, draft: &KnownDraft) -> Result<Verdict, StoreError> {
-    let done = sqlx::query(
-        "-- allow_draft
-        update orders set status = 'confirming', allowed_transaction_id = $2, last_allowed_at_ms = $3,
-            last_hint_at_ms = case when status = 'pending' then $3 else last_hint_at_ms end
-        where id = $1 and status in ('pending', 'confirming') and expires_at_ms > $3
-            and (allowed_transaction_id is null or allowed_transaction_id = $2)",
-    )
-    .bind(draft.order_id.0)
-    .bind(draft.transaction_id.0)
-    .bind(write.now_ms())
-    .execute(write.connection())
-    .await?;
-    if done.rows_affected() == 1 {
-        // What a look saw of it earlier no longer holds: from now on it is asked about again.
-        sqlx::query(
-            "-- reopen_allowed_draft
-            update transactions set state = 'open' where order_id = $1 and transaction_id = $2 and state = 'closed'",
-        )
-        .bind(draft.order_id.0)
-        .bind(draft.transaction_id.0)
-        .execute(write.connection())
-        .await?;
-        if draft.status == OrderStatus::Pending {
-            let cause = format!("the gateway asked for transaction {} and was allowed", draft.transaction_id);
-            orders::tell(write, draft.order_id, Some(OrderStatus::Pending), OrderStatus::Confirming, &cause).await?;
-        }
-        return Ok(Verdict::Allowed);
+/// An order and one of its drafts, as given to a statement.
+#[derive(Serialize)]
+struct OfOrder {
+    of_order: i64,
+    draft: i64,
+}
+
+const OF_ORDER: [Column; 2] = [Number("of_order"), Number("draft")];
+
+/// Lets these drafts debit whose order no other may pay and that can still be paid. Returns the orders of those.
+async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result<HashSet<OrderId>, StoreError> {
+    if drafts.is_empty() {
+        return Ok(HashSet::new());
     }
-    let row = sqlx::query("-- why_not_allowed\nselect status, transaction_id from orders where id = $1")
-        .bind(draft.order_id.0)
-        .fetch_one(write.connection())
-        .await?;
-    let payer: Option<i64> = row.try_get("transaction_id")?;
-    Ok(match orders::parse_status(row.try_get("status")?)? {
-        OrderStatus::Paid if payer == Some(draft.transaction_id.0) => Verdict::AlreadyPaid,
-        OrderStatus::Paid => Verdict::SecondTransaction,
-        OrderStatus::Pending | OrderStatus::Confirming if draft.is_late => Verdict::Late,
-        OrderStatus::Pending | OrderStatus::Confirming => Verdict::SecondTransaction,
-        OrderStatus::Expired => Verdict::Late,
-        OrderStatus::Refunded | OrderStatus::Canceled | OrderStatus::Failed | OrderStatus::Review => {
-            Verdict::NotPayable
-        }
-    })
+    let asking: Vec<OfOrder> =
+        drafts.iter().map(|draft| OfOrder { of_order: draft.order_id.0, draft: draft.transaction_id.0 }).collect();
+    let given = given(write.store.database(), 1, &OF_ORDER);
+    let sql = format!(
+        "-- allow_drafts
+        update orders set status = 'confirming', allowed_transaction_id = draft, last_allowed_at_ms = $2,
+            last_hint_at_ms = case when status = 'pending' then $2 else last_hint_at_ms end
+        from {given}
+        where id = of_order and status in ('pending', 'confirming') and expires_at_ms > $2
+            and (allowed_transaction_id is null or allowed_transaction_id = draft)
+        returning id"
+    );
+    let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&asking)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let mut allowed = HashSet::with_capacity(done.len());
+    for row in done {
+        allowed.insert(OrderId(row.try_get("id")?));
+    }
+    let mut lines = Vec::new();
+    for draft in drafts.iter().filter(|draft| allowed.contains(&draft.order_id) && draft.status == OrderStatus::Pending) {
+        lines.push(Told {
+            id: draft.order_id,
+            from: Some(OrderStatus::Pending),
+            to: OrderStatus::Confirming,
+            cause: format!("the gateway asked for transaction {} and was allowed", draft.transaction_id),
+        });
+    }
+    if !lines.is_empty() {
+        orders::tell_all(write, &lines).await?;
+    }
+    if !allowed.is_empty() {
+        // What a look saw of them earlier no longer holds: from now on they are asked about again.
+        let sql = format!(
+            "-- reopen_allowed_drafts
+            update transactions set state = 'open' from {given}
+            where order_id = of_order and transaction_id = draft and state = 'closed'"
+        );
+        let allowed: Vec<OfOrder> = asking.into_iter().filter(|asked| allowed.contains(&OrderId(asked.of_order))).collect();
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&allowed)?).execute(write.connection()).await?;
+    }
+    Ok(allowed)
 }
 
 /// Keeps a body that proves nothing: unreadable or badly signed. It stages nothing and is no hint.
@@ -270,73 +475,130 @@ async fn allow(write: &mut Write, draft: &KnownDraft) -> Result<Verdict, StoreEr
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdict) -> Result<(), StoreError> {
-    let callback_id = fresh_id(store).await?;
+    let body = OwnedBody::of(body);
+    let callback_id = fresh_ids(store, 1).await?.pop().unwrap_or_default();
     let mut write = store.begin(0).await?;
-    keep(&mut write, callback_id, body, verdict, None, None).await?;
+    let keeping = Keeping {
+        callback_id,
+        body_digest: &body.digest,
+        content: &body.text,
+        judged: verdict.as_str(),
+        of_order: None,
+        about: None,
+        sent_from: body.address.as_deref(),
+    };
+    keep_all(&mut write, &[keeping]).await?;
     write.commit().await
 }
 
+async fn fresh_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
+    store.0.ids.take(store, "callbacks", count).await
+}
+
+/// A callback to be kept, as its statement reads it.
+#[derive(Serialize)]
+struct Keeping<'a> {
+    callback_id: i64,
+    body_digest: &'a str,
+    content: &'a str,
+    judged: &'static str,
+    of_order: Option<i64>,
+    about: Option<i64>,
+    sent_from: Option<&'a str>,
+}
+
+/// A callback that was kept, now or before.
 struct Kept {
     id: CallbackId,
     seen_count: i64,
     received_at_ms: i64,
 }
 
-async fn fresh_id(store: &Store) -> Result<CallbackId, StoreError> {
-    let ids = store.0.ids.take(store, "callbacks", 1).await?;
-    Ok(CallbackId(ids.first().copied().unwrap_or_default()))
-}
-
-async fn keep(
-    write: &mut Write,
-    id: CallbackId,
-    body: ReceivedBody<'_>,
-    verdict: Verdict,
-    order_id: Option<OrderId>,
-    transaction_id: Option<TransactionId>,
-) -> Result<Kept, StoreError> {
-    // PostgreSQL's text holds no NUL.
-    let text = String::from_utf8_lossy(body.bytes).replace('\0', "\u{fffd}");
-    let row = sqlx::query(
-        "-- keep_callback
+/// Keeps them, or counts those that were there. What became of each, by the digest of its body; no two may have one.
+async fn keep_all(write: &mut Write, keepings: &[Keeping<'_>]) -> Result<HashMap<String, Kept>, StoreError> {
+    if keepings.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = format!(
+        "-- keep_callbacks
         insert into callbacks
             (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, address)
-        values ($1, $2, $3, $4, $5, $6, $7, $7, $8)
+        select callback_id, body_digest, content, judged, of_order, about, $2, $2, sent_from from {} where true
         on conflict (digest, verdict) do update set
             seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
             address = excluded.address
-        returning id, seen_count, received_at_ms",
-    )
-    .bind(id.0)
-    .bind(body.digest.to_owned())
-    .bind(text)
-    .bind(verdict.as_str())
-    .bind(order_id.map(|id| id.0))
-    .bind(transaction_id.map(|id| id.0))
-    .bind(write.now_ms())
-    .bind(body.address.map(|address| address.to_string()))
-    .fetch_one(write.connection())
-    .await?;
-    Ok(Kept {
-        id: CallbackId(row.try_get("id")?),
-        seen_count: row.try_get("seen_count")?,
-        received_at_ms: row.try_get("received_at_ms")?,
-    })
+        returning id, digest, seen_count, received_at_ms",
+        given(
+            write.store.database(),
+            1,
+            &[
+                Number("callback_id"),
+                Text("body_digest"),
+                Text("content"),
+                Text("judged"),
+                Number("of_order"),
+                Number("about"),
+                Text("sent_from"),
+            ]
+        )
+    );
+    let now_ms = write.now_ms();
+    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(keepings)?).bind(now_ms).fetch_all(write.connection()).await?;
+    kept.iter()
+        .map(|row| {
+            let kept = Kept {
+                id: CallbackId(row.try_get("id")?),
+                seen_count: row.try_get("seen_count")?,
+                received_at_ms: row.try_get("received_at_ms")?,
+            };
+            Ok((row.try_get("digest")?, kept))
+        })
+        .collect()
 }
 
-/// The callback of that number.
+/// The callback of that number. Those that are asked for at the same time are read in one statement.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn find(store: &Store, id: CallbackId) -> Result<Option<StoredCallback>, StoreError> {
-    let row = sqlx::query(
-        "-- find_callback
-        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks where id = $1",
-    )
-    .bind(id.0)
-    .fetch_optional(store.readers())
-    .await?;
-    row.map(|row| from_row(&row)).transpose()
+    together(store, Finding(id)).await
+}
+
+/// A callback to be read.
+#[derive(Debug)]
+pub(super) struct Finding(CallbackId);
+
+impl Together for Finding {
+    type Answer = Option<StoredCallback>;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.callbacks
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.0.0)
+    }
+
+    async fn write_all(
+        store: &Store,
+        items: &[Arc<Self>],
+        _locked: Locked,
+    ) -> Result<Written<Option<StoredCallback>>, StoreError> {
+        let sql = format!(
+            "-- find_callbacks
+            select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address
+            from {} join callbacks on id = number",
+            given(store.database(), 1, &[Number("number")])
+        );
+        let ids: Vec<CallbackId> = items.iter().map(|item| item.0).collect();
+        let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("number", &ids)?).fetch_all(store.readers()).await?;
+        let mut callbacks = HashMap::with_capacity(found.len());
+        for row in &found {
+            let callback = from_row(row)?;
+            callbacks.insert(callback.id, callback);
+        }
+        Ok(Written::Committed(ids.iter().map(|id| Share::Done(callbacks.remove(id))).collect()))
+    }
 }
 
 /// The callbacks about an order, oldest first, at most 100.
@@ -376,16 +638,49 @@ pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, St
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job belongs to somebody else.
 pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<(), StoreError> {
-    let mut write = store.begin(1).await?;
-    let now_ms = write.now_ms();
-    // The look's row before our own: a repeated callback holds the order and waits for ours, and a look holds its row
-    // and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
-    jobs::stage(&mut write, Job::SettleOrder { order_id }, QueueName::Settle, now_ms).await?;
-    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
-    reach(Point::WakeBeforeCommit);
-    write.commit().await?;
-    reach(Point::WakeAfterCommit);
-    Ok(())
+    together(store, Waking { lease: *lease, order_id }).await
+}
+
+/// A settlement to be woken.
+#[derive(Debug)]
+pub(super) struct Waking {
+    lease: Lease,
+    order_id: OrderId,
+}
+
+impl Together for Waking {
+    type Answer = ();
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.wakings
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.order_id.0)
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<()>, StoreError> {
+        let mut write = store.begin(items.len()).await?;
+        let due_at_ms = write.now_ms();
+        let look = |item: &Arc<Self>| Staged {
+            job: Job::SettleOrder { order_id: item.order_id },
+            queue: QueueName::Settle,
+            due_at_ms,
+        };
+        // The look's row before our own: a repeated callback holds the order and waits for ours, and a look holds its row
+        // and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
+        jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
+        let leases: Vec<Lease> = items.iter().map(|item| item.lease).collect();
+        let runs: Vec<(Lease, jobs::Finish)> = leases.iter().map(|lease| (*lease, jobs::Finish::Complete)).collect();
+        let ended = jobs::finish_all(&mut write, &runs).await?;
+        if let Some(unwritten) = jobs::who_lost(&leases, &ended) {
+            return Ok(unwritten);
+        }
+        reach(Point::WakeBeforeCommit);
+        write.commit().await?;
+        reach(Point::WakeAfterCommit);
+        Ok(Written::Committed(items.iter().map(|_| Share::Done(())).collect()))
+    }
 }
 
 /// The order of a stored callback, within a transaction.

@@ -1,5 +1,7 @@
 //! Why the database did not do it, sorted by what the caller does about it.
 
+use std::sync::Arc;
+
 use sqlx::migrate::MigrateError;
 
 /// Why the database did not do it.
@@ -7,7 +9,7 @@ use sqlx::migrate::MigrateError;
 pub enum StoreError {
     /// It cannot be asked now: away, restarting, out of connections, too slow. Nothing was decided by us; ask again.
     #[error("the database is not available")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Arc<sqlx::Error>),
     /// Another transaction was in the way and won. Beginning anew is safe.
     #[error("another transaction was in the way")]
     Conflict(#[source] sqlx::Error),
@@ -50,22 +52,24 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
         match &error {
-            Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => StoreError::Unavailable(error),
+            Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => {
+                StoreError::Unavailable(Arc::new(error))
+            }
             Database(database) => {
                 let code = database.code().unwrap_or_default();
                 match (sqlite_code(&code), code.as_ref()) {
                     // The low byte is the primary code, the rest tells where: busy, locked.
                     (Some(5 | 6), _) => StoreError::Conflict(error),
                     // Out of memory, I/O error, disk full, cannot open, locking protocol.
-                    (Some(7 | 10 | 13 | 14 | 15), _) => StoreError::Unavailable(error),
+                    (Some(7 | 10 | 13 | 14 | 15), _) => StoreError::Unavailable(Arc::new(error)),
                     (Some(_), _) => StoreError::Statement(error),
                     // Serialization failure, deadlock, lock timeout.
                     (None, "40001" | "40P01" | "55P03") => StoreError::Conflict(error),
                     // Statement canceled for its timeout, read-only after a failover; connection lost, out of
                     // resources, shutting down or not yet accepting, the server's own I/O.
-                    (None, "57014" | "25006") => StoreError::Unavailable(error),
+                    (None, "57014" | "25006") => StoreError::Unavailable(Arc::new(error)),
                     (None, code) if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
-                        StoreError::Unavailable(error)
+                        StoreError::Unavailable(Arc::new(error))
                     }
                     (None, _) => StoreError::Statement(error),
                 }

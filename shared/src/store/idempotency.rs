@@ -1,7 +1,12 @@
 //! Idempotency keys: a caller's names for its requests, and what those made.
 
-use sqlx::Row;
+use std::collections::HashSet;
 
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::given::Column::{Number, Text};
+use super::given::{given, rows};
 use super::{Store, StoreError, Write};
 use crate::id::{OrderId, RefundId};
 
@@ -30,29 +35,55 @@ pub(super) enum Kept {
     OtherRequest,
 }
 
-/// Keeps a key in the transaction of what it makes: the order, or the refund of that order. Returns whether it is new.
-pub(super) async fn keep(
-    write: &mut Write,
-    api_key_name: &str,
-    key: &IdempotencyKey,
-    order_id: OrderId,
-    refund_id: Option<RefundId>,
-) -> Result<bool, StoreError> {
-    let now_ms = write.now_ms();
-    let inserted = sqlx::query(
-        "-- keep_idempotency_key
+/// A key to be kept, as its statement reads it.
+#[derive(Serialize)]
+pub(super) struct Keeping<'a> {
+    caller: &'a str,
+    named: &'a str,
+    said: &'a str,
+    of_order: i64,
+    of_refund: Option<i64>,
+}
+
+impl<'a> Keeping<'a> {
+    /// The caller's key, of an order or of a refund of that order.
+    pub(super) fn of(
+        api_key_name: &'a str,
+        key: &'a IdempotencyKey,
+        order_id: OrderId,
+        refund_id: Option<RefundId>,
+    ) -> Self {
+        Keeping {
+            caller: api_key_name,
+            named: &key.key,
+            said: &key.body_digest,
+            of_order: order_id.0,
+            of_refund: refund_id.map(|id| id.0),
+        }
+    }
+}
+
+/// Keeps keys in the transaction of what they make, no key twice. Returns the orders of those that are new.
+pub(super) async fn keep_all(write: &mut Write, mut keys: Vec<Keeping<'_>>) -> Result<HashSet<OrderId>, StoreError> {
+    if keys.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // One order of locks: a key waits for another request's that is the same.
+    keys.sort_unstable_by_key(|key| (key.caller, key.named));
+    let sql = format!(
+        "-- keep_idempotency_keys
         insert into idempotency_keys (api_key_name, key, body_digest, order_id, refund_id, created_at_ms)
-        values ($1, $2, $3, $4, $5, $6) on conflict (api_key_name, key) do nothing",
-    )
-    .bind(api_key_name.to_owned())
-    .bind(key.key.clone())
-    .bind(key.body_digest.clone())
-    .bind(order_id.0)
-    .bind(refund_id.map(|id| id.0))
-    .bind(now_ms)
-    .execute(write.connection())
-    .await?;
-    Ok(inserted.rows_affected() > 0)
+        select caller, named, said, of_order, of_refund, $2 from {} where true
+        on conflict (api_key_name, key) do nothing returning order_id",
+        given(
+            write.store.database(),
+            1,
+            &[Text("caller"), Text("named"), Text("said"), Number("of_order"), Number("of_refund")]
+        )
+    );
+    let now_ms = write.now_ms();
+    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(&keys)?).bind(now_ms).fetch_all(write.connection()).await?;
+    kept.iter().map(|row| Ok(OrderId(row.try_get("order_id")?))).collect()
 }
 
 /// What the key was kept with.

@@ -1,10 +1,16 @@
 //! Job rows: the outbox and the leases.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::given::Column::{Number, Text};
+use super::given::{given, rows};
+use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Database, STATEMENT_TIMEOUT, Store, StoreError, Write, padded, placeholders};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
@@ -54,6 +60,9 @@ pub enum Finish {
     },
 }
 
+/// More leases are not renewed in one statement.
+const RENEWED_TOGETHER: usize = 256;
+
 /// In the words of the partial indexes.
 pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";
 
@@ -63,32 +72,64 @@ pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";
 /// is in the queue, nothing is needed; if it is running, its run is told by `wakes` to look once more. A suspect keeps
 /// its place and time.
 pub(super) async fn stage(write: &mut Write, job: Job, queue: QueueName, due_at_ms: i64) -> Result<(), StoreError> {
-    let id = match write.job_ids.pop() {
-        Some(id) => id,
-        None => super::ids::take_block(&mut write.transaction, "jobs", 1).await?,
-    };
-    let payload = serde_json::to_string(&job).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-    let now_ms = write.now_ms();
-    sqlx::query(
-        "-- stage_job
+    stage_all(write, &[Staged { job, queue, due_at_ms }]).await
+}
+
+/// A job to be staged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Staged {
+    pub(super) job: Job,
+    pub(super) queue: QueueName,
+    pub(super) due_at_ms: i64,
+}
+
+/// As [`stage`], of several jobs, no two of which have kind and subject in common.
+pub(super) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct New {
+        job_id: i64,
+        on_queue: &'static str,
+        of_kind: &'static str,
+        about: i64,
+        says: String,
+        due: i64,
+    }
+    let mut new = Vec::with_capacity(jobs.len());
+    for Staged { job, queue, due_at_ms } in jobs {
+        let job_id = match write.job_ids.pop() {
+            Some(id) => id,
+            None => super::ids::take_block(&mut write.transaction, "jobs", 1).await?,
+        };
+        new.push(New {
+            job_id,
+            on_queue: queue.as_str(),
+            of_kind: job.kind().as_str(),
+            about: job.subject_id(),
+            says: serde_json::to_string(job).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
+            due: *due_at_ms,
+        });
+    }
+    // One order of locks.
+    new.sort_unstable_by_key(|new| (new.of_kind, new.about));
+    // Without its own condition SQLite takes `on conflict` for the condition of a join.
+    let sql = format!(
+        "-- stage_jobs
         insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)
-        values ($1, $2, $3, $4, $5, 'available', $6, $7)
+        select job_id, on_queue, of_kind, about, says, 'available', due, $2 from {} where true
         on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
             due_at_ms = case when jobs.state = 'available' and jobs.queue <> 'suspect' and excluded.due_at_ms < jobs.due_at_ms
                 then excluded.due_at_ms else jobs.due_at_ms end,
             queue = case when jobs.state = 'available' and jobs.queue <> 'suspect'
                 then excluded.queue else jobs.queue end,
             wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end",
-    )
-    .bind(id)
-    .bind(queue.as_str())
-    .bind(job.kind().as_str())
-    .bind(job.subject_id())
-    .bind(payload)
-    .bind(due_at_ms)
-    .bind(now_ms)
-    .execute(write.connection())
-    .await?;
+        given(
+            write.store.database(),
+            1,
+            &[Number("job_id"), Text("on_queue"), Text("of_kind"), Number("about"), Text("says"), Number("due")]
+        )
+    );
+    let now_ms = write.now_ms();
+    sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).execute(write.connection()).await?;
     write.jobs_staged = true;
     Ok(())
 }
@@ -243,25 +284,36 @@ fn claimed(row: &AnyRow, token: i64) -> Result<ClaimedJob, StoreError> {
 /// # Errors
 /// [`StoreError`]; then nothing is known, and nothing may be aborted.
 pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreError> {
-    let mut renewed = Vec::with_capacity(leases.len());
-    for leases in leases.chunks(256) {
-        let leases = padded(leases);
-        let pairs =
-            (0..leases.len()).map(|n| format!("(${}, ${})", 2 * n + 2, 2 * n + 3)).collect::<Vec<_>>().join(", ");
-        let sql = format!(
-            "-- renew_leases
-            update jobs set due_at_ms = $1 where (id, lease_token) in (values {pairs}) and state = 'running' returning id"
-        );
-        let mut connection = store.writer().acquire().await?;
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + LEASE_MS);
+    let mut renewed = HashSet::with_capacity(leases.len());
+    for leases in leases.chunks(RENEWED_TOGETHER) {
+        renewed.extend(renew_those(store, leases, Locked::PassedOver).await?);
+        // Rows that are passed over are just being written by their own runs. They are waited for one by one, and with no
+        // other held: a transaction that ends several runs must not wait for one that waits for it.
         for lease in leases {
-            query = query.bind(lease.job_id.0).bind(lease.token);
-        }
-        for row in query.fetch_all(&mut *connection).await? {
-            renewed.push(JobId(row.try_get("id")?));
+            if !renewed.contains(&lease.job_id) && store.database() == Database::Postgres {
+                renewed.extend(renew_those(store, &[*lease], Locked::Waited).await?);
+            }
         }
     }
-    Ok(renewed)
+    Ok(renewed.into_iter().collect())
+}
+
+async fn renew_those(store: &Store, leases: &[Lease], locked: Locked) -> Result<HashSet<JobId>, StoreError> {
+    #[derive(Serialize)]
+    struct Held {
+        job_id: i64,
+        token: i64,
+    }
+    let held: Vec<Held> = leases.iter().map(|lease| Held { job_id: lease.job_id.0, token: lease.token }).collect();
+    let ours = store.one_of(&format!(
+        "select id from {} join jobs on id = job_id where lease_token = token and state = 'running' {}",
+        given(store.database(), 2, &[Number("job_id"), Number("token")]),
+        locked.clause(store, "jobs")
+    ));
+    let sql = format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} and state = 'running' returning id");
+    let mut connection = store.writer().acquire().await?;
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + LEASE_MS).bind(rows(&held)?);
+    query.fetch_all(&mut *connection).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
 /// Locks the row of a job that still runs under this lease: what is written besides commits for its holder alone. For what
@@ -285,53 +337,101 @@ pub(super) async fn hold(write: &mut Write, lease: &Lease) -> Result<(), StoreEr
 /// # Errors
 /// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
 pub(super) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) -> Result<(), StoreError> {
+    match finish_all(write, &[(*lease, finish.clone())]).await?.is_empty() {
+        true => Err(StoreError::LeaseLost),
+        false => Ok(()),
+    }
+}
+
+/// As [`finish`], of several runs. Returns those that are ended; the others carry their lease no longer.
+pub(super) async fn finish_all(write: &mut Write, runs: &[(Lease, Finish)]) -> Result<HashSet<JobId>, StoreError> {
     let now_ms = write.now_ms();
-    let (state, due_at_ms, queue, error) = match finish {
-        Finish::Complete => (JobState::Completed, now_ms, None, None),
-        Finish::Snooze { until_ms, queue } => (JobState::Available, *until_ms, Some(*queue), None),
-        Finish::Retry { not_before_ms, error } => (JobState::Available, *not_before_ms, None, Some(error.clone())),
-        Finish::Release { not_before_ms } => (JobState::Available, *not_before_ms, None, None),
-    };
-    // Taken back: attempts of a run that never was. Counted anew: attempts after a run that went well.
-    let attempt = match finish {
-        Finish::Complete | Finish::Retry { .. } => "attempt",
-        Finish::Snooze { .. } => "0",
-        Finish::Release { .. } => "attempt - 1",
-    };
-    let (crashes, last_error) = match finish {
-        Finish::Release { .. } => ("crashes", "coalesce($7, last_error)"),
-        _ => ("0", "$7"),
-    };
+    let mut ends = runs.iter().map(|(lease, finish)| End::of(lease, finish, now_ms)).collect::<Vec<_>>();
+    // One order of locks.
+    ends.sort_unstable_by_key(|end| end.job_id);
     let sql = format!(
-        "-- finish_job
+        "-- finish_jobs
         update jobs set
-            state = case when wakes > $3 then 'available' else $4 end,
-            due_at_ms = case when wakes > $3 then $5 else $6 end,
-            finished_at_ms = case when wakes > $3 or $4 = 'available' then null else $5 end,
-            queue = case when queue = 'suspect' and {crashes} > 0 then queue
-                when wakes <= $3 and $8 is not null then $8
-                when wakes <= $3 and queue <> 'suspect' then queue
+            state = case when wakes > heard then 'available' else next_state end,
+            due_at_ms = case when wakes > heard then $2 else next_due end,
+            finished_at_ms = case when wakes > heard or next_state = 'available' then null else $2 end,
+            queue = case when queue = 'suspect' and how = 'release' and crashes > 0 then queue
+                when wakes <= heard and next_queue is not null then next_queue
+                when wakes <= heard and queue <> 'suspect' then queue
                 when kind = 'create_payment_link' then 'links' when kind = 'sweep' then 'background' else 'settle' end,
-            attempt = case when wakes > $3 then 0 else {attempt} end,
-            crashes = {crashes}, last_error = {last_error}, lease_token = null
-        where id = $1 and state = 'running' and lease_token = $2
-        returning state, due_at_ms",
+            attempt = case when wakes > heard or how = 'snooze' then 0 when how = 'release' then attempt - 1
+                else attempt end,
+            crashes = case when how = 'release' then crashes else 0 end,
+            last_error = case when how = 'release' then coalesce(trouble, last_error) else trouble end,
+            lease_token = null
+        from {} where id = job_id and state = 'running' and lease_token = token
+        returning id, state",
+        given(
+            write.store.database(),
+            1,
+            &[
+                Number("job_id"),
+                Number("token"),
+                Number("heard"),
+                Text("how"),
+                Text("next_state"),
+                Number("next_due"),
+                Text("next_queue"),
+                Text("trouble"),
+            ]
+        )
     );
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(lease.job_id.0)
-        .bind(lease.token)
-        .bind(lease.wakes)
-        .bind(state.as_str())
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(rows(&ends)?)
         .bind(now_ms)
-        .bind(due_at_ms)
-        .bind(error)
-        .bind(queue.map(QueueName::as_str))
-        .fetch_optional(write.connection())
-        .await?
-        .ok_or(StoreError::LeaseLost)?;
-    // The relay of this process sleeps until the earliest due row it knew of.
-    write.jobs_staged |= row.try_get::<String, _>("state")? == JobState::Available.as_str();
-    Ok(())
+        .fetch_all(write.connection())
+        .await?;
+    let mut ended = HashSet::with_capacity(rows.len());
+    for row in rows {
+        ended.insert(JobId(row.try_get("id")?));
+        // The relay of this process sleeps until the earliest due row it knew of.
+        write.jobs_staged |= row.try_get::<String, _>("state")? == JobState::Available.as_str();
+    }
+    Ok(ended)
+}
+
+/// How a run ends, as its statement reads it.
+#[derive(Serialize)]
+struct End<'a> {
+    job_id: i64,
+    token: i64,
+    /// The wakes it knew of.
+    heard: i64,
+    /// Decides how attempts and crashes count. Taken back: attempts of a run that never was. Counted anew: attempts after
+    /// a run that went well.
+    how: &'static str,
+    next_state: &'static str,
+    next_due: i64,
+    next_queue: Option<&'static str>,
+    trouble: Option<&'a str>,
+}
+
+impl<'a> End<'a> {
+    fn of(lease: &Lease, finish: &'a Finish, now_ms: i64) -> Self {
+        let (how, state, next_due, queue, trouble) = match finish {
+            Finish::Complete => ("complete", JobState::Completed, now_ms, None, None),
+            Finish::Snooze { until_ms, queue } => ("snooze", JobState::Available, *until_ms, Some(*queue), None),
+            Finish::Retry { not_before_ms, error } => {
+                ("retry", JobState::Available, *not_before_ms, None, Some(error.as_str()))
+            }
+            Finish::Release { not_before_ms } => ("release", JobState::Available, *not_before_ms, None, None),
+        };
+        End {
+            job_id: lease.job_id.0,
+            token: lease.token,
+            heard: lease.wakes,
+            how,
+            next_state: state.as_str(),
+            next_due,
+            next_queue: queue.map(QueueName::as_str),
+            trouble,
+        }
+    }
 }
 
 /// Ends a run that wrote nothing else.
@@ -339,12 +439,50 @@ pub(super) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) ->
 /// # Errors
 /// [`StoreError::LeaseLost`] when the lease belongs to somebody else.
 pub async fn finish_alone(store: &Store, lease: &Lease, how: &Finish) -> Result<(), StoreError> {
-    let mut write = store.begin(0).await?;
-    finish(&mut write, lease, how).await?;
-    reach(Point::FinishBeforeCommit);
-    write.commit().await?;
-    reach(Point::FinishAfterCommit);
-    Ok(())
+    together(store, Ending { run: (*lease, how.clone()) }).await
+}
+
+/// A run that ends and wrote nothing else.
+#[derive(Debug)]
+pub(super) struct Ending {
+    run: (Lease, Finish),
+}
+
+impl Together for Ending {
+    type Answer = ();
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.endings
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.run.0.job_id.0)
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<()>, StoreError> {
+        let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
+        let mut write = store.begin(0).await?;
+        let ended = finish_all(&mut write, &runs).await?;
+        reach(Point::FinishBeforeCommit);
+        write.commit().await?;
+        reach(Point::FinishAfterCommit);
+        let share = |(lease, _): &(Lease, Finish)| match ended.contains(&lease.job_id) {
+            true => Share::Done(()),
+            false => Share::LeaseLost,
+        };
+        Ok(Written::Committed(runs.iter().map(share).collect()))
+    }
+}
+
+/// Whether all of these runs carry their lease yet; else how a transaction that writes effects of theirs, too, ends.
+pub(super) fn who_lost<A>(leases: &[Lease], ended: &HashSet<JobId>) -> Option<Written<A>> {
+    let is_lost = |(_, lease): &(usize, &Lease)| !ended.contains(&lease.job_id);
+    let lost: Vec<usize> = leases.iter().enumerate().filter(is_lost).map(|(place, _)| place).collect();
+    match (lost.is_empty(), leases.len()) {
+        (true, _) => None,
+        (false, 1) => Some(Written::Committed(vec![Share::LeaseLost])),
+        (false, _) => Some(Written::SpoiltBy(lost)),
+    }
 }
 
 fn parse_queue(text: &str) -> Result<QueueName, StoreError> {

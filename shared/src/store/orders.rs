@@ -1,10 +1,19 @@
 //! Orders and their history. Every guard on an order's status stands here, in `orders/moving.rs`, or in
 //! `settlement.rs`, `refunds.rs` and `reviewing.rs`.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::idempotency::{self, IdempotencyKey, Kept};
+use super::given::Column::{Number, Text};
+use super::given::{given, numbers, rows};
+use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
+use super::jobs::Staged;
+use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Database, Store, StoreError, Write, ids, jobs, transactions};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, OrderToken, TransactionId};
@@ -64,69 +73,181 @@ pub struct NewLink {
 }
 
 /// Makes an order, its first history line and its `create_payment_link` job in one transaction; with a key, that too.
+/// Orders that are asked for at the same time share one.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
 pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
-    match create_once(store, new, key).await {
+    match together(store, Creating { new: new.clone(), key: key.cloned() }).await {
+        Ok(Made::New(order)) => Ok(Created::New(*order)),
+        Ok(Made::KeyIsKept) => match key {
+            Some(key) => repeated(store, &new.api_key_name, key).await,
+            None => Ok(Created::InFlight),
+        },
+        Ok(Made::ReferenceIsTaken) => {
+            let reference = new.reference.as_deref().unwrap_or_default();
+            let taken = id_of_reference(store, &new.api_key_name, reference).await?;
+            Ok(taken.map_or(Created::InFlight, Created::ReferenceTaken))
+        }
         // Another request holds the key's row and has not ended within the lock timeout.
         Err(StoreError::Conflict(_)) if key.is_some() => Ok(Created::InFlight),
-        result => result,
+        Err(error) => Err(error),
     }
 }
 
-async fn create_once(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
-    let block = match store.database() {
-        Database::Sqlite => None,
-        Database::Postgres => store.0.ids.take(store, "orders", 1).await?.pop(),
-    };
-    let mut write = store.begin(1).await?;
-    let order_id = match block {
-        Some(id) => OrderId(id),
-        // One writer: the number joins the order's own transaction, which saves a commit.
-        None => OrderId(ids::take_block(write.connection(), "orders", 1).await?),
-    };
-    if let Some(key) = key
-        && !idempotency::keep(&mut write, &new.api_key_name, key, order_id, None).await?
-    {
-        drop(write);
-        return repeated(store, &new.api_key_name, key).await;
+/// An order to be made.
+#[derive(Debug)]
+pub(super) struct Creating {
+    new: NewOrder,
+    key: Option<IdempotencyKey>,
+}
+
+/// What became of one.
+#[derive(Debug)]
+pub(super) enum Made {
+    New(Box<Order>),
+    KeyIsKept,
+    ReferenceIsTaken,
+}
+
+impl Together for Creating {
+    type Answer = Made;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.new_orders
     }
-    let token = OrderToken::random();
-    let now_ms = write.now_ms();
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "-- create_order
+
+    fn subject(&self) -> Option<i64> {
+        // One key twice in a transaction would find itself.
+        let key = self.key.as_ref()?;
+        let mut hasher = DefaultHasher::new();
+        (&self.new.api_key_name, &key.key).hash(&mut hasher);
+        Some(hasher.finish().cast_signed())
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<Made>, StoreError> {
+        let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        let block = match store.database() {
+            Database::Sqlite => Vec::new(),
+            Database::Postgres => store.0.ids.take(store, "orders", items.len()).await?,
+        };
+        let mut write = store.begin(items.len()).await?;
+        let ids = match block.is_empty() {
+            false => block,
+            // One writer: the numbers join the orders' own transaction, which saves a commit.
+            true => {
+                let first = ids::take_block(write.connection(), "orders", count).await?;
+                (first..first + count).collect()
+            }
+        };
+        let numbered: Vec<(OrderId, &Creating)> =
+            ids.into_iter().map(OrderId).zip(items.iter().map(Arc::as_ref)).collect();
+        let mut keys = Vec::new();
+        for (id, Creating { new, key }) in &numbered {
+            keys.extend(key.as_ref().map(|key| Keeping::of(&new.api_key_name, key, *id, None)));
+        }
+        let new_keys = idempotency::keep_all(&mut write, keys).await?;
+        let is_to_be_made = |(id, item): &&(OrderId, &Creating)| item.key.is_none() || new_keys.contains(id);
+        let making: Vec<&(OrderId, &Creating)> = numbered.iter().filter(is_to_be_made).collect();
+        let mut made = insert_all(&mut write, &making).await?;
+        let refused = |(_, (id, _)): &(usize, &(OrderId, &Creating))| {
+            making.iter().any(|(making, _)| making == id) && !made.contains_key(id)
+        };
+        let refused: Vec<usize> = numbered.iter().enumerate().filter(refused).map(|(place, _)| place).collect();
+        match (refused.is_empty(), items.len()) {
+            (true, _) => (),
+            (false, 1) => return Ok(Written::Committed(vec![Share::Done(Made::ReferenceIsTaken)])),
+            // A key of theirs must not be kept.
+            (false, _) => return Ok(Written::SpoiltBy(refused)),
+        }
+        let line = |id: &OrderId| Told {
+            id: *id,
+            from: None,
+            to: OrderStatus::Pending,
+            cause: "the shop asked for it".to_owned(),
+        };
+        let due_at_ms = write.now_ms();
+        let job = |id: &OrderId| Staged {
+            job: Job::CreatePaymentLink { order_id: *id },
+            queue: QueueName::Links,
+            due_at_ms,
+        };
+        tell_all(&mut write, &made.keys().map(line).collect::<Vec<_>>()).await?;
+        jobs::stage_all(&mut write, &made.keys().map(job).collect::<Vec<_>>()).await?;
+        reach(Point::CreateBeforeCommit);
+        write.commit().await?;
+        reach(Point::CreateAfterCommit);
+        let share = |(id, _): (OrderId, &Creating)| match made.remove(&id) {
+            Some(order) => Share::Done(Made::New(Box::new(order))),
+            None => Share::Done(Made::KeyIsKept),
+        };
+        Ok(Written::Committed(numbered.into_iter().map(share).collect()))
+    }
+}
+
+/// Inserts those whose reference is not taken, and gives them as they stand there now.
+async fn insert_all(
+    write: &mut Write,
+    orders: &[&(OrderId, &Creating)],
+) -> Result<BTreeMap<OrderId, Order>, StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        number: i64,
+        secret: String,
+        caller: &'a str,
+        named: Option<&'a str>,
+        product: &'a str,
+        tiyin: i64,
+        paid_by: &'static str,
+        back_to: Option<&'a str>,
+        spoken: &'static str,
+        at: &'a str,
+    }
+    if orders.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut new = Vec::with_capacity(orders.len());
+    for (id, Creating { new: order, .. }) in orders {
+        new.push(Row {
+            number: id.0,
+            secret: OrderToken::random().as_str().to_owned(),
+            caller: &order.api_key_name,
+            named: order.reference.as_deref(),
+            product: &order.product_name,
+            tiyin: order.amount.get(),
+            paid_by: order.payment_type.as_str(),
+            back_to: order.return_url.as_deref(),
+            spoken: order.language.as_str(),
+            at: &order.gateway.0,
+        });
+    }
+    let sql = format!(
+        "-- create_orders
         insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
             status, gateway, created_at_ms, pending_since_ms)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10, $11, $11)
-        on conflict do nothing returning {COLUMNS}"
-    )))
-    .bind(order_id.0)
-    .bind(token.as_str().to_owned())
-    .bind(new.api_key_name.clone())
-    .bind(new.reference.clone())
-    .bind(new.product_name.clone())
-    .bind(new.amount.get())
-    .bind(new.payment_type.as_str())
-    .bind(new.return_url.clone())
-    .bind(new.language.as_str())
-    .bind(new.gateway.0.clone())
-    .bind(now_ms)
-    .fetch_optional(write.connection())
-    .await?;
-    let Some(row) = row else {
-        drop(write);
-        return match id_of_reference(store, &new.api_key_name, new.reference.as_deref().unwrap_or_default()).await? {
-            Some(order_id) => Ok(Created::ReferenceTaken(order_id)),
-            None => Ok(Created::InFlight),
-        };
-    };
-    tell(&mut write, order_id, None, OrderStatus::Pending, "the shop asked for it").await?;
-    jobs::stage(&mut write, Job::CreatePaymentLink { order_id }, QueueName::Links, now_ms).await?;
-    reach(Point::CreateBeforeCommit);
-    write.commit().await?;
-    reach(Point::CreateAfterCommit);
-    Ok(Created::New(from_row(&row)?))
+        select number, secret, caller, named, product, tiyin, paid_by, back_to, spoken, 'pending', at, $2, $2
+        from {} where true
+        on conflict do nothing returning {COLUMNS}",
+        given(
+            write.store.database(),
+            1,
+            &[
+                Number("number"),
+                Text("secret"),
+                Text("caller"),
+                Text("named"),
+                Text("product"),
+                Number("tiyin"),
+                Text("paid_by"),
+                Text("back_to"),
+                Text("spoken"),
+                Text("at"),
+            ]
+        )
+    );
+    let now_ms = write.now_ms();
+    let made = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.connection()).await?;
+    made.iter().map(|row| from_row(row).map(|order| (order.id, order))).collect()
 }
 
 async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Created, StoreError> {
@@ -150,16 +271,43 @@ async fn id_of_reference(store: &Store, api_key_name: &str, reference: &str) -> 
     row.map(|row| Ok(OrderId(row.try_get("id")?))).transpose()
 }
 
-/// The order of that number.
+/// The order of that number. Orders that are asked for at the same time are read in one statement.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, StoreError> {
-    let row = sqlx::query(AssertSqlSafe(format!("-- find_order\nselect {COLUMNS} from orders where id = $1")))
-        .bind(id.0)
-        .fetch_optional(store.readers())
-        .await?;
-    row.map(|row| from_row(&row)).transpose()
+    together(store, Finding(id)).await
+}
+
+/// An order to be read.
+#[derive(Debug)]
+pub(super) struct Finding(OrderId);
+
+impl Together for Finding {
+    type Answer = Option<Order>;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.findings
+    }
+
+    fn subject(&self) -> Option<i64> {
+        None
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], _: Locked) -> Result<Written<Option<Order>>, StoreError> {
+        let ids: Vec<OrderId> = items.iter().map(|item| item.0).collect();
+        let sql = format!(
+            "-- find_orders\nselect {COLUMNS} from {} join orders on id = of_order",
+            given(store.database(), 1, &[Number("of_order")])
+        );
+        let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", &ids)?).fetch_all(store.readers()).await?;
+        let mut orders = HashMap::with_capacity(found.len());
+        for row in &found {
+            let order = from_row(row)?;
+            orders.insert(order.id, order);
+        }
+        Ok(Written::Committed(ids.iter().map(|id| Share::Done(orders.get(id).cloned())).collect()))
+    }
 }
 
 /// The order whose pages carry that token.
@@ -215,53 +363,111 @@ pub async fn store_link(
     payment_ttl_ms: i64,
     first_look_ms: i64,
 ) -> Result<Transition, StoreError> {
-    let stored = store_link_fenced(store, lease, order, link, payment_ttl_ms, first_look_ms).await;
+    let linking = Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_look_ms };
+    let stored = together(store, linking).await;
     if !matches!(stored, Ok(Transition::Made)) {
         let mut write = store.begin(0).await?;
-        transactions::record_draft(&mut write, order, link.transaction_id).await?;
+        transactions::record_drafts(&mut write, &[(order, link.transaction_id)]).await?;
         write.commit().await?;
     }
     stored
 }
 
-async fn store_link_fenced(
-    store: &Store,
-    lease: &Lease,
-    order: &Order,
-    link: &NewLink,
+/// A payment link to be stored.
+#[derive(Debug)]
+pub(super) struct Linking {
+    lease: Lease,
+    order: Order,
+    link: NewLink,
     payment_ttl_ms: i64,
     first_look_ms: i64,
-) -> Result<Transition, StoreError> {
-    let mut write = store.begin(1).await?;
-    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
-    // Jobs before the order's row, as in every settlement: one order of locks.
-    jobs::stage(&mut write, Job::SettleOrder { order_id: order.id }, QueueName::Settle, first_look_ms).await?;
-    let now_ms = write.now_ms();
-    let done = sqlx::query(
-        "-- store_link
-        update orders set transaction_id = $2, payment_url = $3, links_made = links_made + 1, link_at_ms = $4,
-            expires_at_ms = coalesce(expires_at_ms, $5)
-        where id = $1 and status = 'pending' and payment_url is null",
-    )
-    .bind(order.id.0)
-    .bind(link.transaction_id.0)
-    .bind(link.payment_url.clone())
-    .bind(now_ms)
-    .bind(now_ms + payment_ttl_ms)
-    .execute(write.connection())
-    .await?;
-    if done.rows_affected() == 0 {
-        return Ok(Transition::Refused);
+}
+
+impl Together for Linking {
+    type Answer = Transition;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.links
     }
-    if !transactions::record_draft(&mut write, order, link.transaction_id).await? {
-        return Ok(Transition::Refused);
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.order.id.0)
     }
-    let cause = format!("the gateway made a payment link, transaction {}", link.transaction_id);
-    tell(&mut write, order.id, Some(OrderStatus::Pending), OrderStatus::Pending, &cause).await?;
-    reach(Point::LinkBeforeCommit);
-    write.commit().await?;
-    reach(Point::LinkAfterCommit);
-    Ok(Transition::Made)
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<Transition>, StoreError> {
+        #[derive(Serialize)]
+        struct Row<'a> {
+            of_order: i64,
+            draft: i64,
+            page: &'a str,
+            until: i64,
+        }
+        let mut write = store.begin(items.len()).await?;
+        let leases: Vec<Lease> = items.iter().map(|item| item.lease).collect();
+        let runs: Vec<(Lease, jobs::Finish)> = leases.iter().map(|lease| (*lease, jobs::Finish::Complete)).collect();
+        let ended = jobs::finish_all(&mut write, &runs).await?;
+        if let Some(unwritten) = jobs::who_lost(&leases, &ended) {
+            return Ok(unwritten);
+        }
+        let look = |item: &Arc<Self>| Staged {
+            job: Job::SettleOrder { order_id: item.order.id },
+            queue: QueueName::Settle,
+            due_at_ms: item.first_look_ms,
+        };
+        // Jobs before the order's row, as in every settlement: one order of locks.
+        jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
+        let now_ms = write.now_ms();
+        let mut linking = Vec::with_capacity(items.len());
+        for item in items {
+            linking.push(Row {
+                of_order: item.order.id.0,
+                draft: item.link.transaction_id.0,
+                page: &item.link.payment_url,
+                until: now_ms + item.payment_ttl_ms,
+            });
+        }
+        linking.sort_unstable_by_key(|row| row.of_order);
+        let sql = format!(
+            "-- store_links
+            update orders set transaction_id = draft, payment_url = page, links_made = links_made + 1, link_at_ms = $2,
+                expires_at_ms = coalesce(expires_at_ms, until)
+            from {} where id = of_order and status = 'pending' and payment_url is null returning id",
+            given(
+                write.store.database(),
+                1,
+                &[Number("of_order"), Number("draft"), Text("page"), Number("until")]
+            )
+        );
+        let done =
+            sqlx::query(AssertSqlSafe(sql)).bind(rows(&linking)?).bind(now_ms).fetch_all(write.connection()).await?;
+        let mut linked = HashSet::with_capacity(done.len());
+        for row in done {
+            linked.insert(OrderId(row.try_get("id")?));
+        }
+        let drafts: Vec<(&Order, TransactionId)> =
+            items.iter().map(|item| (&item.order, item.link.transaction_id)).collect();
+        let ours = transactions::record_drafts(&mut write, &drafts).await?;
+        let is_refused = |(_, item): &(usize, &Arc<Self>)| {
+            !linked.contains(&item.order.id) || !ours.contains(&(item.order.id, item.link.transaction_id))
+        };
+        let refused: Vec<usize> = items.iter().enumerate().filter(is_refused).map(|(place, _)| place).collect();
+        match (refused.is_empty(), items.len()) {
+            (true, _) => (),
+            (false, 1) => return Ok(Written::Committed(vec![Share::Done(Transition::Refused)])),
+            (false, _) => return Ok(Written::SpoiltBy(refused)),
+        }
+        let line = |item: &Arc<Self>| Told {
+            id: item.order.id,
+            from: Some(OrderStatus::Pending),
+            to: OrderStatus::Pending,
+            cause: format!("the gateway made a payment link, transaction {}", item.link.transaction_id),
+        };
+        tell_all(&mut write, &items.iter().map(line).collect::<Vec<_>>()).await?;
+        reach(Point::LinkBeforeCommit);
+        write.commit().await?;
+        reach(Point::LinkAfterCommit);
+        Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
+    }
 }
 
 /// Expires an order that never got a payment link, and completes the job.
@@ -372,23 +578,52 @@ pub(super) async fn tell(
     to: OrderStatus,
     cause: &str,
 ) -> Result<(), StoreError> {
-    let now_ms = write.now_ms();
-    sqlx::query(
-        "-- add_history_line
-        insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
-        select $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5 from order_history where order_id = $1",
-    )
-    .bind(id.0)
-    .bind(now_ms)
-    .bind(from.map(OrderStatus::as_str))
-    .bind(to.as_str())
-    .bind(cause.to_owned())
-    .execute(write.connection())
-    .await?;
-    if from != Some(to) {
-        write.transitions.push(to);
+    tell_all(write, &[Told { id, from, to, cause: cause.to_owned() }]).await
+}
+
+/// What a history line says.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) id: OrderId,
+    pub(super) from: Option<OrderStatus>,
+    pub(super) to: OrderStatus,
+    pub(super) cause: String,
+}
+
+/// As [`tell`], of several orders.
+pub(super) async fn tell_all(write: &mut Write, lines: &[Told]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        of_order: i64,
+        was: Option<&'static str>,
+        is_now: &'static str,
+        why: &'a str,
     }
-    write.changed = Some(id);
+    let mut new = Vec::with_capacity(lines.len());
+    for Told { id, from, to, cause } in lines {
+        let was = from.map(OrderStatus::as_str);
+        new.push(Line { of_order: id.0, was, is_now: to.as_str(), why: cause });
+    }
+    let sql = format!(
+        "-- add_history_lines
+        insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
+        select of_order, coalesce((select max(number) from order_history where order_id = of_order), 0) + 1, $2, was, is_now, why
+        from {}",
+        given(write.store.database(), 1, &[Number("of_order"), Text("was"), Text("is_now"), Text("why")])
+    );
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(rows(&new)?)
+        .bind(write.now_ms())
+        .execute(write.connection())
+        .await?;
+    for told in lines {
+        if told.from != Some(told.to) {
+            write.transitions.push(told.to);
+        }
+        if !write.changed.contains(&told.id) {
+            write.changed.push(told.id);
+        }
+    }
     Ok(())
 }
 

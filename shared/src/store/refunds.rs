@@ -6,7 +6,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::idempotency::{self, IdempotencyKey, Kept};
+use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
 use super::orders::{self, tell};
 use super::{Database, Store, StoreError, Write, anew_after_conflict, ids, jobs, settlement};
 use crate::failpoint::{Point, reach};
@@ -100,7 +100,7 @@ async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKe
         None => RefundId(ids::take_block(write.connection(), "refunds", 1).await?),
     };
     if let Some(key) = key
-        && !idempotency::keep(&mut write, &new.requested_by, key, new.order_id, Some(id)).await?
+        && idempotency::keep_all(&mut write, vec![Keeping::of(&new.requested_by, key, new.order_id, Some(id))]).await?.is_empty()
     {
         drop(write);
         return repeated(store, &new.requested_by, key).await;

@@ -1,16 +1,24 @@
 //! What a look leads to: the one place where an order is settled, and the only one that writes *paid*.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::given::Column::Number;
+use super::given::{given, numbers, rows};
 use super::jobs::Finish;
-use super::orders::{self, Transition, tell};
+use super::orders::{self, Told, Transition, tell, tell_all};
 use super::refunds::OUTCOME_IS_KNOWN;
+use super::together::{Group, Locked, Share, Together, Written, together};
 use super::transactions::{Seen, keep_seen};
 use super::{Store, StoreError, Write, jobs, refunds};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
-use crate::order::{Order, OrderStatus, SuggestedAct};
+use crate::order::{GatewayIdentity, Order, OrderStatus, SuggestedAct};
 
 /// An apply may take 120 s; ten minutes after it was allowed, no debit of it is still under way.
 pub const CONFIRMING_GRACE_MS: i64 = 600_000;
@@ -88,83 +96,173 @@ pub async fn settle(
     settlement: &Settlement,
     finish: &Finish,
 ) -> Result<Transition, StoreError> {
-    let mut write = store.begin(1).await?;
-    jobs::finish(&mut write, lease, finish).await?;
-    // A callback that is allowed in this very moment must see what is kept below, or be seen by it.
-    let status = lock(&mut write, order.id).await?;
-    let made = match settlement {
-        Settlement::Unchanged => Transition::Made,
+    let settling = Settling {
+        run: (*lease, finish.clone()),
+        order_id: order.id,
+        gateway: order.gateway.clone(),
+        asked_at_ms,
+        seen: seen.to_vec(),
+        settlement: settlement.clone(),
+    };
+    together(store, settling).await
+}
+
+/// An order to be settled.
+#[derive(Debug)]
+pub(super) struct Settling {
+    run: (Lease, Finish),
+    order_id: OrderId,
+    gateway: GatewayIdentity,
+    asked_at_ms: i64,
+    seen: Vec<Seen>,
+    settlement: Settlement,
+}
+
+impl Together for Settling {
+    type Answer = Transition;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.settlings
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.order_id.0)
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<Transition>, StoreError> {
+        let mut write = store.begin(items.len()).await?;
+        let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
+        let leases: Vec<Lease> = runs.iter().map(|(lease, _)| *lease).collect();
+        let ended = jobs::finish_all(&mut write, &runs).await?;
+        if let Some(unwritten) = jobs::who_lost(&leases, &ended) {
+            return Ok(unwritten);
+        }
+        // A callback that is allowed in this very moment must see what is kept below, or be seen by it.
+        let ids: Vec<OrderId> = items.iter().map(|item| item.order_id).collect();
+        let statuses = lock_all(&mut write, &ids).await?;
+        let paid = mark_paid(&mut write, items, &statuses).await?;
+        let mut refused = Vec::new();
+        for (place, item) in items.iter().enumerate() {
+            let Some(status) = statuses.get(&item.order_id) else { return Err(sqlx::Error::RowNotFound.into()) };
+            let made = match item.settlement {
+                Settlement::Paid { .. } if paid.contains(&item.order_id) => Transition::Made,
+                Settlement::Paid { .. } => Transition::Refused,
+                _ => settle_one(&mut write, item, *status).await?,
+            };
+            if made == Transition::Refused {
+                refused.push(place);
+            }
+        }
+        match (refused.is_empty(), items.len()) {
+            (true, _) => (),
+            (false, 1) => return Ok(Written::Committed(vec![Share::Done(Transition::Refused)])),
+            (false, _) => return Ok(Written::SpoiltBy(refused)),
+        }
+        let seen = items.iter().flat_map(|item| item.seen.iter().map(|seen| (&item.gateway, *seen)));
+        keep_seen(&mut write, &seen.collect::<Vec<_>>()).await?;
+        reach(Point::SettleBeforeCommit);
+        if !paid.is_empty() {
+            reach(Point::PaidBeforeCommit);
+        }
+        write.commit().await?;
+        if !paid.is_empty() {
+            reach(Point::PaidAfterCommit);
+        }
+        Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
+    }
+}
+
+/// Whatever a look leads to but a payment.
+async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> Result<Transition, StoreError> {
+    let id = item.order_id;
+    match &item.settlement {
+        Settlement::Unchanged | Settlement::Paid { .. } => Ok(Transition::Made),
         Settlement::Noted { what } => {
-            tell(&mut write, order.id, Some(status), status, what).await?;
-            Transition::Made
+            tell(write, id, Some(status), status, what).await?;
+            Ok(Transition::Made)
         }
-        Settlement::Paid { transaction_id } => mark_paid(&mut write, order.id, status, *transaction_id).await?,
         Settlement::Reopened { transaction_id, link_is_closed } => {
-            reopen(&mut write, order.id, asked_at_ms, *transaction_id, *link_is_closed).await?
+            reopen(write, id, item.asked_at_ms, *transaction_id, *link_is_closed).await
         }
-        Settlement::LinkClosed { transaction_id } => drop_closed_link(&mut write, order.id, *transaction_id).await?,
-        Settlement::Expired => expire(&mut write, order.id, status, asked_at_ms).await?,
+        Settlement::LinkClosed { transaction_id } => drop_closed_link(write, id, *transaction_id).await,
+        Settlement::Expired => expire(write, id, status, item.asked_at_ms).await,
         Settlement::Review { reason, act } => {
-            orders::put_before_a_person(&mut write, order.id, reason, *act).await?;
-            Transition::Made
+            orders::put_before_a_person(write, id, reason, *act).await?;
+            Ok(Transition::Made)
         }
         Settlement::NotResolved { transaction_id, what } => {
-            forget_resolution(&mut write, order.id, *transaction_id, what).await?
+            forget_resolution(write, id, *transaction_id, what).await
         }
-        Settlement::Refunded { transaction_id } => mark_refunded(&mut write, order.id, *transaction_id).await?,
-    };
-    if made == Transition::Refused {
-        return Ok(Transition::Refused);
+        Settlement::Refunded { transaction_id } => mark_refunded(write, id, *transaction_id).await,
     }
-    keep_seen(&mut write, &order.gateway.0, seen).await?;
-    let is_paid = matches!(settlement, Settlement::Paid { .. });
-    reach(Point::SettleBeforeCommit);
-    if is_paid {
-        reach(Point::PaidBeforeCommit);
-    }
-    write.commit().await?;
-    if is_paid {
-        reach(Point::PaidAfterCommit);
-    }
-    Ok(Transition::Made)
 }
 
 /// Locks the order's row and tells its status; the guarded statement that follows names it again.
 pub(super) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
-    let sql = format!("-- lock_order\nselect status from orders where id = $1 {}", write.for_update("orders"));
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_one(write.connection()).await?;
-    orders::parse_status(row.try_get("status")?)
+    lock_all(write, &[id]).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
 }
 
+/// As [`lock`], of several orders, in the order of their numbers.
+async fn lock_all(write: &mut Write, ids: &[OrderId]) -> Result<HashMap<OrderId, OrderStatus>, StoreError> {
+    let sql = format!(
+        "-- lock_orders\nselect o.id, o.status from {} join orders o on o.id = of_order order by o.id {}",
+        given(write.store.database(), 1, &[Number("of_order")]),
+        write.for_update("o")
+    );
+    let locked = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.connection()).await?;
+    let status = |row: &AnyRow| Ok((OrderId(row.try_get("id")?), orders::parse_status(row.try_get("status")?)?));
+    locked.iter().map(status).collect()
+}
+
+/// Writes *paid* where the order can be: the one statement that does. Returns which are paid now.
 async fn mark_paid(
     write: &mut Write,
-    id: OrderId,
-    from: OrderStatus,
-    transaction_id: TransactionId,
-) -> Result<Transition, StoreError> {
-    let now_ms = write.now_ms();
-    let done = sqlx::query(
-        "-- mark_paid
-        update orders set status = 'paid', transaction_id = $2, allowed_transaction_id = null, final_at_ms = $3, reason = null,
-            suggested_act = null
-        where id = $1 and (status in ('pending', 'confirming') or (status = 'review' and resolution_transaction_id = $2))
-        returning resolution_by",
-    )
-    .bind(id.0)
-    .bind(transaction_id.0)
-    .bind(now_ms)
-    .fetch_optional(write.connection())
-    .await?;
-    let Some(row) = done else { return Ok(Transition::Refused) };
-    let mut cause = format!("the gateway confirmed the debit, transaction {transaction_id}");
-    if from == OrderStatus::Review
-        && let Some(by) = row.try_get::<Option<String>, _>("resolution_by")?
-    {
-        cause.push_str(&format!(", by which {by} resolved the order as paid"));
-        jobs::cancel_dead_letters(write, id, true).await?;
+    items: &[Arc<Settling>],
+    statuses: &HashMap<OrderId, OrderStatus>,
+) -> Result<HashSet<OrderId>, StoreError> {
+    #[derive(Serialize)]
+    struct Payment {
+        of_order: i64,
+        payer: i64,
     }
-    tell(write, id, Some(from), OrderStatus::Paid, &cause).await?;
-    Ok(Transition::Made)
+    let payment = |item: &Arc<Settling>| match item.settlement {
+        Settlement::Paid { transaction_id } => Some(Payment { of_order: item.order_id.0, payer: transaction_id.0 }),
+        _ => None,
+    };
+    let payments: Vec<Payment> = items.iter().filter_map(payment).collect();
+    if payments.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = format!(
+        "-- mark_paid
+        update orders set status = 'paid', transaction_id = payer, allowed_transaction_id = null, final_at_ms = $2,
+            reason = null, suggested_act = null
+        from {} where id = of_order
+            and (status in ('pending', 'confirming') or (status = 'review' and resolution_transaction_id = payer))
+        returning id, transaction_id, resolution_by",
+        given(write.store.database(), 1, &[Number("of_order"), Number("payer")])
+    );
+    let now_ms = write.now_ms();
+    let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&payments)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let (mut paid, mut lines) = (HashSet::new(), Vec::new());
+    for row in done {
+        let id = OrderId(row.try_get("id")?);
+        let transaction_id = TransactionId(row.try_get("transaction_id")?);
+        let from = statuses.get(&id).copied();
+        let mut cause = format!("the gateway confirmed the debit, transaction {transaction_id}");
+        if from == Some(OrderStatus::Review)
+            && let Some(by) = row.try_get::<Option<String>, _>("resolution_by")?
+        {
+            cause.push_str(&format!(", by which {by} resolved the order as paid"));
+            jobs::cancel_dead_letters(write, id, true).await?;
+        }
+        lines.push(Told { id, from, to: OrderStatus::Paid, cause });
+        paid.insert(id);
+    }
+    if !lines.is_empty() {
+        tell_all(write, &lines).await?;
+    }
+    Ok(paid)
 }
 
 /// The order stays with a person, who is told; the resolution is forgotten. One that was taken back meanwhile is nobody's.

@@ -1,11 +1,18 @@
 //! The gateway's transactions that are ours: drafts, payments, reversals.
 
-use sqlx::Row;
-use sqlx::any::AnyRow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use serde::Serialize;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::given::Column::{Number, Text};
+use super::given::{given, numbers, rows};
+use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write};
 use crate::id::{OrderId, TransactionId};
-use crate::order::{Order, named_values};
+use crate::order::{GatewayIdentity, Order, named_values};
 
 named_values! {
     /// Where a transaction was when it was last looked at.
@@ -22,8 +29,6 @@ named_values! {
 }
 
 use std::fmt;
-
-use serde::Serialize;
 
 /// A transaction of one of our orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,44 +51,90 @@ pub struct StoredTransaction {
     pub is_accepted: bool,
 }
 
-/// Keeps a draft; harmless to repeat. Returns whether it is this order's: a gateway that gives a number twice (a
-/// sandbox that was reset) must not have one order pay another.
-pub(super) async fn record_draft(
+/// Keeps drafts; harmless to repeat. Returns those that are their orders': a gateway that gives a number twice (a sandbox
+/// that was reset) must not have one order pay another.
+pub(super) async fn record_drafts(
     write: &mut Write,
-    order: &Order,
-    transaction_id: TransactionId,
-) -> Result<bool, StoreError> {
-    let now_ms = write.now_ms();
-    let row = sqlx::query(
-        "-- record_draft
+    drafts: &[(&Order, TransactionId)],
+) -> Result<HashSet<(OrderId, TransactionId)>, StoreError> {
+    #[derive(Serialize)]
+    struct Draft<'a> {
+        at: &'a str,
+        number: i64,
+        of_order: i64,
+        tiyin: i64,
+    }
+    let mut new = Vec::with_capacity(drafts.len());
+    for (order, transaction_id) in drafts {
+        let tiyin = order.amount.get();
+        new.push(Draft { at: &order.gateway.0, number: transaction_id.0, of_order: order.id.0, tiyin });
+    }
+    // One order of locks.
+    new.sort_unstable_by_key(|draft| draft.number);
+    let sql = format!(
+        "-- record_drafts
         insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
-        values ($1, $2, $3, $4, 'open', $5)
-        on conflict (gateway, transaction_id) do update set order_id = transactions.order_id returning order_id",
-    )
-    .bind(order.gateway.0.clone())
-    .bind(transaction_id.0)
-    .bind(order.id.0)
-    .bind(order.amount.get())
-    .bind(now_ms)
-    .fetch_one(write.connection())
-    .await?;
-    Ok(row.try_get::<i64, _>("order_id")? == order.id.0)
+        select at, number, of_order, tiyin, 'open', $2 from {} where true
+        on conflict (gateway, transaction_id) do update set order_id = transactions.order_id
+        returning order_id, transaction_id",
+        given(write.store.database(), 1, &[Text("at"), Number("number"), Number("of_order"), Number("tiyin")])
+    );
+    let now_ms = write.now_ms();
+    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.connection()).await?;
+    kept.iter()
+        .map(|row| Ok((OrderId(row.try_get("order_id")?), TransactionId(row.try_get("transaction_id")?))))
+        .collect()
 }
 
-/// The newest hundred transactions of an order, oldest first.
+/// The newest hundred transactions of an order, oldest first. Those of orders that are asked for at the same time are read
+/// in one statement.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredTransaction>, StoreError> {
-    let rows = sqlx::query(
-        "-- transactions_of_order
-        select transaction_id, order_id, amount, state, success_transaction_id, seen_amount, looked_at_ms, accepted_at_ms
-        from transactions where order_id = $1 order by created_at_ms desc, transaction_id desc limit 100",
-    )
-    .bind(order_id.0)
-    .fetch_all(store.readers())
-    .await?;
-    rows.iter().rev().map(from_row).collect()
+    together(store, Finding(order_id)).await
+}
+
+/// An order whose transactions are to be read.
+#[derive(Debug)]
+pub(super) struct Finding(OrderId);
+
+impl Together for Finding {
+    type Answer = Vec<StoredTransaction>;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.transactions
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.0.0)
+    }
+
+    async fn write_all(
+        store: &Store,
+        items: &[Arc<Self>],
+        _locked: Locked,
+    ) -> Result<Written<Vec<StoredTransaction>>, StoreError> {
+        let sql = format!(
+            "-- transactions_of_orders
+            select * from (
+                select transaction_id, order_id, amount, state, success_transaction_id, seen_amount, looked_at_ms,
+                    accepted_at_ms,
+                    row_number() over (partition by order_id order by created_at_ms desc, transaction_id desc) as age
+                from {} join transactions on order_id = of_order
+            ) as aged where age <= 100 order by order_id, age desc",
+            given(store.database(), 1, &[Number("of_order")])
+        );
+        let ids: Vec<OrderId> = items.iter().map(|item| item.0).collect();
+        let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", &ids)?).fetch_all(store.readers()).await?;
+        let mut of_orders: HashMap<OrderId, Vec<StoredTransaction>> = HashMap::new();
+        for row in &found {
+            let transaction = from_row(row)?;
+            of_orders.entry(transaction.order_id).or_default().push(transaction);
+        }
+        let share = |id: &OrderId| Share::Done(of_orders.remove(id).unwrap_or_default());
+        Ok(Written::Committed(ids.iter().map(share).collect()))
+    }
 }
 
 fn from_row(row: &AnyRow) -> Result<StoredTransaction, StoreError> {
@@ -125,29 +176,47 @@ pub struct Seen {
     pub amount: Option<i64>,
 }
 
-/// Keeps what a look saw. A debit is never forgotten: a debited row only becomes reversed.
-pub(super) async fn keep_seen(write: &mut Write, gateway: &str, seen: &[Seen]) -> Result<(), StoreError> {
-    for seen in seen {
-        let now_ms = write.now_ms();
-        sqlx::query(
-            "-- keep_seen
-            update transactions set state = $3, looked_at_ms = $4,
-                success_transaction_id = coalesce($5, success_transaction_id), seen_amount = coalesce($6, seen_amount),
-                accepted_at_ms = case when state = $3 then accepted_at_ms else null end
-            where gateway = $1 and transaction_id = $2 and (state = 'open' or state = $3 or $3 in ('debited', 'reversed'))
-                and not (state = 'reversed' and $3 = 'debited')
-                -- the draft that may debit just now is never put aside as closed
-                and not ($3 = 'closed' and exists (select 1 from orders o where o.id = transactions.order_id
-                    and o.allowed_transaction_id = $2))",
-        )
-        .bind(gateway.to_owned())
-        .bind(seen.transaction_id.0)
-        .bind(seen.state.as_str())
-        .bind(now_ms)
-        .bind(seen.success_transaction_id.map(|id| id.0))
-        .bind(seen.amount)
-        .execute(write.connection())
-        .await?;
+/// Keeps what looks saw. A debit is never forgotten: a debited row only becomes reversed.
+pub(super) async fn keep_seen(write: &mut Write, seen: &[(&GatewayIdentity, Seen)]) -> Result<(), StoreError> {
+    #[derive(Serialize)]
+    struct Look<'a> {
+        at: &'a str,
+        about: i64,
+        is_now: &'static str,
+        permanent: Option<i64>,
+        moved: Option<i64>,
     }
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let mut looks = Vec::with_capacity(seen.len());
+    for (gateway, seen) in seen {
+        looks.push(Look {
+            at: &gateway.0,
+            about: seen.transaction_id.0,
+            is_now: seen.state.as_str(),
+            permanent: seen.success_transaction_id.map(|id| id.0),
+            moved: seen.amount,
+        });
+    }
+    let sql = format!(
+        "-- keep_seen
+        update transactions set state = is_now, looked_at_ms = $2,
+            success_transaction_id = coalesce(permanent, success_transaction_id), seen_amount = coalesce(moved, seen_amount),
+            accepted_at_ms = case when state = is_now then accepted_at_ms else null end
+        from {} where gateway = at and transaction_id = about
+            and (state = 'open' or state = is_now or is_now in ('debited', 'reversed'))
+            and not (state = 'reversed' and is_now = 'debited')
+            -- the draft that may debit just now is never put aside as closed
+            and not (is_now = 'closed' and exists (select 1 from orders o where o.id = transactions.order_id
+                and o.allowed_transaction_id = about))",
+        given(
+            write.store.database(),
+            1,
+            &[Text("at"), Number("about"), Text("is_now"), Number("permanent"), Number("moved")]
+        )
+    );
+    let now_ms = write.now_ms();
+    sqlx::query(AssertSqlSafe(sql)).bind(rows(&looks)?).bind(now_ms).execute(write.connection()).await?;
     Ok(())
 }
