@@ -26,6 +26,7 @@ mod refunds_contract;
 mod reviewing_contract;
 mod rules_contract;
 mod settlement_contract;
+mod together_contract;
 mod weather_contract;
 
 /// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`.

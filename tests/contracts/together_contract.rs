@@ -1,0 +1,314 @@
+//! What comes at the same time shares its transactions, and nobody notices: each is answered as if it were alone.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use shared::id::TransactionId;
+use shared::job::{ClaimedJob, QueueName};
+use shared::order::{Order, OrderStatus};
+use shared::store::callbacks::{self, Sender, Verdict};
+use shared::store::idempotency::IdempotencyKey;
+use shared::store::jobs::Finish;
+use shared::store::orders::{self, Canceled, Created, Transition};
+use shared::store::settlement::{self, Settlement};
+use shared::store::transactions::{self, Seen, StoredState};
+use shared::store::{StoreError, jobs};
+use sqlx::{Connection, Executor};
+
+use super::{Fixture, PAYMENT_TTL_MS, callback, new_link, new_order, on_every_database};
+
+on_every_database! {
+    callbacks_that_come_together_are_each_answered_by_their_own_rows
+    both_drafts_of_an_order_asked_about_among_others_get_one_yes
+    orders_that_are_asked_for_together_are_each_made_once
+    links_that_are_stored_together_fail_one_by_one
+    orders_that_are_settled_together_are_refused_one_by_one
+    runs_that_end_together_lose_their_leases_one_by_one
+}
+
+/// More than one transaction takes.
+const MANY: i64 = 150;
+
+async fn many_orders(f: &Fixture) -> Vec<Order> {
+    let made = join_all((0..MANY).map(|_| async { f.order().await })).await;
+    let numbers: HashSet<_> = made.iter().map(|order| order.id).collect();
+    assert_eq!(numbers.len(), made.len(), "each has a number of its own");
+    made
+}
+
+/// The orders' jobs on a queue, all due and claimed, in the order of `orders`.
+async fn claimed(f: &Fixture, orders: &[Order], queue: QueueName) -> Vec<ClaimedJob> {
+    let mut claimed = Vec::new();
+    while claimed.len() < orders.len() {
+        claimed.extend(f.claim(queue).await);
+    }
+    orders.iter().map(|order| claimed.iter().find(|job| subject_of(job) == order.id.0).unwrap().clone()).collect()
+}
+
+fn subject_of(job: &ClaimedJob) -> i64 {
+    job.job.as_ref().unwrap().subject_id()
+}
+
+fn transaction_of(order: &Order) -> i64 {
+    1_000 + order.id.0
+}
+
+async fn orders_with_links(f: &Fixture) -> Vec<Order> {
+    let orders = many_orders(f).await;
+    let jobs = claimed(f, &orders, QueueName::Links).await;
+    let stored = join_all(orders.iter().zip(&jobs).map(|(order, job)| store_link(f, order, job))).await;
+    assert!(stored.iter().all(|stored| matches!(stored, Ok(Transition::Made))), "{stored:?}");
+    join_all(orders.iter().map(|order| f.find(order))).await
+}
+
+async fn store_link(f: &Fixture, order: &Order, job: &ClaimedJob) -> Result<Transition, StoreError> {
+    let link = new_link(transaction_of(order));
+    orders::store_link(&f.store, &job.lease, order, &link, PAYMENT_TTL_MS, f.store.now_ms()).await
+}
+
+async fn callbacks_that_come_together_are_each_answered_by_their_own_rows(f: Fixture) {
+    let orders = orders_with_links(&f).await;
+    let asked = orders.iter().enumerate().map(|(place, order)| {
+        let mut callback = callback(order, transaction_of(order));
+        let mut sender = Sender::Heard;
+        let verdict = match place % 7 {
+            1 => {
+                callback.amount = Some(5_001);
+                Verdict::WrongAmount
+            }
+            2 => {
+                callback.account = Some("0".into());
+                Verdict::OtherAccount
+            }
+            3 => {
+                callback.store_id = "99".into();
+                Verdict::OtherStore
+            }
+            4 => {
+                callback.transaction_id = Some(TransactionId(1_000_000 + order.id.0));
+                Verdict::UnknownTransaction
+            }
+            5 => {
+                sender = Sender::TurnedAway;
+                Verdict::OtherAddress
+            }
+            _ => Verdict::Allowed,
+        };
+        (callback, sender, verdict)
+    });
+    let asked: Vec<_> = asked.collect();
+
+    let answers = join_all(asked.iter().map(|(callback, sender, _)| f.ask_as(callback, *sender))).await;
+
+    assert_eq!(answers, asked.iter().map(|(_, _, verdict)| *verdict).collect::<Vec<_>>());
+    let jobs = jobs::list(&f.store, None, None, 1_000).await.unwrap();
+    let staged: Vec<i64> =
+        jobs.iter().filter(|job| job.kind == "process_callback").map(|job| job.subject_id).collect();
+    for (order, verdict) in orders.iter().zip(answers) {
+        let now = f.find(order).await;
+        let (expected, allowed) = match verdict {
+            Verdict::Allowed => (OrderStatus::Confirming, now.transaction_id),
+            _ => (OrderStatus::Pending, None),
+        };
+        assert_eq!((now.status, now.allowed_transaction_id), (expected, allowed), "{verdict}");
+        let is_known = verdict != Verdict::UnknownTransaction;
+        assert_eq!(now.last_hint_at_ms.is_some(), is_known, "{verdict}");
+        let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
+        assert_eq!(kept.iter().map(|kept| kept.verdict).collect::<Vec<_>>(), [verdict][..usize::from(is_known)]);
+        let stages = kept.first().is_some_and(|kept| staged.contains(&kept.id.0));
+        assert_eq!(stages, is_known, "{verdict}");
+        let entered = f.history(order).await.iter().filter(|(_, to)| *to == "confirming").count();
+        assert_eq!(entered, usize::from(verdict == Verdict::Allowed));
+    }
+}
+
+async fn both_drafts_of_an_order_asked_about_among_others_get_one_yes(f: Fixture) {
+    let orders = orders_with_links(&f).await;
+    for order in &orders {
+        f.stray_draft(order, 5_000 + order.id.0).await;
+    }
+    let asked = orders.iter().flat_map(|order| [transaction_of(order), 5_000 + order.id.0].map(|draft| (order, draft)));
+
+    let answers = join_all(asked.map(|(order, draft)| f.ask(order, draft))).await;
+
+    for pair in answers.chunks(2) {
+        let mut verdicts = [pair[0].as_str(), pair[1].as_str()];
+        verdicts.sort_unstable();
+        assert_eq!(verdicts, ["allowed", "second_transaction"]);
+    }
+}
+
+async fn orders_that_are_asked_for_together_are_each_made_once(f: Fixture) {
+    let key = |key: &str| IdempotencyKey { key: key.into(), body_digest: "digest".into() };
+    let mut referenced = new_order();
+    referenced.reference = Some("R-1".into());
+    let asked: Vec<_> = (0..MANY)
+        .map(|place| match place % 5 {
+            0 => (referenced.clone(), Some(key(&format!("key {place}")))),
+            1 => (referenced.clone(), None),
+            2 => (new_order(), Some(key("one key"))),
+            3 => (new_order(), Some(key(&format!("key {place}")))),
+            _ => (new_order(), None),
+        })
+        .collect();
+
+    let made = join_all(asked.iter().map(|(new, key)| orders::create(&f.store, new, key.as_ref()))).await;
+
+    let (mut new_orders, mut with_reference, mut with_one_key) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut freed = None;
+    for ((new, key), made) in asked.iter().zip(made) {
+        match made.unwrap() {
+            Created::New(order) => {
+                assert!(new_orders.insert(order.id), "no order is made for two");
+                if new.reference.is_some() {
+                    with_reference.insert(order.id);
+                }
+                if key.as_ref().is_some_and(|key| key.key == "one key") {
+                    with_one_key.insert(order.id);
+                }
+            }
+            Created::Repeated(order) => drop(with_one_key.insert(order.id)),
+            Created::ReferenceTaken(order_id) => {
+                with_reference.insert(order_id);
+                freed = freed.or(key.clone());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((with_reference.len(), with_one_key.len()), (1, 1));
+    assert_eq!(new_orders.len(), usize::try_from(MANY / 5 * 2 + 2).unwrap());
+    let jobs = jobs::list(&f.store, None, None, 1_000).await.unwrap();
+    assert_eq!(jobs.len(), new_orders.len(), "each has its job, and nobody else has one");
+    // The key of an order that was not made is free.
+    assert!(matches!(orders::create(&f.store, &new_order(), freed.as_ref()).await, Ok(Created::New(_))));
+}
+
+async fn links_that_are_stored_together_fail_one_by_one(f: Fixture) {
+    let orders = many_orders(&f).await;
+    let jobs = claimed(&f, &orders, QueueName::Links).await;
+    let (canceled, stolen) = (&orders[3], &jobs[5]);
+    assert!(matches!(orders::call_off(&f.store, canceled.id, "no more").await, Ok(Canceled::Done(_))));
+    f.execute(&[format!("update jobs set lease_token = 1 where id = {}", stolen.lease.job_id)]).await;
+
+    let stored = join_all(orders.iter().zip(&jobs).map(|(order, job)| store_link(&f, order, job))).await;
+
+    for (place, (order, stored)) in orders.iter().zip(stored).enumerate() {
+        let has_link = match place {
+            3 => !matches!(stored, Ok(Transition::Refused)),
+            5 => !matches!(stored, Err(StoreError::LeaseLost)),
+            _ => matches!(stored, Ok(Transition::Made)),
+        };
+        assert_eq!(has_link, ![3, 5].contains(&place), "{place}: {stored:?}");
+        let now = f.find(order).await;
+        assert_eq!(now.payment_url.is_some(), has_link, "{place}");
+        // Every draft is known, for somebody might pay it.
+        let drafts = transactions::of_order(&f.store, order.id).await.unwrap();
+        assert_eq!(drafts.len(), 1, "{place}");
+        let looks = jobs::of_order(&f.store, order.id).await.unwrap();
+        let looks = looks.iter().filter(|job| job.kind == "settle_order").count();
+        assert_eq!(looks, usize::from(place != 5), "{place}: the cancel staged one, too");
+    }
+}
+
+async fn orders_that_are_settled_together_are_refused_one_by_one(f: Fixture) {
+    let orders = orders_with_links(&f).await;
+    let jobs = claimed(&f, &orders, QueueName::Settle).await;
+    let (canceled, stolen) = (&orders[3], &jobs[5]);
+    f.execute(&[
+        format!("update orders set status = 'canceled', final_at_ms = 1 where id = {}", canceled.id),
+        format!("update jobs set lease_token = 1 where id = {}", stolen.lease.job_id),
+    ])
+    .await;
+
+    let settled = join_all(orders.iter().zip(&jobs).enumerate().map(|(place, (order, job))| {
+        let transaction_id = TransactionId(transaction_of(order));
+        let (settlement, state) = match place % 2 {
+            0 => (Settlement::Unchanged, StoredState::Open),
+            _ => (Settlement::Paid { transaction_id }, StoredState::Debited),
+        };
+        let seen = [Seen { transaction_id, state, success_transaction_id: None, amount: None }];
+        let finish = Finish::Snooze { until_ms: f.store.now_ms() + 60_000, queue: QueueName::Background };
+        let store = &f.store;
+        async move {
+            let now_ms = store.now_ms();
+            settlement::settle(store, &job.lease, order, now_ms, &seen, &settlement, &finish).await
+        }
+    }))
+    .await;
+
+    for (place, (order, settled)) in orders.iter().zip(settled).enumerate() {
+        let expected = match (place, place % 2, settled) {
+            (3, _, Ok(Transition::Refused)) => OrderStatus::Canceled,
+            (5, _, Err(StoreError::LeaseLost)) => OrderStatus::Pending,
+            (_, 0, Ok(Transition::Made)) => OrderStatus::Pending,
+            (_, _, Ok(Transition::Made)) => OrderStatus::Paid,
+            (_, _, other) => panic!("{place}: {other:?}"),
+        };
+        assert_eq!(f.find(order).await.status, expected, "{place}");
+        let seen = &transactions::of_order(&f.store, order.id).await.unwrap()[0];
+        assert_eq!(seen.state == StoredState::Debited, expected == OrderStatus::Paid, "{place}");
+        let told = f.history(order).await.iter().filter(|(_, to)| *to == "paid").count();
+        assert_eq!(told, usize::from(expected == OrderStatus::Paid), "{place}");
+        let (state, _, queue) = f.state_of(jobs[place].lease.job_id).await;
+        let expected = if [3, 5].contains(&place) { ("running", "settle") } else { ("available", "background") };
+        assert_eq!((state.as_str(), queue.as_str()), expected, "{place}");
+    }
+}
+
+async fn runs_that_end_together_lose_their_leases_one_by_one(f: Fixture) {
+    let orders = many_orders(&f).await;
+    let jobs = claimed(&f, &orders, QueueName::Links).await;
+    f.execute(&[format!("update jobs set lease_token = 1 where id = {}", jobs[5].lease.job_id)]).await;
+    let now_ms = f.store.now_ms();
+
+    let ended = join_all(jobs.iter().enumerate().map(|(place, job)| {
+        let finish = match place % 4 {
+            0 => Finish::Complete,
+            1 => Finish::Snooze { until_ms: now_ms + 60_000, queue: QueueName::Background },
+            2 => Finish::Retry { not_before_ms: now_ms + 60_000, error: format!("trouble {place}") },
+            _ => Finish::Release { not_before_ms: now_ms + 60_000 },
+        };
+        let store = &f.store;
+        async move { jobs::finish_alone(store, &job.lease, &finish).await }
+    }))
+    .await;
+
+    for (place, (job, ended)) in jobs.iter().zip(ended).enumerate() {
+        assert_eq!(matches!(ended, Err(StoreError::LeaseLost)), place == 5, "{place}: {ended:?}");
+        let row = jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap();
+        let found = (row.state.as_str(), row.queue.as_str(), row.attempt, row.last_error);
+        let expected = match (place, place % 4) {
+            (5, _) => ("running", "links", 1, None),
+            (_, 0) => ("completed", "links", 1, None),
+            (_, 1) => ("available", "background", 0, None),
+            (_, 2) => ("available", "links", 1, Some(format!("trouble {place}"))),
+            (_, _) => ("available", "links", 0, None),
+        };
+        assert_eq!(found, expected, "{place}");
+    }
+}
+
+/// Somebody's transaction that takes its time, or hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_locked_order_holds_up_nobody() {
+    let f = Fixture::postgres().await;
+    let orders = orders_with_links(&f).await;
+    let mut holding = f.connection().await;
+    let mut transaction = holding.begin().await.unwrap();
+    let held = sqlx::query("select id from orders where id = $1 for update").bind(orders[20].id.0);
+    transaction.execute(held).await.unwrap();
+    let (held, others): (Vec<_>, Vec<_>) = orders.iter().partition(|order| order.id == orders[20].id);
+
+    let asking_held = f.ask(held[0], transaction_of(held[0]));
+    tokio::pin!(asking_held);
+    let asking_others = join_all(others.iter().map(|order| f.ask(order, transaction_of(order))));
+    let answers = tokio::select! {
+        early = &mut asking_held => panic!("its order is held, and it is answered {early}"),
+        answers = tokio::time::timeout(Duration::from_secs(1), asking_others) => answers.expect("nobody waits for it"),
+    };
+
+    assert!(answers.iter().all(|verdict| *verdict == Verdict::Allowed), "{answers:?}");
+    transaction.commit().await.unwrap();
+    assert_eq!(asking_held.await, Verdict::Allowed);
+}
