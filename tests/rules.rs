@@ -100,12 +100,30 @@ fn only_functions_with_a_lease_end_a_run() {
             "expire_without_link",
             "keep_refusal",
             "put_in_review",
-            "settle",
-            "store_link_fenced",
-            "take_back_sending",
-            "wake_settlement"
+            "take_back_sending"
         ]
     );
+}
+
+/// What ends many runs in one transaction is given the lease of each.
+#[test]
+fn whatever_ends_runs_together_holds_their_leases() {
+    let (mut seen, mut calls) = (Vec::new(), 0);
+    for (path, text) in sources() {
+        calls += text.matches("finish_all(&mut write, ").count();
+        for part in text.split("impl Together for ").skip(1) {
+            let body = part.split("\n}\n").next().unwrap_or_default();
+            if body.contains("finish_all(&mut write, ") {
+                let name = body.split_whitespace().next().unwrap_or_default();
+                let (_, fields) = text.split_once(&format!("struct {name} {{")).unwrap_or_default();
+                let fields = fields.split('}').next().unwrap_or_default();
+                assert!(fields.contains(": Lease,") || fields.contains(": (Lease, Finish),"), "{path}: {name}");
+                seen.push(name.to_owned());
+            }
+        }
+    }
+    seen.sort();
+    assert_eq!((seen.len(), seen), (calls, ["Ending", "Linking", "Settling", "Waking"].map(str::to_owned).to_vec()));
 }
 
 /// API, command line and pages stage jobs; only whoever runs one has a lease.

@@ -410,6 +410,10 @@ fn pool_of(connections: u32, database: Database) -> AnyPoolOptions {
                             "set lock_timeout = '3s'",
                             "set statement_timeout = '10s'",
                             "set idle_in_transaction_session_timeout = '15s'",
+                            // Rows that a statement is given find theirs by an index, however few there are of either:
+                            // the planner takes a hundred for given, and would read a small table whole for them.
+                            "set enable_hashjoin = off",
+                            "set enable_mergejoin = off",
                         ] {
                             connection.execute(setting).await?;
                         }

@@ -103,8 +103,7 @@ async fn callbacks_that_come_together_are_each_answered_by_their_own_rows(f: Fix
 
     assert_eq!(answers, asked.iter().map(|(_, _, verdict)| *verdict).collect::<Vec<_>>());
     let jobs = jobs::list(&f.store, None, None, 1_000).await.unwrap();
-    let staged: Vec<i64> =
-        jobs.iter().filter(|job| job.kind == "process_callback").map(|job| job.subject_id).collect();
+    let staged: Vec<i64> = jobs.iter().filter(|job| job.kind == "process_callback").map(|job| job.subject_id).collect();
     for (order, verdict) in orders.iter().zip(answers) {
         let now = f.find(order).await;
         let (expected, allowed) = match verdict {

@@ -354,11 +354,7 @@ enum Found {
     Draft(KnownDraft),
 }
 
-async fn find_drafts(
-    write: &mut Write,
-    questions: &[Arc<Question>],
-    locked: Locked,
-) -> Result<Vec<Found>, StoreError> {
+async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Locked) -> Result<Vec<Found>, StoreError> {
     #[derive(Serialize)]
     struct Asked<'a> {
         place: usize,
@@ -446,7 +442,8 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
         allowed.insert(OrderId(row.try_get("id")?));
     }
     let mut lines = Vec::new();
-    for draft in drafts.iter().filter(|draft| allowed.contains(&draft.order_id) && draft.status == OrderStatus::Pending) {
+    for draft in drafts.iter().filter(|draft| allowed.contains(&draft.order_id) && draft.status == OrderStatus::Pending)
+    {
         lines.push(Told {
             id: draft.order_id,
             from: Some(OrderStatus::Pending),
@@ -458,13 +455,18 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
         orders::tell_all(write, &lines).await?;
     }
     if !allowed.is_empty() {
-        // What a look saw of them earlier no longer holds: from now on they are asked about again.
+        // What a look saw of them earlier no longer holds: from now on they are asked about again. (To open one more again
+        // costs a question.)
+        let one_of = |column: &str| write.store.one_of(&format!("select {column} from {given}"));
         let sql = format!(
             "-- reopen_allowed_drafts
-            update transactions set state = 'open' from {given}
-            where order_id = of_order and transaction_id = draft and state = 'closed'"
+            update transactions set state = 'open'
+            where order_id {} and transaction_id {} and state = 'closed'",
+            one_of("of_order"),
+            one_of("draft")
         );
-        let allowed: Vec<OfOrder> = asking.into_iter().filter(|asked| allowed.contains(&OrderId(asked.of_order))).collect();
+        let allowed: Vec<OfOrder> =
+            asking.into_iter().filter(|asked| allowed.contains(&OrderId(asked.of_order))).collect();
         sqlx::query(AssertSqlSafe(sql)).bind(rows(&allowed)?).execute(write.connection()).await?;
     }
     Ok(allowed)

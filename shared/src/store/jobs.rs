@@ -310,7 +310,8 @@ async fn renew_those(store: &Store, leases: &[Lease], locked: Locked) -> Result<
         given(store.database(), 2, &[Number("job_id"), Number("token")]),
         locked.clause(store, "jobs")
     ));
-    let sql = format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} and state = 'running' returning id");
+    let sql =
+        format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} and state = 'running' returning id");
     let mut connection = store.writer().acquire().await?;
     let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + LEASE_MS).bind(rows(&held)?);
     query.fetch_all(&mut *connection).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
@@ -381,11 +382,7 @@ pub(super) async fn finish_all(write: &mut Write, runs: &[(Lease, Finish)]) -> R
             ]
         )
     );
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(rows(&ends)?)
-        .bind(now_ms)
-        .fetch_all(write.connection())
-        .await?;
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(rows(&ends)?).bind(now_ms).fetch_all(write.connection()).await?;
     let mut ended = HashSet::with_capacity(rows.len());
     for row in rows {
         ended.insert(JobId(row.try_get("id")?));

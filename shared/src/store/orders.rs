@@ -167,11 +167,8 @@ impl Together for Creating {
             cause: "the shop asked for it".to_owned(),
         };
         let due_at_ms = write.now_ms();
-        let job = |id: &OrderId| Staged {
-            job: Job::CreatePaymentLink { order_id: *id },
-            queue: QueueName::Links,
-            due_at_ms,
-        };
+        let job =
+            |id: &OrderId| Staged { job: Job::CreatePaymentLink { order_id: *id }, queue: QueueName::Links, due_at_ms };
         tell_all(&mut write, &made.keys().map(line).collect::<Vec<_>>()).await?;
         jobs::stage_all(&mut write, &made.keys().map(job).collect::<Vec<_>>()).await?;
         reach(Point::CreateBeforeCommit);
@@ -432,11 +429,7 @@ impl Together for Linking {
             update orders set transaction_id = draft, payment_url = page, links_made = links_made + 1, link_at_ms = $2,
                 expires_at_ms = coalesce(expires_at_ms, until)
             from {} where id = of_order and status = 'pending' and payment_url is null returning id",
-            given(
-                write.store.database(),
-                1,
-                &[Number("of_order"), Number("draft"), Text("page"), Number("until")]
-            )
+            given(write.store.database(), 1, &[Number("of_order"), Number("draft"), Text("page"), Number("until")])
         );
         let done =
             sqlx::query(AssertSqlSafe(sql)).bind(rows(&linking)?).bind(now_ms).fetch_all(write.connection()).await?;
@@ -611,11 +604,7 @@ pub(super) async fn tell_all(write: &mut Write, lines: &[Told]) -> Result<(), St
         from {}",
         given(write.store.database(), 1, &[Number("of_order"), Text("was"), Text("is_now"), Text("why")])
     );
-    sqlx::query(AssertSqlSafe(sql))
-        .bind(rows(&new)?)
-        .bind(write.now_ms())
-        .execute(write.connection())
-        .await?;
+    sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(write.now_ms()).execute(write.connection()).await?;
     for told in lines {
         if told.from != Some(told.to) {
             write.transitions.push(told.to);

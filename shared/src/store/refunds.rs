@@ -100,7 +100,9 @@ async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKe
         None => RefundId(ids::take_block(write.connection(), "refunds", 1).await?),
     };
     if let Some(key) = key
-        && idempotency::keep_all(&mut write, vec![Keeping::of(&new.requested_by, key, new.order_id, Some(id))]).await?.is_empty()
+        && idempotency::keep_all(&mut write, vec![Keeping::of(&new.requested_by, key, new.order_id, Some(id))])
+            .await?
+            .is_empty()
     {
         drop(write);
         return repeated(store, &new.requested_by, key).await;

@@ -190,9 +190,7 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
             orders::put_before_a_person(write, id, reason, *act).await?;
             Ok(Transition::Made)
         }
-        Settlement::NotResolved { transaction_id, what } => {
-            forget_resolution(write, id, *transaction_id, what).await
-        }
+        Settlement::NotResolved { transaction_id, what } => forget_resolution(write, id, *transaction_id, what).await,
         Settlement::Refunded { transaction_id } => mark_refunded(write, id, *transaction_id).await,
     }
 }
@@ -243,7 +241,8 @@ async fn mark_paid(
         given(write.store.database(), 1, &[Number("of_order"), Number("payer")])
     );
     let now_ms = write.now_ms();
-    let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&payments)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let done =
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&payments)?).bind(now_ms).fetch_all(write.connection()).await?;
     let (mut paid, mut lines) = (HashSet::new(), Vec::new());
     for row in done {
         let id = OrderId(row.try_get("id")?);
