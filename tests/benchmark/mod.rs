@@ -15,10 +15,12 @@ use crate::roles::role::{client, id};
 use crate::support::wait::PATIENCE;
 use load::{Figures, at_a_rate, closed_loop};
 use setup::Setup;
+use usage::{Usage, Who, memory_kib};
 
 mod load;
 mod machine;
 mod setup;
+mod usage;
 pub(crate) mod webhook;
 
 /// How much is measured.
@@ -56,17 +58,17 @@ pub(crate) async fn run(extent: Extent) -> String {
             setup.name()
         ));
         postgres = setup.postgres_version().await.unwrap_or(postgres);
-        for row in measure(Arc::new(setup), extent).await {
-            report.push_str(&row);
-        }
-        report.push('\n');
+        let (rows, costs) = measure(Arc::new(setup), extent).await;
+        report.push_str(&rows.concat());
+        report.push_str(&format!("\n{COSTS}{}\n", costs.concat()));
     }
     format!("{report}{}", machine::describe(&postgres).await)
 }
 
 /// The rows of one setup. Payments come first, while there is nothing else to do.
-async fn measure(setup: Arc<Setup>, extent: Extent) -> Vec<String> {
-    let mut rows = Vec::new();
+async fn measure(setup: Arc<Setup>, extent: Extent) -> (Vec<String>, Vec<String>) {
+    let (mut rows, mut costs) = (Vec::new(), Vec::new());
+    let processes = setup.processes();
     progress(setup.name(), "payments");
     let payment = |setup: Arc<Setup>| move |_| confirm_and_see_paid(Arc::clone(&setup));
     closed_loop(1, Duration::MAX, 3, payment(Arc::clone(&setup))).await; // nobody's first request counts
@@ -83,7 +85,9 @@ async fn measure(setup: Arc<Setup>, extent: Extent) -> Vec<String> {
             let setup = Arc::clone(&by);
             async move { setup.api().create_order().await }
         };
+        let before = Usage::now(&processes);
         let (figures, orders) = closed_loop(clients, extent.load, usize::MAX, create).await;
+        costs.push(cost("orders with link", clients, figures.count(), &before, &processes));
         let all = orders.len();
         let orders: Vec<Value> = orders.into_iter().filter(|order| order["transaction_id"].is_i64()).collect();
         let late = all - orders.len();
@@ -106,11 +110,33 @@ async fn measure(setup: Arc<Setup>, extent: Extent) -> Vec<String> {
                 answer["status"] == 1
             }
         };
+        let before = Usage::now(&processes);
         let (figures, allowed) = closed_loop(clients, extent.load, count, call).await;
+        costs.push(cost("callbacks", clients, figures.count(), &before, &processes));
         assert!(allowed.iter().all(|allowed| *allowed), "a rightly signed callback was refused");
         rows.push(row("callback answered with 1", &format!("{clients} clients"), &figures));
     }
-    rows
+    (rows, costs)
+}
+
+const COSTS: &str = "| what | load | processor µs each, ours | of which | per processor second | memory MiB |\n\
+    |---|---|---:|---|---:|---|\n";
+
+/// What they cost since `before`.
+fn cost(what: &str, clients: usize, count: usize, before: &Usage, processes: &[(Who, u32)]) -> String {
+    let used = Usage::now(processes).since(before);
+    let count = count.max(1) as u128;
+    let ours: u128 = used.iter().filter(|(who, _)| who.is_ours()).map(|(_, time)| time.as_micros()).sum();
+    let shares = used.iter().map(|(who, time)| format!("{} {}", who.name(), time.as_micros() / count));
+    let memory = processes.iter().filter(|(who, _)| who.is_ours());
+    let memory = memory.map(|(who, id)| format!("{} {}", who.name(), memory_kib(*id) / 1_024));
+    format!(
+        "| {what} | {clients} clients | {} | {} | {} | {} |\n",
+        ours / count,
+        shares.collect::<Vec<_>>().join(", "),
+        count * 1_000_000 / ours.max(1),
+        memory.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// What a customer's confirmation took until the order was seen to be paid.

@@ -1,5 +1,6 @@
 //! The two ways of running the program that are measured.
 
+use super::usage::Who;
 use crate::roles::installation::Installation;
 use crate::roles::role::{Api, Role};
 use crate::roles::sandbox::Sandbox;
@@ -50,6 +51,22 @@ impl Setup {
             Setup::Embedded(up) => &up.sandbox,
             Setup::Servers { installation, .. } => &installation.sandbox,
         }
+    }
+
+    /// The processes that take part.
+    pub(super) fn processes(&self) -> Vec<(Who, u32)> {
+        let mut processes = vec![(Who::Load, std::process::id())];
+        match self {
+            Setup::Embedded(up) => processes.push((Who::Up, up.api.role.program.id())),
+            Setup::Servers { api, _workers: workers, installation, _postgres: postgres } => {
+                processes.push((Who::Api, api.role.program.id()));
+                processes.extend(workers.iter().map(|worker| (Who::Worker, worker.program.id())));
+                processes.push((Who::Postgres, postgres.id()));
+                processes.push((Who::Redis, installation.redis.id()));
+                processes.extend(installation.sandbox.id().map(|id| (Who::Sandbox, id)));
+            }
+        }
+        processes
     }
 
     /// Which PostgreSQL it runs on, if it does.

@@ -33,6 +33,11 @@ impl Sandbox {
         Sandbox { program: Some(program), ..Sandbox::at(&address) }
     }
 
+    /// The number of its process, where it has one of its own.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.program.as_ref().map(Program::id)
+    }
+
     /// Ends it: from now on nobody listens at its address.
     pub(crate) fn stop(&mut self) {
         self.program = None;

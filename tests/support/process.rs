@@ -64,6 +64,11 @@ impl Process {
         Duration::from_millis(hundredths * 10)
     }
 
+    /// The process, its children, and theirs: PostgreSQL's connections, for one, are served by children.
+    pub(crate) fn family(&self) -> Vec<u32> {
+        family_of(self.id())
+    }
+
     /// How the process ended, or nothing while it runs.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -110,6 +115,18 @@ pub(crate) fn send(signal: &str, ids: &[u32]) {
 /// The processes started by the process `parent`.
 fn children_of(parent: u32) -> Vec<u32> {
     running().filter(|id| parent_of(*id) == Some(parent)).collect()
+}
+
+/// A process with all that descend from it.
+pub(crate) fn family_of(ancestor: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = running().filter_map(|id| Some((id, parent_of(id)?))).collect();
+    let mut family = vec![ancestor];
+    let mut place = 0;
+    while let Some(parent) = family.get(place).copied() {
+        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(id, _)| *id));
+        place += 1;
+    }
+    family
 }
 
 /// The processes on whose command line `part` occurs. (Only with a name that is ours alone, such as a temporary folder.)

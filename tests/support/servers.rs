@@ -92,6 +92,10 @@ impl PrivateRedis {
         self.port
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends the server at once, as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.process.kill_family();
@@ -225,6 +229,10 @@ impl PrivatePostgres {
         let settings: Vec<String> = usual.iter().chain(settings).map(|&setting| setting.to_owned()).collect();
         let process = spawn_postgres(&settings, port, folder.path()).await;
         PrivatePostgres { process, settings, port, folder }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The URL of the server's one database, which is empty at first.
