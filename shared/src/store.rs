@@ -299,13 +299,9 @@ impl Store {
         }
     }
 
-    /// `in (select …)` for a select that is limited or locks. PostgreSQL may take such a select for a join, choose to
-    /// read the whole table for it, or run it more than once; an array is made once, and its rows are found by the index.
+    /// See [`one_of`].
     fn one_of(&self, select: &str) -> String {
-        match self.0.database {
-            Database::Sqlite => format!("in ({select})"),
-            Database::Postgres => format!("= any(array({select}))"),
-        }
+        one_of(self.0.database, select)
     }
 
     /// Where a row lies: what finds the rows of one statement again, whatever their key.
@@ -410,10 +406,9 @@ fn pool_of(connections: u32, database: Database) -> AnyPoolOptions {
                             "set lock_timeout = '3s'",
                             "set statement_timeout = '10s'",
                             "set idle_in_transaction_session_timeout = '15s'",
-                            // Rows that a statement is given find theirs by an index, however few there are of either:
-                            // the planner takes a hundred for given, and would read a small table whole for them.
-                            "set enable_hashjoin = off",
-                            "set enable_mergejoin = off",
+                            // Every row is found by an index. A plan that was made while a table was small would read it
+                            // whole, and go on so while it grows.
+                            "set enable_seqscan = off",
                         ] {
                             connection.execute(setting).await?;
                         }
@@ -433,6 +428,15 @@ fn sqlite_options(path: &Path) -> Result<AnyConnectOptions, StoreError> {
         .replacen("file://", "sqlite://", 1);
     url.push_str("?mode=rwc");
     Ok(url.parse()?)
+}
+
+/// `in (select …)` for a select that is limited or locks. PostgreSQL may take such a select for a join, choose to read the
+/// whole table for it, or run it more than once; an array is made once, and its rows are found by the index.
+fn one_of(database: Database, select: &str) -> String {
+    match database {
+        Database::Sqlite => format!("in ({select})"),
+        Database::Postgres => format!("= any(array({select}))"),
+    }
 }
 
 /// `$first, $first+1, …` for so many values.

@@ -33,5 +33,6 @@ async fn main() {
         println!("{}", benchmark::webhook::run(benchmark::webhook::Extent::FULL).await);
         return;
     }
+    let extent = if is_given("servers") { Extent::SERVERS } else { extent };
     println!("{}", benchmark::run(extent).await);
 }

@@ -30,14 +30,19 @@ pub(crate) struct Extent {
     payments: usize,
     /// How long each load lasts.
     load: Duration,
+    /// Whether `tasdiq up` is measured, too.
+    with_embedded: bool,
 }
 
 impl Extent {
     /// For figures to publish: under four minutes.
     #[allow(dead_code, reason = "the tests have no use for it")]
-    pub(crate) const FULL: Extent = Extent { payments: 200, load: Duration::from_secs(12) };
+    pub(crate) const FULL: Extent = Extent { payments: 200, load: Duration::from_secs(12), with_embedded: true };
+    /// Of the servers alone: half the time.
+    #[allow(dead_code, reason = "the tests have no use for it")]
+    pub(crate) const SERVERS: Extent = Extent { with_embedded: false, ..Extent::FULL };
     /// To see that it works: seconds.
-    pub(crate) const QUICK: Extent = Extent { payments: 5, load: Duration::from_millis(500) };
+    pub(crate) const QUICK: Extent = Extent { payments: 5, load: Duration::from_millis(500), with_embedded: true };
 }
 
 /// So many clients at once, each sending its next request when the last is answered.
@@ -51,6 +56,9 @@ pub(crate) async fn run(extent: Extent) -> String {
     let mut report = String::new();
     let mut postgres = String::new();
     for is_embedded in [true, false] {
+        if is_embedded && !extent.with_embedded {
+            continue;
+        }
         // One after the other: what runs for nothing would be in the way.
         let setup = if is_embedded { Setup::embedded().await } else { Setup::servers().await };
         report.push_str(&format!(
@@ -67,7 +75,7 @@ pub(crate) async fn run(extent: Extent) -> String {
 
 /// The rows of one setup. Payments come first, while there is nothing else to do.
 async fn measure(setup: Arc<Setup>, extent: Extent) -> (Vec<String>, Vec<String>) {
-    let (mut rows, mut costs) = (Vec::new(), Vec::new());
+    let (mut rows, mut costs, mut statements) = (Vec::new(), Vec::new(), Vec::new());
     let processes = setup.processes();
     progress(setup.name(), "payments");
     let payment = |setup: Arc<Setup>| move |_| confirm_and_see_paid(Arc::clone(&setup));
@@ -85,9 +93,12 @@ async fn measure(setup: Arc<Setup>, extent: Extent) -> (Vec<String>, Vec<String>
             let setup = Arc::clone(&by);
             async move { setup.api().create_order().await }
         };
+        setup.forget_statements().await;
         let before = Usage::now(&processes);
         let (figures, orders) = closed_loop(clients, extent.load, usize::MAX, create).await;
         costs.push(cost("orders with link", clients, figures.count(), &before, &processes));
+        statements
+            .push(format!("orders by {clients} clients\n\n{STATEMENTS}{}", setup.statements(figures.count()).await));
         let all = orders.len();
         let orders: Vec<Value> = orders.into_iter().filter(|order| order["transaction_id"].is_i64()).collect();
         let late = all - orders.len();
@@ -110,14 +121,23 @@ async fn measure(setup: Arc<Setup>, extent: Extent) -> (Vec<String>, Vec<String>
                 answer["status"] == 1
             }
         };
+        setup.forget_statements().await;
         let before = Usage::now(&processes);
         let (figures, allowed) = closed_loop(clients, extent.load, count, call).await;
         costs.push(cost("callbacks", clients, figures.count(), &before, &processes));
+        statements
+            .push(format!("callbacks by {clients} clients\n\n{STATEMENTS}{}", setup.statements(figures.count()).await));
         assert!(allowed.iter().all(|allowed| *allowed), "a rightly signed callback was refused");
         rows.push(row("callback answered with 1", &format!("{clients} clients"), &figures));
     }
+    for statements in statements {
+        eprintln!("{statements}");
+    }
     (rows, costs)
 }
+
+const STATEMENTS: &str =
+    "| statement | µs per operation | times per operation | µs each | rows each |\n|---|---:|---:|---:|---:|\n";
 
 const COSTS: &str = "| what | load | processor µs each, ours | of which | per processor second | memory MiB |\n\
     |---|---|---:|---|---:|---|\n";

@@ -24,8 +24,10 @@ impl Setup {
 
     /// Four processes around servers that keep what they were told to keep.
     pub(super) async fn servers() -> Self {
-        let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
+        let settings = ["fsync=on", "full_page_writes=on", "shared_preload_libraries=pg_stat_statements"];
+        let postgres = PrivatePostgres::start_with(&settings).await;
         let installation = Installation::on_database(postgres.url(), &[]).await;
+        installation.execute("create extension pg_stat_statements").await;
         installation.migrate().await;
         let (api, first, second) =
             tokio::join!(installation.api(0), installation.worker_with(&[]), installation.worker_with(&[]));
@@ -67,6 +69,28 @@ impl Setup {
             }
         }
         processes
+    }
+
+    /// Forgets what the database has done so far.
+    pub(super) async fn forget_statements(&self) {
+        if let Setup::Servers { installation, .. } = self {
+            installation.number("select count(pg_stat_statements_reset())").await;
+        }
+    }
+
+    /// What the database has spent its time on since, as rows in Markdown: `count` operations were asked for.
+    pub(super) async fn statements(&self, count: usize) -> String {
+        let Setup::Servers { installation, .. } = self else { return String::new() };
+        installation
+            .text(&format!(
+                "select coalesce(string_agg(line, '' order by spent desc), '') from (
+                    select total_exec_time as spent, format(E'| %s | %s | %s | %s | %s |\n',
+                        coalesce(substring(query from '^-- ([a-z_]+)'), left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 40)),
+                        round((total_exec_time * 1000 / {count})::numeric, 1), round((calls::numeric / {count}), 3),
+                        round((mean_exec_time * 1000)::numeric), round(rows::numeric / calls, 1)) as line
+                    from pg_stat_statements order by total_exec_time desc limit 16) as lines"
+            ))
+            .await
     }
 
     /// Which PostgreSQL it runs on, if it does.

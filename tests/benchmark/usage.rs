@@ -45,7 +45,9 @@ pub(super) struct Usage(Vec<(Who, Duration)>);
 impl Usage {
     /// As it is now, of these processes with their children.
     pub(super) fn now(processes: &[(Who, u32)]) -> Self {
-        Usage(processes.iter().map(|(who, id)| (*who, processor_time(*id))).collect())
+        // The load's descendants are the others.
+        let family = |who, id| if who == Who::Load { vec![id] } else { family_of(id) };
+        Usage(processes.iter().map(|(who, id)| (*who, processor_time(&family(*who, *id)))).collect())
     }
 
     /// What was used since `earlier`, which watched the same processes; the shares of one kind together.
@@ -62,15 +64,15 @@ impl Usage {
     }
 }
 
-/// How long a process, its living descendants and its ended children have kept processors busy, to 10 ms each.
-fn processor_time(id: u32) -> Duration {
+/// How long these processes and their ended children have kept processors busy, to 10 ms each.
+fn processor_time(family: &[u32]) -> Duration {
     let hundredths = |id: &u32| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         let words = stat.rsplit_once(')').map(|(_, words)| words.to_owned()).unwrap_or_default();
         // From the 14th word on: its own time and the kernel's, and the same of children that were waited for.
         words.split_whitespace().skip(11).take(4).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>()
     };
-    Duration::from_millis(family_of(id).iter().map(hundredths).sum::<u64>() * 10)
+    Duration::from_millis(family.iter().map(hundredths).sum::<u64>() * 10)
 }
 
 /// The memory of a process and its descendants in KiB, each page that several share counted once among them (PSS).

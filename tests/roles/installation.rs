@@ -145,9 +145,9 @@ impl Installation {
     }
 
     /// The text a query returns.
-    pub(crate) async fn text(&self, query: &'static str) -> String {
+    pub(crate) async fn text(&self, query: &str) -> String {
         let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
-        let text = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
+        let text = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         text
     }

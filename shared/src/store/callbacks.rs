@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::{self, Number, Text};
-use super::given::{given, numbers, rows};
+use super::given::{given, numbers, rows, unindexed};
 use super::jobs::Staged;
 use super::orders::Told;
 use super::together::{Group, Locked, Share, Together, Written, together};
@@ -306,10 +306,8 @@ async fn follow<'a>(
         staged.push(Staged { job, queue: QueueName::Settle, due_at_ms: now_ms });
     }
     if !hinted.is_empty() {
-        let sql = format!(
-            "-- hint_from_callbacks\nupdate orders set last_hint_at_ms = $2 from {} where id = of_order",
-            given(write.store.database(), 1, &OF_ORDER)
-        );
+        let hints = given(write.store.database(), 1, &OF_ORDER).any("of_order");
+        let sql = format!("-- hint_from_callbacks\nupdate orders set last_hint_at_ms = $2 where id {hints}");
         sqlx::query(AssertSqlSafe(sql)).bind(rows(&hinted)?).bind(now_ms).execute(write.connection()).await?;
     }
     if !staged.is_empty() {
@@ -376,7 +374,9 @@ async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Loc
         "-- find_drafts
         select place, o.id, t.amount, t.transaction_id, o.status, o.expires_at_ms, o.transaction_id as payer
         from {given} join transactions t on t.gateway = at and t.transaction_id = about join orders o on o.id = t.order_id
-        order by o.id {}",
+        where t.gateway {} and t.transaction_id {} order by o.id {}",
+        given.any("at"),
+        given.any("about"),
         locked.clause(&write.store, "o")
     );
     let asked_rows = rows(&asked)?;
@@ -398,7 +398,10 @@ async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Loc
     if locked == Locked::PassedOver && drafts.len() < asked.len() {
         let sql = format!(
             "-- drafts_passed_over
-            select place from {given} join transactions t on t.gateway = at and t.transaction_id = about"
+            select place from {given} join transactions t on t.gateway = at and t.transaction_id = about
+            where t.gateway {} and t.transaction_id {}",
+            given.any("at"),
+            given.any("about")
         );
         for row in sqlx::query(AssertSqlSafe(sql)).bind(asked_rows).fetch_all(write.connection()).await? {
             let place: i64 = row.try_get("place")?;
@@ -432,9 +435,11 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
         update orders set status = 'confirming', allowed_transaction_id = draft, last_allowed_at_ms = $2,
             last_hint_at_ms = case when status = 'pending' then $2 else last_hint_at_ms end
         from {given}
-        where id = of_order and status in ('pending', 'confirming') and expires_at_ms > $2
+        where id {} and id = of_order and {} in ('pending', 'confirming') and expires_at_ms > $2
             and (allowed_transaction_id is null or allowed_transaction_id = draft)
-        returning id"
+        returning id",
+        given.any("of_order"),
+        unindexed("status")
     );
     let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&asking)?).bind(now_ms).fetch_all(write.connection()).await?;
     let mut allowed = HashSet::with_capacity(done.len());
@@ -457,13 +462,12 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
     if !allowed.is_empty() {
         // What a look saw of them earlier no longer holds: from now on they are asked about again. (To open one more again
         // costs a question.)
-        let one_of = |column: &str| write.store.one_of(&format!("select {column} from {given}"));
         let sql = format!(
             "-- reopen_allowed_drafts
             update transactions set state = 'open'
             where order_id {} and transaction_id {} and state = 'closed'",
-            one_of("of_order"),
-            one_of("draft")
+            given.any("of_order"),
+            given.any("draft")
         );
         let allowed: Vec<OfOrder> =
             asking.into_iter().filter(|asked| allowed.contains(&OrderId(asked.of_order))).collect();
@@ -589,8 +593,8 @@ impl Together for Finding {
         let sql = format!(
             "-- find_callbacks
             select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address
-            from {} join callbacks on id = number",
-            given(store.database(), 1, &[Number("number")])
+            from callbacks where id {}",
+            given(store.database(), 1, &[Number("number")]).any("number")
         );
         let ids: Vec<CallbackId> = items.iter().map(|item| item.0).collect();
         let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("number", &ids)?).fetch_all(store.readers()).await?;

@@ -1,10 +1,11 @@
 //! Rows that a statement is given: one parameter and one text, however many they are.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::Serialize;
 
-use super::{Database, StoreError};
+use super::{Database, StoreError, one_of};
 
 /// A column of given rows.
 #[derive(Clone, Copy, Debug)]
@@ -15,26 +16,54 @@ pub(super) enum Column {
     Text(&'static str),
 }
 
-/// What stands in a statement's `from`: the rows of parameter `$number`, as a table named `given`.
+/// The rows of parameter `$number`; printed, what stands in a statement's `from`, as a table named `given`.
 ///
 /// A JSON array of objects: both databases read one, and prepare the statement once for any number of rows. The names of
 /// columns should be no table's, for neither database takes `given.id` everywhere.
-pub(super) fn given(database: Database, number: usize, columns: &[Column]) -> String {
+pub(super) fn given(database: Database, number: usize, columns: &[Column]) -> Given {
     let of = |column: &Column| match (database, *column) {
         (Database::Sqlite, Column::Number(name) | Column::Text(name)) => format!("value ->> '{name}' as {name}"),
         (Database::Postgres, Column::Number(name)) => format!("{name} bigint"),
         (Database::Postgres, Column::Text(name)) => format!("{name} text"),
     };
     let columns = columns.iter().map(of).collect::<Vec<_>>().join(", ");
-    match database {
+    let table = match database {
         Database::Sqlite => format!("(select {columns} from json_each(${number})) as given"),
         Database::Postgres => format!("json_to_recordset(cast(${number} as json)) as given({columns})"),
+    };
+    Given { database, table }
+}
+
+/// Rows that a statement is given.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    database: Database,
+    table: String,
+}
+
+impl Given {
+    /// A condition on a key, beside that of the join: it is one of those in `column`. By it PostgreSQL finds the rows of
+    /// the key's index; of a join it would believe that a hundred rows are given, and rather read all there are.
+    pub(super) fn any(&self, column: &str) -> String {
+        one_of(self.database, &format!("select {column} from {}", self.table))
+    }
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.table)
     }
 }
 
 /// The parameter that [`given`] reads.
 pub(super) fn rows<T: Serialize>(rows: &[T]) -> Result<String, StoreError> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(Box::new(error)).into())
+}
+
+/// The column as no index has it, for a condition on rows that are found by their key. The planner cannot know how many
+/// rows it is given, and would rather read all that an index on the state of things has.
+pub(super) fn unindexed(column: &str) -> String {
+    format!("coalesce({column}, '')")
 }
 
 /// The parameter for rows of one number each.

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::{Number, Text};
-use super::given::{given, rows};
+use super::given::{given, rows, unindexed};
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Database, STATEMENT_TIMEOUT, Store, StoreError, Write, padded, placeholders};
 use crate::failpoint::{Point, reach};
@@ -305,13 +305,14 @@ async fn renew_those(store: &Store, leases: &[Lease], locked: Locked) -> Result<
         token: i64,
     }
     let held: Vec<Held> = leases.iter().map(|lease| Held { job_id: lease.job_id.0, token: lease.token }).collect();
+    let given = given(store.database(), 2, &[Number("job_id"), Number("token")]);
     let ours = store.one_of(&format!(
-        "select id from {} join jobs on id = job_id where lease_token = token and state = 'running' {}",
-        given(store.database(), 2, &[Number("job_id"), Number("token")]),
+        "select id from {given} join jobs on id = job_id where id {} and lease_token = token and {} = 'running' {}",
+        given.any("job_id"),
+        unindexed("state"),
         locked.clause(store, "jobs")
     ));
-    let sql =
-        format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} and state = 'running' returning id");
+    let sql = format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} returning id");
     let mut connection = store.writer().acquire().await?;
     let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + LEASE_MS).bind(rows(&held)?);
     query.fetch_all(&mut *connection).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
@@ -350,6 +351,20 @@ pub(super) async fn finish_all(write: &mut Write, runs: &[(Lease, Finish)]) -> R
     let mut ends = runs.iter().map(|(lease, finish)| End::of(lease, finish, now_ms)).collect::<Vec<_>>();
     // One order of locks.
     ends.sort_unstable_by_key(|end| end.job_id);
+    let given = given(
+        write.store.database(),
+        1,
+        &[
+            Number("job_id"),
+            Number("token"),
+            Number("heard"),
+            Text("how"),
+            Text("next_state"),
+            Number("next_due"),
+            Text("next_queue"),
+            Text("trouble"),
+        ],
+    );
     let sql = format!(
         "-- finish_jobs
         update jobs set
@@ -365,22 +380,10 @@ pub(super) async fn finish_all(write: &mut Write, runs: &[(Lease, Finish)]) -> R
             crashes = case when how = 'release' then crashes else 0 end,
             last_error = case when how = 'release' then coalesce(trouble, last_error) else trouble end,
             lease_token = null
-        from {} where id = job_id and state = 'running' and lease_token = token
+        from {given} where id {} and id = job_id and {} = 'running' and lease_token = token
         returning id, state",
-        given(
-            write.store.database(),
-            1,
-            &[
-                Number("job_id"),
-                Number("token"),
-                Number("heard"),
-                Text("how"),
-                Text("next_state"),
-                Number("next_due"),
-                Text("next_queue"),
-                Text("trouble"),
-            ]
-        )
+        given.any("job_id"),
+        unindexed("state")
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(rows(&ends)?).bind(now_ms).fetch_all(write.connection()).await?;
     let mut ended = HashSet::with_capacity(rows.len());

@@ -10,7 +10,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::{Number, Text};
-use super::given::{given, numbers, rows};
+use super::given::{given, numbers, rows, unindexed};
 use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
 use super::jobs::Staged;
 use super::together::{Group, Locked, Share, Together, Written, together};
@@ -294,8 +294,8 @@ impl Together for Finding {
     async fn write_all(store: &Store, items: &[Arc<Self>], _: Locked) -> Result<Written<Option<Order>>, StoreError> {
         let ids: Vec<OrderId> = items.iter().map(|item| item.0).collect();
         let sql = format!(
-            "-- find_orders\nselect {COLUMNS} from {} join orders on id = of_order",
-            given(store.database(), 1, &[Number("of_order")])
+            "-- find_orders\nselect {COLUMNS} from orders where id {}",
+            given(store.database(), 1, &[Number("of_order")]).any("of_order")
         );
         let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", &ids)?).fetch_all(store.readers()).await?;
         let mut orders = HashMap::with_capacity(found.len());
@@ -424,12 +424,15 @@ impl Together for Linking {
             });
         }
         linking.sort_unstable_by_key(|row| row.of_order);
+        let given =
+            given(write.store.database(), 1, &[Number("of_order"), Number("draft"), Text("page"), Number("until")]);
         let sql = format!(
             "-- store_links
             update orders set transaction_id = draft, payment_url = page, links_made = links_made + 1, link_at_ms = $2,
                 expires_at_ms = coalesce(expires_at_ms, until)
-            from {} where id = of_order and status = 'pending' and payment_url is null returning id",
-            given(write.store.database(), 1, &[Number("of_order"), Number("draft"), Text("page"), Number("until")])
+            from {given} where id {} and id = of_order and {} = 'pending' and payment_url is null returning id",
+            given.any("of_order"),
+            unindexed("status")
         );
         let done =
             sqlx::query(AssertSqlSafe(sql)).bind(rows(&linking)?).bind(now_ms).fetch_all(write.connection()).await?;

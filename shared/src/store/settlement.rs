@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::Number;
-use super::given::{given, numbers, rows};
+use super::given::{given, numbers, rows, unindexed};
 use super::jobs::Finish;
 use super::orders::{self, Told, Transition, tell, tell_all};
 use super::refunds::OUTCOME_IS_KNOWN;
@@ -203,9 +203,9 @@ pub(super) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, 
 /// As [`lock`], of several orders, in the order of their numbers.
 async fn lock_all(write: &mut Write, ids: &[OrderId]) -> Result<HashMap<OrderId, OrderStatus>, StoreError> {
     let sql = format!(
-        "-- lock_orders\nselect o.id, o.status from {} join orders o on o.id = of_order order by o.id {}",
-        given(write.store.database(), 1, &[Number("of_order")]),
-        write.for_update("o")
+        "-- lock_orders\nselect id, status from orders where id {} order by id {}",
+        given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
+        write.for_update("orders")
     );
     let locked = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.connection()).await?;
     let status = |row: &AnyRow| Ok((OrderId(row.try_get("id")?), orders::parse_status(row.try_get("status")?)?));
@@ -231,14 +231,16 @@ async fn mark_paid(
     if payments.is_empty() {
         return Ok(HashSet::new());
     }
+    let given = given(write.store.database(), 1, &[Number("of_order"), Number("payer")]);
     let sql = format!(
         "-- mark_paid
         update orders set status = 'paid', transaction_id = payer, allowed_transaction_id = null, final_at_ms = $2,
             reason = null, suggested_act = null
-        from {} where id = of_order
-            and (status in ('pending', 'confirming') or (status = 'review' and resolution_transaction_id = payer))
+        from {given} where id {} and id = of_order
+            and ({status} in ('pending', 'confirming') or ({status} = 'review' and resolution_transaction_id = payer))
         returning id, transaction_id, resolution_by",
-        given(write.store.database(), 1, &[Number("of_order"), Number("payer")])
+        given.any("of_order"),
+        status = unindexed("status")
     );
     let now_ms = write.now_ms();
     let done =

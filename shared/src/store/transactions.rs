@@ -121,9 +121,9 @@ impl Together for Finding {
                 select transaction_id, order_id, amount, state, success_transaction_id, seen_amount, looked_at_ms,
                     accepted_at_ms,
                     row_number() over (partition by order_id order by created_at_ms desc, transaction_id desc) as age
-                from {} join transactions on order_id = of_order
+                from transactions where order_id {}
             ) as aged where age <= 100 order by order_id, age desc",
-            given(store.database(), 1, &[Number("of_order")])
+            given(store.database(), 1, &[Number("of_order")]).any("of_order")
         );
         let ids: Vec<OrderId> = items.iter().map(|item| item.0).collect();
         let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", &ids)?).fetch_all(store.readers()).await?;
@@ -199,22 +199,24 @@ pub(super) async fn keep_seen(write: &mut Write, seen: &[(&GatewayIdentity, Seen
             moved: seen.amount,
         });
     }
+    let given = given(
+        write.store.database(),
+        1,
+        &[Text("at"), Number("about"), Text("is_now"), Number("permanent"), Number("moved")],
+    );
     let sql = format!(
         "-- keep_seen
         update transactions set state = is_now, looked_at_ms = $2,
             success_transaction_id = coalesce(permanent, success_transaction_id), seen_amount = coalesce(moved, seen_amount),
             accepted_at_ms = case when state = is_now then accepted_at_ms else null end
-        from {} where gateway = at and transaction_id = about
+        from {given} where gateway {} and transaction_id {} and gateway = at and transaction_id = about
             and (state = 'open' or state = is_now or is_now in ('debited', 'reversed'))
             and not (state = 'reversed' and is_now = 'debited')
             -- the draft that may debit just now is never put aside as closed
             and not (is_now = 'closed' and exists (select 1 from orders o where o.id = transactions.order_id
                 and o.allowed_transaction_id = about))",
-        given(
-            write.store.database(),
-            1,
-            &[Text("at"), Number("about"), Text("is_now"), Number("permanent"), Number("moved")]
-        )
+        given.any("at"),
+        given.any("about")
     );
     let now_ms = write.now_ms();
     sqlx::query(AssertSqlSafe(sql)).bind(rows(&looks)?).bind(now_ms).execute(write.connection()).await?;
