@@ -23,6 +23,12 @@ pub struct Notice {
 /// The channel that carries order numbers.
 const CHANNEL: &str = "order-changed";
 
+/// Between the order numbers of one message.
+const BETWEEN_NUMBERS: &str = " ";
+
+/// One message carries no more order numbers.
+const TOLD_TOGETHER: usize = 64;
+
 /// After so much silence the connection is asked for a sign of life, and given up when none comes in as long again.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
@@ -58,13 +64,19 @@ async fn hear(mut own: broadcast::Receiver<OrderId>, changes: broadcast::Sender<
     }
 }
 
-/// Hands this process's changes to the other processes.
+/// Hands this process's changes to the other processes, those of the same moment in one message.
 async fn publish(mut own: broadcast::Receiver<OrderId>, server: RedisServer) {
     let mut commands = server.commands();
     while let Some(order_id) = next(&mut own).await {
+        let mut message = order_id.to_string();
+        let more = std::iter::from_fn(|| own.try_recv().ok());
+        for order_id in more.take(TOLD_TOGETHER - 1) {
+            message.push_str(BETWEEN_NUMBERS);
+            message.push_str(&order_id.to_string());
+        }
         // Redis away is reported by the queue; here it costs the listeners a poll.
         let _: Result<i64, _> =
-            redis::cmd("PUBLISH").arg(server.key(CHANNEL)).arg(order_id.0).query_async(&mut commands).await;
+            redis::cmd("PUBLISH").arg(server.key(CHANNEL)).arg(message).query_async(&mut commands).await;
     }
 }
 
@@ -98,14 +110,21 @@ async fn subscribed(server: &RedisServer) -> Result<(PubSubSink, PubSubStream), 
     Ok(subscriber.split())
 }
 
+/// Hands on the order numbers of a message.
+fn hear_one(message: &str, changes: &broadcast::Sender<OrderId>) {
+    for number in message.split(BETWEEN_NUMBERS) {
+        match number.parse() {
+            Ok(order_id) => drop(changes.send(order_id)),
+            Err(_) => warn!("a notice that is no order number was dropped"),
+        }
+    }
+}
+
 /// Returns when the connection has ended, or gives no sign of life any more: who only listens would not notice.
 async fn hear_others((mut sink, mut messages): (PubSubSink, PubSubStream), changes: &broadcast::Sender<OrderId>) {
     loop {
         match timeout(SIGN_OF_LIFE, messages.next()).await {
-            Ok(Some(message)) => match message.get_payload::<i64>() {
-                Ok(id) => drop(changes.send(OrderId(id))),
-                Err(_) => warn!("a notice that is no order number was dropped"),
-            },
+            Ok(Some(message)) => hear_one(&message.get_payload::<String>().unwrap_or_default(), changes),
             Ok(None) => return,
             Err(_silence) => match timeout(SIGN_OF_LIFE, sink.ping::<redis::Value>()).await {
                 Ok(Ok(_)) => (),

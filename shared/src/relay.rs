@@ -29,6 +29,10 @@ const SLOW_CALL: Duration = Duration::from_secs(3);
 /// The pauses while there is trouble: short at first, for most outages are; then as long as the longest sleep.
 const SHORTEST_TROUBLE: Duration = Duration::from_millis(100);
 
+/// What was lost, by Redis or by a worker, has waited for seconds already. To look for it with every row that is offered
+/// costs the database more than the offering.
+const LOST_LOOKED_FOR: Duration = Duration::from_millis(250);
+
 /// A relay whose Redis no living worker shares stops pushing after this long.
 const ALONE: Duration = Duration::from_secs(60);
 
@@ -39,6 +43,8 @@ pub struct Relay {
     queue: Queue,
     /// Workers renew first: until then no lease is called ended.
     recover_from: Instant,
+    /// When it was last asked what was lost on the way, and whose worker has died.
+    looked_for_lost: Option<Instant>,
     /// Rows offered in one statement: one while Redis refuses, for it may well refuse the next ones, too.
     batch: u64,
 }
@@ -57,7 +63,7 @@ impl Relay {
         let wait = if leases_are_over { Duration::ZERO } else { lease() };
         // From its start on, so that a rate begins at zero.
         metrics::job_crashes();
-        Relay { store, queue, recover_from: Instant::now() + wait, batch: BATCH }
+        Relay { store, queue, recover_from: Instant::now() + wait, looked_for_lost: None, batch: BATCH }
     }
 
     /// Relays until `stop`. Trouble with the database or Redis is told once, and again when it becomes another one (first
@@ -140,6 +146,10 @@ impl Relay {
         let store = self.store.clone();
         let now_ms = store.now_ms();
         let mut rest = LONGEST_SLEEP;
+        let looks_for_lost = self.looked_for_lost.is_none_or(|looked| looked.elapsed() >= LOST_LOOKED_FOR);
+        if looks_for_lost {
+            self.looked_for_lost = Some(Instant::now());
+        }
         for due in self.ask(jobs::earliest_due(&store)).await? {
             let Some(earliest_ms) = due.earliest_ms else { continue };
             if earliest_ms > now_ms {
@@ -147,14 +157,14 @@ impl Relay {
                 rest = rest.min(wait);
                 continue;
             }
-            let moved = self.relay_queue(due.queue).await?;
+            let moved = self.relay_queue(due.queue, looks_for_lost).await?;
             // Due rows that could not be moved (no room, locked, leases not yet called ended) are no hurry.
             rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
         }
         Ok(rest)
     }
 
-    async fn relay_queue(&mut self, queue: QueueName) -> Result<bool, RelayError> {
+    async fn relay_queue(&mut self, queue: QueueName, looks_for_lost: bool) -> Result<bool, RelayError> {
         let store = self.store.clone();
         let mut waiting = self.queue.len(queue).await?;
         let mut moved = false;
@@ -170,6 +180,9 @@ impl Relay {
                 reach(Point::RelayAfterPush);
             }
             waiting = waiting.saturating_add(u64::try_from(ids.len()).unwrap_or(u64::MAX));
+        }
+        if !looks_for_lost {
+            return Ok(moved);
         }
         let overdue = self.ask(jobs::offer_again(&store, queue, self.batch)).await?;
         if !overdue.is_empty() {

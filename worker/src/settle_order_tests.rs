@@ -196,6 +196,22 @@ fn closed_is_not_believed_while_the_allowed_debit_may_be_under_way() {
     assert_eq!(worth_keeping(&order, &looks, NOW).len(), 1);
 }
 
+/// A refund names the debit by its permanent id, which the gateway may show later than the debit.
+#[test]
+fn what_is_known_already_is_kept_again_only_for_its_permanent_id() {
+    let order = order(OrderStatus::Paid);
+    let debited = TransactionState::Debited { success_transaction_id: TransactionId(70) };
+    let mut look = looked(DRAFT, debited);
+    look.was = StoredState::Debited;
+
+    let kept = worth_keeping(&order, &[look], NOW);
+    assert_eq!(kept.iter().map(|seen| seen.success_transaction_id).collect::<Vec<_>>(), [Some(TransactionId(70))]);
+
+    let mut look = looked(DRAFT, TransactionState::Debited { success_transaction_id: TransactionId(70) });
+    (look.was, look.has_permanent_id) = (StoredState::Debited, true);
+    assert_eq!(worth_keeping(&order, &[look], NOW), []);
+}
+
 #[test]
 fn a_closed_link_is_replaced_while_the_order_lives_and_not_for_ever() {
     let looks = [looked(DRAFT, TransactionState::Closed)];

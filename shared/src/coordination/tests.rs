@@ -6,11 +6,16 @@ mod weather;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Two processes of one installation, on the Redis that the test runner started.
-fn two_processes(rate: Option<GatewayRate>) -> [Coordination; 2] {
+/// Processes of one installation, on the Redis that the test runner started.
+fn processes<const COUNT: usize>(rate: Option<GatewayRate>) -> [Coordination; COUNT] {
+    let server = an_installation();
+    [(); COUNT].map(|()| Coordination::redis(server.clone(), rate))
+}
+
+/// A Redis of an installation's own.
+fn an_installation() -> RedisServer {
     let url = std::env::var("TASDIQ_TEST_REDIS_URL").unwrap_or_else(|_| panic!("run tests through tests/run"));
-    let installation = format!("test-{:032x}", rand::random::<u128>());
-    [(); 2].map(|()| Coordination::redis(RedisServer::new(&url, &installation).unwrap(), rate))
+    RedisServer::new(&url, &format!("test-{:032x}", rand::random::<u128>())).unwrap()
 }
 
 /// A Redis that nobody runs.
@@ -64,7 +69,7 @@ async fn notes_and_claims_are_shared_within_a_process() {
 
 #[tokio::test]
 async fn notes_and_claims_are_shared_between_processes() {
-    let [a, b] = two_processes(None);
+    let [a, b] = processes(None);
 
     notes_and_claims_hold(&a, &b).await;
 }

@@ -354,35 +354,45 @@ enum Found {
 
 async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Locked) -> Result<Vec<Found>, StoreError> {
     #[derive(Serialize)]
-    struct Asked<'a> {
+    struct Asked {
         place: usize,
-        at: &'a str,
         about: i64,
     }
+    let Some(gateway) = questions.first().map(|question| &question.gateway) else { return Ok(Vec::new()) };
     let (mut found, mut asked) = (Vec::with_capacity(questions.len()), Vec::with_capacity(questions.len()));
     for (place, question) in questions.iter().enumerate() {
-        found.push(Found::Unknown);
-        if let Some(TransactionId(about)) = question.callback.transaction_id {
-            asked.push(Asked { place, at: &question.gateway.0, about });
+        match question.callback.transaction_id {
+            // One statement asks about one gateway.
+            _ if question.gateway != *gateway => found.push(Found::Locked),
+            Some(TransactionId(about)) => {
+                found.push(Found::Unknown);
+                asked.push(Asked { place, about });
+            }
+            None => found.push(Found::Unknown),
         }
     }
     if asked.is_empty() {
         return Ok(found);
     }
-    let given = given(write.store.database(), 1, &[Number("place"), Text("at"), Number("about")]);
+    let given = given(write.store.database(), 1, &[Number("place"), Number("about")]);
+    let drafts = format!(
+        "{given} join transactions t on t.transaction_id = about join orders o on o.id = t.order_id
+        where t.gateway = $2 and t.transaction_id {}",
+        given.any("about")
+    );
     let sql = format!(
         "-- find_drafts
         select place, o.id, t.amount, t.transaction_id, o.status, o.expires_at_ms, o.transaction_id as payer
-        from {given} join transactions t on t.gateway = at and t.transaction_id = about join orders o on o.id = t.order_id
-        where t.gateway {} and t.transaction_id {} order by o.id {}",
-        given.any("at"),
-        given.any("about"),
+        from {drafts} order by o.id {}",
         locked.clause(&write.store, "o")
     );
     let asked_rows = rows(&asked)?;
-    let drafts = sqlx::query(AssertSqlSafe(sql)).bind(asked_rows.clone()).fetch_all(write.connection()).await?;
-    for row in &drafts {
-        let place: i64 = row.try_get("place")?;
+    let known = sqlx::query(AssertSqlSafe(sql))
+        .bind(asked_rows.clone())
+        .bind(gateway.0.clone())
+        .fetch_all(write.connection())
+        .await?;
+    for row in &known {
         let draft = KnownDraft {
             order_id: OrderId(row.try_get("id")?),
             amount: row.try_get("amount")?,
@@ -391,21 +401,18 @@ async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Loc
             expires_at_ms: row.try_get("expires_at_ms")?,
             payer: row.try_get::<Option<i64>, _>("payer")?.map(TransactionId),
         };
-        if let Some(found) = usize::try_from(place).ok().and_then(|place| found.get_mut(place)) {
+        if let Some(found) =
+            usize::try_from(row.try_get::<i64, _>("place")?).ok().and_then(|place| found.get_mut(place))
+        {
             *found = Found::Draft(draft);
         }
     }
-    if locked == Locked::PassedOver && drafts.len() < asked.len() {
-        let sql = format!(
-            "-- drafts_passed_over
-            select place from {given} join transactions t on t.gateway = at and t.transaction_id = about
-            where t.gateway {} and t.transaction_id {}",
-            given.any("at"),
-            given.any("about")
-        );
-        for row in sqlx::query(AssertSqlSafe(sql)).bind(asked_rows).fetch_all(write.connection()).await? {
-            let place: i64 = row.try_get("place")?;
-            if let Some(found @ Found::Unknown) = usize::try_from(place).ok().and_then(|place| found.get_mut(place)) {
+    if locked == Locked::PassedOver && known.len() < asked.len() {
+        let sql = format!("-- drafts_passed_over\nselect place from {drafts}");
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(asked_rows).bind(gateway.0.clone());
+        for row in query.fetch_all(write.connection()).await? {
+            let place = usize::try_from(row.try_get::<i64, _>("place")?).ok();
+            if let Some(found @ Found::Unknown) = place.and_then(|place| found.get_mut(place)) {
                 *found = Found::Locked;
             }
         }

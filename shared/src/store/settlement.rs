@@ -1,6 +1,6 @@
 //! What a look leads to: the one place where an order is settled, and the only one that writes *paid*.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -158,8 +158,13 @@ impl Together for Settling {
             (false, 1) => return Ok(Written::Committed(vec![Share::Done(Transition::Refused)])),
             (false, _) => return Ok(Written::SpoiltBy(refused)),
         }
-        let seen = items.iter().flat_map(|item| item.seen.iter().map(|seen| (&item.gateway, *seen)));
-        keep_seen(&mut write, &seen.collect::<Vec<_>>()).await?;
+        let mut seen: BTreeMap<&GatewayIdentity, Vec<Seen>> = BTreeMap::new();
+        for item in items {
+            seen.entry(&item.gateway).or_default().extend(&item.seen);
+        }
+        for (gateway, seen) in seen {
+            keep_seen(&mut write, gateway, &seen).await?;
+        }
         reach(Point::SettleBeforeCommit);
         if !paid.is_empty() {
             reach(Point::PaidBeforeCommit);

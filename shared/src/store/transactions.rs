@@ -176,11 +176,10 @@ pub struct Seen {
     pub amount: Option<i64>,
 }
 
-/// Keeps what looks saw. A debit is never forgotten: a debited row only becomes reversed.
-pub(super) async fn keep_seen(write: &mut Write, seen: &[(&GatewayIdentity, Seen)]) -> Result<(), StoreError> {
+/// Keeps what looks at one gateway saw. A debit is never forgotten: a debited row only becomes reversed.
+pub(super) async fn keep_seen(write: &mut Write, gateway: &GatewayIdentity, seen: &[Seen]) -> Result<(), StoreError> {
     #[derive(Serialize)]
-    struct Look<'a> {
-        at: &'a str,
+    struct Look {
         about: i64,
         is_now: &'static str,
         permanent: Option<i64>,
@@ -189,36 +188,34 @@ pub(super) async fn keep_seen(write: &mut Write, seen: &[(&GatewayIdentity, Seen
     if seen.is_empty() {
         return Ok(());
     }
-    let mut looks = Vec::with_capacity(seen.len());
-    for (gateway, seen) in seen {
-        looks.push(Look {
-            at: &gateway.0,
-            about: seen.transaction_id.0,
-            is_now: seen.state.as_str(),
-            permanent: seen.success_transaction_id.map(|id| id.0),
-            moved: seen.amount,
-        });
-    }
-    let given = given(
-        write.store.database(),
-        1,
-        &[Text("at"), Number("about"), Text("is_now"), Number("permanent"), Number("moved")],
-    );
+    let look = |seen: &Seen| Look {
+        about: seen.transaction_id.0,
+        is_now: seen.state.as_str(),
+        permanent: seen.success_transaction_id.map(|id| id.0),
+        moved: seen.amount,
+    };
+    let given =
+        given(write.store.database(), 1, &[Number("about"), Text("is_now"), Number("permanent"), Number("moved")]);
     let sql = format!(
         "-- keep_seen
         update transactions set state = is_now, looked_at_ms = $2,
             success_transaction_id = coalesce(permanent, success_transaction_id), seen_amount = coalesce(moved, seen_amount),
             accepted_at_ms = case when state = is_now then accepted_at_ms else null end
-        from {given} where gateway {} and transaction_id {} and gateway = at and transaction_id = about
+        from {given} where gateway = $3 and transaction_id {} and transaction_id = about
             and (state = 'open' or state = is_now or is_now in ('debited', 'reversed'))
             and not (state = 'reversed' and is_now = 'debited')
             -- the draft that may debit just now is never put aside as closed
             and not (is_now = 'closed' and exists (select 1 from orders o where o.id = transactions.order_id
                 and o.allowed_transaction_id = about))",
-        given.any("at"),
         given.any("about")
     );
+    let looks: Vec<Look> = seen.iter().map(look).collect();
     let now_ms = write.now_ms();
-    sqlx::query(AssertSqlSafe(sql)).bind(rows(&looks)?).bind(now_ms).execute(write.connection()).await?;
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(rows(&looks)?)
+        .bind(now_ms)
+        .bind(gateway.0.clone())
+        .execute(write.connection())
+        .await?;
     Ok(())
 }

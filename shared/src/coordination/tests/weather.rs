@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::coordination::breaker::{Breaker, FAILURES, FIRST_WAIT};
+use crate::coordination::breaker::{Breaker, FAILURES, FIRST_WAIT, LONGEST_WAIT};
 use crate::coordination::budget::{Bucket, LATE_IN_LINE, LONGEST_TURN};
 
 const DOWN: Outcome<'_> = Outcome::Failed("HTTP 503");
@@ -21,7 +21,7 @@ macro_rules! for_two {
         mod between_processes {
             use super::a_rate;
             $($(#[$attribute])* #[tokio::test] async fn $name() {
-                let [a, b] = super::two_processes($rate);
+                let [a, b] = super::processes($rate);
                 super::$name(&a, &b).await;
             })+
         }
@@ -325,7 +325,7 @@ async fn what_an_operator_has_closed_nobody_passes_until_it_is_opened() {
 /// Each process hears of it within a second; one that starts later must not reset what has opened since.
 #[tokio::test]
 async fn opening_by_hand_resets_the_breaker_of_all_and_an_old_word_resets_nothing() {
-    let [a, b] = two_processes(None);
+    let [a, b] = processes(None);
     break_down(&a, &b).await;
     let opened = OperatorsWord { opened_at_ms: Some(7), ..OperatorsWord::default() };
 
@@ -352,7 +352,7 @@ async fn without_redis_a_process_has_a_breaker_of_its_own_and_keeps_its_patience
 
 #[tokio::test]
 async fn patience_is_kept_although_redis_forgets_it() {
-    let [a, _b] = two_processes(None);
+    let [a, _b] = processes(None);
     a.ask_for_patience(SECOND * 60).await;
     let Inner::Redis { notes, .. } = &a.inner else { panic!("on Redis") };
     let key = notes.server.key("gateway-weather");
@@ -433,4 +433,41 @@ fn the_line_of_those_who_come_back_is_paced_and_has_an_end() {
     let late = places[2_000..].iter().filter(|place| **place > SECOND * 31).count();
     assert!((1_200..1_800).contains(&late), "those beyond its end are spread: {late} of 3000 in its second half");
     assert_eq!(line.place(Urgency::Later, SECOND, pace, now), SECOND, "late ones have a line of their own");
+}
+
+/// Each of the two who were told keeps the longer wish by itself; a third knows only what they share.
+#[tokio::test]
+async fn less_patience_than_was_asked_for_before_changes_nothing_for_a_third() {
+    let [a, b, c] = processes(None);
+    a.ask_for_patience(SECOND * 60).await;
+    b.ask_for_patience(Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+
+    let held_back = c.admit(Urgency::Now).await.unwrap_err();
+
+    assert_eq!(held_back.obstacle, Obstacle::RetryAfter);
+    assert!(held_back.retry_after > SECOND * 50, "{held_back:?}");
+}
+
+/// As after an outage of hours, whose probes have all failed.
+#[tokio::test]
+async fn a_gateway_that_is_back_is_found_soon_however_long_it_was_away() {
+    let server = an_installation();
+    let [a, b] = [(); 2].map(|()| Coordination::redis(server.clone(), None));
+    break_down(&a, &b).await;
+    let mut commands = server.commands();
+    let _: i64 = ::redis::cmd("HSET")
+        .arg(server.key("gateway-weather"))
+        .arg(&["failed_probes", "60", "open_until", "1"])
+        .query_async(&mut commands)
+        .await
+        .unwrap();
+
+    let probe = a.admit(Urgency::Now).await.unwrap();
+    assert!(probe.is_probe());
+    a.settle(probe, DOWN).await;
+
+    b.look().await;
+    let opens_in = b.view().breaker.opens_in;
+    assert!(opens_in > LONGEST_WAIT / 2 && opens_in <= LONGEST_WAIT, "{opens_in:?}");
 }
