@@ -20,6 +20,13 @@ impl Figures {
         Figures { sorted, took: None }
     }
 
+    /// Of work that took so many milliseconds altogether.
+    #[cfg(test)]
+    #[allow(dead_code, reason = "the benchmark itself has no use for it")]
+    pub(super) fn in_time(times: Vec<Duration>, milliseconds: u64) -> Self {
+        Figures { took: Some(Duration::from_millis(milliseconds)), ..Figures::of(times) }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.sorted.len()
     }

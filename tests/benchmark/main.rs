@@ -34,5 +34,9 @@ async fn main() {
         return;
     }
     let extent = if is_given("servers") { Extent::SERVERS } else { extent };
-    println!("{}", benchmark::run(extent).await);
+    let report = benchmark::run(extent).await;
+    println!("{}", report.text);
+    if let Some(file) = arguments.iter().skip_while(|argument| *argument != "--json").nth(1) {
+        std::fs::write(file, format!("{:#}\n", report.json)).expect("the file of --json can be written");
+    }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::config::{Config, Role};
 use shared::coordination::Coordination;
 use shared::gateway::atmos::AtmosGateway;
@@ -13,12 +13,16 @@ use shared::id::TransactionId;
 
 use crate::roles::role::{client, id};
 use crate::support::wait::PATIENCE;
+use limits::Limits;
 use load::{Figures, at_a_rate, closed_loop};
+use report::{COST, Cost, Row, SPEED};
 use setup::Setup;
-use usage::{Usage, Who, memory_kib};
+use usage::Usage;
 
+mod limits;
 mod load;
 mod machine;
+mod report;
 mod setup;
 mod usage;
 pub(crate) mod webhook;
@@ -51,9 +55,20 @@ const CLIENTS: [usize; 2] = [16, 64];
 /// A busy shop, and far from the limit.
 const PAYMENTS_PER_SECOND: u32 = 20;
 
-/// Measures everything and gives a report in Markdown.
-pub(crate) async fn run(extent: Extent) -> String {
-    let mut report = String::new();
+/// What was measured.
+pub(crate) struct Report {
+    /// For people, in Markdown.
+    pub(crate) text: String,
+    /// For programs.
+    #[allow(dead_code, reason = "the tests have no use for it")]
+    pub(crate) json: Value,
+}
+
+/// Measures everything.
+pub(crate) async fn run(extent: Extent) -> Report {
+    let limits = Limits::measure(extent.load / 4).await;
+    let mut text = format!("{}\n", limits.table());
+    let mut measured = Vec::new();
     let mut postgres = String::new();
     for is_embedded in [true, false] {
         if is_embedded && !extent.with_embedded {
@@ -61,21 +76,22 @@ pub(crate) async fn run(extent: Extent) -> String {
         }
         // One after the other: what runs for nothing would be in the way.
         let setup = if is_embedded { Setup::embedded().await } else { Setup::servers().await };
-        report.push_str(&format!(
-            "### {}\n\n| what | load | number | per second | p50 ms | p99 ms |\n|---|---|---:|---:|---:|---:|\n",
-            setup.name()
-        ));
+        let name = setup.name();
         postgres = setup.postgres_version().await.unwrap_or(postgres);
-        let (rows, costs) = measure(Arc::new(setup), extent).await;
-        report.push_str(&rows.concat());
-        report.push_str(&format!("\n{COSTS}{}\n", costs.concat()));
+        let rows = measure(Arc::new(setup), extent).await;
+        let speeds: String = rows.iter().map(|row| row.speed(limits.inserts())).collect();
+        let costs: String = rows.iter().filter_map(Row::cost).collect();
+        text.push_str(&format!("### {name}\n\n{SPEED}{speeds}\n{COST}{costs}\n"));
+        measured.extend(rows.iter().map(|row| row.json(name)));
     }
-    format!("{report}{}", machine::describe(&postgres).await)
+    let machine = machine::describe(&postgres).await;
+    text.push_str(&machine);
+    Report { text, json: json!({ "machine": machine, "limits": limits.json(), "measured": measured }) }
 }
 
 /// The rows of one setup. Payments come first, while there is nothing else to do.
-async fn measure(setup: Arc<Setup>, extent: Extent) -> (Vec<String>, Vec<String>) {
-    let (mut rows, mut costs, mut statements) = (Vec::new(), Vec::new(), Vec::new());
+async fn measure(setup: Arc<Setup>, extent: Extent) -> Vec<Row> {
+    let mut rows = Vec::new();
     let processes = setup.processes();
     progress(setup.name(), "payments");
     let payment = |setup: Arc<Setup>| move |_| confirm_and_see_paid(Arc::clone(&setup));
@@ -96,17 +112,12 @@ async fn measure(setup: Arc<Setup>, extent: Extent) -> (Vec<String>, Vec<String>
         setup.forget_statements().await;
         let before = Usage::now(&processes);
         let (figures, orders) = closed_loop(clients, extent.load, usize::MAX, create).await;
-        costs.push(cost("orders with link", clients, figures.count(), &before, &processes));
-        statements
-            .push(format!("orders by {clients} clients\n\n{STATEMENTS}{}", setup.statements(figures.count()).await));
+        let cost = Cost::since(&before, &processes);
+        tell_statements(&setup, orders.len()).await;
         let all = orders.len();
         let orders: Vec<Value> = orders.into_iter().filter(|order| order["transaction_id"].is_i64()).collect();
-        let late = all - orders.len();
-        let what = match late {
-            0 => "order made, answered with its link".to_owned(),
-            late => format!("order made ({late} answered without their link)"),
-        };
-        rows.push(row(&what, &format!("{clients} clients"), &figures));
+        let row = Row::new("order made, answered with its link", format!("{clients} clients"), figures);
+        rows.push(row.with_errors(all - orders.len()).with_cost(cost));
         linked.push(orders);
     }
     for (clients, orders) in CLIENTS.into_iter().zip(linked) {
@@ -124,39 +135,24 @@ async fn measure(setup: Arc<Setup>, extent: Extent) -> (Vec<String>, Vec<String>
         setup.forget_statements().await;
         let before = Usage::now(&processes);
         let (figures, allowed) = closed_loop(clients, extent.load, count, call).await;
-        costs.push(cost("callbacks", clients, figures.count(), &before, &processes));
-        statements
-            .push(format!("callbacks by {clients} clients\n\n{STATEMENTS}{}", setup.statements(figures.count()).await));
-        assert!(allowed.iter().all(|allowed| *allowed), "a rightly signed callback was refused");
-        rows.push(row("callback answered with 1", &format!("{clients} clients"), &figures));
+        let cost = Cost::since(&before, &processes);
+        tell_statements(&setup, allowed.len()).await;
+        let refused = allowed.iter().filter(|allowed| !**allowed).count();
+        let row = Row::new("callback answered with 1", format!("{clients} clients"), figures);
+        rows.push(row.with_errors(refused).with_cost(cost));
     }
-    for statements in statements {
-        eprintln!("{statements}");
-    }
-    (rows, costs)
+    rows
 }
 
-const STATEMENTS: &str =
-    "| statement | µs per operation | times per operation | µs each | rows each |\n|---|---:|---:|---:|---:|\n";
-
-const COSTS: &str = "| what | load | processor µs each, ours | of which | per processor second | memory MiB |\n\
-    |---|---|---:|---|---:|---|\n";
-
-/// What they cost since `before`.
-fn cost(what: &str, clients: usize, count: usize, before: &Usage, processes: &[(Who, u32)]) -> String {
-    let used = Usage::now(processes).since(before);
-    let count = count.max(1) as u128;
-    let ours: u128 = used.iter().filter(|(who, _)| who.is_ours()).map(|(_, time)| time.as_micros()).sum();
-    let shares = used.iter().map(|(who, time)| format!("{} {}", who.name(), time.as_micros() / count));
-    let memory = processes.iter().filter(|(who, _)| who.is_ours());
-    let memory = memory.map(|(who, id)| format!("{} {}", who.name(), memory_kib(*id) / 1_024));
-    format!(
-        "| {what} | {clients} clients | {} | {} | {} | {} |\n",
-        ours / count,
-        shares.collect::<Vec<_>>().join(", "),
-        count * 1_000_000 / ours.max(1),
-        memory.collect::<Vec<_>>().join(", ")
-    )
+/// What the database spent its time on, for whoever wants to make it faster.
+async fn tell_statements(setup: &Setup, count: usize) {
+    let statements = setup.statements(count.max(1)).await;
+    if !statements.is_empty() {
+        eprintln!(
+            "| statement | µs per operation | times per operation | µs each | rows each |\n|---|---:|---:|---:|---:|"
+        );
+        eprintln!("{statements}");
+    }
 }
 
 /// What a customer's confirmation took until the order was seen to be paid.
@@ -201,12 +197,12 @@ async fn linked(setup: &Setup, order: &Value) -> i64 {
     transaction_id.expect("a link")
 }
 
-fn payment_rows(load: &str, payments: &[Payment]) -> [String; 2] {
+fn payment_rows(load: &str, payments: &[Payment]) -> [Row; 2] {
     let from_confirmed = Figures::of(payments.iter().map(|payment| payment.since_confirmed));
     let from_debited = Figures::of(payments.iter().map(|payment| payment.since_debited));
     [
-        row("customer confirms → `paid` is seen", load, &from_confirmed),
-        row("gateway has debited → `paid` is seen", load, &from_debited),
+        Row::new("customer confirms → `paid` is seen", load, from_confirmed),
+        Row::new("gateway has debited → `paid` is seen", load, from_debited),
     ]
 }
 
@@ -221,12 +217,6 @@ fn signed_callbacks(orders: &[Value]) -> Vec<String> {
     orders.iter().map(sign).collect()
 }
 
-fn row(what: &str, load: &str, figures: &Figures) -> String {
-    let per_second = figures.per_second().map_or_else(|| "–".to_owned(), |number| number.to_string());
-    let (p50, p99) = (figures.percentile_ms(50), figures.percentile_ms(99));
-    format!("| {what} | {load} | {} | {per_second} | {p50} | {p99} |\n", figures.count())
-}
-
 fn progress(setup: &str, what: &str) {
     eprintln!("{setup}: {what}");
 }
@@ -235,9 +225,14 @@ fn progress(setup: &str, what: &str) {
 #[cfg(test)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_benchmark_measures_both_setups() {
-    let report = run(Extent::QUICK).await;
+    let Report { text: report, json } = run(Extent::QUICK).await;
 
-    assert_eq!(report.matches("\n| order made, answered with its link |").count(), 4, "{report}");
-    assert_eq!(report.matches("\n| callback answered with 1 |").count(), 4, "{report}");
+    // A line of speed and one of cost each.
+    assert_eq!(report.matches("\n| order made, answered with its link |").count(), 8, "{report}");
+    assert_eq!(report.matches("\n| callback answered with 1 |").count(), 8, "{report}");
     assert_eq!(report.matches("\n| customer confirms").count(), 4, "{report}");
+    let measured = json["measured"].as_array().unwrap();
+    assert_eq!(measured.len(), 16, "{json}");
+    assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{json}");
+    assert!(json["limits"]["one_row_inserts"][2][1].as_u64() > Some(0), "{json}");
 }

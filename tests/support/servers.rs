@@ -235,6 +235,13 @@ impl PrivatePostgres {
         self.process.id()
     }
 
+    /// Executes statements in the server's one database.
+    pub(crate) async fn execute(&self, statements: &str) {
+        let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+        connection.execute(AssertSqlSafe(statements)).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     /// The URL of the server's one database, which is empty at first.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
@@ -317,7 +324,7 @@ fn data(folder: &Path) -> PathBuf {
 }
 
 /// One of PostgreSQL's own programs, run by the user `postgres` if we are root, which PostgreSQL refuses.
-fn postgres_command(program: &str) -> Command {
+pub(crate) fn postgres_command(program: &str) -> Command {
     let program = postgres_program(program);
     if !we_are_root() {
         return Command::new(program);

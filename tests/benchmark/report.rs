@@ -1,0 +1,144 @@
+//! What was measured, as tables in Markdown and as JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::load::Figures;
+use super::usage::{Usage, Who, memory_kib};
+
+/// One measured load.
+pub(super) struct Row {
+    what: &'static str,
+    load: String,
+    figures: Figures,
+    /// Answers that were not as they should be.
+    errors: usize,
+    cost: Option<Cost>,
+}
+
+/// What a load cost whom.
+pub(super) struct Cost {
+    used: Vec<(Who, Duration)>,
+    /// KiB at its end.
+    memory: Vec<(Who, u64)>,
+}
+
+impl Cost {
+    /// Of these processes, since `before`.
+    pub(super) fn since(before: &Usage, processes: &[(Who, u32)]) -> Self {
+        let used = Usage::now(processes).since(before);
+        let ours = processes.iter().filter(|(who, _)| who.is_ours());
+        Cost { used, memory: ours.map(|(who, id)| (*who, memory_kib(*id))).collect() }
+    }
+
+    fn ours(&self) -> u128 {
+        self.used.iter().filter(|(who, _)| who.is_ours()).map(|(_, time)| time.as_micros()).sum()
+    }
+}
+
+impl Row {
+    pub(super) fn new(what: &'static str, load: impl Into<String>, figures: Figures) -> Self {
+        Row { what, load: load.into(), figures, errors: 0, cost: None }
+    }
+
+    pub(super) fn with_errors(self, errors: usize) -> Self {
+        Row { errors, ..self }
+    }
+
+    pub(super) fn with_cost(self, cost: Cost) -> Self {
+        Row { cost: Some(cost), ..self }
+    }
+
+    pub(super) fn per_second(&self) -> Option<u128> {
+        self.figures.per_second()
+    }
+
+    /// Pieces of work for each second in which a processor was busy for them: ours, PostgreSQL's and Redis's.
+    fn per_processor_second(&self) -> Option<u128> {
+        Some(self.figures.count() as u128 * 1_000_000 / self.cost.as_ref()?.ours().max(1))
+    }
+
+    /// For tables: a line of speed.
+    pub(super) fn speed(&self, limit: Option<u128>) -> String {
+        let dash = || "–".to_owned();
+        let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| self.figures.percentile_ms(percent));
+        let per_second = self.per_second().map_or_else(dash, |rate| rate.to_string());
+        let ratio = self.per_second().zip(limit).map_or_else(dash, |(rate, limit)| ratio(rate, limit));
+        format!(
+            "| {} | {} | {} | {} | {per_second} | {ratio} | {p50} | {p90} | {p99} | {longest} |\n",
+            self.what,
+            self.load,
+            self.figures.count(),
+            self.errors
+        )
+    }
+
+    /// For tables: a line of cost.
+    pub(super) fn cost(&self) -> Option<String> {
+        let (cost, count) = (self.cost.as_ref()?, self.figures.count().max(1) as u128);
+        let shares = cost.used.iter().map(|(who, time)| format!("{} {}", who.name(), time.as_micros() / count));
+        let memory = cost.memory.iter().map(|(who, kib)| format!("{} {}", who.name(), kib / 1_024));
+        Some(format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            self.what,
+            self.load,
+            cost.ours() / count,
+            self.per_processor_second()?,
+            shares.collect::<Vec<_>>().join(", "),
+            memory.collect::<Vec<_>>().join(", ")
+        ))
+    }
+
+    /// For programs.
+    pub(super) fn json(&self, setup: &str) -> Value {
+        let count = self.figures.count().max(1) as u128;
+        let of = |cost: &Cost| {
+            let used = cost.used.iter().map(|(who, time)| (who.name().to_owned(), json!(time.as_micros() / count)));
+            let memory = cost.memory.iter().map(|(who, kib)| json!([who.name(), kib]));
+            json!({
+                "processor_us_each": used.collect::<serde_json::Map<_, _>>(),
+                "memory_kib": memory.collect::<Vec<_>>(),
+            })
+        };
+        let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| self.figures.percentile_ms(percent));
+        json!({
+            "setup": setup, "what": self.what, "load": self.load, "number": self.figures.count(), "errors": self.errors,
+            "per_second": self.per_second(), "per_processor_second": self.per_processor_second(),
+            "p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "longest_ms": longest, "cost": self.cost.as_ref().map(of),
+        })
+    }
+}
+
+/// The head of the lines of [`Row::speed`].
+pub(super) const SPEED: &str = "\
+    | what | load | number | wrong | per second | of one-row inserts | p50 ms | p90 ms | p99 ms | longest ms |\n\
+    |---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+
+/// The head of the lines of [`Row::cost`].
+pub(super) const COST: &str = "\
+    | what | load | processor µs each, ours | per processor second | of which | memory MiB |\n\
+    |---|---|---:|---:|---|---|\n";
+
+/// One number as a part of another, to two places.
+pub(super) fn ratio(part: u128, whole: u128) -> String {
+    let hundredths = part * 100 / whole.max(1);
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_tells_its_part_of_the_limit() {
+        let row = Row::new("callbacks", "64 clients", Figures::in_time(vec![Duration::from_millis(2); 500], 1_000));
+
+        assert_eq!(
+            row.speed(Some(1_000)),
+            "| callbacks | 64 clients | 500 | 0 | 500 | 0.50 | 2.0 | 2.0 | 2.0 | 2.0 |\n"
+        );
+        assert_eq!(ratio(3, 0), "3.00");
+        assert_eq!(row.json("up")["per_second"], 500);
+    }
+}
