@@ -65,6 +65,11 @@ impl Fixture {
         Self::open(url, None).await
     }
 
+    /// On a server of the test's own.
+    pub(crate) async fn on_postgres(url: String) -> Self {
+        Self::open(DatabaseUrl::Postgres(Secret::new(url)), None).await
+    }
+
     async fn open(url: DatabaseUrl, folder: Option<tempfile::TempDir>) -> Self {
         let store = Store::open(&url).await.unwrap();
         store.migrate().await.unwrap();

@@ -4,6 +4,7 @@
 //! The statements are those the product really ran: PostgreSQL's own log tells their plans, with the real parameters
 //! (`auto_explain`); SQLite is asked about each text that was sent to it.
 
+mod counts;
 mod filling;
 mod incremental;
 mod postgres;
