@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use shared::id::TransactionId;
 use shared::job::{ClaimedJob, QueueName};
-use shared::order::{Order, OrderStatus};
+use shared::order::{NewOrder, Order, OrderStatus};
 use shared::store::callbacks::{self, Sender, Verdict};
 use shared::store::idempotency::IdempotencyKey;
 use shared::store::jobs::Finish;
@@ -14,7 +14,7 @@ use shared::store::orders::{self, Canceled, Created, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{StoreError, jobs};
-use sqlx::{Connection, Executor};
+use sqlx::{Executor, PgConnection};
 
 use super::{Fixture, PAYMENT_TTL_MS, callback, new_link, new_order, on_every_database};
 
@@ -288,26 +288,142 @@ async fn runs_that_end_together_lose_their_leases_one_by_one(f: Fixture) {
     }
 }
 
-/// Somebody's transaction that takes its time, or hangs.
+/// Somebody's transaction that takes its time, or hangs: what touches its orders waits, and nobody else.
+struct Held {
+    connection: PgConnection,
+}
+
+impl Held {
+    async fn orders(f: &Fixture, orders: &[&Order]) -> Self {
+        let mut connection = f.connection().await;
+        connection.execute("begin").await.unwrap();
+        for order in orders {
+            let lock = sqlx::query("select id from orders where id = $1 for update").bind(order.id.0);
+            connection.execute(lock).await.unwrap();
+        }
+        Held { connection }
+    }
+
+    async fn let_go(mut self) {
+        self.connection.execute("commit").await.unwrap();
+    }
+}
+
+/// Well below the time that a lock is waited for.
+const SOON: Duration = Duration::from_millis(1_500);
+
+/// Those of the others end soon, and those of the held ones not before they are let go.
+async fn expect_others_first<T: std::fmt::Debug>(
+    held: Held,
+    of_held: Vec<impl Future<Output = T>>,
+    of_others: Vec<impl Future<Output = T>>,
+) -> (Vec<T>, Vec<T>) {
+    let of_held = join_all(of_held);
+    tokio::pin!(of_held);
+    let others = tokio::time::timeout(SOON, join_all(of_others));
+    let others = tokio::select! {
+        biased; // the held ones come first, and are first in line
+        early = &mut of_held => panic!("their orders are held, and they ended with {early:?}"),
+        others = others => others.expect("nobody waits for what somebody else holds"),
+    };
+    held.let_go().await;
+    (of_held.await, others)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_a_locked_order_holds_up_nobody() {
     let f = Fixture::postgres().await;
     let orders = orders_with_links(&f).await;
-    let mut holding = f.connection().await;
-    let mut transaction = holding.begin().await.unwrap();
-    let held = sqlx::query("select id from orders where id = $1 for update").bind(orders[20].id.0);
-    transaction.execute(held).await.unwrap();
-    let (held, others): (Vec<_>, Vec<_>) = orders.iter().partition(|order| order.id == orders[20].id);
+    let (held, others) = orders.split_at(1);
+    let lock = Held::orders(&f, &[&held[0]]).await;
 
-    let asking_held = f.ask(held[0], transaction_of(held[0]));
-    tokio::pin!(asking_held);
-    let asking_others = join_all(others.iter().map(|order| f.ask(order, transaction_of(order))));
-    let answers = tokio::select! {
-        early = &mut asking_held => panic!("its order is held, and it is answered {early}"),
-        answers = tokio::time::timeout(Duration::from_secs(1), asking_others) => answers.expect("nobody waits for it"),
+    let ask = |order| f.ask(order, transaction_of(order));
+    let (held, others) = expect_others_first(lock, vec![ask(&held[0])], others.iter().map(ask).collect()).await;
+
+    assert!(others.iter().chain(&held).all(|verdict| *verdict == Verdict::Allowed), "{others:?}");
+}
+
+/// More than may write at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_wait_for_locked_orders_one_after_the_other_hold_up_nobody() {
+    let f = Fixture::postgres().await;
+    let orders = orders_with_links(&f).await;
+    let (held, others) = orders.split_at(8);
+    let lock = Held::orders(&f, &held.iter().collect::<Vec<_>>()).await;
+
+    let ask = |order| f.ask(order, transaction_of(order));
+    let one_after_the_other = held.iter().zip(0..).map(|(order, place)| async move {
+        tokio::time::sleep(Duration::from_millis(20 * place)).await;
+        ask(order).await
+    });
+    let later = others.iter().map(|order| async move {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        ask(order).await
+    });
+    let (held, others) = expect_others_first(lock, one_after_the_other.collect(), later.collect()).await;
+
+    assert!(others.iter().chain(&held).all(|verdict| *verdict == Verdict::Allowed), "{others:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
+    let f = Fixture::postgres().await;
+    let orders = many_orders(&f).await;
+    let links = claimed(&f, &orders, QueueName::Links).await;
+    let lock = Held::orders(&f, &[&orders[0]]).await;
+    let store_link = |(order, job)| store_link(&f, order, job);
+    let mut storing: Vec<_> = orders.iter().zip(&links).map(store_link).collect();
+    let others = storing.split_off(1);
+
+    let (held, others) = expect_others_first(lock, storing, others).await;
+    assert!(others.iter().chain(&held).all(|stored| matches!(stored, Ok(Transition::Made))), "{others:?}");
+
+    let looks = claimed(&f, &orders, QueueName::Settle).await;
+    let lock = Held::orders(&f, &[&orders[0]]).await;
+    let settle = |(order, job): (&Order, &ClaimedJob)| {
+        let (store, lease, order) = (f.store.clone(), job.lease, order.clone());
+        let paid = Settlement::Paid { transaction_id: TransactionId(transaction_of(&order)) };
+        async move {
+            let now_ms = store.now_ms();
+            settlement::settle(&store, &lease, &order, now_ms, &[], &paid, &Finish::Complete).await
+        }
     };
+    let mut settling: Vec<_> = orders.iter().zip(&looks).map(settle).collect();
+    let others = settling.split_off(1);
 
-    assert!(answers.iter().all(|verdict| *verdict == Verdict::Allowed), "{answers:?}");
-    transaction.commit().await.unwrap();
-    assert_eq!(asking_held.await, Verdict::Allowed);
+    let (held, others) = expect_others_first(lock, settling, others).await;
+    assert!(others.iter().chain(&held).all(|settled| matches!(settled, Ok(Transition::Made))), "{others:?}");
+}
+
+/// Two processes that are sent the same things in opposite order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_requests_at_two_processes_do_not_wait_in_a_circle() {
+    let f = Fixture::postgres().await;
+    let other = f.another_process().await;
+    let asked: Vec<NewOrder> = (0..MANY)
+        .map(|place| {
+            let mut new = new_order();
+            new.reference = Some(format!("R-{place}"));
+            new
+        })
+        .collect();
+    for round in 0..5 {
+        let asked: Vec<NewOrder> = asked
+            .iter()
+            .map(|new| NewOrder { reference: new.reference.as_ref().map(|r| format!("{r}-{round}")), ..new.clone() })
+            .collect();
+        let here = join_all(asked.iter().map(|new| orders::create(&f.store, new, None)));
+        let there = join_all(asked.iter().rev().map(|new| orders::create(&other, new, None)));
+
+        let (here, there) = tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(here, there) })
+            .await
+            .expect("nobody waits for ever");
+
+        let made =
+            |all: &[Result<Created, StoreError>]| all.iter().filter(|made| matches!(made, Ok(Created::New(_)))).count();
+        assert_eq!(made(&here) + made(&there), asked.len(), "each reference has one order");
+    }
+    let deadlocks = "select deadlocks::bigint from pg_stat_database where datname = current_database()";
+    let deadlocks: i64 = sqlx::query_scalar(deadlocks).fetch_one(&mut f.connection().await).await.unwrap();
+    assert_eq!(deadlocks, 0);
 }

@@ -1,4 +1,4 @@
-//! Leases kept alive: one statement per process renews all of them.
+//! Leases kept alive: one statement per process renews some hundred of them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

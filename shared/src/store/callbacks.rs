@@ -14,7 +14,7 @@ use super::given::{given, numbers, rows, unindexed};
 use super::jobs::Staged;
 use super::orders::Told;
 use super::together::{Group, Locked, Share, Together, Written, together};
-use super::{Store, StoreError, Write, anew_after_conflict, jobs, orders};
+use super::{Database, Store, StoreError, Write, anew_after_conflict, jobs, orders};
 use crate::failpoint::{Point, reach};
 use crate::gateway::Callback;
 use crate::id::{CallbackId, OrderId, TransactionId};
@@ -407,7 +407,8 @@ async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Loc
             *found = Found::Draft(draft);
         }
     }
-    if locked == Locked::PassedOver && known.len() < asked.len() {
+    let may_be_locked = locked == Locked::PassedOver && write.store.database() == Database::Postgres;
+    if may_be_locked && known.len() < asked.len() {
         let sql = format!("-- drafts_passed_over\nselect place from {drafts}");
         let query = sqlx::query(AssertSqlSafe(sql)).bind(asked_rows).bind(gateway.0.clone());
         for row in query.fetch_all(write.connection()).await? {
@@ -589,7 +590,7 @@ impl Together for Finding {
     }
 
     fn subject(&self) -> Option<i64> {
-        Some(self.0.0)
+        None
     }
 
     async fn write_all(
@@ -610,7 +611,7 @@ impl Together for Finding {
             let callback = from_row(row)?;
             callbacks.insert(callback.id, callback);
         }
-        Ok(Written::Committed(ids.iter().map(|id| Share::Done(callbacks.remove(id))).collect()))
+        Ok(Written::Committed(ids.iter().map(|id| Share::Done(callbacks.get(id).cloned())).collect()))
     }
 }
 
@@ -672,7 +673,7 @@ impl Together for Waking {
         Some(self.order_id.0)
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<()>, StoreError> {
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<()>, StoreError> {
         let mut write = store.begin(items.len()).await?;
         let due_at_ms = write.now_ms();
         let look = |item: &Arc<Self>| Staged {
@@ -683,10 +684,9 @@ impl Together for Waking {
         // The look's row before our own: a repeated callback holds the order and waits for ours, and a look holds its row
         // and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
         jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
-        let leases: Vec<Lease> = items.iter().map(|item| item.lease).collect();
-        let runs: Vec<(Lease, jobs::Finish)> = leases.iter().map(|lease| (*lease, jobs::Finish::Complete)).collect();
-        let ended = jobs::finish_all(&mut write, &runs).await?;
-        if let Some(unwritten) = jobs::who_lost(&leases, &ended) {
+        let runs: Vec<(Lease, jobs::Finish)> = items.iter().map(|item| (item.lease, jobs::Finish::Complete)).collect();
+        let ended = jobs::finish_all(&mut write, &runs, locked).await?;
+        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
             return Ok(unwritten);
         }
         reach(Point::WakeBeforeCommit);

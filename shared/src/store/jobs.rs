@@ -232,7 +232,7 @@ async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<Clai
     if !missed.is_empty() && store.database() == Database::Postgres {
         // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
         // locked for that moment, too: passed over, its job would wait until its id is offered again.
-        match claim_those(store, &missed, token, "order by id for update").await {
+        match claim_those(store, &missed, token, "order by kind, subject_id for update").await {
             Ok(more) => jobs.extend(more),
             // One of them is held for long. Those that we have must run.
             Err(StoreError::Conflict(_)) => (),
@@ -242,7 +242,8 @@ async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<Clai
     Ok(jobs)
 }
 
-/// Claims those that still wait. Whoever waits for locks takes them in the order of ids, so that nobody waits in a circle.
+/// Claims those that still wait. Whoever waits for locks takes them in the order in which jobs are staged, so that nobody
+/// waits in a circle.
 async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) -> Result<Vec<ClaimedJob>, StoreError> {
     let ids = padded(ids);
     let waiting = store.one_of(&format!(
@@ -277,7 +278,7 @@ fn claimed(row: &AnyRow, token: i64) -> Result<ClaimedJob, StoreError> {
     })
 }
 
-/// Renews leases in one statement, for [`LEASE_MS`] from now.
+/// Renews leases, many in one statement, for [`LEASE_MS`] from now.
 ///
 /// Returns the ids whose lease is still ours; a running job that is missing from it must be aborted.
 ///
@@ -287,15 +288,22 @@ pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreE
     let mut renewed = HashSet::with_capacity(leases.len());
     for leases in leases.chunks(RENEWED_TOGETHER) {
         renewed.extend(renew_those(store, leases, Locked::PassedOver).await?);
-        // Rows that are passed over are just being written by their own runs. They are waited for one by one, and with no
-        // other held: a transaction that ends several runs must not wait for one that waits for it.
-        for lease in leases {
-            if !renewed.contains(&lease.job_id) && store.database() == Database::Postgres {
-                renewed.extend(renew_those(store, &[*lease], Locked::Waited).await?);
+    }
+    // Rows that are passed over are just being written by their own runs. They are waited for one by one, and with no other
+    // held: a transaction that ends several runs must not wait for one that waits for it.
+    let mut first_trouble = None;
+    for lease in leases {
+        if !renewed.contains(&lease.job_id) && store.database() == Database::Postgres {
+            match renew_those(store, &[*lease], Locked::Waited).await {
+                Ok(more) => renewed.extend(more),
+                Err(trouble) => first_trouble = first_trouble.or(Some(trouble)),
             }
         }
     }
-    Ok(renewed.into_iter().collect())
+    match first_trouble {
+        Some(trouble) => Err(trouble),
+        None => Ok(renewed.into_iter().collect()),
+    }
 }
 
 async fn renew_those(store: &Store, leases: &[Lease], locked: Locked) -> Result<HashSet<JobId>, StoreError> {
@@ -339,18 +347,21 @@ pub(super) async fn hold(write: &mut Write, lease: &Lease) -> Result<(), StoreEr
 /// # Errors
 /// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
 pub(super) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) -> Result<(), StoreError> {
-    match finish_all(write, &[(*lease, finish.clone())]).await?.is_empty() {
+    match finish_all(write, &[(*lease, finish.clone())], Locked::Waited).await?.is_empty() {
         true => Err(StoreError::LeaseLost),
         false => Ok(()),
     }
 }
 
-/// As [`finish`], of several runs. Returns those that are ended; the others carry their lease no longer.
-pub(super) async fn finish_all(write: &mut Write, runs: &[(Lease, Finish)]) -> Result<HashSet<JobId>, StoreError> {
+/// As [`finish`], of several runs. Returns those that are ended; the others carry their lease no longer, or were passed
+/// over.
+pub(super) async fn finish_all(
+    write: &mut Write,
+    runs: &[(Lease, Finish)],
+    locked: Locked,
+) -> Result<HashSet<JobId>, StoreError> {
     let now_ms = write.now_ms();
-    let mut ends = runs.iter().map(|(lease, finish)| End::of(lease, finish, now_ms)).collect::<Vec<_>>();
-    // One order of locks.
-    ends.sort_unstable_by_key(|end| end.job_id);
+    let ends = runs.iter().map(|(lease, finish)| End::of(lease, finish, now_ms)).collect::<Vec<_>>();
     let given = given(
         write.store.database(),
         1,
@@ -382,7 +393,11 @@ pub(super) async fn finish_all(write: &mut Write, runs: &[(Lease, Finish)]) -> R
             lease_token = null
         from {given} where id {} and id = job_id and {} = 'running' and lease_token = token
         returning id, state",
-        given.any("job_id"),
+        write.store.one_of(&format!(
+            "select id from jobs where id {} {}",
+            given.any("job_id"),
+            locked.clause(&write.store, "jobs")
+        )),
         unindexed("state")
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(rows(&ends)?).bind(now_ms).fetch_all(write.connection()).await?;
@@ -459,30 +474,26 @@ impl Together for Ending {
         Some(self.run.0.job_id.0)
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<()>, StoreError> {
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<()>, StoreError> {
         let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
         let mut write = store.begin(0).await?;
-        let ended = finish_all(&mut write, &runs).await?;
+        let ended = finish_all(&mut write, &runs, locked).await?;
         reach(Point::FinishBeforeCommit);
         write.commit().await?;
         reach(Point::FinishAfterCommit);
-        let share = |(lease, _): &(Lease, Finish)| match ended.contains(&lease.job_id) {
-            true => Share::Done(()),
-            false => Share::LeaseLost,
+        let share = |(lease, _): &(Lease, Finish)| match (ended.contains(&lease.job_id), locked) {
+            (true, _) => Share::Done(()),
+            (false, Locked::Waited) => Share::LeaseLost,
+            (false, Locked::PassedOver) => Share::Alone,
         };
         Ok(Written::Committed(runs.iter().map(share).collect()))
     }
 }
 
-/// Whether all of these runs carry their lease yet; else how a transaction that writes effects of theirs, too, ends.
-pub(super) fn who_lost<A>(leases: &[Lease], ended: &HashSet<JobId>) -> Option<Written<A>> {
-    let is_lost = |(_, lease): &(usize, &Lease)| !ended.contains(&lease.job_id);
-    let lost: Vec<usize> = leases.iter().enumerate().filter(is_lost).map(|(place, _)| place).collect();
-    match (lost.is_empty(), leases.len()) {
-        (true, _) => None,
-        (false, 1) => Some(Written::Committed(vec![Share::LeaseLost])),
-        (false, _) => Some(Written::SpoiltBy(lost)),
-    }
+/// The places of those runs that were not ended.
+pub(super) fn not_ended(runs: &[(Lease, Finish)], ended: &HashSet<JobId>) -> Vec<usize> {
+    let is_missing = |(_, (lease, _)): &(usize, &(Lease, Finish))| !ended.contains(&lease.job_id);
+    runs.iter().enumerate().filter(is_missing).map(|(place, _)| place).collect()
 }
 
 fn parse_queue(text: &str) -> Result<QueueName, StoreError> {

@@ -14,7 +14,7 @@ use super::given::{given, numbers, rows, unindexed};
 use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
 use super::jobs::Staged;
 use super::together::{Group, Locked, Share, Together, Written, together};
-use super::{Database, Store, StoreError, Write, ids, jobs, transactions};
+use super::{Database, Store, StoreError, Write, ids, jobs, settlement, transactions};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::job::{Job, Lease, QueueName};
@@ -125,7 +125,7 @@ impl Together for Creating {
         Some(hasher.finish().cast_signed())
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<Made>, StoreError> {
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Made>, StoreError> {
         let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let block = match store.database() {
             Database::Sqlite => Vec::new(),
@@ -154,11 +154,9 @@ impl Together for Creating {
             making.iter().any(|(making, _)| making == id) && !made.contains_key(id)
         };
         let refused: Vec<usize> = numbered.iter().enumerate().filter(refused).map(|(place, _)| place).collect();
-        match (refused.is_empty(), items.len()) {
-            (true, _) => (),
-            (false, 1) => return Ok(Written::Committed(vec![Share::Done(Made::ReferenceIsTaken)])),
-            // A key of theirs must not be kept.
-            (false, _) => return Ok(Written::SpoiltBy(refused)),
+        // A key of theirs must not be kept.
+        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Made::ReferenceIsTaken)) {
+            return Ok(unwritten);
         }
         let line = |id: &OrderId| Told {
             id: *id,
@@ -218,6 +216,8 @@ async fn insert_all(
             at: &order.gateway.0,
         });
     }
+    // One order of locks: a reference waits for another request's that is the same.
+    new.sort_unstable_by_key(|row| (row.caller, row.named));
     let sql = format!(
         "-- create_orders
         insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
@@ -391,7 +391,7 @@ impl Together for Linking {
         Some(self.order.id.0)
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<Transition>, StoreError> {
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
         #[derive(Serialize)]
         struct Row<'a> {
             of_order: i64,
@@ -400,10 +400,9 @@ impl Together for Linking {
             until: i64,
         }
         let mut write = store.begin(items.len()).await?;
-        let leases: Vec<Lease> = items.iter().map(|item| item.lease).collect();
-        let runs: Vec<(Lease, jobs::Finish)> = leases.iter().map(|lease| (*lease, jobs::Finish::Complete)).collect();
-        let ended = jobs::finish_all(&mut write, &runs).await?;
-        if let Some(unwritten) = jobs::who_lost(&leases, &ended) {
+        let runs: Vec<(Lease, jobs::Finish)> = items.iter().map(|item| (item.lease, jobs::Finish::Complete)).collect();
+        let ended = jobs::finish_all(&mut write, &runs, locked).await?;
+        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
             return Ok(unwritten);
         }
         let look = |item: &Arc<Self>| Staged {
@@ -413,6 +412,11 @@ impl Together for Linking {
         };
         // Jobs before the order's row, as in every settlement: one order of locks.
         jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
+        let ids: Vec<OrderId> = items.iter().map(|item| item.order.id).collect();
+        let statuses = settlement::lock_all(&mut write, &ids, locked).await?;
+        if statuses.len() < ids.len() && locked == Locked::PassedOver {
+            return Ok(Written::SpoiltBy(settlement::missing(&ids, &statuses)));
+        }
         let now_ms = write.now_ms();
         let mut linking = Vec::with_capacity(items.len());
         for item in items {
@@ -423,7 +427,6 @@ impl Together for Linking {
                 until: now_ms + item.payment_ttl_ms,
             });
         }
-        linking.sort_unstable_by_key(|row| row.of_order);
         let given =
             given(write.store.database(), 1, &[Number("of_order"), Number("draft"), Text("page"), Number("until")]);
         let sql = format!(
@@ -447,10 +450,8 @@ impl Together for Linking {
             !linked.contains(&item.order.id) || !ours.contains(&(item.order.id, item.link.transaction_id))
         };
         let refused: Vec<usize> = items.iter().enumerate().filter(is_refused).map(|(place, _)| place).collect();
-        match (refused.is_empty(), items.len()) {
-            (true, _) => (),
-            (false, 1) => return Ok(Written::Committed(vec![Share::Done(Transition::Refused)])),
-            (false, _) => return Ok(Written::SpoiltBy(refused)),
+        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
+            return Ok(unwritten);
         }
         let line = |item: &Arc<Self>| Told {
             id: item.order.id,

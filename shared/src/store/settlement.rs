@@ -129,17 +129,19 @@ impl Together for Settling {
         Some(self.order_id.0)
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<Transition>, StoreError> {
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
         let mut write = store.begin(items.len()).await?;
         let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
-        let leases: Vec<Lease> = runs.iter().map(|(lease, _)| *lease).collect();
-        let ended = jobs::finish_all(&mut write, &runs).await?;
-        if let Some(unwritten) = jobs::who_lost(&leases, &ended) {
+        let ended = jobs::finish_all(&mut write, &runs, locked).await?;
+        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
             return Ok(unwritten);
         }
         // A callback that is allowed in this very moment must see what is kept below, or be seen by it.
         let ids: Vec<OrderId> = items.iter().map(|item| item.order_id).collect();
-        let statuses = lock_all(&mut write, &ids).await?;
+        let statuses = lock_all(&mut write, &ids, locked).await?;
+        if statuses.len() < ids.len() && locked == Locked::PassedOver {
+            return Ok(Written::SpoiltBy(missing(&ids, &statuses)));
+        }
         let paid = mark_paid(&mut write, items, &statuses).await?;
         let mut refused = Vec::new();
         for (place, item) in items.iter().enumerate() {
@@ -153,10 +155,8 @@ impl Together for Settling {
                 refused.push(place);
             }
         }
-        match (refused.is_empty(), items.len()) {
-            (true, _) => (),
-            (false, 1) => return Ok(Written::Committed(vec![Share::Done(Transition::Refused)])),
-            (false, _) => return Ok(Written::SpoiltBy(refused)),
+        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
+            return Ok(unwritten);
         }
         let mut seen: BTreeMap<&GatewayIdentity, Vec<Seen>> = BTreeMap::new();
         for item in items {
@@ -202,19 +202,28 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
 
 /// Locks the order's row and tells its status; the guarded statement that follows names it again.
 pub(super) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
-    lock_all(write, &[id]).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
+    lock_all(write, &[id], Locked::Waited).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
 }
 
 /// As [`lock`], of several orders, in the order of their numbers.
-async fn lock_all(write: &mut Write, ids: &[OrderId]) -> Result<HashMap<OrderId, OrderStatus>, StoreError> {
+pub(super) async fn lock_all(
+    write: &mut Write,
+    ids: &[OrderId],
+    locked: Locked,
+) -> Result<HashMap<OrderId, OrderStatus>, StoreError> {
     let sql = format!(
         "-- lock_orders\nselect id, status from orders where id {} order by id {}",
         given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
-        write.for_update("orders")
+        locked.clause(&write.store, "orders")
     );
     let locked = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.connection()).await?;
     let status = |row: &AnyRow| Ok((OrderId(row.try_get("id")?), orders::parse_status(row.try_get("status")?)?));
     locked.iter().map(status).collect()
+}
+
+/// The places of orders whose row was passed over.
+pub(super) fn missing(ids: &[OrderId], statuses: &HashMap<OrderId, OrderStatus>) -> Vec<usize> {
+    ids.iter().enumerate().filter(|(_, id)| !statuses.contains_key(id)).map(|(place, _)| place).collect()
 }
 
 /// Writes *paid* where the order can be: the one statement that does. Returns which are paid now.

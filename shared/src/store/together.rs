@@ -1,7 +1,8 @@
 //! What arrives together is written together: one transaction for many callers, each answered after its commit.
 //!
-//! Nobody waits for company: whoever comes first is written at once and alone, and whoever comes meanwhile goes with the
-//! next transaction. One that cannot go with the others never holds them up, and never fails them: it goes alone.
+//! Nobody waits for company: whoever comes first is written at once, and whoever comes meanwhile goes with the next
+//! transaction. One that cannot go with the others never fails them, and where a row is locked never holds them up: it goes
+//! alone, and waits by itself.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -72,6 +73,18 @@ pub(super) enum Written<A> {
     SpoiltBy(Vec<usize>),
 }
 
+impl<A> Written<A> {
+    /// How a transaction ends in which those at `places` were not written; `None` if there are none. One that goes alone,
+    /// and so has waited for every lock, gets its answer by `last`; among others it may just have been locked.
+    pub(super) fn without(places: Vec<usize>, locked: Locked, last: Share<A>) -> Option<Self> {
+        match (places.is_empty(), locked) {
+            (true, _) => None,
+            (false, Locked::Waited) => Some(Written::Committed(vec![last])),
+            (false, Locked::PassedOver) => Some(Written::SpoiltBy(places)),
+        }
+    }
+}
+
 /// Something of which many can be written, or read, at once.
 pub(super) trait Together: Send + Sync + Sized + 'static {
     /// What the caller is told.
@@ -83,7 +96,7 @@ pub(super) trait Together: Send + Sync + Sized + 'static {
     /// What only one of a transaction may touch; `None` where that does not matter.
     fn subject(&self) -> Option<i64>;
 
-    /// Does all of them. One alone is never told to go alone.
+    /// Does all of them. Where locks are waited for there is only one, and it is never told to go alone.
     fn write_all(
         store: &Store,
         items: &[Arc<Self>],
@@ -190,15 +203,11 @@ async fn write_those_that_wait<T: Together>(store: Store) {
     }
     let _writing = Writing::<T>(store.clone(), PhantomData);
     loop {
-        let mut tickets = T::group(&store).next();
-        match tickets.pop() {
-            None => return,
-            Some(only) if tickets.is_empty() => answer_alone(&store, only).await,
-            Some(last) => {
-                tickets.push(last);
-                answer_all(&store, tickets).await;
-            }
+        let tickets = T::group(&store).next();
+        if tickets.is_empty() {
+            return;
         }
+        answer_all(&store, tickets).await;
     }
 }
 
@@ -230,25 +239,31 @@ async fn answer_all<T: Together>(store: &Store, mut tickets: Vec<Ticket<T>>) {
                     let _ = ticket.answer.send(Err(StoreError::Unavailable(Arc::clone(&error))));
                 }
             }
+            Err(error) if tickets.len() == 1 => {
+                if let Some(only) = tickets.pop() {
+                    let _ = only.answer.send(Err(error));
+                }
+            }
             // It is one of them, and nobody knows which.
             Err(_) => tickets.drain(..).for_each(|ticket| go_alone(store, ticket)),
         }
     }
 }
 
+/// By itself, so that whatever it waits for keeps no writer from the others.
 fn go_alone<T: Together>(store: &Store, ticket: Ticket<T>) {
     let store = store.clone();
-    tokio::spawn(async move { answer_alone(&store, ticket).await });
-}
-
-async fn answer_alone<T: Together>(store: &Store, ticket: Ticket<T>) {
-    let written = T::write_all(store, &[Arc::clone(&ticket.item)], Locked::Waited).await;
-    let answer = match written {
-        Ok(Written::Committed(mut shares)) => shares.pop().and_then(Share::answer).unwrap_or(Err(nobody_answered())),
-        Ok(Written::SpoiltBy(_)) => Err(nobody_answered()),
-        Err(error) => Err(error),
-    };
-    let _ = ticket.answer.send(answer);
+    tokio::spawn(async move {
+        let written = T::write_all(&store, &[Arc::clone(&ticket.item)], Locked::Waited).await;
+        let answer = match written {
+            Ok(Written::Committed(mut shares)) => {
+                shares.pop().and_then(Share::answer).unwrap_or(Err(nobody_answered()))
+            }
+            Ok(Written::SpoiltBy(_)) => Err(nobody_answered()),
+            Err(error) => Err(error),
+        };
+        let _ = ticket.answer.send(answer);
+    });
 }
 
 /// Whoever was to answer has ended before it did.

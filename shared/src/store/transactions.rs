@@ -107,7 +107,7 @@ impl Together for Finding {
     }
 
     fn subject(&self) -> Option<i64> {
-        Some(self.0.0)
+        None
     }
 
     async fn write_all(
@@ -132,7 +132,7 @@ impl Together for Finding {
             let transaction = from_row(row)?;
             of_orders.entry(transaction.order_id).or_default().push(transaction);
         }
-        let share = |id: &OrderId| Share::Done(of_orders.remove(id).unwrap_or_default());
+        let share = |id: &OrderId| Share::Done(of_orders.get(id).cloned().unwrap_or_default());
         Ok(Written::Committed(ids.iter().map(share).collect()))
     }
 }
