@@ -16,7 +16,7 @@ const GROWING: [&str; 7] =
     ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys"];
 
 /// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 46] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -40,6 +40,7 @@ const NAMES: [&str; 45] = [
     "add_history_lines",
     "hint_from_return_page",
     "find_drafts",
+    "lock_orders_asked_about",
     "allow_drafts",
     "keep_callbacks",
     "find_callbacks",

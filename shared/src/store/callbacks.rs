@@ -14,7 +14,7 @@ use super::given::{given, numbers, rows, unindexed};
 use super::jobs::Staged;
 use super::orders::Told;
 use super::together::{Group, Locked, Share, Together, Written, together};
-use super::{Database, Store, StoreError, Write, anew_after_conflict, jobs, orders};
+use super::{Store, StoreError, Write, anew_after_conflict, jobs, orders};
 use crate::failpoint::{Point, reach};
 use crate::gateway::Callback;
 use crate::id::{CallbackId, OrderId, TransactionId};
@@ -228,7 +228,7 @@ impl Judged<'_> {
 
     /// Whether the order began to wait for its payment's confirmation by this.
     fn moved_order(&self) -> bool {
-        let was_pending = self.draft.as_ref().is_some_and(|draft| draft.status == OrderStatus::Pending);
+        let was_pending = self.draft.as_ref().is_some_and(|draft| draft.order.status == OrderStatus::Pending);
         was_pending && self.verdict == Verdict::Allowed
     }
 }
@@ -320,6 +320,12 @@ struct KnownDraft {
     order_id: OrderId,
     amount: i64,
     transaction_id: TransactionId,
+    order: LockedOrder,
+}
+
+/// An order as it stands while its row is locked.
+#[derive(Clone, Copy)]
+struct LockedOrder {
     status: OrderStatus,
     expires_at_ms: Option<i64>,
     payer: Option<TransactionId>,
@@ -328,9 +334,9 @@ struct KnownDraft {
 impl KnownDraft {
     /// Why the allowing statement has passed over its order, whose row is locked.
     fn why_not_allowed(&self, now_ms: i64) -> Verdict {
-        let is_late = self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms);
-        match self.status {
-            OrderStatus::Paid if self.payer == Some(self.transaction_id) => Verdict::AlreadyPaid,
+        let is_late = self.order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms);
+        match self.order.status {
+            OrderStatus::Paid if self.order.payer == Some(self.transaction_id) => Verdict::AlreadyPaid,
             OrderStatus::Paid => Verdict::SecondTransaction,
             OrderStatus::Pending | OrderStatus::Confirming if is_late => Verdict::Late,
             OrderStatus::Pending | OrderStatus::Confirming => Verdict::SecondTransaction,
@@ -353,72 +359,75 @@ enum Found {
 }
 
 async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Locked) -> Result<Vec<Found>, StoreError> {
-    #[derive(Serialize)]
-    struct Asked {
-        place: usize,
-        about: i64,
-    }
     let Some(gateway) = questions.first().map(|question| &question.gateway) else { return Ok(Vec::new()) };
-    let (mut found, mut asked) = (Vec::with_capacity(questions.len()), Vec::with_capacity(questions.len()));
-    for (place, question) in questions.iter().enumerate() {
-        match question.callback.transaction_id {
-            // One statement asks about one gateway.
-            _ if question.gateway != *gateway => found.push(Found::Locked),
-            Some(TransactionId(about)) => {
-                found.push(Found::Unknown);
-                asked.push(Asked { place, about });
-            }
-            None => found.push(Found::Unknown),
+    let amounts = amounts_of_drafts(write, gateway, questions).await?;
+    let order_ids: Vec<OrderId> = amounts.values().map(|(order_id, _)| *order_id).collect();
+    let orders = lock_orders(write, &order_ids, locked).await?;
+    let found = |question: &Arc<Question>| {
+        // One statement asks about one gateway.
+        if question.gateway != *gateway {
+            return Found::Locked;
         }
-    }
-    if asked.is_empty() {
-        return Ok(found);
-    }
-    let given = given(write.store.database(), 1, &[Number("place"), Number("about")]);
-    let drafts = format!(
-        "{given} join transactions t on t.transaction_id = about join orders o on o.id = t.order_id
-        where t.gateway = $2 and t.transaction_id {}",
-        given.any("about")
-    );
+        let Some(transaction_id) = question.callback.transaction_id else { return Found::Unknown };
+        let Some((order_id, amount)) = amounts.get(&transaction_id).copied() else { return Found::Unknown };
+        match orders.get(&order_id) {
+            Some(order) => Found::Draft(KnownDraft { order_id, amount, transaction_id, order: *order }),
+            None => Found::Locked,
+        }
+    };
+    Ok(questions.iter().map(found).collect())
+}
+
+/// The drafts of ours that are asked about, each with its order and amount. (In a statement of its own: joined with the
+/// orders, PostgreSQL would now and then begin with all of those.)
+async fn amounts_of_drafts(
+    write: &mut Write,
+    gateway: &GatewayIdentity,
+    questions: &[Arc<Question>],
+) -> Result<HashMap<TransactionId, (OrderId, i64)>, StoreError> {
+    let asked: Vec<TransactionId> = questions.iter().filter_map(|question| question.callback.transaction_id).collect();
     let sql = format!(
         "-- find_drafts
-        select place, o.id, t.amount, t.transaction_id, o.status, o.expires_at_ms, o.transaction_id as payer
-        from {drafts} order by o.id {}",
-        locked.clause(&write.store, "o")
+        select transaction_id, order_id, amount from transactions where gateway = $2 and transaction_id {}",
+        given(write.store.database(), 1, &[Number("about")]).any("about")
     );
-    let asked_rows = rows(&asked)?;
     let known = sqlx::query(AssertSqlSafe(sql))
-        .bind(asked_rows.clone())
+        .bind(numbers("about", &asked)?)
         .bind(gateway.0.clone())
         .fetch_all(write.connection())
         .await?;
-    for row in &known {
-        let draft = KnownDraft {
-            order_id: OrderId(row.try_get("id")?),
-            amount: row.try_get("amount")?,
-            transaction_id: TransactionId(row.try_get("transaction_id")?),
+    let draft = |row: &AnyRow| {
+        let order = (OrderId(row.try_get("order_id")?), row.try_get("amount")?);
+        Ok((TransactionId(row.try_get("transaction_id")?), order))
+    };
+    known.iter().map(draft).collect()
+}
+
+/// Locks orders, and tells what decides whether a draft of theirs may debit.
+async fn lock_orders(
+    write: &mut Write,
+    ids: &[OrderId],
+    locked: Locked,
+) -> Result<HashMap<OrderId, LockedOrder>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = format!(
+        "-- lock_orders_asked_about
+        select id, status, expires_at_ms, transaction_id from orders where id {} order by id {}",
+        given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
+        locked.clause(&write.store, "orders")
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.connection()).await?;
+    let order = |row: &AnyRow| {
+        let order = LockedOrder {
             status: orders::parse_status(row.try_get("status")?)?,
             expires_at_ms: row.try_get("expires_at_ms")?,
-            payer: row.try_get::<Option<i64>, _>("payer")?.map(TransactionId),
+            payer: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
         };
-        if let Some(found) =
-            usize::try_from(row.try_get::<i64, _>("place")?).ok().and_then(|place| found.get_mut(place))
-        {
-            *found = Found::Draft(draft);
-        }
-    }
-    let may_be_locked = locked == Locked::PassedOver && write.store.database() == Database::Postgres;
-    if may_be_locked && known.len() < asked.len() {
-        let sql = format!("-- drafts_passed_over\nselect place from {drafts}");
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(asked_rows).bind(gateway.0.clone());
-        for row in query.fetch_all(write.connection()).await? {
-            let place = usize::try_from(row.try_get::<i64, _>("place")?).ok();
-            if let Some(found @ Found::Unknown) = place.and_then(|place| found.get_mut(place)) {
-                *found = Found::Locked;
-            }
-        }
-    }
-    Ok(found)
+        Ok((OrderId(row.try_get("id")?), order))
+    };
+    rows.iter().map(order).collect()
 }
 
 /// An order and one of its drafts, as given to a statement.
@@ -455,7 +464,8 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
         allowed.insert(OrderId(row.try_get("id")?));
     }
     let mut lines = Vec::new();
-    for draft in drafts.iter().filter(|draft| allowed.contains(&draft.order_id) && draft.status == OrderStatus::Pending)
+    for draft in
+        drafts.iter().filter(|draft| allowed.contains(&draft.order_id) && draft.order.status == OrderStatus::Pending)
     {
         lines.push(Told {
             id: draft.order_id,
