@@ -127,15 +127,20 @@ async fn both_drafts_of_an_order_asked_about_among_others_get_one_yes(f: Fixture
     for order in &orders {
         f.stray_draft(order, 5_000 + order.id.0).await;
     }
-    let asked = orders.iter().flat_map(|order| [transaction_of(order), 5_000 + order.id.0].map(|draft| (order, draft)));
+    let asked: Vec<(&Order, i64)> = orders
+        .iter()
+        .flat_map(|order| [transaction_of(order), 5_000 + order.id.0].map(|draft| (order, draft)))
+        .collect();
 
-    let answers = join_all(asked.map(|(order, draft)| f.ask(order, draft))).await;
+    let answers = join_all(asked.iter().map(|(order, draft)| f.ask(order, *draft))).await;
+    let repeated = join_all(asked.iter().map(|(order, draft)| f.ask(order, *draft))).await;
 
     for pair in answers.chunks(2) {
         let mut verdicts = [pair[0].as_str(), pair[1].as_str()];
         verdicts.sort_unstable();
         assert_eq!(verdicts, ["allowed", "second_transaction"]);
     }
+    assert_eq!(repeated, answers, "whoever was allowed stays so");
 }
 
 async fn orders_that_are_asked_for_together_are_each_made_once(f: Fixture) {
@@ -400,18 +405,10 @@ async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
 async fn the_same_requests_at_two_processes_do_not_wait_in_a_circle() {
     let f = Fixture::postgres().await;
     let other = f.another_process().await;
-    let asked: Vec<NewOrder> = (0..MANY)
-        .map(|place| {
-            let mut new = new_order();
-            new.reference = Some(format!("R-{place}"));
-            new
-        })
-        .collect();
-    for round in 0..5 {
-        let asked: Vec<NewOrder> = asked
-            .iter()
-            .map(|new| NewOrder { reference: new.reference.as_ref().map(|r| format!("{r}-{round}")), ..new.clone() })
-            .collect();
+    for round in 0..20 {
+        // As many as share one transaction.
+        let asked: Vec<NewOrder> =
+            (0..60).map(|place| NewOrder { reference: Some(format!("R-{round}-{place}")), ..new_order() }).collect();
         let here = join_all(asked.iter().map(|new| orders::create(&f.store, new, None)));
         let there = join_all(asked.iter().rev().map(|new| orders::create(&other, new, None)));
 
