@@ -1,8 +1,7 @@
-//! Orders and their history. Every guard on an order's status stands here, in `orders/moving.rs`, or in
+//! Orders and their history. Every guard on an order's status stands here, in `orders/`, `callbacks/answering.rs`, or in
 //! `settlement.rs`, `refunds.rs` and `reviewing.rs`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -10,18 +9,14 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::{Number, Text};
-use super::given::{given, numbers, rows, unindexed};
-use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
-use super::jobs::Staged;
+use super::given::{given, numbers, rows};
+use super::idempotency::{self, IdempotencyKey, Kept};
 use super::together::{Group, Locked, Share, Together, Written, together};
-use super::{Database, Store, StoreError, Write, ids, jobs, settlement, transactions};
-use crate::failpoint::{Point, reach};
+use super::{Store, StoreError, Write, jobs};
 use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::job::{Job, Lease, QueueName};
 use crate::money::Tiyin;
-use crate::order::{
-    GatewayIdentity, HistoryLine, Language, NewOrder, Order, OrderStatus, PaymentType, Resolution, SuggestedAct,
-};
+use crate::order::{GatewayIdentity, HistoryLine, Language, Order, OrderStatus, PaymentType, Resolution, SuggestedAct};
 
 /// At most so many hints of one order may come from its return page.
 const RETURN_HINTS: i64 = 30;
@@ -29,8 +24,14 @@ const RETURN_HINTS: i64 = 30;
 /// Hints from the return page come at most this often.
 const RETURN_HINT_EVERY_MS: i64 = 10_000;
 
+mod linking;
+mod making;
 mod moving;
 
+pub(super) use linking::Linking;
+pub use linking::store_link;
+pub(super) use making::Creating;
+pub use making::create;
 pub use moving::{Canceled, call_off};
 pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unfail};
 
@@ -70,181 +71,6 @@ pub struct NewLink {
     pub transaction_id: TransactionId,
     /// The gateway's page.
     pub payment_url: String,
-}
-
-/// Makes an order, its first history line and its `create_payment_link` job in one transaction; with a key, that too.
-/// Orders that are asked for at the same time share one.
-///
-/// # Errors
-/// [`StoreError`] when the database did not do it; then nothing is written.
-pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
-    match together(store, Creating { new: new.clone(), key: key.cloned() }).await {
-        Ok(Made::New(order)) => Ok(Created::New(*order)),
-        Ok(Made::KeyIsKept) => match key {
-            Some(key) => repeated(store, &new.api_key_name, key).await,
-            None => Ok(Created::InFlight),
-        },
-        Ok(Made::ReferenceIsTaken) => {
-            let reference = new.reference.as_deref().unwrap_or_default();
-            let taken = id_of_reference(store, &new.api_key_name, reference).await?;
-            Ok(taken.map_or(Created::InFlight, Created::ReferenceTaken))
-        }
-        // Another request holds the key's row and has not ended within the lock timeout.
-        Err(StoreError::Conflict(_)) if key.is_some() => Ok(Created::InFlight),
-        Err(error) => Err(error),
-    }
-}
-
-/// An order to be made.
-#[derive(Debug)]
-pub(super) struct Creating {
-    new: NewOrder,
-    key: Option<IdempotencyKey>,
-}
-
-/// What became of one.
-#[derive(Debug)]
-pub(super) enum Made {
-    New(Box<Order>),
-    KeyIsKept,
-    ReferenceIsTaken,
-}
-
-impl Together for Creating {
-    type Answer = Made;
-
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.new_orders
-    }
-
-    fn subject(&self) -> Option<i64> {
-        // One key twice in a transaction would find itself.
-        let key = self.key.as_ref()?;
-        let mut hasher = DefaultHasher::new();
-        (&self.new.api_key_name, &key.key).hash(&mut hasher);
-        Some(hasher.finish().cast_signed())
-    }
-
-    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Made>, StoreError> {
-        let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
-        let block = match store.database() {
-            Database::Sqlite => Vec::new(),
-            Database::Postgres => store.0.ids.take(store, "orders", items.len()).await?,
-        };
-        let mut write = store.begin(items.len()).await?;
-        let ids = match block.is_empty() {
-            false => block,
-            // One writer: the numbers join the orders' own transaction, which saves a commit.
-            true => {
-                let first = ids::take_block(write.connection(), "orders", count).await?;
-                (first..first + count).collect()
-            }
-        };
-        let numbered: Vec<(OrderId, &Creating)> =
-            ids.into_iter().map(OrderId).zip(items.iter().map(Arc::as_ref)).collect();
-        let mut keys = Vec::new();
-        for (id, Creating { new, key }) in &numbered {
-            keys.extend(key.as_ref().map(|key| Keeping::of(&new.api_key_name, key, *id, None)));
-        }
-        let new_keys = idempotency::keep_all(&mut write, keys).await?;
-        let is_to_be_made = |(id, item): &&(OrderId, &Creating)| item.key.is_none() || new_keys.contains(id);
-        let making: Vec<&(OrderId, &Creating)> = numbered.iter().filter(is_to_be_made).collect();
-        let mut made = insert_all(&mut write, &making).await?;
-        let refused = |(_, (id, _)): &(usize, &(OrderId, &Creating))| {
-            making.iter().any(|(making, _)| making == id) && !made.contains_key(id)
-        };
-        let refused: Vec<usize> = numbered.iter().enumerate().filter(refused).map(|(place, _)| place).collect();
-        // A key of theirs must not be kept.
-        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Made::ReferenceIsTaken)) {
-            return Ok(unwritten);
-        }
-        let line = |id: &OrderId| Told {
-            id: *id,
-            from: None,
-            to: OrderStatus::Pending,
-            cause: "the shop asked for it".to_owned(),
-        };
-        let due_at_ms = write.now_ms();
-        let job =
-            |id: &OrderId| Staged { job: Job::CreatePaymentLink { order_id: *id }, queue: QueueName::Links, due_at_ms };
-        tell_all(&mut write, &made.keys().map(line).collect::<Vec<_>>()).await?;
-        jobs::stage_all(&mut write, &made.keys().map(job).collect::<Vec<_>>()).await?;
-        reach(Point::CreateBeforeCommit);
-        write.commit().await?;
-        reach(Point::CreateAfterCommit);
-        let share = |(id, _): (OrderId, &Creating)| match made.remove(&id) {
-            Some(order) => Share::Done(Made::New(Box::new(order))),
-            None => Share::Done(Made::KeyIsKept),
-        };
-        Ok(Written::Committed(numbered.into_iter().map(share).collect()))
-    }
-}
-
-/// Inserts those whose reference is not taken, and gives them as they stand there now.
-async fn insert_all(
-    write: &mut Write,
-    orders: &[&(OrderId, &Creating)],
-) -> Result<BTreeMap<OrderId, Order>, StoreError> {
-    #[derive(Serialize)]
-    struct Row<'a> {
-        number: i64,
-        secret: String,
-        caller: &'a str,
-        named: Option<&'a str>,
-        product: &'a str,
-        tiyin: i64,
-        paid_by: &'static str,
-        back_to: Option<&'a str>,
-        spoken: &'static str,
-        at: &'a str,
-    }
-    if orders.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let mut new = Vec::with_capacity(orders.len());
-    for (id, Creating { new: order, .. }) in orders {
-        new.push(Row {
-            number: id.0,
-            secret: OrderToken::random().as_str().to_owned(),
-            caller: &order.api_key_name,
-            named: order.reference.as_deref(),
-            product: &order.product_name,
-            tiyin: order.amount.get(),
-            paid_by: order.payment_type.as_str(),
-            back_to: order.return_url.as_deref(),
-            spoken: order.language.as_str(),
-            at: &order.gateway.0,
-        });
-    }
-    // One order of locks: a reference waits for another request's that is the same.
-    new.sort_unstable_by_key(|row| (row.caller, row.named));
-    let sql = format!(
-        "-- create_orders
-        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
-            status, gateway, created_at_ms, pending_since_ms)
-        select number, secret, caller, named, product, tiyin, paid_by, back_to, spoken, 'pending', at, $2, $2
-        from {} where true
-        on conflict do nothing returning {COLUMNS}",
-        given(
-            write.store.database(),
-            1,
-            &[
-                Number("number"),
-                Text("secret"),
-                Text("caller"),
-                Text("named"),
-                Text("product"),
-                Number("tiyin"),
-                Text("paid_by"),
-                Text("back_to"),
-                Text("spoken"),
-                Text("at"),
-            ]
-        )
-    );
-    let now_ms = write.now_ms();
-    let made = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.connection()).await?;
-    made.iter().map(|row| from_row(row).map(|order| (order.id, order))).collect()
 }
 
 async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Created, StoreError> {
@@ -343,128 +169,6 @@ pub(super) fn history_line(row: &AnyRow) -> Result<HistoryLine, StoreError> {
         to: parse_status(row.try_get("to_status")?)?,
         cause: row.try_get("cause")?,
     })
-}
-
-/// Stores a draft with its payment link, stages the first look, and completes the job: one transaction.
-///
-/// Where the fence or the order refuses (a late attempt, a canceled order), the draft is recorded alone: every draft
-/// must be known, for somebody might pay it. The TTL starts with the first link and stays with later ones.
-///
-/// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else; the draft is recorded all the same.
-pub async fn store_link(
-    store: &Store,
-    lease: &Lease,
-    order: &Order,
-    link: &NewLink,
-    payment_ttl_ms: i64,
-    first_look_ms: i64,
-) -> Result<Transition, StoreError> {
-    let linking = Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_look_ms };
-    let stored = together(store, linking).await;
-    if !matches!(stored, Ok(Transition::Made)) {
-        let mut write = store.begin(0).await?;
-        transactions::record_drafts(&mut write, &[(order, link.transaction_id)]).await?;
-        write.commit().await?;
-    }
-    stored
-}
-
-/// A payment link to be stored.
-#[derive(Debug)]
-pub(super) struct Linking {
-    lease: Lease,
-    order: Order,
-    link: NewLink,
-    payment_ttl_ms: i64,
-    first_look_ms: i64,
-}
-
-impl Together for Linking {
-    type Answer = Transition;
-
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.links
-    }
-
-    fn subject(&self) -> Option<i64> {
-        Some(self.order.id.0)
-    }
-
-    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
-        #[derive(Serialize)]
-        struct Row<'a> {
-            of_order: i64,
-            draft: i64,
-            page: &'a str,
-            until: i64,
-        }
-        let mut write = store.begin(items.len()).await?;
-        let runs: Vec<(Lease, jobs::Finish)> = items.iter().map(|item| (item.lease, jobs::Finish::Complete)).collect();
-        let ended = jobs::finish_all(&mut write, &runs, locked).await?;
-        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
-            return Ok(unwritten);
-        }
-        let look = |item: &Arc<Self>| Staged {
-            job: Job::SettleOrder { order_id: item.order.id },
-            queue: QueueName::Settle,
-            due_at_ms: item.first_look_ms,
-        };
-        // Jobs before the order's row, as in every settlement: one order of locks.
-        jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
-        let ids: Vec<OrderId> = items.iter().map(|item| item.order.id).collect();
-        let statuses = settlement::lock_all(&mut write, &ids, locked).await?;
-        if statuses.len() < ids.len() && locked == Locked::PassedOver {
-            return Ok(Written::SpoiltBy(settlement::missing(&ids, &statuses)));
-        }
-        let now_ms = write.now_ms();
-        let mut linking = Vec::with_capacity(items.len());
-        for item in items {
-            linking.push(Row {
-                of_order: item.order.id.0,
-                draft: item.link.transaction_id.0,
-                page: &item.link.payment_url,
-                until: now_ms + item.payment_ttl_ms,
-            });
-        }
-        let given =
-            given(write.store.database(), 1, &[Number("of_order"), Number("draft"), Text("page"), Number("until")]);
-        let sql = format!(
-            "-- store_links
-            update orders set transaction_id = draft, payment_url = page, links_made = links_made + 1, link_at_ms = $2,
-                expires_at_ms = coalesce(expires_at_ms, until)
-            from {given} where id {} and id = of_order and {} = 'pending' and payment_url is null returning id",
-            given.any("of_order"),
-            unindexed("status")
-        );
-        let done =
-            sqlx::query(AssertSqlSafe(sql)).bind(rows(&linking)?).bind(now_ms).fetch_all(write.connection()).await?;
-        let mut linked = HashSet::with_capacity(done.len());
-        for row in done {
-            linked.insert(OrderId(row.try_get("id")?));
-        }
-        let drafts: Vec<(&Order, TransactionId)> =
-            items.iter().map(|item| (&item.order, item.link.transaction_id)).collect();
-        let ours = transactions::record_drafts(&mut write, &drafts).await?;
-        let is_refused = |(_, item): &(usize, &Arc<Self>)| {
-            !linked.contains(&item.order.id) || !ours.contains(&(item.order.id, item.link.transaction_id))
-        };
-        let refused: Vec<usize> = items.iter().enumerate().filter(is_refused).map(|(place, _)| place).collect();
-        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
-            return Ok(unwritten);
-        }
-        let line = |item: &Arc<Self>| Told {
-            id: item.order.id,
-            from: Some(OrderStatus::Pending),
-            to: OrderStatus::Pending,
-            cause: format!("the gateway made a payment link, transaction {}", item.link.transaction_id),
-        };
-        tell_all(&mut write, &items.iter().map(line).collect::<Vec<_>>()).await?;
-        reach(Point::LinkBeforeCommit);
-        write.commit().await?;
-        reach(Point::LinkAfterCommit);
-        Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
-    }
 }
 
 /// Expires an order that never got a payment link, and completes the job.

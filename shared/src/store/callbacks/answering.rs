@@ -1,0 +1,380 @@
+//! The answer to a callback: which draft may debit, and what follows from having been asked.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, fresh_ids, keep_all};
+use crate::failpoint::{Point, reach};
+use crate::gateway::Callback;
+use crate::id::{OrderId, TransactionId};
+use crate::job::{Job, QueueName};
+use crate::order::{GatewayIdentity, OrderStatus};
+use crate::store::given::Column::{self, Number};
+use crate::store::given::{given, numbers, rows, unindexed};
+use crate::store::jobs::{self, Staged};
+use crate::store::orders::{self, Told};
+use crate::store::together::{Group, Locked, Share, Together, Written, together};
+use crate::store::{Store, StoreError, Write, anew_after_conflict};
+
+/// A body repeated within this time stages nothing unless it changed something.
+const REPEAT_MS: i64 = 10_000;
+
+/// Decides about a rightly signed callback from our own rows, keeps it, and stages what follows: one transaction, which
+/// callbacks that come at the same time share.
+///
+/// Every callback, repeated or not, runs the allowing statement and is answered by its result, never by an earlier
+/// verdict. Only one draft of an order is ever allowed.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it: the gateway must be told to ask again.
+pub async fn answer(
+    store: &Store,
+    gateway: &GatewayIdentity,
+    our_store_id: &str,
+    callback: &Callback,
+    body: ReceivedBody<'_>,
+    sender: Sender,
+) -> Result<Verdict, StoreError> {
+    let question = || Question {
+        gateway: gateway.clone(),
+        our_store_id: our_store_id.to_owned(),
+        callback: callback.clone(),
+        body: OwnedBody::of(body),
+        sender,
+    };
+    anew_after_conflict(|| together(store, question())).await
+}
+
+/// A rightly signed callback that waits for its answer.
+#[derive(Debug)]
+pub(in crate::store) struct Question {
+    gateway: GatewayIdentity,
+    our_store_id: String,
+    callback: Callback,
+    body: OwnedBody,
+    sender: Sender,
+}
+
+impl Together for Question {
+    type Answer = Verdict;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.questions
+    }
+
+    fn subject(&self) -> Option<i64> {
+        // The same body is never twice in a transaction either: it asks about the same transaction.
+        Some(self.callback.transaction_id.map_or(-1, |id| id.0))
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Verdict>, StoreError> {
+        reach(Point::WebhookBeforeDecision);
+        let callback_ids = fresh_ids(store, items.len()).await?;
+        let mut write = store.begin(items.len()).await?;
+        let found = find_drafts(&mut write, items, locked).await?;
+        let now_ms = write.now_ms();
+        let judged = judge(&mut write, items, found, now_ms).await?;
+        let mut keepings: Vec<Keeping<'_>> = judged.iter().flatten().zip(callback_ids).map(Judged::keeping).collect();
+        // One order of locks, for the same body may have come to another process.
+        keepings.sort_unstable_by_key(|keeping| keeping.body_digest);
+        let kept = keep_all(&mut write, &keepings).await?;
+        follow(&mut write, judged.iter().flatten(), &kept, now_ms).await?;
+        reach(Point::WebhookBeforeCommit);
+        write.commit().await?;
+        reach(Point::WebhookAfterCommit);
+        let share = |judged: Option<Judged<'_>>| judged.map_or(Share::Alone, |judged| Share::Done(judged.verdict));
+        Ok(Written::Committed(judged.into_iter().map(share).collect()))
+    }
+}
+
+/// A callback with what its draft and order are like, and what is made of it.
+struct Judged<'a> {
+    question: &'a Question,
+    draft: Option<KnownDraft>,
+    verdict: Verdict,
+}
+
+impl Judged<'_> {
+    fn keeping((judged, id): (&Self, i64)) -> Keeping<'_> {
+        Keeping {
+            callback_id: id,
+            body_digest: &judged.question.body.digest,
+            content: &judged.question.body.text,
+            judged: judged.verdict.as_str(),
+            of_order: judged.draft.as_ref().map(|draft| draft.order_id.0),
+            about: judged.question.callback.transaction_id.map(|id| id.0),
+            sent_from: judged.question.body.address.as_deref(),
+        }
+    }
+
+    /// Whether the order began to wait for its payment's confirmation by this.
+    fn moved_order(&self) -> bool {
+        let was_pending = self.draft.as_ref().is_some_and(|draft| draft.order.status == OrderStatus::Pending);
+        was_pending && self.verdict == Verdict::Allowed
+    }
+}
+
+impl Question {
+    /// Why it is refused whatever may be paid; `None` where its draft and the order's row decide.
+    fn refusal(&self, draft: Option<&KnownDraft>) -> Option<Verdict> {
+        match draft {
+            _ if self.sender == Sender::TurnedAway => Some(Verdict::OtherAddress),
+            _ if self.callback.store_id != self.our_store_id => Some(Verdict::OtherStore),
+            None => Some(Verdict::UnknownTransaction),
+            Some(draft) if self.callback.account != Some(draft.order_id.to_string()) => Some(Verdict::OtherAccount),
+            Some(draft) if self.callback.amount != Some(draft.amount) => Some(Verdict::WrongAmount),
+            Some(_) => None,
+        }
+    }
+}
+
+/// What each of them is answered, the drafts that may debit being allowed; `None` for one that must go alone.
+async fn judge<'a>(
+    write: &mut Write,
+    questions: &'a [Arc<Question>],
+    found: Vec<Found>,
+    now_ms: i64,
+) -> Result<Vec<Option<Judged<'a>>>, StoreError> {
+    // Of two drafts of one order one goes alone: its answer depends on what the other has made of the order.
+    let mut orders_met = HashSet::new();
+    let drafts: Vec<Option<Option<KnownDraft>>> = found
+        .into_iter()
+        .map(|found| match found {
+            Found::Unknown => Some(None),
+            Found::Locked => None,
+            Found::Draft(draft) => orders_met.insert(draft.order_id).then_some(Some(draft)),
+        })
+        .collect();
+    let asks = |(question, draft): &(&'a Arc<Question>, &Option<Option<KnownDraft>>)| {
+        draft.as_ref().is_some_and(|draft| question.refusal(draft.as_ref()).is_none())
+    };
+    let asking: Vec<&KnownDraft> =
+        questions.iter().zip(&drafts).filter(asks).filter_map(|(_, draft)| draft.as_ref()?.as_ref()).collect();
+    let allowed = allow(write, &asking, now_ms).await?;
+    let judged = |(question, draft): (&'a Arc<Question>, Option<Option<KnownDraft>>)| {
+        let draft = draft?;
+        let verdict = match (question.refusal(draft.as_ref()), &draft) {
+            (Some(refusal), _) => refusal,
+            (None, Some(draft)) if allowed.contains(&draft.order_id) => Verdict::Allowed,
+            (None, Some(draft)) => draft.why_not_allowed(now_ms),
+            (None, None) => Verdict::UnknownTransaction,
+        };
+        Some(Judged { question, draft, verdict })
+    };
+    Ok(questions.iter().zip(drafts).map(judged).collect())
+}
+
+/// Writes the hint, and stages what follows from those that were kept.
+async fn follow<'a>(
+    write: &mut Write,
+    judged: impl Iterator<Item = &'a Judged<'a>>,
+    kept: &HashMap<String, Kept>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (mut hinted, mut staged) = (Vec::new(), Vec::new());
+    for judged in judged {
+        let (Some(draft), Some(kept)) = (&judged.draft, kept.get(&judged.question.body.digest)) else { continue };
+        let changed = judged.moved_order();
+        let is_hint = changed || kept.seen_count == 1 || now_ms - kept.received_at_ms >= REPEAT_MS;
+        if !is_hint {
+            continue;
+        }
+        // The statement that moved the order has written the hint as well.
+        if !changed {
+            hinted.push(OfOrder { of_order: draft.order_id.0, draft: draft.transaction_id.0 });
+        }
+        let job = Job::ProcessCallback { callback_id: kept.id };
+        staged.push(Staged { job, queue: QueueName::Settle, due_at_ms: now_ms });
+    }
+    if !hinted.is_empty() {
+        let hints = given(write.store.database(), 1, &OF_ORDER).any("of_order");
+        let sql = format!("-- hint_from_callbacks\nupdate orders set last_hint_at_ms = $2 where id {hints}");
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&hinted)?).bind(now_ms).execute(write.connection()).await?;
+    }
+    if !staged.is_empty() {
+        jobs::stage_all(write, &staged).await?;
+    }
+    Ok(())
+}
+
+struct KnownDraft {
+    order_id: OrderId,
+    amount: i64,
+    transaction_id: TransactionId,
+    order: LockedOrder,
+}
+
+/// An order as it stands while its row is locked.
+#[derive(Clone, Copy)]
+struct LockedOrder {
+    status: OrderStatus,
+    expires_at_ms: Option<i64>,
+    payer: Option<TransactionId>,
+}
+
+impl KnownDraft {
+    /// Why the allowing statement has passed over its order, whose row is locked.
+    fn why_not_allowed(&self, now_ms: i64) -> Verdict {
+        let is_late = self.order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms);
+        match self.order.status {
+            OrderStatus::Paid if self.order.payer == Some(self.transaction_id) => Verdict::AlreadyPaid,
+            OrderStatus::Paid => Verdict::SecondTransaction,
+            OrderStatus::Pending | OrderStatus::Confirming if is_late => Verdict::Late,
+            OrderStatus::Pending | OrderStatus::Confirming => Verdict::SecondTransaction,
+            OrderStatus::Expired => Verdict::Late,
+            OrderStatus::Refunded | OrderStatus::Canceled | OrderStatus::Failed | OrderStatus::Review => {
+                Verdict::NotPayable
+            }
+        }
+    }
+}
+
+/// What is known of the transaction that a callback names.
+enum Found {
+    /// No draft of ours has that number.
+    Unknown,
+    /// There is one, and somebody else holds its order.
+    Locked,
+    /// The draft with its order, whose row stays locked until the answer is committed.
+    Draft(KnownDraft),
+}
+
+async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Locked) -> Result<Vec<Found>, StoreError> {
+    let Some(gateway) = questions.first().map(|question| &question.gateway) else { return Ok(Vec::new()) };
+    let amounts = amounts_of_drafts(write, gateway, questions).await?;
+    let order_ids: Vec<OrderId> = amounts.values().map(|(order_id, _)| *order_id).collect();
+    let orders = lock_orders(write, &order_ids, locked).await?;
+    let found = |question: &Arc<Question>| {
+        // One statement asks about one gateway.
+        if question.gateway != *gateway {
+            return Found::Locked;
+        }
+        let Some(transaction_id) = question.callback.transaction_id else { return Found::Unknown };
+        let Some((order_id, amount)) = amounts.get(&transaction_id).copied() else { return Found::Unknown };
+        match orders.get(&order_id) {
+            Some(order) => Found::Draft(KnownDraft { order_id, amount, transaction_id, order: *order }),
+            None => Found::Locked,
+        }
+    };
+    Ok(questions.iter().map(found).collect())
+}
+
+/// The drafts of ours that are asked about, each with its order and amount. (In a statement of its own: joined with the
+/// orders, PostgreSQL would now and then begin with all of those.)
+async fn amounts_of_drafts(
+    write: &mut Write,
+    gateway: &GatewayIdentity,
+    questions: &[Arc<Question>],
+) -> Result<HashMap<TransactionId, (OrderId, i64)>, StoreError> {
+    let asked: Vec<TransactionId> = questions.iter().filter_map(|question| question.callback.transaction_id).collect();
+    let sql = format!(
+        "-- find_drafts
+        select transaction_id, order_id, amount from transactions where gateway = $2 and transaction_id {}",
+        given(write.store.database(), 1, &[Number("about")]).any("about")
+    );
+    let known = sqlx::query(AssertSqlSafe(sql))
+        .bind(numbers("about", &asked)?)
+        .bind(gateway.0.clone())
+        .fetch_all(write.connection())
+        .await?;
+    let draft = |row: &AnyRow| {
+        let order = (OrderId(row.try_get("order_id")?), row.try_get("amount")?);
+        Ok((TransactionId(row.try_get("transaction_id")?), order))
+    };
+    known.iter().map(draft).collect()
+}
+
+/// Locks orders, and tells what decides whether a draft of theirs may debit.
+async fn lock_orders(
+    write: &mut Write,
+    ids: &[OrderId],
+    locked: Locked,
+) -> Result<HashMap<OrderId, LockedOrder>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = format!(
+        "-- lock_orders_asked_about
+        select id, status, expires_at_ms, transaction_id from orders where id {} order by id {}",
+        given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
+        locked.clause(&write.store, "orders")
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.connection()).await?;
+    let order = |row: &AnyRow| {
+        let order = LockedOrder {
+            status: orders::parse_status(row.try_get("status")?)?,
+            expires_at_ms: row.try_get("expires_at_ms")?,
+            payer: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
+        };
+        Ok((OrderId(row.try_get("id")?), order))
+    };
+    rows.iter().map(order).collect()
+}
+
+/// An order and one of its drafts, as given to a statement.
+#[derive(Serialize)]
+struct OfOrder {
+    of_order: i64,
+    draft: i64,
+}
+
+const OF_ORDER: [Column; 2] = [Number("of_order"), Number("draft")];
+
+/// Lets these drafts debit whose order no other may pay and that can still be paid. Returns the orders of those.
+async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result<HashSet<OrderId>, StoreError> {
+    if drafts.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let asking: Vec<OfOrder> =
+        drafts.iter().map(|draft| OfOrder { of_order: draft.order_id.0, draft: draft.transaction_id.0 }).collect();
+    let given = given(write.store.database(), 1, &OF_ORDER);
+    let sql = format!(
+        "-- allow_drafts
+        update orders set status = 'confirming', allowed_transaction_id = draft, last_allowed_at_ms = $2,
+            last_hint_at_ms = case when status = 'pending' then $2 else last_hint_at_ms end
+        from {given}
+        where id {} and id = of_order and {} in ('pending', 'confirming') and expires_at_ms > $2
+            and (allowed_transaction_id is null or allowed_transaction_id = draft)
+        returning id",
+        given.any("of_order"),
+        unindexed("status")
+    );
+    let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&asking)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let mut allowed = HashSet::with_capacity(done.len());
+    for row in done {
+        allowed.insert(OrderId(row.try_get("id")?));
+    }
+    let mut lines = Vec::new();
+    for draft in
+        drafts.iter().filter(|draft| allowed.contains(&draft.order_id) && draft.order.status == OrderStatus::Pending)
+    {
+        lines.push(Told {
+            id: draft.order_id,
+            from: Some(OrderStatus::Pending),
+            to: OrderStatus::Confirming,
+            cause: format!("the gateway asked for transaction {} and was allowed", draft.transaction_id),
+        });
+    }
+    if !lines.is_empty() {
+        orders::tell_all(write, &lines).await?;
+    }
+    if !allowed.is_empty() {
+        // What a look saw of them earlier no longer holds: from now on they are asked about again. (To open one more again
+        // costs a question.)
+        let sql = format!(
+            "-- reopen_allowed_drafts
+            update transactions set state = 'open'
+            where order_id {} and transaction_id {} and state = 'closed'",
+            given.any("of_order"),
+            given.any("draft")
+        );
+        let allowed: Vec<OfOrder> =
+            asking.into_iter().filter(|asked| allowed.contains(&OrderId(asked.of_order))).collect();
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&allowed)?).execute(write.connection()).await?;
+    }
+    Ok(allowed)
+}

@@ -1,0 +1,140 @@
+//! Storing payment links, those that come at the same time in one transaction.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{NewLink, Told, Transition, tell_all};
+use crate::failpoint::{Point, reach};
+use crate::id::{OrderId, TransactionId};
+use crate::job::{Job, Lease, QueueName};
+use crate::order::{Order, OrderStatus};
+use crate::store::given::Column::{Number, Text};
+use crate::store::given::{given, rows, unindexed};
+use crate::store::jobs::{self, Staged};
+use crate::store::together::{Group, Locked, Share, Together, Written, together};
+use crate::store::{Store, StoreError, settlement, transactions};
+
+/// Stores a draft with its payment link, stages the first look, and completes the job: one transaction.
+///
+/// Where the fence or the order refuses (a late attempt, a canceled order), the draft is recorded alone: every draft
+/// must be known, for somebody might pay it. The TTL starts with the first link and stays with later ones.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else; the draft is recorded all the same.
+pub async fn store_link(
+    store: &Store,
+    lease: &Lease,
+    order: &Order,
+    link: &NewLink,
+    payment_ttl_ms: i64,
+    first_look_ms: i64,
+) -> Result<Transition, StoreError> {
+    let linking = Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_look_ms };
+    let stored = together(store, linking).await;
+    if !matches!(stored, Ok(Transition::Made)) {
+        let mut write = store.begin(0).await?;
+        transactions::record_drafts(&mut write, &[(order, link.transaction_id)]).await?;
+        write.commit().await?;
+    }
+    stored
+}
+
+/// A payment link to be stored.
+#[derive(Debug)]
+pub(in crate::store) struct Linking {
+    lease: Lease,
+    order: Order,
+    link: NewLink,
+    payment_ttl_ms: i64,
+    first_look_ms: i64,
+}
+
+impl Together for Linking {
+    type Answer = Transition;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.links
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.order.id.0)
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
+        #[derive(Serialize)]
+        struct Row<'a> {
+            of_order: i64,
+            draft: i64,
+            page: &'a str,
+            until: i64,
+        }
+        let mut write = store.begin(items.len()).await?;
+        let runs: Vec<(Lease, jobs::Finish)> = items.iter().map(|item| (item.lease, jobs::Finish::Complete)).collect();
+        let ended = jobs::finish_all(&mut write, &runs, locked).await?;
+        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
+            return Ok(unwritten);
+        }
+        let look = |item: &Arc<Self>| Staged {
+            job: Job::SettleOrder { order_id: item.order.id },
+            queue: QueueName::Settle,
+            due_at_ms: item.first_look_ms,
+        };
+        // Jobs before the order's row, as in every settlement: one order of locks.
+        jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
+        let ids: Vec<OrderId> = items.iter().map(|item| item.order.id).collect();
+        let statuses = settlement::lock_all(&mut write, &ids, locked).await?;
+        if statuses.len() < ids.len() && locked == Locked::PassedOver {
+            return Ok(Written::SpoiltBy(settlement::missing(&ids, &statuses)));
+        }
+        let now_ms = write.now_ms();
+        let mut linking = Vec::with_capacity(items.len());
+        for item in items {
+            linking.push(Row {
+                of_order: item.order.id.0,
+                draft: item.link.transaction_id.0,
+                page: &item.link.payment_url,
+                until: now_ms + item.payment_ttl_ms,
+            });
+        }
+        let given =
+            given(write.store.database(), 1, &[Number("of_order"), Number("draft"), Text("page"), Number("until")]);
+        let sql = format!(
+            "-- store_links
+            update orders set transaction_id = draft, payment_url = page, links_made = links_made + 1, link_at_ms = $2,
+                expires_at_ms = coalesce(expires_at_ms, until)
+            from {given} where id {} and id = of_order and {} = 'pending' and payment_url is null returning id",
+            given.any("of_order"),
+            unindexed("status")
+        );
+        let done =
+            sqlx::query(AssertSqlSafe(sql)).bind(rows(&linking)?).bind(now_ms).fetch_all(write.connection()).await?;
+        let mut linked = HashSet::with_capacity(done.len());
+        for row in done {
+            linked.insert(OrderId(row.try_get("id")?));
+        }
+        let drafts: Vec<(&Order, TransactionId)> =
+            items.iter().map(|item| (&item.order, item.link.transaction_id)).collect();
+        let ours = transactions::record_drafts(&mut write, &drafts).await?;
+        let is_refused = |(_, item): &(usize, &Arc<Self>)| {
+            !linked.contains(&item.order.id) || !ours.contains(&(item.order.id, item.link.transaction_id))
+        };
+        let refused: Vec<usize> = items.iter().enumerate().filter(is_refused).map(|(place, _)| place).collect();
+        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
+            return Ok(unwritten);
+        }
+        let line = |item: &Arc<Self>| Told {
+            id: item.order.id,
+            from: Some(OrderStatus::Pending),
+            to: OrderStatus::Pending,
+            cause: format!("the gateway made a payment link, transaction {}", item.link.transaction_id),
+        };
+        tell_all(&mut write, &items.iter().map(line).collect::<Vec<_>>()).await?;
+        reach(Point::LinkBeforeCommit);
+        write.commit().await?;
+        reach(Point::LinkAfterCommit);
+        Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
+    }
+}

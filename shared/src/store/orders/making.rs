@@ -1,0 +1,199 @@
+//! Making orders, those that are asked for at the same time in one transaction.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+
+use super::{COLUMNS, Created, Told, from_row, id_of_reference, repeated, tell_all};
+use crate::failpoint::{Point, reach};
+use crate::id::{OrderId, OrderToken};
+use crate::job::{Job, QueueName};
+use crate::order::{NewOrder, Order, OrderStatus};
+use crate::store::given::Column::{Number, Text};
+use crate::store::given::{given, rows};
+use crate::store::idempotency::{self, IdempotencyKey, Keeping};
+use crate::store::jobs::{self, Staged};
+use crate::store::together::{Group, Locked, Share, Together, Written, together};
+use crate::store::{Database, Store, StoreError, Write, ids};
+
+/// Makes an order, its first history line and its `create_payment_link` job in one transaction; with a key, that too.
+/// Orders that are asked for at the same time share one.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; then nothing is written.
+pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
+    match together(store, Creating { new: new.clone(), key: key.cloned() }).await {
+        Ok(Made::New(order)) => Ok(Created::New(*order)),
+        Ok(Made::KeyIsKept) => match key {
+            Some(key) => repeated(store, &new.api_key_name, key).await,
+            None => Ok(Created::InFlight),
+        },
+        Ok(Made::ReferenceIsTaken) => {
+            let reference = new.reference.as_deref().unwrap_or_default();
+            let taken = id_of_reference(store, &new.api_key_name, reference).await?;
+            Ok(taken.map_or(Created::InFlight, Created::ReferenceTaken))
+        }
+        // Another request holds the key's row and has not ended within the lock timeout.
+        Err(StoreError::Conflict(_)) if key.is_some() => Ok(Created::InFlight),
+        Err(error) => Err(error),
+    }
+}
+
+/// An order to be made.
+#[derive(Debug)]
+pub(in crate::store) struct Creating {
+    new: NewOrder,
+    key: Option<IdempotencyKey>,
+}
+
+/// What became of one.
+#[derive(Debug)]
+pub(in crate::store) enum Made {
+    New(Box<Order>),
+    KeyIsKept,
+    ReferenceIsTaken,
+}
+
+impl Together for Creating {
+    type Answer = Made;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.new_orders
+    }
+
+    fn subject(&self) -> Option<i64> {
+        // One key twice in a transaction would find itself.
+        let key = self.key.as_ref()?;
+        let mut hasher = DefaultHasher::new();
+        (&self.new.api_key_name, &key.key).hash(&mut hasher);
+        Some(hasher.finish().cast_signed())
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Made>, StoreError> {
+        let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        let block = match store.database() {
+            Database::Sqlite => Vec::new(),
+            Database::Postgres => store.0.ids.take(store, "orders", items.len()).await?,
+        };
+        let mut write = store.begin(items.len()).await?;
+        let ids = match block.is_empty() {
+            false => block,
+            // One writer: the numbers join the orders' own transaction, which saves a commit.
+            true => {
+                let first = ids::take_block(write.connection(), "orders", count).await?;
+                (first..first + count).collect()
+            }
+        };
+        let numbered: Vec<(OrderId, &Creating)> =
+            ids.into_iter().map(OrderId).zip(items.iter().map(Arc::as_ref)).collect();
+        let mut keys = Vec::new();
+        for (id, Creating { new, key }) in &numbered {
+            keys.extend(key.as_ref().map(|key| Keeping::of(&new.api_key_name, key, *id, None)));
+        }
+        let new_keys = idempotency::keep_all(&mut write, keys).await?;
+        let is_to_be_made = |(id, item): &&(OrderId, &Creating)| item.key.is_none() || new_keys.contains(id);
+        let making: Vec<&(OrderId, &Creating)> = numbered.iter().filter(is_to_be_made).collect();
+        let mut made = insert_all(&mut write, &making).await?;
+        let refused = |(_, (id, _)): &(usize, &(OrderId, &Creating))| {
+            making.iter().any(|(making, _)| making == id) && !made.contains_key(id)
+        };
+        let refused: Vec<usize> = numbered.iter().enumerate().filter(refused).map(|(place, _)| place).collect();
+        // A key of theirs must not be kept.
+        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Made::ReferenceIsTaken)) {
+            return Ok(unwritten);
+        }
+        if made.is_empty() {
+            // Their keys are kept already, so nothing is committed, no number is used up, and no job is staged.
+            return Ok(Written::Committed(items.iter().map(|_| Share::Done(Made::KeyIsKept)).collect()));
+        }
+        let line = |id: &OrderId| Told {
+            id: *id,
+            from: None,
+            to: OrderStatus::Pending,
+            cause: "the shop asked for it".to_owned(),
+        };
+        let due_at_ms = write.now_ms();
+        let job =
+            |id: &OrderId| Staged { job: Job::CreatePaymentLink { order_id: *id }, queue: QueueName::Links, due_at_ms };
+        tell_all(&mut write, &made.keys().map(line).collect::<Vec<_>>()).await?;
+        jobs::stage_all(&mut write, &made.keys().map(job).collect::<Vec<_>>()).await?;
+        reach(Point::CreateBeforeCommit);
+        write.commit().await?;
+        reach(Point::CreateAfterCommit);
+        let share = |(id, _): (OrderId, &Creating)| match made.remove(&id) {
+            Some(order) => Share::Done(Made::New(Box::new(order))),
+            None => Share::Done(Made::KeyIsKept),
+        };
+        Ok(Written::Committed(numbered.into_iter().map(share).collect()))
+    }
+}
+
+/// Inserts those whose reference is not taken, and gives them as they stand there now.
+async fn insert_all(
+    write: &mut Write,
+    orders: &[&(OrderId, &Creating)],
+) -> Result<BTreeMap<OrderId, Order>, StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        number: i64,
+        secret: String,
+        caller: &'a str,
+        named: Option<&'a str>,
+        product: &'a str,
+        tiyin: i64,
+        paid_by: &'static str,
+        back_to: Option<&'a str>,
+        spoken: &'static str,
+        at: &'a str,
+    }
+    if orders.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut new = Vec::with_capacity(orders.len());
+    for (id, Creating { new: order, .. }) in orders {
+        new.push(Row {
+            number: id.0,
+            secret: OrderToken::random().as_str().to_owned(),
+            caller: &order.api_key_name,
+            named: order.reference.as_deref(),
+            product: &order.product_name,
+            tiyin: order.amount.get(),
+            paid_by: order.payment_type.as_str(),
+            back_to: order.return_url.as_deref(),
+            spoken: order.language.as_str(),
+            at: &order.gateway.0,
+        });
+    }
+    // One order of locks: a reference waits for another request's that is the same.
+    new.sort_unstable_by_key(|row| (row.caller, row.named));
+    let sql = format!(
+        "-- create_orders
+        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+            status, gateway, created_at_ms, pending_since_ms)
+        select number, secret, caller, named, product, tiyin, paid_by, back_to, spoken, 'pending', at, $2, $2
+        from {} where true
+        on conflict do nothing returning {COLUMNS}",
+        given(
+            write.store.database(),
+            1,
+            &[
+                Number("number"),
+                Text("secret"),
+                Text("caller"),
+                Text("named"),
+                Text("product"),
+                Number("tiyin"),
+                Text("paid_by"),
+                Text("back_to"),
+                Text("spoken"),
+                Text("at"),
+            ]
+        )
+    );
+    let now_ms = write.now_ms();
+    let made = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.connection()).await?;
+    made.iter().map(|row| from_row(row).map(|order| (order.id, order))).collect()
+}
