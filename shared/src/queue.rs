@@ -63,17 +63,14 @@ enum Source {
 }
 
 impl Queue {
-    /// Adds ids to the end of a queue.
+    /// Adds ids to the end of a queue, and tells how many wait in it then.
     ///
     /// # Errors
     /// [`QueueError`]; then some or all may not be in it, and are offered again after their grace.
-    pub async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<(), QueueError> {
+    pub async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, QueueError> {
         match self {
             Queue::Redis(redis) => redis.push(queue, ids).await,
-            Queue::Local(local) => {
-                local.push(queue, ids);
-                Ok(())
-            }
+            Queue::Local(local) => Ok(local.push(queue, ids)),
         }
     }
 

@@ -20,6 +20,13 @@ const ROOM: u64 = 2_000;
 /// Rows offered in one statement.
 const BATCH: u64 = 500;
 
+/// A queue takes ids as soon as their rows are committed while fewer than this wait in it: room is left for those that
+/// other processes push in the same moment.
+const OPEN_BELOW: u64 = ROOM / 4;
+
+/// The database is not asked what is due more often than this: what came due meanwhile is offered in one statement.
+const ASKED_EVERY: Duration = Duration::from_millis(5);
+
 /// The longest sleep: rows that other processes commit are found this late at most.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -43,8 +50,13 @@ pub struct Relay {
     queue: Queue,
     /// Workers renew first: until then no lease is called ended.
     recover_from: Instant,
-    /// When it was last asked what was lost on the way, and whose worker has died.
-    looked_for_lost: Option<Instant>,
+    /// When to ask what is due, and what was lost on the way or whose worker has died.
+    asks_next: Instant,
+    looks_for_lost_next: Instant,
+    /// When it was last asked.
+    asked: Option<Instant>,
+    /// The queues that take ids as soon as their rows are committed.
+    open: Vec<QueueName>,
     /// Rows offered in one statement: one while Redis refuses, for it may well refuse the next ones, too.
     batch: u64,
 }
@@ -63,13 +75,22 @@ impl Relay {
         let wait = if leases_are_over { Duration::ZERO } else { lease() };
         // From its start on, so that a rate begins at zero.
         metrics::job_crashes();
-        Relay { store, queue, recover_from: Instant::now() + wait, looked_for_lost: None, batch: BATCH }
+        let now = Instant::now();
+        Relay {
+            store,
+            queue,
+            recover_from: now + wait,
+            asks_next: now,
+            looks_for_lost_next: now,
+            asked: None,
+            open: Vec::new(),
+            batch: BATCH,
+        }
     }
 
     /// Relays until `stop`. Trouble with the database or Redis is told once, and again when it becomes another one (first
     /// the connection breaks, then the password is refused), waited out, and told when it is over.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut rest = Duration::ZERO;
         // The pause while there is trouble.
         let mut trouble: Option<Duration> = None;
         let mut told = String::new();
@@ -77,7 +98,8 @@ impl Relay {
         let mut twins_looked_at = Instant::now();
         loop {
             let slept_from = Instant::now();
-            if stop.run_until_cancelled(self.sleep(rest, trouble)).await.is_none() {
+            if stop.run_until_cancelled(self.sleep(trouble)).await.is_none() {
+                self.end().await;
                 return;
             }
             if slept_from.elapsed() > LONGEST_SLEEP + SLOW_CALL {
@@ -89,18 +111,20 @@ impl Relay {
                 self.look_for_twins(&mut alone_since).await;
             }
             if self.queue.is_cut_off() {
-                rest = LONGEST_SLEEP;
+                self.open_only(Vec::new());
+                self.asks_next = Instant::now() + LONGEST_SLEEP;
                 continue;
             }
             match self.relay_once().await {
-                Ok(until_due) => {
+                Ok(()) => {
                     if trouble.take().is_some() {
                         info!("the relay works again");
                     }
                     self.batch = BATCH;
-                    rest = until_due;
                 }
                 Err(error) => {
+                    self.open_only(Vec::new());
+                    self.asks_next = Instant::now();
                     match &error {
                         RelayError::Store(_) => self.spare_leases(), // also where it was about crashes
                         RelayError::Queue(QueueError::Refused(_)) => self.batch = 1,
@@ -118,11 +142,31 @@ impl Relay {
     }
 
     /// Sleeps, or wakes when this process commits a job. While there is trouble, only time helps.
-    async fn sleep(&self, rest: Duration, trouble: Option<Duration>) {
+    async fn sleep(&self, trouble: Option<Duration>) {
         match trouble {
             Some(pause) => tokio::time::sleep(pause).await,
-            None => drop(tokio::time::timeout(rest, self.store.job_staged()).await),
+            None => drop(tokio::time::timeout_at(self.asks_next.into(), self.store.job_staged()).await),
         }
+    }
+
+    /// What is committed from now on waits for another process's relay, or for the next start.
+    async fn end(&mut self) {
+        self.open_only(Vec::new());
+        if let Ok(Err(error)) = tokio::time::timeout(LONGEST_SLEEP, self.push_fresh()).await {
+            debug!(error = causes(&error), "ids that were just committed are offered again after their grace");
+        }
+    }
+
+    fn open_only(&mut self, queues: Vec<QueueName>) {
+        if self.open != queues {
+            self.open.clone_from(&queues);
+            self.store.offer_when_staged(queues);
+        }
+    }
+
+    fn shut(&mut self, queue: QueueName) {
+        let open = self.open.iter().copied().filter(|open| *open != queue).collect();
+        self.open_only(open);
     }
 
     /// Calls no lease ended for as long as one lasts: whoever holds it must be able to renew it first.
@@ -141,52 +185,96 @@ impl Relay {
         Ok(answer?)
     }
 
-    /// Offers what is due and returns how long nothing will be.
-    async fn relay_once(&mut self) -> Result<Duration, RelayError> {
+    /// Pushes what was just committed; then, where it is time to ask, offers what is due.
+    async fn relay_once(&mut self) -> Result<(), RelayError> {
+        self.push_fresh().await?;
+        let now = Instant::now();
+        if now < self.asks_next {
+            return Ok(());
+        }
         let store = self.store.clone();
-        let now_ms = store.now_ms();
-        let mut rest = LONGEST_SLEEP;
-        let looks_for_lost = self.looked_for_lost.is_none_or(|looked| looked.elapsed() >= LOST_LOOKED_FOR);
-        if looks_for_lost {
-            self.looked_for_lost = Some(Instant::now());
-        }
-        for due in self.ask(jobs::earliest_due(&store)).await? {
-            let Some(earliest_ms) = due.earliest_ms else { continue };
-            if earliest_ms > now_ms {
-                let wait = Duration::from_millis((earliest_ms - now_ms).unsigned_abs());
-                rest = rest.min(wait);
-                continue;
+        let (now_ms, looks_for_lost) = (store.now_ms(), now >= self.looks_for_lost_next);
+        let (mut rest, mut lost_rest) = (LONGEST_SLEEP, LONGEST_SLEEP);
+        let until = |due_ms: i64| Duration::from_millis((due_ms - now_ms).max(0).unsigned_abs());
+        for due in self.ask(jobs::earliest_due(&store, looks_for_lost)).await? {
+            if let Some(available_ms) = due.available_ms {
+                if available_ms > now_ms {
+                    rest = rest.min(until(available_ms));
+                } else {
+                    // Due rows that could not be moved (no room, locked) are no hurry.
+                    let moved = self.offer(due.queue).await?;
+                    rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
+                }
             }
-            let moved = self.relay_queue(due.queue, looks_for_lost).await?;
-            // Due rows that could not be moved (no room, locked, leases not yet called ended) are no hurry.
-            rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
+            if let Some(lost_ms) = due.lost_ms {
+                lost_rest = lost_rest.min(until(lost_ms));
+                if lost_ms <= now_ms {
+                    self.find_lost(due.queue).await?;
+                }
+            }
+            self.open_with_room(due.queue).await?;
         }
-        Ok(rest)
+        if looks_for_lost {
+            self.looks_for_lost_next = now + lost_rest.max(LOST_LOOKED_FOR);
+        }
+        self.asked = Some(now);
+        self.asks_next = self.looks_for_lost_next.min(now + rest.max(ASKED_EVERY));
+        Ok(())
     }
 
-    async fn relay_queue(&mut self, queue: QueueName, looks_for_lost: bool) -> Result<bool, RelayError> {
+    /// Pushes the ids whose rows were marked as offered when they were staged, and learns when the others are due.
+    async fn push_fresh(&mut self) -> Result<(), RelayError> {
+        let fresh = self.store.take_fresh();
+        if let Some(due_at_ms) = fresh.due_at_ms {
+            let wait = Duration::from_millis((due_at_ms - self.store.now_ms()).max(0).unsigned_abs());
+            let earliest = self.asked.map_or_else(Instant::now, |asked| asked + ASKED_EVERY);
+            self.asks_next = self.asks_next.min((Instant::now() + wait.min(LONGEST_SLEEP)).max(earliest));
+        }
+        let mut trouble = None;
+        for (queue, ids) in fresh.offered {
+            reach(Point::RelayBeforePush);
+            match self.push(queue, &ids).await {
+                Ok(waiting) if waiting + BATCH > ROOM => self.shut(queue),
+                Ok(_) => (),
+                Err(error) => trouble = trouble.or(Some(error)),
+            }
+            reach(Point::RelayAfterPush);
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    /// Lets a queue take ids as soon as their rows are committed, once there is room for them.
+    async fn open_with_room(&mut self, queue: QueueName) -> Result<(), RelayError> {
+        if !self.open.contains(&queue) && self.queue.len(queue).await? < OPEN_BELOW {
+            let mut open = self.open.clone();
+            open.push(queue);
+            self.open_only(open);
+        }
+        Ok(())
+    }
+
+    /// Offers what is due, as far as there is room; returns whether there was any.
+    async fn offer(&mut self, queue: QueueName) -> Result<bool, RelayError> {
         let store = self.store.clone();
-        let mut waiting = self.queue.len(queue).await?;
-        let mut moved = false;
         // Not a few at a time while there is plenty: each offer is a commit, which on SQLite is one job's less.
-        if waiting + BATCH <= ROOM {
-            let ids = self.ask(jobs::offer(&store, queue, self.batch)).await?;
-            moved |= !ids.is_empty();
-            if !ids.is_empty() {
-                reach(Point::RelayBeforePush);
-            }
+        if self.queue.len(queue).await? + BATCH > ROOM {
+            return Ok(false);
+        }
+        let ids = self.ask(jobs::offer(&store, queue, self.batch)).await?;
+        if !ids.is_empty() {
+            reach(Point::RelayBeforePush);
             self.push(queue, &ids).await?;
-            if !ids.is_empty() {
-                reach(Point::RelayAfterPush);
-            }
-            waiting = waiting.saturating_add(u64::try_from(ids.len()).unwrap_or(u64::MAX));
+            reach(Point::RelayAfterPush);
         }
-        if !looks_for_lost {
-            return Ok(moved);
-        }
+        Ok(!ids.is_empty())
+    }
+
+    /// Offers again what was lost on the way, and hands back the jobs of workers that died.
+    async fn find_lost(&mut self, queue: QueueName) -> Result<(), RelayError> {
+        let store = self.store.clone();
+        let waiting = self.queue.len(queue).await?;
         let overdue = self.ask(jobs::offer_again(&store, queue, self.batch)).await?;
         if !overdue.is_empty() {
-            moved = true;
             // Ids that still wait in the list need no second copy.
             let enqueued = self.ask(jobs::count_enqueued(&store, queue)).await?;
             let missing = usize::try_from(enqueued - i64::try_from(waiting).unwrap_or(i64::MAX)).unwrap_or(0);
@@ -199,16 +287,15 @@ impl Relay {
         // Last, for a row that a hung process has locked must not hold up the others.
         if Instant::now() >= self.recover_from {
             for crashed in jobs::recover_crashed(&store, queue).await? {
-                moved = true;
                 tell(&crashed);
             }
         }
-        Ok(moved)
+        Ok(())
     }
 
     /// Pushes ids whose rows are marked as offered. What Redis refuses is available again at once; where it is not known
     /// what Redis did, the rows wait for their grace to end, or the list would fill with copies.
-    async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<(), RelayError> {
+    async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, RelayError> {
         let pushed = self.queue.push(queue, ids).await;
         if let Err(QueueError::Refused(_)) = &pushed {
             jobs::withdraw_offer(&self.store, ids).await?;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, Transaction};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 
 use crate::clock::{Clock, host_ms};
 use crate::config::DatabaseUrl;
 use crate::id::OrderId;
+use crate::job::QueueName;
 use crate::metrics;
 use crate::order::OrderStatus;
 use crate::refund::RefundState;
@@ -19,6 +20,7 @@ use crate::refund::RefundState;
 pub mod auditing;
 pub mod callbacks;
 mod error;
+mod fresh;
 mod given;
 pub mod idempotency;
 mod ids;
@@ -35,6 +37,8 @@ pub mod transactions;
 pub mod weather;
 
 pub use error::StoreError;
+pub use fresh::Fresh;
+use fresh::Tray;
 use ids::IdBlocks;
 use pool::Pool;
 use together::Group;
@@ -80,7 +84,7 @@ struct Inner {
     readers: Pool,
     clock: Clock,
     ids: IdBlocks,
-    jobs_staged: Notify,
+    fresh: Tray,
     order_changes: broadcast::Sender<OrderId>,
     groups: Groups,
 }
@@ -142,7 +146,7 @@ impl Store {
             readers,
             clock: Clock::host(),
             ids: IdBlocks::default(),
-            jobs_staged: Notify::new(),
+            fresh: Tray::default(),
             order_changes: broadcast::Sender::new(4_096),
             groups: Groups::default(),
         }));
@@ -267,9 +271,20 @@ impl Store {
         self.0.database
     }
 
-    /// Waits until this process has committed a job; a commit since the last call counts.
+    /// Waits until this process has committed a job; a commit since the last call counts. For its one relay.
     pub async fn job_staged(&self) {
-        self.0.jobs_staged.notified().await;
+        self.0.fresh.filled().await;
+    }
+
+    /// What this process has committed since the last call. For its one relay.
+    pub fn take_fresh(&self) -> Fresh {
+        self.0.fresh.take()
+    }
+
+    /// From now on rows that are due at once on these queues, and on no others, are marked as offered where they are
+    /// staged: the caller pushes what [`Store::take_fresh`] gives.
+    pub fn offer_when_staged(&self, queues: Vec<QueueName>) {
+        self.0.fresh.open_only(queues);
     }
 
     /// The orders that this process changes from now on, as each commit is made.
@@ -324,7 +339,7 @@ impl Store {
             transaction,
             store: self.clone(),
             job_ids,
-            jobs_staged: false,
+            fresh: Fresh::default(),
             transitions: Vec::new(),
             refunds: Vec::new(),
             changed: Vec::new(),
@@ -337,7 +352,7 @@ struct Write {
     transaction: Transaction<'static, Any>,
     store: Store,
     job_ids: Vec<i64>,
-    jobs_staged: bool,
+    fresh: Fresh,
     transitions: Vec<OrderStatus>,
     refunds: Vec<RefundState>,
     changed: Vec<OrderId>,
@@ -370,9 +385,7 @@ impl Write {
         for state in self.refunds {
             metrics::refunds().with_label_values(&[state.as_str()]).inc();
         }
-        if self.jobs_staged {
-            inner.jobs_staged.notify_one();
-        }
+        inner.fresh.put(self.fresh);
         for order_id in self.changed {
             // Nobody listening is no failure.
             let _ = inner.order_changes.send(order_id);

@@ -22,9 +22,15 @@ struct Inner {
 }
 
 impl LocalQueue {
-    pub(super) fn push(&self, queue: QueueName, ids: &[JobId]) {
-        self.lists().entry(queue).or_default().extend(ids);
+    pub(super) fn push(&self, queue: QueueName, ids: &[JobId]) -> u64 {
+        let waiting = {
+            let mut lists = self.lists();
+            let list = lists.entry(queue).or_default();
+            list.extend(ids);
+            list.len() as u64
+        };
         self.0.bell.notify_waiters();
+        waiting
     }
 
     pub(super) fn len(&self, queue: QueueName) -> u64 {

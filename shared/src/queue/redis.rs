@@ -152,20 +152,20 @@ impl RedisQueue {
         Ok(read(&mut commands).await?.unwrap_or(fresh))
     }
 
-    pub(super) async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<(), QueueError> {
+    pub(super) async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, QueueError> {
         if ids.is_empty() {
-            return Ok(());
+            return self.len(queue).await;
         }
         let mut push = redis::cmd("LPUSH");
         push.arg(self.key(queue));
         for id in ids {
             push.arg(id.0);
         }
-        let pushed: Result<i64, QueueError> =
+        let pushed: Result<u64, QueueError> =
             push.query_async(&mut self.server.commands()).await.map_err(QueueError::from);
         let refused = matches!(pushed, Err(QueueError::Refused(_))).then(Instant::now);
         *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
-        pushed.map(drop)
+        pushed
     }
 
     pub(super) async fn len(&self, queue: QueueName) -> Result<u64, QueueError> {

@@ -66,7 +66,8 @@ const RENEWED_TOGETHER: usize = 256;
 /// In the words of the partial indexes.
 pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";
 
-/// Stages a job: commits with the transaction, and wakes the relay then.
+/// Stages a job: commits with the transaction, and wakes the relay then. One that is due now is marked as offered where
+/// the relay of this process takes it at once, which saves a write of its row.
 ///
 /// There is one open row per kind and subject. If it is available it becomes due no later than `due_at_ms`; if its id
 /// is in the queue, nothing is needed; if it is running, its run is told by `wakes` to look once more. A suspect keeps
@@ -92,21 +93,29 @@ pub(super) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
         of_kind: &'static str,
         about: i64,
         says: String,
+        born: &'static str,
         due: i64,
+        since: Option<i64>,
     }
+    let now_ms = write.now_ms();
+    let grace_ends_ms = now_ms + OFFER_GRACE_MS;
     let mut new = Vec::with_capacity(jobs.len());
     for Staged { job, queue, due_at_ms } in jobs {
         let job_id = match write.job_ids.pop() {
             Some(id) => id,
             None => super::ids::take_block(&mut write.transaction, "jobs", 1).await?,
         };
+        let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
+        let born = if is_offered { JobState::Enqueued } else { JobState::Available };
         new.push(New {
             job_id,
             on_queue: queue.as_str(),
             of_kind: job.kind().as_str(),
             about: job.subject_id(),
             says: serde_json::to_string(job).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
-            due: *due_at_ms,
+            born: born.as_str(),
+            due: if is_offered { grace_ends_ms } else { *due_at_ms },
+            since: is_offered.then_some(*due_at_ms),
         });
     }
     // One order of locks.
@@ -114,25 +123,49 @@ pub(super) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
     // Without its own condition SQLite takes `on conflict` for the condition of a join.
     let sql = format!(
         "-- stage_jobs
-        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)
-        select job_id, on_queue, of_kind, about, says, 'available', due, $2 from {} where true
+        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms)
+        select job_id, on_queue, of_kind, about, says, born, due, since, $2 from {} where true
         on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
-            due_at_ms = case when jobs.state = 'available' and jobs.queue <> 'suspect' and excluded.due_at_ms < jobs.due_at_ms
+            state = case when {MAY_BE_HURRIED} then excluded.state else jobs.state end,
+            due_at_ms = case when {MAY_BE_HURRIED} and (excluded.state = 'enqueued' or excluded.due_at_ms < jobs.due_at_ms)
                 then excluded.due_at_ms else jobs.due_at_ms end,
-            queue = case when jobs.state = 'available' and jobs.queue <> 'suspect'
-                then excluded.queue else jobs.queue end,
-            wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end",
+            waiting_since_ms = case when {MAY_BE_HURRIED} then excluded.waiting_since_ms else jobs.waiting_since_ms end,
+            queue = case when {MAY_BE_HURRIED} then excluded.queue else jobs.queue end,
+            wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end
+        returning id, queue, state, due_at_ms",
         given(
             write.store.database(),
             1,
-            &[Number("job_id"), Text("on_queue"), Text("of_kind"), Number("about"), Text("says"), Number("due")]
+            &[
+                Number("job_id"),
+                Text("on_queue"),
+                Text("of_kind"),
+                Number("about"),
+                Text("says"),
+                Text("born"),
+                Number("due"),
+                Number("since"),
+            ]
         )
     );
-    let now_ms = write.now_ms();
-    sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).execute(write.connection()).await?;
-    write.jobs_staged = true;
+    let staged = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.connection()).await?;
+    for row in staged {
+        let (state, due_at_ms): (String, i64) = (row.try_get("state")?, row.try_get("due_at_ms")?);
+        match JobState::parse(&state) {
+            // One that was offered a moment ago by somebody else may be pushed a second time, which does no harm.
+            Some(JobState::Enqueued) if due_at_ms == grace_ends_ms => {
+                let queue = parse_queue(&row.try_get::<String, _>("queue")?)?;
+                write.fresh.offer(queue, JobId(row.try_get("id")?));
+            }
+            Some(JobState::Available) => write.fresh.due(due_at_ms),
+            _ => (),
+        }
+    }
     Ok(())
 }
+
+/// Of a row that is open already: whether staging its job again moves it. A suspect keeps its place and time.
+const MAY_BE_HURRIED: &str = "jobs.state = 'available' and jobs.queue <> 'suspect'";
 
 /// Stages one job in a transaction of its own, due now: an operator's `reconcile`, a hint, the seed of `sweep`.
 ///
@@ -247,8 +280,9 @@ async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<Clai
 async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) -> Result<Vec<ClaimedJob>, StoreError> {
     let ids = padded(ids);
     let waiting = store.one_of(&format!(
-        "select id from jobs where id in ({}) and state = 'enqueued' {locking}",
+        "select id from jobs where id in ({}) and {} = 'enqueued' {locking}",
         placeholders(3, ids.len()),
+        unindexed("state")
     ));
     let sql = format!(
         "-- claim_jobs
@@ -392,7 +426,7 @@ pub(super) async fn finish_all(
             last_error = case when how = 'release' then coalesce(trouble, last_error) else trouble end,
             lease_token = null
         from {given} where id {} and id = job_id and {} = 'running' and lease_token = token
-        returning id, state",
+        returning id, state, due_at_ms",
         write.store.one_of(&format!(
             "select id from jobs where id {} {}",
             given.any("job_id"),
@@ -405,7 +439,9 @@ pub(super) async fn finish_all(
     for row in rows {
         ended.insert(JobId(row.try_get("id")?));
         // The relay of this process sleeps until the earliest due row it knew of.
-        write.jobs_staged |= row.try_get::<String, _>("state")? == JobState::Available.as_str();
+        if row.try_get::<String, _>("state")? == JobState::Available.as_str() {
+            write.fresh.due(row.try_get("due_at_ms")?);
+        }
     }
     Ok(ended)
 }

@@ -133,21 +133,22 @@ async fn retry_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
             return Ok(Command::Refused(format!("refund {id} is no longer in review, so there is nothing left to do")));
         }
     }
-    write.jobs_staged = true;
+    write.fresh.due(now_ms);
     write.commit().await?;
     Ok(Command::Done)
 }
 
 async fn run_now(store: &Store, id: JobId) -> Result<Command, StoreError> {
     let mut write = store.begin(0).await?;
+    let now_ms = write.now_ms();
     sqlx::query(
         "-- run_job_now\nupdate jobs set due_at_ms = $2 where id = $1 and state = 'available' and due_at_ms > $2",
     )
     .bind(id.0)
-    .bind(store.now_ms())
+    .bind(now_ms)
     .execute(write.connection())
     .await?;
-    write.jobs_staged = true;
+    write.fresh.due(now_ms);
     write.commit().await?;
     Ok(Command::Done)
 }

@@ -3,10 +3,10 @@
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{BuriedBy, OPEN, bury, parse_queue};
+use super::{BuriedBy, bury, parse_queue};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
-use crate::job::{JobKind, QueueName};
+use crate::job::{JobKind, JobState, QueueName};
 use crate::store::{Store, StoreError, padded, placeholders};
 
 /// How long an id that was pushed may stay unclaimed before it is offered again: the price of a lost id.
@@ -22,13 +22,16 @@ const SUSPECT_CRASHES: i64 = 2;
 /// Crashes while running alone after which a job is a dead letter.
 const CRASHES_ALONE: i64 = 3;
 
-/// When a queue has something due.
+/// When a queue has something to be looked at, epoch milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueJobs {
-    /// When the earliest open row of the queue is due, epoch milliseconds.
-    pub earliest_ms: Option<i64>,
     /// The queue.
     pub queue: QueueName,
+    /// When its earliest available row is due.
+    pub available_ms: Option<i64>,
+    /// When the earliest of its rows is that was lost on the way or whose lease has run out; `None` also where that was
+    /// not asked.
+    pub lost_ms: Option<i64>,
 }
 
 /// What the relay did about a lease that ran out.
@@ -44,39 +47,55 @@ pub struct Crashed {
     pub is_dead: bool,
 }
 
-/// For each queue, when its earliest open row is due. One statement; the relay's idle work.
+/// For each queue, when its earliest available row is due, and with `asks_for_lost` when its earliest offered or running
+/// one is. One statement; the relay's idle work.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub async fn earliest_due(store: &Store) -> Result<Vec<DueJobs>, StoreError> {
-    let parts: Vec<String> = QueueName::ALL
-        .iter()
-        .map(|queue| {
-            format!(
-                "select '{queue}' as queue, coalesce((select due_at_ms from jobs where queue = '{queue}' and {OPEN} \
-                order by due_at_ms limit 1), -1) as due_at_ms"
-            )
-        })
-        .collect();
+pub async fn earliest_due(store: &Store, asks_for_lost: bool) -> Result<Vec<DueJobs>, StoreError> {
+    let earliest = |queue: &QueueName, state: JobState| {
+        format!(
+            "coalesce((select due_at_ms from jobs where queue = '{queue}' and state = '{state}' \
+            order by due_at_ms limit 1), {NONE_IS_DUE})"
+        )
+    };
+    let part = |queue: &QueueName| {
+        let available = earliest(queue, JobState::Available);
+        let (enqueued, running) = match asks_for_lost {
+            true => (earliest(queue, JobState::Enqueued), earliest(queue, JobState::Running)),
+            false => (NONE_IS_DUE.to_string(), NONE_IS_DUE.to_string()),
+        };
+        format!("select '{queue}' as queue, {available} as available, {enqueued} as enqueued, {running} as running")
+    };
+    let parts: Vec<String> = QueueName::ALL.iter().map(part).collect();
     let rows = sqlx::query(AssertSqlSafe(format!("-- earliest_due\n{}", parts.join(" union all "))))
         .fetch_all(store.readers())
         .await?;
     rows.iter()
         .map(|row| {
-            let due_at_ms: i64 = row.try_get("due_at_ms")?;
-            let queue = parse_queue(&row.try_get::<String, _>("queue")?)?;
-            Ok(DueJobs { earliest_ms: (due_at_ms >= 0).then_some(due_at_ms), queue })
+            let due = |column| -> Result<Option<i64>, StoreError> {
+                let due_at_ms: i64 = row.try_get(column)?;
+                Ok((due_at_ms != NONE_IS_DUE).then_some(due_at_ms))
+            };
+            let lost = [due("enqueued")?, due("running")?];
+            Ok(DueJobs {
+                queue: parse_queue(&row.try_get::<String, _>("queue")?)?,
+                available_ms: due("available")?,
+                lost_ms: lost.into_iter().flatten().min(),
+            })
         })
         .collect()
 }
+
+/// A time that no row has: both databases keep the type of a column that is never null.
+const NONE_IS_DUE: i64 = i64::MAX;
 
 /// Marks up to `limit` available, due rows of a queue as enqueued and returns their ids, to be pushed at once.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn offer(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
-    // In the words of the index of all open rows, which SQLite does not infer from narrower ones.
-    mark_offered(store, "offer_jobs", &format!("{OPEN} and state = 'available'"), queue, limit).await
+    mark_offered(store, "offer_jobs", "state = 'available'", queue, limit).await
 }
 
 /// Moves up to `limit` enqueued rows whose grace is over to a new grace and returns their ids; they may be pushed
@@ -255,7 +274,7 @@ async fn count_crash(
     if done.rows_affected() == 0 {
         return Err(StoreError::LeaseLost);
     }
-    write.jobs_staged = true;
+    write.fresh.due(now_ms + wait_ms);
     reach(Point::CrashBeforeCommit);
     write.commit().await
 }
@@ -270,7 +289,7 @@ pub async fn oldest_due_age_ms(store: &Store, queues: &[QueueName]) -> Result<i6
         .flat_map(|queue| {
             [
                 format!(
-                    "select coalesce((select due_at_ms from jobs where queue = '{queue}' and {OPEN} \
+                    "select coalesce((select due_at_ms from jobs where queue = '{queue}' \
                     and state = 'available' order by due_at_ms limit 1), -1) as since_ms"
                 ),
                 format!(
