@@ -60,7 +60,7 @@ impl JobKind {
 
 /// One durable piece of work. Its JSON is stored in the job row and is pinned by a test: a running
 /// installation holds jobs of the release before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Job {
     /// Make a payment link for this order.

@@ -2,10 +2,10 @@
 
 use futures_util::future::join_all;
 use shared::id::TransactionId;
-use shared::job::QueueName;
+use shared::job::{ClaimedJob, Lease, QueueName};
 use shared::order::Order;
 use shared::store::callbacks::{self, Verdict};
-use shared::store::jobs::Finish;
+use shared::store::jobs::{Finish, InHand};
 use shared::store::orders::{self, Created, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{Seen, StoredState};
@@ -107,14 +107,12 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     let waking = jobs::claim(store, &ids).await.unwrap();
     assert_eq!(waking.len(), orders.len());
     counter.take().await;
-    join_all(waking.iter().map(|job| wake(store, job.lease, job.job.as_ref().unwrap().subject_id()))).await;
-    // Read, then staged and finished.
+    let woken = join_all(waking.iter().map(|job| wake(store, job.lease, job.job.as_ref().unwrap().subject_id()))).await;
+    // Read, then the look staged and claimed, and this run ended.
     counter.expect("process a callback", together, 3, 1).await;
 
-    let ids = jobs::offer(store, QueueName::Settle, 100).await.unwrap();
-    let looks = jobs::claim(store, &ids).await.unwrap();
+    let looks: Vec<ClaimedJob> = woken.into_iter().flat_map(InHand::take).collect();
     assert_eq!(looks.len(), orders.len());
-    counter.take().await;
     join_all(looks.iter().map(|job| async {
         let order_id = job.job.as_ref().unwrap().subject_id();
         let order = orders.iter().find(|order| order.id.0 == order_id).unwrap();
@@ -130,7 +128,8 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     counter.expect("write paid", together, 5, 1).await;
 }
 
-async fn wake(store: &Store, lease: shared::job::Lease, callback_id: i64) {
+async fn wake(store: &Store, lease: Lease, callback_id: i64) -> InHand {
     let callback = callbacks::find(store, shared::id::CallbackId(callback_id)).await.unwrap().unwrap();
-    callbacks::wake_settlement(store, &lease, callback.order_id.unwrap()).await.unwrap();
+    let woken = callbacks::wake_settlement(store, &lease, callback.order_id.unwrap()).await.unwrap();
+    woken.expect("nobody runs the look")
 }

@@ -10,9 +10,10 @@ use shared::coordination::Urgency;
 use shared::failpoint;
 use shared::failpoint::{Point, reach};
 use shared::job::{ClaimedJob, Job, JobKind, Lease, QueueName};
-use shared::store::jobs::{self, BuriedBy, Finish};
+use shared::store::jobs::{self, BuriedBy, Finish, InHand};
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::failure::{Done, Failure, Verdict};
@@ -27,17 +28,24 @@ const UNKNOWN_KIND_MS: i64 = 30_000;
 pub(crate) struct Attempts {
     pub(crate) context: WorkerContext,
     pub(crate) keeper: LeaseKeeper,
+    pub(crate) stop: CancellationToken,
 }
 
-/// Runs a claimed job to its end; its slot is free afterwards.
+/// Runs a claimed job to its end, and what follows from it; its slot is free afterwards.
 pub(crate) async fn run(attempts: &Attempts, claimed: Claimed) {
     let Claimed { job, slot } = claimed;
-    let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
-    run_held(attempts, job).instrument(span).await;
+    let mut next = Some(job);
+    while let Some(job) = next {
+        let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
+        let follows = run_held(attempts, job).instrument(span).await;
+        // A stop lets nothing new begin.
+        next = follows.filter(|_| !attempts.stop.is_cancelled()).and_then(InHand::take);
+    }
     drop(slot);
 }
 
-async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
+/// Returns the job that follows from this one, if there is one.
+async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
     let store = &attempts.context.store;
     let held = attempts.keeper.hold(claimed.lease);
     let job = match &claimed.job {
@@ -50,7 +58,7 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
             metrics::count_job("unknown", "unknown_kind");
             let release = Finish::Release { not_before_ms: store.now_ms() + UNKNOWN_KIND_MS };
             write_end(&held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &release)).await;
-            return;
+            return None;
         }
     };
     let began = Instant::now();
@@ -67,7 +75,10 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
     metrics::observe_job(job.kind(), began.elapsed());
     match result {
         Ok(done) => end_well(&held, store, &claimed, job.kind(), done).await,
-        Err(failure) => end_badly(&held, &attempts.context, &claimed, job.kind(), failure).await,
+        Err(failure) => {
+            end_badly(&held, &attempts.context, &claimed, job.kind(), failure).await;
+            None
+        }
     }
 }
 
@@ -108,17 +119,22 @@ fn poison(job: Job) -> Result<(), Failure> {
     }
 }
 
-async fn end_well(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: JobKind, done: Done) {
+async fn end_well(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: JobKind, done: Done) -> Option<InHand> {
     let (finish, outcome) = match done {
         Done::Changed => {
             metrics::count_job(kind.as_str(), "changed");
-            return;
+            return None;
+        }
+        Done::Then(follows) => {
+            metrics::count_job(kind.as_str(), "changed");
+            return Some(follows);
         }
         Done::NothingToDo => (Finish::Complete, "nothing_to_do"),
         Done::Snooze { until_ms, queue } => (Finish::Snooze { until_ms, queue }, "snoozed"),
     };
     metrics::count_job(kind.as_str(), outcome);
     write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &finish)).await;
+    None
 }
 
 async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJob, kind: JobKind, failure: Failure) {

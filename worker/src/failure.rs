@@ -6,12 +6,15 @@ use shared::clock::millis;
 use shared::gateway::GatewayError;
 use shared::job::{JobKind, QueueName};
 use shared::store::StoreError;
+use shared::store::jobs::InHand;
 
 /// How a run went well.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Done {
     /// The effect is written, and the job's row with it.
     Changed,
+    /// As [`Done::Changed`], and this job follows from it, claimed already.
+    Then(InHand),
     /// There was nothing left to do; the job is complete.
     NothingToDo,
     /// Run again then.

@@ -107,7 +107,7 @@ impl JobWorker {
         let mut beside = JoinSet::new();
         beside.spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
         let source = Source::start(&self.context.store, &self.queue, &self.options, &self.pulse, &stop, &mut beside);
-        let attempts = Arc::new(Attempts { context: self.context, keeper });
+        let attempts = Arc::new(Attempts { context: self.context, keeper, stop: stop.clone() });
         let mut working = work(source, attempts, slots);
         let mut grace_over = pin!(async {
             stop.cancelled().await;

@@ -26,6 +26,6 @@ pub(crate) async fn process_callback(
         error!(callback.id = %callback_id, order.id = %order_id, error = %fault, "callback {callback_id} no longer proves itself: {fault}");
         metrics::count_unproven_callback();
     }
-    callbacks::wake_settlement(&context.store, lease, order_id).await?;
-    Ok(Done::Changed)
+    let look = callbacks::wake_settlement(&context.store, lease, order_id).await?;
+    Ok(look.map_or(Done::Changed, Done::Then))
 }

@@ -18,7 +18,7 @@ use shared::id::JobId;
 use shared::job::{ClaimedJob, QueueName};
 use shared::pulse::{Draining, Pulse, Slot};
 use shared::queue::{Queue, QueueError, Taker};
-use shared::store::jobs::{self, Finish};
+use shared::store::jobs;
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -193,17 +193,17 @@ impl Claimer {
             claimer.pulse.took();
             for job in jobs {
                 if claimer.stop.is_cancelled() {
-                    claimer.hand_back(&job).await;
+                    jobs::hand_back(&claimer.store, &job).await;
                     continue;
                 }
                 let slots = if alone.is_some() { free.num_permits() } else { 1 };
                 let Some(slot) = free.split(slots) else {
-                    claimer.hand_back(&job).await;
+                    jobs::hand_back(&claimer.store, &job).await;
                     continue;
                 };
                 let claimed = Claimed { job, slot: claimer.pulse.occupy(slot, alone.take()) };
                 if let Err(refused) = claimer.claimed.send(claimed) {
-                    claimer.hand_back(&refused.0.job).await;
+                    jobs::hand_back(&claimer.store, &refused.0.job).await;
                 }
             }
             Ok(())
@@ -211,24 +211,6 @@ impl Claimer {
         match claiming.await {
             Ok(result) => result,
             Err(_) => Ok(()), // A panic: the rows come back when their leases end.
-        }
-    }
-
-    /// A claimed job that was never started goes back without burning an attempt.
-    async fn hand_back(&self, job: &ClaimedJob) {
-        let id = job.lease.job_id;
-        for pause_ms in [50, 200, 800, 2_000, 2_000, 0] {
-            let released = Finish::Release { not_before_ms: self.store.now_ms() };
-            match jobs::finish_alone(&self.store, &job.lease, &released).await {
-                Err(trouble) if trouble.is_passing() && pause_ms > 0 => {
-                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-                }
-                Err(trouble) => {
-                    warn!(job.id = %id, error = %trouble, "job {id} is not handed back; it is run when its lease ends");
-                    return;
-                }
-                Ok(()) => return,
-            }
         }
     }
 }

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::{Number, Text};
 use super::given::{given, numbers, rows};
-use super::jobs::Staged;
+use super::jobs::{InHand, Staged};
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write, jobs};
 use crate::failpoint::{Point, reach};
@@ -301,11 +301,12 @@ pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, St
     rows.iter().map(from_row).collect()
 }
 
-/// Completes `process_callback` and wakes its order's `settle_order`, in one transaction.
+/// Completes `process_callback` and wakes its order's `settle_order`, in one transaction. Where nobody runs that, it is
+/// claimed for the caller, who is at it sooner than any other could be.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job belongs to somebody else.
-pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<(), StoreError> {
+pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<Option<InHand>, StoreError> {
     together(store, Waking { lease: *lease, order_id }).await
 }
 
@@ -317,7 +318,7 @@ pub(super) struct Waking {
 }
 
 impl Together for Waking {
-    type Answer = ();
+    type Answer = Option<InHand>;
 
     fn group(store: &Store) -> &Group<Self> {
         &store.0.groups.wakings
@@ -327,7 +328,11 @@ impl Together for Waking {
         Some(self.order_id.0)
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<()>, StoreError> {
+    async fn write_all(
+        store: &Store,
+        items: &[Arc<Self>],
+        locked: Locked,
+    ) -> Result<Written<Option<InHand>>, StoreError> {
         let mut write = store.begin(items.len()).await?;
         let due_at_ms = write.now_ms();
         let look = |item: &Arc<Self>| Staged {
@@ -337,16 +342,26 @@ impl Together for Waking {
         };
         // The look's row before our own: a repeated callback holds the order and waits for ours, and a look holds its row
         // and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
-        jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
+        let token: i64 = rand::random();
+        let looks: Vec<Staged> = items.iter().map(look).collect();
+        let claimed = jobs::stage_and_claim(&mut write, &looks, token).await?;
         let runs: Vec<(Lease, jobs::Finish)> = items.iter().map(|item| (item.lease, jobs::Finish::Complete)).collect();
         let ended = jobs::finish_all(&mut write, &runs, locked).await?;
         if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
             return Ok(unwritten);
         }
         reach(Point::WakeBeforeCommit);
-        write.commit().await?;
+        if let Err(trouble) = write.commit().await {
+            // Left alone, leases that nobody knows of would end, and an outage of the database would count as a crash.
+            jobs::hand_back_if_claimed(store, token, &claimed);
+            return Err(trouble);
+        }
         reach(Point::WakeAfterCommit);
-        Ok(Written::Committed(items.iter().map(|_| Share::Done(())).collect()))
+        let mut in_hand = HashMap::with_capacity(claimed.len());
+        for job in claimed {
+            in_hand.insert(job.job.as_ref().ok().copied(), InHand::new(store, job));
+        }
+        Ok(Written::Committed(looks.iter().map(|look| Share::Done(in_hand.remove(&Some(look.job)))).collect()))
     }
 }
 

@@ -17,11 +17,13 @@ use crate::id::JobId;
 use crate::job::{ClaimedJob, Job, JobState, Lease, QueueName};
 
 mod dead_letters;
+mod in_hand;
 mod operating;
 mod relaying;
 
 pub use dead_letters::{BuriedBy, bury};
 pub(super) use dead_letters::{cancel_dead_letters, cancel_dead_refunds};
+pub use in_hand::{InHand, hand_back};
 pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
 pub use relaying::{
     Crashed, DueJobs, OFFER_GRACE_MS, count_enqueued, earliest_due, end_all_leases, offer, offer_again,
@@ -86,6 +88,24 @@ pub(super) struct Staged {
 
 /// As [`stage`], of several jobs, no two of which have kind and subject in common.
 pub(super) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), StoreError> {
+    stage_rows(write, jobs, None).await.map(drop)
+}
+
+/// As [`stage_all`], and claims those that nobody runs and that are no suspects, each with a lease of [`LEASE_MS`] under
+/// this token: the writer runs them itself.
+pub(super) async fn stage_and_claim(
+    write: &mut Write,
+    jobs: &[Staged],
+    token: i64,
+) -> Result<Vec<ClaimedJob>, StoreError> {
+    stage_rows(write, jobs, Some(token)).await
+}
+
+async fn stage_rows(
+    write: &mut Write,
+    jobs: &[Staged],
+    claimed_under: Option<i64>,
+) -> Result<Vec<ClaimedJob>, StoreError> {
     #[derive(Serialize)]
     struct New {
         job_id: i64,
@@ -106,7 +126,11 @@ pub(super) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
             None => super::ids::take_block(&mut write.transaction, "jobs", 1).await?,
         };
         let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
-        let born = if is_offered { JobState::Enqueued } else { JobState::Available };
+        let (born, due) = match claimed_under {
+            Some(_) => (JobState::Running, now_ms + LEASE_MS),
+            None if is_offered => (JobState::Enqueued, grace_ends_ms),
+            None => (JobState::Available, *due_at_ms),
+        };
         new.push(New {
             job_id,
             on_queue: queue.as_str(),
@@ -114,25 +138,33 @@ pub(super) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
             about: job.subject_id(),
             says: serde_json::to_string(job).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
             born: born.as_str(),
-            due: if is_offered { grace_ends_ms } else { *due_at_ms },
-            since: is_offered.then_some(*due_at_ms),
+            due,
+            since: (born == JobState::Enqueued).then_some(*due_at_ms),
         });
     }
     // One order of locks.
     new.sort_unstable_by_key(|new| (new.of_kind, new.about));
+    let returning = match claimed_under {
+        Some(_) => "id, queue, state, due_at_ms, lease_token, kind, payload, attempt, crashes, wakes, created_at_ms",
+        None => "id, queue, state, due_at_ms",
+    };
     // Without its own condition SQLite takes `on conflict` for the condition of a join.
     let sql = format!(
         "-- stage_jobs
-        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms)
-        select job_id, on_queue, of_kind, about, says, born, due, since, $2 from {} where true
+        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms,
+            lease_token, attempt)
+        select job_id, on_queue, of_kind, about, says, born, due, since, $2, $3, case when born = 'running' then 1 else 0 end
+        from {} where true
         on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
             state = case when {MAY_BE_HURRIED} then excluded.state else jobs.state end,
-            due_at_ms = case when {MAY_BE_HURRIED} and (excluded.state = 'enqueued' or excluded.due_at_ms < jobs.due_at_ms)
+            due_at_ms = case when {MAY_BE_HURRIED} and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
                 then excluded.due_at_ms else jobs.due_at_ms end,
             waiting_since_ms = case when {MAY_BE_HURRIED} then excluded.waiting_since_ms else jobs.waiting_since_ms end,
             queue = case when {MAY_BE_HURRIED} then excluded.queue else jobs.queue end,
+            lease_token = case when {MAY_BE_HURRIED} then excluded.lease_token else jobs.lease_token end,
+            attempt = case when {MAY_BE_HURRIED} then jobs.attempt + excluded.attempt else jobs.attempt end,
             wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end
-        returning id, queue, state, due_at_ms",
+        returning {returning}",
         given(
             write.store.database(),
             1,
@@ -148,24 +180,38 @@ pub(super) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
             ]
         )
     );
-    let staged = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).bind(claimed_under);
+    let staged = query.fetch_all(write.connection()).await?;
+    let mut claimed_jobs = Vec::new();
     for row in staged {
         let (state, due_at_ms): (String, i64) = (row.try_get("state")?, row.try_get("due_at_ms")?);
-        match JobState::parse(&state) {
+        match (JobState::parse(&state), claimed_under) {
             // One that was offered a moment ago by somebody else may be pushed a second time, which does no harm.
-            Some(JobState::Enqueued) if due_at_ms == grace_ends_ms => {
+            (Some(JobState::Enqueued), None) if due_at_ms == grace_ends_ms => {
                 let queue = parse_queue(&row.try_get::<String, _>("queue")?)?;
                 write.fresh.offer(queue, JobId(row.try_get("id")?));
             }
-            Some(JobState::Available) => write.fresh.due(due_at_ms),
+            (Some(JobState::Available), _) => write.fresh.due(due_at_ms),
+            (Some(JobState::Running), Some(token)) if row.try_get::<Option<i64>, _>("lease_token")? == Some(token) => {
+                claimed_jobs.push(claimed(&row, token)?);
+            }
             _ => (),
         }
     }
-    Ok(())
+    Ok(claimed_jobs)
 }
 
 /// Of a row that is open already: whether staging its job again moves it. A suspect keeps its place and time.
-const MAY_BE_HURRIED: &str = "jobs.state = 'available' and jobs.queue <> 'suspect'";
+const MAY_BE_HURRIED: &str = "(jobs.queue <> 'suspect'
+    and (jobs.state = 'available' or jobs.state = 'enqueued' and excluded.state = 'running'))";
+
+/// Hands back, for as long as it may be needed, what a transaction claimed that may or may not have been committed.
+pub(super) fn hand_back_if_claimed(store: &Store, token: i64, claimed: &[ClaimedJob]) {
+    if !claimed.is_empty() {
+        let ids = claimed.iter().map(|job| job.lease.job_id).collect();
+        tokio::spawn(keep_unclaiming(store.clone(), token, ids, false));
+    }
+}
 
 /// Stages one job in a transaction of its own, due now: an operator's `reconcile`, a hint, the seed of `sweep`.
 ///
