@@ -11,7 +11,7 @@ use shared::coordination::Coordination;
 use shared::gateway::atmos::AtmosGateway;
 use shared::id::TransactionId;
 
-use crate::roles::role::{client, id};
+use crate::roles::role::id;
 use crate::support::wait::PATIENCE;
 use limits::Limits;
 use load::{Figures, at_a_rate, closed_loop};
@@ -92,7 +92,6 @@ pub(crate) async fn run(extent: Extent) -> Report {
 /// The rows of one setup. Payments come first, while there is nothing else to do.
 async fn measure(setup: Arc<Setup>, extent: Extent) -> Vec<Row> {
     let mut rows = Vec::new();
-    let processes = setup.processes();
     progress(setup.name(), "payments");
     let payment = |setup: Arc<Setup>| move |_| confirm_and_see_paid(Arc::clone(&setup));
     closed_loop(1, Duration::MAX, 3, payment(Arc::clone(&setup))).await; // nobody's first request counts
@@ -103,45 +102,122 @@ async fn measure(setup: Arc<Setup>, extent: Extent) -> Vec<Row> {
 
     let mut linked = Vec::new();
     for clients in CLIENTS {
-        progress(setup.name(), &format!("orders by {clients} clients"));
-        let by = Arc::clone(&setup);
-        let create = move |_| {
-            let setup = Arc::clone(&by);
-            async move { setup.api().create_order().await }
-        };
-        setup.forget_statements().await;
-        let before = Usage::now(&processes);
-        let (figures, orders) = closed_loop(clients, extent.load, usize::MAX, create).await;
-        let cost = Cost::since(&before, &processes);
-        tell_statements(&setup, orders.len()).await;
-        let all = orders.len();
-        let orders: Vec<Value> = orders.into_iter().filter(|order| order["transaction_id"].is_i64()).collect();
-        let row = Row::new("order made, answered with its link", format!("{clients} clients"), figures);
-        rows.push(row.with_errors(all - orders.len()).with_cost(cost));
+        let (row, orders) = orders(&setup, clients, extent.load, "order made, answered with its link").await;
+        rows.push(row);
         linked.push(orders);
     }
+    for (what, latency) in SLOW_GATEWAY {
+        setup.sandbox().delay_answers(latency).await;
+        rows.push(orders(&setup, CLIENTS[1], extent.load / 2, what).await.0);
+        setup.sandbox().clear_faults().await;
+    }
+    // It debits when it is told to, and asks nobody.
+    setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
     for (clients, orders) in CLIENTS.into_iter().zip(linked) {
-        progress(setup.name(), &format!("callbacks by {clients} clients"));
-        let bodies: Arc<Vec<String>> = Arc::new(signed_callbacks(&orders));
-        let (http, webhook) = (client(), format!("{}/atmos/webhook/", setup.api().role.url));
-        let count = bodies.len();
-        let call = move |number: usize| {
-            let (request, bodies) = (http.post(&webhook), Arc::clone(&bodies));
-            async move {
-                let answer: Value = request.body(bodies[number].clone()).send().await.unwrap().json().await.unwrap();
-                answer["status"] == 1
-            }
-        };
-        setup.forget_statements().await;
-        let before = Usage::now(&processes);
-        let (figures, allowed) = closed_loop(clients, extent.load, count, call).await;
-        let cost = Cost::since(&before, &processes);
-        tell_statements(&setup, allowed.len()).await;
-        let refused = allowed.iter().filter(|allowed| !**allowed).count();
-        let row = Row::new("callback answered with 1", format!("{clients} clients"), figures);
-        rows.push(row.with_errors(refused).with_cost(cost));
+        let fresh: Vec<(String, i64)> = signed_callbacks(&orders).into_iter().zip(ids(&orders)).collect();
+        rows.extend(callbacks(&setup, clients, extent.load, &fresh).await);
     }
     rows
+}
+
+/// The gateway's own time for each answer, and what is then asked for.
+const SLOW_GATEWAY: [(&str, Duration); 2] = [
+    ("the same, the gateway takes 50 ms", Duration::from_millis(50)),
+    ("the same, the gateway takes 300 ms", Duration::from_millis(300)),
+];
+
+/// Orders by so many clients; those that were answered with a link.
+async fn orders(setup: &Arc<Setup>, clients: usize, time: Duration, what: &'static str) -> (Row, Vec<Value>) {
+    let by = Arc::clone(setup);
+    let create = move |_| {
+        let setup = Arc::clone(&by);
+        async move { setup.api().create_order().await }
+    };
+    let (mut row, orders) = load(setup, clients, time, usize::MAX, what, create, async |_| ()).await;
+    let all = orders.len();
+    let orders: Vec<Value> = orders.into_iter().filter(|order| order["transaction_id"].is_i64()).collect();
+    row = row.with_errors(all - orders.len());
+    (row, orders)
+}
+
+/// Callbacks about each of these orders by so many clients: once, and debited; once more; and badly signed.
+async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, fresh: &[(String, i64)]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let about: Arc<Vec<(String, i64)>> = Arc::new(fresh.to_vec());
+    let by = Arc::clone(setup);
+    let debited = Arc::clone(&about);
+    let call = move |number: usize| {
+        let (setup, about) = (Arc::clone(&by), Arc::clone(&debited));
+        async move {
+            let is_allowed = ask(&setup, &about[number].0).await == 1;
+            let transaction_id = transaction_of(&about[number].0);
+            // The gateway's own work, which nobody who waits for the answer has to wait for.
+            tokio::spawn(async move { setup.sandbox().pay(transaction_id).await });
+            (number, is_allowed)
+        }
+    };
+    // What follows from a callback is a part of what it costs.
+    let settled = async |answered: &[(usize, bool)]| {
+        for (number, _) in answered.iter().rev().take(CLIENTS[1]) {
+            setup.api().wait_for(about[*number].1, "paid").await;
+        }
+    };
+    let what = "callback answered with 1, debited, settled";
+    let (row, answered) = load(setup, clients, time, about.len(), what, call, settled).await;
+    rows.push(row.with_errors(answered.iter().filter(|(_, is_allowed)| !is_allowed).count()));
+
+    let count = answered.len();
+    let answered: Vec<String> = answered.into_iter().map(|(number, _)| about[number].0.clone()).collect();
+    let broken = answered.iter().map(|body| body.replace("5000", "5001")).collect();
+    for (what, bodies, expected) in
+        [("callback repeated, answered with 1", answered, 1), ("callback badly signed, answered with 0", broken, 0)]
+    {
+        let (by, bodies) = (Arc::clone(setup), Arc::new(bodies));
+        let call = move |number: usize| {
+            let (setup, bodies) = (Arc::clone(&by), Arc::clone(&bodies));
+            async move { ask(&setup, &bodies[number]).await == expected }
+        };
+        let (row, right) = load(setup, clients, time / 2, count, what, call, async |_| ()).await;
+        rows.push(row.with_errors(right.iter().filter(|is_right| !**is_right).count()));
+    }
+    rows
+}
+
+/// What the webhook answers to a callback.
+async fn ask(setup: &Setup, body: &str) -> i64 {
+    let request = setup.load().post(format!("{}/atmos/webhook/", setup.api().role.url));
+    let answer: Value = request.body(body.to_owned()).send().await.unwrap().json().await.unwrap();
+    answer["status"].as_i64().unwrap()
+}
+
+fn transaction_of(body: &str) -> i64 {
+    let callback: Value = serde_json::from_str(body).unwrap();
+    callback["transaction_id"].as_i64().or_else(|| callback["transaction_id"].as_str()?.parse().ok()).unwrap()
+}
+
+/// Puts a load on, and measures what it costs until `follows` has seen all that follows from it.
+async fn load<T, F>(
+    setup: &Arc<Setup>,
+    clients: usize,
+    time: Duration,
+    limit: usize,
+    what: &'static str,
+    work: impl Fn(usize) -> F + Send + Sync + 'static,
+    follows: impl AsyncFnOnce(&[T]),
+) -> (Row, Vec<T>)
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send,
+{
+    progress(setup.name(), &format!("{what}: {clients} clients"));
+    let processes = setup.processes();
+    setup.forget_statements().await;
+    let before = Usage::now(&processes);
+    let (figures, answers) = closed_loop(clients, time, limit, work).await;
+    follows(&answers).await;
+    let cost = Cost::since(&before, &processes);
+    tell_statements(setup, answers.len()).await;
+    (Row::new(what, format!("{clients} clients"), figures).with_cost(cost), answers)
 }
 
 /// What the database spent its time on, for whoever wants to make it faster.
@@ -217,6 +293,10 @@ fn signed_callbacks(orders: &[Value]) -> Vec<String> {
     orders.iter().map(sign).collect()
 }
 
+fn ids(orders: &[Value]) -> Vec<i64> {
+    orders.iter().map(id).collect()
+}
+
 fn progress(setup: &str, what: &str) {
     eprintln!("{setup}: {what}");
 }
@@ -229,10 +309,11 @@ async fn the_benchmark_measures_both_setups() {
 
     // A line of speed and one of cost each.
     assert_eq!(report.matches("\n| order made, answered with its link |").count(), 8, "{report}");
-    assert_eq!(report.matches("\n| callback answered with 1 |").count(), 8, "{report}");
+    assert_eq!(report.matches("\n| callback ").count(), 24, "{report}");
+    assert_eq!(report.matches("\n| the same, the gateway takes ").count(), 8, "{report}");
     assert_eq!(report.matches("\n| customer confirms").count(), 4, "{report}");
     let measured = json["measured"].as_array().unwrap();
-    assert_eq!(measured.len(), 16, "{json}");
+    assert_eq!(measured.len(), 28, "{json}");
     assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{json}");
     assert!(json["limits"]["one_row_inserts"][2][1].as_u64() > Some(0), "{json}");
 }

@@ -1,8 +1,10 @@
 //! The two ways of running the program that are measured.
 
+use reqwest::Client;
+
 use super::usage::Who;
 use crate::roles::installation::Installation;
-use crate::roles::role::{Api, Role};
+use crate::roles::role::{Api, Role, client};
 use crate::roles::sandbox::Sandbox;
 use crate::roles::up::Up;
 use crate::support::servers::PrivatePostgres;
@@ -11,15 +13,15 @@ use crate::support::servers::PrivatePostgres;
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Setup {
     /// `tasdiq up` alone.
-    Embedded(Up),
+    Embedded { up: Up, load: Client },
     /// One API, two workers and a sandbox on Redis and PostgreSQL.
-    Servers { api: Api, _workers: [Role; 2], installation: Installation, _postgres: PrivatePostgres },
+    Servers { api: Api, _workers: [Role; 2], installation: Installation, _postgres: PrivatePostgres, load: Client },
 }
 
 impl Setup {
     /// One process with everything, as the first command of the README starts it.
     pub(super) async fn embedded() -> Self {
-        Setup::Embedded(Up::start(&[]).await)
+        Setup::Embedded { up: Up::start(&[]).await, load: client() }
     }
 
     /// Four processes around servers that keep what they were told to keep.
@@ -31,26 +33,33 @@ impl Setup {
         installation.migrate().await;
         let (api, first, second) =
             tokio::join!(installation.api(0), installation.worker_with(&[]), installation.worker_with(&[]));
-        Setup::Servers { api, _workers: [first, second], installation, _postgres: postgres }
+        Setup::Servers { api, _workers: [first, second], installation, _postgres: postgres, load: client() }
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Setup::Embedded(_) => "`tasdiq up`: one process, SQLite, queue in the process",
+            Setup::Embedded { .. } => "`tasdiq up`: one process, SQLite, queue in the process",
             Setup::Servers { .. } => "1 API, 2 workers, Redis, PostgreSQL (`fsync=on`)",
         }
     }
 
     pub(super) fn api(&self) -> &Api {
         match self {
-            Setup::Embedded(up) => &up.api,
+            Setup::Embedded { up, .. } => &up.api,
             Setup::Servers { api, .. } => api,
+        }
+    }
+
+    /// What the load is sent with.
+    pub(super) fn load(&self) -> &Client {
+        match self {
+            Setup::Embedded { load, .. } | Setup::Servers { load, .. } => load,
         }
     }
 
     pub(super) fn sandbox(&self) -> &Sandbox {
         match self {
-            Setup::Embedded(up) => &up.sandbox,
+            Setup::Embedded { up, .. } => &up.sandbox,
             Setup::Servers { installation, .. } => &installation.sandbox,
         }
     }
@@ -59,8 +68,8 @@ impl Setup {
     pub(super) fn processes(&self) -> Vec<(Who, u32)> {
         let mut processes = vec![(Who::Load, std::process::id())];
         match self {
-            Setup::Embedded(up) => processes.push((Who::Up, up.api.role.program.id())),
-            Setup::Servers { api, _workers: workers, installation, _postgres: postgres } => {
+            Setup::Embedded { up, .. } => processes.push((Who::Up, up.api.role.program.id())),
+            Setup::Servers { api, _workers: workers, installation, _postgres: postgres, .. } => {
                 processes.push((Who::Api, api.role.program.id()));
                 processes.extend(workers.iter().map(|worker| (Who::Worker, worker.program.id())));
                 processes.push((Who::Postgres, postgres.id()));
