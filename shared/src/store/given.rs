@@ -47,6 +47,21 @@ impl Given {
     pub(super) fn any(&self, column: &str) -> String {
         one_of(self.database, &format!("select {column} from {}", self.table))
     }
+
+    /// The rows of a table whose unique key a `lookup` compares with columns of these, at most one for each. Where all but
+    /// one column of that key is fixed, [`Given::any`] leaves PostgreSQL the choice of reading all rows that have the fixed
+    /// ones; here it looks up one after the other.
+    pub(super) fn look_up(&self, columns: &str, lookup: &str) -> String {
+        match self.database {
+            Database::Sqlite => format!("select {columns} from {}, {lookup}", self.table),
+            Database::Postgres => {
+                format!(
+                    "select found.* from {} cross join lateral (select {columns} from {lookup} limit 1) found",
+                    self.table
+                )
+            }
+        }
+    }
 }
 
 impl fmt::Display for Given {

@@ -1,6 +1,6 @@
 //! What a look leads to: the one place where an order is settled, and the only one that writes *paid*.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -158,13 +158,11 @@ impl Together for Settling {
         if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
             return Ok(unwritten);
         }
-        let mut seen: BTreeMap<&GatewayIdentity, Vec<Seen>> = BTreeMap::new();
+        let mut looks = Vec::new();
         for item in items {
-            seen.entry(&item.gateway).or_default().extend(&item.seen);
+            looks.extend(item.seen.iter().map(|seen| (item.order_id, &item.gateway, *seen)));
         }
-        for (gateway, seen) in seen {
-            keep_seen(&mut write, gateway, &seen).await?;
-        }
+        keep_seen(&mut write, &looks).await?;
         reach(Point::SettleBeforeCommit);
         if !paid.is_empty() {
             reach(Point::PaidBeforeCommit);

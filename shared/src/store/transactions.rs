@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::{Number, Text};
-use super::given::{given, numbers, rows};
+use super::given::{given, numbers, rows, unindexed};
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write};
 use crate::id::{OrderId, TransactionId};
@@ -176,46 +176,55 @@ pub struct Seen {
     pub amount: Option<i64>,
 }
 
-/// Keeps what looks at one gateway saw. A debit is never forgotten: a debited row only becomes reversed.
-pub(super) async fn keep_seen(write: &mut Write, gateway: &GatewayIdentity, seen: &[Seen]) -> Result<(), StoreError> {
+/// Keeps what looks at orders saw of their transactions. A debit is never forgotten: a debited row only becomes reversed.
+pub(super) async fn keep_seen(
+    write: &mut Write,
+    looks: &[(OrderId, &GatewayIdentity, Seen)],
+) -> Result<(), StoreError> {
     #[derive(Serialize)]
-    struct Look {
+    struct Look<'a> {
+        of_order: i64,
+        seen_at: &'a str,
         about: i64,
         is_now: &'static str,
         permanent: Option<i64>,
         moved: Option<i64>,
     }
-    if seen.is_empty() {
+    if looks.is_empty() {
         return Ok(());
     }
-    let look = |seen: &Seen| Look {
-        about: seen.transaction_id.0,
-        is_now: seen.state.as_str(),
-        permanent: seen.success_transaction_id.map(|id| id.0),
-        moved: seen.amount,
-    };
-    let given =
-        given(write.store.database(), 1, &[Number("about"), Text("is_now"), Number("permanent"), Number("moved")]);
+    let mut saw = Vec::with_capacity(looks.len());
+    for (order_id, gateway, seen) in looks {
+        saw.push(Look {
+            of_order: order_id.0,
+            seen_at: &gateway.0,
+            about: seen.transaction_id.0,
+            is_now: seen.state.as_str(),
+            permanent: seen.success_transaction_id.map(|id| id.0),
+            moved: seen.amount,
+        });
+    }
+    let given = given(
+        write.store.database(),
+        1,
+        &[Number("of_order"), Text("seen_at"), Number("about"), Text("is_now"), Number("permanent"), Number("moved")],
+    );
+    // Found by their orders: for a list of numbers at one gateway PostgreSQL may read all rows of that gateway.
     let sql = format!(
         "-- keep_seen
         update transactions set state = is_now, looked_at_ms = $2,
             success_transaction_id = coalesce(permanent, success_transaction_id), seen_amount = coalesce(moved, seen_amount),
             accepted_at_ms = case when state = is_now then accepted_at_ms else null end
-        from {given} where gateway = $3 and transaction_id {} and transaction_id = about
+        from {given} where order_id {} and order_id = of_order and {} = seen_at and transaction_id = about
             and (state = 'open' or state = is_now or is_now in ('debited', 'reversed'))
             and not (state = 'reversed' and is_now = 'debited')
             -- the draft that may debit just now is never put aside as closed
             and not (is_now = 'closed' and exists (select 1 from orders o where o.id = transactions.order_id
                 and o.allowed_transaction_id = about))",
-        given.any("about")
+        given.any("of_order"),
+        unindexed("gateway")
     );
-    let looks: Vec<Look> = seen.iter().map(look).collect();
     let now_ms = write.now_ms();
-    sqlx::query(AssertSqlSafe(sql))
-        .bind(rows(&looks)?)
-        .bind(now_ms)
-        .bind(gateway.0.clone())
-        .execute(write.connection())
-        .await?;
+    sqlx::query(AssertSqlSafe(sql)).bind(rows(&saw)?).bind(now_ms).execute(write.connection()).await?;
     Ok(())
 }

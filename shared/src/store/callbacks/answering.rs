@@ -272,9 +272,9 @@ async fn amounts_of_drafts(
 ) -> Result<HashMap<TransactionId, (OrderId, i64)>, StoreError> {
     let asked: Vec<TransactionId> = questions.iter().filter_map(|question| question.callback.transaction_id).collect();
     let sql = format!(
-        "-- find_drafts
-        select transaction_id, order_id, amount from transactions where gateway = $2 and transaction_id {}",
-        given(write.store.database(), 1, &[Number("about")]).any("about")
+        "-- find_drafts\n{}",
+        given(write.store.database(), 1, &[Number("about")])
+            .look_up("transaction_id, order_id, amount", "transactions where gateway = $2 and transaction_id = about")
     );
     let known = sqlx::query(AssertSqlSafe(sql))
         .bind(numbers("about", &asked)?)
