@@ -19,6 +19,7 @@ use crate::support::servers;
 mod callbacks_contract;
 mod clock_contract;
 mod dead_letters_contract;
+mod in_hand_contract;
 mod jobs_contract;
 mod orders_contract;
 mod queue_contract;

@@ -21,6 +21,7 @@ on_every_database! {
     ids_that_still_wait_get_no_second_copy_and_lost_ones_do
     a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database
     what_this_process_stages_is_offered_at_once_and_what_another_stages_within_a_second
+    what_is_staged_once_its_relay_has_stopped_waits_for_another
     a_relay_that_starts_waits_one_lease_before_it_calls_any_lease_ended
     a_relay_that_knows_of_no_other_process_calls_leases_ended_at_once
 }
@@ -114,6 +115,22 @@ async fn what_this_process_stages_is_offered_at_once_and_what_another_stages_wit
     let [ours, others] = quickest;
     assert!(ours < Duration::from_millis(200), "woken by the commit: {ours:?}");
     assert!(others < Duration::from_millis(1_200), "found by asking: {others:?}");
+}
+
+async fn what_is_staged_once_its_relay_has_stopped_waits_for_another(f: Fixture) {
+    let (queue, stop) = (Queue::Local(LocalQueue::default()), CancellationToken::new());
+    let running = tokio::spawn(Relay::new(f.store.clone(), queue.clone(), true).run(stop.clone()));
+    let waiting = async |ids| (queue.len(QueueName::Links).await.unwrap() == ids).then_some(());
+    f.order().await;
+    wait_until("the id of what was staged", PATIENCE, async || waiting(1).await).await;
+
+    stop.cancel();
+    running.await.unwrap();
+    f.order().await;
+
+    let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
+    assert_eq!(ids.len(), 1, "it is available, and no relay has its id");
+    assert!(waiting(1).await.is_some());
 }
 
 /// A job that somebody runs, or ran: its lease is over, or will be when `end_all_leases` says so.
