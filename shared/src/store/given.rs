@@ -53,7 +53,8 @@ impl Given {
     /// ones; here it looks up one after the other.
     pub(super) fn look_up(&self, columns: &str, lookup: &str) -> String {
         match self.database {
-            Database::Sqlite => format!("select {columns} from {}, {lookup}", self.table),
+            // Only in a cross join SQLite keeps to the order of tables.
+            Database::Sqlite => format!("select {columns} from {} cross join {lookup}", self.table),
             Database::Postgres => {
                 format!(
                     "select found.* from {} cross join lateral (select {columns} from {lookup} limit 1) found",
