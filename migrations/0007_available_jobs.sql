@@ -1,5 +1,2 @@
--- A job row is written three or four times in its life, each time into every index that has it. What waits, what was
--- offered and what runs has an index each; one of them all is one too many, and so is one that is the beginning of another.
+-- What waits, what was offered and what runs has an index each, so that each write of a job's row goes into few.
 create index jobs_available on jobs (queue, due_at_ms) where state = 'available';
-drop index jobs_due;
-drop index jobs_enqueued;

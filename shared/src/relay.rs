@@ -20,8 +20,11 @@ const ROOM: u64 = 2_000;
 /// Rows offered in one statement.
 const BATCH: u64 = 500;
 
-/// A queue takes ids as soon as their rows are committed while fewer than this wait in it: room is left for those that
-/// other processes push in the same moment.
+/// More ids than this are not pushed in one command.
+const LARGEST_PUSH: usize = 500;
+
+/// A queue is opened, that is takes ids as soon as their rows are committed, when fewer than this wait in it. It stays open
+/// until there is no room for [`BATCH`] more.
 const OPEN_BELOW: u64 = ROOM / 4;
 
 /// The database is not asked what is due more often than this: what came due meanwhile is offered in one statement.
@@ -57,6 +60,8 @@ pub struct Relay {
     asked: Option<Instant>,
     /// The queues that take ids as soon as their rows are committed.
     open: Vec<QueueName>,
+    /// Ids that Redis may or may not have: it did not answer.
+    unpushed: Vec<(QueueName, Vec<JobId>)>,
     /// Rows offered in one statement: one while Redis refuses, for it may well refuse the next ones, too.
     batch: u64,
 }
@@ -84,6 +89,7 @@ impl Relay {
             looks_for_lost_next: now,
             asked: None,
             open: Vec::new(),
+            unpushed: Vec::new(),
             batch: BATCH,
         }
     }
@@ -214,6 +220,7 @@ impl Relay {
             }
             self.open_with_room(due.queue).await?;
         }
+        let now = Instant::now();
         if looks_for_lost {
             self.looks_for_lost_next = now + lost_rest.max(LOST_LOOKED_FOR);
         }
@@ -224,21 +231,46 @@ impl Relay {
 
     /// Pushes the ids whose rows were marked as offered when they were staged, and learns when the others are due.
     async fn push_fresh(&mut self) -> Result<(), RelayError> {
+        if let Some((queue, _)) = self.unpushed.first() {
+            // Once Redis answers at all, or each attempt would leave copies with a server that only hung.
+            self.queue.len(*queue).await?;
+            let unpushed = std::mem::take(&mut self.unpushed);
+            self.push_all(unpushed).await?;
+        }
         let fresh = self.store.take_fresh();
         if let Some(due_at_ms) = fresh.due_at_ms {
             let wait = Duration::from_millis((due_at_ms - self.store.now_ms()).max(0).unsigned_abs());
             let earliest = self.asked.map_or_else(Instant::now, |asked| asked + ASKED_EVERY);
             self.asks_next = self.asks_next.min((Instant::now() + wait.min(LONGEST_SLEEP)).max(earliest));
         }
+        self.push_all(fresh.offered.into_iter().collect()).await
+    }
+
+    /// Pushes ids whose rows were marked as offered when they were staged. Those of which it is not known whether Redis has
+    /// them are kept for when it answers again: whoever waits for them should not wait for their grace as well.
+    async fn push_all(&mut self, offered: Vec<(QueueName, Vec<JobId>)>) -> Result<(), RelayError> {
         let mut trouble = None;
-        for (queue, ids) in fresh.offered {
-            reach(Point::RelayBeforePush);
-            match self.push(queue, &ids).await {
-                Ok(waiting) if waiting + BATCH > ROOM => self.shut(queue),
-                Ok(_) => (),
-                Err(error) => trouble = trouble.or(Some(error)),
+        for (queue, ids) in offered {
+            for ids in ids.chunks(LARGEST_PUSH) {
+                if matches!(trouble, Some(RelayError::Queue(QueueError::Unavailable(_)))) {
+                    self.unpushed.push((queue, ids.to_vec()));
+                    continue;
+                }
+                reach(Point::RelayBeforePush);
+                match self.push(queue, ids).await {
+                    Ok(waiting) if waiting + BATCH > ROOM => self.shut(queue),
+                    Ok(_) => (),
+                    Err(error) => {
+                        // At once: what is staged from now on is not to wait for this relay.
+                        self.open_only(Vec::new());
+                        if matches!(error, RelayError::Queue(QueueError::Unavailable(_))) {
+                            self.unpushed.push((queue, ids.to_vec()));
+                        }
+                        trouble = Some(error);
+                    }
+                }
+                reach(Point::RelayAfterPush);
             }
-            reach(Point::RelayAfterPush);
         }
         trouble.map_or(Ok(()), Err)
     }

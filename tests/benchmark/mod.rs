@@ -158,8 +158,10 @@ async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, fresh: &[
     };
     // What follows from a callback is a part of what it costs.
     let settled = async |answered: &[(usize, bool)]| {
-        for (number, _) in answered.iter().rev().take(CLIENTS[1]) {
-            setup.api().wait_for(about[*number].1, "paid").await;
+        let mut numbers: Vec<usize> = answered.iter().map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        for number in numbers.into_iter().rev().take(CLIENTS[1]) {
+            setup.api().wait_for(about[number].1, "paid").await;
         }
     };
     let what = "callback answered with 1, debited, settled";

@@ -21,6 +21,7 @@ on_every_database! {
     ids_that_still_wait_get_no_second_copy_and_lost_ones_do
     a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database
     what_this_process_stages_is_offered_at_once_and_what_another_stages_within_a_second
+    a_relay_that_works_opens_its_queues
     what_is_staged_once_its_relay_has_stopped_waits_for_another
     a_relay_that_starts_waits_one_lease_before_it_calls_any_lease_ended
     a_relay_that_knows_of_no_other_process_calls_leases_ended_at_once
@@ -115,6 +116,22 @@ async fn what_this_process_stages_is_offered_at_once_and_what_another_stages_wit
     let [ours, others] = quickest;
     assert!(ours < Duration::from_millis(200), "woken by the commit: {ours:?}");
     assert!(others < Duration::from_millis(1_200), "found by asking: {others:?}");
+}
+
+async fn a_relay_that_works_opens_its_queues(f: Fixture) {
+    let relaying = Relaying::start(&f.store, true);
+    for ids in 1..=2 {
+        f.order().await;
+        relaying.wait_for_len(ids).await;
+    }
+    // It dies where it sleeps, and shuts nothing.
+    relaying.task.abort();
+    wait_until("the relay to be gone", PATIENCE, async || relaying.task.is_finished().then_some(())).await;
+
+    f.order().await;
+
+    assert_eq!(f.store.take_fresh().offered[&QueueName::Links].len(), 1, "staged for a push, without being offered");
+    assert_eq!(jobs::offer(&f.store, QueueName::Links, 10).await.unwrap(), []);
 }
 
 async fn what_is_staged_once_its_relay_has_stopped_waits_for_another(f: Fixture) {

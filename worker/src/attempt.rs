@@ -36,10 +36,15 @@ pub(crate) async fn run(attempts: &Attempts, claimed: Claimed) {
     let Claimed { job, slot } = claimed;
     let mut next = Some(job);
     while let Some(job) = next {
+        let is_suspect = job.queue == QueueName::Suspect;
         let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
         let follows = run_held(attempts, job).instrument(span).await;
-        // A stop lets nothing new begin.
-        next = follows.filter(|_| !attempts.stop.is_cancelled()).and_then(InHand::take);
+        next = follows.and_then(InHand::take);
+        if let Some(job) = next.take_if(|_| is_suspect || attempts.stop.is_cancelled()) {
+            // A suspect keeps all slots, which what follows from it does not need; a stop lets nothing new begin. The slot
+            // is kept meanwhile, or the process might end before this is written.
+            jobs::hand_back(&attempts.context.store, &job).await;
+        }
     }
     drop(slot);
 }

@@ -159,7 +159,8 @@ async fn stage_rows(
             state = case when {MAY_BE_HURRIED} then excluded.state else jobs.state end,
             due_at_ms = case when {MAY_BE_HURRIED} and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
                 then excluded.due_at_ms else jobs.due_at_ms end,
-            waiting_since_ms = case when {MAY_BE_HURRIED} then excluded.waiting_since_ms else jobs.waiting_since_ms end,
+            waiting_since_ms = case when not {MAY_BE_HURRIED} then jobs.waiting_since_ms
+                when jobs.due_at_ms < excluded.waiting_since_ms then jobs.due_at_ms else excluded.waiting_since_ms end,
             queue = case when {MAY_BE_HURRIED} then excluded.queue else jobs.queue end,
             lease_token = case when {MAY_BE_HURRIED} then excluded.lease_token else jobs.lease_token end,
             attempt = case when {MAY_BE_HURRIED} then jobs.attempt + excluded.attempt else jobs.attempt end,

@@ -29,7 +29,7 @@ pub struct DueJobs {
     pub queue: QueueName,
     /// When its earliest available row is due.
     pub available_ms: Option<i64>,
-    /// When the earliest of its rows is that was lost on the way or whose lease has run out; `None` also where that was
+    /// When the grace of the earliest offered row or the lease of the earliest running row ends; `None` also where that was
     /// not asked.
     pub lost_ms: Option<i64>,
 }
