@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, Transaction};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, host_ms};
@@ -40,7 +40,7 @@ pub use error::StoreError;
 pub use fresh::Fresh;
 use fresh::Tray;
 use ids::IdBlocks;
-use pool::Pool;
+use pool::{OpenTransaction, Pool};
 use together::Group;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -241,6 +241,7 @@ impl Store {
                 .fetch_one(&mut *connection)
                 .await?;
                 let round_trip = asked.elapsed();
+                connection.give_back();
                 // A slow answer may be wrong by half its way; the next beat asks again.
                 if round_trip <= TRUSTED_ROUND_TRIP || self.0.clock.measured_ago().is_none() {
                     self.0.clock.set(row.try_get("now_ms")?, round_trip);
@@ -354,7 +355,7 @@ impl Store {
 
 /// One transaction that writes, and what the rest of the process must be told once it is committed.
 struct Write {
-    transaction: Transaction<'static, Any>,
+    transaction: OpenTransaction,
     store: Store,
     job_ids: Vec<i64>,
     fresh: Fresh,

@@ -7,7 +7,8 @@ use sqlx::{AnyConnection, Row};
 
 use super::{Store, StoreError};
 
-/// How many ids one statement takes from the database.
+/// So many ids one statement takes from the database; more where many are needed at once, or every group of rows would
+/// wait for a commit of its own ids.
 const BLOCK: i64 = 64;
 
 /// The ids this process has taken and not yet used.
@@ -29,11 +30,13 @@ impl IdBlocks {
                 }
             }
             let mut connection = store.writer().acquire().await?;
-            let first = take_block(&mut connection, name, BLOCK).await?;
+            let block = BLOCK.max(i64::try_from(count).unwrap_or(BLOCK) * 8);
+            let first = take_block(&mut connection, name, block).await?;
+            connection.give_back();
             let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let left = blocks.entry(name).or_default();
             // Kept highest first, so that the lowest is taken from the end.
-            let mut fresh: Vec<i64> = (first..first + BLOCK).rev().collect();
+            let mut fresh: Vec<i64> = (first..first + block).rev().collect();
             fresh.append(left);
             *left = fresh;
         }

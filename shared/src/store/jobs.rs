@@ -343,6 +343,7 @@ async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) ->
         query = query.bind(id.0);
     }
     let rows = query.fetch_all(&mut *connection).await?;
+    connection.give_back();
     rows.iter().map(|row| claimed(row, token)).collect()
 }
 
@@ -404,7 +405,9 @@ async fn renew_those(store: &Store, leases: &[Lease], locked: Locked) -> Result<
     let sql = format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} returning id");
     let mut connection = store.writer().acquire().await?;
     let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + LEASE_MS).bind(rows(&held)?);
-    query.fetch_all(&mut *connection).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
+    let rows = query.fetch_all(&mut *connection).await?;
+    connection.give_back();
+    rows.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
 /// Locks the row of a job that still runs under this lease: what is written besides commits for its holder alone. For what

@@ -1,6 +1,7 @@
 //! Connections to the database, and the difference between a server that is slow and one that refuses.
 
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -8,9 +9,11 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Describe, Either, Error, Execute, Executor, SqlStr, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Describe, Either, Error, Execute, Executor, SqlSafeStr, SqlStr};
+use sqlx_core::any::AnyTransactionManager;
+use sqlx_core::transaction::TransactionManager as _;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use url::Url;
 
@@ -19,10 +22,97 @@ use url::Url;
 /// sqlx takes a refused connection for a server that is just starting, and tries again until its time limit is over. A
 /// caller of ours should hear within a second that there is no server, and may ask again then; while with a server that
 /// is merely busy waiting its turn is right.
+///
+/// sqlx also has the server answer once before it lends a connection and once more when it is given back. One whose last
+/// statement ended well a moment ago is lent again without that, which saves a busy process two round trips of three.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     connections: AnyPool,
     door: Option<Arc<Door>>,
+    lending: Arc<Lending>,
+}
+
+/// What is lent past sqlx's own pool.
+#[derive(Debug)]
+struct Lending {
+    /// One for each connection there may be, so that whoever has one never waits for a connection that is kept.
+    turns: Arc<Semaphore>,
+    /// The one that was given back last at the end; nothing once the pool is closed.
+    kept: StdMutex<Option<Vec<Kept>>>,
+}
+
+/// A connection that was given back in good order.
+#[derive(Debug)]
+struct Kept {
+    connection: PoolConnection<Any>,
+    tested: Instant,
+    given_back: Instant,
+}
+
+/// A connection that has lain idle for longer is tested before it is lent: its server may have been started anew.
+const FRESH_FOR: Duration = Duration::from_millis(250);
+
+/// However busy a connection is, sqlx sees it so often: it ends those that have lived for long.
+const TESTED_EVERY: Duration = Duration::from_secs(60);
+
+impl Drop for Lending {
+    fn drop(&mut self) {
+        // There may be no runtime any more in which sqlx could test them.
+        for kept in self.kept().take().into_iter().flatten() {
+            drop(kept.connection.leak());
+        }
+    }
+}
+
+impl Lending {
+    fn new(connections: &AnyPool) -> Arc<Self> {
+        let most = connections.options().get_max_connections();
+        let turns = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)));
+        Arc::new(Lending { turns, kept: StdMutex::new(Some(Vec::new())) })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<Kept>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one that was used last, unless that is long ago; then sqlx gets all of them back.
+    fn take_fresh(&self) -> Option<Kept> {
+        let mut kept = self.kept();
+        let kept = kept.as_mut()?;
+        match kept.pop() {
+            Some(last) if last.given_back.elapsed() < FRESH_FOR => Some(last),
+            Some(_) => {
+                kept.clear();
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn keep(&self, connection: PoolConnection<Any>, tested: Instant) {
+        if let Some(kept) = self.kept().as_mut().filter(|_| tested.elapsed() < TESTED_EVERY) {
+            kept.push(Kept { connection, tested, given_back: Instant::now() });
+        }
+    }
+
+    /// sqlx gets all of them back, and tests each.
+    fn let_go(&self) {
+        if let Some(kept) = self.kept().as_mut() {
+            kept.clear();
+        }
+    }
+}
+
+/// A connection of one's own for a while. One that is dropped and not given back is tested, and what is left of a statement
+/// or of a transaction is undone.
+#[derive(Debug)]
+pub(super) struct Lent {
+    /// Gone once it is given back.
+    connection: Option<PoolConnection<Any>>,
+    tested: Instant,
+    lending: Arc<Lending>,
+    /// Given to the next one when the connection is there for it.
+    _turn: OwnedSemaphorePermit,
 }
 
 /// Where the server listens, and what the last knock there showed.
@@ -52,34 +142,136 @@ const REFUSED_FOR: Duration = Duration::from_millis(500);
 impl Pool {
     /// These connections, to a file of ours.
     pub(super) fn of_file(connections: AnyPool) -> Self {
-        Pool { connections, door: None }
+        Pool { lending: Lending::new(&connections), connections, door: None }
     }
 
     /// These connections, to the server of that URL.
     pub(super) fn of_server(connections: AnyPool, url: &str) -> Self {
-        Pool { connections, door: Door::of(url).map(Arc::new) }
+        Pool { lending: Lending::new(&connections), connections, door: Door::of(url).map(Arc::new) }
     }
 
     /// A connection of one's own for a while.
     ///
     /// # Errors
     /// There is none in time, or the server refuses.
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<Any>, Error> {
-        let Some(door) = &self.door else { return self.connections.acquire().await };
+    pub(super) async fn acquire(&self) -> Result<Lent, Error> {
+        let lent = async {
+            let within = self.connections.options().get_acquire_timeout();
+            timeout(within, self.lend()).await.unwrap_or(Err(Error::PoolTimedOut))
+        };
+        let Some(door) = &self.door else { return lent.await };
         tokio::select! {
-            acquired = self.connections.acquire() => acquired,
+            lent = lent => lent,
             refusal = door.refusal() => Err(refusal),
         }
     }
 
+    async fn lend(&self) -> Result<Lent, Error> {
+        let turn = Arc::clone(&self.lending.turns).acquire_owned().await.map_err(|_| Error::PoolClosed)?;
+        let (connection, tested) = match self.lending.take_fresh() {
+            Some(kept) => (kept.connection, kept.tested),
+            None => (self.connections.acquire().await?, Instant::now()),
+        };
+        Ok(Lent { connection: Some(connection), tested, lending: Arc::clone(&self.lending), _turn: turn })
+    }
+
     /// Begins a transaction, with another statement than `begin` where one is given.
-    pub(super) async fn begin(&self, statement: Option<&'static str>) -> Result<Transaction<'static, Any>, Error> {
-        use sqlx::SqlSafeStr;
-        Transaction::begin(self.acquire().await?, statement.map(SqlSafeStr::into_sql_str)).await
+    pub(super) async fn begin(&self, statement: Option<&'static str>) -> Result<OpenTransaction, Error> {
+        let mut lent = self.acquire().await?;
+        AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str)).await?;
+        Ok(OpenTransaction(Some(lent)))
     }
 
     pub(super) async fn close(&self) {
+        self.lending.kept().take();
         self.connections.close().await;
+    }
+}
+
+impl Lent {
+    /// To be called when the last statement has ended well, and with no transaction open.
+    pub(super) fn give_back(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.lending.keep(connection, self.tested);
+        }
+    }
+
+    /// Ends it for good, with whatever was set for it.
+    pub(super) async fn close(mut self) -> Result<(), Error> {
+        match self.connection.take() {
+            Some(connection) => connection.close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = AnyConnection;
+
+    #[expect(clippy::expect_used, reason = "only what consumes it takes the connection out")]
+    fn deref(&self) -> &AnyConnection {
+        self.connection.as_ref().expect("it is not given back yet")
+    }
+}
+
+impl DerefMut for Lent {
+    #[expect(clippy::expect_used, reason = "only what consumes it takes the connection out")]
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        self.connection.as_mut().expect("it is not given back yet")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.connection.is_some() {
+            // Something went wrong, and most likely not with this connection alone.
+            self.lending.let_go();
+        }
+    }
+}
+
+/// A transaction; dropped without a commit, it is rolled back.
+#[derive(Debug)]
+pub(super) struct OpenTransaction(Option<Lent>);
+
+impl OpenTransaction {
+    /// Commits it.
+    ///
+    /// # Errors
+    /// It was not committed, or that is not known.
+    pub(super) async fn commit(mut self) -> Result<(), Error> {
+        if let Some(lent) = &mut self.0 {
+            AnyTransactionManager::commit(lent).await?;
+        }
+        if let Some(lent) = self.0.take() {
+            lent.give_back();
+        }
+        Ok(())
+    }
+}
+
+impl Deref for OpenTransaction {
+    type Target = AnyConnection;
+
+    #[expect(clippy::expect_used, reason = "only the commit takes the connection out")]
+    fn deref(&self) -> &AnyConnection {
+        self.0.as_ref().expect("it is not committed yet")
+    }
+}
+
+impl DerefMut for OpenTransaction {
+    #[expect(clippy::expect_used, reason = "only the commit takes the connection out")]
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        self.0.as_mut().expect("it is not committed yet")
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        if let Some(lent) = &mut self.0 {
+            // Sent when sqlx tests the connection, which is at once.
+            AnyTransactionManager::start_rollback(lent);
+        }
     }
 }
 
@@ -133,7 +325,13 @@ impl<'p> Executor<'p> for &'p Pool {
     {
         let all = async move {
             match self.acquire().await {
-                Ok(mut connection) => connection.fetch_many(query).collect::<Vec<_>>().await,
+                Ok(mut connection) => {
+                    let all = connection.fetch_many(query).collect::<Vec<_>>().await;
+                    if all.iter().all(Result::is_ok) {
+                        connection.give_back();
+                    }
+                    all
+                }
                 Err(error) => vec![Err(error)],
             }
         };
@@ -145,7 +343,13 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        async move { self.acquire().await?.fetch_optional(query).await }.boxed()
+        async move {
+            let mut connection = self.acquire().await?;
+            let row = connection.fetch_optional(query).await?;
+            connection.give_back();
+            Ok(row)
+        }
+        .boxed()
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>
