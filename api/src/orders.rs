@@ -145,8 +145,8 @@ impl OrderApi {
         /// The order's `order_token`, instead of an API key.
         token: Query<Option<String>>,
     ) -> Result<EventStream<events::OrderEvents>, ReadProblem> {
-        let changes = self.0.context.notice.subscribe();
+        let since = self.0.context.notice.now();
         let order = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
-        Ok(events::follow(&self.0, order, changes)?)
+        Ok(events::follow(&self.0, order, since)?)
     }
 }

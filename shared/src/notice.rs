@@ -1,11 +1,13 @@
 //! "Order N changed": lets a waiting request or an open page look again at once. A lost notice costs a poll, no more.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::RedisError;
 use redis::aio::{PubSubSink, PubSubStream};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -15,10 +17,34 @@ use crate::redis_server::RedisServer;
 use crate::store::Store;
 
 /// Where this process hears of changed orders: its own at once, those of other processes through Redis.
-#[derive(Clone, Debug)]
-pub struct Notice {
-    changes: broadcast::Sender<OrderId>,
+#[derive(Clone, Debug, Default)]
+pub struct Notice(Arc<Mutex<Heard>>);
+
+/// What this process has heard, and who waits for more.
+#[derive(Debug, Default)]
+struct Heard {
+    /// How many changes so far.
+    count: u64,
+    /// The orders of the last ones, the newest at the end.
+    lately: VecDeque<OrderId>,
+    /// Who follows which order. A change wakes those alone, however many others wait for other orders.
+    followers: HashMap<OrderId, Vec<Arc<Notify>>>,
 }
+
+/// A moment from which on changes are to be heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
+
+/// The changes of one order.
+#[derive(Debug)]
+pub struct Followed {
+    notice: Notice,
+    order_id: OrderId,
+    bell: Arc<Notify>,
+}
+
+/// So many changes are remembered for those who know a moment and not yet which order they will follow.
+const REMEMBERED: usize = 4_096;
 
 /// The channel that carries order numbers.
 const CHANNEL: &str = "order-changed";
@@ -40,27 +66,80 @@ impl Notice {
     ///
     /// With Redis away, each process still hears of its own changes.
     pub fn start(store: &Store, redis: Option<RedisServer>, stop: &CancellationToken) -> Self {
-        let changes = broadcast::Sender::new(4_096);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(hear(store.order_changes(), changes.clone())));
+        let notice = Notice::default();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(hear(store.order_changes(), notice.clone())));
         if let Some(server) = redis {
             let publishing = publish(store.order_changes(), server.clone());
             tokio::spawn(stop.clone().run_until_cancelled_owned(publishing));
-            tokio::spawn(stop.clone().run_until_cancelled_owned(listen(server, changes.clone())));
+            tokio::spawn(stop.clone().run_until_cancelled_owned(listen(server, notice.clone())));
         }
-        Notice { changes }
+        notice
     }
 
-    /// The changes from now on. A receiver that falls behind is told so by `Lagged`, and looks again.
-    pub fn subscribe(&self) -> broadcast::Receiver<OrderId> {
-        self.changes.subscribe()
+    /// This moment, for [`Notice::follow`].
+    pub fn now(&self) -> Moment {
+        Moment(self.heard().count)
+    }
+
+    /// Follows an order; what was heard of it since `since` counts.
+    pub fn follow(&self, order_id: OrderId, since: Moment) -> Followed {
+        let bell = Arc::new(Notify::new());
+        let mut heard = self.heard();
+        if heard.may_have_changed(order_id, since) {
+            bell.notify_one();
+        }
+        heard.followers.entry(order_id).or_default().push(Arc::clone(&bell));
+        Followed { notice: self.clone(), order_id, bell }
+    }
+
+    fn tell(&self, order_id: OrderId) {
+        let mut heard = self.heard();
+        heard.count += 1;
+        if heard.lately.len() == REMEMBERED {
+            heard.lately.pop_front();
+        }
+        heard.lately.push_back(order_id);
+        for bell in heard.followers.get(&order_id).into_iter().flatten() {
+            bell.notify_one();
+        }
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heard {
+    /// Whether something was heard of the order since then, or so much of others that it may have been forgotten.
+    fn may_have_changed(&self, order_id: OrderId, since: Moment) -> bool {
+        let heard_since = usize::try_from(self.count.saturating_sub(since.0)).unwrap_or(usize::MAX);
+        heard_since > self.lately.len() || self.lately.iter().rev().take(heard_since).any(|id| *id == order_id)
+    }
+}
+
+impl Followed {
+    /// Returns when the order may have changed since this last returned.
+    pub async fn changed(&self) {
+        self.bell.notified().await;
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let mut heard = self.notice.heard();
+        if let Some(bells) = heard.followers.get_mut(&self.order_id) {
+            bells.retain(|bell| !Arc::ptr_eq(bell, &self.bell));
+            if bells.is_empty() {
+                heard.followers.remove(&self.order_id);
+            }
+        }
     }
 }
 
 /// Hands this process's changes to its own listeners, however Redis is.
-async fn hear(mut own: broadcast::Receiver<OrderId>, changes: broadcast::Sender<OrderId>) {
+async fn hear(mut own: broadcast::Receiver<OrderId>, notice: Notice) {
     while let Some(order_id) = next(&mut own).await {
-        // Nobody listening is no failure.
-        let _ = changes.send(order_id);
+        notice.tell(order_id);
     }
 }
 
@@ -92,12 +171,12 @@ async fn next(own: &mut broadcast::Receiver<OrderId>) -> Option<OrderId> {
 }
 
 /// Hands the changes of other processes to our own listeners, over a connection that is asked for a sign of life.
-async fn listen(server: RedisServer, changes: broadcast::Sender<OrderId>) {
+async fn listen(server: RedisServer, notice: Notice) {
     let mut pause = SHORTEST_PAUSE;
     loop {
         if let Ok(Ok(messages)) = timeout(SIGN_OF_LIFE, subscribed(&server)).await {
             pause = SHORTEST_PAUSE;
-            hear_others(messages, &changes).await;
+            hear_others(messages, &notice).await;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -111,25 +190,95 @@ async fn subscribed(server: &RedisServer) -> Result<(PubSubSink, PubSubStream), 
 }
 
 /// Hands on the order numbers of a message.
-fn hear_one(message: &str, changes: &broadcast::Sender<OrderId>) {
+fn hear_one(message: &str, notice: &Notice) {
     for number in message.split(BETWEEN_NUMBERS) {
         match number.parse() {
-            Ok(order_id) => drop(changes.send(order_id)),
+            Ok(order_id) => notice.tell(order_id),
             Err(_) => warn!("a notice that is no order number was dropped"),
         }
     }
 }
 
 /// Returns when the connection has ended, or gives no sign of life any more: who only listens would not notice.
-async fn hear_others((mut sink, mut messages): (PubSubSink, PubSubStream), changes: &broadcast::Sender<OrderId>) {
+async fn hear_others((mut sink, mut messages): (PubSubSink, PubSubStream), notice: &Notice) {
     loop {
         match timeout(SIGN_OF_LIFE, messages.next()).await {
-            Ok(Some(message)) => hear_one(&message.get_payload::<String>().unwrap_or_default(), changes),
+            Ok(Some(message)) => hear_one(&message.get_payload::<String>().unwrap_or_default(), notice),
             Ok(None) => return,
             Err(_silence) => match timeout(SIGN_OF_LIFE, sink.ping::<redis::Value>()).await {
                 Ok(Ok(_)) => (),
                 Ok(Err(_)) | Err(_) => return,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: OrderId = OrderId(7);
+    const ANOTHERS: OrderId = OrderId(8);
+
+    async fn is_told(followed: &Followed) -> bool {
+        timeout(Duration::from_millis(20), followed.changed()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn whoever_follows_an_order_hears_of_it_alone_and_of_each_change() {
+        let notice = Notice::default();
+        let (first, second) = (notice.follow(OURS, notice.now()), notice.follow(OURS, notice.now()));
+        assert!(!is_told(&first).await, "nothing has happened yet");
+
+        notice.tell(ANOTHERS);
+        assert!(!is_told(&first).await, "it was about another order");
+        notice.tell(OURS);
+        notice.tell(OURS);
+
+        assert!(is_told(&first).await && is_told(&second).await);
+        assert!(!is_told(&first).await, "the second change came before the first was looked at");
+        notice.tell(OURS);
+        assert!(is_told(&first).await, "and once more");
+    }
+
+    #[tokio::test]
+    async fn what_happened_between_a_moment_and_the_following_is_heard() {
+        let notice = Notice::default();
+        notice.tell(OURS);
+        let moment = notice.now();
+        assert!(!is_told(&notice.follow(OURS, moment)).await, "it changed before that moment");
+
+        notice.tell(ANOTHERS);
+        notice.tell(OURS);
+        notice.tell(ANOTHERS);
+
+        assert!(is_told(&notice.follow(OURS, moment)).await);
+        assert!(!is_told(&notice.follow(OURS, notice.now())).await);
+    }
+
+    #[tokio::test]
+    async fn who_follows_after_more_than_is_remembered_looks_again() {
+        let notice = Notice::default();
+        let moment = notice.now();
+        for _ in 0..REMEMBERED {
+            notice.tell(ANOTHERS);
+        }
+        assert!(!is_told(&notice.follow(OURS, moment)).await, "all of it is remembered");
+
+        notice.tell(ANOTHERS);
+
+        assert!(is_told(&notice.follow(OURS, moment)).await);
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_have_gone() {
+        let notice = Notice::default();
+        let stays = notice.follow(OURS, notice.now());
+        drop(notice.follow(OURS, notice.now()));
+        drop(notice.follow(ANOTHERS, notice.now()));
+
+        assert_eq!(notice.heard().followers.len(), 1);
+        drop(stays);
+        assert!(notice.heard().followers.is_empty());
     }
 }

@@ -10,13 +10,12 @@ use poem::web::sse::Event;
 use poem_openapi::payload::EventStream;
 use poem_openapi::types::ToJSON;
 use shared::id::OrderId;
+use shared::notice::{Followed, Moment};
 use shared::order::Order;
 use shared::store::orders;
-use tokio::sync::broadcast::Receiver;
 use tokio::time::Instant;
 
 use super::answer::OrderAnswer;
-use super::link_wait::changed;
 use super::stream_place::StreamPlace;
 use crate::Api;
 use crate::problem::Problem;
@@ -33,20 +32,16 @@ const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// The orders of one stream.
 pub(crate) type OrderEvents = Pin<Box<dyn Stream<Item = OrderAnswer> + Send>>;
 
-/// Begins a stream with the order as it was just read; `changes` must have been subscribed to before that.
+/// Begins a stream with the order as it was read after `since`.
 ///
 /// # Errors
 /// [`ProblemType::TooManyStreams`](crate::problem::ProblemType::TooManyStreams).
-pub(crate) fn follow(
-    api: &Arc<Api>,
-    order: Order,
-    changes: Receiver<OrderId>,
-) -> Result<EventStream<OrderEvents>, Problem> {
+pub(crate) fn follow(api: &Arc<Api>, order: Order, since: Moment) -> Result<EventStream<OrderEvents>, Problem> {
     let place = api.streams.place(order.id)?;
     let follower = Follower {
         api: Arc::clone(api),
         order_id: order.id,
-        changes,
+        followed: api.context.notice.follow(order.id, since),
         first: Some(order),
         sent: None,
         is_over: false,
@@ -65,7 +60,7 @@ pub(crate) fn follow(
 struct Follower {
     api: Arc<Api>,
     order_id: OrderId,
-    changes: Receiver<OrderId>,
+    followed: Followed,
     /// The order as it was when the stream began, until it is sent.
     first: Option<Order>,
     /// What was sent last; the same is not sent twice.
@@ -84,7 +79,7 @@ impl Follower {
         }
         while !self.is_over {
             tokio::select! {
-                () = changed(&mut self.changes, self.order_id) => (),
+                () = self.followed.changed() => (),
                 () = tokio::time::sleep(READ_EVERY) => (),
                 () = tokio::time::sleep_until(self.ends_at) => return None,
                 () = self.api.stopping.cancelled() => return None,

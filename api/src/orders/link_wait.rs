@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use shared::id::OrderId;
+use shared::notice::Moment;
 use shared::order::{Order, OrderStatus};
 use shared::store::orders;
 use tokio::sync::SemaphorePermit;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::Api;
@@ -18,22 +16,23 @@ const READ_AGAIN: [Duration; 3] = [Duration::from_millis(250), Duration::from_se
 /// One request's place among those that wait; dropping it (the caller went away) frees the place.
 pub(crate) struct LinkWait<'a> {
     api: &'a Api,
-    place: Option<(SemaphorePermit<'a>, Receiver<OrderId>)>,
+    place: Option<(SemaphorePermit<'a>, Moment)>,
 }
 
 impl<'a> LinkWait<'a> {
-    /// Takes a place and begins to listen; to be called before the order is made, so that no notice is missed.
+    /// Takes a place; to be called before the order is made, so that no notice is missed.
     pub(crate) fn begin(api: &'a Api) -> Self {
         let place = match api.context.link_wait {
             Duration::ZERO => None,
-            _ => api.waiting.try_acquire().ok().map(|permit| (permit, api.context.notice.subscribe())),
+            _ => api.waiting.try_acquire().ok().map(|permit| (permit, api.context.notice.now())),
         };
         LinkWait { api, place }
     }
 
     /// The order as it is once it has a link, is no longer pending, or the wait is over.
     pub(crate) async fn until_linked(self, order: Order) -> Order {
-        let Some((_permit, mut changes)) = self.place else { return order };
+        let Some((_permit, since)) = self.place else { return order };
+        let followed = self.api.context.notice.follow(order.id, since);
         let began = Instant::now();
         let end = began + self.api.context.link_wait;
         let mut read_at = READ_AGAIN.iter().map(|after| began + *after).filter(|at| *at < end);
@@ -41,7 +40,7 @@ impl<'a> LinkWait<'a> {
         let mut order = order;
         while order.status == OrderStatus::Pending && order.payment_url.is_none() {
             let is_over = tokio::select! {
-                () = changed(&mut changes, order.id) => false,
+                () = followed.changed() => false,
                 () = tokio::time::sleep_until(next_read) => {
                     let is_over = next_read == end;
                     next_read = read_at.next().unwrap_or(end);
@@ -58,18 +57,5 @@ impl<'a> LinkWait<'a> {
             }
         }
         order
-    }
-}
-
-/// Returns when the order may have changed.
-pub(crate) async fn changed(changes: &mut Receiver<OrderId>, id: OrderId) {
-    loop {
-        match changes.recv().await {
-            Ok(changed) if changed != id => (),
-            // Lagged: what was missed may have been about this order.
-            Ok(_) | Err(RecvError::Lagged(_)) => return,
-            // The process is ending; the caller's own timers decide.
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
     }
 }

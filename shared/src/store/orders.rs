@@ -317,7 +317,8 @@ pub(super) async fn tell_all(write: &mut Write, lines: &[Told]) -> Result<(), St
         if told.from != Some(told.to) {
             write.transitions.push(told.to);
         }
-        if !write.changed.contains(&told.id) {
+        // Nobody can follow an order that is only just being made.
+        if told.from.is_some() && !write.changed.contains(&told.id) {
             write.changed.push(told.id);
         }
     }
