@@ -29,7 +29,8 @@ pub(crate) async fn settle_order(
     urgency: Urgency,
 ) -> Result<Done, Failure> {
     let store = &context.store;
-    let Some(order) = orders::find(store, order_id).await? else {
+    let (order, drafts) = tokio::try_join!(orders::find(store, order_id), transactions::of_order(store, order_id))?;
+    let Some(order) = order else {
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
     };
     let asked_at_ms = store.now_ms();
@@ -42,7 +43,6 @@ pub(crate) async fn settle_order(
         return Ok(Done::Snooze { until_ms: asked_at_ms + ELSEWHERE_SNOOZE_MS, queue: QueueName::Background });
     }
 
-    let drafts = transactions::of_order(store, order_id).await?;
     reach(Point::SettleBeforeCall);
     let (mut looked, mut unanswered) = (Vec::new(), None);
     for answer in join_all(drafts.iter().map(|draft| look(context, &order, draft, urgency))).await {

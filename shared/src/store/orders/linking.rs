@@ -15,7 +15,7 @@ use crate::store::given::Column::{Number, Text};
 use crate::store::given::{given, rows, unindexed};
 use crate::store::jobs::{self, Staged};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
-use crate::store::{Store, StoreError, settlement, transactions};
+use crate::store::{Store, StoreError, transactions};
 
 /// Stores a draft with its payment link, stages the first look, and completes the job: one transaction.
 ///
@@ -84,11 +84,6 @@ impl Together for Linking {
         };
         // Jobs before the order's row, as in every settlement: one order of locks.
         jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
-        let ids: Vec<OrderId> = items.iter().map(|item| item.order.id).collect();
-        let statuses = settlement::lock_all(&mut write, &ids, locked).await?;
-        if statuses.len() < ids.len() && locked == Locked::PassedOver {
-            return Ok(Written::SpoiltBy(settlement::missing(&ids, &statuses)));
-        }
         let now_ms = write.now_ms();
         let mut linking = Vec::with_capacity(items.len());
         for item in items {
@@ -106,7 +101,11 @@ impl Together for Linking {
             update orders set transaction_id = draft, payment_url = page, links_made = links_made + 1, link_at_ms = $2,
                 expires_at_ms = coalesce(expires_at_ms, until)
             from {given} where id {} and id = of_order and {} = 'pending' and payment_url is null returning id",
-            given.any("of_order"),
+            write.store.one_of(&format!(
+                "select id from orders where id {} order by id {}",
+                given.any("of_order"),
+                locked.clause(&write.store, "orders")
+            )),
             unindexed("status")
         );
         let done =
