@@ -43,8 +43,8 @@ pub(crate) struct Rates {
 }
 
 /// Drains so many small backlogs one after the other, half of them before the large one and half after it.
-pub(crate) async fn measure(behind: Behind, large: u64, small_ones: u64) -> Rates {
-    let mut installation = Installation::start(behind).await;
+pub(crate) async fn measure(behind: Behind, slots: usize, large: u64, small_ones: u64) -> Rates {
+    let mut installation = Installation::start(behind, slots).await;
     installation.drain(SMALL).await; // nobody's first jobs count
     let mut of_small = Duration::ZERO;
     for _ in 0..small_ones / 2 {
@@ -63,12 +63,13 @@ struct Installation {
     queue: Queue,
     filling: AnyConnection,
     next_job: u64,
+    slots: usize,
     _servers: Option<(PrivatePostgres, PrivateRedis)>,
     _folder: tempfile::TempDir,
 }
 
 impl Installation {
-    async fn start(behind: Behind) -> Self {
+    async fn start(behind: Behind, slots: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tasdiq.db");
         let (servers, url, plain) = match behind {
@@ -83,14 +84,14 @@ impl Installation {
                 (Some((postgres, redis)), DatabaseUrl::Postgres(Secret::new(url.clone())), url)
             }
         };
-        let store = Store::open(&url).await.unwrap();
+        let store = Store::open_for_worker(&url).await.unwrap();
         store.migrate().await.unwrap();
         let queue = match &servers {
             None => Queue::Local(LocalQueue::default()),
             Some((_, redis)) => Queue::Redis(RedisQueue::new(RedisServer::new(&redis.url(), "backlog").unwrap())),
         };
         let filling = AnyConnection::connect(&plain).await.unwrap();
-        Installation { store, queue, filling, next_job: 1_000_000, _servers: servers, _folder: folder }
+        Installation { store, queue, filling, next_job: 1_000_000, slots, _servers: servers, _folder: folder }
     }
 
     /// Fills in a backlog, starts a worker and a relay, and gives the time from the first job's end to the last one's.
@@ -100,7 +101,7 @@ impl Installation {
         let mut parts = JoinSet::new();
         let finished_before = finished();
         parts.spawn(Relay::new(self.store.clone(), self.queue.clone(), true).run(stop.clone()));
-        let working = worker(&self.store, &self.queue).run(stop.clone());
+        let working = worker(&self.store, &self.queue, self.slots).run(stop.clone());
         parts.spawn(async move { assert!(working.await, "the worker ended well") });
 
         let (mut first, mut last, mut done) = (Instant::now(), Instant::now(), 0);
@@ -132,8 +133,8 @@ impl Installation {
     }
 }
 
-/// A worker as `tasdiq worker` starts it unless it is told otherwise.
-fn worker(store: &Store, queue: &Queue) -> JobWorker {
+/// A worker as `tasdiq worker` starts it, with so many jobs at once.
+fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Config::from_environment(Role::Operator, |_| None).unwrap();
     let gateway = AtmosGateway::new(config.atmos.clone(), Coordination::local(None)).unwrap();
@@ -147,7 +148,7 @@ fn worker(store: &Store, queue: &Queue) -> JobWorker {
         sweep_every: config.sweep_every,
     };
     let options =
-        WorkerOptions { slots: 64, queues: WorkerOptions::ALL_QUEUES.to_vec(), stop_grace: Duration::from_secs(10) };
+        WorkerOptions { slots, queues: WorkerOptions::ALL_QUEUES.to_vec(), stop_grace: Duration::from_secs(10) };
     JobWorker::new(context, queue.clone(), options)
 }
 
@@ -171,7 +172,7 @@ fn finished() -> u64 {
 async fn check(behind: Behind) {
     let mut seen = Vec::new();
     for _ in 0..3 {
-        let rates = measure(behind, 10 * SMALL, 6).await;
+        let rates = measure(behind, 64, 10 * SMALL, 6).await;
         println!("{behind:?}: {rates:?}");
         if rates.large * 10 >= rates.small * 7 {
             return;
