@@ -233,15 +233,14 @@ impl Store {
             // The file's database has no clock but the host's.
             Database::Sqlite => host_ms(),
             Database::Postgres => {
-                let mut connection = self.0.readers.acquire().await?;
+                let connection = self.0.readers.acquire().await?;
                 let asked = Instant::now();
-                let row = sqlx::query(
+                let query = sqlx::query(
                     "-- measure_clock\nselect cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as now_ms",
-                )
-                .fetch_one(&mut *connection)
-                .await?;
+                );
+                let rows = connection.fetch_all(query).await?;
+                let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
                 let round_trip = asked.elapsed();
-                connection.give_back();
                 // A slow answer may be wrong by half its way; the next beat asks again.
                 if round_trip <= TRUSTED_ROUND_TRIP || self.0.clock.measured_ago().is_none() {
                     self.0.clock.set(row.try_get("now_ms")?, round_trip);
@@ -317,6 +316,15 @@ impl Store {
         match self.0.database {
             Database::Sqlite => "",
             Database::Postgres => "for update skip locked",
+        }
+    }
+
+    /// A condition that always holds, and by which the commit of its statement does not wait for PostgreSQL's disk. For what
+    /// may be lost with the server: the rows are then as they were before, and that is found by whoever comes back to them.
+    fn may_be_lost(&self) -> &'static str {
+        match self.0.database {
+            Database::Sqlite => "",
+            Database::Postgres => "and (select set_config('synchronous_commit', 'off', true)) = 'off'",
         }
     }
 
@@ -428,6 +436,8 @@ fn pool_of(connections: u32, database: Database) -> AnyPoolOptions {
                             // Every row is found by an index. A plan that was made while a table was small would read it
                             // whole, and go on so while it grows.
                             "set enable_seqscan = off",
+                            // What that makes look dear is never worth being compiled.
+                            "set jit = off",
                         ] {
                             connection.execute(setting).await?;
                         }

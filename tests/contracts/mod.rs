@@ -18,6 +18,7 @@ use crate::support::servers;
 
 mod callbacks_contract;
 mod clock_contract;
+mod connections_contract;
 mod dead_letters_contract;
 mod in_hand_contract;
 mod jobs_contract;

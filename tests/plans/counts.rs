@@ -97,7 +97,7 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     }))
     .await;
     assert!(linked.iter().all(|linked| *linked == Transition::Made));
-    counter.expect("store a link", together, 6, 1).await;
+    counter.expect("store a link", together, 5, 1).await;
 
     let answers = join_all(orders.iter().map(|order| f.ask(order, 7_000 + order.id.0))).await;
     assert!(answers.iter().all(|answer| *answer == Verdict::Allowed));

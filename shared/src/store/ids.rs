@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use sqlx::{AnyConnection, Row};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, Row};
 
 use super::{Store, StoreError};
 
@@ -29,10 +31,10 @@ impl IdBlocks {
                     return Ok(taken);
                 }
             }
-            let mut connection = store.writer().acquire().await?;
+            let connection = store.writer().acquire().await?;
             let block = BLOCK.max(i64::try_from(count).unwrap_or(BLOCK) * 8);
-            let first = take_block(&mut connection, name, block).await?;
-            connection.give_back();
+            let rows = connection.fetch_all(taking(name, block)).await?;
+            let first = first_of(&rows, block)?;
             let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let left = blocks.entry(name).or_default();
             // Kept highest first, so that the lowest is taken from the end.
@@ -51,10 +53,14 @@ impl IdBlocks {
 
 /// The first of `count` ids in a row, taken in whatever transaction the connection is in.
 pub(super) async fn take_block(connection: &mut AnyConnection, name: &str, count: i64) -> Result<i64, StoreError> {
-    let row = sqlx::query("-- take_ids\nupdate id_blocks set next = next + $1 where name = $2 returning next")
-        .bind(count)
-        .bind(name.to_owned())
-        .fetch_one(connection)
-        .await?;
-    Ok(row.try_get::<i64, _>("next")? - count)
+    first_of(&taking(name, count).fetch_all(connection).await?, count)
+}
+
+fn taking(name: &str, count: i64) -> Query<'static, Any, AnyArguments> {
+    let take = "-- take_ids\nupdate id_blocks set next = next + $1 where name = $2 returning next";
+    sqlx::query(take).bind(count).bind(name.to_owned())
+}
+
+fn first_of(rows: &[AnyRow], count: i64) -> Result<i64, StoreError> {
+    Ok(rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get::<i64, _>("next")? - count)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Describe, Either, Error, Execute, Executor, SqlSafeStr, SqlStr};
@@ -39,6 +39,8 @@ struct Lending {
     turns: Arc<Semaphore>,
     /// The one that was given back last at the end; nothing once the pool is closed.
     kept: StdMutex<Option<Vec<Kept>>>,
+    /// Whether a server is behind them, which may hang.
+    has_server: bool,
 }
 
 /// A connection that was given back in good order.
@@ -51,6 +53,9 @@ struct Kept {
 
 /// A connection that has lain idle for longer is tested before it is lent: its server may have been started anew.
 const FRESH_FOR: Duration = Duration::from_millis(250);
+
+/// A server that has not answered a statement, or a commit, in this time hangs: it is longer than any of ours should take.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 
 /// However busy a connection is, sqlx sees it so often: it ends those that have lived for long.
 const TESTED_EVERY: Duration = Duration::from_secs(60);
@@ -65,10 +70,10 @@ impl Drop for Lending {
 }
 
 impl Lending {
-    fn new(connections: &AnyPool) -> Arc<Self> {
+    fn new(connections: &AnyPool, has_server: bool) -> Arc<Self> {
         let most = connections.options().get_max_connections();
         let turns = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)));
-        Arc::new(Lending { turns, kept: StdMutex::new(Some(Vec::new())) })
+        Arc::new(Lending { turns, kept: StdMutex::new(Some(Vec::new())), has_server })
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Vec<Kept>>> {
@@ -95,10 +100,22 @@ impl Lending {
         }
     }
 
-    /// sqlx gets all of them back, and tests each.
-    fn let_go(&self) {
-        if let Some(kept) = self.kept().as_mut() {
+    /// Whether a statement has ended well. Where the connection or its server may be to blame that it has not, sqlx gets all
+    /// that are kept back, and tests each.
+    fn learn<T>(&self, ended: Result<T, Error>) -> Result<T, Error> {
+        if matches!(ended, Err(Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut))
+            && let Some(kept) = self.kept().as_mut()
+        {
             kept.clear();
+        }
+        ended
+    }
+
+    /// What the server answers, unless it hangs. A file is slow at most, and locked for as long as SQLite is told to wait.
+    async fn in_time<T>(&self, limit: Duration, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match self.has_server {
+            true => self.learn(timeout(limit, answer).await.unwrap_or(Err(Error::PoolTimedOut))),
+            false => answer.await,
         }
     }
 }
@@ -111,6 +128,8 @@ pub(super) struct Lent {
     connection: Option<PoolConnection<Any>>,
     tested: Instant,
     lending: Arc<Lending>,
+    /// Whether a transaction may be open of which sqlx does not know.
+    is_beginning: bool,
     /// Given to the next one when the connection is there for it.
     _turn: OwnedSemaphorePermit,
 }
@@ -142,12 +161,12 @@ const REFUSED_FOR: Duration = Duration::from_millis(500);
 impl Pool {
     /// These connections, to a file of ours.
     pub(super) fn of_file(connections: AnyPool) -> Self {
-        Pool { lending: Lending::new(&connections), connections, door: None }
+        Pool { lending: Lending::new(&connections, false), connections, door: None }
     }
 
     /// These connections, to the server of that URL.
     pub(super) fn of_server(connections: AnyPool, url: &str) -> Self {
-        Pool { lending: Lending::new(&connections), connections, door: Door::of(url).map(Arc::new) }
+        Pool { lending: Lending::new(&connections, true), connections, door: Door::of(url).map(Arc::new) }
     }
 
     /// A connection of one's own for a while.
@@ -172,13 +191,20 @@ impl Pool {
             Some(kept) => (kept.connection, kept.tested),
             None => (self.connections.acquire().await?, Instant::now()),
         };
-        Ok(Lent { connection: Some(connection), tested, lending: Arc::clone(&self.lending), _turn: turn })
+        let lending = Arc::clone(&self.lending);
+        Ok(Lent { connection: Some(connection), tested, lending, is_beginning: false, _turn: turn })
     }
 
     /// Begins a transaction, with another statement than `begin` where one is given.
     pub(super) async fn begin(&self, statement: Option<&'static str>) -> Result<OpenTransaction, Error> {
         let mut lent = self.acquire().await?;
-        AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str)).await?;
+        // Nothing is quicker to answer, so the connection is as good as tested.
+        let within = self.connections.options().get_acquire_timeout();
+        // sqlx counts a transaction as open when it hears so. If this ends before, the server may begin it later.
+        lent.is_beginning = true;
+        let beginning = AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str));
+        self.lending.in_time(within, beginning).await?;
+        lent.is_beginning = false;
         Ok(OpenTransaction(Some(lent)))
     }
 
@@ -189,6 +215,17 @@ impl Pool {
 }
 
 impl Lent {
+    /// All rows of a statement, after which the connection is given back.
+    ///
+    /// # Errors
+    /// There was none, or not in time.
+    pub(super) async fn fetch_all<'q>(mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<AnyRow>, Error> {
+        let lending = Arc::clone(&self.lending);
+        let rows = lending.in_time(ANSWERED_WITHIN, Executor::fetch_all(&mut *self, query)).await?;
+        self.give_back();
+        Ok(rows)
+    }
+
     /// To be called when the last statement has ended well, and with no transaction open.
     pub(super) fn give_back(mut self) {
         if let Some(connection) = self.connection.take() {
@@ -223,9 +260,8 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if self.connection.is_some() {
-            // Something went wrong, and most likely not with this connection alone.
-            self.lending.let_go();
+        if let Some(connection) = self.connection.as_mut().filter(|_| self.is_beginning) {
+            connection.close_on_drop();
         }
     }
 }
@@ -241,7 +277,8 @@ impl OpenTransaction {
     /// It was not committed, or that is not known.
     pub(super) async fn commit(mut self) -> Result<(), Error> {
         if let Some(lent) = &mut self.0 {
-            AnyTransactionManager::commit(lent).await?;
+            let lending = Arc::clone(&lent.lending);
+            lending.in_time(ANSWERED_WITHIN, AnyTransactionManager::commit(lent)).await?;
         }
         if let Some(lent) = self.0.take() {
             lent.give_back();
@@ -326,11 +363,15 @@ impl<'p> Executor<'p> for &'p Pool {
         let all = async move {
             match self.acquire().await {
                 Ok(mut connection) => {
-                    let all = connection.fetch_many(query).collect::<Vec<_>>().await;
-                    if all.iter().all(Result::is_ok) {
-                        connection.give_back();
+                    let lending = Arc::clone(&connection.lending);
+                    let all = connection.fetch_many(query).try_collect::<Vec<_>>();
+                    match lending.in_time(ANSWERED_WITHIN, all).await {
+                        Ok(all) => {
+                            connection.give_back();
+                            all.into_iter().map(Ok).collect()
+                        }
+                        Err(error) => vec![Err(error)],
                     }
-                    all
                 }
                 Err(error) => vec![Err(error)],
             }
@@ -343,13 +384,8 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        async move {
-            let mut connection = self.acquire().await?;
-            let row = connection.fetch_optional(query).await?;
-            connection.give_back();
-            Ok(row)
-        }
-        .boxed()
+        // sqlx would return at the first row, with the end of the statement still to be read.
+        async move { Ok(self.acquire().await?.fetch_all(query).await?.into_iter().next()) }.boxed()
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>

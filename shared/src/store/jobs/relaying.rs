@@ -122,7 +122,8 @@ async fn mark_offered(
         "-- {name}
         update jobs set state = 'enqueued', due_at_ms = $1,
             waiting_since_ms = case when state = 'available' then due_at_ms else waiting_since_ms end
-        where id {due} returning id"
+        where id {due} {} returning id",
+        store.may_be_lost()
     );
     let now_ms = store.now_ms();
     let grace_ms = if queue == QueueName::Suspect { SUSPECT_GRACE_MS } else { OFFER_GRACE_MS };

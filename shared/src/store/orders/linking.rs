@@ -114,6 +114,12 @@ impl Together for Linking {
         for row in done {
             linked.insert(OrderId(row.try_get("id")?));
         }
+        let unlinked = |(_, item): &(usize, &Arc<Self>)| !linked.contains(&item.order.id);
+        let unlinked: Vec<usize> = items.iter().enumerate().filter(unlinked).map(|(place, _)| place).collect();
+        if !unlinked.is_empty() && locked == Locked::PassedOver {
+            // One of them may be locked, and its draft would wait for it.
+            return Ok(Written::SpoiltBy(unlinked));
+        }
         let drafts: Vec<(&Order, TransactionId)> =
             items.iter().map(|item| (&item.order, item.link.transaction_id)).collect();
         let ours = transactions::record_drafts(&mut write, &drafts).await?;

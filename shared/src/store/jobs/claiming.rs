@@ -1,0 +1,142 @@
+//! Claiming jobs whose ids were taken, each under a lease.
+
+use std::time::Duration;
+
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{LEASE_MS, parse_queue};
+use crate::id::JobId;
+use crate::job::{ClaimedJob, Lease};
+use crate::store::given::unindexed;
+use crate::store::{Database, STATEMENT_TIMEOUT, Store, StoreError, padded, placeholders};
+
+/// How often a claim whose answer was lost is taken back; well within a lease.
+const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
+
+/// Claims those of the ids that are still offered, each with a lease of [`LEASE_MS`] under one fresh token.
+///
+/// Ids that are not returned belong to somebody else, or to the past; forget them.
+///
+/// # Errors
+/// [`StoreError`]; the rows then wait for their grace to end, or, if the claim was made and only its answer lost, are
+/// handed back before this returns, or else as soon as the database answers.
+pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let token: i64 = rand::random();
+    match claim_with(store, ids, token).await {
+        // The database has said that nothing was done.
+        Err(StoreError::Conflict(trouble)) => Err(StoreError::Conflict(trouble)),
+        Err(trouble) => {
+            // Left alone, the leases would end, and an outage of the database would count as a crash.
+            let first = unclaim(store, token, ids).await;
+            tokio::spawn(keep_unclaiming(store.clone(), token, ids.to_vec(), first.is_ok()));
+            Err(trouble)
+        }
+        claimed => claimed,
+    }
+}
+
+/// Hands back what a claim with that token may have taken.
+async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreError> {
+    let ids = padded(ids);
+    let sql = format!(
+        "-- unclaim_jobs
+        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2
+        where lease_token = $1 and state = 'running' and id in ({})",
+        placeholders(3, ids.len())
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms());
+    for id in ids {
+        query = query.bind(id.0);
+    }
+    query.execute(store.writer()).await?;
+    Ok(())
+}
+
+/// As [`unclaim`], until the database has answered for as long as a statement of ours may run: where only the connection
+/// broke, the server may still be at the claim, and would commit it after we looked.
+async fn keep_unclaiming(store: Store, token: i64, ids: Vec<JobId>, mut is_answered: bool) {
+    let mut answered_for = Duration::ZERO;
+    let mut pause = UNCLAIM_EVERY;
+    while answered_for <= STATEMENT_TIMEOUT {
+        tokio::time::sleep(pause).await;
+        if is_answered {
+            answered_for += pause;
+        }
+        match unclaim(&store, token, &ids).await {
+            Ok(()) => (is_answered, pause) = (true, UNCLAIM_EVERY),
+            // Well before a lease ends. A database that takes no writes at all must not be hit the harder for it.
+            Err(trouble) if trouble.is_passing() => pause = (pause * 2).min(Duration::from_secs(4)),
+            Err(trouble) => {
+                tracing::warn!(error = %trouble, "whether a claim was made is not known; its leases end by themselves");
+                return;
+            }
+        }
+    }
+}
+
+async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<ClaimedJob>, StoreError> {
+    let mut jobs = claim_those(store, ids, token, store.skip_locked()).await?;
+    let missed = |id: &&JobId| jobs.iter().all(|job| job.lease.job_id != **id);
+    let missed: Vec<JobId> = ids.iter().filter(missed).copied().collect();
+    if !missed.is_empty() && store.database() == Database::Postgres {
+        // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
+        // locked for that moment, too: passed over, its job would wait until its id is offered again.
+        match claim_those(store, &missed, token, "order by kind, subject_id for update").await {
+            Ok(more) => jobs.extend(more),
+            // One of them is held for long. Those that we have must run.
+            Err(StoreError::Conflict(_)) => (),
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    Ok(jobs)
+}
+
+/// Claims those that still wait. Whoever waits for locks takes them in the order in which jobs are staged, so that nobody
+/// waits in a circle.
+async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) -> Result<Vec<ClaimedJob>, StoreError> {
+    let ids = padded(ids);
+    let waiting = store.one_of(&format!(
+        "select id from jobs where id in ({}) and {} = 'enqueued' {locking}",
+        placeholders(3, ids.len()),
+        unindexed("state")
+    ));
+    let sql = format!(
+        "-- claim_jobs
+        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
+        where id {waiting} {} returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
+        // The job is offered again then, and the fence refuses the run that was begun.
+        store.may_be_lost()
+    );
+    // A lease begins when the statement can, and not while it waits for a connection.
+    let connection = store.writer().acquire().await?;
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms() + LEASE_MS);
+    for id in ids {
+        query = query.bind(id.0);
+    }
+    connection.fetch_all(query).await?.iter().map(|row| claimed(row, token)).collect()
+}
+
+pub(super) fn claimed(row: &AnyRow, token: i64) -> Result<ClaimedJob, StoreError> {
+    let payload: String = row.try_get("payload")?;
+    Ok(ClaimedJob {
+        lease: Lease { job_id: JobId(row.try_get("id")?), token, wakes: row.try_get("wakes")? },
+        job: serde_json::from_str(&payload).map_err(|_| payload),
+        kind: row.try_get("kind")?,
+        queue: parse_queue(&row.try_get::<String, _>("queue")?)?,
+        attempt: row.try_get("attempt")?,
+        crashes: row.try_get("crashes")?,
+        created_at_ms: row.try_get("created_at_ms")?,
+    })
+}
+
+/// Hands back, for as long as it may be needed, what a transaction claimed that may or may not have been committed.
+pub(in crate::store) fn hand_back_if_claimed(store: &Store, token: i64, claimed: &[ClaimedJob]) {
+    if !claimed.is_empty() {
+        let ids = claimed.iter().map(|job| job.lease.job_id).collect();
+        tokio::spawn(keep_unclaiming(store.clone(), token, ids, false));
+    }
+}

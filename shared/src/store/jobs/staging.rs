@@ -1,0 +1,181 @@
+//! Staging jobs: they commit with what they follow from.
+
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{LEASE_MS, OFFER_GRACE_MS, OPEN, claimed, parse_queue};
+use crate::id::JobId;
+use crate::job::{ClaimedJob, Job, JobState, QueueName};
+use crate::store::given::Column::{Number, Text};
+use crate::store::given::{given, rows};
+use crate::store::{Store, StoreError, Write, ids};
+
+/// Stages a job: commits with the transaction, and wakes the relay then. One that is due now is marked as offered where
+/// the relay of this process takes it at once, which saves a write of its row.
+///
+/// There is one open row per kind and subject. If it is available it becomes due no later than `due_at_ms`; if its id
+/// is in the queue, nothing is needed; if it is running, its run is told by `wakes` to look once more. A suspect keeps
+/// its place and time.
+pub(in crate::store) async fn stage(
+    write: &mut Write,
+    job: Job,
+    queue: QueueName,
+    due_at_ms: i64,
+) -> Result<(), StoreError> {
+    stage_all(write, &[Staged { job, queue, due_at_ms }]).await
+}
+
+/// A job to be staged.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Staged {
+    pub(in crate::store) job: Job,
+    pub(in crate::store) queue: QueueName,
+    pub(in crate::store) due_at_ms: i64,
+}
+
+/// As [`stage`], of several jobs, no two of which have kind and subject in common.
+pub(in crate::store) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), StoreError> {
+    stage_rows(write, jobs, None).await.map(drop)
+}
+
+/// As [`stage_all`], and claims those that nobody runs and that are no suspects, each with a lease of [`LEASE_MS`] under
+/// this token: the writer runs them itself.
+pub(in crate::store) async fn stage_and_claim(
+    write: &mut Write,
+    jobs: &[Staged],
+    token: i64,
+) -> Result<Vec<ClaimedJob>, StoreError> {
+    stage_rows(write, jobs, Some(token)).await
+}
+
+async fn stage_rows(
+    write: &mut Write,
+    jobs: &[Staged],
+    claimed_under: Option<i64>,
+) -> Result<Vec<ClaimedJob>, StoreError> {
+    #[derive(Serialize)]
+    struct New {
+        job_id: i64,
+        on_queue: &'static str,
+        of_kind: &'static str,
+        about: i64,
+        says: String,
+        born: &'static str,
+        due: i64,
+        since: Option<i64>,
+    }
+    let now_ms = write.now_ms();
+    let grace_ends_ms = now_ms + OFFER_GRACE_MS;
+    let mut new = Vec::with_capacity(jobs.len());
+    for Staged { job, queue, due_at_ms } in jobs {
+        let job_id = match write.job_ids.pop() {
+            Some(id) => id,
+            None => ids::take_block(&mut write.transaction, "jobs", 1).await?,
+        };
+        let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
+        let (born, due) = match claimed_under {
+            Some(_) => (JobState::Running, now_ms + LEASE_MS),
+            None if is_offered => (JobState::Enqueued, grace_ends_ms),
+            None => (JobState::Available, *due_at_ms),
+        };
+        new.push(New {
+            job_id,
+            on_queue: queue.as_str(),
+            of_kind: job.kind().as_str(),
+            about: job.subject_id(),
+            says: serde_json::to_string(job).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
+            born: born.as_str(),
+            due,
+            since: (born == JobState::Enqueued).then_some(*due_at_ms),
+        });
+    }
+    // One order of locks.
+    new.sort_unstable_by_key(|new| (new.of_kind, new.about));
+    let returning = match claimed_under {
+        Some(_) => "id, queue, state, due_at_ms, lease_token, kind, payload, attempt, crashes, wakes, created_at_ms",
+        None => "id, queue, state, due_at_ms",
+    };
+    // Without its own condition SQLite takes `on conflict` for the condition of a join.
+    let sql = format!(
+        "-- stage_jobs
+        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms,
+            lease_token, attempt)
+        select job_id, on_queue, of_kind, about, says, born, due, since, $2, $3, case when born = 'running' then 1 else 0 end
+        from {} where true
+        on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
+            state = case when {MAY_BE_HURRIED} then excluded.state else jobs.state end,
+            due_at_ms = case when {MAY_BE_HURRIED} and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
+                then excluded.due_at_ms else jobs.due_at_ms end,
+            waiting_since_ms = case when not {MAY_BE_HURRIED} then jobs.waiting_since_ms
+                when jobs.due_at_ms < excluded.waiting_since_ms then jobs.due_at_ms else excluded.waiting_since_ms end,
+            queue = case when {MAY_BE_HURRIED} then excluded.queue else jobs.queue end,
+            lease_token = case when {MAY_BE_HURRIED} then excluded.lease_token else jobs.lease_token end,
+            attempt = case when {MAY_BE_HURRIED} then jobs.attempt + excluded.attempt else jobs.attempt end,
+            wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end
+        returning {returning}",
+        given(
+            write.store.database(),
+            1,
+            &[
+                Number("job_id"),
+                Text("on_queue"),
+                Text("of_kind"),
+                Number("about"),
+                Text("says"),
+                Text("born"),
+                Number("due"),
+                Number("since"),
+            ]
+        )
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).bind(claimed_under);
+    let staged = query.fetch_all(write.connection()).await?;
+    let mut claimed_jobs = Vec::new();
+    for row in staged {
+        let (state, due_at_ms): (String, i64) = (row.try_get("state")?, row.try_get("due_at_ms")?);
+        match (JobState::parse(&state), claimed_under) {
+            // One that was offered a moment ago by somebody else may be pushed a second time, which does no harm.
+            (Some(JobState::Enqueued), None) if due_at_ms == grace_ends_ms => {
+                let queue = parse_queue(&row.try_get::<String, _>("queue")?)?;
+                write.fresh.offer(queue, JobId(row.try_get("id")?));
+            }
+            (Some(JobState::Available), _) => write.fresh.due(due_at_ms),
+            (Some(JobState::Running), Some(token)) if row.try_get::<Option<i64>, _>("lease_token")? == Some(token) => {
+                claimed_jobs.push(claimed(&row, token)?);
+            }
+            _ => (),
+        }
+    }
+    Ok(claimed_jobs)
+}
+
+/// Of a row that is open already: whether staging its job again moves it. A suspect keeps its place and time.
+const MAY_BE_HURRIED: &str = "(jobs.queue <> 'suspect'
+    and (jobs.state = 'available' or jobs.state = 'enqueued' and excluded.state = 'running'))";
+
+/// Stages one job in a transaction of its own, due now: an operator's `reconcile`, a hint, the seed of `sweep`.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn stage_now(store: &Store, job: Job) -> Result<(), StoreError> {
+    let mut write = store.begin(1).await?;
+    let now_ms = write.now_ms();
+    stage(&mut write, job, job.kind().queue(), now_ms).await?;
+    write.commit().await
+}
+
+/// Seeds the one `sweep` row unless it is open already.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn seed_sweep(store: &Store) -> Result<(), StoreError> {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "-- open_sweep\nselect count(*) as open from jobs where kind = 'sweep' and subject_id = 0 and {OPEN}"
+    )))
+    .fetch_one(store.readers())
+    .await?;
+    match row.try_get::<i64, _>("open")? {
+        0 => stage_now(store, Job::Sweep).await,
+        _ => Ok(()),
+    }
+}
