@@ -2,7 +2,6 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod audit;
-mod backlog;
 mod benchmark;
 mod browser_story;
 mod commands;
@@ -10,6 +9,7 @@ mod configuration;
 mod contracts;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod jobs;
 
 mod plans;
 mod roles;

@@ -5,8 +5,10 @@ use std::process::Command;
 
 use sqlx::{Connection, SqliteConnection};
 
+use crate::support::servers::postgres_command;
+
 /// The machine and the versions as a list in Markdown.
-pub(super) async fn describe(postgres: &str) -> String {
+pub(super) async fn describe() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let lines = [
         format!("processor: {cores} cores, {}", value("/proc/cpuinfo", "model name")),
@@ -17,12 +19,13 @@ pub(super) async fn describe(postgres: &str) -> String {
             first_line("/proc/sys/kernel/osrelease")
         ),
         format!("Redis {}", word_after("v=", &said_by("redis-server", "--version"))),
-        format!("PostgreSQL {postgres}"),
+        format!("PostgreSQL {}", postgres_version()),
         format!("SQLite {}", sqlite_version().await),
         said_by("rustc", "--version"),
         format!(
-            "tasdiq {}, {}",
+            "tasdiq {}, commit {}, {}",
             env!("CARGO_PKG_VERSION"),
+            commit(),
             if cfg!(debug_assertions) { "NOT optimized" } else { "optimized" }
         ),
     ];
@@ -53,8 +56,23 @@ fn said_by(program: &str, argument: &str) -> String {
     )
 }
 
+/// What is checked out where this was built.
+fn commit() -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let said = Command::new("git").args(["-C", folder, "describe", "--always", "--dirty"]).output();
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    if said.is_empty() { "unknown".to_owned() } else { said }
+}
+
 fn word_after(mark: &str, text: &str) -> String {
     text.split_whitespace().find_map(|word| word.strip_prefix(mark)).unwrap_or("unknown").to_owned()
+}
+
+fn postgres_version() -> String {
+    // "postgres (PostgreSQL) 15.4 (Debian …)"
+    let output = postgres_command("postgres").arg("--version").output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    said.split_whitespace().nth(2).unwrap_or("unknown").to_owned()
 }
 
 async fn sqlite_version() -> String {

@@ -1,5 +1,5 @@
-//! `cargo bench -p tasdiq --bench throughput`: prints the tables of BENCHMARKS.md for this machine; with `-- webhook` the
-//! one of the webhook alone.
+//! `cargo bench -p tasdiq --bench throughput`: prints the tables of BENCHMARKS.md for this machine; with words after `--`
+//! those of some parts alone.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 #![allow(
     unused_imports,
@@ -9,34 +9,45 @@
 
 #[path = "mod.rs"]
 mod benchmark;
+#[path = "../jobs/mod.rs"]
+mod jobs;
 #[path = "../roles/mod.rs"]
 mod roles;
 #[path = "../support/mod.rs"]
 mod support;
 
-use benchmark::Extent;
+use benchmark::{Extent, Part};
+
+/// sysexits: the command was used wrongly.
+const USAGE: i32 = 64;
 
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let is_given = |name: &str| arguments.iter().any(|argument| argument == name);
-    let extent = match (is_given("--quick"), is_given("--bench")) {
-        (true, _) => Extent::QUICK,
-        (false, true) => Extent::FULL,
-        (false, false) => {
-            // `cargo test --all-targets` starts benchmarks, too, and wants to know no more than that they build.
-            println!("nothing is measured; say `cargo bench -p tasdiq --bench throughput`");
-            return;
+    let (mut extent, mut parts, mut json, mut is_bench) = (Extent::FULL, Vec::new(), None, false);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), Part::parse(&argument)) {
+            ("--bench", _) => is_bench = true,
+            ("--quick", _) => (extent, is_bench) = (Extent::QUICK, true),
+            ("--json", _) => json = Some(arguments.next().unwrap_or_else(|| refuse("--json needs the name of a file"))),
+            (_, Some(part)) => parts.push(part),
+            (other, None) => refuse(&format!("there is no {other:?} to be measured")),
         }
-    };
-    if is_given("webhook") {
-        println!("{}", benchmark::webhook::run(benchmark::webhook::Extent::FULL).await);
+    }
+    if !is_bench {
+        // `cargo test --all-targets` starts benchmarks, too, and wants to know no more than that they build.
+        println!("nothing is measured; say `cargo bench -p tasdiq --bench throughput`");
         return;
     }
-    let extent = if is_given("servers") { Extent::SERVERS } else { extent };
-    let report = benchmark::run(extent).await;
+    let parts = if parts.is_empty() { Part::USUAL.to_vec() } else { parts };
+    let report = benchmark::run(&parts, extent).await;
     println!("{}", report.text);
-    if let Some(file) = arguments.iter().skip_while(|argument| *argument != "--json").nth(1) {
+    if let Some(file) = json {
         std::fs::write(file, format!("{:#}\n", report.json)).expect("the file of --json can be written");
     }
+}
+
+fn refuse(why: &str) -> ! {
+    eprintln!("{why}; say some of: up servers webhook jobs rest workers grown soak, --quick, --json FILE");
+    std::process::exit(USAGE)
 }

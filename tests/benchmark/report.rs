@@ -7,6 +7,52 @@ use serde_json::{Value, json};
 use super::load::Figures;
 use super::usage::{Usage, Who, memory_kib};
 
+/// What belongs together.
+pub(super) enum Section {
+    /// Loads, as a table of speed and one of cost.
+    Loads {
+        /// What they were put on.
+        title: String,
+        /// In the order in which they were measured.
+        rows: Vec<Row>,
+    },
+    /// Something else.
+    Table {
+        /// Of what.
+        title: String,
+        /// In Markdown, with its head.
+        table: String,
+        /// For programs.
+        json: Vec<Value>,
+    },
+}
+
+impl Section {
+    pub(super) fn of_rows(title: impl Into<String>, rows: Vec<Row>) -> Self {
+        Section::Loads { title: title.into(), rows }
+    }
+
+    /// For people. `limit` is what the machine does at all, a second.
+    pub(super) fn text(&self, limit: Option<u128>) -> String {
+        match self {
+            Section::Table { title, table, .. } => format!("### {title}\n\n{table}\n"),
+            Section::Loads { title, rows } => {
+                let speeds: String = rows.iter().map(|row| row.speed(limit)).collect();
+                let costs: String = rows.iter().filter_map(Row::cost).collect();
+                format!("### {title}\n\n{SPEED}{speeds}\n{COST}{costs}\n")
+            }
+        }
+    }
+
+    /// For programs.
+    pub(super) fn json(&self, limit: Option<u128>) -> Vec<Value> {
+        match self {
+            Section::Table { json, .. } => json.clone(),
+            Section::Loads { title, rows } => rows.iter().map(|row| row.json(title, limit)).collect(),
+        }
+    }
+}
+
 /// One measured load.
 pub(super) struct Row {
     what: &'static str,
@@ -42,6 +88,10 @@ impl Row {
         Row { what, load: load.into(), figures, errors: 0, cost: None }
     }
 
+    pub(super) fn with_load(self, load: String) -> Self {
+        Row { load, ..self }
+    }
+
     pub(super) fn with_errors(self, errors: usize) -> Self {
         Row { errors, ..self }
     }
@@ -50,7 +100,7 @@ impl Row {
         Row { cost: Some(cost), ..self }
     }
 
-    pub(super) fn per_second(&self) -> Option<u128> {
+    fn per_second(&self) -> Option<u128> {
         self.figures.per_second()
     }
 
@@ -60,7 +110,7 @@ impl Row {
     }
 
     /// For tables: a line of speed.
-    pub(super) fn speed(&self, limit: Option<u128>) -> String {
+    fn speed(&self, limit: Option<u128>) -> String {
         let dash = || "–".to_owned();
         let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| self.figures.percentile_ms(percent));
         let per_second = self.per_second().map_or_else(dash, |rate| rate.to_string());
@@ -75,7 +125,7 @@ impl Row {
     }
 
     /// For tables: a line of cost.
-    pub(super) fn cost(&self) -> Option<String> {
+    fn cost(&self) -> Option<String> {
         let (cost, count) = (self.cost.as_ref()?, self.figures.count().max(1) as u128);
         let shares = cost.used.iter().map(|(who, time)| format!("{} {}", who.name(), time.as_micros() / count));
         let memory = cost.memory.iter().map(|(who, kib)| format!("{} {}", who.name(), kib / 1_024));
@@ -91,7 +141,7 @@ impl Row {
     }
 
     /// For programs.
-    pub(super) fn json(&self, setup: &str) -> Value {
+    fn json(&self, setup: &str, limit: Option<u128>) -> Value {
         let count = self.figures.count().max(1) as u128;
         let of = |cost: &Cost| {
             let used = cost.used.iter().map(|(who, time)| (who.name().to_owned(), json!(time.as_micros() / count)));
@@ -104,19 +154,21 @@ impl Row {
         let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| self.figures.percentile_ms(percent));
         json!({
             "setup": setup, "what": self.what, "load": self.load, "number": self.figures.count(), "errors": self.errors,
-            "per_second": self.per_second(), "per_processor_second": self.per_processor_second(),
+            "per_second": self.per_second(),
+            "thousandths_of_inserts": self.per_second().zip(limit).map(|(rate, limit)| rate * 1_000 / limit.max(1)),
+            "per_processor_second": self.per_processor_second(),
             "p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "longest_ms": longest, "cost": self.cost.as_ref().map(of),
         })
     }
 }
 
 /// The head of the lines of [`Row::speed`].
-pub(super) const SPEED: &str = "\
+const SPEED: &str = "\
     | what | load | number | wrong | per second | of one-row inserts | p50 ms | p90 ms | p99 ms | longest ms |\n\
     |---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
 
 /// The head of the lines of [`Row::cost`].
-pub(super) const COST: &str = "\
+const COST: &str = "\
     | what | load | processor µs each, ours | per processor second | of which | memory MiB |\n\
     |---|---|---:|---:|---|---|\n";
 
@@ -139,6 +191,6 @@ mod tests {
             "| callbacks | 64 clients | 500 | 0 | 500 | 0.50 | 2.0 | 2.0 | 2.0 | 2.0 |\n"
         );
         assert_eq!(ratio(3, 0), "3.00");
-        assert_eq!(row.json("up")["per_second"], 500);
+        assert_eq!(row.json("up", Some(1_000))["thousandths_of_inserts"], 500);
     }
 }

@@ -1,5 +1,8 @@
 //! The two ways of running the program that are measured.
 
+use std::path::Path;
+
+use futures_util::future::join_all;
 use reqwest::Client;
 
 use super::usage::Who;
@@ -7,15 +10,15 @@ use crate::roles::installation::Installation;
 use crate::roles::role::{Api, Role, client};
 use crate::roles::sandbox::Sandbox;
 use crate::roles::up::Up;
-use crate::support::servers::PrivatePostgres;
+use crate::support::servers::{PrivatePostgres, PrivateRedis};
 
 /// A running installation. What uses a server is dropped before it.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Setup {
     /// `tasdiq up` alone.
     Embedded { up: Up, load: Client },
-    /// One API, two workers and a sandbox on Redis and PostgreSQL.
-    Servers { api: Api, _workers: [Role; 2], installation: Installation, _postgres: PrivatePostgres, load: Client },
+    /// One API, workers and a sandbox on Redis and PostgreSQL.
+    Servers { api: Api, workers: Vec<Role>, installation: Installation, postgres: PrivatePostgres, load: Client },
 }
 
 impl Setup {
@@ -24,22 +27,30 @@ impl Setup {
         Setup::Embedded { up: Up::start(&[]).await, load: client() }
     }
 
-    /// Four processes around servers that keep what they were told to keep.
-    pub(super) async fn servers() -> Self {
-        let settings = ["fsync=on", "full_page_writes=on", "shared_preload_libraries=pg_stat_statements"];
-        let postgres = PrivatePostgres::start_with(&settings).await;
-        let installation = Installation::on_database(postgres.url(), &[]).await;
-        installation.execute("create extension pg_stat_statements").await;
-        installation.migrate().await;
-        let (api, first, second) =
-            tokio::join!(installation.api(0), installation.worker_with(&[]), installation.worker_with(&[]));
-        Setup::Servers { api, _workers: [first, second], installation, _postgres: postgres, load: client() }
+    /// An API and so many workers around servers that keep what they were told to keep.
+    pub(super) async fn servers(workers: usize) -> Self {
+        let (postgres, installation) = safe_servers().await;
+        Self::on_servers(postgres, installation, workers).await
+    }
+
+    /// As [`Setup::servers`], on servers that are there already.
+    pub(super) async fn on_servers(postgres: PrivatePostgres, installation: Installation, workers: usize) -> Self {
+        let starting = (0..workers).map(|_| installation.worker_with(&[]));
+        let (api, workers) = tokio::join!(installation.api(0), join_all(starting));
+        Setup::Servers { api, workers, installation, postgres, load: client() }
+    }
+
+    /// Started anew on the same file after `fill` has written to it.
+    pub(super) async fn filled(self, fill: impl AsyncFnOnce(&Path)) -> Self {
+        let Setup::Embedded { up, load } = self else { panic!("the roles have no file") };
+        let up = up.started_anew(fill).await;
+        Setup::Embedded { up, load }
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self {
             Setup::Embedded { .. } => "`tasdiq up`: one process, SQLite, queue in the process",
-            Setup::Servers { .. } => "1 API, 2 workers, Redis, PostgreSQL (`fsync=on`)",
+            Setup::Servers { .. } => "1 API, workers, Redis with its file, PostgreSQL (`fsync=on`)",
         }
     }
 
@@ -69,7 +80,7 @@ impl Setup {
         let mut processes = vec![(Who::Load, std::process::id())];
         match self {
             Setup::Embedded { up, .. } => processes.push((Who::Up, up.api.role.program.id())),
-            Setup::Servers { api, _workers: workers, installation, _postgres: postgres, .. } => {
+            Setup::Servers { api, workers, installation, postgres, .. } => {
                 processes.push((Who::Api, api.role.program.id()));
                 processes.extend(workers.iter().map(|worker| (Who::Worker, worker.program.id())));
                 processes.push((Who::Postgres, postgres.id()));
@@ -101,11 +112,15 @@ impl Setup {
             ))
             .await
     }
+}
 
-    /// Which PostgreSQL it runs on, if it does.
-    pub(super) async fn postgres_version(&self) -> Option<String> {
-        let Setup::Servers { installation, .. } = self else { return None };
-        let version = installation.number("select current_setting('server_version_num')::bigint").await;
-        Some(format!("{}.{}", version / 10_000, version % 10_000))
-    }
+/// A PostgreSQL that survives a power cut, a Redis that keeps a file, and an installation on them with its tables.
+pub(super) async fn safe_servers() -> (PrivatePostgres, Installation) {
+    let settings = ["fsync=on", "full_page_writes=on", "shared_preload_libraries=pg_stat_statements"];
+    let postgres = PrivatePostgres::start_with(&settings).await;
+    let redis = PrivateRedis::start_with(&["--appendonly", "yes"]).await;
+    let installation = Installation::on(postgres.url(), redis, &[]).await;
+    installation.execute("create extension pg_stat_statements").await;
+    installation.migrate().await;
+    (postgres, installation)
 }

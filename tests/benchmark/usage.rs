@@ -75,6 +75,11 @@ fn processor_time(family: &[u32]) -> Duration {
     Duration::from_millis(family.iter().map(hundredths).sum::<u64>() * 10)
 }
 
+/// KiB as MiB, to one place.
+pub(super) fn mib(kib: u64) -> String {
+    format!("{}.{}", kib / 1_024, kib % 1_024 * 10 / 1_024)
+}
+
 /// The memory of a process and its descendants in KiB, each page that several share counted once among them (PSS).
 pub(super) fn memory_kib(id: u32) -> u64 {
     let of = |id: &u32| {

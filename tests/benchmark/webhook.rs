@@ -1,89 +1,78 @@
 //! How long the gateway waits for its answer, at a steady rate of callbacks: with everything there, with Redis away, and
-//! with the gateway away.
+//! with a gateway that hangs or is away.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use shared::config::{Config, Role as ConfigRole};
+use shared::config::{Config, Role};
 use shared::coordination::Coordination;
 use shared::gateway::atmos::AtmosGateway;
 use shared::id::TransactionId;
 use tokio::task::JoinSet;
 
+use super::Extent;
 use super::load::Figures;
-use super::machine;
+use super::report::Section;
+use super::setup::safe_servers;
+use super::shop::progress;
 use crate::roles::installation::Installation;
-use crate::roles::role::{Api, Role, client};
-use crate::support::servers::PrivatePostgres;
+use crate::roles::role::{Api, client};
 use crate::support::wait::wait_until;
-
-/// How much is measured.
-#[derive(Clone, Copy)]
-pub(crate) struct Extent {
-    per_second: u32,
-    time: Duration,
-}
-
-impl Extent {
-    /// For figures to publish: about three minutes.
-    #[allow(dead_code, reason = "the tests have no use for it")]
-    pub(crate) const FULL: Extent = Extent { per_second: 500, time: Duration::from_secs(20) };
-    /// To see that it works: seconds.
-    #[allow(dead_code, reason = "the benchmark has no use for it")]
-    pub(crate) const QUICK: Extent = Extent { per_second: 20, time: Duration::from_secs(1) };
-
-    fn callbacks(self) -> usize {
-        usize::try_from(self.time.as_millis()).unwrap() * usize::try_from(self.per_second).unwrap() / 1_000
-    }
-}
 
 /// What is away while the callbacks come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Away {
+pub(super) enum Away {
     Nothing,
     Redis,
+    GatewayHangs,
     Gateway,
 }
 
 impl Away {
-    fn name(self) -> &'static str {
+    /// In the order in which they are measured: what ends the sandbox comes last.
+    pub(super) const ALL: [Away; 4] = [Away::Nothing, Away::Redis, Away::GatewayHangs, Away::Gateway];
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Away::Nothing => "everything there",
             Away::Redis => "Redis away",
+            Away::GatewayHangs => "the gateway hangs",
             Away::Gateway => "the gateway away",
         }
     }
 }
 
-/// Measures the three and gives a table in Markdown.
-pub(crate) async fn run(extent: Extent) -> String {
-    let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
-    let mut installation = Installation::on_database(postgres.url(), &[]).await;
-    installation.migrate().await;
-    let (api, worker) = tokio::join!(installation.api(0), installation.worker_with(&[]));
-    installation.sandbox.fault(&json!({ "fault": "callback-never" })).await;
-
-    let mut report = format!(
-        "| callbacks at {} a second | number | answered with 1 | p50 ms | p90 ms | p99 ms | longest ms |\n\
-         |---|---:|---:|---:|---:|---:|---:|\n",
-        extent.per_second
-    );
-    // Nobody's first requests count.
-    let warm_up = Extent { time: extent.time.min(Duration::from_secs(3)), ..extent };
-    measure(&mut installation, &api, Away::Nothing, warm_up).await;
-    for away in [Away::Nothing, Away::Redis, Away::Gateway] {
-        settled(&installation).await;
-        report.push_str(&measure(&mut installation, &api, away, extent).await);
+/// Measures each rate with each of them.
+pub(super) async fn measure(extent: Extent) -> Section {
+    let mut table = "| callbacks | number | answered with 1 | p50 ms | p90 ms | p99 ms | longest ms |\n\
+                     |---|---:|---:|---:|---:|---:|---:|\n"
+        .to_owned();
+    let mut json = Vec::new();
+    for per_second in extent.rates {
+        let (_postgres, mut installation) = safe_servers().await;
+        let (api, _worker) = tokio::join!(installation.api(0), installation.worker_with(&[]));
+        installation.sandbox.fault(&json!({ "fault": "callback-never" })).await;
+        // Nobody's first requests count.
+        let warm_up = extent.webhook.min(Duration::from_secs(3));
+        round(&mut installation, &api, Away::Nothing, *per_second, warm_up).await;
+        for away in Away::ALL {
+            // What waits for a gateway that hung waits for one that is away, too.
+            if away != Away::Gateway {
+                settled(&installation).await;
+            }
+            let (figures, allowed) = round(&mut installation, &api, away, *per_second, extent.webhook).await;
+            let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| figures.percentile_ms(percent));
+            let (load, count) = (format!("{per_second} a second, {}", away.name()), figures.count());
+            table.push_str(&format!("| {load} | {count} | {allowed} | {p50} | {p90} | {p99} | {longest} |\n"));
+            json.push(json!({
+                "what": "callback answered", "load": load, "number": count, "errors": count - allowed,
+                "p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "longest_ms": longest,
+            }));
+        }
     }
-    drop::<(Api, Role)>((api, worker));
-    format!("{report}\n{}", machine::describe(&version(&installation).await).await)
-}
-
-async fn version(installation: &Installation) -> String {
-    let version = installation.number("select current_setting('server_version_num')::bigint").await;
-    format!("{}.{}", version / 10_000, version % 10_000)
+    Section::Table { title: "The webhook at a steady rate".to_owned(), table, json }
 }
 
 /// Waits until the work of the round before is done; what it left would be in the figures.
@@ -97,18 +86,29 @@ async fn settled(installation: &Installation) {
 }
 
 /// One round: callbacks about orders of their own, each sent at its moment whether those before are answered or not, and
-/// timed from that moment on. What was allowed is debited, so that the worker has what it has on a busy day.
-async fn measure(installation: &mut Installation, api: &Api, away: Away, extent: Extent) -> String {
-    eprintln!("{} callbacks with {}", extent.callbacks(), away.name());
-    let bodies = Arc::new(callbacks(installation, extent.callbacks()).await);
+/// timed from that moment on. What was allowed is debited where there is a gateway, so that the worker has what it has on a busy day. Gives how
+/// many were answered with 1, too.
+async fn round(
+    installation: &mut Installation,
+    api: &Api,
+    away: Away,
+    per_second: u32,
+    time: Duration,
+) -> (Figures, usize) {
+    let count = usize::try_from(time.as_millis() * u128::from(per_second) / 1_000).unwrap();
+    progress("the webhook", &format!("{per_second} callbacks a second, {}", away.name()));
+    let bodies = Arc::new(callbacks(installation, count).await);
     match away {
         Away::Nothing => (),
         Away::Redis => installation.redis.kill(),
+        // Longer than the round and than any call of ours.
+        Away::GatewayHangs => installation.sandbox.delay_answers(Duration::from_secs(120)).await,
         Away::Gateway => installation.sandbox.stop(),
     }
     let (http, webhook) = (client(), format!("{}/atmos/webhook/", api.role.url));
-    let paying = (away != Away::Gateway).then(|| (client(), installation.sandbox.url.clone()));
-    let between = Duration::from_secs(1) / extent.per_second;
+    let is_paid = !matches!(away, Away::Gateway | Away::GatewayHangs);
+    let paying = is_paid.then(|| (client(), installation.sandbox.url.clone()));
+    let between = Duration::from_secs(1) / per_second;
     let began = Instant::now() + Duration::from_millis(100);
     let mut running = JoinSet::new();
     for number in 0..u32::try_from(bodies.len()).unwrap() {
@@ -126,13 +126,13 @@ async fn measure(installation: &mut Installation, api: &Api, away: Away, extent:
         });
     }
     let answers = running.join_all().await;
-    if away == Away::Redis {
-        installation.redis.restart().await;
+    match away {
+        Away::Redis => installation.redis.restart().await,
+        Away::GatewayHangs => installation.sandbox.clear_faults().await,
+        Away::Nothing | Away::Gateway => (),
     }
     let allowed = answers.iter().filter(|(_, is_allowed)| *is_allowed).count();
-    let figures = Figures::of(answers.into_iter().map(|(took, _)| took));
-    let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| figures.percentile_ms(percent));
-    format!("| {} | {} | {allowed} | {p50} | {p90} | {p99} | {longest} |\n", away.name(), figures.count())
+    (Figures::of(answers.into_iter().map(|(took, _)| took)), allowed)
 }
 
 async fn ask(request: reqwest::RequestBuilder, body: &str) -> bool {
@@ -147,9 +147,11 @@ async fn debit(client: &Client, sandbox: &str, transaction_id: i64) {
 /// So many orders with a link, made at the sandbox and written by SQL, and a rightly signed callback about each.
 async fn callbacks(installation: &Installation, count: usize) -> Vec<(i64, String)> {
     let first_order = installation.number("select coalesce(max(id), 0) + 1 from orders").await;
-    let first_job = installation.number("select next from id_blocks where name = 'jobs'").await;
+    let first_job = installation
+        .number(&format!("update id_blocks set next = next + {count} where name = 'jobs' returning next - {count}"))
+        .await;
     let now_ms = installation.number("select cast(extract(epoch from clock_timestamp()) * 1000 as bigint)").await;
-    let atmos = Config::from_environment(ConfigRole::Operator, |_| None).expect("the sandbox's credentials").atmos;
+    let atmos = Config::from_environment(Role::Operator, |_| None).expect("the sandbox's credentials").atmos;
     let gateway = AtmosGateway::new(atmos, Coordination::local(None)).expect("a client");
     let drafts = Drafts::open(&installation.sandbox.url).await;
     let mut orders = Vec::new();
@@ -176,7 +178,6 @@ async fn callbacks(installation: &Installation, count: usize) -> Vec<(i64, Strin
         select id, 1, {now_ms}, null, 'pending', 'the shop asked for it' from made;
         insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
         select 'sandbox:1234', tx, id, 5000, 'open', {now_ms} from made;
-        update id_blocks set next = next + {count} where name = 'jobs';
         insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)
         select {first_job} + id - {first_order}, 'background', 'settle_order', id,
             '{{\"kind\":\"settle_order\",\"order_id\":' || id || '}}', 'available', {now_ms} + 1200000, {now_ms} from made;
@@ -214,16 +215,5 @@ impl Drafts {
         let request = self.client.post(format!("{}/merchant/pay/create", self.url)).bearer_auth(&self.token);
         let draft: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
         draft["transaction_id"].as_i64().unwrap_or_else(|| panic!("{draft}"))
-    }
-}
-
-/// The figures of this run are worth nothing; that every callback is allowed, whatever is away, is.
-#[cfg(test)]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_benchmark_measures_the_webhook() {
-    let report = run(Extent::QUICK).await;
-
-    for away in [Away::Nothing, Away::Redis, Away::Gateway] {
-        assert!(report.contains(&format!("\n| {} | 20 | 20 | ", away.name())), "{report}");
     }
 }

@@ -5,7 +5,6 @@
 //! (`auto_explain`); SQLite is asked about each text that was sent to it.
 
 mod counts;
-mod filling;
 mod incremental;
 mod postgres;
 mod sqlite;

@@ -8,8 +8,8 @@ use shared::secret::Secret;
 use shared::store::Store;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use super::filling::{self, Extent};
 use super::{GROWING, NAMES, name, walk};
+use crate::support::filling::{self, Extent};
 use crate::support::servers::PrivatePostgres;
 
 /// Reading so many pages more is no matter: a deeper index, a row that lies elsewhere.

@@ -9,10 +9,10 @@ use shared::config::DatabaseUrl;
 use shared::store::Store;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
 use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, SubscriberExt};
 
-use super::filling::{self, Extent};
 use super::{GROWING, NAMES, name, walk};
+use crate::support::filling::{self, Extent};
+use crate::support::listening::{Listener, listen};
 use crate::support::wait::PATIENCE;
 
 /// A step may take so much longer on a hundred times as many rows: a deeper index, a page that is not in memory. Reading
@@ -26,8 +26,7 @@ const MAY_BE_READ_WHOLE: [&str; 5] =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_uses_its_index_on_sqlite_at_ten_thousand_and_at_a_million_jobs() {
     let texts = Texts::default();
-    let heard = tracing_subscriber::registry().with(texts.clone());
-    tracing::subscriber::set_global_default(heard).expect("nobody else in this process listens");
+    listen(Arc::new(texts.clone()));
 
     let (mut faults, mut small) = (BTreeSet::new(), walk::Times::default());
     for extent in [Extent::SMALL, Extent::LARGE] {
@@ -100,14 +99,16 @@ impl Texts {
     }
 }
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Texts {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::query" {
-            let mut text = Text::default();
-            event.record(&mut text);
-            let text = if text.whole.trim().is_empty() { text.summary } else { text.whole };
-            self.0.lock().unwrap().insert(text.trim().to_owned());
-        }
+impl Listener for Texts {
+    fn wants(&self, what: &tracing::Metadata<'_>) -> bool {
+        what.target() == "sqlx::query"
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let text = if text.whole.trim().is_empty() { text.summary } else { text.whole };
+        self.0.lock().unwrap().insert(text.trim().to_owned());
     }
 }
 

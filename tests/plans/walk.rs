@@ -17,8 +17,8 @@ use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{Store, sweeping};
 
-use super::filling::{Extent, TOKEN, UNDER_WAY};
 use crate::contracts::{gateway, new_order};
+use crate::support::filling::{Extent, TOKEN, UNDER_WAY};
 
 /// PostgreSQL makes up its mind about a prepared statement at its sixth execution.
 const TIMES: i64 = 8;

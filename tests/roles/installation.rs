@@ -38,8 +38,16 @@ impl Installation {
 
     /// As [`Installation::without_tables`], on a database that the caller brings.
     pub(crate) async fn on_database(database_url: String, settings: &[(&'static str, &'static str)]) -> Self {
+        Self::on(database_url, PrivateRedis::start().await, settings).await
+    }
+
+    /// As [`Installation::on_database`], on a Redis that the caller brings, too.
+    pub(crate) async fn on(
+        database_url: String,
+        redis: PrivateRedis,
+        settings: &[(&'static str, &'static str)],
+    ) -> Self {
         let api_ports = [free_port(), free_port()];
-        let redis = PrivateRedis::start().await;
         Installation {
             redis_url: redis.url(),
             redis,

@@ -1,5 +1,7 @@
 //! A running `tasdiq up`: everything in one process, in a data directory of its own.
 
+use std::path::Path;
+
 use tempfile::TempDir;
 
 use super::role::{Api, Role};
@@ -19,7 +21,19 @@ pub(crate) struct Up {
 impl Up {
     /// Starts one with these settings beside where it listens and keeps its data.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
-        let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
+        Self::start_in(tempfile::Builder::new().prefix("data.").tempdir().unwrap(), settings).await
+    }
+
+    /// Ends it, has `change` done to the file of its database, and starts one on the same data.
+    pub(crate) async fn started_anew(mut self, change: impl AsyncFnOnce(&Path)) -> Self {
+        self.api.role.program.signal("TERM");
+        self.api.role.program.wait_exit(PATIENCE).await;
+        change(&self.data_dir.path().join("tasdiq.db")).await;
+        Self::start_in(self.data_dir, &[]).await
+    }
+
+    /// As [`Up::start`], in this data directory.
+    pub(crate) async fn start_in(data_dir: TempDir, settings: &[(&str, &str)]) -> Self {
         let [address, sandbox_address] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let mut environment = vec![
             ("TASDIQ_DATA_DIR", data_dir.path().to_str().unwrap()),
@@ -38,6 +52,7 @@ impl Up {
         let data_dir = self.data_dir.path().to_str().unwrap();
         [("TASDIQ_DATA_DIR", data_dir), ("TASDIQ_SANDBOX_LISTEN", &self.sandbox_address)]
     }
+
     /// What `tasdiq jobs list` prints with these further arguments, as JSON.
     pub(crate) async fn jobs(&self, arguments: &[&str]) -> String {
         let arguments = [&["jobs", "list", "--json"], arguments].concat();

@@ -14,8 +14,10 @@
 pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod command;
+pub(crate) mod filling;
 pub(crate) mod forwarder;
 pub(crate) mod job_log;
+pub(crate) mod listening;
 pub(crate) mod patient;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -16,9 +16,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Its file.
+    pub(crate) const FILE: &str = env!("CARGO_BIN_EXE_tasdiq");
+
     /// Starts `tasdiq` with these arguments and these variables alone, in an empty folder of its own.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Program {
-        Program::start_file(env!("CARGO_BIN_EXE_tasdiq"), arguments, environment)
+        Program::start_file(Program::FILE, arguments, environment)
     }
 
     fn start_file(file: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {

@@ -2,28 +2,28 @@
 
 /// How much an installation holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
-    pub(super) jobs: i64,
-    pub(super) orders: i64,
+pub(crate) struct Extent {
+    pub(crate) jobs: i64,
+    pub(crate) orders: i64,
 }
 
 impl Extent {
-    pub(super) const SMALL: Extent = Extent { jobs: 10_000, orders: 3_000 };
-    pub(super) const LARGE: Extent = Extent { jobs: 1_000_000, orders: 100_000 };
+    pub(crate) const SMALL: Extent = Extent { jobs: 10_000, orders: 3_000 };
+    pub(crate) const LARGE: Extent = Extent { jobs: 1_000_000, orders: 100_000 };
 }
 
 /// What is under way does not grow with what was: so many open orders, offered and running jobs, dead letters
 /// and rows to be deleted there are at any extent.
-pub(super) const UNDER_WAY: i64 = 200;
+pub(crate) const UNDER_WAY: i64 = 200;
 
 /// The lease token of jobs that run.
-pub(super) const TOKEN: i64 = 7;
+pub(crate) const TOKEN: i64 = 7;
 
 /// The statements that fill an empty database. `n` counts the rows; ids above those of [`Extent`] are under way.
 ///
 /// Ended orders have their `settle_order`, due in some days; 3 of 100 jobs are a backlog that is due; the rest of the
 /// jobs are done, some as dead letters.
-pub(super) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
+pub(crate) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
     let Extent { jobs, orders } = extent;
     let all_orders = orders + UNDER_WAY;
     let all_jobs = jobs + 3 * UNDER_WAY;

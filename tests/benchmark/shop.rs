@@ -1,0 +1,257 @@
+//! What a shop, its customers and the gateway do all day, and what it costs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shared::config::{Config, Role};
+use shared::coordination::Coordination;
+use shared::gateway::atmos::AtmosGateway;
+use shared::id::TransactionId;
+
+use super::Extent;
+use super::load::{Figures, at_a_rate, closed_loop};
+use super::report::{Cost, Row};
+use super::setup::Setup;
+use super::usage::Usage;
+use crate::roles::role::id;
+use crate::support::wait::PATIENCE;
+
+/// So many clients at once, each sending its next request when the last is answered.
+pub(super) const CLIENTS: [usize; 2] = [16, 64];
+
+/// A busy shop, and far from the limit.
+const PAYMENTS_PER_SECOND: u32 = 20;
+
+/// All of it. Payments come first, while there is nothing else to do.
+pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
+    let mut rows = Vec::new();
+    progress(setup.name(), "payments");
+    let payment = |setup: Arc<Setup>| move |_| confirm_and_see_paid(Arc::clone(&setup));
+    closed_loop(1, Duration::MAX, 3, payment(Arc::clone(setup))).await; // nobody's first request counts
+    let (_, alone) = closed_loop(1, Duration::MAX, extent.payments, payment(Arc::clone(setup))).await;
+    rows.extend(payment_rows("one at a time", &alone));
+    let spaced = at_a_rate(PAYMENTS_PER_SECOND, extent.payments, payment(Arc::clone(setup))).await;
+    rows.extend(payment_rows(&format!("{PAYMENTS_PER_SECOND} a second"), &spaced));
+
+    let mut linked = Vec::new();
+    for clients in CLIENTS {
+        let (row, orders) = orders(setup, clients, extent.load, usize::MAX, "order made, answered with its link").await;
+        rows.push(row);
+        linked.push(orders);
+    }
+    for (what, latency) in SLOW_GATEWAY {
+        setup.sandbox().delay_answers(latency).await;
+        rows.push(orders(setup, CLIENTS[1], extent.load / 2, usize::MAX, what).await.0);
+        setup.sandbox().clear_faults().await;
+    }
+    // It debits when it is told to, and asks nobody.
+    setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
+    for (clients, orders) in CLIENTS.into_iter().zip(linked) {
+        let (row, answered) = callbacks(setup, clients, extent.load, &orders).await;
+        rows.push(row);
+        rows.extend(callbacks_again(setup, clients, extent.load / 2, answered).await);
+    }
+    rows
+}
+
+/// Orders, and a callback about each.
+pub(super) async fn short_day(setup: &Arc<Setup>, clients: usize, time: Duration) -> [Row; 2] {
+    orders(setup, 1, Duration::MAX, 1, "nobody's first request counts").await;
+    let (made, orders) = orders(setup, clients, time, usize::MAX, "order made, answered with its link").await;
+    setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
+    let (called, _) = callbacks(setup, clients, time, &orders).await;
+    [made, called]
+}
+
+/// The gateway's own time for each answer, and what is then asked for.
+const SLOW_GATEWAY: [(&str, Duration); 2] = [
+    ("the same, the gateway takes 50 ms", Duration::from_millis(50)),
+    ("the same, the gateway takes 300 ms", Duration::from_millis(300)),
+];
+
+/// Orders by so many clients; those that were answered with a link.
+async fn orders(
+    setup: &Arc<Setup>,
+    clients: usize,
+    time: Duration,
+    limit: usize,
+    what: &'static str,
+) -> (Row, Vec<Value>) {
+    let by = Arc::clone(setup);
+    let create = move |_| {
+        let setup = Arc::clone(&by);
+        async move { setup.api().create_order().await }
+    };
+    let (mut row, orders) = load(setup, clients, time, limit, what, create, async |_| ()).await;
+    let all = orders.len();
+    let orders: Vec<Value> = orders.into_iter().filter(|order| order["transaction_id"].is_i64()).collect();
+    row = row.with_errors(all - orders.len());
+    (row, orders)
+}
+
+/// Callbacks about each of these orders by so many clients, each debited at once; gives those that were answered, too.
+async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &[Value]) -> (Row, Vec<String>) {
+    let fresh: Vec<(String, i64)> = signed_callbacks(orders).into_iter().zip(ids(orders)).collect();
+    let about: Arc<Vec<(String, i64)>> = Arc::new(fresh);
+    let by = Arc::clone(setup);
+    let debited = Arc::clone(&about);
+    let call = move |number: usize| {
+        let (setup, about) = (Arc::clone(&by), Arc::clone(&debited));
+        async move {
+            let is_allowed = ask(&setup, &about[number].0).await == 1;
+            let transaction_id = transaction_of(&about[number].0);
+            // The gateway's own work, which nobody who waits for the answer has to wait for.
+            tokio::spawn(async move { setup.sandbox().pay(transaction_id).await });
+            (number, is_allowed)
+        }
+    };
+    // What follows from a callback is a part of what it costs.
+    let settled = async |answered: &[(usize, bool)]| {
+        let mut numbers: Vec<usize> = answered.iter().map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        for number in numbers.into_iter().rev().take(CLIENTS[1]) {
+            setup.api().wait_for(about[number].1, "paid").await;
+        }
+    };
+    let what = "callback answered with 1, debited, settled";
+    let (row, answered) = load(setup, clients, time, about.len(), what, call, settled).await;
+    let row = row.with_errors(answered.iter().filter(|(_, is_allowed)| !is_allowed).count());
+    (row, answered.into_iter().map(|(number, _)| about[number].0.clone()).collect())
+}
+
+/// Callbacks that were answered before: once more, and badly signed.
+async fn callbacks_again(setup: &Arc<Setup>, clients: usize, time: Duration, answered: Vec<String>) -> Vec<Row> {
+    let (mut rows, count) = (Vec::new(), answered.len());
+    let broken = answered.iter().map(|body| body.replace("5000", "5001")).collect();
+    for (what, bodies, expected) in
+        [("callback repeated, answered with 1", answered, 1), ("callback badly signed, answered with 0", broken, 0)]
+    {
+        let (by, bodies) = (Arc::clone(setup), Arc::new(bodies));
+        let call = move |number: usize| {
+            let (setup, bodies) = (Arc::clone(&by), Arc::clone(&bodies));
+            async move { ask(&setup, &bodies[number]).await == expected }
+        };
+        let (row, right) = load(setup, clients, time, count, what, call, async |_| ()).await;
+        rows.push(row.with_errors(right.iter().filter(|is_right| !**is_right).count()));
+    }
+    rows
+}
+
+/// What the webhook answers to a callback.
+async fn ask(setup: &Setup, body: &str) -> i64 {
+    let request = setup.load().post(format!("{}/atmos/webhook/", setup.api().role.url));
+    let answer: Value = request.body(body.to_owned()).send().await.unwrap().json().await.unwrap();
+    answer["status"].as_i64().unwrap()
+}
+
+fn transaction_of(body: &str) -> i64 {
+    let callback: Value = serde_json::from_str(body).unwrap();
+    callback["transaction_id"].as_i64().or_else(|| callback["transaction_id"].as_str()?.parse().ok()).unwrap()
+}
+
+/// Puts a load on, and measures what it costs until `follows` has seen all that follows from it.
+async fn load<T, F>(
+    setup: &Arc<Setup>,
+    clients: usize,
+    time: Duration,
+    limit: usize,
+    what: &'static str,
+    work: impl Fn(usize) -> F + Send + Sync + 'static,
+    follows: impl AsyncFnOnce(&[T]),
+) -> (Row, Vec<T>)
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send,
+{
+    progress(setup.name(), &format!("{what}: {clients} clients"));
+    let processes = setup.processes();
+    setup.forget_statements().await;
+    let before = Usage::now(&processes);
+    let (figures, answers) = closed_loop(clients, time, limit, work).await;
+    follows(&answers).await;
+    let cost = Cost::since(&before, &processes);
+    tell_statements(setup, answers.len()).await;
+    (Row::new(what, format!("{clients} clients"), figures).with_cost(cost), answers)
+}
+
+/// What the database spent its time on, for whoever wants to make it faster.
+async fn tell_statements(setup: &Setup, count: usize) {
+    let statements = setup.statements(count.max(1)).await;
+    if !statements.is_empty() {
+        eprintln!(
+            "| statement | µs per operation | times per operation | µs each | rows each |\n|---|---:|---:|---:|---:|"
+        );
+        eprintln!("{statements}");
+    }
+}
+
+/// What a customer's confirmation took until the order was seen to be paid.
+pub(super) struct Payment {
+    since_confirmed: Duration,
+    since_debited: Duration,
+}
+
+/// Makes an order, follows its events as the return page does, and confirms its payment at the sandbox.
+pub(super) async fn confirm_and_see_paid(setup: Arc<Setup>) -> Payment {
+    let order = setup.api().create_order().await;
+    let transaction_id = linked(&setup, &order).await;
+    let mut events = setup.api().follow(id(&order)).await;
+    events.next().await.expect("the order as it is");
+
+    let confirmed_at = Instant::now();
+    let (debited_at, paid_at) = tokio::join!(
+        async {
+            assert_eq!(setup.sandbox().pay(transaction_id).await, "debited");
+            Instant::now()
+        },
+        async {
+            events.wait_for("paid").await;
+            Instant::now()
+        }
+    );
+    Payment { since_confirmed: paid_at - confirmed_at, since_debited: paid_at.saturating_duration_since(debited_at) }
+}
+
+/// The number of the order's transaction. A link that comes late is told: it is no part of what is measured, and no good
+/// sign.
+async fn linked(setup: &Setup, order: &Value) -> i64 {
+    let answered_at = Instant::now();
+    let mut transaction_id = order["transaction_id"].as_i64();
+    while transaction_id.is_none() && answered_at.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        transaction_id = setup.api().order(id(order)).await["transaction_id"].as_i64();
+        if transaction_id.is_some() {
+            progress(setup.name(), &format!("order {} was linked {:?} late", id(order), answered_at.elapsed()));
+        }
+    }
+    transaction_id.expect("a link")
+}
+
+fn payment_rows(load: &str, payments: &[Payment]) -> [Row; 2] {
+    let from_confirmed = Figures::of(payments.iter().map(|payment| payment.since_confirmed));
+    let from_debited = Figures::of(payments.iter().map(|payment| payment.since_debited));
+    [
+        Row::new("customer confirms → `paid` is seen", load, from_confirmed),
+        Row::new("gateway has debited → `paid` is seen", load, from_debited),
+    ]
+}
+
+/// The callbacks that the gateway would send for these orders.
+fn signed_callbacks(orders: &[Value]) -> Vec<String> {
+    let atmos = Config::from_environment(Role::Operator, |_| None).expect("the sandbox's credentials").atmos;
+    let gateway = AtmosGateway::new(atmos, Coordination::local(None)).expect("a client");
+    let sign = |order: &Value| {
+        let transaction_id = TransactionId(order["transaction_id"].as_i64().expect("it has a link"));
+        gateway.sign_callback(transaction_id, &id(order).to_string(), 5_000)
+    };
+    orders.iter().map(sign).collect()
+}
+
+fn ids(orders: &[Value]) -> Vec<i64> {
+    orders.iter().map(id).collect()
+}
+
+pub(super) fn progress(setup: &str, what: &str) {
+    eprintln!("{setup}: {what}");
+}

@@ -1,0 +1,21 @@
+//! A shop's day in short, with one worker and with more: what more processes cost where all share one machine.
+
+use std::sync::Arc;
+
+use super::Extent;
+use super::report::Section;
+use super::setup::Setup;
+use super::shop::{self, CLIENTS};
+
+/// Orders and callbacks by 64 clients for each number of workers.
+pub(super) async fn measure(extent: Extent) -> Section {
+    let (mut rows, mut title) = (Vec::new(), "");
+    for workers in extent.workers {
+        let setup = Arc::new(Setup::servers(*workers).await);
+        title = setup.name();
+        for row in shop::short_day(&setup, CLIENTS[1], extent.load / 2).await {
+            rows.push(row.with_load(format!("{} clients, {workers} workers", CLIENTS[1])));
+        }
+    }
+    Section::of_rows(format!("{title}: by one worker and by more"), rows)
+}

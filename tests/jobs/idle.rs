@@ -1,0 +1,99 @@
+//! How long it takes from the commit that stages a job until the job begins, where nothing else is to be done.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::id::CallbackId;
+use shared::job::Job;
+use shared::store::jobs;
+use sqlx::{AssertSqlSafe, Executor};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+use tracing::Metadata;
+use tracing::field::{Field, Visit};
+use tracing::span::Attributes;
+
+use super::{Behind, Installation};
+use crate::support::listening::{Listener, listen};
+use crate::support::wait::PATIENCE;
+
+/// Between two jobs.
+const EVERY: Duration = Duration::from_millis(23);
+
+/// Jobs of this measurement have numbers from here on, and no others of this process have.
+const FIRST_JOB: i64 = 7_000_000_000;
+
+/// Tells when a job begins: a worker opens a span for it then.
+struct Beginnings(UnboundedSender<Instant>);
+
+impl Listener for Beginnings {
+    fn wants(&self, what: &Metadata<'_>) -> bool {
+        what.is_span() && what.name() == "job"
+    }
+
+    fn span(&self, span: &Attributes<'_>) {
+        let now = Instant::now();
+        let mut number = JobNumber(0);
+        span.record(&mut number);
+        if number.0 >= FIRST_JOB {
+            // Nobody listening is no failure.
+            let _ = self.0.send(now);
+        }
+    }
+}
+
+/// What a span says in `job.id`.
+struct JobNumber(i64);
+
+impl Visit for JobNumber {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "job.id" {
+            self.0 = format!("{value:?}").parse().unwrap_or_default();
+        }
+    }
+}
+
+/// The times of so many jobs, one at a time, shortest first. They run from the return of the call that commits, which is
+/// some microseconds after the commit.
+pub(crate) async fn measure(behind: Behind, count: i64) -> Vec<Duration> {
+    let (sender, mut beginnings) = unbounded_channel();
+    listen(Arc::new(Beginnings(sender)));
+    let mut installation = Installation::start(behind, 64).await;
+    let numbers = format!("update id_blocks set next = {FIRST_JOB} where name = 'jobs'");
+    installation.filling.execute(AssertSqlSafe(numbers)).await.unwrap();
+    let stop = CancellationToken::new();
+    let mut parts = installation.run(&stop);
+    let mut took = Vec::new();
+    // Nobody's first jobs count. A worker seeds a `sweep`, too.
+    for number in -20..count {
+        tokio::time::sleep(EVERY).await;
+        while beginnings.try_recv().is_ok() {}
+        let job = Job::ProcessCallback { callback_id: CallbackId(1_000 + number) };
+        jobs::stage_now(&installation.store, job).await.unwrap();
+        let committed = Instant::now();
+        let begun = tokio::time::timeout(PATIENCE, beginnings.recv()).await.expect("the job begins").unwrap();
+        if number >= 0 {
+            took.push(begun.saturating_duration_since(committed));
+        }
+    }
+    stop.cancel();
+    while parts.join_next().await.is_some() {}
+    took.sort_unstable();
+    took
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_job_begins_long_before_any_timer_of_the_relay() {
+        for behind in Behind::ALL {
+            let took = measure(behind, 10).await;
+
+            // Where the push or the wake were missing, its grace would end first, after five seconds.
+            assert!(took[5] < Duration::from_millis(500), "{behind:?}: {took:?}");
+        }
+    }
+}

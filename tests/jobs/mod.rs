@@ -1,0 +1,113 @@
+//! What a job costs besides its work: on the way from its row to a worker and back, in the queue alone, and until it begins.
+//!
+//! The worker and the relay are the real ones, in this process. The jobs are the cheapest there are, so that what is
+//! measured is the way of a job and not its work: `process_callback` of callbacks that are not there any more.
+
+use shared::config::{Config, DatabaseUrl, Role};
+use std::time::Duration;
+
+use shared::coordination::Coordination;
+use shared::gateway::Gateway;
+use shared::gateway::atmos::AtmosGateway;
+use shared::queue::{LocalQueue, Queue, RedisQueue};
+use shared::redis_server::RedisServer;
+use shared::relay::Relay;
+use shared::secret::Secret;
+use shared::store::Store;
+use sqlx::{AnyConnection, Connection};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use worker::{JobWorker, LookSchedule, WorkerContext, WorkerOptions};
+
+use crate::support::servers::{PrivatePostgres, PrivateRedis};
+
+pub(crate) mod backlog;
+pub(crate) mod idle;
+pub(crate) mod transport;
+
+/// What stands behind the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    SqliteAndLocalQueue,
+    PostgresAndRedis,
+}
+
+impl Behind {
+    /// Both of them.
+    pub(crate) const ALL: [Behind; 2] = [Behind::SqliteAndLocalQueue, Behind::PostgresAndRedis];
+
+    /// What it is, for a table.
+    #[allow(dead_code, reason = "the tests have no use for it")]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Behind::SqliteAndLocalQueue => "SQLite, queue in the process",
+            Behind::PostgresAndRedis => "PostgreSQL (`fsync=on`), Redis",
+        }
+    }
+}
+
+struct Installation {
+    store: Store,
+    queue: Queue,
+    filling: AnyConnection,
+    next_job: u64,
+    slots: usize,
+    _servers: Option<(PrivatePostgres, PrivateRedis)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Installation {
+    async fn start(behind: Behind, slots: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tasdiq.db");
+        let (servers, url, plain) = match behind {
+            Behind::SqliteAndLocalQueue => {
+                (None, DatabaseUrl::Sqlite(path.clone()), format!("sqlite://{}", path.display()))
+            }
+            Behind::PostgresAndRedis => {
+                // What was finished survives a power cut.
+                let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
+                let url = postgres.url();
+                let redis = PrivateRedis::start().await;
+                (Some((postgres, redis)), DatabaseUrl::Postgres(Secret::new(url.clone())), url)
+            }
+        };
+        let store = Store::open_for_worker(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        let queue = match &servers {
+            None => Queue::Local(LocalQueue::default()),
+            Some((_, redis)) => Queue::Redis(RedisQueue::new(RedisServer::new(&redis.url(), "backlog").unwrap())),
+        };
+        let filling = AnyConnection::connect(&plain).await.unwrap();
+        Installation { store, queue, filling, next_job: 1_000_000, slots, _servers: servers, _folder: folder }
+    }
+
+    /// Starts a worker and a relay, which end with `stop`.
+    fn run(&self, stop: &CancellationToken) -> JoinSet<()> {
+        let mut parts = JoinSet::new();
+        parts.spawn(Relay::new(self.store.clone(), self.queue.clone(), true).run(stop.clone()));
+        let working = worker(&self.store, &self.queue, self.slots).run(stop.clone());
+        parts.spawn(async move { assert!(working.await, "the worker ended well") });
+        parts
+    }
+}
+
+/// A worker as `tasdiq worker` starts it, with so many jobs at once.
+fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = Config::from_environment(Role::Operator, |_| None).unwrap();
+    let gateway = AtmosGateway::new(config.atmos.clone(), Coordination::local(None)).unwrap();
+    let context = WorkerContext {
+        store: store.clone(),
+        gateway: Gateway::Atmos(gateway),
+        public_url: Url::parse("http://127.0.0.1/").unwrap(),
+        link_ttl: config.link_ttl,
+        payment_ttl: config.payment_ttl,
+        look_schedule: LookSchedule::new(&config.settle_schedule),
+        sweep_every: config.sweep_every,
+    };
+    let options =
+        WorkerOptions { slots, queues: WorkerOptions::ALL_QUEUES.to_vec(), stop_grace: Duration::from_secs(10) };
+    JobWorker::new(context, queue.clone(), options)
+}

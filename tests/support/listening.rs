@@ -1,0 +1,55 @@
+//! Hearing what this process traces. There is one place for it in a process, and more than one test that listens.
+
+use std::sync::{Arc, Once, PoisonError, RwLock};
+
+use tracing::callsite::rebuild_interest_cache;
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+/// Somebody who listens.
+pub(crate) trait Listener: Send + Sync + 'static {
+    /// Whether this is to be heard at all; what nobody wants costs nothing.
+    fn wants(&self, what: &Metadata<'_>) -> bool;
+
+    /// A span that begins.
+    fn span(&self, _span: &Attributes<'_>) {}
+
+    /// An event.
+    fn event(&self, _event: &Event<'_>) {}
+}
+
+static LISTENERS: RwLock<Vec<Arc<dyn Listener>>> = RwLock::new(Vec::new());
+
+/// Listens from now on, for as long as the process lives.
+pub(crate) fn listen(listener: Arc<dyn Listener>) {
+    static BEGUN: Once = Once::new();
+    BEGUN.call_once(|| {
+        let heard = tracing_subscriber::registry().with(Heard);
+        tracing::subscriber::set_global_default(heard).expect("nobody else in this process listens");
+    });
+    LISTENERS.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    rebuild_interest_cache();
+}
+
+fn listeners(what: &Metadata<'_>) -> Vec<Arc<dyn Listener>> {
+    let all = LISTENERS.read().unwrap_or_else(PoisonError::into_inner);
+    all.iter().filter(|listener| listener.wants(what)).map(Arc::clone).collect()
+}
+
+struct Heard;
+
+impl<S: Subscriber> Layer<S> for Heard {
+    fn enabled(&self, what: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        !listeners(what).is_empty()
+    }
+
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        listeners(span.metadata()).iter().for_each(|listener| listener.span(span));
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        listeners(event.metadata()).iter().for_each(|listener| listener.event(event));
+    }
+}
