@@ -215,11 +215,11 @@ mod tests {
 
     fn check(report: &str, measured: &[Value]) {
         // A line of speed and one of cost each.
-        assert_eq!(report.matches("\n| order made, answered with its link |").count(), 8, "{report}");
+        assert_eq!(report.matches("\n| order made, answered with its link |").count(), 12, "{report}");
         assert_eq!(report.matches("\n| callback ").count(), 24, "{report}");
         assert_eq!(report.matches("\n| the same, the gateway takes ").count(), 8, "{report}");
         assert_eq!(report.matches("\n| customer confirms").count(), 4, "{report}");
-        assert_eq!(measured.len(), 28, "{measured:?}");
+        assert_eq!(measured.len(), 32, "{measured:?}");
         assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{measured:?}");
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use shared::config::{Config, Role};
 use shared::coordination::Coordination;
@@ -20,6 +21,12 @@ use crate::support::wait::PATIENCE;
 /// So many clients at once, each sending its next request when the last is answered.
 pub(super) const CLIENTS: [usize; 2] = [16, 64];
 
+/// From the return of the confirmation.
+const DEBITED: &str = "gateway has debited → `paid` is seen";
+
+/// An apply takes some seconds.
+const LATEST_DEBIT: Duration = Duration::from_secs(5);
+
 /// A busy shop, and far from the limit.
 const PAYMENTS_PER_SECOND: u32 = 20;
 
@@ -34,6 +41,17 @@ pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
     let spaced = at_a_rate(PAYMENTS_PER_SECOND, extent.payments, payment(Arc::clone(setup))).await;
     rows.extend(payment_rows(&format!("{PAYMENTS_PER_SECOND} a second"), &spaced));
 
+    // The sandbox debits when it is told to, and asks nobody: that has been done already.
+    setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
+    let late = at_a_rate(PAYMENTS_PER_SECOND, extent.payments, late_debit(setup)).await;
+    setup.sandbox().clear_faults().await;
+    rows.push(Row::new(
+        DEBITED,
+        format!("{PAYMENTS_PER_SECOND} a second, debited 0 to 5 s after our answer"),
+        Figures::of(late),
+    ));
+
+    rows.push(orders(setup, 1, extent.load / 4, usize::MAX, "order made, answered with its link").await.0);
     let mut linked = Vec::new();
     for clients in CLIENTS {
         let (row, orders) = orders(setup, clients, extent.load, usize::MAX, "order made, answered with its link").await;
@@ -213,6 +231,27 @@ pub(super) async fn confirm_and_see_paid(setup: Arc<Setup>) -> Payment {
     Payment { since_confirmed: paid_at - confirmed_at, since_debited: paid_at.saturating_duration_since(debited_at) }
 }
 
+/// The gateway asks, and debits some time after our answer; how long after that the order is seen to be paid.
+fn late_debit(setup: &Arc<Setup>) -> impl Fn(usize) -> BoxFuture<'static, Duration> + use<> {
+    let setup = Arc::clone(setup);
+    move |number| {
+        let setup = Arc::clone(&setup);
+        let after = LATEST_DEBIT * u32::try_from(number * 37 % 100).unwrap() / 100;
+        Box::pin(async move {
+            let mut order = setup.api().create_order().await;
+            let transaction_id = linked(&setup, &order).await;
+            order["transaction_id"] = json!(transaction_id);
+            let mut events = setup.api().follow(id(&order)).await;
+            assert_eq!(ask(&setup, &signed_callbacks(std::slice::from_ref(&order))[0]).await, 1);
+            tokio::time::sleep(after).await;
+            setup.sandbox().pay(transaction_id).await;
+            let debited_at = Instant::now();
+            events.wait_for("paid").await;
+            debited_at.elapsed()
+        })
+    }
+}
+
 /// The number of the order's transaction. A link that comes late is told: it is no part of what is measured, and no good
 /// sign.
 async fn linked(setup: &Setup, order: &Value) -> i64 {
@@ -231,10 +270,7 @@ async fn linked(setup: &Setup, order: &Value) -> i64 {
 fn payment_rows(load: &str, payments: &[Payment]) -> [Row; 2] {
     let from_confirmed = Figures::of(payments.iter().map(|payment| payment.since_confirmed));
     let from_debited = Figures::of(payments.iter().map(|payment| payment.since_debited));
-    [
-        Row::new("customer confirms → `paid` is seen", load, from_confirmed),
-        Row::new("gateway has debited → `paid` is seen", load, from_debited),
-    ]
+    [Row::new("customer confirms → `paid` is seen", load, from_confirmed), Row::new(DEBITED, load, from_debited)]
 }
 
 /// The callbacks that the gateway would send for these orders.

@@ -91,25 +91,43 @@ pub(crate) fn next_look_back_ms(final_at_ms: i64, now_ms: i64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use shared::config::{Config, Role};
 
     use super::*;
 
     fn schedule() -> LookSchedule {
-        let millis = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000];
-        LookSchedule::new(&millis.map(Duration::from_millis))
+        let config = Config::from_environment(Role::Operator, |_| None).unwrap();
+        LookSchedule::new(&config.settle_schedule)
     }
 
     #[test]
     fn looks_come_quickly_after_a_hint_and_then_every_ten_minutes() {
         let mut elapsed = 0;
         let mut looks = Vec::new();
-        while looks.len() < 15 {
+        while looks.len() < 21 {
             elapsed = schedule().after(elapsed);
             looks.push(elapsed);
         }
 
-        assert_eq!(looks[..5], [250, 500, 1_000, 2_000, 4_000]);
-        assert_eq!(looks[10..], [300_000, 600_000, 1_200_000, 1_800_000, 2_400_000]);
+        assert_eq!(looks[..5], [250, 500, 1_000, 1_500, 2_000]);
+        assert_eq!(looks[16..], [300_000, 600_000, 1_200_000, 1_800_000, 2_400_000]);
+    }
+
+    #[test]
+    fn a_debit_that_shows_some_seconds_after_the_answer_is_seen_soon() {
+        let waits = |within_ms: i64| {
+            let mut waits: Vec<i64> = (1..within_ms).map(|shown| schedule().after(shown) - shown).collect();
+            waits.sort_unstable();
+            waits
+        };
+        let (usual, slow) = (waits(4_000), waits(12_000));
+
+        assert!(
+            usual[usual.len() / 2] <= 500,
+            "half of the debits within 4 s wait {} ms or less",
+            usual[usual.len() / 2]
+        );
+        assert_eq!(slow.last(), Some(&2_000));
     }
 
     #[test]

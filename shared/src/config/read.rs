@@ -18,7 +18,7 @@ use crate::secret::Secret;
 const DATABASE_FILE: &str = "tasdiq.db";
 
 /// The waits of the look schedule (DESIGN: quick while a customer looks on, then ever slower).
-const SETTLE_SCHEDULE: &str = "0.25,0.5,1,2,4,8,15,30,60,120,300,600";
+const SETTLE_SCHEDULE: &str = "0.25,0.5,1,1.5,2,3,4,6,8,10,12,15,20,30,60,120,300,600";
 
 /// What the real gateway is asked at most; unlimited with the sandbox.
 const GATEWAY_RATE: GatewayRate = GatewayRate { per_second: 20, burst: 40 };

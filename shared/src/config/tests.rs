@@ -55,9 +55,9 @@ fn an_empty_environment_is_the_sandbox_with_everything_embedded() {
     assert_eq!(config.worker_listen.to_string(), "127.0.0.1:8001");
     assert_eq!(config.public_base(), "http://127.0.0.1:8000");
     assert_eq!(config.gateway_rate, None);
-    assert_eq!(config.settle_schedule.len(), 12);
+    assert_eq!(config.settle_schedule.len(), 18);
     assert_eq!(config.settle_schedule[0], Duration::from_millis(250));
-    assert_eq!(config.settle_schedule[11], Duration::from_secs(600));
+    assert_eq!(config.settle_schedule[17], Duration::from_secs(600));
     assert_eq!(config.link_wait, Duration::from_secs(3));
     assert_eq!(config.link_ttl, Duration::from_secs(86_400));
     assert_eq!(config.payment_ttl, Duration::from_secs(1_800));
