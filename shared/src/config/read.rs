@@ -17,7 +17,7 @@ use crate::secret::Secret;
 /// The name of the embedded database in the data directory.
 const DATABASE_FILE: &str = "tasdiq.db";
 
-/// The waits of the look schedule (DESIGN: quick while a customer looks on, then ever slower).
+/// The waits of the look schedule (quick while a customer looks on, then ever slower; ARCHITECTURE.md says what it costs).
 const SETTLE_SCHEDULE: &str = "0.25,0.5,1,1.5,2,3,4,6,8,10,12,15,20,30,60,120,300,600";
 
 /// What the real gateway is asked at most; unlimited with the sandbox.

@@ -13,6 +13,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Describe, Either, Error, Execute, Execut
 use sqlx_core::any::AnyTransactionManager;
 use sqlx_core::transaction::TransactionManager as _;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use url::Url;
@@ -80,14 +81,15 @@ impl Lending {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that was used last, unless that is long ago; then sqlx gets all of them back.
+    /// The one that was used last, unless that is long ago; then sqlx gets all of them back, and tests each.
     fn take_fresh(&self) -> Option<Kept> {
         let mut kept = self.kept();
         let kept = kept.as_mut()?;
         match kept.pop() {
             Some(last) if last.given_back.elapsed() < FRESH_FOR => Some(last),
-            Some(_) => {
-                kept.clear();
+            Some(last) => {
+                hand_over(last.connection, self.has_server);
+                kept.drain(..).for_each(|kept| hand_over(kept.connection, self.has_server));
                 None
             }
             None => None,
@@ -95,18 +97,19 @@ impl Lending {
     }
 
     fn keep(&self, connection: PoolConnection<Any>, tested: Instant) {
-        if let Some(kept) = self.kept().as_mut().filter(|_| tested.elapsed() < TESTED_EVERY) {
-            kept.push(Kept { connection, tested, given_back: Instant::now() });
+        match self.kept().as_mut().filter(|_| tested.elapsed() < TESTED_EVERY) {
+            Some(kept) => kept.push(Kept { connection, tested, given_back: Instant::now() }),
+            None => hand_over(connection, self.has_server),
         }
     }
 
     /// Whether a statement has ended well. Where the connection or its server may be to blame that it has not, sqlx gets all
     /// that are kept back, and tests each.
     fn learn<T>(&self, ended: Result<T, Error>) -> Result<T, Error> {
-        if matches!(ended, Err(Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut))
+        if ended.as_ref().is_err_and(shakes_trust)
             && let Some(kept) = self.kept().as_mut()
         {
-            kept.clear();
+            kept.drain(..).for_each(|kept| hand_over(kept.connection, self.has_server));
         }
         ended
     }
@@ -201,7 +204,8 @@ impl Pool {
         // Nothing is quicker to answer, so the connection is as good as tested.
         let within = self.connections.options().get_acquire_timeout();
         // sqlx counts a transaction as open when it hears so. If this ends before, the server may begin it later.
-        lent.is_beginning = true;
+        // (SQLite's waits for its caller.)
+        lent.is_beginning = self.lending.has_server;
         let beginning = AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str));
         self.lending.in_time(within, beginning).await?;
         lent.is_beginning = false;
@@ -211,6 +215,34 @@ impl Pool {
     pub(super) async fn close(&self) {
         self.lending.kept().take();
         self.connections.close().await;
+    }
+}
+
+/// Has sqlx test a connection and take it back, rolling back what is open. It waits for the answer for as long as TCP does;
+/// a server that hangs, or whose host has vanished, would have all connections so in the end.
+fn hand_over(mut connection: PoolConnection<Any>, has_server: bool) {
+    let Ok(runtime) = Handle::try_current() else {
+        // There is nobody left to test it.
+        drop(connection.leak());
+        return;
+    };
+    let returning = connection.return_to_pool();
+    runtime.spawn(async move {
+        match has_server {
+            // Without an answer it is closed by being dropped.
+            true => drop(timeout(ANSWERED_WITHIN, returning).await),
+            false => returning.await,
+        }
+    });
+}
+
+/// Whether an error may be the connection's, or all connections'.
+fn shakes_trust(error: &Error) -> bool {
+    match error {
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut => true,
+        // Connection lost; shutting down, or ended by an operator.
+        Error::Database(error) => error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P")),
+        _ => false,
     }
 }
 
@@ -260,8 +292,10 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.as_mut().filter(|_| self.is_beginning) {
-            connection.close_on_drop();
+        match self.connection.take() {
+            Some(mut connection) if self.is_beginning => connection.close_on_drop(),
+            Some(connection) => hand_over(connection, self.lending.has_server),
+            None => (),
         }
     }
 }
