@@ -1,7 +1,7 @@
-//! Connections to the database, and the difference between a server that is slow and one that refuses.
+//! Connections to the database, and how they are lent.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -12,11 +12,13 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Describe, Either, Error, Execute, Executor, SqlSafeStr, SqlStr};
 use sqlx_core::any::AnyTransactionManager;
 use sqlx_core::transaction::TransactionManager as _;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use url::Url;
+
+use door::Door;
+
+mod door;
 
 /// The connections of one process; cheap to clone.
 ///
@@ -39,7 +41,7 @@ struct Lending {
     /// One for each connection there may be, so that whoever has one never waits for a connection that is kept.
     turns: Arc<Semaphore>,
     /// The one that was given back last at the end; nothing once the pool is closed.
-    kept: StdMutex<Option<Vec<Kept>>>,
+    kept: Mutex<Option<Vec<Kept>>>,
     /// Whether a server is behind them, which may hang.
     has_server: bool,
 }
@@ -74,7 +76,7 @@ impl Lending {
     fn new(connections: &AnyPool, has_server: bool) -> Arc<Self> {
         let most = connections.options().get_max_connections();
         let turns = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)));
-        Arc::new(Lending { turns, kept: StdMutex::new(Some(Vec::new())), has_server })
+        Arc::new(Lending { turns, kept: Mutex::new(Some(Vec::new())), has_server })
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Vec<Kept>>> {
@@ -136,30 +138,6 @@ pub(super) struct Lent {
     /// Given to the next one when the connection is there for it.
     _turn: OwnedSemaphorePermit,
 }
-
-/// Where the server listens, and what the last knock there showed.
-#[derive(Debug)]
-struct Door {
-    host: String,
-    port: u16,
-    seen: Mutex<Option<Seen>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    knocked: Instant,
-    refused_since: Option<Instant>,
-}
-
-/// Who waits for longer than this for a connection has the door looked at.
-const LOOKED_AT_AFTER: Duration = Duration::from_millis(200);
-
-/// A door that was open is not looked at again for so long: each knock costs the server a process, and most often it is
-/// only busy.
-const OPEN_FOR: Duration = Duration::from_secs(1);
-
-/// So long nobody may listen before it counts as a refusal; a quick restart is waited out.
-const REFUSED_FOR: Duration = Duration::from_millis(500);
 
 impl Pool {
     /// These connections, to a file of ours.
@@ -346,45 +324,6 @@ impl Drop for OpenTransaction {
     }
 }
 
-impl Door {
-    /// The door of a server that listens at a host and port; of a socket's there is nothing to be learnt.
-    fn of(url: &str) -> Option<Self> {
-        let url = Url::parse(url).ok()?;
-        let is_elsewhere = url.query_pairs().any(|(name, _)| matches!(name.as_ref(), "host" | "hostaddr" | "port"));
-        let host = url.host_str().filter(|host| !host.is_empty() && !host.contains('%') && !is_elsewhere)?;
-        let host = host.trim_matches(['[', ']']).to_owned();
-        Some(Door { host, port: url.port().unwrap_or(5432), seen: Mutex::default() })
-    }
-
-    /// Ends when nobody listens there, and has not for a moment.
-    async fn refusal(&self) -> Error {
-        loop {
-            tokio::time::sleep(LOOKED_AT_AFTER).await;
-            if self.is_shut().await {
-                return Error::Io(std::io::ErrorKind::ConnectionRefused.into());
-            }
-        }
-    }
-
-    /// Knocks, unless somebody else has just done so.
-    async fn is_shut(&self) -> bool {
-        let mut seen = self.seen.lock().await;
-        let now = Instant::now();
-        let good_for = |seen: &Seen| if seen.refused_since.is_some() { LOOKED_AT_AFTER } else { OPEN_FOR };
-        let is_news = seen.as_ref().is_none_or(|seen| now.duration_since(seen.knocked) >= good_for(seen));
-        if is_news {
-            let knock = timeout(LOOKED_AT_AFTER, TcpStream::connect((self.host.as_str(), self.port))).await;
-            let is_refused = matches!(&knock, Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused);
-            // One long past says nothing of the time between.
-            let before = seen.as_ref().filter(|seen| now.duration_since(seen.knocked) < OPEN_FOR * 2);
-            let since = before.and_then(|seen| seen.refused_since).unwrap_or(now);
-            *seen = Some(Seen { knocked: now, refused_since: is_refused.then_some(since) });
-        }
-        let since = seen.as_ref().and_then(|seen| seen.refused_since);
-        since.is_some_and(|since| now.duration_since(since) >= REFUSED_FOR)
-    }
-}
-
 /// As sqlx's own pool: every statement takes a connection, and gives it back.
 impl<'p> Executor<'p> for &'p Pool {
     type Database = Any;
@@ -434,37 +373,5 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
     {
         async move { self.acquire().await?.describe(sql).await }.boxed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use super::*;
-
-    #[test]
-    fn the_door_is_where_the_url_says_and_nowhere_if_that_is_a_socket() {
-        let door = |url| Door::of(url).map(|door| (door.host, door.port));
-
-        assert_eq!(door("postgres://u:p@db.test/x"), Some(("db.test".to_owned(), 5432)));
-        assert_eq!(door("postgres://u:p@[::1]:6000/x"), Some(("::1".to_owned(), 6000)));
-        for socket in ["postgres://%2Fvar%2Frun/x", "postgres:///x?host=/var/run", "postgres://u@a/x?port=7"] {
-            assert_eq!(door(socket), None, "{socket}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_door_is_shut_when_nobody_listens_for_a_moment_and_not_while_somebody_does() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let url = format!("postgres://{}/x", listener.local_addr().unwrap());
-        let door = Door::of(&url).unwrap();
-        assert!(timeout(Duration::from_millis(1_500), door.refusal()).await.is_err(), "somebody listens");
-
-        drop(listener);
-        let began = Instant::now();
-        timeout(Duration::from_secs(5), door.refusal()).await.expect("nobody listens");
-
-        assert!(began.elapsed() >= REFUSED_FOR, "{:?}: a quick restart is waited out", began.elapsed());
     }
 }
