@@ -55,9 +55,11 @@ pub async fn keep(
         twin: None,
         started_at_ms: store.now_ms(),
         heartbeat_at_ms: store.now_ms(),
-        queue_heard_at_ms: None,
+        // A consumer that hangs before it asks for the first time hears nothing either.
+        queue_heard_at_ms: (introduction.slots > 0).then(|| store.now_ms()),
         weather: None,
     };
+    let mut has_asked = false;
     let mut clock_measured = Instant::now();
     let mut redis_checked = Instant::now();
     let mut next_beat = Instant::now();
@@ -73,7 +75,11 @@ pub async fn keep(
                 let _ = timeout(REDIS_PATIENCE, redis.check_again()).await;
             }
         }
-        process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
+        let silence = queue.silent_for();
+        has_asked |= silence.is_some();
+        if has_asked {
+            process.queue_heard_at_ms = silence.map(|silence| store.now_ms() - millis(silence));
+        }
         process.weather = serde_json::to_string(&ToldWeather::new(&coordination.view(), store.now_ms())).ok();
         let told = tell(&store, &process, &mut clock_measured).await;
         if let (Err(trouble), true) = (&told, is_well) {

@@ -23,6 +23,7 @@ mod dead_letters_contract;
 mod in_hand_contract;
 mod jobs_contract;
 mod orders_contract;
+mod presence_contract;
 mod queue_contract;
 mod refunds_contract;
 mod reviewing_contract;
