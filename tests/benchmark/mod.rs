@@ -11,6 +11,7 @@ use limits::Limits;
 use report::Section;
 use setup::Setup;
 
+mod burst;
 mod grown;
 mod jobs;
 mod limits;
@@ -34,6 +35,8 @@ pub(crate) enum Part {
     Servers,
     /// The webhook at a steady rate, with everything there and without.
     Webhook,
+    /// The webhook while no worker runs, and what comes after.
+    Burst,
     /// What a job costs besides its work.
     Jobs,
     /// Starting, doing nothing, and how large it is.
@@ -49,8 +52,8 @@ pub(crate) enum Part {
 impl Part {
     /// All that takes minutes.
     #[allow(dead_code, reason = "the tests have no use for it")]
-    pub(crate) const USUAL: [Part; 7] =
-        [Part::Up, Part::Servers, Part::Webhook, Part::Jobs, Part::Rest, Part::Workers, Part::Grown];
+    pub(crate) const USUAL: [Part; 8] =
+        [Part::Up, Part::Servers, Part::Webhook, Part::Burst, Part::Jobs, Part::Rest, Part::Workers, Part::Grown];
 
     /// The part of that name.
     #[allow(dead_code, reason = "the tests have no use for it")]
@@ -59,6 +62,7 @@ impl Part {
             "up" => Part::Up,
             "servers" => Part::Servers,
             "webhook" => Part::Webhook,
+            "burst" => Part::Burst,
             "jobs" => Part::Jobs,
             "rest" => Part::Rest,
             "grown" => Part::Grown,
@@ -80,6 +84,8 @@ pub(crate) struct Extent {
     webhook: Duration,
     /// Callbacks a second.
     rates: &'static [u32],
+    /// More callbacks than are answered in a millisecond, however many are sent.
+    burst: u128,
     /// Empty jobs; a fifth of them in a large backlog.
     jobs: u64,
     /// How many small backlogs there are beside a large one.
@@ -104,6 +110,7 @@ impl Extent {
         load: Duration::from_secs(12),
         webhook: Duration::from_secs(20),
         rates: &[100, 500],
+        burst: 10,
         jobs: 500_000,
         small_backlogs: 30,
         starts: 20,
@@ -118,6 +125,7 @@ impl Extent {
         load: Duration::from_millis(500),
         webhook: Duration::from_secs(1),
         rates: &[20],
+        burst: 1,
         jobs: 5_000,
         small_backlogs: 2,
         starts: 2,
@@ -147,6 +155,7 @@ pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
             Part::Up => vec![day(Setup::embedded().await, extent).await],
             Part::Servers => vec![day(Setup::servers(2).await, extent).await],
             Part::Webhook => vec![webhook::measure(extent).await],
+            Part::Burst => burst::measure(extent).await.into(),
             Part::Jobs => jobs::measure(extent).await,
             Part::Rest => vec![rest::measure(extent).await],
             Part::Grown => grown::measure(extent).await,
@@ -225,11 +234,15 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_benchmark_measures_the_webhook() {
-        let Report { text: report, .. } = run(&[Part::Webhook], Extent::QUICK).await;
+        let Report { text: report, json } = run(&[Part::Webhook, Part::Burst], Extent::QUICK).await;
 
         for away in webhook::Away::ALL {
             assert!(report.contains(&format!("\n| 20 a second, {} | 20 | 20 | ", away.name())), "{report}");
         }
+        assert_eq!(report.matches("| 64 clients |").count(), 4, "{report}");
+        assert!(report.contains("\n| callbacks that wait | orders paid a second"), "{report}");
+        let measured = json["measured"].as_array().unwrap();
+        assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{measured:?}");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,7 +263,7 @@ mod tests {
             assert!(report.contains(&format!("\n| {line}")), "no line of {line} in {report}");
         }
         assert_eq!(report.matches("| 64 clients, 500 orders in the tables |").count(), 8, "{report}");
-        assert_eq!(report.matches("| 64 clients, 2 workers |").count(), 4, "{report}");
+        assert_eq!(report.matches("| 64 clients, 2 workers |").count(), 6, "{report}");
         assert!(report.contains("| queues empty |"), "{report}");
         let measured = json["measured"].as_array().unwrap();
         assert!(measured.iter().all(|row| row["errors"].as_u64().unwrap_or_default() == 0), "{json}");

@@ -68,6 +68,12 @@ impl Setup {
         }
     }
 
+    /// What the roles are started in.
+    pub(super) fn installation(&self) -> &Installation {
+        let Setup::Servers { installation, .. } = self else { panic!("`up` is started by itself") };
+        installation
+    }
+
     pub(super) fn sandbox(&self) -> &Sandbox {
         match self {
             Setup::Embedded { up, .. } => &up.sandbox,
@@ -98,8 +104,20 @@ impl Setup {
         }
     }
 
-    /// What the database has spent its time on since, as rows in Markdown: `count` operations were asked for.
-    pub(super) async fn statements(&self, count: usize) -> String {
+    /// Tells what the database has spent its time on since, for whoever wants to make it faster: `count` operations were
+    /// asked for.
+    pub(super) async fn tell_statements(&self, count: usize) {
+        let statements = self.statements(count.max(1)).await;
+        if !statements.is_empty() {
+            eprintln!(
+                "| statement | µs per operation | times per operation | µs each | rows each |\n|---|---:|---:|---:|---:|"
+            );
+            eprintln!("{statements}");
+        }
+    }
+
+    /// The same as rows in Markdown.
+    async fn statements(&self, count: usize) -> String {
         let Setup::Servers { installation, .. } = self else { return String::new() };
         installation
             .text(&format!(

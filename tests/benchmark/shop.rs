@@ -58,10 +58,8 @@ pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
         rows.push(row);
         linked.push(orders);
     }
-    for (what, latency) in SLOW_GATEWAY {
-        setup.sandbox().delay_answers(latency).await;
-        rows.push(orders(setup, CLIENTS[1], extent.load / 2, usize::MAX, what).await.0);
-        setup.sandbox().clear_faults().await;
+    for slow in SLOW_GATEWAY {
+        rows.push(orders_of_slow_gateway(setup, extent.load / 2, slow).await);
     }
     // It debits when it is told to, and asks nobody.
     setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
@@ -82,11 +80,21 @@ pub(super) async fn short_day(setup: &Arc<Setup>, clients: usize, time: Duration
     [made, called]
 }
 
-/// The gateway's own time for each answer, and what is then asked for.
-const SLOW_GATEWAY: [(&str, Duration); 2] = [
+/// What is then asked for, and the gateway's own time for each answer.
+pub(super) type SlowGateway = (&'static str, Duration);
+
+pub(super) const SLOW_GATEWAY: [SlowGateway; 2] = [
     ("the same, the gateway takes 50 ms", Duration::from_millis(50)),
     ("the same, the gateway takes 300 ms", Duration::from_millis(300)),
 ];
+
+/// Orders by 64 clients, each link of which takes that long.
+pub(super) async fn orders_of_slow_gateway(setup: &Arc<Setup>, time: Duration, (what, latency): SlowGateway) -> Row {
+    setup.sandbox().delay_answers(latency).await;
+    let (row, _) = orders(setup, CLIENTS[1], time, usize::MAX, what).await;
+    setup.sandbox().clear_faults().await;
+    row
+}
 
 /// Orders by so many clients; those that were answered with a link.
 async fn orders(
@@ -189,19 +197,8 @@ where
     let (figures, answers) = closed_loop(clients, time, limit, work).await;
     follows(&answers).await;
     let cost = Cost::since(&before, &processes);
-    tell_statements(setup, answers.len()).await;
+    setup.tell_statements(answers.len()).await;
     (Row::new(what, format!("{clients} clients"), figures).with_cost(cost), answers)
-}
-
-/// What the database spent its time on, for whoever wants to make it faster.
-async fn tell_statements(setup: &Setup, count: usize) {
-    let statements = setup.statements(count.max(1)).await;
-    if !statements.is_empty() {
-        eprintln!(
-            "| statement | µs per operation | times per operation | µs each | rows each |\n|---|---:|---:|---:|---:|"
-        );
-        eprintln!("{statements}");
-    }
 }
 
 /// What a customer's confirmation took until the order was seen to be paid.

@@ -135,17 +135,19 @@ async fn round(
     (Figures::of(answers.into_iter().map(|(took, _)| took)), allowed)
 }
 
-async fn ask(request: reqwest::RequestBuilder, body: &str) -> bool {
+/// Whether a callback is answered with 1.
+pub(super) async fn ask(request: reqwest::RequestBuilder, body: &str) -> bool {
     let Ok(answer) = request.body(body.to_owned()).send().await else { return false };
     answer.json::<Value>().await.is_ok_and(|answer| answer["status"] == 1)
 }
 
-async fn debit(client: &Client, sandbox: &str, transaction_id: i64) {
+/// The gateway takes the money.
+pub(super) async fn debit(client: &Client, sandbox: &str, transaction_id: i64) {
     let _ = client.post(format!("{sandbox}/_sim/pay/{transaction_id}")).send().await;
 }
 
 /// So many orders with a link, made at the sandbox and written by SQL, and a rightly signed callback about each.
-async fn callbacks(installation: &Installation, count: usize) -> Vec<(i64, String)> {
+pub(super) async fn callbacks(installation: &Installation, count: usize) -> Vec<(i64, String)> {
     let first_order = installation.number("select coalesce(max(id), 0) + 1 from orders").await;
     let first_job = installation
         .number(&format!("update id_blocks set next = next + {count} where name = 'jobs' returning next - {count}"))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Extent;
 use super::report::Section;
 use super::setup::Setup;
-use super::shop::{self, CLIENTS};
+use super::shop::{self, CLIENTS, SLOW_GATEWAY};
 
 /// Orders and callbacks by 64 clients for each number of workers.
 pub(super) async fn measure(extent: Extent) -> Section {
@@ -13,7 +13,9 @@ pub(super) async fn measure(extent: Extent) -> Section {
     for workers in extent.workers {
         let setup = Arc::new(Setup::servers(*workers).await);
         title = setup.name();
-        for row in shop::short_day(&setup, CLIENTS[1], extent.load / 2).await {
+        let [made, called] = shop::short_day(&setup, CLIENTS[1], extent.load / 2).await;
+        let slowly = shop::orders_of_slow_gateway(&setup, extent.load / 2, SLOW_GATEWAY[0]).await;
+        for row in [made, slowly, called] {
             rows.push(row.with_load(format!("{} clients, {workers} workers", CLIENTS[1])));
         }
     }

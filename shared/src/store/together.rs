@@ -90,6 +90,10 @@ pub(super) trait Together: Send + Sync + Sized + 'static {
     /// What the caller is told.
     type Answer: Send + 'static;
 
+    /// Where so many wait, two write at the same time. They wait less, and each is dearer, for it shares its transaction with
+    /// fewer.
+    const MANY: usize = usize::MAX;
+
     /// Those that wait.
     fn group(store: &Store) -> &Group<Self>;
 
@@ -162,7 +166,8 @@ impl<T: Together> Group<T> {
     /// Whether one more is to write, because something waits and fewer than so many are at it; it counts from now on.
     fn needs_writer(&self, fewer_than: usize) -> bool {
         let mut waiting = self.lock();
-        let is_needed = !waiting.tickets.is_empty() && waiting.writers < fewer_than;
+        let allowed = fewer_than.max(1 + usize::from(waiting.tickets.len() >= T::MANY));
+        let is_needed = !waiting.tickets.is_empty() && waiting.writers < allowed;
         waiting.writers += usize::from(is_needed);
         is_needed
     }

@@ -62,6 +62,9 @@ pub(in crate::store) struct Question {
 impl Together for Question {
     type Answer = Verdict;
 
+    /// The gateway waits, and so does the customer.
+    const MANY: usize = 24;
+
     fn group(store: &Store) -> &Group<Self> {
         &store.0.groups.questions
     }

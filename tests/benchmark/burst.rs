@@ -1,0 +1,118 @@
+//! How many callbacks the webhook answers while no worker runs, which is what the answers alone cost, and how fast one that
+//! comes back settles what they left.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Extent;
+use super::load::closed_loop;
+use super::report::{Cost, Row, Section};
+use super::setup::{Setup, safe_servers};
+use super::shop::{CLIENTS, progress};
+use super::usage::Usage;
+use super::webhook::{ask, callbacks, debit};
+use crate::roles::role::client;
+use crate::support::wait::wait_until;
+
+/// What comes.
+#[derive(Clone, Copy)]
+enum Callbacks {
+    /// Each about an order of its own.
+    New,
+    /// Of ten two once more, and one badly signed.
+    Mixed,
+}
+
+impl Callbacks {
+    fn name(self) -> &'static str {
+        match self {
+            Callbacks::New => "callback answered with 1, no worker runs",
+            Callbacks::Mixed => "the same, of ten 2 repeated and 1 badly signed",
+        }
+    }
+
+    /// The callback of that number, and the transaction that it allows if it is rightly answered.
+    fn choose(self, number: usize, bodies: &[(i64, String)]) -> (String, Option<i64>) {
+        let (transaction_id, body) = &bodies[number];
+        match (self, number % 10) {
+            (Callbacks::Mixed, 7 | 8) => (bodies[number - 7].1.clone(), Some(bodies[number - 7].0)),
+            (Callbacks::Mixed, 9) => (body.replace("5000", "5001"), None),
+            _ => (body.clone(), Some(*transaction_id)),
+        }
+    }
+}
+
+/// Callbacks by 64 clients, and then a worker.
+pub(super) async fn measure(extent: Extent) -> [Section; 2] {
+    let (postgres, installation) = safe_servers().await;
+    installation.sandbox.fault(&json!({ "fault": "callback-never" })).await;
+    let setup = Setup::on_servers(postgres, installation, 0).await;
+    // Nobody's first requests count.
+    let (_, mut allowed) = answer(&setup, Callbacks::New, Duration::MAX, 200).await;
+    let mut rows = Vec::new();
+    for (callbacks, time) in [(Callbacks::New, extent.load), (Callbacks::Mixed, extent.load / 2)] {
+        let most = usize::try_from(time.as_millis() * extent.burst).unwrap();
+        let (row, more) = answer(&setup, callbacks, time, most).await;
+        rows.push(row);
+        allowed.extend(more);
+    }
+    allowed.sort_unstable();
+    allowed.dedup();
+    [Section::of_rows("The webhook while no worker runs", rows), settle(&setup, allowed).await]
+}
+
+/// Answers so many callbacks, if the time is enough; gives the transactions that were allowed, too.
+async fn answer(setup: &Setup, which: Callbacks, time: Duration, most: usize) -> (Row, Vec<i64>) {
+    progress(which.name(), &format!("{most} orders are made"));
+    let bodies = Arc::new(callbacks(setup.installation(), most).await);
+    let (http, webhook) = (client(), format!("{}/atmos/webhook/", setup.api().role.url));
+    let call = move |number: usize| {
+        let (request, bodies) = (http.post(&webhook), Arc::clone(&bodies));
+        async move {
+            let (body, allows) = which.choose(number, &bodies);
+            let is_right = ask(request, &body).await == allows.is_some();
+            (is_right, allows.filter(|_| is_right))
+        }
+    };
+    progress(which.name(), &format!("{} clients", CLIENTS[1]));
+    let processes = setup.processes();
+    setup.forget_statements().await;
+    let before = Usage::now(&processes);
+    let (figures, answers) = closed_loop(CLIENTS[1], time, most, call).await;
+    let cost = Cost::since(&before, &processes);
+    setup.tell_statements(answers.len()).await;
+    let wrong = answers.iter().filter(|(is_right, _)| !is_right).count();
+    let row = Row::new(which.name(), format!("{} clients", CLIENTS[1]), figures).with_errors(wrong).with_cost(cost);
+    (row, answers.into_iter().filter_map(|(_, allowed)| allowed).collect())
+}
+
+/// The gateway debits all of them, and then a worker comes.
+async fn settle(setup: &Setup, allowed: Vec<i64>) -> Section {
+    let (http, sandbox) = (client(), setup.sandbox().url.clone());
+    let count = allowed.len();
+    closed_loop(CLIENTS[1], Duration::MAX, count, move |number| {
+        let (http, sandbox, transaction_id) = (http.clone(), sandbox.clone(), allowed[number]);
+        async move { debit(&http, &sandbox, transaction_id).await }
+    })
+    .await;
+    progress("the webhook", "a worker comes");
+    let began = Instant::now();
+    let _worker = setup.installation().worker_with(&[]).await;
+    wait_until("all of them to be paid", Duration::from_secs(180), async || {
+        let unpaid = "select count(*) from (select 1 from orders where status = 'confirming' limit 1) as unpaid";
+        (setup.installation().number(unpaid).await == 0).then_some(())
+    })
+    .await;
+    let rate = count as u128 * 1_000 / began.elapsed().as_millis().max(1);
+    Section::Table {
+        title: "One worker comes back to them".to_owned(),
+        table: format!(
+            "| callbacks that wait | orders paid a second, from its start |\n|---:|---:|\n| {count} | {rate} |\n"
+        ),
+        json: vec![
+            json!({ "what": "a backlog of callbacks settled", "number": count, "errors": 0, "per_second": rate }),
+        ],
+    }
+}
