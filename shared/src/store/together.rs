@@ -90,8 +90,8 @@ pub(super) trait Together: Send + Sync + Sized + 'static {
     /// What the caller is told.
     type Answer: Send + 'static;
 
-    /// Where so many wait, two write at the same time. They wait less, and each is dearer, for it shares its transaction with
-    /// fewer.
+    /// Where so many wait, two write at the same time, if the database lets them. They wait less, and each is dearer, for it
+    /// shares its transaction with fewer.
     const MANY: usize = usize::MAX;
 
     /// Those that wait.
@@ -164,9 +164,10 @@ impl<T: Together> Group<T> {
     }
 
     /// Whether one more is to write, because something waits and fewer than so many are at it; it counts from now on.
-    fn needs_writer(&self, fewer_than: usize) -> bool {
+    fn needs_writer(&self, fewer_than: usize, database: Database) -> bool {
         let mut waiting = self.lock();
-        let allowed = fewer_than.max(1 + usize::from(waiting.tickets.len() >= T::MANY));
+        let two = database == Database::Postgres && waiting.tickets.len() >= T::MANY;
+        let allowed = if two { fewer_than.max(2) } else { fewer_than };
         let is_needed = !waiting.tickets.is_empty() && waiting.writers < allowed;
         waiting.writers += usize::from(is_needed);
         is_needed
@@ -184,7 +185,7 @@ pub(super) async fn together<T: Together>(store: &Store, item: T) -> Result<T::A
     group.lock().tickets.push_back(Ticket { item: Arc::new(item), answer });
     let mut writers = 1;
     loop {
-        if group.needs_writer(writers) {
+        if group.needs_writer(writers, store.database()) {
             // By itself: the others must not wait for ever when this caller goes away.
             tokio::spawn(write_those_that_wait::<T>(store.clone()));
         }
@@ -274,4 +275,50 @@ fn go_alone<T: Together>(store: &Store, ticket: Ticket<T>) {
 /// Whoever was to answer has ended before it did.
 fn nobody_answered() -> StoreError {
     StoreError::Unavailable(Arc::new(sqlx::Error::WorkerCrashed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Piece;
+
+    impl Together for Piece {
+        type Answer = ();
+
+        const MANY: usize = 3;
+
+        fn group(_: &Store) -> &Group<Self> {
+            unreachable!("the tests have the group at hand")
+        }
+
+        fn subject(&self) -> Option<i64> {
+            None
+        }
+
+        async fn write_all(_: &Store, _: &[Arc<Self>], _: Locked) -> Result<Written<()>, StoreError> {
+            unreachable!("nothing is written here")
+        }
+    }
+
+    /// How many writers begin while so many come, of whom none is done.
+    fn writers(database: Database, come: usize) -> usize {
+        let (group, mut callers) = (Group::<Piece>::default(), Vec::new());
+        let began = (0..come).filter(|_| {
+            let (answer, answered) = oneshot::channel();
+            callers.push(answered);
+            group.lock().tickets.push_back(Ticket { item: Arc::new(Piece), answer });
+            group.needs_writer(1, database)
+        });
+        began.count()
+    }
+
+    #[test]
+    fn two_write_where_many_wait_and_the_database_has_several_writers() {
+        for (come, expected) in [(1, 1), (2, 1), (3, 2), (20, 2)] {
+            assert_eq!(writers(Database::Postgres, come), expected, "{come} wait");
+            assert_eq!(writers(Database::Sqlite, come), 1, "{come} wait");
+        }
+    }
 }
