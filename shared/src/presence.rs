@@ -55,11 +55,10 @@ pub async fn keep(
         twin: None,
         started_at_ms: store.now_ms(),
         heartbeat_at_ms: store.now_ms(),
-        // A consumer that hangs before it asks for the first time hears nothing either.
+        // A worker that hangs before its consumer is there hears nothing either.
         queue_heard_at_ms: (introduction.slots > 0).then(|| store.now_ms()),
         weather: None,
     };
-    let mut has_asked = false;
     let mut clock_measured = Instant::now();
     let mut redis_checked = Instant::now();
     let mut next_beat = Instant::now();
@@ -75,10 +74,8 @@ pub async fn keep(
                 let _ = timeout(REDIS_PATIENCE, redis.check_again()).await;
             }
         }
-        let silence = queue.silent_for();
-        has_asked |= silence.is_some();
-        if has_asked {
-            process.queue_heard_at_ms = silence.map(|silence| store.now_ms() - millis(silence));
+        if queue.has_had_taker() {
+            process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
         }
         process.weather = serde_json::to_string(&ToldWeather::new(&coordination.view(), store.now_ms())).ok();
         let told = tell(&store, &process, &mut clock_measured).await;

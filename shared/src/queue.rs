@@ -110,6 +110,11 @@ impl Queue {
         self.hearing().silent_for(Instant::now())
     }
 
+    /// Whether anybody takes in this process, or did.
+    pub fn has_had_taker(&self) -> bool {
+        self.hearing().has_had_ear()
+    }
+
     fn hearing(&self) -> &Hearing {
         match self {
             Queue::Redis(redis) => redis.hearing(),

@@ -73,11 +73,20 @@ pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
 
 /// Orders, and a callback about each.
 pub(super) async fn short_day(setup: &Arc<Setup>, clients: usize, time: Duration) -> [Row; 2] {
+    let (made, orders) = first_orders(setup, clients, time).await;
+    [made, first_callbacks(setup, clients, time, &orders).await]
+}
+
+/// Orders of an installation that has done nothing yet; those that were answered with a link, too.
+pub(super) async fn first_orders(setup: &Arc<Setup>, clients: usize, time: Duration) -> (Row, Vec<Value>) {
     orders(setup, 1, Duration::MAX, 1, "nobody's first request counts").await;
-    let (made, orders) = orders(setup, clients, time, usize::MAX, "order made, answered with its link").await;
+    orders(setup, clients, time, usize::MAX, "order made, answered with its link").await
+}
+
+/// A callback about each of these.
+pub(super) async fn first_callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &[Value]) -> Row {
     setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
-    let (called, _) = callbacks(setup, clients, time, &orders).await;
-    [made, called]
+    callbacks(setup, clients, time, orders).await.0
 }
 
 /// What is then asked for, and the gateway's own time for each answer.

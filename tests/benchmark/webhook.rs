@@ -117,7 +117,7 @@ async fn round(
         let (request, bodies, paying) = (http.post(&webhook), Arc::clone(&bodies), paying.clone());
         running.spawn(async move {
             let (transaction_id, body) = &bodies[usize::try_from(number).unwrap()];
-            let is_allowed = ask(request, body).await;
+            let is_allowed = ask(request, body).await == Some(1);
             let took = due.elapsed();
             if let Some((client, sandbox)) = paying.filter(|_| is_allowed) {
                 debit(&client, &sandbox, *transaction_id).await;
@@ -135,10 +135,10 @@ async fn round(
     (Figures::of(answers.into_iter().map(|(took, _)| took)), allowed)
 }
 
-/// Whether a callback is answered with 1.
-pub(super) async fn ask(request: reqwest::RequestBuilder, body: &str) -> bool {
-    let Ok(answer) = request.body(body.to_owned()).send().await else { return false };
-    answer.json::<Value>().await.is_ok_and(|answer| answer["status"] == 1)
+/// What a callback is answered with, if it is.
+pub(super) async fn ask(request: reqwest::RequestBuilder, body: &str) -> Option<i64> {
+    let answer = request.body(body.to_owned()).send().await.ok()?;
+    answer.json::<Value>().await.ok()?["status"].as_i64()
 }
 
 /// The gateway takes the money.

@@ -13,8 +13,10 @@ pub(super) async fn measure(extent: Extent) -> Section {
     for workers in extent.workers {
         let setup = Arc::new(Setup::servers(*workers).await);
         title = setup.name();
-        let [made, called] = shop::short_day(&setup, CLIENTS[1], extent.load / 2).await;
-        let slowly = shop::orders_of_slow_gateway(&setup, extent.load / 2, SLOW_GATEWAY[0]).await;
+        let time = extent.load / 2;
+        let (made, orders) = shop::first_orders(&setup, CLIENTS[1], time).await;
+        let slowly = shop::orders_of_slow_gateway(&setup, time, SLOW_GATEWAY[0]).await;
+        let called = shop::first_callbacks(&setup, CLIENTS[1], time, &orders).await;
         for row in [made, slowly, called] {
             rows.push(row.with_load(format!("{} clients, {workers} workers", CLIENTS[1])));
         }

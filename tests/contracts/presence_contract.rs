@@ -5,6 +5,7 @@ use shared::presence::{self, Introduction};
 use shared::queue::{LocalQueue, Queue};
 use shared::store::Store;
 use shared::store::processes::{self, Process};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Fixture, on_every_database};
@@ -12,47 +13,61 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     a_consumer_is_told_of_from_the_first_beat_to_its_end
+    a_consumer_that_has_come_and_gone_between_two_beats_is_told_of_no_more
     a_process_that_takes_no_jobs_tells_of_no_consumer
 }
 
-/// Waits for this process's word of its consumer.
-async fn wait_for_consumer(store: &Store, what: &str, is_told: bool) {
+/// Waits until this process's word of its consumer is such a one.
+async fn wait_for_word(store: &Store, what: &str, fits: impl Fn(Option<i64>) -> bool) -> Option<i64> {
     wait_until(what, PATIENCE, async || {
         let alive = processes::alive(store).await.unwrap();
         let [Process { queue_heard_at_ms, .. }] = alive.as_slice() else { return None };
-        (queue_heard_at_ms.is_some() == is_told).then_some(())
+        fits(*queue_heard_at_ms).then_some(*queue_heard_at_ms)
     })
-    .await;
+    .await
 }
 
-/// A worker may hang before its consumer has asked for anything.
+/// Lets a process tell of itself until the token is canceled.
+fn keep(f: &Fixture, queue: &Queue, introduction: Introduction) -> (JoinHandle<()>, CancellationToken) {
+    let stop = CancellationToken::new();
+    let kept = presence::keep(f.store.clone(), queue.clone(), Coordination::local(None), introduction, stop.clone());
+    (tokio::spawn(kept), stop)
+}
+
+fn worker() -> Introduction {
+    Introduction { role: "worker", slots: 1, queues: "links".into() }
+}
+
+/// A worker may hang before its consumer is there.
 async fn a_consumer_is_told_of_from_the_first_beat_to_its_end(f: Fixture) {
     let queue = Queue::Local(LocalQueue::default());
-    let stop = CancellationToken::new();
-    let told = Introduction { role: "worker", slots: 1, queues: "links".into() };
-    let keeping =
-        tokio::spawn(presence::keep(f.store.clone(), queue.clone(), Coordination::local(None), told, stop.clone()));
+    let (keeping, stop) = keep(&f, &queue, worker());
 
-    wait_for_consumer(&f.store, "a consumer that is still to come", true).await;
+    let start = wait_for_word(&f.store, "a consumer that is still to come", |heard| heard.is_some()).await;
     let taker = queue.taker();
-    let first = processes::alive(&f.store).await.unwrap()[0].heartbeat_at_ms;
-    wait_until("another beat", PATIENCE, async || {
-        (processes::alive(&f.store).await.unwrap()[0].heartbeat_at_ms > first).then_some(())
-    })
-    .await;
-    wait_for_consumer(&f.store, "its word", true).await;
+    wait_for_word(&f.store, "the consumer that is there", |heard| heard > start).await;
     drop(taker);
-    wait_for_consumer(&f.store, "no consumer any more", false).await;
+    wait_for_word(&f.store, "no consumer any more", |heard| heard.is_none()).await;
 
     stop.cancel();
     keeping.await.unwrap();
     assert_eq!(processes::alive(&f.store).await.unwrap(), []);
 }
 
+/// A worker may be stopped before its second beat, and end its jobs for longer than a silence lasts.
+async fn a_consumer_that_has_come_and_gone_between_two_beats_is_told_of_no_more(f: Fixture) {
+    let queue = Queue::Local(LocalQueue::default());
+    let (_keeping, _stop) = keep(&f, &queue, worker());
+
+    wait_for_word(&f.store, "a consumer that is still to come", |heard| heard.is_some()).await;
+    drop(queue.taker());
+
+    wait_for_word(&f.store, "no consumer any more", |heard| heard.is_none()).await;
+}
+
 async fn a_process_that_takes_no_jobs_tells_of_no_consumer(f: Fixture) {
     let queue = Queue::Local(LocalQueue::default());
-    let told = Introduction { role: "api", slots: 0, queues: String::new() };
-    tokio::spawn(presence::keep(f.store.clone(), queue, Coordination::local(None), told, CancellationToken::new()));
+    let (_keeping, _stop) = keep(&f, &queue, Introduction { role: "api", slots: 0, queues: String::new() });
 
-    wait_for_consumer(&f.store, "its word", false).await;
+    wait_for_word(&f.store, "its word", |heard| heard.is_none()).await;
 }

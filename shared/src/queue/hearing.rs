@@ -24,6 +24,12 @@ impl Hearing {
         ear
     }
 
+    /// Whether there is a taker, or was one.
+    pub(super) fn has_had_ear(&self) -> bool {
+        // Those that are gone are forgotten only for a new one.
+        !lock(&self.0).is_empty()
+    }
+
     /// How long the longest waiting question has gone unanswered; nothing where there is no taker.
     pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
         lock(&self.0).iter().filter_map(Weak::upgrade).map(|ear| ear.silent_for(now)).max()
@@ -60,6 +66,7 @@ mod tests {
         let (hearing, began) = (Hearing::default(), Instant::now());
         let after = |seconds| began + Duration::from_secs(seconds);
         assert_eq!(hearing.silent_for(began), None, "nobody takes here");
+        assert!(!hearing.has_had_ear());
         let (one, other) = (hearing.ear(), hearing.ear());
         assert_eq!(hearing.silent_for(after(5)), Some(Duration::ZERO));
 
@@ -73,5 +80,6 @@ mod tests {
         assert_eq!(hearing.silent_for(after(60)), Some(Duration::ZERO), "its jobs keep it from asking");
         drop((one, other));
         assert_eq!(hearing.silent_for(after(60)), None);
+        assert!(hearing.has_had_ear());
     }
 }

@@ -39,8 +39,8 @@ pub struct Process {
     pub started_at_ms: i64,
     /// When it last told of itself, epoch milliseconds.
     pub heartbeat_at_ms: i64,
-    /// When its consumer last heard from the queue, or was too busy to ask; its start until it asks for the first time, and
-    /// `None` where nobody takes jobs.
+    /// When its consumer last heard from the queue, or was too busy to ask; its start until it is there, and `None` where
+    /// nobody takes jobs.
     pub queue_heard_at_ms: Option<i64>,
     /// The weather at the gateway as it sees it, the JSON of `weather::ToldWeather`.
     pub weather: Option<String>,

@@ -90,8 +90,8 @@ pub(super) trait Together: Send + Sync + Sized + 'static {
     /// What the caller is told.
     type Answer: Send + 'static;
 
-    /// Where so many wait, two write at the same time, if the database lets them. They wait less, and each is dearer, for it
-    /// shares its transaction with fewer.
+    /// Where so many wait, a second one begins to write, if the database lets it, and goes on until nobody waits. They wait
+    /// less, and each is dearer, for it shares its transaction with fewer.
     const MANY: usize = usize::MAX;
 
     /// Those that wait.
@@ -166,8 +166,8 @@ impl<T: Together> Group<T> {
     /// Whether one more is to write, because something waits and fewer than so many are at it; it counts from now on.
     fn needs_writer(&self, fewer_than: usize, database: Database) -> bool {
         let mut waiting = self.lock();
-        let two = database == Database::Postgres && waiting.tickets.len() >= T::MANY;
-        let allowed = if two { fewer_than.max(2) } else { fewer_than };
+        let may_be_two = database == Database::Postgres && waiting.tickets.len() >= T::MANY;
+        let allowed = if may_be_two { fewer_than.max(2) } else { fewer_than };
         let is_needed = !waiting.tickets.is_empty() && waiting.writers < allowed;
         waiting.writers += usize::from(is_needed);
         is_needed
