@@ -108,7 +108,7 @@ impl Patient {
     }
 
     /// Pays whatever link the order has until money has moved, and gives the transaction; nothing when the order ended
-    /// or the time is over.
+    /// otherwise or the time is over.
     pub(crate) async fn pay_until_debited(&self, id: i64, deadline: Instant) -> Option<i64> {
         while let Some(transaction_id) = self.link(id, deadline).await {
             match self.pay(transaction_id).await.as_deref() {
@@ -119,7 +119,9 @@ impl Patient {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        None
+        // Its answer was lost, and the order was paid before anybody asked again.
+        let order = until(deadline, || self.order(id)).await?;
+        order["transaction_id"].as_i64().filter(|_| order["status"] == "paid")
     }
 
     /// The customer comes back from the gateway's page.
