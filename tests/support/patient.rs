@@ -121,7 +121,8 @@ impl Patient {
         }
         // Its answer was lost, and the order was paid before anybody asked again.
         let order = until(deadline, || self.order(id)).await?;
-        order["transaction_id"].as_i64().filter(|_| order["status"] == "paid")
+        let transaction_id = order["transaction_id"].as_i64().filter(|_| order["status"] == "paid")?;
+        until(deadline, || async move { (self.debits(id).await > 0).then_some(transaction_id) }).await
     }
 
     /// The customer comes back from the gateway's page.
