@@ -1,12 +1,11 @@
 //! The database: one file per noun, the only SQL. SQLite and PostgreSQL are served by the same text.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, Executor, Row};
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, host_ms};
@@ -19,6 +18,7 @@ use crate::refund::RefundState;
 
 pub mod auditing;
 pub mod callbacks;
+mod connecting;
 mod error;
 mod fresh;
 mod given;
@@ -36,6 +36,8 @@ mod together;
 pub mod transactions;
 pub mod weather;
 
+pub use connecting::probe;
+use connecting::{STATEMENT_TIMEOUT, pool_of, sqlite_options};
 pub use error::StoreError;
 pub use fresh::Fresh;
 use fresh::Tray;
@@ -56,13 +58,6 @@ const SQLITE_READERS: u32 = 4;
 
 /// A measurement of the clock that took longer is not believed.
 const TRUSTED_ROUND_TRIP: Duration = Duration::from_secs(1);
-
-/// How long a request waits for a free connection before the database counts as unavailable. A server that refuses
-/// connections is noticed sooner.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long PostgreSQL lets a statement of ours run; as in the settings of each connection.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which of the two databases this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -408,57 +403,6 @@ impl Write {
     }
 }
 
-fn pool_of(connections: u32, database: Database) -> AnyPoolOptions {
-    AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
-        move |connection, _| {
-            Box::pin(async move {
-                match database {
-                    Database::Sqlite => {
-                        // FULL: a commit that was answered survives a power cut.
-                        for pragma in [
-                            "pragma journal_mode = wal",
-                            "pragma synchronous = full",
-                            "pragma busy_timeout = 5000",
-                            "pragma foreign_keys = on",
-                        ] {
-                            connection.execute(pragma).await?;
-                        }
-                    }
-                    Database::Postgres => {
-                        // With the client's address the process's number tells in `pg_stat_activity` whose session this is.
-                        let name = format!("set application_name = 'tasdiq {}'", std::process::id());
-                        connection.execute(AssertSqlSafe(name)).await?;
-                        for setting in [
-                            // A request never waits longer for a lock than its caller waits for an answer.
-                            "set lock_timeout = '3s'",
-                            "set statement_timeout = '10s'",
-                            "set idle_in_transaction_session_timeout = '15s'",
-                            // Every row is found by an index. A plan that was made while a table was small would read it
-                            // whole, and go on so while it grows.
-                            "set enable_seqscan = off",
-                            // What that makes look dear is never worth being compiled.
-                            "set jit = off",
-                        ] {
-                            connection.execute(setting).await?;
-                        }
-                    }
-                }
-                Ok(())
-            })
-        },
-    )
-}
-
-fn sqlite_options(path: &Path) -> Result<AnyConnectOptions, StoreError> {
-    let absolute = std::path::absolute(path).map_err(sqlx::Error::Io)?;
-    let mut url = url::Url::from_file_path(&absolute)
-        .map_err(|()| sqlx::Error::Configuration("the database file has no usable path".into()))?
-        .to_string()
-        .replacen("file://", "sqlite://", 1);
-    url.push_str("?mode=rwc");
-    Ok(url.parse()?)
-}
-
 /// `in (select …)` for a select that is limited or locks. PostgreSQL may take such a select for a join, choose to read the
 /// whole table for it, or run it more than once; an array is made once, and its rows are found by the index.
 fn one_of(database: Database, select: &str) -> String {
@@ -480,22 +424,6 @@ fn padded<T: Copy>(values: &[T]) -> Vec<T> {
         padded.resize(values.len().next_power_of_two(), *last);
     }
     padded
-}
-
-/// Whether a connection can be used at all, for `doctor`: opens one, asks, closes.
-///
-/// # Errors
-/// [`StoreError::Unavailable`].
-pub async fn probe(url: &DatabaseUrl) -> Result<(), StoreError> {
-    sqlx::any::install_default_drivers();
-    let options = match url {
-        DatabaseUrl::Sqlite(path) => sqlite_options(path)?,
-        DatabaseUrl::Postgres(url) => url.expose().parse()?,
-    };
-    let mut connection = AnyConnection::connect_with(&options).await?;
-    connection.execute("select 1").await?;
-    connection.close().await?;
-    Ok(())
 }
 
 /// Somebody waits for this transaction, so it is begun anew at once where another one was in its way; at most twice.
