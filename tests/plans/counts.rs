@@ -101,7 +101,7 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
 
     let answers = join_all(orders.iter().map(|order| f.ask(order, 7_000 + order.id.0))).await;
     assert!(answers.iter().all(|answer| *answer == Verdict::Allowed));
-    counter.expect("answer a callback", together, 7, 1).await;
+    counter.expect("answer a callback", together, 6, 1).await;
 
     let ids = jobs::offer(store, QueueName::Settle, 100).await.unwrap();
     let waking = jobs::claim(store, &ids).await.unwrap();

@@ -18,6 +18,7 @@ use crate::store::given::{given, numbers, rows, unindexed};
 use crate::store::jobs::{self, Staged};
 use crate::store::orders::{self, Told};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
+use crate::store::transactions::StoredState;
 use crate::store::{Store, StoreError, Write, anew_after_conflict};
 
 /// A body repeated within this time stages nothing unless it changed something.
@@ -342,14 +343,20 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
         from {given}
         where id {} and id = of_order and {} in ('pending', 'confirming') and expires_at_ms > $2
             and (allowed_transaction_id is null or allowed_transaction_id = draft)
-        returning id",
+        returning id, (select t.state from transactions t
+            where t.gateway = orders.gateway and t.transaction_id = allowed_transaction_id) as draft_state",
         given.any("of_order"),
         unindexed("status")
     );
     let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&asking)?).bind(now_ms).fetch_all(write.connection()).await?;
-    let mut allowed = HashSet::with_capacity(done.len());
+    let (mut allowed, mut put_aside) = (HashSet::with_capacity(done.len()), HashSet::new());
     for row in done {
-        allowed.insert(OrderId(row.try_get("id")?));
+        let order_id = OrderId(row.try_get("id")?);
+        allowed.insert(order_id);
+        // Its order is locked, so no look can close it from now on.
+        if row.try_get::<Option<String>, _>("draft_state")?.as_deref() != Some(StoredState::Open.as_str()) {
+            put_aside.insert(order_id);
+        }
     }
     let mut lines = Vec::new();
     for draft in
@@ -365,9 +372,8 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
     if !lines.is_empty() {
         orders::tell_all(write, &lines).await?;
     }
-    if !allowed.is_empty() {
-        // What a look saw of them earlier no longer holds: from now on they are asked about again. (To open one more again
-        // costs a question.)
+    if !put_aside.is_empty() {
+        // What a look saw of them earlier no longer holds: from now on they are asked about again.
         let sql = format!(
             "-- reopen_allowed_drafts
             update transactions set state = 'open'
@@ -375,9 +381,9 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
             given.any("of_order"),
             given.any("draft")
         );
-        let allowed: Vec<OfOrder> =
-            asking.into_iter().filter(|asked| allowed.contains(&OrderId(asked.of_order))).collect();
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(&allowed)?).execute(write.connection()).await?;
+        let again: Vec<OfOrder> =
+            asking.into_iter().filter(|asked| put_aside.contains(&OrderId(asked.of_order))).collect();
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&again)?).execute(write.connection()).await?;
     }
     Ok(allowed)
 }
