@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::any::AnyConnectOptions;
-use sqlx::{AnyConnection, Executor, Row};
+use sqlx::{Executor, Row};
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, host_ms};
@@ -368,7 +368,7 @@ struct Write {
 }
 
 impl Write {
-    fn connection(&mut self) -> &mut AnyConnection {
+    fn connection(&mut self) -> &mut OpenTransaction {
         &mut self.transaction
     }
 

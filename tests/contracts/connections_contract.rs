@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use shared::id::CallbackId;
 use shared::job::{Job, QueueName};
-use shared::store::Store;
 use shared::store::jobs::{self, Finish};
-use sqlx::PgConnection;
+use shared::store::{Store, StoreError};
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
 use super::Fixture;
@@ -101,6 +101,37 @@ async fn connections_to_a_host_that_has_vanished_are_replaced_when_it_is_back() 
     while !join_all((0..16).map(|number| jobs::stage_now(&f.store, a_job(number)))).await.iter().all(Result::is_ok) {
         assert!(began.elapsed() < PATIENCE, "connections that nobody answers on are still in the way");
     }
+}
+
+/// TCP would wait a quarter of an hour for a host that has vanished, and so would the job whose lease is renewed meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_ends_soon_whose_server_vanishes_in_the_midst_of_it() {
+    let postgres = PrivatePostgres::start().await;
+    let forwarder = Forwarder::start(postgres.port()).await;
+    let url = postgres.url().replace(&format!(":{}/", postgres.port()), &format!(":{}/", forwarder.port()));
+    let f = Fixture::on_postgres(url).await;
+    jobs::stage_now(&f.store, a_job(1)).await.unwrap();
+    let mut beside = PgConnection::connect(&postgres.url()).await.unwrap();
+    beside.execute("begin; update jobs set attempt = attempt").await.unwrap();
+    let staging = tokio::spawn({
+        let store = f.store.clone();
+        async move { jobs::stage_now(&store, a_job(1)).await }
+    });
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'tasdiq %'";
+    let mut watching = PgConnection::connect(&postgres.url()).await.unwrap();
+    wait_until("a statement that waits for the row", PATIENCE, async || {
+        (number(&mut watching, waiting).await == 1).then_some(())
+    })
+    .await;
+
+    forwarder.silence();
+    let staged = timeout(Duration::from_secs(15), staging).await.expect("an end").unwrap();
+
+    assert!(matches!(staged, Err(StoreError::Unavailable(_))), "{staged:?}");
+    forwarder.speak();
+    wait_until("a connection that is answered", PATIENCE, async || jobs::stage_now(&f.store, a_job(2)).await.ok())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

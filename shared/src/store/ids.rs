@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, Row};
+use sqlx::{Any, Row};
 
+use super::pool::OpenTransaction;
 use super::{Store, StoreError};
 
 /// So many ids one statement takes from the database; more where many are needed at once, or every group of rows would
@@ -52,8 +53,8 @@ impl IdBlocks {
 }
 
 /// The first of `count` ids in a row, taken in whatever transaction the connection is in.
-pub(super) async fn take_block(connection: &mut AnyConnection, name: &str, count: i64) -> Result<i64, StoreError> {
-    first_of(&taking(name, count).fetch_all(connection).await?, count)
+pub(super) async fn take_block(transaction: &mut OpenTransaction, name: &str, count: i64) -> Result<i64, StoreError> {
+    first_of(&taking(name, count).fetch_all(transaction).await?, count)
 }
 
 fn taking(name: &str, count: i64) -> Query<'static, Any, AnyArguments> {

@@ -17,8 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use door::Door;
+pub(super) use transaction::OpenTransaction;
 
 mod door;
+mod transaction;
+
+/// What a statement leads to: a row, or how many it has changed.
+type Outcome = Either<AnyQueryResult, AnyRow>;
 
 /// The connections of one process; cheap to clone.
 ///
@@ -187,7 +192,7 @@ impl Pool {
         let beginning = AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str));
         self.lending.in_time(within, beginning).await?;
         lent.is_beginning = false;
-        Ok(OpenTransaction(Some(lent)))
+        Ok(OpenTransaction::on(lent))
     }
 
     pub(super) async fn close(&self) {
@@ -230,10 +235,15 @@ impl Lent {
     /// # Errors
     /// There was none, or not in time.
     pub(super) async fn fetch_all<'q>(mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<AnyRow>, Error> {
-        let lending = Arc::clone(&self.lending);
-        let rows = lending.in_time(ANSWERED_WITHIN, Executor::fetch_all(&mut *self, query)).await?;
+        let all = self.fetch_in_time(query).await?;
         self.give_back();
-        Ok(rows)
+        Ok(all.into_iter().filter_map(Either::right).collect())
+    }
+
+    /// All that a statement leads to, unless the server hangs.
+    async fn fetch_in_time<'q>(&mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<Outcome>, Error> {
+        let lending = Arc::clone(&self.lending);
+        lending.in_time(ANSWERED_WITHIN, self.fetch_many(query).try_collect()).await
     }
 
     /// To be called when the last statement has ended well, and with no transaction open.
@@ -278,50 +288,11 @@ impl Drop for Lent {
     }
 }
 
-/// A transaction; dropped without a commit, it is rolled back.
-#[derive(Debug)]
-pub(super) struct OpenTransaction(Option<Lent>);
-
-impl OpenTransaction {
-    /// Commits it.
-    ///
-    /// # Errors
-    /// It was not committed, or that is not known.
-    pub(super) async fn commit(mut self) -> Result<(), Error> {
-        if let Some(lent) = &mut self.0 {
-            let lending = Arc::clone(&lent.lending);
-            lending.in_time(ANSWERED_WITHIN, AnyTransactionManager::commit(lent)).await?;
-        }
-        if let Some(lent) = self.0.take() {
-            lent.give_back();
-        }
-        Ok(())
-    }
-}
-
-impl Deref for OpenTransaction {
-    type Target = AnyConnection;
-
-    #[expect(clippy::expect_used, reason = "only the commit takes the connection out")]
-    fn deref(&self) -> &AnyConnection {
-        self.0.as_ref().expect("it is not committed yet")
-    }
-}
-
-impl DerefMut for OpenTransaction {
-    #[expect(clippy::expect_used, reason = "only the commit takes the connection out")]
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        self.0.as_mut().expect("it is not committed yet")
-    }
-}
-
-impl Drop for OpenTransaction {
-    fn drop(&mut self) {
-        if let Some(lent) = &mut self.0 {
-            // Sent when sqlx tests the connection, which is at once.
-            AnyTransactionManager::start_rollback(lent);
-        }
-    }
+/// What a statement leads to, once it has ended.
+fn all_at_once<'e>(
+    statement: impl Future<Output = Result<Vec<Outcome>, Error>> + Send + 'e,
+) -> BoxStream<'e, Result<Outcome, Error>> {
+    stream::once(statement).map_ok(|all| stream::iter(all).map(Ok)).try_flatten().boxed()
 }
 
 /// As sqlx's own pool: every statement takes a connection, and gives it back.
@@ -333,23 +304,12 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        let all = async move {
-            match self.acquire().await {
-                Ok(mut connection) => {
-                    let lending = Arc::clone(&connection.lending);
-                    let all = connection.fetch_many(query).try_collect::<Vec<_>>();
-                    match lending.in_time(ANSWERED_WITHIN, all).await {
-                        Ok(all) => {
-                            connection.give_back();
-                            all.into_iter().map(Ok).collect()
-                        }
-                        Err(error) => vec![Err(error)],
-                    }
-                }
-                Err(error) => vec![Err(error)],
-            }
-        };
-        stream::once(all).flat_map(stream::iter).boxed()
+        all_at_once(async move {
+            let mut connection = self.acquire().await?;
+            let all = connection.fetch_in_time(query).await?;
+            connection.give_back();
+            Ok(all)
+        })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>

@@ -1,0 +1,88 @@
+//! A transaction on a lent connection.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
+use sqlx::{Any, Describe, Either, Error, Execute, Executor, SqlStr};
+use sqlx_core::any::AnyTransactionManager;
+use sqlx_core::transaction::TransactionManager as _;
+
+use super::{ANSWERED_WITHIN, Lent, all_at_once};
+
+/// A transaction; dropped without a commit, it is rolled back.
+#[derive(Debug)]
+pub(in crate::store) struct OpenTransaction(Option<Lent>);
+
+impl OpenTransaction {
+    /// Of a connection on which one was begun.
+    pub(super) fn on(lent: Lent) -> Self {
+        OpenTransaction(Some(lent))
+    }
+
+    #[expect(clippy::expect_used, reason = "only the commit takes the connection out")]
+    fn lent(&mut self) -> &mut Lent {
+        self.0.as_mut().expect("it is not committed yet")
+    }
+
+    /// Commits it.
+    ///
+    /// # Errors
+    /// It was not committed, or that is not known.
+    pub(in crate::store) async fn commit(mut self) -> Result<(), Error> {
+        if let Some(lent) = &mut self.0 {
+            let lending = Arc::clone(&lent.lending);
+            lending.in_time(ANSWERED_WITHIN, AnyTransactionManager::commit(lent)).await?;
+        }
+        if let Some(lent) = self.0.take() {
+            lent.give_back();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OpenTransaction {
+    fn drop(&mut self) {
+        if let Some(lent) = &mut self.0 {
+            // Sent when sqlx tests the connection, which is at once.
+            AnyTransactionManager::start_rollback(lent);
+        }
+    }
+}
+
+/// Every statement of a transaction is answered in time, or the transaction is over.
+impl<'t> Executor<'t> for &'t mut OpenTransaction {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>
+    where
+        't: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        all_at_once(async move { self.lent().fetch_in_time(query).await })
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
+    where
+        't: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        async move { Ok(self.lent().fetch_in_time(query).await?.into_iter().find_map(Either::right)) }.boxed()
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>
+    where
+        't: 'e,
+    {
+        async move { self.lent().prepare_with(sql, parameters).await }.boxed()
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, Error>>
+    where
+        't: 'e,
+    {
+        async move { self.lent().describe(sql).await }.boxed()
+    }
+}
