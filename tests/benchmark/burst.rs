@@ -1,5 +1,6 @@
 //! How many callbacks the webhook answers while no worker runs, which is what the answers alone cost, and how fast one that
-//! comes back settles what they left.
+//! comes back settles what they left. What the machine does at all is taken before and after each load: on a shared one it
+//! moves within a minute.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,14 +8,18 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Extent;
+use super::limits::OneRow;
 use super::load::closed_loop;
 use super::report::{Cost, Row, Section};
 use super::setup::{Setup, safe_servers};
-use super::shop::{CLIENTS, progress};
+use super::shop::progress;
 use super::usage::Usage;
 use super::webhook::{ask, callbacks, debit};
 use crate::roles::role::client;
 use crate::support::wait::wait_until;
+
+/// So many gateways' connections at once, and as many as a storm of them may have.
+const CLIENTS: [usize; 2] = [64, 256];
 
 /// One that is repeated first came so many before: that has been answered.
 const REPEATED_AFTER: usize = 207;
@@ -47,18 +52,25 @@ impl Callbacks {
     }
 }
 
-/// Callbacks by 64 clients, and then a worker.
+/// Callbacks by many clients, and then a worker.
 pub(super) async fn measure(extent: Extent) -> [Section; 2] {
     let (postgres, installation) = safe_servers().await;
     installation.sandbox.fault(&json!({ "fault": "callback-never" })).await;
     let setup = Setup::on_servers(postgres, installation, 0).await;
     // Nobody's first requests count.
-    let (_, mut allowed) = answer(&setup, Callbacks::New, Duration::MAX, 200).await;
-    let mut rows = Vec::new();
-    for (callbacks, time) in [(Callbacks::New, extent.load), (Callbacks::Mixed, extent.load / 2)] {
+    let (_, mut allowed) = answer(&setup, Callbacks::New, CLIENTS[0], Duration::MAX, 200).await;
+    let (one_row, mut rows) = (OneRow::start().await, Vec::new());
+    let mut before = one_row.inserts(CLIENTS[0], extent.load / 4);
+    for (callbacks, clients, time) in [
+        (Callbacks::New, CLIENTS[0], extent.load),
+        (Callbacks::Mixed, CLIENTS[0], extent.load / 2),
+        (Callbacks::New, CLIENTS[1], extent.load / 2),
+    ] {
         let most = usize::try_from(time.as_millis() * extent.burst).unwrap();
-        let (row, more) = answer(&setup, callbacks, time, most).await;
-        rows.push(row);
+        let (row, more) = answer(&setup, callbacks, clients, time, most).await;
+        let after = one_row.inserts(CLIENTS[0], extent.load / 4);
+        rows.push(row.with_limit((before + after) / 2));
+        before = after;
         allowed.extend(more);
     }
     allowed.sort_unstable();
@@ -68,7 +80,7 @@ pub(super) async fn measure(extent: Extent) -> [Section; 2] {
 
 /// Answers so many callbacks, if the time is enough; gives the transactions that they allow, too. (Also where the answer
 /// was not as it should be: it may be lost, and the order waits for its payment all the same.)
-async fn answer(setup: &Setup, which: Callbacks, time: Duration, most: usize) -> (Row, Vec<i64>) {
+async fn answer(setup: &Setup, which: Callbacks, clients: usize, time: Duration, most: usize) -> (Row, Vec<i64>) {
     progress(which.name(), &format!("{most} orders are made"));
     let bodies = Arc::new(callbacks(setup.installation(), most).await);
     let (http, webhook) = (client(), format!("{}/atmos/webhook/", setup.api().role.url));
@@ -79,15 +91,15 @@ async fn answer(setup: &Setup, which: Callbacks, time: Duration, most: usize) ->
             (ask(request, &body).await == Some(i64::from(allows.is_some())), allows)
         }
     };
-    progress(which.name(), &format!("{} clients", CLIENTS[1]));
+    progress(which.name(), &format!("{clients} clients"));
     let processes = setup.processes();
     setup.forget_statements().await;
     let before = Usage::now(&processes);
-    let (figures, answers) = closed_loop(CLIENTS[1], time, most, call).await;
+    let (figures, answers) = closed_loop(clients, time, most, call).await;
     let cost = Cost::since(&before, &processes);
     setup.tell_statements(answers.len()).await;
     let wrong = answers.iter().filter(|(is_right, _)| !is_right).count();
-    let row = Row::new(which.name(), format!("{} clients", CLIENTS[1]), figures).with_errors(wrong).with_cost(cost);
+    let row = Row::new(which.name(), format!("{clients} clients"), figures).with_errors(wrong).with_cost(cost);
     (row, answers.into_iter().filter_map(|(_, allowed)| allowed).collect())
 }
 
@@ -95,7 +107,7 @@ async fn answer(setup: &Setup, which: Callbacks, time: Duration, most: usize) ->
 async fn settle(setup: &Setup, allowed: Vec<i64>) -> Section {
     let (http, sandbox) = (client(), setup.sandbox().url.clone());
     let count = allowed.len();
-    closed_loop(CLIENTS[1], Duration::MAX, count, move |number| {
+    closed_loop(CLIENTS[0], Duration::MAX, count, move |number| {
         let (http, sandbox, transaction_id) = (http.clone(), sandbox.clone(), allowed[number]);
         async move { debit(&http, &sandbox, transaction_id).await }
     })

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use poem::listener::{Acceptor, Listener, TcpListener};
 use poem::{Route, Server, get, handler};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::load::closed_loop;
 use crate::roles::role::client;
@@ -67,30 +68,43 @@ impl Limits {
 }
 
 async fn inserts(time: Duration) -> Vec<(usize, u128)> {
-    let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
-    let script = tempfile::Builder::new().suffix(".sql").tempfile().unwrap();
-    let insert =
-        "insert into one_row (said) values ('sixty-four letters, as many as a small row has in a shop of ours.');";
-    script.as_file().write_all(insert.as_bytes()).unwrap();
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    script.as_file().set_permissions(readable).unwrap();
-    postgres.execute("create table one_row (id bigserial primary key, said text not null)").await;
-    let mut rates = Vec::new();
-    for clients in CLIENTS {
+    let one_row = OneRow::start().await;
+    CLIENTS.map(|clients| (clients, one_row.inserts(clients, time))).to_vec()
+}
+
+/// A server of its own with a table for `pgbench`.
+pub(super) struct OneRow {
+    postgres: PrivatePostgres,
+    script: NamedTempFile,
+}
+
+impl OneRow {
+    pub(super) async fn start() -> Self {
+        let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
+        postgres.execute("create table one_row (id bigserial primary key, said text not null)").await;
+        let script = tempfile::Builder::new().suffix(".sql").tempfile().unwrap();
+        let insert =
+            "insert into one_row (said) values ('sixty-four letters, as many as a small row has in a shop of ours.');";
+        script.as_file().write_all(insert.as_bytes()).unwrap();
+        script.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        OneRow { postgres, script }
+    }
+
+    /// Inserts a second, each its own commit, by so many clients for so long.
+    pub(super) fn inserts(&self, clients: usize, time: Duration) -> u128 {
         let output = postgres_command("pgbench")
             .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--client", &clients.to_string(), "--time"])
             .arg(time.as_secs().max(1).to_string())
             .arg("--file")
-            .arg(script.path())
-            .arg(postgres.url())
+            .arg(self.script.path())
+            .arg(self.postgres.url())
             .current_dir("/")
             .output()
             .expect("pgbench, which comes with PostgreSQL");
         let said = String::from_utf8_lossy(&output.stdout);
         let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")).and_then(whole);
-        rates.push((clients, rate.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))));
+        rate.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
     }
-    rates
 }
 
 async fn redis(time: Duration) -> Vec<(String, u128)> {

@@ -110,7 +110,7 @@ impl Extent {
         load: Duration::from_secs(12),
         webhook: Duration::from_secs(20),
         rates: &[100, 500],
-        burst: 10,
+        burst: 14,
         jobs: 500_000,
         small_backlogs: 30,
         starts: 20,
@@ -240,6 +240,7 @@ mod tests {
             assert!(report.contains(&format!("\n| 20 a second, {} | 20 | 20 | ", away.name())), "{report}");
         }
         assert_eq!(report.matches("| 64 clients |").count(), 4, "{report}");
+        assert_eq!(report.matches("| 256 clients |").count(), 2, "{report}");
         assert!(report.contains("\n| callbacks that wait | orders paid a second"), "{report}");
         let measured = json["measured"].as_array().unwrap();
         assert!(measured.iter().all(|row| row["errors"] == 0 && row["number"].as_u64() > Some(0)), "{measured:?}");

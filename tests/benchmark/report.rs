@@ -61,6 +61,8 @@ pub(super) struct Row {
     /// Answers that were not as they should be.
     errors: usize,
     cost: Option<Cost>,
+    /// What the machine did at that time, a second, where that was measured for this row alone.
+    limit: Option<u128>,
 }
 
 /// What a load cost whom.
@@ -85,7 +87,7 @@ impl Cost {
 
 impl Row {
     pub(super) fn new(what: &'static str, load: impl Into<String>, figures: Figures) -> Self {
-        Row { what, load: load.into(), figures, errors: 0, cost: None }
+        Row { what, load: load.into(), figures, errors: 0, cost: None, limit: None }
     }
 
     pub(super) fn with_load(self, load: String) -> Self {
@@ -98,6 +100,15 @@ impl Row {
 
     pub(super) fn with_cost(self, cost: Cost) -> Self {
         Row { cost: Some(cost), ..self }
+    }
+
+    pub(super) fn with_limit(self, limit: u128) -> Self {
+        Row { limit: Some(limit), ..self }
+    }
+
+    /// Its rate as a part of `limit`, or of its own, as `of` tells it.
+    fn part<T>(&self, limit: Option<u128>, of: impl FnOnce(u128, u128) -> T) -> Option<T> {
+        Some(of(self.per_second()?, self.limit.or(limit)?))
     }
 
     fn per_second(&self) -> Option<u128> {
@@ -114,7 +125,7 @@ impl Row {
         let dash = || "–".to_owned();
         let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| self.figures.percentile_ms(percent));
         let per_second = self.per_second().map_or_else(dash, |rate| rate.to_string());
-        let ratio = self.per_second().zip(limit).map_or_else(dash, |(rate, limit)| ratio(rate, limit));
+        let ratio = self.part(limit, ratio).unwrap_or_else(dash);
         format!(
             "| {} | {} | {} | {} | {per_second} | {ratio} | {p50} | {p90} | {p99} | {longest} |\n",
             self.what,
@@ -155,7 +166,7 @@ impl Row {
         json!({
             "setup": setup, "what": self.what, "load": self.load, "number": self.figures.count(), "errors": self.errors,
             "per_second": self.per_second(),
-            "thousandths_of_inserts": self.per_second().zip(limit).map(|(rate, limit)| rate * 1_000 / limit.max(1)),
+            "thousandths_of_inserts": self.part(limit, |rate, limit| rate * 1_000 / limit.max(1)),
             "per_processor_second": self.per_processor_second(),
             "p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "longest_ms": longest, "cost": self.cost.as_ref().map(of),
         })
@@ -192,5 +203,6 @@ mod tests {
         );
         assert_eq!(ratio(3, 0), "3.00");
         assert_eq!(row.json("up", Some(1_000))["thousandths_of_inserts"], 500);
+        assert_eq!(row.with_limit(2_000).json("up", Some(1_000))["thousandths_of_inserts"], 250);
     }
 }
