@@ -368,7 +368,7 @@ struct Write {
 }
 
 impl Write {
-    fn connection(&mut self) -> &mut OpenTransaction {
+    fn transaction(&mut self) -> &mut OpenTransaction {
         &mut self.transaction
     }
 

@@ -113,14 +113,15 @@ async fn a_transaction_ends_soon_whose_server_vanishes_in_the_midst_of_it() {
     jobs::stage_now(&f.store, a_job(1)).await.unwrap();
     let mut beside = PgConnection::connect(&postgres.url()).await.unwrap();
     beside.execute("begin; update jobs set attempt = attempt").await.unwrap();
+    let mut watching = PgConnection::connect(&postgres.url()).await.unwrap();
     let staging = tokio::spawn({
         let store = f.store.clone();
         async move { jobs::stage_now(&store, a_job(1)).await }
     });
     let waiting =
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'tasdiq %'";
-    let mut watching = PgConnection::connect(&postgres.url()).await.unwrap();
-    wait_until("a statement that waits for the row", PATIENCE, async || {
+    // After 3 s the server ends the wait.
+    wait_until("a statement that waits for the row", Duration::from_secs(3), async || {
         (number(&mut watching, waiting).await == 1).then_some(())
     })
     .await;

@@ -211,7 +211,8 @@ async fn keep_all(write: &mut Write, keepings: &[Keeping<'_>]) -> Result<HashMap
         )
     );
     let now_ms = write.now_ms();
-    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(keepings)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let kept =
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(keepings)?).bind(now_ms).fetch_all(write.transaction()).await?;
     kept.iter()
         .map(|row| {
             let kept = Kept {
@@ -369,7 +370,7 @@ impl Together for Waking {
 pub(super) async fn order_of(write: &mut Write, callback_id: i64) -> Result<Option<OrderId>, StoreError> {
     let row = sqlx::query("-- order_of_callback\nselect order_id from callbacks where id = $1")
         .bind(callback_id)
-        .fetch_optional(write.connection())
+        .fetch_optional(write.transaction())
         .await?;
     Ok(match row {
         Some(row) => row.try_get::<Option<i64>, _>("order_id")?.map(OrderId),

@@ -82,7 +82,7 @@ pub(super) async fn keep_all(write: &mut Write, mut keys: Vec<Keeping<'_>>) -> R
         )
     );
     let now_ms = write.now_ms();
-    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(&keys)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(&keys)?).bind(now_ms).fetch_all(write.transaction()).await?;
     kept.iter().map(|row| Ok(OrderId(row.try_get("order_id")?))).collect()
 }
 

@@ -52,7 +52,7 @@ impl IdBlocks {
     }
 }
 
-/// The first of `count` ids in a row, taken in whatever transaction the connection is in.
+/// The first of `count` ids in a row, taken within this transaction.
 pub(super) async fn take_block(transaction: &mut OpenTransaction, name: &str, count: i64) -> Result<i64, StoreError> {
     first_of(&taking(name, count).fetch_all(transaction).await?, count)
 }

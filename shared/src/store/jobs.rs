@@ -130,7 +130,7 @@ pub(super) async fn hold(write: &mut Write, lease: &Lease) -> Result<(), StoreEr
         write.for_update("jobs")
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(lease.job_id.0).bind(lease.token);
-    query.fetch_optional(write.connection()).await?.map(|_| ()).ok_or(StoreError::LeaseLost)
+    query.fetch_optional(write.transaction()).await?.map(|_| ()).ok_or(StoreError::LeaseLost)
 }
 
 /// Ends a run within a transaction; the first statement of every write of an effect.
@@ -193,7 +193,7 @@ pub(super) async fn finish_all(
         )),
         unindexed("state")
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(rows(&ends)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(rows(&ends)?).bind(now_ms).fetch_all(write.transaction()).await?;
     let mut ended = HashSet::with_capacity(rows.len());
     for row in rows {
         ended.insert(JobId(row.try_get("id")?));

@@ -194,7 +194,7 @@ pub async fn expire_without_link(
     .bind(id.0)
     .bind(now_ms)
     .bind(waiting_since_before_ms)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(Transition::Refused);
@@ -226,7 +226,7 @@ pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, S
     .bind(now_ms)
     .bind(RETURN_HINTS)
     .bind(now_ms - RETURN_HINT_EVERY_MS)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
@@ -312,7 +312,7 @@ pub(super) async fn tell_all(write: &mut Write, lines: &[Told]) -> Result<(), St
         from {}",
         given(write.store.database(), 1, &[Number("of_order"), Text("was"), Text("is_now"), Text("why")])
     );
-    sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(write.now_ms()).execute(write.connection()).await?;
+    sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(write.now_ms()).execute(write.transaction()).await?;
     for told in lines {
         if told.from != Some(told.to) {
             write.transitions.push(told.to);

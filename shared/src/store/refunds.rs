@@ -97,7 +97,7 @@ async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKe
     let mut write = store.begin(1).await?;
     let id = match block {
         Some(id) => RefundId(id),
-        None => RefundId(ids::take_block(write.connection(), "refunds", 1).await?),
+        None => RefundId(ids::take_block(write.transaction(), "refunds", 1).await?),
     };
     if let Some(key) = key
         && idempotency::keep_all(&mut write, vec![Keeping::of(&new.requested_by, key, new.order_id, Some(id))])
@@ -141,7 +141,7 @@ async fn reserve(write: &mut Write, new: &NewRefund) -> Result<Option<(String, T
     )
     .bind(new.order_id.0)
     .bind(new.amount.get())
-    .fetch_optional(write.connection())
+    .fetch_optional(write.transaction())
     .await?;
     row.map(|row| Ok((row.try_get("gateway")?, TransactionId(row.try_get("transaction_id")?)))).transpose()
 }
@@ -158,7 +158,7 @@ async fn debit_of(
     )
     .bind(gateway.to_owned())
     .bind(transaction_id.0)
-    .fetch_optional(write.connection())
+    .fetch_optional(write.transaction())
     .await?;
     row.map(|row| Ok(TransactionId(row.try_get("success_transaction_id")?))).transpose()
 }
@@ -186,7 +186,7 @@ async fn insert(
     .bind(new.requested_by.clone())
     .bind(new.reason.clone())
     .bind(now_ms)
-    .fetch_optional(write.connection())
+    .fetch_optional(write.transaction())
     .await?;
     row.map(|row| from_row(&row)).transpose()
 }
@@ -261,7 +261,7 @@ pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Resul
     )))
     .bind(order_id.0)
     .bind(now_ms)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() > 0 {
         write.refunds.push(RefundState::Done);
@@ -274,7 +274,7 @@ pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Resul
 pub(super) async fn bury(write: &mut Write, id: RefundId, reason: &str) -> Result<bool, StoreError> {
     let row = sqlx::query("-- order_of_refund\nselect order_id from refunds where id = $1")
         .bind(id.0)
-        .fetch_optional(write.connection())
+        .fetch_optional(write.transaction())
         .await?;
     match row {
         Some(row) => review(write, OrderId(row.try_get("order_id")?), id, reason).await,
@@ -290,7 +290,7 @@ pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, Stor
         "-- reopen_refund\nupdate refunds set state = 'open', outcome = null where id = $1 and state = 'review'",
     )
     .bind(id.0)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     Ok(done.rows_affected() > 0)
 }
@@ -299,7 +299,7 @@ pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, Stor
 pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
     let row = sqlx::query(AssertSqlSafe(format!("-- refund_to_call_off\nselect {COLUMNS} from refunds where id = $1")))
         .bind(id.0)
-        .fetch_optional(write.connection())
+        .fetch_optional(write.transaction())
         .await?;
     let Some(row) = row else { return Ok(false) };
     give_back(write, &from_row(&row)?, "an operator called it off", "and sent_at_ms is null").await
@@ -313,7 +313,7 @@ async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) 
     )
     .bind(id.0)
     .bind(what.to_owned())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
@@ -334,7 +334,7 @@ async fn give_back(write: &mut Write, refund: &Refund, why: &str, also: &str) ->
     )))
     .bind(refund.order_id.0)
     .bind(refund.amount)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     let closed = sqlx::query(AssertSqlSafe(format!(
         "-- refuse_refund
@@ -343,7 +343,7 @@ async fn give_back(write: &mut Write, refund: &Refund, why: &str, also: &str) ->
     .bind(id.0)
     .bind(why.to_owned())
     .bind(now_ms)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if order.rows_affected() == 0 || closed.rows_affected() == 0 {
         return Ok(false);

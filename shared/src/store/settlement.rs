@@ -214,7 +214,7 @@ pub(super) async fn lock_all(
         given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
         locked.clause(&write.store, "orders")
     );
-    let locked = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.connection()).await?;
+    let locked = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.transaction()).await?;
     let status = |row: &AnyRow| Ok((OrderId(row.try_get("id")?), orders::parse_status(row.try_get("status")?)?));
     locked.iter().map(status).collect()
 }
@@ -256,7 +256,7 @@ async fn mark_paid(
     );
     let now_ms = write.now_ms();
     let done =
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(&payments)?).bind(now_ms).fetch_all(write.connection()).await?;
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&payments)?).bind(now_ms).fetch_all(write.transaction()).await?;
     let (mut paid, mut lines) = (HashSet::new(), Vec::new());
     for row in done {
         let id = OrderId(row.try_get("id")?);
@@ -287,7 +287,7 @@ async fn forget_resolution(
 ) -> Result<Transition, StoreError> {
     let row = sqlx::query("-- resolution_of\nselect status, resolution_transaction_id from orders where id = $1")
         .bind(id.0)
-        .fetch_one(write.connection())
+        .fetch_one(write.transaction())
         .await?;
     let is_asked = row.try_get::<Option<i64>, _>("resolution_transaction_id")? == Some(transaction_id.0);
     if !is_asked || orders::parse_status(row.try_get("status")?)? != OrderStatus::Review {
@@ -313,7 +313,7 @@ async fn reopen(
     .bind(id.0)
     .bind(transaction_id.0)
     .bind(asked_at_ms - CLOSED_BELIEVED_MS)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(Transition::Refused);
@@ -343,7 +343,7 @@ async fn drop_closed_link(
     .bind(transaction_id.0)
     .bind(now_ms)
     .bind(MAX_LINKS)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(Transition::Refused);
@@ -367,7 +367,7 @@ async fn expire(write: &mut Write, id: OrderId, from: OrderStatus, asked_at_ms: 
     .bind(write.now_ms())
     .bind(asked_at_ms)
     .bind(asked_at_ms - CONFIRMING_GRACE_MS)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(Transition::Refused);
@@ -389,7 +389,7 @@ async fn mark_refunded(
     )))
     .bind(id.0)
     .bind(transaction_id.0)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(Transition::Refused);

@@ -80,7 +80,7 @@ pub(super) async fn record_drafts(
         given(write.store.database(), 1, &[Text("at"), Number("number"), Number("of_order"), Number("tiyin")])
     );
     let now_ms = write.now_ms();
-    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
     kept.iter()
         .map(|row| Ok((OrderId(row.try_get("order_id")?), TransactionId(row.try_get("transaction_id")?))))
         .collect()
@@ -158,7 +158,7 @@ pub(super) async fn accept(write: &mut Write, order_id: OrderId) -> Result<(), S
     sqlx::query("-- accept_transactions\nupdate transactions set accepted_at_ms = $2 where order_id = $1")
         .bind(order_id.0)
         .bind(now_ms)
-        .execute(write.connection())
+        .execute(write.transaction())
         .await?;
     Ok(())
 }
@@ -225,6 +225,6 @@ pub(super) async fn keep_seen(
         unindexed("gateway")
     );
     let now_ms = write.now_ms();
-    sqlx::query(AssertSqlSafe(sql)).bind(rows(&saw)?).bind(now_ms).execute(write.connection()).await?;
+    sqlx::query(AssertSqlSafe(sql)).bind(rows(&saw)?).bind(now_ms).execute(write.transaction()).await?;
     Ok(())
 }

@@ -93,7 +93,7 @@ async fn say(write: &mut Write, name: &str, value: String) -> Result<(), StoreEr
     )
     .bind(name.to_owned())
     .bind(value)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     Ok(())
 }
@@ -101,7 +101,7 @@ async fn say(write: &mut Write, name: &str, value: String) -> Result<(), StoreEr
 async fn unsay(write: &mut Write, name: &str) -> Result<(), StoreError> {
     sqlx::query("-- unsay_word\ndelete from installation where name = $1")
         .bind(name.to_owned())
-        .execute(write.connection())
+        .execute(write.transaction())
         .await?;
     Ok(())
 }

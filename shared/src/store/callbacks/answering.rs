@@ -197,7 +197,7 @@ async fn follow<'a>(
     if !hinted.is_empty() {
         let hints = given(write.store.database(), 1, &OF_ORDER).any("of_order");
         let sql = format!("-- hint_from_callbacks\nupdate orders set last_hint_at_ms = $2 where id {hints}");
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(&hinted)?).bind(now_ms).execute(write.connection()).await?;
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&hinted)?).bind(now_ms).execute(write.transaction()).await?;
     }
     if !staged.is_empty() {
         jobs::stage_all(write, &staged).await?;
@@ -283,7 +283,7 @@ async fn amounts_of_drafts(
     let known = sqlx::query(AssertSqlSafe(sql))
         .bind(numbers("about", &asked)?)
         .bind(gateway.0.clone())
-        .fetch_all(write.connection())
+        .fetch_all(write.transaction())
         .await?;
     let draft = |row: &AnyRow| {
         let order = (OrderId(row.try_get("order_id")?), row.try_get("amount")?);
@@ -307,7 +307,7 @@ async fn lock_orders(
         given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
         locked.clause(&write.store, "orders")
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.connection()).await?;
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.transaction()).await?;
     let order = |row: &AnyRow| {
         let order = LockedOrder {
             status: orders::parse_status(row.try_get("status")?)?,
@@ -348,14 +348,14 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
         given.any("of_order"),
         unindexed("status")
     );
-    let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&asking)?).bind(now_ms).fetch_all(write.connection()).await?;
-    let (mut allowed, mut put_aside) = (HashSet::with_capacity(done.len()), HashSet::new());
+    let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&asking)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let (mut allowed, mut not_open) = (HashSet::with_capacity(done.len()), HashSet::new());
     for row in done {
         let order_id = OrderId(row.try_get("id")?);
         allowed.insert(order_id);
         // Its order is locked, so no look can close it from now on.
         if row.try_get::<Option<String>, _>("draft_state")?.as_deref() != Some(StoredState::Open.as_str()) {
-            put_aside.insert(order_id);
+            not_open.insert(order_id);
         }
     }
     let mut lines = Vec::new();
@@ -372,7 +372,7 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
     if !lines.is_empty() {
         orders::tell_all(write, &lines).await?;
     }
-    if !put_aside.is_empty() {
+    if !not_open.is_empty() {
         // What a look saw of them earlier no longer holds: from now on they are asked about again.
         let sql = format!(
             "-- reopen_allowed_drafts
@@ -381,9 +381,9 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
             given.any("of_order"),
             given.any("draft")
         );
-        let again: Vec<OfOrder> =
-            asking.into_iter().filter(|asked| put_aside.contains(&OrderId(asked.of_order))).collect();
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(&again)?).execute(write.connection()).await?;
+        let closed_maybe: Vec<OfOrder> =
+            asking.into_iter().filter(|asked| not_open.contains(&OrderId(asked.of_order))).collect();
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&closed_maybe)?).execute(write.transaction()).await?;
     }
     Ok(allowed)
 }

@@ -48,11 +48,11 @@ pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) 
         BuriedBy::Worker(lease) => query.bind(lease.token),
         BuriedBy::Relay { crashes, .. } => query.bind(crashes),
     };
-    let row = query.fetch_optional(write.connection()).await?.ok_or(StoreError::LeaseLost)?;
+    let row = query.fetch_optional(write.transaction()).await?.ok_or(StoreError::LeaseLost)?;
     if !move_order(&mut write, &row, reason, refused).await? {
         sqlx::query("-- complete_refused_job\nupdate jobs set state = 'completed' where id = $1")
             .bind(id.0)
-            .execute(write.connection())
+            .execute(write.transaction())
             .await?;
     }
     reach(Point::BuryBeforeCommit);
@@ -95,7 +95,7 @@ pub(in crate::store) async fn cancel_dead_refunds(write: &mut Write, order_id: O
     )
     .bind(order_id.0)
     .bind(write.now_ms())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     Ok(())
 }
@@ -121,7 +121,7 @@ pub(in crate::store) async fn cancel_dead_letters(
             update jobs set state = 'canceled', finished_at_ms = $2
             where kind = '{kind}' and subject_id {subjects} and state = 'dead'"
         );
-        sqlx::query(AssertSqlSafe(sql)).bind(order_id.0).bind(now_ms).execute(write.connection()).await?;
+        sqlx::query(AssertSqlSafe(sql)).bind(order_id.0).bind(now_ms).execute(write.transaction()).await?;
     }
     cancel_dead_refunds(write, order_id).await
 }

@@ -116,7 +116,7 @@ async fn retry_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
     .bind(id.0)
     .bind(now_ms)
     .bind(JobKind::parse(&job.kind).map_or(QueueName::Background, JobKind::queue).as_str())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(Command::Refused("another job of this kind for the same order is open already".into()));
@@ -146,7 +146,7 @@ async fn run_now(store: &Store, id: JobId) -> Result<Command, StoreError> {
     )
     .bind(id.0)
     .bind(now_ms)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     write.fresh.due(now_ms);
     write.commit().await?;
@@ -180,7 +180,7 @@ async fn cancel_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
     )
     .bind(id.0)
     .bind(store.now_ms())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(Command::Refused(format!(

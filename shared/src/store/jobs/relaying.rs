@@ -270,7 +270,7 @@ async fn count_crash(
         .bind(crashes)
         .bind(reason)
         .bind(now_ms + wait_ms)
-        .execute(write.connection())
+        .execute(write.transaction())
         .await?;
     if done.rows_affected() == 0 {
         return Err(StoreError::LeaseLost);

@@ -70,7 +70,7 @@ async fn stage_rows(
     for Staged { job, queue, due_at_ms } in jobs {
         let job_id = match write.job_ids.pop() {
             Some(id) => id,
-            None => ids::take_block(&mut write.transaction, "jobs", 1).await?,
+            None => ids::take_block(write.transaction(), "jobs", 1).await?,
         };
         let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
         let (born, due) = match claimed_under {
@@ -129,7 +129,7 @@ async fn stage_rows(
         )
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).bind(claimed_under);
-    let staged = query.fetch_all(write.connection()).await?;
+    let staged = query.fetch_all(write.transaction()).await?;
     let mut claimed_jobs = Vec::new();
     for row in staged {
         let (state, due_at_ms): (String, i64) = (row.try_get("state")?, row.try_get("due_at_ms")?);

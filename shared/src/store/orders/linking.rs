@@ -109,7 +109,7 @@ impl Together for Linking {
             unindexed("status")
         );
         let done =
-            sqlx::query(AssertSqlSafe(sql)).bind(rows(&linking)?).bind(now_ms).fetch_all(write.connection()).await?;
+            sqlx::query(AssertSqlSafe(sql)).bind(rows(&linking)?).bind(now_ms).fetch_all(write.transaction()).await?;
         let mut linked = HashSet::with_capacity(done.len());
         for row in done {
             linked.insert(OrderId(row.try_get("id")?));

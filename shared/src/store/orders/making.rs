@@ -83,7 +83,7 @@ impl Together for Creating {
             false => block,
             // One writer: the numbers join the orders' own transaction, which saves a commit.
             true => {
-                let first = ids::take_block(write.connection(), "orders", count).await?;
+                let first = ids::take_block(write.transaction(), "orders", count).await?;
                 (first..first + count).collect()
             }
         };
@@ -194,6 +194,6 @@ async fn insert_all(
         )
     );
     let now_ms = write.now_ms();
-    let made = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.connection()).await?;
+    let made = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
     made.iter().map(|row| from_row(row).map(|order| (order.id, order))).collect()
 }

@@ -22,7 +22,7 @@ pub(in crate::store) async fn fail(write: &mut Write, id: OrderId, reason: &str)
     .bind(id.0)
     .bind(now_ms)
     .bind(reason.to_owned())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
@@ -45,7 +45,7 @@ pub(in crate::store) async fn unfail(write: &mut Write, id: OrderId, cause: &str
     )
     .bind(id.0)
     .bind(write.now_ms())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
@@ -100,7 +100,7 @@ pub(in crate::store) async fn cancel(write: &mut Write, id: OrderId, cause: &str
     )
     .bind(id.0)
     .bind(write.now_ms())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
@@ -127,7 +127,7 @@ pub(in crate::store) async fn put_before_a_person(
         select status, needs_review, reason, suggested_act, resolution_transaction_id from orders where id = $1 {}",
         write.for_update("orders")
     );
-    let Some(row) = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.connection()).await? else {
+    let Some(row) = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.transaction()).await? else {
         return Ok(());
     };
     let status = parse_status(row.try_get("status")?)?;
@@ -163,7 +163,7 @@ pub(in crate::store) async fn put_before_a_person(
     .bind(to.as_str())
     .bind(reason.to_owned())
     .bind(act.as_str())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     tell(write, id, Some(status), to, reason).await
 }
@@ -176,7 +176,7 @@ pub(in crate::store) async fn clear_resolution(write: &mut Write, id: OrderId) -
         where id = $1 and status = 'review'",
     )
     .bind(id.0)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     Ok(())
 }

@@ -52,7 +52,7 @@ impl Drop for OpenTransaction {
     }
 }
 
-/// Every statement of a transaction is answered in time, or the transaction is over.
+/// Every statement that runs in a transaction is answered in time, or the transaction is over.
 impl<'t> Executor<'t> for &'t mut OpenTransaction {
     type Database = Any;
 

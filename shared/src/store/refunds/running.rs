@@ -29,7 +29,7 @@ pub async fn begin_sending(store: &Store, lease: &Lease, id: RefundId) -> Result
     )
     .bind(id.0)
     .bind(now_ms)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(None);
@@ -51,7 +51,7 @@ pub async fn take_back_sending(store: &Store, lease: &Lease, id: RefundId, sent_
     )
     .bind(id.0)
     .bind(sent_at_ms)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     write.commit().await
 }
@@ -66,7 +66,7 @@ pub async fn keep_refusal(store: &Store, lease: &Lease, id: RefundId, code: &str
     sqlx::query("-- keep_refund_refusal\nupdate refunds set refused_code = $2 where id = $1 and state = 'open'")
         .bind(id.0)
         .bind(code.to_owned())
-        .execute(write.connection())
+        .execute(write.transaction())
         .await?;
     write.commit().await
 }
@@ -94,14 +94,14 @@ pub async fn close_as_done(
     )))
     .bind(refund.order_id.0)
     .bind(refund.amount)
-    .fetch_optional(write.connection())
+    .fetch_optional(write.transaction())
     .await?;
     let closed = sqlx::query(AssertSqlSafe(format!(
         "-- close_refund\nupdate refunds set state = 'done', outcome = null, finished_at_ms = $2 where id = $1 and {OPEN}"
     )))
     .bind(id.0)
     .bind(now_ms)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     let Some(order_row) = paid_back.filter(|_| closed.rows_affected() > 0) else { return Ok(Transition::Refused) };
     let seen = Seen {

@@ -23,7 +23,7 @@ pub(super) async fn ask(
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
     .bind(transaction_id.0)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(None);
@@ -58,7 +58,7 @@ pub(super) async fn end(
     .bind(transaction_id.map(|id| id.0))
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(None);
@@ -83,7 +83,7 @@ pub(super) async fn take_back(
     )
     .bind(id.0)
     .bind(transaction_id.0)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(None);
@@ -111,7 +111,7 @@ pub(super) async fn unmark(
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
     .bind(decided_about(order))
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(None);
@@ -143,7 +143,7 @@ pub(super) async fn refund_made(
     .bind(decision.reason.clone())
     .bind(order.refunded_amount)
     .bind(decided_about(order))
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 || !end_refund(write, refund, RefundState::Done, decision).await? {
         return Ok(None);
@@ -169,7 +169,7 @@ pub(super) async fn refund_not_made(
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
     .bind(decided_about(order))
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 || !end_refund(write, refund, RefundState::Refused, decision).await? {
         return Ok(None);
@@ -197,7 +197,7 @@ async fn end_refund(
     .bind(state.as_str())
     .bind(format!("{} said so: {}", decision.by, decision.reason))
     .bind(now_ms)
-    .execute(write.connection())
+    .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
