@@ -1,6 +1,6 @@
 //! How many callbacks the webhook answers while no worker runs, which is what the answers alone cost, and how fast one that
-//! comes back settles what they left. What the machine does at all is taken before and after each load: on a shared one it
-//! moves within a minute.
+//! comes back settles what they left. What the machine does at all is taken right before and after each load: on a
+//! shared one it moves within a minute.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::webhook::{ask, callbacks, debit};
 use crate::roles::role::client;
 use crate::support::wait::wait_until;
 
-/// So many gateways' connections at once, and as many as a storm of them may have.
+/// So many connections of the gateway at once, and as many as there may be in a storm.
 const CLIENTS: [usize; 2] = [64, 256];
 
 /// One that is repeated first came so many before: that has been answered.
@@ -52,25 +52,34 @@ impl Callbacks {
     }
 }
 
+/// What is put on the webhook.
+#[derive(Clone, Copy)]
+struct Load {
+    callbacks: Callbacks,
+    clients: usize,
+    /// For so long, or until `most` are answered.
+    time: Duration,
+    most: usize,
+}
+
 /// Callbacks by many clients, and then a worker.
 pub(super) async fn measure(extent: Extent) -> [Section; 2] {
     let (postgres, installation) = safe_servers().await;
     installation.sandbox.fault(&json!({ "fault": "callback-never" })).await;
     let setup = Setup::on_servers(postgres, installation, 0).await;
+    let one_row = OneRow::start(extent.load / 4).await;
     // Nobody's first requests count.
-    let (_, mut allowed) = answer(&setup, Callbacks::New, CLIENTS[0], Duration::MAX, 200).await;
-    let (one_row, mut rows) = (OneRow::start().await, Vec::new());
-    let mut before = one_row.inserts(CLIENTS[0], extent.load / 4);
+    let first = Load { callbacks: Callbacks::New, clients: CLIENTS[0], time: Duration::MAX, most: 200 };
+    let (_, mut allowed) = answer(&setup, &one_row, first).await;
+    let mut rows = Vec::new();
     for (callbacks, clients, time) in [
         (Callbacks::New, CLIENTS[0], extent.load),
         (Callbacks::Mixed, CLIENTS[0], extent.load / 2),
         (Callbacks::New, CLIENTS[1], extent.load / 2),
     ] {
         let most = usize::try_from(time.as_millis() * extent.burst).unwrap();
-        let (row, more) = answer(&setup, callbacks, clients, time, most).await;
-        let after = one_row.inserts(CLIENTS[0], extent.load / 4);
-        rows.push(row.with_limit((before + after) / 2));
-        before = after;
+        let (row, more) = answer(&setup, &one_row, Load { callbacks, clients, time, most }).await;
+        rows.push(row);
         allowed.extend(more);
     }
     allowed.sort_unstable();
@@ -80,7 +89,8 @@ pub(super) async fn measure(extent: Extent) -> [Section; 2] {
 
 /// Answers so many callbacks, if the time is enough; gives the transactions that they allow, too. (Also where the answer
 /// was not as it should be: it may be lost, and the order waits for its payment all the same.)
-async fn answer(setup: &Setup, which: Callbacks, clients: usize, time: Duration, most: usize) -> (Row, Vec<i64>) {
+async fn answer(setup: &Setup, one_row: &OneRow, load: Load) -> (Row, Vec<i64>) {
+    let Load { callbacks: which, clients, time, most } = load;
     progress(which.name(), &format!("{most} orders are made"));
     let bodies = Arc::new(callbacks(setup.installation(), most).await);
     let (http, webhook) = (client(), format!("{}/atmos/webhook/", setup.api().role.url));
@@ -91,16 +101,18 @@ async fn answer(setup: &Setup, which: Callbacks, clients: usize, time: Duration,
             (ask(request, &body).await == Some(i64::from(allows.is_some())), allows)
         }
     };
+    let limit_before = one_row.inserts(CLIENTS[0]);
     progress(which.name(), &format!("{clients} clients"));
     let processes = setup.processes();
     setup.forget_statements().await;
     let before = Usage::now(&processes);
     let (figures, answers) = closed_loop(clients, time, most, call).await;
     let cost = Cost::since(&before, &processes);
+    let limit = (limit_before + one_row.inserts(CLIENTS[0])) / 2;
     setup.tell_statements(answers.len()).await;
     let wrong = answers.iter().filter(|(is_right, _)| !is_right).count();
     let row = Row::new(which.name(), format!("{clients} clients"), figures).with_errors(wrong).with_cost(cost);
-    (row, answers.into_iter().filter_map(|(_, allowed)| allowed).collect())
+    (row.with_limit(limit), answers.into_iter().filter_map(|(_, allowed)| allowed).collect())
 }
 
 /// The gateway debits all of them, and then a worker comes.

@@ -68,33 +68,36 @@ impl Limits {
 }
 
 async fn inserts(time: Duration) -> Vec<(usize, u128)> {
-    let one_row = OneRow::start().await;
-    CLIENTS.map(|clients| (clients, one_row.inserts(clients, time))).to_vec()
+    let one_row = OneRow::start(time).await;
+    CLIENTS.map(|clients| (clients, one_row.inserts(clients))).to_vec()
 }
 
 /// A server of its own with a table for `pgbench`.
 pub(super) struct OneRow {
     postgres: PrivatePostgres,
     script: NamedTempFile,
+    /// How long it runs each time.
+    time: Duration,
 }
 
 impl OneRow {
-    pub(super) async fn start() -> Self {
-        let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
+    pub(super) async fn start(time: Duration) -> Self {
+        // It must do nothing by itself while something else is measured.
+        let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on", "autovacuum=off"]).await;
         postgres.execute("create table one_row (id bigserial primary key, said text not null)").await;
         let script = tempfile::Builder::new().suffix(".sql").tempfile().unwrap();
         let insert =
             "insert into one_row (said) values ('sixty-four letters, as many as a small row has in a shop of ours.');";
         script.as_file().write_all(insert.as_bytes()).unwrap();
         script.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-        OneRow { postgres, script }
+        OneRow { postgres, script, time }
     }
 
-    /// Inserts a second, each its own commit, by so many clients for so long.
-    pub(super) fn inserts(&self, clients: usize, time: Duration) -> u128 {
+    /// Inserts a second, each its own commit, by so many clients.
+    pub(super) fn inserts(&self, clients: usize) -> u128 {
         let output = postgres_command("pgbench")
             .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--client", &clients.to_string(), "--time"])
-            .arg(time.as_secs().max(1).to_string())
+            .arg(self.time.as_secs().max(1).to_string())
             .arg("--file")
             .arg(self.script.path())
             .arg(self.postgres.url())

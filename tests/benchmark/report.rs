@@ -61,7 +61,7 @@ pub(super) struct Row {
     /// Answers that were not as they should be.
     errors: usize,
     cost: Option<Cost>,
-    /// What the machine did at that time, a second, where that was measured for this row alone.
+    /// One-row inserts a second around this load, where they were measured for it alone.
     limit: Option<u128>,
 }
 
@@ -106,7 +106,7 @@ impl Row {
         Row { limit: Some(limit), ..self }
     }
 
-    /// Its rate as a part of `limit`, or of its own, as `of` tells it.
+    /// Its rate as a part of its own limit, or else of `limit`, as `of` tells it.
     fn part<T>(&self, limit: Option<u128>, of: impl FnOnce(u128, u128) -> T) -> Option<T> {
         Some(of(self.per_second()?, self.limit.or(limit)?))
     }
@@ -166,6 +166,7 @@ impl Row {
         json!({
             "setup": setup, "what": self.what, "load": self.load, "number": self.figures.count(), "errors": self.errors,
             "per_second": self.per_second(),
+            "one_row_inserts": self.limit.or(limit),
             "thousandths_of_inserts": self.part(limit, |rate, limit| rate * 1_000 / limit.max(1)),
             "per_processor_second": self.per_processor_second(),
             "p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "longest_ms": longest, "cost": self.cost.as_ref().map(of),
