@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::scene::{Scene, Thing};
-use crate::support::app::{Kind, Linked, on_both_kinds};
+use crate::support::app::{Kind, on_both_kinds};
+use crate::support::doors::Linked;
 
 on_both_kinds! {
     money_that_differs_is_told_by_its_kind

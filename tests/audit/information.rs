@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::scene::{Scene, Thing};
-use crate::support::app::{Kind, Linked, on_both_kinds};
+use crate::support::app::{Kind, on_both_kinds};
+use crate::support::doors::Linked;
 
 on_both_kinds! {
     what_is_in_good_hands_is_information_and_no_difference

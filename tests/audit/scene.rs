@@ -11,8 +11,9 @@ use sqlx::any::install_default_drivers;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 use tempfile::TempDir;
 
-use crate::support::app::{Doors, Kind, Linked, TestApp};
+use crate::support::app::{Kind, TestApp};
 use crate::support::command::Ended;
+use crate::support::doors::{Doors, Linked};
 use crate::support::ports::free_port;
 use crate::support::wait::{PATIENCE, wait_until};
 

@@ -83,12 +83,18 @@ async fn a_transaction_that_the_server_begins_after_its_caller_has_gone_is_ended
     assert_eq!(number(&mut beside, "select count(*) from jobs where subject_id >= 100").await, AT_ONCE);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_to_a_host_that_has_vanished_are_replaced_when_it_is_back() {
+/// A server, the way to it on which everything can stop, and a store at the end of that way.
+async fn behind_a_forwarder() -> (PrivatePostgres, Forwarder, Fixture) {
     let postgres = PrivatePostgres::start().await;
     let forwarder = Forwarder::start(postgres.port()).await;
     let url = postgres.url().replace(&format!(":{}/", postgres.port()), &format!(":{}/", forwarder.port()));
     let f = Fixture::on_postgres(url).await;
+    (postgres, forwarder, f)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_to_a_host_that_has_vanished_are_replaced_when_it_is_back() {
+    let (_postgres, forwarder, f) = behind_a_forwarder().await;
     // All that a process may have, each with a statement on its way when nobody answers any more.
     let all = join_all((0..16).map(|number| jobs::stage_now(&f.store, a_job(number)))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
@@ -106,10 +112,7 @@ async fn connections_to_a_host_that_has_vanished_are_replaced_when_it_is_back() 
 /// TCP would wait a quarter of an hour for a host that has vanished, and so would the job whose lease is renewed meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_ends_soon_whose_server_vanishes_in_the_midst_of_it() {
-    let postgres = PrivatePostgres::start().await;
-    let forwarder = Forwarder::start(postgres.port()).await;
-    let url = postgres.url().replace(&format!(":{}/", postgres.port()), &format!(":{}/", forwarder.port()));
-    let f = Fixture::on_postgres(url).await;
+    let (postgres, forwarder, f) = behind_a_forwarder().await;
     jobs::stage_now(&f.store, a_job(1)).await.unwrap();
     let mut beside = PgConnection::connect(&postgres.url()).await.unwrap();
     beside.execute("begin; update jobs set attempt = attempt").await.unwrap();

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::app::{Kind, TestApp, tea};
+use crate::support::app::{Kind, TestApp};
+use crate::support::doors::tea;
 use crate::support::wait::{PATIENCE, wait_until};
 
 const PATHS: [&str; 2] = ["/merchant/pay/create", "/merchant/pay/get"];

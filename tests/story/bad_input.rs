@@ -3,7 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::app::{Answer, Kind, TestApp, on_both_kinds, tea};
+use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::doors::{Answer, tea};
 
 on_both_kinds! {
     every_bad_order_has_a_problem_of_its_own_and_writes_nothing

@@ -3,7 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::app::{Kind, Linked, TestApp, on_both_kinds};
+use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::doors::Linked;
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {

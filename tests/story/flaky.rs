@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 
-use crate::support::app::{Kind, TestApp, tea};
+use crate::support::app::{Kind, TestApp};
+use crate::support::doors::tea;
 use crate::support::wait::wait_until;
 
 /// `TASDIQ_TEST_FLAKY=1000 tests/run a_flaky_gateway` makes as many.

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::app::{Answer, Doors, Kind, TestApp, on_both_kinds, tea};
+use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::doors::{Answer, Doors, tea};
 
 const OPEN_ORDERS: &str = r#"tasdiq_orders{status="pending"}"#;
 

@@ -10,7 +10,8 @@ use reqwest::Method;
 use serde_json::Value;
 use sqlx::{Connection, SqliteConnection};
 
-use crate::support::app::{Doors, Kind, TestApp, tea};
+use crate::support::app::{Kind, TestApp};
+use crate::support::doors::{Doors, tea};
 use crate::support::wait::{PATIENCE, wait_until};
 
 const KILLS: usize = 6;

@@ -7,7 +7,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::app::{History, Kind, TestApp};
+use crate::support::app::{Kind, TestApp};
+use crate::support::doors::History;
 use crate::support::wait::wait_until;
 
 const ORDERS: usize = 1_000;

@@ -5,7 +5,8 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 
 use super::reviews::another_draft;
-use crate::support::app::{Kind, Linked, TestApp, on_both_kinds, tea};
+use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::doors::{Linked, tea};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::support::app::{Kind, TEA_TIYIN, TestApp, on_both_kinds, tea};
+use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::doors::{TEA_TIYIN, tea};
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// The link is waited for however loaded the machine is, so that the answer's shape is always the same.

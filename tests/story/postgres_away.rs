@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::app::{Answer, Kind, Linked, TestApp, tea};
+use crate::support::app::{Kind, TestApp};
+use crate::support::doors::{Answer, Linked, tea};
 use crate::support::servers::PrivatePostgres;
 use crate::support::wait::{PATIENCE, wait_until};
 

@@ -3,7 +3,8 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::app::{Kind, TestApp, on_both_kinds, tea};
+use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::doors::tea;
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::app::{Answer, Kind, TestApp, tea};
+use crate::support::app::{Kind, TestApp};
+use crate::support::doors::{Answer, tea};
 use crate::support::servers::PrivateRedis;
 use crate::support::wait::{PATIENCE, wait_until};
 

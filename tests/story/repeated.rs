@@ -11,7 +11,8 @@ use shared::order::OrderStatus;
 use shared::store::callbacks::{self, Verdict};
 use shared::store::{Store, jobs, orders};
 
-use crate::support::app::{Doors, Kind, Linked, TestApp};
+use crate::support::app::{Kind, TestApp};
+use crate::support::doors::{Doors, Linked};
 use crate::support::program::Program;
 use crate::support::wait::{PATIENCE, wait_until};
 

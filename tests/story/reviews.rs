@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::app::{Kind, Linked, TestApp, on_both_kinds, tea};
+use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::doors::{Linked, tea};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::app::{Kind, TestApp, on_both_kinds, tea};
+use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::doors::tea;
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {

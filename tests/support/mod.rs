@@ -14,6 +14,7 @@
 pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod command;
+pub(crate) mod doors;
 pub(crate) mod filling;
 pub(crate) mod forwarder;
 pub(crate) mod job_log;

@@ -9,8 +9,9 @@ use crate::roles::installation::Installation;
 use crate::roles::role::{Api, Role, id};
 use crate::roles::sandbox::Sandbox;
 use crate::roles::up::Up;
-use crate::support::app::{Kind, TestApp, tea};
+use crate::support::app::{Kind, TestApp};
 use crate::support::command::{Ended, run};
+use crate::support::doors::tea;
 use crate::support::wait::{PATIENCE, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);

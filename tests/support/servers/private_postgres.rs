@@ -1,0 +1,190 @@
+//! A PostgreSQL of the test's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tempfile::TempDir;
+
+use crate::support::ports::free_port;
+use crate::support::process::Process;
+use crate::support::wait::{PATIENCE, wait_until};
+
+/// A PostgreSQL server of the test's own. It ends when dropped.
+///
+/// Unless it is told otherwise it does not wait for the disk (`fsync=off`): that matters when a machine loses power, and
+/// in tests only processes die.
+pub(crate) struct PrivatePostgres {
+    process: Process,
+    settings: Vec<String>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl PrivatePostgres {
+    /// Starts a PostgreSQL for tests.
+    pub(crate) async fn start() -> PrivatePostgres {
+        PrivatePostgres::start_with(&[]).await
+    }
+
+    /// Starts a PostgreSQL with further settings, which win over the usual ones: `&["fsync=on"]`.
+    pub(crate) async fn start_with(settings: &[&str]) -> PrivatePostgres {
+        let folder = tempfile::Builder::new().prefix("postgres.").tempdir().unwrap();
+        give_to_postgres(folder.path());
+        let initdb = postgres_command("initdb")
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--pgdata"])
+            .arg(data(folder.path()))
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(initdb.status.success(), "initdb failed: {}", String::from_utf8_lossy(&initdb.stderr));
+        let port = free_port();
+        let usual = [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=200",
+            "fsync=off",
+            "full_page_writes=off",
+        ];
+        let settings: Vec<String> = usual.iter().chain(settings).map(|&setting| setting.to_owned()).collect();
+        let process = spawn_postgres(&settings, port, folder.path()).await;
+        PrivatePostgres { process, settings, port, folder }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Executes statements in the server's one database.
+    pub(crate) async fn execute(&self, statements: &str) {
+        let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+        connection.execute(AssertSqlSafe(statements)).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// The URL of the server's one database, which is empty at first.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// All that the server has written to its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Ends the server at once, as a power cut would. What was committed is there after [`PrivatePostgres::restart`].
+    pub(crate) fn kill(&mut self) {
+        self.process.kill_family();
+    }
+
+    /// Starts the server again on the same port and data, after killing it if it still runs.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.process = spawn_postgres(&self.settings, self.port, self.folder.path()).await;
+    }
+
+    /// Lets the server hang: connections stay open, and nothing answers.
+    pub(crate) fn pause(&mut self) {
+        self.process.signal("STOP"); // so that it has no further children while they are listed
+        self.process.signal_family("STOP");
+    }
+
+    /// Ends [`PrivatePostgres::pause`].
+    pub(crate) fn resume(&mut self) {
+        self.process.signal_family("CONT");
+    }
+}
+
+impl Drop for PrivatePostgres {
+    fn drop(&mut self) {
+        self.process.kill_family();
+        // A killed server leaves a small block of shared memory behind, which it would clear away at its next start.
+        // The number of such blocks is limited on every machine.
+        if let Some(block) = shared_memory_block(&data(self.folder.path())) {
+            let _ = Command::new("ipcrm").args(["--shmem-id", &block]).output();
+        }
+    }
+}
+
+/// The seventh line of the server's pid file is `key id` of its shared memory.
+fn shared_memory_block(data: &Path) -> Option<String> {
+    let pid_file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    Some(pid_file.lines().nth(6)?.split_whitespace().nth(1)?.to_owned())
+}
+
+async fn spawn_postgres(settings: &[String], port: u16, folder: &Path) -> Process {
+    let output = folder.join("output.log");
+    let mut command = postgres_command("postgres");
+    command.arg("-D").arg(data(folder)).args(["-p", &port.to_string()]).current_dir(folder);
+    for setting in settings {
+        command.args(["-c", setting]);
+    }
+    let mut process = Process::start("postgres", &mut command, &output);
+    let pid_file = data(folder).join("postmaster.pid");
+    wait_until("PostgreSQL to be ready", PATIENCE, async || {
+        if process.exit_status().is_some() {
+            // What a killed server left running for a moment keeps its successor from starting.
+            process = Process::start("postgres", &mut command, &output);
+        }
+        // The server's own word for it. The file of its predecessor may still be there, with another id.
+        let pid_file = fs::read_to_string(&pid_file).ok()?;
+        let mut lines = pid_file.lines().map(str::trim);
+        (lines.next() == Some(&process.id().to_string()) && lines.next_back() == Some("ready")).then_some(())
+    })
+    .await;
+    process
+}
+
+fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+/// One of PostgreSQL's own programs, run by the user `postgres` if we are root, which PostgreSQL refuses.
+pub(crate) fn postgres_command(program: &str) -> Command {
+    let program = postgres_program(program);
+    if !we_are_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program);
+    command
+}
+
+fn give_to_postgres(folder: &Path) {
+    if we_are_root() {
+        let chown = Command::new("chown").arg("postgres").arg(folder).status().unwrap();
+        assert!(chown.success(), "there is no user postgres to run the server as");
+    }
+}
+
+/// Whether we are root: then the folders we make are root's.
+fn we_are_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// Debian keeps PostgreSQL's servers out of PATH, one folder per version; the newest wins.
+fn postgres_program(name: &str) -> PathBuf {
+    let in_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file());
+    in_path
+        .or_else(|| {
+            let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|entry| entry.path());
+            versions
+                .map(|version| (version_number(&version), version.join("bin").join(name)))
+                .filter(|(_, program)| program.is_file())
+                .max()
+                .map(|(_, program)| program)
+        })
+        .unwrap_or_else(|| panic!("PostgreSQL's {name} is not installed: run the tests through tests/run"))
+}
+
+fn version_number(folder: &Path) -> u32 {
+    folder.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or_default()
+}
