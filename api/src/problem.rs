@@ -6,10 +6,12 @@ use poem::{IntoResponse, Response};
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use serde_json::{Map, Value, json};
+use shared::body_coding::CODINGS;
 use shared::id::OrderId;
 use shared::store::StoreError;
 use tracing::{error, warn};
 
+use crate::request_body::BodyFault;
 use crate::schema;
 
 /// The media type of a problem document.
@@ -93,6 +95,7 @@ pub(crate) struct Problem {
     detail: String,
     members: Map<String, Value>,
     retry_after_s: Option<u32>,
+    accept_encoding: Option<&'static str>,
     /// What stood behind it, for the log only.
     #[source]
     cause: Option<Box<StoreError>>,
@@ -101,7 +104,14 @@ pub(crate) struct Problem {
 impl Problem {
     /// A problem, and a sentence that tells its reader what to do next.
     pub(crate) fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
-        Problem { problem_type, detail: detail.into(), members: Map::new(), retry_after_s: None, cause: None }
+        Problem {
+            problem_type,
+            detail: detail.into(),
+            members: Map::new(),
+            retry_after_s: None,
+            accept_encoding: None,
+            cause: None,
+        }
     }
 
     /// A problem with one field of the body.
@@ -153,6 +163,16 @@ impl Problem {
     /// The request ran into its time limit.
     pub(crate) fn too_slow(seconds: u64) -> Self {
         Self::new(ProblemType::TooSlow, format!("there was no answer within {seconds} s; ask again")).retry_after(1)
+    }
+
+    /// The body came in a content coding that is not read here; the answer says which are (RFC 9110 §15.5.16).
+    pub(crate) fn unknown_coding() -> Self {
+        let mut problem = Self::new(
+            ProblemType::UnsupportedMediaType,
+            "send the body without `Content-Encoding`, or in one that the header `Accept-Encoding` of this answer names",
+        );
+        problem.accept_encoding = Some(CODINGS);
+        problem
     }
 
     /// Which problem it is.
@@ -236,6 +256,9 @@ impl Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        if let Some(codings) = self.accept_encoding {
+            headers.insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static(codings));
+        }
     }
 
     /// The answer to the request of this id.
@@ -273,12 +296,20 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<ReadBodyError> for Problem {
-    fn from(error: ReadBodyError) -> Self {
-        match error {
-            ReadBodyError::PayloadTooLarge => Self::new(ProblemType::BodyTooLarge, "the body is above its limit"),
-            _ => Self::new(ProblemType::UnreadableBody, "the body did not arrive whole"),
+impl From<BodyFault> for Problem {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge => Self::new(ProblemType::BodyTooLarge, "the body is above its limit"),
+            BodyFault::Incomplete => Self::new(ProblemType::UnreadableBody, "the body did not arrive whole"),
+            BodyFault::UnknownCoding => Self::unknown_coding(),
         }
+    }
+}
+
+/// Reached only where a body was taken twice.
+impl From<ReadBodyError> for Problem {
+    fn from(_error: ReadBodyError) -> Self {
+        BodyFault::Incomplete.into()
     }
 }
 

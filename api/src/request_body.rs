@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use poem::Body;
-use poem::error::ReadBodyError;
+use poem::http::{HeaderMap, header};
+use shared::body_coding::{CodingFault, decoded};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// So much above its limit is still taken off the connection, and thrown away.
@@ -15,22 +16,47 @@ const THROWN_AWAY: u64 = 2 * 1024 * 1024;
 /// Nobody waits longer for a sender that is slow on top of it.
 const THROWN_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
-/// The body, if it has at most `limit` bytes.
+/// Why there is no body to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFault {
+    /// It is above its limit, as it came or without its content coding.
+    TooLarge,
+    /// It did not arrive whole, or its content coding is broken.
+    Incomplete,
+    /// Its content coding is not one of [`shared::body_coding::CODINGS`].
+    UnknownCoding,
+}
+
+/// The body without its content coding, if it has at most `limit` bytes with it and without it.
 ///
 /// # Errors
-/// [`ReadBodyError::PayloadTooLarge`] above the limit, or what broke off the body.
-pub(crate) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, ReadBodyError> {
+/// [`BodyFault`].
+pub(crate) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Vec<u8>, BodyFault> {
+    let bytes = received(body, limit).await?;
+    let named: Vec<&str> = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .map(|coding| coding.to_str().unwrap_or("unreadable"))
+        .collect();
+    decoded(Some(&named.join(",")), bytes, limit).map_err(|fault| match fault {
+        CodingFault::Unknown => BodyFault::UnknownCoding,
+        CodingFault::Broken => BodyFault::Incomplete,
+        CodingFault::TooLarge => BodyFault::TooLarge,
+    })
+}
+
+async fn received(body: Body, limit: usize) -> Result<Vec<u8>, BodyFault> {
     let mut reader = body.into_async_read();
     let mut bytes = Vec::new();
     let mut buffer = [0; 4_096];
     loop {
-        let size = reader.read(&mut buffer).await?;
+        let size = reader.read(&mut buffer).await.map_err(|_broke_off| BodyFault::Incomplete)?;
         if size == 0 {
             return Ok(bytes);
         }
         if bytes.len() + size > limit {
             let _ = tokio::time::timeout(THROWN_AWAY_WITHIN, throw_away(reader)).await;
-            return Err(ReadBodyError::PayloadTooLarge);
+            return Err(BodyFault::TooLarge);
         }
         bytes.extend_from_slice(&buffer[..size]);
     }
@@ -47,11 +73,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_up_to_its_limit_and_not_a_byte_further() {
-        let within = read(Body::from_vec(vec![7; 10_000]), 10_000).await;
-        let above = read(Body::from_vec(vec![7; 10_001]), 10_000).await;
+        let plain = HeaderMap::new();
+        let within = read(&plain, Body::from_vec(vec![7; 10_000]), 10_000).await;
+        let above = read(&plain, Body::from_vec(vec![7; 10_001]), 10_000).await;
 
-        assert_eq!(within.unwrap(), vec![7; 10_000]);
-        assert!(matches!(above, Err(ReadBodyError::PayloadTooLarge)), "{above:?}");
+        assert_eq!(within, Ok(vec![7; 10_000]));
+        assert_eq!(above, Err(BodyFault::TooLarge));
     }
 
     /// Above the limit, the answer comes soon even if the rest of the body never does.
@@ -63,9 +90,11 @@ mod tests {
             std::future::pending::<()>().await;
         });
 
-        let answer = tokio::time::timeout(Duration::from_secs(5), read(Body::from_async_read(receiver), 10)).await;
+        let plain = HeaderMap::new();
+        let reading = read(&plain, Body::from_async_read(receiver), 10);
+        let answer = tokio::time::timeout(Duration::from_secs(5), reading).await;
 
-        assert!(matches!(answer, Ok(Err(ReadBodyError::PayloadTooLarge))), "{answer:?}");
+        assert_eq!(answer, Ok(Err(BodyFault::TooLarge)));
         sending.abort();
     }
 }

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use poem::http::{HeaderMap, HeaderValue, Method, header};
+use poem::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 use shared::id::OrderToken;
 use tracing::{Instrument, debug, error, info, info_span};
@@ -41,8 +41,11 @@ impl<E: Endpoint> Middleware<E> for Requests {
 impl<E: Endpoint> Endpoint for Watched<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let began = Instant::now();
+        if let Some(uri) = with_plain_path(request.uri()) {
+            *request.uri_mut() = uri;
+        }
         let id = request_id(request.headers());
         let method = request.method().clone();
         let path = redacted(request.uri().path());
@@ -127,6 +130,24 @@ fn request_id(headers: &HeaderMap) -> String {
         Some(id) => id.to_owned(),
         None => format!("{:032x}", rand::random::<u128>()),
     }
+}
+
+/// The address with single slashes, and without a last one: an address that was put together from parts
+/// (`https://host/` and `/atmos/webhook/`) is meant as it reads. `None` where it stands so already, and for the
+/// documentation, whose own addresses are relative to its last slash.
+fn with_plain_path(uri: &Uri) -> Option<Uri> {
+    let path: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    let plain = format!("/{}", path.join("/"));
+    if plain == uri.path() || path.first() == Some(&"docs") {
+        return None;
+    }
+    let plain = match uri.query() {
+        Some(query) => format!("{plain}?{query}"),
+        None => plain,
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(plain.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// The path as it may stand in a log: without order tokens, and not endless.
@@ -227,6 +248,23 @@ mod tests {
 
         assert_eq!(Route::of("/api/orders/create").time_limit(longest), longest + TIME_LIMIT);
         assert_eq!(Route::of("/api/orders/1").time_limit(longest), TIME_LIMIT);
+    }
+
+    #[test]
+    fn an_address_of_doubled_slashes_is_read_as_it_is_meant() {
+        for (path, plain) in [
+            ("//atmos/webhook/", Some("/atmos/webhook")),
+            ("/atmos//webhook//", Some("/atmos/webhook")),
+            ("/api//orders/7/?token=a//b", Some("/api/orders/7?token=a//b")),
+            ("http://host//livez", Some("http://host/livez")),
+            ("//", Some("/")),
+            ("/atmos/webhook", None),
+            ("/", None),
+            ("/docs/", None),
+        ] {
+            let uri = with_plain_path(&path.parse().unwrap());
+            assert_eq!(uri.map(|uri| uri.to_string()).as_deref(), plain, "{path}");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use poem::error::ReadBodyError;
 use poem::web::Json;
 use poem::{Body, Request, handler};
 use serde_json::{Value, json};
@@ -13,7 +12,8 @@ use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use tracing::{info, warn};
 
 use crate::problem::{Problem, ProblemType};
-use crate::{Api, SharedApi, digest, metrics, request_body, sender};
+use crate::request_body::{self, BodyFault};
+use crate::{Api, SharedApi, digest, metrics, sender};
 
 /// A callback has six short fields.
 const BODY_LIMIT: usize = 8 * 1024;
@@ -30,24 +30,31 @@ const KEEP_LIMIT: Duration = Duration::from_secs(1);
 /// So many bodies that prove nothing are kept per minute, as evidence; anybody can send more of them.
 pub(crate) const UNPROVEN_PER_MINUTE: u32 = 100;
 
-/// Answers a callback: HTTP 200 with `status` 1 or 0, whatever was sent; 503 only when the database cannot be asked.
+/// Answers a callback: HTTP 200 with `status` 1 or 0; 503 only when the database cannot be asked, and 415 for a body in a
+/// content coding that we do not read.
 ///
 /// # Errors
 /// [`ProblemType::DatabaseUnavailable`] or [`ProblemType::TooSlow`]: nothing was decided, so the gateway asks again.
+/// [`ProblemType::UnsupportedMediaType`]: nothing was decided either, and the answer says what would be read.
 #[handler]
 pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: Body) -> Result<Json<Value>, Problem> {
     let began = Instant::now();
     let address = sender::sender(request, &api.context.callback_addresses);
-    let verdict = judge(&api, address, body).await?;
+    let verdict = judge(&api, address, request, body).await?;
     metrics::count_callback(verdict, began.elapsed());
     Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
 }
 
-async fn judge(api: &Api, address: Option<IpAddr>, body: Body) -> Result<Verdict, Problem> {
-    let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, request_body::read(body, BODY_LIMIT)).await {
+async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body) -> Result<Verdict, Problem> {
+    let reading = request_body::read(request.headers(), body, BODY_LIMIT);
+    let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, reading).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(ReadBodyError::PayloadTooLarge)) => return Ok(without_a_body(api, "it is above 8 KiB")),
-        Ok(Err(_)) => return Ok(without_a_body(api, "it broke off")),
+        Ok(Err(BodyFault::TooLarge)) => return Ok(without_a_body(api, "it is above 8 KiB")),
+        Ok(Err(BodyFault::Incomplete)) => return Ok(without_a_body(api, "it broke off")),
+        Ok(Err(BodyFault::UnknownCoding)) => {
+            without_a_body(api, "its content coding is not known; it was answered 415 with those that are");
+            return Err(Problem::unknown_coding());
+        }
         Err(_elapsed) => return Ok(without_a_body(api, "it did not come in time")),
     };
     let digest = digest::sha256_hex(&bytes);

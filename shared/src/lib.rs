@@ -1,6 +1,7 @@
 //! What an order is, and every door to the outside: database, queue, gateway. Knows no HTTP server.
 
 pub mod audit;
+pub mod body_coding;
 pub mod clock;
 pub mod config;
 pub mod coordination;

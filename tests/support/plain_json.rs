@@ -16,8 +16,9 @@ pub(crate) enum Json {
 /// Deeper documents are not read; no real one comes near it.
 const DEEPEST: usize = 100;
 
-/// The whole document, or nothing where it is not JSON.
+/// The whole document, or nothing where it is not JSON. A byte order mark before it may be passed over (§8.1).
 pub(crate) fn read(bytes: &[u8]) -> Option<Json> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = Reader { rest: std::str::from_utf8(bytes).ok()?.chars().peekable() };
     let document = reader.value(DEEPEST)?;
     reader.blanks();

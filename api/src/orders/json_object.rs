@@ -7,11 +7,16 @@ use poem::{Request, RequestBody};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use shared::body_coding::without_byte_order_mark;
 
 use crate::problem::{Problem, ProblemType};
 use crate::request_body;
 
 const BODY_LIMIT: usize = 64 * 1024;
+
+/// The labels of UTF-8 (WHATWG Encoding §4.2).
+const UTF_8_LABELS: [&str; 6] =
+    ["utf-8", "utf8", "unicode-1-1-utf-8", "unicode11utf8", "unicode20utf8", "x-unicode20utf8"];
 
 /// What a body must look like.
 pub(super) struct Shape {
@@ -36,7 +41,8 @@ impl JsonObject {
     /// It is too large, no JSON, no object, or has fields that are not known or stand there twice.
     pub(super) async fn read(request: &Request, body: &mut RequestBody, shape: &Shape) -> Result<Self, Problem> {
         // Read first, whatever is wrong besides: an answer in mid-body costs the sender its connection.
-        let bytes = request_body::read(body.take().map_err(Problem::from)?, BODY_LIMIT).await?;
+        let bytes = request_body::read(request.headers(), body.take().map_err(Problem::from)?, BODY_LIMIT).await?;
+        let bytes = without_byte_order_mark(&bytes);
         if bytes.is_empty() && shape.may_be_empty {
             return Ok(JsonObject(Vec::new()));
         }
@@ -44,7 +50,7 @@ impl JsonObject {
         let unreadable = |error: serde_json::Error| {
             Problem::new(ProblemType::UnreadableBody, format!("the body is not JSON: {error}"))
         };
-        let text: &RawValue = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        let text: &RawValue = serde_json::from_slice(bytes).map_err(unreadable)?;
         if !text.get().trim_start().starts_with('{') {
             return Err(Problem::new(
                 ProblemType::NotAnObject,
@@ -88,8 +94,9 @@ fn check_content_type(content_type: Option<&str>) -> Result<(), Problem> {
     let mut parts = content_type.unwrap_or_default().split(';').map(str::trim);
     let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
     let is_utf8 = parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            let label = value.trim_matches(|c: char| c == '"' || c == '\'' || c.is_whitespace());
+            UTF_8_LABELS.iter().any(|known| label.eq_ignore_ascii_case(known))
         }
         _ => true,
     });

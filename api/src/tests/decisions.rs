@@ -12,7 +12,7 @@ use shared::store::settlement::Settlement;
 
 use self::Kept::{Alone, Nothing, WithTheOrder};
 use self::Scene::*;
-use super::support::{API_KEY, TestApi, gateway_with};
+use super::support::{API_KEY, TestApi, gateway_with, gzip};
 use crate::tests::signing::{Words, md5_hex, sha256_hex};
 
 /// One row.
@@ -183,6 +183,31 @@ fn cases() -> Vec<Case> {
             "a wrong content type",
             Linked,
             Asked { headers: &[("content-type", "image/png")], ..asked(right) },
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case("a byte order mark before it", Linked, asked(|| format!("\u{feff}{}", right())), ALLOWED, HINT, CONFIRMS),
+        case(
+            "compressed with gzip",
+            Linked,
+            Asked { headers: &[("content-encoding", "gzip")], ..asked(right) },
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "an object in a field that is not documented",
+            Linked,
+            asked(|| right().replacen('{', "{\"payer\":{\"id\":[1]},", 1)),
+            ALLOWED,
+            HINT,
+            CONFIRMS,
+        ),
+        case(
+            "a field that is not documented, twice",
+            Linked,
+            asked(|| right().replacen('{', "{\"note\":1,\"note\":2,", 1)),
             ALLOWED,
             HINT,
             CONFIRMS,
@@ -416,7 +441,7 @@ fn cases() -> Vec<Case> {
             PENDING,
         ),
         case(
-            "a field stands there twice",
+            "a documented field stands there twice",
             Linked,
             asked(|| right().replacen('{', "{\"amount\":\"5000\",", 1)),
             refused(Unreadable),
@@ -424,7 +449,7 @@ fn cases() -> Vec<Case> {
             PENDING,
         ),
         case(
-            "a field holds an object",
+            "a documented field holds an object",
             Linked,
             asked(|| right().replace("\"1\"", "{\"id\":1}")),
             refused(Unreadable),
@@ -545,7 +570,10 @@ async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
         let counted_before = counted(&api, verdict).await;
         assert_eq!(seen_before.status, before, "{name}");
 
-        let answer = api.webhook_from(asked.peer, asked.headers, (asked.body)().into_bytes()).await;
+        let body = (asked.body)().into_bytes();
+        let body = if asked.headers.contains(&("content-encoding", "gzip")) { gzip(&body) } else { body };
+
+        let answer = api.webhook_from(asked.peer, asked.headers, body).await;
 
         assert_eq!((answer.status, answer.json()["status"].as_u64()), (200, Some(status.into())), "{name}: {answer:?}");
         assert_eq!(answer.json()["message"], verdict.message(), "{name}");

@@ -159,6 +159,7 @@ enum Damage {
     Removed(usize),
     Twice,
     Longer,
+    Marked,
 }
 
 const RAW: &[&str] = &[
@@ -245,6 +246,7 @@ fn damage() -> impl Strategy<Value = Damage> {
         2 => place().prop_map(Damage::Removed),
         1 => Just(Damage::Twice),
         1 => Just(Damage::Longer),
+        2 => Just(Damage::Marked),
     ]
 }
 
@@ -397,18 +399,23 @@ fn damaged(mut bytes: Vec<u8>, damage: Damage) -> Vec<u8> {
         }
         Damage::Twice => bytes.extend_from_within(..),
         Damage::Longer => bytes.resize(bytes.len() + 8 * 1_024, b' '),
+        Damage::Marked => drop(bytes.splice(0..0, *b"\xef\xbb\xbf")),
     }
     bytes
 }
 
 // ---- the second reading ---------------------------------------------------------------------------------------------
 
-/// The names and values of a body, where it is a flat object or a form in which no name stands twice. A value that is
-/// neither text nor number says nothing.
+/// What a callback is documented to have, but for its time, which says nothing.
+const DOCUMENTED: [&str; 6] = ["store_id", "transaction_id", "account", "invoice", "amount", "sign"];
+
+/// The documented names and their values, where the body is an object or a form in which none of them stands twice or
+/// nests anything. A value that is neither text nor number says nothing. Other names may hold what they like.
 fn fields(body: &[u8]) -> Option<HashMap<String, Option<String>>> {
     if let Some(fields) = plain_json::read(body).and_then(flat) {
         return Some(fields);
     }
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let pairs: Vec<(String, String)> = body
         .split(|byte| *byte == b'&')
         .filter(|pair| !pair.is_empty())
@@ -429,7 +436,10 @@ fn fields(body: &[u8]) -> Option<HashMap<String, Option<String>>> {
 
 fn flat(document: Json) -> Option<HashMap<String, Option<String>>> {
     let Json::Object(members) = document else { return None };
-    if members.iter().any(|(_, value)| matches!(value, Json::List(_) | Json::Object(_))) {
+    let nests = |(name, value): &(String, Json)| {
+        DOCUMENTED.contains(&name.as_str()) && matches!(value, Json::List(_) | Json::Object(_))
+    };
+    if members.iter().any(nests) {
         return None;
     }
     unique(members.into_iter().map(|(name, value)| match value {
@@ -440,7 +450,7 @@ fn flat(document: Json) -> Option<HashMap<String, Option<String>>> {
 
 fn unique(pairs: impl Iterator<Item = (String, Option<String>)>) -> Option<HashMap<String, Option<String>>> {
     let mut fields = HashMap::new();
-    for (name, value) in pairs {
+    for (name, value) in pairs.filter(|(name, _)| DOCUMENTED.contains(&name.as_str())) {
         if fields.insert(name, value).is_some() {
             return None;
         }

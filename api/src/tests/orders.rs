@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::order::OrderStatus;
 
-use super::support::{TestApi, send};
+use super::support::{TestApi, gzip, send};
 
 fn body(change: impl FnOnce(&mut Value)) -> Value {
     let mut body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
@@ -197,7 +197,7 @@ async fn optional_fields_may_be_null() {
 async fn a_body_that_is_no_json_object_is_refused_for_what_it_is() {
     let api = TestApi::start().await;
 
-    for body in ["", "{", "amount=50", "{\"amount\":}", "{} {}", "\u{feff}{}"] {
+    for body in ["", "{", "amount=50", "{\"amount\":}", "{} {}", "\u{feff}", "\u{feff}\u{feff}{}"] {
         api.create_raw("application/json", body).await.problem(400, "unreadable-body");
     }
     api.create_raw("application/json", vec![b'"', 0xff, b'"']).await.problem(400, "unreadable-body");
@@ -217,9 +217,50 @@ async fn only_json_in_utf_8_is_taken() {
     for content_type in ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1"] {
         api.create_raw(content_type, text.clone()).await.problem(415, "unsupported-media-type");
     }
-    for content_type in ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=\"UTF-8\""] {
+    for content_type in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "application/json; charset=utf8",
+        "application/json; Charset = \"UTF8\"",
+        "Application/JSON;charset=\"UTF-8\"",
+    ] {
         assert_eq!(api.create_raw(content_type, text.clone()).await.status, 201, "{content_type}");
     }
+}
+
+#[tokio::test]
+async fn a_body_with_a_byte_order_mark_or_compressed_is_read() {
+    let api = TestApi::start().await;
+    let text = body(|_| ()).to_string();
+    let coded = |coding: &'static str, body: Vec<u8>| {
+        let request = api.client.post("/api/orders/create").content_type("application/json");
+        send(request.header("content-encoding", coding).body(body))
+    };
+
+    assert_eq!(api.create_raw("application/json", format!("\u{feff}{text}")).await.status, 201);
+    assert_eq!(coded("gzip", gzip(text.as_bytes())).await.status, 201);
+    assert_eq!(coded("identity", text.clone().into_bytes()).await.status, 201);
+    let answer = coded("br", text.into_bytes()).await;
+    answer.problem(415, "unsupported-media-type");
+    assert_eq!(answer.header("accept-encoding"), "gzip, deflate, identity");
+    coded("deflate", b"{}".to_vec()).await.problem(400, "unreadable-body");
+    coded("gzip", gzip(&[b' '; 65 * 1024])).await.problem(413, "body-too-large");
+}
+
+/// `https://host/` and `/api/orders/create`, put together.
+#[tokio::test]
+async fn an_address_with_doubled_slashes_or_a_last_one_is_read_as_it_is_meant() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+
+    for path in ["//api/orders/create", "/api//orders/create/"] {
+        let request = api.client.post(path).content_type("application/json");
+        assert_eq!(send(request.body(body(|_| ()).to_string())).await.status, 201, "{path}");
+    }
+    for path in [format!("//api/orders/{}", order.id), format!("/api/orders//{}/", order.id), "/livez/".to_owned()] {
+        assert_eq!(api.get(&path).await.status, 200, "{path}");
+    }
+    api.get("//api/orders/x").await.problem(404, "order-not-found");
 }
 
 #[tokio::test]

@@ -279,6 +279,13 @@ async fn answer(response: Response) -> Answer {
     Answer { status, headers, body }
 }
 
+/// `bytes` as a sender compresses them.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 pub(crate) fn keys(names: &[&str]) -> Vec<ApiKey> {
     names.iter().map(|name| ApiKey { name: (*name).to_owned(), key: Secret::new(format!("key-of-{name}")) }).collect()
 }

@@ -5,7 +5,7 @@ use shared::order::OrderStatus;
 use shared::store::callbacks::{self, Verdict};
 use shared::store::settlement::Settlement;
 
-use super::support::{Answer, TestApi, send};
+use super::support::{Answer, TestApi, gzip, send};
 
 #[track_caller]
 fn assert_allowed(answer: &Answer) {
@@ -45,9 +45,35 @@ async fn the_address_works_without_its_last_slash_and_whatever_the_content_type(
     api.link(&order, 700).await;
     let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
 
-    let request = api.client.post("/atmos/webhook").content_type("text/plain").body(body);
+    for path in ["/atmos/webhook", "//atmos/webhook/", "/atmos//webhook/", "/atmos/webhook//"] {
+        let request = api.client.post(path).content_type("text/plain").body(body.clone());
 
-    assert_allowed(&send(request).await);
+        assert_allowed(&send(request).await);
+    }
+}
+
+/// Nothing was decided, and the sender can mend it: no refusal of the payment, and nothing that looks like a forgery.
+#[tokio::test]
+async fn a_callback_in_an_unknown_content_coding_is_told_which_are_read() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    api.link(&order, 700).await;
+    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+
+    let answer = api.webhook_from("203.0.113.7", &[("content-encoding", "br")], body.into_bytes()).await;
+
+    answer.problem(415, "unsupported-media-type");
+    assert_eq!(answer.header("accept-encoding"), "gzip, deflate, identity");
+    assert!(callbacks::newest(api.store(), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_compressed_callback_that_unfolds_above_its_limit_cannot_be_read() {
+    let api = TestApi::start().await;
+
+    let answer = api.webhook_from("203.0.113.7", &[("content-encoding", "gzip")], gzip(&vec![b' '; 8_193])).await;
+
+    assert_refused(&answer, "read");
 }
 
 #[tokio::test]

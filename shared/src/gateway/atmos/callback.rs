@@ -11,13 +11,15 @@ use serde_json::value::RawValue;
 
 use super::sign::{self, SignedWords};
 use super::{AtmosConfig, Callback, CallbackFault};
+use crate::body_coding::without_byte_order_mark;
 use crate::id::TransactionId;
 use crate::secret::Secret;
 
 /// Reads a callback and checks its signature. Pure: a stored body reads the same at any time with the same keys.
 ///
 /// The body may be a JSON object, a form whose only field holds such an object, or a plain form, whatever the
-/// content type says (integrations report all of them).
+/// content type says (integrations report all of them), and each may begin with a byte order mark. Fields that are not
+/// documented are passed over, whatever they hold: an addition by the gateway must not stop every shop.
 ///
 /// # Errors
 /// `Unreadable` without the four signed fields; else `BadlySigned`.
@@ -77,7 +79,10 @@ pub(super) fn write(config: &AtmosConfig, transaction_id: TransactionId, account
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// The scalars of a flat JSON object or form, as written.
+/// The fields that are read. Anything else in a body is passed over.
+const READ: [&str; 6] = ["store_id", "transaction_id", "account", "invoice", "amount", "sign"];
+
+/// The fields of [`READ`] in a JSON object or form, their values as written.
 struct Fields<'a>(HashMap<Cow<'a, str>, Scalar<'a>>);
 
 enum Scalar<'a> {
@@ -89,16 +94,18 @@ enum Scalar<'a> {
 
 impl<'a> Fields<'a> {
     fn read(body: &'a [u8]) -> Option<Self> {
+        let body = without_byte_order_mark(body);
         if let Ok(fields) = serde_json::from_slice(body) {
             return Some(fields);
         }
         let pairs: Vec<_> = url::form_urlencoded::parse(body).collect();
         if let [(name, value)] = pairs.as_slice() {
             let document = if value.is_empty() { name } else { value };
-            return serde_json::from_str::<Fields<'_>>(document).ok().map(Fields::into_owned);
+            let document = without_byte_order_mark(document.as_bytes());
+            return serde_json::from_slice::<Fields<'_>>(document).ok().map(Fields::into_owned);
         }
         let mut fields = HashMap::new();
-        for (name, value) in pairs {
+        for (name, value) in pairs.into_iter().filter(|(name, _)| is_read(name)) {
             if fields.insert(name, Scalar::Text(value)).is_some() {
                 return None;
             }
@@ -146,14 +153,15 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object of scalars")
+                f.write_str("a JSON object")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = HashMap::new();
                 while let Some((name, raw)) = map.next_entry::<String, &RawValue>()? {
+                    let Some(scalar) = scalar(&name, raw)? else { continue };
                     // Two readers of a doubled name may see two different payments.
-                    if fields.insert(Cow::Owned(name), scalar(raw)?).is_some() {
+                    if fields.insert(Cow::Owned(name), scalar).is_some() {
                         return Err(A::Error::custom("a doubled name"));
                     }
                 }
@@ -165,14 +173,20 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-fn scalar<'a, E: Error>(raw: &'a RawValue) -> Result<Scalar<'a>, E> {
+fn is_read(name: &str) -> bool {
+    READ.contains(&name)
+}
+
+/// The value of a field; `None` where that is not one of [`READ`]. What one of them nests is no value that could be signed.
+fn scalar<'a, E: Error>(name: &str, raw: &'a RawValue) -> Result<Option<Scalar<'a>>, E> {
     let text = raw.get();
-    match text.as_bytes().first() {
-        Some(b'"') => Ok(Scalar::Text(Cow::Owned(serde_json::from_str(text).map_err(E::custom)?))),
-        Some(b'{' | b'[') | None => Err(E::custom("a nested value")),
-        Some(b't' | b'f' | b'n') => Ok(Scalar::Other),
-        Some(_) => Ok(Scalar::Text(Cow::Borrowed(text))),
-    }
+    let scalar = match text.as_bytes().first() {
+        Some(b'"') => Scalar::Text(Cow::Owned(serde_json::from_str(text).map_err(E::custom)?)),
+        Some(b'{' | b'[') if is_read(name) => return Err(E::custom("a nested value")),
+        Some(b'{' | b'[' | b't' | b'f' | b'n') | None => Scalar::Other,
+        Some(_) => Scalar::Text(Cow::Borrowed(text)),
+    };
+    Ok(is_read(name).then_some(scalar))
 }
 
 #[cfg(test)]

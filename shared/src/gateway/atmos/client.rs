@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use reqwest::{Proxy, RequestBuilder, StatusCode, redirect};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -15,6 +15,7 @@ use super::AtmosConfig;
 use super::retry::{self, TryError};
 use super::token::Tokens;
 use super::wire::{is_understood, unknown};
+use crate::body_coding::{CodingFault, decoded};
 use crate::coordination::{Coordination, Outcome, PROBE_WITHIN, Pass, Urgency};
 use crate::gateway::GatewayError;
 use crate::metrics;
@@ -296,15 +297,22 @@ async fn exchange(operation: Operation, request: RequestBuilder) -> Result<Vec<u
     if let Some(refusal) = refusal(operation, response.status(), response.headers()) {
         return Err(refusal);
     }
+    // We ask for no coding; a proxy on the way may use one all the same.
+    let coding = response.headers().get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok()).map(str::to_owned);
+    let longest = operation.longest_answer();
+    let too_long = || TryError::Lasting(unknown(&format!("an answer above {} KiB", longest / 1024)));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport_failure)? {
-        if body.len() + chunk.len() > operation.longest_answer() {
-            let what = format!("an answer above {} KiB", operation.longest_answer() / 1024);
-            return Err(TryError::Lasting(unknown(&what)));
+        if body.len() + chunk.len() > longest {
+            return Err(too_long());
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    decoded(coding.as_deref(), body, longest).map_err(|fault| match fault {
+        CodingFault::TooLarge => too_long(),
+        CodingFault::Unknown => TryError::Lasting(unknown("an answer in a content coding that we did not ask for")),
+        CodingFault::Broken => TryError::Lasting(unknown("an answer whose content coding is broken")),
+    })
 }
 
 /// What a status other than 2xx means: 401 the token, 403 our address or contract, 429 (or 503 with a time) too

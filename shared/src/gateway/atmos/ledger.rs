@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::wire::unknown;
+use crate::body_coding::without_byte_order_mark;
 use crate::gateway::{BookLine, GatewayError, TransactionReport, TransactionState};
 use crate::id::TransactionId;
 
@@ -30,6 +31,7 @@ struct Line {
 /// # Errors
 /// `OutcomeUnknown` when it is no such book.
 pub(super) fn read(body: &[u8]) -> Result<Vec<BookLine>, GatewayError> {
+    let body = without_byte_order_mark(body);
     let ledger: Ledger = serde_json::from_slice(body).map_err(|_| unknown("an answer that is no ledger"))?;
     Ok(ledger.transactions.into_iter().map(BookLine::from).collect())
 }

@@ -108,6 +108,39 @@ async fn look_answered(reply: Reply) -> Result<TransactionReport, GatewayError> 
     hasty_gateway(&server).look(TransactionId(7), Urgency::Now).await
 }
 
+/// A proxy between us may compress what it was not asked to compress, and some writers begin UTF-8 with a mark.
+#[tokio::test]
+async fn answers_with_a_byte_order_mark_or_compressed_are_read() {
+    let coded = |reply: Reply| {
+        let Reply::Answer(_, _, body) = reply else { panic!("{reply:?}") };
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &[&b"\xef\xbb\xbf"[..], body.as_bytes()].concat()).unwrap();
+        Reply::Bytes("Content-Encoding: gzip\r\n", gzip.finish().unwrap())
+    };
+    let server = Server::start(move |request| match request.path.as_str() {
+        TOKEN => coded(token("token-1")),
+        CREATE => coded(draft()),
+        LEDGER => coded(ok(&json!({"transactions": []}))),
+        _ => coded(open(request)),
+    })
+    .await;
+    let gateway = gateway(&server);
+
+    assert_eq!(gateway.create_draft(&draft_request()).await.unwrap().transaction_id, TransactionId(14_500_001));
+    assert_eq!(gateway.look(TransactionId(7), Urgency::Now).await.unwrap().state, TransactionState::Open);
+    assert_eq!(gateway.ledger().await.unwrap(), Some(vec![]));
+}
+
+#[tokio::test]
+async fn an_answer_that_unfolds_without_end_is_given_up() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &vec![b' '; 4 * 1024 * 1024]).unwrap();
+
+    let answer = look_answered(Reply::Bytes("Content-Encoding: gzip\r\n", gzip.finish().unwrap())).await;
+
+    assert!(answer.unwrap_err().to_string().contains("an answer above 256 KiB"));
+}
+
 #[tokio::test]
 async fn a_draft_is_asked_for_in_the_gateways_words() {
     let server = server(|_| None).await;

@@ -12,6 +12,7 @@ use super::AtmosConfig;
 use super::client::{Bearer, Http, Operation};
 use super::retry;
 use super::wire::{integer, unknown};
+use crate::body_coding::without_byte_order_mark;
 use crate::coordination::{Claim, Coordination, Note, Urgency};
 use crate::gateway::GatewayError;
 use crate::secret::Secret;
@@ -232,6 +233,7 @@ impl Token {
 pub(super) fn read(body: &[u8], asked_at: Instant) -> Result<Token, GatewayError> {
     /// Keeps the arithmetic of moments within its range, whatever the gateway says.
     const LONGEST: u64 = 7 * 24 * 3_600;
+    let body = without_byte_order_mark(body);
     let answer: Value = serde_json::from_slice(body).map_err(|_| unknown("a token answer that is no JSON"))?;
     let text = answer["access_token"].as_str().filter(|text| !text.is_empty());
     // A token with a line break could not be a header.

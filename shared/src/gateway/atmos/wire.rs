@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::AtmosConfig;
+use crate::body_coding::without_byte_order_mark;
 use crate::gateway::{Draft, DraftRequest, GatewayError, TransactionReport, TransactionState};
 use crate::id::TransactionId;
 
@@ -185,7 +186,7 @@ fn state(is_closed: bool, found: &Value) -> Result<TransactionState, GatewayErro
 }
 
 fn json(body: &[u8]) -> Result<Value, GatewayError> {
-    serde_json::from_slice(body).map_err(|_| unknown("an answer that is no JSON"))
+    serde_json::from_slice(without_byte_order_mark(body)).map_err(|_| unknown("an answer that is no JSON"))
 }
 
 fn result_code(answer: &Value) -> Result<String, GatewayError> {

@@ -22,6 +22,8 @@ pub(super) struct Request {
 pub(super) enum Reply {
     /// Status, further headers each ending in a line break, body.
     Answer(u16, &'static str, String),
+    /// HTTP 200 with further headers, and bytes that need not be text.
+    Bytes(&'static str, Vec<u8>),
     /// The same, later.
     Late(Duration, Box<Reply>),
     /// The connection ends without an answer.
@@ -79,12 +81,13 @@ async fn serve(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, script: Arc<Sc
             reply = *later;
         }
         let (status, headers, body, length) = match &reply {
-            Reply::Answer(status, headers, body) => (*status, *headers, body.as_str(), body.len()),
-            Reply::Truncated => (200, "", r#"{"result":{"code":"#, 500),
+            Reply::Answer(status, headers, body) => (*status, *headers, body.as_bytes(), body.len()),
+            Reply::Bytes(headers, body) => (200, *headers, body.as_slice(), body.len()),
+            Reply::Truncated => (200, "", &br#"{"result":{"code":"#[..], 500),
             Reply::CutOff | Reply::Late(..) => return None,
         };
-        let answer = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
-        stream.write_all(answer.as_bytes()).await.ok()?;
+        let head = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n");
+        stream.write_all(&[head.as_bytes(), body].concat()).await.ok()?;
         if matches!(reply, Reply::Truncated) {
             return None;
         }
