@@ -69,7 +69,7 @@ impl Installation {
                 // What was finished survives a power cut.
                 let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
                 let url = postgres.url();
-                let redis = PrivateRedis::start().await;
+                let redis = PrivateRedis::start_with(&["--appendonly", "yes"]).await;
                 (Some((postgres, redis)), DatabaseUrl::Postgres(Secret::new(url.clone())), url)
             }
         };
