@@ -65,6 +65,15 @@ fn only_one_module_knows_error_codes() {
     assert_eq!(trespassers(&["urn:tasdiq:problem"], &knows), [""; 0]);
 }
 
+/// Standard error may be full, stuck or gone. Writing there waits, and the macros panic.
+#[test]
+fn nothing_but_the_log_writer_knows_standard_error() {
+    let writes = ["shared/src/telemetry.rs"];
+    let words = ["stderr()", "eprint!(", "eprintln!(", "print!(", "println!("];
+
+    assert_eq!(trespassers(&words, &writes), [""; 0]);
+}
+
 /// `paid` is written in one function, which is called in one place.
 #[test]
 fn paid_is_written_in_one_statement() {

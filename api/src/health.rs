@@ -6,6 +6,7 @@ use poem::handler;
 use poem::web::Json;
 use serde_json::{Value, json};
 use shared::job::QueueName;
+use shared::telemetry;
 
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, ApiContext, SharedApi};
@@ -41,6 +42,8 @@ pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Proble
     let word = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
     let mut checks = json!({
         "process": word(process), "database": word(database), "clock": word(clock), "queue": word(redis.and(queue).and(fitness)),
+        // Told, and never red: without its log a process does all that it is for.
+        "log": word(telemetry::fault().map_or(Ok(()), Err)),
     });
     if api.context.pulse.is_some() {
         checks["worker"] = word(worker).into();

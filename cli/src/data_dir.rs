@@ -96,11 +96,17 @@ impl Lock {
         }
         let started = rfc3339(shared::clock::Clock::host().now_ms());
         let holder = format!("{command} (process {}, since {started})\n", std::process::id());
-        lock.set_len(0).map_err(cannot_write)?;
-        lock.rewind().map_err(cannot_write)?;
-        lock.write_all(holder.as_bytes()).map_err(cannot_write)?;
-        Ok(Lock { _file: lock })
+        match lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(holder.as_bytes())) {
+            // The lock is held without its text, and callbacks must be answered once there is room.
+            Err(error) if !is_out_of_room(&error) => Err(cannot_write(error)),
+            Ok(()) | Err(_) => Ok(Lock { _file: lock }),
+        }
     }
+}
+
+/// Whether a disk or a quota is full, which passes, unlike a permission that is missing.
+fn is_out_of_room(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

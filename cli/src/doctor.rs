@@ -270,6 +270,13 @@ async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRe
         let work =
             if process.slots > 0 { format!(", {} slots for {}", process.slots, process.queues) } else { String::new() };
         findings.ok("processes", format!("{} {} {}{work}", process.role, process.version, process.id));
+        if let Some(fault) = &process.log_fault {
+            findings.warn(
+                "log",
+                format!("{} {}: {fault}", process.role, process.id),
+                "see where its standard error goes: a full disk, or a reader that is gone or reads nothing",
+            );
+        }
     }
     look_for_silence(alive.iter().chain(&gone), now_ms, findings);
     if !alive.iter().any(|process| process.slots == 0 || process.role == "up") {

@@ -1,11 +1,10 @@
 //! How the program ends: what is said, and the exit code a supervisor acts upon.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use shared::config::ConfigFaults;
 use shared::store::StoreError;
-use shared::telemetry::causes;
+use shared::telemetry::{self, causes};
 
 /// Why a command did not succeed, sorted by what its caller does about it.
 #[derive(Debug)]
@@ -43,8 +42,7 @@ impl Exit {
             | Exit::GatewayAway(error)
             | Exit::Unavailable(error)
             | Exit::Failed(error) => {
-                // With standard error gone there is nobody to tell.
-                let _ = writeln!(std::io::stderr(), "tasdiq: {}", causes(error.as_ref()));
+                telemetry::say(&format!("tasdiq: {}", causes(error.as_ref())));
             }
             Exit::Findings => (),
         }

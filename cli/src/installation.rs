@@ -118,9 +118,9 @@ impl Installation {
                 Ok((name, Err(trouble))) => trouble.context(format!("the {name} failed")),
                 Err(panicked) => anyhow!(panicked).context("a part failed"),
             };
+            stop.cancel();
             error!(error = causes(trouble.as_ref()), "stopping, as a part of this process has ended");
             failure.get_or_insert(trouble);
-            stop.cancel();
         }
         self.ended.cancel();
         let closing = async {

@@ -34,20 +34,26 @@ use arguments::{Arguments, Command};
 use exit::Exit;
 use signal::stop_on_signal;
 
+/// The end waits no longer for what was logged last.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     // Clients for https panic without a provider. It fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let command = Arguments::parse().command.unwrap_or(Command::Up);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Exit::failed(format!("cannot start the runtime: {error}")).report(),
+    let code = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = match runtime.block_on(run(command)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(exit) => exit.report(),
+            };
+            // Every command has waited for what it must wait for; what still runs now may not hold up the end.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            code
+        }
+        Err(error) => Exit::failed(format!("cannot start the runtime: {error}")).report(),
     };
-    let code = match runtime.block_on(run(command)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(exit) => exit.report(),
-    };
-    // Every command has waited for what it must wait for; what still runs now may not hold up the end.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    telemetry::flush(LAST_LINES);
     code
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use ::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use shared::config::Config;
 use shared::gateway::atmos::SignAlgorithm;
+use shared::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{SandboxArguments, TokenMode};
 use crate::data_dir::DataDir;
 use crate::exit::Exit;
-use crate::output::print;
 
 /// Runs the sandbox until `stop`.
 ///
@@ -33,14 +33,14 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
         |url| url.to_string(),
     );
     let sandbox = start(options).await?;
-    print(&format!(
+    telemetry::show(&format!(
         "The sandbox listens on {}. No money is real here.\n  asks before a debit  {asked}\n  \
          credentials          key sandbox-key, secret sandbox-secret, store 1234, API key sandbox-api-key\n  \
          test card            8600 4907 4431 3347, any month, code 111111\n  ledger               {}\n  \
          end it with Ctrl-C",
         sandbox.base_url(),
         data_dir.path().display(),
-    ))?;
+    ));
     stop.cancelled().await;
     sandbox.stop().await;
     Ok(())

@@ -1,9 +1,15 @@
 //! Being asked to stop: once politely, twice at once.
 
+use std::time::Duration;
+
 use anyhow::Context;
+use shared::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+/// An end on the spot waits no longer for its log line.
+const LAST_LINE: Duration = Duration::from_millis(100);
 
 /// A token that the first SIGTERM or SIGINT cancels. The second ends the process on the spot: nothing is lost by
 /// it, for work that was cut off is run again.
@@ -23,10 +29,12 @@ pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
             };
             if first.is_cancelled() {
                 warn!("{name} came a second time: ending at once");
+                telemetry::flush(LAST_LINE);
                 std::process::exit(code);
             }
-            info!("{name} came: finishing what runs; once more ends at once");
+            // Before it is told: whatever becomes of the line, the stop has begun.
             first.cancel();
+            info!("{name} came: finishing what runs; once more ends at once");
         }
     });
     Ok(stop)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ::sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context;
 use shared::config::{Config, DatabaseUrl, local_base};
+use shared::telemetry;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -13,7 +14,6 @@ use crate::arguments::WorkerArguments;
 use crate::data_dir::{DataDir, Lock};
 use crate::exit::Exit;
 use crate::installation::{Installation, Parts, Tables, listen};
-use crate::output::print;
 use crate::{api, sandbox, worker};
 
 /// Runs everything until `stop`.
@@ -38,7 +38,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     let mut parts = Parts::default();
     let worker = worker::start(&mut parts, &config, &installation, options, stop);
     api::start(&mut parts, &config, &installation, listener, Some(worker), stop);
-    print(&welcome(&config, &data_dir))?;
+    telemetry::show(&welcome(&config, &data_dir));
     let ended = installation.run(parts, stop).await;
     if let Some(sandbox) = sandbox {
         // Last, for the jobs that are finished during a stop still talk to it.

@@ -186,6 +186,7 @@ fn arm_kill(point: Point, time: &str) -> Result<(), String> {
     fail::cfg_callback(point.as_str(), move || {
         if came.fetch_add(1, Ordering::Relaxed) + 1 == time {
             tracing::error!("failpoint {point}: this process ends here");
+            crate::telemetry::flush(std::time::Duration::from_secs(1));
             std::process::abort();
         }
     })

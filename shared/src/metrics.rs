@@ -10,7 +10,7 @@ use crate::job::{JobKind, QueueName};
 use crate::queue::Queue;
 use crate::refund::RefundState;
 use crate::store::{Store, StoreError, jobs, orders, processes};
-use crate::telemetry::causes;
+use crate::telemetry::{self, causes};
 
 /// From a gateway in the next room to one that answers only just before the call times out.
 const CALL_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
@@ -144,6 +144,23 @@ pub fn job_crashes() -> &'static IntCounterVec {
     &JOB_CRASHES
 }
 
+static LOG_LINES_DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter_vec(
+        "tasdiq_log_lines_dropped_total",
+        "Log lines of this process that were lost, by cause: no room for them, or the system did not write them.",
+        &["cause"],
+    )
+});
+
+/// Brings the counter of lost lines to what the log itself has counted; it counts without us, as it must never wait.
+fn count_lost_lines() {
+    let lost = telemetry::lost();
+    for (cause, lines) in [("no_room", lost.no_room), ("not_written", lost.not_written)] {
+        let counter = LOG_LINES_DROPPED.with_label_values(&[cause]);
+        counter.inc_by(lines.saturating_sub(counter.get()));
+    }
+}
+
 /// So long a scrape waits for the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -166,6 +183,7 @@ pub async fn render(store: &Store, queue: &Queue) -> String {
         }
         Err(_) => tracing::debug!("the database did not answer this scrape in time"),
     }
+    count_lost_lines();
     let mut families = prometheus::gather();
     families.extend(state.gather());
     let mut text = Vec::new();

@@ -12,6 +12,7 @@ use crate::coordination::Coordination;
 use crate::queue::Queue;
 use crate::store::processes::{self, Process};
 use crate::store::{Store, StoreError};
+use crate::telemetry;
 use crate::weather::ToldWeather;
 
 /// Often enough that three beats may fail before a process counts as silent.
@@ -58,6 +59,7 @@ pub async fn keep(
         // A worker that hangs before its consumer is there hears nothing either.
         queue_heard_at_ms: (introduction.slots > 0).then(|| store.now_ms()),
         weather: None,
+        log_fault: None,
     };
     let mut clock_measured = Instant::now();
     let mut redis_checked = Instant::now();
@@ -78,6 +80,7 @@ pub async fn keep(
             process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
         }
         process.weather = serde_json::to_string(&ToldWeather::new(&coordination.view(), store.now_ms())).ok();
+        process.log_fault = telemetry::fault();
         let told = tell(&store, &process, &mut clock_measured).await;
         if let (Err(trouble), true) = (&told, is_well) {
             warn!(error = %trouble, "this process cannot tell that it is alive: {trouble}");

@@ -15,6 +15,7 @@ pub(crate) mod up;
 
 mod following;
 mod job_log;
+mod logging;
 mod losses;
 mod paying;
 mod postgres_trouble;

@@ -34,6 +34,16 @@ impl Up {
 
     /// As [`Up::start`], in this data directory.
     pub(crate) async fn start_in(data_dir: TempDir, settings: &[(&str, &str)]) -> Self {
+        Self::start_redirected_in(data_dir, "", settings).await
+    }
+
+    /// As [`Up::start`], with what a shell writes behind a command: `2>/dev/full`, `2>&-`.
+    pub(crate) async fn start_redirected(redirection: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_redirected_in(tempfile::Builder::new().prefix("data.").tempdir().unwrap(), redirection, settings)
+            .await
+    }
+
+    async fn start_redirected_in(data_dir: TempDir, redirection: &str, settings: &[(&str, &str)]) -> Self {
         let [address, sandbox_address] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let mut environment = vec![
             ("TASDIQ_DATA_DIR", data_dir.path().to_str().unwrap()),
@@ -41,9 +51,9 @@ impl Up {
             ("TASDIQ_SANDBOX_LISTEN", &sandbox_address),
         ];
         environment.extend_from_slice(settings);
-        let mut program = Program::start(&[], &environment);
-        program.wait_for_line("Tasdiq is up", PATIENCE).await;
-        let api = Api::new(Role::new(program, &address));
+        let mut role = Role::new(Program::start_redirected(redirection, &[], &environment), &address);
+        role.ready().await;
+        let api = Api::new(role);
         Up { api, sandbox: Sandbox::at(&sandbox_address), sandbox_address, data_dir }
     }
 
@@ -55,8 +65,12 @@ impl Up {
 
     /// What `tasdiq jobs list` prints with these further arguments, as JSON.
     pub(crate) async fn jobs(&self, arguments: &[&str]) -> String {
-        let arguments = [&["jobs", "list", "--json"], arguments].concat();
-        let mut command = Program::start(&arguments, &self.environment());
+        self.command(&[&["jobs", "list", "--json"], arguments].concat()).await
+    }
+
+    /// What a command of the operator's prints.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> String {
+        let mut command = Program::start(arguments, &self.environment());
         command.wait_exit(PATIENCE).await;
         command.output()
     }

@@ -24,6 +24,13 @@ impl Program {
         Program::start_file(Program::FILE, arguments, environment)
     }
 
+    /// As [`Program::start`], with what a shell writes behind a command: `2>/dev/full`, `2>&-`.
+    pub(crate) fn start_redirected(redirection: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+        let script = format!(r#"exec "$0" "$@" {redirection}"#);
+        let arguments = [&["-c", &script, Program::FILE], arguments].concat();
+        Program::start_file("sh", &arguments, environment)
+    }
+
     fn start_file(file: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         let folder = tempfile::Builder::new().prefix("program.").tempdir().unwrap();
         let mut command = Command::new(file);

@@ -10,6 +10,7 @@ use shared::job::QueueName;
 use shared::pulse::Pulse;
 use shared::queue::Queue;
 use shared::store::Store;
+use shared::telemetry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,7 @@ async fn ready(context: Data<&HealthContext>) -> Response {
         "ready": fault.is_none(),
         "reason": fault,
         "queue": queue,
+        "log": telemetry::fault().unwrap_or_else(|| "ok".to_owned()),
         "running": context.pulse.running(),
     });
     Json(body).with_status(status).into_response()

@@ -1,9 +1,9 @@
 //! What a long run is at, on standard error.
 
-use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use shared::telemetry;
 use tokio::task::AbortHandle;
 
 /// A run that is over by then says nothing.
@@ -25,8 +25,7 @@ impl Progress {
             tokio::time::sleep(FIRST_AFTER).await;
             loop {
                 let line = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                // With standard error gone there is nobody to tell.
-                let _ = writeln!(std::io::stderr(), "audit: {line}");
+                telemetry::say(&format!("audit: {line}"));
                 tokio::time::sleep(EVERY).await;
             }
         });

@@ -12,6 +12,7 @@ fn process(role: &str, queues: &str, twin: Option<&str>) -> Process {
         heartbeat_at_ms: 0,
         queue_heard_at_ms: None,
         weather: None,
+        log_fault: None,
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Process {
     pub queue_heard_at_ms: Option<i64>,
     /// The weather at the gateway as it sees it, the JSON of `weather::ToldWeather`.
     pub weather: Option<String>,
+    /// Why its log lines are lost, for people; `None` while they are written.
+    pub log_fault: Option<String>,
 }
 
 impl Process {
@@ -73,10 +75,10 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     sqlx::query(
         "-- beat
         insert into processes (id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms,
-            weather)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            weather, log_fault)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms,
-            queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather",
+            queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather, log_fault = excluded.log_fault",
     )
     .bind(process.id.clone())
     .bind(process.role.clone())
@@ -88,6 +90,7 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     .bind(store.now_ms())
     .bind(process.queue_heard_at_ms)
     .bind(process.weather.clone())
+    .bind(process.log_fault.clone())
     .execute(store.writer())
     .await?;
     Ok(())
@@ -120,7 +123,8 @@ pub async fn alive(store: &Store) -> Result<Vec<Process>, StoreError> {
 pub async fn spoken_of(store: &Store) -> Result<Vec<Process>, StoreError> {
     let rows = sqlx::query(
         "-- processes_spoken_of
-        select id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather
+        select id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather,
+            log_fault
         from processes where heartbeat_at_ms > $1 order by role, started_at_ms",
     )
     .bind(store.now_ms() - SPOKEN_OF_MS)
@@ -141,5 +145,6 @@ fn from_row(row: &AnyRow) -> Result<Process, StoreError> {
         heartbeat_at_ms: row.try_get("heartbeat_at_ms")?,
         queue_heard_at_ms: row.try_get("queue_heard_at_ms")?,
         weather: row.try_get("weather")?,
+        log_fault: row.try_get("log_fault")?,
     })
 }

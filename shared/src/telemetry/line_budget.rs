@@ -1,0 +1,72 @@
+//! How many log lines a minute may tell of what anybody can make happen.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// So many lines a minute, counted from the first one on. What is left out is counted, to be told in one line.
+#[derive(Debug)]
+pub struct LineBudget {
+    per_minute: u32,
+    minute: Mutex<Minute>,
+}
+
+#[derive(Debug)]
+struct Minute {
+    began: Instant,
+    lines: u32,
+    left_out: u64,
+}
+
+impl LineBudget {
+    /// A budget of which nothing is spent yet.
+    pub fn new(per_minute: u32) -> Self {
+        LineBudget { per_minute, minute: Mutex::new(Minute { began: Instant::now(), lines: 0, left_out: 0 }) }
+    }
+
+    /// Whether one more line may be written; else it is counted as left out.
+    pub fn take(&self) -> bool {
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = minute.lines < self.per_minute;
+        match may {
+            true => minute.lines += 1,
+            false => minute.left_out += 1,
+        }
+        may
+    }
+
+    /// Begins a new minute if the last one is over, and gives how many lines were left out in that, if any. Asked before
+    /// each [`LineBudget::take`], and whenever there is an occasion, so that the number is told soon.
+    pub fn left_out(&self) -> Option<u64> {
+        self.left_out_at(Instant::now())
+    }
+
+    fn left_out_at(&self, now: Instant) -> Option<u64> {
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(minute.began) < MINUTE {
+            return None;
+        }
+        let left_out = minute.left_out;
+        *minute = Minute { began: now, lines: 0, left_out: 0 };
+        (left_out > 0).then_some(left_out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_exceeds_the_minute_is_told_once_as_a_number() {
+        let budget = LineBudget::new(100);
+        let later = Instant::now() + MINUTE;
+
+        assert_eq!((0..1_000).filter(|_| budget.take()).count(), 100);
+
+        assert_eq!(budget.left_out(), None, "the minute is not over");
+        assert_eq!(budget.left_out_at(later), Some(900));
+        assert!(budget.take(), "the next minute is whole");
+        assert_eq!(budget.left_out_at(later + MINUTE), None);
+    }
+}
