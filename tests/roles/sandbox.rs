@@ -33,6 +33,11 @@ impl Sandbox {
         Sandbox { program: Some(program), ..Sandbox::at(&address) }
     }
 
+    /// The port at which it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.url.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
     /// The number of its process, where it has one of its own.
     pub(crate) fn id(&self) -> Option<u32> {
         self.program.as_ref().map(Program::id)

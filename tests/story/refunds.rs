@@ -1,14 +1,20 @@
 //! A shop gives money back, or calls an order off: once, whatever is lost, away, or asked for twice.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
+use crate::roles::sandbox::Sandbox;
 use crate::support::app::{Kind, TestApp, on_both_kinds};
+use crate::support::forwarder::Forwarder;
+use crate::support::ports::free_port;
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {
     a_refund_brings_the_money_back_and_the_shop_learns_of_it
     a_refund_whose_answer_was_lost_is_made_once
+    a_refund_after_a_rest_does_not_meet_a_connection_that_was_closed
     a_refund_asked_for_while_the_gateway_is_away_is_made_afterwards
     of_refunds_asked_for_at_once_over_sixteen_connections_one_is_made
     money_that_went_back_in_the_cabinet_is_no_second_refund
@@ -55,6 +61,28 @@ async fn a_refund_whose_answer_was_lost_is_made_once(kind: Kind) {
     app.wait_for(order.id, "refunded").await;
     assert_eq!(app.ledger_of(order.id).await[0].reversals_asked, 1);
     app.command(&["audit"]).await;
+}
+
+/// Between us and the gateway stands something that forgets connections which rest for a second. The refund is sent once,
+/// so it must not be lost on such a one: it would wait for a person for want of a single call.
+async fn a_refund_after_a_rest_does_not_meet_a_connection_that_was_closed(kind: Kind) {
+    const REST: Duration = Duration::from_secs(1);
+    let listen = format!("127.0.0.1:{}", free_port());
+    let sandbox = Sandbox::start(&format!("http://{listen}")).await;
+    let way = Forwarder::start_forgetful(sandbox.port(), REST).await;
+    let (sandbox_listen, url) = (&sandbox.url["http://".len()..], format!("http://127.0.0.1:{}", way.port()));
+    let settings =
+        [("TASDIQ_LISTEN", listen.as_str()), ("TASDIQ_SANDBOX_LISTEN", sandbox_listen), ("ATMOS_BASE_URL", &url)];
+    let app = TestApp::start_with(kind, &settings).await;
+    let order = app.paid_order().await;
+    let known = way.opened();
+    tokio::time::sleep(REST + Duration::from_millis(500)).await; // the rest itself, and not a condition to wait for
+
+    app.refund(order.id, "key", &json!({})).await;
+
+    app.wait_for(order.id, "refunded").await;
+    assert_eq!(app.ledger_of(order.id).await[0].reversals_asked, 1);
+    assert!(way.opened() > known, "it left by a connection of its own");
 }
 
 async fn a_refund_asked_for_while_the_gateway_is_away_is_made_afterwards(kind: Kind) {

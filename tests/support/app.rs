@@ -66,7 +66,9 @@ impl TestApp {
     /// Starts the program with further variables, which win over ours, and waits until it is ready.
     pub(crate) async fn start_with(kind: Kind, variables: &[(&str, &str)]) -> TestApp {
         let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
-        let (listen, sandbox_listen) = (free_address(), free_address());
+        let named = |name| variables.iter().find(|(given, _)| *given == name).map(|(_, address)| (*address).to_owned());
+        let [listen, sandbox_listen] =
+            ["TASDIQ_LISTEN", "TASDIQ_SANDBOX_LISTEN"].map(|name| named(name).unwrap_or_else(free_address));
         let mut environment = vec![
             ("TASDIQ_DATA_DIR".to_owned(), data_dir.path().to_str().unwrap().to_owned()),
             ("TASDIQ_LISTEN".to_owned(), listen.clone()),

@@ -1,8 +1,11 @@
 //! A way between a client and a server on which everything can stop without anybody being told.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,6 +16,7 @@ use super::ports::free_port;
 pub(crate) struct Forwarder {
     port: u16,
     way: watch::Sender<Way>,
+    opened: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -25,18 +29,41 @@ struct Way {
 impl Forwarder {
     /// Begins to forward to that port.
     pub(crate) async fn start(to: u16) -> Forwarder {
+        Forwarder::start_with(to, None).await
+    }
+
+    /// As [`Forwarder::start`], and forgets connections that rest for so long, as a load balancer does: what the client
+    /// sends then is not passed on, and the connection is closed without an answer.
+    pub(crate) async fn start_forgetful(to: u16, rest: Duration) -> Forwarder {
+        Forwarder::start_with(to, Some(rest)).await
+    }
+
+    async fn start_with(to: u16, rest: Option<Duration>) -> Forwarder {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let (way, seen) = watch::channel(Way { to, is_silent: false });
+        let opened = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&opened);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                connections.spawn(forward(client, seen.clone()));
+                let (seen, counted) = (seen.clone(), Arc::clone(&counted));
+                match rest {
+                    Some(rest) => connections.spawn(async move {
+                        let _ended = forward_forgetfully(client, to, rest, counted).await;
+                    }),
+                    None => connections.spawn(forward(client, seen)),
+                };
             }
         });
-        Forwarder { port, way, _tasks: tasks }
+        Forwarder { port, way, opened, _tasks: tasks }
+    }
+
+    /// How many connections were opened so far, to one that is forgetful.
+    pub(crate) fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -79,11 +106,33 @@ async fn forward(mut client: TcpStream, mut changes: watch::Receiver<Way>) {
     std::future::pending().await
 }
 
+async fn forward_forgetfully(client: TcpStream, to: u16, rest: Duration, opened: Arc<AtomicUsize>) -> Option<()> {
+    opened.fetch_add(1, Ordering::Relaxed);
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await.ok()?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let (mut asked, mut answered) = ([0; 16_384], [0; 16_384]);
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            read = from_client.read(&mut asked) => {
+                let bytes = read.ok().filter(|bytes| *bytes > 0)?;
+                if last.elapsed() > rest {
+                    return None;
+                }
+                to_server.write_all(&asked[..bytes]).await.ok()?;
+            }
+            read = from_server.read(&mut answered) => {
+                let bytes = read.ok().filter(|bytes| *bytes > 0)?;
+                to_client.write_all(&answered[..bytes]).await.ok()?;
+            }
+        }
+        last = Instant::now();
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
 
     use super::*;

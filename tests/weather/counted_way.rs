@@ -8,7 +8,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::roles::sandbox::Sandbox;
 use crate::support::ports::free_port;
 
 /// Forwards connections to a port of this machine and notes when each request passed. It ends when dropped.
@@ -59,11 +58,6 @@ impl CountedWay {
             }
         }
     }
-}
-
-/// Where a sandbox listens.
-pub(super) fn port_of(sandbox: &Sandbox) -> u16 {
-    sandbox.url.rsplit(':').next().unwrap().parse().unwrap()
 }
 
 async fn forward(client: TcpStream, to: u16, passed_at: Arc<Mutex<Vec<Instant>>>) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::counted_way::{CountedWay, port_of};
+use super::counted_way::CountedWay;
 use crate::roles::installation::Installation;
 use crate::roles::role::{Api, Role, id};
 use crate::roles::sandbox::Sandbox;
@@ -28,7 +28,7 @@ struct Scene<'a> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_process_on_sqlite_obeys_an_operator_within_a_second() {
     let sandbox = Sandbox::start("http://127.0.0.1:1").await;
-    let way = CountedWay::start(port_of(&sandbox)).await;
+    let way = CountedWay::start(sandbox.port()).await;
     let url = way.url();
     let up = Up::start(&[("TASDIQ_LINK_WAIT_MS", "0"), ("ATMOS_BASE_URL", &url)]).await;
     let mut environment = up.environment().to_vec();
@@ -41,7 +41,7 @@ async fn one_process_on_sqlite_obeys_an_operator_within_a_second() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_on_postgres_and_redis_obeys_an_operator_within_a_second() {
     let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
-    let way = CountedWay::start(port_of(&installation.sandbox)).await;
+    let way = CountedWay::start(installation.sandbox.port()).await;
     let url = way.url();
     let api = installation.api(0).await;
     let mut worker = installation.begin_worker(&[], &[("ATMOS_BASE_URL", &url)]);

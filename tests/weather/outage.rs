@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::counted_way::{CountedWay, port_of};
+use super::counted_way::CountedWay;
 use crate::roles::installation::Installation;
 use crate::roles::role::{Api, Role, id};
 use crate::roles::sandbox::Sandbox;
@@ -33,7 +33,7 @@ const SETTINGS: [(&str, &str); 3] =
 async fn an_outage_of_the_gateway_costs_one_process_nothing_but_time() {
     let address = format!("127.0.0.1:{}", free_port());
     let sandbox = Sandbox::start(&format!("http://{address}")).await;
-    let way = CountedWay::start(port_of(&sandbox)).await;
+    let way = CountedWay::start(sandbox.port()).await;
     let url = way.url();
     let up = Up::start(&[&SETTINGS[..], &[("TASDIQ_LISTEN", &address), ("ATMOS_BASE_URL", &url)]].concat()).await;
     let api = Api::new(Role::new(up.api.role.program, &address));
@@ -45,7 +45,7 @@ async fn an_outage_of_the_gateway_costs_one_process_nothing_but_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_the_gateway_costs_a_fleet_nothing_but_time() {
     let installation = Installation::start(&SETTINGS).await;
-    let way = CountedWay::start(port_of(&installation.sandbox)).await;
+    let way = CountedWay::start(installation.sandbox.port()).await;
     let url = way.url();
     let api = installation.api(0).await;
     let mut workers = [(); 2].map(|()| installation.begin_worker(&[], &[("ATMOS_BASE_URL", &url)]));

@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::sign::{self, SignedWords};
+use super::wire::whole_number;
 use super::{AtmosConfig, Callback, CallbackFault};
 use crate::body_coding::without_byte_order_mark;
 use crate::id::TransactionId;
@@ -40,15 +41,6 @@ pub(super) fn read(config: &AtmosConfig, body: &[u8]) -> Result<Callback, Callba
         account: contradiction.is_none().then(|| words.account.to_owned()),
         amount: whole_number(words.amount),
     })
-}
-
-/// `5000000`, and `5000000.0` too: whoever passes it through a float writes it so, signs what he wrote, and means the
-/// same. Nothing else that a number may look like (`5e6`, `+5000000`, `0x4c4b40`, 99999999999999999999) is taken for one.
-fn whole_number(text: &str) -> Option<i64> {
-    let (digits, zeros) = text.split_once('.').unwrap_or((text, "0"));
-    let is_whole = !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0');
-    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-    (is_whole && is_number).then(|| digits.parse().ok()).flatten()
 }
 
 /// The documented body, all values strings, signed with the present key.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
-use reqwest::{Proxy, RequestBuilder, StatusCode, redirect};
+use reqwest::{ClientBuilder, Proxy, RequestBuilder, StatusCode, redirect};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
@@ -23,6 +23,10 @@ use crate::secret::Secret;
 
 /// Longer than any handshake that will still succeed.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// A connection that has carried nothing for so long is not used again: servers close theirs after 5 s and more, without
+/// a word, and a request that meets the closing is lost.
+const KEPT_FOR: Duration = Duration::from_secs(4);
 
 /// An answer of the gateway has about 1 KiB.
 const LONGEST_ANSWER: usize = 256 * 1024;
@@ -97,9 +101,21 @@ pub(super) enum Bearer {
     Fresh,
 }
 
+/// Which connection a request leaves by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// One that an earlier request has left open, where there is one. The other side may have closed it meanwhile.
+    Kept,
+    /// One that is opened for this request.
+    Fresh,
+}
+
 /// Sends requests within the budget and reads their answers.
 pub(super) struct Http {
-    client: reqwest::Client,
+    /// Keeps its connections for the next request.
+    keeping: reqwest::Client,
+    /// Opens a connection for each request.
+    opening: reqwest::Client,
     base_url: Url,
     call_timeout: Duration,
     coordination: Coordination,
@@ -107,19 +123,9 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(config: &AtmosConfig, coordination: Coordination) -> Result<Self, reqwest::Error> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("tasdiq/", env!("CARGO_PKG_VERSION")))
-            .timeout(config.call_timeout)
-            // Clearly before the call's own end, so that a failed connection is known as one.
-            .connect_timeout(CONNECT_WITHIN.min(config.call_timeout / 2))
-            // A redirected request would carry our token to wherever it points.
-            .redirect(redirect::Policy::none())
-            .no_proxy();
-        if let Some(proxy_url) = &config.proxy_url {
-            builder = builder.proxy(Proxy::all(proxy_url.clone())?);
-        }
         Ok(Http {
-            client: builder.build()?,
+            keeping: client(config)?.pool_idle_timeout(KEPT_FOR).build()?,
+            opening: client(config)?.pool_max_idle_per_host(0).build()?,
             base_url: config.base_url.clone(),
             call_timeout: config.call_timeout,
             coordination,
@@ -130,18 +136,25 @@ impl Http {
         &self.coordination
     }
 
-    pub(super) fn post(&self, operation: Operation) -> RequestBuilder {
-        self.client.post(with_path(&self.base_url, operation.path()))
+    pub(super) fn post(&self, operation: Operation, connection: Connection) -> RequestBuilder {
+        self.client(connection).post(with_path(&self.base_url, operation.path()))
     }
 
-    /// Sends one request when the weather allows it; `read` makes sense of the body of a 2xx answer. Counted and
-    /// timed.
+    fn client(&self, connection: Connection) -> &reqwest::Client {
+        match connection {
+            Connection::Kept => &self.keeping,
+            Connection::Fresh => &self.opening,
+        }
+    }
+
+    /// Sends one request, made for this connection, when the weather allows it; `read` makes sense of the body of a 2xx
+    /// answer. Counted and timed.
     pub(super) async fn send<T>(
         &self,
         operation: Operation,
         urgency: Urgency,
         bearer: Bearer,
-        request: RequestBuilder,
+        (connection, request): (Connection, RequestBuilder),
         read: impl FnOnce(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
         let name = operation.name();
@@ -157,7 +170,7 @@ impl Http {
             tracing::info_span!("gateway_call", operation = name, outcome = field::Empty, duration_ms = field::Empty);
         async {
             let started = Instant::now();
-            let answer = exchange(operation, request).await;
+            let answer = exchange(operation, connection, request).await;
             let answer = answer.and_then(|body| read(&body).map_err(TryError::Lasting));
             let (outcome, took) = (outcome(&answer), started.elapsed());
             let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -184,6 +197,8 @@ impl Http {
             // That tokens are handed out does not say that money can be moved; the call that needs it will.
             Ok(_) if operation == Operation::Token => Outcome::Neither,
             Ok(_) => Outcome::Answered,
+            // Many connections may have been closed at once, by a gateway that is well.
+            Err(TryError::Stale(_)) => Outcome::Neither,
             Err(TryError::Unauthorized) => match bearer {
                 // Only what becomes of it with a fresh token tells anything.
                 Bearer::None | Bearer::MayBeOld => Outcome::Neither,
@@ -217,11 +232,12 @@ impl Http {
         body: &impl Serialize,
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
-        retry::briefly(|| self.attempt(tokens, operation, urgency, body, &read)).await
+        retry::briefly(|connection| self.attempt(tokens, operation, urgency, connection, body, &read)).await
     }
 
     /// One call with our token that must not be repeated; only after a 401, which nobody has processed, it is sent once
-    /// more with a fresh token.
+    /// more with a fresh token. It leaves by a connection of its own: of one that the other side has closed nobody would
+    /// know whether the request arrived.
     ///
     /// # Errors
     /// Every [`GatewayError`].
@@ -233,7 +249,8 @@ impl Http {
         body: &impl Serialize,
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
-        self.attempt(tokens, operation, urgency, body, &read).await.map_err(TryError::into_final)
+        let answer = self.attempt(tokens, operation, urgency, Connection::Fresh, body, &read).await;
+        answer.map_err(TryError::into_final)
     }
 
     async fn attempt<T>(
@@ -241,12 +258,13 @@ impl Http {
         tokens: &Tokens,
         operation: Operation,
         urgency: Urgency,
+        connection: Connection,
         body: &impl Serialize,
         read: &impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
         let with_token = |token: &Secret, bearer| {
-            let request = self.post(operation).bearer_auth(token.expose()).json(body);
-            self.send(operation, urgency, bearer, request, read)
+            let request = self.post(operation, connection).bearer_auth(token.expose()).json(body);
+            self.send(operation, urgency, bearer, (connection, request), read)
         };
         let token = tokens.current(self).await.map_err(TryError::Lasting)?;
         if tokens.was_refused_fresh(&token) {
@@ -277,10 +295,28 @@ impl Http {
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
         let address = with_path(&self.base_url, Operation::Ledger.path());
-        let book = || self.client.get(address.clone()).timeout(LEDGER_WITHIN);
-        let ask = || self.send(Operation::Ledger, Urgency::Later, Bearer::None, book(), &read);
-        retry::briefly(ask).await
+        retry::briefly(|connection| {
+            let book = self.client(connection).get(address.clone()).timeout(LEDGER_WITHIN);
+            self.send(Operation::Ledger, Urgency::Later, Bearer::None, (connection, book), &read)
+        })
+        .await
     }
+}
+
+/// What all clients have in common.
+fn client(config: &AtmosConfig) -> Result<ClientBuilder, reqwest::Error> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("tasdiq/", env!("CARGO_PKG_VERSION")))
+        .timeout(config.call_timeout)
+        // Clearly before the call's own end, so that a failed connection is known as one.
+        .connect_timeout(CONNECT_WITHIN.min(config.call_timeout / 2))
+        // A redirected request would carry our token to wherever it points.
+        .redirect(redirect::Policy::none())
+        .no_proxy();
+    Ok(match &config.proxy_url {
+        Some(proxy_url) => builder.proxy(Proxy::all(proxy_url.clone())?),
+        None => builder,
+    })
 }
 
 /// `url` with this path, whatever its own.
@@ -292,8 +328,11 @@ pub(super) fn with_path(url: &Url, path: &str) -> Url {
 }
 
 /// The body of a 2xx answer.
-async fn exchange(operation: Operation, request: RequestBuilder) -> Result<Vec<u8>, TryError> {
-    let mut response = request.send().await.map_err(transport_failure)?;
+async fn exchange(operation: Operation, connection: Connection, request: RequestBuilder) -> Result<Vec<u8>, TryError> {
+    let mut response = request.send().await.map_err(|error| match (connection, transport_failure(error)) {
+        (Connection::Kept, TryError::Passing(broken @ GatewayError::OutcomeUnknown { .. })) => TryError::Stale(broken),
+        (Connection::Kept | Connection::Fresh, failure) => failure,
+    })?;
     if let Some(refusal) = refusal(operation, response.status(), response.headers()) {
         return Err(refusal);
     }
@@ -370,6 +409,7 @@ fn transport_failure(error: reqwest::Error) -> TryError {
 fn outcome<T>(answer: &Result<T, TryError>) -> &'static str {
     match answer {
         Ok(_) => "ok",
+        Err(TryError::Stale(_)) => "stale_connection",
         Err(TryError::Unauthorized) => "not_admitted",
         Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
             GatewayError::Unreachable(_) => "unreachable",

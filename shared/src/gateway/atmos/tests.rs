@@ -427,6 +427,28 @@ async fn a_timeout_is_an_unknown_outcome_and_is_not_tried_again() {
     assert_eq!(server.requests(CREATE).len(), 1);
 }
 
+/// Connections that rested were closed by the other side, all of them: calls that may be repeated leave at once by fresh
+/// ones, and it is no sign that the gateway is away.
+#[tokio::test]
+async fn calls_that_meet_closed_connections_are_sent_again_at_once() {
+    const CALLS: usize = 8;
+    let server = server(|request| (request.by_this_connection > 0).then_some(Reply::CutOff)).await;
+    let gateway = gateway(&server);
+    gateway.prepare().await.unwrap();
+    let looks = || join_all((0..CALLS).map(|_| gateway.look(TransactionId(7), Urgency::Now)));
+    assert!(looks().await.iter().all(Result::is_ok), "each by a connection that is kept now");
+    let asked = server.requests(GET).len();
+
+    let started = Instant::now();
+    let answers = looks().await;
+
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(started.elapsed() < 150 * MS, "{:?}", started.elapsed());
+    let met = server.requests(GET).len() - asked - CALLS;
+    assert!(met > 5, "{met} closed connections were met, more than failures that open the breaker");
+    assert_eq!(gateway.coordination().view().breaker.opened_ago, None);
+}
+
 fn never_connected<T>(answer: &Result<T, GatewayError>) -> bool {
     let Err(GatewayError::Unreachable(cause)) = answer else { return false };
     cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect)

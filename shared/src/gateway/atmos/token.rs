@@ -4,15 +4,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::AtmosConfig;
-use super::client::{Bearer, Http, Operation};
+use super::client::{Bearer, Connection, Http, Operation};
 use super::retry;
-use super::wire::{integer, unknown};
-use crate::body_coding::without_byte_order_mark;
+use super::wire::{Fields, unknown};
 use crate::coordination::{Claim, Coordination, Note, Urgency};
 use crate::gateway::GatewayError;
 use crate::secret::Secret;
@@ -165,7 +163,7 @@ impl Tokens {
             self.coordination.drop_note(&self.claim, &me).await;
             return Ok(token);
         }
-        let answer = retry::briefly(|| self.ask(http)).await;
+        let answer = retry::briefly(|connection| self.ask(http, connection)).await;
         if let Ok(token) = &answer {
             let good_for = token.renew_at.saturating_duration_since(Instant::now());
             self.coordination.write_note(&self.note, &Note { text: token.text.clone(), good_for }).await;
@@ -181,13 +179,14 @@ impl Tokens {
     }
 
     /// `POST /token`, OAuth 2 client credentials (Atmos API, token).
-    async fn ask(&self, http: &Http) -> Result<Token, retry::TryError> {
+    async fn ask(&self, http: &Http, connection: Connection) -> Result<Token, retry::TryError> {
         // Before the request, not after the answer: its lifetime began somewhere between.
         let asked_at = Instant::now();
         let request = http
-            .post(Operation::Token)
+            .post(Operation::Token, connection)
             .basic_auth(&self.consumer_key, Some(self.consumer_secret.expose()))
             .form(&[("grant_type", "client_credentials")]);
+        let request = (connection, request);
         http.send(Operation::Token, Urgency::Now, Bearer::None, request, |body| read(body, asked_at)).await
     }
 }
@@ -233,13 +232,11 @@ impl Token {
 pub(super) fn read(body: &[u8], asked_at: Instant) -> Result<Token, GatewayError> {
     /// Keeps the arithmetic of moments within its range, whatever the gateway says.
     const LONGEST: u64 = 7 * 24 * 3_600;
-    let body = without_byte_order_mark(body);
-    let answer: Value = serde_json::from_slice(body).map_err(|_| unknown("a token answer that is no JSON"))?;
-    let text = answer["access_token"].as_str().filter(|text| !text.is_empty());
+    let answer = Fields::of_answer(body).map_err(|_| unknown("a token answer that is no JSON"))?;
     // A token with a line break could not be a header.
-    let text = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+    let text = answer.get("access_token").string().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
     let text = text.ok_or_else(|| unknown("a token answer without access_token"))?;
-    let lifetime = match integer(&answer["expires_in"]) {
+    let lifetime = match answer.get("expires_in").integer() {
         Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(LONGEST)),
         None => UNSAID_LIFETIME,
     };

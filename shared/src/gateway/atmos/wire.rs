@@ -1,10 +1,14 @@
 //! The bodies of `/merchant/pay/*`: what we send, and what an answer says.
 //!
-//! Answers are read with patience for their shape (a number may come as a string and the reverse, unknown fields
-//! are passed over) and with none for their meaning: what is not clearly said is an unknown outcome.
+//! Answers are read with patience for their shape (a number may come as a string and the reverse, also with a fraction of
+//! zeros; unknown fields are passed over) and with none for their meaning: what is not clearly said is an unknown outcome.
+
+use std::collections::HashMap;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::AtmosConfig;
 use crate::body_coding::without_byte_order_mark;
@@ -102,13 +106,14 @@ const FINAL: &[&str] = &[
 /// # Errors
 /// `Refused` for a final code, else `OutcomeUnknown`.
 pub(super) fn read_created(body: &[u8]) -> Result<Draft, GatewayError> {
-    let answer = json(body)?;
+    let answer = Fields::of_answer(body)?;
     match result_code(&answer)?.as_str() {
         "OK" => (),
         code => return Err(no(code)),
     }
-    let said = [&answer["transaction_id"], &answer["store_transaction"]["trans_id"]];
-    let ids: Vec<Option<i64>> = said.into_iter().filter(|value| !value.is_null()).map(integer).collect();
+    let transaction = answer.object("store_transaction");
+    let said = [answer.get("transaction_id"), transaction.get("trans_id")];
+    let ids: Vec<Option<i64>> = said.into_iter().filter(|scalar| !scalar.is_absent()).map(Scalar::integer).collect();
     match ids.as_slice() {
         [] => Err(unknown("no transaction_id")),
         [Some(id)] if *id > 0 => Ok(Draft { transaction_id: TransactionId(*id) }),
@@ -122,24 +127,24 @@ pub(super) fn read_created(body: &[u8]) -> Result<Draft, GatewayError> {
 /// # Errors
 /// `Refused` for a final code, else `OutcomeUnknown`.
 pub(super) fn read_report(asked: TransactionId, body: &[u8]) -> Result<TransactionReport, GatewayError> {
-    let answer = json(body)?;
+    let answer = Fields::of_answer(body)?;
     let code = result_code(&answer)?;
     if code != "OK" && code != CLOSED {
         return Err(no(&code));
     }
-    let found = &answer["store_transaction"];
-    if !found.is_object() {
+    if !answer.get("store_transaction").is_object() {
         return Err(unknown(&format!("no store_transaction, code {}", printable(&code))));
     }
-    if integer(&found["trans_id"]) != Some(asked.0) {
+    let found = answer.object("store_transaction");
+    if found.get("trans_id").integer() != Some(asked.0) {
         return Err(unknown("an answer about another transaction"));
     }
     Ok(TransactionReport {
         transaction_id: asked,
-        account: text(&found["account"]).ok_or_else(|| unknown("no account"))?,
-        store_id: text(&found["store"]["id"]).or_else(|| text(&found["store_id"])),
-        amount: integer(&found["amount"]).ok_or_else(|| unknown("no amount"))?,
-        state: state(code == CLOSED, found)?,
+        account: found.get("account").text().ok_or_else(|| unknown("no account"))?,
+        store_id: found.object("store").get("id").text().or_else(|| found.get("store_id").text()),
+        amount: found.get("amount").integer().ok_or_else(|| unknown("no amount"))?,
+        state: state(code == CLOSED, &found)?,
     })
 }
 
@@ -149,7 +154,7 @@ pub(super) fn read_report(asked: TransactionId, body: &[u8]) -> Result<Transacti
 /// # Errors
 /// `Refused` for a final code, else `OutcomeUnknown`: code 092 says "closed", which a reversed transaction is as well.
 pub(super) fn read_reversed(body: &[u8]) -> Result<(), GatewayError> {
-    match result_code(&json(body)?)?.as_str() {
+    match result_code(&Fields::of_answer(body)?)?.as_str() {
         "OK" => Ok(()),
         code => Err(no(code)),
     }
@@ -157,22 +162,22 @@ pub(super) fn read_reversed(body: &[u8]) -> Result<(), GatewayError> {
 
 /// Where a transaction is. The paid predicate is ATMOS.md §2.4: `confirmed`, a permanent id, and a status code of
 /// success. `confirmed` alone stays true after a reversal, and code 092 alone says paid, cancelled or expired.
-fn state(is_closed: bool, found: &Value) -> Result<TransactionState, GatewayError> {
+fn state(is_closed: bool, found: &Fields<'_>) -> Result<TransactionState, GatewayError> {
     let unclear = |what: &str| TransactionState::Unclear { code: printable(what) };
-    let permanent_id = match (&found["success_trans_id"], integer(&found["success_trans_id"])) {
-        (Value::Null, _) | (_, Some(0)) => None,
+    let permanent_id = match (found.get("success_trans_id").is_absent(), found.get("success_trans_id").integer()) {
+        (true, _) | (_, Some(0)) => None,
         (_, Some(id)) if id > 0 => Some(TransactionId(id)),
         // Something stands there, so money may have moved.
         _ => return Ok(unclear("unreadable success_trans_id")),
     };
-    let status = match &found["status_code"] {
-        Value::Null => String::new(),
-        code => text(code).unwrap_or_else(|| "unreadable".to_owned()),
+    let status = match found.get("status_code") {
+        code if code.is_absent() => String::new(),
+        code => code.text().unwrap_or_else(|| "unreadable".to_owned()),
     };
     if status == "-20" {
         return Ok(TransactionState::Reversed { success_transaction_id: permanent_id });
     }
-    let is_confirmed = truth(&found["confirmed"]).ok_or_else(|| unknown("no `confirmed`"))?;
+    let is_confirmed = found.get("confirmed").truth().ok_or_else(|| unknown("no `confirmed`"))?;
     Ok(match (is_confirmed, permanent_id) {
         (true, Some(success_transaction_id)) if status.is_empty() || status == "0" => {
             TransactionState::Debited { success_transaction_id }
@@ -185,12 +190,8 @@ fn state(is_closed: bool, found: &Value) -> Result<TransactionState, GatewayErro
     })
 }
 
-fn json(body: &[u8]) -> Result<Value, GatewayError> {
-    serde_json::from_slice(without_byte_order_mark(body)).map_err(|_| unknown("an answer that is no JSON"))
-}
-
-fn result_code(answer: &Value) -> Result<String, GatewayError> {
-    text(&answer["result"]["code"]).ok_or_else(|| match text(&answer["status"]["code"]) {
+fn result_code(answer: &Fields<'_>) -> Result<String, GatewayError> {
+    answer.object("result").get("code").text().ok_or_else(|| match answer.object("status").get("code").text() {
         // How Atmos's other APIs answer; here it says nothing that we would know, but an operator may.
         Some(code) => unknown(&format!("code {}, outside of `result`", printable(&code))),
         None => unknown("no result.code"),
@@ -221,28 +222,104 @@ fn printable(code: &str) -> String {
     code.chars().take(LONGEST).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
 }
 
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+/// The fields of a JSON object, each as it is written: a number that passed through a float might become another.
+pub(super) struct Fields<'a>(HashMap<String, &'a RawValue>);
+
+impl<'a> Fields<'a> {
+    /// The fields of an answer; none where it is JSON and no object.
+    ///
+    /// # Errors
+    /// `OutcomeUnknown` where it is no JSON.
+    pub(super) fn of_answer(body: &'a [u8]) -> Result<Self, GatewayError> {
+        let body = without_byte_order_mark(body);
+        let no_json = |_| unknown("an answer that is no JSON");
+        // Every part of it must be JSON, also those that nobody reads.
+        let _: Value = serde_json::from_slice(body).map_err(no_json)?;
+        serde_json::from_slice(body).map(Self::of).map_err(no_json)
+    }
+
+    fn of(value: &'a RawValue) -> Self {
+        Fields(serde_json::from_str(value.get()).unwrap_or_default())
+    }
+
+    /// The fields of the object of that name; none where there is no such object.
+    fn object(&self, name: &str) -> Self {
+        self.0.get(name).map_or_else(|| Fields(HashMap::new()), |value| Self::of(value))
+    }
+
+    /// What stands under that name.
+    pub(super) fn get(&self, name: &str) -> Scalar<'a> {
+        Scalar(self.0.get(name).map_or("null", |value| value.get()))
     }
 }
 
-pub(super) fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.as_i64(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+/// A value of an answer as it is written; `null` where there is none.
+#[derive(Clone, Copy)]
+pub(super) struct Scalar<'a>(&'a str);
+
+impl Scalar<'_> {
+    fn is_absent(self) -> bool {
+        self.0 == "null"
+    }
+
+    fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// A text, or a number as text: a whole one without its fraction of zeros, any other as it is written.
+    fn text(self) -> Option<String> {
+        match self.0.as_bytes().first()? {
+            b'"' => self.read(),
+            b'-' | b'0'..=b'9' => Some(self.integer().map_or_else(|| self.0.to_owned(), |whole| whole.to_string())),
+            _ => None,
+        }
+    }
+
+    /// A text that is not empty, and nothing that would have to be made one.
+    pub(super) fn string(self) -> Option<String> {
+        self.read::<String>().filter(|text| !text.is_empty())
+    }
+
+    /// A whole number, as such or in quotes.
+    pub(super) fn integer(self) -> Option<i64> {
+        match self.0.strip_prefix('"') {
+            Some(_) => {
+                let text: String = self.read()?;
+                // A sign before a number in quotes is somebody's format; the sender means that number.
+                signed_whole_number(text.strip_prefix('+').filter(|rest| !rest.starts_with('-')).unwrap_or(&text))
+            }
+            None => signed_whole_number(self.0),
+        }
+    }
+
+    fn truth(self) -> Option<bool> {
+        self.read::<bool>().or_else(|| self.read::<String>()?.parse().ok())
+    }
+
+    fn read<T: DeserializeOwned>(self) -> Option<T> {
+        serde_json::from_str(self.0).ok()
     }
 }
 
-fn truth(value: &Value) -> Option<bool> {
-    match value {
-        Value::Bool(value) => Some(*value),
-        Value::String(text) => text.parse().ok(),
-        Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+fn signed_whole_number(text: &str) -> Option<i64> {
+    match text.strip_prefix('-') {
+        Some(unsigned) => without_zero_fraction(unsigned).and_then(|digits| format!("-{digits}").parse().ok()),
+        None => whole_number(text),
     }
+}
+
+/// `5000000`, and `5000000.0` too: a sender that passes it through a float writes it so, signs what it wrote, and means the
+/// same. Nothing else that a number may look like (`5e6`, `+5000000`, `0x4c4b40`, 99999999999999999999) is taken for one.
+pub(super) fn whole_number(text: &str) -> Option<i64> {
+    without_zero_fraction(text).and_then(|digits| digits.parse().ok())
+}
+
+/// The digits of a whole number.
+fn without_zero_fraction(text: &str) -> Option<&str> {
+    let (digits, zeros) = text.split_once('.').unwrap_or((text, "0"));
+    let is_whole = !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0');
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (is_whole && is_number).then_some(digits)
 }
 
 #[cfg(test)]

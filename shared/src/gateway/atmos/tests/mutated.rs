@@ -97,7 +97,16 @@ const LITERALS: &[&str] = &[
     "10200",
     "\"10200\"",
     "10200.0",
+    "10200.00",
+    "10200.",
+    "10200.01",
+    "10200.00000000000000000001",
     "\"10200.0\"",
+    "\"10200.\"",
+    "\".0\"",
+    "14500001.0",
+    "2050001.00",
+    "333.0",
     "1.02e4",
     "\"+10200\"",
     "102",
@@ -307,13 +316,19 @@ fn whole(value: &Json) -> Option<i64> {
         Json::Text(text) => text.strip_prefix('+').filter(|rest| !rest.starts_with('-')).unwrap_or(text),
         _ => return None,
     };
+    // A fraction of nothing but zeros is how a sender that knows only floats writes a whole number.
+    let text = match text.rsplit_once('.') {
+        Some((before, fraction)) if !fraction.is_empty() && fraction.chars().all(|c| c == '0') => before,
+        _ => text,
+    };
     let digits = text.strip_prefix('-').unwrap_or(text);
     (!digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
-fn words(value: &Json) -> Option<&str> {
+fn words(value: &Json) -> Option<String> {
     match value {
-        Json::Text(text) | Json::Number(text) => Some(text),
+        Json::Text(text) => Some(text.clone()),
+        Json::Number(text) => Some(whole(value).map_or_else(|| text.clone(), |whole| whole.to_string())),
         _ => None,
     }
 }
@@ -323,7 +338,7 @@ fn words(value: &Json) -> Option<&str> {
 fn meaning(answer: &Json) -> Meaning {
     let code = words(member(member(answer, "result"), "code"));
     let transaction = member(answer, "store_transaction");
-    if !matches!(code, Some("OK" | "STPIMS-ERR-092"))
+    if !matches!(code.as_deref(), Some("OK" | "STPIMS-ERR-092"))
         || whole(member(transaction, "trans_id")) != Some(ASKED)
         || words(member(transaction, "account")).is_none()
         || whole(member(transaction, "amount")).is_none()
@@ -338,8 +353,8 @@ fn meaning(answer: &Json) -> Meaning {
         },
     };
     let status = match member(transaction, "status_code") {
-        Json::Null => "",
-        value => words(value).unwrap_or("?"),
+        Json::Null => String::new(),
+        value => words(value).unwrap_or_else(|| "?".to_owned()),
     };
     let confirmed = match member(transaction, "confirmed") {
         Json::Bool(truth) => Some(*truth),
@@ -347,17 +362,17 @@ fn meaning(answer: &Json) -> Meaning {
         Json::Text(text) if text == "false" => Some(false),
         _ => None,
     };
-    match (status, confirmed, permanent) {
+    match (status.as_str(), confirmed, permanent) {
         ("-20", ..) => Meaning::Reversed,
         ("" | "0", Some(true), 1..) => Meaning::Debited(permanent),
-        (_, Some(false), 0) if code == Some("OK") => Meaning::Open,
+        (_, Some(false), 0) if code.as_deref() == Some("OK") => Meaning::Open,
         (_, Some(false), 0) => Meaning::Closed,
         _ => Meaning::NotClear,
     }
 }
 
-/// Whether every careful reader reads this document alike: no name twice, and no number with a fraction, an exponent or
-/// more digits than fit.
+/// Whether every careful reader reads this document alike: no name twice, and no number with a fraction (but of zeros), an
+/// exponent or more digits than fit.
 fn is_unambiguous(value: &Json) -> bool {
     match value {
         Json::Null | Json::Bool(_) | Json::Text(_) => true,
@@ -402,7 +417,7 @@ fn judge_report(document: Option<&Json>, read: Result<TransactionReport, Gateway
     }
     // Whole numbers and texts; how a fraction is written as text is nobody's business.
     let account = member(transaction, "account");
-    if is_unambiguous(account) && words(account) != Some(report.account.as_str()) {
+    if is_unambiguous(account) && words(account).as_ref() != Some(&report.account) {
         return Err(format!("it says account {account:?}, and is read as {report:?}"));
     }
     Ok(())
@@ -413,7 +428,7 @@ fn judge_draft(document: Option<&Json>, read: Result<Draft, GatewayError>) -> Re
     let theirs = document.and_then(|answer| {
         let said = [member(answer, "transaction_id"), member(member(answer, "store_transaction"), "trans_id")];
         let ids: Vec<Option<i64>> = said.into_iter().filter(|value| **value != Json::Null).map(whole).collect();
-        let is_ok = words(member(member(answer, "result"), "code")) == Some("OK");
+        let is_ok = words(member(member(answer, "result"), "code")).as_deref() == Some("OK");
         let first = ids.first().copied().flatten();
         first.filter(|id| is_ok && *id > 0 && ids.iter().all(|other| *other == Some(*id)))
     });

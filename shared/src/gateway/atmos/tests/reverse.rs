@@ -106,3 +106,21 @@ async fn an_answer_that_never_comes_leaves_the_outcome_unknown() {
         assert_eq!(asked, 1, "{told}");
     }
 }
+
+/// The load balancer in front of the gateway forgets connections that rest, and says so only to the next request. Whether a
+/// reversal that met this had arrived, nobody could tell.
+#[tokio::test]
+async fn a_reversal_leaves_by_a_connection_of_its_own() {
+    let server = server(|request| match request.path.as_str() {
+        _ if request.by_this_connection > 0 => Some(Reply::CutOff),
+        REVERSE => Some(code("OK")),
+        _ => None,
+    })
+    .await;
+    let gateway = gateway(&server);
+    gateway.prepare().await.unwrap();
+
+    gateway.reverse(TransactionId(2_050_001), "it was broken").await.unwrap();
+
+    assert_eq!(server.requests(REVERSE).len(), 1);
+}

@@ -15,6 +15,8 @@ pub(super) struct Request {
     pub(super) body: String,
     /// How many requests of the same path came before it.
     pub(super) earlier: usize,
+    /// How many requests came before it by its connection.
+    pub(super) by_this_connection: usize,
 }
 
 /// What to do about a request.
@@ -67,9 +69,9 @@ impl Drop for Server {
 
 async fn serve(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, script: Arc<Script>) -> Option<()> {
     let mut stream = BufReader::new(stream);
-    loop {
+    for by_this_connection in 0.. {
         let request = {
-            let mut request = read(&mut stream).await?;
+            let mut request = Request { by_this_connection, ..read(&mut stream).await? };
             let mut seen = seen.lock().unwrap();
             request.earlier = seen.iter().filter(|earlier| earlier.path == request.path).count();
             seen.push(request.clone());
@@ -92,6 +94,7 @@ async fn serve(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, script: Arc<Sc
             return None;
         }
     }
+    None
 }
 
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
@@ -111,5 +114,5 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request { path, authorization, body: String::from_utf8(body).ok()?, earlier: 0 })
+    Some(Request { path, authorization, body: String::from_utf8(body).ok()?, earlier: 0, by_this_connection: 0 })
 }

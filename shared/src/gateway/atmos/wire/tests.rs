@@ -185,3 +185,35 @@ fn a_draft_without_one_clear_id_is_no_draft() {
         assert_eq!(draft.ok().map(|draft| draft.transaction_id.0), id, "{body}");
     }
 }
+
+/// A gateway whose amounts went through a float writes `5000.00`, and callbacks of real ones do so. What is read through a
+/// float here in turn may be another number.
+#[test]
+fn a_whole_number_may_have_a_fraction_of_zeros_and_is_read_without_a_float() {
+    let about = |amount: &str| {
+        r#"{"result":{"code":"OK"},"store_transaction":{"success_trans_id":2050001.00,"trans_id":14500001.0,
+        "store":{"id":417.0},"account":333.0,"amount":AMOUNT,"confirmed":true,"status_code":0.0}}"#
+            .replace("AMOUNT", amount)
+    };
+    for (amount, expected) in [
+        ("10200", Some(10_200)),
+        ("10200.0", Some(10_200)),
+        ("10200.00", Some(10_200)),
+        (r#""10200.00""#, Some(10_200)),
+        ("9007199254740993.0", Some(9_007_199_254_740_993)), // a float would make it …992
+        ("10200.01", None),
+        ("10200.00000000000000000001", None),
+        ("1.02e4", None),
+        (r#""10200.""#, None),
+        (r#"".00""#, None),
+    ] {
+        let read = report(&about(amount));
+
+        assert_eq!(read.as_ref().ok().map(|report| report.amount), expected, "{amount}: {read:?}");
+        let Ok(report) = read else { continue };
+        assert_eq!((report.account.as_str(), report.store_id.as_deref()), ("333", Some("417")));
+        assert_eq!(report.state, TransactionState::Debited { success_transaction_id: TransactionId(2_050_001) });
+    }
+    let created = read_created(br#"{"result":{"code":"OK"},"transaction_id":14500001.00}"#);
+    assert_eq!(created.unwrap(), Draft { transaction_id: ASKED });
+}
