@@ -8,6 +8,7 @@ use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{JobKind, JobState, QueueName};
 use shared::money::Tiyin;
 use shared::order::{OrderStatus, REASON_CHARACTERS};
+use shared::web_address;
 use url::Url;
 
 /// Takes payments through Atmos: an order is paid only when the gateway has confirmed it, exactly once.
@@ -335,10 +336,10 @@ fn queue(text: &str) -> Result<QueueName, String> {
 
 /// A link is made of it, which a browser must be able to open.
 fn web_address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        "http" | "https" if url.query().is_none() && url.fragment().is_none() => Ok(url),
-        _ => Err("it starts with http:// or https:// and has neither ? nor #".to_owned()),
+    match web_address::parse(text) {
+        Ok(url) if url.query().is_none() && url.fragment().is_none() => Ok(url),
+        Ok(_) => Err("it has neither ? nor #".to_owned()),
+        Err(fault) => Err(format!("it {fault}")),
     }
 }
 

@@ -6,7 +6,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Value, json};
 use shared::money::{AmountFault, Tiyin};
 use shared::order::{GatewayIdentity, Language, NewOrder, PaymentType};
-use url::Url;
+use shared::web_address;
 
 use super::json_object::{JsonObject, Shape};
 use crate::digest::sha256_hex;
@@ -91,20 +91,18 @@ impl OrderRequest {
 
     fn return_url(&self) -> Result<Option<String>, Problem> {
         let Some(raw) = self.0.raw("return_url") else { return Ok(None) };
-        let text = serde_json::from_str::<String>(raw).ok().filter(|text| {
-            // The URL parser drops line breaks and blanks in silence.
-            text.chars().count() <= RETURN_URL_LIMIT && !text.chars().any(|c| c.is_control() || c.is_whitespace())
-        });
-        let is_web_address = |text: &String| {
-            Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        let wrong = |why: String| Err(Problem::with_field(ProblemType::InvalidReturnUrl, "return_url", why));
+        let Ok(text) = serde_json::from_str::<String>(raw) else {
+            return wrong("`return_url` must be a string".to_owned());
         };
-        match text.filter(is_web_address) {
-            Some(text) => Ok(Some(text)),
-            None => Err(Problem::with_field(
-                ProblemType::InvalidReturnUrl,
-                "return_url",
-                "`return_url` must be an absolute http or https address of at most 2000 characters",
-            )),
+        if text.chars().count() > RETURN_URL_LIMIT {
+            return wrong(format!("`return_url` is longer than {RETURN_URL_LIMIT} characters"));
+        }
+        match web_address::parse(&text) {
+            Ok(_) => Ok(Some(text)),
+            Err(fault) => {
+                wrong(format!("`return_url` {fault}; write an absolute address such as https://shop.example/done"))
+            }
         }
     }
 

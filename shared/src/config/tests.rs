@@ -207,6 +207,17 @@ fn credentials_never_travel_in_clear_text_to_the_real_gateway() {
     );
 }
 
+/// Each reads something else from such an address: the operator one host, a browser another.
+#[test]
+fn an_address_that_leads_elsewhere_than_it_seems_is_refused() {
+    for url in ["https://shop.uz@evil.com", r"https://shop.uz\@evil.com", "https:evil.com", "https:/evil.com"] {
+        for name in ["TASDIQ_PUBLIC_URL", "ATMOS_BASE_URL", "ATMOS_CHECKOUT_URL"] {
+            let lines = format!("{SANDBOX}{SERVERS}\nTASDIQ_API_KEYS=shop:12345678\n{name}={url}");
+            assert_eq!(faulty_variables(Role::Api, &lines), [name], "{name} {url}");
+        }
+    }
+}
+
 /// Atmos would show the customer whatever payment of a stranger has the number that the sandbox gave to ours.
 #[test]
 fn the_sandboxs_transactions_are_never_shown_on_the_page_of_atmos() {

@@ -10,7 +10,7 @@ use url::Url;
 use super::{AddressCheck, ApiKey, DatabaseUrl, GatewayRate, LogFormat};
 use crate::gateway::atmos::SignAlgorithm;
 use crate::secret::Secret;
-use crate::telemetry;
+use crate::{telemetry, web_address};
 
 pub(super) fn database(text: &str) -> Result<DatabaseUrl, String> {
     if let Some(path) = text.strip_prefix("sqlite:") {
@@ -61,12 +61,8 @@ pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
 
 /// An http or https URL without credentials, query or fragment.
 fn web_url(text: &str, example: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not a URL ({error}); write {example}"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        Err(format!("is neither http nor https; write {example}"))
-    } else if !url.username().is_empty() || url.password().is_some() {
-        Err(format!("holds a user or password, which does not belong there; write {example}"))
-    } else if url.query().is_some() || url.fragment().is_some() {
+    let url = web_address::parse(text).map_err(|fault| format!("{fault}; write {example}"))?;
+    if url.query().is_some() || url.fragment().is_some() {
         Err(format!("has a part after ? or #; write {example}"))
     } else {
         Ok(url)
@@ -85,8 +81,10 @@ pub(super) fn public_url(text: &str) -> Result<Url, String> {
 
 pub(super) fn proxy_url(text: &str) -> Result<Url, String> {
     // The URL may hold the proxy's password, so nothing of it is repeated.
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    url.ok_or_else(|| "is not a proxy's address; write http://host:3128 (SOCKS is not supported)".to_owned())
+    match web_address::parse_with_credentials(text) {
+        Ok((url, _)) => Ok(url),
+        Err(fault) => Err(format!("{fault}; write http://host:3128 (SOCKS is not supported)")),
+    }
 }
 
 pub(super) fn sign_algorithm(text: &str) -> Result<SignAlgorithm, String> {
