@@ -5,8 +5,12 @@
 use poem::Response;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-/// The headers that a shop's page may send.
-const TAKEN: &str = "Authorization, Content-Type, Idempotency-Key, X-Request-Id";
+/// The headers of ours that a shop's page may send. It may send any other as well: error trackers and tracing add some of
+/// their own to each request.
+const TAKEN: &str = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id";
+
+/// A longer list of asked headers is nothing that a page sends, and is not repeated.
+const ASKED_BYTES: usize = 2_000;
 
 /// The headers of ours that a shop's page may read, besides those that it always may.
 const SHOWN: &str = "Location, Retry-After, X-Request-Id";
@@ -15,12 +19,26 @@ const SHOWN: &str = "Location, Retry-After, X-Request-Id";
 const KEPT_S: &str = "86400";
 
 /// The answer to `OPTIONS`, which a browser asks before it sends the request itself.
-pub(crate) fn preflight(methods: &'static str) -> Response {
+///
+/// The headers it asks for are allowed by name: `*` would not stand for `Authorization`, and older browsers do not know it.
+pub(crate) fn preflight(methods: &'static str, asked: Option<&HeaderValue>) -> Response {
     let mut response = Response::builder().status(StatusCode::NO_CONTENT).header(header::ALLOW, methods).finish();
-    insert(response.headers_mut(), header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    insert(response.headers_mut(), header::ACCESS_CONTROL_ALLOW_HEADERS, TAKEN);
-    insert(response.headers_mut(), header::ACCESS_CONTROL_MAX_AGE, KEPT_S);
+    let headers = response.headers_mut();
+    insert(headers, header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, with_asked(asked));
+    insert(headers, header::ACCESS_CONTROL_MAX_AGE, KEPT_S);
+    insert(headers, header::VARY, "Access-Control-Request-Headers");
     response
+}
+
+/// Our headers, and those that are asked for.
+fn with_asked(asked: Option<&HeaderValue>) -> HeaderValue {
+    let is_name = |name: &str| HeaderName::from_bytes(name.trim().as_bytes()).is_ok();
+    asked
+        .and_then(|asked| asked.to_str().ok())
+        .filter(|asked| asked.len() <= ASKED_BYTES && asked.split(',').all(is_name))
+        .and_then(|asked| HeaderValue::try_from(format!("{TAKEN}, {asked}")).ok())
+        .unwrap_or(HeaderValue::from_static(TAKEN))
 }
 
 /// Lets pages of any origin read the answer, a problem as well.

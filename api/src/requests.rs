@@ -56,7 +56,10 @@ impl<E: Endpoint> Endpoint for Watched<E> {
 
         let answering = async {
             match method == Method::OPTIONS && route.is_called_from_shop_pages() {
-                true => Ok(cross_origin::preflight(route.methods())),
+                true => {
+                    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+                    Ok(cross_origin::preflight(route.methods(), asked))
+                }
                 false => self.routes.call(request).await.map(IntoResponse::into_response),
             }
         };

@@ -37,6 +37,29 @@ async fn a_browser_that_asks_first_is_told_that_it_may() {
     }
 }
 
+/// Error trackers and tracing add headers of their own to every request of a page, unasked.
+#[tokio::test]
+async fn whatever_headers_a_page_adds_its_call_is_not_blocked() {
+    let api = TestApi::start().await;
+    let allowed = async |asked: &str| {
+        let preflight = api.client.options("/api/orders/create").header("access-control-request-headers", asked);
+        let answer = send(preflight).await;
+        assert_eq!(answer.status, 204, "{answer:?}");
+        answer.header("access-control-allow-headers").to_lowercase()
+    };
+
+    let names = ["traceparent", "baggage", "sentry-trace", "x-requested-with", "authorization", "last-event-id"];
+    let answer = allowed(&names.join(",")).await;
+    let told: Vec<&str> = answer.split(',').map(str::trim).collect();
+    for name in names {
+        assert!(told.contains(&name), "{name}: {answer}");
+    }
+    for nonsense in ["a b", "x\u{e9}", "two,,three", &"x".repeat(2_001)] {
+        let answer = allowed(nonsense).await;
+        assert!(answer.contains("authorization") && !answer.contains(nonsense), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_page_of_another_origin_reads_orders_and_problems() {
     let api = TestApi::start().await;
