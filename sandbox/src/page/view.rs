@@ -101,14 +101,13 @@ pub(super) fn ending(transaction: &Transaction) -> &'static str {
     }
 }
 
-/// An amount as people write it: `50 000.00`.
+/// An amount as the page's language, English, writes it: `50,000.00`.
 fn soum(amount_tiyin: i64) -> String {
     let whole = (amount_tiyin / 100).to_string();
     let mut grouped = String::new();
     for (place, digit) in whole.chars().enumerate() {
         if place > 0 && (whole.len() - place).is_multiple_of(3) {
-            // Does not break between the groups.
-            grouped.push('\u{a0}');
+            grouped.push(',');
         }
         grouped.push(digit);
     }
@@ -186,7 +185,7 @@ mod tests {
     #[test]
     fn an_amount_is_shown_as_people_write_it() {
         assert_eq!(soum(5), "0.05");
-        assert_eq!(soum(5_000_000), "50\u{a0}000.00");
-        assert_eq!(soum(12_345_678_901), "123\u{a0}456\u{a0}789.01");
+        assert_eq!(soum(5_000_000), "50,000.00");
+        assert_eq!(soum(12_345_678_901), "123,456,789.01");
     }
 }

@@ -39,7 +39,7 @@ async fn a_payer_pays_and_is_sent_back_to_the_shop() {
     let text = page.text().await.expect("HTML");
     for expected in [
         "order-7",
-        "50\u{a0}000.00",
+        "50,000.00",
         r#"id="card_number""#,
         r#"id="expiry""#,
         r#"id="continue""#,
