@@ -58,11 +58,11 @@ impl Caller {
         }
     }
 
-    /// The order, if this caller or this token may see it.
+    /// The order, if this caller or this token may see it, and as whom.
     ///
     /// A token proves itself alone; where an API key is sent as well, the key decides. An `Authorization` that holds no
     /// key of ours is somebody else's, such as a proxy's that asks for a password in front of the shop.
-    pub(crate) async fn order(&self, api: &Api, id: OrderId, token: Option<&str>) -> Result<Order, Problem> {
+    pub(crate) async fn order(&self, api: &Api, id: OrderId, token: Option<&str>) -> Result<(Order, Viewer), Problem> {
         let order = match (&self.0, token) {
             (Bearer::Nothing | Bearer::Unreadable, Some(token)) => {
                 let token = OrderToken::parse(token).ok_or_else(wrong_token)?;
@@ -70,15 +70,25 @@ impl Caller {
                 if !bool::from(order.token.as_str().as_bytes().ct_eq(token.as_str().as_bytes())) {
                     return Err(wrong_token());
                 }
-                Some(order)
+                (order, Viewer::Customer)
             }
             _ => {
                 let name = self.name(&api.context.api_keys)?;
-                orders::find(&api.context.store, id).await?.filter(|order| order.api_key_name == name)
+                let order = orders::find(&api.context.store, id).await?.filter(|order| order.api_key_name == name);
+                (order.ok_or_else(Problem::order_not_found)?, Viewer::Shop)
             }
         };
-        order.ok_or_else(Problem::order_not_found)
+        Ok(order)
     }
+}
+
+/// Who looks at an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Viewer {
+    /// The shop, with its API key: sees whatever is kept about the order.
+    Shop,
+    /// The customer, with the order's token: sees no text that was written for the shop or its operators.
+    Customer,
 }
 
 fn wrong_key() -> Problem {

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::endpoint::BoxEndpoint;
-use poem::{EndpointExt, IntoEndpoint, Response, Route, get, post};
+use poem::endpoint::{BoxEndpoint, make_sync};
+use poem::{EndpointExt, IntoEndpoint, IntoResponse, Response, Route, get, post};
 use shared::config::{ApiKey, CallbackAddresses};
 use shared::gateway::Gateway;
 use shared::notice::Notice;
@@ -22,6 +22,7 @@ use url::Url;
 mod auth;
 mod connections;
 mod cross_origin;
+mod description;
 mod digest;
 mod health;
 mod idempotency;
@@ -104,8 +105,10 @@ fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'st
     });
     metrics::register();
     let order_api = orders::service(&api);
+    let document = description::document(&api);
+    let openapi = make_sync(move |_| document.clone().with_content_type("application/json"));
     Route::new()
-        .at("/openapi.json", get(order_api.spec_endpoint()))
+        .at("/openapi.json", get(openapi))
         .nest("/docs", get(order_api.swagger_ui()))
         .nest("/api", order_api)
         .at("/atmos/webhook", post(webhook::post_callback))

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use poem_openapi::param::{Path, Query};
-use poem_openapi::payload::{EventStream, Json};
+use poem_openapi::param::{Header, Path, Query};
+use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
 use shared::id::OrderId;
 use shared::store::idempotency::IdempotencyKey;
@@ -12,6 +12,7 @@ use tracing::info;
 
 use crate::Api;
 use crate::auth::{Caller, KeyHolder};
+use crate::description::Subject;
 use crate::idempotency::IdempotencyHeader;
 use crate::problem::{CreateProblem, Problem, ProblemType, ReadProblem};
 
@@ -24,9 +25,11 @@ mod reason_body;
 mod refunds;
 mod stream_place;
 
-pub(crate) use answer::payment_url;
-use answer::{CreatedOrder, History, OrderAnswer};
+pub(crate) use answer::OrderAnswer;
+use answer::{CreatedOrder, History};
 use body::OrderRequest;
+pub(crate) use events::event_id;
+use events::{FollowAnswer, Resumed};
 use link_wait::LinkWait;
 use refunds::RefundApi;
 pub(crate) use stream_place::EventStreams;
@@ -59,7 +62,7 @@ enum CreateAnswer {
     ),
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Subject::Orders")]
 impl OrderApi {
     /// Make an order
     ///
@@ -113,11 +116,13 @@ impl OrderApi {
         /// The order's `order_token`, instead of an API key.
         token: Query<Option<String>>,
     ) -> Result<Json<OrderAnswer>, ReadProblem> {
-        let order = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
-        Ok(Json(OrderAnswer::new(&order, &self.0.public_url, self.0.context.store.now_ms())))
+        let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
+        Ok(Json(OrderAnswer::new(&order, viewer, &self.0.public_url, self.0.context.store.now_ms())))
     }
 
     /// Look at an order's history
+    ///
+    /// An API key sees every line with its cause; the order's token sees the moves of the status, each with a fixed sentence.
     #[oai(path = "/orders/:order_id/history", method = "get", operation_id = "getOrderHistory")]
     async fn get_history(
         &self,
@@ -127,15 +132,17 @@ impl OrderApi {
         /// The order's `order_token`, instead of an API key.
         token: Query<Option<String>>,
     ) -> Result<Json<History>, ReadProblem> {
-        let order = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
+        let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
         let lines = orders::history(&self.0.context.store, order.id).await.map_err(Problem::from)?;
-        Ok(Json(History::new(&lines)))
+        Ok(Json(History::new(&lines, viewer)))
     }
 
     /// Follow an order
     ///
     /// Server-sent events named `order`, each with the order as `GET` answers it: the first at once, then one per
-    /// change. The stream ends after a final status, and after 30 minutes in any case.
+    /// change. After a final status comes an event named `end`, and the stream ends: close your `EventSource` then. One that
+    /// asks again all the same (browsers do, with `Last-Event-ID`) is answered 204, after which it asks no more. A stream
+    /// also ends after 30 minutes, without `end`.
     #[oai(path = "/orders/:order_id/events", method = "get", operation_id = "followOrder")]
     async fn get_events(
         &self,
@@ -144,9 +151,12 @@ impl OrderApi {
         order_id: Path<i64>,
         /// The order's `order_token`, instead of an API key.
         token: Query<Option<String>>,
-    ) -> Result<EventStream<events::OrderEvents>, ReadProblem> {
+        /// The id of the last event that the caller has; browsers send it by themselves.
+        #[oai(name = "Last-Event-ID")]
+        last_event_id: Header<Option<String>>,
+    ) -> Result<FollowAnswer, ReadProblem> {
         let since = self.0.context.notice.now();
-        let order = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
-        Ok(events::follow(&self.0, order, since)?)
+        let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
+        Ok(events::follow(&self.0, order, viewer, Resumed { since, last_event_id: last_event_id.0 })?)
     }
 }

@@ -1,7 +1,8 @@
 //! The customer's pages: `/pay/{token}` leads to the gateway's page, `/pay/{token}/return` shows what came of it.
 //!
-//! Without JavaScript they ask again every few seconds; with it they follow the order's events. What they show is
-//! decided here alone: the script only loads the page anew.
+//! Without JavaScript they load themselves again every few seconds; with it they follow the order's events, ask for the
+//! page again and put what comes in its place, so that no proxy's error page ever takes it. What they show is decided here
+//! alone.
 
 use std::sync::LazyLock;
 
@@ -10,20 +11,21 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use poem::http::{HeaderMap, StatusCode, header};
 use poem::web::Path;
-use poem::{Response, handler};
+use poem::{Request, Response, handler};
 use sha2::{Digest, Sha256};
 use shared::id::OrderToken;
 use shared::order::{Language, Order, OrderStatus};
 use shared::store::orders;
 use tracing::warn;
 
-use crate::orders::payment_url;
+use crate::auth::Viewer;
+use crate::orders::{OrderAnswer, event_id};
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, SharedApi};
 
 mod words;
 
-use words::{Labels, Situation, Words};
+use words::{Labels, Situation, Words, written_amount};
 
 /// The page style and script. They stand in the page itself, and the policy names their hashes.
 const STYLE: &str = include_str!("../templates/page.css");
@@ -44,18 +46,28 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 /// # Errors
 /// [`ProblemType::NotFound`] for a token that is no order's; a page in words, as all problems under `/pay`.
 #[handler]
-pub(crate) async fn get_pay_page(api: SharedApi<'_>, Path(token): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn get_pay_page(
+    api: SharedApi<'_>,
+    request: &Request,
+    Path(token): Path<String>,
+) -> Result<Response, Problem> {
     let order = order_of(&api, &token).await?;
-    let now_ms = api.context.store.now_ms();
-    let situation = Situation::of(&order, now_ms);
-    match (&order.payment_url, situation) {
+    let situation = Situation::of(&order, api.context.store.now_ms());
+    let place = Place { events_root: "..", refresh_s: 2, asks_anew: false };
+    let forwards = situation == Situation::Open;
+    match &order.payment_url {
         // See Other, and never kept: a later link of the same order may be another one.
-        (Some(url), Situation::Open) => Ok(Response::builder()
+        Some(url) if forwards && Again::of(request) != Some(Again::Script) => Ok(Response::builder()
             .status(StatusCode::SEE_OTHER)
             .header(header::LOCATION, url)
             .header(header::CACHE_CONTROL, "no-store")
             .finish()),
-        _ => Ok(page(&order, &api, situation, &Place { events_root: "..", refresh_s: 2, pay_address: None })),
+        url => {
+            // A script cannot follow a redirection to another host: it is told where to go.
+            let forward = url.as_deref().filter(|_| forwards);
+            let pay = url.as_deref().filter(|_| situation == Situation::Declined);
+            Ok(page(&order, &api, situation, &place, Ways { forward, pay }))
+        }
     }
 }
 
@@ -64,20 +76,39 @@ pub(crate) async fn get_pay_page(api: SharedApi<'_>, Path(token): Path<String>) 
 /// # Errors
 /// [`ProblemType::NotFound`] for a token that is no order's.
 #[handler]
-pub(crate) async fn get_return_page(api: SharedApi<'_>, Path(token): Path<String>) -> Result<Response, Problem> {
-    let order = order_of(&api, &token).await?;
-    if matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming)
-        && let Err(error) = orders::hint_from_return_page(&api.context.store, order.id).await
-    {
-        // The page is right without the hint; the look only comes later.
-        warn!(order.id = %order.id, error = %error, "the return page of order {} could not hint: {error}", order.id);
+pub(crate) async fn get_return_page(
+    api: SharedApi<'_>,
+    request: &Request,
+    Path(token): Path<String>,
+) -> Result<Response, Problem> {
+    let mut order = order_of(&api, &token).await?;
+    let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
+    let mut asks_anew = false;
+    // A page that loads itself again says nothing new: only the customer's coming does.
+    if is_open && Again::of(request).is_none() {
+        match orders::hint_from_return_page(&api.context.store, order.id).await {
+            Ok(true) => order.last_hint_at_ms = Some(api.context.store.now_ms()),
+            Ok(false) => (),
+            Err(error) => {
+                // The page is right without the hint; the look only comes later.
+                warn!(order.id = %order.id, error = %error, "the return page of order {} could not hint: {error}", order.id);
+                asks_anew = true;
+            }
+        }
     }
     let situation = match Situation::of(&order, api.context.store.now_ms()) {
+        Situation::Open if order.seen_unpaid().is_some() => Situation::Unpaid,
         Situation::Open => Situation::Checking,
         situation => situation,
     };
-    let pay_address = (situation == Situation::Checking).then(|| format!("../{}", order.token.as_str()));
-    Ok(page(&order, &api, situation, &Place { events_root: "../..", refresh_s: 3, pay_address }))
+    let ours = format!("../{}", order.token.as_str());
+    let pay = match situation {
+        Situation::Checking | Situation::Unpaid => Some(ours.as_str()),
+        Situation::Declined => order.payment_url.as_deref(),
+        _ => None,
+    };
+    let place = Place { events_root: "../..", refresh_s: 3, asks_anew };
+    Ok(page(&order, &api, situation, &place, Ways { forward: None, pay }))
 }
 
 async fn order_of(api: &Api, token: &str) -> Result<Order, Problem> {
@@ -86,13 +117,53 @@ async fn order_of(api: &Api, token: &str) -> Result<Order, Problem> {
     orders::find_by_token(&api.context.store, &token).await?.ok_or_else(not_found)
 }
 
+/// Who loads a page that was loaded before; the query `again` says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// The browser, without JavaScript.
+    Browser,
+    /// The page's script, which puts what comes in the page's place.
+    Script,
+}
+
+impl Again {
+    fn of(request: &Request) -> Option<Self> {
+        // What a gateway appends to the address is no concern of ours.
+        let query = request.uri().query().unwrap_or_default();
+        query.split('&').find_map(|pair| match pair {
+            "again=browser" => Some(Again::Browser),
+            "again=script" => Some(Again::Script),
+            _ => None,
+        })
+    }
+
+    fn address(self) -> &'static str {
+        match self {
+            Again::Browser => "?again=browser",
+            Again::Script => "?again=script",
+        }
+    }
+}
+
+/// Loads the page as the customer did.
+const ANEW: &str = "?";
+
 /// Which of the two pages it is.
 struct Place {
     /// The way from the page's folder to where `/api` begins; relative, so that it holds behind any proxy.
     events_root: &'static str,
     refresh_s: u32,
-    /// Where the customer who has not paid yet can do so.
-    pay_address: Option<String>,
+    /// Whether the page loads itself again as the customer did, because it could not do all that a first load does.
+    asks_anew: bool,
+}
+
+/// Where the page leads.
+#[derive(Default)]
+struct Ways<'a> {
+    /// At once.
+    forward: Option<&'a str>,
+    /// When the customer who has not paid yet wants to.
+    pay: Option<&'a str>,
 }
 
 #[derive(Template)]
@@ -106,18 +177,34 @@ struct Page<'a> {
     /// For the script and for tests; empty on a page about no order.
     status: &'a str,
     tone: &'static str,
-    /// When to ask again without JavaScript; `None` where nothing more will come.
-    refresh_s: Option<u32>,
+    /// How the page is loaded again; `None` where nothing more will come.
+    again: Option<Reload>,
+    /// Where the script hears that the page is out of date.
     events: Option<String>,
-    /// What the script compares with: anything else means that the page is out of date.
-    payment_url: String,
+    /// The event that says what the page shows.
+    event_id: String,
     order: Option<&'a Order>,
-    pay_address: Option<String>,
+    amount: String,
+    ways: Ways<'a>,
+    /// Whether paying is what the customer is asked to do.
+    asks_to_pay: bool,
 }
 
-fn page(order: &Order, api: &Api, situation: Situation, place: &Place) -> Response {
+/// How a page is loaded again.
+struct Reload {
+    seconds: u32,
+    by_browser: &'static str,
+    by_script: &'static str,
+}
+
+fn page(order: &Order, api: &Api, situation: Situation, place: &Place, ways: Ways<'_>) -> Response {
     let follows = !order.status.is_final();
     let events = format!("{}/api/orders/{}/events?token={}", place.events_root, order.id, order.token.as_str());
+    let answer = OrderAnswer::new(order, Viewer::Customer, &api.public_url, api.context.store.now_ms());
+    let (by_browser, by_script) = match place.asks_anew {
+        true => (ANEW, ANEW),
+        false => (Again::Browser.address(), Again::Script.address()),
+    };
     render(
         StatusCode::OK,
         &Page {
@@ -128,11 +215,13 @@ fn page(order: &Order, api: &Api, situation: Situation, place: &Place) -> Respon
             script: SCRIPT,
             status: order.status.as_str(),
             tone: situation.tone(),
-            refresh_s: follows.then_some(place.refresh_s),
+            again: follows.then_some(Reload { seconds: place.refresh_s, by_browser, by_script }),
             events: follows.then_some(events),
-            payment_url: payment_url(order, &api.public_url, api.context.store.now_ms()),
+            event_id: event_id(&answer),
             order: Some(order),
-            pay_address: place.pay_address.clone(),
+            amount: written_amount(order.language, order.amount),
+            ways,
+            asks_to_pay: matches!(situation, Situation::Unpaid | Situation::Declined),
         },
     )
 }
@@ -140,10 +229,10 @@ fn page(order: &Order, api: &Api, situation: Situation, place: &Place) -> Respon
 /// A problem in words, for a customer's browser.
 pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
     // An address that cannot even be read is no order's page, and asking again would not mend it.
-    let (status, situation, refresh_s) = match problem.status_code() {
+    let (status, situation, again) = match problem.status_code() {
         StatusCode::METHOD_NOT_ALLOWED => (StatusCode::METHOD_NOT_ALLOWED, Situation::Unknown, None),
         status if status.is_client_error() => (StatusCode::NOT_FOUND, Situation::Unknown, None),
-        status => (status, Situation::Unavailable, Some(5)),
+        status => (status, Situation::Unavailable, Some(Reload { seconds: 5, by_browser: ANEW, by_script: ANEW })),
     };
     let mut response = render(
         status,
@@ -155,11 +244,13 @@ pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
             script: SCRIPT,
             status: "",
             tone: situation.tone(),
-            refresh_s,
+            again,
             events: None,
-            payment_url: String::new(),
+            event_id: String::new(),
             order: None,
-            pay_address: None,
+            amount: String::new(),
+            ways: Ways::default(),
+            asks_to_pay: false,
         },
     );
     problem.write_headers(&mut response);

@@ -24,7 +24,7 @@ macro_rules! problem_types {
         pub(crate) enum ProblemType { $($(#[$doc])* $name,)* }
 
         impl ProblemType {
-            #[cfg(test)]
+            /// Every one.
             pub(crate) const ALL: &[ProblemType] = &[$(ProblemType::$name,)*];
 
             /// The name that programs go by; `urn:tasdiq:problem:<slug>` is the document's `type`.

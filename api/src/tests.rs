@@ -5,6 +5,7 @@
 mod auth;
 mod cross_origin;
 mod decisions;
+mod description;
 mod events;
 mod health;
 mod idempotency;

@@ -262,6 +262,12 @@ pub struct Order {
     pub last_allowed_at_ms: Option<i64>,
     /// When there was last a reason to look soon, epoch milliseconds.
     pub last_hint_at_ms: Option<i64>,
+    /// When a look began that showed no money, some seconds after the last sign of a payment, epoch milliseconds. Read it
+    /// with [`Order::seen_unpaid`].
+    pub seen_unpaid_at_ms: Option<i64>,
+    /// When a look began that showed the draft behind the payment link closed, epoch milliseconds. Read it with
+    /// [`Order::shows_page_closed`].
+    pub seen_closed_at_ms: Option<i64>,
     /// When the payment link came, epoch milliseconds.
     pub link_at_ms: Option<i64>,
     /// When it can no longer be paid, epoch milliseconds; `None` until there is a link.
@@ -313,12 +319,39 @@ impl Order {
     }
 
     /// Whether its customer may be sent to the gateway's page at that time: nobody pays what has ended, what a person
-    /// looks at, or what is too late.
+    /// looks at, what is too late, or on a page that the gateway has closed. Of an order that is being confirmed only the
+    /// allowed draft can still pay.
     pub fn can_be_paid_at(&self, now_ms: i64) -> bool {
+        let is_open =
+            self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms) && !self.shows_page_closed();
         match self.status {
-            Pending | Confirming => self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms),
+            Pending => is_open,
+            Confirming => is_open && self.transaction_id == self.allowed_transaction_id,
             Paid | Refunded | Expired | Canceled | Failed | Review => false,
         }
+    }
+
+    /// The last sign that money may move: a hint or an allowed callback, epoch milliseconds.
+    pub fn last_sign_ms(&self) -> Option<i64> {
+        self.last_hint_at_ms.max(self.last_allowed_at_ms)
+    }
+
+    /// When the gateway showed, after the last sign of a payment, that no money had moved; `None` while that is not known.
+    ///
+    /// It is no promise: a debit that was allowed may still come. While it may, only the allowed draft can pay.
+    pub fn seen_unpaid(&self) -> Option<i64> {
+        match self.status {
+            Pending | Confirming => {
+                self.seen_unpaid_at_ms.filter(|seen_at_ms| Some(*seen_at_ms) >= self.last_sign_ms())
+            }
+            Paid | Refunded | Expired | Canceled | Failed | Review => None,
+        }
+    }
+
+    /// Whether the gateway shows the draft behind the payment link closed, and no callback has been allowed since. A debit
+    /// that was allowed before may still come for a while.
+    pub fn shows_page_closed(&self) -> bool {
+        self.seen_closed_at_ms.is_some() && self.seen_closed_at_ms >= self.last_allowed_at_ms
     }
 }
 

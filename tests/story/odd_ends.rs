@@ -15,6 +15,7 @@ on_both_kinds! {
     money_after_the_end_goes_before_a_person
     an_order_that_was_declined_after_our_yes_expires_in_the_end
     a_transaction_that_closed_after_our_yes_is_followed_by_another
+    a_customer_who_cancels_after_a_declined_card_gets_another_link_once_closed_is_believed
     a_transaction_that_ended_at_the_gateway_is_followed_by_another
     a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_time_is_over
     of_two_drafts_tried_at_once_one_is_debited
@@ -115,6 +116,38 @@ async fn a_transaction_that_closed_after_our_yes_is_followed_by_another(kind: Ki
     app.wait_for(first.id, "paid").await;
 
     assert_eq!(app.pay(first.transaction_id).await, "closed");
+    assert_clean(&app, &[first.id]).await;
+}
+
+/// The look that may believe it comes at that very moment, and the link right after it.
+async fn a_customer_who_cancels_after_a_declined_card_gets_another_link_once_closed_is_believed(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let first = app.order_with_link().await;
+    app.fault(json!({ "fault": "debit-declined", "next": 1 })).await;
+    assert_eq!(app.pay(first.transaction_id).await, "declined");
+    app.sim("close", first.transaction_id).await;
+
+    app.open_return_page(&first).await;
+    let seen = wait_until("no money to be seen", PATIENCE, async || {
+        Some(app.order(first.id).await).filter(|order| order["seen_unpaid_at"].is_string())
+    })
+    .await;
+    assert_eq!(seen["status"], "confirming", "a debit may still come");
+    assert_eq!(seen["payment_url"], format!("{}/pay/{}", app.url, first.token), "no card is taken on a closed page");
+    let page = app.open_return_page(&first).await;
+    assert!(page.text.contains("uch daqiqa"), "what the page waits for: {page}");
+
+    // As if all had happened 173 s earlier: after the look at 15 s the next one would be at 300 s.
+    app.execute(&format!(
+        "update orders set last_allowed_at_ms = last_allowed_at_ms - 173000, last_hint_at_ms = last_hint_at_ms - 173000,
+             seen_unpaid_at_ms = seen_unpaid_at_ms - 173000, seen_closed_at_ms = seen_closed_at_ms - 173000
+         where id = {}",
+        first.id
+    ))
+    .await;
+    let second = another_link(&app, &first).await;
+    assert_eq!(app.pay(second.transaction_id).await, "debited");
+    app.wait_for(first.id, "paid").await;
     assert_clean(&app, &[first.id]).await;
 }
 

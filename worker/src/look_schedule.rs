@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::clock::millis;
 use shared::job::QueueName;
 use shared::order::{Order, OrderStatus};
-use shared::store::settlement::CONFIRMING_GRACE_MS;
+use shared::store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS};
 
 /// How long after the last hint looks come, in milliseconds, ascending; beyond the last they repeat at its distance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,14 +37,17 @@ impl LookSchedule {
 
     /// When to look next at an order that is still open, in epoch milliseconds, and on which queue.
     ///
-    /// There is always a look that begins after the order's deadline and decides whether it expires; `asked_at_ms` is
-    /// when the present one began.
+    /// There is always a look that begins after the order's deadline and decides whether it expires, and one as soon as it
+    /// may be believed that the allowed draft is closed: the customer waits for another link. `asked_at_ms` is when the
+    /// present one began.
     pub(crate) fn next_look(&self, order: &Order, asked_at_ms: i64, now_ms: i64) -> (i64, QueueName) {
         let since = order.link_at_ms.unwrap_or(order.created_at_ms);
         let scheduled = match order.last_hint_at_ms {
             Some(hint) => hint + self.after(now_ms - hint),
             None => UNHINTED_MS.iter().map(|offset| since + offset).find(|at| *at > now_ms).unwrap_or(i64::MAX),
         };
+        let awaited = believed_from_ms(order).filter(|believed_ms| *believed_ms > asked_at_ms);
+        let scheduled = awaited.map_or(scheduled, |believed_ms| scheduled.min(believed_ms));
         let next = match deadline_ms(order) {
             // Of the look itself, not of its end: a deadline that passed meanwhile has not been looked at yet.
             Some(deadline) if deadline > asked_at_ms => scheduled.min(deadline),
@@ -52,7 +55,8 @@ impl LookSchedule {
             _ => scheduled.min(now_ms + 600_000),
         };
         let is_fresh = order.last_hint_at_ms.is_some_and(|hint| now_ms - hint <= FRESH_MS);
-        (next, if is_fresh { QueueName::Settle } else { QueueName::Background })
+        let is_awaited = awaited == Some(next) && order.shows_page_closed();
+        (next, if is_fresh || is_awaited { QueueName::Settle } else { QueueName::Background })
     }
 
     /// The distance from the hint of the first look after `elapsed_ms`.
@@ -70,6 +74,14 @@ impl LookSchedule {
 /// The first look at a fresh link.
 pub(crate) fn first_look_ms(now_ms: i64) -> i64 {
     now_ms + UNHINTED_MS[0]
+}
+
+/// From when on a look believes that the allowed draft is closed.
+fn believed_from_ms(order: &Order) -> Option<i64> {
+    match order.status {
+        OrderStatus::Confirming => order.last_allowed_at_ms.map(|allowed_at_ms| allowed_at_ms + CLOSED_BELIEVED_MS),
+        _ => None,
+    }
 }
 
 /// From when on an open order that shows no money has expired.
@@ -164,6 +176,18 @@ mod tests {
         assert_eq!(schedule().next_look(&order, 100_000, 100_000), (100_250, QueueName::Settle));
         assert_eq!(schedule().next_look(&order, 160_000, 160_000), (160_000 + 60_000, QueueName::Settle));
         assert_eq!(schedule().next_look(&order, 160_001, 160_001).1, QueueName::Background);
+    }
+
+    /// Its customer has canceled at the gateway, and waits for another link.
+    #[test]
+    fn a_closed_draft_is_looked_at_the_moment_that_may_be_believed() {
+        let mut order = crate::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
+        (order.last_hint_at_ms, order.last_allowed_at_ms) = (Some(0), Some(10_000));
+        order.seen_closed_at_ms = Some(40_000);
+
+        assert_eq!(schedule().next_look(&order, 120_000, 120_000), (190_000, QueueName::Settle));
+        assert_eq!(schedule().next_look(&order, 189_999, 190_001), (190_000, QueueName::Settle), "it began too early");
+        assert_eq!(schedule().next_look(&order, 190_000, 190_001), (300_000, QueueName::Background));
     }
 
     proptest! {

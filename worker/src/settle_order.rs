@@ -116,7 +116,7 @@ async fn look(
 fn tell(order: &Order, decision: &Settlement) {
     let id = order.id;
     match decision {
-        Settlement::Unchanged => (),
+        Settlement::Unchanged | Settlement::Unpaid { .. } => (),
         Settlement::Paid { transaction_id } => {
             info!(order.id = %id, transaction.id = %transaction_id, "order {id} is paid");
         }

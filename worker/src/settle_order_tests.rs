@@ -34,6 +34,8 @@ fn order(status: OrderStatus) -> Order {
         allowed_transaction_id: (status == OrderStatus::Confirming).then_some(DRAFT),
         last_allowed_at_ms: (status == OrderStatus::Confirming).then_some(NOW - 1_000),
         last_hint_at_ms: None,
+        seen_unpaid_at_ms: None,
+        seen_closed_at_ms: None,
         link_at_ms: Some(NOW - 60_000),
         expires_at_ms: Some(NOW + 60_000),
         final_at_ms: status.is_final().then_some(NOW - 1_000),
@@ -187,13 +189,39 @@ fn closed_is_not_believed_while_the_allowed_debit_may_be_under_way() {
     let looks = [looked(DRAFT, TransactionState::Closed)];
     let mut order = order(OrderStatus::Confirming);
 
-    assert_eq!(decided(&order, &looks), Settlement::Unchanged);
+    assert_eq!(decided(&order, &looks), Settlement::Unpaid { page_is_closed: true });
     assert_eq!(worth_keeping(&order, &looks, NOW), [], "or the draft would never be asked about again");
 
     order.last_allowed_at_ms = Some(NOW - CLOSED_BELIEVED_MS);
 
     assert_eq!(decided(&order, &looks), Settlement::Reopened { transaction_id: DRAFT, link_is_closed: true });
     assert_eq!(worth_keeping(&order, &looks, NOW).len(), 1);
+}
+
+/// A declined card tells us nothing: the gateway shows its draft as open as before.
+#[test]
+fn that_nothing_was_taken_is_told_some_seconds_after_each_sign_of_a_payment_and_once() {
+    let open = [looked(DRAFT, TransactionState::Open)];
+    let unpaid = |page_is_closed| Settlement::Unpaid { page_is_closed };
+    let mut order = order(OrderStatus::Confirming);
+
+    order.last_allowed_at_ms = Some(NOW - 4_999);
+    assert_eq!(decided(&order, &open), Settlement::Unchanged, "its debit may be about to show");
+    order.last_allowed_at_ms = Some(NOW - 5_000);
+    assert_eq!(decided(&order, &open), unpaid(false));
+    order.seen_unpaid_at_ms = Some(NOW - 1);
+    assert_eq!(decided(&order, &open), Settlement::Unchanged, "it is told already");
+    order.last_hint_at_ms = Some(NOW);
+    assert_eq!(decided(&order, &open), Settlement::Unchanged, "another try");
+
+    let closed = [looked(DRAFT, TransactionState::Closed)];
+    assert_eq!(decided(&order, &closed), unpaid(true), "nobody can pay there");
+    (order.seen_unpaid_at_ms, order.seen_closed_at_ms) = (Some(NOW), Some(NOW));
+    assert_eq!(decided(&order, &closed), Settlement::Unchanged);
+
+    let unclear = [looked(DRAFT, TransactionState::Unclear { code: "5".into() })];
+    order.seen_unpaid_at_ms = None;
+    assert_eq!(decided(&order, &unclear), Settlement::Unchanged, "nobody knows");
 }
 
 /// A refund names the debit by its permanent id, which the gateway may show later than the debit.
@@ -220,7 +248,7 @@ fn a_closed_link_is_replaced_while_the_order_lives_and_not_for_ever() {
     assert_eq!(decided(&order, &looks), Settlement::LinkClosed { transaction_id: DRAFT });
 
     order.links_made = MAX_LINKS;
-    assert_eq!(decided(&order, &looks), Settlement::Unchanged);
+    assert_eq!(decided(&order, &looks), Settlement::Unpaid { page_is_closed: true });
 
     order.expires_at_ms = Some(NOW);
     assert_eq!(decided(&order, &looks), Settlement::Expired);
@@ -233,7 +261,7 @@ fn a_confirming_order_expires_only_ten_minutes_after_its_last_allowed_callback()
     order.expires_at_ms = Some(NOW - settlement::CONFIRMING_GRACE_MS);
 
     order.last_allowed_at_ms = Some(NOW - settlement::CONFIRMING_GRACE_MS + 1);
-    assert_eq!(decided(&order, &looks), Settlement::Unchanged);
+    assert_eq!(decided(&order, &looks), Settlement::Unpaid { page_is_closed: false });
 
     order.last_allowed_at_ms = Some(NOW - settlement::CONFIRMING_GRACE_MS);
     assert_eq!(decided(&order, &looks), Settlement::Expired);
@@ -470,7 +498,10 @@ proptest! {
         let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
         let fits = match &decision {
             Settlement::Unchanged | Settlement::Review { .. } => true,
-            Settlement::Expired | Settlement::Reopened { .. } | Settlement::LinkClosed { .. } => is_open,
+            Settlement::Expired
+            | Settlement::Unpaid { .. }
+            | Settlement::Reopened { .. }
+            | Settlement::LinkClosed { .. } => is_open,
             Settlement::Paid { .. } => is_open || order.status == OrderStatus::Review,
             Settlement::Noted { .. } | Settlement::NotResolved { .. } => order.status == OrderStatus::Review,
             Settlement::Refunded { .. } => order.status == OrderStatus::Paid,

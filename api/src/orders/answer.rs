@@ -3,8 +3,9 @@
 use poem_openapi::Object;
 use shared::clock::rfc3339;
 use shared::money::som;
-use shared::order::{HistoryLine, Order};
+use shared::order::{HistoryLine, Order, OrderStatus};
 
+use crate::auth::Viewer;
 use crate::or_null::OrNull;
 
 /// What `POST /api/orders/create` answers.
@@ -57,8 +58,12 @@ pub(crate) struct OrderAnswer {
     refunded_amount: String,
     /// Whether a person must look, although the status stays.
     needs_review: bool,
-    /// Why it failed or must be looked at; else `null`.
+    /// Why it failed or must be looked at; else `null`. Always `null` for the order's token: it is written for the shop.
     reason: OrNull<String>,
+    /// When the gateway last showed, some seconds after the last sign of a payment, that no money had moved: the customer
+    /// came back without paying, or the card was declined, and `payment_url` leads on. RFC 3339, UTC; else `null`. It is no
+    /// promise: ship on `paid`, and wait with a second order until this one has ended.
+    seen_unpaid_at: OrNull<String>,
     /// What is sold.
     product_name: String,
     /// The shop's own name for the order; `null` where it gave none.
@@ -87,8 +92,8 @@ impl CreatedOrder {
 }
 
 impl OrderAnswer {
-    /// The order as it is at that time, for who asks about it.
-    pub(crate) fn new(order: &Order, public_url: &str, now_ms: i64) -> Self {
+    /// The order as it is at that time, as that viewer may see it.
+    pub(crate) fn new(order: &Order, viewer: Viewer, public_url: &str, now_ms: i64) -> Self {
         let created = CreatedOrder::new(order, public_url, now_ms);
         OrderAnswer {
             order_id: created.order_id,
@@ -102,18 +107,27 @@ impl OrderAnswer {
             expires_at: created.expires_at,
             refunded_amount: som(order.refunded_amount),
             needs_review: order.needs_review,
-            reason: OrNull(order.reason.clone()),
+            reason: OrNull(match viewer {
+                Viewer::Shop => order.reason.clone(),
+                Viewer::Customer => None,
+            }),
+            seen_unpaid_at: OrNull(order.seen_unpaid().map(rfc3339)),
             product_name: order.product_name.clone(),
             reference: OrNull(order.reference.clone()),
             return_url: OrNull(order.return_url.clone()),
             language: order.language.to_string(),
         }
     }
+
+    /// The order's status.
+    pub(super) fn status(&self) -> &str {
+        &self.status
+    }
 }
 
 /// The gateway's page while the order can be paid on it; before and after that ours, which forwards to it as soon as there
 /// is one, or says how the order stands.
-pub(crate) fn payment_url(order: &Order, public_url: &str, now_ms: i64) -> String {
+fn payment_url(order: &Order, public_url: &str, now_ms: i64) -> String {
     match &order.payment_url {
         Some(url) if order.can_be_paid_at(now_ms) => url.clone(),
         Some(_) | None => format!("{public_url}/pay/{}", order.token.as_str()),
@@ -138,19 +152,42 @@ struct HistoryEntry {
     from: OrNull<String>,
     /// The status after; the same as before for a fact that moved nothing.
     to: String,
-    /// Why, in a sentence.
+    /// Why, in a sentence. For the order's token it is one of a few fixed sentences.
     cause: String,
 }
 
 impl History {
-    /// The lines as the order API writes them.
-    pub(crate) fn new(lines: &[HistoryLine]) -> Self {
+    /// The lines as that viewer may see them: a customer sees the moves from status to status, none of the facts between
+    /// them, and no cause as it was written, for that may name operators and say what they think.
+    pub(crate) fn new(lines: &[HistoryLine], viewer: Viewer) -> Self {
         let entry = |line: &HistoryLine| HistoryEntry {
             at: rfc3339(line.at_ms),
             from: OrNull(line.from.map(|status| status.to_string())),
             to: line.to.to_string(),
-            cause: line.cause.clone(),
+            cause: match viewer {
+                Viewer::Shop => line.cause.clone(),
+                Viewer::Customer => public_cause(line).to_owned(),
+            },
         };
-        History { history: lines.iter().map(entry).collect() }
+        let is_shown = |line: &&HistoryLine| viewer == Viewer::Shop || line.from != Some(line.to);
+        History { history: lines.iter().filter(is_shown).map(entry).collect() }
+    }
+}
+
+/// What the customer is told of a move.
+fn public_cause(line: &HistoryLine) -> &'static str {
+    match (line.from, line.to) {
+        (None, _) => "the order was made",
+        (Some(OrderStatus::Confirming), OrderStatus::Pending) => {
+            "the payment was not made; the order can be paid again"
+        }
+        (Some(_), OrderStatus::Pending) => "the order can be paid again",
+        (Some(_), OrderStatus::Confirming) => "a payment was begun, and its outcome is being confirmed",
+        (Some(_), OrderStatus::Paid) => "the payment was confirmed",
+        (Some(_), OrderStatus::Refunded) => "the money was returned",
+        (Some(_), OrderStatus::Expired) => "the time to pay was over",
+        (Some(_), OrderStatus::Canceled) => "the order was canceled",
+        (Some(_), OrderStatus::Failed) => "no payment page could be made",
+        (Some(_), OrderStatus::Review) => "a person looks at the payment",
     }
 }

@@ -1,14 +1,16 @@
 //! An order's server-sent events: the order at once, then again after every change, until nothing more can come.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::Stream;
 use futures_util::stream::unfold;
-use poem::web::sse::Event;
-use poem_openapi::payload::EventStream;
-use poem_openapi::types::ToJSON;
+use poem::web::sse::{Event, SSE};
+use poem::{IntoResponse, Response};
+use poem_openapi::ApiResponse;
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::{ToJSON, Type};
+use serde_json::json;
 use shared::id::OrderId;
 use shared::notice::{Followed, Moment};
 use shared::order::Order;
@@ -18,6 +20,8 @@ use tokio::time::Instant;
 use super::answer::OrderAnswer;
 use super::stream_place::StreamPlace;
 use crate::Api;
+use crate::auth::Viewer;
+use crate::digest::sha256_hex;
 use crate::problem::Problem;
 
 /// A lost notice costs a follower no more than this.
@@ -29,43 +33,105 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Then the browser connects anew, perhaps to another process.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-/// The orders of one stream.
-pub(crate) type OrderEvents = Pin<Box<dyn Stream<Item = OrderAnswer> + Send>>;
+/// What a request to follow an order is answered.
+#[derive(ApiResponse)]
+pub(crate) enum FollowAnswer {
+    /// The order's events.
+    #[oai(status = 200)]
+    Events(OrderEvents),
+    /// The order has ended, and the caller has its last event (header `Last-Event-ID`): a browser asks no more.
+    #[oai(status = 204)]
+    Over,
+}
+
+/// A stream of server-sent events.
+pub(crate) struct OrderEvents(SSE);
+
+impl IntoResponse for OrderEvents {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+impl Payload for OrderEvents {
+    const CONTENT_TYPE: &'static str = "text/event-stream";
+
+    /// OpenAPI 3.0 has no words for a stream of events: it is a text, whose lines are described.
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            description: Some(
+                "Server-sent events. `order`: its `data` is an `OrderAnswer` in JSON, its `id` names that answer. `end`: the \
+                 status is final, and nothing more comes. Lines that begin with a colon keep the connection alive.",
+            ),
+            example: Some(json!(
+                "id: 5f0c1f2f9b5f4d3c\nevent: order\ndata: {\"order_id\":1,\"status\":\"paid\"}\n\nevent: end\ndata: paid\n\n"
+            )),
+            ..MetaSchema::new("string")
+        }))
+    }
+
+    fn register(registry: &mut Registry) {
+        OrderAnswer::register(registry);
+    }
+}
+
+/// Where a stream begins.
+pub(crate) struct Resumed {
+    /// A moment before the order was read.
+    pub(crate) since: Moment,
+    /// The id of the last event that the caller has.
+    pub(crate) last_event_id: Option<String>,
+}
+
+/// Names what an event says: two events with the same id say the same.
+pub(crate) fn event_id(answer: &OrderAnswer) -> String {
+    let mut id = sha256_hex(answer.to_json_string());
+    id.truncate(16);
+    id
+}
 
 /// Begins a stream with the order as it was read after `since`.
 ///
 /// # Errors
 /// [`ProblemType::TooManyStreams`](crate::problem::ProblemType::TooManyStreams).
-pub(crate) fn follow(api: &Arc<Api>, order: Order, since: Moment) -> Result<EventStream<OrderEvents>, Problem> {
+pub(crate) fn follow(api: &Arc<Api>, order: Order, viewer: Viewer, from: Resumed) -> Result<FollowAnswer, Problem> {
+    let answer = OrderAnswer::new(&order, viewer, &api.public_url, api.context.store.now_ms());
+    let is_known = from.last_event_id.is_some_and(|id| id == event_id(&answer));
+    if is_known && order.status.is_final() {
+        return Ok(FollowAnswer::Over);
+    }
     let place = api.streams.place(order.id)?;
     let follower = Follower {
         api: Arc::clone(api),
         order_id: order.id,
-        followed: api.context.notice.follow(order.id, since),
-        first: Some(order),
-        sent: None,
+        viewer,
+        followed: api.context.notice.follow(order.id, from.since),
+        first: (!is_known).then_some(order),
+        sent: is_known.then_some(answer),
+        is_final: false,
         is_over: false,
         ends_at: Instant::now() + LIFETIME,
         _place: place,
     };
-    let orders: OrderEvents = Box::pin(unfold(follower, |mut follower| async move {
-        let answer = follower.next().await?;
-        Some((answer, follower))
-    }));
-    Ok(EventStream::new(orders)
-        .to_event(|order| Event::message(order.to_json_string()).event_type("order"))
-        .keep_alive(KEEP_ALIVE))
+    let events = unfold(follower, |mut follower| async move {
+        let event = follower.next().await?;
+        Some((event, follower))
+    });
+    Ok(FollowAnswer::Events(OrderEvents(SSE::new(events).keep_alive(KEEP_ALIVE))))
 }
 
 struct Follower {
     api: Arc<Api>,
     order_id: OrderId,
+    viewer: Viewer,
     followed: Followed,
     /// The order as it was when the stream began, until it is sent.
     first: Option<Order>,
     /// What was sent last; the same is not sent twice.
     sent: Option<OrderAnswer>,
     /// Whether a final status was sent.
+    is_final: bool,
+    /// Whether the end was told.
     is_over: bool,
     ends_at: Instant,
     /// Held for as long as the stream lives.
@@ -73,11 +139,11 @@ struct Follower {
 }
 
 impl Follower {
-    async fn next(&mut self) -> Option<OrderAnswer> {
+    async fn next(&mut self) -> Option<Event> {
         if let Some(order) = self.first.take() {
             return self.unless_sent(&order);
         }
-        while !self.is_over {
+        while !self.is_final {
             tokio::select! {
                 () = self.followed.changed() => (),
                 () = tokio::time::sleep(READ_EVERY) => (),
@@ -86,21 +152,27 @@ impl Follower {
             }
             // A database that is away ends no stream: the next round asks again.
             if let Ok(Some(order)) = orders::find(&self.api.context.store, self.order_id).await
-                && let Some(answer) = self.unless_sent(&order)
+                && let Some(event) = self.unless_sent(&order)
             {
-                return Some(answer);
+                return Some(event);
             }
         }
-        None
+        if self.is_over {
+            return None;
+        }
+        self.is_over = true;
+        let status = self.sent.as_ref().map(OrderAnswer::status).unwrap_or_default();
+        Some(Event::message(status).event_type("end"))
     }
 
-    fn unless_sent(&mut self, order: &Order) -> Option<OrderAnswer> {
-        let answer = OrderAnswer::new(order, &self.api.public_url, self.api.context.store.now_ms());
-        self.is_over = order.status.is_final();
+    fn unless_sent(&mut self, order: &Order) -> Option<Event> {
+        let answer = OrderAnswer::new(order, self.viewer, &self.api.public_url, self.api.context.store.now_ms());
+        self.is_final = order.status.is_final();
         if self.sent.as_ref() == Some(&answer) {
             return None;
         }
-        self.sent = Some(answer.clone());
-        Some(answer)
+        let event = Event::message(answer.to_json_string()).event_type("order").id(event_id(&answer));
+        self.sent = Some(answer);
+        Some(event)
     }
 }

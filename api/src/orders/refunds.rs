@@ -19,7 +19,8 @@ use tracing::info;
 use super::answer::OrderAnswer;
 use super::reason_body::{self, CancelRequest, RefundRequest};
 use crate::Api;
-use crate::auth::KeyHolder;
+use crate::auth::{KeyHolder, Viewer};
+use crate::description::Subject;
 use crate::idempotency::NeededIdempotencyKey;
 use crate::or_null::OrNull;
 use crate::problem::{CancelProblem, ListRefundsProblem, Problem, ProblemType, RefundProblem};
@@ -85,7 +86,7 @@ enum RefundAccepted {
     ),
 }
 
-#[OpenApi]
+#[OpenApi(tag = "Subject::CancelAndRefund")]
 impl RefundApi {
     /// Call an order off
     ///
@@ -110,7 +111,7 @@ impl RefundApi {
                 if order.status != OrderStatus::Canceled {
                     info!(order.id = %order.id, api_key = key_holder.name, "order {} is canceled", order.id);
                 }
-                Ok(Json(OrderAnswer::new(&canceled, &api.public_url, api.context.store.now_ms())))
+                Ok(Json(OrderAnswer::new(&canceled, Viewer::Shop, &api.public_url, api.context.store.now_ms())))
             }
             Canceled::Refused(order) => Err(not_cancelable(&order).into()),
             Canceled::Unknown => Err(Problem::order_not_found().into()),

@@ -1,6 +1,8 @@
 //! What the customer's pages say, in Uzbek, Russian and English.
 
+use shared::money::Tiyin;
 use shared::order::{Language, Order, OrderStatus};
+use shared::store::settlement::MAX_LINKS;
 
 /// What a page is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,16 @@ pub(crate) enum Situation {
     Open,
     /// The customer came back from it; the outcome is not known yet.
     Checking,
+    /// The customer came back from it, and the gateway shows no payment.
+    Unpaid,
+    /// The gateway asked and was allowed, and some seconds later no money has moved: its page may be open for another try.
+    Declined,
+    /// The same, and its page is closed. There will be another one once no debit can come from the first any more.
+    Closed,
+    /// There was money on none of its pages, and another one is being made.
+    MakingAnotherLink,
+    /// All pages that it may have are closed and unpaid.
+    NoMoreLinks,
     /// The time to pay is over, and whether money moved is not known yet.
     Late,
     /// The gateway asked and was allowed; the outcome is being confirmed.
@@ -57,18 +69,47 @@ pub(crate) struct Labels {
     pub(crate) pay: &'static str,
     /// On the way to the shop.
     pub(crate) back: &'static str,
+    /// While the page cannot reach us.
+    pub(crate) trouble: &'static str,
+}
+
+/// An amount as it is written in that language: `1 250 000,00`, in English `1,250,000.00`. It breaks over no line.
+pub(crate) fn written_amount(language: Language, amount: Tiyin) -> String {
+    let (group, decimal) = match language {
+        Language::Uz | Language::Ru => ('\u{a0}', ','),
+        Language::En => (',', '.'),
+    };
+    let (som, tiyin) = (amount.get() / 100, amount.get() % 100);
+    let digits = som.to_string();
+    let mut text = String::with_capacity(digits.len() * 2);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(group);
+        }
+        text.push(digit);
+    }
+    format!("{text}{decimal}{tiyin:02}")
 }
 
 impl Situation {
     /// Where an order is, as its customer sees it at this time.
     pub(crate) fn of(order: &Order, now_ms: i64) -> Self {
+        let is_late = order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms);
+        let is_seen_unpaid = order.seen_unpaid().is_some();
         match order.status {
-            OrderStatus::Pending if order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) => {
-                Situation::Late
-            }
-            OrderStatus::Pending if order.payment_url.is_none() => Situation::MakingLink,
+            OrderStatus::Pending if is_late => Situation::Late,
+            OrderStatus::Pending if order.payment_url.is_none() => match is_seen_unpaid {
+                true => Situation::MakingAnotherLink,
+                false => Situation::MakingLink,
+            },
+            OrderStatus::Pending if order.shows_page_closed() => Situation::NoMoreLinks,
             OrderStatus::Pending => Situation::Open,
-            OrderStatus::Confirming => Situation::Confirming,
+            OrderStatus::Confirming if !is_seen_unpaid => Situation::Confirming,
+            OrderStatus::Confirming if is_late => Situation::Late,
+            OrderStatus::Confirming if order.can_be_paid_at(now_ms) => Situation::Declined,
+            OrderStatus::Confirming if !order.shows_page_closed() => Situation::Confirming,
+            OrderStatus::Confirming if order.links_made < MAX_LINKS => Situation::Closed,
+            OrderStatus::Confirming => Situation::NoMoreLinks,
             OrderStatus::Paid => Situation::Paid,
             OrderStatus::Refunded => Situation::Refunded,
             OrderStatus::Expired => Situation::Expired,
@@ -82,9 +123,15 @@ impl Situation {
     pub(crate) fn tone(self) -> &'static str {
         match self {
             Situation::Paid => "good",
-            Situation::MakingLink | Situation::Open | Situation::Checking | Situation::Confirming => "busy",
-            Situation::Late | Situation::Review | Situation::Refunded => "calm",
-            Situation::Expired | Situation::Canceled | Situation::Failed => "bad",
+            Situation::MakingLink
+            | Situation::MakingAnotherLink
+            | Situation::Open
+            | Situation::Checking
+            | Situation::Confirming => "busy",
+            Situation::Late | Situation::Review | Situation::Closed => "calm",
+            Situation::Unpaid | Situation::Declined => "open",
+            Situation::Refunded => "done",
+            Situation::Expired | Situation::Canceled | Situation::Failed | Situation::NoMoreLinks => "bad",
             Situation::Unknown | Situation::Unavailable => "bad",
         }
     }
@@ -108,6 +155,29 @@ impl Situation {
             Situation::Open | Situation::Checking => {
                 ("Toʻlovingiz tekshirilmoqda", "Toʻlov tizimidan tasdiq kutilmoqda. Sahifa oʻzi yangilanadi.")
             }
+            Situation::Unpaid => (
+                "Buyurtma hali toʻlanmagan",
+                "Toʻlov tizimi maʼlumotiga koʻra, pul yechilmagan. Toʻlov sahifasida toʻlashingiz mumkin.",
+            ),
+            Situation::Declined => (
+                "Toʻlov hozircha oʻtmadi",
+                "Toʻlov tizimi maʼlumotiga koʻra, pul yechilmagan. Toʻlov sahifasiga qaytib, yana urinib koʻring, boshqa \
+                 karta bilan ham boʻladi. Bankingiz pul yechilganini bildirgan boʻlsa, kuting: sahifa oʻzi yangilanadi.",
+            ),
+            Situation::Closed => (
+                "Toʻlov amalga oshmadi",
+                "Toʻlov tizimi maʼlumotiga koʻra, pul yechilmagan. Avvalgi toʻlov sahifasi yopilgan. Pul ikki marta \
+                 yechilmasligi uchun yangisi oxirgi urinishdan uch daqiqa oʻtib shu yerda oʻzi paydo boʻladi.",
+            ),
+            Situation::MakingAnotherLink => (
+                "Yangi toʻlov sahifasi tayyorlanmoqda",
+                "Toʻlov tizimi maʼlumotiga koʻra, pul yechilmagan. Yangi sahifa odatda bir necha soniyada tayyor boʻladi.",
+            ),
+            Situation::NoMoreLinks => (
+                "Toʻlov amalga oshmadi",
+                "Toʻlov tizimi maʼlumotiga koʻra, pul yechilmagan. Bu buyurtmani endi toʻlab boʻlmaydi. Agar u hali kerak \
+                 boʻlsa, doʻkonda qaytadan buyurtma bering.",
+            ),
             Situation::Late => (
                 "Toʻlov vaqti tugadi",
                 "Iltimos, bu buyurtma uchun endi toʻlamang. Kartangizdan pul yechilmaganini tekshirmoqdamiz.",
@@ -152,6 +222,29 @@ impl Situation {
             Situation::Open | Situation::Checking => {
                 ("Проверяем оплату", "Ждём подтверждения от платёжной системы. Страница обновится сама.")
             }
+            Situation::Unpaid => (
+                "Заказ ещё не оплачен",
+                "По данным платёжной системы, деньги не списаны. Оплатить заказ можно на странице оплаты.",
+            ),
+            Situation::Declined => (
+                "Платёж пока не прошёл",
+                "По данным платёжной системы, деньги не списаны. Вернитесь на страницу оплаты и попробуйте ещё раз, можно \
+                 и с другой картой. Если банк сообщил о списании, подождите: страница обновится сама.",
+            ),
+            Situation::Closed => (
+                "Платёж не состоялся",
+                "По данным платёжной системы, деньги не списаны. Прежняя страница оплаты закрыта. Чтобы деньги не списались \
+                 дважды, новая появится здесь сама через три минуты после последней попытки.",
+            ),
+            Situation::MakingAnotherLink => (
+                "Готовим новую страницу оплаты",
+                "По данным платёжной системы, деньги не списаны. Новая страница обычно готова через несколько секунд.",
+            ),
+            Situation::NoMoreLinks => (
+                "Платёж не состоялся",
+                "По данным платёжной системы, деньги не списаны. Оплатить этот заказ больше нельзя. Если он ещё нужен, \
+                 оформите его в магазине заново.",
+            ),
             Situation::Late => (
                 "Время оплаты истекло",
                 "Пожалуйста, больше не платите по этому заказу. Мы проверяем, что деньги не списаны.",
@@ -195,6 +288,29 @@ impl Situation {
             Situation::Open | Situation::Checking => {
                 ("Checking your payment", "Waiting for the payment system to confirm it. This page updates by itself.")
             }
+            Situation::Unpaid => (
+                "Not paid yet",
+                "As far as the payment system knows, no money has been taken. You can pay on the payment page.",
+            ),
+            Situation::Declined => (
+                "The payment has not gone through",
+                "As far as the payment system knows, no money has been taken. Go back to the payment page to try again, also \
+                 with another card. If your bank shows a debit, please wait: this page updates by itself.",
+            ),
+            Situation::Closed => (
+                "The payment was not made",
+                "As far as the payment system knows, no money has been taken. That payment page is closed. To be sure that \
+                 nothing is taken twice, a new one appears here by itself three minutes after the last try.",
+            ),
+            Situation::MakingAnotherLink => (
+                "Preparing another payment page",
+                "As far as the payment system knows, no money has been taken. The new page usually takes a few seconds.",
+            ),
+            Situation::NoMoreLinks => (
+                "The payment was not made",
+                "As far as the payment system knows, no money has been taken. This order can no longer be paid. If you still \
+                 need it, please order again in the shop.",
+            ),
             Situation::Late => (
                 "The time to pay is over",
                 "Please do not pay for this order any more. We are making sure that no money has been taken.",
@@ -240,6 +356,7 @@ impl Labels {
                 currency: "soʻm",
                 pay: "Toʻlov sahifasiga oʻtish",
                 back: "Doʻkonga qaytish",
+                trouble: "Hozir biz bilan aloqa yoʻq. Sahifa oʻzi qayta urinadi, uni yopmang.",
             },
             Language::Ru => Labels {
                 order: "Заказ",
@@ -248,6 +365,7 @@ impl Labels {
                 currency: "сум",
                 pay: "Перейти к оплате",
                 back: "Вернуться в магазин",
+                trouble: "Сейчас нет связи с нами. Страница пробует снова сама, не закрывайте её.",
             },
             Language::En => Labels {
                 order: "Order",
@@ -256,7 +374,32 @@ impl Labels {
                 currency: "soʻm",
                 pay: "Go to the payment page",
                 back: "Back to the shop",
+                trouble: "We cannot be reached at the moment. The page keeps trying by itself; please leave it open.",
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_is_grouped_as_its_language_does() {
+        for (tiyin, uzbek, english) in [
+            (5, "0,05", "0.05"),
+            (5_000, "50,00", "50.00"),
+            (99_999, "999,99", "999.99"),
+            (100_000, "1 000,00", "1,000.00"),
+            (125_000_000, "1 250 000,00", "1,250,000.00"),
+            (1_000_000_000_000, "10 000 000 000,00", "10,000,000,000.00"),
+        ] {
+            let amount = Tiyin::new(tiyin).unwrap();
+            let written = |language| written_amount(language, amount).replace('\u{a0}', " ");
+
+            assert_eq!(written(Language::Uz), uzbek);
+            assert_eq!(written(Language::Ru), uzbek);
+            assert_eq!(written(Language::En), english);
         }
     }
 }

@@ -1,6 +1,13 @@
 //! Who may see what.
 
+use std::time::Duration;
+
+use futures_util::StreamExt;
 use serde_json::json;
+use shared::id::OrderId;
+use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::store::reviewing::{self, Decision};
+use shared::store::settlement::Settlement;
 
 use super::support::{TestApi, keys, send};
 
@@ -72,4 +79,54 @@ async fn a_token_opens_its_own_order_and_no_other() {
         api.get(&path).await.problem(401, "wrong-token");
     }
     api.get("/api/orders/1").await.problem(401, "missing-api-key");
+}
+
+/// An operator's name and what was found are for the shop; whoever holds the order's token is its customer.
+#[tokio::test]
+async fn a_customer_reads_no_operator_s_name_and_no_inner_reason() {
+    let api = TestApi::with(|context| context.api_keys = keys(&["shop"])).await;
+    let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
+    let made = api.create_as(Some("key-of-shop"), None, &body).await.json();
+    let order = api.reread(OrderId(made["order_id"].as_i64().unwrap())).await;
+    let order = api.link(&order, 700).await;
+    let found = "the debit does not fit";
+    let order = api.settle(&order, Settlement::Review { reason: found.into(), act: SuggestedAct::CompareDebit }).await;
+    let in_review = customer_reads(&api, &order).await;
+    let decision = Decision {
+        status: OrderStatus::Canceled,
+        by: "Olim".into(),
+        reason: "looks like fraud".into(),
+        transaction_id: None,
+    };
+    reviewing::resolve(api.store(), order.id, &decision).await.unwrap();
+    let resolved = customer_reads(&api, &order).await;
+
+    for text in [&in_review, &resolved] {
+        for inner in [found, "Olim", "fraud"] {
+            assert!(!text.contains(inner), "{inner}: {text}");
+        }
+    }
+    assert!(in_review.contains("a person looks at the payment"), "{in_review}");
+    assert!(resolved.contains("the order was canceled"), "{resolved}");
+    let shop = send(api.client.get("/api/orders/1/history").header("authorization", "Bearer key-of-shop")).await.body;
+    assert!(shop.contains(found) && shop.contains("Olim") && shop.contains("fraud"), "the shop reads all: {shop}");
+}
+
+/// All that the order's token opens.
+async fn customer_reads(api: &TestApi, order: &Order) -> String {
+    let token = order.token.as_str();
+    let mut all = String::new();
+    for path in [
+        format!("/api/orders/{}?token={token}", order.id),
+        format!("/api/orders/{}/history?token={token}", order.id),
+        format!("/pay/{token}"),
+        format!("/pay/{token}/return"),
+    ] {
+        let answer = api.get(&path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        all.push_str(&answer.body);
+    }
+    let mut stream = api.client.get(format!("/api/orders/{}/events?token={token}", order.id)).send().await.sse_stream();
+    let event = tokio::time::timeout(Duration::from_secs(3), stream.next()).await.expect("within 3 s");
+    all + &format!("{event:?}")
 }

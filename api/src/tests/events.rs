@@ -6,20 +6,36 @@ use futures_util::{Stream, StreamExt};
 use poem::web::sse::Event;
 use serde_json::Value;
 
-use super::support::{TestApi, send};
+use super::support::{Answer, TestApi, send};
 use crate::orders::{EVENT_STREAMS, EVENT_STREAMS_PER_ORDER};
 
+/// The orders of the stream; after its event `end`, that event's data.
 async fn follow(api: &TestApi, path: &str) -> impl Stream<Item = Value> + Unpin + use<> {
     let response = api.client.get(path).send().await;
     response.assert_status_is_ok();
     response.assert_content_type("text/event-stream");
     response.sse_stream().map(|event| match event {
+        Event::Message { event, data, .. } if event == "end" => Value::String(data),
         Event::Message { event, data, .. } => {
             assert_eq!(event, "order");
             serde_json::from_str(&data).unwrap()
         }
         Event::Retry { .. } => panic!("nobody asked for that"),
     })
+}
+
+/// As a browser connects again that has seen that event.
+async fn follow_after(api: &TestApi, id: &str) -> Answer {
+    send(api.client.get("/api/orders/1/events").header("last-event-id", id)).await
+}
+
+/// The id of the stream's first event.
+async fn first_id(api: &TestApi) -> String {
+    let mut stream = api.client.get("/api/orders/1/events").send().await.sse_stream();
+    match tokio::time::timeout(Duration::from_secs(3), stream.next()).await.expect("within 3 s") {
+        Some(Event::Message { id, .. }) => id,
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn next(stream: &mut (impl Stream<Item = Value> + Unpin)) -> Option<Value> {
@@ -41,7 +57,53 @@ async fn a_follower_sees_the_order_at_once_then_each_change_and_the_end() {
     api.pay(&order).await;
     assert_eq!(next(&mut stream).await.unwrap()["status"], "paid");
 
+    assert_eq!(next(&mut stream).await.unwrap(), "paid", "the end is told");
     assert_eq!(next(&mut stream).await, None, "nothing more can come");
+}
+
+/// A browser's `EventSource` connects again after every end of a stream, until it is answered 204.
+#[tokio::test]
+async fn a_browser_that_has_seen_the_final_status_is_told_to_ask_no_more() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let before = first_id(&api).await;
+    let order = api.link(&order, 700).await;
+    let linked = first_id(&api).await;
+    api.pay(&order).await;
+
+    let news = follow_after(&api, &linked).await;
+    assert!(news.status == 200 && news.body.contains("event: end"), "it has not seen it yet: {news:?}");
+    assert_eq!(follow_after(&api, &first_id(&api).await).await.status, 204);
+    assert_eq!(follow_after(&api, "of-another-stream").await.status, 200);
+    assert_ne!(before, linked, "an id names what the event says");
+}
+
+#[tokio::test]
+async fn who_connects_again_is_not_told_the_same_twice() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let request = api.client.get("/api/orders/1/events").header("last-event-id", first_id(&api).await);
+    let mut stream = request.send().await.sse_stream();
+
+    api.link(&order, 700).await;
+
+    match tokio::time::timeout(Duration::from_secs(3), stream.next()).await.expect("within 3 s") {
+        Some(Event::Message { data, .. }) => assert!(data.contains("\"transaction_id\":700"), "{data}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_description_calls_the_stream_a_text_of_events() {
+    let api = TestApi::start().await;
+
+    let description = api.get("/openapi.json").await.json();
+
+    let answers = &description["paths"]["/api/orders/{order_id}/events"]["get"]["responses"];
+    let schema = &answers["200"]["content"]["text/event-stream"]["schema"];
+    assert_eq!(schema["type"], "string", "{answers}");
+    assert!(schema["items"].is_null() && schema["example"].as_str().is_some_and(|text| text.contains("event: end")));
+    assert!(answers["204"].is_object(), "{answers}");
 }
 
 #[tokio::test]
@@ -54,6 +116,7 @@ async fn the_stream_of_a_settled_order_shows_it_and_ends() {
     let mut stream = follow(&api, &format!("/api/orders/1/events?token={}", order.token.as_str())).await;
 
     assert_eq!(next(&mut stream).await.unwrap()["status"], "paid");
+    assert_eq!(next(&mut stream).await.unwrap(), "paid");
     assert_eq!(next(&mut stream).await, None);
 }
 

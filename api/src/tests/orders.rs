@@ -162,6 +162,11 @@ async fn each_field_that_cannot_be_used_has_a_problem_of_its_own() {
         ("return_url", json!("ftp://shop.test/done"), "invalid-return-url"),
         ("return_url", json!("https://shop.test/\ndone"), "invalid-return-url"),
         ("return_url", json!("https://"), "invalid-return-url"),
+        ("return_url", json!("https://shop.uz@evil.com/"), "invalid-return-url"),
+        ("return_url", json!("https://shop.uz\\@evil.com/"), "invalid-return-url"),
+        ("return_url", json!("https://user:password@shop.uz/"), "invalid-return-url"),
+        ("return_url", json!("https:evil.com"), "invalid-return-url"),
+        ("return_url", json!(7), "invalid-return-url"),
         ("return_url", json!(format!("https://shop.test/{}", "x".repeat(2_000))), "invalid-return-url"),
         ("language", json!("de"), "unknown-language"),
         ("language", json!(7), "unknown-language"),
@@ -380,7 +385,7 @@ async fn the_description_says_which_fields_may_be_null_and_that_all_are_sent() {
 
     for (name, nullable) in [
         ("CreatedOrder", vec!["expires_at", "transaction_id"]),
-        ("OrderAnswer", vec!["expires_at", "reason", "reference", "return_url", "transaction_id"]),
+        ("OrderAnswer", vec!["expires_at", "reason", "reference", "return_url", "seen_unpaid_at", "transaction_id"]),
         ("HistoryEntry", vec!["from"]),
     ] {
         let schema = &schemas[name];

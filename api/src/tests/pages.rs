@@ -1,5 +1,7 @@
 //! What the customer sees.
 
+use futures_util::StreamExt;
+use poem::web::sse::Event;
 use serde_json::json;
 use shared::id::{OrderId, TransactionId};
 use shared::job::Job;
@@ -33,9 +35,16 @@ async fn the_pay_page_waits_for_the_link_and_then_forwards() {
 
     let waiting = api.get(&pay(&order)).await;
     assert_page(&waiting, "pending", "Toʻlov sahifasi tayyorlanmoqda");
-    assert!(waiting.body.contains("<noscript><meta http-equiv=\"refresh\" content=\"2\"></noscript>"));
+    assert!(
+        waiting.body.contains("<noscript><meta http-equiv=\"refresh\" content=\"2;url=?again=browser\"></noscript>")
+    );
 
     api.link(&order, 700).await;
+    // A script cannot follow a redirection to the gateway's host.
+    let told = api.get(&format!("{}?again=script", pay(&order))).await;
+    assert_page(&told, "pending", "Toʻlovingiz tekshirilmoqda");
+    assert!(told.body.contains("data-forward=\"http://gateway.test/pay?transactionId=700\""), "{}", told.body);
+    assert_eq!(api.get(&format!("{}?again=browser", pay(&order))).await.status, 303);
     let forwarded = api.get(&pay(&order)).await;
     assert_eq!(forwarded.status, 303);
     assert_eq!(forwarded.header("location"), "http://gateway.test/pay?transactionId=700");
@@ -69,7 +78,8 @@ async fn the_return_page_hints_once_and_offers_the_way_to_pay() {
 
     assert_page(&page, "pending", "Toʻlovingiz tekshirilmoqda");
     assert!(page.body.contains(&format!("id=\"pay\" href=\"../{}\"", order.token.as_str())), "{}", page.body);
-    assert!(page.body.contains("<noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>"));
+    assert!(page.body.contains("<noscript><meta http-equiv=\"refresh\" content=\"3;url=?again=browser\"></noscript>"));
+    assert!(page.body.contains("data-again=\"?again=script\""), "{}", page.body);
     assert!(hinted.is_some());
     assert_eq!(api.reread(order.id).await.last_hint_at_ms, hinted, "at most one hint in 10 s");
 }
@@ -81,11 +91,90 @@ async fn the_script_follows_the_order_through_its_token() {
     let order = api.link(&order, 700).await;
 
     let page = api.get(&back(&order)).await;
+    let seen = format!("/api/orders/1/events?token={}", order.token.as_str());
+    let mut stream = api.client.get(&seen).send().await.sse_stream();
+    let Some(Event::Message { id, .. }) = stream.next().await else { panic!("no event") };
 
     let events = format!("data-events=\"../../api/orders/1/events?token={}\"", order.token.as_str());
     assert!(page.body.contains(&events), "{}", page.body);
-    assert!(page.body.contains("data-payment-url=\"http://gateway.test/pay?transactionId=700\""), "{}", page.body);
+    // Or it would load the page for ever.
+    assert!(page.body.contains(&format!("data-event-id=\"{id}\"")), "{id}: {}", page.body);
     assert!(page.body.contains("new EventSource"));
+}
+
+/// A page that loads itself again says nothing new.
+#[tokio::test]
+async fn a_page_that_loads_itself_again_is_no_hint() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+
+    for again in ["script", "browser"] {
+        api.get(&format!("{}?again={again}", back(&order))).await;
+        assert_eq!(api.reread(order.id).await.last_hint_at_ms, None, "{again}");
+    }
+    api.get(&format!("{}?transactionId=700&status=x&again", back(&order))).await;
+    assert!(api.reread(order.id).await.last_hint_at_ms.is_some(), "whatever a gateway appends");
+}
+
+#[tokio::test]
+async fn a_customer_who_came_back_unpaid_is_told_once_a_look_has_shown_it() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+    api.get(&back(&order)).await;
+
+    api.settle(&order, Settlement::Unpaid { page_is_closed: false }).await;
+
+    let page = api.get(&format!("{}?again=script", back(&order))).await;
+    assert_page(&page, "pending", "Buyurtma hali toʻlanmagan");
+    assert!(page.body.contains(&format!("class=\"button\" id=\"pay\" href=\"../{}\"", order.token.as_str())));
+    assert_eq!(api.get(&pay(&order)).await.status, 303, "it can be paid");
+}
+
+#[tokio::test]
+async fn after_a_declined_card_both_pages_lead_back_until_the_next_sign_of_a_payment() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+    api.callback(700, "1", 5_000).await;
+    for address in [pay(&order), back(&order)] {
+        let page = api.get(&address).await;
+        assert_page(&page, "confirming", "Toʻlov tasdiqlanmoqda");
+        assert!(!page.body.contains("id=\"pay\""), "a debit may be under way: {}", page.body);
+    }
+
+    api.settle(&order, Settlement::Unpaid { page_is_closed: false }).await;
+
+    for address in [pay(&order), format!("{}?again=script", back(&order))] {
+        let page = api.get(&address).await;
+        assert_page(&page, "confirming", "Toʻlov hozircha oʻtmadi");
+        assert!(page.body.contains("id=\"pay\" href=\"http://gateway.test/pay?transactionId=700\""), "{}", page.body);
+    }
+    assert!(api.get("/api/orders/1").await.json()["seen_unpaid_at"].is_string());
+    api.callback(700, "1", 5_000).await;
+    assert_page(&api.get(&pay(&order)).await, "confirming", "Toʻlov tasdiqlanmoqda");
+    assert!(api.get("/api/orders/1").await.json()["seen_unpaid_at"].is_null());
+}
+
+/// Its customer canceled after a declined card, or it had all the links it may have.
+#[tokio::test]
+async fn a_page_that_the_gateway_has_closed_is_led_to_no_more() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    let order = api.link(&order, 700).await;
+    api.callback(700, "1", 5_000).await;
+
+    let order = api.settle(&order, Settlement::Unpaid { page_is_closed: true }).await;
+
+    assert!(order.shows_page_closed());
+    for address in [pay(&order), format!("{}?again=script", back(&order))] {
+        let page = api.get(&address).await;
+        assert_page(&page, "confirming", "Toʻlov amalga oshmadi");
+        assert!(page.body.contains("uch daqiqa") && !page.body.contains("gateway.test"), "{}", page.body);
+    }
+    let seen = api.get("/api/orders/1").await.json();
+    assert_eq!(seen["payment_url"], format!("http://shop.test{}", pay(&order)));
 }
 
 #[tokio::test]
@@ -96,8 +185,11 @@ async fn a_paid_order_is_shown_paid_in_its_language_and_asks_no_more() {
         ("en", "Payment received", "Back to the shop"),
     ] {
         let api = TestApi::start().await;
-        let order =
-            api.order_with(json!({ "language": language, "return_url": "https://shop.test/done?a=1&b=2" })).await;
+        let order = api
+            .order_with(
+                json!({ "language": language, "amount": "1250000.00", "return_url": "https://shop.test/done?a=1&b=2" }),
+            )
+            .await;
         let order = api.link(&order, 700).await;
         api.pay(&order).await;
 
@@ -110,7 +202,8 @@ async fn a_paid_order_is_shown_paid_in_its_language_and_asks_no_more() {
                 "{}",
                 page.body
             );
-            assert!(page.body.contains("50.00 "), "{}", page.body);
+            let amount = if language == "en" { "1,250,000.00 " } else { "1\u{a0}250\u{a0}000,00 " };
+            assert!(page.body.contains(amount), "{}", page.body);
             assert!(!page.body.contains("http-equiv=\"refresh\"") && !page.body.contains("<script"), "{}", page.body);
         }
     }
@@ -219,7 +312,12 @@ async fn with_the_database_away_the_page_says_so_and_asks_again() {
 
     assert_eq!(page.status, 503);
     assert!(page.body.contains("Buyurtmangiz saqlangan"), "{}", page.body);
-    assert!(page.body.contains("<meta http-equiv=\"refresh\" content=\"5\">"), "{}", page.body);
+    assert!(
+        page.body.contains("<noscript><meta http-equiv=\"refresh\" content=\"5;url=?\"></noscript>"),
+        "{}",
+        page.body
+    );
+    assert!(page.body.contains("data-again=\"?\"") && page.body.contains("<script>"), "{}", page.body);
 }
 
 #[tokio::test]
@@ -229,10 +327,9 @@ async fn the_pay_page_of_an_order_stays_its_own_until_there_is_a_link() {
 
     let page = api.get(&pay(&order)).await;
 
-    // What the script compares with is what the order's events say, or it would load the page for ever.
+    assert_page(&page, "pending", "Toʻlov sahifasi tayyorlanmoqda");
     let seen = api.get("/api/orders/1").await.json();
-    let address = seen["payment_url"].as_str().unwrap();
-    assert!(page.body.contains(&format!("data-payment-url=\"{address}\"")), "{}", page.body);
+    assert_eq!(seen["payment_url"], format!("http://shop.test{}", pay(&order)));
     assert!(orders::find(api.store(), order.id).await.unwrap().unwrap().payment_url.is_none());
 }
 

@@ -58,6 +58,8 @@ impl Scene {
             allowed_transaction_id: (status == Confirming).then_some(TX),
             last_allowed_at_ms: steps.contains(&Confirming).then_some(NOW_MS - 1_000),
             last_hint_at_ms: None,
+            seen_unpaid_at_ms: None,
+            seen_closed_at_ms: None,
             link_at_ms: has_link.then_some(NOW_MS - HOUR_MS),
             expires_at_ms: has_link.then_some(NOW_MS + HOUR_MS),
             final_at_ms: status.is_final().then_some(NOW_MS - HOUR_MS),

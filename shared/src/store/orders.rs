@@ -37,7 +37,7 @@ pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unf
 
 pub(super) const COLUMNS: &str = "id, token, api_key_name, reference, product_name, amount, payment_type, return_url, \
     language, status, gateway, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, \
-    last_hint_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount, refund_reserved, needs_review, reason, \
+    last_hint_at_ms, seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount, refund_reserved, needs_review, reason, \
     suggested_act, resolution_by, resolution_reason, resolution_transaction_id, created_at_ms, pending_since_ms";
 
 /// How a request for an order ended.
@@ -350,6 +350,8 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
         allowed_transaction_id: transaction("allowed_transaction_id")?,
         last_allowed_at_ms: row.try_get("last_allowed_at_ms")?,
         last_hint_at_ms: row.try_get("last_hint_at_ms")?,
+        seen_unpaid_at_ms: row.try_get("seen_unpaid_at_ms")?,
+        seen_closed_at_ms: row.try_get("seen_closed_at_ms")?,
         link_at_ms: row.try_get("link_at_ms")?,
         expires_at_ms: row.try_get("expires_at_ms")?,
         final_at_ms: row.try_get("final_at_ms")?,

@@ -34,6 +34,11 @@ pub const MAX_LINKS: i64 = 3;
 pub enum Settlement {
     /// Nothing to write but what was seen.
     Unchanged,
+    /// No money has moved so far, some seconds after the last sign of a payment. The customer may be told so.
+    Unpaid {
+        /// Whether the draft behind the link is closed, so that nothing can be paid on its page any more.
+        page_is_closed: bool,
+    },
     /// The gateway confirmed the debit, with our store, account and amount, or of whatever amount where a person said
     /// that it is the payment: `paid`.
     Paid {
@@ -180,6 +185,10 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
     let id = item.order_id;
     match &item.settlement {
         Settlement::Unchanged | Settlement::Paid { .. } => Ok(Transition::Made),
+        Settlement::Unpaid { page_is_closed } => {
+            keep_unpaid(write, id, item.asked_at_ms, *page_is_closed).await?;
+            Ok(Transition::Made)
+        }
         Settlement::Noted { what } => {
             tell(write, id, Some(status), status, what).await?;
             Ok(Transition::Made)
@@ -187,7 +196,9 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
         Settlement::Reopened { transaction_id, link_is_closed } => {
             reopen(write, id, item.asked_at_ms, *transaction_id, *link_is_closed).await
         }
-        Settlement::LinkClosed { transaction_id } => drop_closed_link(write, id, *transaction_id).await,
+        Settlement::LinkClosed { transaction_id } => {
+            drop_closed_link(write, id, item.asked_at_ms, *transaction_id).await
+        }
         Settlement::Expired => expire(write, id, status, item.asked_at_ms).await,
         Settlement::Review { reason, act } => {
             orders::put_before_a_person(write, id, reason, *act).await?;
@@ -298,6 +309,24 @@ async fn forget_resolution(
     Ok(Transition::Made)
 }
 
+/// Keeps that no money had moved when the look began. Moves nothing; those who follow the order are told.
+async fn keep_unpaid(write: &mut Write, id: OrderId, asked_at_ms: i64, page_is_closed: bool) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- keep_unpaid
+        update orders set seen_unpaid_at_ms = $2, seen_closed_at_ms = coalesce($3, seen_closed_at_ms)
+        where id = $1 and status in ('pending', 'confirming')",
+    )
+    .bind(id.0)
+    .bind(asked_at_ms)
+    .bind(page_is_closed.then_some(asked_at_ms))
+    .execute(write.transaction())
+    .await?;
+    if !write.changed.contains(&id) {
+        write.changed.push(id);
+    }
+    Ok(())
+}
+
 async fn reopen(
     write: &mut Write,
     id: OrderId,
@@ -307,12 +336,13 @@ async fn reopen(
 ) -> Result<Transition, StoreError> {
     let done = sqlx::query(
         "-- reopen_order
-        update orders set status = 'pending', allowed_transaction_id = null
+        update orders set status = 'pending', allowed_transaction_id = null, seen_unpaid_at_ms = $4
         where id = $1 and status = 'confirming' and allowed_transaction_id = $2 and last_allowed_at_ms <= $3",
     )
     .bind(id.0)
     .bind(transaction_id.0)
     .bind(asked_at_ms - CLOSED_BELIEVED_MS)
+    .bind(asked_at_ms)
     .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
@@ -322,7 +352,7 @@ async fn reopen(
     tell(write, id, Some(OrderStatus::Confirming), OrderStatus::Pending, &cause).await?;
     if link_is_closed {
         // Refused only where no further link is due.
-        let _ = drop_closed_link(write, id, transaction_id).await?;
+        let _ = drop_closed_link(write, id, asked_at_ms, transaction_id).await?;
     }
     Ok(Transition::Made)
 }
@@ -330,12 +360,13 @@ async fn reopen(
 async fn drop_closed_link(
     write: &mut Write,
     id: OrderId,
+    asked_at_ms: i64,
     transaction_id: TransactionId,
 ) -> Result<Transition, StoreError> {
     let now_ms = write.now_ms();
     let done = sqlx::query(
         "-- drop_closed_link
-        update orders set transaction_id = null, payment_url = null
+        update orders set transaction_id = null, payment_url = null, seen_unpaid_at_ms = $5, seen_closed_at_ms = null
         where id = $1 and status = 'pending' and transaction_id = $2 and expires_at_ms > $3 and links_made < $4
             and allowed_transaction_id is null",
     )
@@ -343,6 +374,7 @@ async fn drop_closed_link(
     .bind(transaction_id.0)
     .bind(now_ms)
     .bind(MAX_LINKS)
+    .bind(asked_at_ms)
     .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {

@@ -13,6 +13,9 @@ use crate::LookSchedule;
 use crate::failure::UNANSWERED_MS;
 use crate::look_schedule::{deadline_ms, next_look_back_ms};
 
+/// A debit mostly shows within four seconds of the allowed callback. The next look of the default schedule is a second later.
+const UNPAID_TOLD_MS: i64 = 5_000;
+
 /// One transaction of the order as it is now.
 #[derive(Clone, Debug)]
 pub(super) struct Looked {
@@ -214,7 +217,20 @@ fn decide_unpaid(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Settleme
                 None => Settlement::Unchanged,
             }
         }
-        _ => Settlement::Unchanged,
+        _ if unclear.is_some() => Settlement::Unchanged,
+        _ => unpaid_so_far(order, is_closed(order.transaction_id), asked_at_ms),
+    }
+}
+
+/// Whether the customer is to be told that nothing was taken so far: once after each sign of a payment, when a debit would
+/// have shown; at once where the page on which it was tried is closed.
+fn unpaid_so_far(order: &Order, page_is_closed: bool, asked_at_ms: i64) -> Settlement {
+    let is_told = order.seen_unpaid().is_some() && (order.shows_page_closed() || !page_is_closed);
+    let would_have_shown = order.last_sign_ms().is_some_and(|sign_ms| sign_ms + UNPAID_TOLD_MS <= asked_at_ms);
+    if !is_told && (page_is_closed || would_have_shown) {
+        Settlement::Unpaid { page_is_closed }
+    } else {
+        Settlement::Unchanged
     }
 }
 
@@ -284,7 +300,10 @@ pub(super) fn finish_after(
         }
         Settlement::Expired => look_back(now_ms),
         Settlement::Refunded { .. } => look_back(order.final_at_ms.unwrap_or(now_ms)),
-        Settlement::Unchanged | Settlement::Reopened { .. } | Settlement::LinkClosed { .. } => match order.status {
+        Settlement::Unchanged
+        | Settlement::Unpaid { .. }
+        | Settlement::Reopened { .. }
+        | Settlement::LinkClosed { .. } => match order.status {
             OrderStatus::Pending | OrderStatus::Confirming => {
                 let (until_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
                 Finish::Snooze { until_ms, queue }

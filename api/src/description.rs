@@ -1,0 +1,170 @@
+//! `/openapi.json`: what poem-openapi makes of the handlers, with an example of each problem document.
+
+use std::sync::Arc;
+
+use poem_openapi::Tags;
+use serde_json::{Map, Value, json};
+use shared::id::OrderId;
+
+use crate::problem::{Problem, ProblemType};
+use crate::{Api, orders};
+
+/// What an address is about.
+#[derive(Tags)]
+pub(crate) enum Subject {
+    /// Make an order, look at it, follow it. Ship on `paid`, and on nothing else.
+    Orders,
+    /// Call an order off, or give its money back. Both need an API key.
+    #[oai(rename = "Cancel and refund")]
+    CancelAndRefund,
+}
+
+/// The id of the request in every example.
+pub(crate) const EXAMPLE_ID: &str = "5f0c1f2f9b5f4d3c8a7e6d5c4b3a2910";
+
+/// The OpenAPI description, as JSON.
+pub(crate) fn document(api: &Arc<Api>) -> String {
+    let plain = orders::service(api).spec();
+    match serde_json::from_str::<Value>(&plain) {
+        Ok(mut description) => {
+            add_examples(&mut description);
+            description.to_string()
+        }
+        // It was written a moment ago; without examples it is as true.
+        Err(_) => plain,
+    }
+}
+
+/// Gives each answer that is a problem document an example of each problem that its description names.
+fn add_examples(description: &mut Value) {
+    let Some(paths) = description.get_mut("paths").and_then(Value::as_object_mut) else { return };
+    let operations = paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    let answers = operations.filter_map(|operation| operation.get_mut("responses")?.as_object_mut());
+    for answer in answers.flat_map(Map::values_mut) {
+        let examples = examples_of(answer.get("description").and_then(Value::as_str).unwrap_or_default());
+        if let Some(content) = answer.pointer_mut("/content/application~1problem+json").and_then(Value::as_object_mut)
+            && !examples.is_empty()
+        {
+            content.insert("examples".to_owned(), Value::Object(examples));
+        }
+    }
+}
+
+/// Examples of the problems whose slugs stand in backticks.
+fn examples_of(description: &str) -> Map<String, Value> {
+    let named = |word: &str| ProblemType::ALL.iter().copied().find(|kind| kind.slug() == word);
+    let example = |kind: ProblemType| {
+        let document = example(kind).document(EXAMPLE_ID);
+        (kind.slug().to_owned(), json!({ "summary": document["title"], "value": document }))
+    };
+    description.split('`').filter_map(named).map(example).collect()
+}
+
+/// What the problem looks like, as a rule.
+pub(crate) fn example(kind: ProblemType) -> Problem {
+    let with_field = |field: &str, detail: &str| Problem::with_field(kind, field, detail);
+    match kind {
+        ProblemType::UnreadableBody => Problem::new(kind, "the body is not JSON: expected value at line 1 column 1"),
+        ProblemType::InvalidIdempotencyKey => {
+            Problem::new(kind, "the header `Idempotency-Key` takes 1 to 255 visible ASCII characters, such as a UUID")
+        }
+        ProblemType::MissingIdempotencyKey => {
+            Problem::new(
+                kind,
+                "send the header `Idempotency-Key`, such as a UUID: without it, repeating the request could not be told from \
+                 a second refund",
+            )
+        }
+        ProblemType::MissingApiKey => {
+            Problem::new(kind, "send your API key in the header `Authorization: Bearer <key>`")
+        }
+        ProblemType::WrongApiKey => {
+            Problem::new(kind, "no API key of this installation is the one in `Authorization`")
+        }
+        ProblemType::WrongToken => Problem::new(kind, "`token` must be the `order_token` of this very order"),
+        ProblemType::OrderNotFound => Problem::order_not_found(),
+        ProblemType::ReferenceTaken => Problem::reference_taken(OrderId(7)),
+        ProblemType::RequestInFlight => Problem::in_flight(true),
+        ProblemType::PaymentInProgress => Problem::new(
+            kind,
+            "the customer is paying at this moment; ask again in a minute, and refund the order if it is paid by then",
+        ),
+        ProblemType::OrderNotCancelable => {
+            Problem::new(kind, "the order is paid; refund it instead").member("order_status", "paid")
+        }
+        ProblemType::OrderNotPaid => {
+            Problem::new(kind, "the order is not paid; cancel it instead").member("order_status", "pending")
+        }
+        ProblemType::RefundInProgress => Problem::new(
+            kind,
+            "another refund of this order is being made; `GET …/refunds` tells what becomes of it",
+        )
+        .member("refund_id", 3),
+        ProblemType::RefundInReview => Problem::new(
+            kind,
+            "the gateway has not told what became of an earlier refund of this order; a person must find out first, or the \
+             money might go back twice",
+        )
+        .member("refund_id", 3),
+        ProblemType::AlreadyRefunded => Problem::new(kind, "all of the order's money went back already"),
+        ProblemType::GatewayNotConfigured => {
+            Problem::new(kind, "the order was paid through atmos:1234, which is not configured here any more")
+        }
+        ProblemType::BodyTooLarge => Problem::new(kind, "the body is above its limit"),
+        ProblemType::UnsupportedMediaType => Problem::new(kind, "send JSON in UTF-8, with the header `Content-Type: application/json`"),
+        ProblemType::NotAnObject => Problem::new(kind, "the body must be an object: {\"product_name\": …}"),
+        ProblemType::MissingField => with_field("amount", "the field `amount` is missing"),
+        ProblemType::UnknownField => with_field(
+            "refrence",
+            "`refrence` is not a field of an order; there are product_name, amount, payment_type, reference, return_url, \
+             language",
+        ),
+        ProblemType::RepeatedField => with_field("amount", "`amount` stands there twice, and only one can be meant"),
+        ProblemType::InvalidAmount => with_field("amount", "the amount must be above zero"),
+        ProblemType::InvalidProductName => with_field(
+            "product_name",
+            "`product_name` must be a string of 1 to 200 characters, not blank and without control characters",
+        ),
+        ProblemType::InvalidReference => {
+            with_field("reference", "`reference` must be a string of 1 to 100 printable characters")
+        }
+        ProblemType::InvalidReturnUrl => with_field(
+            "return_url",
+            "`return_url` does not begin with http:// or https://; write an absolute address such as \
+             https://shop.example/done",
+        ),
+        ProblemType::InvalidReason => with_field(
+            "reason",
+            "`reason` must be a string of 1 to 200 characters, not blank and without control characters",
+        ),
+        ProblemType::PartialRefundUnavailable => {
+            with_field("amount", "only the whole order can be refunded: leave `amount` out, or send \"50.00\"; part of it can be given back in \
+                 the gateway's cabinet",)
+        }
+        ProblemType::UnknownLanguage => with_field("language", "`language` must be one of `uz`, `ru`, `en`"),
+        ProblemType::UnknownPaymentType => {
+            with_field("payment_type", "`payment_type` must be one of `atmos`, `payme`, `click`")
+        }
+        ProblemType::PaymentTypeWithoutGateway => with_field(
+            "payment_type",
+            "`payme` is a known payment type, but no gateway is configured for it here; use `atmos`",
+        ),
+        ProblemType::IdempotencyKeyReused => Problem::new(
+            kind,
+            "this key was sent with another body within 24 hours; take a new key for a new order",
+        ),
+        ProblemType::Internal => Problem::internal(),
+        ProblemType::DatabaseUnavailable => Problem::new(kind, "nothing was changed by this request; ask again"),
+        ProblemType::TooSlow => Problem::too_slow(30),
+        ProblemType::DebitUnknown => Problem::new(
+            kind,
+            "the gateway's number of the debit is not known here yet; the gateway is being asked for it: ask again",
+        ),
+        ProblemType::TooManyStreams => Problem::new(kind, "ask for the order itself every few seconds instead"),
+        // No operation's description names them.
+        ProblemType::InvalidRequest
+        | ProblemType::NotFound
+        | ProblemType::MethodNotAllowed
+        | ProblemType::NotReady => Problem::new(kind, kind.slug()),
+    }
+}
