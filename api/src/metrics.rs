@@ -31,6 +31,17 @@ static UNLISTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     unlisted
 });
 
+static UNKEPT: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let unkept = counter_vec(
+        "tasdiq_callbacks_unkept_total",
+        "Bodies that prove nothing and were only counted: the minute's or the day's share was used up.",
+        &[],
+    );
+    let none: [&str; 0] = [];
+    unkept.with_label_values(&none);
+    unkept
+});
+
 static CALLBACK_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     histogram_vec("tasdiq_callback_seconds", "Time until a callback was answered, by verdict.", &["verdict"], SECONDS)
 });
@@ -48,6 +59,7 @@ pub(crate) fn register() {
     LazyLock::force(&CALLBACKS);
     LazyLock::force(&CALLBACK_SECONDS);
     LazyLock::force(&UNLISTED);
+    LazyLock::force(&UNKEPT);
     LazyLock::force(&REQUESTS);
     LazyLock::force(&REQUEST_SECONDS);
 }
@@ -62,6 +74,12 @@ pub(crate) fn count_request(route: &str, status: u16, taken: Duration) {
 pub(crate) fn count_callback(verdict: Verdict, taken: Duration) {
     CALLBACKS.with_label_values(&[verdict.as_str()]).inc();
     CALLBACK_SECONDS.with_label_values(&[verdict.as_str()]).observe(taken.as_secs_f64());
+}
+
+/// Counts a body that proves nothing and of which nothing was kept.
+pub(crate) fn count_unkept() {
+    let none: [&str; 0] = [];
+    UNKEPT.with_label_values(&none).inc();
 }
 
 /// Counts a rightly signed callback from an address that is not listed.

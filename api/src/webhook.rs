@@ -57,18 +57,21 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
         }
         Err(_elapsed) => return Ok(without_a_body(api, "it did not come in time")),
     };
-    let digest = digest::sha256_hex(&bytes);
-    let received = ReceivedBody { bytes: &bytes, digest: &digest, address };
+    let received = |digest| ReceivedBody { bytes: &bytes, digest, address };
     match api.context.gateway.read_callback(&bytes) {
-        Ok(callback) => tokio::time::timeout(TIME_LIMIT, answer(api, &callback, received))
-            .await
-            .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))?,
-        Err(fault) => Ok(refuse_unproven(api, fault, received).await),
+        Ok(callback) => {
+            let digest = digest::sha256_hex(callback.question());
+            tokio::time::timeout(TIME_LIMIT, answer(api, &callback, received(&digest)))
+                .await
+                .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))?
+        }
+        Err(fault) => Ok(refuse_unproven(api, fault, received(&digest::sha256_hex(&bytes))).await),
     }
 }
 
 /// There is nothing to keep of such a body; it counts among those that prove nothing, or it could flood the log.
 fn without_a_body(api: &Api, why: &'static str) -> Verdict {
+    metrics::count_unkept();
     if api.unproven.take() {
         warn!("a callback was refused for its body: {why}");
     }
@@ -134,21 +137,26 @@ fn look_at_sender(api: &Api, address: Option<IpAddr>) -> Sender {
     sender
 }
 
-/// Nothing is believed of such a body; it is kept as evidence where that is cheap. Needs no database for its answer.
+/// Nothing is believed of such a body; the beginning of it is kept as evidence where that is cheap. Needs no database for
+/// its answer.
 async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody<'_>) -> Verdict {
     let verdict = match fault {
         CallbackFault::Unreadable => Verdict::Unreadable,
         CallbackFault::BadlySigned => Verdict::BadlySigned,
     };
+    let mut is_kept = false;
     if api.unproven.take() {
         // Logged no oftener than kept: whoever floods us must not flood the log.
         warn!(verdict = %verdict, digest = received.digest, "a callback proves nothing and was refused: {verdict}");
         let keeping = callbacks::keep_unproven(&api.context.store, received, verdict);
         match tokio::time::timeout(KEEP_LIMIT, keeping).await {
-            Ok(Ok(())) => (),
+            Ok(Ok(kept)) => is_kept = kept,
             Ok(Err(error)) => warn!(error = %error, "a callback that proves nothing could not be kept: {error}"),
             Err(_elapsed) => warn!("a callback that proves nothing was not kept within {} s", KEEP_LIMIT.as_secs()),
         }
+    }
+    if !is_kept {
+        metrics::count_unkept();
     }
     verdict
 }

@@ -185,6 +185,19 @@ pub struct Callback {
     pub account: Option<String>,
     /// The amount in tiyin it wants to debit; `None` where no whole number of tiyin stands there.
     pub amount: Option<i64>,
+    /// Its signature, in lower case.
+    pub signature: String,
+}
+
+impl Callback {
+    /// What it asks, as text: the same for two bodies that differ only in what is not signed, such as the time that they
+    /// name. So whoever has seen one rightly signed body cannot make many of it.
+    pub fn question(&self) -> String {
+        let text = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let account = self.account.as_ref().map_or_else(|| "-".to_owned(), |account| format!("{account:?}"));
+        let (transaction_id, amount) = (text(self.transaction_id.map(|id| id.0)), text(self.amount));
+        format!("{:?} {transaction_id} {account} {amount} {}", self.store_id, self.signature)
+    }
 }
 
 /// Why a callback's body proves nothing.

@@ -15,6 +15,8 @@ on_every_database! {
     a_late_callback_is_refused
     a_paid_order_allows_its_own_transaction_and_no_other
     a_body_that_proves_nothing_is_kept_and_stages_nothing
+    what_proves_nothing_is_kept_within_the_days_share_of_all_processes
+    a_callback_that_comes_again_and_again_makes_us_look_less_and_less
     callbacks_and_looks_at_one_order_do_not_get_stuck
 }
 
@@ -135,6 +137,67 @@ async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
     let kept = callbacks::newest(&f.store, 10).await.unwrap();
     assert_eq!((kept.len(), kept[0].seen_count, kept[0].verdict), (1, 2, Verdict::BadlySigned));
     assert!(jobs::list(&f.store, None, None, 10).await.unwrap().is_empty());
+}
+
+/// Whoever has seen one callback can send it again for ever, and anybody can send what proves nothing.
+async fn what_proves_nothing_is_kept_within_the_days_share_of_all_processes(f: Fixture) {
+    let keep = |body: String| {
+        let store = f.store.clone();
+        async move {
+            let received = ReceivedBody { bytes: body.as_bytes(), digest: &body, address: None };
+            callbacks::keep_unproven(&store, received, Verdict::Unreadable).await.unwrap()
+        }
+    };
+    assert!(keep(format!("1 {}", "ў".repeat(4_000))).await);
+    let kept = callbacks::newest(&f.store, 10).await.unwrap();
+    assert!((499..=500).contains(&kept[0].body.len()), "{} bytes", kept[0].body.len());
+
+    for (used_up, left) in [("bodies = 1999", 1), ("bodies = 0, bytes = 500000 - 3", 1), ("bodies = 2000", 0)] {
+        f.execute(&[format!("update unproven_days set {used_up}")]).await;
+        for number in 0..3 {
+            let is_kept = keep(format!("{number}{}", left + used_up.len())).await;
+            assert_eq!(is_kept, number < left, "{used_up}: {number}");
+        }
+    }
+    assert!(keep(format!("1 {}", "ў".repeat(4_000))).await, "one that is there already needs no room");
+    let kept = callbacks::newest(&f.store, 10).await.unwrap();
+    assert_eq!(kept.iter().map(|kept| kept.seen_count).sum::<i64>(), 4, "{kept:?}");
+    // The next day has room again.
+    f.execute(&["update unproven_days set day_ms = day_ms - 86400000".to_owned()]).await;
+    assert!(keep("of the next day".to_owned()).await);
+}
+
+/// The first one brings looks at once. The same question again is news less and less.
+async fn a_callback_that_comes_again_and_again_makes_us_look_less_and_less(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+
+    for (known_s, last_s, looks_as_of_s) in [
+        (9, 9, None),
+        (11, 11, Some(0)),
+        (30, 19, Some(0)),
+        // Last at its 70th second, so next at its 105th.
+        (100, 30, None),
+        (106, 36, Some(19)),
+        (86_400, 28_000, None),
+        (86_400, 29_000, Some(30)),
+    ] {
+        let now_ms = f.store.now_ms();
+        let ago = |seconds: i64| now_ms - 1_000 * seconds;
+        f.execute(&[
+            format!("update callbacks set received_at_ms = {}, hinted_at_ms = {}", ago(known_s), ago(last_s)),
+            format!("update orders set last_hint_at_ms = {}", ago(100_000)),
+        ])
+        .await;
+
+        assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+
+        let hint_s = (now_ms - f.find(&order).await.last_hint_at_ms.unwrap() + 999) / 1_000;
+        let hint_s = (hint_s < 50_000).then_some(hint_s);
+        assert_eq!(hint_s, looks_as_of_s, "known for {known_s} s, last asked about {last_s} s ago");
+    }
+    let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
+    assert_eq!((kept.len(), kept[0].seen_count), (1, 8));
 }
 
 /// A callback locks the order and then stages jobs; a look ends its job and then locks the order.

@@ -221,6 +221,7 @@ pub(crate) fn new_link(transaction_id: i64) -> NewLink {
 
 pub(crate) fn callback(order: &Order, transaction_id: i64) -> Callback {
     Callback {
+        signature: "signature".into(),
         store_id: "1234".into(),
         transaction_id: Some(TransactionId(transaction_id)),
         account: Some(order.id.to_string()),

@@ -7,7 +7,7 @@ use shared::store::callbacks::Verdict;
 use shared::store::jobs::{self, Finish, InHand};
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
-use shared::store::sweeping::{self, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, Swept};
+use shared::store::sweeping::{self, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, Swept, UNPROVEN_MS};
 use shared::store::transactions;
 
 use super::{Fixture, PAYMENT_TTL_MS, gateway, new_link, on_every_database};
@@ -290,6 +290,8 @@ async fn what_its_time_has_run_out_for_is_deleted_and_nothing_else(f: Fixture) {
         job(9_005, "dead", DEAD_AND_CALLBACKS_MS - minute_ms),
         callback(9_001, DEAD_AND_CALLBACKS_MS + minute_ms),
         callback(9_002, DEAD_AND_CALLBACKS_MS - minute_ms),
+        callback(9_003, UNPROVEN_MS + minute_ms).replace("'late'", "'unreadable'"),
+        callback(9_004, UNPROVEN_MS - minute_ms).replace("'late'", "'badly_signed'"),
         key("old", 24 * HOUR_MS + minute_ms),
         key("young", 24 * HOUR_MS - minute_ms),
     ])
@@ -297,7 +299,7 @@ async fn what_its_time_has_run_out_for_is_deleted_and_nothing_else(f: Fixture) {
 
     let pruned = sweeping::prune(&f.store, std::time::Duration::from_secs(10)).await.unwrap();
 
-    assert_eq!(pruned, 5, "two finished jobs, a dead letter, a callback and a key");
+    assert_eq!(pruned, 6, "two finished jobs, a dead letter, two callbacks and a key");
     for (id, is_kept) in [(9_001, false), (9_002, false), (9_003, true), (9_004, false), (9_005, true)] {
         assert_eq!(jobs::show(&f.store, shared::id::JobId(id)).await.unwrap().is_some(), is_kept, "job {id}");
     }

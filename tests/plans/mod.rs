@@ -15,7 +15,7 @@ const GROWING: [&str; 7] =
     ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys"];
 
 /// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 46] = [
+const NAMES: [&str; 48] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -61,6 +61,8 @@ const NAMES: [&str; 46] = [
     "cancel_dead_letters",
     "prune_jobs",
     "prune_callbacks",
+    "prune_unproven",
+    "count_unproven_again",
     "prune_idempotency_keys",
 ];
 

@@ -108,6 +108,7 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
         transaction_id: Some(transaction_id),
         account: Some(order_id.to_string()),
         amount: Some(order.amount.get()),
+        signature: "signature".into(),
     };
     let digest = format!("fresh {order_id}");
     let body = ReceivedBody { bytes: digest.as_bytes(), digest: &digest, address: None };
@@ -116,6 +117,11 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
         let answer = callbacks::answer(store, &gateway, "1234", &callback, body, Sender::Heard);
         let answer = times.of("answer", answer).await.unwrap();
         assert_eq!(answer, Verdict::Allowed);
+    }
+    let unproven = format!("unproven {order_id}");
+    let unproven = ReceivedBody { bytes: unproven.as_bytes(), digest: &unproven, address: None };
+    for _ in 0..2 {
+        assert!(times.of("unproven", callbacks::keep_unproven(store, unproven, Verdict::BadlySigned)).await.unwrap());
     }
     let kept = times.of("callbacks of order", callbacks::of_order(store, order_id)).await.unwrap().remove(0);
     times.of("find callback", callbacks::find(store, kept.id)).await.unwrap().unwrap();

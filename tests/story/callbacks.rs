@@ -289,8 +289,7 @@ async fn a_callback_from_elsewhere_is_refused_if_that_was_asked_for_and_its_mone
     assert_eq!(app.metric(r#"tasdiq_callbacks_unlisted_total{outcome="refused"}"#).await, 2);
     assert_eq!(forwarded("203.0.113.7, 92.63.207.14").await, 1);
     assert_eq!(app.status(order.id).await, "confirming");
-    let verdicts: Vec<String> = app.verdicts(order.id).await.into_iter().map(|(verdict, _)| verdict).collect();
-    assert_eq!(verdicts, ["other_address", "other_address", "allowed"]);
+    assert_eq!(app.verdicts(order.id).await, [("other_address".to_owned(), 2), ("allowed".to_owned(), 1)]);
 
     let order = app.order_with_link().await;
     app.fault(json!({ "fault": "callback-never", "next": 1 })).await;

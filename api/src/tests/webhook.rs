@@ -76,6 +76,26 @@ async fn a_compressed_callback_that_unfolds_above_its_limit_cannot_be_read() {
     assert_refused(&answer, "read");
 }
 
+/// What is not signed can be changed by anybody who has seen one callback.
+#[tokio::test]
+async fn one_callback_sent_a_hundred_times_with_other_times_is_one_row_and_one_hint() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+    api.link(&order, 700).await;
+    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+    let mut body: Value = serde_json::from_str(&body).unwrap();
+
+    for number in 0..100 {
+        body["transaction_time"] = json!((1_656_326_529_324_i64 + number).to_string());
+        assert_allowed(&api.webhook(body.to_string()).await);
+    }
+
+    let kept = callbacks::of_order(api.store(), order.id).await.unwrap();
+    assert_eq!((kept.len(), kept[0].seen_count), (1, 100));
+    let staged = shared::store::jobs::list(api.store(), None, Some(shared::job::JobKind::ProcessCallback), 100);
+    assert_eq!(staged.await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn an_amount_one_tiyin_off_is_refused_and_changes_nothing() {
     let api = TestApi::start().await;

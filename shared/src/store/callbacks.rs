@@ -73,6 +73,18 @@ impl Verdict {
     }
 }
 
+/// What a body that proves nothing shows in its beginning is enough to see who sends what.
+const UNPROVEN_BYTES: usize = 500;
+
+/// So many of them, and so many bytes of them, are kept in a day by all processes together.
+const UNPROVEN_A_DAY: i64 = 2_000;
+const UNPROVEN_BYTES_A_DAY: i64 = 500_000;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// A callback that comes again within this time stages nothing unless it changed something.
+const REPEAT_MS: i64 = 10_000;
+
 mod answering;
 
 pub(super) use answering::Question;
@@ -83,7 +95,7 @@ pub use answering::answer;
 pub struct StoredCallback {
     /// Its number.
     pub id: CallbackId,
-    /// The bytes as they came; what was not UTF-8 is replaced.
+    /// The bytes as they came; what was not UTF-8 is replaced. Of a body that proves nothing, its beginning.
     #[serde(skip)]
     pub body: String,
     /// What we made of it.
@@ -92,7 +104,7 @@ pub struct StoredCallback {
     pub order_id: Option<OrderId>,
     /// The transaction it asked about.
     pub transaction_id: Option<TransactionId>,
-    /// How often the same bytes came with the same verdict.
+    /// How often it came with the same verdict: the same question, or, where it proves nothing, the same bytes.
     pub seen_count: i64,
     /// When it first came, epoch milliseconds.
     pub received_at_ms: i64,
@@ -105,7 +117,7 @@ pub struct StoredCallback {
 pub struct ReceivedBody<'a> {
     /// The body.
     pub bytes: &'a [u8],
-    /// Its SHA-256, hex.
+    /// What makes it the same as another, as SHA-256 in hex: its question, or, where it proves nothing, its bytes.
     pub digest: &'a str,
     /// Who sent it, as far as that can be believed.
     pub address: Option<IpAddr>,
@@ -138,14 +150,50 @@ impl OwnedBody {
     }
 }
 
-/// Keeps a body that proves nothing: unreadable or badly signed. It stages nothing and is no hint.
+/// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it where it was there already.
+/// It stages nothing and is no hint. Anybody can send such bodies, so a day has room for so many, whichever processes they
+/// came to.
+///
+/// Returns whether it was kept or counted.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdict) -> Result<(), StoreError> {
-    let body = OwnedBody::of(body);
+pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdict) -> Result<bool, StoreError> {
+    let mut body = OwnedBody::of(body);
+    body.text.truncate(body.text.floor_char_boundary(UNPROVEN_BYTES));
     let callback_id = fresh_ids(store, 1).await?.pop().unwrap_or_default();
     let mut write = store.begin(0).await?;
+    let now_ms = write.now_ms();
+    let again = sqlx::query(
+        "-- count_unproven_again
+        update callbacks set seen_count = seen_count + 1, last_seen_at_ms = $1, address = $2
+        where digest = $3 and verdict = $4",
+    )
+    .bind(now_ms)
+    .bind(body.address.as_deref())
+    .bind(body.digest.as_str())
+    .bind(verdict.as_str())
+    .execute(write.transaction())
+    .await?;
+    if again.rows_affected() > 0 {
+        return write.commit().await.map(|()| true);
+    }
+    let counted = sqlx::query(
+        "-- count_unproven
+        insert into unproven_days (day_ms, bodies, bytes) values ($1, 1, $2)
+        on conflict (day_ms) do update set
+            bodies = unproven_days.bodies + 1, bytes = unproven_days.bytes + excluded.bytes
+        where unproven_days.bodies < $3 and unproven_days.bytes + excluded.bytes <= $4",
+    )
+    .bind(now_ms - now_ms.rem_euclid(DAY_MS))
+    .bind(i64::try_from(body.text.len()).unwrap_or(i64::MAX))
+    .bind(UNPROVEN_A_DAY)
+    .bind(UNPROVEN_BYTES_A_DAY)
+    .execute(write.transaction())
+    .await?;
+    if counted.rows_affected() == 0 {
+        return Ok(false);
+    }
     let keeping = Keeping {
         callback_id,
         body_digest: &body.digest,
@@ -155,8 +203,8 @@ pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdi
         about: None,
         sent_from: body.address.as_deref(),
     };
-    keep_all(&mut write, &[keeping]).await?;
-    write.commit().await
+    keep_all(&mut write, &[keeping], now_ms).await?;
+    write.commit().await.map(|()| true)
 }
 
 async fn fresh_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
@@ -178,24 +226,38 @@ struct Keeping<'a> {
 /// A callback that was kept, now or before.
 struct Kept {
     id: CallbackId,
-    seen_count: i64,
     received_at_ms: i64,
+    /// When it was last a reason to ask the gateway: now, where it is one.
+    hinted_at_ms: i64,
 }
 
-/// Keeps them, or counts those that were there. What became of each, by the digest of its body; no two may have one.
-async fn keep_all(write: &mut Write, keepings: &[Keeping<'_>]) -> Result<HashMap<String, Kept>, StoreError> {
+/// Keeps them, or counts those that were there. What became of each, by its digest; no two may have one.
+///
+/// One that comes again is a reason to ask the gateway after 10 s, and then after ever longer: half as long again as it has
+/// been known. Nobody can make the gateway be asked for ever with a callback that he has seen once.
+async fn keep_all(
+    write: &mut Write,
+    keepings: &[Keeping<'_>],
+    now_ms: i64,
+) -> Result<HashMap<String, Kept>, StoreError> {
     if keepings.is_empty() {
         return Ok(HashMap::new());
     }
     let sql = format!(
         "-- keep_callbacks
         insert into callbacks
-            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, address)
-        select callback_id, body_digest, content, judged, of_order, about, $2, $2, sent_from from {} where true
+            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address)
+        select callback_id, body_digest, content, judged, of_order, about, $2, $2, $2, sent_from from {} where true
         on conflict (digest, verdict) do update set
             seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
-            address = excluded.address
-        returning id, digest, seen_count, received_at_ms",
+            address = excluded.address,
+            hinted_at_ms = case
+                when excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) >= $3
+                    and 2 * (excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms))
+                        >= coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) - callbacks.received_at_ms
+                then excluded.hinted_at_ms
+                else coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) end
+        returning id, digest, received_at_ms, hinted_at_ms",
         given(
             write.store.database(),
             1,
@@ -210,15 +272,18 @@ async fn keep_all(write: &mut Write, keepings: &[Keeping<'_>]) -> Result<HashMap
             ]
         )
     );
-    let now_ms = write.now_ms();
-    let kept =
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(keepings)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let kept = sqlx::query(AssertSqlSafe(sql))
+        .bind(rows(keepings)?)
+        .bind(now_ms)
+        .bind(REPEAT_MS)
+        .fetch_all(write.transaction())
+        .await?;
     kept.iter()
         .map(|row| {
             let kept = Kept {
                 id: CallbackId(row.try_get("id")?),
-                seen_count: row.try_get("seen_count")?,
                 received_at_ms: row.try_get("received_at_ms")?,
+                hinted_at_ms: row.try_get("hinted_at_ms")?,
             };
             Ok((row.try_get("digest")?, kept))
         })

@@ -25,6 +25,9 @@ pub const FINISHED_JOBS_MS: i64 = 7 * 24 * HOUR_MS;
 /// How long dead letters and callbacks are kept.
 pub const DEAD_AND_CALLBACKS_MS: i64 = 90 * 24 * HOUR_MS;
 
+/// How long what proves nothing is kept: long enough to see who sent it.
+pub const UNPROVEN_MS: i64 = 14 * 24 * HOUR_MS;
+
 /// How long a process that has told nothing of itself is remembered.
 const PROCESSES_MS: i64 = 24 * HOUR_MS;
 
@@ -226,6 +229,8 @@ pub async fn prune(store: &Store, time_limit: Duration) -> Result<u64, StoreErro
     for (name, table, condition, since, kept_ms) in [
         ("prune_jobs", "jobs", finished, "finished_at_ms", FINISHED_JOBS_MS),
         ("prune_dead_letters", "jobs", "state = 'dead'", "finished_at_ms", DEAD_AND_CALLBACKS_MS),
+        ("prune_unproven", "callbacks", "verdict in ('unreadable', 'badly_signed')", "received_at_ms", UNPROVEN_MS),
+        ("prune_unproven_days", "unproven_days", "true", "day_ms", UNPROVEN_MS),
         ("prune_callbacks", "callbacks", "true", "received_at_ms", DEAD_AND_CALLBACKS_MS),
         ("prune_idempotency_keys", "idempotency_keys", "true", "created_at_ms", idempotency::IDEMPOTENCY_KEY_MS),
         ("prune_processes", "processes", "true", "heartbeat_at_ms", PROCESSES_MS),

@@ -40,6 +40,7 @@ pub(super) fn read(config: &AtmosConfig, body: &[u8]) -> Result<Callback, Callba
         transaction_id: whole_number(words.transaction_id).map(TransactionId),
         account: contradiction.is_none().then(|| words.account.to_owned()),
         amount: whole_number(words.amount),
+        signature: claimed.to_ascii_lowercase(),
     })
 }
 

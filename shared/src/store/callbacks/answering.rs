@@ -21,8 +21,10 @@ use crate::store::together::{Group, Locked, Share, Together, Written, together};
 use crate::store::transactions::StoredState;
 use crate::store::{Store, StoreError, Write, anew_after_conflict};
 
-/// A body repeated within this time stages nothing unless it changed something.
-const REPEAT_MS: i64 = 10_000;
+/// Looks after a callback that comes again begin further along their schedule, the longer it has been known: a quarter of
+/// what is above this, and at most so far.
+const DENSE_MS: i64 = 30_000;
+const FURTHEST_MS: i64 = 30_000;
 
 /// Decides about a rightly signed callback from our own rows, keeps it, and stages what follows: one transaction, which
 /// callbacks that come at the same time share.
@@ -71,7 +73,7 @@ impl Together for Question {
     }
 
     fn subject(&self) -> Option<i64> {
-        // The same body is never twice in a transaction either: it asks about the same transaction.
+        // The same callback is never twice in a transaction either: it asks about the same transaction.
         Some(self.callback.transaction_id.map_or(-1, |id| id.0))
     }
 
@@ -83,9 +85,9 @@ impl Together for Question {
         let now_ms = write.now_ms();
         let judged = judge(&mut write, items, found, now_ms).await?;
         let mut keepings: Vec<Keeping<'_>> = judged.iter().flatten().zip(callback_ids).map(Judged::keeping).collect();
-        // One order of locks, for the same body may have come to another process.
+        // One order of locks, for the same callback may have come to another process.
         keepings.sort_unstable_by_key(|keeping| keeping.body_digest);
-        let kept = keep_all(&mut write, &keepings).await?;
+        let kept = keep_all(&mut write, &keepings, now_ms).await?;
         follow(&mut write, judged.iter().flatten(), &kept, now_ms).await?;
         reach(Point::WebhookBeforeCommit);
         write.commit().await?;
@@ -183,26 +185,38 @@ async fn follow<'a>(
     for judged in judged {
         let (Some(draft), Some(kept)) = (&judged.draft, kept.get(&judged.question.body.digest)) else { continue };
         let changed = judged.moved_order();
-        let is_hint = changed || kept.seen_count == 1 || now_ms - kept.received_at_ms >= REPEAT_MS;
-        if !is_hint {
+        if !changed && kept.hinted_at_ms != now_ms {
             continue;
         }
         // The statement that moved the order has written the hint as well.
         if !changed {
-            hinted.push(OfOrder { of_order: draft.order_id.0, draft: draft.transaction_id.0 });
+            let further_ms = ((now_ms - kept.received_at_ms - DENSE_MS) / 4).clamp(0, FURTHEST_MS);
+            hinted.push(Hint { of_order: draft.order_id.0, as_of: now_ms - further_ms });
         }
         let job = Job::ProcessCallback { callback_id: kept.id };
         staged.push(Staged { job, queue: QueueName::Settle, due_at_ms: now_ms });
     }
     if !hinted.is_empty() {
-        let hints = given(write.store.database(), 1, &OF_ORDER).any("of_order");
-        let sql = format!("-- hint_from_callbacks\nupdate orders set last_hint_at_ms = $2 where id {hints}");
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(&hinted)?).bind(now_ms).execute(write.transaction()).await?;
+        let given = given(write.store.database(), 1, &[Number("of_order"), Number("as_of")]);
+        let sql = format!(
+            "-- hint_from_callbacks
+            update orders set last_hint_at_ms = as_of from {given}
+            where id {} and id = of_order and (last_hint_at_ms is null or last_hint_at_ms < as_of)",
+            given.any("of_order")
+        );
+        sqlx::query(AssertSqlSafe(sql)).bind(rows(&hinted)?).execute(write.transaction()).await?;
     }
     if !staged.is_empty() {
         jobs::stage_all(write, &staged).await?;
     }
     Ok(())
+}
+
+/// A reason to ask about an order soon, as its statement reads it.
+#[derive(Serialize)]
+struct Hint {
+    of_order: i64,
+    as_of: i64,
 }
 
 struct KnownDraft {

@@ -17,7 +17,13 @@ fn expected() -> Callback {
         transaction_id: Some(TransactionId(202_072)),
         account: Some("12345".to_owned()),
         amount: Some(5_000_000),
+        signature: "81cf2d62ac965a94cda887ae406d37d4".to_owned(),
     }
+}
+
+/// What a body asks, whatever it is signed with.
+fn claimed(body: &str) -> Result<Callback, CallbackFault> {
+    read(body).map(|callback| Callback { signature: expected().signature, ..callback })
 }
 
 /// `BODY` with one part of it replaced.
@@ -128,8 +134,8 @@ fn a_rightly_signed_amount_with_zeros_after_the_point_is_that_amount() {
     let body = changed(r#""5000000""#, "5000000.0")
         .replace("81cf2d62ac965a94cda887ae406d37d4", "fbacee95c46195f0573d7e34177d5b91");
 
-    assert_eq!(read(&body), Ok(expected()));
-    assert_eq!(read(&signed(["1234", "202072.00", "12345", "05000000"])), Ok(expected()));
+    assert_eq!(claimed(&body), Ok(expected()));
+    assert_eq!(claimed(&signed(["1234", "202072.00", "12345", "05000000"])), Ok(expected()));
 }
 
 /// Rightly signed it is a callback, and somebody must look; but no order has such an amount.
@@ -148,11 +154,34 @@ fn a_rightly_signed_amount_that_is_no_whole_number_is_no_orders_amount() {
         "0x4c4b40",
         "9".repeat(19).as_str(),
     ] {
-        let callback = read(&signed(["1234", "202072", "12345", amount]));
+        let callback = claimed(&signed(["1234", "202072", "12345", amount]));
         assert_eq!(callback, Ok(Callback { amount: None, ..expected() }), "{amount}");
-        let callback = read(&signed(["1234", amount, "12345", "5000000"]));
+        let callback = claimed(&signed(["1234", amount, "12345", "5000000"]));
         assert_eq!(callback, Ok(Callback { transaction_id: None, ..expected() }), "{amount}");
     }
+}
+
+/// What differs is not signed: anybody who has seen one such body can make as many as he likes.
+#[test]
+fn bodies_that_differ_only_in_what_is_not_signed_ask_the_same() {
+    let question = |body: &str| read(body).unwrap().question();
+    let asked = question(BODY);
+
+    for body in [
+        changed("1656326529324", "1656326529325"),
+        changed(r#"{"store_id""#, r#"{"note":1,"store_id""#),
+        changed(r#""5000000""#, "5000000"),
+        changed("81cf2d62ac965a94cda887ae406d37d4", "81CF2D62AC965A94CDA887AE406D37D4"),
+    ] {
+        assert_eq!(question(&body), asked, "{body}");
+    }
+    for words in [["1234", "20207", "212345", "5000000"], ["1234", "202072", "1234", "55000000"]] {
+        let slid = changed(r#""202072""#, &format!("{:?}", words[1]))
+            .replace(r#""12345""#, &format!("{:?}", words[2]))
+            .replace(r#""5000000""#, &format!("{:?}", words[3]));
+        assert_ne!(question(&slid), asked, "{slid}");
+    }
+    assert_ne!(question(&signed(["1234", "202072", "12345", "5000000.0"])), asked, "signed as another number");
 }
 
 #[test]
@@ -196,13 +225,15 @@ proptest! {
 
         let body = write(&config, TransactionId(transaction), &account, amount);
 
+        let read = super::read(&config, body.as_bytes()).unwrap();
         let expected = Callback {
             store_id: "1234".to_owned(),
             transaction_id: Some(TransactionId(transaction)),
             account: Some(account),
             amount: Some(amount),
+            signature: read.signature.clone(),
         };
-        prop_assert_eq!(super::read(&config, body.as_bytes()), Ok(expected));
+        prop_assert_eq!(read, expected);
     }
 
     #[test]
