@@ -12,7 +12,7 @@ mod local;
 mod redis;
 
 pub use self::local::LocalQueue;
-pub use self::redis::{RedisFault, RedisQueue};
+pub use self::redis::{Checked, RedisFault, RedisQueue};
 
 use self::hearing::{Ear, Hearing};
 

@@ -184,14 +184,15 @@ impl ConnectionLike for Commands {
 }
 
 /// Whether another connection might fare better. What the server says in answer to a command is no fault of the
-/// connection, unless it says that it does not know us, or that it is no longer the one that takes writes.
+/// connection, unless it says that it does not know us, that it is no longer the one that takes writes, or that it has no
+/// data yet: the name may lead to another server by now.
 fn is_fault_of_connection(error: &RedisError) -> bool {
-    error.code().is_none_or(|code| matches!(code, "NOAUTH" | "READONLY"))
+    error.code().is_none_or(|code| matches!(code, "NOAUTH" | "READONLY" | "MASTERDOWN" | "LOADING"))
 }
 
 /// Whether the server is well, and said no to this one command: for a right that is missing, say, or memory.
 pub(crate) fn is_refusal(error: &RedisError) -> bool {
-    let is_about_the_server = |code| matches!(code, "WRONGPASS" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN");
+    let is_about_the_server = |code| matches!(code, "WRONGPASS" | "CLUSTERDOWN");
     !is_fault_of_connection(error) && !error.code().is_some_and(is_about_the_server)
 }
 

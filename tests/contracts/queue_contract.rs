@@ -131,9 +131,32 @@ async fn a_redis_that_is_away_is_an_error_of_the_call_and_comes_back() {
 async fn a_redis_that_must_not_carry_the_queue_is_found_out() {
     let old = servers::FakeRedis::start("6.2.14");
     let evicting = servers::PrivateRedis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let evicting_in_the_newer_protocol = format!("{}/?protocol=resp3", evicting.url());
 
-    for (url, says) in [(old.url(), "Redis 7 or newer"), (evicting.url(), "noeviction")] {
-        let faults = RedisQueue::new(RedisServer::new(&url, "check").unwrap()).check().await.unwrap();
+    for (url, says) in [
+        (old.url(), "Redis 7 or newer"),
+        (evicting.url(), "noeviction"),
+        (evicting_in_the_newer_protocol, "noeviction"),
+    ] {
+        let faults = RedisQueue::new(RedisServer::new(&url, "check").unwrap()).check().await.unwrap().faults;
         assert!(faults.iter().any(|fault| fault.to_string().contains(says)), "{faults:?}");
     }
+}
+
+/// The usual advice for a user of one's own forbids INFO and CONFIG.
+#[tokio::test]
+async fn a_redis_whose_user_may_not_ask_for_its_state_carries_the_queue() {
+    let server = servers::PrivateRedis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;
+    let rights = ["on", ">secret", "~{tasdiq:*", "&{tasdiq:*", "+@all", "-@dangerous", "-@admin"];
+    let () = server.command(&[&["ACL", "SETUSER", "pay"], &rights[..]].concat()).await;
+    let url = server.url().replace("redis://", "redis://pay:secret@");
+    let queue = RedisQueue::new(RedisServer::new(&url, "untold").unwrap());
+
+    let checked = queue.check().await.unwrap();
+    let pushed = Queue::Redis(queue).push(QueueName::Settle, &ids(1..2)).await;
+
+    assert!(checked.faults.is_empty(), "{checked:?}");
+    let [policy] = checked.untold.as_slice() else { panic!("its version is told at the greeting: {checked:?}") };
+    assert!(policy.contains("policy"), "{policy}");
+    assert!(pushed.is_ok(), "{pushed:?}");
 }

@@ -1,5 +1,6 @@
 //! The queue in Redis: one list of integers per queue, and no other key of worth.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +13,7 @@ use super::QueueError;
 use super::hearing::Hearing;
 use crate::id::JobId;
 use crate::job::QueueName;
-use crate::redis_server::{Commands, RedisServer};
+use crate::redis_server::{Commands, RedisServer, is_refusal};
 
 /// The queue in Redis; cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,6 +52,15 @@ pub enum RedisFault {
     },
 }
 
+/// What a look at Redis has shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Why it must not carry the queue.
+    pub faults: Vec<RedisFault>,
+    /// What it does not tell to our user, and how that must be.
+    pub untold: Vec<&'static str>,
+}
+
 impl RedisQueue {
     /// The queue on that server.
     pub fn new(server: RedisServer) -> Self {
@@ -75,35 +85,29 @@ impl RedisQueue {
         &self.server
     }
 
-    /// Looks whether this Redis may carry the queue: version and eviction policy. Where `CONFIG GET` is
-    /// forbidden (managed Redis), the policy is taken on trust.
+    /// Looks whether this Redis may carry the queue: version and eviction policy. What our user may not ask for is taken on
+    /// trust, and named.
     ///
     /// # Errors
     /// [`QueueError`] when it does not answer, which is never fatal.
-    pub async fn check(&self) -> Result<Vec<RedisFault>, QueueError> {
-        let (faults, policy) = self.look().await?;
-        if let Err(error) = policy {
-            tracing::warn!(error = %error, "Redis does not tell its eviction policy; it must be noeviction");
-        }
-        Ok(faults)
-    }
-
-    /// The faults that show, and whether the policy could be asked for.
-    async fn look(&self) -> Result<(Vec<RedisFault>, Result<(), RedisError>), QueueError> {
+    pub async fn check(&self) -> Result<Checked, QueueError> {
         let mut commands = self.server.commands();
-        let info: String = redis::cmd("INFO").arg("server").query_async(&mut commands).await?;
-        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown").trim();
-        let mut faults = Vec::new();
-        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if major.is_none_or(|major| major < 7) {
-            faults.push(RedisFault::TooOld { version: version.to_owned() });
+        let mut checked = Checked::default();
+        match version(&mut commands).await? {
+            Some(version) => {
+                let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+                if major.is_none_or(|major| major < 7) {
+                    checked.faults.push(RedisFault::TooOld { version });
+                }
+            }
+            None => checked.untold.push("its version, which must be 7 or newer"),
         }
-        let policy: Result<Vec<String>, _> =
-            redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").query_async(&mut commands).await;
-        if let Ok(Some(policy)) = policy.as_ref().map(|policy| policy.get(1).filter(|policy| *policy != "noeviction")) {
-            faults.push(RedisFault::Evicts { policy: policy.clone() });
+        match policy(&mut commands).await? {
+            Some(policy) if policy != "noeviction" => checked.faults.push(RedisFault::Evicts { policy }),
+            Some(_) => (),
+            None => checked.untold.push("its eviction policy, which must be noeviction"),
         }
-        Ok((faults, policy.map(|_| ())))
+        Ok(checked)
     }
 
     /// As [`RedisQueue::check`] while the process runs: what is found is told once, and never fatal, for nothing that
@@ -112,7 +116,7 @@ impl RedisQueue {
     /// # Errors
     /// [`QueueError`] when it does not answer.
     pub(crate) async fn check_again(&self) -> Result<(), QueueError> {
-        let (faults, _) = self.look().await?;
+        let Checked { faults, .. } = self.check().await?;
         let had_faults = self.seen.has_faults.swap(!faults.is_empty(), Ordering::Relaxed);
         if !had_faults {
             for fault in faults {
@@ -178,6 +182,45 @@ impl RedisQueue {
 
     fn key(&self, queue: QueueName) -> String {
         self.server.key(&format!("queue:{queue}"))
+    }
+}
+
+/// What a command brings, or nothing where our user may not send it: `INFO` and `CONFIG` count as dangerous, and the usual
+/// advice is to forbid those.
+async fn permitted<T: redis::FromRedisValue>(
+    commands: &mut Commands,
+    command: &redis::Cmd,
+) -> Result<Option<T>, RedisError> {
+    match command.query_async(commands).await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if is_refusal(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn info(commands: &mut Commands, section: &str, field: &str) -> Result<Option<String>, RedisError> {
+    let info: Option<String> = permitted(commands, redis::cmd("INFO").arg(section)).await?;
+    let value = |line: &str| Some(line.strip_prefix(field)?.strip_prefix(':')?.trim().to_owned());
+    Ok(info.and_then(|info| info.lines().find_map(value)))
+}
+
+async fn version(commands: &mut Commands) -> Result<Option<String>, RedisError> {
+    if let Some(version) = info(commands, "server", "redis_version").await? {
+        return Ok(Some(version));
+    }
+    // Whoever may log in may send this.
+    let hello: Option<HashMap<String, redis::Value>> = permitted(commands, &redis::cmd("HELLO")).await?;
+    Ok(hello.and_then(|mut hello| redis::from_redis_value(hello.remove("version")?).ok()))
+}
+
+async fn policy(commands: &mut Commands) -> Result<Option<String>, RedisError> {
+    const NAME: &str = "maxmemory-policy";
+    // Pairs: a list of words in the older protocol, a map in the newer one.
+    let settings: Option<HashMap<String, String>> =
+        permitted(commands, redis::cmd("CONFIG").arg("GET").arg(NAME)).await?;
+    match settings.and_then(|mut settings| settings.remove(NAME)) {
+        Some(policy) => Ok(Some(policy)),
+        None => info(commands, "memory", "maxmemory_policy").await,
     }
 }
 
