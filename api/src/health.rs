@@ -56,7 +56,8 @@ pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Proble
 
 async fn database(api: &Api) -> Result<(), String> {
     match tokio::time::timeout(PATIENCE, api.context.store.ping()).await {
-        Ok(Ok(())) => Ok(()),
+        // Requests that read would be answered, and none that a shop or the gateway needs.
+        Ok(Ok(())) => api.context.store.write_fault().map_or(Ok(()), |fault| Err(fault.to_owned())),
         Ok(Err(_)) => Err("does not answer".to_owned()),
         Err(_elapsed) => Err("does not answer within 1 s".to_owned()),
     }

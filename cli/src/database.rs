@@ -72,6 +72,53 @@ pub(crate) async fn until_answered<T>(
     }
 }
 
+/// So long somebody may hold a lock that a migration needs before a supervisor is asked to start us again. A dump or a vacuum
+/// of large tables takes its time.
+const LOCK_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Between two tries, so that requests which waited behind one are done before the next.
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
+
+/// So often it is told what a migration waits for.
+const LOCK_TOLD_EVERY: Duration = Duration::from_secs(30);
+
+/// Brings the tables to this release, whatever time that takes. Where somebody holds a lock it is tried again and again: each
+/// try waits so briefly that no request fails behind it.
+///
+/// # Errors
+/// The lock was held for 10 min, the database was away for 30 s, or a migration cannot be made.
+pub(crate) async fn migrate(config: &Config, store: &Store) -> Result<(), Exit> {
+    let began = Instant::now();
+    let mut told: Option<Instant> = None;
+    let mut away_since: Option<Instant> = None;
+    loop {
+        let trouble = match store.migrate().await {
+            Ok(()) => return Ok(()),
+            Err(trouble @ StoreError::Conflict(_)) => {
+                away_since = None;
+                let holder = store.migration_blocked_by().await.ok().flatten();
+                let holder = holder.unwrap_or_else(|| "the one that holds it does not show".to_owned());
+                if began.elapsed() >= LOCK_PATIENCE {
+                    let waited = format!("waited {} s for a lock: {holder}", LOCK_PATIENCE.as_secs());
+                    return Err(Exit::DatabaseAway(anyhow::Error::new(trouble).context(waited)));
+                }
+                if told.is_none_or(|told| told.elapsed() >= LOCK_TOLD_EVERY) {
+                    told = Some(Instant::now());
+                    warn!("the migration waits for a lock, and is tried again and again: {holder}");
+                }
+                tokio::time::sleep(LOCK_PAUSE).await;
+                continue;
+            }
+            Err(trouble) => sorted(config, trouble)?,
+        };
+        if away_since.get_or_insert_with(Instant::now).elapsed() >= DATABASE_PATIENCE {
+            let waited = format!("waited {} s for the database", DATABASE_PATIENCE.as_secs());
+            return Err(Exit::DatabaseAway(trouble.context(waited)));
+        }
+        tokio::time::sleep(DATABASE_PAUSE).await;
+    }
+}
+
 /// Trouble that time may mend, or the end.
 fn sorted(config: &Config, trouble: StoreError) -> Result<anyhow::Error, Exit> {
     let is_file = matches!(config.database, DatabaseUrl::Sqlite(_));
@@ -81,8 +128,13 @@ fn sorted(config: &Config, trouble: StoreError) -> Result<anyhow::Error, Exit> {
             let what = "cannot use the database's file; look at its directory's permissions and space";
             Err(Exit::Configuration(anyhow::Error::new(trouble).context(what)))
         }
+        // A wrong password, an unknown database, no TLS there or none that may be trusted: the server is there and says no.
+        trouble @ StoreError::Refused(_) => {
+            let what = "the database is there, and does not take us with what DATABASE_URL says (password, name of the \
+                        database, sslmode, sslrootcert)";
+            Err(Exit::Configuration(anyhow::Error::new(trouble).context(what)))
+        }
         trouble if trouble.is_passing() || matches!(trouble, StoreError::NotMigrated) => Ok(trouble.into()),
-        // A wrong password, an unknown database: the server is there and says no.
         trouble @ StoreError::Statement(_) => {
             Err(Exit::Configuration(anyhow::Error::new(trouble).context("the database refuses what DATABASE_URL says")))
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
+use std::time::Duration;
 
 use shared::config::{Config, DatabaseUrl, LogFormat, Role};
 use shared::coordination::{Coordination, Obstacle, Urgency};
@@ -173,7 +174,13 @@ async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<St
     let store = match Store::open(&config.database).await {
         Ok(store) => store,
         Err(trouble) => {
-            findings.fault("database", causes(&trouble), "start the database, or mend DATABASE_URL");
+            let act = match trouble {
+                StoreError::Refused(_) | StoreError::Unsuitable(_) => {
+                    "mend what DATABASE_URL says (password, name, sslmode, sslrootcert), or what it leads to"
+                }
+                _ => "start the database, or mend DATABASE_URL",
+            };
+            findings.fault("database", causes(&trouble), act);
             return None;
         }
     };
@@ -192,8 +199,29 @@ async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<St
             return None;
         }
     }
+    look_at_line(&store, findings);
     look_at_clock(&store, findings);
     Some(store)
+}
+
+/// A job makes some ten round trips; from here on it is they that take its time, and connections are what lacks.
+const SLOW_LINE: Duration = Duration::from_millis(20);
+
+fn look_at_line(store: &Store, findings: &mut Findings) {
+    if store.database() == Database::Sqlite {
+        return;
+    }
+    let round_trip = store.round_trip();
+    let says = format!("a round trip takes {}.{:01} ms", round_trip.as_millis(), round_trip.as_micros() / 100 % 10);
+    if round_trip < SLOW_LINE {
+        findings.ok("database", says);
+    } else {
+        findings.warn(
+            "database",
+            says,
+            "move the processes nearer to it, or give the workers more connections (TASDIQ_DATABASE_CONNECTIONS)",
+        );
+    }
 }
 
 /// The database's time rules, so a wrong host costs nothing but confusion when logs are compared.
@@ -232,8 +260,15 @@ async fn look_at_redis(config: &Config, store: Option<&Store>, findings: &mut Fi
     };
     let queue = RedisQueue::new(server.clone());
     match queue.check().await {
-        Ok(faults) if faults.is_empty() => {
-            findings.ok("redis", "answers, version and policy are right");
+        Ok(checked) if checked.faults.is_empty() => {
+            match checked.untold.is_empty() {
+                true => findings.ok("redis", "answers, version and policy are right"),
+                false => findings.warn(
+                    "redis",
+                    format!("answers, and does not tell {}", checked.untold.join(", nor ")),
+                    "look yourself, or grant our Redis user INFO",
+                ),
+            }
             if !runs_scripts(&server).await {
                 findings.warn(
                     "redis",
@@ -242,8 +277,8 @@ async fn look_at_redis(config: &Config, store: Option<&Store>, findings: &mut Fi
                 );
             }
         }
-        Ok(faults) => {
-            for fault in faults {
+        Ok(checked) => {
+            for fault in checked.faults {
                 findings.fault("redis", fault.to_string(), "change the server, or choose another");
             }
         }

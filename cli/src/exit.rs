@@ -76,7 +76,9 @@ impl From<StoreError> for Exit {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Conflict(_) => Exit::DatabaseAway(error.into()),
-            StoreError::NewerDatabase { .. } => Exit::Configuration(error.into()),
+            StoreError::NewerDatabase { .. } | StoreError::Refused(_) | StoreError::Unsuitable(_) => {
+                Exit::Configuration(error.into())
+            }
             StoreError::NotMigrated
             | StoreError::LeaseLost
             | StoreError::Migration(_)

@@ -1,9 +1,11 @@
 //! Opening the parts of an installation, in the order in which each may be trusted, and closing them again.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use shared::clock::rfc3339;
 use shared::config::{Config, Role};
 use shared::coordination::Coordination;
 use shared::gateway::Gateway;
@@ -13,7 +15,8 @@ use shared::presence::{self, Introduction};
 use shared::queue::{LocalQueue, Queue, RedisQueue};
 use shared::redis_server::RedisServer;
 use shared::relay::Relay;
-use shared::store::{Database, Store, jobs, orders};
+use shared::store::sole::SoleProcess;
+use shared::store::{Database, Store, jobs, orders, processes};
 use shared::telemetry::causes;
 use shared::weather;
 use tokio::net::TcpListener;
@@ -21,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::database::until_answered;
+use crate::database::{migrate, until_answered};
 use crate::exit::Exit;
 
 /// How long the parts may take to close once all work has ended.
@@ -54,27 +57,34 @@ impl Installation {
     /// The database stays away or refuses; Redis answers and may not carry the queue; the gateway's client cannot be
     /// made.
     pub(crate) async fn open(config: &Config, tables: Tables, introduction: Introduction) -> Result<Self, Exit> {
-        let (store, database_id) = until_answered(config, async || {
-            let store = match config.role {
-                Role::Worker => Store::open_for_worker(&config.database).await?,
-                Role::Up | Role::Api | Role::Sandbox | Role::Migrate | Role::Operator => {
+        let store = until_answered(config, async || {
+            let store = match (config.database_connections, config.role) {
+                (Some(connections), _) => Store::open_with_connections(&config.database, connections).await?,
+                (None, Role::Worker) => Store::open_for_worker(&config.database).await?,
+                (None, Role::Up | Role::Api | Role::Sandbox | Role::Migrate | Role::Operator) => {
                     Store::open(&config.database).await?
                 }
             };
-            match tables {
-                Tables::Made => store.migrate().await?,
-                Tables::Awaited => store.check_migrated().await?,
+            if tables == Tables::Awaited {
+                store.check_migrated().await?;
             }
-            let database_id = store.database_id().await?;
-            Ok((store, database_id))
+            Ok(store)
         })
         .await?;
+        if tables == Tables::Made {
+            migrate(config, &store).await?;
+        }
+        let database_id = until_answered(config, async || store.database_id().await).await?;
         let redis = redis_server(config, &database_id)?;
         let queue = match &redis {
             Some(server) => Queue::Redis(checked(RedisQueue::new(server.clone())).await?),
             None => Queue::Local(LocalQueue::default()),
         };
         let is_alone = store.database() == Database::Sqlite;
+        let sole = match (&redis, store.database()) {
+            (None, Database::Postgres) => Some(sole_process(&store).await?),
+            (None, Database::Sqlite) | (Some(_), _) => None,
+        };
         if is_alone {
             // We hold the lock, so whoever held these leases is dead; their jobs need not wait for the leases' end.
             jobs::end_all_leases(&store).await?;
@@ -89,6 +99,9 @@ impl Installation {
         let ended = CancellationToken::new();
         let notice = Notice::start(&store, redis, &ended);
         let mut beside = JoinSet::new();
+        if let Some(sole) = sole {
+            beside.spawn(sole.keep(ended.clone()));
+        }
         beside.spawn(Relay::new(store.clone(), queue.clone(), is_alone).run(ended.clone()));
         let coordination = gateway.coordination().clone();
         beside.spawn(presence::keep(store.clone(), queue.clone(), coordination.clone(), introduction, ended.clone()));
@@ -110,7 +123,7 @@ impl Installation {
                     None => break,
                 },
                 // A relay that is gone would leave this process alive and green, with orders that nobody sees.
-                Some(ended) = self.beside.join_next() => ended.map(|()| ("relay, heartbeat or weather", Ok(()))),
+                Some(ended) = self.beside.join_next() => ended.map(|()| ("relay, heartbeat, weather or lock of the database", Ok(()))),
             };
             let trouble = match ended {
                 Ok((_, Ok(()))) if stop.is_cancelled() => continue,
@@ -149,6 +162,41 @@ impl Parts {
     }
 }
 
+/// A process that was killed leaves its heartbeat behind; one that lives tells of itself again within this.
+const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(12);
+
+/// Without Redis the queue is in the process, which must be the only one on its database: two would not know of each other's
+/// jobs, nor share breaker and budget.
+///
+/// # Errors
+/// Another `up` without Redis lives.
+async fn sole_process(store: &Store) -> Result<SoleProcess, Exit> {
+    let began = Instant::now();
+    let mut seen: HashMap<String, i64> = HashMap::new();
+    loop {
+        if let Some(sole) = SoleProcess::take(store).await? {
+            return Ok(sole);
+        }
+        for process in processes::alive(store).await? {
+            let beat_ms = *seen.entry(process.id.clone()).or_insert(process.heartbeat_at_ms);
+            if process.role == "up" && process.heartbeat_at_ms > beat_ms {
+                return Err(Exit::configuration(format!(
+                    "another `tasdiq up` (process {}, since {}) runs on the database of DATABASE_URL; without Redis there can \
+                     be one: stop it, or set REDIS_URL for both",
+                    process.id,
+                    rfc3339(process.started_at_ms)
+                )));
+            }
+        }
+        if began.elapsed() >= HEARTBEAT_PATIENCE {
+            // The session of a host that has vanished, which the server takes for open for hours.
+            warn!("the lock of this database is held by a session of no living process; going on without it");
+            return Ok(SoleProcess::believed(store));
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
 /// The Redis of the configuration, not yet connected to.
 ///
 /// # Errors
@@ -165,9 +213,14 @@ pub(crate) fn redis_server(config: &Config, database_id: &str) -> Result<Option<
 /// and until then callbacks are answered all the same.
 async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
     match queue.check().await {
-        Ok(faults) if faults.is_empty() => Ok(queue),
-        Ok(faults) => {
-            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Ok(checked) if checked.faults.is_empty() => {
+            for untold in checked.untold {
+                warn!("Redis does not tell {untold}; our user may ask for neither INFO nor CONFIG");
+            }
+            Ok(queue)
+        }
+        Ok(checked) => {
+            let faults: Vec<String> = checked.faults.iter().map(ToString::to_string).collect();
             Err(Exit::configuration(format!("the Redis of REDIS_URL may not carry the queue: {}", faults.join("; "))))
         }
         Err(trouble) => {

@@ -112,6 +112,8 @@ pub struct Config {
     pub atmos: AtmosConfig,
     /// The database.
     pub database: DatabaseUrl,
+    /// Connections of this process to PostgreSQL; `None` for what its role needs as a rule.
+    pub database_connections: Option<u32>,
     /// Redis, or `None` for the queue inside the process.
     pub redis_url: Option<Secret>,
     /// Where embedded parts keep their files.

@@ -171,6 +171,7 @@ const QUEUE_PATIENCE: Duration = Duration::from_millis(300);
 /// as the database and the queue have it now. What cannot be asked is left out, within about a second.
 pub async fn render(store: &Store, queue: &Queue) -> String {
     let state = Registry::new();
+    gauge_line(&state, store);
     // Side by side, for the one may be away while the other has much to tell.
     let (database, ()) = tokio::join!(
         tokio::time::timeout(DATABASE_PATIENCE, gauge_database(&state, store)),
@@ -189,6 +190,21 @@ pub async fn render(store: &Store, queue: &Queue) -> String {
     let mut text = Vec::new();
     let _ = TextEncoder::new().encode(&families, &mut text);
     String::from_utf8(text).unwrap_or_default()
+}
+
+/// What this process knows of the database without asking it.
+fn gauge_line(state: &Registry, store: &Store) {
+    let none: [&str; 0] = [];
+    let line = gauges(
+        state,
+        "tasdiq_database_round_trip_microseconds",
+        "How long the database took when this process last asked it for its time.",
+        &[],
+    );
+    line.with_label_values(&none).set(i64::try_from(store.round_trip().as_micros()).unwrap_or(i64::MAX));
+    let writable =
+        gauges(state, "tasdiq_database_writable", "1 while this process's heartbeat, which is a write, succeeds.", &[]);
+    writable.with_label_values(&none).set(store.write_fault().is_none().into());
 }
 
 /// Each gauge comes to be once its value is known: a zero in its place would silence an alarm.

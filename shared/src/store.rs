@@ -1,11 +1,12 @@
 //! The database: one file per noun, the only SQL. SQLite and PostgreSQL are served by the same text.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::Row;
 use sqlx::any::AnyConnectOptions;
-use sqlx::{Executor, Row};
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, host_ms};
@@ -25,39 +26,53 @@ mod given;
 pub mod idempotency;
 mod ids;
 pub mod jobs;
+mod migrating;
 pub mod orders;
 mod pool;
 pub mod processes;
 pub mod refunds;
 pub mod reviewing;
 pub mod settlement;
+pub mod sole;
 pub mod sweeping;
 mod together;
 pub mod transactions;
 pub mod weather;
 
-pub use connecting::probe;
-use connecting::{STATEMENT_TIMEOUT, pool_of, sqlite_options};
+pub use connecting::Unsuitable;
+use connecting::{STATEMENT_TIMEOUT, examine, pool_of_file, pool_of_server, postgres_options, sqlite_options};
 pub use error::StoreError;
 pub use fresh::Fresh;
 use fresh::Tray;
 use ids::IdBlocks;
-use pool::{OpenTransaction, Pool};
+use pool::{OpenTransaction, Pool, Server};
 use together::Group;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
-/// Connections per process. Small, so that tens of processes fit a server of 100 to 400 connections.
-const POSTGRES_CONNECTIONS: u32 = 16;
+/// Connections per process that do its work. Small, so that tens of processes fit a server of 100 to 400 connections.
+const POSTGRES_CONNECTIONS: u32 = 13;
 /// A worker has one more than there are processors here, but no fewer than these and no more than every other process.
 ///
 /// Its jobs can wait for a connection, and the gateway cannot wait for the webhook, which shares database and processors
 /// with them: what many jobs do at once in the database is taken from it (BENCHMARKS.md).
 const LEAST_POSTGRES_CONNECTIONS: u32 = 3;
+/// Connections besides, which work never takes: for renewals of leases, ends of runs, the relay and heartbeats. Without them
+/// a slow line to the database lets leases run out while jobs wait for each other's connections.
+const UPKEEP_CONNECTIONS: u32 = 3;
 const SQLITE_READERS: u32 = 4;
 
 /// A measurement of the clock that took longer is not believed.
 const TRUSTED_ROUND_TRIP: Duration = Duration::from_secs(1);
+
+/// A heartbeat is a write, every 3 s; one that hangs fails within this.
+const PROVEN_FOR: Duration = Duration::from_secs(15);
+
+/// So many round trips a renewal may take, with those that it waits behind.
+const ROUND_TRIPS_OF_A_RENEWAL: u32 = 10;
+
+/// No line is so slow that a lease lasts longer than this besides.
+const MOST_LEASE_FOR_THE_LINE_MS: i64 = 12_000;
 
 /// Which of the two databases this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +92,25 @@ struct Inner {
     database: Database,
     writer: Pool,
     readers: Pool,
+    /// What keeps this process's jobs and heartbeat alive, and is never held up by work.
+    upkeep: Pool,
+    /// How a connection of one's own is made; nothing for a file of ours.
+    options: Option<AnyConnectOptions>,
     clock: Clock,
+    /// How long the last question for the time took, microseconds.
+    round_trip_us: AtomicI64,
+    last_proof: Mutex<Option<Proof>>,
     ids: IdBlocks,
     fresh: Tray,
     order_changes: broadcast::Sender<OrderId>,
     groups: Groups,
+}
+
+/// How the last write of this process's own row went, and when.
+#[derive(Clone, Copy, Debug)]
+struct Proof {
+    at: Instant,
+    is_good: bool,
 }
 
 /// What waits to be written with others of its kind.
@@ -103,9 +132,18 @@ impl Store {
     /// [`Store::migrate`].
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when it cannot be reached within 5 s.
+    /// [`StoreError::Unavailable`] when it cannot be reached within 5 s, [`StoreError::Refused`] and
+    /// [`StoreError::Unsuitable`].
     pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
         Self::open_with(url, POSTGRES_CONNECTIONS).await
+    }
+
+    /// As [`Store::open`], with so many connections to PostgreSQL in all.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with_connections(url: &DatabaseUrl, connections: u32) -> Result<Self, StoreError> {
+        Self::open_with(url, connections.saturating_sub(UPKEEP_CONNECTIONS).max(1)).await
     }
 
     /// As [`Store::open`], for a process that answers nobody and only runs jobs: with fewer connections to PostgreSQL.
@@ -121,25 +159,34 @@ impl Store {
 
     async fn open_with(url: &DatabaseUrl, postgres_connections: u32) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let (database, writer, readers) = match url {
+        let (database, writer, readers, upkeep, options) = match url {
             DatabaseUrl::Sqlite(path) => {
                 let options = sqlite_options(path)?;
-                let writer = pool_of(1, Database::Sqlite).connect_with(options.clone()).await?;
-                let readers = pool_of(SQLITE_READERS, Database::Sqlite).connect_with(options).await?;
-                (Database::Sqlite, Pool::of_file(writer), Pool::of_file(readers))
+                let writer = Pool::of_file(pool_of_file(1).connect_with(options.clone()).await?);
+                let readers = Pool::of_file(pool_of_file(SQLITE_READERS).connect_with(options).await?);
+                (Database::Sqlite, writer.clone(), readers, writer, None)
             }
             DatabaseUrl::Postgres(url) => {
-                let options: AnyConnectOptions = url.expose().parse()?;
-                let connections = pool_of(postgres_connections, Database::Postgres).connect_with(options).await?;
-                let writer = Pool::of_server(connections, url.expose());
-                (Database::Postgres, writer.clone(), writer)
+                let options = postgres_options(url)?;
+                examine(&options).await?;
+                let server = Arc::new(Server::of(url.expose()));
+                let pool = |connections| {
+                    let pool = pool_of_server(connections, &server).connect_lazy_with(options.clone());
+                    Pool::of_server(pool, Arc::clone(&server))
+                };
+                let work = pool(postgres_connections);
+                (Database::Postgres, work.clone(), work, pool(UPKEEP_CONNECTIONS), Some(options))
             }
         };
         let store = Store(Arc::new(Inner {
             database,
             writer,
             readers,
+            upkeep,
+            options,
             clock: Clock::host(),
+            round_trip_us: AtomicI64::new(0),
+            last_proof: Mutex::default(),
             ids: IdBlocks::default(),
             fresh: Tray::default(),
             order_changes: broadcast::Sender::new(4_096),
@@ -151,31 +198,28 @@ impl Store {
 
     /// Brings the tables to this release. Harmless to repeat, and safe beside another process doing the same.
     ///
+    /// It waits for a lock so briefly that requests which queue up behind it do not fail; what is done by then is kept.
+    ///
     /// # Errors
-    /// [`StoreError::Unavailable`], or [`StoreError::Migration`] when a migration fails or the database
-    /// belongs to a newer release.
+    /// [`StoreError::Conflict`] when somebody holds a lock, so that it must be repeated; [`StoreError::Unavailable`], or
+    /// [`StoreError::Migration`] when a migration fails or the database belongs to a newer release.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let mut connection = self.0.writer.acquire().await?;
-        if self.0.database == Database::Postgres {
-            // An index on a large table takes its time, and so does another process that is at it already.
-            connection.execute("set statement_timeout = 0").await?;
-            connection.execute("set lock_timeout = 0").await?;
-        }
-        let migrated = MIGRATIONS.run(&mut *connection).await;
+        let migrated = migrating::run(&mut connection, self.0.database, &MIGRATIONS).await;
         // The connection goes, and with it its patience.
         let _ = connection.close().await;
-        migrated?;
-        if self.0.database == Database::Postgres {
-            // Rows pass through the jobs quickly; the default of a fifth would leave the index full of dead entries. An
-            // order's row is written again soon after it was made, and where its page has room no index is.
-            for tuned in [
-                "alter table jobs set (autovacuum_vacuum_scale_factor = 0.01)",
-                "alter table orders set (fillfactor = 70)",
-            ] {
-                self.0.writer.acquire().await?.execute(tuned).await?;
-            }
+        migrated
+    }
+
+    /// Who most likely keeps [`Store::migrate`] from going on, in words; nothing if that does not show.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn migration_blocked_by(&self) -> Result<Option<String>, StoreError> {
+        match self.0.database {
+            Database::Sqlite => Ok(None),
+            Database::Postgres => migrating::blocked_by(&self.0.upkeep).await,
         }
-        Ok(())
     }
 
     /// Whether the tables are those of this release.
@@ -190,7 +234,7 @@ impl Store {
                 .fetch_all(&self.0.readers)
                 .await
                 .map_err(|error| match StoreError::from(error) {
-                    unavailable @ StoreError::Unavailable(_) => unavailable,
+                    passing if passing.is_passing() => passing,
                     _ => StoreError::NotMigrated,
                 })?;
         let applied = rows.iter().map(|row| row.try_get("version")).collect::<Result<BTreeSet<i64>, _>>()?;
@@ -228,14 +272,17 @@ impl Store {
             // The file's database has no clock but the host's.
             Database::Sqlite => host_ms(),
             Database::Postgres => {
-                let connection = self.0.readers.acquire().await?;
+                let mut connection = self.0.upkeep.acquire().await?;
                 let asked = Instant::now();
-                let query = sqlx::query(
+                // In the simple protocol, which takes one round trip.
+                let row = connection.ask(
                     "-- measure_clock\nselect cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as now_ms",
                 );
-                let rows = connection.fetch_all(query).await?;
-                let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+                let row = row.await?;
                 let round_trip = asked.elapsed();
+                connection.give_back();
+                let round_trip_us = i64::try_from(round_trip.as_micros()).unwrap_or(i64::MAX);
+                self.0.round_trip_us.store(round_trip_us, Ordering::Relaxed);
                 // A slow answer may be wrong by half its way; the next beat asks again.
                 if round_trip <= TRUSTED_ROUND_TRIP || self.0.clock.measured_ago().is_none() {
                     self.0.clock.set(row.try_get("now_ms")?, round_trip);
@@ -254,6 +301,33 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("-- ping\nselect 1").fetch_one(&self.0.readers).await?;
         Ok(())
+    }
+
+    /// How long the database took when it was last asked for its time; nothing for a file of ours.
+    pub fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.0.round_trip_us.load(Ordering::Relaxed).unsigned_abs())
+    }
+
+    /// How long a lease lasts here: [`jobs::LEASE_MS`], and what the line to the database takes besides.
+    fn lease_ms(&self) -> i64 {
+        lease_ms(self.round_trip())
+    }
+
+    /// Remembers how the last write of this process's own row went.
+    fn note_proof(&self, is_good: bool) {
+        let proof = Proof { at: Instant::now(), is_good };
+        *self.0.last_proof.lock().unwrap_or_else(PoisonError::into_inner) = Some(proof);
+    }
+
+    /// Why nothing can be written, as the last heartbeat has shown; `None` before the first one. Reads may go on meanwhile: a
+    /// disk may be full, a lock held, a right taken away.
+    pub fn write_fault(&self) -> Option<&'static str> {
+        let proof = (*self.0.last_proof.lock().unwrap_or_else(PoisonError::into_inner))?;
+        match proof {
+            Proof { is_good: false, .. } => Some("takes no writes"),
+            Proof { at, .. } if at.elapsed() > PROVEN_FOR => Some("has taken no write for 15 s"),
+            Proof { .. } => None,
+        }
     }
 
     /// The installation's time.
@@ -296,6 +370,7 @@ impl Store {
     pub async fn close(&self) {
         self.0.readers.close().await;
         self.0.writer.close().await;
+        self.0.upkeep.close().await;
     }
 
     fn readers(&self) -> &Pool {
@@ -304,6 +379,19 @@ impl Store {
 
     fn writer(&self) -> &Pool {
         &self.0.writer
+    }
+
+    /// For what keeps jobs and this process alive: renewals, ends of runs, the relay, heartbeats.
+    fn upkeep(&self) -> &Pool {
+        &self.0.upkeep
+    }
+
+    /// As [`Store::upkeep`], for what only reads.
+    fn upkeep_readers(&self) -> &Pool {
+        match self.0.database {
+            Database::Sqlite => &self.0.readers,
+            Database::Postgres => &self.0.upkeep,
+        }
     }
 
     /// `for update skip locked` where several writers exist; SQLite has one.
@@ -338,11 +426,20 @@ impl Store {
 
     /// Begins a transaction that may stage up to `jobs` jobs.
     async fn begin(&self, jobs: usize) -> Result<Write, StoreError> {
+        self.begin_on(&self.0.writer, jobs).await
+    }
+
+    /// As [`Store::begin`], without waiting for those who work.
+    async fn begin_upkeep(&self) -> Result<Write, StoreError> {
+        self.begin_on(&self.0.upkeep, 0).await
+    }
+
+    async fn begin_on(&self, pool: &Pool, jobs: usize) -> Result<Write, StoreError> {
         let job_ids = self.0.ids.take(self, "jobs", jobs).await?;
         let transaction = match self.0.database {
             // A deferred transaction that reads before it writes fails under load whatever the busy timeout.
-            Database::Sqlite => self.0.writer.begin(Some("BEGIN IMMEDIATE")).await?,
-            Database::Postgres => self.0.writer.begin(None).await?,
+            Database::Sqlite => pool.begin(Some("BEGIN IMMEDIATE")).await?,
+            Database::Postgres => pool.begin(None).await?,
         };
         Ok(Write {
             transaction,
@@ -354,6 +451,12 @@ impl Store {
             changed: Vec::new(),
         })
     }
+}
+
+/// How long a lease lasts where the database answers after so long.
+fn lease_ms(round_trip: Duration) -> i64 {
+    let for_the_line = i64::try_from((round_trip * ROUND_TRIPS_OF_A_RENEWAL).as_millis()).unwrap_or(i64::MAX);
+    jobs::LEASE_MS + for_the_line.min(MOST_LEASE_FOR_THE_LINE_MS)
 }
 
 /// One transaction that writes, and what the rest of the process must be told once it is committed.
@@ -438,4 +541,16 @@ where
         }
     }
     run().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_lasts_longer_where_the_line_is_slow() {
+        for (round_trip_ms, lease) in [(0, 8_000), (1, 8_010), (200, 10_000), (400, 12_000), (60_000, 20_000)] {
+            assert_eq!(lease_ms(Duration::from_millis(round_trip_ms)), lease, "{round_trip_ms} ms");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use shared::store::{Store, StoreError};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
-use super::Fixture;
+use super::{Fixture, on_every_database};
 use crate::support::forwarder::Forwarder;
 use crate::support::servers::PrivatePostgres;
 use crate::support::wait::{PATIENCE, wait_until};
@@ -179,4 +179,121 @@ async fn a_store_that_is_closed_leaves_no_connection() {
     })
     .await;
     assert!(jobs::stage_now(&f.store, a_job(9)).await.is_err());
+}
+
+/// A failover whose name follows some seconds later: until then every new connection comes to the demoted server, which goes on
+/// answering what only reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_demoted_is_left_as_soon_as_its_name_leads_elsewhere() {
+    let (mut demoted, forwarder, f) = behind_a_forwarder().await;
+    assert_eq!(stage(&f.store, 0).await, 4);
+    let promoted = demoted.hand_over().await;
+    wait_until("a demoted server that turns us away", PATIENCE, async || {
+        let staged = jobs::stage_now(&f.store, a_job(10)).await;
+        assert!(staged.is_err(), "a standby takes no writes");
+        matches!(staged, Err(StoreError::Unavailable(_))).then_some(())
+    })
+    .await;
+    let asked = Instant::now();
+    assert!(matches!(jobs::stage_now(&f.store, a_job(11)).await, Err(StoreError::Unavailable(_))));
+    assert!(f.store.ping().await.is_err(), "what it answers is old");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+
+    forwarder.lead_new_ones_to(promoted.port());
+
+    wait_until("writes at the server that took over", Duration::from_secs(5), async || {
+        jobs::stage_now(&f.store, a_job(12)).await.ok()
+    })
+    .await;
+    let all = join_all((20..36).map(|number| jobs::stage_now(&f.store, a_job(number)))).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+}
+
+/// What a database may do to a transaction, and what stands for it here: a failure that ends the transaction by itself, as
+/// SQLite's does when its disk is full, and a commit that fails.
+const FAILURES: [[&str; 2]; 2] = [
+    [
+        "create trigger breaks before insert on jobs begin select raise(rollback, 'the disk is full'); end",
+        "drop trigger breaks",
+    ],
+    ["create trigger breaks after insert on jobs begin insert into of_nobody values (1); end", "drop trigger breaks"],
+];
+
+const FAILURES_OF_POSTGRES: [[&str; 2]; 2] = [
+    [
+        "create or replace function breaks() returns trigger language plpgsql as
+            $$ begin raise exception 'the disk is full' using errcode = '53100'; end $$;
+        create trigger breaks before insert on jobs for each row execute function breaks()",
+        "drop trigger breaks on jobs",
+    ],
+    [
+        "create constraint trigger breaks after insert on jobs deferrable initially deferred
+            for each row execute function breaks()",
+        "drop trigger breaks on jobs",
+    ],
+];
+
+on_every_database! {
+    a_transaction_that_failed_leaves_nothing_behind_on_its_connection
+}
+
+async fn a_transaction_that_failed_leaves_nothing_behind_on_its_connection(f: Fixture) {
+    let failures = match f.file() {
+        Some(_) => {
+            let of_nobody = "create table of_nobody (id bigint references orders (id) deferrable initially deferred)";
+            f.execute(&[of_nobody.to_owned()]).await;
+            FAILURES
+        }
+        None => FAILURES_OF_POSTGRES,
+    };
+    for (number, [breaks, mends]) in (0_i64..).zip(failures) {
+        let first = number * 100;
+        f.execute(&breaks.split(";\n").map(str::to_owned).collect::<Vec<_>>()).await;
+        assert_eq!(stage(&f.store, first).await, 0, "{breaks}");
+
+        f.execute(&[mends.to_owned()]).await;
+
+        let staged = jobs::stage_now(&f.store, a_job(first + 50)).await;
+        assert!(staged.is_ok(), "after {breaks}: {staged:?}");
+        assert_eq!(stage(&f.store, first + 60).await, 4);
+    }
+}
+
+/// Jobs that wait for each other's connections must not lose their leases by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_are_renewed_and_runs_ended_while_work_has_every_connection() {
+    let f = Fixture::postgres().await;
+    for number in 0..3 {
+        jobs::stage_now(&f.store, a_job(number)).await.unwrap();
+    }
+    let claimed = f.claim(QueueName::Settle).await;
+    jobs::stage_now(&f.store, a_job(9)).await.unwrap();
+    let mut beside = f.connection().await;
+    beside.execute("begin; update jobs set attempt = attempt where subject_id = 9").await.unwrap();
+    let work: Vec<_> = (0..32)
+        .map(|_| {
+            let store = f.store.clone();
+            tokio::spawn(async move { jobs::stage_now(&store, a_job(9)).await })
+        })
+        .collect();
+    let mut watching = f.connection().await;
+    let waiting =
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    wait_until("work on every connection", PATIENCE, async || {
+        (number(&mut watching, waiting).await >= 13).then_some(())
+    })
+    .await;
+
+    let began = Instant::now();
+    let renewed = jobs::renew(&f.store, &[claimed[0].lease, claimed[1].lease]).await.unwrap();
+    jobs::finish_alone(&f.store, &claimed[2].lease, &Finish::Complete).await.unwrap();
+    jobs::earliest_due(&f.store, true).await.unwrap();
+    let took = began.elapsed();
+
+    assert_eq!(renewed.len(), 2);
+    assert!(took < Duration::from_secs(1), "they waited for those who work: {took:?}");
+    beside.execute("rollback").await.unwrap();
+    for work in work {
+        let _ = work.await.unwrap();
+    }
 }

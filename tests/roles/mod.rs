@@ -24,5 +24,6 @@ mod scaling;
 mod silence;
 mod starting;
 mod stopping;
+mod surroundings;
 mod tokens;
 mod workers;

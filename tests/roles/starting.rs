@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::Value;
+use sqlx::{Connection, Executor, PgConnection};
 
 use super::installation::{Installation, SANDBOX_CREDENTIALS};
 use super::role::id;
@@ -109,4 +110,46 @@ async fn migrating_beside_another_or_again_is_harmless() {
     installation.migrate().await;
 
     assert_eq!(api.order(id(&order)).await["status"], "pending");
+}
+
+/// A migration that changes a table waits for a dump, and whatever comes after it waits behind the migration.
+#[tokio::test]
+async fn a_migration_beside_a_dump_says_what_it_waits_for_and_lets_requests_pass() {
+    let installation = Installation::start(&[]).await;
+    let address =
+        "select count(*) from information_schema.columns where table_name = 'callbacks' and column_name = 'address'";
+    installation
+        .execute("alter table callbacks drop column address; delete from _sqlx_migrations where version = 6")
+        .await;
+    let mut dump = PgConnection::connect(installation.database_url()).await.unwrap();
+    dump.execute("set application_name = 'pg_dump'; begin; lock table callbacks in access share mode").await.unwrap();
+    let mut request = PgConnection::connect(installation.database_url()).await.unwrap();
+    request.execute("set lock_timeout = '3s'").await.unwrap();
+
+    let mut migrate = Program::start(&["migrate"], &[("DATABASE_URL", installation.database_url())]);
+    let told = migrate.wait_for_line("waits for a lock", PATIENCE).await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(6) {
+        let asked = request.execute("select count(*) from callbacks").await;
+        assert!(asked.is_ok(), "a request failed behind the migration: {asked:?}");
+    }
+    assert!(migrate.exit_status().is_none(), "{}", migrate.output());
+    dump.execute("commit").await.unwrap();
+
+    assert!(migrate.wait_exit(PATIENCE).await.success(), "{}", migrate.output());
+    assert!(told.contains("pg_dump"), "{told}");
+    assert_eq!(installation.number(address).await, 1);
+}
+
+/// What a vacuum locks is only waited for where something of it must be changed.
+#[tokio::test]
+async fn a_database_that_is_migrated_already_needs_no_lock() {
+    let installation = Installation::start(&[]).await;
+    let mut vacuum = PgConnection::connect(installation.database_url()).await.unwrap();
+    vacuum.execute("begin; lock table jobs, orders in share update exclusive mode").await.unwrap();
+    let began = Instant::now();
+
+    installation.migrate().await;
+
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

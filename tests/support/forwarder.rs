@@ -24,6 +24,8 @@ pub(crate) struct Forwarder {
 struct Way {
     to: u16,
     is_silent: bool,
+    /// Whether connections of before go on.
+    keeps_open: bool,
 }
 
 impl Forwarder {
@@ -41,7 +43,7 @@ impl Forwarder {
     async fn start_with(to: u16, rest: Option<Duration>) -> Forwarder {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        let (way, seen) = watch::channel(Way { to, is_silent: false });
+        let (way, seen) = watch::channel(Way { to, is_silent: false, keeps_open: false });
         let opened = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&opened);
         let mut tasks = JoinSet::new();
@@ -83,7 +85,12 @@ impl Forwarder {
 
     /// Closes all connections, and leads new ones to another port.
     pub(crate) fn lead_to(&self, port: u16) {
-        self.way.send_modify(|way| way.to = port);
+        self.way.send_modify(|way| (way.to, way.keeps_open) = (port, false));
+    }
+
+    /// Leads new connections to another port, as a name does that was changed. Those of before go on as they were.
+    pub(crate) fn lead_new_ones_to(&self, port: u16) {
+        self.way.send_modify(|way| (way.to, way.keeps_open) = (port, true));
     }
 }
 
@@ -92,11 +99,16 @@ async fn forward(mut client: TcpStream, mut changes: watch::Receiver<Way>) {
     if !way.is_silent {
         // A server that is away closes the connection, as it should.
         let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, way.to)).await else { return };
-        tokio::select! {
-            _ = copy_bidirectional(&mut client, &mut server) => return,
-            changed = changes.changed() => {
-                if changed.is_err() || !changes.borrow().is_silent {
-                    return;
+        {
+            let mut copying = std::pin::pin!(copy_bidirectional(&mut client, &mut server));
+            loop {
+                tokio::select! {
+                    _ = &mut copying => return,
+                    changed = changes.changed() => match *changes.borrow_and_update() {
+                        Way { is_silent: true, .. } if changed.is_ok() => break,
+                        Way { keeps_open: true, .. } if changed.is_ok() => (),
+                        Way { .. } => return,
+                    },
                 }
             }
         }

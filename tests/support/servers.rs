@@ -4,10 +4,12 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::wait::{PATIENCE, wait_until};
 
+mod fake_pooler;
 mod fake_redis;
 mod private_postgres;
 mod private_redis;
 
+pub(crate) use fake_pooler::FakePooler;
 pub(crate) use fake_redis::FakeRedis;
 pub(crate) use private_postgres::{PrivatePostgres, postgres_command};
 pub(crate) use private_redis::{PrivateRedis, command};

@@ -76,7 +76,8 @@ async fn fault(context: &HealthContext) -> Option<String> {
     if !context.store.clock().is_trusted() {
         return Some("the clock was not measured against the database for 5 min".into());
     }
-    context.pulse.fault(&context.store, &context.queue).await
+    let fault = context.pulse.fault(&context.store, &context.queue).await;
+    fault.or_else(|| context.store.write_fault().map(|fault| format!("the database {fault}")))
 }
 
 /// How the queue is, for a reader; a worker that has nothing to do is ready without it.

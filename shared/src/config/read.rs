@@ -43,6 +43,7 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
     let is_behind_proxy = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
     let callback_addresses = addresses::read(&mut env, is_behind_proxy);
     let database = database(&mut env, &data_dir);
+    let database_connections = env.parsed("TASDIQ_DATABASE_CONNECTIONS", values::database_connections);
     let redis_url = redis_url(&mut env);
     let gateway_rate = env.parsed("TASDIQ_GATEWAY_RATE", values::gateway_rate);
     let settle_schedule = env.parsed("TASDIQ_SETTLE_SCHEDULE", values::schedule);
@@ -62,6 +63,7 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
             role,
             atmos,
             database,
+            database_connections,
             redis_url,
             data_dir,
             listen,

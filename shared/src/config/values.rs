@@ -26,6 +26,7 @@ pub(super) fn database(text: &str) -> Result<DatabaseUrl, String> {
     }
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         return match Url::parse(text) {
+            Ok(url) if has_torn_password(&url) => Err(TORN_PASSWORD.to_owned()),
             Ok(_) => Ok(DatabaseUrl::Postgres(Secret::new(text))),
             Err(error) => Err(format!(
                 "cannot be read as a URL ({error}); in user and password, write signs such as @ / # % as %40 %2F %23 %25"
@@ -33,6 +34,20 @@ pub(super) fn database(text: &str) -> Result<DatabaseUrl, String> {
         };
     }
     Err("is neither postgres://user:password@host/name nor sqlite://path/to/tasdiq.db".to_owned())
+}
+
+/// An unescaped / ? or # in a password ends the host there, and the rest with its @ stands in what follows.
+fn has_torn_password(url: &Url) -> bool {
+    url.fragment().is_some() || url.path().contains('@') || url.query().is_some_and(|query| query.contains('@'))
+}
+
+const TORN_PASSWORD: &str = "has a # or an @ behind the host, as when a password is not escaped; in user and password, write \
+                             signs such as @ / ? # % as %40 %2F %3F %23 %25";
+
+/// Connections of one process; four are what keeps jobs alive and one for work.
+pub(super) fn database_connections(text: &str) -> Result<u32, String> {
+    let connections = text.parse().ok().filter(|connections| (4..=200).contains(connections));
+    connections.ok_or_else(|| "is not a whole number from 4 to 200".to_owned())
 }
 
 pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
@@ -49,6 +64,9 @@ pub(super) fn redis_url(text: &str) -> Result<Secret, String> {
     let url = Url::parse(text).map_err(|error| {
         format!("cannot be read as a URL ({error}); in the password, write signs such as @ / # % as %40 %2F %23 %25")
     })?;
+    if has_torn_password(&url) {
+        return Err(TORN_PASSWORD.to_owned());
+    }
     let database = url.path().trim_matches('/');
     if url.host_str().is_none_or(str::is_empty) {
         Err("names no host; write redis://host:6379".to_owned())

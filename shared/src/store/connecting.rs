@@ -1,13 +1,17 @@
-//! How a connection to the database is made and set up.
+//! How a connection to the database is made and set up, and what must be so at the other end of it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
+use tokio::time::timeout;
+use url::{Host, Url};
 
-use super::{Database, StoreError};
-use crate::config::DatabaseUrl;
+use super::StoreError;
+use super::pool::Server;
+use crate::secret::Secret;
 
 /// How long a request waits for a free connection before the database counts as unavailable. A server that refuses
 /// connections is noticed sooner.
@@ -16,45 +20,70 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long PostgreSQL lets a statement of ours run; as in the settings of each connection.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) fn pool_of(connections: u32, database: Database) -> AnyPoolOptions {
+/// What a session to PostgreSQL must not leave to the defaults of server, database and role. One text, as each statement
+/// would cost a round trip.
+const SESSION: &str = concat!(
+    "-- set_up_session\n",
+    // A request never waits longer for a lock than its caller waits for an answer.
+    "set lock_timeout = '3s'; ",
+    "set statement_timeout = '10s'; ",
+    "set idle_in_transaction_session_timeout = '15s'; ",
+    // Each guard is one statement, and relies on seeing what was committed before it.
+    "set default_transaction_isolation = 'read committed'; ",
+    "set default_transaction_read_only = off; ",
+    "set default_transaction_deferrable = off; ",
+    "set standard_conforming_strings = on; ",
+    // Every row is found by an index. A plan that was made while a table was small would read it whole, and go on so while
+    // it grows.
+    "set enable_seqscan = off; ",
+    // What that makes look dear is never worth being compiled.
+    "set jit = off; ",
+    // A commit that was answered survives a power cut of the server.
+    "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'; ",
+    // These end sessions that we keep. Older servers lack some of them.
+    "select set_config(name, '0', false) from pg_settings ",
+    "where name in ('idle_session_timeout', 'transaction_timeout') and setting <> '0'; ",
+);
+
+/// Connections to a file of ours.
+pub(super) fn pool_of_file(connections: u32) -> AnyPoolOptions {
     AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
-        move |connection, _| {
+        |connection, _| {
             Box::pin(async move {
-                match database {
-                    Database::Sqlite => {
-                        // FULL: a commit that was answered survives a power cut.
-                        for pragma in [
-                            "pragma journal_mode = wal",
-                            "pragma synchronous = full",
-                            "pragma busy_timeout = 5000",
-                            "pragma foreign_keys = on",
-                        ] {
-                            connection.execute(pragma).await?;
-                        }
-                    }
-                    Database::Postgres => {
-                        // With the client's address the process's number tells in `pg_stat_activity` whose session this is.
-                        let name = format!("set application_name = 'tasdiq {}'", std::process::id());
-                        connection.execute(AssertSqlSafe(name)).await?;
-                        for setting in [
-                            // A request never waits longer for a lock than its caller waits for an answer.
-                            "set lock_timeout = '3s'",
-                            "set statement_timeout = '10s'",
-                            "set idle_in_transaction_session_timeout = '15s'",
-                            // Every row is found by an index. A plan that was made while a table was small would read it
-                            // whole, and go on so while it grows.
-                            "set enable_seqscan = off",
-                            // What that makes look dear is never worth being compiled.
-                            "set jit = off",
-                        ] {
-                            connection.execute(setting).await?;
-                        }
-                    }
+                // FULL: a commit that was answered survives a power cut.
+                for pragma in [
+                    "pragma journal_mode = wal",
+                    "pragma synchronous = full",
+                    "pragma busy_timeout = 5000",
+                    "pragma foreign_keys = on",
+                ] {
+                    connection.execute(pragma).await?;
                 }
                 Ok(())
             })
         },
     )
+}
+
+/// Connections to that server. Whoever is lent one tests it first.
+pub(super) fn pool_of_server(connections: u32, server: &Arc<Server>) -> AnyPoolOptions {
+    let server = Arc::clone(server);
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(move |_, meta| {
+            let is_good = server.is_of_this_era(meta.age);
+            Box::pin(async move { Ok(is_good) })
+        })
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // With the client's address the process's number tells in `pg_stat_activity` whose session this is.
+                let name = format!("set application_name = 'tasdiq {}'", std::process::id());
+                connection.execute(sqlx::raw_sql(AssertSqlSafe(SESSION.to_owned() + &name))).await?;
+                Ok(())
+            })
+        })
 }
 
 pub(super) fn sqlite_options(path: &Path) -> Result<AnyConnectOptions, StoreError> {
@@ -67,18 +96,115 @@ pub(super) fn sqlite_options(path: &Path) -> Result<AnyConnectOptions, StoreErro
     Ok(url.parse()?)
 }
 
-/// Whether a connection can be used at all, for `doctor`: opens one, asks, closes.
+pub(super) fn postgres_options(url: &Secret) -> Result<AnyConnectOptions, StoreError> {
+    let mut url = Url::parse(url.expose()).map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    for (name, value) in url.query_pairs() {
+        let names_a_file = matches!(
+            name.as_ref(),
+            "sslrootcert" | "ssl-root-cert" | "ssl-ca" | "sslcert" | "ssl-cert" | "sslkey" | "ssl-key"
+        );
+        if names_a_file
+            && !value.trim_start().starts_with("-----BEGIN")
+            && let Err(error) = std::fs::File::open(value.as_ref())
+        {
+            let (parameter, file) = (name.into_owned(), value.into_owned());
+            return Err(StoreError::Unsuitable(Unsuitable::File { parameter, file, error: Arc::new(error) }));
+        }
+    }
+    let is_elsewhere = url.query_pairs().any(|(name, _)| matches!(name.as_ref(), "host" | "hostaddr"));
+    if let Some(Host::Ipv6(address)) = url.host()
+        && !is_elsewhere
+    {
+        // sqlx would take the brackets for a part of a name.
+        url.query_pairs_mut().append_pair("host", &address.to_string());
+    }
+    Ok(url.as_str().parse()?)
+}
+
+/// What lies at the other end of `DATABASE_URL` and can never serve us, whatever time passes.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unsuitable {
+    /// Statements of one connection run in several sessions: what is set for a session is set for others, and a prepared
+    /// statement is another process's.
+    #[error(
+        "DATABASE_URL leads to a connection pooler that shares its sessions between connections (such as pgbouncer with \
+         pool_mode = transaction): statements and settings of one process would reach another's; let DATABASE_URL lead to \
+         PostgreSQL itself, or set pool_mode = session there"
+    )]
+    Pooler,
+    /// Not every name can be stored.
+    #[error(
+        "the database has the encoding {encoding}, in which not every name can be stored; make one with `create database \
+         … encoding 'UTF8' template template0` and let DATABASE_URL lead there"
+    )]
+    Encoding {
+        /// As the server calls it.
+        encoding: String,
+    },
+    /// A file that the URL names for TLS.
+    #[error(
+        "{parameter} of DATABASE_URL names {file}, which cannot be read ({error}); mend the path or the file's rights"
+    )]
+    File {
+        /// Which of the URL's parameters.
+        parameter: String,
+        /// The path as it stands there.
+        file: String,
+        /// Why it cannot be read.
+        error: Arc<std::io::Error>,
+    },
+}
+
+/// A pooler that gives each transaction another session shows it at once where it has several connections and none is
+/// busy; where it is busy, by one of these.
+const POOLER_ASKED: usize = 4;
+
+/// Looks at the server with two connections, in the simple protocol, which leaves nothing behind in a session that may be
+/// somebody else's.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`].
-pub async fn probe(url: &DatabaseUrl) -> Result<(), StoreError> {
-    sqlx::any::install_default_drivers();
-    let options = match url {
-        DatabaseUrl::Sqlite(path) => sqlite_options(path)?,
-        DatabaseUrl::Postgres(url) => url.expose().parse()?,
-    };
-    let mut connection = AnyConnection::connect_with(&options).await?;
-    connection.execute("select 1").await?;
-    connection.close().await?;
-    Ok(())
+/// [`StoreError::Unsuitable`], or what keeps us from asking.
+pub(super) async fn examine(options: &AnyConnectOptions) -> Result<(), StoreError> {
+    timeout(ACQUIRE_TIMEOUT, async {
+        let mut first = AnyConnection::connect_with(options).await?;
+        let encoding = sqlx::raw_sql("-- server_encoding\nselect current_setting('server_encoding') as encoding");
+        let encoding: String = encoding.fetch_one(&mut first).await?.try_get("encoding")?;
+        if encoding != "UTF8" {
+            return Err(StoreError::Unsuitable(Unsuitable::Encoding { encoding }));
+        }
+        let mut second = AnyConnection::connect_with(options).await?;
+        let (mut ours, mut theirs) = (session(&mut first).await?, session(&mut second).await?);
+        for _ in 0..POOLER_ASKED {
+            let before = (ours, theirs);
+            (ours, theirs) = (session(&mut first).await?, session(&mut second).await?);
+            if ours == theirs || before != (ours, theirs) {
+                return Err(StoreError::Unsuitable(Unsuitable::Pooler));
+            }
+        }
+        let _ = tokio::join!(first.close(), second.close());
+        Ok(())
+    })
+    .await
+    .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()))
+}
+
+/// Which of the server's sessions runs a statement of this connection.
+async fn session(connection: &mut AnyConnection) -> Result<i32, StoreError> {
+    let row = sqlx::raw_sql("-- session\nselect pg_backend_pid() as session").fetch_one(connection).await?;
+    Ok(row.try_get("session")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_reached_without_its_brackets() {
+        let url = |text: &str| postgres_options(&Secret::new(text)).unwrap().database_url.to_string();
+
+        assert_eq!(url("postgres://u@[::1]:6000/x"), "postgres://u@[::1]:6000/x?host=%3A%3A1");
+        for as_it_is in ["postgres://u:p@db.test/x?sslmode=require", "postgres://u@[::1]/x?host=db.test"] {
+            assert_eq!(url(as_it_is), as_it_is);
+        }
+    }
 }

@@ -4,12 +4,21 @@ use std::sync::Arc;
 
 use sqlx::migrate::MigrateError;
 
+use super::Unsuitable;
+
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be asked now: away, restarting, out of connections, too slow. Nothing was decided by us; ask again.
     #[error("the database is not available")]
     Unavailable(#[source] Arc<sqlx::Error>),
+    /// It is there and does not let us in: password, TLS, name of the database. A start or a command fails by it; a process
+    /// that runs was let in before and asks again, for somebody is changing something there.
+    #[error("the database refuses the connection")]
+    Refused(#[source] Arc<sqlx::Error>),
+    /// What is there can never serve us.
+    #[error(transparent)]
+    Unsuitable(Unsuitable),
     /// Another transaction was in the way and won. Beginning anew is safe.
     #[error("another transaction was in the way")]
     Conflict(#[source] sqlx::Error),
@@ -44,17 +53,18 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later without anybody doing anything.
     pub fn is_passing(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_) | StoreError::Conflict(_))
+        matches!(self, StoreError::Unavailable(_) | StoreError::Refused(_) | StoreError::Conflict(_))
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        use sqlx::Error::{Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
+        use sqlx::Error::{Configuration, Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
         match &error {
-            Io(_) | Tls(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => {
-                StoreError::Unavailable(Arc::new(error))
-            }
+            // A handshake that fails by what the other side shows, such as its certificate.
+            Io(cause) if cause.kind() == std::io::ErrorKind::InvalidData => StoreError::Refused(Arc::new(error)),
+            Tls(_) | Configuration(_) => StoreError::Refused(Arc::new(error)),
+            Io(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => StoreError::Unavailable(Arc::new(error)),
             Database(database) => {
                 let code = database.code().unwrap_or_default();
                 match (sqlite_code(&code), code.as_ref()) {
@@ -65,6 +75,10 @@ impl From<sqlx::Error> for StoreError {
                     (Some(_), _) => StoreError::Statement(error),
                     // Serialization failure, deadlock, lock timeout.
                     (None, "40001" | "40P01" | "55P03") => StoreError::Conflict(error),
+                    // Password, role, pg_hba.conf; no such database; a start that the server does not understand (a pooler
+                    // may refuse our parameters).
+                    (None, "3D000" | "08P01") => StoreError::Refused(Arc::new(error)),
+                    (None, code) if code.starts_with("28") => StoreError::Refused(Arc::new(error)),
                     // Statement canceled for its timeout, read-only after a failover; connection lost, out of
                     // resources, shutting down or not yet accepting, the server's own I/O.
                     (None, "57014" | "25006") => StoreError::Unavailable(Arc::new(error)),
@@ -88,6 +102,11 @@ impl From<MigrateError> for StoreError {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Execute(error) => error.into(),
+            // A lock, or the server, may be at fault; a statement that cannot succeed is the migration's.
+            MigrateError::ExecuteMigration(error, version) => match StoreError::from(error) {
+                StoreError::Statement(error) => StoreError::Migration(MigrateError::ExecuteMigration(error, version)),
+                other => other,
+            },
             MigrateError::VersionMissing(version) => StoreError::NewerDatabase { version },
             other => StoreError::Migration(other),
         }
@@ -107,5 +126,18 @@ mod tests {
         for code in ["40P01", "57P01", "23505"] {
             assert_eq!(sqlite_code(code), None, "{code} is PostgreSQL's");
         }
+    }
+    #[test]
+    fn what_no_waiting_mends_is_told_from_an_outage() {
+        let refused = [
+            sqlx::Error::Tls("the server does not support TLS".into()),
+            sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, "invalid peer certificate")),
+        ];
+        for error in refused {
+            let error = StoreError::from(error);
+            assert!(matches!(error, StoreError::Refused(_)) && error.is_passing(), "{error:?}");
+        }
+        let away = StoreError::from(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()));
+        assert!(matches!(away, StoreError::Unavailable(_)), "{away:?}");
     }
 }

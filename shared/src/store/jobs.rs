@@ -35,7 +35,8 @@ pub use relaying::{
 pub(super) use staging::{Staged, stage, stage_all, stage_and_claim};
 pub use staging::{seed_sweep, stage_now};
 
-/// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds.
+/// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds. Where the line
+/// to the database is slow a lease lasts ten round trips longer, at most 12 s.
 pub const LEASE_MS: i64 = 8_000;
 
 /// What becomes of a job row when its run ends.
@@ -114,8 +115,8 @@ async fn renew_those(store: &Store, leases: &[Lease], locked: Locked) -> Result<
     ));
     let sql =
         format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} {} returning id", store.may_be_lost());
-    let connection = store.writer().acquire().await?;
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + LEASE_MS).bind(rows(&held)?);
+    let connection = store.upkeep().acquire().await?;
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + store.lease_ms()).bind(rows(&held)?);
     connection.fetch_all(query).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
@@ -271,7 +272,7 @@ impl Together for Ending {
 
     async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<()>, StoreError> {
         let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
-        let mut write = store.begin(0).await?;
+        let mut write = store.begin_upkeep().await?;
         let ended = finish_all(&mut write, &runs, locked).await?;
         reach(Point::FinishBeforeCommit);
         write.commit().await?;

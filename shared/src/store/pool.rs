@@ -16,10 +16,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use door::Door;
+pub(super) use server::Server;
 pub(super) use transaction::OpenTransaction;
 
 mod door;
+mod server;
 mod transaction;
 
 /// What a statement leads to: a row, or how many it has changed.
@@ -32,11 +33,11 @@ type Outcome = Either<AnyQueryResult, AnyRow>;
 /// is merely busy waiting its turn is right.
 ///
 /// sqlx also has the server answer once before it lends a connection and once more when it is given back. One whose last
-/// statement ended well a moment ago is lent again without that, which saves a busy process two round trips of three.
+/// statement ended well a moment ago is lent again without that, which saves a busy process two round trips of three. A
+/// connection to a server is tested by a question of ours, which also tells whether that server takes writes.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     connections: AnyPool,
-    door: Option<Arc<Door>>,
     lending: Arc<Lending>,
 }
 
@@ -47,14 +48,15 @@ struct Lending {
     turns: Arc<Semaphore>,
     /// The one that was given back last at the end; nothing once the pool is closed.
     kept: Mutex<Option<Vec<Kept>>>,
-    /// Whether a server is behind them, which may hang.
-    has_server: bool,
+    /// The server behind them, which may hang and may change its role; nothing for a file of ours.
+    server: Option<Arc<Server>>,
 }
 
 /// A connection that was given back in good order.
 #[derive(Debug)]
 struct Kept {
     connection: PoolConnection<Any>,
+    era: u64,
     tested: Instant,
     given_back: Instant,
 }
@@ -78,14 +80,23 @@ impl Drop for Lending {
 }
 
 impl Lending {
-    fn new(connections: &AnyPool, has_server: bool) -> Arc<Self> {
+    fn new(connections: &AnyPool, server: Option<Arc<Server>>) -> Arc<Self> {
         let most = connections.options().get_max_connections();
         let turns = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)));
-        Arc::new(Lending { turns, kept: Mutex::new(Some(Vec::new())), has_server })
+        Arc::new(Lending { turns, kept: Mutex::new(Some(Vec::new())), server })
     }
 
     fn kept(&self) -> MutexGuard<'_, Option<Vec<Kept>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_server(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The server's era in which a connection is made now; see [`Server`].
+    fn era(&self) -> u64 {
+        self.server.as_ref().map_or(0, |server| server.era())
     }
 
     /// The one that was used last, unless that is long ago; then sqlx gets all of them back, and tests each.
@@ -93,39 +104,57 @@ impl Lending {
         let mut kept = self.kept();
         let kept = kept.as_mut()?;
         match kept.pop() {
-            Some(last) if last.given_back.elapsed() < FRESH_FOR => Some(last),
+            Some(last) if last.given_back.elapsed() < FRESH_FOR && last.era == self.era() => Some(last),
             Some(last) => {
-                hand_over(last.connection, self.has_server);
-                kept.drain(..).for_each(|kept| hand_over(kept.connection, self.has_server));
+                self.hand_over(last.connection, last.era);
+                kept.drain(..).for_each(|kept| self.hand_over(kept.connection, kept.era));
                 None
             }
             None => None,
         }
     }
 
-    fn keep(&self, connection: PoolConnection<Any>, tested: Instant) {
-        match self.kept().as_mut().filter(|_| tested.elapsed() < TESTED_EVERY) {
-            Some(kept) => kept.push(Kept { connection, tested, given_back: Instant::now() }),
-            None => hand_over(connection, self.has_server),
+    fn keep(&self, connection: PoolConnection<Any>, era: u64, tested: Instant) {
+        match self.kept().as_mut().filter(|_| tested.elapsed() < TESTED_EVERY && era == self.era()) {
+            Some(kept) => kept.push(Kept { connection, era, tested, given_back: Instant::now() }),
+            None => self.hand_over(connection, era),
         }
     }
 
     /// Whether a statement has ended well. Where the connection or its server may be to blame that it has not, sqlx gets all
-    /// that are kept back, and tests each.
-    fn learn<T>(&self, ended: Result<T, Error>) -> Result<T, Error> {
-        if ended.as_ref().is_err_and(shakes_trust)
+    /// that are kept back, and tests each. A server that takes no writes any more is left, with all connections to it.
+    fn learn<T>(&self, era: u64, ended: Result<T, Error>) -> Result<T, Error> {
+        let Err(error) = &ended else { return ended };
+        let has_changed_its_role = changes_role(error);
+        if let Some(server) = self.server.as_ref().filter(|_| has_changed_its_role) {
+            server.leave(era);
+        }
+        if (has_changed_its_role || shakes_trust(error))
             && let Some(kept) = self.kept().as_mut()
         {
-            kept.drain(..).for_each(|kept| hand_over(kept.connection, self.has_server));
+            kept.drain(..).for_each(|kept| self.hand_over(kept.connection, kept.era));
         }
         ended
     }
 
     /// What the server answers, unless it hangs. A file is slow at most, and locked for as long as SQLite is told to wait.
-    async fn in_time<T>(&self, limit: Duration, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        match self.has_server {
-            true => self.learn(timeout(limit, answer).await.unwrap_or(Err(Error::PoolTimedOut))),
+    async fn in_time<T>(
+        &self,
+        era: u64,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        match self.has_server() {
+            true => self.learn(era, timeout(limit, answer).await.unwrap_or(Err(Error::PoolTimedOut))),
             false => answer.await,
+        }
+    }
+
+    /// Has sqlx take a connection back, rolling back what is open; one to a server that was left meanwhile is closed.
+    fn hand_over(&self, connection: PoolConnection<Any>, era: u64) {
+        match era == self.era() {
+            true => hand_over(connection, self.has_server()),
+            false => give_up(connection),
         }
     }
 }
@@ -136,49 +165,78 @@ impl Lending {
 pub(super) struct Lent {
     /// Gone once it is given back.
     connection: Option<PoolConnection<Any>>,
+    /// The server's era in which it was found good.
+    era: u64,
     tested: Instant,
     lending: Arc<Lending>,
-    /// Whether a transaction may be open of which sqlx does not know.
-    is_beginning: bool,
+    /// Whether its state is not known: a beginning, a commit or a test was not answered, or failed. SQLite may have rolled
+    /// back by itself, and sqlx would go on counting the transaction as open; a server may begin one later of which sqlx
+    /// does not know. Such a connection is closed and never lent again.
+    is_in_doubt: bool,
     /// Given to the next one when the connection is there for it.
-    _turn: OwnedSemaphorePermit,
+    _turn: Arc<OwnedSemaphorePermit>,
 }
 
 impl Pool {
     /// These connections, to a file of ours.
     pub(super) fn of_file(connections: AnyPool) -> Self {
-        Pool { lending: Lending::new(&connections, false), connections, door: None }
+        Pool { lending: Lending::new(&connections, None), connections }
     }
 
-    /// These connections, to the server of that URL.
-    pub(super) fn of_server(connections: AnyPool, url: &str) -> Self {
-        Pool { lending: Lending::new(&connections, true), connections, door: Door::of(url).map(Arc::new) }
+    /// These connections, to that server.
+    pub(super) fn of_server(connections: AnyPool, server: Arc<Server>) -> Self {
+        Pool { lending: Lending::new(&connections, Some(server)), connections }
     }
 
     /// A connection of one's own for a while.
     ///
     /// # Errors
-    /// There is none in time, or the server refuses.
+    /// There is none in time, or the server refuses, or takes no writes.
     pub(super) async fn acquire(&self) -> Result<Lent, Error> {
         let lent = async {
             let within = self.connections.options().get_acquire_timeout();
             timeout(within, self.lend()).await.unwrap_or(Err(Error::PoolTimedOut))
         };
-        let Some(door) = &self.door else { return lent.await };
+        let Some(server) = &self.lending.server else { return lent.await };
         tokio::select! {
             lent = lent => lent,
-            refusal = door.refusal() => Err(refusal),
+            refusal = server.refusal() => Err(refusal),
         }
     }
 
     async fn lend(&self) -> Result<Lent, Error> {
         let turn = Arc::clone(&self.lending.turns).acquire_owned().await.map_err(|_| Error::PoolClosed)?;
-        let (connection, tested) = match self.lending.take_fresh() {
-            Some(kept) => (kept.connection, kept.tested),
-            None => (self.connections.acquire().await?, Instant::now()),
+        let turn = Arc::new(turn);
+        let lending = &self.lending;
+        let lent = |connection, era, tested| Lent {
+            connection: Some(connection),
+            era,
+            tested,
+            lending: Arc::clone(lending),
+            is_in_doubt: false,
+            _turn: Arc::clone(&turn),
         };
-        let lending = Arc::clone(&self.lending);
-        Ok(Lent { connection: Some(connection), tested, lending, is_beginning: false, _turn: turn })
+        if let Some(kept) = lending.take_fresh() {
+            return Ok(lent(kept.connection, kept.era, kept.tested));
+        }
+        let mut left_servers = 0;
+        for _ in 0..=self.connections.options().get_max_connections() {
+            let era = lending.era();
+            let mut lent = lent(self.connections.acquire().await?, era, Instant::now());
+            match lent.test().await {
+                Ok(()) => return Ok(lent),
+                // The first may have been made before the server changed its role; the name may lead to another by now.
+                Err(error) if server::is_standby(&error) => {
+                    left_servers += 1;
+                    if left_servers > 1 {
+                        return Err(error);
+                    }
+                }
+                // It was closed while it lay idle. sqlx makes another one when there is none left.
+                Err(_) => (),
+            }
+        }
+        Err(Error::PoolTimedOut)
     }
 
     /// Begins a transaction, with another statement than `begin` where one is given.
@@ -187,11 +245,11 @@ impl Pool {
         // Nothing is quicker to answer, so the connection is as good as tested.
         let within = self.connections.options().get_acquire_timeout();
         // sqlx counts a transaction as open when it hears so. If this ends before, the server may begin it later.
-        // (SQLite's waits for its caller.)
-        lent.is_beginning = self.lending.has_server;
+        lent.is_in_doubt = true;
+        let era = lent.era;
         let beginning = AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str));
-        self.lending.in_time(within, beginning).await?;
-        lent.is_beginning = false;
+        self.lending.in_time(era, within, beginning).await?;
+        lent.is_in_doubt = false;
         Ok(OpenTransaction::on(lent))
     }
 
@@ -219,6 +277,21 @@ fn hand_over(mut connection: PoolConnection<Any>, has_server: bool) {
     });
 }
 
+/// Closes a connection. What is open on it is rolled back by that.
+fn give_up(mut connection: PoolConnection<Any>) {
+    match Handle::try_current() {
+        Ok(_) => connection.close_on_drop(),
+        // There is nobody left to close it in good order.
+        Err(_) => drop(connection.leak()),
+    }
+}
+
+/// Whether the server says that it takes no writes: it was demoted, or is a standby. Sessions of ours are never read-only
+/// by a setting, for each sets its own.
+fn changes_role(error: &Error) -> bool {
+    matches!(error, Error::Database(error) if error.code().is_some_and(|code| code == "25006"))
+}
+
 /// Whether an error may be the connection's, or all connections'.
 fn shakes_trust(error: &Error) -> bool {
     match error {
@@ -240,16 +313,35 @@ impl Lent {
         Ok(all.into_iter().filter_map(Either::right).collect())
     }
 
+    /// The one row of a whole text of SQL, in the simple protocol.
+    ///
+    /// # Errors
+    /// There was none, or not in time.
+    pub(super) async fn ask(&mut self, sql: &'static str) -> Result<AnyRow, Error> {
+        let row = self.fetch_in_time(sqlx::raw_sql(sql)).await?.into_iter().find_map(Either::right);
+        row.ok_or(Error::RowNotFound)
+    }
+
     /// All that a statement leads to, unless the server hangs.
     async fn fetch_in_time<'q>(&mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<Outcome>, Error> {
-        let lending = Arc::clone(&self.lending);
-        lending.in_time(ANSWERED_WITHIN, self.fetch_many(query).try_collect()).await
+        let (lending, era) = (Arc::clone(&self.lending), self.era);
+        lending.in_time(era, ANSWERED_WITHIN, self.fetch_many(query).try_collect()).await
+    }
+
+    /// Whether it leads to a server that answers and takes writes; one that does not is closed. sqlx has tested a file's.
+    async fn test(&mut self) -> Result<(), Error> {
+        let Some(server) = self.lending.server.clone() else { return Ok(()) };
+        self.is_in_doubt = true;
+        let era = self.era;
+        server.test(self, era).await?;
+        self.is_in_doubt = false;
+        Ok(())
     }
 
     /// To be called when the last statement has ended well, and with no transaction open.
     pub(super) fn give_back(mut self) {
         if let Some(connection) = self.connection.take() {
-            self.lending.keep(connection, self.tested);
+            self.lending.keep(connection, self.era, self.tested);
         }
     }
 
@@ -281,8 +373,8 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         match self.connection.take() {
-            Some(mut connection) if self.is_beginning => connection.close_on_drop(),
-            Some(connection) => hand_over(connection, self.lending.has_server),
+            Some(connection) if self.is_in_doubt => give_up(connection),
+            Some(connection) => self.lending.hand_over(connection, self.era),
             None => (),
         }
     }

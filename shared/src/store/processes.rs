@@ -67,12 +67,12 @@ impl Process {
     }
 }
 
-/// Tells that this process is alive.
+/// Tells that this process is alive, which also proves that a write succeeds; see [`Store::write_fault`].
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
-    sqlx::query(
+    let told = sqlx::query(
         "-- beat
         insert into processes (id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms,
             weather, log_fault)
@@ -91,8 +91,10 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     .bind(process.queue_heard_at_ms)
     .bind(process.weather.clone())
     .bind(process.log_fault.clone())
-    .execute(store.writer())
-    .await?;
+    .execute(store.upkeep())
+    .await;
+    store.note_proof(told.is_ok());
+    told?;
     Ok(())
 }
 

@@ -245,6 +245,11 @@ async fn answer_all<T: Together>(store: &Store, mut tickets: Vec<Ticket<T>>) {
                     let _ = ticket.answer.send(Err(StoreError::Unavailable(Arc::clone(&error))));
                 }
             }
+            Err(StoreError::Refused(error)) => {
+                for ticket in tickets.drain(..) {
+                    let _ = ticket.answer.send(Err(StoreError::Refused(Arc::clone(&error))));
+                }
+            }
             Err(error) if tickets.len() == 1 => {
                 if let Some(only) = tickets.pop() {
                     let _ = only.answer.send(Err(error));

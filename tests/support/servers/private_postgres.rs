@@ -88,6 +88,22 @@ impl PrivatePostgres {
         self.process = spawn_postgres(&self.settings, self.port, self.folder.path()).await;
     }
 
+    /// A failover: another server with the same data takes over, and this one comes back as its standby, which only reads.
+    pub(crate) async fn hand_over(&mut self) -> PrivatePostgres {
+        self.kill();
+        let folder = tempfile::Builder::new().prefix("postgres.").tempdir().unwrap();
+        give_to_postgres(folder.path());
+        let mut copy = Command::new("cp");
+        copy.args(["--archive"]).arg(data(self.folder.path())).arg(data(folder.path()));
+        assert!(copy.status().unwrap().success());
+        let _ = fs::remove_file(data(folder.path()).join("postmaster.pid"));
+        let port = free_port();
+        let process = spawn_postgres(&self.settings, port, folder.path()).await;
+        fs::write(data(self.folder.path()).join("standby.signal"), "").unwrap();
+        self.process = spawn_postgres(&self.settings, self.port, self.folder.path()).await;
+        PrivatePostgres { process, settings: self.settings.clone(), port, folder }
+    }
+
     /// Lets the server hang: connections stay open, and nothing answers.
     pub(crate) fn pause(&mut self) {
         self.process.signal("STOP"); // so that it has no further children while they are listed

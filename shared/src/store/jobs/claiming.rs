@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{LEASE_MS, parse_queue};
+use super::parse_queue;
 use crate::id::JobId;
 use crate::job::{ClaimedJob, Lease};
 use crate::store::given::unindexed;
@@ -14,7 +14,7 @@ use crate::store::{Database, STATEMENT_TIMEOUT, Store, StoreError, padded, place
 /// How often a claim whose answer was lost is taken back; well within a lease.
 const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
 
-/// Claims those of the ids that are still offered, each with a lease of [`LEASE_MS`] under one fresh token.
+/// Claims those of the ids that are still offered, each with a lease under one fresh token.
 ///
 /// Ids that are not returned belong to somebody else, or to the past; forget them.
 ///
@@ -113,7 +113,7 @@ async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) ->
     );
     // A lease begins when the statement can, and not while it waits for a connection.
     let connection = store.writer().acquire().await?;
-    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms() + LEASE_MS);
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms() + store.lease_ms());
     for id in ids {
         query = query.bind(id.0);
     }

@@ -69,7 +69,7 @@ pub async fn earliest_due(store: &Store, asks_for_lost: bool) -> Result<Vec<DueJ
     };
     let parts: Vec<String> = QueueName::ALL.iter().map(part).collect();
     let rows = sqlx::query(AssertSqlSafe(format!("-- earliest_due\n{}", parts.join(" union all "))))
-        .fetch_all(store.readers())
+        .fetch_all(store.upkeep_readers())
         .await?;
     rows.iter()
         .map(|row| {
@@ -132,7 +132,7 @@ async fn mark_offered(
         .bind(queue.as_str())
         .bind(now_ms)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(store.writer())
+        .fetch_all(store.upkeep())
         .await?;
     rows.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
@@ -153,7 +153,7 @@ pub async fn withdraw_offer(store: &Store, ids: &[JobId]) -> Result<(), StoreErr
     for id in ids {
         query = query.bind(id.0);
     }
-    query.execute(store.writer()).await?;
+    query.execute(store.upkeep()).await?;
     Ok(())
 }
 
@@ -165,7 +165,7 @@ pub async fn count_enqueued(store: &Store, queue: QueueName) -> Result<i64, Stor
     let row =
         sqlx::query("-- count_enqueued\nselect count(*) as enqueued from jobs where queue = $1 and state = 'enqueued'")
             .bind(queue.as_str())
-            .fetch_one(store.readers())
+            .fetch_one(store.upkeep_readers())
             .await?;
     Ok(row.try_get("enqueued")?)
 }
@@ -177,7 +177,7 @@ pub async fn count_enqueued(store: &Store, queue: QueueName) -> Result<i64, Stor
 pub async fn offer_all_again(store: &Store) -> Result<u64, StoreError> {
     let done = sqlx::query("-- offer_all_again\nupdate jobs set due_at_ms = $1 where state = 'enqueued'")
         .bind(store.now_ms())
-        .execute(store.writer())
+        .execute(store.upkeep())
         .await?;
     Ok(done.rows_affected())
 }
@@ -189,7 +189,7 @@ pub async fn offer_all_again(store: &Store) -> Result<u64, StoreError> {
 pub async fn end_all_leases(store: &Store) -> Result<u64, StoreError> {
     let done = sqlx::query("-- end_all_leases\nupdate jobs set due_at_ms = $1 where state = 'running'")
         .bind(store.now_ms())
-        .execute(store.writer())
+        .execute(store.upkeep())
         .await?;
     Ok(done.rows_affected())
 }
@@ -210,7 +210,7 @@ pub async fn recover_crashed(store: &Store, queue: QueueName) -> Result<Vec<Cras
     )
     .bind(queue.as_str())
     .bind(store.now_ms())
-    .fetch_all(store.readers())
+    .fetch_all(store.upkeep_readers())
     .await?;
     let mut recovered = Vec::new();
     for row in rows {
@@ -256,7 +256,7 @@ async fn count_crash(
         SUSPECT_CRASHES => 10_000,
         _ => 60_000,
     };
-    let mut write = store.begin(0).await?;
+    let mut write = store.begin_upkeep().await?;
     let now_ms = write.now_ms();
     let sql = format!(
         "-- count_crash

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{LEASE_MS, OFFER_GRACE_MS, OPEN, claimed, parse_queue};
+use super::{OFFER_GRACE_MS, OPEN, claimed, parse_queue};
 use crate::id::JobId;
 use crate::job::{ClaimedJob, Job, JobState, QueueName};
 use crate::store::given::Column::{Number, Text};
@@ -38,7 +38,7 @@ pub(in crate::store) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> R
     stage_rows(write, jobs, None).await.map(drop)
 }
 
-/// As [`stage_all`], and claims those that nobody runs and that are no suspects, each with a lease of [`LEASE_MS`] under
+/// As [`stage_all`], and claims those that nobody runs and that are no suspects, each with a lease under
 /// this token: the writer runs them itself.
 pub(in crate::store) async fn stage_and_claim(
     write: &mut Write,
@@ -74,7 +74,7 @@ async fn stage_rows(
         };
         let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
         let (born, due) = match claimed_under {
-            Some(_) => (JobState::Running, now_ms + LEASE_MS),
+            Some(_) => (JobState::Running, now_ms + write.store.lease_ms()),
             None if is_offered => (JobState::Enqueued, grace_ends_ms),
             None => (JobState::Available, *due_at_ms),
         };

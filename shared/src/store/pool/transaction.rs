@@ -10,7 +10,7 @@ use sqlx::{Any, Describe, Either, Error, Execute, Executor, SqlStr};
 use sqlx_core::any::AnyTransactionManager;
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::{ANSWERED_WITHIN, Lent, all_at_once};
+use super::{ANSWERED_WITHIN, Lent, Outcome, all_at_once};
 
 /// A transaction; dropped without a commit, it is rolled back.
 #[derive(Debug)]
@@ -27,14 +27,27 @@ impl OpenTransaction {
         self.0.as_mut().expect("it is not committed yet")
     }
 
+    /// All that a statement leads to. SQLite rolls back by itself after some failures (a full disk, say), and then a rollback
+    /// of ours fails; so a statement that fails, or is not waited for, leaves a file's connection in doubt.
+    async fn fetch_all<'q>(&mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<Outcome>, Error> {
+        let lent = self.lent();
+        let was_in_doubt = lent.is_in_doubt;
+        lent.is_in_doubt = was_in_doubt || !lent.lending.has_server();
+        let all = lent.fetch_in_time(query).await?;
+        lent.is_in_doubt = was_in_doubt;
+        Ok(all)
+    }
+
     /// Commits it.
     ///
     /// # Errors
     /// It was not committed, or that is not known.
     pub(in crate::store) async fn commit(mut self) -> Result<(), Error> {
         if let Some(lent) = &mut self.0 {
-            let lending = Arc::clone(&lent.lending);
-            lending.in_time(ANSWERED_WITHIN, AnyTransactionManager::commit(lent)).await?;
+            let (lending, era) = (Arc::clone(&lent.lending), lent.era);
+            lent.is_in_doubt = true;
+            lending.in_time(era, ANSWERED_WITHIN, AnyTransactionManager::commit(lent)).await?;
+            lent.is_in_doubt = false;
         }
         if let Some(lent) = self.0.take() {
             lent.give_back();
@@ -45,7 +58,7 @@ impl OpenTransaction {
 
 impl Drop for OpenTransaction {
     fn drop(&mut self) {
-        if let Some(lent) = &mut self.0 {
+        if let Some(lent) = self.0.as_mut().filter(|lent| !lent.is_in_doubt) {
             // Sent when sqlx tests the connection, which is at once.
             AnyTransactionManager::start_rollback(lent);
         }
@@ -61,7 +74,7 @@ impl<'t> Executor<'t> for &'t mut OpenTransaction {
         't: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        all_at_once(async move { self.lent().fetch_in_time(query).await })
+        all_at_once(async move { self.fetch_all(query).await })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
@@ -69,7 +82,7 @@ impl<'t> Executor<'t> for &'t mut OpenTransaction {
         't: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        async move { Ok(self.lent().fetch_in_time(query).await?.into_iter().find_map(Either::right)) }.boxed()
+        async move { Ok(self.fetch_all(query).await?.into_iter().find_map(Either::right)) }.boxed()
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>

@@ -1,0 +1,93 @@
+//! The one process that may run on a PostgreSQL database without Redis: its queue is in its own memory.
+
+use std::time::Duration;
+
+use sqlx::{AnyConnection, Connection, Row};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Store, StoreError};
+
+/// The number of the lock, which is the database's own: "tasdiq" as the bytes of a number.
+const LOCK: i64 = 0x7461_7364_6971;
+
+/// So often the connection is looked after.
+const LOOKED_AFTER_EVERY: Duration = Duration::from_secs(3);
+
+/// A server that has not answered in this time hangs.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The right to be the only process of a database, held by a connection of its own. The server lets go of it when the process
+/// ends, in whatever way.
+#[derive(Debug)]
+pub struct SoleProcess {
+    store: Store,
+    connection: Option<AnyConnection>,
+}
+
+impl SoleProcess {
+    /// Takes the right; `None` while another session has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn take(store: &Store) -> Result<Option<Self>, StoreError> {
+        let connection = lock(store).await?;
+        Ok(connection.map(|connection| SoleProcess { store: store.clone(), connection: Some(connection) }))
+    }
+
+    /// Goes on without the right, for as long as nobody else has it: the session that holds it belongs to nobody any more.
+    pub fn believed(store: &Store) -> Self {
+        SoleProcess { store: store.clone(), connection: None }
+    }
+
+    /// Keeps the right until `stop`, and takes it anew where the connection was lost. Returns before only when another process
+    /// has taken it meanwhile.
+    pub async fn keep(mut self, stop: CancellationToken) {
+        let was_held = self.connection.is_some();
+        while stop.run_until_cancelled(sleep(LOOKED_AFTER_EVERY)).await.is_some() {
+            if let Some(connection) = &mut self.connection {
+                let asked = sqlx::raw_sql("-- sole_process_holds\nselect 1").execute(connection);
+                if matches!(timeout(ANSWERED_WITHIN, asked).await, Ok(Ok(_))) {
+                    continue;
+                }
+                self.connection = None;
+            }
+            match lock(&self.store).await {
+                Ok(Some(connection)) => self.connection = Some(connection),
+                // Our own session of before may be what holds it; a living process would tell of itself.
+                Ok(None) if was_held && is_taken(&self.store).await => {
+                    tracing::error!("another `tasdiq up` has taken this database while the connection to it was lost");
+                    return;
+                }
+                // Away: nobody else can take it now either.
+                Ok(None) | Err(_) => (),
+            }
+        }
+    }
+}
+
+/// Whether another process without Redis tells of itself.
+async fn is_taken(store: &Store) -> bool {
+    super::processes::alive(store)
+        .await
+        .is_ok_and(|alive| alive.iter().filter(|process| process.role == "up" && process.twin.is_none()).count() > 1)
+}
+
+async fn lock(store: &Store) -> Result<Option<AnyConnection>, StoreError> {
+    let Some(options) = &store.0.options else { return Ok(None) };
+    let locking = async {
+        let mut connection = AnyConnection::connect_with(options).await?;
+        let row = sqlx::query("-- take_sole_process\nselect cast(pg_try_advisory_lock($1) as int) as is_ours")
+            .bind(LOCK)
+            .fetch_one(&mut connection)
+            .await?;
+        match row.try_get::<i32, _>("is_ours")? {
+            0 => {
+                connection.close().await?;
+                Ok(None)
+            }
+            _ => Ok(Some(connection)),
+        }
+    };
+    timeout(ANSWERED_WITHIN, locking).await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()))
+}
