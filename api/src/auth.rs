@@ -14,13 +14,17 @@ use shared::store::orders;
 use subtle::ConstantTimeEq;
 
 use crate::Api;
+use crate::asker::{Asker, Proof};
 use crate::problem::{Problem, ProblemType};
 
 const SCHEME: &str = "api_key";
 
 /// What a request brings to prove itself. The proof itself is weighed by [`Caller::order`] and [`KeyHolder`].
 #[derive(Debug)]
-pub(crate) struct Caller(Bearer);
+pub(crate) struct Caller {
+    bearer: Bearer,
+    asker: Asker,
+}
 
 #[derive(Debug)]
 enum Bearer {
@@ -32,30 +36,35 @@ enum Bearer {
 
 impl Caller {
     fn of(request: &Request) -> Self {
-        let Some(value) = request.headers().get(header::AUTHORIZATION) else { return Caller(Bearer::Nothing) };
+        let asker = Asker::of(request);
+        let Some(value) = request.headers().get(header::AUTHORIZATION) else {
+            return Caller { bearer: Bearer::Nothing, asker };
+        };
         let key = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, key)| {
             (scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty()).then(|| Secret::new(key.trim()))
         });
-        Caller(key.map_or(Bearer::Unreadable, Bearer::Key))
+        Caller { bearer: key.map_or(Bearer::Unreadable, Bearer::Key), asker }
     }
 
     /// The name of the caller's API key; empty where no keys are configured.
     fn name(&self, keys: &[ApiKey]) -> Result<String, Problem> {
-        if keys.is_empty() {
-            return Ok(String::new());
-        }
-        match &self.0 {
-            Bearer::Nothing => Err(Problem::new(
-                ProblemType::MissingApiKey,
-                "send your API key in the header `Authorization: Bearer <key>`",
-            )),
-            Bearer::Unreadable => Err(wrong_key()),
+        let name = match &self.bearer {
+            _ if keys.is_empty() => String::new(),
+            Bearer::Nothing => {
+                return Err(Problem::new(
+                    ProblemType::MissingApiKey,
+                    "send your API key in the header `Authorization: Bearer <key>`",
+                ));
+            }
+            Bearer::Unreadable => return Err(wrong_key()),
             // All keys are compared, so that the time taken does not tell which one came near.
             Bearer::Key(sent) => keys
                 .iter()
                 .fold(None, |found, key| if key.key == *sent { Some(key.name.clone()) } else { found })
-                .ok_or_else(wrong_key),
-        }
+                .ok_or_else(wrong_key)?,
+        };
+        self.asker.proved(Proof::Key(name.clone()));
+        Ok(name)
     }
 
     /// The order, if this caller or this token may see it, and as whom.
@@ -63,13 +72,14 @@ impl Caller {
     /// A token proves itself alone; where an API key is sent as well, the key decides. An `Authorization` that holds no
     /// key of ours is somebody else's, such as a proxy's that asks for a password in front of the shop.
     pub(crate) async fn order(&self, api: &Api, id: OrderId, token: Option<&str>) -> Result<(Order, Viewer), Problem> {
-        let order = match (&self.0, token) {
+        let order = match (&self.bearer, token) {
             (Bearer::Nothing | Bearer::Unreadable, Some(token)) => {
                 let token = OrderToken::parse(token).ok_or_else(wrong_token)?;
                 let order = orders::find(&api.context.store, id).await?.ok_or_else(wrong_token)?;
                 if !bool::from(order.token.as_str().as_bytes().ct_eq(token.as_str().as_bytes())) {
                     return Err(wrong_token());
                 }
+                self.asker.proved(Proof::Token);
                 (order, Viewer::Customer)
             }
             _ => {

@@ -19,6 +19,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+mod access_log;
+mod asker;
 mod auth;
 mod connections;
 mod cross_origin;
@@ -93,7 +95,7 @@ pub fn routes(context: ApiContext) -> BoxEndpoint<'static, Response> {
 
 /// As [`routes`]; once `stopping` is cancelled, readiness is red and event streams end.
 fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'static, Response> {
-    let link_wait = context.link_wait;
+    let requests = requests::Requests { link_wait: context.link_wait, addresses: context.callback_addresses.clone() };
     let public_url = context.public_url.as_str().trim_end_matches('/').to_owned();
     let api = Arc::new(Api {
         context,
@@ -119,7 +121,7 @@ fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'st
         .at("/readyz", get(health::get_readyz))
         .at("/metrics", get(health::get_metrics))
         .data(api)
-        .with(requests::Requests { link_wait })
+        .with(requests)
         .into_endpoint()
         .boxed()
 }

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use poem::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
-use shared::id::OrderToken;
-use tracing::{Instrument, debug, error, info, info_span};
+use shared::config::CallbackAddresses;
+use tracing::{Instrument, info_span};
 
+use crate::access_log::{AccessLog, Answered};
+use crate::asker::{Asker, Proof};
 use crate::problem::{Problem, ProblemType};
-use crate::{cross_origin, metrics, pay_page};
+use crate::{access_log, cross_origin, metrics, pay_page, sender};
 
 /// How long a request may take until its answer begins, besides a wait that it was told to make; an event stream may go
 /// on for longer.
@@ -22,19 +24,24 @@ const REQUEST_ID: &str = "X-Request-Id";
 pub(crate) struct Requests {
     /// How long `create` waits for the payment link.
     pub(crate) link_wait: Duration,
+    /// Whose word about a sender's address counts.
+    pub(crate) addresses: CallbackAddresses,
 }
 
 /// All routes, wrapped.
 pub(crate) struct Watched<E> {
     routes: E,
     link_wait: Duration,
+    addresses: CallbackAddresses,
+    log: AccessLog,
 }
 
 impl<E: Endpoint> Middleware<E> for Requests {
     type Output = Watched<E>;
 
     fn transform(&self, routes: E) -> Self::Output {
-        Watched { routes, link_wait: self.link_wait }
+        let (link_wait, addresses) = (self.link_wait, self.addresses.clone());
+        Watched { routes, link_wait, addresses, log: AccessLog::new() }
     }
 }
 
@@ -48,7 +55,9 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         }
         let id = request_id(request.headers());
         let method = request.method().clone();
-        let path = redacted(request.uri().path());
+        let path = access_log::redacted(request.uri().path());
+        let client = sender::sender(&request, &self.addresses);
+        let asker = Asker::unproven(&mut request);
         let route = Route::of(request.uri().path());
         let language = pay_page::language_of(request.headers());
         let span = info_span!("request", request.id = %id);
@@ -67,35 +76,43 @@ impl<E: Endpoint> Endpoint for Watched<E> {
             AssertUnwindSafe(tokio::time::timeout(time_limit, answering)).catch_unwind().instrument(span.clone()).await;
 
         let _entered = span.entered();
-        let mut response = match answered {
-            Ok(Ok(Ok(response))) => response,
-            Ok(Ok(Err(error))) => answer(&Problem::from_error(error), route, &id, language),
-            Ok(Err(_elapsed)) => answer(&Problem::too_slow(time_limit.as_secs()), route, &id, language),
-            Err(_panic) => {
-                // The panic's own text was written to standard error by the panic hook.
-                error!("a request panicked: {method} {path}");
-                answer(&Problem::internal(), route, &id, language)
-            }
+        let has_panicked = answered.is_err();
+        let answered = match answered {
+            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Ok(Err(error))) => Err(Problem::from_error(error)),
+            Ok(Err(_elapsed)) => Err(Problem::too_slow(time_limit.as_secs())),
+            Err(_panic) => Err(Problem::internal()),
         };
+        let status = answered.as_ref().map_or_else(Problem::status_code, Response::status).as_u16();
+        let taken = began.elapsed();
+        metrics::count_request(route.name(), status, taken);
+        if matches!(route, Route::Pay | Route::Return) && status < 400 {
+            // The address itself holds the order's token.
+            asker.proved(Proof::Token);
+        }
+        let told = Answered { method: &method, path: &path, status, taken, client, api_key: asker.key_name() };
+        if route == Route::Health {
+            self.log.tell_health(&told);
+        } else if self.log.may_tell(status, asker.proof()) {
+            if has_panicked {
+                access_log::tell_panic(&method, &path);
+            }
+            if let Err(problem) = &answered {
+                problem.log();
+            }
+            access_log::tell(&told);
+        }
+
+        let mut response = answered.unwrap_or_else(|problem| answer(&problem, route, &id, language));
         finish_headers(response.headers_mut(), &id);
         if route.is_called_from_shop_pages() {
             cross_origin::allow(response.headers_mut());
-        }
-        let status = response.status().as_u16();
-        let taken = began.elapsed();
-        metrics::count_request(route.name(), status, taken);
-        let duration_ms = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
-        match route {
-            // Asked every few seconds by machines.
-            Route::Health => debug!(%method, path, status, duration_ms, "{method} {path} {status}"),
-            _ => info!(%method, path, status, duration_ms, "{method} {path} {status}"),
         }
         Ok(response)
     }
 }
 
 fn answer(problem: &Problem, route: Route, request_id: &str, language: shared::order::Language) -> Response {
-    problem.log();
     let mut response = match route {
         // A customer's browser asked: words, no JSON.
         Route::Pay | Route::Return => pay_page::problem_page(problem, language),
@@ -151,18 +168,6 @@ fn with_plain_path(uri: &Uri) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(plain.parse().ok()?);
     Uri::from_parts(parts).ok()
-}
-
-/// The path as it may stand in a log: without order tokens, and not endless.
-fn redacted(path: &str) -> String {
-    let mut path: Vec<&str> = path.split('/').collect();
-    for place in 0..path.len() {
-        let follows_pay = place > 0 && path[place - 1] == "pay" && !path[place].is_empty();
-        if follows_pay || OrderToken::parse(path[place]).is_some() {
-            path[place] = "[redacted]";
-        }
-    }
-    path.join("/").chars().take(200).collect()
 }
 
 /// Which of our addresses was asked, under a name that a metric may carry.
@@ -268,18 +273,5 @@ mod tests {
             let uri = with_plain_path(&path.parse().unwrap());
             assert_eq!(uri.map(|uri| uri.to_string()).as_deref(), plain, "{path}");
         }
-    }
-
-    #[test]
-    fn an_order_token_never_reaches_the_access_log() {
-        let token = "0123456789abcdef0123456789abcdef";
-
-        for path in
-            [format!("/pay/{token}"), format!("/pay/{token}/return"), format!("/x/{token}"), format!("//pay/{token}")]
-        {
-            assert!(!redacted(&path).contains(token), "{path}");
-        }
-        assert_eq!(redacted("/pay/half-a-token/return"), "/pay/[redacted]/return");
-        assert_eq!(redacted("/api/orders/7/events"), "/api/orders/7/events");
     }
 }

@@ -11,6 +11,7 @@ use shared::gateway::{Callback, CallbackFault};
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use tracing::{info, warn};
 
+use crate::asker::{Asker, Proof};
 use crate::problem::{Problem, ProblemType};
 use crate::request_body::{self, BodyFault};
 use crate::{Api, SharedApi, digest, metrics, sender};
@@ -42,6 +43,9 @@ pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: B
     let address = sender::sender(request, &api.context.callback_addresses);
     let verdict = judge(&api, address, request, body).await?;
     metrics::count_callback(verdict, began.elapsed());
+    if !matches!(verdict, Verdict::Unreadable | Verdict::BadlySigned) {
+        Asker::of(request).proved(Proof::Signature);
+    }
     Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
 }
 

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::id::OrderId;
 use crate::redis_server::RedisServer;
 use crate::store::Store;
+use crate::telemetry::LineBudget;
 
 /// Where this process hears of changed orders: its own at once, those of other processes through Redis.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,12 @@ const BETWEEN_NUMBERS: &str = " ";
 
 /// One message carries no more order numbers.
 const TOLD_TOGETHER: usize = 64;
+
+/// So long is a message of ours at most: a number has 20 signs, and one stands between two.
+const LONGEST_MESSAGE: usize = TOLD_TOGETHER * 21;
+
+/// So many messages of others are told of one by one; the rest as a number.
+const WARNINGS_PER_MINUTE: u32 = 5;
 
 /// After so much silence the connection is asked for a sign of life, and given up when none comes in as long again.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
@@ -173,10 +180,11 @@ async fn next(own: &mut broadcast::Receiver<OrderId>) -> Option<OrderId> {
 /// Hands the changes of other processes to our own listeners, over a connection that is asked for a sign of life.
 async fn listen(server: RedisServer, notice: Notice) {
     let mut pause = SHORTEST_PAUSE;
+    let warnings = LineBudget::new(WARNINGS_PER_MINUTE);
     loop {
         if let Ok(Ok(messages)) = timeout(SIGN_OF_LIFE, subscribed(&server)).await {
             pause = SHORTEST_PAUSE;
-            hear_others(messages, &notice).await;
+            hear_others(messages, &notice, &warnings).await;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -189,21 +197,44 @@ async fn subscribed(server: &RedisServer) -> Result<(PubSubSink, PubSubStream), 
     Ok(subscriber.split())
 }
 
-/// Hands on the order numbers of a message.
-fn hear_one(message: &str, notice: &Notice) {
-    for number in message.split(BETWEEN_NUMBERS) {
-        match number.parse() {
-            Ok(order_id) => notice.tell(order_id),
-            Err(_) => warn!("a notice that is no order number was dropped"),
-        }
+/// Hands on the order numbers of a message; nothing of one that is not as ours are. Whoever can write to Redis can send any.
+///
+/// # Errors
+/// [`Foreign`].
+fn hear_one(message: &[u8], notice: &Notice) -> Result<(), Foreign> {
+    if message.len() > LONGEST_MESSAGE {
+        return Err(Foreign);
+    }
+    let text = std::str::from_utf8(message).map_err(|_| Foreign)?;
+    let numbers: Result<Vec<OrderId>, _> = text.split(BETWEEN_NUMBERS).map(str::parse).collect();
+    numbers.map_err(|_| Foreign)?.into_iter().for_each(|order_id| notice.tell(order_id));
+    Ok(())
+}
+
+/// A message that no process of ours has sent.
+#[derive(Debug, PartialEq, Eq)]
+struct Foreign;
+
+fn warn_of_foreign(warnings: &LineBudget) {
+    if let Some(messages) = warnings.left_out() {
+        warn!(messages, "{messages} more foreign messages of a minute were dropped");
+    }
+    if warnings.take() {
+        warn!(
+            "a message on the channel of changed orders is none of ours and was dropped; see who else uses this Redis"
+        );
     }
 }
 
 /// Returns when the connection has ended, or gives no sign of life any more: who only listens would not notice.
-async fn hear_others((mut sink, mut messages): (PubSubSink, PubSubStream), notice: &Notice) {
+async fn hear_others((mut sink, mut messages): (PubSubSink, PubSubStream), notice: &Notice, warnings: &LineBudget) {
     loop {
         match timeout(SIGN_OF_LIFE, messages.next()).await {
-            Ok(Some(message)) => hear_one(&message.get_payload::<String>().unwrap_or_default(), notice),
+            Ok(Some(message)) => {
+                if hear_one(message.get_payload_bytes(), notice) == Err(Foreign) {
+                    warn_of_foreign(warnings);
+                }
+            }
             Ok(None) => return,
             Err(_silence) => match timeout(SIGN_OF_LIFE, sink.ping::<redis::Value>()).await {
                 Ok(Ok(_)) => (),
@@ -268,6 +299,22 @@ mod tests {
         notice.tell(ANOTHERS);
 
         assert!(is_told(&notice.follow(OURS, moment)).await);
+    }
+
+    #[tokio::test]
+    async fn a_forged_message_tells_nobody_anything_however_long_it_is() {
+        let notice = Notice::default();
+        let followed = notice.follow(OURS, notice.now());
+
+        for forged in ["x".repeat(16 << 20), " ".repeat(16 << 20), "7 ".repeat(8 << 20), "7 x".into(), String::new()] {
+            assert_eq!(hear_one(forged.as_bytes(), &notice), Err(Foreign));
+        }
+        assert_eq!(hear_one(b"7 \xff", &notice), Err(Foreign));
+        assert!(!is_told(&followed).await);
+
+        let ours = vec![i64::MAX.to_string(); TOLD_TOGETHER - 1].join(BETWEEN_NUMBERS) + " 7";
+        assert_eq!(hear_one(ours.as_bytes(), &notice), Ok(()));
+        assert!(is_told(&followed).await);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::role::id;
 use super::up::Up;
@@ -157,4 +159,67 @@ async fn a_command_whose_output_cannot_be_written_fails_and_one_whose_log_cannot
     for redirection in ["2>/dev/full", "2>&-"] {
         assert_eq!(ending(redirection).await.0, Some(0), "{redirection}");
     }
+}
+
+/// The log without its first `before` bytes.
+fn written_since(up: &Up, before: usize) -> String {
+    up.api.role.program.output().split_off(before)
+}
+
+/// Refused requests need no key, and so must not fill a disk.
+#[tokio::test]
+async fn refused_requests_fill_no_log_and_orders_are_still_told() {
+    let up = Up::start(&[]).await;
+    let before = up.api.role.program.output().len();
+    let address = up.api.role.url.strip_prefix("http://").unwrap().to_owned();
+
+    for _ in 0..1_000 {
+        assert_eq!(up.api.role.get("/nope").await.0, StatusCode::NOT_FOUND);
+    }
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let request = format!("{} /nope HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "X".repeat(300_000));
+    // It may be refused before all of it was sent.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+    pays(&up).await;
+
+    let log = written_since(&up, before);
+    assert!(log.len() < 100_000, "{} bytes", log.len());
+    assert_eq!(log.matches("GET /nope 404").count(), 120);
+    assert!(log.contains("POST /api/orders/create 201") && log.contains("is paid"), "{log}");
+}
+
+/// Who asked for what: after a leak it must be possible to say.
+#[tokio::test]
+async fn an_access_line_tells_the_senders_address_and_the_name_of_the_key_and_neither_key_nor_token() {
+    const KEY: &str = "0f8b7c6d5e4a39281706f5e4d3c2b1a0";
+    let keys = format!("shop:{KEY}");
+    let up = Up::start(&[("TASDIQ_API_KEYS", &keys), ("TASDIQ_TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let client = super::role::client();
+    let url = &up.api.role.url;
+    let body = serde_json::json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" });
+    let request = client.post(format!("{url}/api/orders/create")).bearer_auth(KEY).json(&body);
+    let order: serde_json::Value =
+        request.header("X-Forwarded-For", "203.0.113.7").send().await.unwrap().json().await.unwrap();
+    let token = order["order_token"].as_str().unwrap();
+
+    for path in [
+        format!("/api/orders/1?token={token}"),
+        format!("/api/orders/1/events&token={token}"),
+        format!("/api/orders/1/events%3Ftoken={token}"),
+        format!("/pay%2F{token}"),
+        format!("/pay/{token}"),
+        format!("/pay/{token}/return"),
+        format!("/x/%25{:x}{}", token.as_bytes()[0], &token[1..]),
+    ] {
+        up.api.role.get(&path).await;
+    }
+
+    let output = up.api.role.program.output();
+    let created = output.lines().find(|line| line.contains("POST /api/orders/create 201")).unwrap();
+    assert!(created.contains("client=203.0.113.7") && created.contains(r#"api_key="shop""#), "{created}");
+    let paid = output.lines().find(|line| line.contains("GET /pay/[redacted]/return 200")).unwrap();
+    assert!(paid.contains("client=127.0.0.1") && !paid.contains("api_key"), "{paid}");
+    assert!(!output.contains(&token[1..]), "{output}");
+    assert!(!output.contains(KEY), "{output}");
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::json;
+use shared::config::ApiKey;
 use shared::id::OrderId;
 use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::secret::Secret;
 use shared::store::reviewing::{self, Decision};
 use shared::store::settlement::Settlement;
 
@@ -129,4 +131,21 @@ async fn customer_reads(api: &TestApi, order: &Order) -> String {
     let mut stream = api.client.get(format!("/api/orders/{}/events?token={token}", order.id)).send().await.sse_stream();
     let event = tokio::time::timeout(Duration::from_secs(3), stream.next()).await.expect("within 3 s");
     all + &format!("{event:?}")
+}
+
+/// While a shop changes its key, orders of the old one must stay its own, and nothing may be made twice.
+#[tokio::test]
+async fn two_keys_of_one_name_are_one_shop() {
+    let key = |key: &str| ApiKey { name: "shop".to_owned(), key: Secret::new(key) };
+    let api = TestApi::with(|context| context.api_keys = vec![key("old"), key("new")]).await;
+    let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos", "reference": "A-1" });
+
+    let made = api.create_as(Some("old"), Some("click-1"), &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+
+    let seen = send(api.client.get("/api/orders/1").header("authorization", "Bearer new")).await;
+    assert_eq!(seen.json()["order_id"], 1);
+    let repeated = api.create_as(Some("new"), Some("click-1"), &body).await;
+    assert_eq!((repeated.status, &repeated.json()["order_id"]), (201, &json!(1)));
+    api.create_as(Some("new"), Some("click-2"), &body).await.problem(409, "reference-taken");
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use poem::EndpointExt;
+use shared::config::CallbackAddresses;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,8 @@ async fn a_stopping_process_is_not_ready() {
 async fn a_panic_is_a_problem_without_details() {
     let broken =
         poem::endpoint::make(|_| async { if true { panic!("the secret of it") } else { Ok::<_, poem::Error>(()) } });
-    let client = poem::test::TestClient::new(broken.with(crate::requests::Requests { link_wait: Duration::ZERO }));
+    let requests = crate::requests::Requests { link_wait: Duration::ZERO, addresses: CallbackAddresses::default() };
+    let client = poem::test::TestClient::new(broken.with(requests));
 
     let answer = send(client.get("/api/orders/1")).await;
 

@@ -1,0 +1,257 @@
+//! One line for each request, as far as that is not for anybody to decide: what proves nothing, and what was refused, has
+//! a number of lines a minute, and the rest is told as a number.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use poem::http::Method;
+use shared::telemetry::{LineBudget, plain};
+use tracing::{debug, error, info};
+
+use crate::asker::Proof;
+
+/// Requests that were refused, or that come from nobody known: anybody can send them by the thousand.
+const REFUSED_PER_MINUTE: u32 = 120;
+
+/// Requests that ended with a fault of ours. A database that is away fails all of them.
+const FAILED_PER_MINUTE: u32 = 120;
+
+/// Pages and orders that customers look at with the order's token.
+const CUSTOMERS_PER_MINUTE: u32 = 1_200;
+
+/// Rightly signed callbacks. One that was seen on its way can be sent again and again.
+const CALLBACKS_PER_MINUTE: u32 = 3_000;
+
+/// So much of a path is read, and so much of it written.
+const PATH_READ: usize = 4_096;
+const PATH_CHARACTERS: usize = 200;
+
+/// The longest method there is has 16 letters.
+const METHOD_CHARACTERS: usize = 16;
+
+/// Percent signs may be encoded again and again. What is not plain after so many times is not shown.
+const DECODED_AT_MOST: usize = 4;
+
+const REDACTED: &str = "[redacted]";
+
+/// An order's token has 32 hexadecimal digits. Half of one is redacted, too.
+const TOKEN_DIGITS: usize = 16;
+
+/// Which requests may be logged yet.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    refused: LineBudget,
+    failed: LineBudget,
+    customers: LineBudget,
+    callbacks: LineBudget,
+}
+
+/// One answered request.
+#[derive(Debug)]
+pub(crate) struct Answered<'a> {
+    pub(crate) method: &'a Method,
+    /// As [`redacted`] gives it.
+    pub(crate) path: &'a str,
+    pub(crate) status: u16,
+    pub(crate) taken: Duration,
+    /// Who sent it, as far as that is known.
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) api_key: Option<&'a str>,
+}
+
+impl AccessLog {
+    pub(crate) fn new() -> Self {
+        AccessLog {
+            refused: LineBudget::new(REFUSED_PER_MINUTE),
+            failed: LineBudget::new(FAILED_PER_MINUTE),
+            customers: LineBudget::new(CUSTOMERS_PER_MINUTE),
+            callbacks: LineBudget::new(CALLBACKS_PER_MINUTE),
+        }
+    }
+
+    /// Whether an answer of this status, to somebody who has proved this, may be told of in the log.
+    pub(crate) fn may_tell(&self, status: u16, proof: Option<&Proof>) -> bool {
+        self.tell_left_out();
+        match (status, proof) {
+            (500.., _) => self.failed.take(),
+            (400.., _) | (_, None) => self.refused.take(),
+            (_, Some(Proof::Token)) => self.customers.take(),
+            (_, Some(Proof::Signature)) => self.callbacks.take(),
+            (_, Some(Proof::Key(_))) => true,
+        }
+    }
+
+    fn tell_left_out(&self) {
+        for (budget, what) in [
+            (&self.refused, "were refused or proved nothing"),
+            (&self.failed, "failed"),
+            (&self.customers, "came with an order's token"),
+            (&self.callbacks, "were rightly signed callbacks"),
+        ] {
+            if let Some(requests) = budget.left_out() {
+                info!(requests, "{requests} more requests of a minute {what}; tasdiq_http_requests_total counts them");
+            }
+        }
+    }
+
+    /// Tells of a request that machines send every few seconds.
+    pub(crate) fn tell_health(&self, answered: &Answered<'_>) {
+        self.tell_left_out();
+        let Answered { path, status, .. } = answered;
+        debug!(status, "{} {path} {status}", method(answered.method));
+    }
+}
+
+/// Tells of a request.
+pub(crate) fn tell(answered: &Answered<'_>) {
+    let Answered { path, status, api_key, .. } = *answered;
+    let method = method(answered.method);
+    let client = answered.client.map(tracing::field::display);
+    let duration_ms = u64::try_from(answered.taken.as_millis()).unwrap_or(u64::MAX);
+    info!(method, path, status, duration_ms, client, api_key, "{method} {path} {status}");
+}
+
+/// Tells of a request that panicked. The panic's own text was told by the panic hook.
+pub(crate) fn tell_panic(method: &Method, path: &str) {
+    error!("a request panicked: {} {path}", self::method(method));
+}
+
+/// A method may be any word of any length.
+fn method(method: &Method) -> String {
+    plain(method.as_str(), METHOD_CHARACTERS)
+}
+
+/// The path as it may stand in a log: without tokens, plain, and not endless.
+///
+/// A caller may write a token where it does not belong, with any sign as `%61`, and that again as `%2561`.
+pub(crate) fn redacted(path: &str) -> String {
+    let read: String = path.chars().take(PATH_READ).collect();
+    let Some(decoded) = decoded(&read) else { return REDACTED.to_owned() };
+    // No address of ours has these signs in its path; what follows them was meant to be a query.
+    let (path, is_longer) = match decoded.find(['?', '&', '=', ';', '#']) {
+        Some(end) => (&decoded[..end], true),
+        None => (decoded.as_str(), false),
+    };
+    let mut segments: Vec<String> = Vec::new();
+    for segment in path.split('/') {
+        let follows_pay = segments.last().is_some_and(|last| last.eq_ignore_ascii_case("pay")) && !segment.is_empty();
+        segments.push(if follows_pay { REDACTED.to_owned() } else { without_tokens(segment) });
+    }
+    let mut path = segments.join("/");
+    if is_longer {
+        path.push_str(REDACTED);
+    }
+    plain(&path, PATH_CHARACTERS)
+}
+
+/// The text without percent signs that encode something; `None` where they were encoded too often.
+fn decoded(text: &str) -> Option<String> {
+    let mut text = text.to_owned();
+    for _ in 0..=DECODED_AT_MOST {
+        let next = percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned();
+        if next == text {
+            return Some(text);
+        }
+        text = next;
+    }
+    None
+}
+
+/// The text with every run of digits that may be a token, or a good part of one, taken out.
+fn without_tokens(text: &str) -> String {
+    let mut whole = String::new();
+    for run in text.split_inclusive(|sign: char| !sign.is_ascii_hexdigit()) {
+        let (digits, rest) = match run.char_indices().next_back() {
+            Some((end, sign)) if !sign.is_ascii_hexdigit() => run.split_at(end),
+            _ => (run, ""),
+        };
+        whole.push_str(if digits.len() >= TOKEN_DIGITS { REDACTED } else { digits });
+        whole.push_str(rest);
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn an_order_token_never_reaches_the_access_log() {
+        for (path, expected) in [
+            (format!("/pay/{TOKEN}"), "/pay/[redacted]"),
+            (format!("/pay/{TOKEN}/return"), "/pay/[redacted]/return"),
+            (format!("//pay/{TOKEN}"), "//pay/[redacted]"),
+            (format!("/x/{TOKEN}"), "/x/[redacted]"),
+            (format!("/pay%2F{TOKEN}"), "/pay/[redacted]"),
+            (format!("/PAY%252f{TOKEN}"), "/PAY/[redacted]"),
+            (format!("/api/orders/1/events&token={TOKEN}"), "/api/orders/1/events[redacted]"),
+            (format!("/api/orders/1/events%3Ftoken={TOKEN}"), "/api/orders/1/events[redacted]"),
+            (format!("/api/orders/1/{TOKEN}.json"), "/api/orders/1/[redacted].json"),
+            ("/pay/half-a-token/return".to_owned(), "/pay/[redacted]/return"),
+            ("/api/orders/1/events&api_key=shop-key".to_owned(), "/api/orders/1/events[redacted]"),
+            ("/api/orders/7/events".to_owned(), "/api/orders/7/events"),
+            ("/api/orders/1795993131".to_owned(), "/api/orders/1795993131"),
+        ] {
+            assert_eq!(redacted(&path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_one_short_line() {
+        assert_eq!(redacted("/a%0AWARN%20paid%1b[2J"), "/a WARN paid\u{fffd}[2J");
+        assert_eq!(redacted(&"/x".repeat(50_000)).chars().count(), PATH_CHARACTERS + 1);
+        assert_eq!(redacted(&format!("/{}", "%25".repeat(3) + &"25".repeat(20) + "61")), REDACTED);
+    }
+
+    #[test]
+    fn a_method_of_any_length_is_cut() {
+        let endless = Method::from_bytes("X".repeat(400_000).as_bytes()).unwrap();
+
+        assert_eq!(method(&endless), format!("{}…", "X".repeat(METHOD_CHARACTERS)));
+        assert_eq!(method(&Method::DELETE), "DELETE");
+    }
+
+    #[test]
+    fn what_anybody_can_send_by_the_thousand_has_few_lines_and_a_shop_has_all_of_its_own() {
+        let log = AccessLog::new();
+        let key = Proof::Key("shop".to_owned());
+        let told = |status: u16, proof: Option<&Proof>| {
+            i32::try_from((0..10_000).filter(|_| log.may_tell(status, proof)).count()).unwrap()
+        };
+
+        assert_eq!(told(404, None), 120);
+        assert_eq!(told(200, None), 0, "the documentation counts among them");
+        assert_eq!(told(422, Some(&key)), 0, "so does what a shop sends and gets refused");
+        assert_eq!(told(503, None), 120);
+        assert_eq!(told(200, Some(&Proof::Token)), 1_200);
+        assert_eq!(told(200, Some(&key)), 10_000);
+    }
+
+    /// The token with each sign as it is, or as `%61`, or that again with its percent sign as `%25`.
+    fn written(encodings: &[u8]) -> String {
+        let sign = |(sign, times): (char, &u8)| match times {
+            0 => sign.to_string(),
+            1 => format!("%{:02x}", u32::from(sign)),
+            _ => format!("%25{:02X}", u32::from(sign)),
+        };
+        TOKEN.chars().zip(encodings).map(sign).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_redacted_wherever_and_however_it_is_written(
+            before in "[ -~]{0,60}", after in "[ -~]{0,60}", encodings in proptest::collection::vec(0u8..3, 32)
+        ) {
+            let path = format!("/{before}{}{after}", written(&encodings));
+
+            let redacted = redacted(&path);
+
+            prop_assert!(!redacted.contains(&TOKEN[..TOKEN_DIGITS]), "{path}: {redacted}");
+            prop_assert!(!redacted.contains(&TOKEN[TOKEN_DIGITS..]), "{path}: {redacted}");
+        }
+    }
+}
