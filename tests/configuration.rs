@@ -183,6 +183,19 @@ async fn a_real_gateway_with_the_sandboxs_secrets_is_refused() {
     }
 }
 
+/// Whoever is in the same network would make orders in the shop's name.
+#[tokio::test]
+async fn an_order_api_that_other_machines_reach_wants_api_keys() {
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        let output = refusal(&["up"], &environment(&[], &[("TASDIQ_LISTEN", listen)])).await;
+
+        assert_says(&output, &["TASDIQ_API_KEYS", "TASDIQ_LISTEN", "name:key"]);
+    }
+    let keys = [("TASDIQ_LISTEN", "0.0.0.0:0"), ("TASDIQ_API_KEYS", "demo:demo-key")];
+    let mut program = Program::start(&["up"], &environment(&[], &keys));
+    program.wait_for_line("Tasdiq is up", PATIENCE).await;
+}
+
 /// Published keys open an order API that other machines reach.
 #[tokio::test]
 async fn a_sandbox_on_another_machine_without_api_keys_is_refused() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::environment::Environment;
+use super::values::KeyStrength;
 use super::{Role, is_loopback, leads_to, local_url, values};
 use crate::gateway::atmos::{AtmosConfig, SignAlgorithm};
 use crate::secret::Secret;
@@ -19,6 +20,9 @@ const SANDBOX_SECRET: &str = "sandbox-secret";
 const SANDBOX_STORE: &str = "1234";
 const SANDBOX_TERMINAL: &str = "1";
 const SANDBOX_API_KEY: &str = "sandbox-api-key";
+
+/// What the key that signs callbacks should have.
+const CALLBACK_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 16, different: 6 };
 
 /// Long enough for a slow gateway, short enough that two calls fit into a job's deadline.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -133,6 +137,13 @@ fn check_real_gateway(env: &mut Environment<'_>, atmos: &AtmosConfig) {
         if url.scheme() == "http" && !is_loopback(url) {
             env.fault(name, "is http, so credentials and payments would travel in clear text; use https");
         }
+    }
+    if atmos.api_keys.iter().any(|key| CALLBACK_KEY_STRENGTH.is_weak(key.expose())) {
+        // The gateway gives it, so refusing it would refuse the shop.
+        env.warn(
+            "ATMOS_API_KEY has a key of fewer than 16 characters, or of fewer than 6 different ones: whoever guesses it \
+             can sign callbacks; see that it was copied whole, and ask Atmos for another one",
+        );
     }
     if is_loopback(&atmos.checkout_url) {
         env.warn("ATMOS_CHECKOUT_URL is this machine's own address, which customers cannot reach; leave it out");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::environment::Environment;
+use super::values::KeyStrength;
 use super::{
     ApiKey, Config, ConfigFaults, DatabaseUrl, GatewayRate, LogFormat, Role, addresses, atmos, is_loopback, local_url,
     values,
@@ -23,6 +24,12 @@ const SETTLE_SCHEDULE: &str = "0.25,0.5,1,1.5,2,3,4,6,8,10,12,15,20,30,60,120,30
 /// What the real gateway is asked at most; unlimited with the sandbox.
 const GATEWAY_RATE: GatewayRate = GatewayRate { per_second: 20, burst: 40 };
 
+/// Keys that guard money. A random one of this length has more different signs.
+const KEY_STRENGTH: KeyStrength = KeyStrength { characters: 16, different: 8 };
+
+/// Keys that guard a sandbox, such as `demo-key`.
+const SANDBOX_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 8, different: 4 };
+
 /// Below the 30 s after which the API calls a request too slow: the order is made, so `create` must tell of it.
 const MAX_LINK_WAIT_MS: u64 = 25_000;
 
@@ -38,7 +45,7 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
 
     let atmos = atmos::read(&mut env, sandbox_listen);
     let is_real = atmos.as_ref().is_some_and(|atmos| !atmos.is_sandbox());
-    let api_keys = api_keys(&mut env, atmos.as_ref());
+    let api_keys = api_keys(&mut env, atmos.as_ref(), listen);
     let public_url = public_url(&mut env, listen, is_real);
     let is_behind_proxy = public_url.as_ref().is_some_and(|url| url.scheme() == "https");
     let callback_addresses = addresses::read(&mut env, is_behind_proxy);
@@ -88,16 +95,25 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
     }
 }
 
-/// Secure start: an open order API is only for the sandbox on this machine.
-fn api_keys(env: &mut Environment<'_>, atmos: Option<&AtmosConfig>) -> Vec<ApiKey> {
+/// Secure start: an open order API is only for the sandbox on this machine, and for callers on this machine.
+fn api_keys(env: &mut Environment<'_>, atmos: Option<&AtmosConfig>, listen: SocketAddr) -> Vec<ApiKey> {
     let is_sandbox = atmos.is_some_and(AtmosConfig::is_sandbox);
-    let shortest = if is_sandbox { 8 } else { 16 };
+    let strength = if is_sandbox { SANDBOX_KEY_STRENGTH } else { KEY_STRENGTH };
     let was_given = env.is_set("TASDIQ_API_KEYS");
-    let keys = env.parsed("TASDIQ_API_KEYS", |text| values::api_keys(text, shortest)).unwrap_or_default();
+    let keys = env.parsed("TASDIQ_API_KEYS", |text| values::api_keys(text, strength)).unwrap_or_default();
     if was_given || !env.role().serves_orders() {
         return keys;
     }
     match atmos {
+        Some(atmos)
+            if atmos.is_sandbox() && is_loopback(&atmos.base_url) && !listen.ip().to_canonical().is_loopback() =>
+        {
+            env.fault(
+                "TASDIQ_API_KEYS",
+                "is missing, and TASDIQ_LISTEN lets other machines in, for which the order API must not be open; set it \
+                 to name:key with a key of 8 characters or more, or TASDIQ_LISTEN to 127.0.0.1:8000",
+            );
+        }
         Some(atmos) if atmos.is_sandbox() && is_loopback(&atmos.base_url) => env.warn(
             "the order API is open to whoever reaches it: TASDIQ_API_KEYS is not set, which only the sandbox on this \
              machine allows",

@@ -24,7 +24,7 @@ const REAL: &str = "
     ATMOS_CONSUMER_KEY=real-key
     ATMOS_CONSUMER_SECRET=real-secret
     ATMOS_STORE_ID=417
-    ATMOS_API_KEY=real-api-key
+    ATMOS_API_KEY=real-api-key-of-atmos
     TASDIQ_API_KEYS=shop:0123456789abcdef
 ";
 const SANDBOX: &str = "
@@ -171,6 +171,13 @@ fn the_order_api_is_open_only_with_the_sandbox_on_this_machine() {
         (REAL.replace("TASDIQ_API_KEYS=shop:0123456789abcdef", ""), true),
         (REAL.replace("shop:0123456789abcdef", "shop:0123456789abcde"), true),
         (REAL.to_owned(), false),
+        ("TASDIQ_LISTEN=0.0.0.0:8000".to_owned(), true),
+        ("TASDIQ_LISTEN=[::]:8000".to_owned(), true),
+        ("TASDIQ_LISTEN=192.168.1.7:8000".to_owned(), true),
+        ("TASDIQ_LISTEN=0.0.0.0:8000\nTASDIQ_API_KEYS=demo:demo-key".to_owned(), false),
+        ("TASDIQ_LISTEN=127.0.0.2:8000".to_owned(), false),
+        ("TASDIQ_LISTEN=[::1]:8000".to_owned(), false),
+        ("TASDIQ_LISTEN=[::ffff:127.0.0.1]:8000".to_owned(), false),
     ] {
         let expected: &[&str] = if is_fault { &["TASDIQ_API_KEYS"] } else { &[] };
 
@@ -186,7 +193,7 @@ fn published_credentials_never_meet_the_real_gateway() {
         let secret = lines.replace("real-secret", "sandbox-secret");
         assert_eq!(faulty_variables(role, &secret), ["ATMOS_CONSUMER_SECRET"]);
 
-        let api_key = lines.replace("real-api-key", "real-api-key,sandbox-api-key");
+        let api_key = lines.replace("real-api-key-of-atmos", "real-api-key-of-atmos,sandbox-api-key");
         assert_eq!(faulty_variables(role, &api_key), ["ATMOS_API_KEY"]);
     }
 }
@@ -292,6 +299,50 @@ fn all_faults_are_reported_in_one_numbered_message() {
     assert!(message.contains("\n  3. TASDIQ_LOG is no log filter"), "{message}");
 }
 
+/// While a shop changes its key, the old one and the new one must both open its orders.
+#[test]
+fn a_name_may_have_two_keys_while_they_are_changed_and_no_third() {
+    let keys = |keys: &str| config(Role::Up, &REAL.replace("shop:0123456789abcdef", keys));
+
+    let rotating = keys("shop:0123456789abcdef,shop:fedcba9876543210,till:0011223344556677").unwrap();
+    let names: Vec<&str> = rotating.api_keys.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["shop", "shop", "till"]);
+    let third = keys("a:0123456789abcdef,a:fedcba9876543210,a:0011223344556677").unwrap_err().to_string();
+    assert!(third.contains("has an entry 3 with a name that 2 earlier ones have"), "{third}");
+}
+
+#[test]
+fn every_fault_of_every_key_is_told_and_no_key() {
+    let keys = "Shop:short,till:aaaaaaaaaaaaaaaa,0123456789abcdef,web:hunter2hunter2hunter2";
+
+    let faults = config(Role::Up, &REAL.replace("shop:0123456789abcdef", keys)).unwrap_err().to_string();
+
+    for fault in [
+        "an entry 1 whose name is not 1 to 32 of a-z, 0-9, - and _, and whose key is not 16 to 200",
+        "an entry 2 whose key has fewer than 8 different signs",
+        "an entry 3 that is not name:key",
+        "an entry 4 whose key has fewer than 8 different signs",
+    ] {
+        assert!(faults.contains(fault), "{fault}: {faults}");
+    }
+    assert!(!faults.contains("short") && !faults.contains("hunter2"), "{faults}");
+}
+
+/// The gateway gives this key, so that refusing it would refuse the shop.
+#[test]
+fn a_weak_key_for_callbacks_is_warned_about_where_money_is_real() {
+    let warns = |key: &str| {
+        let warnings = config(Role::Up, &REAL.replace("real-api-key-of-atmos", key)).unwrap().warnings;
+        warnings.iter().any(|warning| warning.contains("ATMOS_API_KEY"))
+    };
+
+    for weak in ["a", "fifteen-letters", "abababababababababab", "strong-0123456789abcdef,weak"] {
+        assert!(warns(weak), "{weak}");
+    }
+    assert!(!warns("strong-0123456789abcdef"));
+    assert!(config(Role::Up, "").unwrap().warnings.iter().all(|warning| !warning.contains("ATMOS_API_KEY")));
+}
+
 /// Each line is taken alone, on top of a sound environment of the real gateway.
 #[test]
 fn a_value_that_cannot_be_read_is_a_fault_of_its_variable() {
@@ -331,7 +382,9 @@ fn a_value_that_cannot_be_read_is_a_fault_of_its_variable() {
         "TASDIQ_API_KEYS=0123456789abcdef",
         "TASDIQ_API_KEYS=Shop:0123456789abcdef",
         "TASDIQ_API_KEYS=:0123456789abcdef",
-        "TASDIQ_API_KEYS=a:0123456789abcdef,a:0123456789abcdeg",
+        "TASDIQ_API_KEYS=a:0123456789abcdef,a:0123456789abcdeg,a:0123456789abcdeh",
+        "TASDIQ_API_KEYS=a:aaaaaaaaaaaaaaaa",
+        "TASDIQ_API_KEYS=a:0123456012345601234560123456",
         "TASDIQ_API_KEYS=a:0123456789abcdef,b:0123456789abcdef",
         "TASDIQ_API_KEYS=a:0123456789abcdef,",
         "TASDIQ_API_KEYS=a:0123456789 abcdef",
@@ -386,7 +439,7 @@ fn values_are_read_as_they_are_meant() {
             TASDIQ_LOG=info,worker=debug
             TASDIQ_LOG_FORMAT=json"
         )
-        .replace("ATMOS_API_KEY=real-api-key", "ATMOS_API_KEY=new-key, old-key")
+        .replace("ATMOS_API_KEY=real-api-key-of-atmos", "ATMOS_API_KEY=new-key, old-key")
         .replace("shop:0123456789abcdef", "shop:0123456789:abcdef,till_2:fedcba9876543210"),
     )
     .unwrap();
@@ -482,7 +535,7 @@ fn no_fault_and_no_debug_output_repeats_a_value() {
 
     let config = config(Role::Up, &format!("{REAL}{SERVERS}")).unwrap();
     let printed = format!("{config:?}");
-    for secret in ["real-secret", "real-api-key", "0123456789abcdef", "secret@db"] {
+    for secret in ["real-secret", "real-api-key-of-atmos", "0123456789abcdef", "secret@db"] {
         assert!(!printed.contains(secret), "{secret}");
     }
 }
