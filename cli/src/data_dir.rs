@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use shared::clock::rfc3339;
@@ -23,15 +23,17 @@ impl DataDir {
     /// Makes the directory if need be and takes its lock for `command`.
     ///
     /// # Errors
-    /// A configuration fault when it cannot be written, or when another process holds it: then it says who.
+    /// A configuration fault when it may not be written, or when another process holds it: then it says who.
+    /// [`Exit::Unavailable`] while its disk is full.
     pub(crate) fn open(path: &Path, command: &str) -> Result<Self, Exit> {
         // What lies there is about money; it is nobody else's to read.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-            Exit::configuration(format!(
+            let what = format!(
                 "cannot make the data directory {} ({error}); set TASDIQ_DATA_DIR to a directory that this user may \
                  write",
                 path.display()
-            ))
+            );
+            unwritable(&error, what)
         })?;
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let lock = Lock::take(&path.join("tasdiq.lock"), &path, command, "TASDIQ_DATA_DIR")?;
@@ -42,6 +44,36 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Files that lie beside a database of SQLite while it is open.
+const BESIDE_DATABASE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+
+/// Makes the file of a database if there is none, and lets nobody but its user read it: it holds the tokens that open
+/// orders. The files that SQLite lays beside it take after it.
+///
+/// Where that cannot be done the database tells what is wrong, or `doctor` does.
+pub(crate) fn close_database_to_others(file: &Path) {
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    for path in files_of_database(file) {
+        if is_open_to_others(&path) {
+            let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+        }
+    }
+}
+
+/// The file of a database and those that lie beside it.
+pub(crate) fn files_of_database(file: &Path) -> impl Iterator<Item = PathBuf> {
+    BESIDE_DATABASE.iter().map(move |suffix| {
+        let mut path = file.as_os_str().to_owned();
+        path.push(suffix);
+        path.into()
+    })
+}
+
+/// Whether others than its user may do anything with a file or directory; one that is not there is open to nobody.
+pub(crate) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
 /// Adds what keeps `role` from its data directory to what is wrong with the environment, so that all of it is said at
@@ -72,10 +104,11 @@ impl Lock {
     /// As [`DataDir::open`].
     pub(crate) fn take(file: &Path, what: &Path, command: &str, variable: &str) -> Result<Self, Exit> {
         let cannot_write = |error: std::io::Error| {
-            Exit::configuration(format!(
+            let what = format!(
                 "cannot write {} ({error}); make it writable for this user, or set {variable} to another place",
                 file.display()
-            ))
+            );
+            unwritable(&error, what)
         };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -104,15 +137,21 @@ impl Lock {
     }
 }
 
-/// Whether a disk or a quota is full, which passes, unlike a permission that is missing.
-fn is_out_of_room(error: &std::io::Error) -> bool {
+/// What cannot be written for want of room can be once there is some, unlike what we may not write.
+fn unwritable(error: &std::io::Error, what: String) -> Exit {
+    match is_out_of_room(error) {
+        true => Exit::Unavailable(anyhow::anyhow!(what)),
+        false => Exit::configuration(what),
+    }
+}
+
+/// Whether a disk or a quota is full.
+pub(crate) fn is_out_of_room(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -149,6 +188,18 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_no_fault_of_the_configuration() {
+        for (kind, code) in [
+            (std::io::ErrorKind::StorageFull, 69),
+            (std::io::ErrorKind::QuotaExceeded, 69),
+            (std::io::ErrorKind::PermissionDenied, 78),
+            (std::io::ErrorKind::ReadOnlyFilesystem, 78),
+        ] {
+            assert_eq!(unwritable(&kind.into(), "x".to_owned()).code(), code, "{kind}");
+        }
+    }
+
+    #[test]
     fn only_its_user_may_read_a_directory_we_made() {
         let folder = tempfile::tempdir().unwrap();
         let data_dir = DataDir::open(&folder.path().join("data"), "tasdiq up").unwrap();
@@ -156,6 +207,25 @@ mod tests {
         let mode = fs::metadata(data_dir.path()).unwrap().permissions().mode();
 
         assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_database_is_read_by_its_user_alone_also_one_that_was_open_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let fresh = folder.path().join("fresh.db");
+        let [older, log] = ["older.db", "older.db-wal"].map(|name| folder.path().join(name));
+        for path in [&older, &log] {
+            fs::write(path, "kept").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+
+        close_database_to_others(&fresh);
+        close_database_to_others(&older);
+
+        assert_eq!([&fresh, &older, &log].map(|path| mode(path)), [0o600; 3]);
+        assert_eq!(fs::read_to_string(&older).unwrap(), "kept");
+        close_database_to_others(&folder.path().join("nowhere/x.db")); // told by the database
     }
 
     #[test]

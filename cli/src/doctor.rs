@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use shared::config::{Config, DatabaseUrl, LogFormat, Role};
@@ -19,6 +20,7 @@ use shared::telemetry::{self, causes};
 use shared::weather;
 
 use crate::arguments::Output;
+use crate::data_dir::{files_of_database, is_open_to_others};
 use crate::exit::Exit;
 use crate::installation::{gateway, redis_server};
 use crate::output::{print, print_json};
@@ -163,6 +165,27 @@ fn look_at_data_dir(config: &Config, findings: &mut Findings) {
             "give it and its directory to the user that runs tasdiq",
         ),
     }
+    look_for_open_files(config, path, findings);
+}
+
+/// Orders' tokens and customers' addresses lie there. A directory that others made is theirs to close; the files are
+/// closed by `tasdiq up`.
+fn look_for_open_files(config: &Config, database: &Path, findings: &mut Findings) {
+    let is_own_directory = database.parent() == Some(config.data_dir.as_path());
+    let directory = is_own_directory.then(|| config.data_dir.clone());
+    let open: Vec<String> = directory
+        .into_iter()
+        .chain(files_of_database(database))
+        .filter(|path| is_open_to_others(path))
+        .map(|path| path.display().to_string())
+        .collect();
+    if !open.is_empty() {
+        findings.warn(
+            "data",
+            format!("other users of this machine are let into {}", open.join(", ")),
+            format!("`chmod go= {}`", open.join(" ")),
+        );
+    }
 }
 
 async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<Store> {
@@ -305,14 +328,8 @@ async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRe
         let work =
             if process.slots > 0 { format!(", {} slots for {}", process.slots, process.queues) } else { String::new() };
         findings.ok("processes", format!("{} {} {}{work}", process.role, process.version, process.id));
-        if let Some(fault) = &process.log_fault {
-            findings.warn(
-                "log",
-                format!("{} {}: {fault}", process.role, process.id),
-                "see where its standard error goes: a full disk, or a reader that is gone or reads nothing",
-            );
-        }
     }
+    look_at_logs(&alive, findings);
     look_for_silence(alive.iter().chain(&gone), now_ms, findings);
     if !alive.iter().any(|process| process.slots == 0 || process.role == "up") {
         findings.fault("processes", "no order API is alive", start(config, "api"));
@@ -331,6 +348,18 @@ async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRe
     if versions.len() > 1 {
         let says = format!("releases {} run side by side", versions.into_iter().collect::<Vec<_>>().join(", "));
         findings.warn("processes", says, "finish the roll-out");
+    }
+}
+
+fn look_at_logs(alive: &[Process], findings: &mut Findings) {
+    for process in alive {
+        if let Some(fault) = &process.log_fault {
+            findings.warn(
+                "log",
+                format!("{} {}: {fault}", process.role, process.id),
+                "see where its standard error goes: a full disk, or a reader that is gone or reads nothing",
+            );
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! `tasdiq migrate`: brings the tables to this release.
 
-use shared::config::Config;
+use shared::config::{Config, DatabaseUrl};
 use shared::store::Store;
 
+use crate::data_dir::close_database_to_others;
 use crate::database::{migrate, until_answered};
 use crate::exit::Exit;
 use crate::output::print;
@@ -12,6 +13,9 @@ use crate::output::print;
 /// # Errors
 /// The database stays away for 30 s, or refuses; a lock is held for 10 min.
 pub(crate) async fn run(config: &Config) -> Result<(), Exit> {
+    if let DatabaseUrl::Sqlite(file) = &config.database {
+        close_database_to_others(file);
+    }
     let store = until_answered(config, async || Store::open(&config.database).await).await?;
     migrate(config, &store).await?;
     store.close().await;

@@ -9,7 +9,7 @@ use shared::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{SandboxArguments, TokenMode};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, is_out_of_room};
 use crate::exit::Exit;
 
 /// Runs the sandbox until `stop`.
@@ -55,6 +55,9 @@ pub(crate) async fn start(options: SandboxConfig) -> Result<Sandbox, Exit> {
         SandboxError::AddressInUse { .. } => Exit::Unavailable(
             anyhow::Error::new(error).context("stop what listens there, or choose another TASDIQ_SANDBOX_LISTEN"),
         ),
+        SandboxError::DataDirNotWritable { ref source, .. } if is_out_of_room(source) => {
+            Exit::Unavailable(error.into())
+        }
         SandboxError::CannotBind { .. }
         | SandboxError::DataDirNotWritable { .. }
         | SandboxError::LedgerInUse { .. }

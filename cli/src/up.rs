@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::arguments::WorkerArguments;
-use crate::data_dir::{DataDir, Lock};
+use crate::data_dir::{DataDir, Lock, close_database_to_others};
 use crate::exit::Exit;
 use crate::installation::{Installation, Parts, Tables, listen};
 use crate::{api, sandbox, worker};
@@ -60,7 +60,9 @@ fn lock_database(config: &Config) -> Result<Option<Lock>, Exit> {
     })?;
     let mut lock = file.clone().into_os_string();
     lock.push(".lock");
-    Lock::take(lock.as_ref(), &file, config.role.command(), config.database_variable()).map(Some)
+    let lock = Lock::take(lock.as_ref(), &file, config.role.command(), config.database_variable())?;
+    close_database_to_others(&file);
+    Ok(Some(lock))
 }
 
 /// The one path of a file, by whatever way it is named; the file itself need not be there yet.

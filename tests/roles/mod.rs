@@ -19,6 +19,7 @@ mod logging;
 mod losses;
 mod paying;
 mod postgres_trouble;
+mod private_files;
 mod redis_trouble;
 mod scaling;
 mod silence;

@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 fn process(role: &str, queues: &str, twin: Option<&str>) -> Process {
@@ -166,4 +168,36 @@ fn two_redis_servers_on_one_database_are_a_fault() {
     assert_eq!(twin_states(&[a.clone(), b]), [Health::Fault]);
     assert_eq!(twin_states(&[a.clone(), a.clone()]), []);
     assert_eq!(twin_states(&[a, process("api", "", None)]), [Health::Warn]);
+}
+
+#[test]
+fn files_that_other_users_may_read_are_told_with_the_command_that_closes_them() {
+    let folder = tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let database = folder.path().join("tasdiq.db");
+    let told = |mode: u32, file: &str| {
+        std::fs::write(folder.path().join(file), "").unwrap();
+        std::fs::set_permissions(folder.path().join(file), std::fs::Permissions::from_mode(mode)).unwrap();
+        let variables = variables(&[("TASDIQ_DATA_DIR", folder.path().to_str().unwrap())]);
+        let mut findings = Findings::default();
+        look_for_open_files(&ReadableEnvironment::read(&variables).unwrap().config, &database, &mut findings);
+        findings.0.into_iter().map(|finding| finding.act.unwrap()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(told(0o600, "tasdiq.db"), [""; 0]);
+    assert_eq!(told(0o640, "tasdiq.db-wal"), [format!("`chmod go= {}-wal`", database.display())]);
+    told(0o600, "tasdiq.db-wal");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(told(0o600, "tasdiq.db"), [format!("`chmod go= {}`", folder.path().display())]);
+}
+
+#[test]
+fn a_process_whose_log_is_lost_is_told_of() {
+    let fault = "9 lines lost since the start, the last 2 s ago: No space left on device";
+    let lossy = Process { log_fault: Some(fault.to_owned()), ..process("api", "", None) };
+    let mut findings = Findings::default();
+
+    look_at_logs(&[lossy, process("worker", "settle", None)], &mut findings);
+
+    assert_eq!(lines(&findings), ["Warn log"]);
+    assert_eq!(findings.0[0].says, format!("api 1: {fault}"));
 }
