@@ -197,7 +197,18 @@ async fn open_ledger(data_dir: PathBuf) -> Result<Ledger, SandboxError> {
 
 /// Everything the sandbox answers to; the rest is 404.
 fn routes(gateway: &Arc<Gateway>) -> impl Endpoint + use<> {
+    let sim = Route::new()
+        .at("/pay/:transaction_id", post(sim::post_pay))
+        .at("/close/:transaction_id", post(sim::post_close))
+        .at("/reverse/:transaction_id", post(sim::post_reverse))
+        .at("/ledger", get(sim::get_ledger))
+        .at("/callbacks", get(sim::get_callbacks))
+        .at("/token", get(sim::get_token).post(sim::post_token).delete(sim::delete_token))
+        .at("/clock", get(sim::get_clock).post(sim::post_clock))
+        .at("/away", post(sim::post_away))
+        .at("/faults", get(sim::get_faults).post(sim::post_faults).delete(sim::delete_faults));
     let mut routes = Route::new()
+        .nest("/_sim", sim.around(sim::refuse_other_sites))
         .at("/livez", get(get_livez))
         .at("/token", post(token::post_token))
         .at("/revoke", post(token::post_revoke))
@@ -205,16 +216,7 @@ fn routes(gateway: &Arc<Gateway>) -> impl Endpoint + use<> {
         .at("/invoice/card", post(page::post_card))
         .at("/invoice/pay", post(page::post_pay))
         .at("/invoice/cancel", post(page::post_cancel))
-        .at("/ofd/:success_trans_id", get(page::get_receipt))
-        .at("/_sim/pay/:transaction_id", post(sim::post_pay))
-        .at("/_sim/close/:transaction_id", post(sim::post_close))
-        .at("/_sim/reverse/:transaction_id", post(sim::post_reverse))
-        .at("/_sim/ledger", get(sim::get_ledger))
-        .at("/_sim/callbacks", get(sim::get_callbacks))
-        .at("/_sim/token", get(sim::get_token).post(sim::post_token).delete(sim::delete_token))
-        .at("/_sim/clock", get(sim::get_clock).post(sim::post_clock))
-        .at("/_sim/away", post(sim::post_away))
-        .at("/_sim/faults", get(sim::get_faults).post(sim::post_faults).delete(sim::delete_faults));
+        .at("/ofd/:success_trans_id", get(page::get_receipt));
     for (call, path) in Call::PATHS {
         let gateway = Arc::clone(gateway);
         routes = routes.at(path, post(MerchantEndpoint { call, path, gateway }));

@@ -1,15 +1,16 @@
 //! `/_sim/*`: what a test or a curious person may do to the sandbox that no merchant may do to Atmos.
 //!
 //! It asks nobody for a password, on purpose: a sandbox listens on loopback unless it is told otherwise, and holds no
-//! money. Whoever opens it to a network opens this, too.
+//! money. Whoever opens it to a network opens this, too. Only pages of other sites are refused, which a developer's
+//! browser would let in.
 
 mod settings;
 
 use std::sync::Arc;
 
 use poem::{
-    Body, Response,
-    http::StatusCode,
+    Body, Endpoint, IntoResponse, Request, Response,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     web::{Data, Path},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -29,6 +30,33 @@ use crate::{
     transaction::{CloseReason, State, Transaction},
     wire::ResultBody,
 };
+
+/// Lets a request pass unless a page of another site may have sent it, from the browser of somebody who develops here.
+pub(crate) async fn refuse_other_sites<E: Endpoint>(routes: Arc<E>, request: Request) -> poem::Result<Response> {
+    let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_reading && let Some((status, why)) = refusal(request.headers()) {
+        return Ok(json(status, &json!({"error": why})));
+    }
+    routes.call(request).await.map(IntoResponse::into_response)
+}
+
+/// Browsers tell where a request comes from. They send some content types to other sites unasked; of those, curl's own
+/// default is taken, for a browser writes no JSON under that name.
+fn refusal(headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
+    if text(HeaderName::from_static("sec-fetch-site")).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return Some((StatusCode::FORBIDDEN, "this comes from a page of another site"));
+    }
+    let host = text(header::HOST).unwrap_or_default();
+    if text(header::ORIGIN)
+        .is_some_and(|origin| !["http", "https"].iter().any(|way| origin == format!("{way}://{host}")))
+    {
+        return Some((StatusCode::FORBIDDEN, "this comes from a page of another site"));
+    }
+    let content_type = text(header::CONTENT_TYPE)?.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_taken = matches!(content_type.as_str(), "application/json" | "application/x-www-form-urlencoded");
+    (!is_taken).then_some((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body's content type is application/json"))
+}
 
 /// How a simulated payment ended.
 #[derive(Debug, Serialize)]

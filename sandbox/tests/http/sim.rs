@@ -279,3 +279,40 @@ async fn the_readme_names_every_fault_as_the_sandbox_does() {
         assert!(README.contains(&line), "README.md has no line {line}");
     }
 }
+
+/// A developer's browser must not let any page that it shows play with the sandbox.
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() {
+    let shop = Shop::configured(|_| ()).await;
+    let base = shop.sandbox.base_url();
+    let fault = r#"{"fault":"callback-never"}"#;
+    let status = async |headers: &[(&str, &str)]| {
+        let mut request = shop.post("/_sim/faults").body(fault);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("an answer").status().as_u16()
+    };
+
+    for (header, expected) in [
+        // curl, with and without a word about the body; a program; a page of the sandbox's own.
+        (("content-type", "application/x-www-form-urlencoded"), 200),
+        (("accept", "*/*"), 200),
+        (("content-type", "application/json; charset=utf-8"), 200),
+        (("origin", base.as_str()), 200),
+        (("sec-fetch-site", "same-origin"), 200),
+        (("sec-fetch-site", "none"), 200),
+        (("origin", "https://evil.example"), 403),
+        (("origin", "null"), 403),
+        (("sec-fetch-site", "cross-site"), 403),
+        (("sec-fetch-site", "same-site"), 403),
+        (("content-type", "text/plain"), 415),
+        (("content-type", "multipart/form-data; boundary=x"), 415),
+    ] {
+        assert_eq!(status(&[header]).await, expected, "{header:?}");
+    }
+    let from_elsewhere = shop.post("/_sim/pay/1").header("origin", "https://evil.example").send().await;
+    assert_eq!(from_elsewhere.expect("an answer").status(), 403);
+    let read = shop.get("/_sim/faults").header("sec-fetch-site", "cross-site").send().await.expect("an answer");
+    assert_eq!(read.status(), 200, "a link to it is harmless, and no page of another site can read the answer");
+}
