@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::panic::PanicHookInfo;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -105,8 +105,9 @@ pub fn show(text: &str) {
 
 /// Waits until the lines so far are written, for `patience` at most.
 pub fn flush(patience: Duration) {
+    let began = Instant::now();
     STANDARD_ERROR.flush(patience);
-    STANDARD_OUTPUT.flush(patience);
+    STANDARD_OUTPUT.flush(patience.saturating_sub(began.elapsed()));
 }
 
 /// Why log lines are lost or held up, for people; `None` while all is well.
