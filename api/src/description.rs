@@ -1,10 +1,13 @@
-//! `/openapi.json`: what poem-openapi makes of the handlers, with an example of each problem document.
+//! `/openapi.json`: what poem-openapi makes of the handlers, with an example of each problem document; and `/docs`, which
+//! shows it.
 
 use std::sync::Arc;
 
+use askama::Template;
 use poem_openapi::Tags;
 use serde_json::{Map, Value, json};
 use shared::id::OrderId;
+use utoipa_swagger_ui::Config;
 
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, orders};
@@ -33,6 +36,29 @@ pub(crate) fn document(api: &Arc<Api>) -> String {
         // It was written a moment ago; without examples it is as true.
         Err(_) => plain,
     }
+}
+
+/// The page that shows the description. All that it loads stands in it.
+#[derive(Template)]
+#[template(path = "docs.html")]
+struct DocsPage<'a> {
+    style: &'a str,
+    script: &'a str,
+    document: &'a str,
+}
+
+/// The page of `/docs`, as HTML.
+pub(crate) fn page(api: &Arc<Api>) -> String {
+    let config = Arc::new(Config::from("openapi.json"));
+    // They are part of the program: to find them cannot fail.
+    let file = |name| match utoipa_swagger_ui::serve(name, Arc::clone(&config)) {
+        Ok(Some(file)) => String::from_utf8_lossy(&file.bytes).into_owned(),
+        Ok(None) | Err(_) => String::new(),
+    };
+    // No text of it may end the script that it stands in.
+    let document = document(api).replace("</", "<\\/");
+    let page = DocsPage { style: &file("swagger-ui.css"), script: &file("swagger-ui-bundle.js"), document: &document };
+    page.render().unwrap_or_default()
 }
 
 /// Gives each answer that is a problem document an example of each problem that its description names.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::{BoxEndpoint, make_sync};
+use poem::web::Html;
 use poem::{EndpointExt, IntoEndpoint, IntoResponse, Response, Route, get, post};
 use shared::config::{ApiKey, CallbackAddresses};
 use shared::gateway::Gateway;
@@ -109,9 +110,11 @@ fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'st
     let order_api = orders::service(&api);
     let document = description::document(&api);
     let openapi = make_sync(move |_| document.clone().with_content_type("application/json"));
+    let page = description::page(&api);
+    let docs = make_sync(move |_| Html(page.clone()));
     Route::new()
         .at("/openapi.json", get(openapi))
-        .nest("/docs", get(order_api.swagger_ui()))
+        .nest("/docs", get(docs))
         .nest("/api", order_api)
         .at("/atmos/webhook", post(webhook::post_callback))
         .at("/atmos/webhook/", post(webhook::post_callback))

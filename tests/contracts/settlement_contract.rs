@@ -23,6 +23,7 @@ on_every_database! {
     a_draft_that_may_debit_is_never_put_aside_as_closed
     a_closed_draft_that_is_allowed_is_asked_about_again
     a_closed_link_is_replaced_by_a_new_one
+    that_nothing_was_taken_is_kept_until_the_next_sign_of_a_payment_and_moves_nothing
     what_a_person_must_know_of_an_order_in_review_stands_in_its_history
     an_order_whose_time_ended_between_two_links_still_has_its_last_look
     a_second_payment_marks_the_order_and_leaves_it_paid
@@ -240,6 +241,25 @@ async fn a_closed_link_is_replaced_by_a_new_one(f: Fixture) {
     assert_eq!((order.transaction_id, order.links_made), (Some(TransactionId(8)), 2));
     assert_eq!(order.expires_at_ms, expires_at_ms, "a new link gives no new time");
     assert_eq!(f.states(&order).await, [(7, StoredState::Closed), (8, StoredState::Open)]);
+}
+
+async fn that_nothing_was_taken_is_kept_until_the_next_sign_of_a_payment_and_moves_nothing(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    let before = f.history(&order).await;
+
+    let made = f.settle(&order, &Settlement::Unpaid { page_is_closed: true }).await.unwrap();
+
+    assert_eq!(made, Transition::Made);
+    let seen = f.find(&order).await;
+    assert_eq!((seen.status, seen.allowed_transaction_id), (OrderStatus::Confirming, Some(TransactionId(7))));
+    assert!(seen.seen_unpaid().is_some() && seen.shows_page_closed() && !seen.can_be_paid_at(f.store.now_ms()));
+    assert_eq!(f.history(&order).await, before);
+    wait_until("the next millisecond", PATIENCE, async || (Some(f.store.now_ms()) > seen.seen_unpaid()).then_some(()))
+        .await;
+    f.ask(&order, 7).await;
+    let asked = f.find(&order).await;
+    assert!(asked.seen_unpaid().is_none() && !asked.shows_page_closed() && asked.can_be_paid_at(f.store.now_ms()));
 }
 
 async fn a_second_payment_marks_the_order_and_leaves_it_paid(f: Fixture) {
