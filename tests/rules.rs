@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 fn sources() -> Vec<(String, String)> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
-    for part in ["api/src", "cli/src", "shared/src", "worker/src"] {
+    for part in ["api/src", "cli/src", "http_server/src", "shared/src", "worker/src"] {
         collect(&top.join(part), &mut files);
     }
     let named = files.into_iter().map(|file| {

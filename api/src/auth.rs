@@ -13,9 +13,10 @@ use shared::secret::Secret;
 use shared::store::orders;
 use subtle::ConstantTimeEq;
 
-use crate::Api;
 use crate::asker::{Asker, Proof};
+use crate::orders::Follower;
 use crate::problem::{Problem, ProblemType};
+use crate::{Api, sender};
 
 const SCHEME: &str = "api_key";
 
@@ -89,6 +90,18 @@ impl Caller {
             }
         };
         Ok(order)
+    }
+
+    /// By what a caller that may see an order is counted among those that follow orders: its API key, or else its address.
+    pub(crate) fn follower(&self, api: &Api, token: Option<&str>, request: &Request) -> Follower {
+        let at_its_address = || Follower::at(sender::sender(request, &api.context.callback_addresses));
+        if matches!(self.bearer, Bearer::Nothing | Bearer::Unreadable) && token.is_some() {
+            return at_its_address();
+        }
+        match self.name(&api.context.api_keys) {
+            Ok(name) if !name.is_empty() => Follower::Key(name),
+            Ok(_) | Err(_) => at_its_address(),
+        }
     }
 }
 

@@ -186,7 +186,13 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
             kind,
             "the gateway's number of the debit is not known here yet; the gateway is being asked for it: ask again",
         ),
-        ProblemType::TooManyStreams => Problem::new(kind, "ask for the order itself every few seconds instead"),
+        ProblemType::TooManyStreams => Problem::new(
+            kind,
+            "this order has 20 event streams open; ask for the order itself every few seconds instead",
+        )
+        .member("limit", "order")
+        .member("most", 20),
+        ProblemType::TooManyRequests => Problem::too_many_requests(),
         // No operation's description names them.
         ProblemType::InvalidRequest
         | ProblemType::NotFound

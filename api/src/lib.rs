@@ -7,9 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use poem::endpoint::{BoxEndpoint, make_sync};
-use poem::web::Html;
-use poem::{EndpointExt, IntoEndpoint, IntoResponse, Response, Route, get, post};
+use poem::endpoint::BoxEndpoint;
+use poem::{EndpointExt, IntoEndpoint, Response, Route, get, post};
 use shared::config::{ApiKey, CallbackAddresses};
 use shared::gateway::Gateway;
 use shared::notice::Notice;
@@ -23,7 +22,7 @@ use url::Url;
 mod access_log;
 mod asker;
 mod auth;
-mod connections;
+mod callers;
 mod cross_origin;
 mod description;
 mod digest;
@@ -40,13 +39,16 @@ mod requests;
 mod schema;
 mod sender;
 mod server;
+mod static_page;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
-pub use server::serve;
+pub use server::{Listeners, serve};
 
+use callers::{Callers, PerCaller};
 use minute_budget::MinuteBudget;
+use static_page::StaticPage;
 
 /// At most so many requests wait for their payment link; the rest get our own page at once.
 const WAITING_REQUESTS: usize = 1_000;
@@ -83,7 +85,24 @@ struct Api {
     stopping: CancellationToken,
     waiting: Semaphore,
     streams: Arc<orders::EventStreams>,
+    callers: Arc<Callers>,
     unproven: MinuteBudget,
+}
+
+impl Api {
+    /// Once `stopping` is cancelled, readiness is red and event streams end.
+    fn new(context: ApiContext, stopping: CancellationToken) -> Self {
+        metrics::register();
+        Api {
+            public_url: context.public_url.as_str().trim_end_matches('/').to_owned(),
+            context,
+            stopping,
+            waiting: Semaphore::new(WAITING_REQUESTS),
+            streams: Arc::default(),
+            callers: Arc::default(),
+            unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
+        }
+    }
 }
 
 /// What all requests share, as a handler receives it.
@@ -96,35 +115,46 @@ pub fn routes(context: ApiContext) -> BoxEndpoint<'static, Response> {
 
 /// As [`routes`]; once `stopping` is cancelled, readiness is red and event streams end.
 fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'static, Response> {
-    let requests = requests::Requests { link_wait: context.link_wait, addresses: context.callback_addresses.clone() };
-    let public_url = context.public_url.as_str().trim_end_matches('/').to_owned();
-    let api = Arc::new(Api {
-        context,
-        public_url,
-        stopping,
-        waiting: Semaphore::new(WAITING_REQUESTS),
-        streams: Arc::default(),
-        unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
-    });
-    metrics::register();
-    let order_api = orders::service(&api);
-    let document = description::document(&api);
-    let openapi = make_sync(move |_| document.clone().with_content_type("application/json"));
-    let page = description::page(&api);
-    let docs = make_sync(move |_| Html(page.clone()));
-    Route::new()
+    all_routes(&Arc::new(Api::new(context, stopping)))
+}
+
+/// Everything that is served.
+fn all_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
+    let (described, shown) = (Arc::clone(api), Arc::clone(api));
+    let openapi = StaticPage::new("application/json", move || description::document(&described));
+    let docs = StaticPage::new("text/html; charset=utf-8", move || description::page(&shown));
+    let routes = health_and_webhook()
         .at("/openapi.json", get(openapi))
-        .nest("/docs", get(docs))
-        .nest("/api", order_api)
+        .at("/docs", get(docs.clone()))
+        .at("/docs/", get(docs))
+        .nest("/api", orders::service(api))
+        .at("/pay/:token", get(pay_page::get_pay_page))
+        .at("/pay/:token/return", get(pay_page::get_return_page));
+    watched(routes, api)
+}
+
+/// What the webhook's own listener serves.
+fn webhook_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
+    watched(health_and_webhook(), api)
+}
+
+fn health_and_webhook() -> Route {
+    Route::new()
         .at("/atmos/webhook", post(webhook::post_callback))
         .at("/atmos/webhook/", post(webhook::post_callback))
-        .at("/pay/:token", get(pay_page::get_pay_page))
-        .at("/pay/:token/return", get(pay_page::get_return_page))
         .at("/livez", get(health::get_livez))
         .at("/readyz", get(health::get_readyz))
         .at("/metrics", get(health::get_metrics))
-        .data(api)
-        .with(requests)
+}
+
+fn watched(routes: Route, api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
+    routes
+        .data(Arc::clone(api))
+        .with(PerCaller(Arc::clone(api)))
+        .with(requests::Requests {
+            link_wait: api.context.link_wait,
+            addresses: api.context.callback_addresses.clone(),
+        })
         .into_endpoint()
         .boxed()
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
@@ -32,9 +33,11 @@ pub(crate) use events::event_id;
 use events::{FollowAnswer, Resumed};
 use link_wait::LinkWait;
 use refunds::RefundApi;
-pub(crate) use stream_place::EventStreams;
 #[cfg(test)]
-pub(crate) use stream_place::{EVENT_STREAMS, EVENT_STREAMS_PER_ORDER};
+pub(crate) use stream_place::{
+    EVENT_STREAMS, EVENT_STREAMS_PER_ADDRESS, EVENT_STREAMS_PER_KEY, EVENT_STREAMS_PER_ORDER,
+};
+pub(crate) use stream_place::{EventStreams, Follower};
 
 /// The order API with its description; its addresses begin `/api`.
 pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<(OrderApi, RefundApi), ()> {
@@ -147,6 +150,7 @@ impl OrderApi {
     async fn get_events(
         &self,
         caller: Caller,
+        request: &Request,
         /// The order's number.
         order_id: Path<i64>,
         /// The order's `order_token`, instead of an API key.
@@ -157,6 +161,8 @@ impl OrderApi {
     ) -> Result<FollowAnswer, ReadProblem> {
         let since = self.0.context.notice.now();
         let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
-        Ok(events::follow(&self.0, order, viewer, Resumed { since, last_event_id: last_event_id.0 })?)
+        let follower = caller.follower(&self.0, token.0.as_deref(), request);
+        let from = Resumed { since, last_event_id: last_event_id.0 };
+        Ok(events::follow(&self.0, order, viewer, from, follower)?)
     }
 }

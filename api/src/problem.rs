@@ -79,6 +79,7 @@ problem_types! {
     UnknownPaymentType = "unknown-payment-type", 422, "The payment type is not known";
     PaymentTypeWithoutGateway = "payment-type-without-gateway", 422, "The payment type has no gateway here";
     IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another body";
+    TooManyRequests = "too-many-requests", 429, "Too many requests are under way";
     Internal = "internal", 500, "We have made a mistake";
     DatabaseUnavailable = "database-unavailable", 503, "The database does not answer";
     TooSlow = "too-slow", 503, "The answer took too long";
@@ -365,6 +366,7 @@ problems_of! {
         422 = "`missing-field`, `unknown-field`, `repeated-field`, `not-an-object`, `invalid-amount`, \
                `invalid-product-name`, `invalid-reference`, `invalid-return-url`, `unknown-language`, \
                `unknown-payment-type`, `payment-type-without-gateway`, `idempotency-key-reused`; `field` names the field",
+        429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
     /// What may go wrong with calling an order off; the list is for `/openapi.json`.
@@ -376,6 +378,7 @@ problems_of! {
         413 = "`body-too-large`",
         415 = "`unsupported-media-type`",
         422 = "`not-an-object`, `unknown-field`, `repeated-field`, `invalid-reason`; `field` names the field",
+        429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
     /// What may go wrong with a refund; the list is for `/openapi.json`.
@@ -389,18 +392,21 @@ problems_of! {
         415 = "`unsupported-media-type`",
         422 = "`not-an-object`, `unknown-field`, `repeated-field`, `invalid-amount`, `partial-refund-unavailable`, \
                `invalid-reason`, `idempotency-key-reused`; `field` names the field",
+        429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`, `debit-unknown`: ask again after `Retry-After`";
     /// What may go wrong with reading an order's refunds; the list is for `/openapi.json`.
     ListRefundsProblem:
         401 = "`missing-api-key`, `wrong-api-key`",
         404 = "`order-not-found`: there is none, or it is not yours",
+        429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
     /// What may go wrong with reading an order; the list is for `/openapi.json`.
     ReadProblem:
         401 = "`missing-api-key`, `wrong-api-key`, `wrong-token`",
         404 = "`order-not-found`: there is none, or it is not yours",
+        429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`, `too-many-streams`: ask again after `Retry-After`";
 }

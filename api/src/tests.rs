@@ -7,6 +7,7 @@ mod cross_origin;
 mod decisions;
 mod description;
 mod events;
+mod front;
 mod health;
 mod idempotency;
 mod mutated;

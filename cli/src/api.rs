@@ -1,10 +1,8 @@
 //! `tasdiq api`: the HTTP side of a scaled-out installation.
 
-use ::api::ApiContext;
-use anyhow::Context;
+use ::api::{ApiContext, Listeners};
 use shared::config::Config;
 use shared::presence::Introduction;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -23,12 +21,30 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
         () = stop.cancelled() => return Ok(()),
     };
     // Last, so that a connection is only taken by a process that can answer it.
-    let (listener, bound) = listen(config.listen, "TASDIQ_LISTEN").await?;
-    config.api_listens_at(bound);
+    let listeners = listen_for_requests(&mut config).await?;
     let mut parts = Parts::default();
-    start(&mut parts, &config, &installation, listener, None, stop);
-    info!("the order API listens on {bound}");
+    start(&mut parts, &config, &installation, listeners, None, stop);
+    info!("the order API listens on {}", config.listen);
     installation.run(parts, stop).await
+}
+
+/// Listens where the configuration says, and puts into it where that is.
+///
+/// # Errors
+/// An address is taken, or is not this machine's.
+pub(crate) async fn listen_for_requests(config: &mut Config) -> Result<Listeners, Exit> {
+    let (all, bound) = listen(config.listen, "TASDIQ_LISTEN").await?;
+    config.api_listens_at(bound);
+    let webhook = match config.webhook_listen {
+        Some(address) => {
+            let (listener, bound) = listen(address, "TASDIQ_WEBHOOK_LISTEN").await?;
+            config.webhook_listen = Some(bound);
+            info!("callbacks are taken on {bound}, too, where nothing else is");
+            Some(listener)
+        }
+        None => None,
+    };
+    Ok(Listeners { all, webhook })
 }
 
 /// Starts the API as a part of this process, which may have a worker, too.
@@ -36,7 +52,7 @@ pub(crate) fn start(
     parts: &mut Parts,
     config: &Config,
     installation: &Installation,
-    listener: TcpListener,
+    listeners: Listeners,
     worker: Option<OwnWorker>,
     stop: &CancellationToken,
 ) {
@@ -53,6 +69,9 @@ pub(crate) fn start(
         public_url: config.public_url.clone(),
         link_wait: config.link_wait,
     };
-    let serving = ::api::serve(context, listener, stop.clone(), work_ended, config.stop_grace);
-    parts.start("order API", async move { serving.await.context("cannot serve") });
+    let serving = ::api::serve(context, listeners, stop.clone(), work_ended, config.stop_grace);
+    parts.start("order API", async move {
+        serving.await;
+        Ok(())
+    });
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use http_server::PlaceCounts;
 use shared::config::{Config, DatabaseUrl, LogFormat, Role};
 use shared::coordination::{Coordination, Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
@@ -54,6 +55,7 @@ async fn look(variables: &[(OsString, OsString)], findings: &mut Findings) {
         return look_at_configuration(&[Role::Operator], variables, findings);
     };
     look_at_configuration(environment.roles(), variables, findings);
+    look_at_descriptors(findings);
     look_at_installation(&environment, findings).await;
 }
 
@@ -128,6 +130,18 @@ fn look_at_configuration(roles: &[Role], variables: &[(OsString, OsString)], fin
                 }
             }
         }
+    }
+}
+
+/// Connections need descriptors, and so does the database.
+fn look_at_descriptors(findings: &mut Findings) {
+    match PlaceCounts::of_this_process().describe() {
+        (says, true) => findings.ok("connections", says),
+        (says, false) => findings.warn(
+            "connections",
+            says,
+            "raise the hard limit of open files (`ulimit -Hn`, LimitNOFILE=, compose's `ulimits`) of the processes to 8192",
+        ),
     }
 }
 

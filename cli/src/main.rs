@@ -40,6 +40,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     // Clients for https panic without a provider. It fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // Before anything is opened: how many connections are taken depends on it.
+    http_server::raise_limit();
     let command = Arguments::parse().command.unwrap_or(Command::Up);
     let code = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {

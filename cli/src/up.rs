@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ::sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context;
+use http_server::PlaceCounts;
 use shared::config::{Config, DatabaseUrl, local_base};
 use shared::telemetry;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use url::Url;
 use crate::arguments::WorkerArguments;
 use crate::data_dir::{DataDir, Lock, close_database_to_others};
 use crate::exit::Exit;
-use crate::installation::{Installation, Parts, Tables, listen};
+use crate::installation::{Installation, Parts, Tables};
 use crate::{api, sandbox, worker};
 
 /// Runs everything until `stop`.
@@ -27,8 +28,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     let introduction = worker::introduction("up", &options);
 
     // Listening first gives the sandbox an address to call back to; nothing is taken before all is ready.
-    let (listener, bound) = listen(config.listen, "TASDIQ_LISTEN").await?;
-    config.api_listens_at(bound);
+    let listeners = api::listen_for_requests(&mut config).await?;
     let sandbox = start_sandbox(&mut config, &data_dir).await?;
     let opened = tokio::select! {
         opened = Installation::open(&config, Tables::Made, introduction) => opened,
@@ -37,7 +37,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     let installation = opened?;
     let mut parts = Parts::default();
     let worker = worker::start(&mut parts, &config, &installation, options, stop);
-    api::start(&mut parts, &config, &installation, listener, Some(worker), stop);
+    api::start(&mut parts, &config, &installation, listeners, Some(worker), stop);
     telemetry::show(&welcome(&config, &data_dir));
     let ended = installation.run(parts, stop).await;
     if let Some(sandbox) = sandbox {
@@ -85,6 +85,7 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
     let webhook = Url::parse(&format!("{}/atmos/webhook/", local_base(config.listen))).context("no webhook address")?;
     let mut options = SandboxConfig::new(config.sandbox_listen, data_dir.path().to_owned(), Some(webhook));
     options.sign_algorithm = sandbox::sign_algorithm(config);
+    options.places = PlaceCounts::of_this_process().sandbox;
     if config.sandbox_listen.port() != 0 {
         options.public_url = Some(config.atmos.checkout_url.clone());
     }
@@ -111,6 +112,9 @@ fn welcome(config: &Config, data_dir: &DataDir) -> String {
     ];
     if matches!(config.database, DatabaseUrl::Postgres(_)) {
         lines.push("  database    PostgreSQL, from DATABASE_URL".to_owned());
+    }
+    if let Some(address) = config.webhook_listen {
+        lines.push(format!("  callbacks   {}/atmos/webhook/, and nothing else there", local_base(address)));
     }
     if config.redis_url.is_some() {
         lines.push("  queue       Redis, from REDIS_URL".to_owned());

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use ::worker::health;
 use ::worker::{JobWorker, LookSchedule, WorkerContext, WorkerOptions};
-use anyhow::Context;
 use shared::config::Config;
 use shared::job::QueueName;
 use shared::presence::Introduction;
@@ -39,7 +38,10 @@ pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &Can
         stop.clone(),
         drained.clone(),
     );
-    parts.start("health server", async move { serving.await.context("cannot serve") });
+    parts.start("health server", async move {
+        serving.await;
+        Ok(())
+    });
     let work = worker.run(stop.clone());
     parts.start("worker", async move {
         work.await;

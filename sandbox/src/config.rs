@@ -62,6 +62,8 @@ pub struct SandboxConfig {
     pub draft_lifetime: Duration,
     /// The hash of the callback's signature.
     pub sign_algorithm: SignAlgorithm,
+    /// At most so many connections are open; one more closes the one that has been silent for the longest.
+    pub places: usize,
 }
 
 impl SandboxConfig {
@@ -78,6 +80,7 @@ impl SandboxConfig {
             consumer_secret: "sandbox-secret".to_owned(),
             store_id: "1234".to_owned(),
             terminal_id: "1".to_owned(),
+            places: 256,
             api_key: "sandbox-api-key".to_owned(),
             token_lifetime: Duration::from_secs(3600),
             token_mode: TokenMode::default(),

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -29,10 +29,21 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// The open connections by their far ends, and when nobody is there to open more.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
-    open: Arc<Mutex<HashMap<SocketAddr, Arc<AtomicBool>>>>,
+    open: Arc<Mutex<HashMap<SocketAddr, Arc<Line>>>>,
+    /// Counts what happens on any of them.
+    last_event: Arc<AtomicU64>,
     away: Arc<Away>,
     /// Ends all connections there are.
     cut: Arc<Mutex<CancellationToken>>,
+}
+
+/// What is known of an open connection.
+#[derive(Debug)]
+struct Line {
+    severed: AtomicBool,
+    cut: CancellationToken,
+    /// The number of the last event on it.
+    last_event: AtomicU64,
 }
 
 /// How long the sandbox is to be away, from the moment at which its acceptor hears of it.
@@ -52,8 +63,8 @@ impl Connections {
             return;
         };
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(severed) = open.get(&peer) {
-            severed.store(true, Ordering::Release);
+        if let Some(line) = open.get(&peer) {
+            line.severed.store(true, Ordering::Release);
         }
     }
 
@@ -78,15 +89,34 @@ impl Connections {
         std::mem::take(&mut *self.cut.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
     }
 
-    fn add(&self, peer: SocketAddr, stream: TcpStream) -> Connection {
-        let severed = Arc::new(AtomicBool::new(false));
+    /// Adds a connection; one that has been silent for the longest goes where there are `places` already.
+    fn add(&self, peer: SocketAddr, stream: TcpStream, places: usize) -> Connection {
+        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner).child_token();
+        let line = Arc::new(Line { severed: AtomicBool::new(false), cut, last_event: AtomicU64::new(0) });
+        self.note(&line);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.insert(peer, severed.clone());
+        let silent = open.iter().min_by_key(|(_, line)| line.last_event.load(Ordering::Relaxed)).map(|(peer, _)| *peer);
+        if open.len() >= places
+            && let Some(line) = silent.and_then(|peer| open.remove(&peer))
+        {
+            line.cut.cancel();
+        }
+        open.insert(peer, Arc::clone(&line));
         drop(open);
-        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Connection { stream, peer, severed, cut: Box::pin(cut.cancelled_owned()), connections: self.clone() }
+        let cut = Box::pin(line.cut.clone().cancelled_owned());
+        Connection { stream, peer, line, cut, said: 0, connections: self.clone() }
+    }
+
+    /// Something happens on a connection.
+    fn note(&self, line: &Line) {
+        let event = self.last_event.fetch_add(1, Ordering::Relaxed) + 1;
+        line.last_event.store(event, Ordering::Relaxed);
     }
 }
+
+/// How a connection of HTTP/2 begins, and none of HTTP/1.1. Atmos is not known to speak it, we do not, and each of its
+/// streams would be one more thing to bound.
+const HTTP_2: &[u8] = b"PRI ";
 
 /// Accepts connections that [`Connections::sever`] can cut.
 pub(crate) struct SeveringAcceptor {
@@ -94,6 +124,8 @@ pub(crate) struct SeveringAcceptor {
     pub(crate) listener: Option<TcpListener>,
     pub(crate) address: SocketAddr,
     pub(crate) connections: Connections,
+    /// How many there may be.
+    pub(crate) places: usize,
 }
 
 impl Acceptor for SeveringAcceptor {
@@ -123,7 +155,7 @@ impl Acceptor for SeveringAcceptor {
         };
         // An answer in two writes must not wait for the caller's acknowledgment.
         stream.set_nodelay(true)?;
-        let connection = self.connections.add(peer, stream);
+        let connection = self.connections.add(peer, stream, self.places);
         Ok((connection, LocalAddr(self.address.into()), RemoteAddr(peer.into()), Scheme::HTTP))
     }
 }
@@ -132,7 +164,9 @@ impl Acceptor for SeveringAcceptor {
 pub(crate) struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
-    severed: Arc<AtomicBool>,
+    line: Arc<Line>,
+    /// How many of its first bytes were those of HTTP/2; more than there are once it is known to be none.
+    said: usize,
     /// Wakes a connection on which nothing is said when all are cut.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     connections: Connections,
@@ -141,10 +175,24 @@ pub(crate) struct Connection {
 impl Connection {
     /// The stream, unless it was cut.
     fn writable(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        if self.severed.load(Ordering::Acquire) {
+        if self.line.severed.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::ConnectionReset, "this answer is lost on purpose"));
         }
         Ok(Pin::new(&mut self.stream))
+    }
+}
+
+impl Connection {
+    /// Whether these next bytes show that HTTP/2 is spoken.
+    fn is_http_2(&mut self, bytes: &[u8]) -> bool {
+        for byte in bytes {
+            match HTTP_2.get(self.said) {
+                Some(expected) if expected == byte => self.said += 1,
+                Some(_) => self.said = HTTP_2.len() + 1,
+                None => break,
+            }
+        }
+        self.said == HTTP_2.len()
     }
 }
 
@@ -152,7 +200,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
         // The port may already belong to the next connection.
-        if open.get(&self.peer).is_some_and(|severed| Arc::ptr_eq(severed, &self.severed)) {
+        if open.get(&self.peer).is_some_and(|line| Arc::ptr_eq(line, &self.line)) {
             open.remove(&self.peer);
         }
     }
@@ -167,7 +215,16 @@ impl AsyncRead for Connection {
         if self.cut.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let came = &buffer.filled()[before..];
+        if !came.is_empty() {
+            self.connections.note(&self.line);
+            if self.is_http_2(came) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+        }
+        read
     }
 }
 

@@ -113,9 +113,11 @@ impl Sandbox {
         let address = listener.local_addr().map_err(|source| cannot_bind(listen, source))?;
         let ledger = open_ledger(config.data_dir.clone()).await?;
 
+        let places = config.places;
         let gateway = Gateway::new(config, address, ledger).map_err(SandboxError::CallbackClient)?;
         let gateway = Arc::new(gateway);
-        let acceptor = SeveringAcceptor { listener: Some(listener), address, connections: gateway.connections.clone() };
+        let connections = gateway.connections.clone();
+        let acceptor = SeveringAcceptor { listener: Some(listener), address, connections, places };
         if !address.ip().is_loopback() {
             warn!(%address, "the sandbox listens beyond loopback, and /_sim/ asks nobody for a password");
         }

@@ -120,6 +120,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where callbacks alone are taken, beside `listen`, if anywhere.
+    pub webhook_listen: Option<SocketAddr>,
     /// Where a worker answers health and metrics.
     pub worker_listen: SocketAddr,
     /// Where the sandbox listens.

@@ -307,7 +307,7 @@ pub fn counter_vec(name: &'static str, help: &'static str, labels: &[&str]) -> I
 /// # Panics
 /// If `name` or a label is no prometheus name.
 #[expect(clippy::panic, reason = "a misspelt constant, found by the first test that builds the metric")]
-fn gauge_vec(name: &'static str, help: &'static str, labels: &[&str]) -> IntGaugeVec {
+pub fn gauge_vec(name: &'static str, help: &'static str, labels: &[&str]) -> IntGaugeVec {
     match IntGaugeVec::new(Opts::new(name, help), labels) {
         Ok(metric) => registered(name, metric),
         Err(error) => panic!("{name} is no metric: {error}"),

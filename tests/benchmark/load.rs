@@ -38,12 +38,17 @@ impl Figures {
 
     /// The time within which so many of a hundred pieces were done, in milliseconds.
     pub(super) fn percentile_ms(&self, percent: usize) -> String {
-        // The nearest rank: a time that really occurred.
-        let rank = (self.count() * percent).div_ceil(100).max(1);
-        match self.sorted.get(rank - 1) {
+        match self.percentile(percent) {
             Some(time) => format!("{}.{}", time.as_millis(), time.as_micros() % 1_000 / 100),
             None => "–".to_owned(),
         }
+    }
+
+    /// The time within which so many of a hundred pieces were done, if there were any.
+    pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
+        // The nearest rank: a time that really occurred.
+        let rank = (self.count() * percent).div_ceil(100).max(1);
+        self.sorted.get(rank - 1).copied()
     }
 }
 

@@ -48,6 +48,6 @@ async fn main() {
 }
 
 fn refuse(why: &str) -> ! {
-    eprintln!("{why}; say some of: up servers webhook burst jobs rest workers grown soak, --quick, --json FILE");
+    eprintln!("{why}; say some of: up servers webhook burst jobs rest workers siege grown soak, --quick, --json FILE");
     std::process::exit(USAGE)
 }

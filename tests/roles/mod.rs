@@ -13,6 +13,7 @@ pub(crate) mod role;
 pub(crate) mod sandbox;
 pub(crate) mod up;
 
+mod crowded;
 mod following;
 mod job_log;
 mod logging;

@@ -31,6 +31,13 @@ impl Program {
         Program::start_file("sh", &arguments, environment)
     }
 
+    /// As [`Program::start`], where it may have so many files open, and raises that in vain.
+    pub(crate) fn start_with_files(files: u32, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+        let script = format!(r#"ulimit -n {files}; exec "$0" "$@""#);
+        let arguments = [&["-c", &script, Program::FILE], arguments].concat();
+        Program::start_file("sh", &arguments, environment)
+    }
+
     fn start_file(file: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         let folder = tempfile::Builder::new().prefix("program.").tempdir().unwrap();
         let mut command = Command::new(file);

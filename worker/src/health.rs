@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use http_server::{HttpServer, Limits, PlaceCounts};
 use poem::http::StatusCode;
-use poem::listener::TcpAcceptor;
 use poem::web::{Data, Json};
-use poem::{EndpointExt, IntoResponse, Response, Route, Server, get, handler};
+use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
 use shared::job::QueueName;
 use shared::pulse::Pulse;
 use shared::queue::Queue;
@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 /// Whoever asks waits about a second themselves.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Answers that have begun may end in this time when the worker has.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 struct HealthContext {
     store: Store,
@@ -26,9 +29,6 @@ struct HealthContext {
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `ended`; `stop` turns `/readyz` red at once.
-///
-/// # Errors
-/// The listener fails.
 pub async fn serve(
     listener: TcpListener,
     store: Store,
@@ -36,15 +36,15 @@ pub async fn serve(
     pulse: Pulse,
     stop: CancellationToken,
     ended: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let routes = Route::new()
         .at("/livez", get(live))
         .at("/readyz", get(ready))
         .at("/metrics", get(metrics))
         .data(HealthContext { store, queue, pulse, stop });
-    Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
-        .run_with_graceful_shutdown(routes, async move { ended.cancelled().await }, Some(Duration::from_secs(1)))
-        .await
+    HttpServer::new("health", listener, Limits::of(PlaceCounts::of_this_process().health))
+        .run(routes, ended.cancelled(), LAST_ANSWERS)
+        .await;
 }
 
 #[handler]

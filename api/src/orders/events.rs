@@ -18,7 +18,7 @@ use shared::store::orders;
 use tokio::time::Instant;
 
 use super::answer::OrderAnswer;
-use super::stream_place::StreamPlace;
+use super::stream_place::{Follower, StreamPlace};
 use crate::Api;
 use crate::auth::Viewer;
 use crate::digest::sha256_hex;
@@ -94,14 +94,20 @@ pub(crate) fn event_id(answer: &OrderAnswer) -> String {
 ///
 /// # Errors
 /// [`ProblemType::TooManyStreams`](crate::problem::ProblemType::TooManyStreams).
-pub(crate) fn follow(api: &Arc<Api>, order: Order, viewer: Viewer, from: Resumed) -> Result<FollowAnswer, Problem> {
+pub(crate) fn follow(
+    api: &Arc<Api>,
+    order: Order,
+    viewer: Viewer,
+    from: Resumed,
+    follower: Follower,
+) -> Result<FollowAnswer, Problem> {
     let answer = OrderAnswer::new(&order, viewer, &api.public_url, api.context.store.now_ms());
     let is_known = from.last_event_id.is_some_and(|id| id == event_id(&answer));
     if is_known && order.status.is_final() {
         return Ok(FollowAnswer::Over);
     }
-    let place = api.streams.place(order.id)?;
-    let follower = Follower {
+    let place = api.streams.place(order.id, follower)?;
+    let following = Following {
         api: Arc::clone(api),
         order_id: order.id,
         viewer,
@@ -113,14 +119,14 @@ pub(crate) fn follow(api: &Arc<Api>, order: Order, viewer: Viewer, from: Resumed
         ends_at: Instant::now() + LIFETIME,
         _place: place,
     };
-    let events = unfold(follower, |mut follower| async move {
-        let event = follower.next().await?;
-        Some((event, follower))
+    let events = unfold(following, |mut following| async move {
+        let event = following.next().await?;
+        Some((event, following))
     });
     Ok(FollowAnswer::Events(OrderEvents(SSE::new(events).keep_alive(KEEP_ALIVE))))
 }
 
-struct Follower {
+struct Following {
     api: Arc<Api>,
     order_id: OrderId,
     viewer: Viewer,
@@ -138,7 +144,7 @@ struct Follower {
     _place: StreamPlace,
 }
 
-impl Follower {
+impl Following {
     async fn next(&mut self) -> Option<Event> {
         if let Some(order) = self.first.take() {
             return self.unless_sent(&order);

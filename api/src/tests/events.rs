@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use poem::web::sse::Event;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::support::{Answer, TestApi, send};
-use crate::orders::{EVENT_STREAMS, EVENT_STREAMS_PER_ORDER};
+use super::support::{Answer, TestApi, answer, keys, send};
+use crate::orders::{EVENT_STREAMS, EVENT_STREAMS_PER_ADDRESS, EVENT_STREAMS_PER_KEY, EVENT_STREAMS_PER_ORDER};
 
 /// The orders of the stream; after its event `end`, that event's data.
 async fn follow(api: &TestApi, path: &str) -> impl Stream<Item = Value> + Unpin + use<> {
@@ -169,16 +169,73 @@ async fn streams_are_bounded_and_a_closed_one_frees_its_place() {
     let mut open = Vec::new();
     for id in 1..=EVENT_STREAMS / EVENT_STREAMS_PER_ORDER {
         api.order().await;
-        for _ in 0..EVENT_STREAMS_PER_ORDER {
-            open.push(api.client.get(format!("/api/orders/{id}/events")).send().await);
+        for peer in 1..=EVENT_STREAMS_PER_ORDER {
+            open.push(api.get_from(&format!("203.0.113.{peer}"), &format!("/api/orders/{id}/events"), &[]).await);
         }
     }
+    assert!(open.iter().all(|response| response.status() == 200));
     let last = api.order().await;
     let path = format!("/api/orders/{}/events", last.id);
 
-    send(api.client.get(&path)).await.problem(503, "too-many-streams");
+    let problem = answer(api.get_from("203.0.113.99", &path, &[]).await).await.problem(503, "too-many-streams");
+    assert_eq!((&problem["limit"], &problem["most"]), (&"process".into(), &EVENT_STREAMS.into()));
     open.pop();
-    api.client.get(&path).send().await.assert_status_is_ok();
+    assert_eq!(api.get_from("203.0.113.99", &path, &[]).await.status(), 200);
+}
+
+/// Fifty orders' tokens are twenty streams each, which is all that a process has.
+#[tokio::test]
+async fn a_caller_with_many_tokens_leaves_other_customers_their_streams() {
+    let api = TestApi::with(|context| context.api_keys = keys(&["shop"])).await;
+    let fields = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
+    let mut open = Vec::new();
+    let mut refused = None;
+    for _ in 0..=EVENT_STREAMS_PER_ADDRESS / EVENT_STREAMS_PER_ORDER {
+        let made = api.create_as(Some("key-of-shop"), None, &fields).await.json();
+        let path = format!("/api/orders/{}/events?token={}", made["order_id"], made["order_token"].as_str().unwrap());
+        for _ in 0..EVENT_STREAMS_PER_ORDER {
+            let response = api.get_from("2001:db8::1", &path, &[]).await;
+            match response.status().as_u16() {
+                200 => open.push(response),
+                _ => refused = Some(answer(response).await),
+            }
+        }
+        // A customer with an address of his own, and the shop with its key.
+        assert_eq!(api.get_from("2001:db8:0:1::1", &path.replace("events", "history"), &[]).await.status(), 200);
+    }
+
+    assert_eq!(open.len(), EVENT_STREAMS_PER_ADDRESS);
+    let problem = refused.expect("refused").problem(503, "too-many-streams");
+    assert_eq!(problem["limit"], "address");
+    let order = api.create_as(Some("key-of-shop"), None, &fields).await.json();
+    let path = format!("/api/orders/{}/events?token={}", order["order_id"], order["order_token"].as_str().unwrap());
+    assert_eq!(api.get_from("2001:db8::ffff", &path, &[]).await.status(), 503, "the same subscriber");
+    assert_eq!(api.get_from("2001:db8:0:1::1", &path, &[]).await.status(), 200, "another one");
+    let path = format!("/api/orders/{}/events", order["order_id"]);
+    let key = [("authorization", "Bearer key-of-shop")];
+    assert_eq!(api.get_from("2001:db8::1", &path, &key).await.status(), 200, "a key is counted by its name");
+}
+
+#[tokio::test]
+async fn one_api_key_leaves_half_of_the_streams_to_others() {
+    let api = TestApi::with(|context| context.api_keys = keys(&["shop", "till"])).await;
+    let fields = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
+    let mut open = Vec::new();
+    for id in 1..=EVENT_STREAMS_PER_KEY / EVENT_STREAMS_PER_ORDER + 1 {
+        api.create_as(Some("key-of-shop"), None, &fields).await;
+        for _ in 0..EVENT_STREAMS_PER_ORDER {
+            let key = [("authorization", "Bearer key-of-shop")];
+            open.push(api.get_from(&format!("203.0.113.{id}"), &format!("/api/orders/{id}/events"), &key).await);
+        }
+    }
+    let till = api.create_as(Some("key-of-till"), None, &fields).await.json();
+
+    let refused = open.iter().filter(|response| response.status() == 503).count();
+    assert_eq!(refused, EVENT_STREAMS_PER_ORDER, "of {}", open.len());
+    let problem = answer(open.pop().unwrap()).await.problem(503, "too-many-streams");
+    assert_eq!(problem["limit"], "api_key");
+    let path = format!("/api/orders/{}/events", till["order_id"]);
+    assert_eq!(api.get_from("203.0.113.1", &path, &[("authorization", "Bearer key-of-till")]).await.status(), 200);
 }
 
 #[tokio::test]
@@ -191,7 +248,8 @@ async fn the_followers_of_one_order_leave_room_for_those_of_another() {
         open.push(api.client.get("/api/orders/1/events").send().await);
     }
 
-    send(api.client.get("/api/orders/1/events")).await.problem(503, "too-many-streams");
+    let problem = send(api.client.get("/api/orders/1/events")).await.problem(503, "too-many-streams");
+    assert_eq!(problem["limit"], "order");
     api.client.get("/api/orders/2/events").send().await.assert_status_is_ok();
     open.pop();
     api.client.get("/api/orders/1/events").send().await.assert_status_is_ok();

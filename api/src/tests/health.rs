@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::support::{TestApi, send};
+use crate::Listeners;
 
 #[tokio::test]
 async fn a_healthy_process_is_live_ready_and_measured() {
@@ -88,7 +89,7 @@ async fn a_stop_lets_a_running_request_finish_and_then_ends() {
     let mut answer = String::new();
     tokio::time::timeout(Duration::from_secs(5), connection.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-    tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err(), "the port is free again");
 }
 
@@ -107,15 +108,16 @@ async fn a_scaled_out_api_is_red_for_a_moment_before_it_closes() {
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
-    tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap();
 }
 
-type Server = tokio::task::JoinHandle<std::io::Result<()>>;
+type Server = tokio::task::JoinHandle<()>;
 
 async fn serve(api: &TestApi, grace: Duration) -> (SocketAddr, CancellationToken, Server) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(crate::serve(api.context.clone(), listener, stop.clone(), None, grace));
+    let listeners = Listeners { all: listener, webhook: None };
+    let server = tokio::spawn(crate::serve(api.context.clone(), listeners, stop.clone(), None, grace));
     (address, stop, server)
 }

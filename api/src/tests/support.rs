@@ -246,14 +246,30 @@ impl TestApi {
 
     /// A request to the webhook from this address, with these headers.
     pub(crate) async fn webhook_from(&self, peer: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-        let mut request = poem::http::Request::post("/atmos/webhook/");
+        let request = poem::http::Request::post("/atmos/webhook/");
+        answer(self.respond_from(peer, request, headers, body).await).await
+    }
+
+    /// What `GET` of this path begins to answer to this address.
+    pub(crate) async fn get_from(&self, peer: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.respond_from(peer, poem::http::Request::get(path), headers, Vec::new()).await
+    }
+
+    /// What is answered to a request from this address.
+    pub(crate) async fn respond_from(
+        &self,
+        peer: &str,
+        mut request: poem::http::request::Builder,
+        headers: &[(&str, &str)],
+        body: impl Into<poem::Body>,
+    ) -> Response {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let peer = RemoteAddr(Addr::SocketAddr(SocketAddr::new(peer.parse().unwrap(), 40_000)));
         let parts = RequestParts::from((parts, LocalAddr::default(), peer, Scheme::HTTP));
-        answer(self.endpoint.call(Request::from_parts(parts, body.into())).await.unwrap()).await
+        self.endpoint.call(Request::from_parts(parts, body.into())).await.unwrap()
     }
 
     pub(crate) async fn webhook(&self, body: impl Into<poem::Body>) -> Answer {
@@ -272,7 +288,7 @@ pub(crate) async fn send<E: poem::Endpoint>(request: TestRequestBuilder<'_, E>) 
     answer(request.send().await.0).await
 }
 
-async fn answer(response: Response) -> Answer {
+pub(crate) async fn answer(response: Response) -> Answer {
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let body = response.into_body().into_string().await.unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod api;
+mod connections;
 mod page;
 mod payment;
 mod scenarios;

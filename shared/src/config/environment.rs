@@ -40,6 +40,7 @@ const VARIABLES: &[&str] = &[
     "TASDIQ_STOP_GRACE_SECONDS",
     "TASDIQ_SWEEP_SECONDS",
     "TASDIQ_TRUSTED_PROXIES",
+    "TASDIQ_WEBHOOK_LISTEN",
     "TASDIQ_WORKER_LISTEN",
 ];
 
@@ -48,8 +49,10 @@ fn reads(role: Role, name: &str) -> bool {
     match role {
         Role::Up | Role::Api => true,
         Role::Worker => {
-            !matches!(name, "TASDIQ_API_KEYS" | "TASDIQ_LINK_WAIT_MS" | "TASDIQ_TRUSTED_PROXIES")
-                && !name.starts_with("ATMOS_CALLBACK_")
+            !matches!(
+                name,
+                "TASDIQ_API_KEYS" | "TASDIQ_LINK_WAIT_MS" | "TASDIQ_TRUSTED_PROXIES" | "TASDIQ_WEBHOOK_LISTEN"
+            ) && !name.starts_with("ATMOS_CALLBACK_")
         }
         // What leads to the installation and its gateway. The rest is for its processes: an operator must get in
         // when they do not start.
@@ -190,12 +193,18 @@ impl<'a> Environment<'a> {
 
     pub(super) fn listen(&mut self, name: &str, default_port: u16) -> SocketAddr {
         let default = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
+        self.listen_if_set(name, default_port).unwrap_or(default)
+    }
+
+    /// As [`Environment::listen`], for a listener that there need not be; the port is only an example.
+    pub(super) fn listen_if_set(&mut self, name: &str, default_port: u16) -> Option<SocketAddr> {
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, default_port));
         let parse = |text: &str| {
             text.parse().map_err(|_| {
                 format!("is not an IP address with a port, such as {default} (or 0.0.0.0:{default_port} for every one)")
             })
         };
-        self.parsed(name, parse).unwrap_or(default)
+        self.parsed(name, parse)
     }
 
     pub(super) fn fault(&mut self, variable: &str, what: &str) {

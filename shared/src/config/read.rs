@@ -37,10 +37,18 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
     let role = env.role();
     let data_dir = PathBuf::from(env.text("TASDIQ_DATA_DIR").unwrap_or_else(|| "./tasdiq-data".to_owned()));
     let listen = env.listen("TASDIQ_LISTEN", 8000);
+    let webhook_listen = env.listen_if_set("TASDIQ_WEBHOOK_LISTEN", 8002);
     let worker_listen = env.listen("TASDIQ_WORKER_LISTEN", 8001);
     let sandbox_listen = env.listen("TASDIQ_SANDBOX_LISTEN", 8100);
     if role == Role::Up && listen == sandbox_listen && listen.port() != 0 {
         env.fault("TASDIQ_SANDBOX_LISTEN", "is the same address as TASDIQ_LISTEN; give the two different ports");
+    }
+    let others =
+        [("TASDIQ_LISTEN", Some(listen)), ("TASDIQ_SANDBOX_LISTEN", (role == Role::Up).then_some(sandbox_listen))];
+    for (name, other) in others {
+        if other.is_some() && webhook_listen == other && other.is_some_and(|address| address.port() != 0) {
+            env.fault("TASDIQ_WEBHOOK_LISTEN", &format!("is the same address as {name}; give the two different ports"));
+        }
     }
 
     let atmos = atmos::read(&mut env, sandbox_listen);
@@ -74,6 +82,7 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
             redis_url,
             data_dir,
             listen,
+            webhook_listen,
             worker_listen,
             sandbox_listen,
             public_url,

@@ -603,3 +603,17 @@ fn a_public_address_that_was_given_stays() {
 
     assert_eq!(config.public_base(), "https://pay.example.uz/atmos");
 }
+
+#[test]
+fn the_webhook_has_a_listener_of_its_own_where_one_is_named_and_that_is_no_other() {
+    assert_eq!(config(Role::Up, "").unwrap().webhook_listen, None);
+    let named = config(Role::Up, "TASDIQ_WEBHOOK_LISTEN=127.0.0.1:8002").unwrap();
+    assert_eq!(named.webhook_listen, Some(([127, 0, 0, 1], 8_002).into()));
+
+    for other in ["TASDIQ_LISTEN", "TASDIQ_SANDBOX_LISTEN"] {
+        let same = format!("{other}=127.0.0.1:9\nTASDIQ_WEBHOOK_LISTEN=127.0.0.1:9");
+        assert_eq!(faulty_variables(Role::Up, &same), ["TASDIQ_WEBHOOK_LISTEN"], "{other}");
+    }
+    let any_ports = "TASDIQ_LISTEN=127.0.0.1:0\nTASDIQ_WEBHOOK_LISTEN=127.0.0.1:0";
+    assert!(config(Role::Up, any_ports).is_ok());
+}

@@ -1,0 +1,129 @@
+//! A page that is the same for every caller: made once, kept once, compressed once.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_server::SharedBody;
+use poem::http::{HeaderMap, StatusCode, header};
+use poem::{Body, Endpoint, Request, Response};
+use tokio::sync::OnceCell;
+
+use crate::digest;
+use crate::problem::Problem;
+
+/// How long a browser shows it without asking whether it is still the same: a new release changes it.
+const CACHED: &str = "public, max-age=300";
+
+/// The page, which is made when it is first asked for.
+#[derive(Clone)]
+pub(crate) struct StaticPage {
+    content_type: &'static str,
+    make: Arc<dyn Fn() -> String + Send + Sync>,
+    made: Arc<OnceCell<Made>>,
+}
+
+struct Made {
+    plain: Bytes,
+    gzip: Bytes,
+    /// The digest of the page, by which a browser that has it asks for it.
+    digest: String,
+}
+
+impl StaticPage {
+    /// A page of this media type; `make` may take a second.
+    pub(crate) fn new(content_type: &'static str, make: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        StaticPage { content_type, make: Arc::new(make), made: Arc::default() }
+    }
+
+    async fn made(&self) -> Result<&Made, Problem> {
+        let making = || async {
+            let make = Arc::clone(&self.make);
+            // Not on a thread that callbacks are answered on.
+            let made = tokio::task::spawn_blocking(move || Made::of(make())).await;
+            made.map_err(|_panic| Problem::internal())?.map_err(|_defect| Problem::internal())
+        };
+        self.made.get_or_try_init(making).await
+    }
+}
+
+impl Made {
+    fn of(page: String) -> io::Result<Self> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(page.as_bytes())?;
+        Ok(Made { digest: digest::sha256_hex(&page), plain: page.into(), gzip: encoder.finish()?.into() })
+    }
+}
+
+impl Endpoint for StaticPage {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let made = self.made().await?;
+        let is_gzip = takes_gzip(request.headers());
+        let (body, suffix) = if is_gzip { (&made.gzip, "-gzip") } else { (&made.plain, "") };
+        let tag = format!("\"{}{suffix}\"", made.digest);
+        let mut response = Response::builder()
+            .header(header::CACHE_CONTROL, CACHED)
+            .header(header::ETAG, &tag)
+            .header(header::VARY, header::ACCEPT_ENCODING.as_str());
+        if has(request.headers(), &tag) {
+            return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
+        }
+        if is_gzip {
+            response = response.header(header::CONTENT_ENCODING, "gzip");
+        }
+        // Shared: however many read it, and however slowly, it is there once.
+        Ok(response.content_type(self.content_type).extension(SharedBody).body(Body::from_bytes(body.clone())))
+    }
+}
+
+/// Whether the caller has said that it can read gzip.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    listed(headers, header::ACCEPT_ENCODING).any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
+        let quality = quality.trim().strip_prefix("q=").unwrap_or("1");
+        let is_refused = !quality.is_empty() && quality.bytes().all(|byte| matches!(byte, b'0' | b'.'));
+        name.trim().eq_ignore_ascii_case("gzip") && !is_refused
+    })
+}
+
+/// Whether the caller has the page of this tag.
+fn has(headers: &HeaderMap, tag: &str) -> bool {
+    listed(headers, header::IF_NONE_MATCH).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+}
+
+/// What a header lists, over all its lines.
+fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',').map(str::trim))
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_to_those_alone_that_take_it() {
+        for (said, expected) in [
+            ("gzip", true),
+            ("deflate, GZIP;q=0.5, br", true),
+            ("gzip;q=1.0", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.00", false),
+            ("br, x-gzip", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(said));
+
+            assert_eq!(takes_gzip(&headers), expected, "{said}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+}

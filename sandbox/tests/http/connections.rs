@@ -1,0 +1,47 @@
+//! Connections that come to the sandbox and are not what it wants.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::Shop;
+
+const SOON: Duration = Duration::from_secs(5);
+
+async fn closes(stream: &mut TcpStream) -> bool {
+    tokio::time::timeout(SOON, stream.read_to_end(&mut Vec::new())).await.is_ok()
+}
+
+#[tokio::test]
+async fn http_2_is_refused_at_its_first_bytes_however_they_come() {
+    let shop = Shop::configured(|_| ()).await;
+
+    for parts in [&["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"][..], &["P", "RI", " * HTTP/2.0\r\n\r\nSM\r\n\r\n"]] {
+        let mut stream = TcpStream::connect(shop.sandbox.address()).await.expect("a connection");
+        stream.set_nodelay(true).expect("no delay");
+        for part in parts {
+            // What comes after the refusal may fail.
+            let _ = stream.write_all(part.as_bytes()).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+
+        assert!(closes(&mut stream).await, "{parts:?}");
+    }
+}
+
+#[tokio::test]
+async fn connections_that_are_held_take_no_place_from_a_new_one() {
+    let shop = Shop::configured(|config| config.places = 4).await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(TcpStream::connect(shop.sandbox.address()).await.expect("a connection"));
+    }
+
+    let answer = shop.get("/livez").send().await.expect("an answer");
+
+    assert_eq!(answer.status(), 200);
+    assert!(closes(&mut held[0]).await, "it has been silent for the longest");
+    let last = held.last_mut().expect("the last");
+    assert!(tokio::time::timeout(Duration::from_millis(200), last.read_u8()).await.is_err(), "it is one of four");
+}

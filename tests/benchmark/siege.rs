@@ -1,0 +1,250 @@
+//! Callbacks while everything else is taken: more connections held than there are places, requests that are refused, a
+//! full log disk, and order pages that are loaded again and again.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http_server::PlaceCounts;
+use serde_json::{Value, json};
+use shared::config::{Config, Role};
+use shared::coordination::Coordination;
+use shared::gateway::atmos::AtmosGateway;
+use shared::id::TransactionId;
+use shared::telemetry::causes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use super::Extent;
+use super::load::{Figures, at_a_rate, closed_loop};
+use super::report::Section;
+use super::shop::progress;
+use super::usage::mib;
+use crate::roles::role::client;
+use crate::roles::up::Up;
+
+/// So many connections more than there are places are held.
+const MORE_THAN_PLACES: usize = 104;
+
+/// The addresses from which connections are held: one alone may not have all places.
+const HOLDERS: usize = 5;
+
+/// Each held connection asks for something this often, so that it is no idle one.
+const ASKED_EVERY: Duration = Duration::from_secs(60);
+
+/// A holder whose connection was closed comes back after this time.
+const COMES_BACK: Duration = Duration::from_secs(1);
+
+/// The gateway waits no longer, and an answer that comes later is none.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+const CALLBACKS_PER_SECOND: u32 = 50;
+const REFUSED_PER_SECOND: u32 = 100;
+const PAGES: usize = 40;
+
+/// Each page is loaded again this often.
+const LOADED_EVERY: Duration = Duration::from_secs(1);
+
+/// What came of a siege.
+pub(super) struct Siege {
+    pub(super) held: usize,
+    pub(super) callbacks: Figures,
+    pub(super) unanswered: usize,
+    pub(super) refused: usize,
+    pub(super) pages: usize,
+    /// The most memory that the process had, in KiB.
+    pub(super) peak_kib: u64,
+}
+
+/// Measures it with `tasdiq up`, whose one process has the most to lose.
+pub(super) async fn measure(extent: Extent) -> Section {
+    let Siege { held, callbacks, unanswered, refused, pages, peak_kib } = lay(extent.siege).await;
+    let [p50, p99, longest] = [50, 99, 100].map(|percent| callbacks.percentile_ms(percent));
+    let count = callbacks.count();
+    let memory = mib(peak_kib);
+    let table = format!(
+        "| connections held | refused requests | pages loaded | callbacks | unanswered | p50 ms | p99 ms | longest ms | most memory, MiB |\n\
+         |---:|---:|---:|---:|---:|---:|---:|---:|---:|\n\
+         | {held} | {refused} | {pages} | {count} | {unanswered} | {p50} | {p99} | {longest} | {memory} |\n"
+    );
+    let json = json!({
+        "what": "callback answered", "load": "besieged", "number": count, "errors": unanswered,
+        "p50_ms": p50, "p99_ms": p99, "longest_ms": longest, "memory_mib": memory,
+    });
+    Section::Table { title: "`tasdiq up` besieged".to_owned(), table, json: vec![json] }
+}
+
+/// Besieges a process for so long.
+pub(super) async fn lay(time: Duration) -> Siege {
+    http_server::raise_limit();
+    let up = Up::start_redirected("2>/dev/full", &[]).await;
+    let (url, id) = (up.api.role.url.clone(), up.api.role.program.id());
+    let address: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
+    let count = usize::try_from(time.as_secs()).unwrap() * usize::try_from(CALLBACKS_PER_SECOND).unwrap();
+    progress("siege", &format!("{count} orders are made"));
+    let bodies = Arc::new(callbacks(&url, count).await);
+    let tokens = orders(&url, PAGES).await.into_iter().map(|order| order["order_token"].as_str().unwrap().to_owned());
+    let tokens: Vec<String> = tokens.collect();
+
+    progress("siege", "connections are held");
+    let mut siege = JoinSet::new();
+    let (held, pages) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let wanted = PlaceCounts::of_this_process().api + MORE_THAN_PLACES;
+    for number in 0..wanted {
+        siege.spawn(hold(address, number % HOLDERS, Arc::clone(&held)));
+    }
+    let taken = async || (held.load(Ordering::Relaxed) >= wanted).then_some(());
+    crate::support::wait::wait_until("all connections to be held", Duration::from_secs(120), taken).await;
+    for token in tokens {
+        siege.spawn(load_again(address, format!("/pay/{token}/return"), Arc::clone(&pages)));
+    }
+
+    progress("siege", "callbacks come");
+    let refused = tokio::spawn(refused_requests(address, time));
+    let answers = at_a_rate(CALLBACKS_PER_SECOND, count, |number| {
+        let bodies = Arc::clone(&bodies);
+        async move {
+            let begun = Instant::now();
+            // A connection of its own each, which has to get in.
+            let answer = ask(address, &bodies[number]).await;
+            (begun.elapsed(), answer)
+        }
+    })
+    .await;
+    let unanswered: Vec<&String> = answers.iter().filter_map(|(_, answer)| answer.as_ref().err()).collect();
+    if !unanswered.is_empty() {
+        progress("siege", &format!("not answered as they should be: {unanswered:?}"));
+    }
+    let unanswered = unanswered.len();
+    let refused = refused.await.unwrap();
+    let peak_kib = peak_memory_kib(id);
+    siege.shutdown().await;
+    Siege {
+        held: wanted,
+        unanswered,
+        callbacks: Figures::of(answers.into_iter().map(|(took, _)| took)),
+        refused,
+        pages: pages.load(Ordering::Relaxed),
+        peak_kib,
+    }
+}
+
+/// Nothing where the callback is answered with 1, as it should be.
+async fn ask(address: SocketAddr, body: &str) -> Result<(), String> {
+    let answer = exchange(address, "POST", "/atmos/webhook/", body).await.map_err(|error| causes(&error))?;
+    if answer.contains(r#""status":1"#) { Ok(()) } else { Err(answer) }
+}
+
+/// What is answered to a request on a connection of its own. By hand: a client of its own for each would cost the load more
+/// than the program.
+async fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<String> {
+    let exchanging = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let size = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: siege\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {size}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    };
+    tokio::time::timeout(ANSWERED_WITHIN, exchanging).await?
+}
+
+/// Makes so many orders, as `create` answers them.
+async fn orders(url: &str, count: usize) -> Vec<Value> {
+    let client = client();
+    let create = format!("{url}/api/orders/create");
+    let order = json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" });
+    let (_, made) = closed_loop(16, Duration::from_secs(600), count, move |_| {
+        let (client, create, order) = (client.clone(), create.clone(), order.clone());
+        async move {
+            let made: Value = client.post(create).json(&order).send().await.unwrap().json().await.unwrap();
+            assert!(made["transaction_id"].is_i64(), "{made}");
+            made
+        }
+    })
+    .await;
+    made
+}
+
+/// A rightly signed callback about each of so many new orders.
+async fn callbacks(url: &str, count: usize) -> Vec<String> {
+    let atmos = Config::from_environment(Role::Operator, |_| None).expect("the sandbox's credentials").atmos;
+    let gateway = AtmosGateway::new(atmos, Coordination::local(None)).expect("a client");
+    let sign = |order: Value| {
+        let transaction_id = TransactionId(order["transaction_id"].as_i64().unwrap());
+        gateway.sign_callback(transaction_id, &order["order_id"].to_string(), 5_000)
+    };
+    orders(url, count).await.into_iter().map(sign).collect()
+}
+
+/// Holds a connection, asks something on it now and then, and comes back when it is closed.
+async fn hold(address: SocketAddr, holder: usize, held: Arc<AtomicUsize>) {
+    let from = Ipv4Addr::new(127, 0, 0, 11 + u8::try_from(holder).unwrap());
+    let mut is_counted = false;
+    loop {
+        if let Ok(mut stream) = connect_from(from, address).await {
+            while asks(&mut stream).await {
+                if !std::mem::replace(&mut is_counted, true) {
+                    held.fetch_add(1, Ordering::Relaxed);
+                }
+                // Ends at once when it is closed.
+                if tokio::time::timeout(ASKED_EVERY, stream.read_u8()).await.is_ok() {
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(COMES_BACK).await;
+    }
+}
+
+async fn connect_from(from: Ipv4Addr, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(address).await
+}
+
+/// Asks whether the process lives, and reads the answer.
+async fn asks(stream: &mut TcpStream) -> bool {
+    let asked = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: siege\r\n\r\n").await;
+    let mut buffer = [0; 2_048];
+    asked.is_ok() && matches!(stream.read(&mut buffer).await, Ok(1..))
+}
+
+async fn load_again(address: SocketAddr, page: String, pages: Arc<AtomicUsize>) {
+    let mut ticks = tokio::time::interval(LOADED_EVERY);
+    loop {
+        ticks.tick().await;
+        if exchange(address, "GET", &page, "").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            pages.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// An address that there is not, a forged callback, an order without sense. Gives how many were answered.
+async fn refused_requests(address: SocketAddr, time: Duration) -> usize {
+    let count = usize::try_from(time.as_secs()).unwrap() * usize::try_from(REFUSED_PER_SECOND).unwrap();
+    let answered = at_a_rate(REFUSED_PER_SECOND, count, |number| async move {
+        let answer = match number % 3 {
+            0 => exchange(address, "GET", &format!("/nope/{number}"), "").await,
+            1 => exchange(address, "POST", "/atmos/webhook/", &format!(r#"{{"store_id":"1234","n":{number}}}"#)).await,
+            _ => exchange(address, "POST", "/api/orders/create", &format!(r#"{{"amount":{number}}}"#)).await,
+        };
+        answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 "))
+    })
+    .await;
+    answered.into_iter().filter(|is_answered| *is_answered).count()
+}
+
+/// The most memory that the process has had so far, in KiB.
+fn peak_memory_kib(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -1,0 +1,77 @@
+//! Connections that are held: what they take is taken from nobody else.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::role::{Api, Role, id};
+use crate::support::ports::free_port;
+use crate::support::program::Program;
+use crate::support::wait::PATIENCE;
+
+/// What many shells and supervisors allow.
+const FILES: u32 = 1_024;
+
+/// More than there are descriptors.
+const HELD: u8 = 220;
+
+/// Each has fewer than all, and more than one may have.
+const HOLDERS: u8 = 5;
+
+/// What is answered to a request on a connection of its own.
+async fn answer(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let reading = stream.read_to_string(&mut answer);
+    tokio::time::timeout(PATIENCE, reading).await.expect("answered").unwrap();
+    answer
+}
+
+/// A connection from another address of this machine, on which something was asked.
+async fn held(address: SocketAddr, holder: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, 11 + holder), 0).into()).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_process_that_may_open_few_files_goes_on_while_more_connections_are_held_than_it_can_have() {
+    http_server::raise_limit(); // ours are as many
+    let [address, sandbox] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let environment = [("TASDIQ_LISTEN", address.as_str()), ("TASDIQ_SANDBOX_LISTEN", &sandbox)];
+    let mut role = Role::new(Program::start_with_files(FILES, &["up"], &environment), &address);
+    role.ready().await;
+    let api = Api::new(role);
+    let address: SocketAddr = address.parse().unwrap();
+    let mut connections = Vec::new();
+    for _ in 0..HELD {
+        for holder in 0..HOLDERS {
+            connections.push(held(address, holder).await);
+        }
+    }
+
+    for _ in 0..20 {
+        let request = "POST /atmos/webhook/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        let answer = tokio::time::timeout(Duration::from_secs(5), answer(address, request)).await.expect("in time");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"status\":0"), "{answer}");
+    }
+
+    // The database and the gateway have their descriptors, too.
+    let order = id(&api.create_order().await);
+    api.wait_for_link(order).await;
+    let (_, metrics) = api.role.get("/metrics").await;
+    let value = |name: &str| -> usize {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+    };
+    assert!(value("tasdiq_connections{listener=\"api\"}") <= value("tasdiq_connection_places{listener=\"api\"}"));
+    let closed = ["address", "crowded"]
+        .map(|why| value(&format!("tasdiq_connections_closed_total{{listener=\"api\",why=\"{why}\"}}")));
+    assert!(closed.iter().sum::<usize>() > 0, "{metrics}");
+    assert_eq!(connections.len(), usize::from(HELD) * usize::from(HOLDERS));
+}
