@@ -87,6 +87,7 @@ struct Api {
     streams: Arc<orders::EventStreams>,
     callers: Arc<Callers>,
     unproven: MinuteBudget,
+    signed_lines: webhook::SignedLines,
 }
 
 impl Api {
@@ -101,6 +102,7 @@ impl Api {
             streams: Arc::default(),
             callers: Arc::default(),
             unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
+            signed_lines: webhook::SignedLines::default(),
         }
     }
 }

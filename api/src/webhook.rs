@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use shared::config::AddressCheck;
 use shared::gateway::{Callback, CallbackFault};
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use shared::telemetry::LineBudget;
 use tracing::{info, warn};
 
 use crate::asker::{Asker, Proof};
@@ -30,6 +31,31 @@ const KEEP_LIMIT: Duration = Duration::from_secs(1);
 
 /// So many bodies that prove nothing are kept per minute, as evidence; anybody can send more of them.
 pub(crate) const UNPROVEN_PER_MINUTE: u32 = 100;
+
+/// Lines about rightly signed callbacks. Whoever has seen one on its way can send it, and others that it fits, again and
+/// again.
+#[derive(Debug)]
+pub(crate) struct SignedLines {
+    allowed: LineBudget,
+    refused: LineBudget,
+    unlisted: LineBudget,
+}
+
+impl Default for SignedLines {
+    fn default() -> Self {
+        // Far more than a shop has payments; few of those are refused, and none comes from an address that is not listed.
+        let [allowed, refused, unlisted] = [3_000, 300, 60].map(LineBudget::new);
+        SignedLines { allowed, refused, unlisted }
+    }
+}
+
+impl SignedLines {
+    fn may_tell(budget: &LineBudget) -> bool {
+        budget.take_and_tell(|more| {
+            warn!(lines = more, "{more} more lines of a minute about rightly signed callbacks were left out");
+        })
+    }
+}
 
 /// Answers a callback: HTTP 200 with `status` 1 or 0; 503 only when the database cannot be asked, and 415 for a body in a
 /// content coding that we do not read.
@@ -94,6 +120,10 @@ async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> R
         })?;
     let transaction_id = callback.transaction_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
     let account = callback.account.as_deref().unwrap_or("-");
+    let lines = if verdict.allows() { &api.signed_lines.allowed } else { &api.signed_lines.refused };
+    if !SignedLines::may_tell(lines) {
+        return Ok(verdict);
+    }
     match verdict {
         Verdict::Allowed | Verdict::AlreadyPaid => info!(
             transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
@@ -128,11 +158,14 @@ fn look_at_sender(api: &Api, address: Option<IpAddr>) -> Sender {
         return Sender::Heard;
     }
     metrics::count_unlisted(is_refused);
-    let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
     let (what_becomes, sender) = match is_refused {
         true => ("refused", Sender::TurnedAway),
         false => ("only watched", Sender::Heard),
     };
+    if !SignedLines::may_tell(&api.signed_lines.unlisted) {
+        return sender;
+    }
+    let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
     warn!(
         address,
         "a rightly signed callback came from {address}, which ATMOS_CALLBACK_ADDRESSES does not list: {what_becomes}; see \

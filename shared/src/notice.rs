@@ -216,10 +216,7 @@ fn hear_one(message: &[u8], notice: &Notice) -> Result<(), Foreign> {
 struct Foreign;
 
 fn warn_of_foreign(warnings: &LineBudget) {
-    if let Some(messages) = warnings.left_out() {
-        warn!(messages, "{messages} more foreign messages of a minute were dropped");
-    }
-    if warnings.take() {
+    if warnings.take_and_tell(|more| warn!(messages = more, "{more} more foreign messages of a minute were dropped")) {
         warn!(
             "a message on the channel of changed orders is none of ours and was dropped; see who else uses this Redis"
         );

@@ -62,7 +62,10 @@ async fn how_a_process_sees_the_weather_is_told_with_its_heartbeat(f: Fixture) {
     assert_eq!(processes::alive(&f.store).await.unwrap()[0].weather.as_deref(), Some("fair"));
 
     process.weather = Some("foul".into());
+    process.log_fault = Some("its disk is full".into());
     processes::beat(&f.store, &process).await.unwrap();
 
-    assert_eq!(processes::alive(&f.store).await.unwrap()[0].weather.as_deref(), Some("foul"));
+    let told = processes::alive(&f.store).await.unwrap();
+    assert_eq!(told[0].weather.as_deref(), Some("foul"));
+    assert_eq!(told[0].log_fault.as_deref(), Some("its disk is full"));
 }

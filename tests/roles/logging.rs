@@ -223,3 +223,25 @@ async fn an_access_line_tells_the_senders_address_and_the_name_of_the_key_and_ne
     assert!(!output.contains(&token[1..]), "{output}");
     assert!(!output.contains(KEY), "{output}");
 }
+
+/// One signature fits several bodies, and whoever has seen one can send it for ever.
+#[tokio::test]
+async fn a_captured_callback_that_is_sent_again_and_again_fills_no_log() {
+    let up = Up::start(&[]).await;
+    let sign = ["callback", "sign", "--transaction-id", "777", "--account", "1", "--amount", "50.00"];
+    let body = up.command(&sign).await;
+    let before = up.api.role.program.output().len();
+    let client = super::role::client();
+    let send = || client.post(format!("{}/atmos/webhook/", up.api.role.url)).body(body.trim().to_owned()).send();
+
+    for _ in 0..50 {
+        for answer in futures_util::future::join_all((0..10).map(|_| send())).await {
+            assert_eq!(answer.unwrap().status(), StatusCode::OK);
+        }
+    }
+    pays(&up).await;
+
+    let log = written_since(&up, before);
+    assert_eq!(log.matches("does not fit our rows").count(), 300);
+    assert!(log.contains("the gateway may debit") && log.contains("is paid"), "{log}");
+}

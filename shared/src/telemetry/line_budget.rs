@@ -25,6 +25,14 @@ impl LineBudget {
         LineBudget { per_minute, minute: Mutex::new(Minute { began: Instant::now(), lines: 0, left_out: 0 }) }
     }
 
+    /// As [`LineBudget::take`]; `tell` hears first how many lines were left out in a minute that is over.
+    pub fn take_and_tell(&self, tell: impl FnOnce(u64)) -> bool {
+        if let Some(lines) = self.left_out() {
+            tell(lines);
+        }
+        self.take()
+    }
+
     /// Whether one more line may be written; else it is counted as left out.
     pub fn take(&self) -> bool {
         let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
