@@ -9,8 +9,10 @@ use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
 use shared::store::sweeping::{self, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, Swept, UNPROVEN_MS};
 use shared::store::transactions;
+use sqlx::Executor;
 
 use super::{Fixture, PAYMENT_TTL_MS, gateway, new_link, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     staging_does_what_the_open_row_needs
@@ -25,6 +27,7 @@ on_every_database! {
     the_same_bytes_are_answered_by_how_the_order_stands_now
     the_return_page_hints_at_most_every_ten_seconds_and_thirty_times
     orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_their_time
+    looks_back_at_orders_that_ended_in_one_moment_are_all_restored
     sweep_restores_no_look_older_than_its_looks_back
     what_its_time_has_run_out_for_is_deleted_and_nothing_else
 }
@@ -233,6 +236,59 @@ async fn orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_th
     let order = f.find(&order).await;
     assert_eq!(order.status, OrderStatus::Review);
     assert!(order.reason.unwrap().contains("no longer configured"));
+}
+
+/// Between what sweep read and what it writes, a process that knows the gateway has seen the payment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_paid_while_sweep_hands_it_over_is_not_marked() {
+    let f = Fixture::postgres().await;
+    let order = f.order_with_link(7).await;
+    let long_ago_ms = f.store.now_ms() - 73 * HOUR_MS;
+    f.execute(&[format!("update orders set expires_at_ms = {long_ago_ms}")]).await;
+    let mut paying = f.connection().await;
+    paying.execute("begin").await.unwrap();
+    paying.execute("update orders set status = 'paid', final_at_ms = 1").await.unwrap();
+
+    let elsewhere = GatewayIdentity("atmos:9".into());
+    let sweep = sweeping::restore(&f.store, &elsewhere);
+    let pay = async {
+        let waiting = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        let mut looking = f.connection().await;
+        wait_until("sweep to wait for the payment", PATIENCE, async || {
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut looking).await.unwrap();
+            (waiting > 0).then_some(())
+        })
+        .await;
+        paying.execute("commit").await.unwrap();
+    };
+    let (swept, ()) = tokio::join!(sweep, pay);
+
+    assert_eq!(swept.unwrap().orphans, 0);
+    let order = f.find(&order).await;
+    assert_eq!((order.status, order.needs_review, order.reason), (OrderStatus::Paid, false, None));
+}
+
+/// One statement may end very many orders.
+async fn looks_back_at_orders_that_ended_in_one_moment_are_all_restored(f: Fixture) {
+    const ORDERS: i64 = 2_300;
+    let (now_ms, ended_ms) = (f.store.now_ms(), f.store.now_ms() - HOUR_MS);
+    f.execute(&[format!(
+        "insert into orders (id, token, api_key_name, product_name, amount, payment_type, language, status, gateway,
+            final_at_ms, created_at_ms, pending_since_ms)
+        with recursive counted(n) as (select cast(1 as bigint) union all select n + 1 from counted where n < {ORDERS})
+        select n, 'token ' || n, 'shop', 'Tea', 5000, 'atmos', 'uz', 'expired', '{}', {ended_ms}, {now_ms}, {now_ms}
+        from counted",
+        gateway().0
+    )])
+    .await;
+
+    let mut restored = 0;
+    for _ in 0..6 {
+        restored += sweeping::restore(&f.store, &gateway()).await.unwrap().settlements_restored;
+    }
+
+    assert_eq!(restored, ORDERS.unsigned_abs());
 }
 
 async fn sweep_restores_no_look_older_than_its_looks_back(f: Fixture) {

@@ -96,6 +96,14 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     }
     swept.settlements_restored += restore_looks_back(store).await?;
     swept.refunds_restored = restore_refunds(store).await?;
+    swept.orphans = hand_over_orphans(store, ours).await?;
+    Ok(swept)
+}
+
+/// Puts orders whose gateway is no longer configured before a person, and returns how many.
+async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64, StoreError> {
+    const REASON: &str = "its gateway is no longer configured, so nobody can ask about its money";
+    let since_ms = store.now_ms() - ELSEWHERE_MS;
     let elsewhere = sqlx::query(
         "-- orphaned_orders
         select id from orders where status in ('pending', 'confirming', 'review')
@@ -103,19 +111,30 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
             and coalesce(expires_at_ms, pending_since_ms) <= $2 order by id limit 100",
     )
     .bind(ours.0.clone())
-    .bind(store.now_ms() - ELSEWHERE_MS)
+    .bind(since_ms)
     .fetch_all(store.readers())
     .await?;
+    let mut orphans = 0;
     for row in elsewhere {
-        let mut write = store.begin(0).await?;
-        let reason = "its gateway is no longer configured, so nobody can ask about its money";
         let order_id = OrderId(row.try_get("id")?);
-        orders::put_before_a_person(&mut write, order_id, reason, SuggestedAct::ConfigureGateway).await?;
+        let mut write = store.begin(0).await?;
+        // Meanwhile it may have been paid, by a process that knows its gateway, or got another link.
+        let still = format!(
+            "-- orphaned_still
+            select id from orders where id = $1 and status in ('pending', 'confirming') and gateway <> $2
+                and coalesce(expires_at_ms, pending_since_ms) <= $3 {}",
+            write.for_update("orders")
+        );
+        let still = sqlx::query(AssertSqlSafe(still)).bind(order_id.0).bind(ours.0.clone()).bind(since_ms);
+        if still.fetch_optional(write.transaction()).await?.is_none() {
+            continue;
+        }
+        orders::put_before_a_person(&mut write, order_id, REASON, SuggestedAct::ConfigureGateway).await?;
         write.commit().await?;
-        error!(order.id = %order_id, "order {order_id} needs a person: {reason}");
-        swept.orphans += 1;
+        error!(order.id = %order_id, "order {order_id} needs a person: {REASON}");
+        orphans += 1;
     }
-    Ok(swept)
+    Ok(orphans)
 }
 
 /// Restores the jobs of open refunds, and returns how many.
@@ -141,37 +160,51 @@ async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
 /// A look back is a day away, so there is no hurry: where very many orders have ended, each sweep goes on where the one
 /// before it stopped, and begins anew at the end.
 async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
-    let oldest_ms = store.now_ms() - LOOK_BACK_MS + LOOK_BACK_MARGIN_MS;
-    let mut from_ms = swept_to_ms(store).await?.max(oldest_ms);
+    let oldest = SweptTo { final_at_ms: store.now_ms() - LOOK_BACK_MS + LOOK_BACK_MARGIN_MS, order_id: OrderId(0) };
+    let mut from = swept_to(store).await?.max(oldest);
     let mut restored = 0;
     for _ in 0..ENDED_PAGES {
-        let page = ended_orders(store, from_ms).await?;
-        for order in page.iter().filter(|order| order.is_without_look) {
-            if restored == BATCH {
-                keep_swept_to_ms(store, order.final_at_ms).await?;
-                return Ok(restored);
+        let page = ended_orders(store, from).await?;
+        for order in &page {
+            if order.is_without_look {
+                if restored == BATCH {
+                    keep_swept_to(store, from).await?;
+                    return Ok(restored);
+                }
+                stage(store, Job::SettleOrder { order_id: order.place.order_id }, QueueName::Background).await?;
+                restored += 1;
             }
-            stage(store, Job::SettleOrder { order_id: order.id }, QueueName::Background).await?;
-            restored += 1;
+            from = order.place;
         }
-        let Some(last) = page.last().filter(|_| page.len() == ENDED_PAGE) else {
-            from_ms = 0; // all of them were looked at
+        if page.len() < ENDED_PAGE {
+            from = SweptTo::default(); // all of them were looked at
             break;
-        };
-        from_ms = last.final_at_ms.max(from_ms + 1);
+        }
     }
-    keep_swept_to_ms(store, from_ms).await?;
+    keep_swept_to(store, from).await?;
     Ok(restored)
 }
 
-struct EndedOrder {
-    id: OrderId,
+/// Up to where orders that have ended were looked at. Many may end in the same millisecond, so their numbers count, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SweptTo {
     final_at_ms: i64,
+    order_id: OrderId,
+}
+
+impl Default for SweptTo {
+    fn default() -> Self {
+        SweptTo { final_at_ms: 0, order_id: OrderId(0) }
+    }
+}
+
+struct EndedOrder {
+    place: SweptTo,
     is_without_look: bool,
 }
 
 /// The next orders that have ended, oldest first, and whether each must have a look back and has none.
-async fn ended_orders(store: &Store, from_ms: i64) -> Result<Vec<EndedOrder>, StoreError> {
+async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, StoreError> {
     let rows = sqlx::query(AssertSqlSafe(format!(
         "-- ended_orders
         select o.id, o.final_at_ms,
@@ -179,38 +212,45 @@ async fn ended_orders(store: &Store, from_ms: i64) -> Result<Vec<EndedOrder>, St
                 (select 0 from jobs j where j.kind = 'settle_order' and j.subject_id = o.id
                     and j.state in ('available', 'enqueued', 'running') limit 1), 1)
                 else 0 end as is_without_look
-        from orders o where o.final_at_ms >= $1 order by o.final_at_ms limit {ENDED_PAGE}"
+        from orders o where o.final_at_ms >= $1 and (o.final_at_ms > $1 or o.id > $2)
+        order by o.final_at_ms, o.id limit {ENDED_PAGE}"
     )))
-    .bind(from_ms)
+    .bind(from.final_at_ms)
+    .bind(from.order_id.0)
     .fetch_all(store.readers())
     .await?;
     rows.iter()
         .map(|row| {
             Ok(EndedOrder {
-                id: OrderId(row.try_get("id")?),
-                final_at_ms: row.try_get("final_at_ms")?,
+                place: SweptTo { final_at_ms: row.try_get("final_at_ms")?, order_id: OrderId(row.try_get("id")?) },
                 is_without_look: row.try_get::<i32, _>("is_without_look")? != 0,
             })
         })
         .collect()
 }
 
-/// Up to where the sweep before has looked at orders that have ended, epoch milliseconds.
-async fn swept_to_ms(store: &Store) -> Result<i64, StoreError> {
+/// Up to where the sweep before has come: a time in epoch milliseconds and an order's number.
+async fn swept_to(store: &Store) -> Result<SweptTo, StoreError> {
     let row = sqlx::query("-- swept_to\nselect value from installation where name = 'swept_to_ms'")
         .fetch_optional(store.readers())
         .await?;
+    let read = |row: sqlx::any::AnyRow| {
+        let value: String = row.try_get("value").ok()?;
+        // An earlier release kept the time alone.
+        let (final_at_ms, order_id) = value.split_once(' ').unwrap_or((&value, "0"));
+        Some(SweptTo { final_at_ms: final_at_ms.parse().ok()?, order_id: OrderId(order_id.parse().ok()?) })
+    };
     // What cannot be read is begun anew.
-    Ok(row.and_then(|row| row.try_get::<String, _>("value").ok()?.parse().ok()).unwrap_or_default())
+    Ok(row.and_then(read).unwrap_or_default())
 }
 
-async fn keep_swept_to_ms(store: &Store, swept_to_ms: i64) -> Result<(), StoreError> {
+async fn keep_swept_to(store: &Store, to: SweptTo) -> Result<(), StoreError> {
     sqlx::query(
         "-- keep_swept_to
         insert into installation (name, value) values ('swept_to_ms', $1)
         on conflict (name) do update set value = excluded.value",
     )
-    .bind(swept_to_ms.to_string())
+    .bind(format!("{} {}", to.final_at_ms, to.order_id.0))
     .execute(store.writer())
     .await?;
     Ok(())
