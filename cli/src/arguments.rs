@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Make callbacks by hand
     #[command(subcommand)]
     Callback(CallbackCommand),
+    /// Run jobs that crashed their worker; a worker starts this by itself
+    #[command(hide = true)]
+    Suspects(SuspectsArguments),
 }
 
 /// How data is printed.
@@ -87,6 +90,19 @@ impl Default for WorkerArguments {
 
 /// A job mostly waits for the gateway, so one process runs many.
 const CONCURRENCY: u16 = 64;
+
+#[derive(Debug, Args)]
+pub(crate) struct SuspectsArguments {
+    /// Whether the worker is part of `up`
+    #[arg(long)]
+    pub(crate) embedded: bool,
+    /// Where customers return to
+    #[arg(long)]
+    pub(crate) public_url: Url,
+    /// Where the sandbox of that `up` listens
+    #[arg(long)]
+    pub(crate) sandbox: Option<SocketAddr>,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArguments {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http_server::PlaceCounts;
+use shared::clock::rfc3339;
 use shared::config::{Config, DatabaseUrl, LogFormat, Role};
 use shared::coordination::{Coordination, Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
@@ -16,7 +17,7 @@ use shared::job::QueueName;
 use shared::queue::RedisQueue;
 use shared::redis_server::RedisServer;
 use shared::store::processes::{self, Process};
-use shared::store::{Database, Store, StoreError, jobs, orders};
+use shared::store::{Database, Store, StoreError, clock_steps, jobs, orders};
 use shared::telemetry::{self, causes};
 use shared::weather;
 
@@ -238,6 +239,7 @@ async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<St
     }
     look_at_line(&store, findings);
     look_at_clock(&store, findings);
+    look_at_clock_steps(&store, findings).await;
     Some(store)
 }
 
@@ -271,6 +273,21 @@ fn look_at_clock(store: &Store, findings: &mut Findings) {
         findings.ok("clock", says);
     } else {
         findings.warn("clock", says, "set the host's clock (NTP); tasdiq itself goes by the database's");
+    }
+}
+
+/// A step of the database's clock is told for a day.
+const STEP_TOLD_MS: i64 = 24 * 3_600_000;
+
+async fn look_at_clock_steps(store: &Store, findings: &mut Findings) {
+    match clock_steps::last(store).await {
+        Ok(Some(step)) if (store.now_ms() - step.at_ms).abs() <= STEP_TOLD_MS => findings.warn(
+            "clock",
+            format!("the database's clock was set {:+} s at {}", step.by_ms / 1_000, rfc3339(step.at_ms)),
+            "see to the time service of the database's host: orders expire, and retention ends, by this clock",
+        ),
+        Ok(_) => (),
+        Err(trouble) => findings.fault("clock", causes(&trouble), "mend the database"),
     }
 }
 

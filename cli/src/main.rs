@@ -26,6 +26,7 @@ mod output;
 mod refunds;
 mod sandbox;
 mod signal;
+mod suspects;
 mod up;
 mod weather;
 mod worker;
@@ -74,6 +75,7 @@ async fn run(command: Command) -> Result<(), Exit> {
         Command::Audit(arguments) => audit::run(&configure(Role::Operator)?, &arguments).await,
         Command::Weather(command) => weather::run(&configure(Role::Operator)?, command).await,
         Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
+        Command::Suspects(arguments) => suspects::run(arguments).await,
     }
 }
 

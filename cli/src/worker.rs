@@ -1,13 +1,16 @@
 //! `tasdiq worker`: runs jobs; start more of them for more work.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use ::worker::health;
-use ::worker::{JobWorker, LookSchedule, WorkerContext, WorkerOptions};
-use shared::config::Config;
+use ::worker::{JobWorker, LookSchedule, SuspectProgram, WorkerContext, WorkerOptions};
+use shared::config::{Config, Role};
+use shared::gateway::Gateway;
 use shared::job::QueueName;
 use shared::presence::Introduction;
 use shared::pulse::Pulse;
+use shared::store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -99,16 +102,37 @@ pub(crate) fn introduction(role: &'static str, options: &WorkerOptions) -> Intro
 }
 
 fn job_worker(config: &Config, installation: &Installation, options: WorkerOptions) -> JobWorker {
-    let context = WorkerContext {
-        store: installation.store.clone(),
-        gateway: installation.gateway.clone(),
+    let context = context(config, installation.store.clone(), installation.gateway.clone());
+    JobWorker::new(context, installation.queue.clone(), options, suspect_program(config))
+}
+
+/// What jobs work with, by this configuration.
+pub(crate) fn context(config: &Config, store: Store, gateway: Gateway) -> WorkerContext {
+    WorkerContext {
+        store,
+        gateway,
         public_url: config.public_url.clone(),
         link_ttl: config.link_ttl,
         payment_ttl: config.payment_ttl,
         look_schedule: LookSchedule::new(&config.settle_schedule),
         sweep_every: config.sweep_every,
-    };
-    JobWorker::new(context, installation.queue.clone(), options)
+    }
+}
+
+/// This very program, also where its file has been replaced since it was started. It reads the same environment; what came
+/// of port 0 it must be told.
+fn suspect_program(config: &Config) -> SuspectProgram {
+    let itself = PathBuf::from("/proc/self/exe");
+    let file = if itself.exists() { itself } else { std::env::current_exe().unwrap_or_else(|_| "tasdiq".into()) };
+    let is_embedded = config.role == Role::Up;
+    let mut arguments = vec!["suspects".to_owned(), "--public-url".to_owned(), config.public_url.to_string()];
+    if is_embedded {
+        arguments.push("--embedded".to_owned());
+    }
+    if config.starts_sandbox() {
+        arguments.extend(["--sandbox".to_owned(), config.sandbox_listen.to_string()]);
+    }
+    SuspectProgram { file, arguments }
 }
 
 fn tell(health: SocketAddr, arguments: &WorkerArguments) {

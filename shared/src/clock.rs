@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::watch;
+
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -17,8 +19,25 @@ use crate::failpoint::{self, Point};
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
 
-/// Measurements come every 30 s; after this long without one something is wrong.
+/// How often every process asks the database for its time. After a step of that clock processes have two times for so
+/// long.
+pub const MEASURED_EVERY: Duration = Duration::from_secs(3);
+
+/// After this long without a measurement something is wrong.
 const TRUSTED_FOR: Duration = Duration::from_secs(300);
+
+/// A measurement that differs by more from the one before is a step: the clock was set. By less it may be that the answer
+/// was slow. It is well below what is left of a lease when it is renewed.
+const STEP_MS: i64 = 2_000;
+
+/// How often the database's clock was set while this process ran, and by how much the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockSteps {
+    /// How often.
+    pub count: u64,
+    /// By how many milliseconds the last time; below zero when it was set back.
+    pub last_ms: i64,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -27,6 +46,7 @@ struct Inner {
     offset_ms: AtomicI64,
     /// When it was last measured, on the base; -1 until then.
     measured_ms: AtomicI64,
+    steps: watch::Sender<ClockSteps>,
 }
 
 impl Clock {
@@ -41,20 +61,35 @@ impl Clock {
             base: Instant::now(),
             offset_ms: AtomicI64::new(now_ms),
             measured_ms: AtomicI64::new(-1),
+            steps: watch::Sender::default(),
         }))
     }
 
     /// Now, in epoch milliseconds of the database.
     pub fn now_ms(&self) -> i64 {
-        self.monotonic_ms() + self.0.offset_ms.load(Ordering::Relaxed)
+        self.monotonic_ms() + self.0.offset_ms.load(Ordering::Acquire)
     }
 
     /// Takes over a measurement: the database said `database_ms` when asked `round_trip` ago; half of that is its age.
-    pub fn set(&self, database_ms: i64, round_trip: Duration) {
+    /// Returns by how many milliseconds the database's clock has been set since the measurement before, if it was.
+    pub fn set(&self, database_ms: i64, round_trip: Duration) -> Option<i64> {
         let age_ms = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
         let monotonic_ms = self.monotonic_ms();
-        self.0.offset_ms.store(database_ms + age_ms - monotonic_ms, Ordering::Relaxed);
+        let offset_ms = database_ms + age_ms - monotonic_ms;
+        let step_ms = offset_ms - self.0.offset_ms.load(Ordering::Acquire);
+        let has_stepped = self.measured_ago().is_some() && step_ms.abs() > STEP_MS;
+        if has_stepped {
+            // Before the new time can be read: whoever has read it, and then asks for steps, learns of this one.
+            self.0.steps.send_modify(|steps| *steps = ClockSteps { count: steps.count + 1, last_ms: step_ms });
+        }
+        self.0.offset_ms.store(offset_ms, Ordering::Release);
         self.0.measured_ms.store(monotonic_ms, Ordering::Relaxed);
+        has_stepped.then_some(step_ms)
+    }
+
+    /// The steps of the database's clock that this process has seen, and those to come.
+    pub fn steps(&self) -> watch::Receiver<ClockSteps> {
+        self.0.steps.subscribe()
     }
 
     /// How long ago the database was last asked, or `None` if it never was.
@@ -121,6 +156,20 @@ mod tests {
 
         assert!((clock.now_ms() - host_ms()).abs() < 100);
         assert!(clock.measured_ago().is_some());
+    }
+
+    #[test]
+    fn only_a_measurement_that_differs_much_from_one_before_is_a_step() {
+        let clock = Clock::starting_at(host_ms() + 60_000);
+        let measure = |ahead_ms: i64| clock.set(host_ms() + ahead_ms, Duration::ZERO).map(|by_ms| by_ms / 100 * 100);
+
+        let first = measure(0);
+        let slow = measure(900);
+        let hours = [measure(3_600_900), measure(3_600_900), measure(900)];
+
+        assert_eq!((first, slow), (None, None), "the host's own clock may be wrong, and an answer slow");
+        assert!(matches!(hours, [Some(3_599_900..=3_600_100), None, Some(-3_600_100..=-3_599_900)]), "{hours:?}");
+        assert_eq!(clock.steps().borrow().count, 2);
     }
 
     #[test]

@@ -339,8 +339,8 @@ impl Coordination {
     }
 }
 
-/// What one process may use of the budget alone.
-fn share(rate: GatewayRate) -> GatewayRate {
+/// What one process may use of the budget where it cannot share it with the others.
+pub fn share(rate: GatewayRate) -> GatewayRate {
     GatewayRate { per_second: (rate.per_second / SHARE).max(1), burst: (rate.burst / SHARE).max(1) }
 }
 

@@ -90,6 +90,10 @@ named_values! {
         SkipRenewal = "skip-renewal",
         /// Strikes with `return`: this process's host believes it is a minute later.
         HostClockAhead = "host-clock-ahead",
+        /// Strikes with `return`: the database's clock is an hour ahead. `3*off->return` sets it ahead while the process runs.
+        DatabaseClockAhead = "database-clock-ahead",
+        /// Strikes with `return`: the database's clock is an hour behind.
+        DatabaseClockBehind = "database-clock-behind",
         /// One payment link or settlement of a thousand ends its process.
         PoisonKills = "poison-kills",
         /// Some others panic.
@@ -104,7 +108,13 @@ impl Point {
     pub fn is_deadly(self) -> bool {
         !matches!(
             self,
-            Point::SkipRenewal | Point::HostClockAhead | Point::PoisonKills | Point::PoisonPanics | Point::PoisonFails
+            Point::SkipRenewal
+                | Point::HostClockAhead
+                | Point::DatabaseClockAhead
+                | Point::DatabaseClockBehind
+                | Point::PoisonKills
+                | Point::PoisonPanics
+                | Point::PoisonFails
         )
     }
 }

@@ -161,6 +161,24 @@ fn count_lost_lines() {
     }
 }
 
+static CLOCK_STEPS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let steps = counter_vec(
+        "tasdiq_clock_steps_total",
+        "Steps of the database's clock that this process has seen: it was set.",
+        &["direction"],
+    );
+    // An alert on a rate needs series that begin at zero.
+    for direction in ["forward", "back"] {
+        steps.with_label_values(&[direction]);
+    }
+    steps
+});
+
+/// Steps of the database's clock: `forward`, `back`.
+pub fn clock_steps() -> &'static IntCounterVec {
+    &CLOCK_STEPS
+}
+
 /// So long a scrape waits for the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
 

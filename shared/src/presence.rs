@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::clock::millis;
+use crate::clock::{MEASURED_EVERY, millis};
 use crate::coordination::Coordination;
 use crate::queue::Queue;
 use crate::store::processes::{self, Process};
@@ -17,7 +17,6 @@ use crate::weather::ToldWeather;
 
 /// Often enough that three beats may fail before a process counts as silent.
 const BEAT_EVERY: Duration = Duration::from_secs(3);
-const CLOCK_EVERY: Duration = Duration::from_secs(30);
 
 /// Redis may have come with another configuration, or be another server altogether.
 const REDIS_CHECKED_EVERY: Duration = Duration::from_secs(10);
@@ -104,7 +103,8 @@ pub async fn keep(
 }
 
 async fn tell(store: &Store, process: &Process, clock_measured: &mut Instant) -> Result<(), StoreError> {
-    if clock_measured.elapsed() >= CLOCK_EVERY {
+    // With every beat, but not when other news is told between two.
+    if clock_measured.elapsed() >= MEASURED_EVERY / 2 {
         store.measure_clock().await?;
         *clock_measured = Instant::now();
     }

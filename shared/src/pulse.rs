@@ -1,7 +1,7 @@
 //! Whether a worker is at work: what its process's `/readyz` tells, be it a `worker` or an `up`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,8 +26,6 @@ struct Inner {
     queues: Vec<QueueName>,
     started: Instant,
     running: AtomicUsize,
-    /// All slots wait for a job that must run alone, or it runs.
-    is_draining: AtomicBool,
     took_ms: AtomicI64,
 }
 
@@ -35,23 +33,12 @@ struct Inner {
 #[derive(Debug)]
 pub struct Slot {
     _permit: OwnedSemaphorePermit,
-    _draining: Option<Draining>,
     pulse: Pulse,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.pulse.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A worker drains while this lives.
-#[derive(Debug)]
-pub struct Draining(Pulse);
-
-impl Drop for Draining {
-    fn drop(&mut self) {
-        self.0.0.is_draining.store(false, Ordering::Relaxed);
     }
 }
 
@@ -64,7 +51,6 @@ impl Pulse {
             queues: queues.to_vec(),
             started: Instant::now(),
             running: AtomicUsize::new(0),
-            is_draining: AtomicBool::new(false),
             took_ms: AtomicI64::new(0),
         }))
     }
@@ -79,16 +65,10 @@ impl Pulse {
         self.0.took_ms.store(self.elapsed_ms(), Ordering::Relaxed);
     }
 
-    /// From now on nothing is taken until a job has run alone; until the guard is dropped and all slots are free again.
-    pub fn drain(&self) -> Draining {
-        self.0.is_draining.store(true, Ordering::Relaxed);
-        Draining(self.clone())
-    }
-
-    /// A job is about to run in the slot of this permit; alone, if the worker was drained for it.
-    pub fn occupy(&self, permit: OwnedSemaphorePermit, draining: Option<Draining>) -> Slot {
+    /// A job is about to run in the slot of this permit.
+    pub fn occupy(&self, permit: OwnedSemaphorePermit) -> Slot {
         self.0.running.fetch_add(1, Ordering::Relaxed);
-        Slot { _permit: permit, _draining: draining, pulse: self.clone() }
+        Slot { _permit: permit, pulse: self.clone() }
     }
 
     /// How many jobs run now, or are about to. Permits do not tell: whoever waits for ids holds the free ones.
@@ -118,7 +98,7 @@ impl Pulse {
             return Some(format!("work is due, and the queue has not answered for {} s", silence.as_secs()));
         }
         let took_ago = self.since(self.0.took_ms.load(Ordering::Relaxed));
-        let has_free_slot = self.running() < self.0.all_slots && !self.0.is_draining.load(Ordering::Relaxed);
+        let has_free_slot = self.running() < self.0.all_slots;
         (oldest_ms > millis(STUCK) && took_ago > STUCK && has_free_slot).then(|| {
             format!("work is due for {} s, and nothing was taken for {} s", oldest_ms / 1_000, took_ago.as_secs())
         })

@@ -1,10 +1,13 @@
 //! Due job rows to the queue: the only pusher, and the one that finds what was lost on the way.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::clock::{ClockSteps, MEASURED_EVERY};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{JobKind, QueueName};
@@ -53,6 +56,9 @@ pub struct Relay {
     queue: Queue,
     /// Workers renew first: until then no lease is called ended.
     recover_from: Instant,
+    clock_steps: watch::Receiver<ClockSteps>,
+    /// Rows whose lease was over while another transaction had locked them, and when that was seen last.
+    seen_locked: HashMap<JobId, Instant>,
     /// When to ask what is due, and what was lost on the way or whose worker has died.
     asks_next: Instant,
     looks_for_lost_next: Instant,
@@ -80,8 +86,12 @@ impl Relay {
         let wait = if leases_are_over { Duration::ZERO } else { lease() };
         // From its start on, so that a rate begins at zero.
         metrics::job_crashes();
+        // From its start on, too.
+        metrics::clock_steps();
         let now = Instant::now();
         Relay {
+            clock_steps: store.clock().steps(),
+            seen_locked: HashMap::new(),
             store,
             queue,
             recover_from: now + wait,
@@ -177,7 +187,17 @@ impl Relay {
 
     /// Calls no lease ended for as long as one lasts: whoever holds it must be able to renew it first.
     fn spare_leases(&mut self) {
-        self.recover_from = Instant::now() + lease();
+        self.recover_from = self.recover_from.max(Instant::now() + lease());
+    }
+
+    /// Whether leases may be called ended. After a step of the database's clock they say nothing until each process has
+    /// noticed, and renewed its leases by the new time.
+    fn may_recover(&mut self) -> bool {
+        if self.clock_steps.has_changed().unwrap_or(false) {
+            self.clock_steps.mark_unchanged();
+            self.recover_from = Instant::now() + MEASURED_EVERY + lease();
+        }
+        Instant::now() >= self.recover_from
     }
 
     /// Asks the database. Where that fails or takes long, renewals may have come to nothing, too: no lease is called ended
@@ -316,9 +336,25 @@ impl Relay {
                 self.push(queue, again).await?;
             }
         }
-        // Last, for a row that a hung process has locked must not hold up the others.
-        if Instant::now() >= self.recover_from {
-            for crashed in jobs::recover_crashed(&store, queue).await? {
+        self.find_crashed(queue).await
+    }
+
+    /// Hands back the jobs of workers that died. A row that another transaction has locked could not be renewed either: its
+    /// lease is spared until its worker has had the time for that.
+    async fn find_crashed(&mut self, queue: QueueName) -> Result<(), RelayError> {
+        let store = self.store.clone();
+        // The time is read before: one that was read after a step is known to be.
+        let now_ms = store.now_ms();
+        if !self.may_recover() {
+            return Ok(());
+        }
+        self.seen_locked.retain(|_, seen| seen.elapsed() < lease());
+        for lapsed in jobs::lapsed(&store, queue, now_ms).await? {
+            if lapsed.is_locked {
+                self.seen_locked.insert(lapsed.job_id, Instant::now());
+            } else if !self.seen_locked.contains_key(&lapsed.job_id)
+                && let Some(crashed) = jobs::recover(&store, &lapsed, now_ms).await?
+            {
                 tell(&crashed);
             }
         }

@@ -19,6 +19,7 @@ use crate::refund::RefundState;
 
 pub mod auditing;
 pub mod callbacks;
+pub mod clock_steps;
 mod connecting;
 mod error;
 mod fresh;
@@ -262,7 +263,7 @@ impl Store {
         Ok(row.try_get("value")?)
     }
 
-    /// Asks the database for its time and sets the clock by it. To be repeated every 30 s.
+    /// Asks the database for its time and sets the clock by it. To be repeated every [`crate::clock::MEASURED_EVERY`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -285,12 +286,12 @@ impl Store {
                 self.0.round_trip_us.store(round_trip_us, Ordering::Relaxed);
                 // A slow answer may be wrong by half its way; the next beat asks again.
                 if round_trip <= TRUSTED_ROUND_TRIP || self.0.clock.measured_ago().is_none() {
-                    self.0.clock.set(row.try_get("now_ms")?, round_trip);
+                    clock_steps::take_over(self, row.try_get("now_ms")?, round_trip).await;
                 }
                 return Ok(());
             }
         };
-        self.0.clock.set(database_ms, asked.elapsed());
+        clock_steps::take_over(self, database_ms, asked.elapsed()).await;
         Ok(())
     }
 

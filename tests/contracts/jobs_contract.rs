@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
@@ -8,7 +9,7 @@ use shared::store::orders::{self, Transition};
 use shared::store::settlement::Settlement;
 use shared::store::{StoreError, transactions};
 
-use sqlx::Executor;
+use sqlx::{AssertSqlSafe, Executor};
 
 use super::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
@@ -29,7 +30,9 @@ on_every_database! {
     a_retry_of_a_later_link_begins_a_whole_new_time
     a_failed_look_stays_on_its_queue
     what_waits_is_measured_from_when_it_was_due
-    a_suspect_is_offered_to_one_worker_at_a_time
+    suspects_run_in_groups_that_each_crash_makes_smaller
+    a_suspect_that_crashed_again_is_no_longer_of_its_group
+    suspects_that_never_ran_are_handed_back_and_those_whose_process_died_are_counted
     an_operator_cannot_cancel_what_money_depends_on
     canceling_the_payment_link_cancels_its_order
     ids_that_were_lost_on_the_way_are_offered_again
@@ -137,6 +140,40 @@ async fn a_renewal_returns_only_leases_that_are_still_ours(f: Fixture) {
     assert!(row.due_at_ms > f.store.now_ms() + LEASE_MS - 2_000);
 }
 
+/// Six jobs run, and another transaction has locked the rows of three.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_waits_for_no_row_that_another_transaction_has_locked() {
+    let f = Fixture::postgres().await;
+    for _ in 0..6 {
+        f.order().await;
+    }
+    let leases: Vec<_> = f.claim(QueueName::Links).await.iter().map(|job| job.lease).collect();
+    f.execute(&["update jobs set due_at_ms = 0".to_owned()]).await;
+    let mut other = f.connection().await;
+    other.execute("begin").await.unwrap();
+    for locked in &leases[..3] {
+        let wake = format!("update jobs set wakes = wakes + 1 where id = {}", locked.job_id);
+        other.execute(AssertSqlSafe(wake)).await.unwrap();
+    }
+
+    let began = Instant::now();
+    let ours: HashSet<JobId> = jobs::renew(&f.store, &leases).await.unwrap().into_iter().collect();
+
+    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+    assert_eq!(ours, leases.iter().map(|lease| lease.job_id).collect(), "those that are locked are still ours");
+    for (place, lease) in leases.iter().enumerate() {
+        let row = jobs::show(&f.store, lease.job_id).await.unwrap().unwrap();
+        assert_eq!(row.due_at_ms > f.store.now_ms(), place >= 3, "only a locked row waits: {row:?}");
+    }
+
+    other.execute("commit").await.unwrap();
+    jobs::renew(&f.store, &leases).await.unwrap();
+    for lease in &leases {
+        let row = jobs::show(&f.store, lease.job_id).await.unwrap().unwrap();
+        assert!(row.due_at_ms > f.store.now_ms(), "the next round renews all: {row:?}");
+    }
+}
+
 async fn a_job_handed_back_burns_no_attempt(f: Fixture) {
     f.order().await;
     let claimed = f.claim_one(QueueName::Links).await;
@@ -163,7 +200,7 @@ async fn a_job_that_keeps_crashing_runs_alone_and_then_dies_before_a_person(f: F
     let mut waits = Vec::new();
     let mut queue = QueueName::Links;
     let mut last = None;
-    for _ in 0..5 {
+    for _ in 0..7 {
         let crashed = crash(&f, queue).await;
         let row = jobs::show(&f.store, crashed.job_id).await.unwrap().unwrap();
         queue = QueueName::parse(&row.queue).unwrap();
@@ -176,7 +213,8 @@ async fn a_job_that_keeps_crashing_runs_alone_and_then_dies_before_a_person(f: F
     }
 
     let named = |queue: &str, seconds| (queue.to_owned(), seconds);
-    assert_eq!(waits[..4], [named("links", 0), named("suspect", 10), named("suspect", 60), named("suspect", 60)]);
+    let suspect = |seconds| named("suspect", seconds);
+    assert_eq!(waits[..6], [named("links", 0), suspect(0), suspect(0), suspect(0), suspect(10), suspect(60)]);
     assert!(last.unwrap().is_dead, "the third crash alone ends it");
     let order = f.find(&order).await;
     assert_eq!(order.status, OrderStatus::Review);
@@ -271,18 +309,57 @@ async fn what_waits_is_measured_from_when_it_was_due(f: Fixture) {
     assert_eq!(waited(&[QueueName::Settle]).await, 0);
 }
 
-async fn a_suspect_is_offered_to_one_worker_at_a_time(f: Fixture) {
-    f.order().await;
-    for _ in 0..2 {
-        crash(&f, QueueName::Links).await;
+/// So many jobs wait on the queue of suspects, after so many crashes.
+async fn suspects(f: &Fixture, jobs: usize, crashes: i64) -> Vec<JobId> {
+    for _ in 0..jobs {
+        f.order().await;
     }
-    let suspect = jobs::list(&f.store, Some(JobState::Available), None, 1).await.unwrap().remove(0);
-    jobs::retry(&f.store, suspect.id).await.unwrap();
+    let suspects = format!("update jobs set crashes = {crashes}, queue = 'suspect', due_at_ms = 0 where crashes = 0");
+    f.execute(&[suspects]).await;
+    jobs::offer(&f.store, QueueName::Suspect, 100).await.unwrap()
+}
 
-    assert_eq!(jobs::offer(&f.store, QueueName::Suspect, 10).await.unwrap(), [suspect.id]);
+async fn suspects_run_in_groups_that_each_crash_makes_smaller(f: Fixture) {
+    let mut sizes = Vec::new();
+    for crashes in [2, 3, 4, 6] {
+        let ids = suspects(&f, 10, crashes).await;
+        let groups = jobs::group_suspects(&f.store, &ids).await.unwrap();
+        assert!(groups.iter().all(|group| group.crashes == crashes));
+        sizes.push(groups.iter().map(|group| group.jobs.len()).collect::<Vec<_>>());
+    }
 
-    let offered = jobs::show(&f.store, suspect.id).await.unwrap().unwrap();
-    assert!(offered.due_at_ms > f.store.now_ms() + 60_000, "its worker first lets everything else end");
+    assert_eq!(sizes, [vec![10], vec![8, 2], vec![1; 10], vec![1; 10]]);
+}
+
+async fn a_suspect_that_crashed_again_is_no_longer_of_its_group(f: Fixture) {
+    let ids = suspects(&f, 3, 2).await;
+    let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
+    f.execute(&[format!("update jobs set crashes = 4 where id = {}", ids[0])]).await;
+
+    let claimed = jobs::claim_suspects(&f.store, &group).await.unwrap();
+
+    let mut claimed: Vec<JobId> = claimed.iter().map(|job| job.lease.job_id).collect();
+    claimed.sort_unstable();
+    assert_eq!(claimed, ids[1..], "it would not be alone there");
+    assert_eq!(jobs::claim_suspects(&f.store, &group).await.unwrap().len(), 0, "each is claimed once");
+}
+
+async fn suspects_that_never_ran_are_handed_back_and_those_whose_process_died_are_counted(f: Fixture) {
+    let ids = suspects(&f, 2, 2).await;
+    let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
+    jobs::claim_suspects(&f.store, &group).await.unwrap();
+    jobs::hand_back_suspects(&f.store, &group).await.unwrap();
+    assert_eq!(jobs::recover_crashed(&f.store, QueueName::Suspect).await.unwrap(), []);
+
+    let ids = jobs::offer(&f.store, QueueName::Suspect, 100).await.unwrap();
+    let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
+    jobs::claim_suspects(&f.store, &group).await.unwrap();
+    assert_eq!(jobs::end_leases_of_suspects(&f.store, &group).await.unwrap(), 2);
+
+    let crashed = jobs::recover_crashed(&f.store, QueueName::Suspect).await.unwrap();
+    assert_eq!(crashed.iter().map(|job| job.crashes).collect::<Vec<_>>(), [3, 3]);
+    let attempts = jobs::show(&f.store, group.jobs[0]).await.unwrap().unwrap().attempt;
+    assert_eq!(attempts, 1, "the run that never was is not counted");
 }
 
 async fn an_operator_cannot_cancel_what_money_depends_on(f: Fixture) {

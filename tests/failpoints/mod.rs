@@ -17,6 +17,7 @@ use crate::support::servers;
 use crate::support::supervised::{Supervised, supervise};
 use crate::support::wait::PATIENCE;
 
+mod poison;
 mod zombies;
 
 /// So many stories run side by side: each mostly waits for a lease to end.
@@ -167,6 +168,17 @@ struct House {
 impl House {
     /// One whose first processes die as `death` says.
     async fn start(kind: Kind, point: Point, death: &str) -> House {
+        // The one who counts the crash dies, too: at a point that only a death before leads to.
+        let deaths = match point {
+            Point::CrashBeforeCommit => vec![format!("{}=kill@2", Point::AttemptBefore), death.to_owned()],
+            _ => vec![death.to_owned()],
+        };
+        House::start_with(kind, deaths, point == Point::BuryBeforeCommit, &[]).await
+    }
+
+    /// One whose first processes die as `deaths` say, with further variables. `is_refused` makes the sandbox know no such
+    /// store, which is a final no; `up` starts none itself if it is told that much.
+    async fn start_with(kind: Kind, deaths: Vec<String>, is_refused: bool, further: &[(&str, &str)]) -> House {
         let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
         let [api, worker, gateway] = [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let api_url = format!("http://{api}");
@@ -176,13 +188,7 @@ impl House {
             ("TASDIQ_SWEEP_SECONDS".to_owned(), "1".to_owned()),
             ("TASDIQ_LINK_WAIT_MS".to_owned(), "500".to_owned()),
         ];
-        // The one who counts the crash dies, too: at a point that only a death before leads to.
-        let deaths = match point {
-            Point::CrashBeforeCommit => vec![format!("{}=kill@2", Point::AttemptBefore), death.to_owned()],
-            _ => vec![death.to_owned()],
-        };
-        // The sandbox knows no such store, which is a final no. `up` starts none itself if it is told that much.
-        let is_refused = point == Point::BuryBeforeCommit;
+        environment.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let sandbox = match kind == Kind::Servers || is_refused {
             true => Some(Sandbox::start(&api_url).await),
             false => None,

@@ -18,7 +18,7 @@ use sqlx::{AnyConnection, Connection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use worker::{JobWorker, LookSchedule, WorkerContext, WorkerOptions};
+use worker::{JobWorker, LookSchedule, SuspectProgram, WorkerContext, WorkerOptions};
 
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
 
@@ -109,5 +109,6 @@ fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
     };
     let options =
         WorkerOptions { slots, queues: WorkerOptions::ALL_QUEUES.to_vec(), stop_grace: Duration::from_secs(10) };
-    JobWorker::new(context, queue.clone(), options)
+    let suspects = SuspectProgram { file: env!("CARGO_BIN_EXE_tasdiq").into(), arguments: Vec::new() };
+    JobWorker::new(context, queue.clone(), options, suspects)
 }

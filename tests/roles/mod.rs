@@ -13,6 +13,7 @@ pub(crate) mod role;
 pub(crate) mod sandbox;
 pub(crate) mod up;
 
+mod clock;
 mod crowded;
 mod following;
 mod job_log;
@@ -27,5 +28,6 @@ mod silence;
 mod starting;
 mod stopping;
 mod surroundings;
+mod suspects;
 mod tokens;
 mod workers;

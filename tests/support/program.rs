@@ -93,6 +93,11 @@ impl Program {
         self.process.signal(signal);
     }
 
+    /// Sends a signal to the program and the processes it has started.
+    pub(crate) fn signal_family(&mut self, signal: &str) {
+        self.process.signal_family(signal);
+    }
+
     /// How the program ended, or nothing while it runs.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.process.exit_status()

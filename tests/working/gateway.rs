@@ -34,8 +34,6 @@ struct Parts {
 struct State {
     asked: BTreeMap<i64, usize>,
     waiting: BTreeMap<i64, usize>,
-    /// The most orders that were asked about at one moment.
-    most_at_once: usize,
     drafts: BTreeMap<i64, i64>,
     debited: BTreeSet<i64>,
     reversed: BTreeSet<i64>,
@@ -143,11 +141,6 @@ impl HeldGateway {
         self.state().waiting.keys().copied().collect()
     }
 
-    /// The most orders about which calls waited at one moment.
-    pub(super) fn most_at_once(&self) -> usize {
-        self.state().most_at_once
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.parts.state.lock().unwrap()
     }
@@ -184,7 +177,6 @@ impl<'a> Waiting<'a> {
         let mut state = parts.state.lock().unwrap();
         *state.asked.entry(order).or_default() += 1;
         *state.waiting.entry(order).or_default() += 1;
-        state.most_at_once = state.most_at_once.max(state.waiting.len());
         Waiting(parts, order)
     }
 }

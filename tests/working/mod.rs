@@ -14,18 +14,19 @@ use shared::store::{jobs, orders};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use worker::{JobWorker, LookSchedule, WorkerContext, WorkerOptions};
+use worker::{JobWorker, LookSchedule, SuspectProgram, WorkerContext, WorkerOptions};
 
 use crate::contracts::Fixture;
+use crate::support::program::Program;
 use crate::support::wait::{PATIENCE, wait_until};
 use gateway::HeldGateway;
 
+mod clock;
 mod gateway;
 mod handlers;
 mod refunding;
 mod relaying;
 mod running;
-mod suspects;
 
 /// How much longer than a lease a job runs here, so that it must have been renewed.
 const LONGER_THAN_A_LEASE: Duration = Duration::from_millis(jobs::LEASE_MS.unsigned_abs() + 3_000);
@@ -66,7 +67,8 @@ impl Working {
         };
         let options = WorkerOptions { slots: 4, queues: queues.to_vec(), stop_grace: Duration::from_secs(1) };
         let queue = Queue::Local(LocalQueue::default());
-        let worker = JobWorker::new(context, queue.clone(), options);
+        let suspects = SuspectProgram { file: Program::FILE.into(), arguments: Vec::new() };
+        let worker = JobWorker::new(context, queue.clone(), options, suspects);
         let (pulse, stop) = (worker.pulse(), CancellationToken::new());
         let working = worker.run(stop.clone());
         let relaying = Relay::new(f.store.clone(), queue, true).run(stop.clone());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use shared::job::{JobState, QueueName};
 use shared::store::jobs;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Executor, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqliteConnection};
 
 use super::gateway::{HeldGateway, PER_ORDER};
 use super::{LONGER_THAN_A_LEASE, Working, look_now, watch};
@@ -129,6 +129,39 @@ pub(super) async fn lock(f: &Fixture) -> SqliteConnection {
     connection
 }
 
+/// Another transaction holds the row of a job that runs, for longer than a lease: a callback whose process hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_row_costs_its_job_no_crash_and_holds_up_no_other_jobs_restart() {
+    let f = Fixture::postgres().await;
+    let died = f.order().await;
+    // By a worker that dies at once.
+    f.claim_one(QueueName::Links).await;
+    let w = Working::start(f).await;
+    w.gateway.hold_only(&[2]);
+    let locked = w.f.order().await;
+    w.wait_for_calls(&[2]).await;
+    let job = w.job_of(&locked).await.id;
+
+    let mut other = w.f.connection().await;
+    other.execute("begin").await.unwrap();
+    let hold = format!("update jobs set wakes = wakes + 1 where id = {job}");
+    other.execute(AssertSqlSafe(hold)).await.unwrap();
+    w.wait_for_link(&died).await;
+    let lapsed = async || (w.job(job).await.due_at_ms < w.f.store.now_ms() - 1_000).then_some(());
+    wait_until("its lease to be over", PATIENCE, lapsed).await;
+    assert_eq!(w.job(job).await.crashes, 0);
+    other.execute("rollback").await.unwrap();
+
+    watch(Duration::from_secs(4), async || {
+        let row = w.job(job).await;
+        (row.state, row.crashes, row.attempt) == (JobState::Running, 0, 1)
+    })
+    .await;
+    w.gateway.release_all();
+    w.wait_for_link(&locked).await;
+    assert_eq!(w.gateway.asked(2), 1);
+}
+
 /// As long as the database may be locked without a lease's end, and longer than a statement waits for it.
 const LOCKED: Duration = Duration::from_millis(6_500);
 
@@ -166,7 +199,7 @@ async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers(
     // The look's own write fails after 5 s; what became of the run cannot be written either.
     let mut locked = lock(&w.f).await;
     w.gateway.release_all();
-    watch(LOCKED, async || w.pulse.running() == 1).await;
+    watch(LOCKED, async || w.pulse.running() == 1 && counted("settle_order", "released") == 0).await;
     locked.execute("rollback").await.unwrap();
 
     // It was not the job's fault, so no attempt is burnt; and it is run again.
@@ -176,6 +209,19 @@ async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers(
     })
     .await;
     assert_eq!((done.attempt, done.crashes), (0, 0));
+    assert_eq!(counted("settle_order", "released"), 1, "counted once it was written");
+}
+
+/// Runs of jobs of this kind that this process has counted as ended so.
+fn counted(kind: &str, outcome: &str) -> u64 {
+    let families = prometheus::gather();
+    let jobs = families.iter().find(|family| family.name() == "tasdiq_jobs_total");
+    let is_asked_for = |metric: &&prometheus::proto::Metric| {
+        let values: Vec<&str> = metric.get_label().iter().map(|label| label.value()).collect();
+        values == [kind, outcome]
+    };
+    let metric = jobs.and_then(|jobs| jobs.get_metric().iter().find(is_asked_for));
+    metric.map_or(0, |metric| metric.get_counter().get_value().to_string().parse().unwrap())
 }
 
 /// The outcome is unknown then: a draft may have been made. It is asked for again.

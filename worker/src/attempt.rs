@@ -9,7 +9,7 @@ use shared::coordination::Urgency;
 #[cfg(feature = "failpoints")]
 use shared::failpoint;
 use shared::failpoint::{Point, reach};
-use shared::job::{ClaimedJob, Job, JobKind, Lease, QueueName};
+use shared::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
 use shared::store::jobs::{self, BuriedBy, Finish, InHand};
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
@@ -36,20 +36,28 @@ pub(crate) async fn run(attempts: &Attempts, claimed: Claimed) {
     let Claimed { job, slot } = claimed;
     let mut next = Some(job);
     while let Some(job) = next {
-        let is_suspect = job.queue == QueueName::Suspect;
-        let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
-        let follows = run_held(attempts, job).instrument(span).await;
-        next = follows.and_then(InHand::take);
-        if let Some(job) = next.take_if(|_| is_suspect || attempts.stop.is_cancelled()) {
-            // A suspect keeps all slots, which what follows from it does not need; a stop lets nothing new begin. The slot
-            // is kept meanwhile, or the process might end before this is written.
+        next = run_once(attempts, job).await;
+        if let Some(job) = next.take_if(|_| attempts.stop.is_cancelled()) {
+            // A stop lets nothing new begin. The slot is kept meanwhile, or the process might end before this is written.
             jobs::hand_back(&attempts.context.store, &job).await;
         }
     }
     drop(slot);
 }
 
+/// Runs a suspect to its end. What follows from it is no suspect, and is handed back to run elsewhere.
+pub(crate) async fn run_suspect(attempts: &Attempts, job: ClaimedJob) {
+    if let Some(follows) = run_once(attempts, job).await {
+        jobs::hand_back(&attempts.context.store, &follows).await;
+    }
+}
+
 /// Returns the job that follows from this one, if there is one.
+async fn run_once(attempts: &Attempts, job: ClaimedJob) -> Option<ClaimedJob> {
+    let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
+    run_held(attempts, job).instrument(span).await.and_then(InHand::take)
+}
+
 async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
     let store = &attempts.context.store;
     let held = attempts.keeper.hold(claimed.lease);
@@ -60,9 +68,10 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
                 job.kind = claimed.kind,
                 "a job of kind {} is not known to this release; it is left to a newer one", claimed.kind
             );
-            metrics::count_job("unknown", "unknown_kind");
             let release = Finish::Release { not_before_ms: store.now_ms() + UNKNOWN_KIND_MS };
-            write_end(&held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &release)).await;
+            let end = || jobs::finish_alone(store, &claimed.lease, &release);
+            let written = write_end(&held, store, &claimed.lease, end).await;
+            metrics::count_job("unknown", written.map_or_else(Unwritten::outcome, |()| "unknown_kind"));
             return None;
         }
     };
@@ -137,8 +146,8 @@ async fn end_well(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: J
         Done::NothingToDo => (Finish::Complete, "nothing_to_do"),
         Done::Snooze { until_ms, queue } => (Finish::Snooze { until_ms, queue }, "snoozed"),
     };
-    metrics::count_job(kind.as_str(), outcome);
-    write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &finish)).await;
+    let written = write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &finish)).await;
+    metrics::count_job(kind.as_str(), written.map_or_else(Unwritten::outcome, |()| outcome));
     None
 }
 
@@ -155,45 +164,74 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
         Some(wait) => Verdict::Release { wait_ms: millis(wait) },
         None => failure.verdict(Some(kind), attempt, rand::random_range(0..1_000)),
     };
-    match verdict {
+    let written = match verdict {
         Verdict::Retry { wait_ms } => {
             warn!(retry_in_ms = wait_ms, error = reason, "attempt {attempt} of job {id} failed, next in {wait_ms} ms");
-            metrics::count_job(kind.as_str(), "failed");
             let retry = Finish::Retry { not_before_ms: now_ms + wait_ms, error: reason };
-            write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &retry)).await;
+            let end = || jobs::finish_alone(store, &claimed.lease, &retry);
+            write_end(held, store, &claimed.lease, end).await.map(|()| "failed")
         }
         Verdict::Release { wait_ms } => {
             info!(error = reason, "job {id} is handed back, next in {wait_ms} ms: {reason}");
-            metrics::count_job(kind.as_str(), "released");
             let release = Finish::Release { not_before_ms: now_ms + wait_ms };
-            write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &release)).await;
+            let end = || jobs::finish_alone(store, &claimed.lease, &release);
+            write_end(held, store, &claimed.lease, end).await.map(|()| "released")
         }
         Verdict::Bury { refused } => {
-            error!(error = reason, "job {id} ({kind}) is a dead letter: {reason}");
-            metrics::count_job(kind.as_str(), "dead");
             let by = BuriedBy::Worker(&claimed.lease);
-            write_end(held, store, &claimed.lease, || jobs::bury(store, by, &reason, refused)).await;
+            let end = || jobs::bury(store, by, &reason, refused);
+            match write_end(held, store, &claimed.lease, end).await {
+                Ok(JobState::Dead) => {
+                    error!(error = reason, "job {id} ({kind}) is a dead letter: {reason}");
+                    Ok("dead")
+                }
+                Ok(_) => {
+                    info!(error = reason, "job {id} ({kind}) has nothing left to do: {reason}");
+                    Ok("nothing_to_do")
+                }
+                Err(unwritten) => Err(unwritten),
+            }
         }
         Verdict::Forget => {
             debug!("job {id} belongs to somebody else by now");
-            metrics::count_job(kind.as_str(), "lease_lost");
+            Err(Unwritten::LeaseLost)
+        }
+    };
+    metrics::count_job(kind.as_str(), written.unwrap_or_else(Unwritten::outcome));
+}
+
+/// Why the end of a run is not in its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unwritten {
+    /// The job belongs to somebody else.
+    LeaseLost,
+    /// The database refused it; the job runs again when its lease ends.
+    Refused,
+}
+
+impl Unwritten {
+    /// As what such a run is counted.
+    fn outcome(self) -> &'static str {
+        match self {
+            Unwritten::LeaseLost => "lease_lost",
+            Unwritten::Refused => "unwritten",
         }
     }
 }
 
 /// Writes a run's end until the database answers; the lease is renewed meanwhile.
-async fn write_end<F>(held: &HeldLease, store: &Store, lease: &Lease, write: impl Fn() -> F)
+async fn write_end<T, F>(held: &HeldLease, store: &Store, lease: &Lease, write: impl Fn() -> F) -> Result<T, Unwritten>
 where
-    F: Future<Output = Result<(), StoreError>>,
+    F: Future<Output = Result<T, StoreError>>,
 {
     let id = lease.job_id;
     let mut pause = Duration::from_millis(50);
     loop {
         match write().await {
-            Ok(()) => return,
+            Ok(written) => return Ok(written),
             Err(StoreError::LeaseLost) => {
                 debug!("job {id} belongs to somebody else by now");
-                return;
+                return Err(Unwritten::LeaseLost);
             }
             Err(trouble) if trouble.is_passing() => {
                 let waited = tokio::select! {
@@ -201,7 +239,7 @@ where
                     () = held.lost() => false,
                 };
                 if !waited {
-                    return;
+                    return Err(Unwritten::LeaseLost);
                 }
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
@@ -211,7 +249,7 @@ where
                     now_ms = store.now_ms(),
                     "the end of job {id} could not be written; it runs again when its lease ends"
                 );
-                return;
+                return Err(Unwritten::Refused);
             }
         }
     }

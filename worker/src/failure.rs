@@ -106,11 +106,14 @@ impl Failure {
     }
 }
 
+/// The longest wait after a failure.
+pub(crate) const LONGEST_BACKOFF_MS: i64 = 900_000;
+
 /// Milliseconds to wait before the next attempt: doubling from 2 s to at most 15 min.
 ///
 /// `spread_permille` (0 to 999) adds up to a fifth, so that jobs which failed together do not come back together.
 pub fn delay_ms(attempt: u32, spread_permille: u64) -> u64 {
-    const LONGEST_MS: u64 = 900_000;
+    const LONGEST_MS: u64 = LONGEST_BACKOFF_MS.unsigned_abs();
     let doubled = 2_000_u64.saturating_mul(1_u64.checked_shl(attempt.saturating_sub(1)).unwrap_or(u64::MAX));
     let delay = doubled.min(LONGEST_MS);
     (delay + delay / 5 * spread_permille.min(999) / 1_000).min(LONGEST_MS)

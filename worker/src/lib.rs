@@ -16,6 +16,7 @@ use shared::queue::Queue;
 use shared::store::{Store, jobs};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use url::Url;
 
@@ -26,18 +27,22 @@ pub mod health;
 mod lease;
 mod look_schedule;
 mod metrics;
+mod nearing;
 mod process_callback;
 mod refund_order;
 mod settle_order;
 mod source;
+mod suspects;
 mod sweep;
 
 pub use failure::delay_ms;
 pub use look_schedule::LookSchedule;
+pub use suspects::{SuspectProgram, run_suspects};
 
 use attempt::Attempts;
 use lease::LeaseKeeper;
-use source::{Claimed, Source};
+use source::{Claimed, Source, keep_taking};
+use suspects::Suspects;
 
 /// What the jobs work with.
 #[derive(Clone, Debug)]
@@ -80,14 +85,15 @@ pub struct JobWorker {
     context: WorkerContext,
     queue: Queue,
     options: WorkerOptions,
+    suspects: SuspectProgram,
     pulse: Pulse,
 }
 
 impl JobWorker {
-    /// A worker on that queue.
-    pub fn new(context: WorkerContext, queue: Queue, options: WorkerOptions) -> Self {
+    /// A worker on that queue, whose suspects this program runs.
+    pub fn new(context: WorkerContext, queue: Queue, options: WorkerOptions, suspects: SuspectProgram) -> Self {
         let pulse = Pulse::new(options.slots, &options.queues);
-        JobWorker { context, queue, options, pulse }
+        JobWorker { context, queue, options, suspects, pulse }
     }
 
     /// What tells whether it is at work.
@@ -106,9 +112,19 @@ impl JobWorker {
         let slots = self.options.slots;
         let mut beside = JoinSet::new();
         beside.spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
-        let source = Source::start(&self.context.store, &self.queue, &self.options, &self.pulse, &stop, &mut beside);
+        let store = self.context.store.clone();
+        let source = Source::start(&store, &self.queue, &self.options, &self.pulse, &stop, &mut beside);
+        let children = TaskTracker::new();
+        let suspects = Suspects::new(&store, &self.queue, self.suspects, &children, &stop);
+        beside.spawn(keep_taking(suspects, store, stop.clone()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(nearing::keep_near(self.context.clone())));
         let attempts = Arc::new(Attempts { context: self.context, keeper, stop: stop.clone() });
-        let mut working = work(source, attempts, slots);
+        let mut working = pin!(async {
+            let ended = work(source, attempts, slots).await;
+            children.close();
+            children.wait().await;
+            ended
+        });
         let mut grace_over = pin!(async {
             stop.cancelled().await;
             tokio::time::sleep(self.options.stop_grace).await;

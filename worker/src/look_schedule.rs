@@ -17,6 +17,12 @@ const UNHINTED_MS: [i64; 4] = [60_000, 180_000, 600_000, 1_200_000];
 /// Looks back at an order that has ended: for late debits, and for reversals.
 const LOOK_BACK_MS: [i64; 3] = [24 * 3_600_000, 48 * 3_600_000, 72 * 3_600_000];
 
+/// A look back is no further ahead.
+pub(crate) const LONGEST_LOOK_BACK_MS: i64 = LOOK_BACK_MS[0];
+
+/// Looks at an order past its deadline that is still unclear.
+const UNCLEAR_MS: i64 = 600_000;
+
 /// A look back that comes this much early counts as made.
 const LOOK_BACK_SLACK_MS: i64 = 60_000;
 
@@ -52,11 +58,25 @@ impl LookSchedule {
             // Of the look itself, not of its end: a deadline that passed meanwhile has not been looked at yet.
             Some(deadline) if deadline > asked_at_ms => scheduled.min(deadline),
             // Past its deadline and still open: something was unclear.
-            _ => scheduled.min(now_ms + 600_000),
+            _ => scheduled.min(now_ms + UNCLEAR_MS),
         };
         let is_fresh = order.last_hint_at_ms.is_some_and(|hint| now_ms - hint <= FRESH_MS);
         let is_awaited = awaited == Some(next) && order.shows_page_closed();
         (next, if is_fresh || is_awaited { QueueName::Settle } else { QueueName::Background })
+    }
+
+    /// The longest time between two looks at an open order that lives for `payment_ttl` from its link on, in milliseconds.
+    pub(crate) fn longest_step_ms(&self, payment_ttl: Duration) -> i64 {
+        let longest = |offsets: &[i64]| {
+            let first = offsets.first().copied().unwrap_or_default();
+            offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default().max(first)
+        };
+        let repeated = self.0.last().copied().unwrap_or_default();
+        let to_deadline = millis(payment_ttl) - UNHINTED_MS[UNHINTED_MS.len() - 1];
+        [longest(&self.0), repeated, longest(&UNHINTED_MS), to_deadline, UNCLEAR_MS]
+            .into_iter()
+            .max()
+            .unwrap_or_default()
     }
 
     /// The distance from the hint of the first look after `elapsed_ms`.
@@ -110,6 +130,15 @@ mod tests {
     fn schedule() -> LookSchedule {
         let config = Config::from_environment(Role::Operator, |_| None).unwrap();
         LookSchedule::new(&config.settle_schedule)
+    }
+
+    #[test]
+    fn the_longest_time_between_two_looks_is_ten_minutes_unless_a_setting_makes_it_longer() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+
+        assert_eq!(schedule().longest_step_ms(minutes(30)), 600_000);
+        assert_eq!(schedule().longest_step_ms(minutes(60)), 2_400_000, "from the look after 20 min to the end");
+        assert_eq!(LookSchedule::new(&[minutes(1), minutes(31)]).longest_step_ms(minutes(30)), 1_860_000);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use apalis_core::worker::context::WorkerContext as ApalisContext;
 use shared::failpoint::{Point, reach};
 use shared::id::JobId;
 use shared::job::{ClaimedJob, QueueName};
-use shared::pulse::{Draining, Pulse, Slot};
+use shared::pulse::{Pulse, Slot};
 use shared::queue::{Queue, QueueError, Taker};
 use shared::store::jobs;
 use shared::store::{Store, StoreError};
@@ -32,13 +32,13 @@ use crate::WorkerOptions;
 
 /// How long one take waits for an id. Short, for a queue that vanished in the middle of a take is noticed when its answer
 /// is overdue, and not before.
-const TAKE_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const TAKE_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest pause while nothing can be taken.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// More ids than this are not claimed in one statement.
-const MAX_CLAIM: usize = 64;
+pub(crate) const MAX_CLAIM: usize = 64;
 
 /// Every so many takes the order of the queues is rotated, so that none starves.
 const ROTATE_EVERY: usize = 8;
@@ -54,7 +54,7 @@ pub(crate) struct Claimed {
 pub(crate) struct Source(UnboundedReceiver<Claimed>);
 
 impl Source {
-    /// Starts taking ids until `stop`, in two tasks of `beside`; if one ends earlier, no job is taken any more.
+    /// Starts taking ids until `stop`, in a task of `beside`; if it ends earlier, no job is taken any more.
     pub(crate) fn start(
         store: &Store,
         queue: &Queue,
@@ -66,11 +66,8 @@ impl Source {
         let (claimed, receiver) = unbounded_channel();
         let slots = Arc::clone(pulse.slots());
         let claimer = Claimer { store: store.clone(), slots, claimed, pulse: pulse.clone(), stop: stop.clone() };
-        let all_slots = u32::try_from(options.slots).unwrap_or(u32::MAX);
-        let suspects = Suspects { claimer: claimer.clone(), taker: queue.taker(), all_slots };
         let many = Many { claimer, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
         beside.spawn(keep_taking(many, store.clone(), stop.clone()));
-        beside.spawn(keep_taking(suspects, store.clone(), stop.clone()));
         Source(receiver)
     }
 }
@@ -118,21 +115,21 @@ impl BackendConfig for Source {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum TakeError {
+pub(crate) enum TakeError {
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// One way of taking ids and claiming their jobs.
-trait Take: Send + 'static {
+/// One way of taking ids and doing something about their jobs.
+pub(crate) trait Take: Send + 'static {
     fn take(&mut self) -> impl Future<Output = Result<(), TakeError>> + Send;
 }
 
 /// Takes until `stop`. Trouble is told once, and again when it becomes another one, waited out with a growing pause, and
 /// never reaches apalis.
-async fn keep_taking(mut taking: impl Take, store: Store, stop: CancellationToken) {
+pub(crate) async fn keep_taking(mut taking: impl Take, store: Store, stop: CancellationToken) {
     let mut pause = Duration::ZERO;
     let mut store_failed = false;
     let mut told = String::new();
@@ -176,15 +173,10 @@ struct Claimer {
 }
 
 impl Claimer {
-    /// Claims the ids' jobs and hands each on with a slot, or all slots where it must run alone.
+    /// Claims the ids' jobs and hands each on with a slot.
     ///
     /// Spawned by itself: a stop in mid-claim must not forget rows that the database already gave us.
-    async fn claim(
-        &self,
-        ids: Vec<JobId>,
-        mut free: OwnedSemaphorePermit,
-        mut alone: Option<Draining>,
-    ) -> Result<(), TakeError> {
+    async fn claim(&self, ids: Vec<JobId>, mut free: OwnedSemaphorePermit) -> Result<(), TakeError> {
         let claimer = self.clone();
         let claiming = tokio::spawn(async move {
             reach(Point::ClaimBefore);
@@ -196,12 +188,11 @@ impl Claimer {
                     jobs::hand_back(&claimer.store, &job).await;
                     continue;
                 }
-                let slots = if alone.is_some() { free.num_permits() } else { 1 };
-                let Some(slot) = free.split(slots) else {
+                let Some(slot) = free.split(1) else {
                     jobs::hand_back(&claimer.store, &job).await;
                     continue;
                 };
-                let claimed = Claimed { job, slot: claimer.pulse.occupy(slot, alone.take()) };
+                let claimed = Claimed { job, slot: claimer.pulse.occupy(slot) };
                 if let Err(refused) = claimer.claimed.send(claimed) {
                     jobs::hand_back(&claimer.store, &refused.0.job).await;
                 }
@@ -235,7 +226,7 @@ impl Take for Many {
         if ids.is_empty() {
             return Ok(());
         }
-        self.claimer.claim(ids, free, None).await
+        self.claimer.claim(ids, free).await
     }
 }
 
@@ -247,26 +238,6 @@ fn in_turn(queues: &[QueueName], take: usize) -> Vec<QueueName> {
         queues.rotate_left(turn);
     }
     queues
-}
-
-/// Jobs that crashed their worker: one at a time, with no other job beside it.
-struct Suspects {
-    claimer: Claimer,
-    taker: Taker,
-    all_slots: u32,
-}
-
-impl Take for Suspects {
-    async fn take(&mut self) -> Result<(), TakeError> {
-        let ids = self.taker.take(&[QueueName::Suspect], 1, TAKE_WAIT).await?;
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let draining = self.claimer.pulse.drain();
-        // The semaphore is fair: nothing new is taken while this waits, so the process drains.
-        let Ok(all) = Arc::clone(&self.claimer.slots).acquire_many_owned(self.all_slots).await else { return Ok(()) };
-        self.claimer.claim(ids, all, Some(draining)).await
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row};
@@ -17,9 +18,11 @@ use crate::job::{JobState, Lease, QueueName};
 mod claiming;
 mod dead_letters;
 mod in_hand;
+mod nearing;
 mod operating;
 mod relaying;
 mod staging;
+mod suspects;
 
 pub use claiming::claim;
 use claiming::claimed;
@@ -27,13 +30,15 @@ pub(super) use claiming::hand_back_if_claimed;
 pub use dead_letters::{BuriedBy, bury};
 pub(super) use dead_letters::{cancel_dead_letters, cancel_dead_refunds};
 pub use in_hand::{InHand, hand_back};
+pub use nearing::{LongestWaits, bring_near};
 pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
 pub use relaying::{
-    Crashed, DueJobs, OFFER_GRACE_MS, count_enqueued, earliest_due, end_all_leases, offer, offer_again,
-    offer_all_again, oldest_due_age_ms, recover_crashed, withdraw_offer,
+    Crashed, DueJobs, Lapsed, OFFER_GRACE_MS, count_enqueued, earliest_due, end_all_leases, lapsed, offer, offer_again,
+    offer_all_again, oldest_due_age_ms, recover, recover_crashed, withdraw_offer,
 };
 pub(super) use staging::{Staged, stage, stage_all, stage_and_claim};
 pub use staging::{seed_sweep, stage_now};
+pub use suspects::{SuspectGroup, claim_suspects, end_leases_of_suspects, group_suspects, hand_back_suspects};
 
 /// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds. Where the line
 /// to the database is slow a lease lasts ten round trips longer, at most 12 s.
@@ -71,52 +76,81 @@ const RENEWED_TOGETHER: usize = 256;
 /// In the words of the partial indexes.
 pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";
 
+/// Rows that another transaction has locked are renewed again after these pauses; it is mostly their own run's end.
+const RENEWED_AGAIN_MS: [u64; 2] = [50, 150];
+
 /// Renews leases, many in one statement, for [`LEASE_MS`] from now.
 ///
-/// Returns the ids whose lease is still ours; a running job that is missing from it must be aborted.
+/// Returns the ids whose lease is still ours; a running job that is missing from it must be aborted. A row that stays
+/// locked keeps no other from being renewed: it is returned without a renewal, and the next round comes before its lease
+/// ends. While it is locked, nobody else can take it over.
 ///
 /// # Errors
 /// [`StoreError`]; then nothing is known, and nothing may be aborted.
 pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreError> {
-    let mut renewed = HashSet::with_capacity(leases.len());
+    let mut ours = HashSet::with_capacity(leases.len());
     for leases in leases.chunks(RENEWED_TOGETHER) {
-        renewed.extend(renew_those(store, leases, Locked::PassedOver).await?);
+        ours.extend(renew_those(store, leases).await?);
     }
-    // Rows that are passed over are just being written by their own runs. They are waited for one by one, and with no other
-    // held: a transaction that ends several runs must not wait for one that waits for it.
-    let mut first_trouble = None;
-    for lease in leases {
-        if !renewed.contains(&lease.job_id) && store.database() == Database::Postgres {
-            match renew_those(store, &[*lease], Locked::Waited).await {
-                Ok(more) => renewed.extend(more),
-                Err(trouble) => first_trouble = first_trouble.or(Some(trouble)),
+    if store.database() == Database::Postgres {
+        let mut missed: Vec<Lease> = leases.iter().filter(|lease| !ours.contains(&lease.job_id)).copied().collect();
+        for pause_ms in RENEWED_AGAIN_MS {
+            // Most of them have just ended, and are missed rightly.
+            let held = held_of(store, &missed).await?;
+            missed.retain(|lease| held.contains(&lease.job_id));
+            if missed.is_empty() {
+                break;
             }
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            ours.extend(renew_those(store, &missed).await?);
+            missed.retain(|lease| !ours.contains(&lease.job_id));
         }
+        ours.extend(held_of(store, &missed).await?);
     }
-    match first_trouble {
-        Some(trouble) => Err(trouble),
-        None => Ok(renewed.into_iter().collect()),
+    Ok(ours.into_iter().collect())
+}
+
+#[derive(Serialize)]
+struct Held {
+    job_id: i64,
+    token: i64,
+}
+
+impl Held {
+    fn all(leases: &[Lease]) -> Vec<Held> {
+        leases.iter().map(|lease| Held { job_id: lease.job_id.0, token: lease.token }).collect()
     }
 }
 
-async fn renew_those(store: &Store, leases: &[Lease], locked: Locked) -> Result<HashSet<JobId>, StoreError> {
-    #[derive(Serialize)]
-    struct Held {
-        job_id: i64,
-        token: i64,
+/// The jobs that run under these leases, locked or not.
+async fn held_of(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, StoreError> {
+    if leases.is_empty() {
+        return Ok(HashSet::new());
     }
-    let held: Vec<Held> = leases.iter().map(|lease| Held { job_id: lease.job_id.0, token: lease.token }).collect();
+    let given = given(store.database(), 1, &[Number("job_id"), Number("token")]);
+    let sql = format!(
+        "-- held_leases
+        select id from {given} join jobs on id = job_id where id {} and lease_token = token and {} = 'running'",
+        given.any("job_id"),
+        unindexed("state")
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&Held::all(leases))?);
+    query.fetch_all(store.upkeep_readers()).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
+}
+
+/// Renews those whose rows are not locked, and returns them.
+async fn renew_those(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, StoreError> {
     let given = given(store.database(), 2, &[Number("job_id"), Number("token")]);
     let ours = store.one_of(&format!(
         "select id from {given} join jobs on id = job_id where id {} and lease_token = token and {} = 'running' {}",
         given.any("job_id"),
         unindexed("state"),
-        locked.clause(store, "jobs")
+        Locked::PassedOver.clause(store, "jobs")
     ));
     let sql =
         format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} {} returning id", store.may_be_lost());
     let connection = store.upkeep().acquire().await?;
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + store.lease_ms()).bind(rows(&held)?);
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + store.lease_ms()).bind(rows(&Held::all(leases))?);
     connection.fetch_all(query).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 

@@ -22,11 +22,20 @@ const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
 /// [`StoreError`]; the rows then wait for their grace to end, or, if the claim was made and only its answer lost, are
 /// handed back before this returns, or else as soon as the database answers.
 pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, StoreError> {
+    claim_under(store, ids, rand::random(), "").await
+}
+
+/// As [`claim`], under this token, and only rows that meet `condition` besides.
+pub(super) async fn claim_under(
+    store: &Store,
+    ids: &[JobId],
+    token: i64,
+    condition: &str,
+) -> Result<Vec<ClaimedJob>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let token: i64 = rand::random();
-    match claim_with(store, ids, token).await {
+    match claim_with(store, ids, token, condition).await {
         // The database has said that nothing was done.
         Err(StoreError::Conflict(trouble)) => Err(StoreError::Conflict(trouble)),
         Err(trouble) => {
@@ -40,7 +49,7 @@ pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, Stor
 }
 
 /// Hands back what a claim with that token may have taken.
-async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreError> {
+pub(super) async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreError> {
     let ids = padded(ids);
     let sql = format!(
         "-- unclaim_jobs
@@ -78,14 +87,15 @@ async fn keep_unclaiming(store: Store, token: i64, ids: Vec<JobId>, mut is_answe
     }
 }
 
-async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<ClaimedJob>, StoreError> {
-    let mut jobs = claim_those(store, ids, token, store.skip_locked()).await?;
+async fn claim_with(store: &Store, ids: &[JobId], token: i64, condition: &str) -> Result<Vec<ClaimedJob>, StoreError> {
+    let mut jobs = claim_those(store, ids, token, &format!("{condition} {}", store.skip_locked())).await?;
     let missed = |id: &&JobId| jobs.iter().all(|job| job.lease.job_id != **id);
     let missed: Vec<JobId> = ids.iter().filter(missed).copied().collect();
     if !missed.is_empty() && store.database() == Database::Postgres {
         // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
         // locked for that moment, too: passed over, its job would wait until its id is offered again.
-        match claim_those(store, &missed, token, "order by kind, subject_id for update").await {
+        let waiting = format!("{condition} order by kind, subject_id for update");
+        match claim_those(store, &missed, token, &waiting).await {
             Ok(more) => jobs.extend(more),
             // One of them is held for long. Those that we have must run.
             Err(StoreError::Conflict(_)) => (),
@@ -97,10 +107,10 @@ async fn claim_with(store: &Store, ids: &[JobId], token: i64) -> Result<Vec<Clai
 
 /// Claims those that still wait. Whoever waits for locks takes them in the order in which jobs are staged, so that nobody
 /// waits in a circle.
-async fn claim_those(store: &Store, ids: &[JobId], token: i64, locking: &str) -> Result<Vec<ClaimedJob>, StoreError> {
+async fn claim_those(store: &Store, ids: &[JobId], token: i64, ending: &str) -> Result<Vec<ClaimedJob>, StoreError> {
     let ids = padded(ids);
     let waiting = store.one_of(&format!(
-        "select id from jobs where id in ({}) and {} = 'enqueued' {locking}",
+        "select id from jobs where id in ({}) and {} = 'enqueued' {ending}",
         placeholders(3, ids.len()),
         unindexed("state")
     ));

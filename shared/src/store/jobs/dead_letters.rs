@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::failpoint::{Point, reach};
 use crate::id::{JobId, OrderId, RefundId};
-use crate::job::{JobKind, Lease};
+use crate::job::{JobKind, JobState, Lease};
 use crate::order::SuggestedAct;
 use crate::store::{Store, StoreError, Write, callbacks, orders, refunds};
 
@@ -27,11 +27,12 @@ pub enum BuriedBy<'a> {
 /// Makes a running job a dead letter and moves its order, in one transaction.
 ///
 /// `refused` tells a final no of the gateway, which makes a pending order `failed`; everything else is for a person. A
-/// final no to another link of an order that needs none any more is nothing to anybody: the job is complete.
+/// final no to another link of an order that needs none any more is nothing to anybody: the job is complete. Returns which
+/// of the two it is now.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job is not whoever buries it's to bury: another lease, or one renewed in time.
-pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) -> Result<(), StoreError> {
+pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) -> Result<JobState, StoreError> {
     let (id, crashes, guard) = match by {
         BuriedBy::Worker(lease) => (lease.job_id, "crashes", "lease_token = $4"),
         BuriedBy::Relay { id, .. } => (id, "crashes + 1", "due_at_ms <= $2 and crashes = $4"),
@@ -49,14 +50,16 @@ pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) 
         BuriedBy::Relay { crashes, .. } => query.bind(crashes),
     };
     let row = query.fetch_optional(write.transaction()).await?.ok_or(StoreError::LeaseLost)?;
-    if !move_order(&mut write, &row, reason, refused).await? {
+    let is_dead = move_order(&mut write, &row, reason, refused).await?;
+    if !is_dead {
         sqlx::query("-- complete_refused_job\nupdate jobs set state = 'completed' where id = $1")
             .bind(id.0)
             .execute(write.transaction())
             .await?;
     }
     reach(Point::BuryBeforeCommit);
-    write.commit().await
+    write.commit().await?;
+    Ok(if is_dead { JobState::Dead } else { JobState::Completed })
 }
 
 /// Moves the order, or tells a person; returns whether anybody has to know of the dead letter.

@@ -1,26 +1,29 @@
 //! The relay's half: what is due, what was lost on the way, whose worker died.
 
-use sqlx::any::AnyRow;
+use std::collections::HashSet;
+
 use sqlx::{AssertSqlSafe, Row};
 
+use super::suspects::{ALONE_CRASHES, DEADLY_CRASHES, SUSPECT_CRASHES};
 use super::{BuriedBy, bury, parse_queue};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{JobKind, JobState, QueueName};
-use crate::store::{Store, StoreError, padded, placeholders};
+use crate::store::{Database, Store, StoreError, padded, placeholders};
 
 /// How long an id that was pushed may stay unclaimed before it is offered again: the price of a lost id.
 pub const OFFER_GRACE_MS: i64 = 5_000;
 
-/// The same for a suspect, whose worker first lets everything else end: offered sooner, it would drain one worker
-/// after the other.
-const SUSPECT_GRACE_MS: i64 = 120_000;
+/// The same for a suspect, which is claimed only when its process has started; before that it may wait for a place.
+const SUSPECT_GRACE_MS: i64 = 15_000;
 
-/// Crashes after which a job runs alone.
-const SUSPECT_CRASHES: i64 = 2;
-
-/// Crashes while running alone after which a job is a dead letter.
-const CRASHES_ALONE: i64 = 3;
+/// How long an id of this queue may stay unclaimed.
+pub(super) fn grace_ms(queue: QueueName) -> i64 {
+    match queue {
+        QueueName::Suspect => SUSPECT_GRACE_MS,
+        QueueName::Settle | QueueName::Links | QueueName::Background => OFFER_GRACE_MS,
+    }
+}
 
 /// When a queue has something to be looked at, epoch milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +129,8 @@ async fn mark_offered(
         store.may_be_lost()
     );
     let now_ms = store.now_ms();
-    let grace_ms = if queue == QueueName::Suspect { SUSPECT_GRACE_MS } else { OFFER_GRACE_MS };
     let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(now_ms + grace_ms)
+        .bind(now_ms + grace_ms(queue))
         .bind(queue.as_str())
         .bind(now_ms)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -194,70 +196,117 @@ pub async fn end_all_leases(store: &Store) -> Result<u64, StoreError> {
     Ok(done.rows_affected())
 }
 
-/// Counts a crash for up to 100 running rows of a queue whose lease ran out.
-///
-/// The first crash runs again like any other job; from the second on the job is a suspect, waits 10 s, then 60 s, and
-/// runs alone; after three crashes alone it is a dead letter and its order moves. `sweep` is never dead: it waits
-/// 15 min.
+/// A running job whose lease ran out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lapsed {
+    /// The job.
+    pub job_id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its crashes so far, this one not included.
+    pub crashes: i64,
+    /// Whether another transaction has locked its row, so that its worker could not renew it.
+    pub is_locked: bool,
+}
+
+/// Up to 100 running rows of a queue whose leases were over at `now_ms`, in epoch milliseconds. Waits for no lock.
 ///
 /// # Errors
-/// [`StoreError`] when the database did not do it.
-pub async fn recover_crashed(store: &Store, queue: QueueName) -> Result<Vec<Crashed>, StoreError> {
+/// [`StoreError`] when the database did not answer.
+pub async fn lapsed(store: &Store, queue: QueueName, now_ms: i64) -> Result<Vec<Lapsed>, StoreError> {
     let rows = sqlx::query(
         "-- crashed_jobs
         select id, kind, crashes from jobs
         where queue = $1 and state = 'running' and due_at_ms <= $2 order by due_at_ms limit 100",
     )
     .bind(queue.as_str())
-    .bind(store.now_ms())
+    .bind(now_ms)
     .fetch_all(store.upkeep_readers())
     .await?;
-    let mut recovered = Vec::new();
+    let mut lapsed = Vec::with_capacity(rows.len());
     for row in rows {
-        let crashes = row.try_get::<i64, _>("crashes")? + 1;
-        if let Some(crashed) = recover_one(store, &row, crashes).await? {
-            recovered.push(crashed);
+        lapsed.push(Lapsed {
+            job_id: JobId(row.try_get("id")?),
+            kind: row.try_get("kind")?,
+            crashes: row.try_get("crashes")?,
+            is_locked: false,
+        });
+    }
+    if !lapsed.is_empty() && store.database() == Database::Postgres {
+        let ids = padded(&lapsed.iter().map(|lapsed| lapsed.job_id).collect::<Vec<_>>());
+        let sql = format!(
+            "-- unlocked_jobs\nselect id from jobs where id in ({}) {}",
+            placeholders(1, ids.len()),
+            store.skip_locked()
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for id in ids {
+            query = query.bind(id.0);
+        }
+        let mut unlocked = HashSet::new();
+        for row in query.fetch_all(store.upkeep()).await? {
+            unlocked.insert(JobId(row.try_get("id")?));
+        }
+        for lapsed in &mut lapsed {
+            lapsed.is_locked = !unlocked.contains(&lapsed.job_id);
         }
     }
-    Ok(recovered)
+    Ok(lapsed)
 }
 
-async fn recover_one(store: &Store, row: &AnyRow, crashes: i64) -> Result<Option<Crashed>, StoreError> {
-    const REASON: &str = "the worker that ran it died";
-    let job_id = JobId(row.try_get("id")?);
-    let kind: String = row.try_get("kind")?;
+/// Counts a crash for the jobs of a queue whose lease ran out.
+///
+/// # Errors
+/// As [`lapsed`] and [`recover`].
+pub async fn recover_crashed(store: &Store, queue: QueueName) -> Result<Vec<Crashed>, StoreError> {
+    let now_ms = store.now_ms();
+    let mut crashed = Vec::new();
+    for lapsed in lapsed(store, queue, now_ms).await?.iter().filter(|lapsed| !lapsed.is_locked) {
+        crashed.extend(recover(store, lapsed, now_ms).await?);
+    }
+    Ok(crashed)
+}
+
+/// Counts a crash for a job whose lease was over at `now_ms`, in epoch milliseconds; `None` where a renewal or another
+/// relay came first.
+///
+/// After the first crash a job runs again like any other; from the second on it is a suspect ([`super::SuspectGroup`]). One
+/// that crashes alone waits 10 s, then 60 s; after three crashes alone it is a dead letter and its order moves. `sweep` is
+/// never dead: it waits 15 min.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn recover(store: &Store, lapsed: &Lapsed, now_ms: i64) -> Result<Option<Crashed>, StoreError> {
+    let Lapsed { job_id, kind, crashes, .. } = lapsed.clone();
     let is_sweep = kind == JobKind::Sweep.as_str();
-    let is_dead = !is_sweep && crashes >= SUSPECT_CRASHES + CRASHES_ALONE;
-    let counted = if is_dead {
-        bury(store, BuriedBy::Relay { id: job_id, crashes: crashes - 1 }, &format!("{REASON}, {crashes} times"), false)
-            .await
+    let counted = crashes + 1;
+    let is_dead = !is_sweep && counted >= DEADLY_CRASHES;
+    let done = if is_dead {
+        let reason = format!("{REASON}, {counted} times");
+        bury(store, BuriedBy::Relay { id: job_id, crashes }, &reason, false).await.map(drop)
     } else {
-        count_crash(store, job_id, crashes, is_sweep, REASON).await
+        count_crash(store, job_id, counted, is_sweep, now_ms).await
     };
-    match counted {
-        Ok(()) => Ok(Some(Crashed { job_id, kind, crashes, is_dead })),
+    match done {
+        Ok(()) => Ok(Some(Crashed { job_id, kind, crashes: counted, is_dead })),
         Err(StoreError::LeaseLost) => Ok(None),
         Err(trouble) => Err(trouble),
     }
 }
 
+/// What stands on a job whose lease ran out.
+const REASON: &str = "the worker that ran it died";
+
 /// Hands a job whose lease ran out back, to run again after a wait. A renewal that comes first wins: the row is then no
 /// longer due. So does another relay: it has counted the crash.
-async fn count_crash(
-    store: &Store,
-    id: JobId,
-    crashes: i64,
-    is_sweep: bool,
-    reason: &'static str,
-) -> Result<(), StoreError> {
+async fn count_crash(store: &Store, id: JobId, crashes: i64, is_sweep: bool, now_ms: i64) -> Result<(), StoreError> {
     let wait_ms = match crashes {
         _ if is_sweep => 15 * 60_000,
-        ..SUSPECT_CRASHES => 0,
-        SUSPECT_CRASHES => 10_000,
+        ..=ALONE_CRASHES => 0, // so far it ran with others, and is most likely innocent
+        crashes if crashes == ALONE_CRASHES + 1 => 10_000,
         _ => 60_000,
     };
     let mut write = store.begin_upkeep().await?;
-    let now_ms = write.now_ms();
     let sql = format!(
         "-- count_crash
         update jobs set crashes = $3, lease_token = null, last_error = $4, due_at_ms = $5, state = 'available', queue = {}
@@ -268,7 +317,7 @@ async fn count_crash(
         .bind(id.0)
         .bind(now_ms)
         .bind(crashes)
-        .bind(reason)
+        .bind(REASON)
         .bind(now_ms + wait_ms)
         .execute(write.transaction())
         .await?;

@@ -1,0 +1,100 @@
+//! `tasdiq suspects`: one group of jobs that crashed their worker, in a process of its own. A worker starts it.
+
+use std::io::{self, BufRead};
+use std::time::Duration;
+
+use anyhow::Context;
+use shared::clock::MEASURED_EVERY;
+use shared::config::{Config, Role};
+use shared::coordination::share;
+use shared::notice::Notice;
+use shared::store::Store;
+use shared::store::jobs::SuspectGroup;
+use shared::{telemetry, weather};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::arguments::SuspectsArguments;
+use crate::exit::Exit;
+use crate::installation::{gateway, redis_server};
+use crate::output::print;
+use crate::worker::context;
+
+/// How long the last notices and the connections may take once the jobs have ended.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Connections to PostgreSQL; there may be some such processes beside the worker's own connections.
+const CONNECTIONS: u32 = 6;
+
+/// Runs the group that standard input names.
+///
+/// # Errors
+/// The database or the configuration cannot be used; then no job has run.
+pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
+    // A supervisor may signal every process of a service. This one ends with its worker, which waits for it.
+    let _signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let group = read_group()?;
+    let config = configure(arguments)?;
+    let store = Store::open_with_connections(&config.database, CONNECTIONS).await?;
+    let redis = redis_server(&config, &store.database_id().await?)?;
+    let gateway = gateway(&config, redis.clone())?;
+    weather::heed(&store, gateway.coordination()).await?;
+
+    let ended = CancellationToken::new();
+    let _notice = Notice::start(&store, redis, &ended);
+    let following = weather::follow(store.clone(), gateway.coordination().clone(), ended.clone());
+    let following = tokio::spawn(following);
+    let clock = tokio::spawn(ended.clone().run_until_cancelled_owned(keep_clock(store.clone())));
+    worker::run_suspects(context(&config, store.clone(), gateway), &group, |word| {
+        // The worker reads it; without a worker this process ends by itself.
+        let _ = print(word);
+    })
+    .await?;
+    ended.cancel();
+    let closing = async {
+        let _ = (following.await, clock.await);
+        store.close().await;
+    };
+    if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
+        warn!("the database's connections did not close in time and are dropped");
+    }
+    Ok(())
+}
+
+/// Reads the group; from then on this process ends when its worker does, which closes the other end.
+fn read_group() -> Result<SuspectGroup, Exit> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).context("cannot read standard input")?;
+    let group = serde_json::from_str(&line).context("standard input names no jobs; a worker starts this by itself")?;
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        // As if killed with it: whoever runs these jobs next must not run beside us.
+        std::process::exit(1);
+    });
+    Ok(group)
+}
+
+/// The worker's own configuration. It has told of what is odd there.
+fn configure(arguments: SuspectsArguments) -> Result<Config, Exit> {
+    let role = if arguments.embedded { Role::Up } else { Role::Worker };
+    let mut config = Config::from_variables(role, std::env::vars_os())?;
+    telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
+    config.public_url = arguments.public_url;
+    if let Some(address) = arguments.sandbox {
+        config.sandbox_listens_at(address);
+    }
+    if config.redis_url.is_none() {
+        // The worker uses the budget, too, and there is nothing to share it by.
+        config.gateway_rate = config.gateway_rate.map(share);
+    }
+    Ok(config)
+}
+
+async fn keep_clock(store: Store) {
+    loop {
+        tokio::time::sleep(MEASURED_EVERY).await;
+        // Trouble is told by whoever needs the database.
+        let _ = store.measure_clock().await;
+    }
+}

@@ -1,0 +1,71 @@
+//! Open jobs that lie further ahead than any schedule puts them, which is so after the database's clock was set back.
+
+use sqlx::AssertSqlSafe;
+
+use super::LEASE_MS;
+use super::relaying::grace_ms;
+use crate::job::QueueName;
+use crate::store::{MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
+
+/// How far ahead an open job may lie, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongestWaits {
+    /// The next look at an order that is open.
+    pub look_ms: i64,
+    /// The next look back at an order that has ended.
+    pub look_back_ms: i64,
+    /// Anything else: the longest backoff, or the distance between two sweeps.
+    pub other_ms: i64,
+}
+
+/// A lease is no longer, whatever the line of the process that holds it.
+const LONGEST_LEASE_MS: i64 = LEASE_MS + MOST_LEASE_FOR_THE_LINE_MS;
+
+/// Rows brought near in one statement; more are found by the next one.
+const BATCH: usize = 1_000;
+
+/// Brings open jobs that lie further ahead to the furthest place they may have, and returns how many. Harmless at any
+/// time: a job that comes too early finds that, and waits again.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; some may lie near by then.
+pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, StoreError> {
+    let mut brought = 0;
+    for queue in QueueName::ALL {
+        let available_ms = match queue {
+            QueueName::Background => longest.look_back_ms,
+            QueueName::Settle | QueueName::Links | QueueName::Suspect => longest.other_ms,
+        };
+        for (state, furthest_ms) in
+            [("running", LONGEST_LEASE_MS), ("enqueued", grace_ms(*queue)), ("available", available_ms)]
+        {
+            let far = format!("select id from jobs where queue = '{queue}' and state = '{state}' and due_at_ms > $1");
+            brought += bring(store, &far, furthest_ms).await?;
+        }
+    }
+    // Looks at open orders stand beside the looks back, which are many and lie a day ahead: found by their orders.
+    let far = "select j.id from orders o join jobs j on j.kind = 'settle_order' and j.subject_id = o.id
+        where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
+            and j.state in ('available', 'enqueued', 'running') and j.state = 'available' and j.due_at_ms > $1";
+    brought += bring(store, far, longest.look_ms).await?;
+    let sweep = "select id from jobs where kind = 'sweep' and subject_id = 0
+        and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1";
+    brought += bring(store, sweep, longest.other_ms).await?;
+    Ok(brought)
+}
+
+/// Brings the rows that this selects to `furthest_ms` from now.
+async fn bring(store: &Store, far: &str, furthest_ms: i64) -> Result<u64, StoreError> {
+    let far = store.one_of(&format!("{far} limit {BATCH}"));
+    // Whoever writes a row at this moment gives it another time by that.
+    let sql = format!("-- bring_jobs_near\nupdate jobs set due_at_ms = $1 where id {far} and due_at_ms > $1");
+    let mut brought = 0;
+    loop {
+        let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(store.now_ms() + furthest_ms);
+        let rows = query.execute(store.writer()).await?.rows_affected();
+        brought += rows;
+        if rows < BATCH as u64 {
+            return Ok(brought);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A job that ends its process, whichever that is: it dies alone, and takes nothing along.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use shared::failpoint::{Point, poison_of};
+
+use super::House;
+use crate::support::app::{Kind, on_both_kinds};
+use crate::support::supervised::{Supervised, supervise};
+
+on_both_kinds! {
+    a_job_that_ends_its_process_dies_alone_and_no_other_is_counted
+}
+
+/// The order whose jobs are poison.
+const POISON: i64 = 13;
+
+/// Orders whose links are made beside its own.
+const NEIGHBOURS: i64 = 20;
+
+/// Two leases, four processes of suspects, and what a job that crashed alone waits: 10 s and 60 s.
+const DEAD_WITHIN: Duration = Duration::from_secs(150);
+
+/// How soon a new customer has a link, whatever the suspects do.
+const LINK_WITHIN: Duration = Duration::from_secs(5);
+
+async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Kind) {
+    assert_eq!(poison_of(POISON), Some(Point::PoisonKills));
+    let deadly = format!("{}=kill", Point::PoisonKills);
+    let mut house = House::start_with(kind, Vec::new(), false, &[("FAILPOINTS", &deadly)]).await;
+    house.fault(r#"{"fault":"latency","milliseconds":1000}"#).await;
+    let (patient, deadline) = (house.patient.clone(), Instant::now() + DEAD_WITHIN);
+
+    let created = async {
+        let orders = (1..=NEIGHBOURS).map(async |key| patient.create(&format!("neighbour-{key}"), deadline).await);
+        join_all(orders).await
+    };
+    let neighbours = supervise(&mut house.programs, created).await;
+    assert!(neighbours.contains(&Some(POISON)), "{neighbours:?}");
+    // From its second crash on it is a suspect, and so are those that crashed twice with it.
+    while ends(&house.programs) < 2 {
+        assert!(Instant::now() < deadline, "it does not end its process");
+        supervise(&mut house.programs, tokio::time::sleep(Duration::from_millis(50))).await;
+    }
+    let customers = async {
+        let mut number = 0;
+        loop {
+            number += 1;
+            let began = Instant::now();
+            let order = patient.create(&format!("customer-{number}"), deadline).await.expect("an order");
+            let link = patient.link(order, deadline).await;
+            // The process itself came back a moment ago.
+            if number > 1 {
+                assert!(link.is_some() && began.elapsed() < LINK_WITHIN, "a link took {:?}", began.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let died = async {
+        tokio::select! {
+            died = patient.reaches(POISON, "review", deadline) => died,
+            never = customers => never,
+        }
+    };
+    assert!(supervise(&mut house.programs, died).await, "{:?}", patient.order(POISON).await);
+
+    assert_eq!(ends(&house.programs), 2, "no process of others has died since");
+    let line = format!("failpoint {}: this process ends here", Point::PoisonKills);
+    let alone: usize = house.programs.iter().map(|program| program.output().matches(&line).count()).sum();
+    assert_eq!(alone, 5, "once with all that crashed with it, once with fewer, three times alone");
+    for order in neighbours.into_iter().flatten().filter(|order| *order != POISON) {
+        assert!(patient.link(order, deadline).await.is_some(), "order {order} has its link");
+    }
+    let dead = house.command(&["jobs", "list", "--state", "dead", "--json"]).await;
+    let dead: Vec<Value> = serde_json::from_str(&dead).unwrap();
+    assert_eq!(dead.iter().map(|job| job["subject_id"].as_i64()).collect::<Vec<_>>(), [Some(POISON)]);
+}
+
+/// How often a process of the house has ended.
+fn ends(programs: &[Supervised]) -> usize {
+    programs.iter().map(|program| program.endings().len()).sum()
+}

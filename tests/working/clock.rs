@@ -1,0 +1,98 @@
+//! The clock of the database's host is set while jobs run and wait.
+
+use std::time::Duration;
+
+use shared::clock::MEASURED_EVERY;
+use shared::job::{JobState, QueueName};
+use shared::queue::{LocalQueue, Queue};
+use shared::relay::Relay;
+use shared::store::{Store, jobs};
+use tokio_util::sync::CancellationToken;
+
+use super::gateway::HeldGateway;
+use super::{LONGER_THAN_A_LEASE, Working, watch};
+use crate::contracts::{Fixture, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
+
+on_every_database! {
+    a_clock_that_is_set_forward_makes_no_running_job_a_crash
+    a_process_that_notices_a_clock_set_forward_before_the_worker_counts_no_crash
+    after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_schedule
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// From now on this process has seen the database's clock set by so much.
+fn step(store: &Store, by_ms: i64) {
+    let stepped = store.clock().set(store.now_ms() + by_ms, Duration::ZERO);
+    assert!(stepped.is_some(), "it is noticed");
+}
+
+async fn a_clock_that_is_set_forward_makes_no_running_job_a_crash(f: Fixture) {
+    let w = Working::start(f).await;
+    w.gateway.hold_all();
+    let orders = [w.f.order().await, w.f.order().await, w.f.order().await];
+    w.wait_for_calls(&[1, 2, 3]).await;
+    // Its relay has known for long whose leases are over.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    step(&w.f.store, HOUR_MS);
+    watch(LONGER_THAN_A_LEASE + MEASURED_EVERY, async || {
+        let mut is_well = true;
+        for order in &orders {
+            let job = w.job_of(order).await;
+            is_well &= (job.state, job.crashes, job.attempt) == (JobState::Running, 0, 1);
+        }
+        is_well
+    })
+    .await;
+    w.gateway.release_all();
+
+    for (number, order) in (1..).zip(&orders) {
+        w.wait_for_link(order).await;
+        assert_eq!(w.gateway.asked(number), 1);
+    }
+}
+
+async fn a_process_that_notices_a_clock_set_forward_before_the_worker_counts_no_crash(f: Fixture) {
+    let other = f.another_process().await;
+    let w = Working::start(f).await;
+    w.gateway.hold_all();
+    let order = w.f.order().await;
+    w.wait_for_calls(&[1]).await;
+    let stop = CancellationToken::new();
+    let relaying = tokio::spawn(Relay::new(other.clone(), Queue::Local(LocalQueue::default()), true).run(stop.clone()));
+
+    step(&other, HOUR_MS);
+    let is_well = async || {
+        let job = w.job_of(&order).await;
+        (job.state, job.crashes) == (JobState::Running, 0)
+    };
+    watch(MEASURED_EVERY + Duration::from_millis(500), is_well).await;
+    step(&w.f.store, HOUR_MS);
+    watch(LONGER_THAN_A_LEASE, is_well).await;
+    w.gateway.release_all();
+
+    w.wait_for_link(&order).await;
+    stop.cancel();
+    relaying.await.unwrap();
+}
+
+async fn after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_schedule(f: Fixture) {
+    // A look that waits for its time, one whose worker has died, and one whose number was lost on the way.
+    let waiting = f.order_with_link(7).await;
+    let (died, lost) = (f.order().await, f.order().await);
+    let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
+    jobs::claim(&f.store, &ids[..1]).await.unwrap();
+    let w = Working::start_with(f, HeldGateway::start().await, &[QueueName::Links]).await;
+
+    step(&w.f.store, -HOUR_MS);
+
+    let look = wait_until("the look to be brought near", PATIENCE, async || {
+        Some(w.job_of(&waiting).await).filter(|look| look.due_at_ms <= w.f.store.now_ms() + 600_000)
+    })
+    .await;
+    assert_eq!((look.kind.as_str(), look.state), ("settle_order", JobState::Available));
+    w.wait_for_link(&died).await;
+    w.wait_for_link(&lost).await;
+}

@@ -1,0 +1,49 @@
+//! After the database's clock was set, open jobs lie where the old time put them: they are brought within their schedules.
+
+use std::time::Duration;
+
+use shared::clock::{MEASURED_EVERY, millis};
+use shared::store::jobs::{self, LongestWaits};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::WorkerContext;
+use crate::failure::LONGEST_BACKOFF_MS;
+use crate::look_schedule::LONGEST_LOOK_BACK_MS;
+
+/// After this long every process has noticed a step, so that no row is written by the old time any more.
+const NOTICED_BY_ALL: Duration = MEASURED_EVERY.saturating_mul(3);
+
+/// Brings open jobs near at its start, for a step that no process has seen, and after each step. Does not end.
+pub(crate) async fn keep_near(context: WorkerContext) {
+    let mut steps = context.store.clock().steps();
+    bring_near(&context).await;
+    loop {
+        if steps.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        bring_near(&context).await;
+        sleep(NOTICED_BY_ALL).await;
+        bring_near(&context).await;
+    }
+}
+
+async fn bring_near(context: &WorkerContext) {
+    let longest = LongestWaits {
+        look_ms: context.look_schedule.longest_step_ms(context.payment_ttl),
+        look_back_ms: LONGEST_LOOK_BACK_MS,
+        other_ms: LONGEST_BACKOFF_MS.max(millis(context.sweep_every)),
+    };
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match jobs::bring_near(&context.store, &longest).await {
+            Ok(0) => return,
+            Ok(jobs) => return info!(jobs, "{jobs} jobs lay further ahead than their schedules and are brought near"),
+            Err(trouble) if trouble.is_passing() => {
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            Err(trouble) => return warn!(error = %trouble, "jobs that lie too far ahead cannot be brought near"),
+        }
+    }
+}

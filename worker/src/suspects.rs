@@ -1,0 +1,217 @@
+//! Suspects run in child processes, in places of their own: one that ends its process takes nothing along but the group
+//! it runs with, and no other job waits for it.
+//!
+//! The worker takes the ids and sorts them into groups; each group's process claims its jobs, runs them to their end, and
+//! ends. It is told its group in the first line of its standard input, and says in its standard output that it has begun.
+//! Its input stays open as long as the worker lives: when that ends, the process ends with it.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::job::QueueName;
+use shared::queue::{Queue, Taker};
+use shared::store::jobs::{self, SuspectGroup};
+use shared::store::{Store, StoreError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::WorkerContext;
+use crate::attempt::{self, Attempts};
+use crate::lease::LeaseKeeper;
+use crate::source::{MAX_CLAIM, TAKE_WAIT, Take, TakeError};
+
+/// Processes of suspects at a time. Each has a store and a gateway client of its own.
+const PLACES: usize = 4;
+
+/// Jobs that crashed together become suspects one after the other, within this time.
+const GATHERED_FOR: Duration = Duration::from_millis(250);
+
+/// More suspects of the same moment are there at once, or not.
+const GATHERED_WAIT: Duration = Duration::from_millis(20);
+
+/// Longer than any job's deadline and the longest outage that a process should wait out: one that runs on is stuck.
+const LONGEST_RUN: Duration = Duration::from_secs(900);
+
+/// What the process says once its jobs are claimed.
+const BEGUN: &str = "begun";
+
+/// The program that runs a group of suspects: this one, with a command of its own.
+#[derive(Clone, Debug)]
+pub struct SuspectProgram {
+    /// Its file.
+    pub file: PathBuf,
+    /// The command and what it must be told besides its environment.
+    pub arguments: Vec<String>,
+}
+
+/// Takes suspects and starts their processes.
+pub(crate) struct Suspects {
+    processes: Processes,
+    taker: Taker,
+    places: Arc<Semaphore>,
+    /// The processes that run.
+    children: TaskTracker,
+}
+
+#[derive(Clone)]
+struct Processes {
+    store: Store,
+    program: SuspectProgram,
+    stop: CancellationToken,
+}
+
+impl Suspects {
+    pub(crate) fn new(
+        store: &Store,
+        queue: &Queue,
+        program: SuspectProgram,
+        children: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        Suspects {
+            processes: Processes { store: store.clone(), program, stop: stop.clone() },
+            taker: queue.taker(),
+            places: Arc::new(Semaphore::new(PLACES)),
+            children: children.clone(),
+        }
+    }
+}
+
+impl Take for Suspects {
+    async fn take(&mut self) -> Result<(), TakeError> {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Ok(()) };
+        let mut ids = self.taker.take(&[QueueName::Suspect], MAX_CLAIM, TAKE_WAIT).await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        if ids.len() < MAX_CLAIM {
+            sleep(GATHERED_FOR).await;
+            ids.extend(self.taker.take(&[QueueName::Suspect], MAX_CLAIM - ids.len(), GATHERED_WAIT).await?);
+        }
+        let mut place = Some(place);
+        for group in jobs::group_suspects(&self.processes.store, &ids).await? {
+            let (processes, places, place) = (self.processes.clone(), Arc::clone(&self.places), place.take());
+            self.children.spawn(async move {
+                let _place = match place {
+                    Some(place) => place,
+                    None => match processes.place_in(places).await {
+                        Some(place) => place,
+                        // Their ids are offered again after their grace.
+                        None => return,
+                    },
+                };
+                processes.run(&group).await;
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Processes {
+    async fn place_in(&self, places: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        self.stop.run_until_cancelled(places.acquire_owned()).await?.ok()
+    }
+
+    /// Runs a group in a process, and sees to its jobs where that did not come to its end.
+    async fn run(&self, group: &SuspectGroup) {
+        let (jobs, crashes) = (group.jobs.len(), group.crashes);
+        info!(jobs, crashes, "{jobs} jobs that crashed {crashes} times run in a process of their own");
+        let mut child = match self.start() {
+            Ok(child) => child,
+            Err(trouble) => {
+                warn!(error = %trouble, "a process for suspects cannot be started; they are offered again: {trouble}");
+                return;
+            }
+        };
+        let mut said = Vec::new();
+        let status = match timeout(LONGEST_RUN, listen(&mut child, group, &mut said)).await {
+            Ok(Ok(status)) => Some(status),
+            Ok(Err(trouble)) => {
+                warn!(error = %trouble, "a process of suspects cannot be followed, and is ended: {trouble}");
+                None
+            }
+            Err(_) => {
+                warn!("a process of suspects ran for {} s, and is ended", LONGEST_RUN.as_secs());
+                None
+            }
+        };
+        if status.is_some_and(|status| status.success()) {
+            debug!(jobs, "a process of suspects has done its work");
+            return;
+        }
+        // Its end must be certain before others run its jobs.
+        let _ = child.kill().await;
+        let how = status.map_or_else(|| "by us".to_owned(), |status| status.to_string());
+        let seen_to = if String::from_utf8_lossy(&said).contains(BEGUN) {
+            warn!(jobs, crashes, "the process of {jobs} suspects has died ({how})");
+            jobs::end_leases_of_suspects(&self.store, group).await.map(drop)
+        } else {
+            warn!(jobs, "a process of suspects ended before it ran any ({how}); they are offered again");
+            jobs::hand_back_suspects(&self.store, group).await
+        };
+        if let Err(trouble) = seen_to {
+            debug!(error = %trouble, "the leases of suspects end by themselves");
+        }
+    }
+
+    fn start(&self) -> std::io::Result<Child> {
+        Command::new(&self.program.file)
+            .arg0("tasdiq")
+            .args(&self.program.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    }
+}
+
+/// Tells the process its group and reads what it says, until it ends. Its input is open until then.
+async fn listen(child: &mut Child, group: &SuspectGroup, said: &mut Vec<u8>) -> std::io::Result<ExitStatus> {
+    let mut input = child.stdin.take();
+    if let Some(input) = &mut input {
+        let mut line = serde_json::to_vec(group).map_err(std::io::Error::other)?;
+        line.push(b'\n');
+        // One that has ended already says so by its status.
+        let _ = input.write_all(&line).await;
+    }
+    if let Some(mut output) = child.stdout.take() {
+        output.read_to_end(said).await?;
+    }
+    child.wait().await
+}
+
+/// Runs a group of suspects to its end, in a process that does nothing else; `begun` is called with what to say to the
+/// worker once they are claimed.
+///
+/// # Errors
+/// [`StoreError`] when they could not be claimed; then none has run.
+pub async fn run_suspects(
+    context: WorkerContext,
+    group: &SuspectGroup,
+    begun: impl FnOnce(&str),
+) -> Result<(), StoreError> {
+    let store = context.store.clone();
+    let jobs = jobs::claim_suspects(&store, group).await?;
+    begun(BEGUN);
+    let (keeper, ended) = (LeaseKeeper::default(), CancellationToken::new());
+    let renewing = tokio::spawn(keeper.clone().run(store, ended.clone()));
+    let attempts = Arc::new(Attempts { context, keeper, stop: CancellationToken::new() });
+    let mut running = JoinSet::new();
+    for job in jobs {
+        let attempts = Arc::clone(&attempts);
+        running.spawn(async move { attempt::run_suspect(&attempts, job).await });
+    }
+    while running.join_next().await.is_some() {}
+    ended.cancel();
+    // A renewal may hang in a database call; nothing depends on it any more.
+    renewing.abort();
+    Ok(())
+}
