@@ -18,8 +18,8 @@ pub(crate) enum Subject {
     /// Make an order, look at it, follow it. Ship on `paid`, and on nothing else.
     Orders,
     /// Call an order off, or give its money back. Both need an API key.
-    #[oai(rename = "Cancel and refund")]
-    CancelAndRefund,
+    #[oai(rename = "Refund and cancel")]
+    RefundAndCancel,
 }
 
 /// The id of the request in every example.

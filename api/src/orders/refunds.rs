@@ -86,7 +86,7 @@ enum RefundAccepted {
     ),
 }
 
-#[OpenApi(tag = "Subject::CancelAndRefund")]
+#[OpenApi(tag = "Subject::RefundAndCancel")]
 impl RefundApi {
     /// Call an order off
     ///
