@@ -58,6 +58,9 @@ const POSTGRES_CONNECTIONS: u32 = 13;
 /// Its jobs can wait for a connection, and the gateway cannot wait for the webhook, which shares database and processors
 /// with them: what many jobs do at once in the database is taken from it (BENCHMARKS.md).
 const LEAST_POSTGRES_CONNECTIONS: u32 = 3;
+/// From here on it is the line that makes jobs slow, and not database and processors: a worker has as many connections as
+/// every other process.
+const SLOW_LINE: Duration = Duration::from_millis(10);
 /// Connections besides, which work never takes: for renewals of leases, ends of runs, the relay and heartbeats. Without them
 /// a slow line to the database lets leases run out while jobs wait for each other's connections.
 const UPKEEP_CONNECTIONS: u32 = 3;
@@ -155,10 +158,16 @@ impl Store {
         let processors =
             std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
         let connections = processors.saturating_add(1).clamp(LEAST_POSTGRES_CONNECTIONS, POSTGRES_CONNECTIONS);
-        Self::open_with(url, connections).await
+        Self::open_sized(url, |round_trip| if round_trip < SLOW_LINE { connections } else { POSTGRES_CONNECTIONS })
+            .await
     }
 
     async fn open_with(url: &DatabaseUrl, postgres_connections: u32) -> Result<Self, StoreError> {
+        Self::open_sized(url, |_| postgres_connections).await
+    }
+
+    /// Opens it with as many connections for work as suit the time of a round trip.
+    async fn open_sized(url: &DatabaseUrl, connections: impl FnOnce(Duration) -> u32) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let (database, writer, readers, upkeep, options) = match url {
             DatabaseUrl::Sqlite(path) => {
@@ -169,13 +178,13 @@ impl Store {
             }
             DatabaseUrl::Postgres(url) => {
                 let options = postgres_options(url)?;
-                examine(&options).await?;
+                let round_trip = examine(&options).await?;
                 let server = Arc::new(Server::of(url.expose()));
                 let pool = |connections| {
                     let pool = pool_of_server(connections, &server).connect_lazy_with(options.clone());
                     Pool::of_server(pool, Arc::clone(&server))
                 };
-                let work = pool(postgres_connections);
+                let work = pool(connections(round_trip));
                 (Database::Postgres, work.clone(), work, pool(UPKEEP_CONNECTIONS), Some(options))
             }
         };
@@ -234,10 +243,7 @@ impl Store {
             sqlx::query("-- check_migrated\nselect version from _sqlx_migrations where success order by version")
                 .fetch_all(&self.0.readers)
                 .await
-                .map_err(|error| match StoreError::from(error) {
-                    passing if passing.is_passing() => passing,
-                    _ => StoreError::NotMigrated,
-                })?;
+                .map_err(|error| if lacks_table(&error) { StoreError::NotMigrated } else { error.into() })?;
         let applied = rows.iter().map(|row| row.try_get("version")).collect::<Result<BTreeSet<i64>, _>>()?;
         let known: BTreeSet<i64> = MIGRATIONS.iter().map(|migration| migration.version).collect();
         match applied.difference(&known).next() {
@@ -309,8 +315,8 @@ impl Store {
         Duration::from_micros(self.0.round_trip_us.load(Ordering::Relaxed).unsigned_abs())
     }
 
-    /// How long a lease lasts here: [`jobs::LEASE_MS`], and what the line to the database takes besides.
-    fn lease_ms(&self) -> i64 {
+    /// How long a lease lasts here, milliseconds: [`jobs::LEASE_MS`], and what the line to the database takes besides.
+    pub fn lease_ms(&self) -> i64 {
         lease_ms(self.round_trip())
     }
 
@@ -458,6 +464,12 @@ impl Store {
 fn lease_ms(round_trip: Duration) -> i64 {
     let for_the_line = i64::try_from((round_trip * ROUND_TRIPS_OF_A_RENEWAL).as_millis()).unwrap_or(i64::MAX);
     jobs::LEASE_MS + for_the_line.min(MOST_LEASE_FOR_THE_LINE_MS)
+}
+
+/// Whether a statement failed because there is no such table: PostgreSQL's code for it, or SQLite's for most of what is wrong
+/// with a statement.
+fn lacks_table(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "42P01" || code == "1"))
 }
 
 /// One transaction that writes, and what the rest of the process must be told once it is committed.

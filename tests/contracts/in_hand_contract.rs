@@ -4,7 +4,7 @@ use shared::id::JobId;
 use shared::job::{Job, QueueName};
 use shared::order::Order;
 use shared::store::callbacks::wake_settlement;
-use shared::store::jobs::{self, Finish, InHand, LEASE_MS, OFFER_GRACE_MS};
+use shared::store::jobs::{self, Finish, InHand, OFFER_GRACE_MS};
 
 use super::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
@@ -100,7 +100,7 @@ async fn the_look_after_a_callback_belongs_to_whoever_processed_that(f: Fixture)
     assert_eq!((look.attempt, look.crashes, look.queue), (1, 0, QueueName::Settle));
     let row = job_of(&f, &order, "settle_order").await;
     assert_eq!((row.id, row.state.to_string().as_str()), (look.lease.job_id, "running"));
-    assert!((1..=LEASE_MS).contains(&(row.due_at_ms - f.store.now_ms())), "it has a lease");
+    assert!((1..=f.store.lease_ms()).contains(&(row.due_at_ms - f.store.now_ms())), "it has a lease");
     assert_eq!(jobs::renew(&f.store, &[look.lease]).await.unwrap(), [look.lease.job_id]);
     jobs::finish_alone(&f.store, &look.lease, &Finish::Complete).await.unwrap();
 }
@@ -115,7 +115,7 @@ async fn a_look_that_was_offered_or_runs_is_claimed_once(f: Fixture) {
 
     assert_eq!([look.lease.job_id], ids[..]);
     assert_eq!(jobs::claim(&f.store, &ids).await.unwrap().len(), 0, "its id in the list is of the past");
-    f.execute(&["update callbacks set received_at_ms = 0".to_owned()]).await;
+    f.execute(&["update callbacks set received_at_ms = 0, hinted_at_ms = 0".to_owned()]).await;
     assert!(process_callback(&f, &order, 7).await.is_none(), "somebody runs it, and is told to look once more");
     jobs::finish_alone(&f.store, &look.lease, &Finish::Complete).await.unwrap();
     assert_eq!(state_of(&f, &order, "settle_order").await, "available");

@@ -160,7 +160,8 @@ async fn a_login_that_is_refused_while_we_run_is_an_outage_and_no_defect() {
     let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = $1";
     sqlx::query(end).bind(&role).execute(&mut owner).await.unwrap();
 
-    for path in ["/api/orders/create", "/atmos/webhook/"] {
+    // The first ones lose their connections, and those that follow are refused the next.
+    for path in ["/api/orders/create", "/atmos/webhook/"].repeat(10) {
         let body = if path == "/atmos/webhook/" { signed.clone() } else { tea().to_string() };
         let request = client().post(format!("{}{path}", api.role.url)).header("Content-Type", "application/json");
         let answer = request.body(body).send().await.unwrap();
@@ -205,6 +206,28 @@ async fn defaults_of_the_database_do_not_reach_our_sessions() {
     for order in &orders {
         api.wait_for(id(order), "paid").await;
     }
+}
+
+/// A right that is missing is no table that is missing: nobody need run `migrate`.
+#[tokio::test]
+async fn a_login_without_rights_is_told_and_not_waited_for() {
+    let url = fresh_database().await;
+    let role = format!("{}_no_rights", url.rsplit('/').next().unwrap());
+    let installation = Installation::on_database(url.clone(), &[]).await;
+    installation.migrate().await;
+    installation.execute(&format!("create role {role} login")).await;
+    let mut as_role = Url::parse(&url).unwrap();
+    as_role.set_username(&role).unwrap();
+    let environment = [SANDBOX_CREDENTIALS.as_slice(), &[("DATABASE_URL", as_role.as_str())]].concat();
+    let environment =
+        [environment.as_slice(), &[("REDIS_URL", "redis://127.0.0.1:1"), ("ATMOS_BASE_URL", "http://127.0.0.1:1")]]
+            .concat();
+
+    let mut api = Program::start(&["api"], &environment);
+    let status = api.wait_exit(PATIENCE).await;
+
+    assert_eq!(status.code(), Some(CONFIGURATION), "{}", api.output());
+    assert!(api.output().contains("permission denied"), "{}", api.output());
 }
 
 #[tokio::test]

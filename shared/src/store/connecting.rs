@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
@@ -141,6 +141,12 @@ pub enum Unsuitable {
         /// As the server calls it.
         encoding: String,
     },
+    /// It lacks what our statements need.
+    #[error("PostgreSQL is version {version}; Tasdiq needs 14 or newer")]
+    TooOld {
+        /// As the server tells it.
+        version: String,
+    },
     /// A file that the URL names for TLS.
     #[error(
         "{parameter} of DATABASE_URL names {file}, which cannot be read ({error}); mend the path or the file's rights"
@@ -155,34 +161,46 @@ pub enum Unsuitable {
     },
 }
 
+/// The oldest PostgreSQL that we are tried with, as it numbers itself.
+const OLDEST: i32 = 140_000;
+
 /// A pooler that gives each transaction another session shows it at once where it has several connections and none is
 /// busy; where it is busy, by one of these.
 const POOLER_ASKED: usize = 4;
 
 /// Looks at the server with two connections, in the simple protocol, which leaves nothing behind in a session that may be
-/// somebody else's.
+/// somebody else's. Returns the shortest of the round trips that it takes.
 ///
 /// # Errors
 /// [`StoreError::Unsuitable`], or what keeps us from asking.
-pub(super) async fn examine(options: &AnyConnectOptions) -> Result<(), StoreError> {
+pub(super) async fn examine(options: &AnyConnectOptions) -> Result<Duration, StoreError> {
     timeout(ACQUIRE_TIMEOUT, async {
         let mut first = AnyConnection::connect_with(options).await?;
-        let encoding = sqlx::raw_sql("-- server_encoding\nselect current_setting('server_encoding') as encoding");
-        let encoding: String = encoding.fetch_one(&mut first).await?.try_get("encoding")?;
+        let server = sqlx::raw_sql(
+            "-- server\nselect current_setting('server_encoding') as encoding,
+                cast(current_setting('server_version_num') as int) as number, current_setting('server_version') as version",
+        );
+        let server = server.fetch_one(&mut first).await?;
+        if server.try_get::<i32, _>("number")? < OLDEST {
+            return Err(StoreError::Unsuitable(Unsuitable::TooOld { version: server.try_get("version")? }));
+        }
+        let encoding: String = server.try_get("encoding")?;
         if encoding != "UTF8" {
             return Err(StoreError::Unsuitable(Unsuitable::Encoding { encoding }));
         }
         let mut second = AnyConnection::connect_with(options).await?;
         let (mut ours, mut theirs) = (session(&mut first).await?, session(&mut second).await?);
+        let mut round_trip = Duration::MAX;
         for _ in 0..POOLER_ASKED {
-            let before = (ours, theirs);
+            let (before, asked) = ((ours, theirs), Instant::now());
             (ours, theirs) = (session(&mut first).await?, session(&mut second).await?);
+            round_trip = round_trip.min(asked.elapsed() / 2);
             if ours == theirs || before != (ours, theirs) {
                 return Err(StoreError::Unsuitable(Unsuitable::Pooler));
             }
         }
         let _ = tokio::join!(first.close(), second.close());
-        Ok(())
+        Ok(round_trip)
     })
     .await
     .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()))

@@ -46,8 +46,9 @@ impl SoleProcess {
         let was_held = self.connection.is_some();
         while stop.run_until_cancelled(sleep(LOOKED_AFTER_EVERY)).await.is_some() {
             if let Some(connection) = &mut self.connection {
-                let asked = sqlx::raw_sql("-- sole_process_holds\nselect 1").execute(connection);
-                if matches!(timeout(ANSWERED_WITHIN, asked).await, Ok(Ok(_))) {
+                // A lock of a server that was demoted keeps nobody from the one that took over.
+                let asked = sqlx::raw_sql("-- sole_process_holds\nselect 1 as holds where not pg_is_in_recovery()");
+                if matches!(timeout(ANSWERED_WITHIN, asked.fetch_optional(connection)).await, Ok(Ok(Some(_)))) {
                     continue;
                 }
                 self.connection = None;

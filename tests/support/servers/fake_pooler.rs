@@ -48,14 +48,19 @@ fn answer_like_a_pooler(mut connection: TcpStream) -> Option<()> {
         let mut kind = [0];
         messages.read_exact(&mut kind).ok()?;
         let question = String::from_utf8_lossy(&body(&mut messages)?).into_owned();
-        let (name, of_type, value) = match &question {
-            question if question.contains("pg_backend_pid") => ("session", INTEGER, "4711"),
-            question if question.contains("server_encoding") => ("encoding", TEXT, "UTF8"),
+        let columns: &[(&str, u32, &str)] = match &question {
+            question if question.contains("pg_backend_pid") => &[("session", INTEGER, "4711")],
+            question if question.contains("server_encoding") => {
+                &[("encoding", TEXT, "UTF8"), ("number", INTEGER, "150000"), ("version", TEXT, "15.0")]
+            }
             _ => return None,
         };
-        let (column, size) = (name.as_bytes(), u32::try_from(value.len()).ok()?);
-        let described = [&[0, 1], column, &[0; 7], &of_type.to_be_bytes(), &[0; 8]].concat();
-        let row = [&[0, 1], &size.to_be_bytes()[..], value.as_bytes()].concat();
+        let mut described = vec![0, u8::try_from(columns.len()).ok()?];
+        let mut row = described.clone();
+        for (name, of_type, value) in columns {
+            described.extend([name.as_bytes(), &[0; 7], &of_type.to_be_bytes(), &[0; 8]].concat());
+            row.extend([&u32::try_from(value.len()).ok()?.to_be_bytes()[..], value.as_bytes()].concat());
+        }
         let answer =
             [message(b'T', &described), message(b'D', &row), message(b'C', b"SELECT 1\0"), message(b'Z', b"I")]
                 .concat();
