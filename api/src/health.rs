@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_server::SharedAnswer;
 use poem::handler;
 use poem::web::Json;
 use serde_json::{Value, json};
@@ -14,6 +16,13 @@ use crate::{Api, ApiContext, SharedApi};
 /// A database that needs longer than this for `select 1` is no help to anybody.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What is made once for all who ask at the same time: each asks the database, and anybody may ask.
+#[derive(Default)]
+pub(crate) struct HealthAnswers {
+    readiness: SharedAnswer<(bool, Value)>,
+    metrics: SharedAnswer<Bytes>,
+}
+
 /// Whether the process runs at all; restarting it mends nothing that this does not show.
 #[handler]
 pub(crate) fn get_livez() -> &'static str {
@@ -23,7 +32,16 @@ pub(crate) fn get_livez() -> &'static str {
 /// Whether requests should be sent here. Redis away is told and stays green: the webhook must go on, and it needs none.
 #[handler]
 pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Problem> {
-    let (database, queue, worker) = tokio::join!(database(&api), queue(&api), worker(&api));
+    let (is_ready, checks) = api.health.readiness.get(readiness(&api)).await;
+    if is_ready {
+        return Ok(Json(json!({ "status": "ready", "role": api.context.role, "checks": checks })));
+    }
+    Err(Problem::new(ProblemType::NotReady, "`checks` says what is missing").member("checks", checks))
+}
+
+/// Whether this process takes requests, and what was found.
+async fn readiness(api: &Api) -> (bool, Value) {
+    let (database, queue, worker) = tokio::join!(database(api), queue(api), worker(api));
     let clock = match api.context.store.clock().is_trusted() {
         true => Ok(()),
         false => Err("not measured against the database for 5 min".to_owned()),
@@ -48,10 +66,7 @@ pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Proble
     if api.context.pulse.is_some() {
         checks["worker"] = word(worker).into();
     }
-    if is_ready {
-        return Ok(Json(json!({ "status": "ready", "role": api.context.role, "checks": checks })));
-    }
-    Err(Problem::new(ProblemType::NotReady, "`checks` says what is missing").member("checks", checks))
+    (is_ready, checks)
 }
 
 async fn database(api: &Api) -> Result<(), String> {
@@ -80,6 +95,7 @@ async fn worker(api: &Api) -> Result<(), String> {
 #[handler]
 pub(crate) async fn get_metrics(api: SharedApi<'_>) -> poem::Response {
     let ApiContext { store, queue, .. } = &api.context;
-    let text = shared::metrics::render(store, queue).await;
+    let making = async { Bytes::from(shared::metrics::render(store, queue).await) };
+    let text = api.health.metrics.get(making).await;
     poem::Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }

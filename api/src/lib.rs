@@ -86,6 +86,7 @@ struct Api {
     waiting: Semaphore,
     streams: Arc<orders::EventStreams>,
     callers: Arc<Callers>,
+    health: health::HealthAnswers,
     unproven: MinuteBudget,
     signed_lines: webhook::SignedLines,
 }
@@ -101,6 +102,7 @@ impl Api {
             waiting: Semaphore::new(WAITING_REQUESTS),
             streams: Arc::default(),
             callers: Arc::default(),
+            health: health::HealthAnswers::default(),
             unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
             signed_lines: webhook::SignedLines::default(),
         }

@@ -22,11 +22,13 @@ mod descriptors;
 mod metrics;
 mod places;
 mod progress;
+mod shared_answer;
 
 pub use connection::SharedBody;
 pub use descriptors::{PlaceCounts, raise_limit};
 pub use places::network_of;
 pub use progress::Timings;
+pub use shared_answer::SharedAnswer;
 
 use places::{Place, Places};
 

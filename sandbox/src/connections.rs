@@ -104,7 +104,7 @@ impl Connections {
         open.insert(peer, Arc::clone(&line));
         drop(open);
         let cut = Box::pin(line.cut.clone().cancelled_owned());
-        Connection { stream, peer, line, cut, said: 0, connections: self.clone() }
+        Connection { stream, peer, line, cut, said: 0, heard: 0, connections: self.clone() }
     }
 
     /// Something happens on a connection.
@@ -117,6 +117,9 @@ impl Connections {
 /// How a connection of HTTP/2 begins, and none of HTTP/1.1. Atmos is not known to speak it, we do not, and each of its
 /// streams would be one more thing to bound.
 const HTTP_2: &[u8] = b"PRI ";
+
+/// So much is heard on a connection before something is answered; a merchant's request has some hundred bytes.
+const HEARD_AT_MOST: usize = 64 * 1024;
 
 /// Accepts connections that [`Connections::sever`] can cut.
 pub(crate) struct SeveringAcceptor {
@@ -167,6 +170,8 @@ pub(crate) struct Connection {
     line: Arc<Line>,
     /// How many of its first bytes were those of HTTP/2; more than there are once it is known to be none.
     said: usize,
+    /// How many bytes came since something was written.
+    heard: usize,
     /// Wakes a connection on which nothing is said when all are cut.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     connections: Connections,
@@ -220,7 +225,8 @@ impl AsyncRead for Connection {
         let came = &buffer.filled()[before..];
         if !came.is_empty() {
             self.connections.note(&self.line);
-            if self.is_http_2(came) {
+            self.heard += came.len();
+            if self.heard > HEARD_AT_MOST || self.is_http_2(came) {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
         }
@@ -230,6 +236,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.heard = 0;
         self.writable()?.poll_write(context, bytes)
     }
 
@@ -238,6 +245,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.heard = 0;
         self.writable()?.poll_write_vectored(context, pieces)
     }
 

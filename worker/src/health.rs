@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_server::{HttpServer, Limits, PlaceCounts};
+use http_server::{HttpServer, Limits, PlaceCounts, SharedAnswer};
 use poem::http::StatusCode;
 use poem::web::{Data, Json};
 use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
@@ -26,6 +26,9 @@ struct HealthContext {
     queue: Queue,
     pulse: Pulse,
     stop: CancellationToken,
+    /// Made once for all who ask at the same time.
+    readiness: SharedAnswer<(Option<String>, String)>,
+    metrics: SharedAnswer<String>,
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `ended`; `stop` turns `/readyz` red at once.
@@ -37,11 +40,16 @@ pub async fn serve(
     stop: CancellationToken,
     ended: CancellationToken,
 ) {
-    let routes = Route::new()
-        .at("/livez", get(live))
-        .at("/readyz", get(ready))
-        .at("/metrics", get(metrics))
-        .data(HealthContext { store, queue, pulse, stop });
+    let routes = Route::new().at("/livez", get(live)).at("/readyz", get(ready)).at("/metrics", get(metrics)).data(
+        HealthContext {
+            store,
+            queue,
+            pulse,
+            stop,
+            readiness: SharedAnswer::default(),
+            metrics: SharedAnswer::default(),
+        },
+    );
     HttpServer::new("health", listener, Limits::of(PlaceCounts::of_this_process().health))
         .run(routes, ended.cancelled(), LAST_ANSWERS)
         .await;
@@ -54,7 +62,8 @@ fn live() -> &'static str {
 
 #[handler]
 async fn ready(context: Data<&HealthContext>) -> Response {
-    let (fault, queue) = tokio::join!(fault(&context), queue(&context.queue));
+    let asking = async { tokio::join!(fault(&context), queue(&context.queue)) };
+    let (fault, queue) = context.readiness.get(asking).await;
     let status = if fault.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({
         "ready": fault.is_none(),
@@ -91,6 +100,6 @@ async fn queue(queue: &Queue) -> String {
 
 #[handler]
 async fn metrics(context: Data<&HealthContext>) -> Response {
-    let text = shared::metrics::render(&context.store, &context.queue).await;
+    let text = context.metrics.get(shared::metrics::render(&context.store, &context.queue)).await;
     text.with_content_type("text/plain; version=0.0.4").into_response()
 }

@@ -45,3 +45,15 @@ async fn connections_that_are_held_take_no_place_from_a_new_one() {
     let last = held.last_mut().expect("the last");
     assert!(tokio::time::timeout(Duration::from_millis(200), last.read_u8()).await.is_err(), "it is one of four");
 }
+
+#[tokio::test]
+async fn a_head_without_an_end_is_not_kept() {
+    let shop = Shop::configured(|_| ()).await;
+    let mut stream = TcpStream::connect(shop.sandbox.address()).await.expect("a connection");
+    stream.write_all(b"GET /livez HTTP/1.1\r\nx-long: ").await.expect("taken");
+
+    // It may be closed before all of it is sent.
+    let _ = stream.write_all(&[b'x'; 100_000]).await;
+
+    assert!(closes(&mut stream).await, "it waits for more");
+}

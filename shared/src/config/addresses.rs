@@ -88,6 +88,11 @@ pub(super) fn read(env: &mut Environment<'_>, is_behind_proxy: bool) -> Callback
             "TASDIQ_PUBLIC_URL is https, so a proxy stands in front, and every callback seems to come from it: set \
              TASDIQ_TRUSTED_PROXIES to its address, or ATMOS_CALLBACK_ADDRESS_CHECK looks at the wrong one",
         );
+    } else if env.role().serves_orders() && trusted_proxies.is_empty() && is_behind_proxy {
+        env.warn(
+            "TASDIQ_PUBLIC_URL is https, so a proxy stands in front, and every request seems to come from it: set \
+             TASDIQ_TRUSTED_PROXIES to its address, or all customers together are limited as one caller",
+        );
     }
     let listed = listed.or_else(|| values::networks(DOCUMENTED).ok()).unwrap_or_default();
     CallbackAddresses { check, listed, trusted_proxies }
