@@ -94,8 +94,8 @@ impl AccessLog {
         }
     }
 
-    /// Tells of a request that machines send every few seconds.
-    pub(crate) fn tell_health(&self, answered: &Answered<'_>) {
+    /// Tells of a request that machines send all the time: for health, and browsers before the one that matters.
+    pub(crate) fn tell_at_debug(&self, answered: &Answered<'_>) {
         self.tell_left_out();
         let Answered { path, status, .. } = answered;
         debug!(status, "{} {path} {status}", method(answered.method));

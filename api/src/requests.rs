@@ -62,9 +62,10 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let language = pay_page::language_of(request.headers());
         let span = info_span!("request", request.id = %id);
         let time_limit = route.time_limit(self.link_wait);
+        let is_preflight = method == Method::OPTIONS && route.is_called_from_shop_pages();
 
         let answering = async {
-            match method == Method::OPTIONS && route.is_called_from_shop_pages() {
+            match is_preflight {
                 true => {
                     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
                     Ok(cross_origin::preflight(route.methods(), asked))
@@ -91,8 +92,8 @@ impl<E: Endpoint> Endpoint for Watched<E> {
             asker.proved(Proof::Token);
         }
         let told = Answered { method: &method, path: &path, status, taken, client, api_key: asker.key_name() };
-        if route == Route::Health {
-            self.log.tell_health(&told);
+        if route == Route::Health || is_preflight {
+            self.log.tell_at_debug(&told);
         } else if self.log.may_tell(status, asker.proof()) {
             if has_panicked {
                 access_log::tell_panic(&method, &path);
