@@ -15,7 +15,7 @@ use crate::worker::OwnWorker;
 /// # Errors
 /// The database stays away, Redis may not carry the queue, or the address is taken.
 pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<(), Exit> {
-    let introduction = Introduction { role: "api", slots: 0, queues: String::new() };
+    let introduction = Introduction { role: "api", slots: 0, queues: String::new(), gateway: config.atmos.identity() };
     let installation = tokio::select! {
         opened = Installation::open(&config, Tables::Awaited, introduction) => opened?,
         () = stop.cancelled() => return Ok(()),

@@ -34,6 +34,12 @@ pub(crate) enum Command {
     Sandbox(SandboxArguments),
     /// Bring the database's tables to this release
     Migrate,
+    /// Say that a backup was restored, so that no number is given out twice
+    ///
+    /// Orders, jobs and refunds that were made after the backup are lost, and customers may hold their numbers. All numbers
+    /// jump over them; running processes follow within seconds. A failover and most ways of restoring PostgreSQL are noticed
+    /// without it, and to say it once too often costs nothing but numbers. Compare with the gateway then: `tasdiq audit`.
+    Restored(Output),
     /// Tell what is well and what is not, and what to do about it
     Doctor(Output),
     /// Look at jobs, retry and cancel them

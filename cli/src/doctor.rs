@@ -240,6 +240,7 @@ async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<St
     look_at_line(&store, findings);
     look_at_clock(&store, findings);
     look_at_clock_steps(&store, findings).await;
+    look_at_numbers(&store, findings).await;
     Some(store)
 }
 
@@ -259,6 +260,25 @@ fn look_at_line(store: &Store, findings: &mut Findings) {
             "database",
             says,
             "move the processes nearer to it, or give the workers more connections (TASDIQ_DATABASE_CONNECTIONS)",
+        );
+    }
+}
+
+/// So long after numbers have jumped it is told.
+const JUMP_IS_NEWS_MS: i64 = 72 * 3_600_000;
+
+/// Numbers jump where the database has lost commits, and what was lost has to be found at the gateway.
+async fn look_at_numbers(store: &Store, findings: &mut Findings) {
+    let since_ms = store.now_ms() - JUMP_IS_NEWS_MS;
+    let jumped = match store.numbers().await {
+        Ok(numbers) => numbers.into_iter().filter_map(|numbers| numbers.jumped_at_ms).max(),
+        Err(trouble) => return findings.fault("numbers", causes(&trouble), "mend the database"),
+    };
+    if let Some(at_ms) = jumped.filter(|at_ms| *at_ms > since_ms) {
+        findings.warn(
+            "numbers",
+            format!("all numbers jumped at {}: the database was restored, failed over, or moved", rfc3339(at_ms)),
+            "run `tasdiq audit`, and look in the gateway's cabinet for payments of orders that are lost",
         );
     }
 }
@@ -358,7 +378,8 @@ async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRe
     for process in &alive {
         let work =
             if process.slots > 0 { format!(", {} slots for {}", process.slots, process.queues) } else { String::new() };
-        findings.ok("processes", format!("{} {} {}{work}", process.role, process.version, process.id));
+        let account = process.gateway.as_ref().map_or(String::new(), |gateway| format!(", {gateway}"));
+        findings.ok("processes", format!("{} {} {}{work}{account}", process.role, process.version, process.id));
     }
     look_at_logs(&alive, findings);
     look_for_silence(alive.iter().chain(&gone), now_ms, findings);
@@ -375,6 +396,7 @@ async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRe
         findings.fault("processes", says, start(config, "worker"));
     }
     look_at_twins(&alive, redis, findings);
+    look_at_accounts(&alive, store, findings).await;
     let versions: BTreeSet<&str> = alive.iter().map(|process| process.version.as_str()).collect();
     if versions.len() > 1 {
         let says = format!("releases {} run side by side", versions.into_iter().collect::<Vec<_>>().join(", "));
@@ -392,6 +414,46 @@ fn look_at_logs(alive: &[Process], findings: &mut Findings) {
             );
         }
     }
+}
+
+/// Only a worker that has an order's gateway account can ask about its money.
+async fn look_at_accounts(alive: &[Process], store: &Store, findings: &mut Findings) {
+    let served: BTreeSet<&str> = alive
+        .iter()
+        .filter(|process| process.slots > 0)
+        .filter_map(|process| process.gateway.as_ref().map(|gateway| gateway.0.as_str()))
+        .collect();
+    if served.is_empty() {
+        return; // no worker is alive, or all are of an older release
+    }
+    if served.len() > 1 {
+        let says = format!("workers of {} gateway accounts share this database: {}", served.len(), join(&served));
+        findings.warn("accounts", says, "finish the roll-out, if it is one");
+    }
+    let open = match orders::open_by_account(store).await {
+        Ok(open) => open,
+        Err(trouble) => return findings.fault("accounts", causes(&trouble), "mend the database"),
+    };
+    for account in open.iter().filter(|account| !served.contains(account.gateway.0.as_str())) {
+        findings.fault(
+            "accounts",
+            format!(
+                "{} open orders of {} wait for a worker that has this account, {} of them confirming, the oldest since {}",
+                account.orders,
+                account.gateway,
+                account.confirming,
+                rfc3339(account.oldest_ms)
+            ),
+            "start a worker with its ATMOS_ variables until they have ended; three days after their time a person must look",
+        );
+    }
+    if open.iter().all(|account| served.contains(account.gateway.0.as_str())) {
+        findings.ok("accounts", format!("every open order's gateway account has a worker: {}", join(&served)));
+    }
+}
+
+fn join(names: &BTreeSet<&str>) -> String {
+    names.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
 /// Who hangs cannot tell so himself; his row tells it by its age.

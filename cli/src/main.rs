@@ -24,6 +24,7 @@ mod migrate;
 mod orders;
 mod output;
 mod refunds;
+mod restored;
 mod sandbox;
 mod signal;
 mod suspects;
@@ -69,6 +70,7 @@ async fn run(command: Command) -> Result<(), Exit> {
         Command::Sandbox(arguments) => sandbox::run(&configure(Role::Sandbox)?, arguments, &stop_on_signal()?).await,
         // The rest is short, and a signal may simply end it: what was not committed was not done.
         Command::Migrate => migrate::run(&configure(Role::Migrate)?).await,
+        Command::Restored(output) => restored::run(&configure(Role::Operator)?, output).await,
         Command::Doctor(output) => doctor::run(output).await,
         Command::Jobs(command) => jobs::run(&configure(Role::Operator)?, command).await,
         Command::Orders(command) => orders::run(&configure(Role::Operator)?, command).await,

@@ -25,7 +25,7 @@ use crate::installation::{Installation, Parts, Tables, listen};
 pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &CancellationToken) -> Result<(), Exit> {
     let options = options(config, arguments);
     let installation = tokio::select! {
-        opened = Installation::open(config, Tables::Awaited, introduction("worker", &options)) => opened?,
+        opened = Installation::open(config, Tables::Awaited, introduction("worker", config, &options)) => opened?,
         () = stop.cancelled() => return Ok(()),
     };
     let (listener, bound) = listen(config.worker_listen, "TASDIQ_WORKER_LISTEN").await?;
@@ -96,9 +96,9 @@ pub(crate) fn options(config: &Config, arguments: &WorkerArguments) -> WorkerOpt
 }
 
 /// What this process tells of itself to those who scale.
-pub(crate) fn introduction(role: &'static str, options: &WorkerOptions) -> Introduction {
+pub(crate) fn introduction(role: &'static str, config: &Config, options: &WorkerOptions) -> Introduction {
     let queues: Vec<&str> = options.queues.iter().map(|queue| queue.as_str()).collect();
-    Introduction { role, slots: options.slots, queues: queues.join(",") }
+    Introduction { role, slots: options.slots, queues: queues.join(","), gateway: config.atmos.identity() }
 }
 
 fn job_worker(config: &Config, installation: &Installation, options: WorkerOptions) -> JobWorker {

@@ -195,7 +195,7 @@ named_values! {
 /// Which gateway account an order or transaction belongs to: `sandbox:1234`, `atmos:1234`.
 ///
 /// No other identity is ever asked about it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GatewayIdentity(pub String);
 
 impl fmt::Display for GatewayIdentity {

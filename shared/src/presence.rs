@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::clock::{MEASURED_EVERY, millis};
 use crate::coordination::Coordination;
+use crate::order::GatewayIdentity;
 use crate::queue::Queue;
 use crate::store::processes::{self, Process};
 use crate::store::{Store, StoreError};
@@ -36,6 +37,8 @@ pub struct Introduction {
     pub slots: usize,
     /// The queues it takes from, comma-separated.
     pub queues: String,
+    /// The gateway account that it has.
+    pub gateway: GatewayIdentity,
 }
 
 /// Tells of this process until `stop`, then takes its leave.
@@ -59,6 +62,7 @@ pub async fn keep(
         queue_heard_at_ms: (introduction.slots > 0).then(|| store.now_ms()),
         weather: None,
         log_fault: None,
+        gateway: Some(introduction.gateway),
     };
     let mut clock_measured = Instant::now();
     let mut redis_checked = Instant::now();
@@ -108,5 +112,6 @@ async fn tell(store: &Store, process: &Process, clock_measured: &mut Instant) ->
         store.measure_clock().await?;
         *clock_measured = Instant::now();
     }
-    processes::beat(store, process).await
+    processes::beat(store, process).await?;
+    store.watch_numbers().await.map(drop)
 }

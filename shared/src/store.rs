@@ -46,6 +46,7 @@ pub use error::StoreError;
 pub use fresh::Fresh;
 use fresh::Tray;
 use ids::IdBlocks;
+pub use ids::Numbers;
 use pool::{OpenTransaction, Pool, Server};
 use together::Group;
 

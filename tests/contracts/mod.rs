@@ -12,7 +12,7 @@ use shared::secret::Secret;
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::store::orders::{self, Created, NewLink};
 use shared::store::{Store, jobs};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 
 use crate::support::servers;
 
@@ -22,6 +22,7 @@ mod connections_contract;
 mod dead_letters_contract;
 mod in_hand_contract;
 mod jobs_contract;
+mod numbers_contract;
 mod orders_contract;
 mod presence_contract;
 mod queue_contract;
@@ -109,6 +110,28 @@ impl Fixture {
                 }
             }
         }
+    }
+
+    /// The number that a query returns.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()
+    }
+
+    /// The text that a query returns.
+    pub(crate) async fn text(&self, query: &'static str) -> String {
+        sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()
+    }
+
+    async fn any_connection(&self) -> AnyConnection {
+        sqlx::any::install_default_drivers();
+        let url = match &self.url {
+            DatabaseUrl::Sqlite(path) => {
+                let path = path.to_str().unwrap().replace('%', "%25").replace('?', "%3f").replace(' ', "%20");
+                format!("sqlite://{path}")
+            }
+            DatabaseUrl::Postgres(url) => url.expose().to_owned(),
+        };
+        AnyConnection::connect(&url).await.unwrap()
     }
 
     /// A bare connection to this database, which is PostgreSQL.

@@ -8,7 +8,7 @@ use shared::store::processes::{self, Process};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fixture, on_every_database};
+use super::{Fixture, gateway, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
@@ -35,7 +35,7 @@ fn keep(f: &Fixture, queue: &Queue, introduction: Introduction) -> (JoinHandle<(
 }
 
 fn worker() -> Introduction {
-    Introduction { role: "worker", slots: 1, queues: "links".into() }
+    Introduction { role: "worker", slots: 1, queues: "links".into(), gateway: gateway() }
 }
 
 /// A worker may hang before its consumer is there.
@@ -67,7 +67,8 @@ async fn a_consumer_that_has_come_and_gone_between_two_beats_is_told_of_no_more(
 
 async fn a_process_that_takes_no_jobs_tells_of_no_consumer(f: Fixture) {
     let queue = Queue::Local(LocalQueue::default());
-    let (_keeping, _stop) = keep(&f, &queue, Introduction { role: "api", slots: 0, queues: String::new() });
+    let (_keeping, _stop) =
+        keep(&f, &queue, Introduction { role: "api", slots: 0, queues: String::new(), gateway: gateway() });
 
     wait_for_word(&f.store, "its word", |heard| heard.is_none()).await;
 }

@@ -57,6 +57,7 @@ async fn how_a_process_sees_the_weather_is_told_with_its_heartbeat(f: Fixture) {
         queue_heard_at_ms: None,
         weather: Some("fair".into()),
         log_fault: None,
+        gateway: None,
     };
     processes::beat(&f.store, &process).await.unwrap();
     assert_eq!(processes::alive(&f.store).await.unwrap()[0].weather.as_deref(), Some("fair"));

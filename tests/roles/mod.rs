@@ -13,6 +13,7 @@ pub(crate) mod role;
 pub(crate) mod sandbox;
 pub(crate) mod up;
 
+mod accounts;
 mod clock;
 mod crowded;
 mod following;

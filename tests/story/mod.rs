@@ -16,5 +16,6 @@ mod questions;
 mod redis_away;
 mod refunds;
 mod repeated;
+mod restored;
 mod reviews;
 mod starting;

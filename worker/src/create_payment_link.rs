@@ -10,9 +10,9 @@ use shared::store::orders::{self, NewLink, Transition};
 use tracing::{info, warn};
 
 use crate::WorkerContext;
+use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure};
 use crate::look_schedule::first_look_ms;
-use crate::settle_order::ELSEWHERE_SNOOZE_MS;
 
 /// After a link that could not be stored.
 const LINK_AGAIN_MS: i64 = 1_000;
@@ -40,9 +40,8 @@ pub(crate) async fn create_payment_link(
             Transition::Refused => Ok(Done::NothingToDo),
         };
     }
-    if order.gateway != *context.gateway.identity() {
-        warn!(order.id = %order_id, gateway = %order.gateway, "order {order_id} belongs to a gateway that is not configured");
-        return Ok(Done::Snooze { until_ms: now_ms + ELSEWHERE_SNOOZE_MS, queue: QueueName::Background });
+    if is_elsewhere(context, &order) {
+        return Ok(give_back(context, &order, QueueName::Links).await?);
     }
 
     let request = DraftRequest { order_id, amount: order.amount, language: order.language };

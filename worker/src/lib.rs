@@ -22,6 +22,7 @@ use url::Url;
 
 mod attempt;
 mod create_payment_link;
+mod elsewhere;
 mod failure;
 pub mod health;
 mod lease;

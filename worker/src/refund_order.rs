@@ -15,8 +15,8 @@ use shared::store::{Store, StoreError};
 use tracing::{error, info, warn};
 
 use crate::WorkerContext;
+use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure, LOOK_AGAIN_MS, UNANSWERED_MS};
-use crate::settle_order::ELSEWHERE_SNOOZE_MS;
 
 /// So long after a refund was sent the gateway may still be at it: a look that began earlier and shows no reversal decides
 /// nothing.
@@ -43,7 +43,7 @@ pub(crate) async fn refund_order(context: &WorkerContext, lease: &Lease, refund_
         return Err(Failure::Hopeless(format!("there is no order {}", refund.order_id)));
     };
     let run = Run { context, lease, order: &order };
-    if order.gateway != *context.gateway.identity() {
+    if is_elsewhere(context, &order) {
         return run.wait_for_gateway(&refund).await;
     }
     match refund.sent_at_ms {
@@ -148,11 +148,7 @@ impl Run<'_> {
         let now_ms = self.context.store.now_ms();
         let why = "its gateway is no longer configured";
         if now_ms < refund.created_at_ms + UNANSWERED_MS {
-            warn!(
-                order.id = %refund.order_id, refund.id = %refund.id, gateway = %self.order.gateway,
-                "refund {} belongs to a gateway that is not configured", refund.id
-            );
-            return Ok(Done::Snooze { until_ms: now_ms + ELSEWHERE_SNOOZE_MS, queue: QueueName::Background });
+            return Ok(give_back(self.context, self.order, QueueName::Settle).await?);
         }
         match refund.sent_at_ms {
             None => self.refused(refund, why).await,

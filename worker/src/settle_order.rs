@@ -10,17 +10,15 @@ use shared::order::{Order, SuggestedAct};
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, StoredState, StoredTransaction};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::WorkerContext;
+use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure, LOOK_AGAIN_MS};
 
 mod decide;
 
 use decide::{Looked, answer_is_overdue, decide, finish_after, look_back_is_over, worth_keeping};
-
-/// An order of a gateway that is not configured is looked at again after this long.
-pub(crate) const ELSEWHERE_SNOOZE_MS: i64 = 3_600_000;
 
 pub(crate) async fn settle_order(
     context: &WorkerContext,
@@ -34,13 +32,16 @@ pub(crate) async fn settle_order(
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
     };
     let asked_at_ms = store.now_ms();
-    if order.gateway != *context.gateway.identity() {
+    if is_elsewhere(context, &order) {
         let is_over = order.is_before_a_person() || look_back_is_over(&order, asked_at_ms);
         if is_over && order.claimed_payment().is_none() {
             return Ok(Done::NothingToDo); // a person has it, or its time has passed
         }
-        warn!(order.id = %order_id, gateway = %order.gateway, "order {order_id} belongs to a gateway that is not configured");
-        return Ok(Done::Snooze { until_ms: asked_at_ms + ELSEWHERE_SNOOZE_MS, queue: QueueName::Background });
+        let queue = match urgency {
+            Urgency::Now => QueueName::Settle,
+            Urgency::Later => QueueName::Background,
+        };
+        return Ok(give_back(context, &order, queue).await?);
     }
 
     reach(Point::SettleBeforeCall);

@@ -15,6 +15,7 @@ fn process(role: &str, queues: &str, twin: Option<&str>) -> Process {
         queue_heard_at_ms: None,
         weather: None,
         log_fault: None,
+        gateway: None,
     }
 }
 

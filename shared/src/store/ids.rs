@@ -1,67 +1,387 @@
-//! Integer ids in blocks: one statement hands out many. Gaps are fine.
+//! Integer ids in blocks: one statement hands out many. Gaps are fine, and no number is given out twice.
+//!
+//! That holds also where the database has lost commits: a backup was restored, or a standby took over that had not received
+//! everything. The counters then stand where they once stood, and customers hold the numbers since. Three signs tell it: the
+//! server is on another history than the counters were last taken on; a counter stands lower than this process has seen it;
+//! or a person says so (`tasdiq restored`). Then all counters jump, and every process drops the ids it holds.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Row};
+use tokio::sync::OnceCell;
+use tracing::{error, warn};
 
 use super::pool::OpenTransaction;
-use super::{Store, StoreError};
+use super::{Database, Store, StoreError};
 
 /// So many ids one statement takes from the database; more where many are needed at once, or every group of rows would
 /// wait for a commit of its own ids.
 const BLOCK: i64 = 64;
 
-/// The ids this process has taken and not yet used.
+/// How far counters jump: further than numbers can have been lost. A hundred a second for a whole day are fewer.
+const JUMP: i64 = 10_000_000;
+
+/// A block is taken anew where numbers jump, or where other callers were faster; not for ever.
+const MOST_TRIES: usize = 100;
+
+/// On which history the server is, as text: its cluster, the timeline that it writes, and which making of the table this is.
+/// A standby that took over writes another timeline, and so does a backup that was recovered; a dump goes into tables, or a
+/// cluster, of its own. Empty on a standby.
+macro_rules! present_history {
+    () => {
+        "(select case when pg_is_in_recovery() then '' else
+            cast((select system_identifier from pg_control_system()) as text)
+            || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
+            || '/' || cast(cast(cast('id_blocks' as regclass) as oid) as text) end as present) as server"
+    };
+}
+
+/// The ids this process has taken and not yet used, and how it has seen the counters.
 #[derive(Debug, Default)]
-pub(super) struct IdBlocks(Mutex<HashMap<&'static str, Vec<i64>>>);
+pub(super) struct IdBlocks {
+    by_name: Mutex<HashMap<String, Known>>,
+    /// Whether this is a server that can tell on which history it is. Not every hosted one lets us ask.
+    tells_history: OnceCell<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    seen: Option<Place>,
+    /// Ids below it are of before a jump.
+    floor: i64,
+    /// Highest first, so that the lowest is taken from the end.
+    left: Vec<i64>,
+}
+
+/// Where a counter stands: it only grows, by its jumps first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    jumps: i64,
+    next: i64,
+}
+
+/// A counter, as operators are told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// What it counts, such as `orders`.
+    pub name: String,
+    /// The next number that the database gives out. Processes hold some that are lower.
+    pub next: i64,
+    /// When it last jumped, epoch milliseconds.
+    pub jumped_at_ms: Option<i64>,
+    jumps: i64,
+    /// On which history it was taken from last, and on which the server is; empty where that is not known.
+    history: String,
+    present: String,
+}
+
+/// Why counters jump. Each tells by itself whether another process has seen to it already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The server is on another history.
+    AnotherHistory,
+    /// A counter stands lower than it was seen.
+    SetBack,
+    /// A person says that a backup was restored.
+    Told,
+}
 
 impl IdBlocks {
     /// `count` fresh ids of this name, lowest first; asks the database, in a transaction of its own, only when
     /// none are left.
     pub(super) async fn take(&self, store: &Store, name: &'static str, count: usize) -> Result<Vec<i64>, StoreError> {
-        loop {
-            {
-                let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let left = blocks.entry(name).or_default();
-                if left.len() >= count {
-                    let mut taken = left.split_off(left.len() - count);
+        for _ in 0..MOST_TRIES {
+            let before = {
+                let mut by_name = self.by_name();
+                let known = by_name.entry(name.to_owned()).or_default();
+                if known.left.len() >= count {
+                    let mut taken = known.left.split_off(known.left.len() - count);
                     taken.reverse();
                     return Ok(taken);
                 }
-            }
-            let connection = store.writer().acquire().await?;
+                known.seen
+            };
             let block = BLOCK.max(i64::try_from(count).unwrap_or(BLOCK) * 8);
-            let rows = connection.fetch_all(taking(name, block)).await?;
-            let first = first_of(&rows, block)?;
-            let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let left = blocks.entry(name).or_default();
-            // Kept highest first, so that the lowest is taken from the end.
-            let mut fresh: Vec<i64> = (first..first + block).rev().collect();
-            fresh.append(left);
-            *left = fresh;
+            let taking = taking(self.tells_history(store).await?, name, block);
+            let rows = store.writer().acquire().await?.fetch_all(taking).await?;
+            let taken = match first_of(&rows, block, before)? {
+                Ok(taken) => taken,
+                Err(cause) => {
+                    self.jump(store, cause).await?;
+                    continue;
+                }
+            };
+            let mut by_name = self.by_name();
+            let known = by_name.entry(name.to_owned()).or_default();
+            // Another caller may have seen a jump meanwhile; then this block is of before it.
+            if known.heed(Place { next: taken.next + block, ..taken }) {
+                let mut fresh: Vec<i64> = (taken.next..taken.next + block).rev().collect();
+                fresh.append(&mut known.left);
+                known.left = fresh;
+            }
+        }
+        Err(sqlx::Error::RowNotFound.into())
+    }
+
+    /// The first of `count` ids in a row, taken within this transaction.
+    pub(super) async fn take_within(
+        &self,
+        store: &Store,
+        transaction: &mut OpenTransaction,
+        name: &'static str,
+        count: i64,
+    ) -> Result<i64, StoreError> {
+        let before = self.by_name().get(name).and_then(|known| known.seen);
+        let tells_history = self.tells_history(store).await?;
+        let rows = taking(tells_history, name, count).fetch_all(&mut *transaction).await?;
+        // What is seen here may be rolled back, so nothing of it is remembered.
+        let cause = match first_of(&rows, count, before)? {
+            Ok(taken) => return Ok(taken.next),
+            Err(cause) => cause,
+        };
+        jumping(tells_history, cause, name, before, store.now_ms()).execute(&mut *transaction).await?;
+        tell(cause);
+        let rows = taking(tells_history, name, count).fetch_all(&mut *transaction).await?;
+        match first_of(&rows, count, None)? {
+            Ok(taken) => Ok(taken.next),
+            Err(_) => Err(sqlx::Error::RowNotFound.into()),
         }
     }
 
     /// Takes back what a transaction did not use.
     pub(super) fn give_back(&self, name: &'static str, ids: Vec<i64>) {
-        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        blocks.entry(name).or_default().extend(ids.into_iter().rev());
+        let mut by_name = self.by_name();
+        let known = by_name.entry(name.to_owned()).or_default();
+        known.left.extend(ids.into_iter().rev().filter(|id| *id >= known.floor));
+    }
+
+    /// A number that was given out is another row's already, so the counters stand too low: they jump.
+    pub(super) async fn is_behind(&self, store: &Store) -> Result<(), StoreError> {
+        self.jump(store, Cause::SetBack).await.map(drop)
+    }
+
+    /// Looks at all counters, and makes them jump where commits were lost.
+    async fn watch(&self, store: &Store) -> Result<Vec<Numbers>, StoreError> {
+        let before = self.seen();
+        let counters = read(store, self.tells_history(store).await?).await?;
+        let is_on_another = |counter: &Numbers| {
+            !counter.present.is_empty() && !counter.history.is_empty() && counter.history != counter.present
+        };
+        if counters.iter().any(is_on_another) {
+            return self.jump(store, Cause::AnotherHistory).await;
+        }
+        if counters.iter().any(|counter| before.get(&counter.name).is_some_and(|seen| counter.place() < *seen)) {
+            return self.jump(store, Cause::SetBack).await;
+        }
+        if counters.iter().any(|counter| counter.history.is_empty() && !counter.present.is_empty()) {
+            sqlx::query(concat!(
+                "-- keep_history\nupdate id_blocks set history = present from ",
+                present_history!(),
+                " where history = '' and present <> ''"
+            ))
+            .execute(store.writer())
+            .await?;
+        }
+        self.heed(&counters);
+        Ok(counters)
+    }
+
+    /// Makes all counters jump, unless another process has done so for the same cause.
+    async fn jump(&self, store: &Store, cause: Cause) -> Result<Vec<Numbers>, StoreError> {
+        let (seen, tells_history) = (self.seen(), self.tells_history(store).await?);
+        for counter in read(store, tells_history).await? {
+            let before = match cause {
+                Cause::AnotherHistory => seen.get(&counter.name).copied(),
+                Cause::SetBack => Some(seen.get(&counter.name).copied().unwrap_or(counter.place())),
+                Cause::Told => Some(seen.get(&counter.name).map_or(counter.place(), |seen| counter.place().max(*seen))),
+            };
+            jumping(tells_history, cause, &counter.name, before, store.now_ms()).execute(store.writer()).await?;
+        }
+        tell(cause);
+        let counters = read(store, tells_history).await?;
+        self.heed(&counters);
+        Ok(counters)
+    }
+
+    fn heed(&self, counters: &[Numbers]) {
+        let mut by_name = self.by_name();
+        for counter in counters {
+            by_name.entry(counter.name.clone()).or_default().heed(counter.place());
+        }
+    }
+
+    fn seen(&self) -> HashMap<String, Place> {
+        self.by_name().iter().filter_map(|(name, known)| Some((name.clone(), known.seen?))).collect()
+    }
+
+    async fn tells_history(&self, store: &Store) -> Result<bool, StoreError> {
+        if store.database() == Database::Sqlite {
+            return Ok(false);
+        }
+        let ask = async || {
+            let asking = concat!("-- present_history\nselect present from ", present_history!());
+            match sqlx::query(asking).fetch_one(store.writer()).await.map_err(StoreError::from) {
+                Ok(_) => Ok(true),
+                Err(StoreError::Statement(why)) => {
+                    warn!(error = %why, "this PostgreSQL does not say on which history it is, so after a failover or a restore somebody must say `tasdiq restored`");
+                    Ok(false)
+                }
+                Err(trouble) => Err(trouble),
+            }
+        };
+        self.tells_history.get_or_try_init(ask).await.copied()
+    }
+
+    fn by_name(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The first of `count` ids in a row, taken within this transaction.
-pub(super) async fn take_block(transaction: &mut OpenTransaction, name: &str, count: i64) -> Result<i64, StoreError> {
-    first_of(&taking(name, count).fetch_all(transaction).await?, count)
+impl Known {
+    /// Takes note of where the counter stands now; ids of before a jump are dropped. Whether it is news of no earlier jump.
+    fn heed(&mut self, now: Place) -> bool {
+        let is_late = self.seen.is_some_and(|seen| now.jumps < seen.jumps);
+        if !is_late {
+            if self.seen.is_some_and(|seen| now.jumps > seen.jumps) {
+                self.left.clear();
+                self.floor = now.next;
+            }
+            self.seen = self.seen.max(Some(now));
+        }
+        !is_late
+    }
 }
 
-fn taking(name: &str, count: i64) -> Query<'static, Any, AnyArguments> {
-    let take = "-- take_ids\nupdate id_blocks set next = next + $1 where name = $2 returning next";
+impl Numbers {
+    fn place(&self) -> Place {
+        Place { jumps: self.jumps, next: self.next }
+    }
+}
+
+impl Store {
+    /// Looks whether the database has lost commits, and makes the numbers jump then. To be repeated every few seconds.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database did not answer.
+    pub async fn watch_numbers(&self) -> Result<Vec<Numbers>, StoreError> {
+        self.0.ids.watch(self).await
+    }
+
+    /// Makes all numbers jump, because a person says that commits were lost. Running processes follow with their next beat.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database did not do it.
+    pub async fn jump_numbers(&self) -> Result<Vec<Numbers>, StoreError> {
+        self.0.ids.jump(self, Cause::Told).await
+    }
+
+    /// Where the counters stand.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database did not answer.
+    pub async fn numbers(&self) -> Result<Vec<Numbers>, StoreError> {
+        read(self, false).await
+    }
+}
+
+/// It is an error, for a person must compare with the gateway what is left.
+fn tell(cause: Cause) {
+    match cause {
+        Cause::AnotherHistory => error!(
+            "the database is on another history than before (a failover, a restore, or a move): the numbers of orders, jobs \
+             and refunds jump, so that none is given out twice; run `tasdiq audit`, for commits may be lost"
+        ),
+        Cause::SetBack => error!(
+            "the database has lost commits, for its counters went back: the numbers of orders, jobs and refunds jump, so that \
+             none is given out twice; run `tasdiq audit`"
+        ),
+        Cause::Told => (),
+    }
+}
+
+async fn read(store: &Store, tells_history: bool) -> Result<Vec<Numbers>, StoreError> {
+    let query = match tells_history {
+        true => concat!(
+            "-- read_counters\nselect name, next, jumps, jumped_at_ms, history, present from id_blocks, ",
+            present_history!(),
+            " order by name"
+        ),
+        false => {
+            "-- read_counters_alone\nselect name, next, jumps, jumped_at_ms, history, '' as present from id_blocks order by name"
+        }
+    };
+    let rows = sqlx::query(query).fetch_all(store.writer()).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Numbers {
+                name: row.try_get("name")?,
+                next: row.try_get("next")?,
+                jumped_at_ms: row.try_get("jumped_at_ms")?,
+                jumps: row.try_get("jumps")?,
+                history: row.try_get("history")?,
+                present: row.try_get("present")?,
+            })
+        })
+        .collect()
+}
+
+/// Takes a block; nothing where the server is on another history.
+fn taking(tells_history: bool, name: &str, count: i64) -> Query<'static, Any, AnyArguments> {
+    let take = match tells_history {
+        true => concat!(
+            "-- take_ids\nupdate id_blocks set next = next + $1 from ",
+            present_history!(),
+            " where name = $2 and (history in ('', present) or present = '') returning next, jumps"
+        ),
+        false => "-- take_ids_alone\nupdate id_blocks set next = next + $1 where name = $2 returning next, jumps",
+    };
     sqlx::query(take).bind(count).bind(name.to_owned())
 }
 
-fn first_of(rows: &[AnyRow], count: i64) -> Result<i64, StoreError> {
-    Ok(rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get::<i64, _>("next")? - count)
+/// Makes one counter jump, unless that was done already. What was seen of it is the least that it jumps from.
+fn jumping(
+    tells_history: bool,
+    cause: Cause,
+    name: &str,
+    before: Option<Place>,
+    now_ms: i64,
+) -> Query<'static, Any, AnyArguments> {
+    let jump = match (tells_history, cause) {
+        (true, Cause::AnotherHistory) => concat!(
+            "-- jump_to_another_history
+            update id_blocks set next = case when next < $1 then $1 else next end + $2,
+                jumps = case when jumps < $3 then $3 else jumps end + 1, jumped_at_ms = $4, history = present
+            from ",
+            present_history!(),
+            " where name = $5 and history not in ('', present) and present <> ''"
+        ),
+        (true, Cause::SetBack | Cause::Told) => concat!(
+            "-- jump
+            update id_blocks set next = case when next < $1 then $1 else next end + $2, jumps = $3 + 1, jumped_at_ms = $4,
+                history = case when present = '' then history else present end
+            from ",
+            present_history!(),
+            " where name = $5 and jumps <= $3"
+        ),
+        (false, Cause::AnotherHistory | Cause::SetBack | Cause::Told) => {
+            "-- jump_alone
+            update id_blocks set next = case when next < $1 then $1 else next end + $2, jumps = $3 + 1, jumped_at_ms = $4
+            where name = $5 and jumps <= $3"
+        }
+    };
+    let Place { jumps, next } = before.unwrap_or(Place { jumps: 0, next: 0 });
+    sqlx::query(jump).bind(next).bind(JUMP).bind(jumps).bind(now_ms).bind(name.to_owned())
+}
+
+/// Where the `count` ids begin that a row was answered with, or why they must not be used.
+fn first_of(rows: &[AnyRow], count: i64, before: Option<Place>) -> Result<Result<Place, Cause>, StoreError> {
+    let Some(row) = rows.first() else { return Ok(Err(Cause::AnotherHistory)) };
+    let first = Place { jumps: row.try_get("jumps")?, next: row.try_get::<i64, _>("next")? - count };
+    Ok(match before {
+        Some(before) if first < before => Err(Cause::SetBack),
+        Some(_) | None => Ok(first),
+    })
 }

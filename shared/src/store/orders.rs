@@ -271,6 +271,45 @@ pub async fn open_elsewhere(
     rows.iter().map(|row| Ok((OrderId(row.try_get("id")?), GatewayIdentity(row.try_get("gateway")?)))).collect()
 }
 
+/// The open orders of one gateway account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenOfAccount {
+    /// The account.
+    pub gateway: GatewayIdentity,
+    /// How many.
+    pub orders: i64,
+    /// How many of them are `confirming`: their customers have been asked for money.
+    pub confirming: i64,
+    /// When the oldest was made, epoch milliseconds.
+    pub oldest_ms: i64,
+}
+
+/// The orders on their way, by gateway account.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn open_by_account(store: &Store) -> Result<Vec<OpenOfAccount>, StoreError> {
+    let rows = sqlx::query(
+        "-- open_orders_by_account
+        select gateway, count(*) as open, cast(sum(case when status = 'confirming' then 1 else 0 end) as bigint) as confirming,
+            min(created_at_ms) as oldest_ms
+        from orders where status in ('pending', 'confirming', 'review') and status in ('pending', 'confirming')
+        group by gateway order by gateway",
+    )
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(OpenOfAccount {
+                gateway: GatewayIdentity(row.try_get("gateway")?),
+                orders: row.try_get("open")?,
+                confirming: row.try_get("confirming")?,
+                oldest_ms: row.try_get("oldest_ms")?,
+            })
+        })
+        .collect()
+}
+
 /// Adds a history line; to be called in the transaction that made the transition, while the order's row is locked.
 pub(super) async fn tell(
     write: &mut Write,

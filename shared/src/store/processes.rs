@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{Store, StoreError};
+use crate::order::GatewayIdentity;
 
 /// A process that has not told of itself for this long counts as gone.
 pub const ALIVE_MS: i64 = 15_000;
@@ -46,6 +47,8 @@ pub struct Process {
     pub weather: Option<String>,
     /// Why its log lines are lost, for people; `None` while they are written.
     pub log_fault: Option<String>,
+    /// The gateway account that it has; `None` for an older release.
+    pub gateway: Option<GatewayIdentity>,
 }
 
 impl Process {
@@ -75,8 +78,8 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     let told = sqlx::query(
         "-- beat
         insert into processes (id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms,
-            weather, log_fault)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            weather, log_fault, gateway)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms,
             queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather, log_fault = excluded.log_fault",
     )
@@ -91,6 +94,7 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     .bind(process.queue_heard_at_ms)
     .bind(process.weather.clone())
     .bind(process.log_fault.clone())
+    .bind(process.gateway.as_ref().map(|gateway| gateway.0.clone()))
     .execute(store.upkeep())
     .await;
     store.note_proof(told.is_ok());
@@ -118,6 +122,22 @@ pub async fn alive(store: &Store) -> Result<Vec<Process>, StoreError> {
     Ok(processes)
 }
 
+/// Whether a living worker has this gateway account.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn has_worker_of(store: &Store, gateway: &GatewayIdentity) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "-- workers_of_account
+        select count(*) as workers from processes where heartbeat_at_ms > $1 and slots > 0 and gateway = $2",
+    )
+    .bind(store.now_ms() - ALIVE_MS)
+    .bind(gateway.0.clone())
+    .fetch_one(store.readers())
+    .await?;
+    Ok(row.try_get::<i64, _>("workers")? > 0)
+}
+
 /// The processes that are alive, and those that fell silent within the last 10 min without taking their leave.
 ///
 /// # Errors
@@ -126,7 +146,7 @@ pub async fn spoken_of(store: &Store) -> Result<Vec<Process>, StoreError> {
     let rows = sqlx::query(
         "-- processes_spoken_of
         select id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather,
-            log_fault
+            log_fault, gateway
         from processes where heartbeat_at_ms > $1 order by role, started_at_ms",
     )
     .bind(store.now_ms() - SPOKEN_OF_MS)
@@ -148,5 +168,6 @@ fn from_row(row: &AnyRow) -> Result<Process, StoreError> {
         queue_heard_at_ms: row.try_get("queue_heard_at_ms")?,
         weather: row.try_get("weather")?,
         log_fault: row.try_get("log_fault")?,
+        gateway: row.try_get::<Option<String>, _>("gateway")?.map(GatewayIdentity),
     })
 }

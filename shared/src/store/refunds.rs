@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
 use super::orders::{self, tell};
-use super::{Database, Store, StoreError, Write, anew_after_conflict, ids, jobs, settlement};
+use super::{Database, Store, StoreError, Write, anew_after_conflict, jobs, settlement};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, RefundId, TransactionId};
 use crate::job::{Job, QueueName};
@@ -97,7 +97,7 @@ async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKe
     let mut write = store.begin(1).await?;
     let id = match block {
         Some(id) => RefundId(id),
-        None => RefundId(ids::take_block(write.transaction(), "refunds", 1).await?),
+        None => RefundId(store.0.ids.take_within(store, write.transaction(), "refunds", 1).await?),
     };
     if let Some(key) = key
         && idempotency::keep_all(&mut write, vec![Keeping::of(&new.requested_by, key, new.order_id, Some(id))])

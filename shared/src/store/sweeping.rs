@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Store, StoreError, idempotency, jobs, orders};
+use super::{Store, StoreError, idempotency, jobs, orders, processes};
 use tracing::error;
 
 use crate::id::{OrderId, RefundId};
@@ -108,10 +108,13 @@ async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64,
         "-- orphaned_orders
         select id from orders where status in ('pending', 'confirming', 'review')
             and status in ('pending', 'confirming') and gateway <> $1
-            and coalesce(expires_at_ms, pending_since_ms) <= $2 order by id limit 100",
+            and coalesce(expires_at_ms, pending_since_ms) <= $2
+            and not exists (select 1 from processes p where p.gateway = orders.gateway and p.heartbeat_at_ms > $3)
+        order by id limit 100",
     )
     .bind(ours.0.clone())
     .bind(since_ms)
+    .bind(store.now_ms() - processes::ALIVE_MS)
     .fetch_all(store.readers())
     .await?;
     let mut orphans = 0;

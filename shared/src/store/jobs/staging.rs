@@ -8,7 +8,7 @@ use crate::id::JobId;
 use crate::job::{ClaimedJob, Job, JobState, QueueName};
 use crate::store::given::Column::{Number, Text};
 use crate::store::given::{given, rows};
-use crate::store::{Store, StoreError, Write, ids};
+use crate::store::{Store, StoreError, Write};
 
 /// Stages a job: commits with the transaction, and wakes the relay then. One that is due now is marked as offered where
 /// the relay of this process takes it at once, which saves a write of its row.
@@ -70,7 +70,10 @@ async fn stage_rows(
     for Staged { job, queue, due_at_ms } in jobs {
         let job_id = match write.job_ids.pop() {
             Some(id) => id,
-            None => ids::take_block(write.transaction(), "jobs", 1).await?,
+            None => {
+                let store = write.store.clone();
+                store.0.ids.take_within(&store, write.transaction(), "jobs", 1).await?
+            }
         };
         let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
         let (born, due) = match claimed_under {

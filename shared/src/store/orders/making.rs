@@ -17,7 +17,7 @@ use crate::store::given::{given, rows};
 use crate::store::idempotency::{self, IdempotencyKey, Keeping};
 use crate::store::jobs::{self, Staged};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
-use crate::store::{Database, Store, StoreError, Write, ids};
+use crate::store::{Database, Store, StoreError, Write};
 
 /// Makes an order, its first history line and its `create_payment_link` job in one transaction; with a key, that too.
 /// Orders that are asked for at the same time share one.
@@ -25,7 +25,16 @@ use crate::store::{Database, Store, StoreError, Write, ids};
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
 pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
-    match together(store, Creating { new: new.clone(), key: key.cloned() }).await {
+    let make = async || together(store, Creating { new: new.clone(), key: key.cloned() }).await;
+    let made = match make().await {
+        // Another order, or another job, has the number: commits were lost.
+        Err(StoreError::Statement(error)) if is_taken(&error) => {
+            store.0.ids.is_behind(store).await?;
+            make().await
+        }
+        made => made,
+    };
+    match made {
         Ok(Made::New(order)) => Ok(Created::New(*order)),
         Ok(Made::KeyIsKept) => match key {
             Some(key) => repeated(store, &new.api_key_name, key).await,
@@ -40,6 +49,10 @@ pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>)
         Err(StoreError::Conflict(_)) if key.is_some() => Ok(Created::InFlight),
         Err(error) => Err(error),
     }
+}
+
+fn is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
 /// An order to be made.
@@ -83,7 +96,7 @@ impl Together for Creating {
             false => block,
             // One writer: the numbers join the orders' own transaction, which saves a commit.
             true => {
-                let first = ids::take_block(write.transaction(), "orders", count).await?;
+                let first = store.0.ids.take_within(store, write.transaction(), "orders", count).await?;
                 (first..first + count).collect()
             }
         };
@@ -175,7 +188,7 @@ async fn insert_all(
             status, gateway, created_at_ms, pending_since_ms)
         select number, secret, caller, named, product, tiyin, paid_by, back_to, spoken, 'pending', at, $2, $2
         from {} where true
-        on conflict do nothing returning {COLUMNS}",
+        on conflict (api_key_name, reference) where reference is not null do nothing returning {COLUMNS}",
         given(
             write.store.database(),
             1,

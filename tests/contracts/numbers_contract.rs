@@ -1,0 +1,104 @@
+//! Numbers are given out once, also by a database that has lost commits.
+
+use std::collections::BTreeSet;
+
+use shared::store::Store;
+use shared::store::orders::{self, Created};
+
+use super::{Fixture, new_order, on_every_database};
+
+on_every_database! {
+    a_counter_that_went_back_under_running_processes_gives_no_number_twice
+    a_counter_behind_the_orders_that_are_there_refuses_nobody
+    what_a_person_says_of_a_restore_reaches_processes_that_run
+}
+
+/// Further than a block reaches, so that each process takes further ones.
+const MORE_THAN_A_BLOCK: usize = 150;
+
+async fn create(store: &Store, count: usize) -> BTreeSet<i64> {
+    let mut ids = BTreeSet::new();
+    for _ in 0..count {
+        match orders::create(store, &new_order(), None).await.unwrap() {
+            Created::New(order) => assert!(ids.insert(order.id.0)),
+            other => panic!("{other:?}"),
+        }
+    }
+    ids
+}
+
+/// What a restore of the tables' rows leaves, or a standby that had not received everything.
+async fn lose(f: &Fixture, orders: &BTreeSet<i64>) {
+    let first = orders.first().unwrap();
+    let lost: Vec<String> =
+        ["jobs where kind = 'create_payment_link' and subject_id", "order_history where order_id", "orders where id"]
+            .iter()
+            .map(|rows| format!("delete from {rows} >= {first}"))
+            .collect();
+    f.execute(&lost).await;
+    f.execute(&[format!("update id_blocks set next = {first} where name = 'orders'")]).await;
+}
+
+async fn a_counter_that_went_back_under_running_processes_gives_no_number_twice(f: Fixture) {
+    let (one, two) = (&f.store, &f.another_process().await);
+    let kept = create(one, 3).await;
+    let lost: BTreeSet<i64> = &create(two, MORE_THAN_A_BLOCK).await | &create(one, MORE_THAN_A_BLOCK).await;
+    for process in [one, two] {
+        process.watch_numbers().await.unwrap();
+    }
+
+    lose(&f, &lost).await;
+    two.watch_numbers().await.unwrap();
+    let new: BTreeSet<i64> = &create(two, MORE_THAN_A_BLOCK).await | &create(one, MORE_THAN_A_BLOCK).await;
+
+    assert_eq!(new.len(), 2 * MORE_THAN_A_BLOCK);
+    assert!(new.is_disjoint(&lost) && new.is_disjoint(&kept), "numbers that customers hold are given out again");
+    let numbers = one.watch_numbers().await.unwrap();
+    assert!(numbers.iter().all(|numbers| numbers.jumped_at_ms.is_some()), "jobs and refunds, too: {numbers:?}");
+    let (first, second) = (numbers, two.watch_numbers().await.unwrap());
+    assert_eq!(first, second, "they jump once");
+}
+
+/// Of a process that starts after the restore nobody can ask what it has seen.
+async fn a_counter_behind_the_orders_that_are_there_refuses_nobody(f: Fixture) {
+    let there = create(&f.store, 3).await;
+    f.execute(&["update id_blocks set next = 1 where name = 'orders'".to_owned()]).await;
+
+    let new = create(&f.another_process().await, 3).await;
+
+    assert!(new.is_disjoint(&there), "{new:?}");
+}
+
+async fn what_a_person_says_of_a_restore_reaches_processes_that_run(f: Fixture) {
+    let before = create(&f.store, 3).await;
+
+    let numbers = f.another_process().await.jump_numbers().await.unwrap();
+    f.store.watch_numbers().await.unwrap();
+    let after = create(&f.store, 3).await;
+
+    let next = numbers.iter().find(|numbers| numbers.name == "orders").unwrap().next;
+    assert!(next > before.last().unwrap() + 1_000_000, "{numbers:?}");
+    assert!(*after.first().unwrap() >= next, "{after:?}: the block at hand was dropped");
+}
+
+/// A standby that took over writes another timeline, a dump goes into another cluster or into tables made anew. The test
+/// changes what is remembered instead of the server.
+#[tokio::test]
+async fn numbers_jump_where_postgresql_is_on_another_history() {
+    let f = Fixture::postgres().await;
+    f.store.watch_numbers().await.unwrap();
+    let before = create(&f.store, MORE_THAN_A_BLOCK).await;
+    let history = f.text("select history from id_blocks where name = 'orders'").await;
+    assert_eq!(history.split('/').count(), 3, "{history}");
+
+    f.execute(&[format!("update id_blocks set next = {}, history = '7/00000001/16384'", before.first().unwrap())])
+        .await;
+    // One that has seen nothing of before.
+    let after = create(&f.another_process().await, MORE_THAN_A_BLOCK).await;
+
+    assert!(after.is_disjoint(&before), "{after:?}");
+    assert_eq!(f.text("select history from id_blocks where name = 'orders'").await, history);
+    let further = create(&f.store, MORE_THAN_A_BLOCK).await;
+    assert!(further.is_disjoint(&before) && further.is_disjoint(&after), "{further:?}");
+    assert_eq!(f.number("select max(jumps) from id_blocks").await, 1, "once, whoever finds it");
+}

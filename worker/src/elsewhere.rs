@@ -1,0 +1,57 @@
+//! Orders of a gateway account that this process does not have: another process may.
+
+use shared::job::QueueName;
+use shared::order::Order;
+use shared::store::{StoreError, processes};
+use tracing::{debug, warn};
+
+use crate::WorkerContext;
+use crate::failure::Done;
+
+/// Where a living worker has the account, the job is given back for so long; whichever worker is free takes it then.
+const HANDED_BACK_MS: i64 = 1_000;
+
+/// Where none has it, the job is tried again after as long as its order is old, but not sooner and not later than this:
+/// during a roll-out the account comes within seconds, and an account that was left may never come back.
+const SHORTEST_WAIT_MS: i64 = 5_000;
+const LONGEST_WAIT_MS: i64 = 300_000;
+
+/// Whether only another process can ask the gateway about this order.
+pub(crate) fn is_elsewhere(context: &WorkerContext, order: &Order) -> bool {
+    order.gateway != *context.gateway.identity()
+}
+
+/// Gives a job of such an order back, on the queue on which it belongs.
+pub(crate) async fn give_back(context: &WorkerContext, order: &Order, queue: QueueName) -> Result<Done, StoreError> {
+    let (store, id) = (&context.store, order.id);
+    let now_ms = store.now_ms();
+    if processes::has_worker_of(store, &order.gateway).await? {
+        debug!(order.id = %id, gateway = %order.gateway, "order {id} belongs to another worker's gateway account");
+        return Ok(Done::Snooze { until_ms: now_ms + HANDED_BACK_MS, queue });
+    }
+    warn!(order.id = %id, gateway = %order.gateway, "order {id} belongs to a gateway account that no living worker has");
+    let wait_ms = wait_ms(now_ms - order.created_at_ms);
+    let queue = if wait_ms < LONGEST_WAIT_MS { queue } else { QueueName::Background };
+    Ok(Done::Snooze { until_ms: now_ms + wait_ms, queue })
+}
+
+/// Pure.
+fn wait_ms(age_ms: i64) -> i64 {
+    age_ms.clamp(SHORTEST_WAIT_MS, LONGEST_WAIT_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_whose_account_nobody_has_is_tried_again_within_seconds_at_first_and_then_every_five_minutes() {
+        let mut tries = vec![0];
+        while let Some(age_ms) = tries.last().copied().filter(|age_ms| *age_ms < 1_000_000) {
+            tries.push(age_ms + wait_ms(age_ms));
+        }
+
+        let seconds: Vec<i64> = tries.iter().map(|age_ms| age_ms / 1_000).collect();
+        assert_eq!(seconds, [0, 5, 10, 20, 40, 80, 160, 320, 620, 920, 1_220]);
+    }
+}
