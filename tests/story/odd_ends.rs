@@ -19,6 +19,7 @@ on_both_kinds! {
     a_transaction_that_ended_at_the_gateway_is_followed_by_another
     a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_time_is_over
     of_two_drafts_tried_at_once_one_is_debited
+    a_draft_that_was_allowed_is_watched_although_another_has_paid
     money_on_a_draft_that_nobody_here_knows_is_told_by_the_audit
 }
 
@@ -188,6 +189,28 @@ async fn a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_tim
 }
 
 /// The answer of the first create was lost, and its draft is in somebody's hands all the same.
+/// The first try was allowed and declined, the second page debits without a question, and then the first try goes through
+/// all the same: the customer has paid twice, and somebody hears of it within seconds rather than a day later.
+async fn a_draft_that_was_allowed_is_watched_although_another_has_paid(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let order = app.order_with_link().await;
+    let other = another_draft(&app, order.id).await;
+    app.fault(json!({ "fault": "debit-declined", "next": 1 })).await;
+    assert_eq!(app.pay(order.transaction_id).await, "declined");
+    app.fault(json!({ "fault": "callback-never" })).await;
+    assert_eq!(app.pay(other).await, "debited");
+    assert_eq!(app.wait_for(order.id, "paid").await["transaction_id"], other);
+
+    assert_eq!(app.pay(order.transaction_id).await, "debited");
+
+    let marked = wait_until("the second payment to be told", PATIENCE, async || {
+        Some(app.order(order.id).await).filter(|order| order["needs_review"] == true)
+    })
+    .await;
+    assert!(marked["reason"].as_str().unwrap().contains("a second time"), "{marked}");
+    app.audit(&[order.id]).await;
+}
+
 async fn of_two_drafts_tried_at_once_one_is_debited(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;

@@ -287,6 +287,44 @@ fn an_order_before_a_person_has_no_further_looks() {
     assert_eq!(finish, Finish::Complete);
 }
 
+/// A was allowed, B debited without a question, and A may do so still: the customer would have paid twice.
+#[test]
+fn an_order_that_another_draft_has_paid_is_looked_at_on_while_the_allowed_one_may_debit() {
+    let schedule = LookSchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
+    let allowed_at_ms = NOW - 2_000;
+    let confirming = Order {
+        allowed_transaction_id: Some(DRAFT),
+        last_allowed_at_ms: Some(allowed_at_ms),
+        last_hint_at_ms: Some(allowed_at_ms),
+        ..order(OrderStatus::Confirming)
+    };
+    let paid = Order {
+        status: OrderStatus::Paid,
+        transaction_id: Some(OTHER),
+        final_at_ms: Some(NOW),
+        ..confirming.clone()
+    };
+    let finish = |order: &Order, state: TransactionState, asked_at_ms: i64| {
+        let looks = [looked(DRAFT, state), looked(OTHER, debited())];
+        let decision = decide(order, &looks, asked_at_ms, "1234");
+        match finish_after(order, &decision, &looks, &schedule, asked_at_ms, asked_at_ms) {
+            Finish::Snooze { until_ms, .. } => until_ms - allowed_at_ms,
+            other => panic!("{other:?}"),
+        }
+    };
+    let day = 24 * 3_600_000;
+
+    assert_eq!(finish(&confirming, TransactionState::Open, NOW), 10_000, "by the schedule of an open order");
+    assert_eq!(finish(&paid, TransactionState::Open, NOW + 1_000), 10_000);
+    assert_eq!(finish(&paid, TransactionState::Closed, NOW + 1_000), 10_000, "too early to be believed");
+    assert_eq!(finish(&paid, TransactionState::Unclear { code: "?".into() }, NOW + 1_000), 10_000);
+    assert!(finish(&paid, TransactionState::Open, NOW + 300_000) <= 600_000, "ten minutes after it was allowed at the latest");
+    assert!(finish(&paid, TransactionState::Closed, NOW + 300_000) > day - 60_000);
+    assert!(finish(&paid, TransactionState::Open, allowed_at_ms + 600_000) > day - 60_000, "no debit is under way any more");
+    let reversed = TransactionState::Reversed { success_transaction_id: None };
+    assert!(finish(&paid, reversed, NOW + 1_000) > day - 60_000);
+}
+
 #[test]
 fn a_look_that_began_before_the_deadline_and_ended_after_it_is_followed_by_another_at_once() {
     let mut order = order(OrderStatus::Pending);

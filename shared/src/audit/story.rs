@@ -34,8 +34,12 @@ fn faults(case: &Case<'_>) -> Vec<String> {
     check(status == Confirming && order.allowed_transaction_id.is_none(), "without the transaction that was allowed");
     check(status == Confirming && order.last_allowed_at_ms.is_none(), "without the time when it was allowed");
     check(status == Confirming && order.expires_at_ms.is_none(), "without an end of its time");
-    // A person may get an order in the middle of a payment.
-    let may_be_allowed = matches!(status, Confirming | Review);
+    // A person may get an order in the middle of a payment, and another draft than the allowed one may pay it.
+    let may_be_allowed = match status {
+        Confirming | Review => true,
+        Paid | Refunded => order.allowed_transaction_id != order.transaction_id,
+        Pending | Expired | Canceled | Failed => false,
+    };
     check(!may_be_allowed && order.allowed_transaction_id.is_some(), "with a transaction that may still debit");
     check(matches!(status, Review | Failed) && order.reason.is_none(), "without a reason");
     check(order.needs_review && order.reason.is_none(), "and marked for a person without a reason");

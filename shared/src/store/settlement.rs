@@ -257,8 +257,9 @@ async fn mark_paid(
     let given = given(write.store.database(), 1, &[Number("of_order"), Number("payer")]);
     let sql = format!(
         "-- mark_paid
-        update orders set status = 'paid', transaction_id = payer, allowed_transaction_id = null, final_at_ms = $2,
-            reason = null, suggested_act = null
+        update orders set status = 'paid', transaction_id = payer, final_at_ms = $2, reason = null, suggested_act = null,
+            -- another draft that may still debit is watched on
+            allowed_transaction_id = case when allowed_transaction_id = payer then null else allowed_transaction_id end
         from {given} where id {} and id = of_order
             and ({status} in ('pending', 'confirming') or ({status} = 'review' and resolution_transaction_id = payer))
         returning id, transaction_id, resolution_by",

@@ -5,7 +5,7 @@ use shared::id::TransactionId;
 use shared::job::QueueName;
 use shared::order::{Order, OrderStatus, SuggestedAct};
 use shared::store::jobs::Finish;
-use shared::store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS, Settlement};
+use shared::store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
 use shared::store::sweeping::LOOK_BACK_MS;
 use shared::store::transactions::{Seen, StoredState};
 
@@ -285,6 +285,15 @@ pub(super) fn finish_after(
         Some(until_ms) => Finish::Snooze { until_ms, queue: QueueName::Background },
         None => Finish::Complete,
     };
+    let watch_or_look_back = |payer: Option<TransactionId>, final_at_ms: i64| {
+        match watched_until_ms(order, payer, looked, asked_at_ms) {
+            Some(watched_until_ms) => {
+                let (next_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
+                Finish::Snooze { until_ms: next_ms.min(watched_until_ms), queue }
+            }
+            None => look_back(final_at_ms),
+        }
+    };
     match decision {
         // A person stages the next look.
         Settlement::Review { .. } | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
@@ -295,11 +304,13 @@ pub(super) fn finish_after(
             if paid_twice {
                 Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle } // the next look tells a person
             } else {
-                look_back(now_ms)
+                watch_or_look_back(Some(*transaction_id), now_ms)
             }
         }
         Settlement::Expired => look_back(now_ms),
-        Settlement::Refunded { .. } => look_back(order.final_at_ms.unwrap_or(now_ms)),
+        Settlement::Refunded { transaction_id } => {
+            watch_or_look_back(Some(*transaction_id), order.final_at_ms.unwrap_or(now_ms))
+        }
         Settlement::Unchanged
         | Settlement::Unpaid { .. }
         | Settlement::Reopened { .. }
@@ -309,7 +320,25 @@ pub(super) fn finish_after(
                 Finish::Snooze { until_ms, queue }
             }
             _ if order.needs_review || order.status == OrderStatus::Review => Finish::Complete,
-            _ => look_back(order.final_at_ms.unwrap_or(now_ms)),
+            _ => watch_or_look_back(order.transaction_id, order.final_at_ms.unwrap_or(now_ms)),
         },
     }
+}
+
+/// Until when a draft may still debit by which the order was not paid: it was allowed, and is not known to have ended. The
+/// look that begins then is the last of the near ones.
+fn watched_until_ms(
+    order: &Order,
+    payer: Option<TransactionId>,
+    looked: &[Looked],
+    asked_at_ms: i64,
+) -> Option<i64> {
+    let allowed = order.allowed_transaction_id.filter(|allowed| Some(*allowed) != payer)?;
+    let until_ms = order.last_allowed_at_ms? + CONFIRMING_GRACE_MS;
+    let has_ended = looked.iter().filter(|looked| looked.transaction_id == allowed).any(|looked| match looked.state {
+        TransactionState::Debited { .. } | TransactionState::Reversed { .. } => true,
+        TransactionState::Closed => closed_is_believed(order, asked_at_ms),
+        TransactionState::Open | TransactionState::Unclear { .. } => false,
+    });
+    (until_ms > asked_at_ms && !has_ended).then_some(until_ms)
 }
