@@ -194,8 +194,10 @@ impl<'a> Audit<'a> {
         let of_orders = batch.orders.iter().flat_map(|record| audit::examine(record, &against));
         let of_jobs = batch.jobs_without_order.iter().map(audit::job_without_order);
         let of_callbacks = batch.callbacks_without_order.iter().map(audit::callback_without_order);
+        let unreadable =
+            batch.unreadable.iter().map(|unreadable| audit::unreadable(unreadable.order_id, &unreadable.what));
         let mut findings = Suspects::new();
-        for finding in of_orders.chain(of_jobs).chain(of_callbacks) {
+        for finding in of_orders.chain(of_jobs).chain(of_callbacks).chain(unreadable) {
             let id = finding.order_id.unwrap_or(OrderId(0));
             findings.entry(id).or_default().push(finding);
         }

@@ -35,6 +35,10 @@ named_values! {
         RefundedWithoutReversal = "refunded-without-reversal",
         /// What the order says went back does not fit its status.
         RefundedAmount = "refunded-amount",
+        /// Refunds that were made, and such as may be, come to more than the order.
+        RefundsExceedOrder = "refunds-exceed-order",
+        /// The gateway took another amount than the order's, and gives back all of it; the refund says the order's.
+        RefundAmountDiffers = "refund-amount-differs",
         /// What the order has set apart for refunds is not what went back and may still go back.
         RefundReserve = "refund-reserve",
         /// A refund is open, and no job is to make it.
@@ -63,6 +67,10 @@ named_values! {
         GatewayUnclear = "gateway-unclear",
         /// The gateway gave no answer about this transaction, so it was not compared.
         NotAsked = "not-asked",
+        /// The gateway has had the money for longer than looks take to notice.
+        UnderWayTooLong = "under-way-too-long",
+        /// This release cannot read the order, or something that belongs to it.
+        Unreadable = "unreadable",
         /// An order lacks the job that it must have.
         OrderWithoutJob = "order-without-job",
         /// An order's row contradicts itself or its transactions.
@@ -126,6 +134,10 @@ impl Kind {
             | ReversedNotRecorded
             | RefundedWithoutReversal
             | RefundedAmount
+            | RefundsExceedOrder
+            | RefundAmountDiffers
+            | UnderWayTooLong
+            | Unreadable
             | RefundReserve
             | RefundWithoutJob
             | RefundUnseen
@@ -171,6 +183,14 @@ impl Kind {
             ReversedNotRecorded => "run `tasdiq orders reconcile` for the order, which makes it refunded",
             RefundedWithoutReversal => "look in the gateway's cabinet whether the customer has the money back",
             RefundedAmount => "look at the order's history and at the gateway's cabinet; what went back is not sure",
+            RefundsExceedOrder => {
+                "refund nothing more of it, and look in the gateway's cabinet how much went back: no release writes this"
+            }
+            RefundAmountDiffers => {
+                "book the difference by hand: the gateway gives back all that it took, and no part of it"
+            }
+            UnderWayTooLong => "run `tasdiq orders reconcile` for the order; if it stays so, look at `tasdiq doctor`",
+            Unreadable => "run the audit of the release that wrote the row, or mend the row in the database",
             RefundReserve => {
                 "look at `tasdiq orders show`: no release writes this; refund nothing of it before you know what went back"
             }
@@ -320,6 +340,12 @@ impl<'a> Case<'a> {
         let jobs = self.record.jobs.iter();
         jobs.filter(|job| job.kind == kind.as_str() && is_open(job.state)).map(|job| job.due_at_ms).min()
     }
+}
+
+/// An order that cannot be read, or not wholly, so that it was not compared, or not wholly.
+pub fn unreadable(order_id: OrderId, what: &str) -> Finding {
+    let order_id = Some(order_id);
+    Finding { kind: Kind::Unreadable, order_id, transaction_id: None, job_id: None, says: what.to_owned() }
 }
 
 fn is_open(state: JobState) -> bool {

@@ -42,7 +42,7 @@ pub mod weather;
 
 pub use connecting::Unsuitable;
 use connecting::{STATEMENT_TIMEOUT, examine, pool_of_file, pool_of_server, postgres_options, sqlite_options};
-pub use error::StoreError;
+pub use error::{StoreError, Unreadable};
 pub use fresh::Fresh;
 use fresh::Tray;
 use ids::IdBlocks;

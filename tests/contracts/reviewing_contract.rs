@@ -1,6 +1,6 @@
 //! Orders that wait for a person, and what becomes of a person's decision.
 
-use shared::id::TransactionId;
+use shared::id::{OrderId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
 use shared::order::{Order, OrderStatus, SuggestedAct};
 use shared::store::jobs::{self, BuriedBy, Finish};
@@ -8,12 +8,13 @@ use shared::store::orders::{self, Transition};
 use shared::store::reviewing::{self, Decision, Resolved};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, Seen, StoredState};
-use shared::store::{Store, sweeping};
+use shared::store::{Store, auditing, sweeping};
 
 use super::{Fixture, gateway, on_every_database};
 
 on_every_database! {
     orders_that_wait_for_a_person_are_listed_the_longest_waiting_first
+    an_order_that_cannot_be_read_is_told_and_hides_no_other
     an_order_resolved_as_paid_is_paid_by_a_look_and_by_no_other_transaction
     an_order_resolved_as_paid_is_paid_by_no_look_that_shows_no_debit
     a_decision_that_is_carried_out_can_be_taken_back
@@ -124,7 +125,7 @@ async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: F
     let waits_since_ms = f.store.now_ms() - 60_000;
     f.execute(&[format!("update order_history set at_ms = {waits_since_ms} where order_id = {}", review.id)]).await;
 
-    let waiting = reviewing::waiting(&f.store, 10).await.unwrap();
+    let waiting = reviewing::waiting(&f.store, 10).await.unwrap().orders;
 
     let listed: Vec<_> = waiting.iter().map(|waiting| (waiting.order.id, waiting.order.suggested_act)).collect();
     assert_eq!(
@@ -134,7 +135,24 @@ async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: F
     assert_eq!(waiting[0].since_ms, waits_since_ms);
     let seen: Vec<_> = waiting[0].transactions.iter().map(|row| (row.state, row.amount, row.seen_amount)).collect();
     assert_eq!(seen, [(StoredState::Debited, 5_000, Some(5_100))]);
-    assert_eq!(reviewing::waiting(&f.store, 1).await.unwrap().len(), 1);
+    assert_eq!(reviewing::waiting(&f.store, 1).await.unwrap().orders.len(), 1);
+}
+
+/// A newer release wrote it, or somebody by hand.
+async fn an_order_that_cannot_be_read_is_told_and_hides_no_other(f: Fixture) {
+    let (strange, marked) = (f.marked_order(7).await, f.marked_order(9).await);
+    f.execute(&[format!("update orders set language = 'kk' where id = {}", strange.id)]).await;
+
+    let waiting = reviewing::waiting(&f.store, 10).await.unwrap();
+    let audited = auditing::next(&f.store, OrderId(0), 10, None).await.unwrap();
+
+    assert_eq!(waiting.orders.iter().map(|waiting| waiting.order.id).collect::<Vec<_>>(), [marked.id]);
+    assert_eq!(audited.orders.iter().map(|record| record.order.id).collect::<Vec<_>>(), [marked.id]);
+    for unreadable in [&waiting.unreadable, &audited.unreadable] {
+        let [told] = unreadable.as_slice() else { panic!("{unreadable:?}") };
+        assert!(told.order_id == strange.id && told.what.contains("orders.language"), "{told:?}");
+    }
+    assert_eq!(audited.jobs_without_order, [], "its jobs have an order");
 }
 
 async fn an_order_resolved_as_paid_is_paid_by_a_look_and_by_no_other_transaction(f: Fixture) {

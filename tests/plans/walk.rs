@@ -166,7 +166,7 @@ async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     let elsewhere = GatewayIdentity("atmos:1".into());
     times.of("open elsewhere", orders::open_elsewhere(store, &elsewhere)).await.unwrap();
     times.of("count_open", orders::count_open(store)).await.unwrap();
-    let waiting = times.of("waiting", reviewing::waiting(store, 50)).await.unwrap();
+    let waiting = times.of("waiting", reviewing::waiting(store, 50)).await.unwrap().orders;
     let first = &waiting.first().expect("jobs died, and their orders wait for a person").order;
     let status = if first.status == OrderStatus::Review { OrderStatus::Canceled } else { first.status };
     let decision = Decision { status, by: "Olim".into(), reason: "seen".into(), transaction_id: None };

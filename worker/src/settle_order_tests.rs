@@ -298,12 +298,8 @@ fn an_order_that_another_draft_has_paid_is_looked_at_on_while_the_allowed_one_ma
         last_hint_at_ms: Some(allowed_at_ms),
         ..order(OrderStatus::Confirming)
     };
-    let paid = Order {
-        status: OrderStatus::Paid,
-        transaction_id: Some(OTHER),
-        final_at_ms: Some(NOW),
-        ..confirming.clone()
-    };
+    let paid =
+        Order { status: OrderStatus::Paid, transaction_id: Some(OTHER), final_at_ms: Some(NOW), ..confirming.clone() };
     let finish = |order: &Order, state: TransactionState, asked_at_ms: i64| {
         let looks = [looked(DRAFT, state), looked(OTHER, debited())];
         let decision = decide(order, &looks, asked_at_ms, "1234");
@@ -318,9 +314,15 @@ fn an_order_that_another_draft_has_paid_is_looked_at_on_while_the_allowed_one_ma
     assert_eq!(finish(&paid, TransactionState::Open, NOW + 1_000), 10_000);
     assert_eq!(finish(&paid, TransactionState::Closed, NOW + 1_000), 10_000, "too early to be believed");
     assert_eq!(finish(&paid, TransactionState::Unclear { code: "?".into() }, NOW + 1_000), 10_000);
-    assert!(finish(&paid, TransactionState::Open, NOW + 300_000) <= 600_000, "ten minutes after it was allowed at the latest");
+    assert!(
+        finish(&paid, TransactionState::Open, NOW + 300_000) <= 600_000,
+        "ten minutes after it was allowed at the latest"
+    );
     assert!(finish(&paid, TransactionState::Closed, NOW + 300_000) > day - 60_000);
-    assert!(finish(&paid, TransactionState::Open, allowed_at_ms + 600_000) > day - 60_000, "no debit is under way any more");
+    assert!(
+        finish(&paid, TransactionState::Open, allowed_at_ms + 600_000) > day - 60_000,
+        "no debit is under way any more"
+    );
     let reversed = TransactionState::Reversed { success_transaction_id: None };
     assert!(finish(&paid, reversed, NOW + 1_000) > day - 60_000);
 }

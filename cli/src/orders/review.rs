@@ -7,7 +7,7 @@ use shared::job::JobState;
 use shared::order::{OrderStatus, SuggestedAct};
 use shared::store::reviewing::{self, WaitingOrder};
 use shared::store::transactions::StoredState;
-use shared::store::{Store, jobs};
+use shared::store::{Store, Unreadable, jobs};
 
 use super::{ResolutionView, TransactionView};
 use crate::arguments::Output;
@@ -20,18 +20,56 @@ use crate::output::{plain, print, print_json};
 /// The database is away.
 pub(super) async fn run(store: &Store, limit: u16, output: Output) -> Result<(), Exit> {
     let mut views = Vec::new();
-    for waiting in reviewing::waiting(store, limit.into()).await? {
+    let waiting = reviewing::waiting(store, limit.into()).await?;
+    let unreadable: Vec<UnreadableView> = waiting.unreadable.into_iter().map(UnreadableView::from).collect();
+    for waiting in waiting.orders {
         let jobs = jobs::of_order(store, waiting.order.id).await?;
         let dead: Vec<JobId> = jobs.iter().filter(|job| job.state == JobState::Dead).map(|job| job.id).collect();
         views.push(WaitingView::new(waiting, &dead));
     }
     if output.json {
-        return Ok(print_json(&views)?);
+        let all: Vec<_> = unreadable
+            .into_iter()
+            .map(View::Unreadable)
+            .chain(views.into_iter().map(|view| View::Waiting(Box::new(view))))
+            .collect();
+        return Ok(print_json(&all)?);
     }
-    if views.is_empty() {
+    if views.is_empty() && unreadable.is_empty() {
         return Ok(print("no order waits for a person")?);
     }
-    Ok(print(&views.iter().map(WaitingView::text).collect::<Vec<_>>().join("\n\n"))?)
+    let texts = unreadable.iter().map(UnreadableView::text).chain(views.iter().map(WaitingView::text));
+    Ok(print(&texts.collect::<Vec<_>>().join("\n\n"))?)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum View {
+    Waiting(Box<WaitingView>),
+    Unreadable(UnreadableView),
+}
+
+/// An order that waits for a person and cannot be read.
+#[derive(Debug, Serialize)]
+struct UnreadableView {
+    order_id: OrderId,
+    unreadable: String,
+}
+
+impl From<Unreadable> for UnreadableView {
+    fn from(Unreadable { order_id, what }: Unreadable) -> Self {
+        UnreadableView { order_id, unreadable: what }
+    }
+}
+
+impl UnreadableView {
+    fn text(&self) -> String {
+        format!(
+            "order {}  cannot be read by this release: {}\n  to do  use the release that wrote it, or mend its row in the database",
+            self.order_id,
+            plain(&self.unreadable)
+        )
+    }
 }
 
 /// An order that waits for a person, as it is printed.

@@ -301,9 +301,36 @@ fn unclear(case: &mut Case<'_>, id: TransactionId, row: Option<&TransactionRecor
 }
 
 fn under_way(case: &mut Case<'_>, id: TransactionId, state: &TransactionState, due_ms: i64) {
-    let (status, due) = (case.order().status, rfc3339(due_ms));
-    let says = format!("{} at the gateway, the order is {status}; the next look is due {due}", name(state));
-    case.find(Kind::UnderWay, Some(id), says);
+    let (order, due) = (case.order(), rfc3339(due_ms));
+    let allowed = order.last_allowed_at_ms.map_or(String::new(), |at_ms| format!(" since {}", rfc3339(at_ms)));
+    let says =
+        format!("{} at the gateway{allowed}, the order is {}; the next look is due {due}", name(state), order.status);
+    let kind = if is_too_long(case, due_ms) { Kind::UnderWayTooLong } else { Kind::UnderWay };
+    case.find(kind, Some(id), says);
+}
+
+/// Looks at an open order come every ten minutes at least, and see what this audit sees; those at an order that has ended
+/// come once a day.
+const NOTICED_WITHIN_MS: i64 = 15 * 60_000;
+const ALLOWED_FOR_LONG_MS: i64 = 30 * 60_000;
+const NOTICED_AFTER_THE_END_MS: i64 = 25 * 3_600_000;
+
+/// Whether the looks of this order should have noticed by now, or come too late.
+fn is_too_long(case: &Case<'_>, due_ms: i64) -> bool {
+    let (order, now_ms) = (case.order(), case.against.now_ms);
+    match order.status {
+        OrderStatus::Pending | OrderStatus::Confirming => {
+            let is_allowed = order.allowed_transaction_id.is_some();
+            let is_old = |allowed_at_ms: i64| is_allowed && now_ms - allowed_at_ms > ALLOWED_FOR_LONG_MS;
+            due_ms - now_ms > NOTICED_WITHIN_MS || order.last_allowed_at_ms.is_some_and(is_old)
+        }
+        OrderStatus::Paid
+        | OrderStatus::Refunded
+        | OrderStatus::Expired
+        | OrderStatus::Canceled
+        | OrderStatus::Failed
+        | OrderStatus::Review => due_ms - now_ms > NOTICED_AFTER_THE_END_MS,
+    }
 }
 
 fn states_differ(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState) {

@@ -1,6 +1,6 @@
 //! Whether refunds, what the order has set apart for them, and their jobs fit each other.
 
-use super::{Case, Kind, is_open};
+use super::{Case, Kind, Word, is_open};
 use crate::job::JobKind;
 use crate::money::som;
 use crate::order::OrderStatus;
@@ -20,8 +20,48 @@ pub(super) fn check(case: &mut Case<'_>) {
             RefundState::Open | RefundState::Review | RefundState::Done | RefundState::Refused => (),
         }
     }
+    exceeding(case);
+    differing(case);
     reserve(case);
     refunded_amount(case);
+}
+
+/// Refunds that were made, and such as may be, never come to more than the order.
+fn exceeding(case: &mut Case<'_>) {
+    let amount = case.order().amount.get();
+    let together = sum(case, |state| state.is_open() || state == RefundState::Done);
+    if together > amount {
+        let [together, amount] = [together, amount].map(som);
+        case.find(
+            Kind::RefundsExceedOrder,
+            None,
+            format!("its refunds come to {together} soʻm, and it is over {amount}"),
+        );
+    }
+}
+
+/// The gateway gives a debit back wholly. Where a person resolved the order as paid by another amount than its own, a refund
+/// says what the order was over, and not what the customer gets.
+fn differing(case: &mut Case<'_>) {
+    let amount = case.order().amount.get();
+    let refunds = case.record.refunds.iter().filter(|refund| refund.state != RefundState::Refused);
+    let differing: Vec<_> = refunds
+        .filter_map(|refund| match case.against.words.get(&refund.transaction_id)? {
+            Word::Said(line) if line.report.amount != amount => Some((refund, line.report.amount)),
+            Word::Said(_) | Word::Unknown | Word::NotAsked { .. } => None,
+        })
+        .map(|(refund, taken)| {
+            let (said, taken) = (som(refund.amount), som(taken));
+            let says = format!(
+                "refund {} is over {said} soʻm, and the gateway took {taken}, all of which goes back",
+                refund.id
+            );
+            (refund.transaction_id, says)
+        })
+        .collect();
+    for (transaction_id, says) in differing {
+        case.find(Kind::RefundAmountDiffers, Some(transaction_id), says);
+    }
 }
 
 fn has_job(case: &Case<'_>, refund: &Refund) -> bool {

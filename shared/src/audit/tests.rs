@@ -403,6 +403,54 @@ fn what_is_set_apart_is_what_went_back_and_may_go_back() {
 }
 
 #[test]
+fn refunds_come_to_no_more_than_the_order() {
+    use RefundState::*;
+    let twice = |first, second| {
+        let paid = Scene::of(OrderStatus::Paid).and_refund(first, 5_000).and_refund(second, 10_000);
+        paid.and_refund_job(32, JobState::Available)
+    };
+
+    assert_eq!(twice(Refused, Open).with(|order| order.refund_reserved = 5_000).kinds(), []);
+    let both = twice(Done, Open).with(|order| order.refunded_amount = 5_000);
+    assert!(both.kinds().contains(&Kind::RefundsExceedOrder), "{:?}", both.kinds());
+}
+
+/// A person said that 51.00 soʻm instead of 50.00 are the payment; its refund is booked over 50.00, and 51.00 go back.
+#[test]
+fn a_refund_of_an_order_that_was_paid_by_another_amount_is_told() {
+    let refunded = |taken| {
+        let order = Scene::of(OrderStatus::Refunded).says_of(|line| line.report.amount = taken);
+        resolved(order, Some(TX)).and_refund(RefundState::Done, 5_000)
+    };
+
+    assert_eq!(refunded(5_000).kinds(), []);
+    let differs = refunded(5_100);
+    assert_eq!(differs.kinds(), [Kind::RefundAmountDiffers]);
+    let says = &differs.findings()[0].says;
+    assert!(says.contains("50.00") && says.contains("51.00"), "{says}");
+}
+
+#[test]
+fn money_under_way_for_longer_than_looks_take_is_a_difference() {
+    let minute = 60_000;
+    let under_way = |status, allowed_ago_ms, due_in_ms| {
+        let mut scene = Scene::of(status).says(StoredState::Open, debited()).with(|order| {
+            order.last_allowed_at_ms = order.last_allowed_at_ms.map(|_| NOW_MS - allowed_ago_ms);
+        });
+        scene.record.jobs.iter_mut().for_each(|job| job.due_at_ms = NOW_MS + due_in_ms);
+        scene.kinds()
+    };
+    use OrderStatus::{Confirming, Expired, Pending};
+
+    assert_eq!(under_way(Confirming, 20 * minute, 10 * minute), [Kind::UnderWay]);
+    assert_eq!(under_way(Confirming, 40 * minute, minute), [Kind::UnderWayTooLong], "each look should have seen it");
+    assert_eq!(under_way(Confirming, minute, HOUR_MS), [Kind::UnderWayTooLong], "the next look is too far ahead");
+    assert_eq!(under_way(Pending, 0, HOUR_MS), [Kind::UnderWayTooLong]);
+    assert_eq!(under_way(Expired, 0, 24 * HOUR_MS), [Kind::UnderWay], "a look back comes once a day");
+    assert_eq!(under_way(Expired, 0, 48 * HOUR_MS), [Kind::UnderWayTooLong]);
+}
+
+#[test]
 fn an_open_refund_has_its_job() {
     let open = || Scene::of(OrderStatus::Paid).and_refund(RefundState::Open, 5_000);
 

@@ -1,6 +1,6 @@
 //! What an audit compares: everything the database has about some orders at a time, each statement on an index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
@@ -11,7 +11,7 @@ use super::jobs::OPEN;
 use super::orders::{COLUMNS, from_row, history_line, parse_status};
 use super::refunds::{COLUMNS as REFUND_COLUMNS, from_row as refund_from_row};
 use super::transactions::StoredState;
-use super::{Store, StoreError, padded, placeholders};
+use super::{Store, StoreError, Unreadable, padded, placeholders};
 use crate::id::{CallbackId, JobId, OrderId, TransactionId};
 use crate::job::JobState;
 use crate::order::{GatewayIdentity, HistoryLine, Order, OrderStatus};
@@ -98,6 +98,8 @@ pub struct Batch {
     pub jobs_without_order: Vec<JobRecord>,
     /// Callbacks whose order does not exist.
     pub callbacks_without_order: Vec<CallbackRecord>,
+    /// Orders of which something cannot be read. What can is among the orders.
+    pub unreadable: Vec<Unreadable>,
     /// The last number that was looked at, or `None` when there are no further ones.
     pub last: Option<OrderId>,
 }
@@ -138,17 +140,17 @@ pub async fn next(store: &Store, after: OrderId, limit: usize, since_ms: Option<
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(store.readers())
     .await?;
-    let orders = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
-    let last = orders.last().map(|order| order.id).filter(|_| orders.len() == limit);
+    let (orders, unreadable) = readable(&rows)?;
+    let last = rows.last().map(|row| row.try_get("id").map(OrderId)).transpose()?.filter(|_| rows.len() == limit);
     let is_within = |order: &Order| match since_ms {
         Some(since_ms) => order.created_at_ms >= since_ms || order.final_at_ms.is_none_or(|at_ms| at_ms >= since_ms),
         None => true,
     };
-    if last.is_some() && !orders.iter().any(is_within) {
+    if last.is_some() && unreadable.is_empty() && !orders.iter().any(is_within) {
         return Ok(Batch { last, ..Batch::default() });
     }
     let upto = last.unwrap_or(OrderId(i64::MAX));
-    let mut batch = with_what_belongs(store, orders, &Which::Range { after, upto }).await?;
+    let mut batch = with_what_belongs(store, orders, unreadable, &Which::Range { after, upto }).await?;
     batch.orders.retain(|record| is_within(&record.order));
     Ok(Batch { last, ..batch })
 }
@@ -164,8 +166,17 @@ pub async fn these(store: &Store, ids: &[OrderId]) -> Result<Batch, StoreError> 
     let which = Which::These(padded(ids));
     let sql = format!("-- audit_these_orders\nselect {COLUMNS} from orders where {} order by id", which.sql("id"));
     let rows = which.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(store.readers()).await?;
-    let orders = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
-    with_what_belongs(store, orders, &which).await
+    let (orders, unreadable) = readable(&rows)?;
+    with_what_belongs(store, orders, unreadable, &which).await
+}
+
+/// The orders of these rows, and those that cannot be read.
+fn readable(rows: &[AnyRow]) -> Result<(Vec<Order>, Vec<Unreadable>), StoreError> {
+    let (mut orders, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        orders.extend(Unreadable::sort(from_row(row), OrderId(row.try_get("id")?), &mut unreadable)?);
+    }
+    Ok((orders, unreadable))
 }
 
 /// Which orders a statement is about.
@@ -191,7 +202,12 @@ impl Which {
     }
 }
 
-async fn with_what_belongs(store: &Store, orders: Vec<Order>, which: &Which) -> Result<Batch, StoreError> {
+async fn with_what_belongs(
+    store: &Store,
+    orders: Vec<Order>,
+    unreadable: Vec<Unreadable>,
+    which: &Which,
+) -> Result<Batch, StoreError> {
     let rows = async |sql: String| {
         let rows = which.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(store.readers()).await;
         rows.map_err(StoreError::from)
@@ -229,41 +245,52 @@ async fn with_what_belongs(store: &Store, orders: Vec<Order>, which: &Which) -> 
         )),
     )?;
 
-    let mut batch = Batch::default();
+    let is_there: HashSet<OrderId> = unreadable.iter().map(|unreadable| unreadable.order_id).collect();
+    let mut batch = Batch { unreadable, ..Batch::default() };
+    let unreadable = &mut batch.unreadable;
     let mut records: BTreeMap<OrderId, OrderRecord> =
         orders.into_iter().map(|order| (order.id, order.into())).collect();
     for row in history {
-        if let Some(record) = records.get_mut(&order_of(&row)?) {
-            record.history.push((row.try_get("number")?, history_line(&row)?));
+        let id = order_of(&row)?;
+        if let Some(record) = records.get_mut(&id)
+            && let Some(line) = Unreadable::sort(history_line(&row), id, unreadable)?
+        {
+            record.history.push((row.try_get("number")?, line));
         }
     }
     for row in transactions {
-        if let Some(record) = records.get_mut(&order_of(&row)?) {
-            record.transactions.push(transaction(&row)?);
+        let id = order_of(&row)?;
+        if let Some(record) = records.get_mut(&id) {
+            record.transactions.extend(Unreadable::sort(transaction(&row), id, unreadable)?);
         }
     }
     for row in refunds {
-        let refund = refund_from_row(&row)?;
-        if let Some(record) = records.get_mut(&refund.order_id) {
-            record.refunds.push(refund);
+        let id = order_of(&row)?;
+        if let Some(record) = records.get_mut(&id) {
+            record.refunds.extend(Unreadable::sort(refund_from_row(&row), id, unreadable)?);
         }
     }
     for row in refund_jobs {
-        if let Some(record) = records.get_mut(&order_of(&row)?) {
-            record.jobs.push(job(&row)?);
+        let id = order_of(&row)?;
+        if let Some(record) = records.get_mut(&id) {
+            record.jobs.extend(Unreadable::sort(job(&row), id, unreadable)?);
         }
     }
     for row in jobs {
-        let job = job(&row)?;
-        match records.get_mut(&OrderId(job.subject_id)) {
+        let id = OrderId(row.try_get("subject_id")?);
+        let Some(job) = Unreadable::sort(job(&row), id, unreadable)? else { continue };
+        match records.get_mut(&id) {
             Some(record) => record.jobs.push(job),
+            None if is_there.contains(&id) => (),
             None => batch.jobs_without_order.push(job),
         }
     }
     for row in callbacks {
-        let callback = callback(&row)?;
-        match records.get_mut(&callback.order_id) {
+        let id = order_of(&row)?;
+        let Some(callback) = Unreadable::sort(callback(&row), id, unreadable)? else { continue };
+        match records.get_mut(&id) {
             Some(record) => record.callbacks.push(callback),
+            None if is_there.contains(&id) => (),
             None => batch.callbacks_without_order.push(callback),
         }
     }

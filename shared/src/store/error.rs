@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::migrate::MigrateError;
 
 use super::Unsuitable;
+use crate::id::OrderId;
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,37 @@ pub enum StoreError {
         /// What it holds.
         value: String,
     },
+}
+
+/// An order that this release cannot read: a row of it, or of what belongs to it, holds a value of another release, or one
+/// that somebody wrote by hand. In a list of orders it is told, and the rest goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The order.
+    pub order_id: OrderId,
+    /// What cannot be read, in words.
+    pub what: String,
+}
+
+impl Unreadable {
+    /// What was read of this order; where a value is not known it is added to the list, and there is nothing.
+    pub(super) fn sort<T>(
+        read: Result<T, StoreError>,
+        order_id: OrderId,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Result<Option<T>, StoreError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error @ StoreError::UnknownValue { .. }) => {
+                let told = Unreadable { order_id, what: error.to_string() };
+                if !unreadable.contains(&told) {
+                    unreadable.push(told);
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl StoreError {

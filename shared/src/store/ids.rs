@@ -313,7 +313,7 @@ async fn read(store: &Store, tells_history: bool) -> Result<Vec<Numbers>, StoreE
             "-- read_counters_alone\nselect name, next, jumps, jumped_at_ms, history, '' as present from id_blocks order by name"
         }
     };
-    let rows = sqlx::query(query).fetch_all(store.writer()).await?;
+    let rows = sqlx::query(query).fetch_all(store.upkeep_readers()).await?;
     rows.iter()
         .map(|row| {
             Ok(Numbers {

@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::orders::{self, COLUMNS, from_row};
 use super::transactions::{self, StoredTransaction};
-use super::{Store, StoreError, Write, anew_after_conflict, jobs};
+use super::{Store, StoreError, Unreadable, Write, anew_after_conflict, jobs};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, QueueName};
 use crate::order::{Order, OrderStatus};
@@ -30,11 +30,20 @@ pub struct WaitingOrder {
     pub transactions: Vec<StoredTransaction>,
 }
 
+/// The orders that wait for a person.
+#[derive(Clone, Debug, Default)]
+pub struct Waiting {
+    /// Those that have waited longest first.
+    pub orders: Vec<WaitingOrder>,
+    /// Those of them that this release cannot read.
+    pub unreadable: Vec<Unreadable>,
+}
+
 /// Orders in `review` or marked for a person, those that have waited longest first.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub async fn waiting(store: &Store, limit: i64) -> Result<Vec<WaitingOrder>, StoreError> {
+pub async fn waiting(store: &Store, limit: i64) -> Result<Waiting, StoreError> {
     // In the words of the partial indexes: what waits is few, whatever has been.
     let waiting = |condition: &str| {
         format!(
@@ -51,11 +60,15 @@ pub async fn waiting(store: &Store, limit: i64) -> Result<Vec<WaitingOrder>, Sto
     .bind(limit)
     .fetch_all(store.readers())
     .await?;
-    let mut waiting = Vec::with_capacity(rows.len());
+    let mut waiting = Waiting::default();
     for row in rows {
-        let order = from_row(&row)?;
-        let transactions = transactions::of_order(store, order.id).await?;
-        waiting.push(WaitingOrder { order, since_ms: row.try_get("since_ms")?, transactions });
+        let order_id = OrderId(row.try_get("id")?);
+        let read = async {
+            let order = from_row(&row)?;
+            let transactions = transactions::of_order(store, order_id).await?;
+            Ok(WaitingOrder { order, since_ms: row.try_get("since_ms")?, transactions })
+        };
+        waiting.orders.extend(Unreadable::sort(read.await, order_id, &mut waiting.unreadable)?);
     }
     Ok(waiting)
 }

@@ -285,15 +285,14 @@ pub(super) fn finish_after(
         Some(until_ms) => Finish::Snooze { until_ms, queue: QueueName::Background },
         None => Finish::Complete,
     };
-    let watch_or_look_back = |payer: Option<TransactionId>, final_at_ms: i64| {
-        match watched_until_ms(order, payer, looked, asked_at_ms) {
+    let watch_or_look_back =
+        |payer: Option<TransactionId>, final_at_ms: i64| match watched_until_ms(order, payer, looked, asked_at_ms) {
             Some(watched_until_ms) => {
                 let (next_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
                 Finish::Snooze { until_ms: next_ms.min(watched_until_ms), queue }
             }
             None => look_back(final_at_ms),
-        }
-    };
+        };
     match decision {
         // A person stages the next look.
         Settlement::Review { .. } | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
@@ -327,12 +326,7 @@ pub(super) fn finish_after(
 
 /// Until when a draft may still debit by which the order was not paid: it was allowed, and is not known to have ended. The
 /// look that begins then is the last of the near ones.
-fn watched_until_ms(
-    order: &Order,
-    payer: Option<TransactionId>,
-    looked: &[Looked],
-    asked_at_ms: i64,
-) -> Option<i64> {
+fn watched_until_ms(order: &Order, payer: Option<TransactionId>, looked: &[Looked], asked_at_ms: i64) -> Option<i64> {
     let allowed = order.allowed_transaction_id.filter(|allowed| Some(*allowed) != payer)?;
     let until_ms = order.last_allowed_at_ms? + CONFIRMING_GRACE_MS;
     let has_ended = looked.iter().filter(|looked| looked.transaction_id == allowed).any(|looked| match looked.state {
