@@ -41,6 +41,53 @@ fn number(order: &Value) -> String {
     id(order).to_string()
 }
 
+/// A script that asked for JSON reads why a command failed as JSON, too.
+#[tokio::test]
+async fn with_json_a_failure_is_told_as_json() {
+    let up = start_up().await;
+
+    for (line, code, part) in [
+        ("orders show 999", 1, "no order 999"),
+        ("orders reconcile 999", 1, "no order 999"),
+        ("orders refund 999 --by ann --reason broken", 1, "no order 999"),
+        ("orders cancel 999 --by ann --reason broken", 1, "no order 999"),
+        ("orders resolve 999 paid --by ann --reason seen", 1, "no order 999"),
+        ("orders resolve 999 pad --by ann --reason seen", 2, "pad"),
+        ("jobs show 999", 1, "no job 999"),
+        ("audit --order 999", 1, "no order 999"),
+        ("orders show", 2, "required"),
+    ] {
+        let arguments: Vec<&str> = line.split(' ').chain(["--json"]).collect();
+        let failed = command(&up, &arguments).await;
+
+        assert_eq!(failed.code, Some(code), "{line}: {failed:?}");
+        let document: Value = serde_json::from_str(&failed.complained).unwrap();
+        assert_eq!(document["exit_code"], code, "{line}: {document}");
+        assert!(document["error"].as_str().unwrap().contains(part), "{line}: {document}");
+    }
+    let nowhere = run(&["jobs", "list", "--json"], &[("DATABASE_URL", "mysql://x")]).await;
+    let document: Value = serde_json::from_str(&nowhere.complained).unwrap();
+    assert_eq!((nowhere.code, &document["exit_code"]), (Some(78), &json!(78)));
+}
+
+/// What can be named is listed, and nothing else; and an order that nobody's key has made is nobody's.
+#[tokio::test]
+async fn what_a_person_types_wrong_is_told_with_what_is_right() {
+    let up = start_up().await;
+    let body = json!({ "product_name": "tea", "amount": "50.00", "payment_type": "atmos", "reference": "SHOP-77" });
+    let made = client().post(format!("{}/api/orders/create", up.api.role.url)).json(&body).send().await.unwrap();
+    let order: Value = made.json().await.unwrap();
+
+    let shown = command(&up, &["orders", "show", &number(&order)]).await;
+    let wrong = command(&up, &["orders", "resolve", "1", "pad", "--by", "ann", "--reason", "seen"]).await;
+    let forged = command(&up, &["orders", "cancel", "1", "--by", "a\u{202e}nn", "--reason", "sold out"]).await;
+
+    assert!(shown.said.lines().any(|line| line.trim_end() == "  reference  SHOP-77"), "{shown:?}");
+    let told = format!("{wrong:?}");
+    assert!(told.contains("refunded") && !told.contains("pending") && !told.contains("confirming"), "{told}");
+    assert!(forged.code == Some(2) && format!("{forged:?}").contains("direction"), "{forged:?}");
+}
+
 #[tokio::test]
 async fn doctor_finds_a_running_installation_well() {
     let up = start_up().await;

@@ -149,10 +149,10 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         ProblemType::InvalidAmount => with_field("amount", "the amount must be above zero"),
         ProblemType::InvalidProductName => with_field(
             "product_name",
-            "`product_name` must be a string of 1 to 200 characters, not blank and without control characters",
+            "`product_name` must have 1 to 200 characters that can be read: there is nothing to see in it",
         ),
         ProblemType::InvalidReference => {
-            with_field("reference", "`reference` must be a string of 1 to 100 printable characters")
+            with_field("reference", "`reference` must have 1 to 100 characters that can be read: there is nothing to see in it")
         }
         ProblemType::InvalidReturnUrl => with_field(
             "return_url",
@@ -161,7 +161,7 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         ),
         ProblemType::InvalidReason => with_field(
             "reason",
-            "`reason` must be a string of 1 to 200 characters, not blank and without control characters",
+            "`reason` must have 1 to 200 characters that can be read: it has a line break or another control character",
         ),
         ProblemType::PartialRefundUnavailable => {
             with_field("amount", "only the whole order can be refunded: leave `amount` out, or send \"50.00\"; part of it can be given back in \

@@ -8,6 +8,7 @@ use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{JobKind, JobState, QueueName};
 use shared::money::Tiyin;
 use shared::order::{OrderStatus, REASON_CHARACTERS};
+use shared::text::{self, TextFault};
 use shared::web_address;
 use url::Url;
 
@@ -366,7 +367,12 @@ fn web_address(text: &str) -> Result<Url, String> {
 }
 
 fn order_status(text: &str) -> Result<OrderStatus, String> {
-    OrderStatus::parse(text).ok_or_else(|| format!("the statuses are {}", names(OrderStatus::ALL)))
+    // What is on its way is decided by payments, and not by people.
+    let can_be_named = |status: &OrderStatus| !matches!(status, OrderStatus::Pending | OrderStatus::Confirming);
+    OrderStatus::parse(text).filter(can_be_named).ok_or_else(|| {
+        let named: Vec<OrderStatus> = OrderStatus::ALL.iter().copied().filter(can_be_named).collect();
+        format!("an order can be resolved as {}", names(&named))
+    })
 }
 
 /// The longest name of a person.
@@ -383,11 +389,10 @@ fn reason(text: &str) -> Result<String, String> {
 /// It is read in a history, line by line, by whoever looks into the order years later.
 fn one_line(text: &str, most: usize) -> Result<String, String> {
     let text = text.trim();
-    match text.chars().count() {
-        0 => Err("it is empty".to_owned()),
-        count if count > most => Err(format!("it has {count} characters, and {most} are the most")),
-        _ if text.chars().any(char::is_control) => Err("it has a line break or another control character".to_owned()),
-        _ => Ok(text.to_owned()),
+    match text::check(text, most) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(TextFault::TooLong) => Err(format!("it has {} characters, and {most} are the most", text.chars().count())),
+        Err(fault) => Err(fault.to_string()),
     }
 }
 

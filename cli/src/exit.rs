@@ -6,6 +6,8 @@ use shared::config::ConfigFaults;
 use shared::store::StoreError;
 use shared::telemetry::{self, causes};
 
+use crate::output::fault;
+
 /// Why a command did not succeed, sorted by what its caller does about it.
 #[derive(Debug)]
 pub(crate) enum Exit {
@@ -34,15 +36,19 @@ impl Exit {
         }
     }
 
-    /// Says why on standard error.
-    pub(crate) fn report(&self) -> ExitCode {
+    /// Says why on standard error, to machines as JSON.
+    pub(crate) fn report(&self, for_machines: bool) -> ExitCode {
         match self {
             Exit::Configuration(error)
             | Exit::DatabaseAway(error)
             | Exit::GatewayAway(error)
             | Exit::Unavailable(error)
             | Exit::Failed(error) => {
-                telemetry::say(&format!("tasdiq: {}", causes(error.as_ref())));
+                let why = causes(error.as_ref());
+                telemetry::say(&match for_machines {
+                    true => fault(&why, self.code()),
+                    false => format!("tasdiq: {why}"),
+                });
             }
             Exit::Findings => (),
         }

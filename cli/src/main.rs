@@ -39,23 +39,38 @@ use signal::stop_on_signal;
 /// The end waits no longer for what was logged last.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// What clap ends with where the command line cannot be understood.
+const MISUSED: u8 = 2;
+
 fn main() -> ExitCode {
     // Clients for https panic without a provider. It fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Before anything is opened: how many connections are taken depends on it.
     http_server::raise_limit();
-    let command = Arguments::parse().command.unwrap_or(Command::Up);
+    let for_machines = std::env::args_os().any(|argument| argument == "--json");
+    let command = match Arguments::try_parse() {
+        Ok(arguments) => arguments.command.unwrap_or(Command::Up),
+        Err(fault) => {
+            // Help that was asked for is none.
+            if for_machines && fault.exit_code() != 0 {
+                telemetry::say(&output::fault(fault.to_string().lines().next().unwrap_or_default(), MISUSED));
+                telemetry::flush(LAST_LINES);
+                return ExitCode::from(MISUSED);
+            }
+            fault.exit()
+        }
+    };
     let code = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let code = match runtime.block_on(run(command)) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(exit) => exit.report(),
+                Err(exit) => exit.report(for_machines),
             };
             // Every command has waited for what it must wait for; what still runs now may not hold up the end.
             runtime.shutdown_timeout(Duration::from_secs(1));
             code
         }
-        Err(error) => Exit::failed(format!("cannot start the runtime: {error}")).report(),
+        Err(error) => Exit::failed(format!("cannot start the runtime: {error}")).report(for_machines),
     };
     telemetry::flush(LAST_LINES);
     code

@@ -270,7 +270,12 @@ impl OrderView {
         lines.push(format!("  amount     {} soʻm, refunded {}", self.amount, self.refunded_amount));
         lines.push(format!("  product    {}", plain(&self.product_name)));
         if let Some(reference) = &self.reference {
-            lines.push(format!("  reference  {} (of {})", plain(reference), plain(&self.api_key_name)));
+            let of = if self.api_key_name.is_empty() {
+                String::new()
+            } else {
+                format!(" (of {})", plain(&self.api_key_name))
+            };
+            lines.push(format!("  reference  {}{of}", plain(reference)));
         }
         lines.push(format!("  gateway    {}, transaction {}", self.gateway, number(self.transaction_id)));
         lines.push(format!("  link       {}", self.payment_url.as_deref().map_or("-".to_owned(), plain)));

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+use shared::text;
 
 /// Prints a text and a line end. A reader that has seen enough (`| head`) is no failure.
 ///
@@ -26,6 +27,11 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value).context("cannot write the answer as JSON")?)
 }
 
+/// Why a command failed, in a line for machines.
+pub(crate) fn fault(why: &str, exit_code: u8) -> String {
+    serde_json::json!({ "error": why, "exit_code": exit_code }).to_string()
+}
+
 /// An empty table with these columns.
 pub(crate) fn table(columns: &[&str]) -> Table {
     let mut table = Table::new();
@@ -38,9 +44,10 @@ pub(crate) fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// Text from outside, fit for a terminal: control characters could move the cursor or forge lines.
+/// Text from outside, fit for a terminal: control characters could move the cursor or forge lines, and other marks could
+/// turn what is written around.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|sign| if sign.is_control() { '\u{fffd}' } else { sign }).collect()
+    text::plain(text)
 }
 
 /// The first `most` characters, with a sign that there are more.
@@ -58,7 +65,7 @@ mod tests {
 
     #[test]
     fn text_from_outside_cannot_steer_the_terminal() {
-        assert_eq!(plain("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(plain("a\u{1b}[2Jb\n\u{202e}c"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c");
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub(crate) struct Report {
 
 #[derive(Debug, Serialize)]
 struct OperatorView {
+    #[serde(rename = "is_closed_by_operator")]
     is_closed: bool,
     closed_at: Option<String>,
     budget: Option<GatewayRate>,
@@ -81,6 +82,7 @@ struct ProcessView {
     told_at: String,
     configured: Option<GatewayRate>,
     budget: Option<GatewayRate>,
+    #[serde(rename = "is_closed_by_operator")]
     is_closed: bool,
     is_shared: bool,
     breaker: String,

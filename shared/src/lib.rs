@@ -22,5 +22,6 @@ pub mod relay;
 pub mod secret;
 pub mod store;
 pub mod telemetry;
+pub mod text;
 pub mod weather;
 pub mod web_address;

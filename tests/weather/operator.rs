@@ -95,7 +95,7 @@ impl Scene<'_> {
         assert!(held_back > 0);
         assert_eq!(self.way.calls().len(), calls, "no call passed");
         assert_eq!(self.api.order(waiting).await["transaction_id"], Value::Null);
-        self.shown("all processes to tell that it is closed", |process| process["is_closed"] == true).await;
+        self.shown("all processes to tell that it is closed", |process| process["is_closed_by_operator"] == true).await;
         assert!(self.command(&["show"]).await.said.contains("CLOSED"));
         assert_eq!(self.worker.metric("tasdiq_gateway_closed", "").await, 1);
         let (ready, said) = self.worker.get("/readyz").await;
@@ -107,8 +107,10 @@ impl Scene<'_> {
 
         self.command(&["open"]).await;
         self.api.wait_for_link_within(waiting, SECOND * 8).await;
-        let shown = self.shown("all processes to tell that it is open", |process| process["is_closed"] == false).await;
-        assert_eq!(shown["operator"]["is_closed"], false);
+        let shown = self
+            .shown("all processes to tell that it is open", |process| process["is_closed_by_operator"] == false)
+            .await;
+        assert_eq!(shown["operator"]["is_closed_by_operator"], false);
     }
 
     async fn a_budget_holds_within_a_second_and_is_taken_back(&self) {

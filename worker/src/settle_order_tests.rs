@@ -313,7 +313,6 @@ fn an_order_that_another_draft_has_paid_is_looked_at_on_while_the_allowed_one_ma
     assert_eq!(finish(&confirming, TransactionState::Open, NOW), 10_000, "by the schedule of an open order");
     assert_eq!(finish(&paid, TransactionState::Open, NOW + 1_000), 10_000);
     assert_eq!(finish(&paid, TransactionState::Closed, NOW + 1_000), 10_000, "too early to be believed");
-    assert_eq!(finish(&paid, TransactionState::Unclear { code: "?".into() }, NOW + 1_000), 10_000);
     assert!(
         finish(&paid, TransactionState::Open, NOW + 300_000) <= 600_000,
         "ten minutes after it was allowed at the latest"

@@ -6,7 +6,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Value, json};
 use shared::money::{AmountFault, Tiyin};
 use shared::order::{GatewayIdentity, Language, NewOrder, PaymentType};
-use shared::web_address;
+use shared::{text, web_address};
 
 use super::json_object::{JsonObject, Shape};
 use crate::digest::sha256_hex;
@@ -44,14 +44,8 @@ impl OrderRequest {
     }
 
     fn product_name(&self) -> Result<String, Problem> {
-        let name = serde_json::from_str::<String>(self.0.required("product_name")?).ok();
-        name.filter(|name| is_printable(name, PRODUCT_NAME_LIMIT)).ok_or_else(|| {
-            Problem::with_field(
-                ProblemType::InvalidProductName,
-                "product_name",
-                "`product_name` must be a string of 1 to 200 characters, not blank and without control characters",
-            )
-        })
+        let raw = self.0.required("product_name")?;
+        readable(raw, "product_name", ProblemType::InvalidProductName, PRODUCT_NAME_LIMIT)
     }
 
     fn amount(&self) -> Result<Tiyin, Problem> {
@@ -78,15 +72,7 @@ impl OrderRequest {
 
     fn reference(&self) -> Result<Option<String>, Problem> {
         let Some(raw) = self.0.raw("reference") else { return Ok(None) };
-        let reference = serde_json::from_str::<String>(raw).ok();
-        match reference.filter(|reference| is_printable(reference, REFERENCE_LIMIT)) {
-            Some(reference) => Ok(Some(reference)),
-            None => Err(Problem::with_field(
-                ProblemType::InvalidReference,
-                "reference",
-                "`reference` must be a string of 1 to 100 printable characters",
-            )),
-        }
+        readable(raw, "reference", ProblemType::InvalidReference, REFERENCE_LIMIT).map(Some)
     }
 
     fn return_url(&self) -> Result<Option<String>, Problem> {
@@ -148,8 +134,17 @@ pub(super) fn amount(raw: &str) -> Result<Tiyin, Problem> {
     amount.map_err(|fault| Problem::with_field(ProblemType::InvalidAmount, "amount", fault.to_string()))
 }
 
-pub(super) fn is_printable(text: &str, limit: usize) -> bool {
-    !text.trim().is_empty() && text.chars().count() <= limit && !text.chars().any(char::is_control)
+/// A text that people will read, of at most `limit` characters.
+///
+/// # Errors
+/// The problem type that is given, with what is wrong.
+pub(super) fn readable(raw: &str, field: &'static str, kind: ProblemType, limit: usize) -> Result<String, Problem> {
+    let wrong = |why: String| Problem::with_field(kind, field, why);
+    let text = serde_json::from_str::<String>(raw).map_err(|_| wrong(format!("`{field}` must be a string")))?;
+    match text::check(&text, limit) {
+        Ok(()) => Ok(text),
+        Err(fault) => Err(wrong(format!("`{field}` must have 1 to {limit} characters that can be read: {fault}"))),
+    }
 }
 
 impl<'a> ApiExtractor<'a> for OrderRequest {

@@ -61,8 +61,10 @@ impl JsonObject {
         for (place, (name, _)) in fields.iter().enumerate() {
             if !shape.fields.contains(&name.as_str()) {
                 let name: String = name.chars().take(100).collect();
-                let detail =
-                    format!("`{name}` is not a field of {}; there are {}", shape.noun, shape.fields.join(", "));
+                let detail = match shape.fields {
+                    [only] => format!("`{name}` is not a field of {}; there is only `{only}`", shape.noun),
+                    fields => format!("`{name}` is not a field of {}; there are {}", shape.noun, fields.join(", ")),
+                };
                 return Err(Problem::with_field(ProblemType::UnknownField, &name, detail));
             }
             if fields[..place].iter().any(|(earlier, _)| earlier == name) {

@@ -6,7 +6,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::json;
 use shared::order::{Order, REASON_CHARACTERS};
 
-use super::body::{amount, amount_schema, is_printable};
+use super::body::{amount, amount_schema, readable};
 use super::json_object::{JsonObject, Shape};
 use crate::digest::sha256_hex;
 use crate::problem::{Problem, ProblemType};
@@ -63,15 +63,7 @@ pub(super) fn digest(order: &Order, reason: Option<&str>) -> String {
 
 fn reason(body: &JsonObject) -> Result<Option<String>, Problem> {
     let Some(raw) = body.raw("reason") else { return Ok(None) };
-    let reason = serde_json::from_str::<String>(raw).ok();
-    match reason.filter(|reason| is_printable(reason, REASON_CHARACTERS)) {
-        Some(reason) => Ok(Some(reason)),
-        None => Err(Problem::with_field(
-            ProblemType::InvalidReason,
-            "reason",
-            "`reason` must be a string of 1 to 200 characters, not blank and without control characters",
-        )),
-    }
+    readable(raw, "reason", ProblemType::InvalidReason, REASON_CHARACTERS).map(Some)
 }
 
 macro_rules! optional_body {

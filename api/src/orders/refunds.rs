@@ -13,6 +13,7 @@ use shared::order::{Order, OrderStatus};
 use shared::refund::Refund;
 use shared::store::idempotency::IdempotencyKey;
 use shared::store::orders::{self, Canceled};
+use shared::store::processes;
 use shared::store::refunds::{self, NewRefund, Requested};
 use tracing::info;
 
@@ -134,7 +135,10 @@ impl RefundApi {
         let api = &self.0;
         let order = key_holder.order(api, OrderId(order_id.0)).await?;
         let reason = request.parse(&order)?;
-        if order.status == OrderStatus::Paid && order.gateway != *api.context.gateway.identity() {
+        let is_elsewhere = order.status == OrderStatus::Paid && order.gateway != *api.context.gateway.identity();
+        let has_worker =
+            async || processes::has_worker_of(&api.context.store, &order.gateway).await.map_err(Problem::from);
+        if is_elsewhere && !has_worker().await? {
             let detail = format!("the order was paid through {}, which is not configured here any more", order.gateway);
             return Err(Problem::new(ProblemType::GatewayNotConfigured, detail).into());
         }

@@ -1,0 +1,115 @@
+//! Text that people will read: names, references and reasons from outside.
+
+/// Why a text is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextFault {
+    /// There is nothing to see: no sign, blanks, or signs that take no room.
+    #[error("there is nothing to see in it")]
+    Blank,
+    /// It has more characters than it may.
+    #[error("it is too long")]
+    TooLong,
+    /// A line break or another control character.
+    #[error("it has a line break or another control character")]
+    Control,
+    /// A mark that turns the direction of writing: what follows reads otherwise than it is.
+    #[error("it has a mark that turns the direction of writing")]
+    Direction,
+}
+
+/// Whether people may be shown a text as it is: something to see, `most` characters at most, and nothing that makes a line of
+/// its own or lets it read otherwise than it is.
+///
+/// # Errors
+/// [`TextFault`].
+pub fn check(text: &str, most: usize) -> Result<(), TextFault> {
+    if text.chars().any(|sign| sign.is_control() || is_line_end(sign)) {
+        return Err(TextFault::Control);
+    }
+    if text.chars().any(turns_direction) {
+        return Err(TextFault::Direction);
+    }
+    if text.chars().all(|sign| sign.is_whitespace() || takes_no_room(sign)) {
+        return Err(TextFault::Blank);
+    }
+    if text.chars().count() > most {
+        return Err(TextFault::TooLong);
+    }
+    Ok(())
+}
+
+/// A text from outside as it may stand on a terminal or a page: signs that [`check`] refuses are replaced. Rows of earlier
+/// releases may hold them.
+pub fn plain(text: &str) -> String {
+    let is_refused = |sign: char| sign.is_control() || is_line_end(sign) || turns_direction(sign);
+    text.chars().map(|sign| if is_refused(sign) { '\u{fffd}' } else { sign }).collect()
+}
+
+/// Line and paragraph separator.
+fn is_line_end(sign: char) -> bool {
+    matches!(sign, '\u{2028}' | '\u{2029}')
+}
+
+/// Marks, embeddings, overrides and isolates of the bidirectional algorithm (Unicode UAX #9), and their deprecated kin.
+fn turns_direction(sign: char) -> bool {
+    matches!(sign, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
+}
+
+/// Signs that show nothing by themselves: joiners and spaces of no width, fillers, selectors, tags. With others they may be
+/// meant, as in a family of emoji.
+fn takes_no_room(sign: char) -> bool {
+    matches!(sign,
+        '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_people_can_read_is_taken() {
+        for text in
+            ["Somsa, 2 dona", "Чай зелёный", "soʻm oʻn", "شاي", "👨\u{200d}👩\u{200d}👧 to\u{200b}y", " x ", "茶"]
+        {
+            assert_eq!(check(text, 20), Ok(()), "{text:?}");
+            assert_eq!(plain(text), text);
+        }
+    }
+
+    #[test]
+    fn text_with_nothing_to_see_is_blank() {
+        for text in [
+            "",
+            " ",
+            "\u{200b}",
+            "\u{feff}\u{2060} \u{200d}",
+            "\u{3164}",
+            "\u{2800}",
+            "\u{e0020}",
+            "\u{fe0f}",
+            "\u{a0}",
+        ] {
+            assert_eq!(check(text, 20), Err(TextFault::Blank), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn text_that_reads_otherwise_than_it_is_is_refused() {
+        for sign in ['\u{202e}', '\u{202d}', '\u{200f}', '\u{200e}', '\u{061c}', '\u{2066}', '\u{2069}'] {
+            let text = format!("paid{sign}50.00");
+            assert_eq!(check(&text, 20), Err(TextFault::Direction), "{text:?}");
+            assert_eq!(plain(&text), "paid\u{fffd}50.00");
+        }
+        for text in ["a\nb", "a\u{1b}[2J", "a\u{2028}b", "\u{85}", "a\0"] {
+            assert_eq!(check(text, 20), Err(TextFault::Control), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_has_as_many_characters_as_it_may() {
+        assert_eq!(check("чай", 3), Ok(()));
+        assert_eq!(check("чаёк", 3), Err(TextFault::TooLong));
+    }
+}
