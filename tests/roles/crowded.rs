@@ -11,14 +11,30 @@ use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::wait::PATIENCE;
 
-/// What many shells and supervisors allow.
-const FILES: u32 = 1_024;
-
 /// More than there are descriptors.
 const HELD: u8 = 220;
 
 /// Each has fewer than all, and more than one may have.
 const HOLDERS: u8 = 5;
+
+const OPEN: &str = r#"tasdiq_connections{listener="api"}"#;
+const PLACES: &str = r#"tasdiq_connection_places{listener="api"}"#;
+
+/// A running `tasdiq up` under this limit, and where it listens.
+async fn up(limit: &str) -> (Api, SocketAddr) {
+    let [address, sandbox] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    let environment = [("TASDIQ_LISTEN", address.as_str()), ("TASDIQ_SANDBOX_LISTEN", &sandbox)];
+    let mut role = Role::new(Program::start_limited(limit, &["up"], &environment), &address);
+    role.ready().await;
+    (Api::new(role), address.parse().unwrap())
+}
+
+/// A metric's value.
+async fn value(api: &Api, name: &str) -> usize {
+    let (_, metrics) = api.role.get("/metrics").await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).trim().parse().unwrap()
+}
 
 /// What is answered to a request on a connection of its own.
 async fn answer(address: SocketAddr, request: &str) -> String {
@@ -42,12 +58,8 @@ async fn held(address: SocketAddr, holder: u8) -> TcpStream {
 #[tokio::test]
 async fn a_process_that_may_open_few_files_goes_on_while_more_connections_are_held_than_it_can_have() {
     http_server::raise_limit(); // ours are as many
-    let [address, sandbox] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
-    let environment = [("TASDIQ_LISTEN", address.as_str()), ("TASDIQ_SANDBOX_LISTEN", &sandbox)];
-    let mut role = Role::new(Program::start_with_files(FILES, &["up"], &environment), &address);
-    role.ready().await;
-    let api = Api::new(role);
-    let address: SocketAddr = address.parse().unwrap();
+    // What many shells and supervisors allow.
+    let (api, address) = up("-n 1024").await;
     let mut connections = Vec::new();
     for _ in 0..HELD {
         for holder in 0..HOLDERS {
@@ -64,14 +76,18 @@ async fn a_process_that_may_open_few_files_goes_on_while_more_connections_are_he
     // The database and the gateway have their descriptors, too.
     let order = id(&api.create_order().await);
     api.wait_for_link(order).await;
-    let (_, metrics) = api.role.get("/metrics").await;
-    let value = |name: &str| -> usize {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-        line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
-    };
-    assert!(value("tasdiq_connections{listener=\"api\"}") <= value("tasdiq_connection_places{listener=\"api\"}"));
-    let closed = ["address", "crowded"]
-        .map(|why| value(&format!("tasdiq_connections_closed_total{{listener=\"api\",why=\"{why}\"}}")));
-    assert!(closed.iter().sum::<usize>() > 0, "{metrics}");
+    let [open, places] = [value(&api, OPEN).await, value(&api, PLACES).await];
+    assert!(open <= places && places < 1_024, "{open} of {places}");
+    let closed = value(&api, r#"tasdiq_connections_closed_total{listener="api",why="crowded"}"#).await;
+    assert!(closed > 0, "{open} of {places}");
     assert_eq!(connections.len(), usize::from(HELD) * usize::from(HOLDERS));
+}
+
+#[tokio::test]
+async fn a_limit_of_files_that_may_be_raised_is_raised_at_the_start() {
+    let (api, _) = up("-S -n 256").await;
+
+    // With 256 files there would be 48.
+    let places = value(&api, PLACES).await;
+    assert!(places > 400, "{places}");
 }

@@ -31,9 +31,9 @@ impl Program {
         Program::start_file("sh", &arguments, environment)
     }
 
-    /// As [`Program::start`], where it may have so many files open, and raises that in vain.
-    pub(crate) fn start_with_files(files: u32, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
-        let script = format!(r#"ulimit -n {files}; exec "$0" "$@""#);
+    /// As [`Program::start`], under a limit of the shell's `ulimit`: `-n 1024` files, `-S -n 256` until it asks for more.
+    pub(crate) fn start_limited(limit: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+        let script = format!(r#"ulimit {limit}; exec "$0" "$@""#);
         let arguments = [&["-c", &script, Program::FILE], arguments].concat();
         Program::start_file("sh", &arguments, environment)
     }

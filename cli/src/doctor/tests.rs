@@ -202,3 +202,13 @@ fn a_process_whose_log_is_lost_is_told_of() {
     assert_eq!(lines(&findings), ["Warn log"]);
     assert_eq!(findings.0[0].says, format!("api 1: {fault}"));
 }
+
+#[test]
+fn the_connections_that_there_may_be_are_told() {
+    let mut findings = Findings::default();
+
+    look_at_descriptors(&mut findings);
+
+    let told = findings.0.first().expect("a finding");
+    assert!(told.what == "connections" && told.says.contains("gives an API"), "{}", told.says);
+}
