@@ -12,6 +12,7 @@ use super::up::Up;
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::command;
 use crate::support::doors::tea;
+use crate::support::forwarder::Forwarder;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::servers::{FakePooler, fresh_database, postgres_url};
@@ -206,6 +207,31 @@ async fn defaults_of_the_database_do_not_reach_our_sessions() {
     for order in &orders {
         api.wait_for(id(order), "paid").await;
     }
+}
+
+/// A worker in another country than its database: a job makes some ten round trips, and its lease must outlast those that
+/// wait for a connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_at_the_end_of_a_slow_line_does_its_jobs_and_loses_no_lease() {
+    let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let mut url = Url::parse(installation.database_url()).unwrap();
+    let line = Forwarder::start_slow(url.port().unwrap(), Duration::from_millis(200)).await;
+    url.set_port(Some(line.port())).unwrap();
+    let slow = [("DATABASE_URL", url.as_str())];
+    let (api, mut worker) = tokio::join!(installation.api(0), async { installation.begin_worker(&[], &slow) });
+    worker.ready().await;
+
+    api.create_orders(64).await;
+    installation.wait_for_links(Duration::from_secs(60)).await;
+
+    for log in [worker.program.output(), api.role.program.output()] {
+        assert!(!log.contains("ran out, crash"), "{log}");
+    }
+    assert!(worker.metric("tasdiq_database_round_trip_microseconds", "").await >= 400_000);
+    let environment = [installation.environment().as_slice(), &slow].concat();
+    let doctor = command::run(&["doctor"], &environment).await;
+    assert!(doctor.said.contains("a round trip takes 4"), "{doctor:?}");
+    assert!(doctor.said.contains("TASDIQ_DATABASE_CONNECTIONS"), "{doctor:?}");
 }
 
 /// A right that is missing is no table that is missing: nobody need run `migrate`.

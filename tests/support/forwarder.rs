@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::ports::free_port;
@@ -38,6 +39,25 @@ impl Forwarder {
     /// sends then is not passed on, and the connection is closed without an answer.
     pub(crate) async fn start_forgetful(to: u16, rest: Duration) -> Forwarder {
         Forwarder::start_with(to, Some(rest)).await
+    }
+
+    /// Begins to forward to that port, where everything arrives so much later in either direction.
+    pub(crate) async fn start_slow(to: u16, later: Duration) -> Forwarder {
+        let forwarder = Forwarder::start(to).await;
+        let port = free_port();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else { continue };
+                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                connections.spawn(pass_later(from_client, to_server, later));
+                connections.spawn(pass_later(from_server, to_client, later));
+            }
+        });
+        Forwarder { port, _tasks: tasks, ..forwarder }
     }
 
     async fn start_with(to: u16, rest: Option<Duration>) -> Forwarder {
@@ -92,6 +112,26 @@ impl Forwarder {
     pub(crate) fn lead_new_ones_to(&self, port: u16) {
         self.way.send_modify(|way| (way.to, way.keeps_open) = (port, true));
     }
+}
+
+/// Passes on what comes, each part so much later than it came: as over a long line, several parts may be under way.
+async fn pass_later(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, later: Duration) {
+    let (on_its_way, mut arriving) = mpsc::unbounded_channel();
+    let receiving = async move {
+        let mut part = vec![0; 65_536];
+        while let Ok(length @ 1..) = from.read(&mut part).await {
+            let _ = on_its_way.send((Instant::now() + later, part[..length].to_vec()));
+        }
+    };
+    let sending = async move {
+        while let Some((due, part)) = arriving.recv().await {
+            tokio::time::sleep_until(due.into()).await;
+            if to.write_all(&part).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::join!(receiving, sending);
 }
 
 async fn forward(mut client: TcpStream, mut changes: watch::Receiver<Way>) {

@@ -166,7 +166,10 @@ const OLDEST: i32 = 140_000;
 
 /// A pooler that gives each transaction another session shows it at once where it has several connections and none is
 /// busy; where it is busy, by one of these.
-const POOLER_ASKED: usize = 4;
+const POOLER_ASKED: usize = 3;
+
+/// All of it takes some twelve round trips, on a line that may be slow.
+const EXAMINED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Looks at the server with two connections, in the simple protocol, which leaves nothing behind in a session that may be
 /// somebody else's. Returns the shortest of the round trips that it takes.
@@ -174,8 +177,9 @@ const POOLER_ASKED: usize = 4;
 /// # Errors
 /// [`StoreError::Unsuitable`], or what keeps us from asking.
 pub(super) async fn examine(options: &AnyConnectOptions) -> Result<Duration, StoreError> {
-    timeout(ACQUIRE_TIMEOUT, async {
-        let mut first = AnyConnection::connect_with(options).await?;
+    timeout(EXAMINED_WITHIN, async {
+        let connect = || AnyConnection::connect_with(options);
+        let (mut first, mut second) = tokio::try_join!(connect(), connect())?;
         let server = sqlx::raw_sql(
             "-- server\nselect current_setting('server_encoding') as encoding,
                 cast(current_setting('server_version_num') as int) as number, current_setting('server_version') as version",
@@ -188,7 +192,6 @@ pub(super) async fn examine(options: &AnyConnectOptions) -> Result<Duration, Sto
         if encoding != "UTF8" {
             return Err(StoreError::Unsuitable(Unsuitable::Encoding { encoding }));
         }
-        let mut second = AnyConnection::connect_with(options).await?;
         let (mut ours, mut theirs) = (session(&mut first).await?, session(&mut second).await?);
         let mut round_trip = Duration::MAX;
         for _ in 0..POOLER_ASKED {
