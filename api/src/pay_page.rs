@@ -23,7 +23,7 @@ use crate::orders::{OrderAnswer, event_id};
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, SharedApi};
 
-mod words;
+pub(crate) mod words;
 
 use words::{Labels, Situation, Words, written_amount};
 
@@ -205,6 +205,9 @@ fn page(order: &Order, api: &Api, situation: Situation, place: &Place, ways: Way
         true => (ANEW, ANEW),
         false => (Again::Browser.address(), Again::Script.address()),
     };
+    let asks_to_pay = matches!(situation, Situation::Unpaid | Situation::Declined);
+    // A page that asks for something is left in peace while it is read.
+    let seconds = if asks_to_pay { place.refresh_s * 4 } else { place.refresh_s };
     render(
         StatusCode::OK,
         &Page {
@@ -215,13 +218,13 @@ fn page(order: &Order, api: &Api, situation: Situation, place: &Place, ways: Way
             script: SCRIPT,
             status: order.status.as_str(),
             tone: situation.tone(),
-            again: follows.then_some(Reload { seconds: place.refresh_s, by_browser, by_script }),
+            again: follows.then_some(Reload { seconds, by_browser, by_script }),
             events: follows.then_some(events),
             event_id: event_id(&answer),
             order: Some(order),
             amount: written_amount(order.language, order.amount),
             ways,
-            asks_to_pay: matches!(situation, Situation::Unpaid | Situation::Declined),
+            asks_to_pay,
         },
     )
 }

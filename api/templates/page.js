@@ -3,6 +3,8 @@
 // in place once it has come. Whatever stands between (a proxy's error page, no network), the customer never leaves this page.
 (function () {
   var source = null, timer = null, failures = 0, asked = 0;
+  // What a page says may also depend on how long it has waited, which is no event.
+  var PATIENCE_MS = 30000;
   function shown() { return document.getElementById("status"); }
   function attribute(name) { return shown().getAttribute("data-" + name); }
   function trouble(isThere) {
@@ -54,6 +56,7 @@
     if (!attribute("again")) { return; } // nothing more will come
     if (!attribute("events") || !window.EventSource) { later(); return; }
     source = new EventSource(attribute("events"));
+    timer = setTimeout(ask, PATIENCE_MS);
     source.onopen = answered;
     source.addEventListener("order", function (event) {
       if (event.lastEventId === attribute("event-id")) { return; }

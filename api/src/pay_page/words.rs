@@ -4,11 +4,16 @@ use shared::money::Tiyin;
 use shared::order::{Language, Order, OrderStatus};
 use shared::store::settlement::MAX_LINKS;
 
+/// A payment link mostly comes within a second; then the customer is told that it takes longer.
+const LINK_DELAYED_MS: i64 = 30_000;
+
 /// What a page is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Situation {
     /// The gateway's page is being made.
     MakingLink,
+    /// It is being made for so long that the gateway must be away.
+    LinkDelayed,
     /// It is there, and the order can be paid.
     Open,
     /// The customer came back from it; the outcome is not known yet.
@@ -100,6 +105,7 @@ impl Situation {
             OrderStatus::Pending if is_late => Situation::Late,
             OrderStatus::Pending if order.payment_url.is_none() => match is_seen_unpaid {
                 true => Situation::MakingAnotherLink,
+                false if order.pending_since_ms + LINK_DELAYED_MS <= now_ms => Situation::LinkDelayed,
                 false => Situation::MakingLink,
             },
             OrderStatus::Pending if order.shows_page_closed() => Situation::NoMoreLinks,
@@ -128,7 +134,7 @@ impl Situation {
             | Situation::Open
             | Situation::Checking
             | Situation::Confirming => "busy",
-            Situation::Late | Situation::Review | Situation::Closed => "calm",
+            Situation::LinkDelayed | Situation::Late | Situation::Review | Situation::Closed => "calm",
             Situation::Unpaid | Situation::Declined => "open",
             Situation::Refunded => "done",
             Situation::Expired | Situation::Canceled | Situation::Failed | Situation::NoMoreLinks => "bad",
@@ -155,6 +161,11 @@ impl Situation {
             Situation::Open | Situation::Checking => {
                 ("Toʻlovingiz tekshirilmoqda", "Toʻlov tizimidan tasdiq kutilmoqda. Sahifa oʻzi yangilanadi.")
             }
+            Situation::LinkDelayed => (
+                "Toʻlov tizimi hozir javob bermayapti",
+                "Pul yechilmagan. Biz qayta urinmoqdamiz: tizim javob berishi bilan toʻlov sahifasi oʻzi ochiladi. Bu yerga \
+                 keyinroq ham qaytishingiz mumkin.",
+            ),
             Situation::Unpaid => (
                 "Buyurtma hali toʻlanmagan",
                 "Toʻlov tizimi maʼlumotiga koʻra, pul yechilmagan. Toʻlov sahifasida toʻlashingiz mumkin.",
@@ -222,6 +233,11 @@ impl Situation {
             Situation::Open | Situation::Checking => {
                 ("Проверяем оплату", "Ждём подтверждения от платёжной системы. Страница обновится сама.")
             }
+            Situation::LinkDelayed => (
+                "Платёжная система сейчас не отвечает",
+                "Деньги не списаны. Мы пробуем снова: как только она ответит, страница оплаты откроется сама. Вернуться сюда \
+                 можно и позже.",
+            ),
             Situation::Unpaid => (
                 "Заказ ещё не оплачен",
                 "По данным платёжной системы, деньги не списаны. Оплатить заказ можно на странице оплаты.",
@@ -288,6 +304,11 @@ impl Situation {
             Situation::Open | Situation::Checking => {
                 ("Checking your payment", "Waiting for the payment system to confirm it. This page updates by itself.")
             }
+            Situation::LinkDelayed => (
+                "The payment system is not answering right now",
+                "No money has been taken. We keep trying: the payment page opens by itself as soon as there is an answer. You \
+                 can also come back here later.",
+            ),
             Situation::Unpaid => (
                 "Not paid yet",
                 "As far as the payment system knows, no money has been taken. You can pay on the payment page.",

@@ -11,6 +11,7 @@ use shared::store::settlement::Settlement;
 use shared::store::{jobs, orders};
 
 use super::support::{Answer, TestApi, send};
+use crate::pay_page::words::Situation;
 
 fn pay(order: &Order) -> String {
     format!("/pay/{}", order.token.as_str())
@@ -331,6 +332,17 @@ async fn the_pay_page_of_an_order_stays_its_own_until_there_is_a_link() {
     let seen = api.get("/api/orders/1").await.json();
     assert_eq!(seen["payment_url"], format!("http://shop.test{}", pay(&order)));
     assert!(orders::find(api.store(), order.id).await.unwrap().unwrap().payment_url.is_none());
+}
+
+#[tokio::test]
+async fn a_page_that_waits_for_long_says_what_it_waits_for() {
+    let api = TestApi::start().await;
+    let order = api.order().await;
+
+    let after = |seconds: i64| Situation::of(&order, order.pending_since_ms + seconds * 1_000);
+
+    assert_eq!((after(29), after(30)), (Situation::MakingLink, Situation::LinkDelayed));
+    assert!(Situation::LinkDelayed.words(order.language).headline.contains("javob bermayapti"));
 }
 
 /// Whoever kept the gateway's address of such an order could still pay there; we never give it out again.
