@@ -238,6 +238,7 @@ async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<St
         }
     }
     look_at_line(&store, findings);
+    look_at_durability(&store, findings).await;
     look_at_clock(&store, findings);
     look_at_clock_steps(&store, findings).await;
     look_at_numbers(&store, findings).await;
@@ -280,6 +281,19 @@ async fn look_at_numbers(store: &Store, findings: &mut Findings) {
             format!("all numbers jumped at {}: the database was restored, failed over, or moved", rfc3339(at_ms)),
             "run `tasdiq audit`, and look in the gateway's cabinet for payments of orders that are lost",
         );
+    }
+}
+
+/// What an operator of the server may have switched off for speed, and a payment cannot do without.
+async fn look_at_durability(store: &Store, findings: &mut Findings) {
+    match store.unsafe_settings().await {
+        Ok(settings) if settings.is_empty() => (),
+        Ok(settings) => findings.warn(
+            "database",
+            format!("{} is off there: with the server's power, paid orders may be lost", settings.join(" and ")),
+            "switch it on in postgresql.conf; off is for tests",
+        ),
+        Err(trouble) => findings.fault("database", causes(&trouble), "mend the database"),
     }
 }
 

@@ -311,6 +311,24 @@ impl Store {
         Ok(())
     }
 
+    /// The settings of the server, switched off there, without which a commit that was answered may be lost with its power.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn unsafe_settings(&self) -> Result<Vec<String>, StoreError> {
+        match self.0.database {
+            Database::Sqlite => Ok(Vec::new()),
+            Database::Postgres => {
+                let rows = sqlx::query(
+                    "-- unsafe_settings
+                    select name from pg_settings where name in ('fsync', 'full_page_writes') and setting = 'off' order by name",
+                );
+                let rows = rows.fetch_all(&self.0.readers).await?;
+                Ok(rows.iter().map(|row| row.try_get("name")).collect::<Result<_, _>>()?)
+            }
+        }
+    }
+
     /// How long the database took when it was last asked for its time; nothing for a file of ours.
     pub fn round_trip(&self) -> Duration {
         Duration::from_micros(self.0.round_trip_us.load(Ordering::Relaxed).unsigned_abs())

@@ -15,7 +15,7 @@ use crate::support::doors::tea;
 use crate::support::forwarder::Forwarder;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::servers::{FakePooler, fresh_database, postgres_url};
+use crate::support::servers::{FakePooler, PrivatePostgres, fresh_database, postgres_url};
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// For supervisors: starting again changes nothing.
@@ -207,6 +207,18 @@ async fn defaults_of_the_database_do_not_reach_our_sessions() {
     for order in &orders {
         api.wait_for(id(order), "paid").await;
     }
+}
+
+#[tokio::test]
+async fn a_server_that_may_lose_commits_is_told_by_doctor() {
+    let postgres = PrivatePostgres::start_with(&["fsync=off", "full_page_writes=on"]).await;
+    let url = postgres.url();
+    let environment = [("DATABASE_URL", url.as_str())];
+    assert_eq!(command::run(&["migrate"], &environment).await.code, Some(0));
+
+    let doctor = command::run(&["doctor"], &environment).await;
+
+    assert!(doctor.said.contains("fsync is off"), "{doctor:?}");
 }
 
 /// A worker in another country than its database: a job makes some ten round trips, and its lease must outlast those that
