@@ -185,6 +185,26 @@ async fn a_relay_that_knows_of_no_other_process_calls_leases_ended_at_once(f: Fi
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
+/// Its worker could not renew its lease meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_row_was_locked_has_time_to_be_renewed_before_it_counts_as_crashed() {
+    let f = Fixture::postgres().await;
+    f.order().await;
+    let job = f.claim_one(QueueName::Links).await.lease.job_id;
+    let mut other = f.connection().await;
+    f.execute(&["update jobs set due_at_ms = 0".to_owned()]).await;
+    other.execute("begin").await.unwrap();
+    other.execute("select id from jobs for update").await.unwrap();
+    let _relaying = Relaying::start(&f.store, true);
+    watch(Duration::from_secs(3), async || crashes(&f, job).await == 0).await;
+
+    other.execute("rollback").await.unwrap();
+
+    // Until a renewal would have come; no worker is alive here, so that it is called crashed in the end.
+    watch(Duration::from_secs(4), async || crashes(&f, job).await == 0).await;
+    wait_until("the crash", PATIENCE, async || (crashes(&f, job).await == 1).then_some(())).await;
+}
+
 /// While the database does not do what it is asked, workers cannot renew either.
 async fn after_a_lock_of(locked: Duration) {
     let f = Fixture::sqlite().await;
