@@ -40,12 +40,14 @@ impl PlaceCounts {
 
     /// In a sentence for `doctor`, and whether there are as many as we would use.
     pub fn describe(self) -> (String, bool) {
+        let files = match limit() {
+            usize::MAX => "any number of".to_owned(),
+            limit => limit.to_string(),
+        };
         let says = format!(
-            "a process started from here may open {} files, which gives an API {} connections, and {} more where the \
+            "a process started from here may open {files} files, which gives an API {} connections, and {} more where the \
              webhook has a listener of its own",
-            limit(),
-            self.api,
-            self.webhook
+            self.api, self.webhook
         );
         (says, self == MOST)
     }

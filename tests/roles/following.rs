@@ -53,7 +53,7 @@ async fn a_waiting_page_of_one_api_forwards_to_the_link_of_an_order_made_at_the_
     let (status, text) = second.role.get(&path).await;
 
     assert_eq!(status, StatusCode::OK, "{text}");
-    assert!(text.contains("50.00"), "{text}");
+    assert!(text.contains("50,00"), "{text}");
 
     installation.sandbox.clear_faults().await;
     let forwarded = wait_until("the page to forward", PATIENCE, async || second.role.redirection(&path).await).await;

@@ -132,10 +132,10 @@ impl Events {
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             while let Some((event, rest)) = self.unread.split_once("\n\n") {
-                let data = event.lines().find_map(|line| line.strip_prefix("data:")).map(str::to_owned);
+                let order = order_of(event);
                 self.unread = rest.to_owned();
-                if let Some(data) = data.filter(|data| !data.trim().is_empty()) {
-                    return Some(serde_json::from_str(&data).unwrap());
+                if order.is_some() {
+                    return order;
                 }
             }
             let bytes = self.answer.chunk().await.unwrap()?;
@@ -152,6 +152,12 @@ impl Events {
             }
         }
     }
+}
+
+/// The order that an event tells of; other events tell of an end, or that the stream is alive.
+pub(crate) fn order_of(event: &str) -> Option<Value> {
+    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    (field("event") == Some("order")).then(|| serde_json::from_str(field("data").unwrap_or_default()).unwrap())
 }
 
 /// The order's number, from an answer.

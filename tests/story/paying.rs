@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::roles::role::order_of;
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::doors::{TEA_TIYIN, tea};
 use crate::support::wait::{PATIENCE, wait_until};
@@ -55,7 +56,7 @@ async fn create_answers_in_the_promised_shape_and_its_link_opens(kind: Kind) {
     assert!(page.text.contains("50.00"), "the page names the amount: {page}");
 
     let seen = app.order(1).await;
-    let further = "refunded_amount needs_review reason product_name reference return_url language";
+    let further = "refunded_amount needs_review reason product_name reference return_url language seen_unpaid_at";
     assert_eq!(fields(&seen), promised.split(' ').chain(further.split(' ')).collect());
     for (name, value) in order.as_object().unwrap() {
         assert_eq!(&seen[name], value, "{name}");
@@ -149,12 +150,7 @@ async fn whoever_follows_an_order_hears_that_it_is_paid(kind: Kind) {
 
     assert_eq!(outcome, "debited");
     assert_eq!(stream.header("Content-Type"), "text/event-stream");
-    let told: Vec<Value> = stream
-        .text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data:"))
-        .map(|data| serde_json::from_str(data).unwrap())
-        .collect();
+    let told: Vec<Value> = stream.text.split("\n\n").filter_map(order_of).collect();
     let last = told.last().expect("an event");
     assert_eq!(last["status"], "paid", "{stream}");
     assert_eq!(last, &app.order(order.id).await, "an event tells what GET tells");
