@@ -391,6 +391,7 @@ fn one_line(text: &str, most: usize) -> Result<String, String> {
     let text = text.trim();
     match text::check(text, most) {
         Ok(()) => Ok(text.to_owned()),
+        Err(_) if text.is_empty() => Err("it is empty".to_owned()),
         Err(TextFault::TooLong) => Err(format!("it has {} characters, and {most} are the most", text.chars().count())),
         Err(fault) => Err(fault.to_string()),
     }

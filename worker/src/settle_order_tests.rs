@@ -326,6 +326,27 @@ fn an_order_that_another_draft_has_paid_is_looked_at_on_while_the_allowed_one_ma
     assert!(finish(&paid, reversed, NOW + 1_000) > day - 60_000);
 }
 
+/// The gateway debited the other draft although we had just refused it; the look that the callback caused came too early.
+#[test]
+fn a_paid_order_whose_other_draft_was_asked_about_is_looked_at_on_for_three_minutes() {
+    let schedule = LookSchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
+    let paid = Order { last_hint_at_ms: Some(NOW), expires_at_ms: Some(NOW + 3_600_000), ..order(OrderStatus::Paid) };
+    let next = |state: TransactionState, asked_at_ms: i64| {
+        let looks = [looked(DRAFT, debited()), looked(OTHER, state)];
+        match finish_after(&paid, &Settlement::Unchanged, &looks, &schedule, asked_at_ms, asked_at_ms) {
+            Finish::Snooze { until_ms, .. } => until_ms - NOW,
+            other => panic!("{other:?}"),
+        }
+    };
+    let day = 24 * 3_600_000;
+
+    assert_eq!(next(TransactionState::Open, NOW), 1_000);
+    assert_eq!(next(TransactionState::Open, NOW + 1_000), 10_000);
+    assert_eq!(next(TransactionState::Open, NOW + 10_000), 180_000);
+    assert!(next(TransactionState::Open, NOW + 180_000) > day - 60_000);
+    assert!(next(TransactionState::Closed, NOW + 1_000) > day - 60_000);
+}
+
 #[test]
 fn a_look_that_began_before_the_deadline_and_ended_after_it_is_followed_by_another_at_once() {
     let mut order = order(OrderStatus::Pending);

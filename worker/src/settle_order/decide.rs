@@ -324,15 +324,25 @@ pub(super) fn finish_after(
     }
 }
 
-/// Until when a draft may still debit by which the order was not paid: it was allowed, and is not known to have ended. The
-/// look that begins then is the last of the near ones.
+/// Until when a draft may still debit by which the order was not paid, and that is not known to have ended: one that was
+/// allowed, and for a while any after a callback, for the gateway may debit although it was refused. The look that begins then
+/// is the last of the near ones.
 fn watched_until_ms(order: &Order, payer: Option<TransactionId>, looked: &[Looked], asked_at_ms: i64) -> Option<i64> {
-    let allowed = order.allowed_transaction_id.filter(|allowed| Some(*allowed) != payer)?;
-    let until_ms = order.last_allowed_at_ms? + CONFIRMING_GRACE_MS;
-    let has_ended = looked.iter().filter(|looked| looked.transaction_id == allowed).any(|looked| match looked.state {
-        TransactionState::Debited { .. } | TransactionState::Reversed { .. } => true,
-        TransactionState::Closed => closed_is_believed(order, asked_at_ms),
-        TransactionState::Open | TransactionState::Unclear { .. } => false,
-    });
-    (until_ms > asked_at_ms && !has_ended).then_some(until_ms)
+    let may_debit = |looked: &&Looked| {
+        Some(looked.transaction_id) != payer
+            && match looked.state {
+                TransactionState::Debited { .. } | TransactionState::Reversed { .. } => false,
+                TransactionState::Closed => {
+                    order.allowed_transaction_id == Some(looked.transaction_id)
+                        && !closed_is_believed(order, asked_at_ms)
+                }
+                TransactionState::Open | TransactionState::Unclear { .. } => true,
+            }
+    };
+    let until_ms = |looked: &Looked| {
+        let is_allowed = order.allowed_transaction_id == Some(looked.transaction_id);
+        let allowed_ms = order.last_allowed_at_ms.filter(|_| is_allowed).map(|at_ms| at_ms + CONFIRMING_GRACE_MS);
+        allowed_ms.max(order.last_hint_at_ms.map(|at_ms| at_ms + CLOSED_BELIEVED_MS))
+    };
+    looked.iter().filter(may_debit).filter_map(until_ms).max().filter(|until_ms| *until_ms > asked_at_ms)
 }
