@@ -358,6 +358,13 @@ fn a_value_that_cannot_be_read_is_a_fault_of_its_variable() {
         "ATMOS_CALLBACK_ADDRESSES=92.63.207",
         "ATMOS_CALLBACK_ADDRESSES=92.63.207.0/24,",
         "ATMOS_CALLBACK_ADDRESSES=0.0.0.0/0",
+        "ATMOS_CALLBACK_ADDRESSES=0.0.0.0/1,128.0.0.0/1",
+        "ATMOS_CALLBACK_ADDRESSES=92.63.207.0/24,128.0.0.0/1,64.0.0.0/2,0.0.0.0/2",
+        "ATMOS_CALLBACK_ADDRESSES=::/1,8000::/1",
+        "ATMOS_CALLBACK_ADDRESSES=::ffff:0.0.0.0/96",
+        "ATMOS_CALLBACK_ADDRESSES=::ffff:0.0.0.0/97,::ffff:128.0.0.0/97",
+        "ATMOS_CALLBACK_ADDRESSES=::/80",
+        "TASDIQ_TRUSTED_PROXIES=0.0.0.0/1,128.0.0.0/1",
         "ATMOS_CALLBACK_ADDRESS_CHECK=on",
         "ATMOS_CHECKOUT_URL=https://checkout.pays.uz/invoice/get",
         "ATMOS_CONSUMER_KEY=key:secret",
@@ -483,6 +490,19 @@ fn addresses_of_callbacks_are_looked_at_only_where_that_was_asked_for() {
         "callbacks from elsewhere than 203.0.113.0/24, 2001:db8::7/128 are refused, however signed; X-Forwarded-For is \
          believed from 10.0.0.0/8"
     );
+}
+
+/// A sender's address is compared in IPv4's own words, so a list must be read into them.
+#[test]
+fn networks_in_the_words_of_ipv6_are_those_of_ipv4() {
+    let read = |text: &str| values::networks(text).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+
+    assert_eq!(read("::ffff:92.63.207.0/120"), ["92.63.207.0/24"]);
+    assert_eq!(read("::ffff:92.63.207.9/120, ::ffff:10.0.0.7"), ["92.63.207.0/24", "10.0.0.7/32"]);
+    assert_eq!(read("2001:db8::/32,0.0.0.0/1"), ["2001:db8::/32", "0.0.0.0/1"]);
+    let written = "ATMOS_CALLBACK_ADDRESS_CHECK=refuse\nATMOS_CALLBACK_ADDRESSES=::ffff:92.63.207.0/120";
+    let addresses = config(Role::Up, &format!("{REAL}{written}")).unwrap().callback_addresses;
+    assert!(addresses.lists(Some([92, 63, 207, 14].into())) && !addresses.lists(Some([92, 63, 208, 14].into())));
 }
 
 /// The day a proxy went in front, a shop refused all its payments.

@@ -1,11 +1,11 @@
 //! How the single values are spelled. Complaints read on from the variable's name: `TASDIQ_LOG` "is no …".
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
 use super::{AddressCheck, ApiKey, DatabaseUrl, GatewayRate, LogFormat};
@@ -132,11 +132,11 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     for (index, entry) in text.split(',').map(str::trim).enumerate() {
         let number = index + 1;
         let network = entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
-        match network {
-            Some(network) if network.prefix_len() == 0 => {
+        match network.map(plain_network) {
+            Some(network) if holds_all(&network) => {
                 return Err(format!("has an entry {number} that holds every address, which is no list"));
             }
-            Some(network) => networks.push(network.trunc()),
+            Some(network) => networks.push(network),
             None => {
                 return Err(format!(
                     "has an entry {number} that is no network such as 92.63.207.0/24, and no address such as 10.0.0.7"
@@ -144,7 +144,37 @@ pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
             }
         }
     }
-    if networks.len() > MAX_NETWORKS { Err(format!("has more than {MAX_NETWORKS} entries")) } else { Ok(networks) }
+    if networks.len() > MAX_NETWORKS {
+        return Err(format!("has more than {MAX_NETWORKS} entries"));
+    }
+    // `0.0.0.0/1,128.0.0.0/1`, or any other set of parts.
+    match IpNet::aggregate(&networks).iter().any(holds_all) {
+        true => Err("has entries that together hold every address, which is no list".to_owned()),
+        false => Ok(networks),
+    }
+}
+
+/// All IPv4 addresses as IPv6 writes them, `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
+const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+
+/// Without bits beyond its prefix, and in IPv4's own words where IPv6's mean such addresses: a sender's address is compared
+/// in those.
+fn plain_network(network: IpNet) -> IpNet {
+    let network = network.trunc();
+    let mapped = match network {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().filter(|_| MAPPED.contains(&network)),
+        IpNet::V4(_) => None,
+    };
+    let plain = mapped.and_then(|address| Ipv4Net::new(address, network.prefix_len().checked_sub(96)?).ok());
+    plain.map_or(network, IpNet::V4)
+}
+
+/// Whether it holds every IPv4 or every IPv6 address.
+fn holds_all(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() == 0,
+        IpNet::V6(network) => network.contains(&MAPPED),
+    }
 }
 
 /// `True`, `true`, `1` and their opposites, as the Django guide writes them.
@@ -156,13 +186,13 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A store's or terminal's number; it stands in page addresses and signatures.
+/// A store or terminal as the gateway names it, mostly with a number; it stands in page addresses and signatures.
 pub(super) fn gateway_number(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if (1..=20).contains(&text.len()) && text.bytes().all(is_plain) {
         Ok(text.to_owned())
     } else {
-        Err("is not a number as the gateway gives it (1 to 20 letters, digits, - or _)".to_owned())
+        Err("is not written as the gateway gives it: 1 to 20 letters, digits, - or _".to_owned())
     }
 }
 
