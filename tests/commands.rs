@@ -88,6 +88,42 @@ async fn what_a_person_types_wrong_is_told_with_what_is_right() {
     assert!(forged.code == Some(2) && format!("{forged:?}").contains("direction"), "{forged:?}");
 }
 
+/// A wrong key refuses every payment, and only the callbacks show it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_tells_of_a_wrong_callback_key_and_callbacks_are_listed() {
+    let app = crate::support::app::TestApp::start(crate::support::app::Kind::Embedded).await;
+    let order = app.order_with_link().await;
+    let signed = app.sign(order.transaction_id, order.id, "50.00").await;
+    for number in 0..3 {
+        let forged = signed.replace("\"sign\":\"", &format!("\"sign\":\"{number}"));
+        assert_eq!(app.deliver(forged).await.callback_status(), 0);
+    }
+
+    let doctor = app.run_with(&["doctor"], &[]).await;
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    assert!(doctor.said.contains("3 of the last 3 callbacks prove nothing"), "{doctor:?}");
+    assert!(doctor.said.contains("compare ATMOS_API_KEY"), "{doctor:?}");
+    assert_eq!(app.metric("tasdiq_callbacks_badly_signed_in_a_row").await, 3);
+
+    for _ in 0..2 {
+        assert_eq!(app.deliver(signed.clone()).await.callback_status(), 1);
+    }
+    assert_eq!(app.metric("tasdiq_callbacks_badly_signed_in_a_row").await, 0);
+    let id = order.id.to_string();
+    for (filter, verdicts) in [
+        (&[][..], &["allowed", "badly_signed", "badly_signed", "badly_signed"][..]),
+        (&["--verdict", "badly_signed", "--limit", "2"], &["badly_signed", "badly_signed"]),
+        (&["--order", id.as_str(), "--since", "1h"], &["allowed"]),
+        (&["--order", id.as_str(), "--verdict", "late"], &[]),
+    ] {
+        let listed = app.run_with(&[&["callbacks", "list", "--json"], filter].concat(), &[]).await.json();
+        let found: Vec<&str> = listed.as_array().unwrap().iter().map(|one| one["verdict"].as_str().unwrap()).collect();
+        assert_eq!(found, verdicts, "{filter:?}");
+    }
+    let table = app.run_with(&["callbacks", "list", "--verdict", "allowed"], &[]).await.said;
+    assert!(table.contains("allowed") && table.contains("times"), "{table}");
+}
+
 #[tokio::test]
 async fn doctor_finds_a_running_installation_well() {
     let up = start_up().await;

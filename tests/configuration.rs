@@ -267,6 +267,28 @@ async fn several_faults_are_told_at_once_and_no_value_is_repeated() {
     assert!(!output.contains(SECRET), "a value is repeated: {output}");
 }
 
+const NO_ROOTS: [(&str, &str); 2] = [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")];
+
+/// Nothing is called over TLS there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_without_root_certificates_runs_the_sandbox() {
+    let app = crate::support::app::TestApp::start_with(crate::support::app::Kind::Embedded, &NO_ROOTS).await;
+    let order = app.order_with_link().await;
+
+    assert_eq!(app.pay(order.transaction_id).await, "debited");
+    app.wait_for(order.id, "paid").await;
+    let doctor = app.run_with(&["doctor"], &NO_ROOTS).await;
+    assert!(doctor.said.contains("lets us in"), "{doctor:?}");
+}
+
+#[tokio::test]
+async fn root_certificates_that_a_gateway_over_tls_needs_are_asked_for_by_name() {
+    let output = refusal(&["up"], &environment(&REAL_GATEWAY, &NO_ROOTS)).await;
+
+    assert_says(&output, &["no root certificates", "ca-certificates", "SSL_CERT_FILE"]);
+    assert!(!output.contains("ATMOS_PROXY_URL"), "{output}");
+}
+
 /// The right name would have closed the order API, so silence would be dangerous.
 #[tokio::test]
 async fn a_variable_that_nothing_reads_is_warned_about() {

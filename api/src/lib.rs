@@ -26,6 +26,7 @@ mod callers;
 mod cross_origin;
 mod description;
 mod digest;
+mod fair_share;
 mod health;
 mod idempotency;
 mod metrics;
@@ -47,6 +48,7 @@ mod webhook;
 pub use server::{Listeners, serve};
 
 use callers::{Callers, PerCaller};
+use fair_share::FairShares;
 use minute_budget::MinuteBudget;
 use static_page::StaticPage;
 
@@ -89,6 +91,7 @@ struct Api {
     health: health::HealthAnswers,
     unproven: MinuteBudget,
     signed_lines: webhook::SignedLines,
+    links: FairShares,
 }
 
 impl Api {
@@ -105,6 +108,7 @@ impl Api {
             health: health::HealthAnswers::default(),
             unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
             signed_lines: webhook::SignedLines::default(),
+            links: FairShares::new(),
         }
     }
 }

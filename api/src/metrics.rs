@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{HistogramVec, IntCounterVec};
-use shared::metrics::{counter_vec, histogram_vec};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
+use shared::metrics::{counter_vec, gauge_vec, histogram_vec};
 use shared::store::callbacks::Verdict;
 
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -29,6 +29,17 @@ static UNLISTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
         unlisted.with_label_values(&[outcome]);
     }
     unlisted
+});
+
+static BADLY_SIGNED_IN_A_ROW: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let in_a_row = gauge_vec(
+        "tasdiq_callbacks_badly_signed_in_a_row",
+        "Badly signed callbacks since the last rightly signed one: many of them say that the key is wrong.",
+        &[],
+    );
+    let none: [&str; 0] = [];
+    in_a_row.with_label_values(&none).set(0);
+    in_a_row
 });
 
 static UNKEPT: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -60,6 +71,7 @@ pub(crate) fn register() {
     LazyLock::force(&CALLBACK_SECONDS);
     LazyLock::force(&UNLISTED);
     LazyLock::force(&UNKEPT);
+    LazyLock::force(&BADLY_SIGNED_IN_A_ROW);
     LazyLock::force(&REQUESTS);
     LazyLock::force(&REQUEST_SECONDS);
 }
@@ -74,6 +86,14 @@ pub(crate) fn count_request(route: &str, status: u16, taken: Duration) {
 pub(crate) fn count_callback(verdict: Verdict, taken: Duration) {
     CALLBACKS.with_label_values(&[verdict.as_str()]).inc();
     CALLBACK_SECONDS.with_label_values(&[verdict.as_str()]).observe(taken.as_secs_f64());
+    let none: [&str; 0] = [];
+    let in_a_row = BADLY_SIGNED_IN_A_ROW.with_label_values(&none);
+    match verdict {
+        Verdict::BadlySigned => in_a_row.inc(),
+        // Neither says anything of the key.
+        Verdict::Unreadable => (),
+        _ => in_a_row.set(0),
+    }
 }
 
 /// Counts a body that proves nothing and of which nothing was kept.

@@ -11,11 +11,11 @@ use shared::store::idempotency::IdempotencyKey;
 use shared::store::orders::{self, Created};
 use tracing::info;
 
-use crate::Api;
 use crate::auth::{Caller, KeyHolder};
 use crate::description::Subject;
 use crate::idempotency::IdempotencyHeader;
 use crate::problem::{CreateProblem, Problem, ProblemType, ReadProblem};
+use crate::{Api, fair_share};
 
 mod answer;
 mod body;
@@ -82,7 +82,15 @@ impl OrderApi {
         let new_order = request.parse(key_holder.name, api.context.gateway.identity().clone())?;
         let key = idempotency.0.map(|key| IdempotencyKey { key, body_digest: body::digest(&new_order) });
         let wait = LinkWait::begin(api);
-        let order = match orders::create(&api.context.store, &new_order, key.as_ref()).await.map_err(Problem::from)? {
+        let store = &api.context.store;
+        let keys = fair_share::names(&api.context.api_keys);
+        let rate = api.context.gateway.coordination().view().rate;
+        if keys > 1 && rate.is_some() {
+            api.links.count_apis(store).await;
+        }
+        let queue = api.links.queue(&new_order.api_key_name, keys, rate);
+        let created = orders::create_behind(store, &new_order, key.as_ref(), queue).await;
+        let order = match created.map_err(Problem::from)? {
             Created::New(order) => {
                 info!(
                     order.id = %order.id, amount_tiyin = order.amount.get(), api_key = order.api_key_name,

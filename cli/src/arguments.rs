@@ -1,6 +1,7 @@
 //! What can be said on the command line. Secrets have no place here: they come from the environment.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shared::config::GatewayRate;
@@ -8,6 +9,7 @@ use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{JobKind, JobState, QueueName};
 use shared::money::Tiyin;
 use shared::order::{OrderStatus, REASON_CHARACTERS};
+use shared::store::callbacks::Verdict;
 use shared::text::{self, TextFault};
 use shared::web_address;
 use url::Url;
@@ -65,6 +67,9 @@ pub(crate) enum Command {
     /// Make callbacks by hand
     #[command(subcommand)]
     Callback(CallbackCommand),
+    /// Look at the callbacks that came, and what was made of them
+    #[command(subcommand)]
+    Callbacks(CallbacksCommand),
     /// Run jobs that crashed their worker; a worker starts this by itself
     #[command(hide = true)]
     Suspects(SuspectsArguments),
@@ -299,8 +304,17 @@ pub(crate) enum WeatherCommand {
     /// Open the gateway: let calls through again, also those that the breaker keeps back by itself
     ///
     /// Takes back `close`. A breaker that has opened by itself is reset, so that all calls are tried at once; if the gateway
-    /// still fails it keeps them back again. Patience that the gateway has asked for (Retry-After) is kept all the same.
-    Open(Output),
+    /// still fails it keeps them back again. Patience that the gateway has asked for (Retry-After) is kept all the same,
+    /// unless that is overridden.
+    Open {
+        /// Let calls leave although the gateway has asked for patience (Retry-After)
+        ///
+        /// It may answer that with a longer wait, or turn the whole store away: ask Atmos first.
+        #[arg(long = "override")]
+        overrides_patience: bool,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 /// Which budget an operator wants.
@@ -324,6 +338,30 @@ fn budget_wish(text: &str) -> Result<BudgetWish, String> {
 pub(crate) enum CallbackCommand {
     /// Print a rightly signed callback body, to be sent with curl
     Sign(SignArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CallbacksCommand {
+    /// List the newest callbacks, with what was made of each
+    List(CallbacksFilter),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallbacksFilter {
+    /// Only those with this verdict, such as badly_signed
+    #[arg(long, value_parser = verdict)]
+    pub(crate) verdict: Option<Verdict>,
+    /// Only those about this order
+    #[arg(long, value_name = "ID")]
+    pub(crate) order: Option<OrderId>,
+    /// Only those that first came so lately, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lately)]
+    pub(crate) since: Duration,
+    /// How many at most
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) limit: u16,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -395,6 +433,28 @@ fn one_line(text: &str, most: usize) -> Result<String, String> {
         Err(TextFault::TooLong) => Err(format!("it has {} characters, and {most} are the most", text.chars().count())),
         Err(fault) => Err(fault.to_string()),
     }
+}
+
+fn verdict(text: &str) -> Result<Verdict, String> {
+    Verdict::parse(text).ok_or_else(|| format!("the verdicts are {}", names(Verdict::ALL)))
+}
+
+/// `90m`, `24h`, `7d`: no longer than callbacks are kept.
+fn lately(text: &str) -> Result<Duration, String> {
+    let seconds = match text.char_indices().last() {
+        Some((place, unit)) => match (text[..place].parse::<u64>(), unit) {
+            (Ok(minutes), 'm') => minutes.checked_mul(60),
+            (Ok(hours), 'h') => hours.checked_mul(3_600),
+            (Ok(days), 'd') => days.checked_mul(86_400),
+            _ => None,
+        },
+        None => None,
+    };
+    let longest = Duration::from_secs(90 * 86_400);
+    seconds
+        .map(Duration::from_secs)
+        .filter(|time| !time.is_zero() && *time <= longest)
+        .ok_or_else(|| "write minutes, hours or days, such as 90m, 24h or 7d; 90d at most".to_owned())
 }
 
 fn state(text: &str) -> Result<JobState, String> {
@@ -490,6 +550,15 @@ mod tests {
             "tasdiq weather set --rate 10/-1",
             "tasdiq weather set --rate unlimited",
             "tasdiq weather close now",
+            "tasdiq weather close --override",
+            "tasdiq callbacks",
+            "tasdiq callbacks list --verdict wrong",
+            "tasdiq callbacks list --order x",
+            "tasdiq callbacks list --since 24",
+            "tasdiq callbacks list --since 0h",
+            "tasdiq callbacks list --since 91d",
+            "tasdiq callbacks list --since ў",
+            "tasdiq callbacks list --limit 0",
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 5,00",
             "tasdiq callback sign --transaction-id 1 --account 1 --amount 50.001",
             "tasdiq sandbox --callback-url 127.0.0.1:8000",

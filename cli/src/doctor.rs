@@ -10,16 +10,18 @@ use std::time::Duration;
 use http_server::PlaceCounts;
 use shared::clock::rfc3339;
 use shared::config::{Config, DatabaseUrl, LogFormat, Role};
-use shared::coordination::{Coordination, Obstacle, Urgency};
+use shared::coordination::{Coordination, LONGEST_WAIT, Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;
 use shared::job::QueueName;
 use shared::queue::RedisQueue;
 use shared::redis_server::RedisServer;
+use shared::store::callbacks::{self, Proofs};
 use shared::store::processes::{self, Process};
 use shared::store::{Database, Store, StoreError, clock_steps, jobs, orders};
 use shared::telemetry::{self, causes};
 use shared::weather;
+use tokio::time::timeout;
 
 use crate::arguments::Output;
 use crate::data_dir::{files_of_database, is_open_to_others};
@@ -157,6 +159,7 @@ async fn look_at_installation(environment: &ReadableEnvironment, findings: &mut 
     if let Some(store) = &store {
         look_at_processes(config, store, redis.as_ref(), findings).await;
         look_at_work(store, findings).await;
+        look_at_callbacks(store, findings).await;
         look_at_weather(store, findings).await;
     }
     if environment.knows_gateway() {
@@ -566,6 +569,32 @@ async fn look_at_work(store: &Store, findings: &mut Findings) {
     }
 }
 
+/// A wrong key refuses every payment, and nothing else shows it.
+async fn look_at_callbacks(store: &Store, findings: &mut Findings) {
+    match callbacks::proofs(store).await {
+        Ok(proofs) => tell_of_callbacks(proofs, findings),
+        Err(trouble) => findings.fault("callbacks", causes(&trouble), "mend the database"),
+    }
+}
+
+fn tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable }: Proofs, findings: &mut Findings) {
+    let proving = callbacks - badly_signed - unreadable;
+    let says = format!("{badly_signed} of the last {callbacks} callbacks prove nothing: no key of ours signed them");
+    let compare = "compare ATMOS_API_KEY and ATMOS_SIGN_ALGORITHM with what Atmos has for this store: a wrong key refuses \
+                   every payment; see `tasdiq callbacks list --verdict badly_signed`";
+    match (badly_signed, unreadable) {
+        (1.., _) if badly_signed > proving => findings.fault("callbacks", says, compare),
+        (1.., _) => findings.warn("callbacks", says, compare),
+        (_, 1..) if unreadable > proving => findings.warn(
+            "callbacks",
+            format!("{unreadable} of the last {callbacks} callbacks cannot be read"),
+            "see `tasdiq callbacks list --verdict unreadable`: the gateway may write them in another way now, or somebody \
+             else sends them",
+        ),
+        _ => findings.ok("callbacks", format!("{proving} of the last {callbacks} of a day are signed as they should be")),
+    }
+}
+
 /// No gateway gives this number to a transaction, so asking about it shows whether we are let in, and nothing else.
 const NOBODYS: TransactionId = TransactionId(0);
 
@@ -595,17 +624,80 @@ async fn look_at_weather(store: &Store, findings: &mut Findings) {
 async fn look_at_gateway(config: &Config, store: Option<&Store>, redis: Option<RedisServer>, findings: &mut Findings) {
     let gateway = match gateway(config, redis) {
         Ok(gateway) => gateway,
-        Err(_) => return findings.fault("gateway", "its client cannot be made", "mend ATMOS_PROXY_URL"),
+        Err(trouble) => {
+            let says = match trouble {
+                Exit::Configuration(error) => format!("{error:#}"),
+                _ => "its client cannot be made".to_owned(),
+            };
+            return findings.fault("gateway", says, "mend that: nothing can be called before");
+        }
     };
     let name = format!("{} at {}", gateway.identity(), config.atmos.base_url.as_str().trim_end_matches('/'));
     if let Some(store) = store {
         // What cannot be read was told with the weather.
         let _ = weather::heed(store, gateway.coordination()).await;
     }
-    tell_of_gateway(&name, config.atmos.is_sandbox(), ask(&gateway).await, findings);
+    let answer = ask(&gateway).await;
+    let way = match &answer {
+        Err(GatewayError::Unreachable(cause)) if !cause.is::<GatewayError>() => Some(look_at_way(config).await),
+        _ => None,
+    };
+    tell_of_gateway(&name, way, answer, findings);
 }
 
-fn tell_of_gateway(name: &str, is_sandbox: bool, answer: Result<(), GatewayError>, findings: &mut Findings) {
+/// How far the way to the gateway goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Way {
+    /// Nobody here knows the name.
+    NoAddress { host: String, variable: &'static str },
+    /// Nothing takes connections there.
+    NoConnection { host: String, is_sandbox: bool },
+    /// Something does; what comes after fails.
+    Connects { host: String },
+}
+
+impl Way {
+    fn act(&self) -> String {
+        match self {
+            Way::NoAddress { host, variable } => {
+                format!("the name {host} is not known here: mend {variable}, or this machine's name server")
+            }
+            Way::NoConnection { is_sandbox: true, .. } => "start `tasdiq up` or `tasdiq sandbox`".to_owned(),
+            Way::NoConnection { host, .. } => format!(
+                "nothing takes connections at {host}: look at network, proxy and ATMOS_BASE_URL; Atmos admits known \
+                 addresses only"
+            ),
+            Way::Connects { host } => format!(
+                "{host} takes connections, so it is what comes after: with https its certificate and this machine's root \
+                 certificates and clock, with a proxy its rules"
+            ),
+        }
+    }
+}
+
+/// Nobody waits longer for a name or a connection.
+const WAY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Goes the way to the gateway, or to the proxy before it, by itself.
+async fn look_at_way(config: &Config) -> Way {
+    let (address, variable) = match &config.atmos.proxy_url {
+        Some(proxy) => (proxy, "ATMOS_PROXY_URL"),
+        None => (&config.atmos.base_url, "ATMOS_BASE_URL"),
+    };
+    let host = address.host_str().unwrap_or_default().to_owned();
+    let port = address.port_or_known_default().unwrap_or(443);
+    let bare = host.trim_matches(|c| c == '[' || c == ']').to_owned();
+    let found = timeout(WAY_WITHIN, tokio::net::lookup_host((bare.as_str(), port))).await;
+    let Ok(Ok(addresses)) = found else { return Way::NoAddress { host, variable } };
+    for address in addresses {
+        if let Ok(Ok(_)) = timeout(WAY_WITHIN, tokio::net::TcpStream::connect(address)).await {
+            return Way::Connects { host };
+        }
+    }
+    Way::NoConnection { host, is_sandbox: config.atmos.is_sandbox() }
+}
+
+fn tell_of_gateway(name: &str, way: Option<Way>, answer: Result<(), GatewayError>, findings: &mut Findings) {
     match answer {
         Ok(()) => findings.ok("gateway", format!("{name} lets us in")),
         // A result code comes from behind the door.
@@ -619,25 +711,29 @@ fn tell_of_gateway(name: &str, is_sandbox: bool, answer: Result<(), GatewayError
             findings.warn("gateway", format!("{name} was not asked: it is closed"), "let calls through first");
         }
         Err(trouble) => {
+            let patience = "wait, and set a lower rate with `tasdiq weather set --rate`; if it is known that the gateway is \
+                            ready sooner, `tasdiq weather open --override`";
             let act = match &trouble {
                 GatewayError::NotAdmitted { .. } => {
-                    "mend ATMOS_CONSUMER_KEY and ATMOS_CONSUMER_SECRET, and ask Atmos to admit this host's address"
+                    "mend ATMOS_CONSUMER_KEY and ATMOS_CONSUMER_SECRET, and ask Atmos to admit this host's address".to_owned()
                 }
-                GatewayError::Unreachable(_) if is_sandbox => "start `tasdiq up` or `tasdiq sandbox`",
-                GatewayError::Unreachable(_) => {
-                    "look at network, proxy and ATMOS_BASE_URL; Atmos admits known addresses only"
-                }
-                GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => "ask again; then ask Atmos",
-                GatewayError::Throttled { .. } => "wait, and set a lower rate with `tasdiq weather set --rate`",
+                GatewayError::Unreachable(_) => match way {
+                    Some(way) => way.act(),
+                    // It answered, and not with a token; the call itself never left.
+                    None => "it runs, and hands out no access token (`/token`): ask again; then ask Atmos".to_owned(),
+                },
+                GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => "ask again; then ask Atmos".to_owned(),
+                GatewayError::Throttled { .. } => patience.to_owned(),
                 GatewayError::HeldBack { obstacle, .. } => match obstacle {
                     Obstacle::Budget => {
-                        "ask again later; if it stays so, and Atmos allows more, raise it with `tasdiq weather set --rate`"
+                        "ask again later; if it stays so, and Atmos allows more, raise it with `tasdiq weather set --rate`".to_owned()
                     }
-                    Obstacle::Breaker { .. } => {
-                        "wait: the breaker tries it every 15 s at the latest; `tasdiq weather open` tries at once"
-                    }
-                    Obstacle::RetryAfter => "wait, and set a lower rate with `tasdiq weather set --rate`",
-                    Obstacle::Operator => "let calls through with `tasdiq weather open` when it is time",
+                    Obstacle::Breaker { .. } => format!(
+                        "wait: the breaker tries it every {} s at the latest; `tasdiq weather open` tries at once",
+                        LONGEST_WAIT.as_secs()
+                    ),
+                    Obstacle::RetryAfter => patience.to_owned(),
+                    Obstacle::Operator => "let calls through with `tasdiq weather open` when it is time".to_owned(),
                 },
             };
             findings.fault("gateway", format!("{name}: {}", causes(&trouble)), act);

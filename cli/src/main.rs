@@ -14,6 +14,7 @@ mod api;
 mod arguments;
 mod audit;
 mod callback;
+mod callbacks;
 mod data_dir;
 mod database;
 mod doctor;
@@ -92,6 +93,7 @@ async fn run(command: Command) -> Result<(), Exit> {
         Command::Audit(arguments) => audit::run(&configure(Role::Operator)?, &arguments).await,
         Command::Weather(command) => weather::run(&configure(Role::Operator)?, command).await,
         Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
+        Command::Callbacks(command) => callbacks::run(&configure(Role::Operator)?, command).await,
         Command::Suspects(arguments) => suspects::run(arguments).await,
     }
 }

@@ -42,10 +42,21 @@ pub(crate) async fn run(config: &Config, command: WeatherCommand) -> Result<(), 
             let said = "the gateway is closed: no call leaves, and its work waits, until `tasdiq weather open`";
             (output, Some(said.to_owned()))
         }
-        WeatherCommand::Open(output) => {
-            weather::open(&store).await?;
-            let said = "the gateway is open: calls leave again, and a breaker that had opened by itself is reset";
-            (output, Some(said.to_owned()))
+        WeatherCommand::Open { overrides_patience, output } => {
+            weather::open(&store, overrides_patience).await?;
+            let patience = Report::read(&store).await?.patience_until();
+            let said = match patience {
+                Some(until) if !overrides_patience => format!(
+                    "the gateway is open, and a breaker that had opened by itself is reset; but NO CALL LEAVES until {until}: \
+                     the gateway has asked for patience (Retry-After); `tasdiq weather open --override` lets calls leave \
+                     all the same"
+                ),
+                Some(_) | None => {
+                    "the gateway is open: calls leave again, and a breaker that had opened by itself is reset"
+                        .to_owned()
+                }
+            };
+            (output, Some(said))
         }
     };
     match said {
@@ -98,7 +109,7 @@ impl Report {
     /// # Errors
     /// The database did not answer.
     pub(crate) async fn read(store: &Store) -> Result<Self, StoreError> {
-        let KeptWord { rate, closed_at_ms, opened_at_ms: _ } = weather::word(store).await?;
+        let KeptWord { rate, closed_at_ms, .. } = weather::word(store).await?;
         let operator =
             OperatorView { is_closed: closed_at_ms.is_some(), closed_at: closed_at_ms.map(rfc3339), budget: rate };
         let processes = processes::alive(store).await?.into_iter().filter_map(ProcessView::new).collect();
@@ -108,6 +119,11 @@ impl Report {
     /// Whether an operator has closed the gateway, and since when.
     pub(crate) fn closed_since(&self) -> Option<&str> {
         self.operator.closed_at.as_deref()
+    }
+
+    /// Until when the gateway has asked for patience, as far as a living process knows: no call leaves before.
+    pub(crate) fn patience_until(&self) -> Option<String> {
+        self.processes.iter().filter_map(|process| process.patience_until.clone()).max()
     }
 
     /// What of each process is not as it should be, each said once.
@@ -134,9 +150,15 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let operator = match &self.operator.closed_at {
-            Some(at) => format!("CLOSED by an operator since {at}: no call leaves; `tasdiq weather open` opens it"),
-            None => "open: calls may leave".to_owned(),
+        let operator = match (&self.operator.closed_at, self.patience_until()) {
+            (Some(at), _) => {
+                format!("CLOSED by an operator since {at}: no call leaves; `tasdiq weather open` opens it")
+            }
+            (None, Some(until)) => format!(
+                "open, but no call leaves until {until}: the gateway has asked for patience (Retry-After); `tasdiq weather \
+                 open --override` lets calls leave all the same"
+            ),
+            (None, None) => "open: calls may leave".to_owned(),
         };
         let mut text = format!("gateway   {operator}\nbudget    {}", self.budget());
         if self.processes.is_empty() {
@@ -165,7 +187,7 @@ impl Report {
 }
 
 /// The longest part of a cause that fits into a table.
-const CAUSE_CHARACTERS: usize = 80;
+const CAUSE_CHARACTERS: usize = 120;
 
 impl ProcessView {
     /// Nothing for a process of a release that tells no weather.
@@ -205,7 +227,10 @@ impl ProcessView {
     }
 
     fn patience_trouble(&self) -> Option<String> {
-        Some(format!("the gateway has asked for patience until {}", self.patience_until.as_deref()?))
+        Some(format!(
+            "the gateway has asked for patience (Retry-After), so no call leaves until {}",
+            self.patience_until.as_deref()?
+        ))
     }
 
     fn alone_trouble(&self) -> Option<String> {

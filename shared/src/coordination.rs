@@ -24,8 +24,8 @@ mod redis;
 mod redis_weather;
 mod weather;
 
-pub use breaker::State;
-use budget::{LATE_IN_LINE, LONGEST_LATE_TURN, Pace};
+pub use breaker::{LONGEST_WAIT, State};
+use budget::{LATE_IN_LINE, LONGEST_LATE_TURN, LOOK_BESIDE_LINKS, Pace};
 use come_back::Line;
 use local::{LocalWeather, Notes, lock};
 use redis::RedisNotes;
@@ -51,11 +51,26 @@ struct Own {
     configured: Option<GatewayRate>,
     word: Mutex<OperatorsWord>,
     line: Mutex<Line>,
-    /// The places of late calls that wait for a free turn, and who of them is first.
-    late_places: Semaphore,
-    late_first: tokio::sync::Mutex<()>,
+    /// From when on a look on a fresh hint may go like a link again.
+    look_beside_links: Mutex<Option<Instant>>,
+    /// Where calls wait for a turn that links and other urgent ones do not want.
+    soon: WaitingRoom,
+    late: WaitingRoom,
     told: Mutex<Option<View>>,
     changed: Notify,
+}
+
+/// The places of calls that wait for a free turn, and who of them is first.
+#[derive(Debug)]
+struct WaitingRoom {
+    places: Semaphore,
+    first: tokio::sync::Mutex<()>,
+}
+
+impl Default for WaitingRoom {
+    fn default() -> Self {
+        WaitingRoom { places: Semaphore::new(LATE_IN_LINE), first: tokio::sync::Mutex::default() }
+    }
 }
 
 /// A call that wants to leave.
@@ -106,6 +121,9 @@ pub enum Claim {
 /// Nobody can count the processes while Redis is away; four of them alone stay within the budget.
 const SHARE: u32 = 4;
 
+/// A look that waits for its turn tries again after this: a place in the line of links may be free meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// An operator who has closed the gateway may open it at any moment.
 const OPENED_SOON: Duration = Duration::from_secs(2);
 const OPENED_SOON_LATER: Duration = Duration::from_secs(15);
@@ -126,8 +144,9 @@ impl Coordination {
             configured,
             word: Mutex::default(),
             line: Mutex::default(),
-            late_places: Semaphore::new(LATE_IN_LINE),
-            late_first: tokio::sync::Mutex::default(),
+            look_beside_links: Mutex::default(),
+            soon: WaitingRoom::default(),
+            late: WaitingRoom::default(),
             told: Mutex::default(),
             changed: Notify::new(),
         };
@@ -190,10 +209,10 @@ impl Coordination {
 
     async fn admit_one(&self, urgency: Urgency, minds_breaker: bool) -> Result<Pass, HeldBack> {
         let admitted = match (urgency, self.admitted(urgency, minds_breaker).await) {
-            (Urgency::Later, Err(blocked)) if blocked.obstacle == Obstacle::Budget => {
-                self.admitted_late(blocked, minds_breaker).await
+            (Urgency::Soon | Urgency::Later, Err(blocked)) if blocked.obstacle == Obstacle::Budget => {
+                self.admitted_in_the_end(urgency, blocked, minds_breaker).await
             }
-            (Urgency::Now | Urgency::Later, admitted) => admitted,
+            (Urgency::Now | Urgency::Soon | Urgency::Later, admitted) => admitted,
         };
         self.notice();
         admitted.map_err(|Blocked { obstacle, wait }| {
@@ -228,25 +247,53 @@ impl Coordination {
         Ok(Pass { probe, is_alone })
     }
 
-    /// Waits until a turn is free that no urgent call wants, behind the late calls that wait already; `blocked` is what
-    /// the caller was told first.
-    async fn admitted_late(&self, blocked: Blocked, minds_breaker: bool) -> Result<Pass, Blocked> {
+    /// Waits until a turn is free that no more urgent call wants, behind the calls of that urgency that wait already;
+    /// `blocked` is what the caller was told first.
+    async fn admitted_in_the_end(
+        &self,
+        urgency: Urgency,
+        blocked: Blocked,
+        minds_breaker: bool,
+    ) -> Result<Pass, Blocked> {
+        let room = if urgency == Urgency::Soon { &self.own.soon } else { &self.own.late };
         let until = Instant::now() + LONGEST_LATE_TURN;
-        let Ok(_place) = self.own.late_places.try_acquire() else { return Err(blocked) };
-        let Ok(_first) = timeout_at(until, self.own.late_first.lock()).await else { return Err(blocked) };
+        let Ok(_place) = room.places.try_acquire() else { return Err(blocked) };
+        let Ok(_first) = timeout_at(until, room.first.lock()).await else { return Err(blocked) };
         loop {
-            match self.admitted(Urgency::Later, minds_breaker).await {
-                Err(Blocked { obstacle: Obstacle::Budget, wait }) if Instant::now() + wait <= until => {
-                    sleep(wait).await
+            let mut admitted = self.admitted(urgency, minds_breaker).await;
+            if urgency == Urgency::Soon && is_over_budget(&admitted) && self.look_may_go_like_a_link() {
+                admitted = self.admitted(Urgency::Now, minds_breaker).await;
+                if admitted.is_ok() {
+                    self.look_has_gone_like_a_link();
+                }
+            }
+            match admitted {
+                Err(Blocked { obstacle: Obstacle::Budget, wait }) => {
+                    let pause = if urgency == Urgency::Soon { wait.min(LOOK_AGAIN) } else { wait };
+                    if Instant::now() + pause > until {
+                        return Err(Blocked { obstacle: Obstacle::Budget, wait });
+                    }
+                    sleep(pause).await;
                 }
                 admitted => return admitted,
             }
         }
     }
 
+    /// Many links at once must not keep payments from being confirmed: now and then a look stands in their line.
+    fn look_may_go_like_a_link(&self) -> bool {
+        lock(&self.own.look_beside_links).is_none_or(|next| next <= Instant::now())
+    }
+
+    fn look_has_gone_like_a_link(&self) {
+        if let Some(pace) = self.rate().map(Pace::new) {
+            *lock(&self.own.look_beside_links) = Some(Instant::now() + pace.between_turns * LOOK_BESIDE_LINKS);
+        }
+    }
+
     fn operator_allows(&self, urgency: Urgency) -> Result<(), Blocked> {
         let wait = match urgency {
-            Urgency::Now => OPENED_SOON,
+            Urgency::Now | Urgency::Soon => OPENED_SOON,
             Urgency::Later => OPENED_SOON_LATER,
         };
         if lock(&self.own.word).is_closed { Err(Blocked { obstacle: Obstacle::Operator, wait }) } else { Ok(()) }
@@ -277,13 +324,19 @@ impl Coordination {
     }
 
     /// Takes the operator's word, as it now stands in the database. The first one is how things are; a later one that was
-    /// opened anew closes the breaker.
+    /// opened anew closes the breaker, and one that overrides the gateway's wish for patience ends that.
     pub async fn obey(&self, word: OperatorsWord, is_first: bool) {
         let before = std::mem::replace(&mut *lock(&self.own.word), word);
         if !is_first && before.opened_at_ms != word.opened_at_ms {
             match &self.inner {
                 Inner::Local { weather, .. } => weather.reset_breaker(),
                 Inner::Redis { weather, .. } => weather.reset_breaker().await,
+            }
+        }
+        if !is_first && before.overridden_at_ms != word.overridden_at_ms {
+            match &self.inner {
+                Inner::Local { weather, .. } => weather.end_patience(),
+                Inner::Redis { weather, .. } => weather.end_patience().await,
             }
         }
         self.notice();
@@ -337,6 +390,10 @@ impl Coordination {
     fn come_back(&self, urgency: Urgency, wait: Duration) -> Duration {
         lock(&self.own.line).place(urgency, wait, self.rate().map(Pace::new), Instant::now())
     }
+}
+
+fn is_over_budget(admitted: &Result<Pass, Blocked>) -> bool {
+    matches!(admitted, Err(Blocked { obstacle: Obstacle::Budget, .. }))
 }
 
 /// What one process may use of the budget where it cannot share it with the others.

@@ -226,13 +226,14 @@ impl Gateway {
         }
     }
 
-    /// Makes a draft. Repeating it is harmless: an unused draft has no page anybody knows.
+    /// Makes a draft. Repeating it is harmless: an unused draft has no page anybody knows. A link beyond its shop's fair
+    /// share goes behind all others.
     ///
     /// # Errors
     /// Every [`GatewayError`].
-    pub async fn create_draft(&self, request: &DraftRequest) -> Result<Draft, GatewayError> {
+    pub async fn create_draft(&self, request: &DraftRequest, urgency: Urgency) -> Result<Draft, GatewayError> {
         match self {
-            Gateway::Atmos(atmos) => atmos.create_draft(request).await,
+            Gateway::Atmos(atmos) => atmos.create_draft(request, urgency).await,
         }
     }
 

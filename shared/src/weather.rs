@@ -96,8 +96,8 @@ pub async fn follow(store: Store, coordination: Coordination, stop: Cancellation
 }
 
 fn word_of(kept: KeptWord) -> OperatorsWord {
-    let KeptWord { rate, closed_at_ms, opened_at_ms } = kept;
-    OperatorsWord { rate, is_closed: closed_at_ms.is_some(), opened_at_ms }
+    let KeptWord { rate, closed_at_ms, opened_at_ms, overridden_at_ms } = kept;
+    OperatorsWord { rate, is_closed: closed_at_ms.is_some(), opened_at_ms, overridden_at_ms }
 }
 
 /// The story of the weather in the log, once per change and process.

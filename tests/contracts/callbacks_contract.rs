@@ -1,7 +1,7 @@
 use shared::id::TransactionId;
 use shared::job::{Job, QueueName};
 use shared::order::OrderStatus;
-use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use shared::store::callbacks::{self, Proofs, ReceivedBody, Sender, Verdict, Wanted};
 use shared::store::{jobs, orders};
 
 use super::{Fixture, PAYMENT_TTL_MS, callback, new_link, on_every_database};
@@ -17,6 +17,7 @@ on_every_database! {
     a_body_that_proves_nothing_is_kept_and_stages_nothing
     what_proves_nothing_is_kept_within_the_days_share_of_all_processes
     a_callback_that_comes_again_and_again_makes_us_look_less_and_less
+    callbacks_are_listed_by_verdict_order_and_time
     callbacks_and_looks_at_one_order_do_not_get_stuck
 }
 
@@ -198,6 +199,31 @@ async fn a_callback_that_comes_again_and_again_makes_us_look_less_and_less(f: Fi
     }
     let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
     assert_eq!((kept.len(), kept[0].seen_count), (1, 8));
+}
+
+async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    f.ask(&order, 8).await;
+    for body in ["1", "2"] {
+        let received = ReceivedBody { bytes: body.as_bytes(), digest: body, address: None };
+        callbacks::keep_unproven(&f.store, received, Verdict::BadlySigned).await.unwrap();
+    }
+    let wanted = Wanted { verdict: None, order_id: None, since_ms: f.store.now_ms() - 60_000, limit: 10 };
+    let listed = async |wanted: Wanted| -> Vec<Verdict> {
+        let found = callbacks::list(&f.store, wanted).await.unwrap();
+        found.into_iter().map(|callback| callback.verdict).collect()
+    };
+
+    use Verdict::{Allowed, BadlySigned, UnknownTransaction};
+    assert_eq!(listed(wanted).await, [BadlySigned, BadlySigned, UnknownTransaction, Allowed]);
+    assert_eq!(listed(Wanted { limit: 1, ..wanted }).await, [BadlySigned]);
+    assert_eq!(listed(Wanted { order_id: Some(order.id), ..wanted }).await, [Allowed]);
+    assert_eq!(listed(Wanted { verdict: Some(UnknownTransaction), ..wanted }).await, [UnknownTransaction]);
+    assert!(listed(Wanted { order_id: Some(order.id), verdict: Some(BadlySigned), ..wanted }).await.is_empty());
+    assert!(listed(Wanted { since_ms: f.store.now_ms() + 60_000, ..wanted }).await.is_empty());
+    let proofs = callbacks::proofs(&f.store).await.unwrap();
+    assert_eq!(proofs, Proofs { callbacks: 4, badly_signed: 2, unreadable: 0 });
 }
 
 /// A callback locks the order and then stages jobs; a look ends its job and then locks the order.

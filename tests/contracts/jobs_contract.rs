@@ -179,7 +179,7 @@ async fn a_job_handed_back_burns_no_attempt(f: Fixture) {
     let claimed = f.claim_one(QueueName::Links).await;
 
     let not_before_ms = f.store.now_ms();
-    jobs::finish_alone(&f.store, &claimed.lease, &Finish::Release { not_before_ms }).await.unwrap();
+    jobs::finish_alone(&f.store, &claimed.lease, &Finish::Release { not_before_ms, reason: None }).await.unwrap();
 
     assert_eq!(f.claim_one(QueueName::Links).await.attempt, 1);
 }

@@ -25,10 +25,11 @@ on_every_database! {
     an_order_that_never_got_its_link_expires_and_is_looked_at_once_more
     a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last_callback
     the_same_bytes_are_answered_by_how_the_order_stands_now
-    the_return_page_hints_at_most_every_ten_seconds_and_thirty_times
+    the_return_page_hints_ever_less_often_and_thirty_times_at_most
     orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_their_time
     looks_back_at_orders_that_ended_in_one_moment_are_all_restored
     sweep_restores_no_look_older_than_its_looks_back
+    further_hints_of_the_return_page_bring_one_look_each_and_come_less_often
     what_its_time_has_run_out_for_is_deleted_and_nothing_else
 }
 
@@ -109,7 +110,7 @@ async fn an_order_has_one_open_look_from_its_link_on(f: Fixture) {
     orders::hint_from_return_page(&f.store, order.id).await.unwrap();
     assert_eq!(open_looks(&f, &order).await, 1, "woken and hinted at");
     let look = woken.and_then(InHand::take).expect("nobody runs it");
-    jobs::finish_alone(&f.store, &look.lease, &Finish::Release { not_before_ms: 0 }).await.unwrap();
+    jobs::finish_alone(&f.store, &look.lease, &Finish::Release { not_before_ms: 0, reason: None }).await.unwrap();
     f.pay(&order, 7).await;
     assert_eq!(open_looks(&f, &order).await, 1, "the looks back");
     let last = f.settle_job(&order).await;
@@ -207,15 +208,22 @@ async fn the_same_bytes_are_answered_by_how_the_order_stands_now(f: Fixture) {
     assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable);
 }
 
-async fn the_return_page_hints_at_most_every_ten_seconds_and_thirty_times(f: Fixture) {
+async fn the_return_page_hints_ever_less_often_and_thirty_times_at_most(f: Fixture) {
     let order = f.order_with_link(7).await;
     let hint = async || orders::hint_from_return_page(&f.store, order.id).await.unwrap();
 
     assert!(hint().await);
     assert!(!hint().await, "at once again");
     for hints in 2..=31 {
-        let earlier = "update orders set last_return_hint_at_ms = last_return_hint_at_ms - 10000";
-        f.execute(&[earlier.to_owned()]).await;
+        let gap_ms = 10_000 * (1 + (hints - 1) / 6);
+        let passes = |ms: i64| format!("update orders set last_return_hint_at_ms = last_return_hint_at_ms - {ms}");
+        if hints <= 30 {
+            f.execute(&[passes(gap_ms - 5_000)]).await;
+            assert!(!hint().await, "hint {hints}, too soon");
+            f.execute(&[passes(5_000)]).await;
+        } else {
+            f.execute(&[passes(1_000_000)]).await;
+        }
         assert_eq!(hint().await, hints <= 30, "hint {hints}");
     }
 }
@@ -308,6 +316,44 @@ async fn sweep_restores_no_look_older_than_its_looks_back(f: Fixture) {
 
     assert_eq!(swept, Swept { settlements_restored: 1, ..Swept::default() }, "of the first, and of no other");
     assert_eq!(f.claim_one(QueueName::Background).await.job, Ok(Job::SettleOrder { order_id: OrderId(1) }));
+}
+
+/// A page that is reloaded for ever must not use up the gateway's budget.
+async fn further_hints_of_the_return_page_bring_one_look_each_and_come_less_often(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    assert!(orders::hint_from_return_page(&f.store, order.id).await.unwrap());
+    let first = f.find(&order).await.last_hint_at_ms.unwrap();
+    assert!(f.store.now_ms() - first < 5_000);
+
+    // Which hint it is, how long after the one before it and after the last reason to look, and where the schedule is.
+    for (hints, ago_s, hint_ago_s, expected_s) in [
+        (1, 9, 9, None),
+        (1, 11, 11, Some(11)),
+        (1, 60, 60, Some(20)),
+        (2, 60, 60, Some(40)),
+        (3, 100, 100, Some(60)),
+        (6, 19, 100, None),
+        (6, 21, 100, Some(60)),
+        (29, 49, 100, None),
+        (29, 51, 100, Some(60)),
+        (30, 1_000, 1_000, None),
+        // A callback came meanwhile: its looks go on.
+        (5, 30, 2, Some(2)),
+    ] {
+        let now_ms = f.store.now_ms();
+        f.execute(&[format!(
+            "update orders set return_hints = {hints}, last_return_hint_at_ms = {}, last_hint_at_ms = {}",
+            now_ms - 1_000 * ago_s,
+            now_ms - 1_000 * hint_ago_s
+        )])
+        .await;
+
+        let is_hint = orders::hint_from_return_page(&f.store, order.id).await.unwrap();
+
+        assert_eq!(is_hint, expected_s.is_some(), "hint {hints}, after {ago_s} s");
+        let as_of_s = (now_ms - f.find(&order).await.last_hint_at_ms.unwrap() + 999) / 1_000;
+        assert_eq!(as_of_s, expected_s.unwrap_or(hint_ago_s), "hint {hints}, after {ago_s} s");
+    }
 }
 
 async fn what_its_time_has_run_out_for_is_deleted_and_nothing_else(f: Fixture) {

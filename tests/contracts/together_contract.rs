@@ -271,7 +271,7 @@ async fn runs_that_end_together_lose_their_leases_one_by_one(f: Fixture) {
             0 => Finish::Complete,
             1 => Finish::Snooze { until_ms: now_ms + 60_000, queue: QueueName::Background },
             2 => Finish::Retry { not_before_ms: now_ms + 60_000, error: format!("trouble {place}") },
-            _ => Finish::Release { not_before_ms: now_ms + 60_000 },
+            _ => Finish::Release { not_before_ms: now_ms + 60_000, reason: None },
         };
         let store = &f.store;
         async move { jobs::finish_alone(store, &job.lease, &finish).await }

@@ -25,7 +25,7 @@ async fn what_an_operator_says_about_the_gateway_is_kept_for_all_processes(f: Fi
     assert!(closed.closed_at_ms.is_some());
     assert_eq!(weather::word(&other).await.unwrap(), closed, "closing it again keeps the first moment");
 
-    weather::open(&f.store).await.unwrap();
+    weather::open(&f.store, false).await.unwrap();
     let opened = weather::word(&other).await.unwrap();
     assert_eq!((opened.rate, opened.closed_at_ms), (Some(rate), None), "the budget stays");
     assert!(opened.opened_at_ms >= closed.closed_at_ms);

@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod callbacks;
+mod fair;
 mod faults;
 mod flaky;
 mod idempotency;

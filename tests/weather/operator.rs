@@ -56,6 +56,7 @@ impl Scene<'_> {
         self.closing_stops_calls_within_a_second_and_opening_lets_them_through().await;
         self.a_budget_holds_within_a_second_and_is_taken_back().await;
         self.opening_resets_a_breaker_that_has_opened_by_itself().await;
+        self.patience_is_told_with_its_end_and_overridden_by_an_act_of_its_own().await;
     }
 
     async fn command(&self, arguments: &[&str]) -> Ended {
@@ -152,6 +153,60 @@ impl Scene<'_> {
         let order = self.order().await;
         self.api.wait_for_link_within(order, SECOND * 8).await;
     }
+}
+
+/// Calls must not be said to leave while the gateway's `Retry-After` holds them back.
+impl Scene<'_> {
+    async fn patience_is_told_with_its_end_and_overridden_by_an_act_of_its_own(&self) {
+        let sandbox = Sandbox::at(self.way.url().strip_prefix("http://").unwrap());
+        sandbox.fault(&json!({ "fault": "throttled", "next": 1, "milliseconds": 600_000 })).await;
+        let first = self.order().await;
+        self.shown("all to tell of the patience", |process| process["patience_until"] != Value::Null).await;
+        let waiting = self.order().await;
+
+        let opened = self.command(&["open"]).await.said;
+        assert!(opened.contains("NO CALL LEAVES until 20") && opened.contains("--override"), "{opened}");
+        let shown = self.command(&["show"]).await.said;
+        assert!(shown.contains("no call leaves until 20") && shown.contains("Retry-After"), "{shown}");
+        let reason = wait_until("the reason of the waiting job", PATIENCE, async || {
+            let jobs =
+                run(&["jobs", "list", "--kind", "create_payment_link", "--json"], &self.environment).await.json();
+            let jobs = jobs.as_array().unwrap().clone();
+            let job = jobs.into_iter().find(|job| job["subject_id"] == waiting)?;
+            job["last_error"].as_str().map(str::to_owned)
+        })
+        .await;
+        assert!(reason.contains("the gateway asked us to wait"), "{reason}");
+
+        let opened = self.command(&["open", "--override"]).await.said;
+        assert!(opened.contains("calls leave again"), "{opened}");
+        self.shown("all to forget the patience", |process| process["patience_until"] == Value::Null).await;
+        // Told to come back in ten minutes, they are made at once by hand.
+        for order in [first, waiting] {
+            let jobs =
+                run(&["jobs", "list", "--kind", "create_payment_link", "--json"], &self.environment).await.json();
+            let jobs = jobs.as_array().unwrap();
+            let job = jobs.iter().find(|job| job["subject_id"] == order).unwrap();
+            run(&["jobs", "retry", &job["id"].to_string()], &self.environment).await;
+            self.api.wait_for_link_within(order, SECOND * 8).await;
+        }
+    }
+}
+
+/// Where nothing listens, a name is not found, or a certificate is not believed: the breaker keeps what it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breaker_tells_the_root_of_what_opened_it() {
+    let nowhere = format!("http://127.0.0.1:{}", crate::support::ports::free_port());
+    let up = Up::start(&[("TASDIQ_LINK_WAIT_MS", "0"), ("ATMOS_BASE_URL", &nowhere)]).await;
+    up.api.create_orders(6).await;
+
+    let cause = wait_until("the breaker to open", PATIENCE, async || {
+        let shown = run(&["weather", "show", "--json"], &up.environment()).await.json();
+        shown["processes"][0]["cause"].as_str().filter(|cause| !cause.is_empty()).map(str::to_owned)
+    })
+    .await;
+
+    assert!(cause.contains("could not reach the gateway") && cause.contains("Connection refused"), "{cause}");
 }
 
 /// What an operator said is kept where `up` finds it again.

@@ -68,7 +68,7 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
                 job.kind = claimed.kind,
                 "a job of kind {} is not known to this release; it is left to a newer one", claimed.kind
             );
-            let release = Finish::Release { not_before_ms: store.now_ms() + UNKNOWN_KIND_MS };
+            let release = Finish::Release { not_before_ms: store.now_ms() + UNKNOWN_KIND_MS, reason: None };
             let end = || jobs::finish_alone(store, &claimed.lease, &release);
             let written = write_end(&held, store, &claimed.lease, end).await;
             metrics::count_job("unknown", written.map_or_else(Unwritten::outcome, |()| "unknown_kind"));
@@ -101,7 +101,9 @@ async fn handle(context: &WorkerContext, lease: &Lease, job: Job, queue: QueueNa
     #[cfg(feature = "failpoints")]
     poison(job)?;
     match job {
-        Job::CreatePaymentLink { order_id } => create_payment_link::create_payment_link(context, lease, order_id).await,
+        Job::CreatePaymentLink { order_id } => {
+            create_payment_link::create_payment_link(context, lease, order_id, urgency(queue)).await
+        }
         Job::ProcessCallback { callback_id } => process_callback::process_callback(context, lease, callback_id).await,
         Job::SettleOrder { order_id } => settle_order::settle_order(context, lease, order_id, urgency(queue)).await,
         Job::RefundOrder { refund_id } => refund_order::refund_order(context, lease, refund_id).await,
@@ -112,7 +114,8 @@ async fn handle(context: &WorkerContext, lease: &Lease, job: Job, queue: QueueNa
 /// What somebody waits for stands on the queues that are taken first.
 fn urgency(queue: QueueName) -> Urgency {
     match queue {
-        QueueName::Settle | QueueName::Links | QueueName::Suspect => Urgency::Now,
+        QueueName::Links | QueueName::Suspect => Urgency::Now,
+        QueueName::Settle => Urgency::Soon,
         QueueName::Background => Urgency::Later,
     }
 }
@@ -173,7 +176,7 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
         }
         Verdict::Release { wait_ms } => {
             info!(error = reason, "job {id} is handed back, next in {wait_ms} ms: {reason}");
-            let release = Finish::Release { not_before_ms: now_ms + wait_ms };
+            let release = Finish::Release { not_before_ms: now_ms + wait_ms, reason: Some(reason) };
             let end = || jobs::finish_alone(store, &claimed.lease, &release);
             write_end(held, store, &claimed.lease, end).await.map(|()| "released")
         }
@@ -267,7 +270,11 @@ mod tests {
     #[test]
     fn looks_that_may_wait_stand_behind_links_and_fresh_looks() {
         for queue in QueueName::ALL {
-            let expected = if *queue == QueueName::Background { Urgency::Later } else { Urgency::Now };
+            let expected = match queue {
+                QueueName::Background => Urgency::Later,
+                QueueName::Settle => Urgency::Soon,
+                _ => Urgency::Now,
+            };
             assert_eq!(urgency(*queue), expected, "{queue}");
         }
     }

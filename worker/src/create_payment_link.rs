@@ -1,6 +1,7 @@
 //! Makes a draft at the gateway, stores it and the payment link.
 
 use shared::clock::millis;
+use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
 use shared::gateway::DraftRequest;
 use shared::id::OrderId;
@@ -21,6 +22,7 @@ pub(crate) async fn create_payment_link(
     context: &WorkerContext,
     lease: &Lease,
     order_id: OrderId,
+    urgency: Urgency,
 ) -> Result<Done, Failure> {
     let store = &context.store;
     let Some(order) = orders::find(store, order_id).await? else {
@@ -46,7 +48,7 @@ pub(crate) async fn create_payment_link(
 
     let request = DraftRequest { order_id, amount: order.amount, language: order.language };
     reach(Point::LinkBeforeCall);
-    let draft = context.gateway.create_draft(&request).await?;
+    let draft = context.gateway.create_draft(&request, urgency).await?;
     reach(Point::LinkAfterCall);
 
     let base = context.public_url.as_str().trim_end_matches('/');

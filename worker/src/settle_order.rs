@@ -38,7 +38,7 @@ pub(crate) async fn settle_order(
             return Ok(Done::NothingToDo); // a person has it, or its time has passed
         }
         let queue = match urgency {
-            Urgency::Now => QueueName::Settle,
+            Urgency::Now | Urgency::Soon => QueueName::Settle,
             Urgency::Later => QueueName::Background,
         };
         return Ok(give_back(context, &order, queue).await?);

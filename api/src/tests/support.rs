@@ -233,7 +233,9 @@ impl TestApi {
                 lease = Some(claimed.lease);
             } else {
                 let not_before_ms = self.store().now_ms();
-                jobs::finish_alone(self.store(), &claimed.lease, &Finish::Release { not_before_ms }).await.unwrap();
+                jobs::finish_alone(self.store(), &claimed.lease, &Finish::Release { not_before_ms, reason: None })
+                    .await
+                    .unwrap();
             }
         }
         lease.unwrap_or_else(|| panic!("{wanted:?} is not due"))

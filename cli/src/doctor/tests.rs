@@ -112,7 +112,7 @@ fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
     let state = |what: &str| {
         let mut findings = Findings::default();
         let answer = GatewayError::OutcomeUnknown { what: what.to_owned(), source: None };
-        tell_of_gateway("atmos:417", false, Err(answer), &mut findings);
+        tell_of_gateway("atmos:417", None, Err(answer), &mut findings);
         findings.0[0].state
     };
 
@@ -124,7 +124,7 @@ fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
 fn a_budget_that_is_used_up_is_no_reason_to_lower_it() {
     let act = |trouble| {
         let mut findings = Findings::default();
-        tell_of_gateway("atmos:417", false, Err(trouble), &mut findings);
+        tell_of_gateway("atmos:417", None, Err(trouble), &mut findings);
         format!("{}: {}", findings.0[0].says, findings.0[0].act.as_deref().unwrap_or_default())
     };
     let retry_after = std::time::Duration::from_millis(100);
@@ -211,4 +211,79 @@ fn the_connections_that_there_may_be_are_told() {
 
     let told = findings.0.first().expect("a finding");
     assert!(told.what == "connections" && told.says.contains("gives an API"), "{}", told.says);
+}
+
+/// Every payment is refused, and the gateway lets us in all the same.
+#[test]
+fn a_key_that_fits_no_callback_is_a_fault_and_a_forger_among_many_is_none() {
+    let told = |callbacks, badly_signed, unreadable| {
+        let mut findings = Findings::default();
+        tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable }, &mut findings);
+        findings.0.remove(0)
+    };
+
+    let fault = told(7, 5, 1);
+    assert_eq!(fault.state, Health::Fault);
+    assert!(fault.says.contains("5 of the last 7 callbacks prove nothing"), "{}", fault.says);
+    assert!(fault.act.unwrap().contains("ATMOS_API_KEY"));
+    assert_eq!(told(1, 1, 0).state, Health::Fault, "the first payment of a new shop");
+    assert_eq!(told(100, 3, 0).state, Health::Warn);
+    assert_eq!(told(5, 0, 4).state, Health::Warn);
+    assert_eq!(told(100, 0, 4).state, Health::Ok);
+    assert_eq!(told(0, 0, 0).state, Health::Ok);
+}
+
+/// Each cause has an advice of its own: "start the sandbox" leads astray where it runs.
+#[tokio::test]
+async fn what_cannot_be_reached_is_told_by_how_far_the_way_goes() {
+    let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listening.local_addr().unwrap().port();
+    let way = |name: &'static str, address: String| async move {
+        let environment = ReadableEnvironment::read(&variables(&[(name, &address)])).unwrap();
+        assert!(environment.unread.is_empty(), "{:?}", environment.unread);
+        look_at_way(&environment.config).await
+    };
+    let way_of_shop = |name: &'static str, address: &'static str| async move {
+        let credentials = [
+            ("ATMOS_CONSUMER_KEY", "real-key"),
+            ("ATMOS_CONSUMER_SECRET", "real-secret"),
+            ("ATMOS_STORE_ID", "417"),
+            ("ATMOS_API_KEY", "a-real-callback-key"),
+        ];
+        let environment =
+            ReadableEnvironment::read(&variables(&[&credentials[..], &[(name, address)]].concat())).unwrap();
+        look_at_way(&environment.config).await
+    };
+
+    let connects = way("ATMOS_BASE_URL", format!("http://127.0.0.1:{port}")).await;
+    let unknown = way_of_shop("ATMOS_BASE_URL", "https://nobody.invalid").await;
+    let proxy = way_of_shop("ATMOS_PROXY_URL", "http://nobody.invalid:3128").await;
+    drop(listening);
+    let refused = way("ATMOS_BASE_URL", format!("http://127.0.0.1:{port}")).await;
+
+    assert!(connects.act().contains("takes connections") && !connects.act().contains("sandbox"), "{connects:?}");
+    assert!(unknown.act().contains("nobody.invalid is not known here: mend ATMOS_BASE_URL"), "{unknown:?}");
+    assert!(proxy.act().contains("mend ATMOS_PROXY_URL"), "{proxy:?}");
+    assert!(refused.act().contains("tasdiq sandbox"), "{refused:?}");
+}
+
+#[test]
+fn a_gateway_that_hands_out_no_token_is_not_to_be_started() {
+    let mut findings = Findings::default();
+    let token = GatewayError::OutcomeUnknown { what: "HTTP 500".to_owned(), source: None };
+
+    tell_of_gateway("sandbox:1234", None, Err(GatewayError::Unreachable(std::sync::Arc::new(token))), &mut findings);
+
+    let (says, act) = (&findings.0[0].says, findings.0[0].act.as_deref().unwrap());
+    assert!(says.contains("HTTP 500") && act.contains("it runs") && !act.contains("start"), "{says} -> {act}");
+}
+
+#[test]
+fn the_breaker_is_said_to_try_as_often_as_it_does() {
+    let mut findings = Findings::default();
+    let (obstacle, retry_after) = (Obstacle::Breaker { cause: "HTTP 403".to_owned() }, Duration::from_secs(5));
+
+    tell_of_gateway("atmos:417", None, Err(GatewayError::HeldBack { obstacle, retry_after }), &mut findings);
+
+    assert!(findings.0[0].act.as_deref().unwrap().contains("every 5 s at the latest"));
 }

@@ -14,7 +14,11 @@ pub(super) const LONGEST_TURN: Duration = Duration::from_secs(2);
 /// also where the budget lets one late call leave at a time.
 pub(super) const LONGEST_LATE_TURN: Duration = Duration::from_secs(5);
 
-/// So many late calls of a process wait at a time, and no more: they hold slots that urgent ones need.
+/// In so many turns one look on a fresh hint goes like a link.
+pub(super) const LOOK_BESIDE_LINKS: u32 = 8;
+
+/// So many calls of a process, late ones and those on fresh hints each, wait at a time, and no more: they hold slots that
+/// urgent ones need.
 pub(super) const LATE_IN_LINE: usize = 8;
 
 /// A rate as the arithmetic of turns needs it (the generic cell rate algorithm): `burst` at once, then one every
@@ -35,11 +39,13 @@ impl Pace {
         Pace { between_turns: Duration::from_secs(1) / rate.per_second.max(1), burst, kept_back }
     }
 
-    /// How long a call of that urgency may wait for a turn that is its own from now on. Late ones get none ahead: it
-    /// would come out of what is kept back. They wait without one ([`LATE_IN_LINE`]).
-    pub(super) fn longest_wait(urgency: Urgency) -> Duration {
+    /// How long a call of that urgency may wait for a turn that is its own from now on. Those on fresh hints get no more
+    /// ahead than what is kept back, so that a link finds its turn at once. Late ones get none ahead: it would come out of
+    /// what is kept back. They wait without one ([`LATE_IN_LINE`]).
+    pub(super) fn longest_wait(self, urgency: Urgency) -> Duration {
         match urgency {
             Urgency::Now => LONGEST_TURN,
+            Urgency::Soon => (self.between_turns * self.kept_back).min(LONGEST_TURN),
             Urgency::Later => Duration::ZERO,
         }
     }
@@ -48,7 +54,7 @@ impl Pace {
     pub(super) fn free_turns(self, urgency: Urgency) -> u32 {
         match urgency {
             Urgency::Now => self.burst - 1,
-            Urgency::Later => self.burst - 1 - self.kept_back,
+            Urgency::Soon | Urgency::Later => self.burst - 1 - self.kept_back,
         }
     }
 
@@ -76,7 +82,7 @@ impl Bucket {
     pub(super) fn take_turn(&mut self, pace: Pace, urgency: Urgency, now: Instant) -> Result<Duration, Duration> {
         let debt = self.full_at.saturating_duration_since(now).min(pace.longest_debt());
         let wait = debt.saturating_sub(pace.between_turns * pace.free_turns(urgency));
-        if wait > Pace::longest_wait(urgency) {
+        if wait > pace.longest_wait(urgency) {
             return Err(wait);
         }
         self.full_at = now + debt + pace.between_turns;

@@ -18,6 +18,7 @@ const UNLIMITED: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(super) struct Line {
     next_now: Option<Instant>,
+    next_soon: Option<Instant>,
     next_later: Option<Instant>,
 }
 
@@ -26,6 +27,7 @@ impl Line {
     pub(super) fn place(&mut self, urgency: Urgency, wait: Duration, pace: Option<Pace>, now: Instant) -> Duration {
         let (next, longest) = match urgency {
             Urgency::Now => (&mut self.next_now, LONGEST_LINE),
+            Urgency::Soon => (&mut self.next_soon, LONGEST_LINE),
             Urgency::Later => (&mut self.next_later, LONGEST_LATE_LINE),
         };
         let first = now + wait;

@@ -99,6 +99,11 @@ impl LocalWeather {
         sky.told_until = Some(sky.told_until.map_or(until, |told| told.max(until)));
     }
 
+    /// Forgets that the gateway asked for patience.
+    pub(super) fn end_patience(&self) {
+        lock(&self.0).told_until = None;
+    }
+
     /// Closes the breaker.
     pub(super) fn reset_breaker(&self) {
         lock(&self.0).breaker = Breaker::default();

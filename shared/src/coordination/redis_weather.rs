@@ -56,7 +56,7 @@ impl RedisWeather {
         call.arg(pace.map_or(0, |pace| micros(pace.between_turns)))
             .arg(pace.map_or(0, |pace| pace.free_turns(asked.urgency)))
             .arg(pace.map_or(0, |pace| micros(pace.longest_debt())))
-            .arg(micros(Pace::longest_wait(asked.urgency)))
+            .arg(pace.map_or(0, |pace| micros(pace.longest_wait(asked.urgency))))
             .arg(if asked.minds_breaker { asked.name.as_str() } else { "" })
             .arg(micros(PROBE_LEASE));
         let Some(Answer { verdict, wait, seen }) = self.ask(call).await else {
@@ -106,6 +106,12 @@ impl RedisWeather {
         let mut call = self.call("told");
         call.arg(micros(patience));
         let _ = self.ask(call).await;
+    }
+
+    /// As [`LocalWeather::end_patience`].
+    pub(super) async fn end_patience(&self) {
+        self.alone.end_patience();
+        let _ = self.ask(self.call("end_patience")).await;
     }
 
     /// As [`LocalWeather::reset_breaker`].

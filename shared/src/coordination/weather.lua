@@ -68,6 +68,10 @@ if act == 'look' then return answer('', 0) end
 if act == 'told' then
     told_until = math.max(told_until, now + tonumber(ARGV[3]))
 
+-- end_patience, look after a probe
+elseif act == 'end_patience' then
+    told_until = 0
+
 -- reset, look after a probe
 elseif act == 'reset' then
     close()

@@ -8,8 +8,11 @@ use crate::config::GatewayRate;
 /// Which calls go first when the budget is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// A customer waits: new links, looks on fresh hints, the token that they need.
+    /// A customer waits for a page: new links, the token that they need.
     Now,
+    /// A customer may wait for the result: looks on fresh hints. They leave a quarter of the burst to links, but for one look
+    /// in eight turns, so that many links do not keep payments from being confirmed.
+    Soon,
     /// Nobody waits: looks of the schedule and back, an audit's, `doctor`'s. They leave a quarter of the burst alone.
     Later,
 }
@@ -95,6 +98,8 @@ pub struct OperatorsWord {
     pub is_closed: bool,
     /// When the gateway was last opened by hand, epoch milliseconds; a new moment closes an open breaker.
     pub opened_at_ms: Option<i64>,
+    /// When the patience that the gateway had asked for was last overridden, epoch milliseconds; a new moment ends it.
+    pub overridden_at_ms: Option<i64>,
 }
 
 /// The weather as this process sees it.

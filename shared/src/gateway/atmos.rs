@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use self::client::ClientFault;
 use self::client::{Http, Operation};
 use self::token::Tokens;
 use self::wire::{CreateBody, GetBody, ReverseBody};
@@ -100,8 +101,8 @@ impl AtmosGateway {
     /// Prepares calls; connects to nothing yet. A rustls crypto provider must have been installed.
     ///
     /// # Errors
-    /// A proxy address that cannot be used, or no TLS on this machine.
-    pub fn new(config: AtmosConfig, coordination: Coordination) -> Result<Self, reqwest::Error> {
+    /// [`ClientFault`]: a proxy address that cannot be used, or no root certificates where TLS is called for.
+    pub fn new(config: AtmosConfig, coordination: Coordination) -> Result<Self, ClientFault> {
         let http = Http::new(&config, coordination.clone())?;
         let tokens = Tokens::new(&config, coordination);
         Ok(AtmosGateway(Arc::new(Parts { identity: config.identity(), config, http, tokens })))
@@ -126,10 +127,10 @@ impl AtmosGateway {
     ///
     /// # Errors
     /// Every [`GatewayError`].
-    pub async fn create_draft(&self, request: &DraftRequest) -> Result<Draft, GatewayError> {
+    pub async fn create_draft(&self, request: &DraftRequest, urgency: Urgency) -> Result<Draft, GatewayError> {
         let Parts { config, http, tokens, .. } = &*self.0;
         let body = CreateBody::new(config, request);
-        http.call(tokens, Operation::Create, Urgency::Now, &body, wire::read_created).await
+        http.call(tokens, Operation::Create, urgency, &body, wire::read_created).await
     }
 
     /// The page of flow A: `{checkout}/invoice/get?storeId=…&transactionId=…&redirectLink=…`. The gateway gives

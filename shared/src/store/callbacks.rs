@@ -367,6 +367,78 @@ pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, St
     rows.iter().map(from_row).collect()
 }
 
+/// Which callbacks are listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Only those of this verdict.
+    pub verdict: Option<Verdict>,
+    /// Only those about this order.
+    pub order_id: Option<OrderId>,
+    /// Only those that first came at this time or later, epoch milliseconds.
+    pub since_ms: i64,
+    /// How many at most; the newest.
+    pub limit: i64,
+}
+
+/// The newest callbacks that are wanted.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn list(store: &Store, wanted: Wanted) -> Result<Vec<StoredCallback>, StoreError> {
+    let verdict = wanted.verdict.map(|verdict| verdict.as_str());
+    let query = match wanted.order_id {
+        Some(order_id) => sqlx::query(
+            "-- list_callbacks_of_order
+            select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks
+            where order_id = $4 and received_at_ms >= $1 and (verdict = $2 or $2 is null)
+            order by received_at_ms desc, id desc limit $3",
+        )
+        .bind(wanted.since_ms)
+        .bind(verdict)
+        .bind(wanted.limit)
+        .bind(order_id.0),
+        None => sqlx::query(
+            "-- list_callbacks
+            select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks
+            where received_at_ms >= $1 and (verdict = $2 or $2 is null)
+            order by received_at_ms desc, id desc limit $3",
+        )
+        .bind(wanted.since_ms)
+        .bind(verdict)
+        .bind(wanted.limit),
+    };
+    query.fetch_all(store.readers()).await?.iter().map(from_row).collect()
+}
+
+/// What the callbacks of the last day that are kept show of our keys, of the newest some hundred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proofs {
+    /// So many there are.
+    pub callbacks: i64,
+    /// Of those, have a signature that no key of ours makes.
+    pub badly_signed: i64,
+    /// Of those, cannot be read.
+    pub unreadable: i64,
+}
+
+/// So many of the newest callbacks tell whether our keys are right.
+const PROOFS: i64 = 100;
+
+/// Counts what proves nothing among the newest callbacks of the last day.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn proofs(store: &Store) -> Result<Proofs, StoreError> {
+    let since_ms = store.now_ms() - DAY_MS;
+    let newest = list(store, Wanted { verdict: None, order_id: None, since_ms, limit: PROOFS }).await?;
+    let of = |verdict| newest.iter().filter(|callback| callback.verdict == verdict).count() as i64;
+    Ok(Proofs {
+        callbacks: newest.len() as i64,
+        badly_signed: of(Verdict::BadlySigned),
+        unreadable: of(Verdict::Unreadable),
+    })
+}
+
 /// Completes `process_callback` and wakes its order's `settle_order`, in one transaction. Where nobody runs that, it is
 /// claimed for the caller, who is at it sooner than any other could be.
 ///

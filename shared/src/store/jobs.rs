@@ -67,6 +67,8 @@ pub enum Finish {
     Release {
         /// When it may be offered again, epoch milliseconds.
         not_before_ms: i64,
+        /// What it waits for, for the operator; without one the last trouble stays.
+        reason: Option<String>,
     },
 }
 
@@ -264,7 +266,9 @@ impl<'a> End<'a> {
             Finish::Retry { not_before_ms, error } => {
                 ("retry", JobState::Available, *not_before_ms, None, Some(error.as_str()))
             }
-            Finish::Release { not_before_ms } => ("release", JobState::Available, *not_before_ms, None, None),
+            Finish::Release { not_before_ms, reason } => {
+                ("release", JobState::Available, *not_before_ms, None, reason.as_deref())
+            }
         };
         End {
             job_id: lease.job_id.0,

@@ -24,6 +24,9 @@ const RETURN_HINTS: i64 = 30;
 /// Hints from the return page come at most this often.
 const RETURN_HINT_EVERY_MS: i64 = 10_000;
 
+/// So much further along the schedule of looks each further hint of the return page begins, three times at most.
+const FURTHER_MS: i64 = 20_000;
+
 mod linking;
 mod making;
 mod moving;
@@ -31,7 +34,7 @@ mod moving;
 pub(super) use linking::Linking;
 pub use linking::store_link;
 pub(super) use making::Creating;
-pub use making::create;
+pub use making::{create, create_behind};
 pub use moving::{Canceled, call_off};
 pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unfail};
 
@@ -205,7 +208,9 @@ pub async fn expire_without_link(
     Ok(Transition::Made)
 }
 
-/// The customer came to the return page: look soon. At most once per 10 s and 30 times per order.
+/// The customer came to the return page: look soon. At most once per 10 s, 20 s from the seventh time on, 30 s from the
+/// thirteenth, and 30 times per order. Only the first time begins the schedule of looks anew: each further one is one look
+/// at once, and others from further along, so that a page that is reloaded for ever does not use up the gateway's budget.
 ///
 /// Returns whether a look was staged.
 ///
@@ -218,14 +223,20 @@ pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, S
     jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Settle, now_ms).await?;
     let done = sqlx::query(
         "-- hint_from_return_page
-        update orders set last_hint_at_ms = $2, last_return_hint_at_ms = $2, return_hints = return_hints + 1
+        update orders set last_return_hint_at_ms = $2, return_hints = return_hints + 1, seen_unpaid_at_ms = null,
+            last_hint_at_ms = case
+                when return_hints = 0 or last_hint_at_ms is null then $2
+                when last_hint_at_ms >= $2 - $5 * case when return_hints < 3 then return_hints else 3 end
+                then last_hint_at_ms
+                else $2 - $5 * case when return_hints < 3 then return_hints else 3 end end
         where id = $1 and status in ('pending', 'confirming') and payment_url is not null and return_hints < $3
-            and (last_return_hint_at_ms is null or last_return_hint_at_ms <= $4)",
+            and (last_return_hint_at_ms is null or last_return_hint_at_ms <= $2 - $4 * (1 + return_hints / 6))",
     )
     .bind(id.0)
     .bind(now_ms)
     .bind(RETURN_HINTS)
-    .bind(now_ms - RETURN_HINT_EVERY_MS)
+    .bind(RETURN_HINT_EVERY_MS)
+    .bind(FURTHER_MS)
     .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {

@@ -8,6 +8,7 @@ use crate::config::GatewayRate;
 const RATE: &str = "gateway_rate";
 const CLOSED_AT: &str = "gateway_closed_at_ms";
 const OPENED_AT: &str = "gateway_opened_at_ms";
+const OVERRIDDEN_AT: &str = "gateway_patience_overridden_at_ms";
 
 /// What an operator has said, as it holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct KeptWord {
     pub closed_at_ms: Option<i64>,
     /// When it was last opened, epoch milliseconds.
     pub opened_at_ms: Option<i64>,
+    /// When the patience that the gateway had asked for was last overridden, epoch milliseconds.
+    pub overridden_at_ms: Option<i64>,
 }
 
 /// The operator's word.
@@ -28,7 +31,8 @@ pub async fn word(store: &Store) -> Result<KeptWord, StoreError> {
     let rows = sqlx::query(
         "-- operators_word
         select name, value from installation
-        where name in ('gateway_rate', 'gateway_closed_at_ms', 'gateway_opened_at_ms')",
+        where name in ('gateway_rate', 'gateway_closed_at_ms', 'gateway_opened_at_ms',
+            'gateway_patience_overridden_at_ms')",
     )
     .fetch_all(store.readers())
     .await?;
@@ -38,6 +42,7 @@ pub async fn word(store: &Store) -> Result<KeptWord, StoreError> {
         let unknown = || StoreError::UnknownValue { column: "installation.value", value: value.clone() };
         match name.as_str() {
             RATE => kept.rate = Some(value.parse().map_err(|_| unknown())?),
+            OVERRIDDEN_AT => kept.overridden_at_ms = Some(value.parse().map_err(|_| unknown())?),
             CLOSED_AT => kept.closed_at_ms = Some(value.parse().map_err(|_| unknown())?),
             _ => kept.opened_at_ms = Some(value.parse().map_err(|_| unknown())?),
         }
@@ -74,15 +79,19 @@ pub async fn close(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// From now on all processes may call the gateway again, and a breaker that has opened by itself is closed.
+/// From now on all processes may call the gateway again, and a breaker that has opened by itself is closed. The patience
+/// that the gateway has asked for is kept, unless that is overridden, too.
 ///
 /// # Errors
 /// As [`set_rate`].
-pub async fn open(store: &Store) -> Result<(), StoreError> {
+pub async fn open(store: &Store, overrides_patience: bool) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
     unsay(&mut write, CLOSED_AT).await?;
     let now_ms = write.now_ms();
     say(&mut write, OPENED_AT, now_ms.to_string()).await?;
+    if overrides_patience {
+        say(&mut write, OVERRIDDEN_AT, now_ms.to_string()).await?;
+    }
     write.commit().await
 }
 

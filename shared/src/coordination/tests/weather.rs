@@ -42,6 +42,8 @@ for_two! {
     calls_stay_within_rate_and_burst with a_rate(40, 8);
     late_calls_leave_urgent_ones_the_rest_of_the_budget with a_rate(1, 8);
     late_calls_at_once_all_leave_however_small_the_burst with a_rate(2, 2);
+    links_go_before_looks_however_many_there_are with a_rate(4, 8);
+    looks_are_not_starved_by_links with a_rate(10, 4);
     who_is_held_back_comes_back_one_after_the_other with a_rate(20, 1);
     an_operators_budget_is_in_force_at_once with a_rate(1, 2);
 }
@@ -261,6 +263,54 @@ async fn late_calls_leave_urgent_ones_the_rest_of_the_budget(a: &Coordination, b
     assert!(late.iter().filter(|late| late.is_err()).count() <= 2 * LATE_IN_LINE, "few wait");
     let held_back = late.into_iter().flatten().find_map(Result::err).unwrap();
     assert_eq!(held_back.obstacle, Obstacle::Budget);
+}
+
+async fn links_go_before_looks_however_many_there_are(a: &Coordination, b: &Coordination) {
+    let processes = (0..40).map(|number| if number % 2 == 0 { a } else { b });
+    let looks = join_all(processes.map(|process| tokio::time::timeout(SECOND, process.admit(Urgency::Soon))));
+    let links = async {
+        let mut longest = Duration::ZERO;
+        for process in [a, b, a] {
+            tokio::time::sleep(SECOND / 4).await;
+            let began = Instant::now();
+            process.admit(Urgency::Now).await.unwrap();
+            longest = longest.max(began.elapsed());
+        }
+        longest
+    };
+
+    let (looks, longest) = tokio::join!(looks, links);
+
+    assert!(longest < SECOND * 3 / 4, "a link waits for no line of looks: {longest:?}");
+    assert!(looks.iter().any(|look| matches!(look, Ok(Ok(_)))), "and some looks leave");
+}
+
+/// Payments are confirmed also while one shop asks for very many links.
+async fn looks_are_not_starved_by_links(a: &Coordination, b: &Coordination) {
+    let began = Instant::now();
+    let links = join_all((0..40).map(async |number| {
+        while began.elapsed() < SECOND * 4 {
+            let process = if number % 2 == 0 { a } else { b };
+            // As their jobs do.
+            if let Err(held_back) = process.admit(Urgency::Now).await {
+                tokio::time::sleep(held_back.retry_after).await;
+            }
+        }
+    }));
+    let looks = async {
+        let mut left = 0;
+        while began.elapsed() < SECOND * 4 {
+            match a.admit(Urgency::Soon).await {
+                Ok(_) => left += 1,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        left
+    };
+
+    let (_, left) = tokio::join!(links, looks);
+
+    assert!(left >= 1, "no look has left");
 }
 
 /// An order with several drafts needs all its looks in one run.

@@ -110,6 +110,23 @@ pub(super) enum Connection {
     Fresh,
 }
 
+/// Why calls cannot even be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientFault {
+    /// A call goes over TLS, and nothing here says whose certificates are to be believed.
+    #[error(
+        "this machine has no root certificates, which calls over https need: install the package ca-certificates, or set \
+         SSL_CERT_FILE to a bundle"
+    )]
+    NoRoots(#[source] reqwest::Error),
+    /// `ATMOS_PROXY_URL` cannot be used.
+    #[error("ATMOS_PROXY_URL cannot be used: mend it, or take it away")]
+    Proxy(#[source] reqwest::Error),
+    /// The client's own reason.
+    #[error("the HTTP client cannot be made")]
+    Other(#[source] reqwest::Error),
+}
+
 /// Sends requests within the budget and reads their answers.
 pub(super) struct Http {
     /// Keeps its connections for the next request.
@@ -122,10 +139,10 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(config: &AtmosConfig, coordination: Coordination) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(config: &AtmosConfig, coordination: Coordination) -> Result<Self, ClientFault> {
         Ok(Http {
-            keeping: client(config)?.pool_idle_timeout(KEPT_FOR).build()?,
-            opening: client(config)?.pool_max_idle_per_host(0).build()?,
+            keeping: build(client(config)?.pool_idle_timeout(KEPT_FOR))?,
+            opening: build(client(config)?.pool_max_idle_per_host(0))?,
             base_url: config.base_url.clone(),
             call_timeout: config.call_timeout,
             coordination,
@@ -210,7 +227,7 @@ impl Http {
                 GatewayError::Unreachable(_)
                 | GatewayError::OutcomeUnknown { .. }
                 | GatewayError::NotAdmitted { .. } => {
-                    cause = error.to_string();
+                    cause = gist(error);
                     Outcome::Failed(&cause)
                 }
                 GatewayError::HeldBack { .. } => Outcome::Neither,
@@ -303,9 +320,27 @@ impl Http {
     }
 }
 
-/// What all clients have in common.
-fn client(config: &AtmosConfig) -> Result<ClientBuilder, reqwest::Error> {
-    let builder = reqwest::Client::builder()
+/// A client that trusts nobody: enough where nothing is called over TLS.
+fn without_roots(builder: ClientBuilder) -> ClientBuilder {
+    builder.tls_certs_only(std::iter::empty::<reqwest::Certificate>())
+}
+
+fn build(builder: ClientBuilder) -> Result<reqwest::Client, ClientFault> {
+    builder.build().map_err(|error| {
+        // No client can be made here but one that trusts nobody.
+        let has_no_roots =
+            reqwest::Client::builder().build().is_err() && without_roots(reqwest::Client::builder()).build().is_ok();
+        if has_no_roots { ClientFault::NoRoots(error) } else { ClientFault::Other(error) }
+    })
+}
+
+/// What all clients have in common. The machine's root certificates are read only where something is called over TLS.
+fn client(config: &AtmosConfig) -> Result<ClientBuilder, ClientFault> {
+    let calls_over_tls =
+        std::iter::once(&config.base_url).chain(&config.proxy_url).any(|address| address.scheme() == "https");
+    let builder = reqwest::Client::builder();
+    let builder = if calls_over_tls { builder } else { without_roots(builder) };
+    let builder = builder
         .user_agent(concat!("tasdiq/", env!("CARGO_PKG_VERSION")))
         .timeout(config.call_timeout)
         // Clearly before the call's own end, so that a failed connection is known as one.
@@ -314,7 +349,7 @@ fn client(config: &AtmosConfig) -> Result<ClientBuilder, reqwest::Error> {
         .redirect(redirect::Policy::none())
         .no_proxy();
     Ok(match &config.proxy_url {
-        Some(proxy_url) => builder.proxy(Proxy::all(proxy_url.clone())?),
+        Some(proxy_url) => builder.proxy(Proxy::all(proxy_url.clone()).map_err(ClientFault::Proxy)?),
         None => builder,
     })
 }
@@ -325,6 +360,23 @@ pub(super) fn with_path(url: &Url, path: &str) -> Url {
     let joined = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&joined);
     url
+}
+
+/// So many characters of a cause are told to others.
+const GIST_CHARACTERS: usize = 200;
+
+/// A failure and its root, which tells a name that is not found from a refused connection and from a certificate.
+fn gist(error: &GatewayError) -> String {
+    let mut text = error.to_string();
+    let mut root: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(deeper) = root.and_then(std::error::Error::source) {
+        root = Some(deeper);
+    }
+    if let Some(root) = root.map(ToString::to_string).filter(|root| !text.contains(root.as_str())) {
+        text.push_str(": ");
+        text.push_str(&root);
+    }
+    text.chars().take(GIST_CHARACTERS).collect()
 }
 
 /// The body of a 2xx answer.

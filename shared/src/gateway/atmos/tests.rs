@@ -126,7 +126,10 @@ async fn answers_with_a_byte_order_mark_or_compressed_are_read() {
     .await;
     let gateway = gateway(&server);
 
-    assert_eq!(gateway.create_draft(&draft_request()).await.unwrap().transaction_id, TransactionId(14_500_001));
+    assert_eq!(
+        gateway.create_draft(&draft_request(), Urgency::Now).await.unwrap().transaction_id,
+        TransactionId(14_500_001)
+    );
     assert_eq!(gateway.look(TransactionId(7), Urgency::Now).await.unwrap().state, TransactionState::Open);
     assert_eq!(gateway.ledger().await.unwrap(), Some(vec![]));
 }
@@ -145,7 +148,7 @@ async fn an_answer_that_unfolds_without_end_is_given_up() {
 async fn a_draft_is_asked_for_in_the_gateways_words() {
     let server = server(|_| None).await;
 
-    let draft = gateway(&server).create_draft(&draft_request()).await.unwrap();
+    let draft = gateway(&server).create_draft(&draft_request(), Urgency::Now).await.unwrap();
 
     assert_eq!(draft.transaction_id, TransactionId(14_500_001));
     let asked = &server.requests(TOKEN)[0];
@@ -166,7 +169,7 @@ async fn a_store_with_letters_and_a_terminal_are_sent_as_text() {
         ..config(&format!("{}/", server.url))
     };
 
-    gateway_with(config, Coordination::local(None)).create_draft(&draft_request()).await.unwrap();
+    gateway_with(config, Coordination::local(None)).create_draft(&draft_request(), Urgency::Now).await.unwrap();
 
     let body: Value = serde_json::from_str(&server.requests(CREATE)[0].body).unwrap();
     assert_eq!(body["store_id"], "007", "a number would have lost its zeros");
@@ -298,7 +301,7 @@ async fn wrong_credentials_are_the_operators_matter() {
         })
         .await;
 
-        let answer = gateway(&server).create_draft(&draft_request()).await;
+        let answer = gateway(&server).create_draft(&draft_request(), Urgency::Now).await;
 
         assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
         assert_eq!(server.requests(CREATE).len(), 0);
@@ -311,7 +314,7 @@ async fn an_unreadable_token_answer_leaves_the_call_unsent() {
         let seen = reply.clone();
         let server = server(move |request| (request.path == TOKEN).then(|| reply.clone())).await;
 
-        let answer = gateway(&server).create_draft(&draft_request()).await;
+        let answer = gateway(&server).create_draft(&draft_request(), Urgency::Now).await;
 
         assert!(matches!(answer, Err(GatewayError::Unreachable(_))), "{seen:?}: {answer:?}");
         assert_eq!(server.requests(CREATE).len(), 0);
@@ -370,8 +373,8 @@ async fn two_clients_use_one_token(a: Coordination, b: Coordination) {
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     assert_eq!(server.requests(TOKEN).len(), 1, "the second process waits for the first one's token");
 
-    a.create_draft(&draft_request()).await.unwrap();
-    b.create_draft(&draft_request()).await.unwrap();
+    a.create_draft(&draft_request(), Urgency::Now).await.unwrap();
+    b.create_draft(&draft_request(), Urgency::Now).await.unwrap();
     assert_eq!(server.requests(TOKEN).len(), 2, "the renewed token serves both");
 }
 
@@ -420,7 +423,7 @@ async fn a_server_error_is_mended_within_the_call() {
 async fn a_timeout_is_an_unknown_outcome_and_is_not_tried_again() {
     let server = server(|request| (request.path == CREATE).then(|| Reply::Late(5_000 * MS, Box::new(draft())))).await;
 
-    let answer = hasty_gateway(&server).create_draft(&draft_request()).await;
+    let answer = hasty_gateway(&server).create_draft(&draft_request(), Urgency::Now).await;
 
     let Err(GatewayError::OutcomeUnknown { what, .. }) = answer else { panic!("{answer:?}") };
     assert_eq!(what, "timeout");
@@ -653,5 +656,5 @@ fn calls_may_move_between_threads() {
     let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None));
 
     moves(gateway.look(TransactionId(7), Urgency::Now));
-    moves(gateway.create_draft(&draft_request()));
+    moves(gateway.create_draft(&draft_request(), Urgency::Now));
 }

@@ -43,7 +43,7 @@ impl Drop for InHand {
 pub async fn hand_back(store: &Store, job: &ClaimedJob) {
     let id = job.lease.job_id;
     for pause_ms in HAND_BACK_PAUSES_MS {
-        let released = Finish::Release { not_before_ms: store.now_ms() };
+        let released = Finish::Release { not_before_ms: store.now_ms(), reason: None };
         match finish_alone(store, &job.lease, &released).await {
             Err(trouble) if trouble.is_passing() && pause_ms > 0 => {
                 tokio::time::sleep(Duration::from_millis(pause_ms)).await;

@@ -25,7 +25,21 @@ use crate::store::{Database, Store, StoreError, Write};
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
 pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
-    let make = async || together(store, Creating { new: new.clone(), key: key.cloned() }).await;
+    create_behind(store, new, key, QueueName::Links).await
+}
+
+/// As [`create`]; its link is made from this queue. From [`QueueName::Background`] it is made once the links of others are,
+/// for a shop that asks for very many.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_behind(
+    store: &Store,
+    new: &NewOrder,
+    key: Option<&IdempotencyKey>,
+    queue: QueueName,
+) -> Result<Created, StoreError> {
+    let make = async || together(store, Creating { new: new.clone(), key: key.cloned(), queue }).await;
     let made = match make().await {
         // Another order, or another job, has the number: commits were lost.
         Err(StoreError::Statement(error)) if is_taken(&error) => {
@@ -60,6 +74,7 @@ fn is_taken(error: &sqlx::Error) -> bool {
 pub(in crate::store) struct Creating {
     new: NewOrder,
     key: Option<IdempotencyKey>,
+    queue: QueueName,
 }
 
 /// What became of one.
@@ -103,7 +118,7 @@ impl Together for Creating {
         let numbered: Vec<(OrderId, &Creating)> =
             ids.into_iter().map(OrderId).zip(items.iter().map(Arc::as_ref)).collect();
         let mut keys = Vec::new();
-        for (id, Creating { new, key }) in &numbered {
+        for (id, Creating { new, key, .. }) in &numbered {
             keys.extend(key.as_ref().map(|key| Keeping::of(&new.api_key_name, key, *id, None)));
         }
         let new_keys = idempotency::keep_all(&mut write, keys).await?;
@@ -129,8 +144,12 @@ impl Together for Creating {
             cause: "the shop asked for it".to_owned(),
         };
         let due_at_ms = write.now_ms();
-        let job =
-            |id: &OrderId| Staged { job: Job::CreatePaymentLink { order_id: *id }, queue: QueueName::Links, due_at_ms };
+        let queues: BTreeMap<OrderId, QueueName> = numbered.iter().map(|(id, item)| (*id, item.queue)).collect();
+        let job = |id: &OrderId| Staged {
+            job: Job::CreatePaymentLink { order_id: *id },
+            queue: queues.get(id).copied().unwrap_or(QueueName::Links),
+            due_at_ms,
+        };
         tell_all(&mut write, &made.keys().map(line).collect::<Vec<_>>()).await?;
         jobs::stage_all(&mut write, &made.keys().map(job).collect::<Vec<_>>()).await?;
         reach(Point::CreateBeforeCommit);

@@ -120,7 +120,7 @@ async fn patience_that_one_is_asked_for_keeps_the_other_from_calling() {
     let [a, b] = two_clients(&server);
     assert!(b.look(TransactionId(7), Urgency::Now).await.is_ok());
 
-    let told = a.create_draft(&draft_request()).await;
+    let told = a.create_draft(&draft_request(), Urgency::Now).await;
     let other = b.look(TransactionId(7), Urgency::Now).await;
 
     assert!(matches!(told, Err(GatewayError::Throttled { .. })), "{told:?}");

@@ -1,0 +1,104 @@
+//! Whose payment links come first when one shop asks for very many: each API key has a share of the gateway's budget, and
+//! what is above it waits behind the links of the others.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use shared::config::{ApiKey, GatewayRate};
+use shared::job::QueueName;
+use shared::store::{Store, processes};
+
+/// One key's links may take this part of the budget before they stand behind others.
+const PART: u32 = 2;
+
+/// How often the order APIs are counted, which share what a key may have.
+const COUNTED_EVERY: Duration = Duration::from_secs(10);
+
+/// How many callers there are: while a key is changed, two of one name are one.
+pub(crate) fn names(keys: &[ApiKey]) -> usize {
+    keys.iter().map(|key| key.name.as_str()).collect::<HashSet<_>>().len()
+}
+
+/// The shares of all keys in this process.
+#[derive(Debug)]
+pub(crate) struct FairShares {
+    /// By API key: when its share will be whole again.
+    whole_at: Mutex<HashMap<String, Instant>>,
+    /// The order APIs that are alive.
+    apis: AtomicU32,
+    counted_at: Mutex<Option<Instant>>,
+}
+
+impl FairShares {
+    /// Shares of which nothing is used yet.
+    pub(crate) fn new() -> Self {
+        FairShares { whole_at: Mutex::default(), apis: AtomicU32::new(1), counted_at: Mutex::default() }
+    }
+
+    /// From which queue the next link of this key is made. With one key there is nobody to be fair to, and without a budget
+    /// nothing to be shared.
+    pub(crate) fn queue(&self, key: &str, keys: usize, rate: Option<GatewayRate>) -> QueueName {
+        match rate {
+            Some(rate) if keys > 1 => self.queue_at(key, rate, Instant::now()),
+            Some(_) | None => QueueName::Links,
+        }
+    }
+
+    fn queue_at(&self, key: &str, rate: GatewayRate, now: Instant) -> QueueName {
+        let share = PART * self.apis.load(Ordering::Relaxed).max(1);
+        let between = Duration::from_secs(1) * share / rate.per_second.max(1);
+        let burst = (rate.burst / share).max(1);
+        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = whole_at.get(key).map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        if used > between * (burst - 1) {
+            return QueueName::Background;
+        }
+        whole_at.insert(key.to_owned(), now + used + between);
+        QueueName::Links
+    }
+
+    /// Counts the order APIs now and then; until then, and where the database does not answer, as many as before.
+    pub(crate) async fn count_apis(&self, store: &Store) {
+        {
+            let mut counted_at = self.counted_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if counted_at.is_some_and(|at| at.elapsed() < COUNTED_EVERY) {
+                return;
+            }
+            *counted_at = Some(Instant::now());
+        }
+        if let Ok(alive) = processes::alive(store).await {
+            let apis = alive.iter().filter(|process| process.slots == 0 || process.role == "up").count();
+            self.apis.store(u32::try_from(apis).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: GatewayRate = GatewayRate { per_second: 20, burst: 40 };
+
+    #[test]
+    fn a_key_that_asks_for_very_many_links_stands_behind_the_others_for_what_is_above_its_share() {
+        let (shares, now) = (FairShares::new(), Instant::now());
+        let first = |key: &str, at| (0..2_000).filter(|_| shares.queue_at(key, RATE, at) == QueueName::Links).count();
+
+        assert_eq!(first("many", now), 20, "half of what may leave at once");
+        assert_eq!(first("many", now + Duration::from_secs(1)), 10, "half of a second's");
+        assert_eq!(shares.queue_at("few", RATE, now + Duration::from_secs(1)), QueueName::Links);
+        shares.apis.store(5, Ordering::Relaxed);
+        assert_eq!(first("third", now), 4, "the share of one API of five");
+    }
+
+    #[test]
+    fn a_shop_alone_and_a_gateway_without_a_budget_need_no_shares() {
+        let shares = FairShares::new();
+
+        for (keys, rate) in [(0, Some(RATE)), (1, Some(RATE)), (3, None)] {
+            assert!((0..1_000).all(|_| shares.queue("key", keys, rate) == QueueName::Links), "{keys} keys, {rate:?}");
+        }
+    }
+}
