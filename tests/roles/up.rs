@@ -44,7 +44,11 @@ impl Up {
     }
 
     async fn start_redirected_in(data_dir: TempDir, redirection: &str, settings: &[(&str, &str)]) -> Self {
-        let [address, sandbox_address] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let [mut address, sandbox_address] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        // A test that has told others the address beforehand is asked there.
+        if let Some((_, own)) = settings.iter().rev().find(|(name, _)| *name == "TASDIQ_LISTEN") {
+            (*own).clone_into(&mut address);
+        }
         let mut environment = vec![
             ("TASDIQ_DATA_DIR", data_dir.path().to_str().unwrap()),
             ("TASDIQ_LISTEN", &address),
