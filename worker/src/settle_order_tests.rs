@@ -347,6 +347,32 @@ fn a_paid_order_whose_other_draft_was_asked_about_is_looked_at_on_for_three_minu
     assert!(next(TransactionState::Closed, NOW + 1_000) > day - 60_000);
 }
 
+/// A callback came after the end and was refused. The gateway may debit all the same, also the draft behind the link.
+#[test]
+fn an_order_that_ended_unpaid_is_looked_at_on_for_three_minutes_after_a_callback() {
+    let schedule = LookSchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
+    let looks = [looked(DRAFT, TransactionState::Open)];
+
+    for status in [OrderStatus::Canceled, OrderStatus::Expired] {
+        let ended = Order { transaction_id: Some(DRAFT), last_hint_at_ms: Some(NOW), ..order(status) };
+        let next = |asked_at_ms: i64| match finish_after(
+            &ended,
+            &Settlement::Unchanged,
+            &looks,
+            &schedule,
+            asked_at_ms,
+            asked_at_ms,
+        ) {
+            Finish::Snooze { until_ms, .. } => until_ms - NOW,
+            other => panic!("{other:?}"),
+        };
+
+        assert_eq!(next(NOW), 1_000, "{status}");
+        assert_eq!(next(NOW + 10_000), 180_000, "{status}");
+        assert!(next(NOW + 180_000) > 23 * 3_600_000, "{status}");
+    }
+}
+
 #[test]
 fn a_look_that_began_before_the_deadline_and_ended_after_it_is_followed_by_another_at_once() {
     let mut order = order(OrderStatus::Pending);

@@ -319,7 +319,12 @@ pub(super) fn finish_after(
                 Finish::Snooze { until_ms, queue }
             }
             _ if order.needs_review || order.status == OrderStatus::Review => Finish::Complete,
-            _ => watch_or_look_back(order.transaction_id, order.final_at_ms.unwrap_or(now_ms)),
+            _ => {
+                // What ended without a payment keeps the number of its link's draft, which may still debit.
+                let is_paid = matches!(order.status, OrderStatus::Paid | OrderStatus::Refunded);
+                let payer = order.transaction_id.filter(|_| is_paid);
+                watch_or_look_back(payer, order.final_at_ms.unwrap_or(now_ms))
+            }
         },
     }
 }
