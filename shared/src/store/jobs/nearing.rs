@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 use super::LEASE_MS;
 use super::relaying::grace_ms;
 use crate::job::QueueName;
-use crate::store::{MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
+use crate::store::{Database, MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
 
 /// How far ahead an open job may lie, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,11 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
     let far = "select j.id from orders o join jobs j on j.kind = 'settle_order' and j.subject_id = o.id
         where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
             and j.state in ('available', 'enqueued', 'running') and j.state = 'available' and j.due_at_ms > $1";
-    brought += bring(store, far, longest.look_ms).await?;
+    let lock = match store.database() {
+        Database::Sqlite => "",
+        Database::Postgres => "for update of j skip locked",
+    };
+    brought += bring_locked(store, far, lock, longest.look_ms).await?;
     let sweep = "select id from jobs where kind = 'sweep' and subject_id = 0
         and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1";
     brought += bring(store, sweep, longest.other_ms).await?;
@@ -56,8 +60,14 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
 
 /// Brings the rows that this selects to `furthest_ms` from now.
 async fn bring(store: &Store, far: &str, furthest_ms: i64) -> Result<u64, StoreError> {
-    let far = store.one_of(&format!("{far} limit {BATCH}"));
-    // Whoever writes a row at this moment gives it another time by that.
+    bring_locked(store, far, store.skip_locked(), furthest_ms).await
+}
+
+/// As [`bring`]; `lock` says which rows the select locks.
+async fn bring_locked(store: &Store, far: &str, lock: &str, furthest_ms: i64) -> Result<u64, StoreError> {
+    // Locked rows are passed over: many rows that wait for locks in no order could block another transaction, and be
+    // blocked by it. The writer of a row gives it another time, and after a step this is done once more.
+    let far = store.one_of(&format!("{far} limit {BATCH} {lock}"));
     let sql = format!("-- bring_jobs_near\nupdate jobs set due_at_ms = $1 where id {far} and due_at_ms > $1");
     let mut brought = 0;
     loop {
