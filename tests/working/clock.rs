@@ -88,6 +88,15 @@ async fn after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_sche
     let (died, lost) = (f.order().await, f.order().await);
     let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
     jobs::claim(&f.store, &ids[..1]).await.unwrap();
+    // A link that may wait stands beside the looks back. It failed, and waits for its next attempt.
+    let patient = f.order().await;
+    let due_at_ms = f.store.now_ms() + 900_000;
+    f.execute(&[format!(
+        "update jobs set queue = 'background', due_at_ms = {due_at_ms}
+            where kind = 'create_payment_link' and subject_id = {}",
+        patient.id
+    )])
+    .await;
     let w = Working::start_with(f, HeldGateway::start().await, &[QueueName::Links]).await;
 
     step(&w.f.store, -HOUR_MS);
@@ -97,6 +106,11 @@ async fn after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_sche
     })
     .await;
     assert_eq!((look.kind.as_str(), look.state), ("settle_order", JobState::Available));
+    let link = wait_until("the link that may wait to be brought near", PATIENCE, async || {
+        Some(w.job_of(&patient).await).filter(|link| link.due_at_ms <= w.f.store.now_ms() + 900_000)
+    })
+    .await;
+    assert_eq!((link.kind.as_str(), link.queue.as_str()), ("create_payment_link", "background"));
     w.wait_for_link(&died).await;
     w.wait_for_link(&lost).await;
 }

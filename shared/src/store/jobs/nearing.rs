@@ -52,6 +52,11 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
         Database::Postgres => "for update of j skip locked",
     };
     brought += bring_locked(store, far, lock, longest.look_ms).await?;
+    // A link or a refund that may wait stands there, too. Found by their kinds, of which few are open.
+    let background = "select id from jobs where kind in ('create_payment_link', 'process_callback', 'refund_order')
+        and state in ('available', 'enqueued', 'running') and state = 'available' and queue = 'background'
+        and due_at_ms > $1";
+    brought += bring(store, background, longest.other_ms).await?;
     let sweep = "select id from jobs where kind = 'sweep' and subject_id = 0
         and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1";
     brought += bring(store, sweep, longest.other_ms).await?;
