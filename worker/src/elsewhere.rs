@@ -1,8 +1,11 @@
 //! Orders of a gateway account that this process does not have: another process may.
 
+use std::sync::LazyLock;
+
 use shared::job::QueueName;
 use shared::order::Order;
 use shared::store::{StoreError, processes};
+use shared::telemetry::LineBudget;
 use tracing::{debug, warn};
 
 use crate::WorkerContext;
@@ -15,6 +18,15 @@ const HANDED_BACK_MS: i64 = 1_000;
 /// during a roll-out the account comes within seconds, and an account that was left may never come back.
 const SHORTEST_WAIT_MS: i64 = 5_000;
 const LONGEST_WAIT_MS: i64 = 300_000;
+
+/// A look back at an order that has ended waits so long for its account: no customer waits, and there may be very many.
+const LOOK_BACK_WAIT_MS: i64 = 3_600_000;
+
+/// Each order of an account that was left would tell of itself again and again; some of them show what is wrong.
+const WARNINGS_PER_MINUTE: u32 = 20;
+
+/// The warnings of this process.
+static WARNINGS: LazyLock<LineBudget> = LazyLock::new(|| LineBudget::new(WARNINGS_PER_MINUTE));
 
 /// Whether only another process can ask the gateway about this order.
 pub(crate) fn is_elsewhere(context: &WorkerContext, order: &Order) -> bool {
@@ -29,10 +41,24 @@ pub(crate) async fn give_back(context: &WorkerContext, order: &Order, queue: Que
         debug!(order.id = %id, gateway = %order.gateway, "order {id} belongs to another worker's gateway account");
         return Ok(Done::Snooze { until_ms: now_ms + HANDED_BACK_MS, queue });
     }
-    warn!(order.id = %id, gateway = %order.gateway, "order {id} belongs to a gateway account that no living worker has");
+    if may_warn() {
+        warn!(order.id = %id, gateway = %order.gateway, "order {id} belongs to a gateway account that no living worker has");
+    }
+    if order.status.is_final() && queue == QueueName::Background {
+        return Ok(Done::Snooze { until_ms: now_ms + LOOK_BACK_WAIT_MS, queue });
+    }
     let wait_ms = wait_ms(now_ms - order.created_at_ms);
     let queue = if wait_ms < LONGEST_WAIT_MS { queue } else { QueueName::Background };
     Ok(Done::Snooze { until_ms: now_ms + wait_ms, queue })
+}
+
+fn may_warn() -> bool {
+    WARNINGS.take_and_tell(|more| {
+        warn!(
+            lines = more,
+            "{more} more runs of a minute were for orders of a gateway account that no living worker has"
+        );
+    })
 }
 
 /// Pure.
