@@ -24,6 +24,10 @@ use crate::{WorkerContext, create_payment_link, metrics, process_callback, refun
 /// A newer release's job is offered again after this long: a worker of that release may come.
 const UNKNOWN_KIND_MS: i64 = 30_000;
 
+/// A suspect that the gateway or our breaker told to wait is handed back for at least so long. It runs in a process of its
+/// own: in an outage, waits of a second or two would start such processes again and again, for nothing.
+const SUSPECT_WAIT_MS: i64 = 15_000;
+
 /// What every attempt needs.
 pub(crate) struct Attempts {
     pub(crate) context: WorkerContext,
@@ -167,6 +171,12 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
         Some(wait) => Verdict::Release { wait_ms: millis(wait) },
         None => failure.verdict(Some(kind), attempt, rand::random_range(0..1_000)),
     };
+    let verdict = match (verdict, &failure) {
+        (Verdict::Release { wait_ms }, Failure::Gateway(_)) => {
+            Verdict::Release { wait_ms: release_ms(claimed.queue, wait_ms) }
+        }
+        (verdict, _) => verdict,
+    };
     let written = match verdict {
         Verdict::Retry { wait_ms } => {
             warn!(retry_in_ms = wait_ms, error = reason, "attempt {attempt} of job {id} failed, next in {wait_ms} ms");
@@ -201,6 +211,14 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
         }
     };
     metrics::count_job(kind.as_str(), written.unwrap_or_else(Unwritten::outcome));
+}
+
+/// How long a job waits that was told to wait so long. Pure.
+fn release_ms(queue: QueueName, wait_ms: i64) -> i64 {
+    match queue {
+        QueueName::Suspect => wait_ms.max(SUSPECT_WAIT_MS),
+        QueueName::Settle | QueueName::Links | QueueName::Background => wait_ms,
+    }
 }
 
 /// Why the end of a run is not in its row.
@@ -277,5 +295,12 @@ mod tests {
             };
             assert_eq!(urgency(*queue), expected, "{queue}");
         }
+    }
+
+    #[test]
+    fn a_suspect_that_is_told_to_wait_starts_no_process_every_second() {
+        assert_eq!(release_ms(QueueName::Suspect, 1_000), SUSPECT_WAIT_MS);
+        assert_eq!(release_ms(QueueName::Suspect, 60_000), 60_000);
+        assert_eq!(release_ms(QueueName::Links, 1_000), 1_000);
     }
 }
