@@ -9,7 +9,7 @@ use shared::config::{Config, Role};
 use shared::coordination::share;
 use shared::notice::Notice;
 use shared::store::Store;
-use shared::store::jobs::SuspectGroup;
+use shared::store::jobs::{self, SuspectGroup};
 use shared::{telemetry, weather};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,9 @@ use crate::worker::context;
 /// How long the last notices and the connections may take once the jobs have ended.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How long the jobs may take to be handed back once the worker has ended.
+const HAND_BACK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Connections to PostgreSQL; there may be some such processes beside the worker's own connections.
 const CONNECTIONS: u32 = 6;
 
@@ -34,7 +37,8 @@ const CONNECTIONS: u32 = 6;
 pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
     // A supervisor may signal every process of a service. This one ends with its worker, which waits for it.
     let _signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let group = read_group()?;
+    let worker_ended = CancellationToken::new();
+    let group = read_group(worker_ended.clone())?;
     let config = configure(arguments)?;
     let store = Store::open_with_connections(&config.database, CONNECTIONS).await?;
     let redis = redis_server(&config, &store.database_id().await?)?;
@@ -46,11 +50,14 @@ pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
     let following = weather::follow(store.clone(), gateway.coordination().clone(), ended.clone());
     let following = tokio::spawn(following);
     let clock = tokio::spawn(ended.clone().run_until_cancelled_owned(keep_clock(store.clone())));
-    worker::run_suspects(context(&config, store.clone(), gateway), &group, |word| {
+    let running = worker::run_suspects(context(&config, store.clone(), gateway), &group, |word| {
         // The worker reads it; without a worker this process ends by itself.
         let _ = print(word);
-    })
-    .await?;
+    });
+    match worker_ended.run_until_cancelled(running).await {
+        Some(ran) => ran?,
+        None => hand_back(&store, &group).await,
+    }
     ended.cancel();
     let closing = async {
         let _ = (following.await, clock.await);
@@ -62,17 +69,30 @@ pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Reads the group; from then on this process ends when its worker does, which closes the other end.
-fn read_group() -> Result<SuspectGroup, Exit> {
+/// Reads the group; from then on this process ends when its worker does, which closes the other end. `worker_ended` is
+/// cancelled first.
+fn read_group(worker_ended: CancellationToken) -> Result<SuspectGroup, Exit> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).context("cannot read standard input")?;
     let group = serde_json::from_str(&line).context("standard input names no jobs; a worker starts this by itself")?;
-    std::thread::spawn(|| {
+    std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        // As if killed with it: whoever runs these jobs next must not run beside us.
+        worker_ended.cancel();
+        // From here, for a job may hold up all other threads. What is not handed back by then counts as a crash.
+        std::thread::sleep(HAND_BACK_PATIENCE);
         std::process::exit(1);
     });
     Ok(group)
+}
+
+/// Hands the group back and ends this process: the worker was killed from outside, which is no fault of these jobs. Their
+/// runs have been aborted. One that goes on until this process ends writes nothing any more: its lease's token is gone from
+/// the row, so that every fence refuses it.
+async fn hand_back(store: &Store, group: &SuspectGroup) -> ! {
+    if let Err(trouble) = jobs::hand_back_suspects(store, group).await {
+        warn!(error = %trouble, "suspects whose worker has ended cannot be handed back; their leases end by themselves");
+    }
+    std::process::exit(1)
 }
 
 /// The worker's own configuration. It has told of what is odd there.

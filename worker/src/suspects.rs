@@ -3,7 +3,8 @@
 //!
 //! The worker takes the ids and sorts them into groups; each group's process claims its jobs, runs them to their end, and
 //! ends. It is told its group in the first line of its standard input, and says in its standard output that it has begun.
-//! Its input stays open as long as the worker lives: when that ends, the process ends with it.
+//! Its input stays open as long as the worker lives: when that ends, the process hands its jobs back and ends, too. So a
+//! worker that is killed alone makes no crash of them; a kill of all its processes does.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -15,7 +16,7 @@ use shared::queue::{Queue, Taker};
 use shared::store::jobs::{self, SuspectGroup};
 use shared::store::{Store, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -131,8 +132,10 @@ impl Processes {
                 return;
             }
         };
+        // Open until the process has ended: otherwise one that is killed for its length could hand its jobs back before.
+        let mut input = child.stdin.take();
         let mut said = Vec::new();
-        let status = match timeout(LONGEST_RUN, listen(&mut child, group, &mut said)).await {
+        let status = match timeout(LONGEST_RUN, listen(&mut child, &mut input, group, &mut said)).await {
             Ok(Ok(status)) => Some(status),
             Ok(Err(trouble)) => {
                 warn!(error = %trouble, "a process of suspects cannot be followed, and is ended: {trouble}");
@@ -173,10 +176,14 @@ impl Processes {
     }
 }
 
-/// Tells the process its group and reads what it says, until it ends. Its input is open until then.
-async fn listen(child: &mut Child, group: &SuspectGroup, said: &mut Vec<u8>) -> std::io::Result<ExitStatus> {
-    let mut input = child.stdin.take();
-    if let Some(input) = &mut input {
+/// Tells the process its group and reads what it says, until it ends.
+async fn listen(
+    child: &mut Child,
+    input: &mut Option<ChildStdin>,
+    group: &SuspectGroup,
+    said: &mut Vec<u8>,
+) -> std::io::Result<ExitStatus> {
+    if let Some(input) = input {
         let mut line = serde_json::to_vec(group).map_err(std::io::Error::other)?;
         line.push(b'\n');
         // One that has ended already says so by its status.

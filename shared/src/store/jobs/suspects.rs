@@ -85,7 +85,7 @@ pub async fn claim_suspects(store: &Store, group: &SuspectGroup) -> Result<Vec<C
     claim_under(store, &group.jobs, group.token, &condition).await
 }
 
-/// Hands back suspects whose process ended before it ran any of them: no crash.
+/// Hands back suspects whose process ended before it ran any of them, or whose worker was killed: no crash.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; their leases then end by themselves.
