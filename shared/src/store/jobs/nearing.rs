@@ -53,7 +53,7 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
     };
     brought += bring_locked(store, far, lock, longest.look_ms).await?;
     // A link or a refund that may wait stands there, too. Found by their kinds, of which few are open.
-    let background = "select id from jobs where kind in ('create_payment_link', 'process_callback', 'refund_order')
+    let background = "select id from jobs where kind in ('create_payment_link', 'refund_order')
         and state in ('available', 'enqueued', 'running') and state = 'available' and queue = 'background'
         and due_at_ms > $1";
     brought += bring(store, background, longest.other_ms).await?;
