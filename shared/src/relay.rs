@@ -185,7 +185,7 @@ impl Relay {
         self.open_only(open);
     }
 
-    /// Calls no lease ended for as long as one lasts: whoever holds it must be able to renew it first.
+    /// Calls no lease ended for so long: its holder must be able to renew it first.
     fn spare_leases(&mut self) {
         self.recover_from = self.recover_from.max(Instant::now() + lease());
     }
@@ -406,6 +406,8 @@ fn tell(crashed: &Crashed) {
     }
 }
 
+/// How long a lease lasts at least. That is four renewals, enough for its holder to renew it. One over a slow line to the
+/// database lasts longer ([`Store::lease_ms`]), and this process does not know the lines of the others.
 fn lease() -> Duration {
     Duration::from_millis(LEASE_MS.unsigned_abs())
 }
