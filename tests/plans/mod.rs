@@ -15,7 +15,7 @@ const GROWING: [&str; 7] =
     ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys"];
 
 /// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 48] = [
+const NAMES: [&str; 53] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -24,6 +24,8 @@ const NAMES: [&str; 48] = [
     "count_crash",
     "bury_job",
     "oldest_due",
+    "group_suspects",
+    "end_leases_of_suspects",
     "claim_jobs",
     "renew_leases",
     "finish_jobs",
@@ -32,6 +34,7 @@ const NAMES: [&str; 48] = [
     "offer_all_again",
     "end_all_leases",
     "count_open_orders",
+    "open_orders_by_account",
     "count_dead",
     "find_orders",
     "find_order_by_token",
@@ -43,6 +46,8 @@ const NAMES: [&str; 48] = [
     "allow_drafts",
     "keep_callbacks",
     "find_callbacks",
+    "list_callbacks",
+    "list_callbacks_of_order",
     "transactions_of_orders",
     "mark_paid",
     "reserve_refund",

@@ -7,9 +7,9 @@ use shared::gateway::Callback;
 use shared::id::{CallbackId, JobId, OrderId, TransactionId};
 use shared::job::{Job, Lease, QueueName};
 use shared::order::{GatewayIdentity, Order, OrderStatus};
-use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict, Wanted};
 use shared::store::idempotency::IdempotencyKey;
-use shared::store::jobs::{self, BuriedBy, Finish};
+use shared::store::jobs::{self, BuriedBy, Finish, SuspectGroup};
 use shared::store::orders::{self, Transition};
 use shared::store::refunds::{self, NewRefund, Requested};
 use shared::store::reviewing::{self, Decision, Resolved};
@@ -63,6 +63,11 @@ async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     for queue in [QueueName::Links, QueueName::Background] {
         times.of("nothing is due", jobs::offer(store, queue, 500)).await.unwrap();
     }
+    // None of these is a suspect, and none runs under this token.
+    let ids = vec![JobId(extent.jobs + 1), JobId(extent.jobs + 2)];
+    assert_eq!(times.of("group_suspects", jobs::group_suspects(store, &ids)).await.unwrap(), []);
+    let group = SuspectGroup { jobs: ids, crashes: 2, token: TOKEN + 1 };
+    assert_eq!(times.of("end leases of suspects", jobs::end_leases_of_suspects(store, &group)).await.unwrap(), 0);
     // An expired lease of a job that has crashed often enough; the store's function is asked without the looking.
     let lost = JobId(extent.jobs + 2 * UNDER_WAY + 2 * (round + 1));
     let buried = jobs::bury(store, BuriedBy::Relay { id: lost, crashes: 0 }, "it crashed", false).await;
@@ -126,6 +131,11 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     let kept = times.of("callbacks of order", callbacks::of_order(store, order_id)).await.unwrap().remove(0);
     times.of("find callback", callbacks::find(store, kept.id)).await.unwrap().unwrap();
     times.of("find callback", callbacks::find(store, CallbackId(1))).await.unwrap().unwrap();
+    let since_ms = store.now_ms() - 1_800_000;
+    let newest = Wanted { verdict: None, order_id: None, since_ms, limit: 20 };
+    assert!(!times.of("list callbacks", callbacks::list(store, newest)).await.unwrap().is_empty());
+    let wanted = Wanted { order_id: Some(order_id), ..newest };
+    assert_eq!(times.of("list callbacks of order", callbacks::list(store, wanted)).await.unwrap().len(), 1);
     times.of("transactions of order", transactions::of_order(store, order_id)).await.unwrap();
     // Its look is offered already: claimed, woken while it runs, and ended with the payment.
     let look = jobs::of_order(store, order_id).await.unwrap().remove(0);
@@ -165,6 +175,7 @@ async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     times.of("prune", sweeping::prune(store, Duration::from_secs(1))).await.unwrap();
     let elsewhere = GatewayIdentity("atmos:1".into());
     times.of("open elsewhere", orders::open_elsewhere(store, &elsewhere)).await.unwrap();
+    times.of("open by account", orders::open_by_account(store)).await.unwrap();
     times.of("count_open", orders::count_open(store)).await.unwrap();
     let waiting = times.of("waiting", reviewing::waiting(store, 50)).await.unwrap().orders;
     let first = &waiting.first().expect("jobs died, and their orders wait for a person").order;
