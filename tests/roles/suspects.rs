@@ -141,6 +141,28 @@ async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_th
     assert_eq!(installation.number("select max(crashes) from jobs").await, 0, "it came to its end");
 }
 
+/// A worker that is killed alone, as by an operator, is no crash of its suspects: their process hands them back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_suspects_of_a_worker_that_is_killed_from_outside_are_handed_back_uncounted() {
+    let installation = Installation::start(&[]).await;
+    let api = installation.api(0).await;
+    installation.sandbox.delay_answers(GATEWAY_AT_FIRST).await;
+    let suspect = id(&api.create_order().await);
+    installation.execute("update jobs set crashes = 2, queue = 'suspect', state = 'available', due_at_ms = 0").await;
+    let mut worker = installation.worker(4).await;
+    let running = "select count(*) from jobs where state = 'running' and queue = 'suspect'";
+    installation.wait_for_number(running, PATIENCE, |jobs| jobs == 1).await;
+
+    kill(&mut worker).await;
+
+    let handed_back = "select count(*) from jobs
+        where kind = 'create_payment_link' and state in ('available', 'enqueued') and crashes = 2";
+    installation.wait_for_number(handed_back, PATIENCE, |jobs| jobs == 1).await;
+    installation.sandbox.clear_faults().await;
+    let _worker = installation.worker(4).await;
+    api.wait_for_link(suspect).await;
+}
+
 /// Makes orders and pays them all, at a gateway that then takes its time to tell so.
 async fn pay_all(api: &Api, sandbox: &Sandbox) -> Vec<i64> {
     let orders: Vec<i64> = api.create_orders(PAYMENTS).await.iter().map(id).collect();
