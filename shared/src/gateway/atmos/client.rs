@@ -1,9 +1,9 @@
 //! HTTP to the gateway: one request at a time, its answer sorted by what the caller does about it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONNECTION, CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use reqwest::{ClientBuilder, Proxy, RequestBuilder, StatusCode, redirect};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -131,6 +131,7 @@ pub enum ClientFault {
 pub(super) struct Http {
     /// Keeps its connections for the next request.
     keeping: reqwest::Client,
+    last_kept: LastKept,
     /// Opens a connection for each request.
     opening: reqwest::Client,
     base_url: Url,
@@ -142,6 +143,7 @@ impl Http {
     pub(super) fn new(config: &AtmosConfig, coordination: Coordination) -> Result<Self, ClientFault> {
         Ok(Http {
             keeping: build(client(config)?.pool_idle_timeout(KEPT_FOR))?,
+            last_kept: LastKept::default(),
             opening: build(client(config)?.pool_max_idle_per_host(0))?,
             base_url: config.base_url.clone(),
             call_timeout: config.call_timeout,
@@ -187,7 +189,11 @@ impl Http {
             tracing::info_span!("gateway_call", operation = name, outcome = field::Empty, duration_ms = field::Empty);
         async {
             let started = Instant::now();
-            let answer = exchange(operation, connection, request).await;
+            let last_kept = match connection {
+                Connection::Kept => Some(&self.last_kept),
+                Connection::Fresh => None,
+            };
+            let answer = exchange(operation, last_kept, request).await;
             let answer = answer.and_then(|body| read(&body).map_err(TryError::Lasting));
             let (outcome, took) = (outcome(&answer), started.elapsed());
             let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -379,13 +385,38 @@ fn gist(error: &GatewayError) -> String {
     text.chars().take(GIST_CHARACTERS).collect()
 }
 
-/// The body of a 2xx answer.
-async fn exchange(operation: Operation, connection: Connection, request: RequestBuilder) -> Result<Vec<u8>, TryError> {
-    let mut response = request.send().await.map_err(|error| match (connection, transport_failure(error)) {
-        (Connection::Kept, TryError::Passing(broken @ GatewayError::OutcomeUnknown { .. })) => TryError::Stale(broken),
-        (Connection::Kept | Connection::Fresh, failure) => failure,
+/// When a request last left its connection open for the next.
+#[derive(Debug, Default)]
+struct LastKept(Mutex<Option<Instant>>);
+
+impl LastKept {
+    /// A request was answered. One whose connection broke has left none.
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the next request may leave by a connection that was kept.
+    fn is_recent(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() <= KEPT_FOR)
+    }
+}
+
+/// The body of a 2xx answer. `last_kept` is of the client that the request leaves by, if that keeps its connections.
+async fn exchange(
+    operation: Operation,
+    last_kept: Option<&LastKept>,
+    request: RequestBuilder,
+) -> Result<Vec<u8>, TryError> {
+    // Where none can have been kept, a connection of its own broke, and that is the gateway's doing.
+    let may_be_kept = last_kept.is_some_and(LastKept::is_recent);
+    let mut response = request.send().await.map_err(|error| match transport_failure(error) {
+        TryError::Passing(broken @ GatewayError::OutcomeUnknown { .. }) if may_be_kept => TryError::Stale(broken),
+        failure => failure,
     })?;
+    let closes = response.headers().get(CONNECTION).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"close"));
+    let last_kept = last_kept.filter(|_| !closes);
     if let Some(refusal) = refusal(operation, response.status(), response.headers()) {
+        last_kept.inspect(|last_kept| last_kept.note());
         return Err(refusal);
     }
     // We ask for no coding; a proxy on the way may use one all the same.
@@ -399,6 +430,7 @@ async fn exchange(operation: Operation, connection: Connection, request: Request
         }
         body.extend_from_slice(&chunk);
     }
+    last_kept.inspect(|last_kept| last_kept.note());
     decoded(coding.as_deref(), body, longest).map_err(|fault| match fault {
         CodingFault::TooLarge => too_long(),
         CodingFault::Unknown => TryError::Lasting(unknown("an answer in a content coding that we did not ask for")),

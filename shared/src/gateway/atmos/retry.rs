@@ -12,8 +12,8 @@ use crate::gateway::GatewayError;
 pub(super) enum TryError {
     /// The connection or the server stumbled; another try at once may succeed.
     Passing(GatewayError),
-    /// A connection that was kept broke before an answer began: most likely the other side had closed it. That says
-    /// nothing of the gateway, and a connection of its own will.
+    /// A connection broke before an answer began, and may be one that was kept: most likely the other side had closed it.
+    /// That says nothing of the gateway, and a connection of its own will.
     Stale(GatewayError),
     /// Another try at once would bring the same, cost as much again, or is not wanted.
     Lasting(GatewayError),
