@@ -177,22 +177,26 @@ impl Places {
         ranked.len()
     }
 
-    /// Has slow readers closed while there are more unsent bytes than there may be, the one that reads longest first.
+    /// Has slow readers closed while there are more unsent bytes than there may be: the strange ones first, and of those
+    /// the one that reads longest.
     fn bound_unsent(&self) {
         let mut open = self.open();
         let mut unsent = self.unsent_bytes.load(Ordering::Relaxed);
-        let mut slow: Vec<(Duration, usize, &mut Connection)> = open
+        // Those that are closing free theirs in a moment, and are counted until then.
+        let closing = open.connections.values().filter(|connection| connection.is_closing);
+        unsent = unsent.saturating_sub(closing.map(|connection| connection.progress.unsent_bytes()).sum());
+        let mut slow: Vec<(bool, Duration, usize, &mut Connection)> = open
             .connections
             .values_mut()
             .filter(|connection| !connection.is_closing)
             .filter_map(|connection| {
                 let bytes = connection.progress.unsent_bytes();
-                (bytes > 0).then(|| (connection.progress.stage().1, bytes, connection))
+                (bytes > 0).then(|| (connection.is_favored, connection.progress.stage().1, bytes, connection))
             })
             .collect();
-        slow.sort_unstable_by_key(|(reads_for, ..)| Reverse(*reads_for));
+        slow.sort_unstable_by_key(|(is_favored, reads_for, ..)| (*is_favored, Reverse(*reads_for)));
         let mut closed = Vec::new();
-        for (_, bytes, connection) in slow {
+        for (.., bytes, connection) in slow {
             if unsent <= self.limits.unsent_bytes {
                 break;
             }
@@ -287,8 +291,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.settle(self.progress.unsent_bytes());
         let mut open = self.places.open();
+        // Together with its removal: whoever adds up sees both or neither.
+        self.settle(self.progress.unsent_bytes());
         if let Some(connection) = open.connections.remove(&self.id)
             && !connection.is_closing
         {

@@ -392,6 +392,28 @@ async fn readers_that_take_nothing_hold_so_many_bytes_together_and_no_more() {
     assert_eq!(cut, 4, "two answers of 16 MiB fit into 40");
 }
 
+/// What is closing is still counted as unsent; that is no reason to close more.
+#[tokio::test]
+async fn of_slow_readers_as_few_are_closed_as_will_do_and_the_favored_last() {
+    let favored = IpAddr::from([192, 0, 2, 1]);
+    let mut places = Places::new("test", Limits { unsent_bytes: 40, ..limits(8) });
+    places.favor(move |peer| peer == favored);
+    let places = Arc::new(places);
+    let mut slow = Vec::new();
+    for last in 1..=6 {
+        let place = places.admit(IpAddr::from([192, 0, 2, last])).await.unwrap();
+        place.answers(Some(16));
+        slow.push(place);
+    }
+
+    let mut is_closed = Vec::new();
+    for place in &slow {
+        is_closed.push(tokio::time::timeout(Duration::ZERO, place.progress.closing.notified()).await.is_ok());
+    }
+
+    assert_eq!(is_closed, [false, true, true, true, true, false], "two answers of 16 bytes fit into 40");
+}
+
 #[tokio::test]
 async fn a_stop_waits_for_requests_and_for_no_idle_connection() {
     let server = Running::start(limits(8)).await;
