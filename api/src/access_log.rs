@@ -34,8 +34,9 @@ const DECODED_AT_MOST: usize = 4;
 
 const REDACTED: &str = "[redacted]";
 
-/// An order's token has 32 hexadecimal digits. Half of one is redacted, too.
-const TOKEN_DIGITS: usize = 16;
+/// An order's token has 32 hexadecimal digits, and half of one is redacted, too; an API key may have any signs. No word and
+/// no number in an address of ours is so long.
+const SECRET_CHARACTERS: usize = 16;
 
 /// Which requests may be logged yet.
 #[derive(Debug)]
@@ -121,9 +122,9 @@ fn method(method: &Method) -> String {
     plain(method.as_str(), METHOD_CHARACTERS)
 }
 
-/// The path as it may stand in a log: without tokens, plain, and not endless.
+/// The path as it may stand in a log: without tokens and keys, plain, and not endless.
 ///
-/// A caller may write a token where it does not belong, with any sign as `%61`, and that again as `%2561`.
+/// A caller may write one where it does not belong, with any sign as `%61`, and that again as `%2561`.
 pub(crate) fn redacted(path: &str) -> String {
     let read: String = path.chars().take(PATH_READ).collect();
     let Some(decoded) = decoded(&read) else { return REDACTED.to_owned() };
@@ -135,7 +136,8 @@ pub(crate) fn redacted(path: &str) -> String {
     let mut segments: Vec<String> = Vec::new();
     for segment in path.split('/') {
         let follows_pay = segments.last().is_some_and(|last| last.eq_ignore_ascii_case("pay")) && !segment.is_empty();
-        segments.push(if follows_pay { REDACTED.to_owned() } else { without_tokens(segment) });
+        let may_be_secret = follows_pay || segment.chars().count() >= SECRET_CHARACTERS;
+        segments.push(if may_be_secret { REDACTED } else { segment }.to_owned());
     }
     let mut path = segments.join("/");
     if is_longer {
@@ -157,20 +159,6 @@ fn decoded(text: &str) -> Option<String> {
     None
 }
 
-/// The text with every run of digits that may be a token, or a good part of one, taken out.
-fn without_tokens(text: &str) -> String {
-    let mut whole = String::new();
-    for run in text.split_inclusive(|sign: char| !sign.is_ascii_hexdigit()) {
-        let (digits, rest) = match run.char_indices().next_back() {
-            Some((end, sign)) if !sign.is_ascii_hexdigit() => run.split_at(end),
-            _ => (run, ""),
-        };
-        whole.push_str(if digits.len() >= TOKEN_DIGITS { REDACTED } else { digits });
-        whole.push_str(rest);
-    }
-    whole
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -190,7 +178,10 @@ mod tests {
             (format!("/PAY%252f{TOKEN}"), "/PAY/[redacted]"),
             (format!("/api/orders/1/events&token={TOKEN}"), "/api/orders/1/events[redacted]"),
             (format!("/api/orders/1/events%3Ftoken={TOKEN}"), "/api/orders/1/events[redacted]"),
-            (format!("/api/orders/1/{TOKEN}.json"), "/api/orders/1/[redacted].json"),
+            (format!("/api/orders/1/{TOKEN}.json"), "/api/orders/1/[redacted]"),
+            ("/api/orders/sk_live-Zm9vYmFy.x".to_owned(), "/api/orders/[redacted]"),
+            ("/api/orders/sk_live%2DZm9vYmFy/events".to_owned(), "/api/orders/[redacted]/events"),
+            ("/openapi.json".to_owned(), "/openapi.json"),
             ("/pay/half-a-token/return".to_owned(), "/pay/[redacted]/return"),
             ("/api/orders/1/events&api_key=shop-key".to_owned(), "/api/orders/1/events[redacted]"),
             ("/api/orders/7/events".to_owned(), "/api/orders/7/events"),
@@ -250,8 +241,17 @@ mod tests {
 
             let redacted = redacted(&path);
 
-            prop_assert!(!redacted.contains(&TOKEN[..TOKEN_DIGITS]), "{path}: {redacted}");
-            prop_assert!(!redacted.contains(&TOKEN[TOKEN_DIGITS..]), "{path}: {redacted}");
+            prop_assert!(!redacted.contains(&TOKEN[..SECRET_CHARACTERS]), "{path}: {redacted}");
+            prop_assert!(!redacted.contains(&TOKEN[SECRET_CHARACTERS..]), "{path}: {redacted}");
+        }
+
+        #[test]
+        fn an_api_key_is_redacted_in_whichever_segment(
+            before in "(/[a-z0-9]{0,12}){0,4}", key in "[A-Za-z0-9_.~+-]{16,80}", after in "(/[a-z0-9]{0,12}){0,4}"
+        ) {
+            let redacted = redacted(&format!("{before}/{key}{after}"));
+
+            prop_assert!(!redacted.contains(&key[..SECRET_CHARACTERS]), "{redacted}");
         }
     }
 }
