@@ -46,10 +46,29 @@ impl FairShares {
         }
     }
 
+    /// Gives back what [`FairShares::queue`] took for a link from this queue, where no order came of it.
+    pub(crate) fn give_back(&self, key: &str, keys: usize, rate: Option<GatewayRate>, queue: QueueName) {
+        let Some(rate) = rate.filter(|_| keys > 1 && queue == QueueName::Links) else { return };
+        let between = self.between(rate);
+        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = whole_at.get_mut(key) {
+            *at = at.checked_sub(between).unwrap_or(*at);
+        }
+    }
+
+    /// Which part of the budget a key has in this process: one of so many.
+    fn share(&self) -> u32 {
+        PART * self.apis.load(Ordering::Relaxed).max(1)
+    }
+
+    /// The time from one link of a key to its next.
+    fn between(&self, rate: GatewayRate) -> Duration {
+        Duration::from_secs(1) * self.share() / rate.per_second.max(1)
+    }
+
     fn queue_at(&self, key: &str, rate: GatewayRate, now: Instant) -> QueueName {
-        let share = PART * self.apis.load(Ordering::Relaxed).max(1);
-        let between = Duration::from_secs(1) * share / rate.per_second.max(1);
-        let burst = (rate.burst / share).max(1);
+        let between = self.between(rate);
+        let burst = (rate.burst / self.share()).max(1);
         let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
         let used = whole_at.get(key).map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         if used > between * (burst - 1) {
@@ -91,6 +110,20 @@ mod tests {
         assert_eq!(shares.queue_at("few", RATE, now + Duration::from_secs(1)), QueueName::Links);
         shares.apis.store(5, Ordering::Relaxed);
         assert_eq!(first("third", now), 4, "the share of one API of five");
+    }
+
+    #[test]
+    fn a_request_of_which_no_order_comes_spends_nothing() {
+        let shares = FairShares::new();
+        let queue = || shares.queue("key", 2, Some(GatewayRate { per_second: 1, burst: 4 }));
+
+        for _ in 0..100 {
+            assert_eq!(queue(), QueueName::Links);
+            shares.give_back("key", 2, Some(GatewayRate { per_second: 1, burst: 4 }), QueueName::Links);
+        }
+        assert_eq!([queue(), queue(), queue()], [QueueName::Links, QueueName::Links, QueueName::Background]);
+        shares.give_back("key", 2, Some(GatewayRate { per_second: 1, burst: 4 }), QueueName::Background);
+        assert_eq!(queue(), QueueName::Background, "nothing was taken for that one");
     }
 
     #[test]

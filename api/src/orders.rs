@@ -90,6 +90,9 @@ impl OrderApi {
         }
         let queue = api.links.queue(&new_order.api_key_name, keys, rate);
         let created = orders::create_behind(store, &new_order, key.as_ref(), queue).await;
+        if !matches!(created, Ok(Created::New(_))) {
+            api.links.give_back(&new_order.api_key_name, keys, rate, queue);
+        }
         let order = match created.map_err(Problem::from)? {
             Created::New(order) => {
                 info!(
