@@ -18,6 +18,9 @@ mod support;
 
 use benchmark::{Extent, Part};
 
+/// Something measured is not as it must be.
+const FAULTY: i32 = 1;
+
 /// sysexits: the command was used wrongly.
 const USAGE: i32 = 64;
 
@@ -44,6 +47,10 @@ async fn main() {
     println!("{}", report.text);
     if let Some(file) = json {
         std::fs::write(file, format!("{:#}\n", report.json)).expect("the file of --json can be written");
+    }
+    if !report.faults.is_empty() {
+        eprintln!("{}", report.faults.join("\n"));
+        std::process::exit(FAULTY);
     }
 }
 

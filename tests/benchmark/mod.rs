@@ -113,6 +113,8 @@ pub(crate) struct Extent {
     workers: &'static [usize],
     /// How long a siege lasts.
     siege: Duration,
+    /// How long 99 of 100 callbacks may take in it, where that is judged.
+    besieged_within: Option<Duration>,
     /// How long the long load lasts.
     soak: Duration,
 }
@@ -133,6 +135,7 @@ impl Extent {
         grown: &[10_000, 1_000_000],
         workers: &[1, 2, 4, 8],
         siege: Duration::from_secs(60),
+        besieged_within: Some(Duration::from_millis(100)),
         soak: Duration::from_secs(30 * 60),
     };
     /// To see that it works: seconds.
@@ -149,6 +152,7 @@ impl Extent {
         grown: &[500],
         workers: &[1, 2],
         siege: Duration::from_secs(8),
+        besieged_within: None,
         soak: Duration::from_secs(2),
     };
 }
@@ -160,13 +164,16 @@ pub(crate) struct Report {
     /// For programs.
     #[allow(dead_code, reason = "the tests have no use for it")]
     pub(crate) json: Value,
+    /// What is not as it must be, a sentence each.
+    #[allow(dead_code, reason = "the tests have no use for it")]
+    pub(crate) faults: Vec<String>,
 }
 
 /// Measures these parts, one after the other: what runs for nothing would be in the way.
 pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
     let limits = Limits::measure(extent.load / 4).await;
     let mut text = format!("{}\n", limits.table());
-    let mut measured = Vec::new();
+    let (mut measured, mut faults) = (Vec::new(), Vec::new());
     for part in parts {
         let sections = match part {
             Part::Up => vec![day(Setup::embedded().await, extent).await],
@@ -177,7 +184,11 @@ pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
             Part::Rest => vec![rest::measure(extent).await],
             Part::Grown => grown::measure(extent).await,
             Part::Workers => vec![workers::measure(extent).await],
-            Part::Siege => vec![siege::measure(extent).await],
+            Part::Siege => {
+                let (section, found) = siege::measure(extent).await;
+                faults.extend(found);
+                vec![section]
+            }
             Part::Soak => vec![soak::measure(extent).await],
         };
         for section in sections {
@@ -187,7 +198,7 @@ pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
     }
     let machine = machine::describe().await;
     text.push_str(&machine);
-    Report { text, json: json!({ "machine": machine, "limits": limits.json(), "measured": measured }) }
+    Report { text, json: json!({ "machine": machine, "limits": limits.json(), "measured": measured }), faults }
 }
 
 async fn day(setup: Setup, extent: Extent) -> Section {
@@ -252,16 +263,18 @@ mod tests {
         for _ in 0..3 {
             let siege = siege::lay(Extent::QUICK.siege).await;
             let p99 = siege.callbacks.percentile(99).expect("there were some");
-            println!("p99 {p99:?}, {} KiB", siege.peak_kib);
+            println!("p99 {p99:?}, {} KiB, {} of {} held", siege.peak_kib, siege.held, siege.places);
             assert!(siege.refused > 0 && siege.pages > 0, "{} and {}", siege.refused, siege.pages);
             assert_eq!(siege.unanswered, 0, "of {}", siege.callbacks.count());
-            assert!(siege.peak_kib < 150 * 1_024, "{} KiB", siege.peak_kib);
-            if p99 <= CALLBACK_WITHIN {
+            assert!(siege.peak_kib <= siege::MOST_KIB, "{} KiB", siege.peak_kib);
+            if p99 <= CALLBACK_WITHIN && siege.was_laid() {
                 return;
             }
-            seen.push(p99);
+            seen.push((p99, siege.held));
         }
-        panic!("the gateway waited too long for one answer in a hundred, three times: {seen:?}");
+        panic!(
+            "the gateway waited too long for one answer in a hundred, or too few places were taken, three times: {seen:?}"
+        );
     }
 
     fn check(report: &str, measured: &[Value]) {
@@ -276,7 +289,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_benchmark_measures_the_webhook() {
-        let Report { text: report, json } = run(&[Part::Webhook, Part::Burst], Extent::QUICK).await;
+        let Report { text: report, json, .. } = run(&[Part::Webhook, Part::Burst], Extent::QUICK).await;
 
         for away in webhook::Away::ALL {
             assert!(report.contains(&format!("\n| 20 a second, {} | 20 | 20 | ", away.name())), "{report}");
@@ -291,7 +304,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_benchmark_measures_the_rest() {
         let parts = [Part::Jobs, Part::Rest, Part::Grown, Part::Workers, Part::Soak];
-        let Report { text: report, json } = run(&parts, Extent::QUICK).await;
+        let Report { text: report, json, .. } = run(&parts, Extent::QUICK).await;
 
         for line in [
             "64 | ",
