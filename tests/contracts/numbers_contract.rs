@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use shared::store::Store;
 use shared::store::orders::{self, Created};
 
@@ -10,6 +11,7 @@ use super::{Fixture, new_order, on_every_database};
 on_every_database! {
     a_counter_that_went_back_under_running_processes_gives_no_number_twice
     a_counter_behind_the_orders_that_are_there_refuses_nobody
+    many_orders_that_meet_numbers_of_others_make_them_jump_once
     what_a_person_says_of_a_restore_reaches_processes_that_run
 }
 
@@ -67,6 +69,18 @@ async fn a_counter_behind_the_orders_that_are_there_refuses_nobody(f: Fixture) {
     let new = create(&f.another_process().await, 3).await;
 
     assert!(new.is_disjoint(&there), "{new:?}");
+}
+
+async fn many_orders_that_meet_numbers_of_others_make_them_jump_once(f: Fixture) {
+    let there = create(&f.store, MORE_THAN_A_BLOCK).await;
+    f.execute(&["update id_blocks set next = 1 where name = 'orders'".to_owned()]).await;
+    let process = f.another_process().await;
+
+    let new: BTreeSet<i64> = join_all((0..8).map(|_| create(&process, 1))).await.into_iter().flatten().collect();
+
+    assert_eq!(new.len(), 8);
+    assert!(new.is_disjoint(&there), "{new:?}");
+    assert_eq!(f.number("select max(jumps) from id_blocks").await, 1);
 }
 
 async fn what_a_person_says_of_a_restore_reaches_processes_that_run(f: Fixture) {

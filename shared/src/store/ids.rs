@@ -6,6 +6,7 @@
 //! or a person says so (`tasdiq restored`). Then all counters jump, and every process drops the ids it holds.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sqlx::any::{AnyArguments, AnyRow};
@@ -45,6 +46,17 @@ pub(super) struct IdBlocks {
     by_name: Mutex<HashMap<String, Known>>,
     /// Whether this is a server that can tell on which history it is. Not every hosted one lets us ask.
     tells_history: OnceCell<bool>,
+    /// How often this process made the counters jump, or saw to it that another had.
+    jumps_made: AtomicU64,
+    /// Held while a number that was taken twice makes them jump.
+    behind: tokio::sync::Mutex<()>,
+}
+
+/// What this process knows of jumps at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JumpsKnown {
+    made: u64,
+    seen: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -158,8 +170,21 @@ impl IdBlocks {
         known.left.extend(ids.into_iter().rev().filter(|id| *id >= known.floor));
     }
 
-    /// A number that was given out is another row's already, so the counters stand too low: they jump.
-    pub(super) async fn is_behind(&self, store: &Store) -> Result<(), StoreError> {
+    /// To be asked before numbers are taken, for [`IdBlocks::is_behind`].
+    pub(super) fn jumps_known(&self) -> JumpsKnown {
+        let seen = self.by_name().get("orders").and_then(|known| known.seen).map(|seen| seen.jumps);
+        JumpsKnown { made: self.jumps_made.load(Ordering::Relaxed), seen }
+    }
+
+    /// A number that was given out is another row's already, so the counters stand too low: they jump, unless they have
+    /// since `before`, when it was not yet given out. Many requests meet such numbers at the same moment, and one jump is
+    /// enough for all.
+    pub(super) async fn is_behind(&self, store: &Store, before: JumpsKnown) -> Result<(), StoreError> {
+        let _one_at_a_time = self.behind.lock().await;
+        let now = self.jumps_known();
+        if now.made != before.made || before.seen.is_some_and(|seen| now.seen > Some(seen)) {
+            return Ok(());
+        }
         self.jump(store, Cause::SetBack).await.map(drop)
     }
 
@@ -203,6 +228,7 @@ impl IdBlocks {
         tell(cause);
         let counters = read(store, tells_history).await?;
         self.heed(&counters);
+        self.jumps_made.fetch_add(1, Ordering::Relaxed);
         Ok(counters)
     }
 

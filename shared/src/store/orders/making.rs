@@ -39,11 +39,12 @@ pub async fn create_behind(
     key: Option<&IdempotencyKey>,
     queue: QueueName,
 ) -> Result<Created, StoreError> {
+    let jumps_before = store.0.ids.jumps_known();
     let make = async || together(store, Creating { new: new.clone(), key: key.cloned(), queue }).await;
     let made = match make().await {
         // Another order, or another job, has the number: commits were lost.
         Err(StoreError::Statement(error)) if is_taken(&error) => {
-            store.0.ids.is_behind(store).await?;
+            store.0.ids.is_behind(store, jumps_before).await?;
             make().await
         }
         made => made,
