@@ -577,13 +577,15 @@ async fn look_at_callbacks(store: &Store, findings: &mut Findings) {
     }
 }
 
-fn tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable }: Proofs, findings: &mut Findings) {
+fn tell_of_callbacks(proofs: Proofs, findings: &mut Findings) {
+    let Proofs { callbacks, badly_signed, unreadable, badly_signed_since } = proofs;
     let proving = callbacks - badly_signed - unreadable;
     let says = format!("{badly_signed} of the last {callbacks} callbacks prove nothing: no key of ours signed them");
     let compare = "compare ATMOS_API_KEY and ATMOS_SIGN_ALGORITHM with what Atmos has for this store: a wrong key refuses \
                    every payment; see `tasdiq callbacks list --verdict badly_signed`";
     match (badly_signed, unreadable) {
-        (1.., _) if badly_signed > proving => findings.fault("callbacks", says, compare),
+        // One that came afterwards and is signed as it should be shows that the key is right, and the others forged.
+        (1.., _) if badly_signed > proving && badly_signed_since > 0 => findings.fault("callbacks", says, compare),
         (1.., _) => findings.warn("callbacks", says, compare),
         (_, 1..) if unreadable > proving => findings.warn(
             "callbacks",
@@ -591,6 +593,7 @@ fn tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable }: Proofs, fin
             "see `tasdiq callbacks list --verdict unreadable`: the gateway may write them in another way now, or somebody \
              else sends them",
         ),
+        _ if callbacks == 0 => findings.ok("callbacks", "none came within a day".to_owned()),
         _ => findings.ok("callbacks", format!("{proving} of the last {callbacks} of a day are signed as they should be")),
     }
 }

@@ -54,7 +54,8 @@ fn main() -> ExitCode {
         Err(fault) => {
             // Help that was asked for is none.
             if for_machines && fault.exit_code() != 0 {
-                telemetry::say(&output::fault(fault.to_string().lines().next().unwrap_or_default(), MISUSED));
+                let text = fault.to_string();
+                telemetry::say(&output::fault(text.strip_prefix("error: ").unwrap_or(&text).trim_end(), MISUSED));
                 telemetry::flush(LAST_LINES);
                 return ExitCode::from(MISUSED);
             }

@@ -5,7 +5,7 @@ use shared::clock::rfc3339;
 use shared::config::{Config, GatewayRate};
 use shared::store::processes::{self, Process};
 use shared::store::weather::{self, KeptWord};
-use shared::store::{Store, StoreError};
+use shared::store::{Store, StoreError, jobs};
 use shared::weather::ToldWeather;
 
 use crate::arguments::{BudgetWish, Output, WeatherCommand};
@@ -44,6 +44,9 @@ pub(crate) async fn run(config: &Config, command: WeatherCommand) -> Result<(), 
         }
         WeatherCommand::Open { overrides_patience, output } => {
             weather::open(&store, overrides_patience).await?;
+            if overrides_patience {
+                jobs::hurry_held_back(&store).await?;
+            }
             let patience = Report::read(&store).await?.patience_until();
             let said = match patience {
                 Some(until) if !overrides_patience => format!(

@@ -223,7 +223,7 @@ async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
     assert!(listed(Wanted { order_id: Some(order.id), verdict: Some(BadlySigned), ..wanted }).await.is_empty());
     assert!(listed(Wanted { since_ms: f.store.now_ms() + 60_000, ..wanted }).await.is_empty());
     let proofs = callbacks::proofs(&f.store).await.unwrap();
-    assert_eq!(proofs, Proofs { callbacks: 4, badly_signed: 2, unreadable: 0 });
+    assert_eq!(proofs, Proofs { callbacks: 4, badly_signed: 2, unreadable: 0, badly_signed_since: 2 });
 }
 
 /// A callback locks the order and then stages jobs; a look ends its job and then locks the order.

@@ -216,11 +216,12 @@ fn the_connections_that_there_may_be_are_told() {
 /// Every payment is refused, and the gateway lets us in all the same.
 #[test]
 fn a_key_that_fits_no_callback_is_a_fault_and_a_forger_among_many_is_none() {
-    let told = |callbacks, badly_signed, unreadable| {
+    let told_since = |callbacks, badly_signed, unreadable, badly_signed_since| {
         let mut findings = Findings::default();
-        tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable }, &mut findings);
+        tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable, badly_signed_since }, &mut findings);
         findings.0.remove(0)
     };
+    let told = |callbacks, badly_signed, unreadable| told_since(callbacks, badly_signed, unreadable, badly_signed);
 
     let fault = told(7, 5, 1);
     assert_eq!(fault.state, Health::Fault);
@@ -228,6 +229,7 @@ fn a_key_that_fits_no_callback_is_a_fault_and_a_forger_among_many_is_none() {
     assert!(fault.act.unwrap().contains("ATMOS_API_KEY"));
     assert_eq!(told(1, 1, 0).state, Health::Fault, "the first payment of a new shop");
     assert_eq!(told(100, 3, 0).state, Health::Warn);
+    assert_eq!(told_since(66, 45, 0, 0).state, Health::Warn, "the key has proved right since");
     assert_eq!(told(5, 0, 4).state, Health::Warn);
     assert_eq!(told(100, 0, 4).state, Health::Ok);
     assert_eq!(told(0, 0, 0).state, Health::Ok);

@@ -419,6 +419,8 @@ pub struct Proofs {
     pub badly_signed: i64,
     /// Of those, cannot be read.
     pub unreadable: i64,
+    /// Of the badly signed ones, came since the last one that was signed as it should be.
+    pub badly_signed_since: i64,
 }
 
 /// So many of the newest callbacks tell whether our keys are right.
@@ -432,7 +434,11 @@ pub async fn proofs(store: &Store) -> Result<Proofs, StoreError> {
     let since_ms = store.now_ms() - DAY_MS;
     let newest = list(store, Wanted { verdict: None, order_id: None, since_ms, limit: PROOFS }).await?;
     let of = |verdict| newest.iter().filter(|callback| callback.verdict == verdict).count() as i64;
+    let proves_nothing =
+        |callback: &&StoredCallback| matches!(callback.verdict, Verdict::BadlySigned | Verdict::Unreadable);
+    let since = newest.iter().take_while(proves_nothing);
     Ok(Proofs {
+        badly_signed_since: since.filter(|callback| callback.verdict == Verdict::BadlySigned).count() as i64,
         callbacks: newest.len() as i64,
         badly_signed: of(Verdict::BadlySigned),
         unreadable: of(Verdict::Unreadable),

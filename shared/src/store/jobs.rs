@@ -30,7 +30,7 @@ pub(super) use claiming::hand_back_if_claimed;
 pub use dead_letters::{BuriedBy, bury};
 pub(super) use dead_letters::{cancel_dead_letters, cancel_dead_refunds};
 pub use in_hand::{InHand, hand_back};
-pub use nearing::{LongestWaits, bring_near};
+pub use nearing::{LongestWaits, bring_near, hurry_held_back};
 pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
 pub use relaying::{
     Crashed, DueJobs, Lapsed, OFFER_GRACE_MS, count_enqueued, earliest_due, end_all_leases, lapsed, offer, offer_again,

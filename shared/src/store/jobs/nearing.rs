@@ -63,6 +63,31 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
     Ok(brought)
 }
 
+/// The gateway asks for no longer patience; what lies further ahead waits for something else.
+const LONGEST_PATIENCE_MS: i64 = 3_600_000;
+
+/// Every process has heard of the operator's word by then.
+const WORD_IS_HEARD_MS: i64 = 1_500;
+
+/// Brings the jobs near whose last run was told to wait or failed, and returns how many: an operator has overridden the
+/// patience that the gateway asked for. A job that waits for something else as well finds that, and waits again.
+///
+/// # Errors
+/// As [`bring_near`].
+pub async fn hurry_held_back(store: &Store) -> Result<u64, StoreError> {
+    let until_ms = store.now_ms() + LONGEST_PATIENCE_MS;
+    let mut brought = 0;
+    for queue in [QueueName::Settle, QueueName::Links, QueueName::Background] {
+        let held_back = format!(
+            "select id from jobs where queue = '{queue}' and state = 'available' and due_at_ms > $1
+                and due_at_ms <= {until_ms} and last_error is not null
+                and kind in ('create_payment_link', 'settle_order', 'refund_order')"
+        );
+        brought += bring(store, &held_back, WORD_IS_HEARD_MS).await?;
+    }
+    Ok(brought)
+}
+
 /// Brings the rows that this selects to `furthest_ms` from now.
 async fn bring(store: &Store, far: &str, furthest_ms: i64) -> Result<u64, StoreError> {
     bring_locked(store, far, store.skip_locked(), furthest_ms).await
