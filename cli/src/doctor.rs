@@ -320,7 +320,7 @@ async fn look_at_clock_steps(store: &Store, findings: &mut Findings) {
     match clock_steps::last(store).await {
         Ok(Some(step)) if (store.now_ms() - step.at_ms).abs() <= STEP_TOLD_MS => findings.warn(
             "clock",
-            format!("the database's clock was set {:+} s at {}", step.by_ms / 1_000, rfc3339(step.at_ms)),
+            format!("the database's clock was set {:+} s at {}", clock_steps::seconds(step.by_ms), rfc3339(step.at_ms)),
             "see to the time service of the database's host: orders expire, and retention ends, by this clock",
         ),
         Ok(_) => (),

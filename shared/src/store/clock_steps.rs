@@ -26,11 +26,16 @@ pub(super) async fn take_over(store: &Store, database_ms: i64, round_trip: Durat
     warn!(
         by_ms,
         "the database's clock stepped {direction} by {} s; leases are spared, and open jobs are brought near",
-        by_ms.abs() / 1_000
+        seconds(by_ms).abs()
     );
     if let Err(trouble) = keep(store, by_ms).await {
         debug!(error = %trouble, "the step of the database's clock is not kept for `doctor`");
     }
+}
+
+/// A step in whole seconds, the nearest: it is measured by asking, and half of a round trip is guessed.
+pub fn seconds(by_ms: i64) -> i64 {
+    (by_ms + 500).div_euclid(1_000)
 }
 
 /// An hour, where a test has the database's clock set.
@@ -67,4 +72,17 @@ pub async fn last(store: &Store) -> Result<Option<KeptStep>, StoreError> {
         .split_once(' ')
         .and_then(|(at_ms, by_ms)| Some(KeptStep { at_ms: at_ms.parse().ok()?, by_ms: by_ms.parse().ok()? }));
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_told_in_the_nearest_seconds() {
+        for (by_ms, told) in [(3_599_999, 3_600), (-3_599_999, -3_600), (-3_600_001, -3_600), (2_400, 2), (-2_600, -3)]
+        {
+            assert_eq!(seconds(by_ms), told, "{by_ms}");
+        }
+    }
 }
