@@ -124,6 +124,8 @@ async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_th
     let api = installation.api(0).await;
     installation.sandbox.delay_answers(Duration::from_secs(5)).await;
     let suspect = id(&api.create_order().await);
+    // Its id waits in the queue of links, too, from where a worker would run it itself.
+    installation.redis.wipe().await;
     installation.execute("update jobs set crashes = 2, queue = 'suspect', state = 'available', due_at_ms = 0").await;
     let mut worker = installation.worker(4).await;
     installation
@@ -148,6 +150,8 @@ async fn the_suspects_of_a_worker_that_is_killed_from_outside_are_handed_back_un
     let api = installation.api(0).await;
     installation.sandbox.delay_answers(GATEWAY_AT_FIRST).await;
     let suspect = id(&api.create_order().await);
+    // Its id waits in the queue of links, too, from where a worker would run it itself.
+    installation.redis.wipe().await;
     installation.execute("update jobs set crashes = 2, queue = 'suspect', state = 'available', due_at_ms = 0").await;
     let mut worker = installation.worker(4).await;
     let running = "select count(*) from jobs where state = 'running' and queue = 'suspect'";
