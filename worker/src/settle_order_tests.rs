@@ -354,7 +354,8 @@ fn an_order_that_ended_unpaid_is_looked_at_on_for_three_minutes_after_a_callback
     let looks = [looked(DRAFT, TransactionState::Open)];
 
     for status in [OrderStatus::Canceled, OrderStatus::Expired] {
-        let ended = Order { transaction_id: Some(DRAFT), last_hint_at_ms: Some(NOW), ..order(status) };
+        let expires_at_ms = Some(NOW + 3_600_000);
+        let ended = Order { last_hint_at_ms: Some(NOW), expires_at_ms, ..order(status) };
         let next = |asked_at_ms: i64| match finish_after(
             &ended,
             &Settlement::Unchanged,
