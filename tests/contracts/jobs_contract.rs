@@ -32,6 +32,7 @@ on_every_database! {
     what_waits_is_measured_from_when_it_was_due
     suspects_run_in_groups_that_each_crash_makes_smaller
     a_suspect_that_crashed_again_is_no_longer_of_its_group
+    a_suspect_whose_id_waits_in_an_ordinary_list_is_claimed_by_its_own_process_alone
     suspects_that_never_ran_are_handed_back_and_those_whose_process_died_are_counted
     an_operator_cannot_cancel_what_money_depends_on
     canceling_the_payment_link_cancels_its_order
@@ -342,6 +343,15 @@ async fn a_suspect_that_crashed_again_is_no_longer_of_its_group(f: Fixture) {
     claimed.sort_unstable();
     assert_eq!(claimed, ids[1..], "it would not be alone there");
     assert_eq!(jobs::claim_suspects(&f.store, &group).await.unwrap().len(), 0, "each is claimed once");
+}
+
+async fn a_suspect_whose_id_waits_in_an_ordinary_list_is_claimed_by_its_own_process_alone(f: Fixture) {
+    let ids = suspects(&f, 1, 2).await;
+
+    assert_eq!(jobs::claim(&f.store, &ids).await.unwrap().len(), 0);
+
+    let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
+    assert_eq!(jobs::claim_suspects(&f.store, &group).await.unwrap().len(), 1);
 }
 
 async fn suspects_that_never_ran_are_handed_back_and_those_whose_process_died_are_counted(f: Fixture) {

@@ -22,7 +22,8 @@ const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
 /// [`StoreError`]; the rows then wait for their grace to end, or, if the claim was made and only its answer lost, are
 /// handed back before this returns, or else as soon as the database answers.
 pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, StoreError> {
-    claim_under(store, ids, rand::random(), "").await
+    // The id of a suspect may still wait in the list of the queue that its job had before.
+    claim_under(store, ids, rand::random(), "and queue <> 'suspect'").await
 }
 
 /// As [`claim`], under this token, and only rows that meet `condition` besides.
