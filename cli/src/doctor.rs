@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_server::PlaceCounts;
 use shared::clock::rfc3339;
 use shared::config::{Config, DatabaseUrl, LogFormat, Role};
-use shared::coordination::{Coordination, LONGEST_WAIT, Obstacle, Urgency};
+use shared::coordination::{Coordination, Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;
 use shared::job::QueueName;
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use crate::arguments::Output;
 use crate::data_dir::{files_of_database, is_open_to_others};
 use crate::exit::Exit;
-use crate::installation::{gateway, redis_server};
+use crate::installation::{gateway_to_observe, redis_server};
 use crate::output::{print, print_json};
 use crate::weather::Report;
 
@@ -625,7 +625,7 @@ async fn look_at_weather(store: &Store, findings: &mut Findings) {
 }
 
 async fn look_at_gateway(config: &Config, store: Option<&Store>, redis: Option<RedisServer>, findings: &mut Findings) {
-    let gateway = match gateway(config, redis) {
+    let gateway = match gateway_to_observe(config, redis) {
         Ok(gateway) => gateway,
         Err(trouble) => {
             let says = match trouble {
@@ -731,12 +731,11 @@ fn tell_of_gateway(name: &str, way: Option<Way>, answer: Result<(), GatewayError
                     Obstacle::Budget => {
                         "ask again later; if it stays so, and Atmos allows more, raise it with `tasdiq weather set --rate`".to_owned()
                     }
-                    Obstacle::Breaker { .. } => format!(
-                        "wait: the breaker tries it every {} s at the latest; `tasdiq weather open` tries at once",
-                        LONGEST_WAIT.as_secs()
-                    ),
                     Obstacle::RetryAfter => patience.to_owned(),
-                    Obstacle::Operator => "let calls through with `tasdiq weather open` when it is time".to_owned(),
+                    // These calls pass the breaker by.
+                    Obstacle::Operator | Obstacle::Breaker { .. } => {
+                        "let calls through with `tasdiq weather open` when it is time".to_owned()
+                    }
                 },
             };
             findings.fault("gateway", format!("{name}: {}", causes(&trouble)), act);

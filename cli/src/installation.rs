@@ -235,10 +235,26 @@ async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
 /// # Errors
 /// A proxy address that cannot be used.
 pub(crate) fn gateway(config: &Config, redis: Option<RedisServer>) -> Result<Gateway, Exit> {
-    let coordination = match redis {
+    gateway_within(config, coordination(config, redis))
+}
+
+/// As [`gateway`], for a command that only asks how the gateway is: the processes do not learn from its calls, which may
+/// go elsewhere than theirs.
+///
+/// # Errors
+/// As [`gateway`].
+pub(crate) fn gateway_to_observe(config: &Config, redis: Option<RedisServer>) -> Result<Gateway, Exit> {
+    gateway_within(config, coordination(config, redis).observer())
+}
+
+fn coordination(config: &Config, redis: Option<RedisServer>) -> Coordination {
+    match redis {
         Some(server) => Coordination::redis(server, config.gateway_rate),
         None => Coordination::local(config.gateway_rate),
-    };
+    }
+}
+
+fn gateway_within(config: &Config, coordination: Coordination) -> Result<Gateway, Exit> {
     let atmos = AtmosGateway::new(config.atmos.clone(), coordination)
         .map_err(|error| Exit::Configuration(anyhow!(error).context("cannot prepare calls to the gateway")))?;
     Ok(Gateway::Atmos(atmos))

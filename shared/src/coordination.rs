@@ -24,7 +24,7 @@ mod redis;
 mod redis_weather;
 mod weather;
 
-pub use breaker::{LONGEST_WAIT, State};
+pub use breaker::State;
 use budget::{LATE_IN_LINE, LONGEST_LATE_TURN, LOOK_BESIDE_LINKS, Pace};
 use come_back::Line;
 use local::{LocalWeather, Notes, lock};
@@ -37,6 +37,7 @@ pub use weather::{BreakerView, HeldBack, Obstacle, OperatorsWord, Outcome, PROBE
 pub struct Coordination {
     inner: Inner,
     own: Arc<Own>,
+    is_observer: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -150,7 +151,14 @@ impl Coordination {
             told: Mutex::default(),
             changed: Notify::new(),
         };
-        Coordination { inner, own: Arc::new(own) }
+        Coordination { inner, own: Arc::new(own), is_observer: false }
+    }
+
+    /// For one who only asks how things are: calls pass the breaker by, and what comes of them is told to nobody. The
+    /// budget, the gateway's wish for patience and an operator's word hold, and the access token is shared.
+    #[must_use]
+    pub fn observer(self) -> Self {
+        Coordination { is_observer: true, ..self }
     }
 
     /// The note of that name, if there is one and it can be read.
@@ -195,7 +203,7 @@ impl Coordination {
     /// # Errors
     /// [`HeldBack`] when the call may not leave, or not so soon.
     pub async fn admit(&self, urgency: Urgency) -> Result<Pass, HeldBack> {
-        self.admit_one(urgency, true).await
+        self.admit_one(urgency, !self.is_observer).await
     }
 
     /// As [`Coordination::admit`], for a question that says nothing about the gateway's health and need not wait for it:
@@ -301,6 +309,9 @@ impl Coordination {
 
     /// Tells the breaker what came of a call.
     pub async fn settle(&self, pass: Pass, outcome: Outcome<'_>) {
+        if self.is_observer {
+            return;
+        }
         match &self.inner {
             Inner::Local { weather, .. } => weather.settle(pass.probe.as_deref(), outcome),
             Inner::Redis { weather, .. } => weather.settle(&pass, outcome).await,
@@ -310,6 +321,9 @@ impl Coordination {
 
     /// The gateway asks for patience: no process calls it for so long.
     pub async fn ask_for_patience(&self, patience: Duration) {
+        if self.is_observer {
+            return;
+        }
         match &self.inner {
             Inner::Local { weather, .. } => weather.tell(patience),
             Inner::Redis { weather, .. } => weather.tell(patience).await,

@@ -12,6 +12,7 @@ use crate::roles::up::Up;
 use crate::support::app::{Kind, TestApp};
 use crate::support::command::{Ended, run};
 use crate::support::doors::tea;
+use crate::support::ports::free_port;
 use crate::support::wait::{PATIENCE, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -147,11 +148,29 @@ impl Scene<'_> {
         assert_eq!(self.worker.metric("tasdiq_gateway_breaker", "\"closed\"").await, 0);
         let doctor = run(&["doctor"], &self.environment).await;
         assert!(doctor.said.contains("the breaker keeps calls back since"), "{doctor:?}");
+        assert!(doctor.said.contains("HTTP 403"), "it asks the gateway itself: {doctor:?}");
         sandbox.clear_faults().await;
         self.command(&["open"]).await;
         self.shown("all to tell that calls pass", |process| process["breaker"] == "closed").await;
+        self.doctor_with_another_address_keeps_nobody_back().await;
         let order = self.order().await;
         self.api.wait_for_link_within(order, SECOND * 8).await;
+    }
+}
+
+impl Scene<'_> {
+    async fn doctor_with_another_address_keeps_nobody_back(&self) {
+        let nowhere = format!("http://127.0.0.1:{}", free_port());
+        let mut elsewhere = self.environment.clone();
+        elsewhere.retain(|(name, _)| *name != "ATMOS_BASE_URL");
+        elsewhere.push(("ATMOS_BASE_URL", &nowhere));
+        for _ in 0..3 {
+            let doctor = run(&["doctor"], &elsewhere).await;
+            assert!(doctor.said.contains(&nowhere), "{doctor:?}");
+        }
+
+        let shown = self.command(&["show", "--json"]).await.json();
+        assert!(shown["processes"].as_array().unwrap().iter().all(|process| process["breaker"] == "closed"), "{shown}");
     }
 }
 

@@ -279,13 +279,3 @@ fn a_gateway_that_hands_out_no_token_is_not_to_be_started() {
     let (says, act) = (&findings.0[0].says, findings.0[0].act.as_deref().unwrap());
     assert!(says.contains("HTTP 500") && act.contains("it runs") && !act.contains("start"), "{says} -> {act}");
 }
-
-#[test]
-fn the_breaker_is_said_to_try_as_often_as_it_does() {
-    let mut findings = Findings::default();
-    let (obstacle, retry_after) = (Obstacle::Breaker { cause: "HTTP 403".to_owned() }, Duration::from_secs(5));
-
-    tell_of_gateway("atmos:417", None, Err(GatewayError::HeldBack { obstacle, retry_after }), &mut findings);
-
-    assert!(findings.0[0].act.as_deref().unwrap().contains("every 5 s at the latest"));
-}

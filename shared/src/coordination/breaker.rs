@@ -13,7 +13,7 @@ pub(super) const FAILURES: u32 = 5;
 pub(super) const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// An outage that ends is noticed within this.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A probe whose process has died holds up the others for so long.
 pub(super) const PROBE_LEASE: Duration = Duration::from_secs(PROBE_WITHIN.as_secs() + 2);

@@ -37,6 +37,7 @@ for_two! {
     a_probe_whose_process_has_died_holds_nobody_up_for_ever with None;
     who_left_before_the_breaker_opened_has_nothing_to_say with None;
     what_is_beside_the_breaker_passes_it with None;
+    an_observer_passes_the_breaker_and_tells_it_nothing with None;
     patience_asked_of_one_is_kept_by_all with None;
     who_waits_for_a_turn_hears_of_patience_before_it_leaves with a_rate(2, 1);
     calls_stay_within_rate_and_burst with a_rate(40, 8);
@@ -184,6 +185,26 @@ async fn what_is_beside_the_breaker_passes_it(a: &Coordination, b: &Coordination
 
     assert!(!pass.is_probe());
     assert!(a.admit(Urgency::Now).await.unwrap().is_probe(), "the try is still to be made");
+}
+
+async fn an_observer_passes_the_breaker_and_tells_it_nothing(a: &Coordination, b: &Coordination) {
+    let observer = b.clone().observer();
+    for _ in 0..2 * FAILURES {
+        call(&observer, DOWN).await;
+    }
+    observer.ask_for_patience(SECOND * 60).await;
+    assert_eq!(obstacle(a).await, None, "its calls may have gone elsewhere");
+
+    break_down(a, b).await;
+    call(&observer, Outcome::Answered).await;
+    assert_eq!(obstacle(a).await, Some("breaker"));
+    until_it_tries(a).await;
+    call(&observer, DOWN).await;
+    call(a, Outcome::Answered).await;
+    assert_eq!(obstacle(b).await, None, "the one call that tries was left to another");
+
+    a.ask_for_patience(SECOND * 60).await;
+    assert_eq!(obstacle(&observer).await, Some("retry_after"));
 }
 
 async fn patience_asked_of_one_is_kept_by_all(a: &Coordination, b: &Coordination) {
