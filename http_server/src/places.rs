@@ -53,6 +53,8 @@ struct Open {
     connections: HashMap<u64, Connection>,
     /// How many each address has that are not about to close.
     of_address: HashMap<IpAddr, usize>,
+    /// How many are about to close, and have their places still.
+    closing: usize,
 }
 
 #[derive(Debug)]
@@ -122,8 +124,13 @@ impl Places {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Some(permit);
         }
+        let mut has_waited = false;
         loop {
-            self.make_room();
+            if has_waited {
+                self.close(None, Why::Crowded);
+            } else {
+                self.make_room();
+            }
             let freed = tokio::time::timeout(LOOK_AGAIN, Arc::clone(&self.free).acquire_owned()).await;
             if let Ok(permit) = freed {
                 return permit.ok();
@@ -131,12 +138,17 @@ impl Places {
             if self.warnings.take() {
                 warn!("all connections of the {} are in use; new ones wait until one closes", self.name);
             }
+            has_waited = true;
         }
     }
 
-    /// Closes connections that are of less use than a new one.
+    /// Closes connections that are of less use than a new one, unless some are closing already: many callers that come
+    /// at once would else each have a part of all connections closed.
     pub(crate) fn make_room(&self) {
-        self.close(None, Why::Crowded);
+        let are_closing = self.open().closing > 0;
+        if !are_closing {
+            self.close(None, Why::Crowded);
+        }
     }
 
     fn count_of(&self, address: IpAddr) -> usize {
@@ -171,6 +183,7 @@ impl Places {
             connection.is_closing = true;
             connection.progress.closing.notify_one();
             let address = connection.address;
+            open.closing += 1;
             leave(&mut open.of_address, address);
             metrics::count_closed(self.name, why);
         }
@@ -206,6 +219,7 @@ impl Places {
             closed.push(connection.address);
             metrics::count_closed(self.name, Why::Unsent);
         }
+        open.closing += closed.len();
         for address in closed {
             leave(&mut open.of_address, address);
         }
@@ -294,10 +308,10 @@ impl Drop for Place {
         let mut open = self.places.open();
         // Together with its removal: whoever adds up sees both or neither.
         self.settle(self.progress.unsent_bytes());
-        if let Some(connection) = open.connections.remove(&self.id)
-            && !connection.is_closing
-        {
-            leave(&mut open.of_address, connection.address);
+        match open.connections.remove(&self.id) {
+            Some(connection) if connection.is_closing => open.closing = open.closing.saturating_sub(1),
+            Some(connection) => leave(&mut open.of_address, connection.address),
+            None => (),
         }
         metrics::open(self.places.name, open.connections.len());
     }
@@ -317,5 +331,48 @@ impl Warnings {
         };
         *minute = Some((began, spent + 1));
         spent < WARNINGS_PER_MINUTE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[tokio::test]
+    async fn many_that_come_at_once_have_no_more_closed_than_they_need() {
+        let places = Arc::new(Places::new("test", Limits { per_address: usize::MAX, ..Limits::of(4 * PART_CLOSED) }));
+        let mut open = Vec::new();
+        for _ in 0..4 * PART_CLOSED {
+            open.push(places.admit(PEER).await.unwrap());
+        }
+        assert_eq!(closing(&places), 0);
+
+        // Each connection that is closed ends a little after it was told to, and just then the next one comes.
+        for _ in 0..4 {
+            let coming = tokio::spawn({
+                let places = Arc::clone(&places);
+                async move { places.admit(PEER).await.unwrap() }
+            });
+            // This runtime has one thread: it runs until it waits for a place.
+            tokio::task::yield_now().await;
+            let before = closing(&places);
+            assert!((1..=4).contains(&before), "a part of all: {before}");
+            let ends = open.iter().position(|place| is_closing(&places, place)).unwrap();
+            drop(open.swap_remove(ends));
+            open.push(coming.await.unwrap());
+            assert_eq!(closing(&places), before - 1);
+        }
+    }
+
+    fn closing(places: &Places) -> usize {
+        places.open().connections.values().filter(|connection| connection.is_closing).count()
+    }
+
+    fn is_closing(places: &Places, place: &Place) -> bool {
+        places.open().connections[&place.id].is_closing
     }
 }
