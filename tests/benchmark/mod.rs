@@ -261,7 +261,7 @@ mod tests {
         let mut seen = Vec::new();
         // A neighbour may take the machine away for a moment; what is slow is slow each time.
         for _ in 0..3 {
-            let siege = siege::lay(Extent::QUICK.siege).await;
+            let siege = siege::lay(Extent::QUICK.siege, &[]).await;
             let p99 = siege.callbacks.percentile(99).expect("there were some");
             println!("p99 {p99:?}, {} KiB, {} of {} held", siege.peak_kib, siege.held, siege.places);
             assert!(siege.refused > 0 && siege.pages > 0, "{} and {}", siege.refused, siege.pages);

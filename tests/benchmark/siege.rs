@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use super::Extent;
 use super::load::{Figures, at_a_rate, closed_loop};
 use super::report::Section;
+use super::setup::safe_servers;
 use super::shop::progress;
 use super::usage::mib;
 use crate::roles::role::client;
@@ -48,6 +49,9 @@ const CALLBACKS_PER_SECOND: u32 = 50;
 const REFUSED_PER_SECOND: u32 = 100;
 const PAGES: usize = 40;
 
+/// The settings that have `up` work on servers.
+const SERVERS: [&str; 2] = ["DATABASE_URL", "REDIS_URL"];
+
 /// Each page is loaded again this often.
 const LOADED_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,10 +70,28 @@ pub(super) struct Siege {
 }
 
 impl Siege {
-    /// Whether the places were taken all the time. The process closes one in 64 when a new connection finds none, and who
-    /// was closed is back a second later, so that nearly all are; a moment that a neighbour takes may cost some more.
+    /// Whether the places were taken all the time. The process closes one in 64 when a new connection finds none, and no
+    /// more until those have ended; who was closed is back a second later, so that nearly all are held at any moment.
     pub(super) fn was_laid(&self) -> bool {
         self.held * 4 >= self.places * 3
+    }
+
+    fn row(&self, database: &str) -> String {
+        let Siege { held, places, callbacks, unanswered, refused, pages, peak_kib } = self;
+        let [p50, p99, longest] = [50, 99, 100].map(|percent| callbacks.percentile_ms(percent));
+        let (count, memory) = (callbacks.count(), mib(*peak_kib));
+        format!(
+            "| {database} | {held} | {places} | {refused} | {pages} | {count} | {unanswered} | {p50} | {p99} | {longest} | {memory} |\n"
+        )
+    }
+
+    fn json(&self, database: &str) -> Value {
+        let [p50, p99, longest] = [50, 99, 100].map(|percent| self.callbacks.percentile_ms(percent));
+        json!({
+            "what": "callback answered", "load": "besieged", "database": database, "number": self.callbacks.count(),
+            "errors": self.unanswered, "p50_ms": p50, "p99_ms": p99, "longest_ms": longest,
+            "memory_mib": mib(self.peak_kib), "fewest_held": self.held, "places": self.places,
+        })
     }
 
     /// What is not as it must be, a sentence each.
@@ -98,28 +120,32 @@ impl Siege {
 
 /// Measures it with `tasdiq up`, whose one process has the most to lose. Gives what is not as it must be, too.
 pub(super) async fn measure(extent: Extent) -> (Section, Vec<String>) {
-    let siege = lay(extent.siege).await;
-    let faults = extent.besieged_within.map(|within| siege.faults(within)).unwrap_or_default();
-    let Siege { held, places, callbacks, unanswered, refused, pages, peak_kib } = siege;
-    let [p50, p99, longest] = [50, 99, 100].map(|percent| callbacks.percentile_ms(percent));
-    let count = callbacks.count();
-    let memory = mib(peak_kib);
+    let (mut rows, mut measured, mut faults) = (String::new(), Vec::new(), Vec::new());
+    let mut add = |database: &str, siege: &Siege| {
+        rows.push_str(&siege.row(database));
+        measured.push(siege.json(database));
+        if let Some(within) = extent.besieged_within {
+            faults.extend(siege.faults(within).into_iter().map(|fault| format!("{database}: {fault}")));
+        }
+    };
+    add("SQLite", &lay(extent.siege, &[]).await);
+    {
+        let (_postgres, installation) = safe_servers().await;
+        let servers = installation.environment().into_iter().filter(|(name, _)| SERVERS.contains(name));
+        let servers: Vec<(&str, &str)> = servers.collect();
+        add("PostgreSQL, Redis", &lay(extent.siege, &servers).await);
+    }
     let table = format!(
-        "| fewest connections held | places | refused requests | pages loaded | callbacks | unanswered | p50 ms | p99 ms | longest ms | most memory, MiB |\n\
-         |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n\
-         | {held} | {places} | {refused} | {pages} | {count} | {unanswered} | {p50} | {p99} | {longest} | {memory} |\n"
+        "| database | fewest connections held | places | refused requests | pages loaded | callbacks | unanswered | p50 ms | p99 ms | longest ms | most memory, MiB |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n{rows}"
     );
-    let json = json!({
-        "what": "callback answered", "load": "besieged", "number": count, "errors": unanswered,
-        "p50_ms": p50, "p99_ms": p99, "longest_ms": longest, "memory_mib": memory, "fewest_held": held, "places": places,
-    });
-    (Section::Table { title: "`tasdiq up` besieged".to_owned(), table, json: vec![json] }, faults)
+    (Section::Table { title: "`tasdiq up` besieged".to_owned(), table, json: measured }, faults)
 }
 
-/// Besieges a process for so long.
-pub(super) async fn lay(time: Duration) -> Siege {
+/// Besieges a process with these settings for so long.
+pub(super) async fn lay(time: Duration, settings: &[(&str, &str)]) -> Siege {
     http_server::raise_limit();
-    let up = Up::start_redirected("2>/dev/full", &[]).await;
+    let up = Up::start_redirected("2>/dev/full", settings).await;
     let (url, id) = (up.api.role.url.clone(), up.api.role.program.id());
     let address: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
     let count = usize::try_from(time.as_secs()).unwrap() * usize::try_from(CALLBACKS_PER_SECOND).unwrap();
