@@ -1,14 +1,18 @@
 //! `tasdiq weather …`: how the gateway is, and an operator's word on how it may be called.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use shared::clock::rfc3339;
 use shared::config::{Config, GatewayRate};
+use shared::coordination::State;
 use shared::store::processes::{self, Process};
 use shared::store::weather::{self, KeptWord};
 use shared::store::{Store, StoreError, jobs};
 use shared::weather::ToldWeather;
+use tokio::time::Instant;
 
-use crate::arguments::{BudgetWish, Output, WeatherCommand};
+use crate::arguments::{BudgetWish, WeatherCommand};
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::output::{lines, plain, print, print_json, short, table};
@@ -64,13 +68,27 @@ pub(crate) async fn run(config: &Config, command: WeatherCommand) -> Result<(), 
     };
     match said {
         Some(said) if !output.json => Ok(print(&format!("{said}; every process follows within a second"))?),
-        Some(_) | None => show(&store, output).await,
+        Some(_) => Ok(print_json(&followed(&store).await?)?),
+        None => {
+            let report = Report::read(&store).await?;
+            if output.json { Ok(print_json(&report)?) } else { Ok(print(&report.text())?) }
+        }
     }
 }
 
-async fn show(store: &Store, output: Output) -> Result<(), Exit> {
-    let report = Report::read(store).await?;
-    if output.json { Ok(print_json(&report)?) } else { Ok(print(&report.text())?) }
+/// The processes tell what they see within a second or two. One that hangs tells nothing.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(3);
+
+/// The report once every process sees what the operator has just said, or after three seconds as it is then.
+async fn followed(store: &Store) -> Result<Report, StoreError> {
+    let until = Instant::now() + FOLLOWED_WITHIN;
+    loop {
+        let report = Report::read(store).await?;
+        if report.is_followed() || Instant::now() >= until {
+            return Ok(report);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// The weather as it is printed.
@@ -117,6 +135,16 @@ impl Report {
             OperatorView { is_closed: closed_at_ms.is_some(), closed_at: closed_at_ms.map(rfc3339), budget: rate };
         let processes = processes::alive(store).await?.into_iter().filter_map(ProcessView::new).collect();
         Ok(Report { operator, processes })
+    }
+
+    /// Whether every process sees what the operator has said; a breaker counts only where calls may leave.
+    fn is_followed(&self) -> bool {
+        let OperatorView { is_closed, budget, .. } = &self.operator;
+        self.processes.iter().all(|process| {
+            process.is_closed == *is_closed
+                && process.budget == budget.or(process.configured)
+                && (*is_closed || process.breaker == State::Closed.as_str())
+        })
     }
 
     /// Whether an operator has closed the gateway, and since when.

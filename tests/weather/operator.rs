@@ -133,6 +133,8 @@ impl Scene<'_> {
         assert_eq!(self.worker.metric("tasdiq_gateway_budget", "burst").await, 2);
         let back = self.command(&["set", "--rate", "configured", "--json"]).await.json();
         assert_eq!(back["operator"]["budget"], Value::Null);
+        let process = &back["processes"][0];
+        assert_eq!(process["budget"], process["configured"], "a program is told what is, not what was: {back}");
         self.shown("all to tell the configured budget", |process| process["budget"] == process["configured"]).await;
     }
 
