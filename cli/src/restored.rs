@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use shared::config::Config;
+use shared::store::auditing;
 
 use crate::arguments::Output;
 use crate::database::open_store;
@@ -21,14 +22,15 @@ pub(crate) async fn run(config: &Config, output: Output) -> Result<(), Exit> {
         let numbers = before.iter().map(|old| json!({ "name": old.name, "was": old.next, "next": next(&old.name) }));
         return Ok(print_json(&json!({ "numbers": numbers.collect::<Vec<_>>() }))?);
     }
-    let orders = before.iter().find(|old| old.name == "orders").map_or(0, |old| old.next);
+    let highest = auditing::highest_order(&store).await?;
     Ok(print(&format!(
         "numbers jump: the next order is {} at the earliest; every process follows within seconds\n\
          what to do next:\n  \
          tasdiq audit          compares all that is left with the gateway\n  \
          tasdiq doctor         tells whether processes and queues are well\n\
-         Orders from number {orders} on were made after the backup, and are lost. Find their payments in the gateway's \
-         cabinet by account, which is the order's number: deliver by hand, or give the money back there.",
+         An order that the shop or the gateway's cabinet knows, and `tasdiq orders show` does not, is lost; the highest \
+         order that is left is {highest}. Find the payments of lost orders in the cabinet by account, which is the order's \
+         number: deliver by hand, or give the money back there.",
         next("orders").unwrap_or_default(),
     ))?)
 }

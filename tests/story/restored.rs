@@ -41,6 +41,7 @@ async fn a_restored_backup_gives_no_customer_the_number_of_another(kind: Kind) {
     let new = app.order_with_link().await;
 
     assert!(said.contains("tasdiq audit"), "{said}");
+    assert!(said.contains(&format!("the highest order that is left is {}.", kept.id)), "{said}");
     assert!(new.id > lost.id + 1_000_000, "{} after {}", new.id, lost.id);
     assert_eq!(app.get(&format!("/api/orders/{}", lost.id)).await.status, 404);
     assert_eq!(app.status(kept.id).await, "paid");
@@ -48,4 +49,6 @@ async fn a_restored_backup_gives_no_customer_the_number_of_another(kind: Kind) {
     assert!(audited.said.contains("debit-unknown-to-us"), "the lost order's payment is told: {audited:?}");
     let doctor = app.run(&["doctor"]).await;
     assert!(doctor.said.contains("all numbers jumped"), "{doctor:?}");
+    let again = app.command(&["restored"]).await;
+    assert!(again.contains(&format!("the highest order that is left is {}.", new.id)), "{again}");
 }
