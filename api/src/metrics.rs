@@ -45,7 +45,7 @@ static BADLY_SIGNED_IN_A_ROW: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 static UNKEPT: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let unkept = counter_vec(
         "tasdiq_callbacks_unkept_total",
-        "Bodies that prove nothing and were only counted: the minute's or the day's share was used up.",
+        "Bodies that prove nothing and were only counted: cut off, too large, or beyond the share of the minute or of the day.",
         &[],
     );
     let none: [&str; 0] = [];
