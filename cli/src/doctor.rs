@@ -473,6 +473,10 @@ fn join(names: &BTreeSet<&str>) -> String {
     names.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
+/// A consumer whose queue is empty hears of it within this time. Where it had heard within it when its process last told of
+/// itself, the process may have been killed since.
+const WAITS_MS: i64 = 7_000;
+
 /// Who hangs cannot tell so himself; his row tells it by its age.
 fn look_for_silence<'a>(processes: impl Iterator<Item = &'a Process>, now_ms: i64, findings: &mut Findings) {
     for process in processes {
@@ -486,6 +490,7 @@ fn look_for_silence<'a>(processes: impl Iterator<Item = &'a Process>, now_ms: i6
             );
         } else if let Some(heard_at_ms) = process.queue_heard_at_ms
             && process.has_silent_consumer(now_ms)
+            && process.heartbeat_at_ms - heard_at_ms > WAITS_MS
         {
             findings.fault(
                 "processes",

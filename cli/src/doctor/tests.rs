@@ -153,6 +153,7 @@ fn a_process_that_hangs_and_a_consumer_that_hears_nothing_are_told_apart() {
 
     assert_eq!(told(5_000, 9_000), [] as [String; 0]);
     assert_eq!(told(3_000, 11_000), ["Fault processes"]);
+    assert_eq!(told(9_000, 13_000), [] as [String; 0], "it may have been killed");
     assert_eq!(told(12_000, 14_000), ["Warn processes"]);
 }
 
