@@ -147,10 +147,17 @@ impl Fixture {
         }
     }
 
-    /// Claims all that is due on a queue, as a worker would.
+    /// Claims all that is due on a queue, as a worker would, or the processes of suspects.
     pub(crate) async fn claim(&self, queue: QueueName) -> Vec<ClaimedJob> {
         let ids = jobs::offer(&self.store, queue, 100).await.unwrap();
-        jobs::claim(&self.store, &ids).await.unwrap()
+        if queue != QueueName::Suspect {
+            return jobs::claim(&self.store, &ids).await.unwrap();
+        }
+        let mut claimed = Vec::new();
+        for group in jobs::group_suspects(&self.store, &ids).await.unwrap() {
+            claimed.extend(jobs::claim_suspects(&self.store, &group).await.unwrap());
+        }
+        claimed
     }
 
     pub(crate) async fn claim_one(&self, queue: QueueName) -> ClaimedJob {
