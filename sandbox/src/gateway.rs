@@ -1,12 +1,7 @@
-//! What all endpoints share, and the few ways in which they answer.
+//! What all endpoints share.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use poem::{
-    Response,
-    http::{StatusCode, header},
-};
-use serde::Serialize;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -64,30 +59,6 @@ impl Gateway {
     ) -> Option<T> {
         self.tasks.spawn(work).await.ok()
     }
-}
-
-/// A JSON answer.
-pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => Response::builder()
-            .status(status)
-            .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
-            .body(bytes),
-        Err(_) => broken(),
-    }
-}
-
-/// The short HTML page that stands for a proxy's error page.
-pub(crate) fn html(status: StatusCode, title: &str) -> Response {
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
-        .body(format!("<!DOCTYPE html><html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"))
-}
-
-/// The sandbox itself failed, and logged why.
-pub(crate) fn broken() -> Response {
-    html(StatusCode::INTERNAL_SERVER_ERROR, "The sandbox failed; its log says why")
 }
 
 #[cfg(test)]

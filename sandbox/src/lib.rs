@@ -9,6 +9,7 @@
 // A test stops at what it did not expect.
 #![cfg_attr(test, allow(clippy::expect_used))]
 
+mod answers;
 mod callback;
 mod cards;
 mod clock;

@@ -16,8 +16,9 @@ use tracing::{debug, error};
 pub(crate) use self::calls::card_code;
 use self::fields::Fields;
 use crate::{
+    answers::{broken, html, json},
     faults::{Fault, Target},
-    gateway::{BODY_BYTES, Gateway, broken, html, json},
+    gateway::{BODY_BYTES, Gateway},
 };
 
 /// A call of the merchant API.

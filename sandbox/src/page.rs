@@ -1,5 +1,6 @@
 //! The page where a payer types a card and an OTP. It works without JavaScript.
 
+mod step;
 mod view;
 mod visit;
 
@@ -13,7 +14,8 @@ use poem::{
 use tracing::error;
 
 use self::{
-    view::{PageProblem, Step, ending, note, see_other},
+    step::{PageProblem, Step},
+    view::{ending, note, see_other},
     visit::Visit,
 };
 use crate::{

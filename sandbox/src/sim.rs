@@ -19,11 +19,12 @@ use tracing::error;
 
 pub(crate) use self::settings::{delete_token, get_clock, get_token, post_away, post_clock, post_token};
 use crate::{
+    answers::{broken, json},
     callback::Reply,
     cards::{GOOD_CARD, OTP, PayingCard},
     codes::{Code, Language},
     faults::{Fault, FaultRequest},
-    gateway::{BODY_BYTES, Gateway, broken, json},
+    gateway::{BODY_BYTES, Gateway},
     journal::JournalError,
     merchant::{Call, card_code},
     payment::Verdict,

@@ -1,26 +1,17 @@
-//! `/token` and `/revoke`: the access token without which no merchant call is answered.
+//! The access token without which no merchant call is answered.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use poem::{
-    Body, Request, Response,
-    http::{StatusCode, header},
-    web::Data,
-};
 use serde::Serialize;
-use serde_json::json;
-use url::form_urlencoded;
 
-use crate::{
-    clock::Clock,
-    config::TokenMode,
-    faults::{Fault, Target},
-    gateway::{BODY_BYTES, Gateway, html, json},
-};
+use crate::{clock::Clock, config::TokenMode};
+
+mod endpoints;
+
+pub(crate) use endpoints::{post_revoke, post_token};
 
 /// The one token of the sandbox: there is one pair of credentials, so there is one token at a time.
 #[derive(Debug)]
@@ -171,84 +162,6 @@ impl Inside {
 fn credentials<'a>(header: &'a str, scheme: &str) -> Option<&'a str> {
     let (found, credentials) = header.split_once(' ')?;
     found.eq_ignore_ascii_case(scheme).then(|| credentials.trim())
-}
-
-/// `POST /token` (Atmos API, token): the client's credentials in, an access token out.
-#[poem::handler]
-pub(crate) async fn post_token(Data(gateway): Data<&Arc<Gateway>>, request: &Request, form: Body) -> Response {
-    let target = Target { path: None, account: None };
-    gateway.tokens.count_call();
-    if let Some(strike) = gateway.faults.strikes(Fault::TokenSlow, target) {
-        tokio::time::sleep(strike.delay).await;
-    }
-    if gateway.faults.strikes(Fault::TokenUnavailable, target).is_some() {
-        return html(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-    }
-    if !knows_client(gateway, request) {
-        return invalid_client();
-    }
-    let Ok(form) = form.into_bytes_limit(BODY_BYTES).await else {
-        return invalid_request("the form cannot be read");
-    };
-    // The newest example puts the grant type into the query, older ones into the form.
-    let query = request.uri().query().unwrap_or_default();
-    let grant_type = form_urlencoded::parse(&form)
-        .chain(form_urlencoded::parse(query.as_bytes()))
-        .find(|(name, _)| name == "grant_type");
-    match grant_type {
-        Some((_, grant_type)) if grant_type == "client_credentials" => (),
-        Some(_) => {
-            return oauth_error(StatusCode::BAD_REQUEST, "unsupported_grant_type", "use client_credentials");
-        }
-        None => return invalid_request("grant_type is missing"),
-    }
-    let (access_token, expires_in) = gateway.tokens.issue();
-    json(
-        StatusCode::OK,
-        &json!({
-            "access_token": access_token,
-            "scope": "am_application_scope default",
-            "token_type": "Bearer",
-            "expires_in": expires_in,
-        }),
-    )
-}
-
-/// `POST /revoke` (Atmos API, token): ends a token's life. An unknown one is no error (RFC 7009, 2.2).
-#[poem::handler]
-pub(crate) async fn post_revoke(Data(gateway): Data<&Arc<Gateway>>, request: &Request, form: Body) -> Response {
-    if !knows_client(gateway, request) {
-        return invalid_client();
-    }
-    let Ok(form) = form.into_bytes_limit(BODY_BYTES).await else {
-        return invalid_request("the form cannot be read");
-    };
-    match form_urlencoded::parse(&form).find(|(name, _)| name == "token") {
-        Some((_, token)) => gateway.tokens.revoke(&token),
-        None => return invalid_request("token is missing"),
-    }
-    Response::default()
-}
-
-fn knows_client(gateway: &Gateway, request: &Request) -> bool {
-    let (key, secret) = (&gateway.config.consumer_key, &gateway.config.consumer_secret);
-    request
-        .header(header::AUTHORIZATION)
-        .and_then(|header| credentials(header, "Basic"))
-        .and_then(|encoded| STANDARD.decode(encoded).ok())
-        .is_some_and(|given| given == format!("{key}:{secret}").into_bytes())
-}
-
-fn invalid_client() -> Response {
-    oauth_error(StatusCode::UNAUTHORIZED, "invalid_client", "A valid OAuth client could not be found for client_id")
-}
-
-fn invalid_request(description: &str) -> Response {
-    oauth_error(StatusCode::BAD_REQUEST, "invalid_request", description)
-}
-
-fn oauth_error(status: StatusCode, error: &str, description: &str) -> Response {
-    json(status, &json!({"error": error, "error_description": description}))
 }
 
 #[cfg(test)]

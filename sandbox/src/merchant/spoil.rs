@@ -7,9 +7,9 @@ use poem::{
 use serde_json::{Value, json};
 
 use crate::{
+    answers::{html, json},
     codes::{Code, Language},
     faults::{Fault, Strike},
-    gateway::{html, json},
     wire::Answer,
 };
 

@@ -7,10 +7,12 @@ use poem::{
 };
 use tracing::error;
 
+use super::step::{PageProblem, Step};
 use super::visit::{RedirectLink, Visit};
 use crate::{
+    answers::broken,
     cards::{Behaviour, TEST_CARDS},
-    gateway::{Gateway, broken},
+    gateway::Gateway,
     transaction::{State, Transaction},
 };
 
@@ -36,15 +38,6 @@ struct InvoicePage<'a> {
     /// This page in its first step.
     first_step: String,
     test_cards: &'a [(&'a str, Behaviour)],
-}
-
-/// What the page asks of the payer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Card,
-    Otp,
-    /// Nothing more; the message says how it ended.
-    Done,
 }
 
 /// A page with one message.
@@ -112,21 +105,6 @@ fn soum(amount_tiyin: i64) -> String {
         grouped.push(digit);
     }
     format!("{grouped}.{:02}", amount_tiyin % 100)
-}
-
-/// Why a browser gets no invoice.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum PageProblem {
-    /// The link lacks the store or the transaction.
-    Incomplete,
-    /// The link back does not lead to a web page.
-    NoWebPage,
-    /// There is no such transaction in this store.
-    NoInvoice,
-    /// The form is too large, or broke off.
-    Unreadable,
-    /// The sandbox failed, and logged why.
-    Broken,
 }
 
 impl From<PageProblem> for poem::Error {

@@ -3,7 +3,7 @@
 use poem::Body;
 use url::{Url, form_urlencoded};
 
-use super::view::{PageProblem, Step};
+use super::step::{PageProblem, Step};
 use crate::gateway::{BODY_BYTES, Gateway};
 
 /// The page, seen from itself and from the targets of its forms.

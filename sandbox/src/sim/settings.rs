@@ -9,9 +9,10 @@ use tracing::error;
 
 use super::{bad_request, read_json, read_wish};
 use crate::{
+    answers::{broken, json},
     clock::FURTHEST,
     config::TokenMode,
-    gateway::{Gateway, broken, json},
+    gateway::Gateway,
 };
 
 /// How tokens are to be made from now on; what is left out stays as it is.
