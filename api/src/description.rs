@@ -4,23 +4,12 @@
 use std::sync::Arc;
 
 use askama::Template;
-use poem_openapi::Tags;
 use serde_json::{Map, Value, json};
 use shared::id::OrderId;
 use utoipa_swagger_ui::Config;
 
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, orders};
-
-/// What an address is about.
-#[derive(Tags)]
-pub(crate) enum Subject {
-    /// Make an order, look at it, follow it. Ship on `paid`, and on nothing else.
-    Orders,
-    /// Call an order off, or give its money back. Both need an API key.
-    #[oai(rename = "Refund and cancel")]
-    RefundAndCancel,
-}
 
 /// The id of the request in every example.
 pub(crate) const EXAMPLE_ID: &str = "5f0c1f2f9b5f4d3c8a7e6d5c4b3a2910";

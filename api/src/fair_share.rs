@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use shared::config::{ApiKey, GatewayRate};
+use shared::config::ApiKey;
+use shared::gateway_rate::GatewayRate;
 use shared::job::QueueName;
 use shared::store::{Store, processes};
 

@@ -95,7 +95,7 @@ async fn worker(api: &Api) -> Result<(), String> {
 #[handler]
 pub(crate) async fn get_metrics(api: SharedApi<'_>) -> poem::Response {
     let ApiContext { store, queue, .. } = &api.context;
-    let making = async { Bytes::from(shared::metrics::render(store, queue).await) };
+    let making = async { Bytes::from(shared::scrape::render(store, queue).await) };
     let text = api.health.metrics.get(making).await;
     poem::Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }

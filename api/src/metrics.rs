@@ -1,4 +1,4 @@
-//! What the HTTP side counts. `/metrics` itself is written by [`shared::metrics::render`].
+//! What the HTTP side counts. `/metrics` itself is written by [`shared::scrape::render`].
 
 use std::sync::LazyLock;
 use std::time::Duration;

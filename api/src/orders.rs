@@ -12,7 +12,6 @@ use shared::store::orders::{self, Created};
 use tracing::info;
 
 use crate::auth::{Caller, KeyHolder};
-use crate::description::Subject;
 use crate::idempotency::IdempotencyHeader;
 use crate::problem::{CreateProblem, Problem, ProblemType, ReadProblem};
 use crate::{Api, fair_share};
@@ -25,6 +24,7 @@ mod link_wait;
 mod reason_body;
 mod refunds;
 mod stream_place;
+mod subject;
 
 pub(crate) use answer::OrderAnswer;
 use answer::{CreatedOrder, History};
@@ -38,6 +38,7 @@ pub(crate) use stream_place::{
     EVENT_STREAMS, EVENT_STREAMS_PER_ADDRESS, EVENT_STREAMS_PER_KEY, EVENT_STREAMS_PER_ORDER,
 };
 pub(crate) use stream_place::{EventStreams, Follower};
+use subject::Subject;
 
 /// The order API with its description; its addresses begin `/api`.
 pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<(OrderApi, RefundApi), ()> {

@@ -7,9 +7,9 @@ use poem::web::Json;
 use poem::{Body, Request, handler};
 use serde_json::{Value, json};
 use shared::config::AddressCheck;
-use shared::gateway::{Callback, CallbackFault};
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::telemetry::LineBudget;
+use shared::transaction::{Callback, CallbackFault};
 use tracing::{info, warn};
 
 use crate::asker::{Asker, Proof};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shared::config::GatewayRate;
+use shared::gateway_rate::GatewayRate;
 use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{JobKind, JobState, QueueName};
 use shared::money::Tiyin;

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use shared::audit::{self, Against, Finding, Severity, Word};
-use shared::clock::millis;
 use shared::config::Config;
-use shared::gateway::TransactionState;
 use shared::id::{OrderId, TransactionId};
 use shared::order::OrderStatus;
 use shared::store::auditing::{self, BATCH, Batch, OrderRecord};
 use shared::store::{Store, orders};
+use shared::time::millis;
+use shared::transaction::TransactionState;
 use shared::weather;
 use tokio_util::sync::CancellationToken;
 

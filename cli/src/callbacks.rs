@@ -1,9 +1,9 @@
 //! `tasdiq callbacks …`: what the gateway, or somebody in its place, has asked, and what was made of it.
 
 use serde::Serialize;
-use shared::clock::{millis, rfc3339};
 use shared::config::Config;
 use shared::store::callbacks::{self, StoredCallback, Wanted};
+use shared::time::{millis, rfc3339};
 
 use crate::arguments::{CallbacksCommand, CallbacksFilter};
 use crate::database::open_store;

@@ -6,9 +6,9 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use shared::clock::rfc3339;
 use shared::config::{Config, ConfigFaults, Role};
 use shared::telemetry::causes;
+use shared::time::rfc3339;
 
 use crate::exit::Exit;
 

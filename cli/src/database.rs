@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use shared::config::{Config, DatabaseUrl};
+use shared::config::Config;
+use shared::store::DatabaseUrl;
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
 use tracing::warn;

@@ -8,18 +8,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use http_server::PlaceCounts;
-use shared::clock::rfc3339;
-use shared::config::{Config, DatabaseUrl, LogFormat, Role};
+use shared::config::{Config, Role};
 use shared::coordination::{Coordination, Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;
 use shared::job::QueueName;
 use shared::queue::RedisQueue;
 use shared::redis_server::RedisServer;
+use shared::store::DatabaseUrl;
 use shared::store::callbacks::{self, Proofs};
 use shared::store::processes::{self, Process};
 use shared::store::{Database, Store, StoreError, clock_steps, jobs, orders};
+use shared::telemetry::LogFormat;
 use shared::telemetry::{self, causes};
+use shared::time::rfc3339;
 use shared::weather;
 use tokio::time::timeout;
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use shared::clock::rfc3339;
 use shared::config::{Config, Role};
 use shared::coordination::Coordination;
 use shared::gateway::Gateway;
@@ -18,6 +17,7 @@ use shared::relay::Relay;
 use shared::store::sole::SoleProcess;
 use shared::store::{Database, Store, jobs, orders, processes};
 use shared::telemetry::causes;
+use shared::time::rfc3339;
 use shared::weather;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -1,11 +1,11 @@
 //! `tasdiq jobs …`: what an operator sees of jobs and may do to them.
 
 use serde::Serialize;
-use shared::clock::rfc3339;
 use shared::config::Config;
 use shared::id::JobId;
 use shared::job::JobRow;
 use shared::store::{Store, jobs};
+use shared::time::rfc3339;
 
 use crate::arguments::{JobsCommand, JobsFilter, Output};
 use crate::database::open_store;

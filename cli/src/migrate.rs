@@ -1,6 +1,7 @@
 //! `tasdiq migrate`: brings the tables to this release.
 
-use shared::config::{Config, DatabaseUrl};
+use shared::config::Config;
+use shared::store::DatabaseUrl;
 use shared::store::Store;
 
 use crate::data_dir::close_database_to_others;

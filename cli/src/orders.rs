@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use serde_json::json;
-use shared::clock::rfc3339;
 use shared::config::Config;
 use shared::id::{OrderId, TransactionId};
 use shared::job::Job;
@@ -11,6 +10,7 @@ use shared::order::{HistoryLine, Order, Resolution, SuggestedAct};
 use shared::store::callbacks::{self, StoredCallback};
 use shared::store::transactions::{self, StoredTransaction};
 use shared::store::{Store, jobs, orders, refunds};
+use shared::time::rfc3339;
 
 use crate::arguments::{OrdersCommand, Output};
 use crate::database::open_store;

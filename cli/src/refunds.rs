@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use serde_json::json;
-use shared::clock::rfc3339;
 use shared::id::{OrderId, RefundId, TransactionId};
 use shared::money::som;
 use shared::order::OrderStatus;
@@ -10,6 +9,7 @@ use shared::refund::Refund;
 use shared::store::Store;
 use shared::store::orders::{self, Canceled};
 use shared::store::refunds::{self, NewRefund, Requested};
+use shared::time::rfc3339;
 
 use crate::arguments::{Because, Output};
 use crate::exit::Exit;

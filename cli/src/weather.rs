@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use shared::clock::rfc3339;
-use shared::config::{Config, GatewayRate};
+use shared::config::Config;
 use shared::coordination::State;
+use shared::gateway_rate::GatewayRate;
 use shared::store::processes::{self, Process};
 use shared::store::weather::{self, KeptWord};
 use shared::store::{Store, StoreError, jobs};
+use shared::time::rfc3339;
 use shared::weather::ToldWeather;
 use tokio::time::Instant;
 

@@ -4,15 +4,15 @@
 //! knows already. What looks like a difference may be a change that was caught half way: read again before you believe it.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use serde::Serialize;
 
-use crate::gateway::{BookLine, TransactionReport, TransactionState};
 use crate::id::{JobId, OrderId, TransactionId};
 use crate::job::{JobKind, JobState};
-use crate::order::{GatewayIdentity, Order, OrderStatus, named_values};
+use crate::named_values::named_values;
+use crate::order::{GatewayIdentity, Order, OrderStatus};
 use crate::store::auditing::OrderRecord;
+use crate::transaction::{BookLine, TransactionReport, TransactionState};
 
 mod callbacks;
 mod jobs;

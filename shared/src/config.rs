@@ -1,17 +1,17 @@
 //! The environment, read once into typed values; every fault is reported in one message.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 use crate::gateway::atmos::AtmosConfig;
+use crate::gateway_rate::GatewayRate;
 use crate::secret::Secret;
+use crate::store::DatabaseUrl;
+use crate::telemetry::LogFormat;
 
 mod addresses;
 mod atmos;
@@ -40,15 +40,6 @@ pub enum Role {
     Operator,
 }
 
-/// Which database, and how it is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DatabaseUrl {
-    /// A file of ours.
-    Sqlite(PathBuf),
-    /// A PostgreSQL server; the URL may hold a password, hence a secret.
-    Postgres(Secret),
-}
-
 /// One caller of the order API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
@@ -56,51 +47,6 @@ pub struct ApiKey {
     pub name: String,
     /// What the caller sends as bearer token.
     pub key: Secret,
-}
-
-/// Calls to the gateway per second and in a burst, for all processes together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GatewayRate {
-    /// Sustained calls per second.
-    pub per_second: u32,
-    /// How many may come at once.
-    pub burst: u32,
-}
-
-/// As in `TASDIQ_GATEWAY_RATE`: `20/40`.
-impl fmt::Display for GatewayRate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.per_second, self.burst)
-    }
-}
-
-impl FromStr for GatewayRate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        values::gateway_rate(text)
-    }
-}
-
-impl Serialize for GatewayRate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for GatewayRate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
 }
 
 /// Everything the environment says.

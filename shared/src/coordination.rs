@@ -11,8 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::config::GatewayRate;
-use crate::metrics;
+use crate::gateway_rate::GatewayRate;
 use crate::redis_server::RedisServer;
 use crate::secret::Secret;
 
@@ -20,17 +19,18 @@ mod breaker;
 mod budget;
 mod come_back;
 mod local;
+mod metrics;
 mod redis;
 mod redis_weather;
 mod weather;
 
-pub use breaker::State;
 use budget::{LATE_IN_LINE, LONGEST_LATE_TURN, LOOK_BESIDE_LINKS, Pace};
 use come_back::Line;
 use local::{LocalWeather, Notes, lock};
+pub(crate) use metrics::gauge_weather;
 use redis::RedisNotes;
 use redis_weather::RedisWeather;
-pub use weather::{BreakerView, HeldBack, Obstacle, OperatorsWord, Outcome, PROBE_WITHIN, Pass, Urgency, View};
+pub use weather::{BreakerView, HeldBack, Obstacle, OperatorsWord, Outcome, PROBE_WITHIN, Pass, State, Urgency, View};
 
 /// What processes share: notes that expire, and the weather at the gateway. Cheap to clone; clones share.
 #[derive(Clone, Debug)]

@@ -5,13 +5,10 @@
 //! process ends on the spot, as by a power cut), `kill@3` (it does so when it comes here for the third time), or one of
 //! the crate `fail`: `sleep(500)`, `panic`, `return`, `10%panic`, `3*return->off`.
 
-use std::fmt;
 #[cfg(feature = "failpoints")]
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde::Serialize;
-
-use crate::order::named_values;
+use crate::named_values::named_values;
 
 named_values! {
     /// Where a process may be struck.

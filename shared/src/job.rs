@@ -1,12 +1,11 @@
 //! Jobs: the kinds there are, the queues they travel on, and their pinned JSON.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CallbackId, JobId, OrderId, RefundId};
-use crate::order::named_values;
+use crate::named_values::named_values;
 
 named_values! {
     /// The list a job's id travels on.

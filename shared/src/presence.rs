@@ -7,13 +7,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::clock::{MEASURED_EVERY, millis};
+use crate::clock::MEASURED_EVERY;
 use crate::coordination::Coordination;
 use crate::order::GatewayIdentity;
 use crate::queue::Queue;
 use crate::store::processes::{self, Process};
 use crate::store::{Store, StoreError};
 use crate::telemetry;
+use crate::time::millis;
 use crate::weather::ToldWeather;
 
 /// Often enough that three beats may fail before a process counts as silent.

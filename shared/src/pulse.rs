@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::clock::millis;
 use crate::job::QueueName;
 use crate::queue::Queue;
 use crate::store::processes::SILENT_MS;
 use crate::store::{Store, jobs};
+use crate::time::millis;
 
 /// Work that is due this long while a slot is free means that this worker takes nothing.
 const STUCK: Duration = Duration::from_secs(15);

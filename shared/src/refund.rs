@@ -1,11 +1,7 @@
 //! Refunds: the plain data of money that is to go back to a customer.
 
-use std::fmt;
-
-use serde::Serialize;
-
 use crate::id::{OrderId, RefundId, TransactionId};
-use crate::order::named_values;
+use crate::named_values::named_values;
 
 named_values! {
     /// Where a refund is.

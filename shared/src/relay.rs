@@ -11,11 +11,12 @@ use crate::clock::{ClockSteps, MEASURED_EVERY};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{JobKind, QueueName};
-use crate::metrics;
 use crate::queue::{Queue, QueueError};
 use crate::store::jobs::{self, Crashed, LEASE_MS};
-use crate::store::{Store, StoreError, processes};
+use crate::store::{self, Store, StoreError, processes};
 use crate::telemetry::causes;
+
+mod metrics;
 
 /// Ids that may wait in one queue; the rest wait in the database, so Redis stays small.
 const ROOM: u64 = 2_000;
@@ -87,7 +88,7 @@ impl Relay {
         // From its start on, so that a rate begins at zero.
         metrics::job_crashes();
         // From its start on, too.
-        metrics::clock_steps();
+        store::metrics::clock_steps();
         let now = Instant::now();
         Relay {
             clock_steps: store.clock().steps(),

@@ -10,10 +10,8 @@ use sqlx::any::AnyConnectOptions;
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, host_ms};
-use crate::config::DatabaseUrl;
 use crate::id::OrderId;
 use crate::job::QueueName;
-use crate::metrics;
 use crate::order::OrderStatus;
 use crate::refund::RefundState;
 
@@ -27,6 +25,7 @@ mod given;
 pub mod idempotency;
 mod ids;
 pub mod jobs;
+pub(crate) mod metrics;
 mod migrating;
 pub mod orders;
 mod pool;
@@ -38,17 +37,18 @@ pub mod sole;
 pub mod sweeping;
 mod together;
 pub mod transactions;
+mod url;
 pub mod weather;
 
-pub use connecting::Unsuitable;
 use connecting::{STATEMENT_TIMEOUT, examine, pool_of_file, pool_of_server, postgres_options, sqlite_options};
-pub use error::{StoreError, Unreadable};
+pub use error::{StoreError, Unreadable, Unsuitable};
 pub use fresh::Fresh;
 use fresh::Tray;
 use ids::IdBlocks;
 pub use ids::Numbers;
 use pool::{OpenTransaction, Pool, Server};
 use together::Group;
+pub use url::DatabaseUrl;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 

@@ -19,15 +19,24 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::FormatTime;
 
-use crate::config::LogFormat;
-
 mod line_budget;
 mod lossy_lines;
+mod metrics;
 mod plain;
 
 pub use line_budget::LineBudget;
 pub use lossy_lines::{LossyLines, Lost};
+pub(crate) use metrics::count_lost_lines;
 pub use plain::plain;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
 
 /// Longer lines are cut. What we say ourselves is far shorter.
 const LINE_BYTES: usize = 16 * 1024;

@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::clock::millis;
-use crate::config::GatewayRate;
-use crate::coordination::{Coordination, OperatorsWord, State, View};
-use crate::metrics;
+use crate::coordination::{Coordination, OperatorsWord, State, View, gauge_weather};
+use crate::gateway_rate::GatewayRate;
 use crate::store::weather::{self, KeptWord};
 use crate::store::{Store, StoreError};
+use crate::time::millis;
 
 /// An operator's word reaches everybody within a second, this and one small statement.
 const FOLLOW_EVERY: Duration = Duration::from_millis(700);
@@ -81,7 +80,7 @@ pub async fn heed(store: &Store, coordination: &Coordination) -> Result<(), Stor
 pub async fn follow(store: Store, coordination: Coordination, stop: CancellationToken) {
     let mut before = coordination.view();
     loop {
-        metrics::gauge_weather(&before);
+        gauge_weather(&before);
         if stop.run_until_cancelled(tokio::time::sleep(FOLLOW_EVERY)).await.is_none() {
             return;
         }

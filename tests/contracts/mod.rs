@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use shared::config::DatabaseUrl;
-use shared::gateway::Callback;
 use shared::id::{JobId, TransactionId};
 use shared::job::{ClaimedJob, QueueName};
 use shared::money::Tiyin;
 use shared::order::{GatewayIdentity, Language, NewOrder, Order, PaymentType};
 use shared::secret::Secret;
+use shared::store::DatabaseUrl;
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::store::orders::{self, Created, NewLink};
 use shared::store::{Store, jobs};
+use shared::transaction::Callback;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 
 use crate::support::servers;

@@ -1,4 +1,4 @@
-use shared::config::GatewayRate;
+use shared::gateway_rate::GatewayRate;
 use shared::store::weather::{self, KeptWord};
 use shared::store::{StoreError, processes};
 

@@ -3,7 +3,8 @@
 //! The worker and the relay are the real ones, in this process. The jobs are the cheapest there are, so that what is
 //! measured is the way of a job and not its work: `process_callback` of callbacks that are not there any more.
 
-use shared::config::{Config, DatabaseUrl, Role};
+use shared::config::{Config, Role};
+use shared::store::DatabaseUrl;
 use std::time::Duration;
 
 use shared::coordination::Coordination;

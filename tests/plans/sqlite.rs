@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shared::config::DatabaseUrl;
+use shared::store::DatabaseUrl;
 use shared::store::Store;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
 use tracing::field::{Field, Visit};

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use shared::gateway::Callback;
 use shared::id::{CallbackId, JobId, OrderId, TransactionId};
 use shared::job::{Job, Lease, QueueName};
 use shared::order::{GatewayIdentity, Order, OrderStatus};
@@ -16,6 +15,7 @@ use shared::store::reviewing::{self, Decision, Resolved};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{Store, sweeping};
+use shared::transaction::Callback;
 
 use crate::contracts::{gateway, new_order};
 use crate::support::filling::{Extent, TOKEN, UNDER_WAY};

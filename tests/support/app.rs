@@ -3,8 +3,8 @@
 use std::ops::Deref;
 
 use serde_json::Value;
-use shared::config::DatabaseUrl;
 use shared::secret::Secret;
+use shared::store::DatabaseUrl;
 use shared::store::Store;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;

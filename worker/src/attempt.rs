@@ -4,7 +4,6 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use shared::clock::millis;
 use shared::coordination::Urgency;
 #[cfg(feature = "failpoints")]
 use shared::failpoint;
@@ -13,6 +12,7 @@ use shared::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
 use shared::store::jobs::{self, BuriedBy, Finish, InHand};
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
+use shared::time::millis;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 

@@ -1,13 +1,13 @@
 //! Makes a draft at the gateway, stores it and the payment link.
 
-use shared::clock::millis;
 use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
-use shared::gateway::DraftRequest;
 use shared::id::OrderId;
 use shared::job::{Lease, QueueName};
 use shared::order::OrderStatus;
 use shared::store::orders::{self, NewLink, Transition};
+use shared::time::millis;
+use shared::transaction::DraftRequest;
 use tracing::{info, warn};
 
 use crate::WorkerContext;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use shared::clock::millis;
 use shared::gateway::GatewayError;
 use shared::job::{JobKind, QueueName};
 use shared::store::StoreError;
 use shared::store::jobs::InHand;
+use shared::time::millis;
 
 /// How a run went well.
 #[derive(Debug)]

@@ -100,6 +100,6 @@ async fn queue(queue: &Queue) -> String {
 
 #[handler]
 async fn metrics(context: Data<&HealthContext>) -> Response {
-    let text = context.metrics.get(shared::metrics::render(&context.store, &context.queue)).await;
+    let text = context.metrics.get(shared::scrape::render(&context.store, &context.queue)).await;
     text.with_content_type("text/plain; version=0.0.4").into_response()
 }

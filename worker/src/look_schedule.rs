@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared::clock::millis;
 use shared::job::QueueName;
 use shared::order::{Order, OrderStatus};
 use shared::store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS};
+use shared::time::millis;
 
 /// How long after the last hint looks come, in milliseconds, ascending; beyond the last they repeat at its distance.
 #[derive(Clone, Debug, PartialEq, Eq)]

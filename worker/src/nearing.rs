@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use shared::clock::{MEASURED_EVERY, millis};
+use shared::clock::MEASURED_EVERY;
 use shared::store::jobs::{self, LongestWaits};
+use shared::time::millis;
 use tokio::time::sleep;
 use tracing::{info, warn};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
-use shared::gateway::{GatewayError, TransactionState};
+use shared::gateway::GatewayError;
 use shared::id::RefundId;
 use shared::job::{Lease, QueueName};
 use shared::order::Order;
@@ -12,6 +12,7 @@ use shared::refund::{Refund, RefundState};
 use shared::store::orders::{self, Transition};
 use shared::store::refunds;
 use shared::store::{Store, StoreError};
+use shared::transaction::TransactionState;
 use tracing::{error, info, warn};
 
 use crate::WorkerContext;

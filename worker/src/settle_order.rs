@@ -3,13 +3,14 @@
 use futures_util::future::join_all;
 use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
-use shared::gateway::{GatewayError, TransactionState};
+use shared::gateway::GatewayError;
 use shared::id::OrderId;
 use shared::job::{Lease, QueueName};
 use shared::order::{Order, SuggestedAct};
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, StoredState, StoredTransaction};
+use shared::transaction::TransactionState;
 use tracing::{error, info};
 
 use crate::WorkerContext;

@@ -1,11 +1,11 @@
 use proptest::prelude::*;
-use shared::gateway::TransactionReport;
 use shared::id::{OrderToken, TransactionId};
 use shared::job::QueueName;
 use shared::money::Tiyin;
 use shared::order::{GatewayIdentity, Language, OrderStatus, PaymentType, Resolution};
 use shared::store::jobs::Finish;
 use shared::store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS};
+use shared::transaction::TransactionReport;
 
 use super::*;
 use crate::LookSchedule;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared::clock::millis;
 use shared::failpoint::{Point, reach};
 use shared::job::QueueName;
 use shared::store::sweeping::{self, Swept};
+use shared::time::millis;
 use tracing::warn;
 
 use crate::WorkerContext;

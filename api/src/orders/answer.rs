@@ -1,9 +1,9 @@
 //! Orders as the order API writes them.
 
 use poem_openapi::Object;
-use shared::clock::rfc3339;
 use shared::money::som;
 use shared::order::{HistoryLine, Order, OrderStatus};
+use shared::time::rfc3339;
 
 use crate::auth::Viewer;
 use crate::or_null::OrNull;

@@ -55,7 +55,7 @@ async fn an_order_is_read_back_with_its_link_and_with_what_the_shop_said() {
     let seen = answer.json();
     assert_eq!(seen["payment_url"], "http://gateway.test/pay?transactionId=700");
     assert_eq!(seen["transaction_id"], 700);
-    assert_eq!(seen["expires_at"], shared::clock::rfc3339(order.expires_at_ms.unwrap()));
+    assert_eq!(seen["expires_at"], shared::time::rfc3339(order.expires_at_ms.unwrap()));
     for (field, value) in [
         ("refunded_amount", json!("0.00")),
         ("needs_review", json!(false)),

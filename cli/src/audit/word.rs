@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use shared::audit::Word;
 use shared::coordination::{Obstacle, Urgency};
-use shared::gateway::{BookLine, Gateway, GatewayError, TransactionReport};
+use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;
 use shared::order::GatewayIdentity;
 use shared::telemetry::causes;
+use shared::transaction::{BookLine, TransactionReport};
 use tokio::task::JoinSet;
 
 use crate::exit::Exit;

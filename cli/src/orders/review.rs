@@ -1,13 +1,13 @@
 //! `tasdiq orders review`: the orders that wait for a person, with what was found and what to type next.
 
 use serde::Serialize;
-use shared::clock::rfc3339;
 use shared::id::{JobId, OrderId};
 use shared::job::JobState;
 use shared::order::{OrderStatus, SuggestedAct};
 use shared::store::reviewing::{self, WaitingOrder};
 use shared::store::transactions::StoredState;
 use shared::store::{Store, Unreadable, jobs};
+use shared::time::rfc3339;
 
 use super::{ResolutionView, TransactionView};
 use crate::arguments::Output;

@@ -1,12 +1,12 @@
 //! Whether every order has its jobs, and every job gets on.
 
 use super::{Case, Finding, Kind, is_open};
-use crate::clock::rfc3339;
 use crate::id::OrderId;
 use crate::job::{JobKind, JobState};
 use crate::order::{Order, OrderStatus};
 use crate::store::auditing::{CallbackJobRecord, JobRecord};
 use crate::store::sweeping::{LOOK_BACK_MARGIN_MS, LOOK_BACK_MS};
+use crate::time::rfc3339;
 
 /// A lease that ended this long ago: no relay is at work.
 const LEASE_ENDED_MS: i64 = 60_000;

@@ -1,14 +1,14 @@
 //! Where money is, and whether the order knows.
 
 use super::{Case, Finding, Kind, Word};
-use crate::clock::rfc3339;
-use crate::gateway::{BookLine, TransactionState};
 use crate::id::{OrderId, TransactionId};
 use crate::job::JobKind;
 use crate::money::som;
 use crate::order::OrderStatus;
 use crate::store::auditing::TransactionRecord;
 use crate::store::transactions::StoredState;
+use crate::time::rfc3339;
+use crate::transaction::{BookLine, TransactionState};
 
 pub(super) fn compare(case: &mut Case<'_>) {
     let (order, against) = (case.order(), case.against);

@@ -73,8 +73,17 @@ fn list(networks: &[IpNet]) -> String {
     networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
 }
 
+fn address_check(text: &str) -> Result<AddressCheck, String> {
+    match text {
+        "off" => Ok(AddressCheck::Off),
+        "watch" => Ok(AddressCheck::Watch),
+        "refuse" => Ok(AddressCheck::Refuse),
+        _ => Err("is none of off, watch and refuse".to_owned()),
+    }
+}
+
 pub(super) fn read(env: &mut Environment<'_>, is_behind_proxy: bool) -> CallbackAddresses {
-    let check = env.parsed("ATMOS_CALLBACK_ADDRESS_CHECK", values::address_check).unwrap_or_default();
+    let check = env.parsed("ATMOS_CALLBACK_ADDRESS_CHECK", address_check).unwrap_or_default();
     let listed = env.parsed("ATMOS_CALLBACK_ADDRESSES", values::networks);
     let trusted_proxies = env.parsed("TASDIQ_TRUSTED_PROXIES", values::networks).unwrap_or_default();
     if listed.is_some() && check == AddressCheck::Off {

@@ -8,12 +8,12 @@ use url::Url;
 
 use super::environment::Environment;
 use super::values::KeyStrength;
-use super::{
-    ApiKey, Config, ConfigFaults, DatabaseUrl, GatewayRate, LogFormat, Role, addresses, atmos, is_loopback, local_url,
-    values,
-};
+use super::{ApiKey, Config, ConfigFaults, Role, addresses, atmos, is_loopback, local_url, values};
 use crate::gateway::atmos::AtmosConfig;
+use crate::gateway_rate::GatewayRate;
 use crate::secret::Secret;
+use crate::store::DatabaseUrl;
+use crate::telemetry::LogFormat;
 
 /// The name of the embedded database in the data directory.
 const DATABASE_FILE: &str = "tasdiq.db";
@@ -60,7 +60,7 @@ pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
     let database = database(&mut env, &data_dir);
     let database_connections = env.parsed("TASDIQ_DATABASE_CONNECTIONS", values::database_connections);
     let redis_url = redis_url(&mut env);
-    let gateway_rate = env.parsed("TASDIQ_GATEWAY_RATE", values::gateway_rate);
+    let gateway_rate = env.parsed("TASDIQ_GATEWAY_RATE", str::parse::<GatewayRate>);
     let settle_schedule = env.parsed("TASDIQ_SETTLE_SCHEDULE", values::schedule);
     let settle_schedule = settle_schedule.or_else(|| values::schedule(SETTLE_SCHEDULE).ok()).unwrap_or_default();
 

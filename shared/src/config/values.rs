@@ -8,10 +8,12 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
-use super::{AddressCheck, ApiKey, DatabaseUrl, GatewayRate, LogFormat};
+use super::ApiKey;
 use crate::gateway::atmos::SignAlgorithm;
 use crate::secret::Secret;
-use crate::{telemetry, web_address};
+use crate::store::DatabaseUrl;
+use crate::telemetry::{self, LogFormat};
+use crate::web_address;
 
 pub(super) fn database(text: &str) -> Result<DatabaseUrl, String> {
     if let Some(path) = text.strip_prefix("sqlite:") {
@@ -111,15 +113,6 @@ pub(super) fn sign_algorithm(text: &str) -> Result<SignAlgorithm, String> {
         "md5" => Ok(SignAlgorithm::Md5),
         "sha256" => Ok(SignAlgorithm::Sha256),
         _ => Err("is neither md5 nor sha256".to_owned()),
-    }
-}
-
-pub(super) fn address_check(text: &str) -> Result<AddressCheck, String> {
-    match text {
-        "off" => Ok(AddressCheck::Off),
-        "watch" => Ok(AddressCheck::Watch),
-        "refuse" => Ok(AddressCheck::Refuse),
-        _ => Err("is none of off, watch and refuse".to_owned()),
     }
 }
 
@@ -280,15 +273,6 @@ fn api_key(entry: &str, strength: KeyStrength, earlier: &[ApiKey]) -> Result<Api
         true => Ok(ApiKey { name: name.to_owned(), key: Secret::new(key) }),
         false => Err(faults.join(", and ")),
     }
-}
-
-/// `20/40`: calls per second, and at once.
-pub(super) fn gateway_rate(text: &str) -> Result<GatewayRate, String> {
-    let number = |text: &str| text.trim().parse().ok().filter(|number| (1..=10_000).contains(number));
-    let rate = text
-        .split_once('/')
-        .and_then(|(per_second, burst)| Some(GatewayRate { per_second: number(per_second)?, burst: number(burst)? }));
-    rate.ok_or_else(|| "is not calls per second and burst such as 20/40, each from 1 to 10000".to_owned())
 }
 
 /// The most steps a look schedule may have.

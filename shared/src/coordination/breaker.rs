@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::weather::{BreakerView, Outcome, PROBE_WITHIN};
+use super::weather::{BreakerView, Outcome, PROBE_WITHIN, State};
 
 /// So many failures in a row open it. Three tries of one call are not enough.
 pub(super) const FAILURES: u32 = 5;
@@ -20,31 +20,6 @@ pub(super) const PROBE_LEASE: Duration = Duration::from_secs(PROBE_WITHIN.as_sec
 
 /// Whoever meets a probe that is under way asks again after this.
 pub(super) const PROBE_LOOK: Duration = Duration::from_millis(500);
-
-/// Whether calls pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// All of them.
-    Closed,
-    /// None.
-    Open,
-    /// One, which tries whether the gateway is back.
-    Probing,
-}
-
-impl State {
-    /// All there are.
-    pub const ALL: [State; 3] = [State::Closed, State::Open, State::Probing];
-
-    /// Its name in metrics and reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Closed => "closed",
-            State::Open => "open",
-            State::Probing => "probing",
-        }
-    }
-}
 
 /// Counts failures in a row; open, it lets one probe through at a time.
 #[derive(Debug, Default)]

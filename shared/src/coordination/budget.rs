@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::weather::Urgency;
-use crate::config::GatewayRate;
+use crate::gateway_rate::GatewayRate;
 
 /// A customer waits up to 3 s for the payment link; a call that has to wait longer is better asked again later.
 pub(super) const LONGEST_TURN: Duration = Duration::from_secs(2);

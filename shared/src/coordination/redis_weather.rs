@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use redis::{RedisResult, Script, ScriptInvocation, Value, from_redis_value};
 
-use super::breaker::{FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE, PROBE_LOOK, State};
+use super::breaker::{FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE, PROBE_LOOK};
 use super::budget::Pace;
 use super::local::{LocalWeather, lock};
 use super::redis::Way;
-use super::weather::{BreakerView, Obstacle, Outcome, Pass};
+use super::weather::{BreakerView, Obstacle, Outcome, Pass, State};
 use super::{Asked, Blocked, Turn};
 use crate::redis_server::RedisServer;
 

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::breaker::State;
-use crate::config::GatewayRate;
+use crate::gateway_rate::GatewayRate;
 
 /// Which calls go first when the budget is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +116,31 @@ pub struct View {
     pub breaker: BreakerView,
     /// How long the gateway's wish for patience holds yet.
     pub told_for: Option<Duration>,
+}
+
+/// Whether calls pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// All of them.
+    Closed,
+    /// None.
+    Open,
+    /// One, which tries whether the gateway is back.
+    Probing,
+}
+
+impl State {
+    /// All there are.
+    pub const ALL: [State; 3] = [State::Closed, State::Open, State::Probing];
+
+    /// Its name in metrics and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Closed => "closed",
+            State::Open => "open",
+            State::Probing => "probing",
+        }
+    }
 }
 
 /// A breaker as somebody sees it.

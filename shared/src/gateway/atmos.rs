@@ -7,18 +7,22 @@ use std::time::Duration;
 use url::Url;
 
 pub use self::client::ClientFault;
-use self::client::{Http, Operation};
+use self::client::Http;
+use self::request::Operation;
 use self::token::Tokens;
 use self::wire::{CreateBody, GetBody, ReverseBody};
-use super::{BookLine, Callback, CallbackFault, Draft, DraftRequest, GatewayError, TransactionReport};
+use super::GatewayError;
 use crate::coordination::{Coordination, Urgency};
 use crate::id::TransactionId;
 use crate::order::GatewayIdentity;
 use crate::secret::Secret;
+use crate::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest, TransactionReport};
 
+mod authorized;
 mod callback;
 mod client;
 mod ledger;
+mod request;
 mod retry;
 mod sign;
 mod token;

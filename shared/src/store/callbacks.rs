@@ -1,7 +1,6 @@
 //! What the gateway asked before a debit, and what we answered.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use super::{Store, StoreError, Write, jobs};
 use crate::failpoint::{Point, reach};
 use crate::id::{CallbackId, OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
-use crate::order::named_values;
+use crate::named_values::named_values;
 
 named_values! {
     /// What we made of a callback.

@@ -5,9 +5,8 @@ use std::time::Duration;
 use sqlx::Row;
 use tracing::{debug, warn};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, metrics};
 use crate::failpoint::{self, Point};
-use crate::metrics;
 
 /// A step of the database's clock, as the process that saw it has kept it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use sqlx::migrate::MigrateError;
 
-use super::Unsuitable;
 use crate::id::OrderId;
 
 /// Why the database did not do it.
@@ -80,6 +79,46 @@ impl Unreadable {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What lies at the other end of `DATABASE_URL` and can never serve us, whatever time passes.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unsuitable {
+    /// Statements of one connection run in several sessions: what is set for a session is set for others, and a prepared
+    /// statement is another process's.
+    #[error(
+        "DATABASE_URL leads to a connection pooler that shares its sessions between connections (such as pgbouncer with \
+         pool_mode = transaction): statements and settings of one process would reach another's; let DATABASE_URL lead to \
+         PostgreSQL itself, or set pool_mode = session there"
+    )]
+    Pooler,
+    /// Not every name can be stored.
+    #[error(
+        "the database has the encoding {encoding}, in which not every name can be stored; make one with `create database \
+         … encoding 'UTF8' template template0` and let DATABASE_URL lead there"
+    )]
+    Encoding {
+        /// As the server calls it.
+        encoding: String,
+    },
+    /// It lacks what our statements need.
+    #[error("PostgreSQL is version {version}; Tasdiq needs 14 or newer")]
+    TooOld {
+        /// As the server tells it.
+        version: String,
+    },
+    /// A file that the URL names for TLS.
+    #[error(
+        "{parameter} of DATABASE_URL names {file}, which cannot be read ({error}); mend the path or the file's rights"
+    )]
+    File {
+        /// Which of the URL's parameters.
+        parameter: String,
+        /// The path as it stands there.
+        file: String,
+        /// Why it cannot be read.
+        error: Arc<std::io::Error>,
+    },
 }
 
 impl StoreError {

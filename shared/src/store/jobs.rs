@@ -15,6 +15,7 @@ use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{JobState, Lease, QueueName};
 
+mod canceling;
 mod claiming;
 mod dead_letters;
 mod in_hand;
@@ -24,16 +25,16 @@ mod relaying;
 mod staging;
 mod suspects;
 
+pub(super) use canceling::{cancel_dead_letters, cancel_dead_refunds};
 pub use claiming::claim;
 use claiming::claimed;
 pub(super) use claiming::hand_back_if_claimed;
 pub use dead_letters::{BuriedBy, bury};
-pub(super) use dead_letters::{cancel_dead_letters, cancel_dead_refunds};
 pub use in_hand::{InHand, hand_back};
 pub use nearing::{LongestWaits, bring_near, hurry_held_back};
 pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
 pub use relaying::{
-    Crashed, DueJobs, Lapsed, OFFER_GRACE_MS, count_enqueued, earliest_due, end_all_leases, lapsed, offer, offer_again,
+    Crashed, DueJobs, Lapsed, count_enqueued, earliest_due, end_all_leases, lapsed, offer, offer_again,
     offer_all_again, oldest_due_age_ms, recover, recover_crashed, withdraw_offer,
 };
 pub(super) use staging::{Staged, stage, stage_all, stage_and_claim};
@@ -43,6 +44,9 @@ pub use suspects::{SuspectGroup, claim_suspects, end_leases_of_suspects, group_s
 /// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds. Where the line
 /// to the database is slow a lease lasts ten round trips longer, at most 12 s.
 pub const LEASE_MS: i64 = 8_000;
+
+/// How long an id that was pushed may stay unclaimed before it is offered again: the price of a lost id.
+pub const OFFER_GRACE_MS: i64 = 5_000;
 
 /// What becomes of a job row when its run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,11 +28,13 @@ const RETURN_HINT_EVERY_MS: i64 = 10_000;
 const FURTHER_MS: i64 = 20_000;
 
 mod linking;
+mod locking;
 mod making;
 mod moving;
 
 pub(super) use linking::Linking;
 pub use linking::store_link;
+pub(super) use locking::{lock, lock_all, missing};
 pub(super) use making::Creating;
 pub use making::{create, create_behind};
 pub use moving::{Canceled, call_off};

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
 use super::orders::{self, tell};
-use super::{Database, Store, StoreError, Write, anew_after_conflict, jobs, settlement};
+use super::{Database, Store, StoreError, Write, anew_after_conflict, jobs};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, RefundId, TransactionId};
 use crate::job::{Job, QueueName};
@@ -307,7 +307,7 @@ pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, St
 
 /// The refund before a person, with its reserve, and its order. Returns whether it was open; else nothing is written.
 async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) -> Result<bool, StoreError> {
-    settlement::lock(write, order_id).await?;
+    orders::lock(write, order_id).await?;
     let done = sqlx::query(
         "-- review_refund\nupdate refunds set state = 'review', outcome = $2 where id = $1 and state = 'open'",
     )

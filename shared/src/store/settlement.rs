@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::Number;
-use super::given::{given, numbers, rows, unindexed};
+use super::given::{given, rows, unindexed};
 use super::jobs::Finish;
-use super::orders::{self, Told, Transition, tell, tell_all};
+use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
 use super::refunds::OUTCOME_IS_KNOWN;
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::transactions::{Seen, keep_seen};
@@ -207,32 +206,6 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
         Settlement::NotResolved { transaction_id, what } => forget_resolution(write, id, *transaction_id, what).await,
         Settlement::Refunded { transaction_id } => mark_refunded(write, id, *transaction_id).await,
     }
-}
-
-/// Locks the order's row and tells its status; the guarded statement that follows names it again.
-pub(super) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
-    lock_all(write, &[id], Locked::Waited).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
-}
-
-/// As [`lock`], of several orders, in the order of their numbers.
-pub(super) async fn lock_all(
-    write: &mut Write,
-    ids: &[OrderId],
-    locked: Locked,
-) -> Result<HashMap<OrderId, OrderStatus>, StoreError> {
-    let sql = format!(
-        "-- lock_orders\nselect id, status from orders where id {} order by id {}",
-        given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
-        locked.clause(&write.store, "orders")
-    );
-    let locked = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.transaction()).await?;
-    let status = |row: &AnyRow| Ok((OrderId(row.try_get("id")?), orders::parse_status(row.try_get("status")?)?));
-    locked.iter().map(status).collect()
-}
-
-/// The places of orders whose row was passed over.
-pub(super) fn missing(ids: &[OrderId], statuses: &HashMap<OrderId, OrderStatus>) -> Vec<usize> {
-    ids.iter().enumerate().filter(|(_, id)| !statuses.contains_key(id)).map(|(place, _)| place).collect()
 }
 
 /// Writes *paid* where the order can be: the one statement that does. Returns which are paid now.

@@ -12,7 +12,8 @@ use super::given::{given, numbers, rows, unindexed};
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write};
 use crate::id::{OrderId, TransactionId};
-use crate::order::{GatewayIdentity, Order, named_values};
+use crate::named_values::named_values;
+use crate::order::{GatewayIdentity, Order};
 
 named_values! {
     /// Where a transaction was when it was last looked at.
@@ -27,8 +28,6 @@ named_values! {
         Reversed = "reversed",
     }
 }
-
-use std::fmt;
 
 /// A transaction of one of our orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

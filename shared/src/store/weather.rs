@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::{Store, StoreError, Write};
-use crate::config::GatewayRate;
+use crate::gateway_rate::GatewayRate;
 
 const RATE: &str = "gateway_rate";
 const CLOSED_AT: &str = "gateway_closed_at_ms";

@@ -1,6 +1,5 @@
 //! What looks lead to: pure functions of an order and the gateway's words.
 
-use shared::gateway::{TransactionReport, TransactionState};
 use shared::id::TransactionId;
 use shared::job::QueueName;
 use shared::order::{Order, OrderStatus, SuggestedAct};
@@ -8,6 +7,7 @@ use shared::store::jobs::Finish;
 use shared::store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
 use shared::store::sweeping::LOOK_BACK_MS;
 use shared::store::transactions::{Seen, StoredState};
+use shared::transaction::{TransactionReport, TransactionState};
 
 use crate::LookSchedule;
 use crate::failure::UNANSWERED_MS;

@@ -9,12 +9,13 @@ use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::AtmosConfig;
 use super::sign::{self, SignedWords};
 use super::wire::whole_number;
-use super::{AtmosConfig, Callback, CallbackFault};
 use crate::body_coding::without_byte_order_mark;
 use crate::id::TransactionId;
 use crate::secret::Secret;
+use crate::transaction::{Callback, CallbackFault};
 
 /// Reads a callback and checks its signature. Pure: a stored body reads the same at any time with the same keys.
 ///

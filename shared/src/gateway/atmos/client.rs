@@ -5,21 +5,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{CONNECTION, CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use reqwest::{ClientBuilder, Proxy, RequestBuilder, StatusCode, redirect};
-use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tracing::{Instrument, field};
 use url::Url;
 
 use super::AtmosConfig;
+use super::request::{Bearer, Connection, Operation};
 use super::retry::{self, TryError};
-use super::token::Tokens;
 use super::wire::{is_understood, unknown};
 use crate::body_coding::{CodingFault, decoded};
 use crate::coordination::{Coordination, Outcome, PROBE_WITHIN, Pass, Urgency};
-use crate::gateway::GatewayError;
-use crate::metrics;
-use crate::secret::Secret;
+use crate::gateway::{GatewayError, metrics};
 
 /// Longer than any handshake that will still succeed.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -27,12 +24,6 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A connection that has carried nothing for so long is not used again: servers close theirs after 5 s and more, without
 /// a word, and a request that meets the closing is lost.
 const KEPT_FOR: Duration = Duration::from_secs(4);
-
-/// An answer of the gateway has about 1 KiB.
-const LONGEST_ANSWER: usize = 256 * 1024;
-
-/// The sandbox's whole book has about 130 bytes a transaction; this is room for four millions.
-const LONGEST_LEDGER: usize = 512 * 1024 * 1024;
 
 /// How long the sandbox may take to send that.
 const LEDGER_WITHIN: Duration = Duration::from_secs(120);
@@ -42,73 +33,6 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// No header of theirs may stop us for longer.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
-
-/// What we ask the gateway for, as in logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
-    Token,
-    Create,
-    Look,
-    Reverse,
-    Ledger,
-}
-
-impl Operation {
-    fn name(self) -> &'static str {
-        match self {
-            Operation::Token => "token",
-            Operation::Create => "create",
-            Operation::Look => "look",
-            Operation::Reverse => "reverse",
-            Operation::Ledger => "ledger",
-        }
-    }
-
-    fn path(self) -> &'static str {
-        match self {
-            Operation::Token => "/token",
-            Operation::Create => "/merchant/pay/create",
-            Operation::Look => "/merchant/pay/get",
-            Operation::Reverse => "/merchant/pay/reverse",
-            Operation::Ledger => "/_sim/ledger",
-        }
-    }
-
-    /// Whether its answers tell how the gateway is. The sandbox's book is no part of the gateway.
-    fn is_gateways(self) -> bool {
-        match self {
-            Operation::Token | Operation::Create | Operation::Look | Operation::Reverse => true,
-            Operation::Ledger => false,
-        }
-    }
-
-    fn longest_answer(self) -> usize {
-        match self {
-            Operation::Token | Operation::Create | Operation::Look | Operation::Reverse => LONGEST_ANSWER,
-            Operation::Ledger => LONGEST_LEDGER,
-        }
-    }
-}
-
-/// The access token that a request carries, and so what a 401 says of the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bearer {
-    /// It carries none.
-    None,
-    /// One that another may have taken the place of: nothing yet.
-    MayBeOld,
-    /// One got because another was refused: the gateway lets nobody in.
-    Fresh,
-}
-
-/// Which connection a request leaves by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Connection {
-    /// One that an earlier request has left open, where there is one. The other side may have closed it meanwhile.
-    Kept,
-    /// One that is opened for this request.
-    Fresh,
-}
 
 /// Why calls cannot even be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -240,73 +164,6 @@ impl Http {
             },
         };
         self.coordination.settle(pass, outcome).await;
-    }
-
-    /// One call with our token that is safe to repeat: briefly retried, and once more with a fresh token after
-    /// a 401.
-    ///
-    /// # Errors
-    /// Every [`GatewayError`].
-    pub(super) async fn call<T>(
-        &self,
-        tokens: &Tokens,
-        operation: Operation,
-        urgency: Urgency,
-        body: &impl Serialize,
-        read: impl Fn(&[u8]) -> Result<T, GatewayError>,
-    ) -> Result<T, GatewayError> {
-        retry::briefly(|connection| self.attempt(tokens, operation, urgency, connection, body, &read)).await
-    }
-
-    /// One call with our token that must not be repeated; only after a 401, which nobody has processed, it is sent once
-    /// more with a fresh token. It leaves by a connection of its own: of one that the other side has closed nobody would
-    /// know whether the request arrived.
-    ///
-    /// # Errors
-    /// Every [`GatewayError`].
-    pub(super) async fn call_once<T>(
-        &self,
-        tokens: &Tokens,
-        operation: Operation,
-        urgency: Urgency,
-        body: &impl Serialize,
-        read: impl Fn(&[u8]) -> Result<T, GatewayError>,
-    ) -> Result<T, GatewayError> {
-        let answer = self.attempt(tokens, operation, urgency, Connection::Fresh, body, &read).await;
-        answer.map_err(TryError::into_final)
-    }
-
-    async fn attempt<T>(
-        &self,
-        tokens: &Tokens,
-        operation: Operation,
-        urgency: Urgency,
-        connection: Connection,
-        body: &impl Serialize,
-        read: &impl Fn(&[u8]) -> Result<T, GatewayError>,
-    ) -> Result<T, TryError> {
-        let with_token = |token: &Secret, bearer| {
-            let request = self.post(operation, connection).bearer_auth(token.expose()).json(body);
-            self.send(operation, urgency, bearer, (connection, request), read)
-        };
-        let token = tokens.current(self).await.map_err(TryError::Lasting)?;
-        if tokens.was_refused_fresh(&token) {
-            // Yet another one would fare no better, and each call would ask for one.
-            return with_token(&token, Bearer::Fresh).await;
-        }
-        match with_token(&token, Bearer::MayBeOld).await {
-            Err(TryError::Unauthorized) => {
-                // Another process may have made the gateway revoke it; once is normal, twice is not.
-                tokens.reject(&token);
-                let fresh = tokens.current(self).await.map_err(TryError::Lasting)?;
-                let answer = with_token(&fresh, Bearer::Fresh).await;
-                if let Err(TryError::Unauthorized) = answer {
-                    tokens.note_refused_fresh(&fresh);
-                }
-                answer
-            }
-            answer => answer,
-        }
     }
 
     /// The sandbox's book, which asks for no token; briefly retried.

@@ -4,8 +4,9 @@ use serde::Deserialize;
 
 use super::wire::unknown;
 use crate::body_coding::without_byte_order_mark;
-use crate::gateway::{BookLine, GatewayError, TransactionReport, TransactionState};
+use crate::gateway::GatewayError;
 use crate::id::TransactionId;
+use crate::transaction::{BookLine, TransactionReport, TransactionState};
 
 /// The answer of `GET /_sim/ledger`.
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 
-use super::client::Connection;
+use super::request::Connection;
 use crate::gateway::GatewayError;
 
 /// One try's failure, and whether the next moment may be better.

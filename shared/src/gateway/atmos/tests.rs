@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use self::server::{Reply, Request, Server};
 use super::*;
-use crate::gateway::TransactionState;
 use crate::id::OrderId;
 use crate::money::Tiyin;
 use crate::order::Language;
 use crate::redis_server::RedisServer;
+use crate::transaction::TransactionState;
 
 mod mutated;
 mod reverse;
@@ -547,7 +547,7 @@ async fn a_closed_door_is_the_operators_matter() {
 #[tokio::test]
 async fn calls_stay_within_the_budget() {
     let server = server(|_| None).await;
-    let rate = crate::config::GatewayRate { per_second: 1, burst: 3 };
+    let rate = crate::gateway_rate::GatewayRate { per_second: 1, burst: 3 };
     let gateway = gateway_with(config(&server.url), Coordination::local(Some(rate)));
 
     let answers = join_all((1..=10).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
@@ -561,7 +561,7 @@ async fn calls_stay_within_the_budget() {
 
 #[tokio::test]
 async fn calls_are_counted_by_what_came_back() {
-    let count = |outcome| crate::metrics::gateway_calls().with_label_values(&["look", outcome]).get();
+    let count = |outcome| crate::gateway::metrics::gateway_calls().with_label_values(&["look", outcome]).get();
     let before = (count("ok"), count("not_admitted"), count("unknown"));
     let server = server(|request| match (request.path.as_str(), request.earlier) {
         (GET, 0) => Some(status(401)),

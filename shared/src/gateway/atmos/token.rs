@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::AtmosConfig;
-use super::client::{Bearer, Connection, Http, Operation};
+use super::client::Http;
+use super::request::{Bearer, Connection, Operation};
 use super::retry;
 use super::wire::{Fields, unknown};
 use crate::coordination::{Claim, Coordination, Note, Urgency};

@@ -12,8 +12,9 @@ use serde_json::value::RawValue;
 
 use super::AtmosConfig;
 use crate::body_coding::without_byte_order_mark;
-use crate::gateway::{Draft, DraftRequest, GatewayError, TransactionReport, TransactionState};
+use crate::gateway::GatewayError;
 use crate::id::TransactionId;
+use crate::transaction::{Draft, DraftRequest, TransactionReport, TransactionState};
 
 /// The request of `POST /merchant/pay/create`.
 #[derive(Debug, Serialize)]

@@ -9,7 +9,6 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, fresh_ids, keep_all};
 use crate::failpoint::{Point, reach};
-use crate::gateway::Callback;
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, QueueName};
 use crate::order::{GatewayIdentity, OrderStatus};
@@ -20,6 +19,7 @@ use crate::store::orders::{self, Told};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
 use crate::store::transactions::StoredState;
 use crate::store::{Store, StoreError, Write, anew_after_conflict};
+use crate::transaction::Callback;
 
 /// Looks after a callback that comes again begin further along their schedule, the longer it has been known: a quarter of
 /// what is above this, and at most so far.

@@ -5,14 +5,11 @@ use std::collections::HashSet;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::suspects::{ALONE_CRASHES, DEADLY_CRASHES, SUSPECT_CRASHES};
-use super::{BuriedBy, bury, parse_queue};
+use super::{BuriedBy, OFFER_GRACE_MS, bury, parse_queue};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{JobKind, JobState, QueueName};
 use crate::store::{Database, Store, StoreError, padded, placeholders};
-
-/// How long an id that was pushed may stay unclaimed before it is offered again: the price of a lost id.
-pub const OFFER_GRACE_MS: i64 = 5_000;
 
 /// The same for a suspect, which is claimed only when its process has started; before that it may wait for a place.
 const SUSPECT_GRACE_MS: i64 = 15_000;

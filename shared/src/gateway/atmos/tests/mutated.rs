@@ -8,8 +8,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::super::{token, wire};
-use crate::gateway::{Draft, GatewayError, TransactionReport, TransactionState};
+use crate::gateway::GatewayError;
 use crate::id::TransactionId;
+use crate::transaction::{Draft, TransactionReport, TransactionState};
 
 #[path = "../../../../../tests/support/mutations.rs"]
 mod mutations;
