@@ -10,6 +10,7 @@ mod contracts;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod jobs;
+mod layers;
 
 mod plans;
 mod roles;

@@ -1,0 +1,530 @@
+//! Which file may use which: no circle of files inside a crate, no arrow up between layers and between crates. Read from
+//! the `use` lines, from paths such as `jobs::stage` in the code, and from the Cargo.toml files.
+//!
+//! A path counts for the file that defines its last name, also where a parent re-exports it. What only tests see
+//! (`#[cfg(test)]`, files named `tests`) may look up and is not read. A parent module declares and re-exports its children,
+//! and they may use what it defines: that is Rust's usual shape, so an arrow between a file and one below it in the same
+//! folder tree makes no circle. Parents that use their children and are used by them are listed instead ([`KNOTS`]),
+//! so that the list can only become shorter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const CRATES: [&str; 6] = ["api", "cli", "http_server", "sandbox", "shared", "worker"];
+
+/// Which crates of ours a crate may depend on.
+const CRATES_BELOW: [(&str, &[&str]); 6] = [
+    ("shared", &[]),
+    ("sandbox", &[]),
+    ("http_server", &["shared"]),
+    ("api", &["http_server", "shared"]),
+    ("worker", &["http_server", "shared"]),
+    ("tasdiq", &["api", "http_server", "sandbox", "shared", "worker"]),
+];
+
+/// The layers inside `shared`, the lowest first: name, modules, layers it may use besides itself.
+const LAYERS: [(&str, &[&str], &[&str]); 10] = [
+    (
+        "domain",
+        &[
+            "body_coding",
+            "gateway_rate",
+            "id",
+            "job",
+            "money",
+            "named_values",
+            "order",
+            "refund",
+            "secret",
+            "text",
+            "time",
+            "transaction",
+            "web_address",
+        ],
+        &[],
+    ),
+    ("telemetry", &["metrics", "telemetry"], &["domain"]),
+    ("failpoint", &["failpoint"], &["domain", "telemetry"]),
+    ("redis", &["redis_server"], &["domain", "telemetry"]),
+    ("gateway", &["coordination", "gateway"], &["domain", "telemetry", "failpoint", "redis"]),
+    ("queue", &["queue"], &["domain", "telemetry", "failpoint", "redis"]),
+    ("store", &["clock", "store"], &["domain", "telemetry", "failpoint"]),
+    (
+        "process",
+        &["notice", "presence", "pulse", "relay", "scrape", "weather"],
+        &["domain", "telemetry", "failpoint", "redis", "gateway", "queue", "store"],
+    ),
+    ("audit", &["audit"], &["domain", "store"]),
+    ("config", &["config"], &["domain", "telemetry", "gateway", "store"]),
+];
+
+/// Parents that hold both what their children use and what calls the children.
+const KNOTS: [&str; 16] = [
+    "api/src/lib.rs",
+    "cli/src/orders.rs",
+    "http_server/src/lib.rs",
+    "sandbox/src/lib.rs",
+    "sandbox/src/merchant.rs",
+    "shared/src/audit.rs",
+    "shared/src/config.rs",
+    "shared/src/coordination.rs",
+    "shared/src/gateway.rs",
+    "shared/src/gateway/atmos.rs",
+    "shared/src/queue.rs",
+    "shared/src/store.rs",
+    "shared/src/store/jobs.rs",
+    "shared/src/store/pool.rs",
+    "shared/src/store/reviewing.rs",
+    "worker/src/lib.rs",
+];
+
+/// One `use` of a name, or one path in the code.
+#[derive(Clone, Debug)]
+struct Import {
+    /// From the first word as it is written; `*` at its end takes everything.
+    path: Vec<String>,
+    /// The name by which this file knows it.
+    name: String,
+    is_public: bool,
+}
+
+/// A source file: one module.
+#[derive(Debug, Default)]
+struct Source {
+    /// From the top folder.
+    path: String,
+    defined: BTreeSet<String>,
+    imports: Vec<Import>,
+    paths: Vec<Vec<String>>,
+}
+
+/// The files of one crate by the path of their module.
+struct Crate(BTreeMap<Vec<String>, Source>);
+
+impl Crate {
+    fn read(name: &str) -> Crate {
+        let top = top();
+        let root = top.join(name).join("src");
+        let mut files = Vec::new();
+        collect(&root, &mut files);
+        let mut sources = BTreeMap::new();
+        for file in files {
+            let below = file.strip_prefix(&root).unwrap().with_extension("");
+            let mut module: Vec<String> = below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+            if module == ["lib"] || module == ["main"] {
+                module.clear();
+            }
+            let tokens = product(&tokens(&fs::read_to_string(&file).unwrap()));
+            let path = file.strip_prefix(&top).unwrap().to_string_lossy().into_owned();
+            sources.insert(module, read(path, &tokens));
+        }
+        Crate(sources)
+    }
+
+    /// The module in which the last name of the path is defined; nothing for other crates and for a module itself.
+    fn home<'a>(&self, from: &[String], path: &'a [String], depth: usize) -> Option<Vec<String>> {
+        if depth > 20 {
+            return None;
+        }
+        let first: &'a str = path.first()?;
+        match first {
+            "crate" => self.below(&[], &path[1..], depth),
+            "self" => self.below(from, &path[1..], depth),
+            "super" => {
+                let parent = &from[..from.len().checked_sub(1)?];
+                let rest = &path[1..];
+                if rest.first().is_some_and(|next| next == "super") {
+                    self.home(parent, rest, depth + 1)
+                } else {
+                    self.below(parent, rest, depth)
+                }
+            }
+            _ if path.len() > 1 => {
+                let child = joined(from, first);
+                if self.0.contains_key(&child) {
+                    return self.below(&child, &path[1..], depth);
+                }
+                let import = self.0.get(from)?.imports.iter().find(|import| import.name == first)?;
+                if import.path.first().is_some_and(|word| word == first) {
+                    return None; // another crate, by its own name
+                }
+                let whole: Vec<String> = import.path.iter().chain(&path[1..]).cloned().collect();
+                self.home(from, &whole, depth + 1)
+            }
+            _ => None,
+        }
+    }
+
+    /// As [`Crate::home`], for a path that begins inside the module.
+    fn below(&self, module: &[String], path: &[String], depth: usize) -> Option<Vec<String>> {
+        let source = self.0.get(module)?;
+        let name = path.first()?;
+        let child = joined(module, name);
+        if self.0.contains_key(&child) && !(path.len() == 1 && source.defined.contains(name)) {
+            return self.below(&child, &path[1..], depth);
+        }
+        if source.defined.contains(name) {
+            return Some(module.to_vec());
+        }
+        for import in &source.imports {
+            let whole: Vec<String> = if import.name == *name {
+                import.path.iter().chain(&path[1..]).cloned().collect()
+            } else if import.name == "*" && import.is_public {
+                import.path[..import.path.len() - 1].iter().chain(path).cloned().collect()
+            } else {
+                continue;
+            };
+            if let Some(home) = self.home(module, &whole, depth + 1) {
+                return Some(home);
+            }
+            if import.name == *name {
+                return None; // of another crate, or a module
+            }
+        }
+        (name != "*").then(|| module.to_vec())
+    }
+
+    /// What each file uses of which other file.
+    fn arrows(&self) -> BTreeMap<&[String], BTreeMap<&[String], String>> {
+        let mut arrows = BTreeMap::new();
+        for (module, source) in &self.0 {
+            let mut uses = BTreeMap::new();
+            let imported = source.imports.iter().map(|import| (&import.path, import.is_public));
+            let written = source.paths.iter().map(|path| (path, false));
+            for (path, is_public) in imported.chain(written) {
+                let Some(home) = self.home(module, path, 0) else { continue };
+                let Some((home, _)) = self.0.get_key_value(&home) else { continue };
+                let is_list_of_contents = is_public && home.starts_with(module);
+                if home != module && !is_list_of_contents {
+                    uses.entry(home.as_slice()).or_insert_with(|| path.join("::"));
+                }
+            }
+            arrows.insert(module.as_slice(), uses);
+        }
+        arrows
+    }
+
+    /// The circles, each with the arrows that make it.
+    fn circles(&self) -> Vec<String> {
+        let mut arrows = self.arrows();
+        for (module, uses) in &mut arrows {
+            uses.retain(|used, _| !used.starts_with(module) && !module.starts_with(used));
+        }
+        let reached: BTreeMap<_, _> = arrows.keys().map(|module| (*module, reach(&arrows, module))).collect();
+        let mut seen = BTreeSet::new();
+        let mut circles = Vec::new();
+        for (module, reach) in &reached {
+            if !reach.contains(module) || !seen.insert(*module) {
+                continue;
+            }
+            let circle: BTreeSet<&[String]> =
+                reach.iter().copied().filter(|other| reached[other].contains(module)).collect();
+            seen.extend(&circle);
+            let mut text = format!("a circle of {} files:", circle.len());
+            for from in &circle {
+                for (to, path) in arrows[from].iter().filter(|(to, _)| circle.contains(*to)) {
+                    text += &format!("\n  {} -> {} ({path})", self.0[*from].path, self.0[*to].path);
+                }
+            }
+            circles.push(text);
+        }
+        circles
+    }
+
+    /// The parents that use a file below them that uses them.
+    fn knots(&self) -> Vec<&str> {
+        let arrows = self.arrows();
+        let is_knot = |module: &[String], uses: &BTreeMap<&[String], String>| {
+            uses.keys().any(|used| used.starts_with(module) && arrows[used].contains_key(module))
+        };
+        let knots = arrows.iter().filter(|(module, uses)| is_knot(module, uses));
+        knots.map(|(module, _)| self.0[*module].path.as_str()).collect()
+    }
+}
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn joined(module: &[String], name: &str) -> Vec<String> {
+    module.iter().cloned().chain([name.to_owned()]).collect()
+}
+
+/// Every file that can be come to by one arrow or more.
+fn reach<'a>(
+    arrows: &BTreeMap<&'a [String], BTreeMap<&'a [String], String>>,
+    from: &'a [String],
+) -> BTreeSet<&'a [String]> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(module) = open.pop() {
+        for used in arrows[module].keys() {
+            if reached.insert(*used) {
+                open.push(used);
+            }
+        }
+    }
+    reached
+}
+
+/// The product's files below a folder; those of tests stay out.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_stem().is_some_and(|stem| stem.to_string_lossy().contains("tests")) {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The words and signs of a source text, without comments, texts and characters; `::` is one sign.
+fn tokens(text: &str) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
+    let mut tokens = Vec::new();
+    let mut index = 0;
+    while index < chars.len() {
+        let here = chars[index];
+        if here == '/' && at(index + 1) == '/' {
+            while index < chars.len() && chars[index] != '\n' {
+                index += 1;
+            }
+        } else if here == '/' && at(index + 1) == '*' {
+            index += 2;
+            while index < chars.len() && !(chars[index] == '*' && at(index + 1) == '/') {
+                index += 1;
+            }
+            index += 2;
+        } else if here == '"' {
+            index += 1;
+            while index < chars.len() && chars[index] != '"' {
+                index += if chars[index] == '\\' { 2 } else { 1 };
+            }
+            index += 1;
+        } else if here == 'r' && (at(index + 1) == '"' || (at(index + 1) == '#' && matches!(at(index + 2), '"' | '#')))
+        {
+            let hashes = chars[index + 1..].iter().take_while(|sign| **sign == '#').count();
+            index += hashes + 2;
+            let ends = |from: usize| chars[from] == '"' && (1..=hashes).all(|more| at(from + more) == '#');
+            while index < chars.len() && !ends(index) {
+                index += 1;
+            }
+            index += hashes + 1;
+        } else if here == '\'' {
+            // A character, or the beginning of a lifetime's name.
+            if at(index + 1) == '\\' {
+                index += 3;
+                while index < chars.len() && chars[index] != '\'' {
+                    index += 1;
+                }
+                index += 1;
+            } else {
+                index += if at(index + 2) == '\'' { 3 } else { 1 };
+            }
+        } else if here.is_alphanumeric() || here == '_' {
+            let word: String =
+                chars[index..].iter().take_while(|sign| sign.is_alphanumeric() || **sign == '_').collect();
+            index += word.chars().count();
+            tokens.push(word);
+        } else if here == ':' && at(index + 1) == ':' {
+            index += 2;
+            tokens.push("::".to_owned());
+        } else {
+            if !here.is_whitespace() {
+                tokens.push(here.to_string());
+            }
+            index += 1;
+        }
+    }
+    tokens
+}
+
+/// Without the items that only tests see.
+fn product(tokens: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut index = 0;
+    while index < tokens.len() {
+        let ahead: Vec<&str> = tokens[index..].iter().take(7).map(String::as_str).collect();
+        if ahead != ["#", "[", "cfg", "(", "test", ")", "]"] {
+            kept.push(tokens[index].clone());
+            index += 1;
+            continue;
+        }
+        index += 7;
+        let mut depth = 0_i32;
+        while index < tokens.len() {
+            let token = tokens[index].as_str();
+            index += 1;
+            match token {
+                "{" | "(" | "[" => depth += 1,
+                ")" | "]" => depth -= 1,
+                "}" => {
+                    depth -= 1;
+                    if depth == 0 {
+                        break;
+                    }
+                }
+                ";" if depth == 0 => break,
+                _ => (),
+            }
+        }
+    }
+    kept
+}
+
+fn is_word(token: &str) -> bool {
+    token.chars().next().is_some_and(|sign| sign.is_alphabetic() || sign == '_')
+}
+
+fn read(path: String, tokens: &[String]) -> Source {
+    let mut source = Source { path, ..Source::default() };
+    let mut depth = 0_i32;
+    let mut index = 0;
+    let mut is_public = false;
+    while index < tokens.len() {
+        let token = tokens[index].as_str();
+        let next = tokens.get(index + 1).map(String::as_str).unwrap_or_default();
+        match token {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            "use" => {
+                index = read_use(tokens, index + 1, &[], is_public, &mut source.imports);
+                is_public = false;
+                continue;
+            }
+            "fn" | "struct" | "enum" | "trait" | "type" | "const" | "static" | "union"
+                if depth == 0 && is_word(next) =>
+            {
+                source.defined.insert(next.to_owned());
+            }
+            "mod" if depth == 0 && tokens.get(index + 2).is_some_and(|sign| sign == "{") => {
+                source.defined.insert(next.to_owned());
+            }
+            "macro_rules" => {
+                source.defined.insert(tokens[index + 2].clone());
+            }
+            _ if is_word(token) && next == "::" => {
+                let mut written = vec![token.to_owned()];
+                index += 1;
+                while tokens.get(index).is_some_and(|sign| sign == "::") && is_word(&tokens[index + 1]) {
+                    written.push(tokens[index + 1].clone());
+                    index += 2;
+                }
+                // `pub(in crate::store)` says who may see, and uses nothing.
+                if !(is_public && written[0] == "crate") && written.len() > 1 {
+                    source.paths.push(written);
+                }
+                continue;
+            }
+            _ => (),
+        }
+        is_public = token == "pub" || (is_public && matches!(token, "(" | ")" | "in" | "crate" | "super" | "self"));
+        index += 1;
+    }
+    source
+}
+
+/// Reads a tree of a `use` line up to what follows it; returns where that is.
+fn read_use(tokens: &[String], from: usize, before: &[String], is_public: bool, into: &mut Vec<Import>) -> usize {
+    let mut index = from;
+    let mut path = before.to_vec();
+    while let Some(token) = tokens.get(index) {
+        match token.as_str() {
+            "::" => index += 1,
+            "{" => {
+                index += 1;
+                while tokens[index] != "}" {
+                    index = read_use(tokens, index, &path, is_public, into);
+                    if tokens[index] == "," {
+                        index += 1;
+                    }
+                }
+                return index + 1;
+            }
+            "as" => {
+                let name = tokens[index + 1].clone();
+                into.push(Import { path, name, is_public });
+                return index + 2;
+            }
+            "self" if !path.is_empty() => {
+                index += 1;
+            }
+            "*" => {
+                path.push("*".to_owned());
+                into.push(Import { path, name: "*".to_owned(), is_public });
+                return index + 1;
+            }
+            word if is_word(word) => {
+                path.push(word.to_owned());
+                index += 1;
+            }
+            _ => break,
+        }
+    }
+    if let Some(name) = path.last().cloned() {
+        into.push(Import { path, name, is_public });
+    }
+    index
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let circles: Vec<String> = CRATES.iter().flat_map(|name| Crate::read(name).circles()).collect();
+
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
+}
+
+#[test]
+fn parents_that_use_and_are_used_by_their_children_become_no_more() {
+    let crates = CRATES.map(Crate::read);
+    let knots: Vec<&str> = crates.iter().flat_map(Crate::knots).collect();
+
+    assert_eq!(knots, KNOTS);
+}
+
+#[test]
+fn inside_shared_every_arrow_goes_down() {
+    let shared = Crate::read("shared");
+    let layer_of = |module: &str| LAYERS.iter().find(|(_, modules, _)| modules.contains(&module));
+    let mut up = Vec::new();
+    let mut seen = 0;
+    for (from, uses) in shared.arrows() {
+        let Some(module) = from.first() else { continue };
+        let (name, _, below) = layer_of(module).unwrap_or_else(|| panic!("{module} is in no layer"));
+        for (to, path) in uses {
+            let Some(used) = to.first() else { continue };
+            let (other, _, _) = layer_of(used).unwrap_or_else(|| panic!("{used} is in no layer"));
+            seen += 1;
+            if name != other && !below.contains(other) {
+                up.push(format!("{}: {name} uses {other} ({path})", shared.0[from].path));
+            }
+        }
+    }
+
+    assert!(seen > 100, "only {seen} arrows were found");
+    assert_eq!(up, [""; 0]);
+}
+
+#[test]
+fn every_crate_depends_only_on_those_below_it() {
+    let mut seen = BTreeSet::new();
+    for folder in CRATES {
+        let text = fs::read_to_string(top().join(folder).join("Cargo.toml")).unwrap();
+        let name = text.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"').to_owned();
+        let (_, below) = CRATES_BELOW.iter().find(|(known, _)| *known == name).unwrap();
+        let (_, listed) = text.split_once("\n[dependencies]\n").unwrap();
+        let listed = listed.split("\n[").next().unwrap();
+        for dependency in listed.lines().filter_map(|line| line.split(['.', ' ', '=']).next()) {
+            let is_ours = CRATES_BELOW.iter().any(|(known, _)| *known == dependency);
+            assert!(!is_ours || below.contains(&dependency), "{name} depends on {dependency}");
+        }
+        seen.insert(name);
+    }
+    assert_eq!(seen.len(), CRATES_BELOW.len());
+}
