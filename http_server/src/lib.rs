@@ -19,6 +19,7 @@ use tracing::warn;
 
 mod connection;
 mod descriptors;
+mod limits;
 mod metrics;
 mod places;
 mod progress;
@@ -26,6 +27,7 @@ mod shared_answer;
 
 pub use connection::SharedBody;
 pub use descriptors::{PlaceCounts, raise_limit};
+pub use limits::Limits;
 pub use places::network_of;
 pub use progress::Timings;
 pub use shared_answer::SharedAnswer;
@@ -34,26 +36,6 @@ use places::{Place, Places};
 
 /// After a connection could not be taken for want of descriptors, the next attempt waits for those that end.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(20);
-
-/// How many connections there may be, and what they may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Connections of this listener.
-    pub places: usize,
-    /// Connections of one address, and of one /64 network of IPv6.
-    pub per_address: usize,
-    /// Bytes of answers that are made and not yet sent, of all connections together.
-    pub unsent_bytes: usize,
-    /// How long each part of a request may take.
-    pub timings: Timings,
-}
-
-impl Limits {
-    /// So many connections, a quarter of them for one address: four callers or more have to conspire to fill all.
-    pub fn of(places: usize) -> Self {
-        Limits { places, per_address: (places / 4).max(1), unsent_bytes: 32 * 1024 * 1024, timings: Timings::default() }
-    }
-}
 
 /// A listener and the connections that came to it.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
-use crate::Limits;
+use crate::limits::Limits;
 use crate::metrics::{self, Why};
 use crate::progress::{Progress, Stage};
 

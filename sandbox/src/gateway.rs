@@ -6,7 +6,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     callback::Callbacks, clock::Clock, config::SandboxConfig, connections::Connections, faults::Faults, ledger::Ledger,
-    local_url, token::Tokens,
+    local_url::local_url, token::Tokens,
 };
 
 /// The largest request that is read.

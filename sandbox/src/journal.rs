@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use crate::{SandboxError, transaction::Change};
+use crate::{error::SandboxError, transaction::Change};
 
 /// Changes written with one system call at most; more of them wait for the next.
 const GROUP_BYTES: usize = 256 * 1024;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    SandboxError,
     clock::Clock,
+    error::SandboxError,
     journal::{Journal, JournalError, Line},
     transaction::{Change, Entry, Transaction},
 };

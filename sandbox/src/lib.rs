@@ -16,10 +16,12 @@ mod clock;
 mod codes;
 mod config;
 mod connections;
+mod error;
 mod faults;
 mod gateway;
 mod journal;
 mod ledger;
+mod local_url;
 mod merchant;
 mod page;
 mod payment;
@@ -36,61 +38,17 @@ use tracing::{error, info, warn};
 use url::Url;
 
 pub use crate::config::{SandboxConfig, SignAlgorithm, TokenMode};
+pub use crate::error::SandboxError;
 use crate::{
     connections::SeveringAcceptor,
     gateway::Gateway,
     ledger::Ledger,
+    local_url::local_url,
     merchant::{Call, MerchantEndpoint},
 };
 
 /// How long calls in flight may take after [`Sandbox::stop`]; longer ones are cut off.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-
-/// Why a sandbox did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
-    /// Somebody else listens there. Stop them, or choose another address.
-    #[error("cannot listen on {address}: the address is in use")]
-    AddressInUse {
-        /// The address that was asked for.
-        address: SocketAddr,
-    },
-    /// The address does not belong to this machine, or may not be used.
-    #[error("cannot listen on {address}")]
-    CannotBind {
-        /// The address that was asked for.
-        address: SocketAddr,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The ledger cannot be kept there. Choose another directory, or mend its permissions.
-    #[error("cannot write the sandbox's ledger {}", path.display())]
-    DataDirNotWritable {
-        /// The ledger's file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// Another sandbox keeps its ledger there. Choose another directory, or stop it.
-    #[error("another sandbox uses the ledger {}", path.display())]
-    LedgerInUse {
-        /// The ledger's file.
-        path: PathBuf,
-    },
-    /// Somebody edited the ledger. Mend the line, or move the file away to start afresh.
-    #[error("line {line} of the sandbox's ledger {} is unreadable: {reason}", path.display())]
-    LedgerUnreadable {
-        /// The ledger's file.
-        path: PathBuf,
-        /// The line, counted from 1.
-        line: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The client for callbacks could not be made.
-    #[error("could not prepare the sending of callbacks")]
-    CallbackClient(#[source] reqwest::Error),
-}
 
 /// A running sandbox. Dropping it stops it, too, but waits for nothing.
 #[derive(Debug)]
@@ -170,16 +128,6 @@ impl Sandbox {
             error!(error = %cause, "could not close the sandbox's ledger");
         }
     }
-}
-
-/// Where this machine reaches `address`: listening everywhere includes loopback.
-fn local_url(mut address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip([127, 0, 0, 1].into()),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => address.set_ip(std::net::Ipv6Addr::LOCALHOST.into()),
-        SocketAddr::V4(_) | SocketAddr::V6(_) => (),
-    }
-    format!("http://{address}")
 }
 
 fn cannot_bind(address: SocketAddr, source: io::Error) -> SandboxError {

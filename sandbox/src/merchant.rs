@@ -1,5 +1,6 @@
 //! `/merchant/pay/*`: the API a merchant's server calls.
 
+mod call;
 mod calls;
 mod fields;
 mod spoil;
@@ -13,6 +14,7 @@ use poem::{
 use serde_json::json;
 use tracing::{debug, error};
 
+pub(crate) use self::call::Call;
 pub(crate) use self::calls::card_code;
 use self::fields::Fields;
 use crate::{
@@ -20,33 +22,6 @@ use crate::{
     faults::{Fault, Target},
     gateway::{BODY_BYTES, Gateway},
 };
-
-/// A call of the merchant API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
-    Create,
-    CreateWithReceipt,
-    PreApply,
-    Apply,
-    ApplyWithReceipt,
-    RetryOtp,
-    Get,
-    Reverse,
-}
-
-impl Call {
-    /// Every call with its path (Atmos API, payments).
-    pub(crate) const PATHS: [(Self, &'static str); 8] = [
-        (Self::Create, "/merchant/pay/create"),
-        (Self::CreateWithReceipt, "/merchant/pay/create/checkout-ofd"),
-        (Self::PreApply, "/merchant/pay/pre-apply"),
-        (Self::Apply, "/merchant/pay/apply"),
-        (Self::ApplyWithReceipt, "/merchant/pay/apply-ofd"),
-        (Self::RetryOtp, "/merchant/pay/retry-otp"),
-        (Self::Get, "/merchant/pay/get"),
-        (Self::Reverse, "/merchant/pay/reverse"),
-    ];
-}
 
 /// The endpoint of one call: faults, token, then the call itself.
 pub(crate) struct MerchantEndpoint {

@@ -1,8 +1,7 @@
 //! The environment, read once into typed values; every fault is reported in one message.
 
-use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
@@ -16,29 +15,19 @@ use crate::telemetry::LogFormat;
 mod addresses;
 mod atmos;
 mod environment;
+mod local_address;
 mod read;
+mod role;
 mod values;
 
 pub use addresses::{AddressCheck, CallbackAddresses};
-use environment::Environment;
 pub use environment::{ConfigFault, ConfigFaults};
+pub use local_address::local_base;
+use local_address::{leads_to, local_url};
+pub use role::Role;
 
-/// What this process is going to be; decides what the environment must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Everything in one process, with embedded parts where no URL says otherwise.
-    Up,
-    /// The API of a scaled-out installation.
-    Api,
-    /// A worker of a scaled-out installation.
-    Worker,
-    /// The sandbox alone.
-    Sandbox,
-    /// Prepares the database.
-    Migrate,
-    /// A command that looks into an installation: doctor, jobs, orders.
-    Operator,
-}
+/// The name of the embedded database in the data directory.
+const DATABASE_FILE: &str = "tasdiq.db";
 
 /// One caller of the order API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,59 +89,7 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-impl Role {
-    /// The command that starts it, for messages.
-    pub fn command(self) -> &'static str {
-        match self {
-            Role::Up => "tasdiq up",
-            Role::Api => "tasdiq api",
-            Role::Worker => "tasdiq worker",
-            Role::Sandbox => "tasdiq sandbox",
-            Role::Migrate => "tasdiq migrate",
-            Role::Operator => "this command",
-        }
-    }
-
-    /// Whether it is one of several processes, which can only meet in servers.
-    fn is_scaled_out(self) -> bool {
-        matches!(self, Role::Api | Role::Worker)
-    }
-
-    /// Whether it serves the order API.
-    fn serves_orders(self) -> bool {
-        matches!(self, Role::Up | Role::Api)
-    }
-}
-
 impl Config {
-    /// Reads the variables that this role uses; `get` answers a variable's value, an empty one counts as unset.
-    ///
-    /// # Errors
-    /// All faults at once. None repeats a value: any value may be a secret that went into the wrong variable.
-    pub fn from_environment(role: Role, get: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigFaults> {
-        read::config(Environment::new(role, &get))
-    }
-
-    /// Reads a whole environment, such as `std::env::vars_os()`, and warns of names that look like ours and are not.
-    ///
-    /// # Errors
-    /// As [`Config::from_environment`]; a value of ours that is not UTF-8 is a fault, too.
-    pub fn from_variables(
-        role: Role,
-        variables: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Config, ConfigFaults> {
-        let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
-        let get = |name: &str| {
-            let (_, value) = variables.iter().find(|(given, _)| given == name)?;
-            Some(value.to_string_lossy().into_owned())
-        };
-        let mut environment = Environment::new(role, &get);
-        for (name, value) in &variables {
-            environment.look_over(&name.to_string_lossy(), value.to_str().is_some());
-        }
-        read::config(environment)
-    }
-
     /// Whether this process brings its own sandbox: `up` with the sandbox's key, unless `ATMOS_BASE_URL` says
     /// that the sandbox is somewhere else.
     pub fn starts_sandbox(&self) -> bool {
@@ -162,7 +99,7 @@ impl Config {
     /// The variable that says which database it is; in the data directory it is that directory's.
     pub fn database_variable(&self) -> &'static str {
         match &self.database {
-            DatabaseUrl::Sqlite(path) if *path == read::embedded_database(&self.data_dir) => "TASDIQ_DATA_DIR",
+            DatabaseUrl::Sqlite(path) if *path == embedded_database(&self.data_dir) => "TASDIQ_DATA_DIR",
             DatabaseUrl::Sqlite(_) | DatabaseUrl::Postgres(_) => "DATABASE_URL",
         }
     }
@@ -196,36 +133,9 @@ impl Config {
     }
 }
 
-/// Whether the URL leads to this machine and no further.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
-}
-
-/// Whether the URL leads to what listens at `address` on this machine.
-fn leads_to(url: &Url, address: SocketAddr) -> bool {
-    let is_local = address.ip().is_loopback() || address.ip().is_unspecified();
-    let by_another_name = is_local && is_loopback(url) && url.port_or_known_default() == Some(address.port());
-    url.scheme() == "http" && (by_another_name || local_url(address).as_ref() == Some(url))
-}
-
-/// How this machine itself reaches what listens at `address`; "every address" is reached at loopback. Without a
-/// last slash, such as `http://127.0.0.1:8000`.
-pub fn local_base(address: SocketAddr) -> String {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
-}
-
-fn local_url(address: SocketAddr) -> Option<Url> {
-    Url::parse(&local_base(address)).ok()
+/// The database that lies in a data directory.
+fn embedded_database(data_dir: &Path) -> PathBuf {
+    data_dir.join(DATABASE_FILE)
 }
 
 #[cfg(test)]

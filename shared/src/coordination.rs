@@ -20,16 +20,20 @@ mod budget;
 mod come_back;
 mod local;
 mod metrics;
+mod note;
 mod redis;
 mod redis_weather;
+mod turn;
 mod weather;
 
 use budget::{LATE_IN_LINE, LONGEST_LATE_TURN, LOOK_BESIDE_LINKS, Pace};
 use come_back::Line;
 use local::{LocalWeather, Notes, lock};
 pub(crate) use metrics::gauge_weather;
+pub use note::{Claim, Note};
 use redis::RedisNotes;
 use redis_weather::RedisWeather;
+use turn::{Asked, Blocked, Turn};
 pub use weather::{BreakerView, HeldBack, Obstacle, OperatorsWord, Outcome, PROBE_WITHIN, Pass, State, Urgency, View};
 
 /// What processes share: notes that expire, and the weather at the gateway. Cheap to clone; clones share.
@@ -72,51 +76,6 @@ impl Default for WaitingRoom {
     fn default() -> Self {
         WaitingRoom { places: Semaphore::new(LATE_IN_LINE), first: tokio::sync::Mutex::default() }
     }
-}
-
-/// A call that wants to leave.
-#[derive(Clone, Debug)]
-struct Asked {
-    urgency: Urgency,
-    pace: Option<Pace>,
-    /// Random; the call's name, should it become the probe.
-    name: String,
-    minds_breaker: bool,
-}
-
-/// When an admitted call may leave.
-#[derive(Debug)]
-struct Turn {
-    wait: Duration,
-    probe: Option<String>,
-    is_alone: bool,
-}
-
-/// Why a call may not leave, and for how long at least.
-#[derive(Debug)]
-struct Blocked {
-    obstacle: Obstacle,
-    wait: Duration,
-}
-
-/// A short note all processes can read: its text and how long it is still good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The text; a token, so it does not print.
-    pub text: Secret,
-    /// How long from now.
-    pub good_for: Duration,
-}
-
-/// The answer to one who wants to be the only one to do a thing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// It is yours until you give it back or its time is over.
-    Yours,
-    /// Somebody else is at it.
-    Taken,
-    /// Nobody can say, because Redis is away: go on alone.
-    Unknown,
 }
 
 /// Nobody can count the processes while Redis is away; four of them alone stay within the budget.

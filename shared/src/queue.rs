@@ -7,38 +7,16 @@ use std::time::{Duration, Instant};
 use crate::id::JobId;
 use crate::job::QueueName;
 
+mod error;
 mod hearing;
 mod local;
 mod redis;
 
+pub use self::error::QueueError;
 pub use self::local::LocalQueue;
 pub use self::redis::{Checked, RedisFault, RedisQueue};
 
 use self::hearing::{Ear, Hearing};
-
-/// Why the queue did not do it. The jobs are safe in the database; go on later.
-#[derive(Debug, thiserror::Error)]
-pub enum QueueError {
-    /// Redis cannot be reached, or did not answer in time.
-    #[error("Redis is not available")]
-    Unavailable(#[source] ::redis::RedisError),
-    /// Redis answered with an error: a wrong version or password, no memory left, no permission.
-    #[error("Redis refused: {0}")]
-    Refused(String),
-}
-
-impl From<::redis::RedisError> for QueueError {
-    fn from(error: ::redis::RedisError) -> Self {
-        match error.code() {
-            // Said before any command was, so it has no code.
-            _ if error.kind() == ::redis::ErrorKind::AuthenticationFailed => QueueError::Refused(error.to_string()),
-            Some(code) if !matches!(code, "LOADING" | "MASTERDOWN" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN") => {
-                QueueError::Refused(error.to_string())
-            }
-            _ => QueueError::Unavailable(error),
-        }
-    }
-}
 
 /// The queue of this installation; cheap to clone.
 #[derive(Clone, Debug)]

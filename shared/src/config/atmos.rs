@@ -6,8 +6,9 @@ use std::time::Duration;
 use url::Url;
 
 use super::environment::Environment;
+use super::local_address::{is_loopback, leads_to, local_url};
 use super::values::KeyStrength;
-use super::{Role, is_loopback, leads_to, local_url, values};
+use super::{Role, values};
 use crate::gateway::atmos::{AtmosConfig, SignAlgorithm};
 use crate::secret::Secret;
 

@@ -1,5 +1,6 @@
 //! One variable after the other, with the rules that tie them together.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,16 +8,14 @@ use std::time::Duration;
 use url::Url;
 
 use super::environment::Environment;
+use super::local_address::{is_loopback, local_url};
 use super::values::KeyStrength;
-use super::{ApiKey, Config, ConfigFaults, Role, addresses, atmos, is_loopback, local_url, values};
+use super::{ApiKey, Config, ConfigFaults, Role, addresses, atmos, embedded_database, values};
 use crate::gateway::atmos::AtmosConfig;
 use crate::gateway_rate::GatewayRate;
 use crate::secret::Secret;
 use crate::store::DatabaseUrl;
 use crate::telemetry::LogFormat;
-
-/// The name of the embedded database in the data directory.
-const DATABASE_FILE: &str = "tasdiq.db";
 
 /// The waits of the look schedule (quick while a customer looks on, then ever slower; ARCHITECTURE.md says what it costs).
 const SETTLE_SCHEDULE: &str = "0.25,0.5,1,1.5,2,3,4,6,8,10,12,15,20,30,60,120,300,600";
@@ -33,7 +32,37 @@ const SANDBOX_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 8, different
 /// Below the 30 s after which the API calls a request too slow: the order is made, so `create` must tell of it.
 const MAX_LINK_WAIT_MS: u64 = 25_000;
 
-pub(super) fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
+impl Config {
+    /// Reads the variables that this role uses; `get` answers a variable's value, an empty one counts as unset.
+    ///
+    /// # Errors
+    /// All faults at once. None repeats a value: any value may be a secret that went into the wrong variable.
+    pub fn from_environment(role: Role, get: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigFaults> {
+        config(Environment::new(role, &get))
+    }
+
+    /// Reads a whole environment, such as `std::env::vars_os()`, and warns of names that look like ours and are not.
+    ///
+    /// # Errors
+    /// As [`Config::from_environment`]; a value of ours that is not UTF-8 is a fault, too.
+    pub fn from_variables(
+        role: Role,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, ConfigFaults> {
+        let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
+        let get = |name: &str| {
+            let (_, value) = variables.iter().find(|(given, _)| given == name)?;
+            Some(value.to_string_lossy().into_owned())
+        };
+        let mut environment = Environment::new(role, &get);
+        for (name, value) in &variables {
+            environment.look_over(&name.to_string_lossy(), value.to_str().is_some());
+        }
+        config(environment)
+    }
+}
+
+fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
     let role = env.role();
     let data_dir = PathBuf::from(env.text("TASDIQ_DATA_DIR").unwrap_or_else(|| "./tasdiq-data".to_owned()));
     let listen = env.listen("TASDIQ_LISTEN", 8000);
@@ -157,11 +186,6 @@ fn public_url(env: &mut Environment<'_>, listen: SocketAddr, is_real: bool) -> O
         env.warn("TASDIQ_PUBLIC_URL is http: order pages and callbacks travel in clear text; use https");
     }
     Some(url)
-}
-
-/// The database that lies in a data directory.
-pub(super) fn embedded_database(data_dir: &Path) -> PathBuf {
-    data_dir.join(DATABASE_FILE)
 }
 
 fn database(env: &mut Environment<'_>, data_dir: &Path) -> DatabaseUrl {

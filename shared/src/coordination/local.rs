@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::budget::Bucket;
+use super::note::{Claim, Note};
+use super::turn::{Asked, Blocked, Turn};
 use super::weather::{BreakerView, Obstacle, Outcome};
-use super::{Asked, Blocked, Claim, Note, Turn};
 use crate::secret::Secret;
 
 /// Notes in memory. There are as many as names are used, which is two.

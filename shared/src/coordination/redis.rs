@@ -9,7 +9,7 @@ use redis::RedisError;
 use tokio::time::{Instant, timeout};
 
 use super::local::lock;
-use super::{Claim, Note};
+use super::note::{Claim, Note};
 use crate::redis_server::{RedisServer, is_refusal};
 use crate::secret::Secret;
 

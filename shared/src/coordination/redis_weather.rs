@@ -9,8 +9,8 @@ use super::breaker::{FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE, PROBE_LOOK
 use super::budget::Pace;
 use super::local::{LocalWeather, lock};
 use super::redis::Way;
+use super::turn::{Asked, Blocked, Turn};
 use super::weather::{BreakerView, Obstacle, Outcome, Pass, State};
-use super::{Asked, Blocked, Turn};
 use crate::redis_server::RedisServer;
 
 static WEATHER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("weather.lua")));

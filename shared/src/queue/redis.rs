@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
-use super::QueueError;
+use super::error::QueueError;
 use super::hearing::Hearing;
 use crate::id::JobId;
 use crate::job::QueueName;

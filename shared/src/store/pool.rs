@@ -9,9 +9,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Describe, Either, Error, Execute, Executor, SqlSafeStr, SqlStr};
-use sqlx_core::any::AnyTransactionManager;
-use sqlx_core::transaction::TransactionManager as _;
+use sqlx::{Any, AnyConnection, AnyPool, Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -237,20 +235,6 @@ impl Pool {
             }
         }
         Err(Error::PoolTimedOut)
-    }
-
-    /// Begins a transaction, with another statement than `begin` where one is given.
-    pub(super) async fn begin(&self, statement: Option<&'static str>) -> Result<OpenTransaction, Error> {
-        let mut lent = self.acquire().await?;
-        // Nothing is quicker to answer, so the connection is as good as tested.
-        let within = self.connections.options().get_acquire_timeout();
-        // sqlx counts a transaction as open when it hears so. If this ends before, the server may begin it later.
-        lent.is_in_doubt = true;
-        let era = lent.era;
-        let beginning = AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str));
-        self.lending.in_time(era, within, beginning).await?;
-        lent.is_in_doubt = false;
-        Ok(OpenTransaction::on(lent))
     }
 
     pub(super) async fn close(&self) {

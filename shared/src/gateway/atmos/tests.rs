@@ -1,10 +1,11 @@
 //! The client against a gateway on a real socket.
 
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use url::Url;
 
 use self::server::{Reply, Request, Server};
 use super::*;
@@ -12,6 +13,7 @@ use crate::id::OrderId;
 use crate::money::Tiyin;
 use crate::order::Language;
 use crate::redis_server::RedisServer;
+use crate::secret::Secret;
 use crate::transaction::TransactionState;
 
 mod mutated;

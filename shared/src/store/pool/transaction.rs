@@ -6,22 +6,33 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
-use sqlx::{Any, Describe, Either, Error, Execute, Executor, SqlStr};
+use sqlx::{Any, Describe, Either, Error, Execute, Executor, SqlSafeStr, SqlStr};
 use sqlx_core::any::AnyTransactionManager;
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::{ANSWERED_WITHIN, Lent, Outcome, all_at_once};
+use super::{ANSWERED_WITHIN, Lent, Outcome, Pool, all_at_once};
 
 /// A transaction; dropped without a commit, it is rolled back.
 #[derive(Debug)]
 pub(in crate::store) struct OpenTransaction(Option<Lent>);
 
-impl OpenTransaction {
-    /// Of a connection on which one was begun.
-    pub(super) fn on(lent: Lent) -> Self {
-        OpenTransaction(Some(lent))
+impl Pool {
+    /// Begins a transaction, with another statement than `begin` where one is given.
+    pub(in crate::store) async fn begin(&self, statement: Option<&'static str>) -> Result<OpenTransaction, Error> {
+        let mut lent = self.acquire().await?;
+        // Nothing is quicker to answer, so the connection is as good as tested.
+        let within = self.connections.options().get_acquire_timeout();
+        // sqlx counts a transaction as open when it hears so. If this ends before, the server may begin it later.
+        lent.is_in_doubt = true;
+        let era = lent.era;
+        let beginning = AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str));
+        self.lending.in_time(era, within, beginning).await?;
+        lent.is_in_doubt = false;
+        Ok(OpenTransaction(Some(lent)))
     }
+}
 
+impl OpenTransaction {
     #[expect(clippy::expect_used, reason = "only the commit takes the connection out")]
     fn lent(&mut self) -> &mut Lent {
         self.0.as_mut().expect("it is not committed yet")
