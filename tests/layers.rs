@@ -106,9 +106,8 @@ impl Crate {
             if module == ["lib"] || module == ["main"] {
                 module.clear();
             }
-            let tokens = product(&tokens(&fs::read_to_string(&file).unwrap()));
             let path = file.strip_prefix(&top).unwrap().to_string_lossy().into_owned();
-            sources.insert(module, read(path, &tokens));
+            sources.insert(module, read(path, &fs::read_to_string(&file).unwrap()));
         }
         Crate(sources)
     }
@@ -151,6 +150,9 @@ impl Crate {
     fn below(&self, module: &[String], path: &[String], depth: usize) -> Option<Vec<String>> {
         let source = self.0.get(module)?;
         let name = path.first()?;
+        if name == "*" {
+            return Some(module.to_vec());
+        }
         let child = joined(module, name);
         if self.0.contains_key(&child) && !(path.len() == 1 && source.defined.contains(name)) {
             return self.below(&child, &path[1..], depth);
@@ -173,7 +175,7 @@ impl Crate {
                 return None; // of another crate, or a module
             }
         }
-        (name != "*").then(|| module.to_vec())
+        Some(module.to_vec())
     }
 
     /// What each file uses of which other file.
@@ -373,7 +375,8 @@ fn is_word(token: &str) -> bool {
     token.chars().next().is_some_and(|sign| sign.is_alphabetic() || sign == '_')
 }
 
-fn read(path: String, tokens: &[String]) -> Source {
+fn read(path: String, text: &str) -> Source {
+    let tokens = &product(&tokens(text));
     let mut source = Source { path, ..Source::default() };
     let mut depth = 0_i32;
     let mut index = 0;
@@ -470,6 +473,39 @@ fn read_use(tokens: &[String], from: usize, before: &[String], is_public: bool, 
         into.push(Import { path, name, is_public });
     }
     index
+}
+
+/// A crate of such files: name of the module, text.
+fn made_of(files: &[(&str, &str)]) -> Crate {
+    let module = |name: &str| name.split('/').filter(|part| *part != "lib").map(str::to_owned).collect();
+    Crate(files.iter().map(|(name, text)| (module(name), read((*name).to_owned(), text))).collect())
+}
+
+#[test]
+fn a_circle_is_seen_however_its_names_are_written() {
+    let second = |text| {
+        let files = [("lib", "mod a; mod b;"), ("a", "pub use part::Part; mod part;"), ("a/part", "pub struct Part;")];
+        let others = [("b", "use crate::a::Part; pub fn work(_: Part) {}"), ("a/part", text)];
+        made_of(&[files.as_slice(), &others].concat()).circles().len()
+    };
+
+    for text in [
+        "use crate::b::work; pub struct Part;",
+        "use super::super::b::{self as other}; pub struct Part; fn f() { other::work(Part) }",
+        "use crate::{b::*}; pub struct Part;",
+        "pub struct Part; fn f() { print!(\"{:?}\", crate::b::work(Part)) }",
+    ] {
+        assert_eq!(second(text), 1, "{text}");
+    }
+    for text in [
+        "pub struct Part; // use crate::b::work;",
+        "pub struct Part; const TEXT: &str = \"crate::b::work\";",
+        "use ::b::work; pub struct Part;",
+        "pub(in crate::b) struct Part;",
+        "pub struct Part; #[cfg(test)] mod tests { use crate::b::work; }",
+    ] {
+        assert_eq!(second(text), 0, "{text}");
+    }
 }
 
 #[test]
