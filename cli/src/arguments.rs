@@ -176,11 +176,9 @@ pub(crate) enum JobsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct JobsFilter {
-    /// Only those in this state: available, enqueued, running, completed, canceled, dead
-    #[arg(long, value_parser = state)]
+    #[arg(long, value_parser = state, help = format!("Only those in this state: {}", names(JobState::ALL)))]
     pub(crate) state: Option<JobState>,
-    /// Only those of this kind: create_payment_link, process_callback, settle_order, refund_order, sweep
-    #[arg(long, value_parser = kind)]
+    #[arg(long, value_parser = kind, help = format!("Only those of this kind: {}", names(JobKind::ALL)))]
     pub(crate) kind: Option<JobKind>,
     /// How many at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::id::{JobId, OrderId, TransactionId};
-use crate::job::{JobKind, JobState};
+use crate::job::JobKind;
 use crate::named_values::named_values;
 use crate::order::{GatewayIdentity, Order, OrderStatus};
 use crate::store::auditing::OrderRecord;
@@ -338,7 +338,7 @@ impl<'a> Case<'a> {
     /// When the order's open job of this kind is due, if there is one.
     fn open_job_due_ms(&self, kind: JobKind) -> Option<i64> {
         let jobs = self.record.jobs.iter();
-        jobs.filter(|job| job.kind == kind.as_str() && is_open(job.state)).map(|job| job.due_at_ms).min()
+        jobs.filter(|job| job.kind == kind.as_str() && job.state.is_open()).map(|job| job.due_at_ms).min()
     }
 }
 
@@ -346,13 +346,6 @@ impl<'a> Case<'a> {
 pub fn unreadable(order_id: OrderId, what: &str) -> Finding {
     let order_id = Some(order_id);
     Finding { kind: Kind::Unreadable, order_id, transaction_id: None, job_id: None, says: what.to_owned() }
-}
-
-fn is_open(state: JobState) -> bool {
-    match state {
-        JobState::Available | JobState::Enqueued | JobState::Running => true,
-        JobState::Completed | JobState::Canceled | JobState::Dead => false,
-    }
 }
 
 #[cfg(test)]

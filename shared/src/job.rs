@@ -1,11 +1,13 @@
-//! Jobs: the kinds there are, the queues they travel on, and their pinned JSON.
+//! Jobs: the table of their kinds, the queues they travel on, and where they are.
 
-use std::time::Duration;
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
-use crate::id::{CallbackId, JobId, OrderId, RefundId};
+use crate::id::JobId;
 use crate::named_values::named_values;
+
+mod kinds;
+
+pub use kinds::{Death, Job, JobKind, Subject};
 
 named_values! {
     /// The list a job's id travels on.
@@ -18,94 +20,6 @@ named_values! {
         Background = "background",
         /// Jobs that crashed their worker twice; each runs alone. Every worker takes this one.
         Suspect = "suspect",
-    }
-}
-
-named_values! {
-    /// Which sort of work a job is.
-    JobKind {
-        /// Makes a draft at the gateway, stores it and the payment link.
-        CreatePaymentLink = "create_payment_link",
-        /// Re-checks a stored callback's signature and wakes its order's `settle_order`.
-        ProcessCallback = "process_callback",
-        /// Asks the gateway about an order and settles it; the only one that writes *paid*.
-        SettleOrder = "settle_order",
-        /// Gives an order's money back at the gateway.
-        RefundOrder = "refund_order",
-        /// Restores missing jobs and prunes old rows.
-        Sweep = "sweep",
-    }
-}
-
-impl JobKind {
-    /// The queue that a job of this kind is staged on.
-    pub fn queue(self) -> QueueName {
-        match self {
-            JobKind::CreatePaymentLink => QueueName::Links,
-            JobKind::ProcessCallback | JobKind::SettleOrder | JobKind::RefundOrder => QueueName::Settle,
-            JobKind::Sweep => QueueName::Background,
-        }
-    }
-
-    /// How long one attempt may run before it is aborted as *outcome unknown*.
-    pub fn deadline(self) -> Duration {
-        match self {
-            JobKind::CreatePaymentLink | JobKind::SettleOrder | JobKind::Sweep => Duration::from_secs(60),
-            JobKind::ProcessCallback => Duration::from_secs(10),
-            JobKind::RefundOrder => Duration::from_secs(180),
-        }
-    }
-}
-
-/// One durable piece of work. Its JSON is stored in the job row and is pinned by a test: a running
-/// installation holds jobs of the release before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Job {
-    /// Make a payment link for this order.
-    CreatePaymentLink {
-        /// The order.
-        order_id: OrderId,
-    },
-    /// Look through this callback again.
-    ProcessCallback {
-        /// The callback.
-        callback_id: CallbackId,
-    },
-    /// Ask the gateway about this order.
-    SettleOrder {
-        /// The order.
-        order_id: OrderId,
-    },
-    /// Give the money of this refund back.
-    RefundOrder {
-        /// The refund.
-        refund_id: RefundId,
-    },
-    /// Restore and prune; there is one such row.
-    Sweep,
-}
-
-impl Job {
-    /// Which sort of work it is.
-    pub fn kind(self) -> JobKind {
-        match self {
-            Job::CreatePaymentLink { .. } => JobKind::CreatePaymentLink,
-            Job::ProcessCallback { .. } => JobKind::ProcessCallback,
-            Job::SettleOrder { .. } => JobKind::SettleOrder,
-            Job::RefundOrder { .. } => JobKind::RefundOrder,
-            Job::Sweep => JobKind::Sweep,
-        }
-    }
-
-    /// What it is about: the id of the order, callback or refund, 0 for `sweep`. One open job per kind and subject.
-    pub fn subject_id(self) -> i64 {
-        match self {
-            Job::CreatePaymentLink { order_id } | Job::SettleOrder { order_id } => order_id.0,
-            Job::ProcessCallback { callback_id } => callback_id.0,
-            Job::RefundOrder { refund_id } => refund_id.0,
-            Job::Sweep => 0,
-        }
     }
 }
 
@@ -124,6 +38,16 @@ named_values! {
         Canceled = "canceled",
         /// A dead letter: it will not run again until a person says so.
         Dead = "dead",
+    }
+}
+
+impl JobState {
+    /// Whether it is to run, or runs: there is one such job per kind and subject.
+    pub fn is_open(self) -> bool {
+        match self {
+            JobState::Available | JobState::Enqueued | JobState::Running => true,
+            JobState::Completed | JobState::Canceled | JobState::Dead => false,
+        }
     }
 }
 
@@ -182,24 +106,4 @@ pub struct JobRow {
     pub created_at_ms: i64,
     /// When it ended, epoch milliseconds.
     pub finished_at_ms: Option<i64>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_json_of_every_kind_stays_as_older_releases_wrote_it() {
-        for (job, json) in [
-            (Job::CreatePaymentLink { order_id: OrderId(7) }, r#"{"kind":"create_payment_link","order_id":7}"#),
-            (Job::ProcessCallback { callback_id: CallbackId(8) }, r#"{"kind":"process_callback","callback_id":8}"#),
-            (Job::SettleOrder { order_id: OrderId(9) }, r#"{"kind":"settle_order","order_id":9}"#),
-            (Job::RefundOrder { refund_id: RefundId(10) }, r#"{"kind":"refund_order","refund_id":10}"#),
-            (Job::Sweep, r#"{"kind":"sweep"}"#),
-        ] {
-            assert_eq!(serde_json::to_string(&job).unwrap(), json);
-            assert_eq!(serde_json::from_str::<Job>(json).unwrap(), job);
-            assert!(json.contains(job.kind().as_str()), "the JSON and the column `kind` say the same");
-        }
-    }
 }

@@ -234,8 +234,8 @@ async fn a_late_renewal_wins_over_the_crash(f: Fixture) {
 }
 
 async fn sweep_is_never_dead(f: Fixture) {
-    jobs::seed_sweep(&f.store).await.unwrap();
-    jobs::seed_sweep(&f.store).await.unwrap();
+    jobs::seed(&f.store, Job::Sweep).await.unwrap();
+    jobs::seed(&f.store, Job::Sweep).await.unwrap();
     for crashes in 1..=8 {
         let crashed = crash(&f, QueueName::Background).await;
         assert_eq!((crashed.crashes, crashed.is_dead), (crashes, false));

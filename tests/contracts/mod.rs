@@ -22,6 +22,7 @@ mod connections_contract;
 mod dead_letters_contract;
 mod in_hand_contract;
 mod jobs_contract;
+mod kinds_contract;
 mod numbers_contract;
 mod orders_contract;
 mod presence_contract;

@@ -30,7 +30,7 @@ const NAMES: [&str; 53] = [
     "renew_leases",
     "finish_jobs",
     "stage_jobs",
-    "open_sweep",
+    "open_job",
     "offer_all_again",
     "end_all_leases",
     "count_open_orders",

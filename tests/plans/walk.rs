@@ -170,7 +170,7 @@ async fn give_back(store: &Store, order: &Order, lease: &Lease, times: &mut Time
 }
 
 async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
-    times.of("seed_sweep", jobs::seed_sweep(store)).await.unwrap();
+    times.of("seed", jobs::seed(store, Job::Sweep)).await.unwrap();
     times.of("restore", sweeping::restore(store, &gateway())).await.unwrap();
     times.of("prune", sweeping::prune(store, Duration::from_secs(1))).await.unwrap();
     let elsewhere = GatewayIdentity("atmos:1".into());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shared::job::{JobState, QueueName};
+use shared::job::{Job, JobState, QueueName};
 use shared::store::jobs::{self, LEASE_MS};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqliteConnection};
@@ -120,7 +120,7 @@ async fn a_worker_sees_to_it_that_there_is_one_sweep(f: Fixture) {
     assert!(rest.due_at_ms - first.f.store.now_ms() <= 60_000);
     assert_eq!(rest.queue, "background");
 
-    jobs::seed_sweep(&first.f.store).await.unwrap(); // as the next worker does at its start
+    jobs::seed(&first.f.store, Job::Sweep).await.unwrap(); // as the next worker does at its start
 
     assert_eq!(sweeps().await.len(), 1);
 }

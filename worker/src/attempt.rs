@@ -8,6 +8,8 @@ use shared::coordination::Urgency;
 #[cfg(feature = "failpoints")]
 use shared::failpoint;
 use shared::failpoint::{Point, reach};
+#[cfg(feature = "failpoints")]
+use shared::job::Subject;
 use shared::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
 use shared::store::jobs::{self, BuriedBy, Finish, InHand};
 use shared::store::{Store, StoreError};
@@ -19,7 +21,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 use crate::failure::{Done, Failure, Verdict};
 use crate::lease::{HeldLease, LeaseKeeper};
 use crate::source::Claimed;
-use crate::{WorkerContext, create_payment_link, metrics, process_callback, refund_order, settle_order, sweep};
+use crate::{WorkerContext, metrics};
 
 /// A newer release's job is offered again after this long: a worker of that release may come.
 const UNKNOWN_KIND_MS: i64 = 30_000;
@@ -100,19 +102,30 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
     }
 }
 
+/// What a handler is given besides what its job is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) context: &'a WorkerContext,
+    pub(crate) lease: &'a Lease,
+    /// How soon the gateway must be asked.
+    pub(crate) urgency: Urgency,
+}
+
+macro_rules! handlers {
+    ($($(#[$doc:meta])* $name:ident $kind:ident $({ $field:ident: $Id:ident })? ($($line:tt)*))+) => {
+        /// Each kind's handler is `run` in the module of its name.
+        async fn call(job: Job, attempt: Attempt<'_>) -> Result<Done, Failure> {
+            match job { $(Job::$kind $({ $field })? => crate::$name::run(attempt $(, $field)?).await,)+ }
+        }
+    };
+}
+shared::each_kind!(handlers);
+
 async fn handle(context: &WorkerContext, lease: &Lease, job: Job, queue: QueueName) -> Result<Done, Failure> {
     reach(Point::AttemptBefore);
     #[cfg(feature = "failpoints")]
     poison(job)?;
-    match job {
-        Job::CreatePaymentLink { order_id } => {
-            create_payment_link::create_payment_link(context, lease, order_id, urgency(queue)).await
-        }
-        Job::ProcessCallback { callback_id } => process_callback::process_callback(context, lease, callback_id).await,
-        Job::SettleOrder { order_id } => settle_order::settle_order(context, lease, order_id, urgency(queue)).await,
-        Job::RefundOrder { refund_id } => refund_order::refund_order(context, lease, refund_id).await,
-        Job::Sweep => sweep::sweep(context).await,
-    }
+    call(job, Attempt { context, lease, urgency: urgency(queue) }).await
 }
 
 /// What somebody waits for stands on the queues that are taken first.
@@ -128,11 +141,10 @@ fn urgency(queue: QueueName) -> Urgency {
 /// so. (A suspect is what such a job becomes.)
 #[cfg(feature = "failpoints")]
 fn poison(job: Job) -> Result<(), Failure> {
-    let order_id = match job {
-        Job::CreatePaymentLink { order_id } | Job::SettleOrder { order_id } => order_id,
-        Job::ProcessCallback { .. } | Job::RefundOrder { .. } | Job::Sweep => return Ok(()),
-    };
-    match failpoint::poison_of(order_id.0) {
+    if job.kind().subject() != Subject::Order {
+        return Ok(());
+    }
+    match failpoint::poison_of(job.subject_id()) {
         Some(point) if failpoint::strikes(point) => {
             Err(StoreError::UnknownValue { column: "poison", value: "given by a test".into() }.into())
         }
@@ -169,7 +181,7 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
     let breaker_wait = failure.is_gateways().then(|| breaker.breaker_wait(urgency(claimed.queue))).flatten();
     let verdict = match breaker_wait {
         Some(wait) => Verdict::Release { wait_ms: millis(wait) },
-        None => failure.verdict(Some(kind), attempt, rand::random_range(0..1_000)),
+        None => failure.verdict(kind, attempt, rand::random_range(0..1_000)),
     };
     let verdict = match (verdict, &failure) {
         (Verdict::Release { wait_ms }, Failure::Gateway(_)) => {

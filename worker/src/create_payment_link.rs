@@ -1,16 +1,15 @@
 //! Makes a draft at the gateway, stores it and the payment link.
 
-use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
 use shared::id::OrderId;
-use shared::job::{Lease, QueueName};
+use shared::job::QueueName;
 use shared::order::OrderStatus;
 use shared::store::orders::{self, NewLink, Transition};
 use shared::time::millis;
 use shared::transaction::DraftRequest;
 use tracing::{info, warn};
 
-use crate::WorkerContext;
+use crate::attempt::Attempt;
 use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure};
 use crate::look_schedule::first_look_ms;
@@ -18,12 +17,8 @@ use crate::look_schedule::first_look_ms;
 /// After a link that could not be stored.
 const LINK_AGAIN_MS: i64 = 1_000;
 
-pub(crate) async fn create_payment_link(
-    context: &WorkerContext,
-    lease: &Lease,
-    order_id: OrderId,
-    urgency: Urgency,
-) -> Result<Done, Failure> {
+pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
+    let Attempt { context, lease, urgency } = attempt;
     let store = &context.store;
     let Some(order) = orders::find(store, order_id).await? else {
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));

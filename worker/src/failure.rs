@@ -54,17 +54,11 @@ pub(crate) enum Verdict {
     Forget,
 }
 
-/// A defect is retried so often before a person must look.
-const DEFECT_ATTEMPTS: i64 = 10;
-
 /// So long a gateway that gives no clear answer is asked again, before a person must look in its cabinet.
 pub(crate) const UNANSWERED_MS: i64 = 72 * 3_600_000;
 
 /// A guard that refused has seen a newer state than the handler: look again after this.
 pub(crate) const LOOK_AGAIN_MS: i64 = 250;
-
-/// A customer is waiting for a link; no longer than this between attempts.
-const LINK_WAIT_CAP_MS: i64 = 30_000;
 
 impl Failure {
     /// Whether it is the gateway that failed, and not the work.
@@ -81,12 +75,12 @@ impl Failure {
     }
 
     /// What to do, on this attempt of this kind. `spread_permille` (0 to 999) keeps jobs apart that failed together.
-    pub(crate) fn verdict(&self, kind: Option<JobKind>, attempt: i64, spread_permille: u64) -> Verdict {
+    pub(crate) fn verdict(&self, kind: JobKind, attempt: i64, spread_permille: u64) -> Verdict {
         let wait_ms =
             i64::try_from(delay_ms(u32::try_from(attempt).unwrap_or(u32::MAX), spread_permille)).unwrap_or(i64::MAX);
-        let wait_ms = if kind == Some(JobKind::CreatePaymentLink) { wait_ms.min(LINK_WAIT_CAP_MS) } else { wait_ms };
+        let wait_ms = wait_ms.min(kind.longest_wait_ms());
         let spread_ms = i64::try_from(spread_permille).unwrap_or(0);
-        let give_up = attempt >= DEFECT_ATTEMPTS && kind != Some(JobKind::Sweep);
+        let give_up = kind.attempts().is_some_and(|attempts| attempt >= attempts);
         match self {
             // Told to wait, by the gateway, by our own budget, breaker or operator: nothing failed.
             Failure::Gateway(GatewayError::Throttled { retry_after } | GatewayError::HeldBack { retry_after, .. }) => {
@@ -150,7 +144,7 @@ mod tests {
         let away = || GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None };
         for attempt in [1, 10, 1_000, i64::MAX] {
             for kind in [JobKind::CreatePaymentLink, JobKind::SettleOrder, JobKind::RefundOrder] {
-                let verdict = Failure::Gateway(away()).verdict(Some(kind), attempt, 0);
+                let verdict = Failure::Gateway(away()).verdict(kind, attempt, 0);
                 assert!(matches!(verdict, Verdict::Retry { .. }), "{kind} {attempt}: {verdict:?}");
             }
         }
@@ -160,16 +154,16 @@ mod tests {
     fn while_a_customer_waits_for_a_link_it_is_tried_again_within_half_a_minute() {
         let away = || Failure::Gateway(GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None });
         for attempt in 1..100 {
-            let verdict = away().verdict(Some(JobKind::CreatePaymentLink), attempt, 999);
+            let verdict = away().verdict(JobKind::CreatePaymentLink, attempt, 999);
             assert!(matches!(verdict, Verdict::Retry { wait_ms: ..=30_000 }), "{attempt}: {verdict:?}");
         }
-        let look = away().verdict(Some(JobKind::SettleOrder), 100, 999);
+        let look = away().verdict(JobKind::SettleOrder, 100, 999);
         assert_eq!(look, Verdict::Retry { wait_ms: 900_000 });
     }
 
     #[test]
     fn a_run_that_was_aborted_at_its_deadline_is_repeated_whatever_its_attempt() {
-        let aborted = Failure::Deadline(Duration::from_secs(60)).verdict(Some(JobKind::SettleOrder), 1_000, 0);
+        let aborted = Failure::Deadline(Duration::from_secs(60)).verdict(JobKind::SettleOrder, 1_000, 0);
 
         assert!(matches!(aborted, Verdict::Retry { .. }), "{aborted:?}");
     }
@@ -178,16 +172,16 @@ mod tests {
     fn being_told_to_wait_burns_no_attempt() {
         let told = Failure::Gateway(GatewayError::Throttled { retry_after: Duration::from_secs(3) });
 
-        assert_eq!(told.verdict(Some(JobKind::SettleOrder), 10, 7), Verdict::Release { wait_ms: 3_007 });
+        assert_eq!(told.verdict(JobKind::SettleOrder, 10, 7), Verdict::Release { wait_ms: 3_007 });
 
         let held_back = HeldBack { obstacle: Obstacle::Budget, retry_after: Duration::from_secs(2) };
         let over_budget = Failure::Gateway(held_back.into());
-        assert_eq!(over_budget.verdict(Some(JobKind::SettleOrder), 10, 7), Verdict::Release { wait_ms: 2_007 });
+        assert_eq!(over_budget.verdict(JobKind::SettleOrder, 10, 7), Verdict::Release { wait_ms: 2_007 });
     }
 
     #[test]
     fn a_defect_becomes_a_dead_letter_in_the_end_but_sweep_never() {
-        assert_eq!(Failure::Panicked.verdict(Some(JobKind::SettleOrder), 10, 0), Verdict::Bury { refused: false });
-        assert!(matches!(Failure::Panicked.verdict(Some(JobKind::Sweep), 10, 0), Verdict::Retry { .. }));
+        assert_eq!(Failure::Panicked.verdict(JobKind::SettleOrder, 10, 0), Verdict::Bury { refused: false });
+        assert!(matches!(Failure::Panicked.verdict(JobKind::Sweep, 10, 0), Verdict::Retry { .. }));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use apalis::prelude::*;
 use futures_util::future::BoxFuture;
 use shared::gateway::Gateway;
-use shared::job::QueueName;
+use shared::job::{Job, QueueName};
 use shared::pulse::Pulse;
 use shared::queue::Queue;
 use shared::store::{Store, jobs};
@@ -179,12 +179,27 @@ async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<
 /// There must always be a `sweep`; every worker sees to it at its start.
 async fn seed_sweep(store: Store) {
     let mut pause = Duration::from_millis(100);
-    while let Err(trouble) = jobs::seed_sweep(&store).await {
+    while let Err(trouble) = jobs::seed(&store, Job::Sweep).await {
         if !trouble.is_passing() {
             warn!(error = %trouble, "sweep could not be seeded");
             return;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::job::JobKind;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_is_taken_from_one_queue() {
+        for kind in JobKind::ALL {
+            let taken = WorkerOptions::ALL_QUEUES.iter().filter(|queue| **queue == kind.queue()).count();
+            assert_eq!(taken, 1, "{kind}");
+        }
     }
 }

@@ -1,19 +1,15 @@
 //! Re-checks a stored callback's signature and wakes its order's `settle_order`; never calls the gateway.
 
 use shared::id::CallbackId;
-use shared::job::Lease;
 use shared::store::callbacks;
 use tracing::error;
 
-use crate::WorkerContext;
+use crate::attempt::Attempt;
 use crate::failure::{Done, Failure};
 use crate::metrics;
 
-pub(crate) async fn process_callback(
-    context: &WorkerContext,
-    lease: &Lease,
-    callback_id: CallbackId,
-) -> Result<Done, Failure> {
+pub(crate) async fn run(attempt: Attempt<'_>, callback_id: CallbackId) -> Result<Done, Failure> {
+    let Attempt { context, lease, .. } = attempt;
     let Some(callback) = callbacks::find(&context.store, callback_id).await? else {
         return Ok(Done::NothingToDo); // pruned: nobody waits for it any more
     };

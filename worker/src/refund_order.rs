@@ -16,6 +16,7 @@ use shared::transaction::TransactionState;
 use tracing::{error, info, warn};
 
 use crate::WorkerContext;
+use crate::attempt::Attempt;
 use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure, LOOK_AGAIN_MS, UNANSWERED_MS};
 
@@ -30,7 +31,8 @@ const LONGEST_SNOOZE_MS: i64 = 30_000;
 /// The reason that the gateway is told where the shop gave none.
 const NO_REASON: &str = "refund";
 
-pub(crate) async fn refund_order(context: &WorkerContext, lease: &Lease, refund_id: RefundId) -> Result<Done, Failure> {
+pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Done, Failure> {
+    let Attempt { context, lease, .. } = attempt;
     let store = &context.store;
     let Some(refund) = refunds::find(store, refund_id).await? else {
         return Err(Failure::Hopeless(format!("there is no refund {refund_id}")));

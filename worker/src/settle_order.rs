@@ -5,7 +5,7 @@ use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
 use shared::gateway::GatewayError;
 use shared::id::OrderId;
-use shared::job::{Lease, QueueName};
+use shared::job::QueueName;
 use shared::order::{Order, SuggestedAct};
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, Settlement};
@@ -14,6 +14,7 @@ use shared::transaction::TransactionState;
 use tracing::{error, info};
 
 use crate::WorkerContext;
+use crate::attempt::Attempt;
 use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure, LOOK_AGAIN_MS};
 
@@ -21,12 +22,8 @@ mod decide;
 
 use decide::{Looked, answer_is_overdue, decide, finish_after, look_back_is_over, worth_keeping};
 
-pub(crate) async fn settle_order(
-    context: &WorkerContext,
-    lease: &Lease,
-    order_id: OrderId,
-    urgency: Urgency,
-) -> Result<Done, Failure> {
+pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
+    let Attempt { context, lease, urgency } = attempt;
     let store = &context.store;
     let (order, drafts) = tokio::try_join!(orders::find(store, order_id), transactions::of_order(store, order_id))?;
     let Some(order) = order else {

@@ -8,13 +8,14 @@ use shared::store::sweeping::{self, Swept};
 use shared::time::millis;
 use tracing::warn;
 
-use crate::WorkerContext;
+use crate::attempt::Attempt;
 use crate::failure::{Done, Failure};
 
 /// Well below the deadline of a sweep.
 const PRUNE_LIMIT: Duration = Duration::from_secs(20);
 
-pub(crate) async fn sweep(context: &WorkerContext) -> Result<Done, Failure> {
+pub(crate) async fn run(attempt: Attempt<'_>) -> Result<Done, Failure> {
+    let Attempt { context, .. } = attempt;
     let store = &context.store;
     let swept = sweeping::restore(store, context.gateway.identity()).await?;
     reach(Point::SweepBetween);

@@ -1,8 +1,8 @@
 //! Whether every order has its jobs, and every job gets on.
 
-use super::{Case, Finding, Kind, is_open};
+use super::{Case, Finding, Kind};
 use crate::id::OrderId;
-use crate::job::{JobKind, JobState};
+use crate::job::{Death, JobKind, JobState};
 use crate::order::{Order, OrderStatus};
 use crate::store::auditing::{CallbackJobRecord, JobRecord};
 use crate::store::sweeping::{LOOK_BACK_MARGIN_MS, LOOK_BACK_MS};
@@ -16,25 +16,34 @@ const OVERDUE_MS: i64 = 300_000;
 
 pub(super) fn check(case: &mut Case<'_>) {
     let (order, now_ms) = (case.order(), case.against.now_ms);
-    for (kind, must_be, says) in [
-        (JobKind::CreatePaymentLink, needs_link_job(order, now_ms), "without a link, and no job is to make one"),
-        (JobKind::SettleOrder, needs_look(order, now_ms), "and no look at the gateway is to come"),
-        // A refund that lacks its own is a finding of its own.
-        (JobKind::RefundOrder, false, ""),
-    ] {
-        if must_be && case.open_job_due_ms(kind).is_none() {
+    for kind in JobKind::ALL.iter().copied() {
+        if let Some(says) = why_needed(kind, order, now_ms)
+            && case.open_job_due_ms(kind).is_none()
+        {
             case.find(Kind::OrderWithoutJob, None, format!("{} {says}", order.status));
         }
-        let open = case.record.jobs.iter().filter(|job| job.kind == kind.as_str() && is_open(job.state)).count();
+        let open = case.record.jobs.iter().filter(|job| job.kind == kind.as_str() && job.state.is_open()).count();
         if open > 1 {
             case.find(Kind::JobDoubled, None, format!("{open} open jobs {kind}"));
         }
     }
     for job in &case.record.jobs {
-        let is_seen = case.is_before_a_person()
-            || (order.status == OrderStatus::Failed && job.kind == JobKind::CreatePaymentLink.as_str());
+        let is_end_of_order = JobKind::parse(&job.kind).is_some_and(|kind| kind.death() == Death::FailsOrder);
+        let is_seen = case.is_before_a_person() || (order.status == OrderStatus::Failed && is_end_of_order);
         case.findings.extend(dead_letter(job, Some((order.id, order.status)), is_seen));
         case.findings.extend(stuck(job, Some(order.id), now_ms));
+    }
+}
+
+/// What to say of an order that must have an open job of this kind and has none; `None` where it need not. A refund that
+/// lacks its own is a finding of its own.
+fn why_needed(kind: JobKind, order: &Order, now_ms: i64) -> Option<&'static str> {
+    match kind {
+        JobKind::CreatePaymentLink if needs_link_job(order, now_ms) => {
+            Some("without a link, and no job is to make one")
+        }
+        JobKind::SettleOrder if needs_look(order, now_ms) => Some("and no look at the gateway is to come"),
+        _ => None,
     }
 }
 

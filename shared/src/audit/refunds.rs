@@ -1,6 +1,6 @@
 //! Whether refunds, what the order has set apart for them, and their jobs fit each other.
 
-use super::{Case, Kind, Word, is_open};
+use super::{Case, Kind, Word};
 use crate::job::JobKind;
 use crate::money::som;
 use crate::order::OrderStatus;
@@ -66,7 +66,7 @@ fn differing(case: &mut Case<'_>) {
 
 fn has_job(case: &Case<'_>, refund: &Refund) -> bool {
     let kind = JobKind::RefundOrder.as_str();
-    case.record.jobs.iter().any(|job| job.kind == kind && job.subject_id == refund.id.0 && is_open(job.state))
+    case.record.jobs.iter().any(|job| job.kind == kind && job.subject_id == refund.id.0 && job.state.is_open())
 }
 
 /// What refunds in these states come to, in tiyin.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::{CallbackId, OrderToken, RefundId};
+use crate::job::JobState;
 use crate::money::Tiyin;
 use crate::order::{HistoryLine, Language, PaymentType, Resolution, TRANSITIONS};
 use crate::refund::{Refund, RefundState};

@@ -7,21 +7,18 @@ use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row};
 
 use super::callbacks::Verdict;
-use super::jobs::OPEN;
+use super::jobs::{OPEN, OPEN_OR_DEAD, quoted_kinds};
 use super::orders::{COLUMNS, from_row, history_line, parse_status};
 use super::refunds::{COLUMNS as REFUND_COLUMNS, from_row as refund_from_row};
 use super::transactions::StoredState;
 use super::{Store, StoreError, Unreadable, padded, placeholders};
 use crate::id::{CallbackId, JobId, OrderId, TransactionId};
-use crate::job::JobState;
+use crate::job::{JobKind, JobState, Subject};
 use crate::order::{GatewayIdentity, HistoryLine, Order, OrderStatus};
 use crate::refund::Refund;
 
 /// How many orders or ids are asked for in one statement.
 pub const BATCH: usize = 512;
-
-/// Jobs that are over and done are of no interest; dead letters are.
-const OPEN_OR_DEAD: &str = "state in ('available', 'enqueued', 'running', 'dead')";
 
 /// Everything the database has about one order.
 #[derive(Clone, Debug)]
@@ -228,14 +225,16 @@ async fn with_what_belongs(
         rows(format!(
             "-- audit_jobs
             select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
-            where {} and kind in ('create_payment_link', 'settle_order') and {OPEN_OR_DEAD}",
-            which.sql("subject_id")
+            where {} and kind in ({}) and {OPEN_OR_DEAD}",
+            which.sql("subject_id"),
+            quoted_kinds(JobKind::about(Subject::Order))
         )),
         rows(format!(
             "-- audit_refund_jobs
             select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, r.order_id
-            from refunds r join jobs j on j.subject_id = r.id and j.kind = 'refund_order'
+            from refunds r join jobs j on j.subject_id = r.id and j.kind in ({})
             where {} and j.{OPEN_OR_DEAD}",
+            quoted_kinds(JobKind::about(Subject::Refund)),
             which.sql("r.order_id")
         )),
         rows(format!(
@@ -342,15 +341,16 @@ pub async fn each_callback_job(store: &Store, mut show: impl FnMut(&CallbackJobR
     const JOBS: &str = "j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, \
         j.finished_at_ms, c.order_id, o.status, o.needs_review \
         from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id";
+    let kind = JobKind::ProcessCallback;
     let open = format!(
         "-- audit_open_callback_jobs
-        select {JOBS} where j.kind = 'process_callback' and j.{OPEN} and j.subject_id >= $1 and (j.subject_id > $1 or j.id > $2)
+        select {JOBS} where j.kind = '{kind}' and j.{OPEN} and j.subject_id >= $1 and (j.subject_id > $1 or j.id > $2)
         order by j.subject_id, j.id limit $3"
     );
     let dead = format!(
         "-- audit_dead_callback_jobs
         select {JOBS} where j.state = 'dead' and j.finished_at_ms >= $1 and (j.finished_at_ms > $1 or j.id > $2)
-            and j.kind = 'process_callback'
+            and j.kind = '{kind}'
         order by j.finished_at_ms, j.id limit $3"
     );
     for (sql, place) in [(open, "subject_id"), (dead, "finished_at_ms")] {
@@ -376,7 +376,8 @@ pub async fn open_sweep(store: &Store) -> Result<Option<JobRecord>, StoreError> 
     let row = sqlx::query(AssertSqlSafe(format!(
         "-- audit_sweep
         select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
-        where kind = 'sweep' and subject_id = 0 and {OPEN} limit 1"
+        where kind = '{kind}' and subject_id = 0 and {OPEN} limit 1",
+        kind = JobKind::Sweep
     )))
     .fetch_optional(store.readers())
     .await?;

@@ -1,7 +1,7 @@
 //! Job rows: the outbox and the leases.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,7 +13,7 @@ use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Database, Store, StoreError, Write};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
-use crate::job::{JobState, Lease, QueueName};
+use crate::job::{JobKind, JobState, Lease, QueueName};
 
 mod canceling;
 mod claiming;
@@ -38,7 +38,7 @@ pub use relaying::{
     offer_all_again, oldest_due_age_ms, recover, recover_crashed, withdraw_offer,
 };
 pub(super) use staging::{Staged, stage, stage_all, stage_and_claim};
-pub use staging::{seed_sweep, stage_now};
+pub use staging::{seed, stage_now};
 pub use suspects::{SuspectGroup, claim_suspects, end_leases_of_suspects, group_suspects, hand_back_suspects};
 
 /// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds. Where the line
@@ -79,8 +79,23 @@ pub enum Finish {
 /// More leases are not renewed in one statement.
 const RENEWED_TOGETHER: usize = 256;
 
-/// In the words of the partial indexes.
+/// The queue of each kind, of a row of `jobs`; a newer release's kind goes where jobs are looked at first.
+static QUEUE_OF_KIND: LazyLock<String> = LazyLock::new(|| {
+    let when = |kind: &JobKind| format!("when '{kind}' then '{}'", kind.queue());
+    let all: Vec<String> = JobKind::ALL.iter().map(when).collect();
+    format!("case kind {} else '{}' end", all.join(" "), QueueName::Settle)
+});
+
+/// These kinds as a list of an SQL statement.
+pub(super) fn quoted_kinds(kinds: impl Iterator<Item = JobKind>) -> String {
+    kinds.map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ")
+}
+
+/// The state of a job that is open, see [`JobState::is_open`], in the words of the partial indexes.
 pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";
+
+/// As [`OPEN`], with dead letters: what is not over and done.
+pub(super) const OPEN_OR_DEAD: &str = "state in ('available', 'enqueued', 'running', 'dead')";
 
 /// Rows that another transaction has locked are renewed again after these pauses; it is mostly their own run's end.
 const RENEWED_AGAIN_MS: [u64; 2] = [50, 150];
@@ -219,7 +234,7 @@ pub(super) async fn finish_all(
             queue = case when queue = 'suspect' and how = 'release' and crashes > 0 then queue
                 when wakes <= heard and next_queue is not null then next_queue
                 when wakes <= heard and queue <> 'suspect' then queue
-                when kind = 'create_payment_link' then 'links' when kind = 'sweep' then 'background' else 'settle' end,
+                else {} end,
             attempt = case when wakes > heard or how = 'snooze' then 0 when how = 'release' then attempt - 1
                 else attempt end,
             crashes = case when how = 'release' then crashes else 0 end,
@@ -227,6 +242,7 @@ pub(super) async fn finish_all(
             lease_token = null
         from {given} where id {} and id = job_id and {} = 'running' and lease_token = token
         returning id, state, due_at_ms",
+        *QUEUE_OF_KIND,
         write.store.one_of(&format!(
             "select id from jobs where id {} {}",
             given.any("job_id"),
@@ -336,4 +352,20 @@ pub(super) fn not_ended(runs: &[(Lease, Finish)], ended: &HashSet<JobId>) -> Vec
 
 fn parse_queue(text: &str) -> Result<QueueName, StoreError> {
     QueueName::parse(text).ok_or(StoreError::UnknownValue { column: "jobs.queue", value: text.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_open_is_the_same_in_sql_in_the_indexes_and_here() {
+        let open: Vec<String> =
+            JobState::ALL.iter().filter(|state| state.is_open()).map(|state| format!("'{state}'")).collect();
+
+        assert_eq!(OPEN, format!("state in ({})", open.join(", ")));
+        assert_eq!(OPEN_OR_DEAD, format!("state in ({}, '{}')", open.join(", "), JobState::Dead));
+        let tables = include_str!("../../../migrations/0001_orders_and_jobs.sql");
+        assert!(tables.contains(&format!("create unique index jobs_open on jobs (kind, subject_id) where {OPEN};")));
+    }
 }

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row};
 
+use super::jobs::OPEN;
 use super::{Store, StoreError, idempotency, jobs, orders, processes};
 use tracing::error;
 
 use crate::id::{OrderId, RefundId};
-use crate::job::{Job, QueueName};
+use crate::job::{Job, JobKind, QueueName};
 use crate::order::{GatewayIdentity, SuggestedAct};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -66,18 +67,15 @@ pub struct Swept {
 /// # Errors
 /// [`StoreError`] when the database did not do it; what was restored stays.
 pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, StoreError> {
-    let without = |kind: &str| {
-        format!(
-            "not exists (select 1 from jobs j where j.kind = '{kind}' and j.subject_id = o.id
-                and j.state in ('available', 'enqueued', 'running'))"
-        )
+    let without = |kind: JobKind| {
+        format!("not exists (select 1 from jobs j where j.kind = '{kind}' and j.subject_id = o.id and j.{OPEN})")
     };
     let mut swept = Swept::default();
     let links = format!(
         "-- orders_without_link_job
         select o.id from orders o where {OPEN_ORDERS} and o.status = 'pending' and o.payment_url is null
             and (o.expires_at_ms is null or o.expires_at_ms > $1) and {} order by o.id limit {BATCH}",
-        without("create_payment_link")
+        without(JobKind::CreatePaymentLink)
     );
     for order_id in ids(store, links, store.now_ms()).await? {
         stage(store, Job::CreatePaymentLink { order_id }, QueueName::Links).await?;
@@ -88,7 +86,7 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
         select o.id from orders o where {OPEN_ORDERS} and (
             (o.status in ('pending', 'confirming') and o.expires_at_ms is not null)
             or (o.status = 'review' and o.resolution_transaction_id is not null)) and {} order by o.id limit {BATCH}",
-        without("settle_order")
+        without(JobKind::SettleOrder)
     );
     for order_id in ids(store, open, store.now_ms()).await? {
         stage(store, Job::SettleOrder { order_id }, QueueName::Settle).await?;
@@ -145,9 +143,9 @@ async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
     let rows = sqlx::query(AssertSqlSafe(format!(
         "-- open_refunds_without_job
         select r.id from refunds r where r.state in ('open', 'review') and r.state = 'open'
-            and not exists (select 1 from jobs j where j.kind = 'refund_order' and j.subject_id = r.id
-                and j.state in ('available', 'enqueued', 'running'))
-        order by r.order_id limit {BATCH}"
+            and not exists (select 1 from jobs j where j.kind = '{kind}' and j.subject_id = r.id and j.{OPEN})
+        order by r.order_id limit {BATCH}",
+        kind = JobKind::RefundOrder
     )))
     .fetch_all(store.readers())
     .await?;
@@ -212,11 +210,11 @@ async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, S
         "-- ended_orders
         select o.id, o.final_at_ms,
             case when o.status in ('paid', 'refunded', 'expired', 'canceled') and o.needs_review = 0 then coalesce(
-                (select 0 from jobs j where j.kind = 'settle_order' and j.subject_id = o.id
-                    and j.state in ('available', 'enqueued', 'running') limit 1), 1)
+                (select 0 from jobs j where j.kind = '{kind}' and j.subject_id = o.id and j.{OPEN} limit 1), 1)
                 else 0 end as is_without_look
         from orders o where o.final_at_ms >= $1 and (o.final_at_ms > $1 or o.id > $2)
-        order by o.final_at_ms, o.id limit {ENDED_PAGE}"
+        order by o.final_at_ms, o.id limit {ENDED_PAGE}",
+        kind = JobKind::SettleOrder
     )))
     .bind(from.final_at_ms)
     .bind(from.order_id.0)

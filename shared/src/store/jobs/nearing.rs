@@ -2,9 +2,9 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::LEASE_MS;
 use super::relaying::grace_ms;
-use crate::job::QueueName;
+use super::{LEASE_MS, OPEN, quoted_kinds};
+use crate::job::{JobKind, QueueName};
 use crate::store::{Database, MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
 
 /// How far ahead an open job may lie, in milliseconds.
@@ -44,22 +44,32 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
         }
     }
     // Looks at open orders stand beside the looks back, which are many and lie a day ahead: found by their orders.
-    let far = "select j.id from orders o join jobs j on j.kind = 'settle_order' and j.subject_id = o.id
+    let far = format!(
+        "select j.id from orders o join jobs j on j.kind = '{kind}' and j.subject_id = o.id
         where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
-            and j.state in ('available', 'enqueued', 'running') and j.state = 'available' and j.due_at_ms > $1";
+            and j.{OPEN} and j.state = 'available' and j.due_at_ms > $1",
+        kind = JobKind::SettleOrder
+    );
     let lock = match store.database() {
         Database::Sqlite => "",
         Database::Postgres => "for update of j skip locked",
     };
-    brought += bring_locked(store, far, lock, longest.look_ms).await?;
+    brought += bring_locked(store, &far, lock, longest.look_ms).await?;
     // A link or a refund that may wait stands there, too. Found by their kinds, of which few are open.
-    let background = "select id from jobs where kind in ('create_payment_link', 'refund_order')
-        and state in ('available', 'enqueued', 'running') and state = 'available' and queue = 'background'
-        and due_at_ms > $1";
-    brought += bring(store, background, longest.other_ms).await?;
-    let sweep = "select id from jobs where kind = 'sweep' and subject_id = 0
-        and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1";
-    brought += bring(store, sweep, longest.other_ms).await?;
+    let few = JobKind::ALL.iter().copied().filter(|kind| kind.asks_gateway() && *kind != JobKind::SettleOrder);
+    let background = format!(
+        "select id from jobs where kind in ({})
+            and {OPEN} and state = 'available' and queue = '{}' and due_at_ms > $1",
+        quoted_kinds(few),
+        QueueName::Background
+    );
+    brought += bring(store, &background, longest.other_ms).await?;
+    let sweep = format!(
+        "select id from jobs where kind = '{kind}' and subject_id = 0
+            and {OPEN} and state = 'available' and due_at_ms > $1",
+        kind = JobKind::Sweep
+    );
+    brought += bring(store, &sweep, longest.other_ms).await?;
     Ok(brought)
 }
 
@@ -80,8 +90,8 @@ pub async fn hurry_held_back(store: &Store) -> Result<u64, StoreError> {
     for queue in [QueueName::Settle, QueueName::Links, QueueName::Background] {
         let held_back = format!(
             "select id from jobs where queue = '{queue}' and state = 'available' and due_at_ms > $1
-                and due_at_ms <= {until_ms} and last_error is not null
-                and kind in ('create_payment_link', 'settle_order', 'refund_order')"
+                and due_at_ms <= {until_ms} and last_error is not null and kind in ({})",
+            quoted_kinds(JobKind::ALL.iter().copied().filter(|kind| kind.asks_gateway()))
         );
         brought += bring(store, &held_back, WORD_IS_HEARD_MS).await?;
     }

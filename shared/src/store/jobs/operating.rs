@@ -3,9 +3,9 @@
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{OPEN, stage};
+use super::{OPEN, quoted_kinds, stage};
 use crate::id::{JobId, OrderId, RefundId};
-use crate::job::{Job, JobKind, JobRow, JobState, QueueName};
+use crate::job::{Job, JobKind, JobRow, JobState, QueueName, Subject};
 use crate::store::{Store, StoreError, anew_after_conflict, orders, refunds};
 
 /// How an operator's command about one job ended.
@@ -49,7 +49,7 @@ pub async fn list(
     let mut conditions = Vec::new();
     if let Some(state) = state {
         conditions.push(format!("state = '{state}'"));
-        if matches!(state, JobState::Available | JobState::Enqueued | JobState::Running) {
+        if state.is_open() {
             conditions.push(OPEN.to_owned());
         }
     }
@@ -73,10 +73,12 @@ pub async fn list(
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<JobRow>, StoreError> {
     let rows = sqlx::query(AssertSqlSafe(format!(
         "-- jobs_of_order
-        select {ROW} from jobs where subject_id = $1 and kind in ('create_payment_link', 'settle_order')
+        select {ROW} from jobs where subject_id = $1 and kind in ({})
         union all
-        select {ROW} from jobs where kind = 'refund_order' and subject_id in (select r.id from refunds r where r.order_id = $1)
-        order by id desc limit 100"
+        select {ROW} from jobs where kind in ({}) and subject_id in (select r.id from refunds r where r.order_id = $1)
+        order by id desc limit 100",
+        quoted_kinds(JobKind::about(Subject::Order)),
+        quoted_kinds(JobKind::about(Subject::Refund))
     )))
     .bind(order_id.0)
     .fetch_all(store.readers())

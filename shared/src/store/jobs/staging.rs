@@ -105,7 +105,7 @@ async fn stage_rows(
             lease_token, attempt)
         select job_id, on_queue, of_kind, about, says, born, due, since, $2, $3, case when born = 'running' then 1 else 0 end
         from {} where true
-        on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
+        on conflict (kind, subject_id) where {OPEN} do update set
             state = case when {MAY_BE_HURRIED} then excluded.state else jobs.state end,
             due_at_ms = case when {MAY_BE_HURRIED} and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
                 then excluded.due_at_ms else jobs.due_at_ms end,
@@ -167,18 +167,20 @@ pub async fn stage_now(store: &Store, job: Job) -> Result<(), StoreError> {
     write.commit().await
 }
 
-/// Seeds the one `sweep` row unless it is open already.
+/// Stages the one job about nothing in particular, due now, unless it is open already.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn seed_sweep(store: &Store) -> Result<(), StoreError> {
+pub async fn seed(store: &Store, job: Job) -> Result<(), StoreError> {
     let row = sqlx::query(AssertSqlSafe(format!(
-        "-- open_sweep\nselect count(*) as open from jobs where kind = 'sweep' and subject_id = 0 and {OPEN}"
+        "-- open_job\nselect count(*) as open from jobs where kind = $1 and subject_id = $2 and {OPEN}"
     )))
+    .bind(job.kind().as_str())
+    .bind(job.subject_id())
     .fetch_one(store.readers())
     .await?;
     match row.try_get::<i64, _>("open")? {
-        0 => stage_now(store, Job::Sweep).await,
+        0 => stage_now(store, job).await,
         _ => Ok(()),
     }
 }
