@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use shared::job::JobKind;
+
 /// The product's sources with their texts, by their paths from the top folder. What follows the first unit test of a file
 /// is left out, and so are files of tests.
 fn sources() -> Vec<(String, String)> {
@@ -63,6 +65,50 @@ fn only_one_module_knows_error_codes() {
     let knows = ["api/src/problem.rs", "api/src/schema.rs"]; // the latter shows one as an example
 
     assert_eq!(trespassers(&["urn:tasdiq:problem"], &knows), [""; 0]);
+}
+
+/// The lines of the product's code, without comments, with their files.
+fn lines() -> Vec<(String, String)> {
+    let all = sources().into_iter().flat_map(|(path, text)| {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).map(str::to_owned);
+        code.map(|line| (path.clone(), line)).collect::<Vec<_>>()
+    });
+    all.collect()
+}
+
+/// The engine knows kinds by their table; what a job's end means is said by whoever knows orders.
+#[test]
+fn the_engine_of_jobs_knows_no_kind_and_nothing_that_a_job_is_about() {
+    let business = ["order", "refund", "callback", "link", "OrderId", "RefundId", "CallbackId", "Subject"];
+    let kinds: Vec<String> = JobKind::ALL.iter().map(|kind| format!("Kind::{kind:?}")).collect();
+    let engine: Vec<_> = lines().into_iter().filter(|(path, _)| path.starts_with("shared/src/store/jobs")).collect();
+    assert!(engine.len() > 500, "{} lines", engine.len());
+
+    let knows = |line: &str| {
+        let line = line.replace("order by", "");
+        business.iter().any(|word| line.contains(word)) || kinds.iter().any(|kind| line.contains(kind.as_str()))
+    };
+    let found: Vec<_> = engine.into_iter().filter(|(_, line)| knows(line)).collect();
+
+    assert_eq!(found, []);
+}
+
+/// A kind's name and the states of an open job stand in one place each, so that the compiler finds what reads them.
+#[test]
+fn no_statement_spells_a_kind_or_the_open_states() {
+    let names: Vec<String> = JobKind::ALL.iter().map(|kind| format!("'{kind}'")).collect();
+    let (mut kinds, mut states) = (Vec::new(), Vec::new());
+    for (path, line) in lines() {
+        if names.iter().any(|name| line.contains(name.as_str())) {
+            kinds.push(path.clone());
+        }
+        if line.contains("'available', 'enqueued', 'running'") {
+            states.push(path);
+        }
+    }
+
+    assert_eq!(kinds, [""; 0]);
+    assert_eq!(states, ["shared/src/store/jobs.rs"; 2], "open, and open or dead");
 }
 
 /// Standard error may be full, stuck or gone. Writing there waits, and the macros panic.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use shared::config::Config;
 use shared::id::JobId;
 use shared::job::JobRow;
+use shared::store::kinds;
 use shared::store::{Store, jobs};
 use shared::time::rfc3339;
 
@@ -22,10 +23,10 @@ pub(crate) async fn run(config: &Config, command: JobsCommand) -> Result<(), Exi
         JobsCommand::List(filter) => list(&store, &filter).await,
         JobsCommand::Show { id, output } => show(&store, id, output).await,
         JobsCommand::Retry { id, output } => {
-            after(&store, id, output, jobs::retry(&store, id).await?, "will run again").await
+            after(&store, id, output, kinds::retry(&store, id).await?, "will run again").await
         }
         JobsCommand::Cancel { id, output } => {
-            after(&store, id, output, jobs::cancel(&store, id).await?, "is canceled").await
+            after(&store, id, output, kinds::cancel(&store, id).await?, "is canceled").await
         }
     }
 }
@@ -66,12 +67,12 @@ async fn show(store: &Store, id: JobId, output: Output) -> Result<(), Exit> {
 }
 
 /// Tells how a command ended, and with `--json` how the job stands now.
-async fn after(store: &Store, id: JobId, output: Output, ended: jobs::Command, what: &str) -> Result<(), Exit> {
+async fn after(store: &Store, id: JobId, output: Output, ended: kinds::Command, what: &str) -> Result<(), Exit> {
     match ended {
-        jobs::Command::Done if output.json => show(store, id, output).await,
-        jobs::Command::Done => Ok(print(&format!("job {id} {what}"))?),
-        jobs::Command::Unknown => Err(unknown(id)),
-        jobs::Command::Refused(why) => Err(Exit::failed(format!("job {id} stays as it is: {why}"))),
+        kinds::Command::Done if output.json => show(store, id, output).await,
+        kinds::Command::Done => Ok(print(&format!("job {id} {what}"))?),
+        kinds::Command::Unknown => Err(unknown(id)),
+        kinds::Command::Refused(why) => Err(Exit::failed(format!("job {id} stays as it is: {why}"))),
     }
 }
 

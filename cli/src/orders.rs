@@ -8,6 +8,7 @@ use shared::job::Job;
 use shared::money::som;
 use shared::order::{HistoryLine, Order, Resolution, SuggestedAct};
 use shared::store::callbacks::{self, StoredCallback};
+use shared::store::kinds;
 use shared::store::transactions::{self, StoredTransaction};
 use shared::store::{Store, jobs, orders, refunds};
 use shared::time::rfc3339;
@@ -45,7 +46,7 @@ async fn show(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
         transactions: transactions::of_order(store, id).await?.into_iter().map(TransactionView::from).collect(),
         refunds: refunds::of_order(store, id).await?.into_iter().map(RefundView::from).collect(),
         callbacks: callbacks::of_order(store, id).await?.into_iter().map(CallbackView::from).collect(),
-        jobs: jobs::of_order(store, id).await?.into_iter().map(JobView::from).collect(),
+        jobs: kinds::jobs_of_order(store, id).await?.into_iter().map(JobView::from).collect(),
     };
     if output.json {
         return Ok(print_json(&story)?);

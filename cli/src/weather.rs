@@ -6,9 +6,10 @@ use serde::Serialize;
 use shared::config::Config;
 use shared::coordination::State;
 use shared::gateway_rate::GatewayRate;
+use shared::store::kinds;
 use shared::store::processes::{self, Process};
 use shared::store::weather::{self, KeptWord};
-use shared::store::{Store, StoreError, jobs};
+use shared::store::{Store, StoreError};
 use shared::time::rfc3339;
 use shared::weather::ToldWeather;
 use tokio::time::Instant;
@@ -50,7 +51,7 @@ pub(crate) async fn run(config: &Config, command: WeatherCommand) -> Result<(), 
         WeatherCommand::Open { overrides_patience, output } => {
             weather::open(&store, overrides_patience).await?;
             if overrides_patience {
-                jobs::hurry_held_back(&store).await?;
+                kinds::hurry_held_back(&store).await?;
             }
             let patience = Report::read(&store).await?.patience_until();
             let said = match patience {

@@ -13,7 +13,7 @@ use crate::id::JobId;
 use crate::job::{JobKind, QueueName};
 use crate::queue::{Queue, QueueError};
 use crate::store::jobs::{self, Crashed, LEASE_MS};
-use crate::store::{self, Store, StoreError, processes};
+use crate::store::{self, Store, StoreError, kinds, processes};
 use crate::telemetry::causes;
 
 mod metrics;
@@ -354,7 +354,7 @@ impl Relay {
             if lapsed.is_locked {
                 self.seen_locked.insert(lapsed.job_id, Instant::now());
             } else if !self.seen_locked.contains_key(&lapsed.job_id)
-                && let Some(crashed) = jobs::recover(&store, &lapsed, now_ms).await?
+                && let Some(crashed) = kinds::recover(&store, &lapsed, now_ms).await?
             {
                 tell(&crashed);
             }

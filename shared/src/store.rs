@@ -25,6 +25,7 @@ mod given;
 pub mod idempotency;
 mod ids;
 pub mod jobs;
+pub mod kinds;
 pub(crate) mod metrics;
 mod migrating;
 pub mod orders;

@@ -2,6 +2,7 @@ use shared::id::{JobId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
 use shared::order::{Order, OrderStatus};
 use shared::store::jobs::{self, BuriedBy, LEASE_MS};
+use shared::store::kinds;
 use shared::store::settlement::Settlement;
 use shared::store::{StoreError, callbacks};
 
@@ -47,12 +48,12 @@ impl Fixture {
             OrderStatus::Paid | OrderStatus::Refunded => self.pay(&order, transaction_id).await,
             OrderStatus::Expired => drop(self.settle(&order, &Settlement::Expired).await.unwrap()),
             OrderStatus::Canceled => {
-                let job = jobs::of_order(&self.store, order.id).await.unwrap().remove(0);
-                jobs::cancel(&self.store, job.id).await.unwrap();
+                let job = kinds::jobs_of_order(&self.store, order.id).await.unwrap().remove(0);
+                kinds::cancel(&self.store, job.id).await.unwrap();
             }
             OrderStatus::Failed => {
                 let job = self.claim_one(QueueName::Links).await;
-                jobs::bury(&self.store, BuriedBy::Worker(&job.lease), "no", true).await.unwrap();
+                kinds::bury(&self.store, BuriedBy::Worker(&job.lease), "no", true).await.unwrap();
             }
             OrderStatus::Review => {
                 self.settle(
@@ -88,7 +89,7 @@ async fn a_dead_letter_moves_its_order_from_whatever_status_it_has(f: Fixture) {
                 BuriedBy::Worker(&job.lease)
             };
 
-            jobs::bury(&f.store, by, "it crashed", false).await.unwrap();
+            kinds::bury(&f.store, by, "it crashed", false).await.unwrap();
 
             let row = jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap();
             assert_eq!((row.state, row.crashes), (JobState::Dead, i64::from(is_relay)), "{status} {is_relay}");
@@ -113,7 +114,7 @@ async fn a_renewal_in_time_wins_over_the_relays_dead_letter(f: Fixture) {
     jobs::end_all_leases(&f.store).await.unwrap();
     assert_eq!(jobs::renew(&f.store, &[job.lease]).await.unwrap(), [job.lease.job_id]);
 
-    let late = jobs::bury(&f.store, BuriedBy::Relay { id: job.lease.job_id, crashes: 0 }, "it crashed", false).await;
+    let late = kinds::bury(&f.store, BuriedBy::Relay { id: job.lease.job_id, crashes: 0 }, "it crashed", false).await;
 
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     let row = jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap();
@@ -128,7 +129,7 @@ async fn a_worker_that_lost_its_lease_buries_nothing(f: Fixture) {
     job.lease.token ^= 1;
 
     for lease in [job.lease, shared::job::Lease { job_id: JobId(999), ..job.lease }] {
-        let refused = jobs::bury(&f.store, BuriedBy::Worker(&lease), "no", false).await;
+        let refused = kinds::bury(&f.store, BuriedBy::Worker(&lease), "no", false).await;
         assert!(matches!(refused, Err(StoreError::LeaseLost)), "{refused:?}");
     }
 
@@ -142,7 +143,7 @@ async fn the_dead_letter_of_a_callback_moves_the_callbacks_order(f: Fixture) {
     assert_eq!(callbacks::of_order(&f.store, order.id).await.unwrap().len(), 1);
     let job = f.claim_one(QueueName::Settle).await;
 
-    jobs::bury(&f.store, BuriedBy::Worker(&job.lease), "it panicked", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "it panicked", false).await.unwrap();
 
     assert_eq!(f.find(&order).await.status, OrderStatus::Review);
 }
@@ -155,7 +156,7 @@ async fn a_final_no_to_a_link_that_nobody_needs_any_more_is_no_dead_letter(f: Fi
     let second_link = f.claim_one(QueueName::Links).await;
     f.ask(&order, 1).await;
 
-    jobs::bury(&f.store, BuriedBy::Worker(&second_link.lease), "no", true).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&second_link.lease), "no", true).await.unwrap();
 
     assert_eq!(f.state_of(second_link.lease.job_id).await.0, "completed");
     let order = f.find(&order).await;

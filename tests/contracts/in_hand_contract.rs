@@ -5,6 +5,7 @@ use shared::job::{Job, QueueName};
 use shared::order::Order;
 use shared::store::callbacks::wake_settlement;
 use shared::store::jobs::{self, Finish, InHand, LEASE_MS, OFFER_GRACE_MS};
+use shared::store::kinds;
 
 use super::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
@@ -20,7 +21,7 @@ on_every_database! {
 
 /// The row of the order's look, or of its link.
 async fn job_of(f: &Fixture, order: &Order, kind: &str) -> shared::job::JobRow {
-    let jobs = jobs::of_order(&f.store, order.id).await.unwrap();
+    let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     jobs.into_iter().find(|job| job.kind == kind && job.finished_at_ms.is_none()).expect("an open job")
 }
 

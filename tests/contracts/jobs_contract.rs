@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 use shared::id::{JobId, OrderId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
 use shared::order::OrderStatus;
-use shared::store::jobs::{self, BuriedBy, Command, Finish, LEASE_MS};
+use shared::store::jobs::{self, BuriedBy, Finish, LEASE_MS};
+use shared::store::kinds::{self, Command};
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::Settlement;
 use shared::store::{StoreError, transactions};
@@ -50,11 +51,11 @@ async fn an_order_stages_its_payment_link_in_its_own_transaction(f: Fixture) {
 
 async fn staging_again_leaves_one_open_job_due_no_later(f: Fixture) {
     let order = f.order_with_link(7).await;
-    let before = jobs::of_order(&f.store, order.id).await.unwrap();
+    let before = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
 
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
 
-    let after = jobs::of_order(&f.store, order.id).await.unwrap();
+    let after = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     assert_eq!(before.len(), after.len());
     assert!(after[0].due_at_ms < before[0].due_at_ms, "the look that was a minute away is due now");
 }
@@ -113,7 +114,7 @@ async fn a_zombie_changes_nothing_but_its_draft_is_known(f: Fixture) {
     let order = f.order().await;
     let zombie = f.claim_one(QueueName::Links).await;
     jobs::end_all_leases(&f.store).await.unwrap();
-    jobs::recover_crashed(&f.store, QueueName::Links).await.unwrap();
+    kinds::recover_crashed(&f.store, QueueName::Links).await.unwrap();
     f.link(&order, 8, PAYMENT_TTL_MS).await;
 
     let late = orders::store_link(&f.store, &zombie.lease, &order, &new_link(7), PAYMENT_TTL_MS, 0).await;
@@ -189,7 +190,7 @@ async fn a_job_handed_back_burns_no_attempt(f: Fixture) {
 async fn crash(f: &Fixture, from: QueueName) -> jobs::Crashed {
     let claimed = f.claim_one(from).await;
     jobs::end_all_leases(&f.store).await.unwrap();
-    let mut crashed = jobs::recover_crashed(&f.store, from).await.unwrap();
+    let mut crashed = kinds::recover_crashed(&f.store, from).await.unwrap();
     assert_eq!(crashed.len(), 1);
     let crashed = crashed.remove(0);
     assert_eq!(crashed.job_id, claimed.lease.job_id);
@@ -206,7 +207,7 @@ async fn a_job_that_keeps_crashing_runs_alone_and_then_dies_before_a_person(f: F
         let row = jobs::show(&f.store, crashed.job_id).await.unwrap().unwrap();
         queue = QueueName::parse(&row.queue).unwrap();
         waits.push((row.queue, (row.due_at_ms - f.store.now_ms() + 500).div_euclid(1_000)));
-        jobs::retry(&f.store, crashed.job_id).await.unwrap(); // an operator's "now"
+        kinds::retry(&f.store, crashed.job_id).await.unwrap(); // an operator's "now"
         last = Some(crashed);
         if last.as_ref().is_some_and(|crashed| crashed.is_dead) {
             break;
@@ -229,7 +230,7 @@ async fn a_late_renewal_wins_over_the_crash(f: Fixture) {
 
     jobs::renew(&f.store, &[claimed.lease]).await.unwrap();
 
-    assert_eq!(jobs::recover_crashed(&f.store, QueueName::Links).await.unwrap(), []);
+    assert_eq!(kinds::recover_crashed(&f.store, QueueName::Links).await.unwrap(), []);
     jobs::finish_alone(&f.store, &claimed.lease, &Finish::Complete).await.unwrap();
 }
 
@@ -243,7 +244,7 @@ async fn sweep_is_never_dead(f: Fixture) {
         assert_eq!((state.as_str(), queue.as_str()), ("available", "background"));
         let due_at_ms = jobs::show(&f.store, crashed.job_id).await.unwrap().unwrap().due_at_ms;
         assert!((due_at_ms - f.store.now_ms() - 900_000).abs() < 10_000, "fifteen minutes later");
-        jobs::retry(&f.store, crashed.job_id).await.unwrap();
+        kinds::retry(&f.store, crashed.job_id).await.unwrap();
     }
 }
 
@@ -251,7 +252,7 @@ async fn a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life(f: Fixture) 
     let order = f.order().await;
     let claimed = f.claim_one(QueueName::Links).await;
 
-    jobs::bury(&f.store, BuriedBy::Worker(&claimed.lease), "the gateway refused with code STPIMS-ERR-009", true)
+    kinds::bury(&f.store, BuriedBy::Worker(&claimed.lease), "the gateway refused with code STPIMS-ERR-009", true)
         .await
         .unwrap();
 
@@ -259,7 +260,7 @@ async fn a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life(f: Fixture) 
     assert_eq!(failed.status, OrderStatus::Failed);
     assert_eq!(failed.reason.as_deref(), Some("the gateway refused with code STPIMS-ERR-009"));
 
-    assert_eq!(jobs::retry(&f.store, claimed.lease.job_id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::retry(&f.store, claimed.lease.job_id).await.unwrap(), Command::Done);
 
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
     f.link(&order, 7, PAYMENT_TTL_MS).await;
@@ -275,10 +276,10 @@ async fn a_retry_of_a_later_link_begins_a_whole_new_time(f: Fixture) {
     let closed = Settlement::LinkClosed { transaction_id: TransactionId(7) };
     assert_eq!(f.settle(&order, &closed).await.unwrap(), Transition::Made);
     let second = f.claim_one(QueueName::Links).await;
-    jobs::bury(&f.store, BuriedBy::Worker(&second.lease), "refused", true).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&second.lease), "refused", true).await.unwrap();
     assert_eq!(f.find(&order).await.status, OrderStatus::Failed);
 
-    assert_eq!(jobs::retry(&f.store, second.lease.job_id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::retry(&f.store, second.lease.job_id).await.unwrap(), Command::Done);
 
     let order = f.find(&order).await;
     assert_eq!((order.status, order.expires_at_ms, order.links_made), (OrderStatus::Pending, None, 0));
@@ -359,14 +360,14 @@ async fn suspects_that_never_ran_are_handed_back_and_those_whose_process_died_ar
     let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
     jobs::claim_suspects(&f.store, &group).await.unwrap();
     jobs::hand_back_suspects(&f.store, &group).await.unwrap();
-    assert_eq!(jobs::recover_crashed(&f.store, QueueName::Suspect).await.unwrap(), []);
+    assert_eq!(kinds::recover_crashed(&f.store, QueueName::Suspect).await.unwrap(), []);
 
     let ids = jobs::offer(&f.store, QueueName::Suspect, 100).await.unwrap();
     let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
     jobs::claim_suspects(&f.store, &group).await.unwrap();
     assert_eq!(jobs::end_leases_of_suspects(&f.store, &group).await.unwrap(), 2);
 
-    let crashed = jobs::recover_crashed(&f.store, QueueName::Suspect).await.unwrap();
+    let crashed = kinds::recover_crashed(&f.store, QueueName::Suspect).await.unwrap();
     assert_eq!(crashed.iter().map(|job| job.crashes).collect::<Vec<_>>(), [3, 3]);
     let attempts = jobs::show(&f.store, group.jobs[0]).await.unwrap().unwrap().attempt;
     assert_eq!(attempts, 1, "the run that never was is not counted");
@@ -376,19 +377,19 @@ async fn an_operator_cannot_cancel_what_money_depends_on(f: Fixture) {
     let order = f.order_with_link(7).await;
     let look = f.settle_job(&order).await;
 
-    assert!(matches!(jobs::cancel(&f.store, look.lease.job_id).await.unwrap(), Command::Refused(_)));
-    assert_eq!(jobs::cancel(&f.store, JobId(999)).await.unwrap(), Command::Unknown);
+    assert!(matches!(kinds::cancel(&f.store, look.lease.job_id).await.unwrap(), Command::Refused(_)));
+    assert_eq!(kinds::cancel(&f.store, JobId(999)).await.unwrap(), Command::Unknown);
 }
 
 async fn canceling_the_payment_link_cancels_its_order(f: Fixture) {
     let order = f.order().await;
-    let job = jobs::of_order(&f.store, order.id).await.unwrap().remove(0);
+    let job = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
 
-    assert_eq!(jobs::cancel(&f.store, job.id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::cancel(&f.store, job.id).await.unwrap(), Command::Done);
 
     assert_eq!(f.find(&order).await.status, OrderStatus::Canceled);
     let kinds: Vec<_> =
-        jobs::of_order(&f.store, order.id).await.unwrap().into_iter().map(|job| (job.kind, job.state)).collect();
+        kinds::jobs_of_order(&f.store, order.id).await.unwrap().into_iter().map(|job| (job.kind, job.state)).collect();
     assert!(kinds.contains(&("settle_order".into(), JobState::Available)), "money may move all the same: {kinds:?}");
     assert_eq!(f.claim(QueueName::Links).await.len(), 0);
 }

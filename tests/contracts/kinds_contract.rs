@@ -1,14 +1,20 @@
 //! What the table of job kinds says of a kind is so in the database.
 
 use serde_json::json;
-use shared::job::{ClaimedJob, Job, JobKind, QueueName, Subject};
-use shared::store::jobs::{self, Finish};
+use shared::id::TransactionId;
+use shared::job::{ClaimedJob, Death, Job, JobKind, QueueName, Subject};
+use shared::order::OrderStatus;
+use shared::refund::RefundState;
+use shared::store::jobs::{self, BuriedBy, Finish};
+use shared::store::{callbacks, kinds};
 
 use super::{Fixture, on_every_database};
 
 on_every_database! {
     a_job_of_each_kind_waits_on_its_queue_and_nowhere_else
     a_suspect_of_each_kind_that_ran_goes_back_to_its_queue
+    the_death_of_each_kind_is_answered_for_with_it
+    a_final_no_ends_an_order_where_the_table_says_so
 }
 
 /// A job of this kind about the thing of that number.
@@ -30,6 +36,50 @@ async fn a_job_of_each_kind_waits_on_its_queue_and_nowhere_else(f: Fixture) {
             let kinds: Vec<String> = f.claim(queue).await.into_iter().map(|job| job.kind).collect();
             assert_eq!(kinds, if queue == kind.queue() { vec![kind.to_string()] } else { vec![] }, "{kind} on {queue}");
         }
+    }
+}
+
+async fn the_death_of_each_kind_is_answered_for_with_it(f: Fixture) {
+    for (kind, transaction_id) in JobKind::ALL.iter().copied().zip(1..) {
+        let order = f.paid_order_as(transaction_id, TransactionId(transaction_id + 1_000)).await;
+        f.ask(&order, transaction_id).await;
+        let callback = callbacks::of_order(&f.store, order.id).await.unwrap().remove(0);
+        let refund = f.refund(&order).await;
+        let subject_id = match kind.subject() {
+            Subject::Order => order.id.0,
+            Subject::Callback => callback.id.0,
+            Subject::Refund => refund.id.0,
+            Subject::Nothing => 0,
+        };
+        f.execute(&["delete from jobs".to_owned()]).await;
+        jobs::stage_now(&f.store, job_of(kind, subject_id)).await.unwrap();
+        f.execute(&["update jobs set crashes = 6".to_owned()]).await; // it crashed alone twice
+        f.claim_one(kind.queue()).await;
+        jobs::end_all_leases(&f.store).await.unwrap();
+
+        let crashed = kinds::recover_crashed(&f.store, kind.queue()).await.unwrap().remove(0);
+
+        let dies = kind.death() != Death::Never;
+        assert_eq!((crashed.crashes, crashed.is_dead), (7, dies), "{kind}");
+        let order = f.find(&order).await;
+        assert_eq!((order.status, order.needs_review), (OrderStatus::Paid, dies), "{kind}: a person is told");
+        assert_eq!(order.reason.is_some_and(|reason| reason.contains("dead letter")), dies, "{kind}");
+        let expected = if kind.subject() == Subject::Refund { RefundState::Review } else { RefundState::Open };
+        assert_eq!(f.refund_again(&refund).await.state, expected, "{kind}");
+    }
+}
+
+async fn a_final_no_ends_an_order_where_the_table_says_so(f: Fixture) {
+    for kind in JobKind::about(Subject::Order) {
+        let order = f.order().await;
+        f.execute(&["delete from jobs".to_owned()]).await;
+        jobs::stage_now(&f.store, job_of(kind, order.id.0)).await.unwrap();
+        let job = f.claim_one(kind.queue()).await;
+
+        kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "no", true).await.unwrap();
+
+        let expected = if kind.death() == Death::FailsOrder { OrderStatus::Failed } else { OrderStatus::Review };
+        assert_eq!(f.find(&order).await.status, expected, "{kind}");
     }
 }
 

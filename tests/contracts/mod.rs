@@ -9,6 +9,7 @@ use shared::order::{GatewayIdentity, Language, NewOrder, Order, PaymentType};
 use shared::secret::Secret;
 use shared::store::DatabaseUrl;
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use shared::store::kinds;
 use shared::store::orders::{self, Created, NewLink};
 use shared::store::{Store, jobs};
 use shared::transaction::Callback;
@@ -204,10 +205,10 @@ impl Fixture {
 
     /// Makes the order's open `settle_order` due and claims it.
     pub(crate) async fn settle_job(&self, order: &Order) -> ClaimedJob {
-        let job = jobs::of_order(&self.store, order.id).await.unwrap();
+        let job = kinds::jobs_of_order(&self.store, order.id).await.unwrap();
         let open =
             job.iter().find(|job| job.kind == "settle_order" && job.finished_at_ms.is_none()).expect("an open look");
-        jobs::retry(&self.store, open.id).await.unwrap();
+        kinds::retry(&self.store, open.id).await.unwrap();
         let queue = QueueName::parse(&open.queue).unwrap();
         let claimed = self.claim(queue).await;
         claimed.into_iter().find(|job| job.lease.job_id == open.id).expect("the look is due")

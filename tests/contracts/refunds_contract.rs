@@ -4,7 +4,8 @@ use shared::order::{Order, OrderStatus, SuggestedAct};
 use shared::refund::{Refund, RefundState};
 use shared::store::callbacks::Verdict;
 use shared::store::idempotency::IdempotencyKey;
-use shared::store::jobs::{self, BuriedBy, Command, Finish};
+use shared::store::jobs::{self, BuriedBy, Finish};
+use shared::store::kinds::{self, Command};
 use shared::store::orders::{self, Canceled, Transition};
 use shared::store::refunds::{self, NewRefund, Requested};
 use shared::store::settlement::{self, Settlement};
@@ -129,7 +130,7 @@ async fn a_refund_is_a_row_and_a_job_before_anything_is_sent(f: Fixture) {
     assert_eq!(f.history(&order).await.last(), Some(&(Some("paid"), "paid")));
     let job = f.claim_refund().await;
     assert_eq!((job.kind.as_str(), job.attempt), ("refund_order", 1));
-    let jobs = jobs::of_order(&f.store, order.id).await.unwrap();
+    let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     assert!(jobs.iter().any(|row| row.id == job.lease.job_id && row.subject_id == refund.id.0), "{jobs:?}");
 }
 
@@ -208,7 +209,7 @@ async fn a_debit_whose_permanent_id_is_missing_is_looked_for_first(f: Fixture) {
 
     assert!(matches!(answer, Requested::DebitUnknown), "{answer:?}");
     assert_eq!(f.row(&order).await, (OrderStatus::Paid, 0, 0, false));
-    let look = jobs::of_order(&f.store, order.id).await.unwrap().remove(0);
+    let look = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
     assert!(look.kind == "settle_order" && look.due_at_ms <= f.store.now_ms(), "{look:?}");
 }
 
@@ -362,7 +363,7 @@ async fn what_else_was_found_outlives_what_became_of_the_refund(f: Fixture) {
     let job = f.claim_refund().await;
     let found = Settlement::Review { reason: "paid twice".into(), act: SuggestedAct::ReturnSecondPayment };
     f.look_and_go_on(&order, &[], &found).await.unwrap();
-    jobs::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
     assert_eq!(f.find(&order).await.suggested_act, Some(SuggestedAct::CheckRefund));
 
     let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
@@ -382,12 +383,12 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     let job = f.claim_refund().await;
     let sent_at_ms = refunds::begin_sending(&f.store, &job.lease, refund.id).await.unwrap();
 
-    jobs::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
 
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Review);
     assert_eq!(f.row(&order).await, (OrderStatus::Paid, 5_000, 0, true));
 
-    assert_eq!(jobs::retry(&f.store, job.lease.job_id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::retry(&f.store, job.lease.job_id).await.unwrap(), Command::Done);
 
     let open = f.refund_again(&refund).await;
     assert_eq!((open.state, open.sent_at_ms), (RefundState::Open, sent_at_ms), "it is only looked for");
@@ -401,7 +402,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     let job = f.claim_refund().await;
     let refunded = Settlement::Refunded { transaction_id: TransactionId(8) };
     f.look_and_go_on(&other, &[seen(8, StoredState::Reversed)], &refunded).await.unwrap();
-    jobs::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
     assert_eq!(f.state_of(job.lease.job_id).await.0, "completed");
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Done);
     assert_eq!(f.row(&other).await, (OrderStatus::Refunded, 5_000, 5_000, false));
@@ -412,7 +413,7 @@ async fn an_operator_calls_a_refund_off_only_before_it_is_sent(f: Fixture) {
     let refund = f.refund(&order).await;
     let job = jobs::list(&f.store, None, Some(shared::job::JobKind::RefundOrder), 1).await.unwrap().remove(0);
 
-    assert_eq!(jobs::cancel(&f.store, job.id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::cancel(&f.store, job.id).await.unwrap(), Command::Done);
 
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Refused);
     assert_eq!(f.row(&order).await, (OrderStatus::Paid, 0, 0, false));
@@ -423,7 +424,7 @@ async fn an_operator_calls_a_refund_off_only_before_it_is_sent(f: Fixture) {
     let later = Finish::Snooze { until_ms: i64::MAX / 2, queue: QueueName::Settle };
     jobs::finish_alone(&f.store, &job.lease, &later).await.unwrap();
 
-    let refused = jobs::cancel(&f.store, job.lease.job_id).await.unwrap();
+    let refused = kinds::cancel(&f.store, job.lease.job_id).await.unwrap();
 
     assert!(matches!(&refused, Command::Refused(why) if why.contains("may have been sent")), "{refused:?}");
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Open);
@@ -457,7 +458,7 @@ async fn a_pending_order_is_canceled_and_looked_at(f: Fixture) {
 
     let entered = f.history(&order).await.iter().filter(|(_, to)| *to == "canceled").count();
     assert_eq!(entered, 1);
-    let look = jobs::of_order(&f.store, order.id).await.unwrap().remove(0);
+    let look = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
     assert!(look.kind == "settle_order" && look.due_at_ms <= f.store.now_ms(), "{look:?}");
     assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable, "or its customer would still be debited");
 }

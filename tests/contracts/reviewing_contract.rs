@@ -4,6 +4,7 @@ use shared::id::{OrderId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
 use shared::order::{Order, OrderStatus, SuggestedAct};
 use shared::store::jobs::{self, BuriedBy, Finish};
+use shared::store::kinds;
 use shared::store::orders::{self, Transition};
 use shared::store::reviewing::{self, Decision, Resolved};
 use shared::store::settlement::{self, Settlement};
@@ -99,7 +100,7 @@ impl Fixture {
 
     /// When the order is looked at next, from now on, in milliseconds; `None` where it is not.
     async fn next_look_in_ms(&self, order: &Order) -> Option<i64> {
-        let jobs = jobs::of_order(&self.store, order.id).await.unwrap();
+        let jobs = kinds::jobs_of_order(&self.store, order.id).await.unwrap();
         let open = jobs.iter().find(|job| job.kind == "settle_order" && job.finished_at_ms.is_none());
         open.map(|job| job.due_at_ms - self.store.now_ms())
     }
@@ -217,7 +218,7 @@ async fn a_job_that_dies_ends_the_decision_it_should_carry_out(f: Fixture) {
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
     let look = f.settle_job(&order).await;
 
-    jobs::bury(&f.store, BuriedBy::Worker(&look.lease), "a defect", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&look.lease), "a defect", false).await.unwrap();
 
     let order = f.find(&order).await;
     assert_eq!((order.status, order.claimed_payment()), (OrderStatus::Review, None));
@@ -301,13 +302,13 @@ async fn a_mark_goes_and_the_status_stays(f: Fixture) {
 async fn a_failed_order_that_is_unmarked_can_still_be_retried(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
-    jobs::bury(&f.store, BuriedBy::Worker(&link.lease), "refused with code 9", true).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&link.lease), "refused with code 9", true).await.unwrap();
     f.execute(&[format!("update orders set needs_review = 1 where id = {}", order.id)]).await;
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Failed)).await, Resolved::Settled(OrderStatus::Failed));
 
     assert_eq!(f.find(&order).await.reason.as_deref(), Some("refused with code 9"));
-    assert_eq!(jobs::retry(&f.store, link.lease.job_id).await.unwrap(), jobs::Command::Done);
+    assert_eq!(kinds::retry(&f.store, link.lease.job_id).await.unwrap(), kinds::Command::Done);
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
 }
 
@@ -381,18 +382,18 @@ async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;
     let callback_job = f.claim_one(QueueName::Settle).await;
-    jobs::bury(&f.store, BuriedBy::Worker(&callback_job.lease), "a defect", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&callback_job.lease), "a defect", false).await.unwrap();
     let look = f.settle_job(&order).await;
-    jobs::bury(&f.store, BuriedBy::Worker(&look.lease), "another", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&look.lease), "another", false).await.unwrap();
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 2);
     let of_another = f.order_in_review(9).await;
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: of_another.id }).await.unwrap();
     let look = f.settle_job(&of_another).await;
-    jobs::bury(&f.store, BuriedBy::Worker(&look.lease), "a third", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&look.lease), "a third", false).await.unwrap();
 
     f.resolve(&order, &olim(OrderStatus::Canceled)).await;
 
-    let states: Vec<_> = jobs::of_order(&f.store, order.id).await.unwrap().iter().map(|job| job.state).collect();
+    let states: Vec<_> = kinds::jobs_of_order(&f.store, order.id).await.unwrap().iter().map(|job| job.state).collect();
     assert_eq!(states, [JobState::Available, JobState::Canceled, JobState::Completed]);
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 1, "that of another order stays");
     // Where the gateway is asked first, the dead letter goes with what it says.
@@ -442,7 +443,7 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
     let well = f.order_with_link(40).await;
     let without_draft = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
-    jobs::bury(&f.store, BuriedBy::Worker(&link.lease), "a defect", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&link.lease), "a defect", false).await.unwrap();
 
     for (order, decision, part) in [
         (&review_of_two, olim(OrderStatus::Paid), "7, 8 were debited"),

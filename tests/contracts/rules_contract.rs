@@ -5,6 +5,7 @@ use shared::job::{Job, JobState, QueueName};
 use shared::order::{GatewayIdentity, Order, OrderStatus};
 use shared::store::callbacks::Verdict;
 use shared::store::jobs::{self, Finish, InHand};
+use shared::store::kinds;
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
 use shared::store::sweeping::{self, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, Swept, UNPROVEN_MS};
@@ -36,7 +37,7 @@ on_every_database! {
 const HOUR_MS: i64 = 3_600_000;
 
 async fn open_looks(f: &Fixture, order: &Order) -> usize {
-    let jobs = jobs::of_order(&f.store, order.id).await.unwrap();
+    let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     let is_open = |state| matches!(state, JobState::Available | JobState::Enqueued | JobState::Running);
     jobs.iter().filter(|job| job.kind == "settle_order" && is_open(job.state)).count()
 }
@@ -44,7 +45,7 @@ async fn open_looks(f: &Fixture, order: &Order) -> usize {
 async fn staging_does_what_the_open_row_needs(f: Fixture) {
     let order = f.order_with_link(7).await;
     let stage = async || jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-    let look = async || jobs::of_order(&f.store, order.id).await.unwrap().remove(0);
+    let look = async || kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
 
     // Available: no later than it was, and no later than asked for.
     stage().await;
@@ -81,7 +82,7 @@ async fn crashes_are_counted_apart_from_attempts_and_end_with_a_good_run(f: Fixt
     f.claim_one(QueueName::Settle).await;
     jobs::end_all_leases(&f.store).await.unwrap();
 
-    assert_eq!(jobs::recover_crashed(&f.store, QueueName::Settle).await.unwrap()[0].crashes, 1);
+    assert_eq!(kinds::recover_crashed(&f.store, QueueName::Settle).await.unwrap()[0].crashes, 1);
 
     let again = f.claim_one(QueueName::Settle).await;
     assert_eq!((again.crashes, again.attempt), (1, 3), "its second attempt crashed");

@@ -10,6 +10,7 @@ use shared::order::{NewOrder, Order, OrderStatus};
 use shared::store::callbacks::{self, Sender, Verdict};
 use shared::store::idempotency::IdempotencyKey;
 use shared::store::jobs::Finish;
+use shared::store::kinds;
 use shared::store::orders::{self, Canceled, Created, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, Seen, StoredState};
@@ -209,7 +210,7 @@ async fn links_that_are_stored_together_fail_one_by_one(f: Fixture) {
         // Every draft is known, for somebody might pay it.
         let drafts = transactions::of_order(&f.store, order.id).await.unwrap();
         assert_eq!(drafts.len(), 1, "{place}");
-        let looks = jobs::of_order(&f.store, order.id).await.unwrap();
+        let looks = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
         let looks = looks.iter().filter(|job| job.kind == "settle_order").count();
         assert_eq!(looks, usize::from(place != 5), "{place}: the cancel staged one, too");
     }

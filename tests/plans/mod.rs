@@ -15,7 +15,7 @@ const GROWING: [&str; 7] =
     ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys"];
 
 /// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 53] = [
+const NAMES: [&str; 55] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -63,7 +63,9 @@ const NAMES: [&str; 53] = [
     "ended_orders",
     "orphaned_orders",
     "orders_before_a_person",
-    "cancel_dead_letters",
+    "cancel_dead_letter",
+    "cancel_dead_callback_jobs",
+    "cancel_dead_refunds",
     "prune_jobs",
     "prune_callbacks",
     "prune_unproven",

@@ -9,6 +9,7 @@ use shared::order::{GatewayIdentity, Order, OrderStatus};
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict, Wanted};
 use shared::store::idempotency::IdempotencyKey;
 use shared::store::jobs::{self, BuriedBy, Finish, SuspectGroup};
+use shared::store::kinds;
 use shared::store::orders::{self, Transition};
 use shared::store::refunds::{self, NewRefund, Requested};
 use shared::store::reviewing::{self, Decision, Resolved};
@@ -58,7 +59,7 @@ async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     assert_eq!(again.len(), 20);
     times.of("count_enqueued", jobs::count_enqueued(store, QueueName::Settle)).await.unwrap();
     times.of("count_enqueued", jobs::count_enqueued(store, QueueName::Background)).await.unwrap();
-    let crashed = times.of("recover_crashed", jobs::recover_crashed(store, QueueName::Settle)).await.unwrap();
+    let crashed = times.of("recover_crashed", kinds::recover_crashed(store, QueueName::Settle)).await.unwrap();
     assert_eq!(crashed.len(), if round == 0 { 100 } else { 0 });
     for queue in [QueueName::Links, QueueName::Background] {
         times.of("nothing is due", jobs::offer(store, queue, 500)).await.unwrap();
@@ -70,7 +71,7 @@ async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     assert_eq!(times.of("end leases of suspects", jobs::end_leases_of_suspects(store, &group)).await.unwrap(), 0);
     // An expired lease of a job that has crashed often enough; the store's function is asked without the looking.
     let lost = JobId(extent.jobs + 2 * UNDER_WAY + 2 * (round + 1));
-    let buried = jobs::bury(store, BuriedBy::Relay { id: lost, crashes: 0 }, "it crashed", false).await;
+    let buried = kinds::bury(store, BuriedBy::Relay { id: lost, crashes: 0 }, "it crashed", false).await;
     assert!(buried.is_err(), "its lease lasts");
 }
 
@@ -88,7 +89,7 @@ async fn work(store: &Store, times: &mut Times) {
     let snooze = Finish::Snooze { until_ms: store.now_ms() + 86_400_000, queue: QueueName::Background };
     times.of("finish", jobs::finish_alone(store, &leases[4], &snooze)).await.unwrap();
     let (dead, reason) = (BuriedBy::Worker(&leases[5]), "no");
-    times.of("bury", jobs::bury(store, dead, reason, false)).await.unwrap();
+    times.of("bury", kinds::bury(store, dead, reason, false)).await.unwrap();
     // The others go on as if they were finished behind our backs: a lease that is not ours ends nothing.
     let foreign = Lease { token: TOKEN, ..leases[6] };
     assert!(times.of("finish", jobs::finish_alone(store, &foreign, &Finish::Complete)).await.is_err());
@@ -138,7 +139,7 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     assert_eq!(times.of("list callbacks of order", callbacks::list(store, wanted)).await.unwrap().len(), 1);
     times.of("transactions of order", transactions::of_order(store, order_id)).await.unwrap();
     // Its look is offered already: claimed, woken while it runs, and ended with the payment.
-    let look = jobs::of_order(store, order_id).await.unwrap().remove(0);
+    let look = kinds::jobs_of_order(store, order_id).await.unwrap().remove(0);
     let claimed = times.of("claim one", jobs::claim(store, &[look.id])).await.unwrap().remove(0);
     times.of("stage", jobs::stage_now(store, Job::SettleOrder { order_id })).await.unwrap();
     let paid = Settlement::Paid { transaction_id };
@@ -165,7 +166,7 @@ async fn give_back(store: &Store, order: &Order, lease: &Lease, times: &mut Time
     let again = times.of("refund again", refunds::request(store, &new, None)).await.unwrap();
     assert!(matches!(again, Requested::InProgress(_)), "{again:?}");
     times.of("find refund", refunds::find(store, refund.id)).await.unwrap().unwrap();
-    times.of("jobs of order", jobs::of_order(store, order.id)).await.unwrap();
+    times.of("jobs of order", kinds::jobs_of_order(store, order.id)).await.unwrap();
     assert!(times.of("begin sending", refunds::begin_sending(store, lease, refund.id)).await.is_err());
 }
 
@@ -186,7 +187,7 @@ async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     times.of("newest callbacks", callbacks::newest(store, 20)).await.unwrap();
     times.of("newest jobs", jobs::list(store, None, None, 50)).await.unwrap();
     times.of("count_dead", jobs::count_dead(store)).await.unwrap();
-    times.of("jobs of order", jobs::of_order(store, OrderId(extent.orders / 2 + round))).await.unwrap();
+    times.of("jobs of order", kinds::jobs_of_order(store, OrderId(extent.orders / 2 + round))).await.unwrap();
 }
 
 /// What an embedded start does besides; every lease and every offer is over afterwards.

@@ -10,6 +10,7 @@ use shared::order::Order;
 use shared::pulse::Pulse;
 use shared::queue::{LocalQueue, Queue};
 use shared::relay::Relay;
+use shared::store::kinds;
 use shared::store::{jobs, orders};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +84,7 @@ impl Working {
 
     /// The newest job of an order.
     async fn job_of(&self, order: &Order) -> JobRow {
-        jobs::of_order(&self.f.store, order.id).await.unwrap().remove(0)
+        kinds::jobs_of_order(&self.f.store, order.id).await.unwrap().remove(0)
     }
 
     /// Waits until the gateway holds calls about these orders and no others.
@@ -111,9 +112,9 @@ impl Working {
 
 /// Makes the order's look due now, on the queue it stands on.
 async fn look_now(f: &Fixture, order: &Order) -> JobId {
-    let jobs = jobs::of_order(&f.store, order.id).await.unwrap();
+    let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     let look = jobs.into_iter().find(|job| job.kind == "settle_order").unwrap();
-    jobs::retry(&f.store, look.id).await.unwrap();
+    kinds::retry(&f.store, look.id).await.unwrap();
     look.id
 }
 

@@ -4,7 +4,7 @@ use shared::id::TransactionId;
 use shared::job::{JobState, QueueName};
 use shared::order::{Order, OrderStatus, SuggestedAct};
 use shared::refund::{Refund, RefundState};
-use shared::store::jobs;
+use shared::store::kinds;
 
 use super::gateway::{HeldGateway, PER_ORDER, Reversal};
 use super::{Working, look_now};
@@ -54,11 +54,11 @@ impl Working {
         let earlier = format!("update refunds set sent_at_ms = sent_at_ms - {by_ms} where id = {}", refund.id);
         self.f.execute(&[earlier]).await;
         let job = self.refund_job(refund).await;
-        jobs::retry(&self.f.store, job.id).await.unwrap();
+        kinds::retry(&self.f.store, job.id).await.unwrap();
     }
 
     async fn refund_job(&self, refund: &Refund) -> shared::job::JobRow {
-        let jobs = jobs::of_order(&self.f.store, refund.order_id).await.unwrap();
+        let jobs = kinds::jobs_of_order(&self.f.store, refund.order_id).await.unwrap();
         jobs.into_iter().find(|job| job.kind == "refund_order").unwrap()
     }
 }
@@ -182,7 +182,7 @@ async fn no_gateway_is_asked_for_another_ones_refund(f: Fixture) {
 
     let three_days = 72 * 3_600_000;
     w.f.execute(&[format!("update refunds set created_at_ms = created_at_ms - {three_days}")]).await;
-    jobs::retry(&w.f.store, job.id).await.unwrap();
+    kinds::retry(&w.f.store, job.id).await.unwrap();
 
     w.wait_for_refund(&refund, RefundState::Refused).await;
     assert_eq!(w.f.row(&order).await, (OrderStatus::Paid, 0, 0, false));

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use shared::job::{Job, JobState, QueueName};
 use shared::store::jobs::{self, LEASE_MS};
+use shared::store::kinds;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqliteConnection};
 
@@ -186,7 +187,7 @@ async fn a_renewal_that_fails_aborts_nothing() {
 
     w.wait_for_link(&order).await;
     assert_eq!(w.gateway.asked(1), 1);
-    let link = jobs::of_order(&w.f.store, order.id).await.unwrap().pop().unwrap();
+    let link = kinds::jobs_of_order(&w.f.store, order.id).await.unwrap().pop().unwrap();
     assert_eq!((link.kind.as_str(), link.attempt, link.crashes), ("create_payment_link", 1, 0));
 }
 
@@ -239,7 +240,7 @@ async fn a_job_that_runs_to_its_deadline_is_aborted_and_tried_again() {
     let began = Instant::now();
 
     let aborted = wait_until("the deadline", DEADLINE + PATIENCE, async || {
-        let jobs = jobs::of_order(&w.f.store, order.id).await.unwrap();
+        let jobs = kinds::jobs_of_order(&w.f.store, order.id).await.unwrap();
         jobs.into_iter().find(|job| job.last_error.is_some())
     })
     .await;

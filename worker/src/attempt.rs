@@ -12,6 +12,7 @@ use shared::failpoint::{Point, reach};
 use shared::job::Subject;
 use shared::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
 use shared::store::jobs::{self, BuriedBy, Finish, InHand};
+use shared::store::kinds;
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
 use shared::time::millis;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::failure::{Done, Failure, Verdict};
+use crate::handler::Attempt;
 use crate::lease::{HeldLease, LeaseKeeper};
 use crate::source::Claimed;
 use crate::{WorkerContext, metrics};
@@ -100,15 +102,6 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
             None
         }
     }
-}
-
-/// What a handler is given besides what its job is about.
-#[derive(Clone, Copy)]
-pub(crate) struct Attempt<'a> {
-    pub(crate) context: &'a WorkerContext,
-    pub(crate) lease: &'a Lease,
-    /// How soon the gateway must be asked.
-    pub(crate) urgency: Urgency,
 }
 
 macro_rules! handlers {
@@ -204,7 +197,7 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
         }
         Verdict::Bury { refused } => {
             let by = BuriedBy::Worker(&claimed.lease);
-            let end = || jobs::bury(store, by, &reason, refused);
+            let end = || kinds::bury(store, by, &reason, refused);
             match write_end(held, store, &claimed.lease, end).await {
                 Ok(JobState::Dead) => {
                     error!(error = reason, "job {id} ({kind}) is a dead letter: {reason}");

@@ -9,9 +9,9 @@ use shared::time::millis;
 use shared::transaction::DraftRequest;
 use tracing::{info, warn};
 
-use crate::attempt::Attempt;
 use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure};
+use crate::handler::Attempt;
 use crate::look_schedule::first_look_ms;
 
 /// After a link that could not be stored.

@@ -24,6 +24,7 @@ mod attempt;
 mod create_payment_link;
 mod elsewhere;
 mod failure;
+mod handler;
 pub mod health;
 mod lease;
 mod look_schedule;

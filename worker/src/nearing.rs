@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::clock::MEASURED_EVERY;
-use shared::store::jobs::{self, LongestWaits};
+use shared::store::kinds::{self, LongestWaits};
 use shared::time::millis;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -37,7 +37,7 @@ async fn bring_near(context: &WorkerContext) {
     };
     let mut pause = Duration::from_millis(100);
     loop {
-        match jobs::bring_near(&context.store, &longest).await {
+        match kinds::bring_near(&context.store, &longest).await {
             Ok(0) => return,
             Ok(jobs) => return info!(jobs, "{jobs} jobs lay further ahead than their schedules and are brought near"),
             Err(trouble) if trouble.is_passing() => {

@@ -4,8 +4,8 @@ use shared::id::CallbackId;
 use shared::store::callbacks;
 use tracing::error;
 
-use crate::attempt::Attempt;
 use crate::failure::{Done, Failure};
+use crate::handler::Attempt;
 use crate::metrics;
 
 pub(crate) async fn run(attempt: Attempt<'_>, callback_id: CallbackId) -> Result<Done, Failure> {

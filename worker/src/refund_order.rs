@@ -16,9 +16,9 @@ use shared::transaction::TransactionState;
 use tracing::{error, info, warn};
 
 use crate::WorkerContext;
-use crate::attempt::Attempt;
 use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure, LOOK_AGAIN_MS, UNANSWERED_MS};
+use crate::handler::Attempt;
 
 /// So long after a refund was sent the gateway may still be at it: a look that began earlier and shows no reversal decides
 /// nothing.

@@ -14,9 +14,9 @@ use shared::transaction::TransactionState;
 use tracing::{error, info};
 
 use crate::WorkerContext;
-use crate::attempt::Attempt;
 use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure, LOOK_AGAIN_MS};
+use crate::handler::Attempt;
 
 mod decide;
 

@@ -8,8 +8,8 @@ use shared::store::sweeping::{self, Swept};
 use shared::time::millis;
 use tracing::warn;
 
-use crate::attempt::Attempt;
 use crate::failure::{Done, Failure};
+use crate::handler::Attempt;
 
 /// Well below the deadline of a sweep.
 const PRUNE_LIMIT: Duration = Duration::from_secs(20);

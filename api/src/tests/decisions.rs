@@ -8,6 +8,7 @@ use shared::job::{Job, JobKind};
 use shared::order::Order;
 use shared::store::callbacks::{self, Verdict};
 use shared::store::jobs;
+use shared::store::kinds;
 use shared::store::settlement::Settlement;
 
 use self::Kept::{Alone, Nothing, WithTheOrder};
@@ -740,9 +741,9 @@ async fn set(api: &TestApi, scene: Scene) -> Order {
             let closed = Settlement::LinkClosed { transaction_id: TransactionId(700) };
             let order = api.settle(&order, closed).await;
             if scene == Canceled {
-                let link = jobs::of_order(api.store(), order.id).await.unwrap();
+                let link = kinds::jobs_of_order(api.store(), order.id).await.unwrap();
                 let link = link.iter().find(|job| job.kind == "create_payment_link" && job.finished_at_ms.is_none());
-                jobs::cancel(api.store(), link.expect("a new link is staged").id).await.unwrap();
+                kinds::cancel(api.store(), link.expect("a new link is staged").id).await.unwrap();
             } else {
                 let order = link(order, 701).await;
                 let other = Words { transaction_id: "701", ..RIGHT };

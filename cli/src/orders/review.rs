@@ -4,9 +4,10 @@ use serde::Serialize;
 use shared::id::{JobId, OrderId};
 use shared::job::JobState;
 use shared::order::{OrderStatus, SuggestedAct};
+use shared::store::kinds;
 use shared::store::reviewing::{self, WaitingOrder};
 use shared::store::transactions::StoredState;
-use shared::store::{Store, Unreadable, jobs};
+use shared::store::{Store, Unreadable};
 use shared::time::rfc3339;
 
 use super::{ResolutionView, TransactionView};
@@ -23,7 +24,7 @@ pub(super) async fn run(store: &Store, limit: u16, output: Output) -> Result<(),
     let waiting = reviewing::waiting(store, limit.into()).await?;
     let unreadable: Vec<UnreadableView> = waiting.unreadable.into_iter().map(UnreadableView::from).collect();
     for waiting in waiting.orders {
-        let jobs = jobs::of_order(store, waiting.order.id).await?;
+        let jobs = kinds::jobs_of_order(store, waiting.order.id).await?;
         let dead: Vec<JobId> = jobs.iter().filter(|job| job.state == JobState::Dead).map(|job| job.id).collect();
         views.push(WaitingView::new(waiting, &dead));
     }

@@ -196,4 +196,17 @@ mod tests {
             assert_eq!(kind.attempts().is_none(), kind.death() == Death::Never, "{kind}");
         }
     }
+
+    #[test]
+    fn every_death_can_be_answered_for_by_what_the_job_is_about() {
+        for kind in JobKind::ALL {
+            let fits = match kind.death() {
+                Death::FailsOrder => kind.subject() == Subject::Order,
+                Death::NeedsPerson => matches!(kind.subject(), Subject::Order | Subject::Callback),
+                Death::ReviewsRefund => kind.subject() == Subject::Refund,
+                Death::Never => true,
+            };
+            assert!(fits, "{kind}");
+        }
+    }
 }

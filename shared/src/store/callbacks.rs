@@ -15,7 +15,7 @@ use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write, jobs};
 use crate::failpoint::{Point, reach};
 use crate::id::{CallbackId, OrderId, TransactionId};
-use crate::job::{Job, Lease, QueueName};
+use crate::job::{Job, JobKind, Lease, QueueName};
 use crate::named_values::named_values;
 
 named_values! {
@@ -518,6 +518,21 @@ pub(super) async fn order_of(write: &mut Write, callback_id: i64) -> Result<Opti
         Some(row) => row.try_get::<Option<i64>, _>("order_id")?.map(OrderId),
         None => None,
     })
+}
+
+/// Calls off the dead letters of this kind about an order's callbacks: no person has to look at them any more.
+pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id: OrderId) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- cancel_dead_callback_jobs
+        update jobs set state = 'canceled', finished_at_ms = $3
+        where kind = $1 and subject_id in (select id from callbacks where order_id = $2) and state = 'dead'",
+    )
+    .bind(kind.as_str())
+    .bind(order_id.0)
+    .bind(write.now_ms())
+    .execute(write.transaction())
+    .await?;
+    Ok(())
 }
 
 fn from_row(row: &AnyRow) -> Result<StoredCallback, StoreError> {

@@ -15,28 +15,27 @@ use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{JobKind, JobState, Lease, QueueName};
 
-mod canceling;
 mod claiming;
 mod dead_letters;
 mod in_hand;
-mod nearing;
 mod operating;
 mod relaying;
 mod staging;
 mod suspects;
 
-pub(super) use canceling::{cancel_dead_letters, cancel_dead_refunds};
 pub use claiming::claim;
 use claiming::claimed;
 pub(super) use claiming::hand_back_if_claimed;
-pub use dead_letters::{BuriedBy, bury};
+pub use dead_letters::BuriedBy;
+pub(super) use dead_letters::{Dead, bury, cancel_dead, complete_instead};
 pub use in_hand::{InHand, hand_back};
-pub use nearing::{LongestWaits, bring_near, hurry_held_back};
-pub use operating::{Command, cancel, count_dead, list, of_order, retry, show};
+pub(super) use operating::{ROW, cancel, job_row, revive, run_now};
+pub use operating::{count_dead, list, show};
 pub use relaying::{
     Crashed, DueJobs, Lapsed, count_enqueued, earliest_due, end_all_leases, lapsed, offer, offer_again,
-    offer_all_again, oldest_due_age_ms, recover, recover_crashed, withdraw_offer,
+    offer_all_again, oldest_due_age_ms, withdraw_offer,
 };
+pub(super) use relaying::{count_crash, grace_ms};
 pub(super) use staging::{Staged, stage, stage_all, stage_and_claim};
 pub use staging::{seed, stage_now};
 pub use suspects::{SuspectGroup, claim_suspects, end_leases_of_suspects, group_suspects, hand_back_suspects};

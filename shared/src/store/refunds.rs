@@ -11,7 +11,7 @@ use super::orders::{self, tell};
 use super::{Database, Store, StoreError, Write, anew_after_conflict, jobs};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, RefundId, TransactionId};
-use crate::job::{Job, QueueName};
+use crate::job::{Job, JobKind, QueueName};
 use crate::money::{Tiyin, som};
 use crate::order::{OrderStatus, SuggestedAct};
 use crate::refund::{Refund, RefundState};
@@ -265,8 +265,23 @@ pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Resul
     .await?;
     if done.rows_affected() > 0 {
         write.refunds.push(RefundState::Done);
-        jobs::cancel_dead_refunds(write, order_id).await?;
+        cancel_dead_jobs(write, JobKind::RefundOrder, order_id).await?;
     }
+    Ok(())
+}
+
+/// Calls off the dead letters of this kind about an order's refunds: what became of them is known.
+pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id: OrderId) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- cancel_dead_refunds
+        update jobs set state = 'canceled', finished_at_ms = $3
+        where kind = $1 and subject_id in (select id from refunds where order_id = $2) and state = 'dead'",
+    )
+    .bind(kind.as_str())
+    .bind(order_id.0)
+    .bind(write.now_ms())
+    .execute(write.transaction())
+    .await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::orders::{self, COLUMNS, from_row};
 use super::transactions::{self, StoredTransaction};
-use super::{Store, StoreError, Unreadable, Write, anew_after_conflict, jobs};
+use super::{Store, StoreError, Unreadable, Write, anew_after_conflict, jobs, kinds};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, QueueName};
 use crate::order::{Order, OrderStatus};
@@ -137,7 +137,7 @@ async fn resolve_once(store: &Store, id: OrderId, decision: &Decision) -> Result
     };
     if let Resolved::Settled(status) = resolved {
         // The dead letter of a link that was refused is how a failed order is retried.
-        jobs::cancel_dead_letters(&mut write, id, status != OrderStatus::Failed).await?;
+        kinds::cancel_dead_letters(&mut write, id, status != OrderStatus::Failed).await?;
     }
     write.commit().await?;
     Ok(resolved)

@@ -13,7 +13,7 @@ use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
 use super::refunds::OUTCOME_IS_KNOWN;
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::transactions::{Seen, keep_seen};
-use super::{Store, StoreError, Write, jobs, refunds};
+use super::{Store, StoreError, Write, jobs, kinds, refunds};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
@@ -252,7 +252,7 @@ async fn mark_paid(
             && let Some(by) = row.try_get::<Option<String>, _>("resolution_by")?
         {
             cause.push_str(&format!(", by which {by} resolved the order as paid"));
-            jobs::cancel_dead_letters(write, id, true).await?;
+            kinds::cancel_dead_letters(write, id, true).await?;
         }
         lines.push(Told { id, from, to: OrderStatus::Paid, cause });
         paid.insert(id);

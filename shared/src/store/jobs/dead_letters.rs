@@ -1,13 +1,11 @@
-//! The one way to a dead letter: the worker's and the relay's.
+//! The one way to a dead letter: the worker's and the relay's. What a death means is for `kinds` to say, in the same
+//! transaction.
 
-use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::failpoint::{Point, reach};
-use crate::id::{JobId, OrderId, RefundId};
-use crate::job::{JobKind, JobState, Lease};
-use crate::order::SuggestedAct;
-use crate::store::{Store, StoreError, Write, callbacks, orders, refunds};
+use crate::id::JobId;
+use crate::job::{JobKind, Lease};
+use crate::store::{StoreError, Write};
 
 /// Who says that a running job will not run again.
 #[derive(Clone, Copy, Debug)]
@@ -24,20 +22,26 @@ pub enum BuriedBy<'a> {
     },
 }
 
-/// Makes a running job a dead letter and moves its order, in one transaction.
-///
-/// `refused` tells a final no of the gateway, which makes a pending order `failed`; everything else is for a person. A
-/// final no to another link of an order that needs none any more is nothing to anybody: the job is complete. Returns which
-/// of the two it is now.
+/// A job that has just died, by the transaction that must answer for its death.
+#[derive(Debug)]
+pub(in crate::store) struct Dead {
+    /// The job.
+    pub(in crate::store) id: JobId,
+    /// Its kind; a newer release's is not in our table.
+    pub(in crate::store) kind: String,
+    /// What it is about.
+    pub(in crate::store) subject_id: i64,
+}
+
+/// Makes a running job a dead letter.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job is not whoever buries it's to bury: another lease, or one renewed in time.
-pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) -> Result<JobState, StoreError> {
+pub(in crate::store) async fn bury(write: &mut Write, by: BuriedBy<'_>, reason: &str) -> Result<Dead, StoreError> {
     let (id, crashes, guard) = match by {
         BuriedBy::Worker(lease) => (lease.job_id, "crashes", "lease_token = $4"),
         BuriedBy::Relay { id, .. } => (id, "crashes + 1", "due_at_ms <= $2 and crashes = $4"),
     };
-    let mut write = store.begin(0).await?;
     let sql = format!(
         "-- bury_job
         update jobs set state = 'dead', lease_token = null, crashes = {crashes}, due_at_ms = $2, finished_at_ms = $2,
@@ -50,41 +54,28 @@ pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) 
         BuriedBy::Relay { crashes, .. } => query.bind(crashes),
     };
     let row = query.fetch_optional(write.transaction()).await?.ok_or(StoreError::LeaseLost)?;
-    let is_dead = move_order(&mut write, &row, reason, refused).await?;
-    if !is_dead {
-        sqlx::query("-- complete_refused_job\nupdate jobs set state = 'completed' where id = $1")
-            .bind(id.0)
-            .execute(write.transaction())
-            .await?;
-    }
-    reach(Point::BuryBeforeCommit);
-    write.commit().await?;
-    Ok(if is_dead { JobState::Dead } else { JobState::Completed })
+    Ok(Dead { id, kind: row.try_get("kind")?, subject_id: row.try_get("subject_id")? })
 }
 
-/// Moves the order, or tells a person; returns whether anybody has to know of the dead letter.
-async fn move_order(write: &mut Write, row: &AnyRow, reason: &str, refused: bool) -> Result<bool, StoreError> {
-    let kind: String = row.try_get("kind")?;
-    let subject_id: i64 = row.try_get("subject_id")?;
-    let order_id = match JobKind::parse(&kind) {
-        Some(JobKind::CreatePaymentLink | JobKind::SettleOrder) => Some(OrderId(subject_id)),
-        Some(JobKind::ProcessCallback) => callbacks::order_of(write, subject_id).await?,
-        Some(JobKind::RefundOrder) => {
-            let reason = format!("its job is a dead letter: {reason}");
-            return refunds::bury(write, RefundId(subject_id), &reason).await;
-        }
-        Some(JobKind::Sweep) | None => None,
-    };
-    let Some(order_id) = order_id else { return Ok(true) };
-    if refused && kind == JobKind::CreatePaymentLink.as_str() {
-        return orders::fail(write, order_id, reason).await;
-    }
-    orders::put_before_a_person(
-        write,
-        order_id,
-        &format!("job {kind} is a dead letter: {reason}"),
-        SuggestedAct::MendJob,
+/// The death means nothing: the job is complete.
+pub(in crate::store) async fn complete_instead(write: &mut Write, dead: &Dead) -> Result<(), StoreError> {
+    sqlx::query("-- complete_refused_job\nupdate jobs set state = 'completed' where id = $1")
+        .bind(dead.id.0)
+        .execute(write.transaction())
+        .await?;
+    Ok(())
+}
+
+/// Calls off the dead letter of this kind and subject, if there is one: no person has to look at it any more.
+pub(in crate::store) async fn cancel_dead(write: &mut Write, kind: JobKind, subject_id: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- cancel_dead_letter
+        update jobs set state = 'canceled', finished_at_ms = $3 where kind = $1 and subject_id = $2 and state = 'dead'",
     )
+    .bind(kind.as_str())
+    .bind(subject_id)
+    .bind(write.now_ms())
+    .execute(write.transaction())
     .await?;
-    Ok(true)
+    Ok(())
 }

@@ -5,17 +5,17 @@ use std::collections::HashSet;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::suspects::{ALONE_CRASHES, DEADLY_CRASHES, SUSPECT_CRASHES};
-use super::{BuriedBy, OFFER_GRACE_MS, bury, parse_queue};
+use super::{OFFER_GRACE_MS, parse_queue};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
-use crate::job::{JobKind, JobState, QueueName};
+use crate::job::{Death, JobKind, JobState, QueueName};
 use crate::store::{Database, Store, StoreError, padded, placeholders};
 
 /// The same for a suspect, which is claimed only when its process has started; before that it may wait for a place.
 const SUSPECT_GRACE_MS: i64 = 15_000;
 
 /// How long an id of this queue may stay unclaimed.
-pub(super) fn grace_ms(queue: QueueName) -> i64 {
+pub(in crate::store) fn grace_ms(queue: QueueName) -> i64 {
     match queue {
         QueueName::Suspect => SUSPECT_GRACE_MS,
         QueueName::Settle | QueueName::Links | QueueName::Background => OFFER_GRACE_MS,
@@ -251,43 +251,15 @@ pub async fn lapsed(store: &Store, queue: QueueName, now_ms: i64) -> Result<Vec<
     Ok(lapsed)
 }
 
-/// Counts a crash for the jobs of a queue whose lease ran out.
-///
-/// # Errors
-/// As [`lapsed`] and [`recover`].
-pub async fn recover_crashed(store: &Store, queue: QueueName) -> Result<Vec<Crashed>, StoreError> {
-    let now_ms = store.now_ms();
-    let mut crashed = Vec::new();
-    for lapsed in lapsed(store, queue, now_ms).await?.iter().filter(|lapsed| !lapsed.is_locked) {
-        crashed.extend(recover(store, lapsed, now_ms).await?);
+impl Lapsed {
+    /// Why it is a dead letter with this crash; `None` where it runs again.
+    pub(in crate::store) fn death(&self) -> Option<String> {
+        let counted = self.crashes + 1;
+        (!self.never_dies() && counted >= DEADLY_CRASHES).then(|| format!("{REASON}, {counted} times"))
     }
-    Ok(crashed)
-}
 
-/// Counts a crash for a job whose lease was over at `now_ms`, in epoch milliseconds; `None` where a renewal or another
-/// relay came first.
-///
-/// After the first crash a job runs again like any other; from the second on it is a suspect ([`super::SuspectGroup`]). One
-/// that crashes alone waits 10 s, then 60 s; after three crashes alone it is a dead letter and its order moves. `sweep` is
-/// never dead: it waits 15 min.
-///
-/// # Errors
-/// [`StoreError`] when the database did not do it.
-pub async fn recover(store: &Store, lapsed: &Lapsed, now_ms: i64) -> Result<Option<Crashed>, StoreError> {
-    let Lapsed { job_id, kind, crashes, .. } = lapsed.clone();
-    let is_sweep = kind == JobKind::Sweep.as_str();
-    let counted = crashes + 1;
-    let is_dead = !is_sweep && counted >= DEADLY_CRASHES;
-    let done = if is_dead {
-        let reason = format!("{REASON}, {counted} times");
-        bury(store, BuriedBy::Relay { id: job_id, crashes }, &reason, false).await.map(drop)
-    } else {
-        count_crash(store, job_id, counted, is_sweep, now_ms).await
-    };
-    match done {
-        Ok(()) => Ok(Some(Crashed { job_id, kind, crashes: counted, is_dead })),
-        Err(StoreError::LeaseLost) => Ok(None),
-        Err(trouble) => Err(trouble),
+    fn never_dies(&self) -> bool {
+        JobKind::parse(&self.kind).is_some_and(|kind| kind.death() == Death::Never)
     }
 }
 
@@ -296,9 +268,10 @@ const REASON: &str = "the worker that ran it died";
 
 /// Hands a job whose lease ran out back, to run again after a wait. A renewal that comes first wins: the row is then no
 /// longer due. So does another relay: it has counted the crash.
-async fn count_crash(store: &Store, id: JobId, crashes: i64, is_sweep: bool, now_ms: i64) -> Result<(), StoreError> {
+pub(in crate::store) async fn count_crash(store: &Store, lapsed: &Lapsed, now_ms: i64) -> Result<(), StoreError> {
+    let (crashes, never_dies) = (lapsed.crashes + 1, lapsed.never_dies());
     let wait_ms = match crashes {
-        _ if is_sweep => 15 * 60_000,
+        _ if never_dies => 15 * 60_000,
         ..=ALONE_CRASHES => 0, // so far it ran with others, and is most likely innocent
         crashes if crashes == ALONE_CRASHES + 1 => 10_000,
         _ => 60_000,
@@ -308,10 +281,10 @@ async fn count_crash(store: &Store, id: JobId, crashes: i64, is_sweep: bool, now
         "-- count_crash
         update jobs set crashes = $3, lease_token = null, last_error = $4, due_at_ms = $5, state = 'available', queue = {}
         where id = $1 and state = 'running' and due_at_ms <= $2 and crashes = $3 - 1",
-        if crashes >= SUSPECT_CRASHES && !is_sweep { "'suspect'" } else { "queue" },
+        if crashes >= SUSPECT_CRASHES && !never_dies { "'suspect'" } else { "queue" },
     );
     let done = sqlx::query(AssertSqlSafe(sql))
-        .bind(id.0)
+        .bind(lapsed.job_id.0)
         .bind(now_ms)
         .bind(crashes)
         .bind(REASON)

@@ -2,9 +2,8 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::relaying::grace_ms;
-use super::{LEASE_MS, OPEN, quoted_kinds};
 use crate::job::{JobKind, QueueName};
+use crate::store::jobs::{LEASE_MS, OPEN, grace_ms, quoted_kinds};
 use crate::store::{Database, MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
 
 /// How far ahead an open job may lie, in milliseconds.

@@ -1,0 +1,15 @@
+//! What the handler of a job is given; what it answers is [`crate::failure::Done`] or [`crate::failure::Failure`].
+
+use shared::coordination::Urgency;
+use shared::job::Lease;
+
+use crate::WorkerContext;
+
+/// One run of a job, besides what the job is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) context: &'a WorkerContext,
+    pub(crate) lease: &'a Lease,
+    /// How soon the gateway must be asked.
+    pub(crate) urgency: Urgency,
+}
