@@ -108,6 +108,7 @@ struct Inner {
     last_proof: Mutex<Option<Proof>>,
     ids: IdBlocks,
     fresh: Tray,
+    untaken: jobs::Untaken,
     order_changes: broadcast::Sender<OrderId>,
     groups: Groups,
 }
@@ -201,6 +202,7 @@ impl Store {
             last_proof: Mutex::default(),
             ids: IdBlocks::default(),
             fresh: Tray::default(),
+            untaken: jobs::Untaken::default(),
             order_changes: broadcast::Sender::new(4_096),
             groups: Groups::default(),
         }));

@@ -6,6 +6,7 @@ use shared::order::Order;
 use shared::store::callbacks::wake_settlement;
 use shared::store::jobs::{self, Finish, InHand, LEASE_MS, OFFER_GRACE_MS};
 use shared::store::kinds;
+use tokio_util::sync::CancellationToken;
 
 use super::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
@@ -127,6 +128,11 @@ async fn a_look_that_was_offered_or_runs_is_claimed_once(f: Fixture) {
 
 async fn a_look_in_hand_that_nobody_takes_is_handed_back_as_it_was(f: Fixture) {
     let order = f.order_with_link(7).await;
+    let (store, stop) = (f.store.clone(), CancellationToken::new());
+    let handing_back = tokio::spawn({
+        let stop = stop.clone();
+        async move { jobs::hand_back_untaken(&store, &stop).await }
+    });
 
     drop(process_callback(&f, &order, 7).await.expect("nobody runs it"));
 
@@ -137,4 +143,13 @@ async fn a_look_in_hand_that_nobody_takes_is_handed_back_as_it_was(f: Fixture) {
     .await;
     assert_eq!((job.attempt, job.crashes), (0, 0));
     assert!(job.due_at_ms <= f.store.now_ms(), "it is due at once");
+    stop.cancel();
+    handing_back.await.unwrap();
+
+    // A worker that stops leaves none behind.
+    let order = f.order_with_link(8).await;
+    drop(process_callback(&f, &order, 8).await.expect("nobody runs it"));
+    assert_eq!(state_of(&f, &order, "settle_order").await, "running");
+    jobs::hand_back_untaken(&f.store, &stop).await;
+    assert_eq!(state_of(&f, &order, "settle_order").await, "available");
 }

@@ -114,6 +114,7 @@ impl JobWorker {
         let slots = self.options.slots;
         let mut beside = JoinSet::new();
         beside.spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
+        beside.spawn(hand_back_untaken(self.context.store.clone(), ended.clone()));
         let store = self.context.store.clone();
         let source = Source::start(&store, &self.queue, &self.options, &self.pulse, &stop, &mut beside);
         let children = TaskTracker::new();
@@ -175,6 +176,11 @@ async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<
     attempt::run(&attempts, claimed).await;
     // Our row tells what became of it; apalis is always told that all is well.
     Ok(())
+}
+
+/// In a task of its own.
+async fn hand_back_untaken(store: Store, ended: CancellationToken) {
+    jobs::hand_back_untaken(&store, &ended).await;
 }
 
 /// There must always be a `sweep`; every worker sees to it at its start.

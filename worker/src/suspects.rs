@@ -209,7 +209,7 @@ pub async fn run_suspects(
     let jobs = jobs::claim_suspects(&store, group).await?;
     begun(BEGUN);
     let (keeper, ended) = (LeaseKeeper::default(), CancellationToken::new());
-    let renewing = tokio::spawn(keeper.clone().run(store, ended.clone()));
+    let renewing = tokio::spawn(keeper.clone().run(store.clone(), ended.clone()));
     let attempts = Arc::new(Attempts { context, keeper, stop: CancellationToken::new() });
     let mut running = JoinSet::new();
     for job in jobs {
@@ -218,6 +218,7 @@ pub async fn run_suspects(
     }
     while running.join_next().await.is_some() {}
     ended.cancel();
+    jobs::hand_back_untaken(&store, &ended).await;
     // A renewal may hang in a database call; nothing depends on it any more.
     renewing.abort();
     Ok(())

@@ -28,7 +28,8 @@ use claiming::claimed;
 pub(super) use claiming::hand_back_if_claimed;
 pub use dead_letters::BuriedBy;
 pub(super) use dead_letters::{Dead, bury, cancel_dead, complete_instead};
-pub use in_hand::{InHand, hand_back};
+pub(super) use in_hand::Untaken;
+pub use in_hand::{InHand, hand_back, hand_back_untaken};
 pub(super) use operating::{ROW, cancel, job_row, revive, run_now};
 pub use operating::{count_dead, list, show};
 pub use relaying::{

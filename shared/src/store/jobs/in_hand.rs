@@ -1,9 +1,11 @@
 //! A job that was staged and claimed in one transaction, for the worker that staged it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tracing::{Instrument, warn};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::{Finish, finish_alone};
 use crate::job::ClaimedJob;
@@ -12,8 +14,11 @@ use crate::store::Store;
 /// The pauses between attempts to hand a job back.
 const HAND_BACK_PAUSES_MS: [u64; 6] = [50, 200, 800, 2_000, 2_000, 0];
 
-/// A claimed job for whoever takes it. One that nobody takes is handed back, for whoever was to take it has been aborted
-/// or is to stop, and that is no crash.
+/// A claimed job for the caller that takes it.
+///
+/// A caller may be aborted between the commit and its answer: at its deadline, or when its own lease is lost. Then only
+/// `Drop` sees that the job was not taken. It writes nothing: it puts the job where [`hand_back_untaken`] finds it. If that
+/// does not run, the job's lease ends, which counts as a crash and delays the job, and loses nothing.
 #[derive(Debug)]
 pub struct InHand {
     store: Store,
@@ -33,9 +38,48 @@ impl InHand {
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        let (Some(job), Ok(runtime)) = (self.job.take(), Handle::try_current()) else { return };
-        let store = self.store.clone();
-        runtime.spawn(async move { hand_back(&store, &job).await }.in_current_span());
+        if let Some(job) = self.job.take() {
+            self.store.0.untaken.put(job);
+        }
+    }
+}
+
+/// Jobs in hand that were dropped, until they are handed back.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Untaken {
+    jobs: Mutex<Vec<ClaimedJob>>,
+    put: Notify,
+}
+
+impl Untaken {
+    fn put(&self, job: ClaimedJob) {
+        self.jobs().push(job);
+        self.put.notify_one();
+    }
+
+    fn all(&self) -> Vec<ClaimedJob> {
+        std::mem::take(&mut *self.jobs())
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Vec<ClaimedJob>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hands back the jobs in hand that were not taken, each as soon as it was dropped, until `stop`; then those that are left.
+/// Every process that runs jobs needs it, once.
+pub async fn hand_back_untaken(store: &Store, stop: &CancellationToken) {
+    let untaken = &store.0.untaken;
+    loop {
+        for job in untaken.all() {
+            hand_back(store, &job).await;
+        }
+        if stop.run_until_cancelled(untaken.put.notified()).await.is_none() {
+            break;
+        }
+    }
+    for job in untaken.all() {
+        hand_back(store, &job).await;
     }
 }
 
