@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use crate::roles::role::Role;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::servers::{FakeRedis, PrivateRedis, fresh_database};
@@ -319,4 +320,40 @@ async fn an_address_that_is_taken_is_named_with_its_variable() {
         assert_eq!(exit_status.code(), Some(69), "{}", program.output());
         assert_says(&program.output(), &[name, &address]);
     }
+}
+
+/// As developers keep their settings, and container platforms their secrets.
+#[tokio::test]
+async fn settings_may_stand_in_a_file_of_the_working_directory_and_secrets_in_files() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    fs::write(&keys, "shop:a-key-of-the-shop\n").unwrap();
+    let lines = format!("TASDIQ_LISTEN={address}\nTASDIQ_API_KEYS_FILE={}", keys.display());
+    let others = [("TASDIQ_SANDBOX_LISTEN", "127.0.0.1:0")];
+
+    let mut role = Role::new(Program::start_with_dotenv(&lines, &[], &others), &address);
+    role.ready().await;
+
+    let said = role.program.output();
+    assert_says(&said, &["settings from .env in the working directory: TASDIQ_LISTEN, TASDIQ_API_KEYS_FILE"]);
+    let (status, _) = role.get("/api/orders/1").await;
+    assert_eq!(status, 401, "the key of the file is asked for");
+    assert!(!role.program.output().contains("a-key-of-the-shop"));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_files_is_said_with_the_rest() {
+    let mut program = Program::start_with_dotenv(
+        "TASDIQ_LOG=inf\nATMOS_API_KEY_FILE=/nowhere",
+        &[],
+        &[("DATABASE_URL", "mysql://x")],
+    );
+    let exit_status = program.wait_exit(PATIENCE).await;
+
+    assert_eq!(exit_status.code(), Some(CONFIGURATION), "{}", program.output());
+    assert_says(
+        &program.output(),
+        &["ATMOS_API_KEY_FILE must name a file", "DATABASE_URL is neither", "TASDIQ_LOG is no log filter"],
+    );
 }

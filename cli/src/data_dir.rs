@@ -1,12 +1,11 @@
 //! The directory of the embedded parts: made, proved writable, and held by one process at a time.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use shared::config::{Config, ConfigFaults, Role};
+use shared::config::{Config, ConfigFaults, Role, Variables};
 use shared::telemetry::causes;
 use shared::time::rfc3339;
 
@@ -78,11 +77,11 @@ pub(crate) fn is_open_to_others(path: &Path) -> bool {
 
 /// Adds what keeps `role` from its data directory to what is wrong with the environment, so that all of it is said at
 /// once.
-pub(crate) fn with_its_fault(mut faults: ConfigFaults, role: Role, variables: &[(OsString, OsString)]) -> ConfigFaults {
+pub(crate) fn with_its_fault(mut faults: ConfigFaults, role: Role, variables: &Variables) -> ConfigFaults {
     const NAME: &str = "TASDIQ_DATA_DIR";
     let is_opened = matches!(role, Role::Up | Role::Sandbox) && faults.iter().all(|fault| fault.variable != NAME);
     // The sandbox's variables are few, and without the faulty ones nothing keeps them from being read.
-    let sound = Config::from_variables(Role::Sandbox, faults.leave_out(variables));
+    let sound = Config::from_variables(Role::Sandbox, &variables.without(&faults));
     if let (true, Ok(config)) = (is_opened, sound)
         && let Err(Exit::Configuration(error)) = DataDir::open(&config.data_dir, role.command())
     {
@@ -175,10 +174,9 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let pairs = [("TASDIQ_DATA_DIR", file.to_str().unwrap()), ("TASDIQ_LOG", "inf"), ("DATABASE_URL", "mysql://x")];
-        let variables: Vec<(OsString, OsString)> =
-            pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let variables: Variables = pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
         let told = |role: Role| {
-            let faults = Config::from_variables(role, variables.clone()).unwrap_err();
+            let faults = Config::from_variables(role, &variables).unwrap_err();
             with_its_fault(faults, role, &variables).to_string()
         };
 

@@ -1,14 +1,13 @@
 //! `tasdiq doctor`: one line for each thing that payments need, with what to do where it is not well.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use http_server::PlaceCounts;
-use shared::config::{Config, Role};
+use shared::config::{Config, Role, Variables};
 use shared::coordination::{Coordination, Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;
@@ -44,7 +43,7 @@ pub(crate) async fn run(output: Output) -> Result<(), Exit> {
     // What is wrong is told as a finding, not between them.
     let _ = telemetry::init("off", LogFormat::Text);
     let mut findings = Findings::default();
-    look(&std::env::vars_os().collect::<Vec<_>>(), &mut findings).await;
+    look(&Variables::of_this_process(), &mut findings).await;
     let is_well = findings.0.iter().all(|finding| finding.state != Health::Fault);
     if output.json {
         print_json(&serde_json::json!({ "ok": is_well, "findings": findings.0 }))?;
@@ -54,7 +53,7 @@ pub(crate) async fn run(output: Output) -> Result<(), Exit> {
     if is_well { Ok(()) } else { Err(Exit::Findings) }
 }
 
-async fn look(variables: &[(OsString, OsString)], findings: &mut Findings) {
+async fn look(variables: &Variables, findings: &mut Findings) {
     let Some(environment) = ReadableEnvironment::read(variables) else {
         // Not to be expected; then at least what is wrong is told.
         return look_at_configuration(&[Role::Operator], variables, findings);
@@ -72,18 +71,18 @@ struct ReadableEnvironment {
 }
 
 impl ReadableEnvironment {
-    fn read(variables: &[(OsString, OsString)]) -> Option<Self> {
-        let faults = match Config::from_variables(Role::Operator, variables.to_vec()) {
+    fn read(variables: &Variables) -> Option<Self> {
+        let faults = match Config::from_variables(Role::Operator, variables) {
             Ok(config) => return Some(ReadableEnvironment { config, unread: Vec::new() }),
             Err(faults) => faults,
         };
         let unread: Vec<String> = faults.iter().map(|fault| fault.variable.clone()).collect();
-        let mut sound = faults.leave_out(variables);
+        let mut sound = variables.without(&faults);
         if unread.iter().any(|name| name.starts_with("ATMOS_")) {
             // Half a gateway is none.
-            sound.retain(|(name, _)| !name.to_string_lossy().starts_with("ATMOS_"));
+            sound = sound.only(|name| !name.to_string_lossy().starts_with("ATMOS_"));
         }
-        let config = Config::from_variables(Role::Operator, sound).ok()?;
+        let config = Config::from_variables(Role::Operator, &sound).ok()?;
         Some(ReadableEnvironment { config, unread })
     }
 
@@ -97,7 +96,7 @@ impl ReadableEnvironment {
     }
 
     fn is_unread(&self, variable: &str) -> bool {
-        self.unread.iter().any(|name| name == variable)
+        self.unread.iter().any(|name| name.strip_suffix("_FILE").unwrap_or(name) == variable)
     }
 
     fn knows_database(&self) -> bool {
@@ -110,10 +109,14 @@ impl ReadableEnvironment {
 }
 
 /// Whether the processes of this installation, and the operator's commands, would start with this environment.
-fn look_at_configuration(roles: &[Role], variables: &[(OsString, OsString)], findings: &mut Findings) {
+fn look_at_configuration(roles: &[Role], variables: &Variables, findings: &mut Findings) {
+    if !variables.from_dotenv().is_empty() {
+        let names = variables.from_dotenv().join(", ");
+        findings.ok("configuration", format!("from .env in the working directory: {names}"));
+    }
     let mut told = BTreeSet::new();
     for role in roles.iter().copied().chain([Role::Operator]) {
-        match Config::from_variables(role, variables.to_vec()) {
+        match Config::from_variables(role, variables) {
             Ok(_) if role == Role::Operator => (),
             Ok(as_role) => {
                 findings.ok("configuration", format!("{}; gateway {}", role.command(), as_role.atmos.identity()));

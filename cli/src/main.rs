@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use shared::config::{Config, Role};
+use shared::config::{Config, Role, Variables};
 use shared::{failpoint, telemetry};
-use tracing::warn;
+use tracing::{info, warn};
 
 mod api;
 mod arguments;
@@ -101,10 +101,13 @@ async fn run(command: Command) -> Result<(), Exit> {
 
 /// Reads the environment and sets up the log, in that order: the log's look is part of the environment.
 fn configure(role: Role) -> Result<Config, Exit> {
-    let variables: Vec<_> = std::env::vars_os().collect();
-    let config = Config::from_variables(role, variables.clone())
+    let variables = Variables::of_this_process();
+    let config = Config::from_variables(role, &variables)
         .map_err(|faults| data_dir::with_its_fault(faults, role, &variables))?;
     telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
+    if role.is_process() && !variables.from_dotenv().is_empty() {
+        info!("settings from .env in the working directory: {}", variables.from_dotenv().join(", "));
+    }
     for warning in &config.warnings {
         warn!("{warning}");
     }

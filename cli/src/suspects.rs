@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use shared::clock::MEASURED_EVERY;
-use shared::config::{Config, Role};
+use shared::config::{Config, Role, Variables};
 use shared::coordination::share;
 use shared::notice::Notice;
 use shared::store::Store;
@@ -98,7 +98,7 @@ async fn hand_back(store: &Store, group: &SuspectGroup) -> ! {
 /// The worker's own configuration. It has told of what is odd there.
 fn configure(arguments: SuspectsArguments) -> Result<Config, Exit> {
     let role = if arguments.embedded { Role::Up } else { Role::Worker };
-    let mut config = Config::from_variables(role, std::env::vars_os())?;
+    let mut config = Config::from_variables(role, &Variables::of_this_process())?;
     telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
     config.public_url = arguments.public_url;
     if let Some(address) = arguments.sandbox {

@@ -15,16 +15,19 @@ use crate::telemetry::LogFormat;
 mod addresses;
 mod atmos;
 mod environment;
+mod fault;
 mod local_address;
 mod read;
 mod role;
 mod values;
+mod variables;
 
 pub use addresses::{AddressCheck, CallbackAddresses};
-pub use environment::{ConfigFault, ConfigFaults};
+pub use fault::{ConfigFault, ConfigFaults};
 pub use local_address::local_base;
 use local_address::{leads_to, local_url};
 pub use role::Role;
+pub use variables::Variables;
 
 /// The name of the embedded database in the data directory.
 const DATABASE_FILE: &str = "tasdiq.db";

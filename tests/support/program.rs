@@ -38,6 +38,13 @@ impl Program {
         Program::start_file("sh", &arguments, environment)
     }
 
+    /// As [`Program::start`], with these lines in a file `.env` in its working directory.
+    pub(crate) fn start_with_dotenv(lines: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+        let script = format!("cat >.env <<'END'\n{lines}\nEND\nexec \"$0\" \"$@\"");
+        let arguments = [&["-c", &script, Program::FILE], arguments].concat();
+        Program::start_file("sh", &arguments, environment)
+    }
+
     fn start_file(file: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         let folder = tempfile::Builder::new().prefix("program.").tempdir().unwrap();
         let mut command = Command::new(file);

@@ -19,7 +19,7 @@ fn process(role: &str, queues: &str, twin: Option<&str>) -> Process {
     }
 }
 
-fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+fn variables(pairs: &[(&str, &str)]) -> Variables {
     pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 

@@ -1,11 +1,10 @@
 //! The variables there are, and reading them one by one while the faults gather.
 
-use std::ffi::OsString;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use super::Role;
+use super::fault::{ConfigFault, ConfigFaults};
+use super::{Role, variables};
 
 /// Every variable of the contract. A name that begins like ours and is not here earns a warning.
 const VARIABLES: &[&str] = &[
@@ -44,7 +43,7 @@ const VARIABLES: &[&str] = &[
 ];
 
 /// Whether a role uses a variable; one it does not use cannot keep it from starting.
-fn reads(role: Role, name: &str) -> bool {
+pub(super) fn reads(role: Role, name: &str) -> bool {
     match role {
         Role::Up | Role::Api => true,
         Role::Worker => {
@@ -80,65 +79,6 @@ fn reads(role: Role, name: &str) -> bool {
         ),
     }
 }
-
-/// One thing that is wrong with the environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigFault {
-    /// The variable.
-    pub variable: String,
-    /// What is wrong with it and what to do; never repeats the value.
-    pub what: String,
-}
-
-impl fmt::Display for ConfigFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.variable, self.what)
-    }
-}
-
-/// Everything that is wrong with the environment, as a numbered list; then what is odd, for a misspelt name may be
-/// why another one is missing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConfigFaults {
-    faults: Vec<ConfigFault>,
-    warnings: Vec<String>,
-}
-
-impl ConfigFaults {
-    /// The faults one by one, in the order in which the variables were read.
-    pub fn iter(&self) -> std::slice::Iter<'_, ConfigFault> {
-        self.faults.iter()
-    }
-
-    /// Adds one that was found outside the environment, where a variable led.
-    pub fn add(&mut self, variable: &str, what: String) {
-        self.faults.push(ConfigFault { variable: variable.to_owned(), what });
-    }
-
-    /// The variables without those that have a fault.
-    pub fn leave_out(&self, variables: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
-        let is_sound = |name: &OsString| !self.faults.iter().any(|fault| name == fault.variable.as_str());
-        variables.iter().filter(|(name, _)| is_sound(name)).cloned().collect()
-    }
-}
-
-impl fmt::Display for ConfigFaults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.faults.len() {
-            1 => write!(f, "the configuration has a fault:")?,
-            faults => write!(f, "the configuration has {faults} faults:")?,
-        }
-        for (index, fault) in self.faults.iter().enumerate() {
-            write!(f, "\n  {}. {fault}", index + 1)?;
-        }
-        for warning in &self.warnings {
-            write!(f, "\n  and: {warning}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigFaults {}
 
 /// The environment as one role sees it, and what was found wrong with it so far.
 pub(super) struct Environment<'a> {
@@ -216,8 +156,8 @@ impl<'a> Environment<'a> {
 
     /// Looks at a variable that is set: is it one of ours, and is it text?
     pub(super) fn look_over(&mut self, name: &str, is_text: bool) {
-        if VARIABLES.contains(&name) {
-            if !is_text && reads(self.role, name) {
+        if let Some(known) = known(name) {
+            if !is_text && reads(self.role, known) {
                 self.fault(name, "is not UTF-8 text; set it again");
             }
         } else if (name.starts_with("TASDIQ_") || name.starts_with("ATMOS_")) && !is_kubernetes_service(name) {
@@ -246,6 +186,11 @@ impl<'a> Environment<'a> {
     }
 }
 
+/// The variable of ours that this name sets, by its value or by a file.
+fn known(name: &str) -> Option<&'static str> {
+    VARIABLES.iter().copied().find(|known| *known == name).or_else(|| variables::secret_of(name))
+}
+
 /// Kubernetes sets such names in every pod beside a service called `tasdiq-…`.
 fn is_kubernetes_service(name: &str) -> bool {
     name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT")
@@ -254,28 +199,15 @@ fn is_kubernetes_service(name: &str) -> bool {
 /// At most this many slips make another name of a name.
 const NEAR: usize = 3;
 
-fn near_names(name: &str) -> Vec<&'static str> {
-    let mut near: Vec<(usize, &'static str)> = VARIABLES
+fn near_names(name: &str) -> Vec<String> {
+    let mut near: Vec<(usize, String)> = VARIABLES
         .iter()
-        .map(|known| (edits(name, known), *known))
+        .map(|known| (*known).to_owned())
+        .chain(variables::file_variables())
+        .map(|known| (strsim::levenshtein(name, &known), known))
         // A name that stops short, such as `ATMOS_CHECKOUT`, is as clear as one with a slip.
         .filter(|(edits, known)| *edits <= NEAR || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')))
         .collect();
     near.sort_unstable();
     near.into_iter().map(|(_, known)| known).take(2).collect()
-}
-
-/// How many letters must be added, taken away or replaced to make `to` of `from` (Levenshtein's distance).
-fn edits(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
 }

@@ -1,16 +1,17 @@
 //! One variable after the other, with the rules that tie them together.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
 
-use super::environment::Environment;
+use super::environment::{Environment, reads};
+use super::fault::{ConfigFault, ConfigFaults};
 use super::local_address::{is_loopback, local_url};
 use super::values::KeyStrength;
-use super::{ApiKey, Config, ConfigFaults, Role, addresses, atmos, embedded_database, values};
+use super::variables::Variables;
+use super::{ApiKey, Config, Role, addresses, atmos, embedded_database, values};
 use crate::gateway::atmos::AtmosConfig;
 use crate::gateway_rate::GatewayRate;
 use crate::secret::Secret;
@@ -41,21 +42,19 @@ impl Config {
         config(Environment::new(role, &get))
     }
 
-    /// Reads a whole environment, such as `std::env::vars_os()`, and warns of names that look like ours and are not.
+    /// Reads all that was given, such as [`Variables::of_this_process`], opens the files of secrets that it names, and
+    /// warns of names that look like ours and are not.
     ///
     /// # Errors
-    /// As [`Config::from_environment`]; a value of ours that is not UTF-8 is a fault, too.
-    pub fn from_variables(
-        role: Role,
-        variables: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Config, ConfigFaults> {
-        let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
-        let get = |name: &str| {
-            let (_, value) = variables.iter().find(|(given, _)| given == name)?;
-            Some(value.to_string_lossy().into_owned())
-        };
+    /// As [`Config::from_environment`]; a value of ours that is not UTF-8, and a file that cannot be read, are faults, too.
+    pub fn from_variables(role: Role, variables: &Variables) -> Result<Config, ConfigFaults> {
+        let (opened, faults) = variables.opened(role, reads);
+        let get = |name: &str| opened.get(name);
         let mut environment = Environment::new(role, &get);
-        for (name, value) in &variables {
+        for ConfigFault { variable, what } in faults {
+            environment.fault(&variable, &what);
+        }
+        for (name, value) in variables.iter() {
             environment.look_over(&name.to_string_lossy(), value.to_str().is_some());
         }
         config(environment)

@@ -5,7 +5,7 @@ use super::*;
 
 /// Reads the variables of `lines`, one `NAME=value` a line.
 fn config(role: Role, lines: &str) -> Result<Config, ConfigFaults> {
-    Config::from_variables(role, lines.lines().filter_map(variable))
+    Config::from_variables(role, &lines.lines().filter_map(variable).collect())
 }
 
 fn variable(line: &str) -> Option<(OsString, OsString)> {
@@ -586,10 +586,10 @@ fn names_that_kubernetes_sets_for_a_service_are_no_slips() {
 #[test]
 fn what_is_left_without_the_faulty_variables_can_be_read() {
     let lines = "DATABASE_URL=mysql://x\nTASDIQ_LOG=inf\nREDIS_URL=redis://redis";
-    let variables: Vec<_> = lines.lines().filter_map(variable).collect();
-    let faults = Config::from_variables(Role::Operator, variables.clone()).unwrap_err();
+    let variables: Variables = lines.lines().filter_map(variable).collect();
+    let faults = Config::from_variables(Role::Operator, &variables).unwrap_err();
 
-    let config = Config::from_variables(Role::Operator, faults.leave_out(&variables)).unwrap();
+    let config = Config::from_variables(Role::Operator, &variables.without(&faults)).unwrap();
 
     assert_eq!(config.redis_url, Some(Secret::new("redis://redis")));
 }
@@ -598,7 +598,7 @@ fn what_is_left_without_the_faulty_variables_can_be_read() {
 fn a_value_that_is_no_text_is_one_fault_of_its_variable() {
     let variables = [(OsString::from("TASDIQ_LINK_WAIT_MS"), OsString::from_vec(vec![b'3', 0xff]))];
 
-    let faults = Config::from_variables(Role::Up, variables).unwrap_err();
+    let faults = Config::from_variables(Role::Up, &variables.into_iter().collect()).unwrap_err();
 
     assert_eq!(faults.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>(), ["is not UTF-8 text; set it again"]);
 }
