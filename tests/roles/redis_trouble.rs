@@ -209,9 +209,11 @@ async fn a_redis_replaced_by_one_that_cannot_be_used_is_told_once_and_left_when_
     let running = Running::on(installation).await;
 
     way.lead_to(old.port());
+    let told = || running.worker.program.output().matches("Redis is version 6.2.0").count();
+    // It is looked at every 10 s, with a heartbeat.
+    wait_until("the worker to tell the version", Duration::from_secs(20), async || (told() > 0).then_some(())).await;
     running.endures(Duration::from_secs(12)).await;
-    let log = running.worker.program.output();
-    assert_eq!(log.matches("Redis is version 6.2.0").count(), 1, "{log}");
+    assert_eq!(told(), 1, "{}", running.worker.program.output());
     way.lead_to(running.installation.redis.port());
 
     running.resumes().await;
