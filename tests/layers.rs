@@ -36,6 +36,7 @@ const LAYERS: [(&str, &[&str], &[&str]); 10] = [
             "named_values",
             "order",
             "refund",
+            "review",
             "secret",
             "text",
             "time",

@@ -7,10 +7,11 @@ use shared::id::{OrderId, TransactionId};
 use shared::job::Job;
 use shared::money::som;
 use shared::order::{HistoryLine, Order, Resolution, SuggestedAct};
+use shared::review::{FindingKind, ReviewFinding};
 use shared::store::callbacks::{self, StoredCallback};
 use shared::store::kinds;
 use shared::store::transactions::{self, StoredTransaction};
-use shared::store::{Store, jobs, orders, refunds};
+use shared::store::{Store, findings, jobs, orders, refunds};
 use shared::time::rfc3339;
 
 use crate::arguments::{OrdersCommand, Output};
@@ -40,8 +41,11 @@ pub(crate) async fn run(config: &Config, command: OrdersCommand) -> Result<(), E
 }
 
 async fn show(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
+    let order = find(store, id).await?;
+    let findings = findings::of_order(store, &order).await?;
     let story = Story {
-        order: find(store, id).await?.into(),
+        order: order.into(),
+        findings: findings.into_iter().map(FindingView::from).collect(),
         history: orders::history(store, id).await?.into_iter().map(HistoryView::from).collect(),
         transactions: transactions::of_order(store, id).await?.into_iter().map(TransactionView::from).collect(),
         refunds: refunds::of_order(store, id).await?.into_iter().map(RefundView::from).collect(),
@@ -72,6 +76,8 @@ async fn find(store: &Store, id: OrderId) -> Result<Order, Exit> {
 #[derive(Debug, Serialize)]
 struct Story {
     order: OrderView,
+    /// What a person must know about it, oldest first.
+    findings: Vec<FindingView>,
     history: Vec<HistoryView>,
     transactions: Vec<TransactionView>,
     refunds: Vec<RefundView>,
@@ -127,6 +133,31 @@ impl From<Order> for OrderView {
             created_at: rfc3339(order.created_at_ms),
             expires_at: order.expires_at_ms.map(rfc3339),
             final_at: order.final_at_ms.map(rfc3339),
+        }
+    }
+}
+
+/// One thing that a person must know about an order.
+#[derive(Debug, Serialize)]
+struct FindingView {
+    kind: FindingKind,
+    text: String,
+    found_at: String,
+    transaction_id: Option<TransactionId>,
+    suggested_act: SuggestedAct,
+    /// The suggested act in full.
+    act: &'static str,
+}
+
+impl From<ReviewFinding> for FindingView {
+    fn from(finding: ReviewFinding) -> Self {
+        FindingView {
+            kind: finding.kind,
+            text: finding.text,
+            found_at: rfc3339(finding.found_at_ms),
+            transaction_id: finding.transaction_id,
+            suggested_act: finding.act,
+            act: finding.act.sentence(),
         }
     }
 }
@@ -231,7 +262,13 @@ impl Story {
             let address = callback.address.as_deref().unwrap_or("-");
             callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times, address]);
         }
+        let mut findings = table(&["found at", "kind", "found", "to do"]);
+        for finding in &self.findings {
+            let (kind, act) = (finding.kind.as_str(), finding.suggested_act.as_str());
+            findings.add_row([finding.found_at.as_str(), kind, &plain(&finding.text), act]);
+        }
         for (title, rows, part) in [
+            ("findings", self.findings.len(), lines(&findings)),
             ("history", self.history.len(), lines(&history)),
             ("transactions", self.transactions.len(), lines(&transactions)),
             ("refunds", self.refunds.len(), refund_lines(&self.refunds)),

@@ -303,8 +303,14 @@ pub fn examine(record: &OrderRecord, against: &Against<'_>) -> Vec<Finding> {
     jobs::check(&mut case);
     callbacks::check(&mut case);
     if case.is_before_a_person() {
-        let reason = record.order.reason.as_deref().unwrap_or("nobody wrote down why");
-        case.find(Kind::BeforeAPerson, None, format!("the order is {}: {reason}", record.order.status));
+        let status = record.order.status;
+        if record.findings.is_empty() {
+            case.find(Kind::BeforeAPerson, None, format!("the order is {status}: nobody wrote down why"));
+        }
+        for finding in &record.findings {
+            let says = format!("the order is {status}, {}: {}", finding.act, finding.text);
+            case.find(Kind::BeforeAPerson, None, says);
+        }
     }
     case.findings
 }

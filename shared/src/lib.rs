@@ -21,6 +21,7 @@ pub mod queue;
 pub mod redis_server;
 pub mod refund;
 pub mod relay;
+pub mod review;
 pub mod scrape;
 pub mod secret;
 pub mod store;

@@ -245,9 +245,10 @@ pub struct Order {
     pub needs_review: bool,
     /// What refunds have taken of the amount, the finished ones included, in tiyin.
     pub refund_reserved: i64,
-    /// Why it failed or must be looked at.
+    /// Why it failed; or, while a person must look, the texts of its findings in one sentence, for people and for the release
+    /// before the table of findings.
     pub reason: Option<String>,
-    /// What a person may do about it, while one must look.
+    /// What a person may do about one of its findings, for the release before their table.
     pub suggested_act: Option<SuggestedAct>,
     /// What a person decided about it last.
     pub resolution: Option<Resolution>,

@@ -20,6 +20,7 @@ pub mod callbacks;
 pub mod clock_steps;
 mod connecting;
 mod error;
+pub mod findings;
 mod fresh;
 mod given;
 pub mod idempotency;
@@ -222,7 +223,9 @@ impl Store {
         let migrated = migrating::run(&mut connection, self.0.database, &MIGRATIONS).await;
         // The connection goes, and with it its patience.
         let _ = connection.close().await;
-        migrated
+        migrated?;
+        findings::adopt(self).await?;
+        Ok(())
     }
 
     /// Who most likely keeps [`Store::migrate`] from going on, in words; nothing if that does not show.

@@ -1,10 +1,11 @@
 use shared::id::{JobId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
-use shared::order::{Order, OrderStatus};
+use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::review::{FindingKind, NewFinding};
 use shared::store::jobs::{self, BuriedBy, LEASE_MS};
 use shared::store::kinds;
 use shared::store::settlement::Settlement;
-use shared::store::{StoreError, callbacks};
+use shared::store::{StoreError, callbacks, findings};
 
 use super::{Fixture, on_every_database};
 
@@ -56,12 +57,9 @@ impl Fixture {
                 kinds::bury(&self.store, BuriedBy::Worker(&job.lease), "no", true).await.unwrap();
             }
             OrderStatus::Review => {
-                self.settle(
-                    &order,
-                    &Settlement::Review { reason: "odd".into(), act: shared::order::SuggestedAct::AskGateway },
-                )
-                .await
-                .unwrap();
+                self.settle(&order, &Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd")))
+                    .await
+                    .unwrap();
             }
         }
         if status == OrderStatus::Refunded {
@@ -102,8 +100,14 @@ async fn a_dead_letter_moves_its_order_from_whatever_status_it_has(f: Fixture) {
                 OrderStatus::Review => (OrderStatus::Review, false),
             };
             assert_eq!((after.status, after.needs_review), (to, is_marked), "{status} {is_relay}");
-            let is_told = after.reason.as_deref().is_some_and(|reason| reason.contains("dead letter"));
-            assert_eq!(is_told, status != OrderStatus::Review, "{status}: {:?}", after.reason);
+            assert!(
+                after.reason.as_deref().is_some_and(|reason| reason.contains("dead letter")),
+                "{status}: {after:?}"
+            );
+            let found = findings::of_order(&f.store, &after).await.unwrap();
+            let last = found.last().map(|finding| (finding.kind, finding.act, finding.subject_id));
+            assert_eq!(last, Some((FindingKind::JobDied, SuggestedAct::MendJob, Some(row.id.0))), "{status}");
+            assert_eq!(found.len(), if status == OrderStatus::Review { 2 } else { 1 }, "{status}: {found:?}");
         }
     }
 }

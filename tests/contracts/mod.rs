@@ -21,6 +21,7 @@ mod callbacks_contract;
 mod clock_contract;
 mod connections_contract;
 mod dead_letters_contract;
+mod findings_contract;
 mod in_hand_contract;
 mod jobs_contract;
 mod kinds_contract;

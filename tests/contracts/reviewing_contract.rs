@@ -3,18 +3,20 @@
 use shared::id::{OrderId, TransactionId};
 use shared::job::{Job, JobState, QueueName};
 use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::review::{FindingKind, NewFinding};
 use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::kinds;
 use shared::store::orders::{self, Transition};
 use shared::store::reviewing::{self, Decision, Resolved};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, Seen, StoredState};
-use shared::store::{Store, auditing, sweeping};
+use shared::store::{Store, auditing, findings, sweeping};
 
 use super::{Fixture, gateway, on_every_database};
 
 on_every_database! {
     orders_that_wait_for_a_person_are_listed_the_longest_waiting_first
+    a_second_finding_does_not_make_an_order_wait_anew
     an_order_that_cannot_be_read_is_told_and_hides_no_other
     an_order_resolved_as_paid_is_paid_by_a_look_and_by_no_other_transaction
     an_order_resolved_as_paid_is_paid_by_no_look_that_shows_no_debit
@@ -38,7 +40,7 @@ fn by(name: &str, status: OrderStatus) -> Decision {
     Decision { status, by: name.into(), reason: "seen in the cabinet".into(), transaction_id: None }
 }
 
-fn olim(status: OrderStatus) -> Decision {
+pub(super) fn olim(status: OrderStatus) -> Decision {
     by("Olim", status)
 }
 
@@ -46,11 +48,11 @@ fn by_transaction(status: OrderStatus, transaction_id: i64) -> Decision {
     Decision { transaction_id: Some(TransactionId(transaction_id)), ..olim(status) }
 }
 
-fn review(act: SuggestedAct) -> Settlement {
-    Settlement::Review { reason: "something was found".into(), act }
+fn review(kind: FindingKind) -> Settlement {
+    Settlement::Review(NewFinding::new(kind, "something was found"))
 }
 
-fn debit_of(transaction_id: i64, amount: i64) -> Seen {
+pub(super) fn debit_of(transaction_id: i64, amount: i64) -> Seen {
     Seen {
         transaction_id: TransactionId(transaction_id),
         state: StoredState::Debited,
@@ -61,7 +63,7 @@ fn debit_of(transaction_id: i64, amount: i64) -> Seen {
 
 impl Fixture {
     /// A look that saw these and led to this.
-    async fn look(&self, order: &Order, seen: &[Seen], settlement: &Settlement) -> Transition {
+    pub(super) async fn look(&self, order: &Order, seen: &[Seen], settlement: &Settlement) -> Transition {
         let job = self.settle_job(order).await;
         let asked_at_ms = self.store.now_ms();
         let finish = Finish::Complete;
@@ -74,23 +76,23 @@ impl Fixture {
     }
 
     /// An order in review, for this draft was debited with another amount.
-    async fn order_in_review(&self, transaction_id: i64) -> Order {
+    pub(super) async fn order_in_review(&self, transaction_id: i64) -> Order {
         let order = self.order_with_link(transaction_id).await;
-        self.look(&order, &[debit_of(transaction_id, 5_100)], &review(SuggestedAct::CompareDebit)).await;
+        self.look(&order, &[debit_of(transaction_id, 5_100)], &review(FindingKind::DebitDiffers)).await;
         self.find(&order).await
     }
 
     /// A paid order on which something more was found: another draft of it was debited, too.
-    async fn marked_order(&self, transaction_id: i64) -> Order {
+    pub(super) async fn marked_order(&self, transaction_id: i64) -> Order {
         let order = self.order_with_link(transaction_id).await;
         self.stray_draft(&order, transaction_id + 1).await;
         self.pay(&order, transaction_id).await;
-        let (seen, act) = (debit_of(transaction_id + 1, 5_000), SuggestedAct::ReturnSecondPayment);
-        self.look(&order, &[debit_of(transaction_id, 5_000), seen], &review(act)).await;
+        let (seen, kind) = (debit_of(transaction_id + 1, 5_000), FindingKind::SecondPayment);
+        self.look(&order, &[debit_of(transaction_id, 5_000), seen], &review(kind)).await;
         self.find(&order).await
     }
 
-    async fn resolve(&self, order: &Order, decision: &Decision) -> Resolved {
+    pub(super) async fn resolve(&self, order: &Order, decision: &Decision) -> Resolved {
         reviewing::resolve(&self.store, order.id, decision).await.unwrap()
     }
 
@@ -111,7 +113,7 @@ impl Fixture {
     }
 }
 
-fn refusal(resolved: Resolved) -> String {
+pub(super) fn refusal(resolved: Resolved) -> String {
     match resolved {
         Resolved::Refused(why) => why,
         other => panic!("{other:?}"),
@@ -124,7 +126,8 @@ async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: F
     let review = f.order_in_review(10).await;
     // It was made last, and waits longest.
     let waits_since_ms = f.store.now_ms() - 60_000;
-    f.execute(&[format!("update order_history set at_ms = {waits_since_ms} where order_id = {}", review.id)]).await;
+    f.execute(&[format!("update review_findings set found_at_ms = {waits_since_ms} where order_id = {}", review.id)])
+        .await;
 
     let waiting = reviewing::waiting(&f.store, 10).await.unwrap().orders;
 
@@ -137,6 +140,23 @@ async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: F
     let seen: Vec<_> = waiting[0].transactions.iter().map(|row| (row.state, row.amount, row.seen_amount)).collect();
     assert_eq!(seen, [(StoredState::Debited, 5_000, Some(5_100))]);
     assert_eq!(reviewing::waiting(&f.store, 1).await.unwrap().orders.len(), 1);
+}
+
+/// Else an order on which more and more is found is always the last of the list.
+async fn a_second_finding_does_not_make_an_order_wait_anew(f: Fixture) {
+    let first = f.marked_order(7).await;
+    let waits_since_ms = f.store.now_ms() - 60_000;
+    f.execute(&[format!("update review_findings set found_at_ms = {waits_since_ms} where order_id = {}", first.id)])
+        .await;
+    let second = f.marked_order(20).await;
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: first.id }).await.unwrap();
+
+    f.look(&first, &[], &Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "an odd answer"))).await;
+
+    let waiting = reviewing::waiting(&f.store, 10).await.unwrap().orders;
+    let listed: Vec<_> = waiting.iter().map(|waiting| waiting.order.id).collect();
+    assert_eq!(listed, [first.id, second.id], "the one that has waited longest first");
+    assert_eq!(waiting[0].since_ms, waits_since_ms);
 }
 
 /// A newer release wrote it, or somebody by hand.
@@ -240,7 +260,7 @@ async fn a_look_about_a_decision_is_restored(f: Fixture) {
 async fn an_order_resolved_as_canceled_has_ended_and_is_looked_back_at(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await; // it may be in the middle of a payment
-    f.look(&order, &[], &review(SuggestedAct::MendJob)).await;
+    f.look(&order, &[], &review(FindingKind::JobDied)).await;
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
 
@@ -251,14 +271,14 @@ async fn an_order_resolved_as_canceled_has_ended_and_is_looked_back_at(f: Fixtur
     let in_ms = f.next_look_in_ms(&order).await.unwrap();
     assert!((86_300_000..=86_400_000).contains(&in_ms), "a day from now: {in_ms}");
     // Money that comes all the same is before a person again.
-    f.look(&order, &[debit_of(7, 5_000)], &review(SuggestedAct::ReturnLatePayment)).await;
+    f.look(&order, &[debit_of(7, 5_000)], &review(FindingKind::LatePayment)).await;
     assert_eq!(f.find(&order).await.status, OrderStatus::Review);
 }
 
 async fn an_order_resolved_as_refunded_gave_all_its_money_back(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.stray_draft(&order, 8).await;
-    f.look(&order, &[debit_of(8, 5_100)], &review(SuggestedAct::CompareDebit)).await;
+    f.look(&order, &[debit_of(8, 5_100)], &review(FindingKind::DebitDiffers)).await;
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Refunded)).await, Resolved::Settled(OrderStatus::Refunded));
 
@@ -273,7 +293,7 @@ async fn whoever_says_it_again_is_believed(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Canceled)).await;
     assert_eq!(f.accepted(&order).await, [(7, false)], "whether the money went back is looked at");
-    f.look(&order, &[], &review(SuggestedAct::ReturnLatePayment)).await;
+    f.look(&order, &[], &review(FindingKind::LatePayment)).await;
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
 
@@ -317,7 +337,7 @@ impl Fixture {
     async fn order_with_refund_in_review(&self) -> Order {
         let order = self.order_with_link(7).await;
         self.pay(&order, 7).await;
-        self.look(&order, &[debit_of(7, 5_000)], &review(SuggestedAct::CheckRefund)).await;
+        self.look(&order, &[debit_of(7, 5_000)], &review(FindingKind::RefundUnknown)).await;
         let refund = format!(
             "insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by,
                 created_at_ms) values (1, {}, 5000, 'review', 7, 507, 'shop', 0)",
@@ -365,7 +385,7 @@ async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixt
     let about_the_refund = order.reason.clone().unwrap();
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
 
-    let unclear = Settlement::Review { reason: "an odd answer".into(), act: SuggestedAct::AskGateway };
+    let unclear = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "an odd answer"));
     f.look(&order, &[], &unclear).await;
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
     f.look(&order, &[], &unclear).await;
@@ -375,6 +395,10 @@ async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixt
     assert_eq!(found.suggested_act, Some(SuggestedAct::CheckRefund));
     assert!(reason.starts_with(&format!("{about_the_refund}; and also: ")), "{reason}");
     assert_eq!(reason.matches("and also").count(), 1, "told once: {reason}");
+    let told = findings::of_order(&f.store, &found).await.unwrap();
+    let told: Vec<_> = told.iter().map(|finding| (finding.kind, finding.act)).collect();
+    let about_refund = (FindingKind::RefundUnknown, SuggestedAct::CheckRefund);
+    assert_eq!(told, [about_refund, (FindingKind::UnclearAnswer, SuggestedAct::AskGateway)]);
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Settled(OrderStatus::Paid));
 }
 
@@ -436,9 +460,9 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
     let review_of_two = f.order_with_link(7).await;
     f.stray_draft(&review_of_two, 8).await;
     let both = [debit_of(7, 5_100), debit_of(8, 5_100)];
-    f.look(&review_of_two, &both, &review(SuggestedAct::CompareDebit)).await;
+    f.look(&review_of_two, &both, &review(FindingKind::DebitDiffers)).await;
     let without_money = f.order_with_link(20).await;
-    f.look(&without_money, &[], &review(SuggestedAct::AskGateway)).await;
+    f.look(&without_money, &[], &review(FindingKind::UnclearAnswer)).await;
     let marked = f.marked_order(30).await;
     let well = f.order_with_link(40).await;
     let without_draft = f.order().await;

@@ -1,6 +1,7 @@
 use shared::id::TransactionId;
 use shared::job::{Job, JobState, QueueName};
 use shared::order::{Order, OrderStatus};
+use shared::review::{FindingKind, NewFinding};
 use shared::store::callbacks::Verdict;
 use shared::store::jobs::{self, Finish};
 use shared::store::orders::Transition;
@@ -191,9 +192,7 @@ async fn a_closed_draft_that_is_allowed_is_asked_about_again(f: Fixture) {
 
 async fn what_a_person_must_know_of_an_order_in_review_stands_in_its_history(f: Fixture) {
     let order = f.order_with_link(7).await;
-    f.settle(&order, &Settlement::Review { reason: "odd".into(), act: shared::order::SuggestedAct::AskGateway })
-        .await
-        .unwrap();
+    f.settle(&order, &Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"))).await.unwrap();
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
 
     f.settle(&order, &Settlement::Noted { what: "money moved".into() }).await.unwrap();
@@ -265,8 +264,7 @@ async fn that_nothing_was_taken_is_kept_until_the_next_sign_of_a_payment_and_mov
 async fn a_second_payment_marks_the_order_and_leaves_it_paid(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.pay(&order, 7).await;
-    let review =
-        Settlement::Review { reason: "paid a second time".into(), act: shared::order::SuggestedAct::AskGateway };
+    let review = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "paid a second time"));
 
     assert_eq!(f.settle(&order, &review).await.unwrap(), Transition::Made);
 

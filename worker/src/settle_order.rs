@@ -6,7 +6,8 @@ use shared::failpoint::{Point, reach};
 use shared::gateway::GatewayError;
 use shared::id::OrderId;
 use shared::job::QueueName;
-use shared::order::{Order, SuggestedAct};
+use shared::order::Order;
+use shared::review::{FindingKind, NewFinding};
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, StoredState, StoredTransaction};
@@ -57,14 +58,14 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     if let Some(error) = unanswered {
         decision = match decision {
             // A debit on any draft counts, whatever is not known of the others.
-            Settlement::Paid { .. } | Settlement::Review { .. } | Settlement::Noted { .. } => decision,
+            Settlement::Paid { .. } | Settlement::Review(_) | Settlement::Noted { .. } => decision,
             Settlement::NotResolved { transaction_id, .. } if is_answered(transaction_id) => decision,
             // A wait is no answer, and a person's decision waits for one however old the order is.
             _ if error.is_a_wait() || order.claimed_payment().is_some() => return Err(error.into()),
-            _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review {
-                reason: format!("three days after its time the gateway still gives no clear answer: {error}"),
-                act: SuggestedAct::AskGateway,
-            },
+            _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review(NewFinding::new(
+                FindingKind::NoAnswer,
+                format!("three days after its time the gateway still gives no clear answer: {error}"),
+            )),
             _ => return Err(error.into()),
         };
     }
@@ -126,7 +127,9 @@ fn tell(order: &Order, decision: &Settlement) {
             info!(order.id = %id, transaction.id = %transaction_id, "order {id} gets a new payment link");
         }
         Settlement::Expired => info!(order.id = %id, "order {id} has expired unpaid"),
-        Settlement::Review { reason: what, .. } | Settlement::Noted { what } | Settlement::NotResolved { what, .. } => {
+        Settlement::Review(NewFinding { text: what, .. })
+        | Settlement::Noted { what }
+        | Settlement::NotResolved { what, .. } => {
             error!(order.id = %id, reason = what, "order {id} needs a person: {what}");
         }
         Settlement::Refunded { transaction_id } => {

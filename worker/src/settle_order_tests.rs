@@ -2,7 +2,8 @@ use proptest::prelude::*;
 use shared::id::{OrderToken, TransactionId};
 use shared::job::QueueName;
 use shared::money::Tiyin;
-use shared::order::{GatewayIdentity, Language, OrderStatus, PaymentType, Resolution};
+use shared::order::{GatewayIdentity, Language, OrderStatus, PaymentType, Resolution, SuggestedAct};
+use shared::review::{FindingKind, NewFinding};
 use shared::store::jobs::Finish;
 use shared::store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS};
 use shared::transaction::TransactionReport;
@@ -112,7 +113,7 @@ fn a_debit_that_does_not_fit_goes_before_a_person() {
 
         let decision = decided(&order(OrderStatus::Confirming), &[look]);
 
-        assert!(matches!(decision, Settlement::Review { .. }), "{decision:?}");
+        assert!(matches!(decision, Settlement::Review(_)), "{decision:?}");
     }
 }
 
@@ -121,7 +122,7 @@ fn money_on_an_order_that_has_ended_goes_before_a_person() {
     for status in [OrderStatus::Expired, OrderStatus::Canceled] {
         let decision = decided(&order(status), &[looked(DRAFT, debited())]);
 
-        assert!(matches!(decision, Settlement::Review { .. }), "{status}: {decision:?}");
+        assert!(matches!(decision, Settlement::Review(_)), "{status}: {decision:?}");
     }
 }
 
@@ -133,7 +134,7 @@ fn a_second_payment_goes_before_a_person_and_the_first_stays() {
     assert_eq!(paid, Settlement::Paid { transaction_id: DRAFT });
     let soon = finish_after(&order(OrderStatus::Confirming), &paid, &looks, &LookSchedule::new(&[]), NOW, NOW);
     assert_eq!(soon, Finish::Snooze { until_ms: NOW, queue: QueueName::Settle });
-    assert!(matches!(decided(&order(OrderStatus::Paid), &looks), Settlement::Review { .. }));
+    assert!(matches!(decided(&order(OrderStatus::Paid), &looks), Settlement::Review(_)));
 }
 
 #[test]
@@ -152,7 +153,9 @@ fn money_that_comes_to_a_refunded_order_goes_before_a_person() {
     let looks = [looked(DRAFT, reversed), looked(OTHER, debited())];
 
     for status in [OrderStatus::Paid, OrderStatus::Refunded] {
-        let Settlement::Review { reason, .. } = decided(&order(status), &looks) else { panic!("{status}") };
+        let Settlement::Review(NewFinding { text: reason, .. }) = decided(&order(status), &looks) else {
+            panic!("{status}")
+        };
         assert!(reason.contains("second time") && reason.contains("reversed"), "{reason}");
     }
 }
@@ -171,7 +174,7 @@ fn a_person_hears_once_of_money_that_moved_on_an_order_in_review() {
 fn an_unreadable_answer_about_an_order_that_has_ended_goes_before_a_person() {
     for status in [OrderStatus::Expired, OrderStatus::Paid] {
         let unclear = looked(DRAFT, TransactionState::Unclear { code: "5".into() });
-        assert!(matches!(decided(&order(status), &[unclear]), Settlement::Review { .. }), "{status}");
+        assert!(matches!(decided(&order(status), &[unclear]), Settlement::Review(_)), "{status}");
     }
 }
 
@@ -275,12 +278,12 @@ fn an_answer_nobody_understands_never_pays_and_never_expires_an_order() {
     assert_eq!(decided(&order, &[unclear()]), Settlement::Unchanged);
 
     order.expires_at_ms = Some(NOW);
-    assert!(matches!(decided(&order, &[unclear()]), Settlement::Review { .. }));
+    assert!(matches!(decided(&order, &[unclear()]), Settlement::Review(_)));
 }
 
 #[test]
 fn an_order_before_a_person_has_no_further_looks() {
-    let decision = Settlement::Review { reason: "odd".into(), act: shared::order::SuggestedAct::AskGateway };
+    let decision = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"));
 
     let finish = finish_after(&order(OrderStatus::Pending), &decision, &[], &LookSchedule::new(&[]), NOW, NOW);
 
@@ -432,10 +435,7 @@ fn what_a_person_knows_and_left_is_not_told_again() {
             assert_eq!(decided(&order(status), &[known(state)]), Settlement::Unchanged, "{status}");
         }
         let fresh = Looked { was: StoredState::Open, ..known(debited()) };
-        assert!(
-            matches!(decided(&order(status), &[fresh]), Settlement::Review { .. }),
-            "{status}: of new money, it is"
-        );
+        assert!(matches!(decided(&order(status), &[fresh]), Settlement::Review(_)), "{status}: of new money, it is");
     }
     let payer = Looked { transaction_id: DRAFT, ..known(reversed) };
     assert_eq!(decided(&order(OrderStatus::Paid), &[payer]), Settlement::Refunded { transaction_id: DRAFT });
@@ -445,7 +445,10 @@ fn what_a_person_knows_and_left_is_not_told_again() {
 fn a_refunded_order_whose_money_did_not_go_back_is_told() {
     let decision = decided(&order(OrderStatus::Refunded), &[looked(DRAFT, debited())]);
 
-    assert!(matches!(&decision, Settlement::Review { act: SuggestedAct::ReturnPayment, .. }), "{decision:?}");
+    assert!(
+        matches!(&decision, Settlement::Review(found) if found.kind == FindingKind::RefundedButDebited),
+        "{decision:?}"
+    );
 }
 
 #[test]
@@ -463,7 +466,10 @@ fn every_finding_suggests_what_fits_it() {
         (order(OrderStatus::Paid), vec![unclear()], SuggestedAct::AskGateway),
     ] {
         let decision = decided(&order, &looks);
-        assert!(matches!(&decision, Settlement::Review { act, .. } if *act == expected), "{expected}: {decision:?}");
+        assert!(
+            matches!(&decision, Settlement::Review(found) if found.kind.act() == expected),
+            "{expected}: {decision:?}"
+        );
     }
 }
 
@@ -563,7 +569,7 @@ proptest! {
     #[test]
     fn money_that_fits_nowhere_is_told(order in any_order(), looks in any_looks()) {
         let decision = decided(&order, &looks);
-        let is_told = matches!(decision, Settlement::Review { .. } | Settlement::Noted { .. } | Settlement::NotResolved { .. });
+        let is_told = matches!(decision, Settlement::Review(_) | Settlement::Noted { .. } | Settlement::NotResolved { .. });
         let unknown: Vec<_> = looks.iter().filter(|looked| {
             let is_known = looked.was == StoredState::Debited && (looked.is_accepted || order.status == OrderStatus::Review);
             matches!(looked.state, TransactionState::Debited { .. }) && !is_known
@@ -584,7 +590,7 @@ proptest! {
         let decision = decided(&order, &looks);
         let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
         let fits = match &decision {
-            Settlement::Unchanged | Settlement::Review { .. } => true,
+            Settlement::Unchanged | Settlement::Review(_) => true,
             Settlement::Expired
             | Settlement::Unpaid { .. }
             | Settlement::Reopened { .. }
@@ -595,7 +601,7 @@ proptest! {
         };
 
         prop_assert!(fits, "{}: {:?}", order.status, decision);
-        let is_put_twice = order.status == OrderStatus::Review && matches!(decision, Settlement::Review { .. });
+        let is_put_twice = order.status == OrderStatus::Review && matches!(decision, Settlement::Review(_));
         prop_assert!(!is_put_twice);
     }
 }

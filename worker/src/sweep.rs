@@ -6,7 +6,7 @@ use shared::failpoint::{Point, reach};
 use shared::job::QueueName;
 use shared::store::sweeping::{self, Swept};
 use shared::time::millis;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::failure::{Done, Failure};
 use crate::handler::Attempt;
@@ -20,7 +20,10 @@ pub(crate) async fn run(attempt: Attempt<'_>) -> Result<Done, Failure> {
     let swept = sweeping::restore(store, context.gateway.identity()).await?;
     reach(Point::SweepBetween);
     sweeping::prune(store, PRUNE_LIMIT).await?;
-    if swept != Swept::default() {
+    if swept.adopted > 0 {
+        info!(orders = swept.adopted, "an older release found or settled something about {} orders", swept.adopted);
+    }
+    if (Swept { adopted: 0, ..swept }) != Swept::default() {
         warn!(
             links = swept.links_restored,
             settlements = swept.settlements_restored,

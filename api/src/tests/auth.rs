@@ -6,7 +6,8 @@ use futures_util::StreamExt;
 use serde_json::json;
 use shared::config::ApiKey;
 use shared::id::OrderId;
-use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::order::{Order, OrderStatus};
+use shared::review::{FindingKind, NewFinding};
 use shared::secret::Secret;
 use shared::store::reviewing::{self, Decision};
 use shared::store::settlement::Settlement;
@@ -92,7 +93,7 @@ async fn a_customer_reads_no_operator_s_name_and_no_inner_reason() {
     let order = api.reread(OrderId(made["order_id"].as_i64().unwrap())).await;
     let order = api.link(&order, 700).await;
     let found = "the debit does not fit";
-    let order = api.settle(&order, Settlement::Review { reason: found.into(), act: SuggestedAct::CompareDebit }).await;
+    let order = api.settle(&order, Settlement::Review(NewFinding::new(FindingKind::DebitDiffers, found))).await;
     let in_review = customer_reads(&api, &order).await;
     let decision = Decision {
         status: OrderStatus::Canceled,

@@ -6,6 +6,7 @@ use shared::gateway::atmos::SignAlgorithm;
 use shared::id::{OrderId, TransactionId};
 use shared::job::{Job, JobKind};
 use shared::order::Order;
+use shared::review::{FindingKind, NewFinding};
 use shared::store::callbacks::{self, Verdict};
 use shared::store::jobs;
 use shared::store::kinds;
@@ -761,13 +762,9 @@ async fn set(api: &TestApi, scene: Scene) -> Order {
             api.settle(&order, refunded).await;
         }
         Expired => drop(api.settle(&order, Settlement::Expired).await),
-        InReview => drop(
-            api.settle(
-                &order,
-                Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway },
-            )
-            .await,
-        ),
+        InReview => {
+            drop(api.settle(&order, Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"))).await)
+        }
     }
     api.reread(OrderId(1)).await
 }

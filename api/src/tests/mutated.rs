@@ -12,6 +12,7 @@ use proptest::test_runner::TestRunner;
 use shared::gateway::atmos::SignAlgorithm;
 use shared::id::OrderId;
 use shared::order::OrderStatus;
+use shared::review::{FindingKind, NewFinding};
 use shared::store::settlement::Settlement;
 use tokio::runtime::Runtime;
 
@@ -632,7 +633,7 @@ async fn prepare(api: &TestApi, order_id: i64) -> OrderStatus {
     let settlement = match order_id {
         4 => Settlement::Paid { transaction_id: order.transaction_id.unwrap() },
         5 => Settlement::Expired,
-        6 => Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway },
+        6 => Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd")),
         _ => return order.status,
     };
     api.settle(&order, settlement).await.status

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::order::OrderStatus;
+use shared::review::{FindingKind, NewFinding};
 
 use super::support::{TestApi, gzip, send};
 
@@ -429,10 +430,7 @@ async fn an_order_in_review_tells_why() {
     let order = api
         .settle(
             &order,
-            shared::store::settlement::Settlement::Review {
-                reason: reason.clone(),
-                act: shared::order::SuggestedAct::AskGateway,
-            },
+            shared::store::settlement::Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, reason.clone())),
         )
         .await;
 

@@ -6,6 +6,7 @@ use serde_json::json;
 use shared::id::{OrderId, TransactionId};
 use shared::job::Job;
 use shared::order::{Order, OrderStatus};
+use shared::review::{FindingKind, NewFinding};
 use shared::store::reviewing::{self, Decision};
 use shared::store::settlement::Settlement;
 use shared::store::{jobs, orders};
@@ -214,10 +215,7 @@ async fn a_paid_order_is_shown_paid_in_its_language_and_asks_no_more() {
 async fn every_status_has_its_page_and_none_but_paid_looks_paid() {
     let api = TestApi::start().await;
     for (settlement, status) in [
-        (
-            Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway },
-            OrderStatus::Review,
-        ),
+        (Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd")), OrderStatus::Review),
         (Settlement::Unchanged, OrderStatus::Pending),
     ] {
         let order = api.order().await;
@@ -350,7 +348,7 @@ async fn a_page_that_waits_for_long_says_what_it_waits_for() {
 async fn an_order_that_cannot_be_paid_any_more_never_shows_its_link_again() {
     let api = TestApi::start().await;
     let mut ended = Vec::new();
-    let review = || Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway };
+    let review = || Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"));
     for (number, ttl_ms, settlements) in [
         (0, -1, vec![]), // its time is over, and no look has said so yet
         (1, -1, vec![Settlement::Expired]),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use shared::order::OrderStatus;
+use shared::review::{FindingKind, NewFinding};
 use shared::store::callbacks::{self, Verdict};
 use shared::store::settlement::Settlement;
 
@@ -157,8 +158,7 @@ async fn an_order_with_a_person_cannot_be_paid() {
     let api = TestApi::start().await;
     let order = api.order().await;
     let order = api.link(&order, 700).await;
-    api.settle(&order, Settlement::Review { reason: "odd".to_owned(), act: shared::order::SuggestedAct::AskGateway })
-        .await;
+    api.settle(&order, Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"))).await;
 
     assert_refused(&api.callback(700, "1", 5_000).await, "cannot be paid");
 }

@@ -4,13 +4,14 @@ use serde::Serialize;
 use shared::id::{JobId, OrderId};
 use shared::job::JobState;
 use shared::order::{OrderStatus, SuggestedAct};
+use shared::review::ReviewFinding;
 use shared::store::kinds;
 use shared::store::reviewing::{self, WaitingOrder};
 use shared::store::transactions::StoredState;
 use shared::store::{Store, Unreadable};
 use shared::time::rfc3339;
 
-use super::{ResolutionView, TransactionView};
+use super::{FindingView, ResolutionView, TransactionView};
 use crate::arguments::Output;
 use crate::exit::Exit;
 use crate::output::{plain, print, print_json};
@@ -85,6 +86,8 @@ struct WaitingView {
     suggested_act: Option<SuggestedAct>,
     /// The suggested act in full.
     act: Option<&'static str>,
+    /// What was found, oldest first, each with its own act.
+    findings: Vec<FindingView>,
     /// A decision about which the gateway is being asked.
     resolution: Option<ResolutionView>,
     transactions: Vec<TransactionView>,
@@ -94,7 +97,7 @@ struct WaitingView {
 impl WaitingView {
     fn new(waiting: WaitingOrder, dead: &[JobId]) -> Self {
         let commands = commands(&waiting, dead);
-        let WaitingOrder { order, since_ms, transactions } = waiting;
+        let WaitingOrder { order, findings, since_ms, transactions } = waiting;
         let is_asked = order.claimed_payment().is_some();
         WaitingView {
             order_id: order.id,
@@ -105,6 +108,7 @@ impl WaitingView {
             reason: order.reason,
             suggested_act: order.suggested_act,
             act: order.suggested_act.map(SuggestedAct::sentence),
+            findings: findings.into_iter().map(FindingView::from).collect(),
             resolution: order.resolution.filter(|_| is_asked).map(ResolutionView::from),
             transactions: transactions.into_iter().map(TransactionView::from).collect(),
             commands,
@@ -120,7 +124,17 @@ impl WaitingView {
             self.amount,
             self.since,
         )];
-        lines.push(format!("  found  {}", plain(self.reason.as_deref().unwrap_or("nobody wrote down what"))));
+        match self.findings.as_slice() {
+            [] => lines.push("  found  nobody wrote down what".to_owned()),
+            [one] => lines.push(format!("  found  {}", plain(&one.text))),
+            // Each with what is to be done about it, or one might be taken for the other's.
+            several => {
+                for finding in several {
+                    lines.push(format!("  found  {} ({})", plain(&finding.text), finding.found_at));
+                    lines.push(format!("  to do  {}", finding.act));
+                }
+            }
+        }
         for seen in &self.transactions {
             let amount = seen.seen_amount.as_ref().map_or(String::new(), |amount| format!(", {amount} soʻm"));
             let since = seen.looked_at.as_ref().map_or(String::new(), |at| format!(", seen {at}"));
@@ -130,8 +144,8 @@ impl WaitingView {
             let (by, reason) = (plain(&resolution.by), plain(&resolution.reason));
             lines.push(format!("  asked  {by} resolved it as paid, and the gateway is being asked: {reason}"));
         }
-        if let Some(act) = self.act {
-            lines.push(format!("  to do  {act}"));
+        if let [one] = self.findings.as_slice() {
+            lines.push(format!("  to do  {}", one.act));
         }
         for (number, command) in self.commands.iter().enumerate() {
             lines.push(format!("  {}  {command}", if number == 0 { "type " } else { "     " }));
@@ -153,7 +167,8 @@ fn commands(waiting: &WaitingOrder, dead: &[JobId]) -> Vec<String> {
     if order.status != OrderStatus::Review {
         commands.push(format!("tasdiq orders reconcile {id}"));
         commands.push(resolve(order.status));
-        if order.suggested_act == Some(SuggestedAct::CheckRefund) && order.status == OrderStatus::Paid {
+        let asks_about_refund = waiting.findings.iter().any(ReviewFinding::is_about_refund);
+        if asks_about_refund && order.status == OrderStatus::Paid {
             commands.push(resolve(OrderStatus::Refunded));
         }
         return commands;

@@ -41,8 +41,10 @@ fn faults(case: &Case<'_>) -> Vec<String> {
         Pending | Expired | Canceled | Failed => false,
     };
     check(!may_be_allowed && order.allowed_transaction_id.is_some(), "with a transaction that may still debit");
-    check(matches!(status, Review | Failed) && order.reason.is_none(), "without a reason");
-    check(order.needs_review && order.reason.is_none(), "and marked for a person without a reason");
+    let is_found = !case.record.findings.is_empty();
+    check(status == Failed && order.reason.is_none(), "without a reason");
+    check(status == Review && !is_found, "without a reason");
+    check(order.needs_review && !is_found, "and marked for a person without a reason");
 
     let rows = &case.record.transactions;
     let has_row = |id: TransactionId| rows.iter().any(|row| row.transaction_id == id && row.gateway == order.gateway);

@@ -8,6 +8,7 @@ use crate::job::JobState;
 use crate::money::Tiyin;
 use crate::order::{HistoryLine, Language, PaymentType, Resolution, TRANSITIONS};
 use crate::refund::{Refund, RefundState};
+use crate::review::{FindingKind, ReviewFinding};
 use crate::store::auditing::{CallbackJobRecord, CallbackRecord, JobRecord, TransactionRecord};
 use crate::store::callbacks::Verdict;
 use crate::store::transactions::StoredState;
@@ -18,6 +19,19 @@ const ID: OrderId = OrderId(7);
 const TX: TransactionId = TransactionId(100);
 const OTHER_TX: TransactionId = TransactionId(200);
 const PERMANENT: TransactionId = TransactionId(900);
+
+fn something() -> ReviewFinding {
+    let kind = FindingKind::UnclearAnswer;
+    ReviewFinding {
+        number: 1,
+        kind,
+        transaction_id: None,
+        subject_id: None,
+        text: "something was found".into(),
+        act: kind.act(),
+        found_at_ms: NOW_MS,
+    }
+}
 
 /// An order with what belongs to it, and the gateway's word.
 #[derive(Clone)]
@@ -66,7 +80,7 @@ impl Scene {
             final_at_ms: status.is_final().then_some(NOW_MS - HOUR_MS),
             refunded_amount: if status == Refunded { 5_000 } else { 0 },
             needs_review: false,
-            reason: matches!(status, Failed | Review).then(|| "something was found".into()),
+            reason: (status == Failed).then(|| "something was found".into()),
             created_at_ms: NOW_MS - HOUR_MS,
             pending_since_ms: NOW_MS - HOUR_MS,
             refund_reserved: if status == Refunded { 5_000 } else { 0 },
@@ -74,6 +88,9 @@ impl Scene {
             resolution: None,
         };
         let mut scene = Scene { record: order.into(), words: HashMap::new() };
+        if status == Review {
+            scene.record.findings.push(something());
+        }
         scene.tell(None, Pending, "the shop asked for it");
         if has_link {
             scene.tell(Some(Pending), Pending, "the gateway made a payment link, transaction 100");
@@ -168,10 +185,8 @@ impl Scene {
     fn before_a_person(mut self) -> Scene {
         let status = self.record.order.status;
         self.tell(Some(status), status, "something was found");
-        self.without_jobs().with(|order| {
-            order.needs_review = true;
-            order.reason = Some("something was found".into());
-        })
+        self.record.findings.push(something());
+        self.without_jobs().with(|order| order.needs_review = true)
     }
 
     fn findings(&self) -> Vec<Finding> {
@@ -702,7 +717,7 @@ fn an_order_without_a_link_has_the_job_that_makes_it() {
 #[test]
 fn a_row_that_contradicts_itself_is_told() {
     type Change = fn(&mut Order);
-    let cases: [(OrderStatus, Change); 11] = [
+    let cases: [(OrderStatus, Change); 10] = [
         (OrderStatus::Expired, |order| order.final_at_ms = None),
         (OrderStatus::Pending, |order| order.final_at_ms = Some(NOW_MS)),
         (OrderStatus::Pending, |order| order.transaction_id = None),
@@ -711,7 +726,6 @@ fn a_row_that_contradicts_itself_is_told() {
         (OrderStatus::Paid, |order| order.allowed_transaction_id = Some(TX)),
         (OrderStatus::Pending, |order| order.allowed_transaction_id = Some(TX)),
         (OrderStatus::Failed, |order| order.reason = None),
-        (OrderStatus::Review, |order| order.reason = None),
         (OrderStatus::Pending, |order| order.transaction_id = Some(TransactionId(300))),
         (OrderStatus::Confirming, |order| order.allowed_transaction_id = Some(TransactionId(300))),
     ];
@@ -722,8 +736,10 @@ fn a_row_that_contradicts_itself_is_told() {
         }
         assert_eq!(scene.differences(), [Kind::OrderInconsistent], "case {number}, {status}");
     }
-    let marked = Scene::of(OrderStatus::Paid).before_a_person().with(|order| order.reason = None);
-    assert_eq!(marked.differences(), [Kind::OrderInconsistent]);
+    for mut scene in [Scene::of(OrderStatus::Paid).before_a_person(), Scene::of(OrderStatus::Review)] {
+        scene.record.findings.clear();
+        assert_eq!(scene.differences(), [Kind::OrderInconsistent], "nothing says why a person must look");
+    }
     let in_review = Scene::of(OrderStatus::Review).with(|order| order.allowed_transaction_id = Some(TX));
     assert_eq!(in_review.differences(), [], "a person may get an order in the middle of a payment");
     let mut elsewhere = Scene::of(OrderStatus::Pending);
@@ -732,6 +748,23 @@ fn a_row_that_contradicts_itself_is_told() {
         ..elsewhere.record.transactions[0].clone()
     });
     assert_eq!(elsewhere.kinds(), [Kind::OrderInconsistent]);
+}
+
+#[test]
+fn each_finding_about_an_order_is_told_with_its_act() {
+    let mut scene = Scene::of(OrderStatus::Paid).before_a_person();
+    let act = FindingKind::SecondPayment.act();
+    scene.record.findings.push(ReviewFinding { number: 2, text: "it was paid twice".into(), act, ..something() });
+
+    let told: Vec<String> = scene.findings().into_iter().map(|finding| finding.says).collect();
+
+    assert_eq!(
+        told,
+        [
+            "the order is paid, ask_gateway: something was found",
+            "the order is paid, return_second_payment: it was paid twice"
+        ]
+    );
 }
 
 #[test]
@@ -896,7 +929,10 @@ proptest! {
     ) {
         let mut scene = Scene::of(status).and_says(row, debited());
         if !has_look { scene = scene.without_jobs(); }
-        if needs_review { scene = scene.with(|order| { order.needs_review = true; order.reason = Some("x".into()); }); }
+        if needs_review {
+            scene.record.findings.push(something());
+            scene = scene.with(|order| order.needs_review = true);
+        }
 
         let findings = scene.findings();
         let is_told = findings.iter().any(|finding| finding.transaction_id == Some(OTHER_TX));

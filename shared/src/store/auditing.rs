@@ -7,15 +7,17 @@ use sqlx::query::Query;
 use sqlx::{Any, AssertSqlSafe, Row};
 
 use super::callbacks::Verdict;
+use super::findings::older::{Difference, Mirror, made_up};
 use super::jobs::{OPEN, OPEN_OR_DEAD, quoted_kinds};
 use super::orders::{COLUMNS, from_row, history_line, parse_status};
 use super::refunds::{COLUMNS as REFUND_COLUMNS, from_row as refund_from_row};
 use super::transactions::StoredState;
-use super::{Store, StoreError, Unreadable, padded, placeholders};
+use super::{Store, StoreError, Unreadable, findings, padded, placeholders};
 use crate::id::{CallbackId, JobId, OrderId, TransactionId};
 use crate::job::{JobKind, JobState, Subject};
 use crate::order::{GatewayIdentity, HistoryLine, Order, OrderStatus};
 use crate::refund::Refund;
+use crate::review::ReviewFinding;
 
 /// How many orders or ids are asked for in one statement.
 pub const BATCH: usize = 512;
@@ -35,6 +37,8 @@ pub struct OrderRecord {
     pub jobs: Vec<JobRecord>,
     /// The callbacks that were answered with 1.
     pub callbacks: Vec<CallbackRecord>,
+    /// What a person must know about it, oldest first.
+    pub findings: Vec<ReviewFinding>,
 }
 
 /// A transaction's row.
@@ -210,7 +214,7 @@ async fn with_what_belongs(
         rows.map_err(StoreError::from)
     };
     let of_order = which.sql("order_id");
-    let (history, transactions, refunds, jobs, refund_jobs, callbacks) = tokio::try_join!(
+    let (history, transactions, refunds, jobs, refund_jobs, callbacks, findings) = tokio::try_join!(
         rows(format!(
             "-- audit_history
             select order_id, number, at_ms, from_status, to_status, cause from order_history
@@ -241,6 +245,11 @@ async fn with_what_belongs(
             "-- audit_callbacks
             select id, order_id, transaction_id, verdict from callbacks
             where {of_order} and verdict in ('allowed', 'already_paid')"
+        )),
+        rows(format!(
+            "-- audit_findings
+            select {} from review_findings where {of_order} and accepted_at_ms is null order by order_id, number",
+            findings::COLUMNS
         )),
     )?;
 
@@ -293,8 +302,25 @@ async fn with_what_belongs(
             None => batch.callbacks_without_order.push(callback),
         }
     }
-    batch.orders = records.into_values().collect();
+    for row in findings {
+        let id = order_of(&row)?;
+        if let Some(record) = records.get_mut(&id) {
+            record.findings.push(findings::from_row(&row)?);
+        }
+    }
+    batch.orders = records.into_values().map(with_findings_of_older_releases).collect();
     Ok(batch)
+}
+
+/// An audit writes nothing, so what an older release has written about the order is only read as findings.
+fn with_findings_of_older_releases(mut record: OrderRecord) -> OrderRecord {
+    let columns = Mirror::from(&record.order);
+    let difference = Difference::between(&columns, &record.findings);
+    if !difference.is_none() {
+        let told: Vec<_> = record.history.iter().map(|(_, line)| (line.at_ms, line.cause.clone())).collect();
+        record.findings = made_up(record.findings, difference, &columns, &told);
+    }
+    record
 }
 
 impl From<Order> for OrderRecord {
@@ -306,6 +332,7 @@ impl From<Order> for OrderRecord {
             refunds: Vec::new(),
             jobs: Vec::new(),
             callbacks: Vec::new(),
+            findings: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Store, StoreError, Write, anew_after_conflict, callbacks, orders, re
 use crate::failpoint::{Point, reach};
 use crate::id::{JobId, OrderId, RefundId};
 use crate::job::{Death, Job, JobKind, JobRow, JobState, QueueName, Subject};
-use crate::order::SuggestedAct;
+use crate::review::NewFinding;
 
 mod nearing;
 
@@ -64,8 +64,8 @@ async fn answer_for_death(write: &mut Write, dead: &Dead, reason: &str, refused:
         Subject::Refund | Subject::Nothing => None,
     };
     if let Some(order_id) = order_id {
-        let reason = format!("job {kind} is a dead letter: {reason}");
-        orders::put_before_a_person(write, order_id, &reason, SuggestedAct::MendJob).await?;
+        let finding = NewFinding::of_job(dead.id, format!("job {kind} is a dead letter: {reason}"));
+        orders::put_before_a_person(write, order_id, &finding).await?;
     }
     Ok(true)
 }

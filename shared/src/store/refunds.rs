@@ -8,13 +8,14 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
 use super::orders::{self, tell};
-use super::{Database, Store, StoreError, Write, anew_after_conflict, jobs};
+use super::{Database, Store, StoreError, Write, anew_after_conflict, findings, jobs};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, RefundId, TransactionId};
 use crate::job::{Job, JobKind, QueueName};
 use crate::money::{Tiyin, som};
-use crate::order::{OrderStatus, SuggestedAct};
+use crate::order::OrderStatus;
 use crate::refund::{Refund, RefundState};
+use crate::review::NewFinding;
 
 mod running;
 
@@ -22,14 +23,6 @@ pub use running::{begin_sending, close_as_done, close_as_refused, keep_refusal, 
 
 pub(super) const COLUMNS: &str = "id, order_id, amount, state, transaction_id, success_transaction_id, requested_by, \
     reason, sent_at_ms, refused_code, outcome, created_at_ms, finished_at_ms";
-
-/// What a person was to find out about a refund is known now. Where something else was found, too (its reason stands
-/// behind the refund's, see `put_before_a_person`), the order waits on.
-pub(super) const OUTCOME_IS_KNOWN: &str =
-    "needs_review = case when suggested_act = 'check_refund' and reason not like '%; and also: %' then 0 else needs_review end,
-            reason = case when suggested_act = 'check_refund' and reason not like '%; and also: %' then null else reason end,
-            suggested_act = case when suggested_act <> 'check_refund' then suggested_act
-                when reason like '%; and also: %' then 'ask_gateway' else null end";
 
 /// In the words of the partial index.
 const OPEN: &str = "state in ('open', 'review')";
@@ -334,7 +327,7 @@ async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) 
         return Ok(false);
     }
     let reason = format!("whether refund {id} was made is not known: {what}");
-    orders::put_before_a_person(write, order_id, &reason, SuggestedAct::CheckRefund).await?;
+    orders::put_before_a_person(write, order_id, &NewFinding::of_refund(id, reason)).await?;
     write.refunds.push(RefundState::Review);
     Ok(true)
 }
@@ -342,14 +335,14 @@ async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) 
 /// The refund will not be made: its order gets the reserve back. Returns whether both rows allowed it; if not, roll back.
 async fn give_back(write: &mut Write, refund: &Refund, why: &str, also: &str) -> Result<bool, StoreError> {
     let (now_ms, id) = (write.now_ms(), refund.id);
-    let order = sqlx::query(AssertSqlSafe(format!(
+    let order = sqlx::query(
         "-- give_back_reserve
-        update orders set refund_reserved = refund_reserved - $2, {OUTCOME_IS_KNOWN}
-        where id = $1 and status = 'paid' and refund_reserved - $2 >= refunded_amount"
-    )))
+        update orders set refund_reserved = refund_reserved - $2
+        where id = $1 and status = 'paid' and refund_reserved - $2 >= refunded_amount returning needs_review",
+    )
     .bind(refund.order_id.0)
     .bind(refund.amount)
-    .execute(write.transaction())
+    .fetch_optional(write.transaction())
     .await?;
     let closed = sqlx::query(AssertSqlSafe(format!(
         "-- refuse_refund
@@ -360,13 +353,21 @@ async fn give_back(write: &mut Write, refund: &Refund, why: &str, also: &str) ->
     .bind(now_ms)
     .execute(write.transaction())
     .await?;
-    if order.rows_affected() == 0 || closed.rows_affected() == 0 {
-        return Ok(false);
-    }
+    let Some(order) = order.filter(|_| closed.rows_affected() > 0) else { return Ok(false) };
+    outcome_is_known(write, refund.order_id, &order).await?;
     let cause = format!("refund {id} of {} soʻm was not made: {why}", som(refund.amount));
     tell(write, refund.order_id, Some(OrderStatus::Paid), OrderStatus::Paid, &cause).await?;
     write.refunds.push(RefundState::Refused);
     Ok(true)
+}
+
+/// What a person was to find out about a refund of the order is known now. `order` is its row as just written, which has
+/// `needs_review`.
+pub(super) async fn outcome_is_known(write: &mut Write, order_id: OrderId, order: &AnyRow) -> Result<(), StoreError> {
+    match order.try_get::<i64, _>("needs_review")? {
+        0 => Ok(()), // nobody was to find out
+        _ => findings::refund_is_known(write, order_id).await,
+    }
 }
 
 pub(super) fn from_row(row: &AnyRow) -> Result<Refund, StoreError> {

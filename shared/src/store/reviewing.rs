@@ -4,10 +4,11 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::orders::{self, COLUMNS, from_row};
 use super::transactions::{self, StoredTransaction};
-use super::{Store, StoreError, Unreadable, Write, anew_after_conflict, jobs, kinds};
+use super::{Store, StoreError, Unreadable, Write, anew_after_conflict, findings, jobs, kinds};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, QueueName};
 use crate::order::{Order, OrderStatus};
+use crate::review::ReviewFinding;
 
 mod effects;
 mod plan;
@@ -22,9 +23,11 @@ const LOOK_BACK_AFTER_MS: i64 = 24 * 3_600_000;
 /// An order that waits for a person.
 #[derive(Clone, Debug)]
 pub struct WaitingOrder {
-    /// The order, with its reason and the suggested act.
+    /// The order.
     pub order: Order,
-    /// Since when, epoch milliseconds.
+    /// What a person must know about it, oldest first.
+    pub findings: Vec<ReviewFinding>,
+    /// When the first of them was found, epoch milliseconds.
     pub since_ms: i64,
     /// Its transactions as last seen, oldest first.
     pub transactions: Vec<StoredTransaction>,
@@ -44,11 +47,12 @@ pub struct Waiting {
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn waiting(store: &Store, limit: i64) -> Result<Waiting, StoreError> {
+    findings::adopt(store).await?;
     // In the words of the partial indexes: what waits is few, whatever has been.
     let waiting = |condition: &str| {
         format!(
-            "select {COLUMNS}, coalesce((select max(h.at_ms) from order_history h where h.order_id = o.id and h.cause = o.reason),
-                o.created_at_ms) as since_ms
+            "select {COLUMNS}, coalesce((select min(f.found_at_ms) from review_findings f
+                where f.order_id = o.id and f.accepted_at_ms is null), o.created_at_ms) as since_ms
             from orders o where {condition}"
         )
     };
@@ -60,13 +64,16 @@ pub async fn waiting(store: &Store, limit: i64) -> Result<Waiting, StoreError> {
     .bind(limit)
     .fetch_all(store.readers())
     .await?;
+    let ids = rows.iter().map(|row| Ok(OrderId(row.try_get("id")?))).collect::<Result<Vec<_>, StoreError>>()?;
+    let mut open = findings::open_of(store, &ids).await?;
     let mut waiting = Waiting::default();
     for row in rows {
         let order_id = OrderId(row.try_get("id")?);
         let read = async {
             let order = from_row(&row)?;
             let transactions = transactions::of_order(store, order_id).await?;
-            Ok(WaitingOrder { order, since_ms: row.try_get("since_ms")?, transactions })
+            let findings = open.remove(&order_id).unwrap_or_default();
+            Ok(WaitingOrder { order, findings, since_ms: row.try_get("since_ms")?, transactions })
         };
         waiting.orders.extend(Unreadable::sort(read.await, order_id, &mut waiting.unreadable)?);
     }
@@ -114,15 +121,21 @@ pub async fn resolve(store: &Store, id: OrderId, decision: &Decision) -> Result<
 
 async fn resolve_once(store: &Store, id: OrderId, decision: &Decision) -> Result<Resolved, StoreError> {
     let Some(order) = orders::find(store, id).await? else { return Ok(Resolved::Unknown) };
+    let known = findings::of_order(store, &order).await?;
     let transactions = transactions::of_order(store, id).await?;
     let refund = refund_in_review(store, id).await?;
-    let plan = match plan(&order, &transactions, refund, decision) {
+    let plan = match plan(&order, &known, &transactions, refund, decision) {
         Ok(plan) => plan,
         Err(why) => return Ok(Resolved::Refused(why)),
     };
     let mut write = store.begin(1).await?;
     // Jobs before the order's row, as in every settlement: one order of locks.
     stage_look(&mut write, id, plan).await?;
+    orders::lock(&mut write, id).await?;
+    if !are_same(&known, &findings::of_locked(&mut write, id).await?) {
+        drop(write);
+        return Ok(Resolved::Refused(overtaken(store, id).await?));
+    }
     let done = match plan {
         Plan::Ask(transaction_id) => ask(&mut write, id, transaction_id, decision).await?,
         Plan::End { status, transaction_id } => end(&mut write, &order, status, transaction_id, decision).await?,
@@ -136,11 +149,22 @@ async fn resolve_once(store: &Store, id: OrderId, decision: &Decision) -> Result
         return Ok(Resolved::Refused(overtaken(store, id).await?));
     };
     if let Resolved::Settled(status) = resolved {
+        findings::accept_all(&mut write, id).await?;
         // The dead letter of a link that was refused is how a failed order is retried.
         kinds::cancel_dead_letters(&mut write, id, status != OrderStatus::Failed).await?;
     }
     write.commit().await?;
     Ok(resolved)
+}
+
+/// Whether a decision is about what is known now: what was found meanwhile must be read first. A finding that had no number
+/// yet, for an older release had written it, has one now.
+fn are_same(decided_about: &[ReviewFinding], now: &[ReviewFinding]) -> bool {
+    decided_about.len() == now.len()
+        && decided_about.iter().zip(now).all(|(then, now)| match then.number {
+            0 => (then.kind, then.found_at_ms) == (now.kind, now.found_at_ms),
+            number => number == now.number,
+        })
 }
 
 /// Why the guard refused what the plan allowed.

@@ -10,14 +10,14 @@ use super::given::Column::Number;
 use super::given::{given, rows, unindexed};
 use super::jobs::Finish;
 use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
-use super::refunds::OUTCOME_IS_KNOWN;
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::transactions::{Seen, keep_seen};
-use super::{Store, StoreError, Write, jobs, kinds, refunds};
+use super::{Store, StoreError, Write, findings, jobs, kinds, refunds};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
-use crate::order::{GatewayIdentity, Order, OrderStatus, SuggestedAct};
+use crate::order::{GatewayIdentity, Order, OrderStatus};
+use crate::review::NewFinding;
 
 /// An apply may take 120 s; ten minutes after it was allowed, no debit of it is still under way.
 pub const CONFIRMING_GRACE_MS: i64 = 600_000;
@@ -59,12 +59,7 @@ pub enum Settlement {
     /// The last look after the TTL showed no money.
     Expired,
     /// Money that does not fit, or an answer nobody can act on: a person must look.
-    Review {
-        /// What was found.
-        reason: String,
-        /// What the person may do.
-        act: SuggestedAct,
-    },
+    Review(NewFinding),
     /// A person said that the order was paid by this transaction, and the gateway does not show its debit.
     NotResolved {
         /// The transaction.
@@ -199,8 +194,8 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
             drop_closed_link(write, id, item.asked_at_ms, *transaction_id).await
         }
         Settlement::Expired => expire(write, id, status, item.asked_at_ms).await,
-        Settlement::Review { reason, act } => {
-            orders::put_before_a_person(write, id, reason, *act).await?;
+        Settlement::Review(finding) => {
+            orders::put_before_a_person(write, id, finding).await?;
             Ok(Transition::Made)
         }
         Settlement::NotResolved { transaction_id, what } => forget_resolution(write, id, *transaction_id, what).await,
@@ -251,6 +246,7 @@ async fn mark_paid(
         if from == Some(OrderStatus::Review)
             && let Some(by) = row.try_get::<Option<String>, _>("resolution_by")?
         {
+            findings::accept_all(write, id).await?;
             cause.push_str(&format!(", by which {by} resolved the order as paid"));
             kinds::cancel_dead_letters(write, id, true).await?;
         }
@@ -388,18 +384,17 @@ async fn mark_refunded(
     id: OrderId,
     transaction_id: TransactionId,
 ) -> Result<Transition, StoreError> {
-    let done = sqlx::query(AssertSqlSafe(format!(
+    let done = sqlx::query(
         "-- mark_refunded
-        update orders set status = 'refunded', refunded_amount = amount, refund_reserved = amount, {OUTCOME_IS_KNOWN}
-        where id = $1 and status = 'paid' and transaction_id = $2"
-    )))
+        update orders set status = 'refunded', refunded_amount = amount, refund_reserved = amount
+        where id = $1 and status = 'paid' and transaction_id = $2 returning needs_review",
+    )
     .bind(id.0)
     .bind(transaction_id.0)
-    .execute(write.transaction())
+    .fetch_optional(write.transaction())
     .await?;
-    if done.rows_affected() == 0 {
-        return Ok(Transition::Refused);
-    }
+    let Some(order) = done else { return Ok(Transition::Refused) };
+    refunds::outcome_is_known(write, id, &order).await?;
     refunds::close_as_seen(write, id).await?;
     let cause = format!("the gateway shows transaction {transaction_id} as reversed");
     tell(write, id, Some(OrderStatus::Paid), OrderStatus::Refunded, &cause).await?;

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::jobs::OPEN;
-use super::{Store, StoreError, idempotency, jobs, orders, processes};
+use super::{Store, StoreError, findings, idempotency, jobs, orders, processes};
 use tracing::error;
 
 use crate::id::{OrderId, RefundId};
 use crate::job::{Job, JobKind, QueueName};
-use crate::order::{GatewayIdentity, SuggestedAct};
+use crate::order::GatewayIdentity;
+use crate::review::{FindingKind, NewFinding};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -60,6 +61,8 @@ pub struct Swept {
     pub refunds_restored: u64,
     /// Orders of another gateway that went to a person.
     pub orphans: u64,
+    /// Orders about which an older release has found or settled something.
+    pub adopted: u64,
 }
 
 /// Restores the jobs that open orders must have and do not have. Harmless beside anything.
@@ -95,6 +98,7 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     swept.settlements_restored += restore_looks_back(store).await?;
     swept.refunds_restored = restore_refunds(store).await?;
     swept.orphans = hand_over_orphans(store, ours).await?;
+    swept.adopted = findings::adopt(store).await?;
     Ok(swept)
 }
 
@@ -130,7 +134,8 @@ async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64,
         if still.fetch_optional(write.transaction()).await?.is_none() {
             continue;
         }
-        orders::put_before_a_person(&mut write, order_id, REASON, SuggestedAct::ConfigureGateway).await?;
+        let finding = NewFinding::new(FindingKind::GatewayNotConfigured, REASON);
+        orders::put_before_a_person(&mut write, order_id, &finding).await?;
         write.commit().await?;
         error!(order.id = %order_id, "order {order_id} needs a person: {REASON}");
         orphans += 1;

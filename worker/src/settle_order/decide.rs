@@ -2,7 +2,8 @@
 
 use shared::id::TransactionId;
 use shared::job::QueueName;
-use shared::order::{Order, OrderStatus, SuggestedAct};
+use shared::order::{Order, OrderStatus};
+use shared::review::{FindingKind, NewFinding};
 use shared::store::jobs::Finish;
 use shared::store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
 use shared::store::sweeping::LOOK_BACK_MS;
@@ -65,7 +66,7 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
     match order.status {
         OrderStatus::Pending | OrderStatus::Confirming => {
             if let Some(misfit) = debited.iter().find_map(|looked| misfit(order, looked, store_id)) {
-                return Settlement::Review { reason: misfit, act: SuggestedAct::CompareDebit };
+                return Settlement::Review(misfit);
             }
             match debited.first() {
                 Some(paid) => Settlement::Paid { transaction_id: paid.transaction_id },
@@ -81,30 +82,33 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
                     && matches!(looked.state, TransactionState::Reversed { .. })
             });
             match (second, reversed) {
-                (Some(second), None) => Settlement::Review {
-                    reason: format!("the order was paid a second time, by transaction {}", second.transaction_id),
-                    act: SuggestedAct::ReturnSecondPayment,
-                },
-                (Some(second), Some(reversed)) => Settlement::Review {
-                    reason: format!(
+                (Some(second), None) => review(
+                    FindingKind::SecondPayment,
+                    second,
+                    format!("the order was paid a second time, by transaction {}", second.transaction_id),
+                ),
+                (Some(second), Some(reversed)) => review(
+                    FindingKind::SecondPaymentAndReversal,
+                    second,
+                    format!(
                         "the order was paid a second time, by transaction {}, and transaction {} was reversed",
                         second.transaction_id, reversed.transaction_id
                     ),
-                    act: SuggestedAct::ReturnSecondPayment,
-                },
+                ),
                 (None, Some(reversed)) if order.status == OrderStatus::Paid => {
                     Settlement::Refunded { transaction_id: reversed.transaction_id }
                 }
                 (None, Some(_)) => Settlement::Unchanged,
                 (None, None) if order.status == OrderStatus::Refunded => {
                     match debited.iter().find(|looked| !looked.is_known_debit()) {
-                        Some(kept) => Settlement::Review {
-                            reason: format!(
+                        Some(kept) => review(
+                            FindingKind::RefundedButDebited,
+                            kept,
+                            format!(
                                 "the order is refunded, and the gateway still shows transaction {} as debited",
                                 kept.transaction_id
                             ),
-                            act: SuggestedAct::ReturnPayment,
-                        },
+                        ),
                         None => unclear_after_the_end(order, looked),
                     }
                 }
@@ -113,13 +117,11 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
         }
         OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => {
             match debited.iter().find(|looked| !looked.is_known_debit()) {
-                Some(late) => Settlement::Review {
-                    reason: format!(
-                        "transaction {} was debited although the order is {}",
-                        late.transaction_id, order.status
-                    ),
-                    act: SuggestedAct::ReturnLatePayment,
-                },
+                Some(late) => review(
+                    FindingKind::LatePayment,
+                    late,
+                    format!("transaction {} was debited although the order is {}", late.transaction_id, order.status),
+                ),
                 None => unclear_after_the_end(order, looked),
             }
         }
@@ -157,32 +159,34 @@ fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
         _ => None,
     });
     match unclear {
-        Some((id, code)) => Settlement::Review {
-            reason: format!("the order is {}, and the gateway says of transaction {id} only: {code}", order.status),
-            act: SuggestedAct::AskGateway,
-        },
+        Some((id, code)) => Settlement::Review(NewFinding::of_transaction(
+            FindingKind::UnclearAnswer,
+            id,
+            format!("the order is {}, and the gateway says of transaction {id} only: {code}", order.status),
+        )),
         None => Settlement::Unchanged,
     }
 }
 
+/// A finding about one of the order's transactions, for a person.
+fn review(kind: FindingKind, looked: &Looked, text: String) -> Settlement {
+    Settlement::Review(NewFinding::of_transaction(kind, looked.transaction_id, text))
+}
+
 /// Why a debit does not fit the order, if it does not.
-fn misfit(order: &Order, looked: &Looked, store_id: &str) -> Option<String> {
+fn misfit(order: &Order, looked: &Looked, store_id: &str) -> Option<NewFinding> {
     let report = looked.report.as_ref()?;
     let id = looked.transaction_id;
-    if report.amount != order.amount.get() {
-        return Some(format!(
-            "transaction {id} was debited with {} tiyin instead of {}",
-            report.amount,
-            order.amount.get()
-        ));
-    }
-    if report.account != order.id.to_string() {
-        return Some(format!("transaction {id} was debited for another account"));
-    }
-    if report.store_id.as_deref().is_some_and(|store| store != store_id) {
-        return Some(format!("transaction {id} was debited for another store"));
-    }
-    None
+    let text = if report.amount != order.amount.get() {
+        format!("transaction {id} was debited with {} tiyin instead of {}", report.amount, order.amount.get())
+    } else if report.account != order.id.to_string() {
+        format!("transaction {id} was debited for another account")
+    } else if report.store_id.as_deref().is_some_and(|store| store != store_id) {
+        format!("transaction {id} was debited for another store")
+    } else {
+        return None;
+    };
+    Some(NewFinding::of_transaction(FindingKind::DebitDiffers, id, text))
 }
 
 /// No money has been seen; what that means depends on what may still come.
@@ -194,10 +198,11 @@ fn decide_unpaid(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Settleme
     });
     if is_over {
         return match unclear {
-            Some((id, code)) => Settlement::Review {
-                reason: format!("its time is over, and the gateway says of transaction {id} only: {code}"),
-                act: SuggestedAct::AskGateway,
-            },
+            Some((id, code)) => Settlement::Review(NewFinding::of_transaction(
+                FindingKind::UnclearAnswer,
+                id,
+                format!("its time is over, and the gateway says of transaction {id} only: {code}"),
+            )),
             None => Settlement::Expired,
         };
     }
@@ -295,7 +300,7 @@ pub(super) fn finish_after(
         };
     match decision {
         // A person stages the next look.
-        Settlement::Review { .. } | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
+        Settlement::Review(_) | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
         Settlement::Paid { transaction_id } => {
             let paid_twice = looked.iter().any(|looked| {
                 looked.transaction_id != *transaction_id && matches!(looked.state, TransactionState::Debited { .. })

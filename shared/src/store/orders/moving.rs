@@ -7,7 +7,9 @@ use crate::failpoint::{Point, reach};
 use crate::id::OrderId;
 use crate::job::{Job, QueueName};
 use crate::order::{Order, OrderStatus, SuggestedAct};
-use crate::store::{Store, StoreError, Write, anew_after_conflict, jobs};
+use crate::review::NewFinding;
+use crate::store::findings::older::Mirror;
+use crate::store::{Store, StoreError, Write, anew_after_conflict, findings, jobs};
 
 /// A final no of the gateway: `pending` becomes `failed`, with its reason.
 ///
@@ -50,6 +52,7 @@ pub(in crate::store) async fn unfail(write: &mut Write, id: OrderId, cause: &str
     if done.rows_affected() == 0 {
         return Ok(false);
     }
+    findings::accept_all(write, id).await?;
     tell(write, id, Some(OrderStatus::Failed), OrderStatus::Pending, cause).await?;
     Ok(true)
 }
@@ -109,49 +112,32 @@ pub(in crate::store) async fn cancel(write: &mut Write, id: OrderId, cause: &str
     Ok(true)
 }
 
-/// Between what was found at different times about one order that waits for a person.
-const AND_ALSO: &str = "; and also: ";
-
 /// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.
 ///
-/// What a marked order waits for already is kept beside the new reason. A refund of unknown outcome stays the act that is
-/// suggested: whoever resolves the order says, whatever else was found, whether that refund was made.
+/// What it waits for already stays beside the new finding, which is told once.
 pub(in crate::store) async fn put_before_a_person(
     write: &mut Write,
     id: OrderId,
-    reason: &str,
-    act: SuggestedAct,
+    finding: &NewFinding,
 ) -> Result<(), StoreError> {
     let sql = format!(
-        "-- status_for_review
-        select status, needs_review, reason, suggested_act, resolution_transaction_id from orders where id = $1 {}",
+        "-- status_for_review\nselect status, resolution_transaction_id from orders where id = $1 {}",
         write.for_update("orders")
     );
     let Some(row) = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.transaction()).await? else {
         return Ok(());
     };
     let status = parse_status(row.try_get("status")?)?;
-    let known: Option<String> = match row.try_get::<i64, _>("needs_review")? {
-        0 => None,
-        _ => row.try_get("reason")?,
-    };
-    let is_told = known.as_deref().is_some_and(|known| known.split(AND_ALSO).any(|known| known == reason));
+    let mut open = findings::of_locked(write, id).await?;
+    let is_new = findings::add(write, id, &mut open, finding).await?;
     if status == OrderStatus::Review && row.try_get::<Option<i64>, _>("resolution_transaction_id")?.is_some() {
         // What a person decided will not be carried out: it must be decided anew.
         clear_resolution(write, id).await?;
-        return tell(write, id, Some(status), status, reason).await;
-    }
-    if status == OrderStatus::Review || is_told {
+    } else if !is_new {
         return Ok(());
     }
     let to = if status.may_become(OrderStatus::Review) { OrderStatus::Review } else { status };
-    let known_act: Option<String> = row.try_get("suggested_act")?;
-    let keeps_act = known.is_some() && known_act.as_deref() == Some(SuggestedAct::CheckRefund.as_str());
-    let act = if keeps_act { SuggestedAct::CheckRefund } else { act };
-    let reason = &match known {
-        Some(known) => format!("{known}{AND_ALSO}{reason}"),
-        None => reason.to_owned(),
-    };
+    let mirror = Mirror::of(&open);
     sqlx::query(
         "-- put_before_a_person
         update orders set status = $3, needs_review = case when $3 = 'review' then needs_review else 1 end, reason = $4,
@@ -161,11 +147,11 @@ pub(in crate::store) async fn put_before_a_person(
     .bind(id.0)
     .bind(status.as_str())
     .bind(to.as_str())
-    .bind(reason.to_owned())
-    .bind(act.as_str())
+    .bind(mirror.reason)
+    .bind(mirror.act.map(SuggestedAct::as_str))
     .execute(write.transaction())
     .await?;
-    tell(write, id, Some(status), to, reason).await
+    tell(write, id, Some(status), to, &finding.text).await
 }
 
 /// Forgets what a person decided: the order waits for a decision again.

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{OPEN, OUTCOME_IS_KNOWN, give_back, review};
+use super::{OPEN, give_back, outcome_is_known, review};
 use crate::failpoint::{Point, reach};
 use crate::id::RefundId;
 use crate::job::Lease;
@@ -86,12 +86,12 @@ pub async fn close_as_done(
     let mut write = store.begin(0).await?;
     jobs::finish(&mut write, lease, &Finish::Complete).await?;
     let (now_ms, id) = (write.now_ms(), refund.id);
-    let paid_back = sqlx::query(AssertSqlSafe(format!(
+    let paid_back = sqlx::query(
         "-- refund_order
         update orders set refunded_amount = refunded_amount + $2,
-            status = case when refunded_amount + $2 = amount then 'refunded' else status end, {OUTCOME_IS_KNOWN}
-        where id = $1 and status = 'paid' and refunded_amount + $2 <= refund_reserved returning status"
-    )))
+            status = case when refunded_amount + $2 = amount then 'refunded' else status end
+        where id = $1 and status = 'paid' and refunded_amount + $2 <= refund_reserved returning status, needs_review",
+    )
     .bind(refund.order_id.0)
     .bind(refund.amount)
     .fetch_optional(write.transaction())
@@ -104,6 +104,7 @@ pub async fn close_as_done(
     .execute(write.transaction())
     .await?;
     let Some(order_row) = paid_back.filter(|_| closed.rows_affected() > 0) else { return Ok(Transition::Refused) };
+    outcome_is_known(&mut write, refund.order_id, &order_row).await?;
     let seen = Seen {
         transaction_id: refund.transaction_id,
         state: StoredState::Reversed,

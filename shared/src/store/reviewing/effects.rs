@@ -1,4 +1,5 @@
-//! The statements of a decision: each names what it starts from, and `None` tells that somebody was faster.
+//! The statements of a decision: each names what it starts from, and `None` tells that somebody was faster. That its findings
+//! are those that were decided about is seen to before, while the order's row is locked.
 
 use super::plan::RefundInReview;
 use super::{Decision, Resolved};
@@ -104,13 +105,12 @@ pub(super) async fn unmark(
         "-- unmark_order
         update orders set needs_review = 0, reason = case when status = 'failed' then reason else null end,
             suggested_act = null, resolution_by = $3, resolution_reason = $4
-        where id = $1 and status = $2 and needs_review = 1 and coalesce(reason, '') = $5",
+        where id = $1 and status = $2 and needs_review = 1",
     )
     .bind(id.0)
     .bind(status.as_str())
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
-    .bind(decided_about(order))
     .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 {
@@ -133,8 +133,7 @@ pub(super) async fn refund_made(
         "-- refund_was_made
         update orders set status = $2, refunded_amount = refunded_amount + $3, needs_review = 0, reason = null,
             suggested_act = null, resolution_by = $4, resolution_reason = $5
-        where id = $1 and status = 'paid' and needs_review = 1 and refunded_amount = $6
-            and coalesce(reason, '') = $7",
+        where id = $1 and status = 'paid' and needs_review = 1 and refunded_amount = $6",
     )
     .bind(order.id.0)
     .bind(status.as_str())
@@ -142,7 +141,6 @@ pub(super) async fn refund_made(
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
     .bind(order.refunded_amount)
-    .bind(decided_about(order))
     .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 || !end_refund(write, refund, RefundState::Done, decision).await? {
@@ -162,24 +160,18 @@ pub(super) async fn refund_not_made(
         "-- refund_was_not_made
         update orders set refund_reserved = refund_reserved - $2, needs_review = 0, reason = null, suggested_act = null,
             resolution_by = $3, resolution_reason = $4
-        where id = $1 and status = 'paid' and needs_review = 1 and coalesce(reason, '') = $5",
+        where id = $1 and status = 'paid' and needs_review = 1",
     )
     .bind(id.0)
     .bind(refund.amount)
     .bind(decision.by.clone())
     .bind(decision.reason.clone())
-    .bind(decided_about(order))
     .execute(write.transaction())
     .await?;
     if done.rows_affected() == 0 || !end_refund(write, refund, RefundState::Refused, decision).await? {
         return Ok(None);
     }
     told(write, id, OrderStatus::Paid, OrderStatus::Paid, decision).await
-}
-
-/// What the person has read: whoever decides about something else than stands there now must read again.
-fn decided_about(order: &Order) -> String {
-    order.reason.clone().unwrap_or_default()
 }
 
 async fn end_refund(

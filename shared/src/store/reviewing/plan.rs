@@ -2,7 +2,8 @@
 
 use super::Decision;
 use crate::id::TransactionId;
-use crate::order::{Order, OrderStatus, SuggestedAct};
+use crate::order::{Order, OrderStatus};
+use crate::review::ReviewFinding;
 use crate::store::transactions::{StoredState, StoredTransaction};
 
 /// A refund whose outcome is for a person to say.
@@ -34,6 +35,7 @@ pub(super) enum Plan {
 /// A sentence that says why it cannot be decided so.
 pub(super) fn plan(
     order: &Order,
+    findings: &[ReviewFinding],
     transactions: &[StoredTransaction],
     refund: Option<RefundInReview>,
     decision: &Decision,
@@ -45,7 +47,7 @@ pub(super) fn plan(
         return Err(format!("transaction {id} is none of its transactions; see `tasdiq orders show {}`", order.id));
     }
     let names_payment = decision.transaction_id.is_some();
-    if refund.is_some() && order.suggested_act != Some(SuggestedAct::CheckRefund) {
+    if refund.is_some() && !findings.iter().any(ReviewFinding::is_about_refund) {
         return Err(
             "what became of a refund of it has just been put before a person; see `tasdiq orders review`".into()
         );
