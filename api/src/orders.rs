@@ -132,7 +132,8 @@ impl OrderApi {
         token: Query<Option<String>>,
     ) -> Result<Json<OrderAnswer>, ReadProblem> {
         let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
-        Ok(Json(OrderAnswer::new(&order, viewer, &self.0.public_url, self.0.context.store.now_ms())))
+        let answer = OrderAnswer::read(&self.0.context.store, &order, viewer, &self.0.public_url).await;
+        Ok(Json(answer.map_err(Problem::from)?))
     }
 
     /// Look at an order's history
@@ -175,6 +176,6 @@ impl OrderApi {
         let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
         let follower = caller.follower(&self.0, token.0.as_deref(), request);
         let from = Resumed { since, last_event_id: last_event_id.0 };
-        Ok(events::follow(&self.0, order, viewer, from, follower)?)
+        Ok(events::follow(&self.0, order, viewer, from, follower).await?)
     }
 }

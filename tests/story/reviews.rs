@@ -14,6 +14,7 @@ on_both_kinds! {
     an_order_is_not_paid_by_a_persons_word_alone
     a_decision_waits_for_a_gateway_that_is_away
     a_second_payment_on_another_draft_is_marked_given_back_and_forgotten
+    each_of_two_findings_is_told_with_what_to_do_about_it
     money_on_an_expired_order_is_given_back_and_the_order_refunded
     money_on_a_canceled_order_goes_before_a_person_and_can_still_pay_it
     a_payment_that_is_reversed_after_a_day_refunds_its_order
@@ -217,6 +218,10 @@ async fn a_second_payment_on_another_draft_is_marked_given_back_and_forgotten(ki
     assert_eq!((&marked["status"], &marked["transaction_id"]), (&json!("paid"), &json!(order.transaction_id)));
     let waiting = the_waiting(&app).await;
     assert_eq!(waiting["suggested_act"], "return_second_payment");
+    for told in [&marked["findings"][0], &waiting["findings"][0]] {
+        assert_eq!((&told["kind"], &told["transaction_id"]), (&json!("second_payment"), &json!(second)));
+        assert_eq!((&told["suggested_act"], &told["text"]), (&waiting["suggested_act"], &waiting["reason"]));
+    }
     app.sim("reverse", second).await;
     type_suggested(&app, &waiting, "paid").await;
 
@@ -226,6 +231,45 @@ async fn a_second_payment_on_another_draft_is_marked_given_back_and_forgotten(ki
     nobody_waits(&app).await;
     assert_eq!(app.history(order.id).await.times_entered("paid"), 1);
     agrees(&app, order.id).await;
+}
+
+/// What is found second neither hides the first nor makes the order wait anew.
+async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
+    let app = TestApp::start(kind).await;
+    let order = app.order_with_link().await;
+    let second = another_draft(&app, order.id).await;
+    assert_eq!(app.pay(order.transaction_id).await, "debited");
+    app.wait_for(order.id, "paid").await;
+    debit_anyway(&app, second).await;
+    let found = async |count: usize| {
+        wait_until("the findings", PATIENCE, async || {
+            let findings = app.order(order.id).await["findings"].as_array().cloned().unwrap_or_default();
+            (findings.len() == count).then_some(findings)
+        })
+        .await
+    };
+    let first = found(1).await;
+
+    app.sim("reverse", order.transaction_id).await;
+    app.command(&["orders", "reconcile", &order.id.to_string()]).await;
+
+    let both = found(2).await;
+    assert_eq!(both[0], first[0]);
+    assert_eq!(both[1]["kind"], "second_payment_and_reversal");
+    let listed: Value = serde_json::from_str(&app.command(&["orders", "review", "--json"]).await).unwrap();
+    assert_eq!(listed[0]["since"], first[0]["found_at"]);
+    let list = app.command(&["orders", "review"]).await;
+    let shown = app.command(&["orders", "show", &order.id.to_string()]).await;
+    let audit: Value = serde_json::from_str(&app.command(&["audit", "--json"]).await).unwrap();
+    let told: Vec<&str> =
+        audit["information"].as_array().unwrap().iter().flat_map(|line| line["says"].as_str()).collect();
+    for finding in &both {
+        let (text, act) = (finding["text"].as_str().unwrap(), finding["suggested_act"].as_str().unwrap());
+        assert!(list.contains(&format!("found  {text} (")), "{list}");
+        assert!(shown.contains(text) && shown.contains(act), "{shown}");
+        assert!(told.contains(&format!("the order is paid, {act}: {text}").as_str()), "{audit:#}");
+    }
+    assert_eq!(list.matches("to do  ").count(), 2, "{list}");
 }
 
 async fn money_on_an_expired_order_is_given_back_and_the_order_refunded(kind: Kind) {

@@ -3,6 +3,8 @@
 use poem_openapi::Object;
 use shared::money::som;
 use shared::order::{HistoryLine, Order, OrderStatus};
+use shared::review::ReviewFinding;
+use shared::store::{Store, StoreError, findings};
 use shared::time::rfc3339;
 
 use crate::auth::Viewer;
@@ -60,6 +62,9 @@ pub(crate) struct OrderAnswer {
     needs_review: bool,
     /// Why it failed or must be looked at; else `null`. Always `null` for the order's token: it is written for the shop.
     reason: OrNull<String>,
+    /// What a person must know about the order while it is in `review` or `needs_review`, oldest first; else empty. Always
+    /// empty for the order's token.
+    findings: Vec<OrderFinding>,
     /// When the gateway last showed, some seconds after the last sign of a payment, that no money had moved: the customer
     /// came back without paying, or the card was declined, and `payment_url` leads on. RFC 3339, UTC; else `null`. It is no
     /// promise: ship on `paid`, and wait with a second order until this one has ended.
@@ -72,6 +77,37 @@ pub(crate) struct OrderAnswer {
     return_url: OrNull<String>,
     /// The language of the customer's pages.
     language: String,
+}
+
+/// One thing that a person must know about an order.
+#[derive(Clone, Debug, PartialEq, Eq, Object)]
+#[oai(read_only_all)]
+struct OrderFinding {
+    /// `debit_differs`, `second_payment`, `second_payment_and_reversal`, `late_payment`, `refunded_but_debited`,
+    /// `unclear_answer`, `no_answer`, `job_died`, `gateway_not_configured`, `refund_unknown` or `other`; a newer release may
+    /// know more.
+    kind: String,
+    /// What was found, in a sentence for people.
+    text: String,
+    /// What a person may do about it: `compare_debit`, `return_second_payment`, `return_late_payment`, `return_payment`,
+    /// `ask_gateway`, `mend_job`, `configure_gateway` or `check_refund`.
+    suggested_act: String,
+    /// When it was found, RFC 3339, UTC.
+    found_at: String,
+    /// The gateway's number of the payment that it is about; `null` where it is about none.
+    transaction_id: OrNull<i64>,
+}
+
+impl From<ReviewFinding> for OrderFinding {
+    fn from(finding: ReviewFinding) -> Self {
+        OrderFinding {
+            kind: finding.kind.to_string(),
+            text: finding.text,
+            suggested_act: finding.act.to_string(),
+            found_at: rfc3339(finding.found_at_ms),
+            transaction_id: OrNull(finding.transaction_id.map(|id| id.0)),
+        }
+    }
 }
 
 impl CreatedOrder {
@@ -92,8 +128,30 @@ impl CreatedOrder {
 }
 
 impl OrderAnswer {
-    /// The order as it is at that time, as that viewer may see it.
-    pub(crate) fn new(order: &Order, viewer: Viewer, public_url: &str, now_ms: i64) -> Self {
+    /// The order as it is now, as that viewer may see it; with what was found about it, where a person must look.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database did not answer.
+    pub(crate) async fn read(
+        store: &Store,
+        order: &Order,
+        viewer: Viewer,
+        public_url: &str,
+    ) -> Result<Self, StoreError> {
+        let findings = match viewer {
+            Viewer::Shop => findings::of_order(store, order).await?,
+            Viewer::Customer => Vec::new(),
+        };
+        let answer = OrderAnswer::new(order, viewer, public_url, store.now_ms());
+        Ok(OrderAnswer { findings: findings.into_iter().map(OrderFinding::from).collect(), ..answer })
+    }
+
+    /// The order as it is at that time for its customer, who reads no findings.
+    pub(crate) fn for_customer(order: &Order, public_url: &str, now_ms: i64) -> Self {
+        OrderAnswer::new(order, Viewer::Customer, public_url, now_ms)
+    }
+
+    fn new(order: &Order, viewer: Viewer, public_url: &str, now_ms: i64) -> Self {
         let created = CreatedOrder::new(order, public_url, now_ms);
         OrderAnswer {
             order_id: created.order_id,
@@ -111,6 +169,7 @@ impl OrderAnswer {
                 Viewer::Shop => order.reason.clone(),
                 Viewer::Customer => None,
             }),
+            findings: Vec::new(),
             seen_unpaid_at: OrNull(order.seen_unpaid().map(rfc3339)),
             product_name: order.product_name.clone(),
             reference: OrNull(order.reference.clone()),

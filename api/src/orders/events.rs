@@ -93,15 +93,15 @@ pub(crate) fn event_id(answer: &OrderAnswer) -> String {
 /// Begins a stream with the order as it was read after `since`.
 ///
 /// # Errors
-/// [`ProblemType::TooManyStreams`](crate::problem::ProblemType::TooManyStreams).
-pub(crate) fn follow(
+/// [`ProblemType::TooManyStreams`](crate::problem::ProblemType::TooManyStreams), and that of a database that is away.
+pub(crate) async fn follow(
     api: &Arc<Api>,
     order: Order,
     viewer: Viewer,
     from: Resumed,
     follower: Follower,
 ) -> Result<FollowAnswer, Problem> {
-    let answer = OrderAnswer::new(&order, viewer, &api.public_url, api.context.store.now_ms());
+    let answer = OrderAnswer::read(&api.context.store, &order, viewer, &api.public_url).await?;
     let is_known = from.last_event_id.is_some_and(|id| id == event_id(&answer));
     if is_known && order.status.is_final() {
         return Ok(FollowAnswer::Over);
@@ -112,9 +112,9 @@ pub(crate) fn follow(
         order_id: order.id,
         viewer,
         followed: api.context.notice.follow(order.id, from.since),
-        first: (!is_known).then_some(order),
+        is_final: order.status.is_final() && !is_known,
+        first: (!is_known).then(|| answer.clone()),
         sent: is_known.then_some(answer),
-        is_final: false,
         is_over: false,
         ends_at: Instant::now() + LIFETIME,
         _place: place,
@@ -132,7 +132,7 @@ struct Following {
     viewer: Viewer,
     followed: Followed,
     /// The order as it was when the stream began, until it is sent.
-    first: Option<Order>,
+    first: Option<OrderAnswer>,
     /// What was sent last; the same is not sent twice.
     sent: Option<OrderAnswer>,
     /// Whether a final status was sent.
@@ -146,8 +146,8 @@ struct Following {
 
 impl Following {
     async fn next(&mut self) -> Option<Event> {
-        if let Some(order) = self.first.take() {
-            return self.unless_sent(&order);
+        if let Some(answer) = self.first.take() {
+            return self.unless_sent(answer);
         }
         while !self.is_final {
             tokio::select! {
@@ -157,10 +157,14 @@ impl Following {
                 () = self.api.stopping.cancelled() => return None,
             }
             // A database that is away ends no stream: the next round asks again.
-            if let Ok(Some(order)) = orders::find(&self.api.context.store, self.order_id).await
-                && let Some(event) = self.unless_sent(&order)
+            let store = &self.api.context.store;
+            if let Ok(Some(order)) = orders::find(store, self.order_id).await
+                && let Ok(answer) = OrderAnswer::read(store, &order, self.viewer, &self.api.public_url).await
             {
-                return Some(event);
+                self.is_final = order.status.is_final();
+                if let Some(event) = self.unless_sent(answer) {
+                    return Some(event);
+                }
             }
         }
         if self.is_over {
@@ -171,9 +175,7 @@ impl Following {
         Some(Event::message(status).event_type("end"))
     }
 
-    fn unless_sent(&mut self, order: &Order) -> Option<Event> {
-        let answer = OrderAnswer::new(order, self.viewer, &self.api.public_url, self.api.context.store.now_ms());
-        self.is_final = order.status.is_final();
+    fn unless_sent(&mut self, answer: OrderAnswer) -> Option<Event> {
         if self.sent.as_ref() == Some(&answer) {
             return None;
         }

@@ -112,7 +112,8 @@ impl RefundApi {
                 if order.status != OrderStatus::Canceled {
                     info!(order.id = %order.id, api_key = key_holder.name, "order {} is canceled", order.id);
                 }
-                Ok(Json(OrderAnswer::new(&canceled, Viewer::Shop, &api.public_url, api.context.store.now_ms())))
+                let answer = OrderAnswer::read(&api.context.store, &canceled, Viewer::Shop, &api.public_url).await;
+                Ok(Json(answer.map_err(Problem::from)?))
             }
             Canceled::Refused(order) => Err(not_cancelable(&order).into()),
             Canceled::Unknown => Err(Problem::order_not_found().into()),

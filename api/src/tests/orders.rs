@@ -61,6 +61,7 @@ async fn an_order_is_read_back_with_its_link_and_with_what_the_shop_said() {
         ("refunded_amount", json!("0.00")),
         ("needs_review", json!(false)),
         ("reason", json!(null)),
+        ("findings", json!([])),
         ("product_name", json!("Somsa")),
         ("reference", json!("A-17")),
         ("return_url", json!("https://shop.test/done?x=1")),
@@ -393,6 +394,7 @@ async fn the_description_says_which_fields_may_be_null_and_that_all_are_sent() {
         ("CreatedOrder", vec!["expires_at", "transaction_id"]),
         ("OrderAnswer", vec!["expires_at", "reason", "reference", "return_url", "seen_unpaid_at", "transaction_id"]),
         ("HistoryEntry", vec!["from"]),
+        ("OrderFinding", vec!["transaction_id"]),
     ] {
         let schema = &schemas[name];
         let fields = schema["properties"].as_object().unwrap();
@@ -437,4 +439,10 @@ async fn an_order_in_review_tells_why() {
     assert_eq!(order.status, OrderStatus::Review);
     let seen = api.get("/api/orders/1").await.json();
     assert_eq!((&seen["status"], &seen["reason"]), (&json!("review"), &json!(reason)));
+    let [finding] = seen["findings"].as_array().unwrap().as_slice() else { panic!("{seen}") };
+    assert_eq!((&finding["kind"], &finding["text"]), (&json!("unclear_answer"), &json!(reason)));
+    assert_eq!((&finding["suggested_act"], &finding["transaction_id"]), (&json!("ask_gateway"), &json!(null)));
+    assert!(finding["found_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{finding}");
+    let as_customer = api.get(&format!("/api/orders/1?token={}", order.token.as_str())).await.json();
+    assert_eq!(as_customer["findings"], json!([]), "what was found is for the shop");
 }
