@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use http_server::network_of;
+use parking_lot::{Mutex, MutexGuard};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 
 use crate::problem::{Problem, ProblemType};
@@ -39,7 +40,7 @@ impl<K: Clone + Eq + Hash> InUse<K> {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<K, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

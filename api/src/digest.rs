@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 /// SHA-256, in lower-case hex digits.
 pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 #[cfg(test)]

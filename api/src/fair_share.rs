@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use shared::config::ApiKey;
 use shared::gateway_rate::GatewayRate;
 use shared::job::QueueName;
@@ -51,7 +51,7 @@ impl FairShares {
     pub(crate) fn give_back(&self, key: &str, keys: usize, rate: Option<GatewayRate>, queue: QueueName) {
         let Some(rate) = rate.filter(|_| keys > 1 && queue == QueueName::Links) else { return };
         let between = self.between(rate);
-        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut whole_at = self.whole_at.lock();
         if let Some(at) = whole_at.get_mut(key) {
             *at = at.checked_sub(between).unwrap_or(*at);
         }
@@ -70,7 +70,7 @@ impl FairShares {
     fn queue_at(&self, key: &str, rate: GatewayRate, now: Instant) -> QueueName {
         let between = self.between(rate);
         let burst = (rate.burst / self.share()).max(1);
-        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut whole_at = self.whole_at.lock();
         let used = whole_at.get(key).map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         if used > between * (burst - 1) {
             return QueueName::Background;
@@ -82,7 +82,7 @@ impl FairShares {
     /// Counts the order APIs now and then; until then, and where the database does not answer, as many as before.
     pub(crate) async fn count_apis(&self, store: &Store) {
         {
-            let mut counted_at = self.counted_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counted_at = self.counted_at.lock();
             if counted_at.is_some_and(|at| at.elapsed() < COUNTED_EVERY) {
                 return;
             }

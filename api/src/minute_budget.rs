@@ -1,6 +1,6 @@
 //! How often something may happen in a minute that anybody can make happen.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// So many times a minute, counted from the first time on.
@@ -28,7 +28,7 @@ impl MinuteBudget {
     }
 
     fn take_at(&self, now: Instant) -> bool {
-        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minute = self.minute.lock();
         if now.saturating_duration_since(minute.began) >= Duration::from_secs(60) {
             *minute = Minute { began: now, left: self.per_minute };
         }

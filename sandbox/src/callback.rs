@@ -6,10 +6,10 @@ use std::{
     collections::VecDeque,
     error::Error,
     net::{IpAddr, Ipv4Addr},
-    sync::{Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, RwLock};
 use reqwest::{Client, header, redirect::Policy};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -95,12 +95,12 @@ impl Callbacks {
 
     /// Where callbacks go from now on.
     pub(crate) fn set_url(&self, url: Url) {
-        *self.url.write().unwrap_or_else(PoisonError::into_inner) = Some(url);
+        *self.url.write() = Some(url);
     }
 
     /// The callbacks sent lately, oldest first.
     pub(crate) fn sent(&self) -> Vec<SentCallback> {
-        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = self.sent.lock();
         sent.iter().cloned().collect()
     }
 
@@ -109,7 +109,7 @@ impl Callbacks {
     /// Anything but HTTP 200 counts as "could not reach the merchant" and is asked again. A timeout is not: the payer
     /// has waited long enough.
     pub(crate) async fn ask(&self, question: &Question) -> Option<Reply> {
-        let url = self.url.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let url = self.url.read().clone()?;
         let transaction_id = question.transaction_id;
         let mut attempt = 1;
         loop {
@@ -168,7 +168,7 @@ impl Callbacks {
     }
 
     fn remember(&self, callback: SentCallback) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = self.sent.lock();
         if sent.len() >= KEPT_CALLBACKS {
             sent.pop_front();
         }

@@ -6,13 +6,14 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use poem::{
     Addr,
     http::uri::Scheme,
@@ -62,7 +63,7 @@ impl Connections {
         let Addr::SocketAddr(peer) = peer.0 else {
             return;
         };
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         if let Some(line) = open.get(&peer) {
             line.severed.store(true, Ordering::Release);
         }
@@ -70,14 +71,14 @@ impl Connections {
 
     /// Cuts every connection and refuses new ones for `duration`, as a gateway that is not there.
     pub(crate) fn go_away(&self, duration: Duration) {
-        *self.away.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(duration);
+        *self.away.wanted.lock() = Some(duration);
         self.away.told.notify_one();
     }
 
     /// Waits until the sandbox is to be away, and gives how long.
     async fn leaving(&self) -> Duration {
         loop {
-            let wanted = self.away.wanted.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let wanted = self.away.wanted.lock().take();
             match wanted {
                 Some(duration) => return duration,
                 None => self.away.told.notified().await,
@@ -86,15 +87,15 @@ impl Connections {
     }
 
     fn cut_all(&self) {
-        std::mem::take(&mut *self.cut.lock().unwrap_or_else(PoisonError::into_inner)).cancel();
+        std::mem::take(&mut *self.cut.lock()).cancel();
     }
 
     /// Adds a connection; one that has been silent for the longest goes where there are `places` already.
     fn add(&self, peer: SocketAddr, stream: TcpStream, places: usize) -> Connection {
-        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner).child_token();
+        let cut = self.cut.lock().child_token();
         let line = Arc::new(Line { severed: AtomicBool::new(false), cut, last_event: AtomicU64::new(0) });
         self.note(&line);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let silent = open.iter().min_by_key(|(_, line)| line.last_event.load(Ordering::Relaxed)).map(|(peer, _)| *peer);
         if open.len() >= places
             && let Some(line) = silent.and_then(|peer| open.remove(&peer))
@@ -203,7 +204,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.connections.open.lock();
         // The port may already belong to the next connection.
         if open.get(&self.peer).is_some_and(|line| Arc::ptr_eq(line, &self.line)) {
             open.remove(&self.peer);

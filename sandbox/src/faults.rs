@@ -1,13 +1,11 @@
 //! Trouble on demand: what can go wrong at Atmos, or between Atmos and a merchant, switched on by name.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 /// Declares the faults by group, with their names and what `GET /_sim/faults` says of them.
@@ -264,7 +262,7 @@ impl Faults {
             milliseconds: request.milliseconds.unwrap_or(200),
             times,
         };
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut active = self.active.lock();
         active.retain(|other| (other.fault, &other.account, &other.path) != (added.fault, &added.account, &added.path));
         active.push(added.clone());
         self.any.store(true, Ordering::Release);
@@ -274,12 +272,12 @@ impl Faults {
     /// Switches everything off.
     pub(crate) fn clear(&self) {
         self.any.store(false, Ordering::Release);
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.active.lock().clear();
     }
 
     /// What is switched on.
     pub(crate) fn active(&self) -> Vec<ActiveFault> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.active.lock().clone()
     }
 
     /// Whether `fault` strikes now. A strike counts towards `next`.
@@ -287,7 +285,7 @@ impl Faults {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut active = self.active.lock();
         let place =
             active.iter().position(|other| other.concerns(fault, target) && rand::random::<f64>() < other.share)?;
         let struck = active.get_mut(place)?;

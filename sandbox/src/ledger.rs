@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -15,6 +15,7 @@ use crate::{
     journal::{Journal, JournalError, Line},
     transaction::{Change, Entry, Transaction},
 };
+use parking_lot::RwLock;
 
 /// The ledger's file inside the data directory.
 pub(crate) const FILE_NAME: &str = "sandbox-ledger.jsonl";
@@ -78,7 +79,7 @@ impl Ledger {
         self.journal.append(&line).await?;
         let entry = Arc::new(Entry::new(transaction));
         let created = entry.make(&line.change, line.at_ms);
-        self.book.write().unwrap_or_else(PoisonError::into_inner).entries.insert(id, entry);
+        self.book.write().entries.insert(id, entry);
         Ok(created)
     }
 
@@ -92,7 +93,7 @@ impl Ledger {
         let line = Line { transaction_id: transaction.id, at_ms: self.clock.now_ms(), change };
         self.journal.append(&line).await?;
         if let Change::Debited { success_trans_id } = line.change {
-            self.book.write().unwrap_or_else(PoisonError::into_inner).debits.insert(success_trans_id, transaction.id);
+            self.book.write().debits.insert(success_trans_id, transaction.id);
         }
         Ok(entry.make(&line.change, line.at_ms))
     }
@@ -109,20 +110,20 @@ impl Ledger {
 
     /// The transaction of this id.
     pub(crate) fn find(&self, id: i64) -> Option<Arc<Entry>> {
-        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        let book = self.book.read();
         book.entries.get(&id).cloned()
     }
 
     /// The transaction whose debit got this id.
     pub(crate) fn find_debit(&self, success_trans_id: i64) -> Option<Arc<Entry>> {
-        let book = self.book.read().unwrap_or_else(PoisonError::into_inner);
+        let book = self.book.read();
         let id = book.debits.get(&success_trans_id)?;
         book.entries.get(id).cloned()
     }
 
     /// Every entry, in no order.
     pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
-        self.book.read().unwrap_or_else(PoisonError::into_inner).entries.values().cloned().collect()
+        self.book.read().entries.values().cloned().collect()
     }
 
     /// Everything, oldest first.

@@ -1,10 +1,8 @@
 //! The access token without which no merchant call is answered.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::{clock::Clock, config::TokenMode};
@@ -145,7 +143,7 @@ impl Tokens {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Inside) -> T) -> T {
-        work(&mut self.inside.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.inside.lock())
     }
 }
 

@@ -1,10 +1,8 @@
 //! One payment as the sandbox knows it, and every way it can change.
 
-use std::{
-    sync::{PoisonError, RwLock},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -137,18 +135,18 @@ impl Entry {
 
     /// The transaction as it is now. Never waits for an apply in flight.
     pub(crate) fn snapshot(&self) -> Transaction {
-        self.transaction.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.transaction.read().clone()
     }
 
     /// The merchant asks for the money back, whatever comes of it.
     pub(crate) fn count_reversal(&self) {
-        let mut transaction = self.transaction.write().unwrap_or_else(PoisonError::into_inner);
+        let mut transaction = self.transaction.write();
         transaction.reversals_asked = transaction.reversals_asked.saturating_add(1);
     }
 
     /// Makes a change that is already in the ledger file and returns the result.
     pub(crate) fn make(&self, change: &Change, at_ms: i64) -> Transaction {
-        let mut transaction = self.transaction.write().unwrap_or_else(PoisonError::into_inner);
+        let mut transaction = self.transaction.write();
         transaction.make(change, at_ms);
         transaction.clone()
     }

@@ -5,9 +5,10 @@
 //! its own and a share of the budget; nothing here ever decides about money. What an operator says about the gateway
 //! does not come from Redis, and is handed in by `weather`.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -28,7 +29,7 @@ mod weather;
 
 use budget::{LATE_IN_LINE, LONGEST_LATE_TURN, LOOK_BESIDE_LINKS, Pace};
 use come_back::Line;
-use local::{LocalWeather, Notes, lock};
+use local::{LocalWeather, Notes};
 pub(crate) use metrics::gauge_weather;
 pub use note::{Claim, Note};
 use redis::RedisNotes;
@@ -249,12 +250,12 @@ impl Coordination {
 
     /// Many links at once must not keep payments from being confirmed: now and then a look stands in their line.
     fn look_may_go_like_a_link(&self) -> bool {
-        lock(&self.own.look_beside_links).is_none_or(|next| next <= Instant::now())
+        self.own.look_beside_links.lock().is_none_or(|next| next <= Instant::now())
     }
 
     fn look_has_gone_like_a_link(&self) {
         if let Some(pace) = self.rate().map(Pace::new) {
-            *lock(&self.own.look_beside_links) = Some(Instant::now() + pace.between_turns * LOOK_BESIDE_LINKS);
+            *self.own.look_beside_links.lock() = Some(Instant::now() + pace.between_turns * LOOK_BESIDE_LINKS);
         }
     }
 
@@ -263,7 +264,7 @@ impl Coordination {
             Urgency::Now | Urgency::Soon => OPENED_SOON,
             Urgency::Later => OPENED_SOON_LATER,
         };
-        if lock(&self.own.word).is_closed { Err(Blocked { obstacle: Obstacle::Operator, wait }) } else { Ok(()) }
+        if self.own.word.lock().is_closed { Err(Blocked { obstacle: Obstacle::Operator, wait }) } else { Ok(()) }
     }
 
     /// Tells the breaker what came of a call.
@@ -299,7 +300,7 @@ impl Coordination {
     /// Takes the operator's word, as it now stands in the database. The first one is how things are; a later one that was
     /// opened anew closes the breaker, and one that overrides the gateway's wish for patience ends that.
     pub async fn obey(&self, word: OperatorsWord, is_first: bool) {
-        let before = std::mem::replace(&mut *lock(&self.own.word), word);
+        let before = std::mem::replace(&mut *self.own.word.lock(), word);
         if !is_first && before.opened_at_ms != word.opened_at_ms {
             match &self.inner {
                 Inner::Local { weather, .. } => weather.reset_breaker(),
@@ -335,7 +336,7 @@ impl Coordination {
         };
         let rate = self.rate();
         let rate = if is_shared { rate } else { rate.map(share) };
-        let is_closed = lock(&self.own.word).is_closed;
+        let is_closed = self.own.word.lock().is_closed;
         View { configured: self.own.configured, rate, is_closed, is_shared, breaker, told_for }
     }
 
@@ -347,7 +348,7 @@ impl Coordination {
     /// Tells of the weather, if it is another one.
     fn notice(&self) {
         let view = self.view();
-        let mut told = lock(&self.own.told);
+        let mut told = self.own.told.lock();
         if told.as_ref().is_none_or(|told| view.differs_from(told)) {
             metrics::gauge_weather(&view);
             *told = Some(view);
@@ -357,11 +358,11 @@ impl Coordination {
 
     /// The whole budget in force, which all processes share.
     fn rate(&self) -> Option<GatewayRate> {
-        lock(&self.own.word).rate.or(self.own.configured)
+        self.own.word.lock().rate.or(self.own.configured)
     }
 
     fn come_back(&self, urgency: Urgency, wait: Duration) -> Duration {
-        lock(&self.own.line).place(urgency, wait, self.rate().map(Pace::new), Instant::now())
+        self.own.line.lock().place(urgency, wait, self.rate().map(Pace::new), Instant::now())
     }
 }
 

@@ -1,10 +1,11 @@
 //! "Order N changed": lets a waiting request or an open page look again at once. A lost notice costs a poll, no more.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use parking_lot::{Mutex, MutexGuard};
 use redis::RedisError;
 use redis::aio::{PubSubSink, PubSubStream};
 use tokio::sync::{Notify, broadcast};
@@ -112,7 +113,7 @@ impl Notice {
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

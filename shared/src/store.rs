@@ -1,10 +1,11 @@
 //! The database: one file per noun, the only SQL. SQLite and PostgreSQL are served by the same text.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::Row;
 use sqlx::any::AnyConnectOptions;
 use tokio::sync::broadcast;
@@ -348,13 +349,13 @@ impl Store {
     /// Remembers how the last write of this process's own row went.
     fn note_proof(&self, is_good: bool) {
         let proof = Proof { at: Instant::now(), is_good };
-        *self.0.last_proof.lock().unwrap_or_else(PoisonError::into_inner) = Some(proof);
+        *self.0.last_proof.lock() = Some(proof);
     }
 
     /// Why nothing can be written, as the last heartbeat has shown; `None` before the first one. Reads may go on meanwhile: a
     /// disk may be full, a lock held, a right taken away.
     pub fn write_fault(&self) -> Option<&'static str> {
-        let proof = (*self.0.last_proof.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let proof = (*self.0.last_proof.lock())?;
         match proof {
             Proof { is_good: false, .. } => Some("takes no writes"),
             Proof { at, .. } if at.elapsed() > PROVEN_FOR => Some("has taken no write for 15 s"),

@@ -1,7 +1,8 @@
 //! Hearing what this process traces. There is one place for it in a process, and more than one test that listens.
 
-use std::sync::{Arc, Once, PoisonError, RwLock};
+use std::sync::{Arc, Once};
 
+use parking_lot::RwLock;
 use tracing::callsite::rebuild_interest_cache;
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Metadata, Subscriber};
@@ -29,12 +30,12 @@ pub(crate) fn listen(listener: Arc<dyn Listener>) {
         let heard = tracing_subscriber::registry().with(Heard);
         tracing::subscriber::set_global_default(heard).expect("nobody else in this process listens");
     });
-    LISTENERS.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    LISTENERS.write().push(listener);
     rebuild_interest_cache();
 }
 
 fn listeners(what: &Metadata<'_>) -> Vec<Arc<dyn Listener>> {
-    let all = LISTENERS.read().unwrap_or_else(PoisonError::into_inner);
+    let all = LISTENERS.read();
     all.iter().filter(|listener| listener.wants(what)).map(Arc::clone).collect()
 }
 

@@ -1,9 +1,10 @@
 //! Leases kept alive: one statement per process renews some hundred of them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use shared::failpoint::{self, Point};
 use shared::id::JobId;
 use shared::job::Lease;
@@ -93,6 +94,6 @@ impl LeaseKeeper {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<JobId, Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -1,8 +1,9 @@
 //! What a long run is at, on standard error.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use shared::telemetry;
 use tokio::task::AbortHandle;
 
@@ -24,7 +25,7 @@ impl Progress {
         let printing = tokio::spawn(async move {
             tokio::time::sleep(FIRST_AFTER).await;
             loop {
-                let line = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let line = shown.lock().clone();
                 telemetry::say(&format!("audit: {line}"));
                 tokio::time::sleep(EVERY).await;
             }
@@ -34,7 +35,7 @@ impl Progress {
 
     /// What the run is at from now on.
     pub(super) fn tell(&self, line: String) {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = line;
+        *self.now.lock() = line;
     }
 }
 

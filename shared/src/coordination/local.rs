@@ -1,9 +1,10 @@
 //! Notes and weather inside one process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
@@ -20,18 +21,18 @@ pub(super) struct Notes(Arc<Mutex<HashMap<String, (Secret, Instant)>>>);
 impl Notes {
     pub(super) fn read(&self, name: &str) -> Option<Note> {
         let now = Instant::now();
-        let notes = lock(&self.0);
+        let notes = self.0.lock();
         let (text, until) = notes.get(name)?;
         let good_for = until.checked_duration_since(now).filter(|left| !left.is_zero())?;
         Some(Note { text: text.clone(), good_for })
     }
 
     pub(super) fn write(&self, name: &str, note: &Note) {
-        lock(&self.0).insert(name.to_owned(), (note.text.clone(), Instant::now() + note.good_for));
+        self.0.lock().insert(name.to_owned(), (note.text.clone(), Instant::now() + note.good_for));
     }
 
     pub(super) fn remove(&self, name: &str, text: &Secret) {
-        let mut notes = lock(&self.0);
+        let mut notes = self.0.lock();
         if notes.get(name).is_some_and(|(present, _)| present == text) {
             notes.remove(name);
         }
@@ -39,7 +40,7 @@ impl Notes {
 
     pub(super) fn claim(&self, name: &str, who: &Secret, lifetime: Duration) -> Claim {
         let now = Instant::now();
-        let mut notes = lock(&self.0);
+        let mut notes = self.0.lock();
         if notes.get(name).is_some_and(|(_, until)| *until > now) {
             return Claim::Taken;
         }
@@ -63,7 +64,7 @@ impl LocalWeather {
     /// Lets a call leave, after its wait for a turn; or says what is in its way.
     pub(super) fn admit(&self, asked: &Asked) -> Result<Turn, Blocked> {
         let now = Instant::now();
-        let mut sky = lock(&self.0);
+        let mut sky = self.0.lock();
         if let Some(wait) = sky.told_for(now) {
             return Err(Blocked { obstacle: Obstacle::RetryAfter, wait });
         }
@@ -90,30 +91,30 @@ impl LocalWeather {
 
     /// Takes note of what came of a call.
     pub(super) fn settle(&self, probe: Option<&str>, outcome: Outcome<'_>) {
-        lock(&self.0).breaker.settle(Instant::now(), probe, outcome);
+        self.0.lock().breaker.settle(Instant::now(), probe, outcome);
     }
 
     /// Lets nobody call for so long.
     pub(super) fn tell(&self, patience: Duration) {
         let until = Instant::now() + patience;
-        let mut sky = lock(&self.0);
+        let mut sky = self.0.lock();
         sky.told_until = Some(sky.told_until.map_or(until, |told| told.max(until)));
     }
 
     /// Forgets that the gateway asked for patience.
     pub(super) fn end_patience(&self) {
-        lock(&self.0).told_until = None;
+        self.0.lock().told_until = None;
     }
 
     /// Closes the breaker.
     pub(super) fn reset_breaker(&self) {
-        lock(&self.0).breaker = Breaker::default();
+        self.0.lock().breaker = Breaker::default();
     }
 
     /// How long nobody may call yet, and how the breaker is.
     pub(super) fn view(&self) -> (Option<Duration>, BreakerView) {
         let now = Instant::now();
-        let sky = lock(&self.0);
+        let sky = self.0.lock();
         (sky.told_for(now), sky.breaker.view(now))
     }
 }
@@ -122,9 +123,4 @@ impl Sky {
     fn told_for(&self, now: Instant) -> Option<Duration> {
         self.told_until?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
-}
-
-/// The lock, also after a panic elsewhere: what it guards is whole after every statement.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,13 +2,13 @@
 //! each process on its own.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::RedisError;
 use tokio::time::{Instant, timeout};
 
-use super::local::lock;
 use super::note::{Claim, Note};
 use crate::redis_server::{RedisServer, is_refusal};
 use crate::secret::Secret;
@@ -107,11 +107,11 @@ impl Way {
     /// Runs a question to Redis, and answers `None` if it is away, or says no. The log tells once per change that it is
     /// away, and once of each sort of no: that one comes at once, so Redis is asked on.
     pub(super) async fn ask<T>(&self, question: impl Future<Output = Result<T, RedisError>>) -> Option<T> {
-        if lock(&self.state).away_until.is_some_and(|until| until > Instant::now()) {
+        if self.state.lock().away_until.is_some_and(|until| until > Instant::now()) {
             return None;
         }
         let answer = timeout(ANSWER_WITHIN, question).await;
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let (shared, without) = (self.shared, self.without);
         let cause = match answer {
             Ok(Ok(answer)) => {

@@ -1,13 +1,14 @@
 //! The weather on Redis, one script and one round trip a call; without Redis each process has its own.
 
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::{RedisResult, Script, ScriptInvocation, Value, from_redis_value};
 
 use super::breaker::{FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE, PROBE_LOOK};
 use super::budget::Pace;
-use super::local::{LocalWeather, lock};
+use super::local::LocalWeather;
 use super::redis::Way;
 use super::turn::{Asked, Blocked, Turn};
 use super::weather::{BreakerView, Obstacle, Outcome, Pass, State};
@@ -84,7 +85,7 @@ impl RedisWeather {
         };
         let is_news = match outcome {
             Outcome::Failed(_) => true,
-            Outcome::Answered => pass.is_probe() || lock(&self.seen).failures > 0,
+            Outcome::Answered => pass.is_probe() || self.seen.lock().failures > 0,
             Outcome::Neither => pass.is_probe(),
         };
         if is_news {
@@ -128,7 +129,7 @@ impl RedisWeather {
     /// Whether all processes see the same, how long nobody may call yet, and how the breaker is, as last heard.
     pub(super) fn view(&self) -> (bool, Option<Duration>, BreakerView) {
         let (told_for, breaker) = self.alone.view();
-        let seen = lock(&self.seen).clone();
+        let seen = self.seen.lock().clone();
         match seen.breaker {
             Some(shared) if seen.is_shared => (true, told_for.max(seen.told_for), shared),
             Some(_) | None => (false, told_for, breaker),
@@ -144,7 +145,7 @@ impl RedisWeather {
     async fn ask(&self, call: ScriptInvocation<'static>) -> Option<Answer> {
         let mut commands = self.server.commands();
         let answer = self.way.ask(async { Answer::read(call.invoke_async(&mut commands).await?) }).await;
-        let mut seen = lock(&self.seen);
+        let mut seen = self.seen.lock();
         match &answer {
             Some(answer) => *seen = answer.seen.clone(),
             None => seen.is_shared = false,

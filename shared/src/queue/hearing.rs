@@ -1,7 +1,8 @@
 //! When the consumers of this process last heard from their queue: one that hears nothing looks like one with nothing
 //! to do.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// The ears of all takers of one process; cheap to clone.
@@ -18,7 +19,7 @@ pub(super) struct Ear {
 impl Hearing {
     pub(super) fn ear(&self) -> Arc<Ear> {
         let ear = Arc::new(Ear::default());
-        let mut ears = lock(&self.0);
+        let mut ears = self.0.lock();
         ears.retain(|ear| ear.strong_count() > 0);
         ears.push(Arc::downgrade(&ear));
         ear
@@ -27,34 +28,29 @@ impl Hearing {
     /// Whether there is a taker, or was one.
     pub(super) fn has_had_ear(&self) -> bool {
         // Those that are gone are forgotten only for a new one.
-        !lock(&self.0).is_empty()
+        !self.0.lock().is_empty()
     }
 
     /// How long the longest waiting question has gone unanswered; nothing where there is no taker.
     pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
-        lock(&self.0).iter().filter_map(Weak::upgrade).map(|ear| ear.silent_for(now)).max()
+        self.0.lock().iter().filter_map(Weak::upgrade).map(|ear| ear.silent_for(now)).max()
     }
 }
 
 impl Ear {
     /// A question is on its way.
     pub(super) fn asks(&self, now: Instant) {
-        lock(&self.asking_since).get_or_insert(now);
+        self.asking_since.lock().get_or_insert(now);
     }
 
     /// The queue answered, be it that there is nothing.
     pub(super) fn heard(&self) {
-        *lock(&self.asking_since) = None;
+        *self.asking_since.lock() = None;
     }
 
     fn silent_for(&self, now: Instant) -> Duration {
-        lock(&self.asking_since).map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        self.asking_since.lock().map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
-}
-
-/// The lock, also after a panic elsewhere: what it guards is whole after every statement.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

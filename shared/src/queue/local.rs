@@ -1,9 +1,10 @@
 //! The queue inside one process.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::hearing::Hearing;
@@ -69,6 +70,6 @@ impl LocalQueue {
     }
 
     fn lists(&self) -> MutexGuard<'_, HashMap<QueueName, VecDeque<JobId>>> {
-        self.0.lists.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lists.lock()
     }
 }

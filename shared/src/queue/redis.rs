@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
@@ -130,7 +130,7 @@ impl RedisQueue {
 
     /// What makes it unfit, though it answers: as the last look and the last push have shown.
     pub(super) fn fault(&self) -> Option<&'static str> {
-        let refused = *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = *self.seen.refused.lock();
         if refused.is_some_and(|at| at.elapsed() < REFUSAL_BELIEVED) {
             return Some("Redis refuses to take ids, most likely for want of memory; jobs wait in the database");
         }
@@ -168,7 +168,7 @@ impl RedisQueue {
         let pushed: Result<u64, QueueError> =
             push.query_async(&mut self.server.commands()).await.map_err(QueueError::from);
         let refused = matches!(pushed, Err(QueueError::Refused(_))).then(Instant::now);
-        *self.seen.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        *self.seen.refused.lock() = refused;
         pushed
     }
 

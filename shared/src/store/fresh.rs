@@ -1,8 +1,8 @@
 //! What this process has just committed, for its relay: ids to be pushed at once, and when the database must be asked.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::id::JobId;
@@ -80,6 +80,6 @@ impl Tray {
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+        self.contents.lock()
     }
 }

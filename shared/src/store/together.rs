@@ -7,9 +7,10 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{Database, Store, StoreError};
@@ -135,7 +136,7 @@ impl<T: Together> fmt::Debug for Group<T> {
 
 impl<T: Together> Group<T> {
     fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The next ones that can go together. Whose caller has gone is left out.

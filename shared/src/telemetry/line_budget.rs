@@ -1,6 +1,6 @@
 //! How many log lines a minute may tell of what anybody can make happen.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ impl LineBudget {
 
     /// Whether one more line may be written; else it is counted as left out.
     pub fn take(&self) -> bool {
-        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minute = self.minute.lock();
         let may = minute.lines < self.per_minute;
         match may {
             true => minute.lines += 1,
@@ -51,7 +51,7 @@ impl LineBudget {
     }
 
     fn left_out_at(&self, now: Instant) -> Option<u64> {
-        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minute = self.minute.lock();
         if now.saturating_duration_since(minute.began) < MINUTE {
             return None;
         }

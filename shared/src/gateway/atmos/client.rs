@@ -1,8 +1,9 @@
 //! HTTP to the gateway: one request at a time, its answer sorted by what the caller does about it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use reqwest::header::{CONNECTION, CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use reqwest::{ClientBuilder, Proxy, RequestBuilder, StatusCode, redirect};
 use time::OffsetDateTime;
@@ -249,12 +250,12 @@ struct LastKept(Mutex<Option<Instant>>);
 impl LastKept {
     /// A request was answered. One whose connection broke has left none.
     fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.0.lock() = Some(Instant::now());
     }
 
     /// Whether the next request may leave by a connection that was kept.
     fn is_recent(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() <= KEPT_FOR)
+        self.0.lock().is_some_and(|at| at.elapsed() <= KEPT_FOR)
     }
 }
 

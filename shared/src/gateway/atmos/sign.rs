@@ -26,8 +26,8 @@ pub(super) fn signature(algorithm: SignAlgorithm, words: SignedWords<'_>, key: &
     let SignedWords { store_id, transaction_id, account, amount } = words;
     let text = [store_id, transaction_id, account, amount, key.expose()].concat();
     match algorithm {
-        SignAlgorithm::Md5 => hex(&Md5::digest(text)),
-        SignAlgorithm::Sha256 => hex(&Sha256::digest(text)),
+        SignAlgorithm::Md5 => hex::encode(Md5::digest(text)),
+        SignAlgorithm::Sha256 => hex::encode(Sha256::digest(text)),
     }
 }
 
@@ -41,10 +41,6 @@ pub(super) fn fits(algorithm: SignAlgorithm, words: SignedWords<'_>, keys: &[Sec
         fits | signature(algorithm, words, key).as_bytes().ct_eq(claimed.as_bytes())
     });
     fits.into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

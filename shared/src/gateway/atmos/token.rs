@@ -1,9 +1,10 @@
 //! The access token: one for all processes with the same credentials, because the gateway may revoke the previous
 //! one when it issues the next (it looks like WSO2 API Manager, which does so by default).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
@@ -71,7 +72,7 @@ pub(super) struct Token {
 impl Tokens {
     pub(super) fn new(config: &AtmosConfig, coordination: Coordination) -> Self {
         let owner = Sha256::digest(format!("{}{}", config.base_url, config.consumer_key));
-        let owner: String = owner.iter().map(|byte| format!("{byte:02x}")).collect();
+        let owner = hex::encode(owner);
         Tokens {
             consumer_key: config.consumer_key.clone(),
             consumer_secret: config.consumer_secret.clone(),
@@ -141,7 +142,7 @@ impl Tokens {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     /// Another process's token, or a new one that this process asks for while the others wait.

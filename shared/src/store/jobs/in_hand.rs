@@ -1,8 +1,8 @@
 //! A job that was staged and claimed in one transaction, for the worker that staged it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -62,7 +62,7 @@ impl Untaken {
     }
 
     fn jobs(&self) -> MutexGuard<'_, Vec<ClaimedJob>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock()
     }
 }
 

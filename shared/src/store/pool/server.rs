@@ -1,8 +1,8 @@
 //! The server behind the connections: whether it listens, and whether it still takes writes.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::{AnyConnection, Error, Row};
 
 use super::door::Door;
@@ -77,7 +77,7 @@ impl Server {
     }
 
     fn lock(&self) -> MutexGuard<'_, Era> {
-        self.era.lock().unwrap_or_else(PoisonError::into_inner)
+        self.era.lock()
     }
 }
 
