@@ -89,6 +89,7 @@ impl HttpServer {
 
     /// The next connection that there is a place for.
     async fn take(&self) -> (TcpStream, SocketAddr, Place) {
+        let mut has_failed = false;
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
@@ -110,7 +111,7 @@ impl HttpServer {
                 }
                 Err(error) => {
                     // There are no more descriptors: those of idle connections are of more use to a new one.
-                    self.places.make_room();
+                    self.places.make_room(std::mem::replace(&mut has_failed, true));
                     if self.places.warnings.take() {
                         warn!(error = %error, "a connection could not be taken: {error}");
                     }

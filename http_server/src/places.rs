@@ -127,11 +127,7 @@ impl Places {
         }
         let mut has_waited = false;
         loop {
-            if has_waited {
-                self.close(None, Why::Crowded);
-            } else {
-                self.make_room();
-            }
+            self.make_room(has_waited);
             let freed = tokio::time::timeout(LOOK_AGAIN, Arc::clone(&self.free).acquire_owned()).await;
             if let Ok(permit) = freed {
                 return permit.ok();
@@ -143,11 +139,11 @@ impl Places {
         }
     }
 
-    /// Closes connections that are of less use than a new one, unless some are closing already: many callers that come
-    /// at once would else each have a part of all connections closed.
-    pub(crate) fn make_room(&self) {
+    /// Closes connections that are of less use than a new one, unless some are closing already and have not been waited
+    /// for: many callers that come at once would else each have a part of all connections closed.
+    pub(crate) fn make_room(&self, has_waited: bool) {
         let are_closing = self.open().closing > 0;
-        if !are_closing {
+        if has_waited || !are_closing {
             self.close(None, Why::Crowded);
         }
     }
