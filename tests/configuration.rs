@@ -322,6 +322,29 @@ async fn an_address_that_is_taken_is_named_with_its_variable() {
     }
 }
 
+/// A file that is another program's, or the wrong one, must be avoidable.
+#[tokio::test]
+async fn a_file_of_settings_can_be_named_or_left_out() {
+    let bad = "TASDIQ_LOG=inf\nTASDIQ_LISTEN=127.0.0.1:0\nTASDIQ_SANDBOX_LISTEN=127.0.0.1:0";
+    for (path, says) in
+        [("", None), (".env", Some("TASDIQ_LOG is no log filter")), ("nowhere", Some("TASDIQ_ENV_FILE names no"))]
+    {
+        let mut program = Program::start_with_dotenv(
+            bad,
+            &["callback", "sign", "--transaction-id", "1", "--account", "1", "--amount", "1.00"],
+            &[("TASDIQ_ENV_FILE", path)],
+        );
+        let exit_status = program.wait_exit(PATIENCE).await;
+        let output = program.output();
+        match says {
+            Some(says) => {
+                assert!(exit_status.code() == Some(CONFIGURATION) && output.contains(says), "{path}: {output}")
+            }
+            None => assert!(exit_status.success() && !output.contains("TASDIQ_LOG"), "{output}"),
+        }
+    }
+}
+
 /// As developers keep their settings, and container platforms their secrets.
 #[tokio::test]
 async fn settings_may_stand_in_a_file_of_the_working_directory_and_secrets_in_files() {
@@ -336,7 +359,7 @@ async fn settings_may_stand_in_a_file_of_the_working_directory_and_secrets_in_fi
     role.ready().await;
 
     let said = role.program.output();
-    assert_says(&said, &["settings from .env in the working directory: TASDIQ_LISTEN, TASDIQ_API_KEYS_FILE"]);
+    assert_says(&said, &["settings from .env: TASDIQ_LISTEN, TASDIQ_API_KEYS_FILE"]);
     let (status, _) = role.get("/api/orders/1").await;
     assert_eq!(status, 401, "the key of the file is asked for");
     assert!(!role.program.output().contains("a-key-of-the-shop"));

@@ -79,7 +79,9 @@ pub(crate) fn is_open_to_others(path: &Path) -> bool {
 /// once.
 pub(crate) fn with_its_fault(mut faults: ConfigFaults, role: Role, variables: &Variables) -> ConfigFaults {
     const NAME: &str = "TASDIQ_DATA_DIR";
-    let is_opened = matches!(role, Role::Up | Role::Sandbox) && faults.iter().all(|fault| fault.variable != NAME);
+    // A file of settings that cannot be read may name the directory.
+    let is_known = |variable: &str| ![NAME, ".env", "TASDIQ_ENV_FILE"].contains(&variable);
+    let is_opened = matches!(role, Role::Up | Role::Sandbox) && faults.iter().all(|fault| is_known(&fault.variable));
     // The sandbox's variables are few, and without the faulty ones nothing keeps them from being read.
     let sound = Config::from_variables(Role::Sandbox, &variables.without(&faults));
     if let (true, Ok(config)) = (is_opened, sound)

@@ -96,7 +96,12 @@ impl ReadableEnvironment {
     }
 
     fn is_unread(&self, variable: &str) -> bool {
-        self.unread.iter().any(|name| name.strip_suffix("_FILE").unwrap_or(name) == variable)
+        self.unread.iter().any(|name| name.strip_suffix("_FILE").unwrap_or(name) == variable) || self.lacks_env_file()
+    }
+
+    /// Whether a file of settings could not be read whole: any variable may have stood there.
+    fn lacks_env_file(&self) -> bool {
+        self.unread.iter().any(|name| name == ".env" || name == "TASDIQ_ENV_FILE")
     }
 
     fn knows_database(&self) -> bool {
@@ -105,6 +110,7 @@ impl ReadableEnvironment {
 
     fn knows_gateway(&self) -> bool {
         !self.unread.iter().any(|name| name.starts_with("ATMOS_") || name == "TASDIQ_SANDBOX_LISTEN")
+            && !self.lacks_env_file()
     }
 }
 
@@ -112,7 +118,7 @@ impl ReadableEnvironment {
 fn look_at_configuration(roles: &[Role], variables: &Variables, findings: &mut Findings) {
     if !variables.from_dotenv().is_empty() {
         let names = variables.from_dotenv().join(", ");
-        findings.ok("configuration", format!("from .env in the working directory: {names}"));
+        findings.ok("configuration", format!("from .env: {names}"));
     }
     let mut told = BTreeSet::new();
     for role in roles.iter().copied().chain([Role::Operator]) {

@@ -105,8 +105,8 @@ fn configure(role: Role) -> Result<Config, Exit> {
     let config = Config::from_variables(role, &variables)
         .map_err(|faults| data_dir::with_its_fault(faults, role, &variables))?;
     telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
-    if role.is_process() && !variables.from_dotenv().is_empty() {
-        info!("settings from .env in the working directory: {}", variables.from_dotenv().join(", "));
+    if !variables.from_dotenv().is_empty() {
+        info!("settings from .env: {}", variables.from_dotenv().join(", "));
     }
     for warning in &config.warnings {
         warn!("{warning}");

@@ -38,8 +38,8 @@ pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
     // A supervisor may signal every process of a service. This one ends with its worker, which waits for it.
     let _signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let worker_ended = CancellationToken::new();
-    let group = read_group(worker_ended.clone())?;
-    let config = configure(arguments)?;
+    let (settings, group) = read_input(worker_ended.clone())?;
+    let config = configure(arguments, &settings)?;
     let store = Store::open_with_connections(&config.database, CONNECTIONS).await?;
     let redis = redis_server(&config, &store.database_id().await?)?;
     let gateway = gateway(&config, redis.clone())?;
@@ -69,12 +69,15 @@ pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Reads the group; from then on this process ends when its worker does, which closes the other end. `worker_ended` is
-/// cancelled first.
-fn read_group(worker_ended: CancellationToken) -> Result<SuspectGroup, Exit> {
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).context("cannot read standard input")?;
-    let group = serde_json::from_str(&line).context("standard input names no jobs; a worker starts this by itself")?;
+/// Reads the settings and the group; from then on this process ends when its worker does, which closes the other end.
+/// `worker_ended` is cancelled first.
+fn read_input(worker_ended: CancellationToken) -> Result<(Variables, SuspectGroup), Exit> {
+    const NOT_A_WORKERS: &str = "standard input names no jobs; a worker starts this by itself";
+    let mut lines = io::stdin().lock().lines();
+    let mut line = || lines.next().transpose().context("cannot read standard input")?.context(NOT_A_WORKERS);
+    let settings = Variables::from_line(&line()?).context(NOT_A_WORKERS)?;
+    let group = serde_json::from_str(&line()?).context(NOT_A_WORKERS)?;
+    drop(lines);
     std::thread::spawn(move || {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         worker_ended.cancel();
@@ -82,7 +85,7 @@ fn read_group(worker_ended: CancellationToken) -> Result<SuspectGroup, Exit> {
         std::thread::sleep(HAND_BACK_PATIENCE);
         std::process::exit(1);
     });
-    Ok(group)
+    Ok((settings, group))
 }
 
 /// Hands the group back and ends this process: the worker was killed from outside, which is no fault of these jobs. Their
@@ -96,9 +99,9 @@ async fn hand_back(store: &Store, group: &SuspectGroup) -> ! {
 }
 
 /// The worker's own configuration. It has told of what is odd there.
-fn configure(arguments: SuspectsArguments) -> Result<Config, Exit> {
+fn configure(arguments: SuspectsArguments, settings: &Variables) -> Result<Config, Exit> {
     let role = if arguments.embedded { Role::Up } else { Role::Worker };
-    let mut config = Config::from_variables(role, &Variables::of_this_process())?;
+    let mut config = Config::from_variables(role, settings)?;
     telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
     config.public_url = arguments.public_url;
     if let Some(address) = arguments.sandbox {

@@ -119,8 +119,8 @@ pub(crate) fn context(config: &Config, store: Store, gateway: Gateway) -> Worker
     }
 }
 
-/// This very program, also where its file has been replaced since it was started. It reads the same environment; what came
-/// of port 0 it must be told.
+/// This very program, also where its file has been replaced since it was started. It gets the settings of this process, and
+/// what came of port 0.
 fn suspect_program(config: &Config) -> SuspectProgram {
     let itself = PathBuf::from("/proc/self/exe");
     let file = if itself.exists() { itself } else { std::env::current_exe().unwrap_or_else(|_| "tasdiq".into()) };
@@ -132,7 +132,7 @@ fn suspect_program(config: &Config) -> SuspectProgram {
     if config.starts_sandbox() {
         arguments.extend(["--sandbox".to_owned(), config.sandbox_listen.to_string()]);
     }
-    SuspectProgram { file, arguments }
+    SuspectProgram { file, arguments, settings: config.settings.to_line() }
 }
 
 fn tell(health: SocketAddr, arguments: &WorkerArguments) {

@@ -17,6 +17,7 @@ mod atmos;
 mod environment;
 mod fault;
 mod local_address;
+mod names;
 mod read;
 mod role;
 mod values;
@@ -90,6 +91,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is odd but no fault, in sentences for the log; nothing here is secret.
     pub warnings: Vec<String>,
+    /// The variables that all this was read from, those of files among them.
+    pub settings: Variables,
 }
 
 impl Config {

@@ -110,6 +110,10 @@ fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
     };
     let options =
         WorkerOptions { slots, queues: WorkerOptions::ALL_QUEUES.to_vec(), stop_grace: Duration::from_secs(10) };
-    let suspects = SuspectProgram { file: env!("CARGO_BIN_EXE_tasdiq").into(), arguments: Vec::new() };
+    let suspects = SuspectProgram {
+        file: env!("CARGO_BIN_EXE_tasdiq").into(),
+        arguments: Vec::new(),
+        settings: Secret::new("{}"),
+    };
     JobWorker::new(context, queue.clone(), options, suspects)
 }

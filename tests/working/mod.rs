@@ -10,6 +10,7 @@ use shared::order::Order;
 use shared::pulse::Pulse;
 use shared::queue::{LocalQueue, Queue};
 use shared::relay::Relay;
+use shared::secret::Secret;
 use shared::store::kinds;
 use shared::store::{jobs, orders};
 use tokio::task::JoinHandle;
@@ -68,7 +69,8 @@ impl Working {
         };
         let options = WorkerOptions { slots: 4, queues: queues.to_vec(), stop_grace: Duration::from_secs(1) };
         let queue = Queue::Local(LocalQueue::default());
-        let suspects = SuspectProgram { file: Program::FILE.into(), arguments: Vec::new() };
+        let suspects =
+            SuspectProgram { file: Program::FILE.into(), arguments: Vec::new(), settings: Secret::new("{}") };
         let worker = JobWorker::new(context, queue.clone(), options, suspects);
         let (pulse, stop) = (worker.pulse(), CancellationToken::new());
         let working = worker.run(stop.clone());

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use shared::job::QueueName;
 use shared::queue::{Queue, Taker};
+use shared::secret::Secret;
 use shared::store::jobs::{self, SuspectGroup};
 use shared::store::{Store, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,8 +50,10 @@ const BEGUN: &str = "begun";
 pub struct SuspectProgram {
     /// Its file.
     pub file: PathBuf,
-    /// The command and what it must be told besides its environment.
+    /// The command and what it must be told besides.
     pub arguments: Vec<String>,
+    /// The first line of its input: the settings of this process, which may stand in files that have changed since.
+    pub settings: Secret,
 }
 
 /// Takes suspects and starts their processes.
@@ -117,6 +120,11 @@ impl Take for Suspects {
 }
 
 impl Processes {
+    /// What the process reads: the settings and its group, a line each.
+    fn input(&self, group: &SuspectGroup) -> serde_json::Result<String> {
+        Ok(format!("{}\n{}\n", self.program.settings.expose(), serde_json::to_string(group)?))
+    }
+
     async fn place_in(&self, places: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         self.stop.run_until_cancelled(places.acquire_owned()).await?.ok()
     }
@@ -135,7 +143,7 @@ impl Processes {
         // Open until the process has ended: otherwise one that is killed for its length could hand its jobs back before.
         let mut input = child.stdin.take();
         let mut said = Vec::new();
-        let status = match timeout(LONGEST_RUN, listen(&mut child, &mut input, group, &mut said)).await {
+        let status = match timeout(LONGEST_RUN, listen(&mut child, &mut input, self.input(group), &mut said)).await {
             Ok(Ok(status)) => Some(status),
             Ok(Err(trouble)) => {
                 warn!(error = %trouble, "a process of suspects cannot be followed, and is ended: {trouble}");
@@ -176,18 +184,17 @@ impl Processes {
     }
 }
 
-/// Tells the process its group and reads what it says, until it ends.
+/// Tells the process these lines and reads what it says, until it ends.
 async fn listen(
     child: &mut Child,
     input: &mut Option<ChildStdin>,
-    group: &SuspectGroup,
+    lines: serde_json::Result<String>,
     said: &mut Vec<u8>,
 ) -> std::io::Result<ExitStatus> {
     if let Some(input) = input {
-        let mut line = serde_json::to_vec(group).map_err(std::io::Error::other)?;
-        line.push(b'\n');
+        let lines = lines.map_err(std::io::Error::other)?;
         // One that has ended already says so by its status.
-        let _ = input.write_all(&line).await;
+        let _ = input.write_all(lines.as_bytes()).await;
     }
     if let Some(mut output) = child.stdout.take() {
         output.read_to_end(said).await?;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::environment::{Environment, reads};
+use super::environment::Environment;
 use super::fault::{ConfigFault, ConfigFaults};
 use super::local_address::{is_loopback, local_url};
+use super::names::reads;
 use super::values::KeyStrength;
 use super::variables::Variables;
 use super::{ApiKey, Config, Role, addresses, atmos, embedded_database, values};
@@ -48,7 +49,7 @@ impl Config {
     /// # Errors
     /// As [`Config::from_environment`]; a value of ours that is not UTF-8, and a file that cannot be read, are faults, too.
     pub fn from_variables(role: Role, variables: &Variables) -> Result<Config, ConfigFaults> {
-        let (opened, faults) = variables.opened(role, reads);
+        let (opened, faults) = variables.opened(|name| reads(role, name));
         let get = |name: &str| opened.get(name);
         let mut environment = Environment::new(role, &get);
         for ConfigFault { variable, what } in faults {
@@ -57,7 +58,7 @@ impl Config {
         for (name, value) in variables.iter() {
             environment.look_over(&name.to_string_lossy(), value.to_str().is_some());
         }
-        config(environment)
+        Ok(Config { settings: opened.ours(), ..config(environment)? })
     }
 }
 
@@ -126,6 +127,7 @@ fn config(mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
             log,
             log_format,
             warnings,
+            settings: Variables::default(),
         }),
         (_, _, Err(faults)) => Err(faults),
         (_, _, Ok(_)) => Err(ConfigFaults::default()),

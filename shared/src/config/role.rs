@@ -35,11 +35,6 @@ impl Role {
         matches!(self, Role::Api | Role::Worker)
     }
 
-    /// Whether it is a process that stays, and no command that ends.
-    pub fn is_process(self) -> bool {
-        matches!(self, Role::Up | Role::Api | Role::Worker | Role::Sandbox)
-    }
-
     /// Whether it serves the order API.
     pub(super) fn serves_orders(self) -> bool {
         matches!(self, Role::Up | Role::Api)

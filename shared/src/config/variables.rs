@@ -1,33 +1,24 @@
-//! Where settings stand: the environment, a file `.env` in the working directory, and files with one secret each.
+//! Where settings stand: the environment, a file `.env`, and files with one secret each.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::Role;
 use super::fault::{ConfigFault, ConfigFaults};
-
-/// Variables that hold a secret. Each may stand in a file instead, whose path is in the variable of that name with `_FILE`
-/// behind it, as container platforms hand out secrets.
-const SECRETS: [&str; 7] = [
-    "ATMOS_API_KEY",
-    "ATMOS_CONSUMER_KEY",
-    "ATMOS_CONSUMER_SECRET",
-    "ATMOS_PROXY_URL",
-    "DATABASE_URL",
-    "REDIS_URL",
-    "TASDIQ_API_KEYS",
-];
-
-const FILE: &str = "_FILE";
+use super::names::{FILE, SECRETS, known, looks_like_ours, secret_of};
+use crate::secret::Secret;
 
 /// More than any secret has. Another file was named by mistake then.
 const LONGEST_SECRET: u64 = 64 * 1024;
 
-/// The file of settings in the working directory.
+/// The file of settings in the working directory, and the name that its faults go by.
 const DOTENV: &str = ".env";
+
+/// Names another file of settings, or with an empty value none.
+const DOTENV_VARIABLE: &str = "TASDIQ_ENV_FILE";
 
 /// Settings as they were given, before any is read.
 #[derive(Clone, Default)]
@@ -51,50 +42,70 @@ impl FromIterator<(OsString, OsString)> for Variables {
 }
 
 impl Variables {
-    /// The environment of this process, and what a file `.env` in its working directory sets besides. A variable that is
-    /// in the environment, be it empty, is not taken from the file.
+    /// The environment of this process, and the settings that a file `.env` in its working directory adds, or the file that
+    /// `TASDIQ_ENV_FILE` names. What is in the environment, be it empty, is not taken from the file; a secret and the
+    /// variable of its file count as one. Names that are not ours are left out.
     pub fn of_this_process() -> Self {
-        std::env::vars_os().collect::<Variables>().with_dotenv(Path::new(DOTENV))
+        let variables: Variables = std::env::vars_os().collect();
+        match variables.get(DOTENV_VARIABLE) {
+            None => variables.with_dotenv(Path::new(DOTENV)),
+            Some(path) if path.trim().is_empty() => variables,
+            Some(path) if Path::new(path.trim()).is_file() => variables.with_dotenv(Path::new(path.trim())),
+            Some(_) => {
+                variables.with_fault(DOTENV_VARIABLE, "names no file of settings; mend it, or leave it empty for none")
+            }
+        }
     }
 
-    fn with_dotenv(mut self, path: &Path) -> Self {
-        let fault = |what: String| ConfigFault { variable: DOTENV.to_owned(), what };
-        // A folder of that name is somebody else's.
-        if !path.is_file() {
-            return self;
-        }
-        let lines = match dotenvy::from_path_iter(path) {
-            Ok(lines) => lines,
-            Err(dotenvy::Error::Io(error)) => {
-                self.faults.push(fault(format!("cannot be read ({error}); mend or remove the file")));
-                return self;
-            }
-            Err(_) => return self,
-        };
-        for line in lines {
-            match line {
-                Ok((name, value)) => {
-                    let is_given = self.given.iter().any(|(given, _)| *given == *name);
-                    if !is_given {
-                        self.given.push((name.clone().into(), value.into()));
-                        self.from_dotenv.push(name);
-                    }
-                }
-                // Its own words repeat the line, which may hold a secret.
-                Err(_) => {
-                    self.faults.push(fault(
-                        "in the working directory has a line that is not NAME=value, or that is not UTF-8 text; mend the line, \
-                         and put a value with blanks, quotes, # or $ in single quotes"
-                            .to_owned(),
-                    ));
-                    return self;
-                }
-            }
-        }
+    fn with_fault(mut self, variable: &str, what: impl Into<String>) -> Self {
+        self.faults.push(ConfigFault { variable: variable.to_owned(), what: what.into() });
         self
     }
 
-    /// The names that were taken from `.env`, in its order.
+    fn with_dotenv(self, path: &Path) -> Self {
+        // A folder of that name is another program's.
+        if !path.is_file() {
+            return self;
+        }
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return self.with_fault(DOTENV, format!("cannot be read ({error}); mend or remove the file")),
+        };
+        // Windows' editors begin a file with it.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let from_environment: Vec<String> =
+            self.given.iter().map(|(name, _)| setting(&name.to_string_lossy()).to_owned()).collect();
+        let (mut variables, mut bad_lines) = (self, Vec::new());
+        for line in dotenvy::from_read_iter(text.as_bytes()) {
+            match line {
+                Ok((name, value)) => {
+                    let is_ours = known(&name).is_some() || looks_like_ours(&name);
+                    if is_ours && !from_environment.iter().any(|given| *given == setting(&name)) {
+                        if known(&name).is_some() && !variables.from_dotenv.contains(&name) {
+                            variables.from_dotenv.push(name.clone());
+                        }
+                        // The last line of a name counts, as in a shell.
+                        variables.given.retain(|(given, _)| *given != *name);
+                        variables.given.push((name.into(), value.into()));
+                    }
+                }
+                Err(error) => bad_lines.push(number_of(text, &error)),
+            }
+        }
+        match bad_lines.as_slice() {
+            [] => variables,
+            numbers => variables.with_fault(
+                DOTENV,
+                format!(
+                    "has lines that are not NAME=value (line {}); mend them, and put a value with blanks, quotes, # or $ in \
+                     single quotes",
+                    numbers.join(", ")
+                ),
+            ),
+        }
+    }
+
+    /// The names of ours that were taken from `.env`, in its order.
     pub fn from_dotenv(&self) -> &[String] {
         &self.from_dotenv
     }
@@ -102,8 +113,7 @@ impl Variables {
     /// Without those that have a fault, and without the faults.
     #[must_use]
     pub fn without(&self, faults: &ConfigFaults) -> Self {
-        let is_sound = |name: &OsString| !faults.iter().any(|fault| name == fault.variable.as_str());
-        self.only(is_sound)
+        self.only(|name| !faults.iter().any(|fault| name == fault.variable.as_str()))
     }
 
     /// Those whose name is kept, without faults.
@@ -111,6 +121,22 @@ impl Variables {
     pub fn only(&self, keeps: impl Fn(&OsString) -> bool) -> Self {
         let given = self.given.iter().filter(|(name, _)| keeps(name)).cloned().collect();
         Variables { given, from_dotenv: self.from_dotenv.clone(), faults: Vec::new() }
+    }
+
+    /// In one line, for a process of ours that must have the same settings.
+    pub fn to_line(&self) -> Secret {
+        let all: BTreeMap<_, _> =
+            self.given.iter().map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy())).collect();
+        Secret::new(serde_json::to_string(&all).unwrap_or_default())
+    }
+
+    /// What [`Variables::to_line`] wrote.
+    ///
+    /// # Errors
+    /// The line is another.
+    pub fn from_line(line: &str) -> serde_json::Result<Self> {
+        let all: BTreeMap<String, String> = serde_json::from_str(line)?;
+        Ok(all.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &(OsString, OsString)> {
@@ -122,21 +148,25 @@ impl Variables {
         Some(value.to_string_lossy().into_owned())
     }
 
-    /// With the secrets that stand in files; `reads` says whether the role uses a variable. Gives what is wrong with the
-    /// files, too.
-    pub(super) fn opened(&self, role: Role, reads: impl Fn(Role, &str) -> bool) -> (Self, Vec<ConfigFault>) {
+    /// Those that are settings, without the variables of files.
+    pub(super) fn ours(&self) -> Self {
+        self.only(|name| name.to_str().is_some_and(|name| known(name).is_some() && secret_of(name).is_none()))
+    }
+
+    /// With the secrets that stand in files, as far as they are read. Gives what is wrong with the files, too.
+    pub(super) fn opened(&self, is_read: impl Fn(&str) -> bool) -> (Self, Vec<ConfigFault>) {
         let mut opened = self.clone();
         let mut faults = std::mem::take(&mut opened.faults);
-        for name in SECRETS.into_iter().filter(|name| reads(role, name)) {
+        for name in SECRETS.into_iter().filter(|name| is_read(name)) {
             let variable = format!("{name}{FILE}");
             let is_set = |name: &str| self.get(name).is_some_and(|value| !value.trim().is_empty());
             let Some(path) = self.get(&variable).filter(|path| !path.trim().is_empty()) else { continue };
-            let what = if is_set(name) {
+            let secret = if is_set(name) {
                 Err(format!("is set beside {name}; keep one of the two"))
             } else {
                 read_secret(Path::new(path.trim()))
             };
-            match what {
+            match secret {
                 Ok(secret) => {
                     opened.given.retain(|(given, _)| given != name);
                     opened.given.push((name.into(), secret.into()));
@@ -148,14 +178,31 @@ impl Variables {
     }
 }
 
+/// What a variable sets: itself, or the secret whose file it names.
+fn setting(name: &str) -> &str {
+    secret_of(name).unwrap_or(name)
+}
+
+/// Which line it is. The error's own words repeat the line, which may hold a secret.
+fn number_of(text: &str, error: &dotenvy::Error) -> String {
+    let number = match error {
+        dotenvy::Error::LineParse(line, _) => text.lines().position(|other| other.trim() == line.trim()),
+        _ => None,
+    };
+    number.map_or_else(|| "?".to_owned(), |number| (number + 1).to_string())
+}
+
 /// What such a file holds. No complaint repeats the path, which may be the secret itself.
 fn read_secret(path: &Path) -> Result<String, String> {
     let unreadable =
         |error: io::Error| format!("must name a file with the secret, and that file cannot be read ({error})");
+    // A pipe could be read but once, or keep the start waiting.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err("must name a file with the secret, and names something else".to_owned());
+    }
     let file = File::open(path).map_err(unreadable)?;
     let mut secret = String::new();
-    let read = file.take(LONGEST_SECRET + 1).read_to_string(&mut secret);
-    match read {
+    match file.take(LONGEST_SECRET + 1).read_to_string(&mut secret) {
         Ok(read) if read as u64 > LONGEST_SECRET => Err("names a file above 64 KiB, which is no secret".to_owned()),
         Ok(_) if secret.trim().is_empty() => Err("names a file that is empty".to_owned()),
         Ok(_) => Ok(secret),
@@ -166,22 +213,11 @@ fn read_secret(path: &Path) -> Result<String, String> {
     }
 }
 
-/// Whether the variable names the file of a secret, and of which one.
-pub(super) fn secret_of(name: &str) -> Option<&'static str> {
-    let secret = name.strip_suffix(FILE)?;
-    SECRETS.into_iter().find(|known| *known == secret)
-}
-
-/// The names of such variables.
-pub(super) fn file_variables() -> impl Iterator<Item = String> {
-    SECRETS.into_iter().map(|name| format!("{name}{FILE}"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, DatabaseUrl};
     use super::*;
-    use crate::secret::Secret;
+    use crate::config::{Config, Role};
+    use crate::store::DatabaseUrl;
 
     const DATABASE: &str = "postgres://shop:word@db/shop";
 
@@ -220,7 +256,8 @@ mod tests {
         let long = vec![b'x'; usize::try_from(LONGEST_SECRET).unwrap() + 1];
         let cases = [
             (folder.path().join("missing").to_str().unwrap().to_owned(), "cannot be read"),
-            (folder.path().to_str().unwrap().to_owned(), "cannot be read"),
+            (folder.path().to_str().unwrap().to_owned(), "names something else"),
+            ("/dev/null".to_owned(), "names something else"),
             (file(&folder, "empty", b" \n"), "is empty"),
             (file(&folder, "bytes", b"\xff\xfe"), "not UTF-8"),
             (file(&folder, "long", &long), "above 64 KiB"),
@@ -251,28 +288,50 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_the_working_directory_sets_what_the_environment_does_not() {
+    fn a_process_of_ours_gets_the_same_settings_though_the_files_have_changed() {
         let folder = tempfile::tempdir().unwrap();
-        let text = "# ours\nDATABASE_URL='postgres://shop:pa$s#@db/shop'\nexport TASDIQ_LOG=warn\nREDIS_URL=redis://far\nOTHER=1\n";
-        let path = file(&folder, ".env", text.as_bytes());
+        let path = file(&folder, "database", DATABASE.as_bytes());
+        let given = variables(&[("DATABASE_URL_FILE", &path), ("TASDIQ_LOG", "warn"), ("PATH", "/bin")]);
+        let config = Config::from_variables(Role::Operator, &given).unwrap();
+        std::fs::remove_file(&path).unwrap();
 
-        let given = variables(&[("REDIS_URL", "redis://near")]).with_dotenv(Path::new(&path));
+        let told = Variables::from_line(config.settings.to_line().expose()).unwrap();
 
-        assert_eq!(given.from_dotenv(), ["DATABASE_URL", "TASDIQ_LOG", "OTHER"]);
-        assert_eq!(given.get("DATABASE_URL").as_deref(), Some("postgres://shop:pa$s#@db/shop"));
-        assert_eq!(given.get("REDIS_URL").as_deref(), Some("redis://near"));
-        assert!(!format!("{given:?}").contains("redis://"), "{given:?}");
+        let names: Vec<&OsString> = told.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["DATABASE_URL", "TASDIQ_LOG"]);
+        assert_eq!(Config::from_variables(Role::Operator, &told).unwrap().database, config.database);
     }
 
     #[test]
-    fn a_line_that_cannot_be_read_is_one_fault_beside_the_others_and_is_not_repeated() {
+    fn a_file_of_settings_sets_what_the_environment_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let path = file(&folder, ".env", b"TASDIQ_LOG=inf\nthe secret of ours\n");
+        let text = "\u{feff}TASDIQ_LOG=info\n# ours\nDATABASE_URL='postgres://shop:pa$s#@db/shop'\nexport TASDIQ_LOG=warn\n\
+                    REDIS_URL=redis://far\nTASDIQ_API_KEYS=a:b\nOTHER=1\nZm9vYmFy==\nTASDIQ_LOGS=1\n";
+        let path = file(&folder, ".env", text.as_bytes());
 
-        let found = faults(&variables(&[("DATABASE_URL", "mysql://x")]).with_dotenv(Path::new(&path)));
+        let environment = variables(&[("REDIS_URL", ""), ("TASDIQ_API_KEYS_FILE", "/run/keys")]);
+        let given = environment.with_dotenv(Path::new(&path));
 
-        let starts: Vec<&str> = found.iter().map(|fault| fault.split(' ').next().unwrap()).collect();
-        assert_eq!(starts, [".env", "DATABASE_URL", "TASDIQ_LOG"]);
+        assert_eq!(given.from_dotenv(), ["TASDIQ_LOG", "DATABASE_URL"]);
+        assert_eq!(given.get("DATABASE_URL").as_deref(), Some("postgres://shop:pa$s#@db/shop"));
+        assert_eq!(given.get("TASDIQ_LOG").as_deref(), Some("warn"));
+        assert_eq!(given.get("REDIS_URL").as_deref(), Some(""), "the environment says that there is none");
+        assert_eq!(given.get("TASDIQ_API_KEYS"), None, "the environment has them in a file");
+        assert_eq!((given.get("OTHER"), given.get("Zm9vYmFy")), (None, None), "they are not ours");
+        assert_eq!(given.get("TASDIQ_LOGS").as_deref(), Some("1"), "a slip is warned of");
+        assert!(!format!("{given:?}").contains("warn"), "{given:?}");
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_are_one_fault_beside_the_others_and_are_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(&folder, ".env", b"TASDIQ_LOG=inf\nthe secret of ours\nDATABASE_URL=mysql://x\nanother one\n");
+
+        let found = faults(&variables(&[]).with_dotenv(Path::new(&path)));
+
+        let named: Vec<&str> = found.iter().map(|fault| fault.split(' ').next().unwrap()).collect();
+        assert_eq!(named, [".env", "DATABASE_URL", "TASDIQ_LOG"]);
+        assert!(found[0].contains("(line 2, 4)"), "{found:?}");
         assert!(!found[0].contains("of ours"), "{found:?}");
         assert_eq!(faults(&variables(&[]).with_dotenv(folder.path())), [""; 0], "a folder is none");
     }
