@@ -179,7 +179,7 @@ async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<
 }
 
 /// In a task of its own.
-async fn hand_back_untaken(store: Store, ended: CancellationToken) {
+pub(crate) async fn hand_back_untaken(store: Store, ended: CancellationToken) {
     jobs::hand_back_untaken(&store, &ended).await;
 }
 
