@@ -122,17 +122,21 @@ async fn what_is_found_about_an_order_in_review_is_kept_beside_the_first(f: Fixt
     assert_eq!(f.rows().await, 0);
 }
 
+const OPEN_NUMBER: &str = "select number from review_findings where accepted_at_ms is null";
+
 async fn what_is_found_again_is_told_once(f: Fixture) {
     let order = f.marked_order(7).await;
     let (before, lines) = (f.found(&order).await, f.history(&order).await.len());
 
     f.look_and_find(&order, &finding(FindingKind::SecondPayment, "something was found")).await;
     assert_eq!((f.found(&order).await, f.history(&order).await.len()), (before.clone(), lines));
+    assert_eq!(f.number(OPEN_NUMBER).await, 1);
 
     f.look_and_find(&order, &finding(FindingKind::SecondPayment, "in newer words")).await;
     let now = f.found(&order).await;
     assert_eq!(now, [(FindingKind::SecondPayment, "in newer words".to_owned(), before[0].2)]);
     assert_eq!(f.history(&order).await.len(), lines + 1);
+    assert_eq!(f.number(OPEN_NUMBER).await, 2, "a decision about the old words names the old number, and is refused");
 }
 
 /// A rolling update: nothing that either release finds is lost, and a person who asks meanwhile sees it.

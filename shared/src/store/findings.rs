@@ -93,8 +93,8 @@ pub(super) async fn of_locked(write: &mut Write, id: OrderId) -> Result<Vec<Revi
 }
 
 /// Adds what was found just now to the open findings of an order whose row is locked, unless a person would read the same
-/// twice. Of what is known already, the newest words are kept, and the time when it was found first. Returns whether there is
-/// anything new to read.
+/// twice. Of what is known already, the newest words are kept, and the time when it was found first; it gets another number,
+/// for a decision about the old words must not settle it. Returns whether there is anything new to read.
 pub(super) async fn add(
     write: &mut Write,
     id: OrderId,
@@ -106,12 +106,18 @@ pub(super) async fn add(
     }
     if let Some(known) = open.iter_mut().find(|finding| finding.is_same(new)) {
         known.text.clone_from(&new.text);
-        sqlx::query("-- reword_finding\nupdate review_findings set text = $3 where order_id = $1 and number = $2")
-            .bind(id.0)
-            .bind(known.number)
-            .bind(new.text.clone())
-            .execute(write.transaction())
-            .await?;
+        let row = sqlx::query(
+            "-- reword_finding
+            update review_findings
+            set text = $3, number = (select max(number) + 1 from review_findings others where others.order_id = $1)
+            where order_id = $1 and number = $2 returning number",
+        )
+        .bind(id.0)
+        .bind(known.number)
+        .bind(new.text.clone())
+        .fetch_one(write.transaction())
+        .await?;
+        known.number = row.try_get("number")?;
         return Ok(true);
     }
     let finding = ReviewFinding {
