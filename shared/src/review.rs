@@ -108,6 +108,11 @@ impl ReviewFinding {
         (self.kind, self.transaction_id, self.subject_id) == (new.kind, new.transaction_id, new.subject_id)
     }
 
+    /// Sorts as findings are read: oldest first, and one that has no number yet behind its equals.
+    pub fn sort(findings: &mut [ReviewFinding]) {
+        findings.sort_by_key(|finding| (finding.found_at_ms, finding.number == 0, finding.number));
+    }
+
     /// Whether a person must say if a refund was made.
     pub fn is_about_refund(&self) -> bool {
         self.act == SuggestedAct::CheckRefund

@@ -268,8 +268,14 @@ async fn a_refund_that_an_older_release_closed_leaves_what_else_was_found(f: Fix
     f.execute(&[format!("update orders set suggested_act = 'ask_gateway' where id = {}", order.id)]).await;
 
     assert_eq!(f.texts(&order).await, ["something was found"]);
-    assert_eq!(reviewing::waiting(&f.store, 1).await.unwrap().orders[0].findings.len(), 1);
-    assert_eq!(f.rows().await, 1);
+    for _ in 0..2 {
+        assert_eq!(reviewing::waiting(&f.store, 1).await.unwrap().orders[0].findings.len(), 1);
+        assert_eq!(f.rows().await, 1);
+    }
+    let now = f.find(&order).await;
+    let told = (now.reason.as_deref(), now.suggested_act);
+    assert_eq!(told, (Some("something was found"), Some(SuggestedAct::ReturnSecondPayment)));
+    assert_eq!(f.texts(&order).await, ["something was found"], "what is settled stays settled");
 }
 
 /// It goes by `suggested_act` whether a refund must be asked about, and shows `reason`.
@@ -301,15 +307,16 @@ async fn a_decision_does_not_settle_what_was_found_while_it_was_carried_out() {
     let f = Fixture::postgres().await;
     for by_an_older_release in [true, false] {
         let order = f.marked_order(if by_an_older_release { 7 } else { 20 }).await;
+        let now_ms = f.store.now_ms();
         let mut beside = f.connection().await;
         sqlx::raw_sql("begin").execute(&mut beside).await.unwrap();
         let statements = match by_an_older_release {
-            true => found_by_an_older_release(&order, "something was found; and also: more", "ask_gateway", 1),
+            true => found_by_an_older_release(&order, "something was found; and also: more", "ask_gateway", now_ms),
             false => vec![
                 format!("update orders set reason = 'something was found; and also: more' where id = {}", order.id),
                 format!(
                     "insert into review_findings (order_id, number, kind, text, act, found_at_ms)
-                    values ({}, 2, 'unclear_answer', 'more', 'ask_gateway', 1)",
+                    values ({}, 2, 'unclear_answer', 'more', 'ask_gateway', {now_ms})",
                     order.id
                 ),
             ],

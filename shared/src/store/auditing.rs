@@ -248,7 +248,7 @@ async fn with_what_belongs(
         )),
         rows(format!(
             "-- audit_findings
-            select {} from review_findings where {of_order} and accepted_at_ms is null order by order_id, number",
+            select {} from review_findings where {of_order} and accepted_at_ms is null order by order_id, found_at_ms, number",
             findings::COLUMNS
         )),
     )?;

@@ -49,7 +49,7 @@ pub(super) async fn open_of(
 ) -> Result<HashMap<OrderId, Vec<ReviewFinding>>, StoreError> {
     let sql = format!(
         "-- open_findings_of_orders
-        select {COLUMNS} from review_findings where order_id {} and accepted_at_ms is null order by order_id, number",
+        select {COLUMNS} from review_findings where order_id {} and accepted_at_ms is null order by order_id, found_at_ms, number",
         given(store.database(), 1, &[Number("of_order")]).any("of_order")
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(store.readers()).await?;
@@ -71,7 +71,7 @@ pub(super) async fn of_locked(write: &mut Write, id: OrderId) -> Result<Vec<Revi
     let columns = columns(&row)?;
     let open = sqlx::query(AssertSqlSafe(format!(
         "-- open_findings
-        select {COLUMNS} from review_findings where order_id = $1 and accepted_at_ms is null order by number"
+        select {COLUMNS} from review_findings where order_id = $1 and accepted_at_ms is null order by found_at_ms, number"
     )))
     .bind(id.0)
     .fetch_all(write.transaction())
@@ -88,6 +88,11 @@ pub(super) async fn of_locked(write: &mut Write, id: OrderId) -> Result<Vec<Revi
     let mut now = made_up(open, difference, &columns, &lines(&told)?);
     for finding in now.iter_mut().filter(|finding| finding.number == 0) {
         *finding = insert(write, id, finding.clone()).await?;
+    }
+    ReviewFinding::sort(&mut now);
+    // Or the next look at them would find in the older sentence what has just been settled.
+    if !now.is_empty() {
+        keep_marks(write, id, &now).await?;
     }
     Ok(now)
 }
@@ -118,6 +123,7 @@ pub(super) async fn add(
         .fetch_one(write.transaction())
         .await?;
         known.number = row.try_get("number")?;
+        ReviewFinding::sort(open);
         return Ok(true);
     }
     let finding = ReviewFinding {
@@ -190,14 +196,24 @@ pub(super) async fn refund_is_known(write: &mut Write, id: OrderId) -> Result<()
     for finding in &settled {
         accept(write, id, finding.number).await?;
     }
-    let mirror = Mirror::of(&left);
-    sqlx::query("-- keep_marks\nupdate orders set needs_review = $2, reason = $3, suggested_act = $4 where id = $1")
-        .bind(id.0)
-        .bind(i64::from(mirror.is_before_a_person))
-        .bind(mirror.reason)
-        .bind(mirror.act.map(SuggestedAct::as_str))
-        .execute(write.transaction())
-        .await?;
+    keep_marks(write, id, &left).await
+}
+
+/// Writes what an older release reads of these open findings, oldest first. An order in review waits by its status.
+async fn keep_marks(write: &mut Write, id: OrderId, open: &[ReviewFinding]) -> Result<(), StoreError> {
+    let mirror = Mirror::of(open);
+    sqlx::query(
+        "-- keep_marks
+        update orders set needs_review = case when status = 'review' then needs_review else $2 end, reason = $3,
+            suggested_act = $4
+        where id = $1",
+    )
+    .bind(id.0)
+    .bind(i64::from(mirror.is_before_a_person))
+    .bind(mirror.reason)
+    .bind(mirror.act.map(SuggestedAct::as_str))
+    .execute(write.transaction())
+    .await?;
     Ok(())
 }
 
@@ -230,8 +246,12 @@ pub async fn adopt(store: &Store) -> Result<u64, StoreError> {
         for (row, id) in rows.iter().zip(ids) {
             let open = open.get(&id).map(Vec::as_slice).unwrap_or_default();
             if !Difference::between(&columns(row)?, open).is_none() {
-                adopt_one(store, id).await?;
-                adopted += 1;
+                match adopt_one(store, id).await {
+                    Ok(()) => adopted += 1,
+                    // Another holds its row; it is compared again with the next sweep.
+                    Err(StoreError::Conflict(_)) => (),
+                    Err(trouble) => return Err(trouble),
+                }
             }
         }
     }

@@ -138,6 +138,7 @@ pub(in crate::store) fn made_up(
         let found_at_ms = line.or(told.last()).map_or(0, |(at_ms, _)| *at_ms);
         now.push(ReviewFinding { found_at_ms, ..finding });
     }
+    ReviewFinding::sort(&mut now);
     now
 }
 
