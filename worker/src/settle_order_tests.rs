@@ -442,6 +442,30 @@ fn what_a_person_knows_and_left_is_not_told_again() {
 }
 
 #[test]
+fn each_debit_that_a_person_must_know_is_named() {
+    const THIRD: TransactionId = TransactionId(77);
+    let told = |order: &Order, looks: &[Looked]| match decided(order, looks) {
+        Settlement::Review(finding) => finding.text,
+        Settlement::Noted { what } => what,
+        other => panic!("{other:?}"),
+    };
+    let both = [looked(OTHER, debited()), looked(THIRD, debited())];
+    let seen = both.clone().map(|look| Looked { was: StoredState::Debited, ..look });
+    let mut misfit = looked(DRAFT, debited());
+    misfit.report.as_mut().unwrap().amount += 1;
+
+    for status in
+        [OrderStatus::Paid, OrderStatus::Refunded, OrderStatus::Expired, OrderStatus::Canceled, OrderStatus::Review]
+    {
+        let text = told(&order(status), &both);
+        assert!(text.contains("transactions 8, 77"), "{status}: {text}");
+    }
+    assert_eq!(told(&order(OrderStatus::Paid), &seen), told(&order(OrderStatus::Paid), &both), "and told once");
+    let text = told(&order(OrderStatus::Pending), &[misfit, looked(THIRD, debited())]);
+    assert!(text.contains("instead of") && text.ends_with("debited besides: transaction 77"), "{text}");
+}
+
+#[test]
 fn a_refunded_order_whose_money_did_not_go_back_is_told() {
     let decision = decided(&order(OrderStatus::Refunded), &[looked(DRAFT, debited())]);
 

@@ -65,8 +65,15 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
         looked.iter().filter(|looked| matches!(looked.state, TransactionState::Debited { .. })).collect();
     match order.status {
         OrderStatus::Pending | OrderStatus::Confirming => {
-            if let Some(misfit) = debited.iter().find_map(|looked| misfit(order, looked, store_id)) {
-                return Settlement::Review(misfit);
+            if let Some((at, mut finding)) =
+                debited.iter().find_map(|looked| Some((looked.transaction_id, misfit(order, looked, store_id)?)))
+            {
+                let others: Vec<&Looked> =
+                    debited.iter().copied().filter(|looked| looked.transaction_id != at).collect();
+                if !others.is_empty() {
+                    finding.text.push_str(&format!("; debited besides: {}", names(&others)));
+                }
+                return Settlement::Review(finding);
             }
             match debited.first() {
                 Some(paid) => Settlement::Paid { transaction_id: paid.transaction_id },
@@ -74,25 +81,28 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
             }
         }
         OrderStatus::Paid | OrderStatus::Refunded => {
-            let second = debited
+            let second: Vec<&Looked> = debited
                 .iter()
-                .find(|looked| Some(looked.transaction_id) != order.transaction_id && !looked.is_known_debit());
+                .copied()
+                .filter(|looked| Some(looked.transaction_id) != order.transaction_id && !looked.is_known_debit())
+                .collect();
             let reversed = looked.iter().find(|looked| {
                 Some(looked.transaction_id) == order.transaction_id
                     && matches!(looked.state, TransactionState::Reversed { .. })
             });
-            match (second, reversed) {
-                (Some(second), None) => review(
+            match (second.first(), reversed) {
+                (Some(first), None) => review(
                     FindingKind::SecondPayment,
-                    second,
-                    format!("the order was paid a second time, by transaction {}", second.transaction_id),
+                    first,
+                    format!("the order was paid a second time, by {}", names(&second)),
                 ),
-                (Some(second), Some(reversed)) => review(
+                (Some(first), Some(reversed)) => review(
                     FindingKind::SecondPaymentAndReversal,
-                    second,
+                    first,
                     format!(
-                        "the order was paid a second time, by transaction {}, and transaction {} was reversed",
-                        second.transaction_id, reversed.transaction_id
+                        "the order was paid a second time, by {}, and transaction {} was reversed",
+                        names(&second),
+                        reversed.transaction_id
                     ),
                 ),
                 (None, Some(reversed)) if order.status == OrderStatus::Paid => {
@@ -116,23 +126,26 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
             }
         }
         OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => {
-            match debited.iter().find(|looked| !looked.is_known_debit()) {
-                Some(late) => review(
+            let late: Vec<&Looked> = debited.iter().copied().filter(|looked| !looked.is_known_debit()).collect();
+            match late.first() {
+                Some(first) => review(
                     FindingKind::LatePayment,
-                    late,
-                    format!("transaction {} was debited although the order is {}", late.transaction_id, order.status),
+                    first,
+                    format!("{} debited although the order is {}", with_was(&late), order.status),
                 ),
                 None => unclear_after_the_end(order, looked),
             }
         }
         OrderStatus::Review if order.claimed_payment().is_some() => decide_claimed(order, looked),
         // A person has it, and must hear of money that moved since.
-        OrderStatus::Review => match debited.iter().find(|looked| looked.was != StoredState::Debited) {
-            Some(fresh) => {
-                Settlement::Noted { what: format!("the gateway shows transaction {} as debited", fresh.transaction_id) }
+        OrderStatus::Review => {
+            let fresh: Vec<&Looked> =
+                debited.iter().copied().filter(|looked| looked.was != StoredState::Debited).collect();
+            match fresh.is_empty() {
+                true => Settlement::Unchanged,
+                false => Settlement::Noted { what: format!("the gateway shows {} as debited", names(&fresh)) },
             }
-            None => Settlement::Unchanged,
-        },
+        }
     }
 }
 
@@ -166,6 +179,18 @@ fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
         )),
         None => Settlement::Unchanged,
     }
+}
+
+/// `transaction 7`, or `transactions 7, 9`: a person must hear of each of them.
+fn names(looked: &[&Looked]) -> String {
+    let mut ids: Vec<i64> = looked.iter().map(|looked| looked.transaction_id.0).collect();
+    ids.sort_unstable();
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    format!("transaction{} {}", if ids.len() == 1 { "" } else { "s" }, ids.join(", "))
+}
+
+fn with_was(looked: &[&Looked]) -> String {
+    format!("{} {}", names(looked), if looked.len() == 1 { "was" } else { "were" })
 }
 
 /// A finding about one of the order's transactions, for a person.
