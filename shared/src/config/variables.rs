@@ -14,6 +14,9 @@ use crate::secret::Secret;
 /// More than any secret has. Another file was named by mistake then.
 const LONGEST_SECRET: u64 = 64 * 1024;
 
+/// Windows' editors begin a file with it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The file of settings in the working directory, and the name that its faults go by.
 const DOTENV: &str = ".env";
 
@@ -63,23 +66,28 @@ impl Variables {
     }
 
     fn with_dotenv(self, path: &Path) -> Self {
-        // A folder of that name is another program's.
-        if !path.is_file() {
-            return self;
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => (),
+            // A folder of that name is another program's.
+            Ok(metadata) if metadata.is_dir() => return self,
+            Err(_) if fs::symlink_metadata(path).is_err() => return self,
+            // Without its settings this might be another shop, or the sandbox.
+            Ok(_) | Err(_) => {
+                return self.with_fault(DOTENV, "is there, and is no file that can be read; mend or remove it");
+            }
         }
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) => return self.with_fault(DOTENV, format!("cannot be read ({error}); mend or remove the file")),
         };
-        // Windows' editors begin a file with it.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text.trim_start_matches(BYTE_ORDER_MARK);
         let from_environment: Vec<String> =
             self.given.iter().map(|(name, _)| setting(&name.to_string_lossy()).to_owned()).collect();
-        let (mut variables, mut bad_lines) = (self, Vec::new());
+        let (mut variables, mut bad_lines) = (self, lines_with_dollar(text));
         for line in dotenvy::from_read_iter(text.as_bytes()) {
             match line {
                 Ok((name, value)) => {
-                    let is_ours = known(&name).is_some() || looks_like_ours(&name);
+                    let is_ours = (known(&name).is_some() || looks_like_ours(&name)) && name != DOTENV_VARIABLE;
                     if is_ours && !from_environment.iter().any(|given| *given == setting(&name)) {
                         if known(&name).is_some() && !variables.from_dotenv.contains(&name) {
                             variables.from_dotenv.push(name.clone());
@@ -97,8 +105,8 @@ impl Variables {
             numbers => variables.with_fault(
                 DOTENV,
                 format!(
-                    "has lines that are not NAME=value (line {}); mend them, and put a value with blanks, quotes, # or $ in \
-                     single quotes",
+                    "has lines that cannot be read as NAME=value (line {}); mend them, and put a value with blanks, quotes, # \
+                     or $ in single quotes",
                     numbers.join(", ")
                 ),
             ),
@@ -186,10 +194,25 @@ fn setting(name: &str) -> &str {
 /// Which line it is. The error's own words repeat the line, which may hold a secret.
 fn number_of(text: &str, error: &dotenvy::Error) -> String {
     let number = match error {
-        dotenvy::Error::LineParse(line, _) => text.lines().position(|other| other.trim() == line.trim()),
+        dotenvy::Error::LineParse(line, _) => text.lines().position(|other| other.contains(line.trim())),
         _ => None,
     };
     number.map_or_else(|| "?".to_owned(), |number| (number + 1).to_string())
+}
+
+/// Lines of ours with a `$` outside single quotes. The reader would put another variable's value there, or nothing, and so
+/// cut a secret short.
+fn lines_with_dollar(text: &str) -> Vec<String> {
+    let has_dollar = |line: &str| {
+        let Some((name, value)) = line.split_once('=') else { return false };
+        let name = name.trim().trim_start_matches("export ").trim();
+        let value = value.trim_start();
+        (known(name).is_some() || looks_like_ours(name))
+            && !value.starts_with('\'')
+            && value.replace("\\$", "").contains('$')
+    };
+    let lines = text.lines().enumerate().filter(|(_, line)| has_dollar(line));
+    lines.map(|(index, _)| (index + 1).to_string()).collect()
 }
 
 /// What such a file holds. No complaint repeats the path, which may be the secret itself.
@@ -204,8 +227,14 @@ fn read_secret(path: &Path) -> Result<String, String> {
     let mut secret = String::new();
     match file.take(LONGEST_SECRET + 1).read_to_string(&mut secret) {
         Ok(read) if read as u64 > LONGEST_SECRET => Err("names a file above 64 KiB, which is no secret".to_owned()),
-        Ok(_) if secret.trim().is_empty() => Err("names a file that is empty".to_owned()),
-        Ok(_) => Ok(secret),
+        Ok(_) => {
+            let secret = secret.trim_start_matches(BYTE_ORDER_MARK).trim();
+            match secret.lines().count() {
+                0 => Err("names a file that is empty".to_owned()),
+                1 => Ok(secret.to_owned()),
+                _ => Err("names a file of several lines, where one is the secret".to_owned()),
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err("names a file that is not UTF-8 text".to_owned())
         }
@@ -241,7 +270,7 @@ mod tests {
     #[test]
     fn a_secret_may_stand_in_a_file_without_its_last_line_break() {
         let folder = tempfile::tempdir().unwrap();
-        let path = file(&folder, "database", format!("{DATABASE}\n").as_bytes());
+        let path = file(&folder, "database", format!("\u{feff}{DATABASE}\r\n").as_bytes());
         let variables = variables(&[("DATABASE_URL", " "), ("DATABASE_URL_FILE", &path)]);
 
         let config = Config::from_variables(Role::Operator, &variables).unwrap();
@@ -259,6 +288,7 @@ mod tests {
             (folder.path().to_str().unwrap().to_owned(), "names something else"),
             ("/dev/null".to_owned(), "names something else"),
             (file(&folder, "empty", b" \n"), "is empty"),
+            (file(&folder, "lines", b"redis://a\n/b\n"), "several lines"),
             (file(&folder, "bytes", b"\xff\xfe"), "not UTF-8"),
             (file(&folder, "long", &long), "above 64 KiB"),
         ];
@@ -325,14 +355,18 @@ mod tests {
     #[test]
     fn lines_that_cannot_be_read_are_one_fault_beside_the_others_and_are_not_repeated() {
         let folder = tempfile::tempdir().unwrap();
-        let path = file(&folder, ".env", b"TASDIQ_LOG=inf\nthe secret of ours\nDATABASE_URL=mysql://x\nanother one\n");
+        let path = file(&folder, ".env", b"TASDIQ_LOG=inf\nthe secret of ours\nDATABASE_URL=mysql://x\nanother one\nREDIS_URL=redis://:pa$s@x\nOTHER=$x\n");
 
         let found = faults(&variables(&[]).with_dotenv(Path::new(&path)));
 
         let named: Vec<&str> = found.iter().map(|fault| fault.split(' ').next().unwrap()).collect();
         assert_eq!(named, [".env", "DATABASE_URL", "TASDIQ_LOG"]);
-        assert!(found[0].contains("(line 2, 4)"), "{found:?}");
+        assert!(found[0].contains("(line 5, 2, 4)"), "{found:?}");
         assert!(!found[0].contains("of ours"), "{found:?}");
         assert_eq!(faults(&variables(&[]).with_dotenv(folder.path())), [""; 0], "a folder is none");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/nowhere", &link).unwrap();
+        let dangling = faults(&variables(&[]).with_dotenv(&link));
+        assert!(dangling[0].starts_with(".env is there"), "a mount that is late: {dangling:?}");
     }
 }
