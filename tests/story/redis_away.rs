@@ -54,7 +54,7 @@ async fn a_redis_that_forgets_everything_costs_nothing_but_seconds() {
     let redis = PrivateRedis::start().await;
     let app = start(&redis).await;
     // Calls so slow that ids wait in Redis for a free slot.
-    app.fault(json!({ "fault": "latency", "milliseconds": 1_500 })).await;
+    app.fault(json!({ "fault": "latency", "milliseconds": 4_000 })).await;
     let ids = take_orders(&app, MORE_THAN_RUN_AT_ONCE).await;
 
     wipe_while_ids_wait(&app, &redis, "links").await;
