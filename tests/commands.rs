@@ -7,6 +7,7 @@ use crate::roles::role::{client, id};
 use crate::roles::up::Up;
 use crate::support::command::{Ended, run};
 use crate::support::ports::free_port;
+use crate::support::servers::{fresh_database, redis_url};
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// A running `tasdiq up` in which nobody waits long for a link.
@@ -140,6 +141,21 @@ async fn doctor_finds_a_running_installation_well() {
     }
     assert_eq!(person.code, Some(0), "{person:?}");
     assert!(!person.said.contains("FAULT"), "{person:?}");
+}
+
+/// Both servers and no gateway's variables: as `tasdiq up` may be run, and as neither `api` nor `worker` may.
+#[tokio::test]
+async fn doctor_finds_an_up_on_servers_well() {
+    let servers = [("DATABASE_URL", &*fresh_database().await), ("REDIS_URL", &*redis_url())];
+    let up = Up::start(&servers).await;
+    let doctor = async || run(&["doctor"], &[&up.environment()[..], &servers[..]].concat()).await;
+
+    // Its row in the database tells that it runs.
+    let well = async || Some(doctor().await).filter(|ended| ended.said.contains("tasdiq up;"));
+    let ended = wait_until("doctor to judge it by the rules of up", PATIENCE, well).await;
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(!ended.said.contains("FAULT"), "{ended:?}");
 }
 
 #[tokio::test]

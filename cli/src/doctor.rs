@@ -58,9 +58,12 @@ async fn look(variables: &Variables, findings: &mut Findings) {
         // Not to be expected; then at least what is wrong is told.
         return look_at_configuration(&[Role::Operator], variables, findings);
     };
-    look_at_configuration(environment.roles(), variables, findings);
+    // Told first, and looked at last: what runs there tells by which rules the environment is judged.
+    let mut installation = Findings::default();
+    let running = look_at_installation(&environment, &mut installation).await;
+    look_at_configuration(&environment.roles(&running), variables, findings);
     look_at_descriptors(findings);
-    look_at_installation(&environment, findings).await;
+    findings.0.append(&mut installation.0);
 }
 
 /// The environment as far as it can be read: one bad variable must not hide what the others lead to.
@@ -86,12 +89,15 @@ impl ReadableEnvironment {
         Some(ReadableEnvironment { config, unread })
     }
 
-    /// Which processes this environment is for.
-    fn roles(&self) -> &'static [Role] {
+    /// Which processes this environment is for. With both servers it may be for `up` as well as for `api` and `worker`;
+    /// what runs there decides, and where nothing does, the roles that need the most.
+    fn roles(&self, running: &[Process]) -> Vec<Role> {
         let has_redis = self.config.redis_url.is_some() || self.is_unread("REDIS_URL");
+        let runs = |role: &str| running.iter().any(|process| process.role == role);
         match &self.config.database {
-            DatabaseUrl::Postgres(_) if has_redis => &[Role::Api, Role::Worker],
-            DatabaseUrl::Postgres(_) | DatabaseUrl::Sqlite(_) => &[Role::Up],
+            DatabaseUrl::Postgres(_) if has_redis && !runs("up") => vec![Role::Api, Role::Worker],
+            DatabaseUrl::Postgres(_) if runs("api") || runs("worker") => vec![Role::Up, Role::Api, Role::Worker],
+            DatabaseUrl::Postgres(_) | DatabaseUrl::Sqlite(_) => vec![Role::Up],
         }
     }
 
@@ -159,16 +165,17 @@ fn look_at_descriptors(findings: &mut Findings) {
     }
 }
 
-async fn look_at_installation(environment: &ReadableEnvironment, findings: &mut Findings) {
+/// Returns the processes that are alive.
+async fn look_at_installation(environment: &ReadableEnvironment, findings: &mut Findings) -> Vec<Process> {
     let config = &environment.config;
-    let mut store = None;
+    let (mut store, mut alive) = (None, Vec::new());
     if environment.knows_database() {
         look_at_data_dir(config, findings);
         store = look_at_database(config, findings).await;
     }
     let redis = look_at_redis(config, store.as_ref(), findings).await;
     if let Some(store) = &store {
-        look_at_processes(config, store, redis.as_ref(), findings).await;
+        alive = look_at_processes(config, store, redis.as_ref(), findings).await;
         look_at_work(store, findings).await;
         look_at_callbacks(store, findings).await;
         look_at_weather(store, findings).await;
@@ -176,6 +183,7 @@ async fn look_at_installation(environment: &ReadableEnvironment, findings: &mut 
     if environment.knows_gateway() {
         look_at_gateway(config, store.as_ref(), redis.map(|redis| redis.server), findings).await;
     }
+    alive
 }
 
 fn look_at_data_dir(config: &Config, findings: &mut Findings) {
@@ -397,11 +405,20 @@ async fn runs_scripts(server: &RedisServer) -> bool {
     coordination.view().is_shared
 }
 
-async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRedis>, findings: &mut Findings) {
+/// Returns the processes that are alive.
+async fn look_at_processes(
+    config: &Config,
+    store: &Store,
+    redis: Option<&SeenRedis>,
+    findings: &mut Findings,
+) -> Vec<Process> {
     let now_ms = store.now_ms();
     let (alive, gone): (Vec<Process>, Vec<Process>) = match processes::spoken_of(store).await {
         Ok(processes) => processes.into_iter().partition(|process| process.is_alive(now_ms)),
-        Err(trouble) => return findings.fault("processes", causes(&trouble), "mend the database"),
+        Err(trouble) => {
+            findings.fault("processes", causes(&trouble), "mend the database");
+            return Vec::new();
+        }
     };
     for process in &alive {
         let work =
@@ -430,6 +447,7 @@ async fn look_at_processes(config: &Config, store: &Store, redis: Option<&SeenRe
         let says = format!("releases {} run side by side", versions.into_iter().collect::<Vec<_>>().join(", "));
         findings.warn("processes", says, "finish the roll-out");
     }
+    alive
 }
 
 fn look_at_logs(alive: &[Process], findings: &mut Findings) {

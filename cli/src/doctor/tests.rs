@@ -39,10 +39,10 @@ const REAL_GATEWAY: [(&str, &str); 4] = [
 fn api_keys_that_a_real_gateway_needs_are_missed_before_the_api_is_started() {
     let servers = [("DATABASE_URL", "postgres://db/x"), ("REDIS_URL", "redis://redis")];
     let variables = variables(&[&REAL_GATEWAY[..], &servers[..]].concat());
-    let roles = ReadableEnvironment::read(&variables).unwrap().roles();
+    let roles = ReadableEnvironment::read(&variables).unwrap().roles(&[]);
     let mut findings = Findings::default();
 
-    look_at_configuration(roles, &variables, &mut findings);
+    look_at_configuration(&roles, &variables, &mut findings);
 
     let faults: Vec<&str> = findings
         .0
@@ -52,6 +52,18 @@ fn api_keys_that_a_real_gateway_needs_are_missed_before_the_api_is_started() {
         .collect();
     assert!(matches!(faults.as_slice(), [fault] if fault.starts_with("TASDIQ_API_KEYS is missing")), "{faults:?}");
     assert!(lines(&findings).contains(&"Ok configuration".to_owned()), "the worker would start");
+}
+
+#[test]
+fn an_environment_with_both_servers_is_judged_by_the_rules_of_what_runs_there() {
+    let servers = variables(&[("DATABASE_URL", "postgres://db/x"), ("REDIS_URL", "redis://redis")]);
+    let environment = ReadableEnvironment::read(&servers).unwrap();
+    let [up, api, worker] = ["up", "api", "worker"].map(|role| process(role, "settle", None));
+
+    assert_eq!(environment.roles(&[]), [Role::Api, Role::Worker]);
+    assert_eq!(environment.roles(&[api.clone(), worker.clone()]), [Role::Api, Role::Worker]);
+    assert_eq!(environment.roles(&[up.clone()]), [Role::Up]);
+    assert_eq!(environment.roles(&[up, worker]), [Role::Up, Role::Api, Role::Worker]);
 }
 
 #[tokio::test]
