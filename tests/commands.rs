@@ -3,11 +3,11 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::roles::role::{client, id};
-use crate::roles::up::Up;
 use crate::support::command::{Ended, run};
 use crate::support::ports::free_port;
+use crate::support::role::{client, id};
 use crate::support::servers::{fresh_database, redis_url};
+use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// A running `tasdiq up` in which nobody waits long for a link.

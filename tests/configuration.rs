@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use crate::roles::role::Role;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::role::Role;
 use crate::support::servers::{FakeRedis, PrivateRedis, fresh_database};
 use crate::support::wait::PATIENCE;
 

@@ -15,7 +15,7 @@ use super::setup::{Setup, safe_servers};
 use super::shop::progress;
 use super::usage::Usage;
 use super::webhook::{ask, callbacks, debit};
-use crate::roles::role::client;
+use crate::support::role::client;
 use crate::support::wait::wait_until;
 
 /// So many connections of the gateway at once, and as many as there may be in a storm.

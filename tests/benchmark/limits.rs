@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::load::closed_loop;
-use crate::roles::role::client;
+use crate::support::role::client;
 use crate::support::servers::{PrivatePostgres, PrivateRedis, postgres_command};
 
 /// As many clients as of the program's own loads, and one.

@@ -11,8 +11,6 @@
 mod benchmark;
 #[path = "../jobs/mod.rs"]
 mod jobs;
-#[path = "../roles/mod.rs"]
-mod roles;
 #[path = "../support/mod.rs"]
 mod support;
 

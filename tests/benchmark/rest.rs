@@ -14,9 +14,9 @@ use super::report::Section;
 use super::setup::{Setup, safe_servers};
 use super::shop::progress;
 use super::usage::{Usage, Who, memory_kib, mib};
-use crate::roles::role::{Role, client};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::role::{Role, client};
 use crate::support::wait::PATIENCE;
 
 /// All of it.

@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 use reqwest::Client;
 
 use super::usage::Who;
-use crate::roles::installation::Installation;
-use crate::roles::role::{Api, Role, client};
-use crate::roles::sandbox::Sandbox;
-use crate::roles::up::Up;
+use crate::support::installation::Installation;
+use crate::support::role::{Api, Role, client};
+use crate::support::sandbox::Sandbox;
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
+use crate::support::up::Up;
 
 /// A running installation. What uses a server is dropped before it.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]

@@ -15,7 +15,7 @@ use super::load::{Figures, at_a_rate, closed_loop};
 use super::report::{Cost, Row};
 use super::setup::Setup;
 use super::usage::Usage;
-use crate::roles::role::id;
+use crate::support::role::id;
 use crate::support::wait::PATIENCE;
 
 /// So many clients at once, each sending its next request when the last is answered.

@@ -24,8 +24,8 @@ use super::report::Section;
 use super::setup::safe_servers;
 use super::shop::progress;
 use super::usage::mib;
-use crate::roles::role::client;
-use crate::roles::up::Up;
+use crate::support::role::client;
+use crate::support::up::Up;
 
 /// So many connections more than there are places are held.
 const MORE_THAN_PLACES: usize = 104;

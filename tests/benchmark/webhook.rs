@@ -17,8 +17,8 @@ use super::load::Figures;
 use super::report::Section;
 use super::setup::safe_servers;
 use super::shop::progress;
-use crate::roles::installation::Installation;
-use crate::roles::role::{Api, client};
+use crate::support::installation::Installation;
+use crate::support::role::{Api, client};
 use crate::support::wait::wait_until;
 
 /// What is away while the callbacks come.

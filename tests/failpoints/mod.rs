@@ -7,12 +7,12 @@ use serde_json::Value;
 use shared::failpoint::Point;
 use tempfile::TempDir;
 
-use crate::roles::installation::SANDBOX_CREDENTIALS;
-use crate::roles::sandbox::Sandbox;
 use crate::support::app::Kind;
+use crate::support::installation::SANDBOX_CREDENTIALS;
 use crate::support::patient::Patient;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::sandbox::Sandbox;
 use crate::support::servers;
 use crate::support::supervised::{Supervised, supervise};
 use crate::support::wait::PATIENCE;

@@ -6,8 +6,8 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use shared::failpoint::Point;
 
-use crate::roles::installation::Installation;
-use crate::roles::role::Role;
+use crate::support::installation::Installation;
+use crate::support::role::Role;
 use crate::support::wait::{PATIENCE, wait_until};
 
 const ORDERS: i64 = 100;

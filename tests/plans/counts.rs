@@ -12,7 +12,7 @@ use shared::store::transactions::{Seen, StoredState};
 use shared::store::{Store, jobs};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::contracts::{Fixture, PAYMENT_TTL_MS, new_link, new_order};
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, new_order};
 use crate::support::servers::PrivatePostgres;
 
 /// As many as wait at a busy moment.

@@ -2,8 +2,8 @@
 
 use shared::store::sweeping::{self, Swept};
 
-use crate::contracts::{Fixture, gateway, on_every_database};
 use crate::support::filling::{self, Extent};
+use crate::support::fixture::{Fixture, gateway, on_every_database};
 
 on_every_database! {
     looks_back_that_are_missing_among_very_many_orders_are_restored_by_the_sweeps_to_come

@@ -18,8 +18,8 @@ use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{Store, sweeping};
 use shared::transaction::Callback;
 
-use crate::contracts::{gateway, new_order};
 use crate::support::filling::{Extent, TOKEN, UNDER_WAY};
+use crate::support::fixture::{gateway, new_order};
 
 /// PostgreSQL makes up its mind about a prepared statement at its sixth execution.
 const TIMES: i64 = 8;

@@ -1,7 +1,7 @@
 //! Workers of two gateway accounts on one database, as while a shop changes its store.
 
-use super::installation::{Installation, ORDERS_WITHOUT_LINK};
-use super::role::id;
+use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
+use crate::support::role::id;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// Each worker takes jobs of both accounts; what is not its own comes to the other within seconds.

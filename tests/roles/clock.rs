@@ -2,10 +2,10 @@
 
 use shared::failpoint::Point;
 
-use super::installation::Installation;
-use super::role::Role;
+use crate::support::installation::Installation;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::role::Role;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// The clock is right when the program starts, and is set while it runs.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::role::{Api, Role, id};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::role::{Api, Role, id};
 use crate::support::wait::PATIENCE;
 
 /// More than there are descriptors.

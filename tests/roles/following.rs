@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::installation::Installation;
-use super::role::id;
+use crate::support::installation::Installation;
+use crate::support::role::id;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// Streams read their order every 5 s anyway. A change must show well before: processes tell each other through Redis.

@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::role::id;
-use super::up::Up;
+use crate::support::role::id;
+use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// A pipe by name, with us at its other end.
@@ -195,7 +195,7 @@ async fn an_access_line_tells_the_senders_address_and_the_name_of_the_key_and_ne
     const KEY: &str = "0f8b7c6d5e4a39281706f5e4d3c2b1a0";
     let keys = format!("shop:{KEY}");
     let up = Up::start(&[("TASDIQ_API_KEYS", &keys), ("TASDIQ_TRUSTED_PROXIES", "127.0.0.1")]).await;
-    let client = super::role::client();
+    let client = crate::support::role::client();
     let url = &up.api.role.url;
     let body = serde_json::json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" });
     let request = client.post(format!("{url}/api/orders/create")).bearer_auth(KEY).json(&body);
@@ -231,7 +231,7 @@ async fn a_captured_callback_that_is_sent_again_and_again_fills_no_log() {
     let sign = ["callback", "sign", "--transaction-id", "777", "--account", "1", "--amount", "50.00"];
     let body = up.command(&sign).await;
     let before = up.api.role.program.output().len();
-    let client = super::role::client();
+    let client = crate::support::role::client();
     let send = || client.post(format!("{}/atmos/webhook/", up.api.role.url)).body(body.trim().to_owned()).send();
 
     for _ in 0..50 {

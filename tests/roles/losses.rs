@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::installation::{Installation, ORDERS_WITHOUT_LINK};
-use super::role::{Api, id};
+use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
+use crate::support::role::{Api, id};
 use crate::support::wait::PATIENCE;
 
 const ORDERS: usize = 40;

@@ -1,7 +1,7 @@
 //! One order through several processes.
 
-use super::installation::Installation;
-use super::role::id;
+use crate::support::installation::Installation;
+use crate::support::role::id;
 
 /// Whichever process takes part, an order gets its link and becomes paid, once.
 #[tokio::test]

@@ -8,10 +8,10 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::installation::Installation;
-use super::job_log;
-use super::role::{client, id};
 use crate::support::forwarder::Forwarder;
+use crate::support::installation::Installation;
+use crate::support::job_log;
+use crate::support::role::{client, id};
 use crate::support::servers::{PrivatePostgres, fresh_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -60,7 +60,7 @@ async fn a_postgres_restarted_under_load_costs_no_job_an_attempt_and_no_worker_a
     let mut postgres = PrivatePostgres::start().await;
     let installation = Installation::on_database(postgres.url(), &[DO_NOT_WAIT]).await;
     installation.migrate().await;
-    job_log::keep(&installation).await;
+    job_log::install(installation.database_url()).await;
     installation.sandbox.delay_answers(Duration::from_millis(150)).await;
     let (api, first, second) = tokio::join!(installation.api(0), installation.worker(4), installation.worker(4));
     let is_over = Arc::new(AtomicBool::new(false));
@@ -187,7 +187,7 @@ async fn a_claim_whose_answer_was_lost_is_taken_back_and_counts_as_nothing() {
     url.set_port(Some(way.port())).unwrap();
     let installation = Installation::on_database(url.to_string(), &[DO_NOT_WAIT]).await;
     installation.migrate().await;
-    job_log::keep(&installation).await;
+    job_log::install(installation.database_url()).await;
     installation.execute(CLAIM_SLOWLY).await;
     let (api, worker) = tokio::join!(installation.api(0), installation.worker(4));
 

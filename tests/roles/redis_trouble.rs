@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 
-use super::installation::{Installation, ORDERS_WITHOUT_LINK};
-use super::role::{Api, Role, id};
 use crate::support::forwarder::Forwarder;
+use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
+use crate::support::role::{Api, Role, id};
 use crate::support::servers::{FakeRedis, command};
 use crate::support::wait::wait_until;
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::installation::{Installation, ORDERS_WITHOUT_LINK};
-use super::role::Api;
+use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
+use crate::support::role::Api;
 use crate::support::wait::wait_until;
 
 const ORDERS: usize = 300;

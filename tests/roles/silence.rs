@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::installation::Installation;
-use super::role::{Api, Role, id};
-use super::up::Up;
 use crate::support::forwarder::Forwarder;
+use crate::support::installation::Installation;
+use crate::support::role::{Api, Role, id};
 use crate::support::servers::PrivateRedis;
+use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// Whoever is called for a worker that takes nothing is called within this.

@@ -6,10 +6,10 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::installation::{Installation, SANDBOX_CREDENTIALS};
-use super::role::id;
+use crate::support::installation::{Installation, SANDBOX_CREDENTIALS};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::role::id;
 use crate::support::servers::PrivatePostgres;
 use crate::support::wait::PATIENCE;
 

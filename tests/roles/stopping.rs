@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::front::Front;
-use super::installation::Installation;
-use super::job_log;
-use super::role::{Role, client, id};
-use super::up::Up;
+use crate::support::front::Front;
+use crate::support::installation::Installation;
+use crate::support::job_log;
 use crate::support::program::Program;
+use crate::support::role::{Role, client, id};
+use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
 const DO_NOT_WAIT: (&str, &str) = ("TASDIQ_LINK_WAIT_MS", "0");
@@ -24,7 +24,7 @@ const RUNNING_LINKS: &str = "select count(*) from jobs where kind = 'create_paym
 async fn rolling_restarts_under_load_refuse_no_request_and_run_no_job_twice() {
     const ROUNDS: usize = 3;
     let installation = Installation::start(&[DO_NOT_WAIT]).await;
-    job_log::keep(&installation).await;
+    job_log::install(installation.database_url()).await;
     // So that each stop finds jobs in mid-call.
     installation.sandbox.delay_answers(Duration::from_millis(150)).await;
     let (api_0, api_1, worker_0, worker_1) =
@@ -96,7 +96,7 @@ async fn end_well(mut program: Program) {
 #[tokio::test]
 async fn a_worker_that_is_told_to_stop_is_red_at_once_and_claims_nothing_after_a_second() {
     let installation = Installation::start(&[DO_NOT_WAIT]).await;
-    job_log::keep(&installation).await;
+    job_log::install(installation.database_url()).await;
     installation.sandbox.delay_answers(Duration::from_secs(3)).await;
     let (api, mut worker) = tokio::join!(installation.api(0), installation.worker(2));
     api.create_orders(10).await;

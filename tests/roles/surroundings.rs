@@ -6,16 +6,16 @@ use reqwest::StatusCode;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use url::Url;
 
-use super::installation::{Installation, SANDBOX_CREDENTIALS};
-use super::role::{client, id};
-use super::up::Up;
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::command;
 use crate::support::doors::tea;
 use crate::support::forwarder::Forwarder;
+use crate::support::installation::{Installation, SANDBOX_CREDENTIALS};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::role::{client, id};
 use crate::support::servers::{FakePooler, PrivatePostgres, fresh_database, postgres_url};
+use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// For supervisors: starting again changes nothing.

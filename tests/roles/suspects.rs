@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use super::installation::{Installation, SANDBOX_CREDENTIALS};
-use super::role::{Api, Role, id};
-use super::sandbox::Sandbox;
+use crate::support::installation::{Installation, SANDBOX_CREDENTIALS};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::role::{Api, Role, id};
+use crate::support::sandbox::Sandbox;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// Payments under way when the worker is killed.

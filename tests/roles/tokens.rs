@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::installation::Installation;
-use super::role::{Role, id};
+use crate::support::installation::Installation;
+use crate::support::role::{Role, id};
 use crate::support::wait::{PATIENCE, wait_until};
 
 const WORKERS: usize = 8;

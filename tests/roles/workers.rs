@@ -3,8 +3,8 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::installation::Installation;
-use super::role::id;
+use crate::support::installation::Installation;
+use crate::support::role::id;
 
 /// Payment links can be kept apart from what decides about money.
 #[tokio::test]

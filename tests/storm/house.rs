@@ -10,13 +10,13 @@ use sqlx::{Connection, PgConnection};
 
 use super::plan::{APIS, Calamity, Plan, WORKERS};
 use super::restarts::{Kill, Outage, Zombie};
-use crate::roles::front::Front;
-use crate::roles::installation::SANDBOX_CREDENTIALS;
-use crate::roles::sandbox::Sandbox;
+use crate::support::front::Front;
+use crate::support::installation::SANDBOX_CREDENTIALS;
 use crate::support::job_log;
 use crate::support::patient::Patient;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
+use crate::support::sandbox::Sandbox;
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
 use crate::support::supervised::{Ending, Supervised};
 use crate::support::wait::PATIENCE;

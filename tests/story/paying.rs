@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::roles::role::order_of;
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::doors::{TEA_TIYIN, tea};
+use crate::support::role::order_of;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// The link is waited for however loaded the machine is, so that the answer's shape is always the same.

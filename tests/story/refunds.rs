@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::roles::sandbox::Sandbox;
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::forwarder::Forwarder;
 use crate::support::ports::free_port;
+use crate::support::sandbox::Sandbox;
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {

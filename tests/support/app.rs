@@ -11,11 +11,11 @@ use tempfile::TempDir;
 
 use super::command::{self, Ended};
 use super::doors::Doors;
+use super::installation::SANDBOX_CREDENTIALS;
 use super::ports::free_port;
 use super::program::Program;
 use super::servers;
 use super::wait::{PATIENCE, wait_until};
-use crate::roles::installation::SANDBOX_CREDENTIALS;
 
 /// What the program stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::counted_way::CountedWay;
-use crate::roles::installation::Installation;
-use crate::roles::role::{Api, Role, id};
-use crate::roles::sandbox::Sandbox;
-use crate::roles::up::Up;
 use crate::support::app::{Kind, TestApp};
 use crate::support::command::{Ended, run};
 use crate::support::doors::tea;
+use crate::support::installation::Installation;
 use crate::support::ports::free_port;
+use crate::support::role::{Api, Role, id};
+use crate::support::sandbox::Sandbox;
+use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);

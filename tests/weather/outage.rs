@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::counted_way::CountedWay;
-use crate::roles::installation::Installation;
-use crate::roles::role::{Api, Role, id};
-use crate::roles::sandbox::Sandbox;
-use crate::roles::up::Up;
+use crate::support::installation::Installation;
 use crate::support::ports::free_port;
+use crate::support::role::{Api, Role, id};
+use crate::support::sandbox::Sandbox;
+use crate::support::up::Up;
 use crate::support::wait::wait_until;
 
 const OUTAGE: Duration = Duration::from_secs(6);

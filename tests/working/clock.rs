@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gateway::HeldGateway;
 use super::{LONGER_THAN_A_LEASE, Working, watch};
-use crate::contracts::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {

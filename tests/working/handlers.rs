@@ -8,7 +8,7 @@ use shared::store::jobs;
 
 use super::gateway::{HeldGateway, PER_ORDER};
 use super::{Working, look_now};
-use crate::contracts::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 use worker::{JobWorker, LookSchedule, SuspectProgram, WorkerContext, WorkerOptions};
 
-use crate::contracts::Fixture;
+use crate::support::fixture::Fixture;
 use crate::support::program::Program;
 use crate::support::wait::{PATIENCE, wait_until};
 use gateway::HeldGateway;

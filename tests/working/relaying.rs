@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::running::lock;
 use super::watch;
-use crate::contracts::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
@@ -106,7 +106,7 @@ async fn what_this_process_stages_is_offered_at_once_and_what_another_stages_wit
     for (turn, store) in [&f.store, &other, &f.store, &other, &f.store, &other].into_iter().enumerate() {
         // Asleep by now: it has nothing to do.
         watch(Duration::from_millis(300), async || relaying.len().await == 0).await;
-        shared::store::orders::create(store, &crate::contracts::new_order(), None).await.unwrap();
+        shared::store::orders::create(store, &crate::support::fixture::new_order(), None).await.unwrap();
         let began = Instant::now();
         relaying.wait_for_len(1).await;
         quickest[turn % 2] = began.elapsed().min(quickest[turn % 2]);

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqliteConnection};
 
 use super::gateway::{HeldGateway, PER_ORDER};
 use super::{LONGER_THAN_A_LEASE, Working, look_now, watch};
-use crate::contracts::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {

@@ -7,7 +7,7 @@ use shared::store::kinds;
 use shared::store::settlement::Settlement;
 use shared::store::{StoreError, callbacks, findings};
 
-use super::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 
 on_every_database! {
     a_dead_letter_moves_its_order_from_whatever_status_it_has

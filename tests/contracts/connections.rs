@@ -10,7 +10,7 @@ use shared::store::{Store, StoreError};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::timeout;
 
-use super::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::forwarder::Forwarder;
 use crate::support::servers::PrivatePostgres;
 use crate::support::wait::{PATIENCE, wait_until};

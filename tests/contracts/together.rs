@@ -17,7 +17,7 @@ use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{StoreError, jobs};
 use sqlx::{Executor, PgConnection};
 
-use super::{Fixture, PAYMENT_TTL_MS, callback, new_link, new_order, on_every_database};
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, callback, new_link, new_order, on_every_database};
 
 on_every_database! {
     callbacks_that_come_together_are_each_answered_by_their_own_rows

@@ -4,7 +4,7 @@ use shared::order::NewOrder;
 use shared::store::idempotency::IdempotencyKey;
 use shared::store::orders::{self, Created};
 
-use super::{Fixture, new_order, on_every_database};
+use crate::support::fixture::{Fixture, new_order, on_every_database};
 
 on_every_database! {
     sixteen_clicks_with_one_key_make_one_order

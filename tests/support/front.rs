@@ -9,9 +9,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::ports::free_port;
 use super::role::client;
-use crate::support::ports::free_port;
-use crate::support::wait::{PATIENCE, wait_until};
+use super::wait::{PATIENCE, wait_until};
 
 /// How often each API is asked whether it is ready; load balancers ask every second or so, and an API that stops leaves
 /// them two.

@@ -12,7 +12,7 @@ use shared::store::{StoreError, transactions};
 
 use sqlx::{AssertSqlSafe, Executor};
 
-use super::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use shared::store::Store;
 use shared::store::orders::{self, Created};
 
-use super::{Fixture, new_order, on_every_database};
+use crate::support::fixture::{Fixture, new_order, on_every_database};
 
 on_every_database! {
     a_counter_that_went_back_under_running_processes_gives_no_number_twice

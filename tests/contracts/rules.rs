@@ -12,7 +12,7 @@ use shared::store::sweeping::{self, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, Swe
 use shared::store::transactions;
 use sqlx::Executor;
 
-use super::{Fixture, PAYMENT_TTL_MS, gateway, new_link, on_every_database};
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, gateway, new_link, new_order, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
@@ -407,7 +407,7 @@ async fn what_its_time_has_run_out_for_is_deleted_and_nothing_else(f: Fixture) {
         assert_eq!(jobs::show(&f.store, shared::id::JobId(id)).await.unwrap().is_some(), is_kept, "job {id}");
     }
     let repeated = shared::store::idempotency::IdempotencyKey { key: "young".into(), body_digest: String::new() };
-    let repeated = orders::create(&f.store, &super::new_order(), Some(&repeated)).await.unwrap();
+    let repeated = orders::create(&f.store, &new_order(), Some(&repeated)).await.unwrap();
     assert!(matches!(repeated, orders::Created::Repeated(_)), "{repeated:?}");
     // Orders, their history and their transactions stay for ever.
     assert_eq!(f.find(&order).await.status, OrderStatus::Paid);

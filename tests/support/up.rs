@@ -4,11 +4,11 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+use super::ports::free_port;
+use super::program::Program;
 use super::role::{Api, Role};
 use super::sandbox::Sandbox;
-use crate::support::ports::free_port;
-use crate::support::program::Program;
-use crate::support::wait::PATIENCE;
+use super::wait::PATIENCE;
 
 /// A running `tasdiq up` with its sandbox.
 pub(crate) struct Up {

@@ -13,7 +13,7 @@ use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{Store, StoreError, findings, sweeping};
 
-use super::{Fixture, gateway, new_order, on_every_database};
+use crate::support::fixture::{Fixture, gateway, new_order, on_every_database};
 
 on_every_database! {
     a_refund_is_a_row_and_a_job_before_anything_is_sent

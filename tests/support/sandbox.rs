@@ -5,10 +5,10 @@ use std::time::Duration;
 use reqwest::Client;
 use serde_json::{Value, json};
 
+use super::ports::free_port;
+use super::program::Program;
 use super::role::client;
-use crate::support::ports::free_port;
-use crate::support::program::Program;
-use crate::support::wait::PATIENCE;
+use super::wait::PATIENCE;
 
 /// A running sandbox, as its customers and whoever makes trouble see it.
 pub(crate) struct Sandbox {

@@ -8,7 +8,7 @@ use shared::refund::RefundState;
 use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::{callbacks, kinds};
 
-use super::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 
 on_every_database! {
     a_job_of_each_kind_waits_on_its_queue_and_nowhere_else

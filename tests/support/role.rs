@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::program::Program;
-use crate::support::wait::{PATIENCE, wait_until};
+use super::program::Program;
+use super::wait::{PATIENCE, wait_until};
 
 /// A running program that answers over HTTP.
 pub(crate) struct Role {

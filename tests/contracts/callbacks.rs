@@ -4,7 +4,7 @@ use shared::order::OrderStatus;
 use shared::store::callbacks::{self, Proofs, ReceivedBody, Sender, Verdict, Wanted};
 use shared::store::{jobs, orders};
 
-use super::{Fixture, PAYMENT_TTL_MS, callback, new_link, on_every_database};
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, callback, new_link, on_every_database};
 
 on_every_database! {
     an_allowed_callback_makes_the_order_confirming_and_not_paid

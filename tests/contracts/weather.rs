@@ -2,7 +2,7 @@ use shared::gateway_rate::GatewayRate;
 use shared::store::weather::{self, KeptWord};
 use shared::store::{StoreError, processes};
 
-use super::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 
 on_every_database! {
     what_an_operator_says_about_the_gateway_is_kept_for_all_processes

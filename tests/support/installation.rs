@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
+use super::ports::free_port;
+use super::program::Program;
 use super::role::{Api, Role};
 use super::sandbox::Sandbox;
-use crate::support::ports::free_port;
-use crate::support::program::Program;
-use crate::support::servers::{self, PrivateRedis};
-use crate::support::wait::{PATIENCE, wait_until};
+use super::servers::{self, PrivateRedis};
+use super::wait::{PATIENCE, wait_until};
 
 /// The servers of one installation, its sandbox, and what its processes have to be told.
 ///

@@ -12,7 +12,7 @@ use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{Store, auditing, findings, sweeping};
 
-use super::{Fixture, gateway, on_every_database};
+use crate::support::fixture::{Fixture, gateway, on_every_database};
 
 on_every_database! {
     orders_that_wait_for_a_person_are_listed_the_longest_waiting_first

@@ -1,7 +1,7 @@
 use shared::clock::Clock;
 use std::time::Duration;
 
-use super::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 
 on_every_database! {
     two_processes_have_one_time

@@ -8,8 +8,8 @@ use shared::store::reviewing::{self, Resolved};
 use shared::store::settlement::Settlement;
 use shared::store::{auditing, findings, jobs, sweeping};
 
-use super::reviewing_contract::{olim, refusal};
-use super::{Fixture, gateway, on_every_database};
+use super::reviewing::{olim, refusal};
+use crate::support::fixture::{Fixture, gateway, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {

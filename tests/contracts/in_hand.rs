@@ -8,7 +8,7 @@ use shared::store::jobs::{self, Finish, InHand, LEASE_MS, OFFER_GRACE_MS};
 use shared::store::kinds;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {

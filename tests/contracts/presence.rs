@@ -8,7 +8,7 @@ use shared::store::processes::{self, Process};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fixture, gateway, on_every_database};
+use crate::support::fixture::{Fixture, gateway, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {

@@ -10,7 +10,7 @@ use shared::store::sweeping;
 use shared::store::transactions::{self, Seen, StoredState};
 use shared::store::{Store, StoreError};
 
-use super::{Fixture, PAYMENT_TTL_MS, gateway, on_every_database};
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, gateway, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {

@@ -1,0 +1,244 @@
+//! A database of a test's own, on SQLite or PostgreSQL, and what workers, the gateway and people do to its orders.
+
+use std::path::Path;
+
+use shared::id::{JobId, TransactionId};
+use shared::job::{ClaimedJob, QueueName};
+use shared::money::Tiyin;
+use shared::order::{GatewayIdentity, Language, NewOrder, Order, PaymentType};
+use shared::secret::Secret;
+use shared::store::DatabaseUrl;
+use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use shared::store::kinds;
+use shared::store::orders::{self, Created, NewLink};
+use shared::store::{Store, jobs};
+use shared::transaction::Callback;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+
+use super::servers;
+
+/// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`.
+macro_rules! on_every_database {
+    ($($(#[$attribute:meta])* $name:ident)+) => {
+        mod sqlite {
+            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::support::fixture::Fixture::sqlite().await).await; })+
+        }
+        mod postgres {
+            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::support::fixture::Fixture::postgres().await).await; })+
+        }
+    };
+}
+pub(crate) use on_every_database;
+
+/// A migrated, empty database.
+pub(crate) struct Fixture {
+    pub(crate) store: Store,
+    url: DatabaseUrl,
+    _folder: Option<tempfile::TempDir>,
+}
+
+pub(crate) const PAYMENT_TTL_MS: i64 = 1_800_000;
+
+impl Fixture {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::Sqlite(folder.path().join("a folder with % and ?.db"));
+        Self::open(url, Some(folder)).await
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let url = DatabaseUrl::Postgres(Secret::new(servers::fresh_database().await));
+        Self::open(url, None).await
+    }
+
+    /// On a server of the test's own.
+    pub(crate) async fn on_postgres(url: String) -> Self {
+        Self::open(DatabaseUrl::Postgres(Secret::new(url)), None).await
+    }
+
+    async fn open(url: DatabaseUrl, folder: Option<tempfile::TempDir>) -> Self {
+        let store = Store::open(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        Fixture { store, url, _folder: folder }
+    }
+
+    /// The same database as another process sees it.
+    pub(crate) async fn another_process(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+
+    /// The file of this database, if it is one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => Some(path),
+            DatabaseUrl::Postgres(_) => None,
+        }
+    }
+
+    /// Runs statements of the test's own, behind everybody's back.
+    pub(crate) async fn execute(&self, statements: &[String]) {
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+                for statement in statements {
+                    connection.execute(AssertSqlSafe(statement.as_str())).await.unwrap();
+                }
+            }
+            DatabaseUrl::Postgres(_) => {
+                let mut connection = self.connection().await;
+                for statement in statements {
+                    connection.execute(AssertSqlSafe(statement.as_str())).await.unwrap();
+                }
+            }
+        }
+    }
+
+    /// The number that a query returns.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()
+    }
+
+    /// The text that a query returns.
+    pub(crate) async fn text(&self, query: &'static str) -> String {
+        sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()
+    }
+
+    async fn any_connection(&self) -> AnyConnection {
+        sqlx::any::install_default_drivers();
+        let url = match &self.url {
+            DatabaseUrl::Sqlite(path) => {
+                let path = path.to_str().unwrap().replace('%', "%25").replace('?', "%3f").replace(' ', "%20");
+                format!("sqlite://{path}")
+            }
+            DatabaseUrl::Postgres(url) => url.expose().to_owned(),
+        };
+        AnyConnection::connect(&url).await.unwrap()
+    }
+
+    /// A bare connection to this database, which is PostgreSQL.
+    pub(crate) async fn connection(&self) -> PgConnection {
+        let DatabaseUrl::Postgres(url) = &self.url else { panic!("SQLite has one writer, so nothing to wait for") };
+        PgConnection::connect(url.expose()).await.unwrap()
+    }
+
+    pub(crate) async fn order(&self) -> Order {
+        match orders::create(&self.store, &new_order(), None).await.unwrap() {
+            Created::New(order) => order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Claims all that is due on a queue, as a worker would, or the processes of suspects.
+    pub(crate) async fn claim(&self, queue: QueueName) -> Vec<ClaimedJob> {
+        let ids = jobs::offer(&self.store, queue, 100).await.unwrap();
+        if queue != QueueName::Suspect {
+            return jobs::claim(&self.store, &ids).await.unwrap();
+        }
+        let mut claimed = Vec::new();
+        for group in jobs::group_suspects(&self.store, &ids).await.unwrap() {
+            claimed.extend(jobs::claim_suspects(&self.store, &group).await.unwrap());
+        }
+        claimed
+    }
+
+    pub(crate) async fn claim_one(&self, queue: QueueName) -> ClaimedJob {
+        let mut claimed = self.claim(queue).await;
+        assert_eq!(claimed.len(), 1, "one job is due on {queue}");
+        claimed.remove(0)
+    }
+
+    /// An order whose payment link stands on this draft.
+    pub(crate) async fn order_with_link(&self, transaction_id: i64) -> Order {
+        let order = self.order().await;
+        self.link(&order, transaction_id, PAYMENT_TTL_MS).await;
+        self.find(&order).await
+    }
+
+    /// Runs `create_payment_link` for the order as a worker would.
+    pub(crate) async fn link(&self, order: &Order, transaction_id: i64, ttl_ms: i64) {
+        let job = self.claim_one(QueueName::Links).await;
+        let first_look_ms = self.store.now_ms() + 60_000;
+        orders::store_link(&self.store, &job.lease, order, &new_link(transaction_id), ttl_ms, first_look_ms)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn find(&self, order: &Order) -> Order {
+        orders::find(&self.store, order.id).await.unwrap().unwrap()
+    }
+
+    /// Asks whether this draft may debit the order's amount, as the gateway does.
+    pub(crate) async fn ask(&self, order: &Order, transaction_id: i64) -> Verdict {
+        self.ask_with(&callback(order, transaction_id)).await
+    }
+
+    pub(crate) async fn ask_with(&self, callback: &Callback) -> Verdict {
+        self.ask_as(callback, Sender::Heard).await
+    }
+
+    pub(crate) async fn ask_as(&self, callback: &Callback, sender: Sender) -> Verdict {
+        let body = format!("{callback:?}");
+        let received = ReceivedBody { bytes: body.as_bytes(), digest: &body, address: Some([92, 63, 207, 14].into()) };
+        callbacks::answer(&self.store, &gateway(), "1234", callback, received, sender).await.unwrap()
+    }
+
+    /// Makes the order's open `settle_order` due and claims it.
+    pub(crate) async fn settle_job(&self, order: &Order) -> ClaimedJob {
+        let job = kinds::jobs_of_order(&self.store, order.id).await.unwrap();
+        let open =
+            job.iter().find(|job| job.kind == "settle_order" && job.finished_at_ms.is_none()).expect("an open look");
+        kinds::retry(&self.store, open.id).await.unwrap();
+        let queue = QueueName::parse(&open.queue).unwrap();
+        let claimed = self.claim(queue).await;
+        claimed.into_iter().find(|job| job.lease.job_id == open.id).expect("the look is due")
+    }
+
+    /// The causes of the order's history, oldest first.
+    pub(crate) async fn history(&self, order: &Order) -> Vec<(Option<&'static str>, &'static str)> {
+        let lines = orders::history(&self.store, order.id).await.unwrap();
+        assert!(lines.iter().all(|line| !line.cause.is_empty()), "every line tells its cause");
+        lines.iter().map(|line| (line.from.map(|from| from.as_str()), line.to.as_str())).collect()
+    }
+
+    pub(crate) async fn state_of(&self, id: JobId) -> (String, i64, String) {
+        let job = jobs::show(&self.store, id).await.unwrap().unwrap();
+        (job.state.to_string(), job.crashes, job.queue)
+    }
+}
+
+pub(crate) fn gateway() -> GatewayIdentity {
+    GatewayIdentity("sandbox:1234".into())
+}
+
+pub(crate) fn new_order() -> NewOrder {
+    NewOrder {
+        api_key_name: "shop".into(),
+        product_name: "Tea, \"green\" 'strong' ; drop table".into(),
+        amount: Tiyin::new(5_000).unwrap(),
+        payment_type: PaymentType::Atmos,
+        reference: None,
+        return_url: None,
+        language: Language::Uz,
+        gateway: gateway(),
+    }
+}
+
+pub(crate) fn new_link(transaction_id: i64) -> NewLink {
+    NewLink {
+        transaction_id: TransactionId(transaction_id),
+        payment_url: format!("http://gateway/?transactionId={transaction_id}"),
+    }
+}
+
+pub(crate) fn callback(order: &Order, transaction_id: i64) -> Callback {
+    Callback {
+        signature: "signature".into(),
+        store_id: "1234".into(),
+        transaction_id: Some(TransactionId(transaction_id)),
+        account: Some(order.id.to_string()),
+        amount: Some(order.amount.get()),
+    }
+}
