@@ -37,6 +37,7 @@ pub mod refunds;
 pub mod reviewing;
 pub mod settlement;
 pub mod sole;
+mod statement;
 pub mod sweeping;
 mod together;
 pub mod transactions;

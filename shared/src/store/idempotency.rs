@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
-use super::given::Column::{Number, Text};
-use super::given::{given, rows};
+use super::statement::{Statement, json};
 use super::{Store, StoreError, Write};
 use crate::id::{OrderId, RefundId};
 
@@ -35,14 +34,14 @@ pub(super) enum Kept {
     OtherRequest,
 }
 
-/// A key to be kept, as its statement reads it.
+/// A row of `idempotency_keys` to be kept.
 #[derive(Serialize)]
 pub(super) struct Keeping<'a> {
-    caller: &'a str,
-    named: &'a str,
-    said: &'a str,
-    of_order: i64,
-    of_refund: Option<i64>,
+    api_key_name: &'a str,
+    key: &'a str,
+    body_digest: &'a str,
+    order_id: OrderId,
+    refund_id: Option<RefundId>,
 }
 
 impl<'a> Keeping<'a> {
@@ -53,15 +52,23 @@ impl<'a> Keeping<'a> {
         order_id: OrderId,
         refund_id: Option<RefundId>,
     ) -> Self {
-        Keeping {
-            caller: api_key_name,
-            named: &key.key,
-            said: &key.body_digest,
-            of_order: order_id.0,
-            of_refund: refund_id.map(|id| id.0),
-        }
+        Keeping { api_key_name, key: &key.key, body_digest: &key.body_digest, order_id, refund_id }
     }
 }
+
+const KEEP_KEYS: Statement = Statement {
+    sqlite: "-- keep_idempotency_keys
+        insert into idempotency_keys (api_key_name, key, body_digest, order_id, refund_id, created_at_ms)
+        select value ->> 'api_key_name', value ->> 'key', value ->> 'body_digest', value ->> 'order_id',
+            value ->> 'refund_id', $2
+        from json_each($1) where true
+        on conflict (api_key_name, key) do nothing returning order_id",
+    postgres: "-- keep_idempotency_keys
+        insert into idempotency_keys (api_key_name, key, body_digest, order_id, refund_id, created_at_ms)
+        select api_key_name, key, body_digest, order_id, refund_id, $2
+        from json_populate_recordset(cast(null as idempotency_keys), cast($1 as json))
+        on conflict (api_key_name, key) do nothing returning order_id",
+};
 
 /// Keeps keys in the transaction of what they make, no key twice. Returns the orders of those that are new.
 pub(super) async fn keep_all(write: &mut Write, mut keys: Vec<Keeping<'_>>) -> Result<HashSet<OrderId>, StoreError> {
@@ -69,20 +76,10 @@ pub(super) async fn keep_all(write: &mut Write, mut keys: Vec<Keeping<'_>>) -> R
         return Ok(HashSet::new());
     }
     // One order of locks: a key waits for another request's that is the same.
-    keys.sort_unstable_by_key(|key| (key.caller, key.named));
-    let sql = format!(
-        "-- keep_idempotency_keys
-        insert into idempotency_keys (api_key_name, key, body_digest, order_id, refund_id, created_at_ms)
-        select caller, named, said, of_order, of_refund, $2 from {} where true
-        on conflict (api_key_name, key) do nothing returning order_id",
-        given(
-            write.store.database(),
-            1,
-            &[Text("caller"), Text("named"), Text("said"), Number("of_order"), Number("of_refund")]
-        )
-    );
+    keys.sort_unstable_by_key(|key| (key.api_key_name, key.key));
     let now_ms = write.now_ms();
-    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(&keys)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let text = KEEP_KEYS.on(write.store.database());
+    let kept = sqlx::query(text).bind(json(&keys)?).bind(now_ms).fetch_all(write.transaction()).await?;
     kept.iter().map(|row| Ok(OrderId(row.try_get("order_id")?))).collect()
 }
 

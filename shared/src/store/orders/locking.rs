@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::parse_status;
 use crate::id::OrderId;
 use crate::order::OrderStatus;
-use crate::store::given::Column::Number;
-use crate::store::given::{given, numbers};
+use crate::store::statement::{LockingStatement, json};
 use crate::store::together::Locked;
 use crate::store::{StoreError, Write};
 
@@ -18,18 +17,27 @@ pub(in crate::store) async fn lock(write: &mut Write, id: OrderId) -> Result<Ord
     lock_all(write, &[id], Locked::Waited).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
 }
 
+const LOCK_ORDERS: LockingStatement = LockingStatement {
+    sqlite: "-- lock_orders
+        select id, status from orders where id in (select value from json_each($1)) order by id",
+    postgres: "-- lock_orders
+        select id, status from orders
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        order by id for update",
+    postgres_skipping: "-- lock_orders
+        select id, status from orders
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        order by id for update skip locked",
+};
+
 /// As [`lock`], of several orders, in the order of their numbers.
 pub(in crate::store) async fn lock_all(
     write: &mut Write,
     ids: &[OrderId],
     locked: Locked,
 ) -> Result<HashMap<OrderId, OrderStatus>, StoreError> {
-    let sql = format!(
-        "-- lock_orders\nselect id, status from orders where id {} order by id {}",
-        given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
-        locked.clause(&write.store, "orders")
-    );
-    let locked = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.transaction()).await?;
+    let text = LOCK_ORDERS.on(write.store.database(), locked);
+    let locked = sqlx::query(text).bind(json(ids)?).fetch_all(write.transaction()).await?;
     let status = |row: &AnyRow| Ok((OrderId(row.try_get("id")?), parse_status(row.try_get("status")?)?));
     locked.iter().map(status).collect()
 }
