@@ -2,9 +2,9 @@ use shared::id::TransactionId;
 use shared::job::{Job, QueueName};
 use shared::order::OrderStatus;
 use shared::store::callbacks::{self, Proofs, ReceivedBody, Sender, Verdict, Wanted};
-use shared::store::{jobs, orders};
+use shared::store::jobs;
 
-use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, callback, new_link, on_every_database};
+use crate::support::fixture::{Fixture, callback, on_every_database};
 
 on_every_database! {
     an_allowed_callback_makes_the_order_confirming_and_not_paid
@@ -241,13 +241,4 @@ async fn callbacks_and_looks_at_one_order_do_not_get_stuck(f: Fixture) {
         settled.unwrap();
     }
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
-}
-
-impl Fixture {
-    /// A second draft of an order that has a link: what a zombie's late answer leaves.
-    pub(crate) async fn stray_draft(&self, order: &shared::order::Order, transaction_id: i64) {
-        let lost = shared::job::Lease { job_id: shared::id::JobId(0), token: 0, wakes: 0 };
-        let refused = orders::store_link(&self.store, &lost, order, &new_link(transaction_id), PAYMENT_TTL_MS, 0).await;
-        assert!(refused.is_err());
-    }
 }

@@ -1,7 +1,7 @@
 use shared::id::{JobId, TransactionId};
-use shared::job::{Job, JobState, QueueName};
-use shared::order::{Order, OrderStatus, SuggestedAct};
-use shared::review::{FindingKind, NewFinding};
+use shared::job::{JobState, QueueName};
+use shared::order::{OrderStatus, SuggestedAct};
+use shared::review::FindingKind;
 use shared::store::jobs::{self, BuriedBy, LEASE_MS};
 use shared::store::kinds;
 use shared::store::settlement::Settlement;
@@ -27,51 +27,6 @@ const EVERY_STATUS: [OrderStatus; 8] = [
     OrderStatus::Failed,
     OrderStatus::Review,
 ];
-
-impl Fixture {
-    /// An order that has come to this status, with an open look.
-    async fn order_in(&self, status: OrderStatus, transaction_id: i64) -> Order {
-        let order = match status {
-            OrderStatus::Canceled | OrderStatus::Failed => self.order().await,
-            OrderStatus::Expired => {
-                let order = self.order().await;
-                self.link(&order, transaction_id, 0).await;
-                self.find(&order).await
-            }
-            _ => self.order_with_link(transaction_id).await,
-        };
-        match status {
-            OrderStatus::Pending => (),
-            OrderStatus::Confirming => {
-                self.ask(&order, transaction_id).await;
-                self.claim(QueueName::Settle).await; // its `process_callback`
-            }
-            OrderStatus::Paid | OrderStatus::Refunded => self.pay(&order, transaction_id).await,
-            OrderStatus::Expired => drop(self.settle(&order, &Settlement::Expired).await.unwrap()),
-            OrderStatus::Canceled => {
-                let job = kinds::jobs_of_order(&self.store, order.id).await.unwrap().remove(0);
-                kinds::cancel(&self.store, job.id).await.unwrap();
-            }
-            OrderStatus::Failed => {
-                let job = self.claim_one(QueueName::Links).await;
-                kinds::bury(&self.store, BuriedBy::Worker(&job.lease), "no", true).await.unwrap();
-            }
-            OrderStatus::Review => {
-                self.settle(&order, &Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd")))
-                    .await
-                    .unwrap();
-            }
-        }
-        if status == OrderStatus::Refunded {
-            let refunded = Settlement::Refunded { transaction_id: TransactionId(transaction_id) };
-            self.settle(&order, &refunded).await.unwrap();
-        }
-        jobs::stage_now(&self.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-        let order = self.find(&order).await;
-        assert_eq!(order.status, status);
-        order
-    }
-}
 
 async fn a_dead_letter_moves_its_order_from_whatever_status_it_has(f: Fixture) {
     let mut transaction_id = 0;

@@ -1,14 +1,14 @@
 //! Findings: what a person must know about an order, whichever release of this program found it.
 
 use shared::id::{OrderId, TransactionId};
-use shared::job::Job;
 use shared::order::{Order, OrderStatus, SuggestedAct};
 use shared::review::{FindingKind, NewFinding};
 use shared::store::reviewing::{self, Resolved};
 use shared::store::settlement::Settlement;
-use shared::store::{auditing, findings, jobs, sweeping};
+use shared::store::{auditing, sweeping};
 
-use super::reviewing::{olim, refusal};
+use super::reviewing::refusal;
+use crate::support::fixture::reviewing::olim;
 use crate::support::fixture::{Fixture, gateway, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -56,34 +56,6 @@ fn unmarked_by_an_older_release(order: &Order) -> Vec<String> {
 
 fn finding(kind: FindingKind, text: &str) -> Settlement {
     Settlement::Review(NewFinding::new(kind, text))
-}
-
-impl Fixture {
-    async fn paid(&self, transaction_id: i64) -> Order {
-        let order = self.order_with_link(transaction_id).await;
-        self.pay(&order, transaction_id).await;
-        self.find(&order).await
-    }
-
-    /// A look that leads to this.
-    async fn look_and_find(&self, order: &Order, settlement: &Settlement) {
-        jobs::stage_now(&self.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-        self.look(order, &[], settlement).await;
-    }
-
-    /// The kinds, texts and times of what a person must know about it.
-    async fn found(&self, order: &Order) -> Vec<(FindingKind, String, i64)> {
-        let found = findings::of_order(&self.store, &self.find(order).await).await.unwrap();
-        found.into_iter().map(|finding| (finding.kind, finding.text, finding.found_at_ms)).collect()
-    }
-
-    async fn texts(&self, order: &Order) -> Vec<String> {
-        self.found(order).await.into_iter().map(|(_, text, _)| text).collect()
-    }
-
-    async fn rows(&self) -> i64 {
-        self.number("select count(*) from review_findings where accepted_at_ms is null").await
-    }
 }
 
 async fn every_finding_of_an_order_is_told_with_its_act_and_ends_with_the_decision(f: Fixture) {

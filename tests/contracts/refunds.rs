@@ -1,7 +1,7 @@
 use shared::id::TransactionId;
-use shared::job::{ClaimedJob, JobState, Lease, QueueName};
-use shared::order::{Order, OrderStatus, SuggestedAct};
-use shared::refund::{Refund, RefundState};
+use shared::job::{JobState, Lease, QueueName};
+use shared::order::{OrderStatus, SuggestedAct};
+use shared::refund::RefundState;
 use shared::review::{FindingKind, NewFinding};
 use shared::store::callbacks::Verdict;
 use shared::store::idempotency::IdempotencyKey;
@@ -9,10 +9,11 @@ use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::kinds::{self, Command};
 use shared::store::orders::{self, Canceled, Transition};
 use shared::store::refunds::{self, NewRefund, Requested};
-use shared::store::settlement::{self, Settlement};
-use shared::store::transactions::{self, Seen, StoredState};
+use shared::store::settlement::Settlement;
+use shared::store::transactions::StoredState;
 use shared::store::{Store, StoreError, findings, sweeping};
 
+use crate::support::fixture::refunding::{new_refund, seen, success_id};
 use crate::support::fixture::{Fixture, gateway, new_order, on_every_database};
 
 on_every_database! {
@@ -38,86 +39,8 @@ on_every_database! {
     of_a_cancel_and_a_callback_at_once_one_wins
 }
 
-fn success_id(transaction_id: i64) -> TransactionId {
-    TransactionId(transaction_id + 1_000)
-}
-
-fn seen(transaction_id: i64, state: StoredState) -> Seen {
-    let success_transaction_id = Some(success_id(transaction_id));
-    Seen { transaction_id: TransactionId(transaction_id), state, success_transaction_id, amount: None }
-}
-
-fn new_refund(order: &Order) -> NewRefund {
-    NewRefund {
-        order_id: order.id,
-        amount: order.amount,
-        reason: Some("it was broken".into()),
-        requested_by: "shop".into(),
-    }
-}
-
 fn key(key: &str, digest: &str) -> IdempotencyKey {
     IdempotencyKey { key: key.into(), body_digest: digest.into() }
-}
-
-impl Fixture {
-    /// An order that this transaction has paid, as a look writes it.
-    async fn paid_order(&self, transaction_id: i64) -> Order {
-        self.paid_order_as(transaction_id, success_id(transaction_id)).await
-    }
-
-    /// The same, with this permanent id of the debit.
-    pub(crate) async fn paid_order_as(&self, transaction_id: i64, success_transaction_id: TransactionId) -> Order {
-        let order = self.order_with_link(transaction_id).await;
-        let paid = Settlement::Paid { transaction_id: TransactionId(transaction_id) };
-        let seen =
-            Seen { success_transaction_id: Some(success_transaction_id), ..seen(transaction_id, StoredState::Debited) };
-        let made = self.look_and_go_on(&order, &[seen], &paid).await.unwrap();
-        assert_eq!(made, Transition::Made);
-        self.find(&order).await
-    }
-
-    async fn look_and_go_on(
-        &self,
-        order: &Order,
-        seen: &[Seen],
-        settlement: &Settlement,
-    ) -> Result<Transition, StoreError> {
-        let job = self.settle_job(order).await;
-        let far = Finish::Snooze { until_ms: i64::MAX / 2, queue: QueueName::Background };
-        let made =
-            settlement::settle(&self.store, &job.lease, order, self.store.now_ms(), seen, settlement, &far).await;
-        if !matches!(made, Ok(Transition::Made)) {
-            jobs::finish_alone(&self.store, &job.lease, &far).await.unwrap();
-        }
-        made
-    }
-
-    pub(crate) async fn refund(&self, order: &Order) -> Refund {
-        match refunds::request(&self.store, &new_refund(order), None).await.unwrap() {
-            Requested::New(refund) => refund,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub(crate) async fn refund_again(&self, refund: &Refund) -> Refund {
-        refunds::find(&self.store, refund.id).await.unwrap().unwrap()
-    }
-
-    async fn claim_refund(&self) -> ClaimedJob {
-        let claimed = self.claim(QueueName::Settle).await;
-        claimed.into_iter().find(|job| job.kind == "refund_order").expect("a refund is due")
-    }
-
-    /// Status, reserve, what went back, and whether a person must look.
-    pub(crate) async fn row(&self, order: &Order) -> (OrderStatus, i64, i64, bool) {
-        let order = self.find(order).await;
-        (order.status, order.refund_reserved, order.refunded_amount, order.needs_review)
-    }
-
-    async fn state_of_payer(&self, order: &Order) -> StoredState {
-        transactions::of_order(&self.store, order.id).await.unwrap().remove(0).state
-    }
 }
 
 async fn a_refund_is_a_row_and_a_job_before_anything_is_sent(f: Fixture) {

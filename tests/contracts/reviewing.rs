@@ -8,10 +8,11 @@ use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::kinds;
 use shared::store::orders::{self, Transition};
 use shared::store::reviewing::{self, Decision, Resolved};
-use shared::store::settlement::{self, Settlement};
-use shared::store::transactions::{self, Seen, StoredState};
+use shared::store::settlement::Settlement;
+use shared::store::transactions::{Seen, StoredState};
 use shared::store::{Store, auditing, findings, sweeping};
 
+use crate::support::fixture::reviewing::{by, debit_of, olim, review};
 use crate::support::fixture::{Fixture, gateway, on_every_database};
 
 on_every_database! {
@@ -36,81 +37,8 @@ on_every_database! {
     a_decision_that_makes_no_sense_is_refused_with_a_reason
 }
 
-fn by(name: &str, status: OrderStatus) -> Decision {
-    Decision { status, by: name.into(), reason: "seen in the cabinet".into(), transaction_id: None }
-}
-
-pub(super) fn olim(status: OrderStatus) -> Decision {
-    by("Olim", status)
-}
-
 fn by_transaction(status: OrderStatus, transaction_id: i64) -> Decision {
     Decision { transaction_id: Some(TransactionId(transaction_id)), ..olim(status) }
-}
-
-fn review(kind: FindingKind) -> Settlement {
-    Settlement::Review(NewFinding::new(kind, "something was found"))
-}
-
-pub(super) fn debit_of(transaction_id: i64, amount: i64) -> Seen {
-    Seen {
-        transaction_id: TransactionId(transaction_id),
-        state: StoredState::Debited,
-        success_transaction_id: Some(TransactionId(transaction_id + 500)),
-        amount: Some(amount),
-    }
-}
-
-impl Fixture {
-    /// A look that saw these and led to this.
-    pub(super) async fn look(&self, order: &Order, seen: &[Seen], settlement: &Settlement) -> Transition {
-        let job = self.settle_job(order).await;
-        let asked_at_ms = self.store.now_ms();
-        let finish = Finish::Complete;
-        let made = settlement::settle(&self.store, &job.lease, order, asked_at_ms, seen, settlement, &finish).await;
-        let made = made.unwrap();
-        if made == Transition::Refused {
-            jobs::finish_alone(&self.store, &job.lease, &finish).await.unwrap();
-        }
-        made
-    }
-
-    /// An order in review, for this draft was debited with another amount.
-    pub(super) async fn order_in_review(&self, transaction_id: i64) -> Order {
-        let order = self.order_with_link(transaction_id).await;
-        self.look(&order, &[debit_of(transaction_id, 5_100)], &review(FindingKind::DebitDiffers)).await;
-        self.find(&order).await
-    }
-
-    /// A paid order on which something more was found: another draft of it was debited, too.
-    pub(super) async fn marked_order(&self, transaction_id: i64) -> Order {
-        let order = self.order_with_link(transaction_id).await;
-        self.stray_draft(&order, transaction_id + 1).await;
-        self.pay(&order, transaction_id).await;
-        let (seen, kind) = (debit_of(transaction_id + 1, 5_000), FindingKind::SecondPayment);
-        self.look(&order, &[debit_of(transaction_id, 5_000), seen], &review(kind)).await;
-        self.find(&order).await
-    }
-
-    pub(super) async fn resolve(&self, order: &Order, decision: &Decision) -> Resolved {
-        reviewing::resolve(&self.store, order.id, decision).await.unwrap()
-    }
-
-    async fn last_cause(&self, order: &Order) -> String {
-        orders::history(&self.store, order.id).await.unwrap().pop().unwrap().cause
-    }
-
-    /// When the order is looked at next, from now on, in milliseconds; `None` where it is not.
-    async fn next_look_in_ms(&self, order: &Order) -> Option<i64> {
-        let jobs = kinds::jobs_of_order(&self.store, order.id).await.unwrap();
-        let open = jobs.iter().find(|job| job.kind == "settle_order" && job.finished_at_ms.is_none());
-        open.map(|job| job.due_at_ms - self.store.now_ms())
-    }
-
-    async fn accepted(&self, order: &Order) -> Vec<(i64, bool)> {
-        let stored = transactions::of_order(&self.store, order.id).await.unwrap();
-        stored.iter().map(|row| (row.transaction_id.0, row.is_accepted)).collect()
-    }
 }
 
 pub(super) fn refusal(resolved: Resolved) -> String {
@@ -330,22 +258,6 @@ async fn a_failed_order_that_is_unmarked_can_still_be_retried(f: Fixture) {
     assert_eq!(f.find(&order).await.reason.as_deref(), Some("refused with code 9"));
     assert_eq!(kinds::retry(&f.store, link.lease.job_id).await.unwrap(), kinds::Command::Done);
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
-}
-
-impl Fixture {
-    /// A paid order whose refund's outcome nobody knows.
-    async fn order_with_refund_in_review(&self) -> Order {
-        let order = self.order_with_link(7).await;
-        self.pay(&order, 7).await;
-        self.look(&order, &[debit_of(7, 5_000)], &review(FindingKind::RefundUnknown)).await;
-        let refund = format!(
-            "insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by,
-                created_at_ms) values (1, {}, 5000, 'review', 7, 507, 'shop', 0)",
-            order.id
-        );
-        self.execute(&[refund, format!("update orders set refund_reserved = 5000 where id = {}", order.id)]).await;
-        self.find(&order).await
-    }
 }
 
 async fn a_refund_that_a_person_saw_makes_the_order_refunded(f: Fixture) {

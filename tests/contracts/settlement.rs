@@ -1,15 +1,16 @@
 use shared::id::TransactionId;
 use shared::job::{Job, JobState, QueueName};
-use shared::order::{Order, OrderStatus};
+use shared::order::OrderStatus;
 use shared::review::{FindingKind, NewFinding};
 use shared::store::callbacks::Verdict;
 use shared::store::jobs::{self, Finish};
 use shared::store::orders::Transition;
 use shared::store::settlement::{self, Settlement};
 use shared::store::sweeping;
-use shared::store::transactions::{self, Seen, StoredState};
+use shared::store::transactions::StoredState;
 use shared::store::{Store, StoreError};
 
+use crate::support::fixture::settling::{far, paid, seen_closed};
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, gateway, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -30,26 +31,6 @@ on_every_database! {
     a_second_payment_marks_the_order_and_leaves_it_paid
     a_reversal_refunds_the_whole_order
     sweep_restores_what_is_missing_and_nothing_else
-}
-
-fn far() -> Finish {
-    Finish::Snooze { until_ms: i64::MAX / 2, queue: QueueName::Background }
-}
-
-fn paid(transaction_id: i64) -> Settlement {
-    Settlement::Paid { transaction_id: TransactionId(transaction_id) }
-}
-
-impl Fixture {
-    pub(crate) async fn settle(&self, order: &Order, settlement: &Settlement) -> Result<Transition, StoreError> {
-        let job = self.settle_job(order).await;
-        let asked_at_ms = self.store.now_ms();
-        settlement::settle(&self.store, &job.lease, order, asked_at_ms, &[], settlement, &far()).await
-    }
-
-    pub(crate) async fn pay(&self, order: &Order, transaction_id: i64) {
-        assert_eq!(self.settle(order, &paid(transaction_id)).await.unwrap(), Transition::Made);
-    }
 }
 
 async fn an_order_is_paid_once_whatever_is_repeated(f: Fixture) {
@@ -148,26 +129,6 @@ async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
 
     let order = f.find(&order).await;
     assert_eq!((order.status, order.allowed_transaction_id), (OrderStatus::Pending, None));
-}
-
-fn seen_closed(transaction_id: i64) -> [Seen; 1] {
-    let transaction_id = TransactionId(transaction_id);
-    [Seen { transaction_id, state: StoredState::Closed, success_transaction_id: None, amount: None }]
-}
-
-impl Fixture {
-    async fn states(&self, order: &Order) -> Vec<(i64, StoredState)> {
-        let stored = transactions::of_order(&self.store, order.id).await.unwrap();
-        stored.iter().map(|stored| (stored.transaction_id.0, stored.state)).collect()
-    }
-
-    /// A look that saw this draft closed and led to nothing else.
-    async fn see_closed(&self, order: &Order, transaction_id: i64) {
-        let job = self.settle_job(order).await;
-        let (now_ms, seen) = (self.store.now_ms(), seen_closed(transaction_id));
-        let unchanged = Settlement::Unchanged;
-        settlement::settle(&self.store, &job.lease, order, now_ms, &seen, &unchanged, &far()).await.unwrap();
-    }
 }
 
 /// The look began before the gateway asked; its answer comes while the debit that we allowed is under way.

@@ -17,6 +17,10 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection, Sql
 
 use super::servers;
 
+pub(crate) mod refunding;
+pub(crate) mod reviewing;
+pub(crate) mod settling;
+
 /// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`.
 macro_rules! on_every_database {
     ($($(#[$attribute:meta])* $name:ident)+) => {
