@@ -1,0 +1,86 @@
+//! What can be done with callbacks.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use shared::id::{OrderId, TransactionId};
+use shared::money::Tiyin;
+use shared::store::callbacks::Verdict;
+
+use super::names::names;
+use super::output::Output;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CallbackCommand {
+    /// Print a rightly signed callback body, to be sent with curl
+    Sign(SignArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CallbacksCommand {
+    /// List the newest callbacks, with what was made of each
+    List(CallbacksFilter),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallbacksFilter {
+    /// Only those with this verdict, such as badly_signed
+    #[arg(long, value_parser = verdict)]
+    pub(crate) verdict: Option<Verdict>,
+    /// Only those about this order
+    #[arg(long, value_name = "ID")]
+    pub(crate) order: Option<OrderId>,
+    /// Only those that first came so lately, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lately)]
+    pub(crate) since: Duration,
+    /// How many at most
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) limit: u16,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignArguments {
+    /// The gateway's number of the draft
+    #[arg(long)]
+    pub(crate) transaction_id: TransactionId,
+    /// The order's number, as it was sent to the gateway
+    #[arg(long)]
+    pub(crate) account: String,
+    /// The amount in soʻm, such as 50.00
+    #[arg(long, value_name = "SOM", value_parser = Tiyin::from_som)]
+    pub(crate) amount: Tiyin,
+    /// What the body calls the account
+    #[arg(long, value_enum, default_value_t = AccountField::Account)]
+    pub(crate) field: AccountField,
+}
+
+/// The gateway's documents say `invoice`, its live callbacks `account`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccountField {
+    Account,
+    Invoice,
+}
+
+fn verdict(text: &str) -> Result<Verdict, String> {
+    Verdict::parse(text).ok_or_else(|| format!("the verdicts are {}", names(Verdict::ALL)))
+}
+
+/// `90m`, `24h`, `7d`: no longer than callbacks are kept.
+fn lately(text: &str) -> Result<Duration, String> {
+    let seconds = match text.char_indices().last() {
+        Some((place, unit)) => match (text[..place].parse::<u64>(), unit) {
+            (Ok(minutes), 'm') => minutes.checked_mul(60),
+            (Ok(hours), 'h') => hours.checked_mul(3_600),
+            (Ok(days), 'd') => days.checked_mul(86_400),
+            _ => None,
+        },
+        None => None,
+    };
+    let longest = Duration::from_secs(90 * 86_400);
+    seconds
+        .map(Duration::from_secs)
+        .filter(|time| !time.is_zero() && *time <= longest)
+        .ok_or_else(|| "write minutes, hours or days, such as 90m, 24h or 7d; 90d at most".to_owned())
+}

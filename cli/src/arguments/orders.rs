@@ -1,0 +1,121 @@
+//! What can be done with orders, and who does it and why.
+
+use clap::{Args, Subcommand};
+use shared::id::{OrderId, TransactionId};
+use shared::order::{OrderStatus, REASON_CHARACTERS};
+use shared::text::{self, TextFault};
+
+use super::names::names;
+use super::output::Output;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OrdersCommand {
+    /// Show an order with its history, transactions, refunds, callbacks and jobs
+    Show {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ask the gateway for the truth about an order, soon
+    Reconcile {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give a paid order's money back, all of it
+    Refund {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        because: Because,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Call a pending order off
+    Cancel {
+        /// Its number
+        id: OrderId,
+        #[command(flatten)]
+        because: Because,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the orders that wait for a person, with what was found and what to do
+    Review {
+        /// How many at most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        limit: u16,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Decide about an order that waits for a person
+    ///
+    /// An order in review is resolved as paid (written once the gateway shows the debit, of whatever amount), refunded or
+    /// canceled. A marked order is resolved with the status it has; where its refund is in review, as refunded if the
+    /// money went back and as paid if it did not. `review` takes back a decision about which the gateway is still asked.
+    Resolve(ResolveArguments),
+}
+
+/// Why something is done, and by whom.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Because {
+    /// Why
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+    /// Your name
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) by: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArguments {
+    /// Its number
+    pub(crate) id: OrderId,
+    /// What it shall be
+    #[arg(value_parser = order_status)]
+    pub(crate) status: OrderStatus,
+    /// Who decides; stands in the order's history
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) by: String,
+    /// Why; stands in the order's history
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: String,
+    /// The transaction that paid it; needed for an order in review where not exactly one is known as debited
+    #[arg(long, value_name = "N")]
+    pub(crate) transaction_id: Option<TransactionId>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+fn order_status(text: &str) -> Result<OrderStatus, String> {
+    // What is on its way is decided by payments, and not by people.
+    let can_be_named = |status: &OrderStatus| !matches!(status, OrderStatus::Pending | OrderStatus::Confirming);
+    OrderStatus::parse(text).filter(can_be_named).ok_or_else(|| {
+        let named: Vec<OrderStatus> = OrderStatus::ALL.iter().copied().filter(can_be_named).collect();
+        format!("an order can be resolved as {}", names(&named))
+    })
+}
+
+/// The longest name of a person.
+const NAME_CHARACTERS: usize = 100;
+
+pub(super) fn name(text: &str) -> Result<String, String> {
+    one_line(text, NAME_CHARACTERS)
+}
+
+pub(super) fn reason(text: &str) -> Result<String, String> {
+    one_line(text, REASON_CHARACTERS)
+}
+
+/// It is read in a history, line by line, by whoever looks into the order years later.
+fn one_line(text: &str, most: usize) -> Result<String, String> {
+    let text = text.trim();
+    match text::check(text, most) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(_) if text.is_empty() => Err("it is empty".to_owned()),
+        Err(TextFault::TooLong) => Err(format!("it has {} characters, and {most} are the most", text.chars().count())),
+        Err(fault) => Err(fault.to_string()),
+    }
+}

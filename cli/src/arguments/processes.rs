@@ -1,0 +1,89 @@
+//! What starts a process that goes on: worker, sandbox, suspects.
+
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+use shared::job::QueueName;
+use shared::web_address;
+use url::Url;
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WorkerArguments {
+    /// How many jobs run at once
+    #[arg(long, default_value_t = CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub(crate) concurrency: u16,
+    /// Which queues to take from, comma-separated; all if nothing is said
+    #[arg(long, value_delimiter = ',', value_parser = queue)]
+    pub(crate) queues: Vec<QueueName>,
+}
+
+/// As if nothing had been said.
+impl Default for WorkerArguments {
+    fn default() -> Self {
+        WorkerArguments { concurrency: CONCURRENCY, queues: Vec::new() }
+    }
+}
+
+/// A job mostly waits for the gateway, so one process runs many.
+const CONCURRENCY: u16 = 64;
+
+#[derive(Debug, Args)]
+pub(crate) struct SuspectsArguments {
+    /// Whether the worker is part of `up`
+    #[arg(long)]
+    pub(crate) embedded: bool,
+    /// Where customers return to
+    #[arg(long)]
+    pub(crate) public_url: Url,
+    /// Where the sandbox of that `up` listens
+    #[arg(long)]
+    pub(crate) sandbox: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArguments {
+    /// Where to ask before a debit, such as http://127.0.0.1:8000/atmos/webhook/; nobody is asked without it
+    #[arg(long, value_name = "URL")]
+    pub(crate) callback_url: Option<Url>,
+    /// Where browsers reach it, such as http://localhost:8100; without it, the address it listens on
+    #[arg(long, value_name = "URL", value_parser = web_address)]
+    pub(crate) public_url: Option<Url>,
+    /// Where to listen, instead of TASDIQ_SANDBOX_LISTEN
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// What becomes of an access token when another is asked for
+    #[arg(long, value_enum, default_value_t = TokenMode::Reuse)]
+    pub(crate) token_mode: TokenMode,
+    /// How long an access token lives
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) token_lifetime: u32,
+    /// How long a transaction can be paid
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) draft_lifetime: u32,
+}
+
+/// What the sandbox does with its last token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenMode {
+    /// The same is given again, with what is left of its life
+    Reuse,
+    /// It is void at once, and a new one is given
+    RevokePrevious,
+}
+
+fn queue(text: &str) -> Result<QueueName, String> {
+    match QueueName::parse(text) {
+        Some(QueueName::Suspect) => Err("every worker takes suspects anyway".to_owned()),
+        Some(queue) => Ok(queue),
+        None => Err("the queues are settle, links and background".to_owned()),
+    }
+}
+
+/// A link is made of it, which a browser must be able to open.
+fn web_address(text: &str) -> Result<Url, String> {
+    match web_address::parse(text) {
+        Ok(url) if url.query().is_none() && url.fragment().is_none() => Ok(url),
+        Ok(_) => Err("it has neither ? nor #".to_owned()),
+        Err(fault) => Err(format!("it {fault}")),
+    }
+}
