@@ -1,5 +1,13 @@
 use std::os::unix::fs::PermissionsExt;
 
+use shared::coordination::Obstacle;
+use shared::gateway::GatewayError;
+use shared::store::callbacks::Proofs;
+
+use super::database::look_for_open_files;
+use super::gateway::{look_at_way, tell_of_gateway};
+use super::processes::{look_at_logs, look_at_twins, look_for_silence};
+use super::work::tell_of_callbacks;
 use super::*;
 
 fn process(role: &str, queues: &str, twin: Option<&str>) -> Process {
@@ -62,7 +70,7 @@ fn an_environment_with_both_servers_is_judged_by_the_rules_of_what_runs_there() 
 
     assert_eq!(environment.roles(&[]), [Role::Api, Role::Worker]);
     assert_eq!(environment.roles(&[api.clone(), worker.clone()]), [Role::Api, Role::Worker]);
-    assert_eq!(environment.roles(&[up.clone()]), [Role::Up]);
+    assert_eq!(environment.roles(std::slice::from_ref(&up)), [Role::Up]);
     assert_eq!(environment.roles(&[up, worker]), [Role::Up, Role::Api, Role::Worker]);
 }
 

@@ -1,0 +1,168 @@
+//! The processes that run, as they tell of themselves.
+
+use std::collections::BTreeSet;
+
+use shared::config::Config;
+use shared::job::QueueName;
+use shared::store::processes::{self, Process};
+use shared::store::{DatabaseUrl, Store, orders};
+use shared::telemetry::causes;
+use shared::time::rfc3339;
+
+use super::findings::Findings;
+use super::redis::SeenRedis;
+
+/// Returns the processes that are alive.
+pub(super) async fn look_at_processes(
+    config: &Config,
+    store: &Store,
+    redis: Option<&SeenRedis>,
+    findings: &mut Findings,
+) -> Vec<Process> {
+    let now_ms = store.now_ms();
+    let (alive, gone): (Vec<Process>, Vec<Process>) = match processes::spoken_of(store).await {
+        Ok(processes) => processes.into_iter().partition(|process| process.is_alive(now_ms)),
+        Err(trouble) => {
+            findings.fault("processes", causes(&trouble), "mend the database");
+            return Vec::new();
+        }
+    };
+    for process in &alive {
+        let work =
+            if process.slots > 0 { format!(", {} slots for {}", process.slots, process.queues) } else { String::new() };
+        let account = process.gateway.as_ref().map_or(String::new(), |gateway| format!(", {gateway}"));
+        findings.ok("processes", format!("{} {} {}{work}{account}", process.role, process.version, process.id));
+    }
+    look_at_logs(&alive, findings);
+    look_for_silence(alive.iter().chain(&gone), now_ms, findings);
+    if !alive.iter().any(|process| process.slots == 0 || process.role == "up") {
+        findings.fault("processes", "no order API is alive", start(config, "api"));
+    }
+    let unserved: Vec<&str> = [QueueName::Settle, QueueName::Links, QueueName::Background]
+        .into_iter()
+        .map(QueueName::as_str)
+        .filter(|queue| !alive.iter().any(|process| process.queues.split(',').any(|taken| taken == *queue)))
+        .collect();
+    if !unserved.is_empty() {
+        let says = format!("no living worker takes from {}", unserved.join(", "));
+        findings.fault("processes", says, start(config, "worker"));
+    }
+    look_at_twins(&alive, redis, findings);
+    look_at_accounts(&alive, store, findings).await;
+    let versions: BTreeSet<&str> = alive.iter().map(|process| process.version.as_str()).collect();
+    if versions.len() > 1 {
+        let says = format!("releases {} run side by side", versions.into_iter().collect::<Vec<_>>().join(", "));
+        findings.warn("processes", says, "finish the roll-out");
+    }
+    alive
+}
+
+pub(super) fn look_at_logs(alive: &[Process], findings: &mut Findings) {
+    for process in alive {
+        if let Some(fault) = &process.log_fault {
+            findings.warn(
+                "log",
+                format!("{} {}: {fault}", process.role, process.id),
+                "see where its standard error goes: a full disk, or a reader that is gone or reads nothing",
+            );
+        }
+    }
+}
+
+/// Only a worker that has an order's gateway account can ask about its money.
+async fn look_at_accounts(alive: &[Process], store: &Store, findings: &mut Findings) {
+    let served: BTreeSet<&str> = alive
+        .iter()
+        .filter(|process| process.slots > 0)
+        .filter_map(|process| process.gateway.as_ref().map(|gateway| gateway.0.as_str()))
+        .collect();
+    if served.is_empty() {
+        return; // no worker is alive, or all are of an older release
+    }
+    if served.len() > 1 {
+        let says = format!("workers of {} gateway accounts share this database: {}", served.len(), join(&served));
+        findings.warn("accounts", says, "finish the roll-out, if it is one");
+    }
+    let open = match orders::open_by_account(store).await {
+        Ok(open) => open,
+        Err(trouble) => return findings.fault("accounts", causes(&trouble), "mend the database"),
+    };
+    for account in open.iter().filter(|account| !served.contains(account.gateway.0.as_str())) {
+        findings.fault(
+            "accounts",
+            format!(
+                "{} open orders of {} wait for a worker that has this account, {} of them confirming, the oldest since {}",
+                account.orders,
+                account.gateway,
+                account.confirming,
+                rfc3339(account.oldest_ms)
+            ),
+            "start a worker with its ATMOS_ variables until they have ended; three days after their time a person must look",
+        );
+    }
+    if open.iter().all(|account| served.contains(account.gateway.0.as_str())) {
+        findings.ok("accounts", format!("every open order's gateway account has a worker: {}", join(&served)));
+    }
+}
+
+fn join(names: &BTreeSet<&str>) -> String {
+    names.iter().copied().collect::<Vec<_>>().join(", ")
+}
+
+/// A consumer whose queue is empty hears of it within this time. Where it had heard within it when its process last told of
+/// itself, the process may have been killed since.
+const WAITS_MS: i64 = 7_000;
+
+/// Who hangs cannot tell so himself; his row tells it by its age.
+pub(super) fn look_for_silence<'a>(processes: impl Iterator<Item = &'a Process>, now_ms: i64, findings: &mut Findings) {
+    for process in processes {
+        let name = format!("{} {}", process.role, process.id);
+        if process.is_silent(now_ms) {
+            findings.warn(
+                "processes",
+                format!("{name} has told nothing of itself for {} s", (now_ms - process.heartbeat_at_ms) / 1_000),
+                "see whether it hangs, and end it then; if it was killed its work is done elsewhere, and this line goes \
+                 10 min after",
+            );
+        } else if let Some(heard_at_ms) = process.queue_heard_at_ms
+            && process.has_silent_consumer(now_ms)
+            && process.heartbeat_at_ms - heard_at_ms > WAITS_MS
+        {
+            findings.fault(
+                "processes",
+                format!("{name} has heard nothing from its queue for {} s", (now_ms - heard_at_ms) / 1_000),
+                "look at Redis and at the network between; jobs wait in the database meanwhile",
+            );
+        }
+    }
+}
+
+/// Two Redis servers on one database: what one process pushes, the other never takes.
+pub(super) fn look_at_twins(alive: &[Process], redis: Option<&SeenRedis>, findings: &mut Findings) {
+    let mut twins: BTreeSet<&str> = alive.iter().filter_map(|process| process.twin.as_deref()).collect();
+    if let Some(ours) = redis.and_then(|redis| redis.twin.as_deref()) {
+        twins.insert(ours);
+    }
+    if twins.len() > 1 {
+        findings.fault(
+            "redis",
+            format!("{} different Redis servers are used with this database", twins.len()),
+            "set REDIS_URL to the same server everywhere, here included",
+        );
+    }
+    let (with, without): (Vec<_>, Vec<_>) = alive.iter().partition(|process| process.twin.is_some());
+    if !with.is_empty() && !without.is_empty() {
+        findings.warn(
+            "redis",
+            "some processes use Redis and some do not, or cannot reach it",
+            "set REDIS_URL to the same server everywhere",
+        );
+    }
+}
+
+fn start(config: &Config, role: &str) -> String {
+    match (&config.database, &config.redis_url) {
+        (DatabaseUrl::Postgres(_), Some(_)) => format!("start `tasdiq {role}`"),
+        _ => "start `tasdiq up`".to_owned(),
+    }
+}

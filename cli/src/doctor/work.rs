@@ -1,0 +1,80 @@
+//! The work that waits, and the callbacks that came.
+
+use shared::job::QueueName;
+use shared::store::callbacks::{self, Proofs};
+use shared::store::{Store, jobs, orders};
+use shared::telemetry::causes;
+
+use super::findings::Findings;
+
+/// Work that waits longer than this is not being taken.
+const LATE_MS: i64 = 30_000;
+
+pub(super) async fn look_at_work(store: &Store, findings: &mut Findings) {
+    match jobs::oldest_due_age_ms(store, QueueName::ALL).await {
+        Ok(late_ms) if late_ms > LATE_MS => findings.fault(
+            "jobs",
+            format!("a job has waited for {} s", late_ms / 1_000),
+            "start more workers, and look at `tasdiq jobs list`",
+        ),
+        Ok(_) => findings.ok("jobs", "nothing waits longer than it should"),
+        Err(trouble) => findings.fault("jobs", causes(&trouble), "mend the database"),
+    }
+    match jobs::count_dead(store).await {
+        Ok(0) => findings.ok("dead letters", "none"),
+        Ok(dead) => findings.warn(
+            "dead letters",
+            format!("{dead}"),
+            "look at `tasdiq jobs list --state dead`, mend the cause, then `tasdiq jobs retry ID`",
+        ),
+        Err(trouble) => findings.fault("dead letters", causes(&trouble), "mend the database"),
+    }
+    match orders::count_open(store).await {
+        Ok(counts) => {
+            let review: i64 = counts
+                .iter()
+                .filter(|(status, _)| matches!(status.as_str(), "review" | "needs_review"))
+                .map(|(_, orders)| orders)
+                .sum();
+            if review == 0 {
+                findings.ok("review", "no order waits for a person");
+            } else {
+                findings.warn(
+                    "review",
+                    format!("{review} orders wait for a person"),
+                    "look at `tasdiq orders review`, which says what was found and what to do",
+                );
+            }
+        }
+        Err(trouble) => findings.fault("review", causes(&trouble), "mend the database"),
+    }
+}
+
+/// A wrong key refuses every payment, and nothing else shows it.
+pub(super) async fn look_at_callbacks(store: &Store, findings: &mut Findings) {
+    match callbacks::proofs(store).await {
+        Ok(proofs) => tell_of_callbacks(proofs, findings),
+        Err(trouble) => findings.fault("callbacks", causes(&trouble), "mend the database"),
+    }
+}
+
+pub(super) fn tell_of_callbacks(proofs: Proofs, findings: &mut Findings) {
+    let Proofs { callbacks, badly_signed, unreadable, badly_signed_since } = proofs;
+    let proving = callbacks - badly_signed - unreadable;
+    let says = format!("{badly_signed} of the last {callbacks} callbacks prove nothing: no key of ours signed them");
+    let compare = "compare ATMOS_API_KEY and ATMOS_SIGN_ALGORITHM with what Atmos has for this store: a wrong key refuses \
+                   every payment; see `tasdiq callbacks list --verdict badly_signed`";
+    match (badly_signed, unreadable) {
+        // One that came afterwards and is signed as it should be shows that the key is right, and the others forged.
+        (1.., _) if badly_signed > proving && badly_signed_since > 0 => findings.fault("callbacks", says, compare),
+        (1.., _) => findings.warn("callbacks", says, compare),
+        (_, 1..) if unreadable > proving => findings.warn(
+            "callbacks",
+            format!("{unreadable} of the last {callbacks} callbacks cannot be read"),
+            "see `tasdiq callbacks list --verdict unreadable`: the gateway may write them in another way now, or somebody \
+             else sends them",
+        ),
+        _ if callbacks == 0 => findings.ok("callbacks", "none came within a day".to_owned()),
+        _ => findings.ok("callbacks", format!("{proving} of the last {callbacks} of a day are signed as they should be")),
+    }
+}
