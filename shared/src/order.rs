@@ -8,6 +8,8 @@ use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::money::Tiyin;
 use crate::named_values::named_values;
 
+pub mod example;
+
 named_values! {
     /// Where an order is.
     OrderStatus {

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use shared::id::{JobId, TransactionId};
 use shared::job::{ClaimedJob, QueueName};
-use shared::money::Tiyin;
-use shared::order::{GatewayIdentity, Language, NewOrder, Order, PaymentType};
+use shared::order::{GatewayIdentity, NewOrder, Order, example};
 use shared::secret::Secret;
 use shared::store::DatabaseUrl;
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
@@ -218,16 +217,7 @@ pub(crate) fn gateway() -> GatewayIdentity {
 }
 
 pub(crate) fn new_order() -> NewOrder {
-    NewOrder {
-        api_key_name: "shop".into(),
-        product_name: "Tea, \"green\" 'strong' ; drop table".into(),
-        amount: Tiyin::new(5_000).unwrap(),
-        payment_type: PaymentType::Atmos,
-        reference: None,
-        return_url: None,
-        language: Language::Uz,
-        gateway: gateway(),
-    }
+    NewOrder { product_name: "Tea, \"green\" 'strong' ; drop table".into(), ..example::new_order() }
 }
 
 pub(crate) fn new_link(transaction_id: i64) -> NewLink {

@@ -1,8 +1,7 @@
 use proptest::prelude::*;
-use shared::id::{OrderToken, TransactionId};
+use shared::id::TransactionId;
 use shared::job::QueueName;
-use shared::money::Tiyin;
-use shared::order::{GatewayIdentity, Language, OrderStatus, PaymentType, Resolution, SuggestedAct};
+use shared::order::{OrderStatus, Resolution, SuggestedAct, example};
 use shared::review::{FindingKind, NewFinding};
 use shared::store::jobs::Finish;
 use shared::store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS};
@@ -17,37 +16,18 @@ const DRAFT: TransactionId = TransactionId(7);
 const OTHER: TransactionId = TransactionId(8);
 
 fn order(status: OrderStatus) -> Order {
+    let is_confirming = status == OrderStatus::Confirming;
     Order {
-        id: OrderId(1),
-        token: OrderToken::random(),
-        api_key_name: String::new(),
-        reference: None,
-        product_name: "tea".into(),
-        amount: Tiyin::new(5_000).unwrap(),
-        payment_type: PaymentType::Atmos,
-        return_url: None,
-        language: Language::Uz,
         status,
-        gateway: GatewayIdentity("sandbox:1234".into()),
         transaction_id: Some(DRAFT),
         payment_url: Some("http://gateway/".into()),
         links_made: 1,
-        allowed_transaction_id: (status == OrderStatus::Confirming).then_some(DRAFT),
-        last_allowed_at_ms: (status == OrderStatus::Confirming).then_some(NOW - 1_000),
-        last_hint_at_ms: None,
-        seen_unpaid_at_ms: None,
-        seen_closed_at_ms: None,
+        allowed_transaction_id: is_confirming.then_some(DRAFT),
+        last_allowed_at_ms: is_confirming.then_some(NOW - 1_000),
         link_at_ms: Some(NOW - 60_000),
         expires_at_ms: Some(NOW + 60_000),
         final_at_ms: status.is_final().then_some(NOW - 1_000),
-        refunded_amount: 0,
-        needs_review: false,
-        reason: None,
-        created_at_ms: NOW - 60_000,
-        pending_since_ms: NOW - 60_000,
-        refund_reserved: 0,
-        suggested_act: None,
-        resolution: None,
+        ..example::order(OrderId(1), NOW - 60_000)
     }
 }
 

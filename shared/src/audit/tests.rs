@@ -3,10 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::{CallbackId, OrderToken, RefundId};
+use crate::id::{CallbackId, RefundId};
 use crate::job::JobState;
-use crate::money::Tiyin;
-use crate::order::{HistoryLine, Language, PaymentType, Resolution, TRANSITIONS};
+use crate::order::{HistoryLine, Resolution, TRANSITIONS, example};
 use crate::refund::{Refund, RefundState};
 use crate::review::{FindingKind, ReviewFinding};
 use crate::store::auditing::{CallbackJobRecord, CallbackRecord, JobRecord, TransactionRecord};
@@ -55,37 +54,21 @@ impl Scene {
             Review => &[Review],
         };
         let has_link = status != Failed;
+        let is_refunded = status == Refunded;
         let order = Order {
-            id: ID,
-            token: OrderToken::random(),
-            api_key_name: String::new(),
-            reference: None,
-            product_name: "Tea".into(),
-            amount: Tiyin::new(5_000).unwrap(),
-            payment_type: PaymentType::Atmos,
-            return_url: None,
-            language: Language::Uz,
             status,
-            gateway: identity(),
             transaction_id: has_link.then_some(TX),
             payment_url: has_link.then(|| "http://gateway".into()),
             links_made: 1,
             allowed_transaction_id: (status == Confirming).then_some(TX),
             last_allowed_at_ms: steps.contains(&Confirming).then_some(NOW_MS - 1_000),
-            last_hint_at_ms: None,
-            seen_unpaid_at_ms: None,
-            seen_closed_at_ms: None,
             link_at_ms: has_link.then_some(NOW_MS - HOUR_MS),
             expires_at_ms: has_link.then_some(NOW_MS + HOUR_MS),
             final_at_ms: status.is_final().then_some(NOW_MS - HOUR_MS),
-            refunded_amount: if status == Refunded { 5_000 } else { 0 },
-            needs_review: false,
+            refunded_amount: if is_refunded { 5_000 } else { 0 },
+            refund_reserved: if is_refunded { 5_000 } else { 0 },
             reason: (status == Failed).then(|| "something was found".into()),
-            created_at_ms: NOW_MS - HOUR_MS,
-            pending_since_ms: NOW_MS - HOUR_MS,
-            refund_reserved: if status == Refunded { 5_000 } else { 0 },
-            suggested_act: None,
-            resolution: None,
+            ..example::order(ID, NOW_MS - HOUR_MS)
         };
         let mut scene = Scene { record: order.into(), words: HashMap::new() };
         if status == Review {
