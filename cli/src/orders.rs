@@ -140,6 +140,8 @@ impl From<Order> for OrderView {
 /// One thing that a person must know about an order.
 #[derive(Debug, Serialize)]
 struct FindingView {
+    /// Its number within the order; none while only an older release has written it.
+    number: Option<i64>,
     kind: FindingKind,
     text: String,
     found_at: String,
@@ -152,6 +154,7 @@ struct FindingView {
 impl From<ReviewFinding> for FindingView {
     fn from(finding: ReviewFinding) -> Self {
         FindingView {
+            number: Some(finding.number).filter(|number| *number > 0),
             kind: finding.kind,
             text: finding.text,
             found_at: rfc3339(finding.found_at_ms),
@@ -262,10 +265,11 @@ impl Story {
             let address = callback.address.as_deref().unwrap_or("-");
             callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times, address]);
         }
-        let mut findings = table(&["found at", "kind", "found", "to do"]);
+        let mut findings = table(&["number", "found at", "kind", "found", "to do"]);
         for finding in &self.findings {
             let (kind, act) = (finding.kind.as_str(), finding.suggested_act.as_str());
-            findings.add_row([finding.found_at.as_str(), kind, &plain(&finding.text), act]);
+            let number = finding.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+            findings.add_row([number.as_str(), &finding.found_at, kind, &plain(&finding.text), act]);
         }
         for (title, rows, part) in [
             ("findings", self.findings.len(), lines(&findings)),

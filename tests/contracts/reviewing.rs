@@ -14,6 +14,7 @@ use shared::store::{Store, auditing, findings, sweeping};
 
 use crate::support::fixture::reviewing::{by, debit_of, olim, review};
 use crate::support::fixture::{Fixture, gateway, on_every_database};
+use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     orders_that_wait_for_a_person_are_listed_the_longest_waiting_first
@@ -35,6 +36,7 @@ on_every_database! {
     what_died_of_a_resolved_order_is_called_off
     of_two_people_who_decide_at_once_one_is_told
     a_decision_that_makes_no_sense_is_refused_with_a_reason
+    a_decision_is_about_the_findings_that_were_read
 }
 
 fn by_transaction(status: OrderStatus, transaction_id: i64) -> Decision {
@@ -405,4 +407,62 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
         f.resolve(&review_of_two, &by_transaction(OrderStatus::Paid, 8)).await,
         Resolved::Asked(TransactionId(8))
     );
+}
+
+/// A person reads, thinks, and types; what is found meanwhile nobody has read.
+async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
+    let about = |numbers: &[i64]| Decision { findings: Some(numbers.to_vec()), ..olim(OrderStatus::Paid) };
+    let numbers = async |order: &Order| -> Vec<i64> {
+        findings::of_order(&f.store, &f.find(order).await).await.unwrap().iter().map(|finding| finding.number).collect()
+    };
+    let order = f.marked_order(7).await;
+    let read = numbers(&order).await;
+    let find = async |text: &str| {
+        jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+        let found = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, text));
+        f.look(&order, &[], &found).await;
+    };
+
+    find("an odd answer").await;
+    let before = f.history(&order).await;
+    let why = refusal(f.resolve(&order, &about(&read)).await);
+    assert!(why.contains("found besides: an odd answer") && why.contains("orders review"), "{why}");
+    let read = numbers(&order).await;
+    find("another odd answer").await;
+    let why = refusal(f.resolve(&order, &about(&read)).await);
+    assert!(why.contains("found besides: another odd answer"), "other words were not read either: {why}");
+    let why = refusal(f.resolve(&order, &about(&[numbers(&order).await, vec![99]].concat())).await);
+    assert!(why.contains("finding 99"), "{why}");
+    assert_eq!((f.history(&order).await.len(), f.find(&order).await.needs_review), (before.len() + 1, true));
+
+    let decided = f.resolve(&order, &about(&numbers(&order).await)).await;
+    assert_eq!(decided, Resolved::Settled(OrderStatus::Paid));
+    assert!(!f.find(&order).await.needs_review);
+}
+
+/// The refund is tried again and dies again, in the same words, while the decision is under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_that_dies_again_meanwhile_is_not_unmarked() {
+    let f = Fixture::postgres().await;
+    let order = f.order_with_refund_in_review().await;
+    f.execute(&["update refunds set state = 'open'".into()]).await;
+    let mut beside = f.connection().await;
+    sqlx::raw_sql("begin; update refunds set state = 'review'; update orders set needs_review = 1")
+        .execute(&mut beside)
+        .await
+        .unwrap();
+
+    let decision = olim(OrderStatus::Paid);
+    let decided = tokio::join!(f.resolve(&order, &decision), async {
+        let waits = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        wait_until("the decision to wait for the row", PATIENCE, async || (f.number(waits).await > 0).then_some(()))
+            .await;
+        sqlx::raw_sql("commit").execute(&mut beside).await.unwrap();
+    });
+
+    assert!(refusal(decided.0).contains("waits for a person still"));
+    assert!(f.find(&order).await.needs_review);
+    assert_eq!(f.resolve(&order, &decision).await, Resolved::Settled(OrderStatus::Paid));
+    assert_eq!(f.find(&order).await.refund_reserved, 0, "the person said that it was not made");
 }

@@ -181,7 +181,7 @@ async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     let waiting = times.of("waiting", reviewing::waiting(store, 50)).await.unwrap().orders;
     let first = &waiting.first().expect("jobs died, and their orders wait for a person").order;
     let status = if first.status == OrderStatus::Review { OrderStatus::Canceled } else { first.status };
-    let decision = Decision { status, by: "Olim".into(), reason: "seen".into(), transaction_id: None };
+    let decision = Decision { status, by: "Olim".into(), reason: "seen".into(), transaction_id: None, findings: None };
     let resolved = times.of("resolve", reviewing::resolve(store, first.id, &decision)).await.unwrap();
     assert_eq!(resolved, Resolved::Settled(status));
     times.of("newest callbacks", callbacks::newest(store, 20)).await.unwrap();

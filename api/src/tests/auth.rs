@@ -100,6 +100,7 @@ async fn a_customer_reads_no_operator_s_name_and_no_inner_reason() {
         by: "Olim".into(),
         reason: "looks like fraud".into(),
         transaction_id: None,
+        findings: None,
     };
     reviewing::resolve(api.store(), order.id, &decision).await.unwrap();
     let resolved = customer_reads(&api, &order).await;

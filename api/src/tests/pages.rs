@@ -377,8 +377,13 @@ async fn an_order_that_cannot_be_paid_any_more_never_shows_its_link_again() {
     let canceled = api.order().await;
     let canceled = api.link(&canceled, 705).await;
     api.settle(&canceled, review()).await;
-    let decision =
-        Decision { status: OrderStatus::Canceled, by: "Olim".into(), reason: "no money".into(), transaction_id: None };
+    let decision = Decision {
+        status: OrderStatus::Canceled,
+        by: "Olim".into(),
+        reason: "no money".into(),
+        transaction_id: None,
+        findings: None,
+    };
     reviewing::resolve(api.store(), canceled.id, &decision).await.unwrap();
 
     let orders: Vec<Order> = ended.iter().map(|(order, ..)| order.clone()).chain([canceled]).collect();

@@ -85,6 +85,10 @@ pub(crate) struct ResolveArguments {
     /// The transaction that paid it; needed for an order in review where not exactly one is known as debited
     #[arg(long, value_name = "N")]
     pub(crate) transaction_id: Option<TransactionId>,
+    /// The numbers of the findings that you have read, as `orders review` gives them; where others wait by now, nothing is
+    /// done, and you are told
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub(crate) findings: Option<Vec<i64>>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

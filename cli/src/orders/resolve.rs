@@ -13,8 +13,8 @@ use crate::output::{plain, print, print_json};
 /// # Errors
 /// The database is away, there is no such order, or it cannot be resolved so.
 pub(super) async fn run(store: &Store, arguments: ResolveArguments) -> Result<(), Exit> {
-    let ResolveArguments { id, status, by, reason, transaction_id, output } = arguments;
-    let decision = Decision { status, by, reason, transaction_id };
+    let ResolveArguments { id, status, by, reason, transaction_id, findings, output } = arguments;
+    let decision = Decision { status, by, reason, transaction_id, findings };
     let (what, says) = match reviewing::resolve(store, id, &decision).await? {
         Resolved::Asked(transaction_id) => (
             json!({ "asked_about": transaction_id }),

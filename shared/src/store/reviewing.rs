@@ -1,6 +1,6 @@
 //! Orders that wait for a person, and what a person decides about them.
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{Any, AssertSqlSafe, Executor, Row};
 
 use super::orders::{self, COLUMNS, from_row};
 use super::transactions::{self, StoredTransaction};
@@ -92,6 +92,9 @@ pub struct Decision {
     pub reason: String,
     /// By which transaction it was paid.
     pub transaction_id: Option<TransactionId>,
+    /// The numbers of the findings that the person has read, see [`ReviewFinding::number`]: the decision is refused where
+    /// others wait by now. `None`: those that wait when the decision arrives.
+    pub findings: Option<Vec<i64>>,
 }
 
 /// How a decision ended.
@@ -116,15 +119,25 @@ pub enum Resolved {
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
 pub async fn resolve(store: &Store, id: OrderId, decision: &Decision) -> Result<Resolved, StoreError> {
-    anew_after_conflict(|| resolve_once(store, id, decision)).await
+    let Some(order) = orders::find(store, id).await? else { return Ok(Resolved::Unknown) };
+    // Once: what is found while the decision is tried again was not decided about.
+    let known = findings::of_order(store, &order).await?;
+    if let Some(why) = decision.findings.as_deref().and_then(|read| unread(id, read, &known)) {
+        return Ok(Resolved::Refused(why));
+    }
+    anew_after_conflict(|| resolve_once(store, id, &known, decision)).await
 }
 
-async fn resolve_once(store: &Store, id: OrderId, decision: &Decision) -> Result<Resolved, StoreError> {
+async fn resolve_once(
+    store: &Store,
+    id: OrderId,
+    known: &[ReviewFinding],
+    decision: &Decision,
+) -> Result<Resolved, StoreError> {
     let Some(order) = orders::find(store, id).await? else { return Ok(Resolved::Unknown) };
-    let known = findings::of_order(store, &order).await?;
     let transactions = transactions::of_order(store, id).await?;
-    let refund = refund_in_review(store, id).await?;
-    let plan = match plan(&order, &known, &transactions, refund, decision) {
+    let refund = refund_in_review(store.readers(), id).await?;
+    let plan = match plan(&order, known, &transactions, refund, decision) {
         Ok(plan) => plan,
         Err(why) => return Ok(Resolved::Refused(why)),
     };
@@ -132,7 +145,10 @@ async fn resolve_once(store: &Store, id: OrderId, decision: &Decision) -> Result
     // Jobs before the order's row, as in every settlement: one order of locks.
     stage_look(&mut write, id, plan).await?;
     orders::lock(&mut write, id).await?;
-    if !are_same(&known, &findings::of_locked(&mut write, id).await?) {
+    // A refund that died once more is told in the words of before, as the same finding.
+    if !are_same(known, &findings::of_locked(&mut write, id).await?)
+        || refund_in_review(write.transaction(), id).await? != refund
+    {
         drop(write);
         return Ok(Resolved::Refused(overtaken(store, id).await?));
     }
@@ -167,6 +183,21 @@ fn are_same(decided_about: &[ReviewFinding], now: &[ReviewFinding]) -> bool {
         })
 }
 
+/// Why a person who has read the findings of these numbers cannot decide about what waits now; `None` where they are the
+/// same. A finding whose words have changed has another number.
+fn unread(id: OrderId, read: &[i64], now: &[ReviewFinding]) -> Option<String> {
+    let new: Vec<&str> =
+        now.iter().filter(|finding| !read.contains(&finding.number)).map(|finding| finding.text.as_str()).collect();
+    let is_gone = |number: &&i64| now.iter().all(|finding| finding.number != **number);
+    let gone: Vec<String> = read.iter().filter(is_gone).map(ToString::to_string).collect();
+    let what = match (new.as_slice(), gone.as_slice()) {
+        ([], []) => return None,
+        ([], gone) => format!("finding {} is settled, or was never found", gone.join(", ")),
+        (new, _) => format!("this was found besides: {}", new.join("; ")),
+    };
+    Some(format!("{what}; see order {id} in `tasdiq orders review`, and decide again"))
+}
+
 /// Why the guard refused what the plan allowed.
 async fn overtaken(store: &Store, id: OrderId) -> Result<String, StoreError> {
     let now = orders::find(store, id).await?.map(|order| match (order.is_before_a_person(), order.resolution) {
@@ -178,11 +209,14 @@ async fn overtaken(store: &Store, id: OrderId) -> Result<String, StoreError> {
     Ok(format!("somebody was faster: {}", now.unwrap_or_else(|| "it is gone".into())))
 }
 
-async fn refund_in_review(store: &Store, id: OrderId) -> Result<Option<RefundInReview>, StoreError> {
+async fn refund_in_review<'c>(
+    executor: impl Executor<'c, Database = Any>,
+    id: OrderId,
+) -> Result<Option<RefundInReview>, StoreError> {
     let row =
         sqlx::query("-- refund_in_review\nselect id, amount from refunds where order_id = $1 and state = 'review'")
             .bind(id.0)
-            .fetch_optional(store.readers())
+            .fetch_optional(executor)
             .await?;
     row.map(|row| Ok(RefundInReview { id: row.try_get("id")?, amount: row.try_get("amount")? })).transpose()
 }

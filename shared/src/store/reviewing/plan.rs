@@ -7,7 +7,7 @@ use crate::review::ReviewFinding;
 use crate::store::transactions::{StoredState, StoredTransaction};
 
 /// A refund whose outcome is for a person to say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RefundInReview {
     pub(super) id: i64,
     /// In tiyin.
