@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
-use poem::{EndpointExt, IntoEndpoint, Response, Route, get, post};
+use poem::{EndpointExt, IntoEndpoint, Response, Route};
 use shared::config::{ApiKey, CallbackAddresses};
 use shared::gateway::Gateway;
 use shared::notice::Notice;
@@ -39,6 +39,7 @@ mod request_body;
 mod requests;
 mod schema;
 mod sender;
+mod served;
 mod server;
 mod static_page;
 #[cfg(test)]
@@ -50,6 +51,7 @@ pub use server::{Listeners, serve};
 use callers::{Callers, PerCaller};
 use fair_share::FairShares;
 use minute_budget::MinuteBudget;
+use served::{Addresses, Kind, Served};
 use static_page::StaticPage;
 
 /// At most so many requests wait for their payment link; the rest get our own page at once.
@@ -126,42 +128,47 @@ fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'st
     all_routes(&Arc::new(Api::new(context, stopping)))
 }
 
-/// Everything that is served.
 fn all_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
+    let Served { routes, addresses } = everything(api);
+    watched(routes, addresses, api)
+}
+
+/// Everything that is served.
+fn everything(api: &Arc<Api>) -> Served {
     let (described, shown) = (Arc::clone(api), Arc::clone(api));
     let openapi = StaticPage::new("application/json", move || description::document(&described));
     let docs = StaticPage::new("text/html; charset=utf-8", move || description::page(&shown));
-    let routes = health_and_webhook()
-        .at("/openapi.json", get(openapi))
-        .at("/docs", get(docs.clone()))
-        .at("/docs/", get(docs))
-        .nest("/api", orders::service(api))
-        .at("/pay/:token", get(pay_page::get_pay_page))
-        .at("/pay/:token/return", get(pay_page::get_return_page));
-    watched(routes, api)
+    health_and_webhook()
+        .get("/openapi.json", Kind::Docs, openapi)
+        .get("/docs", Kind::Docs, docs.clone())
+        .get("/docs/", Kind::Docs, docs)
+        .api("/api", orders::service(api))
+        .get("/pay/:token", Kind::PayPage, pay_page::get_pay_page)
+        .get("/pay/:token/return", Kind::PayPage, pay_page::get_return_page)
 }
 
 /// What the webhook's own listener serves.
 fn webhook_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
-    watched(health_and_webhook(), api)
+    // Whatever else is asked there is counted under its own name.
+    watched(health_and_webhook().routes, everything(api).addresses, api)
 }
 
-fn health_and_webhook() -> Route {
-    Route::new()
-        .at("/atmos/webhook", post(webhook::post_callback))
-        .at("/atmos/webhook/", post(webhook::post_callback))
-        .at("/livez", get(health::get_livez))
-        .at("/readyz", get(health::get_readyz))
-        .at("/metrics", get(health::get_metrics))
+fn health_and_webhook() -> Served {
+    Served::default()
+        .post("/atmos/webhook", Kind::Program, webhook::post_callback)
+        .get("/livez", Kind::Health, health::get_livez)
+        .get("/readyz", Kind::Health, health::get_readyz)
+        .get("/metrics", Kind::Health, health::get_metrics)
 }
 
-fn watched(routes: Route, api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
+fn watched(routes: Route, addresses: Addresses, api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
     routes
         .data(Arc::clone(api))
         .with(PerCaller(Arc::clone(api)))
         .with(requests::Requests {
             link_wait: api.context.link_wait,
-            addresses: api.context.callback_addresses.clone(),
+            senders: api.context.callback_addresses.clone(),
+            served: Arc::new(addresses),
         })
         .into_endpoint()
         .boxed()

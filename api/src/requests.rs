@@ -1,6 +1,7 @@
 //! What every request goes through: an id, a time limit, a log line, and an answer even after a panic.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -12,27 +13,26 @@ use tracing::{Instrument, info_span};
 use crate::access_log::{AccessLog, Answered};
 use crate::asker::{Asker, Proof};
 use crate::problem::{Problem, ProblemType};
+use crate::served::{Address, Addresses, Kind};
 use crate::{access_log, cross_origin, metrics, pay_page, sender};
-
-/// How long a request may take until its answer begins, besides a wait that it was told to make; an event stream may go
-/// on for longer.
-const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: &str = "X-Request-Id";
 
 /// Wraps all routes.
+#[derive(Clone)]
 pub(crate) struct Requests {
     /// How long `create` waits for the payment link.
     pub(crate) link_wait: Duration,
     /// Whose word about a sender's address counts.
-    pub(crate) addresses: CallbackAddresses,
+    pub(crate) senders: CallbackAddresses,
+    /// What is served.
+    pub(crate) served: Arc<Addresses>,
 }
 
 /// All routes, wrapped.
 pub(crate) struct Watched<E> {
     routes: E,
-    link_wait: Duration,
-    addresses: CallbackAddresses,
+    requests: Requests,
     log: AccessLog,
 }
 
@@ -40,8 +40,7 @@ impl<E: Endpoint> Middleware<E> for Requests {
     type Output = Watched<E>;
 
     fn transform(&self, routes: E) -> Self::Output {
-        let (link_wait, addresses) = (self.link_wait, self.addresses.clone());
-        Watched { routes, link_wait, addresses, log: AccessLog::new() }
+        Watched { routes, requests: self.clone(), log: AccessLog::new() }
     }
 }
 
@@ -56,19 +55,19 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let id = request_id(request.headers());
         let method = request.method().clone();
         let path = access_log::redacted(request.uri().path());
-        let client = sender::sender(&request, &self.addresses);
+        let client = sender::sender(&request, &self.requests.senders);
         let asker = Asker::unproven(&mut request);
-        let route = Route::of(request.uri().path());
+        let address = self.requests.served.of(request.uri().path());
         let language = pay_page::language_of(request.headers());
         let span = info_span!("request", request.id = %id);
-        let time_limit = route.time_limit(self.link_wait);
-        let is_preflight = method == Method::OPTIONS && route.is_called_from_shop_pages();
+        let time_limit = address.time_limit(self.requests.link_wait);
+        let is_preflight = method == Method::OPTIONS && address.is_called_from_shop_pages();
 
         let answering = async {
             match is_preflight {
                 true => {
                     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
-                    Ok(cross_origin::preflight(route.methods(), asked))
+                    Ok(cross_origin::preflight(address.methods(), asked))
                 }
                 false => self.routes.call(request).await.map(IntoResponse::into_response),
             }
@@ -86,13 +85,13 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         };
         let status = answered.as_ref().map_or_else(Problem::status_code, Response::status).as_u16();
         let taken = began.elapsed();
-        metrics::count_request(route.name(), status, taken);
-        if matches!(route, Route::Pay | Route::Return) && status < 400 {
+        metrics::count_request(address.name(), status, taken);
+        if address.kind() == Kind::PayPage && status < 400 {
             // The address itself holds the order's token.
             asker.proved(Proof::Token);
         }
         let told = Answered { method: &method, path: &path, status, taken, client, api_key: asker.key_name() };
-        if route == Route::Health || is_preflight {
+        if address.kind() == Kind::Health || is_preflight {
             self.log.tell_at_debug(&told);
         } else if self.log.may_tell(status, asker.proof()) {
             if has_panicked {
@@ -104,23 +103,22 @@ impl<E: Endpoint> Endpoint for Watched<E> {
             access_log::tell(&told);
         }
 
-        let mut response = answered.unwrap_or_else(|problem| answer(&problem, route, &id, language));
+        let mut response = answered.unwrap_or_else(|problem| answer(&problem, address, &id, language));
         finish_headers(response.headers_mut(), &id);
-        if route.is_called_from_shop_pages() {
+        if address.is_called_from_shop_pages() {
             cross_origin::allow(response.headers_mut());
         }
         Ok(response)
     }
 }
 
-fn answer(problem: &Problem, route: Route, request_id: &str, language: shared::order::Language) -> Response {
-    let mut response = match route {
-        // A customer's browser asked: words, no JSON.
-        Route::Pay | Route::Return => pay_page::problem_page(problem, language),
+fn answer(problem: &Problem, address: &Address, request_id: &str, language: shared::order::Language) -> Response {
+    let mut response = match address.kind() {
+        Kind::PayPage => pay_page::problem_page(problem, language),
         _ => problem.answer(request_id),
     };
     if problem.problem_type() == ProblemType::MethodNotAllowed {
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.methods()));
+        response.headers_mut().insert(header::ALLOW, address.methods());
     }
     response
 }
@@ -171,93 +169,9 @@ fn with_plain_path(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Which of our addresses was asked, under a name that a metric may carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
-    Create,
-    Order,
-    History,
-    Events,
-    Cancel,
-    Refund,
-    Refunds,
-    Webhook,
-    Pay,
-    Return,
-    Health,
-    Docs,
-    Other,
-}
-
-impl Route {
-    fn of(path: &str) -> Self {
-        let path: Vec<&str> = path.trim_matches('/').split('/').collect();
-        match path.as_slice() {
-            ["api", "orders", "create"] => Route::Create,
-            ["api", "orders", _] => Route::Order,
-            ["api", "orders", _, "history"] => Route::History,
-            ["api", "orders", _, "events"] => Route::Events,
-            ["api", "orders", _, "cancel"] => Route::Cancel,
-            ["api", "orders", _, "refund"] => Route::Refund,
-            ["api", "orders", _, "refunds"] => Route::Refunds,
-            ["atmos", "webhook"] => Route::Webhook,
-            ["pay", _, "return"] => Route::Return,
-            ["pay", ..] => Route::Pay,
-            ["livez" | "readyz" | "metrics"] => Route::Health,
-            ["docs", ..] | ["openapi.json"] => Route::Docs,
-            _ => Route::Other,
-        }
-    }
-
-    fn methods(self) -> &'static str {
-        match self {
-            Route::Create | Route::Cancel | Route::Refund | Route::Webhook => "POST",
-            _ => "GET, HEAD",
-        }
-    }
-
-    fn is_called_from_shop_pages(self) -> bool {
-        matches!(self, Route::Create | Route::Order | Route::History | Route::Events)
-    }
-
-    /// An order is committed before its link is waited for, so that this wait must never end in "ask again".
-    fn time_limit(self, link_wait: Duration) -> Duration {
-        match self {
-            Route::Create => TIME_LIMIT + link_wait,
-            _ => TIME_LIMIT,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Route::Create => "create",
-            Route::Order => "order",
-            Route::History => "history",
-            Route::Events => "events",
-            Route::Cancel => "cancel",
-            Route::Refund => "refund",
-            Route::Refunds => "refunds",
-            Route::Webhook => "webhook",
-            Route::Pay => "pay",
-            Route::Return => "return",
-            Route::Health => "health",
-            Route::Docs => "docs",
-            Route::Other => "other",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_longest_wait_for_a_link_is_no_reason_to_give_up() {
-        let longest = Duration::from_secs(30);
-
-        assert_eq!(Route::of("/api/orders/create").time_limit(longest), longest + TIME_LIMIT);
-        assert_eq!(Route::of("/api/orders/1").time_limit(longest), TIME_LIMIT);
-    }
 
     #[test]
     fn an_address_of_doubled_slashes_is_read_as_it_is_meant() {

@@ -1,6 +1,7 @@
 //! What whoever runs us asks, and how we stop.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use poem::EndpointExt;
@@ -56,7 +57,8 @@ async fn a_stopping_process_is_not_ready() {
 async fn a_panic_is_a_problem_without_details() {
     let broken =
         poem::endpoint::make(|_| async { if true { panic!("the secret of it") } else { Ok::<_, poem::Error>(()) } });
-    let requests = crate::requests::Requests { link_wait: Duration::ZERO, addresses: CallbackAddresses::default() };
+    let (senders, served) = (CallbackAddresses::default(), Arc::default());
+    let requests = crate::requests::Requests { link_wait: Duration::ZERO, senders, served };
     let client = poem::test::TestClient::new(broken.with(requests));
 
     let answer = send(client.get("/api/orders/1")).await;
