@@ -9,67 +9,63 @@ use crate::schema;
 
 const HEADER: &str = "Idempotency-Key";
 
-/// The header's value, if it was sent: 1 to 255 visible ASCII characters.
+/// The header's value: a `String` where it must be sent, an `Option<String>` where it may be.
 #[derive(Debug)]
-pub(crate) struct IdempotencyHeader(pub(crate) Option<String>);
+pub(crate) struct IdempotencyHeader<K>(pub(crate) K);
 
-impl IdempotencyHeader {
-    fn of(request: &Request) -> Result<Self, Problem> {
-        let invalid = |detail: &str| Err(Problem::new(ProblemType::InvalidIdempotencyKey, detail));
-        let mut values = request.headers().get_all(HEADER).iter();
-        let Some(value) = values.next() else { return Ok(IdempotencyHeader(None)) };
-        if values.next().is_some() {
-            return invalid("the header `Idempotency-Key` may be sent once");
-        }
-        match value.to_str() {
-            Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                Ok(IdempotencyHeader(Some(key.to_owned())))
-            }
-            _ => invalid("the header `Idempotency-Key` takes 1 to 255 visible ASCII characters, such as a UUID"),
-        }
+/// How a handler takes the header.
+pub(crate) trait Key: Sized {
+    const IS_REQUIRED: bool;
+    const DESCRIPTION: &'static str;
+
+    fn of(sent: Option<String>) -> Result<Self, Problem>;
+}
+
+impl Key for Option<String> {
+    const IS_REQUIRED: bool = false;
+    const DESCRIPTION: &'static str =
+        "Your name for this request, for 24 hours: sent again with the same body it brings the same order.";
+
+    fn of(sent: Option<String>) -> Result<Self, Problem> {
+        Ok(sent)
     }
 }
 
-/// The header's value, where it must be sent.
-#[derive(Debug)]
-pub(crate) struct NeededIdempotencyKey(pub(crate) String);
+impl Key for String {
+    const IS_REQUIRED: bool = true;
+    const DESCRIPTION: &'static str =
+        "Your name for this refund, for 24 hours: sent again with the same body it brings the same refund.";
 
-impl<'a> ApiExtractor<'a> for NeededIdempotencyKey {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-    const PARAM_IS_REQUIRED: bool = true;
-
-    type ParamType = String;
-    type ParamRawType = String;
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Header)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(schema::inline(schema::bounded_text(
-            "Your name for this refund, for 24 hours: sent again with the same body it brings the same refund.",
-            255,
-        )))
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _body: &mut RequestBody,
-        _options: ExtractParamOptions<Self::ParamType>,
-    ) -> poem::Result<Self> {
-        let key = IdempotencyHeader::of(request)?.0.ok_or_else(|| {
+    fn of(sent: Option<String>) -> Result<Self, Problem> {
+        sent.ok_or_else(|| {
             Problem::new(
                 ProblemType::MissingIdempotencyKey,
                 "send the header `Idempotency-Key`, such as a UUID: without it, repeating the request could not be told from \
                  a second refund",
             )
-        })?;
-        Ok(NeededIdempotencyKey(key))
+        })
     }
 }
 
-impl<'a> ApiExtractor<'a> for IdempotencyHeader {
+/// What was sent, if anything was: 1 to 255 visible ASCII characters.
+fn sent(request: &Request) -> Result<Option<String>, Problem> {
+    let invalid = |detail: &str| Err(Problem::new(ProblemType::InvalidIdempotencyKey, detail));
+    let mut values = request.headers().get_all(HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return invalid("the header `Idempotency-Key` may be sent once");
+    }
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(key.to_owned()))
+        }
+        _ => invalid("the header `Idempotency-Key` takes 1 to 255 visible ASCII characters, such as a UUID"),
+    }
+}
+
+impl<'a, K: Key> ApiExtractor<'a> for IdempotencyHeader<K> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    const PARAM_IS_REQUIRED: bool = K::IS_REQUIRED;
 
     type ParamType = String;
     type ParamRawType = String;
@@ -79,10 +75,7 @@ impl<'a> ApiExtractor<'a> for IdempotencyHeader {
     }
 
     fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(schema::inline(schema::bounded_text(
-            "Your name for this request, for 24 hours: sent again with the same body it brings the same order.",
-            255,
-        )))
+        Some(schema::inline(schema::bounded_text(K::DESCRIPTION, 255)))
     }
 
     async fn from_request(
@@ -90,6 +83,6 @@ impl<'a> ApiExtractor<'a> for IdempotencyHeader {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
-        Ok(Self::of(request)?)
+        Ok(IdempotencyHeader(K::of(sent(request)?)?))
     }
 }

@@ -77,7 +77,7 @@ impl OrderApi {
         &self,
         key_holder: KeyHolder,
         request: OrderRequest,
-        #[oai(name = "Idempotency-Key")] idempotency: IdempotencyHeader,
+        #[oai(name = "Idempotency-Key")] idempotency: IdempotencyHeader<Option<String>>,
     ) -> Result<CreateAnswer, CreateProblem> {
         let api = &self.0;
         let new_order = request.parse(key_holder.name, api.context.gateway.identity().clone())?;

@@ -22,9 +22,11 @@ use crate::orders::{OrderAnswer, event_id};
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, SharedApi};
 
+mod labels;
 pub(crate) mod words;
 
-use words::{Labels, Situation, Words, written_amount};
+use labels::{Labels, written_amount};
+use words::{Situation, Words};
 
 /// The page style and script. They stand in the page itself, and the policy names their hashes.
 const STYLE: &str = include_str!("../templates/page.css");

@@ -3,16 +3,18 @@
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError, ResponseError};
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
-use poem_openapi::ApiResponse;
-use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use serde_json::{Map, Value, json};
 use shared::body_coding::CODINGS;
 use shared::id::OrderId;
 use shared::store::StoreError;
+use shared::telemetry::causes;
 use tracing::{error, warn};
 
 use crate::request_body::BodyFault;
-use crate::schema;
+
+mod of_endpoints;
+
+pub(crate) use of_endpoints::{CancelProblem, CreateProblem, ListRefundsProblem, ReadProblem, RefundProblem};
 
 /// The media type of a problem document.
 const CONTENT_TYPE: &str = "application/problem+json";
@@ -219,7 +221,7 @@ impl Problem {
     /// Logs what the caller cannot mend.
     pub(crate) fn log(&self) {
         let cause = self.cause.as_deref();
-        let error = cause.map(|cause| chain(cause)).unwrap_or_default();
+        let error = cause.map(|cause| causes(cause)).unwrap_or_default();
         match self.problem_type {
             _ if cause.is_some_and(|cause| !cause.is_passing()) => {
                 error!(error, "a request failed, and nobody but us can mend it: {error}");
@@ -273,18 +275,6 @@ impl Problem {
     }
 }
 
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let mut problem = if error.is_passing() {
@@ -322,102 +312,6 @@ impl ResponseError for Problem {
 
     fn as_response(&self) -> Response {
         self.answer("").into_response()
-    }
-}
-
-macro_rules! problems_of {
-    ($($(#[$doc:meta])* $name:ident: $($status:literal = $description:literal),+;)*) => { $(
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub(crate) struct $name(Problem);
-
-        impl<E: Into<Problem>> From<E> for $name {
-            fn from(error: E) -> Self {
-                $name(error.into())
-            }
-        }
-
-        impl From<$name> for poem::Error {
-            fn from(problem: $name) -> Self {
-                problem.0.into()
-            }
-        }
-
-        impl ApiResponse for $name {
-            fn meta() -> MetaResponses {
-                MetaResponses { responses: vec![$(meta($status, $description),)+] }
-            }
-
-            fn register(registry: &mut Registry) {
-                schema::register_problem(registry);
-            }
-        }
-    )* };
-}
-
-problems_of! {
-    /// What may go wrong with making an order; the list is for `/openapi.json`.
-    CreateProblem:
-        400 = "`unreadable-body`, `invalid-idempotency-key`",
-        401 = "`missing-api-key`, `wrong-api-key`",
-        409 = "`reference-taken` (with `order_id`), `request-in-flight`",
-        413 = "`body-too-large`",
-        415 = "`unsupported-media-type`",
-        422 = "`missing-field`, `unknown-field`, `repeated-field`, `not-an-object`, `invalid-amount`, \
-               `invalid-product-name`, `invalid-reference`, `invalid-return-url`, `unknown-language`, \
-               `unknown-payment-type`, `payment-type-without-gateway`, `idempotency-key-reused`; `field` names the field",
-        429 = "`too-many-requests`: ask again after `Retry-After`",
-        500 = "`internal`",
-        503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
-    /// What may go wrong with calling an order off; the list is for `/openapi.json`.
-    CancelProblem:
-        400 = "`unreadable-body`",
-        401 = "`missing-api-key`, `wrong-api-key`",
-        404 = "`order-not-found`: there is none, or it is not yours",
-        409 = "`payment-in-progress`, `order-not-cancelable` (with `order_status`)",
-        413 = "`body-too-large`",
-        415 = "`unsupported-media-type`",
-        422 = "`not-an-object`, `unknown-field`, `repeated-field`, `invalid-reason`; `field` names the field",
-        429 = "`too-many-requests`: ask again after `Retry-After`",
-        500 = "`internal`",
-        503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
-    /// What may go wrong with a refund; the list is for `/openapi.json`.
-    RefundProblem:
-        400 = "`unreadable-body`, `missing-idempotency-key`, `invalid-idempotency-key`",
-        401 = "`missing-api-key`, `wrong-api-key`",
-        404 = "`order-not-found`: there is none, or it is not yours",
-        409 = "`order-not-paid` (with `order_status`), `refund-in-progress`, `refund-in-review` (both with `refund_id`), \
-               `already-refunded`, `gateway-not-configured`, `request-in-flight`",
-        413 = "`body-too-large`",
-        415 = "`unsupported-media-type`",
-        422 = "`not-an-object`, `unknown-field`, `repeated-field`, `invalid-amount`, `partial-refund-unavailable`, \
-               `invalid-reason`, `idempotency-key-reused`; `field` names the field",
-        429 = "`too-many-requests`: ask again after `Retry-After`",
-        500 = "`internal`",
-        503 = "`database-unavailable`, `too-slow`, `debit-unknown`: ask again after `Retry-After`";
-    /// What may go wrong with reading an order's refunds; the list is for `/openapi.json`.
-    ListRefundsProblem:
-        401 = "`missing-api-key`, `wrong-api-key`",
-        404 = "`order-not-found`: there is none, or it is not yours",
-        429 = "`too-many-requests`: ask again after `Retry-After`",
-        500 = "`internal`",
-        503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
-    /// What may go wrong with reading an order; the list is for `/openapi.json`.
-    ReadProblem:
-        401 = "`missing-api-key`, `wrong-api-key`, `wrong-token`",
-        404 = "`order-not-found`: there is none, or it is not yours",
-        429 = "`too-many-requests`: ask again after `Retry-After`",
-        500 = "`internal`",
-        503 = "`database-unavailable`, `too-slow`, `too-many-streams`: ask again after `Retry-After`";
-}
-
-fn meta(status: u16, description: &'static str) -> MetaResponse {
-    MetaResponse {
-        description,
-        status: Some(status),
-        status_range: None,
-        content: vec![MetaMediaType { content_type: CONTENT_TYPE, schema: schema::problem() }],
-        headers: vec![],
     }
 }
 

@@ -11,7 +11,7 @@ use crate::auth::Viewer;
 use crate::or_null::OrNull;
 
 /// What `POST /api/orders/create` answers.
-#[derive(Debug, Object)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Object)]
 #[oai(read_only_all)]
 pub(crate) struct CreatedOrder {
     /// The order's number.
@@ -38,24 +38,8 @@ pub(crate) struct CreatedOrder {
 #[derive(Clone, Debug, PartialEq, Eq, Object)]
 #[oai(read_only_all)]
 pub(crate) struct OrderAnswer {
-    /// The order's number.
-    order_id: i64,
-    /// Where the customer pays; once the order can no longer be paid, a page of ours that says how it stands.
-    payment_url: String,
-    /// How the customer pays.
-    payment_type: String,
-    /// Decimal soʻm.
-    amount: String,
-    /// `pending`, `confirming`, `paid`, `refunded`, `expired`, `canceled`, `failed` or `review`. Ship on `paid` only.
-    status: String,
-    /// Opens this one order as `?token=`; for the customer's browser.
-    order_token: String,
-    /// The gateway's number of the payment; `null` until the gateway has made the payment page.
-    transaction_id: OrNull<i64>,
-    /// RFC 3339, UTC.
-    created_at: String,
-    /// RFC 3339, UTC; `null` until the gateway has made the payment page.
-    expires_at: OrNull<String>,
+    #[oai(flatten)]
+    created: CreatedOrder,
     /// What went back to the customer, in decimal soʻm.
     refunded_amount: String,
     /// Whether a person must look, although the status stays.
@@ -152,17 +136,8 @@ impl OrderAnswer {
     }
 
     fn new(order: &Order, viewer: Viewer, public_url: &str, now_ms: i64) -> Self {
-        let created = CreatedOrder::new(order, public_url, now_ms);
         OrderAnswer {
-            order_id: created.order_id,
-            payment_url: created.payment_url,
-            payment_type: created.payment_type,
-            amount: created.amount,
-            status: created.status,
-            order_token: created.order_token,
-            transaction_id: created.transaction_id,
-            created_at: created.created_at,
-            expires_at: created.expires_at,
+            created: CreatedOrder::new(order, public_url, now_ms),
             refunded_amount: som(order.refunded_amount),
             needs_review: order.needs_review,
             reason: OrNull(match viewer {
@@ -180,7 +155,7 @@ impl OrderAnswer {
 
     /// The order's status.
     pub(super) fn status(&self) -> &str {
-        &self.status
+        &self.created.status
     }
 }
 

@@ -22,7 +22,7 @@ use super::reason_body::{self, CancelRequest, RefundRequest};
 use super::subject::Subject;
 use crate::Api;
 use crate::auth::{KeyHolder, Viewer};
-use crate::idempotency::NeededIdempotencyKey;
+use crate::idempotency::IdempotencyHeader;
 use crate::or_null::OrNull;
 use crate::problem::{CancelProblem, ListRefundsProblem, Problem, ProblemType, RefundProblem};
 
@@ -131,7 +131,7 @@ impl RefundApi {
         /// The order's number.
         order_id: Path<i64>,
         request: RefundRequest,
-        #[oai(name = "Idempotency-Key")] key: NeededIdempotencyKey,
+        #[oai(name = "Idempotency-Key")] key: IdempotencyHeader<String>,
     ) -> Result<RefundAccepted, RefundProblem> {
         let api = &self.0;
         let order = key_holder.order(api, OrderId(order_id.0)).await?;
