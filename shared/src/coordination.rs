@@ -16,6 +16,7 @@ use crate::gateway_rate::GatewayRate;
 use crate::redis_server::RedisServer;
 use crate::secret::Secret;
 
+mod admission;
 mod breaker;
 mod budget;
 mod come_back;

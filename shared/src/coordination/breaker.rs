@@ -1,4 +1,4 @@
-//! The breaker inside one process. `weather.lua` is the same between processes: change both.
+//! The breaker inside one process. `weather.lua` is the same between processes, see `admission.rs`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The budget of calls inside one process. `weather.lua` is the same between processes: change both.
+//! The budget of calls inside one process. `weather.lua` is the same between processes, see `admission.rs`.
 
 use std::time::Duration;
 

@@ -7,11 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::breaker::Breaker;
-use super::budget::Bucket;
+use super::admission::Admission;
 use super::note::{Claim, Note};
 use super::turn::{Asked, Blocked, Turn};
-use super::weather::{BreakerView, Obstacle, Outcome};
+use super::weather::{BreakerView, Outcome};
 use crate::secret::Secret;
 
 /// Notes in memory. There are as many as names are used, which is two.
@@ -51,76 +50,36 @@ impl Notes {
 
 /// The weather of one process that shares it with nobody.
 #[derive(Clone, Default, Debug)]
-pub(super) struct LocalWeather(Arc<Mutex<Sky>>);
-
-#[derive(Default, Debug)]
-struct Sky {
-    told_until: Option<Instant>,
-    breaker: Breaker,
-    bucket: Bucket,
-}
+pub(super) struct LocalWeather(Arc<Mutex<Admission>>);
 
 impl LocalWeather {
     /// Lets a call leave, after its wait for a turn; or says what is in its way.
     pub(super) fn admit(&self, asked: &Asked) -> Result<Turn, Blocked> {
-        let now = Instant::now();
-        let mut sky = self.0.lock();
-        if let Some(wait) = sky.told_for(now) {
-            return Err(Blocked { obstacle: Obstacle::RetryAfter, wait });
-        }
-        let is_probe = match sky.breaker.ask(now) {
-            Ok(is_probe) => is_probe && asked.minds_breaker,
-            Err(wait) if asked.minds_breaker => {
-                return Err(Blocked { obstacle: Obstacle::Breaker { cause: sky.breaker.view(now).cause }, wait });
-            }
-            Err(_) => false,
-        };
-        let wait = match asked.pace {
-            None => Duration::ZERO,
-            Some(pace) => sky
-                .bucket
-                .take_turn(pace, asked.urgency, now)
-                .map_err(|wait| Blocked { obstacle: Obstacle::Budget, wait })?,
-        };
-        let probe = is_probe.then(|| asked.name.clone());
-        if is_probe {
-            sky.breaker.begin_probe(&asked.name, now + wait);
-        }
-        Ok(Turn { wait, probe, is_alone: true })
+        self.0.lock().admit(Instant::now(), asked)
     }
 
     /// Takes note of what came of a call.
     pub(super) fn settle(&self, probe: Option<&str>, outcome: Outcome<'_>) {
-        self.0.lock().breaker.settle(Instant::now(), probe, outcome);
+        self.0.lock().settle(Instant::now(), probe, outcome);
     }
 
     /// Lets nobody call for so long.
     pub(super) fn tell(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        let mut sky = self.0.lock();
-        sky.told_until = Some(sky.told_until.map_or(until, |told| told.max(until)));
+        self.0.lock().tell(Instant::now(), patience);
     }
 
     /// Forgets that the gateway asked for patience.
     pub(super) fn end_patience(&self) {
-        self.0.lock().told_until = None;
+        self.0.lock().end_patience();
     }
 
     /// Closes the breaker.
     pub(super) fn reset_breaker(&self) {
-        self.0.lock().breaker = Breaker::default();
+        self.0.lock().reset_breaker();
     }
 
     /// How long nobody may call yet, and how the breaker is.
     pub(super) fn view(&self) -> (Option<Duration>, BreakerView) {
-        let now = Instant::now();
-        let sky = self.0.lock();
-        (sky.told_for(now), sky.breaker.view(now))
-    }
-}
-
-impl Sky {
-    fn told_for(&self, now: Instant) -> Option<Duration> {
-        self.told_until?.checked_duration_since(now).filter(|left| !left.is_zero())
+        self.0.lock().view(Instant::now())
     }
 }

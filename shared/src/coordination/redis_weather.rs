@@ -34,8 +34,57 @@ struct Seen {
     told_for: Option<Duration>,
 }
 
+/// What the script is asked to do, as [`super::admission::Admission`] does it.
+#[derive(Debug)]
+pub(super) enum Act<'a> {
+    Admit(&'a Asked),
+    Settle(Option<&'a str>, Outcome<'a>),
+    Tell(Duration),
+    EndPatience,
+    ResetBreaker,
+    Look,
+}
+
+impl Act<'_> {
+    /// Adds its arguments, in the script's order.
+    pub(super) fn tell(&self, call: &mut ScriptInvocation<'_>) {
+        let act = match self {
+            Act::Admit(_) => "admit",
+            Act::Settle(_, Outcome::Answered) => "answered",
+            Act::Settle(_, Outcome::Failed(_)) => "failed",
+            Act::Settle(_, Outcome::Neither) => "neither",
+            Act::Tell(_) => "told",
+            Act::EndPatience => "end_patience",
+            Act::ResetBreaker => "reset",
+            Act::Look => "look",
+        };
+        call.arg(act).arg(micros(PROBE_LOOK));
+        match self {
+            Act::Admit(Asked { urgency, pace, name, minds_breaker }) => {
+                call.arg(pace.map_or(0, |pace| micros(pace.between_turns)))
+                    .arg(pace.map_or(0, |pace| pace.free_turns(*urgency)))
+                    .arg(pace.map_or(0, |pace| micros(pace.longest_debt())))
+                    .arg(pace.map_or(0, |pace| micros(pace.longest_wait(*urgency))))
+                    .arg(if *minds_breaker { name.as_str() } else { "" })
+                    .arg(micros(PROBE_LEASE));
+            }
+            Act::Settle(probe, outcome) => {
+                call.arg(probe.unwrap_or_default())
+                    .arg(if let Outcome::Failed(cause) = outcome { cause } else { "" })
+                    .arg(FAILURES)
+                    .arg(micros(FIRST_WAIT))
+                    .arg(micros(LONGEST_WAIT));
+            }
+            Act::Tell(patience) => {
+                call.arg(micros(*patience));
+            }
+            Act::EndPatience | Act::ResetBreaker | Act::Look => (),
+        }
+    }
+}
+
 /// What the script answers.
-struct Answer {
+pub(super) struct Answer {
     verdict: String,
     wait: Duration,
     seen: Seen,
@@ -52,25 +101,10 @@ impl RedisWeather {
         if let (Some(wait), _) = self.alone.view() {
             return Err(Blocked { obstacle: Obstacle::RetryAfter, wait });
         }
-        let mut call = self.call("admit");
-        let pace = asked.pace;
-        call.arg(pace.map_or(0, |pace| micros(pace.between_turns)))
-            .arg(pace.map_or(0, |pace| pace.free_turns(asked.urgency)))
-            .arg(pace.map_or(0, |pace| micros(pace.longest_debt())))
-            .arg(pace.map_or(0, |pace| micros(pace.longest_wait(asked.urgency))))
-            .arg(if asked.minds_breaker { asked.name.as_str() } else { "" })
-            .arg(micros(PROBE_LEASE));
-        let Some(Answer { verdict, wait, seen }) = self.ask(call).await else {
-            return self.alone.admit(&Asked { pace: share, ..asked.clone() });
-        };
-        let obstacle = match verdict.as_str() {
-            "go" => return Ok(Turn { wait, probe: None, is_alone: false }),
-            "probe" => return Ok(Turn { wait, probe: Some(asked.name.clone()), is_alone: false }),
-            "budget" => Obstacle::Budget,
-            "retry_after" => Obstacle::RetryAfter,
-            _ => Obstacle::Breaker { cause: seen.breaker.map(|breaker| breaker.cause).unwrap_or_default() },
-        };
-        Err(Blocked { obstacle, wait })
+        match self.ask(self.call(&Act::Admit(asked))).await {
+            Some(answer) => answer.admits(asked),
+            None => self.alone.admit(&Asked { pace: share, ..asked.clone() }),
+        }
     }
 
     /// As [`LocalWeather::settle`]. That all is well, as before, is told to nobody: it would cost every call a command.
@@ -78,23 +112,13 @@ impl RedisWeather {
         if pass.is_alone {
             self.alone.settle(pass.probe.as_deref(), outcome);
         }
-        let (act, cause) = match outcome {
-            Outcome::Answered => ("answered", ""),
-            Outcome::Failed(cause) => ("failed", cause),
-            Outcome::Neither => ("neither", ""),
-        };
         let is_news = match outcome {
             Outcome::Failed(_) => true,
             Outcome::Answered => pass.is_probe() || self.seen.lock().failures > 0,
             Outcome::Neither => pass.is_probe(),
         };
         if is_news {
-            let mut call = self.call(act);
-            call.arg(pass.probe.as_deref().unwrap_or_default())
-                .arg(cause)
-                .arg(FAILURES)
-                .arg(micros(FIRST_WAIT))
-                .arg(micros(LONGEST_WAIT));
+            let call = self.call(&Act::Settle(pass.probe.as_deref(), outcome));
             if self.ask(call).await.is_none() && !pass.is_alone {
                 self.alone.settle(None, outcome);
             }
@@ -104,26 +128,24 @@ impl RedisWeather {
     /// As [`LocalWeather::tell`].
     pub(super) async fn tell(&self, patience: Duration) {
         self.alone.tell(patience);
-        let mut call = self.call("told");
-        call.arg(micros(patience));
-        let _ = self.ask(call).await;
+        let _ = self.ask(self.call(&Act::Tell(patience))).await;
     }
 
     /// As [`LocalWeather::end_patience`].
     pub(super) async fn end_patience(&self) {
         self.alone.end_patience();
-        let _ = self.ask(self.call("end_patience")).await;
+        let _ = self.ask(self.call(&Act::EndPatience)).await;
     }
 
     /// As [`LocalWeather::reset_breaker`].
     pub(super) async fn reset_breaker(&self) {
         self.alone.reset_breaker();
-        let _ = self.ask(self.call("reset")).await;
+        let _ = self.ask(self.call(&Act::ResetBreaker)).await;
     }
 
     /// Asks Redis how the weather is.
     pub(super) async fn look(&self) {
-        let _ = self.ask(self.call("look")).await;
+        let _ = self.ask(self.call(&Act::Look)).await;
     }
 
     /// Whether all processes see the same, how long nobody may call yet, and how the breaker is, as last heard.
@@ -136,9 +158,9 @@ impl RedisWeather {
         }
     }
 
-    fn call(&self, act: &str) -> ScriptInvocation<'static> {
+    fn call(&self, act: &Act<'_>) -> ScriptInvocation<'static> {
         let mut call = WEATHER.key(self.server.key("gateway-weather"));
-        call.arg(act).arg(micros(PROBE_LOOK));
+        act.tell(&mut call);
         call
     }
 
@@ -155,7 +177,26 @@ impl RedisWeather {
 }
 
 impl Answer {
-    fn read(value: Value) -> RedisResult<Answer> {
+    /// The answer to [`Act::Admit`].
+    pub(super) fn admits(self, asked: &Asked) -> Result<Turn, Blocked> {
+        let Answer { verdict, wait, seen } = self;
+        let obstacle = match verdict.as_str() {
+            "go" => return Ok(Turn { wait, probe: None, is_alone: false }),
+            "probe" => return Ok(Turn { wait, probe: Some(asked.name.clone()), is_alone: false }),
+            "budget" => Obstacle::Budget,
+            "retry_after" => Obstacle::RetryAfter,
+            _ => Obstacle::Breaker { cause: seen.breaker.map(|breaker| breaker.cause).unwrap_or_default() },
+        };
+        Err(Blocked { obstacle, wait })
+    }
+
+    /// How long nobody may call yet, and how the breaker is.
+    #[cfg(test)]
+    pub(super) fn view(&self) -> (Option<Duration>, Option<BreakerView>) {
+        (self.seen.told_for, self.seen.breaker.clone())
+    }
+
+    pub(super) fn read(value: Value) -> RedisResult<Answer> {
         type Row = (String, u64, u32, i64, u64, u8, u64, String);
         let (verdict, wait, failures, opened_ago, opens_in, is_probing, told_for, cause): Row =
             from_redis_value(value)?;

@@ -2,6 +2,7 @@ use tokio::time::Instant;
 
 use super::*;
 
+mod histories;
 mod weather;
 
 const SECOND: Duration = Duration::from_secs(1);

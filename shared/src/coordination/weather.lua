@@ -1,5 +1,6 @@
 -- The weather at the gateway, shared by all processes: patience it asked for, breaker, budget, in one round trip.
--- `breaker.rs` and `budget.rs` are the same inside one process: change both.
+-- `admission.rs`, `breaker.rs` and `budget.rs` are the same inside one process: change both. A property test
+-- (`tests/histories.rs`) holds the two against each other.
 --
 -- KEYS[1] the hash that holds it; ARGV[1] what to do. All times are microseconds, by Redis' own clock.
 -- Answers: verdict, wait, failures, opened how long ago (-1: closed), opens in, whether a probe is under way, patience
