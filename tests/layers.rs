@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+
 const CRATES: [&str; 6] = ["api", "cli", "http_server", "sandbox", "shared", "worker"];
 
 /// Which crates of ours a crate may depend on.
@@ -279,64 +281,36 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// The words and signs of a source text, without comments, texts and characters; `::` is one sign.
 fn tokens(text: &str) -> Vec<String> {
-    let chars: Vec<char> = text.chars().collect();
-    let at = |index: usize| chars.get(index).copied().unwrap_or('\0');
     let mut tokens = Vec::new();
-    let mut index = 0;
-    while index < chars.len() {
-        let here = chars[index];
-        if here == '/' && at(index + 1) == '/' {
-            while index < chars.len() && chars[index] != '\n' {
-                index += 1;
+    flatten(text.parse().unwrap(), &mut tokens);
+    tokens
+}
+
+fn flatten(stream: TokenStream, into: &mut Vec<String>) {
+    let mut is_half_path = false;
+    for tree in stream {
+        let was_half_path = std::mem::take(&mut is_half_path);
+        match tree {
+            TokenTree::Group(group) => {
+                let [open, close] = match group.delimiter() {
+                    Delimiter::Parenthesis => ["(", ")"],
+                    Delimiter::Brace => ["{", "}"],
+                    Delimiter::Bracket => ["[", "]"],
+                    Delimiter::None => ["", ""],
+                };
+                into.push(open.to_owned());
+                flatten(group.stream(), into);
+                into.push(close.to_owned());
             }
-        } else if here == '/' && at(index + 1) == '*' {
-            index += 2;
-            while index < chars.len() && !(chars[index] == '*' && at(index + 1) == '/') {
-                index += 1;
-            }
-            index += 2;
-        } else if here == '"' {
-            index += 1;
-            while index < chars.len() && chars[index] != '"' {
-                index += if chars[index] == '\\' { 2 } else { 1 };
-            }
-            index += 1;
-        } else if here == 'r' && (at(index + 1) == '"' || (at(index + 1) == '#' && matches!(at(index + 2), '"' | '#')))
-        {
-            let hashes = chars[index + 1..].iter().take_while(|sign| **sign == '#').count();
-            index += hashes + 2;
-            let ends = |from: usize| chars[from] == '"' && (1..=hashes).all(|more| at(from + more) == '#');
-            while index < chars.len() && !ends(index) {
-                index += 1;
-            }
-            index += hashes + 1;
-        } else if here == '\'' {
-            // A character, or the beginning of a lifetime's name.
-            if at(index + 1) == '\\' {
-                index += 3;
-                while index < chars.len() && chars[index] != '\'' {
-                    index += 1;
-                }
-                index += 1;
-            } else {
-                index += if at(index + 2) == '\'' { 3 } else { 1 };
-            }
-        } else if here.is_alphanumeric() || here == '_' {
-            let word: String =
-                chars[index..].iter().take_while(|sign| sign.is_alphanumeric() || **sign == '_').collect();
-            index += word.chars().count();
-            tokens.push(word);
-        } else if here == ':' && at(index + 1) == ':' {
-            index += 2;
-            tokens.push("::".to_owned());
-        } else {
-            if !here.is_whitespace() {
-                tokens.push(here.to_string());
-            }
-            index += 1;
+            TokenTree::Ident(word) => into.push(word.to_string()),
+            TokenTree::Punct(sign) if sign.as_char() == ':' && was_half_path => into.push("::".to_owned()),
+            TokenTree::Punct(sign) if sign.as_char() == ':' && sign.spacing() == Spacing::Joint => is_half_path = true,
+            // Of a lifetime's name.
+            TokenTree::Punct(sign) if sign.as_char() == '\'' => (),
+            TokenTree::Punct(sign) => into.push(sign.as_char().to_string()),
+            TokenTree::Literal(_) => (),
         }
     }
-    tokens
 }
 
 /// Without the items that only tests see.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use shared::job::JobKind;
+use syn::visit::{self, Visit};
 
 /// The product's sources with their texts, by their paths from the top folder. What follows the first unit test of a file
 /// is left out, and so are files of tests.
@@ -120,13 +121,85 @@ fn nothing_but_the_log_writer_knows_standard_error() {
     assert_eq!(trespassers(&words, &writes), [""; 0]);
 }
 
+/// The product's sources as the compiler reads them, so that no rule hangs on how a line is broken.
+fn parsed() -> Vec<(String, syn::File)> {
+    let parse = |(path, text): (String, String)| {
+        let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        (path, file)
+    };
+    sources().into_iter().map(parse).collect()
+}
+
+/// The functions that something calls, each by the last two words of its path: `jobs::finish`, or `finish` alone.
+#[derive(Default)]
+struct Calls(Vec<String>);
+
+impl Calls {
+    fn of_function(function: &syn::Block) -> Calls {
+        let mut calls = Calls::default();
+        calls.visit_block(function);
+        calls
+    }
+
+    fn of_impl(item: &syn::ItemImpl) -> Calls {
+        let mut calls = Calls::default();
+        calls.visit_item_impl(item);
+        calls
+    }
+
+    /// How many of them have this name, from whatever module.
+    fn named(&self, name: &str) -> usize {
+        self.0.iter().filter(|call| call.rsplit("::").next() == Some(name)).count()
+    }
+}
+
+impl<'ast> Visit<'ast> for Calls {
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if let syn::Expr::Path(function) = call.func.as_ref() {
+            let words: Vec<String> = function.path.segments.iter().map(|word| word.ident.to_string()).collect();
+            self.0.push(words[words.len().saturating_sub(2)..].join("::"));
+        }
+        visit::visit_expr_call(self, call);
+    }
+}
+
+/// The functions that stand in a file, within whatever.
+#[derive(Default)]
+struct Functions<'ast>(Vec<(&'ast syn::Signature, &'ast syn::Block)>);
+
+impl<'ast> Functions<'ast> {
+    fn of(file: &'ast syn::File) -> Self {
+        let mut functions = Functions::default();
+        functions.visit_file(file);
+        functions
+    }
+}
+
+impl<'ast> Visit<'ast> for Functions<'ast> {
+    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+        self.0.push((&function.sig, &function.block));
+        visit::visit_item_fn(self, function);
+    }
+
+    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+        self.0.push((&function.sig, &function.block));
+        visit::visit_impl_item_fn(self, function);
+    }
+}
+
+/// Whether this is the type of that name, by whatever path.
+fn is_named(kind: &syn::Type, name: &str) -> bool {
+    matches!(kind, syn::Type::Path(path) if path.path.segments.last().is_some_and(|word| word.ident == name))
+}
+
 /// `paid` is written in one function, which is called in one place.
 #[test]
 fn paid_is_written_in_one_statement() {
     let sources = sources();
     let writes: Vec<&str> =
         sources.iter().flat_map(|(path, text)| text.matches("status = 'paid', ").map(|_| path.as_str())).collect();
-    let calls: usize = sources.iter().map(|(_, text)| text.matches("mark_paid(&mut write").count()).sum();
+    let calls = |(_, block): (&syn::Signature, &syn::Block)| Calls::of_function(block).named("mark_paid");
+    let calls: usize = parsed().iter().flat_map(|(_, file)| Functions::of(file).0).map(calls).sum();
 
     assert_eq!((writes, calls), (vec!["shared/src/store/settlement.rs"], 1));
 }
@@ -134,14 +207,22 @@ fn paid_is_written_in_one_statement() {
 /// Whatever commits an effect takes a lease and begins with the guarded end of the run.
 #[test]
 fn only_functions_with_a_lease_end_a_run() {
+    let takes_lease = |head: &syn::Signature| {
+        head.inputs.iter().any(|input| match input {
+            syn::FnArg::Typed(input) => match input.ty.as_ref() {
+                syn::Type::Reference(lent) => is_named(&lent.elem, "Lease"),
+                _ => false,
+            },
+            syn::FnArg::Receiver(_) => false,
+        })
+    };
     let mut seen = Vec::new();
-    for (path, text) in sources() {
-        for function in text.split("async fn ").skip(1) {
-            let body = function.split("\n}\n").next().unwrap_or_default();
-            let Some((head, rest)) = body.split_once(" {\n") else { continue };
-            if rest.contains("jobs::finish(") || rest.contains("jobs::hold(") {
-                assert!(head.contains("lease: &Lease"), "{path}: {head}");
-                seen.push(head.split('(').next().unwrap_or_default().to_owned());
+    for (path, file) in &parsed() {
+        for (head, block) in Functions::of(file).0 {
+            let calls = Calls::of_function(block);
+            if calls.0.iter().any(|call| matches!(call.as_str(), "jobs::finish" | "jobs::hold")) {
+                assert!(takes_lease(head), "{path}: {}", head.ident);
+                seen.push(head.ident.to_string());
             }
         }
     }
@@ -160,25 +241,43 @@ fn only_functions_with_a_lease_end_a_run() {
     );
 }
 
-/// What ends many runs in one transaction is given the lease of each.
+/// What ends many runs in one transaction is given the lease of each; what ends one has the same rule, above.
 #[test]
 fn whatever_ends_runs_together_holds_their_leases() {
-    let (mut seen, mut calls) = (Vec::new(), 0);
-    for (path, text) in sources() {
-        calls += text.matches("finish_all(&mut write, ").count();
-        for part in text.split("impl Together for ").skip(1) {
-            let body = part.split("\n}\n").next().unwrap_or_default();
-            if body.contains("finish_all(&mut write, ") {
-                let name = body.split_whitespace().next().unwrap_or_default();
-                let (_, fields) = text.split_once(&format!("struct {name} {{")).unwrap_or_default();
-                let fields = fields.split('}').next().unwrap_or_default();
-                assert!(fields.contains(": Lease,") || fields.contains(": (Lease, Finish),"), "{path}: {name}");
-                seen.push(name.to_owned());
+    let is_lease = |kind: &syn::Type| match kind {
+        syn::Type::Tuple(tuple) => tuple.elems.first().is_some_and(|first| is_named(first, "Lease")),
+        _ => is_named(kind, "Lease"),
+    };
+    let (mut together, mut callers) = (Vec::new(), Vec::new());
+    for (path, file) in &parsed() {
+        let calls = |(head, block): &(&syn::Signature, &syn::Block)| {
+            let calls = Calls::of_function(block).named("finish_all");
+            (calls > 0).then(|| head.ident.to_string())
+        };
+        callers.extend(Functions::of(file).0.iter().filter_map(calls));
+        for item in &file.items {
+            let syn::Item::Impl(item) = item else { continue };
+            let is_together = item.trait_.as_ref().is_some_and(|(.., path, _)| path.is_ident("Together"));
+            if !is_together || Calls::of_impl(item).named("finish_all") == 0 {
+                continue;
             }
+            let written = file.items.iter().find_map(|other| match other {
+                syn::Item::Struct(written) if is_named(&item.self_ty, &written.ident.to_string()) => Some(written),
+                _ => None,
+            });
+            let written = written.unwrap_or_else(|| panic!("{path}: its type stands elsewhere"));
+            assert!(written.fields.iter().any(|field| is_lease(&field.ty)), "{path}: {}", written.ident);
+            together.push(written.ident.to_string());
         }
     }
-    seen.sort();
-    assert_eq!((seen.len(), seen), (calls, ["Ending", "Linking", "Settling", "Waking"].map(str::to_owned).to_vec()));
+    together.sort();
+    callers.sort();
+    assert_eq!(together, ["Ending", "Linking", "Settling", "Waking"]);
+    assert_eq!(
+        callers,
+        [&["finish"][..], &["write_all"; 4]].concat(),
+        "each of those, and the one that takes one lease"
+    );
 }
 
 /// API, command line and pages stage jobs; only whoever runs one has a lease.
