@@ -1,9 +1,7 @@
 //! The few ways in which endpoints answer.
 
-use poem::{
-    Response,
-    http::{StatusCode, header},
-};
+use poem::Response;
+use poem::http::{StatusCode, header};
 use serde::Serialize;
 
 /// A JSON answer.

@@ -2,22 +2,23 @@
 
 mod body;
 
-use std::{
-    collections::VecDeque,
-    error::Error,
-    net::{IpAddr, Ipv4Addr},
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use reqwest::{Client, header, redirect::Policy};
+use reqwest::redirect::Policy;
+use reqwest::{Client, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::debug;
 use url::Url;
 
 pub(crate) use self::body::{AccountField, Question, SPOILING, Shape, write_body};
-use crate::{config::SandboxConfig, faults::Fault, transaction::now_ms};
+use crate::config::SandboxConfig;
+use crate::faults::Fault;
+use crate::transaction::now_ms;
 
 /// Callbacks kept for `GET /_sim/callbacks`; older ones are forgotten.
 const KEPT_CALLBACKS: usize = 1_000;

@@ -1,12 +1,8 @@
 //! The sandbox's time, which can be put forward: an hour of waiting is one request.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::transaction::now_ms;
 

@@ -1,6 +1,9 @@
 //! What a sandbox can be told before it starts.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use url::Url;
 

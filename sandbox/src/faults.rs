@@ -1,9 +1,7 @@
 //! Trouble on demand: what can go wrong at Atmos, or between Atmos and a merchant, switched on by name.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};

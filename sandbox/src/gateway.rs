@@ -1,13 +1,19 @@
 //! What all endpoints share.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::{
-    callback::Callbacks, clock::Clock, config::SandboxConfig, connections::Connections, faults::Faults, ledger::Ledger,
-    local_url::local_url, token::Tokens,
-};
+use crate::callback::Callbacks;
+use crate::clock::Clock;
+use crate::config::SandboxConfig;
+use crate::connections::Connections;
+use crate::faults::Faults;
+use crate::ledger::Ledger;
+use crate::local_url::local_url;
+use crate::token::Tokens;
 
 /// The largest request that is read.
 pub(crate) const BODY_BYTES: usize = 64 * 1024;

@@ -1,19 +1,18 @@
 //! The ledger's file: one JSON line for each change, appended and never rewritten.
 
-use std::{
-    fs::{File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader, Write},
-    path::Path,
-    sync::{Arc, mpsc},
-    thread::JoinHandle,
-};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use crate::{error::SandboxError, transaction::Change};
+use crate::error::SandboxError;
+use crate::transaction::Change;
 
 /// Changes written with one system call at most; more of them wait for the next.
 const GROUP_BYTES: usize = 256 * 1024;

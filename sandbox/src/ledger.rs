@@ -1,20 +1,14 @@
 //! The sandbox's own book: every transaction it ever made, kept across restarts, for audits to compare with.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use crate::{
-    clock::Clock,
-    error::SandboxError,
-    journal::{Journal, JournalError, Line},
-    transaction::{Change, Entry, Transaction},
-};
+use crate::clock::Clock;
+use crate::error::SandboxError;
+use crate::journal::{Journal, JournalError, Line};
+use crate::transaction::{Change, Entry, Transaction};
 use parking_lot::RwLock;
 
 /// The ledger's file inside the data directory.
@@ -157,13 +151,12 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write};
+    use std::fs;
+    use std::io::Write;
 
     use super::*;
-    use crate::{
-        cards::PayingCard,
-        transaction::{CloseReason, State},
-    };
+    use crate::cards::PayingCard;
+    use crate::transaction::{CloseReason, State};
 
     fn card() -> PayingCard {
         PayingCard::read("8600490744313347", "2410").expect("a test card")

@@ -30,22 +30,26 @@ mod token;
 mod transaction;
 mod wire;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use poem::{Endpoint, EndpointExt, Response, Route, Server, get, post};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 use url::Url;
 
 pub use crate::config::{SandboxConfig, SignAlgorithm, TokenMode};
+use crate::connections::SeveringAcceptor;
 pub use crate::error::SandboxError;
-use crate::{
-    connections::SeveringAcceptor,
-    gateway::Gateway,
-    ledger::Ledger,
-    local_url::local_url,
-    merchant::{Call, MerchantEndpoint},
-};
+use crate::gateway::Gateway;
+use crate::ledger::Ledger;
+use crate::local_url::local_url;
+use crate::merchant::{Call, MerchantEndpoint};
 
 /// How long calls in flight may take after [`Sandbox::stop`]; longer ones are cut off.
 const STOP_GRACE: Duration = Duration::from_secs(2);

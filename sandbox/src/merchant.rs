@@ -7,21 +7,17 @@ mod spoil;
 
 use std::sync::Arc;
 
-use poem::{
-    Endpoint, Request, Response,
-    http::{StatusCode, header},
-};
+use poem::http::{StatusCode, header};
+use poem::{Endpoint, Request, Response};
 use serde_json::json;
 use tracing::{debug, error};
 
 pub(crate) use self::call::Call;
 pub(crate) use self::calls::card_code;
 use self::fields::Fields;
-use crate::{
-    answers::{broken, html, json},
-    faults::{Fault, Target},
-    gateway::{BODY_BYTES, Gateway},
-};
+use crate::answers::{broken, html, json};
+use crate::faults::{Fault, Target};
+use crate::gateway::{BODY_BYTES, Gateway};
 
 /// The endpoint of one call: faults, token, then the call itself.
 pub(crate) struct MerchantEndpoint {

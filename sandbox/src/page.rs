@@ -6,26 +6,20 @@ mod visit;
 
 use std::sync::Arc;
 
-use poem::{
-    Body, Request, Response,
-    http::StatusCode,
-    web::{Data, Path},
-};
+use poem::http::StatusCode;
+use poem::web::{Data, Path};
+use poem::{Body, Request, Response};
 use tracing::error;
 
-use self::{
-    step::{PageProblem, Step},
-    view::{ending, note, see_other},
-    visit::Visit,
-};
-use crate::{
-    cards::{CardError, PayingCard},
-    codes::{Code, Language},
-    gateway::Gateway,
-    journal::JournalError,
-    payment::Verdict,
-    transaction::{CloseReason, State, Transaction},
-};
+use self::step::{PageProblem, Step};
+use self::view::{ending, note, see_other};
+use self::visit::Visit;
+use crate::cards::{CardError, PayingCard};
+use crate::codes::{Code, Language};
+use crate::gateway::Gateway;
+use crate::journal::JournalError;
+use crate::payment::Verdict;
+use crate::transaction::{CloseReason, State, Transaction};
 
 /// `GET /invoice/get?storeId&transactionId[&redirectLink]`: the page behind a payment link (Atmos API, payment page).
 #[poem::handler]

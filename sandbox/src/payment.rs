@@ -1,18 +1,17 @@
 //! A payment's way from card to debit, the same for the page, the merchant API and `/_sim/pay`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{error, info};
 
-use crate::{
-    callback::{AccountField, Question, Reply, SPOILING, Shape, write_body},
-    cards::{Behaviour, OTP, PayingCard},
-    codes::Code,
-    faults::{Fault, Strike, Target},
-    gateway::Gateway,
-    journal::JournalError,
-    transaction::{Change, CloseReason, Entry, State, Transaction},
-};
+use crate::callback::{AccountField, Question, Reply, SPOILING, Shape, write_body};
+use crate::cards::{Behaviour, OTP, PayingCard};
+use crate::codes::Code;
+use crate::faults::{Fault, Strike, Target};
+use crate::gateway::Gateway;
+use crate::journal::JournalError;
+use crate::transaction::{Change, CloseReason, Entry, State, Transaction};
 
 /// The wrong OTP that closes a transaction.
 const LAST_WRONG_OTP: u8 = 3;

@@ -8,29 +8,26 @@ mod settings;
 
 use std::sync::Arc;
 
-use poem::{
-    Body, Endpoint, IntoResponse, Request, Response,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
-    web::{Data, Path},
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use poem::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use poem::web::{Data, Path};
+use poem::{Body, Endpoint, IntoResponse, Request, Response};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::error;
 
 pub(crate) use self::settings::{delete_token, get_clock, get_token, post_away, post_clock, post_token};
-use crate::{
-    answers::{broken, json},
-    callback::Reply,
-    cards::{GOOD_CARD, OTP, PayingCard},
-    codes::{Code, Language},
-    faults::{Fault, FaultRequest},
-    gateway::{BODY_BYTES, Gateway},
-    journal::JournalError,
-    merchant::{Call, card_code},
-    payment::Verdict,
-    transaction::{CloseReason, State, Transaction},
-    wire::ResultBody,
-};
+use crate::answers::{broken, json};
+use crate::callback::Reply;
+use crate::cards::{GOOD_CARD, OTP, PayingCard};
+use crate::codes::{Code, Language};
+use crate::faults::{Fault, FaultRequest};
+use crate::gateway::{BODY_BYTES, Gateway};
+use crate::journal::JournalError;
+use crate::merchant::{Call, card_code};
+use crate::payment::Verdict;
+use crate::transaction::{CloseReason, State, Transaction};
+use crate::wire::ResultBody;
 
 /// Lets a request pass unless a page of another site may have sent it, from the browser of somebody who develops here.
 pub(crate) async fn refuse_other_sites<E: Endpoint>(routes: Arc<E>, request: Request) -> poem::Result<Response> {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::{clock::Clock, config::TokenMode};
+use crate::clock::Clock;
+use crate::config::TokenMode;
 
 mod endpoints;
 

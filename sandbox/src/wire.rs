@@ -3,11 +3,9 @@
 use md5::{Digest, Md5};
 use serde::Serialize;
 
-use crate::{
-    codes::{Code, Language},
-    config::SandboxConfig,
-    transaction::{State, Transaction},
-};
+use crate::codes::{Code, Language};
+use crate::config::SandboxConfig;
+use crate::transaction::{State, Transaction};
 
 /// An answer of `/merchant/pay/*` (Atmos API, answers of create, apply, get and reverse).
 #[derive(Debug, Serialize)]

@@ -5,12 +5,10 @@ use serde::Serialize;
 use sha2::Sha256;
 use url::form_urlencoded;
 
-use crate::{
-    config::{SandboxConfig, SignAlgorithm},
-    faults::Fault,
-    transaction::{Transaction, now_ms},
-    wire::{NumberOrText, hex},
-};
+use crate::config::{SandboxConfig, SignAlgorithm};
+use crate::faults::Fault;
+use crate::transaction::{Transaction, now_ms};
+use crate::wire::{NumberOrText, hex};
 
 /// A callback as it goes out.
 #[derive(Clone, Debug)]

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{
-    Call,
-    fields::{Fields, NewDraft},
-};
-use crate::{
-    cards::{CardError, OTP, PayingCard},
-    codes::{Code, Language},
-    faults::Fault,
-    gateway::Gateway,
-    journal::JournalError,
-    payment::Verdict,
-    transaction::State,
-    wire::{Answer, ResultBody, StoreTransaction},
-};
+use super::Call;
+use super::fields::{Fields, NewDraft};
+use crate::cards::{CardError, OTP, PayingCard};
+use crate::codes::{Code, Language};
+use crate::faults::Fault;
+use crate::gateway::Gateway;
+use crate::journal::JournalError;
+use crate::payment::Verdict;
+use crate::transaction::State;
+use crate::wire::{Answer, ResultBody, StoreTransaction};
 
 /// `get`: the truth about a transaction. It never waits for an apply in flight.
 async fn get(gateway: &Gateway, fields: &Fields, language: Language) -> Result<Answered, JournalError> {

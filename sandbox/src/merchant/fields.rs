@@ -2,10 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::{
-    codes::{Code, Language},
-    gateway::Gateway,
-};
+use crate::codes::{Code, Language};
+use crate::gateway::Gateway;
 
 /// Longer accounts are refused; Atmos' own limit is not published.
 const ACCOUNT_BYTES: usize = 255;

@@ -1,17 +1,13 @@
 //! Answers that are not what they should be, of calls that did their work.
 
-use poem::{
-    Response,
-    http::{StatusCode, header},
-};
+use poem::Response;
+use poem::http::{StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{
-    answers::{html, json},
-    codes::{Code, Language},
-    faults::{Fault, Strike},
-    wire::Answer,
-};
+use crate::answers::{html, json};
+use crate::codes::{Code, Language};
+use crate::faults::{Fault, Strike};
+use crate::wire::Answer;
 
 /// Writes `answer` as the faults that strike want it.
 pub(super) fn write(mut answer: Answer, language: Language, strikes: impl Fn(Fault) -> Option<Strike>) -> Response {

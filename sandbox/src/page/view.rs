@@ -1,20 +1,16 @@
 //! What the payer sees.
 
 use askama::Template;
-use poem::{
-    Response,
-    http::{HeaderValue, StatusCode, header},
-};
+use poem::Response;
+use poem::http::{HeaderValue, StatusCode, header};
 use tracing::error;
 
 use super::step::{PageProblem, Step};
 use super::visit::{RedirectLink, Visit};
-use crate::{
-    answers::broken,
-    cards::{Behaviour, TEST_CARDS},
-    gateway::Gateway,
-    transaction::{State, Transaction},
-};
+use crate::answers::broken;
+use crate::cards::{Behaviour, TEST_CARDS};
+use crate::gateway::Gateway;
+use crate::transaction::{State, Transaction};
 
 /// What the browser may load: nothing, but for the style in the page. Forms are left free, for browsers hold the
 /// redirect to the shop against them.

@@ -1,19 +1,20 @@
 //! The sandbox's tokens, its clock, and whether it is there at all.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
-use poem::{Body, Response, http::StatusCode, web::Data};
+use poem::http::StatusCode;
+use poem::web::Data;
+use poem::{Body, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tracing::error;
 
 use super::{bad_request, read_json, read_wish};
-use crate::{
-    answers::{broken, json},
-    clock::FURTHEST,
-    config::TokenMode,
-    gateway::Gateway,
-};
+use crate::answers::{broken, json};
+use crate::clock::FURTHEST;
+use crate::config::TokenMode;
+use crate::gateway::Gateway;
 
 /// How tokens are to be made from now on; what is left out stays as it is.
 #[derive(Debug, Default, Deserialize)]

@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use poem::{
-    Body, Request, Response,
-    http::{StatusCode, header},
-    web::Data,
-};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use poem::http::{StatusCode, header};
+use poem::web::Data;
+use poem::{Body, Request, Response};
 use serde_json::json;
 use url::form_urlencoded;
 
 use super::credentials;
-use crate::{
-    answers::{html, json},
-    faults::{Fault, Target},
-    gateway::{BODY_BYTES, Gateway},
-};
+use crate::answers::{html, json};
+use crate::faults::{Fault, Target};
+use crate::gateway::{BODY_BYTES, Gateway};
 
 /// `POST /token` (Atmos API, token): the client's credentials in, an access token out.
 #[poem::handler]

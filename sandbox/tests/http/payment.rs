@@ -1,6 +1,7 @@
 //! The one rule that matters: money moves once, and only after the merchant allowed it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use poem::http::StatusCode;
 use sandbox::{Sandbox, SandboxConfig, SandboxError};

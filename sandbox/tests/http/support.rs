@@ -1,21 +1,15 @@
 //! A sandbox, a merchant that answers its callbacks, and a client that calls it.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use poem::{
-    Body, EndpointExt, Response, Route, Server, handler,
-    http::StatusCode,
-    listener::{Acceptor, Listener, TcpListener},
-    post,
-    web::{Data, RemoteAddr},
-};
-use reqwest::{Client, RequestBuilder, redirect::Policy};
+use poem::http::StatusCode;
+use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::web::{Data, RemoteAddr};
+use poem::{Body, EndpointExt, Response, Route, Server, handler, post};
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder};
 use sandbox::{Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
