@@ -5,8 +5,7 @@ use crate::id::{OrderId, TransactionId};
 use crate::job::JobKind;
 use crate::money::som;
 use crate::order::OrderStatus;
-use crate::store::auditing::TransactionRecord;
-use crate::store::transactions::StoredState;
+use crate::store::transactions::{StoredState, StoredTransaction};
 use crate::time::rfc3339;
 use crate::transaction::{BookLine, TransactionState};
 
@@ -63,7 +62,7 @@ fn payer(case: &Case<'_>) -> Option<TransactionId> {
     matches!(order.status, OrderStatus::Paid | OrderStatus::Refunded).then_some(order.transaction_id).flatten()
 }
 
-fn transaction(case: &mut Case<'_>, row: &TransactionRecord, word: &Word) {
+fn transaction(case: &mut Case<'_>, row: &StoredTransaction, word: &Word) {
     if let Word::Said(line) = word {
         its_terms(case, row, line);
     }
@@ -75,7 +74,7 @@ fn transaction(case: &mut Case<'_>, row: &TransactionRecord, word: &Word) {
 }
 
 /// Account, store and amount, and that money was taken once at most.
-fn its_terms(case: &mut Case<'_>, row: &TransactionRecord, line: &BookLine) {
+fn its_terms(case: &mut Case<'_>, row: &StoredTransaction, line: &BookLine) {
     let (order, report, id) = (case.order(), &line.report, Some(row.transaction_id));
     if line.debits > 1 {
         case.find(Kind::DebitedTwice, id, format!("the gateway took money {} times on it", line.debits));
@@ -100,23 +99,23 @@ fn its_terms(case: &mut Case<'_>, row: &TransactionRecord, line: &BookLine) {
 }
 
 /// Whether a look saw the debit and put the order before a person.
-fn was_told(case: &Case<'_>, row: &TransactionRecord) -> bool {
+fn was_told(case: &Case<'_>, row: &StoredTransaction) -> bool {
     case.is_before_a_person() && matches!(row.state, StoredState::Debited | StoredState::Reversed)
 }
 
 /// Whether a person decided about the order after its money was seen: paid by whatever amount, or given back.
-fn was_decided(case: &Case<'_>, row: &TransactionRecord) -> bool {
+fn was_decided(case: &Case<'_>, row: &StoredTransaction) -> bool {
     case.order().resolution.is_some() && matches!(row.state, StoredState::Debited | StoredState::Reversed)
 }
 
 /// A debit, or an answer that cannot be read, which a person knows and leaves as it is.
-fn left(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState) {
+fn left(case: &mut Case<'_>, row: &StoredTransaction, state: &TransactionState) {
     let says = format!("{} at the gateway, which a person knows; the order is {}", name(state), case.order().status);
     case.find(Kind::LeftByAPerson, Some(row.transaction_id), says);
 }
 
 /// When a look will ask the gateway about this transaction. Of one that is put aside as closed or reversed it never asks.
-fn next_look_ms(case: &Case<'_>, row: &TransactionRecord) -> Option<i64> {
+fn next_look_ms(case: &Case<'_>, row: &StoredTransaction) -> Option<i64> {
     match row.state {
         StoredState::Open | StoredState::Debited => case.open_job_due_ms(JobKind::SettleOrder),
         StoredState::Closed | StoredState::Reversed => None,
@@ -124,12 +123,12 @@ fn next_look_ms(case: &Case<'_>, row: &TransactionRecord) -> Option<i64> {
 }
 
 /// When a look or a refund's own job will notice a reversal.
-fn reversal_noticed_ms(case: &Case<'_>, row: Option<&TransactionRecord>) -> Option<i64> {
+fn reversal_noticed_ms(case: &Case<'_>, row: Option<&StoredTransaction>) -> Option<i64> {
     let look_ms = row.and_then(|row| next_look_ms(case, row));
     [look_ms, case.open_job_due_ms(JobKind::RefundOrder)].into_iter().flatten().min()
 }
 
-fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&TransactionRecord>, word: &Word) {
+fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&StoredTransaction>, word: &Word) {
     use TransactionState::*;
     let is_paid = case.order().status == OrderStatus::Paid;
     let (expected, without) = if is_paid {
@@ -175,7 +174,7 @@ fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&Trans
 fn refunded_by_a_person(
     case: &mut Case<'_>,
     id: TransactionId,
-    row: Option<&TransactionRecord>,
+    row: Option<&StoredTransaction>,
     state: &TransactionState,
 ) {
     let Some(row) = row else { return };
@@ -195,7 +194,7 @@ fn refunded_by_a_person(
 }
 
 /// The row must say what the gateway says: it was written with the order's status.
-fn its_row(case: &mut Case<'_>, row: Option<&TransactionRecord>, expected: StoredState, state: &TransactionState) {
+fn its_row(case: &mut Case<'_>, row: Option<&StoredTransaction>, expected: StoredState, state: &TransactionState) {
     let Some(row) = row else { return };
     if row.state != expected {
         return states_differ(case, row, state);
@@ -213,7 +212,7 @@ fn its_row(case: &mut Case<'_>, row: Option<&TransactionRecord>, expected: Store
     }
 }
 
-fn other_transaction(case: &mut Case<'_>, row: &TransactionRecord, word: &Word) {
+fn other_transaction(case: &mut Case<'_>, row: &StoredTransaction, word: &Word) {
     use StoredState as Row;
     use TransactionState::*;
     let id = row.transaction_id;
@@ -240,7 +239,7 @@ fn other_transaction(case: &mut Case<'_>, row: &TransactionRecord, word: &Word) 
 }
 
 /// Money was taken on a transaction by which the order is not paid.
-fn debit(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState) {
+fn debit(case: &mut Case<'_>, row: &StoredTransaction, state: &TransactionState) {
     if was_told(case, row) {
         return;
     }
@@ -263,7 +262,7 @@ fn debit(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState)
     case.find(kind, Some(id), says);
 }
 
-fn unknown_at_gateway(case: &mut Case<'_>, row: &TransactionRecord) {
+fn unknown_at_gateway(case: &mut Case<'_>, row: &StoredTransaction) {
     let (order, id) = (case.order(), row.transaction_id);
     match row.state {
         StoredState::Debited | StoredState::Reversed => {
@@ -282,7 +281,7 @@ fn unknown_at_gateway(case: &mut Case<'_>, row: &TransactionRecord) {
     }
 }
 
-fn unclear(case: &mut Case<'_>, id: TransactionId, row: Option<&TransactionRecord>, code: &str) {
+fn unclear(case: &mut Case<'_>, id: TransactionId, row: Option<&StoredTransaction>, code: &str) {
     if case.is_before_a_person() {
         return;
     }
@@ -333,7 +332,7 @@ fn is_too_long(case: &Case<'_>, due_ms: i64) -> bool {
     }
 }
 
-fn states_differ(case: &mut Case<'_>, row: &TransactionRecord, state: &TransactionState) {
+fn states_differ(case: &mut Case<'_>, row: &StoredTransaction, state: &TransactionState) {
     let says = format!("its row says {}, the gateway {}", row.state, name(state));
     case.find(Kind::TransactionState, Some(row.transaction_id), says);
 }

@@ -8,9 +8,9 @@ use crate::job::JobState;
 use crate::order::{HistoryLine, Resolution, TRANSITIONS, example};
 use crate::refund::{Refund, RefundState};
 use crate::review::{FindingKind, ReviewFinding};
-use crate::store::auditing::{CallbackJobRecord, CallbackRecord, JobRecord, TransactionRecord};
+use crate::store::auditing::{CallbackJobRecord, CallbackRecord, JobRecord};
 use crate::store::callbacks::Verdict;
-use crate::store::transactions::StoredState;
+use crate::store::transactions::{StoredState, StoredTransaction};
 
 const NOW_MS: i64 = 1_000_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -110,12 +110,15 @@ impl Scene {
         self.record.transactions.retain(|row| row.transaction_id != id);
         let success_transaction_id = matches!(row, StoredState::Debited | StoredState::Reversed).then_some(PERMANENT);
         let gateway = identity();
-        let row = TransactionRecord {
+        let row = StoredTransaction {
             gateway,
             transaction_id: id,
+            order_id: self.record.order.id,
             amount: 5_000,
             state: row,
             success_transaction_id,
+            seen_amount: None,
+            looked_at_ms: None,
             is_accepted: false,
         };
         self.record.transactions.push(row);
@@ -726,7 +729,7 @@ fn a_row_that_contradicts_itself_is_told() {
     let in_review = Scene::of(OrderStatus::Review).with(|order| order.allowed_transaction_id = Some(TX));
     assert_eq!(in_review.differences(), [], "a person may get an order in the middle of a payment");
     let mut elsewhere = Scene::of(OrderStatus::Pending);
-    elsewhere.record.transactions.push(TransactionRecord {
+    elsewhere.record.transactions.push(StoredTransaction {
         gateway: GatewayIdentity("atmos:9".into()),
         ..elsewhere.record.transactions[0].clone()
     });

@@ -1,18 +1,18 @@
 //! What an audit compares: everything the database has about some orders at a time, each statement on an index.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
-use sqlx::{Any, AssertSqlSafe, Row};
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::callbacks::Verdict;
 use super::findings::older::{Difference, Mirror, made_up};
-use super::jobs::{OPEN, OPEN_OR_DEAD, quoted_kinds};
-use super::orders::{COLUMNS, from_row, history_line, parse_status};
-use super::refunds::{COLUMNS as REFUND_COLUMNS, from_row as refund_from_row};
-use super::transactions::StoredState;
-use super::{Store, StoreError, Unreadable, findings, padded, placeholders};
+use super::orders::{FIND_ORDERS, from_row, history_line, order_columns, parse_status};
+use super::refunds::from_row as refund_from_row;
+use super::statement::json;
+use super::transactions::{StoredTransaction, from_row as transaction_from_row};
+use super::{Store, StoreError, Unreadable, findings};
 use crate::id::{CallbackId, JobId, OrderId, TransactionId};
 use crate::job::{JobKind, JobState, Subject};
 use crate::order::{GatewayIdentity, HistoryLine, Order, OrderStatus};
@@ -22,6 +22,12 @@ use crate::review::ReviewFinding;
 /// How many orders or ids are asked for in one statement.
 pub const BATCH: usize = 512;
 
+mod statements;
+
+use statements::{
+    CALLBACKS, FINDINGS, HISTORY, JOBS, KNOWN_TRANSACTIONS, OPEN_SWEEP, REFUND_JOBS, REFUNDS, TRANSACTIONS,
+};
+
 /// Everything the database has about one order.
 #[derive(Clone, Debug)]
 pub struct OrderRecord {
@@ -30,7 +36,7 @@ pub struct OrderRecord {
     /// Its history, oldest line first, with the lines' numbers.
     pub history: Vec<(i64, HistoryLine)>,
     /// Its transactions.
-    pub transactions: Vec<TransactionRecord>,
+    pub transactions: Vec<StoredTransaction>,
     /// Its refunds, the oldest first.
     pub refunds: Vec<Refund>,
     /// Its jobs of a payment link, a settlement or a refund: those that are open, and dead letters.
@@ -39,23 +45,6 @@ pub struct OrderRecord {
     pub callbacks: Vec<CallbackRecord>,
     /// What a person must know about it, oldest first.
     pub findings: Vec<ReviewFinding>,
-}
-
-/// A transaction's row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransactionRecord {
-    /// Whose number it is.
-    pub gateway: GatewayIdentity,
-    /// The gateway's number of it.
-    pub transaction_id: TransactionId,
-    /// Its amount in tiyin.
-    pub amount: i64,
-    /// Where it was when last looked at.
-    pub state: StoredState,
-    /// The permanent id of its debit.
-    pub success_transaction_id: Option<TransactionId>,
-    /// Whether a person knows of its debit, or of its unreadable answer, and leaves it as it is.
-    pub is_accepted: bool,
 }
 
 /// A job's row.
@@ -134,9 +123,11 @@ pub async fn highest_order(store: &Store) -> Result<OrderId, StoreError> {
 /// [`StoreError`] when the database did not answer.
 pub async fn next(store: &Store, after: OrderId, limit: usize, since_ms: Option<i64>) -> Result<Batch, StoreError> {
     let limit = limit.min(BATCH);
-    let rows = sqlx::query(AssertSqlSafe(format!(
-        "-- audit_next_orders\nselect {COLUMNS} from orders where id > $1 order by id limit $2"
-    )))
+    let rows = sqlx::query(concat!(
+        "-- audit_next_orders\nselect ",
+        order_columns!(),
+        " from orders where id > $1 order by id limit $2"
+    ))
     .bind(after.0)
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(store.readers())
@@ -151,7 +142,7 @@ pub async fn next(store: &Store, after: OrderId, limit: usize, since_ms: Option<
         return Ok(Batch { last, ..Batch::default() });
     }
     let upto = last.unwrap_or(OrderId(i64::MAX));
-    let mut batch = with_what_belongs(store, orders, unreadable, &Which::Range { after, upto }).await?;
+    let mut batch = with_what_belongs(store, orders, unreadable, &[Span { after, upto }]).await?;
     batch.orders.retain(|record| is_within(&record.order));
     Ok(Batch { last, ..batch })
 }
@@ -164,11 +155,13 @@ pub async fn these(store: &Store, ids: &[OrderId]) -> Result<Batch, StoreError> 
     if ids.is_empty() {
         return Ok(Batch::default());
     }
-    let which = Which::These(padded(ids));
-    let sql = format!("-- audit_these_orders\nselect {COLUMNS} from orders where {} order by id", which.sql("id"));
-    let rows = which.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(store.readers()).await?;
+    // An order twice would have its rows twice.
+    let ids: BTreeSet<OrderId> = ids.iter().copied().collect();
+    let ids: Vec<OrderId> = ids.into_iter().collect();
+    let rows = sqlx::query(FIND_ORDERS.on(store.database())).bind(json(&ids)?).fetch_all(store.readers()).await?;
     let (orders, unreadable) = readable(&rows)?;
-    with_what_belongs(store, orders, unreadable, &which).await
+    let spans: Vec<Span> = ids.iter().map(|id| Span { after: OrderId(id.0 - 1), upto: *id }).collect();
+    with_what_belongs(store, orders, unreadable, &spans).await
 }
 
 /// The orders of these rows, and those that cannot be read.
@@ -180,77 +173,33 @@ fn readable(rows: &[AnyRow]) -> Result<(Vec<Order>, Vec<Unreadable>), StoreError
     Ok((orders, unreadable))
 }
 
-/// Which orders a statement is about.
-#[derive(Debug)]
-enum Which {
-    Range { after: OrderId, upto: OrderId },
-    These(Vec<OrderId>),
-}
-
-impl Which {
-    fn sql(&self, column: &str) -> String {
-        match self {
-            Which::Range { .. } => format!("{column} > $1 and {column} <= $2"),
-            Which::These(ids) => format!("{column} in ({})", placeholders(1, ids.len())),
-        }
-    }
-
-    fn bind<'q>(&self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
-        match self {
-            Which::Range { after, upto } => query.bind(after.0).bind(upto.0),
-            Which::These(ids) => ids.iter().fold(query, |query, id| query.bind(id.0)),
-        }
-    }
+/// The orders whose rows a statement reads, by their numbers: those above `after`, up to `upto`.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Span {
+    after: OrderId,
+    upto: OrderId,
 }
 
 async fn with_what_belongs(
     store: &Store,
     orders: Vec<Order>,
     unreadable: Vec<Unreadable>,
-    which: &Which,
+    spans: &[Span],
 ) -> Result<Batch, StoreError> {
-    let rows = async |sql: String| {
-        let rows = which.bind(sqlx::query(AssertSqlSafe(sql))).fetch_all(store.readers()).await;
-        rows.map_err(StoreError::from)
-    };
-    let of_order = which.sql("order_id");
+    let (database, spans) = (store.database(), json(spans)?);
+    let kinds = |subject| json(&JobKind::about(subject).map(JobKind::as_str).collect::<Vec<_>>());
+    let (of_orders, of_refunds) = (kinds(Subject::Order)?, kinds(Subject::Refund)?);
+    let rows = async |text| sqlx::query(text).bind(spans.clone()).fetch_all(store.readers()).await;
+    let job_rows =
+        async |text, kinds| sqlx::query(text).bind(spans.clone()).bind(kinds).fetch_all(store.readers()).await;
     let (history, transactions, refunds, jobs, refund_jobs, callbacks, findings) = tokio::try_join!(
-        rows(format!(
-            "-- audit_history
-            select order_id, number, at_ms, from_status, to_status, cause from order_history
-            where {of_order} order by order_id, number"
-        )),
-        rows(format!(
-            "-- audit_transactions
-            select gateway, transaction_id, order_id, amount, state, success_transaction_id, accepted_at_ms
-            from transactions where {of_order}"
-        )),
-        rows(format!("-- audit_refunds\nselect {} from refunds where {of_order} order by id", REFUND_COLUMNS)),
-        rows(format!(
-            "-- audit_jobs
-            select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
-            where {} and kind in ({}) and {OPEN_OR_DEAD}",
-            which.sql("subject_id"),
-            quoted_kinds(JobKind::about(Subject::Order))
-        )),
-        rows(format!(
-            "-- audit_refund_jobs
-            select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, r.order_id
-            from refunds r join jobs j on j.subject_id = r.id and j.kind in ({})
-            where {} and j.{OPEN_OR_DEAD}",
-            quoted_kinds(JobKind::about(Subject::Refund)),
-            which.sql("r.order_id")
-        )),
-        rows(format!(
-            "-- audit_callbacks
-            select id, order_id, transaction_id, verdict from callbacks
-            where {of_order} and verdict in ('allowed', 'already_paid')"
-        )),
-        rows(format!(
-            "-- audit_findings
-            select {} from review_findings where {of_order} and accepted_at_ms is null order by order_id, found_at_ms, number",
-            findings::COLUMNS
-        )),
+        rows(HISTORY.on(database)),
+        rows(TRANSACTIONS.on(database)),
+        rows(REFUNDS.on(database)),
+        job_rows(JOBS.on(database), of_orders),
+        job_rows(REFUND_JOBS.on(database), of_refunds),
+        rows(CALLBACKS.on(database)),
+        rows(FINDINGS.on(database)),
     )?;
 
     let is_there: HashSet<OrderId> = unreadable.iter().map(|unreadable| unreadable.order_id).collect();
@@ -269,7 +218,7 @@ async fn with_what_belongs(
     for row in transactions {
         let id = order_of(&row)?;
         if let Some(record) = records.get_mut(&id) {
-            record.transactions.extend(Unreadable::sort(transaction(&row), id, unreadable)?);
+            record.transactions.extend(Unreadable::sort(transaction_from_row(&row), id, unreadable)?);
         }
     }
     for row in refunds {
@@ -349,13 +298,7 @@ pub async fn known_transactions(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = padded(ids);
-    let sql = format!(
-        "-- known_transactions
-        select transaction_id from transactions where gateway = $1 and transaction_id in ({})",
-        placeholders(2, ids.len())
-    );
-    let query = ids.iter().fold(sqlx::query(AssertSqlSafe(sql)).bind(gateway.0.clone()), |query, id| query.bind(id.0));
+    let query = sqlx::query(KNOWN_TRANSACTIONS.on(store.database())).bind(gateway.0.clone()).bind(json(ids)?);
     let rows = query.fetch_all(store.readers()).await?;
     rows.iter().map(|row| Ok(TransactionId(row.try_get("transaction_id")?))).collect()
 }
@@ -365,26 +308,25 @@ pub async fn known_transactions(
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn each_callback_job(store: &Store, mut show: impl FnMut(&CallbackJobRecord)) -> Result<(), StoreError> {
-    const JOBS: &str = "j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, \
-        j.finished_at_ms, c.order_id, o.status, o.needs_review \
-        from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id";
-    let kind = JobKind::ProcessCallback;
-    let open = format!(
-        "-- audit_open_callback_jobs
-        select {JOBS} where j.kind = '{kind}' and j.{OPEN} and j.subject_id >= $1 and (j.subject_id > $1 or j.id > $2)
-        order by j.subject_id, j.id limit $3"
-    );
-    let dead = format!(
-        "-- audit_dead_callback_jobs
-        select {JOBS} where j.state = 'dead' and j.finished_at_ms >= $1 and (j.finished_at_ms > $1 or j.id > $2)
-            and j.kind = '{kind}'
-        order by j.finished_at_ms, j.id limit $3"
-    );
-    for (sql, place) in [(open, "subject_id"), (dead, "finished_at_ms")] {
+    let open = "-- audit_open_callback_jobs
+        select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, j.finished_at_ms,
+            c.order_id, o.status, o.needs_review
+        from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id
+        where j.kind = $4 and j.state in ('available', 'enqueued', 'running')
+            and j.subject_id >= $1 and (j.subject_id > $1 or j.id > $2)
+        order by j.subject_id, j.id limit $3";
+    let dead = "-- audit_dead_callback_jobs
+        select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, j.finished_at_ms,
+            c.order_id, o.status, o.needs_review
+        from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id
+        where j.state = 'dead' and j.finished_at_ms >= $1 and (j.finished_at_ms > $1 or j.id > $2) and j.kind = $4
+        order by j.finished_at_ms, j.id limit $3";
+    for (text, place) in [(open, "subject_id"), (dead, "finished_at_ms")] {
         let (mut last_place, mut last_id) = (i64::MIN, i64::MIN);
         loop {
-            let query = sqlx::query(AssertSqlSafe(sql.clone())).bind(last_place).bind(last_id);
-            let rows = query.bind(i64::try_from(BATCH).unwrap_or(i64::MAX)).fetch_all(store.readers()).await?;
+            let query = sqlx::query(text).bind(last_place).bind(last_id);
+            let query = query.bind(i64::try_from(BATCH).unwrap_or(i64::MAX)).bind(JobKind::ProcessCallback.as_str());
+            let rows = query.fetch_all(store.readers()).await?;
             let Some(row) = rows.last() else { break };
             (last_place, last_id) = (row.try_get(place)?, row.try_get("id")?);
             for row in &rows {
@@ -400,32 +342,12 @@ pub async fn each_callback_job(store: &Store, mut show: impl FnMut(&CallbackJobR
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn open_sweep(store: &Store) -> Result<Option<JobRecord>, StoreError> {
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "-- audit_sweep
-        select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
-        where kind = '{kind}' and subject_id = 0 and {OPEN} limit 1",
-        kind = JobKind::Sweep
-    )))
-    .fetch_optional(store.readers())
-    .await?;
+    let row = sqlx::query(OPEN_SWEEP).bind(JobKind::Sweep.as_str()).fetch_optional(store.readers()).await?;
     row.map(|row| job(&row)).transpose()
 }
 
 fn order_of(row: &AnyRow) -> Result<OrderId, StoreError> {
     Ok(OrderId(row.try_get("order_id")?))
-}
-
-fn transaction(row: &AnyRow) -> Result<TransactionRecord, StoreError> {
-    let state: String = row.try_get("state")?;
-    Ok(TransactionRecord {
-        gateway: GatewayIdentity(row.try_get("gateway")?),
-        transaction_id: TransactionId(row.try_get("transaction_id")?),
-        amount: row.try_get("amount")?,
-        state: StoredState::parse(&state)
-            .ok_or(StoreError::UnknownValue { column: "transactions.state", value: state })?,
-        success_transaction_id: row.try_get::<Option<i64>, _>("success_transaction_id")?.map(TransactionId),
-        is_accepted: row.try_get::<Option<i64>, _>("accepted_at_ms")?.is_some(),
-    })
 }
 
 fn job(row: &AnyRow) -> Result<JobRecord, StoreError> {

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
-use super::given::Column::Number;
-use super::given::{given, numbers};
+use super::statement::{Statement, json};
 use super::{Store, StoreError, Write};
 use crate::id::{OrderId, TransactionId};
 use crate::order::{Order, OrderStatus, SuggestedAct};
@@ -16,7 +15,13 @@ pub(super) mod older;
 
 use older::{Difference, Mirror, made_up};
 
-pub(super) const COLUMNS: &str = "order_id, number, kind, transaction_id, subject_id, text, act, found_at_ms";
+/// The columns of a [`ReviewFinding`] and its order's number, for a statement that reads it whole.
+macro_rules! finding_columns {
+    () => {
+        "order_id, number, kind, transaction_id, subject_id, text, act, found_at_ms"
+    };
+}
+pub(super) use finding_columns;
 
 /// Orders whose columns are compared with their findings in one go.
 const PAGE: i64 = 500;
@@ -39,6 +44,26 @@ pub async fn of_order(store: &Store, order: &Order) -> Result<Vec<ReviewFinding>
     Ok(made_up(open, difference, &columns, &lines(&told)?))
 }
 
+const OPEN_FINDINGS_OF_ORDERS: Statement = Statement {
+    sqlite: concat!(
+        "-- open_findings_of_orders
+        select ",
+        finding_columns!(),
+        " from review_findings
+        where order_id in (select value from json_each($1)) and accepted_at_ms is null
+        order by order_id, found_at_ms, number"
+    ),
+    postgres: concat!(
+        "-- open_findings_of_orders
+        select ",
+        finding_columns!(),
+        " from review_findings
+        where order_id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+            and accepted_at_ms is null
+        order by order_id, found_at_ms, number"
+    ),
+};
+
 /// The open findings of these orders as their rows tell them, oldest first.
 ///
 /// # Errors
@@ -47,12 +72,8 @@ pub(super) async fn open_of(
     store: &Store,
     ids: &[OrderId],
 ) -> Result<HashMap<OrderId, Vec<ReviewFinding>>, StoreError> {
-    let sql = format!(
-        "-- open_findings_of_orders
-        select {COLUMNS} from review_findings where order_id {} and accepted_at_ms is null order by order_id, found_at_ms, number",
-        given(store.database(), 1, &[Number("of_order")]).any("of_order")
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(store.readers()).await?;
+    let text = OPEN_FINDINGS_OF_ORDERS.on(store.database());
+    let rows = sqlx::query(text).bind(json(ids)?).fetch_all(store.readers()).await?;
     let mut findings: HashMap<OrderId, Vec<ReviewFinding>> = HashMap::new();
     for row in &rows {
         findings.entry(OrderId(row.try_get("order_id")?)).or_default().push(from_row(row)?);
@@ -69,10 +90,12 @@ pub(super) async fn of_locked(write: &mut Write, id: OrderId) -> Result<Vec<Revi
             .fetch_one(write.transaction())
             .await?;
     let columns = columns(&row)?;
-    let open = sqlx::query(AssertSqlSafe(format!(
+    let open = sqlx::query(concat!(
         "-- open_findings
-        select {COLUMNS} from review_findings where order_id = $1 and accepted_at_ms is null order by found_at_ms, number"
-    )))
+        select ",
+        finding_columns!(),
+        " from review_findings where order_id = $1 and accepted_at_ms is null order by found_at_ms, number"
+    ))
     .bind(id.0)
     .fetch_all(write.transaction())
     .await?;
@@ -257,10 +280,17 @@ pub async fn adopt(store: &Store) -> Result<u64, StoreError> {
     }
 }
 
+const LOCK_ORDER_TO_COMPARE: Statement = Statement {
+    sqlite: "-- lock_order_to_compare
+        select id from orders where id = $1",
+    postgres: "-- lock_order_to_compare
+        select id from orders where id = $1 for update",
+};
+
 async fn adopt_one(store: &Store, id: OrderId) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
-    let sql = format!("-- lock_order_to_compare\nselect id from orders where id = $1 {}", write.for_update("orders"));
-    sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.transaction()).await?;
+    let text = LOCK_ORDER_TO_COMPARE.on(write.store.database());
+    sqlx::query(text).bind(id.0).fetch_optional(write.transaction()).await?;
     of_locked(&mut write, id).await?;
     write.commit().await
 }

@@ -94,9 +94,6 @@ pub(super) fn quoted_kinds(kinds: impl Iterator<Item = JobKind>) -> String {
 /// The state of a job that is open, see [`JobState::is_open`], in the words of the partial indexes.
 pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";
 
-/// As [`OPEN`], with dead letters: what is not over and done.
-pub(super) const OPEN_OR_DEAD: &str = "state in ('available', 'enqueued', 'running', 'dead')";
-
 /// Rows that another transaction has locked are renewed again after these pauses; it is mostly their own run's end.
 const RENEWED_AGAIN_MS: [u64; 2] = [50, 150];
 
@@ -364,7 +361,6 @@ mod tests {
             JobState::ALL.iter().filter(|state| state.is_open()).map(|state| format!("'{state}'")).collect();
 
         assert_eq!(OPEN, format!("state in ({})", open.join(", ")));
-        assert_eq!(OPEN_OR_DEAD, format!("state in ({}, '{}')", open.join(", "), JobState::Dead));
         let tables = include_str!("../../../migrations/0001_orders_and_jobs.sql");
         assert!(tables.contains(&format!("create unique index jobs_open on jobs (kind, subject_id) where {OPEN};")));
     }

@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
-use super::given::Column::{Number, Text};
-use super::given::{given, numbers, rows};
 use super::idempotency::{self, IdempotencyKey, Kept};
+use super::statement::{Statement, json};
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write, jobs};
 use crate::id::{OrderId, OrderToken, TransactionId};
@@ -40,10 +39,17 @@ pub use making::{create, create_behind};
 pub use moving::{Canceled, call_off};
 pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unfail};
 
-pub(super) const COLUMNS: &str = "id, token, api_key_name, reference, product_name, amount, payment_type, return_url, \
-    language, status, gateway, transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, \
-    last_hint_at_ms, seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount, refund_reserved, needs_review, reason, \
-    suggested_act, resolution_by, resolution_reason, resolution_transaction_id, created_at_ms, pending_since_ms";
+/// The columns of an [`Order`], for a statement that reads it whole.
+macro_rules! order_columns {
+    () => {
+        "id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language, status, gateway,
+            transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, last_hint_at_ms,
+            seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount,
+            refund_reserved, needs_review, reason, suggested_act, resolution_by, resolution_reason,
+            resolution_transaction_id, created_at_ms, pending_since_ms"
+    };
+}
+pub(super) use order_columns;
 
 /// How a request for an order ended.
 #[derive(Clone, Debug)]
@@ -107,6 +113,22 @@ pub async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, StoreErro
     together(store, Finding(id)).await
 }
 
+pub(super) const FIND_ORDERS: Statement = Statement {
+    sqlite: concat!(
+        "-- find_orders
+        select ",
+        order_columns!(),
+        " from orders where id in (select value from json_each($1))"
+    ),
+    postgres: concat!(
+        "-- find_orders
+        select ",
+        order_columns!(),
+        " from orders
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))"
+    ),
+};
+
 /// An order to be read.
 #[derive(Debug)]
 pub(super) struct Finding(OrderId);
@@ -124,11 +146,7 @@ impl Together for Finding {
 
     async fn write_all(store: &Store, items: &[Arc<Self>], _: Locked) -> Result<Written<Option<Order>>, StoreError> {
         let ids: Vec<OrderId> = items.iter().map(|item| item.0).collect();
-        let sql = format!(
-            "-- find_orders\nselect {COLUMNS} from orders where id {}",
-            given(store.database(), 1, &[Number("of_order")]).any("of_order")
-        );
-        let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", &ids)?).fetch_all(store.readers()).await?;
+        let found = sqlx::query(FIND_ORDERS.on(store.database())).bind(json(&ids)?).fetch_all(store.readers()).await?;
         let mut orders = HashMap::with_capacity(found.len());
         for row in &found {
             let order = from_row(row)?;
@@ -144,7 +162,7 @@ impl Together for Finding {
 /// [`StoreError`] when the database did not answer.
 pub async fn find_by_token(store: &Store, token: &OrderToken) -> Result<Option<Order>, StoreError> {
     let row =
-        sqlx::query(AssertSqlSafe(format!("-- find_order_by_token\nselect {COLUMNS} from orders where token = $1")))
+        sqlx::query(concat!("-- find_order_by_token\nselect ", order_columns!(), " from orders where token = $1"))
             .bind(token.as_str().to_owned())
             .fetch_optional(store.readers())
             .await?;
@@ -343,28 +361,37 @@ pub(super) struct Told {
     pub(super) cause: String,
 }
 
+const ADD_HISTORY_LINES: Statement = Statement {
+    sqlite: "-- add_history_lines
+        insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
+        select value ->> 'order_id',
+            coalesce((select max(number) from order_history where order_id = value ->> 'order_id'), 0) + 1,
+            $2, value ->> 'from_status', value ->> 'to_status', value ->> 'cause'
+        from json_each($1)",
+    postgres: "-- add_history_lines
+        insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
+        select new.order_id,
+            coalesce((select max(told.number) from order_history told where told.order_id = new.order_id), 0) + 1,
+            $2, new.from_status, new.to_status, new.cause
+        from json_populate_recordset(cast(null as order_history), cast($1 as json)) new",
+};
+
 /// As [`tell`], of several orders.
 pub(super) async fn tell_all(write: &mut Write, lines: &[Told]) -> Result<(), StoreError> {
     #[derive(Serialize)]
-    struct Line<'a> {
-        of_order: i64,
-        was: Option<&'static str>,
-        is_now: &'static str,
-        why: &'a str,
+    struct NewLine<'a> {
+        order_id: OrderId,
+        from_status: Option<&'static str>,
+        to_status: &'static str,
+        cause: &'a str,
     }
     let mut new = Vec::with_capacity(lines.len());
     for Told { id, from, to, cause } in lines {
-        let was = from.map(OrderStatus::as_str);
-        new.push(Line { of_order: id.0, was, is_now: to.as_str(), why: cause });
+        let from_status = from.map(OrderStatus::as_str);
+        new.push(NewLine { order_id: *id, from_status, to_status: to.as_str(), cause });
     }
-    let sql = format!(
-        "-- add_history_lines
-        insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
-        select of_order, coalesce((select max(number) from order_history where order_id = of_order), 0) + 1, $2, was, is_now, why
-        from {}",
-        given(write.store.database(), 1, &[Number("of_order"), Text("was"), Text("is_now"), Text("why")])
-    );
-    sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(write.now_ms()).execute(write.transaction()).await?;
+    let text = ADD_HISTORY_LINES.on(write.store.database());
+    sqlx::query(text).bind(json(&new)?).bind(write.now_ms()).execute(write.transaction()).await?;
     for told in lines {
         if told.from != Some(told.to) {
             write.transitions.push(told.to);

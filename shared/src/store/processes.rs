@@ -70,19 +70,28 @@ impl Process {
     }
 }
 
+/// The columns of a [`Process`].
+macro_rules! process_columns {
+    () => {
+        "id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather, log_fault,
+            gateway"
+    };
+}
+
 /// Tells that this process is alive, which also proves that a write succeeds; see [`Store::write_fault`].
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
-    let told = sqlx::query(
+    let told = sqlx::query(concat!(
         "-- beat
-        insert into processes (id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms,
-            weather, log_fault, gateway)
+        insert into processes (",
+        process_columns!(),
+        ")
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms,
             queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather, log_fault = excluded.log_fault",
-    )
+    ))
     .bind(process.id.clone())
     .bind(process.role.clone())
     .bind(process.version.clone())
@@ -143,12 +152,12 @@ pub async fn has_worker_of(store: &Store, gateway: &GatewayIdentity) -> Result<b
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn spoken_of(store: &Store) -> Result<Vec<Process>, StoreError> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "-- processes_spoken_of
-        select id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather,
-            log_fault, gateway
-        from processes where heartbeat_at_ms > $1 order by role, started_at_ms",
-    )
+        select ",
+        process_columns!(),
+        " from processes where heartbeat_at_ms > $1 order by role, started_at_ms"
+    ))
     .bind(store.now_ms() - SPOKEN_OF_MS)
     .fetch_all(store.readers())
     .await?;

@@ -3,8 +3,8 @@
 //! A refund takes its money from the order's reserve in the statement that guards it, so that no two of them can give the
 //! same money back. Locks are taken in this order: the job's row, the order's, the refund's.
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::idempotency::{self, IdempotencyKey, Keeping, Kept};
 use super::orders::{self, tell};
@@ -21,11 +21,14 @@ mod running;
 
 pub use running::{begin_sending, close_as_done, close_as_refused, keep_refusal, put_in_review, take_back_sending};
 
-pub(super) const COLUMNS: &str = "id, order_id, amount, state, transaction_id, success_transaction_id, requested_by, \
-    reason, sent_at_ms, refused_code, outcome, created_at_ms, finished_at_ms";
-
-/// In the words of the partial index.
-const OPEN: &str = "state in ('open', 'review')";
+/// The columns of a [`Refund`], for a statement that reads it whole.
+macro_rules! refund_columns {
+    () => {
+        "id, order_id, amount, state, transaction_id, success_transaction_id, requested_by, reason, sent_at_ms,
+            refused_code, outcome, created_at_ms, finished_at_ms"
+    };
+}
+pub(super) use refund_columns;
 
 /// A refund that somebody asks for.
 #[derive(Clone, Debug)]
@@ -165,12 +168,14 @@ async fn insert(
     success_transaction_id: TransactionId,
 ) -> Result<Option<Refund>, StoreError> {
     let now_ms = write.now_ms();
-    let row = sqlx::query(AssertSqlSafe(format!(
+    let row = sqlx::query(concat!(
         "-- request_refund
         insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by, reason,
             created_at_ms)
-        values ($1, $2, $3, 'open', $4, $5, $6, $7, $8) on conflict do nothing returning {COLUMNS}"
-    )))
+        values ($1, $2, $3, 'open', $4, $5, $6, $7, $8) on conflict do nothing
+        returning ",
+        refund_columns!()
+    ))
     .bind(id.0)
     .bind(new.order_id.0)
     .bind(new.amount.get())
@@ -222,7 +227,7 @@ async fn why_not(store: &Store, order_id: OrderId) -> Result<Requested, StoreErr
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn find(store: &Store, id: RefundId) -> Result<Option<Refund>, StoreError> {
-    let row = sqlx::query(AssertSqlSafe(format!("-- find_refund\nselect {COLUMNS} from refunds where id = $1")))
+    let row = sqlx::query(concat!("-- find_refund\nselect ", refund_columns!(), " from refunds where id = $1"))
         .bind(id.0)
         .fetch_optional(store.readers())
         .await?;
@@ -234,9 +239,11 @@ pub async fn find(store: &Store, id: RefundId) -> Result<Option<Refund>, StoreEr
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<Refund>, StoreError> {
-    let rows = sqlx::query(AssertSqlSafe(format!(
-        "-- refunds_of_order\nselect {COLUMNS} from refunds where order_id = $1 order by id desc limit 100"
-    )))
+    let rows = sqlx::query(concat!(
+        "-- refunds_of_order\nselect ",
+        refund_columns!(),
+        " from refunds where order_id = $1 order by id desc limit 100"
+    ))
     .bind(order_id.0)
     .fetch_all(store.readers())
     .await?;
@@ -247,11 +254,11 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<Refund>, S
 /// row is locked.
 pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Result<(), StoreError> {
     let now_ms = write.now_ms();
-    let done = sqlx::query(AssertSqlSafe(format!(
+    let done = sqlx::query(
         "-- close_seen_refund
         update refunds set state = 'done', outcome = 'the gateway showed the money as given back', finished_at_ms = $2
-        where order_id = $1 and {OPEN}"
-    )))
+        where order_id = $1 and state in ('open', 'review')",
+    )
     .bind(order_id.0)
     .bind(now_ms)
     .execute(write.transaction())
@@ -305,12 +312,12 @@ pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, Stor
 
 /// An operator calls off a refund that was never sent. Returns whether it could be: whatever may have been sent could not.
 pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
-    let row = sqlx::query(AssertSqlSafe(format!("-- refund_to_call_off\nselect {COLUMNS} from refunds where id = $1")))
+    let row = sqlx::query(concat!("-- refund_to_call_off\nselect ", refund_columns!(), " from refunds where id = $1"))
         .bind(id.0)
         .fetch_optional(write.transaction())
         .await?;
     let Some(row) = row else { return Ok(false) };
-    give_back(write, &from_row(&row)?, "an operator called it off", "and sent_at_ms is null").await
+    give_back(write, &from_row(&row)?, "an operator called it off", Sent::Never).await
 }
 
 /// The refund before a person, with its reserve, and its order. Returns whether it was open; else nothing is written.
@@ -332,8 +339,17 @@ async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) 
     Ok(true)
 }
 
+/// Whether a refund that is given up may have been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It may: the gateway has said no.
+    Maybe,
+    /// It must not have been.
+    Never,
+}
+
 /// The refund will not be made: its order gets the reserve back. Returns whether both rows allowed it; if not, roll back.
-async fn give_back(write: &mut Write, refund: &Refund, why: &str, also: &str) -> Result<bool, StoreError> {
+async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: Sent) -> Result<bool, StoreError> {
     let (now_ms, id) = (write.now_ms(), refund.id);
     let order = sqlx::query(
         "-- give_back_reserve
@@ -344,13 +360,15 @@ async fn give_back(write: &mut Write, refund: &Refund, why: &str, also: &str) ->
     .bind(refund.amount)
     .fetch_optional(write.transaction())
     .await?;
-    let closed = sqlx::query(AssertSqlSafe(format!(
+    let closed = sqlx::query(
         "-- refuse_refund
-        update refunds set state = 'refused', outcome = $2, finished_at_ms = $3 where id = $1 and {OPEN} {also}"
-    )))
+        update refunds set state = 'refused', outcome = $2, finished_at_ms = $3
+        where id = $1 and state in ('open', 'review') and ($4 = 0 or sent_at_ms is null)",
+    )
     .bind(id.0)
     .bind(why.to_owned())
     .bind(now_ms)
+    .bind(i64::from(sent == Sent::Never))
     .execute(write.transaction())
     .await?;
     let Some(order) = order.filter(|_| closed.rows_affected() > 0) else { return Ok(false) };

@@ -1,8 +1,8 @@
 //! Orders that wait for a person, and what a person decides about them.
 
-use sqlx::{Any, AssertSqlSafe, Executor, Row};
+use sqlx::{Any, Executor, Row};
 
-use super::orders::{self, COLUMNS, from_row};
+use super::orders::{self, from_row, order_columns};
 use super::transactions::{self, StoredTransaction};
 use super::{Store, StoreError, Unreadable, Write, anew_after_conflict, findings, jobs, kinds};
 use crate::id::{OrderId, TransactionId};
@@ -49,18 +49,21 @@ pub struct Waiting {
 pub async fn waiting(store: &Store, limit: i64) -> Result<Waiting, StoreError> {
     findings::adopt(store).await?;
     // In the words of the partial indexes: what waits is few, whatever has been.
-    let waiting = |condition: &str| {
-        format!(
-            "select {COLUMNS}, coalesce((select min(f.found_at_ms) from review_findings f
+    let rows = sqlx::query(concat!(
+        "-- orders_before_a_person
+        select ",
+        order_columns!(),
+        ", coalesce((select min(f.found_at_ms) from review_findings f
                 where f.order_id = o.id and f.accepted_at_ms is null), o.created_at_ms) as since_ms
-            from orders o where {condition}"
-        )
-    };
-    let rows = sqlx::query(AssertSqlSafe(format!(
-        "-- orders_before_a_person\n{} union all {} order by since_ms, id limit $1",
-        waiting("o.status in ('pending', 'confirming', 'review') and o.status = 'review'"),
-        waiting("o.needs_review = 1 and o.status <> 'review'")
-    )))
+        from orders o where o.status in ('pending', 'confirming', 'review') and o.status = 'review'
+        union all
+        select ",
+        order_columns!(),
+        ", coalesce((select min(f.found_at_ms) from review_findings f
+                where f.order_id = o.id and f.accepted_at_ms is null), o.created_at_ms) as since_ms
+        from orders o where o.needs_review = 1 and o.status <> 'review'
+        order by since_ms, id limit $1"
+    ))
     .bind(limit)
     .fetch_all(store.readers())
     .await?;

@@ -4,11 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
-use super::given::Column::{Number, Text};
-use super::given::{given, numbers, rows, unindexed};
+use super::statement::{Statement, json};
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write};
 use crate::id::{OrderId, TransactionId};
@@ -30,8 +29,10 @@ named_values! {
 }
 
 /// A transaction of one of our orders.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredTransaction {
+    /// Whose number it is.
+    pub gateway: GatewayIdentity,
     /// The gateway's number of it.
     pub transaction_id: TransactionId,
     /// The order it was made for.
@@ -50,6 +51,21 @@ pub struct StoredTransaction {
     pub is_accepted: bool,
 }
 
+const RECORD_DRAFTS: Statement = Statement {
+    sqlite: "-- record_drafts
+        insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
+        select value ->> 'gateway', value ->> 'transaction_id', value ->> 'order_id', value ->> 'amount', 'open', $2
+        from json_each($1) where true
+        on conflict (gateway, transaction_id) do update set order_id = transactions.order_id
+        returning order_id, transaction_id",
+    postgres: "-- record_drafts
+        insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
+        select gateway, transaction_id, order_id, amount, 'open', $2
+        from json_populate_recordset(cast(null as transactions), cast($1 as json))
+        on conflict (gateway, transaction_id) do update set order_id = transactions.order_id
+        returning order_id, transaction_id",
+};
+
 /// Keeps drafts; harmless to repeat. Returns those that are their orders': a gateway that gives a number twice (a sandbox
 /// that was reset) must not have one order pay another.
 pub(super) async fn record_drafts(
@@ -58,32 +74,57 @@ pub(super) async fn record_drafts(
 ) -> Result<HashSet<(OrderId, TransactionId)>, StoreError> {
     #[derive(Serialize)]
     struct Draft<'a> {
-        at: &'a str,
-        number: i64,
-        of_order: i64,
-        tiyin: i64,
+        gateway: &'a str,
+        transaction_id: TransactionId,
+        order_id: OrderId,
+        amount: i64,
     }
     let mut new = Vec::with_capacity(drafts.len());
     for (order, transaction_id) in drafts {
-        let tiyin = order.amount.get();
-        new.push(Draft { at: &order.gateway.0, number: transaction_id.0, of_order: order.id.0, tiyin });
+        let (gateway, amount) = (order.gateway.0.as_str(), order.amount.get());
+        new.push(Draft { gateway, transaction_id: *transaction_id, order_id: order.id, amount });
     }
     // One order of locks.
-    new.sort_unstable_by_key(|draft| draft.number);
-    let sql = format!(
-        "-- record_drafts
-        insert into transactions (gateway, transaction_id, order_id, amount, state, created_at_ms)
-        select at, number, of_order, tiyin, 'open', $2 from {} where true
-        on conflict (gateway, transaction_id) do update set order_id = transactions.order_id
-        returning order_id, transaction_id",
-        given(write.store.database(), 1, &[Text("at"), Number("number"), Number("of_order"), Number("tiyin")])
-    );
-    let now_ms = write.now_ms();
-    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    new.sort_unstable_by_key(|draft| draft.transaction_id);
+    let (text, now_ms) = (RECORD_DRAFTS.on(write.store.database()), write.now_ms());
+    let kept = sqlx::query(text).bind(json(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
     kept.iter()
         .map(|row| Ok((OrderId(row.try_get("order_id")?), TransactionId(row.try_get("transaction_id")?))))
         .collect()
 }
+
+/// The columns of a [`StoredTransaction`], for a statement that reads it whole.
+macro_rules! transaction_columns {
+    () => {
+        "gateway, transaction_id, order_id, amount, state, success_transaction_id, seen_amount, looked_at_ms,
+            accepted_at_ms"
+    };
+}
+pub(super) use transaction_columns;
+
+const TRANSACTIONS_OF_ORDERS: Statement = Statement {
+    sqlite: concat!(
+        "-- transactions_of_orders
+        select * from (
+            select ",
+        transaction_columns!(),
+        ",
+                row_number() over (partition by order_id order by created_at_ms desc, transaction_id desc) as age
+            from transactions where order_id in (select value from json_each($1))
+        ) as aged where age <= 100 order by order_id, age desc"
+    ),
+    postgres: concat!(
+        "-- transactions_of_orders
+        select * from (
+            select ",
+        transaction_columns!(),
+        ",
+                row_number() over (partition by order_id order by created_at_ms desc, transaction_id desc) as age
+            from transactions
+            where order_id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        ) as aged where age <= 100 order by order_id, age desc"
+    ),
+};
 
 /// The newest hundred transactions of an order, oldest first. Those of orders that are asked for at the same time are read
 /// in one statement.
@@ -114,18 +155,9 @@ impl Together for Finding {
         items: &[Arc<Self>],
         _locked: Locked,
     ) -> Result<Written<Vec<StoredTransaction>>, StoreError> {
-        let sql = format!(
-            "-- transactions_of_orders
-            select * from (
-                select transaction_id, order_id, amount, state, success_transaction_id, seen_amount, looked_at_ms,
-                    accepted_at_ms,
-                    row_number() over (partition by order_id order by created_at_ms desc, transaction_id desc) as age
-                from transactions where order_id {}
-            ) as aged where age <= 100 order by order_id, age desc",
-            given(store.database(), 1, &[Number("of_order")]).any("of_order")
-        );
         let ids: Vec<OrderId> = items.iter().map(|item| item.0).collect();
-        let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", &ids)?).fetch_all(store.readers()).await?;
+        let text = TRANSACTIONS_OF_ORDERS.on(store.database());
+        let found = sqlx::query(text).bind(json(&ids)?).fetch_all(store.readers()).await?;
         let mut of_orders: HashMap<OrderId, Vec<StoredTransaction>> = HashMap::new();
         for row in &found {
             let transaction = from_row(row)?;
@@ -136,9 +168,10 @@ impl Together for Finding {
     }
 }
 
-fn from_row(row: &AnyRow) -> Result<StoredTransaction, StoreError> {
+pub(super) fn from_row(row: &AnyRow) -> Result<StoredTransaction, StoreError> {
     let state: String = row.try_get("state")?;
     Ok(StoredTransaction {
+        gateway: GatewayIdentity(row.try_get("gateway")?),
         transaction_id: TransactionId(row.try_get("transaction_id")?),
         order_id: OrderId(row.try_get("order_id")?),
         amount: row.try_get("amount")?,
@@ -175,6 +208,44 @@ pub struct Seen {
     pub amount: Option<i64>,
 }
 
+// Found by their orders: for a list of numbers at one gateway PostgreSQL may read all rows of that gateway.
+const KEEP_SEEN: Statement = Statement {
+    sqlite: "-- keep_seen
+        update transactions set state = seen.state, looked_at_ms = $2,
+            success_transaction_id = coalesce(seen.success_transaction_id, transactions.success_transaction_id),
+            seen_amount = coalesce(seen.seen_amount, transactions.seen_amount),
+            accepted_at_ms = case when transactions.state = seen.state then transactions.accepted_at_ms else null end
+        from (
+            select value ->> 'order_id' as order_id, value ->> 'gateway' as gateway,
+                value ->> 'transaction_id' as transaction_id, value ->> 'state' as state,
+                value ->> 'success_transaction_id' as success_transaction_id, value ->> 'seen_amount' as seen_amount
+            from json_each($1)
+        ) as seen
+        where transactions.order_id in (select value ->> 'order_id' from json_each($1))
+            and transactions.order_id = seen.order_id and transactions.transaction_id = seen.transaction_id
+            and coalesce(transactions.gateway, '') = seen.gateway
+            and (transactions.state in ('open', seen.state) or seen.state in ('debited', 'reversed'))
+            and not (transactions.state = 'reversed' and seen.state = 'debited')
+            -- the draft that may debit just now is never put aside as closed
+            and not (seen.state = 'closed' and exists (select 1 from orders
+                where orders.id = transactions.order_id and orders.allowed_transaction_id = seen.transaction_id))",
+    postgres: "-- keep_seen
+        update transactions set state = seen.state, looked_at_ms = $2,
+            success_transaction_id = coalesce(seen.success_transaction_id, transactions.success_transaction_id),
+            seen_amount = coalesce(seen.seen_amount, transactions.seen_amount),
+            accepted_at_ms = case when transactions.state = seen.state then transactions.accepted_at_ms else null end
+        from json_populate_recordset(cast(null as transactions), cast($1 as json)) as seen
+        where transactions.order_id = any(array(
+                select order_id from json_populate_recordset(cast(null as transactions), cast($1 as json))))
+            and transactions.order_id = seen.order_id and transactions.transaction_id = seen.transaction_id
+            and coalesce(transactions.gateway, '') = seen.gateway
+            and (transactions.state in ('open', seen.state) or seen.state in ('debited', 'reversed'))
+            and not (transactions.state = 'reversed' and seen.state = 'debited')
+            -- the draft that may debit just now is never put aside as closed
+            and not (seen.state = 'closed' and exists (select 1 from orders
+                where orders.id = transactions.order_id and orders.allowed_transaction_id = seen.transaction_id))",
+};
+
 /// Keeps what looks at orders saw of their transactions. A debit is never forgotten: a debited row only becomes reversed.
 pub(super) async fn keep_seen(
     write: &mut Write,
@@ -182,12 +253,12 @@ pub(super) async fn keep_seen(
 ) -> Result<(), StoreError> {
     #[derive(Serialize)]
     struct Look<'a> {
-        of_order: i64,
-        seen_at: &'a str,
-        about: i64,
-        is_now: &'static str,
-        permanent: Option<i64>,
-        moved: Option<i64>,
+        order_id: OrderId,
+        gateway: &'a str,
+        transaction_id: TransactionId,
+        state: &'static str,
+        success_transaction_id: Option<TransactionId>,
+        seen_amount: Option<i64>,
     }
     if looks.is_empty() {
         return Ok(());
@@ -195,35 +266,15 @@ pub(super) async fn keep_seen(
     let mut saw = Vec::with_capacity(looks.len());
     for (order_id, gateway, seen) in looks {
         saw.push(Look {
-            of_order: order_id.0,
-            seen_at: &gateway.0,
-            about: seen.transaction_id.0,
-            is_now: seen.state.as_str(),
-            permanent: seen.success_transaction_id.map(|id| id.0),
-            moved: seen.amount,
+            order_id: *order_id,
+            gateway: &gateway.0,
+            transaction_id: seen.transaction_id,
+            state: seen.state.as_str(),
+            success_transaction_id: seen.success_transaction_id,
+            seen_amount: seen.amount,
         });
     }
-    let given = given(
-        write.store.database(),
-        1,
-        &[Number("of_order"), Text("seen_at"), Number("about"), Text("is_now"), Number("permanent"), Number("moved")],
-    );
-    // Found by their orders: for a list of numbers at one gateway PostgreSQL may read all rows of that gateway.
-    let sql = format!(
-        "-- keep_seen
-        update transactions set state = is_now, looked_at_ms = $2,
-            success_transaction_id = coalesce(permanent, success_transaction_id), seen_amount = coalesce(moved, seen_amount),
-            accepted_at_ms = case when state = is_now then accepted_at_ms else null end
-        from {given} where order_id {} and order_id = of_order and {} = seen_at and transaction_id = about
-            and (state = 'open' or state = is_now or is_now in ('debited', 'reversed'))
-            and not (state = 'reversed' and is_now = 'debited')
-            -- the draft that may debit just now is never put aside as closed
-            and not (is_now = 'closed' and exists (select 1 from orders o where o.id = transactions.order_id
-                and o.allowed_transaction_id = about))",
-        given.any("of_order"),
-        unindexed("gateway")
-    );
-    let now_ms = write.now_ms();
-    sqlx::query(AssertSqlSafe(sql)).bind(rows(&saw)?).bind(now_ms).execute(write.transaction()).await?;
+    let (text, now_ms) = (KEEP_SEEN.on(write.store.database()), write.now_ms());
+    sqlx::query(text).bind(json(&saw)?).bind(now_ms).execute(write.transaction()).await?;
     Ok(())
 }

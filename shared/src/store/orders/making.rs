@@ -5,17 +5,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::AssertSqlSafe;
 
-use super::{COLUMNS, Created, Told, from_row, id_of_reference, repeated, tell_all};
+use super::{Created, Told, from_row, id_of_reference, order_columns, repeated, tell_all};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, OrderToken};
 use crate::job::{Job, QueueName};
 use crate::order::{NewOrder, Order, OrderStatus};
-use crate::store::given::Column::{Number, Text};
-use crate::store::given::{given, rows};
 use crate::store::idempotency::{self, IdempotencyKey, Keeping};
 use crate::store::jobs::{self, Staged};
+use crate::store::statement::{Statement, json};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
 use crate::store::{Database, Store, StoreError, Write};
 
@@ -164,6 +162,32 @@ impl Together for Creating {
     }
 }
 
+const CREATE_ORDERS: Statement = Statement {
+    sqlite: concat!(
+        "-- create_orders
+        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+            status, gateway, created_at_ms, pending_since_ms)
+        select value ->> 'id', value ->> 'token', value ->> 'api_key_name', value ->> 'reference',
+            value ->> 'product_name', value ->> 'amount', value ->> 'payment_type', value ->> 'return_url',
+            value ->> 'language', 'pending', value ->> 'gateway', $2, $2
+        from json_each($1) where true
+        on conflict (api_key_name, reference) where reference is not null do nothing
+        returning ",
+        order_columns!()
+    ),
+    postgres: concat!(
+        "-- create_orders
+        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+            status, gateway, created_at_ms, pending_since_ms)
+        select id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+            'pending', gateway, $2, $2
+        from json_populate_recordset(cast(null as orders), cast($1 as json))
+        on conflict (api_key_name, reference) where reference is not null do nothing
+        returning ",
+        order_columns!()
+    ),
+};
+
 /// Inserts those whose reference is not taken, and gives them as they stand there now.
 async fn insert_all(
     write: &mut Write,
@@ -171,16 +195,16 @@ async fn insert_all(
 ) -> Result<BTreeMap<OrderId, Order>, StoreError> {
     #[derive(Serialize)]
     struct Row<'a> {
-        number: i64,
-        secret: String,
-        caller: &'a str,
-        named: Option<&'a str>,
-        product: &'a str,
-        tiyin: i64,
-        paid_by: &'static str,
-        back_to: Option<&'a str>,
-        spoken: &'static str,
-        at: &'a str,
+        id: OrderId,
+        token: String,
+        api_key_name: &'a str,
+        reference: Option<&'a str>,
+        product_name: &'a str,
+        amount: i64,
+        payment_type: &'static str,
+        return_url: Option<&'a str>,
+        language: &'static str,
+        gateway: &'a str,
     }
     if orders.is_empty() {
         return Ok(BTreeMap::new());
@@ -188,45 +212,21 @@ async fn insert_all(
     let mut new = Vec::with_capacity(orders.len());
     for (id, Creating { new: order, .. }) in orders {
         new.push(Row {
-            number: id.0,
-            secret: OrderToken::random().as_str().to_owned(),
-            caller: &order.api_key_name,
-            named: order.reference.as_deref(),
-            product: &order.product_name,
-            tiyin: order.amount.get(),
-            paid_by: order.payment_type.as_str(),
-            back_to: order.return_url.as_deref(),
-            spoken: order.language.as_str(),
-            at: &order.gateway.0,
+            id: *id,
+            token: OrderToken::random().as_str().to_owned(),
+            api_key_name: &order.api_key_name,
+            reference: order.reference.as_deref(),
+            product_name: &order.product_name,
+            amount: order.amount.get(),
+            payment_type: order.payment_type.as_str(),
+            return_url: order.return_url.as_deref(),
+            language: order.language.as_str(),
+            gateway: &order.gateway.0,
         });
     }
     // One order of locks: a reference waits for another request's that is the same.
-    new.sort_unstable_by_key(|row| (row.caller, row.named));
-    let sql = format!(
-        "-- create_orders
-        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
-            status, gateway, created_at_ms, pending_since_ms)
-        select number, secret, caller, named, product, tiyin, paid_by, back_to, spoken, 'pending', at, $2, $2
-        from {} where true
-        on conflict (api_key_name, reference) where reference is not null do nothing returning {COLUMNS}",
-        given(
-            write.store.database(),
-            1,
-            &[
-                Number("number"),
-                Text("secret"),
-                Text("caller"),
-                Text("named"),
-                Text("product"),
-                Number("tiyin"),
-                Text("paid_by"),
-                Text("back_to"),
-                Text("spoken"),
-                Text("at"),
-            ]
-        )
-    );
-    let now_ms = write.now_ms();
-    let made = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    new.sort_unstable_by_key(|row| (row.api_key_name, row.reference));
+    let (text, now_ms) = (CREATE_ORDERS.on(write.store.database()), write.now_ms());
+    let made = sqlx::query(text).bind(json(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
     made.iter().map(|row| from_row(row).map(|order| (order.id, order))).collect()
 }

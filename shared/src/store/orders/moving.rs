@@ -1,6 +1,6 @@
 //! Where an order goes without a settlement: failed and back, canceled, before a person.
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use super::{find, parse_status, tell};
 use crate::failpoint::{Point, reach};
@@ -9,6 +9,7 @@ use crate::job::{Job, QueueName};
 use crate::order::{Order, OrderStatus, SuggestedAct};
 use crate::review::NewFinding;
 use crate::store::findings::older::Mirror;
+use crate::store::statement::Statement;
 use crate::store::{Store, StoreError, Write, anew_after_conflict, findings, jobs};
 
 /// A final no of the gateway: `pending` becomes `failed`, with its reason.
@@ -112,6 +113,13 @@ pub(in crate::store) async fn cancel(write: &mut Write, id: OrderId, cause: &str
     Ok(true)
 }
 
+const STATUS_FOR_REVIEW: Statement = Statement {
+    sqlite: "-- status_for_review
+        select status, resolution_transaction_id from orders where id = $1",
+    postgres: "-- status_for_review
+        select status, resolution_transaction_id from orders where id = $1 for update",
+};
+
 /// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.
 ///
 /// What it waits for already stays beside the new finding, which is told once.
@@ -120,13 +128,8 @@ pub(in crate::store) async fn put_before_a_person(
     id: OrderId,
     finding: &NewFinding,
 ) -> Result<(), StoreError> {
-    let sql = format!(
-        "-- status_for_review\nselect status, resolution_transaction_id from orders where id = $1 {}",
-        write.for_update("orders")
-    );
-    let Some(row) = sqlx::query(AssertSqlSafe(sql)).bind(id.0).fetch_optional(write.transaction()).await? else {
-        return Ok(());
-    };
+    let text = STATUS_FOR_REVIEW.on(write.store.database());
+    let Some(row) = sqlx::query(text).bind(id.0).fetch_optional(write.transaction()).await? else { return Ok(()) };
     let status = parse_status(row.try_get("status")?)?;
     let mut open = findings::of_locked(write, id).await?;
     let is_new = findings::add(write, id, &mut open, finding).await?;

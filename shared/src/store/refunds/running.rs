@@ -1,8 +1,8 @@
 //! What the run of a `refund_order` job writes; each function is fenced by its lease.
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
-use super::{OPEN, give_back, outcome_is_known, review};
+use super::{Sent, give_back, outcome_is_known, review};
 use crate::failpoint::{Point, reach};
 use crate::id::RefundId;
 use crate::job::Lease;
@@ -96,9 +96,11 @@ pub async fn close_as_done(
     .bind(refund.amount)
     .fetch_optional(write.transaction())
     .await?;
-    let closed = sqlx::query(AssertSqlSafe(format!(
-        "-- close_refund\nupdate refunds set state = 'done', outcome = null, finished_at_ms = $2 where id = $1 and {OPEN}"
-    )))
+    let closed = sqlx::query(
+        "-- close_refund
+        update refunds set state = 'done', outcome = null, finished_at_ms = $2
+        where id = $1 and state in ('open', 'review')",
+    )
     .bind(id.0)
     .bind(now_ms)
     .execute(write.transaction())
@@ -136,7 +138,7 @@ pub async fn close_as_refused(
 ) -> Result<Transition, StoreError> {
     let mut write = store.begin(0).await?;
     jobs::finish(&mut write, lease, &Finish::Complete).await?;
-    if !give_back(&mut write, refund, why, "").await? {
+    if !give_back(&mut write, refund, why, Sent::Maybe).await? {
         return Ok(Transition::Refused);
     }
     write.commit().await?;
