@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use crate::clock::{Clock, host_ms};
 use crate::id::OrderId;
 use crate::job::QueueName;
-use crate::order::OrderStatus;
+use crate::order::{Order, OrderStatus};
 use crate::refund::RefundState;
 
 pub mod auditing;
@@ -33,6 +33,7 @@ mod migrating;
 pub mod orders;
 mod pool;
 pub mod processes;
+mod reading;
 pub mod refunds;
 pub mod reviewing;
 pub mod settlement;
@@ -51,7 +52,9 @@ use fresh::Tray;
 use ids::IdBlocks;
 pub use ids::Numbers;
 use pool::{OpenTransaction, Pool, Server};
+use reading::Finding;
 use together::Group;
+use transactions::StoredTransaction;
 pub use url::DatabaseUrl;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -132,8 +135,8 @@ struct Groups {
     links: Group<orders::Linking>,
     new_orders: Group<orders::Creating>,
     settlings: Group<settlement::Settling>,
-    findings: Group<orders::Finding>,
-    transactions: Group<transactions::Finding>,
+    orders: Group<Finding<Option<Order>>>,
+    transactions: Group<Finding<Vec<StoredTransaction>>>,
     callbacks: Group<callbacks::Finding>,
 }
 

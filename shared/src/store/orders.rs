@@ -2,15 +2,15 @@
 //! `settlement.rs`, `refunds.rs` and `reviewing.rs`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::idempotency::{self, IdempotencyKey, Kept};
+use super::reading::{self, Finding, Found};
 use super::statement::{Statement, json};
-use super::together::{Group, Locked, Share, Together, Written, together};
+use super::together::Group;
 use super::{Store, StoreError, Write, jobs};
 use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::job::{Job, Lease, QueueName};
@@ -110,7 +110,7 @@ async fn id_of_reference(store: &Store, api_key_name: &str, reference: &str) -> 
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, StoreError> {
-    together(store, Finding(id)).await
+    reading::find(store, id.0).await
 }
 
 pub(super) const FIND_ORDERS: Statement = Statement {
@@ -129,30 +129,14 @@ pub(super) const FIND_ORDERS: Statement = Statement {
     ),
 };
 
-/// An order to be read.
-#[derive(Debug)]
-pub(super) struct Finding(OrderId);
-
-impl Together for Finding {
-    type Answer = Option<Order>;
-
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.findings
+impl Found for Option<Order> {
+    fn group(store: &Store) -> &Group<Finding<Self>> {
+        &store.0.groups.orders
     }
 
-    fn subject(&self) -> Option<i64> {
-        None
-    }
-
-    async fn write_all(store: &Store, items: &[Arc<Self>], _: Locked) -> Result<Written<Option<Order>>, StoreError> {
-        let ids: Vec<OrderId> = items.iter().map(|item| item.0).collect();
-        let found = sqlx::query(FIND_ORDERS.on(store.database())).bind(json(&ids)?).fetch_all(store.readers()).await?;
-        let mut orders = HashMap::with_capacity(found.len());
-        for row in &found {
-            let order = from_row(row)?;
-            orders.insert(order.id, order);
-        }
-        Ok(Written::Committed(ids.iter().map(|id| Share::Done(orders.get(id).cloned())).collect()))
+    async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {
+        let found = sqlx::query(FIND_ORDERS.on(store.database())).bind(numbers).fetch_all(store.readers()).await?;
+        found.iter().map(|row| from_row(row).map(|order| (order.id.0, Some(order)))).collect()
     }
 }
 

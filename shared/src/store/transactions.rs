@@ -1,14 +1,14 @@
 //! The gateway's transactions that are ours: drafts, payments, reversals.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::reading::{self, Finding, Found};
 use super::statement::{Statement, json};
-use super::together::{Group, Locked, Share, Together, Written, together};
+use super::together::Group;
 use super::{Store, StoreError, Write};
 use crate::id::{OrderId, TransactionId};
 use crate::named_values::named_values;
@@ -132,39 +132,23 @@ const TRANSACTIONS_OF_ORDERS: Statement = Statement {
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredTransaction>, StoreError> {
-    together(store, Finding(order_id)).await
+    reading::find(store, order_id.0).await
 }
 
-/// An order whose transactions are to be read.
-#[derive(Debug)]
-pub(super) struct Finding(OrderId);
-
-impl Together for Finding {
-    type Answer = Vec<StoredTransaction>;
-
-    fn group(store: &Store) -> &Group<Self> {
+impl Found for Vec<StoredTransaction> {
+    fn group(store: &Store) -> &Group<Finding<Self>> {
         &store.0.groups.transactions
     }
 
-    fn subject(&self) -> Option<i64> {
-        None
-    }
-
-    async fn write_all(
-        store: &Store,
-        items: &[Arc<Self>],
-        _locked: Locked,
-    ) -> Result<Written<Vec<StoredTransaction>>, StoreError> {
-        let ids: Vec<OrderId> = items.iter().map(|item| item.0).collect();
+    async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {
         let text = TRANSACTIONS_OF_ORDERS.on(store.database());
-        let found = sqlx::query(text).bind(json(&ids)?).fetch_all(store.readers()).await?;
-        let mut of_orders: HashMap<OrderId, Vec<StoredTransaction>> = HashMap::new();
+        let found = sqlx::query(text).bind(numbers).fetch_all(store.readers()).await?;
+        let mut of_orders: HashMap<i64, Self> = HashMap::new();
         for row in &found {
             let transaction = from_row(row)?;
-            of_orders.entry(transaction.order_id).or_default().push(transaction);
+            of_orders.entry(transaction.order_id.0).or_default().push(transaction);
         }
-        let share = |id: &OrderId| Share::Done(of_orders.get(id).cloned().unwrap_or_default());
-        Ok(Written::Committed(ids.iter().map(share).collect()))
+        Ok(of_orders)
     }
 }
 
