@@ -1,6 +1,5 @@
 //! Connections to the database, and how they are lent.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,15 +9,17 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use parking_lot::{Mutex, MutexGuard};
 use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Describe, Either, Error, Execute, Executor, SqlStr};
+use sqlx::{Any, AnyPool, Describe, Either, Error, Execute, Executor, SqlStr};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+pub(super) use lent::Lent;
 pub(super) use server::Server;
 pub(super) use transaction::OpenTransaction;
 
 mod door;
+mod lent;
 mod server;
 mod transaction;
 
@@ -158,24 +159,6 @@ impl Lending {
     }
 }
 
-/// A connection of one's own for a while. One that is dropped and not given back is tested, and what is left of a statement
-/// or of a transaction is undone.
-#[derive(Debug)]
-pub(super) struct Lent {
-    /// Gone once it is given back.
-    connection: Option<PoolConnection<Any>>,
-    /// The server's era in which it was found good.
-    era: u64,
-    tested: Instant,
-    lending: Arc<Lending>,
-    /// Whether its state is not known: a beginning, a commit or a test was not answered, or failed. SQLite may have rolled
-    /// back by itself, and sqlx would go on counting the transaction as open; a server may begin one later of which sqlx
-    /// does not know. Such a connection is closed and never lent again.
-    is_in_doubt: bool,
-    /// Given to the next one when the connection is there for it.
-    _turn: Arc<OwnedSemaphorePermit>,
-}
-
 impl Pool {
     /// These connections, to a file of ours.
     pub(super) fn of_file(connections: AnyPool) -> Self {
@@ -284,84 +267,6 @@ fn shakes_trust(error: &Error) -> bool {
         // Connection lost; shutting down, or ended by an operator.
         Error::Database(error) => error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P")),
         _ => false,
-    }
-}
-
-impl Lent {
-    /// All rows of a statement, after which the connection is given back.
-    ///
-    /// # Errors
-    /// There was none, or not in time.
-    pub(super) async fn fetch_all<'q>(mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<AnyRow>, Error> {
-        let all = self.fetch_in_time(query).await?;
-        self.give_back();
-        Ok(all.into_iter().filter_map(Either::right).collect())
-    }
-
-    /// The one row of a whole text of SQL, in the simple protocol.
-    ///
-    /// # Errors
-    /// There was none, or not in time.
-    pub(super) async fn ask(&mut self, sql: &'static str) -> Result<AnyRow, Error> {
-        let row = self.fetch_in_time(sqlx::raw_sql(sql)).await?.into_iter().find_map(Either::right);
-        row.ok_or(Error::RowNotFound)
-    }
-
-    /// All that a statement leads to, unless the server hangs.
-    async fn fetch_in_time<'q>(&mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<Outcome>, Error> {
-        let (lending, era) = (Arc::clone(&self.lending), self.era);
-        lending.in_time(era, ANSWERED_WITHIN, self.fetch_many(query).try_collect()).await
-    }
-
-    /// Whether it leads to a server that answers and takes writes; one that does not is closed. sqlx has tested a file's.
-    async fn test(&mut self) -> Result<(), Error> {
-        let Some(server) = self.lending.server.clone() else { return Ok(()) };
-        self.is_in_doubt = true;
-        let era = self.era;
-        server.test(self, era).await?;
-        self.is_in_doubt = false;
-        Ok(())
-    }
-
-    /// To be called when the last statement has ended well, and with no transaction open.
-    pub(super) fn give_back(mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.lending.keep(connection, self.era, self.tested);
-        }
-    }
-
-    /// Ends it for good, with whatever was set for it.
-    pub(super) async fn close(mut self) -> Result<(), Error> {
-        match self.connection.take() {
-            Some(connection) => connection.close().await,
-            None => Ok(()),
-        }
-    }
-}
-
-impl Deref for Lent {
-    type Target = AnyConnection;
-
-    #[expect(clippy::expect_used, reason = "only what consumes it takes the connection out")]
-    fn deref(&self) -> &AnyConnection {
-        self.connection.as_ref().expect("it is not given back yet")
-    }
-}
-
-impl DerefMut for Lent {
-    #[expect(clippy::expect_used, reason = "only what consumes it takes the connection out")]
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        self.connection.as_mut().expect("it is not given back yet")
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        match self.connection.take() {
-            Some(connection) if self.is_in_doubt => give_up(connection),
-            Some(connection) => self.lending.hand_over(connection, self.era),
-            None => (),
-        }
     }
 }
 
