@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use shared::job::{JobKind, JobState};
 use syn::visit::{self, Visit};
 
+mod statements;
+
 /// The product's sources with their texts, by their paths from the top folder. What follows the first unit test of a file
 /// is left out, and so are files of tests.
 fn sources() -> Vec<(String, String)> {

@@ -1,0 +1,182 @@
+//! Every statement is a whole text: what stands in the store's sources is prepared as it is on an empty, migrated database.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::store::Database;
+use sqlx::{AnyConnection, AssertSqlSafe, Executor, SqlSafeStr};
+
+use super::sources;
+use crate::support::fixture::Fixture;
+
+/// What only a server is asked: its time, its settings, its sessions, its history.
+const ONLY_POSTGRES: [&str; 15] = [
+    "measure_clock",
+    "unsafe_settings",
+    "server",
+    "session",
+    "sole_process_holds",
+    "take_sole_process",
+    "keep_history",
+    "present_history",
+    "read_counters",
+    "take_ids",
+    "jump_to_another_history",
+    "jump",
+    "table_setting",
+    "migration_blocked_by",
+    "test_connection",
+];
+
+/// Several statements in one text, which nothing prepares.
+const SCRIPTS: [&str; 1] = ["set_up_session"];
+
+/// A statement's text, and where it stands.
+struct Text {
+    path: String,
+    sql: String,
+    /// Nothing where both databases read it.
+    database: Option<Database>,
+}
+
+impl Text {
+    fn name(&self) -> &str {
+        self.sql["-- ".len()..].split_whitespace().next().unwrap_or_default()
+    }
+}
+
+#[tokio::test]
+async fn every_statement_is_one_text_that_sqlite_reads() {
+    prepare(Database::Sqlite, Fixture::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn every_statement_is_one_text_that_postgres_reads() {
+    prepare(Database::Postgres, Fixture::postgres().await).await;
+}
+
+async fn prepare(database: Database, fixture: Fixture) {
+    let texts = texts();
+    let mut connection: AnyConnection = fixture.any_connection().await;
+    let (mut faults, mut names) = (Vec::new(), BTreeSet::new());
+    for text in texts.iter().filter(|text| text.database.is_none_or(|only| only == database)) {
+        let is_elsewhere = database == Database::Sqlite && ONLY_POSTGRES.contains(&text.name());
+        if SCRIPTS.contains(&text.name()) || is_elsewhere {
+            continue;
+        }
+        names.insert(text.name());
+        if let Err(error) = connection.prepare(AssertSqlSafe(text.sql.as_str()).into_sql_str()).await {
+            faults.push(format!("{}: {}: {error}", text.path, text.name()));
+        }
+    }
+    assert!(names.len() > 100, "{names:?}");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// A text that is put together while the program runs can be read by nobody. What a session is named by is no statement.
+#[test]
+fn no_statement_is_put_together() {
+    let may = [
+        "shared/src/store/connecting.rs",
+        // Still to be written out.
+        "shared/src/store/callbacks",
+        "shared/src/store/jobs",
+        "shared/src/store/kinds",
+        "shared/src/store/orders/linking.rs",
+        "shared/src/store/settlement.rs",
+        "shared/src/store/sweeping.rs",
+    ];
+    let puts_together = |text: &str| {
+        let formatted = text.split("format!(").skip(1).any(|rest| is_statement(rest.trim_start()));
+        formatted || text.contains("AssertSqlSafe")
+    };
+    let found: Vec<String> =
+        sources().into_iter().filter(|(_, text)| puts_together(text)).map(|(path, _)| path).collect();
+
+    assert_eq!(found.iter().filter(|path| !may.iter().any(|part| path.starts_with(part))).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// Whether a string begins here that opens with a statement's name.
+fn is_statement(source: &str) -> bool {
+    source.strip_prefix("\"-- ").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase()))
+}
+
+/// All texts in the store's sources.
+fn texts() -> Vec<Text> {
+    let sources: Vec<_> = sources().into_iter().filter(|(path, _)| path.starts_with("shared/src/store")).collect();
+    let columns: BTreeMap<String, String> = sources.iter().flat_map(|(_, source)| macros(source)).collect();
+    let mut texts = Vec::new();
+    for (path, source) in &sources {
+        for (at, _) in source.match_indices("\"-- ").filter(|(at, _)| is_statement(&source[*at..])) {
+            let (before, from) = (source[..at].trim_end(), &source[at..]);
+            let (before, sql) = match before.strip_suffix("concat!(") {
+                Some(before) => (before.trim_end(), concat(from, &columns)),
+                None => (before, literal(from).0),
+            };
+            let last = before.rsplit([' ', '\n', '(']).next().unwrap_or_default();
+            let database = match last {
+                "sqlite:" => Some(Database::Sqlite),
+                "postgres:" | "postgres_skipping:" => Some(Database::Postgres),
+                _ => None,
+            };
+            texts.push(Text { path: path.clone(), sql, database });
+        }
+    }
+    texts
+}
+
+/// The lists of columns, and whatever else is one text under a name.
+fn macros(source: &str) -> Vec<(String, String)> {
+    let named = source.split("macro_rules! ").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once(' ')?;
+        let (_, body) = rest.split_once("() => {")?;
+        Some((name.to_owned(), body.trim_start()))
+    });
+    named.filter(|(_, body)| body.starts_with('"')).map(|(name, body)| (name, literal(body).0)).collect()
+}
+
+/// The string that begins here, and what follows it.
+fn literal(source: &str) -> (String, &str) {
+    let (mut text, mut rest) = (String::new(), &source[1..]);
+    loop {
+        let end = rest.find(['"', '\\']).expect("a string ends");
+        text.push_str(&rest[..end]);
+        let escaped = match rest[end..].strip_prefix('\\') {
+            Some(escaped) => escaped,
+            None => return (text, &rest[end + 1..]),
+        };
+        rest = match escaped.strip_prefix('n') {
+            Some(rest) => {
+                text.push('\n');
+                rest
+            }
+            None if escaped.starts_with('\n') => escaped.trim_start(),
+            None => {
+                text.push_str(&escaped[..1]);
+                &escaped[1..]
+            }
+        };
+    }
+}
+
+/// The strings and lists of columns up to the end of a `concat!`.
+fn concat(source: &str, columns: &BTreeMap<String, String>) -> String {
+    let (mut text, mut rest) = (String::new(), source);
+    loop {
+        rest = rest.trim_start_matches([',', ' ', '\n']);
+        if rest.starts_with(')') {
+            return text;
+        }
+        rest = match rest.split_once("!()") {
+            _ if rest.starts_with('"') => {
+                let (part, rest) = literal(rest);
+                text.push_str(&part);
+                rest
+            }
+            Some((name, rest)) => {
+                text.push_str(columns.get(name).unwrap_or_else(|| panic!("no list of columns is named {name}")));
+                rest
+            }
+            None => panic!("neither a string nor a list of columns: {rest:.60}"),
+        };
+    }
+}
