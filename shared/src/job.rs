@@ -1,7 +1,5 @@
 //! Jobs: the table of their kinds, the queues they travel on, and where they are.
 
-use serde::Serialize;
-
 use crate::id::JobId;
 use crate::named_values::named_values;
 
@@ -82,7 +80,7 @@ pub struct ClaimedJob {
 }
 
 /// A job row as operators see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRow {
     /// Its number.
     pub id: JobId,
@@ -100,6 +98,8 @@ pub struct JobRow {
     pub crashes: i64,
     /// When somebody must look at it again, epoch milliseconds.
     pub due_at_ms: i64,
+    /// Since when an offered job waits for a worker, epoch milliseconds.
+    pub waiting_since_ms: Option<i64>,
     /// What went wrong last.
     pub last_error: Option<String>,
     /// When it was staged, epoch milliseconds.

@@ -196,14 +196,6 @@ impl Store {
         }
     }
 
-    /// `for update skip locked` where several writers exist; SQLite has one.
-    fn skip_locked(&self) -> &'static str {
-        match self.0.database {
-            Database::Sqlite => "",
-            Database::Postgres => "for update skip locked",
-        }
-    }
-
     /// A condition that always holds, and by which the commit of its statement does not wait for PostgreSQL's disk. For what
     /// may be lost with the server: the rows are then as they were before, and that is found by whoever comes back to them.
     fn may_be_lost(&self) -> &'static str {
@@ -234,18 +226,4 @@ fn one_of(database: Database, select: &str) -> String {
         Database::Sqlite => format!("in ({select})"),
         Database::Postgres => format!("= any(array({select}))"),
     }
-}
-
-/// `$first, $first+1, …` for so many values.
-fn placeholders(first: usize, count: usize) -> String {
-    (first..first + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
-}
-
-/// The list, lengthened to a power of two by its last value: seven prepared statements instead of a hundred.
-fn padded<T: Copy>(values: &[T]) -> Vec<T> {
-    let mut padded = values.to_vec();
-    if let Some(last) = values.last() {
-        padded.resize(values.len().next_power_of_two(), *last);
-    }
-    padded
 }

@@ -2,9 +2,9 @@
 
 use super::{Case, Finding, Kind};
 use crate::id::OrderId;
-use crate::job::{Death, JobKind, JobState};
+use crate::job::{Death, JobKind, JobRow, JobState};
 use crate::order::{Order, OrderStatus};
-use crate::store::auditing::{CallbackJobRecord, JobRecord};
+use crate::store::auditing::CallbackJobRecord;
 use crate::store::sweeping::{LOOK_BACK_MARGIN_MS, LOOK_BACK_MS};
 use crate::time::rfc3339;
 
@@ -68,7 +68,7 @@ fn needs_look(order: &Order, now_ms: i64) -> bool {
     }
 }
 
-fn dead_letter(job: &JobRecord, order: Option<(OrderId, OrderStatus)>, is_seen: bool) -> Option<Finding> {
+fn dead_letter(job: &JobRow, order: Option<(OrderId, OrderStatus)>, is_seen: bool) -> Option<Finding> {
     if job.state != JobState::Dead {
         return None;
     }
@@ -82,7 +82,7 @@ fn dead_letter(job: &JobRecord, order: Option<(OrderId, OrderStatus)>, is_seen: 
     Some(about(job, kind, order.map(|(id, _)| id), says))
 }
 
-fn stuck(job: &JobRecord, order_id: Option<OrderId>, now_ms: i64) -> Option<Finding> {
+fn stuck(job: &JobRow, order_id: Option<OrderId>, now_ms: i64) -> Option<Finding> {
     let says = match job.state {
         JobState::Running if now_ms - job.due_at_ms > LEASE_ENDED_MS => {
             format!("{} runs, and its lease ended at {}", job.kind, rfc3339(job.due_at_ms))
@@ -103,12 +103,12 @@ fn stuck(job: &JobRecord, order_id: Option<OrderId>, now_ms: i64) -> Option<Find
     Some(about(job, Kind::JobStuck, order_id, says))
 }
 
-fn about(job: &JobRecord, kind: Kind, order_id: Option<OrderId>, says: String) -> Finding {
+fn about(job: &JobRow, kind: Kind, order_id: Option<OrderId>, says: String) -> Finding {
     Finding { kind, order_id, transaction_id: None, job_id: Some(job.id), says }
 }
 
 /// A job about an order that does not exist.
-pub fn job_without_order(job: &JobRecord) -> Finding {
+pub fn job_without_order(job: &JobRow) -> Finding {
     let says = format!("{} of order {}, which does not exist", job.kind, job.subject_id);
     about(job, Kind::JobWithoutOrder, Some(OrderId(job.subject_id)), says)
 }
@@ -122,7 +122,7 @@ pub fn callback_job(record: &CallbackJobRecord, now_ms: i64) -> Option<Finding> 
 }
 
 /// What does not fit about the one job that restores all others.
-pub fn sweep(open: Option<&JobRecord>, now_ms: i64) -> Option<Finding> {
+pub fn sweep(open: Option<&JobRow>, now_ms: i64) -> Option<Finding> {
     match open {
         Some(job) => stuck(job, None, now_ms),
         None => Some(Finding {

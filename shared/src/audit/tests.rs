@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::{CallbackId, RefundId};
-use crate::job::JobState;
+use crate::job::{JobRow, JobState};
 use crate::order::{HistoryLine, Resolution, TRANSITIONS, example};
 use crate::refund::{Refund, RefundState};
 use crate::review::{FindingKind, ReviewFinding};
-use crate::store::auditing::{CallbackJobRecord, CallbackRecord, JobRecord};
+use crate::store::auditing::{CallbackJobRecord, CallbackRecord};
 use crate::store::callbacks::Verdict;
 use crate::store::transactions::{StoredState, StoredTransaction};
 
@@ -209,15 +209,20 @@ fn report(transaction_id: TransactionId, state: TransactionState) -> Transaction
     TransactionReport { transaction_id, account: ID.to_string(), store_id: None, amount: 5_000, state }
 }
 
-fn job(kind: &str, state: JobState, due_at_ms: i64) -> JobRecord {
-    JobRecord {
+fn job(kind: &str, state: JobState, due_at_ms: i64) -> JobRow {
+    JobRow {
         id: JobId(50),
+        queue: "settle".into(),
         kind: kind.into(),
         subject_id: ID.0,
         state,
+        attempt: 1,
+        crashes: 0,
         due_at_ms,
         waiting_since_ms: None,
         last_error: None,
+        created_at_ms: NOW_MS,
+        finished_at_ms: None,
     }
 }
 
@@ -379,7 +384,7 @@ impl Scene {
     }
 
     fn and_refund_job(mut self, id: i64, state: JobState) -> Scene {
-        let job = JobRecord { subject_id: id, ..job("refund_order", state, NOW_MS) };
+        let job = JobRow { subject_id: id, ..job("refund_order", state, NOW_MS) };
         self.record.jobs.push(job);
         self
     }

@@ -8,13 +8,14 @@ use sqlx::any::AnyRow;
 
 use super::callbacks::Verdict;
 use super::findings::older::{Difference, Mirror, made_up};
+use super::jobs::job_row;
 use super::orders::{FIND_ORDERS, from_row, history_line, order_columns, parse_status};
 use super::refunds::from_row as refund_from_row;
 use super::statement::json;
 use super::transactions::{StoredTransaction, from_row as transaction_from_row};
 use super::{Store, StoreError, Unreadable, findings};
-use crate::id::{CallbackId, JobId, OrderId, TransactionId};
-use crate::job::{JobKind, JobState, Subject};
+use crate::id::{CallbackId, OrderId, TransactionId};
+use crate::job::{JobKind, JobRow, Subject};
 use crate::order::{GatewayIdentity, HistoryLine, Order, OrderStatus};
 use crate::refund::Refund;
 use crate::review::ReviewFinding;
@@ -40,30 +41,11 @@ pub struct OrderRecord {
     /// Its refunds, the oldest first.
     pub refunds: Vec<Refund>,
     /// Its jobs of a payment link, a settlement or a refund: those that are open, and dead letters.
-    pub jobs: Vec<JobRecord>,
+    pub jobs: Vec<JobRow>,
     /// The callbacks that were answered with 1.
     pub callbacks: Vec<CallbackRecord>,
     /// What a person must know about it, oldest first.
     pub findings: Vec<ReviewFinding>,
-}
-
-/// A job's row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobRecord {
-    /// Its number.
-    pub id: JobId,
-    /// Which sort of work.
-    pub kind: String,
-    /// What it is about.
-    pub subject_id: i64,
-    /// Where it is.
-    pub state: JobState,
-    /// When somebody must look at it again, epoch milliseconds.
-    pub due_at_ms: i64,
-    /// Since when an offered job waits for a worker, epoch milliseconds.
-    pub waiting_since_ms: Option<i64>,
-    /// What went wrong last.
-    pub last_error: Option<String>,
 }
 
 /// A callback that was answered with 1.
@@ -85,7 +67,7 @@ pub struct Batch {
     /// The orders, ascending.
     pub orders: Vec<OrderRecord>,
     /// Jobs whose order does not exist.
-    pub jobs_without_order: Vec<JobRecord>,
+    pub jobs_without_order: Vec<JobRow>,
     /// Callbacks whose order does not exist.
     pub callbacks_without_order: Vec<CallbackRecord>,
     /// Orders of which something cannot be read. What can is among the orders.
@@ -98,7 +80,7 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackJobRecord {
     /// The job.
-    pub job: JobRecord,
+    pub job: JobRow,
     /// The order, its status, and whether it needs a person all the same.
     pub order: Option<(OrderId, OrderStatus, bool)>,
 }
@@ -230,12 +212,12 @@ async fn with_what_belongs(
     for row in refund_jobs {
         let id = order_of(&row)?;
         if let Some(record) = records.get_mut(&id) {
-            record.jobs.extend(Unreadable::sort(job(&row), id, unreadable)?);
+            record.jobs.extend(Unreadable::sort(job_row(&row), id, unreadable)?);
         }
     }
     for row in jobs {
         let id = OrderId(row.try_get("subject_id")?);
-        let Some(job) = Unreadable::sort(job(&row), id, unreadable)? else { continue };
+        let Some(job) = Unreadable::sort(job_row(&row), id, unreadable)? else { continue };
         match records.get_mut(&id) {
             Some(record) => record.jobs.push(job),
             None if is_there.contains(&id) => (),
@@ -309,15 +291,15 @@ pub async fn known_transactions(
 /// [`StoreError`] when the database did not answer.
 pub async fn each_callback_job(store: &Store, mut show: impl FnMut(&CallbackJobRecord)) -> Result<(), StoreError> {
     let open = "-- audit_open_callback_jobs
-        select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, j.finished_at_ms,
-            c.order_id, o.status, o.needs_review
+        select j.id, j.queue, j.kind, j.subject_id, j.state, j.attempt, j.crashes, j.due_at_ms, j.waiting_since_ms, j.last_error,
+            j.created_at_ms, j.finished_at_ms, c.order_id, o.status, o.needs_review
         from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id
         where j.kind = $4 and j.state in ('available', 'enqueued', 'running')
             and j.subject_id >= $1 and (j.subject_id > $1 or j.id > $2)
         order by j.subject_id, j.id limit $3";
     let dead = "-- audit_dead_callback_jobs
-        select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, j.finished_at_ms,
-            c.order_id, o.status, o.needs_review
+        select j.id, j.queue, j.kind, j.subject_id, j.state, j.attempt, j.crashes, j.due_at_ms, j.waiting_since_ms, j.last_error,
+            j.created_at_ms, j.finished_at_ms, c.order_id, o.status, o.needs_review
         from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id
         where j.state = 'dead' and j.finished_at_ms >= $1 and (j.finished_at_ms > $1 or j.id > $2) and j.kind = $4
         order by j.finished_at_ms, j.id limit $3";
@@ -341,26 +323,13 @@ pub async fn each_callback_job(store: &Store, mut show: impl FnMut(&CallbackJobR
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub async fn open_sweep(store: &Store) -> Result<Option<JobRecord>, StoreError> {
+pub async fn open_sweep(store: &Store) -> Result<Option<JobRow>, StoreError> {
     let row = sqlx::query(OPEN_SWEEP).bind(JobKind::Sweep.as_str()).fetch_optional(store.readers()).await?;
-    row.map(|row| job(&row)).transpose()
+    row.map(|row| job_row(&row)).transpose()
 }
 
 fn order_of(row: &AnyRow) -> Result<OrderId, StoreError> {
     Ok(OrderId(row.try_get("order_id")?))
-}
-
-fn job(row: &AnyRow) -> Result<JobRecord, StoreError> {
-    let state: String = row.try_get("state")?;
-    Ok(JobRecord {
-        id: JobId(row.try_get("id")?),
-        kind: row.try_get("kind")?,
-        subject_id: row.try_get("subject_id")?,
-        state: JobState::parse(&state).ok_or(StoreError::UnknownValue { column: "jobs.state", value: state })?,
-        due_at_ms: row.try_get("due_at_ms")?,
-        waiting_since_ms: row.try_get("waiting_since_ms")?,
-        last_error: row.try_get("last_error")?,
-    })
 }
 
 fn callback(row: &AnyRow) -> Result<CallbackRecord, StoreError> {
@@ -381,5 +350,5 @@ fn callback_job(row: &AnyRow) -> Result<CallbackJobRecord, StoreError> {
         }
         _ => None,
     };
-    Ok(CallbackJobRecord { job: job(row)?, order })
+    Ok(CallbackJobRecord { job: job_row(row)?, order })
 }

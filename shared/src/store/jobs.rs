@@ -30,7 +30,7 @@ pub use dead_letters::BuriedBy;
 pub(super) use dead_letters::{Dead, bury, cancel_dead, complete_instead};
 pub(super) use in_hand::Untaken;
 pub use in_hand::{InHand, hand_back, hand_back_untaken};
-pub(super) use operating::{ROW, cancel, job_row, revive, run_now};
+pub(super) use operating::{cancel, job_columns, job_row, revive, run_now};
 pub use operating::{count_dead, list, show};
 pub use relaying::{
     Crashed, DueJobs, Lapsed, count_enqueued, earliest_due, end_all_leases, lapsed, offer, offer_again,
@@ -85,11 +85,6 @@ static QUEUE_OF_KIND: LazyLock<String> = LazyLock::new(|| {
     let all: Vec<String> = JobKind::ALL.iter().map(when).collect();
     format!("case kind {} else '{}' end", all.join(" "), QueueName::Settle)
 });
-
-/// These kinds as a list of an SQL statement.
-pub(super) fn quoted_kinds(kinds: impl Iterator<Item = JobKind>) -> String {
-    kinds.map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ")
-}
 
 /// The state of a job that is open, see [`JobState::is_open`], in the words of the partial indexes.
 pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";

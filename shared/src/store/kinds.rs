@@ -1,9 +1,8 @@
 //! What jobs are to the orders, refunds and callbacks that they are about, by the table of kinds. The engine, `jobs`, knows
 //! none of these: it says which job has ended, and what that means is written here in the same transaction.
 
-use sqlx::AssertSqlSafe;
-
-use super::jobs::{self, BuriedBy, Crashed, Dead, Lapsed, ROW, job_row, quoted_kinds};
+use super::jobs::{self, BuriedBy, Crashed, Dead, Lapsed, job_columns, job_row};
+use super::statement::{Statement, json};
 use super::{Store, StoreError, Write, anew_after_conflict, callbacks, orders, refunds};
 use crate::failpoint::{Point, reach};
 use crate::id::{JobId, OrderId, RefundId};
@@ -113,23 +112,49 @@ pub async fn recover(store: &Store, lapsed: &Lapsed, now_ms: i64) -> Result<Opti
     }
 }
 
+const JOBS_OF_ORDER: Statement = Statement {
+    sqlite: concat!(
+        "-- jobs_of_order
+        select ",
+        job_columns!(),
+        " from jobs where subject_id = $1 and kind in (select value from json_each($2))
+        union all
+        select ",
+        job_columns!(),
+        " from jobs where subject_id in (select id from refunds where order_id = $1)
+            and kind in (select value from json_each($3))
+        order by id desc limit 100"
+    ),
+    postgres: concat!(
+        "-- jobs_of_order
+        select ",
+        job_columns!(),
+        " from jobs where subject_id = $1 and kind = any(array(select json_array_elements_text(cast($2 as json))))
+        union all
+        select ",
+        job_columns!(),
+        " from jobs where subject_id = any(array(select id from refunds where order_id = $1))
+            and kind = any(array(select json_array_elements_text(cast($3 as json))))
+        order by id desc limit 100"
+    ),
+};
+
+/// The kinds of jobs about this, as a parameter.
+fn kinds_about(subject: Subject) -> Result<String, StoreError> {
+    json(&JobKind::about(subject).map(JobKind::as_str).collect::<Vec<_>>())
+}
+
 /// The jobs about one order, newest first, at most 100.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn jobs_of_order(store: &Store, order_id: OrderId) -> Result<Vec<JobRow>, StoreError> {
-    let rows = sqlx::query(AssertSqlSafe(format!(
-        "-- jobs_of_order
-        select {ROW} from jobs where subject_id = $1 and kind in ({})
-        union all
-        select {ROW} from jobs where kind in ({}) and subject_id in (select r.id from refunds r where r.order_id = $1)
-        order by id desc limit 100",
-        quoted_kinds(JobKind::about(Subject::Order)),
-        quoted_kinds(JobKind::about(Subject::Refund))
-    )))
-    .bind(order_id.0)
-    .fetch_all(store.readers())
-    .await?;
+    let rows = sqlx::query(JOBS_OF_ORDER.on(store.database()))
+        .bind(order_id.0)
+        .bind(kinds_about(Subject::Order)?)
+        .bind(kinds_about(Subject::Refund)?)
+        .fetch_all(store.readers())
+        .await?;
     rows.iter().map(job_row).collect()
 }
 

@@ -1,6 +1,7 @@
 //! What is read of some orders at a time: `$1` are spans of their numbers.
 
 use crate::store::findings::finding_columns;
+use crate::store::jobs::job_columns;
 use crate::store::refunds::refund_columns;
 use crate::store::statement::Statement;
 use crate::store::transactions::transaction_columns;
@@ -66,37 +67,58 @@ pub(super) const REFUNDS: Statement = Statement {
 
 /// Jobs about them, of the kinds in `$2`, that are open or dead.
 pub(super) const JOBS: Statement = Statement {
-    sqlite: "-- audit_jobs
-        select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error
+    sqlite: concat!(
+        "-- audit_jobs
+        select ",
+        job_columns!(),
+        "
         from (select value ->> 'after' as after, value ->> 'upto' as upto from json_each($1)) as span
         cross join jobs
         where subject_id > span.after and subject_id <= span.upto
-            and kind in (select value from json_each($2)) and state in ('available', 'enqueued', 'running', 'dead')",
-    postgres: "-- audit_jobs
-        select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error
+            and kind in (select value from json_each($2)) and state in ('available', 'enqueued', 'running', 'dead')"
+    ),
+    postgres: concat!(
+        "-- audit_jobs
+        select ",
+        job_columns!(),
+        "
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
         join jobs on subject_id > span.after and subject_id <= span.upto
             and kind = any(array(select json_array_elements_text(cast($2 as json))))
-            and state in ('available', 'enqueued', 'running', 'dead')",
+            and state in ('available', 'enqueued', 'running', 'dead')"
+    ),
 };
 
 /// The same about their refunds. `offset 0` keeps PostgreSQL to the order of tables; else it would read all refunds first.
 pub(super) const REFUND_JOBS: Statement = Statement {
-    sqlite: "-- audit_refund_jobs
-        select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, r.order_id
-        from (select value ->> 'after' as after, value ->> 'upto' as upto from json_each($1)) as span
-        cross join refunds r cross join jobs j
-        where r.order_id > span.after and r.order_id <= span.upto
-            and j.subject_id = r.id and j.kind in (select value from json_each($2))
-            and j.state in ('available', 'enqueued', 'running', 'dead')",
-    postgres: "-- audit_refund_jobs
-        select j.id, j.kind, j.subject_id, j.state, j.due_at_ms, j.waiting_since_ms, j.last_error, r.order_id
+    sqlite: concat!(
+        "-- audit_refund_jobs
+        select order_id, ",
+        job_columns!(),
+        "
+        from (
+            select refunds.id as refund_id, order_id
+            from (select value ->> 'after' as after, value ->> 'upto' as upto from json_each($1)) as span
+            cross join refunds where order_id > span.after and order_id <= span.upto
+        ) as refund
+        cross join jobs
+        where subject_id = refund_id
+            and kind in (select value from json_each($2)) and state in ('available', 'enqueued', 'running', 'dead')"
+    ),
+    postgres: concat!(
+        "-- audit_refund_jobs
+        select order_id, ",
+        job_columns!(),
+        "
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
-        cross join lateral (select id, order_id from refunds
-            where order_id > span.after and order_id <= span.upto offset 0) as r
-        cross join lateral (select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
-            where subject_id = r.id and kind = any(array(select json_array_elements_text(cast($2 as json))))
-                and state in ('available', 'enqueued', 'running', 'dead') offset 0) as j",
+        cross join lateral (select id as refund_id, order_id from refunds
+            where order_id > span.after and order_id <= span.upto offset 0) as refund
+        cross join lateral (select ",
+        job_columns!(),
+        " from jobs
+            where subject_id = refund_id and kind = any(array(select json_array_elements_text(cast($2 as json))))
+                and state in ('available', 'enqueued', 'running', 'dead') offset 0) as job"
+    ),
 };
 
 /// Callbacks about them that were answered with 1.
@@ -151,6 +173,10 @@ pub(super) const KNOWN_TRANSACTIONS: Statement = Statement {
 };
 
 /// The open job of this kind that is about nothing in particular.
-pub(super) const OPEN_SWEEP: &str = "-- audit_sweep
-    select id, kind, subject_id, state, due_at_ms, waiting_since_ms, last_error from jobs
-    where kind = $1 and subject_id = 0 and state in ('available', 'enqueued', 'running') limit 1";
+pub(super) const OPEN_SWEEP: &str = concat!(
+    "-- audit_sweep
+    select ",
+    job_columns!(),
+    " from jobs
+    where kind = $1 and subject_id = 0 and state in ('available', 'enqueued', 'running') limit 1"
+);

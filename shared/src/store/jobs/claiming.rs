@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::parse_queue;
 use crate::id::JobId;
 use crate::job::{ClaimedJob, Lease};
-use crate::store::given::unindexed;
-use crate::store::{Database, STATEMENT_TIMEOUT, Store, StoreError, padded, placeholders};
+use crate::store::statement::{LockingStatement, Statement, json};
+use crate::store::together::Locked;
+use crate::store::{Database, STATEMENT_TIMEOUT, Store, StoreError};
 
 /// How often a claim whose answer was lost is taken back; well within a lease.
 const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
@@ -23,20 +24,20 @@ const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
 /// handed back before this returns, or else as soon as the database answers.
 pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, StoreError> {
     // The id of a suspect may still wait in the list of the queue that its job had before.
-    claim_under(store, ids, rand::random(), "and queue <> 'suspect'").await
+    claim_under(store, ids, rand::random(), None).await
 }
 
-/// As [`claim`], under this token, and only rows that meet `condition` besides.
+/// As [`claim`], under this token. With `suspects` those suspects alone that have crashed so often.
 pub(super) async fn claim_under(
     store: &Store,
     ids: &[JobId],
     token: i64,
-    condition: &str,
+    suspects: Option<i64>,
 ) -> Result<Vec<ClaimedJob>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    match claim_with(store, ids, token, condition).await {
+    match claim_with(store, ids, token, suspects).await {
         // The database has said that nothing was done.
         Err(StoreError::Conflict(trouble)) => Err(StoreError::Conflict(trouble)),
         Err(trouble) => {
@@ -49,19 +50,19 @@ pub(super) async fn claim_under(
     }
 }
 
+const UNCLAIM_JOBS: Statement = Statement {
+    sqlite: "-- unclaim_jobs
+        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2
+        where id in (select value from json_each($3)) and lease_token = $1 and state = 'running'",
+    postgres: "-- unclaim_jobs
+        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($3 as json))))
+            and lease_token = $1 and coalesce(state, '') = 'running'",
+};
+
 /// Hands back what a claim with that token may have taken.
 pub(super) async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreError> {
-    let ids = padded(ids);
-    let sql = format!(
-        "-- unclaim_jobs
-        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2
-        where lease_token = $1 and state = 'running' and id in ({})",
-        placeholders(3, ids.len())
-    );
-    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms());
-    for id in ids {
-        query = query.bind(id.0);
-    }
+    let query = sqlx::query(UNCLAIM_JOBS.on(store.database())).bind(token).bind(store.now_ms()).bind(json(ids)?);
     query.execute(store.writer()).await?;
     Ok(())
 }
@@ -88,15 +89,19 @@ async fn keep_unclaiming(store: Store, token: i64, ids: Vec<JobId>, mut is_answe
     }
 }
 
-async fn claim_with(store: &Store, ids: &[JobId], token: i64, condition: &str) -> Result<Vec<ClaimedJob>, StoreError> {
-    let mut jobs = claim_those(store, ids, token, &format!("{condition} {}", store.skip_locked())).await?;
+async fn claim_with(
+    store: &Store,
+    ids: &[JobId],
+    token: i64,
+    suspects: Option<i64>,
+) -> Result<Vec<ClaimedJob>, StoreError> {
+    let mut jobs = claim_those(store, ids, token, suspects, Locked::PassedOver).await?;
     let missed = |id: &&JobId| jobs.iter().all(|job| job.lease.job_id != **id);
     let missed: Vec<JobId> = ids.iter().filter(missed).copied().collect();
     if !missed.is_empty() && store.database() == Database::Postgres {
         // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
         // locked for that moment, too: passed over, its job would wait until its id is offered again.
-        let waiting = format!("{condition} order by kind, subject_id for update");
-        match claim_those(store, &missed, token, &waiting).await {
+        match claim_those(store, &missed, token, suspects, Locked::Waited).await {
             Ok(more) => jobs.extend(more),
             // One of them is held for long. Those that we have must run.
             Err(StoreError::Conflict(_)) => (),
@@ -106,28 +111,53 @@ async fn claim_with(store: &Store, ids: &[JobId], token: i64, condition: &str) -
     Ok(jobs)
 }
 
-/// Claims those that still wait. Whoever waits for locks takes them in the order in which jobs are staged, so that nobody
+/// A commit that is lost with the server is no matter: the job is offered again then, and the fence refuses the run that
+/// was begun. The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that were offered
+/// than those that it is given. Locks that are waited for are taken in the order in which jobs are staged, so that nobody
 /// waits in a circle.
-async fn claim_those(store: &Store, ids: &[JobId], token: i64, ending: &str) -> Result<Vec<ClaimedJob>, StoreError> {
-    let ids = padded(ids);
-    let waiting = store.one_of(&format!(
-        "select id from jobs where id in ({}) and {} = 'enqueued' {ending}",
-        placeholders(3, ids.len()),
-        unindexed("state")
-    ));
-    let sql = format!(
-        "-- claim_jobs
+const CLAIM_JOBS: LockingStatement = LockingStatement {
+    sqlite: "-- claim_jobs
         update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
-        where id {waiting} {} returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
-        // The job is offered again then, and the fence refuses the run that was begun.
-        store.may_be_lost()
-    );
+        where id in (select value from json_each($3)) and state = 'enqueued'
+            and (queue = 'suspect' and crashes = $4 or queue <> 'suspect' and $4 is null)
+        returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
+    postgres: "-- claim_jobs
+        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
+        where id = any(array(
+                select id from jobs
+                where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($3 as json))))
+                    and coalesce(state, '') = 'enqueued'
+                    and (queue = 'suspect' and crashes = $4 or queue <> 'suspect' and $4 is null)
+                order by kind, subject_id for update))
+            and (select set_config('synchronous_commit', 'off', true)) = 'off'
+        returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
+    postgres_skipping: "-- claim_jobs
+        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
+        where id = any(array(
+                select id from jobs
+                where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($3 as json))))
+                    and coalesce(state, '') = 'enqueued'
+                    and (queue = 'suspect' and crashes = $4 or queue <> 'suspect' and $4 is null)
+                for update skip locked))
+            and (select set_config('synchronous_commit', 'off', true)) = 'off'
+        returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
+};
+
+/// Claims those that still wait.
+async fn claim_those(
+    store: &Store,
+    ids: &[JobId],
+    token: i64,
+    suspects: Option<i64>,
+    locked: Locked,
+) -> Result<Vec<ClaimedJob>, StoreError> {
     // A lease begins when the statement can, and not while it waits for a connection.
     let connection = store.writer().acquire().await?;
-    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(token).bind(store.now_ms() + store.lease_ms());
-    for id in ids {
-        query = query.bind(id.0);
-    }
+    let query = sqlx::query(CLAIM_JOBS.on(store.database(), locked))
+        .bind(token)
+        .bind(store.now_ms() + store.lease_ms())
+        .bind(json(ids)?)
+        .bind(suspects);
     connection.fetch_all(query).await?.iter().map(|row| claimed(row, token)).collect()
 }
 

@@ -1,23 +1,27 @@
 //! What operators see of jobs and do to them.
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
-use super::OPEN;
 use crate::id::JobId;
 use crate::job::{JobKind, JobRow, JobState, QueueName};
 use crate::store::{Store, StoreError, Write};
 
-/// The columns of a [`JobRow`].
-pub(in crate::store) const ROW: &str =
-    "id, queue, kind, subject_id, state, attempt, crashes, due_at_ms, last_error, created_at_ms, finished_at_ms";
+/// The columns of a [`JobRow`], for a statement that reads it whole.
+macro_rules! job_columns {
+    () => {
+        "id, queue, kind, subject_id, state, attempt, crashes, due_at_ms, waiting_since_ms, last_error, created_at_ms,
+            finished_at_ms"
+    };
+}
+pub(in crate::store) use job_columns;
 
 /// One job as operators see it.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn show(store: &Store, id: JobId) -> Result<Option<JobRow>, StoreError> {
-    sqlx::query(AssertSqlSafe(format!("-- show_job\nselect {ROW} from jobs where id = $1")))
+    sqlx::query(concat!("-- show_job\nselect ", job_columns!(), " from jobs where id = $1"))
         .bind(id.0)
         .fetch_optional(store.readers())
         .await?
@@ -35,24 +39,46 @@ pub async fn list(
     kind: Option<JobKind>,
     limit: i64,
 ) -> Result<Vec<JobRow>, StoreError> {
-    // Only what is asked for stands in the text, so that the index of open or dead rows can serve.
-    let mut conditions = Vec::new();
-    if let Some(state) = state {
-        conditions.push(format!("state = '{state}'"));
-        if state.is_open() {
-            conditions.push(OPEN.to_owned());
-        }
-    }
-    if let Some(kind) = kind {
-        conditions.push(format!("kind = '{kind}'"));
-    }
-    let condition = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" and ") };
-    let rows = sqlx::query(AssertSqlSafe(format!(
-        "-- list_jobs\nselect {ROW} from jobs where {condition} order by id desc limit $1"
-    )))
-    .bind(limit)
-    .fetch_all(store.readers())
-    .await?;
+    // The state stands in the text, so that the index of such rows can serve.
+    let text = match state {
+        None => concat!(
+            "-- list_jobs\nselect ",
+            job_columns!(),
+            " from jobs where (kind = $2 or $2 is null) order by id desc limit $1"
+        ),
+        Some(JobState::Available) => concat!(
+            "-- list_available_jobs\nselect ",
+            job_columns!(),
+            " from jobs where state = 'available' and (kind = $2 or $2 is null) order by id desc limit $1"
+        ),
+        Some(JobState::Enqueued) => concat!(
+            "-- list_enqueued_jobs\nselect ",
+            job_columns!(),
+            " from jobs where state = 'enqueued' and (kind = $2 or $2 is null) order by id desc limit $1"
+        ),
+        Some(JobState::Running) => concat!(
+            "-- list_running_jobs\nselect ",
+            job_columns!(),
+            " from jobs where state = 'running' and (kind = $2 or $2 is null) order by id desc limit $1"
+        ),
+        Some(JobState::Completed) => concat!(
+            "-- list_completed_jobs\nselect ",
+            job_columns!(),
+            " from jobs where state = 'completed' and (kind = $2 or $2 is null) order by id desc limit $1"
+        ),
+        Some(JobState::Canceled) => concat!(
+            "-- list_canceled_jobs\nselect ",
+            job_columns!(),
+            " from jobs where state = 'canceled' and (kind = $2 or $2 is null) order by id desc limit $1"
+        ),
+        Some(JobState::Dead) => concat!(
+            "-- list_dead_jobs\nselect ",
+            job_columns!(),
+            " from jobs where state = 'dead' and (kind = $2 or $2 is null) order by id desc limit $1"
+        ),
+    };
+    let query = sqlx::query(text).bind(limit).bind(kind.map(JobKind::as_str));
+    let rows = query.fetch_all(store.readers()).await?;
     rows.iter().map(job_row).collect()
 }
 
@@ -60,12 +86,13 @@ pub async fn list(
 /// be an open job like it.
 pub(in crate::store) async fn revive(write: &mut Write, job: &JobRow) -> Result<bool, StoreError> {
     let now_ms = write.now_ms();
-    let done = sqlx::query(AssertSqlSafe(format!(
+    let done = sqlx::query(
         "-- retry_job
         update jobs set state = 'available', queue = $3, attempt = 0, crashes = 0, due_at_ms = $2, finished_at_ms = null
         where id = $1 and state = 'dead' and not exists (
-            select 1 from jobs other where other.kind = jobs.kind and other.subject_id = jobs.subject_id and other.{OPEN})"
-    )))
+            select 1 from jobs other where other.kind = jobs.kind and other.subject_id = jobs.subject_id
+                and other.state in ('available', 'enqueued', 'running'))",
+    )
     .bind(job.id.0)
     .bind(now_ms)
     .bind(JobKind::parse(&job.kind).map_or(QueueName::Background, JobKind::queue).as_str())
@@ -126,6 +153,7 @@ pub(in crate::store) fn job_row(row: &AnyRow) -> Result<JobRow, StoreError> {
         attempt: row.try_get("attempt")?,
         crashes: row.try_get("crashes")?,
         due_at_ms: row.try_get("due_at_ms")?,
+        waiting_since_ms: row.try_get("waiting_since_ms")?,
         last_error: row.try_get("last_error")?,
         created_at_ms: row.try_get("created_at_ms")?,
         finished_at_ms: row.try_get("finished_at_ms")?,

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use super::suspects::{ALONE_CRASHES, DEADLY_CRASHES, SUSPECT_CRASHES};
 use super::{OFFER_GRACE_MS, parse_queue};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
-use crate::job::{Death, JobKind, JobState, QueueName};
-use crate::store::{Database, Store, StoreError, padded, placeholders};
+use crate::job::{Death, JobKind, QueueName};
+use crate::store::statement::{Statement, json};
+use crate::store::{Database, Store, StoreError};
 
 /// The same for a suspect, which is claimed only when its process has started; before that it may wait for a place.
 const SUSPECT_GRACE_MS: i64 = 15_000;
@@ -47,28 +48,38 @@ pub struct Crashed {
     pub is_dead: bool,
 }
 
+/// Of each queue in `$1`; the offered and the running rows where `$3` is 1. Where there is none it is `$2`.
+const EARLIEST_DUE: Statement = Statement {
+    sqlite: "-- earliest_due
+        select value as queue,
+            coalesce((select due_at_ms from jobs where queue = value and state = 'available'
+                order by due_at_ms limit 1), $2) as available,
+            coalesce(case when $3 = 1 then (select due_at_ms from jobs where queue = value and state = 'enqueued'
+                order by due_at_ms limit 1) end, $2) as enqueued,
+            coalesce(case when $3 = 1 then (select due_at_ms from jobs where queue = value and state = 'running'
+                order by due_at_ms limit 1) end, $2) as running
+        from json_each($1)",
+    postgres: "-- earliest_due
+        select value as queue,
+            coalesce((select due_at_ms from jobs where queue = value and state = 'available'
+                order by due_at_ms limit 1), $2) as available,
+            coalesce(case when $3 = 1 then (select due_at_ms from jobs where queue = value and state = 'enqueued'
+                order by due_at_ms limit 1) end, $2) as enqueued,
+            coalesce(case when $3 = 1 then (select due_at_ms from jobs where queue = value and state = 'running'
+                order by due_at_ms limit 1) end, $2) as running
+        from json_array_elements_text(cast($1 as json))",
+};
+
 /// For each queue, when its earliest available row is due, and with `asks_for_lost` when its earliest offered or running
 /// one is. One statement; the relay's idle work.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn earliest_due(store: &Store, asks_for_lost: bool) -> Result<Vec<DueJobs>, StoreError> {
-    let earliest = |queue: &QueueName, state: JobState| {
-        format!(
-            "coalesce((select due_at_ms from jobs where queue = '{queue}' and state = '{state}' \
-            order by due_at_ms limit 1), {NONE_IS_DUE})"
-        )
-    };
-    let part = |queue: &QueueName| {
-        let available = earliest(queue, JobState::Available);
-        let (enqueued, running) = match asks_for_lost {
-            true => (earliest(queue, JobState::Enqueued), earliest(queue, JobState::Running)),
-            false => (NONE_IS_DUE.to_string(), NONE_IS_DUE.to_string()),
-        };
-        format!("select '{queue}' as queue, {available} as available, {enqueued} as enqueued, {running} as running")
-    };
-    let parts: Vec<String> = QueueName::ALL.iter().map(part).collect();
-    let rows = sqlx::query(AssertSqlSafe(format!("-- earliest_due\n{}", parts.join(" union all "))))
+    let rows = sqlx::query(EARLIEST_DUE.on(store.database()))
+        .bind(names(QueueName::ALL)?)
+        .bind(NONE_IS_DUE)
+        .bind(i64::from(asks_for_lost))
         .fetch_all(store.upkeep_readers())
         .await?;
     rows.iter()
@@ -90,12 +101,45 @@ pub async fn earliest_due(store: &Store, asks_for_lost: bool) -> Result<Vec<DueJ
 /// A time that no row has: both databases keep the type of a column that is never null.
 const NONE_IS_DUE: i64 = i64::MAX;
 
+/// The names of queues as a parameter.
+fn names(queues: &[QueueName]) -> Result<String, StoreError> {
+    json(&queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>())
+}
+
+const OFFER_JOBS: Statement = Statement {
+    sqlite: "-- offer_jobs
+        update jobs set state = 'enqueued', due_at_ms = $1, waiting_since_ms = due_at_ms
+        where id in (select id from jobs where queue = $2 and state = 'available' and due_at_ms <= $3
+            order by due_at_ms limit $4)
+        returning id",
+    postgres: "-- offer_jobs
+        update jobs set state = 'enqueued', due_at_ms = $1, waiting_since_ms = due_at_ms
+        where id = any(array(select id from jobs where queue = $2 and state = 'available' and due_at_ms <= $3
+                order by due_at_ms limit $4 for update skip locked))
+            and (select set_config('synchronous_commit', 'off', true)) = 'off'
+        returning id",
+};
+
+const OFFER_JOBS_AGAIN: Statement = Statement {
+    sqlite: "-- offer_jobs_again
+        update jobs set due_at_ms = $1
+        where id in (select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms <= $3
+            order by due_at_ms limit $4)
+        returning id",
+    postgres: "-- offer_jobs_again
+        update jobs set due_at_ms = $1
+        where id = any(array(select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms <= $3
+                order by due_at_ms limit $4 for update skip locked))
+            and (select set_config('synchronous_commit', 'off', true)) = 'off'
+        returning id",
+};
+
 /// Marks up to `limit` available, due rows of a queue as enqueued and returns their ids, to be pushed at once.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn offer(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
-    mark_offered(store, "offer_jobs", "state = 'available'", queue, limit).await
+    mark_offered(store, &OFFER_JOBS, queue, limit).await
 }
 
 /// Moves up to `limit` enqueued rows whose grace is over to a new grace and returns their ids; they may be pushed
@@ -104,29 +148,18 @@ pub async fn offer(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<Jo
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn offer_again(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
-    mark_offered(store, "offer_jobs_again", "state = 'enqueued'", queue, limit).await
+    mark_offered(store, &OFFER_JOBS_AGAIN, queue, limit).await
 }
 
+/// A commit that is lost with the server is no matter: the rows are then found due as before.
 async fn mark_offered(
     store: &Store,
-    name: &str,
-    condition: &str,
+    statement: &Statement,
     queue: QueueName,
     limit: u64,
 ) -> Result<Vec<JobId>, StoreError> {
-    let due = store.one_of(&format!(
-        "select id from jobs where queue = $2 and {condition} and due_at_ms <= $3 order by due_at_ms limit $4 {}",
-        store.skip_locked()
-    ));
-    let sql = format!(
-        "-- {name}
-        update jobs set state = 'enqueued', due_at_ms = $1,
-            waiting_since_ms = case when state = 'available' then due_at_ms else waiting_since_ms end
-        where id {due} {} returning id",
-        store.may_be_lost()
-    );
     let now_ms = store.now_ms();
-    let rows = sqlx::query(AssertSqlSafe(sql))
+    let rows = sqlx::query(statement.on(store.database()))
         .bind(now_ms + grace_ms(queue))
         .bind(queue.as_str())
         .bind(now_ms)
@@ -136,22 +169,22 @@ async fn mark_offered(
     rows.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
+const WITHDRAW_OFFER: Statement = Statement {
+    sqlite: "-- withdraw_offer
+        update jobs set state = 'available', due_at_ms = coalesce(waiting_since_ms, $1)
+        where id in (select value from json_each($2)) and state = 'enqueued'",
+    postgres: "-- withdraw_offer
+        update jobs set state = 'available', due_at_ms = coalesce(waiting_since_ms, $1)
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($2 as json))))
+            and coalesce(state, '') = 'enqueued'",
+};
+
 /// Makes rows available again, due as they were, whose ids the queue refused to take.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; the rows then wait for their grace to end.
 pub async fn withdraw_offer(store: &Store, ids: &[JobId]) -> Result<(), StoreError> {
-    let ids = padded(ids);
-    let sql = format!(
-        "-- withdraw_offer
-        update jobs set state = 'available', due_at_ms = coalesce(waiting_since_ms, $1)
-        where state = 'enqueued' and id in ({})",
-        placeholders(2, ids.len())
-    );
-    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms());
-    for id in ids {
-        query = query.bind(id.0);
-    }
+    let query = sqlx::query(WITHDRAW_OFFER.on(store.database())).bind(store.now_ms()).bind(json(ids)?);
     query.execute(store.upkeep()).await?;
     Ok(())
 }
@@ -206,6 +239,12 @@ pub struct Lapsed {
     pub is_locked: bool,
 }
 
+/// Of PostgreSQL alone, for nobody locks rows in SQLite.
+const UNLOCKED_JOBS: &str = "-- unlocked_jobs
+    select id from jobs
+    where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+    for update skip locked";
+
 /// Up to 100 running rows of a queue whose leases were over at `now_ms`, in epoch milliseconds. Waits for no lock.
 ///
 /// # Errors
@@ -230,18 +269,9 @@ pub async fn lapsed(store: &Store, queue: QueueName, now_ms: i64) -> Result<Vec<
         });
     }
     if !lapsed.is_empty() && store.database() == Database::Postgres {
-        let ids = padded(&lapsed.iter().map(|lapsed| lapsed.job_id).collect::<Vec<_>>());
-        let sql = format!(
-            "-- unlocked_jobs\nselect id from jobs where id in ({}) {}",
-            placeholders(1, ids.len()),
-            store.skip_locked()
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for id in ids {
-            query = query.bind(id.0);
-        }
+        let ids: Vec<JobId> = lapsed.iter().map(|lapsed| lapsed.job_id).collect();
         let mut unlocked = HashSet::new();
-        for row in query.fetch_all(store.upkeep()).await? {
+        for row in sqlx::query(UNLOCKED_JOBS).bind(json(&ids)?).fetch_all(store.upkeep()).await? {
             unlocked.insert(JobId(row.try_get("id")?));
         }
         for lapsed in &mut lapsed {
@@ -277,20 +307,21 @@ pub(in crate::store) async fn count_crash(store: &Store, lapsed: &Lapsed, now_ms
         _ => 60_000,
     };
     let mut write = store.begin_upkeep().await?;
-    let sql = format!(
+    let becomes_suspect = crashes >= SUSPECT_CRASHES && !never_dies;
+    let done = sqlx::query(
         "-- count_crash
-        update jobs set crashes = $3, lease_token = null, last_error = $4, due_at_ms = $5, state = 'available', queue = {}
+        update jobs set crashes = $3, lease_token = null, last_error = $4, due_at_ms = $5, state = 'available',
+            queue = case when $6 = 1 then 'suspect' else queue end
         where id = $1 and state = 'running' and due_at_ms <= $2 and crashes = $3 - 1",
-        if crashes >= SUSPECT_CRASHES && !never_dies { "'suspect'" } else { "queue" },
-    );
-    let done = sqlx::query(AssertSqlSafe(sql))
-        .bind(lapsed.job_id.0)
-        .bind(now_ms)
-        .bind(crashes)
-        .bind(REASON)
-        .bind(now_ms + wait_ms)
-        .execute(write.transaction())
-        .await?;
+    )
+    .bind(lapsed.job_id.0)
+    .bind(now_ms)
+    .bind(crashes)
+    .bind(REASON)
+    .bind(now_ms + wait_ms)
+    .bind(i64::from(becomes_suspect))
+    .execute(write.transaction())
+    .await?;
     if done.rows_affected() == 0 {
         return Err(StoreError::LeaseLost);
     }
@@ -299,37 +330,35 @@ pub(in crate::store) async fn count_crash(store: &Store, lapsed: &Lapsed, now_ms
     write.commit().await
 }
 
+/// Of each queue in `$1`: since when its first row that waits has waited, offered or not; -1 where none does.
+const OLDEST_DUE: Statement = Statement {
+    sqlite: "-- oldest_due
+        select coalesce((select due_at_ms from jobs where queue = value and state = 'available'
+                order by due_at_ms limit 1), -1) as available_since_ms,
+            coalesce((select min(waiting_since_ms) from jobs where queue = value and state = 'enqueued'), -1)
+                as enqueued_since_ms
+        from json_each($1)",
+    postgres: "-- oldest_due
+        select coalesce((select due_at_ms from jobs where queue = value and state = 'available'
+                order by due_at_ms limit 1), -1) as available_since_ms,
+            coalesce((select min(waiting_since_ms) from jobs where queue = value and state = 'enqueued'), -1)
+                as enqueued_since_ms
+        from json_array_elements_text(cast($1 as json))",
+};
+
 /// How many milliseconds the longest waiting due job of these queues has waited, offered or not; 0 if none waits.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn oldest_due_age_ms(store: &Store, queues: &[QueueName]) -> Result<i64, StoreError> {
-    let parts: Vec<String> = queues
-        .iter()
-        .flat_map(|queue| {
-            [
-                format!(
-                    "select coalesce((select due_at_ms from jobs where queue = '{queue}' \
-                    and state = 'available' order by due_at_ms limit 1), -1) as since_ms"
-                ),
-                format!(
-                    "select coalesce((select min(waiting_since_ms) from jobs where queue = '{queue}' \
-                    and state = 'enqueued'), -1) as since_ms"
-                ),
-            ]
-        })
-        .collect();
-    if parts.is_empty() {
-        return Ok(0);
-    }
-    let rows = sqlx::query(AssertSqlSafe(format!("-- oldest_due\n{}", parts.join(" union all "))))
-        .fetch_all(store.readers())
-        .await?;
-    let mut oldest_ms = None;
-    for row in rows {
-        let since_ms: i64 = row.try_get("since_ms")?;
-        if since_ms >= 0 {
-            oldest_ms = Some(oldest_ms.map_or(since_ms, |oldest: i64| oldest.min(since_ms)));
+    let query = sqlx::query(OLDEST_DUE.on(store.database())).bind(names(queues)?);
+    let mut oldest_ms: Option<i64> = None;
+    for row in query.fetch_all(store.readers()).await? {
+        for column in ["available_since_ms", "enqueued_since_ms"] {
+            let since_ms: i64 = row.try_get(column)?;
+            if since_ms >= 0 {
+                oldest_ms = Some(oldest_ms.map_or(since_ms, |oldest| oldest.min(since_ms)));
+            }
         }
     }
     Ok(oldest_ms.map_or(0, |since_ms| (store.now_ms() - since_ms).max(0)))

@@ -2,12 +2,13 @@
 //! run in processes of their own, in groups that become smaller with each crash.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use super::claiming::{claim_under, unclaim};
 use crate::id::JobId;
 use crate::job::ClaimedJob;
-use crate::store::{Store, StoreError, padded, placeholders};
+use crate::store::statement::{Statement, json};
+use crate::store::{Store, StoreError};
 
 /// Crashes after which a job is a suspect.
 pub(super) const SUSPECT_CRASHES: i64 = 2;
@@ -46,6 +47,18 @@ pub struct SuspectGroup {
     pub token: i64,
 }
 
+const GROUP_SUSPECTS: Statement = Statement {
+    sqlite: "-- group_suspects
+        select id, crashes from jobs
+        where id in (select value from json_each($1)) and state = 'enqueued' and queue = 'suspect'
+        order by crashes, id",
+    postgres: "-- group_suspects
+        select id, crashes from jobs
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+            and coalesce(state, '') = 'enqueued' and queue = 'suspect'
+        order by crashes, id",
+};
+
 /// Sorts offered suspects into groups, each for one process. Ids of other rows are left out.
 ///
 /// # Errors
@@ -54,17 +67,8 @@ pub async fn group_suspects(store: &Store, ids: &[JobId]) -> Result<Vec<SuspectG
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = padded(ids);
-    let sql = format!(
-        "-- group_suspects
-        select id, crashes from jobs where id in ({}) and state = 'enqueued' and queue = 'suspect' order by crashes, id",
-        placeholders(1, ids.len())
-    );
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for id in ids {
-        query = query.bind(id.0);
-    }
     let mut groups: Vec<SuspectGroup> = Vec::new();
+    let query = sqlx::query(GROUP_SUSPECTS.on(store.database())).bind(json(ids)?);
     for row in query.fetch_all(store.readers()).await? {
         let (id, crashes) = (JobId(row.try_get("id")?), row.try_get("crashes")?);
         match groups.last_mut() {
@@ -81,8 +85,7 @@ pub async fn group_suspects(store: &Store, ids: &[JobId]) -> Result<Vec<SuspectG
 /// # Errors
 /// As [`super::claim`].
 pub async fn claim_suspects(store: &Store, group: &SuspectGroup) -> Result<Vec<ClaimedJob>, StoreError> {
-    let condition = format!("and queue = 'suspect' and crashes = {}", group.crashes);
-    claim_under(store, &group.jobs, group.token, &condition).await
+    claim_under(store, &group.jobs, group.token, Some(group.crashes)).await
 }
 
 /// Hands back suspects whose process ended before it ran any of them, or whose worker was killed: no crash.
@@ -93,21 +96,23 @@ pub async fn hand_back_suspects(store: &Store, group: &SuspectGroup) -> Result<(
     unclaim(store, group.token, &group.jobs).await
 }
 
+const END_LEASES_OF_SUSPECTS: Statement = Statement {
+    sqlite: "-- end_leases_of_suspects
+        update jobs set due_at_ms = $2
+        where id in (select value from json_each($3)) and lease_token = $1 and state = 'running'",
+    postgres: "-- end_leases_of_suspects
+        update jobs set due_at_ms = $2
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($3 as json))))
+            and lease_token = $1 and coalesce(state, '') = 'running'",
+};
+
 /// Ends the leases of suspects whose process died: the relay counts the crash at once, and not when a lease would be over.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; their leases then end by themselves.
 pub async fn end_leases_of_suspects(store: &Store, group: &SuspectGroup) -> Result<u64, StoreError> {
-    let ids = padded(&group.jobs);
-    let sql = format!(
-        "-- end_leases_of_suspects
-        update jobs set due_at_ms = $2 where lease_token = $1 and state = 'running' and id in ({})",
-        placeholders(3, ids.len())
-    );
-    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(group.token).bind(store.now_ms());
-    for id in ids {
-        query = query.bind(id.0);
-    }
+    let query = sqlx::query(END_LEASES_OF_SUSPECTS.on(store.database()));
+    let query = query.bind(group.token).bind(store.now_ms()).bind(json(&group.jobs)?);
     Ok(query.execute(store.writer()).await?.rows_affected())
 }
 

@@ -1,10 +1,13 @@
 //! Open jobs that lie further ahead than any schedule puts them, which is so after the database's clock was set back.
 
-use sqlx::AssertSqlSafe;
+use sqlx::Any;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
 
 use crate::job::{JobKind, QueueName};
-use crate::store::jobs::{LEASE_MS, OPEN, grace_ms, quoted_kinds};
-use crate::store::{Database, MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
+use crate::store::jobs::{LEASE_MS, grace_ms};
+use crate::store::statement::{Statement, json};
+use crate::store::{MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
 
 /// How far ahead an open job may lie, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +23,105 @@ pub struct LongestWaits {
 /// A lease is no longer, whatever the line of the process that holds it.
 const LONGEST_LEASE_MS: i64 = LEASE_MS + MOST_LEASE_FOR_THE_LINE_MS;
 
-/// Rows brought near in one statement; more are found by the next one.
-const BATCH: usize = 1_000;
+/// Rows brought near in one statement, as it says; more are found by the next one.
+const BATCH: u64 = 1_000;
+
+/// Those of a queue. Locked rows are passed over: many rows that wait for locks in no order could block another
+/// transaction, and be blocked by it. The writer of a row gives it another time, and after a step this is done once more.
+const RUNNING: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit 1000
+                for update skip locked))
+            and due_at_ms > $1",
+};
+
+const ENQUEUED: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit 1000
+                for update skip locked))
+            and due_at_ms > $1",
+};
+
+const AVAILABLE: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit 1000
+                for update skip locked))
+            and due_at_ms > $1",
+};
+
+/// Looks at open orders stand beside the looks back, which are many and lie a day ahead: found by their orders.
+const LOOKS_AT_OPEN_ORDERS: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (
+                select j.id from orders o join jobs j on j.kind = $2 and j.subject_id = o.id
+                where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
+                    and j.state in ('available', 'enqueued', 'running') and j.state = 'available'
+                    and j.due_at_ms > $1
+                limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(
+                select j.id from orders o join jobs j on j.kind = $2 and j.subject_id = o.id
+                where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
+                    and j.state in ('available', 'enqueued', 'running') and j.state = 'available'
+                    and j.due_at_ms > $1
+                limit 1000
+                for update of j skip locked))
+            and due_at_ms > $1",
+};
+
+/// Of these kinds, of which few are open.
+const OF_KINDS: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (
+                select id from jobs where kind in (select value from json_each($2))
+                    and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1
+                limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(
+                select id from jobs where kind = any(array(select json_array_elements_text(cast($2 as json))))
+                    and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1
+                limit 1000 for update skip locked))
+            and due_at_ms > $1",
+};
+
+/// Of a queue and these kinds, those whose last run was told to wait or failed.
+const HELD_BACK: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (
+                select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 and due_at_ms <= $4
+                    and last_error is not null and kind in (select value from json_each($3))
+                limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(
+                select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 and due_at_ms <= $4
+                    and last_error is not null and kind = any(array(select json_array_elements_text(cast($3 as json))))
+                limit 1000 for update skip locked))
+            and due_at_ms > $1",
+};
 
 /// Brings open jobs that lie further ahead to the furthest place they may have, and returns how many. Harmless at any
 /// time: a job that comes too early finds that, and waits again.
@@ -29,46 +129,30 @@ const BATCH: usize = 1_000;
 /// # Errors
 /// [`StoreError`] when the database did not do it; some may lie near by then.
 pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, StoreError> {
-    let mut brought = 0;
+    let (mut brought, database) = (0, store.database());
     for queue in QueueName::ALL {
         let available_ms = match queue {
             QueueName::Background => longest.look_back_ms,
             QueueName::Settle | QueueName::Links | QueueName::Suspect => longest.other_ms,
         };
-        for (state, furthest_ms) in
-            [("running", LONGEST_LEASE_MS), ("enqueued", grace_ms(*queue)), ("available", available_ms)]
+        for (statement, furthest_ms) in
+            [(&RUNNING, LONGEST_LEASE_MS), (&ENQUEUED, grace_ms(*queue)), (&AVAILABLE, available_ms)]
         {
-            let far = format!("select id from jobs where queue = '{queue}' and state = '{state}' and due_at_ms > $1");
-            brought += bring(store, &far, furthest_ms).await?;
+            brought +=
+                bring(store, furthest_ms, |at_ms| sqlx::query(statement.on(database)).bind(at_ms).bind(queue.as_str()))
+                    .await?;
         }
     }
-    // Looks at open orders stand beside the looks back, which are many and lie a day ahead: found by their orders.
-    let far = format!(
-        "select j.id from orders o join jobs j on j.kind = '{kind}' and j.subject_id = o.id
-        where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
-            and j.{OPEN} and j.state = 'available' and j.due_at_ms > $1",
-        kind = JobKind::SettleOrder
-    );
-    let lock = match store.database() {
-        Database::Sqlite => "",
-        Database::Postgres => "for update of j skip locked",
-    };
-    brought += bring_locked(store, &far, lock, longest.look_ms).await?;
-    // A link or a refund that may wait stands there, too. Found by their kinds, of which few are open.
-    let few = JobKind::ALL.iter().copied().filter(|kind| kind.asks_gateway() && *kind != JobKind::SettleOrder);
-    let background = format!(
-        "select id from jobs where kind in ({})
-            and {OPEN} and state = 'available' and queue = '{}' and due_at_ms > $1",
-        quoted_kinds(few),
-        QueueName::Background
-    );
-    brought += bring(store, &background, longest.other_ms).await?;
-    let sweep = format!(
-        "select id from jobs where kind = '{kind}' and subject_id = 0
-            and {OPEN} and state = 'available' and due_at_ms > $1",
-        kind = JobKind::Sweep
-    );
-    brought += bring(store, &sweep, longest.other_ms).await?;
+    let look = JobKind::SettleOrder;
+    brought += bring(store, longest.look_ms, |at_ms| {
+        sqlx::query(LOOKS_AT_OPEN_ORDERS.on(database)).bind(at_ms).bind(look.as_str())
+    })
+    .await?;
+    // A link or a refund that may wait stands among the looks back, too.
+    let others = names(|kind| kind != look)?;
+    brought +=
+        bring(store, longest.other_ms, |at_ms| sqlx::query(OF_KINDS.on(database)).bind(at_ms).bind(others.clone()))
+            .await?;
     Ok(brought)
 }
 
@@ -84,36 +168,35 @@ const WORD_IS_HEARD_MS: i64 = 1_500;
 /// # Errors
 /// As [`bring_near`].
 pub async fn hurry_held_back(store: &Store) -> Result<u64, StoreError> {
+    let (mut brought, database) = (0, store.database());
     let until_ms = store.now_ms() + LONGEST_PATIENCE_MS;
-    let mut brought = 0;
+    let asking = names(JobKind::asks_gateway)?;
     for queue in [QueueName::Settle, QueueName::Links, QueueName::Background] {
-        let held_back = format!(
-            "select id from jobs where queue = '{queue}' and state = 'available' and due_at_ms > $1
-                and due_at_ms <= {until_ms} and last_error is not null and kind in ({})",
-            quoted_kinds(JobKind::ALL.iter().copied().filter(|kind| kind.asks_gateway()))
-        );
-        brought += bring(store, &held_back, WORD_IS_HEARD_MS).await?;
+        brought += bring(store, WORD_IS_HEARD_MS, |at_ms| {
+            let query = sqlx::query(HELD_BACK.on(database)).bind(at_ms).bind(queue.as_str());
+            query.bind(asking.clone()).bind(until_ms)
+        })
+        .await?;
     }
     Ok(brought)
 }
 
-/// Brings the rows that this selects to `furthest_ms` from now.
-async fn bring(store: &Store, far: &str, furthest_ms: i64) -> Result<u64, StoreError> {
-    bring_locked(store, far, store.skip_locked(), furthest_ms).await
+/// The names of these kinds, as a parameter.
+fn names(are_meant: impl Fn(JobKind) -> bool) -> Result<String, StoreError> {
+    json(&JobKind::ALL.iter().filter(|kind| are_meant(**kind)).map(|kind| kind.as_str()).collect::<Vec<_>>())
 }
 
-/// As [`bring`]; `lock` says which rows the select locks.
-async fn bring_locked(store: &Store, far: &str, lock: &str, furthest_ms: i64) -> Result<u64, StoreError> {
-    // Locked rows are passed over: many rows that wait for locks in no order could block another transaction, and be
-    // blocked by it. The writer of a row gives it another time, and after a step this is done once more.
-    let far = store.one_of(&format!("{far} limit {BATCH} {lock}"));
-    let sql = format!("-- bring_jobs_near\nupdate jobs set due_at_ms = $1 where id {far} and due_at_ms > $1");
+/// Brings the rows of a statement to `furthest_ms` from now, until there are none left.
+async fn bring(
+    store: &Store,
+    furthest_ms: i64,
+    query: impl Fn(i64) -> Query<'static, Any, AnyArguments>,
+) -> Result<u64, StoreError> {
     let mut brought = 0;
     loop {
-        let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(store.now_ms() + furthest_ms);
-        let rows = query.execute(store.writer()).await?.rows_affected();
+        let rows = query(store.now_ms() + furthest_ms).execute(store.writer()).await?.rows_affected();
         brought += rows;
-        if rows < BATCH as u64 {
+        if rows < BATCH {
             return Ok(brought);
         }
     }
