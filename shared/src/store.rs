@@ -209,14 +209,6 @@ impl Store {
     fn one_of(&self, select: &str) -> String {
         one_of(self.0.database, select)
     }
-
-    /// Where a row lies: what finds the rows of one statement again, whatever their key.
-    fn row_place(&self) -> &'static str {
-        match self.0.database {
-            Database::Sqlite => "rowid",
-            Database::Postgres => "ctid",
-        }
-    }
 }
 
 /// `in (select …)` for a select that is limited or locks. PostgreSQL may take such a select for a join, choose to read the

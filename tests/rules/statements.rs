@@ -86,8 +86,6 @@ fn no_statement_is_put_together() {
         "shared/src/store/jobs/staging.rs",
         "shared/src/store/jobs/turning.rs",
         "shared/src/store/orders/linking.rs",
-        "shared/src/store/settlement.rs",
-        "shared/src/store/sweeping.rs",
     ];
     let puts_together = |text: &str| {
         let formatted = text.split("format!(").skip(1).any(|rest| is_statement(rest.trim_start()));

@@ -4,12 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
-use super::given::Column::Number;
-use super::given::{given, rows, unindexed};
 use super::jobs::Finish;
 use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
+use super::statement::{Statement, json};
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::transactions::{Seen, keep_seen};
 use super::{Store, StoreError, Write, findings, jobs, kinds, refunds};
@@ -203,6 +202,31 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
     }
 }
 
+const MARK_PAID: Statement = Statement {
+    sqlite: "-- mark_paid
+        update orders set status = 'paid', transaction_id = payment.transaction_id, final_at_ms = $2, reason = null,
+            suggested_act = null,
+            -- another draft that may still debit is watched on
+            allowed_transaction_id = nullif(orders.allowed_transaction_id, payment.transaction_id)
+        from (select value ->> 'id' as id, value ->> 'transaction_id' as transaction_id from json_each($1)) as payment
+        where orders.id in (select value ->> 'id' from json_each($1)) and orders.id = payment.id
+            and (orders.status in ('pending', 'confirming')
+                or (orders.status = 'review' and orders.resolution_transaction_id = payment.transaction_id))
+        returning id, transaction_id, resolution_by",
+    postgres: "-- mark_paid
+        update orders set status = 'paid', transaction_id = payment.transaction_id, final_at_ms = $2, reason = null,
+            suggested_act = null,
+            -- another draft that may still debit is watched on
+            allowed_transaction_id = nullif(orders.allowed_transaction_id, payment.transaction_id)
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as payment
+        where orders.id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+            and orders.id = payment.id
+            and (coalesce(orders.status, '') in ('pending', 'confirming')
+                or (coalesce(orders.status, '') = 'review'
+                    and orders.resolution_transaction_id = payment.transaction_id))
+        returning orders.id, orders.transaction_id, orders.resolution_by",
+};
+
 /// Writes *paid* where the order can be: the one statement that does. Returns which are paid now.
 async fn mark_paid(
     write: &mut Write,
@@ -211,32 +235,19 @@ async fn mark_paid(
 ) -> Result<HashSet<OrderId>, StoreError> {
     #[derive(Serialize)]
     struct Payment {
-        of_order: i64,
-        payer: i64,
+        id: OrderId,
+        transaction_id: TransactionId,
     }
     let payment = |item: &Arc<Settling>| match item.settlement {
-        Settlement::Paid { transaction_id } => Some(Payment { of_order: item.order_id.0, payer: transaction_id.0 }),
+        Settlement::Paid { transaction_id } => Some(Payment { id: item.order_id, transaction_id }),
         _ => None,
     };
     let payments: Vec<Payment> = items.iter().filter_map(payment).collect();
     if payments.is_empty() {
         return Ok(HashSet::new());
     }
-    let given = given(write.store.database(), 1, &[Number("of_order"), Number("payer")]);
-    let sql = format!(
-        "-- mark_paid
-        update orders set status = 'paid', transaction_id = payer, final_at_ms = $2, reason = null, suggested_act = null,
-            -- another draft that may still debit is watched on
-            allowed_transaction_id = case when allowed_transaction_id = payer then null else allowed_transaction_id end
-        from {given} where id {} and id = of_order
-            and ({status} in ('pending', 'confirming') or ({status} = 'review' and resolution_transaction_id = payer))
-        returning id, transaction_id, resolution_by",
-        given.any("of_order"),
-        status = unindexed("status")
-    );
-    let now_ms = write.now_ms();
-    let done =
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(&payments)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let (text, now_ms) = (MARK_PAID.on(write.store.database()), write.now_ms());
+    let done = sqlx::query(text).bind(json(&payments)?).bind(now_ms).fetch_all(write.transaction()).await?;
     let (mut paid, mut lines) = (HashSet::new(), Vec::new());
     for row in done {
         let id = OrderId(row.try_get("id")?);

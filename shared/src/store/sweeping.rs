@@ -1,17 +1,19 @@
 //! What `sweep` finds missing, and what it may delete.
 
-use std::time::{Duration, Instant};
+use sqlx::Row;
 
-use sqlx::{AssertSqlSafe, Row};
-
-use super::jobs::OPEN;
-use super::{Store, StoreError, findings, idempotency, jobs, orders, processes};
+use super::statement::Statement;
+use super::{Store, StoreError, findings, jobs, orders, processes};
 use tracing::error;
 
 use crate::id::{OrderId, RefundId};
 use crate::job::{Job, JobKind, QueueName};
 use crate::order::GatewayIdentity;
 use crate::review::{FindingKind, NewFinding};
+
+mod pruning;
+
+pub use pruning::prune;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -30,19 +32,10 @@ pub const DEAD_AND_CALLBACKS_MS: i64 = 90 * 24 * HOUR_MS;
 /// How long what proves nothing is kept: long enough to see who sent it.
 pub const UNPROVEN_MS: i64 = 14 * 24 * HOUR_MS;
 
-/// How long a process that has told nothing of itself is remembered.
-const PROCESSES_MS: i64 = 24 * HOUR_MS;
-
-/// Rows deleted in one commit.
-const PRUNE_BATCH: u64 = 1_000;
-
 /// How long an order of a gateway that is no longer configured may stay open after its TTL.
 const ELSEWHERE_MS: i64 = 72 * HOUR_MS;
 
-/// In the words of the index, which SQLite does not infer from narrower ones.
-const OPEN_ORDERS: &str = "o.status in ('pending', 'confirming', 'review')";
-
-/// Orders restored per sweep and kind; the next sweep goes on.
+/// Orders restored per sweep and kind, as the statements say; the next sweep goes on.
 const BATCH: u64 = 500;
 
 /// Orders that have ended and are looked at in one statement, and how many such statements one sweep makes: as many
@@ -65,33 +58,39 @@ pub struct Swept {
     pub adopted: u64,
 }
 
+// The first condition is the index's, which SQLite does not infer from narrower ones.
+const WITHOUT_LINK_JOB: &str = "-- orders_without_link_job
+    select o.id from orders o
+    where o.status in ('pending', 'confirming', 'review') and o.status = 'pending' and o.payment_url is null
+        and (o.expires_at_ms is null or o.expires_at_ms > $2)
+        and not exists (select 1 from jobs j
+            where j.kind = $1 and j.subject_id = o.id and j.state in ('available', 'enqueued', 'running'))
+    order by o.id limit 500";
+
+const WITHOUT_SETTLE_JOB: &str = "-- open_orders_without_settle_job
+    select o.id from orders o
+    where o.status in ('pending', 'confirming', 'review')
+        and ((o.status in ('pending', 'confirming') and o.expires_at_ms is not null)
+            or (o.status = 'review' and o.resolution_transaction_id is not null))
+        and not exists (select 1 from jobs j
+            where j.kind = $1 and j.subject_id = o.id and j.state in ('available', 'enqueued', 'running'))
+    order by o.id limit 500";
+
 /// Restores the jobs that open orders must have and do not have. Harmless beside anything.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; what was restored stays.
 pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, StoreError> {
-    let without = |kind: JobKind| {
-        format!("not exists (select 1 from jobs j where j.kind = '{kind}' and j.subject_id = o.id and j.{OPEN})")
-    };
     let mut swept = Swept::default();
-    let links = format!(
-        "-- orders_without_link_job
-        select o.id from orders o where {OPEN_ORDERS} and o.status = 'pending' and o.payment_url is null
-            and (o.expires_at_ms is null or o.expires_at_ms > $1) and {} order by o.id limit {BATCH}",
-        without(JobKind::CreatePaymentLink)
-    );
-    for order_id in ids(store, links, store.now_ms()).await? {
+    let without_link = sqlx::query(WITHOUT_LINK_JOB).bind(JobKind::CreatePaymentLink.as_str()).bind(store.now_ms());
+    for row in without_link.fetch_all(store.readers()).await? {
+        let order_id = OrderId(row.try_get("id")?);
         stage(store, Job::CreatePaymentLink { order_id }, QueueName::Links).await?;
         swept.links_restored += 1;
     }
-    let open = format!(
-        "-- open_orders_without_settle_job
-        select o.id from orders o where {OPEN_ORDERS} and (
-            (o.status in ('pending', 'confirming') and o.expires_at_ms is not null)
-            or (o.status = 'review' and o.resolution_transaction_id is not null)) and {} order by o.id limit {BATCH}",
-        without(JobKind::SettleOrder)
-    );
-    for order_id in ids(store, open, store.now_ms()).await? {
+    let without_look = sqlx::query(WITHOUT_SETTLE_JOB).bind(JobKind::SettleOrder.as_str());
+    for row in without_look.fetch_all(store.readers()).await? {
+        let order_id = OrderId(row.try_get("id")?);
         stage(store, Job::SettleOrder { order_id }, QueueName::Settle).await?;
         swept.settlements_restored += 1;
     }
@@ -101,6 +100,18 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     swept.adopted = findings::adopt(store).await?;
     Ok(swept)
 }
+
+const ORPHANED_STILL: Statement = Statement {
+    sqlite: "-- orphaned_still
+        select id from orders
+        where id = $1 and status in ('pending', 'confirming') and gateway <> $2
+            and coalesce(expires_at_ms, pending_since_ms) <= $3",
+    postgres: "-- orphaned_still
+        select id from orders
+        where id = $1 and status in ('pending', 'confirming') and gateway <> $2
+            and coalesce(expires_at_ms, pending_since_ms) <= $3
+        for update",
+};
 
 /// Puts orders whose gateway is no longer configured before a person, and returns how many.
 async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64, StoreError> {
@@ -124,13 +135,8 @@ async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64,
         let order_id = OrderId(row.try_get("id")?);
         let mut write = store.begin(0).await?;
         // Meanwhile it may have been paid, by a process that knows its gateway, or got another link.
-        let still = format!(
-            "-- orphaned_still
-            select id from orders where id = $1 and status in ('pending', 'confirming') and gateway <> $2
-                and coalesce(expires_at_ms, pending_since_ms) <= $3 {}",
-            write.for_update("orders")
-        );
-        let still = sqlx::query(AssertSqlSafe(still)).bind(order_id.0).bind(ours.0.clone()).bind(since_ms);
+        let still =
+            sqlx::query(ORPHANED_STILL.on(store.database())).bind(order_id.0).bind(ours.0.clone()).bind(since_ms);
         if still.fetch_optional(write.transaction()).await?.is_none() {
             continue;
         }
@@ -145,13 +151,14 @@ async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64,
 
 /// Restores the jobs of open refunds, and returns how many.
 async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
-    let rows = sqlx::query(AssertSqlSafe(format!(
+    let rows = sqlx::query(
         "-- open_refunds_without_job
         select r.id from refunds r where r.state in ('open', 'review') and r.state = 'open'
-            and not exists (select 1 from jobs j where j.kind = '{kind}' and j.subject_id = r.id and j.{OPEN})
-        order by r.order_id limit {BATCH}",
-        kind = JobKind::RefundOrder
-    )))
+            and not exists (select 1 from jobs j
+                where j.kind = $1 and j.subject_id = r.id and j.state in ('available', 'enqueued', 'running'))
+        order by r.order_id limit 500",
+    )
+    .bind(JobKind::RefundOrder.as_str())
     .fetch_all(store.readers())
     .await?;
     for row in &rows {
@@ -211,18 +218,18 @@ struct EndedOrder {
 
 /// The next orders that have ended, oldest first, and whether each must have a look back and has none.
 async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, StoreError> {
-    let rows = sqlx::query(AssertSqlSafe(format!(
+    let rows = sqlx::query(
         "-- ended_orders
         select o.id, o.final_at_ms,
             case when o.status in ('paid', 'refunded', 'expired', 'canceled') and o.needs_review = 0 then coalesce(
-                (select 0 from jobs j where j.kind = '{kind}' and j.subject_id = o.id and j.{OPEN} limit 1), 1)
-                else 0 end as is_without_look
+                (select 0 from jobs j where j.kind = $3 and j.subject_id = o.id
+                    and j.state in ('available', 'enqueued', 'running') limit 1), 1) else 0 end as is_without_look
         from orders o where o.final_at_ms >= $1 and (o.final_at_ms > $1 or o.id > $2)
-        order by o.final_at_ms, o.id limit {ENDED_PAGE}",
-        kind = JobKind::SettleOrder
-    )))
+        order by o.final_at_ms, o.id limit 1000",
+    )
     .bind(from.final_at_ms)
     .bind(from.order_id.0)
+    .bind(JobKind::SettleOrder.as_str())
     .fetch_all(store.readers())
     .await?;
     rows.iter()
@@ -260,50 +267,6 @@ async fn keep_swept_to(store: &Store, to: SweptTo) -> Result<(), StoreError> {
     .execute(store.writer())
     .await?;
     Ok(())
-}
-
-/// Deletes what its retention has run out for: some rows in each commit, until nothing is left or
-/// `time_limit` is over; the next sweep goes on.
-///
-/// # Errors
-/// [`StoreError`] when the database did not do it; what was deleted stays deleted.
-pub async fn prune(store: &Store, time_limit: Duration) -> Result<u64, StoreError> {
-    let began = Instant::now();
-    let now_ms = store.now_ms();
-    let mut pruned = 0;
-    let finished = "state in ('completed', 'canceled')";
-    for (name, table, condition, since, kept_ms) in [
-        ("prune_jobs", "jobs", finished, "finished_at_ms", FINISHED_JOBS_MS),
-        ("prune_dead_letters", "jobs", "state = 'dead'", "finished_at_ms", DEAD_AND_CALLBACKS_MS),
-        ("prune_unproven", "callbacks", "verdict in ('unreadable', 'badly_signed')", "received_at_ms", UNPROVEN_MS),
-        ("prune_unproven_days", "unproven_days", "true", "day_ms", UNPROVEN_MS),
-        ("prune_callbacks", "callbacks", "true", "received_at_ms", DEAD_AND_CALLBACKS_MS),
-        ("prune_idempotency_keys", "idempotency_keys", "true", "created_at_ms", idempotency::IDEMPOTENCY_KEY_MS),
-        ("prune_processes", "processes", "true", "heartbeat_at_ms", PROCESSES_MS),
-    ] {
-        let place = store.row_place();
-        let oldest = store.one_of(&format!(
-            "select {place} from {table} where {condition} and {since} < $1 order by {since} limit {PRUNE_BATCH}"
-        ));
-        let sql = format!("-- {name}\ndelete from {table} where {place} {oldest}");
-        while began.elapsed() < time_limit {
-            let deleting = sqlx::query(AssertSqlSafe(sql.as_str())).bind(now_ms - kept_ms).execute(store.writer());
-            let deleted = deleting.await?.rows_affected();
-            pruned += deleted;
-            if deleted < PRUNE_BATCH {
-                break;
-            }
-        }
-    }
-    Ok(pruned)
-}
-
-async fn ids(store: &Store, sql: String, time_ms: i64) -> Result<Vec<OrderId>, StoreError> {
-    let takes_time = sql.contains("$1");
-    let query = sqlx::query(AssertSqlSafe(sql));
-    let query = if takes_time { query.bind(time_ms) } else { query };
-    let rows = query.fetch_all(store.readers()).await?;
-    rows.iter().map(|row| Ok(OrderId(row.try_get("id")?))).collect()
 }
 
 async fn stage(store: &Store, job: Job, queue: QueueName) -> Result<(), StoreError> {
