@@ -168,6 +168,10 @@ fn concat(source: &str, columns: &BTreeMap<String, String>) -> String {
         if rest.starts_with(')') {
             return text;
         }
+        if let Some(comment) = rest.strip_prefix("//") {
+            rest = comment.split_once('\n').unwrap_or_default().1;
+            continue;
+        }
         rest = match rest.split_once("!()") {
             _ if rest.starts_with('"') => {
                 let (part, rest) = literal(rest);

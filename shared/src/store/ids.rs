@@ -17,7 +17,8 @@ use super::{Database, Store, StoreError};
 
 mod counters;
 
-use counters::{first_of, jumping, present_history, read, taking};
+pub use counters::Numbers;
+use counters::{Cause, Place, first_of, jumping, present_history, read, taking};
 
 /// So many ids one statement takes from the database; more where many are needed at once, or every group of rows would
 /// wait for a commit of its own ids.
@@ -52,39 +53,6 @@ struct Known {
     floor: i64,
     /// Highest first, so that the lowest is taken from the end.
     left: Vec<i64>,
-}
-
-/// Where a counter stands: it only grows, by its jumps first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    jumps: i64,
-    next: i64,
-}
-
-/// A counter, as operators are told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Numbers {
-    /// What it counts, such as `orders`.
-    pub name: String,
-    /// The next number that the database gives out. Processes hold some that are lower.
-    pub next: i64,
-    /// When it last jumped, epoch milliseconds.
-    pub jumped_at_ms: Option<i64>,
-    jumps: i64,
-    /// On which history it was taken from last, and on which the server is; empty where that is not known.
-    history: String,
-    present: String,
-}
-
-/// Why counters jump. Each tells by itself whether another process has seen to it already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    /// The server is on another history.
-    AnotherHistory,
-    /// A counter stands lower than it was seen.
-    SetBack,
-    /// A person says that a backup was restored.
-    Told,
 }
 
 impl IdBlocks {
@@ -264,12 +232,6 @@ impl Known {
             self.seen = self.seen.max(Some(now));
         }
         !is_late
-    }
-}
-
-impl Numbers {
-    fn place(&self) -> Place {
-        Place { jumps: self.jumps, next: self.next }
     }
 }
 

@@ -4,8 +4,46 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Row};
 
-use super::{Cause, Numbers, Place};
 use crate::store::{Store, StoreError};
+
+/// Where a counter stands: it only grows, by its jumps first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) jumps: i64,
+    pub(super) next: i64,
+}
+
+/// A counter, as operators are told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// What it counts, such as `orders`.
+    pub name: String,
+    /// The next number that the database gives out. Processes hold some that are lower.
+    pub next: i64,
+    /// When it last jumped, epoch milliseconds.
+    pub jumped_at_ms: Option<i64>,
+    pub(super) jumps: i64,
+    /// On which history it was taken from last, and on which the server is; empty where that is not known.
+    pub(super) history: String,
+    pub(super) present: String,
+}
+
+/// Why counters jump. Each tells by itself whether another process has seen to it already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The server is on another history.
+    AnotherHistory,
+    /// A counter stands lower than it was seen.
+    SetBack,
+    /// A person says that a backup was restored.
+    Told,
+}
+
+impl Numbers {
+    pub(super) fn place(&self) -> Place {
+        Place { jumps: self.jumps, next: self.next }
+    }
+}
 
 /// How far counters jump: further than numbers can have been lost. A hundred a second for a whole day are fewer.
 const JUMP: i64 = 10_000_000;
