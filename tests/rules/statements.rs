@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::store::Database;
-use sqlx::{AnyConnection, AssertSqlSafe, Executor, SqlSafeStr};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr, SqliteConnection};
 
 use super::sources;
 use crate::support::fixture::Fixture;
@@ -47,17 +48,22 @@ impl Text {
 
 #[tokio::test]
 async fn every_statement_is_one_text_that_sqlite_reads() {
-    prepare(Database::Sqlite, Fixture::sqlite().await).await;
+    let fixture = Fixture::sqlite().await;
+    let options = SqliteConnectOptions::new().filename(fixture.file().unwrap());
+    prepare_all(Database::Sqlite, SqliteConnection::connect_with(&options).await.unwrap()).await;
 }
 
 #[tokio::test]
 async fn every_statement_is_one_text_that_postgres_reads() {
-    prepare(Database::Postgres, Fixture::postgres().await).await;
+    let fixture = Fixture::postgres().await;
+    prepare_all(Database::Postgres, fixture.connection().await).await;
 }
 
-async fn prepare(database: Database, fixture: Fixture) {
+async fn prepare_all<C: Connection>(database: Database, mut connection: C)
+where
+    for<'c> &'c mut C: Executor<'c, Database = C::Database>,
+{
     let texts = texts();
-    let mut connection: AnyConnection = fixture.any_connection().await;
     let (mut faults, mut names) = (Vec::new(), BTreeSet::new());
     for text in texts.iter().filter(|text| text.database.is_none_or(|only| only == database)) {
         let is_elsewhere = database == Database::Sqlite && ONLY_POSTGRES.contains(&text.name());
@@ -81,6 +87,7 @@ fn no_statement_is_put_together() {
         // Still to be written out.
         "shared/src/store/callbacks",
         "shared/src/store/jobs.rs",
+        "shared/src/store/jobs/attempts.rs",
         "shared/src/store/jobs/dead_letters.rs",
         "shared/src/store/jobs/finishing.rs",
         "shared/src/store/jobs/staging.rs",
@@ -114,6 +121,9 @@ fn texts() -> Vec<Text> {
                 Some(before) => (before.trim_end(), concat(from, &columns)),
                 None => (before, literal(from).0),
             };
+            if before.ends_with("format!(") {
+                continue;
+            }
             let last = before.rsplit([' ', '\n', '(']).next().unwrap_or_default();
             let database = match last {
                 "sqlite:" => Some(Database::Sqlite),

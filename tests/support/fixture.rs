@@ -109,7 +109,7 @@ impl Fixture {
         sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()
     }
 
-    pub(crate) async fn any_connection(&self) -> AnyConnection {
+    async fn any_connection(&self) -> AnyConnection {
         sqlx::any::install_default_drivers();
         let url = match &self.url {
             DatabaseUrl::Sqlite(path) => {
