@@ -47,19 +47,19 @@ const LAYERS: [(&str, &[&str], &[&str]); 10] = [
         ],
         &[],
     ),
-    ("telemetry", &["metrics", "telemetry"], &["domain"]),
+    ("config", &["config"], &["domain"]),
+    ("telemetry", &["metrics", "telemetry"], &["domain", "config"]),
     ("failpoint", &["failpoint"], &["domain", "telemetry"]),
-    ("redis", &["redis_server"], &["domain", "telemetry"]),
-    ("gateway", &["coordination", "gateway"], &["domain", "telemetry", "failpoint", "redis"]),
+    ("redis", &["redis_server"], &["domain", "config", "telemetry"]),
+    ("gateway", &["coordination", "gateway"], &["domain", "config", "telemetry", "failpoint", "redis"]),
     ("queue", &["queue"], &["domain", "telemetry", "failpoint", "redis"]),
-    ("store", &["clock", "store"], &["domain", "telemetry", "failpoint"]),
+    ("store", &["clock", "store"], &["domain", "config", "telemetry", "failpoint"]),
     (
         "process",
-        &["notice", "presence", "pulse", "relay", "scrape", "weather"],
-        &["domain", "telemetry", "failpoint", "redis", "gateway", "queue", "store"],
+        &["front", "notice", "presence", "pulse", "relay", "scrape", "shutdown", "weather"],
+        &["domain", "config", "telemetry", "failpoint", "redis", "gateway", "queue", "store"],
     ),
     ("audit", &["audit"], &["domain", "store"]),
-    ("config", &["config"], &["domain", "telemetry", "gateway", "store"]),
 ];
 
 /// Parents that hold both what their children use and what calls the children.

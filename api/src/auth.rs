@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::ApiKey;
 use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use shared::config::ApiKey;
 use shared::id::{OrderId, OrderToken};
 use shared::order::Order;
 use shared::secret::Secret;
@@ -84,7 +84,7 @@ impl Caller {
                 (order, Viewer::Customer)
             }
             _ => {
-                let name = self.name(&api.context.api_keys)?;
+                let name = self.name(&api.context.settings.keys)?;
                 let order = orders::find(&api.context.store, id).await?.filter(|order| order.api_key_name == name);
                 (order.ok_or_else(Problem::order_not_found)?, Viewer::Shop)
             }
@@ -98,7 +98,7 @@ impl Caller {
         if matches!(self.bearer, Bearer::Nothing | Bearer::Unreadable) && token.is_some() {
             return at_its_address();
         }
-        match self.name(&api.context.api_keys) {
+        match self.name(&api.context.settings.keys) {
             Ok(name) if !name.is_empty() => Follower::Key(name),
             Ok(_) | Err(_) => at_its_address(),
         }
@@ -160,7 +160,7 @@ impl<'a> ApiExtractor<'a> for KeyHolder {
         _options: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
         let api = request.data::<Arc<Api>>().ok_or_else(Problem::internal)?;
-        Ok(KeyHolder { name: Caller::of(request).name(&api.context.api_keys)? })
+        Ok(KeyHolder { name: Caller::of(request).name(&api.context.settings.keys)? })
     }
 }
 

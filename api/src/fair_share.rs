@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::ApiKey;
 use parking_lot::Mutex;
-use shared::config::ApiKey;
 use shared::gateway_rate::GatewayRate;
 use shared::job::QueueName;
 use shared::store::{Store, processes};

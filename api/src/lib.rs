@@ -5,11 +5,10 @@
 //! error code.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response, Route};
-use shared::config::{ApiKey, CallbackAddresses};
+use shared::front::PublicUrl;
 use shared::gateway::Gateway;
 use shared::notice::Notice;
 use shared::pulse::Pulse;
@@ -17,11 +16,12 @@ use shared::queue::Queue;
 use shared::store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 mod access_log;
+mod api_keys;
 mod asker;
 mod auth;
+mod callback_addresses;
 mod callers;
 mod cross_origin;
 mod description;
@@ -41,12 +41,16 @@ mod schema;
 mod sender;
 mod served;
 mod server;
+mod settings;
 mod static_page;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
+pub use api_keys::{ApiKey, KeyStrength};
+pub use callback_addresses::{AddressCheck, CallbackAddresses};
 pub use server::{Listeners, serve};
+pub use settings::ApiSettings;
 
 use callers::{Callers, PerCaller};
 use fair_share::FairShares;
@@ -70,14 +74,12 @@ pub struct ApiContext {
     pub queue: Queue,
     /// The worker of this process, where it has one.
     pub pulse: Option<Pulse>,
-    /// Who may use the order API; empty means open.
-    pub api_keys: Vec<ApiKey>,
+    /// How the HTTP side is set. Without keys the order API is open.
+    pub settings: ApiSettings,
     /// The addresses callbacks may come from.
     pub callback_addresses: CallbackAddresses,
-    /// What customers' browsers reach; a last slash does not matter.
-    pub public_url: Url,
-    /// How long `create` waits for the payment link; zero means not at all.
-    pub link_wait: Duration,
+    /// What customers' browsers reach.
+    pub public_url: PublicUrl,
     /// What this process is, `up` or `api`.
     pub role: &'static str,
 }
@@ -101,7 +103,7 @@ impl Api {
     fn new(context: ApiContext, stopping: CancellationToken) -> Self {
         metrics::register();
         Api {
-            public_url: context.public_url.as_str().trim_end_matches('/').to_owned(),
+            public_url: context.public_url.to_string(),
             context,
             stopping,
             waiting: Semaphore::new(WAITING_REQUESTS),
@@ -166,7 +168,7 @@ fn watched(routes: Route, addresses: Addresses, api: &Arc<Api>) -> BoxEndpoint<'
         .data(Arc::clone(api))
         .with(PerCaller(Arc::clone(api)))
         .with(requests::Requests {
-            link_wait: api.context.link_wait,
+            link_wait: api.context.settings.link_wait,
             senders: api.context.callback_addresses.clone(),
             served: Arc::new(addresses),
         })

@@ -84,7 +84,7 @@ impl OrderApi {
         let key = idempotency.0.map(|key| IdempotencyKey { key, body_digest: body::digest(&new_order) });
         let wait = LinkWait::begin(api);
         let store = &api.context.store;
-        let keys = fair_share::names(&api.context.api_keys);
+        let keys = fair_share::names(&api.context.settings.keys);
         let rate = api.context.gateway.coordination().view().rate;
         if keys > 1 && rate.is_some() {
             api.links.count_apis(store).await;

@@ -4,10 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::CallbackAddresses;
 use futures_util::FutureExt;
 use poem::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
-use shared::config::CallbackAddresses;
 use tracing::{Instrument, info_span};
 
 use crate::access_log::{AccessLog, Answered};

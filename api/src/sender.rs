@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::CallbackAddresses;
 use poem::Request;
-use shared::config::CallbackAddresses;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::AddressCheck;
 use poem::web::Json;
 use poem::{Body, Request, handler};
 use serde_json::{Value, json};
-use shared::config::AddressCheck;
 use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use shared::telemetry::LineBudget;
 use shared::transaction::{Callback, CallbackFault};

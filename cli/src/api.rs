@@ -1,7 +1,7 @@
 //! `tasdiq api`: the HTTP side of a scaled-out installation.
 
+use crate::config::Config;
 use ::api::{ApiContext, Listeners};
-use shared::config::Config;
 use shared::presence::Introduction;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -24,7 +24,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     let listeners = listen_for_requests(&mut config).await?;
     let mut parts = Parts::default();
     start(&mut parts, &config, &installation, listeners, None, stop);
-    info!("the order API listens on {}", config.listen);
+    info!("the order API listens on {}", config.front.listen);
     installation.run(parts, stop).await
 }
 
@@ -33,12 +33,12 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
 /// # Errors
 /// An address is taken, or is not this machine's.
 pub(crate) async fn listen_for_requests(config: &mut Config) -> Result<Listeners, Exit> {
-    let (all, bound) = listen(config.listen, "TASDIQ_LISTEN").await?;
+    let (all, bound) = listen(config.front.listen, "TASDIQ_LISTEN").await?;
     config.api_listens_at(bound);
-    let webhook = match config.webhook_listen {
+    let webhook = match config.api.webhook_listen {
         Some(address) => {
             let (listener, bound) = listen(address, "TASDIQ_WEBHOOK_LISTEN").await?;
-            config.webhook_listen = Some(bound);
+            config.api.webhook_listen = Some(bound);
             info!("callbacks are taken on {bound}, too, where nothing else is");
             Some(listener)
         }
@@ -64,12 +64,11 @@ pub(crate) fn start(
         queue: installation.queue.clone(),
         role: if pulse.is_some() { "up" } else { "api" },
         pulse,
-        api_keys: config.api_keys.clone(),
+        settings: config.api.clone(),
         callback_addresses: config.callback_addresses.clone(),
-        public_url: config.public_url.clone(),
-        link_wait: config.link_wait,
+        public_url: config.front.public_url.clone(),
     };
-    let serving = ::api::serve(context, listeners, stop.clone(), work_ended, config.stop_grace);
+    let serving = ::api::serve(context, listeners, stop.clone(), work_ended, config.shutdown.grace);
     parts.start("order API", async move {
         serving.await;
         Ok(())

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use shared::audit::{self, Against, Finding, Severity, Word};
-use shared::config::Config;
 use shared::id::{OrderId, TransactionId};
 use shared::order::OrderStatus;
 use shared::store::auditing::{self, BATCH, Batch, OrderRecord};
@@ -18,6 +17,7 @@ use shared::weather;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::AuditArguments;
+use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::installation::{gateway, redis_server};
@@ -49,7 +49,7 @@ pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(
     if let Some(id) = arguments.order {
         orders::find(&store, id).await?.ok_or_else(|| Exit::failed(format!("there is no order {id}")))?;
     }
-    let redis = match &config.redis_url {
+    let redis = match &config.redis.url {
         Some(_) => redis_server(config, &store.database_id().await?)?,
         None => None,
     };

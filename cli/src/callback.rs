@@ -2,9 +2,9 @@
 
 use anyhow::Context;
 use serde_json::{Map, Value};
-use shared::config::Config;
 
 use crate::arguments::{AccountField, CallbackCommand, SignArguments};
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::gateway;
 use crate::output::print;
@@ -35,7 +35,7 @@ fn body(config: &Config, asked: &SignArguments) -> Result<String, Exit> {
 
 #[cfg(test)]
 mod tests {
-    use shared::config::Role;
+    use crate::config::Role;
     use shared::id::TransactionId;
     use shared::money::Tiyin;
 

@@ -1,11 +1,11 @@
 //! `tasdiq callbacks …`: what the gateway, or somebody in its place, has asked, and what was made of it.
 
 use serde::Serialize;
-use shared::config::Config;
 use shared::store::callbacks::{self, StoredCallback, Wanted};
 use shared::time::{millis, rfc3339};
 
 use crate::arguments::{CallbacksCommand, CallbacksFilter};
+use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::output::{lines, plain, print, print_json, short, table};

@@ -5,11 +5,14 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use shared::config::{Config, ConfigFaults, Role, Variables};
+use crate::config::{Config, Role};
+use shared::config::{ConfigFaults, Variables};
 use shared::telemetry::causes;
 use shared::time::rfc3339;
 
 use crate::exit::Exit;
+
+pub(crate) mod settings;
 
 /// A data directory that is ours until this value is dropped, or the process ends in whatever way.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ pub(crate) fn with_its_fault(mut faults: ConfigFaults, role: Role, variables: &V
     // The sandbox's variables are few, and without the faulty ones nothing keeps them from being read.
     let sound = Config::from_variables(Role::Sandbox, &variables.without(&faults));
     if let (true, Ok(config)) = (is_opened, sound)
-        && let Err(Exit::Configuration(error)) = DataDir::open(&config.data_dir, role.command())
+        && let Err(Exit::Configuration(error)) = DataDir::open(&config.data_dir.path, role.command())
     {
         faults.add(NAME, format!("is of no use: {}", causes(error.as_ref())));
     }

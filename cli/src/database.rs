@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use shared::config::Config;
 use shared::store::DatabaseUrl;
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
 use tracing::warn;
 
+use crate::config::Config;
 use crate::exit::Exit;
 
 /// So long a database may be away at the start before a supervisor is asked to start us again.
@@ -22,7 +22,7 @@ const DATABASE_PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// There is none yet, it is away, or it lacks the tables.
 pub(crate) async fn open_store(config: &Config) -> Result<Store, Exit> {
-    if let DatabaseUrl::Sqlite(path) = &config.database
+    if let DatabaseUrl::Sqlite(path) = &config.database.url
         && !path.exists()
     {
         // Opening would make an empty one.
@@ -32,7 +32,7 @@ pub(crate) async fn open_store(config: &Config) -> Result<Store, Exit> {
             path.display()
         )));
     }
-    let store = Store::open(&config.database).await?;
+    let store = Store::open(&config.database.url).await?;
     store.check_migrated().await?;
     Ok(store)
 }
@@ -122,7 +122,7 @@ pub(crate) async fn migrate(config: &Config, store: &Store) -> Result<(), Exit> 
 
 /// Trouble that time may mend, or the end.
 fn sorted(config: &Config, trouble: StoreError) -> Result<anyhow::Error, Exit> {
-    let is_file = matches!(config.database, DatabaseUrl::Sqlite(_));
+    let is_file = matches!(config.database.url, DatabaseUrl::Sqlite(_));
     match trouble {
         trouble if is_file => {
             // Nobody but us opens it, so nothing comes by waiting.

@@ -1,6 +1,7 @@
 //! `tasdiq doctor`: one line for each thing that payments need, with what to do where it is not well.
 
-use shared::config::{Role, Variables};
+use crate::config::{CONTRACT, Role};
+use shared::config::Variables;
 use shared::store::processes::Process;
 use shared::telemetry::{self, LogFormat};
 
@@ -32,7 +33,7 @@ pub(crate) async fn run(output: Output) -> Result<(), Exit> {
     // What is wrong is told as a finding, not between them.
     let _ = telemetry::init("off", LogFormat::Text);
     let mut findings = Findings::default();
-    look(&Variables::of_this_process(), &mut findings).await;
+    look(&Variables::of_this_process(&CONTRACT), &mut findings).await;
     let is_well = findings.0.iter().all(|finding| finding.state != Health::Fault);
     if output.json {
         print_json(&serde_json::json!({ "ok": is_well, "findings": findings.0 }))?;

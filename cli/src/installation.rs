@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::config::{Config, Role};
 use anyhow::{Context, anyhow};
-use shared::config::{Config, Role};
 use shared::coordination::Coordination;
 use shared::gateway::Gateway;
 use shared::gateway::atmos::AtmosGateway;
@@ -58,11 +58,11 @@ impl Installation {
     /// made.
     pub(crate) async fn open(config: &Config, tables: Tables, introduction: Introduction) -> Result<Self, Exit> {
         let store = until_answered(config, async || {
-            let store = match (config.database_connections, config.role) {
-                (Some(connections), _) => Store::open_with_connections(&config.database, connections).await?,
-                (None, Role::Worker) => Store::open_for_worker(&config.database).await?,
+            let store = match (config.pool.connections, config.role) {
+                (Some(connections), _) => Store::open_with_connections(&config.database.url, connections).await?,
+                (None, Role::Worker) => Store::open_for_worker(&config.database.url).await?,
                 (None, Role::Up | Role::Api | Role::Sandbox | Role::Migrate | Role::Operator) => {
-                    Store::open(&config.database).await?
+                    Store::open(&config.database.url).await?
                 }
             };
             if tables == Tables::Awaited {
@@ -202,7 +202,7 @@ async fn sole_process(store: &Store) -> Result<SoleProcess, Exit> {
 /// # Errors
 /// An address that the client cannot read.
 pub(crate) fn redis_server(config: &Config, database_id: &str) -> Result<Option<RedisServer>, Exit> {
-    let Some(url) = &config.redis_url else { return Ok(None) };
+    let Some(url) = &config.redis.url else { return Ok(None) };
     let server = RedisServer::new(url.expose(), database_id).map_err(|_| {
         Exit::configuration("REDIS_URL cannot be read as the address of a Redis; write redis://host:6379")
     })?;
@@ -249,8 +249,8 @@ pub(crate) fn gateway_to_observe(config: &Config, redis: Option<RedisServer>) ->
 
 fn coordination(config: &Config, redis: Option<RedisServer>) -> Coordination {
     match redis {
-        Some(server) => Coordination::redis(server, config.gateway_rate),
-        None => Coordination::local(config.gateway_rate),
+        Some(server) => Coordination::redis(server, config.atmos.rate),
+        None => Coordination::local(config.atmos.rate),
     }
 }
 

@@ -1,7 +1,6 @@
 //! `tasdiq jobs …`: what an operator sees of jobs and may do to them.
 
 use serde::Serialize;
-use shared::config::Config;
 use shared::id::JobId;
 use shared::job::JobRow;
 use shared::store::kinds;
@@ -9,6 +8,7 @@ use shared::store::{Store, jobs};
 use shared::time::rfc3339;
 
 use crate::arguments::{JobsCommand, JobsFilter, Output};
+use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::output::{lines, plain, print, print_json, short, table};

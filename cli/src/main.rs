@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use shared::config::{Config, Role, Variables};
+use shared::config::Variables;
 use shared::{failpoint, telemetry};
 use tracing::{info, warn};
 
@@ -15,12 +15,14 @@ mod arguments;
 mod audit;
 mod callback;
 mod callbacks;
+mod config;
 mod data_dir;
 mod database;
 mod doctor;
 mod exit;
 mod installation;
 mod jobs;
+mod local_address;
 mod migrate;
 mod orders;
 mod output;
@@ -34,6 +36,7 @@ mod weather;
 mod worker;
 
 use arguments::{Arguments, Command};
+use config::{CONTRACT, Config, Role};
 use exit::Exit;
 use signal::stop_on_signal;
 
@@ -101,10 +104,10 @@ async fn run(command: Command) -> Result<(), Exit> {
 
 /// Reads the environment and sets up the log, in that order: the log's look is part of the environment.
 fn configure(role: Role) -> Result<Config, Exit> {
-    let variables = Variables::of_this_process();
+    let variables = Variables::of_this_process(&CONTRACT);
     let config = Config::from_variables(role, &variables)
         .map_err(|faults| data_dir::with_its_fault(faults, role, &variables))?;
-    telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
+    telemetry::init(&config.telemetry.filter, config.telemetry.format).context("cannot set up the log")?;
     if !variables.from_dotenv().is_empty() {
         info!("settings from .env: {}", variables.from_dotenv().join(", "));
     }

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use serde_json::json;
-use shared::config::Config;
 use shared::id::{OrderId, TransactionId};
 use shared::job::Job;
 use shared::money::som;
@@ -15,6 +14,7 @@ use shared::store::{Store, findings, jobs, orders, refunds};
 use shared::time::rfc3339;
 
 use crate::arguments::{OrdersCommand, Output};
+use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::jobs::{JobView, job_lines};

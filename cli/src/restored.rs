@@ -1,10 +1,10 @@
 //! `tasdiq restored`: a person says that the database has lost commits, so all numbers jump.
 
 use serde_json::json;
-use shared::config::Config;
 use shared::store::auditing;
 
 use crate::arguments::Output;
+use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::output::{print, print_json};

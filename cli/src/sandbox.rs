@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Config;
 use ::sandbox::{Sandbox, SandboxConfig, SandboxError};
-use shared::config::Config;
 use shared::gateway::atmos::SignAlgorithm;
 use shared::telemetry;
 use tokio_util::sync::CancellationToken;
@@ -12,13 +12,15 @@ use crate::arguments::{SandboxArguments, TokenMode};
 use crate::data_dir::{DataDir, is_out_of_room};
 use crate::exit::Exit;
 
+pub(crate) mod settings;
+
 /// Runs the sandbox until `stop`.
 ///
 /// # Errors
 /// The data directory is held or not writable, or the address is taken.
 pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &CancellationToken) -> Result<(), Exit> {
-    let data_dir = DataDir::open(&config.data_dir, config.role.command())?;
-    let listen = arguments.listen.unwrap_or(config.sandbox_listen);
+    let data_dir = DataDir::open(&config.data_dir.path, config.role.command())?;
+    let listen = arguments.listen.unwrap_or(config.sandbox.listen);
     let mut options = SandboxConfig::new(listen, data_dir.path().to_owned(), arguments.callback_url);
     options.sign_algorithm = sign_algorithm(config);
     options.public_url = arguments.public_url;
@@ -68,7 +70,7 @@ pub(crate) async fn start(options: SandboxConfig) -> Result<Sandbox, Exit> {
 
 /// The sandbox signs as we check. The two are written apart, hence two types.
 pub(crate) fn sign_algorithm(config: &Config) -> ::sandbox::SignAlgorithm {
-    match config.atmos.sign_algorithm {
+    match config.sandbox.sign_algorithm {
         SignAlgorithm::Md5 => ::sandbox::SignAlgorithm::Md5,
         SignAlgorithm::Sha256 => ::sandbox::SignAlgorithm::Sha256,
     }

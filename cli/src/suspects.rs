@@ -3,9 +3,10 @@
 use std::io::{self, BufRead};
 use std::time::Duration;
 
+use crate::config::{Config, Role};
 use anyhow::Context;
 use shared::clock::MEASURED_EVERY;
-use shared::config::{Config, Role, Variables};
+use shared::config::Variables;
 use shared::coordination::share;
 use shared::notice::Notice;
 use shared::store::Store;
@@ -40,7 +41,7 @@ pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
     let worker_ended = CancellationToken::new();
     let (settings, group) = read_input(worker_ended.clone())?;
     let config = configure(arguments, &settings)?;
-    let store = Store::open_with_connections(&config.database, CONNECTIONS).await?;
+    let store = Store::open_with_connections(&config.database.url, CONNECTIONS).await?;
     let redis = redis_server(&config, &store.database_id().await?)?;
     let gateway = gateway(&config, redis.clone())?;
     weather::heed(&store, gateway.coordination()).await?;
@@ -102,14 +103,14 @@ async fn hand_back(store: &Store, group: &SuspectGroup) -> ! {
 fn configure(arguments: SuspectsArguments, settings: &Variables) -> Result<Config, Exit> {
     let role = if arguments.embedded { Role::Up } else { Role::Worker };
     let mut config = Config::from_variables(role, settings)?;
-    telemetry::init(&config.log, config.log_format).context("cannot set up the log")?;
-    config.public_url = arguments.public_url;
+    telemetry::init(&config.telemetry.filter, config.telemetry.format).context("cannot set up the log")?;
+    config.front.public_url = arguments.public_url;
     if let Some(address) = arguments.sandbox {
         config.sandbox_listens_at(address);
     }
-    if config.redis_url.is_none() {
+    if config.redis.url.is_none() {
         // The worker uses the budget, too, and there is nothing to share it by.
-        config.gateway_rate = config.gateway_rate.map(share);
+        config.atmos.rate = config.atmos.rate.map(share);
     }
     Ok(config)
 }

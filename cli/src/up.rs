@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config::Config;
+use crate::local_address::local_base;
 use ::sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context;
 use http_server::PlaceCounts;
-use shared::config::{Config, local_base};
 use shared::store::DatabaseUrl;
 use shared::telemetry;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ use crate::{api, sandbox, worker};
 /// # Errors
 /// The data directory is held or not writable, an address is taken, the database refuses.
 pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<(), Exit> {
-    let data_dir = DataDir::open(&config.data_dir, config.role.command())?;
+    let data_dir = DataDir::open(&config.data_dir.path, config.role.command())?;
     let _database = lock_database(&config)?;
     let options = worker::options(&config, &WorkerArguments::default());
     let introduction = worker::introduction("up", &config, &options);
@@ -51,7 +52,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
 /// A database file has one `up`, which takes every lease in it for dead. The lock lies beside the file, wherever that
 /// is: another `up` may lead to the same file with another data directory.
 fn lock_database(config: &Config) -> Result<Option<Lock>, Exit> {
-    let DatabaseUrl::Sqlite(path) = &config.database else { return Ok(None) };
+    let DatabaseUrl::Sqlite(path) = &config.database.url else { return Ok(None) };
     let file = real_path(path).map_err(|error| {
         Exit::configuration(format!(
             "cannot use the database {} ({error}); set {} to a path whose directory is there",
@@ -83,11 +84,12 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
     if !config.starts_sandbox() {
         return Ok(None);
     }
-    let webhook = Url::parse(&format!("{}/atmos/webhook/", local_base(config.listen))).context("no webhook address")?;
-    let mut options = SandboxConfig::new(config.sandbox_listen, data_dir.path().to_owned(), Some(webhook));
+    let webhook =
+        Url::parse(&format!("{}/atmos/webhook/", local_base(config.front.listen))).context("no webhook address")?;
+    let mut options = SandboxConfig::new(config.sandbox.listen, data_dir.path().to_owned(), Some(webhook));
     options.sign_algorithm = sandbox::sign_algorithm(config);
     options.places = PlaceCounts::of_this_process().sandbox;
-    if config.sandbox_listen.port() != 0 {
+    if config.sandbox.listen.port() != 0 {
         options.public_url = Some(config.atmos.checkout_url.clone());
     }
     let sandbox = sandbox::start(options).await?;
@@ -97,7 +99,7 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
 
 /// What a person sees once everything listens: where things are, and the first thing to try.
 fn welcome(config: &Config, data_dir: &DataDir) -> String {
-    let here = local_base(config.listen);
+    let here = local_base(config.front.listen);
     let is_sandbox = config.atmos.is_sandbox();
     let mut lines = vec![
         match is_sandbox {
@@ -107,23 +109,23 @@ fn welcome(config: &Config, data_dir: &DataDir) -> String {
         String::new(),
         format!("  order API   {here}/api/orders/create"),
         format!("  reference   {here}/docs"),
-        format!("  webhook     {}/atmos/webhook/", config.public_base()),
+        format!("  webhook     {}/atmos/webhook/", config.front.public_url),
         format!("  gateway     {}", config.atmos.base_url.as_str().trim_end_matches('/')),
         format!("  data        {}", data_dir.path().display()),
     ];
-    if matches!(config.database, DatabaseUrl::Postgres(_)) {
+    if matches!(config.database.url, DatabaseUrl::Postgres(_)) {
         lines.push("  database    PostgreSQL, from DATABASE_URL".to_owned());
     }
-    if let Some(address) = config.webhook_listen {
+    if let Some(address) = config.api.webhook_listen {
         lines.push(format!("  callbacks   {}/atmos/webhook/, and nothing else there", local_base(address)));
     }
-    if config.redis_url.is_some() {
+    if config.redis.url.is_some() {
         lines.push("  queue       Redis, from REDIS_URL".to_owned());
     }
     if is_sandbox {
         lines.push("  test card   8600 4907 4431 3347, any month, code 111111".to_owned());
     }
-    let key = if config.api_keys.is_empty() { "" } else { "  -H 'Authorization: Bearer YOUR-API-KEY' \\\n" };
+    let key = if config.api.keys.is_empty() { "" } else { "  -H 'Authorization: Bearer YOUR-API-KEY' \\\n" };
     lines.push(format!(
         "\nMake an order, and open its payment_url:\n\n  curl -s {here}/api/orders/create \\\n{key}  \
          -H 'Content-Type: application/json' \\\n  \
@@ -135,7 +137,7 @@ fn welcome(config: &Config, data_dir: &DataDir) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared::config::Role;
+    use crate::config::Role;
 
     use super::*;
 

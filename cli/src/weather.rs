@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use shared::config::Config;
 use shared::coordination::State;
 use shared::gateway_rate::GatewayRate;
 use shared::store::kinds;
@@ -15,6 +14,7 @@ use shared::weather::ToldWeather;
 use tokio::time::Instant;
 
 use crate::arguments::{BudgetWish, WeatherCommand};
+use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::output::{lines, plain, print, print_json, short, table};

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::{Config, Role};
 use ::worker::health;
-use ::worker::{JobWorker, LookSchedule, SuspectProgram, WorkerContext, WorkerOptions};
-use shared::config::{Config, Role};
+use ::worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 use shared::gateway::Gateway;
 use shared::job::QueueName;
 use shared::presence::Introduction;
@@ -28,7 +28,7 @@ pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &Can
         opened = Installation::open(config, Tables::Awaited, introduction("worker", config, &options)) => opened?,
         () = stop.cancelled() => return Ok(()),
     };
-    let (listener, bound) = listen(config.worker_listen, "TASDIQ_WORKER_LISTEN").await?;
+    let (listener, bound) = listen(config.worker.listen, "TASDIQ_WORKER_LISTEN").await?;
     let worker = job_worker(config, &installation, options);
 
     let mut parts = Parts::default();
@@ -92,7 +92,7 @@ pub(crate) fn options(config: &Config, arguments: &WorkerArguments) -> WorkerOpt
         .into_iter()
         .filter(|queue| arguments.queues.is_empty() || arguments.queues.contains(queue))
         .collect();
-    WorkerOptions { slots: arguments.concurrency.into(), queues, stop_grace: config.stop_grace }
+    WorkerOptions { slots: arguments.concurrency.into(), queues, stop_grace: config.shutdown.grace }
 }
 
 /// What this process tells of itself to those who scale.
@@ -108,15 +108,7 @@ fn job_worker(config: &Config, installation: &Installation, options: WorkerOptio
 
 /// What jobs work with, by this configuration.
 pub(crate) fn context(config: &Config, store: Store, gateway: Gateway) -> WorkerContext {
-    WorkerContext {
-        store,
-        gateway,
-        public_url: config.public_url.clone(),
-        link_ttl: config.link_ttl,
-        payment_ttl: config.payment_ttl,
-        look_schedule: LookSchedule::new(&config.settle_schedule),
-        sweep_every: config.sweep_every,
-    }
+    WorkerContext { store, gateway, public_url: config.front.public_url.clone(), settings: config.worker.clone() }
 }
 
 /// This very program, also where its file has been replaced since it was started. It gets the settings of this process, and
@@ -125,14 +117,14 @@ fn suspect_program(config: &Config) -> SuspectProgram {
     let itself = PathBuf::from("/proc/self/exe");
     let file = if itself.exists() { itself } else { std::env::current_exe().unwrap_or_else(|_| "tasdiq".into()) };
     let is_embedded = config.role == Role::Up;
-    let mut arguments = vec!["suspects".to_owned(), "--public-url".to_owned(), config.public_url.to_string()];
+    let mut arguments = vec!["suspects".to_owned(), "--public-url".to_owned(), config.front.public_url.to_string()];
     if is_embedded {
         arguments.push("--embedded".to_owned());
     }
     if config.starts_sandbox() {
-        arguments.extend(["--sandbox".to_owned(), config.sandbox_listen.to_string()]);
+        arguments.extend(["--sandbox".to_owned(), config.sandbox.listen.to_string()]);
     }
-    SuspectProgram { file, arguments, settings: config.settings.to_line() }
+    SuspectProgram { file, arguments, settings: config.variables.to_line() }
 }
 
 fn tell(health: SocketAddr, arguments: &WorkerArguments) {

@@ -9,6 +9,10 @@ use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFutur
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+mod settings;
+
+pub use settings::RedisSettings;
+
 /// A Redis server, and the prefix that keeps one installation's keys apart from another's.
 ///
 /// Nothing here connects by itself: a Redis that is away is an error of the single call, never of the start.

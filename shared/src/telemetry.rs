@@ -23,11 +23,13 @@ mod line_budget;
 mod lossy_lines;
 mod metrics;
 mod plain;
+mod settings;
 
 pub use line_budget::LineBudget;
 pub use lossy_lines::{LossyLines, Lost};
 pub(crate) use metrics::count_lost_lines;
 pub use plain::plain;
+pub use settings::TelemetrySettings;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

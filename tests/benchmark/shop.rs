@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
-use shared::config::{Config, Role};
+use shared::config::defaults;
 use shared::coordination::Coordination;
 use shared::gateway::atmos::AtmosGateway;
 use shared::id::TransactionId;
@@ -281,8 +281,8 @@ fn payment_rows(load: &str, payments: &[Payment]) -> [Row; 2] {
 
 /// The callbacks that the gateway would send for these orders.
 fn signed_callbacks(orders: &[Value]) -> Vec<String> {
-    let atmos = Config::from_environment(Role::Operator, |_| None).expect("the sandbox's credentials").atmos;
-    let gateway = AtmosGateway::new(atmos, Coordination::local(None)).expect("a client");
+    let gateway =
+        AtmosGateway::new(defaults().expect("the sandbox's credentials"), Coordination::local(None)).expect("a client");
     let sign = |order: &Value| {
         let transaction_id = TransactionId(order["transaction_id"].as_i64().expect("it has a link"));
         gateway.sign_callback(transaction_id, &id(order).to_string(), 5_000)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http_server::PlaceCounts;
 use serde_json::{Value, json};
-use shared::config::{Config, Role};
+use shared::config::defaults;
 use shared::coordination::Coordination;
 use shared::gateway::atmos::AtmosGateway;
 use shared::id::TransactionId;
@@ -243,8 +243,8 @@ async fn orders(url: &str, count: usize) -> Vec<Value> {
 
 /// A rightly signed callback about each of so many new orders.
 async fn callbacks(url: &str, count: usize) -> Vec<String> {
-    let atmos = Config::from_environment(Role::Operator, |_| None).expect("the sandbox's credentials").atmos;
-    let gateway = AtmosGateway::new(atmos, Coordination::local(None)).expect("a client");
+    let gateway =
+        AtmosGateway::new(defaults().expect("the sandbox's credentials"), Coordination::local(None)).expect("a client");
     let sign = |order: Value| {
         let transaction_id = TransactionId(order["transaction_id"].as_i64().unwrap());
         gateway.sign_callback(transaction_id, &order["order_id"].to_string(), 5_000)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use shared::config::{Config, Role};
+use shared::config::defaults;
 use shared::coordination::Coordination;
 use shared::gateway::atmos::AtmosGateway;
 use shared::id::TransactionId;
@@ -153,8 +153,8 @@ pub(super) async fn callbacks(installation: &Installation, count: usize) -> Vec<
         .number(&format!("update id_blocks set next = next + {count} where name = 'jobs' returning next - {count}"))
         .await;
     let now_ms = installation.number("select cast(extract(epoch from clock_timestamp()) * 1000 as bigint)").await;
-    let atmos = Config::from_environment(Role::Operator, |_| None).expect("the sandbox's credentials").atmos;
-    let gateway = AtmosGateway::new(atmos, Coordination::local(None)).expect("a client");
+    let gateway =
+        AtmosGateway::new(defaults().expect("the sandbox's credentials"), Coordination::local(None)).expect("a client");
     let drafts = Drafts::open(&installation.sandbox.url).await;
     let mut orders = Vec::new();
     for begin in (0..count).step_by(32) {

@@ -3,7 +3,7 @@
 //! The worker and the relay are the real ones, in this process. The jobs are the cheapest there are, so that what is
 //! measured is the way of a job and not its work: `process_callback` of callbacks that are not there any more.
 
-use shared::config::{Config, Role};
+use shared::config::defaults;
 use shared::store::DatabaseUrl;
 use std::time::Duration;
 
@@ -18,8 +18,7 @@ use shared::store::Store;
 use sqlx::{AnyConnection, Connection};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use url::Url;
-use worker::{JobWorker, LookSchedule, SuspectProgram, WorkerContext, WorkerOptions};
+use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
 
@@ -97,16 +96,12 @@ impl Installation {
 /// A worker as `tasdiq worker` starts it, with so many jobs at once.
 fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = Config::from_environment(Role::Operator, |_| None).unwrap();
-    let gateway = AtmosGateway::new(config.atmos.clone(), Coordination::local(None)).unwrap();
+    let gateway = AtmosGateway::new(defaults().unwrap(), Coordination::local(None)).unwrap();
     let context = WorkerContext {
         store: store.clone(),
         gateway: Gateway::Atmos(gateway),
-        public_url: Url::parse("http://127.0.0.1/").unwrap(),
-        link_ttl: config.link_ttl,
-        payment_ttl: config.payment_ttl,
-        look_schedule: LookSchedule::new(&config.settle_schedule),
-        sweep_every: config.sweep_every,
+        public_url: "http://127.0.0.1/".parse().unwrap(),
+        settings: defaults().unwrap(),
     };
     let options =
         WorkerOptions { slots, queues: WorkerOptions::ALL_QUEUES.to_vec(), stop_grace: Duration::from_secs(10) };

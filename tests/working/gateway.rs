@@ -8,10 +8,10 @@ use poem::listener::TcpAcceptor;
 use poem::web::{Data, Json};
 use poem::{EndpointExt, Route, Server, handler, post};
 use serde_json::{Value, json};
-use shared::config::{Config, Role};
+use shared::config::defaults;
 use shared::coordination::Coordination;
 use shared::gateway::Gateway;
-use shared::gateway::atmos::AtmosGateway;
+use shared::gateway::atmos::{AtmosGateway, AtmosSettings};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -85,10 +85,10 @@ impl HeldGateway {
     /// Our client of it, which waits for an answer for as long as a job may run.
     pub(super) fn client(&self) -> Gateway {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut atmos = Config::from_environment(Role::Operator, |_| None).expect("the sandbox's credentials").atmos;
-        atmos.base_url = self.url.parse().unwrap();
-        atmos.call_timeout = std::time::Duration::from_secs(300);
-        Gateway::Atmos(AtmosGateway::new(atmos, Coordination::local(None)).unwrap())
+        let sandbox =
+            AtmosSettings { base_url: self.url.parse().unwrap(), ..defaults().expect("the sandbox's credentials") };
+        let call_timeout = std::time::Duration::from_secs(300);
+        Gateway::Atmos(AtmosGateway::with_call_timeout(sandbox, call_timeout, Coordination::local(None)).unwrap())
     }
 
     /// Lets all calls wait from now on.

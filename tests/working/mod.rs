@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use shared::config::{Config, Role};
+use shared::config::defaults;
 use shared::id::{JobId, OrderId};
 use shared::job::{JobRow, JobState, QueueName};
 use shared::order::Order;
@@ -15,8 +15,7 @@ use shared::store::kinds;
 use shared::store::{jobs, orders};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use url::Url;
-use worker::{JobWorker, LookSchedule, SuspectProgram, WorkerContext, WorkerOptions};
+use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 
 use crate::support::fixture::Fixture;
 use crate::support::program::Program;
@@ -57,15 +56,11 @@ impl Working {
 
     /// A worker of these queues, on a database and a gateway with which something has been done before.
     async fn start_with(f: Fixture, gateway: HeldGateway, queues: &[QueueName]) -> Self {
-        let config = Config::from_environment(Role::Operator, |_| None).unwrap();
         let context = WorkerContext {
             store: f.store.clone(),
             gateway: gateway.client(),
-            public_url: Url::parse("http://127.0.0.1/").unwrap(),
-            link_ttl: config.link_ttl,
-            payment_ttl: config.payment_ttl,
-            look_schedule: LookSchedule::new(&config.settle_schedule),
-            sweep_every: config.sweep_every,
+            public_url: "http://127.0.0.1/".parse().unwrap(),
+            settings: defaults().unwrap(),
         };
         let options = WorkerOptions { slots: 4, queues: queues.to_vec(), stop_grace: Duration::from_secs(1) };
         let queue = Queue::Local(LocalQueue::default());

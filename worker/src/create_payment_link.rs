@@ -30,7 +30,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     if order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
         return Ok(Done::NothingToDo); // its time ended between two links; `settle_order` has the last look
     }
-    let oldest_ms = now_ms - millis(context.link_ttl);
+    let oldest_ms = now_ms - millis(context.settings.link_ttl);
     if order.expires_at_ms.is_none() && order.pending_since_ms <= oldest_ms {
         return match orders::expire_without_link(store, lease, order_id, oldest_ms).await? {
             Transition::Made => Ok(Done::Changed),
@@ -46,14 +46,13 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     let draft = context.gateway.create_draft(&request, urgency).await?;
     reach(Point::LinkAfterCall);
 
-    let base = context.public_url.as_str().trim_end_matches('/');
-    let return_url = format!("{base}/pay/{}/return", order.token.as_str());
+    let return_url = format!("{}/pay/{}/return", context.public_url, order.token.as_str());
     let link = NewLink {
         transaction_id: draft.transaction_id,
         payment_url: context.gateway.payment_url(draft.transaction_id, &return_url),
     };
     let first_look_ms = first_look_ms(store.now_ms());
-    match orders::store_link(store, lease, &order, &link, millis(context.payment_ttl), first_look_ms).await? {
+    match orders::store_link(store, lease, &order, &link, millis(context.settings.payment_ttl), first_look_ms).await? {
         Transition::Made => {
             info!(order.id = %order_id, transaction.id = %link.transaction_id, "order {order_id} has a payment link");
             Ok(Done::Changed)

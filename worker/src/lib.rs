@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use apalis::prelude::*;
 use futures_util::future::BoxFuture;
+use shared::front::PublicUrl;
 use shared::gateway::Gateway;
 use shared::job::{Job, QueueName};
 use shared::pulse::Pulse;
@@ -18,7 +19,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
-use url::Url;
 
 mod attempt;
 mod create_payment_link;
@@ -32,6 +32,7 @@ mod metrics;
 mod nearing;
 mod process_callback;
 mod refund_order;
+mod settings;
 mod settle_order;
 mod source;
 mod suspects;
@@ -39,6 +40,7 @@ mod sweep;
 
 pub use failure::delay_ms;
 pub use look_schedule::LookSchedule;
+pub use settings::WorkerSettings;
 pub use suspects::{SuspectProgram, run_suspects};
 
 use attempt::Attempts;
@@ -54,15 +56,9 @@ pub struct WorkerContext {
     /// Whoever moves the money.
     pub gateway: Gateway,
     /// Where customers return to.
-    pub public_url: Url,
-    /// How long an order lives without a payment link.
-    pub link_ttl: Duration,
-    /// How long it lives from its first link on.
-    pub payment_ttl: Duration,
-    /// When to look at the gateway.
-    pub look_schedule: LookSchedule,
-    /// How often `sweep` runs.
-    pub sweep_every: Duration,
+    pub public_url: PublicUrl,
+    /// How jobs are run.
+    pub settings: WorkerSettings,
 }
 
 /// How much a worker takes on.

@@ -123,13 +123,12 @@ pub(crate) fn next_look_back_ms(final_at_ms: i64, now_ms: i64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use shared::config::{Config, Role};
+    use shared::config::defaults;
 
     use super::*;
 
     fn schedule() -> LookSchedule {
-        let config = Config::from_environment(Role::Operator, |_| None).unwrap();
-        LookSchedule::new(&config.settle_schedule)
+        defaults::<crate::WorkerSettings>().unwrap().look_schedule
     }
 
     #[test]

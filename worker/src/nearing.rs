@@ -31,9 +31,9 @@ pub(crate) async fn keep_near(context: WorkerContext) {
 
 async fn bring_near(context: &WorkerContext) {
     let longest = LongestWaits {
-        look_ms: context.look_schedule.longest_step_ms(context.payment_ttl),
+        look_ms: context.settings.look_schedule.longest_step_ms(context.settings.payment_ttl),
         look_back_ms: LONGEST_LOOK_BACK_MS,
-        other_ms: LONGEST_BACKOFF_MS.max(millis(context.sweep_every)),
+        other_ms: LONGEST_BACKOFF_MS.max(millis(context.settings.sweep_every)),
     };
     let mut pause = Duration::from_millis(100);
     loop {

@@ -70,7 +70,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         };
     }
     let seen = worth_keeping(&order, &looked, asked_at_ms);
-    let finish = finish_after(&order, &decision, &looked, &context.look_schedule, asked_at_ms, store.now_ms());
+    let finish = finish_after(&order, &decision, &looked, &context.settings.look_schedule, asked_at_ms, store.now_ms());
     match settlement::settle(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
         Transition::Made => {
             tell(&order, &decision);

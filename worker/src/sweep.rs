@@ -32,6 +32,6 @@ pub(crate) async fn run(attempt: Attempt<'_>) -> Result<Done, Failure> {
             "sweep found open orders without their jobs"
         );
     }
-    let until_ms = store.now_ms() + millis(context.sweep_every);
+    let until_ms = store.now_ms() + millis(context.settings.sweep_every);
     Ok(Done::Snooze { until_ms, queue: QueueName::Background })
 }

@@ -22,7 +22,7 @@ pub(crate) struct LinkWait<'a> {
 impl<'a> LinkWait<'a> {
     /// Takes a place; to be called before the order is made, so that no notice is missed.
     pub(crate) fn begin(api: &'a Api) -> Self {
-        let place = match api.context.link_wait {
+        let place = match api.context.settings.link_wait {
             Duration::ZERO => None,
             _ => api.waiting.try_acquire().ok().map(|permit| (permit, api.context.notice.now())),
         };
@@ -34,7 +34,7 @@ impl<'a> LinkWait<'a> {
         let Some((_permit, since)) = self.place else { return order };
         let followed = self.api.context.notice.follow(order.id, since);
         let began = Instant::now();
-        let end = began + self.api.context.link_wait;
+        let end = began + self.api.context.settings.link_wait;
         let mut read_at = READ_AGAIN.iter().map(|after| began + *after).filter(|at| *at < end);
         let mut next_read = read_at.next().unwrap_or(end);
         let mut order = order;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::ApiKey;
 use futures_util::StreamExt;
 use serde_json::json;
-use shared::config::ApiKey;
 use shared::id::OrderId;
 use shared::order::{Order, OrderStatus};
 use shared::review::{FindingKind, NewFinding};
@@ -16,7 +16,7 @@ use super::support::{TestApi, keys, send};
 
 #[tokio::test]
 async fn without_a_key_or_with_a_wrong_one_nothing_is_made() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["a", "b"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["a", "b"])).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
 
     let missing = api.create(&body).await;
@@ -32,14 +32,14 @@ async fn without_a_key_or_with_a_wrong_one_nothing_is_made() {
 
 #[tokio::test]
 async fn the_refusal_comes_before_the_body_is_looked_at() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["a"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["a"])).await;
 
     api.create_raw("text/plain", "no JSON").await.problem(401, "missing-api-key");
 }
 
 #[tokio::test]
 async fn a_key_sees_its_own_orders_and_no_others() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["a", "b"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["a", "b"])).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
     api.create_as(Some("key-of-a"), None, &body).await;
 
@@ -53,7 +53,7 @@ async fn a_key_sees_its_own_orders_and_no_others() {
 
 #[tokio::test]
 async fn a_token_opens_its_own_order_and_no_other() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["a"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["a"])).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
     let first = api.create_as(Some("key-of-a"), None, &body).await.json();
     api.create_as(Some("key-of-a"), None, &body).await;
@@ -87,7 +87,7 @@ async fn a_token_opens_its_own_order_and_no_other() {
 /// An operator's name and what was found are for the shop; whoever holds the order's token is its customer.
 #[tokio::test]
 async fn a_customer_reads_no_operator_s_name_and_no_inner_reason() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["shop"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["shop"])).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
     let made = api.create_as(Some("key-of-shop"), None, &body).await.json();
     let order = api.reread(OrderId(made["order_id"].as_i64().unwrap())).await;
@@ -139,7 +139,7 @@ async fn customer_reads(api: &TestApi, order: &Order) -> String {
 #[tokio::test]
 async fn two_keys_of_one_name_are_one_shop() {
     let key = |key: &str| ApiKey { name: "shop".to_owned(), key: Secret::new(key) };
-    let api = TestApi::with(|context| context.api_keys = vec![key("old"), key("new")]).await;
+    let api = TestApi::with(|context| context.settings.keys = vec![key("old"), key("new")]).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos", "reference": "A-1" });
 
     let made = api.create_as(Some("old"), Some("click-1"), &body).await;

@@ -12,7 +12,7 @@ fn assert_readable(answer: &Answer) {
 
 #[tokio::test]
 async fn a_browser_that_asks_first_is_told_that_it_may() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["a"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["a"])).await;
 
     for (path, method) in [
         ("/api/orders/create", "POST"),

@@ -186,7 +186,7 @@ async fn streams_are_bounded_and_a_closed_one_frees_its_place() {
 /// Fifty orders' tokens are twenty streams each, which is all that a process has.
 #[tokio::test]
 async fn a_caller_with_many_tokens_leaves_other_customers_their_streams() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["shop"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["shop"])).await;
     let fields = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
     let mut open = Vec::new();
     let mut refused = None;
@@ -218,7 +218,7 @@ async fn a_caller_with_many_tokens_leaves_other_customers_their_streams() {
 
 #[tokio::test]
 async fn one_api_key_leaves_half_of_the_streams_to_others() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["shop", "till"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["shop", "till"])).await;
     let fields = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
     let mut open = Vec::new();
     for id in 1..=EVENT_STREAMS_PER_KEY / EVENT_STREAMS_PER_ORDER + 1 {

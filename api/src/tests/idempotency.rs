@@ -67,7 +67,7 @@ async fn a_key_sent_with_another_body_is_refused() {
 
 #[tokio::test]
 async fn two_callers_may_use_the_same_idempotency_key() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["a", "b"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["a", "b"])).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
 
     let of_a = api.create_as(Some("key-of-a"), Some("key-1"), &body).await.json();

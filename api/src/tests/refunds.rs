@@ -167,7 +167,7 @@ async fn a_refund_needs_a_key_and_the_whole_amount() {
 /// The token is the customer's; money goes back when the shop says so.
 #[tokio::test]
 async fn only_the_key_that_made_an_order_cancels_or_refunds_it() {
-    let api = TestApi::with(|context| context.api_keys = keys(&["tea", "rice"])).await;
+    let api = TestApi::with(|context| context.settings.keys = keys(&["tea", "rice"])).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
     let made = api.create_as(Some("key-of-tea"), None, &body).await.json();
     let token = made["order_token"].as_str().unwrap();

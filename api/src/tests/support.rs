@@ -11,10 +11,10 @@ use poem::test::{TestClient, TestRequestBuilder};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint, Request, RequestParts, Response};
 use serde_json::{Value, json};
-use shared::config::{ApiKey, CallbackAddresses};
+use shared::config::defaults;
 use shared::coordination::Coordination;
 use shared::gateway::Gateway;
-use shared::gateway::atmos::{AtmosConfig, AtmosGateway, SignAlgorithm};
+use shared::gateway::atmos::{AtmosGateway, AtmosSettings, SignAlgorithm};
 use shared::id::{OrderId, TransactionId};
 use shared::job::{Job, Lease, QueueName};
 use shared::notice::Notice;
@@ -30,7 +30,7 @@ use shared::store::{Store, jobs, orders, settlement};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::ApiContext;
+use crate::{ApiContext, ApiKey, ApiSettings, CallbackAddresses};
 
 /// A quarter of an hour, so that no test sees it pass.
 /// A million mutants take a quarter of an hour and more, and their orders must not expire meanwhile.
@@ -96,10 +96,9 @@ impl TestApi {
             gateway: gateway(),
             queue: Queue::Local(LocalQueue::default()),
             pulse: None,
-            api_keys: Vec::new(),
+            settings: ApiSettings { link_wait: Duration::ZERO, ..defaults().unwrap() },
             callback_addresses: CallbackAddresses::default(),
             public_url: "http://shop.test/".parse().unwrap(),
-            link_wait: Duration::ZERO,
             role: "up",
         };
         change(&mut context);
@@ -333,7 +332,7 @@ pub(crate) fn gateway_of(store_id: &str) -> Gateway {
 pub(crate) fn gateway_with(store_id: &str, sign_algorithm: SignAlgorithm, api_keys: &[&str]) -> Gateway {
     // Taken already by another test of this process: just as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = AtmosConfig {
+    let settings = AtmosSettings {
         consumer_key: "sandbox-key".to_owned(),
         consumer_secret: Secret::new("sandbox-secret"),
         store_id: store_id.to_owned(),
@@ -342,8 +341,8 @@ pub(crate) fn gateway_with(store_id: &str, sign_algorithm: SignAlgorithm, api_ke
         sign_algorithm,
         base_url: "http://127.0.0.1:9".parse().unwrap(),
         checkout_url: "http://127.0.0.1:9".parse().unwrap(),
-        proxy_url: None,
-        call_timeout: Duration::from_secs(1),
+        ..defaults().unwrap()
     };
-    Gateway::Atmos(AtmosGateway::new(config, Coordination::local(None)).unwrap())
+    let call_timeout = Duration::from_secs(1);
+    Gateway::Atmos(AtmosGateway::with_call_timeout(settings, call_timeout, Coordination::local(None)).unwrap())
 }

@@ -22,7 +22,7 @@ async fn link_first_order(api: &TestApi) {
 
 #[tokio::test]
 async fn a_link_that_comes_in_time_is_in_the_answer_at_once() {
-    let api = TestApi::with(|context| context.link_wait = Duration::from_secs(5)).await;
+    let api = TestApi::with(|context| context.settings.link_wait = Duration::from_secs(5)).await;
     let made_late = async {
         // After the row is read again at 250 ms, and long before it is at 1 s: only the notice can tell.
         tokio::time::sleep(Duration::from_millis(350)).await;
@@ -43,7 +43,7 @@ async fn a_lost_notice_does_not_lose_the_link() {
     let ends = CancellationToken::new();
     ends.cancel();
     let api = TestApi::with(|context| {
-        context.link_wait = Duration::from_millis(1_500);
+        context.settings.link_wait = Duration::from_millis(1_500);
         context.notice = Notice::start(&context.store, None, &ends);
     })
     .await;
@@ -56,7 +56,7 @@ async fn a_lost_notice_does_not_lose_the_link() {
 
 #[tokio::test]
 async fn without_a_link_in_time_the_answer_is_our_own_page() {
-    let api = TestApi::with(|context| context.link_wait = Duration::from_millis(200)).await;
+    let api = TestApi::with(|context| context.settings.link_wait = Duration::from_millis(200)).await;
     let began = Instant::now();
 
     let answer = api.create(&body()).await;
@@ -68,7 +68,7 @@ async fn without_a_link_in_time_the_answer_is_our_own_page() {
 
 #[tokio::test]
 async fn a_repeated_request_waits_like_the_first() {
-    let api = TestApi::with(|context| context.link_wait = Duration::from_millis(300)).await;
+    let api = TestApi::with(|context| context.settings.link_wait = Duration::from_millis(300)).await;
     let body = body();
     api.create_as(None, Some("key-1"), &body).await;
     let began = Instant::now();
@@ -81,7 +81,7 @@ async fn a_repeated_request_waits_like_the_first() {
 
 #[tokio::test]
 async fn a_stopping_process_answers_at_once() {
-    let api = TestApi::with(|context| context.link_wait = Duration::from_secs(30)).await;
+    let api = TestApi::with(|context| context.settings.link_wait = Duration::from_secs(30)).await;
     api.stopping.cancel();
 
     let answer = tokio::time::timeout(Duration::from_secs(2), api.create(&body())).await.expect("at once");

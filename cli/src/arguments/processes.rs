@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
+use shared::front::PublicUrl;
 use shared::job::QueueName;
 use shared::web_address;
 use url::Url;
@@ -34,7 +35,7 @@ pub(crate) struct SuspectsArguments {
     pub(crate) embedded: bool,
     /// Where customers return to
     #[arg(long)]
-    pub(crate) public_url: Url,
+    pub(crate) public_url: PublicUrl,
     /// Where the sandbox of that `up` listens
     #[arg(long)]
     pub(crate) sandbox: Option<SocketAddr>,

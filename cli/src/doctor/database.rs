@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use shared::config::Config;
+use crate::config::Config;
 use shared::store::{Database, DatabaseUrl, Store, StoreError, clock_steps};
 use shared::telemetry::causes;
 use shared::time::rfc3339;
@@ -14,7 +14,7 @@ use super::findings::Findings;
 use crate::data_dir::{files_of_database, is_open_to_others};
 
 pub(super) fn look_at_data_dir(config: &Config, findings: &mut Findings) {
-    let DatabaseUrl::Sqlite(path) = &config.database else { return };
+    let DatabaseUrl::Sqlite(path) = &config.database.url else { return };
     // Opened rather than judged by its permission bits, which say nothing of mounts, owners and root.
     match OpenOptions::new().write(true).open(path) {
         Ok(_) => findings.ok("data", path.display().to_string()),
@@ -35,8 +35,8 @@ pub(super) fn look_at_data_dir(config: &Config, findings: &mut Findings) {
 /// Orders' tokens and customers' addresses lie there. A directory that others made is theirs to close; the files are
 /// closed by `tasdiq up`.
 pub(super) fn look_for_open_files(config: &Config, database: &Path, findings: &mut Findings) {
-    let is_own_directory = database.parent() == Some(config.data_dir.as_path());
-    let directory = is_own_directory.then(|| config.data_dir.clone());
+    let is_own_directory = database.parent() == Some(config.data_dir.path.as_path());
+    let directory = is_own_directory.then(|| config.data_dir.path.clone());
     let open: Vec<String> = directory
         .into_iter()
         .chain(files_of_database(database))
@@ -53,12 +53,12 @@ pub(super) fn look_for_open_files(config: &Config, database: &Path, findings: &m
 }
 
 pub(super) async fn look_at_database(config: &Config, findings: &mut Findings) -> Option<Store> {
-    if let DatabaseUrl::Sqlite(path) = &config.database
+    if let DatabaseUrl::Sqlite(path) = &config.database.url
         && !path.exists()
     {
         return None;
     }
-    let store = match Store::open(&config.database).await {
+    let store = match Store::open(&config.database.url).await {
         Ok(store) => store,
         Err(trouble) => {
             let act = match trouble {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::{Config, Role};
 use http_server::PlaceCounts;
-use shared::config::{Config, Role, Variables};
+use shared::config::Variables;
 use shared::store::DatabaseUrl;
 use shared::store::processes::Process;
 
@@ -35,9 +36,9 @@ impl ReadableEnvironment {
     /// Which processes this environment is for. With both servers it may be for `up` as well as for `api` and `worker`;
     /// what runs there decides, and where nothing does, the roles that need the most.
     pub(super) fn roles(&self, running: &[Process]) -> Vec<Role> {
-        let has_redis = self.config.redis_url.is_some() || self.is_unread("REDIS_URL");
+        let has_redis = self.config.redis.url.is_some() || self.is_unread("REDIS_URL");
         let runs = |role: &str| running.iter().any(|process| process.role == role);
-        match &self.config.database {
+        match &self.config.database.url {
             DatabaseUrl::Postgres(_) if has_redis && !runs("up") => vec![Role::Api, Role::Worker],
             DatabaseUrl::Postgres(_) if runs("api") || runs("worker") => vec![Role::Up, Role::Api, Role::Worker],
             DatabaseUrl::Postgres(_) | DatabaseUrl::Sqlite(_) => vec![Role::Up],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::config::Config;
+use crate::config::Config;
 use shared::coordination::{Obstacle, Urgency};
 use shared::gateway::{Gateway, GatewayError};
 use shared::id::TransactionId;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::config::Config;
+use crate::config::Config;
 use shared::job::QueueName;
 use shared::store::processes::{self, Process};
 use shared::store::{DatabaseUrl, Store, orders};
@@ -161,7 +161,7 @@ pub(super) fn look_at_twins(alive: &[Process], redis: Option<&SeenRedis>, findin
 }
 
 fn start(config: &Config, role: &str) -> String {
-    match (&config.database, &config.redis_url) {
+    match (&config.database.url, &config.redis.url) {
         (DatabaseUrl::Postgres(_), Some(_)) => format!("start `tasdiq {role}`"),
         _ => "start `tasdiq up`".to_owned(),
     }

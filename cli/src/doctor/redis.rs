@@ -1,6 +1,6 @@
 //! Redis, where it carries the queue.
 
-use shared::config::Config;
+use crate::config::Config;
 use shared::coordination::Coordination;
 use shared::queue::RedisQueue;
 use shared::redis_server::RedisServer;

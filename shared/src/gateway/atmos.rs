@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::client::ClientFault;
 use self::client::Http;
-pub use self::config::{AtmosConfig, SignAlgorithm};
 use self::request::Operation;
+pub use self::settings::{AtmosSettings, SANDBOX_KEY, SignAlgorithm};
 use self::token::Tokens;
 use self::wire::{CreateBody, GetBody, ReverseBody};
 use super::GatewayError;
@@ -18,20 +19,23 @@ use crate::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest,
 mod authorized;
 mod callback;
 mod client;
-mod config;
 mod ledger;
 mod request;
 mod retry;
+mod settings;
 mod sign;
 mod token;
 mod wire;
+
+/// Long enough for a slow gateway, short enough that two calls fit into a job's deadline.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The client for Atmos; cheap to clone, shared by all jobs of a process.
 #[derive(Clone)]
 pub struct AtmosGateway(Arc<Parts>);
 
 struct Parts {
-    config: AtmosConfig,
+    settings: AtmosSettings,
     identity: GatewayIdentity,
     http: Http,
     tokens: Tokens,
@@ -42,10 +46,22 @@ impl AtmosGateway {
     ///
     /// # Errors
     /// [`ClientFault`]: a proxy address that cannot be used, or no root certificates where TLS is called for.
-    pub fn new(config: AtmosConfig, coordination: Coordination) -> Result<Self, ClientFault> {
-        let http = Http::new(&config, coordination.clone())?;
-        let tokens = Tokens::new(&config, coordination);
-        Ok(AtmosGateway(Arc::new(Parts { identity: config.identity(), config, http, tokens })))
+    pub fn new(settings: AtmosSettings, coordination: Coordination) -> Result<Self, ClientFault> {
+        AtmosGateway::with_call_timeout(settings, CALL_TIMEOUT, coordination)
+    }
+
+    /// As [`AtmosGateway::new`], with another time that one call may take.
+    ///
+    /// # Errors
+    /// As [`AtmosGateway::new`].
+    pub fn with_call_timeout(
+        settings: AtmosSettings,
+        call_timeout: Duration,
+        coordination: Coordination,
+    ) -> Result<Self, ClientFault> {
+        let http = Http::new(&settings, call_timeout, coordination.clone())?;
+        let tokens = Tokens::new(&settings, coordination);
+        Ok(AtmosGateway(Arc::new(Parts { identity: settings.identity(), settings, http, tokens })))
     }
 
     /// What its calls are admitted by.
@@ -60,7 +76,7 @@ impl AtmosGateway {
 
     /// The store our callbacks must name.
     pub fn store_id(&self) -> &str {
-        &self.0.config.store_id
+        &self.0.settings.store_id
     }
 
     /// `POST /merchant/pay/create`. A repetition leaves an empty draft behind, nothing more.
@@ -68,17 +84,17 @@ impl AtmosGateway {
     /// # Errors
     /// Every [`GatewayError`].
     pub async fn create_draft(&self, request: &DraftRequest, urgency: Urgency) -> Result<Draft, GatewayError> {
-        let Parts { config, http, tokens, .. } = &*self.0;
-        let body = CreateBody::new(config, request);
+        let Parts { settings, http, tokens, .. } = &*self.0;
+        let body = CreateBody::new(settings, request);
         http.call(tokens, Operation::Create, urgency, &body, wire::read_created).await
     }
 
     /// The page of flow A: `{checkout}/invoice/get?storeId=…&transactionId=…&redirectLink=…`. The gateway gives
     /// no link of its own; every integration builds it like this.
     pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> String {
-        let config = &self.0.config;
-        let mut url = client::with_path(&config.checkout_url, "/invoice/get");
-        let [store_id, return_url] = [&config.store_id, return_url].map(percent_encoded);
+        let settings = &self.0.settings;
+        let mut url = client::with_path(&settings.checkout_url, "/invoice/get");
+        let [store_id, return_url] = [&settings.store_id, return_url].map(percent_encoded);
         url.set_query(Some(&format!("storeId={store_id}&transactionId={transaction_id}&redirectLink={return_url}")));
         url.into()
     }
@@ -92,9 +108,9 @@ impl AtmosGateway {
         transaction_id: TransactionId,
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
-        let Parts { config, http, tokens, .. } = &*self.0;
+        let Parts { settings, http, tokens, .. } = &*self.0;
         let read = |body: &[u8]| wire::read_report(transaction_id, body);
-        http.call(tokens, Operation::Look, urgency, &GetBody::new(config, transaction_id), read).await
+        http.call(tokens, Operation::Look, urgency, &GetBody::new(settings, transaction_id), read).await
     }
 
     /// A token, so that a call which follows soon needs none first.
@@ -112,8 +128,8 @@ impl AtmosGateway {
     /// # Errors
     /// Every [`GatewayError`].
     pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
-        let Parts { config, http, tokens, .. } = &*self.0;
-        let body = ReverseBody::new(config, success_transaction_id, reason);
+        let Parts { settings, http, tokens, .. } = &*self.0;
+        let body = ReverseBody::new(settings, success_transaction_id, reason);
         http.call_once(tokens, Operation::Reverse, Urgency::Now, &body, wire::read_reversed).await
     }
 
@@ -122,8 +138,8 @@ impl AtmosGateway {
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
     pub async fn ledger(&self) -> Result<Option<Vec<BookLine>>, GatewayError> {
-        let Parts { config, http, .. } = &*self.0;
-        match config.is_sandbox() {
+        let Parts { settings, http, .. } = &*self.0;
+        match settings.is_sandbox() {
             true => http.read_ledger(ledger::read).await.map(Some),
             false => Ok(None),
         }
@@ -134,18 +150,18 @@ impl AtmosGateway {
     /// # Errors
     /// [`CallbackFault`].
     pub fn read_callback(&self, body: &[u8]) -> Result<Callback, CallbackFault> {
-        callback::read(&self.0.config, body)
+        callback::read(&self.0.settings, body)
     }
 
     /// A rightly signed callback body.
     pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
-        callback::write(&self.0.config, transaction_id, account, amount)
+        callback::write(&self.0.settings, transaction_id, account, amount)
     }
 }
 
 impl fmt::Debug for AtmosGateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("AtmosGateway").field(&self.0.config).finish()
+        f.debug_tuple("AtmosGateway").field(&self.0.settings).finish()
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::AtmosConfig;
+use super::AtmosSettings;
 use super::sign::{self, SignedWords};
 use super::wire::whole_number;
 use crate::body_coding::without_byte_order_mark;
@@ -25,13 +25,13 @@ use crate::transaction::{Callback, CallbackFault};
 ///
 /// # Errors
 /// `Unreadable` without the four signed fields; else `BadlySigned`.
-pub(super) fn read(config: &AtmosConfig, body: &[u8]) -> Result<Callback, CallbackFault> {
+pub(super) fn read(settings: &AtmosSettings, body: &[u8]) -> Result<Callback, CallbackFault> {
     let fields = Fields::read(body).ok_or(CallbackFault::Unreadable)?;
     let (words, contradiction) = fields.signed_words().ok_or(CallbackFault::Unreadable)?;
     let claimed = fields.text("sign").ok_or(CallbackFault::BadlySigned)?;
     let fits = |account| {
         let words = SignedWords { account, ..words };
-        sign::fits(config.sign_algorithm, words, &config.api_keys, claimed)
+        sign::fits(settings.sign_algorithm, words, &settings.api_keys, claimed)
     };
     if !fits(words.account) && !contradiction.is_some_and(fits) {
         return Err(CallbackFault::BadlySigned);
@@ -46,7 +46,7 @@ pub(super) fn read(config: &AtmosConfig, body: &[u8]) -> Result<Callback, Callba
 }
 
 /// The documented body, all values strings, signed with the present key.
-pub(super) fn write(config: &AtmosConfig, transaction_id: TransactionId, account: &str, amount: i64) -> String {
+pub(super) fn write(settings: &AtmosSettings, transaction_id: TransactionId, account: &str, amount: i64) -> String {
     #[derive(Serialize)]
     struct Body<'a> {
         store_id: &'a str,
@@ -59,15 +59,15 @@ pub(super) fn write(config: &AtmosConfig, transaction_id: TransactionId, account
 
     let (transaction_id, amount) = (transaction_id.to_string(), amount.to_string());
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string();
-    let words = SignedWords { store_id: &config.store_id, transaction_id: &transaction_id, account, amount: &amount };
-    let key = config.api_keys.first().cloned().unwrap_or_else(|| Secret::new(""));
+    let words = SignedWords { store_id: &settings.store_id, transaction_id: &transaction_id, account, amount: &amount };
+    let key = settings.api_keys.first().cloned().unwrap_or_else(|| Secret::new(""));
     let body = Body {
         store_id: words.store_id,
         transaction_id: words.transaction_id,
         transaction_time: &now_ms,
         amount: words.amount,
         account: words.account,
-        sign: &sign::signature(config.sign_algorithm, words, &key),
+        sign: &sign::signature(settings.sign_algorithm, words, &key),
     };
     // A struct of strings always serializes; an empty body would be refused by its reader.
     serde_json::to_string(&body).unwrap_or_default()

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc2822;
 use tracing::{Instrument, field};
 use url::Url;
 
-use super::AtmosConfig;
+use super::AtmosSettings;
 use super::request::{Bearer, Connection, Operation};
 use super::retry::{self, TryError};
 use super::wire::{is_understood, unknown};
@@ -65,13 +65,17 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(config: &AtmosConfig, coordination: Coordination) -> Result<Self, ClientFault> {
+    pub(super) fn new(
+        settings: &AtmosSettings,
+        call_timeout: Duration,
+        coordination: Coordination,
+    ) -> Result<Self, ClientFault> {
         Ok(Http {
-            keeping: build(client(config)?.pool_idle_timeout(KEPT_FOR))?,
+            keeping: build(client(settings, call_timeout)?.pool_idle_timeout(KEPT_FOR))?,
             last_kept: LastKept::default(),
-            opening: build(client(config)?.pool_max_idle_per_host(0))?,
-            base_url: config.base_url.clone(),
-            call_timeout: config.call_timeout,
+            opening: build(client(settings, call_timeout)?.pool_max_idle_per_host(0))?,
+            base_url: settings.base_url.clone(),
+            call_timeout,
             coordination,
         })
     }
@@ -199,20 +203,20 @@ fn build(builder: ClientBuilder) -> Result<reqwest::Client, ClientFault> {
 }
 
 /// What all clients have in common. The machine's root certificates are read only where something is called over TLS.
-fn client(config: &AtmosConfig) -> Result<ClientBuilder, ClientFault> {
+fn client(settings: &AtmosSettings, call_timeout: Duration) -> Result<ClientBuilder, ClientFault> {
     let calls_over_tls =
-        std::iter::once(&config.base_url).chain(&config.proxy_url).any(|address| address.scheme() == "https");
+        std::iter::once(&settings.base_url).chain(&settings.proxy_url).any(|address| address.scheme() == "https");
     let builder = reqwest::Client::builder();
     let builder = if calls_over_tls { builder } else { without_roots(builder) };
     let builder = builder
         .user_agent(concat!("tasdiq/", env!("CARGO_PKG_VERSION")))
-        .timeout(config.call_timeout)
+        .timeout(call_timeout)
         // Clearly before the call's own end, so that a failed connection is known as one.
-        .connect_timeout(CONNECT_WITHIN.min(config.call_timeout / 2))
+        .connect_timeout(CONNECT_WITHIN.min(call_timeout / 2))
         // A redirected request would carry our token to wherever it points.
         .redirect(redirect::Policy::none())
         .no_proxy();
-    Ok(match &config.proxy_url {
+    Ok(match &settings.proxy_url {
         Some(proxy_url) => builder.proxy(Proxy::all(proxy_url.clone()).map_err(ClientFault::Proxy)?),
         None => builder,
     })

@@ -1,7 +1,7 @@
 //! The client against a gateway on a real socket.
 
 use std::error::Error;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use url::Url;
 
 use self::server::{Reply, Request, Server};
 use super::*;
+use crate::config::defaults;
 use crate::id::OrderId;
 use crate::money::Tiyin;
 use crate::order::Language;
@@ -27,8 +28,8 @@ const GET: &str = "/merchant/pay/get";
 const LEDGER: &str = "/_sim/ledger";
 const MS: Duration = Duration::from_millis(1);
 
-pub(super) fn config(base_url: &str) -> AtmosConfig {
-    AtmosConfig {
+pub(super) fn config(base_url: &str) -> AtmosSettings {
+    AtmosSettings {
         consumer_key: "sandbox-key".to_owned(),
         consumer_secret: Secret::new("very-secret-consumer-secret"),
         store_id: "1234".to_owned(),
@@ -37,14 +38,18 @@ pub(super) fn config(base_url: &str) -> AtmosConfig {
         sign_algorithm: SignAlgorithm::Md5,
         base_url: Url::parse(base_url).unwrap(),
         checkout_url: Url::parse("https://test-checkout.pays.uz").unwrap(),
-        proxy_url: None,
-        call_timeout: 5_000 * MS,
+        ..defaults().unwrap()
     }
 }
 
-fn gateway_with(config: AtmosConfig, coordination: Coordination) -> AtmosGateway {
+fn gateway_with(settings: AtmosSettings, coordination: Coordination) -> AtmosGateway {
+    gateway_within(5_000 * MS, settings, coordination)
+}
+
+/// One that gives each call so long.
+fn gateway_within(call_timeout: Duration, settings: AtmosSettings, coordination: Coordination) -> AtmosGateway {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    AtmosGateway::new(config, coordination).unwrap()
+    AtmosGateway::with_call_timeout(settings, call_timeout, coordination).unwrap()
 }
 
 fn gateway(server: &Server) -> AtmosGateway {
@@ -57,8 +62,7 @@ fn without_redis() -> Coordination {
 
 /// A process that gives up after 300 ms.
 fn hasty_gateway(server: &Server) -> AtmosGateway {
-    let config = AtmosConfig { call_timeout: 300 * MS, ..config(&server.url) };
-    gateway_with(config, Coordination::local(None))
+    gateway_within(300 * MS, config(&server.url), Coordination::local(None))
 }
 
 fn draft_request() -> DraftRequest {
@@ -165,7 +169,7 @@ async fn a_draft_is_asked_for_in_the_gateways_words() {
 #[tokio::test]
 async fn a_store_with_letters_and_a_terminal_are_sent_as_text() {
     let server = server(|_| None).await;
-    let config = AtmosConfig {
+    let config = AtmosSettings {
         store_id: "007".to_owned(),
         terminal_id: Some("92800000".to_owned()),
         ..config(&format!("{}/", server.url))
@@ -473,9 +477,9 @@ async fn a_refused_connection_means_the_call_never_left() {
 async fn a_connection_that_never_stands_means_the_call_never_left() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap());
-    let config = AtmosConfig { call_timeout: 600 * MS, ..config(&url) };
 
-    let answer = gateway_with(config, Coordination::local(None)).look(TransactionId(7), Urgency::Now).await;
+    let gateway = gateway_within(600 * MS, config(&url), Coordination::local(None));
+    let answer = gateway.look(TransactionId(7), Urgency::Now).await;
 
     assert!(never_connected(&answer), "{answer:?}");
 }
@@ -483,7 +487,7 @@ async fn a_connection_that_never_stands_means_the_call_never_left() {
 #[tokio::test]
 async fn a_configured_proxy_is_asked() {
     let proxy = server(|_| None).await;
-    let config = AtmosConfig { proxy_url: Some(Url::parse(&proxy.url).unwrap()), ..config("http://127.0.0.1:1") };
+    let config = AtmosSettings { proxy_url: Some(Url::parse(&proxy.url).unwrap()), ..config("http://127.0.0.1:1") };
 
     let answer = gateway_with(config, Coordination::local(None)).look(TransactionId(7), Urgency::Now).await;
 
@@ -602,7 +606,7 @@ async fn the_sandboxs_whole_book_is_read_however_long_it_is() {
 #[tokio::test]
 async fn another_gateway_than_the_sandbox_shows_no_book() {
     let server = server(|_| None).await;
-    let config = AtmosConfig { consumer_key: "a-merchant".to_owned(), ..config(&server.url) };
+    let config = AtmosSettings { consumer_key: "a-merchant".to_owned(), ..config(&server.url) };
 
     let book = gateway_with(config, Coordination::local(None)).ledger().await.unwrap();
 
@@ -628,8 +632,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
             let reply = reply.clone();
             let server = server(move |request| (request.path == path).then(|| reply.clone())).await;
             let with_password = server.url.replace("http://", "http://someone:password-in-url@");
-            let config = AtmosConfig { call_timeout: 200 * MS, ..config(&with_password) };
-            let gateway = gateway_with(config, Coordination::local(None));
+            let gateway = gateway_within(200 * MS, config(&with_password), Coordination::local(None));
             let error = gateway.look(TransactionId(7), Urgency::Now).await.unwrap_err();
             printed += &format!("{error} {error:?} {gateway:?}");
             let mut cause = error.source();
@@ -640,7 +643,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
         }
     }
     let proxy_url = Some(Url::parse("http://someone:password-in-url@127.0.0.1:1").unwrap());
-    let proxied = AtmosConfig { proxy_url, ..config("http://127.0.0.1:1") };
+    let proxied = AtmosSettings { proxy_url, ..config("http://127.0.0.1:1") };
     printed += &format!("{proxied:?}");
     let error =
         gateway_with(proxied, Coordination::local(None)).look(TransactionId(7), Urgency::Now).await.unwrap_err();

@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
-use super::AtmosConfig;
+use super::AtmosSettings;
 use super::client::Http;
 use super::request::{Bearer, Connection, Operation};
 use super::retry;
@@ -70,12 +70,12 @@ pub(super) struct Token {
 }
 
 impl Tokens {
-    pub(super) fn new(config: &AtmosConfig, coordination: Coordination) -> Self {
-        let owner = Sha256::digest(format!("{}{}", config.base_url, config.consumer_key));
+    pub(super) fn new(settings: &AtmosSettings, coordination: Coordination) -> Self {
+        let owner = Sha256::digest(format!("{}{}", settings.base_url, settings.consumer_key));
         let owner = hex::encode(owner);
         Tokens {
-            consumer_key: config.consumer_key.clone(),
-            consumer_secret: config.consumer_secret.clone(),
+            consumer_key: settings.consumer_key.clone(),
+            consumer_secret: settings.consumer_secret.clone(),
             note: format!("gateway-token:{owner}"),
             claim: format!("gateway-token-claim:{owner}"),
             coordination,

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::AtmosConfig;
+use super::AtmosSettings;
 use crate::body_coding::without_byte_order_mark;
 use crate::gateway::GatewayError;
 use crate::id::TransactionId;
@@ -62,26 +62,26 @@ impl<'a> StoreId<'a> {
 }
 
 impl<'a> CreateBody<'a> {
-    pub(super) fn new(config: &'a AtmosConfig, request: &DraftRequest) -> Self {
+    pub(super) fn new(settings: &'a AtmosSettings, request: &DraftRequest) -> Self {
         CreateBody {
             amount: request.amount.get(),
             account: request.order_id.to_string(),
-            store_id: StoreId::new(&config.store_id),
-            terminal_id: config.terminal_id.as_deref(),
+            store_id: StoreId::new(&settings.store_id),
+            terminal_id: settings.terminal_id.as_deref(),
             lang: request.language.as_str(),
         }
     }
 }
 
 impl<'a> GetBody<'a> {
-    pub(super) fn new(config: &'a AtmosConfig, transaction_id: TransactionId) -> Self {
-        GetBody { store_id: StoreId::new(&config.store_id), transaction_id }
+    pub(super) fn new(settings: &'a AtmosSettings, transaction_id: TransactionId) -> Self {
+        GetBody { store_id: StoreId::new(&settings.store_id), transaction_id }
     }
 }
 
 impl<'a> ReverseBody<'a> {
-    pub(super) fn new(config: &'a AtmosConfig, success_transaction_id: TransactionId, reason: &'a str) -> Self {
-        let store_id = StoreId::new(&config.store_id);
+    pub(super) fn new(settings: &'a AtmosSettings, success_transaction_id: TransactionId, reason: &'a str) -> Self {
+        let store_id = StoreId::new(&settings.store_id);
         ReverseBody { transaction_id: success_transaction_id, store_id, reason }
     }
 }

@@ -221,7 +221,7 @@ proptest! {
         transaction in 1i64.., account in "[0-9a-zA-Zа-я\"\\\\ -]{1,40}", amount in 1i64.., sha in any::<bool>(),
     ) {
         let sign_algorithm = if sha { SignAlgorithm::Sha256 } else { SignAlgorithm::Md5 };
-        let config = AtmosConfig { sign_algorithm, ..config("http://127.0.0.1:1") };
+        let config = AtmosSettings { sign_algorithm, ..config("http://127.0.0.1:1") };
 
         let body = write(&config, TransactionId(transaction), &account, amount);
 
@@ -239,7 +239,7 @@ proptest! {
     #[test]
     fn a_callback_signed_by_a_stranger_is_refused(key in "[a-z]{1,20}") {
         let ours = config("http://127.0.0.1:1");
-        let theirs = AtmosConfig { api_keys: vec![Secret::new(key)], ..config("http://127.0.0.1:1") };
+        let theirs = AtmosSettings { api_keys: vec![Secret::new(key)], ..config("http://127.0.0.1:1") };
 
         let body = write(&theirs, TransactionId(7), "1", 100);
 

@@ -10,8 +10,7 @@ fn two_clients(server: &Server) -> [AtmosGateway; 2] {
 /// As many of one installation.
 fn clients<const COUNT: usize>(server: &Server) -> [AtmosGateway; COUNT] {
     let coordination = Coordination::local(None);
-    [(); COUNT]
-        .map(|()| gateway_with(AtmosConfig { call_timeout: 300 * MS, ..config(&server.url) }, coordination.clone()))
+    [(); COUNT].map(|()| gateway_within(300 * MS, config(&server.url), coordination.clone()))
 }
 
 /// Whether so many looks that were answered like this keep the next one back.

@@ -2,7 +2,7 @@
 
 /// What this process is going to be; decides what the environment must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Everything in one process, with embedded parts where no URL says otherwise.
     Up,
     /// The API of a scaled-out installation.
@@ -19,7 +19,7 @@ pub enum Role {
 
 impl Role {
     /// The command that starts it, for messages.
-    pub fn command(self) -> &'static str {
+    pub(crate) fn command(self) -> &'static str {
         match self {
             Role::Up => "tasdiq up",
             Role::Api => "tasdiq api",
@@ -31,12 +31,12 @@ impl Role {
     }
 
     /// Whether it is one of several processes, which can only meet in servers.
-    pub(super) fn is_scaled_out(self) -> bool {
+    pub(crate) fn is_scaled_out(self) -> bool {
         matches!(self, Role::Api | Role::Worker)
     }
 
     /// Whether it serves the order API.
-    pub(super) fn serves_orders(self) -> bool {
+    pub(crate) fn serves_orders(self) -> bool {
         matches!(self, Role::Up | Role::Api)
     }
 }

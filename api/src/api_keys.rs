@@ -1,0 +1,79 @@
+//! Who may use the order API.
+
+use std::collections::BTreeSet;
+
+use shared::secret::Secret;
+
+/// One caller of the order API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Stands on the orders it makes.
+    pub name: String,
+    /// What the caller sends as bearer token.
+    pub key: Secret,
+}
+
+/// What a key must have at least, so that nobody guesses it.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyStrength {
+    /// How many characters.
+    pub characters: usize,
+    /// How many of them that differ: `aaaaaaaaaaaaaaaa` is long, and the first guess.
+    pub different: usize,
+}
+
+impl KeyStrength {
+    /// Whether a key is too easily guessed.
+    pub fn is_weak(self, key: &str) -> bool {
+        let different: BTreeSet<u8> = key.bytes().collect();
+        key.len() < self.characters || different.len() < self.different
+    }
+}
+
+/// The most callers that may be configured; each request is compared with every one.
+const MAX_API_KEYS: usize = 100;
+
+/// A name has one key, and a second one while keys are changed.
+const KEYS_PER_NAME: usize = 2;
+
+/// `name:key,name2:key2`. Complaints count the entries, for a name may be a key that lost its name; all of them are told.
+pub(crate) fn api_keys(text: &str, strength: KeyStrength) -> Result<Vec<ApiKey>, String> {
+    let (mut keys, mut faults) = (Vec::new(), Vec::new());
+    for (index, entry) in text.split(',').map(str::trim).enumerate() {
+        match api_key(entry, strength, &keys) {
+            Ok(key) => keys.push(key),
+            Err(what) => faults.push(format!("has an entry {} {what}", index + 1)),
+        }
+    }
+    if keys.len() > MAX_API_KEYS {
+        faults.push(format!("has more than {MAX_API_KEYS} entries"));
+    }
+    if faults.is_empty() { Ok(keys) } else { Err(faults.join("; ")) }
+}
+
+fn api_key(entry: &str, strength: KeyStrength, earlier: &[ApiKey]) -> Result<ApiKey, String> {
+    let KeyStrength { characters, different } = strength;
+    let Some((name, key)) = entry.split_once(':') else { return Err("that is not name:key".to_owned()) };
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    let mut faults = Vec::new();
+    if !(1..=32).contains(&name.len()) || !name.bytes().all(is_name) {
+        faults.push("whose name is not 1 to 32 of a-z, 0-9, - and _".to_owned());
+    }
+    if !(characters..=200).contains(&key.len()) || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        faults.push(format!("whose key is not {characters} to 200 printable signs without blanks"));
+    } else if strength.is_weak(key) {
+        faults.push(format!("whose key has fewer than {different} different signs; take a random one"));
+    }
+    if earlier.iter().filter(|other| other.name == name).count() >= KEYS_PER_NAME {
+        faults.push(format!(
+            "with a name that {KEYS_PER_NAME} earlier ones have; a name has a second key only while keys are changed"
+        ));
+    }
+    if earlier.iter().any(|other| other.key == Secret::new(key)) {
+        faults.push("with the key of an earlier one; keys must differ".to_owned());
+    }
+    match faults.is_empty() {
+        true => Ok(ApiKey { name: name.to_owned(), key: Secret::new(key) }),
+        false => Err(faults.join(", and ")),
+    }
+}

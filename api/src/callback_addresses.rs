@@ -1,0 +1,160 @@
+//! Which addresses callbacks may come from, and whose word about a sender's address is believed.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// What becomes of a rightly signed callback from an address that is not listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressCheck {
+    /// Nothing: the signature decides. The default, because a list that is wrong by one network, or a proxy that nobody
+    /// thought of, refuses every payment of the shop.
+    #[default]
+    Off,
+    /// It is told, and decided like any other.
+    Watch,
+    /// It is told, and refused.
+    Refuse,
+}
+
+shared::settings! {
+    /// The addresses callbacks may come from.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct CallbackAddresses {
+        /// What becomes of a rightly signed callback from an address that is not listed: `off` nothing, `watch` it is told,
+        /// `refuse` it is refused.
+        #[env("ATMOS_CALLBACK_ADDRESS_CHECK", default = "off", check = address_check)]
+        pub check: AddressCheck,
+
+        /// The networks and addresses of Atmos, comma-separated; looked at with `watch` and `refuse`.
+        // Where Atmos is said to call from (Atmos documents, callback; told by several integrations, seen by none of ours).
+        #[env("ATMOS_CALLBACK_ADDRESSES", default = "92.63.207.0/24", check = networks)]
+        pub listed: Vec<IpNet>,
+
+        /// Networks and addresses of proxies in front, comma-separated; their `X-Forwarded-For` tells where a request came
+        /// from. Nobody else's is believed.
+        #[env("TASDIQ_TRUSTED_PROXIES", default = "", shown = "none", check = proxies)]
+        pub trusted_proxies: Vec<IpNet>,
+    }
+}
+
+impl CallbackAddresses {
+    /// Whether the gateway may call from there; an address nobody knows is not listed.
+    pub fn lists(&self, address: Option<IpAddr>) -> bool {
+        address.is_some_and(|address| holds(&self.listed, address))
+    }
+
+    /// Whether the sender at this address is a proxy of ours.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        holds(&self.trusted_proxies, address)
+    }
+
+    /// In a sentence, for `doctor`.
+    pub fn describe(&self) -> String {
+        let decided = match self.check {
+            AddressCheck::Off => "callbacks may come from every address; their signature decides".to_owned(),
+            AddressCheck::Watch => {
+                format!("callbacks from elsewhere than {} are told, and decided like any other", list(&self.listed))
+            }
+            AddressCheck::Refuse => {
+                format!("callbacks from elsewhere than {} are refused, however signed", list(&self.listed))
+            }
+        };
+        match self.trusted_proxies.as_slice() {
+            [] => format!("{decided}; whoever connects is the sender"),
+            proxies => format!("{decided}; X-Forwarded-For is believed from {}", list(proxies)),
+        }
+    }
+}
+
+/// An IPv4 address counts as one however the system writes it (`::ffff:92.63.207.1` on a socket for both).
+fn holds(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+fn list(networks: &[IpNet]) -> String {
+    networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn address_check(text: &str) -> Result<AddressCheck, String> {
+    match text {
+        "off" => Ok(AddressCheck::Off),
+        "watch" => Ok(AddressCheck::Watch),
+        "refuse" => Ok(AddressCheck::Refuse),
+        _ => Err("is none of off, watch and refuse".to_owned()),
+    }
+}
+
+fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
+    if text.is_empty() { Ok(Vec::new()) } else { networks(text) }
+}
+
+/// The most networks a list may have; each request is compared with every one.
+const MAX_NETWORKS: usize = 100;
+
+/// `92.63.207.0/24,10.0.0.7`: networks and single addresses. Complaints count the entries.
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let mut networks = Vec::new();
+    for (index, entry) in text.split(',').map(str::trim).enumerate() {
+        let number = index + 1;
+        let network = entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
+        match network.map(plain_network) {
+            Some(network) if holds_all(&network) => {
+                return Err(format!("has an entry {number} that holds every address, which is no list"));
+            }
+            Some(network) => networks.push(network),
+            None => {
+                return Err(format!(
+                    "has an entry {number} that is no network such as 92.63.207.0/24, and no address such as 10.0.0.7"
+                ));
+            }
+        }
+    }
+    if networks.len() > MAX_NETWORKS {
+        return Err(format!("has more than {MAX_NETWORKS} entries"));
+    }
+    // `0.0.0.0/1,128.0.0.0/1`, or any other set of parts.
+    match IpNet::aggregate(&networks).iter().any(holds_all) {
+        true => Err("has entries that together hold every address, which is no list".to_owned()),
+        false => Ok(networks),
+    }
+}
+
+/// All IPv4 addresses as IPv6 writes them, `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
+const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+
+/// Without bits beyond its prefix, and in IPv4's own words where IPv6's mean such addresses: a sender's address is compared
+/// in those.
+fn plain_network(network: IpNet) -> IpNet {
+    let network = network.trunc();
+    let mapped = match network {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().filter(|_| MAPPED.contains(&network)),
+        IpNet::V4(_) => None,
+    };
+    let plain = mapped.and_then(|address| Ipv4Net::new(address, network.prefix_len().checked_sub(96)?).ok());
+    plain.map_or(network, IpNet::V4)
+}
+
+/// Whether it holds every IPv4 or every IPv6 address.
+fn holds_all(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() == 0,
+        IpNet::V6(network) => network.contains(&MAPPED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender's address is compared in IPv4's own words, so a list must be read into them.
+    #[test]
+    fn networks_in_the_words_of_ipv6_are_those_of_ipv4() {
+        let read = |text: &str| networks(text).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+
+        assert_eq!(read("::ffff:92.63.207.0/120"), ["92.63.207.0/24"]);
+        assert_eq!(read("::ffff:92.63.207.9/120, ::ffff:10.0.0.7"), ["92.63.207.0/24", "10.0.0.7/32"]);
+        assert_eq!(read("2001:db8::/32,0.0.0.0/1"), ["2001:db8::/32", "0.0.0.0/1"]);
+    }
+}

@@ -1,0 +1,83 @@
+//! The components that have settings, and which role reads them.
+
+use shared::config::{Contract, Definition, Environment, FileSettings, Settings, Variables};
+
+use super::role::Role::{self, Api, Migrate, Operator, Sandbox, Up, Worker};
+use crate::data_dir::settings::DataDirSettings;
+use crate::sandbox::settings::SandboxSettings;
+
+/// One component, for the names of its settings.
+struct Component {
+    definitions: &'static [Definition],
+    read_by: &'static [Role],
+}
+
+/// Makes [`Config`] and the lists from the one table below.
+macro_rules! components {
+    ($($(#[$meta:meta])+ $component:ident: $settings:ty, read by $roles:expr;)+) => {
+        /// All settings, component by component. Those that its role does not read have their defaults.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Config {
+            /// What this process is.
+            pub(crate) role: Role,
+            $($(#[$meta])+ pub(crate) $component: $settings,)+
+            /// What is odd but no fault, in sentences for the log; nothing here is secret.
+            pub(crate) warnings: Vec<String>,
+            /// The variables that all this was read from, those of files among them.
+            pub(crate) variables: Variables,
+        }
+
+        const COMPONENTS: &[Component] =
+            &[$(Component { definitions: <$settings>::DEFINITIONS, read_by: &$roles }),+];
+
+        /// All settings there are. A name that begins like ours and is not here earns a warning.
+        pub(crate) const CONTRACT: Contract = Contract(&[$(<$settings>::DEFINITIONS,)+ FileSettings::DEFINITIONS]);
+
+        impl Config {
+            /// Reads each setting by itself. `None` stands for a fault of `env`.
+            pub(super) fn read(role: Role, env: &mut Environment<'_>) -> Option<Self> {
+                Some(Config {
+                    role,
+                    $($component: <$settings>::read(env)?,)+
+                    warnings: Vec::new(),
+                    variables: Variables::default(),
+                })
+            }
+        }
+    };
+}
+
+// A process reads the settings of what it runs. An operator's command reads what leads to the installation and its gateway,
+// and nothing else: it must get in when the processes do not start.
+components! {
+    /// The gateway.
+    atmos: shared::gateway::atmos::AtmosSettings, read by [Up, Api, Worker, Operator];
+    /// The addresses callbacks may come from.
+    callback_addresses: api::CallbackAddresses, read by [Up, Api];
+    /// The database.
+    database: shared::store::DatabaseSettings, read by [Up, Api, Worker, Migrate, Operator];
+    /// Connections to the database.
+    pool: shared::store::PoolSettings, read by [Up, Api, Worker];
+    /// Redis, or the queue inside the process.
+    redis: shared::redis_server::RedisSettings, read by [Up, Api, Worker, Operator];
+    /// Where embedded parts keep their files.
+    data_dir: DataDirSettings, read by [Up, Api, Worker, Sandbox, Operator];
+    /// Where the installation is reached. Workers make links to it.
+    front: shared::front::FrontSettings, read by [Up, Api, Worker];
+    /// The HTTP side.
+    api: api::ApiSettings, read by [Up, Api];
+    /// The jobs.
+    worker: worker::WorkerSettings, read by [Up, Worker];
+    /// The sandbox, which is the gateway where no other is named.
+    sandbox: SandboxSettings, read by [Up, Api, Worker, Sandbox, Operator];
+    /// How a process stops.
+    shutdown: shared::shutdown::ShutdownSettings, read by [Up, Api, Worker];
+    /// The log.
+    telemetry: shared::telemetry::TelemetrySettings, read by [Up, Api, Worker, Sandbox, Migrate, Operator];
+}
+
+/// Whether a role uses a variable; one it does not use cannot keep it from starting.
+pub(super) fn reads(role: Role, name: &str) -> bool {
+    let has_it = |component: &&Component| component.definitions.iter().any(|definition| definition.name == name);
+    COMPONENTS.iter().filter(has_it).any(|component| component.read_by.contains(&role))
+}

@@ -1,0 +1,164 @@
+//! The gateway's settings belong together: whole, or wholly the sandbox's.
+
+use api::KeyStrength;
+use shared::config::Environment;
+use shared::gateway::atmos::AtmosSettings;
+use shared::gateway_rate::GatewayRate;
+use shared::secret::Secret;
+use url::Url;
+
+use super::components::Config;
+use super::role::Role;
+use crate::local_address::{is_loopback, leads_to, local_url};
+
+/// What a gateway cannot be asked without.
+const NEEDED: [&str; 4] = ["ATMOS_CONSUMER_KEY", "ATMOS_CONSUMER_SECRET", "ATMOS_STORE_ID", "ATMOS_API_KEY"];
+
+// The sandbox's credentials, which are the settings' defaults.
+const SANDBOX_SECRET: &str = "sandbox-secret";
+const SANDBOX_STORE: &str = "1234";
+const SANDBOX_TERMINAL: &str = "1";
+const SANDBOX_API_KEY: &str = "sandbox-api-key";
+
+/// What the key that signs callbacks should have.
+const CALLBACK_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 16, different: 6 };
+
+/// What the real gateway is asked at most; unlimited with the sandbox.
+const GATEWAY_RATE: GatewayRate = GatewayRate { per_second: 20, burst: 40 };
+
+// Where Atmos has its API, its payment pages, and those for tests with a shop.
+const BASE: &str = "https://partner.atmos.uz";
+const CHECKOUT: &str = "https://checkout.pays.uz";
+const TEST_CHECKOUT: &str = "https://test-checkout.pays.uz";
+
+/// Which gateway it is, as far as faults let us know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KnownGateway {
+    Sandbox,
+    Real,
+    Unknown,
+}
+
+/// Fills in what follows from which gateway it is, and looks for what does not fit it.
+pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config) -> KnownGateway {
+    let role = config.role;
+    let none_given = NEEDED.iter().all(|name| !env.is_set(name)) && !env.is_set("ATMOS_TERMINAL_ID");
+    // An address on another machine means a certain gateway, so its credentials were forgotten.
+    let names_gateway = env.has_read("ATMOS_BASE_URL") && !is_loopback(&config.atmos.base_url);
+    if none_given && !names_gateway && !role.is_scaled_out() {
+        config.atmos.terminal_id = Some(SANDBOX_TERMINAL.to_owned());
+    } else {
+        for name in NEEDED {
+            if !env.is_set(name) {
+                env.fault(name, missing(role));
+            }
+        }
+        if env.is_faulty("ATMOS_CONSUMER_KEY") {
+            return KnownGateway::Unknown;
+        }
+    }
+    let (has_base_url, has_checkout_url) = (env.has_read("ATMOS_BASE_URL"), env.has_read("ATMOS_CHECKOUT_URL"));
+    let atmos = &mut config.atmos;
+    if atmos.is_sandbox() {
+        if let (false, Some(url)) = (has_base_url, local_url(config.sandbox.listen)) {
+            atmos.base_url = url;
+        }
+        if !has_checkout_url {
+            atmos.checkout_url = atmos.base_url.clone();
+        }
+        check_sandbox(env, config);
+        KnownGateway::Sandbox
+    } else {
+        let checkout = if atmos.is_test { TEST_CHECKOUT } else { CHECKOUT };
+        if let (false, Ok(url)) = (has_base_url, Url::parse(BASE)) {
+            atmos.base_url = url;
+        }
+        if let (false, Ok(url)) = (has_checkout_url, Url::parse(checkout)) {
+            atmos.checkout_url = url;
+        }
+        atmos.rate = atmos.rate.or(Some(GATEWAY_RATE));
+        check_real_gateway(env, atmos);
+        KnownGateway::Real
+    }
+}
+
+fn missing(role: Role) -> &'static str {
+    if role.is_scaled_out() {
+        "is missing; the gateway needs all of ATMOS_CONSUMER_KEY, ATMOS_CONSUMER_SECRET, ATMOS_STORE_ID and \
+         ATMOS_API_KEY"
+    } else {
+        "is missing while other ATMOS_ variables are set; set all of ATMOS_CONSUMER_KEY, ATMOS_CONSUMER_SECRET, \
+         ATMOS_STORE_ID and ATMOS_API_KEY, or none of them for the sandbox"
+    }
+}
+
+/// Published credentials and clear text must never meet real money.
+fn check_real_gateway(env: &mut Environment<'_>, atmos: &AtmosSettings) {
+    let has_key = !env.is_faulty("ATMOS_API_KEY");
+    if atmos.consumer_secret == Secret::new(SANDBOX_SECRET) {
+        env.fault(
+            "ATMOS_CONSUMER_SECRET",
+            "is the sandbox's, which everybody knows; set the one of your store, or ATMOS_CONSUMER_KEY to sandbox-key",
+        );
+    }
+    if atmos.api_keys.contains(&Secret::new(SANDBOX_API_KEY)) {
+        env.fault(
+            "ATMOS_API_KEY",
+            "is the sandbox's, with which everybody can sign callbacks; set the one of your store, or \
+             ATMOS_CONSUMER_KEY to sandbox-key",
+        );
+    }
+    for (name, url) in [("ATMOS_BASE_URL", &atmos.base_url), ("ATMOS_CHECKOUT_URL", &atmos.checkout_url)] {
+        if url.scheme() == "http" && !is_loopback(url) {
+            env.fault(name, "is http, so credentials and payments would travel in clear text; use https");
+        }
+    }
+    if has_key && atmos.api_keys.iter().any(|key| CALLBACK_KEY_STRENGTH.is_weak(key.expose())) {
+        // The gateway gives it, so refusing it would refuse the shop.
+        env.warn(
+            "ATMOS_API_KEY has a key of fewer than 16 characters, or of fewer than 6 different ones: whoever guesses it \
+             can sign callbacks; see that it was copied whole, and ask Atmos for another one",
+        );
+    }
+    if is_loopback(&atmos.checkout_url) {
+        env.warn("ATMOS_CHECKOUT_URL is this machine's own address, which customers cannot reach; leave it out");
+    }
+}
+
+/// Where Atmos has its API and its payment pages; hosts below these names are its own, too.
+const ATMOS_DOMAINS: [&str; 3] = ["atmos.uz", "pays.uz", "paymo.uz"];
+
+fn is_of_atmos(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    ATMOS_DOMAINS
+        .iter()
+        .any(|domain| host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.')))
+}
+
+/// The sandbox's transaction ids mean somebody else's payment to Atmos; and the sandbox that `up` starts knows one
+/// store only.
+fn check_sandbox(env: &mut Environment<'_>, config: &Config) {
+    let atmos = &config.atmos;
+    for (name, url) in [("ATMOS_BASE_URL", &atmos.base_url), ("ATMOS_CHECKOUT_URL", &atmos.checkout_url)] {
+        // The page follows the API where it is not set itself; then the API's variable is the one to mend.
+        if env.is_set(name) && is_of_atmos(url) {
+            env.fault(
+                name,
+                "is Atmos's page while the gateway is the sandbox, whose transactions Atmos does not know; leave it \
+                 out, or set the credentials of your store",
+            );
+        }
+    }
+    if config.role != Role::Up || !leads_to(&atmos.base_url, config.sandbox.listen) {
+        return;
+    }
+    for (name, expected, fits) in [
+        ("ATMOS_CONSUMER_SECRET", SANDBOX_SECRET, atmos.consumer_secret == Secret::new(SANDBOX_SECRET)),
+        ("ATMOS_STORE_ID", SANDBOX_STORE, atmos.store_id == SANDBOX_STORE),
+        ("ATMOS_API_KEY", SANDBOX_API_KEY, atmos.api_keys.contains(&Secret::new(SANDBOX_API_KEY))),
+    ] {
+        if !fits {
+            env.fault(name, format!("does not fit the sandbox, whose own is {expected}; unset every ATMOS_ variable"));
+        }
+    }
+}

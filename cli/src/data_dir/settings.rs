@@ -1,0 +1,13 @@
+//! Where embedded parts keep their files.
+
+use std::path::PathBuf;
+
+shared::settings! {
+    /// Where embedded parts keep their files.
+    #[derive(Clone, Debug)]
+    pub(crate) struct DataDirSettings {
+        /// The embedded database and the sandbox's ledger; only `up` and `sandbox` open it.
+        #[env("TASDIQ_DATA_DIR", default = "./tasdiq-data", check = |path| Ok::<_, String>(PathBuf::from(path)))]
+        pub(crate) path: PathBuf,
+    }
+}
