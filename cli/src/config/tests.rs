@@ -12,6 +12,7 @@ use worker::LookSchedule;
 use super::*;
 
 mod files;
+mod readme;
 
 /// Reads the variables of `lines`, one `NAME=value` a line.
 fn config(role: Role, lines: &str) -> Result<Config, ConfigFaults> {
