@@ -1,13 +1,13 @@
 use std::collections::HashSet;
 
-use shared::order::{NewOrder, example};
+use shared::order::NewOrder;
 use shared::store::idempotency::IdempotencyKey;
 use shared::store::orders::{self, Created};
 
 use crate::support::fixture::{Fixture, new_order, on_every_database};
 
 on_every_database! {
-    an_order_is_made_as_the_examples_say
+    an_order_is_made_as_the_domain_says
     sixteen_clicks_with_one_key_make_one_order
     a_key_with_another_body_is_refused
     a_reference_is_unique_per_shop
@@ -21,12 +21,12 @@ fn key(body: &str) -> IdempotencyKey {
 }
 
 /// Tests that need no database take their orders from there.
-async fn an_order_is_made_as_the_examples_say(f: Fixture) {
+async fn an_order_is_made_as_the_domain_says(f: Fixture) {
     let asked = NewOrder { reference: Some("R-1".into()), return_url: Some("http://shop.test/".into()), ..new_order() };
 
     let Created::New(order) = orders::create(&f.store, &asked, None).await.unwrap() else { panic!("it is the first") };
 
-    let expected = example::made_of(asked, order.id, order.token.clone(), order.created_at_ms);
+    let expected = asked.made(order.id, order.token.clone(), order.created_at_ms);
     assert_eq!(format!("{order:?}"), format!("{expected:?}"));
     assert_eq!(format!("{:?}", f.find(&order).await), format!("{expected:?}"));
 }
