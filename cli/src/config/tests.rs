@@ -182,6 +182,21 @@ fn each_other_role_starts_with_what_it_needs() {
     assert!(config(Role::Operator, bad).is_ok(), "an operator must get in when the processes do not start");
 }
 
+/// What a process does not run cannot keep it from starting; `doctor` tells of all settings.
+#[test]
+fn a_process_reads_the_settings_of_what_it_runs() {
+    let jobs = "TASDIQ_SWEEP_SECONDS=x\nTASDIQ_SETTLE_SCHEDULE=x\nTASDIQ_LINK_TTL_HOURS=x";
+    let http = "TASDIQ_LINK_WAIT_MS=x\nTASDIQ_WEBHOOK_LISTEN=x";
+    for (role, faulty) in [
+        (Role::Api, vec!["TASDIQ_WEBHOOK_LISTEN", "TASDIQ_LINK_WAIT_MS"]),
+        (Role::Worker, vec!["TASDIQ_LINK_TTL_HOURS", "TASDIQ_SETTLE_SCHEDULE", "TASDIQ_SWEEP_SECONDS"]),
+        (Role::Operator, vec![]),
+        (Role::Sandbox, vec![]),
+    ] {
+        assert_eq!(faulty_variables(role, &format!("{REAL}{SERVERS}{jobs}\n{http}")), faulty, "{role:?}");
+    }
+}
+
 #[test]
 fn the_order_api_is_open_only_with_the_sandbox_on_this_machine() {
     let elsewhere = format!("{SANDBOX}\nATMOS_BASE_URL=http://sandbox:8100");
