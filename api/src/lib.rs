@@ -87,7 +87,6 @@ pub struct ApiContext {
 /// What all requests of one process share.
 struct Api {
     context: ApiContext,
-    public_url: String,
     stopping: CancellationToken,
     waiting: Semaphore,
     streams: Arc<orders::EventStreams>,
@@ -103,7 +102,6 @@ impl Api {
     fn new(context: ApiContext, stopping: CancellationToken) -> Self {
         metrics::register();
         Api {
-            public_url: context.public_url.to_string(),
             context,
             stopping,
             waiting: Semaphore::new(WAITING_REQUESTS),

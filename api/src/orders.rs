@@ -47,7 +47,7 @@ pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<(OrderApi, RefundApi), (
             "Payment orders for shops. **Ship on `paid`, and on nothing else**: `confirming` means that the gateway is \
              still at it. Every error is an `application/problem+json` document (RFC 9457); programs go by its `type`.",
         )
-        .server(api.public_url.clone())
+        .server(api.context.public_url.to_string())
         .url_prefix("/api")
 }
 
@@ -117,8 +117,8 @@ impl OrderApi {
         };
         let order = wait.until_linked(order).await;
         let now_ms = api.context.store.now_ms();
-        let location = format!("{}/api/orders/{}", api.public_url, order.id);
-        Ok(CreateAnswer::Created(Json(CreatedOrder::new(&order, &api.public_url, now_ms)), location))
+        let location = format!("{}/api/orders/{}", api.context.public_url, order.id);
+        Ok(CreateAnswer::Created(Json(CreatedOrder::new(&order, &api.context.public_url, now_ms)), location))
     }
 
     /// Look at an order
@@ -132,7 +132,7 @@ impl OrderApi {
         token: Query<Option<String>>,
     ) -> Result<Json<OrderAnswer>, ReadProblem> {
         let (order, viewer) = caller.order(&self.0, OrderId(order_id.0), token.0.as_deref()).await?;
-        let answer = OrderAnswer::read(&self.0.context.store, &order, viewer, &self.0.public_url).await;
+        let answer = OrderAnswer::read(&self.0.context.store, &order, viewer, &self.0.context.public_url).await;
         Ok(Json(answer.map_err(Problem::from)?))
     }
 

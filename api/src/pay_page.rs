@@ -201,7 +201,7 @@ struct Reload {
 fn page(order: &Order, api: &Api, situation: Situation, place: &Place, ways: Ways<'_>) -> Response {
     let follows = !order.status.is_final();
     let events = format!("{}/api/orders/{}/events?token={}", place.events_root, order.id, order.token.as_str());
-    let answer = OrderAnswer::for_customer(order, &api.public_url, api.context.store.now_ms());
+    let answer = OrderAnswer::for_customer(order, &api.context.public_url, api.context.store.now_ms());
     let (by_browser, by_script) = match place.asks_anew {
         true => (ANEW, ANEW),
         false => (Again::Browser.address(), Again::Script.address()),

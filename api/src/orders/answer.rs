@@ -1,6 +1,7 @@
 //! Orders as the order API writes them.
 
 use poem_openapi::Object;
+use shared::front::PublicUrl;
 use shared::money::som;
 use shared::order::{HistoryLine, Order, OrderStatus};
 use shared::review::ReviewFinding;
@@ -96,7 +97,7 @@ impl From<ReviewFinding> for OrderFinding {
 
 impl CreatedOrder {
     /// The order as it is at that time, for the caller who made it.
-    pub(crate) fn new(order: &Order, public_url: &str, now_ms: i64) -> Self {
+    pub(crate) fn new(order: &Order, public_url: &PublicUrl, now_ms: i64) -> Self {
         CreatedOrder {
             order_id: order.id.0,
             payment_url: payment_url(order, public_url, now_ms),
@@ -120,7 +121,7 @@ impl OrderAnswer {
         store: &Store,
         order: &Order,
         viewer: Viewer,
-        public_url: &str,
+        public_url: &PublicUrl,
     ) -> Result<Self, StoreError> {
         let findings = match viewer {
             Viewer::Shop => findings::of_order(store, order).await?,
@@ -131,11 +132,11 @@ impl OrderAnswer {
     }
 
     /// The order as it is at that time for its customer, who reads no findings.
-    pub(crate) fn for_customer(order: &Order, public_url: &str, now_ms: i64) -> Self {
+    pub(crate) fn for_customer(order: &Order, public_url: &PublicUrl, now_ms: i64) -> Self {
         OrderAnswer::new(order, Viewer::Customer, public_url, now_ms)
     }
 
-    fn new(order: &Order, viewer: Viewer, public_url: &str, now_ms: i64) -> Self {
+    fn new(order: &Order, viewer: Viewer, public_url: &PublicUrl, now_ms: i64) -> Self {
         OrderAnswer {
             created: CreatedOrder::new(order, public_url, now_ms),
             refunded_amount: som(order.refunded_amount),
@@ -161,7 +162,7 @@ impl OrderAnswer {
 
 /// The gateway's page while the order can be paid on it; before and after that ours, which forwards to it as soon as there
 /// is one, or says how the order stands.
-fn payment_url(order: &Order, public_url: &str, now_ms: i64) -> String {
+fn payment_url(order: &Order, public_url: &PublicUrl, now_ms: i64) -> String {
     match &order.payment_url {
         Some(url) if order.can_be_paid_at(now_ms) => url.clone(),
         Some(_) | None => format!("{public_url}/pay/{}", order.token.as_str()),

@@ -101,7 +101,7 @@ pub(crate) async fn follow(
     from: Resumed,
     follower: Follower,
 ) -> Result<FollowAnswer, Problem> {
-    let answer = OrderAnswer::read(&api.context.store, &order, viewer, &api.public_url).await?;
+    let answer = OrderAnswer::read(&api.context.store, &order, viewer, &api.context.public_url).await?;
     let is_known = from.last_event_id.is_some_and(|id| id == event_id(&answer));
     if is_known && order.status.is_final() {
         return Ok(FollowAnswer::Over);
@@ -159,7 +159,7 @@ impl Following {
             // A database that is away ends no stream: the next round asks again.
             let store = &self.api.context.store;
             if let Ok(Some(order)) = orders::find(store, self.order_id).await
-                && let Ok(answer) = OrderAnswer::read(store, &order, self.viewer, &self.api.public_url).await
+                && let Ok(answer) = OrderAnswer::read(store, &order, self.viewer, &self.api.context.public_url).await
             {
                 self.is_final = order.status.is_final();
                 if let Some(event) = self.unless_sent(answer) {

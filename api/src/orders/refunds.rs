@@ -112,7 +112,8 @@ impl RefundApi {
                 if order.status != OrderStatus::Canceled {
                     info!(order.id = %order.id, api_key = key_holder.name, "order {} is canceled", order.id);
                 }
-                let answer = OrderAnswer::read(&api.context.store, &canceled, Viewer::Shop, &api.public_url).await;
+                let answer =
+                    OrderAnswer::read(&api.context.store, &canceled, Viewer::Shop, &api.context.public_url).await;
                 Ok(Json(answer.map_err(Problem::from)?))
             }
             Canceled::Refused(order) => Err(not_cancelable(&order).into()),
@@ -156,7 +157,7 @@ impl RefundApi {
             Requested::Repeated(refund) => refund,
             refused => return Err(not_refundable(refused).into()),
         };
-        let location = format!("{}/api/orders/{}/refunds", api.public_url, order.id);
+        let location = format!("{}/api/orders/{}/refunds", api.context.public_url, order.id);
         Ok(RefundAccepted::Accepted(Json(RefundAnswer::from(&refund)), location))
     }
 
