@@ -13,7 +13,8 @@ use tracing::info;
 
 use crate::auth::{Caller, KeyHolder};
 use crate::idempotency::IdempotencyHeader;
-use crate::problem::{CreateProblem, Problem, ProblemType, ReadProblem};
+use crate::problem::of_endpoints::{CreateProblem, ReadProblem};
+use crate::problem::{Problem, ProblemType};
 use crate::{Api, fair_share};
 
 mod answer;

@@ -12,9 +12,7 @@ use tracing::{error, warn};
 
 use crate::request_body::BodyFault;
 
-mod of_endpoints;
-
-pub(crate) use of_endpoints::{CancelProblem, CreateProblem, ListRefundsProblem, ReadProblem, RefundProblem};
+pub(crate) mod of_endpoints;
 
 /// The media type of a problem document.
 const CONTENT_TYPE: &str = "application/problem+json";

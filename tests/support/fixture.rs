@@ -20,17 +20,18 @@ pub(crate) mod refunding;
 pub(crate) mod reviewing;
 pub(crate) mod settling;
 
-/// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`.
+/// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`. A further database is an entry
+/// here and a constructor of [`Fixture`].
 macro_rules! on_every_database {
-    ($($(#[$attribute:meta])* $name:ident)+) => {
-        mod sqlite {
+    (@ $database:ident $($(#[$attribute:meta])* $name:ident)+) => {
+        mod $database {
             $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name($crate::support::fixture::Fixture::sqlite().await).await; })+
+            async fn $name() { super::$name($crate::support::fixture::Fixture::$database().await).await; })+
         }
-        mod postgres {
-            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name($crate::support::fixture::Fixture::postgres().await).await; })+
-        }
+    };
+    ($($tests:tt)+) => {
+        $crate::support::fixture::on_every_database! { @ sqlite $($tests)+ }
+        $crate::support::fixture::on_every_database! { @ postgres $($tests)+ }
     };
 }
 pub(crate) use on_every_database;

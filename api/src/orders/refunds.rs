@@ -24,7 +24,8 @@ use crate::Api;
 use crate::auth::{KeyHolder, Viewer};
 use crate::idempotency::IdempotencyHeader;
 use crate::or_null::OrNull;
-use crate::problem::{CancelProblem, ListRefundsProblem, Problem, ProblemType, RefundProblem};
+use crate::problem::of_endpoints::{CancelProblem, ListRefundsProblem, RefundProblem};
+use crate::problem::{Problem, ProblemType};
 
 /// What ends an order for its shop.
 pub(crate) struct RefundApi(pub(super) Arc<Api>);
