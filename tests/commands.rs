@@ -291,23 +291,25 @@ async fn jobs_are_listed_and_shown() {
     let order = up.api.create_order().await;
 
     let all = command(&up, &["jobs", "list", "--json"]).await.json();
-    let done =
-        command(&up, &["jobs", "list", "--state", "completed", "--kind", "create_payment_link", "--json"]).await.json();
-    let one = command(&up, &["jobs", "show", &done[0]["id"].to_string(), "--json"]).await.json();
+    let looks =
+        command(&up, &["jobs", "list", "--state", "available", "--kind", "settle_order", "--json"]).await.json();
+    let one = command(&up, &["jobs", "show", &looks[0]["id"].to_string(), "--json"]).await.json();
+    let gone = command(&up, &["jobs", "show", "999999"]).await;
     let dead = command(&up, &["jobs", "list", "--state", "dead", "--json"]).await.json();
     let person = command(&up, &["jobs", "list"]).await;
 
     let kinds: Vec<&str> = all.as_array().unwrap().iter().map(|job| job["kind"].as_str().unwrap()).collect();
-    for kind in ["create_payment_link", "settle_order", "sweep"] {
+    for kind in ["settle_order", "sweep"] {
         assert!(kinds.contains(&kind), "{kind} is missing: {kinds:?}");
         assert!(person.said.contains(kind), "{person:?}");
     }
-    assert_eq!(done.as_array().unwrap().len(), 1);
-    assert_eq!(one, done[0]);
+    assert_eq!(looks.as_array().unwrap().len(), 1);
+    assert_eq!(one, looks[0]);
     assert_eq!(
         (&one["subject_id"], &one["attempt"], &one["state"]),
-        (&order["order_id"], &json!(1), &json!("completed"))
+        (&order["order_id"], &json!(0), &json!("available"))
     );
+    assert!(gone.refusal().contains("completed and left the table"), "{gone:?}");
     assert_eq!(dead, json!([]));
 }
 
@@ -351,10 +353,10 @@ async fn canceling_a_payment_link_cancels_its_order() {
 async fn a_waiting_job_is_run_at_once_and_a_finished_one_is_not_run_again() {
     let up = start_up().await;
     let order = order_paid_in_silence(&up).await;
-    let (waiting, finished) = (newest_job(&up, "settle_order").await, newest_job(&up, "create_payment_link").await);
+    let waiting = newest_job(&up, "settle_order").await;
 
     let retried = command(&up, &["jobs", "retry", &waiting]).await;
-    let refused = command(&up, &["jobs", "retry", &finished]).await;
+    let refused = command(&up, &["jobs", "retry", "999999"]).await;
 
     assert_eq!(retried.code, Some(0), "{retried:?}");
     up.api.wait_for(id(&order), "paid").await;

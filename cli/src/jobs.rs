@@ -77,7 +77,10 @@ async fn after(store: &Store, id: JobId, output: Output, ended: kinds::Command, 
 }
 
 fn unknown(id: JobId) -> Exit {
-    Exit::failed(format!("there is no job {id}"))
+    Exit::failed(format!(
+        "there is no job {id}: it has completed and left the table, or there never was one; what jobs did to an order is in \
+         its history (`orders show`)"
+    ))
 }
 
 /// A job as it is printed: times for people and machines alike.

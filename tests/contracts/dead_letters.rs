@@ -117,7 +117,7 @@ async fn a_final_no_to_a_link_that_nobody_needs_any_more_is_no_dead_letter(f: Fi
 
     kinds::bury(&f.store, BuriedBy::Worker(&second_link.lease), "no", true).await.unwrap();
 
-    assert_eq!(f.state_of(second_link.lease.job_id).await.0, "completed");
+    assert!(f.is_complete(second_link.lease.job_id).await);
     let order = f.find(&order).await;
     assert_eq!((order.status, order.needs_review), (OrderStatus::Confirming, false));
 }

@@ -191,7 +191,7 @@ async fn a_refund_that_is_done_refunds_its_order_once(f: Fixture) {
     assert!(done.state == RefundState::Done && done.finished_at_ms.is_some(), "{done:?}");
     assert_eq!(f.state_of_payer(&order).await, StoredState::Reversed);
     assert_eq!(f.history(&order).await.last(), Some(&(Some("paid"), "refunded")));
-    assert_eq!(f.state_of(job.lease.job_id).await.0, "completed");
+    assert!(f.is_complete(job.lease.job_id).await);
     let again = refunds::close_as_done(&f.store, &job.lease, &order, &refund).await;
     assert!(matches!(again, Err(StoreError::LeaseLost)), "{again:?}");
     assert!(matches!(refunds::request(&f.store, &new_refund(&order), None).await.unwrap(), Requested::AlreadyRefunded));
@@ -330,7 +330,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     let refunded = Settlement::Refunded { transaction_id: TransactionId(8) };
     f.look_and_go_on(&other, &[seen(8, StoredState::Reversed)], &refunded).await.unwrap();
     kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
-    assert_eq!(f.state_of(job.lease.job_id).await.0, "completed");
+    assert!(f.is_complete(job.lease.job_id).await);
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Done);
     assert_eq!(f.row(&other).await, (OrderStatus::Refunded, 5_000, 5_000, false));
 }

@@ -113,8 +113,9 @@ async fn every_worker_takes_suspects_whatever_its_queues() {
     api.wait_for_link(suspect).await;
 
     assert_eq!(api.order(other).await["transaction_id"], Value::Null, "links are not this worker's");
-    let jobs = "select count(*) from jobs where kind = 'create_payment_link' and state = 'completed' and crashes = 0";
-    assert_eq!(installation.number(jobs).await, 1, "it came to its end");
+    let jobs =
+        format!("select count(*) from jobs where kind = 'settle_order' and subject_id = {suspect} and crashes = 0");
+    assert_eq!(installation.number(&jobs).await, 1, "it came to its end");
 }
 
 /// A worker that is told to stop finishes its suspects as it finishes all else, whoever else is signaled.

@@ -104,7 +104,7 @@ async fn check_whole(data_dir: &Path, kill: usize) {
     let halves: i64 = sqlx::query_scalar(
         "select (select count(*) from orders o where not exists (select 1 from order_history h where h.order_id = o.id))
         + (select count(*) from orders o where not exists
-            (select 1 from jobs j where j.subject_id = o.id and j.kind = 'create_payment_link'))
+            (select 1 from jobs j where j.subject_id = o.id and j.kind in ('create_payment_link', 'settle_order')))
         + (select count(*) from orders o where o.payment_url is not null and not exists
             (select 1 from jobs j where j.subject_id = o.id and j.kind = 'settle_order'))",
     )

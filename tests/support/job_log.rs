@@ -4,7 +4,8 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use super::installation::Installation;
 
-/// `was` is the state before, null for a job that was just staged; `who` is the session's name, which holds the number of
+/// A job that leaves the table, or becomes another, is written down as completed. `was` is the state before, null for a job
+/// that was just staged; `who` is the session's name, which holds the number of
 /// the process.
 const INSTALL: &str = "
     create table job_log (
@@ -21,6 +22,11 @@ const INSTALL: &str = "
     );
     create function write_job_log() returns trigger language plpgsql as $$
     begin
+        if tg_op = 'DELETE' or (tg_op = 'UPDATE' and new.kind <> old.kind) then
+            insert into job_log (job_id, kind, was, state, attempts_counted, crashes_counted, crashes)
+            values (old.id, old.kind, old.state, 'completed', 0, 0, old.crashes);
+            return null;
+        end if;
         insert into job_log (job_id, kind, was, state, attempts_counted, crashes_counted, crashes) values (
             new.id, new.kind, case when tg_op = 'UPDATE' then old.state end, new.state,
             case when tg_op = 'UPDATE' then new.attempt - old.attempt else 0 end,
@@ -28,7 +34,7 @@ const INSTALL: &str = "
         return null;
     end $$;
     create index job_log_job on job_log (job_id, number);
-    create trigger job_log after insert or update of state on jobs for each row execute function write_job_log();";
+    create trigger job_log after insert or update of state or delete on jobs for each row execute function write_job_log();";
 
 /// Begins to write the table `job_log` in that database.
 pub(crate) async fn install(database_url: &str) {
@@ -60,8 +66,6 @@ pub(crate) async fn links_were_made_once_each(installation: &Installation, order
     );
     let counted = format!("select count(*) from job_log where {COUNTED}");
     assert_eq!(installation.number(&counted).await, 0, "attempts or crashes were counted");
-    let attempts = "select max(attempt) from jobs where kind = 'create_payment_link'";
-    assert_eq!(installation.number(attempts).await, 1, "attempts");
     assert_eq!(installation.number("select sum(crashes)::bigint from jobs").await, 0, "crashes");
     given_back
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::config::defaults;
 use shared::id::{JobId, OrderId};
-use shared::job::{JobRow, JobState, QueueName};
+use shared::job::{JobRow, QueueName};
 use shared::order::Order;
 use shared::pulse::Pulse;
 use shared::queue::{LocalQueue, Queue};
@@ -95,11 +95,6 @@ impl Working {
             Some(self.f.find(order).await).filter(|order| order.payment_url.is_some())
         })
         .await
-    }
-
-    async fn wait_for_state(&self, id: JobId, state: JobState) -> JobRow {
-        let what = format!("job {id} to be {state}");
-        wait_until(&what, PATIENCE, async || Some(self.job(id).await).filter(|job| job.state == state)).await
     }
 
     async fn find(&self, id: i64) -> Order {

@@ -57,9 +57,9 @@ pub(in crate::store) async fn bury(write: &mut Write, by: BuriedBy<'_>, reason: 
     Ok(Dead { id, kind: row.try_get("kind")?, subject_id: row.try_get("subject_id")? })
 }
 
-/// The death means nothing: the job is complete.
+/// The death means nothing: the job is complete, and leaves the table.
 pub(in crate::store) async fn complete_instead(write: &mut Write, dead: &Dead) -> Result<(), StoreError> {
-    sqlx::query("-- complete_refused_job\nupdate jobs set state = 'completed' where id = $1")
+    sqlx::query("-- complete_refused_job\ndelete from jobs where id = $1")
         .bind(dead.id.0)
         .execute(write.transaction())
         .await?;

@@ -9,16 +9,16 @@ use sqlx::{AssertSqlSafe, Row};
 use super::QUEUE_OF_KIND;
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
-use crate::job::{JobState, Lease, QueueName};
+use crate::job::{Lease, QueueName};
 use crate::store::given::Column::{Number, Text};
 use crate::store::given::{given, rows, unindexed};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
-use crate::store::{Store, StoreError, Write};
+use crate::store::{Database, Store, StoreError, Write};
 
 /// What becomes of a job row when its run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// Done for good.
+    /// Done for good: the row leaves the table.
     Complete,
     /// Run again at this time, in epoch milliseconds; no failure, so attempts count from the start again.
     Snooze {
@@ -63,6 +63,61 @@ pub(in crate::store) async fn finish_all(
     runs: &[(Lease, Finish)],
     locked: Locked,
 ) -> Result<HashSet<JobId>, StoreError> {
+    let complete: Vec<Lease> =
+        runs.iter().filter(|(_, finish)| *finish == Finish::Complete).map(|(lease, _)| *lease).collect();
+    let mut ended = complete_all(write, &complete, locked).await?;
+    // What was woken while it ran is not complete either.
+    let rest: Vec<&(Lease, Finish)> = runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).collect();
+    if !rest.is_empty() {
+        ended.extend(put_back_all(write, &rest, locked).await?);
+    }
+    Ok(ended)
+}
+
+/// A job that is complete leaves the table: what it did stands in the order's history. Returns those that have left; one
+/// that was woken while it ran stays as it is.
+async fn complete_all(write: &mut Write, leases: &[Lease], locked: Locked) -> Result<HashSet<JobId>, StoreError> {
+    #[derive(Serialize)]
+    struct Completing {
+        job_id: i64,
+        token: i64,
+        heard: i64,
+    }
+    if leases.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let completing = |lease: &Lease| Completing { job_id: lease.job_id.0, token: lease.token, heard: lease.wakes };
+    let completing: Vec<Completing> = leases.iter().map(completing).collect();
+    let sql = match write.store.database() {
+        Database::Sqlite => "-- complete_jobs
+            delete from jobs where id in (
+                select jobs.id from json_each($1) as given join jobs on jobs.id = given.value ->> 'job_id'
+                where state = 'running' and lease_token = given.value ->> 'token' and wakes <= given.value ->> 'heard')
+            returning id"
+            .to_owned(),
+        Database::Postgres => format!(
+            "-- complete_jobs
+            delete from jobs
+            using json_to_recordset(cast($1 as json)) as given(job_id bigint, token bigint, heard bigint)
+            where id = any(array(
+                    select id from jobs where id = any(array(
+                        select job_id from json_to_recordset(cast($1 as json)) as given(job_id bigint)))
+                    {}))
+                and id = job_id and coalesce(state, '') = 'running' and lease_token = token and wakes <= heard
+            returning id",
+            locked.clause(&write.store, "jobs")
+        ),
+    };
+    let gone = sqlx::query(AssertSqlSafe(sql)).bind(rows(&completing)?).fetch_all(write.transaction()).await?;
+    gone.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
+}
+
+/// Ends runs whose jobs stay in the table.
+async fn put_back_all(
+    write: &mut Write,
+    runs: &[&(Lease, Finish)],
+    locked: Locked,
+) -> Result<HashSet<JobId>, StoreError> {
     let now_ms = write.now_ms();
     let ends = runs.iter().map(|(lease, finish)| End::of(lease, finish, now_ms)).collect::<Vec<_>>();
     let given = given(
@@ -73,18 +128,17 @@ pub(in crate::store) async fn finish_all(
             Number("token"),
             Number("heard"),
             Text("how"),
-            Text("next_state"),
             Number("next_due"),
             Text("next_queue"),
             Text("trouble"),
         ],
     );
+    // One that is complete comes here where it was woken meanwhile, and runs again.
     let sql = format!(
         "-- finish_jobs
         update jobs set
-            state = case when wakes > heard then 'available' else next_state end,
+            state = 'available',
             due_at_ms = case when wakes > heard then $2 else next_due end,
-            finished_at_ms = case when wakes > heard or next_state = 'available' then null else $2 end,
             queue = case when queue = 'suspect' and how = 'release' and crashes > 0 then queue
                 when wakes <= heard and next_queue is not null then next_queue
                 when wakes <= heard and queue <> 'suspect' then queue
@@ -95,7 +149,8 @@ pub(in crate::store) async fn finish_all(
             last_error = case when how = 'release' then coalesce(trouble, last_error) else trouble end,
             lease_token = null
         from {given} where id {} and id = job_id and {} = 'running' and lease_token = token
-        returning id, state, due_at_ms",
+            and (how <> 'complete' or wakes > heard)
+        returning id, due_at_ms",
         *QUEUE_OF_KIND,
         write.store.one_of(&format!(
             "select id from jobs where id {} {}",
@@ -109,9 +164,7 @@ pub(in crate::store) async fn finish_all(
     for row in rows {
         ended.insert(JobId(row.try_get("id")?));
         // The relay of this process sleeps until the earliest due row it knew of.
-        if row.try_get::<String, _>("state")? == JobState::Available.as_str() {
-            write.fresh.due(row.try_get("due_at_ms")?);
-        }
+        write.fresh.due(row.try_get("due_at_ms")?);
     }
     Ok(ended)
 }
@@ -126,7 +179,6 @@ struct End<'a> {
     /// Decides how attempts and crashes count. Taken back: attempts of a run that never was. Counted anew: attempts after
     /// a run that went well.
     how: &'static str,
-    next_state: &'static str,
     next_due: i64,
     next_queue: Option<&'static str>,
     trouble: Option<&'a str>,
@@ -134,22 +186,17 @@ struct End<'a> {
 
 impl<'a> End<'a> {
     fn of(lease: &Lease, finish: &'a Finish, now_ms: i64) -> Self {
-        let (how, state, next_due, queue, trouble) = match finish {
-            Finish::Complete => ("complete", JobState::Completed, now_ms, None, None),
-            Finish::Snooze { until_ms, queue } => ("snooze", JobState::Available, *until_ms, Some(*queue), None),
-            Finish::Retry { not_before_ms, error } => {
-                ("retry", JobState::Available, *not_before_ms, None, Some(error.as_str()))
-            }
-            Finish::Release { not_before_ms, reason } => {
-                ("release", JobState::Available, *not_before_ms, None, reason.as_deref())
-            }
+        let (how, next_due, queue, trouble) = match finish {
+            Finish::Complete => ("complete", now_ms, None, None),
+            Finish::Snooze { until_ms, queue } => ("snooze", *until_ms, Some(*queue), None),
+            Finish::Retry { not_before_ms, error } => ("retry", *not_before_ms, None, Some(error.as_str())),
+            Finish::Release { not_before_ms, reason } => ("release", *not_before_ms, None, reason.as_deref()),
         };
         End {
             job_id: lease.job_id.0,
             token: lease.token,
             heard: lease.wakes,
             how,
-            next_state: state.as_str(),
             next_due,
             next_queue: queue.map(QueueName::as_str),
             trouble,
