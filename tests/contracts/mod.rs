@@ -17,4 +17,5 @@ mod reviewing;
 mod rules;
 mod settlement;
 mod together;
+mod turning;
 mod weather;

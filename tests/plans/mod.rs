@@ -15,7 +15,7 @@ const GROWING: [&str; 7] =
     ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys"];
 
 /// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 55] = [
+const NAMES: [&str; 57] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -29,6 +29,8 @@ const NAMES: [&str; 55] = [
     "claim_jobs",
     "renew_leases",
     "finish_jobs",
+    "complete_jobs",
+    "turn_jobs",
     "stage_jobs",
     "open_job",
     "offer_all_again",

@@ -207,6 +207,11 @@ impl Fixture {
         lines.iter().map(|line| (line.from.map(|from| from.as_str()), line.to.as_str())).collect()
     }
 
+    /// Whether the job has completed and left the table.
+    pub(crate) async fn is_complete(&self, id: JobId) -> bool {
+        jobs::show(&self.store, id).await.unwrap().is_none()
+    }
+
     pub(crate) async fn state_of(&self, id: JobId) -> (String, i64, String) {
         let job = jobs::show(&self.store, id).await.unwrap().unwrap();
         (job.state.to_string(), job.crashes, job.queue)

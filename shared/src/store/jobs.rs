@@ -22,6 +22,7 @@ mod operating;
 mod relaying;
 mod staging;
 mod suspects;
+mod turning;
 
 pub use claiming::claim;
 use claiming::claimed;
@@ -42,6 +43,7 @@ pub(super) use relaying::{count_crash, grace_ms};
 pub(super) use staging::{Staged, stage, stage_all, stage_and_claim};
 pub use staging::{seed, stage_now};
 pub use suspects::{SuspectGroup, claim_suspects, end_leases_of_suspects, group_suspects, hand_back_suspects};
+pub(super) use turning::turn_all;
 
 /// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds. Where the line
 /// to the database is slow a lease lasts ten round trips longer, at most 12 s.

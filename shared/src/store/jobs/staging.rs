@@ -33,6 +33,13 @@ pub(in crate::store) struct Staged {
     pub(in crate::store) due_at_ms: i64,
 }
 
+impl Staged {
+    /// What the job's row says of it.
+    pub(super) fn payload(&self) -> Result<String, StoreError> {
+        Ok(serde_json::to_string(&self.job).map_err(|error| sqlx::Error::Encode(Box::new(error)))?)
+    }
+}
+
 /// As [`stage`], of several jobs, no two of which have kind and subject in common.
 pub(in crate::store) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), StoreError> {
     stage_rows(write, jobs, None).await.map(drop)
@@ -64,10 +71,14 @@ async fn stage_rows(
         due: i64,
         since: Option<i64>,
     }
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
     let now_ms = write.now_ms();
     let grace_ends_ms = now_ms + OFFER_GRACE_MS;
     let mut new = Vec::with_capacity(jobs.len());
-    for Staged { job, queue, due_at_ms } in jobs {
+    for staged in jobs {
+        let Staged { job, queue, due_at_ms } = staged;
         let job_id = match write.job_ids.pop() {
             Some(id) => id,
             None => {
@@ -86,7 +97,7 @@ async fn stage_rows(
             on_queue: queue.as_str(),
             of_kind: job.kind().as_str(),
             about: job.subject_id(),
-            says: serde_json::to_string(job).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
+            says: staged.payload()?,
             born: born.as_str(),
             due,
             since: (born == JobState::Enqueued).then_some(*due_at_ms),

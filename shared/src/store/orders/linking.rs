@@ -13,11 +13,12 @@ use crate::job::{Job, Lease, QueueName};
 use crate::order::{Order, OrderStatus};
 use crate::store::given::Column::{Number, Text};
 use crate::store::given::{given, rows, unindexed};
-use crate::store::jobs::{self, Staged};
+use crate::store::jobs::{self, Finish, Staged};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
-use crate::store::{Store, StoreError, transactions};
+use crate::store::{Store, StoreError, Write, anew_after_conflict, transactions};
 
-/// Stores a draft with its payment link, stages the first look, and completes the job: one transaction.
+/// Stores a draft with its payment link, and makes the job the order's first look: one transaction. Where the order has a
+/// look already, that comes no later, and the job is complete.
 ///
 /// Where the fence or the order refuses (a late attempt, a canceled order), the draft is recorded alone: every draft
 /// must be known, for somebody might pay it. The TTL starts with the first link and stays with later ones.
@@ -32,8 +33,9 @@ pub async fn store_link(
     payment_ttl_ms: i64,
     first_look_ms: i64,
 ) -> Result<Transition, StoreError> {
-    let linking = Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_look_ms };
-    let stored = together(store, linking).await;
+    let linking = || Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_look_ms };
+    // A look that an operator stages in this very moment is in its way, and not for long.
+    let stored = anew_after_conflict(|| together(store, linking())).await;
     if !matches!(stored, Ok(Transition::Made)) {
         let mut write = store.begin(0).await?;
         transactions::record_drafts(&mut write, &[(order, link.transaction_id)]).await?;
@@ -72,18 +74,10 @@ impl Together for Linking {
             until: i64,
         }
         let mut write = store.begin(items.len()).await?;
-        let runs: Vec<(Lease, jobs::Finish)> = items.iter().map(|item| (item.lease, jobs::Finish::Complete)).collect();
-        let ended = jobs::finish_all(&mut write, &runs, locked).await?;
-        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
+        // Jobs before the order's row, as in every settlement: one order of locks.
+        if let Some(unwritten) = end_runs(&mut write, items, locked).await? {
             return Ok(unwritten);
         }
-        let look = |item: &Arc<Self>| Staged {
-            job: Job::SettleOrder { order_id: item.order.id },
-            queue: QueueName::Settle,
-            due_at_ms: item.first_look_ms,
-        };
-        // Jobs before the order's row, as in every settlement: one order of locks.
-        jobs::stage_all(&mut write, &items.iter().map(look).collect::<Vec<_>>()).await?;
         let now_ms = write.now_ms();
         let mut linking = Vec::with_capacity(items.len());
         for item in items {
@@ -142,4 +136,30 @@ impl Together for Linking {
         reach(Point::LinkAfterCommit);
         Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
     }
+}
+
+/// Ends the runs, and sees to it that each order has its look; how the transaction ends where one cannot be ended.
+async fn end_runs(
+    write: &mut Write,
+    items: &[Arc<Linking>],
+    locked: Locked,
+) -> Result<Option<Written<Transition>>, StoreError> {
+    let look = |item: &Arc<Linking>| Staged {
+        job: Job::SettleOrder { order_id: item.order.id },
+        queue: QueueName::Settle,
+        due_at_ms: item.first_look_ms,
+    };
+    let turning: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, look(item))).collect();
+    let mut ended = jobs::turn_all(write, &turning, locked).await?;
+    let runs: Vec<(Lease, Finish)> = items.iter().map(|item| (item.lease, Finish::Complete)).collect();
+    let unturned: Vec<(Lease, Finish)> =
+        runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).cloned().collect();
+    if !unturned.is_empty() {
+        // A look is open beside each of these, or they are not ours to end.
+        let finished = jobs::finish_all(write, &unturned, locked).await?;
+        let looks: Vec<Staged> = items.iter().filter(|item| finished.contains(&item.lease.job_id)).map(look).collect();
+        jobs::stage_all(write, &looks).await?;
+        ended.extend(finished);
+    }
+    Ok(Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost))
 }
