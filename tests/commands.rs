@@ -224,13 +224,14 @@ async fn an_operator_refunds_and_cancels_with_name_and_reason() {
         (&story["refunds"][0]["state"], &story["refunds"][0]["reason"]),
         (&json!("done"), &json!("it was broken"))
     );
-    assert!(story["jobs"].as_array().unwrap().iter().any(|job| job["kind"] == "refund_order"), "{story:#}");
+    assert!(story["jobs"].as_array().unwrap().iter().any(|job| job["kind"] == "settle_order"), "{story:#}");
     let shown = command(&up, &["orders", "show", &number(&order)]).await;
-    assert!(shown.said.contains("it was broken") && shown.said.contains("refund_order"), "{shown:?}");
+    assert!(shown.said.contains("it was broken") && shown.said.contains("settle_order"), "{shown:?}");
     let history = command(&up, &["orders", "show", &number(&unpaid)]).await;
     assert!(history.said.contains("an operator canceled it (ann): it was broken"), "{history:?}");
+    assert_eq!(story["refunds"].as_array().unwrap().len(), 1, "{story:#}");
     let jobs = command(&up, &["jobs", "list", "--kind", "refund_order", "--json"]).await.json();
-    assert_eq!(jobs.as_array().unwrap().len(), 1, "{jobs}");
+    assert_eq!(jobs, json!([]), "it is done");
 }
 
 #[tokio::test]
@@ -304,7 +305,8 @@ async fn jobs_are_listed_and_shown() {
         assert!(person.said.contains(kind), "{person:?}");
     }
     assert_eq!(looks.as_array().unwrap().len(), 1);
-    assert_eq!(one, looks[0]);
+    assert_eq!(one["failed_attempts"], json!([]));
+    assert_eq!((&one["id"], &one["due_at"]), (&looks[0]["id"], &looks[0]["due_at"]));
     assert_eq!(
         (&one["subject_id"], &one["attempt"], &one["state"]),
         (&order["order_id"], &json!(0), &json!("available"))
@@ -347,6 +349,33 @@ async fn canceling_a_payment_link_cancels_its_order() {
     up.api.wait_for(id(&order), "canceled").await;
     let again = command(&up, &["jobs", "cancel", &job]).await;
     assert!(again.refusal().contains("canceled"), "{again:?}");
+}
+
+/// Which host, which process, when, and what went wrong: the questions after a bad night.
+#[tokio::test]
+async fn an_attempt_that_failed_is_shown_with_its_worker() {
+    let up = start_up().await;
+    up.sandbox.fault(&json!({ "fault": "unavailable" })).await;
+    let order = up.api.create_order().await;
+    let job = newest_job(&up, "create_payment_link").await;
+
+    let shown = wait_until("a failed attempt", PATIENCE, async || {
+        let shown = command(&up, &["jobs", "show", &job, "--json"]).await.json();
+        shown["failed_attempts"].as_array().is_some_and(|attempts| !attempts.is_empty()).then_some(shown)
+    })
+    .await;
+    let person = command(&up, &["jobs", "show", &job]).await;
+
+    let attempt = shown["failed_attempts"].as_array().unwrap().last().unwrap();
+    assert_eq!((&attempt["attempt"], &attempt["outcome"]), (&json!(1), &json!("failed")));
+    assert_eq!((&attempt["kind"], &attempt["subject_id"]), (&json!("create_payment_link"), &order["order_id"]));
+    assert!(attempt["worker_pid"].is_i64() && attempt["worker_host"].is_string(), "{attempt}");
+    assert!(
+        attempt["took_ms"].as_i64().is_some_and(|took_ms| took_ms >= 0) && attempt["error"].is_string(),
+        "{attempt}"
+    );
+    let host = attempt["worker_host"].as_str().unwrap();
+    assert!(person.said.contains("attempts that did not go well") && person.said.contains(host), "{person:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use shared::id::JobId;
-use shared::job::JobRow;
+use shared::job::{FailedAttempt, JobRow};
 use shared::store::kinds;
 use shared::store::{Store, jobs};
 use shared::time::rfc3339;
@@ -44,10 +44,12 @@ async fn list(store: &Store, filter: &JobsFilter) -> Result<(), Exit> {
 }
 
 async fn show(store: &Store, id: JobId, output: Output) -> Result<(), Exit> {
-    let row = jobs::show(store, id).await?.ok_or_else(|| unknown(id))?;
+    let (row, attempts) = tokio::try_join!(jobs::show(store, id), jobs::failed_attempts(store, id))?;
+    let attempts: Vec<AttemptView> = attempts.into_iter().map(AttemptView::from).collect();
+    let Some(row) = row else { return show_gone(id, attempts, output) };
     let job = JobView::from(row);
     if output.json {
-        return Ok(print_json(&job)?);
+        return Ok(print_json(&ShownJob { job, failed_attempts: attempts })?);
     }
     let text = format!(
         "job {id}\n  kind      {} of {}\n  queue     {}\n  state     {}\n  attempts  {}\n  crashes   {}\n  staged    {}\n  \
@@ -63,7 +65,42 @@ async fn show(store: &Store, id: JobId, output: Output) -> Result<(), Exit> {
         job.finished_at.as_deref().unwrap_or("-"),
         plain(job.last_error.as_deref().unwrap_or("-")),
     );
-    Ok(print(&text)?)
+    print(&text)?;
+    Ok(print_attempts(&attempts)?)
+}
+
+/// A job that is not in the table any more, as far as its failed attempts tell of it.
+fn show_gone(id: JobId, attempts: Vec<AttemptView>, output: Output) -> Result<(), Exit> {
+    if attempts.is_empty() {
+        return Err(unknown(id));
+    }
+    if output.json {
+        return Ok(print_json(&GoneJob { id, state: "gone", failed_attempts: attempts })?);
+    }
+    print(&format!("job {id} has ended and left the table"))?;
+    Ok(print_attempts(&attempts)?)
+}
+
+fn print_attempts(attempts: &[AttemptView]) -> anyhow::Result<()> {
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    let mut table = table(&["attempt", "kind", "began", "took", "worker", "outcome", "error"]);
+    for attempt in attempts {
+        table.add_row([
+            attempt.attempt.to_string(),
+            attempt.kind.clone(),
+            attempt.began_at.clone().unwrap_or_else(|| "-".to_owned()),
+            attempt.took_ms.map_or_else(|| "-".to_owned(), |took_ms| format!("{took_ms} ms")),
+            match (&attempt.worker_host, attempt.worker_pid) {
+                (Some(host), Some(pid)) => format!("{host} (process {pid})"),
+                _ => "-".to_owned(),
+            },
+            attempt.outcome.to_owned(),
+            short(&attempt.error, ERROR_CHARACTERS),
+        ]);
+    }
+    print(&format!("\nattempts that did not go well, newest first:\n{}", lines(&table)))
 }
 
 /// Tells how a command ended, and with `--json` how the job stands now.
@@ -97,6 +134,55 @@ pub(crate) struct JobView {
     last_error: Option<String>,
     created_at: String,
     finished_at: Option<String>,
+    woken_by: Vec<i64>,
+}
+
+/// A job with its attempts that did not go well, newest first.
+#[derive(Debug, Serialize)]
+struct ShownJob {
+    #[serde(flatten)]
+    job: JobView,
+    failed_attempts: Vec<AttemptView>,
+}
+
+/// A job that has left the table.
+#[derive(Debug, Serialize)]
+struct GoneJob {
+    id: JobId,
+    state: &'static str,
+    failed_attempts: Vec<AttemptView>,
+}
+
+/// An attempt as it is printed.
+#[derive(Debug, Serialize)]
+struct AttemptView {
+    kind: String,
+    subject_id: i64,
+    attempt: i64,
+    crashes: i64,
+    worker_host: Option<String>,
+    worker_pid: Option<i64>,
+    began_at: Option<String>,
+    took_ms: Option<i64>,
+    outcome: &'static str,
+    error: String,
+}
+
+impl From<FailedAttempt> for AttemptView {
+    fn from(attempt: FailedAttempt) -> Self {
+        AttemptView {
+            kind: attempt.kind,
+            subject_id: attempt.subject_id,
+            attempt: attempt.attempt,
+            crashes: attempt.crashes,
+            worker_host: attempt.worker_host,
+            worker_pid: attempt.worker_pid,
+            began_at: attempt.began_at_ms.map(rfc3339),
+            took_ms: attempt.began_at_ms.map(|began_at_ms| attempt.ended_at_ms - began_at_ms),
+            outcome: attempt.outcome.as_str(),
+            error: attempt.error,
+        }
+    }
 }
 
 impl From<JobRow> for JobView {
@@ -113,6 +199,7 @@ impl From<JobRow> for JobView {
             last_error: row.last_error,
             created_at: rfc3339(row.created_at_ms),
             finished_at: row.finished_at_ms.map(rfc3339),
+            woken_by: row.woken_by,
         }
     }
 }

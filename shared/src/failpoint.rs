@@ -45,10 +45,6 @@ named_values! {
         LinkBeforeCommit = "link-before-commit",
         /// The payment link is committed.
         LinkAfterCommit = "link-after-commit",
-        /// The settlement is woken for a callback, and not committed.
-        WakeBeforeCommit = "wake-before-commit",
-        /// The settlement is woken and committed.
-        WakeAfterCommit = "wake-after-commit",
         /// The gateway is about to be asked about an order.
         SettleBeforeCall = "settle-before-call",
         /// The gateway's answer is known to this process alone.

@@ -77,6 +77,45 @@ pub struct ClaimedJob {
     pub crashes: i64,
     /// When it was staged, epoch milliseconds.
     pub created_at_ms: i64,
+    /// The numbers of what woke it since a run of it took all of them up: for a look, callbacks.
+    pub woken_by: Vec<i64>,
+}
+
+named_values! {
+    /// How an attempt ended that did not go well.
+    AttemptOutcome {
+        /// By a failure.
+        Failed = "failed",
+        /// At its deadline; what it did is not known.
+        Aborted = "aborted",
+        /// With its worker, or its lease: nobody heard of its end.
+        Crashed = "crashed",
+    }
+}
+
+/// An attempt that did not go well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// The kind that the job had then; that of a payment link becomes a look.
+    pub kind: String,
+    /// What it was about.
+    pub subject_id: i64,
+    /// Which attempt it was, counted from 1.
+    pub attempt: i64,
+    /// Leases that had run out in a row by its end.
+    pub crashes: i64,
+    /// The host of its worker; `None` where an older release ran it.
+    pub worker_host: Option<String>,
+    /// The number of the worker's process there.
+    pub worker_pid: Option<i64>,
+    /// When it was claimed, epoch milliseconds.
+    pub began_at_ms: Option<i64>,
+    /// When it ended, or was found to have ended, epoch milliseconds.
+    pub ended_at_ms: i64,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// What went wrong.
+    pub error: String,
 }
 
 /// A job row as operators see it.
@@ -106,4 +145,6 @@ pub struct JobRow {
     pub created_at_ms: i64,
     /// When it ended, epoch milliseconds.
     pub finished_at_ms: Option<i64>,
+    /// The numbers of what woke it since a run of it took all of them up: for a look, callbacks.
+    pub woken_by: Vec<i64>,
 }

@@ -91,7 +91,6 @@ struct Inner {
     last_proof: Mutex<Option<Proof>>,
     ids: IdBlocks,
     fresh: Tray,
-    untaken: jobs::Untaken,
     order_changes: broadcast::Sender<OrderId>,
     groups: Groups,
 }
@@ -107,7 +106,6 @@ struct Proof {
 #[derive(Debug, Default)]
 struct Groups {
     questions: Group<callbacks::Question>,
-    wakings: Group<callbacks::Waking>,
     endings: Group<jobs::Ending>,
     links: Group<orders::Linking>,
     new_orders: Group<orders::Creating>,

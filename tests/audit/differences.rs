@@ -235,19 +235,35 @@ async fn jobs_that_are_missing_or_stuck_are_told_by_their_kind(kind: Kind) {
     let forget = "delete from jobs where subject_id = {id} and kind = 'settle_order'";
     scene.sql(&unwatched, forget).await;
     scene.sql(&paid_unwatched, forget).await;
-    let die = "update jobs set state = 'dead', last_error = 'it had to' where";
-    scene.sql(&unseen, &format!("{die} subject_id = {{id}} and kind = 'create_payment_link'")).await;
-    let callback = "kind = 'process_callback' and subject_id = (select id from callbacks where order_id = {id})";
-    scene.sql(&unseen_callback, &format!("{die} {callback}")).await;
+    let add = "insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms, finished_at_ms,
+        last_error)";
+    scene
+        .sql(
+            &unseen,
+            &format!(
+                "{add} select max(id) + 1000, 'links', 'create_payment_link', {{id}}, '', 'dead', {{now}},
+        {{now}}, {{now}}, 'it had to' from jobs"
+            ),
+        )
+        .await;
+    // Of an older release.
+    scene.sql(&unseen_callback, &format!("{add} select max(id) + 1000, 'settle', 'process_callback',
+        (select id from callbacks where order_id = {{id}}), '', 'dead', {{now}}, {{now}}, {{now}}, 'it had to' from jobs")).await;
     let watch = "where subject_id = {id} and kind = 'settle_order'";
     scene.sql(&waiting, &format!("update jobs set due_at_ms = {{now}} - 600000 {watch}")).await;
     let run = format!("update jobs set state = 'running', lease_token = 1, due_at_ms = {{now}} - 120000 {watch}");
     scene.sql(&orphaned, &run).await;
     let offer = "update jobs set state = 'enqueued', due_at_ms = {now}, waiting_since_ms = {now} - 600000";
     scene.sql(&offered, &format!("{offer} {watch}")).await;
-    let misdirect = "update jobs set subject_id = 990000, state = 'available', due_at_ms = {now} + 600000
-        where subject_id = {id} and kind = 'create_payment_link'";
-    scene.sql(&source, misdirect).await;
+    scene
+        .sql(
+            &source,
+            &format!(
+                "{add} select max(id) + 1000, 'links', 'create_payment_link', 990000, '', 'available',
+        {{now}} + 600000, {{now}}, null, null from jobs"
+            ),
+        )
+        .await;
 
     let nobodys = Linked { id: 990_000, ..source };
     let expected = [

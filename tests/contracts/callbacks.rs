@@ -30,7 +30,10 @@ async fn an_allowed_callback_makes_the_order_confirming_and_not_paid(f: Fixture)
     assert_eq!(order.status, OrderStatus::Confirming);
     assert_eq!(order.allowed_transaction_id, Some(TransactionId(7)));
     assert!(order.last_hint_at_ms.is_some());
-    assert!(matches!(f.claim_one(QueueName::Settle).await.job, Ok(Job::ProcessCallback { .. })));
+    let look = f.claim_one(QueueName::Settle).await;
+    assert_eq!(look.job, Ok(Job::SettleOrder { order_id: order.id }));
+    let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
+    assert_eq!(look.woken_by, [kept[0].id.0], "which it checks again");
 }
 
 async fn a_repeated_callback_is_allowed_again_and_staged_once(f: Fixture) {
@@ -104,7 +107,7 @@ async fn a_sender_turned_away_decides_nothing_and_is_a_hint(f: Fixture) {
     assert!(after.last_hint_at_ms.is_some());
     let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
     assert_eq!((kept[0].verdict, kept[0].address.as_deref()), (Verdict::OtherAddress, Some("92.63.207.14")));
-    assert!(matches!(f.claim_one(QueueName::Settle).await.job, Ok(Job::ProcessCallback { .. })));
+    assert_eq!(f.claim_one(QueueName::Settle).await.woken_by, [kept[0].id.0]);
     // Heard again, its content decides.
     assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
 }

@@ -100,7 +100,7 @@ async fn the_dead_letter_of_a_callback_moves_the_callbacks_order(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;
     assert_eq!(callbacks::of_order(&f.store, order.id).await.unwrap().len(), 1);
-    let job = f.claim_one(QueueName::Settle).await;
+    let job = f.older_callback_job(&order).await;
 
     kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "it panicked", false).await.unwrap();
 

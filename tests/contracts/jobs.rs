@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use shared::id::{JobId, OrderId, TransactionId};
-use shared::job::{Job, JobState, QueueName};
+use shared::job::{AttemptOutcome, Job, JobState, QueueName};
 use shared::order::OrderStatus;
 use shared::store::jobs::{self, BuriedBy, Finish, LEASE_MS};
 use shared::store::kinds::{self, Command};
@@ -66,7 +66,7 @@ async fn a_job_that_was_woken_while_it_ran_runs_again_at_once(f: Fixture) {
     for finish in [
         Finish::Complete,
         Finish::Snooze { until_ms: far_ms, queue: QueueName::Background },
-        Finish::Retry { not_before_ms: far_ms, error: "no".into() },
+        Finish::Retry { not_before_ms: far_ms, error: "no".into(), outcome: AttemptOutcome::Failed },
     ] {
         let running = f.settle_job(&order).await;
         jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
@@ -292,7 +292,8 @@ async fn a_failed_look_stays_on_its_queue(f: Fixture) {
     jobs::finish_alone(&f.store, &look.lease, &snooze).await.unwrap();
     let look = f.claim_one(QueueName::Background).await;
 
-    let retry = Finish::Retry { not_before_ms: 0, error: "the gateway is away".into() };
+    let retry =
+        Finish::Retry { not_before_ms: 0, error: "the gateway is away".into(), outcome: AttemptOutcome::Failed };
     jobs::finish_alone(&f.store, &look.lease, &retry).await.unwrap();
 
     assert_eq!(f.state_of(look.lease.job_id).await.2, "background", "an old look does not push before fresh ones");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use shared::id::TransactionId;
-use shared::job::{ClaimedJob, Death, Job, JobKind, QueueName, Subject};
+use shared::job::{AttemptOutcome, ClaimedJob, Death, Job, JobKind, QueueName, Subject};
 use shared::order::OrderStatus;
 use shared::refund::RefundState;
 use shared::store::jobs::{self, BuriedBy, Finish};
@@ -94,7 +94,8 @@ async fn a_suspect_of_each_kind_that_ran_goes_back_to_its_queue(f: Fixture) {
     assert_eq!(suspects.len(), JobKind::ALL.len());
 
     for suspect in suspects {
-        let failed = Finish::Retry { not_before_ms: 0, error: "it ran, and failed".into() };
+        let failed =
+            Finish::Retry { not_before_ms: 0, error: "it ran, and failed".into(), outcome: AttemptOutcome::Failed };
         jobs::finish_alone(&f.store, &suspect.lease, &failed).await.unwrap();
 
         let row = jobs::show(&f.store, suspect.lease.job_id).await.unwrap().unwrap();

@@ -1,11 +1,11 @@
 //! What the database and the queue promise, on each of them: SQLite and PostgreSQL, in process and Redis.
 
+mod attempts;
 mod callbacks;
 mod clock;
 mod connections;
 mod dead_letters;
 mod findings;
-mod in_hand;
 mod jobs;
 mod kinds;
 mod numbers;
@@ -16,6 +16,7 @@ mod refunds;
 mod reviewing;
 mod rules;
 mod settlement;
+mod staging;
 mod together;
 mod turning;
 mod weather;

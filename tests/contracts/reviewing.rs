@@ -319,9 +319,9 @@ async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixt
 async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;
-    let callback_job = f.claim_one(QueueName::Settle).await;
-    kinds::bury(&f.store, BuriedBy::Worker(&callback_job.lease), "a defect", false).await.unwrap();
     let look = f.settle_job(&order).await;
+    let callback_job = f.older_callback_job(&order).await;
+    kinds::bury(&f.store, BuriedBy::Worker(&callback_job.lease), "a defect", false).await.unwrap();
     kinds::bury(&f.store, BuriedBy::Worker(&look.lease), "another", false).await.unwrap();
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 2);
     let of_another = f.order_in_review(9).await;

@@ -1,10 +1,10 @@
 //! Rules of the design that no other contract shows.
 
 use shared::id::{OrderId, TransactionId};
-use shared::job::{Job, JobState, QueueName};
+use shared::job::{AttemptOutcome, Job, JobState, QueueName};
 use shared::order::{GatewayIdentity, Order, OrderStatus};
 use shared::store::callbacks::Verdict;
-use shared::store::jobs::{self, Finish, InHand};
+use shared::store::jobs::{self, Finish};
 use shared::store::kinds;
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
@@ -77,7 +77,8 @@ async fn staging_does_what_the_open_row_needs(f: Fixture) {
 async fn crashes_are_counted_apart_from_attempts_and_end_with_a_good_run(f: Fixture) {
     let order = f.order_with_link(7).await;
     let failed = f.settle_job(&order).await;
-    let retry = Finish::Retry { not_before_ms: 0, error: "the gateway is away".into() };
+    let retry =
+        Finish::Retry { not_before_ms: 0, error: "the gateway is away".into(), outcome: AttemptOutcome::Failed };
     jobs::finish_alone(&f.store, &failed.lease, &retry).await.unwrap();
     f.claim_one(QueueName::Settle).await;
     jobs::end_all_leases(&f.store).await.unwrap();
@@ -106,11 +107,9 @@ async fn an_order_has_one_open_look_from_its_link_on(f: Fixture) {
     f.link(&order, 7, PAYMENT_TTL_MS).await;
     assert_eq!(open_looks(&f, &order).await, 1, "staged with the link");
     f.ask(&order, 7).await;
-    let callback = f.claim_one(QueueName::Settle).await;
-    let woken = shared::store::callbacks::wake_settlement(&f.store, &callback.lease, order.id).await.unwrap();
     orders::hint_from_return_page(&f.store, order.id).await.unwrap();
     assert_eq!(open_looks(&f, &order).await, 1, "woken and hinted at");
-    let look = woken.and_then(InHand::take).expect("nobody runs it");
+    let look = f.claim_one(QueueName::Settle).await;
     jobs::finish_alone(&f.store, &look.lease, &Finish::Release { not_before_ms: 0, reason: None }).await.unwrap();
     f.pay(&order, 7).await;
     assert_eq!(open_looks(&f, &order).await, 1, "the looks back");

@@ -90,9 +90,7 @@ async fn a_callback_between_the_answer_and_the_end_of_a_look_is_not_lost(f: Fixt
     let look = f.settle_job(&order).await;
     // The gateway has just told this look that nothing is paid; now the customer confirms.
     assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
-    let callback_job = f.claim_one(QueueName::Settle).await;
-    let woken = shared::store::callbacks::wake_settlement(&f.store, &callback_job.lease, order.id).await.unwrap();
-    assert!(woken.is_none(), "somebody runs it already");
+    assert_eq!(f.claim(QueueName::Settle).await.len(), 0, "somebody runs it already");
 
     let asked_at_ms = f.store.now_ms();
     settlement::settle(&f.store, &look.lease, &order, asked_at_ms, &[], &Settlement::Unchanged, &far()).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shared::id::TransactionId;
-use shared::job::{ClaimedJob, QueueName};
+use shared::job::{AttemptOutcome, ClaimedJob, QueueName};
 use shared::order::{NewOrder, Order, OrderStatus};
 use shared::store::callbacks::{self, Sender, Verdict};
 use shared::store::idempotency::IdempotencyKey;
@@ -104,7 +104,7 @@ async fn callbacks_that_come_together_are_each_answered_by_their_own_rows(f: Fix
 
     assert_eq!(answers, asked.iter().map(|(_, _, verdict)| *verdict).collect::<Vec<_>>());
     let jobs = jobs::list(&f.store, None, None, 1_000).await.unwrap();
-    let staged: Vec<i64> = jobs.iter().filter(|job| job.kind == "process_callback").map(|job| job.subject_id).collect();
+    let is_woken = |callback: i64| jobs.iter().any(|job| job.woken_by == [callback]);
     for (order, verdict) in orders.iter().zip(answers) {
         let now = f.find(order).await;
         let (expected, allowed) = match verdict {
@@ -116,7 +116,7 @@ async fn callbacks_that_come_together_are_each_answered_by_their_own_rows(f: Fix
         assert_eq!(now.last_hint_at_ms.is_some(), is_known, "{verdict}");
         let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
         assert_eq!(kept.iter().map(|kept| kept.verdict).collect::<Vec<_>>(), [verdict][..usize::from(is_known)]);
-        let stages = kept.first().is_some_and(|kept| staged.contains(&kept.id.0));
+        let stages = kept.first().is_some_and(|kept| is_woken(kept.id.0));
         assert_eq!(stages, is_known, "{verdict}");
         let entered = f.history(order).await.iter().filter(|(_, to)| *to == "confirming").count();
         assert_eq!(entered, usize::from(verdict == Verdict::Allowed));
@@ -271,7 +271,11 @@ async fn runs_that_end_together_lose_their_leases_one_by_one(f: Fixture) {
         let finish = match place % 4 {
             0 => Finish::Complete,
             1 => Finish::Snooze { until_ms: now_ms + 60_000, queue: QueueName::Background },
-            2 => Finish::Retry { not_before_ms: now_ms + 60_000, error: format!("trouble {place}") },
+            2 => Finish::Retry {
+                not_before_ms: now_ms + 60_000,
+                error: format!("trouble {place}"),
+                outcome: AttemptOutcome::Failed,
+            },
             _ => Finish::Release { not_before_ms: now_ms + 60_000, reason: None },
         };
         let store = &f.store;

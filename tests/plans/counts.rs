@@ -1,11 +1,11 @@
 //! How many statements and transactions each operation takes, alone and with others of its kind. No noise moves these.
 
 use futures_util::future::join_all;
-use shared::id::TransactionId;
-use shared::job::{ClaimedJob, Lease, QueueName};
+use shared::id::{CallbackId, TransactionId};
+use shared::job::{ClaimedJob, QueueName};
 use shared::order::Order;
 use shared::store::callbacks::{self, Verdict};
-use shared::store::jobs::{Finish, InHand};
+use shared::store::jobs::Finish;
 use shared::store::orders::{self, Created, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{Seen, StoredState};
@@ -100,39 +100,108 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     }))
     .await;
     assert!(linked.iter().all(|linked| *linked == Transition::Made));
-    counter.expect("store a link", together, 5, 1).await;
+    counter.expect("store a link", together, 4, 1).await;
 
     let answers = join_all(orders.iter().map(|order| f.ask(order, 7_000 + order.id.0))).await;
     assert!(answers.iter().all(|answer| *answer == Verdict::Allowed));
     counter.expect("answer a callback", together, 6, 1).await;
 
     let ids = jobs::offer(store, QueueName::Settle, 100).await.unwrap();
-    let waking = jobs::claim(store, &ids).await.unwrap();
-    assert_eq!(waking.len(), orders.len());
-    counter.take().await;
-    let woken = join_all(waking.iter().map(|job| wake(store, job.lease, job.job.as_ref().unwrap().subject_id()))).await;
-    // Read, then the look staged and claimed, and this run ended.
-    counter.expect("process a callback", together, 3, 1).await;
-
-    let looks: Vec<ClaimedJob> = woken.into_iter().flat_map(InHand::take).collect();
+    let looks = jobs::claim(store, &ids).await.unwrap();
     assert_eq!(looks.len(), orders.len());
+    counter.take().await;
+    let woken_by = looks.iter().map(|look| callbacks::find(store, CallbackId(look.woken_by[0])));
+    assert!(join_all(woken_by).await.iter().all(|found| matches!(found, Ok(Some(_)))));
+    counter.expect("read the callbacks that woke the looks", together, 1, 0).await;
+
     join_all(looks.iter().map(|job| async {
         let order_id = job.job.as_ref().unwrap().subject_id();
-        let order = orders.iter().find(|order| order.id.0 == order_id).unwrap();
-        let transaction_id = TransactionId(7_000 + order_id);
-        let (state, success_transaction_id) = (StoredState::Debited, Some(TransactionId(9_000 + order_id)));
-        let seen = [Seen { transaction_id, state, success_transaction_id, amount: Some(5_000) }];
-        let finish = Finish::Snooze { until_ms: store.now_ms() + 600_000, queue: QueueName::Background };
-        let paid = Settlement::Paid { transaction_id };
-        let settled = settlement::settle(store, &job.lease, order, store.now_ms(), &seen, &paid, &finish).await;
-        assert_eq!(settled.unwrap(), Transition::Made);
+        settle_as_paid(store, job, orders.iter().find(|order| order.id.0 == order_id).unwrap()).await;
     }))
     .await;
     counter.expect("write paid", together, 5, 1).await;
 }
 
-async fn wake(store: &Store, lease: Lease, callback_id: i64) -> InHand {
-    let callback = callbacks::find(store, shared::id::CallbackId(callback_id)).await.unwrap().unwrap();
-    let woken = callbacks::wake_settlement(store, &lease, callback.order_id.unwrap()).await.unwrap();
-    woken.expect("nobody runs the look")
+/// As many are measured one after the other, none with others.
+const ALONE: i64 = 200;
+
+/// Rows that an operation may write at most.
+const ROWS_OF_AN_ORDER: i64 = 8;
+const ROWS_OF_A_PAYMENT: i64 = 9;
+
+/// What a part of the way has written so far: rows of tables, and bytes of PostgreSQL's log of changes.
+struct Ledger(PgConnection);
+
+impl Ledger {
+    async fn read(&mut self) -> (i64, i64) {
+        // The insert position and the statistics change with each statement, and not now and then.
+        let sql = "select (select coalesce(sum(rows), 0)::bigint from pg_stat_statements
+                where query ~ '^-- ' and query !~ '^-- take_ids' and query ~ '(insert into|delete from|update \\w+ set)'),
+            (pg_current_wal_insert_lsn() - '0/0')::bigint";
+        sqlx::query_as(sql).fetch_one(&mut self.0).await.unwrap()
+    }
+}
+
+/// Every row written must be worth it: one order with its link, and one payment from the webhook's answer to *paid*.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_and_its_payment_write_no_more_rows_than_they_need() {
+    let settings = ["shared_preload_libraries=pg_stat_statements", "autovacuum=off", "checkpoint_timeout=1h"];
+    let postgres = PrivatePostgres::start_with(&settings).await;
+    let f = Fixture::on_postgres(postgres.url()).await;
+    f.store.offer_when_staged(vec![QueueName::Links, QueueName::Settle]);
+    let mut ledger = Ledger(Counter::open(&postgres.url()).await.0);
+    let mut orders = Vec::new();
+    for _ in 0..ALONE {
+        orders.push(order_with_link(&f).await); // pages, connections, ids, prepared statements
+    }
+    for order in orders.drain(..) {
+        pay(&f, &order).await;
+    }
+
+    sqlx::query("checkpoint").execute(&mut ledger.0).await.unwrap();
+    let before = ledger.read().await;
+    for _ in 0..ALONE {
+        orders.push(order_with_link(&f).await);
+    }
+    let between = ledger.read().await;
+    for order in &orders {
+        pay(&f, order).await;
+    }
+    let after = ledger.read().await;
+
+    let each = |from: (i64, i64), to: (i64, i64)| ((to.0 - from.0) as f64 / ALONE as f64, (to.1 - from.1) / ALONE);
+    let (order, payment) = (each(before, between), each(between, after));
+    println!("an order with its link: {} rows, {} bytes of WAL", order.0, order.1);
+    println!("a payment: {} rows, {} bytes of WAL", payment.0, payment.1);
+    assert!(order.0 <= ROWS_OF_AN_ORDER as f64, "an order with its link writes {} rows", order.0);
+    assert!(payment.0 <= ROWS_OF_A_PAYMENT as f64, "a payment writes {} rows", payment.0);
+}
+
+async fn order_with_link(f: &Fixture) -> Order {
+    let store = &f.store;
+    let Created::New(order) = orders::create(store, &new_order(), None).await.unwrap() else { panic!("it is new") };
+    let job = f.claim_fresh(QueueName::Links).await;
+    let link = new_link(7_000 + order.id.0);
+    let linked = orders::store_link(store, &job.lease, &order, &link, PAYMENT_TTL_MS, store.now_ms() + 600_000).await;
+    assert_eq!(linked.unwrap(), Transition::Made);
+    order
+}
+
+async fn pay(f: &Fixture, order: &Order) {
+    let transaction_id = 7_000 + order.id.0;
+    assert_eq!(f.ask(order, transaction_id).await, Verdict::Allowed);
+    let look = f.claim_fresh(QueueName::Settle).await;
+    assert_eq!(look.woken_by.len(), 1);
+    settle_as_paid(&f.store, &look, order).await;
+}
+
+/// What the look writes that shows the debit.
+async fn settle_as_paid(store: &Store, look: &ClaimedJob, order: &Order) {
+    let transaction_id = TransactionId(7_000 + order.id.0);
+    let (state, success_transaction_id) = (StoredState::Debited, Some(TransactionId(9_000 + order.id.0)));
+    let seen = [Seen { transaction_id, state, success_transaction_id, amount: Some(5_000) }];
+    let finish = Finish::Snooze { until_ms: store.now_ms() + 600_000, queue: QueueName::Background };
+    let paid = Settlement::Paid { transaction_id };
+    let settled = settlement::settle(store, &look.lease, order, store.now_ms(), &seen, &paid, &finish).await;
+    assert_eq!(settled.unwrap(), Transition::Made);
 }

@@ -11,11 +11,11 @@ mod sqlite;
 mod walk;
 
 /// The tables that grow for ever, or with what is under way.
-const GROWING: [&str; 7] =
-    ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys"];
+const GROWING: [&str; 8] =
+    ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys", "job_attempts"];
 
 /// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 57] = [
+const NAMES: [&str; 60] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -31,6 +31,9 @@ const NAMES: [&str; 57] = [
     "finish_jobs",
     "complete_jobs",
     "turn_jobs",
+    "keep_attempts",
+    "attempts_of_job",
+    "prune_attempts",
     "stage_jobs",
     "open_job",
     "offer_all_again",

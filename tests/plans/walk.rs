@@ -10,7 +10,7 @@ use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict, Wanted};
 use shared::store::idempotency::IdempotencyKey;
 use shared::store::jobs::{self, BuriedBy, Finish, SuspectGroup};
 use shared::store::kinds;
-use shared::store::orders::{self, Transition};
+use shared::store::orders::{self, Created, Transition};
 use shared::store::refunds::{self, NewRefund, Requested};
 use shared::store::reviewing::{self, Decision, Resolved};
 use shared::store::settlement::{self, Settlement};
@@ -19,7 +19,7 @@ use shared::store::{Store, sweeping};
 use shared::transaction::Callback;
 
 use crate::support::filling::{Extent, TOKEN, UNDER_WAY};
-use crate::support::fixture::{gateway, new_order};
+use crate::support::fixture::{gateway, new_link, new_order};
 
 /// PostgreSQL makes up its mind about a prepared statement at its sixth execution.
 const TIMES: i64 = 8;
@@ -102,6 +102,7 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     let key = IdempotencyKey { key: format!("fresh {round}"), body_digest: "digest".into() };
     times.of("create", orders::create(store, &new_order(), Some(&key))).await.unwrap();
     times.of("create again", orders::create(store, &new_order(), Some(&key))).await.unwrap();
+    make_link(store, round, times).await;
     // An open one with its link: the even ones.
     let order_id = OrderId((extent.orders + 2 * (round + 1)) / 2 * 2);
     let order = times.of("find", orders::find(store, order_id)).await.unwrap().unwrap();
@@ -157,6 +158,18 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     give_back(store, &order, &claimed.lease, times).await;
 }
 
+/// A new order gets its link, which makes its job the first look.
+async fn make_link(store: &Store, round: i64, times: &mut Times) {
+    store.offer_when_staged(vec![QueueName::Links]);
+    let Created::New(order) = orders::create(store, &new_order(), None).await.unwrap() else { panic!("it is new") };
+    store.offer_when_staged(Vec::new());
+    let ids = store.take_fresh().offered.remove(&QueueName::Links).expect("it is offered");
+    let link = jobs::claim(store, &ids).await.unwrap().remove(0);
+    let (draft, look_ms) = (new_link(500_000_000 + round), store.now_ms() + 3_600_000);
+    let stored = times.of("link", orders::store_link(store, &link.lease, &order, &draft, 1_800_000, look_ms)).await;
+    assert_eq!(stored.unwrap(), Transition::Made);
+}
+
 /// The order's money is asked back. The refund's job waits behind the backlog, so what its run writes is tried without its
 /// lease.
 async fn give_back(store: &Store, order: &Order, lease: &Lease, times: &mut Times) {
@@ -187,6 +200,7 @@ async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     times.of("newest callbacks", callbacks::newest(store, 20)).await.unwrap();
     times.of("newest jobs", jobs::list(store, None, None, 50)).await.unwrap();
     times.of("count_dead", jobs::count_dead(store)).await.unwrap();
+    times.of("failed attempts", jobs::failed_attempts(store, JobId(1))).await.unwrap();
     times.of("jobs of order", kinds::jobs_of_order(store, OrderId(extent.orders / 2 + round))).await.unwrap();
 }
 

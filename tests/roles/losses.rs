@@ -112,7 +112,7 @@ async fn a_redis_that_dies_and_comes_back_costs_only_time() {
 #[tokio::test]
 async fn a_worker_told_to_stop_finishes_what_runs_and_hands_back_the_rest() {
     let installation = Installation::start(DO_NOT_WAIT).await;
-    job_log::keep(&installation).await;
+    job_log::install(installation.database_url()).await;
     // Longer than a lease's renewal, shorter than the grace.
     installation.sandbox.delay_answers(Duration::from_secs(3)).await;
     let (api, mut worker) = tokio::join!(installation.api(0), installation.worker(2));

@@ -53,6 +53,22 @@ const CONNECTIONS: usize = 16;
 
 const TIMES: usize = 100;
 
+/// Writes down each callback that is put to a look's row.
+const WRITE_WAKINGS_DOWN_IN_SQLITE: &[&str] = &[
+    "create trigger wakings_of_new after insert on jobs when new.woken_by is not null
+        begin insert into wakings values (new.id); end",
+    "create trigger wakings_of_open after update of woken_by on jobs
+        when length(new.woken_by) > coalesce(length(old.woken_by), 0) begin insert into wakings values (new.id); end",
+];
+const WRITE_WAKINGS_DOWN_IN_POSTGRES: &[&str] = &[
+    "create function write_waking_down() returns trigger language plpgsql as $$
+        begin insert into wakings values (new.id); return null; end $$",
+    "create trigger wakings_of_new after insert on jobs for each row when (new.woken_by is not null)
+        execute function write_waking_down()",
+    "create trigger wakings_of_open after update of woken_by on jobs for each row
+        when (length(new.woken_by) > coalesce(length(old.woken_by), 0)) execute function write_waking_down()",
+];
+
 struct Shop {
     app: TestApp,
     doors: Vec<Doors>,
@@ -74,6 +90,13 @@ impl Shop {
             another = Some(program);
         }
         let store = app.store().await;
+        app.execute("create table wakings (job_id bigint not null)").await;
+        for statement in match answering {
+            Answering::One(Kind::Embedded) => WRITE_WAKINGS_DOWN_IN_SQLITE,
+            Answering::One(Kind::Servers) | Answering::TwoApis => WRITE_WAKINGS_DOWN_IN_POSTGRES,
+        } {
+            app.execute(statement).await;
+        }
         Shop { app, doors, store, _another: another }
     }
 
@@ -118,16 +141,15 @@ impl Shop {
         verdicts
     }
 
-    /// How many times `process_callback` has run; rows do not tell, for a row that is woken runs again.
-    async fn processed(&self) -> usize {
-        // A job that is on its way has run once everything staged is done.
-        wait_until("the end of what was staged", PATIENCE, async || {
-            let jobs = jobs::list(&self.store, None, Some(JobKind::ProcessCallback), 1_000).await.unwrap();
-            jobs.iter().all(|job| job.finished_at_ms.is_some()).then_some(())
+    /// How many times a look was woken by a callback.
+    async fn woken(&self) -> usize {
+        // Each is taken up by a run.
+        wait_until("the looks that were woken", PATIENCE, async || {
+            let looks = jobs::list(&self.store, None, Some(JobKind::SettleOrder), 1_000).await.unwrap();
+            looks.iter().all(|look| look.woken_by.is_empty()).then_some(())
         })
         .await;
-        let runs = r#"tasdiq_jobs_total{kind="process_callback",outcome="changed"}"#;
-        usize::try_from(self.app.metric(runs).await).unwrap()
+        usize::try_from(self.app.number("select count(*) from wakings").await).unwrap()
     }
 
     async fn statuses(&self, order: &Linked) -> Vec<String> {
@@ -160,7 +182,7 @@ async fn an_allowed_callback_sent_a_hundred_times_has_one_effect(shop: Shop) {
         (row.status, row.allowed_transaction_id.map(|id| id.0)),
         (OrderStatus::Confirming, Some(order.transaction_id))
     );
-    let runs = shop.processed().await;
+    let runs = shop.woken().await;
     assert!((1..=limit).contains(&runs), "{runs} runs");
     // And it can still be paid, once.
     assert_eq!(shop.app.pay(order.transaction_id).await, "debited");
@@ -173,7 +195,7 @@ async fn a_callback_for_a_paid_order_sent_a_hundred_times_has_no_further_effect(
     let body = shop.sign(&order, "50.00").await;
     assert_eq!(shop.app.pay(order.transaction_id).await, "debited");
     let paid = shop.app.wait_for(order.id, "paid").await;
-    let before = shop.processed().await;
+    let before = shop.woken().await;
     let began = Instant::now();
 
     let answers = shop.deliver(&body).await;
@@ -183,7 +205,7 @@ async fn a_callback_for_a_paid_order_sent_a_hundred_times_has_no_further_effect(
     assert_eq!(shop.verdicts(&order).await.get("already_paid"), Some(&100));
     assert_eq!(shop.statuses(&order).await, ["pending", "pending", "confirming", "paid"]);
     assert_eq!(shop.app.order(order.id).await, paid);
-    let runs = shop.processed().await - before;
+    let runs = shop.woken().await - before;
     assert!((1..=limit).contains(&runs), "{runs} runs");
     shop.app.audit(&[order.id]).await;
 }
@@ -199,7 +221,7 @@ async fn a_wrong_amount_sent_a_hundred_times_has_no_effect(shop: Shop) {
     assert_eq!(answers, BTreeMap::from([(0, TIMES)]));
     assert_eq!(shop.verdicts(&order).await, BTreeMap::from([("wrong_amount", 100)]));
     assert_eq!(shop.statuses(&order).await, ["pending", "pending"]);
-    let runs = shop.processed().await;
+    let runs = shop.woken().await;
     assert!((1..=limit).contains(&runs), "rightly signed, so a look is due: {runs} runs");
     let row = orders::find(&shop.store, OrderId(order.id)).await.unwrap().unwrap();
     assert_eq!((row.status, row.allowed_transaction_id), (OrderStatus::Pending, None));
@@ -217,8 +239,7 @@ async fn a_badly_signed_callback_sent_a_hundred_times_has_no_effect(shop: Shop) 
     assert_eq!(kept.len(), 1);
     assert_eq!((kept[0].verdict, kept[0].seen_count), (Verdict::BadlySigned, 100));
     assert_eq!(shop.statuses(&order).await, ["pending", "pending"]);
-    let staged = jobs::list(&shop.store, None, Some(JobKind::ProcessCallback), 10).await.unwrap();
-    assert!(staged.is_empty(), "{staged:?}");
+    assert_eq!(shop.woken().await, 0);
     let row = orders::find(&shop.store, OrderId(order.id)).await.unwrap().unwrap();
     assert_eq!(row.last_hint_at_ms, None, "and is no hint");
 }
@@ -285,8 +306,8 @@ async fn two_drafts_asked_about_a_hundred_times_each_are_never_both_allowed(shop
     assert_eq!(shop.statuses(&first).await, ["pending", "pending", "confirming"]);
 }
 
-/// A repetition that comes long after the last makes us look once more: it locks the order, and then the row of
-/// `process_callback`, which at that moment wakes the look that is about to lock the order.
+/// A repetition that comes long after the last makes us look once more: it wakes the look and locks the order, which at that
+/// moment the look is about to do as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_callback_that_is_repeated_for_long_gets_its_answers_without_a_deadlock() {
     let shop = Shop::start(Answering::TwoApis).await;
@@ -304,7 +325,7 @@ async fn a_callback_that_is_repeated_for_long_gets_its_answers_without_a_deadloc
     let (answers, ()) = tokio::join!(shop.deliver_until(&body, &is_over), passing_time);
 
     assert!(answers.len() == 1 && answers[&1] >= TIMES, "{answers:?}");
-    assert!(shop.processed().await > 1, "they were staged again");
+    assert!(shop.woken().await > 1, "they were staged again");
     let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
     assert_eq!(shop.app.number(deadlocks).await, 0);
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use shared::secret::Secret;
 use shared::store::DatabaseUrl;
 use shared::store::Store;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 use tempfile::TempDir;
 
 use super::command::{self, Ended};
@@ -185,21 +185,24 @@ impl TestApp {
 
     /// Runs a statement on the database behind the program's back.
     pub(crate) async fn execute(&self, statement: &str) {
-        sqlx::any::install_default_drivers();
-        let sqlite = format!("sqlite://{}", self.data_dir.path().join("tasdiq.db").display());
-        let url = self.variable("DATABASE_URL").map_or(sqlite, str::to_owned);
-        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        let mut connection = self.database().await;
         connection.execute(AssertSqlSafe(statement)).await.unwrap();
         connection.close().await.unwrap();
     }
 
-    /// The number that a query returns; for a program on servers.
+    /// The number that a query returns.
     pub(crate) async fn number(&self, query: &'static str) -> i64 {
-        let url = self.variable("DATABASE_URL").expect("SQLite has one writer, and nothing of this kind to tell");
-        let mut connection = PgConnection::connect(url).await.unwrap();
+        let mut connection = self.database().await;
         let number = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         number
+    }
+
+    async fn database(&self) -> AnyConnection {
+        sqlx::any::install_default_drivers();
+        let sqlite = format!("sqlite://{}", self.data_dir.path().join("tasdiq.db").display());
+        let url = self.variable("DATABASE_URL").map_or(sqlite, str::to_owned);
+        AnyConnection::connect(&url).await.unwrap()
     }
 
     fn variable(&self, name: &str) -> Option<&str> {

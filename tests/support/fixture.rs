@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use shared::id::{JobId, TransactionId};
-use shared::job::{ClaimedJob, QueueName};
+use shared::job::{ClaimedJob, Job, QueueName};
 use shared::order::{GatewayIdentity, NewOrder, Order, example};
 use shared::secret::Secret;
 use shared::store::DatabaseUrl;
@@ -148,6 +148,14 @@ impl Fixture {
         claimed
     }
 
+    /// Claims the one job that was offered where it was staged, since the last call.
+    pub(crate) async fn claim_fresh(&self, queue: QueueName) -> ClaimedJob {
+        let ids = self.store.take_fresh().offered.remove(&queue).expect("it was offered where it was staged");
+        let mut claimed = jobs::claim(&self.store, &ids).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+        claimed.remove(0)
+    }
+
     pub(crate) async fn claim_one(&self, queue: QueueName) -> ClaimedJob {
         let mut claimed = self.claim(queue).await;
         assert_eq!(claimed.len(), 1, "one job is due on {queue}");
@@ -205,6 +213,15 @@ impl Fixture {
         let lines = orders::history(&self.store, order.id).await.unwrap();
         assert!(lines.iter().all(|line| !line.cause.is_empty()), "every line tells its cause");
         lines.iter().map(|line| (line.from.map(|from| from.as_str()), line.to.as_str())).collect()
+    }
+
+    /// The job by which an older release has the newest callback of an order processed, claimed.
+    pub(crate) async fn older_callback_job(&self, order: &Order) -> ClaimedJob {
+        let id = callbacks::of_order(&self.store, order.id).await.unwrap().pop().expect("a callback").id;
+        let job = Job::ProcessCallback { callback_id: id };
+        jobs::stage_now(&self.store, job).await.unwrap();
+        let claimed = self.claim(QueueName::Settle).await;
+        claimed.into_iter().find(|claimed| claimed.job == Ok(job)).expect("it is due")
     }
 
     /// Whether the job has completed and left the table.

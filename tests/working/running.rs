@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use shared::job::{Job, JobState, QueueName};
 use shared::store::jobs::{self, LEASE_MS};
-use shared::store::{callbacks, kinds};
+use shared::store::kinds;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqliteConnection};
 
@@ -19,7 +19,6 @@ on_every_database! {
     a_handler_that_panics_is_a_failure_of_its_job_alone
     a_kind_that_is_not_known_is_left_to_a_newer_release
     a_worker_sees_to_it_that_there_is_one_sweep
-    a_look_in_hand_whose_run_was_aborted_is_handed_back_before_its_lease_ends
 }
 
 async fn a_job_that_runs_longer_than_its_lease_keeps_it(f: Fixture) {
@@ -62,25 +61,6 @@ async fn a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing(f: Fi
     let job = w.job_of(&taken).await;
     assert_eq!((job.state, job.due_at_ms), (JobState::Running, far_ms), "it is the other's");
     assert_eq!(w.f.find(&taken).await.payment_url, None);
-}
-
-async fn a_look_in_hand_whose_run_was_aborted_is_handed_back_before_its_lease_ends(f: Fixture) {
-    let order = f.order_with_link(7).await;
-    let looks = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
-    let look = looks.into_iter().find(|job| job.kind == "settle_order").unwrap().id;
-    f.ask(&order, 7).await;
-    let callback = f.claim(QueueName::Settle).await.into_iter().find(|job| job.kind == "process_callback").unwrap();
-    let w = Working::start_with(f, HeldGateway::start().await, &[QueueName::Links]).await;
-
-    drop(callbacks::wake_settlement(&w.f.store, &callback.lease, order.id).await.unwrap().expect("nobody runs it"));
-
-    let began = Instant::now();
-    let job = wait_until("the look to be handed back", PATIENCE, async || {
-        Some(w.job(look).await).filter(|job| job.state != JobState::Running)
-    })
-    .await;
-    assert_eq!((job.attempt, job.crashes), (0, 0));
-    assert!(began.elapsed() < Duration::from_secs(4), "a lease lasts twice as long: {:?}", began.elapsed());
 }
 
 /// A look at an order whose times no clock can hold panics, where Rust checks its sums, as it does in tests.

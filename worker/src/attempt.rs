@@ -11,12 +11,11 @@ use shared::failpoint::{Point, reach};
 #[cfg(feature = "failpoints")]
 use shared::job::Subject;
 use shared::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
-use shared::store::jobs::{self, BuriedBy, Finish, InHand};
+use shared::store::jobs::{self, BuriedBy, Finish};
 use shared::store::kinds;
 use shared::store::{Store, StoreError};
 use shared::telemetry::causes;
 use shared::time::millis;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::failure::{Done, Failure, Verdict};
@@ -36,37 +35,22 @@ const SUSPECT_WAIT_MS: i64 = 15_000;
 pub(crate) struct Attempts {
     pub(crate) context: WorkerContext,
     pub(crate) keeper: LeaseKeeper,
-    pub(crate) stop: CancellationToken,
 }
 
-/// Runs a claimed job to its end, and what follows from it; its slot is free afterwards.
+/// Runs a claimed job to its end; its slot is free afterwards.
 pub(crate) async fn run(attempts: &Attempts, claimed: Claimed) {
     let Claimed { job, slot } = claimed;
-    let mut next = Some(job);
-    while let Some(job) = next {
-        next = run_once(attempts, job).await;
-        if let Some(job) = next.take_if(|_| attempts.stop.is_cancelled()) {
-            // A stop lets nothing new begin. The slot is kept meanwhile, or the process might end before this is written.
-            jobs::hand_back(&attempts.context.store, &job).await;
-        }
-    }
+    run_once(attempts, job).await;
     drop(slot);
 }
 
-/// Runs a suspect to its end. What follows from it is no suspect, and is handed back to run elsewhere.
-pub(crate) async fn run_suspect(attempts: &Attempts, job: ClaimedJob) {
-    if let Some(follows) = run_once(attempts, job).await {
-        jobs::hand_back(&attempts.context.store, &follows).await;
-    }
-}
-
-/// Returns the job that follows from this one, if there is one.
-async fn run_once(attempts: &Attempts, job: ClaimedJob) -> Option<ClaimedJob> {
+/// Runs a job to its end.
+pub(crate) async fn run_once(attempts: &Attempts, job: ClaimedJob) {
     let span = info_span!("job", job.id = %job.lease.job_id, job.kind = %job.kind, attempt = job.attempt);
-    run_held(attempts, job).instrument(span).await.and_then(InHand::take)
+    run_held(attempts, job).instrument(span).await;
 }
 
-async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
+async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
     let store = &attempts.context.store;
     let held = attempts.keeper.hold(claimed.lease);
     let job = match &claimed.job {
@@ -80,12 +64,12 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
             let end = || jobs::finish_alone(store, &claimed.lease, &release);
             let written = write_end(&held, store, &claimed.lease, end).await;
             metrics::count_job("unknown", written.map_or_else(Unwritten::outcome, |()| "unknown_kind"));
-            return None;
+            return;
         }
     };
     let began = Instant::now();
     let deadline = job.kind().deadline();
-    let handled = AssertUnwindSafe(handle(&attempts.context, &claimed.lease, job, claimed.queue)).catch_unwind();
+    let handled = AssertUnwindSafe(handle(&attempts.context, &claimed, job)).catch_unwind();
     let result = tokio::select! {
         result = tokio::time::timeout(deadline, handled) => match result {
             Ok(Ok(result)) => result,
@@ -97,10 +81,7 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) -> Option<InHand> {
     metrics::observe_job(job.kind(), began.elapsed());
     match result {
         Ok(done) => end_well(&held, store, &claimed, job.kind(), done).await,
-        Err(failure) => {
-            end_badly(&held, &attempts.context, &claimed, job.kind(), failure).await;
-            None
-        }
+        Err(failure) => end_badly(&held, &attempts.context, &claimed, job.kind(), failure).await,
     }
 }
 
@@ -114,11 +95,12 @@ macro_rules! handlers {
 }
 shared::each_kind!(handlers);
 
-async fn handle(context: &WorkerContext, lease: &Lease, job: Job, queue: QueueName) -> Result<Done, Failure> {
+async fn handle(context: &WorkerContext, claimed: &ClaimedJob, job: Job) -> Result<Done, Failure> {
     reach(Point::AttemptBefore);
     #[cfg(feature = "failpoints")]
     poison(job)?;
-    call(job, Attempt { context, lease, urgency: urgency(queue) }).await
+    let (lease, woken_by, urgency) = (&claimed.lease, &claimed.woken_by[..], urgency(claimed.queue));
+    call(job, Attempt { context, lease, urgency, woken_by }).await
 }
 
 /// What somebody waits for stands on the queues that are taken first.
@@ -145,22 +127,17 @@ fn poison(job: Job) -> Result<(), Failure> {
     }
 }
 
-async fn end_well(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: JobKind, done: Done) -> Option<InHand> {
+async fn end_well(held: &HeldLease, store: &Store, claimed: &ClaimedJob, kind: JobKind, done: Done) {
     let (finish, outcome) = match done {
         Done::Changed => {
             metrics::count_job(kind.as_str(), "changed");
-            return None;
-        }
-        Done::Then(follows) => {
-            metrics::count_job(kind.as_str(), "changed");
-            return Some(follows);
+            return;
         }
         Done::NothingToDo => (Finish::Complete, "nothing_to_do"),
         Done::Snooze { until_ms, queue } => (Finish::Snooze { until_ms, queue }, "snoozed"),
     };
     let written = write_end(held, store, &claimed.lease, || jobs::finish_alone(store, &claimed.lease, &finish)).await;
     metrics::count_job(kind.as_str(), written.map_or_else(Unwritten::outcome, |()| outcome));
-    None
 }
 
 async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJob, kind: JobKind, failure: Failure) {
@@ -185,7 +162,7 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
     let written = match verdict {
         Verdict::Retry { wait_ms } => {
             warn!(retry_in_ms = wait_ms, error = reason, "attempt {attempt} of job {id} failed, next in {wait_ms} ms");
-            let retry = Finish::Retry { not_before_ms: now_ms + wait_ms, error: reason };
+            let retry = Finish::Retry { not_before_ms: now_ms + wait_ms, error: reason, outcome: failure.outcome() };
             let end = || jobs::finish_alone(store, &claimed.lease, &retry);
             write_end(held, store, &claimed.lease, end).await.map(|()| "failed")
         }

@@ -18,7 +18,7 @@ use crate::look_schedule::first_look_ms;
 const LINK_AGAIN_MS: i64 = 1_000;
 
 pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
-    let Attempt { context, lease, urgency } = attempt;
+    let Attempt { context, lease, urgency, .. } = attempt;
     let store = &context.store;
     let Some(order) = orders::find(store, order_id).await? else {
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));

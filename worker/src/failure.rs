@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use shared::gateway::GatewayError;
-use shared::job::{JobKind, QueueName};
+use shared::job::{AttemptOutcome, JobKind, QueueName};
 use shared::store::StoreError;
-use shared::store::jobs::InHand;
 use shared::time::millis;
 
 /// How a run went well.
@@ -13,8 +12,6 @@ use shared::time::millis;
 pub(crate) enum Done {
     /// The effect is written, and the job's row with it.
     Changed,
-    /// As [`Done::Changed`], and this job follows from it, claimed already.
-    Then(InHand),
     /// There was nothing left to do; the job is complete.
     NothingToDo,
     /// Run again then.
@@ -71,6 +68,16 @@ impl Failure {
                 GatewayError::Throttled { .. } | GatewayError::HeldBack { .. } | GatewayError::Refused { .. } => false,
             },
             Failure::Store(_) | Failure::Deadline(_) | Failure::Panicked | Failure::Hopeless(_) => false,
+        }
+    }
+
+    /// As what its attempt is remembered.
+    pub(crate) fn outcome(&self) -> AttemptOutcome {
+        match self {
+            Failure::Deadline(_) => AttemptOutcome::Aborted,
+            Failure::Gateway(_) | Failure::Store(_) | Failure::Panicked | Failure::Hopeless(_) => {
+                AttemptOutcome::Failed
+            }
         }
     }
 

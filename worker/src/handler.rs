@@ -12,4 +12,6 @@ pub(crate) struct Attempt<'a> {
     pub(crate) lease: &'a Lease,
     /// How soon the gateway must be asked.
     pub(crate) urgency: Urgency,
+    /// The numbers of what woke it since a run of it took all of them up.
+    pub(crate) woken_by: &'a [i64],
 }

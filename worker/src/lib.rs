@@ -110,14 +110,13 @@ impl JobWorker {
         let slots = self.options.slots;
         let mut beside = JoinSet::new();
         beside.spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
-        beside.spawn(hand_back_untaken(self.context.store.clone(), ended.clone()));
         let store = self.context.store.clone();
         let source = Source::start(&store, &self.queue, &self.options, &self.pulse, &stop, &mut beside);
         let children = TaskTracker::new();
         let suspects = Suspects::new(&store, &self.queue, self.suspects, &children, &stop);
         beside.spawn(keep_taking(suspects, store, stop.clone()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(nearing::keep_near(self.context.clone())));
-        let attempts = Arc::new(Attempts { context: self.context, keeper, stop: stop.clone() });
+        let attempts = Arc::new(Attempts { context: self.context, keeper });
         let mut working = pin!(async {
             let ended = work(source, attempts, slots).await;
             children.close();
@@ -172,11 +171,6 @@ async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<
     attempt::run(&attempts, claimed).await;
     // Our row tells what became of it; apalis is always told that all is well.
     Ok(())
-}
-
-/// In a task of its own.
-pub(crate) async fn hand_back_untaken(store: Store, ended: CancellationToken) {
-    jobs::hand_back_untaken(&store, &ended).await;
 }
 
 /// There must always be a `sweep`; every worker sees to it at its start.

@@ -1,13 +1,14 @@
 //! Asks the gateway about every draft of an order and settles it; the only job that does.
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use shared::coordination::Urgency;
 use shared::failpoint::{Point, reach};
 use shared::gateway::GatewayError;
-use shared::id::OrderId;
+use shared::id::{CallbackId, OrderId};
 use shared::job::QueueName;
 use shared::order::Order;
 use shared::review::{FindingKind, NewFinding};
+use shared::store::callbacks;
 use shared::store::orders::{self, Transition};
 use shared::store::settlement::{self, Settlement};
 use shared::store::transactions::{self, StoredState, StoredTransaction};
@@ -20,13 +21,20 @@ use crate::failure::{Done, Failure, LOOK_AGAIN_MS};
 use crate::handler::Attempt;
 
 mod decide;
+mod proof;
 
 use decide::{Looked, answer_is_overdue, decide, finish_after, look_back_is_over, worth_keeping};
 
+pub(crate) use proof::check_again;
+
 pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
-    let Attempt { context, lease, urgency } = attempt;
+    let Attempt { context, lease, urgency, woken_by } = attempt;
     let store = &context.store;
-    let (order, drafts) = tokio::try_join!(orders::find(store, order_id), transactions::of_order(store, order_id))?;
+    let (order, drafts, woken_by) = tokio::try_join!(
+        orders::find(store, order_id),
+        transactions::of_order(store, order_id),
+        try_join_all(woken_by.iter().map(|id| callbacks::find(store, CallbackId(*id)))),
+    )?;
     let Some(order) = order else {
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
     };
@@ -43,6 +51,8 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         return Ok(give_back(context, &order, queue).await?);
     }
 
+    // Those that retention has deleted meanwhile are nobody's any more.
+    woken_by.iter().flatten().for_each(|callback| check_again(context, callback));
     reach(Point::SettleBeforeCall);
     let (mut looked, mut unanswered) = (Vec::new(), None);
     for answer in join_all(drafts.iter().map(|draft| look(context, &order, draft, urgency))).await {

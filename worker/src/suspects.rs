@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::WorkerContext;
 use crate::attempt::{self, Attempts};
 use crate::lease::LeaseKeeper;
 use crate::source::{MAX_CLAIM, TAKE_WAIT, Take, TakeError};
-use crate::{WorkerContext, hand_back_untaken};
 
 /// Processes of suspects at a time. Each has a store and a gateway client of its own.
 const PLACES: usize = 4;
@@ -216,17 +216,15 @@ pub async fn run_suspects(
     let jobs = jobs::claim_suspects(&store, group).await?;
     begun(BEGUN);
     let (keeper, ended) = (LeaseKeeper::default(), CancellationToken::new());
-    let renewing = tokio::spawn(keeper.clone().run(store.clone(), ended.clone()));
-    let handing_back = tokio::spawn(hand_back_untaken(store, ended.clone()));
-    let attempts = Arc::new(Attempts { context, keeper, stop: CancellationToken::new() });
+    let renewing = tokio::spawn(keeper.clone().run(store, ended.clone()));
+    let attempts = Arc::new(Attempts { context, keeper });
     let mut running = JoinSet::new();
     for job in jobs {
         let attempts = Arc::clone(&attempts);
-        running.spawn(async move { attempt::run_suspect(&attempts, job).await });
+        running.spawn(async move { attempt::run_once(&attempts, job).await });
     }
     while running.join_next().await.is_some() {}
     ended.cancel();
-    let _ = handing_back.await;
     // A renewal may hang in a database call; nothing depends on it any more.
     renewing.abort();
     Ok(())

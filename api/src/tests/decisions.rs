@@ -682,8 +682,9 @@ impl Seen {
         // So that a hint is later than the one before it.
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         let order = api.reread(order.id).await;
-        let staged = jobs::list(api.store(), None, Some(JobKind::ProcessCallback), 100).await.unwrap();
-        Seen { status: order.status.to_string(), last_hint_at_ms: order.last_hint_at_ms, looks_staged: staged.len() }
+        let looks = jobs::list(api.store(), None, Some(JobKind::SettleOrder), 100).await.unwrap();
+        let looks_staged = looks.iter().map(|look| look.woken_by.len()).sum();
+        Seen { status: order.status.to_string(), last_hint_at_ms: order.last_hint_at_ms, looks_staged }
     }
 }
 

@@ -93,8 +93,9 @@ async fn one_callback_sent_a_hundred_times_with_other_times_is_one_row_and_one_h
 
     let kept = callbacks::of_order(api.store(), order.id).await.unwrap();
     assert_eq!((kept.len(), kept[0].seen_count), (1, 100));
-    let staged = shared::store::jobs::list(api.store(), None, Some(shared::job::JobKind::ProcessCallback), 100);
-    assert_eq!(staged.await.unwrap().len(), 1);
+    let looks =
+        shared::store::jobs::list(api.store(), None, Some(shared::job::JobKind::SettleOrder), 100).await.unwrap();
+    assert_eq!((looks.len(), looks[0].woken_by.len()), (1, 1));
 }
 
 #[tokio::test]

@@ -223,6 +223,7 @@ fn job(kind: &str, state: JobState, due_at_ms: i64) -> JobRow {
         last_error: None,
         created_at_ms: NOW_MS,
         finished_at_ms: None,
+        woken_by: Vec::new(),
     }
 }
 

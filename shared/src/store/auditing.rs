@@ -292,14 +292,14 @@ pub async fn known_transactions(
 pub async fn each_callback_job(store: &Store, mut show: impl FnMut(&CallbackJobRecord)) -> Result<(), StoreError> {
     let open = "-- audit_open_callback_jobs
         select j.id, j.queue, j.kind, j.subject_id, j.state, j.attempt, j.crashes, j.due_at_ms, j.waiting_since_ms, j.last_error,
-            j.created_at_ms, j.finished_at_ms, c.order_id, o.status, o.needs_review
+            j.created_at_ms, j.finished_at_ms, j.woken_by, c.order_id, o.status, o.needs_review
         from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id
         where j.kind = $4 and j.state in ('available', 'enqueued', 'running')
             and j.subject_id >= $1 and (j.subject_id > $1 or j.id > $2)
         order by j.subject_id, j.id limit $3";
     let dead = "-- audit_dead_callback_jobs
         select j.id, j.queue, j.kind, j.subject_id, j.state, j.attempt, j.crashes, j.due_at_ms, j.waiting_since_ms, j.last_error,
-            j.created_at_ms, j.finished_at_ms, c.order_id, o.status, o.needs_review
+            j.created_at_ms, j.finished_at_ms, j.woken_by, c.order_id, o.status, o.needs_review
         from jobs j left join callbacks c on c.id = j.subject_id left join orders o on o.id = c.order_id
         where j.state = 'dead' and j.finished_at_ms >= $1 and (j.finished_at_ms > $1 or j.id > $2) and j.kind = $4
         order by j.finished_at_ms, j.id limit $3";

@@ -10,10 +10,8 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::given::Column::{Number, Text};
 use super::given::{given, numbers, rows};
-use super::jobs::{InHand, Staged};
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError, Write, jobs};
-use crate::failpoint::{Point, reach};
 use crate::id::{CallbackId, OrderId, TransactionId};
 use crate::job::{Job, JobKind, Lease, QueueName};
 use crate::named_values::named_values;
@@ -444,68 +442,18 @@ pub async fn proofs(store: &Store) -> Result<Proofs, StoreError> {
     })
 }
 
-/// Completes `process_callback` and wakes its order's `settle_order`, in one transaction. Where nobody runs that, it is
-/// claimed for the caller, who is at it sooner than any other could be.
+/// Completes a `process_callback`, which an older release has staged, and wakes its order's `settle_order`.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job belongs to somebody else.
-pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<Option<InHand>, StoreError> {
-    together(store, Waking { lease: *lease, order_id }).await
-}
-
-/// A settlement to be woken.
-#[derive(Debug)]
-pub(super) struct Waking {
-    lease: Lease,
-    order_id: OrderId,
-}
-
-impl Together for Waking {
-    type Answer = Option<InHand>;
-
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.wakings
-    }
-
-    fn subject(&self) -> Option<i64> {
-        Some(self.order_id.0)
-    }
-
-    async fn write_all(
-        store: &Store,
-        items: &[Arc<Self>],
-        locked: Locked,
-    ) -> Result<Written<Option<InHand>>, StoreError> {
-        let mut write = store.begin(items.len()).await?;
-        let due_at_ms = write.now_ms();
-        let look = |item: &Arc<Self>| Staged {
-            job: Job::SettleOrder { order_id: item.order_id },
-            queue: QueueName::Settle,
-            due_at_ms,
-        };
-        // The look's row before our own: a repeated callback holds the order and waits for ours, and a look holds its row
-        // and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
-        let token: i64 = rand::random();
-        let looks: Vec<Staged> = items.iter().map(look).collect();
-        let claimed = jobs::stage_and_claim(&mut write, &looks, token).await?;
-        let runs: Vec<(Lease, jobs::Finish)> = items.iter().map(|item| (item.lease, jobs::Finish::Complete)).collect();
-        let ended = jobs::finish_all(&mut write, &runs, locked).await?;
-        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
-            return Ok(unwritten);
-        }
-        reach(Point::WakeBeforeCommit);
-        if let Err(trouble) = write.commit().await {
-            // Left alone, leases that nobody knows of would end, and an outage of the database would count as a crash.
-            jobs::hand_back_if_claimed(store, token, &claimed);
-            return Err(trouble);
-        }
-        reach(Point::WakeAfterCommit);
-        let mut in_hand = HashMap::with_capacity(claimed.len());
-        for job in claimed {
-            in_hand.insert(job.job.as_ref().ok().copied(), InHand::new(store, job));
-        }
-        Ok(Written::Committed(looks.iter().map(|look| Share::Done(in_hand.remove(&Some(look.job)))).collect()))
-    }
+pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<(), StoreError> {
+    let mut write = store.begin(1).await?;
+    let now_ms = write.now_ms();
+    // The look's row before our own: an older release's callback holds the order and waits for ours, and a look holds its
+    // row and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
+    jobs::stage(&mut write, Job::SettleOrder { order_id }, QueueName::Settle, now_ms).await?;
+    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
+    write.commit().await
 }
 
 /// The order of a stored callback, within a transaction.

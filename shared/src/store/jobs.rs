@@ -14,25 +14,22 @@ use super::{Database, Store, StoreError, Write};
 use crate::id::JobId;
 use crate::job::{JobKind, Lease, QueueName};
 
+mod attempts;
 mod claiming;
 mod dead_letters;
 mod finishing;
-mod in_hand;
 mod operating;
 mod relaying;
 mod staging;
 mod suspects;
 mod turning;
 
-pub use claiming::claim;
-use claiming::claimed;
-pub(super) use claiming::hand_back_if_claimed;
+pub use attempts::{ATTEMPTS_OF_A_JOB, failed_attempts};
+pub use claiming::{claim, hand_back};
 pub use dead_letters::BuriedBy;
 pub(super) use dead_letters::{Dead, bury, cancel_dead, complete_instead};
-pub(super) use finishing::{Ending, finish, finish_all, not_ended};
+pub(super) use finishing::{Ending, WokenBy, finish, finish_all, not_ended};
 pub use finishing::{Finish, finish_alone};
-pub(super) use in_hand::Untaken;
-pub use in_hand::{InHand, hand_back, hand_back_untaken};
 pub(super) use operating::{cancel, job_columns, job_row, revive, run_now};
 pub use operating::{count_dead, list, show};
 pub use relaying::{
@@ -40,7 +37,7 @@ pub use relaying::{
     offer_all_again, oldest_due_age_ms, withdraw_offer,
 };
 pub(super) use relaying::{count_crash, grace_ms};
-pub(super) use staging::{Staged, stage, stage_all, stage_and_claim};
+pub(super) use staging::{Staged, stage, stage_all};
 pub use staging::{seed, stage_now};
 pub use suspects::{SuspectGroup, claim_suspects, end_leases_of_suspects, group_suspects, hand_back_suspects};
 pub(super) use turning::turn_all;

@@ -13,7 +13,7 @@ use super::connecting::{examine, pool_of_file, pool_of_server, postgres_options,
 use super::fresh::Tray;
 use super::ids::IdBlocks;
 use super::pool::{Pool, Server};
-use super::{Database, DatabaseUrl, Groups, Inner, Store, StoreError, findings, jobs, migrating};
+use super::{Database, DatabaseUrl, Groups, Inner, Store, StoreError, findings, migrating};
 use crate::clock::Clock;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -101,7 +101,6 @@ impl Store {
             last_proof: Mutex::default(),
             ids: IdBlocks::default(),
             fresh: Tray::default(),
-            untaken: jobs::Untaken::default(),
             order_changes: broadcast::Sender::new(4_096),
             groups: Groups::default(),
         }));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sqlx::Row;
 
-use super::jobs::Finish;
+use super::jobs::{Finish, WokenBy};
 use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
 use super::statement::{Statement, json};
 use super::together::{Group, Locked, Share, Together, Written, together};
@@ -130,7 +130,7 @@ impl Together for Settling {
     async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
         let mut write = store.begin(items.len()).await?;
         let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
-        let ended = jobs::finish_all(&mut write, &runs, locked).await?;
+        let ended = jobs::finish_all(&mut write, &runs, WokenBy::TakenUp, locked).await?;
         if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
             return Ok(unwritten);
         }

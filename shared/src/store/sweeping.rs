@@ -29,6 +29,10 @@ pub const FINISHED_JOBS_MS: i64 = 7 * 24 * HOUR_MS;
 /// How long dead letters and callbacks are kept.
 pub const DEAD_AND_CALLBACKS_MS: i64 = 90 * 24 * HOUR_MS;
 
+/// How long attempts that did not go well are remembered: longer than a job's order is looked back at, and long enough for
+/// a person who comes back from a holiday.
+pub const ATTEMPTS_MS: i64 = 14 * 24 * HOUR_MS;
+
 /// How long what proves nothing is kept: long enough to see who sent it.
 pub const UNPROVEN_MS: i64 = 14 * 24 * HOUR_MS;
 

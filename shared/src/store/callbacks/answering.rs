@@ -10,12 +10,13 @@ use sqlx::{AssertSqlSafe, Row};
 use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, fresh_ids, keep_all};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
-use crate::job::{Job, QueueName};
+use crate::job::{Job, JobKind, QueueName};
 use crate::order::{GatewayIdentity, OrderStatus};
 use crate::store::given::Column::{self, Number};
 use crate::store::given::{given, numbers, rows, unindexed};
 use crate::store::jobs::{self, Staged};
 use crate::store::orders::{self, Told};
+use crate::store::statement::{LockingStatement, json};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
 use crate::store::transactions::StoredState;
 use crate::store::{Store, StoreError, Write, anew_after_conflict};
@@ -193,8 +194,12 @@ async fn follow<'a>(
             let further_ms = ((now_ms - kept.received_at_ms - DENSE_MS) / 4).clamp(0, FURTHEST_MS);
             hinted.push(Hint { of_order: draft.order_id.0, as_of: now_ms - further_ms });
         }
-        let job = Job::ProcessCallback { callback_id: kept.id };
-        staged.push(Staged { job, queue: QueueName::Settle, due_at_ms: now_ms });
+        staged.push(Staged {
+            job: Job::SettleOrder { order_id: draft.order_id },
+            queue: QueueName::Settle,
+            due_at_ms: now_ms,
+            woken_by: Some(kept.id.0),
+        });
     }
     if !hinted.is_empty() {
         let given = given(write.store.database(), 1, &[Number("of_order"), Number("as_of")]);
@@ -306,7 +311,41 @@ async fn amounts_of_drafts(
     known.iter().map(draft).collect()
 }
 
-/// Locks orders, and tells what decides whether a draft of theirs may debit.
+/// The looks are counted, and so locked, before any order is read.
+const LOCK_ORDERS_ASKED_ABOUT: LockingStatement = LockingStatement {
+    sqlite: "-- lock_orders_asked_about
+        select id, status, expires_at_ms, transaction_id, case when $2 is null then 0 else 1 end as has_look
+        from orders where id in (select value from json_each($1)) order by id",
+    postgres: "-- lock_orders_asked_about
+        with looks as materialized (
+            select subject_id from jobs
+            where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
+                select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+            order by subject_id for update)
+        select id, status, expires_at_ms, transaction_id,
+            case when id = any(array(select subject_id from looks)) then 1 else 0 end as has_look
+        from orders
+        where (select count(*) from looks) >= 0 and id = any(array(
+            select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        order by id for update of orders",
+    postgres_skipping: "-- lock_orders_asked_about
+        with looks as materialized (
+            select subject_id from jobs
+            where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
+                select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+            order by subject_id for update skip locked)
+        select id, status, expires_at_ms, transaction_id,
+            case when id = any(array(select subject_id from looks)) then 1 else 0 end as has_look
+        from orders
+        where (select count(*) from looks) >= 0 and id = any(array(
+            select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        order by id for update of orders skip locked",
+};
+
+/// Locks orders, each after its look, and tells what decides whether a draft of theirs may debit.
+///
+/// The look's row comes first, as in every settlement, for it is staged when the order is decided about. An order whose
+/// look is locked is passed over like one that is locked itself; so is one that has none, which is rare.
 async fn lock_orders(
     write: &mut Write,
     ids: &[OrderId],
@@ -315,22 +354,26 @@ async fn lock_orders(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = format!(
-        "-- lock_orders_asked_about
-        select id, status, expires_at_ms, transaction_id from orders where id {} order by id {}",
-        given(write.store.database(), 1, &[Number("of_order")]).any("of_order"),
-        locked.clause(&write.store, "orders")
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(numbers("of_order", ids)?).fetch_all(write.transaction()).await?;
+    let sql = LOCK_ORDERS_ASKED_ABOUT.on(write.store.database(), locked);
+    let query = sqlx::query(sql).bind(json(ids)?).bind(JobKind::SettleOrder.as_str());
+    let rows = query.fetch_all(write.transaction()).await?;
+    let is_ours =
+        |row: &&AnyRow| Ok::<_, StoreError>(locked == Locked::Waited || row.try_get::<i32, _>("has_look")? != 0);
     let order = |row: &AnyRow| {
         let order = LockedOrder {
             status: orders::parse_status(row.try_get("status")?)?,
             expires_at_ms: row.try_get("expires_at_ms")?,
             payer: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
         };
-        Ok((OrderId(row.try_get("id")?), order))
+        Ok::<_, StoreError>((OrderId(row.try_get("id")?), order))
     };
-    rows.iter().map(order).collect()
+    let mut orders = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        if is_ours(&row)? {
+            orders.extend([order(row)?]);
+        }
+    }
+    Ok(orders)
 }
 
 /// An order and one of its drafts, as given to a statement.

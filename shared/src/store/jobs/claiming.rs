@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use tracing::warn;
 
-use super::parse_queue;
+use super::attempts::{self, HOST};
+use super::{Finish, finish_alone, parse_queue};
 use crate::id::JobId;
 use crate::job::{ClaimedJob, Lease};
 use crate::store::statement::{LockingStatement, Statement, json};
@@ -82,7 +84,7 @@ async fn keep_unclaiming(store: Store, token: i64, ids: Vec<JobId>, mut is_answe
             // Well before a lease ends. A database that takes no writes at all must not be hit the harder for it.
             Err(trouble) if trouble.is_passing() => pause = (pause * 2).min(Duration::from_secs(4)),
             Err(trouble) => {
-                tracing::warn!(error = %trouble, "whether a claim was made is not known; its leases end by themselves");
+                warn!(error = %trouble, "whether a claim was made is not known; its leases end by themselves");
                 return;
             }
         }
@@ -111,18 +113,41 @@ async fn claim_with(
     Ok(jobs)
 }
 
+/// The pauses between attempts to hand a job back.
+const HAND_BACK_PAUSES_MS: [u64; 6] = [50, 200, 800, 2_000, 2_000, 0];
+
+/// A claimed job that was never started goes back without burning an attempt, as soon as the database takes it.
+pub async fn hand_back(store: &Store, job: &ClaimedJob) {
+    let id = job.lease.job_id;
+    for pause_ms in HAND_BACK_PAUSES_MS {
+        let released = Finish::Release { not_before_ms: store.now_ms(), reason: None };
+        match finish_alone(store, &job.lease, &released).await {
+            Err(trouble) if trouble.is_passing() && pause_ms > 0 => {
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            }
+            Err(trouble) => {
+                warn!(job.id = %id, error = %trouble, "job {id} is not handed back; it is run when its lease ends");
+                return;
+            }
+            Ok(()) => return,
+        }
+    }
+}
+
 /// A commit that is lost with the server is no matter: the job is offered again then, and the fence refuses the run that
 /// was begun. The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that were offered
 /// than those that it is given. Locks that are waited for are taken in the order in which jobs are staged, so that nobody
 /// waits in a circle.
 const CLAIM_JOBS: LockingStatement = LockingStatement {
     sqlite: "-- claim_jobs
-        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
+        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2,
+            began_at_ms = $5, worker_host = $6, worker_pid = $7
         where id in (select value from json_each($3)) and state = 'enqueued'
             and (queue = 'suspect' and crashes = $4 or queue <> 'suspect' and $4 is null)
-        returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
+        returning id, queue, kind, payload, attempt, crashes, wakes, woken_by, created_at_ms",
     postgres: "-- claim_jobs
-        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
+        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2,
+            began_at_ms = $5, worker_host = $6, worker_pid = $7
         where id = any(array(
                 select id from jobs
                 where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($3 as json))))
@@ -130,9 +155,10 @@ const CLAIM_JOBS: LockingStatement = LockingStatement {
                     and (queue = 'suspect' and crashes = $4 or queue <> 'suspect' and $4 is null)
                 order by kind, subject_id for update))
             and (select set_config('synchronous_commit', 'off', true)) = 'off'
-        returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
+        returning id, queue, kind, payload, attempt, crashes, wakes, woken_by, created_at_ms",
     postgres_skipping: "-- claim_jobs
-        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2
+        update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2,
+            began_at_ms = $5, worker_host = $6, worker_pid = $7
         where id = any(array(
                 select id from jobs
                 where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($3 as json))))
@@ -140,7 +166,7 @@ const CLAIM_JOBS: LockingStatement = LockingStatement {
                     and (queue = 'suspect' and crashes = $4 or queue <> 'suspect' and $4 is null)
                 for update skip locked))
             and (select set_config('synchronous_commit', 'off', true)) = 'off'
-        returning id, queue, kind, payload, attempt, crashes, wakes, created_at_ms",
+        returning id, queue, kind, payload, attempt, crashes, wakes, woken_by, created_at_ms",
 };
 
 /// Claims those that still wait.
@@ -153,15 +179,19 @@ async fn claim_those(
 ) -> Result<Vec<ClaimedJob>, StoreError> {
     // A lease begins when the statement can, and not while it waits for a connection.
     let connection = store.writer().acquire().await?;
+    let now_ms = store.now_ms();
     let query = sqlx::query(CLAIM_JOBS.on(store.database(), locked))
         .bind(token)
-        .bind(store.now_ms() + store.lease_ms())
+        .bind(now_ms + store.lease_ms())
         .bind(json(ids)?)
-        .bind(suspects);
+        .bind(suspects)
+        .bind(now_ms)
+        .bind(HOST.as_str())
+        .bind(attempts::pid());
     connection.fetch_all(query).await?.iter().map(|row| claimed(row, token)).collect()
 }
 
-pub(super) fn claimed(row: &AnyRow, token: i64) -> Result<ClaimedJob, StoreError> {
+fn claimed(row: &AnyRow, token: i64) -> Result<ClaimedJob, StoreError> {
     let payload: String = row.try_get("payload")?;
     Ok(ClaimedJob {
         lease: Lease { job_id: JobId(row.try_get("id")?), token, wakes: row.try_get("wakes")? },
@@ -171,13 +201,11 @@ pub(super) fn claimed(row: &AnyRow, token: i64) -> Result<ClaimedJob, StoreError
         attempt: row.try_get("attempt")?,
         crashes: row.try_get("crashes")?,
         created_at_ms: row.try_get("created_at_ms")?,
+        woken_by: numbers_of(row.try_get("woken_by")?),
     })
 }
 
-/// Hands back, for as long as it may be needed, what a transaction claimed that may or may not have been committed.
-pub(in crate::store) fn hand_back_if_claimed(store: &Store, token: i64, claimed: &[ClaimedJob]) {
-    if !claimed.is_empty() {
-        let ids = claimed.iter().map(|job| job.lease.job_id).collect();
-        tokio::spawn(keep_unclaiming(store.clone(), token, ids, false));
-    }
+/// What woke a job, as its row lists it. What is no number is a newer release's, and for its handlers.
+pub(super) fn numbers_of(woken_by: Option<String>) -> Vec<i64> {
+    woken_by.iter().flat_map(|list| list.split(' ')).filter_map(|number| number.parse().ok()).collect()
 }

@@ -3,8 +3,9 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
+use super::attempts::{self, Ended};
 use crate::id::JobId;
-use crate::job::{JobKind, Lease};
+use crate::job::{AttemptOutcome, JobKind, Lease};
 use crate::store::{StoreError, Write};
 
 /// Who says that a running job will not run again.
@@ -54,6 +55,11 @@ pub(in crate::store) async fn bury(write: &mut Write, by: BuriedBy<'_>, reason: 
         BuriedBy::Relay { crashes, .. } => query.bind(crashes),
     };
     let row = query.fetch_optional(write.transaction()).await?.ok_or(StoreError::LeaseLost)?;
+    let outcome = match by {
+        BuriedBy::Worker(_) => AttemptOutcome::Failed,
+        BuriedBy::Relay { .. } => AttemptOutcome::Crashed,
+    };
+    attempts::keep(write, &[Ended::of(id, outcome, reason)]).await?;
     Ok(Dead { id, kind: row.try_get("kind")?, subject_id: row.try_get("subject_id")? })
 }
 

@@ -7,13 +7,15 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::QUEUE_OF_KIND;
+use super::attempts::{self, Ended};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
-use crate::job::{Lease, QueueName};
+use crate::job::{AttemptOutcome, Lease, QueueName};
 use crate::store::given::Column::{Number, Text};
 use crate::store::given::{given, rows, unindexed};
+use crate::store::statement::LockingStatement;
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
-use crate::store::{Database, Store, StoreError, Write};
+use crate::store::{Store, StoreError, Write};
 
 /// What becomes of a job row when its run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub enum Finish {
         not_before_ms: i64,
         /// What went wrong, for the operator.
         error: String,
+        /// How its attempt ended.
+        outcome: AttemptOutcome,
     },
     /// Never started: hand it back as it was, without counting the attempt.
     Release {
@@ -43,6 +47,15 @@ pub enum Finish {
     },
 }
 
+/// What becomes of the list of what woke a job, where its row stays in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum WokenBy {
+    /// The run has taken up all that it was told of. (What came meanwhile woke it, and then the whole list stays.)
+    TakenUp,
+    /// It has not, or that is not known.
+    Kept,
+}
+
 /// Ends a run within a transaction; the first statement of every write of an effect.
 ///
 /// A job that was woken while it ran returns to `available`, due now, whatever `finish` says.
@@ -50,7 +63,7 @@ pub enum Finish {
 /// # Errors
 /// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
 pub(in crate::store) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) -> Result<(), StoreError> {
-    match finish_all(write, &[(*lease, finish.clone())], Locked::Waited).await?.is_empty() {
+    match finish_all(write, &[(*lease, finish.clone())], WokenBy::Kept, Locked::Waited).await?.is_empty() {
         true => Err(StoreError::LeaseLost),
         false => Ok(()),
     }
@@ -61,6 +74,7 @@ pub(in crate::store) async fn finish(write: &mut Write, lease: &Lease, finish: &
 pub(in crate::store) async fn finish_all(
     write: &mut Write,
     runs: &[(Lease, Finish)],
+    woken_by: WokenBy,
     locked: Locked,
 ) -> Result<HashSet<JobId>, StoreError> {
     let complete: Vec<Lease> =
@@ -69,10 +83,38 @@ pub(in crate::store) async fn finish_all(
     // What was woken while it ran is not complete either.
     let rest: Vec<&(Lease, Finish)> = runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).collect();
     if !rest.is_empty() {
-        ended.extend(put_back_all(write, &rest, locked).await?);
+        ended.extend(put_back_all(write, &rest, woken_by, locked).await?);
     }
     Ok(ended)
 }
+
+/// The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that run than those that it is
+/// given.
+const COMPLETE_JOBS: LockingStatement = LockingStatement {
+    sqlite: "-- complete_jobs
+        delete from jobs where id in (
+            select jobs.id from json_each($1) as ended join jobs on jobs.id = ended.value ->> 'job_id'
+            where state = 'running' and lease_token = ended.value ->> 'token' and wakes <= ended.value ->> 'heard')
+        returning id",
+    postgres: "-- complete_jobs
+        delete from jobs
+        using json_to_recordset(cast($1 as json)) as ended(job_id bigint, token bigint, heard bigint)
+        where id = any(array(
+                select id from jobs where id = any(array(
+                    select job_id from json_to_recordset(cast($1 as json)) as ended(job_id bigint)))
+                for update))
+            and id = job_id and coalesce(state, '') = 'running' and lease_token = token and wakes <= heard
+        returning id",
+    postgres_skipping: "-- complete_jobs
+        delete from jobs
+        using json_to_recordset(cast($1 as json)) as ended(job_id bigint, token bigint, heard bigint)
+        where id = any(array(
+                select id from jobs where id = any(array(
+                    select job_id from json_to_recordset(cast($1 as json)) as ended(job_id bigint)))
+                for update skip locked))
+            and id = job_id and coalesce(state, '') = 'running' and lease_token = token and wakes <= heard
+        returning id",
+};
 
 /// A job that is complete leaves the table: what it did stands in the order's history. Returns those that have left; one
 /// that was woken while it ran stays as it is.
@@ -88,27 +130,8 @@ async fn complete_all(write: &mut Write, leases: &[Lease], locked: Locked) -> Re
     }
     let completing = |lease: &Lease| Completing { job_id: lease.job_id.0, token: lease.token, heard: lease.wakes };
     let completing: Vec<Completing> = leases.iter().map(completing).collect();
-    let sql = match write.store.database() {
-        Database::Sqlite => "-- complete_jobs
-            delete from jobs where id in (
-                select jobs.id from json_each($1) as given join jobs on jobs.id = given.value ->> 'job_id'
-                where state = 'running' and lease_token = given.value ->> 'token' and wakes <= given.value ->> 'heard')
-            returning id"
-            .to_owned(),
-        Database::Postgres => format!(
-            "-- complete_jobs
-            delete from jobs
-            using json_to_recordset(cast($1 as json)) as given(job_id bigint, token bigint, heard bigint)
-            where id = any(array(
-                    select id from jobs where id = any(array(
-                        select job_id from json_to_recordset(cast($1 as json)) as given(job_id bigint)))
-                    {}))
-                and id = job_id and coalesce(state, '') = 'running' and lease_token = token and wakes <= heard
-            returning id",
-            locked.clause(&write.store, "jobs")
-        ),
-    };
-    let gone = sqlx::query(AssertSqlSafe(sql)).bind(rows(&completing)?).fetch_all(write.transaction()).await?;
+    let sql = COMPLETE_JOBS.on(write.store.database(), locked);
+    let gone = sqlx::query(sql).bind(rows(&completing)?).fetch_all(write.transaction()).await?;
     gone.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
@@ -116,6 +139,7 @@ async fn complete_all(write: &mut Write, leases: &[Lease], locked: Locked) -> Re
 async fn put_back_all(
     write: &mut Write,
     runs: &[&(Lease, Finish)],
+    woken_by: WokenBy,
     locked: Locked,
 ) -> Result<HashSet<JobId>, StoreError> {
     let now_ms = write.now_ms();
@@ -147,7 +171,10 @@ async fn put_back_all(
                 else attempt end,
             crashes = case when how = 'release' then crashes else 0 end,
             last_error = case when how = 'release' then coalesce(trouble, last_error) else trouble end,
-            lease_token = null
+            woken_by = case when wakes > heard or $3 = 1 then woken_by end,
+            began_at_ms = case when how = 'retry' then began_at_ms end,
+            worker_host = case when how = 'retry' then worker_host end,
+            worker_pid = case when how = 'retry' then worker_pid end, lease_token = null
         from {given} where id {} and id = job_id and {} = 'running' and lease_token = token
             and (how <> 'complete' or wakes > heard)
         returning id, due_at_ms",
@@ -159,13 +186,22 @@ async fn put_back_all(
         )),
         unindexed("state")
     );
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(rows(&ends)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&ends)?).bind(now_ms);
+    let query = query.bind(i64::from(woken_by == WokenBy::Kept));
+    let rows = query.fetch_all(write.transaction()).await?;
     let mut ended = HashSet::with_capacity(rows.len());
     for row in rows {
         ended.insert(JobId(row.try_get("id")?));
         // The relay of this process sleeps until the earliest due row it knew of.
         write.fresh.due(row.try_get("due_at_ms")?);
     }
+    let failed = runs.iter().filter_map(|(lease, finish)| match finish {
+        Finish::Retry { error, outcome, .. } if ended.contains(&lease.job_id) => {
+            Some(Ended::of(lease.job_id, *outcome, error))
+        }
+        _ => None,
+    });
+    attempts::keep(write, &failed.collect::<Vec<_>>()).await?;
     Ok(ended)
 }
 
@@ -189,7 +225,7 @@ impl<'a> End<'a> {
         let (how, next_due, queue, trouble) = match finish {
             Finish::Complete => ("complete", now_ms, None, None),
             Finish::Snooze { until_ms, queue } => ("snooze", *until_ms, Some(*queue), None),
-            Finish::Retry { not_before_ms, error } => ("retry", *not_before_ms, None, Some(error.as_str())),
+            Finish::Retry { not_before_ms, error, .. } => ("retry", *not_before_ms, None, Some(error.as_str())),
             Finish::Release { not_before_ms, reason } => ("release", *not_before_ms, None, reason.as_deref()),
         };
         End {
@@ -232,7 +268,7 @@ impl Together for Ending {
     async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<()>, StoreError> {
         let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
         let mut write = store.begin_upkeep().await?;
-        let ended = finish_all(&mut write, &runs, locked).await?;
+        let ended = finish_all(&mut write, &runs, WokenBy::Kept, locked).await?;
         reach(Point::FinishBeforeCommit);
         write.commit().await?;
         reach(Point::FinishAfterCommit);

@@ -3,6 +3,7 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::claiming::numbers_of;
 use crate::id::JobId;
 use crate::job::{JobKind, JobRow, JobState, QueueName};
 use crate::store::{Store, StoreError, Write};
@@ -11,7 +12,7 @@ use crate::store::{Store, StoreError, Write};
 macro_rules! job_columns {
     () => {
         "id, queue, kind, subject_id, state, attempt, crashes, due_at_ms, waiting_since_ms, last_error, created_at_ms,
-            finished_at_ms"
+            finished_at_ms, woken_by"
     };
 }
 pub(in crate::store) use job_columns;
@@ -157,5 +158,6 @@ pub(in crate::store) fn job_row(row: &AnyRow) -> Result<JobRow, StoreError> {
         last_error: row.try_get("last_error")?,
         created_at_ms: row.try_get("created_at_ms")?,
         finished_at_ms: row.try_get("finished_at_ms")?,
+        woken_by: numbers_of(row.try_get("woken_by")?),
     })
 }

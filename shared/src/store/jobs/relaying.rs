@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use sqlx::Row;
 
+use super::attempts::{self, Ended};
 use super::suspects::{ALONE_CRASHES, DEADLY_CRASHES, SUSPECT_CRASHES};
 use super::{OFFER_GRACE_MS, parse_queue};
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
-use crate::job::{Death, JobKind, QueueName};
+use crate::job::{AttemptOutcome, Death, JobKind, QueueName};
 use crate::store::statement::{Statement, json};
 use crate::store::{Database, Store, StoreError};
 
@@ -325,6 +326,7 @@ pub(in crate::store) async fn count_crash(store: &Store, lapsed: &Lapsed, now_ms
     if done.rows_affected() == 0 {
         return Err(StoreError::LeaseLost);
     }
+    attempts::keep(&mut write, &[Ended::of(lapsed.job_id, AttemptOutcome::Crashed, REASON)]).await?;
     write.fresh.due(now_ms + wait_ms);
     reach(Point::CrashBeforeCommit);
     write.commit().await

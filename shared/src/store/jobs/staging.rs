@@ -3,9 +3,9 @@
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{OFFER_GRACE_MS, OPEN, claimed, parse_queue};
+use super::{OFFER_GRACE_MS, OPEN, parse_queue};
 use crate::id::JobId;
-use crate::job::{ClaimedJob, Job, JobState, QueueName};
+use crate::job::{Job, JobState, QueueName};
 use crate::store::given::Column::{Number, Text};
 use crate::store::given::{given, rows};
 use crate::store::{Store, StoreError, Write};
@@ -22,7 +22,7 @@ pub(in crate::store) async fn stage(
     queue: QueueName,
     due_at_ms: i64,
 ) -> Result<(), StoreError> {
-    stage_all(write, &[Staged { job, queue, due_at_ms }]).await
+    stage_all(write, &[Staged { job, queue, due_at_ms, woken_by: None }]).await
 }
 
 /// A job to be staged.
@@ -31,7 +31,13 @@ pub(in crate::store) struct Staged {
     pub(in crate::store) job: Job,
     pub(in crate::store) queue: QueueName,
     pub(in crate::store) due_at_ms: i64,
+    /// The number of what its next run has to take up besides, which is for its handler to understand.
+    pub(in crate::store) woken_by: Option<i64>,
 }
+
+/// A list of what woke a job that has become so long takes in no more: nobody waits for a run that long but where none
+/// runs at all.
+const LONGEST_WOKEN_BY: usize = 500;
 
 impl Staged {
     /// What the job's row says of it.
@@ -42,24 +48,6 @@ impl Staged {
 
 /// As [`stage`], of several jobs, no two of which have kind and subject in common.
 pub(in crate::store) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), StoreError> {
-    stage_rows(write, jobs, None).await.map(drop)
-}
-
-/// As [`stage_all`], and claims those that nobody runs and that are no suspects, each with a lease under
-/// this token: the writer runs them itself.
-pub(in crate::store) async fn stage_and_claim(
-    write: &mut Write,
-    jobs: &[Staged],
-    token: i64,
-) -> Result<Vec<ClaimedJob>, StoreError> {
-    stage_rows(write, jobs, Some(token)).await
-}
-
-async fn stage_rows(
-    write: &mut Write,
-    jobs: &[Staged],
-    claimed_under: Option<i64>,
-) -> Result<Vec<ClaimedJob>, StoreError> {
     #[derive(Serialize)]
     struct New {
         job_id: i64,
@@ -70,15 +58,16 @@ async fn stage_rows(
         born: &'static str,
         due: i64,
         since: Option<i64>,
+        reason: Option<String>,
     }
     if jobs.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let now_ms = write.now_ms();
     let grace_ends_ms = now_ms + OFFER_GRACE_MS;
     let mut new = Vec::with_capacity(jobs.len());
     for staged in jobs {
-        let Staged { job, queue, due_at_ms } = staged;
+        let Staged { job, queue, due_at_ms, woken_by } = staged;
         let job_id = match write.job_ids.pop() {
             Some(id) => id,
             None => {
@@ -87,10 +76,9 @@ async fn stage_rows(
             }
         };
         let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
-        let (born, due) = match claimed_under {
-            Some(_) => (JobState::Running, now_ms + write.store.lease_ms()),
-            None if is_offered => (JobState::Enqueued, grace_ends_ms),
-            None => (JobState::Available, *due_at_ms),
+        let (born, due) = match is_offered {
+            true => (JobState::Enqueued, grace_ends_ms),
+            false => (JobState::Available, *due_at_ms),
         };
         new.push(New {
             job_id,
@@ -101,32 +89,29 @@ async fn stage_rows(
             born: born.as_str(),
             due,
             since: (born == JobState::Enqueued).then_some(*due_at_ms),
+            reason: woken_by.map(|number| number.to_string()),
         });
     }
     // One order of locks.
     new.sort_unstable_by_key(|new| (new.of_kind, new.about));
-    let returning = match claimed_under {
-        Some(_) => "id, queue, state, due_at_ms, lease_token, kind, payload, attempt, crashes, wakes, created_at_ms",
-        None => "id, queue, state, due_at_ms",
-    };
-    // Without its own condition SQLite takes `on conflict` for the condition of a join.
+    // Without its own condition SQLite takes `on conflict` for the condition of a join. A suspect keeps its place and time.
     let sql = format!(
         "-- stage_jobs
-        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms,
-            lease_token, attempt)
-        select job_id, on_queue, of_kind, about, says, born, due, since, $2, $3, case when born = 'running' then 1 else 0 end
+        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms, woken_by)
+        select job_id, on_queue, of_kind, about, says, born, due, since, $2, reason
         from {} where true
         on conflict (kind, subject_id) where {OPEN} do update set
-            state = case when {MAY_BE_HURRIED} then excluded.state else jobs.state end,
-            due_at_ms = case when {MAY_BE_HURRIED} and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
+            state = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.state else jobs.state end,
+            due_at_ms = case when jobs.queue <> 'suspect' and jobs.state = 'available'
+                    and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
                 then excluded.due_at_ms else jobs.due_at_ms end,
-            waiting_since_ms = case when not {MAY_BE_HURRIED} then jobs.waiting_since_ms
+            waiting_since_ms = case when jobs.queue = 'suspect' or jobs.state <> 'available' then jobs.waiting_since_ms
                 when jobs.due_at_ms < excluded.waiting_since_ms then jobs.due_at_ms else excluded.waiting_since_ms end,
-            queue = case when {MAY_BE_HURRIED} then excluded.queue else jobs.queue end,
-            lease_token = case when {MAY_BE_HURRIED} then excluded.lease_token else jobs.lease_token end,
-            attempt = case when {MAY_BE_HURRIED} then jobs.attempt + excluded.attempt else jobs.attempt end,
-            wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end
-        returning {returning}",
+            queue = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.queue else jobs.queue end,
+            wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end,
+            woken_by = case when excluded.woken_by is null or length(jobs.woken_by) > {LONGEST_WOKEN_BY} then jobs.woken_by
+                else coalesce(jobs.woken_by || ' ', '') || excluded.woken_by end
+        returning id, queue, state, due_at_ms",
         given(
             write.store.database(),
             1,
@@ -139,33 +124,25 @@ async fn stage_rows(
                 Text("born"),
                 Number("due"),
                 Number("since"),
+                Text("reason"),
             ]
         )
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms).bind(claimed_under);
-    let staged = query.fetch_all(write.transaction()).await?;
-    let mut claimed_jobs = Vec::new();
-    for row in staged {
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms);
+    for row in query.fetch_all(write.transaction()).await? {
         let (state, due_at_ms): (String, i64) = (row.try_get("state")?, row.try_get("due_at_ms")?);
-        match (JobState::parse(&state), claimed_under) {
+        match JobState::parse(&state) {
             // One that was offered a moment ago by somebody else may be pushed a second time, which does no harm.
-            (Some(JobState::Enqueued), None) if due_at_ms == grace_ends_ms => {
+            Some(JobState::Enqueued) if due_at_ms == grace_ends_ms => {
                 let queue = parse_queue(&row.try_get::<String, _>("queue")?)?;
                 write.fresh.offer(queue, JobId(row.try_get("id")?));
             }
-            (Some(JobState::Available), _) => write.fresh.due(due_at_ms),
-            (Some(JobState::Running), Some(token)) if row.try_get::<Option<i64>, _>("lease_token")? == Some(token) => {
-                claimed_jobs.push(claimed(&row, token)?);
-            }
+            Some(JobState::Available) => write.fresh.due(due_at_ms),
             _ => (),
         }
     }
-    Ok(claimed_jobs)
+    Ok(())
 }
-
-/// Of a row that is open already: whether staging its job again moves it. A suspect keeps its place and time.
-const MAY_BE_HURRIED: &str = "(jobs.queue <> 'suspect'
-    and (jobs.state = 'available' or jobs.state = 'enqueued' and excluded.state = 'running'))";
 
 /// Stages one job in a transaction of its own, due now: an operator's `reconcile`, a hint, the seed of `sweep`.
 ///

@@ -51,7 +51,8 @@ pub(in crate::store) async fn turn_all(
         Database::Sqlite => format!(
             "-- turn_jobs
             update jobs set kind = next_kind, payload = says, queue = next_queue, state = 'available', due_at_ms = next_due,
-                created_at_ms = $2, attempt = 0, crashes = 0, last_error = null, lease_token = null, waiting_since_ms = null
+                created_at_ms = $2, attempt = 0, crashes = 0, last_error = null, lease_token = null, waiting_since_ms = null,
+                began_at_ms = null, worker_host = null, worker_pid = null
             from (select value ->> 'job_id' as job_id, value ->> 'token' as token, value ->> 'next_kind' as next_kind,
                     value ->> 'says' as says, value ->> 'next_queue' as next_queue, value ->> 'next_due' as next_due
                 from json_each($1)) as given
@@ -63,7 +64,8 @@ pub(in crate::store) async fn turn_all(
         Database::Postgres => format!(
             "-- turn_jobs
             update jobs set kind = next_kind, payload = says, queue = next_queue, state = 'available', due_at_ms = next_due,
-                created_at_ms = $2, attempt = 0, crashes = 0, last_error = null, lease_token = null, waiting_since_ms = null
+                created_at_ms = $2, attempt = 0, crashes = 0, last_error = null, lease_token = null, waiting_since_ms = null,
+                began_at_ms = null, worker_host = null, worker_pid = null
             from json_to_recordset(cast($1 as json)) as given(
                 job_id bigint, token bigint, next_kind text, says text, next_queue text, next_due bigint)
             where id = any(array(

@@ -8,12 +8,12 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::{NewLink, Told, Transition, tell_all};
 use crate::failpoint::{Point, reach};
-use crate::id::{OrderId, TransactionId};
+use crate::id::{JobId, OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
 use crate::order::{Order, OrderStatus};
 use crate::store::given::Column::{Number, Text};
 use crate::store::given::{given, rows, unindexed};
-use crate::store::jobs::{self, Finish, Staged};
+use crate::store::jobs::{self, Finish, Staged, WokenBy};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
 use crate::store::{Store, StoreError, Write, anew_after_conflict, transactions};
 
@@ -75,7 +75,9 @@ impl Together for Linking {
         }
         let mut write = store.begin(items.len()).await?;
         // Jobs before the order's row, as in every settlement: one order of locks.
-        if let Some(unwritten) = end_runs(&mut write, items, locked).await? {
+        let turning: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, look(item))).collect();
+        let turned = jobs::turn_all(&mut write, &turning, locked).await?;
+        if let Some(unwritten) = end_unturned(&mut write, items, turned, locked).await? {
             return Ok(unwritten);
         }
         let now_ms = write.now_ms();
@@ -138,26 +140,27 @@ impl Together for Linking {
     }
 }
 
-/// Ends the runs, and sees to it that each order has its look; how the transaction ends where one cannot be ended.
-async fn end_runs(
+/// The order's first look.
+fn look(item: &Linking) -> Staged {
+    let job = Job::SettleOrder { order_id: item.order.id };
+    Staged { job, queue: QueueName::Settle, due_at_ms: item.first_look_ms, woken_by: None }
+}
+
+/// Ends the runs that were not turned into looks: a look is open beside each, or it is not ours to end. How the transaction
+/// ends where one cannot be ended.
+async fn end_unturned(
     write: &mut Write,
     items: &[Arc<Linking>],
+    mut ended: HashSet<JobId>,
     locked: Locked,
 ) -> Result<Option<Written<Transition>>, StoreError> {
-    let look = |item: &Arc<Linking>| Staged {
-        job: Job::SettleOrder { order_id: item.order.id },
-        queue: QueueName::Settle,
-        due_at_ms: item.first_look_ms,
-    };
-    let turning: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, look(item))).collect();
-    let mut ended = jobs::turn_all(write, &turning, locked).await?;
     let runs: Vec<(Lease, Finish)> = items.iter().map(|item| (item.lease, Finish::Complete)).collect();
     let unturned: Vec<(Lease, Finish)> =
         runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).cloned().collect();
     if !unturned.is_empty() {
-        // A look is open beside each of these, or they are not ours to end.
-        let finished = jobs::finish_all(write, &unturned, locked).await?;
-        let looks: Vec<Staged> = items.iter().filter(|item| finished.contains(&item.lease.job_id)).map(look).collect();
+        let finished = jobs::finish_all(write, &unturned, WokenBy::Kept, locked).await?;
+        let is_finished = |item: &&Arc<Linking>| finished.contains(&item.lease.job_id);
+        let looks: Vec<Staged> = items.iter().filter(is_finished).map(|item| look(item)).collect();
         jobs::stage_all(write, &looks).await?;
         ended.extend(finished);
     }

@@ -148,6 +148,7 @@ impl Together for Creating {
             job: Job::CreatePaymentLink { order_id: *id },
             queue: queues.get(id).copied().unwrap_or(QueueName::Links),
             due_at_ms,
+            woken_by: None,
         };
         tell_all(&mut write, &made.keys().map(line).collect::<Vec<_>>()).await?;
         jobs::stage_all(&mut write, &made.keys().map(job).collect::<Vec<_>>()).await?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, UNPROVEN_MS};
+use super::{ATTEMPTS_MS, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, UNPROVEN_MS};
 use crate::store::idempotency::IDEMPOTENCY_KEY_MS;
 use crate::store::statement::Statement;
 use crate::store::{Store, StoreError};
@@ -29,6 +29,15 @@ const DEAD_LETTERS: Statement = Statement {
     postgres: "-- prune_dead_letters
         delete from jobs where ctid = any(array(
             select ctid from jobs where state = 'dead' and finished_at_ms < $1 order by finished_at_ms limit 1000))",
+};
+
+const ATTEMPTS: Statement = Statement {
+    sqlite: "-- prune_attempts
+        delete from job_attempts where rowid in (
+            select rowid from job_attempts where ended_at_ms < $1 order by ended_at_ms limit 1000)",
+    postgres: "-- prune_attempts
+        delete from job_attempts where ctid = any(array(
+            select ctid from job_attempts where ended_at_ms < $1 order by ended_at_ms limit 1000))",
 };
 
 const UNPROVEN: Statement = Statement {
@@ -88,6 +97,7 @@ pub async fn prune(store: &Store, time_limit: Duration) -> Result<u64, StoreErro
     for (statement, kept_ms) in [
         (JOBS, FINISHED_JOBS_MS),
         (DEAD_LETTERS, DEAD_AND_CALLBACKS_MS),
+        (ATTEMPTS, ATTEMPTS_MS),
         (UNPROVEN, UNPROVEN_MS),
         (UNPROVEN_DAYS, UNPROVEN_MS),
         (CALLBACKS, DEAD_AND_CALLBACKS_MS),

@@ -1,0 +1,109 @@
+//! Attempts that did not go well: each leaves a line, in the transaction that ends it.
+
+use std::sync::LazyLock;
+
+use serde::Serialize;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::id::JobId;
+use crate::job::{AttemptOutcome, FailedAttempt};
+use crate::store::given::Column::{Number, Text};
+use crate::store::given::{given, rows};
+use crate::store::{Store, StoreError, Write};
+
+/// So many lines of a job are kept, the newest: a job that is tried again and again for a day of outage, every 15 min, must
+/// not fill the table.
+pub const ATTEMPTS_OF_A_JOB: i64 = 20;
+
+/// Which host this process runs on, as its system calls it.
+pub(super) static HOST: LazyLock<String> =
+    LazyLock::new(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+
+/// The number of this process on its host.
+pub(super) fn pid() -> i64 {
+    i64::from(std::process::id())
+}
+
+/// An attempt that ends in this transaction.
+#[derive(Debug, Serialize)]
+pub(super) struct Ended<'a> {
+    pub(super) of_job: i64,
+    pub(super) how: &'static str,
+    pub(super) trouble: &'a str,
+}
+
+impl<'a> Ended<'a> {
+    pub(super) fn of(id: JobId, how: AttemptOutcome, trouble: &'a str) -> Self {
+        Ended { of_job: id.0, how: how.as_str(), trouble }
+    }
+}
+
+/// Writes a line for each. Their rows must be locked by this transaction, and still tell who ran them.
+pub(super) async fn keep(write: &mut Write, ended: &[Ended<'_>]) -> Result<(), StoreError> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let given = given(write.store.database(), 1, &[Number("of_job"), Text("how"), Text("trouble")]);
+    // A run that was woken has its attempts counted anew already.
+    let sql = format!(
+        "-- keep_attempts
+        insert into job_attempts (job_id, number, kind, subject_id, attempt, crashes, worker_host, worker_pid, began_at_ms,
+            ended_at_ms, outcome, error)
+        select id,
+            (select coalesce(max(before.number), 0) + 1 from job_attempts before where before.job_id = jobs.id),
+            kind, subject_id, case when attempt < 1 then 1 else attempt end, crashes, worker_host, worker_pid, began_at_ms,
+            $2, how, trouble
+        from {given} join jobs on id = of_job where id {}
+        returning job_id, number",
+        given.any("of_job")
+    );
+    let now_ms = write.now_ms();
+    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(ended)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    for row in kept {
+        let (job_id, number): (i64, i64) = (row.try_get("job_id")?, row.try_get("number")?);
+        if number > ATTEMPTS_OF_A_JOB {
+            sqlx::query("-- forget_attempts\ndelete from job_attempts where job_id = $1 and number <= $2")
+                .bind(job_id)
+                .bind(number - ATTEMPTS_OF_A_JOB)
+                .execute(write.transaction())
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The attempts of a job that did not go well, newest first, at most [`ATTEMPTS_OF_A_JOB`]; also of a job that has left the
+/// table.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn failed_attempts(store: &Store, id: JobId) -> Result<Vec<FailedAttempt>, StoreError> {
+    let rows = sqlx::query(
+        "-- attempts_of_job
+        select kind, subject_id, attempt, crashes, worker_host, worker_pid, began_at_ms, ended_at_ms, outcome, error
+        from job_attempts where job_id = $1 order by number desc limit $2",
+    )
+    .bind(id.0)
+    .bind(ATTEMPTS_OF_A_JOB)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(from_row).collect()
+}
+
+fn from_row(row: &AnyRow) -> Result<FailedAttempt, StoreError> {
+    let outcome: String = row.try_get("outcome")?;
+    Ok(FailedAttempt {
+        kind: row.try_get("kind")?,
+        subject_id: row.try_get("subject_id")?,
+        attempt: row.try_get("attempt")?,
+        crashes: row.try_get("crashes")?,
+        worker_host: row.try_get("worker_host")?,
+        worker_pid: row.try_get("worker_pid")?,
+        began_at_ms: row.try_get("began_at_ms")?,
+        ended_at_ms: row.try_get("ended_at_ms")?,
+        outcome: AttemptOutcome::parse(&outcome)
+            .ok_or(StoreError::UnknownValue { column: "job_attempts.outcome", value: outcome })?,
+        error: row.try_get("error")?,
+    })
+}

@@ -1,0 +1,194 @@
+//! Jobs that are offered where they are staged, and what a job is told of what woke it.
+
+use shared::id::JobId;
+use shared::job::{AttemptOutcome, ClaimedJob, Job, QueueName};
+use shared::order::Order;
+use shared::store::jobs::{self, Finish, OFFER_GRACE_MS};
+use shared::store::settlement::{self, Settlement};
+use shared::store::{StoreError, callbacks, kinds};
+
+use crate::support::fixture::{Fixture, on_every_database};
+
+on_every_database! {
+    what_is_staged_on_an_open_queue_is_offered_with_its_commit
+    an_id_that_nobody_pushed_is_offered_again_after_its_grace
+    a_waiting_job_that_is_staged_again_on_an_open_queue_is_offered_and_a_suspect_is_not
+    a_callback_wakes_its_look_in_whatever_state_that_is
+    what_woke_a_look_is_told_until_a_run_has_taken_it_up
+    a_list_of_what_woke_a_look_does_not_grow_for_ever
+    the_job_by_which_an_older_release_processes_a_callback_wakes_the_look
+}
+
+/// The row of the order's look, or of its link.
+async fn job_of(f: &Fixture, order: &Order, kind: &str) -> shared::job::JobRow {
+    let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
+    jobs.into_iter().find(|job| job.kind == kind && job.finished_at_ms.is_none()).expect("an open job")
+}
+
+async fn state_of(f: &Fixture, order: &Order, kind: &str) -> String {
+    job_of(f, order, kind).await.state.to_string()
+}
+
+async fn what_is_staged_on_an_open_queue_is_offered_with_its_commit(f: Fixture) {
+    let before = f.order().await;
+    assert_eq!(state_of(&f, &before, "create_payment_link").await, "available", "nobody has opened a queue");
+    assert!(f.store.take_fresh().due_at_ms.is_some(), "the relay must look at it");
+    f.store.offer_when_staged(vec![QueueName::Links]);
+
+    let order = f.order().await;
+
+    let job = job_of(&f, &order, "create_payment_link").await;
+    assert_eq!(job.state.to_string(), "enqueued");
+    assert!(job.due_at_ms > f.store.now_ms() + OFFER_GRACE_MS / 2, "it has its grace");
+    let fresh = f.store.take_fresh();
+    assert_eq!(fresh.offered[&QueueName::Links], [job.id]);
+    assert_eq!(fresh.due_at_ms, None, "there is nothing to ask the database about");
+    assert_eq!(f.store.take_fresh().offered.len(), 0, "it is given once");
+    assert_eq!(jobs::claim(&f.store, &[job.id]).await.unwrap().len(), 1);
+
+    f.store.offer_when_staged(Vec::new());
+    let after = f.order().await;
+    assert_eq!(state_of(&f, &after, "create_payment_link").await, "available");
+}
+
+async fn an_id_that_nobody_pushed_is_offered_again_after_its_grace(f: Fixture) {
+    f.store.offer_when_staged(vec![QueueName::Links]);
+    let order = f.order().await;
+    let id = job_of(&f, &order, "create_payment_link").await.id;
+    assert_eq!(jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap(), []);
+
+    let past = "update jobs set due_at_ms = 0, waiting_since_ms = waiting_since_ms - 60000 where state = 'enqueued'";
+    f.execute(&[past.to_owned()]).await;
+
+    let waited_ms = jobs::oldest_due_age_ms(&f.store, QueueName::ALL).await.unwrap();
+    assert!(
+        (60_000..90_000).contains(&waited_ms),
+        "it waits since it was staged, and not since it was offered: {waited_ms}"
+    );
+    assert_eq!(jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap(), [id]);
+}
+
+async fn a_waiting_job_that_is_staged_again_on_an_open_queue_is_offered_and_a_suspect_is_not(f: Fixture) {
+    f.store.offer_when_staged(vec![QueueName::Settle]);
+    for (queue, expected) in [("background", ("enqueued", "settle")), ("suspect", ("available", "suspect"))] {
+        let order = f.order_with_link(7 + queue.len() as i64).await;
+        let id = job_of(&f, &order, "settle_order").await.id;
+        f.execute(&[format!("update jobs set queue = '{queue}' where id = {id}")]).await;
+        f.store.take_fresh();
+
+        jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+
+        let job = job_of(&f, &order, "settle_order").await;
+        assert_eq!((job.state.to_string().as_str(), job.queue.as_str()), expected);
+        let offered: Vec<JobId> = f.store.take_fresh().offered.into_values().flatten().collect();
+        assert_eq!(offered, if queue == "suspect" { vec![] } else { vec![id] });
+    }
+}
+
+/// The callback of this order comes again, so much later that it is a reason to ask once more.
+async fn ask_again(f: &Fixture, order: &Order) {
+    f.execute(&["update callbacks set received_at_ms = 0, hinted_at_ms = 0".to_owned()]).await;
+    f.ask(order, 7).await;
+}
+
+async fn callback_of(f: &Fixture, order: &Order) -> i64 {
+    callbacks::of_order(&f.store, order.id).await.unwrap()[0].id.0
+}
+
+async fn a_callback_wakes_its_look_in_whatever_state_that_is(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.store.offer_when_staged(vec![QueueName::Settle]);
+    f.store.take_fresh();
+
+    f.ask(&order, 7).await;
+    let look = job_of(&f, &order, "settle_order").await;
+    assert_eq!((look.state.to_string().as_str(), look.queue.as_str()), ("enqueued", "settle"));
+    assert_eq!(f.store.take_fresh().offered[&QueueName::Settle], [look.id]);
+
+    ask_again(&f, &order).await;
+    assert_eq!(f.store.take_fresh().offered.len(), 0, "its id is in the queue");
+
+    let running = jobs::claim(&f.store, &[look.id]).await.unwrap().remove(0);
+    ask_again(&f, &order).await;
+    let far = Finish::Snooze { until_ms: f.store.now_ms() + 60_000, queue: QueueName::Background };
+    jobs::finish_alone(&f.store, &running.lease, &far).await.unwrap();
+    let again = job_of(&f, &order, "settle_order").await;
+    assert_eq!((again.state.to_string().as_str(), again.queue.as_str()), ("available", "settle"));
+    assert!(again.due_at_ms <= f.store.now_ms(), "its run may have asked before the customer paid");
+
+    let last = f.claim_one(QueueName::Settle).await;
+    jobs::finish_alone(&f.store, &last.lease, &Finish::Complete).await.unwrap();
+    ask_again(&f, &order).await;
+    assert_eq!(f.claim_fresh(QueueName::Settle).await.woken_by, [callback_of(&f, &order).await]);
+}
+
+async fn what_woke_a_look_is_told_until_a_run_has_taken_it_up(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let order = f.find(&order).await;
+    assert_eq!(f.settle_job(&order).await.woken_by, [0; 0], "nothing woke it but its time");
+    jobs::end_all_leases(&f.store).await.unwrap();
+    kinds::recover_crashed(&f.store, QueueName::Settle).await.unwrap();
+    f.ask(&order, 7).await;
+    let callback = callback_of(&f, &order).await;
+
+    // It never began, failed, was put off, or died: nobody has looked at the callback.
+    let now_ms = f.store.now_ms();
+    for finish in [
+        Finish::Release { not_before_ms: now_ms, reason: None },
+        Finish::Retry { not_before_ms: now_ms, error: "no".to_owned(), outcome: AttemptOutcome::Failed },
+        Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle },
+    ] {
+        let look = f.settle_job(&order).await;
+        assert_eq!(look.woken_by, [callback], "{finish:?}");
+        jobs::finish_alone(&f.store, &look.lease, &finish).await.unwrap();
+    }
+    f.settle_job(&order).await;
+    jobs::end_all_leases(&f.store).await.unwrap();
+    kinds::recover_crashed(&f.store, QueueName::Settle).await.unwrap();
+
+    // Another comes while it runs: that one has not been looked at.
+    let look = f.settle_job(&order).await;
+    assert_eq!(look.woken_by, [callback]);
+    ask_again(&f, &order).await;
+    settle_unchanged(&f, &order, &look).await;
+    let look = f.settle_job(&order).await;
+    assert_eq!(look.woken_by, [callback, callback]);
+    settle_unchanged(&f, &order, &look).await;
+    assert_eq!(f.settle_job(&order).await.woken_by, [0; 0], "all of it was taken up");
+}
+
+async fn settle_unchanged(f: &Fixture, order: &Order, look: &ClaimedJob) {
+    let now_ms = f.store.now_ms();
+    let finish = Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle };
+    settlement::settle(&f.store, &look.lease, order, now_ms, &[], &Settlement::Unchanged, &finish).await.unwrap();
+}
+
+async fn a_list_of_what_woke_a_look_does_not_grow_for_ever(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    for _ in 0..600 {
+        ask_again(&f, &order).await;
+    }
+
+    let look = f.settle_job(&order).await;
+
+    assert!((100..600).contains(&look.woken_by.len()), "{}", look.woken_by.len());
+    assert!(look.woken_by.iter().all(|id| *id == look.woken_by[0]));
+}
+
+/// In a rolling update an API of the release before stages such jobs.
+async fn the_job_by_which_an_older_release_processes_a_callback_wakes_the_look(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    let look = f.settle_job(&order).await;
+    let far = Finish::Snooze { until_ms: f.store.now_ms() + 60_000, queue: QueueName::Background };
+    jobs::finish_alone(&f.store, &look.lease, &far).await.unwrap();
+    let job = f.older_callback_job(&order).await;
+
+    callbacks::wake_settlement(&f.store, &job.lease, order.id).await.unwrap();
+
+    assert!(f.is_complete(job.lease.job_id).await);
+    assert_eq!(f.claim_one(QueueName::Settle).await.lease.job_id, look.lease.job_id);
+    let again = callbacks::wake_settlement(&f.store, &job.lease, order.id).await;
+    assert!(matches!(again, Err(StoreError::LeaseLost)), "{again:?}");
+    assert_eq!(f.number("select wakes from jobs").await, 0, "and wrote nothing");
+}
