@@ -22,7 +22,6 @@ mod connecting;
 mod error;
 pub mod findings;
 mod fresh;
-mod given;
 mod health;
 pub mod idempotency;
 mod ids;
@@ -48,6 +47,7 @@ mod url;
 pub mod weather;
 mod writing;
 
+use callbacks::StoredCallback;
 use connecting::STATEMENT_TIMEOUT;
 pub use error::{StoreError, Unreadable, Unsuitable};
 pub use fresh::Fresh;
@@ -112,7 +112,7 @@ struct Groups {
     settlings: Group<settlement::Settling>,
     orders: Group<Finding<Option<Order>>>,
     transactions: Group<Finding<Vec<StoredTransaction>>>,
-    callbacks: Group<callbacks::Finding>,
+    callbacks: Group<Finding<Option<StoredCallback>>>,
 }
 
 impl Store {
@@ -194,28 +194,5 @@ impl Store {
             Database::Sqlite => &self.0.readers,
             Database::Postgres => &self.0.upkeep,
         }
-    }
-
-    /// A condition that always holds, and by which the commit of its statement does not wait for PostgreSQL's disk. For what
-    /// may be lost with the server: the rows are then as they were before, and that is found by whoever comes back to them.
-    fn may_be_lost(&self) -> &'static str {
-        match self.0.database {
-            Database::Sqlite => "",
-            Database::Postgres => "and (select set_config('synchronous_commit', 'off', true)) = 'off'",
-        }
-    }
-
-    /// See [`one_of`].
-    fn one_of(&self, select: &str) -> String {
-        one_of(self.0.database, select)
-    }
-}
-
-/// `in (select …)` for a select that is limited or locks. PostgreSQL may take such a select for a join, choose to read the
-/// whole table for it, or run it more than once; an array is made once, and its rows are found by the index.
-fn one_of(database: Database, select: &str) -> String {
-    match database {
-        Database::Sqlite => format!("in ({select})"),
-        Database::Postgres => format!("= any(array({select}))"),
     }
 }

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
-use super::given::Column::{Number, Text};
-use super::given::{given, numbers, rows};
-use super::together::{Group, Locked, Share, Together, Written, together};
+use super::reading::{self, Finding, Found};
+use super::statement::{Statement, json};
+use super::together::Group;
 use super::{Store, StoreError, Write, jobs};
 use crate::id::{CallbackId, OrderId, TransactionId};
 use crate::job::{Job, JobKind, Lease, QueueName};
@@ -192,13 +191,13 @@ pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdi
         return Ok(false);
     }
     let keeping = Keeping {
-        callback_id,
-        body_digest: &body.digest,
-        content: &body.text,
-        judged: verdict.as_str(),
-        of_order: None,
-        about: None,
-        sent_from: body.address.as_deref(),
+        id: callback_id,
+        digest: &body.digest,
+        body: &body.text,
+        verdict: verdict.as_str(),
+        order_id: None,
+        transaction_id: None,
+        address: body.address.as_deref(),
     };
     keep_all(&mut write, &[keeping], now_ms).await?;
     write.commit().await.map(|()| true)
@@ -208,16 +207,16 @@ async fn fresh_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> 
     store.0.ids.take(store, "callbacks", count).await
 }
 
-/// A callback to be kept, as its statement reads it.
+/// A row of `callbacks` to be kept.
 #[derive(Serialize)]
 struct Keeping<'a> {
-    callback_id: i64,
-    body_digest: &'a str,
-    content: &'a str,
-    judged: &'static str,
-    of_order: Option<i64>,
-    about: Option<i64>,
-    sent_from: Option<&'a str>,
+    id: i64,
+    digest: &'a str,
+    body: &'a str,
+    verdict: &'static str,
+    order_id: Option<OrderId>,
+    transaction_id: Option<TransactionId>,
+    address: Option<&'a str>,
 }
 
 /// A callback that was kept, now or before.
@@ -227,6 +226,40 @@ struct Kept {
     /// When it was last a reason to ask the gateway: now, where it is one.
     hinted_at_ms: i64,
 }
+
+const KEEP_CALLBACKS: Statement = Statement {
+    sqlite: "-- keep_callbacks
+        insert into callbacks
+            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address)
+        select value ->> 'id', value ->> 'digest', value ->> 'body', value ->> 'verdict', value ->> 'order_id',
+            value ->> 'transaction_id', $2, $2, $2, value ->> 'address'
+        from json_each($1) where true
+        on conflict (digest, verdict) do update set
+            seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
+            address = excluded.address,
+            hinted_at_ms = case
+                when excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) >= $3
+                    and 2 * (excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms))
+                        >= coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) - callbacks.received_at_ms
+                then excluded.hinted_at_ms
+                else coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) end
+        returning id, digest, received_at_ms, hinted_at_ms",
+    postgres: "-- keep_callbacks
+        insert into callbacks
+            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address)
+        select id, digest, body, verdict, order_id, transaction_id, $2, $2, $2, address
+        from json_populate_recordset(cast(null as callbacks), cast($1 as json))
+        on conflict (digest, verdict) do update set
+            seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
+            address = excluded.address,
+            hinted_at_ms = case
+                when excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) >= $3
+                    and 2 * (excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms))
+                        >= coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) - callbacks.received_at_ms
+                then excluded.hinted_at_ms
+                else coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) end
+        returning id, digest, received_at_ms, hinted_at_ms",
+};
 
 /// Keeps them, or counts those that were there. What became of each, by its digest; no two may have one.
 ///
@@ -240,41 +273,9 @@ async fn keep_all(
     if keepings.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = format!(
-        "-- keep_callbacks
-        insert into callbacks
-            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address)
-        select callback_id, body_digest, content, judged, of_order, about, $2, $2, $2, sent_from from {} where true
-        on conflict (digest, verdict) do update set
-            seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
-            address = excluded.address,
-            hinted_at_ms = case
-                when excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) >= $3
-                    and 2 * (excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms))
-                        >= coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) - callbacks.received_at_ms
-                then excluded.hinted_at_ms
-                else coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) end
-        returning id, digest, received_at_ms, hinted_at_ms",
-        given(
-            write.store.database(),
-            1,
-            &[
-                Number("callback_id"),
-                Text("body_digest"),
-                Text("content"),
-                Text("judged"),
-                Number("of_order"),
-                Number("about"),
-                Text("sent_from"),
-            ]
-        )
-    );
-    let kept = sqlx::query(AssertSqlSafe(sql))
-        .bind(rows(keepings)?)
-        .bind(now_ms)
-        .bind(REPEAT_MS)
-        .fetch_all(write.transaction())
-        .await?;
+    let text = KEEP_CALLBACKS.on(write.store.database());
+    let query = sqlx::query(text).bind(json(keepings)?).bind(now_ms).bind(REPEAT_MS);
+    let kept = query.fetch_all(write.transaction()).await?;
     kept.iter()
         .map(|row| {
             let kept = Kept {
@@ -292,43 +293,40 @@ async fn keep_all(
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn find(store: &Store, id: CallbackId) -> Result<Option<StoredCallback>, StoreError> {
-    together(store, Finding(id)).await
+    reading::find(store, id.0).await
 }
 
-/// A callback to be read.
-#[derive(Debug)]
-pub(super) struct Finding(CallbackId);
+/// The columns of a [`StoredCallback`], for a statement that reads it whole.
+macro_rules! callback_columns {
+    () => {
+        "id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address"
+    };
+}
 
-impl Together for Finding {
-    type Answer = Option<StoredCallback>;
+const FIND_CALLBACKS: Statement = Statement {
+    sqlite: concat!(
+        "-- find_callbacks
+        select ",
+        callback_columns!(),
+        " from callbacks where id in (select value from json_each($1))"
+    ),
+    postgres: concat!(
+        "-- find_callbacks
+        select ",
+        callback_columns!(),
+        " from callbacks
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))"
+    ),
+};
 
-    fn group(store: &Store) -> &Group<Self> {
+impl Found for Option<StoredCallback> {
+    fn group(store: &Store) -> &Group<Finding<Self>> {
         &store.0.groups.callbacks
     }
 
-    fn subject(&self) -> Option<i64> {
-        None
-    }
-
-    async fn write_all(
-        store: &Store,
-        items: &[Arc<Self>],
-        _locked: Locked,
-    ) -> Result<Written<Option<StoredCallback>>, StoreError> {
-        let sql = format!(
-            "-- find_callbacks
-            select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address
-            from callbacks where id {}",
-            given(store.database(), 1, &[Number("number")]).any("number")
-        );
-        let ids: Vec<CallbackId> = items.iter().map(|item| item.0).collect();
-        let found = sqlx::query(AssertSqlSafe(sql)).bind(numbers("number", &ids)?).fetch_all(store.readers()).await?;
-        let mut callbacks = HashMap::with_capacity(found.len());
-        for row in &found {
-            let callback = from_row(row)?;
-            callbacks.insert(callback.id, callback);
-        }
-        Ok(Written::Committed(ids.iter().map(|id| Share::Done(callbacks.get(id).cloned())).collect()))
+    async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {
+        let found = sqlx::query(FIND_CALLBACKS.on(store.database())).bind(numbers).fetch_all(store.readers()).await?;
+        found.iter().map(|row| from_row(row).map(|callback| (callback.id.0, Some(callback)))).collect()
     }
 }
 
@@ -337,11 +335,13 @@ impl Together for Finding {
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredCallback>, StoreError> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "-- callbacks_of_order
-        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks
-        where order_id = $1 order by received_at_ms, id limit 100",
-    )
+        select ",
+        callback_columns!(),
+        " from callbacks
+        where order_id = $1 order by received_at_ms, id limit 100"
+    ))
     .bind(order_id.0)
     .fetch_all(store.readers())
     .await?;
@@ -353,11 +353,13 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredCall
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, StoreError> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "-- newest_callbacks
-        select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks
-        order by received_at_ms desc limit $1",
-    )
+        select ",
+        callback_columns!(),
+        " from callbacks
+        order by received_at_ms desc limit $1"
+    ))
     .bind(limit)
     .fetch_all(store.readers())
     .await?;
@@ -384,22 +386,26 @@ pub struct Wanted {
 pub async fn list(store: &Store, wanted: Wanted) -> Result<Vec<StoredCallback>, StoreError> {
     let verdict = wanted.verdict.map(|verdict| verdict.as_str());
     let query = match wanted.order_id {
-        Some(order_id) => sqlx::query(
+        Some(order_id) => sqlx::query(concat!(
             "-- list_callbacks_of_order
-            select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks
+        select ",
+            callback_columns!(),
+            " from callbacks
             where order_id = $4 and received_at_ms >= $1 and (verdict = $2 or $2 is null)
-            order by received_at_ms desc, id desc limit $3",
-        )
+            order by received_at_ms desc, id desc limit $3"
+        ))
         .bind(wanted.since_ms)
         .bind(verdict)
         .bind(wanted.limit)
         .bind(order_id.0),
-        None => sqlx::query(
+        None => sqlx::query(concat!(
             "-- list_callbacks
-            select id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address from callbacks
+        select ",
+            callback_columns!(),
+            " from callbacks
             where received_at_ms >= $1 and (verdict = $2 or $2 is null)
-            order by received_at_ms desc, id desc limit $3",
-        )
+            order by received_at_ms desc, id desc limit $3"
+        ))
         .bind(wanted.since_ms)
         .bind(verdict)
         .bind(wanted.limit),

@@ -1,15 +1,12 @@
 //! Job rows: the outbox and the leases.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
-use super::given::Column::Number;
-use super::given::{given, rows, unindexed};
-use super::together::Locked;
+use super::statement::{Statement, json};
 use super::{Database, Store, StoreError, Write};
 use crate::id::JobId;
 use crate::job::{JobKind, Lease, QueueName};
@@ -52,15 +49,11 @@ pub const OFFER_GRACE_MS: i64 = 5_000;
 /// More leases are not renewed in one statement.
 const RENEWED_TOGETHER: usize = 256;
 
-/// The queue of each kind, of a row of `jobs`; a newer release's kind goes where jobs are looked at first.
-static QUEUE_OF_KIND: LazyLock<String> = LazyLock::new(|| {
-    let when = |kind: &JobKind| format!("when '{kind}' then '{}'", kind.queue());
-    let all: Vec<String> = JobKind::ALL.iter().map(when).collect();
-    format!("case kind {} else '{}' end", all.join(" "), QueueName::Settle)
-});
-
-/// The state of a job that is open, see [`JobState::is_open`], in the words of the partial indexes.
-pub(super) const OPEN: &str = "state in ('available', 'enqueued', 'running')";
+/// The queue of each kind, as a parameter.
+fn queues_of_kinds() -> Result<String, StoreError> {
+    let queues: BTreeMap<&str, &str> = JobKind::ALL.iter().map(|kind| (kind.as_str(), kind.queue().as_str())).collect();
+    serde_json::to_string(&queues).map_err(|error| sqlx::Error::Encode(Box::new(error)).into())
+}
 
 /// Rows that another transaction has locked are renewed again after these pauses; it is mostly their own run's end.
 const RENEWED_AGAIN_MS: [u64; 2] = [50, 150];
@@ -98,47 +91,72 @@ pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreE
 
 #[derive(Serialize)]
 struct Held {
-    job_id: i64,
-    token: i64,
+    id: JobId,
+    lease_token: i64,
 }
 
 impl Held {
     fn all(leases: &[Lease]) -> Vec<Held> {
-        leases.iter().map(|lease| Held { job_id: lease.job_id.0, token: lease.token }).collect()
+        leases.iter().map(|lease| Held { id: lease.job_id, lease_token: lease.token }).collect()
     }
 }
+
+// The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that run than those that it is
+// given.
+const HELD_LEASES: Statement = Statement {
+    sqlite: "-- held_leases
+        select jobs.id from json_each($1) as held join jobs on jobs.id = held.value ->> 'id'
+        where jobs.lease_token = held.value ->> 'lease_token' and jobs.state = 'running'",
+    postgres: "-- held_leases
+        select jobs.id from json_populate_recordset(cast(null as jobs), cast($1 as json)) as held
+        join jobs on jobs.id = held.id
+        where jobs.id = any(array(select id from json_populate_recordset(cast(null as jobs), cast($1 as json))))
+            and jobs.lease_token = held.lease_token and coalesce(jobs.state, '') = 'running'",
+};
 
 /// The jobs that run under these leases, locked or not.
 async fn held_of(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, StoreError> {
     if leases.is_empty() {
         return Ok(HashSet::new());
     }
-    let given = given(store.database(), 1, &[Number("job_id"), Number("token")]);
-    let sql = format!(
-        "-- held_leases
-        select id from {given} join jobs on id = job_id where id {} and lease_token = token and {} = 'running'",
-        given.any("job_id"),
-        unindexed("state")
-    );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&Held::all(leases))?);
+    let query = sqlx::query(HELD_LEASES.on(store.database())).bind(json(&Held::all(leases))?);
     query.fetch_all(store.upkeep_readers()).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
+/// A commit that is lost with the server is no matter: the next renewal comes before the lease ends.
+const RENEW_LEASES: Statement = Statement {
+    sqlite: "-- renew_leases
+        update jobs set due_at_ms = $1
+        where id in (
+            select jobs.id from json_each($2) as held join jobs on jobs.id = held.value ->> 'id'
+            where jobs.lease_token = held.value ->> 'lease_token' and jobs.state = 'running')
+        returning id",
+    postgres: "-- renew_leases
+        update jobs set due_at_ms = $1
+        where id = any(array(
+                select jobs.id from json_populate_recordset(cast(null as jobs), cast($2 as json)) as held
+                join jobs on jobs.id = held.id
+                where jobs.id = any(array(select id from json_populate_recordset(cast(null as jobs), cast($2 as json))))
+                    and jobs.lease_token = held.lease_token and coalesce(jobs.state, '') = 'running'
+                for update of jobs skip locked))
+            and (select set_config('synchronous_commit', 'off', true)) = 'off'
+        returning id",
+};
+
 /// Renews those whose rows are not locked, and returns them.
 async fn renew_those(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, StoreError> {
-    let given = given(store.database(), 2, &[Number("job_id"), Number("token")]);
-    let ours = store.one_of(&format!(
-        "select id from {given} join jobs on id = job_id where id {} and lease_token = token and {} = 'running' {}",
-        given.any("job_id"),
-        unindexed("state"),
-        Locked::PassedOver.clause(store, "jobs")
-    ));
-    let sql =
-        format!("-- renew_leases\nupdate jobs set due_at_ms = $1 where id {ours} {} returning id", store.may_be_lost());
     let connection = store.upkeep().acquire().await?;
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(store.now_ms() + store.lease_ms()).bind(rows(&Held::all(leases))?);
+    let query = sqlx::query(RENEW_LEASES.on(store.database()));
+    let query = query.bind(store.now_ms() + store.lease_ms()).bind(json(&Held::all(leases))?);
     connection.fetch_all(query).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
+
+const HOLD_LEASE: Statement = Statement {
+    sqlite: "-- hold_lease
+        select id from jobs where id = $1 and state = 'running' and lease_token = $2",
+    postgres: "-- hold_lease
+        select id from jobs where id = $1 and state = 'running' and lease_token = $2 for update",
+};
 
 /// Locks the row of a job that still runs under this lease: what is written besides commits for its holder alone. For what
 /// must be written in the midst of a run; its end is [`finish`].
@@ -146,11 +164,8 @@ async fn renew_those(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, 
 /// # Errors
 /// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
 pub(super) async fn hold(write: &mut Write, lease: &Lease) -> Result<(), StoreError> {
-    let sql = format!(
-        "-- hold_lease\nselect id from jobs where id = $1 and state = 'running' and lease_token = $2 {}",
-        write.for_update("jobs")
-    );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(lease.job_id.0).bind(lease.token);
+    let text = HOLD_LEASE.on(write.store.database());
+    let query = sqlx::query(text).bind(lease.job_id.0).bind(lease.token);
     query.fetch_optional(write.transaction()).await?.map(|_| ()).ok_or(StoreError::LeaseLost)
 }
 
@@ -160,16 +175,15 @@ fn parse_queue(text: &str) -> Result<QueueName, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::job::JobState;
 
     #[test]
-    fn what_is_open_is_the_same_in_sql_in_the_indexes_and_here() {
+    fn what_is_open_is_the_same_in_the_index_and_here() {
         let open: Vec<String> =
             JobState::ALL.iter().filter(|state| state.is_open()).map(|state| format!("'{state}'")).collect();
 
-        assert_eq!(OPEN, format!("state in ({})", open.join(", ")));
         let tables = include_str!("../../../migrations/0001_orders_and_jobs.sql");
-        assert!(tables.contains(&format!("create unique index jobs_open on jobs (kind, subject_id) where {OPEN};")));
+        let index = format!("jobs_open on jobs (kind, subject_id) where state in ({});", open.join(", "));
+        assert!(tables.contains(&index), "{index}");
     }
 }

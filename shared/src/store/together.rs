@@ -34,17 +34,6 @@ pub(super) enum Locked {
     PassedOver,
 }
 
-impl Locked {
-    /// The words of a `select` that locks the rows it reads of `table`.
-    pub(super) fn clause(self, store: &Store, table: &str) -> String {
-        match (store.database(), self) {
-            (Database::Sqlite, _) => String::new(),
-            (Database::Postgres, Locked::Waited) => format!("for update of {table}"),
-            (Database::Postgres, Locked::PassedOver) => format!("for update of {table} skip locked"),
-        }
-    }
-}
-
 /// What became of one of those that were written together.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Share<A> {

@@ -57,14 +57,6 @@ impl Write {
         self.store.now_ms()
     }
 
-    /// Locks the row that a `select` reads, where several writers exist.
-    pub(super) fn for_update(&self, table: &str) -> String {
-        match self.store.database() {
-            Database::Sqlite => String::new(),
-            Database::Postgres => format!("for update of {table}"),
-        }
-    }
-
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         self.transaction.commit().await?;
         let inner = &self.store.0;

@@ -4,19 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, fresh_ids, keep_all};
 use crate::failpoint::{Point, reach};
 use crate::id::{OrderId, TransactionId};
 use crate::job::{Job, JobKind, QueueName};
 use crate::order::{GatewayIdentity, OrderStatus};
-use crate::store::given::Column::{self, Number};
-use crate::store::given::{given, numbers, rows, unindexed};
 use crate::store::jobs::{self, Staged};
 use crate::store::orders::{self, Told};
-use crate::store::statement::{LockingStatement, json};
+use crate::store::statement::{LockingStatement, Statement, json};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
 use crate::store::transactions::StoredState;
 use crate::store::{Store, StoreError, Write, anew_after_conflict};
@@ -87,7 +85,7 @@ impl Together for Question {
         let judged = judge(&mut write, items, found, now_ms).await?;
         let mut keepings: Vec<Keeping<'_>> = judged.iter().flatten().zip(callback_ids).map(Judged::keeping).collect();
         // One order of locks, for the same callback may have come to another process.
-        keepings.sort_unstable_by_key(|keeping| keeping.body_digest);
+        keepings.sort_unstable_by_key(|keeping| keeping.digest);
         let kept = keep_all(&mut write, &keepings, now_ms).await?;
         follow(&mut write, judged.iter().flatten(), &kept, now_ms).await?;
         reach(Point::WebhookBeforeCommit);
@@ -108,13 +106,13 @@ struct Judged<'a> {
 impl Judged<'_> {
     fn keeping((judged, id): (&Self, i64)) -> Keeping<'_> {
         Keeping {
-            callback_id: id,
-            body_digest: &judged.question.body.digest,
-            content: &judged.question.body.text,
-            judged: judged.verdict.as_str(),
-            of_order: judged.draft.as_ref().map(|draft| draft.order_id.0),
-            about: judged.question.callback.transaction_id.map(|id| id.0),
-            sent_from: judged.question.body.address.as_deref(),
+            id,
+            digest: &judged.question.body.digest,
+            body: &judged.question.body.text,
+            verdict: judged.verdict.as_str(),
+            order_id: judged.draft.as_ref().map(|draft| draft.order_id),
+            transaction_id: judged.question.callback.transaction_id,
+            address: judged.question.body.address.as_deref(),
         }
     }
 
@@ -148,32 +146,54 @@ async fn judge<'a>(
 ) -> Result<Vec<Option<Judged<'a>>>, StoreError> {
     // Of two drafts of one order one goes alone: its answer depends on what the other has made of the order.
     let mut orders_met = HashSet::new();
-    let drafts: Vec<Option<Option<KnownDraft>>> = found
-        .into_iter()
-        .map(|found| match found {
-            Found::Unknown => Some(None),
-            Found::Locked => None,
-            Found::Draft(draft) => orders_met.insert(draft.order_id).then_some(Some(draft)),
-        })
-        .collect();
-    let asks = |(question, draft): &(&'a Arc<Question>, &Option<Option<KnownDraft>>)| {
-        draft.as_ref().is_some_and(|draft| question.refusal(draft.as_ref()).is_none())
+    let mut alone_if_met = |found| match found {
+        Found::Draft(draft) if !orders_met.insert(draft.order_id) => Found::Locked,
+        found => found,
     };
-    let asking: Vec<&KnownDraft> =
-        questions.iter().zip(&drafts).filter(asks).filter_map(|(_, draft)| draft.as_ref()?.as_ref()).collect();
+    let found: Vec<Found> = found.into_iter().map(&mut alone_if_met).collect();
+    let mut asking = Vec::with_capacity(questions.len());
+    for (question, found) in questions.iter().zip(&found) {
+        if let Found::Draft(draft) = found
+            && question.refusal(Some(draft)).is_none()
+        {
+            asking.push(draft);
+        }
+    }
     let allowed = allow(write, &asking, now_ms).await?;
-    let judged = |(question, draft): (&'a Arc<Question>, Option<Option<KnownDraft>>)| {
-        let draft = draft?;
+    let mut judged = Vec::with_capacity(questions.len());
+    for (question, found) in questions.iter().zip(found) {
+        let draft = match found {
+            Found::Unknown => None,
+            Found::Draft(draft) => Some(draft),
+            Found::Locked => {
+                judged.push(None);
+                continue;
+            }
+        };
         let verdict = match (question.refusal(draft.as_ref()), &draft) {
             (Some(refusal), _) => refusal,
             (None, Some(draft)) if allowed.contains(&draft.order_id) => Verdict::Allowed,
             (None, Some(draft)) => draft.why_not_allowed(now_ms),
             (None, None) => Verdict::UnknownTransaction,
         };
-        Some(Judged { question, draft, verdict })
-    };
-    Ok(questions.iter().zip(drafts).map(judged).collect())
+        judged.push(Some(Judged { question, draft, verdict }));
+    }
+    Ok(judged)
 }
+
+const HINT_FROM_CALLBACKS: Statement = Statement {
+    sqlite: "-- hint_from_callbacks
+        update orders set last_hint_at_ms = hint.last_hint_at_ms
+        from (select value ->> 'id' as id, value ->> 'last_hint_at_ms' as last_hint_at_ms from json_each($1)) as hint
+        where orders.id in (select value ->> 'id' from json_each($1)) and orders.id = hint.id
+            and (orders.last_hint_at_ms is null or orders.last_hint_at_ms < hint.last_hint_at_ms)",
+    postgres: "-- hint_from_callbacks
+        update orders set last_hint_at_ms = hint.last_hint_at_ms
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as hint
+        where orders.id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+            and orders.id = hint.id
+            and (orders.last_hint_at_ms is null or orders.last_hint_at_ms < hint.last_hint_at_ms)",
+};
 
 /// Writes the hint, and stages what follows from those that were kept.
 async fn follow<'a>(
@@ -192,7 +212,7 @@ async fn follow<'a>(
         // The statement that moved the order has written the hint as well.
         if !changed {
             let further_ms = ((now_ms - kept.received_at_ms - DENSE_MS) / 4).clamp(0, FURTHEST_MS);
-            hinted.push(Hint { of_order: draft.order_id.0, as_of: now_ms - further_ms });
+            hinted.push(Hint { id: draft.order_id, last_hint_at_ms: now_ms - further_ms });
         }
         staged.push(Staged {
             job: Job::SettleOrder { order_id: draft.order_id },
@@ -202,14 +222,8 @@ async fn follow<'a>(
         });
     }
     if !hinted.is_empty() {
-        let given = given(write.store.database(), 1, &[Number("of_order"), Number("as_of")]);
-        let sql = format!(
-            "-- hint_from_callbacks
-            update orders set last_hint_at_ms = as_of from {given}
-            where id {} and id = of_order and (last_hint_at_ms is null or last_hint_at_ms < as_of)",
-            given.any("of_order")
-        );
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(&hinted)?).execute(write.transaction()).await?;
+        let text = HINT_FROM_CALLBACKS.on(write.store.database());
+        sqlx::query(text).bind(json(&hinted)?).execute(write.transaction()).await?;
     }
     if !staged.is_empty() {
         jobs::stage_all(write, &staged).await?;
@@ -220,8 +234,8 @@ async fn follow<'a>(
 /// A reason to ask about an order soon, as its statement reads it.
 #[derive(Serialize)]
 struct Hint {
-    of_order: i64,
-    as_of: i64,
+    id: OrderId,
+    last_hint_at_ms: i64,
 }
 
 struct KnownDraft {
@@ -260,7 +274,7 @@ impl KnownDraft {
 enum Found {
     /// No draft of ours has that number.
     Unknown,
-    /// There is one, and somebody else holds its order.
+    /// There is one, and its order is another's at this moment: it must go alone.
     Locked,
     /// The draft with its order, whose row stays locked until the answer is committed.
     Draft(KnownDraft),
@@ -286,24 +300,29 @@ async fn find_drafts(write: &mut Write, questions: &[Arc<Question>], locked: Loc
     Ok(questions.iter().map(found).collect())
 }
 
+const FIND_DRAFTS: Statement = Statement {
+    sqlite: "-- find_drafts
+        select transaction_id, order_id, amount from json_each($1)
+        cross join transactions where gateway = $2 and transaction_id = value",
+    postgres: "-- find_drafts
+        select draft.transaction_id, draft.order_id, draft.amount
+        from json_array_elements_text(cast($1 as json)) as asked
+        cross join lateral (select transaction_id, order_id, amount from transactions
+            where gateway = $2 and transaction_id = cast(asked.value as bigint) limit 1) as draft",
+};
+
 /// The drafts of ours that are asked about, each with its order and amount. (In a statement of its own: joined with the
-/// orders, PostgreSQL would now and then begin with all of those.)
+/// orders, PostgreSQL would now and then begin with all of those; and of a list it may think that reading all rows of the
+/// gateway is less work than looking up one after the other.)
 async fn amounts_of_drafts(
     write: &mut Write,
     gateway: &GatewayIdentity,
     questions: &[Arc<Question>],
 ) -> Result<HashMap<TransactionId, (OrderId, i64)>, StoreError> {
     let asked: Vec<TransactionId> = questions.iter().filter_map(|question| question.callback.transaction_id).collect();
-    let sql = format!(
-        "-- find_drafts\n{}",
-        given(write.store.database(), 1, &[Number("about")])
-            .look_up("transaction_id, order_id, amount", "transactions where gateway = $2 and transaction_id = about")
-    );
-    let known = sqlx::query(AssertSqlSafe(sql))
-        .bind(numbers("about", &asked)?)
-        .bind(gateway.0.clone())
-        .fetch_all(write.transaction())
-        .await?;
+    let text = FIND_DRAFTS.on(write.store.database());
+    let query = sqlx::query(text).bind(json(&asked)?).bind(gateway.0.clone());
+    let known = query.fetch_all(write.transaction()).await?;
     let draft = |row: &AnyRow| {
         let order = (OrderId(row.try_get("order_id")?), row.try_get("amount")?);
         Ok((TransactionId(row.try_get("transaction_id")?), order))
@@ -311,11 +330,11 @@ async fn amounts_of_drafts(
     known.iter().map(draft).collect()
 }
 
-/// The looks are counted, and so locked, before any order is read.
-const LOCK_ORDERS_ASKED_ABOUT: LockingStatement = LockingStatement {
+// The looks are counted, and so locked, before any order is read.
+const LOCK_ORDERS: LockingStatement = LockingStatement {
     sqlite: "-- lock_orders_asked_about
-        select id, status, expires_at_ms, transaction_id, case when $2 is null then 0 else 1 end as has_look
-        from orders where id in (select value from json_each($1)) order by id",
+        select id, status, expires_at_ms, transaction_id, 1 as has_look from orders
+        where id in (select value from json_each($1)) order by id",
     postgres: "-- lock_orders_asked_about
         with looks as materialized (
             select subject_id from jobs
@@ -325,8 +344,8 @@ const LOCK_ORDERS_ASKED_ABOUT: LockingStatement = LockingStatement {
         select id, status, expires_at_ms, transaction_id,
             case when id = any(array(select subject_id from looks)) then 1 else 0 end as has_look
         from orders
-        where (select count(*) from looks) >= 0 and id = any(array(
-            select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        where (select count(*) from looks) >= 0
+            and id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
         order by id for update of orders",
     postgres_skipping: "-- lock_orders_asked_about
         with looks as materialized (
@@ -337,8 +356,8 @@ const LOCK_ORDERS_ASKED_ABOUT: LockingStatement = LockingStatement {
         select id, status, expires_at_ms, transaction_id,
             case when id = any(array(select subject_id from looks)) then 1 else 0 end as has_look
         from orders
-        where (select count(*) from looks) >= 0 and id = any(array(
-            select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        where (select count(*) from looks) >= 0
+            and id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
         order by id for update of orders skip locked",
 };
 
@@ -354,8 +373,8 @@ async fn lock_orders(
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let sql = LOCK_ORDERS_ASKED_ABOUT.on(write.store.database(), locked);
-    let query = sqlx::query(sql).bind(json(ids)?).bind(JobKind::SettleOrder.as_str());
+    let text = LOCK_ORDERS.on(write.store.database(), locked);
+    let query = sqlx::query(text).bind(json(ids)?).bind(JobKind::SettleOrder.as_str());
     let rows = query.fetch_all(write.transaction()).await?;
     let is_ours =
         |row: &&AnyRow| Ok::<_, StoreError>(locked == Locked::Waited || row.try_get::<i32, _>("has_look")? != 0);
@@ -376,36 +395,59 @@ async fn lock_orders(
     Ok(orders)
 }
 
-/// An order and one of its drafts, as given to a statement.
-#[derive(Serialize)]
-struct OfOrder {
-    of_order: i64,
-    draft: i64,
-}
+const ALLOW_DRAFTS: Statement = Statement {
+    sqlite: "-- allow_drafts
+        update orders set status = 'confirming', allowed_transaction_id = asked.allowed_transaction_id,
+            last_allowed_at_ms = $2,
+            last_hint_at_ms = case when orders.status = 'pending' then $2 else orders.last_hint_at_ms end
+        from (
+            select value ->> 'id' as id, value ->> 'allowed_transaction_id' as allowed_transaction_id from json_each($1)
+        ) as asked
+        where orders.id in (select value ->> 'id' from json_each($1)) and orders.id = asked.id
+            and orders.status in ('pending', 'confirming') and orders.expires_at_ms > $2
+            and (orders.allowed_transaction_id is null or orders.allowed_transaction_id = asked.allowed_transaction_id)
+        returning id, (select state from transactions where transactions.gateway = orders.gateway
+            and transactions.transaction_id = orders.allowed_transaction_id) as draft_state",
+    postgres: "-- allow_drafts
+        update orders set status = 'confirming', allowed_transaction_id = asked.allowed_transaction_id,
+            last_allowed_at_ms = $2,
+            last_hint_at_ms = case when orders.status = 'pending' then $2 else orders.last_hint_at_ms end
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as asked
+        where orders.id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+            and orders.id = asked.id
+            and coalesce(orders.status, '') in ('pending', 'confirming') and orders.expires_at_ms > $2
+            and (orders.allowed_transaction_id is null or orders.allowed_transaction_id = asked.allowed_transaction_id)
+        returning orders.id, (select state from transactions where transactions.gateway = orders.gateway
+            and transactions.transaction_id = orders.allowed_transaction_id) as draft_state",
+};
 
-const OF_ORDER: [Column; 2] = [Number("of_order"), Number("draft")];
+const REOPEN_ALLOWED_DRAFTS: Statement = Statement {
+    sqlite: "-- reopen_allowed_drafts
+        update transactions set state = 'open'
+        where order_id in (select value from json_each($1)) and transaction_id in (select value from json_each($2))
+            and state = 'closed'",
+    postgres: "-- reopen_allowed_drafts
+        update transactions set state = 'open'
+        where order_id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+            and transaction_id = any(array(
+                select cast(value as bigint) from json_array_elements_text(cast($2 as json))))
+            and state = 'closed'",
+};
 
 /// Lets these drafts debit whose order no other may pay and that can still be paid. Returns the orders of those.
 async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result<HashSet<OrderId>, StoreError> {
+    #[derive(Serialize)]
+    struct Asked {
+        id: OrderId,
+        allowed_transaction_id: TransactionId,
+    }
     if drafts.is_empty() {
         return Ok(HashSet::new());
     }
-    let asking: Vec<OfOrder> =
-        drafts.iter().map(|draft| OfOrder { of_order: draft.order_id.0, draft: draft.transaction_id.0 }).collect();
-    let given = given(write.store.database(), 1, &OF_ORDER);
-    let sql = format!(
-        "-- allow_drafts
-        update orders set status = 'confirming', allowed_transaction_id = draft, last_allowed_at_ms = $2,
-            last_hint_at_ms = case when status = 'pending' then $2 else last_hint_at_ms end
-        from {given}
-        where id {} and id = of_order and {} in ('pending', 'confirming') and expires_at_ms > $2
-            and (allowed_transaction_id is null or allowed_transaction_id = draft)
-        returning id, (select t.state from transactions t
-            where t.gateway = orders.gateway and t.transaction_id = allowed_transaction_id) as draft_state",
-        given.any("of_order"),
-        unindexed("status")
-    );
-    let done = sqlx::query(AssertSqlSafe(sql)).bind(rows(&asking)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let asked = |draft: &&KnownDraft| Asked { id: draft.order_id, allowed_transaction_id: draft.transaction_id };
+    let asked: Vec<Asked> = drafts.iter().map(asked).collect();
+    let text = ALLOW_DRAFTS.on(write.store.database());
+    let done = sqlx::query(text).bind(json(&asked)?).bind(now_ms).fetch_all(write.transaction()).await?;
     let (mut allowed, mut not_open) = (HashSet::with_capacity(done.len()), HashSet::new());
     for row in done {
         let order_id = OrderId(row.try_get("id")?);
@@ -431,16 +473,13 @@ async fn allow(write: &mut Write, drafts: &[&KnownDraft], now_ms: i64) -> Result
     }
     if !not_open.is_empty() {
         // What a look saw of them earlier no longer holds: from now on they are asked about again.
-        let sql = format!(
-            "-- reopen_allowed_drafts
-            update transactions set state = 'open'
-            where order_id {} and transaction_id {} and state = 'closed'",
-            given.any("of_order"),
-            given.any("draft")
-        );
-        let closed_maybe: Vec<OfOrder> =
-            asking.into_iter().filter(|asked| not_open.contains(&OrderId(asked.of_order))).collect();
-        sqlx::query(AssertSqlSafe(sql)).bind(rows(&closed_maybe)?).execute(write.transaction()).await?;
+        let (orders, drafts): (Vec<OrderId>, Vec<TransactionId>) = drafts
+            .iter()
+            .filter(|draft| not_open.contains(&draft.order_id))
+            .map(|draft| (draft.order_id, draft.transaction_id))
+            .unzip();
+        let text = REOPEN_ALLOWED_DRAFTS.on(write.store.database());
+        sqlx::query(text).bind(json(&orders)?).bind(json(&drafts)?).execute(write.transaction()).await?;
     }
     Ok(allowed)
 }

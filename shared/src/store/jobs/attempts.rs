@@ -3,13 +3,12 @@
 use std::sync::LazyLock;
 
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use crate::id::JobId;
 use crate::job::{AttemptOutcome, FailedAttempt};
-use crate::store::given::Column::{Number, Text};
-use crate::store::given::{given, rows};
+use crate::store::statement::{Statement, json};
 use crate::store::{Store, StoreError, Write};
 
 /// So many lines of a job are kept, the newest: a job that is tried again and again for a day of outage, every 15 min, must
@@ -28,38 +27,49 @@ pub(super) fn pid() -> i64 {
 /// An attempt that ends in this transaction.
 #[derive(Debug, Serialize)]
 pub(super) struct Ended<'a> {
-    pub(super) of_job: i64,
-    pub(super) how: &'static str,
-    pub(super) trouble: &'a str,
+    job_id: JobId,
+    outcome: &'static str,
+    error: &'a str,
 }
 
 impl<'a> Ended<'a> {
-    pub(super) fn of(id: JobId, how: AttemptOutcome, trouble: &'a str) -> Self {
-        Ended { of_job: id.0, how: how.as_str(), trouble }
+    pub(super) fn of(id: JobId, outcome: AttemptOutcome, error: &'a str) -> Self {
+        Ended { job_id: id, outcome: outcome.as_str(), error }
     }
 }
+
+// A run that was woken has its attempts counted anew already.
+const KEEP_ATTEMPTS: Statement = Statement {
+    sqlite: "-- keep_attempts
+        insert into job_attempts (job_id, number, kind, subject_id, attempt, crashes, worker_host, worker_pid, began_at_ms,
+            ended_at_ms, outcome, error)
+        select jobs.id,
+            (select coalesce(max(before.number), 0) + 1 from job_attempts before where before.job_id = jobs.id),
+            jobs.kind, jobs.subject_id, case when jobs.attempt < 1 then 1 else jobs.attempt end, jobs.crashes,
+            jobs.worker_host, jobs.worker_pid, jobs.began_at_ms, $2, ended.value ->> 'outcome', ended.value ->> 'error'
+        from json_each($1) as ended join jobs on jobs.id = ended.value ->> 'job_id' where true
+        returning job_id, number",
+    postgres: "-- keep_attempts
+        insert into job_attempts (job_id, number, kind, subject_id, attempt, crashes, worker_host, worker_pid, began_at_ms,
+            ended_at_ms, outcome, error)
+        select jobs.id,
+            (select coalesce(max(before.number), 0) + 1 from job_attempts before where before.job_id = jobs.id),
+            jobs.kind, jobs.subject_id, case when jobs.attempt < 1 then 1 else jobs.attempt end, jobs.crashes,
+            jobs.worker_host, jobs.worker_pid, jobs.began_at_ms, $2, ended.outcome, ended.error
+        from json_populate_recordset(cast(null as job_attempts), cast($1 as json)) as ended
+        join jobs on jobs.id = ended.job_id
+        where jobs.id = any(array(
+            select job_id from json_populate_recordset(cast(null as job_attempts), cast($1 as json))))
+        returning job_id, number",
+};
 
 /// Writes a line for each. Their rows must be locked by this transaction, and still tell who ran them.
 pub(super) async fn keep(write: &mut Write, ended: &[Ended<'_>]) -> Result<(), StoreError> {
     if ended.is_empty() {
         return Ok(());
     }
-    let given = given(write.store.database(), 1, &[Number("of_job"), Text("how"), Text("trouble")]);
-    // A run that was woken has its attempts counted anew already.
-    let sql = format!(
-        "-- keep_attempts
-        insert into job_attempts (job_id, number, kind, subject_id, attempt, crashes, worker_host, worker_pid, began_at_ms,
-            ended_at_ms, outcome, error)
-        select id,
-            (select coalesce(max(before.number), 0) + 1 from job_attempts before where before.job_id = jobs.id),
-            kind, subject_id, case when attempt < 1 then 1 else attempt end, crashes, worker_host, worker_pid, began_at_ms,
-            $2, how, trouble
-        from {given} join jobs on id = of_job where id {}
-        returning job_id, number",
-        given.any("of_job")
-    );
-    let now_ms = write.now_ms();
-    let kept = sqlx::query(AssertSqlSafe(sql)).bind(rows(ended)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let (text, now_ms) = (KEEP_ATTEMPTS.on(write.store.database()), write.now_ms());
+    let kept = sqlx::query(text).bind(json(ended)?).bind(now_ms).fetch_all(write.transaction()).await?;
     for row in kept {
         let (job_id, number): (i64, i64) = (row.try_get("job_id")?, row.try_get("number")?);
         if number > ATTEMPTS_OF_A_JOB {

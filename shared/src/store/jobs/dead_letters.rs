@@ -1,7 +1,7 @@
 //! The one way to a dead letter: the worker's and the relay's. What a death means is for `kinds` to say, in the same
 //! transaction.
 
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use super::attempts::{self, Ended};
 use crate::id::JobId;
@@ -34,26 +34,25 @@ pub(in crate::store) struct Dead {
     pub(in crate::store) subject_id: i64,
 }
 
+const BURY_BY_WORKER: &str = "-- bury_job
+    update jobs set state = 'dead', lease_token = null, due_at_ms = $2, finished_at_ms = $2, last_error = $3
+    where id = $1 and state = 'running' and lease_token = $4 returning kind, subject_id";
+
+const BURY_BY_RELAY: &str = "-- bury_job
+    update jobs set state = 'dead', lease_token = null, crashes = crashes + 1, due_at_ms = $2, finished_at_ms = $2,
+        last_error = $3
+    where id = $1 and state = 'running' and due_at_ms <= $2 and crashes = $4 returning kind, subject_id";
+
 /// Makes a running job a dead letter.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job is not whoever buries it's to bury: another lease, or one renewed in time.
 pub(in crate::store) async fn bury(write: &mut Write, by: BuriedBy<'_>, reason: &str) -> Result<Dead, StoreError> {
-    let (id, crashes, guard) = match by {
-        BuriedBy::Worker(lease) => (lease.job_id, "crashes", "lease_token = $4"),
-        BuriedBy::Relay { id, .. } => (id, "crashes + 1", "due_at_ms <= $2 and crashes = $4"),
+    let (id, text, guard) = match by {
+        BuriedBy::Worker(lease) => (lease.job_id, BURY_BY_WORKER, lease.token),
+        BuriedBy::Relay { id, crashes } => (id, BURY_BY_RELAY, crashes),
     };
-    let sql = format!(
-        "-- bury_job
-        update jobs set state = 'dead', lease_token = null, crashes = {crashes}, due_at_ms = $2, finished_at_ms = $2,
-            last_error = $3
-        where id = $1 and state = 'running' and {guard} returning kind, subject_id"
-    );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(id.0).bind(write.now_ms()).bind(reason.to_owned());
-    let query = match by {
-        BuriedBy::Worker(lease) => query.bind(lease.token),
-        BuriedBy::Relay { crashes, .. } => query.bind(crashes),
-    };
+    let query = sqlx::query(text).bind(id.0).bind(write.now_ms()).bind(reason.to_owned()).bind(guard);
     let row = query.fetch_optional(write.transaction()).await?.ok_or(StoreError::LeaseLost)?;
     let outcome = match by {
         BuriedBy::Worker(_) => AttemptOutcome::Failed,

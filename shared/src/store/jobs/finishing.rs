@@ -4,16 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
-use super::QUEUE_OF_KIND;
 use super::attempts::{self, Ended};
+use super::queues_of_kinds;
 use crate::failpoint::{Point, reach};
 use crate::id::JobId;
 use crate::job::{AttemptOutcome, Lease, QueueName};
-use crate::store::given::Column::{Number, Text};
-use crate::store::given::{given, rows, unindexed};
-use crate::store::statement::LockingStatement;
+use crate::store::statement::{LockingStatement, json};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
 use crate::store::{Store, StoreError, Write};
 
@@ -88,52 +86,138 @@ pub(in crate::store) async fn finish_all(
     Ok(ended)
 }
 
-/// The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that run than those that it is
-/// given.
 const COMPLETE_JOBS: LockingStatement = LockingStatement {
     sqlite: "-- complete_jobs
         delete from jobs where id in (
-            select jobs.id from json_each($1) as ended join jobs on jobs.id = ended.value ->> 'job_id'
-            where state = 'running' and lease_token = ended.value ->> 'token' and wakes <= ended.value ->> 'heard')
+            select jobs.id from json_each($1) as run join jobs on jobs.id = run.value ->> 'id'
+            where jobs.state = 'running' and jobs.lease_token = run.value ->> 'lease_token'
+                and jobs.wakes <= run.value ->> 'wakes')
         returning id",
     postgres: "-- complete_jobs
-        delete from jobs
-        using json_to_recordset(cast($1 as json)) as ended(job_id bigint, token bigint, heard bigint)
-        where id = any(array(
-                select id from jobs where id = any(array(
-                    select job_id from json_to_recordset(cast($1 as json)) as ended(job_id bigint)))
+        delete from jobs using json_populate_recordset(cast(null as jobs), cast($1 as json)) as run
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_populate_recordset(cast(null as jobs), cast($1 as json))))
                 for update))
-            and id = job_id and coalesce(state, '') = 'running' and lease_token = token and wakes <= heard
-        returning id",
+            and jobs.id = run.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = run.lease_token
+            and jobs.wakes <= run.wakes
+        returning jobs.id",
     postgres_skipping: "-- complete_jobs
-        delete from jobs
-        using json_to_recordset(cast($1 as json)) as ended(job_id bigint, token bigint, heard bigint)
-        where id = any(array(
-                select id from jobs where id = any(array(
-                    select job_id from json_to_recordset(cast($1 as json)) as ended(job_id bigint)))
+        delete from jobs using json_populate_recordset(cast(null as jobs), cast($1 as json)) as run
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_populate_recordset(cast(null as jobs), cast($1 as json))))
                 for update skip locked))
-            and id = job_id and coalesce(state, '') = 'running' and lease_token = token and wakes <= heard
-        returning id",
+            and jobs.id = run.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = run.lease_token
+            and jobs.wakes <= run.wakes
+        returning jobs.id",
 };
 
 /// A job that is complete leaves the table: what it did stands in the order's history. Returns those that have left; one
 /// that was woken while it ran stays as it is.
 async fn complete_all(write: &mut Write, leases: &[Lease], locked: Locked) -> Result<HashSet<JobId>, StoreError> {
     #[derive(Serialize)]
-    struct Completing {
-        job_id: i64,
-        token: i64,
-        heard: i64,
+    struct Run {
+        id: JobId,
+        lease_token: i64,
+        wakes: i64,
     }
     if leases.is_empty() {
         return Ok(HashSet::new());
     }
-    let completing = |lease: &Lease| Completing { job_id: lease.job_id.0, token: lease.token, heard: lease.wakes };
-    let completing: Vec<Completing> = leases.iter().map(completing).collect();
-    let sql = COMPLETE_JOBS.on(write.store.database(), locked);
-    let gone = sqlx::query(sql).bind(rows(&completing)?).fetch_all(write.transaction()).await?;
+    let run = |lease: &Lease| Run { id: lease.job_id, lease_token: lease.token, wakes: lease.wakes };
+    let runs: Vec<Run> = leases.iter().map(run).collect();
+    let text = COMPLETE_JOBS.on(write.store.database(), locked);
+    let gone = sqlx::query(text).bind(json(&runs)?).fetch_all(write.transaction()).await?;
     gone.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
+
+/// `$3` are the queues of all kinds; a newer release's kind goes where jobs are looked at first. A run that is complete comes
+/// here where it was woken meanwhile, and its job runs again.
+const FINISH_JOBS: LockingStatement = LockingStatement {
+    sqlite: "-- finish_jobs
+        update jobs set
+            state = 'available',
+            due_at_ms = case when jobs.wakes > run.wakes then $2 else run.due_at_ms end,
+            queue = case when jobs.queue = 'suspect' and run.how = 'release' and jobs.crashes > 0 then jobs.queue
+                when jobs.wakes <= run.wakes and run.queue is not null then run.queue
+                when jobs.wakes <= run.wakes and jobs.queue <> 'suspect' then jobs.queue
+                else coalesce($3 ->> jobs.kind, 'settle') end,
+            attempt = case when jobs.wakes > run.wakes or run.how = 'snooze' then 0
+                when run.how = 'release' then jobs.attempt - 1 else jobs.attempt end,
+            crashes = case when run.how = 'release' then jobs.crashes else 0 end,
+            last_error = case when run.how = 'release' then coalesce(run.last_error, jobs.last_error)
+                else run.last_error end,
+            woken_by = case when jobs.wakes > run.wakes or $4 = 1 then jobs.woken_by end,
+            began_at_ms = case when run.how = 'retry' then jobs.began_at_ms end,
+            worker_host = case when run.how = 'retry' then jobs.worker_host end,
+            worker_pid = case when run.how = 'retry' then jobs.worker_pid end,
+            lease_token = null
+        from (
+            select value ->> 'id' as id, value ->> 'lease_token' as lease_token, value ->> 'wakes' as wakes,
+                value ->> 'how' as how, value ->> 'due_at_ms' as due_at_ms, value ->> 'queue' as queue,
+                value ->> 'last_error' as last_error
+            from json_each($1)
+        ) as run
+        where jobs.id in (select value ->> 'id' from json_each($1))
+            and jobs.id = run.id and jobs.state = 'running' and jobs.lease_token = run.lease_token
+            and (run.how <> 'complete' or jobs.wakes > run.wakes)
+        returning id, due_at_ms",
+    postgres: "-- finish_jobs
+        update jobs set
+            state = 'available',
+            due_at_ms = case when jobs.wakes > run.wakes then $2 else run.due_at_ms end,
+            queue = case when jobs.queue = 'suspect' and run.how = 'release' and jobs.crashes > 0 then jobs.queue
+                when jobs.wakes <= run.wakes and run.queue is not null then run.queue
+                when jobs.wakes <= run.wakes and jobs.queue <> 'suspect' then jobs.queue
+                else coalesce(cast($3 as json) ->> jobs.kind, 'settle') end,
+            attempt = case when jobs.wakes > run.wakes or run.how = 'snooze' then 0
+                when run.how = 'release' then jobs.attempt - 1 else jobs.attempt end,
+            crashes = case when run.how = 'release' then jobs.crashes else 0 end,
+            last_error = case when run.how = 'release' then coalesce(run.last_error, jobs.last_error)
+                else run.last_error end,
+            woken_by = case when jobs.wakes > run.wakes or $4 = 1 then jobs.woken_by end,
+            began_at_ms = case when run.how = 'retry' then jobs.began_at_ms end,
+            worker_host = case when run.how = 'retry' then jobs.worker_host end,
+            worker_pid = case when run.how = 'retry' then jobs.worker_pid end,
+            lease_token = null
+        from json_to_recordset(cast($1 as json)) as run(
+            id bigint, lease_token bigint, wakes bigint, how text, due_at_ms bigint, queue text, last_error text)
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_to_recordset(cast($1 as json)) as run(id bigint)))
+                for update))
+            and jobs.id = run.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = run.lease_token
+            and (run.how <> 'complete' or jobs.wakes > run.wakes)
+        returning jobs.id, jobs.due_at_ms",
+    postgres_skipping: "-- finish_jobs
+        update jobs set
+            state = 'available',
+            due_at_ms = case when jobs.wakes > run.wakes then $2 else run.due_at_ms end,
+            queue = case when jobs.queue = 'suspect' and run.how = 'release' and jobs.crashes > 0 then jobs.queue
+                when jobs.wakes <= run.wakes and run.queue is not null then run.queue
+                when jobs.wakes <= run.wakes and jobs.queue <> 'suspect' then jobs.queue
+                else coalesce(cast($3 as json) ->> jobs.kind, 'settle') end,
+            attempt = case when jobs.wakes > run.wakes or run.how = 'snooze' then 0
+                when run.how = 'release' then jobs.attempt - 1 else jobs.attempt end,
+            crashes = case when run.how = 'release' then jobs.crashes else 0 end,
+            last_error = case when run.how = 'release' then coalesce(run.last_error, jobs.last_error)
+                else run.last_error end,
+            woken_by = case when jobs.wakes > run.wakes or $4 = 1 then jobs.woken_by end,
+            began_at_ms = case when run.how = 'retry' then jobs.began_at_ms end,
+            worker_host = case when run.how = 'retry' then jobs.worker_host end,
+            worker_pid = case when run.how = 'retry' then jobs.worker_pid end,
+            lease_token = null
+        from json_to_recordset(cast($1 as json)) as run(
+            id bigint, lease_token bigint, wakes bigint, how text, due_at_ms bigint, queue text, last_error text)
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_to_recordset(cast($1 as json)) as run(id bigint)))
+                for update skip locked))
+            and jobs.id = run.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = run.lease_token
+            and (run.how <> 'complete' or jobs.wakes > run.wakes)
+        returning jobs.id, jobs.due_at_ms",
+};
 
 /// Ends runs whose jobs stay in the table.
 async fn put_back_all(
@@ -144,49 +228,8 @@ async fn put_back_all(
 ) -> Result<HashSet<JobId>, StoreError> {
     let now_ms = write.now_ms();
     let ends = runs.iter().map(|(lease, finish)| End::of(lease, finish, now_ms)).collect::<Vec<_>>();
-    let given = given(
-        write.store.database(),
-        1,
-        &[
-            Number("job_id"),
-            Number("token"),
-            Number("heard"),
-            Text("how"),
-            Number("next_due"),
-            Text("next_queue"),
-            Text("trouble"),
-        ],
-    );
-    // One that is complete comes here where it was woken meanwhile, and runs again.
-    let sql = format!(
-        "-- finish_jobs
-        update jobs set
-            state = 'available',
-            due_at_ms = case when wakes > heard then $2 else next_due end,
-            queue = case when queue = 'suspect' and how = 'release' and crashes > 0 then queue
-                when wakes <= heard and next_queue is not null then next_queue
-                when wakes <= heard and queue <> 'suspect' then queue
-                else {} end,
-            attempt = case when wakes > heard or how = 'snooze' then 0 when how = 'release' then attempt - 1
-                else attempt end,
-            crashes = case when how = 'release' then crashes else 0 end,
-            last_error = case when how = 'release' then coalesce(trouble, last_error) else trouble end,
-            woken_by = case when wakes > heard or $3 = 1 then woken_by end,
-            began_at_ms = case when how = 'retry' then began_at_ms end,
-            worker_host = case when how = 'retry' then worker_host end,
-            worker_pid = case when how = 'retry' then worker_pid end, lease_token = null
-        from {given} where id {} and id = job_id and {} = 'running' and lease_token = token
-            and (how <> 'complete' or wakes > heard)
-        returning id, due_at_ms",
-        *QUEUE_OF_KIND,
-        write.store.one_of(&format!(
-            "select id from jobs where id {} {}",
-            given.any("job_id"),
-            locked.clause(&write.store, "jobs")
-        )),
-        unindexed("state")
-    );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&ends)?).bind(now_ms);
+    let text = FINISH_JOBS.on(write.store.database(), locked);
+    let query = sqlx::query(text).bind(json(&ends)?).bind(now_ms).bind(queues_of_kinds()?);
     let query = query.bind(i64::from(woken_by == WokenBy::Kept));
     let rows = query.fetch_all(write.transaction()).await?;
     let mut ended = HashSet::with_capacity(rows.len());
@@ -208,34 +251,34 @@ async fn put_back_all(
 /// How a run ends, as its statement reads it.
 #[derive(Serialize)]
 struct End<'a> {
-    job_id: i64,
-    token: i64,
-    /// The wakes it knew of.
-    heard: i64,
+    id: JobId,
+    lease_token: i64,
+    /// Those it knew of.
+    wakes: i64,
     /// Decides how attempts and crashes count. Taken back: attempts of a run that never was. Counted anew: attempts after
     /// a run that went well.
     how: &'static str,
-    next_due: i64,
-    next_queue: Option<&'static str>,
-    trouble: Option<&'a str>,
+    due_at_ms: i64,
+    queue: Option<&'static str>,
+    last_error: Option<&'a str>,
 }
 
 impl<'a> End<'a> {
     fn of(lease: &Lease, finish: &'a Finish, now_ms: i64) -> Self {
-        let (how, next_due, queue, trouble) = match finish {
+        let (how, due_at_ms, queue, last_error) = match finish {
             Finish::Complete => ("complete", now_ms, None, None),
             Finish::Snooze { until_ms, queue } => ("snooze", *until_ms, Some(*queue), None),
             Finish::Retry { not_before_ms, error, .. } => ("retry", *not_before_ms, None, Some(error.as_str())),
             Finish::Release { not_before_ms, reason } => ("release", *not_before_ms, None, reason.as_deref()),
         };
         End {
-            job_id: lease.job_id.0,
-            token: lease.token,
-            heard: lease.wakes,
+            id: lease.job_id,
+            lease_token: lease.token,
+            wakes: lease.wakes,
             how,
-            next_due,
-            next_queue: queue.map(QueueName::as_str),
-            trouble,
+            due_at_ms,
+            queue: queue.map(QueueName::as_str),
+            last_error,
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Staging jobs: they commit with what they follow from.
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
-use super::{OFFER_GRACE_MS, OPEN, parse_queue};
+use super::{OFFER_GRACE_MS, parse_queue};
 use crate::id::JobId;
 use crate::job::{Job, JobState, QueueName};
-use crate::store::given::Column::{Number, Text};
-use crate::store::given::{given, rows};
+use crate::store::statement::{Statement, json};
 use crate::store::{Store, StoreError, Write};
 
 /// Stages a job: commits with the transaction, and wakes the relay then. One that is due now is marked as offered where
@@ -37,7 +36,7 @@ pub(in crate::store) struct Staged {
 
 /// A list of what woke a job that has become so long takes in no more: nobody waits for a run that long but where none
 /// runs at all.
-const LONGEST_WOKEN_BY: usize = 500;
+const LONGEST_WOKEN_BY: i64 = 500;
 
 impl Staged {
     /// What the job's row says of it.
@@ -46,19 +45,64 @@ impl Staged {
     }
 }
 
+// Without its own condition SQLite takes `on conflict` for the condition of a join.
+const STAGE_JOBS: Statement = Statement {
+    sqlite: "-- stage_jobs
+        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms, woken_by)
+        select value ->> 'id', value ->> 'queue', value ->> 'kind', value ->> 'subject_id', value ->> 'payload',
+            value ->> 'state', value ->> 'due_at_ms', value ->> 'waiting_since_ms', $2, value ->> 'woken_by'
+        from json_each($1) where true
+        on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
+            state = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.state
+                else jobs.state end,
+            due_at_ms = case when jobs.queue <> 'suspect' and jobs.state = 'available'
+                    and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
+                then excluded.due_at_ms else jobs.due_at_ms end,
+            waiting_since_ms = case when jobs.queue = 'suspect' or jobs.state <> 'available'
+                then jobs.waiting_since_ms
+                when jobs.due_at_ms < excluded.waiting_since_ms then jobs.due_at_ms
+                else excluded.waiting_since_ms end,
+            queue = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.queue
+                else jobs.queue end,
+            wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end,
+            woken_by = case when excluded.woken_by is null or length(jobs.woken_by) > $3 then jobs.woken_by
+                else coalesce(jobs.woken_by || ' ', '') || excluded.woken_by end
+        returning id, queue, state, due_at_ms",
+    postgres: "-- stage_jobs
+        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms, woken_by)
+        select id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, $2, woken_by
+        from json_populate_recordset(cast(null as jobs), cast($1 as json))
+        on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
+            state = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.state
+                else jobs.state end,
+            due_at_ms = case when jobs.queue <> 'suspect' and jobs.state = 'available'
+                    and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
+                then excluded.due_at_ms else jobs.due_at_ms end,
+            waiting_since_ms = case when jobs.queue = 'suspect' or jobs.state <> 'available'
+                then jobs.waiting_since_ms
+                when jobs.due_at_ms < excluded.waiting_since_ms then jobs.due_at_ms
+                else excluded.waiting_since_ms end,
+            queue = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.queue
+                else jobs.queue end,
+            wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end,
+            woken_by = case when excluded.woken_by is null or length(jobs.woken_by) > $3 then jobs.woken_by
+                else coalesce(jobs.woken_by || ' ', '') || excluded.woken_by end
+        returning jobs.id, jobs.queue, jobs.state, jobs.due_at_ms",
+};
+
 /// As [`stage`], of several jobs, no two of which have kind and subject in common.
 pub(in crate::store) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), StoreError> {
     #[derive(Serialize)]
     struct New {
-        job_id: i64,
-        on_queue: &'static str,
-        of_kind: &'static str,
-        about: i64,
-        says: String,
-        born: &'static str,
-        due: i64,
-        since: Option<i64>,
-        reason: Option<String>,
+        id: i64,
+        queue: &'static str,
+        kind: &'static str,
+        subject_id: i64,
+        payload: String,
+        state: &'static str,
+        due_at_ms: i64,
+        waiting_since_ms: Option<i64>,
+        woken_by: Option<String>,
     }
     if jobs.is_empty() {
         return Ok(());
@@ -76,59 +120,26 @@ pub(in crate::store) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> R
             }
         };
         let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
-        let (born, due) = match is_offered {
+        let (state, due) = match is_offered {
             true => (JobState::Enqueued, grace_ends_ms),
             false => (JobState::Available, *due_at_ms),
         };
         new.push(New {
-            job_id,
-            on_queue: queue.as_str(),
-            of_kind: job.kind().as_str(),
-            about: job.subject_id(),
-            says: staged.payload()?,
-            born: born.as_str(),
-            due,
-            since: (born == JobState::Enqueued).then_some(*due_at_ms),
-            reason: woken_by.map(|number| number.to_string()),
+            id: job_id,
+            queue: queue.as_str(),
+            kind: job.kind().as_str(),
+            subject_id: job.subject_id(),
+            payload: staged.payload()?,
+            state: state.as_str(),
+            due_at_ms: due,
+            waiting_since_ms: is_offered.then_some(*due_at_ms),
+            woken_by: woken_by.map(|number| number.to_string()),
         });
     }
     // One order of locks.
-    new.sort_unstable_by_key(|new| (new.of_kind, new.about));
-    // Without its own condition SQLite takes `on conflict` for the condition of a join. A suspect keeps its place and time.
-    let sql = format!(
-        "-- stage_jobs
-        insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms, woken_by)
-        select job_id, on_queue, of_kind, about, says, born, due, since, $2, reason
-        from {} where true
-        on conflict (kind, subject_id) where {OPEN} do update set
-            state = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.state else jobs.state end,
-            due_at_ms = case when jobs.queue <> 'suspect' and jobs.state = 'available'
-                    and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
-                then excluded.due_at_ms else jobs.due_at_ms end,
-            waiting_since_ms = case when jobs.queue = 'suspect' or jobs.state <> 'available' then jobs.waiting_since_ms
-                when jobs.due_at_ms < excluded.waiting_since_ms then jobs.due_at_ms else excluded.waiting_since_ms end,
-            queue = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.queue else jobs.queue end,
-            wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end,
-            woken_by = case when excluded.woken_by is null or length(jobs.woken_by) > {LONGEST_WOKEN_BY} then jobs.woken_by
-                else coalesce(jobs.woken_by || ' ', '') || excluded.woken_by end
-        returning id, queue, state, due_at_ms",
-        given(
-            write.store.database(),
-            1,
-            &[
-                Number("job_id"),
-                Text("on_queue"),
-                Text("of_kind"),
-                Number("about"),
-                Text("says"),
-                Text("born"),
-                Number("due"),
-                Number("since"),
-                Text("reason"),
-            ]
-        )
-    );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(rows(&new)?).bind(now_ms);
+    new.sort_unstable_by_key(|new| (new.kind, new.subject_id));
+    let text = STAGE_JOBS.on(write.store.database());
+    let query = sqlx::query(text).bind(json(&new)?).bind(now_ms).bind(LONGEST_WOKEN_BY);
     for row in query.fetch_all(write.transaction()).await? {
         let (state, due_at_ms): (String, i64) = (row.try_get("state")?, row.try_get("due_at_ms")?);
         match JobState::parse(&state) {
@@ -160,9 +171,11 @@ pub async fn stage_now(store: &Store, job: Job) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError`] when the database did not do it.
 pub async fn seed(store: &Store, job: Job) -> Result<(), StoreError> {
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "-- open_job\nselect count(*) as open from jobs where kind = $1 and subject_id = $2 and {OPEN}"
-    )))
+    let row = sqlx::query(
+        "-- open_job
+        select count(*) as open from jobs
+        where kind = $1 and subject_id = $2 and state in ('available', 'enqueued', 'running')",
+    )
     .bind(job.kind().as_str())
     .bind(job.subject_id())
     .fetch_one(store.readers())

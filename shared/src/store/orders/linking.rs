@@ -4,16 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use super::{NewLink, Told, Transition, tell_all};
 use crate::failpoint::{Point, reach};
 use crate::id::{JobId, OrderId, TransactionId};
 use crate::job::{Job, Lease, QueueName};
 use crate::order::{Order, OrderStatus};
-use crate::store::given::Column::{Number, Text};
-use crate::store::given::{given, rows, unindexed};
 use crate::store::jobs::{self, Finish, Staged, WokenBy};
+use crate::store::statement::{LockingStatement, json};
 use crate::store::together::{Group, Locked, Share, Together, Written, together};
 use crate::store::{Store, StoreError, Write, anew_after_conflict, transactions};
 
@@ -54,6 +53,43 @@ pub(in crate::store) struct Linking {
     first_look_ms: i64,
 }
 
+const STORE_LINKS: LockingStatement = LockingStatement {
+    sqlite: "-- store_links
+        update orders set transaction_id = link.transaction_id, payment_url = link.payment_url,
+            links_made = orders.links_made + 1, link_at_ms = $2,
+            expires_at_ms = coalesce(orders.expires_at_ms, link.expires_at_ms)
+        from (
+            select value ->> 'id' as id, value ->> 'transaction_id' as transaction_id,
+                value ->> 'payment_url' as payment_url, value ->> 'expires_at_ms' as expires_at_ms
+            from json_each($1)
+        ) as link
+        where orders.id in (select value ->> 'id' from json_each($1))
+            and orders.id = link.id and orders.status = 'pending' and orders.payment_url is null
+        returning id",
+    postgres: "-- store_links
+        update orders set transaction_id = link.transaction_id, payment_url = link.payment_url,
+            links_made = orders.links_made + 1, link_at_ms = $2,
+            expires_at_ms = coalesce(orders.expires_at_ms, link.expires_at_ms)
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as link
+        where orders.id = any(array(
+                select id from orders
+                where id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+                order by id for update))
+            and orders.id = link.id and coalesce(orders.status, '') = 'pending' and orders.payment_url is null
+        returning orders.id",
+    postgres_skipping: "-- store_links
+        update orders set transaction_id = link.transaction_id, payment_url = link.payment_url,
+            links_made = orders.links_made + 1, link_at_ms = $2,
+            expires_at_ms = coalesce(orders.expires_at_ms, link.expires_at_ms)
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as link
+        where orders.id = any(array(
+                select id from orders
+                where id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+                order by id for update skip locked))
+            and orders.id = link.id and coalesce(orders.status, '') = 'pending' and orders.payment_url is null
+        returning orders.id",
+};
+
 impl Together for Linking {
     type Answer = Transition;
 
@@ -68,10 +104,10 @@ impl Together for Linking {
     async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
         #[derive(Serialize)]
         struct Row<'a> {
-            of_order: i64,
-            draft: i64,
-            page: &'a str,
-            until: i64,
+            id: OrderId,
+            transaction_id: TransactionId,
+            payment_url: &'a str,
+            expires_at_ms: i64,
         }
         let mut write = store.begin(items.len()).await?;
         // Jobs before the order's row, as in every settlement: one order of locks.
@@ -84,28 +120,14 @@ impl Together for Linking {
         let mut linking = Vec::with_capacity(items.len());
         for item in items {
             linking.push(Row {
-                of_order: item.order.id.0,
-                draft: item.link.transaction_id.0,
-                page: &item.link.payment_url,
-                until: now_ms + item.payment_ttl_ms,
+                id: item.order.id,
+                transaction_id: item.link.transaction_id,
+                payment_url: &item.link.payment_url,
+                expires_at_ms: now_ms + item.payment_ttl_ms,
             });
         }
-        let given =
-            given(write.store.database(), 1, &[Number("of_order"), Number("draft"), Text("page"), Number("until")]);
-        let sql = format!(
-            "-- store_links
-            update orders set transaction_id = draft, payment_url = page, links_made = links_made + 1, link_at_ms = $2,
-                expires_at_ms = coalesce(expires_at_ms, until)
-            from {given} where id {} and id = of_order and {} = 'pending' and payment_url is null returning id",
-            write.store.one_of(&format!(
-                "select id from orders where id {} order by id {}",
-                given.any("of_order"),
-                locked.clause(&write.store, "orders")
-            )),
-            unindexed("status")
-        );
-        let done =
-            sqlx::query(AssertSqlSafe(sql)).bind(rows(&linking)?).bind(now_ms).fetch_all(write.transaction()).await?;
+        let text = STORE_LINKS.on(write.store.database(), locked);
+        let done = sqlx::query(text).bind(json(&linking)?).bind(now_ms).fetch_all(write.transaction()).await?;
         let mut linked = HashSet::with_capacity(done.len());
         for row in done {
             linked.insert(OrderId(row.try_get("id")?));
