@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use shared::job::{JobKind, JobState};
+use domain::job::{JobKind, JobState};
 use syn::visit::{self, Visit};
 
 mod statements;
@@ -13,7 +13,7 @@ mod statements;
 fn sources() -> Vec<(String, String)> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
-    for part in ["api/src", "cli/src", "http_server/src", "shared/src", "worker/src"] {
+    for part in ["api/src", "cli/src", "http_server/src", "shared", "worker/src"] {
         collect(&top.join(part), &mut files);
     }
     let named = files.into_iter().map(|file| {
@@ -51,14 +51,14 @@ fn trespassers(words: &[&str], may: &[&str]) -> Vec<String> {
 
 #[test]
 fn only_the_store_writes_sql() {
-    let store = ["shared/src/store.rs", "shared/src/store/"];
+    let store = ["shared/store/src/lib.rs", "shared/store/src/"];
 
     assert_eq!(trespassers(&["sqlx::query", "update orders", "from jobs", "insert into"], &store), [""; 0]);
 }
 
 #[test]
 fn only_the_atmos_client_knows_the_gateways_json() {
-    let atmos = ["shared/src/gateway/atmos"];
+    let atmos = ["shared/gateway/src/atmos"];
 
     assert_eq!(trespassers(&["store_transaction", "success_trans_id", "/merchant/pay"], &atmos), [""; 0]);
 }
@@ -84,7 +84,7 @@ fn lines() -> Vec<(String, String)> {
 fn the_engine_of_jobs_knows_no_kind_and_nothing_that_a_job_is_about() {
     let business = ["order", "refund", "callback", "link", "OrderId", "RefundId", "CallbackId", "Subject"];
     let kinds: Vec<String> = JobKind::ALL.iter().map(|kind| format!("Kind::{kind:?}")).collect();
-    let engine: Vec<_> = lines().into_iter().filter(|(path, _)| path.starts_with("shared/src/store/jobs")).collect();
+    let engine: Vec<_> = lines().into_iter().filter(|(path, _)| path.starts_with("shared/store/src/jobs")).collect();
     assert!(engine.len() > 500, "{} lines", engine.len());
 
     let knows = |line: &str| {
@@ -127,7 +127,7 @@ fn whatever_asks_for_several_states_of_jobs_asks_for_all_open_ones() {
 /// Standard error may be full, stuck or gone. Writing there waits, and the macros panic.
 #[test]
 fn nothing_but_the_log_writer_knows_standard_error() {
-    let writes = ["shared/src/telemetry.rs"];
+    let writes = ["shared/telemetry/src/lib.rs"];
     let words = ["stderr()", "eprint!(", "eprintln!(", "print!(", "println!("];
 
     assert_eq!(trespassers(&words, &writes), [""; 0]);
@@ -212,7 +212,7 @@ fn paid_is_written_in_one_statement() {
         let counted = sources.iter().map(|(path, text)| (path.as_str(), text.matches(words).count()));
         counted.filter(|(_, count)| *count > 0).collect()
     };
-    let settlement = "shared/src/store/settlement.rs";
+    let settlement = "shared/store/src/settlement.rs";
     let calls = |(_, block): (&syn::Signature, &syn::Block)| Calls::of_function(block).named("mark_paid");
     let calls: usize = parsed().iter().flat_map(|(_, file)| Functions::of(file).0).map(calls).sum();
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use poem::http::Method;
-use shared::telemetry::{LineBudget, plain};
+use telemetry::{LineBudget, plain};
 use tracing::{debug, error, info};
 
 use crate::asker::Proof;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::secret::Secret;
+use domain::secret::Secret;
 
 /// One caller of the order API.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::ApiKey;
+use domain::id::{OrderId, OrderToken};
+use domain::order::Order;
+use domain::secret::Secret;
 use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
-use shared::id::{OrderId, OrderToken};
-use shared::order::Order;
-use shared::secret::Secret;
-use shared::store::orders;
+use store::orders;
 use subtle::ConstantTimeEq;
 
 use crate::asker::{Asker, Proof};

@@ -17,7 +17,7 @@ pub enum AddressCheck {
     Refuse,
 }
 
-shared::settings! {
+config::settings! {
     /// The addresses callbacks may come from.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct CallbackAddresses {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use askama::Template;
+use domain::id::OrderId;
 use serde_json::{Map, Value, json};
-use shared::id::OrderId;
 use utoipa_swagger_ui::Config;
 
 use crate::problem::{Problem, ProblemType};

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::ApiKey;
+use domain::gateway_rate::GatewayRate;
+use domain::job::QueueName;
 use parking_lot::Mutex;
-use shared::gateway_rate::GatewayRate;
-use shared::job::QueueName;
-use shared::store::{Store, processes};
+use store::{Store, processes};
 
 /// One key's links may take this part of the budget before they stand behind others.
 const PART: u32 = 2;

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::job::QueueName;
 use http_server::SharedAnswer;
 use poem::handler;
 use poem::web::Json;
 use serde_json::{Value, json};
-use shared::job::QueueName;
-use shared::telemetry;
 
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, ApiContext, SharedApi};
@@ -95,7 +94,7 @@ async fn worker(api: &Api) -> Result<(), String> {
 #[handler]
 pub(crate) async fn get_metrics(api: SharedApi<'_>) -> poem::Response {
     let ApiContext { store, queue, .. } = &api.context;
-    let making = async { Bytes::from(shared::scrape::render(store, queue).await) };
+    let making = async { Bytes::from(process::scrape::render(store, queue).await) };
     let text = api.health.metrics.get(making).await;
     poem::Response::builder().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }

@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
+use gateway::Gateway;
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response, Route};
-use shared::front::PublicUrl;
-use shared::gateway::Gateway;
-use shared::notice::Notice;
-use shared::pulse::Pulse;
-use shared::queue::Queue;
-use shared::store::Store;
+use process::front::PublicUrl;
+use process::notice::Notice;
+use process::pulse::Pulse;
+use queue::Queue;
+use store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 

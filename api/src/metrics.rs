@@ -1,11 +1,11 @@
-//! What the HTTP side counts. `/metrics` itself is written by [`shared::scrape::render`].
+//! What the HTTP side counts. `/metrics` itself is written by [`process::scrape::render`].
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
-use shared::metrics::{counter_vec, gauge_vec, histogram_vec};
-use shared::store::callbacks::Verdict;
+use store::callbacks::Verdict;
+use telemetry::metrics::{counter_vec, gauge_vec, histogram_vec};
 
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 

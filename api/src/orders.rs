@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use domain::id::OrderId;
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
-use shared::id::OrderId;
-use shared::store::idempotency::IdempotencyKey;
-use shared::store::orders::{self, Created};
+use store::idempotency::IdempotencyKey;
+use store::orders::{self, Created};
 use tracing::info;
 
 use crate::auth::{Caller, KeyHolder};

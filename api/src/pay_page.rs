@@ -9,13 +9,13 @@ use std::sync::LazyLock;
 use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use domain::id::OrderToken;
+use domain::order::{Language, Order, OrderStatus};
 use poem::http::{HeaderMap, StatusCode, header};
 use poem::web::Path;
 use poem::{Request, Response, handler};
 use sha2::{Digest, Sha256};
-use shared::id::OrderToken;
-use shared::order::{Language, Order, OrderStatus};
-use shared::store::orders;
+use store::orders;
 use tracing::warn;
 
 use crate::orders::{OrderAnswer, event_id};

@@ -1,13 +1,13 @@
 //! Everything that can go wrong with a request, as RFC 9457 problem documents. Only this module knows HTTP error codes.
 
+use domain::body_coding::CODINGS;
+use domain::id::OrderId;
 use poem::error::{MethodNotAllowedError, NotFoundError, ReadBodyError, ResponseError};
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
-use shared::body_coding::CODINGS;
-use shared::id::OrderId;
-use shared::store::StoreError;
-use shared::telemetry::causes;
+use store::StoreError;
+use telemetry::causes;
 use tracing::{error, warn};
 
 use crate::request_body::BodyFault;

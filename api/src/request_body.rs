@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use domain::body_coding::{CodingFault, decoded};
 use poem::Body;
 use poem::http::{HeaderMap, header};
-use shared::body_coding::{CodingFault, decoded};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// So much above its limit is still taken off the connection, and thrown away.
@@ -23,7 +23,7 @@ pub(crate) enum BodyFault {
     TooLarge,
     /// It did not arrive whole, or its content coding is broken.
     Incomplete,
-    /// Its content coding is not one of [`shared::body_coding::CODINGS`].
+    /// Its content coding is not one of [`domain::body_coding::CODINGS`].
     UnknownCoding,
 }
 

@@ -112,7 +112,7 @@ impl<E: Endpoint> Endpoint for Watched<E> {
     }
 }
 
-fn answer(problem: &Problem, address: &Address, request_id: &str, language: shared::order::Language) -> Response {
+fn answer(problem: &Problem, address: &Address, request_id: &str, language: domain::order::Language) -> Response {
     let mut response = match address.kind() {
         Kind::PayPage => pay_page::problem_page(problem, language),
         _ => problem.answer(request_id),

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shared::config::{Environment, values};
+use config::{Environment, values};
 
 use crate::api_keys::{ApiKey, KeyStrength, api_keys};
 
-shared::settings! {
+config::settings! {
     /// How the HTTP side is set.
     #[derive(Clone, Debug)]
     pub struct ApiSettings {

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::AddressCheck;
+use domain::transaction::{Callback, CallbackFault};
 use poem::web::Json;
 use poem::{Body, Request, handler};
 use serde_json::{Value, json};
-use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
-use shared::telemetry::LineBudget;
-use shared::transaction::{Callback, CallbackFault};
+use store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use telemetry::LineBudget;
 use tracing::{info, warn};
 
 use crate::asker::{Asker, Proof};

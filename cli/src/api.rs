@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use ::api::{ApiContext, Listeners};
-use shared::presence::Introduction;
+use process::presence::Introduction;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 

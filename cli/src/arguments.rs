@@ -1,7 +1,7 @@
 //! What can be said on the command line. Secrets have no place here: they come from the environment.
 
 use clap::{Args, Parser, Subcommand};
-use shared::id::OrderId;
+use domain::id::OrderId;
 
 mod callbacks;
 mod jobs;
@@ -94,8 +94,8 @@ pub(crate) struct AuditArguments {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-    use shared::job::QueueName;
-    use shared::order::REASON_CHARACTERS;
+    use domain::job::QueueName;
+    use domain::order::REASON_CHARACTERS;
 
     use super::orders::{name, reason};
     use super::*;

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use shared::audit::{self, Against, Finding, Severity, Word};
-use shared::id::{OrderId, TransactionId};
-use shared::order::OrderStatus;
-use shared::store::auditing::{self, BATCH, Batch, OrderRecord};
-use shared::store::{Store, orders};
-use shared::time::millis;
-use shared::transaction::TransactionState;
-use shared::weather;
+use audit::{self, Against, Finding, Severity, Word};
+use domain::id::{OrderId, TransactionId};
+use domain::order::OrderStatus;
+use domain::time::millis;
+use domain::transaction::TransactionState;
+use process::weather;
+use store::auditing::{self, BATCH, Batch, OrderRecord};
+use store::{Store, orders};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::AuditArguments;

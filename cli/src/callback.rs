@@ -36,8 +36,8 @@ fn body(config: &Config, asked: &SignArguments) -> Result<String, Exit> {
 #[cfg(test)]
 mod tests {
     use crate::config::Role;
-    use shared::id::TransactionId;
-    use shared::money::Tiyin;
+    use domain::id::TransactionId;
+    use domain::money::Tiyin;
 
     use super::*;
 

@@ -1,8 +1,8 @@
 //! `tasdiq callbacks …`: what the gateway, or somebody in its place, has asked, and what was made of it.
 
+use domain::time::{millis, rfc3339};
 use serde::Serialize;
-use shared::store::callbacks::{self, StoredCallback, Wanted};
-use shared::time::{millis, rfc3339};
+use store::callbacks::{self, StoredCallback, Wanted};
 
 use crate::arguments::{CallbacksCommand, CallbacksFilter};
 use crate::config::Config;

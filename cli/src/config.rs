@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use shared::config::{ConfigFault, ConfigFaults, Environment, Variables};
-use shared::store::DatabaseUrl;
+use config::{ConfigFault, ConfigFaults, Environment, Variables};
+use store::DatabaseUrl;
 
 use crate::local_address::{leads_to, local_base, local_url};
 

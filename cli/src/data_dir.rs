@@ -6,9 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Role};
-use shared::config::{ConfigFaults, Variables};
-use shared::telemetry::causes;
-use shared::time::rfc3339;
+use config::{ConfigFaults, Variables};
+use domain::time::rfc3339;
+use telemetry::causes;
 
 use crate::exit::Exit;
 
@@ -131,7 +131,7 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(cannot_write(error)),
         }
-        let started = rfc3339(shared::clock::Clock::host().now_ms());
+        let started = rfc3339(store::clock::Clock::host().now_ms());
         let holder = format!("{command} (process {}, since {started})\n", std::process::id());
         match lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(holder.as_bytes())) {
             // The lock is held without its text, and callbacks must be answered once there is room.

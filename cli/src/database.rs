@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use shared::store::DatabaseUrl;
-use shared::store::{Store, StoreError};
-use shared::telemetry::causes;
+use store::DatabaseUrl;
+use store::{Store, StoreError};
+use telemetry::causes;
 use tracing::warn;
 
 use crate::config::Config;

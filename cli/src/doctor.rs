@@ -1,9 +1,9 @@
 //! `tasdiq doctor`: one line for each thing that payments need, with what to do where it is not well.
 
 use crate::config::{CONTRACT, Role};
-use shared::config::Variables;
-use shared::store::processes::Process;
-use shared::telemetry::{self, LogFormat};
+use config::Variables;
+use store::processes::Process;
+use telemetry::{self, LogFormat};
 
 use crate::arguments::Output;
 use crate::exit::Exit;

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use shared::config::ConfigFaults;
-use shared::store::StoreError;
-use shared::telemetry::{self, causes};
+use config::ConfigFaults;
+use store::StoreError;
+use telemetry::{self, causes};
 
 use crate::output::fault;
 

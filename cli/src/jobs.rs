@@ -1,11 +1,11 @@
 //! `tasdiq jobs …`: what an operator sees of jobs and may do to them.
 
+use domain::id::JobId;
+use domain::job::{FailedAttempt, JobRow};
+use domain::time::rfc3339;
 use serde::Serialize;
-use shared::id::JobId;
-use shared::job::{FailedAttempt, JobRow};
-use shared::store::kinds;
-use shared::store::{Store, jobs};
-use shared::time::rfc3339;
+use store::kinds;
+use store::{Store, jobs};
 
 use crate::arguments::{JobsCommand, JobsFilter, Output};
 use crate::config::Config;

@@ -4,10 +4,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ::config::Variables;
 use anyhow::Context;
 use clap::Parser;
-use shared::config::Variables;
-use shared::{failpoint, telemetry};
 use tracing::{info, warn};
 
 mod api;

@@ -1,7 +1,7 @@
 //! `tasdiq migrate`: brings the tables to this release.
 
-use shared::store::DatabaseUrl;
-use shared::store::Store;
+use store::DatabaseUrl;
+use store::Store;
 
 use crate::config::Config;
 use crate::data_dir::close_database_to_others;

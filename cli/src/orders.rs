@@ -1,17 +1,17 @@
 //! `tasdiq orders …`: one order's whole story, asking the gateway for the truth, and deciding what waits for a person.
 
+use domain::id::{OrderId, TransactionId};
+use domain::job::Job;
+use domain::money::som;
+use domain::order::{HistoryLine, Order, Resolution, SuggestedAct};
+use domain::review::{FindingKind, ReviewFinding};
+use domain::time::rfc3339;
 use serde::Serialize;
 use serde_json::json;
-use shared::id::{OrderId, TransactionId};
-use shared::job::Job;
-use shared::money::som;
-use shared::order::{HistoryLine, Order, Resolution, SuggestedAct};
-use shared::review::{FindingKind, ReviewFinding};
-use shared::store::callbacks::{self, StoredCallback};
-use shared::store::kinds;
-use shared::store::transactions::{self, StoredTransaction};
-use shared::store::{Store, findings, jobs, orders, refunds};
-use shared::time::rfc3339;
+use store::callbacks::{self, StoredCallback};
+use store::kinds;
+use store::transactions::{self, StoredTransaction};
+use store::{Store, findings, jobs, orders, refunds};
 
 use crate::arguments::{OrdersCommand, Output};
 use crate::config::Config;

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
+use domain::text;
 use serde::Serialize;
-use shared::text;
 
 /// Prints a text and a line end. A reader that has seen enough (`| head`) is no failure.
 ///

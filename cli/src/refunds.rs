@@ -1,15 +1,15 @@
 //! `tasdiq orders refund` and `tasdiq orders cancel`: as a shop may do over HTTP, with the operator's name.
 
+use domain::id::{OrderId, RefundId, TransactionId};
+use domain::money::som;
+use domain::order::OrderStatus;
+use domain::refund::Refund;
+use domain::time::rfc3339;
 use serde::Serialize;
 use serde_json::json;
-use shared::id::{OrderId, RefundId, TransactionId};
-use shared::money::som;
-use shared::order::OrderStatus;
-use shared::refund::Refund;
-use shared::store::Store;
-use shared::store::orders::{self, Canceled};
-use shared::store::refunds::{self, NewRefund, Requested};
-use shared::time::rfc3339;
+use store::Store;
+use store::orders::{self, Canceled};
+use store::refunds::{self, NewRefund, Requested};
 
 use crate::arguments::{Because, Output};
 use crate::exit::Exit;

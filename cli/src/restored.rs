@@ -1,7 +1,7 @@
 //! `tasdiq restored`: a person says that the database has lost commits, so all numbers jump.
 
 use serde_json::json;
-use shared::store::auditing;
+use store::auditing;
 
 use crate::arguments::Output;
 use crate::config::Config;

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use ::sandbox::{Sandbox, SandboxConfig, SandboxError};
-use shared::gateway::atmos::SignAlgorithm;
-use shared::telemetry;
+use gateway::atmos::SignAlgorithm;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{SandboxArguments, TokenMode};

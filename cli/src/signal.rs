@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use shared::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};

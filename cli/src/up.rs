@@ -8,8 +8,7 @@ use crate::local_address::local_base;
 use ::sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context;
 use http_server::PlaceCounts;
-use shared::store::DatabaseUrl;
-use shared::telemetry;
+use store::DatabaseUrl;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 

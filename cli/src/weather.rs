@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use domain::gateway_rate::GatewayRate;
+use domain::time::rfc3339;
+use gateway::coordination::State;
+use process::weather::ToldWeather;
 use serde::Serialize;
-use shared::coordination::State;
-use shared::gateway_rate::GatewayRate;
-use shared::store::kinds;
-use shared::store::processes::{self, Process};
-use shared::store::weather::{self, KeptWord};
-use shared::store::{Store, StoreError};
-use shared::time::rfc3339;
-use shared::weather::ToldWeather;
+use store::kinds;
+use store::processes::{self, Process};
+use store::weather::{self, KeptWord};
+use store::{Store, StoreError};
 use tokio::time::Instant;
 
 use crate::arguments::{BudgetWish, WeatherCommand};

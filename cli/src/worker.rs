@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use crate::config::{Config, Role};
 use ::worker::health;
 use ::worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
-use shared::gateway::Gateway;
-use shared::job::QueueName;
-use shared::presence::Introduction;
-use shared::pulse::Pulse;
-use shared::store::Store;
+use domain::job::QueueName;
+use gateway::Gateway;
+use process::presence::Introduction;
+use process::pulse::Pulse;
+use store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 

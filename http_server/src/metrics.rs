@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use prometheus::{IntCounterVec, IntGaugeVec};
-use shared::metrics::{counter_vec, gauge_vec};
+use telemetry::metrics::{counter_vec, gauge_vec};
 
 static OPEN: LazyLock<IntGaugeVec> =
     LazyLock::new(|| gauge_vec("tasdiq_connections", "Connections of callers, by listener.", &["listener"]));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use shared::time::millis;
+use domain::time::millis;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 
 use super::Extent;

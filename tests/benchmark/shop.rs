@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use config::defaults;
+use domain::id::TransactionId;
 use futures_util::future::BoxFuture;
+use gateway::atmos::AtmosGateway;
+use gateway::coordination::Coordination;
 use serde_json::{Value, json};
-use shared::config::defaults;
-use shared::coordination::Coordination;
-use shared::gateway::atmos::AtmosGateway;
-use shared::id::TransactionId;
 
 use super::Extent;
 use super::load::{Figures, at_a_rate, closed_loop};

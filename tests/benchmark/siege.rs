@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use config::defaults;
+use domain::id::TransactionId;
+use gateway::atmos::AtmosGateway;
+use gateway::coordination::Coordination;
 use http_server::PlaceCounts;
 use serde_json::{Value, json};
-use shared::config::defaults;
-use shared::coordination::Coordination;
-use shared::gateway::atmos::AtmosGateway;
-use shared::id::TransactionId;
-use shared::telemetry::causes;
+use telemetry::causes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use config::defaults;
+use domain::id::TransactionId;
+use gateway::atmos::AtmosGateway;
+use gateway::coordination::Coordination;
 use reqwest::Client;
 use serde_json::{Value, json};
-use shared::config::defaults;
-use shared::coordination::Coordination;
-use shared::gateway::atmos::AtmosGateway;
-use shared::id::TransactionId;
 use tokio::task::JoinSet;
 
 use super::Extent;

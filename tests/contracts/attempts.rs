@@ -1,12 +1,12 @@
 //! Attempts that did not go well leave a line each: who ran them, when, and what went wrong.
 
+use domain::id::JobId;
+use domain::job::{AttemptOutcome, ClaimedJob, FailedAttempt, Job, QueueName};
+use domain::order::Order;
 use futures_util::future::join_all;
-use shared::id::JobId;
-use shared::job::{AttemptOutcome, ClaimedJob, FailedAttempt, Job, QueueName};
-use shared::order::Order;
-use shared::store::jobs::{self, ATTEMPTS_OF_A_JOB, BuriedBy, Finish};
-use shared::store::kinds;
-use shared::store::sweeping::{self, ATTEMPTS_MS};
+use store::jobs::{self, ATTEMPTS_OF_A_JOB, BuriedBy, Finish};
+use store::kinds;
+use store::sweeping::{self, ATTEMPTS_MS};
 
 use crate::support::fixture::{Fixture, on_every_database};
 

@@ -1,8 +1,8 @@
-use shared::id::TransactionId;
-use shared::job::{Job, QueueName};
-use shared::order::OrderStatus;
-use shared::store::callbacks::{self, Proofs, ReceivedBody, Sender, Verdict, Wanted};
-use shared::store::jobs;
+use domain::id::TransactionId;
+use domain::job::{Job, QueueName};
+use domain::order::OrderStatus;
+use store::callbacks::{self, Proofs, ReceivedBody, Sender, Verdict, Wanted};
+use store::jobs;
 
 use crate::support::fixture::{Fixture, callback, on_every_database};
 

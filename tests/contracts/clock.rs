@@ -1,5 +1,5 @@
-use shared::clock::Clock;
 use std::time::Duration;
+use store::clock::Clock;
 
 use crate::support::fixture::{Fixture, on_every_database};
 

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use domain::id::CallbackId;
+use domain::job::{Job, QueueName};
 use futures_util::future::join_all;
-use shared::id::CallbackId;
-use shared::job::{Job, QueueName};
-use shared::store::jobs::{self, Finish};
-use shared::store::{Store, StoreError};
 use sqlx::{Connection, Executor, PgConnection};
+use store::jobs::{self, Finish};
+use store::{Store, StoreError};
 use tokio::time::timeout;
 
 use crate::support::fixture::{Fixture, on_every_database};

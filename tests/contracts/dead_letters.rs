@@ -1,11 +1,11 @@
-use shared::id::{JobId, TransactionId};
-use shared::job::{JobState, QueueName};
-use shared::order::{OrderStatus, SuggestedAct};
-use shared::review::FindingKind;
-use shared::store::jobs::{self, BuriedBy, LEASE_MS};
-use shared::store::kinds;
-use shared::store::settlement::Settlement;
-use shared::store::{StoreError, callbacks, findings};
+use domain::id::{JobId, TransactionId};
+use domain::job::{JobState, QueueName};
+use domain::order::{OrderStatus, SuggestedAct};
+use domain::review::FindingKind;
+use store::jobs::{self, BuriedBy, LEASE_MS};
+use store::kinds;
+use store::settlement::Settlement;
+use store::{StoreError, callbacks, findings};
 
 use crate::support::fixture::{Fixture, on_every_database};
 
@@ -87,7 +87,7 @@ async fn a_worker_that_lost_its_lease_buries_nothing(f: Fixture) {
     let mut job = f.settle_job(&order).await;
     job.lease.token ^= 1;
 
-    for lease in [job.lease, shared::job::Lease { job_id: JobId(999), ..job.lease }] {
+    for lease in [job.lease, domain::job::Lease { job_id: JobId(999), ..job.lease }] {
         let refused = kinds::bury(&f.store, BuriedBy::Worker(&lease), "no", false).await;
         assert!(matches!(refused, Err(StoreError::LeaseLost)), "{refused:?}");
     }

@@ -1,11 +1,11 @@
 //! Findings: what a person must know about an order, whichever release of this program found it.
 
-use shared::id::{OrderId, TransactionId};
-use shared::order::{Order, OrderStatus, SuggestedAct};
-use shared::review::{FindingKind, NewFinding};
-use shared::store::reviewing::{self, Resolved};
-use shared::store::settlement::Settlement;
-use shared::store::{auditing, sweeping};
+use domain::id::{OrderId, TransactionId};
+use domain::order::{Order, OrderStatus, SuggestedAct};
+use domain::review::{FindingKind, NewFinding};
+use store::reviewing::{self, Resolved};
+use store::settlement::Settlement;
+use store::{auditing, sweeping};
 
 use super::reviewing::refusal;
 use crate::support::fixture::reviewing::olim;
@@ -70,7 +70,7 @@ async fn every_finding_of_an_order_is_told_with_its_act_and_ends_with_the_decisi
         [("something was found", SuggestedAct::ReturnSecondPayment), ("an odd answer", SuggestedAct::AskGateway)];
     assert_eq!(told, expected);
     assert_eq!(audited.findings, waiting.findings);
-    let lines = shared::store::orders::history(&f.store, order.id).await.unwrap();
+    let lines = store::orders::history(&f.store, order.id).await.unwrap();
     assert_eq!(lines.last().unwrap().cause, "an odd answer", "a line tells what is new, and nothing twice");
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Settled(OrderStatus::Paid));

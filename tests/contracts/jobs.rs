@@ -1,14 +1,14 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use shared::id::{JobId, OrderId, TransactionId};
-use shared::job::{AttemptOutcome, Job, JobState, QueueName};
-use shared::order::OrderStatus;
-use shared::store::jobs::{self, BuriedBy, Finish, LEASE_MS};
-use shared::store::kinds::{self, Command};
-use shared::store::orders::{self, Transition};
-use shared::store::settlement::Settlement;
-use shared::store::{StoreError, transactions};
+use domain::id::{JobId, OrderId, TransactionId};
+use domain::job::{AttemptOutcome, Job, JobState, QueueName};
+use domain::order::OrderStatus;
+use store::jobs::{self, BuriedBy, Finish, LEASE_MS};
+use store::kinds::{self, Command};
+use store::orders::{self, Transition};
+use store::settlement::Settlement;
+use store::{StoreError, transactions};
 
 use sqlx::{AssertSqlSafe, Executor};
 

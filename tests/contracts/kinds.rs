@@ -1,12 +1,12 @@
 //! What the table of job kinds says of a kind is so in the database.
 
+use domain::id::TransactionId;
+use domain::job::{AttemptOutcome, ClaimedJob, Death, Job, JobKind, QueueName, Subject};
+use domain::order::OrderStatus;
+use domain::refund::RefundState;
 use serde_json::json;
-use shared::id::TransactionId;
-use shared::job::{AttemptOutcome, ClaimedJob, Death, Job, JobKind, QueueName, Subject};
-use shared::order::OrderStatus;
-use shared::refund::RefundState;
-use shared::store::jobs::{self, BuriedBy, Finish};
-use shared::store::{callbacks, kinds};
+use store::jobs::{self, BuriedBy, Finish};
+use store::{callbacks, kinds};
 
 use crate::support::fixture::{Fixture, on_every_database};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use shared::store::Store;
-use shared::store::orders::{self, Created};
+use store::Store;
+use store::orders::{self, Created};
 
 use crate::support::fixture::{Fixture, new_order, on_every_database};
 

@@ -1,8 +1,8 @@
 use std::collections::HashSet;
 
-use shared::order::NewOrder;
-use shared::store::idempotency::IdempotencyKey;
-use shared::store::orders::{self, Created};
+use domain::order::NewOrder;
+use store::idempotency::IdempotencyKey;
+use store::orders::{self, Created};
 
 use crate::support::fixture::{Fixture, new_order, on_every_database};
 

@@ -1,10 +1,10 @@
 //! What a process tells of itself while it works.
 
-use shared::coordination::Coordination;
-use shared::presence::{self, Introduction};
-use shared::queue::{LocalQueue, Queue};
-use shared::store::Store;
-use shared::store::processes::{self, Process};
+use gateway::coordination::Coordination;
+use process::presence::{self, Introduction};
+use queue::{LocalQueue, Queue};
+use store::Store;
+use store::processes::{self, Process};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

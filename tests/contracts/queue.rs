@@ -1,9 +1,9 @@
 use std::time::{Duration, Instant};
 
-use shared::id::JobId;
-use shared::job::QueueName;
-use shared::queue::{LocalQueue, Queue, QueueError, RedisQueue};
-use shared::redis_server::RedisServer;
+use domain::id::JobId;
+use domain::job::QueueName;
+use queue::{LocalQueue, Queue, QueueError, RedisQueue};
+use redis_server::RedisServer;
 
 use crate::support::servers;
 

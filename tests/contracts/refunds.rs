@@ -1,17 +1,17 @@
-use shared::id::TransactionId;
-use shared::job::{JobState, Lease, QueueName};
-use shared::order::{OrderStatus, SuggestedAct};
-use shared::refund::RefundState;
-use shared::review::{FindingKind, NewFinding};
-use shared::store::callbacks::Verdict;
-use shared::store::idempotency::IdempotencyKey;
-use shared::store::jobs::{self, BuriedBy, Finish};
-use shared::store::kinds::{self, Command};
-use shared::store::orders::{self, Canceled, Transition};
-use shared::store::refunds::{self, NewRefund, Requested};
-use shared::store::settlement::Settlement;
-use shared::store::transactions::StoredState;
-use shared::store::{Store, StoreError, findings, sweeping};
+use domain::id::TransactionId;
+use domain::job::{JobState, Lease, QueueName};
+use domain::order::{OrderStatus, SuggestedAct};
+use domain::refund::RefundState;
+use domain::review::{FindingKind, NewFinding};
+use store::callbacks::Verdict;
+use store::idempotency::IdempotencyKey;
+use store::jobs::{self, BuriedBy, Finish};
+use store::kinds::{self, Command};
+use store::orders::{self, Canceled, Transition};
+use store::refunds::{self, NewRefund, Requested};
+use store::settlement::Settlement;
+use store::transactions::StoredState;
+use store::{Store, StoreError, findings, sweeping};
 
 use crate::support::fixture::refunding::{new_refund, seen, success_id};
 use crate::support::fixture::{Fixture, gateway, new_order, on_every_database};
@@ -113,7 +113,7 @@ async fn only_what_is_paid_is_refunded(f: Fixture) {
     }
     f.execute(&[format!("update orders set status = 'refunded' where id = {}", order.id)]).await;
     assert!(matches!(request().await, Requested::AlreadyRefunded));
-    let nothing = NewRefund { order_id: shared::id::OrderId(9_999), ..new_refund(&order) };
+    let nothing = NewRefund { order_id: domain::id::OrderId(9_999), ..new_refund(&order) };
     assert!(matches!(refunds::request(&f.store, &nothing, None).await.unwrap(), Requested::UnknownOrder));
 
     // A key that was refused is free again.
@@ -338,7 +338,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
 async fn an_operator_calls_a_refund_off_only_before_it_is_sent(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
-    let job = jobs::list(&f.store, None, Some(shared::job::JobKind::RefundOrder), 1).await.unwrap().remove(0);
+    let job = jobs::list(&f.store, None, Some(domain::job::JobKind::RefundOrder), 1).await.unwrap().remove(0);
 
     assert_eq!(kinds::cancel(&f.store, job.id).await.unwrap(), Command::Done);
 
@@ -368,7 +368,7 @@ async fn sweep_restores_the_job_of_an_open_refund(f: Fixture) {
     assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().refunds_restored, 1);
 
     let job = f.claim_refund().await;
-    assert_eq!(job.job, Ok(shared::job::Job::RefundOrder { refund_id: refund.id }));
+    assert_eq!(job.job, Ok(domain::job::Job::RefundOrder { refund_id: refund.id }));
     refunds::put_in_review(&f.store, &job.lease, &refund, "no answer").await.unwrap();
     assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().refunds_restored, 0);
 }
@@ -401,7 +401,7 @@ async fn what_is_not_pending_is_not_canceled(f: Fixture) {
             other => panic!("{status}: {other:?}"),
         }
     }
-    let unknown = orders::call_off(&f.store, shared::id::OrderId(9_999), "no").await.unwrap();
+    let unknown = orders::call_off(&f.store, domain::id::OrderId(9_999), "no").await.unwrap();
     assert!(matches!(unknown, Canceled::Unknown), "{unknown:?}");
     let jobs = jobs::list(&f.store, None, None, 100).await.unwrap();
     assert!(jobs.iter().all(|job| job.subject_id != 9_999), "nothing is staged for nothing");

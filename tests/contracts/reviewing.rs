@@ -1,16 +1,16 @@
 //! Orders that wait for a person, and what becomes of a person's decision.
 
-use shared::id::{OrderId, TransactionId};
-use shared::job::{Job, JobState, QueueName};
-use shared::order::{Order, OrderStatus, SuggestedAct};
-use shared::review::{FindingKind, NewFinding};
-use shared::store::jobs::{self, BuriedBy, Finish};
-use shared::store::kinds;
-use shared::store::orders::{self, Transition};
-use shared::store::reviewing::{self, Decision, Resolved};
-use shared::store::settlement::Settlement;
-use shared::store::transactions::{Seen, StoredState};
-use shared::store::{Store, auditing, findings, sweeping};
+use domain::id::{OrderId, TransactionId};
+use domain::job::{Job, JobState, QueueName};
+use domain::order::{Order, OrderStatus, SuggestedAct};
+use domain::review::{FindingKind, NewFinding};
+use store::jobs::{self, BuriedBy, Finish};
+use store::kinds;
+use store::orders::{self, Transition};
+use store::reviewing::{self, Decision, Resolved};
+use store::settlement::Settlement;
+use store::transactions::{Seen, StoredState};
+use store::{Store, auditing, findings, sweeping};
 
 use crate::support::fixture::reviewing::{by, debit_of, olim, review};
 use crate::support::fixture::{Fixture, gateway, on_every_database};
@@ -401,7 +401,7 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
         assert!(why.contains(part), "{part}: {why}");
         assert_eq!((f.history(order).await, f.find(order).await.status), before, "nothing is written");
     }
-    let nobody = reviewing::resolve(&f.store, shared::id::OrderId(999), &olim(OrderStatus::Paid)).await.unwrap();
+    let nobody = reviewing::resolve(&f.store, domain::id::OrderId(999), &olim(OrderStatus::Paid)).await.unwrap();
     assert_eq!(nobody, Resolved::Unknown);
     assert_eq!(
         f.resolve(&review_of_two, &by_transaction(OrderStatus::Paid, 8)).await,

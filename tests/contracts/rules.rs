@@ -1,16 +1,16 @@
 //! Rules of the design that no other contract shows.
 
-use shared::id::{OrderId, TransactionId};
-use shared::job::{AttemptOutcome, Job, JobState, QueueName};
-use shared::order::{GatewayIdentity, Order, OrderStatus};
-use shared::store::callbacks::Verdict;
-use shared::store::jobs::{self, Finish};
-use shared::store::kinds;
-use shared::store::orders::{self, Transition};
-use shared::store::settlement::{self, CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
-use shared::store::sweeping::{self, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, Swept, UNPROVEN_MS};
-use shared::store::transactions;
+use domain::id::{OrderId, TransactionId};
+use domain::job::{AttemptOutcome, Job, JobState, QueueName};
+use domain::order::{GatewayIdentity, Order, OrderStatus};
 use sqlx::Executor;
+use store::callbacks::Verdict;
+use store::jobs::{self, Finish};
+use store::kinds;
+use store::orders::{self, Transition};
+use store::settlement::{self, CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
+use store::sweeping::{self, DEAD_AND_CALLBACKS_MS, FINISHED_JOBS_MS, Swept, UNPROVEN_MS};
+use store::transactions;
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, gateway, new_link, new_order, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
@@ -403,9 +403,9 @@ async fn what_its_time_has_run_out_for_is_deleted_and_nothing_else(f: Fixture) {
 
     assert_eq!(pruned, 6, "two finished jobs, a dead letter, two callbacks and a key");
     for (id, is_kept) in [(9_001, false), (9_002, false), (9_003, true), (9_004, false), (9_005, true)] {
-        assert_eq!(jobs::show(&f.store, shared::id::JobId(id)).await.unwrap().is_some(), is_kept, "job {id}");
+        assert_eq!(jobs::show(&f.store, domain::id::JobId(id)).await.unwrap().is_some(), is_kept, "job {id}");
     }
-    let repeated = shared::store::idempotency::IdempotencyKey { key: "young".into(), body_digest: String::new() };
+    let repeated = store::idempotency::IdempotencyKey { key: "young".into(), body_digest: String::new() };
     let repeated = orders::create(&f.store, &new_order(), Some(&repeated)).await.unwrap();
     assert!(matches!(repeated, orders::Created::Repeated(_)), "{repeated:?}");
     // Orders, their history and their transactions stay for ever.

@@ -1,14 +1,14 @@
-use shared::id::TransactionId;
-use shared::job::{Job, JobState, QueueName};
-use shared::order::OrderStatus;
-use shared::review::{FindingKind, NewFinding};
-use shared::store::callbacks::Verdict;
-use shared::store::jobs::{self, Finish};
-use shared::store::orders::Transition;
-use shared::store::settlement::{self, Settlement};
-use shared::store::sweeping;
-use shared::store::transactions::StoredState;
-use shared::store::{Store, StoreError};
+use domain::id::TransactionId;
+use domain::job::{Job, JobState, QueueName};
+use domain::order::OrderStatus;
+use domain::review::{FindingKind, NewFinding};
+use store::callbacks::Verdict;
+use store::jobs::{self, Finish};
+use store::orders::Transition;
+use store::settlement::{self, Settlement};
+use store::sweeping;
+use store::transactions::StoredState;
+use store::{Store, StoreError};
 
 use crate::support::fixture::settling::{far, paid, seen_closed};
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, gateway, on_every_database};
@@ -156,7 +156,7 @@ async fn what_a_person_must_know_of_an_order_in_review_stands_in_its_history(f: 
 
     f.settle(&order, &Settlement::Noted { what: "money moved".into() }).await.unwrap();
 
-    let told = shared::store::orders::history(&f.store, order.id).await.unwrap().pop().unwrap();
+    let told = store::orders::history(&f.store, order.id).await.unwrap().pop().unwrap();
     assert_eq!((told.from, told.to), (Some(OrderStatus::Review), OrderStatus::Review));
     assert_eq!(told.cause, "money moved");
 }

@@ -1,11 +1,11 @@
 //! Jobs that are offered where they are staged, and what a job is told of what woke it.
 
-use shared::id::JobId;
-use shared::job::{AttemptOutcome, ClaimedJob, Job, QueueName};
-use shared::order::Order;
-use shared::store::jobs::{self, Finish, OFFER_GRACE_MS};
-use shared::store::settlement::{self, Settlement};
-use shared::store::{StoreError, callbacks, kinds};
+use domain::id::JobId;
+use domain::job::{AttemptOutcome, ClaimedJob, Job, QueueName};
+use domain::order::Order;
+use store::jobs::{self, Finish, OFFER_GRACE_MS};
+use store::settlement::{self, Settlement};
+use store::{StoreError, callbacks, kinds};
 
 use crate::support::fixture::{Fixture, on_every_database};
 
@@ -20,7 +20,7 @@ on_every_database! {
 }
 
 /// The row of the order's look, or of its link.
-async fn job_of(f: &Fixture, order: &Order, kind: &str) -> shared::job::JobRow {
+async fn job_of(f: &Fixture, order: &Order, kind: &str) -> domain::job::JobRow {
     let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     jobs.into_iter().find(|job| job.kind == kind && job.finished_at_ms.is_none()).expect("an open job")
 }

@@ -3,19 +3,19 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use domain::id::TransactionId;
+use domain::job::{AttemptOutcome, ClaimedJob, QueueName};
+use domain::order::{NewOrder, Order, OrderStatus};
 use futures_util::future::join_all;
-use shared::id::TransactionId;
-use shared::job::{AttemptOutcome, ClaimedJob, QueueName};
-use shared::order::{NewOrder, Order, OrderStatus};
-use shared::store::callbacks::{self, Sender, Verdict};
-use shared::store::idempotency::IdempotencyKey;
-use shared::store::jobs::Finish;
-use shared::store::kinds;
-use shared::store::orders::{self, Canceled, Created, Transition};
-use shared::store::settlement::{self, Settlement};
-use shared::store::transactions::{self, Seen, StoredState};
-use shared::store::{StoreError, jobs};
 use sqlx::{Executor, PgConnection};
+use store::callbacks::{self, Sender, Verdict};
+use store::idempotency::IdempotencyKey;
+use store::jobs::Finish;
+use store::kinds;
+use store::orders::{self, Canceled, Created, Transition};
+use store::settlement::{self, Settlement};
+use store::transactions::{self, Seen, StoredState};
+use store::{StoreError, jobs};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, callback, new_link, new_order, on_every_database};
 

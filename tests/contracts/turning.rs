@@ -1,11 +1,11 @@
 //! The job of a payment link becomes the order's first look: one row, whatever else befalls it meanwhile.
 
-use shared::job::{Job, JobRow, JobState, QueueName};
-use shared::order::{Order, OrderStatus};
-use shared::store::jobs::{self, Finish};
-use shared::store::orders::{self, Canceled, Transition};
-use shared::store::{StoreError, kinds, transactions};
+use domain::job::{Job, JobRow, JobState, QueueName};
+use domain::order::{Order, OrderStatus};
 use sqlx::{AssertSqlSafe, Executor};
+use store::jobs::{self, Finish};
+use store::orders::{self, Canceled, Transition};
+use store::{StoreError, kinds, transactions};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
 
@@ -36,7 +36,7 @@ impl Fixture {
     async fn store(
         &self,
         order: &Order,
-        job: &shared::job::ClaimedJob,
+        job: &domain::job::ClaimedJob,
         look_ms: i64,
     ) -> Result<Transition, StoreError> {
         orders::store_link(&self.store, &job.lease, order, &new_link(7), PAYMENT_TTL_MS, look_ms).await

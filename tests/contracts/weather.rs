@@ -1,6 +1,6 @@
-use shared::gateway_rate::GatewayRate;
-use shared::store::weather::{self, KeptWord};
-use shared::store::{StoreError, processes};
+use domain::gateway_rate::GatewayRate;
+use store::weather::{self, KeptWord};
+use store::{StoreError, processes};
 
 use crate::support::fixture::{Fixture, on_every_database};
 

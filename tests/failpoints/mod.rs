@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use failpoint::Point;
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
-use shared::failpoint::Point;
 use tempfile::TempDir;
 
 use crate::support::app::Kind;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use failpoint::{Point, poison_of};
 use futures_util::future::join_all;
 use serde_json::Value;
-use shared::failpoint::{Point, poison_of};
 
 use super::House;
 use crate::support::app::{Kind, on_both_kinds};

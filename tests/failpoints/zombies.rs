@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use failpoint::Point;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use shared::failpoint::Point;
 
 use crate::support::installation::Installation;
 use crate::support::role::Role;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::id::CallbackId;
-use shared::job::Job;
-use shared::store::jobs;
+use domain::id::CallbackId;
+use domain::job::Job;
 use sqlx::{AssertSqlSafe, Executor};
+use store::jobs;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tracing::Metadata;

@@ -3,19 +3,19 @@
 //! The worker and the relay are the real ones, in this process. The jobs are the cheapest there are, so that what is
 //! measured is the way of a job and not its work: `process_callback` of callbacks that are not there any more.
 
-use shared::config::defaults;
-use shared::store::DatabaseUrl;
+use config::defaults;
 use std::time::Duration;
+use store::DatabaseUrl;
 
-use shared::coordination::Coordination;
-use shared::gateway::Gateway;
-use shared::gateway::atmos::AtmosGateway;
-use shared::queue::{LocalQueue, Queue, RedisQueue};
-use shared::redis_server::RedisServer;
-use shared::relay::Relay;
-use shared::secret::Secret;
-use shared::store::Store;
+use domain::secret::Secret;
+use gateway::Gateway;
+use gateway::atmos::AtmosGateway;
+use gateway::coordination::Coordination;
+use process::relay::Relay;
+use queue::{LocalQueue, Queue, RedisQueue};
+use redis_server::RedisServer;
 use sqlx::{AnyConnection, Connection};
+use store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};

@@ -1,16 +1,16 @@
 //! How many statements and transactions each operation takes, alone and with others of its kind. No noise moves these.
 
+use domain::id::{CallbackId, TransactionId};
+use domain::job::{ClaimedJob, QueueName};
+use domain::order::Order;
 use futures_util::future::join_all;
-use shared::id::{CallbackId, TransactionId};
-use shared::job::{ClaimedJob, QueueName};
-use shared::order::Order;
-use shared::store::callbacks::{self, Verdict};
-use shared::store::jobs::Finish;
-use shared::store::orders::{self, Created, Transition};
-use shared::store::settlement::{self, Settlement};
-use shared::store::transactions::{Seen, StoredState};
-use shared::store::{Store, jobs};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use store::callbacks::{self, Verdict};
+use store::jobs::Finish;
+use store::orders::{self, Created, Transition};
+use store::settlement::{self, Settlement};
+use store::transactions::{Seen, StoredState};
+use store::{Store, jobs};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, new_order};
 use crate::support::servers::PrivatePostgres;

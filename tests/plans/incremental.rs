@@ -1,6 +1,6 @@
 //! What is too much for one sweep is done by several.
 
-use shared::store::sweeping::{self, Swept};
+use store::sweeping::{self, Swept};
 
 use crate::support::filling::{self, Extent};
 use crate::support::fixture::{Fixture, gateway, on_every_database};

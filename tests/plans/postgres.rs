@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use domain::secret::Secret;
 use serde_json::Value;
-use shared::secret::Secret;
-use shared::store::DatabaseUrl;
-use shared::store::Store;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use store::DatabaseUrl;
+use store::Store;
 
 use super::{GROWING, NAMES, name, walk};
 use crate::support::filling::{self, Extent};

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shared::store::DatabaseUrl;
-use shared::store::Store;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
+use store::DatabaseUrl;
+use store::Store;
 use tracing::field::{Field, Visit};
 
 use super::{GROWING, NAMES, name, walk};

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use shared::id::{CallbackId, JobId, OrderId, TransactionId};
-use shared::job::{Job, Lease, QueueName};
-use shared::order::{GatewayIdentity, Order, OrderStatus};
-use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict, Wanted};
-use shared::store::idempotency::IdempotencyKey;
-use shared::store::jobs::{self, BuriedBy, Finish, SuspectGroup};
-use shared::store::kinds;
-use shared::store::orders::{self, Created, Transition};
-use shared::store::refunds::{self, NewRefund, Requested};
-use shared::store::reviewing::{self, Decision, Resolved};
-use shared::store::settlement::{self, Settlement};
-use shared::store::transactions::{self, Seen, StoredState};
-use shared::store::{Store, sweeping};
-use shared::transaction::Callback;
+use domain::id::{CallbackId, JobId, OrderId, TransactionId};
+use domain::job::{Job, Lease, QueueName};
+use domain::order::{GatewayIdentity, Order, OrderStatus};
+use domain::transaction::Callback;
+use store::callbacks::{self, ReceivedBody, Sender, Verdict, Wanted};
+use store::idempotency::IdempotencyKey;
+use store::jobs::{self, BuriedBy, Finish, SuspectGroup};
+use store::kinds;
+use store::orders::{self, Created, Transition};
+use store::refunds::{self, NewRefund, Requested};
+use store::reviewing::{self, Decision, Resolved};
+use store::settlement::{self, Settlement};
+use store::transactions::{self, Seen, StoredState};
+use store::{Store, sweeping};
 
 use crate::support::filling::{Extent, TOKEN, UNDER_WAY};
 use crate::support::fixture::{gateway, new_link, new_order};

@@ -1,6 +1,6 @@
 //! The clock of the database's host is set while the program runs.
 
-use shared::failpoint::Point;
+use failpoint::Point;
 
 use crate::support::installation::Installation;
 use crate::support::ports::free_port;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shared::store::Database;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr, SqliteConnection};
+use store::Database;
 
 use super::sources;
 use crate::support::fixture::Fixture;
@@ -82,7 +82,7 @@ where
 /// A text that is put together while the program runs can be read by nobody. What a session is named by is no statement.
 #[test]
 fn no_statement_is_put_together() {
-    let may = ["shared/src/store/connecting.rs"];
+    let may = ["shared/store/src/connecting.rs"];
     let puts_together = |text: &str| {
         let formatted = text.split("format!(").skip(1).any(|rest| is_statement(rest.trim_start()));
         formatted || text.contains("AssertSqlSafe")
@@ -100,7 +100,7 @@ fn is_statement(source: &str) -> bool {
 
 /// All texts in the store's sources.
 fn texts() -> Vec<Text> {
-    let sources: Vec<_> = sources().into_iter().filter(|(path, _)| path.starts_with("shared/src/store")).collect();
+    let sources: Vec<_> = sources().into_iter().filter(|(path, _)| path.starts_with("shared/store/src/")).collect();
     let columns: BTreeMap<String, String> = sources.iter().flat_map(|(_, source)| macros(source)).collect();
     let mut texts = Vec::new();
     for (path, source) in &sources {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use failpoint::Point;
 use serde_json::json;
-use shared::failpoint::Point;
 use sqlx::{Connection, PgConnection};
 
 use super::plan::{APIS, Calamity, Plan, WORKERS};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use failpoint::{Point, poison_of};
 use serde_json::Value;
-use shared::failpoint::{Point, poison_of};
 use sqlx::FromRow;
 
 use super::customers::Served;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use shared::id::OrderId;
-use shared::job::JobKind;
-use shared::order::OrderStatus;
-use shared::store::callbacks::{self, Verdict};
-use shared::store::{Store, jobs, orders};
+use domain::id::OrderId;
+use domain::job::JobKind;
+use domain::order::OrderStatus;
+use store::callbacks::{self, Verdict};
+use store::{Store, jobs, orders};
 
 use crate::support::app::{Kind, TestApp};
 use crate::support::doors::{Doors, Linked};

@@ -2,11 +2,11 @@
 
 use std::ops::Deref;
 
+use domain::secret::Secret;
 use serde_json::Value;
-use shared::secret::Secret;
-use shared::store::DatabaseUrl;
-use shared::store::Store;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
+use store::DatabaseUrl;
+use store::Store;
 use tempfile::TempDir;
 
 use super::command::{self, Ended};

@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use shared::id::{JobId, TransactionId};
-use shared::job::{ClaimedJob, Job, QueueName};
-use shared::order::{GatewayIdentity, NewOrder, Order, example};
-use shared::secret::Secret;
-use shared::store::DatabaseUrl;
-use shared::store::callbacks::{self, ReceivedBody, Sender, Verdict};
-use shared::store::kinds;
-use shared::store::orders::{self, Created, NewLink};
-use shared::store::{Store, jobs};
-use shared::transaction::Callback;
+use domain::id::{JobId, TransactionId};
+use domain::job::{ClaimedJob, Job, QueueName};
+use domain::order::{GatewayIdentity, NewOrder, Order, example};
+use domain::secret::Secret;
+use domain::transaction::Callback;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
+use store::DatabaseUrl;
+use store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use store::kinds;
+use store::orders::{self, Created, NewLink};
+use store::{Store, jobs};
 
 use super::servers;
 

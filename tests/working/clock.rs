@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use shared::clock::MEASURED_EVERY;
-use shared::job::{JobState, QueueName};
-use shared::queue::{LocalQueue, Queue};
-use shared::relay::Relay;
-use shared::store::{Store, jobs};
+use domain::job::{JobState, QueueName};
+use process::relay::Relay;
+use queue::{LocalQueue, Queue};
+use store::clock::MEASURED_EVERY;
+use store::{Store, jobs};
 use tokio_util::sync::CancellationToken;
 
 use super::gateway::HeldGateway;

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use config::defaults;
+use gateway::Gateway;
+use gateway::atmos::{AtmosGateway, AtmosSettings};
+use gateway::coordination::Coordination;
 use poem::http::StatusCode;
 use poem::listener::TcpAcceptor;
 use poem::web::{Data, Json};
 use poem::{EndpointExt, Route, Server, handler, post};
 use serde_json::{Value, json};
-use shared::config::defaults;
-use shared::coordination::Coordination;
-use shared::gateway::Gateway;
-use shared::gateway::atmos::{AtmosGateway, AtmosSettings};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 

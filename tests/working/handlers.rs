@@ -1,9 +1,9 @@
 //! What the handlers do, one job at a time.
 
-use shared::id::TransactionId;
-use shared::job::{JobState, QueueName};
-use shared::order::OrderStatus;
-use shared::queue::{LocalQueue, Queue};
+use domain::id::TransactionId;
+use domain::job::{JobState, QueueName};
+use domain::order::OrderStatus;
+use queue::{LocalQueue, Queue};
 
 use super::gateway::{HeldGateway, PER_ORDER};
 use super::{Working, look_now};
@@ -78,7 +78,7 @@ async fn a_stored_callback_that_proves_nothing_any_more_still_makes_us_look(f: F
 
     wait_until("a look", PATIENCE, async || (w.gateway.asked(1) >= 1).then_some(())).await;
 
-    let metrics = shared::scrape::render(&w.f.store, &Queue::Local(LocalQueue::default())).await;
+    let metrics = process::scrape::render(&w.f.store, &Queue::Local(LocalQueue::default())).await;
     let counted = metrics.lines().find_map(|line| line.strip_prefix("tasdiq_callbacks_unproven_total "));
     assert!(counted.is_some_and(|number| number != "0"), "{metrics}");
     assert_eq!(w.f.find(&order).await.status, OrderStatus::Confirming, "the gateway shows no money");

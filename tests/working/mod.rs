@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use shared::config::defaults;
-use shared::id::{JobId, OrderId};
-use shared::job::{JobRow, QueueName};
-use shared::order::Order;
-use shared::pulse::Pulse;
-use shared::queue::{LocalQueue, Queue};
-use shared::relay::Relay;
-use shared::secret::Secret;
-use shared::store::kinds;
-use shared::store::{jobs, orders};
+use config::defaults;
+use domain::id::{JobId, OrderId};
+use domain::job::{JobRow, QueueName};
+use domain::order::Order;
+use domain::secret::Secret;
+use process::pulse::Pulse;
+use process::relay::Relay;
+use queue::{LocalQueue, Queue};
+use store::kinds;
+use store::{jobs, orders};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};

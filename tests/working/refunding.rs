@@ -1,10 +1,10 @@
 //! Refunds against a gateway that answers as the test says: made once, whatever is lost on the way.
 
-use shared::id::TransactionId;
-use shared::job::{JobState, QueueName};
-use shared::order::{Order, OrderStatus, SuggestedAct};
-use shared::refund::{Refund, RefundState};
-use shared::store::kinds;
+use domain::id::TransactionId;
+use domain::job::{JobState, QueueName};
+use domain::order::{Order, OrderStatus, SuggestedAct};
+use domain::refund::{Refund, RefundState};
+use store::kinds;
 
 use super::gateway::{HeldGateway, PER_ORDER, Reversal};
 use super::{Working, look_now};
@@ -65,7 +65,7 @@ impl Working {
         .await;
     }
 
-    async fn refund_job(&self, refund: &Refund) -> shared::job::JobRow {
+    async fn refund_job(&self, refund: &Refund) -> domain::job::JobRow {
         let jobs = kinds::jobs_of_order(&self.f.store, refund.order_id).await.unwrap();
         jobs.into_iter().find(|job| job.kind == "refund_order").unwrap()
     }

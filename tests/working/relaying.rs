@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use shared::id::JobId;
-use shared::job::{JobState, QueueName};
-use shared::queue::{LocalQueue, Queue};
-use shared::relay::Relay;
-use shared::store::Store;
-use shared::store::jobs::{self, LEASE_MS};
+use domain::id::JobId;
+use domain::job::{JobState, QueueName};
+use process::relay::Relay;
+use queue::{LocalQueue, Queue};
 use sqlx::Executor;
+use store::Store;
+use store::jobs::{self, LEASE_MS};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +106,7 @@ async fn what_this_process_stages_is_offered_at_once_and_what_another_stages_wit
     for (turn, store) in [&f.store, &other, &f.store, &other, &f.store, &other].into_iter().enumerate() {
         // Asleep by now: it has nothing to do.
         watch(Duration::from_millis(300), async || relaying.len().await == 0).await;
-        shared::store::orders::create(store, &crate::support::fixture::new_order(), None).await.unwrap();
+        store::orders::create(store, &crate::support::fixture::new_order(), None).await.unwrap();
         let began = Instant::now();
         relaying.wait_for_len(1).await;
         quickest[turn % 2] = began.elapsed().min(quickest[turn % 2]);

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use shared::job::{Job, JobState, QueueName};
-use shared::store::jobs::{self, LEASE_MS};
-use shared::store::kinds;
+use domain::job::{Job, JobState, QueueName};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, SqliteConnection};
+use store::jobs::{self, LEASE_MS};
+use store::kinds;
 
 use super::gateway::{HeldGateway, PER_ORDER};
 use super::{LONGER_THAN_A_LEASE, Working, look_now, watch};
@@ -85,7 +85,7 @@ async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
     assert!(failed.due_at_ms > w.f.store.now_ms(), "it waits before it tries again");
     w.gateway.release_all();
     wait_until("the order beside it to be paid", PATIENCE, async || {
-        (w.find(beside.id.0).await.status == shared::order::OrderStatus::Paid).then_some(())
+        (w.find(beside.id.0).await.status == domain::order::OrderStatus::Paid).then_some(())
     })
     .await;
 }
@@ -98,7 +98,7 @@ async fn a_kind_that_is_not_known_is_left_to_a_newer_release(f: Fixture) {
     let w = Working::start(f).await;
 
     let left = wait_until("it to be left", PATIENCE, async || {
-        Some(w.job(shared::id::JobId(9_000)).await).filter(|job| job.state == JobState::Available && job.due_at_ms > 0)
+        Some(w.job(domain::id::JobId(9_000)).await).filter(|job| job.state == JobState::Available && job.due_at_ms > 0)
     })
     .await;
 
@@ -110,7 +110,7 @@ async fn a_kind_that_is_not_known_is_left_to_a_newer_release(f: Fixture) {
 async fn a_worker_sees_to_it_that_there_is_one_sweep(f: Fixture) {
     let first = Working::start(f).await;
     let sweeps = async || {
-        let jobs = jobs::list(&first.f.store, None, Some(shared::job::JobKind::Sweep), 10).await.unwrap();
+        let jobs = jobs::list(&first.f.store, None, Some(domain::job::JobKind::Sweep), 10).await.unwrap();
         jobs.into_iter().filter(|job| job.finished_at_ms.is_none()).collect::<Vec<_>>()
     };
     // It has run, and waits for its next time.

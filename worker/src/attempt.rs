@@ -3,19 +3,18 @@
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "failpoints")]
+use domain::job::Subject;
+use domain::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
+use domain::time::millis;
+#[cfg(feature = "failpoints")]
+use failpoint::{Point, reach};
 use futures_util::FutureExt;
-use shared::coordination::Urgency;
-#[cfg(feature = "failpoints")]
-use shared::failpoint;
-use shared::failpoint::{Point, reach};
-#[cfg(feature = "failpoints")]
-use shared::job::Subject;
-use shared::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
-use shared::store::jobs::{self, BuriedBy, Finish};
-use shared::store::kinds;
-use shared::store::{Store, StoreError};
-use shared::telemetry::causes;
-use shared::time::millis;
+use gateway::coordination::Urgency;
+use store::jobs::{self, BuriedBy, Finish};
+use store::kinds;
+use store::{Store, StoreError};
+use telemetry::causes;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::failure::{Done, Failure, Verdict};
@@ -89,11 +88,11 @@ macro_rules! handlers {
     ($($(#[$doc:meta])* $name:ident $kind:ident $({ $field:ident: $Id:ident })? ($($line:tt)*))+) => {
         /// Each kind's handler is `run` in the module of its name.
         async fn call(job: Job, attempt: Attempt<'_>) -> Result<Done, Failure> {
-            match job { $(Job::$kind $({ $field })? => crate::$name::run(attempt $(, $field)?).await,)+ }
+            match job { $(Job::$kind $({ $field })? => crate::jobs::$name::run(attempt $(, $field)?).await,)+ }
         }
     };
 }
-shared::each_kind!(handlers);
+domain::each_kind!(handlers);
 
 async fn handle(context: &WorkerContext, claimed: &ClaimedJob, job: Job) -> Result<Done, Failure> {
     reach(Point::AttemptBefore);

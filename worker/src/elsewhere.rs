@@ -2,10 +2,10 @@
 
 use std::sync::LazyLock;
 
-use shared::job::QueueName;
-use shared::order::Order;
-use shared::store::{StoreError, processes};
-use shared::telemetry::LineBudget;
+use domain::job::QueueName;
+use domain::order::Order;
+use store::{StoreError, processes};
+use telemetry::LineBudget;
 use tracing::{debug, warn};
 
 use crate::WorkerContext;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared::gateway::GatewayError;
-use shared::job::{AttemptOutcome, JobKind, QueueName};
-use shared::store::StoreError;
-use shared::time::millis;
+use domain::job::{AttemptOutcome, JobKind, QueueName};
+use domain::time::millis;
+use gateway::GatewayError;
+use store::StoreError;
 
 /// How a run went well.
 #[derive(Debug)]
@@ -122,8 +122,8 @@ pub fn delay_ms(attempt: u32, spread_permille: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use gateway::coordination::{HeldBack, Obstacle};
     use proptest::prelude::*;
-    use shared::coordination::{HeldBack, Obstacle};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! What the handler of a job is given; what it answers is [`crate::failure::Done`] or [`crate::failure::Failure`].
 
-use shared::coordination::Urgency;
-use shared::job::Lease;
+use domain::job::Lease;
+use gateway::coordination::Urgency;
 
 use crate::WorkerContext;
 

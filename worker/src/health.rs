@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use domain::job::QueueName;
 use http_server::{HttpServer, Limits, PlaceCounts, SharedAnswer};
 use poem::http::StatusCode;
 use poem::web::{Data, Json};
 use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
-use shared::job::QueueName;
-use shared::pulse::Pulse;
-use shared::queue::Queue;
-use shared::store::Store;
-use shared::telemetry;
+use process::pulse::Pulse;
+use queue::Queue;
+use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -100,6 +99,6 @@ async fn queue(queue: &Queue) -> String {
 
 #[handler]
 async fn metrics(context: Data<&HealthContext>) -> Response {
-    let text = context.metrics.get(shared::scrape::render(&context.store, &context.queue)).await;
+    let text = context.metrics.get(process::scrape::render(&context.store, &context.queue)).await;
     text.with_content_type("text/plain; version=0.0.4").into_response()
 }

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::id::JobId;
+use domain::job::Lease;
+use failpoint::{self, Point};
 use parking_lot::{Mutex, MutexGuard};
-use shared::failpoint::{self, Point};
-use shared::id::JobId;
-use shared::job::Lease;
-use shared::store::{Store, jobs};
+use store::{Store, jobs};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 

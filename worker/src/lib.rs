@@ -8,35 +8,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::*;
+use domain::job::{Job, QueueName};
 use futures_util::future::BoxFuture;
-use shared::front::PublicUrl;
-use shared::gateway::Gateway;
-use shared::job::{Job, QueueName};
-use shared::pulse::Pulse;
-use shared::queue::Queue;
-use shared::store::{Store, jobs};
+use gateway::Gateway;
+use process::front::PublicUrl;
+use process::pulse::Pulse;
+use queue::Queue;
+use store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 mod attempt;
-mod create_payment_link;
 mod elsewhere;
 mod failure;
 mod handler;
 pub mod health;
+mod jobs;
 mod lease;
 mod look_schedule;
 mod metrics;
 mod nearing;
-mod process_callback;
-mod refund_order;
 mod settings;
-mod settle_order;
 mod source;
 mod suspects;
-mod sweep;
 
 pub use failure::delay_ms;
 pub use look_schedule::LookSchedule;
@@ -176,7 +172,7 @@ async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<
 /// There must always be a `sweep`; every worker sees to it at its start.
 async fn seed_sweep(store: Store) {
     let mut pause = Duration::from_millis(100);
-    while let Err(trouble) = jobs::seed(&store, Job::Sweep).await {
+    while let Err(trouble) = store::jobs::seed(&store, Job::Sweep).await {
         if !trouble.is_passing() {
             warn!(error = %trouble, "sweep could not be seeded");
             return;
@@ -188,7 +184,7 @@ async fn seed_sweep(store: Store) {
 
 #[cfg(test)]
 mod tests {
-    use shared::job::JobKind;
+    use domain::job::JobKind;
 
     use super::*;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared::job::QueueName;
-use shared::order::{Order, OrderStatus};
-use shared::store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS};
-use shared::time::millis;
+use domain::job::QueueName;
+use domain::order::{Order, OrderStatus};
+use domain::time::millis;
+use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS};
 
 /// How long after the last hint looks come, in milliseconds, ascending; beyond the last they repeat at its distance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +122,8 @@ pub(crate) fn next_look_back_ms(final_at_ms: i64, now_ms: i64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use config::defaults;
     use proptest::prelude::*;
-    use shared::config::defaults;
 
     use super::*;
 
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn without_a_hint_looks_come_after_1_3_10_and_20_minutes_and_at_the_end() {
         let (minute, linked_at) = (60_000, 1_000_000);
-        let order = crate::settle_order::an_order(OrderStatus::Pending, linked_at, linked_at + 30 * minute);
+        let order = crate::jobs::settle_order::an_order(OrderStatus::Pending, linked_at, linked_at + 30 * minute);
         let mut now = linked_at;
         let mut looks = Vec::new();
         while looks.len() < 6 {
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_look_soon_after_a_hint_goes_before_all_others() {
-        let mut order = crate::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
+        let mut order = crate::jobs::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
         order.last_hint_at_ms = Some(100_000);
 
         assert_eq!(schedule().next_look(&order, 100_000, 100_000), (100_250, QueueName::Settle));
@@ -209,7 +209,7 @@ mod tests {
     /// Its customer has canceled at the gateway, and waits for another link.
     #[test]
     fn a_closed_draft_is_looked_at_the_moment_that_may_be_believed() {
-        let mut order = crate::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
+        let mut order = crate::jobs::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
         (order.last_hint_at_ms, order.last_allowed_at_ms) = (Some(0), Some(10_000));
         order.seen_closed_at_ms = Some(40_000);
 

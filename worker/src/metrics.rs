@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use domain::job::JobKind;
 use prometheus::{HistogramVec, IntCounterVec};
-use shared::job::JobKind;
-use shared::metrics::{counter_vec, histogram_vec};
+use telemetry::metrics::{counter_vec, histogram_vec};
 
 const BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 

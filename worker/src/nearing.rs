@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use shared::clock::MEASURED_EVERY;
-use shared::store::kinds::{self, LongestWaits};
-use shared::time::millis;
+use domain::time::millis;
+use store::clock::MEASURED_EVERY;
+use store::kinds::{self, LongestWaits};
 use tokio::time::sleep;
 use tracing::{info, warn};
 

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shared::config::values;
+use config::values;
 
 use crate::look_schedule::LookSchedule;
 
-shared::settings! {
+config::settings! {
     /// How jobs are run.
     #[derive(Clone, Debug)]
     pub struct WorkerSettings {

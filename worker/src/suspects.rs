@@ -11,11 +11,11 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::job::QueueName;
-use shared::queue::{Queue, Taker};
-use shared::secret::Secret;
-use shared::store::jobs::{self, SuspectGroup};
-use shared::store::{Store, StoreError};
+use domain::job::QueueName;
+use domain::secret::Secret;
+use queue::{Queue, Taker};
+use store::jobs::{self, SuspectGroup};
+use store::{Store, StoreError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

@@ -1,12 +1,12 @@
 //! Orders as the order API writes them.
 
+use domain::money::som;
+use domain::order::{HistoryLine, Order, OrderStatus};
+use domain::review::ReviewFinding;
+use domain::time::rfc3339;
 use poem_openapi::Object;
-use shared::front::PublicUrl;
-use shared::money::som;
-use shared::order::{HistoryLine, Order, OrderStatus};
-use shared::review::ReviewFinding;
-use shared::store::{Store, StoreError, findings};
-use shared::time::rfc3339;
+use process::front::PublicUrl;
+use store::{Store, StoreError, findings};
 
 use crate::auth::Viewer;
 use crate::or_null::OrNull;

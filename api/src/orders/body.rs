@@ -1,12 +1,13 @@
 //! The body of `POST /api/orders/create`: parsed here once, so that nothing behind the door checks again.
 
+use domain::money::{AmountFault, Tiyin};
+use domain::order::{GatewayIdentity, Language, NewOrder, PaymentType};
+use domain::text;
+use domain::web_address;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Value, json};
-use shared::money::{AmountFault, Tiyin};
-use shared::order::{GatewayIdentity, Language, NewOrder, PaymentType};
-use shared::{text, web_address};
 
 use super::json_object::{JsonObject, Shape};
 use crate::digest::sha256_hex;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::id::OrderId;
+use domain::order::Order;
 use futures_util::stream::unfold;
 use poem::web::sse::{Event, SSE};
 use poem::{IntoResponse, Response};
@@ -10,11 +12,9 @@ use poem_openapi::ApiResponse;
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
+use process::notice::{Followed, Moment};
 use serde_json::json;
-use shared::id::OrderId;
-use shared::notice::{Followed, Moment};
-use shared::order::Order;
-use shared::store::orders;
+use store::orders;
 use tokio::time::Instant;
 
 use super::answer::OrderAnswer;

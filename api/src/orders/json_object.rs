@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use domain::body_coding::without_byte_order_mark;
 use poem::http::header;
 use poem::{Request, RequestBody};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use shared::body_coding::without_byte_order_mark;
 
 use crate::problem::{Problem, ProblemType};
 use crate::request_body;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use shared::notice::Moment;
-use shared::order::{Order, OrderStatus};
-use shared::store::orders;
+use domain::order::{Order, OrderStatus};
+use process::notice::Moment;
+use store::orders;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 

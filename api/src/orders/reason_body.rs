@@ -1,10 +1,10 @@
 //! The bodies of cancel and refund: why, and how much is to go back. Both may be left out.
 
+use domain::order::{Order, REASON_CHARACTERS};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::json;
-use shared::order::{Order, REASON_CHARACTERS};
 
 use super::body::{amount, amount_schema, readable};
 use super::json_object::{JsonObject, Shape};

@@ -3,18 +3,18 @@
 
 use std::sync::Arc;
 
+use domain::id::OrderId;
+use domain::money::som;
+use domain::order::{Order, OrderStatus};
+use domain::refund::Refund;
+use domain::time::rfc3339;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use shared::id::OrderId;
-use shared::money::som;
-use shared::order::{Order, OrderStatus};
-use shared::refund::Refund;
-use shared::store::idempotency::IdempotencyKey;
-use shared::store::orders::{self, Canceled};
-use shared::store::processes;
-use shared::store::refunds::{self, NewRefund, Requested};
-use shared::time::rfc3339;
+use store::idempotency::IdempotencyKey;
+use store::orders::{self, Canceled};
+use store::processes;
+use store::refunds::{self, NewRefund, Requested};
 use tracing::info;
 
 use super::answer::OrderAnswer;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use domain::id::OrderId;
 use http_server::network_of;
-use shared::id::OrderId;
 
 use crate::callers::{InUse, Taken};
 use crate::problem::{Problem, ProblemType};

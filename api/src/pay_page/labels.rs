@@ -1,7 +1,7 @@
 //! What stands on every page of the customer, in Uzbek, Russian and English.
 
-use shared::money::Tiyin;
-use shared::order::Language;
+use domain::money::Tiyin;
+use domain::order::Language;
 
 /// What stands on every page.
 #[derive(Clone, Copy, Debug)]

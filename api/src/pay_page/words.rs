@@ -1,7 +1,7 @@
 //! What the customer's pages say, in Uzbek, Russian and English.
 
-use shared::order::{Language, Order, OrderStatus};
-use shared::store::settlement::MAX_LINKS;
+use domain::order::{Language, Order, OrderStatus};
+use store::settlement::MAX_LINKS;
 
 /// A payment link mostly comes within a second; then the customer is told that it takes longer.
 const LINK_DELAYED_MS: i64 = 30_000;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::ApiKey;
+use domain::id::OrderId;
+use domain::order::{Order, OrderStatus};
+use domain::review::{FindingKind, NewFinding};
+use domain::secret::Secret;
 use futures_util::StreamExt;
 use serde_json::json;
-use shared::id::OrderId;
-use shared::order::{Order, OrderStatus};
-use shared::review::{FindingKind, NewFinding};
-use shared::secret::Secret;
-use shared::store::reviewing::{self, Decision};
-use shared::store::settlement::Settlement;
+use store::reviewing::{self, Decision};
+use store::settlement::Settlement;
 
 use super::support::{TestApi, keys, send};
 

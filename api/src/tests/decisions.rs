@@ -1,15 +1,15 @@
 //! Every case of a callback in one table: what is answered, and what is recorded. `ARCHITECTURE.md` has the same table,
 //! and a test keeps the two equal.
 
-use shared::gateway::atmos::SignAlgorithm;
-use shared::id::{OrderId, TransactionId};
-use shared::job::{Job, JobKind};
-use shared::order::Order;
-use shared::review::{FindingKind, NewFinding};
-use shared::store::callbacks::{self, Verdict};
-use shared::store::jobs;
-use shared::store::kinds;
-use shared::store::settlement::Settlement;
+use domain::id::{OrderId, TransactionId};
+use domain::job::{Job, JobKind};
+use domain::order::Order;
+use domain::review::{FindingKind, NewFinding};
+use gateway::atmos::SignAlgorithm;
+use store::callbacks::{self, Verdict};
+use store::jobs;
+use store::kinds;
+use store::settlement::Settlement;
 
 use self::Kept::{Alone, Nothing, WithTheOrder};
 use self::Scene::*;

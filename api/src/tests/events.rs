@@ -126,7 +126,7 @@ async fn a_lost_notice_costs_a_follower_a_few_seconds_and_no_more() {
     ends.cancel();
     // Notices that hear of nothing.
     let api =
-        TestApi::with(|context| context.notice = shared::notice::Notice::start(&context.store, None, &ends)).await;
+        TestApi::with(|context| context.notice = process::notice::Notice::start(&context.store, None, &ends)).await;
     let order = api.order().await;
     let mut stream = follow(&api, "/api/orders/1/events").await;
     next(&mut stream).await;

@@ -1,9 +1,9 @@
 //! Repeating a request must be harmless.
 
+use domain::id::OrderId;
 use futures_util::future::join_all;
 use serde_json::json;
-use shared::id::OrderId;
-use shared::store::orders;
+use store::orders;
 
 use super::support::{TestApi, keys};
 

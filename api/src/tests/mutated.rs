@@ -5,15 +5,15 @@
 
 use std::collections::HashMap;
 
+use domain::id::OrderId;
+use domain::order::OrderStatus;
+use domain::review::{FindingKind, NewFinding};
+use gateway::atmos::SignAlgorithm;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use shared::gateway::atmos::SignAlgorithm;
-use shared::id::OrderId;
-use shared::order::OrderStatus;
-use shared::review::{FindingKind, NewFinding};
-use shared::store::settlement::Settlement;
+use store::settlement::Settlement;
 use tokio::runtime::Runtime;
 
 use super::signing::{Words, md5_hex, sha256_hex};

@@ -1,8 +1,8 @@
 //! `POST /api/orders/create` and what can be read of an order afterwards.
 
+use domain::order::OrderStatus;
+use domain::review::{FindingKind, NewFinding};
 use serde_json::{Value, json};
-use shared::order::OrderStatus;
-use shared::review::{FindingKind, NewFinding};
 
 use super::support::{TestApi, gzip, send};
 
@@ -56,7 +56,7 @@ async fn an_order_is_read_back_with_its_link_and_with_what_the_shop_said() {
     let seen = answer.json();
     assert_eq!(seen["payment_url"], "http://gateway.test/pay?transactionId=700");
     assert_eq!(seen["transaction_id"], 700);
-    assert_eq!(seen["expires_at"], shared::time::rfc3339(order.expires_at_ms.unwrap()));
+    assert_eq!(seen["expires_at"], domain::time::rfc3339(order.expires_at_ms.unwrap()));
     for (field, value) in [
         ("refunded_amount", json!("0.00")),
         ("needs_review", json!(false)),
@@ -135,7 +135,7 @@ async fn each_amount_that_cannot_be_used_is_refused_with_its_reason() {
         assert_eq!(problem["field"], "amount");
         assert!(problem["detail"].as_str().unwrap().contains(reason), "{amount}: {problem}");
     }
-    assert!(shared::store::orders::find(api.store(), shared::id::OrderId(1)).await.unwrap().is_none());
+    assert!(store::orders::find(api.store(), domain::id::OrderId(1)).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -432,7 +432,7 @@ async fn an_order_in_review_tells_why() {
     let order = api
         .settle(
             &order,
-            shared::store::settlement::Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, reason.clone())),
+            store::settlement::Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, reason.clone())),
         )
         .await;
 

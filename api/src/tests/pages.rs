@@ -1,15 +1,15 @@
 //! What the customer sees.
 
+use domain::id::{OrderId, TransactionId};
+use domain::job::Job;
+use domain::order::{Order, OrderStatus};
+use domain::review::{FindingKind, NewFinding};
 use futures_util::StreamExt;
 use poem::web::sse::Event;
 use serde_json::json;
-use shared::id::{OrderId, TransactionId};
-use shared::job::Job;
-use shared::order::{Order, OrderStatus};
-use shared::review::{FindingKind, NewFinding};
-use shared::store::reviewing::{self, Decision};
-use shared::store::settlement::Settlement;
-use shared::store::{jobs, orders};
+use store::reviewing::{self, Decision};
+use store::settlement::Settlement;
+use store::{jobs, orders};
 
 use super::support::{Answer, TestApi, send};
 use crate::pay_page::words::Situation;

@@ -1,11 +1,11 @@
 //! Calling orders off and giving their money back: who may, what is answered, and what cannot be.
 
+use domain::id::RefundId;
+use domain::job::{Job, QueueName};
+use domain::order::{Order, OrderStatus};
+use domain::refund::RefundState;
 use serde_json::json;
-use shared::id::RefundId;
-use shared::job::{Job, QueueName};
-use shared::order::{Order, OrderStatus};
-use shared::refund::RefundState;
-use shared::store::refunds;
+use store::refunds;
 
 use poem::test::TestClient;
 

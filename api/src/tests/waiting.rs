@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use domain::id::OrderId;
+use process::notice::Notice;
 use serde_json::{Value, json};
-use shared::id::OrderId;
-use shared::notice::Notice;
 use tokio_util::sync::CancellationToken;
 
 use super::support::{TestApi, eventually};

@@ -1,10 +1,10 @@
 //! What the gateway is told before it debits.
 
+use domain::order::OrderStatus;
+use domain::review::{FindingKind, NewFinding};
 use serde_json::{Value, json};
-use shared::order::OrderStatus;
-use shared::review::{FindingKind, NewFinding};
-use shared::store::callbacks::{self, Verdict};
-use shared::store::settlement::Settlement;
+use store::callbacks::{self, Verdict};
+use store::settlement::Settlement;
 
 use super::support::{Answer, TestApi, gzip, send};
 
@@ -28,7 +28,7 @@ async fn a_right_callback_is_allowed_and_repeated_with_the_same_answer() {
     let order = api.order().await;
     let order = api.link(&order, 700).await;
 
-    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
     for _ in 0..3 {
         assert_allowed(&api.webhook(body.clone()).await);
     }
@@ -44,7 +44,7 @@ async fn the_address_works_without_its_last_slash_and_whatever_the_content_type(
     let api = TestApi::start().await;
     let order = api.order().await;
     api.link(&order, 700).await;
-    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
 
     for path in ["/atmos/webhook", "//atmos/webhook/", "/atmos//webhook/", "/atmos/webhook//"] {
         let request = api.client.post(path).content_type("text/plain").body(body.clone());
@@ -59,7 +59,7 @@ async fn a_callback_in_an_unknown_content_coding_is_told_which_are_read() {
     let api = TestApi::start().await;
     let order = api.order().await;
     api.link(&order, 700).await;
-    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
 
     let answer = api.webhook_from("203.0.113.7", &[("content-encoding", "br")], body.into_bytes()).await;
 
@@ -83,7 +83,7 @@ async fn one_callback_sent_a_hundred_times_with_other_times_is_one_row_and_one_h
     let api = TestApi::start().await;
     let order = api.order().await;
     api.link(&order, 700).await;
-    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
     let mut body: Value = serde_json::from_str(&body).unwrap();
 
     for number in 0..100 {
@@ -93,8 +93,7 @@ async fn one_callback_sent_a_hundred_times_with_other_times_is_one_row_and_one_h
 
     let kept = callbacks::of_order(api.store(), order.id).await.unwrap();
     assert_eq!((kept.len(), kept[0].seen_count), (1, 100));
-    let looks =
-        shared::store::jobs::list(api.store(), None, Some(shared::job::JobKind::SettleOrder), 100).await.unwrap();
+    let looks = store::jobs::list(api.store(), None, Some(domain::job::JobKind::SettleOrder), 100).await.unwrap();
     assert_eq!((looks.len(), looks[0].woken_by.len()), (1, 1));
 }
 
@@ -140,7 +139,7 @@ async fn a_second_transaction_of_a_confirming_or_paid_order_is_refused() {
 
     assert_refused(&api.callback(700, "1", 5_000).await, "another transaction");
 
-    api.settle(&order, Settlement::Paid { transaction_id: shared::id::TransactionId(701) }).await;
+    api.settle(&order, Settlement::Paid { transaction_id: domain::id::TransactionId(701) }).await;
     assert_allowed(&api.callback(701, "1", 5_000).await);
     assert_refused(&api.callback(700, "1", 5_000).await, "another transaction");
 }
@@ -169,7 +168,7 @@ async fn a_badly_signed_body_is_refused_and_kept_and_is_no_hint() {
     let api = TestApi::start().await;
     let order = api.order().await;
     let order = api.link(&order, 700).await;
-    let body = api.context.gateway.sign_callback(shared::id::TransactionId(700), "1", 5_000);
+    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
     let mut forged: Value = serde_json::from_str(&body).unwrap();
     forged["sign"] = json!("00000000000000000000000000000000");
 

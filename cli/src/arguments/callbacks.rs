@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use shared::id::{OrderId, TransactionId};
-use shared::money::Tiyin;
-use shared::store::callbacks::Verdict;
+use domain::id::{OrderId, TransactionId};
+use domain::money::Tiyin;
+use store::callbacks::Verdict;
 
 use super::names::names;
 use super::output::Output;

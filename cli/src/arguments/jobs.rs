@@ -1,8 +1,8 @@
 //! What can be asked about jobs.
 
 use clap::{Args, Subcommand};
-use shared::id::JobId;
-use shared::job::{JobKind, JobState};
+use domain::id::JobId;
+use domain::job::{JobKind, JobState};
 
 use super::names::names;
 use super::output::Output;

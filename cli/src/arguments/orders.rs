@@ -1,9 +1,9 @@
 //! What can be done with orders, and who does it and why.
 
 use clap::{Args, Subcommand};
-use shared::id::{OrderId, TransactionId};
-use shared::order::{OrderStatus, REASON_CHARACTERS};
-use shared::text::{self, TextFault};
+use domain::id::{OrderId, TransactionId};
+use domain::order::{OrderStatus, REASON_CHARACTERS};
+use domain::text::{self, TextFault};
 
 use super::names::names;
 use super::output::Output;

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
-use shared::front::PublicUrl;
-use shared::job::QueueName;
-use shared::web_address;
+use domain::job::QueueName;
+use domain::web_address;
+use process::front::PublicUrl;
 use url::Url;
 
 #[derive(Clone, Debug, Args)]

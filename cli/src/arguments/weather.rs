@@ -1,7 +1,7 @@
 //! What can be said about calls to the gateway.
 
 use clap::Subcommand;
-use shared::gateway_rate::GatewayRate;
+use domain::gateway_rate::GatewayRate;
 
 use super::output::Output;
 

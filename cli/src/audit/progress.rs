@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use shared::telemetry;
 use tokio::task::AbortHandle;
 
 /// A run that is over by then says nothing.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use audit::{Finding, Kind, Severity};
 use serde::Serialize;
-use shared::audit::{Finding, Kind, Severity};
 
 use crate::output::{lines, short, table};
 
@@ -173,7 +173,7 @@ fn rows(findings: &[Finding]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shared::id::OrderId;
+    use domain::id::OrderId;
 
     use super::*;
 

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use shared::audit::Word;
-use shared::coordination::{Obstacle, Urgency};
-use shared::gateway::{Gateway, GatewayError};
-use shared::id::TransactionId;
-use shared::order::GatewayIdentity;
-use shared::telemetry::causes;
-use shared::transaction::{BookLine, TransactionReport};
+use audit::Word;
+use domain::id::TransactionId;
+use domain::order::GatewayIdentity;
+use domain::transaction::{BookLine, TransactionReport};
+use gateway::coordination::{Obstacle, Urgency};
+use gateway::{Gateway, GatewayError};
+use telemetry::causes;
 use tokio::task::JoinSet;
 
 use crate::exit::Exit;

@@ -1,6 +1,6 @@
 //! The components that have settings, and which role reads them.
 
-use shared::config::{Contract, Definition, Environment, FileSettings, Settings, Variables};
+use config::{Contract, Definition, Environment, FileSettings, Settings, Variables};
 
 use super::role::Role::{self, Api, Migrate, Operator, Sandbox, Up, Worker};
 use crate::data_dir::settings::DataDirSettings;
@@ -51,19 +51,19 @@ macro_rules! components {
 // and nothing else: it must get in when the processes do not start.
 components! {
     /// The gateway.
-    atmos: shared::gateway::atmos::AtmosSettings, read by [Up, Api, Worker, Operator];
+    atmos: gateway::atmos::AtmosSettings, read by [Up, Api, Worker, Operator];
     /// The addresses callbacks may come from.
     callback_addresses: api::CallbackAddresses, read by [Up, Api];
     /// The database.
-    database: shared::store::DatabaseSettings, read by [Up, Api, Worker, Migrate, Operator];
+    database: store::DatabaseSettings, read by [Up, Api, Worker, Migrate, Operator];
     /// Connections to the database.
-    pool: shared::store::PoolSettings, read by [Up, Api, Worker];
+    pool: store::PoolSettings, read by [Up, Api, Worker];
     /// Redis, or the queue inside the process.
-    redis: shared::redis_server::RedisSettings, read by [Up, Api, Worker, Operator];
+    redis: redis_server::RedisSettings, read by [Up, Api, Worker, Operator];
     /// Where embedded parts keep their files.
     data_dir: DataDirSettings, read by [Up, Api, Worker, Sandbox, Operator];
     /// Where the installation is reached. Workers make links to it.
-    front: shared::front::FrontSettings, read by [Up, Api, Worker];
+    front: process::front::FrontSettings, read by [Up, Api, Worker];
     /// The HTTP side.
     api: api::ApiSettings, read by [Up, Api];
     /// The jobs.
@@ -71,9 +71,9 @@ components! {
     /// The sandbox, which is the gateway where no other is named.
     sandbox: SandboxSettings, read by [Up, Api, Worker, Sandbox, Operator];
     /// How a process stops.
-    shutdown: shared::shutdown::ShutdownSettings, read by [Up, Api, Worker];
+    shutdown: process::shutdown::ShutdownSettings, read by [Up, Api, Worker];
     /// The log.
-    telemetry: shared::telemetry::TelemetrySettings, read by [Up, Api, Worker, Sandbox, Migrate, Operator];
+    telemetry: telemetry::TelemetrySettings, read by [Up, Api, Worker, Sandbox, Migrate, Operator];
 }
 
 /// Whether a role uses a variable; one it does not use cannot keep it from starting.

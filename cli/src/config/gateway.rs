@@ -1,10 +1,10 @@
 //! The gateway's settings belong together: whole, or wholly the sandbox's.
 
 use api::KeyStrength;
-use shared::config::Environment;
-use shared::gateway::atmos::AtmosSettings;
-use shared::gateway_rate::GatewayRate;
-use shared::secret::Secret;
+use config::Environment;
+use domain::gateway_rate::GatewayRate;
+use domain::secret::Secret;
+use gateway::atmos::AtmosSettings;
 use url::Url;
 
 use super::components::Config;

@@ -1,8 +1,8 @@
 //! The rules that tie the settings of several components together.
 
 use api::KeyStrength;
-use shared::config::Environment;
-use shared::store::DatabaseUrl;
+use config::Environment;
+use store::DatabaseUrl;
 
 use super::components::Config;
 use super::gateway::{self, KnownGateway};

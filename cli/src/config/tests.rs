@@ -2,11 +2,11 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
+use ::gateway::atmos::SignAlgorithm;
 use api::AddressCheck;
-use shared::gateway::atmos::SignAlgorithm;
-use shared::gateway_rate::GatewayRate;
-use shared::secret::Secret;
-use shared::telemetry::LogFormat;
+use domain::gateway_rate::GatewayRate;
+use domain::secret::Secret;
+use telemetry::LogFormat;
 use worker::LookSchedule;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-shared::settings! {
+config::settings! {
     /// Where embedded parts keep their files.
     #[derive(Clone, Debug)]
     pub(crate) struct DataDirSettings {

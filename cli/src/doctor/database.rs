@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Config;
-use shared::store::{Database, DatabaseUrl, Store, StoreError, clock_steps};
-use shared::telemetry::causes;
-use shared::time::rfc3339;
+use domain::time::rfc3339;
+use store::{Database, DatabaseUrl, Store, StoreError, clock_steps};
+use telemetry::causes;
 
 use super::findings::Findings;
 use crate::data_dir::{files_of_database, is_open_to_others};

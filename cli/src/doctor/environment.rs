@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::config::{Config, Role};
+use config::Variables;
 use http_server::PlaceCounts;
-use shared::config::Variables;
-use shared::store::DatabaseUrl;
-use shared::store::processes::Process;
+use store::DatabaseUrl;
+use store::processes::Process;
 
 use super::findings::Findings;
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use shared::coordination::{Obstacle, Urgency};
-use shared::gateway::{Gateway, GatewayError};
-use shared::id::TransactionId;
-use shared::redis_server::RedisServer;
-use shared::store::Store;
-use shared::telemetry::causes;
-use shared::weather;
+use domain::id::TransactionId;
+use gateway::coordination::{Obstacle, Urgency};
+use gateway::{Gateway, GatewayError};
+use process::weather;
+use redis_server::RedisServer;
+use store::Store;
+use telemetry::causes;
 use tokio::time::timeout;
 
 use super::findings::Findings;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::config::Config;
-use shared::job::QueueName;
-use shared::store::processes::{self, Process};
-use shared::store::{DatabaseUrl, Store, orders};
-use shared::telemetry::causes;
-use shared::time::rfc3339;
+use domain::job::QueueName;
+use domain::time::rfc3339;
+use store::processes::{self, Process};
+use store::{DatabaseUrl, Store, orders};
+use telemetry::causes;
 
 use super::findings::Findings;
 use super::redis::SeenRedis;

@@ -1,11 +1,11 @@
 //! Redis, where it carries the queue.
 
 use crate::config::Config;
-use shared::coordination::Coordination;
-use shared::queue::RedisQueue;
-use shared::redis_server::RedisServer;
-use shared::store::Store;
-use shared::telemetry::causes;
+use gateway::coordination::Coordination;
+use queue::RedisQueue;
+use redis_server::RedisServer;
+use store::Store;
+use telemetry::causes;
 
 use super::findings::Findings;
 use crate::installation::redis_server;

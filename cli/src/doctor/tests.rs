@@ -1,8 +1,8 @@
 use std::os::unix::fs::PermissionsExt;
 
-use shared::coordination::Obstacle;
-use shared::gateway::GatewayError;
-use shared::store::callbacks::Proofs;
+use ::gateway::GatewayError;
+use ::gateway::coordination::Obstacle;
+use store::callbacks::Proofs;
 
 use super::database::look_for_open_files;
 use super::gateway::{look_at_way, tell_of_gateway};

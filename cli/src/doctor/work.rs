@@ -1,9 +1,9 @@
 //! The work that waits, and the callbacks that came.
 
-use shared::job::QueueName;
-use shared::store::callbacks::{self, Proofs};
-use shared::store::{Store, jobs, orders};
-use shared::telemetry::causes;
+use domain::job::QueueName;
+use store::callbacks::{self, Proofs};
+use store::{Store, jobs, orders};
+use telemetry::causes;
 
 use super::findings::Findings;
 

@@ -1,8 +1,8 @@
 //! `tasdiq orders resolve`: a person's decision about an order, with name and reason.
 
 use serde_json::json;
-use shared::store::Store;
-use shared::store::reviewing::{self, Decision, Resolved};
+use store::Store;
+use store::reviewing::{self, Decision, Resolved};
 
 use crate::arguments::ResolveArguments;
 use crate::exit::Exit;

@@ -1,15 +1,15 @@
 //! `tasdiq orders review`: the orders that wait for a person, with what was found and what to type next.
 
+use domain::id::{JobId, OrderId};
+use domain::job::JobState;
+use domain::order::{OrderStatus, SuggestedAct};
+use domain::review::ReviewFinding;
+use domain::time::rfc3339;
 use serde::Serialize;
-use shared::id::{JobId, OrderId};
-use shared::job::JobState;
-use shared::order::{OrderStatus, SuggestedAct};
-use shared::review::ReviewFinding;
-use shared::store::kinds;
-use shared::store::reviewing::{self, WaitingOrder};
-use shared::store::transactions::StoredState;
-use shared::store::{Store, Unreadable};
-use shared::time::rfc3339;
+use store::kinds;
+use store::reviewing::{self, WaitingOrder};
+use store::transactions::StoredState;
+use store::{Store, Unreadable};
 
 use super::{FindingView, ResolutionView, TransactionView};
 use crate::arguments::Output;

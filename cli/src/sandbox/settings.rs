@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use shared::config::values;
-use shared::gateway::atmos::SignAlgorithm;
+use config::values;
+use gateway::atmos::SignAlgorithm;
 
-shared::settings! {
+config::settings! {
     /// How the sandbox is set.
     #[derive(Clone, Debug)]
     pub(crate) struct SandboxSettings {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use shared::secret::Secret;
+use domain::secret::Secret;
 
 use super::*;
 

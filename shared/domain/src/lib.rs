@@ -1,0 +1,16 @@
+//! What an order is: orders, money, jobs, refunds, findings, ids, in neutral words; reads and writes nothing.
+
+pub mod body_coding;
+pub mod gateway_rate;
+pub mod id;
+pub mod job;
+pub mod money;
+pub mod named_values;
+pub mod order;
+pub mod refund;
+pub mod review;
+pub mod secret;
+pub mod text;
+pub mod time;
+pub mod transaction;
+pub mod web_address;

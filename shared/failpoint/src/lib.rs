@@ -1,0 +1,209 @@
+//! Named points at which a test can kill the real process, hold it up, or make it fail.
+//!
+//! No release has them: without the feature `failpoints` every point is empty. With it they do nothing either, unless
+//! the variable `FAILPOINTS` names them when the process starts: `name=action;name=action`. An action is `kill` (the
+//! process ends on the spot, as by a power cut), `kill@3` (it does so when it comes here for the third time), or one of
+//! the crate `fail`: `sleep(500)`, `panic`, `return`, `10%panic`, `3*return->off`.
+
+#[cfg(feature = "failpoints")]
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use domain::named_values::named_values;
+
+named_values! {
+    /// Where a process may be struck.
+    Point {
+        /// An order is written and not committed.
+        CreateBeforeCommit = "create-before-commit",
+        /// An order is committed, and nobody was told.
+        CreateAfterCommit = "create-after-commit",
+        /// A callback was read, and nothing is decided.
+        WebhookBeforeDecision = "webhook-before-decision",
+        /// A callback is decided about and kept, and not committed.
+        WebhookBeforeCommit = "webhook-before-commit",
+        /// The decision is committed, and the gateway has no answer.
+        WebhookAfterCommit = "webhook-after-commit",
+        /// Job rows are marked enqueued, and their ids are in no queue.
+        RelayBeforePush = "relay-before-push",
+        /// Ids are pushed, and the relay goes on.
+        RelayAfterPush = "relay-after-push",
+        /// Ids are taken out of the queue, and their rows not claimed.
+        ClaimBefore = "claim-before",
+        /// Rows are claimed, and no handler knows of them.
+        ClaimAfter = "claim-after",
+        /// A handler is about to begin.
+        AttemptBefore = "attempt-before",
+        /// A run that wrote no effect is about to be ended in its row.
+        FinishBeforeCommit = "finish-before-commit",
+        /// The end of such a run is committed.
+        FinishAfterCommit = "finish-after-commit",
+        /// The gateway is about to be asked for a draft.
+        LinkBeforeCall = "link-before-call",
+        /// The gateway made a draft that no row knows.
+        LinkAfterCall = "link-after-call",
+        /// The payment link is written and not committed.
+        LinkBeforeCommit = "link-before-commit",
+        /// The payment link is committed.
+        LinkAfterCommit = "link-after-commit",
+        /// The gateway is about to be asked about an order.
+        SettleBeforeCall = "settle-before-call",
+        /// The gateway's answer is known to this process alone.
+        SettleAfterCall = "settle-after-call",
+        /// What a look led to is written and not committed; `paid` or anything else.
+        SettleBeforeCommit = "settle-before-commit",
+        /// `paid` is written and not committed.
+        PaidBeforeCommit = "paid-before-commit",
+        /// `paid` is committed, and nobody was told.
+        PaidAfterCommit = "paid-after-commit",
+        /// An order is called off, and that is not committed.
+        CancelBeforeCommit = "cancel-before-commit",
+        /// An order is called off, and nobody was told.
+        CancelAfterCommit = "cancel-after-commit",
+        /// A refund is written and not committed.
+        RequestBeforeCommit = "request-before-commit",
+        /// A refund is committed, and nobody was told.
+        RequestAfterCommit = "request-after-commit",
+        /// A refund is about to be marked as sent.
+        RefundBeforeMark = "refund-before-mark",
+        /// A refund is marked as sent, and was not: nobody else may send it.
+        RefundBeforeCall = "refund-before-call",
+        /// The gateway gave money back, and no row knows.
+        RefundAfterCall = "refund-after-call",
+        /// That the money went back is written and not committed.
+        RefundBeforeCommit = "refund-before-commit",
+        /// That the money went back is committed, and nobody was told.
+        RefundAfterCommit = "refund-after-commit",
+        /// A crash is counted and not committed.
+        CrashBeforeCommit = "crash-before-commit",
+        /// A dead letter and its order's move are written and not committed.
+        BuryBeforeCommit = "bury-before-commit",
+        /// What is missing is restored, and nothing is pruned.
+        SweepBetween = "sweep-between",
+        /// Strikes with `return`: leases are not renewed, and nobody is told that they are lost.
+        SkipRenewal = "skip-renewal",
+        /// Strikes with `return`: this process's host believes it is a minute later.
+        HostClockAhead = "host-clock-ahead",
+        /// Strikes with `return`: the database's clock is an hour ahead. `3*off->return` sets it ahead while the process runs.
+        DatabaseClockAhead = "database-clock-ahead",
+        /// Strikes with `return`: the database's clock is an hour behind.
+        DatabaseClockBehind = "database-clock-behind",
+        /// One payment link or settlement of a thousand ends its process.
+        PoisonKills = "poison-kills",
+        /// Some others panic.
+        PoisonPanics = "poison-panics",
+        /// Some others fail, with `return`, as a defect would.
+        PoisonFails = "poison-fails",
+    }
+}
+
+impl Point {
+    /// Whether it lies on an order's way, where a process may die.
+    pub fn is_deadly(self) -> bool {
+        !matches!(
+            self,
+            Point::SkipRenewal
+                | Point::HostClockAhead
+                | Point::DatabaseClockAhead
+                | Point::DatabaseClockBehind
+                | Point::PoisonKills
+                | Point::PoisonPanics
+                | Point::PoisonFails
+        )
+    }
+}
+
+/// The order's number modulo 1,000 says which sort of poison its payment link and settlement are, if any: one order of a
+/// hundred, and a tenth of these end their process.
+pub fn poison_of(order_number: i64) -> Option<Point> {
+    match order_number.rem_euclid(1_000) {
+        13 => Some(Point::PoisonKills),
+        113 | 313 | 513 | 713 => Some(Point::PoisonPanics),
+        213 | 413 | 613 | 813 | 913 => Some(Point::PoisonFails),
+        _ => None,
+    }
+}
+
+/// This process has come to `point`.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn reach(_point: Point) {}
+
+/// This process has come to `point`: whatever `FAILPOINTS` says happens here.
+#[cfg(feature = "failpoints")]
+pub fn reach(point: Point) {
+    fail::fail_point!(point.as_str(), |_| ());
+}
+
+/// Whether `point` strikes here, by the action `return`.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn strikes(_point: Point) -> bool {
+    false
+}
+
+/// Whether `point` strikes here, by the action `return`.
+#[cfg(feature = "failpoints")]
+pub fn strikes(point: Point) -> bool {
+    fail::fail_point!(point.as_str(), |_| true);
+    false
+}
+
+/// `FAILPOINTS` cannot be meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("FAILPOINTS: {0}")]
+pub struct FailpointFault(String);
+
+/// Arms the points that `FAILPOINTS` names; to be called once, before anything runs.
+///
+/// # Errors
+/// [`FailpointFault`]: an unknown point or action.
+#[cfg(not(feature = "failpoints"))]
+pub fn arm() -> Result<(), FailpointFault> {
+    Ok(())
+}
+
+/// Arms the points that `FAILPOINTS` names; to be called once, before anything runs.
+///
+/// # Errors
+/// [`FailpointFault`]: an unknown point or action.
+#[cfg(feature = "failpoints")]
+pub fn arm() -> Result<(), FailpointFault> {
+    let Ok(wishes) = std::env::var("FAILPOINTS") else { return Ok(()) };
+    for wish in wishes.split(';').filter(|wish| !wish.is_empty()) {
+        let (name, action) = wish.split_once('=').ok_or_else(|| FailpointFault(format!("{wish} names no action")))?;
+        let point = Point::parse(name).ok_or_else(|| FailpointFault(format!("there is no point {name}")))?;
+        let armed = match action.strip_prefix("kill") {
+            Some(time) => arm_kill(point, if time.is_empty() { "@1" } else { time }),
+            None => fail::cfg(point.as_str(), action),
+        };
+        armed.map_err(|fault| FailpointFault(format!("{wish}: {fault}")))?;
+    }
+    Ok(())
+}
+
+/// Nothing is cleaned up, as when the machine loses its power.
+#[cfg(feature = "failpoints")]
+fn arm_kill(point: Point, time: &str) -> Result<(), String> {
+    let time = time.strip_prefix('@').and_then(|time| time.parse::<u32>().ok()).ok_or("no number of times")?;
+    let came = AtomicU32::new(0);
+    fail::cfg_callback(point.as_str(), move || {
+        if came.fetch_add(1, Ordering::Relaxed) + 1 == time {
+            tracing::error!("failpoint {point}: this process ends here");
+            telemetry::flush(std::time::Duration::from_secs(1));
+            std::process::abort();
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_order_of_a_hundred_is_poison_and_one_of_a_thousand_kills() {
+        let poison: Vec<Point> = (0..10_000).filter_map(poison_of).collect();
+
+        assert_eq!(poison.len(), 100);
+        assert_eq!(poison.iter().filter(|point| **point == Point::PoisonKills).count(), 10);
+    }
+}

@@ -1,0 +1,176 @@
+//! Atmos: its wire format, its token, its signatures.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::client::ClientFault;
+use self::client::Http;
+use self::request::Operation;
+pub use self::settings::{AtmosSettings, SANDBOX_KEY, SignAlgorithm};
+use self::token::Tokens;
+use self::wire::{CreateBody, GetBody, ReverseBody};
+use super::GatewayError;
+use crate::coordination::{Coordination, Urgency};
+use domain::id::TransactionId;
+use domain::order::GatewayIdentity;
+use domain::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest, TransactionReport};
+
+mod authorized;
+mod callback;
+mod client;
+mod ledger;
+mod request;
+mod retry;
+mod settings;
+mod sign;
+mod token;
+mod wire;
+
+/// Long enough for a slow gateway, short enough that two calls fit into a job's deadline.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The client for Atmos; cheap to clone, shared by all jobs of a process.
+#[derive(Clone)]
+pub struct AtmosGateway(Arc<Parts>);
+
+struct Parts {
+    settings: AtmosSettings,
+    identity: GatewayIdentity,
+    http: Http,
+    tokens: Tokens,
+}
+
+impl AtmosGateway {
+    /// Prepares calls; connects to nothing yet. A rustls crypto provider must have been installed.
+    ///
+    /// # Errors
+    /// [`ClientFault`]: a proxy address that cannot be used, or no root certificates where TLS is called for.
+    pub fn new(settings: AtmosSettings, coordination: Coordination) -> Result<Self, ClientFault> {
+        AtmosGateway::with_call_timeout(settings, CALL_TIMEOUT, coordination)
+    }
+
+    /// As [`AtmosGateway::new`], with another time that one call may take.
+    ///
+    /// # Errors
+    /// As [`AtmosGateway::new`].
+    pub fn with_call_timeout(
+        settings: AtmosSettings,
+        call_timeout: Duration,
+        coordination: Coordination,
+    ) -> Result<Self, ClientFault> {
+        let http = Http::new(&settings, call_timeout, coordination.clone())?;
+        let tokens = Tokens::new(&settings, coordination);
+        Ok(AtmosGateway(Arc::new(Parts { identity: settings.identity(), settings, http, tokens })))
+    }
+
+    /// What its calls are admitted by.
+    pub fn coordination(&self) -> &Coordination {
+        self.0.http.coordination()
+    }
+
+    /// Who we are there.
+    pub fn identity(&self) -> &GatewayIdentity {
+        &self.0.identity
+    }
+
+    /// The store our callbacks must name.
+    pub fn store_id(&self) -> &str {
+        &self.0.settings.store_id
+    }
+
+    /// `POST /merchant/pay/create`. A repetition leaves an empty draft behind, nothing more.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub async fn create_draft(&self, request: &DraftRequest, urgency: Urgency) -> Result<Draft, GatewayError> {
+        let Parts { settings, http, tokens, .. } = &*self.0;
+        let body = CreateBody::new(settings, request);
+        http.call(tokens, Operation::Create, urgency, &body, wire::read_created).await
+    }
+
+    /// The page of flow A: `{checkout}/invoice/get?storeId=…&transactionId=…&redirectLink=…`. The gateway gives
+    /// no link of its own; every integration builds it like this.
+    pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> String {
+        let settings = &self.0.settings;
+        let mut url = client::with_path(&settings.checkout_url, "/invoice/get");
+        let [store_id, return_url] = [&settings.store_id, return_url].map(percent_encoded);
+        url.set_query(Some(&format!("storeId={store_id}&transactionId={transaction_id}&redirectLink={return_url}")));
+        url.into()
+    }
+
+    /// `POST /merchant/pay/get`. Moves nothing.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`]; `Refused` means that the gateway knows no such transaction of ours.
+    pub async fn look(
+        &self,
+        transaction_id: TransactionId,
+        urgency: Urgency,
+    ) -> Result<TransactionReport, GatewayError> {
+        let Parts { settings, http, tokens, .. } = &*self.0;
+        let read = |body: &[u8]| wire::read_report(transaction_id, body);
+        http.call(tokens, Operation::Look, urgency, &GetBody::new(settings, transaction_id), read).await
+    }
+
+    /// A token, so that a call which follows soon needs none first.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`] but `OutcomeUnknown` and `Refused`.
+    pub async fn prepare(&self) -> Result<(), GatewayError> {
+        let Parts { http, tokens, .. } = &*self.0;
+        tokens.current(http).await.map(|_| ())
+    }
+
+    /// `POST /merchant/pay/reverse`, by the permanent id of the debit (`success_trans_id`). Sent once; a second time only
+    /// after a 401, which nobody processed.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
+        let Parts { settings, http, tokens, .. } = &*self.0;
+        let body = ReverseBody::new(settings, success_transaction_id, reason);
+        http.call_once(tokens, Operation::Reverse, Urgency::Now, &body, wire::read_reversed).await
+    }
+
+    /// `GET /_sim/ledger` of the sandbox; Atmos shows no book.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`] but `Refused`.
+    pub async fn ledger(&self) -> Result<Option<Vec<BookLine>>, GatewayError> {
+        let Parts { settings, http, .. } = &*self.0;
+        match settings.is_sandbox() {
+            true => http.read_ledger(ledger::read).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Reads a callback's body and checks its signature. Pure.
+    ///
+    /// # Errors
+    /// [`CallbackFault`].
+    pub fn read_callback(&self, body: &[u8]) -> Result<Callback, CallbackFault> {
+        callback::read(&self.0.settings, body)
+    }
+
+    /// A rightly signed callback body.
+    pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
+        callback::write(&self.0.settings, transaction_id, account, amount)
+    }
+}
+
+impl fmt::Debug for AtmosGateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AtmosGateway").field(&self.0.settings).finish()
+    }
+}
+
+/// As a value in a query. A space becomes `%20`, which every reader understands, and not the `+` of forms.
+fn percent_encoded(text: &str) -> String {
+    let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    encoded.replace('+', "%20")
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+mod tests;

@@ -1,0 +1,188 @@
+//! Callbacks: reading what the gateway asks, byte-exact where the signature needs it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::AtmosSettings;
+use super::sign::{self, SignedWords};
+use super::wire::whole_number;
+use domain::body_coding::without_byte_order_mark;
+use domain::id::TransactionId;
+use domain::secret::Secret;
+use domain::transaction::{Callback, CallbackFault};
+
+/// Reads a callback and checks its signature. Pure: a stored body reads the same at any time with the same keys.
+///
+/// The body may be a JSON object, a form whose only field holds such an object, or a plain form, whatever the
+/// content type says (integrations report all of them), and each may begin with a byte order mark. Fields that are not
+/// documented are passed over, whatever they hold: an addition by the gateway must not stop every shop.
+///
+/// # Errors
+/// `Unreadable` without the four signed fields; else `BadlySigned`.
+pub(super) fn read(settings: &AtmosSettings, body: &[u8]) -> Result<Callback, CallbackFault> {
+    let fields = Fields::read(body).ok_or(CallbackFault::Unreadable)?;
+    let (words, contradiction) = fields.signed_words().ok_or(CallbackFault::Unreadable)?;
+    let claimed = fields.text("sign").ok_or(CallbackFault::BadlySigned)?;
+    let fits = |account| {
+        let words = SignedWords { account, ..words };
+        sign::fits(settings.sign_algorithm, words, &settings.api_keys, claimed)
+    };
+    if !fits(words.account) && !contradiction.is_some_and(fits) {
+        return Err(CallbackFault::BadlySigned);
+    }
+    Ok(Callback {
+        store_id: words.store_id.to_owned(),
+        transaction_id: whole_number(words.transaction_id).map(TransactionId),
+        account: contradiction.is_none().then(|| words.account.to_owned()),
+        amount: whole_number(words.amount),
+        signature: claimed.to_ascii_lowercase(),
+    })
+}
+
+/// The documented body, all values strings, signed with the present key.
+pub(super) fn write(settings: &AtmosSettings, transaction_id: TransactionId, account: &str, amount: i64) -> String {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        store_id: &'a str,
+        transaction_id: &'a str,
+        transaction_time: &'a str,
+        amount: &'a str,
+        account: &'a str,
+        sign: &'a str,
+    }
+
+    let (transaction_id, amount) = (transaction_id.to_string(), amount.to_string());
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string();
+    let words = SignedWords { store_id: &settings.store_id, transaction_id: &transaction_id, account, amount: &amount };
+    let key = settings.api_keys.first().cloned().unwrap_or_else(|| Secret::new(""));
+    let body = Body {
+        store_id: words.store_id,
+        transaction_id: words.transaction_id,
+        transaction_time: &now_ms,
+        amount: words.amount,
+        account: words.account,
+        sign: &sign::signature(settings.sign_algorithm, words, &key),
+    };
+    // A struct of strings always serializes; an empty body would be refused by its reader.
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
+/// The fields that are read. Anything else in a body is passed over.
+const READ: [&str; 6] = ["store_id", "transaction_id", "account", "invoice", "amount", "sign"];
+
+/// The fields of [`READ`] in a JSON object or form, their values as written.
+struct Fields<'a>(HashMap<Cow<'a, str>, Scalar<'a>>);
+
+enum Scalar<'a> {
+    /// A string, decoded, or a number with the digits it was written with.
+    Text(Cow<'a, str>),
+    /// `true`, `false` or `null`: nothing a signature could be made of.
+    Other,
+}
+
+impl<'a> Fields<'a> {
+    fn read(body: &'a [u8]) -> Option<Self> {
+        let body = without_byte_order_mark(body);
+        if let Ok(fields) = serde_json::from_slice(body) {
+            return Some(fields);
+        }
+        let pairs: Vec<_> = url::form_urlencoded::parse(body).collect();
+        if let [(name, value)] = pairs.as_slice() {
+            let document = if value.is_empty() { name } else { value };
+            let document = without_byte_order_mark(document.as_bytes());
+            return serde_json::from_slice::<Fields<'_>>(document).ok().map(Fields::into_owned);
+        }
+        let mut fields = HashMap::new();
+        for (name, value) in pairs.into_iter().filter(|(name, _)| is_read(name)) {
+            if fields.insert(name, Scalar::Text(value)).is_some() {
+                return None;
+            }
+        }
+        Some(Fields(fields))
+    }
+
+    fn into_owned<'b>(self) -> Fields<'b> {
+        let owned = self.0.into_iter().map(|(name, scalar)| {
+            let scalar = match scalar {
+                Scalar::Text(text) => Scalar::Text(Cow::Owned(text.into_owned())),
+                Scalar::Other => Scalar::Other,
+            };
+            (Cow::Owned(name.into_owned()), scalar)
+        });
+        Fields(owned.collect())
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name)? {
+            Scalar::Text(text) => Some(text),
+            Scalar::Other => None,
+        }
+    }
+
+    /// The four signed fields. `account` was once called `invoice`; the `invoice` of a body that has both comes second
+    /// where it says something else.
+    fn signed_words(&self) -> Option<(SignedWords<'_>, Option<&str>)> {
+        let (account, invoice) = (self.text("account"), self.text("invoice"));
+        let words = SignedWords {
+            store_id: self.text("store_id")?,
+            transaction_id: self.text("transaction_id")?,
+            account: account.or(invoice)?,
+            amount: self.text("amount")?,
+        };
+        Some((words, invoice.filter(|invoice| *invoice != words.account)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FlatObject;
+
+        impl<'de> Visitor<'de> for FlatObject {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = HashMap::new();
+                while let Some((name, raw)) = map.next_entry::<String, &RawValue>()? {
+                    let Some(scalar) = scalar(&name, raw)? else { continue };
+                    // Two readers of a doubled name may see two different payments.
+                    if fields.insert(Cow::Owned(name), scalar).is_some() {
+                        return Err(A::Error::custom("a doubled name"));
+                    }
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(FlatObject)
+    }
+}
+
+fn is_read(name: &str) -> bool {
+    READ.contains(&name)
+}
+
+/// The value of a field; `None` where that is not one of [`READ`]. What one of them nests is no value that could be signed.
+fn scalar<'a, E: Error>(name: &str, raw: &'a RawValue) -> Result<Option<Scalar<'a>>, E> {
+    let text = raw.get();
+    let scalar = match text.as_bytes().first() {
+        Some(b'"') => Scalar::Text(Cow::Owned(serde_json::from_str(text).map_err(E::custom)?)),
+        Some(b'{' | b'[') if is_read(name) => return Err(E::custom("a nested value")),
+        Some(b'{' | b'[' | b't' | b'f' | b'n') | None => Scalar::Other,
+        Some(_) => Scalar::Text(Cow::Borrowed(text)),
+    };
+    Ok(is_read(name).then_some(scalar))
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+mod tests;

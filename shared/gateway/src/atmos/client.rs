@@ -1,0 +1,369 @@
+//! HTTP to the gateway: one request at a time, its answer sorted by what the caller does about it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use reqwest::header::{CONNECTION, CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
+use reqwest::{ClientBuilder, Proxy, RequestBuilder, StatusCode, redirect};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tracing::{Instrument, field};
+use url::Url;
+
+use super::AtmosSettings;
+use super::request::{Bearer, Connection, Operation};
+use super::retry::{self, TryError};
+use super::wire::{is_understood, unknown};
+use crate::coordination::{Coordination, Outcome, PROBE_WITHIN, Pass, Urgency};
+use crate::{GatewayError, metrics};
+use domain::body_coding::{CodingFault, decoded};
+
+/// Longer than any handshake that will still succeed.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// A connection that has carried nothing for so long is not used again: servers close theirs after 5 s and more, without
+/// a word, and a request that meets the closing is lost.
+const KEPT_FOR: Duration = Duration::from_secs(4);
+
+/// How long the sandbox may take to send that.
+const LEDGER_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long to wait if the gateway asks for patience and does not say how much.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// No header of theirs may stop us for longer.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// Why calls cannot even be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientFault {
+    /// A call goes over TLS, and nothing here says whose certificates are to be believed.
+    #[error(
+        "this machine has no root certificates, which calls over https need: install the package ca-certificates, or set \
+         SSL_CERT_FILE to a bundle"
+    )]
+    NoRoots(#[source] reqwest::Error),
+    /// `ATMOS_PROXY_URL` cannot be used.
+    #[error("ATMOS_PROXY_URL cannot be used: mend it, or take it away")]
+    Proxy(#[source] reqwest::Error),
+    /// The client's own reason.
+    #[error("the HTTP client cannot be made")]
+    Other(#[source] reqwest::Error),
+}
+
+/// Sends requests within the budget and reads their answers.
+pub(super) struct Http {
+    /// Keeps its connections for the next request.
+    keeping: reqwest::Client,
+    last_kept: LastKept,
+    /// Opens a connection for each request.
+    opening: reqwest::Client,
+    base_url: Url,
+    call_timeout: Duration,
+    coordination: Coordination,
+}
+
+impl Http {
+    pub(super) fn new(
+        settings: &AtmosSettings,
+        call_timeout: Duration,
+        coordination: Coordination,
+    ) -> Result<Self, ClientFault> {
+        Ok(Http {
+            keeping: build(client(settings, call_timeout)?.pool_idle_timeout(KEPT_FOR))?,
+            last_kept: LastKept::default(),
+            opening: build(client(settings, call_timeout)?.pool_max_idle_per_host(0))?,
+            base_url: settings.base_url.clone(),
+            call_timeout,
+            coordination,
+        })
+    }
+
+    pub(super) fn coordination(&self) -> &Coordination {
+        &self.coordination
+    }
+
+    pub(super) fn post(&self, operation: Operation, connection: Connection) -> RequestBuilder {
+        self.client(connection).post(with_path(&self.base_url, operation.path()))
+    }
+
+    fn client(&self, connection: Connection) -> &reqwest::Client {
+        match connection {
+            Connection::Kept => &self.keeping,
+            Connection::Fresh => &self.opening,
+        }
+    }
+
+    /// Sends one request, made for this connection, when the weather allows it; `read` makes sense of the body of a 2xx
+    /// answer. Counted and timed.
+    pub(super) async fn send<T>(
+        &self,
+        operation: Operation,
+        urgency: Urgency,
+        bearer: Bearer,
+        (connection, request): (Connection, RequestBuilder),
+        read: impl FnOnce(&[u8]) -> Result<T, GatewayError>,
+    ) -> Result<T, TryError> {
+        let name = operation.name();
+        let admitted = match operation.is_gateways() {
+            true => self.coordination.admit(urgency).await,
+            false => self.coordination.admit_beside_breaker(urgency).await,
+        };
+        let pass = admitted.map_err(|held_back| TryError::Lasting(held_back.into()))?;
+        // A reversal that is cut short leaves money of which nobody knows where it is, so it may take its time.
+        let is_hurried = pass.is_probe() && operation != Operation::Reverse;
+        let request = if is_hurried { request.timeout(PROBE_WITHIN.min(self.call_timeout)) } else { request };
+        let span =
+            tracing::info_span!("gateway_call", operation = name, outcome = field::Empty, duration_ms = field::Empty);
+        async {
+            let started = Instant::now();
+            let last_kept = match connection {
+                Connection::Kept => Some(&self.last_kept),
+                Connection::Fresh => None,
+            };
+            let answer = exchange(operation, last_kept, request).await;
+            let answer = answer.and_then(|body| read(&body).map_err(TryError::Lasting));
+            let (outcome, took) = (outcome(&answer), started.elapsed());
+            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            metrics::gateway_calls().with_label_values(&[name, outcome]).inc();
+            metrics::gateway_call_seconds().with_label_values(&[name, outcome]).observe(took.as_secs_f64());
+            tracing::Span::current().record("outcome", outcome).record("duration_ms", duration_ms);
+            // Whoever decides what to do about a failure logs it; here it is only measured.
+            tracing::debug!(operation = name, outcome, duration_ms, "{name} at the gateway: {outcome}");
+            self.tell_others(operation, bearer, pass, &answer).await;
+            answer
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Tells all processes what came of a call, where it tells anything about the gateway.
+    async fn tell_others<T>(&self, operation: Operation, bearer: Bearer, pass: Pass, answer: &Result<T, TryError>) {
+        if let Err(TryError::Lasting(GatewayError::Throttled { retry_after })) = answer {
+            self.coordination.ask_for_patience(*retry_after).await;
+        }
+        let cause;
+        let outcome = match answer {
+            _ if !operation.is_gateways() => Outcome::Neither,
+            // That tokens are handed out does not say that money can be moved; the call that needs it will.
+            Ok(_) if operation == Operation::Token => Outcome::Neither,
+            Ok(_) => Outcome::Answered,
+            // Many connections may have been closed at once, by a gateway that is well.
+            Err(TryError::Stale(_)) => Outcome::Neither,
+            Err(TryError::Unauthorized) => match bearer {
+                // Only what becomes of it with a fresh token tells anything.
+                Bearer::None | Bearer::MayBeOld => Outcome::Neither,
+                Bearer::Fresh => Outcome::Failed("HTTP 401 with a fresh token"),
+            },
+            Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
+                GatewayError::Refused { .. } | GatewayError::Throttled { .. } => Outcome::Answered,
+                GatewayError::OutcomeUnknown { what, .. } if is_understood(what) => Outcome::Answered,
+                GatewayError::Unreachable(_)
+                | GatewayError::OutcomeUnknown { .. }
+                | GatewayError::NotAdmitted { .. } => {
+                    cause = gist(error);
+                    Outcome::Failed(&cause)
+                }
+                GatewayError::HeldBack { .. } => Outcome::Neither,
+            },
+        };
+        self.coordination.settle(pass, outcome).await;
+    }
+
+    /// The sandbox's book, which asks for no token; briefly retried.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub(super) async fn read_ledger<T>(
+        &self,
+        read: impl Fn(&[u8]) -> Result<T, GatewayError>,
+    ) -> Result<T, GatewayError> {
+        let address = with_path(&self.base_url, Operation::Ledger.path());
+        retry::briefly(|connection| {
+            let book = self.client(connection).get(address.clone()).timeout(LEDGER_WITHIN);
+            self.send(Operation::Ledger, Urgency::Later, Bearer::None, (connection, book), &read)
+        })
+        .await
+    }
+}
+
+/// A client that trusts nobody: enough where nothing is called over TLS.
+fn without_roots(builder: ClientBuilder) -> ClientBuilder {
+    builder.tls_certs_only(std::iter::empty::<reqwest::Certificate>())
+}
+
+fn build(builder: ClientBuilder) -> Result<reqwest::Client, ClientFault> {
+    builder.build().map_err(|error| {
+        // No client can be made here but one that trusts nobody.
+        let has_no_roots =
+            reqwest::Client::builder().build().is_err() && without_roots(reqwest::Client::builder()).build().is_ok();
+        if has_no_roots { ClientFault::NoRoots(error) } else { ClientFault::Other(error) }
+    })
+}
+
+/// What all clients have in common. The machine's root certificates are read only where something is called over TLS.
+fn client(settings: &AtmosSettings, call_timeout: Duration) -> Result<ClientBuilder, ClientFault> {
+    let calls_over_tls =
+        std::iter::once(&settings.base_url).chain(&settings.proxy_url).any(|address| address.scheme() == "https");
+    let builder = reqwest::Client::builder();
+    let builder = if calls_over_tls { builder } else { without_roots(builder) };
+    let builder = builder
+        .user_agent(concat!("tasdiq/", env!("CARGO_PKG_VERSION")))
+        .timeout(call_timeout)
+        // Clearly before the call's own end, so that a failed connection is known as one.
+        .connect_timeout(CONNECT_WITHIN.min(call_timeout / 2))
+        // A redirected request would carry our token to wherever it points.
+        .redirect(redirect::Policy::none())
+        .no_proxy();
+    Ok(match &settings.proxy_url {
+        Some(proxy_url) => builder.proxy(Proxy::all(proxy_url.clone()).map_err(ClientFault::Proxy)?),
+        None => builder,
+    })
+}
+
+/// `url` with this path, whatever its own.
+pub(super) fn with_path(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    let joined = format!("{}{path}", url.path().trim_end_matches('/'));
+    url.set_path(&joined);
+    url
+}
+
+/// So many characters of a cause are told to others.
+const GIST_CHARACTERS: usize = 200;
+
+/// A failure and its root, which tells a name that is not found from a refused connection and from a certificate.
+fn gist(error: &GatewayError) -> String {
+    let mut text = error.to_string();
+    let mut root: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    while let Some(deeper) = root.and_then(std::error::Error::source) {
+        root = Some(deeper);
+    }
+    if let Some(root) = root.map(ToString::to_string).filter(|root| !text.contains(root.as_str())) {
+        text.push_str(": ");
+        text.push_str(&root);
+    }
+    text.chars().take(GIST_CHARACTERS).collect()
+}
+
+/// When a request last left its connection open for the next.
+#[derive(Debug, Default)]
+struct LastKept(Mutex<Option<Instant>>);
+
+impl LastKept {
+    /// A request was answered. One whose connection broke has left none.
+    fn note(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    /// Whether the next request may leave by a connection that was kept.
+    fn is_recent(&self) -> bool {
+        self.0.lock().is_some_and(|at| at.elapsed() <= KEPT_FOR)
+    }
+}
+
+/// The body of a 2xx answer. `last_kept` is of the client that the request leaves by, if that keeps its connections.
+async fn exchange(
+    operation: Operation,
+    last_kept: Option<&LastKept>,
+    request: RequestBuilder,
+) -> Result<Vec<u8>, TryError> {
+    // Where none can have been kept, a connection of its own broke, and that is the gateway's doing.
+    let may_be_kept = last_kept.is_some_and(LastKept::is_recent);
+    let mut response = request.send().await.map_err(|error| match transport_failure(error) {
+        TryError::Passing(broken @ GatewayError::OutcomeUnknown { .. }) if may_be_kept => TryError::Stale(broken),
+        failure => failure,
+    })?;
+    let closes = response.headers().get(CONNECTION).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"close"));
+    let last_kept = last_kept.filter(|_| !closes);
+    if let Some(refusal) = refusal(operation, response.status(), response.headers()) {
+        last_kept.inspect(|last_kept| last_kept.note());
+        return Err(refusal);
+    }
+    // We ask for no coding; a proxy on the way may use one all the same.
+    let coding = response.headers().get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok()).map(str::to_owned);
+    let longest = operation.longest_answer();
+    let too_long = || TryError::Lasting(unknown(&format!("an answer above {} KiB", longest / 1024)));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport_failure)? {
+        if body.len() + chunk.len() > longest {
+            return Err(too_long());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    last_kept.inspect(|last_kept| last_kept.note());
+    decoded(coding.as_deref(), body, longest).map_err(|fault| match fault {
+        CodingFault::TooLarge => too_long(),
+        CodingFault::Unknown => TryError::Lasting(unknown("an answer in a content coding that we did not ask for")),
+        CodingFault::Broken => TryError::Lasting(unknown("an answer whose content coding is broken")),
+    })
+}
+
+/// What a status other than 2xx means: 401 the token, 403 our address or contract, 429 (or 503 with a time) too
+/// fast; anything else says nothing about what happened to the request.
+fn refusal(operation: Operation, status: StatusCode, headers: &HeaderMap) -> Option<TryError> {
+    let what = format!("HTTP {}", status.as_u16());
+    Some(match status {
+        status if status.is_success() => return None,
+        // Wrong credentials, or a grant this client may not use (RFC 6749 §5.2): an operator's to mend.
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED if operation == Operation::Token => {
+            TryError::Lasting(GatewayError::NotAdmitted { what: format!("{what} for our consumer key") })
+        }
+        StatusCode::UNAUTHORIZED => TryError::Unauthorized,
+        StatusCode::FORBIDDEN => TryError::Lasting(GatewayError::NotAdmitted { what }),
+        StatusCode::TOO_MANY_REQUESTS => throttled(headers),
+        // A gateway that is overloaded may have begun all the same; a reversal must be looked for.
+        StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) && operation != Operation::Reverse => {
+            throttled(headers)
+        }
+        status if status.is_server_error() => TryError::Passing(unknown(&what)),
+        _ => TryError::Lasting(unknown(&what)),
+    })
+}
+
+fn throttled(headers: &HeaderMap) -> TryError {
+    let retry_after = retry_after(headers).unwrap_or(DEFAULT_RETRY_AFTER);
+    TryError::Lasting(GatewayError::Throttled { retry_after })
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), at least 1 s and at most 15 min.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+            SystemTime::from(at).duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
+}
+
+/// Sorts a transport's error: did the request leave, and may a repetition at once help? After a timeout it may
+/// not: the gateway is slow, and the customer has waited once already.
+fn transport_failure(error: reqwest::Error) -> TryError {
+    if error.is_connect() || error.is_builder() {
+        return TryError::Passing(GatewayError::Unreachable(Arc::new(error)));
+    }
+    if error.is_timeout() {
+        return TryError::Lasting(GatewayError::OutcomeUnknown { what: "timeout".to_owned(), source: Some(error) });
+    }
+    TryError::Passing(GatewayError::OutcomeUnknown { what: "broken connection".to_owned(), source: Some(error) })
+}
+
+fn outcome<T>(answer: &Result<T, TryError>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(TryError::Stale(_)) => "stale_connection",
+        Err(TryError::Unauthorized) => "not_admitted",
+        Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
+            GatewayError::Unreachable(_) => "unreachable",
+            GatewayError::OutcomeUnknown { .. } => "unknown",
+            GatewayError::Throttled { .. } => "throttled",
+            GatewayError::HeldBack { .. } => "held_back",
+            GatewayError::NotAdmitted { .. } => "not_admitted",
+            GatewayError::Refused { .. } => "refused",
+        },
+    }
+}

@@ -1,0 +1,328 @@
+//! The bodies of `/merchant/pay/*`: what we send, and what an answer says.
+//!
+//! Answers are read with patience for their shape (a number may come as a string and the reverse, also with a fraction of
+//! zeros; unknown fields are passed over) and with none for their meaning: what is not clearly said is an unknown outcome.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::AtmosSettings;
+use crate::GatewayError;
+use domain::body_coding::without_byte_order_mark;
+use domain::id::TransactionId;
+use domain::transaction::{Draft, DraftRequest, TransactionReport, TransactionState};
+
+/// The request of `POST /merchant/pay/create`.
+#[derive(Debug, Serialize)]
+pub(super) struct CreateBody<'a> {
+    /// Tiyin.
+    amount: i64,
+    /// The order's number; integrations that sent anything but digits report trouble.
+    account: String,
+    store_id: StoreId<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terminal_id: Option<&'a str>,
+    lang: &'static str,
+}
+
+/// The request of `POST /merchant/pay/get`.
+#[derive(Debug, Serialize)]
+pub(super) struct GetBody<'a> {
+    store_id: StoreId<'a>,
+    transaction_id: TransactionId,
+}
+
+/// The request of `POST /merchant/pay/reverse`. What it calls a transaction is the debit, by its permanent id.
+#[derive(Debug, Serialize)]
+pub(super) struct ReverseBody<'a> {
+    transaction_id: TransactionId,
+    store_id: StoreId<'a>,
+    reason: &'a str,
+}
+
+/// The documents' samples show a string, most integrations send a number: a number where it is one.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum StoreId<'a> {
+    Number(u64),
+    Text(&'a str),
+}
+
+impl<'a> StoreId<'a> {
+    fn new(text: &'a str) -> Self {
+        match text.parse::<u64>() {
+            Ok(number) if number.to_string() == text => StoreId::Number(number),
+            _ => StoreId::Text(text),
+        }
+    }
+}
+
+impl<'a> CreateBody<'a> {
+    pub(super) fn new(settings: &'a AtmosSettings, request: &DraftRequest) -> Self {
+        CreateBody {
+            amount: request.amount.get(),
+            account: request.order_id.to_string(),
+            store_id: StoreId::new(&settings.store_id),
+            terminal_id: settings.terminal_id.as_deref(),
+            lang: request.language.as_str(),
+        }
+    }
+}
+
+impl<'a> GetBody<'a> {
+    pub(super) fn new(settings: &'a AtmosSettings, transaction_id: TransactionId) -> Self {
+        GetBody { store_id: StoreId::new(&settings.store_id), transaction_id }
+    }
+}
+
+impl<'a> ReverseBody<'a> {
+    pub(super) fn new(settings: &'a AtmosSettings, success_transaction_id: TransactionId, reason: &'a str) -> Self {
+        let store_id = StoreId::new(&settings.store_id);
+        ReverseBody { transaction_id: success_transaction_id, store_id, reason }
+    }
+}
+
+/// The transaction is closed: paid, cancelled or expired; only `store_transaction` says which.
+const CLOSED: &str = "STPIMS-ERR-092";
+
+/// Codes that mean no for good (ATMOS.md §3): repeating the request changes nothing, and no money moved.
+/// `001`, an internal error, and every code not listed are unknown outcomes.
+const FINAL: &[&str] = &[
+    "STPIMS-ERR-003",
+    "STPIMS-ERR-005",
+    "STPIMS-ERR-008",
+    "STPIMS-ERR-009", // wrong parameters
+    "STPIMS-ERR-061", // no such record
+    "STPIMS-ERR-080",
+    "STPIMS-ERR-102",
+    "STPIMS-ERR-117",
+];
+
+/// Reads the answer of `/merchant/pay/create`.
+///
+/// # Errors
+/// `Refused` for a final code, else `OutcomeUnknown`.
+pub(super) fn read_created(body: &[u8]) -> Result<Draft, GatewayError> {
+    let answer = Fields::of_answer(body)?;
+    match result_code(&answer)?.as_str() {
+        "OK" => (),
+        code => return Err(no(code)),
+    }
+    let transaction = answer.object("store_transaction");
+    let said = [answer.get("transaction_id"), transaction.get("trans_id")];
+    let ids: Vec<Option<i64>> = said.into_iter().filter(|scalar| !scalar.is_absent()).map(Scalar::integer).collect();
+    match ids.as_slice() {
+        [] => Err(unknown("no transaction_id")),
+        [Some(id)] if *id > 0 => Ok(Draft { transaction_id: TransactionId(*id) }),
+        [Some(id), same] if *id > 0 && *same == Some(*id) => Ok(Draft { transaction_id: TransactionId(*id) }),
+        _ => Err(unknown("two different or impossible transaction ids")),
+    }
+}
+
+/// Reads the answer of `/merchant/pay/get` about the transaction `asked`.
+///
+/// # Errors
+/// `Refused` for a final code, else `OutcomeUnknown`.
+pub(super) fn read_report(asked: TransactionId, body: &[u8]) -> Result<TransactionReport, GatewayError> {
+    let answer = Fields::of_answer(body)?;
+    let code = result_code(&answer)?;
+    if code != "OK" && code != CLOSED {
+        return Err(no(&code));
+    }
+    if !answer.get("store_transaction").is_object() {
+        return Err(unknown(&format!("no store_transaction, code {}", printable(&code))));
+    }
+    let found = answer.object("store_transaction");
+    if found.get("trans_id").integer() != Some(asked.0) {
+        return Err(unknown("an answer about another transaction"));
+    }
+    Ok(TransactionReport {
+        transaction_id: asked,
+        account: found.get("account").text().ok_or_else(|| unknown("no account"))?,
+        store_id: found.object("store").get("id").text().or_else(|| found.get("store_id").text()),
+        amount: found.get("amount").integer().ok_or_else(|| unknown("no amount"))?,
+        state: state(code == CLOSED, &found)?,
+    })
+}
+
+/// Reads the answer of `/merchant/pay/reverse`. Only `OK` says that the money went back; which transaction it names besides
+/// differs from one integration to the next.
+///
+/// # Errors
+/// `Refused` for a final code, else `OutcomeUnknown`: code 092 says "closed", which a reversed transaction is as well.
+pub(super) fn read_reversed(body: &[u8]) -> Result<(), GatewayError> {
+    match result_code(&Fields::of_answer(body)?)?.as_str() {
+        "OK" => Ok(()),
+        code => Err(no(code)),
+    }
+}
+
+/// Where a transaction is. The paid predicate is ATMOS.md §2.4: `confirmed`, a permanent id, and a status code of
+/// success. `confirmed` alone stays true after a reversal, and code 092 alone says paid, cancelled or expired.
+fn state(is_closed: bool, found: &Fields<'_>) -> Result<TransactionState, GatewayError> {
+    let unclear = |what: &str| TransactionState::Unclear { code: printable(what) };
+    let permanent_id = match (found.get("success_trans_id").is_absent(), found.get("success_trans_id").integer()) {
+        (true, _) | (_, Some(0)) => None,
+        (_, Some(id)) if id > 0 => Some(TransactionId(id)),
+        // Something stands there, so money may have moved.
+        _ => return Ok(unclear("unreadable success_trans_id")),
+    };
+    let status = match found.get("status_code") {
+        code if code.is_absent() => String::new(),
+        code => code.text().unwrap_or_else(|| "unreadable".to_owned()),
+    };
+    if status == "-20" {
+        return Ok(TransactionState::Reversed { success_transaction_id: permanent_id });
+    }
+    let is_confirmed = found.get("confirmed").truth().ok_or_else(|| unknown("no `confirmed`"))?;
+    Ok(match (is_confirmed, permanent_id) {
+        (true, Some(success_transaction_id)) if status.is_empty() || status == "0" => {
+            TransactionState::Debited { success_transaction_id }
+        }
+        (true, Some(_)) => unclear(&status),
+        (true, None) => unclear("confirmed without success_trans_id"),
+        (false, Some(_)) => unclear("success_trans_id without confirmed"),
+        (false, None) if is_closed => TransactionState::Closed,
+        (false, None) => TransactionState::Open,
+    })
+}
+
+fn result_code(answer: &Fields<'_>) -> Result<String, GatewayError> {
+    answer.object("result").get("code").text().ok_or_else(|| match answer.object("status").get("code").text() {
+        // How Atmos's other APIs answer; here it says nothing that we would know, but an operator may.
+        Some(code) => unknown(&format!("code {}, outside of `result`", printable(&code))),
+        None => unknown("no result.code"),
+    })
+}
+
+fn no(code: &str) -> GatewayError {
+    if FINAL.contains(&code) {
+        GatewayError::Refused { code: code.to_owned() }
+    } else {
+        unknown(&format!("code {}", printable(code)))
+    }
+}
+
+/// Whether an unknown outcome was told in the gateway's own words: a code nobody knows. Then it is there and reads us,
+/// whatever it makes of this one request. Its internal error, 001, is none of these.
+pub(super) fn is_understood(what: &str) -> bool {
+    what.strip_prefix("code ").is_some_and(|code| code != "STPIMS-ERR-001")
+}
+
+pub(super) fn unknown(what: &str) -> GatewayError {
+    GatewayError::OutcomeUnknown { what: what.to_owned(), source: None }
+}
+
+/// A code as it may stand in a log and on a console, whatever the gateway sent.
+fn printable(code: &str) -> String {
+    const LONGEST: usize = 60;
+    code.chars().take(LONGEST).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
+/// The fields of a JSON object, each as it is written: a number that passed through a float might become another.
+pub(super) struct Fields<'a>(HashMap<String, &'a RawValue>);
+
+impl<'a> Fields<'a> {
+    /// The fields of an answer; none where it is JSON and no object.
+    ///
+    /// # Errors
+    /// `OutcomeUnknown` where it is no JSON.
+    pub(super) fn of_answer(body: &'a [u8]) -> Result<Self, GatewayError> {
+        let body = without_byte_order_mark(body);
+        let no_json = |_| unknown("an answer that is no JSON");
+        // Every part of it must be JSON, also those that nobody reads.
+        let _: Value = serde_json::from_slice(body).map_err(no_json)?;
+        serde_json::from_slice(body).map(Self::of).map_err(no_json)
+    }
+
+    fn of(value: &'a RawValue) -> Self {
+        Fields(serde_json::from_str(value.get()).unwrap_or_default())
+    }
+
+    /// The fields of the object of that name; none where there is no such object.
+    fn object(&self, name: &str) -> Self {
+        self.0.get(name).map_or_else(|| Fields(HashMap::new()), |value| Self::of(value))
+    }
+
+    /// What stands under that name.
+    pub(super) fn get(&self, name: &str) -> Scalar<'a> {
+        Scalar(self.0.get(name).map_or("null", |value| value.get()))
+    }
+}
+
+/// A value of an answer as it is written; `null` where there is none.
+#[derive(Clone, Copy)]
+pub(super) struct Scalar<'a>(&'a str);
+
+impl Scalar<'_> {
+    fn is_absent(self) -> bool {
+        self.0 == "null"
+    }
+
+    fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// A text, or a number as text: a whole one without its fraction of zeros, any other as it is written.
+    fn text(self) -> Option<String> {
+        match self.0.as_bytes().first()? {
+            b'"' => self.read(),
+            b'-' | b'0'..=b'9' => Some(self.integer().map_or_else(|| self.0.to_owned(), |whole| whole.to_string())),
+            _ => None,
+        }
+    }
+
+    /// A text that is not empty, and nothing that would have to be made one.
+    pub(super) fn string(self) -> Option<String> {
+        self.read::<String>().filter(|text| !text.is_empty())
+    }
+
+    /// A whole number, as such or in quotes.
+    pub(super) fn integer(self) -> Option<i64> {
+        match self.0.strip_prefix('"') {
+            Some(_) => {
+                let text: String = self.read()?;
+                // A sign before a number in quotes is somebody's format; the sender means that number.
+                signed_whole_number(text.strip_prefix('+').filter(|rest| !rest.starts_with('-')).unwrap_or(&text))
+            }
+            None => signed_whole_number(self.0),
+        }
+    }
+
+    fn truth(self) -> Option<bool> {
+        self.read::<bool>().or_else(|| self.read::<String>()?.parse().ok())
+    }
+
+    fn read<T: DeserializeOwned>(self) -> Option<T> {
+        serde_json::from_str(self.0).ok()
+    }
+}
+
+fn signed_whole_number(text: &str) -> Option<i64> {
+    match text.strip_prefix('-') {
+        Some(unsigned) => without_zero_fraction(unsigned).and_then(|digits| format!("-{digits}").parse().ok()),
+        None => whole_number(text),
+    }
+}
+
+/// `5000000`, and `5000000.0` too: a sender that passes it through a float writes it so, signs what it wrote, and means the
+/// same. Nothing else that a number may look like (`5e6`, `+5000000`, `0x4c4b40`, 99999999999999999999) is taken for one.
+pub(super) fn whole_number(text: &str) -> Option<i64> {
+    without_zero_fraction(text).and_then(|digits| digits.parse().ok())
+}
+
+/// The digits of a whole number.
+fn without_zero_fraction(text: &str) -> Option<&str> {
+    let (digits, zeros) = text.split_once('.').unwrap_or((text, "0"));
+    let is_whole = !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0');
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (is_whole && is_number).then_some(digits)
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+mod tests;

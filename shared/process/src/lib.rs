@@ -1,0 +1,10 @@
+//! What every process runs: relay, heartbeat, notices, scrape, stop.
+
+pub mod front;
+pub mod notice;
+pub mod presence;
+pub mod pulse;
+pub mod relay;
+pub mod scrape;
+pub mod shutdown;
+pub mod weather;

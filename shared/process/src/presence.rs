@@ -1,0 +1,117 @@
+//! What every process does beside its work: tells that it is alive, which Redis it uses and whether its consumer hears
+//! from it, tells how it sees the weather at the gateway, and keeps its clock right.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::weather::ToldWeather;
+use domain::order::GatewayIdentity;
+use domain::time::millis;
+use gateway::coordination::Coordination;
+use queue::Queue;
+use store::clock::MEASURED_EVERY;
+use store::processes::{self, Process};
+use store::{Store, StoreError};
+
+/// Often enough that three beats may fail before a process counts as silent.
+const BEAT_EVERY: Duration = Duration::from_secs(3);
+
+/// Redis may have come with another configuration, or be another server altogether.
+const REDIS_CHECKED_EVERY: Duration = Duration::from_secs(10);
+
+/// What changes together is told together.
+const WEATHER_SETTLES: Duration = Duration::from_millis(200);
+
+/// A heartbeat waits no longer for Redis.
+const REDIS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a process tells of itself.
+#[derive(Clone, Debug)]
+pub struct Introduction {
+    /// `up`, `api` or `worker`.
+    pub role: &'static str,
+    /// How many jobs it runs at once; 0 for an API.
+    pub slots: usize,
+    /// The queues it takes from, comma-separated.
+    pub queues: String,
+    /// The gateway account that it has.
+    pub gateway: GatewayIdentity,
+}
+
+/// Tells of this process until `stop`, then takes its leave.
+pub async fn keep(
+    store: Store,
+    queue: Queue,
+    coordination: Coordination,
+    introduction: Introduction,
+    stop: CancellationToken,
+) {
+    let mut process = Process {
+        id: format!("{:016x}", rand::random::<u64>()),
+        role: introduction.role.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        slots: i64::try_from(introduction.slots).unwrap_or(i64::MAX),
+        queues: introduction.queues,
+        twin: None,
+        started_at_ms: store.now_ms(),
+        heartbeat_at_ms: store.now_ms(),
+        // A worker that hangs before its consumer is there hears nothing either.
+        queue_heard_at_ms: (introduction.slots > 0).then(|| store.now_ms()),
+        weather: None,
+        log_fault: None,
+        gateway: Some(introduction.gateway),
+    };
+    let mut clock_measured = Instant::now();
+    let mut redis_checked = Instant::now();
+    let mut next_beat = Instant::now();
+    let mut is_well = true;
+    loop {
+        if let Some(redis) = queue.redis() {
+            if let Ok(Ok(twin)) = timeout(REDIS_PATIENCE, redis.twin()).await {
+                process.twin = Some(twin);
+            } // With Redis away the last known value stays: it most likely comes back as the same one.
+            if redis_checked.elapsed() >= REDIS_CHECKED_EVERY {
+                redis_checked = Instant::now();
+                // Away is told by others.
+                let _ = timeout(REDIS_PATIENCE, redis.check_again()).await;
+            }
+        }
+        if queue.has_had_taker() {
+            process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
+        }
+        process.weather = serde_json::to_string(&ToldWeather::new(&coordination.view(), store.now_ms())).ok();
+        process.log_fault = telemetry::fault();
+        let told = tell(&store, &process, &mut clock_measured).await;
+        if let (Err(trouble), true) = (&told, is_well) {
+            warn!(error = %trouble, "this process cannot tell that it is alive: {trouble}");
+        }
+        is_well = told.is_ok();
+        // Another weather is told at once, and beside the beat: all else that hangs on it keeps its time.
+        if next_beat <= Instant::now() {
+            next_beat = Instant::now() + BEAT_EVERY;
+        }
+        let weather_changed = async {
+            coordination.changed().await;
+            tokio::time::sleep(WEATHER_SETTLES).await;
+        };
+        let until_then = timeout(next_beat.saturating_duration_since(Instant::now()), weather_changed);
+        if stop.run_until_cancelled(until_then).await.is_none() {
+            // A process that is killed is noticed by its silence.
+            let _ = processes::leave(&store, &process.id).await;
+            return;
+        }
+    }
+}
+
+async fn tell(store: &Store, process: &Process, clock_measured: &mut Instant) -> Result<(), StoreError> {
+    // With every beat, but not when other news is told between two.
+    if clock_measured.elapsed() >= MEASURED_EVERY / 2 {
+        store.measure_clock().await?;
+        *clock_measured = Instant::now();
+    }
+    processes::beat(store, process).await?;
+    store.watch_numbers().await.map(drop)
+}

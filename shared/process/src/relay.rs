@@ -1,0 +1,414 @@
+//! Due job rows to the queue: the only pusher, and the one that finds what was lost on the way.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use domain::id::JobId;
+use domain::job::{JobKind, QueueName};
+use failpoint::{Point, reach};
+use queue::{Queue, QueueError};
+use store::clock::{ClockSteps, MEASURED_EVERY};
+use store::jobs::{self, Crashed, LEASE_MS};
+use store::{self, Store, StoreError, kinds, processes};
+use telemetry::causes;
+
+mod metrics;
+
+/// Ids that may wait in one queue; the rest wait in the database, so Redis stays small.
+const ROOM: u64 = 2_000;
+
+/// Rows offered in one statement.
+const BATCH: u64 = 500;
+
+/// More ids than this are not pushed in one command.
+const LARGEST_PUSH: usize = 500;
+
+/// A queue is opened, that is takes ids as soon as their rows are committed, when fewer than this wait in it. It stays open
+/// until there is no room for [`BATCH`] more.
+const OPEN_BELOW: u64 = ROOM / 4;
+
+/// The database is not asked what is due more often than this: what came due meanwhile is offered in one statement.
+const ASKED_EVERY: Duration = Duration::from_millis(5);
+
+/// The longest sleep: rows that other processes commit are found this late at most.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// A slower database call says that renewals may have been late, too.
+const SLOW_CALL: Duration = Duration::from_secs(3);
+
+/// The pauses while there is trouble: short at first, for most outages are; then as long as the longest sleep.
+const SHORTEST_TROUBLE: Duration = Duration::from_millis(100);
+
+/// What was lost, by Redis or by a worker, has waited for seconds already. To look for it with every row that is offered
+/// costs the database more than the offering.
+const LOST_LOOKED_FOR: Duration = Duration::from_millis(250);
+
+/// A relay whose Redis no living worker shares stops pushing after this long.
+const ALONE: Duration = Duration::from_secs(60);
+
+/// One process's relay. Every process that stages or runs jobs has one; they do not get in each other's way.
+#[derive(Debug)]
+pub struct Relay {
+    store: Store,
+    queue: Queue,
+    /// Workers renew first: until then no lease is called ended.
+    recover_from: Instant,
+    clock_steps: watch::Receiver<ClockSteps>,
+    /// Rows whose lease was over while another transaction had locked them, and when that was seen last.
+    seen_locked: HashMap<JobId, Instant>,
+    /// When to ask what is due, and what was lost on the way or whose worker has died.
+    asks_next: Instant,
+    looks_for_lost_next: Instant,
+    /// When it was last asked.
+    asked: Option<Instant>,
+    /// The queues that take ids as soon as their rows are committed.
+    open: Vec<QueueName>,
+    /// Ids that Redis may or may not have: it did not answer.
+    unpushed: Vec<(QueueName, Vec<JobId>)>,
+    /// Rows offered in one statement: one while Redis refuses, for it may well refuse the next ones, too.
+    batch: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl Relay {
+    /// A relay between these two. `leases_are_over` says that no other process can hold one (embedded start).
+    pub fn new(store: Store, queue: Queue, leases_are_over: bool) -> Self {
+        let wait = if leases_are_over { Duration::ZERO } else { lease() };
+        // From its start on, so that a rate begins at zero.
+        metrics::job_crashes();
+        // From its start on, too.
+        store::metrics::clock_steps();
+        let now = Instant::now();
+        Relay {
+            clock_steps: store.clock().steps(),
+            seen_locked: HashMap::new(),
+            store,
+            queue,
+            recover_from: now + wait,
+            asks_next: now,
+            looks_for_lost_next: now,
+            asked: None,
+            open: Vec::new(),
+            unpushed: Vec::new(),
+            batch: BATCH,
+        }
+    }
+
+    /// Relays until `stop`. Trouble with the database or Redis is told once, and again when it becomes another one (first
+    /// the connection breaks, then the password is refused), waited out, and told when it is over.
+    pub async fn run(mut self, stop: CancellationToken) {
+        // The pause while there is trouble.
+        let mut trouble: Option<Duration> = None;
+        let mut told = String::new();
+        let mut alone_since: Option<Instant> = None;
+        let mut twins_looked_at = Instant::now();
+        loop {
+            let slept_from = Instant::now();
+            if stop.run_until_cancelled(self.sleep(trouble)).await.is_none() {
+                self.end().await;
+                return;
+            }
+            if slept_from.elapsed() > LONGEST_SLEEP + SLOW_CALL {
+                // This process was held up as a whole, and so were its renewals.
+                self.spare_leases();
+            }
+            if twins_looked_at.elapsed() > Duration::from_secs(10) {
+                twins_looked_at = Instant::now();
+                self.look_for_twins(&mut alone_since).await;
+            }
+            if self.queue.is_cut_off() {
+                self.open_only(Vec::new());
+                self.asks_next = Instant::now() + LONGEST_SLEEP;
+                continue;
+            }
+            match self.relay_once().await {
+                Ok(()) => {
+                    if trouble.take().is_some() {
+                        info!("the relay works again");
+                    }
+                    self.batch = BATCH;
+                }
+                Err(error) => {
+                    self.open_only(Vec::new());
+                    self.asks_next = Instant::now();
+                    match &error {
+                        RelayError::Store(_) => self.spare_leases(), // also where it was about crashes
+                        RelayError::Queue(QueueError::Refused(_)) => self.batch = 1,
+                        RelayError::Queue(QueueError::Unavailable(_)) => (),
+                    }
+                    if trouble.is_none() || told != error.to_string() {
+                        warn!(error = causes(&error), "the relay waits: {error}");
+                    }
+                    told = error.to_string();
+                    trouble =
+                        Some(trouble.map_or(SHORTEST_TROUBLE, |pause| pause.saturating_mul(2).min(LONGEST_SLEEP)));
+                }
+            }
+        }
+    }
+
+    /// Sleeps, or wakes when this process commits a job. While there is trouble, only time helps.
+    async fn sleep(&self, trouble: Option<Duration>) {
+        match trouble {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => drop(tokio::time::timeout_at(self.asks_next.into(), self.store.job_staged()).await),
+        }
+    }
+
+    /// What is committed from now on waits for another process's relay, or for the next start.
+    async fn end(&mut self) {
+        self.open_only(Vec::new());
+        if let Ok(Err(error)) = tokio::time::timeout(LONGEST_SLEEP, self.push_fresh()).await {
+            debug!(error = causes(&error), "ids that were just committed are offered again after their grace");
+        }
+    }
+
+    fn open_only(&mut self, queues: Vec<QueueName>) {
+        if self.open != queues {
+            self.open.clone_from(&queues);
+            self.store.offer_when_staged(queues);
+        }
+    }
+
+    fn shut(&mut self, queue: QueueName) {
+        let open = self.open.iter().copied().filter(|open| *open != queue).collect();
+        self.open_only(open);
+    }
+
+    /// Calls no lease ended for so long: its holder must be able to renew it first.
+    fn spare_leases(&mut self) {
+        self.recover_from = self.recover_from.max(Instant::now() + lease());
+    }
+
+    /// Whether leases may be called ended. After a step of the database's clock they say nothing until each process has
+    /// noticed, and renewed its leases by the new time.
+    fn may_recover(&mut self) -> bool {
+        if self.clock_steps.has_changed().unwrap_or(false) {
+            self.clock_steps.mark_unchanged();
+            self.recover_from = Instant::now() + MEASURED_EVERY + lease();
+        }
+        Instant::now() >= self.recover_from
+    }
+
+    /// Asks the database. Where that fails or takes long, renewals may have come to nothing, too: no lease is called ended
+    /// for a while. Redis has no part in it.
+    async fn ask<T>(&mut self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, RelayError> {
+        let began = Instant::now();
+        let answer = question.await;
+        if answer.is_err() || began.elapsed() > SLOW_CALL {
+            self.spare_leases();
+        }
+        Ok(answer?)
+    }
+
+    /// Pushes what was just committed; then, where it is time to ask, offers what is due.
+    async fn relay_once(&mut self) -> Result<(), RelayError> {
+        self.push_fresh().await?;
+        let now = Instant::now();
+        if now < self.asks_next {
+            return Ok(());
+        }
+        let store = self.store.clone();
+        let (now_ms, looks_for_lost) = (store.now_ms(), now >= self.looks_for_lost_next);
+        let (mut rest, mut lost_rest) = (LONGEST_SLEEP, LONGEST_SLEEP);
+        let until = |due_ms: i64| Duration::from_millis((due_ms - now_ms).max(0).unsigned_abs());
+        for due in self.ask(jobs::earliest_due(&store, looks_for_lost)).await? {
+            if let Some(available_ms) = due.available_ms {
+                if available_ms > now_ms {
+                    rest = rest.min(until(available_ms));
+                } else {
+                    // Due rows that could not be moved (no room, locked) are no hurry.
+                    let moved = self.offer(due.queue).await?;
+                    rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
+                }
+            }
+            if let Some(lost_ms) = due.lost_ms {
+                lost_rest = lost_rest.min(until(lost_ms));
+                if lost_ms <= now_ms {
+                    self.find_lost(due.queue).await?;
+                }
+            }
+            self.open_with_room(due.queue).await?;
+        }
+        let now = Instant::now();
+        if looks_for_lost {
+            self.looks_for_lost_next = now + lost_rest.max(LOST_LOOKED_FOR);
+        }
+        self.asked = Some(now);
+        self.asks_next = self.looks_for_lost_next.min(now + rest.max(ASKED_EVERY));
+        Ok(())
+    }
+
+    /// Pushes the ids whose rows were marked as offered when they were staged, and learns when the others are due.
+    async fn push_fresh(&mut self) -> Result<(), RelayError> {
+        if let Some((queue, _)) = self.unpushed.first() {
+            // Once Redis answers at all, or each attempt would leave copies with a server that only hung.
+            self.queue.len(*queue).await?;
+            let unpushed = std::mem::take(&mut self.unpushed);
+            self.push_all(unpushed).await?;
+        }
+        let fresh = self.store.take_fresh();
+        if let Some(due_at_ms) = fresh.due_at_ms {
+            let wait = Duration::from_millis((due_at_ms - self.store.now_ms()).max(0).unsigned_abs());
+            let earliest = self.asked.map_or_else(Instant::now, |asked| asked + ASKED_EVERY);
+            self.asks_next = self.asks_next.min((Instant::now() + wait.min(LONGEST_SLEEP)).max(earliest));
+        }
+        self.push_all(fresh.offered.into_iter().collect()).await
+    }
+
+    /// Pushes ids whose rows were marked as offered when they were staged. Those of which it is not known whether Redis has
+    /// them are kept for when it answers again: whoever waits for them should not wait for their grace as well.
+    async fn push_all(&mut self, offered: Vec<(QueueName, Vec<JobId>)>) -> Result<(), RelayError> {
+        let mut trouble = None;
+        for (queue, ids) in offered {
+            for ids in ids.chunks(LARGEST_PUSH) {
+                if matches!(trouble, Some(RelayError::Queue(QueueError::Unavailable(_)))) {
+                    self.unpushed.push((queue, ids.to_vec()));
+                    continue;
+                }
+                reach(Point::RelayBeforePush);
+                match self.push(queue, ids).await {
+                    Ok(waiting) if waiting + BATCH > ROOM => self.shut(queue),
+                    Ok(_) => (),
+                    Err(error) => {
+                        // At once: what is staged from now on is not to wait for this relay.
+                        self.open_only(Vec::new());
+                        if matches!(error, RelayError::Queue(QueueError::Unavailable(_))) {
+                            self.unpushed.push((queue, ids.to_vec()));
+                        }
+                        trouble = Some(error);
+                    }
+                }
+                reach(Point::RelayAfterPush);
+            }
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    /// Lets a queue take ids as soon as their rows are committed, once there is room for them.
+    async fn open_with_room(&mut self, queue: QueueName) -> Result<(), RelayError> {
+        if !self.open.contains(&queue) && self.queue.len(queue).await? < OPEN_BELOW {
+            let mut open = self.open.clone();
+            open.push(queue);
+            self.open_only(open);
+        }
+        Ok(())
+    }
+
+    /// Offers what is due, as far as there is room; returns whether there was any.
+    async fn offer(&mut self, queue: QueueName) -> Result<bool, RelayError> {
+        let store = self.store.clone();
+        // Not a few at a time while there is plenty: each offer is a commit, which on SQLite is one job's less.
+        if self.queue.len(queue).await? + BATCH > ROOM {
+            return Ok(false);
+        }
+        let ids = self.ask(jobs::offer(&store, queue, self.batch)).await?;
+        if !ids.is_empty() {
+            reach(Point::RelayBeforePush);
+            self.push(queue, &ids).await?;
+            reach(Point::RelayAfterPush);
+        }
+        Ok(!ids.is_empty())
+    }
+
+    /// Offers again what was lost on the way, and hands back the jobs of workers that died.
+    async fn find_lost(&mut self, queue: QueueName) -> Result<(), RelayError> {
+        let store = self.store.clone();
+        let waiting = self.queue.len(queue).await?;
+        let overdue = self.ask(jobs::offer_again(&store, queue, self.batch)).await?;
+        if !overdue.is_empty() {
+            // Ids that still wait in the list need no second copy.
+            let enqueued = self.ask(jobs::count_enqueued(&store, queue)).await?;
+            let missing = usize::try_from(enqueued - i64::try_from(waiting).unwrap_or(i64::MAX)).unwrap_or(0);
+            let again = &overdue[..missing.min(overdue.len())];
+            if !again.is_empty() {
+                debug!(queue = %queue, jobs = again.len(), "ids that were lost on the way are offered again");
+                self.push(queue, again).await?;
+            }
+        }
+        self.find_crashed(queue).await
+    }
+
+    /// Hands back the jobs of workers that died. A row that another transaction has locked could not be renewed either: its
+    /// lease is spared until its worker has had the time for that.
+    async fn find_crashed(&mut self, queue: QueueName) -> Result<(), RelayError> {
+        let store = self.store.clone();
+        // The time is read before: one that was read after a step is known to be.
+        let now_ms = store.now_ms();
+        if !self.may_recover() {
+            return Ok(());
+        }
+        self.seen_locked.retain(|_, seen| seen.elapsed() < lease());
+        for lapsed in jobs::lapsed(&store, queue, now_ms).await? {
+            if lapsed.is_locked {
+                self.seen_locked.insert(lapsed.job_id, Instant::now());
+            } else if !self.seen_locked.contains_key(&lapsed.job_id)
+                && let Some(crashed) = kinds::recover(&store, &lapsed, now_ms).await?
+            {
+                tell(&crashed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pushes ids whose rows are marked as offered. What Redis refuses is available again at once; where it is not known
+    /// what Redis did, the rows wait for their grace to end, or the list would fill with copies.
+    async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, RelayError> {
+        let pushed = self.queue.push(queue, ids).await;
+        if let Err(QueueError::Refused(_)) = &pushed {
+            jobs::withdraw_offer(&self.store, ids).await?;
+        }
+        Ok(pushed?)
+    }
+
+    /// Two Redis servers on one database: ids would be pushed where nobody takes them.
+    async fn look_for_twins(&mut self, alone_since: &mut Option<Instant>) {
+        let (queue, store) = (self.queue.clone(), self.store.clone());
+        let Some(redis) = queue.redis() else { return };
+        let (Ok(ours), Ok(alive)) = (redis.twin().await, self.ask(processes::alive(&store)).await) else { return };
+        let twins: Vec<&String> =
+            alive.iter().filter(|process| process.slots > 0).filter_map(|process| process.twin.as_ref()).collect();
+        if twins.is_empty() || twins.contains(&&ours) {
+            *alone_since = None;
+            if redis.set_cut_off(false) {
+                info!("a worker shares our Redis again; the relay goes on");
+            }
+            return;
+        }
+        let since = *alone_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > ALONE && !redis.set_cut_off(true) {
+            error!(
+                "no living worker uses the Redis of this process; REDIS_URL must be the same everywhere. The relay pushes nothing"
+            );
+        }
+    }
+}
+
+fn tell(crashed: &Crashed) {
+    let (id, kind, crashes) = (crashed.job_id, &crashed.kind, crashed.crashes);
+    metrics::job_crashes().with_label_values(&[kind]).inc();
+    if crashed.is_dead {
+        error!(job.id = %id, job.kind = kind, crashes, "job {id} ({kind}) crashed its worker {crashes} times and is a dead letter");
+    } else if kind == JobKind::Sweep.as_str() {
+        error!(job.id = %id, crashes, "sweep crashed its worker, crash {crashes}; until it runs nothing that is missing is restored");
+    } else {
+        warn!(job.id = %id, job.kind = kind, crashes, "the lease of job {id} ({kind}) ran out, crash {crashes}");
+    }
+}
+
+/// How long a lease lasts at least. That is four renewals, enough for its holder to renew it. One over a slow line to the
+/// database lasts longer ([`Store::lease_ms`]), and this process does not know the lines of the others.
+fn lease() -> Duration {
+    Duration::from_millis(LEASE_MS.unsigned_abs())
+}

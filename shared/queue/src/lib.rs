@@ -1,0 +1,128 @@
+//! What carries job ids to the workers: Redis lists, or a list inside this process. It holds nothing that the
+//! database cannot rebuild.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::id::JobId;
+use domain::job::QueueName;
+
+mod error;
+mod hearing;
+mod local;
+mod redis;
+
+pub use self::error::QueueError;
+pub use self::local::LocalQueue;
+pub use self::redis::{Checked, RedisFault, RedisQueue};
+
+use self::hearing::{Ear, Hearing};
+
+/// The queue of this installation; cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Queue {
+    /// Redis, for many processes.
+    Redis(RedisQueue),
+    /// Inside this process, for `up` without a Redis.
+    Local(LocalQueue),
+}
+
+/// Takes ids for one consumer; owns the connection it waits on.
+#[derive(Debug)]
+pub struct Taker {
+    source: Source,
+    ear: Arc<Ear>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Redis(Box<redis::RedisTaker>),
+    Local(LocalQueue),
+}
+
+impl Queue {
+    /// Adds ids to the end of a queue, and tells how many wait in it then.
+    ///
+    /// # Errors
+    /// [`QueueError`]; then some or all may not be in it, and are offered again after their grace.
+    pub async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, QueueError> {
+        match self {
+            Queue::Redis(redis) => redis.push(queue, ids).await,
+            Queue::Local(local) => Ok(local.push(queue, ids)),
+        }
+    }
+
+    /// How many ids wait in a queue.
+    ///
+    /// # Errors
+    /// [`QueueError`] when Redis did not answer.
+    pub async fn len(&self, queue: QueueName) -> Result<u64, QueueError> {
+        match self {
+            Queue::Redis(redis) => redis.len(queue).await,
+            Queue::Local(local) => Ok(local.len(queue)),
+        }
+    }
+
+    /// Whether this process talks to a Redis that no living worker uses: a wrong `REDIS_URL` somewhere. For `/readyz`.
+    pub fn is_cut_off(&self) -> bool {
+        self.redis().is_some_and(RedisQueue::is_cut_off)
+    }
+
+    /// What makes this queue unfit to be one, though it answers.
+    pub fn fault(&self) -> Option<&'static str> {
+        self.redis().and_then(RedisQueue::fault)
+    }
+
+    /// Something to take ids with.
+    pub fn taker(&self) -> Taker {
+        let source = match self {
+            Queue::Redis(redis) => Source::Redis(Box::new(redis.taker())),
+            Queue::Local(local) => Source::Local(local.clone()),
+        };
+        Taker { source, ear: self.hearing().ear() }
+    }
+
+    /// How long the consumers of this process have waited for an answer from the queue, be it that there is nothing;
+    /// `None` where nobody takes. Those whose jobs keep them from asking do not wait.
+    pub fn silent_for(&self) -> Option<Duration> {
+        self.hearing().silent_for(Instant::now())
+    }
+
+    /// Whether anybody takes in this process, or did.
+    pub fn has_had_taker(&self) -> bool {
+        self.hearing().has_had_ear()
+    }
+
+    fn hearing(&self) -> &Hearing {
+        match self {
+            Queue::Redis(redis) => redis.hearing(),
+            Queue::Local(local) => local.hearing(),
+        }
+    }
+
+    /// The Redis behind it, if there is one.
+    pub fn redis(&self) -> Option<&RedisQueue> {
+        match self {
+            Queue::Redis(redis) => Some(redis),
+            Queue::Local(_) => None,
+        }
+    }
+}
+
+impl Taker {
+    /// Takes up to `max` ids from the first of the queues that has any, waiting up to `wait` for one.
+    ///
+    /// # Errors
+    /// [`QueueError`] when Redis did not answer; the next call connects anew.
+    pub async fn take(&mut self, queues: &[QueueName], max: usize, wait: Duration) -> Result<Vec<JobId>, QueueError> {
+        self.ear.asks(Instant::now());
+        let taken = match &mut self.source {
+            Source::Redis(redis) => redis.take(queues, max, wait).await,
+            Source::Local(local) => Ok(local.take(queues, max, wait).await),
+        };
+        if taken.is_ok() {
+            self.ear.heard();
+        }
+        taken
+    }
+}

@@ -1,0 +1,75 @@
+//! The queue inside one process.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::hearing::Hearing;
+use domain::id::JobId;
+use domain::job::QueueName;
+
+/// A list of ids per queue, shared by everybody in the process.
+#[derive(Clone, Debug, Default)]
+pub struct LocalQueue(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    lists: Mutex<HashMap<QueueName, VecDeque<JobId>>>,
+    bell: Notify,
+    hearing: Hearing,
+}
+
+impl LocalQueue {
+    pub(super) fn push(&self, queue: QueueName, ids: &[JobId]) -> u64 {
+        let waiting = {
+            let mut lists = self.lists();
+            let list = lists.entry(queue).or_default();
+            list.extend(ids);
+            list.len() as u64
+        };
+        self.0.bell.notify_waiters();
+        waiting
+    }
+
+    pub(super) fn len(&self, queue: QueueName) -> u64 {
+        self.lists().get(&queue).map_or(0, |list| list.len() as u64)
+    }
+
+    pub(super) fn hearing(&self) -> &Hearing {
+        &self.0.hearing
+    }
+
+    pub(super) async fn take(&self, queues: &[QueueName], max: usize, wait: Duration) -> Vec<JobId> {
+        let look = async {
+            loop {
+                // Made before looking, so that no ring is missed.
+                let mut rung = std::pin::pin!(self.0.bell.notified());
+                rung.as_mut().enable();
+                let ids = self.take_now(queues, max);
+                if !ids.is_empty() {
+                    return ids;
+                }
+                rung.await;
+            }
+        };
+        tokio::time::timeout(wait, look).await.unwrap_or_default()
+    }
+
+    fn take_now(&self, queues: &[QueueName], max: usize) -> Vec<JobId> {
+        let mut lists = self.lists();
+        for queue in queues {
+            if let Some(list) = lists.get_mut(queue).filter(|list| !list.is_empty()) {
+                let count = max.min(list.len());
+                return list.drain(..count).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    fn lists(&self) -> MutexGuard<'_, HashMap<QueueName, VecDeque<JobId>>> {
+        self.0.lists.lock()
+    }
+}

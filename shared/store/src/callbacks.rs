@@ -1,0 +1,308 @@
+//! What the gateway asked before a debit, and what we answered.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+use sqlx::Row;
+
+use super::statement::{Statement, json};
+use super::{Store, StoreError, Write, jobs};
+use domain::id::{CallbackId, OrderId, TransactionId};
+use domain::job::{Job, JobKind, Lease, QueueName};
+use domain::named_values::named_values;
+
+named_values! {
+    /// What we made of a callback.
+    Verdict {
+        /// The debit may happen; answered 1.
+        Allowed = "allowed",
+        /// This very transaction has paid the order already; answered 1.
+        AlreadyPaid = "already_paid",
+        /// Not a callback at all.
+        Unreadable = "unreadable",
+        /// No key of ours signed it.
+        BadlySigned = "badly_signed",
+        /// Rightly signed, and sent from an address that the gateway's list does not have, which refuses it.
+        OtherAddress = "other_address",
+        /// It speaks for another store.
+        OtherStore = "other_store",
+        /// No draft of ours has that number.
+        UnknownTransaction = "unknown_transaction",
+        /// The draft belongs to another order than it says.
+        OtherAccount = "other_account",
+        /// The amount is not the order's.
+        WrongAmount = "wrong_amount",
+        /// Another draft of the order was allowed already.
+        SecondTransaction = "second_transaction",
+        /// The order's time is over.
+        Late = "late",
+        /// The order is canceled, refunded, failed or with a person.
+        NotPayable = "not_payable",
+    }
+}
+
+impl Verdict {
+    /// Whether the gateway is told that it may debit.
+    pub fn allows(self) -> bool {
+        matches!(self, Verdict::Allowed | Verdict::AlreadyPaid)
+    }
+
+    /// Why not, for the answer's `message`; the gateway's support may show it to a person.
+    pub fn message(self) -> &'static str {
+        match self {
+            Verdict::Allowed | Verdict::AlreadyPaid => "Успешно",
+            Verdict::Unreadable => "the callback cannot be read",
+            Verdict::BadlySigned => "the signature does not fit",
+            Verdict::OtherAddress => "the address is not the gateway's",
+            Verdict::OtherStore => "the store is not ours",
+            Verdict::UnknownTransaction => "the transaction is not known",
+            Verdict::OtherAccount => "the account does not belong to the transaction",
+            Verdict::WrongAmount => "the amount is not the order's",
+            Verdict::SecondTransaction => "the order is being paid by another transaction",
+            Verdict::Late => "the time to pay the order is over",
+            Verdict::NotPayable => "the order cannot be paid any more",
+        }
+    }
+}
+
+/// What a body that proves nothing shows in its beginning is enough to see who sends what.
+const UNPROVEN_BYTES: usize = 500;
+
+/// So many of them, and so many bytes of them, are kept in a day by all processes together.
+const UNPROVEN_A_DAY: i64 = 2_000;
+const UNPROVEN_BYTES_A_DAY: i64 = 500_000;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// A callback that comes again within this time stages nothing unless it changed something.
+const REPEAT_MS: i64 = 10_000;
+
+mod answering;
+mod drafts;
+mod finding;
+
+pub(super) use answering::Question;
+pub use answering::answer;
+pub use finding::{Proofs, StoredCallback, Wanted, find, list, newest, of_order, proofs};
+
+/// Bytes as they came from the gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceivedBody<'a> {
+    /// The body.
+    pub bytes: &'a [u8],
+    /// What makes it the same as another, as SHA-256 in hex: its question, or, where it proves nothing, its bytes.
+    pub digest: &'a str,
+    /// Who sent it, as far as that can be believed.
+    pub address: Option<IpAddr>,
+}
+
+/// Whether the address of a callback's sender lets its content count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Its content decides.
+    Heard,
+    /// It is refused whatever it says. Money may move all the same, so it is a hint like any other.
+    TurnedAway,
+}
+
+#[derive(Debug)]
+struct OwnedBody {
+    text: String,
+    digest: String,
+    address: Option<String>,
+}
+
+impl OwnedBody {
+    fn of(body: ReceivedBody<'_>) -> Self {
+        OwnedBody {
+            // PostgreSQL's text holds no NUL.
+            text: String::from_utf8_lossy(body.bytes).replace('\0', "\u{fffd}"),
+            digest: body.digest.to_owned(),
+            address: body.address.map(|address| address.to_string()),
+        }
+    }
+}
+
+/// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it where it was there already.
+/// It stages nothing and is no hint. Anybody can send such bodies, so a day has room for so many, whichever processes they
+/// came to.
+///
+/// Returns whether it was kept or counted.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdict) -> Result<bool, StoreError> {
+    let mut body = OwnedBody::of(body);
+    body.text.truncate(body.text.floor_char_boundary(UNPROVEN_BYTES));
+    let callback_id = fresh_ids(store, 1).await?.pop().unwrap_or_default();
+    let mut write = store.begin(0).await?;
+    let now_ms = write.now_ms();
+    let again = sqlx::query(
+        "-- count_unproven_again
+        update callbacks set seen_count = seen_count + 1, last_seen_at_ms = $1, address = $2
+        where digest = $3 and verdict = $4",
+    )
+    .bind(now_ms)
+    .bind(body.address.as_deref())
+    .bind(body.digest.as_str())
+    .bind(verdict.as_str())
+    .execute(write.transaction())
+    .await?;
+    if again.rows_affected() > 0 {
+        return write.commit().await.map(|()| true);
+    }
+    let counted = sqlx::query(
+        "-- count_unproven
+        insert into unproven_days (day_ms, bodies, bytes) values ($1, 1, $2)
+        on conflict (day_ms) do update set
+            bodies = unproven_days.bodies + 1, bytes = unproven_days.bytes + excluded.bytes
+        where unproven_days.bodies < $3 and unproven_days.bytes + excluded.bytes <= $4",
+    )
+    .bind(now_ms - now_ms.rem_euclid(DAY_MS))
+    .bind(i64::try_from(body.text.len()).unwrap_or(i64::MAX))
+    .bind(UNPROVEN_A_DAY)
+    .bind(UNPROVEN_BYTES_A_DAY)
+    .execute(write.transaction())
+    .await?;
+    if counted.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let keeping = Keeping {
+        id: callback_id,
+        digest: &body.digest,
+        body: &body.text,
+        verdict: verdict.as_str(),
+        order_id: None,
+        transaction_id: None,
+        address: body.address.as_deref(),
+    };
+    keep_all(&mut write, &[keeping], now_ms).await?;
+    write.commit().await.map(|()| true)
+}
+
+async fn fresh_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
+    store.0.ids.take(store, "callbacks", count).await
+}
+
+/// A row of `callbacks` to be kept.
+#[derive(Serialize)]
+struct Keeping<'a> {
+    id: i64,
+    digest: &'a str,
+    body: &'a str,
+    verdict: &'static str,
+    order_id: Option<OrderId>,
+    transaction_id: Option<TransactionId>,
+    address: Option<&'a str>,
+}
+
+/// A callback that was kept, now or before.
+struct Kept {
+    id: CallbackId,
+    received_at_ms: i64,
+    /// When it was last a reason to ask the gateway: now, where it is one.
+    hinted_at_ms: i64,
+}
+
+const KEEP_CALLBACKS: Statement = Statement {
+    sqlite: "-- keep_callbacks
+        insert into callbacks
+            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address)
+        select value ->> 'id', value ->> 'digest', value ->> 'body', value ->> 'verdict', value ->> 'order_id',
+            value ->> 'transaction_id', $2, $2, $2, value ->> 'address'
+        from json_each($1) where true
+        on conflict (digest, verdict) do update set
+            seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
+            address = excluded.address,
+            hinted_at_ms = case
+                when excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) >= $3
+                    and 2 * (excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms))
+                        >= coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) - callbacks.received_at_ms
+                then excluded.hinted_at_ms
+                else coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) end
+        returning id, digest, received_at_ms, hinted_at_ms",
+    postgres: "-- keep_callbacks
+        insert into callbacks
+            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address)
+        select id, digest, body, verdict, order_id, transaction_id, $2, $2, $2, address
+        from json_populate_recordset(cast(null as callbacks), cast($1 as json))
+        on conflict (digest, verdict) do update set
+            seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
+            address = excluded.address,
+            hinted_at_ms = case
+                when excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) >= $3
+                    and 2 * (excluded.hinted_at_ms - coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms))
+                        >= coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) - callbacks.received_at_ms
+                then excluded.hinted_at_ms
+                else coalesce(callbacks.hinted_at_ms, callbacks.received_at_ms) end
+        returning id, digest, received_at_ms, hinted_at_ms",
+};
+
+/// Keeps them, or counts those that were there. What became of each, by its digest; no two may have one.
+///
+/// One that comes again is a reason to ask the gateway after 10 s, and then after ever longer: half as long again as it has
+/// been known. Nobody can make the gateway be asked for ever with a callback that he has seen once.
+async fn keep_all(
+    write: &mut Write,
+    keepings: &[Keeping<'_>],
+    now_ms: i64,
+) -> Result<HashMap<String, Kept>, StoreError> {
+    if keepings.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let text = KEEP_CALLBACKS.on(write.store.database());
+    let query = sqlx::query(text).bind(json(keepings)?).bind(now_ms).bind(REPEAT_MS);
+    let kept = query.fetch_all(write.transaction()).await?;
+    kept.iter()
+        .map(|row| {
+            let kept = Kept {
+                id: CallbackId(row.try_get("id")?),
+                received_at_ms: row.try_get("received_at_ms")?,
+                hinted_at_ms: row.try_get("hinted_at_ms")?,
+            };
+            Ok((row.try_get("digest")?, kept))
+        })
+        .collect()
+}
+
+/// Completes a `process_callback`, which an older release has staged, and wakes its order's `settle_order`.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<(), StoreError> {
+    let mut write = store.begin(1).await?;
+    let now_ms = write.now_ms();
+    // The look's row before our own: an older release's callback holds the order and waits for ours, and a look holds its
+    // row and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
+    jobs::stage(&mut write, Job::SettleOrder { order_id }, QueueName::Settle, now_ms).await?;
+    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
+    write.commit().await
+}
+
+/// The order of a stored callback, within a transaction.
+pub(super) async fn order_of(write: &mut Write, callback_id: i64) -> Result<Option<OrderId>, StoreError> {
+    let row = sqlx::query("-- order_of_callback\nselect order_id from callbacks where id = $1")
+        .bind(callback_id)
+        .fetch_optional(write.transaction())
+        .await?;
+    Ok(match row {
+        Some(row) => row.try_get::<Option<i64>, _>("order_id")?.map(OrderId),
+        None => None,
+    })
+}
+
+/// Calls off the dead letters of this kind about an order's callbacks: no person has to look at them any more.
+pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id: OrderId) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- cancel_dead_callback_jobs
+        update jobs set state = 'canceled', finished_at_ms = $3
+        where kind = $1 and subject_id in (select id from callbacks where order_id = $2) and state = 'dead'",
+    )
+    .bind(kind.as_str())
+    .bind(order_id.0)
+    .bind(write.now_ms())
+    .execute(write.transaction())
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! The answer to a callback: which draft may debit, and what follows from having been asked.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::drafts::{Found, KnownDraft, Named, allow, find_drafts};
+use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, fresh_ids, keep_all};
+use crate::jobs::{self, Staged};
+use crate::statement::{Statement, json};
+use crate::together::{Group, Locked, Share, Together, Written, together};
+use crate::{Store, StoreError, Write, anew_after_conflict};
+use domain::id::OrderId;
+use domain::job::{Job, QueueName};
+use domain::order::{GatewayIdentity, OrderStatus};
+use domain::transaction::Callback;
+use failpoint::{Point, reach};
+
+/// Looks after a callback that comes again begin further along their schedule, the longer it has been known: a quarter of
+/// what is above this, and at most so far.
+const DENSE_MS: i64 = 30_000;
+const FURTHEST_MS: i64 = 30_000;
+
+/// Decides about a rightly signed callback from our own rows, keeps it, and stages what follows: one transaction, which
+/// callbacks that come at the same time share.
+///
+/// Every callback, repeated or not, runs the allowing statement and is answered by its result, never by an earlier
+/// verdict. Only one draft of an order is ever allowed.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it: the gateway must be told to ask again.
+pub async fn answer(
+    store: &Store,
+    gateway: &GatewayIdentity,
+    our_store_id: &str,
+    callback: &Callback,
+    body: ReceivedBody<'_>,
+    sender: Sender,
+) -> Result<Verdict, StoreError> {
+    let question = || Question {
+        gateway: gateway.clone(),
+        our_store_id: our_store_id.to_owned(),
+        callback: callback.clone(),
+        body: OwnedBody::of(body),
+        sender,
+    };
+    anew_after_conflict(|| together(store, question())).await
+}
+
+/// A rightly signed callback that waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Question {
+    gateway: GatewayIdentity,
+    our_store_id: String,
+    callback: Callback,
+    body: OwnedBody,
+    sender: Sender,
+}
+
+impl Together for Question {
+    type Answer = Verdict;
+
+    /// The gateway waits, and so does the customer. (With 12 each was a fifth dearer, and no more were answered.)
+    const MANY: usize = 24;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.questions
+    }
+
+    fn subject(&self) -> Option<i64> {
+        // The same callback is never twice in a transaction either: it asks about the same transaction.
+        Some(self.callback.transaction_id.map_or(-1, |id| id.0))
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Verdict>, StoreError> {
+        reach(Point::WebhookBeforeDecision);
+        let callback_ids = fresh_ids(store, items.len()).await?;
+        let mut write = store.begin(items.len()).await?;
+        let mut named = Vec::with_capacity(items.len());
+        for Question { gateway, callback, .. } in items.iter().map(Arc::as_ref) {
+            named.push(Named { gateway, transaction_id: callback.transaction_id });
+        }
+        let found = find_drafts(&mut write, &named, locked).await?;
+        let now_ms = write.now_ms();
+        let judged = judge(&mut write, items, found, now_ms).await?;
+        let mut keepings: Vec<Keeping<'_>> = judged.iter().flatten().zip(callback_ids).map(Judged::keeping).collect();
+        // One order of locks, for the same callback may have come to another process.
+        keepings.sort_unstable_by_key(|keeping| keeping.digest);
+        let kept = keep_all(&mut write, &keepings, now_ms).await?;
+        follow(&mut write, judged.iter().flatten(), &kept, now_ms).await?;
+        reach(Point::WebhookBeforeCommit);
+        write.commit().await?;
+        reach(Point::WebhookAfterCommit);
+        let share = |judged: Option<Judged<'_>>| judged.map_or(Share::Alone, |judged| Share::Done(judged.verdict));
+        Ok(Written::Committed(judged.into_iter().map(share).collect()))
+    }
+}
+
+/// A callback with what its draft and order are like, and what is made of it.
+struct Judged<'a> {
+    question: &'a Question,
+    draft: Option<KnownDraft>,
+    verdict: Verdict,
+}
+
+impl Judged<'_> {
+    fn keeping((judged, id): (&Self, i64)) -> Keeping<'_> {
+        Keeping {
+            id,
+            digest: &judged.question.body.digest,
+            body: &judged.question.body.text,
+            verdict: judged.verdict.as_str(),
+            order_id: judged.draft.as_ref().map(|draft| draft.order_id),
+            transaction_id: judged.question.callback.transaction_id,
+            address: judged.question.body.address.as_deref(),
+        }
+    }
+
+    /// Whether the order began to wait for its payment's confirmation by this.
+    fn moved_order(&self) -> bool {
+        let was_pending = self.draft.as_ref().is_some_and(|draft| draft.order.status == OrderStatus::Pending);
+        was_pending && self.verdict == Verdict::Allowed
+    }
+}
+
+impl Question {
+    /// Why it is refused whatever may be paid; `None` where its draft and the order's row decide.
+    fn refusal(&self, draft: Option<&KnownDraft>) -> Option<Verdict> {
+        match draft {
+            _ if self.sender == Sender::TurnedAway => Some(Verdict::OtherAddress),
+            _ if self.callback.store_id != self.our_store_id => Some(Verdict::OtherStore),
+            None => Some(Verdict::UnknownTransaction),
+            Some(draft) if self.callback.account != Some(draft.order_id.to_string()) => Some(Verdict::OtherAccount),
+            Some(draft) if self.callback.amount != Some(draft.amount) => Some(Verdict::WrongAmount),
+            Some(_) => None,
+        }
+    }
+}
+
+/// What each of them is answered, the drafts that may debit being allowed; `None` for one that must go alone.
+async fn judge<'a>(
+    write: &mut Write,
+    questions: &'a [Arc<Question>],
+    found: Vec<Found>,
+    now_ms: i64,
+) -> Result<Vec<Option<Judged<'a>>>, StoreError> {
+    // Of two drafts of one order one goes alone: its answer depends on what the other has made of the order.
+    let mut orders_met = HashSet::new();
+    let mut alone_if_met = |found| match found {
+        Found::Draft(draft) if !orders_met.insert(draft.order_id) => Found::Locked,
+        found => found,
+    };
+    let found: Vec<Found> = found.into_iter().map(&mut alone_if_met).collect();
+    let mut asking = Vec::with_capacity(questions.len());
+    for (question, found) in questions.iter().zip(&found) {
+        if let Found::Draft(draft) = found
+            && question.refusal(Some(draft)).is_none()
+        {
+            asking.push(draft);
+        }
+    }
+    let allowed = allow(write, &asking, now_ms).await?;
+    let mut judged = Vec::with_capacity(questions.len());
+    for (question, found) in questions.iter().zip(found) {
+        let draft = match found {
+            Found::Unknown => None,
+            Found::Draft(draft) => Some(draft),
+            Found::Locked => {
+                judged.push(None);
+                continue;
+            }
+        };
+        let verdict = match (question.refusal(draft.as_ref()), &draft) {
+            (Some(refusal), _) => refusal,
+            (None, Some(draft)) if allowed.contains(&draft.order_id) => Verdict::Allowed,
+            (None, Some(draft)) => draft.why_not_allowed(now_ms),
+            (None, None) => Verdict::UnknownTransaction,
+        };
+        judged.push(Some(Judged { question, draft, verdict }));
+    }
+    Ok(judged)
+}
+
+const HINT_FROM_CALLBACKS: Statement = Statement {
+    sqlite: "-- hint_from_callbacks
+        update orders set last_hint_at_ms = hint.last_hint_at_ms
+        from (select value ->> 'id' as id, value ->> 'last_hint_at_ms' as last_hint_at_ms from json_each($1)) as hint
+        where orders.id in (select value ->> 'id' from json_each($1)) and orders.id = hint.id
+            and (orders.last_hint_at_ms is null or orders.last_hint_at_ms < hint.last_hint_at_ms)",
+    postgres: "-- hint_from_callbacks
+        update orders set last_hint_at_ms = hint.last_hint_at_ms
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as hint
+        where orders.id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+            and orders.id = hint.id
+            and (orders.last_hint_at_ms is null or orders.last_hint_at_ms < hint.last_hint_at_ms)",
+};
+
+/// Writes the hint, and stages what follows from those that were kept.
+async fn follow<'a>(
+    write: &mut Write,
+    judged: impl Iterator<Item = &'a Judged<'a>>,
+    kept: &HashMap<String, Kept>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (mut hinted, mut staged) = (Vec::new(), Vec::new());
+    for judged in judged {
+        let (Some(draft), Some(kept)) = (&judged.draft, kept.get(&judged.question.body.digest)) else { continue };
+        let changed = judged.moved_order();
+        if !changed && kept.hinted_at_ms != now_ms {
+            continue;
+        }
+        // The statement that moved the order has written the hint as well.
+        if !changed {
+            let further_ms = ((now_ms - kept.received_at_ms - DENSE_MS) / 4).clamp(0, FURTHEST_MS);
+            hinted.push(Hint { id: draft.order_id, last_hint_at_ms: now_ms - further_ms });
+        }
+        staged.push(Staged {
+            job: Job::SettleOrder { order_id: draft.order_id },
+            queue: QueueName::Settle,
+            due_at_ms: now_ms,
+            woken_by: Some(kept.id.0),
+        });
+    }
+    if !hinted.is_empty() {
+        let text = HINT_FROM_CALLBACKS.on(write.store.database());
+        sqlx::query(text).bind(json(&hinted)?).execute(write.transaction()).await?;
+    }
+    if !staged.is_empty() {
+        jobs::stage_all(write, &staged).await?;
+    }
+    Ok(())
+}
+
+/// A reason to ask about an order soon, as its statement reads it.
+#[derive(Serialize)]
+struct Hint {
+    id: OrderId,
+    last_hint_at_ms: i64,
+}

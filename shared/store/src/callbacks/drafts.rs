@@ -1,0 +1,280 @@
+//! The drafts that callbacks ask about, their orders, and the statement that lets one of an order debit.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::Verdict;
+use crate::orders::{self, Told};
+use crate::statement::{LockingStatement, Statement, json};
+use crate::together::Locked;
+use crate::transactions::StoredState;
+use crate::{StoreError, Write};
+use domain::id::{OrderId, TransactionId};
+use domain::job::JobKind;
+use domain::order::{GatewayIdentity, OrderStatus};
+
+/// A draft of ours that a callback asks about, with its order.
+pub(super) struct KnownDraft {
+    pub(super) order_id: OrderId,
+    pub(super) amount: i64,
+    transaction_id: TransactionId,
+    pub(super) order: LockedOrder,
+}
+
+/// An order as it stands while its row is locked.
+#[derive(Clone, Copy)]
+pub(super) struct LockedOrder {
+    pub(super) status: OrderStatus,
+    expires_at_ms: Option<i64>,
+    payer: Option<TransactionId>,
+}
+
+impl KnownDraft {
+    /// Why the allowing statement has passed over its order, whose row is locked.
+    pub(super) fn why_not_allowed(&self, now_ms: i64) -> Verdict {
+        let is_late = self.order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms);
+        match self.order.status {
+            OrderStatus::Paid if self.order.payer == Some(self.transaction_id) => Verdict::AlreadyPaid,
+            OrderStatus::Paid => Verdict::SecondTransaction,
+            OrderStatus::Pending | OrderStatus::Confirming if is_late => Verdict::Late,
+            OrderStatus::Pending | OrderStatus::Confirming => Verdict::SecondTransaction,
+            OrderStatus::Expired => Verdict::Late,
+            OrderStatus::Refunded | OrderStatus::Canceled | OrderStatus::Failed | OrderStatus::Review => {
+                Verdict::NotPayable
+            }
+        }
+    }
+}
+
+/// What is known of the transaction that a callback names.
+pub(super) enum Found {
+    /// No draft of ours has that number.
+    Unknown,
+    /// There is one, and its order is another's at this moment: it must go alone.
+    Locked,
+    /// The draft with its order, whose row stays locked until the answer is committed.
+    Draft(KnownDraft),
+}
+
+/// Which draft a callback names, at which gateway.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) gateway: &'a GatewayIdentity,
+    pub(super) transaction_id: Option<TransactionId>,
+}
+
+/// What is known of each of these drafts.
+pub(super) async fn find_drafts(
+    write: &mut Write,
+    named: &[Named<'_>],
+    locked: Locked,
+) -> Result<Vec<Found>, StoreError> {
+    let Some(gateway) = named.first().map(|named| named.gateway) else { return Ok(Vec::new()) };
+    let asked: Vec<TransactionId> = named.iter().filter_map(|named| named.transaction_id).collect();
+    let amounts = amounts_of_drafts(write, gateway, &asked).await?;
+    let order_ids: Vec<OrderId> = amounts.values().map(|(order_id, _)| *order_id).collect();
+    let orders = lock_orders(write, &order_ids, locked).await?;
+    let found = |named: &Named<'_>| {
+        // One statement asks about one gateway.
+        if named.gateway != gateway {
+            return Found::Locked;
+        }
+        let Some(transaction_id) = named.transaction_id else { return Found::Unknown };
+        let Some((order_id, amount)) = amounts.get(&transaction_id).copied() else { return Found::Unknown };
+        match orders.get(&order_id) {
+            Some(order) => Found::Draft(KnownDraft { order_id, amount, transaction_id, order: *order }),
+            None => Found::Locked,
+        }
+    };
+    Ok(named.iter().map(found).collect())
+}
+
+const FIND_DRAFTS: Statement = Statement {
+    sqlite: "-- find_drafts
+        select transaction_id, order_id, amount from json_each($1)
+        cross join transactions where gateway = $2 and transaction_id = value",
+    postgres: "-- find_drafts
+        select draft.transaction_id, draft.order_id, draft.amount
+        from json_array_elements_text(cast($1 as json)) as asked
+        cross join lateral (select transaction_id, order_id, amount from transactions
+            where gateway = $2 and transaction_id = cast(asked.value as bigint) limit 1) as draft",
+};
+
+/// The drafts of ours that are asked about, each with its order and amount. (In a statement of its own: joined with the
+/// orders, PostgreSQL would now and then begin with all of those; and of a list it may think that reading all rows of the
+/// gateway is less work than looking up one after the other.)
+async fn amounts_of_drafts(
+    write: &mut Write,
+    gateway: &GatewayIdentity,
+    asked: &[TransactionId],
+) -> Result<HashMap<TransactionId, (OrderId, i64)>, StoreError> {
+    let text = FIND_DRAFTS.on(write.store.database());
+    let query = sqlx::query(text).bind(json(asked)?).bind(gateway.0.clone());
+    let known = query.fetch_all(write.transaction()).await?;
+    let draft = |row: &AnyRow| {
+        let order = (OrderId(row.try_get("order_id")?), row.try_get("amount")?);
+        Ok((TransactionId(row.try_get("transaction_id")?), order))
+    };
+    known.iter().map(draft).collect()
+}
+
+// The looks are counted, and so locked, before any order is read.
+const LOCK_ORDERS: LockingStatement = LockingStatement {
+    sqlite: "-- lock_orders_asked_about
+        select id, status, expires_at_ms, transaction_id, 1 as has_look from orders
+        where id in (select value from json_each($1)) order by id",
+    postgres: "-- lock_orders_asked_about
+        with looks as materialized (
+            select subject_id from jobs
+            where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
+                select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+            order by subject_id for update)
+        select id, status, expires_at_ms, transaction_id,
+            case when id = any(array(select subject_id from looks)) then 1 else 0 end as has_look
+        from orders
+        where (select count(*) from looks) >= 0
+            and id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        order by id for update of orders",
+    postgres_skipping: "-- lock_orders_asked_about
+        with looks as materialized (
+            select subject_id from jobs
+            where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
+                select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+            order by subject_id for update skip locked)
+        select id, status, expires_at_ms, transaction_id,
+            case when id = any(array(select subject_id from looks)) then 1 else 0 end as has_look
+        from orders
+        where (select count(*) from looks) >= 0
+            and id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        order by id for update of orders skip locked",
+};
+
+/// Locks orders, each after its look, and tells what decides whether a draft of theirs may debit.
+///
+/// The look's row comes first, as in every settlement, for it is staged when the order is decided about. An order whose
+/// look is locked is passed over like one that is locked itself; so is one that has none, which is rare.
+async fn lock_orders(
+    write: &mut Write,
+    ids: &[OrderId],
+    locked: Locked,
+) -> Result<HashMap<OrderId, LockedOrder>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let text = LOCK_ORDERS.on(write.store.database(), locked);
+    let query = sqlx::query(text).bind(json(ids)?).bind(JobKind::SettleOrder.as_str());
+    let rows = query.fetch_all(write.transaction()).await?;
+    let is_ours =
+        |row: &&AnyRow| Ok::<_, StoreError>(locked == Locked::Waited || row.try_get::<i32, _>("has_look")? != 0);
+    let order = |row: &AnyRow| {
+        let order = LockedOrder {
+            status: orders::parse_status(row.try_get("status")?)?,
+            expires_at_ms: row.try_get("expires_at_ms")?,
+            payer: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
+        };
+        Ok::<_, StoreError>((OrderId(row.try_get("id")?), order))
+    };
+    let mut orders = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        if is_ours(&row)? {
+            orders.extend([order(row)?]);
+        }
+    }
+    Ok(orders)
+}
+
+const ALLOW_DRAFTS: Statement = Statement {
+    sqlite: "-- allow_drafts
+        update orders set status = 'confirming', allowed_transaction_id = asked.allowed_transaction_id,
+            last_allowed_at_ms = $2,
+            last_hint_at_ms = case when orders.status = 'pending' then $2 else orders.last_hint_at_ms end
+        from (
+            select value ->> 'id' as id, value ->> 'allowed_transaction_id' as allowed_transaction_id from json_each($1)
+        ) as asked
+        where orders.id in (select value ->> 'id' from json_each($1)) and orders.id = asked.id
+            and orders.status in ('pending', 'confirming') and orders.expires_at_ms > $2
+            and (orders.allowed_transaction_id is null or orders.allowed_transaction_id = asked.allowed_transaction_id)
+        returning id, (select state from transactions where transactions.gateway = orders.gateway
+            and transactions.transaction_id = orders.allowed_transaction_id) as draft_state",
+    postgres: "-- allow_drafts
+        update orders set status = 'confirming', allowed_transaction_id = asked.allowed_transaction_id,
+            last_allowed_at_ms = $2,
+            last_hint_at_ms = case when orders.status = 'pending' then $2 else orders.last_hint_at_ms end
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as asked
+        where orders.id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+            and orders.id = asked.id
+            and coalesce(orders.status, '') in ('pending', 'confirming') and orders.expires_at_ms > $2
+            and (orders.allowed_transaction_id is null or orders.allowed_transaction_id = asked.allowed_transaction_id)
+        returning orders.id, (select state from transactions where transactions.gateway = orders.gateway
+            and transactions.transaction_id = orders.allowed_transaction_id) as draft_state",
+};
+
+const REOPEN_ALLOWED_DRAFTS: Statement = Statement {
+    sqlite: "-- reopen_allowed_drafts
+        update transactions set state = 'open'
+        where order_id in (select value from json_each($1)) and transaction_id in (select value from json_each($2))
+            and state = 'closed'",
+    postgres: "-- reopen_allowed_drafts
+        update transactions set state = 'open'
+        where order_id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+            and transaction_id = any(array(
+                select cast(value as bigint) from json_array_elements_text(cast($2 as json))))
+            and state = 'closed'",
+};
+
+/// Lets these drafts debit whose order no other may pay and that can still be paid. Returns the orders of those.
+pub(super) async fn allow(
+    write: &mut Write,
+    drafts: &[&KnownDraft],
+    now_ms: i64,
+) -> Result<HashSet<OrderId>, StoreError> {
+    #[derive(Serialize)]
+    struct Asked {
+        id: OrderId,
+        allowed_transaction_id: TransactionId,
+    }
+    if drafts.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let asked = |draft: &&KnownDraft| Asked { id: draft.order_id, allowed_transaction_id: draft.transaction_id };
+    let asked: Vec<Asked> = drafts.iter().map(asked).collect();
+    let text = ALLOW_DRAFTS.on(write.store.database());
+    let done = sqlx::query(text).bind(json(&asked)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let (mut allowed, mut not_open) = (HashSet::with_capacity(done.len()), HashSet::new());
+    for row in done {
+        let order_id = OrderId(row.try_get("id")?);
+        allowed.insert(order_id);
+        // Its order is locked, so no look can close it from now on.
+        if row.try_get::<Option<String>, _>("draft_state")?.as_deref() != Some(StoredState::Open.as_str()) {
+            not_open.insert(order_id);
+        }
+    }
+    let mut lines = Vec::new();
+    for draft in
+        drafts.iter().filter(|draft| allowed.contains(&draft.order_id) && draft.order.status == OrderStatus::Pending)
+    {
+        lines.push(Told {
+            id: draft.order_id,
+            from: Some(OrderStatus::Pending),
+            to: OrderStatus::Confirming,
+            cause: format!("the gateway asked for transaction {} and was allowed", draft.transaction_id),
+        });
+    }
+    if !lines.is_empty() {
+        orders::tell_all(write, &lines).await?;
+    }
+    if !not_open.is_empty() {
+        // What a look saw of them earlier no longer holds: from now on they are asked about again.
+        let (orders, drafts): (Vec<OrderId>, Vec<TransactionId>) = drafts
+            .iter()
+            .filter(|draft| not_open.contains(&draft.order_id))
+            .map(|draft| (draft.order_id, draft.transaction_id))
+            .unzip();
+        let text = REOPEN_ALLOWED_DRAFTS.on(write.store.database());
+        sqlx::query(text).bind(json(&orders)?).bind(json(&drafts)?).execute(write.transaction()).await?;
+    }
+    Ok(allowed)
+}

@@ -1,0 +1,211 @@
+//! Callbacks as they were kept, and what the newest of them show.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{DAY_MS, Verdict};
+use crate::reading::{self, Finding, Found};
+use crate::statement::Statement;
+use crate::together::Group;
+use crate::{Store, StoreError};
+use domain::id::{CallbackId, OrderId, TransactionId};
+
+/// A callback as it is kept.
+#[derive(Clone, Debug, Serialize)]
+pub struct StoredCallback {
+    /// Its number.
+    pub id: CallbackId,
+    /// The bytes as they came; what was not UTF-8 is replaced. Of a body that proves nothing, its beginning.
+    #[serde(skip)]
+    pub body: String,
+    /// What we made of it.
+    pub verdict: Verdict,
+    /// The order its transaction belongs to.
+    pub order_id: Option<OrderId>,
+    /// The transaction it asked about.
+    pub transaction_id: Option<TransactionId>,
+    /// How often it came with the same verdict: the same question, or, where it proves nothing, the same bytes.
+    pub seen_count: i64,
+    /// When it first came, epoch milliseconds.
+    pub received_at_ms: i64,
+    /// The address it last came from, where that is known.
+    pub address: Option<String>,
+}
+
+/// The callback of that number. Those that are asked for at the same time are read in one statement.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn find(store: &Store, id: CallbackId) -> Result<Option<StoredCallback>, StoreError> {
+    reading::find(store, id.0).await
+}
+
+/// The columns of a [`StoredCallback`], for a statement that reads it whole.
+macro_rules! callback_columns {
+    () => {
+        "id, body, verdict, order_id, transaction_id, seen_count, received_at_ms, address"
+    };
+}
+
+const FIND_CALLBACKS: Statement = Statement {
+    sqlite: concat!(
+        "-- find_callbacks
+        select ",
+        callback_columns!(),
+        " from callbacks where id in (select value from json_each($1))"
+    ),
+    postgres: concat!(
+        "-- find_callbacks
+        select ",
+        callback_columns!(),
+        " from callbacks
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))"
+    ),
+};
+
+impl Found for Option<StoredCallback> {
+    fn group(store: &Store) -> &Group<Finding<Self>> {
+        &store.0.groups.callbacks
+    }
+
+    async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {
+        let found = sqlx::query(FIND_CALLBACKS.on(store.database())).bind(numbers).fetch_all(store.readers()).await?;
+        found.iter().map(|row| from_row(row).map(|callback| (callback.id.0, Some(callback)))).collect()
+    }
+}
+
+/// The callbacks about an order, oldest first, at most 100.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredCallback>, StoreError> {
+    let rows = sqlx::query(concat!(
+        "-- callbacks_of_order
+        select ",
+        callback_columns!(),
+        " from callbacks
+        where order_id = $1 order by received_at_ms, id limit 100"
+    ))
+    .bind(order_id.0)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(from_row).collect()
+}
+
+/// The newest callbacks, whatever their verdict.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, StoreError> {
+    let rows = sqlx::query(concat!(
+        "-- newest_callbacks
+        select ",
+        callback_columns!(),
+        " from callbacks
+        order by received_at_ms desc limit $1"
+    ))
+    .bind(limit)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(from_row).collect()
+}
+
+/// Which callbacks are listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Only those of this verdict.
+    pub verdict: Option<Verdict>,
+    /// Only those about this order.
+    pub order_id: Option<OrderId>,
+    /// Only those that first came at this time or later, epoch milliseconds.
+    pub since_ms: i64,
+    /// How many at most; the newest.
+    pub limit: i64,
+}
+
+/// The newest callbacks that are wanted.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn list(store: &Store, wanted: Wanted) -> Result<Vec<StoredCallback>, StoreError> {
+    let verdict = wanted.verdict.map(|verdict| verdict.as_str());
+    let query = match wanted.order_id {
+        Some(order_id) => sqlx::query(concat!(
+            "-- list_callbacks_of_order
+        select ",
+            callback_columns!(),
+            " from callbacks
+            where order_id = $4 and received_at_ms >= $1 and (verdict = $2 or $2 is null)
+            order by received_at_ms desc, id desc limit $3"
+        ))
+        .bind(wanted.since_ms)
+        .bind(verdict)
+        .bind(wanted.limit)
+        .bind(order_id.0),
+        None => sqlx::query(concat!(
+            "-- list_callbacks
+        select ",
+            callback_columns!(),
+            " from callbacks
+            where received_at_ms >= $1 and (verdict = $2 or $2 is null)
+            order by received_at_ms desc, id desc limit $3"
+        ))
+        .bind(wanted.since_ms)
+        .bind(verdict)
+        .bind(wanted.limit),
+    };
+    query.fetch_all(store.readers()).await?.iter().map(from_row).collect()
+}
+
+/// What the callbacks of the last day that are kept show of our keys, of the newest some hundred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proofs {
+    /// So many there are.
+    pub callbacks: i64,
+    /// Of those, have a signature that no key of ours makes.
+    pub badly_signed: i64,
+    /// Of those, cannot be read.
+    pub unreadable: i64,
+    /// Of the badly signed ones, came since the last one that was signed as it should be.
+    pub badly_signed_since: i64,
+}
+
+/// So many of the newest callbacks tell whether our keys are right.
+const PROOFS: i64 = 100;
+
+/// Counts what proves nothing among the newest callbacks of the last day.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn proofs(store: &Store) -> Result<Proofs, StoreError> {
+    let since_ms = store.now_ms() - DAY_MS;
+    let newest = list(store, Wanted { verdict: None, order_id: None, since_ms, limit: PROOFS }).await?;
+    let of = |verdict| newest.iter().filter(|callback| callback.verdict == verdict).count() as i64;
+    let proves_nothing =
+        |callback: &&StoredCallback| matches!(callback.verdict, Verdict::BadlySigned | Verdict::Unreadable);
+    let since = newest.iter().take_while(proves_nothing);
+    Ok(Proofs {
+        badly_signed_since: since.filter(|callback| callback.verdict == Verdict::BadlySigned).count() as i64,
+        callbacks: newest.len() as i64,
+        badly_signed: of(Verdict::BadlySigned),
+        unreadable: of(Verdict::Unreadable),
+    })
+}
+
+fn from_row(row: &AnyRow) -> Result<StoredCallback, StoreError> {
+    let verdict: String = row.try_get("verdict")?;
+    Ok(StoredCallback {
+        id: CallbackId(row.try_get("id")?),
+        body: row.try_get("body")?,
+        verdict: Verdict::parse(&verdict)
+            .ok_or(StoreError::UnknownValue { column: "callbacks.verdict", value: verdict })?,
+        order_id: row.try_get::<Option<i64>, _>("order_id")?.map(OrderId),
+        transaction_id: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
+        seen_count: row.try_get("seen_count")?,
+        received_at_ms: row.try_get("received_at_ms")?,
+        address: row.try_get("address")?,
+    })
+}

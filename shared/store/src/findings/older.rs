@@ -1,0 +1,231 @@
+//! The one sentence in which releases before the table `review_findings` keep what they find about an order.
+//!
+//! During a rolling update such a release runs beside this one, on the same rows: it reads and writes `orders.reason`,
+//! `orders.suggested_act` and `orders.needs_review`, and knows no findings. So this release writes them, too ([`Mirror`]), and
+//! turns what the other has changed there into rows ([`Difference`]). Pure. To be removed with the columns, when a release
+//! before the table is no longer supported.
+
+use domain::order::SuggestedAct;
+use domain::review::{FindingKind, ReviewFinding};
+
+/// Between what was found at different times.
+const AND_ALSO: &str = "; and also: ";
+
+/// How the older release begins the text about a refund of unknown outcome; the refund's number follows.
+const ABOUT_REFUND: &str = "whether refund ";
+
+/// The open findings of an order in an older release's columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mirror {
+    /// Whether a person must look, whatever the order's status.
+    pub(crate) is_before_a_person: bool,
+    /// `orders.reason`
+    pub(crate) reason: Option<String>,
+    /// `orders.suggested_act`
+    pub(crate) act: Option<SuggestedAct>,
+}
+
+impl Mirror {
+    /// Of these findings, oldest first. A refund of unknown outcome is what the older release must not overlook; else it
+    /// suggests what fits the newest.
+    pub(crate) fn of(open: &[ReviewFinding]) -> Mirror {
+        let refund = open.iter().find(|finding| finding.is_about_refund());
+        Mirror {
+            is_before_a_person: !open.is_empty(),
+            reason: (!open.is_empty()).then(|| sentence(open)),
+            act: refund.or(open.last()).map(|finding| finding.act),
+        }
+    }
+}
+
+fn sentence(findings: &[ReviewFinding]) -> String {
+    findings.iter().map(|finding| finding.text.as_str()).collect::<Vec<_>>().join(AND_ALSO)
+}
+
+/// What an older release did to an order, as far as its findings do not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// The numbers of findings that it settled.
+    pub(crate) settled: Vec<i64>,
+    /// What it found, oldest first. Numbered 0; when they were found is not known from here.
+    pub(crate) found: Vec<ReviewFinding>,
+}
+
+impl Difference {
+    /// Between the order's columns and its open findings.
+    pub(crate) fn between(columns: &Mirror, open: &[ReviewFinding]) -> Difference {
+        if !columns.is_before_a_person {
+            return Difference { settled: open.iter().map(|finding| finding.number).collect(), found: Vec::new() };
+        }
+        let known: Vec<&str> = open.iter().map(|finding| finding.text.as_str()).collect();
+        let told: Vec<&str> = match columns.reason.as_deref() {
+            Some(reason) if reason != sentence(open) => reason.split(AND_ALSO).collect(),
+            Some(_) | None => known.clone(),
+        };
+        // It leaves its sentence as it is for what else was found, and suggests to ask the gateway.
+        let refund_is_known = columns.act == Some(SuggestedAct::AskGateway);
+        let (left, settled): (Vec<_>, Vec<_>) = open.iter().partition(|finding| {
+            told.contains(&finding.text.as_str()) && !(refund_is_known && finding.is_about_refund())
+        });
+        let new = told.iter().copied().filter(|text| !known.contains(text)).collect();
+        let asks_about_refund =
+            columns.act == Some(SuggestedAct::CheckRefund) && !left.iter().any(|finding| finding.is_about_refund());
+        let mut difference = Difference {
+            settled: settled.iter().map(|finding| finding.number).collect(),
+            found: found(new, columns.act, asks_about_refund),
+        };
+        // One of them is, or nobody could say any more what became of the refund.
+        if asks_about_refund
+            && !difference.found.iter().any(ReviewFinding::is_about_refund)
+            && let Some(newest) = left.last()
+        {
+            difference.settled.push(newest.number);
+            difference.found.push(finding(FindingKind::RefundUnknown, &newest.text));
+        }
+        difference
+    }
+
+    /// Whether columns and findings tell the same.
+    pub(crate) fn is_none(&self) -> bool {
+        self.settled.is_empty() && self.found.is_empty()
+    }
+}
+
+/// What the older release found, in its words. With its act, which is that of the newest unless it is about a refund.
+fn found(texts: Vec<&str>, act: Option<SuggestedAct>, asks_about_refund: bool) -> Vec<ReviewFinding> {
+    let names_refund = texts.iter().any(|text| text.starts_with(ABOUT_REFUND));
+    let newest = texts.len().saturating_sub(1);
+    let kind = |place: usize, text: &str| match act {
+        Some(SuggestedAct::CheckRefund) if asks_about_refund => {
+            let is_it = if names_refund { text.starts_with(ABOUT_REFUND) } else { place == newest };
+            if is_it { FindingKind::RefundUnknown } else { FindingKind::Other }
+        }
+        Some(act) if place == newest => kind_of(act),
+        Some(_) | None => FindingKind::Other,
+    };
+    texts.into_iter().enumerate().map(|(place, text)| finding(kind(place, text), text)).collect()
+}
+
+/// Without a number and a time.
+fn finding(kind: FindingKind, text: &str) -> ReviewFinding {
+    ReviewFinding {
+        number: 0,
+        kind,
+        transaction_id: None,
+        subject_id: refund_of(text).filter(|_| kind == FindingKind::RefundUnknown),
+        text: text.to_owned(),
+        act: kind.act(),
+        found_at_ms: 0,
+    }
+}
+
+/// The findings as they are once the difference is made up for. `told` are the times and causes of the order's history, oldest
+/// first: the older release wrote a line with each finding, with the sentence as it was then.
+pub(crate) fn made_up(
+    open: Vec<ReviewFinding>,
+    difference: Difference,
+    columns: &Mirror,
+    told: &[(i64, String)],
+) -> Vec<ReviewFinding> {
+    let mut now = open;
+    now.retain(|finding| !difference.settled.contains(&finding.number));
+    let reason = columns.reason.as_deref().unwrap_or_default();
+    for finding in difference.found {
+        let upto = reason.find(&finding.text).map(|at| at + finding.text.len()).unwrap_or(reason.len());
+        let as_it_was = reason.get(..upto).unwrap_or(reason);
+        let line = told.iter().rev().find(|(_, cause)| cause == as_it_was || *cause == finding.text);
+        // An order that was marked by hand has no such line; it waits since its last, or since what was found before.
+        let found_at_ms = line.or(told.last()).map_or(0, |(at_ms, _)| *at_ms);
+        now.push(ReviewFinding { found_at_ms, ..finding });
+    }
+    ReviewFinding::sort(&mut now);
+    now
+}
+
+/// The kind whose act the older release suggested.
+fn kind_of(act: SuggestedAct) -> FindingKind {
+    match act {
+        SuggestedAct::CompareDebit => FindingKind::DebitDiffers,
+        SuggestedAct::ReturnSecondPayment => FindingKind::SecondPayment,
+        SuggestedAct::ReturnLatePayment => FindingKind::LatePayment,
+        SuggestedAct::AskGateway => FindingKind::UnclearAnswer,
+        SuggestedAct::MendJob => FindingKind::JobDied,
+        SuggestedAct::ConfigureGateway => FindingKind::GatewayNotConfigured,
+        SuggestedAct::ReturnPayment => FindingKind::RefundedButDebited,
+        // It is told by its text, or is the only one.
+        SuggestedAct::CheckRefund => FindingKind::Other,
+    }
+}
+
+fn refund_of(text: &str) -> Option<i64> {
+    text.strip_prefix(ABOUT_REFUND)?.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_finding() -> impl Strategy<Value = ReviewFinding> {
+        (prop::sample::select(FindingKind::ALL), "[a-f]{1,2}").prop_map(|(kind, text)| ReviewFinding {
+            number: 0,
+            kind,
+            transaction_id: None,
+            subject_id: None,
+            text,
+            act: kind.act(),
+            found_at_ms: 5,
+        })
+    }
+
+    fn any_open() -> impl Strategy<Value = Vec<ReviewFinding>> {
+        prop::collection::vec(any_finding(), 1..5).prop_map(numbered)
+    }
+
+    fn numbered(mut findings: Vec<ReviewFinding>) -> Vec<ReviewFinding> {
+        for (number, finding) in (1..).zip(&mut findings) {
+            finding.number = number;
+        }
+        findings
+    }
+
+    proptest! {
+        #[test]
+        fn what_this_release_writes_is_no_difference(open in any_open()) {
+            prop_assert!(Difference::between(&Mirror::of(&open), &open).is_none());
+        }
+
+        /// Whatever the older release leaves behind of what it and this one have found: each part of its sentence is a finding,
+        /// and once that is so there is no difference any more.
+        #[test]
+        fn no_part_of_a_sentence_is_lost(
+            open in prop::collection::vec(any_finding(), 0..4).prop_map(numbered),
+            parts in prop::collection::vec("[a-f]{1,2}|whether refund 7 was made", 1..5),
+            act in prop::option::of(prop::sample::select(SuggestedAct::ALL)),
+        ) {
+            let columns = Mirror { is_before_a_person: true, reason: Some(parts.join(AND_ALSO)), act };
+            let told = [(3, parts[0].clone())];
+            let now = numbered(made_up(open.clone(), Difference::between(&columns, &open), &columns, &told));
+
+            let refund_is_known = act == Some(SuggestedAct::AskGateway);
+            for part in &parts {
+                let was_about_refund = open.iter().any(|known| known.text == *part && known.is_about_refund());
+                let is_told = now.iter().any(|finding| finding.text == *part);
+                prop_assert!(is_told || (refund_is_known && was_about_refund), "{part}: {now:?}");
+            }
+            if act == Some(SuggestedAct::CheckRefund) {
+                prop_assert!(now.iter().any(ReviewFinding::is_about_refund), "{now:?}");
+            }
+            prop_assert!(Difference::between(&Mirror::of(&now), &now).is_none());
+        }
+
+        #[test]
+        fn an_order_that_waits_for_nobody_has_no_open_finding(open in any_open()) {
+            let settled = Mirror { is_before_a_person: false, reason: None, act: None };
+            let difference = Difference::between(&settled, &open);
+
+            prop_assert_eq!(made_up(open, difference, &settled, &[]), []);
+        }
+    }
+}

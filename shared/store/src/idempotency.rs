@@ -1,0 +1,104 @@
+//! Idempotency keys: a caller's names for its requests, and what those made.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+use sqlx::Row;
+
+use super::statement::{Statement, json};
+use super::{Store, StoreError, Write};
+use domain::id::{OrderId, RefundId};
+
+/// How long an idempotency key is remembered.
+pub const IDEMPOTENCY_KEY_MS: i64 = 24 * 3_600_000;
+
+/// A caller's name for its request, and what the request said.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    /// The header's value.
+    pub key: String,
+    /// SHA-256 of the body, hex.
+    pub body_digest: String,
+}
+
+/// What a key belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Nothing that is committed: the request is being carried out at this moment.
+    Nothing,
+    /// The order that the same request made.
+    Order(OrderId),
+    /// The refund that the same request made.
+    Refund(RefundId),
+    /// Another request.
+    OtherRequest,
+}
+
+/// A row of `idempotency_keys` to be kept.
+#[derive(Serialize)]
+pub(super) struct Keeping<'a> {
+    api_key_name: &'a str,
+    key: &'a str,
+    body_digest: &'a str,
+    order_id: OrderId,
+    refund_id: Option<RefundId>,
+}
+
+impl<'a> Keeping<'a> {
+    /// The caller's key, of an order or of a refund of that order.
+    pub(super) fn of(
+        api_key_name: &'a str,
+        key: &'a IdempotencyKey,
+        order_id: OrderId,
+        refund_id: Option<RefundId>,
+    ) -> Self {
+        Keeping { api_key_name, key: &key.key, body_digest: &key.body_digest, order_id, refund_id }
+    }
+}
+
+const KEEP_KEYS: Statement = Statement {
+    sqlite: "-- keep_idempotency_keys
+        insert into idempotency_keys (api_key_name, key, body_digest, order_id, refund_id, created_at_ms)
+        select value ->> 'api_key_name', value ->> 'key', value ->> 'body_digest', value ->> 'order_id',
+            value ->> 'refund_id', $2
+        from json_each($1) where true
+        on conflict (api_key_name, key) do nothing returning order_id",
+    postgres: "-- keep_idempotency_keys
+        insert into idempotency_keys (api_key_name, key, body_digest, order_id, refund_id, created_at_ms)
+        select api_key_name, key, body_digest, order_id, refund_id, $2
+        from json_populate_recordset(cast(null as idempotency_keys), cast($1 as json))
+        on conflict (api_key_name, key) do nothing returning order_id",
+};
+
+/// Keeps keys in the transaction of what they make, no key twice. Returns the orders of those that are new.
+pub(super) async fn keep_all(write: &mut Write, mut keys: Vec<Keeping<'_>>) -> Result<HashSet<OrderId>, StoreError> {
+    if keys.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // One order of locks: a key waits for another request's that is the same.
+    keys.sort_unstable_by_key(|key| (key.api_key_name, key.key));
+    let now_ms = write.now_ms();
+    let text = KEEP_KEYS.on(write.store.database());
+    let kept = sqlx::query(text).bind(json(&keys)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    kept.iter().map(|row| Ok(OrderId(row.try_get("order_id")?))).collect()
+}
+
+/// What the key was kept with.
+pub(super) async fn find(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Kept, StoreError> {
+    let row = sqlx::query(
+        "-- find_idempotency_key
+        select body_digest, order_id, refund_id from idempotency_keys where api_key_name = $1 and key = $2",
+    )
+    .bind(api_key_name.to_owned())
+    .bind(key.key.clone())
+    .fetch_optional(store.readers())
+    .await?;
+    let Some(row) = row else { return Ok(Kept::Nothing) };
+    if row.try_get::<String, _>("body_digest")? != key.body_digest {
+        return Ok(Kept::OtherRequest);
+    }
+    Ok(match row.try_get::<Option<i64>, _>("refund_id")? {
+        Some(id) => Kept::Refund(RefundId(id)),
+        None => Kept::Order(OrderId(row.try_get("order_id")?)),
+    })
+}

@@ -1,0 +1,86 @@
+//! The one way to a dead letter: the worker's and the relay's. What a death means is for `kinds` to say, in the same
+//! transaction.
+
+use sqlx::Row;
+
+use super::attempts::{self, Ended};
+use crate::{StoreError, Write};
+use domain::id::JobId;
+use domain::job::{AttemptOutcome, JobKind, Lease};
+
+/// Who says that a running job will not run again.
+#[derive(Clone, Copy, Debug)]
+pub enum BuriedBy<'a> {
+    /// The worker that runs it, by its lease.
+    Worker(&'a Lease),
+    /// The relay, which counts one crash more: its lease ran out. A renewal that comes first wins, and so does another
+    /// relay.
+    Relay {
+        /// The job.
+        id: JobId,
+        /// Its crashes before this one.
+        crashes: i64,
+    },
+}
+
+/// A job that has just died, by the transaction that must answer for its death.
+#[derive(Debug)]
+pub(crate) struct Dead {
+    /// The job.
+    pub(crate) id: JobId,
+    /// Its kind; a newer release's is not in our table.
+    pub(crate) kind: String,
+    /// What it is about.
+    pub(crate) subject_id: i64,
+}
+
+const BURY_BY_WORKER: &str = "-- bury_job
+    update jobs set state = 'dead', lease_token = null, due_at_ms = $2, finished_at_ms = $2, last_error = $3
+    where id = $1 and state = 'running' and lease_token = $4 returning kind, subject_id";
+
+const BURY_BY_RELAY: &str = "-- bury_job
+    update jobs set state = 'dead', lease_token = null, crashes = crashes + 1, due_at_ms = $2, finished_at_ms = $2,
+        last_error = $3
+    where id = $1 and state = 'running' and due_at_ms <= $2 and crashes = $4 returning kind, subject_id";
+
+/// Makes a running job a dead letter.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job is not whoever buries it's to bury: another lease, or one renewed in time.
+pub(crate) async fn bury(write: &mut Write, by: BuriedBy<'_>, reason: &str) -> Result<Dead, StoreError> {
+    let (id, text, guard) = match by {
+        BuriedBy::Worker(lease) => (lease.job_id, BURY_BY_WORKER, lease.token),
+        BuriedBy::Relay { id, crashes } => (id, BURY_BY_RELAY, crashes),
+    };
+    let query = sqlx::query(text).bind(id.0).bind(write.now_ms()).bind(reason.to_owned()).bind(guard);
+    let row = query.fetch_optional(write.transaction()).await?.ok_or(StoreError::LeaseLost)?;
+    let outcome = match by {
+        BuriedBy::Worker(_) => AttemptOutcome::Failed,
+        BuriedBy::Relay { .. } => AttemptOutcome::Crashed,
+    };
+    attempts::keep(write, &[Ended::of(id, outcome, reason)]).await?;
+    Ok(Dead { id, kind: row.try_get("kind")?, subject_id: row.try_get("subject_id")? })
+}
+
+/// The death means nothing: the job is complete, and leaves the table.
+pub(crate) async fn complete_instead(write: &mut Write, dead: &Dead) -> Result<(), StoreError> {
+    sqlx::query("-- complete_refused_job\ndelete from jobs where id = $1")
+        .bind(dead.id.0)
+        .execute(write.transaction())
+        .await?;
+    Ok(())
+}
+
+/// Calls off the dead letter of this kind and subject, if there is one: no person has to look at it any more.
+pub(crate) async fn cancel_dead(write: &mut Write, kind: JobKind, subject_id: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- cancel_dead_letter
+        update jobs set state = 'canceled', finished_at_ms = $3 where kind = $1 and subject_id = $2 and state = 'dead'",
+    )
+    .bind(kind.as_str())
+    .bind(subject_id)
+    .bind(write.now_ms())
+    .execute(write.transaction())
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! Ends of runs: what becomes of a job's row, fenced by its lease.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sqlx::Row;
+
+use super::attempts::{self, Ended};
+use super::queues_of_kinds;
+use crate::statement::{LockingStatement, json};
+use crate::together::{Group, Locked, Share, Together, Written, together};
+use crate::{Store, StoreError, Write};
+use domain::id::JobId;
+use domain::job::{AttemptOutcome, Lease, QueueName};
+use failpoint::{Point, reach};
+
+/// What becomes of a job row when its run ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Done for good: the row leaves the table.
+    Complete,
+    /// Run again at this time, in epoch milliseconds; no failure, so attempts count from the start again.
+    Snooze {
+        /// When.
+        until_ms: i64,
+        /// On which queue.
+        queue: QueueName,
+    },
+    /// Failed; run again at this time.
+    Retry {
+        /// When, epoch milliseconds.
+        not_before_ms: i64,
+        /// What went wrong, for the operator.
+        error: String,
+        /// How its attempt ended.
+        outcome: AttemptOutcome,
+    },
+    /// Never started: hand it back as it was, without counting the attempt.
+    Release {
+        /// When it may be offered again, epoch milliseconds.
+        not_before_ms: i64,
+        /// What it waits for, for the operator; without one the last trouble stays.
+        reason: Option<String>,
+    },
+}
+
+/// What becomes of the list of what woke a job, where its row stays in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WokenBy {
+    /// The run has taken up all that it was told of. (What came meanwhile woke it, and then the whole list stays.)
+    TakenUp,
+    /// It has not, or that is not known.
+    Kept,
+}
+
+/// Ends a run within a transaction; the first statement of every write of an effect.
+///
+/// A job that was woken while it ran returns to `available`, due now, whatever `finish` says.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
+pub(crate) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) -> Result<(), StoreError> {
+    match finish_all(write, &[(*lease, finish.clone())], WokenBy::Kept, Locked::Waited).await?.is_empty() {
+        true => Err(StoreError::LeaseLost),
+        false => Ok(()),
+    }
+}
+
+/// As [`finish`], of several runs. Returns those that are ended; the others carry their lease no longer, or were passed
+/// over.
+pub(crate) async fn finish_all(
+    write: &mut Write,
+    runs: &[(Lease, Finish)],
+    woken_by: WokenBy,
+    locked: Locked,
+) -> Result<HashSet<JobId>, StoreError> {
+    let complete: Vec<Lease> =
+        runs.iter().filter(|(_, finish)| *finish == Finish::Complete).map(|(lease, _)| *lease).collect();
+    let mut ended = complete_all(write, &complete, locked).await?;
+    // What was woken while it ran is not complete either.
+    let rest: Vec<&(Lease, Finish)> = runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).collect();
+    if !rest.is_empty() {
+        ended.extend(put_back_all(write, &rest, woken_by, locked).await?);
+    }
+    Ok(ended)
+}
+
+const COMPLETE_JOBS: LockingStatement = LockingStatement {
+    sqlite: "-- complete_jobs
+        delete from jobs where id in (
+            select jobs.id from json_each($1) as run join jobs on jobs.id = run.value ->> 'id'
+            where jobs.state = 'running' and jobs.lease_token = run.value ->> 'lease_token'
+                and jobs.wakes <= run.value ->> 'wakes')
+        returning id",
+    postgres: "-- complete_jobs
+        delete from jobs using json_populate_recordset(cast(null as jobs), cast($1 as json)) as run
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_populate_recordset(cast(null as jobs), cast($1 as json))))
+                for update))
+            and jobs.id = run.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = run.lease_token
+            and jobs.wakes <= run.wakes
+        returning jobs.id",
+    postgres_skipping: "-- complete_jobs
+        delete from jobs using json_populate_recordset(cast(null as jobs), cast($1 as json)) as run
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_populate_recordset(cast(null as jobs), cast($1 as json))))
+                for update skip locked))
+            and jobs.id = run.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = run.lease_token
+            and jobs.wakes <= run.wakes
+        returning jobs.id",
+};
+
+/// A job that is complete leaves the table: what it did stands in the order's history. Returns those that have left; one
+/// that was woken while it ran stays as it is.
+async fn complete_all(write: &mut Write, leases: &[Lease], locked: Locked) -> Result<HashSet<JobId>, StoreError> {
+    #[derive(Serialize)]
+    struct Run {
+        id: JobId,
+        lease_token: i64,
+        wakes: i64,
+    }
+    if leases.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let run = |lease: &Lease| Run { id: lease.job_id, lease_token: lease.token, wakes: lease.wakes };
+    let runs: Vec<Run> = leases.iter().map(run).collect();
+    let text = COMPLETE_JOBS.on(write.store.database(), locked);
+    let gone = sqlx::query(text).bind(json(&runs)?).fetch_all(write.transaction()).await?;
+    gone.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
+}
+
+/// `$3` are the queues of all kinds; a newer release's kind goes where jobs are looked at first. A run that is complete comes
+/// here where it was woken meanwhile, and its job runs again.
+const FINISH_JOBS: LockingStatement = LockingStatement {
+    sqlite: "-- finish_jobs
+        update jobs set
+            state = 'available',
+            due_at_ms = case when jobs.wakes > run.wakes then $2 else run.due_at_ms end,
+            queue = case when jobs.queue = 'suspect' and run.how = 'release' and jobs.crashes > 0 then jobs.queue
+                when jobs.wakes <= run.wakes and run.queue is not null then run.queue
+                when jobs.wakes <= run.wakes and jobs.queue <> 'suspect' then jobs.queue
+                else coalesce($3 ->> jobs.kind, 'settle') end,
+            attempt = case when jobs.wakes > run.wakes or run.how = 'snooze' then 0
+                when run.how = 'release' then jobs.attempt - 1 else jobs.attempt end,
+            crashes = case when run.how = 'release' then jobs.crashes else 0 end,
+            last_error = case when run.how = 'release' then coalesce(run.last_error, jobs.last_error)
+                else run.last_error end,
+            woken_by = case when jobs.wakes > run.wakes or $4 = 1 then jobs.woken_by end,
+            began_at_ms = case when run.how = 'retry' then jobs.began_at_ms end,
+            worker_host = case when run.how = 'retry' then jobs.worker_host end,
+            worker_pid = case when run.how = 'retry' then jobs.worker_pid end,
+            lease_token = null
+        from (
+            select value ->> 'id' as id, value ->> 'lease_token' as lease_token, value ->> 'wakes' as wakes,
+                value ->> 'how' as how, value ->> 'due_at_ms' as due_at_ms, value ->> 'queue' as queue,
+                value ->> 'last_error' as last_error
+            from json_each($1)
+        ) as run
+        where jobs.id in (select value ->> 'id' from json_each($1))
+            and jobs.id = run.id and jobs.state = 'running' and jobs.lease_token = run.lease_token
+            and (run.how <> 'complete' or jobs.wakes > run.wakes)
+        returning id, due_at_ms",
+    postgres: "-- finish_jobs
+        update jobs set
+            state = 'available',
+            due_at_ms = case when jobs.wakes > run.wakes then $2 else run.due_at_ms end,
+            queue = case when jobs.queue = 'suspect' and run.how = 'release' and jobs.crashes > 0 then jobs.queue
+                when jobs.wakes <= run.wakes and run.queue is not null then run.queue
+                when jobs.wakes <= run.wakes and jobs.queue <> 'suspect' then jobs.queue
+                else coalesce(cast($3 as json) ->> jobs.kind, 'settle') end,
+            attempt = case when jobs.wakes > run.wakes or run.how = 'snooze' then 0
+                when run.how = 'release' then jobs.attempt - 1 else jobs.attempt end,
+            crashes = case when run.how = 'release' then jobs.crashes else 0 end,
+            last_error = case when run.how = 'release' then coalesce(run.last_error, jobs.last_error)
+                else run.last_error end,
+            woken_by = case when jobs.wakes > run.wakes or $4 = 1 then jobs.woken_by end,
+            began_at_ms = case when run.how = 'retry' then jobs.began_at_ms end,
+            worker_host = case when run.how = 'retry' then jobs.worker_host end,
+            worker_pid = case when run.how = 'retry' then jobs.worker_pid end,
+            lease_token = null
+        from json_to_recordset(cast($1 as json)) as run(
+            id bigint, lease_token bigint, wakes bigint, how text, due_at_ms bigint, queue text, last_error text)
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_to_recordset(cast($1 as json)) as run(id bigint)))
+                for update))
+            and jobs.id = run.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = run.lease_token
+            and (run.how <> 'complete' or jobs.wakes > run.wakes)
+        returning jobs.id, jobs.due_at_ms",
+    postgres_skipping: "-- finish_jobs
+        update jobs set
+            state = 'available',
+            due_at_ms = case when jobs.wakes > run.wakes then $2 else run.due_at_ms end,
+            queue = case when jobs.queue = 'suspect' and run.how = 'release' and jobs.crashes > 0 then jobs.queue
+                when jobs.wakes <= run.wakes and run.queue is not null then run.queue
+                when jobs.wakes <= run.wakes and jobs.queue <> 'suspect' then jobs.queue
+                else coalesce(cast($3 as json) ->> jobs.kind, 'settle') end,
+            attempt = case when jobs.wakes > run.wakes or run.how = 'snooze' then 0
+                when run.how = 'release' then jobs.attempt - 1 else jobs.attempt end,
+            crashes = case when run.how = 'release' then jobs.crashes else 0 end,
+            last_error = case when run.how = 'release' then coalesce(run.last_error, jobs.last_error)
+                else run.last_error end,
+            woken_by = case when jobs.wakes > run.wakes or $4 = 1 then jobs.woken_by end,
+            began_at_ms = case when run.how = 'retry' then jobs.began_at_ms end,
+            worker_host = case when run.how = 'retry' then jobs.worker_host end,
+            worker_pid = case when run.how = 'retry' then jobs.worker_pid end,
+            lease_token = null
+        from json_to_recordset(cast($1 as json)) as run(
+            id bigint, lease_token bigint, wakes bigint, how text, due_at_ms bigint, queue text, last_error text)
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_to_recordset(cast($1 as json)) as run(id bigint)))
+                for update skip locked))
+            and jobs.id = run.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = run.lease_token
+            and (run.how <> 'complete' or jobs.wakes > run.wakes)
+        returning jobs.id, jobs.due_at_ms",
+};
+
+/// Ends runs whose jobs stay in the table.
+async fn put_back_all(
+    write: &mut Write,
+    runs: &[&(Lease, Finish)],
+    woken_by: WokenBy,
+    locked: Locked,
+) -> Result<HashSet<JobId>, StoreError> {
+    let now_ms = write.now_ms();
+    let ends = runs.iter().map(|(lease, finish)| End::of(lease, finish, now_ms)).collect::<Vec<_>>();
+    let text = FINISH_JOBS.on(write.store.database(), locked);
+    let query = sqlx::query(text).bind(json(&ends)?).bind(now_ms).bind(queues_of_kinds()?);
+    let query = query.bind(i64::from(woken_by == WokenBy::Kept));
+    let rows = query.fetch_all(write.transaction()).await?;
+    let mut ended = HashSet::with_capacity(rows.len());
+    for row in rows {
+        ended.insert(JobId(row.try_get("id")?));
+        // The relay of this process sleeps until the earliest due row it knew of.
+        write.fresh.due(row.try_get("due_at_ms")?);
+    }
+    let failed = runs.iter().filter_map(|(lease, finish)| match finish {
+        Finish::Retry { error, outcome, .. } if ended.contains(&lease.job_id) => {
+            Some(Ended::of(lease.job_id, *outcome, error))
+        }
+        _ => None,
+    });
+    attempts::keep(write, &failed.collect::<Vec<_>>()).await?;
+    Ok(ended)
+}
+
+/// How a run ends, as its statement reads it.
+#[derive(Serialize)]
+struct End<'a> {
+    id: JobId,
+    lease_token: i64,
+    /// Those it knew of.
+    wakes: i64,
+    /// Decides how attempts and crashes count. Taken back: attempts of a run that never was. Counted anew: attempts after
+    /// a run that went well.
+    how: &'static str,
+    due_at_ms: i64,
+    queue: Option<&'static str>,
+    last_error: Option<&'a str>,
+}
+
+impl<'a> End<'a> {
+    fn of(lease: &Lease, finish: &'a Finish, now_ms: i64) -> Self {
+        let (how, due_at_ms, queue, last_error) = match finish {
+            Finish::Complete => ("complete", now_ms, None, None),
+            Finish::Snooze { until_ms, queue } => ("snooze", *until_ms, Some(*queue), None),
+            Finish::Retry { not_before_ms, error, .. } => ("retry", *not_before_ms, None, Some(error.as_str())),
+            Finish::Release { not_before_ms, reason } => ("release", *not_before_ms, None, reason.as_deref()),
+        };
+        End {
+            id: lease.job_id,
+            lease_token: lease.token,
+            wakes: lease.wakes,
+            how,
+            due_at_ms,
+            queue: queue.map(QueueName::as_str),
+            last_error,
+        }
+    }
+}
+
+/// Ends a run that wrote nothing else.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the lease belongs to somebody else.
+pub async fn finish_alone(store: &Store, lease: &Lease, how: &Finish) -> Result<(), StoreError> {
+    together(store, Ending { run: (*lease, how.clone()) }).await
+}
+
+/// A run that ends and wrote nothing else.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    run: (Lease, Finish),
+}
+
+impl Together for Ending {
+    type Answer = ();
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.endings
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.run.0.job_id.0)
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<()>, StoreError> {
+        let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
+        let mut write = store.begin_upkeep().await?;
+        let ended = finish_all(&mut write, &runs, WokenBy::Kept, locked).await?;
+        reach(Point::FinishBeforeCommit);
+        write.commit().await?;
+        reach(Point::FinishAfterCommit);
+        let share = |(lease, _): &(Lease, Finish)| match (ended.contains(&lease.job_id), locked) {
+            (true, _) => Share::Done(()),
+            (false, Locked::Waited) => Share::LeaseLost,
+            (false, Locked::PassedOver) => Share::Alone,
+        };
+        Ok(Written::Committed(runs.iter().map(share).collect()))
+    }
+}
+
+/// The places of those runs that were not ended.
+pub(crate) fn not_ended(runs: &[(Lease, Finish)], ended: &HashSet<JobId>) -> Vec<usize> {
+    let is_missing = |(_, (lease, _)): &(usize, &(Lease, Finish))| !ended.contains(&lease.job_id);
+    runs.iter().enumerate().filter(is_missing).map(|(place, _)| place).collect()
+}

@@ -1,0 +1,112 @@
+//! A job that becomes the next one when its run ends: one row written, where completing it and staging the next are two.
+
+use std::collections::HashSet;
+
+use serde::Serialize;
+use sqlx::Row;
+
+use super::Staged;
+use crate::statement::{LockingStatement, json};
+use crate::together::Locked;
+use crate::{StoreError, Write};
+use domain::id::JobId;
+use domain::job::Lease;
+
+const TURN_JOBS: LockingStatement = LockingStatement {
+    sqlite: "-- turn_jobs
+        update jobs set kind = next.kind, payload = next.payload, queue = next.queue, state = 'available',
+            due_at_ms = next.due_at_ms, created_at_ms = $2, attempt = 0, crashes = 0, last_error = null,
+            lease_token = null, waiting_since_ms = null,
+            began_at_ms = null, worker_host = null, worker_pid = null
+        from (
+            select value ->> 'id' as id, value ->> 'lease_token' as lease_token, value ->> 'kind' as kind,
+                value ->> 'payload' as payload, value ->> 'queue' as queue, value ->> 'due_at_ms' as due_at_ms
+            from json_each($1)
+        ) as next
+        where jobs.id = next.id and jobs.state = 'running' and jobs.lease_token = next.lease_token
+            and not exists (select 1 from jobs beside where beside.kind = next.kind
+                and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running'))
+        returning id, due_at_ms",
+    postgres: "-- turn_jobs
+        update jobs set kind = next.kind, payload = next.payload, queue = next.queue, state = 'available',
+            due_at_ms = next.due_at_ms, created_at_ms = $2, attempt = 0, crashes = 0, last_error = null,
+            lease_token = null, waiting_since_ms = null,
+            began_at_ms = null, worker_host = null, worker_pid = null
+        from json_populate_recordset(cast(null as jobs), cast($1 as json)) as next
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_populate_recordset(cast(null as jobs), cast($1 as json))))
+                for update))
+            and jobs.id = next.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = next.lease_token
+            and not exists (select 1 from jobs beside where beside.kind = next.kind
+                and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running'))
+        returning jobs.id, jobs.due_at_ms",
+    postgres_skipping: "-- turn_jobs
+        update jobs set kind = next.kind, payload = next.payload, queue = next.queue, state = 'available',
+            due_at_ms = next.due_at_ms, created_at_ms = $2, attempt = 0, crashes = 0, last_error = null,
+            lease_token = null, waiting_since_ms = null,
+            began_at_ms = null, worker_host = null, worker_pid = null
+        from json_populate_recordset(cast(null as jobs), cast($1 as json)) as next
+        where jobs.id = any(array(
+                select id from jobs
+                where id = any(array(select id from json_populate_recordset(cast(null as jobs), cast($1 as json))))
+                for update skip locked))
+            and jobs.id = next.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = next.lease_token
+            and not exists (select 1 from jobs beside where beside.kind = next.kind
+                and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running'))
+        returning jobs.id, jobs.due_at_ms",
+};
+
+/// Ends runs by making each row the job that follows from it: as if the one were complete and the other just staged, under
+/// the number of the first. What the run was woken for while it ran is forgotten with it, so a kind may only be turned by
+/// an effect after which another run of it has nothing to do.
+///
+/// Returns those that are turned. The others carry their lease no longer, were passed over, or have the next job open
+/// beside them: those are to be finished, and the next job staged. Where another transaction opens that in the same
+/// moment, it fails as a conflict and is begun anew.
+///
+/// # Errors
+/// [`StoreError::Conflict`] as told.
+pub(crate) async fn turn_all(
+    write: &mut Write,
+    runs: &[(Lease, Staged)],
+    locked: Locked,
+) -> Result<HashSet<JobId>, StoreError> {
+    #[derive(Serialize)]
+    struct Turning {
+        id: JobId,
+        lease_token: i64,
+        kind: &'static str,
+        payload: String,
+        queue: &'static str,
+        due_at_ms: i64,
+    }
+    let mut turning = Vec::with_capacity(runs.len());
+    for (lease, next) in runs {
+        turning.push(Turning {
+            id: lease.job_id,
+            lease_token: lease.token,
+            kind: next.job.kind().as_str(),
+            payload: next.payload()?,
+            queue: next.queue.as_str(),
+            due_at_ms: next.due_at_ms,
+        });
+    }
+    let now_ms = write.now_ms();
+    let text = TURN_JOBS.on(write.store.database(), locked);
+    let query = sqlx::query(text).bind(json(&turning)?).bind(now_ms);
+    let mut turned = HashSet::with_capacity(runs.len());
+    for row in query.fetch_all(write.transaction()).await.map_err(as_conflict)? {
+        turned.insert(JobId(row.try_get("id")?));
+        write.fresh.due(row.try_get("due_at_ms")?);
+    }
+    Ok(turned)
+}
+
+/// Another transaction has opened the next job since the statement looked.
+fn as_conflict(error: sqlx::Error) -> StoreError {
+    match error.as_database_error().is_some_and(|database| database.is_unique_violation()) {
+        true => StoreError::Conflict(error),
+        false => error.into(),
+    }
+}

@@ -1,0 +1,203 @@
+//! Open jobs that lie further ahead than any schedule puts them, which is so after the database's clock was set back.
+
+use sqlx::Any;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+
+use crate::jobs::{LEASE_MS, grace_ms};
+use crate::statement::{Statement, json};
+use crate::{MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
+use domain::job::{JobKind, QueueName};
+
+/// How far ahead an open job may lie, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongestWaits {
+    /// The next look at an order that is open.
+    pub look_ms: i64,
+    /// The next look back at an order that has ended.
+    pub look_back_ms: i64,
+    /// Anything else: the longest backoff, or the distance between two sweeps.
+    pub other_ms: i64,
+}
+
+/// A lease is no longer, whatever the line of the process that holds it.
+const LONGEST_LEASE_MS: i64 = LEASE_MS + MOST_LEASE_FOR_THE_LINE_MS;
+
+/// Rows brought near in one statement, as it says; more are found by the next one.
+const BATCH: u64 = 1_000;
+
+/// Those of a queue. Locked rows are passed over: many rows that wait for locks in no order could block another
+/// transaction, and be blocked by it. The writer of a row gives it another time, and after a step this is done once more.
+const RUNNING: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit 1000
+                for update skip locked))
+            and due_at_ms > $1",
+};
+
+const ENQUEUED: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit 1000
+                for update skip locked))
+            and due_at_ms > $1",
+};
+
+const AVAILABLE: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit 1000
+                for update skip locked))
+            and due_at_ms > $1",
+};
+
+/// Looks at open orders stand beside the looks back, which are many and lie a day ahead: found by their orders.
+const LOOKS_AT_OPEN_ORDERS: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (
+                select j.id from orders o join jobs j on j.kind = $2 and j.subject_id = o.id
+                where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
+                    and j.state in ('available', 'enqueued', 'running') and j.state = 'available'
+                    and j.due_at_ms > $1
+                limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(
+                select j.id from orders o join jobs j on j.kind = $2 and j.subject_id = o.id
+                where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
+                    and j.state in ('available', 'enqueued', 'running') and j.state = 'available'
+                    and j.due_at_ms > $1
+                limit 1000
+                for update of j skip locked))
+            and due_at_ms > $1",
+};
+
+/// Of these kinds, of which few are open.
+const OF_KINDS: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (
+                select id from jobs where kind in (select value from json_each($2))
+                    and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1
+                limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(
+                select id from jobs where kind = any(array(select json_array_elements_text(cast($2 as json))))
+                    and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1
+                limit 1000 for update skip locked))
+            and due_at_ms > $1",
+};
+
+/// Of a queue and these kinds, those whose last run was told to wait or failed.
+const HELD_BACK: Statement = Statement {
+    sqlite: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id in (
+                select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 and due_at_ms <= $4
+                    and last_error is not null and kind in (select value from json_each($3))
+                limit 1000)
+            and due_at_ms > $1",
+    postgres: "-- bring_jobs_near
+        update jobs set due_at_ms = $1
+        where id = any(array(
+                select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 and due_at_ms <= $4
+                    and last_error is not null and kind = any(array(select json_array_elements_text(cast($3 as json))))
+                limit 1000 for update skip locked))
+            and due_at_ms > $1",
+};
+
+/// Brings open jobs that lie further ahead to the furthest place they may have, and returns how many. Harmless at any
+/// time: a job that comes too early finds that, and waits again.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; some may lie near by then.
+pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, StoreError> {
+    let (mut brought, database) = (0, store.database());
+    for queue in QueueName::ALL {
+        let available_ms = match queue {
+            QueueName::Background => longest.look_back_ms,
+            QueueName::Settle | QueueName::Links | QueueName::Suspect => longest.other_ms,
+        };
+        for (statement, furthest_ms) in
+            [(&RUNNING, LONGEST_LEASE_MS), (&ENQUEUED, grace_ms(*queue)), (&AVAILABLE, available_ms)]
+        {
+            brought +=
+                bring(store, furthest_ms, |at_ms| sqlx::query(statement.on(database)).bind(at_ms).bind(queue.as_str()))
+                    .await?;
+        }
+    }
+    let look = JobKind::SettleOrder;
+    brought += bring(store, longest.look_ms, |at_ms| {
+        sqlx::query(LOOKS_AT_OPEN_ORDERS.on(database)).bind(at_ms).bind(look.as_str())
+    })
+    .await?;
+    // A link or a refund that may wait stands among the looks back, too.
+    let others = names(|kind| kind != look)?;
+    brought +=
+        bring(store, longest.other_ms, |at_ms| sqlx::query(OF_KINDS.on(database)).bind(at_ms).bind(others.clone()))
+            .await?;
+    Ok(brought)
+}
+
+/// The gateway asks for no longer patience; what lies further ahead waits for something else.
+const LONGEST_PATIENCE_MS: i64 = 3_600_000;
+
+/// Every process has heard of the operator's word by then.
+const WORD_IS_HEARD_MS: i64 = 1_500;
+
+/// Brings the jobs near whose last run was told to wait or failed, and returns how many: an operator has overridden the
+/// patience that the gateway asked for. A job that waits for something else as well finds that, and waits again.
+///
+/// # Errors
+/// As [`bring_near`].
+pub async fn hurry_held_back(store: &Store) -> Result<u64, StoreError> {
+    let (mut brought, database) = (0, store.database());
+    let until_ms = store.now_ms() + LONGEST_PATIENCE_MS;
+    let asking = names(JobKind::asks_gateway)?;
+    for queue in [QueueName::Settle, QueueName::Links, QueueName::Background] {
+        brought += bring(store, WORD_IS_HEARD_MS, |at_ms| {
+            let query = sqlx::query(HELD_BACK.on(database)).bind(at_ms).bind(queue.as_str());
+            query.bind(asking.clone()).bind(until_ms)
+        })
+        .await?;
+    }
+    Ok(brought)
+}
+
+/// The names of these kinds, as a parameter.
+fn names(are_meant: impl Fn(JobKind) -> bool) -> Result<String, StoreError> {
+    json(&JobKind::ALL.iter().filter(|kind| are_meant(**kind)).map(|kind| kind.as_str()).collect::<Vec<_>>())
+}
+
+/// Brings the rows of a statement to `furthest_ms` from now, until there are none left.
+async fn bring(
+    store: &Store,
+    furthest_ms: i64,
+    query: impl Fn(i64) -> Query<'static, Any, AnyArguments>,
+) -> Result<u64, StoreError> {
+    let mut brought = 0;
+    loop {
+        let rows = query(store.now_ms() + furthest_ms).execute(store.writer()).await?.rows_affected();
+        brought += rows;
+        if rows < BATCH {
+            return Ok(brought);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The database: one file per noun, the only SQL. Where SQLite and PostgreSQL differ, a statement has
+//! two texts.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use sqlx::Row;
+use sqlx::any::AnyConnectOptions;
+use tokio::sync::broadcast;
+
+use crate::clock::Clock;
+use domain::id::OrderId;
+use domain::job::QueueName;
+use domain::order::Order;
+
+pub mod auditing;
+pub mod callbacks;
+pub mod clock;
+pub mod clock_steps;
+mod connecting;
+mod error;
+pub mod findings;
+mod fresh;
+mod health;
+pub mod idempotency;
+mod ids;
+pub mod jobs;
+pub mod kinds;
+pub mod metrics;
+mod migrating;
+mod opening;
+pub mod orders;
+mod pool;
+pub mod processes;
+mod reading;
+pub mod refunds;
+pub mod reviewing;
+mod settings;
+pub mod settlement;
+pub mod sole;
+mod statement;
+pub mod sweeping;
+mod together;
+pub mod transactions;
+mod url;
+pub mod weather;
+mod writing;
+
+use callbacks::StoredCallback;
+use connecting::STATEMENT_TIMEOUT;
+pub use error::{StoreError, Unreadable, Unsuitable};
+pub use fresh::Fresh;
+use fresh::Tray;
+use health::MOST_LEASE_FOR_THE_LINE_MS;
+use ids::IdBlocks;
+pub use ids::Numbers;
+use pool::Pool;
+use reading::Finding;
+pub use settings::{DatabaseSettings, PoolSettings};
+use together::Group;
+use transactions::StoredTransaction;
+pub use url::DatabaseUrl;
+use writing::{Write, anew_after_conflict};
+
+/// Which of the two databases this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// One file, one process, one writer.
+    Sqlite,
+    /// A server for many processes.
+    Postgres,
+}
+
+/// The database of one installation; cheap to clone. The functions of its modules read and write it.
+#[derive(Clone, Debug)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    writer: Pool,
+    readers: Pool,
+    /// What keeps this process's jobs and heartbeat alive, and is never held up by work.
+    upkeep: Pool,
+    /// How a connection of one's own is made; nothing for a file of ours.
+    options: Option<AnyConnectOptions>,
+    clock: Clock,
+    /// How long the last question for the time took, microseconds.
+    round_trip_us: AtomicI64,
+    last_proof: Mutex<Option<Proof>>,
+    ids: IdBlocks,
+    fresh: Tray,
+    order_changes: broadcast::Sender<OrderId>,
+    groups: Groups,
+}
+
+/// How the last write of this process's own row went, and when.
+#[derive(Clone, Copy, Debug)]
+struct Proof {
+    at: Instant,
+    is_good: bool,
+}
+
+/// What waits to be written with others of its kind.
+#[derive(Debug, Default)]
+struct Groups {
+    questions: Group<callbacks::Question>,
+    endings: Group<jobs::Ending>,
+    links: Group<orders::Linking>,
+    new_orders: Group<orders::Creating>,
+    settlings: Group<settlement::Settling>,
+    orders: Group<Finding<Option<Order>>>,
+    transactions: Group<Finding<Vec<StoredTransaction>>>,
+    callbacks: Group<Finding<Option<StoredCallback>>>,
+}
+
+impl Store {
+    /// The random name of this installation, made by whoever asks first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn database_id(&self) -> Result<String, StoreError> {
+        let fresh = format!("{:016x}", rand::random::<u64>());
+        sqlx::query("-- name_installation\ninsert into installation (name, value) values ('database_id', $1) on conflict (name) do nothing")
+            .bind(fresh)
+            .execute(&self.0.writer)
+            .await?;
+        let row = sqlx::query("-- installation_name\nselect value from installation where name = 'database_id'")
+            .fetch_one(&self.0.writer)
+            .await?;
+        Ok(row.try_get("value")?)
+    }
+
+    /// The installation's time.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Now, in epoch milliseconds of the database.
+    pub fn now_ms(&self) -> i64 {
+        self.0.clock.now_ms()
+    }
+
+    /// Which database this is.
+    pub fn database(&self) -> Database {
+        self.0.database
+    }
+
+    /// Waits until this process has committed a job; a commit since the last call counts. For its one relay.
+    pub async fn job_staged(&self) {
+        self.0.fresh.filled().await;
+    }
+
+    /// What this process has committed since the last call. For its one relay.
+    pub fn take_fresh(&self) -> Fresh {
+        self.0.fresh.take()
+    }
+
+    /// From now on rows that are due at once on these queues, and on no others, are marked as offered where they are
+    /// staged: the caller pushes what [`Store::take_fresh`] gives.
+    pub fn offer_when_staged(&self, queues: Vec<QueueName>) {
+        self.0.fresh.open_only(queues);
+    }
+
+    /// The orders that this process changes from now on, as each commit is made.
+    pub fn order_changes(&self) -> broadcast::Receiver<OrderId> {
+        self.0.order_changes.subscribe()
+    }
+
+    /// Lets running statements end and closes the connections.
+    pub async fn close(&self) {
+        self.0.readers.close().await;
+        self.0.writer.close().await;
+        self.0.upkeep.close().await;
+    }
+
+    fn readers(&self) -> &Pool {
+        &self.0.readers
+    }
+
+    fn writer(&self) -> &Pool {
+        &self.0.writer
+    }
+
+    /// For what keeps jobs and this process alive: renewals, ends of runs, the relay, heartbeats.
+    fn upkeep(&self) -> &Pool {
+        &self.0.upkeep
+    }
+
+    /// As [`Store::upkeep`], for what only reads.
+    fn upkeep_readers(&self) -> &Pool {
+        match self.0.database {
+            Database::Sqlite => &self.0.readers,
+            Database::Postgres => &self.0.upkeep,
+        }
+    }
+}

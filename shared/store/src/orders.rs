@@ -1,0 +1,356 @@
+//! Orders and their history. Every guard on an order's status stands here, in `orders/`, `callbacks/answering.rs`, or in
+//! `settlement.rs`, `refunds.rs` and `reviewing.rs`.
+
+use std::collections::HashMap;
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::idempotency::{self, IdempotencyKey, Kept};
+use super::reading::{self, Finding, Found};
+use super::statement::Statement;
+use super::together::Group;
+use super::{Store, StoreError, jobs};
+use domain::id::{OrderId, OrderToken, TransactionId};
+use domain::job::{Job, Lease, QueueName};
+use domain::money::Tiyin;
+use domain::order::{GatewayIdentity, Language, Order, OrderStatus, PaymentType, Resolution, SuggestedAct};
+
+/// At most so many hints of one order may come from its return page.
+const RETURN_HINTS: i64 = 30;
+
+/// Hints from the return page come at most this often.
+const RETURN_HINT_EVERY_MS: i64 = 10_000;
+
+/// So much further along the schedule of looks each further hint of the return page begins, three times at most.
+const FURTHER_MS: i64 = 20_000;
+
+mod history;
+mod linking;
+mod locking;
+mod making;
+mod moving;
+
+pub use history::history;
+pub(super) use history::{Told, history_line, tell, tell_all};
+pub(super) use linking::Linking;
+pub use linking::store_link;
+pub(super) use locking::{lock, lock_all, missing};
+pub(super) use making::Creating;
+pub use making::{create, create_behind};
+pub use moving::{Canceled, call_off};
+pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unfail};
+
+/// The columns of an [`Order`], for a statement that reads it whole.
+macro_rules! order_columns {
+    () => {
+        "id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language, status, gateway,
+            transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, last_hint_at_ms,
+            seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount,
+            refund_reserved, needs_review, reason, suggested_act, resolution_by, resolution_reason,
+            resolution_transaction_id, created_at_ms, pending_since_ms"
+    };
+}
+pub(super) use order_columns;
+
+/// How a request for an order ended.
+#[derive(Clone, Debug)]
+pub enum Created {
+    /// A new order.
+    New(Order),
+    /// The order that the same request made before.
+    Repeated(Order),
+    /// The idempotency key belongs to another body.
+    KeyReused,
+    /// The same request is being carried out at this moment.
+    InFlight,
+    /// An order of this caller has that reference.
+    ReferenceTaken(OrderId),
+}
+
+/// How a guarded transition ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// Made, with its history line.
+    Made,
+    /// The order's row no longer allows it; nothing was written. Look again.
+    Refused,
+}
+
+/// A payment link as it comes from the gateway.
+#[derive(Clone, Debug)]
+pub struct NewLink {
+    /// The draft behind it.
+    pub transaction_id: TransactionId,
+    /// The gateway's page.
+    pub payment_url: String,
+}
+
+async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Created, StoreError> {
+    let order_id = match idempotency::find(store, api_key_name, key).await? {
+        Kept::Nothing => return Ok(Created::InFlight),
+        Kept::Order(order_id) => order_id,
+        Kept::Refund(_) | Kept::OtherRequest => return Ok(Created::KeyReused),
+    };
+    Ok(match find(store, order_id).await? {
+        Some(order) => Created::Repeated(order),
+        None => Created::InFlight,
+    })
+}
+
+async fn id_of_reference(store: &Store, api_key_name: &str, reference: &str) -> Result<Option<OrderId>, StoreError> {
+    let row = sqlx::query("-- find_reference\nselect id from orders where api_key_name = $1 and reference = $2")
+        .bind(api_key_name.to_owned())
+        .bind(reference.to_owned())
+        .fetch_optional(store.readers())
+        .await?;
+    row.map(|row| Ok(OrderId(row.try_get("id")?))).transpose()
+}
+
+/// The order of that number. Orders that are asked for at the same time are read in one statement.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, StoreError> {
+    reading::find(store, id.0).await
+}
+
+pub(super) const FIND_ORDERS: Statement = Statement {
+    sqlite: concat!(
+        "-- find_orders
+        select ",
+        order_columns!(),
+        " from orders where id in (select value from json_each($1))"
+    ),
+    postgres: concat!(
+        "-- find_orders
+        select ",
+        order_columns!(),
+        " from orders
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))"
+    ),
+};
+
+impl Found for Option<Order> {
+    fn group(store: &Store) -> &Group<Finding<Self>> {
+        &store.0.groups.orders
+    }
+
+    async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {
+        let found = sqlx::query(FIND_ORDERS.on(store.database())).bind(numbers).fetch_all(store.readers()).await?;
+        found.iter().map(|row| from_row(row).map(|order| (order.id.0, Some(order)))).collect()
+    }
+}
+
+/// The order whose pages carry that token.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn find_by_token(store: &Store, token: &OrderToken) -> Result<Option<Order>, StoreError> {
+    let row =
+        sqlx::query(concat!("-- find_order_by_token\nselect ", order_columns!(), " from orders where token = $1"))
+            .bind(token.as_str().to_owned())
+            .fetch_optional(store.readers())
+            .await?;
+    row.map(|row| from_row(&row)).transpose()
+}
+
+/// Expires an order that never got a payment link, and completes the job.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+pub async fn expire_without_link(
+    store: &Store,
+    lease: &Lease,
+    id: OrderId,
+    waiting_since_before_ms: i64,
+) -> Result<Transition, StoreError> {
+    let mut write = store.begin(1).await?;
+    jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
+    let now_ms = write.now_ms();
+    // A draft may exist whose answer was lost or that was recorded alone.
+    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Background, now_ms).await?;
+    let done = sqlx::query(
+        "-- expire_without_link
+        update orders set status = 'expired', final_at_ms = $2
+        where id = $1 and status = 'pending' and payment_url is null and pending_since_ms <= $3",
+    )
+    .bind(id.0)
+    .bind(now_ms)
+    .bind(waiting_since_before_ms)
+    .execute(write.transaction())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(Transition::Refused);
+    }
+    tell(&mut write, id, Some(OrderStatus::Pending), OrderStatus::Expired, "no payment link could be made in time")
+        .await?;
+    write.commit().await?;
+    Ok(Transition::Made)
+}
+
+/// The customer came to the return page: look soon. At most once per 10 s, 20 s from the seventh time on, 30 s from the
+/// thirteenth, and 30 times per order. Only the first time begins the schedule of looks anew: each further one is one look
+/// at once, and others from further along, so that a page that is reloaded for ever does not use up the gateway's budget.
+///
+/// Returns whether a look was staged.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, StoreError> {
+    let mut write = store.begin(1).await?;
+    let now_ms = write.now_ms();
+    // Before the order's row, as in every settlement: the same order of locks.
+    jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Settle, now_ms).await?;
+    let done = sqlx::query(
+        "-- hint_from_return_page
+        update orders set last_return_hint_at_ms = $2, return_hints = return_hints + 1, seen_unpaid_at_ms = null,
+            last_hint_at_ms = case
+                when return_hints = 0 or last_hint_at_ms is null then $2
+                when last_hint_at_ms >= $2 - $5 * case when return_hints < 3 then return_hints else 3 end
+                then last_hint_at_ms
+                else $2 - $5 * case when return_hints < 3 then return_hints else 3 end end
+        where id = $1 and status in ('pending', 'confirming') and payment_url is not null and return_hints < $3
+            and (last_return_hint_at_ms is null or last_return_hint_at_ms <= $2 - $4 * (1 + return_hints / 6))",
+    )
+    .bind(id.0)
+    .bind(now_ms)
+    .bind(RETURN_HINTS)
+    .bind(RETURN_HINT_EVERY_MS)
+    .bind(FURTHER_MS)
+    .execute(write.transaction())
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    write.commit().await?;
+    Ok(true)
+}
+
+/// How many open orders there are by status, and how many need a person although their status stays.
+///
+/// Only statuses that an order leaves again are counted: the others grow for ever.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn count_open(store: &Store) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = sqlx::query(
+        "-- count_open_orders
+        select status, count(*) as orders from orders where status in ('pending', 'confirming', 'review') group by status
+        union all select 'needs_review', count(*) from orders where needs_review = 1",
+    )
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("status")?, row.try_get("orders")?))).collect()
+}
+
+/// Open orders of another gateway identity than ours: nobody asks about them until that gateway is configured again.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn open_elsewhere(
+    store: &Store,
+    ours: &GatewayIdentity,
+) -> Result<Vec<(OrderId, GatewayIdentity)>, StoreError> {
+    let rows = sqlx::query(
+        "-- open_orders_elsewhere
+        select id, gateway from orders where status in ('pending', 'confirming', 'review')
+            and status in ('pending', 'confirming') and gateway <> $1 order by id limit 100",
+    )
+    .bind(ours.0.clone())
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(|row| Ok((OrderId(row.try_get("id")?), GatewayIdentity(row.try_get("gateway")?)))).collect()
+}
+
+/// The open orders of one gateway account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenOfAccount {
+    /// The account.
+    pub gateway: GatewayIdentity,
+    /// How many.
+    pub orders: i64,
+    /// How many of them are `confirming`: their customers have been asked for money.
+    pub confirming: i64,
+    /// When the oldest was made, epoch milliseconds.
+    pub oldest_ms: i64,
+}
+
+/// The orders on their way, by gateway account.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn open_by_account(store: &Store) -> Result<Vec<OpenOfAccount>, StoreError> {
+    let rows = sqlx::query(
+        "-- open_orders_by_account
+        select gateway, count(*) as open, cast(sum(case when status = 'confirming' then 1 else 0 end) as bigint) as confirming,
+            min(created_at_ms) as oldest_ms
+        from orders where status in ('pending', 'confirming', 'review') and status in ('pending', 'confirming')
+        group by gateway order by gateway",
+    )
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(OpenOfAccount {
+                gateway: GatewayIdentity(row.try_get("gateway")?),
+                orders: row.try_get("open")?,
+                confirming: row.try_get("confirming")?,
+                oldest_ms: row.try_get("oldest_ms")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
+    let unknown = |column, value: String| StoreError::UnknownValue { column, value };
+    let token: String = row.try_get("token")?;
+    let amount: i64 = row.try_get("amount")?;
+    let payment_type: String = row.try_get("payment_type")?;
+    let language: String = row.try_get("language")?;
+    let transaction = |column| row.try_get::<Option<i64>, _>(column).map(|id| id.map(TransactionId));
+    Ok(Order {
+        id: OrderId(row.try_get("id")?),
+        token: OrderToken::parse(&token).ok_or_else(|| unknown("orders.token", "not 32 hex digits".into()))?,
+        api_key_name: row.try_get("api_key_name")?,
+        reference: row.try_get("reference")?,
+        product_name: row.try_get("product_name")?,
+        amount: Tiyin::new(amount).map_err(|_| unknown("orders.amount", amount.to_string()))?,
+        payment_type: PaymentType::parse(&payment_type).ok_or(unknown("orders.payment_type", payment_type))?,
+        return_url: row.try_get("return_url")?,
+        language: Language::parse(&language).ok_or(unknown("orders.language", language))?,
+        status: parse_status(row.try_get("status")?)?,
+        gateway: GatewayIdentity(row.try_get("gateway")?),
+        transaction_id: transaction("transaction_id")?,
+        payment_url: row.try_get("payment_url")?,
+        links_made: row.try_get("links_made")?,
+        allowed_transaction_id: transaction("allowed_transaction_id")?,
+        last_allowed_at_ms: row.try_get("last_allowed_at_ms")?,
+        last_hint_at_ms: row.try_get("last_hint_at_ms")?,
+        seen_unpaid_at_ms: row.try_get("seen_unpaid_at_ms")?,
+        seen_closed_at_ms: row.try_get("seen_closed_at_ms")?,
+        link_at_ms: row.try_get("link_at_ms")?,
+        expires_at_ms: row.try_get("expires_at_ms")?,
+        final_at_ms: row.try_get("final_at_ms")?,
+        refunded_amount: row.try_get("refunded_amount")?,
+        needs_review: row.try_get::<i64, _>("needs_review")? != 0,
+        refund_reserved: row.try_get("refund_reserved")?,
+        reason: row.try_get("reason")?,
+        // A newer release may suggest what this one does not know.
+        suggested_act: row.try_get::<Option<String>, _>("suggested_act")?.and_then(|act| SuggestedAct::parse(&act)),
+        resolution: resolution(row)?,
+        created_at_ms: row.try_get("created_at_ms")?,
+        pending_since_ms: row.try_get("pending_since_ms")?,
+    })
+}
+
+fn resolution(row: &AnyRow) -> Result<Option<Resolution>, StoreError> {
+    let Some(by) = row.try_get("resolution_by")? else { return Ok(None) };
+    let reason: Option<String> = row.try_get("resolution_reason")?;
+    let transaction_id = row.try_get::<Option<i64>, _>("resolution_transaction_id")?.map(TransactionId);
+    Ok(Some(Resolution { by, reason: reason.unwrap_or_default(), transaction_id }))
+}
+
+pub(super) fn parse_status(text: String) -> Result<OrderStatus, StoreError> {
+    OrderStatus::parse(&text).ok_or(StoreError::UnknownValue { column: "orders.status", value: text })
+}

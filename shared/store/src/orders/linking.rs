@@ -1,0 +1,190 @@
+//! Storing payment links, those that come at the same time in one transaction.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sqlx::Row;
+
+use super::{NewLink, Told, Transition, tell_all};
+use crate::jobs::{self, Finish, Staged, WokenBy};
+use crate::statement::{LockingStatement, json};
+use crate::together::{Group, Locked, Share, Together, Written, together};
+use crate::{Store, StoreError, Write, anew_after_conflict, transactions};
+use domain::id::{JobId, OrderId, TransactionId};
+use domain::job::{Job, Lease, QueueName};
+use domain::order::{Order, OrderStatus};
+use failpoint::{Point, reach};
+
+/// Stores a draft with its payment link, and makes the job the order's first look: one transaction. Where the order has a
+/// look already, that comes no later, and the job is complete.
+///
+/// Where the fence or the order refuses (a late attempt, a canceled order), the draft is recorded alone: every draft
+/// must be known, for somebody might pay it. The TTL starts with the first link and stays with later ones.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else; the draft is recorded all the same.
+pub async fn store_link(
+    store: &Store,
+    lease: &Lease,
+    order: &Order,
+    link: &NewLink,
+    payment_ttl_ms: i64,
+    first_look_ms: i64,
+) -> Result<Transition, StoreError> {
+    let linking = || Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_look_ms };
+    // A look that an operator stages in this very moment is in its way, and not for long.
+    let stored = anew_after_conflict(|| together(store, linking())).await;
+    if !matches!(stored, Ok(Transition::Made)) {
+        let mut write = store.begin(0).await?;
+        transactions::record_drafts(&mut write, &[(order, link.transaction_id)]).await?;
+        write.commit().await?;
+    }
+    stored
+}
+
+/// A payment link to be stored.
+#[derive(Debug)]
+pub(crate) struct Linking {
+    lease: Lease,
+    order: Order,
+    link: NewLink,
+    payment_ttl_ms: i64,
+    first_look_ms: i64,
+}
+
+const STORE_LINKS: LockingStatement = LockingStatement {
+    sqlite: "-- store_links
+        update orders set transaction_id = link.transaction_id, payment_url = link.payment_url,
+            links_made = orders.links_made + 1, link_at_ms = $2,
+            expires_at_ms = coalesce(orders.expires_at_ms, link.expires_at_ms)
+        from (
+            select value ->> 'id' as id, value ->> 'transaction_id' as transaction_id,
+                value ->> 'payment_url' as payment_url, value ->> 'expires_at_ms' as expires_at_ms
+            from json_each($1)
+        ) as link
+        where orders.id in (select value ->> 'id' from json_each($1))
+            and orders.id = link.id and orders.status = 'pending' and orders.payment_url is null
+        returning id",
+    postgres: "-- store_links
+        update orders set transaction_id = link.transaction_id, payment_url = link.payment_url,
+            links_made = orders.links_made + 1, link_at_ms = $2,
+            expires_at_ms = coalesce(orders.expires_at_ms, link.expires_at_ms)
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as link
+        where orders.id = any(array(
+                select id from orders
+                where id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+                order by id for update))
+            and orders.id = link.id and coalesce(orders.status, '') = 'pending' and orders.payment_url is null
+        returning orders.id",
+    postgres_skipping: "-- store_links
+        update orders set transaction_id = link.transaction_id, payment_url = link.payment_url,
+            links_made = orders.links_made + 1, link_at_ms = $2,
+            expires_at_ms = coalesce(orders.expires_at_ms, link.expires_at_ms)
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as link
+        where orders.id = any(array(
+                select id from orders
+                where id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+                order by id for update skip locked))
+            and orders.id = link.id and coalesce(orders.status, '') = 'pending' and orders.payment_url is null
+        returning orders.id",
+};
+
+impl Together for Linking {
+    type Answer = Transition;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.links
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.order.id.0)
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
+        #[derive(Serialize)]
+        struct Row<'a> {
+            id: OrderId,
+            transaction_id: TransactionId,
+            payment_url: &'a str,
+            expires_at_ms: i64,
+        }
+        let mut write = store.begin(items.len()).await?;
+        // Jobs before the order's row, as in every settlement: one order of locks.
+        let turning: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, look(item))).collect();
+        let turned = jobs::turn_all(&mut write, &turning, locked).await?;
+        if let Some(unwritten) = end_unturned(&mut write, items, turned, locked).await? {
+            return Ok(unwritten);
+        }
+        let now_ms = write.now_ms();
+        let mut linking = Vec::with_capacity(items.len());
+        for item in items {
+            linking.push(Row {
+                id: item.order.id,
+                transaction_id: item.link.transaction_id,
+                payment_url: &item.link.payment_url,
+                expires_at_ms: now_ms + item.payment_ttl_ms,
+            });
+        }
+        let text = STORE_LINKS.on(write.store.database(), locked);
+        let done = sqlx::query(text).bind(json(&linking)?).bind(now_ms).fetch_all(write.transaction()).await?;
+        let mut linked = HashSet::with_capacity(done.len());
+        for row in done {
+            linked.insert(OrderId(row.try_get("id")?));
+        }
+        let unlinked = |(_, item): &(usize, &Arc<Self>)| !linked.contains(&item.order.id);
+        let unlinked: Vec<usize> = items.iter().enumerate().filter(unlinked).map(|(place, _)| place).collect();
+        if !unlinked.is_empty() && locked == Locked::PassedOver {
+            // One of them may be locked, and its draft would wait for it.
+            return Ok(Written::SpoiltBy(unlinked));
+        }
+        let drafts: Vec<(&Order, TransactionId)> =
+            items.iter().map(|item| (&item.order, item.link.transaction_id)).collect();
+        let ours = transactions::record_drafts(&mut write, &drafts).await?;
+        let is_refused = |(_, item): &(usize, &Arc<Self>)| {
+            !linked.contains(&item.order.id) || !ours.contains(&(item.order.id, item.link.transaction_id))
+        };
+        let refused: Vec<usize> = items.iter().enumerate().filter(is_refused).map(|(place, _)| place).collect();
+        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
+            return Ok(unwritten);
+        }
+        let line = |item: &Arc<Self>| Told {
+            id: item.order.id,
+            from: Some(OrderStatus::Pending),
+            to: OrderStatus::Pending,
+            cause: format!("the gateway made a payment link, transaction {}", item.link.transaction_id),
+        };
+        tell_all(&mut write, &items.iter().map(line).collect::<Vec<_>>()).await?;
+        reach(Point::LinkBeforeCommit);
+        write.commit().await?;
+        reach(Point::LinkAfterCommit);
+        Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
+    }
+}
+
+/// The order's first look.
+fn look(item: &Linking) -> Staged {
+    let job = Job::SettleOrder { order_id: item.order.id };
+    Staged { job, queue: QueueName::Settle, due_at_ms: item.first_look_ms, woken_by: None }
+}
+
+/// Ends the runs that were not turned into looks: a look is open beside each, or it is not ours to end. How the transaction
+/// ends where one cannot be ended.
+async fn end_unturned(
+    write: &mut Write,
+    items: &[Arc<Linking>],
+    mut ended: HashSet<JobId>,
+    locked: Locked,
+) -> Result<Option<Written<Transition>>, StoreError> {
+    let runs: Vec<(Lease, Finish)> = items.iter().map(|item| (item.lease, Finish::Complete)).collect();
+    let unturned: Vec<(Lease, Finish)> =
+        runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).cloned().collect();
+    if !unturned.is_empty() {
+        let finished = jobs::finish_all(write, &unturned, WokenBy::Kept, locked).await?;
+        let is_finished = |item: &&Arc<Linking>| finished.contains(&item.lease.job_id);
+        let looks: Vec<Staged> = items.iter().filter(is_finished).map(|item| look(item)).collect();
+        jobs::stage_all(write, &looks).await?;
+        ended.extend(finished);
+    }
+    Ok(Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost))
+}

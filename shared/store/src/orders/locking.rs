@@ -1,0 +1,48 @@
+//! Locks on the rows of orders: in the order of their numbers, so that two transactions never wait for each other.
+
+use std::collections::HashMap;
+
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::parse_status;
+use crate::statement::{LockingStatement, json};
+use crate::together::Locked;
+use crate::{StoreError, Write};
+use domain::id::OrderId;
+use domain::order::OrderStatus;
+
+/// Locks the order's row and tells its status; the guarded statement that follows names it again.
+pub(crate) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
+    lock_all(write, &[id], Locked::Waited).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
+}
+
+const LOCK_ORDERS: LockingStatement = LockingStatement {
+    sqlite: "-- lock_orders
+        select id, status from orders where id in (select value from json_each($1)) order by id",
+    postgres: "-- lock_orders
+        select id, status from orders
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        order by id for update",
+    postgres_skipping: "-- lock_orders
+        select id, status from orders
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        order by id for update skip locked",
+};
+
+/// As [`lock`], of several orders, in the order of their numbers.
+pub(crate) async fn lock_all(
+    write: &mut Write,
+    ids: &[OrderId],
+    locked: Locked,
+) -> Result<HashMap<OrderId, OrderStatus>, StoreError> {
+    let text = LOCK_ORDERS.on(write.store.database(), locked);
+    let locked = sqlx::query(text).bind(json(ids)?).fetch_all(write.transaction()).await?;
+    let status = |row: &AnyRow| Ok((OrderId(row.try_get("id")?), parse_status(row.try_get("status")?)?));
+    locked.iter().map(status).collect()
+}
+
+/// The places of orders whose row was passed over.
+pub(crate) fn missing(ids: &[OrderId], statuses: &HashMap<OrderId, OrderStatus>) -> Vec<usize> {
+    ids.iter().enumerate().filter(|(_, id)| !statuses.contains_key(id)).map(|(place, _)| place).collect()
+}

@@ -1,0 +1,233 @@
+//! Making orders, those that are asked for at the same time in one transaction.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Created, Told, from_row, id_of_reference, order_columns, repeated, tell_all};
+use crate::idempotency::{self, IdempotencyKey, Keeping};
+use crate::jobs::{self, Staged};
+use crate::statement::{Statement, json};
+use crate::together::{Group, Locked, Share, Together, Written, together};
+use crate::{Database, Store, StoreError, Write};
+use domain::id::{OrderId, OrderToken};
+use domain::job::{Job, QueueName};
+use domain::order::{NewOrder, Order, OrderStatus};
+use failpoint::{Point, reach};
+
+/// Makes an order, its first history line and its `create_payment_link` job in one transaction; with a key, that too.
+/// Orders that are asked for at the same time share one.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; then nothing is written.
+pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>) -> Result<Created, StoreError> {
+    create_behind(store, new, key, QueueName::Links).await
+}
+
+/// As [`create`]; its link is made from this queue. From [`QueueName::Background`] it is made once the links of others are,
+/// for a shop that asks for very many.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_behind(
+    store: &Store,
+    new: &NewOrder,
+    key: Option<&IdempotencyKey>,
+    queue: QueueName,
+) -> Result<Created, StoreError> {
+    let jumps_before = store.0.ids.jumps_known();
+    let make = async || together(store, Creating { new: new.clone(), key: key.cloned(), queue }).await;
+    let made = match make().await {
+        // Another order, or another job, has the number: commits were lost.
+        Err(StoreError::Statement(error)) if is_taken(&error) => {
+            store.0.ids.is_behind(store, jumps_before).await?;
+            make().await
+        }
+        made => made,
+    };
+    match made {
+        Ok(Made::New(order)) => Ok(Created::New(*order)),
+        Ok(Made::KeyIsKept) => match key {
+            Some(key) => repeated(store, &new.api_key_name, key).await,
+            None => Ok(Created::InFlight),
+        },
+        Ok(Made::ReferenceIsTaken) => {
+            let reference = new.reference.as_deref().unwrap_or_default();
+            let taken = id_of_reference(store, &new.api_key_name, reference).await?;
+            Ok(taken.map_or(Created::InFlight, Created::ReferenceTaken))
+        }
+        // Another request holds the key's row and has not ended within the lock timeout.
+        Err(StoreError::Conflict(_)) if key.is_some() => Ok(Created::InFlight),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// An order to be made.
+#[derive(Debug)]
+pub(crate) struct Creating {
+    new: NewOrder,
+    key: Option<IdempotencyKey>,
+    queue: QueueName,
+}
+
+/// What became of one.
+#[derive(Debug)]
+pub(crate) enum Made {
+    New(Box<Order>),
+    KeyIsKept,
+    ReferenceIsTaken,
+}
+
+impl Together for Creating {
+    type Answer = Made;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.new_orders
+    }
+
+    fn subject(&self) -> Option<i64> {
+        // One key twice in a transaction would find itself.
+        let key = self.key.as_ref()?;
+        let mut hasher = DefaultHasher::new();
+        (&self.new.api_key_name, &key.key).hash(&mut hasher);
+        Some(hasher.finish().cast_signed())
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Made>, StoreError> {
+        let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        let block = match store.database() {
+            Database::Sqlite => Vec::new(),
+            Database::Postgres => store.0.ids.take(store, "orders", items.len()).await?,
+        };
+        let mut write = store.begin(items.len()).await?;
+        let ids = match block.is_empty() {
+            false => block,
+            // One writer: the numbers join the orders' own transaction, which saves a commit.
+            true => {
+                let first = store.0.ids.take_within(store, write.transaction(), "orders", count).await?;
+                (first..first + count).collect()
+            }
+        };
+        let numbered: Vec<(OrderId, &Creating)> =
+            ids.into_iter().map(OrderId).zip(items.iter().map(Arc::as_ref)).collect();
+        let mut keys = Vec::new();
+        for (id, Creating { new, key, .. }) in &numbered {
+            keys.extend(key.as_ref().map(|key| Keeping::of(&new.api_key_name, key, *id, None)));
+        }
+        let new_keys = idempotency::keep_all(&mut write, keys).await?;
+        let is_to_be_made = |(id, item): &&(OrderId, &Creating)| item.key.is_none() || new_keys.contains(id);
+        let making: Vec<&(OrderId, &Creating)> = numbered.iter().filter(is_to_be_made).collect();
+        let mut made = insert_all(&mut write, &making).await?;
+        let refused = |(_, (id, _)): &(usize, &(OrderId, &Creating))| {
+            making.iter().any(|(making, _)| making == id) && !made.contains_key(id)
+        };
+        let refused: Vec<usize> = numbered.iter().enumerate().filter(refused).map(|(place, _)| place).collect();
+        // A key of theirs must not be kept.
+        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Made::ReferenceIsTaken)) {
+            return Ok(unwritten);
+        }
+        if made.is_empty() {
+            // Their keys are kept already, so nothing is committed, no number is used up, and no job is staged.
+            return Ok(Written::Committed(items.iter().map(|_| Share::Done(Made::KeyIsKept)).collect()));
+        }
+        let line = |id: &OrderId| Told {
+            id: *id,
+            from: None,
+            to: OrderStatus::Pending,
+            cause: "the shop asked for it".to_owned(),
+        };
+        let due_at_ms = write.now_ms();
+        let queues: BTreeMap<OrderId, QueueName> = numbered.iter().map(|(id, item)| (*id, item.queue)).collect();
+        let job = |id: &OrderId| Staged {
+            job: Job::CreatePaymentLink { order_id: *id },
+            queue: queues.get(id).copied().unwrap_or(QueueName::Links),
+            due_at_ms,
+            woken_by: None,
+        };
+        tell_all(&mut write, &made.keys().map(line).collect::<Vec<_>>()).await?;
+        jobs::stage_all(&mut write, &made.keys().map(job).collect::<Vec<_>>()).await?;
+        reach(Point::CreateBeforeCommit);
+        write.commit().await?;
+        reach(Point::CreateAfterCommit);
+        let share = |(id, _): (OrderId, &Creating)| match made.remove(&id) {
+            Some(order) => Share::Done(Made::New(Box::new(order))),
+            None => Share::Done(Made::KeyIsKept),
+        };
+        Ok(Written::Committed(numbered.into_iter().map(share).collect()))
+    }
+}
+
+const CREATE_ORDERS: Statement = Statement {
+    sqlite: concat!(
+        "-- create_orders
+        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+            status, gateway, created_at_ms, pending_since_ms)
+        select value ->> 'id', value ->> 'token', value ->> 'api_key_name', value ->> 'reference',
+            value ->> 'product_name', value ->> 'amount', value ->> 'payment_type', value ->> 'return_url',
+            value ->> 'language', 'pending', value ->> 'gateway', $2, $2
+        from json_each($1) where true
+        on conflict (api_key_name, reference) where reference is not null do nothing
+        returning ",
+        order_columns!()
+    ),
+    postgres: concat!(
+        "-- create_orders
+        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+            status, gateway, created_at_ms, pending_since_ms)
+        select id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+            'pending', gateway, $2, $2
+        from json_populate_recordset(cast(null as orders), cast($1 as json))
+        on conflict (api_key_name, reference) where reference is not null do nothing
+        returning ",
+        order_columns!()
+    ),
+};
+
+/// Inserts those whose reference is not taken, and gives them as they stand there now.
+async fn insert_all(
+    write: &mut Write,
+    orders: &[&(OrderId, &Creating)],
+) -> Result<BTreeMap<OrderId, Order>, StoreError> {
+    #[derive(Serialize)]
+    struct Row<'a> {
+        id: OrderId,
+        token: String,
+        api_key_name: &'a str,
+        reference: Option<&'a str>,
+        product_name: &'a str,
+        amount: i64,
+        payment_type: &'static str,
+        return_url: Option<&'a str>,
+        language: &'static str,
+        gateway: &'a str,
+    }
+    if orders.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut new = Vec::with_capacity(orders.len());
+    for (id, Creating { new: order, .. }) in orders {
+        new.push(Row {
+            id: *id,
+            token: OrderToken::random().as_str().to_owned(),
+            api_key_name: &order.api_key_name,
+            reference: order.reference.as_deref(),
+            product_name: &order.product_name,
+            amount: order.amount.get(),
+            payment_type: order.payment_type.as_str(),
+            return_url: order.return_url.as_deref(),
+            language: order.language.as_str(),
+            gateway: &order.gateway.0,
+        });
+    }
+    // One order of locks: a reference waits for another request's that is the same.
+    new.sort_unstable_by_key(|row| (row.api_key_name, row.reference));
+    let (text, now_ms) = (CREATE_ORDERS.on(write.store.database()), write.now_ms());
+    let made = sqlx::query(text).bind(json(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    made.iter().map(|row| from_row(row).map(|order| (order.id, order))).collect()
+}

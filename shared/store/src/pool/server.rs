@@ -1,0 +1,105 @@
+//! The server behind the connections: whether it listens, and whether it still takes writes.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use sqlx::{AnyConnection, Error, Row};
+
+use super::door::Door;
+
+/// The server that a database's URL leads to.
+///
+/// After a failover the name leads to another server, now or some seconds later, while connections to the demoted one go on
+/// answering what only reads. So the server has eras: with the first sign that it takes no writes a new one begins, and all
+/// connections of the one before are closed when they are next touched, be they idle, kept or lent.
+#[derive(Debug)]
+pub(crate) struct Server {
+    door: Option<Door>,
+    era: Mutex<Era>,
+}
+
+#[derive(Debug, Default)]
+struct Era {
+    number: u64,
+    began: Option<Instant>,
+}
+
+/// A server that follows another one.
+#[derive(Debug, thiserror::Error)]
+#[error("the server is a standby and takes no writes; it was demoted, or DATABASE_URL does not lead to the primary")]
+struct Standby;
+
+impl Server {
+    /// The server of that URL.
+    pub(crate) fn of(url: &str) -> Self {
+        Server { door: Door::of(url), era: Mutex::default() }
+    }
+
+    /// Ends when nobody listens there, and has not for a moment.
+    pub(super) async fn refusal(&self) -> Error {
+        match &self.door {
+            Some(door) => door.refusal().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The number of the era.
+    pub(super) fn era(&self) -> u64 {
+        self.lock().number
+    }
+
+    /// Ends the era of that number, unless it has ended already.
+    pub(super) fn leave(&self, era: u64) {
+        let mut now = self.lock();
+        if now.number == era {
+            *now = Era { number: era + 1, began: Some(Instant::now()) };
+            tracing::warn!("the database's server takes no writes any more; connections to it are closed");
+        }
+    }
+
+    /// Whether a connection of that age belongs to this era.
+    pub(crate) fn is_of_this_era(&self, age: Duration) -> bool {
+        self.lock().began.is_none_or(|began| age < began.elapsed())
+    }
+
+    /// Whether it answers on this connection and takes writes.
+    ///
+    /// # Errors
+    /// It does not answer, or is a standby, which ends the era.
+    pub(super) async fn test(&self, connection: &mut AnyConnection, era: u64) -> Result<(), Error> {
+        let asked = "-- test_connection\nselect cast(pg_is_in_recovery() as int) as is_standby";
+        let row = sqlx::raw_sql(asked).fetch_one(connection).await?;
+        if row.try_get::<i32, _>("is_standby")? == 0 {
+            return Ok(());
+        }
+        self.leave(era);
+        Err(Error::Io(std::io::Error::other(Standby)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Era> {
+        self.era.lock()
+    }
+}
+
+/// Whether a test failed because the server takes no writes.
+pub(super) fn is_standby(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if error.get_ref().is_some_and(|cause| cause.is::<Standby>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_made_before_a_server_was_left_are_of_another_era() {
+        let server = Server::of("postgres://db.test/x");
+        assert!(server.is_of_this_era(Duration::from_secs(60)), "no era has ended yet");
+
+        server.leave(0);
+        server.leave(0);
+
+        assert_eq!(server.era(), 1, "each who finds out ends one era only once");
+        assert!(!server.is_of_this_era(Duration::from_secs(60)));
+        assert!(server.is_of_this_era(Duration::ZERO));
+    }
+}

@@ -1,0 +1,182 @@
+//! Who is alive: what `doctor` and `/metrics` show to those who scale.
+
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Store, StoreError};
+use domain::order::GatewayIdentity;
+
+/// A process that has not told of itself for this long counts as gone.
+pub const ALIVE_MS: i64 = 15_000;
+
+/// Three heartbeats long: after this a process that tells nothing of itself, and a consumer that hears nothing, are
+/// silent. With the heartbeat that may still be under way it is told within 15 s.
+pub const SILENT_MS: i64 = 10_000;
+
+/// So long a silent process is spoken of; whoever looks after it has had time to be called. One that was killed leaves
+/// its row behind just like one that hangs.
+const SPOKEN_OF_MS: i64 = 10 * 60_000;
+
+/// After this a process that tells nothing of itself has no consumer any more.
+const CONSUMER_GONE_MS: i64 = 60_000;
+
+/// One process of the installation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Random per start.
+    pub id: String,
+    /// `up`, `api` or `worker`.
+    pub role: String,
+    /// Its release.
+    pub version: String,
+    /// How many jobs it runs at once; 0 for an API.
+    pub slots: i64,
+    /// The queues it takes from, comma-separated.
+    pub queues: String,
+    /// The random value of the Redis it uses.
+    pub twin: Option<String>,
+    /// When it started, epoch milliseconds.
+    pub started_at_ms: i64,
+    /// When it last told of itself, epoch milliseconds.
+    pub heartbeat_at_ms: i64,
+    /// When its consumer last heard from the queue, or was too busy to ask; its start until it is there, and `None` where
+    /// nobody takes jobs.
+    pub queue_heard_at_ms: Option<i64>,
+    /// The weather at the gateway as it sees it, the JSON of `weather::ToldWeather`.
+    pub weather: Option<String>,
+    /// Why its log lines are lost, for people; `None` while they are written.
+    pub log_fault: Option<String>,
+    /// The gateway account that it has; `None` for an older release.
+    pub gateway: Option<GatewayIdentity>,
+}
+
+impl Process {
+    /// Whether it has told of itself of late.
+    pub fn is_alive(&self, now_ms: i64) -> bool {
+        now_ms - self.heartbeat_at_ms < ALIVE_MS
+    }
+
+    /// Whether it hangs, or was killed: it has not told of itself for a while, and has not taken its leave either.
+    pub fn is_silent(&self, now_ms: i64) -> bool {
+        now_ms - self.heartbeat_at_ms > SILENT_MS
+    }
+
+    /// Whether its consumer asks its queue and hears nothing, or has just fallen silent with the whole process. One that is
+    /// silent for longer was most likely killed, and its successor is asked instead.
+    pub fn has_silent_consumer(&self, now_ms: i64) -> bool {
+        now_ms - self.heartbeat_at_ms < CONSUMER_GONE_MS
+            && self.queue_heard_at_ms.is_some_and(|heard_at_ms| now_ms - heard_at_ms > SILENT_MS)
+    }
+}
+
+/// The columns of a [`Process`].
+macro_rules! process_columns {
+    () => {
+        "id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather, log_fault,
+            gateway"
+    };
+}
+
+/// Tells that this process is alive, which also proves that a write succeeds; see [`Store::write_fault`].
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
+    let told = sqlx::query(concat!(
+        "-- beat
+        insert into processes (",
+        process_columns!(),
+        ")
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms,
+            queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather, log_fault = excluded.log_fault",
+    ))
+    .bind(process.id.clone())
+    .bind(process.role.clone())
+    .bind(process.version.clone())
+    .bind(process.slots)
+    .bind(process.queues.clone())
+    .bind(process.twin.clone())
+    .bind(process.started_at_ms)
+    .bind(store.now_ms())
+    .bind(process.queue_heard_at_ms)
+    .bind(process.weather.clone())
+    .bind(process.log_fault.clone())
+    .bind(process.gateway.as_ref().map(|gateway| gateway.0.clone()))
+    .execute(store.upkeep())
+    .await;
+    store.note_proof(told.is_ok());
+    told?;
+    Ok(())
+}
+
+/// Tells that this process ends.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn leave(store: &Store, id: &str) -> Result<(), StoreError> {
+    sqlx::query("-- leave\ndelete from processes where id = $1").bind(id.to_owned()).execute(store.writer()).await?;
+    Ok(())
+}
+
+/// The processes that are alive.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn alive(store: &Store) -> Result<Vec<Process>, StoreError> {
+    let mut processes = spoken_of(store).await?;
+    let now_ms = store.now_ms();
+    processes.retain(|process| process.is_alive(now_ms));
+    Ok(processes)
+}
+
+/// Whether a living worker has this gateway account.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn has_worker_of(store: &Store, gateway: &GatewayIdentity) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "-- workers_of_account
+        select count(*) as workers from processes where heartbeat_at_ms > $1 and slots > 0 and gateway = $2",
+    )
+    .bind(store.now_ms() - ALIVE_MS)
+    .bind(gateway.0.clone())
+    .fetch_one(store.readers())
+    .await?;
+    Ok(row.try_get::<i64, _>("workers")? > 0)
+}
+
+/// The processes that are alive, and those that fell silent within the last 10 min without taking their leave.
+///
+/// # Errors
+/// [`StoreError`] when the database did not answer.
+pub async fn spoken_of(store: &Store) -> Result<Vec<Process>, StoreError> {
+    let rows = sqlx::query(concat!(
+        "-- processes_spoken_of
+        select ",
+        process_columns!(),
+        " from processes where heartbeat_at_ms > $1 order by role, started_at_ms"
+    ))
+    .bind(store.now_ms() - SPOKEN_OF_MS)
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter().map(from_row).collect()
+}
+
+fn from_row(row: &AnyRow) -> Result<Process, StoreError> {
+    Ok(Process {
+        id: row.try_get("id")?,
+        role: row.try_get("role")?,
+        version: row.try_get("version")?,
+        slots: row.try_get("slots")?,
+        queues: row.try_get("queues")?,
+        twin: row.try_get("twin")?,
+        started_at_ms: row.try_get("started_at_ms")?,
+        heartbeat_at_ms: row.try_get("heartbeat_at_ms")?,
+        queue_heard_at_ms: row.try_get("queue_heard_at_ms")?,
+        weather: row.try_get("weather")?,
+        log_fault: row.try_get("log_fault")?,
+        gateway: row.try_get::<Option<String>, _>("gateway")?.map(GatewayIdentity),
+    })
+}

@@ -1,0 +1,267 @@
+//! What a look leads to: the one place where an order is settled, and the only one that writes *paid*.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use sqlx::Row;
+
+use super::jobs::{Finish, WokenBy};
+use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
+use super::statement::{Statement, json};
+use super::together::{Group, Locked, Share, Together, Written, together};
+use super::transactions::{Seen, keep_seen};
+use super::{Store, StoreError, Write, findings, jobs, kinds};
+use domain::id::{OrderId, TransactionId};
+use domain::job::Lease;
+use domain::order::{GatewayIdentity, Order, OrderStatus};
+use domain::review::NewFinding;
+use failpoint::{Point, reach};
+
+mod unpaid;
+
+pub use unpaid::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS};
+use unpaid::{drop_closed_link, expire, forget_resolution, keep_unpaid, mark_refunded, reopen};
+
+/// What a look leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Nothing to write but what was seen.
+    Unchanged,
+    /// No money has moved so far, some seconds after the last sign of a payment. The customer may be told so.
+    Unpaid {
+        /// Whether the draft behind the link is closed, so that nothing can be paid on its page any more.
+        page_is_closed: bool,
+    },
+    /// The gateway confirmed the debit, with our store, account and amount, or of whatever amount where a person said
+    /// that it is the payment: `paid`.
+    Paid {
+        /// By this transaction.
+        transaction_id: TransactionId,
+    },
+    /// The allowed draft is closed and unpaid: back to `pending`.
+    Reopened {
+        /// That draft.
+        transaction_id: TransactionId,
+        /// Whether the linked draft is closed too, so that a new link is needed.
+        link_is_closed: bool,
+    },
+    /// The linked draft is closed and unpaid and was never allowed: a new link is needed.
+    LinkClosed {
+        /// That draft.
+        transaction_id: TransactionId,
+    },
+    /// The last look after the TTL showed no money.
+    Expired,
+    /// Money that does not fit, or an answer nobody can act on: a person must look.
+    Review(NewFinding),
+    /// A person said that the order was paid by this transaction, and the gateway does not show its debit.
+    NotResolved {
+        /// The transaction.
+        transaction_id: TransactionId,
+        /// What the gateway shows instead.
+        what: String,
+    },
+    /// Something a person who has the order already must know; moves nothing.
+    Noted {
+        /// What was found.
+        what: String,
+    },
+    /// The payment was reversed at the gateway.
+    Refunded {
+        /// The transaction.
+        transaction_id: TransactionId,
+    },
+}
+
+/// Keeps what a look saw, ends the job's run, and settles the order: one transaction, fenced by the lease.
+///
+/// `asked_at_ms` is when the look began; only what was asked after a deadline may decide about it.
+///
+/// # Errors
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else. With [`Transition::Refused`], too, nothing
+/// is written and the job still runs.
+pub async fn settle(
+    store: &Store,
+    lease: &Lease,
+    order: &Order,
+    asked_at_ms: i64,
+    seen: &[Seen],
+    settlement: &Settlement,
+    finish: &Finish,
+) -> Result<Transition, StoreError> {
+    let settling = Settling {
+        run: (*lease, finish.clone()),
+        order_id: order.id,
+        gateway: order.gateway.clone(),
+        asked_at_ms,
+        seen: seen.to_vec(),
+        settlement: settlement.clone(),
+    };
+    together(store, settling).await
+}
+
+/// An order to be settled.
+#[derive(Debug)]
+pub(super) struct Settling {
+    run: (Lease, Finish),
+    order_id: OrderId,
+    gateway: GatewayIdentity,
+    asked_at_ms: i64,
+    seen: Vec<Seen>,
+    settlement: Settlement,
+}
+
+impl Together for Settling {
+    type Answer = Transition;
+
+    fn group(store: &Store) -> &Group<Self> {
+        &store.0.groups.settlings
+    }
+
+    fn subject(&self) -> Option<i64> {
+        Some(self.order_id.0)
+    }
+
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
+        let mut write = store.begin(items.len()).await?;
+        let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
+        let ended = jobs::finish_all(&mut write, &runs, WokenBy::TakenUp, locked).await?;
+        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
+            return Ok(unwritten);
+        }
+        // A callback that is allowed in this very moment must see what is kept below, or be seen by it.
+        let ids: Vec<OrderId> = items.iter().map(|item| item.order_id).collect();
+        let statuses = lock_all(&mut write, &ids, locked).await?;
+        if statuses.len() < ids.len() && locked == Locked::PassedOver {
+            return Ok(Written::SpoiltBy(missing(&ids, &statuses)));
+        }
+        let paid = mark_paid(&mut write, items, &statuses).await?;
+        let mut refused = Vec::new();
+        for (place, item) in items.iter().enumerate() {
+            let Some(status) = statuses.get(&item.order_id) else { return Err(sqlx::Error::RowNotFound.into()) };
+            let made = match item.settlement {
+                Settlement::Paid { .. } if paid.contains(&item.order_id) => Transition::Made,
+                Settlement::Paid { .. } => Transition::Refused,
+                _ => settle_one(&mut write, item, *status).await?,
+            };
+            if made == Transition::Refused {
+                refused.push(place);
+            }
+        }
+        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
+            return Ok(unwritten);
+        }
+        let mut looks = Vec::new();
+        for item in items {
+            looks.extend(item.seen.iter().map(|seen| (item.order_id, &item.gateway, *seen)));
+        }
+        keep_seen(&mut write, &looks).await?;
+        reach(Point::SettleBeforeCommit);
+        if !paid.is_empty() {
+            reach(Point::PaidBeforeCommit);
+        }
+        write.commit().await?;
+        if !paid.is_empty() {
+            reach(Point::PaidAfterCommit);
+        }
+        Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
+    }
+}
+
+/// Whatever a look leads to but a payment.
+async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> Result<Transition, StoreError> {
+    let id = item.order_id;
+    match &item.settlement {
+        Settlement::Unchanged | Settlement::Paid { .. } => Ok(Transition::Made),
+        Settlement::Unpaid { page_is_closed } => {
+            keep_unpaid(write, id, item.asked_at_ms, *page_is_closed).await?;
+            Ok(Transition::Made)
+        }
+        Settlement::Noted { what } => {
+            tell(write, id, Some(status), status, what).await?;
+            Ok(Transition::Made)
+        }
+        Settlement::Reopened { transaction_id, link_is_closed } => {
+            reopen(write, id, item.asked_at_ms, *transaction_id, *link_is_closed).await
+        }
+        Settlement::LinkClosed { transaction_id } => {
+            drop_closed_link(write, id, item.asked_at_ms, *transaction_id).await
+        }
+        Settlement::Expired => expire(write, id, status, item.asked_at_ms).await,
+        Settlement::Review(finding) => {
+            orders::put_before_a_person(write, id, finding).await?;
+            Ok(Transition::Made)
+        }
+        Settlement::NotResolved { transaction_id, what } => forget_resolution(write, id, *transaction_id, what).await,
+        Settlement::Refunded { transaction_id } => mark_refunded(write, id, *transaction_id).await,
+    }
+}
+
+const MARK_PAID: Statement = Statement {
+    sqlite: "-- mark_paid
+        update orders set status = 'paid', transaction_id = payment.transaction_id, final_at_ms = $2, reason = null,
+            suggested_act = null,
+            -- another draft that may still debit is watched on
+            allowed_transaction_id = nullif(orders.allowed_transaction_id, payment.transaction_id)
+        from (select value ->> 'id' as id, value ->> 'transaction_id' as transaction_id from json_each($1)) as payment
+        where orders.id in (select value ->> 'id' from json_each($1)) and orders.id = payment.id
+            and (orders.status in ('pending', 'confirming')
+                or (orders.status = 'review' and orders.resolution_transaction_id = payment.transaction_id))
+        returning id, transaction_id, resolution_by",
+    postgres: "-- mark_paid
+        update orders set status = 'paid', transaction_id = payment.transaction_id, final_at_ms = $2, reason = null,
+            suggested_act = null,
+            -- another draft that may still debit is watched on
+            allowed_transaction_id = nullif(orders.allowed_transaction_id, payment.transaction_id)
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as payment
+        where orders.id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
+            and orders.id = payment.id
+            and (coalesce(orders.status, '') in ('pending', 'confirming')
+                or (coalesce(orders.status, '') = 'review'
+                    and orders.resolution_transaction_id = payment.transaction_id))
+        returning orders.id, orders.transaction_id, orders.resolution_by",
+};
+
+/// Writes *paid* where the order can be: the one statement that does. Returns which are paid now.
+async fn mark_paid(
+    write: &mut Write,
+    items: &[Arc<Settling>],
+    statuses: &HashMap<OrderId, OrderStatus>,
+) -> Result<HashSet<OrderId>, StoreError> {
+    #[derive(Serialize)]
+    struct Payment {
+        id: OrderId,
+        transaction_id: TransactionId,
+    }
+    let payment = |item: &Arc<Settling>| match item.settlement {
+        Settlement::Paid { transaction_id } => Some(Payment { id: item.order_id, transaction_id }),
+        _ => None,
+    };
+    let payments: Vec<Payment> = items.iter().filter_map(payment).collect();
+    if payments.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (text, now_ms) = (MARK_PAID.on(write.store.database()), write.now_ms());
+    let done = sqlx::query(text).bind(json(&payments)?).bind(now_ms).fetch_all(write.transaction()).await?;
+    let (mut paid, mut lines) = (HashSet::new(), Vec::new());
+    for row in done {
+        let id = OrderId(row.try_get("id")?);
+        let transaction_id = TransactionId(row.try_get("transaction_id")?);
+        let from = statuses.get(&id).copied();
+        let mut cause = format!("the gateway confirmed the debit, transaction {transaction_id}");
+        if from == Some(OrderStatus::Review)
+            && let Some(by) = row.try_get::<Option<String>, _>("resolution_by")?
+        {
+            findings::accept_all(write, id).await?;
+            cause.push_str(&format!(", by which {by} resolved the order as paid"));
+            kinds::cancel_dead_letters(write, id, true).await?;
+        }
+        lines.push(Told { id, from, to: OrderStatus::Paid, cause });
+        paid.insert(id);
+    }
+    if !lines.is_empty() {
+        tell_all(write, &lines).await?;
+    }
+    Ok(paid)
+}

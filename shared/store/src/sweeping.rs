@@ -1,0 +1,281 @@
+//! What `sweep` finds missing, and what it may delete.
+
+use sqlx::Row;
+
+use super::statement::Statement;
+use super::{Store, StoreError, findings, jobs, orders, processes};
+use tracing::error;
+
+use domain::id::{OrderId, RefundId};
+use domain::job::{Job, JobKind, QueueName};
+use domain::order::GatewayIdentity;
+use domain::review::{FindingKind, NewFinding};
+
+mod pruning;
+
+pub use pruning::prune;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// From its link until this long after its final status an order has an open `settle_order`.
+pub const LOOK_BACK_MS: i64 = 72 * HOUR_MS;
+
+/// The last look back completes its job right at the end of that time: so long before it a job that is missing may be done.
+pub const LOOK_BACK_MARGIN_MS: i64 = HOUR_MS;
+
+/// How long finished jobs are kept.
+pub const FINISHED_JOBS_MS: i64 = 7 * 24 * HOUR_MS;
+
+/// How long dead letters and callbacks are kept.
+pub const DEAD_AND_CALLBACKS_MS: i64 = 90 * 24 * HOUR_MS;
+
+/// How long attempts that did not go well are remembered: longer than a job's order is looked back at, and long enough for
+/// a person who comes back from a holiday.
+pub const ATTEMPTS_MS: i64 = 14 * 24 * HOUR_MS;
+
+/// How long what proves nothing is kept: long enough to see who sent it.
+pub const UNPROVEN_MS: i64 = 14 * 24 * HOUR_MS;
+
+/// How long an order of a gateway that is no longer configured may stay open after its TTL.
+const ELSEWHERE_MS: i64 = 72 * HOUR_MS;
+
+/// Orders restored per sweep and kind, as the statements say; the next sweep goes on.
+const BATCH: u64 = 500;
+
+/// Orders that have ended and are looked at in one statement, and how many such statements one sweep makes: as many
+/// orders a minute as ever end in one.
+const ENDED_PAGE: usize = 1_000;
+const ENDED_PAGES: usize = 20;
+
+/// What one sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// `create_payment_link` jobs restored.
+    pub links_restored: u64,
+    /// `settle_order` jobs restored.
+    pub settlements_restored: u64,
+    /// `refund_order` jobs restored.
+    pub refunds_restored: u64,
+    /// Orders of another gateway that went to a person.
+    pub orphans: u64,
+    /// Orders about which an older release has found or settled something.
+    pub adopted: u64,
+}
+
+// The first condition is the index's, which SQLite does not infer from narrower ones.
+const WITHOUT_LINK_JOB: &str = "-- orders_without_link_job
+    select o.id from orders o
+    where o.status in ('pending', 'confirming', 'review') and o.status = 'pending' and o.payment_url is null
+        and (o.expires_at_ms is null or o.expires_at_ms > $2)
+        and not exists (select 1 from jobs j
+            where j.kind = $1 and j.subject_id = o.id and j.state in ('available', 'enqueued', 'running'))
+    order by o.id limit 500";
+
+const WITHOUT_SETTLE_JOB: &str = "-- open_orders_without_settle_job
+    select o.id from orders o
+    where o.status in ('pending', 'confirming', 'review')
+        and ((o.status in ('pending', 'confirming') and o.expires_at_ms is not null)
+            or (o.status = 'review' and o.resolution_transaction_id is not null))
+        and not exists (select 1 from jobs j
+            where j.kind = $1 and j.subject_id = o.id and j.state in ('available', 'enqueued', 'running'))
+    order by o.id limit 500";
+
+/// Restores the jobs that open orders must have and do not have. Harmless beside anything.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it; what was restored stays.
+pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, StoreError> {
+    let mut swept = Swept::default();
+    let without_link = sqlx::query(WITHOUT_LINK_JOB).bind(JobKind::CreatePaymentLink.as_str()).bind(store.now_ms());
+    for row in without_link.fetch_all(store.readers()).await? {
+        let order_id = OrderId(row.try_get("id")?);
+        stage(store, Job::CreatePaymentLink { order_id }, QueueName::Links).await?;
+        swept.links_restored += 1;
+    }
+    let without_look = sqlx::query(WITHOUT_SETTLE_JOB).bind(JobKind::SettleOrder.as_str());
+    for row in without_look.fetch_all(store.readers()).await? {
+        let order_id = OrderId(row.try_get("id")?);
+        stage(store, Job::SettleOrder { order_id }, QueueName::Settle).await?;
+        swept.settlements_restored += 1;
+    }
+    swept.settlements_restored += restore_looks_back(store).await?;
+    swept.refunds_restored = restore_refunds(store).await?;
+    swept.orphans = hand_over_orphans(store, ours).await?;
+    swept.adopted = findings::adopt(store).await?;
+    Ok(swept)
+}
+
+const ORPHANED_STILL: Statement = Statement {
+    sqlite: "-- orphaned_still
+        select id from orders
+        where id = $1 and status in ('pending', 'confirming') and gateway <> $2
+            and coalesce(expires_at_ms, pending_since_ms) <= $3",
+    postgres: "-- orphaned_still
+        select id from orders
+        where id = $1 and status in ('pending', 'confirming') and gateway <> $2
+            and coalesce(expires_at_ms, pending_since_ms) <= $3
+        for update",
+};
+
+/// Puts orders whose gateway is no longer configured before a person, and returns how many.
+async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64, StoreError> {
+    const REASON: &str = "its gateway is no longer configured, so nobody can ask about its money";
+    let since_ms = store.now_ms() - ELSEWHERE_MS;
+    let elsewhere = sqlx::query(
+        "-- orphaned_orders
+        select id from orders where status in ('pending', 'confirming', 'review')
+            and status in ('pending', 'confirming') and gateway <> $1
+            and coalesce(expires_at_ms, pending_since_ms) <= $2
+            and not exists (select 1 from processes p where p.gateway = orders.gateway and p.heartbeat_at_ms > $3)
+        order by id limit 100",
+    )
+    .bind(ours.0.clone())
+    .bind(since_ms)
+    .bind(store.now_ms() - processes::ALIVE_MS)
+    .fetch_all(store.readers())
+    .await?;
+    let mut orphans = 0;
+    for row in elsewhere {
+        let order_id = OrderId(row.try_get("id")?);
+        let mut write = store.begin(0).await?;
+        // Meanwhile it may have been paid, by a process that knows its gateway, or got another link.
+        let still =
+            sqlx::query(ORPHANED_STILL.on(store.database())).bind(order_id.0).bind(ours.0.clone()).bind(since_ms);
+        if still.fetch_optional(write.transaction()).await?.is_none() {
+            continue;
+        }
+        let finding = NewFinding::new(FindingKind::GatewayNotConfigured, REASON);
+        orders::put_before_a_person(&mut write, order_id, &finding).await?;
+        write.commit().await?;
+        error!(order.id = %order_id, "order {order_id} needs a person: {REASON}");
+        orphans += 1;
+    }
+    Ok(orphans)
+}
+
+/// Restores the jobs of open refunds, and returns how many.
+async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
+    let rows = sqlx::query(
+        "-- open_refunds_without_job
+        select r.id from refunds r where r.state in ('open', 'review') and r.state = 'open'
+            and not exists (select 1 from jobs j
+                where j.kind = $1 and j.subject_id = r.id and j.state in ('available', 'enqueued', 'running'))
+        order by r.order_id limit 500",
+    )
+    .bind(JobKind::RefundOrder.as_str())
+    .fetch_all(store.readers())
+    .await?;
+    for row in &rows {
+        let refund_id = RefundId(row.try_get("id")?);
+        stage(store, Job::RefundOrder { refund_id }, QueueName::Settle).await?;
+    }
+    Ok(rows.len() as u64)
+}
+
+/// Restores the looks back of orders that have ended, and returns how many.
+///
+/// A look back is a day away, so there is no hurry: where very many orders have ended, each sweep goes on where the one
+/// before it stopped, and begins anew at the end.
+async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
+    let oldest = SweptTo { final_at_ms: store.now_ms() - LOOK_BACK_MS + LOOK_BACK_MARGIN_MS, order_id: OrderId(0) };
+    let mut from = swept_to(store).await?.max(oldest);
+    let mut restored = 0;
+    for _ in 0..ENDED_PAGES {
+        let page = ended_orders(store, from).await?;
+        for order in &page {
+            if order.is_without_look {
+                if restored == BATCH {
+                    keep_swept_to(store, from).await?;
+                    return Ok(restored);
+                }
+                stage(store, Job::SettleOrder { order_id: order.place.order_id }, QueueName::Background).await?;
+                restored += 1;
+            }
+            from = order.place;
+        }
+        if page.len() < ENDED_PAGE {
+            from = SweptTo::default(); // all of them were looked at
+            break;
+        }
+    }
+    keep_swept_to(store, from).await?;
+    Ok(restored)
+}
+
+/// Up to where orders that have ended were looked at. Many may end in the same millisecond, so their numbers count, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SweptTo {
+    final_at_ms: i64,
+    order_id: OrderId,
+}
+
+impl Default for SweptTo {
+    fn default() -> Self {
+        SweptTo { final_at_ms: 0, order_id: OrderId(0) }
+    }
+}
+
+struct EndedOrder {
+    place: SweptTo,
+    is_without_look: bool,
+}
+
+/// The next orders that have ended, oldest first, and whether each must have a look back and has none.
+async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, StoreError> {
+    let rows = sqlx::query(
+        "-- ended_orders
+        select o.id, o.final_at_ms,
+            case when o.status in ('paid', 'refunded', 'expired', 'canceled') and o.needs_review = 0 then coalesce(
+                (select 0 from jobs j where j.kind = $3 and j.subject_id = o.id
+                    and j.state in ('available', 'enqueued', 'running') limit 1), 1) else 0 end as is_without_look
+        from orders o where o.final_at_ms >= $1 and (o.final_at_ms > $1 or o.id > $2)
+        order by o.final_at_ms, o.id limit 1000",
+    )
+    .bind(from.final_at_ms)
+    .bind(from.order_id.0)
+    .bind(JobKind::SettleOrder.as_str())
+    .fetch_all(store.readers())
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(EndedOrder {
+                place: SweptTo { final_at_ms: row.try_get("final_at_ms")?, order_id: OrderId(row.try_get("id")?) },
+                is_without_look: row.try_get::<i32, _>("is_without_look")? != 0,
+            })
+        })
+        .collect()
+}
+
+/// Up to where the sweep before has come: a time in epoch milliseconds and an order's number.
+async fn swept_to(store: &Store) -> Result<SweptTo, StoreError> {
+    let row = sqlx::query("-- swept_to\nselect value from installation where name = 'swept_to_ms'")
+        .fetch_optional(store.readers())
+        .await?;
+    let read = |row: sqlx::any::AnyRow| {
+        let value: String = row.try_get("value").ok()?;
+        // An earlier release kept the time alone.
+        let (final_at_ms, order_id) = value.split_once(' ').unwrap_or((&value, "0"));
+        Some(SweptTo { final_at_ms: final_at_ms.parse().ok()?, order_id: OrderId(order_id.parse().ok()?) })
+    };
+    // What cannot be read is begun anew.
+    Ok(row.and_then(read).unwrap_or_default())
+}
+
+async fn keep_swept_to(store: &Store, to: SweptTo) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- keep_swept_to
+        insert into installation (name, value) values ('swept_to_ms', $1)
+        on conflict (name) do update set value = excluded.value",
+    )
+    .bind(format!("{} {}", to.final_at_ms, to.order_id.0))
+    .execute(store.writer())
+    .await?;
+    Ok(())
+}
+
+async fn stage(store: &Store, job: Job, queue: QueueName) -> Result<(), StoreError> {
+    let mut write = store.begin(1).await?;
+    let now_ms = write.now_ms();
+    jobs::stage(&mut write, job, queue, now_ms).await?;
+    write.commit().await
+}

@@ -1,0 +1,67 @@
+//! Makes a draft at the gateway, stores it and the payment link.
+
+use domain::id::OrderId;
+use domain::job::QueueName;
+use domain::order::OrderStatus;
+use domain::time::millis;
+use domain::transaction::DraftRequest;
+use failpoint::{Point, reach};
+use store::orders::{self, NewLink, Transition};
+use tracing::{info, warn};
+
+use crate::elsewhere::{give_back, is_elsewhere};
+use crate::failure::{Done, Failure};
+use crate::handler::Attempt;
+use crate::look_schedule::first_look_ms;
+
+/// After a link that could not be stored.
+const LINK_AGAIN_MS: i64 = 1_000;
+
+pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
+    let Attempt { context, lease, urgency, .. } = attempt;
+    let store = &context.store;
+    let Some(order) = orders::find(store, order_id).await? else {
+        return Err(Failure::Hopeless(format!("there is no order {order_id}")));
+    };
+    if order.status != OrderStatus::Pending || order.payment_url.is_some() {
+        return Ok(Done::NothingToDo); // an earlier attempt finished after its lease had run out, or the order ended
+    }
+    let now_ms = store.now_ms();
+    if order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
+        return Ok(Done::NothingToDo); // its time ended between two links; `settle_order` has the last look
+    }
+    let oldest_ms = now_ms - millis(context.settings.link_ttl);
+    if order.expires_at_ms.is_none() && order.pending_since_ms <= oldest_ms {
+        return match orders::expire_without_link(store, lease, order_id, oldest_ms).await? {
+            Transition::Made => Ok(Done::Changed),
+            Transition::Refused => Ok(Done::NothingToDo),
+        };
+    }
+    if is_elsewhere(context, &order) {
+        return Ok(give_back(context, &order, QueueName::Links).await?);
+    }
+
+    let request = DraftRequest { order_id, amount: order.amount, language: order.language };
+    reach(Point::LinkBeforeCall);
+    let draft = context.gateway.create_draft(&request, urgency).await?;
+    reach(Point::LinkAfterCall);
+
+    let return_url = format!("{}/pay/{}/return", context.public_url, order.token.as_str());
+    let link = NewLink {
+        transaction_id: draft.transaction_id,
+        payment_url: context.gateway.payment_url(draft.transaction_id, &return_url),
+    };
+    let first_look_ms = first_look_ms(store.now_ms());
+    match orders::store_link(store, lease, &order, &link, millis(context.settings.payment_ttl), first_look_ms).await? {
+        Transition::Made => {
+            info!(order.id = %order_id, transaction.id = %link.transaction_id, "order {order_id} has a payment link");
+            Ok(Done::Changed)
+        }
+        // Canceled meanwhile, or a gateway that was reset gave a number a second time; the draft is recorded where it
+        // is ours, and the next run sees how the order stands.
+        Transition::Refused => {
+            warn!(order.id = %order_id, transaction.id = %link.transaction_id, "the link of order {order_id} was not stored");
+            Ok(Done::Snooze { until_ms: store.now_ms() + LINK_AGAIN_MS, queue: QueueName::Links })
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Gives an order's money back at the gateway: sends it once, and looks for what became of it.
+
+use std::time::Duration;
+
+use domain::id::RefundId;
+use domain::job::{Lease, QueueName};
+use domain::order::Order;
+use domain::refund::{Refund, RefundState};
+use domain::transaction::TransactionState;
+use failpoint::{Point, reach};
+use gateway::GatewayError;
+use gateway::coordination::Urgency;
+use store::orders::{self, Transition};
+use store::refunds;
+use store::{Store, StoreError};
+use tracing::{error, info, warn};
+
+use crate::WorkerContext;
+use crate::elsewhere::{give_back, is_elsewhere};
+use crate::failure::{Done, Failure, LOOK_AGAIN_MS, UNANSWERED_MS};
+use crate::handler::Attempt;
+
+/// So long after a refund was sent the gateway may still be at it: a look that began earlier and shows no reversal decides
+/// nothing.
+const UNDER_WAY_MS: i64 = 180_000;
+
+/// Looks for a refund that was sent come at least this often, and at most.
+const SHORTEST_SNOOZE_MS: i64 = 1_000;
+const LONGEST_SNOOZE_MS: i64 = 30_000;
+
+/// The reason that the gateway is told where the shop gave none.
+const NO_REASON: &str = "refund";
+
+pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Done, Failure> {
+    let Attempt { context, lease, .. } = attempt;
+    let store = &context.store;
+    let Some(refund) = refunds::find(store, refund_id).await? else {
+        return Err(Failure::Hopeless(format!("there is no refund {refund_id}")));
+    };
+    match refund.state {
+        RefundState::Open => (),
+        // A look has seen the money go back, or a person has it.
+        RefundState::Review | RefundState::Done | RefundState::Refused => return Ok(Done::NothingToDo),
+    }
+    let Some(order) = orders::find(store, refund.order_id).await? else {
+        return Err(Failure::Hopeless(format!("there is no order {}", refund.order_id)));
+    };
+    let run = Run { context, lease, order: &order };
+    if is_elsewhere(context, &order) {
+        return run.wait_for_gateway(&refund).await;
+    }
+    match refund.sent_at_ms {
+        Some(sent_at_ms) => run.look(&refund, sent_at_ms).await,
+        None => run.send(refund).await,
+    }
+}
+
+/// One run of one refund.
+struct Run<'a> {
+    context: &'a WorkerContext,
+    lease: &'a Lease,
+    order: &'a Order,
+}
+
+impl Run<'_> {
+    /// Marks it as sent, and then sends it. Whoever finds the mark never sends.
+    async fn send(&self, refund: Refund) -> Result<Done, Failure> {
+        let store = &self.context.store;
+        self.context.gateway.prepare().await?;
+        reach(Point::RefundBeforeMark);
+        let Some(sent_at_ms) = refunds::begin_sending(store, self.lease, refund.id).await? else {
+            return Ok(again(store));
+        };
+        reach(Point::RefundBeforeCall);
+        let reason = refund.reason.as_deref().unwrap_or(NO_REASON);
+        let answer = self.context.gateway.reverse(refund.success_transaction_id, reason).await;
+        reach(Point::RefundAfterCall);
+        match answer {
+            Ok(()) => self.done(&refund).await,
+            Err(trouble) if trouble.is_unprocessed() => {
+                self.take_back(&refund, sent_at_ms).await?;
+                Err(trouble.into())
+            }
+            Err(GatewayError::Refused { code }) => {
+                refunds::keep_refusal(store, self.lease, refund.id, &code).await?;
+                self.look(&Refund { refused_code: Some(code), ..refund }, sent_at_ms).await
+            }
+            Err(unknown) => {
+                warn!(
+                    order.id = %refund.order_id, refund.id = %refund.id, error = %unknown,
+                    "what became of refund {} is not known yet: {unknown}", refund.id
+                );
+                self.look(&refund, sent_at_ms).await
+            }
+        }
+    }
+
+    /// It was not sent after all. A database that stumbles is asked again: with the mark the refund would end before a
+    /// person.
+    async fn take_back(&self, refund: &Refund, sent_at_ms: i64) -> Result<(), StoreError> {
+        let store = &self.context.store;
+        for pause_ms in [100, 400, 1_600, 3_200] {
+            match refunds::take_back_sending(store, self.lease, refund.id, sent_at_ms).await {
+                Err(trouble) if trouble.is_passing() => tokio::time::sleep(Duration::from_millis(pause_ms)).await,
+                ended => return ended,
+            }
+        }
+        refunds::take_back_sending(store, self.lease, refund.id, sent_at_ms).await
+    }
+
+    /// It was sent, now or before: what does the gateway show?
+    async fn look(&self, refund: &Refund, sent_at_ms: i64) -> Result<Done, Failure> {
+        let asked_at_ms = self.context.store.now_ms();
+        let seen = match self.context.gateway.look(refund.transaction_id, Urgency::Now).await {
+            Ok(report) => report.state,
+            // It does not know a transaction that it debited itself.
+            Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },
+            Err(trouble) if trouble.is_a_wait() || asked_at_ms < sent_at_ms + UNANSWERED_MS => {
+                return Err(trouble.into());
+            }
+            Err(trouble) => {
+                return self
+                    .review(refund, &format!("in three days the gateway gave no clear answer: {trouble}"))
+                    .await;
+            }
+        };
+        let shown = match (&seen, &refund.refused_code) {
+            (TransactionState::Reversed { .. }, _) => return self.done(refund).await,
+            (TransactionState::Debited { .. }, Some(code)) => {
+                return self.refused(refund, &format!("the gateway refused it with code {code}")).await;
+            }
+            (TransactionState::Debited { .. }, None) => "debited".to_owned(),
+            (TransactionState::Open, _) => "open".to_owned(),
+            (TransactionState::Closed, _) => "closed".to_owned(),
+            (TransactionState::Unclear { code }, _) => code.clone(),
+        };
+        if asked_at_ms < sent_at_ms + UNDER_WAY_MS {
+            let until_ms = next_look_ms(sent_at_ms, self.context.store.now_ms());
+            return Ok(Done::Snooze { until_ms, queue: QueueName::Settle });
+        }
+        let id = refund.transaction_id;
+        self.review(
+            refund,
+            &format!("{} s after it was sent the gateway shows transaction {id} as {shown}", UNDER_WAY_MS / 1_000),
+        )
+        .await
+    }
+
+    /// Nobody here can ask the gateway that has the money. What was never sent can be given up in good order.
+    async fn wait_for_gateway(&self, refund: &Refund) -> Result<Done, Failure> {
+        let now_ms = self.context.store.now_ms();
+        let why = "its gateway is no longer configured";
+        if now_ms < refund.created_at_ms + UNANSWERED_MS {
+            return Ok(give_back(self.context, self.order, QueueName::Settle).await?);
+        }
+        match refund.sent_at_ms {
+            None => self.refused(refund, why).await,
+            Some(_) => self.review(refund, why).await,
+        }
+    }
+
+    async fn done(&self, refund: &Refund) -> Result<Done, Failure> {
+        let made = refunds::close_as_done(&self.context.store, self.lease, self.order, refund).await?;
+        if made == Transition::Made {
+            info!(order.id = %refund.order_id, refund.id = %refund.id, "refund {} is done", refund.id);
+        }
+        Ok(self.end(made))
+    }
+
+    async fn refused(&self, refund: &Refund, why: &str) -> Result<Done, Failure> {
+        let made = refunds::close_as_refused(&self.context.store, self.lease, refund, why).await?;
+        if made == Transition::Made {
+            warn!(order.id = %refund.order_id, refund.id = %refund.id, reason = why, "refund {} was not made: {why}", refund.id);
+        }
+        Ok(self.end(made))
+    }
+
+    async fn review(&self, refund: &Refund, what: &str) -> Result<Done, Failure> {
+        let made = refunds::put_in_review(&self.context.store, self.lease, refund, what).await?;
+        if made == Transition::Made {
+            error!(order.id = %refund.order_id, refund.id = %refund.id, reason = what, "refund {} needs a person: {what}", refund.id);
+        }
+        Ok(self.end(made))
+    }
+
+    /// Where the rows refused, somebody else has closed the refund, and the next run sees that.
+    fn end(&self, made: Transition) -> Done {
+        match made {
+            Transition::Made => Done::Changed,
+            Transition::Refused => again(&self.context.store),
+        }
+    }
+}
+
+fn again(store: &Store) -> Done {
+    Done::Snooze { until_ms: store.now_ms() + LOOK_AGAIN_MS, queue: QueueName::Settle }
+}
+
+/// The waits double, and the look that decides is not missed. Pure.
+fn next_look_ms(sent_at_ms: i64, now_ms: i64) -> i64 {
+    let wait_ms = (now_ms - sent_at_ms).clamp(SHORTEST_SNOOZE_MS, LONGEST_SNOOZE_MS);
+    (now_ms + wait_ms).min(sent_at_ms + UNDER_WAY_MS).max(now_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_for_a_refund_that_was_sent_come_quickly_then_every_half_minute_and_right_at_the_end() {
+        let mut looks = vec![0];
+        while let Some(now_ms) = looks.last().copied().filter(|now_ms| *now_ms < UNDER_WAY_MS) {
+            looks.push(next_look_ms(0, now_ms));
+        }
+
+        assert_eq!(looks, [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 62_000, 92_000, 122_000, 152_000, 180_000]);
+    }
+}

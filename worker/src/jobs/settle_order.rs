@@ -1,0 +1,155 @@
+//! Asks the gateway about every draft of an order and settles it; the only job that does.
+
+use domain::id::{CallbackId, OrderId};
+use domain::job::QueueName;
+use domain::order::Order;
+use domain::review::{FindingKind, NewFinding};
+use domain::transaction::TransactionState;
+use failpoint::{Point, reach};
+use futures_util::future::{join_all, try_join_all};
+use gateway::GatewayError;
+use gateway::coordination::Urgency;
+use store::callbacks;
+use store::orders::{self, Transition};
+use store::settlement::{self, Settlement};
+use store::transactions::{self, StoredState, StoredTransaction};
+use tracing::{error, info};
+
+use crate::WorkerContext;
+use crate::elsewhere::{give_back, is_elsewhere};
+use crate::failure::{Done, Failure, LOOK_AGAIN_MS};
+use crate::handler::Attempt;
+
+mod decide;
+mod proof;
+
+use decide::{Looked, answer_is_overdue, decide, finish_after, look_back_is_over, worth_keeping};
+
+pub(crate) use proof::check_again;
+
+pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
+    let Attempt { context, lease, urgency, woken_by } = attempt;
+    let store = &context.store;
+    let (order, drafts, woken_by) = tokio::try_join!(
+        orders::find(store, order_id),
+        transactions::of_order(store, order_id),
+        try_join_all(woken_by.iter().map(|id| callbacks::find(store, CallbackId(*id)))),
+    )?;
+    let Some(order) = order else {
+        return Err(Failure::Hopeless(format!("there is no order {order_id}")));
+    };
+    let asked_at_ms = store.now_ms();
+    if is_elsewhere(context, &order) {
+        let is_over = order.is_before_a_person() || look_back_is_over(&order, asked_at_ms);
+        if is_over && order.claimed_payment().is_none() {
+            return Ok(Done::NothingToDo); // a person has it, or its time has passed
+        }
+        let queue = match urgency {
+            Urgency::Now | Urgency::Soon => QueueName::Settle,
+            Urgency::Later => QueueName::Background,
+        };
+        return Ok(give_back(context, &order, queue).await?);
+    }
+
+    // Those that retention has deleted meanwhile are nobody's any more.
+    woken_by.iter().flatten().for_each(|callback| check_again(context, callback));
+    reach(Point::SettleBeforeCall);
+    let (mut looked, mut unanswered) = (Vec::new(), None);
+    for answer in join_all(drafts.iter().map(|draft| look(context, &order, draft, urgency))).await {
+        match answer {
+            Ok(seen) => looked.push(seen),
+            Err(error) => unanswered = Some(error),
+        }
+    }
+
+    reach(Point::SettleAfterCall);
+    let mut decision = decide(&order, &looked, asked_at_ms, context.gateway.store_id());
+    let is_answered = |id| looked.iter().any(|looked| looked.transaction_id == id);
+    if let Some(error) = unanswered {
+        decision = match decision {
+            // A debit on any draft counts, whatever is not known of the others.
+            Settlement::Paid { .. } | Settlement::Review(_) | Settlement::Noted { .. } => decision,
+            Settlement::NotResolved { transaction_id, .. } if is_answered(transaction_id) => decision,
+            // A wait is no answer, and a person's decision waits for one however old the order is.
+            _ if error.is_a_wait() || order.claimed_payment().is_some() => return Err(error.into()),
+            _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review(NewFinding::new(
+                FindingKind::NoAnswer,
+                format!("three days after its time the gateway still gives no clear answer: {error}"),
+            )),
+            _ => return Err(error.into()),
+        };
+    }
+    let seen = worth_keeping(&order, &looked, asked_at_ms);
+    let finish = finish_after(&order, &decision, &looked, &context.settings.look_schedule, asked_at_ms, store.now_ms());
+    match settlement::settle(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
+        Transition::Made => {
+            tell(&order, &decision);
+            Ok(Done::Changed)
+        }
+        Transition::Refused => Ok(Done::Snooze { until_ms: store.now_ms() + LOOK_AGAIN_MS, queue: QueueName::Settle }),
+    }
+}
+
+/// Asks about a transaction unless nothing can happen to it any more. A person's word that it is the payment is a reason
+/// to ask all the same.
+async fn look(
+    context: &WorkerContext,
+    order: &Order,
+    stored: &StoredTransaction,
+    urgency: Urgency,
+) -> Result<Looked, GatewayError> {
+    let known = |state| Looked {
+        transaction_id: stored.transaction_id,
+        was: stored.state,
+        is_accepted: stored.is_accepted,
+        has_permanent_id: stored.success_transaction_id.is_some(),
+        state,
+        report: None,
+    };
+    match stored.state {
+        _ if order.claimed_payment() == Some(stored.transaction_id) => (),
+        StoredState::Closed => return Ok(known(TransactionState::Closed)),
+        StoredState::Reversed => {
+            let success_transaction_id = stored.success_transaction_id;
+            return Ok(known(TransactionState::Reversed { success_transaction_id }));
+        }
+        StoredState::Open | StoredState::Debited => (),
+    }
+    match context.gateway.look(stored.transaction_id, urgency).await {
+        Ok(report) => Ok(Looked { report: Some(report.clone()), ..known(report.state) }),
+        // It does not know a transaction that it made itself.
+        Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),
+        Err(error) => Err(error),
+    }
+}
+
+fn tell(order: &Order, decision: &Settlement) {
+    let id = order.id;
+    match decision {
+        Settlement::Unchanged | Settlement::Unpaid { .. } => (),
+        Settlement::Paid { transaction_id } => {
+            info!(order.id = %id, transaction.id = %transaction_id, "order {id} is paid");
+        }
+        Settlement::Reopened { transaction_id, .. } => {
+            info!(order.id = %id, transaction.id = %transaction_id, "order {id} is pending again: its transaction was closed unpaid");
+        }
+        Settlement::LinkClosed { transaction_id } => {
+            info!(order.id = %id, transaction.id = %transaction_id, "order {id} gets a new payment link");
+        }
+        Settlement::Expired => info!(order.id = %id, "order {id} has expired unpaid"),
+        Settlement::Review(NewFinding { text: what, .. })
+        | Settlement::Noted { what }
+        | Settlement::NotResolved { what, .. } => {
+            error!(order.id = %id, reason = what, "order {id} needs a person: {what}");
+        }
+        Settlement::Refunded { transaction_id } => {
+            info!(order.id = %id, transaction.id = %transaction_id, "order {id} is refunded");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+pub(crate) use tests::an_order;

@@ -1,0 +1,383 @@
+//! What looks lead to: pure functions of an order and the gateway's words.
+
+use domain::id::TransactionId;
+use domain::job::QueueName;
+use domain::order::{Order, OrderStatus};
+use domain::review::{FindingKind, NewFinding};
+use domain::transaction::{TransactionReport, TransactionState};
+use store::jobs::Finish;
+use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
+use store::sweeping::LOOK_BACK_MS;
+use store::transactions::{Seen, StoredState};
+
+use crate::LookSchedule;
+use crate::failure::UNANSWERED_MS;
+use crate::look_schedule::{deadline_ms, next_look_back_ms};
+
+/// A debit mostly shows within four seconds of the allowed callback. The next look of the default schedule is a second later.
+const UNPAID_TOLD_MS: i64 = 5_000;
+
+/// One transaction of the order as it is now.
+#[derive(Clone, Debug)]
+pub(super) struct Looked {
+    pub(super) transaction_id: TransactionId,
+    pub(super) was: StoredState,
+    /// Whether a person knows what it was, or that its answer cannot be read, and leaves it so.
+    pub(super) is_accepted: bool,
+    /// Whether the permanent id of its debit is kept already; a refund needs it.
+    pub(super) has_permanent_id: bool,
+    pub(super) state: TransactionState,
+    /// What the gateway says of it; `None` where it was not asked, or knows no such transaction.
+    pub(super) report: Option<TransactionReport>,
+}
+
+impl Looked {
+    /// Whether it is a debit that a person knows of and leaves as it is.
+    fn is_known_debit(&self) -> bool {
+        self.is_accepted && self.was == StoredState::Debited && matches!(self.state, TransactionState::Debited { .. })
+    }
+
+    /// How much money moved on it, in tiyin, where it did.
+    fn amount_of_money(&self) -> Option<i64> {
+        match self.state {
+            TransactionState::Debited { .. } | TransactionState::Reversed { .. } => {
+                self.report.as_ref().map(|report| report.amount)
+            }
+            TransactionState::Open | TransactionState::Closed | TransactionState::Unclear { .. } => None,
+        }
+    }
+}
+
+/// Whether an order has ended so long ago that nobody looks back any more.
+pub(super) fn look_back_is_over(order: &Order, now_ms: i64) -> bool {
+    order.final_at_ms.is_some_and(|final_at_ms| next_look_back_ms(final_at_ms, now_ms).is_none())
+}
+
+/// Whether a gateway that still says nothing clear is a matter for a person: nothing waits for ever.
+pub(super) fn answer_is_overdue(order: &Order, asked_at_ms: i64) -> bool {
+    let ended_ms = order.final_at_ms.map(|final_at_ms| final_at_ms + LOOK_BACK_MS);
+    ended_ms.or(deadline_ms(order)).is_some_and(|over_ms| over_ms + UNANSWERED_MS <= asked_at_ms)
+}
+
+/// What the looks lead to. Pure: every rule of ARCHITECTURE.md "Money guards" that is not SQL stands here.
+pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) -> Settlement {
+    let debited: Vec<&Looked> =
+        looked.iter().filter(|looked| matches!(looked.state, TransactionState::Debited { .. })).collect();
+    match order.status {
+        OrderStatus::Pending | OrderStatus::Confirming => {
+            if let Some((at, mut finding)) =
+                debited.iter().find_map(|looked| Some((looked.transaction_id, misfit(order, looked, store_id)?)))
+            {
+                let others: Vec<&Looked> =
+                    debited.iter().copied().filter(|looked| looked.transaction_id != at).collect();
+                if !others.is_empty() {
+                    finding.text.push_str(&format!("; debited besides: {}", names(&others)));
+                }
+                return Settlement::Review(finding);
+            }
+            match debited.first() {
+                Some(paid) => Settlement::Paid { transaction_id: paid.transaction_id },
+                None => decide_unpaid(order, looked, asked_at_ms),
+            }
+        }
+        OrderStatus::Paid | OrderStatus::Refunded => {
+            let second: Vec<&Looked> = debited
+                .iter()
+                .copied()
+                .filter(|looked| Some(looked.transaction_id) != order.transaction_id && !looked.is_known_debit())
+                .collect();
+            let reversed = looked.iter().find(|looked| {
+                Some(looked.transaction_id) == order.transaction_id
+                    && matches!(looked.state, TransactionState::Reversed { .. })
+            });
+            match (second.first(), reversed) {
+                (Some(first), None) => review(
+                    FindingKind::SecondPayment,
+                    first,
+                    format!("the order was paid a second time, by {}", names(&second)),
+                ),
+                (Some(first), Some(reversed)) => review(
+                    FindingKind::SecondPaymentAndReversal,
+                    first,
+                    format!(
+                        "the order was paid a second time, by {}, and transaction {} was reversed",
+                        names(&second),
+                        reversed.transaction_id
+                    ),
+                ),
+                (None, Some(reversed)) if order.status == OrderStatus::Paid => {
+                    Settlement::Refunded { transaction_id: reversed.transaction_id }
+                }
+                (None, Some(_)) => Settlement::Unchanged,
+                (None, None) if order.status == OrderStatus::Refunded => {
+                    match debited.iter().find(|looked| !looked.is_known_debit()) {
+                        Some(kept) => review(
+                            FindingKind::RefundedButDebited,
+                            kept,
+                            format!(
+                                "the order is refunded, and the gateway still shows transaction {} as debited",
+                                kept.transaction_id
+                            ),
+                        ),
+                        None => unclear_after_the_end(order, looked),
+                    }
+                }
+                (None, None) => unclear_after_the_end(order, looked),
+            }
+        }
+        OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => {
+            let late: Vec<&Looked> = debited.iter().copied().filter(|looked| !looked.is_known_debit()).collect();
+            match late.first() {
+                Some(first) => review(
+                    FindingKind::LatePayment,
+                    first,
+                    format!("{} debited although the order is {}", with_was(&late), order.status),
+                ),
+                None => unclear_after_the_end(order, looked),
+            }
+        }
+        OrderStatus::Review if order.claimed_payment().is_some() => decide_claimed(order, looked),
+        // A person has it, and must hear of money that moved since.
+        OrderStatus::Review => {
+            let fresh: Vec<&Looked> =
+                debited.iter().copied().filter(|looked| looked.was != StoredState::Debited).collect();
+            match fresh.is_empty() {
+                true => Settlement::Unchanged,
+                false => Settlement::Noted { what: format!("the gateway shows {} as debited", names(&fresh)) },
+            }
+        }
+    }
+}
+
+/// A person said by which transaction the order in review was paid: it is, if the gateway shows that debit, of whatever
+/// amount.
+fn decide_claimed(order: &Order, looked: &[Looked]) -> Settlement {
+    let Some(claimed) = order.claimed_payment() else { return Settlement::Unchanged };
+    let shows = match looked.iter().find(|looked| looked.transaction_id == claimed).map(|looked| &looked.state) {
+        Some(TransactionState::Debited { .. }) => return Settlement::Paid { transaction_id: claimed },
+        Some(TransactionState::Open) => "no money has moved on it".to_owned(),
+        Some(TransactionState::Closed) => "it is closed and unpaid".to_owned(),
+        Some(TransactionState::Reversed { .. }) => "its money went back".to_owned(),
+        Some(TransactionState::Unclear { code }) => format!("the gateway says of it only: {code}"),
+        None => "the gateway said nothing of it".to_owned(),
+    };
+    let what = format!("the order is not paid by transaction {claimed}: {shows}");
+    Settlement::NotResolved { transaction_id: claimed, what }
+}
+
+/// The gateway answers about an order that has ended with something nobody can read: money may have moved.
+fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
+    let unclear = looked.iter().find_map(|looked| match (&looked.state, &looked.report) {
+        (TransactionState::Unclear { code }, Some(_)) if !looked.is_accepted => Some((looked.transaction_id, code)),
+        _ => None,
+    });
+    match unclear {
+        Some((id, code)) => Settlement::Review(NewFinding::of_transaction(
+            FindingKind::UnclearAnswer,
+            id,
+            format!("the order is {}, and the gateway says of transaction {id} only: {code}", order.status),
+        )),
+        None => Settlement::Unchanged,
+    }
+}
+
+/// `transaction 7`, or `transactions 7, 9`: a person must hear of each of them.
+fn names(looked: &[&Looked]) -> String {
+    let mut ids: Vec<i64> = looked.iter().map(|looked| looked.transaction_id.0).collect();
+    ids.sort_unstable();
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    format!("transaction{} {}", if ids.len() == 1 { "" } else { "s" }, ids.join(", "))
+}
+
+fn with_was(looked: &[&Looked]) -> String {
+    format!("{} {}", names(looked), if looked.len() == 1 { "was" } else { "were" })
+}
+
+/// A finding about one of the order's transactions, for a person.
+fn review(kind: FindingKind, looked: &Looked, text: String) -> Settlement {
+    Settlement::Review(NewFinding::of_transaction(kind, looked.transaction_id, text))
+}
+
+/// Why a debit does not fit the order, if it does not.
+fn misfit(order: &Order, looked: &Looked, store_id: &str) -> Option<NewFinding> {
+    let report = looked.report.as_ref()?;
+    let id = looked.transaction_id;
+    let text = if report.amount != order.amount.get() {
+        format!("transaction {id} was debited with {} tiyin instead of {}", report.amount, order.amount.get())
+    } else if report.account != order.id.to_string() {
+        format!("transaction {id} was debited for another account")
+    } else if report.store_id.as_deref().is_some_and(|store| store != store_id) {
+        format!("transaction {id} was debited for another store")
+    } else {
+        return None;
+    };
+    Some(NewFinding::of_transaction(FindingKind::DebitDiffers, id, text))
+}
+
+/// No money has been seen; what that means depends on what may still come.
+fn decide_unpaid(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Settlement {
+    let is_over = deadline_ms(order).is_some_and(|deadline| deadline <= asked_at_ms);
+    let unclear = looked.iter().find_map(|looked| match &looked.state {
+        TransactionState::Unclear { code } => Some((looked.transaction_id, code)),
+        _ => None,
+    });
+    if is_over {
+        return match unclear {
+            Some((id, code)) => Settlement::Review(NewFinding::of_transaction(
+                FindingKind::UnclearAnswer,
+                id,
+                format!("its time is over, and the gateway says of transaction {id} only: {code}"),
+            )),
+            None => Settlement::Expired,
+        };
+    }
+    let is_closed = |id: Option<TransactionId>| {
+        looked.iter().any(|looked| Some(looked.transaction_id) == id && is_closed_unpaid(&looked.state))
+    };
+    match (order.status, order.allowed_transaction_id) {
+        (OrderStatus::Confirming, Some(allowed))
+            if is_closed(Some(allowed)) && closed_is_believed(order, asked_at_ms) =>
+        {
+            let link_is_closed = order.transaction_id == Some(allowed);
+            Settlement::Reopened { transaction_id: allowed, link_is_closed }
+        }
+        (OrderStatus::Pending, None) if is_closed(order.transaction_id) && order.links_made < MAX_LINKS => {
+            match order.transaction_id {
+                Some(transaction_id) => Settlement::LinkClosed { transaction_id },
+                None => Settlement::Unchanged,
+            }
+        }
+        _ if unclear.is_some() => Settlement::Unchanged,
+        _ => unpaid_so_far(order, is_closed(order.transaction_id), asked_at_ms),
+    }
+}
+
+/// Whether the customer is to be told that nothing was taken so far: once after each sign of a payment, when a debit would
+/// have shown; at once where the page on which it was tried is closed.
+fn unpaid_so_far(order: &Order, page_is_closed: bool, asked_at_ms: i64) -> Settlement {
+    let is_told = order.seen_unpaid().is_some() && (order.shows_page_closed() || !page_is_closed);
+    let would_have_shown = order.last_sign_ms().is_some_and(|sign_ms| sign_ms + UNPAID_TOLD_MS <= asked_at_ms);
+    if !is_told && (page_is_closed || would_have_shown) {
+        Settlement::Unpaid { page_is_closed }
+    } else {
+        Settlement::Unchanged
+    }
+}
+
+fn is_closed_unpaid(state: &TransactionState) -> bool {
+    matches!(state, TransactionState::Closed | TransactionState::Reversed { .. })
+}
+
+/// An apply that was allowed just now may still debit, whatever the gateway shows meanwhile.
+fn closed_is_believed(order: &Order, asked_at_ms: i64) -> bool {
+    order.last_allowed_at_ms.is_none_or(|allowed_at_ms| allowed_at_ms <= asked_at_ms - CLOSED_BELIEVED_MS)
+}
+
+/// What was seen and is not yet known. That the allowed draft is closed is kept only once it may be believed.
+pub(super) fn worth_keeping(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Vec<Seen> {
+    looked
+        .iter()
+        .filter_map(|looked| {
+            let (state, success_transaction_id) = match &looked.state {
+                TransactionState::Closed => (StoredState::Closed, None),
+                TransactionState::Debited { success_transaction_id } => {
+                    (StoredState::Debited, Some(*success_transaction_id))
+                }
+                TransactionState::Reversed { success_transaction_id } => {
+                    (StoredState::Reversed, *success_transaction_id)
+                }
+                TransactionState::Open | TransactionState::Unclear { .. } => return None,
+            };
+            let too_early = state == StoredState::Closed
+                && order.allowed_transaction_id == Some(looked.transaction_id)
+                && !closed_is_believed(order, asked_at_ms);
+            let is_new = state != looked.was || (success_transaction_id.is_some() && !looked.has_permanent_id);
+            (is_new && !too_early).then_some(Seen {
+                transaction_id: looked.transaction_id,
+                state,
+                success_transaction_id,
+                amount: looked.amount_of_money(),
+            })
+        })
+        .collect()
+}
+
+/// When the order is looked at next, given what this look led to.
+pub(super) fn finish_after(
+    order: &Order,
+    decision: &Settlement,
+    looked: &[Looked],
+    schedule: &LookSchedule,
+    asked_at_ms: i64,
+    now_ms: i64,
+) -> Finish {
+    let look_back = |final_at_ms: i64| match next_look_back_ms(final_at_ms, now_ms) {
+        Some(until_ms) => Finish::Snooze { until_ms, queue: QueueName::Background },
+        None => Finish::Complete,
+    };
+    let watch_or_look_back =
+        |payer: Option<TransactionId>, final_at_ms: i64| match watched_until_ms(order, payer, looked, asked_at_ms) {
+            Some(watched_until_ms) => {
+                let (next_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
+                Finish::Snooze { until_ms: next_ms.min(watched_until_ms), queue }
+            }
+            None => look_back(final_at_ms),
+        };
+    match decision {
+        // A person stages the next look.
+        Settlement::Review(_) | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
+        Settlement::Paid { transaction_id } => {
+            let paid_twice = looked.iter().any(|looked| {
+                looked.transaction_id != *transaction_id && matches!(looked.state, TransactionState::Debited { .. })
+            });
+            if paid_twice {
+                Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle } // the next look tells a person
+            } else {
+                watch_or_look_back(Some(*transaction_id), now_ms)
+            }
+        }
+        Settlement::Expired => look_back(now_ms),
+        Settlement::Refunded { transaction_id } => {
+            watch_or_look_back(Some(*transaction_id), order.final_at_ms.unwrap_or(now_ms))
+        }
+        Settlement::Unchanged
+        | Settlement::Unpaid { .. }
+        | Settlement::Reopened { .. }
+        | Settlement::LinkClosed { .. } => match order.status {
+            OrderStatus::Pending | OrderStatus::Confirming => {
+                let (until_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
+                Finish::Snooze { until_ms, queue }
+            }
+            _ if order.needs_review || order.status == OrderStatus::Review => Finish::Complete,
+            _ => {
+                // What ended without a payment keeps the number of its link's draft, which may still debit.
+                let is_paid = matches!(order.status, OrderStatus::Paid | OrderStatus::Refunded);
+                let payer = order.transaction_id.filter(|_| is_paid);
+                watch_or_look_back(payer, order.final_at_ms.unwrap_or(now_ms))
+            }
+        },
+    }
+}
+
+/// Until when a draft may still debit by which the order was not paid, and that is not known to have ended: one that was
+/// allowed, and for a while any after a callback, for the gateway may debit although it was refused. The look that begins then
+/// is the last of the near ones.
+fn watched_until_ms(order: &Order, payer: Option<TransactionId>, looked: &[Looked], asked_at_ms: i64) -> Option<i64> {
+    let may_debit = |looked: &&Looked| {
+        Some(looked.transaction_id) != payer
+            && match looked.state {
+                TransactionState::Debited { .. } | TransactionState::Reversed { .. } => false,
+                TransactionState::Closed => {
+                    order.allowed_transaction_id == Some(looked.transaction_id)
+                        && !closed_is_believed(order, asked_at_ms)
+                }
+                TransactionState::Open | TransactionState::Unclear { .. } => true,
+            }
+    };
+    let until_ms = |looked: &Looked| {
+        let is_allowed = order.allowed_transaction_id == Some(looked.transaction_id);
+        let allowed_ms = order.last_allowed_at_ms.filter(|_| is_allowed).map(|at_ms| at_ms + CONFIRMING_GRACE_MS);
+        allowed_ms.max(order.last_hint_at_ms.map(|at_ms| at_ms + CLOSED_BELIEVED_MS))
+    };
+    looked.iter().filter(may_debit).filter_map(until_ms).max().filter(|until_ms| *until_ms > asked_at_ms)
+}
