@@ -438,6 +438,8 @@ async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
     let decided = f.resolve(&order, &about(&numbers(&order).await)).await;
     assert_eq!(decided, Resolved::Settled(OrderStatus::Paid));
     assert!(!f.find(&order).await.needs_review);
+    let why = refusal(f.resolve(&order, &about(&read)).await);
+    assert!(why.contains("nobody has to look at it"), "whoever comes second hears how it stands: {why}");
 }
 
 /// The refund is tried again and dies again, in the same words, while the decision is under way.

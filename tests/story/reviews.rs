@@ -249,6 +249,14 @@ async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
         .await
     };
     let first = found(1).await;
+    let to_type = async || -> Vec<String> {
+        let listed: Value = serde_json::from_str(&app.command(&["orders", "review", "--json"]).await).unwrap();
+        let commands = listed[0]["commands"].as_array().unwrap().iter().flat_map(Value::as_str);
+        let resolve = commands.into_iter().find(|command| command.contains(" resolve ")).unwrap();
+        let filled_in = resolve.replace("NAME", "Olim").replace("TEXT", "seen");
+        filled_in.split(' ').skip(1).map(str::to_owned).collect()
+    };
+    let read_too_early = to_type().await;
 
     app.sim("reverse", order.transaction_id).await;
     app.command(&["orders", "reconcile", &order.id.to_string()]).await;
@@ -270,6 +278,17 @@ async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
         assert!(told.contains(&format!("the order is paid, {act}: {text}").as_str()), "{audit:#}");
     }
     assert_eq!(list.matches("to do  ").count(), 2, "{list}");
+
+    // What is printed can be typed, and is about what is printed beside it.
+    let words = async |typed: &[String]| app.run(&typed.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let ended = words(&read_too_early).await;
+    assert!(ended.refusal().contains("this was found besides"), "{ended:?}");
+    let typed = to_type().await;
+    assert!(typed.ends_with(&["--findings".into(), "1,2".into()]), "{typed:?}");
+    let ended = words(&typed).await;
+    assert!(ended.said.contains("waits for nobody"), "{ended:?}");
+    let ended = words(&typed).await;
+    assert!(ended.refusal().contains("nobody has to look at it"), "{ended:?}");
 }
 
 async fn money_on_an_expired_order_is_given_back_and_the_order_refunded(kind: Kind) {

@@ -159,7 +159,8 @@ fn commands(waiting: &WaitingOrder, dead: &[JobId]) -> Vec<String> {
     let order = &waiting.order;
     let id = order.id;
     // What is found after these lines were read is not decided about by them.
-    let numbers: Vec<String> = waiting.findings.iter().map(|finding| finding.number.to_string()).collect();
+    let numbers = waiting.findings.iter().map(|finding| finding.number).filter(|number| *number > 0);
+    let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
     let read = if numbers.is_empty() { String::new() } else { format!(" --findings {}", numbers.join(",")) };
     let resolve = |status: OrderStatus| format!("tasdiq orders resolve {id} {status} --by NAME --reason TEXT{read}");
     let mut commands: Vec<String> = dead.iter().map(|job| format!("tasdiq jobs show {job}")).collect();

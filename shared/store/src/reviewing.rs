@@ -125,7 +125,9 @@ pub async fn resolve(store: &Store, id: OrderId, decision: &Decision) -> Result<
     let Some(order) = orders::find(store, id).await? else { return Ok(Resolved::Unknown) };
     // Once: what is found while the decision is tried again was not decided about.
     let known = findings::of_order(store, &order).await?;
-    if let Some(why) = decision.findings.as_deref().and_then(|read| unread(id, read, &known)) {
+    // Where the order waits for nobody any more, how it stands says more than which finding is settled.
+    let read = decision.findings.as_deref().filter(|_| order.is_before_a_person());
+    if let Some(why) = read.and_then(|read| unread(id, read, &known)) {
         return Ok(Resolved::Refused(why));
     }
     anew_after_conflict(|| resolve_once(store, id, &known, decision)).await
