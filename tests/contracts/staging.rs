@@ -5,15 +5,17 @@ use domain::job::{AttemptOutcome, ClaimedJob, Job, QueueName};
 use domain::order::Order;
 use store::jobs::{self, Finish, OFFER_GRACE_MS};
 use store::settlement::{self, Settlement};
-use store::{StoreError, callbacks, kinds};
+use store::{StoreError, callbacks, kinds, orders};
 
-use crate::support::fixture::{Fixture, on_every_database};
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
 
 on_every_database! {
     what_is_staged_on_an_open_queue_is_offered_with_its_commit
     an_id_that_nobody_pushed_is_offered_again_after_its_grace
     a_waiting_job_that_is_staged_again_on_an_open_queue_is_offered_and_a_suspect_is_not
     a_callback_wakes_its_look_in_whatever_state_that_is
+    a_callback_hurries_a_look_that_is_in_the_queue_of_later_ones
+    what_is_due_later_hurries_no_look_that_is_in_the_queue_of_later_ones
     what_woke_a_look_is_told_until_a_run_has_taken_it_up
     a_list_of_what_woke_a_look_does_not_grow_for_ever
     the_job_by_which_an_older_release_processes_a_callback_wakes_the_look
@@ -120,6 +122,66 @@ async fn a_callback_wakes_its_look_in_whatever_state_that_is(f: Fixture) {
     jobs::finish_alone(&f.store, &last.lease, &Finish::Complete).await.unwrap();
     ask_again(&f, &order).await;
     assert_eq!(f.claim_fresh(QueueName::Settle).await.woken_by, [callback_of(&f, &order).await]);
+}
+
+/// The order's look is due, and its id waits among those of the later looks.
+async fn offer_among_later_ones(f: &Fixture, order: &Order) -> JobId {
+    let id = job_of(f, order, "settle_order").await.id;
+    let due_ms = f.store.now_ms() - 60_000;
+    f.execute(&[format!("update jobs set queue = 'background', due_at_ms = {due_ms} where id = {id}")]).await;
+    assert_eq!(jobs::offer(&f.store, QueueName::Background, 10).await.unwrap(), [id]);
+    id
+}
+
+/// Such looks wait behind two thousand others, and while the budget is used up none of them asks at all.
+async fn a_callback_hurries_a_look_that_is_in_the_queue_of_later_ones(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    let id = offer_among_later_ones(&f, &order).await;
+    f.store.offer_when_staged(vec![QueueName::Settle]);
+    f.store.take_fresh();
+
+    f.ask(&order, 7).await;
+
+    let look = job_of(&f, &order, "settle_order").await;
+    assert_eq!((look.state.to_string().as_str(), look.queue.as_str()), ("enqueued", "settle"));
+    let fresh = f.store.take_fresh();
+    assert_eq!(fresh.offered[&QueueName::Settle], [id]);
+    assert_eq!(fresh.offered.len(), 1);
+    let waited_ms = jobs::oldest_due_age_ms(&f.store, &[QueueName::Settle]).await.unwrap();
+    assert!((60_000..90_000).contains(&waited_ms), "it has waited since it was due: {waited_ms}");
+    // Its id is in two lists now.
+    let claimed = jobs::claim(&f.store, &[id]).await.unwrap().remove(0);
+    assert_eq!((claimed.queue, claimed.woken_by), (QueueName::Settle, vec![callback_of(&f, &order).await]));
+    assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap().len(), 0);
+
+    // Where the relay of this process is shut the next one that is not takes it.
+    let order = f.order_with_link(8).await;
+    let id = offer_among_later_ones(&f, &order).await;
+    f.store.offer_when_staged(Vec::new());
+    f.store.take_fresh();
+    f.ask(&order, 8).await;
+    let look = job_of(&f, &order, "settle_order").await;
+    assert_eq!((look.state.to_string().as_str(), look.queue.as_str()), ("available", "settle"));
+    assert!(look.due_at_ms <= f.store.now_ms());
+    assert!(f.store.take_fresh().due_at_ms.is_some(), "the relay must look at it");
+    assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap().len(), 0, "its id in the other list is of the past");
+    assert_eq!(jobs::offer(&f.store, QueueName::Settle, 10).await.unwrap(), [id]);
+    assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap()[0].queue, QueueName::Settle);
+}
+
+async fn what_is_due_later_hurries_no_look_that_is_in_the_queue_of_later_ones(f: Fixture) {
+    let order = f.order().await;
+    let link = f.claim_one(QueueName::Links).await;
+    jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
+    let id = offer_among_later_ones(&f, &order).await;
+    let before = job_of(&f, &order, "settle_order").await;
+
+    let look_ms = f.store.now_ms() + 60_000;
+    orders::store_link(&f.store, &link.lease, &order, &new_link(7), PAYMENT_TTL_MS, look_ms).await.unwrap();
+
+    let look = job_of(&f, &order, "settle_order").await;
+    assert_eq!((look.id, look.state, look.queue.as_str()), (id, before.state, "background"));
+    assert_eq!(look.due_at_ms, before.due_at_ms);
 }
 
 async fn what_woke_a_look_is_told_until_a_run_has_taken_it_up(f: Fixture) {

@@ -13,8 +13,9 @@ use domain::job::{Job, JobState, QueueName};
 /// the relay of this process takes it at once, which saves a write of its row.
 ///
 /// There is one open row per kind and subject. If it is available it becomes due no later than `due_at_ms`; if its id
-/// is in the queue, nothing is needed; if it is running, its run is told by `wakes` to look once more. A suspect keeps
-/// its place and time.
+/// is in the queue, nothing is needed, unless that is `background` and it is due on `settle` now: it changes the queue,
+/// and its old id is of the past. If it is running, its run is told by `wakes` to look once more. A suspect keeps its
+/// place and time.
 pub(crate) async fn stage(write: &mut Write, job: Job, queue: QueueName, due_at_ms: i64) -> Result<(), StoreError> {
     stage_all(write, &[Staged { job, queue, due_at_ms, woken_by: None }]).await
 }
@@ -49,15 +50,22 @@ const STAGE_JOBS: Statement = Statement {
         from json_each($1) where true
         on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
             state = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.state
+                when jobs.state = 'enqueued' and jobs.queue = 'background' and excluded.queue = 'settle'
+                    and coalesce(excluded.waiting_since_ms, excluded.due_at_ms) <= $2 then excluded.state
                 else jobs.state end,
             due_at_ms = case when jobs.queue <> 'suspect' and jobs.state = 'available'
                     and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
-                then excluded.due_at_ms else jobs.due_at_ms end,
+                then excluded.due_at_ms
+                when jobs.state = 'enqueued' and jobs.queue = 'background' and excluded.queue = 'settle'
+                    and coalesce(excluded.waiting_since_ms, excluded.due_at_ms) <= $2 then excluded.due_at_ms
+                else jobs.due_at_ms end,
             waiting_since_ms = case when jobs.queue = 'suspect' or jobs.state <> 'available'
                 then jobs.waiting_since_ms
                 when jobs.due_at_ms < excluded.waiting_since_ms then jobs.due_at_ms
                 else excluded.waiting_since_ms end,
             queue = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.queue
+                when jobs.state = 'enqueued' and jobs.queue = 'background' and excluded.queue = 'settle'
+                    and coalesce(excluded.waiting_since_ms, excluded.due_at_ms) <= $2 then excluded.queue
                 else jobs.queue end,
             wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end,
             woken_by = case when excluded.woken_by is null or length(jobs.woken_by) > $3 then jobs.woken_by
@@ -69,15 +77,22 @@ const STAGE_JOBS: Statement = Statement {
         from json_populate_recordset(cast(null as jobs), cast($1 as json))
         on conflict (kind, subject_id) where state in ('available', 'enqueued', 'running') do update set
             state = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.state
+                when jobs.state = 'enqueued' and jobs.queue = 'background' and excluded.queue = 'settle'
+                    and coalesce(excluded.waiting_since_ms, excluded.due_at_ms) <= $2 then excluded.state
                 else jobs.state end,
             due_at_ms = case when jobs.queue <> 'suspect' and jobs.state = 'available'
                     and (excluded.state <> 'available' or excluded.due_at_ms < jobs.due_at_ms)
-                then excluded.due_at_ms else jobs.due_at_ms end,
+                then excluded.due_at_ms
+                when jobs.state = 'enqueued' and jobs.queue = 'background' and excluded.queue = 'settle'
+                    and coalesce(excluded.waiting_since_ms, excluded.due_at_ms) <= $2 then excluded.due_at_ms
+                else jobs.due_at_ms end,
             waiting_since_ms = case when jobs.queue = 'suspect' or jobs.state <> 'available'
                 then jobs.waiting_since_ms
                 when jobs.due_at_ms < excluded.waiting_since_ms then jobs.due_at_ms
                 else excluded.waiting_since_ms end,
             queue = case when jobs.queue <> 'suspect' and jobs.state = 'available' then excluded.queue
+                when jobs.state = 'enqueued' and jobs.queue = 'background' and excluded.queue = 'settle'
+                    and coalesce(excluded.waiting_since_ms, excluded.due_at_ms) <= $2 then excluded.queue
                 else jobs.queue end,
             wakes = case when jobs.state = 'running' then jobs.wakes + 1 else jobs.wakes end,
             woken_by = case when excluded.woken_by is null or length(jobs.woken_by) > $3 then jobs.woken_by
