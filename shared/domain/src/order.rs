@@ -9,131 +9,17 @@ use crate::money::Tiyin;
 use crate::named_values::named_values;
 
 pub mod example;
+mod status;
+mod suggested_act;
 
-named_values! {
-    /// Where an order is.
-    OrderStatus {
-        /// Made; its payment link perhaps not yet.
-        Pending = "pending",
-        /// The gateway asked, we allowed, and the outcome is being confirmed. Not paid: do not ship.
-        Confirming = "confirming",
-        /// The gateway confirmed the debit with our store, account and amount.
-        Paid = "paid",
-        /// The whole amount went back.
-        Refunded = "refunded",
-        /// Its time ran out, and the gateway showed no money.
-        Expired = "expired",
-        /// Called off by the shop or an operator before any money moved.
-        Canceled = "canceled",
-        /// The gateway finally refused to make a payment link.
-        Failed = "failed",
-        /// A person must look; the reason is kept.
-        Review = "review",
-    }
-}
+pub use status::{OrderStatus, TRANSITIONS};
+pub use suggested_act::SuggestedAct;
 
 use OrderStatus::*;
-
-/// Every transition there is, as (from, to). Nothing else may ever be written.
-pub const TRANSITIONS: &[(OrderStatus, OrderStatus)] = &[
-    (Pending, Confirming),
-    (Pending, Paid),
-    (Pending, Expired),
-    (Pending, Canceled),
-    (Pending, Failed),
-    (Pending, Review),
-    (Confirming, Pending),
-    (Confirming, Paid),
-    (Confirming, Expired),
-    (Confirming, Review),
-    (Expired, Review),
-    (Canceled, Review),
-    (Failed, Pending),
-    (Review, Paid),
-    (Review, Refunded),
-    (Review, Canceled),
-    (Paid, Refunded),
-];
-
-impl OrderStatus {
-    /// Whether the table of transitions lets an order go from here to `to`.
-    pub fn may_become(self, to: OrderStatus) -> bool {
-        TRANSITIONS.contains(&(self, to))
-    }
-
-    /// Whether the shop need not wait any longer. `review` is not final: a person will decide.
-    pub fn is_final(self) -> bool {
-        match self {
-            Paid | Refunded | Expired | Canceled | Failed => true,
-            Pending | Confirming | Review => false,
-        }
-    }
-}
-
-named_values! {
-    /// What a person who looks at an order may do about it. Names are stable; [`SuggestedAct::sentence`] says it in full.
-    SuggestedAct {
-        /// The debit's amount, account or store is not the order's.
-        CompareDebit = "compare_debit",
-        /// Money came a second time.
-        ReturnSecondPayment = "return_second_payment",
-        /// Money came after the order had ended.
-        ReturnLatePayment = "return_late_payment",
-        /// The gateway says nothing that can be understood.
-        AskGateway = "ask_gateway",
-        /// A job died.
-        MendJob = "mend_job",
-        /// Nobody can ask the gateway that has the order's money.
-        ConfigureGateway = "configure_gateway",
-        /// Nobody knows whether a refund was made.
-        CheckRefund = "check_refund",
-        /// The order is refunded, and the gateway shows that the money is still there.
-        ReturnPayment = "return_payment",
-    }
-}
 
 /// The longest reason that a shop or an operator may give for what they do to an order, in characters. The gateway sees that of
 /// a refund.
 pub const REASON_CHARACTERS: usize = 200;
-
-impl SuggestedAct {
-    /// What to do, for whoever has the order.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            SuggestedAct::CompareDebit => {
-                "compare the debit in the gateway's cabinet with the order; if it is enough, resolve the order as paid by that \
-                 transaction; else give the money back in the cabinet and resolve it as refunded"
-            }
-            SuggestedAct::ReturnSecondPayment => {
-                "give the second payment back in the gateway's cabinet, then resolve the order with the status it has"
-            }
-            SuggestedAct::ReturnLatePayment => {
-                "give the money back in the gateway's cabinet and resolve the order as refunded; or, if it can still be \
-                 delivered, resolve it as paid by that transaction"
-            }
-            SuggestedAct::AskGateway => {
-                "look the transaction up in the gateway's cabinet, or ask the gateway's support; resolve the order as paid by \
-                 it if the money came, as canceled if none did, and as refunded if it went back"
-            }
-            SuggestedAct::MendJob => {
-                "look with `jobs show` what the job died of, and mend it; reconcile the order to hear where its money is; then \
-                 resolve it as paid if it was debited, and as canceled if not"
-            }
-            SuggestedAct::ConfigureGateway => {
-                "configure the order's gateway again and reconcile the order, or look its money up in that gateway's cabinet; \
-                 then resolve it as paid if it was debited, and as canceled if not"
-            }
-            SuggestedAct::ReturnPayment => {
-                "give the payment back in the gateway's cabinet, if that was not done by other means; then resolve the order \
-                 as refunded"
-            }
-            SuggestedAct::CheckRefund => {
-                "look in the gateway's cabinet whether the money went back; resolve the order as refunded if it did, and as \
-                 paid if it did not"
-            }
-        }
-    }
-}
 
 named_values! {
     /// How the customer pays. Only [`PaymentType::Atmos`] has a gateway today; the others are known names.
@@ -372,49 +258,4 @@ pub struct HistoryLine {
     pub to: OrderStatus,
     /// Why, in a sentence.
     pub cause: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn any_status() -> impl Strategy<Value = OrderStatus> {
-        prop::sample::select(OrderStatus::ALL)
-    }
-
-    proptest! {
-        #[test]
-        fn a_walk_over_the_table_never_leaves_a_refund_and_pays_only_from_open_statuses(
-            steps in prop::collection::vec(any_status(), 0..40)
-        ) {
-            let mut status = Pending;
-            for next in steps {
-                if status.may_become(next) {
-                    prop_assert_ne!(status, Refunded, "refunded is the end");
-                    if next == Paid {
-                        prop_assert!(matches!(status, Pending | Confirming | Review));
-                    }
-                    if status == Paid {
-                        prop_assert_eq!(next, Refunded);
-                    }
-                    status = next;
-                }
-            }
-        }
-
-        #[test]
-        fn a_name_is_read_back_as_it_was_written(status in any_status()) {
-            prop_assert_eq!(OrderStatus::parse(status.as_str()), Some(status));
-        }
-    }
-
-    #[test]
-    fn every_status_can_be_reached_and_none_becomes_itself() {
-        for status in OrderStatus::ALL {
-            assert!(!status.may_become(*status), "{status}");
-            assert!(*status == Pending || TRANSITIONS.iter().any(|(_, to)| to == status), "{status}");
-        }
-    }
 }
