@@ -14,8 +14,9 @@ mod walk;
 const GROWING: [&str; 8] =
     ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys", "job_attempts"];
 
-/// The statements that must have been seen: what runs for each job, each order, each callback, and all the time.
-const NAMES: [&str; 60] = [
+/// The statements that must have been seen: what runs for each job, each order, each callback, all the time,
+/// and for each batch of an audit.
+const NAMES: [&str; 69] = [
     "earliest_due",
     "offer_jobs",
     "offer_jobs_again",
@@ -76,6 +77,15 @@ const NAMES: [&str; 60] = [
     "prune_unproven",
     "count_unproven_again",
     "prune_idempotency_keys",
+    "audit_next_orders",
+    "audit_history",
+    "audit_transactions",
+    "audit_refunds",
+    "audit_jobs",
+    "audit_refund_jobs",
+    "audit_callbacks",
+    "audit_findings",
+    "known_transactions",
 ];
 
 /// The name that a statement opens with.

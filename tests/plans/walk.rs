@@ -7,6 +7,7 @@ use domain::id::{CallbackId, JobId, OrderId, TransactionId};
 use domain::job::{Job, Lease, QueueName};
 use domain::order::{GatewayIdentity, Order, OrderStatus};
 use domain::transaction::Callback;
+use store::auditing;
 use store::callbacks::{self, ReceivedBody, Sender, Verdict, Wanted};
 use store::idempotency::IdempotencyKey;
 use store::jobs::{self, BuriedBy, Finish, SuspectGroup};
@@ -46,6 +47,7 @@ pub(super) async fn walk(store: &Store, extent: Extent) -> Times {
         work(store, &mut times).await;
         one_order(store, extent, round, &mut times).await;
         operate(store, extent, round, &mut times).await;
+        audit(store, extent, round, &mut times).await;
     }
     times
 }
@@ -202,6 +204,25 @@ async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     times.of("count_dead", jobs::count_dead(store)).await.unwrap();
     times.of("failed attempts", jobs::failed_attempts(store, JobId(1))).await.unwrap();
     times.of("jobs of order", kinds::jobs_of_order(store, OrderId(extent.orders / 2 + round))).await.unwrap();
+}
+
+/// Orders in the middle: in a row, then each by its number.
+async fn audit(store: &Store, extent: Extent, round: i64, times: &mut Times) {
+    const ORDERS: usize = 20;
+    let after = OrderId(extent.orders / 3 + 20 * round);
+    let batch = times.of("audit next", auditing::next(store, after, ORDERS, None)).await.unwrap();
+    let ids: Vec<OrderId> = batch.orders.iter().map(|record| record.order.id).collect();
+    assert_eq!(ids.len(), ORDERS);
+    let again = times.of("audit these", auditing::these(store, &ids)).await.unwrap();
+    for record in batch.orders.iter().chain(&again.orders) {
+        let found = (record.history.len(), record.transactions.len(), record.refunds.len(), record.callbacks.len());
+        assert_eq!(found, (1, 1, 1, 1), "{record:?}");
+        assert!(!record.jobs.is_empty(), "{record:?}");
+    }
+    let asked: Vec<TransactionId> = ids.iter().map(|id| TransactionId(1_000_000 + id.0)).collect();
+    let ours = GatewayIdentity("sandbox:1234".into());
+    let known = times.of("known transactions", auditing::known_transactions(store, &ours, &asked)).await.unwrap();
+    assert_eq!(known.len(), ORDERS);
 }
 
 /// What an embedded start does besides; every lease and every offer is over afterwards.

@@ -1,4 +1,8 @@
 //! What is read of some orders at a time: `$1` are spans of their numbers.
+//!
+//! PostgreSQL does not know how many spans there are, nor how wide they are. Of a plain join it thinks that each span holds
+//! a ninth of the table, and it reads the whole table. A `lateral` part with `offset 0` stays as it is, and is read by an
+//! index for each span.
 
 use crate::findings::finding_columns;
 use crate::jobs::job_columns;
@@ -17,7 +21,8 @@ pub(super) const HISTORY: Statement = Statement {
     postgres: "-- audit_history
         select order_id, number, at_ms, from_status, to_status, cause
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
-        join order_history on order_id > span.after and order_id <= span.upto
+        cross join lateral (select * from order_history
+            where order_id > span.after and order_id <= span.upto offset 0) as line
         order by order_id, number",
 };
 
@@ -38,7 +43,8 @@ pub(super) const TRANSACTIONS: Statement = Statement {
         transaction_columns!(),
         "
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
-        join transactions on order_id > span.after and order_id <= span.upto"
+        cross join lateral (select * from transactions
+            where order_id > span.after and order_id <= span.upto offset 0) as known"
     ),
 };
 
@@ -60,7 +66,8 @@ pub(super) const REFUNDS: Statement = Statement {
         refund_columns!(),
         "
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
-        join refunds on order_id > span.after and order_id <= span.upto
+        cross join lateral (select * from refunds
+            where order_id > span.after and order_id <= span.upto offset 0) as refund
         order by id"
     ),
 };
@@ -83,13 +90,14 @@ pub(super) const JOBS: Statement = Statement {
         job_columns!(),
         "
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
-        join jobs on subject_id > span.after and subject_id <= span.upto
-            and kind = any(array(select json_array_elements_text(cast($2 as json))))
-            and state in ('available', 'enqueued', 'running', 'dead')"
+        cross join lateral (select * from jobs
+            where subject_id > span.after and subject_id <= span.upto
+                and kind = any(array(select json_array_elements_text(cast($2 as json))))
+                and state in ('available', 'enqueued', 'running', 'dead') offset 0) as job"
     ),
 };
 
-/// The same about their refunds. `offset 0` keeps PostgreSQL to the order of tables; else it would read all refunds first.
+/// The same about their refunds.
 pub(super) const REFUND_JOBS: Statement = Statement {
     sqlite: concat!(
         "-- audit_refund_jobs
@@ -113,9 +121,7 @@ pub(super) const REFUND_JOBS: Statement = Statement {
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
         cross join lateral (select id as refund_id, order_id from refunds
             where order_id > span.after and order_id <= span.upto offset 0) as refund
-        cross join lateral (select ",
-        job_columns!(),
-        " from jobs
+        cross join lateral (select * from jobs
             where subject_id = refund_id and kind = any(array(select json_array_elements_text(cast($2 as json))))
                 and state in ('available', 'enqueued', 'running', 'dead') offset 0) as job"
     ),
@@ -132,8 +138,9 @@ pub(super) const CALLBACKS: Statement = Statement {
     postgres: "-- audit_callbacks
         select id, order_id, transaction_id, verdict
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
-        join callbacks on order_id > span.after and order_id <= span.upto
-            and verdict in ('allowed', 'already_paid')",
+        cross join lateral (select * from callbacks
+            where order_id > span.after and order_id <= span.upto
+                and verdict in ('allowed', 'already_paid') offset 0) as callback",
 };
 
 /// Their open findings.
@@ -155,8 +162,8 @@ pub(super) const FINDINGS: Statement = Statement {
         finding_columns!(),
         "
         from json_to_recordset(cast($1 as json)) as span(after bigint, upto bigint)
-        join review_findings on order_id > span.after and order_id <= span.upto
-            and accepted_at_ms is null
+        cross join lateral (select * from review_findings
+            where order_id > span.after and order_id <= span.upto and accepted_at_ms is null offset 0) as finding
         order by order_id, found_at_ms, number"
     ),
 };
