@@ -39,12 +39,12 @@ pub const UNPROVEN_MS: i64 = 14 * 24 * HOUR_MS;
 /// How long an order of a gateway that is no longer configured may stay open after its TTL.
 const ELSEWHERE_MS: i64 = 72 * HOUR_MS;
 
-/// Orders restored per sweep and kind, as the statements say; the next sweep goes on.
-const BATCH: u64 = 500;
+/// Orders restored per sweep and kind; the next sweep goes on.
+const BATCH: u32 = 500;
 
 /// Orders that have ended and are looked at in one statement, and how many such statements one sweep makes: as many
 /// orders a minute as ever end in one.
-const ENDED_PAGE: usize = 1_000;
+const ENDED_PAGE: u32 = 1_000;
 const ENDED_PAGES: usize = 20;
 
 /// What one sweep did.
@@ -69,7 +69,7 @@ const WITHOUT_LINK_JOB: &str = "-- orders_without_link_job
         and (o.expires_at_ms is null or o.expires_at_ms > $2)
         and not exists (select 1 from jobs j
             where j.kind = $1 and j.subject_id = o.id and j.state in ('available', 'enqueued', 'running'))
-    order by o.id limit 500";
+    order by o.id limit $3";
 
 const WITHOUT_SETTLE_JOB: &str = "-- open_orders_without_settle_job
     select o.id from orders o
@@ -78,7 +78,7 @@ const WITHOUT_SETTLE_JOB: &str = "-- open_orders_without_settle_job
             or (o.status = 'review' and o.resolution_transaction_id is not null))
         and not exists (select 1 from jobs j
             where j.kind = $1 and j.subject_id = o.id and j.state in ('available', 'enqueued', 'running'))
-    order by o.id limit 500";
+    order by o.id limit $2";
 
 /// Restores the jobs that open orders must have and do not have. Harmless beside anything.
 ///
@@ -86,13 +86,16 @@ const WITHOUT_SETTLE_JOB: &str = "-- open_orders_without_settle_job
 /// [`StoreError`] when the database did not do it; what was restored stays.
 pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
-    let without_link = sqlx::query(WITHOUT_LINK_JOB).bind(JobKind::CreatePaymentLink.as_str()).bind(store.now_ms());
+    let without_link = sqlx::query(WITHOUT_LINK_JOB)
+        .bind(JobKind::CreatePaymentLink.as_str())
+        .bind(store.now_ms())
+        .bind(i64::from(BATCH));
     for row in without_link.fetch_all(store.readers()).await? {
         let order_id = OrderId(row.try_get("id")?);
         stage(store, Job::CreatePaymentLink { order_id }, QueueName::Links).await?;
         swept.links_restored += 1;
     }
-    let without_look = sqlx::query(WITHOUT_SETTLE_JOB).bind(JobKind::SettleOrder.as_str());
+    let without_look = sqlx::query(WITHOUT_SETTLE_JOB).bind(JobKind::SettleOrder.as_str()).bind(i64::from(BATCH));
     for row in without_look.fetch_all(store.readers()).await? {
         let order_id = OrderId(row.try_get("id")?);
         stage(store, Job::SettleOrder { order_id }, QueueName::Settle).await?;
@@ -160,9 +163,10 @@ async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
         select r.id from refunds r where r.state in ('open', 'review') and r.state = 'open'
             and not exists (select 1 from jobs j
                 where j.kind = $1 and j.subject_id = r.id and j.state in ('available', 'enqueued', 'running'))
-        order by r.order_id limit 500",
+        order by r.order_id limit $2",
     )
     .bind(JobKind::RefundOrder.as_str())
+    .bind(i64::from(BATCH))
     .fetch_all(store.readers())
     .await?;
     for row in &rows {
@@ -184,7 +188,7 @@ async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
         let page = ended_orders(store, from).await?;
         for order in &page {
             if order.is_without_look {
-                if restored == BATCH {
+                if restored == u64::from(BATCH) {
                     keep_swept_to(store, from).await?;
                     return Ok(restored);
                 }
@@ -193,7 +197,7 @@ async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
             }
             from = order.place;
         }
-        if page.len() < ENDED_PAGE {
+        if page.len() < ENDED_PAGE as usize {
             from = SweptTo::default(); // all of them were looked at
             break;
         }
@@ -229,11 +233,12 @@ async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, S
                 (select 0 from jobs j where j.kind = $3 and j.subject_id = o.id
                     and j.state in ('available', 'enqueued', 'running') limit 1), 1) else 0 end as is_without_look
         from orders o where o.final_at_ms >= $1 and (o.final_at_ms > $1 or o.id > $2)
-        order by o.final_at_ms, o.id limit 1000",
+        order by o.final_at_ms, o.id limit $4",
     )
     .bind(from.final_at_ms)
     .bind(from.order_id.0)
     .bind(JobKind::SettleOrder.as_str())
+    .bind(i64::from(ENDED_PAGE))
     .fetch_all(store.readers())
     .await?;
     rows.iter()

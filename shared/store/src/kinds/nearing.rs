@@ -23,19 +23,19 @@ pub struct LongestWaits {
 /// A lease is no longer, whatever the line of the process that holds it.
 const LONGEST_LEASE_MS: i64 = LEASE_MS + MOST_LEASE_FOR_THE_LINE_MS;
 
-/// Rows brought near in one statement, as it says; more are found by the next one.
-const BATCH: u64 = 1_000;
+/// Rows brought near in one statement; more are found by the next one.
+const BATCH: u32 = 1_000;
 
 /// Those of a queue. Locked rows are passed over: many rows that wait for locks in no order could block another
 /// transaction, and be blocked by it. The writer of a row gives it another time, and after a step this is done once more.
 const RUNNING: Statement = Statement {
     sqlite: "-- bring_jobs_near
         update jobs set due_at_ms = $1
-        where id in (select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit 1000)
+        where id in (select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit $3)
             and due_at_ms > $1",
     postgres: "-- bring_jobs_near
         update jobs set due_at_ms = $1
-        where id = any(array(select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit 1000
+        where id = any(array(select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit $3
                 for update skip locked))
             and due_at_ms > $1",
 };
@@ -43,11 +43,11 @@ const RUNNING: Statement = Statement {
 const ENQUEUED: Statement = Statement {
     sqlite: "-- bring_jobs_near
         update jobs set due_at_ms = $1
-        where id in (select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit 1000)
+        where id in (select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit $3)
             and due_at_ms > $1",
     postgres: "-- bring_jobs_near
         update jobs set due_at_ms = $1
-        where id = any(array(select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit 1000
+        where id = any(array(select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit $3
                 for update skip locked))
             and due_at_ms > $1",
 };
@@ -55,11 +55,11 @@ const ENQUEUED: Statement = Statement {
 const AVAILABLE: Statement = Statement {
     sqlite: "-- bring_jobs_near
         update jobs set due_at_ms = $1
-        where id in (select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit 1000)
+        where id in (select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit $3)
             and due_at_ms > $1",
     postgres: "-- bring_jobs_near
         update jobs set due_at_ms = $1
-        where id = any(array(select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit 1000
+        where id = any(array(select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit $3
                 for update skip locked))
             and due_at_ms > $1",
 };
@@ -73,7 +73,7 @@ const LOOKS_AT_OPEN_ORDERS: Statement = Statement {
                 where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
                     and j.state in ('available', 'enqueued', 'running') and j.state = 'available'
                     and j.due_at_ms > $1
-                limit 1000)
+                limit $3)
             and due_at_ms > $1",
     postgres: "-- bring_jobs_near
         update jobs set due_at_ms = $1
@@ -82,7 +82,7 @@ const LOOKS_AT_OPEN_ORDERS: Statement = Statement {
                 where o.status in ('pending', 'confirming', 'review') and o.status in ('pending', 'confirming')
                     and j.state in ('available', 'enqueued', 'running') and j.state = 'available'
                     and j.due_at_ms > $1
-                limit 1000
+                limit $3
                 for update of j skip locked))
             and due_at_ms > $1",
 };
@@ -94,14 +94,14 @@ const OF_KINDS: Statement = Statement {
         where id in (
                 select id from jobs where kind in (select value from json_each($2))
                     and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1
-                limit 1000)
+                limit $3)
             and due_at_ms > $1",
     postgres: "-- bring_jobs_near
         update jobs set due_at_ms = $1
         where id = any(array(
                 select id from jobs where kind = any(array(select json_array_elements_text(cast($2 as json))))
                     and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1
-                limit 1000 for update skip locked))
+                limit $3 for update skip locked))
             and due_at_ms > $1",
 };
 
@@ -112,14 +112,14 @@ const HELD_BACK: Statement = Statement {
         where id in (
                 select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 and due_at_ms <= $4
                     and last_error is not null and kind in (select value from json_each($3))
-                limit 1000)
+                limit $5)
             and due_at_ms > $1",
     postgres: "-- bring_jobs_near
         update jobs set due_at_ms = $1
         where id = any(array(
                 select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 and due_at_ms <= $4
                     and last_error is not null and kind = any(array(select json_array_elements_text(cast($3 as json))))
-                limit 1000 for update skip locked))
+                limit $5 for update skip locked))
             and due_at_ms > $1",
 };
 
@@ -138,21 +138,23 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
         for (statement, furthest_ms) in
             [(&RUNNING, LONGEST_LEASE_MS), (&ENQUEUED, grace_ms(*queue)), (&AVAILABLE, available_ms)]
         {
-            brought +=
-                bring(store, furthest_ms, |at_ms| sqlx::query(statement.on(database)).bind(at_ms).bind(queue.as_str()))
-                    .await?;
+            brought += bring(store, furthest_ms, |at_ms| {
+                sqlx::query(statement.on(database)).bind(at_ms).bind(queue.as_str()).bind(i64::from(BATCH))
+            })
+            .await?;
         }
     }
     let look = JobKind::SettleOrder;
     brought += bring(store, longest.look_ms, |at_ms| {
-        sqlx::query(LOOKS_AT_OPEN_ORDERS.on(database)).bind(at_ms).bind(look.as_str())
+        sqlx::query(LOOKS_AT_OPEN_ORDERS.on(database)).bind(at_ms).bind(look.as_str()).bind(i64::from(BATCH))
     })
     .await?;
     // A link or a refund that may wait stands among the looks back, too.
     let others = names(|kind| kind != look)?;
-    brought +=
-        bring(store, longest.other_ms, |at_ms| sqlx::query(OF_KINDS.on(database)).bind(at_ms).bind(others.clone()))
-            .await?;
+    brought += bring(store, longest.other_ms, |at_ms| {
+        sqlx::query(OF_KINDS.on(database)).bind(at_ms).bind(others.clone()).bind(i64::from(BATCH))
+    })
+    .await?;
     Ok(brought)
 }
 
@@ -174,7 +176,7 @@ pub async fn hurry_held_back(store: &Store) -> Result<u64, StoreError> {
     for queue in [QueueName::Settle, QueueName::Links, QueueName::Background] {
         brought += bring(store, WORD_IS_HEARD_MS, |at_ms| {
             let query = sqlx::query(HELD_BACK.on(database)).bind(at_ms).bind(queue.as_str());
-            query.bind(asking.clone()).bind(until_ms)
+            query.bind(asking.clone()).bind(until_ms).bind(i64::from(BATCH))
         })
         .await?;
     }
@@ -196,7 +198,7 @@ async fn bring(
     loop {
         let rows = query(store.now_ms() + furthest_ms).execute(store.writer()).await?.rows_affected();
         brought += rows;
-        if rows < BATCH {
+        if rows < u64::from(BATCH) {
             return Ok(brought);
         }
     }
