@@ -57,7 +57,7 @@ use health::MOST_LEASE_FOR_THE_LINE_MS;
 use ids::IdBlocks;
 pub use ids::Numbers;
 use pool::Pool;
-use reading::Finding;
+use reading::ReadByNumber;
 pub use settings::{DatabaseSettings, PoolSettings};
 use together::Group;
 use transactions::StoredTransaction;
@@ -111,9 +111,9 @@ struct Groups {
     links: Group<orders::Linking>,
     new_orders: Group<orders::Creating>,
     settlings: Group<settlement::Settling>,
-    orders: Group<Finding<Option<Order>>>,
-    transactions: Group<Finding<Vec<StoredTransaction>>>,
-    callbacks: Group<Finding<Option<StoredCallback>>>,
+    orders: Group<ReadByNumber<Option<Order>>>,
+    transactions: Group<ReadByNumber<Vec<StoredTransaction>>>,
+    callbacks: Group<ReadByNumber<Option<StoredCallback>>>,
 }
 
 impl Store {

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::idempotency::{self, IdempotencyKey, Kept};
-use super::reading::{self, Finding, Found};
+use super::reading::{self, ReadByNumber, ReadTogether};
 use super::statement::Statement;
 use super::together::Group;
 use super::{Store, StoreError, jobs};
@@ -131,8 +131,8 @@ pub(super) const FIND_ORDERS: Statement = Statement {
     ),
 };
 
-impl Found for Option<Order> {
-    fn group(store: &Store) -> &Group<Finding<Self>> {
+impl ReadTogether for Option<Order> {
+    fn group(store: &Store) -> &Group<ReadByNumber<Self>> {
         &store.0.groups.orders
     }
 

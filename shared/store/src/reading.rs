@@ -9,36 +9,36 @@ use super::statement::json;
 use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError};
 
-/// What is found by a number, and by many numbers in one statement. Its default is what is found where nothing is.
-pub(super) trait Found: Clone + Default + Send + Sync + 'static {
-    /// Those that wait to be read.
-    fn group(store: &Store) -> &Group<Finding<Self>>;
+/// What a number names. One statement reads many of them. The default stands for a number with no row.
+pub(super) trait ReadTogether: Clone + Default + Send + Sync + 'static {
+    /// The callers that wait for the next statement.
+    fn group(store: &Store) -> &Group<ReadByNumber<Self>>;
 
-    /// What there is under these numbers, a JSON array.
+    /// Reads the rows of these numbers, which are a JSON array.
     fn find_all(store: &Store, numbers: String) -> impl Future<Output = Result<HashMap<i64, Self>, StoreError>> + Send;
 }
 
-/// What is found under this number. A row that cannot be read fails whoever asked for it, and nobody else.
+/// Reads what this number names. A row that cannot be read fails only the caller that asked for it.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub(super) async fn find<T: Found>(store: &Store, number: i64) -> Result<T, StoreError> {
-    together(store, Finding { number, what: PhantomData }).await
+pub(super) async fn find<T: ReadTogether>(store: &Store, number: i64) -> Result<T, StoreError> {
+    together(store, ReadByNumber { number, what: PhantomData }).await
 }
 
-/// A number of which is asked.
-pub(super) struct Finding<T> {
+/// One caller's question: the row of this number.
+pub(super) struct ReadByNumber<T> {
     number: i64,
     what: PhantomData<fn() -> T>,
 }
 
-impl<T> fmt::Debug for Finding<T> {
+impl<T> fmt::Debug for ReadByNumber<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Finding").field(&self.number).finish()
+        formatter.debug_tuple("ReadByNumber").field(&self.number).finish()
     }
 }
 
-impl<T: Found> Together for Finding<T> {
+impl<T: ReadTogether> Together for ReadByNumber<T> {
     type Answer = T;
 
     fn group(store: &Store) -> &Group<Self> {

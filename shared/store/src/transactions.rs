@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::reading::{self, Finding, Found};
+use super::reading::{self, ReadByNumber, ReadTogether};
 use super::statement::{Statement, json};
 use super::together::Group;
 use super::{Store, StoreError, Write};
@@ -135,8 +135,8 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredTran
     reading::find(store, order_id.0).await
 }
 
-impl Found for Vec<StoredTransaction> {
-    fn group(store: &Store) -> &Group<Finding<Self>> {
+impl ReadTogether for Vec<StoredTransaction> {
+    fn group(store: &Store) -> &Group<ReadByNumber<Self>> {
         &store.0.groups.transactions
     }
 

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{DAY_MS, Verdict};
-use crate::reading::{self, Finding, Found};
+use crate::reading::{self, ReadByNumber, ReadTogether};
 use crate::statement::Statement;
 use crate::together::Group;
 use crate::{Store, StoreError};
@@ -66,8 +66,8 @@ const FIND_CALLBACKS: Statement = Statement {
     ),
 };
 
-impl Found for Option<StoredCallback> {
-    fn group(store: &Store) -> &Group<Finding<Self>> {
+impl ReadTogether for Option<StoredCallback> {
+    fn group(store: &Store) -> &Group<ReadByNumber<Self>> {
         &store.0.groups.callbacks
     }
 
