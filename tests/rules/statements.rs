@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr, SqliteConnection};
 use store::Database;
+use syn::punctuated::Punctuated;
+use syn::visit::{self, Visit};
+use syn::{Expr, ExprLit, Lit, Token};
 
-use super::sources;
+use super::{parsed, sources};
 use crate::support::fixture::Fixture;
 
 /// What only a server is asked: its time, its settings, its sessions, its history.
@@ -85,7 +88,7 @@ fn no_statement_is_put_together() {
     let may = ["shared/store/src/connecting.rs"];
     let puts_together = |text: &str| {
         let formatted = text.split("format!(").skip(1).any(|rest| is_statement(rest.trim_start()));
-        formatted || text.contains("AssertSqlSafe")
+        formatted || text.contains("AssertSqlSafe") || text.contains("QueryBuilder")
     };
     let found: Vec<String> =
         sources().into_iter().filter(|(_, text)| puts_together(text)).map(|(path, _)| path).collect();
@@ -96,6 +99,97 @@ fn no_statement_is_put_together() {
 /// Whether a string begins here that opens with a statement's name.
 fn is_statement(source: &str) -> bool {
     source.strip_prefix("\"-- ").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase()))
+}
+
+/// A text without a name is not prepared by the tests above.
+#[test]
+fn every_statement_opens_with_its_name() {
+    let mut nameless = Nameless::default();
+    for (path, file) in parsed().iter().filter(|(path, _)| path.starts_with("shared/store/src/")) {
+        nameless.path.clone_from(path);
+        nameless.visit_file(file);
+    }
+
+    assert!(nameless.calls > 100, "{} calls", nameless.calls);
+    assert_eq!(nameless.faults, [""; 0]);
+}
+
+/// What sqlx is given that is no statement with a name, and each text that reads like a statement and has none.
+#[derive(Default)]
+struct Nameless {
+    path: String,
+    calls: usize,
+    faults: Vec<String>,
+}
+
+impl Nameless {
+    /// A text may come from a variable or a constant: where it is written, its literal is visited.
+    fn may_be_given(&self, argument: &Expr) -> bool {
+        match argument {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => has_name(&text.value()),
+            Expr::Macro(call) => opening(&call.mac).is_some_and(|text| has_name(&text)),
+            Expr::MethodCall(call) => call.method == "on",
+            Expr::Path(_) => true,
+            // The session's name goes into this one; only that file may say so.
+            Expr::Call(_) => self.path == "shared/store/src/connecting.rs",
+            _ => false,
+        }
+    }
+
+    fn check(&mut self, text: &str) {
+        let opens = ["select ", "insert into ", "update ", "delete from ", "with ", "-- "];
+        let is_one = opens.iter().any(|opening| text.trim_start().to_lowercase().starts_with(opening));
+        if is_one && !has_name(text) {
+            self.faults.push(format!("{}: {text}", self.path));
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Nameless {
+    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
+
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if let Expr::Path(function) = call.func.as_ref() {
+            let words: Vec<String> = function.path.segments.iter().map(|word| word.ident.to_string()).collect();
+            if let [library, name] = words.as_slice()
+                && library == "sqlx"
+                && (name.starts_with("query") || name == "raw_sql")
+            {
+                self.calls += 1;
+                if !call.args.first().is_some_and(|argument| self.may_be_given(argument)) {
+                    self.faults.push(format!("{}: call {} of {name}", self.path, self.calls));
+                }
+            }
+        }
+        visit::visit_expr_call(self, call);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        if let Some(text) = opening(call) {
+            self.check(&text);
+        }
+        visit::visit_macro(self, call);
+    }
+
+    fn visit_lit_str(&mut self, text: &'ast syn::LitStr) {
+        self.check(&text.value());
+    }
+}
+
+/// The string that a `concat!` opens with.
+fn opening(call: &syn::Macro) -> Option<String> {
+    if !call.path.is_ident("concat") {
+        return None;
+    }
+    let parts = call.parse_body_with(Punctuated::<Expr, Token![,]>::parse_terminated).ok()?;
+    match parts.into_iter().next()? {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+        _ => None,
+    }
+}
+
+fn has_name(text: &str) -> bool {
+    is_statement(&format!("\"{text}"))
 }
 
 /// All texts in the store's sources.
