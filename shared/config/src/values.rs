@@ -50,6 +50,9 @@ pub fn listen(port: u16) -> impl Fn(&str) -> Result<SocketAddr, String> {
 }
 
 /// `True`, `true`, `1` and their opposites, as the Django guide writes them.
+///
+/// # Errors
+/// The text is none of them.
 pub fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "True" | "true" | "1" => Ok(true),
@@ -59,6 +62,9 @@ pub fn yes_or_no(text: &str) -> Result<bool, String> {
 }
 
 /// An http or https URL without credentials, query or fragment.
+///
+/// # Errors
+/// The text is no such URL. The sentence ends with `example`.
 pub fn web_url(text: &str, example: &str) -> Result<Url, String> {
     let url = web_address::parse(text).map_err(|fault| format!("{fault}; write {example}"))?;
     if url.query().is_some() || url.fragment().is_some() {
