@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use domain::job::{JobKind, JobState};
 use syn::visit::{self, Visit};
 
+mod documents;
 mod statements;
 
 /// The product's sources with their texts, by their paths from the top folder. What follows the first unit test of a file
