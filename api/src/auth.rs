@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::ApiKey;
 use domain::id::{OrderId, OrderToken};
 use domain::order::Order;
 use domain::secret::Secret;
@@ -13,6 +12,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use store::orders;
 use subtle::ConstantTimeEq;
 
+use crate::ApiKey;
 use crate::asker::{Asker, Proof};
 use crate::orders::Follower;
 use crate::problem::{Problem, ProblemType};

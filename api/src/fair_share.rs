@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::ApiKey;
 use domain::gateway_rate::GatewayRate;
 use domain::job::QueueName;
 use parking_lot::Mutex;
 use store::{Store, processes};
+
+use crate::ApiKey;
 
 /// One key's links may take this part of the budget before they stand behind others.
 const PART: u32 = 2;

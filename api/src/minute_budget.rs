@@ -1,7 +1,8 @@
 //! How often something may happen in a minute that anybody can make happen.
 
-use parking_lot::Mutex;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// So many times a minute, counted from the first time on.
 #[derive(Debug)]

@@ -4,12 +4,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::CallbackAddresses;
 use futures_util::FutureExt;
 use poem::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 use tracing::{Instrument, info_span};
 
+use crate::CallbackAddresses;
 use crate::access_log::{AccessLog, Answered};
 use crate::asker::{Asker, Proof};
 use crate::problem::{Problem, ProblemType};

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::CallbackAddresses;
 use poem::Request;
+
+use crate::CallbackAddresses;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::AddressCheck;
 use domain::transaction::{Callback, CallbackFault};
 use poem::web::Json;
 use poem::{Body, Request, handler};
@@ -12,6 +11,7 @@ use store::callbacks::{self, ReceivedBody, Sender, Verdict};
 use telemetry::LineBudget;
 use tracing::{info, warn};
 
+use crate::AddressCheck;
 use crate::asker::{Asker, Proof};
 use crate::problem::{Problem, ProblemType};
 use crate::request_body::{self, BodyFault};

@@ -1,11 +1,11 @@
 //! `tasdiq api`: the HTTP side of a scaled-out installation.
 
-use crate::config::Config;
 use ::api::{ApiContext, Listeners};
 use process::presence::Introduction;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::{Installation, Parts, Tables, listen};
 use crate::worker::OwnWorker;

@@ -5,11 +5,11 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, Role};
 use config::{ConfigFaults, Variables};
 use domain::time::rfc3339;
 use telemetry::causes;
 
+use crate::config::{Config, Role};
 use crate::exit::Exit;
 
 pub(crate) mod settings;

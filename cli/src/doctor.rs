@@ -1,11 +1,11 @@
 //! `tasdiq doctor`: one line for each thing that payments need, with what to do where it is not well.
 
-use crate::config::{CONTRACT, Role};
 use config::Variables;
 use store::processes::Process;
 use telemetry::{self, LogFormat};
 
 use crate::arguments::Output;
+use crate::config::{CONTRACT, Role};
 use crate::exit::Exit;
 use crate::output::{print, print_json};
 

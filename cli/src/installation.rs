@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Role};
 use anyhow::{Context, anyhow};
 use domain::time::rfc3339;
 use gateway::Gateway;
@@ -24,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use crate::config::{Config, Role};
 use crate::database::{migrate, until_answered};
 use crate::exit::Exit;
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
 use ::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use gateway::atmos::SignAlgorithm;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{SandboxArguments, TokenMode};
+use crate::config::Config;
 use crate::data_dir::{DataDir, is_out_of_room};
 use crate::exit::Exit;
 

@@ -3,7 +3,6 @@
 use std::io::{self, BufRead};
 use std::time::Duration;
 
-use crate::config::{Config, Role};
 use anyhow::Context;
 use config::Variables;
 use gateway::coordination::share;
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::arguments::SuspectsArguments;
+use crate::config::{Config, Role};
 use crate::exit::Exit;
 use crate::installation::{gateway, redis_server};
 use crate::output::print;

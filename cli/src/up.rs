@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
-use crate::local_address::local_base;
 use ::sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context;
 use http_server::PlaceCounts;
@@ -13,9 +11,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::arguments::WorkerArguments;
+use crate::config::Config;
 use crate::data_dir::{DataDir, Lock, close_database_to_others};
 use crate::exit::Exit;
 use crate::installation::{Installation, Parts, Tables};
+use crate::local_address::local_base;
 use crate::{api, sandbox, worker};
 
 /// Runs everything until `stop`.

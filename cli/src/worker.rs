@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::{Config, Role};
 use ::worker::health;
 use ::worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 use domain::job::QueueName;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::arguments::WorkerArguments;
+use crate::config::{Config, Role};
 use crate::exit::Exit;
 use crate::installation::{Installation, Parts, Tables, listen};
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use parking_lot::RwLock;
+
 use crate::clock::Clock;
 use crate::error::SandboxError;
 use crate::journal::{Journal, JournalError, Line};
 use crate::transaction::{Change, Entry, Transaction};
-use parking_lot::RwLock;
 
 /// The ledger's file inside the data directory.
 pub(crate) const FILE_NAME: &str = "sandbox-ledger.jsonl";

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::ApiKey;
 use domain::id::OrderId;
 use domain::order::{Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
@@ -13,6 +12,7 @@ use store::reviewing::{self, Decision};
 use store::settlement::Settlement;
 
 use super::support::{TestApi, keys, send};
+use crate::ApiKey;
 
 #[tokio::test]
 async fn without_a_key_or_with_a_wrong_one_nothing_is_made() {

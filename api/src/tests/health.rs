@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::CallbackAddresses;
 use poem::EndpointExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::support::{TestApi, send};
+use crate::CallbackAddresses;
 use crate::Listeners;
 
 #[tokio::test]

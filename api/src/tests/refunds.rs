@@ -4,10 +4,9 @@ use domain::id::RefundId;
 use domain::job::{Job, QueueName};
 use domain::order::{Order, OrderStatus};
 use domain::refund::RefundState;
+use poem::test::TestClient;
 use serde_json::json;
 use store::refunds;
-
-use poem::test::TestClient;
 
 use super::support::{TestApi, gateway_of, keys, send};
 use super::webhook::assert_refused;

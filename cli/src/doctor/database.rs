@@ -5,12 +5,12 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::Config;
 use domain::time::rfc3339;
 use store::{Database, DatabaseUrl, Store, StoreError, clock_steps};
 use telemetry::causes;
 
 use super::findings::Findings;
+use crate::config::Config;
 use crate::data_dir::{files_of_database, is_open_to_others};
 
 pub(super) fn look_at_data_dir(config: &Config, findings: &mut Findings) {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Config, Role};
 use config::Variables;
 use http_server::PlaceCounts;
 use store::DatabaseUrl;
 use store::processes::Process;
 
 use super::findings::Findings;
+use crate::config::{Config, Role};
 
 /// The environment as far as it can be read: one bad variable must not hide what the others lead to.
 pub(super) struct ReadableEnvironment {

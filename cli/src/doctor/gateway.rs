@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::Config;
 use domain::id::TransactionId;
 use gateway::coordination::{Obstacle, Urgency};
 use gateway::{Gateway, GatewayError};
@@ -13,6 +12,7 @@ use telemetry::causes;
 use tokio::time::timeout;
 
 use super::findings::Findings;
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::installation::gateway_to_observe;
 use crate::weather::Report;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::Config;
 use domain::job::QueueName;
 use domain::time::rfc3339;
 use store::processes::{self, Process};
@@ -11,6 +10,7 @@ use telemetry::causes;
 
 use super::findings::Findings;
 use super::redis::SeenRedis;
+use crate::config::Config;
 
 /// Returns the processes that are alive.
 pub(super) async fn look_at_processes(

@@ -1,6 +1,5 @@
 //! Redis, where it carries the queue.
 
-use crate::config::Config;
 use gateway::coordination::Coordination;
 use queue::RedisQueue;
 use redis_server::RedisServer;
@@ -8,6 +7,7 @@ use store::Store;
 use telemetry::causes;
 
 use super::findings::Findings;
+use crate::config::Config;
 use crate::installation::redis_server;
 
 /// The Redis of this environment, and the value by which the processes that share it are known.

@@ -1,8 +1,9 @@
 //! Whether what we allowed the gateway has left its traces.
 
-use super::{Case, Finding, Kind};
 use domain::order::OrderStatus;
 use store::auditing::CallbackRecord;
+
+use super::{Case, Finding, Kind};
 
 pub(super) fn check(case: &mut Case<'_>) {
     let record = case.record;

@@ -1,12 +1,13 @@
 //! Whether every order has its jobs, and every job gets on.
 
-use super::{Case, Finding, Kind};
 use domain::id::OrderId;
 use domain::job::{Death, JobKind, JobRow, JobState};
 use domain::order::{Order, OrderStatus};
 use domain::time::rfc3339;
 use store::auditing::CallbackJobRecord;
 use store::sweeping::{LOOK_BACK_MARGIN_MS, LOOK_BACK_MS};
+
+use super::{Case, Finding, Kind};
 
 /// A lease that ended this long ago: no relay is at work.
 const LEASE_ENDED_MS: i64 = 60_000;

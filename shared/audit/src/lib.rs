@@ -5,13 +5,12 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
-
 use domain::id::{JobId, OrderId, TransactionId};
 use domain::job::JobKind;
 use domain::named_values::named_values;
 use domain::order::{GatewayIdentity, Order, OrderStatus};
 use domain::transaction::{BookLine, TransactionReport, TransactionState};
+use serde::Serialize;
 use store::auditing::OrderRecord;
 
 mod callbacks;

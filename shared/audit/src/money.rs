@@ -1,6 +1,5 @@
 //! Where money is, and whether the order knows.
 
-use super::{Case, Finding, Kind, Word};
 use domain::id::{OrderId, TransactionId};
 use domain::job::JobKind;
 use domain::money::som;
@@ -8,6 +7,8 @@ use domain::order::OrderStatus;
 use domain::time::rfc3339;
 use domain::transaction::{BookLine, TransactionState};
 use store::transactions::{StoredState, StoredTransaction};
+
+use super::{Case, Finding, Kind, Word};
 
 pub(super) fn compare(case: &mut Case<'_>) {
     let (order, against) = (case.order(), case.against);

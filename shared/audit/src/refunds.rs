@@ -1,10 +1,11 @@
 //! Whether refunds, what the order has set apart for them, and their jobs fit each other.
 
-use super::{Case, Kind, Word};
 use domain::job::JobKind;
 use domain::money::som;
 use domain::order::OrderStatus;
 use domain::refund::{Refund, RefundState};
+
+use super::{Case, Kind, Word};
 
 pub(super) fn check(case: &mut Case<'_>) {
     for refund in &case.record.refunds {

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Case, Kind};
 use domain::id::TransactionId;
 use domain::order::{HistoryLine, Order, OrderStatus};
+
+use super::{Case, Kind};
 
 pub(super) fn check(case: &mut Case<'_>) {
     let faults = faults(case);

@@ -1,16 +1,16 @@
 //! One test for each kind of finding, with its innocent twin.
 
-use proptest::prelude::*;
-
-use super::*;
 use domain::id::{CallbackId, RefundId};
 use domain::job::{JobRow, JobState};
 use domain::order::{HistoryLine, Resolution, TRANSITIONS, example};
 use domain::refund::{Refund, RefundState};
 use domain::review::{FindingKind, ReviewFinding};
+use proptest::prelude::*;
 use store::auditing::{CallbackJobRecord, CallbackRecord};
 use store::callbacks::Verdict;
 use store::transactions::{StoredState, StoredTransaction};
+
+use super::*;
 
 const NOW_MS: i64 = 1_000_000_000_000;
 const HOUR_MS: i64 = 3_600_000;

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use url::Url;
-
 use domain::web_address;
+use url::Url;
 
 /// A whole number within bounds.
 pub fn whole_number(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, String> {

@@ -7,9 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use domain::secret::Secret;
+
 use super::contract::{Contract, FILE, looks_like_ours};
 use super::fault::{ConfigFault, ConfigFaults};
-use domain::secret::Secret;
 
 /// More than any secret has. Another file was named by mistake then.
 const LONGEST_SECRET: u64 = 64 * 1024;

@@ -8,13 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, sleep, timeout_at};
-
 use domain::gateway_rate::GatewayRate;
 use domain::secret::Secret;
+use parking_lot::Mutex;
 use redis_server::RedisServer;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
 
 mod admission;
 mod breaker;

@@ -1,9 +1,10 @@
 //! Whoever moves the money, in neutral words. Only `gateway/atmos` knows the gateway's JSON.
 
-use crate::coordination::{Coordination, Urgency};
 use domain::id::TransactionId;
 use domain::order::GatewayIdentity;
 use domain::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest, TransactionReport};
+
+use crate::coordination::{Coordination, Urgency};
 
 pub mod atmos;
 pub mod coordination;

@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use prometheus::{HistogramVec, IntCounterVec};
-
 use telemetry::metrics::{counter_vec, histogram_vec};
 
 /// From a gateway in the next room to one that answers only just before the call times out.

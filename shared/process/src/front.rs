@@ -4,9 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use url::Url;
-
 use config::values;
+use url::Url;
 
 config::settings! {
     /// Where an installation is reached from outside.

@@ -4,19 +4,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::id::OrderId;
 use futures_util::StreamExt;
 use parking_lot::{Mutex, MutexGuard};
 use redis::RedisError;
 use redis::aio::{PubSubSink, PubSubStream};
+use redis_server::RedisServer;
+use store::Store;
+use telemetry::LineBudget;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-
-use domain::id::OrderId;
-use redis_server::RedisServer;
-use store::Store;
-use telemetry::LineBudget;
 
 /// Where this process hears of changed orders: its own at once, those of other processes through Redis.
 #[derive(Clone, Debug, Default)]

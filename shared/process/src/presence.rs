@@ -3,11 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
-
-use crate::weather::ToldWeather;
 use domain::order::GatewayIdentity;
 use domain::time::millis;
 use gateway::coordination::Coordination;
@@ -15,6 +10,11 @@ use queue::Queue;
 use store::clock::MEASURED_EVERY;
 use store::processes::{self, Process};
 use store::{Store, StoreError};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::weather::ToldWeather;
 
 /// Often enough that three beats may fail before a process counts as silent.
 const BEAT_EVERY: Duration = Duration::from_secs(3);

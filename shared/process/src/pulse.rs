@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use domain::job::QueueName;
 use domain::time::millis;
 use queue::Queue;
 use store::processes::SILENT_MS;
 use store::{Store, jobs};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Work that is due this long while a slot is free means that this worker takes nothing.
 const STUCK: Duration = Duration::from_secs(15);

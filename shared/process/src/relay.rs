@@ -3,10 +3,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
-
 use domain::id::JobId;
 use domain::job::{JobKind, QueueName};
 use failpoint::{Point, reach};
@@ -15,6 +11,9 @@ use store::clock::{ClockSteps, MEASURED_EVERY};
 use store::jobs::{self, Crashed, LEASE_MS};
 use store::{self, Store, StoreError, kinds, processes};
 use telemetry::causes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
 
 mod metrics;
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
-
 use domain::job::QueueName;
+use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 use queue::Queue;
 use store::{Store, StoreError, jobs, orders, processes};
 use telemetry::{causes, count_lost_lines};

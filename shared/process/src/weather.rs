@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
-
 use domain::gateway_rate::GatewayRate;
 use domain::time::millis;
 use gateway::coordination::{Coordination, OperatorsWord, State, View, gauge_weather};
+use serde::{Deserialize, Serialize};
 use store::weather::{self, KeptWord};
 use store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
 /// An operator's word reaches everybody within a second, this and one small statement.
 const FOLLOW_EVERY: Duration = Duration::from_millis(700);

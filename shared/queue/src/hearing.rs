@@ -1,9 +1,10 @@
 //! When the consumers of this process last heard from their queue: one that hears nothing looks like one with nothing
 //! to do.
 
-use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// The ears of all takers of one process; cheap to clone.
 #[derive(Clone, Debug, Default)]

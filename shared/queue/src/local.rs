@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::id::JobId;
+use domain::job::QueueName;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::hearing::Hearing;
-use domain::id::JobId;
-use domain::job::QueueName;
 
 /// A list of ids per queue, shared by everybody in the process.
 #[derive(Clone, Debug, Default)]

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use domain::id::JobId;
+use domain::job::QueueName;
 use parking_lot::Mutex;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
+use redis_server::{Commands, RedisServer, is_refusal};
 
 use super::error::QueueError;
 use super::hearing::Hearing;
-use domain::id::JobId;
-use domain::job::QueueName;
-use redis_server::{Commands, RedisServer, is_refusal};
 
 /// The queue in Redis; cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,9 +1,8 @@
 //! Where Redis is.
 
-use url::Url;
-
 use config::values;
 use domain::secret::Secret;
+use url::Url;
 
 config::settings! {
     /// Where Redis is.

@@ -1,7 +1,8 @@
 //! How many log lines a minute may tell of what anybody can make happen.
 
-use parking_lot::Mutex;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

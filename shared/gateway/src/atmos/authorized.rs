@@ -1,5 +1,6 @@
 //! Calls with our access token, and what becomes of them when the gateway does not accept it.
 
+use domain::secret::Secret;
 use serde::Serialize;
 
 use super::client::Http;
@@ -8,7 +9,6 @@ use super::retry::{self, TryError};
 use super::token::Tokens;
 use crate::GatewayError;
 use crate::coordination::Urgency;
-use domain::secret::Secret;
 
 impl Http {
     /// One call with our token that is safe to repeat: briefly retried, and once more with a fresh token after

@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use domain::body_coding::without_byte_order_mark;
+use domain::id::TransactionId;
+use domain::secret::Secret;
+use domain::transaction::{Callback, CallbackFault};
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -12,10 +16,6 @@ use serde_json::value::RawValue;
 use super::AtmosSettings;
 use super::sign::{self, SignedWords};
 use super::wire::whole_number;
-use domain::body_coding::without_byte_order_mark;
-use domain::id::TransactionId;
-use domain::secret::Secret;
-use domain::transaction::{Callback, CallbackFault};
 
 /// Reads a callback and checks its signature. Pure: a stored body reads the same at any time with the same keys.
 ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use domain::body_coding::{CodingFault, decoded};
 use parking_lot::Mutex;
 use reqwest::header::{CONNECTION, CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use reqwest::{ClientBuilder, Proxy, RequestBuilder, StatusCode, redirect};
@@ -17,7 +18,6 @@ use super::retry::{self, TryError};
 use super::wire::{is_understood, unknown};
 use crate::coordination::{Coordination, Outcome, PROBE_WITHIN, Pass, Urgency};
 use crate::{GatewayError, metrics};
-use domain::body_coding::{CodingFault, decoded};
 
 /// Longer than any handshake that will still succeed.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);

@@ -1,12 +1,12 @@
 //! The sandbox's own book, `GET /_sim/ledger`. Atmos shows none.
 
+use domain::body_coding::without_byte_order_mark;
+use domain::id::TransactionId;
+use domain::transaction::{BookLine, TransactionReport, TransactionState};
 use serde::Deserialize;
 
 use super::wire::unknown;
 use crate::GatewayError;
-use domain::body_coding::without_byte_order_mark;
-use domain::id::TransactionId;
-use domain::transaction::{BookLine, TransactionReport, TransactionState};
 
 /// The answer of `GET /_sim/ledger`.
 #[derive(Debug, Deserialize)]

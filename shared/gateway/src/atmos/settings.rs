@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use url::Url;
-
 use config::values;
 use domain::gateway_rate::GatewayRate;
 use domain::order::GatewayIdentity;
 use domain::secret::Secret;
 use domain::web_address;
+use url::Url;
 
 /// The sandbox's consumer key. Its credentials and its address are the defaults: they are published, hence worthless, and
 /// open no door to money. Atmos's own addresses take their place where the credentials are a shop's.

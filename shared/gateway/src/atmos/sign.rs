@@ -1,11 +1,11 @@
 //! Signatures of callbacks: a hash over the callback's own words and a secret key.
 
+use domain::secret::Secret;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::SignAlgorithm;
-use domain::secret::Secret;
 
 /// What a signature covers, each as it stands in the JSON: numbers as written, strings decoded.
 ///

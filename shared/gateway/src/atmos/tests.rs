@@ -3,19 +3,19 @@
 use std::error::Error;
 use std::time::Instant;
 
-use futures_util::future::join_all;
-use serde_json::{Value, json};
-use url::Url;
-
-use self::server::{Reply, Request, Server};
-use super::*;
 use config::defaults;
 use domain::id::OrderId;
 use domain::money::Tiyin;
 use domain::order::Language;
 use domain::secret::Secret;
 use domain::transaction::TransactionState;
+use futures_util::future::join_all;
 use redis_server::RedisServer;
+use serde_json::{Value, json};
+use url::Url;
+
+use self::server::{Reply, Request, Server};
+use super::*;
 
 mod mutated;
 mod reverse;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::secret::Secret;
 use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
@@ -15,7 +16,6 @@ use super::retry;
 use super::wire::{Fields, unknown};
 use crate::GatewayError;
 use crate::coordination::{Claim, Coordination, Note, Urgency};
-use domain::secret::Secret;
 
 /// A token is renewed this long before its end, so that none ends on its way to the gateway.
 const RENEW_EARLY: Duration = Duration::from_secs(60);

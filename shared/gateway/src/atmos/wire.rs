@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 
+use domain::body_coding::without_byte_order_mark;
+use domain::id::TransactionId;
+use domain::transaction::{Draft, DraftRequest, TransactionReport, TransactionState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,9 +15,6 @@ use serde_json::value::RawValue;
 
 use super::AtmosSettings;
 use crate::GatewayError;
-use domain::body_coding::without_byte_order_mark;
-use domain::id::TransactionId;
-use domain::transaction::{Draft, DraftRequest, TransactionReport, TransactionState};
 
 /// The request of `POST /merchant/pay/create`.
 #[derive(Debug, Serialize)]

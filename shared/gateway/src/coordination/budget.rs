@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use domain::gateway_rate::GatewayRate;
 use tokio::time::Instant;
 
 use super::weather::Urgency;
-use domain::gateway_rate::GatewayRate;
 
 /// A customer waits up to 3 s for the payment link; a call that has to wait longer is better asked again later.
 pub(super) const LONGEST_TURN: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::secret::Secret;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -11,7 +12,6 @@ use super::admission::Admission;
 use super::note::{Claim, Note};
 use super::turn::{Asked, Blocked, Turn};
 use super::weather::{BreakerView, Outcome};
-use domain::secret::Secret;
 
 /// Notes in memory. There are as many as names are used, which is two.
 #[derive(Clone, Default, Debug)]

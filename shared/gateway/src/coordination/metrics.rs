@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use prometheus::{IntCounterVec, IntGaugeVec};
+use telemetry::metrics::{counter_vec, gauge_vec};
 
 use super::weather::{State, View};
-use telemetry::metrics::{counter_vec, gauge_vec};
 
 static GATEWAY_CALLS_HELD_BACK: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let held_back = counter_vec(

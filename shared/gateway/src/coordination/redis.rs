@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::secret::Secret;
 use parking_lot::Mutex;
 use redis::RedisError;
+use redis_server::{RedisServer, is_refusal};
 use tokio::time::{Instant, timeout};
 
 use super::note::{Claim, Note};
-use domain::secret::Secret;
-use redis_server::{RedisServer, is_refusal};
 
 /// One second by the connection's own rule; this is the net under it.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);

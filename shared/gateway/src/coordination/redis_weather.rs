@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::{RedisResult, Script, ScriptInvocation, Value, from_redis_value};
+use redis_server::RedisServer;
 
 use super::breaker::{FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE, PROBE_LOOK};
 use super::budget::Pace;
@@ -12,7 +13,6 @@ use super::local::LocalWeather;
 use super::redis::Way;
 use super::turn::{Asked, Blocked, Turn};
 use super::weather::{BreakerView, Obstacle, Outcome, Pass, State};
-use redis_server::RedisServer;
 
 static WEATHER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("weather.lua")));
 

@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
-use prometheus::IntCounterVec;
-
 use domain::job::JobKind;
+use prometheus::IntCounterVec;
 use telemetry::metrics::counter_vec;
 
 static JOB_CRASHES: LazyLock<IntCounterVec> = LazyLock::new(|| {

@@ -2,6 +2,8 @@
 //!
 //! What an answer means is read here a second time, from the grammar of JSON and from ATMOS' documents alone.
 
+use domain::id::TransactionId;
+use domain::transaction::{Draft, TransactionReport, TransactionState};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
@@ -9,8 +11,6 @@ use proptest::test_runner::TestRunner;
 
 use super::super::{token, wire};
 use crate::GatewayError;
-use domain::id::TransactionId;
-use domain::transaction::{Draft, TransactionReport, TransactionState};
 
 #[path = "../../../../../tests/support/mutations.rs"]
 mod mutations;
