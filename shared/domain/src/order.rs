@@ -8,6 +8,7 @@ use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::money::Tiyin;
 use crate::named_values::named_values;
 
+#[cfg(feature = "example")]
 pub mod example;
 mod status;
 mod suggested_act;
@@ -144,44 +145,6 @@ pub struct Order {
     pub created_at_ms: i64,
     /// Since when it waits for its payment link; an operator's retry begins anew. Epoch milliseconds.
     pub pending_since_ms: i64,
-}
-
-impl NewOrder {
-    /// The order that the store makes of it, at that time in epoch milliseconds: `pending`, and nothing has happened to it.
-    pub fn made(self, id: OrderId, token: OrderToken, created_at_ms: i64) -> Order {
-        Order {
-            id,
-            token,
-            api_key_name: self.api_key_name,
-            reference: self.reference,
-            product_name: self.product_name,
-            amount: self.amount,
-            payment_type: self.payment_type,
-            return_url: self.return_url,
-            language: self.language,
-            status: OrderStatus::Pending,
-            gateway: self.gateway,
-            transaction_id: None,
-            payment_url: None,
-            links_made: 0,
-            allowed_transaction_id: None,
-            last_allowed_at_ms: None,
-            last_hint_at_ms: None,
-            seen_unpaid_at_ms: None,
-            seen_closed_at_ms: None,
-            link_at_ms: None,
-            expires_at_ms: None,
-            final_at_ms: None,
-            refunded_amount: 0,
-            needs_review: false,
-            refund_reserved: 0,
-            reason: None,
-            suggested_act: None,
-            resolution: None,
-            created_at_ms,
-            pending_since_ms: created_at_ms,
-        }
-    }
 }
 
 /// What a person decided about an order that waited for one.

@@ -1,6 +1,6 @@
-//! The order that examples and tests take.
+//! The order that tests take.
 
-use super::{GatewayIdentity, Language, NewOrder, Order, PaymentType};
+use super::{GatewayIdentity, Language, NewOrder, Order, OrderStatus, PaymentType};
 use crate::id::{OrderId, OrderToken};
 use crate::money::Tiyin;
 
@@ -21,4 +21,42 @@ pub fn new_order() -> NewOrder {
 /// [`new_order`] as it stands in the database once it is made: `pending`, and nothing has happened to it.
 pub fn order(id: OrderId, created_at_ms: i64) -> Order {
     new_order().made(id, OrderToken::random(), created_at_ms)
+}
+
+impl NewOrder {
+    /// The order that the store makes of it, at that time in epoch milliseconds: `pending`, and nothing has happened to it.
+    pub fn made(self, id: OrderId, token: OrderToken, created_at_ms: i64) -> Order {
+        Order {
+            id,
+            token,
+            api_key_name: self.api_key_name,
+            reference: self.reference,
+            product_name: self.product_name,
+            amount: self.amount,
+            payment_type: self.payment_type,
+            return_url: self.return_url,
+            language: self.language,
+            status: OrderStatus::Pending,
+            gateway: self.gateway,
+            transaction_id: None,
+            payment_url: None,
+            links_made: 0,
+            allowed_transaction_id: None,
+            last_allowed_at_ms: None,
+            last_hint_at_ms: None,
+            seen_unpaid_at_ms: None,
+            seen_closed_at_ms: None,
+            link_at_ms: None,
+            expires_at_ms: None,
+            final_at_ms: None,
+            refunded_amount: 0,
+            needs_review: false,
+            refund_reserved: 0,
+            reason: None,
+            suggested_act: None,
+            resolution: None,
+            created_at_ms,
+            pending_since_ms: created_at_ms,
+        }
+    }
 }
