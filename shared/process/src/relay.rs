@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use domain::id::JobId;
-use domain::job::{JobKind, QueueName};
+use domain::job::QueueName;
 use failpoint::{Point, reach};
 use queue::{Queue, QueueError};
-use store::clock::{ClockSteps, MEASURED_EVERY};
-use store::jobs::{self, Crashed, LEASE_MS};
-use store::{self, Store, StoreError, kinds, processes};
+use store::clock::ClockSteps;
+use store::jobs::{self, LEASE_MS};
+use store::{Store, StoreError};
 use telemetry::causes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 mod metrics;
+mod recovering;
+mod twins;
 
 /// Ids that may wait in one queue; the rest wait in the database, so Redis stays small.
 const ROOM: u64 = 2_000;
@@ -45,9 +47,6 @@ const SHORTEST_TROUBLE: Duration = Duration::from_millis(100);
 /// What was lost, by Redis or by a worker, has waited for seconds already. To look for it with every row that is offered
 /// costs the database more than the offering.
 const LOST_LOOKED_FOR: Duration = Duration::from_millis(250);
-
-/// A relay whose Redis no living worker shares stops pushing after this long.
-const ALONE: Duration = Duration::from_secs(60);
 
 /// One process's relay. Every process that stages or runs jobs has one; they do not get in each other's way.
 #[derive(Debug)]
@@ -185,21 +184,6 @@ impl Relay {
         self.open_only(open);
     }
 
-    /// Calls no lease ended for so long: its holder must be able to renew it first.
-    fn spare_leases(&mut self) {
-        self.recover_from = self.recover_from.max(Instant::now() + lease());
-    }
-
-    /// Whether leases may be called ended. After a step of the database's clock they say nothing until each process has
-    /// noticed, and renewed its leases by the new time.
-    fn may_recover(&mut self) -> bool {
-        if self.clock_steps.has_changed().unwrap_or(false) {
-            self.clock_steps.mark_unchanged();
-            self.recover_from = Instant::now() + MEASURED_EVERY + lease();
-        }
-        Instant::now() >= self.recover_from
-    }
-
     /// Asks the database. Where that fails or takes long, renewals may have come to nothing, too: no lease is called ended
     /// for a while. Redis has no part in it.
     async fn ask<T>(&mut self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, RelayError> {
@@ -321,46 +305,6 @@ impl Relay {
         Ok(!ids.is_empty())
     }
 
-    /// Offers again what was lost on the way, and hands back the jobs of workers that died.
-    async fn find_lost(&mut self, queue: QueueName) -> Result<(), RelayError> {
-        let store = self.store.clone();
-        let waiting = self.queue.len(queue).await?;
-        let overdue = self.ask(jobs::offer_again(&store, queue, self.batch)).await?;
-        if !overdue.is_empty() {
-            // Ids that still wait in the list need no second copy.
-            let enqueued = self.ask(jobs::count_enqueued(&store, queue)).await?;
-            let missing = usize::try_from(enqueued - i64::try_from(waiting).unwrap_or(i64::MAX)).unwrap_or(0);
-            let again = &overdue[..missing.min(overdue.len())];
-            if !again.is_empty() {
-                debug!(queue = %queue, jobs = again.len(), "ids that were lost on the way are offered again");
-                self.push(queue, again).await?;
-            }
-        }
-        self.find_crashed(queue).await
-    }
-
-    /// Hands back the jobs of workers that died. A row that another transaction has locked could not be renewed either: its
-    /// lease is spared until its worker has had the time for that.
-    async fn find_crashed(&mut self, queue: QueueName) -> Result<(), RelayError> {
-        let store = self.store.clone();
-        // The time is read before: one that was read after a step is known to be.
-        let now_ms = store.now_ms();
-        if !self.may_recover() {
-            return Ok(());
-        }
-        self.seen_locked.retain(|_, seen| seen.elapsed() < lease());
-        for lapsed in jobs::lapsed(&store, queue, now_ms).await? {
-            if lapsed.is_locked {
-                self.seen_locked.insert(lapsed.job_id, Instant::now());
-            } else if !self.seen_locked.contains_key(&lapsed.job_id)
-                && let Some(crashed) = kinds::recover(&store, &lapsed, now_ms).await?
-            {
-                tell(&crashed);
-            }
-        }
-        Ok(())
-    }
-
     /// Pushes ids whose rows are marked as offered. What Redis refuses is available again at once; where it is not known
     /// what Redis did, the rows wait for their grace to end, or the list would fill with copies.
     async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, RelayError> {
@@ -369,40 +313,6 @@ impl Relay {
             jobs::withdraw_offer(&self.store, ids).await?;
         }
         Ok(pushed?)
-    }
-
-    /// Two Redis servers on one database: ids would be pushed where nobody takes them.
-    async fn look_for_twins(&mut self, alone_since: &mut Option<Instant>) {
-        let (queue, store) = (self.queue.clone(), self.store.clone());
-        let Some(redis) = queue.redis() else { return };
-        let (Ok(ours), Ok(alive)) = (redis.twin().await, self.ask(processes::alive(&store)).await) else { return };
-        let twins: Vec<&String> =
-            alive.iter().filter(|process| process.slots > 0).filter_map(|process| process.twin.as_ref()).collect();
-        if twins.is_empty() || twins.contains(&&ours) {
-            *alone_since = None;
-            if redis.set_cut_off(false) {
-                info!("a worker shares our Redis again; the relay goes on");
-            }
-            return;
-        }
-        let since = *alone_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > ALONE && !redis.set_cut_off(true) {
-            error!(
-                "no living worker uses the Redis of this process; REDIS_URL must be the same everywhere. The relay pushes nothing"
-            );
-        }
-    }
-}
-
-fn tell(crashed: &Crashed) {
-    let (id, kind, crashes) = (crashed.job_id, &crashed.kind, crashed.crashes);
-    metrics::job_crashes().with_label_values(&[kind]).inc();
-    if crashed.is_dead {
-        error!(job.id = %id, job.kind = kind, crashes, "job {id} ({kind}) crashed its worker {crashes} times and is a dead letter");
-    } else if kind == JobKind::Sweep.as_str() {
-        error!(job.id = %id, crashes, "sweep crashed its worker, crash {crashes}; until it runs nothing that is missing is restored");
-    } else {
-        warn!(job.id = %id, job.kind = kind, crashes, "the lease of job {id} ({kind}) ran out, crash {crashes}");
     }
 }
 
