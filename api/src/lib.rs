@@ -9,8 +9,8 @@ use std::sync::Arc;
 use gateway::Gateway;
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response, Route};
-use process::front::PublicUrl;
 use process::notice::Notice;
+use process::public_address::PublicUrl;
 use process::pulse::Pulse;
 use queue::Queue;
 use store::Store;
@@ -55,7 +55,7 @@ pub use settings::ApiSettings;
 use callers::{Callers, PerCaller};
 use fair_share::FairShares;
 use minute_budget::MinuteBudget;
-use served::{Addresses, Kind, Served};
+use served::{Addresses, Audience, Served};
 use static_page::StaticPage;
 
 /// At most so many requests wait for their payment link; the rest get our own page at once.
@@ -139,12 +139,12 @@ fn everything(api: &Arc<Api>) -> Served {
     let openapi = StaticPage::new("application/json", move || description::document(&described));
     let docs = StaticPage::new("text/html; charset=utf-8", move || description::page(&shown));
     health_and_webhook()
-        .get("/openapi.json", Kind::Docs, openapi)
-        .get("/docs", Kind::Docs, docs.clone())
-        .get("/docs/", Kind::Docs, docs)
+        .get("/openapi.json", Audience::Docs, openapi)
+        .get("/docs", Audience::Docs, docs.clone())
+        .get("/docs/", Audience::Docs, docs)
         .api("/api", orders::service(api))
-        .get("/pay/:token", Kind::PayPage, pay_page::get_pay_page)
-        .get("/pay/:token/return", Kind::PayPage, pay_page::get_return_page)
+        .get("/pay/:token", Audience::PayPage, pay_page::get_pay_page)
+        .get("/pay/:token/return", Audience::PayPage, pay_page::get_return_page)
 }
 
 /// What the webhook's own listener serves.
@@ -155,10 +155,10 @@ fn webhook_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
 
 fn health_and_webhook() -> Served {
     Served::default()
-        .post("/atmos/webhook", Kind::Program, webhook::post_callback)
-        .get("/livez", Kind::Health, health::get_livez)
-        .get("/readyz", Kind::Health, health::get_readyz)
-        .get("/metrics", Kind::Health, health::get_metrics)
+        .post("/atmos/webhook", Audience::Program, webhook::post_callback)
+        .get("/livez", Audience::Health, health::get_livez)
+        .get("/readyz", Audience::Health, health::get_readyz)
+        .get("/metrics", Audience::Health, health::get_metrics)
 }
 
 fn watched(routes: Route, addresses: Addresses, api: &Arc<Api>) -> BoxEndpoint<'static, Response> {

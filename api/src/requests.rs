@@ -13,7 +13,7 @@ use crate::CallbackAddresses;
 use crate::access_log::{AccessLog, Answered};
 use crate::asker::{Asker, Proof};
 use crate::problem::{Problem, ProblemType};
-use crate::served::{Address, Addresses, Kind};
+use crate::served::{Address, Addresses, Audience};
 use crate::{access_log, cross_origin, metrics, pay_page, sender};
 
 const REQUEST_ID: &str = "X-Request-Id";
@@ -86,12 +86,12 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let status = answered.as_ref().map_or_else(Problem::status_code, Response::status).as_u16();
         let taken = began.elapsed();
         metrics::count_request(address.name(), status, taken);
-        if address.kind() == Kind::PayPage && status < 400 {
+        if address.audience() == Audience::PayPage && status < 400 {
             // The address itself holds the order's token.
             asker.proved(Proof::Token);
         }
         let told = Answered { method: &method, path: &path, status, taken, client, api_key: asker.key_name() };
-        if address.kind() == Kind::Health || is_preflight {
+        if address.audience() == Audience::Health || is_preflight {
             self.log.tell_at_debug(&told);
         } else if self.log.may_tell(status, asker.proof()) {
             if has_panicked {
@@ -113,9 +113,14 @@ impl<E: Endpoint> Endpoint for Watched<E> {
 }
 
 fn answer(problem: &Problem, address: &Address, request_id: &str, language: domain::order::Language) -> Response {
-    let mut response = match address.kind() {
-        Kind::PayPage => pay_page::problem_page(problem, language),
-        _ => problem.answer(request_id),
+    let mut response = match address.audience() {
+        Audience::PayPage => pay_page::problem_page(problem, language),
+        Audience::Program
+        | Audience::ShopPage
+        | Audience::MakesOrder
+        | Audience::Health
+        | Audience::Docs
+        | Audience::Other => problem.answer(request_id),
     };
     if problem.problem_type() == ProblemType::MethodNotAllowed {
         response.headers_mut().insert(header::ALLOW, address.methods());

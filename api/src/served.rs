@@ -19,11 +19,12 @@ pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30);
 const READ: &str = "GET, HEAD";
 
 /// The address of everything that is not served.
-static OTHER: Address = Address { parts: Vec::new(), name: String::new(), methods: String::new(), kind: Kind::Other };
+static OTHER: Address =
+    Address { parts: Vec::new(), name: String::new(), methods: String::new(), audience: Audience::Other };
 
-/// What a handler is for.
+/// Who calls an address, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Audience {
     /// Programs of a shop, and nobody's browser.
     Program,
     /// A shop's programs, and its pages from their own origin.
@@ -46,18 +47,20 @@ pub(crate) struct Address {
     parts: Vec<String>,
     name: String,
     methods: String,
-    kind: Kind,
+    audience: Audience,
 }
 
 impl Address {
-    fn new(pattern: &str, methods: String, kind: Kind) -> Self {
+    fn new(pattern: &str, methods: String, audience: Audience) -> Self {
         let parts: Vec<String> = parts(pattern).map(str::to_owned).collect();
-        let name = match kind {
-            Kind::Health => "health",
-            Kind::Docs => "docs",
-            Kind::Program | Kind::ShopPage | Kind::MakesOrder | Kind::PayPage | Kind::Other => name_of(&parts),
+        let name = match audience {
+            Audience::Health => "health",
+            Audience::Docs => "docs",
+            Audience::Program | Audience::ShopPage | Audience::MakesOrder | Audience::PayPage | Audience::Other => {
+                name_of(&parts)
+            }
         };
-        Address { name: name.to_owned(), parts, methods, kind }
+        Address { name: name.to_owned(), parts, methods, audience }
     }
 
     /// As [`Route::at`] would find it.
@@ -67,20 +70,25 @@ impl Address {
     }
 
     fn is_above(&self, path: &[&str]) -> bool {
-        matches!(self.kind, Kind::PayPage | Kind::Docs)
+        matches!(self.audience, Audience::PayPage | Audience::Docs)
             && self.parts.first().map(String::as_str) == path.first().copied()
     }
 
-    /// What it is for.
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
+    /// Who calls it.
+    pub(crate) fn audience(&self) -> Audience {
+        self.audience
     }
 
     /// The name that a metric may carry.
     pub(crate) fn name(&self) -> &str {
-        match self.kind {
-            Kind::Other => "other",
-            _ => &self.name,
+        match self.audience {
+            Audience::Other => "other",
+            Audience::Program
+            | Audience::ShopPage
+            | Audience::MakesOrder
+            | Audience::PayPage
+            | Audience::Health
+            | Audience::Docs => &self.name,
         }
     }
 
@@ -91,14 +99,19 @@ impl Address {
 
     /// Whether pages of a shop's own origin may read its answers.
     pub(crate) fn is_called_from_shop_pages(&self) -> bool {
-        matches!(self.kind, Kind::ShopPage | Kind::MakesOrder)
+        matches!(self.audience, Audience::ShopPage | Audience::MakesOrder)
     }
 
     /// An order is committed before its link is waited for, so that this wait must never end in "ask again".
     pub(crate) fn time_limit(&self, link_wait: Duration) -> Duration {
-        match self.kind {
-            Kind::MakesOrder => TIME_LIMIT + link_wait,
-            _ => TIME_LIMIT,
+        match self.audience {
+            Audience::MakesOrder => TIME_LIMIT + link_wait,
+            Audience::Program
+            | Audience::ShopPage
+            | Audience::PayPage
+            | Audience::Health
+            | Audience::Docs
+            | Audience::Other => TIME_LIMIT,
         }
     }
 }
@@ -129,22 +142,22 @@ pub(crate) struct Served {
 
 impl Served {
     /// Serves `GET`.
-    pub(crate) fn get<E>(mut self, pattern: &str, kind: Kind, handler: E) -> Self
+    pub(crate) fn get<E>(mut self, pattern: &str, audience: Audience, handler: E) -> Self
     where
         E: IntoEndpoint,
         E::Endpoint: 'static,
     {
-        self.addresses.0.push(Address::new(pattern, READ.to_owned(), kind));
+        self.addresses.0.push(Address::new(pattern, READ.to_owned(), audience));
         Served { routes: self.routes.at(pattern, get(handler)), ..self }
     }
 
     /// Serves `POST`.
-    pub(crate) fn post<E>(mut self, pattern: &str, kind: Kind, handler: E) -> Self
+    pub(crate) fn post<E>(mut self, pattern: &str, audience: Audience, handler: E) -> Self
     where
         E: IntoEndpoint,
         E::Endpoint: 'static,
     {
-        self.addresses.0.push(Address::new(pattern, Method::POST.to_string(), kind));
+        self.addresses.0.push(Address::new(pattern, Method::POST.to_string(), audience));
         Served { routes: self.routes.at(pattern, post(handler)), ..self }
     }
 
@@ -152,9 +165,9 @@ impl Served {
     pub(crate) fn api<A: OpenApi + 'static>(mut self, root: &str, service: OpenApiService<A, ()>) -> Self {
         for path in A::meta().into_iter().flat_map(|api| api.paths) {
             let methods: Vec<&str> = path.operations.iter().map(methods_of).collect();
-            let kind = path.operations.iter().map(kind_of).find(|kind| *kind != Kind::Program);
+            let audience = path.operations.iter().map(audience_of).find(|audience| *audience != Audience::Program);
             let pattern = format!("{root}{}", path.path);
-            self.addresses.0.push(Address::new(&pattern, methods.join(", "), kind.unwrap_or(Kind::Program)));
+            self.addresses.0.push(Address::new(&pattern, methods.join(", "), audience.unwrap_or(Audience::Program)));
         }
         Served { routes: self.routes.nest(root, service), ..self }
     }
@@ -168,13 +181,13 @@ fn methods_of(operation: &MetaOperation) -> &str {
 }
 
 /// Whatever takes an order's token is asked by pages.
-fn kind_of(operation: &MetaOperation) -> Kind {
+fn audience_of(operation: &MetaOperation) -> Audience {
     let takes_token =
         operation.params.iter().any(|parameter| parameter.in_type == MetaParamIn::Query && parameter.name == "token");
     match (operation.operation_id, takes_token) {
-        (Some("createOrder"), _) => Kind::MakesOrder,
-        (_, true) => Kind::ShopPage,
-        (_, false) => Kind::Program,
+        (Some("createOrder"), _) => Audience::MakesOrder,
+        (_, true) => Audience::ShopPage,
+        (_, false) => Audience::Program,
     }
 }
 
@@ -202,21 +215,21 @@ mod tests {
     #[test]
     fn the_longest_wait_for_a_link_is_no_reason_to_give_up() {
         let longest = Duration::from_secs(30);
-        let at = |kind| Address::new("/api/orders/create", "POST".to_owned(), kind);
+        let at = |audience| Address::new("/api/orders/create", "POST".to_owned(), audience);
 
-        assert_eq!(at(Kind::MakesOrder).time_limit(longest), longest + TIME_LIMIT);
-        assert_eq!(at(Kind::ShopPage).time_limit(longest), TIME_LIMIT);
+        assert_eq!(at(Audience::MakesOrder).time_limit(longest), longest + TIME_LIMIT);
+        assert_eq!(at(Audience::ShopPage).time_limit(longest), TIME_LIMIT);
     }
 
     #[test]
     fn an_address_is_found_by_the_words_that_it_names() {
-        let of = |pattern: &str, kind| Address::new(pattern, READ.to_owned(), kind);
+        let of = |pattern: &str, audience| Address::new(pattern, READ.to_owned(), audience);
         let addresses = Addresses(vec![
-            of("/api/orders/:order_id", Kind::ShopPage),
-            of("/api/orders/create", Kind::MakesOrder),
-            of("/api/orders/{order_id}/history", Kind::ShopPage),
-            of("/pay/:token", Kind::PayPage),
-            of("/readyz", Kind::Health),
+            of("/api/orders/:order_id", Audience::ShopPage),
+            of("/api/orders/create", Audience::MakesOrder),
+            of("/api/orders/{order_id}/history", Audience::ShopPage),
+            of("/pay/:token", Audience::PayPage),
+            of("/readyz", Audience::Health),
         ]);
 
         for (path, name) in [

@@ -24,7 +24,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     let listeners = listen_for_requests(&mut config).await?;
     let mut parts = Parts::default();
     start(&mut parts, &config, &installation, listeners, None, stop);
-    info!("the order API listens on {}", config.front.listen);
+    info!("the order API listens on {}", config.address.listen);
     installation.run(parts, stop).await
 }
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
 /// # Errors
 /// An address is taken, or is not this machine's.
 pub(crate) async fn listen_for_requests(config: &mut Config) -> Result<Listeners, Exit> {
-    let (all, bound) = listen(config.front.listen, "TASDIQ_LISTEN").await?;
+    let (all, bound) = listen(config.address.listen, "TASDIQ_LISTEN").await?;
     config.api_listens_at(bound);
     let webhook = match config.api.webhook_listen {
         Some(address) => {
@@ -66,7 +66,7 @@ pub(crate) fn start(
         pulse,
         settings: config.api.clone(),
         callback_addresses: config.callback_addresses.clone(),
-        public_url: config.front.public_url.clone(),
+        public_url: config.address.public_url.clone(),
     };
     let serving = ::api::serve(context, listeners, stop.clone(), work_ended, config.shutdown.grace);
     parts.start("order API", async move {

@@ -69,12 +69,12 @@ impl Config {
 
     /// Takes the address at which the API really listens: after port 0, the system's choice is the port.
     pub(crate) fn api_listens_at(&mut self, bound: SocketAddr) {
-        if local_url(self.front.listen).as_ref() == Some(self.front.public_url.url())
+        if local_url(self.address.listen).as_ref() == Some(self.address.public_url.url())
             && let Ok(url) = local_base(bound).parse()
         {
-            self.front.public_url = url;
+            self.address.public_url = url;
         }
-        self.front.listen = bound;
+        self.address.listen = bound;
     }
 
     /// Takes the address at which our own sandbox really listens.

@@ -104,7 +104,7 @@ fn configure(arguments: SuspectsArguments, settings: &Variables) -> Result<Confi
     let role = if arguments.embedded { Role::Up } else { Role::Worker };
     let mut config = Config::from_variables(role, settings)?;
     telemetry::init(&config.telemetry.filter, config.telemetry.format).context("cannot set up the log")?;
-    config.front.public_url = arguments.public_url;
+    config.address.public_url = arguments.public_url;
     if let Some(address) = arguments.sandbox {
         config.sandbox_listens_at(address);
     }

@@ -84,7 +84,7 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
         return Ok(None);
     }
     let webhook =
-        Url::parse(&format!("{}/atmos/webhook/", local_base(config.front.listen))).context("no webhook address")?;
+        Url::parse(&format!("{}/atmos/webhook/", local_base(config.address.listen))).context("no webhook address")?;
     let mut options = SandboxConfig::new(config.sandbox.listen, data_dir.path().to_owned(), Some(webhook));
     options.sign_algorithm = sandbox::sign_algorithm(config);
     options.places = PlaceCounts::of_this_process().sandbox;
@@ -98,7 +98,7 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
 
 /// What a person sees once everything listens: where things are, and the first thing to try.
 fn welcome(config: &Config, data_dir: &DataDir) -> String {
-    let here = local_base(config.front.listen);
+    let here = local_base(config.address.listen);
     let is_sandbox = config.atmos.is_sandbox();
     let mut lines = vec![
         match is_sandbox {
@@ -108,7 +108,7 @@ fn welcome(config: &Config, data_dir: &DataDir) -> String {
         String::new(),
         format!("  order API   {here}/api/orders/create"),
         format!("  reference   {here}/docs"),
-        format!("  webhook     {}/atmos/webhook/", config.front.public_url),
+        format!("  webhook     {}/atmos/webhook/", config.address.public_url),
         format!("  gateway     {}", config.atmos.base_url.as_str().trim_end_matches('/')),
         format!("  data        {}", data_dir.path().display()),
     ];

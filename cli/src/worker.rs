@@ -108,7 +108,7 @@ fn job_worker(config: &Config, installation: &Installation, options: WorkerOptio
 
 /// What jobs work with, by this configuration.
 pub(crate) fn context(config: &Config, store: Store, gateway: Gateway) -> WorkerContext {
-    WorkerContext { store, gateway, public_url: config.front.public_url.clone(), settings: config.worker.clone() }
+    WorkerContext { store, gateway, public_url: config.address.public_url.clone(), settings: config.worker.clone() }
 }
 
 /// This very program, also where its file has been replaced since it was started. It gets the settings of this process, and
@@ -117,7 +117,7 @@ fn suspect_program(config: &Config) -> SuspectProgram {
     let itself = PathBuf::from("/proc/self/exe");
     let file = if itself.exists() { itself } else { std::env::current_exe().unwrap_or_else(|_| "tasdiq".into()) };
     let is_embedded = config.role == Role::Up;
-    let mut arguments = vec!["suspects".to_owned(), "--public-url".to_owned(), config.front.public_url.to_string()];
+    let mut arguments = vec!["suspects".to_owned(), "--public-url".to_owned(), config.address.public_url.to_string()];
     if is_embedded {
         arguments.push("--embedded".to_owned());
     }

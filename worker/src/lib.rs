@@ -11,7 +11,7 @@ use apalis::prelude::*;
 use domain::job::{Job, QueueName};
 use futures_util::future::BoxFuture;
 use gateway::Gateway;
-use process::front::PublicUrl;
+use process::public_address::PublicUrl;
 use process::pulse::Pulse;
 use queue::Queue;
 use store::Store;

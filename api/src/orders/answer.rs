@@ -5,7 +5,7 @@ use domain::order::{HistoryLine, Order, OrderStatus};
 use domain::review::ReviewFinding;
 use domain::time::rfc3339;
 use poem_openapi::Object;
-use process::front::PublicUrl;
+use process::public_address::PublicUrl;
 use store::{Store, StoreError, findings};
 
 use crate::auth::Viewer;

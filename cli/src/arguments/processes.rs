@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args, ValueEnum};
 use domain::job::QueueName;
 use domain::web_address;
-use process::front::PublicUrl;
+use process::public_address::PublicUrl;
 use url::Url;
 
 #[derive(Clone, Debug, Args)]

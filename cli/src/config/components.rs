@@ -63,7 +63,7 @@ components! {
     /// Where embedded parts keep their files.
     data_dir: DataDirSettings, read by [Up, Api, Worker, Sandbox, Operator];
     /// Where the installation is reached. Workers make links to it.
-    front: process::front::FrontSettings, read by [Up, Api, Worker];
+    address: process::public_address::AddressSettings, read by [Up, Api, Worker];
     /// The HTTP side.
     api: api::ApiSettings, read by [Up, Api];
     /// The jobs.

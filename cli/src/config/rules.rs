@@ -27,7 +27,7 @@ pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config) {
 }
 
 fn listeners(env: &mut Environment<'_>, config: &Config) {
-    let (listen, sandbox) = (config.front.listen, config.sandbox.listen);
+    let (listen, sandbox) = (config.address.listen, config.sandbox.listen);
     let has_sandbox = config.role == Role::Up;
     if has_sandbox && listen == sandbox && listen.port() != 0 {
         env.fault("TASDIQ_SANDBOX_LISTEN", "is the same address as TASDIQ_LISTEN; give the two different ports");
@@ -50,7 +50,7 @@ fn api_keys(env: &mut Environment<'_>, config: &mut Config, gateway: KnownGatewa
         return;
     }
     let is_sandbox_here = is_sandbox && is_loopback(&config.atmos.base_url);
-    if is_sandbox_here && !config.front.listen.ip().to_canonical().is_loopback() {
+    if is_sandbox_here && !config.address.listen.ip().to_canonical().is_loopback() {
         env.fault(
             "TASDIQ_API_KEYS",
             "is missing, and TASDIQ_LISTEN lets other machines in, for which the order API must not be open; set it \
@@ -78,15 +78,15 @@ fn api_keys(env: &mut Environment<'_>, config: &mut Config, gateway: KnownGatewa
 
 fn public_url(env: &mut Environment<'_>, config: &mut Config, gateway: KnownGateway) {
     if !env.has_read("TASDIQ_PUBLIC_URL")
-        && let Ok(url) = local_base(config.front.listen).parse()
+        && let Ok(url) = local_base(config.address.listen).parse()
     {
-        config.front.public_url = url;
+        config.address.public_url = url;
     }
     let sends_customers_there = matches!(config.role, Role::Up | Role::Api | Role::Worker);
     if gateway != KnownGateway::Real || !sends_customers_there || env.is_faulty("TASDIQ_PUBLIC_URL") {
         return;
     }
-    let url = config.front.public_url.url();
+    let url = config.address.public_url.url();
     if is_loopback(url) {
         env.warn(
             "customers and the gateway cannot reach this machine's own address: set TASDIQ_PUBLIC_URL to the one that \
@@ -106,7 +106,7 @@ fn callback_addresses(env: &mut Environment<'_>, config: &Config) {
              address; set it to watch, and to refuse once nothing of the gateway's is told",
         );
     }
-    if !addresses.trusted_proxies.is_empty() || config.front.public_url.url().scheme() != "https" {
+    if !addresses.trusted_proxies.is_empty() || config.address.public_url.url().scheme() != "https" {
         return;
     }
     if are_checked {

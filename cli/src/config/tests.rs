@@ -62,9 +62,9 @@ fn an_empty_environment_is_the_sandbox_with_everything_embedded() {
     assert_eq!(config.atmos.checkout_url, config.atmos.base_url);
     assert_eq!(config.database.url, DatabaseUrl::Sqlite("./tasdiq-data/tasdiq.db".into()));
     assert_eq!(config.redis.url, None);
-    assert_eq!(config.front.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.address.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(config.worker.listen.to_string(), "127.0.0.1:8001");
-    assert_eq!(config.front.public_url.as_str(), "http://127.0.0.1:8000");
+    assert_eq!(config.address.public_url.as_str(), "http://127.0.0.1:8000");
     assert_eq!(config.atmos.rate, None);
     let schedule = [250, 500, 1_000, 1_500, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 12_000, 15_000];
     let slower = [20_000, 30_000, 60_000, 120_000, 300_000, 600_000];
@@ -497,7 +497,7 @@ fn values_are_read_as_they_are_meant() {
     assert_eq!(config.atmos.sign_algorithm, SignAlgorithm::Sha256);
     assert_eq!(config.database.url, DatabaseUrl::Sqlite("/var/lib/tasdiq/t.db".into()));
     assert_eq!(config.redis.url, Some(Secret::new("redis://:pass@redis:6379/2")));
-    assert_eq!(config.front.public_url.url().as_str(), "http://[::1]/", "every address is reached at loopback");
+    assert_eq!(config.address.public_url.url().as_str(), "http://[::1]/", "every address is reached at loopback");
     assert_eq!(config.worker.look_schedule, LookSchedule::new(&[50, 1_500, 86_400_000].map(Duration::from_millis)));
     assert_eq!(config.atmos.rate, Some(GatewayRate { per_second: 5, burst: 5 }));
     assert_eq!(config.telemetry.filter, "info,worker=debug");
@@ -646,7 +646,7 @@ fn after_port_zero_the_real_ports_stand_in_the_addresses() {
     config.api_listens_at(SocketAddr::from(([127, 0, 0, 1], 4001)));
     config.sandbox_listens_at(SocketAddr::from(([127, 0, 0, 1], 4002)));
 
-    assert_eq!(config.front.public_url.as_str(), "http://127.0.0.1:4001");
+    assert_eq!(config.address.public_url.as_str(), "http://127.0.0.1:4001");
     assert_eq!(config.atmos.base_url.as_str(), "http://127.0.0.1:4002/");
     assert_eq!(config.atmos.checkout_url, config.atmos.base_url);
     assert!(config.starts_sandbox());
@@ -658,7 +658,7 @@ fn a_public_address_that_was_given_stays() {
 
     config.api_listens_at(SocketAddr::from(([127, 0, 0, 1], 4001)));
 
-    assert_eq!(config.front.public_url.as_str(), "https://pay.example.uz/atmos");
+    assert_eq!(config.address.public_url.as_str(), "https://pay.example.uz/atmos");
 }
 
 #[test]

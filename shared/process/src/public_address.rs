@@ -10,7 +10,7 @@ use url::Url;
 config::settings! {
     /// Where an installation is reached from outside.
     #[derive(Clone, Debug)]
-    pub struct FrontSettings {
+    pub struct AddressSettings {
         /// Where the API listens.
         #[env("TASDIQ_LISTEN", default = "127.0.0.1:8000", check = values::listen(8000))]
         pub listen: SocketAddr,
