@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ::gateway::atmos::AtmosSettings;
 use config::{ConfigFault, ConfigFaults, Environment, Variables};
 use store::DatabaseUrl;
 
@@ -92,8 +93,9 @@ impl Config {
 }
 
 fn config(role: Role, mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
-    let config = Config::read(role, &mut env).map(|mut config| {
-        rules::apply(&mut env, &mut config);
+    let defaults = config::defaults::<AtmosSettings>();
+    let config = Config::read(role, &mut env).zip(defaults).map(|(mut config, published)| {
+        rules::apply(&mut env, &mut config, &published);
         config
     });
     let warnings = env.finish()?;

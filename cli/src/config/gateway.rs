@@ -14,11 +14,8 @@ use crate::local_address::{is_loopback, leads_to, local_url};
 /// What a gateway cannot be asked without.
 const NEEDED: [&str; 4] = ["ATMOS_CONSUMER_KEY", "ATMOS_CONSUMER_SECRET", "ATMOS_STORE_ID", "ATMOS_API_KEY"];
 
-// The sandbox's credentials, which are the settings' defaults.
-const SANDBOX_SECRET: &str = "sandbox-secret";
-const SANDBOX_STORE: &str = "1234";
+/// The sandbox's one terminal.
 const SANDBOX_TERMINAL: &str = "1";
-const SANDBOX_API_KEY: &str = "sandbox-api-key";
 
 /// What the key that signs callbacks should have.
 const CALLBACK_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 16, different: 6 };
@@ -40,7 +37,8 @@ pub(super) enum KnownGateway {
 }
 
 /// Fills in what follows from which gateway it is, and looks for what does not fit it.
-pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config) -> KnownGateway {
+/// `published` are the defaults, hence the sandbox's credentials.
+pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config, published: &AtmosSettings) -> KnownGateway {
     let role = config.role;
     let none_given = NEEDED.iter().all(|name| !env.is_set(name)) && !env.is_set("ATMOS_TERMINAL_ID");
     // An address on another machine means a certain gateway, so its credentials were forgotten.
@@ -66,7 +64,7 @@ pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config) -> KnownGate
         if !has_checkout_url {
             atmos.checkout_url = atmos.base_url.clone();
         }
-        check_sandbox(env, config);
+        check_sandbox(env, config, published);
         KnownGateway::Sandbox
     } else {
         let checkout = if atmos.is_test { TEST_CHECKOUT } else { CHECKOUT };
@@ -77,7 +75,7 @@ pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config) -> KnownGate
             atmos.checkout_url = url;
         }
         atmos.rate = atmos.rate.or(Some(GATEWAY_RATE));
-        check_real_gateway(env, atmos);
+        check_real_gateway(env, atmos, published);
         KnownGateway::Real
     }
 }
@@ -93,15 +91,15 @@ fn missing(role: Role) -> &'static str {
 }
 
 /// Published credentials and clear text must never meet real money.
-fn check_real_gateway(env: &mut Environment<'_>, atmos: &AtmosSettings) {
+fn check_real_gateway(env: &mut Environment<'_>, atmos: &AtmosSettings, published: &AtmosSettings) {
     let has_key = !env.is_faulty("ATMOS_API_KEY");
-    if atmos.consumer_secret == Secret::new(SANDBOX_SECRET) {
+    if atmos.consumer_secret == published.consumer_secret {
         env.fault(
             "ATMOS_CONSUMER_SECRET",
             "is the sandbox's, which everybody knows; set the one of your store, or ATMOS_CONSUMER_KEY to sandbox-key",
         );
     }
-    if atmos.api_keys.contains(&Secret::new(SANDBOX_API_KEY)) {
+    if atmos.api_keys.iter().any(|key| published.api_keys.contains(key)) {
         env.fault(
             "ATMOS_API_KEY",
             "is the sandbox's, with which everybody can sign callbacks; set the one of your store, or \
@@ -137,7 +135,7 @@ fn is_of_atmos(url: &Url) -> bool {
 
 /// The sandbox's transaction ids mean somebody else's payment to Atmos; and the sandbox that `up` starts knows one
 /// store only.
-fn check_sandbox(env: &mut Environment<'_>, config: &Config) {
+fn check_sandbox(env: &mut Environment<'_>, config: &Config, sandbox: &AtmosSettings) {
     let atmos = &config.atmos;
     for (name, url) in [("ATMOS_BASE_URL", &atmos.base_url), ("ATMOS_CHECKOUT_URL", &atmos.checkout_url)] {
         // The page follows the API where it is not set itself; then the API's variable is the one to mend.
@@ -152,10 +150,12 @@ fn check_sandbox(env: &mut Environment<'_>, config: &Config) {
     if config.role != Role::Up || !leads_to(&atmos.base_url, config.sandbox.listen) {
         return;
     }
+    let api_keys = sandbox.api_keys.iter().map(Secret::expose).collect::<Vec<_>>().join(",");
+    let has_api_keys = sandbox.api_keys.iter().all(|key| atmos.api_keys.contains(key));
     for (name, expected, fits) in [
-        ("ATMOS_CONSUMER_SECRET", SANDBOX_SECRET, atmos.consumer_secret == Secret::new(SANDBOX_SECRET)),
-        ("ATMOS_STORE_ID", SANDBOX_STORE, atmos.store_id == SANDBOX_STORE),
-        ("ATMOS_API_KEY", SANDBOX_API_KEY, atmos.api_keys.contains(&Secret::new(SANDBOX_API_KEY))),
+        ("ATMOS_CONSUMER_SECRET", sandbox.consumer_secret.expose(), atmos.consumer_secret == sandbox.consumer_secret),
+        ("ATMOS_STORE_ID", sandbox.store_id.as_str(), atmos.store_id == sandbox.store_id),
+        ("ATMOS_API_KEY", api_keys.as_str(), has_api_keys),
     ] {
         if !fits {
             env.fault(name, format!("does not fit the sandbox, whose own is {expected}; unset every ATMOS_ variable"));

@@ -1,5 +1,6 @@
 //! The rules that tie the settings of several components together.
 
+use ::gateway::atmos::AtmosSettings;
 use api::KeyStrength;
 use config::Environment;
 use store::DatabaseUrl;
@@ -15,10 +16,11 @@ const KEY_STRENGTH: KeyStrength = KeyStrength { characters: 16, different: 8 };
 /// Keys that guard a sandbox, such as `demo-key`.
 const SANDBOX_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 8, different: 4 };
 
-/// Fills in what follows from other settings, and looks for what does not fit together.
-pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config) {
+/// Fills in what follows from other settings, and looks for what does not fit together. `published` is the gateway where no
+/// variable is set: the sandbox.
+pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config, published: &AtmosSettings) {
     listeners(env, config);
-    let gateway = gateway::apply(env, config);
+    let gateway = gateway::apply(env, config, published);
     api_keys(env, config, gateway);
     public_url(env, config, gateway);
     callback_addresses(env, config);
