@@ -63,8 +63,11 @@ impl<'a> Environment<'a> {
         let default = definition.default.unwrap_or_default();
         let parse = |text: &str| {
             check(text).map_err(|what| match definition.shown {
-                None => format!("{what}; without the variable it is {default}"),
-                Some(_) => what,
+                // An example may be the default.
+                None if !what.contains(&format!("such as {default} ")) => {
+                    format!("{what}; without the variable it is {default}")
+                }
+                None | Some(_) => what,
             })
         };
         self.parsed(definition.name, parse).or_else(|| {
@@ -103,5 +106,33 @@ impl<'a> Environment<'a> {
             true => Ok(self.warnings),
             false => Err(ConfigFaults { faults: self.faults, warnings: self.warnings }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values;
+
+    #[test]
+    fn a_complaint_tells_the_default_once() {
+        let named = |name, default| Definition { name, doc: "", default: Some(default), shown: None, is_secret: false };
+        let get = |_: &str| Some("x".to_owned());
+        let mut env = Environment::new(&get);
+
+        env.value(&named("TEA_LISTEN", "127.0.0.1:8000"), values::listen(8000));
+        env.value(&named("TEA_PORT", "127.0.0.1:80"), values::listen(8000));
+        env.value(&named("TEA_IS_HOT", "false"), values::yes_or_no);
+
+        let faults: Vec<String> = env.finish().unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                "TEA_LISTEN is not an IP address with a port, such as 127.0.0.1:8000 (or 0.0.0.0:8000 for every one)",
+                "TEA_PORT is not an IP address with a port, such as 127.0.0.1:8000 (or 0.0.0.0:8000 for every one); \
+                 without the variable it is 127.0.0.1:80",
+                "TEA_IS_HOT is neither true nor false; without the variable it is false",
+            ]
+        );
     }
 }
