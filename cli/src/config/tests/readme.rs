@@ -61,19 +61,32 @@ fn a_variable_has_one_meaning_and_one_default() {
     }
 }
 
+/// What the parts embedded in `up`, and the sandbox, are set by. Where each runs in a container of its own, the image says
+/// where its files are, and the compose file where the sandbox listens.
+const OF_EMBEDDED_PARTS: [&str; 2] = ["TASDIQ_DATA_DIR", "TASDIQ_SANDBOX_LISTEN"];
+
+/// The settings that these roles read and the compose file does not set itself.
+fn handed_on(roles: &[Role], environment: &str) -> Vec<&'static str> {
+    let lines = environment.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let has_value: BTreeSet<&str> = lines.filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
+    let read = CONTRACT.definitions().into_iter().map(|definition| definition.name);
+    let is_read = |name: &&str| roles.iter().any(|role| reads(*role, name));
+    read.filter(is_read).filter(|name| !has_value.contains(name) && !OF_EMBEDDED_PARTS.contains(name)).collect()
+}
+
 #[test]
 fn compose_hands_on_every_setting_of_the_processes_it_starts() {
     let compose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose.yaml")).unwrap();
-    let environment = compose.split("x-environment: &environment\n").nth(1).unwrap();
-    let environment = environment.split("\n\n").next().unwrap();
-    let lines: BTreeSet<&str> = environment.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
-    let has_value: BTreeSet<&str> =
-        lines.iter().filter_map(|line| line.split_once(": ")).map(|(name, _)| name).collect();
-
-    let read = CONTRACT.definitions().into_iter().map(|definition| definition.name);
-    let handed_on =
-        read.filter(|name| (reads(Role::Api, name) || reads(Role::Worker, name)) && !has_value.contains(name));
-    let expected: String = handed_on.map(|name| format!("  {name}:\n")).collect();
+    let environment = compose.split("x-environment: &environment\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let expected: String =
+        handed_on(&[Role::Api, Role::Worker], environment).iter().map(|name| format!("  {name}:\n")).collect();
 
     holds("deploy/compose.yaml", "are set outside.\n", "\n\n", expected.trim_end());
+
+    let environment = compose.split("    environment:\n      TASDIQ_SANDBOX_LISTEN: ").nth(1).unwrap();
+    let environment = environment.split("    ports:").next().unwrap();
+    let expected: String =
+        handed_on(&[Role::Sandbox], environment).iter().map(|name| format!("      {name}:\n")).collect();
+
+    holds("deploy/compose.yaml", "as above.\n", "    # Its page is", &expected);
 }
