@@ -123,12 +123,24 @@ fn test_mode_chooses_the_payment_page_as_the_django_guide_writes_it() {
     assert_eq!(faulty_variables(Role::Up, &format!("{REAL}\nATMOS_TEST_MODE=yes")), ["ATMOS_TEST_MODE"]);
 }
 
-/// With such a key everybody could sign. The table of callbacks in ARCHITECTURE.md lists these cases, too.
+/// With such a key everybody could sign. The table of callbacks in ARCHITECTURE.md ends with these cases.
 #[test]
 fn without_a_key_that_signs_callbacks_nothing_starts() {
-    for key in ["", " ", "key,"] {
+    let cases = [
+        ("`ATMOS_API_KEY` is missing", &[None][..]),
+        ("`ATMOS_API_KEY` is empty, or blank", &[Some(""), Some(" ")]),
+        ("`ATMOS_API_KEY` has an empty second key", &[Some("key,")]),
+    ];
+    let documented = include_str!("../../../ARCHITECTURE.md");
+    let documented: Vec<&str> =
+        documented.lines().filter(|line| line.contains(" | the process does not start | ")).collect();
+    assert_eq!(documented, cases.map(|(case, _)| format!("| {case} | the process does not start | – | – | – | – |")));
+    for key in cases.iter().flat_map(|(_, keys)| *keys) {
         for role in [Role::Up, Role::Api, Role::Worker] {
-            let lines = format!("{REAL}{SERVERS}").replace("real-api-key-of-atmos", key);
+            let line = "ATMOS_API_KEY=real-api-key-of-atmos";
+            let lines = format!("{REAL}{SERVERS}");
+            assert!(lines.contains(line), "{lines}");
+            let lines = lines.replace(line, &key.map_or(String::new(), |key| format!("ATMOS_API_KEY={key}")));
 
             let faults = config(role, &lines).unwrap_err();
 
