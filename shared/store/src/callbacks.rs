@@ -297,7 +297,8 @@ pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id:
     sqlx::query(
         "-- cancel_dead_callback_jobs
         update jobs set state = 'canceled', finished_at_ms = $3
-        where kind = $1 and subject_id in (select id from callbacks where order_id = $2) and state = 'dead'",
+        where kind = $1 and subject_id in (select id from callbacks where order_id = $2)
+            and coalesce(state, '') = 'dead'",
     )
     .bind(kind.as_str())
     .bind(order_id.0)

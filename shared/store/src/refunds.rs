@@ -83,7 +83,8 @@ pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id:
     sqlx::query(
         "-- cancel_dead_refunds
         update jobs set state = 'canceled', finished_at_ms = $3
-        where kind = $1 and subject_id in (select id from refunds where order_id = $2) and state = 'dead'",
+        where kind = $1 and subject_id in (select id from refunds where order_id = $2)
+            and coalesce(state, '') = 'dead'",
     )
     .bind(kind.as_str())
     .bind(order_id.0)

@@ -71,11 +71,12 @@ pub(crate) async fn complete_instead(write: &mut Write, dead: &Dead) -> Result<(
     Ok(())
 }
 
-/// Calls off the dead letter of this kind and subject, if there is one: no person has to look at it any more.
+/// Calls off the dead letter of this kind and subject, if there is one: no person has to look at it any more. The state
+/// stands in `coalesce`, for the index of all that are dead is the longer way to one of them.
 pub(crate) async fn cancel_dead(write: &mut Write, kind: JobKind, subject_id: i64) -> Result<(), StoreError> {
     sqlx::query(
         "-- cancel_dead_letter
-        update jobs set state = 'canceled', finished_at_ms = $3 where kind = $1 and subject_id = $2 and state = 'dead'",
+        update jobs set state = 'canceled', finished_at_ms = $3 where kind = $1 and subject_id = $2 and coalesce(state, '') = 'dead'",
     )
     .bind(kind.as_str())
     .bind(subject_id)
