@@ -408,6 +408,39 @@ async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
     assert!(others.iter().chain(&held).all(|settled| matches!(settled, Ok(Transition::Made))), "{others:?}");
 }
 
+/// A settlement has its look and takes its order next, while a callback about that order is in a transaction with others.
+#[tokio::test]
+async fn an_order_whose_look_is_locked_stays_free_for_whoever_has_the_look() {
+    let f = Fixture::postgres().await;
+    let (order, other) = (f.order_with_link(7).await, f.order_with_link(8).await);
+    assert_eq!(f.ask(&other, 8).await, Verdict::Allowed);
+    let mut looking = f.connection().await;
+    looking.execute("begin").await.unwrap();
+    let look = sqlx::query("select id from jobs where kind = 'settle_order' and subject_id = $1 for update");
+    assert_eq!(looking.execute(look.bind(order.id.0)).await.unwrap().rows_affected(), 1);
+    // This one's transaction takes its time when it has locked its orders.
+    let mut hanging = f.connection().await;
+    hanging.execute("begin").await.unwrap();
+    assert_eq!(hanging.execute("select id from callbacks for update").await.unwrap().rows_affected(), 1);
+
+    let settling = async {
+        let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+            and wait_event_type = 'Lock' and query like '-- keep_callbacks%'";
+        while f.number(waiting).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        let its_order = sqlx::query("select id from orders where id = $1 for update nowait").bind(order.id.0);
+        let locked = looking.execute(its_order).await.map(|done| done.rows_affected());
+        looking.execute("rollback").await.unwrap();
+        hanging.execute("rollback").await.unwrap();
+        locked
+    };
+    let (first, second, locked) = tokio::join!(f.ask(&order, 7), f.ask(&other, 8), settling);
+
+    assert_eq!(locked.unwrap(), 1);
+    assert_eq!([first, second], [Verdict::Allowed; 2]);
+}
+
 /// Two processes that are sent the same things in opposite order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_requests_at_two_processes_do_not_wait_in_a_circle() {

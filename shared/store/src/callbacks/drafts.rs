@@ -121,10 +121,10 @@ async fn amounts_of_drafts(
     known.iter().map(draft).collect()
 }
 
-// The looks are counted, and so locked, before any order is read.
+// The looks are counted or listed, and so locked, before any order is read.
 const LOCK_ORDERS: LockingStatement = LockingStatement {
     sqlite: "-- lock_orders_asked_about
-        select id, status, expires_at_ms, transaction_id, 1 as has_look from orders
+        select id, status, expires_at_ms, transaction_id from orders
         where id in (select value from json_each($1)) order by id",
     postgres: "-- lock_orders_asked_about
         with looks as materialized (
@@ -132,9 +132,7 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
             where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
                 select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
             order by subject_id for update)
-        select id, status, expires_at_ms, transaction_id,
-            case when id = any(array(select subject_id from looks)) then 1 else 0 end as has_look
-        from orders
+        select id, status, expires_at_ms, transaction_id from orders
         where (select count(*) from looks) >= 0
             and id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
         order by id for update of orders",
@@ -144,18 +142,15 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
             where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
                 select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
             order by subject_id for update skip locked)
-        select id, status, expires_at_ms, transaction_id,
-            case when id = any(array(select subject_id from looks)) then 1 else 0 end as has_look
-        from orders
-        where (select count(*) from looks) >= 0
-            and id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
+        select id, status, expires_at_ms, transaction_id from orders
+        where id = any(array(select subject_id from looks))
         order by id for update of orders skip locked",
 };
 
 /// Locks orders, each after its look, and tells what decides whether a draft of theirs may debit.
 ///
 /// The look's row comes first, as in every settlement, for it is staged when the order is decided about. An order whose
-/// look is locked is passed over like one that is locked itself; so is one that has none, which is rare.
+/// look is locked is passed over, and stays free for the holder of its look; so is one that has none, which is rare.
 async fn lock_orders(
     write: &mut Write,
     ids: &[OrderId],
@@ -167,23 +162,15 @@ async fn lock_orders(
     let text = LOCK_ORDERS.on(write.store.database(), locked);
     let query = sqlx::query(text).bind(json(ids)?).bind(JobKind::SettleOrder.as_str());
     let rows = query.fetch_all(write.transaction()).await?;
-    let is_ours =
-        |row: &&AnyRow| Ok::<_, StoreError>(locked == Locked::Waited || row.try_get::<i32, _>("has_look")? != 0);
     let order = |row: &AnyRow| {
         let order = LockedOrder {
             status: orders::parse_status(row.try_get("status")?)?,
             expires_at_ms: row.try_get("expires_at_ms")?,
             payer: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
         };
-        Ok::<_, StoreError>((OrderId(row.try_get("id")?), order))
+        Ok((OrderId(row.try_get("id")?), order))
     };
-    let mut orders = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        if is_ours(&row)? {
-            orders.extend([order(row)?]);
-        }
-    }
-    Ok(orders)
+    rows.iter().map(order).collect()
 }
 
 const ALLOW_DRAFTS: Statement = Statement {
