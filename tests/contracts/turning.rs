@@ -2,10 +2,11 @@
 
 use domain::job::{Job, JobRow, JobState, QueueName};
 use domain::order::{Order, OrderStatus};
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use store::jobs::{self, Finish};
+use store::kinds::{self, Command};
 use store::orders::{self, Canceled, Transition};
-use store::{StoreError, kinds, transactions};
+use store::{StoreError, transactions};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
 
@@ -186,6 +187,41 @@ async fn a_look_that_is_complete_makes_room_for_the_next(f: Fixture) {
     assert_ne!(f.only_job_of(&order).await.id, look.lease.job_id);
 }
 
+/// An operator's cancel reads the job of a link, and waits for the row: its run stores the link meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_that_was_a_link_when_its_cancel_was_asked_for_goes_on() {
+    let f = Fixture::postgres().await;
+    let order = f.order().await;
+    let id = f.only_job_of(&order).await.id;
+    let turn = format!(
+        "begin; update jobs set kind = 'settle_order', queue = 'settle',
+            payload = '{{\"kind\":\"settle_order\",\"order_id\":' || subject_id || '}}' where id = {id}"
+    );
+    let mut other = f.connection().await;
+    other.execute(AssertSqlSafe(turn)).await.unwrap();
+
+    let mut watching = f.connection().await;
+    let turned = async {
+        wait_for_a_lock(&mut watching).await;
+        other.execute("commit").await.unwrap();
+    };
+    let (canceled, ()) = tokio::join!(kinds::cancel(&f.store, id), turned);
+
+    assert!(matches!(canceled, Ok(Command::Refused(_))), "{canceled:?}");
+    let look = f.only_job_of(&order).await;
+    assert_eq!((look.kind.as_str(), look.state), ("settle_order", JobState::Available));
+    assert_eq!(f.find(&order).await.status, OrderStatus::Pending, "the customer may pay");
+}
+
+/// Until another connection to this database waits for a lock.
+async fn wait_for_a_lock(watching: &mut PgConnection) {
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
+        and datname = current_database()";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *watching).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The partial unique index allows one look: a transaction that writes another waits for its end, and then begins anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_that_is_staged_in_the_same_moment_is_the_one() {
@@ -205,11 +241,7 @@ async fn a_look_that_is_staged_in_the_same_moment_is_the_one() {
 
         let mut watching = f.connection().await;
         let waits = async {
-            let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'
-                and datname = current_database()";
-            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut watching).await.unwrap() == 0 {
-                tokio::task::yield_now().await;
-            }
+            wait_for_a_lock(&mut watching).await;
             other.execute(if is_kept { "commit" } else { "rollback" }).await.unwrap();
         };
         let draft = new_link(order.id.0);

@@ -248,11 +248,15 @@ async fn cancel_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
         )));
     }
     let mut write = store.begin(1).await?;
-    if !jobs::cancel(&mut write, id).await? {
-        return Ok(Command::Refused(format!(
-            "the job is {}; it can be canceled only while it waits or is dead",
-            job.state
-        )));
+    if !jobs::cancel(&mut write, &job).await? {
+        return Ok(Command::Refused(match job.state {
+            JobState::Available | JobState::Enqueued | JobState::Dead => {
+                format!("the job has changed in this moment; see `jobs show {id}`")
+            }
+            state @ (JobState::Running | JobState::Completed | JobState::Canceled) => {
+                format!("the job is {state}; it can be canceled only while it waits or is dead")
+            }
+        }));
     }
     match death {
         Some(Death::FailsOrder) => {

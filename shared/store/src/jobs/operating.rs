@@ -90,13 +90,14 @@ pub(crate) async fn revive(write: &mut Write, job: &JobRow) -> Result<bool, Stor
     let done = sqlx::query(
         "-- retry_job
         update jobs set state = 'available', queue = $3, attempt = 0, crashes = 0, due_at_ms = $2, finished_at_ms = null
-        where id = $1 and state = 'dead' and not exists (
+        where id = $1 and kind = $4 and state = 'dead' and not exists (
             select 1 from jobs other where other.kind = jobs.kind and other.subject_id = jobs.subject_id
                 and other.state in ('available', 'enqueued', 'running'))",
     )
     .bind(job.id.0)
     .bind(now_ms)
     .bind(JobKind::parse(&job.kind).map_or(QueueName::Background, JobKind::queue).as_str())
+    .bind(job.kind.clone())
     .execute(write.transaction())
     .await?;
     write.fresh.due(now_ms);
@@ -118,15 +119,17 @@ pub(crate) async fn run_now(store: &Store, id: JobId) -> Result<(), StoreError> 
     write.commit().await
 }
 
-/// Calls off a job that waits or is dead; returns whether it was.
-pub(crate) async fn cancel(write: &mut Write, id: JobId) -> Result<bool, StoreError> {
+/// Calls off a job that waits or is dead; returns whether it was. Its row may have become another kind of job since it was
+/// read, which must go on.
+pub(crate) async fn cancel(write: &mut Write, job: &JobRow) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "-- cancel_job
         update jobs set state = 'canceled', lease_token = null, finished_at_ms = $2
-        where id = $1 and state in ('available', 'enqueued', 'dead')",
+        where id = $1 and kind = $3 and state in ('available', 'enqueued', 'dead')",
     )
-    .bind(id.0)
+    .bind(job.id.0)
     .bind(write.now_ms())
+    .bind(job.kind.clone())
     .execute(write.transaction())
     .await?;
     Ok(done.rows_affected() > 0)
