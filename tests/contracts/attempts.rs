@@ -16,6 +16,7 @@ on_every_database! {
     what_ends_many_runs_at_once_remembers_each_that_failed
     a_job_that_has_left_the_table_still_tells_of_its_attempts
     an_attempt_of_an_older_releases_worker_is_remembered_without_its_name
+    an_older_releases_attempt_after_one_of_ours_is_not_taken_for_ours
     of_a_job_that_fails_for_ever_the_newest_attempts_are_remembered
     attempts_are_forgotten_after_their_time
 }
@@ -124,6 +125,44 @@ async fn an_attempt_of_an_older_releases_worker_is_remembered_without_its_name(f
 
     let line = f.attempts(look.lease.job_id).await.remove(0);
     assert_eq!((line.worker_host, line.worker_pid, line.began_at_ms), (None, None, None));
+}
+
+/// However ours ended, before the older release claims the job that then crashes.
+async fn an_older_releases_attempt_after_one_of_ours_is_not_taken_for_ours(f: Fixture) {
+    f.order().await;
+    let old_claim = async |queue: &str| {
+        let claim = "update jobs set state = 'running', lease_token = 5, attempt = attempt + 1, due_at_ms = 0";
+        f.execute(&[format!("{claim}, queue = '{queue}'")]).await;
+    };
+    let ours = f.claim_one(QueueName::Links).await;
+    let id = ours.lease.job_id;
+    let crashes_unnamed = async |ours: &str| {
+        old_claim("links").await;
+        assert_eq!(kinds::recover_crashed(&f.store, QueueName::Links).await.unwrap().len(), 1, "{ours}");
+        let line = f.attempts(id).await.remove(0);
+        assert_eq!(line.outcome, AttemptOutcome::Crashed, "{ours}");
+        assert_eq!((line.worker_host, line.worker_pid, line.began_at_ms), (None, None, None), "{ours}");
+        f.execute(&["update jobs set crashes = 0, queue = 'links', due_at_ms = 0".to_owned()]).await;
+    };
+
+    f.end(&ours, &failed("no", AttemptOutcome::Failed)).await;
+    assert!(f.attempts(id).await[0].worker_pid.is_some(), "our own line names us");
+    crashes_unnamed("it failed").await;
+
+    f.claim_one(QueueName::Links).await;
+    f.execute(&["update jobs set due_at_ms = 0".to_owned()]).await;
+    assert_eq!(kinds::recover_crashed(&f.store, QueueName::Links).await.unwrap().len(), 1);
+    assert!(f.attempts(id).await[0].worker_pid.is_some(), "our own line names us");
+    f.execute(&["update jobs set crashes = 0".to_owned()]).await;
+    crashes_unnamed("it crashed").await;
+
+    f.execute(&["update jobs set crashes = 2, queue = 'suspect'".to_owned()]).await;
+    let offered = jobs::offer(&f.store, QueueName::Suspect, 10).await.unwrap();
+    let group = jobs::group_suspects(&f.store, &offered).await.unwrap().remove(0);
+    assert_eq!(jobs::claim_suspects(&f.store, &group).await.unwrap().len(), 1);
+    jobs::hand_back_suspects(&f.store, &group).await.unwrap();
+    f.execute(&["update jobs set crashes = 0".to_owned()]).await;
+    crashes_unnamed("it was handed back").await;
 }
 
 async fn of_a_job_that_fails_for_ever_the_newest_attempts_are_remembered(f: Fixture) {

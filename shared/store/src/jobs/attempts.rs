@@ -63,7 +63,17 @@ const KEEP_ATTEMPTS: Statement = Statement {
         returning job_id, number",
 };
 
-/// Writes a line for each. Their rows must be locked by this transaction, and still tell who ran them.
+const FORGET_RUNNERS: Statement = Statement {
+    sqlite: "-- forget_runners
+        update jobs set began_at_ms = null, worker_host = null, worker_pid = null
+        where id in (select value from json_each($1))",
+    postgres: "-- forget_runners
+        update jobs set began_at_ms = null, worker_host = null, worker_pid = null
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))",
+};
+
+/// Writes a line for each. Their rows must be locked by this transaction, and still tell who ran them; afterwards they do
+/// so no longer: an older release claims a job without its name, and must not be taken for who ran it before.
 pub(super) async fn keep(write: &mut Write, ended: &[Ended<'_>]) -> Result<(), StoreError> {
     if ended.is_empty() {
         return Ok(());
@@ -80,6 +90,9 @@ pub(super) async fn keep(write: &mut Write, ended: &[Ended<'_>]) -> Result<(), S
                 .await?;
         }
     }
+    let ids: Vec<JobId> = ended.iter().map(|ended| ended.job_id).collect();
+    let forget = sqlx::query(FORGET_RUNNERS.on(write.store.database())).bind(json(&ids)?);
+    forget.execute(write.transaction()).await?;
     Ok(())
 }
 

@@ -54,10 +54,12 @@ pub(super) async fn claim_under(
 
 const UNCLAIM_JOBS: Statement = Statement {
     sqlite: "-- unclaim_jobs
-        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2
+        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2,
+            began_at_ms = null, worker_host = null, worker_pid = null
         where id in (select value from json_each($3)) and lease_token = $1 and state = 'running'",
     postgres: "-- unclaim_jobs
-        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2
+        update jobs set state = 'available', attempt = attempt - 1, lease_token = null, due_at_ms = $2,
+            began_at_ms = null, worker_host = null, worker_pid = null
         where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($3 as json))))
             and lease_token = $1 and coalesce(state, '') = 'running'",
 };
