@@ -253,14 +253,17 @@ async fn redis_is_as_small_after_thousands_of_jobs_as_before() {
     const OPEN: &str = "select count(*) from jobs where kind = 'process_callback'";
     let running = Running::start().await;
     let redis = &running.installation.redis;
-    let wait_for_all = async || running.installation.wait_for_number(OPEN, Duration::from_secs(60), |n| n == 0).await;
+    const BUSY: &str = "select count(*) from jobs where state in ('enqueued', 'running')";
+    let wait_for_none =
+        async |jobs| running.installation.wait_for_number(jobs, Duration::from_secs(60), |n| n == 0).await;
     assert_eq!(running.installation.sandbox.pay(running.transaction_id).await, "debited");
     running.installation.wait_for_number(UNPAID, RESUMED, |orders| orders == 0).await;
-    wait_for_all().await;
+    wait_for_none(BUSY).await;
     let (keys, bytes) = (redis.keys().await, redis.data_bytes().await);
 
     running.installation.number(JOBS).await;
-    wait_for_all().await;
+    wait_for_none(OPEN).await;
+    wait_for_none(BUSY).await;
 
     let (keys_after, bytes_after) = (redis.keys().await, redis.data_bytes().await);
     println!("{keys} keys of {bytes} bytes before 5,000 jobs, {keys_after} of {bytes_after} bytes after");
