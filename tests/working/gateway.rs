@@ -96,6 +96,11 @@ impl HeldGateway {
         self.parts.held.send_replace(Held::All);
     }
 
+    /// Takes no connection any more.
+    pub(super) fn go_away(&self) {
+        self.serving.abort();
+    }
+
     /// Lets calls about these orders wait from now on, and answers those about all others.
     pub(super) fn hold_only(&self, orders: &[i64]) {
         self.parts.held.send_replace(Held::Only(orders.to_vec()));

@@ -6,6 +6,7 @@ use domain::order::OrderStatus;
 use queue::{LocalQueue, Queue};
 
 use super::gateway::{HeldGateway, PER_ORDER};
+use super::running::counted;
 use super::{Working, look_now};
 use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
@@ -15,6 +16,8 @@ on_every_database! {
     a_debit_on_a_draft_that_nobody_saw_pays_the_order
     no_gateway_is_asked_about_another_ones_order
     a_stored_callback_that_proves_nothing_any_more_still_makes_us_look
+    a_callback_whose_verdict_only_a_newer_release_knows_stops_no_payment
+    a_callback_that_proves_nothing_is_told_once_however_often_its_look_is_tried
     a_callback_during_a_look_makes_it_look_again
 }
 
@@ -78,10 +81,57 @@ async fn a_stored_callback_that_proves_nothing_any_more_still_makes_us_look(f: F
 
     wait_until("a look", PATIENCE, async || (w.gateway.asked(1) >= 1).then_some(())).await;
 
+    assert_eq!(unproven(&w).await, "1");
+    assert_eq!(w.f.find(&order).await.status, OrderStatus::Confirming, "the gateway shows no money");
+}
+
+/// How many callbacks this process has counted that prove nothing any more.
+async fn unproven(w: &Working) -> String {
     let metrics = process::scrape::render(&w.f.store, &Queue::Local(LocalQueue::default())).await;
     let counted = metrics.lines().find_map(|line| line.strip_prefix("tasdiq_callbacks_unproven_total "));
-    assert!(counted.is_some_and(|number| number != "0"), "{metrics}");
-    assert_eq!(w.f.find(&order).await.status, OrderStatus::Confirming, "the gateway shows no money");
+    counted.unwrap_or("0").to_owned()
+}
+
+async fn pays_although(f: Fixture, change: &str) -> Working {
+    let order = f.order_with_link(PER_ORDER + 1).await;
+    f.ask(&order, PER_ORDER + 1).await;
+    f.execute(&[change.to_owned()]).await;
+    let gateway = HeldGateway::start().await;
+    gateway.debit(PER_ORDER + 1);
+    let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
+
+    wait_until("the order to be paid", PATIENCE, async || {
+        (w.f.find(&order).await.status == OrderStatus::Paid).then_some(())
+    })
+    .await;
+    assert_eq!(w.f.number("select count(*) from job_attempts").await, 0, "no attempt has failed");
+    w
+}
+
+async fn a_callback_whose_verdict_only_a_newer_release_knows_stops_no_payment(f: Fixture) {
+    pays_although(f, "update callbacks set verdict = 'brewed'").await;
+}
+
+/// A body that is no text, as a hand may leave it. PostgreSQL takes none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_callback_that_cannot_be_read_stops_no_payment_and_is_counted() {
+    let w = pays_although(Fixture::sqlite().await, "update callbacks set body = x'ff'").await;
+
+    assert_eq!(unproven(&w).await, "1");
+}
+
+async fn a_callback_that_proves_nothing_is_told_once_however_often_its_look_is_tried(f: Fixture) {
+    let order = f.order_with_link(PER_ORDER + 1).await;
+    f.ask(&order, PER_ORDER + 1).await;
+    let gateway = HeldGateway::start().await;
+    gateway.go_away();
+    let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
+
+    // A look checks what woke it before it asks.
+    let tried = || counted("settle_order", "failed") + counted("settle_order", "released");
+    wait_until("the look to be tried again", PATIENCE, async || (tried() >= 2).then_some(())).await;
+
+    assert_eq!(unproven(&w).await, "1");
 }
 
 async fn a_callback_during_a_look_makes_it_look_again(f: Fixture) {

@@ -217,7 +217,7 @@ async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers(
 }
 
 /// Runs of jobs of this kind that this process has counted as ended so.
-fn counted(kind: &str, outcome: &str) -> u64 {
+pub(super) fn counted(kind: &str, outcome: &str) -> u64 {
     let families = prometheus::gather();
     let jobs = families.iter().find(|family| family.name() == "tasdiq_jobs_total");
     let is_asked_for = |metric: &&prometheus::proto::Metric| {

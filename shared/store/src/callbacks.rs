@@ -84,7 +84,7 @@ mod finding;
 
 pub(super) use answering::Question;
 pub use answering::answer;
-pub use finding::{Proofs, StoredCallback, Wanted, find, list, newest, of_order, proofs};
+pub use finding::{KeptBody, Proofs, StoredCallback, Wanted, find, list, newest, of_order, proofs};
 
 /// Bytes as they came from the gateway.
 #[derive(Clone, Copy, Debug)]

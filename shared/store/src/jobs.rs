@@ -26,7 +26,7 @@ pub use claiming::{claim, hand_back};
 pub use dead_letters::BuriedBy;
 pub(super) use dead_letters::{Dead, bury, cancel_dead, complete_instead};
 pub(super) use finishing::{Ending, WokenBy, finish, finish_all, not_ended};
-pub use finishing::{Finish, finish_alone};
+pub use finishing::{Finish, finish_alone, forget_woken_by};
 pub(super) use operating::{cancel, job_columns, job_row, revive, run_now};
 pub use operating::{count_dead, list, show};
 pub use relaying::{

@@ -48,7 +48,7 @@ mod url;
 pub mod weather;
 mod writing;
 
-use callbacks::StoredCallback;
+use callbacks::KeptBody;
 use connecting::STATEMENT_TIMEOUT;
 pub use error::{StoreError, Unreadable, Unsuitable};
 pub use fresh::Fresh;
@@ -113,7 +113,7 @@ struct Groups {
     settlings: Group<settlement::Settling>,
     orders: Group<ReadByNumber<Option<Order>>>,
     transactions: Group<ReadByNumber<Vec<StoredTransaction>>>,
-    callbacks: Group<ReadByNumber<Option<StoredCallback>>>,
+    callbacks: Group<ReadByNumber<Option<KeptBody>>>,
 }
 
 impl Store {

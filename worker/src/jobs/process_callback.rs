@@ -16,7 +16,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, callback_id: CallbackId) -> Result
     let Some(order_id) = callback.order_id else {
         return Ok(Done::NothingToDo);
     };
-    check_again(context, &callback);
+    let _ = check_again(context, &callback);
     callbacks::wake_settlement(&context.store, lease, order_id).await?;
     Ok(Done::Changed)
 }

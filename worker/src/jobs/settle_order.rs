@@ -1,15 +1,14 @@
 //! Asks the gateway about every draft of an order and settles it; the only job that does.
 
-use domain::id::{CallbackId, OrderId};
+use domain::id::OrderId;
 use domain::job::QueueName;
 use domain::order::Order;
 use domain::review::{FindingKind, NewFinding};
 use domain::transaction::TransactionState;
 use failpoint::{Point, reach};
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use gateway::GatewayError;
 use gateway::coordination::Urgency;
-use store::callbacks;
 use store::orders::{self, Transition};
 use store::settlement::{self, Settlement};
 use store::transactions::{self, StoredState, StoredTransaction};
@@ -33,7 +32,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     let (order, drafts, woken_by) = tokio::try_join!(
         orders::find(store, order_id),
         transactions::of_order(store, order_id),
-        try_join_all(woken_by.iter().map(|id| callbacks::find(store, CallbackId(*id)))),
+        proof::read(store, woken_by),
     )?;
     let Some(order) = order else {
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
@@ -51,8 +50,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         return Ok(give_back(context, &order, queue).await?);
     }
 
-    // Those that retention has deleted meanwhile are nobody's any more.
-    woken_by.iter().flatten().for_each(|callback| check_again(context, callback));
+    proof::check_all(context, lease, &woken_by).await;
     reach(Point::SettleBeforeCall);
     let (mut looked, mut unanswered) = (Vec::new(), None);
     for answer in join_all(drafts.iter().map(|draft| look(context, &order, draft, urgency))).await {

@@ -35,11 +35,22 @@ pub struct StoredCallback {
     pub address: Option<String>,
 }
 
-/// The callback of that number. Those that are asked for at the same time are read in one statement.
+/// What proves a callback. A newer release may have found another verdict on it.
+#[derive(Clone, Debug)]
+pub struct KeptBody {
+    /// The callback's number.
+    pub id: CallbackId,
+    /// The order its transaction belongs to.
+    pub order_id: Option<OrderId>,
+    /// As in [`StoredCallback`].
+    pub body: String,
+}
+
+/// The body of the callback of that number. Those that are asked for at the same time are read in one statement.
 ///
 /// # Errors
-/// [`StoreError`] when the database did not answer.
-pub async fn find(store: &Store, id: CallbackId) -> Result<Option<StoredCallback>, StoreError> {
+/// [`StoreError`] when the database did not answer, or the row cannot be read.
+pub async fn find(store: &Store, id: CallbackId) -> Result<Option<KeptBody>, StoreError> {
     reading::find(store, id.0).await
 }
 
@@ -51,29 +62,26 @@ macro_rules! callback_columns {
 }
 
 const FIND_CALLBACKS: Statement = Statement {
-    sqlite: concat!(
-        "-- find_callbacks
-        select ",
-        callback_columns!(),
-        " from callbacks where id in (select value from json_each($1))"
-    ),
-    postgres: concat!(
-        "-- find_callbacks
-        select ",
-        callback_columns!(),
-        " from callbacks
-        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))"
-    ),
+    sqlite: "-- find_callbacks
+        select id, order_id, body from callbacks where id in (select value from json_each($1))",
+    postgres: "-- find_callbacks
+        select id, order_id, body from callbacks
+        where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))",
 };
 
-impl ReadTogether for Option<StoredCallback> {
+impl ReadTogether for Option<KeptBody> {
     fn group(store: &Store) -> &Group<ReadByNumber<Self>> {
         &store.0.groups.callbacks
     }
 
     async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {
         let found = sqlx::query(FIND_CALLBACKS.on(store.database())).bind(numbers).fetch_all(store.readers()).await?;
-        found.iter().map(|row| from_row(row).map(|callback| (callback.id.0, Some(callback)))).collect()
+        let kept = |row: &AnyRow| -> Result<(i64, Self), StoreError> {
+            let id = row.try_get("id")?;
+            let order_id = row.try_get::<Option<i64>, _>("order_id")?.map(OrderId);
+            Ok((id, Some(KeptBody { id: CallbackId(id), order_id, body: row.try_get("body")? })))
+        };
+        found.iter().map(kept).collect()
     }
 }
 

@@ -54,6 +54,23 @@ pub(crate) enum WokenBy {
     Kept,
 }
 
+/// Empties the list of what woke a job that runs, where nothing has come since it was claimed; its run goes on.
+///
+/// # Errors
+/// [`StoreError`] when the database did not do it.
+pub async fn forget_woken_by(store: &Store, lease: &Lease) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- forget_woken_by
+        update jobs set woken_by = null where id = $1 and lease_token = $2 and wakes <= $3",
+    )
+    .bind(lease.job_id.0)
+    .bind(lease.token)
+    .bind(lease.wakes)
+    .execute(store.writer())
+    .await?;
+    Ok(())
+}
+
 /// Ends a run within a transaction; the first statement of every write of an effect.
 ///
 /// A job that was woken while it ran returns to `available`, due now, whatever `finish` says.

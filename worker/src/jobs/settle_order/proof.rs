@@ -1,18 +1,57 @@
 //! Whether the callbacks that woke a look still prove themselves.
 
-use store::callbacks::StoredCallback;
-use tracing::error;
+use domain::id::CallbackId;
+use domain::job::Lease;
+use futures_util::future::try_join_all;
+use store::callbacks::{self, KeptBody};
+use store::{Store, StoreError, jobs};
+use tracing::{error, warn};
 
 use crate::WorkerContext;
 use crate::metrics;
 
-/// Checks the signature of a stored callback again. One that no longer proves itself is told and counted, and decides
-/// nothing: what moves is decided by the gateway's own word in any case.
-pub(crate) fn check_again(context: &WorkerContext, callback: &StoredCallback) {
-    if let Err(fault) = context.gateway.read_callback(callback.body.as_bytes()) {
-        // It was good when it came. Its key was rotated away since, or the row was changed: somebody must know.
-        let (id, order_id) = (callback.id, callback.order_id.map(|id| id.to_string()));
-        error!(callback.id = %id, order.id = order_id, error = %fault, "callback {id} no longer proves itself: {fault}");
-        metrics::count_unproven_callback();
+/// A callback that woke the look, or why its row cannot be read. `None` where retention has deleted it.
+pub(super) type Woke = Result<Option<KeptBody>, (CallbackId, StoreError)>;
+
+/// Reads the callbacks of these numbers. A row that cannot be read is for [`check_all`] to tell.
+///
+/// # Errors
+/// [`StoreError`] when the database cannot be asked now.
+pub(super) async fn read(store: &Store, woken_by: &[i64]) -> Result<Vec<Woke>, StoreError> {
+    let one = async |id| match callbacks::find(store, id).await {
+        Err(trouble) if trouble.is_passing() => Err(trouble),
+        found => Ok(found.map_err(|trouble| (id, trouble))),
+    };
+    try_join_all(woken_by.iter().map(|id| one(CallbackId(*id)))).await
+}
+
+/// Checks the callbacks that woke a look. Once one was told, the list is emptied: a look that is tried again for days must
+/// not tell it each time.
+pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, woken_by: &[Woke]) {
+    let mut all_prove = true;
+    for woke in woken_by {
+        all_prove &= match woke {
+            Ok(None) => true,
+            Ok(Some(callback)) => check_again(context, callback),
+            Err((id, trouble)) => {
+                warn!(callback.id = %id, error = %trouble, "callback {id} cannot be read and is not checked: {trouble}");
+                metrics::count_unproven_callback();
+                false
+            }
+        };
     }
+    if !all_prove && let Err(trouble) = jobs::forget_woken_by(&context.store, lease).await {
+        warn!(error = %trouble, "a callback that was told is told again if this run fails");
+    }
+}
+
+/// Checks the signature of a stored callback again; returns whether it still proves itself. One that does not is told and
+/// counted, and decides nothing: what moves is decided by the gateway's own word in any case.
+pub(crate) fn check_again(context: &WorkerContext, callback: &KeptBody) -> bool {
+    let Err(fault) = context.gateway.read_callback(callback.body.as_bytes()) else { return true };
+    // It was good when it came. Its key was rotated away since, or the row was changed: somebody must know.
+    let (id, order_id) = (callback.id, callback.order_id.map(|id| id.to_string()));
+    error!(callback.id = %id, order.id = order_id, error = %fault, "callback {id} no longer proves itself: {fault}");
+    metrics::count_unproven_callback();
+    false
 }
