@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use domain::job::Subject;
 use domain::job::{ClaimedJob, Job, JobKind, JobState, Lease, QueueName};
 use domain::time::millis;
-#[cfg(feature = "failpoints")]
 use failpoint::{Point, reach};
 use futures_util::FutureExt;
 use gateway::coordination::Urgency;
