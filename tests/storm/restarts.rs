@@ -61,7 +61,7 @@ pub(crate) async fn taken_from(connection: &mut PgConnection, zombies: &[Zombie]
             "select count(*) from job_log claim join lateral (
                 select at_ms, crashes_counted from job_log next where next.job_id = claim.job_id
                 and next.number > claim.number order by next.number limit 1) ended on true
-            where claim.state = 'running' and claim.who = $1 and ended.crashes_counted = 1
+            where claim.state = 'running' and claim.who = $1 and claim.at_ms <= $2 and ended.crashes_counted = 1
                 and ended.at_ms between $2 and $3",
         )
         .bind(format!("tasdiq {}", zombie.process))
@@ -82,8 +82,12 @@ pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &
             .fetch_all(connection)
             .await
             .unwrap();
-    let killed: HashMap<String, i64> =
-        kills.iter().map(|kill| (format!("tasdiq {}", kill.process), kill.at_ms)).collect();
+    // The number of a process that has ended is given to another some time.
+    let mut killed: HashMap<String, Vec<i64>> = HashMap::new();
+    for kill in kills {
+        killed.entry(format!("tasdiq {}", kill.process)).or_default().push(kill.at_ms);
+    }
+    let killed_after = |line: &Line| killed.get(&line.who)?.iter().filter(|at_ms| **at_ms >= line.at_ms).min();
     let mut stories: HashMap<i64, Vec<&Line>> = HashMap::new();
     for line in &lines {
         stories.entry(line.job_id).or_default().push(line);
@@ -91,7 +95,7 @@ pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &
     let mut restarts = Restarts::default();
     for story in stories.values() {
         for (place, line) in story.iter().enumerate() {
-            let Some(killed_at_ms) = killed.get(&line.who).filter(|_| line.state == "running") else { continue };
+            let Some(killed_at_ms) = killed_after(line).filter(|_| line.state == "running") else { continue };
             let later = &story[place + 1..];
             // Its next change is that of its crash; a run that was just ending may have ended.
             let crashed = later.first().filter(|next| next.at_ms > *killed_at_ms && next.crashes > line.crashes);
