@@ -9,10 +9,15 @@ use syn::visit::{self, Visit};
 mod documents;
 mod statements;
 
+/// The top folder of the repository.
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 /// The product's sources with their texts, by their paths from the top folder. What follows the first unit test of a file
 /// is left out, and so are files of tests.
 fn sources() -> Vec<(String, String)> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let top = top();
     let mut files = Vec::new();
     for part in ["api/src", "cli/src", "http_server/src", "shared", "worker/src"] {
         collect(&top.join(part), &mut files);

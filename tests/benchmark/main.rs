@@ -1,5 +1,5 @@
-//! `cargo bench -p tasdiq --bench throughput`: prints the tables of BENCHMARKS.md for this machine; with words after `--`
-//! those of some parts alone.
+//! `cargo bench -p tasdiq --bench throughput`: prints the tables of `docs/benchmarks/raw.md` for this machine;
+//! with words after `--` those of some parts alone.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 #![allow(
     unused_imports,

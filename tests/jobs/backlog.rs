@@ -110,8 +110,8 @@ fn finished() -> u64 {
 mod tests {
     use super::*;
 
-    /// The bound that is published is 0.8, for a hundred times as many jobs on a quiet machine (BENCHMARKS.md). A neighbour who
-    /// begins to compile halves either rate, so what looks wrong is measured again; what is wrong looks so each time.
+    /// The bound that is published is 0.8, for a hundred times as many jobs on a quiet machine (`docs/benchmarks/raw.md`). A
+    /// neighbour that begins to compile halves either rate, so a low ratio is measured again; a real one comes each time.
     async fn check(behind: Behind) {
         let mut seen = Vec::new();
         for _ in 0..3 {

@@ -1,16 +1,34 @@
-//! ARCHITECTURE.md names the files that there are.
+//! The documents name the files that there are.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::collect;
+use super::{collect, top};
 
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+/// Where documents do not stand, or where a generator writes them.
+const NO_DOCUMENTS: [&str; 4] = ["target", "docs/reference", "node_modules", ".git"];
+
+/// All documents, by their paths from the top folder.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    find_documents(top(), &mut found);
+    found.sort();
+    found
 }
 
-fn architecture() -> String {
-    fs::read_to_string(top().join("ARCHITECTURE.md")).unwrap()
+fn find_documents(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let from_top = path.strip_prefix(top()).unwrap().to_string_lossy().into_owned();
+        if NO_DOCUMENTS.contains(&from_top.as_str()) || from_top.starts_with("tasdiq-data") {
+            continue;
+        }
+        if path.is_dir() {
+            find_documents(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(from_top);
+        }
+    }
 }
 
 /// What stands between backticks.
@@ -28,22 +46,26 @@ fn expanded(path: &str) -> Vec<String> {
     inner.split(',').map(|name| format!("{before}{name}{after}")).collect()
 }
 
-/// The first column of the tables whose head names their folder.
+/// The folders of our crates, from the top folder.
+fn crates() -> Vec<String> {
+    let manifest = fs::read_to_string(top().join("Cargo.toml")).unwrap();
+    let members = manifest.split("members = [").nth(1).unwrap().split(']').next().unwrap();
+    members.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The first column of the table of files in the README.md of each crate.
 #[test]
-fn the_code_map_names_files_that_exist() {
-    let text = architecture();
-    let map = text.split("\n## Code map\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let (mut folder, mut seen, mut missing) = ("", 0, Vec::new());
-    for line in map.lines() {
-        let column = line.strip_prefix('|').and_then(|line| line.split('|').next()).unwrap_or_default();
-        if column.starts_with(" file in ") {
-            folder = quoted(column).next().unwrap();
-            continue;
-        }
-        for path in quoted(column).flat_map(expanded) {
+fn each_crates_readme_names_files_that_exist() {
+    let (mut seen, mut missing) = (0, Vec::new());
+    for folder in crates() {
+        let crate_folder = top().join(&folder);
+        let text = fs::read_to_string(crate_folder.join("README.md"))
+            .unwrap_or_else(|error| panic!("{folder}/README.md tells what the crate is: {error}"));
+        let columns = text.lines().filter_map(|line| line.strip_prefix('|')?.split('|').next());
+        for path in columns.flat_map(quoted).flat_map(expanded) {
             seen += 1;
-            if !top().join(folder).join(&path).exists() {
-                missing.push(format!("{folder}{path}"));
+            if !crate_folder.join("src").join(&path).exists() && !crate_folder.join(&path).exists() {
+                missing.push(format!("{folder}/src/{path}"));
             }
         }
     }
@@ -51,10 +73,11 @@ fn the_code_map_names_files_that_exist() {
     assert_eq!(missing, [""; 0]);
 }
 
-/// Elsewhere a file is named by its whole path, by that of its crate (`store/jobs.rs`), or by its name alone.
+/// In a crate's README.md a file is named by its path within the crate. Elsewhere by its whole path, by that of its crate
+/// (`store/jobs.rs`), or by its name alone.
 #[test]
-fn whatever_file_the_architecture_names_exists() {
-    let mut files = Vec::new();
+fn whatever_file_a_document_names_exists() {
+    let mut files: Vec<PathBuf> = Vec::new();
     for part in ["api", "cli", "http_server", "sandbox", "shared", "worker", "tests"] {
         collect(&top().join(part), &mut files);
     }
@@ -62,17 +85,23 @@ fn whatever_file_the_architecture_names_exists() {
         files.iter().map(|file| format!("/{}", file.strip_prefix(top()).unwrap().to_string_lossy())).collect();
     let exists = |path: &str| {
         let in_crate = path.split_once('/').map(|(first, rest)| format!("/{first}/src/{rest}"));
-        let whole = format!("/{path}");
+        let whole = format!("/{}", path.trim_start_matches("../"));
         files.iter().any(|file| {
             file.ends_with(&whole) || in_crate.as_ref().is_some_and(|in_crate| file.ends_with(in_crate.as_str()))
         })
     };
-    let text = architecture();
-    let named = text.lines().flat_map(quoted).filter(|word| word.ends_with(".rs") && !word.contains(['<', ' ']));
-    let named: Vec<String> = named.flat_map(expanded).collect();
-
-    let missing: Vec<&String> = named.iter().filter(|path| !exists(path)).collect();
-
-    assert!(named.len() > 200, "{} files", named.len());
+    let (mut seen, mut missing) = (0, Vec::new());
+    for document in documents() {
+        let text = fs::read_to_string(top().join(&document)).unwrap();
+        let named =
+            text.lines().flat_map(quoted).filter(|word| word.ends_with(".rs") && !word.contains(['<', ' ', '…']));
+        for path in named.flat_map(expanded) {
+            seen += 1;
+            if !exists(&path) {
+                missing.push(format!("{document}: {path}"));
+            }
+        }
+    }
+    assert!(seen > 500, "{seen} files");
     assert_eq!(missing, [""; 0]);
 }

@@ -23,7 +23,7 @@ config::settings! {
         #[env("TASDIQ_PAYMENT_TTL_MINUTES", default = "30", check = values::minutes(1..=10_080))]
         pub payment_ttl: Duration,
 
-        // Quick while a customer looks on, then ever slower; ARCHITECTURE.md says what it costs.
+        // Quick while a customer looks on, then ever slower; `docs/internals/orders-way.md` says what it costs.
         /// When to look at the gateway, in seconds after the last hint; the last repeats.
         #[env(
             "TASDIQ_SETTLE_SCHEDULE",

@@ -1,6 +1,6 @@
 //! Ids from the queue become claimed jobs for apalis: a claimer does the input and output, the apalis `Backend` is
-//! the receiving end of its channel. (apalis-redis 1.0.0 loses and doubles jobs; ARCHITECTURE.md tells how that was
-//! seen.)
+//! the receiving end of its channel. (apalis-redis 1.0.0 loses and doubles jobs:
+//! `docs/decisions/0001-not-apalis-redis.md`.)
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Every case of a callback in one table: what is answered, and what is recorded. `ARCHITECTURE.md` has the same table,
-//! and a test keeps the two equal.
+//! Every case of a callback in one table: its answer, and all that is recorded.
+//! `docs/internals/callback-decisions.md` has the same table, and a test keeps the two equal.
 
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, JobKind};
@@ -610,7 +610,7 @@ fn the_documented_table_is_the_one_that_was_walked() {
         let hint = if case.is_hint { "yes" } else { "no" };
         table.push(format!("| {} | {} | `{}` | {kept} | {order} | {hint} |", case.case, case.status, case.verdict));
     }
-    let documented = include_str!("../../../ARCHITECTURE.md");
+    let documented = include_str!("../../../docs/internals/callback-decisions.md");
     let rows = documented.lines().skip_while(|line| *line != table[0]).take_while(|line| line.starts_with('|'));
     // The last rows are about settings; the tests of the command line's `config` hold those.
     let rows: Vec<&str> = rows.take_while(|row| !row.contains(" | the process does not start | ")).collect();

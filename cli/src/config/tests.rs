@@ -123,7 +123,7 @@ fn test_mode_chooses_the_payment_page_as_the_django_guide_writes_it() {
     assert_eq!(faulty_variables(Role::Up, &format!("{REAL}\nATMOS_TEST_MODE=yes")), ["ATMOS_TEST_MODE"]);
 }
 
-/// With such a key everybody could sign. The table of callbacks in ARCHITECTURE.md ends with these cases.
+/// With such a key everybody could sign. The table of `docs/internals/callback-decisions.md` ends with these cases.
 #[test]
 fn without_a_key_that_signs_callbacks_nothing_starts() {
     let cases = [
@@ -131,7 +131,7 @@ fn without_a_key_that_signs_callbacks_nothing_starts() {
         ("`ATMOS_API_KEY` is empty, or blank", &[Some(""), Some(" ")]),
         ("`ATMOS_API_KEY` has an empty second key", &[Some("key,")]),
     ];
-    let documented = include_str!("../../../ARCHITECTURE.md");
+    let documented = include_str!("../../../docs/internals/callback-decisions.md");
     let documented: Vec<&str> =
         documented.lines().filter(|line| line.contains(" | the process does not start | ")).collect();
     assert_eq!(documented, cases.map(|(case, _)| format!("| {case} | the process does not start | – | – | – | – |")));

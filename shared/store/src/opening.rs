@@ -23,7 +23,7 @@ const POSTGRES_CONNECTIONS: u32 = 13;
 /// A worker has one more than there are processors here, but no fewer than these and no more than every other process.
 ///
 /// Its jobs can wait for a connection, and the gateway cannot wait for the webhook, which shares database and processors
-/// with them: what many jobs do at once in the database is taken from it (BENCHMARKS.md).
+/// with them: what many jobs do at once in the database is taken from it (`docs/benchmarks/raw.md`).
 const LEAST_POSTGRES_CONNECTIONS: u32 = 3;
 /// From here on it is the line that makes jobs slow, and not database and processors: a worker has as many connections as
 /// every other process.

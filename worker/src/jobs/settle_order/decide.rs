@@ -59,7 +59,7 @@ pub(super) fn answer_is_overdue(order: &Order, asked_at_ms: i64) -> bool {
     ended_ms.or(deadline_ms(order)).is_some_and(|over_ms| over_ms + UNANSWERED_MS <= asked_at_ms)
 }
 
-/// What the looks lead to. Pure: every rule of ARCHITECTURE.md "Money guards" that is not SQL stands here.
+/// What the looks lead to. Pure: every money guard of `docs/internals/rules.md` that is not SQL stands here.
 pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) -> Settlement {
     let debited: Vec<&Looked> =
         looked.iter().filter(|looked| matches!(looked.state, TransactionState::Debited { .. })).collect();
