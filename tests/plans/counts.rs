@@ -196,7 +196,7 @@ async fn pay(f: &Fixture, order: &Order) {
 }
 
 /// What the look writes that shows the debit.
-async fn settle_as_paid(store: &Store, look: &ClaimedJob, order: &Order) {
+pub(super) async fn settle_as_paid(store: &Store, look: &ClaimedJob, order: &Order) {
     let transaction_id = TransactionId(7_000 + order.id.0);
     let (state, success_transaction_id) = (StoredState::Debited, Some(TransactionId(9_000 + order.id.0)));
     let seen = [Seen { transaction_id, state, success_transaction_id, amount: Some(5_000) }];

@@ -9,6 +9,7 @@ mod incremental;
 mod postgres;
 mod sqlite;
 mod walk;
+mod young;
 
 /// The tables that grow for ever, or with what is under way.
 const GROWING: [&str; 8] =

@@ -12,6 +12,8 @@ use crate::{StoreError, Write};
 use domain::id::JobId;
 use domain::job::Lease;
 
+// `offset 0` makes PostgreSQL ask for each row with both columns of the index. Without it, and without statistics of a
+// young table, it joins by the kind alone, and reads every open job of that kind for each row.
 const TURN_JOBS: LockingStatement = LockingStatement {
     sqlite: "-- turn_jobs
         update jobs set kind = next.kind, payload = next.payload, queue = next.queue, state = 'available',
@@ -39,7 +41,8 @@ const TURN_JOBS: LockingStatement = LockingStatement {
                 for update))
             and jobs.id = next.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = next.lease_token
             and not exists (select 1 from jobs beside where beside.kind = next.kind
-                and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running'))
+                and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running')
+                offset 0)
         returning jobs.id, jobs.due_at_ms",
     postgres_skipping: "-- turn_jobs
         update jobs set kind = next.kind, payload = next.payload, queue = next.queue, state = 'available',
@@ -53,7 +56,8 @@ const TURN_JOBS: LockingStatement = LockingStatement {
                 for update skip locked))
             and jobs.id = next.id and coalesce(jobs.state, '') = 'running' and jobs.lease_token = next.lease_token
             and not exists (select 1 from jobs beside where beside.kind = next.kind
-                and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running'))
+                and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running')
+                offset 0)
         returning jobs.id, jobs.due_at_ms",
 };
 
