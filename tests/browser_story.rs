@@ -1,5 +1,6 @@
 //! A customer with a real browser: from the shop's link over the gateway's page to our word that it is paid.
 
+use std::path::Path;
 use std::time::Duration;
 
 use poem::http::StatusCode;
@@ -200,6 +201,8 @@ async fn a_customer_whose_card_is_declined_pays_with_another() {
     let order = make_order(&app, "en").await;
 
     browser.goto(order["payment_url"].as_str().unwrap()).await;
+    // The documents show this picture: docs/images/payment-page.png is a copy of it.
+    browser.picture("main", &Path::new(env!("CARGO_TARGET_TMPDIR")).join("payment-page.png")).await;
     pay_with(&browser, WITHOUT_MONEY).await;
     browser.wait_for_text("#message", "not enough money", PATIENCE).await;
     assert_eq!(app.status(id(&order)).await, "confirming", "asked, allowed, and not paid");

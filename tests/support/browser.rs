@@ -137,6 +137,12 @@ impl Browser {
         std::fs::write(path, BASE64_STANDARD.decode(image).unwrap()).unwrap();
     }
 
+    /// Writes what is visible of one element to a PNG file.
+    pub(crate) async fn picture(&self, css: &str, path: &Path) {
+        let image = text_of(self.with_element(css, Method::GET, "screenshot", Value::Null).await);
+        std::fs::write(path, BASE64_STANDARD.decode(image).unwrap()).unwrap();
+    }
+
     /// Closes the browser in good order. Dropping it does too, with less ceremony.
     pub(crate) async fn quit(self) {
         let _ = call(&self.client, Method::DELETE, &self.session, &Value::Null).await;
