@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
 /// Every crate of ours, the lowest first: folder, name, and which others it may depend on.
-const CRATES: [(&str, &str, &[&str]); 15] = [
+const CRATES: [(&str, &str, &[&str]); 16] = [
+    ("shared/documents", "documents", &[]),
     ("shared/domain", "domain", &[]),
     ("sandbox", "sandbox", &[]),
     ("shared/config", "config", &["domain"]),

@@ -3,10 +3,10 @@
 /// Makes such an enum, with all its values and their names.
 #[macro_export]
 macro_rules! named_values {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:expr,)+ }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $meaning:literal])+ $variant:ident = $text:expr,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+        pub enum $name { $($(#[doc = $meaning])+ $variant,)+ }
 
         impl $name {
             /// Every value, in the order of the documentation.
@@ -15,6 +15,11 @@ macro_rules! named_values {
             /// The name in JSON, SQL, logs and on the command line.
             pub fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $text,)+ }
+            }
+
+            /// What the value means: its doc comment, in one line.
+            pub fn meaning(self) -> &'static str {
+                match self { $($name::$variant => concat!($($meaning),+).trim_ascii(),)+ }
             }
 
             /// The value of that name, if there is one.

@@ -86,13 +86,13 @@ impl SubjectId for RefundId {
 
 macro_rules! kinds {
     ($(
-        $(#[$doc:meta])* $name:ident $kind:ident $({ $field:ident: $Id:ident })?
+        $(#[doc = $meaning:literal])+ $name:ident $kind:ident $({ $field:ident: $Id:ident })?
             (queue $queue:ident, deadline_s $deadline_s:literal, attempts $attempts:expr,
             longest_wait_s $longest_wait_s:literal, asks_gateway $asks_gateway:literal, death $death:ident)
     )+) => {
         named_values! {
             /// Which sort of work a job is.
-            JobKind { $($(#[$doc])* $kind = stringify!($name),)+ }
+            JobKind { $($(#[doc = $meaning])+ $kind = stringify!($name),)+ }
         }
 
         impl JobKind {
@@ -142,7 +142,7 @@ macro_rules! kinds {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum Job {
-            $($(#[$doc])* $kind $({
+            $($(#[doc = $meaning])+ $kind $({
                 /// What it is about.
                 $field: $Id,
             })?,)+
