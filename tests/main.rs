@@ -11,6 +11,7 @@ mod contracts;
 mod failpoints;
 mod jobs;
 mod layers;
+mod pages;
 
 mod plans;
 mod roles;

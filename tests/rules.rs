@@ -16,7 +16,7 @@ fn top() -> &'static Path {
 
 /// The product's sources with their texts, by their paths from the top folder. What follows the first unit test of a file
 /// is left out, and so are files of tests.
-fn sources() -> Vec<(String, String)> {
+pub(crate) fn sources() -> Vec<(String, String)> {
     let top = top();
     let mut files = Vec::new();
     for part in ["api/src", "cli/src", "http_server/src", "shared", "worker/src"] {
@@ -140,7 +140,7 @@ fn nothing_but_the_log_writer_knows_standard_error() {
 }
 
 /// The product's sources as the compiler reads them, so that no rule hangs on how a line is broken.
-fn parsed() -> Vec<(String, syn::File)> {
+pub(crate) fn parsed() -> Vec<(String, syn::File)> {
     let parse = |(path, text): (String, String)| {
         let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
         (path, file)

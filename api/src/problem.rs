@@ -32,11 +32,13 @@ macro_rules! problem_types {
                 match self { $(ProblemType::$name => $slug,)* }
             }
 
-            fn status(self) -> u16 {
+            /// The status code of its answers.
+            pub(crate) fn status(self) -> u16 {
                 match self { $(ProblemType::$name => $status,)* }
             }
 
-            fn title(self) -> &'static str {
+            /// What it is, for people.
+            pub(crate) fn title(self) -> &'static str {
                 match self { $(ProblemType::$name => $title,)* }
             }
         }

@@ -12,7 +12,7 @@ config::settings! {
     #[derive(Clone, Debug)]
     pub struct ApiSettings {
         /// A listener for callbacks and health alone, beside `TASDIQ_LISTEN`, such as `127.0.0.1:8002`;
-        /// [its connections](#limits) are its own.
+        /// [its connections](limits.md#connections) are its own.
         #[env("TASDIQ_WEBHOOK_LISTEN", default = none, check = values::listen(8002))]
         pub webhook_listen: Option<SocketAddr>,
 

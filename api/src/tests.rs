@@ -13,6 +13,7 @@ mod idempotency;
 mod mutated;
 mod orders;
 mod pages;
+mod reference;
 mod refunds;
 mod signing;
 mod support;

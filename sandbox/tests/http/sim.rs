@@ -265,19 +265,30 @@ async fn paying_what_does_not_exist_is_an_unknown_outcome() {
     assert_eq!((outcome["outcome"].as_str(), code(&outcome)), (Some("unknown"), "STPIMS-ERR-061"));
 }
 
-/// Whoever develops against the sandbox has only its section.
 #[tokio::test]
-async fn the_readme_names_every_fault_as_the_sandbox_does() {
-    const README: &str = include_str!("../../../README.md");
+async fn the_reference_has_every_fault_as_the_sandbox_tells_it() {
     let shop = Shop::configured(|_| ()).await;
 
     let listed: Value = shop.get("/_sim/faults").send().await.expect("an answer").json().await.expect("JSON");
 
-    for fault in listed["known"].as_array().expect("names") {
-        let (name, description) = (fault["fault"].as_str(), fault["description"].as_str());
-        let line = format!("| `{}` | {} |", name.expect("a name"), description.expect("a description"));
-        assert!(README.contains(&line), "README.md has no line {line}");
-    }
+    let known = listed["known"].as_array().expect("names");
+    let groups = [
+        ("token", "Of `/token`", "Not for one `account`."),
+        ("call", "Of calls of `/merchant/pay/*`", "Also for one `path`."),
+        ("shape", "Of answers of `/merchant/pay/*`, when the work is done", "Also for one `path`."),
+        ("callback", "Of callbacks", "They strike at the moment of paying."),
+        ("outcome", "Of the money, and of what `get` says of it", ""),
+    ];
+    let text = |fault: &Value, key: &str| fault[key].as_str().expect("a text").to_owned();
+    let is_listed = |fault: &Value| groups.iter().any(|(group, ..)| fault["group"] == *group);
+    assert!(known.iter().all(is_listed), "each stands under a heading: {known:?}");
+    let tables = groups.map(|(group, heading, note)| {
+        let rows = known.iter().filter(|fault| fault["group"] == group);
+        let rows = rows.map(|fault| [documents::code(text(fault, "fault")), text(fault, "description")]);
+        format!("## {heading}\n\n{note}\n\n{}", documents::table(["fault", "what happens"], rows))
+            .replace("\n\n\n\n", "\n\n")
+    });
+    documents::part("docs/reference/sandbox-faults.md", "sandbox-faults", &tables.join("\n"));
 }
 
 /// A developer's browser must not let any page that it shows play with the sandbox.

@@ -118,19 +118,3 @@ impl ReviewFinding {
         self.act == SuggestedAct::CheckRefund
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Programs go by these names, so the table that their authors read has all of them.
-    #[test]
-    fn the_readme_tells_every_kind_with_its_act() {
-        let readme = include_str!("../../../README.md");
-        for kind in FindingKind::ALL {
-            let (name, act) = (format!("`{kind}`"), format!("`{}`", kind.act()));
-            let row = readme.lines().find(|line| line.starts_with("| `") && line.contains(&name));
-            assert!(row.is_some_and(|row| row.contains(&act)), "{name} with {act}: {row:?}");
-        }
-    }
-}

@@ -1,55 +1,58 @@
-//! The tables that are made from the definitions: README.md's settings, and what compose.yaml hands on.
-//!
-//! `TASDIQ_TEST_UPDATE=1` writes them.
+//! What is made from the definitions: the page of settings, and what compose.yaml hands on.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+
+use documents::{between, code, part, table, text};
 
 use super::*;
 
-/// The lines between `begin` and `end` in a file must be these, or become so where the tables are to be written.
-fn holds(file: &str, begin: &str, end: &str, expected: &str) {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", file].iter().collect();
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{file} has no {begin}"));
-    let (written, after) = rest.split_once(end).unwrap_or_else(|| panic!("{file} has no {end}"));
-    if written != expected && std::env::var_os("TASDIQ_TEST_UPDATE").is_some() {
-        fs::write(&path, format!("{before}{begin}{expected}{end}{after}")).unwrap();
-        return;
-    }
-    assert_eq!(written, expected, "{file}; TASDIQ_TEST_UPDATE=1 writes it:\n{expected}");
+/// Who reads settings, in the words of the page.
+const READERS: [(Role, &str); 6] = [
+    (Role::Up, "up"),
+    (Role::Api, "api"),
+    (Role::Worker, "worker"),
+    (Role::Sandbox, "sandbox"),
+    (Role::Migrate, "migrate"),
+    (Role::Operator, "commands"),
+];
+
+#[test]
+fn the_reference_lists_every_setting_with_its_default_its_readers_and_its_meaning() {
+    let rows = CONTRACT.definitions().into_iter().map(|definition| {
+        let readers: Vec<&str> =
+            READERS.iter().filter(|(role, _)| reads(*role, definition.name)).map(|(_, reader)| *reader).collect();
+        // It is read before there is a role.
+        let readers = if readers.is_empty() { "all".to_owned() } else { readers.join(", ") };
+        let name = match definition.is_secret {
+            true => format!("`{0}` or `{0}_FILE`", definition.name),
+            false => code(definition.name),
+        };
+        [name, definition.shown_default(), readers, definition.meaning()]
+    });
+
+    part("docs/reference/settings.md", "settings", &table(["variable", "default", "read by", "meaning"], rows));
 }
 
 #[test]
-fn the_readme_lists_every_setting_with_its_default_and_meaning() {
-    let rows = CONTRACT.definitions().into_iter().map(|definition| {
-        let secret = if definition.is_secret { " *A secret.*" } else { "" };
-        format!("| `{}` | {} | {}{secret} |\n", definition.name, definition.shown_default(), definition.meaning())
-    });
-    let table: String = rows.collect();
+fn the_reference_says_that_nothing_starts_without_a_key_that_signs_callbacks() {
+    let rows = UNSIGNED.map(|(case, _)| [case.to_owned(), "the process does not start".to_owned()]);
 
-    holds("README.md", "| variable | default | meaning |\n|---|---|---|\n", "\n\n", table.trim_end());
+    part("docs/internals/callback-decisions.md", "settings-of-callbacks", &table(["case", "what happens"], rows));
 }
 
 /// A setting that was renamed or has gone must go from the documents, too.
 #[test]
 fn documents_name_no_setting_that_there_is_not() {
-    for file in [
-        "README.md",
-        "docs/internals/callback-decisions.md",
-        "docs/internals/order-statuses.md",
-        "deploy/.env.example",
-        "deploy/compose.yaml",
-        "deploy/Dockerfile",
-    ] {
-        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", file].iter().collect();
-        let text = fs::read_to_string(&path).unwrap();
+    let mut files: Vec<String> =
+        ["deploy/.env.example", "deploy/compose.yaml", "deploy/Dockerfile"].map(str::to_owned).to_vec();
+    files.extend(documents::pages());
+    for file in files {
+        let text = text(&file);
         let words = text.split(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_');
-        // `ATMOS_` alone stands for all that begin so, and tests have variables of their own.
+        // `ATMOS_` alone stands for all that begin so, and the tests have variables of their own.
         let names = words.filter(|word| {
             let is_ours = word.starts_with("TASDIQ_") || word.starts_with("ATMOS_");
-            is_ours && !word.ends_with('_') && !word.starts_with("TASDIQ_TEST_")
+            is_ours && !word.ends_with('_') && !word.starts_with("TASDIQ_TEST_") && *word != documents::UPDATE
         });
 
         let unknown: Vec<&str> = names.filter(|name| CONTRACT.known(name).is_none()).collect();
@@ -83,17 +86,17 @@ fn handed_on(roles: &[Role], environment: &str) -> Vec<&'static str> {
 
 #[test]
 fn compose_hands_on_every_setting_of_the_processes_it_starts() {
-    let compose = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/compose.yaml")).unwrap();
+    let compose = text("deploy/compose.yaml");
     let environment = compose.split("x-environment: &environment\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let expected: String =
         handed_on(&[Role::Api, Role::Worker], environment).iter().map(|name| format!("  {name}:\n")).collect();
 
-    holds("deploy/compose.yaml", "are set outside.\n", "\n\n", expected.trim_end());
+    between("deploy/compose.yaml", "are set outside.\n", "\n\n", expected.trim_end());
 
     let environment = compose.split("    environment:\n      TASDIQ_SANDBOX_LISTEN: ").nth(1).unwrap();
     let environment = environment.split("    ports:").next().unwrap();
     let expected: String =
         handed_on(&[Role::Sandbox], environment).iter().map(|name| format!("      {name}:\n")).collect();
 
-    holds("deploy/compose.yaml", "as above.\n", "    # Its page is", &expected);
+    between("deploy/compose.yaml", "as above.\n", "    # Its page is", &expected);
 }
