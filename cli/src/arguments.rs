@@ -1,9 +1,13 @@
 //! What can be said on the command line. Secrets have no place here: they come from the environment.
 
-use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use domain::id::OrderId;
 
 mod callbacks;
+mod examples;
 mod jobs;
 mod names;
 mod orders;
@@ -18,36 +22,116 @@ pub(crate) use output::Output;
 pub(crate) use processes::{SandboxArguments, SuspectsArguments, TokenMode, WorkerArguments};
 pub(crate) use weather::{BudgetWish, WeatherCommand};
 
+use crate::exit::CODES;
+use examples::examples;
+
 /// Takes payments through Atmos: an order is paid only when the gateway has confirmed it, exactly once.
 ///
-/// Without a command, everything starts in one process with a sandbox for a gateway: `tasdiq up`.
+/// Without a command, everything starts in one process with a sandbox as the gateway: `tasdiq up`.
 #[derive(Debug, Parser)]
-#[command(name = "tasdiq", version, max_term_width = 100)]
+#[command(name = "tasdiq", version, max_term_width = WIDTH, after_long_help = after_help())]
 pub(crate) struct Arguments {
-    /// What to do; `up` if nothing is said.
+    /// What to do; `up` where no command is given.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+/// The width of a help text, where the terminal is wider or there is none.
+const WIDTH: usize = 100;
+
+/// What stands below the help of the program: examples, and every exit code.
+fn after_help() -> String {
+    let codes = CODES.iter().map(|code| {
+        let act = match code.start_again {
+            Some(true) => " (start it again)",
+            Some(false) => " (do not start it again)",
+            None => "",
+        };
+        format!("\n  {:9} {}", code.code, hanging(&format!("{}{act}", code.meaning), 12))
+    });
+    let examples = examples!("tasdiq", "tasdiq doctor", "tasdiq orders show 1", "tasdiq help orders resolve");
+    format!("{examples}\n\nExit codes:{}", codes.collect::<String>())
+}
+
+/// The text in lines that fit, each but the first behind so many blanks.
+fn hanging(text: &str, blanks: usize) -> String {
+    let (mut lines, mut length) = (String::new(), blanks);
+    for word in text.split(' ') {
+        let word_length = word.chars().count() + 1;
+        if length > blanks && length + word_length > WIDTH {
+            lines.push_str(&format!("\n{:blanks$}", ""));
+            length = blanks;
+        } else if length > blanks {
+            lines.push(' ');
+        }
+        lines.push_str(word);
+        length += word_length;
+    }
+    lines
+}
+
+/// The whole command line, for completions and man pages.
+pub(crate) fn command() -> clap::Command {
+    Arguments::command()
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start API, worker and sandbox in one process
+    ///
+    /// Without settings it keeps its data in `./tasdiq-data` and takes no real money. With `DATABASE_URL` or `REDIS_URL` it
+    /// uses those servers, and with the `ATMOS_` settings the real gateway.
+    #[command(after_help = examples!("tasdiq up"))]
     Up,
     /// Start the API of an installation with PostgreSQL and Redis
+    ///
+    /// Takes orders, answers the gateway's callbacks, and shows customers their pages. Start as many as needed, behind a
+    /// load balancer. Listens at `TASDIQ_LISTEN`.
+    #[command(after_help = examples!("tasdiq api"))]
     Api,
     /// Start a worker of an installation with PostgreSQL and Redis
+    ///
+    /// Runs jobs: makes payment links, confirms payments, sends refunds. Start as many as needed. Answers health and metrics
+    /// at `TASDIQ_WORKER_LISTEN`.
+    #[command(after_help = examples!(
+        "tasdiq worker",
+        "tasdiq worker --concurrency 128",
+        "tasdiq worker --queues settle,links"
+    ))]
     Worker(WorkerArguments),
     /// Start a stand-in for the gateway, with no real money
+    ///
+    /// It answers as Atmos does, shows a page where a test card pays, asks before it debits, and plays faults on demand. It
+    /// serves integrations in any language.
+    #[command(after_help = examples!(
+        "tasdiq sandbox",
+        "tasdiq sandbox --listen 127.0.0.1:8100 --callback-url http://127.0.0.1:8000/atmos/webhook/",
+        "tasdiq sandbox --token-mode revoke-previous --draft-lifetime 600"
+    ))]
     Sandbox(SandboxArguments),
     /// Bring the database's tables to this release
+    ///
+    /// Harmless to repeat, and may run while processes of the older release work. It waits for locks up to 10 minutes.
+    #[command(after_help = examples!(
+        "tasdiq migrate";
+        exits "0 the tables are ready, 75 a lock was held for too long (run it again)."
+    ))]
     Migrate,
     /// Say that a backup was restored, so that no number is given out twice
     ///
     /// Orders, jobs and refunds that were made after the backup are lost, and customers may hold their numbers. All numbers
     /// jump over them; running processes follow within seconds. A failover and most ways of restoring PostgreSQL are noticed
     /// without it, and to say it once too often costs nothing but numbers. Compare with the gateway then: `tasdiq audit`.
+    #[command(after_help = examples!("tasdiq restored"))]
     Restored(Output),
     /// Tell what is well and what is not, and what to do about it
+    ///
+    /// Reads the settings, asks database, Redis, processes and gateway, and changes nothing.
+    #[command(after_help = examples!(
+        "tasdiq doctor",
+        "tasdiq doctor --json";
+        exits "0 all is well, 1 there is a fault, 78 the settings cannot be read."
+    ))]
     Doctor(Output),
     /// Look at jobs, retry and cancel them
     #[command(subcommand)]
@@ -59,7 +143,13 @@ pub(crate) enum Command {
     ///
     /// Prints every difference, and ends with 1 if there is one. May run while payments go on: what a job will notice by
     /// itself is no difference. With the sandbox its ledger is the gateway's word; Atmos is asked about each transaction,
-    /// within the budget that the workers share.
+    /// within the rate limit that the workers share.
+    #[command(after_help = examples!(
+        "tasdiq audit",
+        "tasdiq audit --since-days 3",
+        "tasdiq audit --order 17 --json";
+        exits "0 no difference, 1 a difference, 75 the gateway cannot be asked, 78 it does not admit us."
+    ))]
     Audit(AuditArguments),
     /// How the gateway is, and how it may be called
     ///
@@ -74,6 +164,21 @@ pub(crate) enum Command {
     /// Look at the callbacks that came, and what was made of them
     #[command(subcommand)]
     Callbacks(CallbacksCommand),
+    /// Print completions for a shell
+    ///
+    /// For bash: put them into `~/.local/share/bash-completion/completions/tasdiq`, or source them.
+    #[command(after_help = examples!("tasdiq completions bash", "tasdiq completions zsh"))]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page of `tasdiq`, or write the page of each command into a folder
+    #[command(after_help = examples!("tasdiq man", "tasdiq man ./man1"))]
+    Man {
+        /// The folder; it is made where it is not there
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
     /// Run jobs that crashed their worker; a worker starts this by itself
     #[command(hide = true)]
     Suspects(SuspectsArguments),
@@ -81,7 +186,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditArguments {
-    /// Only orders that were made or have ended in so many days, or have not ended
+    /// Only orders that were made or ended within so many days, or have not ended
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3_650))]
     pub(crate) since_days: Option<u16>,
     /// Only the order of this number
@@ -90,6 +195,9 @@ pub(crate) struct AuditArguments {
     #[command(flatten)]
     pub(crate) output: Output,
 }
+
+#[cfg(test)]
+mod reference;
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ mod exit;
 mod installation;
 mod jobs;
 mod local_address;
+mod manual;
 mod migrate;
 mod orders;
 mod output;
@@ -97,6 +98,8 @@ async fn run(command: Command) -> Result<(), Exit> {
         Command::Weather(command) => weather::run(&configure(Role::Operator)?, command).await,
         Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
         Command::Callbacks(command) => callbacks::run(&configure(Role::Operator)?, command).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { folder } => manual::pages(folder.as_deref()),
         Command::Suspects(arguments) => suspects::run(arguments).await,
     }
 }

@@ -7,30 +7,44 @@ use domain::id::{OrderId, TransactionId};
 use domain::money::Tiyin;
 use store::callbacks::Verdict;
 
+use super::examples::examples;
 use super::names::names;
 use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CallbackCommand {
-    /// Print a rightly signed callback body, to be sent with curl
+    /// Print the body of a callback with a right signature, to be sent with curl
+    ///
+    /// It is signed with `ATMOS_API_KEY` for the store `ATMOS_STORE_ID`, as the gateway signs.
+    #[command(after_help = examples!(
+        "tasdiq callback sign --transaction-id 1795461978 --account 1 --amount 50.00",
+        "tasdiq callback sign --transaction-id 1795461978 --account 1 --amount 50 --field invoice"
+    ))]
     Sign(SignArguments),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CallbacksCommand {
-    /// List the newest callbacks, with what was made of each
+    /// List the newest callbacks, each with its verdict
+    ///
+    /// The verdicts are listed in the reference, "Callback verdicts". A wrong `ATMOS_API_KEY` shows as `badly_signed`.
+    #[command(after_help = examples!(
+        "tasdiq callbacks list",
+        "tasdiq callbacks list --verdict badly_signed --since 7d",
+        "tasdiq callbacks list --order 17 --json"
+    ))]
     List(CallbacksFilter),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CallbacksFilter {
-    /// Only those with this verdict, such as badly_signed
+    /// Only callbacks with this verdict, such as badly_signed
     #[arg(long, value_parser = verdict)]
     pub(crate) verdict: Option<Verdict>,
-    /// Only those about this order
+    /// Only callbacks about this order
     #[arg(long, value_name = "ID")]
     pub(crate) order: Option<OrderId>,
-    /// Only those that first came so lately, such as 90m, 24h or 7d
+    /// Only callbacks that first came within this time, such as 90m, 24h or 7d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = lately)]
     pub(crate) since: Duration,
     /// How many at most
@@ -43,10 +57,10 @@ pub(crate) struct CallbacksFilter {
 #[derive(Debug, Args)]
 pub(crate) struct SignArguments {
     /// The gateway's number of the draft
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub(crate) transaction_id: TransactionId,
     /// The order's number, as it was sent to the gateway
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     pub(crate) account: String,
     /// The amount in soʻm, such as 50.00
     #[arg(long, value_name = "SOM", value_parser = Tiyin::from_som)]

@@ -4,14 +4,21 @@ use clap::{Args, Subcommand};
 use domain::id::JobId;
 use domain::job::{JobKind, JobState};
 
+use super::examples::examples;
 use super::names::names;
 use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobsCommand {
     /// List the newest jobs
+    #[command(after_help = examples!(
+        "tasdiq jobs list",
+        "tasdiq jobs list --state dead",
+        "tasdiq jobs list --kind settle_order --limit 10 --json"
+    ))]
     List(JobsFilter),
-    /// Show one job
+    /// Show one job with its attempts that went wrong
+    #[command(after_help = examples!("tasdiq jobs show 7", "tasdiq jobs show 7 --json"))]
     Show {
         /// Its number
         id: JobId,
@@ -19,13 +26,19 @@ pub(crate) enum JobsCommand {
         output: Output,
     },
     /// Run a dead letter again, or a waiting job at once
+    ///
+    /// Remove the cause first: `tasdiq jobs show` tells it. A failed order becomes pending again, and a refund open.
+    #[command(after_help = examples!("tasdiq jobs retry 7"; exits "0 it will run, 1 it cannot be retried."))]
     Retry {
         /// Its number
         id: JobId,
         #[command(flatten)]
         output: Output,
     },
-    /// Call off a job; that of a payment link takes its order along
+    /// Cancel a job: a payment link, and its order with it, or a refund that was not sent
+    ///
+    /// A job that confirms a payment is never canceled: money may have moved that only this job will notice.
+    #[command(after_help = examples!("tasdiq jobs cancel 7"; exits "0 it is canceled, 1 it cannot be canceled."))]
     Cancel {
         /// Its number
         id: JobId,
@@ -36,9 +49,9 @@ pub(crate) enum JobsCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct JobsFilter {
-    #[arg(long, value_parser = state, help = format!("Only those in this state: {}", names(JobState::ALL)))]
+    #[arg(long, value_parser = state, help = format!("Only jobs in this state: {}", names(JobState::ALL)))]
     pub(crate) state: Option<JobState>,
-    #[arg(long, value_parser = kind, help = format!("Only those of this kind: {}", names(JobKind::ALL)))]
+    #[arg(long, value_parser = kind, help = format!("Only jobs of this kind: {}", names(JobKind::ALL)))]
     pub(crate) kind: Option<JobKind>,
     /// How many at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]

@@ -5,12 +5,14 @@ use domain::id::{OrderId, TransactionId};
 use domain::order::{OrderStatus, REASON_CHARACTERS};
 use domain::text::{self, TextFault};
 
+use super::examples::examples;
 use super::names::names;
 use super::output::Output;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OrdersCommand {
     /// Show an order with its history, transactions, refunds, callbacks and jobs
+    #[command(after_help = examples!("tasdiq orders show 17", "tasdiq orders show 17 --json"))]
     Show {
         /// Its number
         id: OrderId,
@@ -18,6 +20,9 @@ pub(crate) enum OrdersCommand {
         output: Output,
     },
     /// Ask the gateway for the truth about an order, soon
+    ///
+    /// A worker asks within seconds and settles accordingly. `tasdiq orders show` tells the outcome.
+    #[command(after_help = examples!("tasdiq orders reconcile 17"))]
     Reconcile {
         /// Its number
         id: OrderId,
@@ -25,6 +30,12 @@ pub(crate) enum OrdersCommand {
         output: Output,
     },
     /// Give a paid order's money back, all of it
+    ///
+    /// A worker asks the gateway. `tasdiq orders show` tells whether the refund was made.
+    #[command(after_help = examples!(
+        "tasdiq orders refund 17 --reason \"it was broken\" --by ann";
+        exits "0 the refund is asked for, 1 the order cannot be refunded."
+    ))]
     Refund {
         /// Its number
         id: OrderId,
@@ -33,7 +44,13 @@ pub(crate) enum OrdersCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Call a pending order off
+    /// Cancel a pending order
+    ///
+    /// Its payment page takes no money any more. An order that is being paid at this moment cannot be canceled.
+    #[command(after_help = examples!(
+        "tasdiq orders cancel 17 --reason \"sold out\" --by ann";
+        exits "0 it is canceled, 1 it cannot be canceled."
+    ))]
     Cancel {
         /// Its number
         id: OrderId,
@@ -43,6 +60,9 @@ pub(crate) enum OrdersCommand {
         output: Output,
     },
     /// List the orders that wait for a person, with what was found and what to do
+    ///
+    /// The order that has waited longest comes first, with the commands to type next.
+    #[command(after_help = examples!("tasdiq orders review", "tasdiq orders review --limit 5 --json"))]
     Review {
         /// How many at most
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
@@ -55,6 +75,12 @@ pub(crate) enum OrdersCommand {
     /// An order in review is resolved as paid (written once the gateway shows the debit, of whatever amount), refunded or
     /// canceled. A marked order is resolved with the status it has; where its refund is in review, as refunded if the
     /// money went back and as paid if it did not. `review` takes back a decision about which the gateway is still asked.
+    #[command(after_help = examples!(
+        "tasdiq orders resolve 17 paid --by Olim --reason \"the customer agreed\"",
+        "tasdiq orders resolve 17 paid --by Olim --reason \"seen in the cabinet\" --transaction-id 1795500009",
+        "tasdiq orders resolve 17 refunded --by Olim --reason \"given back by hand\" --findings 1,2";
+        exits "0 the decision is written, 1 it was refused (another person was faster, or something new was found)."
+    ))]
     Resolve(ResolveArguments),
 }
 
