@@ -50,7 +50,7 @@ redis_is_new_enough() {
 }
 
 missing_packages() {
-    local chromium=chromium driver=chromium-driver
+    local chromium=chromium driver=chromium-driver program
     if grep -qs '^ID=ubuntu' /etc/os-release; then
         chromium=chromium-browser driver=chromium-chromedriver
     fi
@@ -58,6 +58,10 @@ missing_packages() {
     [[ -n $(postgres_folder) ]] || echo postgresql
     first_command chromium chromium-browser google-chrome google-chrome-stable >/dev/null || echo "$chromium"
     first_command chromedriver >/dev/null || echo "$driver"
+    # What the commands of the documents are made of.
+    for program in curl openssl python3; do
+        command -v "$program" >/dev/null || echo "$program"
+    done
 }
 
 say_what_to_install() {
@@ -66,7 +70,8 @@ The tests need these programs, and this script could not install all of them:
     redis-server and redis-cli, version 7 or newer
     PostgreSQL's server (initdb, postgres), version 14 or newer
     Chromium or Google Chrome, and the chromedriver of the same version
-On Debian: apt-get install redis-server postgresql chromium chromium-driver
+    curl, openssl and python3
+On Debian: apt-get install redis-server postgresql chromium chromium-driver curl openssl python3
 MESSAGE
 }
 
