@@ -1,5 +1,6 @@
 //! Reading variables one by one while the faults gather.
 
+use super::contract::FILE;
 use super::definition::Definition;
 use super::fault::{ConfigFault, ConfigFaults};
 
@@ -95,10 +96,13 @@ impl<'a> Environment<'a> {
     /// # Errors
     /// All faults, one for each variable: what was found first.
     pub fn finish(mut self) -> Result<Vec<String>, ConfigFaults> {
-        // A value that is no text was complained about already, whatever its parser made of it.
-        let mut seen = Vec::new();
+        // A value that is no text was complained about already, whatever its parser made of it. A secret whose file cannot
+        // be read is not missing besides.
+        let mut seen: Vec<String> = Vec::new();
+        let files: Vec<String> =
+            self.faults.iter().filter_map(|fault| fault.variable.strip_suffix(FILE)).map(str::to_owned).collect();
         self.faults.retain(|fault| {
-            let is_new = !seen.contains(&fault.variable);
+            let is_new = !seen.contains(&fault.variable) && !files.contains(&fault.variable);
             seen.push(fault.variable.clone());
             is_new
         });

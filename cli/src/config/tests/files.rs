@@ -59,6 +59,22 @@ fn a_file_that_is_of_no_use_is_a_fault_that_repeats_no_path() {
 }
 
 #[test]
+fn a_secret_whose_file_cannot_be_read_is_not_missing_besides() {
+    let given = variables(&[
+        ("ATMOS_CONSUMER_KEY", "key"),
+        ("ATMOS_CONSUMER_SECRET_FILE", "/nowhere"),
+        ("ATMOS_STORE_ID", "1"),
+        ("ATMOS_API_KEY", "a-key-of-its-own"),
+        ("TASDIQ_API_KEYS_FILE", "/nowhere"),
+    ]);
+
+    let found = Config::from_variables(Role::Api, &given).unwrap_err();
+
+    let variables: Vec<&str> = found.iter().map(|fault| fault.variable.as_str()).collect();
+    assert_eq!(variables, ["ATMOS_CONSUMER_SECRET_FILE", "TASDIQ_API_KEYS_FILE", "DATABASE_URL", "REDIS_URL"]);
+}
+
+#[test]
 fn a_secret_is_not_given_twice_and_only_to_those_who_read_it() {
     let given =
         variables(&[("DATABASE_URL", DATABASE), ("DATABASE_URL_FILE", "/nowhere"), ("REDIS_URL_FILE", "/nowhere")]);
