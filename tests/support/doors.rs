@@ -34,7 +34,7 @@ pub(crate) struct Linked {
     pub(crate) payment_url: String,
 }
 
-/// An order of 50 soʻm, as the README makes one.
+/// An order of 50 soʻm, as docs/guides/first-order.md makes one.
 pub(crate) fn tea() -> Value {
     json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" })
 }
