@@ -16,7 +16,7 @@ const ORDERS: usize = 1_000;
 /// So many requests at once.
 const AT_ONCE: usize = 16;
 
-/// The first look comes a minute after the link (docs/guides/callbacks.md). What is more is the work of a thousand looks, on a machine that
+/// The first look comes a minute after the link. What is more is the work of a thousand looks, on a machine that
 /// does other things, too.
 const LOOKED_AT_WITHIN: Duration = Duration::from_secs(60 + 20);
 
