@@ -22,7 +22,7 @@ async fn command(up: &Up, arguments: &[&str]) -> Ended {
     run(arguments, &up.environment()).await
 }
 
-/// Makes an order and debits it behind our back: no callback, so nobody will look soon.
+/// Makes an order and debits it behind our back: no callback, so no inquiry comes soon.
 async fn order_paid_in_silence(up: &Up) -> Value {
     let order = up.api.create_order().await;
     up.sandbox.fault(&json!({ "fault": "callback-never" })).await;
@@ -276,7 +276,7 @@ async fn an_orders_whole_story_is_shown() {
     assert!(!person.said.contains(token) && !story.to_string().contains(token), "the token opens the order's pages");
 }
 
-/// A debit without a callback is found by the look schedule, in minutes; an operator who knows of it need not wait.
+/// A debit without a callback is found by the inquiry schedule, in minutes; an operator who knows of it need not wait.
 #[tokio::test]
 async fn reconcile_asks_the_gateway_at_once() {
     let up = start_up().await;
@@ -294,9 +294,9 @@ async fn jobs_are_listed_and_shown() {
     let order = up.api.create_order().await;
 
     let all = command(&up, &["jobs", "list", "--json"]).await.json();
-    let looks =
+    let inquiries =
         command(&up, &["jobs", "list", "--state", "available", "--kind", "settle_order", "--json"]).await.json();
-    let one = command(&up, &["jobs", "show", &looks[0]["id"].to_string(), "--json"]).await.json();
+    let one = command(&up, &["jobs", "show", &inquiries[0]["id"].to_string(), "--json"]).await.json();
     let gone = command(&up, &["jobs", "show", "999999"]).await;
     let dead = command(&up, &["jobs", "list", "--state", "dead", "--json"]).await.json();
     let person = command(&up, &["jobs", "list"]).await;
@@ -306,9 +306,9 @@ async fn jobs_are_listed_and_shown() {
         assert!(kinds.contains(&kind), "{kind} is missing: {kinds:?}");
         assert!(person.said.contains(kind), "{person:?}");
     }
-    assert_eq!(looks.as_array().unwrap().len(), 1);
+    assert_eq!(inquiries.as_array().unwrap().len(), 1);
     assert_eq!(one["failed_attempts"], json!([]));
-    assert_eq!((&one["id"], &one["due_at"]), (&looks[0]["id"], &looks[0]["due_at"]));
+    assert_eq!((&one["id"], &one["due_at"]), (&inquiries[0]["id"], &inquiries[0]["due_at"]));
     assert_eq!(
         (&one["subject_id"], &one["attempt"], &one["state"]),
         (&order["order_id"], &json!(0), &json!("available"))

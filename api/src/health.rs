@@ -46,7 +46,7 @@ async fn readiness(api: &Api) -> (bool, Value) {
         false => Err("not measured against the database for 5 min".to_owned()),
     };
     let process = if api.stopping.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
-    // Not merely away: orders taken here would wait for a worker that never looks.
+    // Not merely away: orders taken here would wait for a worker that never asks the gateway.
     let redis = if api.context.queue.is_cut_off() {
         Err("no living worker uses this Redis; look at REDIS_URL".to_owned())
     } else {

@@ -91,7 +91,7 @@ pub(crate) async fn get_return_page(
             Ok(true) => order.last_hint_at_ms = Some(api.context.store.now_ms()),
             Ok(false) => (),
             Err(error) => {
-                // The page is right without the hint; the look only comes later.
+                // The page is right without the hint; the inquiry only comes later.
                 warn!(order.id = %order.id, error = %error, "the return page of order {} could not hint: {error}", order.id);
                 asks_anew = true;
             }

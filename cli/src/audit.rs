@@ -36,7 +36,7 @@ use word::GatewayWord;
 const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Orders at a time where each transaction is asked about, so that progress is seen.
-const ORDERS_WITH_LOOKS: usize = 32;
+const ORDERS_WITH_INQUIRIES: usize = 32;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -88,7 +88,7 @@ impl<'a> Audit<'a> {
     fn new(store: &'a Store, word: GatewayWord, progress: &'a Progress, arguments: &AuditArguments) -> Self {
         let audited = Audited {
             gateway: word.identity().to_string(),
-            word: if word.is_book() { "ledger" } else { "looks" },
+            word: if word.is_book() { "ledger" } else { "inquiries" },
             ..Audited::default()
         };
         Audit {
@@ -135,7 +135,7 @@ impl<'a> Audit<'a> {
     /// Every order, some hundred at a time.
     async fn walk(&mut self) -> Result<Suspects, Exit> {
         let highest = auditing::highest_order(self.store).await?;
-        let limit = if self.word.is_book() { BATCH } else { ORDERS_WITH_LOOKS };
+        let limit = if self.word.is_book() { BATCH } else { ORDERS_WITH_INQUIRIES };
         let mut suspects = Suspects::new();
         let mut after = OrderId(0);
         loop {
@@ -166,7 +166,7 @@ impl<'a> Audit<'a> {
     async fn read_again(&mut self, mut suspects: Suspects) -> Result<Suspects, Exit> {
         let ids: Vec<OrderId> = suspects.keys().copied().collect();
         let mut remaining = Suspects::new();
-        for ids in ids.chunks(if self.word.is_book() { BATCH } else { ORDERS_WITH_LOOKS }) {
+        for ids in ids.chunks(if self.word.is_book() { BATCH } else { ORDERS_WITH_INQUIRIES }) {
             let batch = auditing::these(self.store, ids).await?;
             let mut findings = self.compare(&batch, false).await?;
             for id in ids {

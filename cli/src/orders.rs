@@ -58,7 +58,7 @@ async fn show(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
     Ok(print(&story.text())?)
 }
 
-/// Stages one look at the gateway; what it finds is written by the worker, as always.
+/// Stages one inquiry; the worker writes its result, as always.
 async fn reconcile(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
     find(store, id).await?;
     jobs::stage_now(store, Job::SettleOrder { order_id: id }).await?;
@@ -206,7 +206,7 @@ struct TransactionView {
     amount: String,
     /// What the gateway named when it showed the debit.
     seen_amount: Option<String>,
-    /// When a look last saw the state change.
+    /// When an inquiry last saw the state change.
     looked_at: Option<String>,
     success_transaction_id: Option<TransactionId>,
 }

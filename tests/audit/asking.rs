@@ -36,7 +36,7 @@ async fn a_gateway_without_a_book_is_asked_about_each_transaction(kind: Kind) {
 
     assert_eq!(clean.ended.code, Some(0), "{clean:?}");
     let audited = &clean.document["audited"];
-    assert_eq!((&audited["gateway"], &audited["word"]), (&json!("atmos:417"), &json!("looks")), "{audited}");
+    assert_eq!((&audited["gateway"], &audited["word"]), (&json!("atmos:417"), &json!("inquiries")), "{audited}");
     assert_eq!((&audited["orders"], &audited["debits"]), (&json!(5), &json!(2)), "{audited}");
     let expected = ("under-way".to_owned(), Some(on_its_way.id), Some(on_its_way.transaction_id));
     assert_eq!(clean.information(), [expected].into());
@@ -79,7 +79,7 @@ async fn an_audit_waits_for_the_budget_of_calls_and_says_what_it_is_at(kind: Kin
     let audit = Audit::read(ended);
     assert_eq!(audit.ended.code, Some(0), "{audit:?}");
     assert_eq!(audit.document["audited"]["transactions"], 6, "{audit:?}");
-    assert!(taken > Duration::from_secs(5), "a token and six looks of one a second were made in {taken:?}");
+    assert!(taken > Duration::from_secs(5), "a token and six inquiries of one a second were made in {taken:?}");
     assert!(audit.ended.complained.starts_with("audit: "), "a long run says what it is at: {audit:?}");
 }
 
@@ -108,7 +108,7 @@ async fn an_answer_that_nobody_understands_is_told_once_nobody_asks_again() {
     let audit =
         async || super::scene::Audit::read(scene.app.run_with(&["audit", "--json"], &[("ATMOS_BASE_URL", &odd)]).await);
 
-    let while_looks_come = audit().await;
+    let while_inquiries_come = audit().await;
     let expire = "update orders set status = 'expired', final_at_ms = {now} - 400000000 where id = {id};
         insert into order_history (order_id, number, at_ms, from_status, to_status, cause)
             values ({id}, 3, {now}, 'pending', 'expired', 'a test wrote it');
@@ -116,8 +116,8 @@ async fn an_answer_that_nobody_understands_is_told_once_nobody_asks_again() {
     scene.sql(&order, expire).await;
     let when_none_comes = audit().await;
 
-    assert_eq!(while_looks_come.kinds("information"), ["under-way"]);
-    assert_eq!(while_looks_come.ended.code, Some(0));
+    assert_eq!(while_inquiries_come.kinds("information"), ["under-way"]);
+    assert_eq!(while_inquiries_come.ended.code, Some(0));
     assert_eq!(when_none_comes.kinds("differences"), ["gateway-unclear"]);
     assert_eq!(when_none_comes.ended.code, Some(1));
 }

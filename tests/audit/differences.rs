@@ -17,7 +17,7 @@ on_both_kinds! {
     refunds_that_do_not_fit_are_told_by_their_kind
 }
 
-/// The end of an order so long ago that no look comes any more.
+/// The end of an order so long ago that no inquiry comes any more.
 const LONG_AGO: &str = "update orders set final_at_ms = {now} - 400000000 where id = {id};
     delete from jobs where subject_id = {id} and kind = 'settle_order';";
 

@@ -59,7 +59,7 @@ async fn what_is_in_good_hands_is_information_and_no_difference(kind: Kind) {
     ]
     .into();
     assert_eq!(audit.information(), expected, "{:#}", audit.document);
-    // Nobody looks at an order that a person has, and the person was told before this money moved.
+    // No inquiry comes about an order that a person has, and the person was told before this money moved.
     assert_eq!(audit.differences(), BTreeSet::from([thing("debit-untold", &in_review, of(&in_review))]));
     assert_eq!(audit.ended.code, Some(1), "{audit:?}");
 }

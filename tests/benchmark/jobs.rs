@@ -68,7 +68,7 @@ async fn drained(extent: Extent) -> Section {
             }));
         }
     }
-    Section::Table { title: "The whole way of a job: row, queue, claim, look, end".to_owned(), table, json }
+    Section::Table { title: "The whole way of a job: row, queue, claim, inquiry, end".to_owned(), table, json }
 }
 
 /// The time within which so many of a hundred began, to hundredths of a millisecond.

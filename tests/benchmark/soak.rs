@@ -17,7 +17,7 @@ use crate::support::wait::{PATIENCE, wait_until};
 const PAYMENTS_PER_SECOND: u32 = 50;
 
 /// How often memory is looked at.
-const LOOKS: u32 = 10;
+const SAMPLES: u32 = 10;
 
 /// Payments at a steady rate, with a look at memory now and then, and one when the queues are empty.
 pub(super) async fn measure(extent: Extent) -> Section {
@@ -25,8 +25,8 @@ pub(super) async fn measure(extent: Extent) -> Section {
     progress(setup.name(), &format!("{PAYMENTS_PER_SECOND} payments a second for {:?}", extent.soak));
     // Nobody's first payment counts.
     confirm_and_see_paid(Arc::clone(&setup)).await;
-    let mut looks = Looks::default();
-    looks.take(&setup, "before").await;
+    let mut samples = Samples::default();
+    samples.take(&setup, "before").await;
     let began = Instant::now();
     let count = usize::try_from(extent.soak.as_millis() * u128::from(PAYMENTS_PER_SECOND) / 1_000).unwrap();
     let by = Arc::clone(&setup);
@@ -36,10 +36,10 @@ pub(super) async fn measure(extent: Extent) -> Section {
             confirm_and_see_paid(setup).await;
         }
     }));
-    for look in 1..=LOOKS {
-        tokio::time::sleep_until((began + extent.soak * look / LOOKS).into()).await;
+    for sample in 1..=SAMPLES {
+        tokio::time::sleep_until((began + extent.soak * sample / SAMPLES).into()).await;
         let seconds = began.elapsed().as_secs();
-        looks.take(&setup, &format!("{}:{:02} min", seconds / 60, seconds % 60)).await;
+        samples.take(&setup, &format!("{}:{:02} min", seconds / 60, seconds % 60)).await;
     }
     let paid = paying.await.expect("every payment is seen").len();
     assert_eq!(paid, count);
@@ -51,26 +51,26 @@ pub(super) async fn measure(extent: Extent) -> Section {
     .await;
     // Buffers of connections are given back by and by.
     tokio::time::sleep((extent.soak / 60).min(Duration::from_secs(10))).await;
-    looks.take(&setup, "queues empty").await;
+    samples.take(&setup, "queues empty").await;
     let title =
         format!("{PAYMENTS_PER_SECOND} payments a second for {} min, {paid} of them", extent.soak.as_secs() / 60);
-    Section::Table { title, table: looks.table, json: looks.json }
+    Section::Table { title, table: samples.table, json: samples.json }
 }
 
-struct Looks {
+struct Samples {
     table: String,
     json: Vec<serde_json::Value>,
 }
 
-impl Default for Looks {
+impl Default for Samples {
     fn default() -> Self {
         let table = "| after | API MiB | workers MiB | Redis's data, bytes | Redis's memory KiB | jobs in the table |\n\
                      |---|---:|---:|---:|---:|---:|\n";
-        Looks { table: table.to_owned(), json: Vec::new() }
+        Samples { table: table.to_owned(), json: Vec::new() }
     }
 }
 
-impl Looks {
+impl Samples {
     async fn take(&mut self, setup: &Setup, after: &str) {
         let Setup::Servers { installation, .. } = setup else { return };
         let memory = |of: Who| {

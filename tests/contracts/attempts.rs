@@ -117,13 +117,13 @@ async fn a_job_that_has_left_the_table_still_tells_of_its_attempts(f: Fixture) {
 /// Its claim writes neither name nor time, and clears what was there before no more than it writes it.
 async fn an_attempt_of_an_older_releases_worker_is_remembered_without_its_name(f: Fixture) {
     let order: Order = f.order_with_link(7).await;
-    let look = f.settle_job(&order).await;
-    f.end(&look, &Finish::Snooze { until_ms: 0, queue: QueueName::Settle }).await;
+    let inquiry = f.settle_job(&order).await;
+    f.end(&inquiry, &Finish::Snooze { until_ms: 0, queue: QueueName::Settle }).await;
     f.execute(&["update jobs set state = 'running', lease_token = 5, attempt = 1, due_at_ms = 0".to_owned()]).await;
 
     kinds::recover_crashed(&f.store, QueueName::Settle).await.unwrap();
 
-    let line = f.attempts(look.lease.job_id).await.remove(0);
+    let line = f.attempts(inquiry.lease.job_id).await.remove(0);
     assert_eq!((line.worker_host, line.worker_pid, line.began_at_ms), (None, None, None));
 }
 

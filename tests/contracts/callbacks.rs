@@ -16,9 +16,9 @@ on_every_database! {
     a_paid_order_allows_its_own_transaction_and_no_other
     a_body_that_proves_nothing_is_kept_and_stages_nothing
     what_proves_nothing_is_kept_within_the_days_share_of_all_processes
-    a_callback_that_comes_again_and_again_makes_us_look_less_and_less
+    a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less
     callbacks_are_listed_by_verdict_order_and_time
-    callbacks_and_looks_at_one_order_do_not_get_stuck
+    callbacks_and_inquiries_about_one_order_do_not_get_stuck
 }
 
 async fn an_allowed_callback_makes_the_order_confirming_and_not_paid(f: Fixture) {
@@ -30,10 +30,10 @@ async fn an_allowed_callback_makes_the_order_confirming_and_not_paid(f: Fixture)
     assert_eq!(order.status, OrderStatus::Confirming);
     assert_eq!(order.allowed_transaction_id, Some(TransactionId(7)));
     assert!(order.last_hint_at_ms.is_some());
-    let look = f.claim_one(QueueName::Settle).await;
-    assert_eq!(look.job, Ok(Job::SettleOrder { order_id: order.id }));
+    let inquiry = f.claim_one(QueueName::Settle).await;
+    assert_eq!(inquiry.job, Ok(Job::SettleOrder { order_id: order.id }));
     let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
-    assert_eq!(look.woken_by, [kept[0].id.0], "which it checks again");
+    assert_eq!(inquiry.woken_by, [kept[0].id.0], "which it checks again");
 }
 
 async fn a_repeated_callback_is_allowed_again_and_staged_once(f: Fixture) {
@@ -96,7 +96,7 @@ async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
     assert_eq!(f.find(&order).await.allowed_transaction_id, None);
 }
 
-/// Money may move although we refused, so whatever is rightly signed makes us look.
+/// Money may move although we refused, so whatever is rightly signed makes us inquire.
 async fn a_sender_turned_away_decides_nothing_and_is_a_hint(f: Fixture) {
     let order = f.order_with_link(7).await;
 
@@ -171,12 +171,12 @@ async fn what_proves_nothing_is_kept_within_the_days_share_of_all_processes(f: F
     assert!(keep("of the next day".to_owned()).await);
 }
 
-/// The first one brings looks at once. The same question again is news less and less.
-async fn a_callback_that_comes_again_and_again_makes_us_look_less_and_less(f: Fixture) {
+/// The first one brings inquiries at once. The same question again is news less and less.
+async fn a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less(f: Fixture) {
     let order = f.order_with_link(7).await;
     assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
 
-    for (known_s, last_s, looks_as_of_s) in [
+    for (known_s, last_s, inquiries_as_of_s) in [
         (9, 9, None),
         (11, 11, Some(0)),
         (30, 19, Some(0)),
@@ -198,7 +198,7 @@ async fn a_callback_that_comes_again_and_again_makes_us_look_less_and_less(f: Fi
 
         let hint_s = (now_ms - f.find(&order).await.last_hint_at_ms.unwrap() + 999) / 1_000;
         let hint_s = (hint_s < 50_000).then_some(hint_s);
-        assert_eq!(hint_s, looks_as_of_s, "known for {known_s} s, last asked about {last_s} s ago");
+        assert_eq!(hint_s, inquiries_as_of_s, "known for {known_s} s, last asked about {last_s} s ago");
     }
     let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
     assert_eq!((kept.len(), kept[0].seen_count), (1, 8));
@@ -229,17 +229,17 @@ async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
     assert_eq!(proofs, Proofs { callbacks: 4, badly_signed: 2, unreadable: 0, badly_signed_since: 2 });
 }
 
-/// A callback locks the order and then stages jobs; a look ends its job and then locks the order.
-async fn callbacks_and_looks_at_one_order_do_not_get_stuck(f: Fixture) {
+/// A callback locks the order and then stages jobs; an inquiry ends its job and then locks the order.
+async fn callbacks_and_inquiries_about_one_order_do_not_get_stuck(f: Fixture) {
     let order = f.order_with_link(7).await;
     let began = std::time::Instant::now();
     for _ in 0..10 {
-        let look = f.settle_job(&order).await;
+        let inquiry = f.settle_job(&order).await;
         let until_ms = f.store.now_ms() + 60_000;
         let finish = jobs::Finish::Snooze { until_ms, queue: QueueName::Settle };
         let mut late = callback(&order, 7);
         late.amount = Some(5_001);
-        let (verdict, settled) = tokio::join!(f.ask(&order, 7), jobs::finish_alone(&f.store, &look.lease, &finish));
+        let (verdict, settled) = tokio::join!(f.ask(&order, 7), jobs::finish_alone(&f.store, &inquiry.lease, &finish));
         assert_eq!(verdict, Verdict::Allowed);
         settled.unwrap();
     }

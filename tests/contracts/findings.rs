@@ -60,7 +60,7 @@ fn finding(kind: FindingKind, text: &str) -> Settlement {
 
 async fn every_finding_of_an_order_is_told_with_its_act_and_ends_with_the_decision(f: Fixture) {
     let order = f.marked_order(7).await;
-    f.look_and_find(&order, &finding(FindingKind::UnclearAnswer, "an odd answer")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::UnclearAnswer, "an odd answer")).await;
 
     let waiting = reviewing::waiting(&f.store, 10).await.unwrap().orders.remove(0);
     let audited = auditing::next(&f.store, OrderId(order.id.0 - 1), 1, None).await.unwrap().orders.remove(0);
@@ -76,7 +76,7 @@ async fn every_finding_of_an_order_is_told_with_its_act_and_ends_with_the_decisi
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Settled(OrderStatus::Paid));
     assert_eq!((f.texts(&order).await, f.rows().await), (vec![], 0));
 
-    f.look_and_find(&order, &finding(FindingKind::UnclearAnswer, "an odd answer")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::UnclearAnswer, "an odd answer")).await;
     let again = f.found(&order).await;
     assert_eq!(again.len(), 1, "what a person settled is not told again: {again:?}");
     assert!(again[0].2 >= waiting.findings[1].found_at_ms, "it waits anew");
@@ -85,7 +85,7 @@ async fn every_finding_of_an_order_is_told_with_its_act_and_ends_with_the_decisi
 async fn what_is_found_about_an_order_in_review_is_kept_beside_the_first(f: Fixture) {
     let order = f.order_in_review(7).await;
     let since_ms = f.found(&order).await[0].2;
-    f.look_and_find(&order, &finding(FindingKind::JobDied, "a job died")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::JobDied, "a job died")).await;
 
     assert_eq!(f.texts(&order).await, ["something was found", "a job died"]);
     assert_eq!(reviewing::waiting(&f.store, 1).await.unwrap().orders[0].since_ms, since_ms);
@@ -100,11 +100,11 @@ async fn what_is_found_again_is_told_once(f: Fixture) {
     let order = f.marked_order(7).await;
     let (before, lines) = (f.found(&order).await, f.history(&order).await.len());
 
-    f.look_and_find(&order, &finding(FindingKind::SecondPayment, "something was found")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::SecondPayment, "something was found")).await;
     assert_eq!((f.found(&order).await, f.history(&order).await.len()), (before.clone(), lines));
     assert_eq!(f.number(OPEN_NUMBER).await, 1);
 
-    f.look_and_find(&order, &finding(FindingKind::SecondPayment, "in newer words")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::SecondPayment, "in newer words")).await;
     let now = f.found(&order).await;
     assert_eq!(now, [(FindingKind::SecondPayment, "in newer words".to_owned(), before[0].2)]);
     assert_eq!(f.history(&order).await.len(), lines + 1);
@@ -132,7 +132,7 @@ async fn what_an_older_release_finds_is_read_at_once_and_kept_by_whatever_comes_
     assert_eq!(audited.findings.len(), 2, "an audit");
     assert_eq!(f.rows().await, 0, "which writes nothing");
 
-    f.look_and_find(&orders[0], &finding(FindingKind::JobDied, "a job died")).await;
+    f.inquire_and_find(&orders[0], &finding(FindingKind::JobDied, "a job died")).await;
     assert_eq!(f.rows().await, 3, "what is found next");
     assert_eq!(f.found(&orders[0]).await[..2], expected);
     f.resolve(&orders[1], &olim(OrderStatus::Paid)).await;
@@ -162,7 +162,7 @@ async fn what_an_older_release_adds_to_an_order_stands_beside_what_was_found_bef
         (&now[0], now[1].0, now[1].1.as_str()),
         (&first[0], FindingKind::JobDied, "job settle_order is a dead letter")
     );
-    f.look_and_find(&order, &finding(FindingKind::UnclearAnswer, "an odd answer")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::UnclearAnswer, "an odd answer")).await;
 
     let texts = ["something was found", "job settle_order is a dead letter", "an odd answer"];
     assert_eq!(f.texts(&order).await, texts);
@@ -185,7 +185,7 @@ async fn what_an_older_release_settles_is_settled(f: Fixture) {
     assert_eq!(f.found(&order).await, [(FindingKind::UnclearAnswer, "something else".into(), at_ms)]);
     let order = f.marked_order(30).await;
     f.execute(&unmarked_by_an_older_release(&order)).await;
-    f.look_and_find(&order, &finding(FindingKind::JobDied, "a job died")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::JobDied, "a job died")).await;
     assert_eq!(f.texts(&order).await, ["a job died"]);
     assert!(f.find(&order).await.needs_review);
 }
@@ -223,7 +223,7 @@ async fn a_refund_that_an_older_release_knows_nothing_of_is_still_asked_about(f:
     let kinds: Vec<_> = f.found(&order).await.into_iter().map(|(kind, ..)| kind).collect();
     assert_eq!(kinds, [FindingKind::RefundUnknown, FindingKind::Other]);
     let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
-    f.look_and_find(&order, &refunded).await;
+    f.inquire_and_find(&order, &refunded).await;
 
     let now = f.find(&order).await;
     assert_eq!((now.status, now.needs_review), (OrderStatus::Refunded, true));
@@ -234,8 +234,11 @@ async fn a_refund_that_an_older_release_knows_nothing_of_is_still_asked_about(f:
 /// The older release leaves its whole sentence then, and suggests to ask the gateway.
 async fn a_refund_that_an_older_release_closed_leaves_what_else_was_found(f: Fixture) {
     let order = f.marked_order(7).await;
-    f.look_and_find(&order, &finding(FindingKind::RefundUnknown, "whether refund 1 was made is not known: no answer"))
-        .await;
+    f.inquire_and_find(
+        &order,
+        &finding(FindingKind::RefundUnknown, "whether refund 1 was made is not known: no answer"),
+    )
+    .await;
     assert_eq!(f.find(&order).await.suggested_act, Some(SuggestedAct::CheckRefund));
     f.execute(&[format!("update orders set suggested_act = 'ask_gateway' where id = {}", order.id)]).await;
 
@@ -253,8 +256,8 @@ async fn a_refund_that_an_older_release_closed_leaves_what_else_was_found(f: Fix
 /// It goes by `suggested_act` whether a refund must be asked about, and shows `reason`.
 async fn an_older_release_reads_every_finding_in_its_sentence(f: Fixture) {
     let order = f.marked_order(7).await;
-    f.look_and_find(&order, &finding(FindingKind::RefundUnknown, "a refund")).await;
-    f.look_and_find(&order, &finding(FindingKind::JobDied, "a job died")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::RefundUnknown, "a refund")).await;
+    f.inquire_and_find(&order, &finding(FindingKind::JobDied, "a job died")).await;
 
     let order = f.find(&order).await;
 

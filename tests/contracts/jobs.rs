@@ -29,7 +29,7 @@ on_every_database! {
     sweep_is_never_dead
     a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life
     a_retry_of_a_later_link_begins_a_whole_new_time
-    a_failed_look_stays_on_its_queue
+    a_failed_inquiry_stays_on_its_queue
     what_waits_is_measured_from_when_it_was_due
     suspects_run_in_groups_that_each_crash_makes_smaller
     a_suspect_that_crashed_again_is_no_longer_of_its_group
@@ -57,7 +57,7 @@ async fn staging_again_leaves_one_open_job_due_no_later(f: Fixture) {
 
     let after = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     assert_eq!(before.len(), after.len());
-    assert!(after[0].due_at_ms < before[0].due_at_ms, "the look that was a minute away is due now");
+    assert!(after[0].due_at_ms < before[0].due_at_ms, "the inquiry that was a minute away is due now");
 }
 
 async fn a_job_that_was_woken_while_it_ran_runs_again_at_once(f: Fixture) {
@@ -285,18 +285,22 @@ async fn a_retry_of_a_later_link_begins_a_whole_new_time(f: Fixture) {
     assert_eq!((order.status, order.expires_at_ms, order.links_made), (OrderStatus::Pending, None, 0));
 }
 
-async fn a_failed_look_stays_on_its_queue(f: Fixture) {
+async fn a_failed_inquiry_stays_on_its_queue(f: Fixture) {
     let order = f.order_with_link(7).await;
-    let look = f.settle_job(&order).await;
+    let inquiry = f.settle_job(&order).await;
     let snooze = Finish::Snooze { until_ms: f.store.now_ms(), queue: QueueName::Background };
-    jobs::finish_alone(&f.store, &look.lease, &snooze).await.unwrap();
-    let look = f.claim_one(QueueName::Background).await;
+    jobs::finish_alone(&f.store, &inquiry.lease, &snooze).await.unwrap();
+    let inquiry = f.claim_one(QueueName::Background).await;
 
     let retry =
         Finish::Retry { not_before_ms: 0, error: "the gateway is away".into(), outcome: AttemptOutcome::Failed };
-    jobs::finish_alone(&f.store, &look.lease, &retry).await.unwrap();
+    jobs::finish_alone(&f.store, &inquiry.lease, &retry).await.unwrap();
 
-    assert_eq!(f.state_of(look.lease.job_id).await.2, "background", "an old look does not push before fresh ones");
+    assert_eq!(
+        f.state_of(inquiry.lease.job_id).await.2,
+        "background",
+        "an old inquiry does not push before fresh ones"
+    );
 }
 
 async fn what_waits_is_measured_from_when_it_was_due(f: Fixture) {
@@ -376,9 +380,9 @@ async fn suspects_that_never_ran_are_handed_back_and_those_whose_process_died_ar
 
 async fn an_operator_cannot_cancel_what_money_depends_on(f: Fixture) {
     let order = f.order_with_link(7).await;
-    let look = f.settle_job(&order).await;
+    let inquiry = f.settle_job(&order).await;
 
-    assert!(matches!(kinds::cancel(&f.store, look.lease.job_id).await.unwrap(), Command::Refused(_)));
+    assert!(matches!(kinds::cancel(&f.store, inquiry.lease.job_id).await.unwrap(), Command::Refused(_)));
     assert_eq!(kinds::cancel(&f.store, JobId(999)).await.unwrap(), Command::Unknown);
 }
 

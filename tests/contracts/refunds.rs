@@ -21,20 +21,20 @@ on_every_database! {
     of_sixteen_refunds_at_once_one_is_made
     one_key_makes_one_refund_and_never_belongs_to_two_things
     only_what_is_paid_is_refunded
-    a_debit_whose_permanent_id_is_missing_is_looked_for_first
+    a_debit_whose_permanent_id_is_missing_is_asked_about_first
     a_refund_is_marked_as_sent_once
     nothing_of_a_refund_is_written_without_its_lease
     a_refund_that_is_done_refunds_its_order_once
     a_refund_that_is_refused_gives_its_reserve_back
     a_refund_nobody_knows_of_keeps_its_reserve_and_is_before_a_person
-    a_reversal_that_a_look_sees_first_closes_the_refund_and_counts_once
-    a_reversal_that_a_look_sees_after_the_refund_changes_nothing
-    a_reversal_that_a_look_sees_settles_what_a_person_was_to_find_out
+    a_reversal_that_an_inquiry_sees_first_closes_the_refund_and_counts_once
+    a_reversal_that_an_inquiry_sees_after_the_refund_changes_nothing
+    a_reversal_that_an_inquiry_sees_settles_what_a_person_was_to_find_out
     what_else_was_found_outlives_what_became_of_the_refund
     the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_it_back
     an_operator_calls_a_refund_off_only_before_it_is_sent
     sweep_restores_the_job_of_an_open_refund
-    a_pending_order_is_canceled_and_looked_at
+    a_pending_order_is_canceled_and_asked_about
     what_is_not_pending_is_not_canceled
     of_a_cancel_and_a_callback_at_once_one_wins
 }
@@ -125,16 +125,16 @@ async fn only_what_is_paid_is_refunded(f: Fixture) {
     assert!(matches!(request().await, Requested::New(_)));
 }
 
-async fn a_debit_whose_permanent_id_is_missing_is_looked_for_first(f: Fixture) {
+async fn a_debit_whose_permanent_id_is_missing_is_asked_about_first(f: Fixture) {
     let order = f.order_with_link(7).await;
-    f.pay(&order, 7).await; // by a look that kept nothing
+    f.pay(&order, 7).await; // by an inquiry that kept nothing
 
     let answer = refunds::request(&f.store, &new_refund(&order), None).await.unwrap();
 
     assert!(matches!(answer, Requested::DebitUnknown), "{answer:?}");
     assert_eq!(f.row(&order).await, (OrderStatus::Paid, 0, 0, false));
-    let look = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
-    assert!(look.kind == "settle_order" && look.due_at_ms <= f.store.now_ms(), "{look:?}");
+    let inquiry = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
+    assert!(inquiry.kind == "settle_order" && inquiry.due_at_ms <= f.store.now_ms(), "{inquiry:?}");
 }
 
 async fn a_refund_is_marked_as_sent_once(f: Fixture) {
@@ -227,15 +227,15 @@ async fn a_refund_nobody_knows_of_keeps_its_reserve_and_is_before_a_person(f: Fi
 }
 
 /// The shop's refund is on its way, and somebody gives the money back in the gateway's cabinet; or our own call has done
-/// so, and the look comes before the job's end.
-async fn a_reversal_that_a_look_sees_first_closes_the_refund_and_counts_once(f: Fixture) {
+/// so, and the inquiry comes before the job's end.
+async fn a_reversal_that_an_inquiry_sees_first_closes_the_refund_and_counts_once(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
     let job = f.claim_refund().await;
     refunds::begin_sending(&f.store, &job.lease, refund.id).await.unwrap();
 
     let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
-    let made = f.look_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
+    let made = f.inquire_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
 
     assert_eq!(made, Transition::Made);
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Done);
@@ -252,27 +252,27 @@ async fn a_reversal_that_a_look_sees_first_closes_the_refund_and_counts_once(f: 
     assert_eq!(entered, 1);
 }
 
-async fn a_reversal_that_a_look_sees_after_the_refund_changes_nothing(f: Fixture) {
+async fn a_reversal_that_an_inquiry_sees_after_the_refund_changes_nothing(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
     let job = f.claim_refund().await;
     refunds::close_as_done(&f.store, &job.lease, &order, &refund).await.unwrap();
 
     let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
-    let made = f.look_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
+    let made = f.inquire_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
 
-    assert_eq!(made, Transition::Refused, "it looks again, and finds the order refunded");
+    assert_eq!(made, Transition::Refused, "it asks again, and finds the order refunded");
     assert_eq!(f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
 }
 
-async fn a_reversal_that_a_look_sees_settles_what_a_person_was_to_find_out(f: Fixture) {
+async fn a_reversal_that_an_inquiry_sees_settles_what_a_person_was_to_find_out(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
     let job = f.claim_refund().await;
     refunds::put_in_review(&f.store, &job.lease, &refund, "no answer").await.unwrap();
 
     let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
-    f.look_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
+    f.inquire_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
 
     assert_eq!(f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
     let order = f.find(&order).await;
@@ -286,12 +286,12 @@ async fn what_else_was_found_outlives_what_became_of_the_refund(f: Fixture) {
     f.refund(&order).await;
     let job = f.claim_refund().await;
     let found = Settlement::Review(NewFinding::new(FindingKind::SecondPayment, "paid twice"));
-    f.look_and_go_on(&order, &[], &found).await.unwrap();
+    f.inquire_and_go_on(&order, &[], &found).await.unwrap();
     kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
     assert_eq!(f.find(&order).await.suggested_act, Some(SuggestedAct::CheckRefund));
 
     let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
-    f.look_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
+    f.inquire_and_go_on(&order, &[seen(7, StoredState::Reversed)], &refunded).await.unwrap();
 
     let order = f.find(&order).await;
     assert_eq!((order.status, order.needs_review), (OrderStatus::Refunded, true));
@@ -318,7 +318,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     assert_eq!(kinds::retry(&f.store, job.lease.job_id).await.unwrap(), Command::Done);
 
     let open = f.refund_again(&refund).await;
-    assert_eq!((open.state, open.sent_at_ms), (RefundState::Open, sent_at_ms), "it is only looked for");
+    assert_eq!((open.state, open.sent_at_ms), (RefundState::Open, sent_at_ms), "it is only asked about");
     let again = f.claim_refund().await;
     refunds::close_as_done(&f.store, &again.lease, &order, &open).await.unwrap();
     assert_eq!(f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
@@ -328,7 +328,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     let refund = f.refund(&other).await;
     let job = f.claim_refund().await;
     let refunded = Settlement::Refunded { transaction_id: TransactionId(8) };
-    f.look_and_go_on(&other, &[seen(8, StoredState::Reversed)], &refunded).await.unwrap();
+    f.inquire_and_go_on(&other, &[seen(8, StoredState::Reversed)], &refunded).await.unwrap();
     kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
     assert!(f.is_complete(job.lease.job_id).await);
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Done);
@@ -373,7 +373,7 @@ async fn sweep_restores_the_job_of_an_open_refund(f: Fixture) {
     assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().refunds_restored, 0);
 }
 
-async fn a_pending_order_is_canceled_and_looked_at(f: Fixture) {
+async fn a_pending_order_is_canceled_and_asked_about(f: Fixture) {
     let order = f.order_with_link(7).await;
 
     for _ in 0..2 {
@@ -385,8 +385,8 @@ async fn a_pending_order_is_canceled_and_looked_at(f: Fixture) {
 
     let entered = f.history(&order).await.iter().filter(|(_, to)| *to == "canceled").count();
     assert_eq!(entered, 1);
-    let look = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
-    assert!(look.kind == "settle_order" && look.due_at_ms <= f.store.now_ms(), "{look:?}");
+    let inquiry = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
+    assert!(inquiry.kind == "settle_order" && inquiry.due_at_ms <= f.store.now_ms(), "{inquiry:?}");
     assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable, "or its customer would still be debited");
 }
 

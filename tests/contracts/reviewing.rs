@@ -20,12 +20,12 @@ on_every_database! {
     orders_that_wait_for_a_person_are_listed_the_longest_waiting_first
     a_second_finding_does_not_make_an_order_wait_anew
     an_order_that_cannot_be_read_is_told_and_hides_no_other
-    an_order_resolved_as_paid_is_paid_by_a_look_and_by_no_other_transaction
-    an_order_resolved_as_paid_is_paid_by_no_look_that_shows_no_debit
+    an_order_resolved_as_paid_is_paid_by_an_inquiry_and_by_no_other_transaction
+    an_order_resolved_as_paid_is_paid_by_no_inquiry_that_shows_no_debit
     a_decision_that_is_carried_out_can_be_taken_back
     a_job_that_dies_ends_the_decision_it_should_carry_out
-    a_look_about_a_decision_is_restored
-    an_order_resolved_as_canceled_has_ended_and_is_looked_back_at
+    an_inquiry_about_a_decision_is_restored
+    an_order_resolved_as_canceled_has_ended_and_has_late_inquiries
     an_order_resolved_as_refunded_gave_all_its_money_back
     whoever_says_it_again_is_believed
     a_mark_goes_and_the_status_stays
@@ -81,7 +81,7 @@ async fn a_second_finding_does_not_make_an_order_wait_anew(f: Fixture) {
     let second = f.marked_order(20).await;
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: first.id }).await.unwrap();
 
-    f.look(&first, &[], &Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "an odd answer"))).await;
+    f.inquire(&first, &[], &Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "an odd answer"))).await;
 
     let waiting = reviewing::waiting(&f.store, 10).await.unwrap().orders;
     let listed: Vec<_> = waiting.iter().map(|waiting| waiting.order.id).collect();
@@ -106,22 +106,22 @@ async fn an_order_that_cannot_be_read_is_told_and_hides_no_other(f: Fixture) {
     assert_eq!(audited.jobs_without_order, [], "its jobs have an order");
 }
 
-async fn an_order_resolved_as_paid_is_paid_by_a_look_and_by_no_other_transaction(f: Fixture) {
+async fn an_order_resolved_as_paid_is_paid_by_an_inquiry_and_by_no_other_transaction(f: Fixture) {
     let order = f.order_in_review(7).await;
     let paid_by = |id| Settlement::Paid { transaction_id: TransactionId(id) };
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-    assert_eq!(f.look(&order, &[], &paid_by(7)).await, Transition::Refused, "nobody decided so");
+    assert_eq!(f.inquire(&order, &[], &paid_by(7)).await, Transition::Refused, "nobody decided so");
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Asked(TransactionId(7)));
 
     let asked = f.find(&order).await;
     assert_eq!((asked.status, asked.claimed_payment()), (OrderStatus::Review, Some(TransactionId(7))));
-    assert!(f.next_look_in_ms(&order).await.is_some_and(|in_ms| in_ms <= 0), "the gateway is asked now");
+    assert!(f.next_inquiry_in_ms(&order).await.is_some_and(|in_ms| in_ms <= 0), "the gateway is asked now");
     let told = f.last_cause(&order).await;
     assert!(told.contains("Olim") && told.contains("seen in the cabinet") && told.contains('7'), "{told}");
-    assert_eq!(f.look(&asked, &[], &paid_by(8)).await, Transition::Refused, "another transaction");
+    assert_eq!(f.inquire(&asked, &[], &paid_by(8)).await, Transition::Refused, "another transaction");
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-    assert_eq!(f.look(&asked, &[], &paid_by(7)).await, Transition::Made);
+    assert_eq!(f.inquire(&asked, &[], &paid_by(7)).await, Transition::Made);
 
     let paid = f.find(&order).await;
     assert_eq!((paid.status, paid.transaction_id), (OrderStatus::Paid, Some(TransactionId(7))));
@@ -131,15 +131,15 @@ async fn an_order_resolved_as_paid_is_paid_by_a_look_and_by_no_other_transaction
     assert!(told.contains("the gateway confirmed the debit") && told.contains("Olim"), "{told}");
 }
 
-async fn an_order_resolved_as_paid_is_paid_by_no_look_that_shows_no_debit(f: Fixture) {
+async fn an_order_resolved_as_paid_is_paid_by_no_inquiry_that_shows_no_debit(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
     let asked = f.find(&order).await;
 
     let not = |id| Settlement::NotResolved { transaction_id: TransactionId(id), what: "its money went back".into() };
-    assert_eq!(f.look(&asked, &[], &not(8)).await, Transition::Refused);
+    assert_eq!(f.inquire(&asked, &[], &not(8)).await, Transition::Refused);
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-    assert_eq!(f.look(&asked, &[], &not(7)).await, Transition::Made);
+    assert_eq!(f.inquire(&asked, &[], &not(7)).await, Transition::Made);
 
     let again = f.find(&order).await;
     assert_eq!((again.status, again.resolution.clone()), (OrderStatus::Review, None));
@@ -166,31 +166,31 @@ async fn a_decision_that_is_carried_out_can_be_taken_back(f: Fixture) {
 async fn a_job_that_dies_ends_the_decision_it_should_carry_out(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
-    let look = f.settle_job(&order).await;
+    let inquiry = f.settle_job(&order).await;
 
-    kinds::bury(&f.store, BuriedBy::Worker(&look.lease), "a defect", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&inquiry.lease), "a defect", false).await.unwrap();
 
     let order = f.find(&order).await;
     assert_eq!((order.status, order.claimed_payment()), (OrderStatus::Review, None));
     assert!(f.last_cause(&order).await.contains("a defect"));
 }
 
-async fn a_look_about_a_decision_is_restored(f: Fixture) {
+async fn an_inquiry_about_a_decision_is_restored(f: Fixture) {
     let order = f.order_in_review(7).await;
     assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap(), sweeping::Swept::default());
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
-    let look = f.settle_job(&order).await;
-    jobs::finish_alone(&f.store, &look.lease, &Finish::Complete).await.unwrap();
+    let inquiry = f.settle_job(&order).await;
+    jobs::finish_alone(&f.store, &inquiry.lease, &Finish::Complete).await.unwrap();
 
     let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
 
     assert_eq!(swept.settlements_restored, 1);
 }
 
-async fn an_order_resolved_as_canceled_has_ended_and_is_looked_back_at(f: Fixture) {
+async fn an_order_resolved_as_canceled_has_ended_and_has_late_inquiries(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await; // it may be in the middle of a payment
-    f.look(&order, &[], &review(FindingKind::JobDied)).await;
+    f.inquire(&order, &[], &review(FindingKind::JobDied)).await;
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
 
@@ -198,17 +198,17 @@ async fn an_order_resolved_as_canceled_has_ended_and_is_looked_back_at(f: Fixtur
     assert_eq!((order.status, order.refunded_amount, order.refund_reserved), (OrderStatus::Canceled, 0, 0));
     assert!(order.final_at_ms.is_some() && order.allowed_transaction_id.is_none() && !order.is_before_a_person());
     assert_eq!(f.history(&order).await.last(), Some(&(Some("review"), "canceled")));
-    let in_ms = f.next_look_in_ms(&order).await.unwrap();
+    let in_ms = f.next_inquiry_in_ms(&order).await.unwrap();
     assert!((86_300_000..=86_400_000).contains(&in_ms), "a day from now: {in_ms}");
     // Money that comes all the same is before a person again.
-    f.look(&order, &[debit_of(7, 5_000)], &review(FindingKind::LatePayment)).await;
+    f.inquire(&order, &[debit_of(7, 5_000)], &review(FindingKind::LatePayment)).await;
     assert_eq!(f.find(&order).await.status, OrderStatus::Review);
 }
 
 async fn an_order_resolved_as_refunded_gave_all_its_money_back(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.stray_draft(&order, 8).await;
-    f.look(&order, &[debit_of(8, 5_100)], &review(FindingKind::DebitDiffers)).await;
+    f.inquire(&order, &[debit_of(8, 5_100)], &review(FindingKind::DebitDiffers)).await;
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Refunded)).await, Resolved::Settled(OrderStatus::Refunded));
 
@@ -216,20 +216,20 @@ async fn an_order_resolved_as_refunded_gave_all_its_money_back(f: Fixture) {
     assert_eq!((order.status, order.refunded_amount, order.refund_reserved), (OrderStatus::Refunded, 5_000, 5_000));
     assert_eq!(order.transaction_id, Some(TransactionId(8)), "the one with the money, not the linked one");
     assert!(f.last_cause(&order).await.contains("Olim resolved it as refunded"));
-    assert!(f.next_look_in_ms(&order).await.is_some());
+    assert!(f.next_inquiry_in_ms(&order).await.is_some());
 }
 
 async fn whoever_says_it_again_is_believed(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Canceled)).await;
     assert_eq!(f.accepted(&order).await, [(7, false)], "whether the money went back is looked at");
-    f.look(&order, &[], &review(FindingKind::LatePayment)).await;
+    f.inquire(&order, &[], &review(FindingKind::LatePayment)).await;
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
 
     assert_eq!(f.accepted(&order).await, [(7, true)]);
     let reversed = Seen { state: StoredState::Reversed, ..debit_of(7, 5_100) };
-    f.look(&order, &[reversed], &Settlement::Unchanged).await;
+    f.inquire(&order, &[reversed], &Settlement::Unchanged).await;
     assert_eq!(f.accepted(&order).await, [(7, false)], "what a person knew is no longer so");
 }
 
@@ -245,7 +245,7 @@ async fn a_mark_goes_and_the_status_stays(f: Fixture) {
     assert_eq!(f.history(&order).await.last(), Some(&(Some("paid"), "paid")));
     assert!(f.last_cause(&order).await.contains("Olim"));
     assert_eq!(f.accepted(&order).await, [(7, true), (8, true)]);
-    assert!(f.next_look_in_ms(&order).await.is_some(), "its looks back go on");
+    assert!(f.next_inquiry_in_ms(&order).await.is_some(), "its late inquiries go on");
     assert!(refusal(f.resolve(&order, &olim(OrderStatus::Paid)).await).contains("nobody has to look at it"));
 }
 
@@ -271,7 +271,7 @@ async fn a_refund_that_a_person_saw_makes_the_order_refunded(f: Fixture) {
     assert_eq!((order.status, order.refunded_amount, order.refund_reserved), (OrderStatus::Refunded, 5_000, 5_000));
     assert!(!order.needs_review);
     assert_eq!(f.history(&order).await.last(), Some(&(Some("paid"), "refunded")));
-    assert!(f.next_look_in_ms(&order).await.is_some());
+    assert!(f.next_inquiry_in_ms(&order).await.is_some());
     f.execute(&["update refunds set amount = 1 / (case when state = 'done' then 1 else 0 end)".into()]).await;
 }
 
@@ -300,9 +300,9 @@ async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixt
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
 
     let unclear = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "an odd answer"));
-    f.look(&order, &[], &unclear).await;
+    f.inquire(&order, &[], &unclear).await;
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-    f.look(&order, &[], &unclear).await;
+    f.inquire(&order, &[], &unclear).await;
 
     let found = f.find(&order).await;
     let reason = found.reason.clone().unwrap();
@@ -319,15 +319,15 @@ async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixt
 async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;
-    let look = f.settle_job(&order).await;
+    let inquiry = f.settle_job(&order).await;
     let callback_job = f.older_callback_job(&order).await;
     kinds::bury(&f.store, BuriedBy::Worker(&callback_job.lease), "a defect", false).await.unwrap();
-    kinds::bury(&f.store, BuriedBy::Worker(&look.lease), "another", false).await.unwrap();
+    kinds::bury(&f.store, BuriedBy::Worker(&inquiry.lease), "another", false).await.unwrap();
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 2);
     let of_another = f.order_in_review(9).await;
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: of_another.id }).await.unwrap();
-    let look = f.settle_job(&of_another).await;
-    kinds::bury(&f.store, BuriedBy::Worker(&look.lease), "a third", false).await.unwrap();
+    let inquiry = f.settle_job(&of_another).await;
+    kinds::bury(&f.store, BuriedBy::Worker(&inquiry.lease), "a third", false).await.unwrap();
 
     f.resolve(&order, &olim(OrderStatus::Canceled)).await;
 
@@ -337,7 +337,7 @@ async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
     // Where the gateway is asked first, the dead letter goes with what it says.
     f.resolve(&of_another, &olim(OrderStatus::Paid)).await;
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 1);
-    f.look(&f.find(&of_another).await, &[], &Settlement::Paid { transaction_id: TransactionId(9) }).await;
+    f.inquire(&f.find(&of_another).await, &[], &Settlement::Paid { transaction_id: TransactionId(9) }).await;
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 0);
 }
 
@@ -374,9 +374,9 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
     let review_of_two = f.order_with_link(7).await;
     f.stray_draft(&review_of_two, 8).await;
     let both = [debit_of(7, 5_100), debit_of(8, 5_100)];
-    f.look(&review_of_two, &both, &review(FindingKind::DebitDiffers)).await;
+    f.inquire(&review_of_two, &both, &review(FindingKind::DebitDiffers)).await;
     let without_money = f.order_with_link(20).await;
-    f.look(&without_money, &[], &review(FindingKind::UnclearAnswer)).await;
+    f.inquire(&without_money, &[], &review(FindingKind::UnclearAnswer)).await;
     let marked = f.marked_order(30).await;
     let well = f.order_with_link(40).await;
     let without_draft = f.order().await;
@@ -420,7 +420,7 @@ async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
     let find = async |text: &str| {
         jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
         let found = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, text));
-        f.look(&order, &[], &found).await;
+        f.inquire(&order, &[], &found).await;
     };
 
     find("an odd answer").await;

@@ -19,24 +19,24 @@ on_every_database! {
     staging_does_what_the_open_row_needs
     crashes_are_counted_apart_from_attempts_and_end_with_a_good_run
     a_snooze_gives_the_attempt_back
-    an_order_has_one_open_look_from_its_link_on
+    an_order_has_one_open_inquiry_from_its_link_on
     the_time_to_pay_begins_with_the_first_link_and_stays
     an_order_gets_three_links_at_most
     a_link_for_an_order_that_cannot_be_paid_any_more_is_recorded_alone
-    an_order_that_never_got_its_link_expires_and_is_looked_at_once_more
+    an_order_that_never_got_its_link_expires_and_is_asked_about_once_more
     a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last_callback
     the_same_bytes_are_answered_by_how_the_order_stands_now
     the_return_page_hints_ever_less_often_and_thirty_times_at_most
     orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_their_time
-    looks_back_at_orders_that_ended_in_one_moment_are_all_restored
-    sweep_restores_no_look_older_than_its_looks_back
-    further_hints_of_the_return_page_bring_one_look_each_and_come_less_often
+    late_inquiries_about_orders_that_ended_in_one_moment_are_all_restored
+    sweep_restores_no_inquiry_after_the_last_late_one
+    further_hints_of_the_return_page_bring_one_inquiry_each_and_come_less_often
     what_its_time_has_run_out_for_is_deleted_and_nothing_else
 }
 
 const HOUR_MS: i64 = 3_600_000;
 
-async fn open_looks(f: &Fixture, order: &Order) -> usize {
+async fn open_inquiries(f: &Fixture, order: &Order) -> usize {
     let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     let is_open = |state| matches!(state, JobState::Available | JobState::Enqueued | JobState::Running);
     jobs.iter().filter(|job| job.kind == "settle_order" && is_open(job.state)).count()
@@ -45,33 +45,33 @@ async fn open_looks(f: &Fixture, order: &Order) -> usize {
 async fn staging_does_what_the_open_row_needs(f: Fixture) {
     let order = f.order_with_link(7).await;
     let stage = async || jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-    let look = async || kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
+    let inquiry = async || kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
 
     // Available: no later than it was, and no later than asked for.
     stage().await;
-    let available = look().await;
+    let available = inquiry().await;
     assert!(available.due_at_ms <= f.store.now_ms());
     stage().await;
-    assert_eq!(look().await.due_at_ms, available.due_at_ms, "the earlier time stays");
+    assert_eq!(inquiry().await.due_at_ms, available.due_at_ms, "the earlier time stays");
     // Enqueued: nothing.
     let ids = jobs::offer(&f.store, QueueName::Settle, 10).await.unwrap();
-    let enqueued = look().await;
+    let enqueued = inquiry().await;
     stage().await;
-    let staged = look().await;
+    let staged = inquiry().await;
     assert_eq!((staged.state, staged.due_at_ms), (JobState::Enqueued, enqueued.due_at_ms));
     // Running: told to run again, and its lease stays what it was.
     let claimed = jobs::claim(&f.store, &ids).await.unwrap().remove(0);
-    let running = look().await;
+    let running = inquiry().await;
     stage().await;
-    assert_eq!((look().await.state, look().await.due_at_ms), (JobState::Running, running.due_at_ms));
+    assert_eq!((inquiry().await.state, inquiry().await.due_at_ms), (JobState::Running, running.due_at_ms));
     jobs::finish_alone(&f.store, &claimed.lease, &Finish::Complete).await.unwrap();
-    assert_eq!(look().await.state, JobState::Available, "woken");
+    assert_eq!(inquiry().await.state, JobState::Available, "woken");
     // Finished: a new row.
     let again = f.claim_one(QueueName::Settle).await;
     jobs::finish_alone(&f.store, &again.lease, &Finish::Complete).await.unwrap();
     stage().await;
-    assert_ne!(look().await.id, again.lease.job_id);
-    assert_eq!(open_looks(&f, &order).await, 1);
+    assert_ne!(inquiry().await.id, again.lease.job_id);
+    assert_eq!(open_inquiries(&f, &order).await, 1);
 }
 
 async fn crashes_are_counted_apart_from_attempts_and_end_with_a_good_run(f: Fixture) {
@@ -93,29 +93,29 @@ async fn crashes_are_counted_apart_from_attempts_and_end_with_a_good_run(f: Fixt
 
 async fn a_snooze_gives_the_attempt_back(f: Fixture) {
     let order = f.order_with_link(7).await;
-    let look = f.settle_job(&order).await;
+    let inquiry = f.settle_job(&order).await;
     let snooze = Finish::Snooze { until_ms: 0, queue: QueueName::Settle };
 
-    jobs::finish_alone(&f.store, &look.lease, &snooze).await.unwrap();
+    jobs::finish_alone(&f.store, &inquiry.lease, &snooze).await.unwrap();
 
     assert_eq!(f.claim_one(QueueName::Settle).await.attempt, 1);
 }
 
-async fn an_order_has_one_open_look_from_its_link_on(f: Fixture) {
+async fn an_order_has_one_open_inquiry_from_its_link_on(f: Fixture) {
     let order = f.order().await;
-    assert_eq!(open_looks(&f, &order).await, 0);
+    assert_eq!(open_inquiries(&f, &order).await, 0);
     f.link(&order, 7, PAYMENT_TTL_MS).await;
-    assert_eq!(open_looks(&f, &order).await, 1, "staged with the link");
+    assert_eq!(open_inquiries(&f, &order).await, 1, "staged with the link");
     f.ask(&order, 7).await;
     orders::hint_from_return_page(&f.store, order.id).await.unwrap();
-    assert_eq!(open_looks(&f, &order).await, 1, "woken and hinted at");
-    let look = f.claim_one(QueueName::Settle).await;
-    jobs::finish_alone(&f.store, &look.lease, &Finish::Release { not_before_ms: 0, reason: None }).await.unwrap();
+    assert_eq!(open_inquiries(&f, &order).await, 1, "woken and hinted at");
+    let inquiry = f.claim_one(QueueName::Settle).await;
+    jobs::finish_alone(&f.store, &inquiry.lease, &Finish::Release { not_before_ms: 0, reason: None }).await.unwrap();
     f.pay(&order, 7).await;
-    assert_eq!(open_looks(&f, &order).await, 1, "the looks back");
+    assert_eq!(open_inquiries(&f, &order).await, 1, "the late inquiries");
     let last = f.settle_job(&order).await;
     jobs::finish_alone(&f.store, &last.lease, &Finish::Complete).await.unwrap();
-    assert_eq!(open_looks(&f, &order).await, 0);
+    assert_eq!(open_inquiries(&f, &order).await, 0);
 }
 
 async fn the_time_to_pay_begins_with_the_first_link_and_stays(f: Fixture) {
@@ -162,7 +162,7 @@ async fn a_link_for_an_order_that_cannot_be_paid_any_more_is_recorded_alone(f: F
     assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable);
 }
 
-async fn an_order_that_never_got_its_link_expires_and_is_looked_at_once_more(f: Fixture) {
+async fn an_order_that_never_got_its_link_expires_and_is_asked_about_once_more(f: Fixture) {
     let order = f.order().await;
     let running = f.claim_one(QueueName::Links).await;
     let expire = async |before_ms| orders::expire_without_link(&f.store, &running.lease, order.id, before_ms).await;
@@ -173,7 +173,7 @@ async fn an_order_that_never_got_its_link_expires_and_is_looked_at_once_more(f: 
 
     let expired = f.find(&order).await;
     assert_eq!((expired.status, expired.final_at_ms.is_some()), (OrderStatus::Expired, true));
-    assert_eq!(open_looks(&f, &order).await, 1, "a draft may exist whose answer was lost");
+    assert_eq!(open_inquiries(&f, &order).await, 1, "a draft may exist whose answer was lost");
 }
 
 async fn a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last_callback(f: Fixture) {
@@ -262,9 +262,9 @@ async fn an_order_that_is_paid_while_sweep_hands_it_over_is_not_marked() {
     let pay = async {
         let waiting = "select count(*) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock'";
-        let mut looking = f.connection().await;
+        let mut observer = f.connection().await;
         wait_until("sweep to wait for the payment", PATIENCE, async || {
-            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut looking).await.unwrap();
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut observer).await.unwrap();
             (waiting > 0).then_some(())
         })
         .await;
@@ -278,7 +278,7 @@ async fn an_order_that_is_paid_while_sweep_hands_it_over_is_not_marked() {
 }
 
 /// One statement may end very many orders.
-async fn looks_back_at_orders_that_ended_in_one_moment_are_all_restored(f: Fixture) {
+async fn late_inquiries_about_orders_that_ended_in_one_moment_are_all_restored(f: Fixture) {
     const ORDERS: i64 = 2_300;
     let (now_ms, ended_ms) = (f.store.now_ms(), f.store.now_ms() - HOUR_MS);
     f.execute(&[format!(
@@ -299,7 +299,7 @@ async fn looks_back_at_orders_that_ended_in_one_moment_are_all_restored(f: Fixtu
     assert_eq!(restored, ORDERS.unsigned_abs());
 }
 
-async fn sweep_restores_no_look_older_than_its_looks_back(f: Fixture) {
+async fn sweep_restores_no_inquiry_after_the_last_late_one(f: Fixture) {
     for transaction_id in 1..=4 {
         let order = f.order_with_link(transaction_id).await;
         f.pay(&order, transaction_id).await;
@@ -319,13 +319,14 @@ async fn sweep_restores_no_look_older_than_its_looks_back(f: Fixture) {
 }
 
 /// A page that is reloaded for ever must not use up the gateway's budget.
-async fn further_hints_of_the_return_page_bring_one_look_each_and_come_less_often(f: Fixture) {
+async fn further_hints_of_the_return_page_bring_one_inquiry_each_and_come_less_often(f: Fixture) {
     let order = f.order_with_link(7).await;
     assert!(orders::hint_from_return_page(&f.store, order.id).await.unwrap());
     let first = f.find(&order).await.last_hint_at_ms.unwrap();
     assert!(f.store.now_ms() - first < 5_000);
 
-    // Which hint it is, how long after the one before it and after the last reason to look, and where the schedule is.
+    // Which hint it is, how long after the one before it and after the last reason to inquire, and where the schedule
+    // is.
     for (hints, ago_s, hint_ago_s, expected_s) in [
         (1, 9, 9, None),
         (1, 11, 11, Some(11)),
@@ -337,7 +338,7 @@ async fn further_hints_of_the_return_page_bring_one_look_each_and_come_less_ofte
         (29, 49, 100, None),
         (29, 51, 100, Some(60)),
         (30, 1_000, 1_000, None),
-        // A callback came meanwhile: its looks go on.
+        // A callback came meanwhile: its inquiries go on.
         (5, 30, 2, Some(2)),
     ] {
         let now_ms = f.store.now_ms();

@@ -19,15 +19,15 @@ on_every_database! {
     a_paid_order_names_the_draft_that_paid_it_and_not_the_linked_one
     a_settlement_with_a_lost_lease_writes_nothing
     a_refused_settlement_leaves_the_job_running
-    a_callback_between_the_answer_and_the_end_of_a_look_is_not_lost
-    an_order_expires_only_by_a_look_after_its_time
+    a_callback_between_the_answer_and_the_end_of_an_inquiry_is_not_lost
+    an_order_expires_only_by_an_inquiry_after_its_time
     a_confirming_order_is_not_reopened_too_early
     a_draft_that_may_debit_is_never_put_aside_as_closed
     a_closed_draft_that_is_allowed_is_asked_about_again
     a_closed_link_is_replaced_by_a_new_one
     that_nothing_was_taken_is_kept_until_the_next_sign_of_a_payment_and_moves_nothing
     what_a_person_must_know_of_an_order_in_review_stands_in_its_history
-    an_order_whose_time_ended_between_two_links_still_has_its_last_look
+    an_order_whose_time_ended_between_two_links_still_has_its_last_inquiry
     a_second_payment_marks_the_order_and_leaves_it_paid
     a_reversal_refunds_the_whole_order
     sweep_restores_what_is_missing_and_nothing_else
@@ -51,7 +51,7 @@ async fn an_order_is_paid_once_whatever_is_repeated(f: Fixture) {
     assert_eq!((order.status, order.transaction_id), (OrderStatus::Paid, Some(TransactionId(7))));
 }
 
-/// Later looks tell a reversal from a second payment by it.
+/// Later inquiries tell a reversal from a second payment by it.
 async fn a_paid_order_names_the_draft_that_paid_it_and_not_the_linked_one(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.stray_draft(&order, 8).await;
@@ -85,22 +85,24 @@ async fn a_refused_settlement_leaves_the_job_running(f: Fixture) {
     assert_eq!(f.state_of(job.lease.job_id).await.0, "running");
 }
 
-async fn a_callback_between_the_answer_and_the_end_of_a_look_is_not_lost(f: Fixture) {
+async fn a_callback_between_the_answer_and_the_end_of_an_inquiry_is_not_lost(f: Fixture) {
     let order = f.order_with_link(7).await;
-    let look = f.settle_job(&order).await;
-    // The gateway has just told this look that nothing is paid; now the customer confirms.
+    let inquiry = f.settle_job(&order).await;
+    // The gateway has just told this inquiry that nothing is paid; now the customer confirms.
     assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
     assert_eq!(f.claim(QueueName::Settle).await.len(), 0, "somebody runs it already");
 
     let asked_at_ms = f.store.now_ms();
-    settlement::settle(&f.store, &look.lease, &order, asked_at_ms, &[], &Settlement::Unchanged, &far()).await.unwrap();
+    settlement::settle(&f.store, &inquiry.lease, &order, asked_at_ms, &[], &Settlement::Unchanged, &far())
+        .await
+        .unwrap();
 
-    let job = jobs::show(&f.store, look.lease.job_id).await.unwrap().unwrap();
+    let job = jobs::show(&f.store, inquiry.lease.job_id).await.unwrap().unwrap();
     assert_eq!((job.state, job.queue.as_str()), (JobState::Available, "settle"));
-    assert!(job.due_at_ms <= f.store.now_ms(), "it looks again at once");
+    assert!(job.due_at_ms <= f.store.now_ms(), "another inquiry is due at once");
 }
 
-async fn an_order_expires_only_by_a_look_after_its_time(f: Fixture) {
+async fn an_order_expires_only_by_an_inquiry_after_its_time(f: Fixture) {
     let order = f.order().await;
     f.link(&order, 7, 0).await;
     let order = f.find(&order).await;
@@ -129,7 +131,7 @@ async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
     assert_eq!((order.status, order.allowed_transaction_id), (OrderStatus::Pending, None));
 }
 
-/// The look began before the gateway asked; its answer comes while the debit that we allowed is under way.
+/// The inquiry began before the gateway asked; its answer comes while the debit that we allowed is under way.
 async fn a_draft_that_may_debit_is_never_put_aside_as_closed(f: Fixture) {
     let before = f.order_with_link(7).await;
     assert_eq!(f.ask(&before, 7).await, Verdict::Allowed);
@@ -161,15 +163,15 @@ async fn what_a_person_must_know_of_an_order_in_review_stands_in_its_history(f: 
     assert_eq!(told.cause, "money moved");
 }
 
-async fn an_order_whose_time_ended_between_two_links_still_has_its_last_look(f: Fixture) {
+async fn an_order_whose_time_ended_between_two_links_still_has_its_last_inquiry(f: Fixture) {
     let order = f.order().await;
     f.link(&order, 7, 300).await;
     let closed = Settlement::LinkClosed { transaction_id: TransactionId(7) };
     let order = f.find(&order).await;
     assert_eq!(f.settle(&order, &closed).await.unwrap(), Transition::Made);
     let link_job = f.claim_one(QueueName::Links).await;
-    let look = f.settle_job(&order).await;
-    for lease in [link_job.lease, look.lease] {
+    let inquiry = f.settle_job(&order).await;
+    for lease in [link_job.lease, inquiry.lease] {
         jobs::finish_alone(&f.store, &lease, &Finish::Complete).await.unwrap();
     }
     wait_until("the end of its time", PATIENCE, async || {
@@ -252,8 +254,8 @@ async fn sweep_restores_what_is_missing_and_nothing_else(f: Fixture) {
     // Complete the jobs behind the orders' backs.
     let link_job = f.claim_one(QueueName::Links).await;
     jobs::finish_alone(&f.store, &link_job.lease, &Finish::Complete).await.unwrap();
-    let look = f.settle_job(&linked).await;
-    jobs::finish_alone(&f.store, &look.lease, &Finish::Complete).await.unwrap();
+    let inquiry = f.settle_job(&linked).await;
+    jobs::finish_alone(&f.store, &inquiry.lease, &Finish::Complete).await.unwrap();
     let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
 
     assert_eq!((swept.links_restored, swept.settlements_restored), (1, 1));

@@ -13,15 +13,15 @@ on_every_database! {
     what_is_staged_on_an_open_queue_is_offered_with_its_commit
     an_id_that_nobody_pushed_is_offered_again_after_its_grace
     a_waiting_job_that_is_staged_again_on_an_open_queue_is_offered_and_a_suspect_is_not
-    a_callback_wakes_its_look_in_whatever_state_that_is
-    a_callback_hurries_a_look_that_is_in_the_queue_of_later_ones
-    what_is_due_later_hurries_no_look_that_is_in_the_queue_of_later_ones
-    what_woke_a_look_is_told_until_a_run_has_taken_it_up
-    a_list_of_what_woke_a_look_does_not_grow_for_ever
-    the_job_by_which_an_older_release_processes_a_callback_wakes_the_look
+    a_callback_wakes_its_inquiry_in_whatever_state_that_is
+    a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones
+    what_is_due_later_hurries_no_inquiry_that_is_in_the_queue_of_later_ones
+    what_woke_an_inquiry_is_told_until_a_run_has_taken_it_up
+    the_list_of_what_woke_an_inquiry_does_not_grow_for_ever
+    the_job_by_which_an_older_release_processes_a_callback_wakes_the_inquiry
 }
 
-/// The row of the order's look, or of its link.
+/// The row of the order's inquiry, or of its link.
 async fn job_of(f: &Fixture, order: &Order, kind: &str) -> domain::job::JobRow {
     let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     jobs.into_iter().find(|job| job.kind == kind && job.finished_at_ms.is_none()).expect("an open job")
@@ -97,20 +97,20 @@ async fn callback_of(f: &Fixture, order: &Order) -> i64 {
     callbacks::of_order(&f.store, order.id).await.unwrap()[0].id.0
 }
 
-async fn a_callback_wakes_its_look_in_whatever_state_that_is(f: Fixture) {
+async fn a_callback_wakes_its_inquiry_in_whatever_state_that_is(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.store.offer_when_staged(vec![QueueName::Settle]);
     f.store.take_fresh();
 
     f.ask(&order, 7).await;
-    let look = job_of(&f, &order, "settle_order").await;
-    assert_eq!((look.state.to_string().as_str(), look.queue.as_str()), ("enqueued", "settle"));
-    assert_eq!(f.store.take_fresh().offered[&QueueName::Settle], [look.id]);
+    let inquiry = job_of(&f, &order, "settle_order").await;
+    assert_eq!((inquiry.state.to_string().as_str(), inquiry.queue.as_str()), ("enqueued", "settle"));
+    assert_eq!(f.store.take_fresh().offered[&QueueName::Settle], [inquiry.id]);
 
     ask_again(&f, &order).await;
     assert_eq!(f.store.take_fresh().offered.len(), 0, "its id is in the queue");
 
-    let running = jobs::claim(&f.store, &[look.id]).await.unwrap().remove(0);
+    let running = jobs::claim(&f.store, &[inquiry.id]).await.unwrap().remove(0);
     ask_again(&f, &order).await;
     let far = Finish::Snooze { until_ms: f.store.now_ms() + 60_000, queue: QueueName::Background };
     jobs::finish_alone(&f.store, &running.lease, &far).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_callback_wakes_its_look_in_whatever_state_that_is(f: Fixture) {
     assert_eq!(f.claim_fresh(QueueName::Settle).await.woken_by, [callback_of(&f, &order).await]);
 }
 
-/// The order's look is due, and its id waits among those of the later looks.
+/// The order's inquiry is due, and its id waits among those of the later inquiries.
 async fn offer_among_later_ones(f: &Fixture, order: &Order) -> JobId {
     let id = job_of(f, order, "settle_order").await.id;
     let due_ms = f.store.now_ms() - 60_000;
@@ -133,8 +133,8 @@ async fn offer_among_later_ones(f: &Fixture, order: &Order) -> JobId {
     id
 }
 
-/// Such looks wait behind two thousand others, and while the budget is used up none of them asks at all.
-async fn a_callback_hurries_a_look_that_is_in_the_queue_of_later_ones(f: Fixture) {
+/// Such inquiries wait behind two thousand others, and while the budget is used up none of them asks at all.
+async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fixture) {
     let order = f.order_with_link(7).await;
     let id = offer_among_later_ones(&f, &order).await;
     f.store.offer_when_staged(vec![QueueName::Settle]);
@@ -142,8 +142,8 @@ async fn a_callback_hurries_a_look_that_is_in_the_queue_of_later_ones(f: Fixture
 
     f.ask(&order, 7).await;
 
-    let look = job_of(&f, &order, "settle_order").await;
-    assert_eq!((look.state.to_string().as_str(), look.queue.as_str()), ("enqueued", "settle"));
+    let inquiry = job_of(&f, &order, "settle_order").await;
+    assert_eq!((inquiry.state.to_string().as_str(), inquiry.queue.as_str()), ("enqueued", "settle"));
     let fresh = f.store.take_fresh();
     assert_eq!(fresh.offered[&QueueName::Settle], [id]);
     assert_eq!(fresh.offered.len(), 1);
@@ -160,31 +160,31 @@ async fn a_callback_hurries_a_look_that_is_in_the_queue_of_later_ones(f: Fixture
     f.store.offer_when_staged(Vec::new());
     f.store.take_fresh();
     f.ask(&order, 8).await;
-    let look = job_of(&f, &order, "settle_order").await;
-    assert_eq!((look.state.to_string().as_str(), look.queue.as_str()), ("available", "settle"));
-    assert!(look.due_at_ms <= f.store.now_ms());
+    let inquiry = job_of(&f, &order, "settle_order").await;
+    assert_eq!((inquiry.state.to_string().as_str(), inquiry.queue.as_str()), ("available", "settle"));
+    assert!(inquiry.due_at_ms <= f.store.now_ms());
     assert!(f.store.take_fresh().due_at_ms.is_some(), "the relay must look at it");
     assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap().len(), 0, "its id in the other list is of the past");
     assert_eq!(jobs::offer(&f.store, QueueName::Settle, 10).await.unwrap(), [id]);
     assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap()[0].queue, QueueName::Settle);
 }
 
-async fn what_is_due_later_hurries_no_look_that_is_in_the_queue_of_later_ones(f: Fixture) {
+async fn what_is_due_later_hurries_no_inquiry_that_is_in_the_queue_of_later_ones(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
     let id = offer_among_later_ones(&f, &order).await;
     let before = job_of(&f, &order, "settle_order").await;
 
-    let look_ms = f.store.now_ms() + 60_000;
-    orders::store_link(&f.store, &link.lease, &order, &new_link(7), PAYMENT_TTL_MS, look_ms).await.unwrap();
+    let inquiry_ms = f.store.now_ms() + 60_000;
+    orders::store_link(&f.store, &link.lease, &order, &new_link(7), PAYMENT_TTL_MS, inquiry_ms).await.unwrap();
 
-    let look = job_of(&f, &order, "settle_order").await;
-    assert_eq!((look.id, look.state, look.queue.as_str()), (id, before.state, "background"));
-    assert_eq!(look.due_at_ms, before.due_at_ms);
+    let inquiry = job_of(&f, &order, "settle_order").await;
+    assert_eq!((inquiry.id, inquiry.state, inquiry.queue.as_str()), (id, before.state, "background"));
+    assert_eq!(inquiry.due_at_ms, before.due_at_ms);
 }
 
-async fn what_woke_a_look_is_told_until_a_run_has_taken_it_up(f: Fixture) {
+async fn what_woke_an_inquiry_is_told_until_a_run_has_taken_it_up(f: Fixture) {
     let order = f.order_with_link(7).await;
     let order = f.find(&order).await;
     assert_eq!(f.settle_job(&order).await.woken_by, [0; 0], "nothing woke it but its time");
@@ -200,56 +200,56 @@ async fn what_woke_a_look_is_told_until_a_run_has_taken_it_up(f: Fixture) {
         Finish::Retry { not_before_ms: now_ms, error: "no".to_owned(), outcome: AttemptOutcome::Failed },
         Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle },
     ] {
-        let look = f.settle_job(&order).await;
-        assert_eq!(look.woken_by, [callback], "{finish:?}");
-        jobs::finish_alone(&f.store, &look.lease, &finish).await.unwrap();
+        let inquiry = f.settle_job(&order).await;
+        assert_eq!(inquiry.woken_by, [callback], "{finish:?}");
+        jobs::finish_alone(&f.store, &inquiry.lease, &finish).await.unwrap();
     }
     f.settle_job(&order).await;
     jobs::end_all_leases(&f.store).await.unwrap();
     kinds::recover_crashed(&f.store, QueueName::Settle).await.unwrap();
 
     // Another comes while it runs: that one has not been looked at.
-    let look = f.settle_job(&order).await;
-    assert_eq!(look.woken_by, [callback]);
+    let inquiry = f.settle_job(&order).await;
+    assert_eq!(inquiry.woken_by, [callback]);
     ask_again(&f, &order).await;
-    settle_unchanged(&f, &order, &look).await;
-    let look = f.settle_job(&order).await;
-    assert_eq!(look.woken_by, [callback, callback]);
-    settle_unchanged(&f, &order, &look).await;
+    settle_unchanged(&f, &order, &inquiry).await;
+    let inquiry = f.settle_job(&order).await;
+    assert_eq!(inquiry.woken_by, [callback, callback]);
+    settle_unchanged(&f, &order, &inquiry).await;
     assert_eq!(f.settle_job(&order).await.woken_by, [0; 0], "all of it was taken up");
 }
 
-async fn settle_unchanged(f: &Fixture, order: &Order, look: &ClaimedJob) {
+async fn settle_unchanged(f: &Fixture, order: &Order, inquiry: &ClaimedJob) {
     let now_ms = f.store.now_ms();
     let finish = Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle };
-    settlement::settle(&f.store, &look.lease, order, now_ms, &[], &Settlement::Unchanged, &finish).await.unwrap();
+    settlement::settle(&f.store, &inquiry.lease, order, now_ms, &[], &Settlement::Unchanged, &finish).await.unwrap();
 }
 
-async fn a_list_of_what_woke_a_look_does_not_grow_for_ever(f: Fixture) {
+async fn the_list_of_what_woke_an_inquiry_does_not_grow_for_ever(f: Fixture) {
     let order = f.order_with_link(7).await;
     for _ in 0..600 {
         ask_again(&f, &order).await;
     }
 
-    let look = f.settle_job(&order).await;
+    let inquiry = f.settle_job(&order).await;
 
-    assert!((100..600).contains(&look.woken_by.len()), "{}", look.woken_by.len());
-    assert!(look.woken_by.iter().all(|id| *id == look.woken_by[0]));
+    assert!((100..600).contains(&inquiry.woken_by.len()), "{}", inquiry.woken_by.len());
+    assert!(inquiry.woken_by.iter().all(|id| *id == inquiry.woken_by[0]));
 }
 
 /// In a rolling update an API of the release before stages such jobs.
-async fn the_job_by_which_an_older_release_processes_a_callback_wakes_the_look(f: Fixture) {
+async fn the_job_by_which_an_older_release_processes_a_callback_wakes_the_inquiry(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;
-    let look = f.settle_job(&order).await;
+    let inquiry = f.settle_job(&order).await;
     let far = Finish::Snooze { until_ms: f.store.now_ms() + 60_000, queue: QueueName::Background };
-    jobs::finish_alone(&f.store, &look.lease, &far).await.unwrap();
+    jobs::finish_alone(&f.store, &inquiry.lease, &far).await.unwrap();
     let job = f.older_callback_job(&order).await;
 
     callbacks::wake_settlement(&f.store, &job.lease, order.id).await.unwrap();
 
     assert!(f.is_complete(job.lease.job_id).await);
-    assert_eq!(f.claim_one(QueueName::Settle).await.lease.job_id, look.lease.job_id);
+    assert_eq!(f.claim_one(QueueName::Settle).await.lease.job_id, inquiry.lease.job_id);
     let again = callbacks::wake_settlement(&f.store, &job.lease, order.id).await;
     assert!(matches!(again, Err(StoreError::LeaseLost)), "{again:?}");
     assert_eq!(f.number("select wakes from jobs").await, 0, "and wrote nothing");

@@ -210,9 +210,9 @@ async fn links_that_are_stored_together_fail_one_by_one(f: Fixture) {
         // Every draft is known, for somebody might pay it.
         let drafts = transactions::of_order(&f.store, order.id).await.unwrap();
         assert_eq!(drafts.len(), 1, "{place}");
-        let looks = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
-        let looks = looks.iter().filter(|job| job.kind == "settle_order").count();
-        assert_eq!(looks, usize::from(place != 5), "{place}: the cancel staged one, too");
+        let inquiries = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
+        let inquiries = inquiries.iter().filter(|job| job.kind == "settle_order").count();
+        assert_eq!(inquiries, usize::from(place != 5), "{place}: the cancel staged one, too");
     }
 }
 
@@ -391,7 +391,7 @@ async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
     let (held, others) = expect_others_first(lock, storing, others).await;
     assert!(others.iter().chain(&held).all(|stored| matches!(stored, Ok(Transition::Made))), "{others:?}");
 
-    let looks = claimed(&f, &orders, QueueName::Settle).await;
+    let inquiries = claimed(&f, &orders, QueueName::Settle).await;
     let lock = Held::orders(&f, &[&orders[0]]).await;
     let settle = |(order, job): (&Order, &ClaimedJob)| {
         let (store, lease, order) = (f.store.clone(), job.lease, order.clone());
@@ -401,23 +401,24 @@ async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
             settlement::settle(&store, &lease, &order, now_ms, &[], &paid, &Finish::Complete).await
         }
     };
-    let mut settling: Vec<_> = orders.iter().zip(&looks).map(settle).collect();
+    let mut settling: Vec<_> = orders.iter().zip(&inquiries).map(settle).collect();
     let others = settling.split_off(1);
 
     let (held, others) = expect_others_first(lock, settling, others).await;
     assert!(others.iter().chain(&held).all(|settled| matches!(settled, Ok(Transition::Made))), "{others:?}");
 }
 
-/// A settlement has its look and takes its order next, while a callback about that order is in a transaction with others.
+/// A settlement has its inquiry and takes its order next, while a callback about that order is in a transaction with
+/// others.
 #[tokio::test]
-async fn an_order_whose_look_is_locked_stays_free_for_whoever_has_the_look() {
+async fn an_order_whose_inquiry_is_locked_stays_free_for_the_holder_of_the_inquiry() {
     let f = Fixture::postgres().await;
     let (order, other) = (f.order_with_link(7).await, f.order_with_link(8).await);
     assert_eq!(f.ask(&other, 8).await, Verdict::Allowed);
-    let mut looking = f.connection().await;
-    looking.execute("begin").await.unwrap();
-    let look = sqlx::query("select id from jobs where kind = 'settle_order' and subject_id = $1 for update");
-    assert_eq!(looking.execute(look.bind(order.id.0)).await.unwrap().rows_affected(), 1);
+    let mut holder = f.connection().await;
+    holder.execute("begin").await.unwrap();
+    let inquiry = sqlx::query("select id from jobs where kind = 'settle_order' and subject_id = $1 for update");
+    assert_eq!(holder.execute(inquiry.bind(order.id.0)).await.unwrap().rows_affected(), 1);
     // This one's transaction takes its time when it has locked its orders.
     let mut hanging = f.connection().await;
     hanging.execute("begin").await.unwrap();
@@ -430,8 +431,8 @@ async fn an_order_whose_look_is_locked_stays_free_for_whoever_has_the_look() {
             tokio::task::yield_now().await;
         }
         let its_order = sqlx::query("select id from orders where id = $1 for update nowait").bind(order.id.0);
-        let locked = looking.execute(its_order).await.map(|done| done.rows_affected());
-        looking.execute("rollback").await.unwrap();
+        let locked = holder.execute(its_order).await.map(|done| done.rows_affected());
+        holder.execute("rollback").await.unwrap();
         hanging.execute("rollback").await.unwrap();
         locked
     };

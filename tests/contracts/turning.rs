@@ -1,4 +1,4 @@
-//! The job of a payment link becomes the order's first look: one row, whatever else befalls it meanwhile.
+//! The job of a payment link becomes the order's first inquiry: one row, whatever else befalls it meanwhile.
 
 use domain::job::{Job, JobRow, JobState, QueueName};
 use domain::order::{Order, OrderStatus};
@@ -11,15 +11,15 @@ use store::{StoreError, transactions};
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
 
 on_every_database! {
-    the_job_of_a_link_becomes_the_orders_first_look
-    a_link_whose_order_has_a_look_already_leaves_the_table_and_the_look_comes_no_later
-    a_look_that_runs_beside_the_link_is_told_to_look_once_more
-    a_link_that_was_woken_while_it_ran_becomes_a_look_all_the_same
+    the_job_of_a_link_becomes_the_orders_first_inquiry
+    a_link_whose_order_has_an_inquiry_already_leaves_the_table_and_the_inquiry_comes_no_later
+    an_inquiry_that_runs_beside_the_link_is_told_to_run_once_more
+    a_link_that_was_woken_while_it_ran_becomes_an_inquiry_all_the_same
     a_suspect_that_makes_its_link_is_none_any_more
     a_link_whose_lease_ran_out_becomes_nothing
     a_link_that_is_refused_stays_as_it_is
     a_job_that_is_complete_leaves_the_table_unless_it_was_woken
-    a_look_that_is_complete_makes_room_for_the_next
+    an_inquiry_that_is_complete_makes_room_for_the_next
 }
 
 impl Fixture {
@@ -38,86 +38,89 @@ impl Fixture {
         &self,
         order: &Order,
         job: &domain::job::ClaimedJob,
-        look_ms: i64,
+        inquiry_ms: i64,
     ) -> Result<Transition, StoreError> {
-        orders::store_link(&self.store, &job.lease, order, &new_link(7), PAYMENT_TTL_MS, look_ms).await
+        orders::store_link(&self.store, &job.lease, order, &new_link(7), PAYMENT_TTL_MS, inquiry_ms).await
     }
 
-    async fn stage_look(&self, order: &Order) {
+    async fn stage_inquiry(&self, order: &Order) {
         jobs::stage_now(&self.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
     }
 }
 
-async fn the_job_of_a_link_becomes_the_orders_first_look(f: Fixture) {
+async fn the_job_of_a_link_becomes_the_orders_first_inquiry(f: Fixture) {
     let order = f.order().await;
     let offered = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
     let link = jobs::claim(&f.store, &offered).await.unwrap().remove(0);
-    let look_ms = f.store.now_ms() + 60_000;
+    let inquiry_ms = f.store.now_ms() + 60_000;
 
-    assert_eq!(f.store(&order, &link, look_ms).await.unwrap(), Transition::Made);
+    assert_eq!(f.store(&order, &link, inquiry_ms).await.unwrap(), Transition::Made);
 
-    let look = f.only_job_of(&order).await;
-    assert_eq!(look.id, link.lease.job_id, "it is the same row");
-    assert_eq!((look.kind.as_str(), look.queue.as_str(), look.state), ("settle_order", "settle", JobState::Available));
-    assert_eq!((look.due_at_ms, look.attempt, look.crashes), (look_ms, 0, 0));
-    assert_eq!((look.last_error, look.finished_at_ms), (None, None));
+    let inquiry = f.only_job_of(&order).await;
+    assert_eq!(inquiry.id, link.lease.job_id, "it is the same row");
+    assert_eq!(
+        (inquiry.kind.as_str(), inquiry.queue.as_str(), inquiry.state),
+        ("settle_order", "settle", JobState::Available)
+    );
+    assert_eq!((inquiry.due_at_ms, inquiry.attempt, inquiry.crashes), (inquiry_ms, 0, 0));
+    assert_eq!((inquiry.last_error, inquiry.finished_at_ms), (None, None));
     // The link's run is over, and its answer may have been lost; its id may still be in the list of links.
     assert_eq!(jobs::renew(&f.store, &[link.lease]).await.unwrap(), []);
-    let again = f.store(&order, &link, look_ms).await;
+    let again = f.store(&order, &link, inquiry_ms).await;
     assert!(matches!(again, Err(StoreError::LeaseLost)), "{again:?}");
     let complete = jobs::finish_alone(&f.store, &link.lease, &Finish::Complete).await;
     assert!(matches!(complete, Err(StoreError::LeaseLost)), "{complete:?}");
-    assert_eq!(jobs::claim(&f.store, &offered).await.unwrap().len(), 0, "it is not offered as a look yet");
-    let look = f.settle_job(&order).await;
-    assert_eq!((look.job, look.attempt), (Ok(Job::SettleOrder { order_id: order.id }), 1));
+    assert_eq!(jobs::claim(&f.store, &offered).await.unwrap().len(), 0, "it is not offered as an inquiry yet");
+    let inquiry = f.settle_job(&order).await;
+    assert_eq!((inquiry.job, inquiry.attempt), (Ok(Job::SettleOrder { order_id: order.id }), 1));
 }
 
-async fn a_link_whose_order_has_a_look_already_leaves_the_table_and_the_look_comes_no_later(f: Fixture) {
+async fn a_link_whose_order_has_an_inquiry_already_leaves_the_table_and_the_inquiry_comes_no_later(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
-    f.stage_look(&order).await;
-    let look = f.claim_one(QueueName::Settle).await;
+    f.stage_inquiry(&order).await;
+    let inquiry = f.claim_one(QueueName::Settle).await;
     let far = Finish::Snooze { until_ms: f.store.now_ms() + 3_600_000, queue: QueueName::Background };
-    jobs::finish_alone(&f.store, &look.lease, &far).await.unwrap();
-    let look_ms = f.store.now_ms() + 60_000;
+    jobs::finish_alone(&f.store, &inquiry.lease, &far).await.unwrap();
+    let inquiry_ms = f.store.now_ms() + 60_000;
 
-    assert_eq!(f.store(&order, &link, look_ms).await.unwrap(), Transition::Made);
+    assert_eq!(f.store(&order, &link, inquiry_ms).await.unwrap(), Transition::Made);
 
     let left = f.only_job_of(&order).await;
-    assert_eq!((left.id, left.kind.as_str(), left.due_at_ms), (look.lease.job_id, "settle_order", look_ms));
+    assert_eq!((left.id, left.kind.as_str(), left.due_at_ms), (inquiry.lease.job_id, "settle_order", inquiry_ms));
     assert!(f.is_complete(link.lease.job_id).await);
 }
 
-async fn a_look_that_runs_beside_the_link_is_told_to_look_once_more(f: Fixture) {
+async fn an_inquiry_that_runs_beside_the_link_is_told_to_run_once_more(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
-    f.stage_look(&order).await;
-    let look = f.claim_one(QueueName::Settle).await;
+    f.stage_inquiry(&order).await;
+    let inquiry = f.claim_one(QueueName::Settle).await;
 
     assert_eq!(f.store(&order, &link, f.store.now_ms() + 60_000).await.unwrap(), Transition::Made);
 
-    jobs::finish_alone(&f.store, &look.lease, &Finish::Complete).await.unwrap();
+    jobs::finish_alone(&f.store, &inquiry.lease, &Finish::Complete).await.unwrap();
     let left = f.only_job_of(&order).await;
-    assert_eq!((left.id, left.state), (look.lease.job_id, JobState::Available));
+    assert_eq!((left.id, left.state), (inquiry.lease.job_id, JobState::Available));
     assert!(left.due_at_ms <= f.store.now_ms(), "its run had seen no draft");
 }
 
 /// The link is there, so another run of its job would have nothing to do.
-async fn a_link_that_was_woken_while_it_ran_becomes_a_look_all_the_same(f: Fixture) {
+async fn a_link_that_was_woken_while_it_ran_becomes_an_inquiry_all_the_same(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
     jobs::stage_now(&f.store, Job::CreatePaymentLink { order_id: order.id }).await.unwrap();
-    let look_ms = f.store.now_ms() + 60_000;
+    let inquiry_ms = f.store.now_ms() + 60_000;
 
-    assert_eq!(f.store(&order, &link, look_ms).await.unwrap(), Transition::Made);
+    assert_eq!(f.store(&order, &link, inquiry_ms).await.unwrap(), Transition::Made);
 
-    let look = f.only_job_of(&order).await;
-    assert_eq!((look.kind.as_str(), look.due_at_ms), ("settle_order", look_ms));
-    // The wakes that it had as a link make no look run twice.
-    let look = f.settle_job(&order).await;
-    let far = Finish::Snooze { until_ms: look_ms, queue: QueueName::Settle };
-    jobs::finish_alone(&f.store, &look.lease, &far).await.unwrap();
-    assert_eq!(f.only_job_of(&order).await.due_at_ms, look_ms);
+    let inquiry = f.only_job_of(&order).await;
+    assert_eq!((inquiry.kind.as_str(), inquiry.due_at_ms), ("settle_order", inquiry_ms));
+    // The wakes that it had as a link make no inquiry run twice.
+    let inquiry = f.settle_job(&order).await;
+    let far = Finish::Snooze { until_ms: inquiry_ms, queue: QueueName::Settle };
+    jobs::finish_alone(&f.store, &inquiry.lease, &far).await.unwrap();
+    assert_eq!(f.only_job_of(&order).await.due_at_ms, inquiry_ms);
 }
 
 async fn a_suspect_that_makes_its_link_is_none_any_more(f: Fixture) {
@@ -127,9 +130,9 @@ async fn a_suspect_that_makes_its_link_is_none_any_more(f: Fixture) {
 
     assert_eq!(f.store(&order, &link, f.store.now_ms()).await.unwrap(), Transition::Made);
 
-    let look = f.only_job_of(&order).await;
-    assert_eq!((look.queue.as_str(), look.crashes, look.last_error), ("settle", 0, None));
-    assert_eq!(f.claim_one(QueueName::Settle).await.lease.job_id, look.id);
+    let inquiry = f.only_job_of(&order).await;
+    assert_eq!((inquiry.queue.as_str(), inquiry.crashes, inquiry.last_error), ("settle", 0, None));
+    assert_eq!(f.claim_one(QueueName::Settle).await.lease.job_id, inquiry.id);
 }
 
 async fn a_link_whose_lease_ran_out_becomes_nothing(f: Fixture) {
@@ -176,20 +179,20 @@ async fn a_job_that_is_complete_leaves_the_table_unless_it_was_woken(f: Fixture)
     assert!(matches!(repeated, Err(StoreError::LeaseLost)), "{repeated:?}");
 }
 
-async fn a_look_that_is_complete_makes_room_for_the_next(f: Fixture) {
+async fn an_inquiry_that_is_complete_makes_room_for_the_next(f: Fixture) {
     let order = f.order_with_link(7).await;
-    let look = f.settle_job(&order).await;
-    jobs::finish_alone(&f.store, &look.lease, &Finish::Complete).await.unwrap();
+    let inquiry = f.settle_job(&order).await;
+    jobs::finish_alone(&f.store, &inquiry.lease, &Finish::Complete).await.unwrap();
     assert_eq!(f.jobs_of(&order).await.len(), 0);
 
-    f.stage_look(&order).await;
+    f.stage_inquiry(&order).await;
 
-    assert_ne!(f.only_job_of(&order).await.id, look.lease.job_id);
+    assert_ne!(f.only_job_of(&order).await.id, inquiry.lease.job_id);
 }
 
 /// An operator's cancel reads the job of a link, and waits for the row: its run stores the link meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_look_that_was_a_link_when_its_cancel_was_asked_for_goes_on() {
+async fn an_inquiry_that_was_a_link_when_its_cancel_was_asked_for_goes_on() {
     let f = Fixture::postgres().await;
     let order = f.order().await;
     let id = f.only_job_of(&order).await.id;
@@ -208,8 +211,8 @@ async fn a_look_that_was_a_link_when_its_cancel_was_asked_for_goes_on() {
     let (canceled, ()) = tokio::join!(kinds::cancel(&f.store, id), turned);
 
     assert!(matches!(canceled, Ok(Command::Refused(_))), "{canceled:?}");
-    let look = f.only_job_of(&order).await;
-    assert_eq!((look.kind.as_str(), look.state), ("settle_order", JobState::Available));
+    let inquiry = f.only_job_of(&order).await;
+    assert_eq!((inquiry.kind.as_str(), inquiry.state), ("settle_order", JobState::Available));
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending, "the customer may pay");
 }
 
@@ -222,9 +225,10 @@ async fn wait_for_a_lock(watching: &mut PgConnection) {
     }
 }
 
-/// The partial unique index allows one look: a transaction that writes another waits for its end, and then begins anew.
+/// The partial unique index allows one inquiry: a transaction that writes another waits for its end, and then begins
+/// anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_look_that_is_staged_in_the_same_moment_is_the_one() {
+async fn an_inquiry_that_is_staged_in_the_same_moment_is_the_one() {
     let f = Fixture::postgres().await;
     for is_kept in [true, false] {
         let order = f.order().await;
@@ -251,8 +255,8 @@ async fn a_look_that_is_staged_in_the_same_moment_is_the_one() {
         );
 
         assert_eq!(stored.unwrap(), Transition::Made);
-        let look = f.only_job_of(&order).await;
+        let inquiry = f.only_job_of(&order).await;
         let expected = link.lease.job_id.0 + if is_kept { 1_000_000 } else { 0 };
-        assert_eq!((look.id.0, look.kind.as_str()), (expected, "settle_order"));
+        assert_eq!((inquiry.id.0, inquiry.kind.as_str()), (expected, "settle_order"));
     }
 }

@@ -121,7 +121,7 @@ async fn tell(kind: Kind, point: Point, time: u32) {
     assert!(ended, "{what}: {:?}", house.patient.order(id).await);
     house.wait_for_death(point).await;
     if End::of(point) == End::Sent {
-        house.wait_until_looked_for().await;
+        house.wait_until_asked_about().await;
     }
     house.check(&what, id, point).await;
 }
@@ -133,7 +133,7 @@ enum End {
     Failed,
     Canceled,
     Refunded,
-    /// The refund is marked as sent by one who died: his successors only look for it, for three minutes.
+    /// The refund is marked as sent by one who died: its successors only ask about it, for three minutes.
     Sent,
 }
 
@@ -249,8 +249,8 @@ impl House {
         }
     }
 
-    /// Waits until a successor has run the refund's job, which then waits for its next look.
-    async fn wait_until_looked_for(&mut self) {
+    /// Waits until a successor has run the refund's job, which then waits for its next inquiry.
+    async fn wait_until_asked_about(&mut self) {
         let deadline = Instant::now() + TOLD_WITHIN;
         loop {
             supervise(&mut self.programs, tokio::time::sleep(Duration::from_millis(100))).await;
@@ -259,7 +259,7 @@ impl House {
             if jobs[0]["state"] == "available" && jobs[0]["crashes"] == 0 && jobs[0]["attempt"] == 0 {
                 return;
             }
-            assert!(Instant::now() < deadline, "nobody looks for the refund: {jobs}");
+            assert!(Instant::now() < deadline, "no worker asks about the refund: {jobs}");
         }
     }
 

@@ -71,7 +71,7 @@ async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
     installation.sandbox.fault(&latency("/merchant/pay/get")).await;
     stream::iter(&orders).for_each_concurrent(16, |order| pay(&installation, order)).await;
 
-    // Every look that it begins sees the debit.
+    // Every inquiry that it begins sees the debit.
     let mut zombie = begin_zombie(&installation, "settle");
     all_are_in_mid_call(&installation).await;
     zombie.program.signal("STOP");

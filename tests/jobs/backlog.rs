@@ -67,7 +67,7 @@ impl Installation {
             let now_done = finished() - finished_before;
             if now_done > done {
                 last = Instant::now();
-                // They end in groups; the time before the first look was not measured.
+                // They end in groups; the time before the first inquiry was not measured.
                 (first, done_at_first) = if done == 0 { (last, now_done) } else { (first, done_at_first) };
             }
             done = now_done;

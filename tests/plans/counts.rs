@@ -107,14 +107,14 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     counter.expect("answer a callback", together, 6, 1).await;
 
     let ids = jobs::offer(store, QueueName::Settle, 100).await.unwrap();
-    let looks = jobs::claim(store, &ids).await.unwrap();
-    assert_eq!(looks.len(), orders.len());
+    let inquiries = jobs::claim(store, &ids).await.unwrap();
+    assert_eq!(inquiries.len(), orders.len());
     counter.take().await;
-    let woken_by = looks.iter().map(|look| callbacks::find(store, CallbackId(look.woken_by[0])));
+    let woken_by = inquiries.iter().map(|inquiry| callbacks::find(store, CallbackId(inquiry.woken_by[0])));
     assert!(join_all(woken_by).await.iter().all(|found| matches!(found, Ok(Some(_)))));
-    counter.expect("read the callbacks that woke the looks", together, 1, 0).await;
+    counter.expect("read the callbacks that woke the inquiries", together, 1, 0).await;
 
-    join_all(looks.iter().map(|job| async {
+    join_all(inquiries.iter().map(|job| async {
         let order_id = job.job.as_ref().unwrap().subject_id();
         settle_as_paid(store, job, orders.iter().find(|order| order.id.0 == order_id).unwrap()).await;
     }))
@@ -190,18 +190,18 @@ async fn order_with_link(f: &Fixture) -> Order {
 async fn pay(f: &Fixture, order: &Order) {
     let transaction_id = 7_000 + order.id.0;
     assert_eq!(f.ask(order, transaction_id).await, Verdict::Allowed);
-    let look = f.claim_fresh(QueueName::Settle).await;
-    assert_eq!(look.woken_by.len(), 1);
-    settle_as_paid(&f.store, &look, order).await;
+    let inquiry = f.claim_fresh(QueueName::Settle).await;
+    assert_eq!(inquiry.woken_by.len(), 1);
+    settle_as_paid(&f.store, &inquiry, order).await;
 }
 
-/// What the look writes that shows the debit.
-pub(super) async fn settle_as_paid(store: &Store, look: &ClaimedJob, order: &Order) {
+/// What the inquiry writes that shows the debit.
+pub(super) async fn settle_as_paid(store: &Store, inquiry: &ClaimedJob, order: &Order) {
     let transaction_id = TransactionId(7_000 + order.id.0);
     let (state, success_transaction_id) = (StoredState::Debited, Some(TransactionId(9_000 + order.id.0)));
     let seen = [Seen { transaction_id, state, success_transaction_id, amount: Some(5_000) }];
     let finish = Finish::Snooze { until_ms: store.now_ms() + 600_000, queue: QueueName::Background };
     let paid = Settlement::Paid { transaction_id };
-    let settled = settlement::settle(store, &look.lease, order, store.now_ms(), &seen, &paid, &finish).await;
+    let settled = settlement::settle(store, &inquiry.lease, order, store.now_ms(), &seen, &paid, &finish).await;
     assert_eq!(settled.unwrap(), Transition::Made);
 }

@@ -6,13 +6,13 @@ use crate::support::filling::{self, Extent};
 use crate::support::fixture::{Fixture, gateway, on_every_database};
 
 on_every_database! {
-    looks_back_that_are_missing_among_very_many_orders_are_restored_by_the_sweeps_to_come
+    late_inquiries_that_are_missing_among_very_many_orders_are_restored_by_later_sweeps
 }
 
 /// More orders than one sweep looks at, and fewer than two.
 const ORDERS: i64 = 30_000;
 
-async fn looks_back_that_are_missing_among_very_many_orders_are_restored_by_the_sweeps_to_come(f: Fixture) {
+async fn late_inquiries_that_are_missing_among_very_many_orders_are_restored_by_later_sweeps(f: Fixture) {
     f.execute(&filling::statements(Extent { jobs: 2 * ORDERS, orders: ORDERS }, f.store.now_ms())).await;
     let sweep = async || sweeping::restore(&f.store, &gateway()).await.unwrap();
     let lose = async |order: i64| {

@@ -141,9 +141,9 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     let wanted = Wanted { order_id: Some(order_id), ..newest };
     assert_eq!(times.of("list callbacks of order", callbacks::list(store, wanted)).await.unwrap().len(), 1);
     times.of("transactions of order", transactions::of_order(store, order_id)).await.unwrap();
-    // Its look is offered already: claimed, woken while it runs, and ended with the payment.
-    let look = kinds::jobs_of_order(store, order_id).await.unwrap().remove(0);
-    let claimed = times.of("claim one", jobs::claim(store, &[look.id])).await.unwrap().remove(0);
+    // Its inquiry is offered already: claimed, woken while it runs, and ended with the payment.
+    let inquiry = kinds::jobs_of_order(store, order_id).await.unwrap().remove(0);
+    let claimed = times.of("claim one", jobs::claim(store, &[inquiry.id])).await.unwrap().remove(0);
     times.of("stage", jobs::stage_now(store, Job::SettleOrder { order_id })).await.unwrap();
     let paid = Settlement::Paid { transaction_id };
     let later = Finish::Snooze { until_ms: store.now_ms() + 86_400_000, queue: QueueName::Background };
@@ -160,15 +160,15 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     give_back(store, &order, &claimed.lease, times).await;
 }
 
-/// A new order gets its link, which makes its job the first look.
+/// A new order gets its link, which makes its job the first inquiry.
 async fn make_link(store: &Store, round: i64, times: &mut Times) {
     store.offer_when_staged(vec![QueueName::Links]);
     let Created::New(order) = orders::create(store, &new_order(), None).await.unwrap() else { panic!("it is new") };
     store.offer_when_staged(Vec::new());
     let ids = store.take_fresh().offered.remove(&QueueName::Links).expect("it is offered");
     let link = jobs::claim(store, &ids).await.unwrap().remove(0);
-    let (draft, look_ms) = (new_link(500_000_000 + round), store.now_ms() + 3_600_000);
-    let stored = times.of("link", orders::store_link(store, &link.lease, &order, &draft, 1_800_000, look_ms)).await;
+    let (draft, inquiry_ms) = (new_link(500_000_000 + round), store.now_ms() + 3_600_000);
+    let stored = times.of("link", orders::store_link(store, &link.lease, &order, &draft, 1_800_000, inquiry_ms)).await;
     assert_eq!(stored.unwrap(), Transition::Made);
 }
 

@@ -170,7 +170,7 @@ async fn an_api_whose_redis_no_living_worker_uses_is_red_until_one_does() {
         worker
     });
 
-    // A minute, and the interval in which it looks.
+    // A minute, and the interval of its checks.
     wait_for_red_within(&api.role, Duration::from_secs(85), "no living worker uses this Redis").await;
     worker.program.signal("TERM");
     worker.program.wait_exit(PATIENCE).await;

@@ -23,7 +23,7 @@ const LIVES: u64 = 2;
 /// would go on making each other's token void.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_workers_share_one_token_and_replace_it_once() {
-    // Look upon look, so that every worker calls the gateway all the time.
+    // Inquiry upon inquiry, so that every worker calls the gateway all the time.
     let installation = Installation::start(&[("TASDIQ_SETTLE_SCHEDULE", "0.1"), ("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let sandbox = &installation.sandbox;
     sandbox.tokens(&json!({ "mode": "revoke-previous", "lifetime_seconds": LIFETIME_SECONDS })).await;
@@ -33,17 +33,17 @@ async fn eight_workers_share_one_token_and_replace_it_once() {
     for order in api.create_orders(20).await {
         transactions.push((id(&order), api.wait_for_link(id(&order)).await));
     }
-    // Allowed, and declined by the bank: these orders are looked at again and again.
+    // Allowed, and declined by the bank: these orders are asked about again and again.
     sandbox.fault(&json!({ "fault": "debit-declined", "next": transactions.len() })).await;
     for (_, transaction_id) in &transactions {
         assert_eq!(sandbox.pay(*transaction_id).await, "declined");
     }
-    everybody_looks(&workers).await;
+    all_inquire(&workers).await;
 
     // Left alone.
     let (before, began) = (sandbox.tokens(&json!({})).await, Instant::now());
     tokio::time::sleep(Duration::from_secs(LIVES * LIFETIME_SECONDS)).await;
-    everybody_looks(&workers).await;
+    all_inquire(&workers).await;
     let (after, took) = (sandbox.tokens(&json!({})).await, began.elapsed());
     let (token_calls, refusals) = since(&before, &after);
     println!("in {took:?} of tokens that live {LIFETIME_SECONDS} s: {token_calls} token calls, {refusals} refusals");
@@ -55,11 +55,11 @@ async fn eight_workers_share_one_token_and_replace_it_once() {
     // Somebody else logs in.
     sandbox.tokens(&json!({ "lifetime_seconds": 3_600 })).await;
     sandbox.log_in_elsewhere().await; // the last short one
-    everybody_looks(&workers).await;
+    all_inquire(&workers).await;
     for _ in 0..10 {
         let before = sandbox.tokens(&json!({})).await;
         sandbox.log_in_elsewhere().await;
-        everybody_looks(&workers).await;
+        all_inquire(&workers).await;
         let (token_calls, refusals) = since(&before, &sandbox.tokens(&json!({})).await);
         println!("after another login: {token_calls} token calls, {refusals} refusals");
         assert!((1..=2).contains(&token_calls), "{token_calls}");
@@ -75,12 +75,14 @@ async fn eight_workers_share_one_token_and_replace_it_once() {
 const CALLS_UNDER_WAY: u64 = (WORKERS * CONCURRENCY) as u64;
 
 /// Waits until each worker has asked the gateway some more, and was answered.
-async fn everybody_looks(workers: &[Role]) {
-    const LOOKS: u64 = 8;
+async fn all_inquire(workers: &[Role]) {
+    const INQUIRIES: u64 = 8;
     join_all(workers.iter().map(async |worker| {
-        let looks = async || worker.metric("tasdiq_gateway_calls_total", r#"operation="look",outcome="ok""#).await;
-        let begun = looks().await;
-        wait_until("a worker to look", PATIENCE, async || (looks().await >= begun + LOOKS).then_some(())).await;
+        let inquiries =
+            async || worker.metric("tasdiq_gateway_calls_total", r#"operation="inquiry",outcome="ok""#).await;
+        let begun = inquiries().await;
+        wait_until("a worker to inquire", PATIENCE, async || (inquiries().await >= begun + INQUIRIES).then_some(()))
+            .await;
     }))
     .await;
 }

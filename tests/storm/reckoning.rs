@@ -15,8 +15,8 @@ use super::restarts::{self, Restarts, percentile};
 /// The longest that a job may wait for its restart while a server is away, too.
 const DISTURBED_MS: i64 = 60_000;
 
-/// A refund that was sent is looked for this long, and a little.
-const LOOKED_FOR_MS: i64 = 190_000;
+/// A refund that was sent is asked about for this long, and a little.
+const ASKED_ABOUT_MS: i64 = 190_000;
 
 /// The counts, and everything that is not as it must be.
 pub(crate) struct Reckoning {
@@ -63,8 +63,8 @@ struct DeadRow {
     last_error: Option<String>,
 }
 
-/// All work that there was: jobs, also those that have left the table or became others, and the callbacks that looks took
-/// up, each of which was a job of its own once.
+/// All work that there was: jobs, also those that have left the table or became others, and the callbacks that
+/// inquiries took up, each of which was a job of its own once.
 const JOBS: &str = "select (select count(*) from (select distinct job_id, kind from job_log) as made)
     + (select count(*) from callbacks where order_id is not null)";
 
@@ -147,7 +147,7 @@ impl Reckoning {
                 ("refunds accepted", served.refunds.len()),
                 ("refunds done", refunds.iter().filter(|refund| refund.state == "done").count()),
                 ("refunds in review", refunds.iter().filter(|refund| refund.state == "review").count()),
-                ("refunds still looked for", refunds.iter().filter(|refund| refund.state == "open").count()),
+                ("refunds still asked about", refunds.iter().filter(|refund| refund.state == "open").count()),
             ],
             restarts,
             faults,
@@ -340,12 +340,12 @@ fn wrong_refunds(served: &Served, orders: &[OrderRow], refunds: &[RefundRow], bo
         if !orders_with_refund.insert(*order_id) {
             faults.push(format!("order {order_id} has a second refund, {id}"));
         }
-        let is_looked_for = sent_at_ms.is_some_and(|at_ms| now_ms() - at_ms < LOOKED_FOR_MS) && *has_job == 1;
+        let is_asked_about = sent_at_ms.is_some_and(|at_ms| now_ms() - at_ms < ASKED_ABOUT_MS) && *has_job == 1;
         let status = orders.iter().find(|order| order.id == *order_id).map_or("lost", |order| order.status.as_str());
         let is_well = match state.as_str() {
             "done" => status == "refunded",
             "review" => status == "paid",
-            "open" => status == "paid" && is_looked_for,
+            "open" => status == "paid" && is_asked_about,
             _ => false, // this gateway refuses none
         };
         if !is_well {

@@ -15,7 +15,7 @@ const PATHS: [&str; 2] = ["/merchant/pay/create", "/merchant/pay/get"];
 /// Some attempts, each with its wait.
 const LONG: Duration = Duration::from_secs(75);
 
-/// One order for each kind of answer; it comes twice to the making of the link, and twice to the looks.
+/// One order for each kind of answer; it comes twice to the making of the link, and twice to the inquiries.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_gateway_answers_each_order_is_paid_once() {
     const ANSWERS: [&str; 15] = [
@@ -65,7 +65,8 @@ async fn whatever_the_gateway_answers_each_order_is_paid_once() {
     assert_eq!(app.run(&["audit"]).await.code, Some(0));
 }
 
-/// Calls are given up after 15 s. What the gateway did meanwhile is looked up, and no order is the worse for it.
+/// Calls are given up after 15 s. The next inquiry shows what the gateway did meanwhile, and no order is the worse for
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_slower_than_we_wait_costs_time_and_no_order() {
     let app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -132,7 +133,7 @@ async fn without_a_token_orders_wait_and_none_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_that_ends_between_link_and_look_is_replaced_at_once() {
+async fn a_token_that_ends_between_link_and_inquiry_is_replaced_at_once() {
     let app = TestApp::start(Kind::Embedded).await;
     sim(&app, Method::POST, "token", &json!({ "lifetime_seconds": 300 })).await;
     let order = app.order_with_link().await;

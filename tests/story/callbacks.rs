@@ -59,9 +59,9 @@ async fn a_rightly_signed_callback_makes_the_order_confirming_and_not_paid(kind:
     }
 
     // The gateway has been asked about each of them, more than once, and has shown no money.
-    let looks = r#"tasdiq_gateway_calls_total{operation="look",outcome="ok"}"#;
-    let asked = app.metric(looks).await;
-    wait_until("further looks", PATIENCE, async || (app.metric(looks).await >= asked + 12).then_some(())).await;
+    let inquiries = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="ok"}"#;
+    let asked = app.metric(inquiries).await;
+    wait_until("further inquiries", PATIENCE, async || (app.metric(inquiries).await >= asked + 12).then_some(())).await;
     for order in &orders {
         assert_eq!(app.status(order.id).await, "confirming");
         assert_eq!(app.verdicts(order.id).await, [("allowed".to_owned(), 1)]);
@@ -296,7 +296,7 @@ async fn a_callback_from_elsewhere_is_refused_if_that_was_asked_for_and_its_mone
     assert_eq!(app.pay(order.transaction_id).await, "debited");
     let refused = app.deliver(app.sign(order.transaction_id, order.id, "50.00").await).await;
     assert_eq!(refused.callback_status(), 0, "{refused}");
-    // Well before the first look that comes without a hint.
+    // Well before the first inquiry that comes without a hint.
     app.wait_for(order.id, "paid").await;
     app.audit(&[order.id]).await;
 }

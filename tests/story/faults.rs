@@ -11,8 +11,8 @@ use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// A look at an order that found the gateway answering.
-const LOOKS: &str = r#"tasdiq_gateway_calls_total{operation="look",outcome="ok"}"#;
+/// An inquiry that the gateway answered.
+const INQUIRIES: &str = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="ok"}"#;
 
 on_both_kinds! {
     while_the_gateway_is_down_create_answers_in_time_with_a_page_that_forwards_later
@@ -228,11 +228,11 @@ async fn a_debit_although_we_refused_a_forged_callback_is_paid_only_by_the_gatew
     app.fault(json!({ "fault": "callback-badly-signed" })).await;
     app.fault(json!({ "fault": "debit-although-refused" })).await;
 
-    let looks = app.metric(LOOKS).await;
+    let inquiries = app.metric(INQUIRIES).await;
     assert_eq!(app.pay(order.transaction_id).await, "debited");
     assert_eq!(app.sent_callbacks(order.transaction_id).await[0]["status"], 0);
     assert_eq!(app.status(order.id).await, "pending", "an unproven body moves nothing");
-    assert_eq!(app.metric(LOOKS).await, looks, "and makes nobody look");
+    assert_eq!(app.metric(INQUIRIES).await, inquiries, "and brings no inquiry");
     app.open_return_page(&order).await;
     app.wait_for(order.id, "paid").await;
 
@@ -247,7 +247,7 @@ async fn a_debit_although_we_refused_a_wrong_amount_is_found_without_anybodys_he
     app.fault(json!({ "fault": "debit-although-refused" })).await;
 
     assert_eq!(app.pay(order.transaction_id).await, "debited");
-    app.wait_for(order.id, "paid").await; // a rightly signed callback makes us look, even a refused one
+    app.wait_for(order.id, "paid").await; // a rightly signed callback makes us inquire, even a refused one
 
     assert_eq!(app.verdicts(order.id).await, [("wrong_amount".to_owned(), 1)]);
     assert_eq!(app.history(order.id).await.statuses(), ["pending", "pending", "paid"]);
@@ -261,8 +261,9 @@ async fn a_debit_that_fails_after_our_yes_is_not_paid_until_the_second_try(kind:
 
     assert_eq!(app.pay(order.transaction_id).await, "declined");
     assert_eq!(app.sent_callbacks(order.transaction_id).await[0]["status"], 1, "we had said yes");
-    let looks = app.metric(LOOKS).await;
-    wait_until("further looks", PATIENCE, async || (app.metric(LOOKS).await >= looks + 3).then_some(())).await;
+    let inquiries = app.metric(INQUIRIES).await;
+    wait_until("further inquiries", PATIENCE, async || (app.metric(INQUIRIES).await >= inquiries + 3).then_some(()))
+        .await;
     assert_eq!(app.status(order.id).await, "confirming");
     app.audit(&[order.id]).await;
 
@@ -305,8 +306,8 @@ async fn while_the_gateway_cannot_be_asked_nobody_is_told_paid(kind: Kind) {
     app.fault(json!({ "fault": "unavailable", "path": "/merchant/pay/get" })).await;
 
     assert_eq!(app.pay(order.transaction_id).await, "debited");
-    let failed = r#"tasdiq_gateway_calls_total{operation="look",outcome="unknown"}"#;
-    wait_until("looks that fail", PATIENCE, async || (app.metric(failed).await >= 4).then_some(())).await;
+    let failed = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="unknown"}"#;
+    wait_until("inquiries that fail", PATIENCE, async || (app.metric(failed).await >= 4).then_some(())).await;
     assert_eq!(app.status(order.id).await, "confirming");
     let page = app.open_return_page(&order).await;
     assert!(page.text.contains(r#"data-status="confirming""#), "{page}");

@@ -1,4 +1,4 @@
-//! A gateway that is flaky all day: every fifth link is made without our hearing of it, every fifth look fails.
+//! A gateway that is flaky all day: every fifth link is made without our hearing of it, every fifth inquiry fails.
 
 use std::time::Duration;
 

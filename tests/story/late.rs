@@ -21,7 +21,7 @@ async fn an_order_whose_time_is_over_takes_no_money_and_loses_none() {
     app.wait_for_within(unpaid.id, "expired", A_MINUTE_AND_MORE).await;
     app.wait_for(asked_late.id, "expired").await;
 
-    // The last look found the secret payment.
+    // The last inquiry found the secret payment.
     app.wait_for(in_secret.id, "paid").await;
     // Whoever asks now is told no, so no money moves, and the page does not lead to where one pays.
     assert_eq!(app.pay(unpaid.transaction_id).await, "refused");

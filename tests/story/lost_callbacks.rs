@@ -16,9 +16,9 @@ const ORDERS: usize = 1_000;
 /// So many requests at once.
 const AT_ONCE: usize = 16;
 
-/// The first look comes a minute after the link. What is more is the work of a thousand looks, on a machine that
-/// does other things, too.
-const LOOKED_AT_WITHIN: Duration = Duration::from_secs(60 + 20);
+/// The first inquiry comes a minute after the link (README). What is more is the work of a thousand inquiries, on a
+/// machine that does other things, too.
+const ASKED_WITHIN: Duration = Duration::from_secs(60 + 20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_paid_orders_whose_callbacks_were_all_lost_settle_within_the_schedule() {
@@ -36,7 +36,7 @@ async fn a_thousand_paid_orders_whose_callbacks_were_all_lost_settle_within_the_
         .collect()
         .await;
     println!("{ORDERS} orders made and paid in {:?}", began.elapsed());
-    wait_until("all orders to be paid", LOOKED_AT_WITHIN + Duration::from_secs(15), async || {
+    wait_until("all orders to be paid", ASKED_WITHIN + Duration::from_secs(15), async || {
         let waiting = "select count(*) from orders where status <> 'paid'";
         (app.number(waiting).await == 0).then_some(())
     })
@@ -48,7 +48,7 @@ async fn a_thousand_paid_orders_whose_callbacks_were_all_lost_settle_within_the_
         assert_eq!(history.statuses(), ["pending", "pending", "paid"], "order {}: {history}", order.id);
         let took = from_link_to_paid(&history);
         assert!(took >= Duration::from_secs(59), "nobody hinted at order {}: {history}", order.id);
-        assert!(took <= LOOKED_AT_WITHIN, "order {} was paid only after {took:?}: {history}", order.id);
+        assert!(took <= ASKED_WITHIN, "order {} was paid only after {took:?}: {history}", order.id);
         latest = latest.max(took);
     }
     println!("the last was paid {latest:?} after its link");

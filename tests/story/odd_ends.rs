@@ -11,7 +11,7 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {
     money_that_went_back_after_paid_is_refunded
-    money_that_went_back_before_anybody_looked_never_was_paid
+    money_that_went_back_before_the_first_inquiry_never_was_paid
     money_after_the_end_goes_before_a_person
     an_order_that_was_declined_after_our_yes_expires_in_the_end
     a_transaction_that_closed_after_our_yes_is_followed_by_another
@@ -31,7 +31,7 @@ async fn money_that_went_back_after_paid_is_refunded(kind: Kind) {
     app.wait_for(order.id, "paid").await;
 
     wait_for_state(&app, &order, "reversed").await;
-    look(&app, order.id).await;
+    inquire(&app, order.id).await;
     let refunded = app.wait_for(order.id, "refunded").await;
 
     assert_eq!(refunded["refunded_amount"], "50.00", "{refunded}");
@@ -39,7 +39,7 @@ async fn money_that_went_back_after_paid_is_refunded(kind: Kind) {
     assert_clean(&app, &[order.id]).await;
 }
 
-async fn money_that_went_back_before_anybody_looked_never_was_paid(kind: Kind) {
+async fn money_that_went_back_before_the_first_inquiry_never_was_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
     app.fault(json!({ "fault": "unavailable", "path": "/merchant/pay/get" })).await;
@@ -49,7 +49,7 @@ async fn money_that_went_back_before_anybody_looked_never_was_paid(kind: Kind) {
 
     app.clear_faults().await;
     time_is_over(&app, order.id).await;
-    look(&app, order.id).await;
+    inquire(&app, order.id).await;
     app.wait_for(order.id, "expired").await;
 
     assert_eq!(app.history(order.id).await.times_entered("paid"), 0);
@@ -66,7 +66,7 @@ async fn money_after_the_end_goes_before_a_person(kind: Kind) {
             match end {
                 "expired" => {
                     time_is_over(&app, order.id).await;
-                    look(&app, order.id).await;
+                    inquire(&app, order.id).await;
                 }
                 _ => assert_eq!(app.cancel(order.id).await.status, 200),
             }
@@ -75,7 +75,7 @@ async fn money_after_the_end_goes_before_a_person(kind: Kind) {
 
             app.fault(json!({ "fault": fault, "next": 1 })).await;
             assert_eq!(app.pay(order.transaction_id).await, "debited", "{end} {fault}");
-            look(&app, order.id).await;
+            inquire(&app, order.id).await;
             let review = app.wait_for(order.id, "review").await;
 
             assert!(review["reason"].as_str().unwrap().contains(end), "{review}");
@@ -94,7 +94,7 @@ async fn an_order_that_was_declined_after_our_yes_expires_in_the_end(kind: Kind)
     assert_eq!(app.status(order.id).await, "confirming");
 
     time_is_over(&app, order.id).await;
-    look(&app, order.id).await;
+    inquire(&app, order.id).await;
     app.wait_for(order.id, "expired").await;
 
     assert_eq!(app.history(order.id).await.times_entered("paid"), 0);
@@ -111,7 +111,7 @@ async fn a_transaction_that_closed_after_our_yes_is_followed_by_another(kind: Ki
     // Three minutes later it is believed.
     let later = "update orders set last_allowed_at_ms = last_allowed_at_ms - 200000 where id = ";
     app.execute(&format!("{later}{}", first.id)).await;
-    look(&app, first.id).await;
+    inquire(&app, first.id).await;
     let second = another_link(&app, &first).await;
     assert_eq!(app.pay(second.transaction_id).await, "debited");
     app.wait_for(first.id, "paid").await;
@@ -120,7 +120,7 @@ async fn a_transaction_that_closed_after_our_yes_is_followed_by_another(kind: Ki
     assert_clean(&app, &[first.id]).await;
 }
 
-/// The look that may believe it comes at that very moment, and the link right after it.
+/// The inquiry that may believe it comes at that very moment, and the link right after it.
 async fn a_customer_who_cancels_after_a_declined_card_gets_another_link_once_closed_is_believed(kind: Kind) {
     let app = TestApp::start(kind).await;
     let first = app.order_with_link().await;
@@ -138,7 +138,7 @@ async fn a_customer_who_cancels_after_a_declined_card_gets_another_link_once_clo
     let page = app.open_return_page(&first).await;
     assert!(page.text.contains("uch daqiqa"), "what the page waits for: {page}");
 
-    // As if all had happened 173 s earlier: after the look at 15 s the next one would be at 300 s.
+    // As if all had happened 173 s earlier: after the inquiry at 15 s the next one would be at 300 s.
     app.execute(&format!(
         "update orders set last_allowed_at_ms = last_allowed_at_ms - 173000, last_hint_at_ms = last_hint_at_ms - 173000,
              seen_unpaid_at_ms = seen_unpaid_at_ms - 173000, seen_closed_at_ms = seen_closed_at_ms - 173000
@@ -173,16 +173,16 @@ async fn a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_tim
     for order in [&passing, &lasting] {
         app.fault(json!({ "fault": "status-unknown", "account": order.id.to_string() })).await;
         assert_eq!(app.pay(order.transaction_id).await, "debited");
-        look(&app, order.id).await;
+        inquire(&app, order.id).await;
         assert_eq!(app.status(order.id).await, "confirming");
     }
 
     time_is_over(&app, lasting.id).await;
-    look(&app, lasting.id).await;
+    inquire(&app, lasting.id).await;
     let review = app.wait_for(lasting.id, "review").await;
     assert!(review["reason"].as_str().unwrap().contains("-777"), "{review}");
     app.clear_faults().await;
-    look(&app, passing.id).await;
+    inquire(&app, passing.id).await;
     app.wait_for(passing.id, "paid").await;
 
     app.audit(&[passing.id, lasting.id]).await;
@@ -273,7 +273,7 @@ async fn wait_for_state(app: &TestApp, order: &Linked, state: &str) {
 }
 
 /// An operator asks the gateway about an order.
-async fn look(app: &TestApp, id: i64) {
+async fn inquire(app: &TestApp, id: i64) {
     app.command(&["orders", "reconcile", &id.to_string()]).await;
 }
 

@@ -24,7 +24,7 @@ on_both_kinds! {
     whoever_follows_an_order_hears_that_it_is_paid
     orders_that_are_paid_side_by_side_do_not_disturb_each_other
     a_closed_payment_page_is_replaced_by_another_that_can_be_paid
-    a_payment_that_the_bank_gives_back_is_refunded_at_the_next_look
+    a_payment_that_the_bank_gives_back_is_refunded_at_the_next_inquiry
     a_second_run_on_the_same_data_still_knows_its_orders
     a_power_cut_between_the_debit_and_its_confirmation_loses_nothing
     power_cuts_in_the_midst_of_the_work_lose_nothing_and_double_nothing
@@ -202,7 +202,7 @@ async fn a_closed_payment_page_is_replaced_by_another_that_can_be_paid(kind: Kin
     app.audit(&[first.id]).await;
 }
 
-async fn a_payment_that_the_bank_gives_back_is_refunded_at_the_next_look(kind: Kind) {
+async fn a_payment_that_the_bank_gives_back_is_refunded_at_the_next_inquiry(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
     assert_eq!(app.pay(order.transaction_id).await, "debited");
@@ -265,7 +265,8 @@ async fn power_cuts_in_the_midst_of_the_work_lose_nothing_and_double_nothing(kin
         let order = app.wait_for_link(*id).await;
         assert_eq!(app.pay(order.transaction_id).await, "debited");
     }
-    wait_until("looks to be under way", PATIENCE, async || (running_jobs(&app, ids[5]).await > 0).then_some(())).await;
+    wait_until("inquiries to be under way", PATIENCE, async || (running_jobs(&app, ids[5]).await > 0).then_some(()))
+        .await;
     app.kill_and_restart().await;
 
     for id in &ids {

@@ -42,7 +42,7 @@ async fn while_postgres_hangs_requests_are_turned_away_and_afterwards_everything
     settle(&app, &under_way).await;
 }
 
-/// Orders whose money has moved, and whose looks are held up by a gateway that does not answer yet.
+/// Orders whose money has moved, and whose inquiries are held up by a gateway that does not answer yet.
 async fn start_with_payments_under_way(postgres: &PrivatePostgres) -> (TestApp, Vec<Linked>) {
     let app = TestApp::start_with(Kind::Servers, &[("DATABASE_URL", &postgres.url())]).await;
     let mut orders = Vec::new();

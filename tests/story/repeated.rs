@@ -53,7 +53,7 @@ const CONNECTIONS: usize = 16;
 
 const TIMES: usize = 100;
 
-/// Writes down each callback that is put to a look's row.
+/// Writes down each callback that is put to an inquiry's row.
 const WRITE_WAKINGS_DOWN_IN_SQLITE: &[&str] = &[
     "create trigger wakings_of_new after insert on jobs when new.woken_by is not null
         begin insert into wakings values (new.id); end",
@@ -141,12 +141,12 @@ impl Shop {
         verdicts
     }
 
-    /// How many times a look was woken by a callback.
+    /// How many times an inquiry was woken by a callback.
     async fn woken(&self) -> usize {
         // Each is taken up by a run.
-        wait_until("the looks that were woken", PATIENCE, async || {
-            let looks = jobs::list(&self.store, None, Some(JobKind::SettleOrder), 1_000).await.unwrap();
-            looks.iter().all(|look| look.woken_by.is_empty()).then_some(())
+        wait_until("the inquiries that were woken", PATIENCE, async || {
+            let inquiries = jobs::list(&self.store, None, Some(JobKind::SettleOrder), 1_000).await.unwrap();
+            inquiries.iter().all(|inquiry| inquiry.woken_by.is_empty()).then_some(())
         })
         .await;
         usize::try_from(self.app.number("select count(*) from wakings").await).unwrap()
@@ -222,7 +222,7 @@ async fn a_wrong_amount_sent_a_hundred_times_has_no_effect(shop: Shop) {
     assert_eq!(shop.verdicts(&order).await, BTreeMap::from([("wrong_amount", 100)]));
     assert_eq!(shop.statuses(&order).await, ["pending", "pending"]);
     let runs = shop.woken().await;
-    assert!((1..=limit).contains(&runs), "rightly signed, so a look is due: {runs} runs");
+    assert!((1..=limit).contains(&runs), "rightly signed, so an inquiry is due: {runs} runs");
     let row = orders::find(&shop.store, OrderId(order.id)).await.unwrap().unwrap();
     assert_eq!((row.status, row.allowed_transaction_id), (OrderStatus::Pending, None));
 }
@@ -253,7 +253,7 @@ async fn a_late_callback_sent_a_hundred_times_has_no_effect(shop: Shop) {
 
     assert_eq!(answers, BTreeMap::from([(0, TIMES)]));
     assert_eq!(shop.verdicts(&order).await, BTreeMap::from([("late", 100)]));
-    // Its look comes, for the callback was a hint, and finds no money.
+    // Its inquiry comes, for the callback was a hint, and finds no money.
     shop.app.wait_for(order.id, "expired").await;
     assert_eq!(shop.statuses(&order).await, ["pending", "pending", "expired"]);
 }
@@ -306,8 +306,8 @@ async fn two_drafts_asked_about_a_hundred_times_each_are_never_both_allowed(shop
     assert_eq!(shop.statuses(&first).await, ["pending", "pending", "confirming"]);
 }
 
-/// A repetition that comes long after the last makes us look once more: it wakes the look and locks the order, which at that
-/// moment the look is about to do as well.
+/// A repetition that comes long after the last makes us inquire once more: it wakes the inquiry and locks the order,
+/// which at that moment the inquiry is about to do as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_callback_that_is_repeated_for_long_gets_its_answers_without_a_deadlock() {
     let shop = Shop::start(Answering::TwoApis).await;

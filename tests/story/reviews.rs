@@ -18,7 +18,7 @@ on_both_kinds! {
     money_on_an_expired_order_is_given_back_and_the_order_refunded
     money_on_a_canceled_order_goes_before_a_person_and_can_still_pay_it
     a_payment_that_is_reversed_after_a_day_refunds_its_order
-    the_return_page_makes_us_look_within_a_second
+    the_return_page_brings_an_inquiry_within_a_second
     a_decision_that_cannot_be_is_refused_and_says_why
 }
 
@@ -65,8 +65,8 @@ async fn agrees(app: &TestApp, id: i64) {
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
-/// Makes the order's next look due, however far away it is.
-async fn look_now(app: &TestApp, id: i64) {
+/// Makes the order's next inquiry due, however far away it is.
+async fn inquire_now(app: &TestApp, id: i64) {
     app.execute(&format!(
         "update jobs set due_at_ms = 0 where kind = 'settle_order' and subject_id = {id} and state = 'available'"
     ))
@@ -189,11 +189,11 @@ async fn a_decision_waits_for_a_gateway_that_is_away(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = order_of_another_amount(&app).await;
     app.fault(json!({ "fault": "unavailable", "path": "/merchant/pay/get" })).await;
-    let failed = r#"tasdiq_gateway_calls_total{operation="look",outcome="unknown"}"#;
+    let failed = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="unknown"}"#;
     let before = app.metric(failed).await;
 
     type_suggested(&app, &the_waiting(&app).await, "paid").await;
-    wait_until("looks that fail", PATIENCE, async || (app.metric(failed).await > before + 1).then_some(())).await;
+    wait_until("inquiries that fail", PATIENCE, async || (app.metric(failed).await > before + 1).then_some(())).await;
 
     assert_eq!(the_waiting(&app).await["resolution"]["by"], "Olim", "it is being asked still");
     app.clear_faults().await;
@@ -308,7 +308,7 @@ async fn money_on_an_expired_order_is_given_back_and_the_order_refunded(kind: Ki
 
     assert_eq!(app.status(order.id).await, "refunded");
     agrees(&app, order.id).await;
-    look_now(&app, order.id).await;
+    inquire_now(&app, order.id).await;
     wait_for_row(&app, order.id, order.transaction_id, "reversed").await;
     assert_eq!(app.order(order.id).await["needs_review"], false);
     agrees(&app, order.id).await;
@@ -348,7 +348,7 @@ async fn a_payment_that_is_reversed_after_a_day_refunds_its_order(kind: Kind) {
     app.sim("reverse", order.transaction_id).await;
     assert_eq!(app.status(order.id).await, "paid", "nobody tells us");
 
-    look_now(&app, order.id).await;
+    inquire_now(&app, order.id).await;
     let refunded = app.wait_for(order.id, "refunded").await;
 
     assert_eq!((&refunded["refunded_amount"], &refunded["needs_review"]), (&json!("50.00"), &json!(false)));
@@ -356,7 +356,7 @@ async fn a_payment_that_is_reversed_after_a_day_refunds_its_order(kind: Kind) {
     agrees(&app, order.id).await;
 }
 
-async fn the_return_page_makes_us_look_within_a_second(kind: Kind) {
+async fn the_return_page_brings_an_inquiry_within_a_second(kind: Kind) {
     let app = TestApp::start(kind).await;
     let mut took = Vec::new();
     // The best of three: a machine under load may be late for its own reasons.

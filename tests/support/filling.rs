@@ -88,7 +88,7 @@ pub(crate) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
             select n, n, 5000, 'done', 1000000 + n, 2000000 + n, 'shop', {long_ago}, {long_ago} from {}",
             numbers(1, orders)
         ),
-        // Looks back, days away.
+        // Late inquiries, days away.
         job(1, orders, "'settle_order'", "n", "'background'", "'available'", &format!("{now_ms} + 3600000 + n"), "null, null, null"),
         job(orders + 1, orders + backlog, "'process_callback'", "n + 10000000", "'settle'", "'available'", &format!("{now_ms} - 60000 + n % 50000"), "null, null, null"),
         job(orders + backlog + 1, jobs, "case when n % 2 = 0 then 'create_payment_link' else 'process_callback' end", &format!("n % {orders} + 1"), "'settle'", &format!("case when n % ({jobs} / {UNDER_WAY}) = 0 then 'dead' else 'completed' end"), &finished, &format!("{finished}, null, null")),

@@ -172,8 +172,8 @@ impl Fixture {
     /// Runs `create_payment_link` for the order as a worker would.
     pub(crate) async fn link(&self, order: &Order, transaction_id: i64, ttl_ms: i64) {
         let job = self.claim_one(QueueName::Links).await;
-        let first_look_ms = self.store.now_ms() + 60_000;
-        orders::store_link(&self.store, &job.lease, order, &new_link(transaction_id), ttl_ms, first_look_ms)
+        let first_inquiry_ms = self.store.now_ms() + 60_000;
+        orders::store_link(&self.store, &job.lease, order, &new_link(transaction_id), ttl_ms, first_inquiry_ms)
             .await
             .unwrap();
     }
@@ -201,11 +201,11 @@ impl Fixture {
     pub(crate) async fn settle_job(&self, order: &Order) -> ClaimedJob {
         let job = kinds::jobs_of_order(&self.store, order.id).await.unwrap();
         let open =
-            job.iter().find(|job| job.kind == "settle_order" && job.finished_at_ms.is_none()).expect("an open look");
+            job.iter().find(|job| job.kind == "settle_order" && job.finished_at_ms.is_none()).expect("an open inquiry");
         kinds::retry(&self.store, open.id).await.unwrap();
         let queue = QueueName::parse(&open.queue).unwrap();
         let claimed = self.claim(queue).await;
-        claimed.into_iter().find(|job| job.lease.job_id == open.id).expect("the look is due")
+        claimed.into_iter().find(|job| job.lease.job_id == open.id).expect("the inquiry is due")
     }
 
     /// The causes of the order's history, oldest first.

@@ -1,8 +1,8 @@
 //! The gateway is away for half an hour, and everything completes by itself afterwards.
 //!
-//! Half an hour is shortened to 6 s. What waits by a schedule is shortened as much or more: looks come 0.05 s to 1 s after
-//! a hint instead of 0.25 s to 10 min. What is not: the breaker's waits (1, 2, 4, up to 5 s) and the budget. So it shows
-//! less time between probes than a real outage has, and more calls in the same time.
+//! Half an hour is shortened to 6 s. What waits by a schedule is shortened as much or more: inquiries come 0.05 s to 1
+//! s after a hint instead of 0.25 s to 10 min. What is not: the breaker's waits (1, 2, 4, up to 5 s) and the budget. So
+//! it shows less time between probes than a real outage has, and more calls in the same time.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ use crate::support::wait::wait_until;
 
 const OUTAGE: Duration = Duration::from_secs(6);
 
-/// The last probe before the end may have been just before it; then 5 s pass until the next. And what has waited is done
-/// within the budget.
+/// The last probe before the end may have been just before it; then 5 s pass until the next. And what has waited is
+/// done within the budget.
 const RECOVERY: Duration = Duration::from_secs(20);
 
 const RATE: (u32, u32) = (20, 20);

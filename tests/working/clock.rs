@@ -83,12 +83,12 @@ async fn a_process_that_notices_a_clock_set_forward_before_the_worker_counts_no_
 }
 
 async fn after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_schedule(f: Fixture) {
-    // A look that waits for its time, one whose worker has died, and one whose number was lost on the way.
+    // An inquiry that waits for its time, one whose worker has died, and one whose number was lost on the way.
     let waiting = f.order_with_link(7).await;
     let (died, lost) = (f.order().await, f.order().await);
     let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
     jobs::claim(&f.store, &ids[..1]).await.unwrap();
-    // A link that may wait stands beside the looks back. It failed, and waits for its next attempt.
+    // A link that may wait stands beside the late inquiries. It failed, and waits for its next attempt.
     let patient = f.order().await;
     let due_at_ms = f.store.now_ms() + 900_000;
     f.execute(&[format!(
@@ -101,11 +101,11 @@ async fn after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_sche
 
     step(&w.f.store, -HOUR_MS);
 
-    let look = wait_until("the look to be brought near", PATIENCE, async || {
-        Some(w.job_of(&waiting).await).filter(|look| look.due_at_ms <= w.f.store.now_ms() + 600_000)
+    let inquiry = wait_until("the inquiry to be brought near", PATIENCE, async || {
+        Some(w.job_of(&waiting).await).filter(|inquiry| inquiry.due_at_ms <= w.f.store.now_ms() + 600_000)
     })
     .await;
-    assert_eq!((look.kind.as_str(), look.state), ("settle_order", JobState::Available));
+    assert_eq!((inquiry.kind.as_str(), inquiry.state), ("settle_order", JobState::Available));
     let link = wait_until("the link that may wait to be brought near", PATIENCE, async || {
         Some(w.job_of(&patient).await).filter(|link| link.due_at_ms <= w.f.store.now_ms() + 900_000)
     })

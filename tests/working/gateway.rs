@@ -72,7 +72,7 @@ impl HeldGateway {
         let routes = Route::new()
             .at("/token", post(token))
             .at("/merchant/pay/create", post(create))
-            .at("/merchant/pay/get", post(look))
+            .at("/merchant/pay/get", post(inquire))
             .at("/merchant/pay/reverse", post(reverse))
             .data(Arc::clone(&parts));
         let acceptor = TcpAcceptor::from_tokio(listener).unwrap();
@@ -217,7 +217,7 @@ async fn create(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Va
 }
 
 #[handler]
-async fn look(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Value> {
+async fn inquire(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Value> {
     let transaction = &request["transaction_id"];
     let transaction = transaction.as_i64().or_else(|| transaction.as_str()?.parse().ok()).unwrap();
     let order = transaction / PER_ORDER;

@@ -7,7 +7,7 @@ use queue::{LocalQueue, Queue};
 
 use super::gateway::{HeldGateway, PER_ORDER};
 use super::running::counted;
-use super::{Working, look_now};
+use super::{Working, inquire_now};
 use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -15,10 +15,10 @@ on_every_database! {
     a_final_no_of_the_gateway_fails_the_order_with_its_reason
     a_debit_on_a_draft_that_nobody_saw_pays_the_order
     no_gateway_is_asked_about_another_ones_order
-    a_stored_callback_that_proves_nothing_any_more_still_makes_us_look
+    a_stored_callback_that_proves_nothing_any_more_still_brings_an_inquiry
     a_callback_whose_verdict_only_a_newer_release_knows_stops_no_payment
-    a_callback_that_proves_nothing_is_told_once_however_often_its_look_is_tried
-    a_callback_during_a_look_makes_it_look_again
+    a_callback_that_proves_nothing_is_told_once_however_often_its_inquiry_is_tried
+    a_callback_during_an_inquiry_brings_another_inquiry
 }
 
 async fn a_final_no_of_the_gateway_fails_the_order_with_its_reason(f: Fixture) {
@@ -42,7 +42,7 @@ async fn a_debit_on_a_draft_that_nobody_saw_pays_the_order(f: Fixture) {
     let gateway = HeldGateway::start().await;
     gateway.debit(PER_ORDER + 2);
     let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
-    look_now(&w.f, &order).await;
+    inquire_now(&w.f, &order).await;
 
     let paid = wait_until("the order to be paid", PATIENCE, async || {
         Some(w.f.find(&order).await).filter(|order| order.status == OrderStatus::Paid)
@@ -51,16 +51,20 @@ async fn a_debit_on_a_draft_that_nobody_saw_pays_the_order(f: Fixture) {
 
     assert_eq!(paid.transaction_id, Some(TransactionId(PER_ORDER + 2)));
     assert_eq!(w.gateway.asked(1), 2, "about both drafts");
-    let look = w.job_of(&order).await;
-    let days = (look.due_at_ms - w.f.store.now_ms() + 60_000) / 86_400_000;
-    assert_eq!((look.state, look.queue.as_str(), days), (JobState::Available, "background", 1), "it looks back");
+    let inquiry = w.job_of(&order).await;
+    let days = (inquiry.due_at_ms - w.f.store.now_ms() + 60_000) / 86_400_000;
+    assert_eq!(
+        (inquiry.state, inquiry.queue.as_str(), days),
+        (JobState::Available, "background", 1),
+        "the first late inquiry"
+    );
 }
 
 async fn no_gateway_is_asked_about_another_ones_order(f: Fixture) {
     let (linked, fresh) = (f.order_with_link(PER_ORDER + 1).await, f.order().await);
     f.execute(&["update orders set gateway = 'atmos:9'".to_owned()]).await;
     let w = Working::start(f).await;
-    look_now(&w.f, &linked).await;
+    inquire_now(&w.f, &linked).await;
 
     for order in [&linked, &fresh] {
         let snoozed = wait_until("its job to be put off", PATIENCE, async || {
@@ -74,12 +78,12 @@ async fn no_gateway_is_asked_about_another_ones_order(f: Fixture) {
 }
 
 /// Its key was rotated away since, or the row was changed. Somebody must know, and the gateway's own word decides.
-async fn a_stored_callback_that_proves_nothing_any_more_still_makes_us_look(f: Fixture) {
+async fn a_stored_callback_that_proves_nothing_any_more_still_brings_an_inquiry(f: Fixture) {
     let order = f.order_with_link(PER_ORDER + 1).await;
     f.ask(&order, PER_ORDER + 1).await; // the body that the fixture keeps was signed by nobody
     let w = Working::start(f).await;
 
-    wait_until("a look", PATIENCE, async || (w.gateway.asked(1) >= 1).then_some(())).await;
+    wait_until("an inquiry", PATIENCE, async || (w.gateway.asked(1) >= 1).then_some(())).await;
 
     assert_eq!(unproven(&w).await, "1");
     assert_eq!(w.f.find(&order).await.status, OrderStatus::Confirming, "the gateway shows no money");
@@ -120,35 +124,35 @@ async fn a_callback_that_cannot_be_read_stops_no_payment_and_is_counted() {
     assert_eq!(unproven(&w).await, "1");
 }
 
-async fn a_callback_that_proves_nothing_is_told_once_however_often_its_look_is_tried(f: Fixture) {
+async fn a_callback_that_proves_nothing_is_told_once_however_often_its_inquiry_is_tried(f: Fixture) {
     let order = f.order_with_link(PER_ORDER + 1).await;
     f.ask(&order, PER_ORDER + 1).await;
     let gateway = HeldGateway::start().await;
     gateway.go_away();
     let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
 
-    // A look checks what woke it before it asks.
+    // An inquiry checks what woke it before it asks.
     let tried = || counted("settle_order", "failed") + counted("settle_order", "released");
-    wait_until("the look to be tried again", PATIENCE, async || (tried() >= 2).then_some(())).await;
+    wait_until("the inquiry to be tried again", PATIENCE, async || (tried() >= 2).then_some(())).await;
 
     assert_eq!(unproven(&w).await, "1");
 }
 
-async fn a_callback_during_a_look_makes_it_look_again(f: Fixture) {
+async fn a_callback_during_an_inquiry_brings_another_inquiry(f: Fixture) {
     let order = f.order_with_link(PER_ORDER + 1).await;
     let gateway = HeldGateway::start().await;
     gateway.hold_all();
     let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
-    let look = look_now(&w.f, &order).await;
+    let inquiry = inquire_now(&w.f, &order).await;
     w.wait_for_calls(&[1]).await;
 
     w.f.ask(&order, PER_ORDER + 1).await;
-    wait_until("the callback to wake the look", PATIENCE, async || {
+    wait_until("the callback to wake the inquiry", PATIENCE, async || {
         (w.f.number("select cast(sum(wakes) as bigint) from jobs").await > 0).then_some(())
     })
     .await;
-    assert_eq!((w.gateway.asked(1), w.job(look).await.state), (1, JobState::Running));
+    assert_eq!((w.gateway.asked(1), w.job(inquiry).await.state), (1, JobState::Running));
     w.gateway.release_all();
 
-    wait_until("another look", PATIENCE, async || (w.gateway.asked(1) >= 2).then_some(())).await;
+    wait_until("another inquiry", PATIENCE, async || (w.gateway.asked(1) >= 2).then_some(())).await;
 }

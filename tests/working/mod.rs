@@ -102,12 +102,12 @@ impl Working {
     }
 }
 
-/// Makes the order's look due now, on the queue it stands on.
-async fn look_now(f: &Fixture, order: &Order) -> JobId {
+/// Makes the order's inquiry due now, on the queue it stands on.
+async fn inquire_now(f: &Fixture, order: &Order) -> JobId {
     let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
-    let look = jobs.into_iter().find(|job| job.kind == "settle_order").unwrap();
-    kinds::retry(&f.store, look.id).await.unwrap();
-    look.id
+    let inquiry = jobs.into_iter().find(|job| job.kind == "settle_order").unwrap();
+    kinds::retry(&f.store, inquiry.id).await.unwrap();
+    inquiry.id
 }
 
 /// Until so much time has passed: not for luck, but because what is looked for must not happen meanwhile.

@@ -7,19 +7,19 @@ use domain::refund::{Refund, RefundState};
 use store::kinds;
 
 use super::gateway::{HeldGateway, PER_ORDER, Reversal};
-use super::{Working, look_now};
+use super::{Working, inquire_now};
 use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     a_refund_is_made_and_told
     a_refund_whose_answer_was_lost_is_found_and_never_sent_again
-    a_refund_that_may_be_under_way_is_only_looked_for_until_a_person_must
+    a_refund_that_may_be_under_way_is_only_asked_about_until_a_person_has_it
     a_refund_that_was_marked_as_sent_by_a_worker_that_died_is_never_sent
     a_refund_that_was_turned_away_unprocessed_is_sent_again
     a_refund_that_the_gateway_refuses_leaves_the_order_paid
     a_refusal_of_money_that_went_back_already_is_a_refund
-    a_look_that_sees_the_money_go_back_ends_the_refund_that_waits
+    an_inquiry_that_sees_the_money_go_back_ends_the_refund_that_waits
     no_gateway_is_asked_for_another_ones_refund
 }
 
@@ -91,9 +91,9 @@ async fn a_refund_whose_answer_was_lost_is_found_and_never_sent_again(f: Fixture
     assert_eq!(w.gateway.reversals_asked(), 1);
 }
 
-async fn a_refund_that_may_be_under_way_is_only_looked_for_until_a_person_must(f: Fixture) {
+async fn a_refund_that_may_be_under_way_is_only_asked_about_until_a_person_has_it(f: Fixture) {
     let (w, order, refund) = begin(f, &[Reversal::Lost]).await;
-    w.wait_until_asked(3).await; // the reversal, and two looks
+    w.wait_until_asked(3).await; // the reversal, and two inquiries
     assert_eq!(w.f.row(&order).await, (OrderStatus::Paid, 5_000, 0, false));
     assert_eq!(w.f.refund_again(&refund).await.state, RefundState::Open);
 
@@ -157,13 +157,13 @@ async fn a_refusal_of_money_that_went_back_already_is_a_refund(f: Fixture) {
     assert_eq!(w.f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
 }
 
-/// The answer to the reversal is held up, and the order's own look comes first.
-async fn a_look_that_sees_the_money_go_back_ends_the_refund_that_waits(f: Fixture) {
+/// The answer to the reversal is held up, and the order's own inquiry comes first.
+async fn an_inquiry_that_sees_the_money_go_back_ends_the_refund_that_waits(f: Fixture) {
     let (w, order, refund) = begin(f, &[Reversal::Lost]).await;
     w.wait_until_asked(2).await;
     w.gateway.reverse(PAYER);
-    let look = look_now(&w.f, &order).await;
-    let stage = format!("update jobs set queue = 'settle' where id = {look}");
+    let inquiry = inquire_now(&w.f, &order).await;
+    let stage = format!("update jobs set queue = 'settle' where id = {inquiry}");
     w.f.execute(&[stage]).await;
 
     w.wait_for_refund(&refund, RefundState::Done).await;

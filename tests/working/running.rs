@@ -9,7 +9,7 @@ use store::jobs::{self, LEASE_MS};
 use store::kinds;
 
 use super::gateway::{HeldGateway, PER_ORDER};
-use super::{LONGER_THAN_A_LEASE, Working, look_now, watch};
+use super::{LONGER_THAN_A_LEASE, Working, inquire_now, watch};
 use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -63,7 +63,7 @@ async fn a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing(f: Fi
     assert_eq!(w.f.find(&taken).await.payment_url, None);
 }
 
-/// A look at an order whose times no clock can hold panics, where Rust checks its sums, as it does in tests.
+/// An inquiry about an order whose times no clock can hold panics, where Rust checks its sums, as it does in tests.
 async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
     let (poisoned, beside) = (f.order_with_link(PER_ORDER + 1).await, f.order_with_link(2 * PER_ORDER + 1).await);
     f.execute(&[format!("update orders set link_at_ms = {} where id = {}", i64::MAX, poisoned.id)]).await;
@@ -71,13 +71,13 @@ async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
     gateway.hold_only(&[beside.id.0]);
     gateway.debit(2 * PER_ORDER + 1);
     let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
-    look_now(&w.f, &beside).await;
+    inquire_now(&w.f, &beside).await;
     w.wait_for_calls(&[beside.id.0]).await;
 
-    let look = look_now(&w.f, &poisoned).await;
+    let inquiry = inquire_now(&w.f, &poisoned).await;
 
     let failed = wait_until("the failure", PATIENCE, async || {
-        Some(w.job(look).await).filter(|job| job.state == JobState::Available && job.last_error.is_some())
+        Some(w.job(inquiry).await).filter(|job| job.state == JobState::Available && job.last_error.is_some())
     })
     .await;
     assert_eq!(failed.last_error.as_deref(), Some("the handler panicked"));
@@ -197,19 +197,19 @@ async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers(
     let gateway = HeldGateway::start().await;
     gateway.hold_all();
     let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
-    let look = look_now(&w.f, &order).await;
+    let inquiry = inquire_now(&w.f, &order).await;
     w.wait_for_calls(&[1]).await;
 
-    // The look's own write fails after 5 s; what became of the run cannot be written either.
+    // The inquiry's own write fails after 5 s; what became of the run cannot be written either.
     let mut locked = lock(&w.f).await;
     w.gateway.release_all();
     watch(LOCKED, async || w.pulse.running() == 1 && counted("settle_order", "released") == 0).await;
     locked.execute("rollback").await.unwrap();
 
     // It was not the job's fault, so no attempt is burnt; and it is run again.
-    wait_until("the next look", PATIENCE, async || (w.gateway.asked(1) == 2).then_some(())).await;
+    wait_until("the next inquiry", PATIENCE, async || (w.gateway.asked(1) == 2).then_some(())).await;
     let done = wait_until("its end", PATIENCE, async || {
-        Some(w.job(look).await).filter(|job| job.state == JobState::Available && job.due_at_ms > w.f.store.now_ms())
+        Some(w.job(inquiry).await).filter(|job| job.state == JobState::Available && job.due_at_ms > w.f.store.now_ms())
     })
     .await;
     assert_eq!((done.attempt, done.crashes), (0, 0));

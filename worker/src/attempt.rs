@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_that_may_wait_stand_behind_links_and_fresh_looks() {
+    fn inquiries_that_may_wait_stand_behind_links_and_recent_inquiries() {
         for queue in QueueName::ALL {
             let expected = match queue {
                 QueueName::Background => Urgency::Later,

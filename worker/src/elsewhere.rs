@@ -19,8 +19,9 @@ const HANDED_BACK_MS: i64 = 1_000;
 const SHORTEST_WAIT_MS: i64 = 5_000;
 const LONGEST_WAIT_MS: i64 = 300_000;
 
-/// A look back at an order that has ended waits so long for its account: no customer waits, and there may be very many.
-const LOOK_BACK_WAIT_MS: i64 = 3_600_000;
+/// A late inquiry about an order that has ended waits so long for its account: no customer waits, and there may be very
+/// many.
+const LATE_INQUIRY_WAIT_MS: i64 = 3_600_000;
 
 /// Each order of an account that was left would tell of itself again and again; some of them show what is wrong.
 const WARNINGS_PER_MINUTE: u32 = 20;
@@ -45,7 +46,7 @@ pub(crate) async fn give_back(context: &WorkerContext, order: &Order, queue: Que
         warn!(order.id = %id, gateway = %order.gateway, "order {id} belongs to a gateway account that no living worker has");
     }
     if order.status.is_final() && queue == QueueName::Background {
-        return Ok(Done::Snooze { until_ms: now_ms + LOOK_BACK_WAIT_MS, queue });
+        return Ok(Done::Snooze { until_ms: now_ms + LATE_INQUIRY_WAIT_MS, queue });
     }
     let wait_ms = wait_ms(now_ms - order.created_at_ms);
     let queue = if wait_ms < LONGEST_WAIT_MS { queue } else { QueueName::Background };

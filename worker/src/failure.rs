@@ -54,8 +54,8 @@ pub(crate) enum Verdict {
 /// So long a gateway that gives no clear answer is asked again, before a person must look in its cabinet.
 pub(crate) const UNANSWERED_MS: i64 = 72 * 3_600_000;
 
-/// A guard that refused has seen a newer state than the handler: look again after this.
-pub(crate) const LOOK_AGAIN_MS: i64 = 250;
+/// A guard that refused has seen a newer state than the handler: the job runs again after this time.
+pub(crate) const RUN_AGAIN_MS: i64 = 250;
 
 impl Failure {
     /// Whether it is the gateway that failed, and not the work.
@@ -164,8 +164,8 @@ mod tests {
             let verdict = away().verdict(JobKind::CreatePaymentLink, attempt, 999);
             assert!(matches!(verdict, Verdict::Retry { wait_ms: ..=30_000 }), "{attempt}: {verdict:?}");
         }
-        let look = away().verdict(JobKind::SettleOrder, 100, 999);
-        assert_eq!(look, Verdict::Retry { wait_ms: 900_000 });
+        let inquiry = away().verdict(JobKind::SettleOrder, 100, 999);
+        assert_eq!(inquiry, Verdict::Retry { wait_ms: 900_000 });
     }
 
     #[test]

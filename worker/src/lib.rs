@@ -25,9 +25,9 @@ mod elsewhere;
 mod failure;
 mod handler;
 pub mod health;
+mod inquiry_schedule;
 mod jobs;
 mod lease;
-mod look_schedule;
 mod metrics;
 mod nearing;
 mod settings;
@@ -35,7 +35,7 @@ mod source;
 mod suspects;
 
 pub use failure::delay_ms;
-pub use look_schedule::LookSchedule;
+pub use inquiry_schedule::InquirySchedule;
 pub use settings::WorkerSettings;
 pub use suspects::{SuspectProgram, run_suspects};
 

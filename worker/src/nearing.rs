@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::WorkerContext;
 use crate::failure::LONGEST_BACKOFF_MS;
-use crate::look_schedule::LONGEST_LOOK_BACK_MS;
+use crate::inquiry_schedule::LONGEST_LATE_INQUIRY_WAIT_MS;
 
 /// After this long every process has noticed a step, so that no row is written by the old time any more.
 const NOTICED_BY_ALL: Duration = MEASURED_EVERY.saturating_mul(3);
@@ -31,8 +31,8 @@ pub(crate) async fn keep_near(context: WorkerContext) {
 
 async fn bring_near(context: &WorkerContext) {
     let longest = LongestWaits {
-        look_ms: context.settings.look_schedule.longest_step_ms(context.settings.payment_ttl),
-        look_back_ms: LONGEST_LOOK_BACK_MS,
+        inquiry_ms: context.settings.inquiry_schedule.longest_step_ms(context.settings.payment_ttl),
+        late_inquiry_ms: LONGEST_LATE_INQUIRY_WAIT_MS,
         other_ms: LONGEST_BACKOFF_MS.max(millis(context.settings.sweep_every)),
     };
     let mut pause = Duration::from_millis(100);

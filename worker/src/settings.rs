@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use config::values;
 
-use crate::look_schedule::LookSchedule;
+use crate::inquiry_schedule::InquirySchedule;
 
 config::settings! {
     /// How jobs are run.
@@ -24,13 +24,13 @@ config::settings! {
         pub payment_ttl: Duration,
 
         // Quick while a customer looks on, then ever slower; `docs/internals/orders-way.md` says what it costs.
-        /// When to look at the gateway, in seconds after the last hint; the last repeats.
+        /// When to ask the gateway about an order, in seconds after the last hint; the last repeats.
         #[env(
             "TASDIQ_SETTLE_SCHEDULE",
             default = "0.25,0.5,1,1.5,2,3,4,6,8,10,12,15,20,30,60,120,300,600",
             check = schedule
         )]
-        pub look_schedule: LookSchedule,
+        pub inquiry_schedule: InquirySchedule,
 
         /// How often missing jobs are looked for, in seconds; 1 to 3600.
         #[env("TASDIQ_SWEEP_SECONDS", default = "60", check = values::seconds(1..=3_600))]
@@ -38,17 +38,17 @@ config::settings! {
     }
 }
 
-/// The most steps a look schedule may have.
+/// The most steps an inquiry schedule may have.
 const MAX_STEPS: usize = 24;
 
-/// The longest wait between two looks: a day.
+/// The longest wait between two inquiries: a day.
 const MAX_STEP_MS: u64 = 86_400_000;
 
 /// Seconds with up to three decimals, comma-separated. Read without floats.
-fn schedule(text: &str) -> Result<LookSchedule, String> {
+fn schedule(text: &str) -> Result<InquirySchedule, String> {
     let steps: Option<Vec<Duration>> = text.split(',').map(|step| seconds(step.trim())).collect();
     match steps {
-        Some(steps) if steps.len() <= MAX_STEPS => Ok(LookSchedule::new(&steps)),
+        Some(steps) if steps.len() <= MAX_STEPS => Ok(InquirySchedule::new(&steps)),
         Some(_) => Err(format!("has more than {MAX_STEPS} steps")),
         None => {
             Err("is not a list of seconds such as 0.25,1,5,30, each above 0 and at most 86400, with at most three \

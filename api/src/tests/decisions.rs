@@ -47,7 +47,7 @@ enum Scene {
     PaidByOther,
     Refunded,
     Canceled,
-    /// Its time is over; no look has said so yet.
+    /// Its time is over; no inquiry has said so yet.
     Late,
     Expired,
     InReview,
@@ -576,7 +576,11 @@ async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
         assert!(counted(&api, verdict).await > counted_before, "{name}: not counted as {verdict}");
         let seen = Seen::of(&api, &order).await;
         assert_eq!(seen.status, after, "{name}");
-        assert_eq!(seen.looks_staged > seen_before.looks_staged, is_hint, "{name}: whether a look is staged");
+        assert_eq!(
+            seen.inquiries_staged > seen_before.inquiries_staged,
+            is_hint,
+            "{name}: whether an inquiry is staged"
+        );
         assert_eq!(seen.last_hint_at_ms != seen_before.last_hint_at_ms, is_hint, "{name}: whether it is a hint");
         let newest = callbacks::newest(api.store(), 100).await.unwrap();
         let found = newest.iter().find(|callback| callback.verdict == verdict);
@@ -663,7 +667,7 @@ async fn callbacks_from_elsewhere_are_counted_by_what_became_of_them_and_keep_th
 struct Seen {
     status: String,
     last_hint_at_ms: Option<i64>,
-    looks_staged: usize,
+    inquiries_staged: usize,
 }
 
 impl Seen {
@@ -671,9 +675,9 @@ impl Seen {
         // So that a hint is later than the one before it.
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         let order = api.reread(order.id).await;
-        let looks = jobs::list(api.store(), None, Some(JobKind::SettleOrder), 100).await.unwrap();
-        let looks_staged = looks.iter().map(|look| look.woken_by.len()).sum();
-        Seen { status: order.status.to_string(), last_hint_at_ms: order.last_hint_at_ms, looks_staged }
+        let inquiries = jobs::list(api.store(), None, Some(JobKind::SettleOrder), 100).await.unwrap();
+        let inquiries_staged = inquiries.iter().map(|inquiry| inquiry.woken_by.len()).sum();
+        Seen { status: order.status.to_string(), last_hint_at_ms: order.last_hint_at_ms, inquiries_staged }
     }
 }
 

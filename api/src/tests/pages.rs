@@ -120,7 +120,7 @@ async fn a_page_that_loads_itself_again_is_no_hint() {
 }
 
 #[tokio::test]
-async fn a_customer_who_came_back_unpaid_is_told_once_a_look_has_shown_it() {
+async fn a_customer_who_came_back_unpaid_is_told_once_an_inquiry_has_shown_it() {
     let api = TestApi::start().await;
     let order = api.order().await;
     let order = api.link(&order, 700).await;
@@ -350,7 +350,7 @@ async fn an_order_that_cannot_be_paid_any_more_never_shows_its_link_again() {
     let mut ended = Vec::new();
     let review = || Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"));
     for (number, ttl_ms, settlements) in [
-        (0, -1, vec![]), // its time is over, and no look has said so yet
+        (0, -1, vec![]), // its time is over, and no inquiry has said so yet
         (1, -1, vec![Settlement::Expired]),
         (2, 900_000, vec![review()]),
         (3, 900_000, vec![Settlement::Paid { transaction_id: TransactionId(703) }]),

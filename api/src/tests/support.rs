@@ -195,13 +195,13 @@ impl TestApi {
             transaction_id: TransactionId(transaction_id),
             payment_url: format!("http://gateway.test/pay?transactionId={transaction_id}"),
         };
-        let first_look_ms = self.store().now_ms();
-        let made = orders::store_link(self.store(), &lease, order, &link, ttl_ms, first_look_ms).await.unwrap();
+        let first_inquiry_ms = self.store().now_ms();
+        let made = orders::store_link(self.store(), &lease, order, &link, ttl_ms, first_inquiry_ms).await.unwrap();
         assert_eq!(made, Transition::Made);
         self.reread(order.id).await
     }
 
-    /// Does what a worker does when the gateway has confirmed the debit, or whatever else a look may lead to.
+    /// Does what a worker does when the gateway has confirmed the debit, or whatever else an inquiry may lead to.
     pub(crate) async fn settle(&self, order: &Order, how: Settlement) -> Order {
         let lease = self.claim(QueueName::Settle, Job::SettleOrder { order_id: order.id }).await;
         let now_ms = self.store().now_ms();

@@ -93,8 +93,8 @@ async fn one_callback_sent_a_hundred_times_with_other_times_is_one_row_and_one_h
 
     let kept = callbacks::of_order(api.store(), order.id).await.unwrap();
     assert_eq!((kept.len(), kept[0].seen_count), (1, 100));
-    let looks = store::jobs::list(api.store(), None, Some(domain::job::JobKind::SettleOrder), 100).await.unwrap();
-    assert_eq!((looks.len(), looks[0].woken_by.len()), (1, 1));
+    let inquiries = store::jobs::list(api.store(), None, Some(domain::job::JobKind::SettleOrder), 100).await.unwrap();
+    assert_eq!((inquiries.len(), inquiries[0].woken_by.len()), (1, 1));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The gateway's word: its whole book where it shows one, else one look per transaction of ours.
+//! The gateway's word: its whole book where it shows one, else one inquiry per transaction of ours.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use tokio::task::JoinSet;
 
 use crate::exit::Exit;
 
-/// Looks at once. The budget of calls is shared with the workers, so more would only wait, and make them wait.
-const LOOKS_AT_ONCE: usize = 4;
+/// Inquiries that run at once. The budget of calls is shared with the workers, so more would only wait, and make them
+/// wait.
+const INQUIRIES_AT_ONCE: usize = 4;
 
-/// Pauses before a look that brought no clear answer is tried again.
+/// Pauses before an inquiry that brought no clear answer is tried again.
 const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// So many transactions in a row without an answer: it is the gateway, and not the transactions.
@@ -57,7 +58,7 @@ impl GatewayWord {
         self.book.is_some()
     }
 
-    /// Reads the book anew. Looks are always new.
+    /// Reads the book anew. Inquiries are always new.
     ///
     /// # Errors
     /// The gateway cannot be asked.
@@ -74,7 +75,7 @@ impl GatewayWord {
     /// # Errors
     /// The gateway cannot be asked at all. One that is silent about a transaction is [`Word::NotAsked`].
     pub(super) async fn about(&mut self, ids: &[TransactionId]) -> Result<HashMap<TransactionId, Word>, Exit> {
-        let Some(book) = &mut self.book else { return self.look_at(ids).await };
+        let Some(book) = &mut self.book else { return self.inquire(ids).await };
         let mut word = |id: &TransactionId| book.remove(id).map_or(Word::Unknown, Word::Said);
         Ok(ids.iter().map(|id| (*id, word(id))).collect())
     }
@@ -87,7 +88,7 @@ impl GatewayWord {
         &mut self,
         ids: &[TransactionId],
     ) -> Result<HashMap<TransactionId, Word>, Exit> {
-        let Some(book) = &self.book else { return self.look_at(ids).await };
+        let Some(book) = &self.book else { return self.inquire(ids).await };
         let word = |id: &TransactionId| book.get(id).cloned().map_or(Word::Unknown, Word::Said);
         Ok(ids.iter().map(|id| (*id, word(id))).collect())
     }
@@ -102,15 +103,15 @@ impl GatewayWord {
         self.book.as_ref()?.get(&id)
     }
 
-    async fn look_at(&mut self, ids: &[TransactionId]) -> Result<HashMap<TransactionId, Word>, Exit> {
+    async fn inquire(&mut self, ids: &[TransactionId]) -> Result<HashMap<TransactionId, Word>, Exit> {
         let mut words = HashMap::new();
-        for some in ids.chunks(LOOKS_AT_ONCE) {
-            let mut looks = JoinSet::new();
+        for some in ids.chunks(INQUIRIES_AT_ONCE) {
+            let mut inquiries = JoinSet::new();
             for id in some.iter().copied() {
                 let gateway = self.gateway.clone();
-                looks.spawn(async move { (id, patiently(|| gateway.look(id, Urgency::Later)).await) });
+                inquiries.spawn(async move { (id, patiently(|| gateway.inquire(id, Urgency::Later)).await) });
             }
-            for (id, answer) in looks.join_all().await {
+            for (id, answer) in inquiries.join_all().await {
                 words.insert(id, self.word_of(answer)?);
             }
         }

@@ -7,7 +7,7 @@ use api::AddressCheck;
 use domain::gateway_rate::GatewayRate;
 use domain::secret::Secret;
 use telemetry::LogFormat;
-use worker::LookSchedule;
+use worker::InquirySchedule;
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn an_empty_environment_is_the_sandbox_with_everything_embedded() {
     let schedule = [250, 500, 1_000, 1_500, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 12_000, 15_000];
     let slower = [20_000, 30_000, 60_000, 120_000, 300_000, 600_000];
     let schedule: Vec<Duration> = schedule.into_iter().chain(slower).map(Duration::from_millis).collect();
-    assert_eq!(config.worker.look_schedule, LookSchedule::new(&schedule));
+    assert_eq!(config.worker.inquiry_schedule, InquirySchedule::new(&schedule));
     assert_eq!(config.api.link_wait, Duration::from_secs(3));
     assert_eq!(config.worker.link_ttl, Duration::from_secs(86_400));
     assert_eq!(config.worker.payment_ttl, Duration::from_secs(1_800));
@@ -508,7 +508,10 @@ fn values_are_read_as_they_are_meant() {
     assert_eq!(config.database.url, DatabaseUrl::Sqlite("/var/lib/tasdiq/t.db".into()));
     assert_eq!(config.redis.url, Some(Secret::new("redis://:pass@redis:6379/2")));
     assert_eq!(config.address.public_url.url().as_str(), "http://[::1]/", "every address is reached at loopback");
-    assert_eq!(config.worker.look_schedule, LookSchedule::new(&[50, 1_500, 86_400_000].map(Duration::from_millis)));
+    assert_eq!(
+        config.worker.inquiry_schedule,
+        InquirySchedule::new(&[50, 1_500, 86_400_000].map(Duration::from_millis))
+    );
     assert_eq!(config.atmos.rate, Some(GatewayRate { per_second: 5, burst: 5 }));
     assert_eq!(config.telemetry.filter, "info,worker=debug");
     assert_eq!(config.telemetry.format, LogFormat::Json);

@@ -169,7 +169,7 @@ pub(super) fn tell_of_gateway(name: &str, way: Option<Way>, answer: Result<(), G
 
 /// Asks a question that cannot matter. Being told that there is no such transaction is being let in.
 async fn ask(gateway: &Gateway) -> Result<(), GatewayError> {
-    match gateway.look(NOBODYS, Urgency::Later).await {
+    match gateway.inquire(NOBODYS, Urgency::Later).await {
         Ok(_) | Err(GatewayError::Refused { .. }) => Ok(()),
         Err(trouble) => Err(trouble),
     }

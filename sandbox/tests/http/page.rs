@@ -113,10 +113,10 @@ async fn a_canceled_payment_is_closed_for_good() {
     let canceled = send(&shop, "cancel", &form(id, &[("redirectLink", BACK)])).await;
 
     assert_eq!((canceled.status().as_u16(), location(&canceled)), (303, BACK));
-    let looked = shop.look(id).await;
-    assert_eq!(code(&looked), "STPIMS-ERR-092");
-    assert_eq!(looked["store_transaction"]["confirmed"], false);
-    assert_eq!(looked["store_transaction"]["trans_id"], id);
+    let inquiry = shop.inquire(id).await;
+    assert_eq!(code(&inquiry), "STPIMS-ERR-092");
+    assert_eq!(inquiry["store_transaction"]["confirmed"], false);
+    assert_eq!(inquiry["store_transaction"]["trans_id"], id);
     assert_eq!(shop.pay(id).await["outcome"], "closed");
 }
 

@@ -25,10 +25,10 @@ async fn an_allowed_payment_is_debited_and_shown_so() {
     assert_eq!(callbacks[0]["transaction_id"], id.to_string());
     assert_eq!(callbacks[0]["account"], "order-7");
     assert_eq!(callbacks[0]["amount"], "5000000");
-    let looked = shop.look(id).await;
-    assert_eq!(code(&looked), "OK");
-    assert_eq!(looked["store_transaction"], applied["store_transaction"]);
-    let shown = &looked["store_transaction"];
+    let inquiry = shop.inquire(id).await;
+    assert_eq!(code(&inquiry), "OK");
+    assert_eq!(inquiry["store_transaction"], applied["store_transaction"]);
+    let shown = &inquiry["store_transaction"];
     assert_eq!(shown["confirmed"], true);
     assert_eq!(shown["status_code"], "0");
     assert_eq!(shown["status_message"], "Success");
@@ -68,7 +68,7 @@ async fn the_merchant_is_asked_before_the_money_moves() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
-    let during = shop.look(id).await;
+    let during = shop.inquire(id).await;
     let outcome = paying.await.expect("the payer");
 
     assert_eq!(during["store_transaction"]["confirmed"], false);
@@ -92,7 +92,7 @@ async fn a_refused_payment_moves_no_money_and_may_be_tried_again() {
     assert_eq!(refused["callback"], json!({"http_status": 200, "status": 0}));
     assert_eq!(merchant.callbacks().len(), 1, "a refusal is final for this apply");
     assert_eq!(shop.book(id).await["state"], "prepaid");
-    assert_eq!(shop.look(id).await["store_transaction"]["confirmed"], false);
+    assert_eq!(shop.inquire(id).await["store_transaction"]["confirmed"], false);
 
     assert_eq!(shop.pay(id).await["outcome"], "debited");
 }
@@ -170,7 +170,7 @@ async fn a_card_without_money_is_declined_after_the_merchant_allowed() {
 
     assert_eq!(code(&declined), "STPIMS-ERR-112");
     assert_eq!(merchant.callbacks().len(), 1);
-    assert_eq!(shop.look(id).await["store_transaction"]["confirmed"], false);
+    assert_eq!(shop.inquire(id).await["store_transaction"]["confirmed"], false);
     // Another card may pay.
     assert_eq!(shop.pay(id).await["outcome"], "debited");
 }
@@ -228,7 +228,7 @@ async fn a_reversal_gives_the_money_back_once_and_keeps_confirmed() {
     let shop = Shop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
     shop.pay(id).await;
-    let success_trans_id = shop.look(id).await["store_transaction"]["success_trans_id"].clone();
+    let success_trans_id = shop.inquire(id).await["store_transaction"]["success_trans_id"].clone();
 
     let by_draft_id = shop.call("reverse", json!({"transaction_id": id, "reason": "test"})).await;
     let body = json!({"transaction_id": success_trans_id, "reason": "test"});
@@ -239,7 +239,7 @@ async fn a_reversal_gives_the_money_back_once_and_keeps_confirmed() {
     assert_eq!(code(&reversed), "OK");
     assert_eq!(reversed["transaction_id"], success_trans_id);
     assert_eq!(code(&again), "STPIMS-ERR-092");
-    let shown = &shop.look(id).await["store_transaction"];
+    let shown = &shop.inquire(id).await["store_transaction"];
     assert_eq!(shown["confirmed"], true);
     assert_eq!(shown["status_code"], "-20");
     assert_eq!(shown["status_message"], "Canceled");
@@ -252,13 +252,13 @@ async fn a_restarted_sandbox_remembers_every_payment() {
     let paid = shop.create("1", 100).await;
     shop.pay(paid).await;
     let draft = shop.create("2", 200).await;
-    let before = shop.look(paid).await;
+    let before = shop.inquire(paid).await;
     let Shop { sandbox, directory, .. } = shop;
     sandbox.stop().await;
 
     let shop = Shop::in_directory(directory, |_| ()).await;
 
-    assert_eq!(shop.look(paid).await, before);
+    assert_eq!(shop.inquire(paid).await, before);
     assert_eq!(shop.book(draft).await["state"], "draft");
     assert_eq!(shop.create("3", 300).await, draft + 1);
     assert_eq!(code(&shop.apply(paid, "111111").await), "STPIMS-ERR-092");

@@ -27,14 +27,14 @@ async fn a_successful_answer_can_be_no_json_and_the_work_is_done() {
 async fn an_answer_can_have_other_types_more_fields_or_no_transaction() {
     let shop = Shop::configured(|_| ()).await;
     let id = shop.create("77", 100).await;
-    let plain = shop.look(id).await;
+    let plain = shop.inquire(id).await;
 
     shop.add_fault(json!({"fault": "other-types", "account": "77", "next": 1})).await;
-    let types = shop.look(id).await;
+    let types = shop.inquire(id).await;
     shop.add_fault(json!({"fault": "extra-fields", "account": "77", "next": 1})).await;
-    let extra = shop.look(id).await;
+    let extra = shop.inquire(id).await;
     shop.add_fault(json!({"fault": "no-store-transaction", "account": "77", "next": 1})).await;
-    let bare = shop.look(id).await;
+    let bare = shop.inquire(id).await;
 
     let types = &types["store_transaction"];
     assert_eq!((&types["trans_id"], &types["account"]), (&json!(id.to_string()), &json!(77)));
@@ -145,7 +145,7 @@ async fn money_can_go_back_by_itself_after_a_while() {
         assert!(begun.elapsed() < Duration::from_secs(10), "the money never went back");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(shop.look(id).await["store_transaction"]["status_code"], "-20");
+    assert_eq!(shop.inquire(id).await["store_transaction"]["status_code"], "-20");
 }
 
 #[tokio::test]
@@ -153,10 +153,10 @@ async fn a_paid_transaction_can_have_a_status_nobody_knows() {
     let shop = Shop::configured(|_| ()).await;
     shop.add_fault(json!({"fault": "status-unknown"})).await;
     let id = shop.create("1", 100).await;
-    assert_eq!(shop.look(id).await["store_transaction"]["status_code"], Value::Null, "not before it is paid");
+    assert_eq!(shop.inquire(id).await["store_transaction"]["status_code"], Value::Null, "not before it is paid");
     shop.pay(id).await;
 
-    let shown = shop.look(id).await["store_transaction"].clone();
+    let shown = shop.inquire(id).await["store_transaction"].clone();
 
     assert_eq!((&shown["confirmed"], &shown["status_code"]), (&json!(true), &json!("-777")));
 }

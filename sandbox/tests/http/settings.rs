@@ -101,10 +101,10 @@ async fn a_draft_that_nobody_paid_in_time_is_closed_for_whoever_looks() {
     let id = shop.create("1", 100).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
 
-    let looked = shop.look(id).await;
+    let inquiry = shop.inquire(id).await;
 
-    assert_eq!(code(&looked), "STPIMS-ERR-092");
-    assert_eq!(looked["store_transaction"]["confirmed"], false);
+    assert_eq!(code(&inquiry), "STPIMS-ERR-092");
+    assert_eq!(inquiry["store_transaction"]["confirmed"], false);
     assert_eq!(shop.pay(id).await["outcome"], "closed");
 }
 

@@ -39,7 +39,7 @@ async fn transport_faults_do_nothing_but_answer_badly() {
         [("unavailable", 503), ("server-error", 500), ("forbidden", 403), ("throttled", 429), ("token-rejected", 401)]
     {
         shop.add_fault(json!({"fault": fault, "next": 1, "path": "/merchant/pay/create"})).await;
-        assert_eq!(code(&shop.look(7).await), "STPIMS-ERR-061", "another path is spared");
+        assert_eq!(code(&shop.inquire(7).await), "STPIMS-ERR-061", "another path is spared");
         let response = shop.prepare("create", &body).send().await.expect("an answer");
         assert_eq!(response.status(), status, "{fault}");
         assert_eq!(response.headers().contains_key("retry-after"), fault == "throttled");
@@ -58,7 +58,7 @@ async fn a_latency_fault_makes_calls_slow() {
     shop.add_fault(json!({"fault": "latency", "milliseconds": 150})).await;
     let started = Instant::now();
 
-    shop.look(7).await;
+    shop.inquire(7).await;
 
     assert!(started.elapsed() >= Duration::from_millis(150));
 }
@@ -205,7 +205,7 @@ async fn an_allowed_payment_can_still_come_to_nothing() {
     let outcome = shop.pay(lapsed).await;
     assert_eq!((outcome["outcome"].as_str(), code(&outcome)), (Some("closed"), "STPIMS-ERR-092"));
     assert_eq!(outcome["callback"]["status"], 1);
-    assert_eq!(shop.look(lapsed).await["store_transaction"]["confirmed"], false);
+    assert_eq!(shop.inquire(lapsed).await["store_transaction"]["confirmed"], false);
     assert_eq!(merchant.callbacks().len(), 2);
 }
 
@@ -216,9 +216,9 @@ async fn get_can_show_another_amount_or_call_a_paid_transaction_closed() {
     shop.pay(id).await;
 
     shop.add_fault(json!({"fault": "amount-differs", "next": 1})).await;
-    assert_eq!(shop.look(id).await["store_transaction"]["amount"], 1100);
+    assert_eq!(shop.inquire(id).await["store_transaction"]["amount"], 1100);
     shop.add_fault(json!({"fault": "paid-as-closed", "next": 1})).await;
-    let closed = shop.look(id).await;
+    let closed = shop.inquire(id).await;
 
     assert_eq!(code(&closed), "STPIMS-ERR-092");
     assert_eq!(closed["store_transaction"]["confirmed"], true);
@@ -253,7 +253,7 @@ async fn an_operator_can_let_a_draft_lapse_and_a_payment_be_reversed() {
     shop.post(&format!("/_sim/reverse/{paid}")).send().await.expect("an answer");
 
     assert_eq!(shop.book(lapsed).await["state"], "closed");
-    assert_eq!(shop.look(paid).await["store_transaction"]["status_code"], "-20");
+    assert_eq!(shop.inquire(paid).await["store_transaction"]["status_code"], "-20");
 }
 
 #[tokio::test]

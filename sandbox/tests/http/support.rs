@@ -182,7 +182,7 @@ impl Shop {
     }
 
     /// `get` on a transaction.
-    pub(crate) async fn look(&self, id: i64) -> Value {
+    pub(crate) async fn inquire(&self, id: i64) -> Value {
         self.call("get", json!({"store_id": "1234", "transaction_id": id})).await
     }
 

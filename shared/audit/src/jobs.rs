@@ -5,7 +5,7 @@ use domain::job::{Death, JobKind, JobRow, JobState};
 use domain::order::{Order, OrderStatus};
 use domain::time::rfc3339;
 use store::auditing::CallbackJobRecord;
-use store::sweeping::{LOOK_BACK_MARGIN_MS, LOOK_BACK_MS};
+use store::sweeping::{LATE_INQUIRIES_MARGIN_MS, LATE_INQUIRIES_MS};
 
 use super::{Case, Finding, Kind};
 
@@ -43,7 +43,7 @@ fn why_needed(kind: JobKind, order: &Order, now_ms: i64) -> Option<&'static str>
         JobKind::CreatePaymentLink if needs_link_job(order, now_ms) => {
             Some("without a link, and no job is to make one")
         }
-        JobKind::SettleOrder if needs_look(order, now_ms) => Some("and no look at the gateway is to come"),
+        JobKind::SettleOrder if needs_inquiry(order, now_ms) => Some("and no inquiry is to come"),
         _ => None,
     }
 }
@@ -55,12 +55,12 @@ fn needs_link_job(order: &Order, now_ms: i64) -> bool {
         && order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms)
 }
 
-/// From its first link until the end of the looks back, unless a person has it.
-fn needs_look(order: &Order, now_ms: i64) -> bool {
+/// From its first link until the end of the late inquiries, unless a person has it.
+fn needs_inquiry(order: &Order, now_ms: i64) -> bool {
     match order.status {
         OrderStatus::Pending | OrderStatus::Confirming => order.expires_at_ms.is_some(),
         OrderStatus::Paid | OrderStatus::Refunded | OrderStatus::Expired | OrderStatus::Canceled => {
-            let after_ms = now_ms - LOOK_BACK_MS + LOOK_BACK_MARGIN_MS;
+            let after_ms = now_ms - LATE_INQUIRIES_MS + LATE_INQUIRIES_MARGIN_MS;
             !order.needs_review && order.final_at_ms.is_some_and(|final_at_ms| final_at_ms > after_ms)
         }
         // The gateway is asked about what a person decided.

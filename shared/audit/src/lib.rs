@@ -28,7 +28,7 @@ named_values! {
     Kind {
         /// Paid, and the gateway shows no debit of its transaction.
         PaidWithoutDebit = "paid-without-debit",
-        /// The gateway gave the money back, the order is still paid, and no look will notice.
+        /// The gateway gave the money back, the order is still paid, and no inquiry will notice.
         ReversedNotRecorded = "reversed-not-recorded",
         /// Refunded, and the gateway still has the money, or never had it.
         RefundedWithoutReversal = "refunded-without-reversal",
@@ -48,7 +48,7 @@ named_values! {
         RefundSentTwice = "refund-sent-twice",
         /// The gateway took money on a transaction that we have no row for.
         DebitUnknownToUs = "debit-unknown-to-us",
-        /// The gateway took money, and no look will notice.
+        /// The gateway took money, and no inquiry will notice.
         DebitNotSettled = "debit-not-settled",
         /// The gateway took money a second time for a paid order, and nobody was told.
         SecondDebit = "second-debit",
@@ -58,7 +58,7 @@ named_values! {
         AmountDiffers = "amount-differs",
         /// The gateway has our transaction under another account or store.
         AccountDiffers = "account-differs",
-        /// The transaction's row says something else than the gateway, and no look will mend it.
+        /// The transaction's row says something else than the gateway, and no inquiry will mend it.
         TransactionState = "transaction-state",
         /// The customer's page leads to a transaction that the gateway does not know.
         LinkUnknown = "link-unknown",
@@ -66,7 +66,7 @@ named_values! {
         GatewayUnclear = "gateway-unclear",
         /// The gateway gave no answer about this transaction, so it was not compared.
         NotAsked = "not-asked",
-        /// The gateway has had the money for longer than looks take to notice.
+        /// The gateway has had the money for longer than inquiries take to notice.
         UnderWayTooLong = "under-way-too-long",
         /// This release cannot read the order, or something that belongs to it.
         Unreadable = "unreadable",
@@ -93,7 +93,7 @@ named_values! {
         /// We allowed a debit of a transaction that is not one of the order's.
         AllowedDraftUnknown = "allowed-draft-unknown",
 
-        /// The gateway is ahead of us, and a look that is staged will notice.
+        /// The gateway is ahead of us, and an inquiry that is staged will notice.
         UnderWay = "under-way",
         /// An order waits for a person, who is told why.
         BeforeAPerson = "before-a-person",
@@ -221,7 +221,7 @@ impl Kind {
             CallbackWithoutEffect | AllowedDraftUnknown => {
                 "run `tasdiq orders reconcile` for the order, and look at the database: a row was changed or lost"
             }
-            UnderWay => "nothing; a look is staged, and `tasdiq orders reconcile` makes it come at once",
+            UnderWay => "nothing; an inquiry is staged, and `tasdiq orders reconcile` makes it come at once",
             BeforeAPerson => "look at `tasdiq orders review`, which says what was found and what to do about it",
             LeftByAPerson => "nothing; the history in `tasdiq orders show` tells who decided so, and why",
             DebitUntold => "run `tasdiq orders reconcile` for the order, then look at `tasdiq orders review`",

@@ -99,7 +99,7 @@ fn its_terms(case: &mut Case<'_>, row: &StoredTransaction, line: &BookLine) {
     }
 }
 
-/// Whether a look saw the debit and put the order before a person.
+/// Whether an inquiry saw the debit and put the order before a person.
 fn was_told(case: &Case<'_>, row: &StoredTransaction) -> bool {
     case.is_before_a_person() && matches!(row.state, StoredState::Debited | StoredState::Reversed)
 }
@@ -115,18 +115,19 @@ fn left(case: &mut Case<'_>, row: &StoredTransaction, state: &TransactionState) 
     case.find(Kind::LeftByAPerson, Some(row.transaction_id), says);
 }
 
-/// When a look will ask the gateway about this transaction. Of one that is put aside as closed or reversed it never asks.
-fn next_look_ms(case: &Case<'_>, row: &StoredTransaction) -> Option<i64> {
+/// When an inquiry will ask the gateway about this transaction. Of one that is put aside as closed or reversed it never
+/// asks.
+fn next_inquiry_ms(case: &Case<'_>, row: &StoredTransaction) -> Option<i64> {
     match row.state {
         StoredState::Open | StoredState::Debited => case.open_job_due_ms(JobKind::SettleOrder),
         StoredState::Closed | StoredState::Reversed => None,
     }
 }
 
-/// When a look or a refund's own job will notice a reversal.
+/// When an inquiry or a refund's own job will notice a reversal.
 fn reversal_noticed_ms(case: &Case<'_>, row: Option<&StoredTransaction>) -> Option<i64> {
-    let look_ms = row.and_then(|row| next_look_ms(case, row));
-    [look_ms, case.open_job_due_ms(JobKind::RefundOrder)].into_iter().flatten().min()
+    let inquiry_ms = row.and_then(|row| next_inquiry_ms(case, row));
+    [inquiry_ms, case.open_job_due_ms(JobKind::RefundOrder)].into_iter().flatten().min()
 }
 
 fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&StoredTransaction>, word: &Word) {
@@ -153,7 +154,7 @@ fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&Store
             Some(due_ms) => under_way(case, id, state, due_ms),
             None => case.find(Kind::ReversedNotRecorded, Some(id), "paid, and the gateway gave the money back".into()),
         },
-        // A person said that the money went back: a look will see it.
+        // A person said that the money went back: an inquiry will see it.
         Reversed { .. } if case.order().resolution.is_some() => {
             if let Some(row) = row {
                 other_transaction(case, row, word);
@@ -185,7 +186,7 @@ fn refunded_by_a_person(
     if was_told(case, row) {
         return;
     }
-    match next_look_ms(case, row) {
+    match next_inquiry_ms(case, row) {
         Some(due_ms) => under_way(case, id, state, due_ms),
         None => {
             let says = "refunded by a person's word, and the gateway shows its transaction as debited";
@@ -226,13 +227,13 @@ fn other_transaction(case: &mut Case<'_>, row: &StoredTransaction, word: &Word) 
     match (row.state, state) {
         (Row::Reversed, Debited { .. }) => states_differ(case, row, state),
         (Row::Open | Row::Closed | Row::Debited, Debited { .. }) => debit(case, row, state),
-        (Row::Open | Row::Closed | Row::Debited, Reversed { .. }) => match next_look_ms(case, row) {
+        (Row::Open | Row::Closed | Row::Debited, Reversed { .. }) => match next_inquiry_ms(case, row) {
             // Whoever has the order gave the money back.
             _ if case.is_before_a_person() => (),
             Some(due_ms) => under_way(case, id, state, due_ms),
             None => states_differ(case, row, state),
         },
-        // A draft that closes after the last look moves no money any more.
+        // A draft that closes after the last inquiry moves no money any more.
         (Row::Open, Open | Closed) | (Row::Closed, Closed) | (Row::Reversed, Reversed { .. }) => (),
         (Row::Closed, Open) | (Row::Debited | Row::Reversed, Open | Closed) => states_differ(case, row, state),
         (_, Unclear { code }) => unclear(case, id, Some(row), code),
@@ -248,7 +249,7 @@ fn debit(case: &mut Case<'_>, row: &StoredTransaction, state: &TransactionState)
         return left(case, row, state);
     }
     let (id, status) = (row.transaction_id, case.order().status);
-    if let Some(due_ms) = next_look_ms(case, row) {
+    if let Some(due_ms) = next_inquiry_ms(case, row) {
         return under_way(case, id, state, due_ms);
     }
     let (kind, says) = match status {
@@ -258,7 +259,7 @@ fn debit(case: &mut Case<'_>, row: &StoredTransaction, state: &TransactionState)
         _ if case.is_before_a_person() => {
             (Kind::DebitUntold, "it was debited, which was not known when a person was told".into())
         }
-        _ => (Kind::DebitNotSettled, format!("it was debited, the order is {status}, and no look is to come")),
+        _ => (Kind::DebitNotSettled, format!("it was debited, the order is {status}, and no inquiry is to come")),
     };
     case.find(kind, Some(id), says);
 }
@@ -292,9 +293,9 @@ fn unclear(case: &mut Case<'_>, id: TransactionId, row: Option<&StoredTransactio
         return left(case, row, &TransactionState::Unclear { code: code.to_owned() });
     }
     let says = format!("the gateway says of it only: {code}");
-    match row.and_then(|row| next_look_ms(case, row)) {
+    match row.and_then(|row| next_inquiry_ms(case, row)) {
         Some(due_ms) => {
-            case.find(Kind::UnderWay, Some(id), format!("{says}; the next look is due {}", rfc3339(due_ms)))
+            case.find(Kind::UnderWay, Some(id), format!("{says}; the next inquiry is due {}", rfc3339(due_ms)))
         }
         None => case.find(Kind::GatewayUnclear, Some(id), says),
     }
@@ -303,19 +304,22 @@ fn unclear(case: &mut Case<'_>, id: TransactionId, row: Option<&StoredTransactio
 fn under_way(case: &mut Case<'_>, id: TransactionId, state: &TransactionState, due_ms: i64) {
     let (order, due) = (case.order(), rfc3339(due_ms));
     let allowed = order.last_allowed_at_ms.map_or(String::new(), |at_ms| format!(" since {}", rfc3339(at_ms)));
-    let says =
-        format!("{} at the gateway{allowed}, the order is {}; the next look is due {due}", name(state), order.status);
+    let says = format!(
+        "{} at the gateway{allowed}, the order is {}; the next inquiry is due {due}",
+        name(state),
+        order.status
+    );
     let kind = if is_too_long(case, due_ms) { Kind::UnderWayTooLong } else { Kind::UnderWay };
     case.find(kind, Some(id), says);
 }
 
-/// Looks at an open order come every ten minutes at least, and see what this audit sees; those at an order that has ended
-/// come once a day.
+/// Inquiries about an open order come every ten minutes at least, and see what this audit sees; those at an order that
+/// has ended come once a day.
 const NOTICED_WITHIN_MS: i64 = 15 * 60_000;
 const ALLOWED_FOR_LONG_MS: i64 = 30 * 60_000;
 const NOTICED_AFTER_THE_END_MS: i64 = 25 * 3_600_000;
 
-/// Whether the looks of this order should have noticed by now, or come too late.
+/// Whether the inquiries of this order should have noticed by now, or come too late.
 fn is_too_long(case: &Case<'_>, due_ms: i64) -> bool {
     let (order, now_ms) = (case.order(), case.against.now_ms);
     match order.status {

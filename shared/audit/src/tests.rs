@@ -162,7 +162,7 @@ impl Scene {
         self
     }
 
-    /// Long after its end, when no look comes any more.
+    /// Long after its end, when no inquiry comes any more.
     fn long_ago(self) -> Scene {
         self.without_jobs().with(|order| order.final_at_ms = order.final_at_ms.map(|_| NOW_MS - 100 * HOUR_MS))
     }
@@ -279,7 +279,7 @@ fn an_order_that_a_person_resolved_as_paid_may_have_another_amount() {
 }
 
 #[test]
-fn a_decision_that_is_carried_out_needs_its_look() {
+fn a_decision_that_is_carried_out_needs_its_inquiry() {
     let asked = || resolved(Scene::of(OrderStatus::Review), Some(TX));
 
     assert_eq!(asked().kinds(), [Kind::OrderWithoutJob, Kind::BeforeAPerson]);
@@ -294,11 +294,11 @@ fn money_that_a_person_said_went_back_is_compared_with_the_gateways_word() {
         resolved(order, None).says_of(|line| line.report.amount = 5_100)
     };
 
-    assert_eq!(refunded(reversed()).kinds(), [Kind::UnderWay], "a look writes it down");
+    assert_eq!(refunded(reversed()).kinds(), [Kind::UnderWay], "an inquiry writes it down");
     assert_eq!(refunded(reversed()).long_ago().kinds(), [Kind::TransactionState]);
     let seen = resolved(Scene::of(OrderStatus::Refunded), None);
     assert_eq!(seen.kinds(), []);
-    assert_eq!(refunded(debited()).kinds(), [Kind::UnderWay], "a look tells a person");
+    assert_eq!(refunded(debited()).kinds(), [Kind::UnderWay], "an inquiry tells a person");
     assert_eq!(refunded(debited()).long_ago().kinds(), [Kind::RefundedWithoutReversal]);
     assert_eq!(refunded(debited()).before_a_person().kinds(), [Kind::BeforeAPerson]);
     assert_eq!(accepted(refunded(debited())).long_ago().kinds(), [Kind::LeftByAPerson]);
@@ -331,7 +331,7 @@ fn a_second_payment_that_a_person_left_is_information() {
 }
 
 #[test]
-fn a_reversal_is_a_difference_once_no_look_will_notice_it() {
+fn a_reversal_is_a_difference_once_no_inquiry_will_notice_it() {
     let reversed = Scene::of(OrderStatus::Paid).says(StoredState::Debited, reversed());
 
     assert_eq!(reversed.kinds(), [Kind::UnderWay]);
@@ -439,7 +439,7 @@ fn a_refund_of_an_order_that_was_paid_by_another_amount_is_told() {
 }
 
 #[test]
-fn money_under_way_for_longer_than_looks_take_is_a_difference() {
+fn money_under_way_for_longer_than_inquiries_take_is_a_difference() {
     let minute = 60_000;
     let under_way = |status, allowed_ago_ms, due_in_ms| {
         let mut scene = Scene::of(status).says(StoredState::Open, debited()).with(|order| {
@@ -451,10 +451,10 @@ fn money_under_way_for_longer_than_looks_take_is_a_difference() {
     use OrderStatus::{Confirming, Expired, Pending};
 
     assert_eq!(under_way(Confirming, 20 * minute, 10 * minute), [Kind::UnderWay]);
-    assert_eq!(under_way(Confirming, 40 * minute, minute), [Kind::UnderWayTooLong], "each look should have seen it");
-    assert_eq!(under_way(Confirming, minute, HOUR_MS), [Kind::UnderWayTooLong], "the next look is too far ahead");
+    assert_eq!(under_way(Confirming, 40 * minute, minute), [Kind::UnderWayTooLong], "each inquiry should have seen it");
+    assert_eq!(under_way(Confirming, minute, HOUR_MS), [Kind::UnderWayTooLong], "the next inquiry is too far ahead");
     assert_eq!(under_way(Pending, 0, HOUR_MS), [Kind::UnderWayTooLong]);
-    assert_eq!(under_way(Expired, 0, 24 * HOUR_MS), [Kind::UnderWay], "a look back comes once a day");
+    assert_eq!(under_way(Expired, 0, 24 * HOUR_MS), [Kind::UnderWay], "a late inquiry comes once a day");
     assert_eq!(under_way(Expired, 0, 48 * HOUR_MS), [Kind::UnderWayTooLong]);
 }
 
@@ -496,7 +496,7 @@ fn money_that_was_asked_back_twice_is_always_told() {
 }
 
 #[test]
-fn a_debit_of_an_open_order_is_under_way_while_a_look_is_to_come() {
+fn a_debit_of_an_open_order_is_under_way_while_an_inquiry_is_to_come() {
     for status in [OrderStatus::Pending, OrderStatus::Confirming, OrderStatus::Expired, OrderStatus::Canceled] {
         let debited = Scene::of(status).says(StoredState::Open, debited());
 
@@ -505,7 +505,7 @@ fn a_debit_of_an_open_order_is_under_way_while_a_look_is_to_come() {
     }
 }
 
-/// Looks never ask again about a draft that was put aside as closed, so a staged look is no comfort.
+/// Inquiries never ask again about a draft that was put aside as closed, so a staged inquiry is no comfort.
 #[test]
 fn a_debit_on_a_draft_that_was_put_aside_is_never_under_way() {
     let put_aside = Scene::of(OrderStatus::Pending).and_says(StoredState::Closed, debited());
@@ -519,7 +519,7 @@ fn a_debit_on_a_draft_that_was_put_aside_is_never_under_way() {
 fn a_second_debit_is_a_difference_until_a_person_is_told_of_it() {
     let paid = |row| Scene::of(OrderStatus::Paid).and_says(row, debited());
 
-    assert_eq!(paid(StoredState::Open).kinds(), [Kind::UnderWay], "the next look tells a person");
+    assert_eq!(paid(StoredState::Open).kinds(), [Kind::UnderWay], "the next inquiry tells a person");
     assert_eq!(paid(StoredState::Open).long_ago().kinds(), [Kind::SecondDebit]);
     assert_eq!(paid(StoredState::Debited).before_a_person().kinds(), [Kind::BeforeAPerson]);
     let told_of_something_else = paid(StoredState::Open).before_a_person();
@@ -594,8 +594,8 @@ fn a_row_that_says_something_else_than_the_gateway_is_told() {
     ] {
         assert_eq!(kinds(row, state.clone()), [], "{row} {state:?}");
     }
-    let by_look = Scene::of(OrderStatus::Expired).and_says(Open, reversed());
-    assert_eq!(by_look.kinds(), [Kind::UnderWay], "the look back will write it");
+    let by_inquiry = Scene::of(OrderStatus::Expired).and_says(Open, reversed());
+    assert_eq!(by_inquiry.kinds(), [Kind::UnderWay], "the late inquiry will write it");
 }
 
 #[test]
@@ -683,7 +683,7 @@ fn an_order_has_the_job_that_it_must_have() {
         }
     }
     for innocent in [OrderStatus::Paid, OrderStatus::Expired] {
-        assert_eq!(Scene::of(innocent).long_ago().kinds(), [], "the looks back of {innocent} are over");
+        assert_eq!(Scene::of(innocent).long_ago().kinds(), [], "the late inquiries of {innocent} are over");
         assert_eq!(Scene::of(innocent).before_a_person().kinds(), [Kind::BeforeAPerson], "{innocent}");
     }
 }
@@ -703,7 +703,7 @@ fn an_order_without_a_link_has_the_job_that_makes_it() {
     assert_eq!(without_link().and_job(JobKind::CreatePaymentLink, JobState::Running, NOW_MS).kinds(), []);
     let over = without_link().with(|order| order.expires_at_ms = Some(NOW_MS - 1));
     let over = over.and_job(JobKind::SettleOrder, JobState::Available, NOW_MS);
-    assert_eq!(over.kinds(), [], "its time is over, and a look ends it");
+    assert_eq!(over.kinds(), [], "its time is over, and an inquiry ends it");
 }
 
 #[test]
@@ -916,11 +916,11 @@ proptest! {
     fn money_never_passes_in_silence(
         status in any(OrderStatus::ALL),
         row in any(StoredState::ALL),
-        has_look in any(&[true, false]),
+        has_inquiry in any(&[true, false]),
         needs_review in any(&[true, false]),
     ) {
         let mut scene = Scene::of(status).and_says(row, debited());
-        if !has_look { scene = scene.without_jobs(); }
+        if !has_inquiry { scene = scene.without_jobs(); }
         if needs_review {
             scene.record.findings.push(something());
             scene = scene.with(|order| order.needs_review = true);

@@ -77,7 +77,7 @@ pub struct ClaimedJob {
     pub crashes: i64,
     /// When it was staged, epoch milliseconds.
     pub created_at_ms: i64,
-    /// The numbers of what woke it since a run of it took all of them up: for a look, callbacks.
+    /// The numbers of what woke it since a run of it took all of them up: for an inquiry, callbacks.
     pub woken_by: Vec<i64>,
 }
 
@@ -96,7 +96,7 @@ named_values! {
 /// An attempt that did not go well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedAttempt {
-    /// The kind that the job had then; that of a payment link becomes a look.
+    /// The kind that the job had then; that of a payment link becomes an inquiry.
     pub kind: String,
     /// What it was about.
     pub subject_id: i64,
@@ -145,6 +145,6 @@ pub struct JobRow {
     pub created_at_ms: i64,
     /// When it ended, epoch milliseconds.
     pub finished_at_ms: Option<i64>,
-    /// The numbers of what woke it since a run of it took all of them up: for a look, callbacks.
+    /// The numbers of what woke it since a run of it took all of them up: for an inquiry, callbacks.
     pub woken_by: Vec<i64>,
 }

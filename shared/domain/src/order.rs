@@ -18,8 +18,8 @@ pub use suggested_act::SuggestedAct;
 
 use OrderStatus::*;
 
-/// The longest reason that a shop or an operator may give for what they do to an order, in characters. The gateway sees that of
-/// a refund.
+/// The longest reason that a shop or an operator may give for what they do to an order, in characters. The gateway sees
+/// that of a refund.
 pub const REASON_CHARACTERS: usize = 200;
 
 named_values! {
@@ -114,12 +114,12 @@ pub struct Order {
     pub allowed_transaction_id: Option<TransactionId>,
     /// When a callback was last answered with 1, epoch milliseconds.
     pub last_allowed_at_ms: Option<i64>,
-    /// When there was last a reason to look soon, epoch milliseconds.
+    /// When there was last a reason to inquire soon, epoch milliseconds.
     pub last_hint_at_ms: Option<i64>,
-    /// When a look began that showed no money, some seconds after the last sign of a payment, epoch milliseconds. Read it
-    /// with [`Order::seen_unpaid`].
+    /// When an inquiry began that showed no money, some seconds after the last sign of a payment, epoch milliseconds.
+    /// Read it with [`Order::seen_unpaid`].
     pub seen_unpaid_at_ms: Option<i64>,
-    /// When a look began that showed the draft behind the payment link closed, epoch milliseconds. Read it with
+    /// When an inquiry began that showed the draft behind the payment link closed, epoch milliseconds. Read it with
     /// [`Order::shows_page_closed`].
     pub seen_closed_at_ms: Option<i64>,
     /// When the payment link came, epoch milliseconds.
@@ -134,8 +134,8 @@ pub struct Order {
     pub needs_review: bool,
     /// What refunds have taken of the amount, the finished ones included, in tiyin.
     pub refund_reserved: i64,
-    /// Why it failed; or, while a person must look, the texts of its findings in one sentence, for people and for the release
-    /// before the table of findings.
+    /// Why it failed; or, while a person must look, the texts of its findings in one sentence, for people and for the
+    /// release before the table of findings.
     pub reason: Option<String>,
     /// What a person may do about one of its findings, for the release before their table.
     pub suggested_act: Option<SuggestedAct>,
@@ -154,8 +154,8 @@ pub struct Resolution {
     pub by: String,
     /// Why.
     pub reason: String,
-    /// The transaction that is said to be the payment. While the order is in `review` the gateway is being asked about it;
-    /// afterwards it is the one that paid, whatever its amount.
+    /// The transaction that is said to be the payment. While the order is in `review` the gateway is being asked about
+    /// it; afterwards it is the one that paid, whatever its amount.
     pub transaction_id: Option<TransactionId>,
 }
 
@@ -174,8 +174,8 @@ impl Order {
     }
 
     /// Whether its customer may be sent to the gateway's page at that time: nobody pays what has ended, what a person
-    /// looks at, what is too late, or on a page that the gateway has closed. Of an order that is being confirmed only the
-    /// allowed draft can still pay.
+    /// looks at, what is too late, or on a page that the gateway has closed. Of an order that is being confirmed only
+    /// the allowed draft can still pay.
     pub fn can_be_paid_at(&self, now_ms: i64) -> bool {
         let is_open =
             self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms) && !self.shows_page_closed();
@@ -191,7 +191,8 @@ impl Order {
         self.last_hint_at_ms.max(self.last_allowed_at_ms)
     }
 
-    /// When the gateway showed, after the last sign of a payment, that no money had moved; `None` while that is not known.
+    /// When the gateway showed, after the last sign of a payment, that no money had moved; `None` while that is not
+    /// known.
     ///
     /// It is no promise: a debit that was allowed may still come. While it may, only the allowed draft can pay.
     pub fn seen_unpaid(&self) -> Option<i64> {
@@ -203,8 +204,8 @@ impl Order {
         }
     }
 
-    /// Whether the gateway shows the draft behind the payment link closed, and no callback has been allowed since. A debit
-    /// that was allowed before may still come for a while.
+    /// Whether the gateway shows the draft behind the payment link closed, and no callback has been allowed since. A
+    /// debit that was allowed before may still come for a while.
     pub fn shows_page_closed(&self) -> bool {
         self.seen_closed_at_ms.is_some() && self.seen_closed_at_ms >= self.last_allowed_at_ms
     }

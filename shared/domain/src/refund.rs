@@ -48,7 +48,7 @@ pub struct Refund {
     pub reason: Option<String>,
     /// From when on the gateway may have it, epoch milliseconds. Whoever finds this set never sends it.
     pub sent_at_ms: Option<i64>,
-    /// The gateway's final no; a look must still show that the money is where it was.
+    /// The gateway's final no; an inquiry must still show that the money is where it was.
     pub refused_code: Option<String>,
     /// Why it was refused, or what is not known of it.
     pub outcome: Option<String>,

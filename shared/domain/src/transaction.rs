@@ -22,7 +22,7 @@ pub struct Draft {
     pub transaction_id: TransactionId,
 }
 
-/// The gateway's answer to one look at one transaction.
+/// The gateway's answer to one inquiry about one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionReport {
     /// Which transaction it speaks of.
@@ -64,7 +64,7 @@ pub enum TransactionState {
 /// One line of a gateway's own book.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookLine {
-    /// What a look at this transaction would report.
+    /// What an inquiry about this transaction would report.
     pub report: TransactionReport,
     /// How often money was taken on it; more than once is a fault of the gateway.
     pub debits: u32,

@@ -103,14 +103,14 @@ impl AtmosGateway {
     ///
     /// # Errors
     /// Every [`GatewayError`]; `Refused` means that the gateway knows no such transaction of ours.
-    pub async fn look(
+    pub async fn inquire(
         &self,
         transaction_id: TransactionId,
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
         let Parts { settings, http, tokens, .. } = &*self.0;
         let read = |body: &[u8]| wire::read_report(transaction_id, body);
-        http.call(tokens, Operation::Look, urgency, &GetBody::new(settings, transaction_id), read).await
+        http.call(tokens, Operation::Inquiry, urgency, &GetBody::new(settings, transaction_id), read).await
     }
 
     /// A token, so that a call which follows soon needs none first.

@@ -27,7 +27,7 @@ mod redis_weather;
 mod turn;
 mod weather;
 
-use budget::{LATE_IN_LINE, LONGEST_LATE_TURN, LOOK_BESIDE_LINKS, Pace};
+use budget::{INQUIRY_BESIDE_LINKS, LATE_IN_LINE, LONGEST_LATE_TURN, Pace};
 use come_back::Line;
 use local::{LocalWeather, Notes};
 pub use metrics::gauge_weather;
@@ -57,8 +57,8 @@ struct Own {
     configured: Option<GatewayRate>,
     word: Mutex<OperatorsWord>,
     line: Mutex<Line>,
-    /// From when on a look on a fresh hint may go like a link again.
-    look_beside_links: Mutex<Option<Instant>>,
+    /// From when on an inquiry on a recent hint may go like a link again.
+    inquiry_beside_links: Mutex<Option<Instant>>,
     /// Where calls wait for a turn that links and other urgent ones do not want.
     soon: WaitingRoom,
     late: WaitingRoom,
@@ -82,7 +82,7 @@ impl Default for WaitingRoom {
 /// Nobody can count the processes while Redis is away; four of them alone stay within the budget.
 const SHARE: u32 = 4;
 
-/// A look that waits for its turn tries again after this: a place in the line of links may be free meanwhile.
+/// An inquiry that waits for its turn tries again after this: a place in the line of links may be free meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// An operator who has closed the gateway may open it at any moment.
@@ -105,7 +105,7 @@ impl Coordination {
             configured,
             word: Mutex::default(),
             line: Mutex::default(),
-            look_beside_links: Mutex::default(),
+            inquiry_beside_links: Mutex::default(),
             soon: WaitingRoom::default(),
             late: WaitingRoom::default(),
             told: Mutex::default(),
@@ -229,10 +229,10 @@ impl Coordination {
         let Ok(_first) = timeout_at(until, room.first.lock()).await else { return Err(blocked) };
         loop {
             let mut admitted = self.admitted(urgency, minds_breaker).await;
-            if urgency == Urgency::Soon && is_over_budget(&admitted) && self.look_may_go_like_a_link() {
+            if urgency == Urgency::Soon && is_over_budget(&admitted) && self.inquiry_may_go_like_a_link() {
                 admitted = self.admitted(Urgency::Now, minds_breaker).await;
                 if admitted.is_ok() {
-                    self.look_has_gone_like_a_link();
+                    self.inquiry_has_gone_like_a_link();
                 }
             }
             match admitted {
@@ -248,14 +248,14 @@ impl Coordination {
         }
     }
 
-    /// Many links at once must not keep payments from being confirmed: now and then a look stands in their line.
-    fn look_may_go_like_a_link(&self) -> bool {
-        self.own.look_beside_links.lock().is_none_or(|next| next <= Instant::now())
+    /// Many links at once must not keep payments from being confirmed: now and then an inquiry stands in their line.
+    fn inquiry_may_go_like_a_link(&self) -> bool {
+        self.own.inquiry_beside_links.lock().is_none_or(|next| next <= Instant::now())
     }
 
-    fn look_has_gone_like_a_link(&self) {
+    fn inquiry_has_gone_like_a_link(&self) {
         if let Some(pace) = self.rate().map(Pace::new) {
-            *self.own.look_beside_links.lock() = Some(Instant::now() + pace.between_turns * LOOK_BESIDE_LINKS);
+            *self.own.inquiry_beside_links.lock() = Some(Instant::now() + pace.between_turns * INQUIRY_BESIDE_LINKS);
         }
     }
 

@@ -54,18 +54,18 @@ impl Gateway {
         }
     }
 
-    /// Looks: asks where one transaction is. Moves nothing, so it may always be repeated. Late looks leave urgent calls
+    /// Asks where one transaction is. Moves nothing, so it may always be repeated. Late inquiries leave urgent calls
     /// the rest of the budget.
     ///
     /// # Errors
     /// Every [`GatewayError`]; `Refused` means that the gateway does not know such a transaction.
-    pub async fn look(
+    pub async fn inquire(
         &self,
         transaction_id: TransactionId,
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
         match self {
-            Gateway::Atmos(atmos) => atmos.look(transaction_id, urgency).await,
+            Gateway::Atmos(atmos) => atmos.inquire(transaction_id, urgency).await,
         }
     }
 
@@ -90,7 +90,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Every [`GatewayError`]. `Refused` is a no for good; what it means for a debit that is reversed already decides
-    /// nothing: look.
+    /// nothing: inquire.
     pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.reverse(success_transaction_id, reason).await,

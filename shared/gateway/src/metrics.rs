@@ -25,8 +25,8 @@ static GATEWAY_CALL_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     )
 });
 
-/// Requests to the gateway. Labels: `operation` (`token`, `create`, `look`, `reverse`, `ledger`) and `outcome` (`ok`, `unreachable`,
-/// `unknown`, `throttled`, `not_admitted`, `refused`). What we kept back ourselves is counted in
+/// Requests to the gateway. Labels: `operation` (`token`, `create`, `inquiry`, `reverse`, `ledger`) and `outcome`
+/// (`ok`, `unreachable`, `unknown`, `throttled`, `not_admitted`, `refused`). What we kept back ourselves is counted in
 /// `tasdiq_gateway_calls_held_back_total`.
 pub(crate) fn gateway_calls() -> &'static IntCounterVec {
     &GATEWAY_CALLS
@@ -43,8 +43,8 @@ mod tests {
 
     #[test]
     fn a_gateway_call_is_seen_by_whoever_reads_the_registry() {
-        gateway_calls().with_label_values(&["look", "ok"]).inc();
-        gateway_call_seconds().with_label_values(&["look", "ok"]).observe(0.2);
+        gateway_calls().with_label_values(&["inquiry", "ok"]).inc();
+        gateway_call_seconds().with_label_values(&["inquiry", "ok"]).observe(0.2);
 
         let names: Vec<String> = prometheus::gather().iter().map(|family| family.name().to_owned()).collect();
         assert!(names.contains(&"tasdiq_gateway_calls_total".to_owned()), "{names:?}");

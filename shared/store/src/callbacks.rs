@@ -124,9 +124,9 @@ impl OwnedBody {
     }
 }
 
-/// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it where it was there already.
-/// It stages nothing and is no hint. Anybody can send such bodies, so a day has room for so many, whichever processes they
-/// came to.
+/// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it where it was there
+/// already. It stages nothing and is no hint. Anybody can send such bodies, so a day has room for so many, whichever
+/// processes they came to.
 ///
 /// Returns whether it was kept or counted.
 ///
@@ -241,8 +241,8 @@ const KEEP_CALLBACKS: Statement = Statement {
 
 /// Keeps them, or counts those that were there. What became of each, by its digest; no two may have one.
 ///
-/// One that comes again is a reason to ask the gateway after 10 s, and then after ever longer: half as long again as it has
-/// been known. Nobody can make the gateway be asked for ever with a callback that he has seen once.
+/// One that comes again is a reason to ask the gateway after 10 s, and then after ever longer: half as long again as it
+/// has been known. Nobody can make the gateway be asked for ever with a callback that he has seen once.
 async fn keep_all(
     write: &mut Write,
     keepings: &[Keeping<'_>],
@@ -273,8 +273,8 @@ async fn keep_all(
 pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<(), StoreError> {
     let mut write = store.begin(1).await?;
     let now_ms = write.now_ms();
-    // The look's row before our own: an older release's callback holds the order and waits for ours, and a look holds its
-    // row and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
+    // The inquiry's row before our own: an older release's callback holds the order and waits for ours, and an inquiry
+    // holds its row and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
     jobs::stage(&mut write, Job::SettleOrder { order_id }, QueueName::Settle, now_ms).await?;
     jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
     write.commit().await

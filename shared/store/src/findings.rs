@@ -113,7 +113,7 @@ pub(super) async fn of_locked(write: &mut Write, id: OrderId) -> Result<Vec<Revi
         *finding = insert(write, id, finding.clone()).await?;
     }
     ReviewFinding::sort(&mut now);
-    // Or the next look at them would find in the older sentence what has just been settled.
+    // Or the next inquiry about them would find in the older sentence what has just been settled.
     if !now.is_empty() {
         keep_marks(write, id, &now).await?;
     }

@@ -1,5 +1,5 @@
-//! Orders and their history. Every guard on an order's status stands here, in `orders/`, `callbacks/answering.rs`, or in
-//! `settlement.rs`, `refunds.rs` and `reviewing.rs`.
+//! Orders and their history. Every guard on an order's status stands here, in `orders/`, `callbacks/answering.rs`, or
+//! in `settlement.rs`, `refunds.rs` and `reviewing.rs`.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ const RETURN_HINTS: i64 = 30;
 /// Hints from the return page come at most this often.
 const RETURN_HINT_EVERY_MS: i64 = 10_000;
 
-/// So much further along the schedule of looks each further hint of the return page begins, three times at most.
+/// So much further along the schedule of inquiries each further hint of the return page begins, three times at most.
 const FURTHER_MS: i64 = 20_000;
 
 mod history;
@@ -189,11 +189,12 @@ pub async fn expire_without_link(
     Ok(Transition::Made)
 }
 
-/// The customer came to the return page: look soon. At most once per 10 s, 20 s from the seventh time on, 30 s from the
-/// thirteenth, and 30 times per order. Only the first time begins the schedule of looks anew: each further one is one look
-/// at once, and others from further along, so that a page that is reloaded for ever does not use up the gateway's budget.
+/// The customer came to the return page: inquire soon. At most once per 10 s, 20 s from the seventh time on, 30 s from
+/// the thirteenth, and 30 times per order. Only the first time begins the schedule of inquiries anew: each further one
+/// is one inquiry at once, and others from further along, so that a page that is reloaded for ever does not use up the
+/// gateway's budget.
 ///
-/// Returns whether a look was staged.
+/// Returns whether an inquiry was staged.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.

@@ -1,7 +1,7 @@
 //! Refunds: rows first, and calls afterwards. Finding one, and what settlements and operators do to it.
 //!
-//! A refund takes its money from the order's reserve in the statement that guards it, so that no two of them can give the
-//! same money back. Locks are taken in this order: the job's row, the order's, the refund's.
+//! A refund takes its money from the order's reserve in the statement that guards it, so that no two of them can give
+//! the same money back. Locks are taken in this order: the job's row, the order's, the refund's.
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -58,8 +58,8 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<Refund>, S
     rows.iter().rev().map(from_row).collect()
 }
 
-/// A look has shown that the order's money went back, by whomever: its open refund, if there is one, is done. The order's
-/// row is locked.
+/// An inquiry has shown that the order's money went back, by whomever: its open refund, if there is one, is done. The
+/// order's row is locked.
 pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Result<(), StoreError> {
     let now_ms = write.now_ms();
     let done = sqlx::query(
@@ -106,7 +106,8 @@ pub(super) async fn bury(write: &mut Write, id: RefundId, reason: &str) -> Resul
     }
 }
 
-/// An operator's retry of a dead `refund_order`: `review` returns to `open`. What was sent is only looked up, as before.
+/// An operator's retry of a dead `refund_order`: `review` returns to `open`. What was sent is only looked up, as
+/// before.
 ///
 /// Returns whether it did.
 pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
@@ -119,7 +120,8 @@ pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, Stor
     Ok(done.rows_affected() > 0)
 }
 
-/// An operator calls off a refund that was never sent. Returns whether it could be: whatever may have been sent could not.
+/// An operator calls off a refund that was never sent. Returns whether it could be: whatever may have been sent could
+/// not.
 pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
     let row = sqlx::query(concat!("-- refund_to_call_off\nselect ", refund_columns!(), " from refunds where id = $1"))
         .bind(id.0)
@@ -157,7 +159,8 @@ enum Sent {
     Never,
 }
 
-/// The refund will not be made: its order gets the reserve back. Returns whether both rows allowed it; if not, roll back.
+/// The refund will not be made: its order gets the reserve back. Returns whether both rows allowed it; if not, roll
+/// back.
 async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: Sent) -> Result<bool, StoreError> {
     let (now_ms, id) = (write.now_ms(), refund.id);
     let order = sqlx::query(
@@ -188,8 +191,8 @@ async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: Sent) ->
     Ok(true)
 }
 
-/// What a person was to find out about a refund of the order is known now. `order` is its row as just written, which has
-/// `needs_review`.
+/// What a person was to find out about a refund of the order is known now. `order` is its row as just written, which
+/// has `needs_review`.
 pub(super) async fn outcome_is_known(write: &mut Write, order_id: OrderId, order: &AnyRow) -> Result<(), StoreError> {
     match order.try_get::<i64, _>("needs_review")? {
         0 => Ok(()), // nobody was to find out

@@ -18,7 +18,7 @@ use plan::{Plan, RefundInReview, being_asked, plan};
 
 /// Money that is given back in the gateway's cabinet takes its time; so long after a person ended an order it is looked
 /// whether the gateway agrees.
-const LOOK_BACK_AFTER_MS: i64 = 24 * 3_600_000;
+const LATE_INQUIRY_AFTER_MS: i64 = 24 * 3_600_000;
 
 /// An order that waits for a person.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ pub enum Resolved {
 
 /// Carries a person's decision out: one transaction, guarded by how the order stood, with name and reason in its history.
 ///
-/// *Paid* is not written here: the look that is staged writes it, if the gateway shows the debit.
+/// *Paid* is not written here: the inquiry that is staged writes it, if the gateway shows the debit.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
@@ -148,7 +148,7 @@ async fn resolve_once(
     };
     let mut write = store.begin(1).await?;
     // Jobs before the order's row, as in every settlement: one order of locks.
-    stage_look(&mut write, id, plan).await?;
+    stage_inquiry(&mut write, id, plan).await?;
     orders::lock(&mut write, id).await?;
     // A refund that died once more is told in the words of before, as the same finding.
     if !are_same(known, &findings::of_locked(&mut write, id).await?)
@@ -226,13 +226,13 @@ async fn refund_in_review<'c>(
     row.map(|row| Ok(RefundInReview { id: row.try_get("id")?, amount: row.try_get("amount")? })).transpose()
 }
 
-async fn stage_look(write: &mut Write, order_id: OrderId, plan: Plan) -> Result<(), StoreError> {
+async fn stage_inquiry(write: &mut Write, order_id: OrderId, plan: Plan) -> Result<(), StoreError> {
     let now_ms = write.now_ms();
     let (queue, due_at_ms) = match plan {
         Plan::TakeBack(_) | Plan::Unmark(OrderStatus::Failed) => return Ok(()),
         Plan::Ask(_) => (QueueName::Settle, now_ms),
         Plan::Unmark(_) | Plan::RefundNotMade(_) => (QueueName::Background, now_ms),
-        Plan::End { .. } | Plan::RefundMade(_) => (QueueName::Background, now_ms + LOOK_BACK_AFTER_MS),
+        Plan::End { .. } | Plan::RefundMade(_) => (QueueName::Background, now_ms + LATE_INQUIRY_AFTER_MS),
     };
     jobs::stage(write, Job::SettleOrder { order_id }, queue, due_at_ms).await
 }

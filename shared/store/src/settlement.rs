@@ -1,4 +1,4 @@
-//! What a look leads to: the one place where an order is settled, and the only one that writes *paid*.
+//! What an inquiry leads to: the one place where an order is settled, and the only one that writes *paid*.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ mod unpaid;
 pub use unpaid::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS};
 use unpaid::{drop_closed_link, expire, forget_resolution, keep_unpaid, mark_refunded, reopen};
 
-/// What a look leads to.
+/// What an inquiry leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
     /// Nothing to write but what was seen.
@@ -51,7 +51,7 @@ pub enum Settlement {
         /// That draft.
         transaction_id: TransactionId,
     },
-    /// The last look after the TTL showed no money.
+    /// The last inquiry after the TTL showed no money.
     Expired,
     /// Money that does not fit, or an answer nobody can act on: a person must look.
     Review(NewFinding),
@@ -74,9 +74,9 @@ pub enum Settlement {
     },
 }
 
-/// Keeps what a look saw, ends the job's run, and settles the order: one transaction, fenced by the lease.
+/// Keeps what an inquiry saw, ends the job's run, and settles the order: one transaction, fenced by the lease.
 ///
-/// `asked_at_ms` is when the look began; only what was asked after a deadline may decide about it.
+/// `asked_at_ms` is when the inquiry began; only what was asked after a deadline may decide about it.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job belongs to somebody else. With [`Transition::Refused`], too, nothing
@@ -152,11 +152,11 @@ impl Together for Settling {
         if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
             return Ok(unwritten);
         }
-        let mut looks = Vec::new();
+        let mut inquiries = Vec::new();
         for item in items {
-            looks.extend(item.seen.iter().map(|seen| (item.order_id, &item.gateway, *seen)));
+            inquiries.extend(item.seen.iter().map(|seen| (item.order_id, &item.gateway, *seen)));
         }
-        keep_seen(&mut write, &looks).await?;
+        keep_seen(&mut write, &inquiries).await?;
         reach(Point::SettleBeforeCommit);
         if !paid.is_empty() {
             reach(Point::PaidBeforeCommit);
@@ -169,7 +169,7 @@ impl Together for Settling {
     }
 }
 
-/// Whatever a look leads to but a payment.
+/// Whatever an inquiry leads to but a payment.
 async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> Result<Transition, StoreError> {
     let id = item.order_id;
     match &item.settlement {

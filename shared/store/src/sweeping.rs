@@ -18,10 +18,11 @@ pub use pruning::prune;
 const HOUR_MS: i64 = 3_600_000;
 
 /// From its link until this long after its final status an order has an open `settle_order`.
-pub const LOOK_BACK_MS: i64 = 72 * HOUR_MS;
+pub const LATE_INQUIRIES_MS: i64 = 72 * HOUR_MS;
 
-/// The last look back completes its job right at the end of that time: so long before it a job that is missing may be done.
-pub const LOOK_BACK_MARGIN_MS: i64 = HOUR_MS;
+/// The last late inquiry completes its job right at the end of that time: so long before it a job that is missing may
+/// be done.
+pub const LATE_INQUIRIES_MARGIN_MS: i64 = HOUR_MS;
 
 /// How long finished jobs are kept.
 pub const FINISHED_JOBS_MS: i64 = 7 * 24 * HOUR_MS;
@@ -29,8 +30,8 @@ pub const FINISHED_JOBS_MS: i64 = 7 * 24 * HOUR_MS;
 /// How long dead letters and callbacks are kept.
 pub const DEAD_AND_CALLBACKS_MS: i64 = 90 * 24 * HOUR_MS;
 
-/// How long attempts that did not go well are remembered: longer than a job's order is looked back at, and long enough for
-/// a person who comes back from a holiday.
+/// How long attempts that did not go well are remembered: longer than late inquiries about an order come, and long
+/// enough for a person who comes back from a holiday.
 pub const ATTEMPTS_MS: i64 = 14 * 24 * HOUR_MS;
 
 /// How long what proves nothing is kept: long enough to see who sent it.
@@ -95,13 +96,13 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
         stage(store, Job::CreatePaymentLink { order_id }, QueueName::Links).await?;
         swept.links_restored += 1;
     }
-    let without_look = sqlx::query(WITHOUT_SETTLE_JOB).bind(JobKind::SettleOrder.as_str()).bind(i64::from(BATCH));
-    for row in without_look.fetch_all(store.readers()).await? {
+    let without_inquiry = sqlx::query(WITHOUT_SETTLE_JOB).bind(JobKind::SettleOrder.as_str()).bind(i64::from(BATCH));
+    for row in without_inquiry.fetch_all(store.readers()).await? {
         let order_id = OrderId(row.try_get("id")?);
         stage(store, Job::SettleOrder { order_id }, QueueName::Settle).await?;
         swept.settlements_restored += 1;
     }
-    swept.settlements_restored += restore_looks_back(store).await?;
+    swept.settlements_restored += restore_late_inquiries(store).await?;
     swept.refunds_restored = restore_refunds(store).await?;
     swept.orphans = hand_over_orphans(store, ours).await?;
     swept.adopted = findings::adopt(store).await?;
@@ -176,18 +177,19 @@ async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
     Ok(rows.len() as u64)
 }
 
-/// Restores the looks back of orders that have ended, and returns how many.
+/// Restores the late inquiries of orders that have ended, and returns how many.
 ///
-/// A look back is a day away, so there is no hurry: where very many orders have ended, each sweep goes on where the one
-/// before it stopped, and begins anew at the end.
-async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
-    let oldest = SweptTo { final_at_ms: store.now_ms() - LOOK_BACK_MS + LOOK_BACK_MARGIN_MS, order_id: OrderId(0) };
+/// A late inquiry is a day away, so there is no hurry: where very many orders have ended, each sweep goes on where the
+/// one before it stopped, and begins anew at the end.
+async fn restore_late_inquiries(store: &Store) -> Result<u64, StoreError> {
+    let oldest =
+        SweptTo { final_at_ms: store.now_ms() - LATE_INQUIRIES_MS + LATE_INQUIRIES_MARGIN_MS, order_id: OrderId(0) };
     let mut from = swept_to(store).await?.max(oldest);
     let mut restored = 0;
     for _ in 0..ENDED_PAGES {
         let page = ended_orders(store, from).await?;
         for order in &page {
-            if order.is_without_look {
+            if order.is_without_inquiry {
                 if restored == u64::from(BATCH) {
                     keep_swept_to(store, from).await?;
                     return Ok(restored);
@@ -206,7 +208,8 @@ async fn restore_looks_back(store: &Store) -> Result<u64, StoreError> {
     Ok(restored)
 }
 
-/// Up to where orders that have ended were looked at. Many may end in the same millisecond, so their numbers count, too.
+/// Up to where orders that have ended were looked at. Many may end in the same millisecond, so their numbers count,
+/// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct SweptTo {
     final_at_ms: i64,
@@ -221,17 +224,17 @@ impl Default for SweptTo {
 
 struct EndedOrder {
     place: SweptTo,
-    is_without_look: bool,
+    is_without_inquiry: bool,
 }
 
-/// The next orders that have ended, oldest first, and whether each must have a look back and has none.
+/// The next orders that have ended, oldest first, and whether each must have a late inquiry and has none.
 async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, StoreError> {
     let rows = sqlx::query(
         "-- ended_orders
         select o.id, o.final_at_ms,
             case when o.status in ('paid', 'refunded', 'expired', 'canceled') and o.needs_review = 0 then coalesce(
                 (select 0 from jobs j where j.kind = $3 and j.subject_id = o.id
-                    and j.state in ('available', 'enqueued', 'running') limit 1), 1) else 0 end as is_without_look
+                    and j.state in ('available', 'enqueued', 'running') limit 1), 1) else 0 end as is_without_inquiry
         from orders o where o.final_at_ms >= $1 and (o.final_at_ms > $1 or o.id > $2)
         order by o.final_at_ms, o.id limit $4",
     )
@@ -245,7 +248,7 @@ async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, S
         .map(|row| {
             Ok(EndedOrder {
                 place: SweptTo { final_at_ms: row.try_get("final_at_ms")?, order_id: OrderId(row.try_get("id")?) },
-                is_without_look: row.try_get::<i32, _>("is_without_look")? != 0,
+                is_without_inquiry: row.try_get::<i32, _>("is_without_inquiry")? != 0,
             })
         })
         .collect()

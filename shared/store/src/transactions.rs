@@ -15,9 +15,9 @@ use domain::named_values::named_values;
 use domain::order::{GatewayIdentity, Order};
 
 named_values! {
-    /// Where a transaction was when it was last looked at.
+    /// Where a transaction was at the last inquiry.
     StoredState {
-        /// A draft, or not yet known closed: each look asks about it.
+        /// A draft, or not yet known closed: each inquiry asks about it.
         Open = "open",
         /// Closed and unpaid.
         Closed = "closed",
@@ -39,13 +39,13 @@ pub struct StoredTransaction {
     pub order_id: OrderId,
     /// Its amount in tiyin.
     pub amount: i64,
-    /// Where it was when last looked at.
+    /// Where it was at the last inquiry.
     pub state: StoredState,
     /// The permanent id of the debit.
     pub success_transaction_id: Option<TransactionId>,
     /// The amount in tiyin that the gateway named with the debit, which need not be the order's.
     pub seen_amount: Option<i64>,
-    /// When a look last saw its state change, epoch milliseconds.
+    /// When an inquiry last saw its state change, epoch milliseconds.
     pub looked_at_ms: Option<i64>,
     /// Whether a person knows of its debit, or of its unreadable answer, and leaves it as it is.
     pub is_accepted: bool,
@@ -66,8 +66,8 @@ const RECORD_DRAFTS: Statement = Statement {
         returning order_id, transaction_id",
 };
 
-/// Keeps drafts; harmless to repeat. Returns those that are their orders': a gateway that gives a number twice (a sandbox
-/// that was reset) must not have one order pay another.
+/// Keeps drafts; harmless to repeat. Returns those that are their orders': a gateway that gives a number twice (a
+/// sandbox that was reset) must not have one order pay another.
 pub(super) async fn record_drafts(
     write: &mut Write,
     drafts: &[(&Order, TransactionId)],
@@ -126,8 +126,8 @@ const TRANSACTIONS_OF_ORDERS: Statement = Statement {
     ),
 };
 
-/// The newest hundred transactions of an order, oldest first. Those of orders that are asked for at the same time are read
-/// in one statement.
+/// The newest hundred transactions of an order, oldest first. Those of orders that are asked for at the same time are
+/// read in one statement.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -179,7 +179,7 @@ pub(super) async fn accept(write: &mut Write, order_id: OrderId) -> Result<(), S
     Ok(())
 }
 
-/// What a look saw, to be kept with whatever the look leads to.
+/// What an inquiry saw, to be kept with whatever the inquiry leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Which transaction.
@@ -230,13 +230,14 @@ const KEEP_SEEN: Statement = Statement {
                 where orders.id = transactions.order_id and orders.allowed_transaction_id = seen.transaction_id))",
 };
 
-/// Keeps what looks at orders saw of their transactions. A debit is never forgotten: a debited row only becomes reversed.
+/// Keeps what inquiries about orders saw of their transactions. A debit is never forgotten: a debited row only becomes
+/// reversed.
 pub(super) async fn keep_seen(
     write: &mut Write,
-    looks: &[(OrderId, &GatewayIdentity, Seen)],
+    inquiries: &[(OrderId, &GatewayIdentity, Seen)],
 ) -> Result<(), StoreError> {
     #[derive(Serialize)]
-    struct Look<'a> {
+    struct Row<'a> {
         order_id: OrderId,
         gateway: &'a str,
         transaction_id: TransactionId,
@@ -244,12 +245,12 @@ pub(super) async fn keep_seen(
         success_transaction_id: Option<TransactionId>,
         seen_amount: Option<i64>,
     }
-    if looks.is_empty() {
+    if inquiries.is_empty() {
         return Ok(());
     }
-    let mut saw = Vec::with_capacity(looks.len());
-    for (order_id, gateway, seen) in looks {
-        saw.push(Look {
+    let mut saw = Vec::with_capacity(inquiries.len());
+    for (order_id, gateway, seen) in inquiries {
+        saw.push(Row {
             order_id: *order_id,
             gateway: &gateway.0,
             transaction_id: seen.transaction_id,

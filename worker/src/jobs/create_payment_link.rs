@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure};
 use crate::handler::Attempt;
-use crate::look_schedule::first_look_ms;
+use crate::inquiry_schedule::first_inquiry_ms;
 
 /// After a link that could not be stored.
 const LINK_AGAIN_MS: i64 = 1_000;
@@ -28,7 +28,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     }
     let now_ms = store.now_ms();
     if order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms) {
-        return Ok(Done::NothingToDo); // its time ended between two links; `settle_order` has the last look
+        return Ok(Done::NothingToDo); // its time ended between two links; `settle_order` has the last inquiry
     }
     let oldest_ms = now_ms - millis(context.settings.link_ttl);
     if order.expires_at_ms.is_none() && order.pending_since_ms <= oldest_ms {
@@ -51,8 +51,10 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         transaction_id: draft.transaction_id,
         payment_url: context.gateway.payment_url(draft.transaction_id, &return_url),
     };
-    let first_look_ms = first_look_ms(store.now_ms());
-    match orders::store_link(store, lease, &order, &link, millis(context.settings.payment_ttl), first_look_ms).await? {
+    let first_inquiry_ms = first_inquiry_ms(store.now_ms());
+    match orders::store_link(store, lease, &order, &link, millis(context.settings.payment_ttl), first_inquiry_ms)
+        .await?
+    {
         Transition::Made => {
             info!(order.id = %order_id, transaction.id = %link.transaction_id, "order {order_id} has a payment link");
             Ok(Done::Changed)

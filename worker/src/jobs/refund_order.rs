@@ -1,4 +1,4 @@
-//! Gives an order's money back at the gateway: sends it once, and looks for what became of it.
+//! Gives an order's money back at the gateway: sends the reversal once, then asks what became of it.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use tracing::{error, info, warn};
 
 use crate::WorkerContext;
 use crate::elsewhere::{give_back, is_elsewhere};
-use crate::failure::{Done, Failure, LOOK_AGAIN_MS, UNANSWERED_MS};
+use crate::failure::{Done, Failure, RUN_AGAIN_MS, UNANSWERED_MS};
 use crate::handler::Attempt;
 
-/// So long after a refund was sent the gateway may still be at it: a look that began earlier and shows no reversal decides
-/// nothing.
+/// So long after a refund was sent the gateway may still be at it: an inquiry that began earlier and shows no reversal
+/// decides nothing.
 const UNDER_WAY_MS: i64 = 180_000;
 
-/// Looks for a refund that was sent come at least this often, and at most.
+/// Inquiries about a refund that was sent come at least this often, and at most.
 const SHORTEST_SNOOZE_MS: i64 = 1_000;
 const LONGEST_SNOOZE_MS: i64 = 30_000;
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Don
     };
     match refund.state {
         RefundState::Open => (),
-        // A look has seen the money go back, or a person has it.
+        // An inquiry has seen the money go back, or a person has it.
         RefundState::Review | RefundState::Done | RefundState::Refused => return Ok(Done::NothingToDo),
     }
     let Some(order) = orders::find(store, refund.order_id).await? else {
@@ -50,7 +50,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Don
         return run.wait_for_gateway(&refund).await;
     }
     match refund.sent_at_ms {
-        Some(sent_at_ms) => run.look(&refund, sent_at_ms).await,
+        Some(sent_at_ms) => run.inquire(&refund, sent_at_ms).await,
         None => run.send(refund).await,
     }
 }
@@ -83,14 +83,14 @@ impl Run<'_> {
             }
             Err(GatewayError::Refused { code }) => {
                 refunds::keep_refusal(store, self.lease, refund.id, &code).await?;
-                self.look(&Refund { refused_code: Some(code), ..refund }, sent_at_ms).await
+                self.inquire(&Refund { refused_code: Some(code), ..refund }, sent_at_ms).await
             }
             Err(unknown) => {
                 warn!(
                     order.id = %refund.order_id, refund.id = %refund.id, error = %unknown,
                     "what became of refund {} is not known yet: {unknown}", refund.id
                 );
-                self.look(&refund, sent_at_ms).await
+                self.inquire(&refund, sent_at_ms).await
             }
         }
     }
@@ -109,9 +109,9 @@ impl Run<'_> {
     }
 
     /// It was sent, now or before: what does the gateway show?
-    async fn look(&self, refund: &Refund, sent_at_ms: i64) -> Result<Done, Failure> {
+    async fn inquire(&self, refund: &Refund, sent_at_ms: i64) -> Result<Done, Failure> {
         let asked_at_ms = self.context.store.now_ms();
-        let seen = match self.context.gateway.look(refund.transaction_id, Urgency::Now).await {
+        let seen = match self.context.gateway.inquire(refund.transaction_id, Urgency::Now).await {
             Ok(report) => report.state,
             // It does not know a transaction that it debited itself.
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },
@@ -135,7 +135,7 @@ impl Run<'_> {
             (TransactionState::Unclear { code }, _) => code.clone(),
         };
         if asked_at_ms < sent_at_ms + UNDER_WAY_MS {
-            let until_ms = next_look_ms(sent_at_ms, self.context.store.now_ms());
+            let until_ms = next_inquiry_ms(sent_at_ms, self.context.store.now_ms());
             return Ok(Done::Snooze { until_ms, queue: QueueName::Settle });
         }
         let id = refund.transaction_id;
@@ -193,11 +193,11 @@ impl Run<'_> {
 }
 
 fn again(store: &Store) -> Done {
-    Done::Snooze { until_ms: store.now_ms() + LOOK_AGAIN_MS, queue: QueueName::Settle }
+    Done::Snooze { until_ms: store.now_ms() + RUN_AGAIN_MS, queue: QueueName::Settle }
 }
 
-/// The waits double, and the look that decides is not missed. Pure.
-fn next_look_ms(sent_at_ms: i64, now_ms: i64) -> i64 {
+/// The waits double, and the inquiry that decides is not missed. Pure.
+fn next_inquiry_ms(sent_at_ms: i64, now_ms: i64) -> i64 {
     let wait_ms = (now_ms - sent_at_ms).clamp(SHORTEST_SNOOZE_MS, LONGEST_SNOOZE_MS);
     (now_ms + wait_ms).min(sent_at_ms + UNDER_WAY_MS).max(now_ms)
 }
@@ -207,12 +207,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_for_a_refund_that_was_sent_come_quickly_then_every_half_minute_and_right_at_the_end() {
-        let mut looks = vec![0];
-        while let Some(now_ms) = looks.last().copied().filter(|now_ms| *now_ms < UNDER_WAY_MS) {
-            looks.push(next_look_ms(0, now_ms));
+    fn inquiries_about_a_refund_that_was_sent_come_quickly_then_every_half_minute_and_right_at_the_end() {
+        let mut inquiries = vec![0];
+        while let Some(now_ms) = inquiries.last().copied().filter(|now_ms| *now_ms < UNDER_WAY_MS) {
+            inquiries.push(next_inquiry_ms(0, now_ms));
         }
 
-        assert_eq!(looks, [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 62_000, 92_000, 122_000, 152_000, 180_000]);
+        assert_eq!(
+            inquiries,
+            [0, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 62_000, 92_000, 122_000, 152_000, 180_000]
+        );
     }
 }

@@ -16,13 +16,13 @@ use tracing::{error, info};
 
 use crate::WorkerContext;
 use crate::elsewhere::{give_back, is_elsewhere};
-use crate::failure::{Done, Failure, LOOK_AGAIN_MS};
+use crate::failure::{Done, Failure, RUN_AGAIN_MS};
 use crate::handler::Attempt;
 
 mod decide;
 mod proof;
 
-use decide::{Looked, answer_is_overdue, decide, finish_after, look_back_is_over, worth_keeping};
+use decide::{Inquiry, answer_is_overdue, decide, finish_after, late_inquiries_are_over, worth_keeping};
 
 pub(crate) use proof::check_again;
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     };
     let asked_at_ms = store.now_ms();
     if is_elsewhere(context, &order) {
-        let is_over = order.is_before_a_person() || look_back_is_over(&order, asked_at_ms);
+        let is_over = order.is_before_a_person() || late_inquiries_are_over(&order, asked_at_ms);
         if is_over && order.claimed_payment().is_none() {
             return Ok(Done::NothingToDo); // a person has it, or its time has passed
         }
@@ -52,17 +52,17 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
 
     proof::check_all(context, lease, &woken_by).await;
     reach(Point::SettleBeforeCall);
-    let (mut looked, mut unanswered) = (Vec::new(), None);
-    for answer in join_all(drafts.iter().map(|draft| look(context, &order, draft, urgency))).await {
+    let (mut inquiries, mut unanswered) = (Vec::new(), None);
+    for answer in join_all(drafts.iter().map(|draft| inquire(context, &order, draft, urgency))).await {
         match answer {
-            Ok(seen) => looked.push(seen),
+            Ok(seen) => inquiries.push(seen),
             Err(error) => unanswered = Some(error),
         }
     }
 
     reach(Point::SettleAfterCall);
-    let mut decision = decide(&order, &looked, asked_at_ms, context.gateway.store_id());
-    let is_answered = |id| looked.iter().any(|looked| looked.transaction_id == id);
+    let mut decision = decide(&order, &inquiries, asked_at_ms, context.gateway.store_id());
+    let is_answered = |id| inquiries.iter().any(|inquiry| inquiry.transaction_id == id);
     if let Some(error) = unanswered {
         decision = match decision {
             // A debit on any draft counts, whatever is not known of the others.
@@ -77,26 +77,27 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
             _ => return Err(error.into()),
         };
     }
-    let seen = worth_keeping(&order, &looked, asked_at_ms);
-    let finish = finish_after(&order, &decision, &looked, &context.settings.look_schedule, asked_at_ms, store.now_ms());
+    let seen = worth_keeping(&order, &inquiries, asked_at_ms);
+    let finish =
+        finish_after(&order, &decision, &inquiries, &context.settings.inquiry_schedule, asked_at_ms, store.now_ms());
     match settlement::settle(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
         Transition::Made => {
             tell(&order, &decision);
             Ok(Done::Changed)
         }
-        Transition::Refused => Ok(Done::Snooze { until_ms: store.now_ms() + LOOK_AGAIN_MS, queue: QueueName::Settle }),
+        Transition::Refused => Ok(Done::Snooze { until_ms: store.now_ms() + RUN_AGAIN_MS, queue: QueueName::Settle }),
     }
 }
 
 /// Asks about a transaction unless nothing can happen to it any more. A person's word that it is the payment is a reason
 /// to ask all the same.
-async fn look(
+async fn inquire(
     context: &WorkerContext,
     order: &Order,
     stored: &StoredTransaction,
     urgency: Urgency,
-) -> Result<Looked, GatewayError> {
-    let known = |state| Looked {
+) -> Result<Inquiry, GatewayError> {
+    let known = |state| Inquiry {
         transaction_id: stored.transaction_id,
         was: stored.state,
         is_accepted: stored.is_accepted,
@@ -113,8 +114,8 @@ async fn look(
         }
         StoredState::Open | StoredState::Debited => (),
     }
-    match context.gateway.look(stored.transaction_id, urgency).await {
-        Ok(report) => Ok(Looked { report: Some(report.clone()), ..known(report.state) }),
+    match context.gateway.inquire(stored.transaction_id, urgency).await {
+        Ok(report) => Ok(Inquiry { report: Some(report.clone()), ..known(report.state) }),
         // It does not know a transaction that it made itself.
         Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),
         Err(error) => Err(error),

@@ -23,7 +23,7 @@ macro_rules! each_kind {
             create_payment_link CreatePaymentLink { order_id: OrderId }
                 (queue Links, deadline_s 60, attempts Some(10), longest_wait_s 30, asks_gateway true, death FailsOrder)
             /// Re-checks a stored callback's signature and wakes its order's `settle_order`. Only older releases stage it: now
-            /// the callback wakes the look itself, which checks it first.
+            /// the callback wakes the inquiry itself, which checks it first.
             process_callback ProcessCallback { callback_id: CallbackId }
                 (queue Settle, deadline_s 10, attempts Some(10), longest_wait_s 900, asks_gateway false, death NeedsPerson)
             /// Asks the gateway about an order and settles it; the only one that writes *paid*.

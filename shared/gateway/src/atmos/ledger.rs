@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_state_of_the_book_is_read_as_a_look_would_report_it() {
+    fn each_state_of_the_book_is_read_as_an_inquiry_would_report_it() {
         let debit = TransactionId(9);
         for (state, permanent_id, expected) in [
             ("draft", "null", TransactionState::Open),

@@ -11,7 +11,7 @@ const LONGEST_LEDGER: usize = 512 * 1024 * 1024;
 pub(super) enum Operation {
     Token,
     Create,
-    Look,
+    Inquiry,
     Reverse,
     Ledger,
 }
@@ -21,7 +21,7 @@ impl Operation {
         match self {
             Operation::Token => "token",
             Operation::Create => "create",
-            Operation::Look => "look",
+            Operation::Inquiry => "inquiry",
             Operation::Reverse => "reverse",
             Operation::Ledger => "ledger",
         }
@@ -31,7 +31,7 @@ impl Operation {
         match self {
             Operation::Token => "/token",
             Operation::Create => "/merchant/pay/create",
-            Operation::Look => "/merchant/pay/get",
+            Operation::Inquiry => "/merchant/pay/get",
             Operation::Reverse => "/merchant/pay/reverse",
             Operation::Ledger => "/_sim/ledger",
         }
@@ -40,14 +40,14 @@ impl Operation {
     /// Whether its answers tell how the gateway is. The sandbox's book is no part of the gateway.
     pub(super) fn is_gateways(self) -> bool {
         match self {
-            Operation::Token | Operation::Create | Operation::Look | Operation::Reverse => true,
+            Operation::Token | Operation::Create | Operation::Inquiry | Operation::Reverse => true,
             Operation::Ledger => false,
         }
     }
 
     pub(super) fn longest_answer(self) -> usize {
         match self {
-            Operation::Token | Operation::Create | Operation::Look | Operation::Reverse => LONGEST_ANSWER,
+            Operation::Token | Operation::Create | Operation::Inquiry | Operation::Reverse => LONGEST_ANSWER,
             Operation::Ledger => LONGEST_LEDGER,
         }
     }

@@ -108,10 +108,10 @@ async fn server(trouble: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'sta
     .await
 }
 
-/// What a look brings when the gateway answers each one like this.
-async fn look_answered(reply: Reply) -> Result<TransactionReport, GatewayError> {
+/// What an inquiry brings when the gateway answers each one like this.
+async fn inquiry_answered(reply: Reply) -> Result<TransactionReport, GatewayError> {
     let server = server(move |request| (request.path == GET).then(|| reply.clone())).await;
-    hasty_gateway(&server).look(TransactionId(7), Urgency::Now).await
+    hasty_gateway(&server).inquire(TransactionId(7), Urgency::Now).await
 }
 
 /// A proxy between us may compress what it was not asked to compress, and some writers begin UTF-8 with a mark.
@@ -136,7 +136,7 @@ async fn answers_with_a_byte_order_mark_or_compressed_are_read() {
         gateway.create_draft(&draft_request(), Urgency::Now).await.unwrap().transaction_id,
         TransactionId(14_500_001)
     );
-    assert_eq!(gateway.look(TransactionId(7), Urgency::Now).await.unwrap().state, TransactionState::Open);
+    assert_eq!(gateway.inquire(TransactionId(7), Urgency::Now).await.unwrap().state, TransactionState::Open);
     assert_eq!(gateway.ledger().await.unwrap(), Some(vec![]));
 }
 
@@ -145,7 +145,7 @@ async fn an_answer_that_unfolds_without_end_is_given_up() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, &vec![b' '; 4 * 1024 * 1024]).unwrap();
 
-    let answer = look_answered(Reply::Bytes("Content-Encoding: gzip\r\n", gzip.finish().unwrap())).await;
+    let answer = inquiry_answered(Reply::Bytes("Content-Encoding: gzip\r\n", gzip.finish().unwrap())).await;
 
     assert!(answer.unwrap_err().to_string().contains("an answer above 256 KiB"));
 }
@@ -183,10 +183,10 @@ async fn a_store_with_letters_and_a_terminal_are_sent_as_text() {
 }
 
 #[tokio::test]
-async fn a_look_reports_the_transaction_it_asked_about() {
+async fn an_inquiry_reports_the_transaction_it_asked_about() {
     let server = server(|_| None).await;
 
-    let report = gateway(&server).look(TransactionId(7), Urgency::Now).await.unwrap();
+    let report = gateway(&server).inquire(TransactionId(7), Urgency::Now).await.unwrap();
 
     let expected = TransactionReport {
         transaction_id: TransactionId(7),
@@ -217,7 +217,7 @@ async fn many_calls_at_once_ask_for_one_token() {
         server(|request| (request.path == TOKEN).then(|| Reply::Late(100 * MS, Box::new(token("the-only-one"))))).await;
     let gateway = gateway(&server);
 
-    let answers = join_all((1..=50).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
+    let answers = join_all((1..=50).map(|id| gateway.inquire(TransactionId(id), Urgency::Now))).await;
 
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(server.requests(TOKEN).len(), 1);
@@ -230,10 +230,10 @@ async fn a_failed_token_request_answers_all_who_waited_for_it() {
         server(|request| (request.path == TOKEN).then(|| Reply::Late(2_000 * MS, Box::new(status(200))))).await;
     let (gateway, started) = (hasty_gateway(&server), Instant::now());
 
-    let answers = join_all((1..=50).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
+    let answers = join_all((1..=50).map(|id| gateway.inquire(TransactionId(id), Urgency::Now))).await;
 
     for answer in answers {
-        assert!(matches!(answer, Err(GatewayError::Unreachable(_))), "the look itself never left: {answer:?}");
+        assert!(matches!(answer, Err(GatewayError::Unreachable(_))), "the inquiry itself never left: {answer:?}");
     }
     assert_eq!(server.requests(TOKEN).len(), 1);
     assert!(started.elapsed() < 1_500 * MS, "{:?}", started.elapsed());
@@ -245,7 +245,7 @@ async fn a_refused_token_is_renewed_once_and_the_call_repeated_once() {
         server(|request| (request.path == GET && request.authorization == "Bearer token-1").then(|| status(401))).await;
     let gateway = gateway(&server);
 
-    let answers = join_all((1..=20).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
+    let answers = join_all((1..=20).map(|id| gateway.inquire(TransactionId(id), Urgency::Now))).await;
 
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert_eq!(server.requests(TOKEN).len(), 2, "one token, and one renewal for all twenty");
@@ -265,7 +265,7 @@ async fn a_late_refusal_of_the_old_token_leaves_the_new_one_alone() {
     let gateway = gateway_with(config(&server.url), without_redis());
 
     let (soon, late) =
-        tokio::join!(gateway.look(TransactionId(1), Urgency::Now), gateway.look(TransactionId(2), Urgency::Now));
+        tokio::join!(gateway.inquire(TransactionId(1), Urgency::Now), gateway.inquire(TransactionId(2), Urgency::Now));
 
     assert!(soon.is_ok() && late.is_ok(), "{soon:?} {late:?}");
     assert_eq!(server.requests(TOKEN).len(), 2);
@@ -277,7 +277,7 @@ async fn a_refused_token_is_not_taken_from_another_process_again() {
     let server = server(|_| None).await;
     let coordination = Coordination::local(None);
     let gateway = gateway_with(config(&server.url), coordination.clone());
-    gateway.look(TransactionId(1), Urgency::Now).await.unwrap();
+    gateway.inquire(TransactionId(1), Urgency::Now).await.unwrap();
     let Parts { http, tokens, .. } = &*gateway.0;
     let refused = tokens.current(http).await.unwrap();
     assert_eq!(coordination.note(&tokens.note).await.unwrap().text, refused);
@@ -291,7 +291,7 @@ async fn a_refused_token_is_not_taken_from_another_process_again() {
 async fn a_token_refused_twice_is_the_operators_matter() {
     let server = server(|request| (request.path == GET).then(|| status(401))).await;
 
-    let answer = gateway(&server).look(TransactionId(7), Urgency::Now).await;
+    let answer = gateway(&server).inquire(TransactionId(7), Urgency::Now).await;
 
     assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
     assert_eq!(server.requests(GET).len(), 2);
@@ -334,13 +334,13 @@ async fn a_token_is_renewed_before_its_end() {
             .await;
     let gateway = gateway(&server);
 
-    gateway.look(TransactionId(1), Urgency::Now).await.unwrap();
+    gateway.inquire(TransactionId(1), Urgency::Now).await.unwrap();
     tokio::time::sleep(1_000 * MS).await;
-    gateway.look(TransactionId(2), Urgency::Now).await.unwrap();
+    gateway.inquire(TransactionId(2), Urgency::Now).await.unwrap();
     assert_eq!(server.requests(TOKEN).len(), 1);
 
     tokio::time::sleep(800 * MS).await;
-    gateway.look(TransactionId(3), Urgency::Now).await.unwrap();
+    gateway.inquire(TransactionId(3), Urgency::Now).await.unwrap();
     assert_eq!(server.requests(TOKEN).len(), 2, "a token of 3 s is renewed after 1.5 s");
 }
 
@@ -353,15 +353,15 @@ async fn a_token_that_could_not_be_renewed_serves_until_its_end() {
     })
     .await;
     let gateway = gateway(&server);
-    gateway.look(TransactionId(1), Urgency::Now).await.unwrap();
+    gateway.inquire(TransactionId(1), Urgency::Now).await.unwrap();
 
     tokio::time::sleep(2_100 * MS).await;
-    gateway.look(TransactionId(2), Urgency::Now).await.unwrap();
-    gateway.look(TransactionId(3), Urgency::Now).await.unwrap();
+    gateway.inquire(TransactionId(2), Urgency::Now).await.unwrap();
+    gateway.inquire(TransactionId(3), Urgency::Now).await.unwrap();
     assert_eq!(server.requests(TOKEN).len(), 2, "one try to renew it, not one per call");
 
     tokio::time::sleep(2_000 * MS).await;
-    let answer = gateway.look(TransactionId(4), Urgency::Now).await;
+    let answer = gateway.inquire(TransactionId(4), Urgency::Now).await;
     assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
 }
 
@@ -375,7 +375,8 @@ async fn two_clients_use_one_token(a: Coordination, b: Coordination) {
     .await;
     let (a, b) = (gateway_with(config(&server.url), a), gateway_with(config(&server.url), b));
 
-    let (one, other) = tokio::join!(a.look(TransactionId(1), Urgency::Now), b.look(TransactionId(2), Urgency::Now));
+    let (one, other) =
+        tokio::join!(a.inquire(TransactionId(1), Urgency::Now), b.inquire(TransactionId(2), Urgency::Now));
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     assert_eq!(server.requests(TOKEN).len(), 1, "the second process waits for the first one's token");
 
@@ -406,7 +407,7 @@ async fn without_redis_a_process_uses_a_token_of_its_own() {
     let gateway = gateway_with(config(&server.url), without_redis());
 
     for id in 1..=3 {
-        gateway.look(TransactionId(id), Urgency::Now).await.unwrap();
+        gateway.inquire(TransactionId(id), Urgency::Now).await.unwrap();
     }
 
     assert_eq!(server.requests(TOKEN).len(), 1);
@@ -418,7 +419,7 @@ async fn a_server_error_is_mended_within_the_call() {
         let seen = reply.clone();
         let server = server(move |request| (request.path == GET && request.earlier == 0).then(|| reply.clone())).await;
 
-        let answer = gateway(&server).look(TransactionId(7), Urgency::Now).await;
+        let answer = gateway(&server).inquire(TransactionId(7), Urgency::Now).await;
 
         assert!(answer.is_ok(), "{seen:?}: {answer:?}");
         assert_eq!(server.requests(GET).len(), 2, "{seen:?}");
@@ -444,12 +445,12 @@ async fn calls_that_meet_closed_connections_are_sent_again_at_once() {
     let server = server(|request| (request.by_this_connection > 0).then_some(Reply::CutOff)).await;
     let gateway = gateway(&server);
     gateway.prepare().await.unwrap();
-    let looks = || join_all((0..CALLS).map(|_| gateway.look(TransactionId(7), Urgency::Now)));
-    assert!(looks().await.iter().all(Result::is_ok), "each by a connection that is kept now");
+    let inquiries = || join_all((0..CALLS).map(|_| gateway.inquire(TransactionId(7), Urgency::Now)));
+    assert!(inquiries().await.iter().all(Result::is_ok), "each by a connection that is kept now");
     let asked = server.requests(GET).len();
 
     let started = Instant::now();
-    let answers = looks().await;
+    let answers = inquiries().await;
 
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     assert!(started.elapsed() < 150 * MS, "{:?}", started.elapsed());
@@ -466,7 +467,7 @@ fn never_connected<T>(answer: &Result<T, GatewayError>) -> bool {
 #[tokio::test]
 async fn a_refused_connection_means_the_call_never_left() {
     let answer = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None))
-        .look(TransactionId(7), Urgency::Now)
+        .inquire(TransactionId(7), Urgency::Now)
         .await;
 
     assert!(never_connected(&answer), "{answer:?}");
@@ -479,7 +480,7 @@ async fn a_connection_that_never_stands_means_the_call_never_left() {
     let url = format!("https://{}", silent.local_addr().unwrap());
 
     let gateway = gateway_within(600 * MS, config(&url), Coordination::local(None));
-    let answer = gateway.look(TransactionId(7), Urgency::Now).await;
+    let answer = gateway.inquire(TransactionId(7), Urgency::Now).await;
 
     assert!(never_connected(&answer), "{answer:?}");
 }
@@ -489,7 +490,7 @@ async fn a_configured_proxy_is_asked() {
     let proxy = server(|_| None).await;
     let config = AtmosSettings { proxy_url: Some(Url::parse(&proxy.url).unwrap()), ..config("http://127.0.0.1:1") };
 
-    let answer = gateway_with(config, Coordination::local(None)).look(TransactionId(7), Urgency::Now).await;
+    let answer = gateway_with(config, Coordination::local(None)).inquire(TransactionId(7), Urgency::Now).await;
 
     assert!(answer.is_err(), "this proxy finds no such page");
     assert_eq!(proxy.requests("http://127.0.0.1:1/token").len(), 1);
@@ -497,7 +498,7 @@ async fn a_configured_proxy_is_asked() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let answer = look_answered(Reply::Answer(307, "Location: /elsewhere\r\n", String::new())).await;
+    let answer = inquiry_answered(Reply::Answer(307, "Location: /elsewhere\r\n", String::new())).await;
 
     let Err(GatewayError::OutcomeUnknown { what, .. }) = answer else { panic!("{answer:?}") };
     assert_eq!(what, "HTTP 307");
@@ -515,7 +516,7 @@ async fn the_gateway_may_ask_for_patience() {
         (429, "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 1),
         (503, "Retry-After: 5\r\n", 5),
     ] {
-        let answer = look_answered(Reply::Answer(code, headers, String::new())).await;
+        let answer = inquiry_answered(Reply::Answer(code, headers, String::new())).await;
 
         let Err(GatewayError::Throttled { retry_after }) = answer else { panic!("{code} {headers}: {answer:?}") };
         assert_eq!(retry_after.as_secs(), seconds, "{code} {headers}");
@@ -536,7 +537,7 @@ async fn answers_without_sense_are_unknown_outcomes() {
         (status(502), "HTTP 502"),
         (status(404), "HTTP 404"),
     ] {
-        let answer = look_answered(reply).await;
+        let answer = inquiry_answered(reply).await;
 
         let Err(GatewayError::OutcomeUnknown { what, .. }) = answer else { panic!("{expected}: {answer:?}") };
         assert_eq!(what, expected);
@@ -545,7 +546,7 @@ async fn answers_without_sense_are_unknown_outcomes() {
 
 #[tokio::test]
 async fn a_closed_door_is_the_operators_matter() {
-    let answer = look_answered(status(403)).await;
+    let answer = inquiry_answered(status(403)).await;
 
     assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
 }
@@ -556,18 +557,18 @@ async fn calls_stay_within_the_budget() {
     let rate = domain::gateway_rate::GatewayRate { per_second: 1, burst: 3 };
     let gateway = gateway_with(config(&server.url), Coordination::local(Some(rate)));
 
-    let answers = join_all((1..=10).map(|id| gateway.look(TransactionId(id), Urgency::Now))).await;
+    let answers = join_all((1..=10).map(|id| gateway.inquire(TransactionId(id), Urgency::Now))).await;
 
     let held_back: Vec<_> =
         answers.iter().filter_map(|answer| answer.as_ref().err()).map(ToString::to_string).collect();
     let budget = "no call to the gateway: the budget of gateway calls is used up";
-    assert_eq!(held_back, [budget; 6], "a token, two looks at once, two more in turn: {answers:?}");
+    assert_eq!(held_back, [budget; 6], "a token, two inquiries at once, two more in turn: {answers:?}");
     assert_eq!(server.requests(GET).len(), 4);
 }
 
 #[tokio::test]
 async fn calls_are_counted_by_what_came_back() {
-    let count = |outcome| crate::metrics::gateway_calls().with_label_values(&["look", outcome]).get();
+    let count = |outcome| crate::metrics::gateway_calls().with_label_values(&["inquiry", outcome]).get();
     let before = (count("ok"), count("not_admitted"), count("unknown"));
     let server = server(|request| match (request.path.as_str(), request.earlier) {
         (GET, 0) => Some(status(401)),
@@ -576,7 +577,7 @@ async fn calls_are_counted_by_what_came_back() {
     })
     .await;
 
-    gateway(&server).look(TransactionId(7), Urgency::Now).await.unwrap();
+    gateway(&server).inquire(TransactionId(7), Urgency::Now).await.unwrap();
 
     assert!(count("ok") > before.0);
     assert!(count("not_admitted") > before.1);
@@ -633,7 +634,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
             let server = server(move |request| (request.path == path).then(|| reply.clone())).await;
             let with_password = server.url.replace("http://", "http://someone:password-in-url@");
             let gateway = gateway_within(200 * MS, config(&with_password), Coordination::local(None));
-            let error = gateway.look(TransactionId(7), Urgency::Now).await.unwrap_err();
+            let error = gateway.inquire(TransactionId(7), Urgency::Now).await.unwrap_err();
             printed += &format!("{error} {error:?} {gateway:?}");
             let mut cause = error.source();
             while let Some(next) = cause {
@@ -646,7 +647,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
     let proxied = AtmosSettings { proxy_url, ..config("http://127.0.0.1:1") };
     printed += &format!("{proxied:?}");
     let error =
-        gateway_with(proxied, Coordination::local(None)).look(TransactionId(7), Urgency::Now).await.unwrap_err();
+        gateway_with(proxied, Coordination::local(None)).inquire(TransactionId(7), Urgency::Now).await.unwrap_err();
     printed += &format!("{error:?}");
 
     for secret in ["very-secret", "test_api_key", "token-1", "secret-in-a-body", "password-in-url", "c2FuZGJveC"] {
@@ -660,6 +661,6 @@ fn calls_may_move_between_threads() {
     fn moves<T: Send>(_: T) {}
     let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None));
 
-    moves(gateway.look(TransactionId(7), Urgency::Now));
+    moves(gateway.inquire(TransactionId(7), Urgency::Now));
     moves(gateway.create_draft(&draft_request(), Urgency::Now));
 }

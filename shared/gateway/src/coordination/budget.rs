@@ -10,12 +10,12 @@ use super::weather::Urgency;
 /// A customer waits up to 3 s for the payment link; a call that has to wait longer is better asked again later.
 pub(super) const LONGEST_TURN: Duration = Duration::from_secs(2);
 
-/// A late call waits so long at most until a turn is free. Two drafts of one order must both be looked at in one run,
+/// A late call waits so long at most until a turn is free. Two drafts of one order must both be asked about in one run,
 /// also where the budget lets one late call leave at a time.
 pub(super) const LONGEST_LATE_TURN: Duration = Duration::from_secs(5);
 
-/// In so many turns one look on a fresh hint goes like a link.
-pub(super) const LOOK_BESIDE_LINKS: u32 = 8;
+/// In so many turns one inquiry on a recent hint goes like a link.
+pub(super) const INQUIRY_BESIDE_LINKS: u32 = 8;
 
 /// So many calls of a process, late ones and those on fresh hints each, wait at a time, and no more: they hold slots that
 /// urgent ones need.

@@ -17,8 +17,8 @@ use domain::order::{GatewayIdentity, OrderStatus};
 use domain::transaction::Callback;
 use failpoint::{Point, reach};
 
-/// Looks after a callback that comes again begin further along their schedule, the longer it has been known: a quarter of
-/// what is above this, and at most so far.
+/// Inquiries after a callback that comes again begin further along their schedule, the longer it has been known: a
+/// quarter of what is above this, and at most so far.
 const DENSE_MS: i64 = 30_000;
 const FURTHEST_MS: i64 = 30_000;
 

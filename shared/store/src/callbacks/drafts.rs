@@ -104,8 +104,8 @@ const FIND_DRAFTS: Statement = Statement {
 };
 
 /// The drafts of ours that are asked about, each with its order and amount. (In a statement of its own: joined with the
-/// orders, PostgreSQL would now and then begin with all of those; and of a list it may think that reading all rows of the
-/// gateway is less work than looking up one after the other.)
+/// orders, PostgreSQL would now and then begin with all of those; and of a list it may think that reading all rows of
+/// the gateway is less work than looking up one after the other.)
 async fn amounts_of_drafts(
     write: &mut Write,
     gateway: &GatewayIdentity,
@@ -121,36 +121,37 @@ async fn amounts_of_drafts(
     known.iter().map(draft).collect()
 }
 
-// The looks are counted or listed, and so locked, before any order is read.
+// The inquiries are counted or listed, and so locked, before any order is read.
 const LOCK_ORDERS: LockingStatement = LockingStatement {
     sqlite: "-- lock_orders_asked_about
         select id, status, expires_at_ms, transaction_id from orders
         where id in (select value from json_each($1)) order by id",
     postgres: "-- lock_orders_asked_about
-        with looks as materialized (
+        with inquiries as materialized (
             select subject_id from jobs
             where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
                 select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
             order by subject_id for update)
         select id, status, expires_at_ms, transaction_id from orders
-        where (select count(*) from looks) >= 0
+        where (select count(*) from inquiries) >= 0
             and id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
         order by id for update of orders",
     postgres_skipping: "-- lock_orders_asked_about
-        with looks as materialized (
+        with inquiries as materialized (
             select subject_id from jobs
             where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
                 select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
             order by subject_id for update skip locked)
         select id, status, expires_at_ms, transaction_id from orders
-        where id = any(array(select subject_id from looks))
+        where id = any(array(select subject_id from inquiries))
         order by id for update of orders skip locked",
 };
 
-/// Locks orders, each after its look, and tells what decides whether a draft of theirs may debit.
+/// Locks orders, each after its inquiry, and tells what decides whether a draft of theirs may debit.
 ///
-/// The look's row comes first, as in every settlement, for it is staged when the order is decided about. An order whose
-/// look is locked is passed over, and stays free for the holder of its look; so is one that has none, which is rare.
+/// The inquiry's row comes first, as in every settlement, for it is staged when the order is decided about. An order
+/// whose inquiry is locked is passed over, and stays free for the holder of its inquiry; so is one that has none, which
+/// is rare.
 async fn lock_orders(
     write: &mut Write,
     ids: &[OrderId],
@@ -234,7 +235,7 @@ pub(super) async fn allow(
     for row in done {
         let order_id = OrderId(row.try_get("id")?);
         allowed.insert(order_id);
-        // Its order is locked, so no look can close it from now on.
+        // Its order is locked, so no inquiry can close it from now on.
         if row.try_get::<Option<String>, _>("draft_state")?.as_deref() != Some(StoredState::Open.as_str()) {
             not_open.insert(order_id);
         }
@@ -254,7 +255,7 @@ pub(super) async fn allow(
         orders::tell_all(write, &lines).await?;
     }
     if !not_open.is_empty() {
-        // What a look saw of them earlier no longer holds: from now on they are asked about again.
+        // What an inquiry saw of them earlier no longer holds: from now on they are asked about again.
         let (orders, drafts): (Vec<OrderId>, Vec<TransactionId>) = drafts
             .iter()
             .filter(|draft| not_open.contains(&draft.order_id))

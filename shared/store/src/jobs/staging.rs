@@ -14,7 +14,7 @@ use domain::job::{Job, JobState, QueueName};
 ///
 /// There is one open row per kind and subject. If it is available it becomes due no later than `due_at_ms`; if its id
 /// is in the queue, nothing is needed, unless that is `background` and it is due on `settle` now: it changes the queue,
-/// and its old id is of the past. If it is running, its run is told by `wakes` to look once more. A suspect keeps its
+/// and its old id is of the past. If it is running, its run is told by `wakes` to run once more. A suspect keeps its
 /// place and time.
 pub(crate) async fn stage(write: &mut Write, job: Job, queue: QueueName, due_at_ms: i64) -> Result<(), StoreError> {
     stage_all(write, &[Staged { job, queue, due_at_ms, woken_by: None }]).await

@@ -12,10 +12,10 @@ use domain::job::{JobKind, QueueName};
 /// How far ahead an open job may lie, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LongestWaits {
-    /// The next look at an order that is open.
-    pub look_ms: i64,
-    /// The next look back at an order that has ended.
-    pub look_back_ms: i64,
+    /// The next inquiry about an order that is open.
+    pub inquiry_ms: i64,
+    /// The next late inquiry about an order that has ended.
+    pub late_inquiry_ms: i64,
     /// Anything else: the longest backoff, or the distance between two sweeps.
     pub other_ms: i64,
 }
@@ -27,7 +27,8 @@ const LONGEST_LEASE_MS: i64 = LEASE_MS + MOST_LEASE_FOR_THE_LINE_MS;
 const BATCH: u32 = 1_000;
 
 /// Those of a queue. Locked rows are passed over: many rows that wait for locks in no order could block another
-/// transaction, and be blocked by it. The writer of a row gives it another time, and after a step this is done once more.
+/// transaction, and be blocked by it. The writer of a row gives it another time, and after a step this is done once
+/// more.
 const RUNNING: Statement = Statement {
     sqlite: "-- bring_jobs_near
         update jobs set due_at_ms = $1
@@ -64,8 +65,9 @@ const AVAILABLE: Statement = Statement {
             and due_at_ms > $1",
 };
 
-/// Looks at open orders stand beside the looks back, which are many and lie a day ahead: found by their orders.
-const LOOKS_AT_OPEN_ORDERS: Statement = Statement {
+/// Inquiries about open orders stand beside the late inquiries, which are many and lie a day ahead: found by their
+/// orders.
+const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
     sqlite: "-- bring_jobs_near
         update jobs set due_at_ms = $1
         where id in (
@@ -132,7 +134,7 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
     let (mut brought, database) = (0, store.database());
     for queue in QueueName::ALL {
         let available_ms = match queue {
-            QueueName::Background => longest.look_back_ms,
+            QueueName::Background => longest.late_inquiry_ms,
             QueueName::Settle | QueueName::Links | QueueName::Suspect => longest.other_ms,
         };
         for (statement, furthest_ms) in
@@ -144,13 +146,13 @@ pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, St
             .await?;
         }
     }
-    let look = JobKind::SettleOrder;
-    brought += bring(store, longest.look_ms, |at_ms| {
-        sqlx::query(LOOKS_AT_OPEN_ORDERS.on(database)).bind(at_ms).bind(look.as_str()).bind(i64::from(BATCH))
+    let inquiry = JobKind::SettleOrder;
+    brought += bring(store, longest.inquiry_ms, |at_ms| {
+        sqlx::query(INQUIRIES_ABOUT_OPEN_ORDERS.on(database)).bind(at_ms).bind(inquiry.as_str()).bind(i64::from(BATCH))
     })
     .await?;
-    // A link or a refund that may wait stands among the looks back, too.
-    let others = names(|kind| kind != look)?;
+    // A link or a refund that may wait stands among the late inquiries, too.
+    let others = names(|kind| kind != inquiry)?;
     brought += bring(store, longest.other_ms, |at_ms| {
         sqlx::query(OF_KINDS.on(database)).bind(at_ms).bind(others.clone()).bind(i64::from(BATCH))
     })

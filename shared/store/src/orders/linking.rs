@@ -16,8 +16,8 @@ use domain::job::{Job, Lease, QueueName};
 use domain::order::{Order, OrderStatus};
 use failpoint::{Point, reach};
 
-/// Stores a draft with its payment link, and makes the job the order's first look: one transaction. Where the order has a
-/// look already, that comes no later, and the job is complete.
+/// Stores a draft with its payment link, and makes the job the order's first inquiry: one transaction. Where the order
+/// has a inquiry already, that comes no later, and the job is complete.
 ///
 /// Where the fence or the order refuses (a late attempt, a canceled order), the draft is recorded alone: every draft
 /// must be known, for somebody might pay it. The TTL starts with the first link and stays with later ones.
@@ -30,10 +30,11 @@ pub async fn store_link(
     order: &Order,
     link: &NewLink,
     payment_ttl_ms: i64,
-    first_look_ms: i64,
+    first_inquiry_ms: i64,
 ) -> Result<Transition, StoreError> {
-    let linking = || Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_look_ms };
-    // A look that an operator stages in this very moment is in its way, and not for long.
+    let linking =
+        || Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_inquiry_ms };
+    // An inquiry that an operator stages in this very moment is in its way, and not for long.
     let stored = anew_after_conflict(|| together(store, linking())).await;
     if !matches!(stored, Ok(Transition::Made)) {
         let mut write = store.begin(0).await?;
@@ -50,7 +51,7 @@ pub(crate) struct Linking {
     order: Order,
     link: NewLink,
     payment_ttl_ms: i64,
-    first_look_ms: i64,
+    first_inquiry_ms: i64,
 }
 
 const STORE_LINKS: LockingStatement = LockingStatement {
@@ -111,7 +112,7 @@ impl Together for Linking {
         }
         let mut write = store.begin(items.len()).await?;
         // Jobs before the order's row, as in every settlement: one order of locks.
-        let turning: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, look(item))).collect();
+        let turning: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, first_inquiry(item))).collect();
         let turned = jobs::turn_all(&mut write, &turning, locked).await?;
         if let Some(unwritten) = end_unturned(&mut write, items, turned, locked).await? {
             return Ok(unwritten);
@@ -162,14 +163,14 @@ impl Together for Linking {
     }
 }
 
-/// The order's first look.
-fn look(item: &Linking) -> Staged {
+/// The order's first inquiry.
+fn first_inquiry(item: &Linking) -> Staged {
     let job = Job::SettleOrder { order_id: item.order.id };
-    Staged { job, queue: QueueName::Settle, due_at_ms: item.first_look_ms, woken_by: None }
+    Staged { job, queue: QueueName::Settle, due_at_ms: item.first_inquiry_ms, woken_by: None }
 }
 
-/// Ends the runs that were not turned into looks: a look is open beside each, or it is not ours to end. How the transaction
-/// ends where one cannot be ended.
+/// Ends the runs that were not turned into inquiries: an inquiry is open beside each, or it is not ours to end. How the
+/// transaction ends where one cannot be ended.
 async fn end_unturned(
     write: &mut Write,
     items: &[Arc<Linking>],
@@ -182,8 +183,8 @@ async fn end_unturned(
     if !unturned.is_empty() {
         let finished = jobs::finish_all(write, &unturned, WokenBy::Kept, locked).await?;
         let is_finished = |item: &&Arc<Linking>| finished.contains(&item.lease.job_id);
-        let looks: Vec<Staged> = items.iter().filter(is_finished).map(|item| look(item)).collect();
-        jobs::stage_all(write, &looks).await?;
+        let inquiries: Vec<Staged> = items.iter().filter(is_finished).map(|item| first_inquiry(item)).collect();
+        jobs::stage_all(write, &inquiries).await?;
         ended.extend(finished);
     }
     Ok(Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost))

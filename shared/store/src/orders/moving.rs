@@ -69,7 +69,7 @@ pub enum Canceled {
     Unknown,
 }
 
-/// Calls a pending order off, and stages a look in the same transaction: money may move without a callback.
+/// Calls a pending order off, and stages an inquiry in the same transaction: money may move without a callback.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.

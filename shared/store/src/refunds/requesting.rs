@@ -47,7 +47,7 @@ pub enum Requested {
     InReview(Refund),
     /// All of it went back already.
     AlreadyRefunded,
-    /// The gateway's permanent id of the debit is missing; a look that learns it is staged.
+    /// The gateway's permanent id of the debit is missing; an inquiry that learns it is staged.
     DebitUnknown,
 }
 

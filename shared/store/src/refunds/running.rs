@@ -14,8 +14,8 @@ use domain::order::{Order, OrderStatus};
 use domain::refund::{Refund, RefundState};
 use failpoint::{Point, reach};
 
-/// Marks an open refund as sent, right before the call; gives the time that was kept. A lease cannot fence a call at the
-/// gateway, and this can: nothing where it was marked before, or is open no more, and then nobody may send it.
+/// Marks an open refund as sent, right before the call; gives the time that was kept. A lease cannot fence a call at
+/// the gateway, and this can: nothing where it was marked before, or is open no more, and then nobody may send it.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job belongs to somebody else.
@@ -41,7 +41,7 @@ pub async fn begin_sending(store: &Store, lease: &Lease, id: RefundId) -> Result
 /// Takes that mark back. Only for whoever knows that the request never left, or was turned away unprocessed.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else, who finds the mark and looks.
+/// [`StoreError::LeaseLost`] when the job belongs to somebody else, who finds the mark and inquires.
 pub async fn take_back_sending(store: &Store, lease: &Lease, id: RefundId, sent_at_ms: i64) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
     jobs::hold(&mut write, lease).await?;
@@ -56,7 +56,7 @@ pub async fn take_back_sending(store: &Store, lease: &Lease, id: RefundId, sent_
     write.commit().await
 }
 
-/// Keeps the gateway's final no; a look must still confirm that the money is where it was.
+/// Keeps the gateway's final no; an inquiry must still confirm that the money is where it was.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job belongs to somebody else.
@@ -73,7 +73,8 @@ pub async fn keep_refusal(store: &Store, lease: &Lease, id: RefundId, code: &str
 
 /// The money went back: refund, order, transaction, history and the job's end in one transaction.
 ///
-/// [`Transition::Refused`] where a look has closed the refund meanwhile; nothing is written, and the job still runs.
+/// [`Transition::Refused`] where an inquiry has closed the refund meanwhile; nothing is written, and the job still
+/// runs.
 ///
 /// # Errors
 /// [`StoreError::LeaseLost`] when the job belongs to somebody else.
@@ -145,8 +146,8 @@ pub async fn close_as_refused(
     Ok(Transition::Made)
 }
 
-/// Nobody knows whether the money went back: the refund keeps its reserve and stays the one open refund, and a paid order
-/// is marked for a person.
+/// Nobody knows whether the money went back: the refund keeps its reserve and stays the one open refund, and a paid
+/// order is marked for a person.
 ///
 /// [`Transition::Refused`] as with [`close_as_done`].
 ///

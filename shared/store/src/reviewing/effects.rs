@@ -65,7 +65,7 @@ pub(super) async fn end(
         return Ok(None);
     }
     if order.resolution.is_some() {
-        // A look contradicted the first decision; whoever says it again is believed.
+        // An inquiry contradicted the first decision; whoever says it again is believed.
         transactions::accept(write, order.id).await?;
     }
     told(write, order.id, OrderStatus::Review, status, decision).await
@@ -116,7 +116,7 @@ pub(super) async fn unmark(
     if done.rows_affected() == 0 {
         return Ok(None);
     }
-    // Or the next look would bring the same before a person again.
+    // Or the next inquiry would bring the same before a person again.
     transactions::accept(write, id).await?;
     told(write, id, status, status, decision).await
 }

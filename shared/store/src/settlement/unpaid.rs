@@ -1,4 +1,4 @@
-//! The statements of what a look leads to but a payment: each names what it starts from.
+//! The statements of what an inquiry leads to but a payment: each names what it starts from.
 
 use sqlx::Row;
 
@@ -37,7 +37,7 @@ pub(super) async fn forget_resolution(
     Ok(Transition::Made)
 }
 
-/// Keeps that no money had moved when the look began. Moves nothing; those who follow the order are told.
+/// Keeps that no money had moved when the inquiry began. Moves nothing; those who follow the order are told.
 pub(super) async fn keep_unpaid(
     write: &mut Write,
     id: OrderId,

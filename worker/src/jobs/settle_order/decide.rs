@@ -1,4 +1,4 @@
-//! What looks lead to: pure functions of an order and the gateway's words.
+//! What inquiries lead to: pure functions of an order and the gateway's words.
 
 use domain::id::TransactionId;
 use domain::job::QueueName;
@@ -7,19 +7,20 @@ use domain::review::{FindingKind, NewFinding};
 use domain::transaction::{TransactionReport, TransactionState};
 use store::jobs::Finish;
 use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
-use store::sweeping::LOOK_BACK_MS;
+use store::sweeping::LATE_INQUIRIES_MS;
 use store::transactions::{Seen, StoredState};
 
-use crate::LookSchedule;
+use crate::InquirySchedule;
 use crate::failure::UNANSWERED_MS;
-use crate::look_schedule::{deadline_ms, next_look_back_ms};
+use crate::inquiry_schedule::{deadline_ms, next_late_inquiry_ms};
 
-/// A debit mostly shows within four seconds of the allowed callback. The next look of the default schedule is a second later.
+/// A debit mostly shows within four seconds of the allowed callback. The next inquiry of the default schedule is a
+/// second later.
 const UNPAID_TOLD_MS: i64 = 5_000;
 
 /// One transaction of the order as it is now.
 #[derive(Clone, Debug)]
-pub(super) struct Looked {
+pub(super) struct Inquiry {
     pub(super) transaction_id: TransactionId,
     pub(super) was: StoredState,
     /// Whether a person knows what it was, or that its answer cannot be read, and leaves it so.
@@ -31,7 +32,7 @@ pub(super) struct Looked {
     pub(super) report: Option<TransactionReport>,
 }
 
-impl Looked {
+impl Inquiry {
     /// Whether it is a debit that a person knows of and leaves as it is.
     fn is_known_debit(&self) -> bool {
         self.is_accepted && self.was == StoredState::Debited && matches!(self.state, TransactionState::Debited { .. })
@@ -48,28 +49,28 @@ impl Looked {
     }
 }
 
-/// Whether an order has ended so long ago that nobody looks back any more.
-pub(super) fn look_back_is_over(order: &Order, now_ms: i64) -> bool {
-    order.final_at_ms.is_some_and(|final_at_ms| next_look_back_ms(final_at_ms, now_ms).is_none())
+/// Whether an order has ended so long ago that no late inquiry comes any more.
+pub(super) fn late_inquiries_are_over(order: &Order, now_ms: i64) -> bool {
+    order.final_at_ms.is_some_and(|final_at_ms| next_late_inquiry_ms(final_at_ms, now_ms).is_none())
 }
 
 /// Whether a gateway that still says nothing clear is a matter for a person: nothing waits for ever.
 pub(super) fn answer_is_overdue(order: &Order, asked_at_ms: i64) -> bool {
-    let ended_ms = order.final_at_ms.map(|final_at_ms| final_at_ms + LOOK_BACK_MS);
+    let ended_ms = order.final_at_ms.map(|final_at_ms| final_at_ms + LATE_INQUIRIES_MS);
     ended_ms.or(deadline_ms(order)).is_some_and(|over_ms| over_ms + UNANSWERED_MS <= asked_at_ms)
 }
 
-/// What the looks lead to. Pure: every money guard of `docs/internals/rules.md` that is not SQL stands here.
-pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_id: &str) -> Settlement {
-    let debited: Vec<&Looked> =
-        looked.iter().filter(|looked| matches!(looked.state, TransactionState::Debited { .. })).collect();
+/// What the inquiries lead to. Pure: every money guard of `docs/internals/rules.md` that is not SQL stands here.
+pub(super) fn decide(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64, store_id: &str) -> Settlement {
+    let debited: Vec<&Inquiry> =
+        inquiries.iter().filter(|inquiry| matches!(inquiry.state, TransactionState::Debited { .. })).collect();
     match order.status {
         OrderStatus::Pending | OrderStatus::Confirming => {
             if let Some((at, mut finding)) =
-                debited.iter().find_map(|looked| Some((looked.transaction_id, misfit(order, looked, store_id)?)))
+                debited.iter().find_map(|inquiry| Some((inquiry.transaction_id, misfit(order, inquiry, store_id)?)))
             {
-                let others: Vec<&Looked> =
-                    debited.iter().copied().filter(|looked| looked.transaction_id != at).collect();
+                let others: Vec<&Inquiry> =
+                    debited.iter().copied().filter(|inquiry| inquiry.transaction_id != at).collect();
                 if !others.is_empty() {
                     finding.text.push_str(&format!("; debited besides: {}", names(&others)));
                 }
@@ -77,18 +78,18 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
             }
             match debited.first() {
                 Some(paid) => Settlement::Paid { transaction_id: paid.transaction_id },
-                None => decide_unpaid(order, looked, asked_at_ms),
+                None => decide_unpaid(order, inquiries, asked_at_ms),
             }
         }
         OrderStatus::Paid | OrderStatus::Refunded => {
-            let second: Vec<&Looked> = debited
+            let second: Vec<&Inquiry> = debited
                 .iter()
                 .copied()
-                .filter(|looked| Some(looked.transaction_id) != order.transaction_id && !looked.is_known_debit())
+                .filter(|inquiry| Some(inquiry.transaction_id) != order.transaction_id && !inquiry.is_known_debit())
                 .collect();
-            let reversed = looked.iter().find(|looked| {
-                Some(looked.transaction_id) == order.transaction_id
-                    && matches!(looked.state, TransactionState::Reversed { .. })
+            let reversed = inquiries.iter().find(|inquiry| {
+                Some(inquiry.transaction_id) == order.transaction_id
+                    && matches!(inquiry.state, TransactionState::Reversed { .. })
             });
             match (second.first(), reversed) {
                 (Some(first), None) => review(
@@ -110,7 +111,7 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
                 }
                 (None, Some(_)) => Settlement::Unchanged,
                 (None, None) if order.status == OrderStatus::Refunded => {
-                    match debited.iter().find(|looked| !looked.is_known_debit()) {
+                    match debited.iter().find(|inquiry| !inquiry.is_known_debit()) {
                         Some(kept) => review(
                             FindingKind::RefundedButDebited,
                             kept,
@@ -119,28 +120,28 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
                                 kept.transaction_id
                             ),
                         ),
-                        None => unclear_after_the_end(order, looked),
+                        None => unclear_after_the_end(order, inquiries),
                     }
                 }
-                (None, None) => unclear_after_the_end(order, looked),
+                (None, None) => unclear_after_the_end(order, inquiries),
             }
         }
         OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => {
-            let late: Vec<&Looked> = debited.iter().copied().filter(|looked| !looked.is_known_debit()).collect();
+            let late: Vec<&Inquiry> = debited.iter().copied().filter(|inquiry| !inquiry.is_known_debit()).collect();
             match late.first() {
                 Some(first) => review(
                     FindingKind::LatePayment,
                     first,
                     format!("{} debited although the order is {}", with_was(&late), order.status),
                 ),
-                None => unclear_after_the_end(order, looked),
+                None => unclear_after_the_end(order, inquiries),
             }
         }
-        OrderStatus::Review if order.claimed_payment().is_some() => decide_claimed(order, looked),
+        OrderStatus::Review if order.claimed_payment().is_some() => decide_claimed(order, inquiries),
         // A person has it, and must hear of money that moved since.
         OrderStatus::Review => {
-            let fresh: Vec<&Looked> =
-                debited.iter().copied().filter(|looked| looked.was != StoredState::Debited).collect();
+            let fresh: Vec<&Inquiry> =
+                debited.iter().copied().filter(|inquiry| inquiry.was != StoredState::Debited).collect();
             match fresh.is_empty() {
                 true => Settlement::Unchanged,
                 false => Settlement::Noted { what: format!("the gateway shows {} as debited", names(&fresh)) },
@@ -151,9 +152,9 @@ pub(super) fn decide(order: &Order, looked: &[Looked], asked_at_ms: i64, store_i
 
 /// A person said by which transaction the order in review was paid: it is, if the gateway shows that debit, of whatever
 /// amount.
-fn decide_claimed(order: &Order, looked: &[Looked]) -> Settlement {
+fn decide_claimed(order: &Order, inquiries: &[Inquiry]) -> Settlement {
     let Some(claimed) = order.claimed_payment() else { return Settlement::Unchanged };
-    let shows = match looked.iter().find(|looked| looked.transaction_id == claimed).map(|looked| &looked.state) {
+    let shows = match inquiries.iter().find(|inquiry| inquiry.transaction_id == claimed).map(|inquiry| &inquiry.state) {
         Some(TransactionState::Debited { .. }) => return Settlement::Paid { transaction_id: claimed },
         Some(TransactionState::Open) => "no money has moved on it".to_owned(),
         Some(TransactionState::Closed) => "it is closed and unpaid".to_owned(),
@@ -166,9 +167,9 @@ fn decide_claimed(order: &Order, looked: &[Looked]) -> Settlement {
 }
 
 /// The gateway answers about an order that has ended with something nobody can read: money may have moved.
-fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
-    let unclear = looked.iter().find_map(|looked| match (&looked.state, &looked.report) {
-        (TransactionState::Unclear { code }, Some(_)) if !looked.is_accepted => Some((looked.transaction_id, code)),
+fn unclear_after_the_end(order: &Order, inquiries: &[Inquiry]) -> Settlement {
+    let unclear = inquiries.iter().find_map(|inquiry| match (&inquiry.state, &inquiry.report) {
+        (TransactionState::Unclear { code }, Some(_)) if !inquiry.is_accepted => Some((inquiry.transaction_id, code)),
         _ => None,
     });
     match unclear {
@@ -182,26 +183,26 @@ fn unclear_after_the_end(order: &Order, looked: &[Looked]) -> Settlement {
 }
 
 /// `transaction 7`, or `transactions 7, 9`: a person must hear of each of them.
-fn names(looked: &[&Looked]) -> String {
-    let mut ids: Vec<i64> = looked.iter().map(|looked| looked.transaction_id.0).collect();
+fn names(inquiries: &[&Inquiry]) -> String {
+    let mut ids: Vec<i64> = inquiries.iter().map(|inquiry| inquiry.transaction_id.0).collect();
     ids.sort_unstable();
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     format!("transaction{} {}", if ids.len() == 1 { "" } else { "s" }, ids.join(", "))
 }
 
-fn with_was(looked: &[&Looked]) -> String {
-    format!("{} {}", names(looked), if looked.len() == 1 { "was" } else { "were" })
+fn with_was(inquiries: &[&Inquiry]) -> String {
+    format!("{} {}", names(inquiries), if inquiries.len() == 1 { "was" } else { "were" })
 }
 
 /// A finding about one of the order's transactions, for a person.
-fn review(kind: FindingKind, looked: &Looked, text: String) -> Settlement {
-    Settlement::Review(NewFinding::of_transaction(kind, looked.transaction_id, text))
+fn review(kind: FindingKind, inquiry: &Inquiry, text: String) -> Settlement {
+    Settlement::Review(NewFinding::of_transaction(kind, inquiry.transaction_id, text))
 }
 
 /// Why a debit does not fit the order, if it does not.
-fn misfit(order: &Order, looked: &Looked, store_id: &str) -> Option<NewFinding> {
-    let report = looked.report.as_ref()?;
-    let id = looked.transaction_id;
+fn misfit(order: &Order, inquiry: &Inquiry, store_id: &str) -> Option<NewFinding> {
+    let report = inquiry.report.as_ref()?;
+    let id = inquiry.transaction_id;
     let text = if report.amount != order.amount.get() {
         format!("transaction {id} was debited with {} tiyin instead of {}", report.amount, order.amount.get())
     } else if report.account != order.id.to_string() {
@@ -215,10 +216,10 @@ fn misfit(order: &Order, looked: &Looked, store_id: &str) -> Option<NewFinding> 
 }
 
 /// No money has been seen; what that means depends on what may still come.
-fn decide_unpaid(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Settlement {
+fn decide_unpaid(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Settlement {
     let is_over = deadline_ms(order).is_some_and(|deadline| deadline <= asked_at_ms);
-    let unclear = looked.iter().find_map(|looked| match &looked.state {
-        TransactionState::Unclear { code } => Some((looked.transaction_id, code)),
+    let unclear = inquiries.iter().find_map(|inquiry| match &inquiry.state {
+        TransactionState::Unclear { code } => Some((inquiry.transaction_id, code)),
         _ => None,
     });
     if is_over {
@@ -232,7 +233,7 @@ fn decide_unpaid(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Settleme
         };
     }
     let is_closed = |id: Option<TransactionId>| {
-        looked.iter().any(|looked| Some(looked.transaction_id) == id && is_closed_unpaid(&looked.state))
+        inquiries.iter().any(|inquiry| Some(inquiry.transaction_id) == id && is_closed_unpaid(&inquiry.state))
     };
     match (order.status, order.allowed_transaction_id) {
         (OrderStatus::Confirming, Some(allowed))
@@ -252,8 +253,8 @@ fn decide_unpaid(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Settleme
     }
 }
 
-/// Whether the customer is to be told that nothing was taken so far: once after each sign of a payment, when a debit would
-/// have shown; at once where the page on which it was tried is closed.
+/// Whether the customer is to be told that nothing was taken so far: once after each sign of a payment, when a debit
+/// would have shown; at once where the page on which it was tried is closed.
 fn unpaid_so_far(order: &Order, page_is_closed: bool, asked_at_ms: i64) -> Settlement {
     let is_told = order.seen_unpaid().is_some() && (order.shows_page_closed() || !page_is_closed);
     let would_have_shown = order.last_sign_ms().is_some_and(|sign_ms| sign_ms + UNPAID_TOLD_MS <= asked_at_ms);
@@ -274,11 +275,11 @@ fn closed_is_believed(order: &Order, asked_at_ms: i64) -> bool {
 }
 
 /// What was seen and is not yet known. That the allowed draft is closed is kept only once it may be believed.
-pub(super) fn worth_keeping(order: &Order, looked: &[Looked], asked_at_ms: i64) -> Vec<Seen> {
-    looked
+pub(super) fn worth_keeping(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Vec<Seen> {
+    inquiries
         .iter()
-        .filter_map(|looked| {
-            let (state, success_transaction_id) = match &looked.state {
+        .filter_map(|inquiry| {
+            let (state, success_transaction_id) = match &inquiry.state {
                 TransactionState::Closed => (StoredState::Closed, None),
                 TransactionState::Debited { success_transaction_id } => {
                     (StoredState::Debited, Some(*success_transaction_id))
@@ -289,63 +290,63 @@ pub(super) fn worth_keeping(order: &Order, looked: &[Looked], asked_at_ms: i64) 
                 TransactionState::Open | TransactionState::Unclear { .. } => return None,
             };
             let too_early = state == StoredState::Closed
-                && order.allowed_transaction_id == Some(looked.transaction_id)
+                && order.allowed_transaction_id == Some(inquiry.transaction_id)
                 && !closed_is_believed(order, asked_at_ms);
-            let is_new = state != looked.was || (success_transaction_id.is_some() && !looked.has_permanent_id);
+            let is_new = state != inquiry.was || (success_transaction_id.is_some() && !inquiry.has_permanent_id);
             (is_new && !too_early).then_some(Seen {
-                transaction_id: looked.transaction_id,
+                transaction_id: inquiry.transaction_id,
                 state,
                 success_transaction_id,
-                amount: looked.amount_of_money(),
+                amount: inquiry.amount_of_money(),
             })
         })
         .collect()
 }
 
-/// When the order is looked at next, given what this look led to.
+/// When the next inquiry about the order comes, given what this one led to.
 pub(super) fn finish_after(
     order: &Order,
     decision: &Settlement,
-    looked: &[Looked],
-    schedule: &LookSchedule,
+    inquiries: &[Inquiry],
+    schedule: &InquirySchedule,
     asked_at_ms: i64,
     now_ms: i64,
 ) -> Finish {
-    let look_back = |final_at_ms: i64| match next_look_back_ms(final_at_ms, now_ms) {
+    let late_inquiry = |final_at_ms: i64| match next_late_inquiry_ms(final_at_ms, now_ms) {
         Some(until_ms) => Finish::Snooze { until_ms, queue: QueueName::Background },
         None => Finish::Complete,
     };
-    let watch_or_look_back =
-        |payer: Option<TransactionId>, final_at_ms: i64| match watched_until_ms(order, payer, looked, asked_at_ms) {
+    let watch_or_ask_late =
+        |payer: Option<TransactionId>, final_at_ms: i64| match watched_until_ms(order, payer, inquiries, asked_at_ms) {
             Some(watched_until_ms) => {
-                let (next_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
+                let (next_ms, queue) = schedule.next_inquiry(order, asked_at_ms, now_ms);
                 Finish::Snooze { until_ms: next_ms.min(watched_until_ms), queue }
             }
-            None => look_back(final_at_ms),
+            None => late_inquiry(final_at_ms),
         };
     match decision {
-        // A person stages the next look.
+        // A person stages the next inquiry.
         Settlement::Review(_) | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
         Settlement::Paid { transaction_id } => {
-            let paid_twice = looked.iter().any(|looked| {
-                looked.transaction_id != *transaction_id && matches!(looked.state, TransactionState::Debited { .. })
+            let paid_twice = inquiries.iter().any(|inquiry| {
+                inquiry.transaction_id != *transaction_id && matches!(inquiry.state, TransactionState::Debited { .. })
             });
             if paid_twice {
-                Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle } // the next look tells a person
+                Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle } // the next inquiry tells a person
             } else {
-                watch_or_look_back(Some(*transaction_id), now_ms)
+                watch_or_ask_late(Some(*transaction_id), now_ms)
             }
         }
-        Settlement::Expired => look_back(now_ms),
+        Settlement::Expired => late_inquiry(now_ms),
         Settlement::Refunded { transaction_id } => {
-            watch_or_look_back(Some(*transaction_id), order.final_at_ms.unwrap_or(now_ms))
+            watch_or_ask_late(Some(*transaction_id), order.final_at_ms.unwrap_or(now_ms))
         }
         Settlement::Unchanged
         | Settlement::Unpaid { .. }
         | Settlement::Reopened { .. }
         | Settlement::LinkClosed { .. } => match order.status {
             OrderStatus::Pending | OrderStatus::Confirming => {
-                let (until_ms, queue) = schedule.next_look(order, asked_at_ms, now_ms);
+                let (until_ms, queue) = schedule.next_inquiry(order, asked_at_ms, now_ms);
                 Finish::Snooze { until_ms, queue }
             }
             _ if order.needs_review || order.status == OrderStatus::Review => Finish::Complete,
@@ -353,31 +354,36 @@ pub(super) fn finish_after(
                 // What ended without a payment keeps the number of its link's draft, which may still debit.
                 let is_paid = matches!(order.status, OrderStatus::Paid | OrderStatus::Refunded);
                 let payer = order.transaction_id.filter(|_| is_paid);
-                watch_or_look_back(payer, order.final_at_ms.unwrap_or(now_ms))
+                watch_or_ask_late(payer, order.final_at_ms.unwrap_or(now_ms))
             }
         },
     }
 }
 
-/// Until when a draft may still debit by which the order was not paid, and that is not known to have ended: one that was
-/// allowed, and for a while any after a callback, for the gateway may debit although it was refused. The look that begins then
-/// is the last of the near ones.
-fn watched_until_ms(order: &Order, payer: Option<TransactionId>, looked: &[Looked], asked_at_ms: i64) -> Option<i64> {
-    let may_debit = |looked: &&Looked| {
-        Some(looked.transaction_id) != payer
-            && match looked.state {
+/// Until when a draft may still debit by which the order was not paid, and that is not known to have ended: one that
+/// was allowed, and for a while any after a callback, for the gateway may debit although it was refused. The inquiry
+/// that begins then is the last of the near ones.
+fn watched_until_ms(
+    order: &Order,
+    payer: Option<TransactionId>,
+    inquiries: &[Inquiry],
+    asked_at_ms: i64,
+) -> Option<i64> {
+    let may_debit = |inquiry: &&Inquiry| {
+        Some(inquiry.transaction_id) != payer
+            && match inquiry.state {
                 TransactionState::Debited { .. } | TransactionState::Reversed { .. } => false,
                 TransactionState::Closed => {
-                    order.allowed_transaction_id == Some(looked.transaction_id)
+                    order.allowed_transaction_id == Some(inquiry.transaction_id)
                         && !closed_is_believed(order, asked_at_ms)
                 }
                 TransactionState::Open | TransactionState::Unclear { .. } => true,
             }
     };
-    let until_ms = |looked: &Looked| {
-        let is_allowed = order.allowed_transaction_id == Some(looked.transaction_id);
+    let until_ms = |inquiry: &Inquiry| {
+        let is_allowed = order.allowed_transaction_id == Some(inquiry.transaction_id);
         let allowed_ms = order.last_allowed_at_ms.filter(|_| is_allowed).map(|at_ms| at_ms + CONFIRMING_GRACE_MS);
         allowed_ms.max(order.last_hint_at_ms.map(|at_ms| at_ms + CLOSED_BELIEVED_MS))
     };
-    looked.iter().filter(may_debit).filter_map(until_ms).max().filter(|until_ms| *until_ms > asked_at_ms)
+    inquiries.iter().filter(may_debit).filter_map(until_ms).max().filter(|until_ms| *until_ms > asked_at_ms)
 }

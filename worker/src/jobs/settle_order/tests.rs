@@ -8,7 +8,7 @@ use store::jobs::Finish;
 use store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS};
 
 use super::*;
-use crate::LookSchedule;
+use crate::InquirySchedule;
 use crate::failure::UNANSWERED_MS;
 
 const NOW: i64 = 10_000_000;
@@ -31,12 +31,12 @@ fn order(status: OrderStatus) -> Order {
     }
 }
 
-/// An order with its link since `link_at_ms`, for tests of when to look.
+/// An order with its link since `link_at_ms`, for tests of when to inquire.
 pub(crate) fn an_order(status: OrderStatus, link_at_ms: i64, expires_at_ms: i64) -> Order {
     Order { link_at_ms: Some(link_at_ms), expires_at_ms: Some(expires_at_ms), ..order(status) }
 }
 
-fn looked(transaction_id: TransactionId, state: TransactionState) -> Looked {
+fn inquiry(transaction_id: TransactionId, state: TransactionState) -> Inquiry {
     let report = TransactionReport {
         transaction_id,
         account: "1".into(),
@@ -44,7 +44,7 @@ fn looked(transaction_id: TransactionId, state: TransactionState) -> Looked {
         amount: 5_000,
         state: state.clone(),
     };
-    Looked {
+    Inquiry {
         transaction_id,
         was: StoredState::Open,
         is_accepted: false,
@@ -58,15 +58,15 @@ fn debited() -> TransactionState {
     TransactionState::Debited { success_transaction_id: TransactionId(99) }
 }
 
-fn decided(order: &Order, looked: &[Looked]) -> Settlement {
-    decide(order, looked, NOW, "1234")
+fn decided(order: &Order, inquiries: &[Inquiry]) -> Settlement {
+    decide(order, inquiries, NOW, "1234")
 }
 
 #[test]
 fn a_confirmed_debit_of_the_right_amount_pays_an_open_order() {
     for status in [OrderStatus::Pending, OrderStatus::Confirming] {
         assert_eq!(
-            decided(&order(status), &[looked(DRAFT, debited())]),
+            decided(&order(status), &[inquiry(DRAFT, debited())]),
             Settlement::Paid { transaction_id: DRAFT },
             "{status}"
         );
@@ -75,9 +75,9 @@ fn a_confirmed_debit_of_the_right_amount_pays_an_open_order() {
 
 #[test]
 fn a_debit_on_any_draft_of_the_order_counts() {
-    let looks = [looked(DRAFT, TransactionState::Closed), looked(OTHER, debited())];
+    let inquiries = [inquiry(DRAFT, TransactionState::Closed), inquiry(OTHER, debited())];
 
-    assert_eq!(decided(&order(OrderStatus::Pending), &looks), Settlement::Paid { transaction_id: OTHER });
+    assert_eq!(decided(&order(OrderStatus::Pending), &inquiries), Settlement::Paid { transaction_id: OTHER });
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn a_debit_that_does_not_fit_goes_before_a_person() {
         |report| report.store_id = Some("9".into()),
     ];
     for change in change {
-        let mut look = looked(DRAFT, debited());
-        change(look.report.as_mut().unwrap());
+        let mut inquiry = inquiry(DRAFT, debited());
+        change(inquiry.report.as_mut().unwrap());
 
-        let decision = decided(&order(OrderStatus::Confirming), &[look]);
+        let decision = decided(&order(OrderStatus::Confirming), &[inquiry]);
 
         assert!(matches!(decision, Settlement::Review(_)), "{decision:?}");
     }
@@ -100,7 +100,7 @@ fn a_debit_that_does_not_fit_goes_before_a_person() {
 #[test]
 fn money_on_an_order_that_has_ended_goes_before_a_person() {
     for status in [OrderStatus::Expired, OrderStatus::Canceled] {
-        let decision = decided(&order(status), &[looked(DRAFT, debited())]);
+        let decision = decided(&order(status), &[inquiry(DRAFT, debited())]);
 
         assert!(matches!(decision, Settlement::Review(_)), "{status}: {decision:?}");
     }
@@ -108,13 +108,13 @@ fn money_on_an_order_that_has_ended_goes_before_a_person() {
 
 #[test]
 fn a_second_payment_goes_before_a_person_and_the_first_stays() {
-    let looks = [looked(DRAFT, debited()), looked(OTHER, debited())];
-    let paid = decided(&order(OrderStatus::Confirming), &looks);
+    let inquiries = [inquiry(DRAFT, debited()), inquiry(OTHER, debited())];
+    let paid = decided(&order(OrderStatus::Confirming), &inquiries);
 
     assert_eq!(paid, Settlement::Paid { transaction_id: DRAFT });
-    let soon = finish_after(&order(OrderStatus::Confirming), &paid, &looks, &LookSchedule::new(&[]), NOW, NOW);
+    let soon = finish_after(&order(OrderStatus::Confirming), &paid, &inquiries, &InquirySchedule::new(&[]), NOW, NOW);
     assert_eq!(soon, Finish::Snooze { until_ms: NOW, queue: QueueName::Settle });
-    assert!(matches!(decided(&order(OrderStatus::Paid), &looks), Settlement::Review(_)));
+    assert!(matches!(decided(&order(OrderStatus::Paid), &inquiries), Settlement::Review(_)));
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_reversal_refunds_a_paid_order() {
     let reversed = TransactionState::Reversed { success_transaction_id: None };
 
     assert_eq!(
-        decided(&order(OrderStatus::Paid), &[looked(DRAFT, reversed)]),
+        decided(&order(OrderStatus::Paid), &[inquiry(DRAFT, reversed)]),
         Settlement::Refunded { transaction_id: DRAFT }
     );
 }
@@ -130,10 +130,10 @@ fn a_reversal_refunds_a_paid_order() {
 #[test]
 fn money_that_comes_to_a_refunded_order_goes_before_a_person() {
     let reversed = TransactionState::Reversed { success_transaction_id: None };
-    let looks = [looked(DRAFT, reversed), looked(OTHER, debited())];
+    let inquiries = [inquiry(DRAFT, reversed), inquiry(OTHER, debited())];
 
     for status in [OrderStatus::Paid, OrderStatus::Refunded] {
-        let Settlement::Review(NewFinding { text: reason, .. }) = decided(&order(status), &looks) else {
+        let Settlement::Review(NewFinding { text: reason, .. }) = decided(&order(status), &inquiries) else {
             panic!("{status}")
         };
         assert!(reason.contains("second time") && reason.contains("reversed"), "{reason}");
@@ -142,18 +142,18 @@ fn money_that_comes_to_a_refunded_order_goes_before_a_person() {
 
 #[test]
 fn a_person_hears_once_of_money_that_moved_on_an_order_in_review() {
-    let mut look = looked(DRAFT, debited());
+    let mut inquiry = inquiry(DRAFT, debited());
 
-    assert!(matches!(decided(&order(OrderStatus::Review), std::slice::from_ref(&look)), Settlement::Noted { .. }));
+    assert!(matches!(decided(&order(OrderStatus::Review), std::slice::from_ref(&inquiry)), Settlement::Noted { .. }));
 
-    look.was = StoredState::Debited;
-    assert_eq!(decided(&order(OrderStatus::Review), &[look]), Settlement::Unchanged);
+    inquiry.was = StoredState::Debited;
+    assert_eq!(decided(&order(OrderStatus::Review), &[inquiry]), Settlement::Unchanged);
 }
 
 #[test]
 fn an_unreadable_answer_about_an_order_that_has_ended_goes_before_a_person() {
     for status in [OrderStatus::Expired, OrderStatus::Paid] {
-        let unclear = looked(DRAFT, TransactionState::Unclear { code: "5".into() });
+        let unclear = inquiry(DRAFT, TransactionState::Unclear { code: "5".into() });
         assert!(matches!(decided(&order(status), &[unclear]), Settlement::Review(_)), "{status}");
     }
 }
@@ -169,22 +169,22 @@ fn a_gateway_without_a_clear_answer_is_a_matter_for_a_person_after_three_days() 
 
 #[test]
 fn closed_is_not_believed_while_the_allowed_debit_may_be_under_way() {
-    let looks = [looked(DRAFT, TransactionState::Closed)];
+    let inquiries = [inquiry(DRAFT, TransactionState::Closed)];
     let mut order = order(OrderStatus::Confirming);
 
-    assert_eq!(decided(&order, &looks), Settlement::Unpaid { page_is_closed: true });
-    assert_eq!(worth_keeping(&order, &looks, NOW), [], "or the draft would never be asked about again");
+    assert_eq!(decided(&order, &inquiries), Settlement::Unpaid { page_is_closed: true });
+    assert_eq!(worth_keeping(&order, &inquiries, NOW), [], "or the draft would never be asked about again");
 
     order.last_allowed_at_ms = Some(NOW - CLOSED_BELIEVED_MS);
 
-    assert_eq!(decided(&order, &looks), Settlement::Reopened { transaction_id: DRAFT, link_is_closed: true });
-    assert_eq!(worth_keeping(&order, &looks, NOW).len(), 1);
+    assert_eq!(decided(&order, &inquiries), Settlement::Reopened { transaction_id: DRAFT, link_is_closed: true });
+    assert_eq!(worth_keeping(&order, &inquiries, NOW).len(), 1);
 }
 
 /// A declined card tells us nothing: the gateway shows its draft as open as before.
 #[test]
 fn that_nothing_was_taken_is_told_some_seconds_after_each_sign_of_a_payment_and_once() {
-    let open = [looked(DRAFT, TransactionState::Open)];
+    let open = [inquiry(DRAFT, TransactionState::Open)];
     let unpaid = |page_is_closed| Settlement::Unpaid { page_is_closed };
     let mut order = order(OrderStatus::Confirming);
 
@@ -197,12 +197,12 @@ fn that_nothing_was_taken_is_told_some_seconds_after_each_sign_of_a_payment_and_
     order.last_hint_at_ms = Some(NOW);
     assert_eq!(decided(&order, &open), Settlement::Unchanged, "another try");
 
-    let closed = [looked(DRAFT, TransactionState::Closed)];
+    let closed = [inquiry(DRAFT, TransactionState::Closed)];
     assert_eq!(decided(&order, &closed), unpaid(true), "nobody can pay there");
     (order.seen_unpaid_at_ms, order.seen_closed_at_ms) = (Some(NOW), Some(NOW));
     assert_eq!(decided(&order, &closed), Settlement::Unchanged);
 
-    let unclear = [looked(DRAFT, TransactionState::Unclear { code: "5".into() })];
+    let unclear = [inquiry(DRAFT, TransactionState::Unclear { code: "5".into() })];
     order.seen_unpaid_at_ms = None;
     assert_eq!(decided(&order, &unclear), Settlement::Unchanged, "nobody knows");
 }
@@ -212,47 +212,47 @@ fn that_nothing_was_taken_is_told_some_seconds_after_each_sign_of_a_payment_and_
 fn what_is_known_already_is_kept_again_only_for_its_permanent_id() {
     let order = order(OrderStatus::Paid);
     let debited = TransactionState::Debited { success_transaction_id: TransactionId(70) };
-    let mut look = looked(DRAFT, debited);
-    look.was = StoredState::Debited;
+    let mut without_id = inquiry(DRAFT, debited);
+    without_id.was = StoredState::Debited;
 
-    let kept = worth_keeping(&order, &[look], NOW);
+    let kept = worth_keeping(&order, &[without_id], NOW);
     assert_eq!(kept.iter().map(|seen| seen.success_transaction_id).collect::<Vec<_>>(), [Some(TransactionId(70))]);
 
-    let mut look = looked(DRAFT, TransactionState::Debited { success_transaction_id: TransactionId(70) });
-    (look.was, look.has_permanent_id) = (StoredState::Debited, true);
-    assert_eq!(worth_keeping(&order, &[look], NOW), []);
+    let mut known = inquiry(DRAFT, TransactionState::Debited { success_transaction_id: TransactionId(70) });
+    (known.was, known.has_permanent_id) = (StoredState::Debited, true);
+    assert_eq!(worth_keeping(&order, &[known], NOW), []);
 }
 
 #[test]
 fn a_closed_link_is_replaced_while_the_order_lives_and_not_for_ever() {
-    let looks = [looked(DRAFT, TransactionState::Closed)];
+    let inquiries = [inquiry(DRAFT, TransactionState::Closed)];
     let mut order = order(OrderStatus::Pending);
 
-    assert_eq!(decided(&order, &looks), Settlement::LinkClosed { transaction_id: DRAFT });
+    assert_eq!(decided(&order, &inquiries), Settlement::LinkClosed { transaction_id: DRAFT });
 
     order.links_made = MAX_LINKS;
-    assert_eq!(decided(&order, &looks), Settlement::Unpaid { page_is_closed: true });
+    assert_eq!(decided(&order, &inquiries), Settlement::Unpaid { page_is_closed: true });
 
     order.expires_at_ms = Some(NOW);
-    assert_eq!(decided(&order, &looks), Settlement::Expired);
+    assert_eq!(decided(&order, &inquiries), Settlement::Expired);
 }
 
 #[test]
 fn a_confirming_order_expires_only_ten_minutes_after_its_last_allowed_callback() {
-    let looks = [looked(DRAFT, TransactionState::Open)];
+    let inquiries = [inquiry(DRAFT, TransactionState::Open)];
     let mut order = order(OrderStatus::Confirming);
     order.expires_at_ms = Some(NOW - settlement::CONFIRMING_GRACE_MS);
 
     order.last_allowed_at_ms = Some(NOW - settlement::CONFIRMING_GRACE_MS + 1);
-    assert_eq!(decided(&order, &looks), Settlement::Unpaid { page_is_closed: false });
+    assert_eq!(decided(&order, &inquiries), Settlement::Unpaid { page_is_closed: false });
 
     order.last_allowed_at_ms = Some(NOW - settlement::CONFIRMING_GRACE_MS);
-    assert_eq!(decided(&order, &looks), Settlement::Expired);
+    assert_eq!(decided(&order, &inquiries), Settlement::Expired);
 }
 
 #[test]
 fn an_answer_nobody_understands_never_pays_and_never_expires_an_order() {
-    let unclear = || looked(DRAFT, TransactionState::Unclear { code: "STPIMS-ERR-777".into() });
+    let unclear = || inquiry(DRAFT, TransactionState::Unclear { code: "STPIMS-ERR-777".into() });
     let mut order = order(OrderStatus::Pending);
 
     assert_eq!(decided(&order, &[unclear()]), Settlement::Unchanged);
@@ -262,18 +262,18 @@ fn an_answer_nobody_understands_never_pays_and_never_expires_an_order() {
 }
 
 #[test]
-fn an_order_before_a_person_has_no_further_looks() {
+fn an_order_before_a_person_has_no_further_inquiries() {
     let decision = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"));
 
-    let finish = finish_after(&order(OrderStatus::Pending), &decision, &[], &LookSchedule::new(&[]), NOW, NOW);
+    let finish = finish_after(&order(OrderStatus::Pending), &decision, &[], &InquirySchedule::new(&[]), NOW, NOW);
 
     assert_eq!(finish, Finish::Complete);
 }
 
 /// A was allowed, B debited without a question, and A may do so still: the customer would have paid twice.
 #[test]
-fn an_order_that_another_draft_has_paid_is_looked_at_on_while_the_allowed_one_may_debit() {
-    let schedule = LookSchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
+fn inquiries_go_on_about_an_order_that_another_draft_has_paid_while_the_allowed_one_may_debit() {
+    let schedule = InquirySchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
     let allowed_at_ms = NOW - 2_000;
     let confirming = Order {
         allowed_transaction_id: Some(DRAFT),
@@ -284,9 +284,9 @@ fn an_order_that_another_draft_has_paid_is_looked_at_on_while_the_allowed_one_ma
     let paid =
         Order { status: OrderStatus::Paid, transaction_id: Some(OTHER), final_at_ms: Some(NOW), ..confirming.clone() };
     let finish = |order: &Order, state: TransactionState, asked_at_ms: i64| {
-        let looks = [looked(DRAFT, state), looked(OTHER, debited())];
-        let decision = decide(order, &looks, asked_at_ms, "1234");
-        match finish_after(order, &decision, &looks, &schedule, asked_at_ms, asked_at_ms) {
+        let inquiries = [inquiry(DRAFT, state), inquiry(OTHER, debited())];
+        let decision = decide(order, &inquiries, asked_at_ms, "1234");
+        match finish_after(order, &decision, &inquiries, &schedule, asked_at_ms, asked_at_ms) {
             Finish::Snooze { until_ms, .. } => until_ms - allowed_at_ms,
             other => panic!("{other:?}"),
         }
@@ -309,14 +309,15 @@ fn an_order_that_another_draft_has_paid_is_looked_at_on_while_the_allowed_one_ma
     assert!(finish(&paid, reversed, NOW + 1_000) > day - 60_000);
 }
 
-/// The gateway debited the other draft although we had just refused it; the look that the callback caused came too early.
+/// The gateway debited the other draft although we had just refused it; the inquiry that the callback caused came too
+/// early.
 #[test]
-fn a_paid_order_whose_other_draft_was_asked_about_is_looked_at_on_for_three_minutes() {
-    let schedule = LookSchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
+fn inquiries_go_on_for_three_minutes_about_a_paid_order_whose_other_draft_had_a_callback() {
+    let schedule = InquirySchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
     let paid = Order { last_hint_at_ms: Some(NOW), expires_at_ms: Some(NOW + 3_600_000), ..order(OrderStatus::Paid) };
     let next = |state: TransactionState, asked_at_ms: i64| {
-        let looks = [looked(DRAFT, debited()), looked(OTHER, state)];
-        match finish_after(&paid, &Settlement::Unchanged, &looks, &schedule, asked_at_ms, asked_at_ms) {
+        let inquiries = [inquiry(DRAFT, debited()), inquiry(OTHER, state)];
+        match finish_after(&paid, &Settlement::Unchanged, &inquiries, &schedule, asked_at_ms, asked_at_ms) {
             Finish::Snooze { until_ms, .. } => until_ms - NOW,
             other => panic!("{other:?}"),
         }
@@ -332,9 +333,9 @@ fn a_paid_order_whose_other_draft_was_asked_about_is_looked_at_on_for_three_minu
 
 /// A callback came after the end and was refused. The gateway may debit all the same, also the draft behind the link.
 #[test]
-fn an_order_that_ended_unpaid_is_looked_at_on_for_three_minutes_after_a_callback() {
-    let schedule = LookSchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
-    let looks = [looked(DRAFT, TransactionState::Open)];
+fn inquiries_go_on_for_three_minutes_after_a_callback_about_an_order_that_ended_unpaid() {
+    let schedule = InquirySchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
+    let inquiries = [inquiry(DRAFT, TransactionState::Open)];
 
     for status in [OrderStatus::Canceled, OrderStatus::Expired] {
         let expires_at_ms = Some(NOW + 3_600_000);
@@ -342,7 +343,7 @@ fn an_order_that_ended_unpaid_is_looked_at_on_for_three_minutes_after_a_callback
         let next = |asked_at_ms: i64| match finish_after(
             &ended,
             &Settlement::Unchanged,
-            &looks,
+            &inquiries,
             &schedule,
             asked_at_ms,
             asked_at_ms,
@@ -358,11 +359,11 @@ fn an_order_that_ended_unpaid_is_looked_at_on_for_three_minutes_after_a_callback
 }
 
 #[test]
-fn a_look_that_began_before_the_deadline_and_ended_after_it_is_followed_by_another_at_once() {
+fn an_inquiry_that_began_before_the_deadline_and_ended_after_it_is_followed_by_another_at_once() {
     let mut order = order(OrderStatus::Pending);
     order.expires_at_ms = Some(NOW + 5);
 
-    let finish = finish_after(&order, &Settlement::Unchanged, &[], &LookSchedule::new(&[]), NOW, NOW + 10);
+    let finish = finish_after(&order, &Settlement::Unchanged, &[], &InquirySchedule::new(&[]), NOW, NOW + 10);
 
     assert_eq!(finish, Finish::Snooze { until_ms: NOW + 5, queue: QueueName::Background });
 }
@@ -375,12 +376,12 @@ fn claimed(transaction_id: TransactionId) -> Order {
 
 #[test]
 fn an_order_resolved_as_paid_is_paid_by_that_debit_of_whatever_amount() {
-    let mut debit = looked(DRAFT, debited());
+    let mut debit = inquiry(DRAFT, debited());
     debit.report.as_mut().unwrap().amount = 1;
 
     for was in [StoredState::Open, StoredState::Debited] {
         debit.was = was;
-        let decision = decided(&claimed(DRAFT), &[debit.clone(), looked(OTHER, TransactionState::Open)]);
+        let decision = decided(&claimed(DRAFT), &[debit.clone(), inquiry(OTHER, TransactionState::Open)]);
         assert_eq!(decision, Settlement::Paid { transaction_id: DRAFT });
     }
 }
@@ -394,19 +395,19 @@ fn an_order_resolved_as_paid_stays_with_the_person_where_the_gateway_shows_no_de
         (reversed, "went back"),
         (TransactionState::Unclear { code: "777".into() }, "777"),
     ] {
-        let looks = [looked(DRAFT, state), looked(OTHER, debited())];
-        let decision = decided(&claimed(DRAFT), &looks);
+        let inquiries = [inquiry(DRAFT, state), inquiry(OTHER, debited())];
+        let decision = decided(&claimed(DRAFT), &inquiries);
 
         let Settlement::NotResolved { transaction_id, what } = &decision else { panic!("{decision:?}") };
         assert!(*transaction_id == DRAFT && what.contains(part), "{decision:?}");
-        let finish = finish_after(&claimed(DRAFT), &decision, &looks, &LookSchedule::new(&[]), NOW, NOW);
+        let finish = finish_after(&claimed(DRAFT), &decision, &inquiries, &InquirySchedule::new(&[]), NOW, NOW);
         assert_eq!(finish, Finish::Complete);
     }
 }
 
 #[test]
 fn what_a_person_knows_and_left_is_not_told_again() {
-    let known = |state| Looked { was: StoredState::Debited, is_accepted: true, ..looked(OTHER, state) };
+    let known = |state| Inquiry { was: StoredState::Debited, is_accepted: true, ..inquiry(OTHER, state) };
     let unclear = TransactionState::Unclear { code: "777".into() };
     let reversed = TransactionState::Reversed { success_transaction_id: None };
 
@@ -414,24 +415,24 @@ fn what_a_person_knows_and_left_is_not_told_again() {
         for state in [debited(), unclear.clone()] {
             assert_eq!(decided(&order(status), &[known(state)]), Settlement::Unchanged, "{status}");
         }
-        let fresh = Looked { was: StoredState::Open, ..known(debited()) };
+        let fresh = Inquiry { was: StoredState::Open, ..known(debited()) };
         assert!(matches!(decided(&order(status), &[fresh]), Settlement::Review(_)), "{status}: of new money, it is");
     }
-    let payer = Looked { transaction_id: DRAFT, ..known(reversed) };
+    let payer = Inquiry { transaction_id: DRAFT, ..known(reversed) };
     assert_eq!(decided(&order(OrderStatus::Paid), &[payer]), Settlement::Refunded { transaction_id: DRAFT });
 }
 
 #[test]
 fn each_debit_that_a_person_must_know_is_named() {
     const THIRD: TransactionId = TransactionId(77);
-    let told = |order: &Order, looks: &[Looked]| match decided(order, looks) {
+    let told = |order: &Order, inquiries: &[Inquiry]| match decided(order, inquiries) {
         Settlement::Review(finding) => finding.text,
         Settlement::Noted { what } => what,
         other => panic!("{other:?}"),
     };
-    let both = [looked(OTHER, debited()), looked(THIRD, debited())];
-    let seen = both.clone().map(|look| Looked { was: StoredState::Debited, ..look });
-    let mut misfit = looked(DRAFT, debited());
+    let both = [inquiry(OTHER, debited()), inquiry(THIRD, debited())];
+    let seen = both.clone().map(|inquiry| Inquiry { was: StoredState::Debited, ..inquiry });
+    let mut misfit = inquiry(DRAFT, debited());
     misfit.report.as_mut().unwrap().amount += 1;
 
     for status in
@@ -441,13 +442,13 @@ fn each_debit_that_a_person_must_know_is_named() {
         assert!(text.contains("transactions 8, 77"), "{status}: {text}");
     }
     assert_eq!(told(&order(OrderStatus::Paid), &seen), told(&order(OrderStatus::Paid), &both), "and told once");
-    let text = told(&order(OrderStatus::Pending), &[misfit, looked(THIRD, debited())]);
+    let text = told(&order(OrderStatus::Pending), &[misfit, inquiry(THIRD, debited())]);
     assert!(text.contains("instead of") && text.ends_with("debited besides: transaction 77"), "{text}");
 }
 
 #[test]
 fn a_refunded_order_whose_money_did_not_go_back_is_told() {
-    let decision = decided(&order(OrderStatus::Refunded), &[looked(DRAFT, debited())]);
+    let decision = decided(&order(OrderStatus::Refunded), &[inquiry(DRAFT, debited())]);
 
     assert!(
         matches!(&decision, Settlement::Review(found) if found.kind == FindingKind::RefundedButDebited),
@@ -457,19 +458,19 @@ fn a_refunded_order_whose_money_did_not_go_back_is_told() {
 
 #[test]
 fn every_finding_suggests_what_fits_it() {
-    let mut misfit = looked(DRAFT, debited());
+    let mut misfit = inquiry(DRAFT, debited());
     misfit.report.as_mut().unwrap().amount += 1;
-    let unclear = || looked(DRAFT, TransactionState::Unclear { code: "777".into() });
+    let unclear = || inquiry(DRAFT, TransactionState::Unclear { code: "777".into() });
     let over = |status| Order { expires_at_ms: Some(NOW), ..order(status) };
-    for (order, looks, expected) in [
+    for (order, inquiries, expected) in [
         (order(OrderStatus::Pending), vec![misfit], SuggestedAct::CompareDebit),
-        (order(OrderStatus::Expired), vec![looked(DRAFT, debited())], SuggestedAct::ReturnLatePayment),
-        (order(OrderStatus::Canceled), vec![looked(DRAFT, debited())], SuggestedAct::ReturnLatePayment),
-        (order(OrderStatus::Paid), vec![looked(OTHER, debited())], SuggestedAct::ReturnSecondPayment),
+        (order(OrderStatus::Expired), vec![inquiry(DRAFT, debited())], SuggestedAct::ReturnLatePayment),
+        (order(OrderStatus::Canceled), vec![inquiry(DRAFT, debited())], SuggestedAct::ReturnLatePayment),
+        (order(OrderStatus::Paid), vec![inquiry(OTHER, debited())], SuggestedAct::ReturnSecondPayment),
         (over(OrderStatus::Pending), vec![unclear()], SuggestedAct::AskGateway),
         (order(OrderStatus::Paid), vec![unclear()], SuggestedAct::AskGateway),
     ] {
-        let decision = decided(&order, &looks);
+        let decision = decided(&order, &inquiries);
         assert!(
             matches!(&decision, Settlement::Review(found) if found.kind.act() == expected),
             "{expected}: {decision:?}"
@@ -488,7 +489,7 @@ fn any_state() -> impl Strategy<Value = TransactionState> {
 }
 
 prop_compose! {
-    fn any_look(id: i64)(
+    fn any_inquiry(id: i64)(
         state in any_state(),
         was in prop::sample::select(StoredState::ALL),
         is_accepted: bool,
@@ -496,7 +497,7 @@ prop_compose! {
         account in prop::sample::select(vec!["1", "2"]),
         store_id in prop::sample::select(vec![None, Some("1234"), Some("9")]),
         is_asked: bool,
-    ) -> Looked {
+    ) -> Inquiry {
         let report = TransactionReport {
             transaction_id: TransactionId(id),
             account: account.into(),
@@ -506,12 +507,12 @@ prop_compose! {
         };
         // Money is seen only by asking.
         let is_asked = is_asked || matches!(state, TransactionState::Debited { .. });
-        Looked { transaction_id: TransactionId(id), was, is_accepted, has_permanent_id: false, state, report: is_asked.then_some(report) }
+        Inquiry { transaction_id: TransactionId(id), was, is_accepted, has_permanent_id: false, state, report: is_asked.then_some(report) }
     }
 }
 
-fn any_looks() -> impl Strategy<Value = Vec<Looked>> {
-    (0usize..4, any_look(7), any_look(8), any_look(9))
+fn any_inquiries() -> impl Strategy<Value = Vec<Inquiry>> {
+    (0usize..4, any_inquiry(7), any_inquiry(8), any_inquiry(9))
         .prop_map(|(count, one, two, three)| [one, two, three].into_iter().take(count).collect())
 }
 
@@ -536,11 +537,11 @@ proptest! {
 
     /// Nothing but the gateway's word on a debit of ours makes an order paid.
     #[test]
-    fn an_order_is_paid_only_by_a_debit_that_fits_or_that_a_person_named(order in any_order(), looks in any_looks()) {
-        let Settlement::Paid { transaction_id } = decided(&order, &looks) else { return Ok(()) };
+    fn an_order_is_paid_only_by_a_debit_that_fits_or_that_a_person_named(order in any_order(), inquiries in any_inquiries()) {
+        let Settlement::Paid { transaction_id } = decided(&order, &inquiries) else { return Ok(()) };
 
-        let seen = looks.iter().find(|looked| looked.transaction_id == transaction_id);
-        let seen = seen.expect("a look at the transaction that paid");
+        let seen = inquiries.iter().find(|inquiry| inquiry.transaction_id == transaction_id);
+        let seen = seen.expect("an inquiry about the transaction that paid");
         prop_assert!(matches!(seen.state, TransactionState::Debited { .. }), "{seen:?}");
         match order.status {
             OrderStatus::Pending | OrderStatus::Confirming => {
@@ -558,12 +559,12 @@ proptest! {
 
     /// An order ends unpaid only where every answer is clear and none shows money.
     #[test]
-    fn an_order_expires_only_where_no_look_shows_money_or_is_unclear(order in any_order(), looks in any_looks()) {
-        if decided(&order, &looks) != Settlement::Expired { return Ok(()) }
+    fn an_order_expires_only_where_no_inquiry_shows_money_or_is_unclear(order in any_order(), inquiries in any_inquiries()) {
+        if decided(&order, &inquiries) != Settlement::Expired { return Ok(()) }
 
         prop_assert!(matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming));
-        prop_assert!(crate::look_schedule::deadline_ms(&order).is_some_and(|deadline| deadline <= NOW));
-        for seen in &looks {
+        prop_assert!(crate::inquiry_schedule::deadline_ms(&order).is_some_and(|deadline| deadline <= NOW));
+        for seen in &inquiries {
             let is_money = matches!(seen.state, TransactionState::Debited { .. } | TransactionState::Unclear { .. });
             prop_assert!(!is_money, "{seen:?}");
         }
@@ -571,27 +572,27 @@ proptest! {
 
     /// Money that the order does not account for is told, unless a person knows of it.
     #[test]
-    fn money_that_fits_nowhere_is_told(order in any_order(), looks in any_looks()) {
-        let decision = decided(&order, &looks);
+    fn money_that_fits_nowhere_is_told(order in any_order(), inquiries in any_inquiries()) {
+        let decision = decided(&order, &inquiries);
         let is_told = matches!(decision, Settlement::Review(_) | Settlement::Noted { .. } | Settlement::NotResolved { .. });
-        let unknown: Vec<_> = looks.iter().filter(|looked| {
-            let is_known = looked.was == StoredState::Debited && (looked.is_accepted || order.status == OrderStatus::Review);
-            matches!(looked.state, TransactionState::Debited { .. }) && !is_known
+        let unknown: Vec<_> = inquiries.iter().filter(|inquiry| {
+            let is_known = inquiry.was == StoredState::Debited && (inquiry.is_accepted || order.status == OrderStatus::Review);
+            matches!(inquiry.state, TransactionState::Debited { .. }) && !is_known
         }).collect();
         let is_settled = match &decision {
-            // A second one is told by the look that follows at once.
+            // A second one is told by the inquiry that follows at once.
             Settlement::Paid { .. } => true,
             _ => order.status == OrderStatus::Paid
-                && unknown.iter().all(|looked| Some(looked.transaction_id) == order.transaction_id),
+                && unknown.iter().all(|inquiry| Some(inquiry.transaction_id) == order.transaction_id),
         };
 
-        prop_assert!(is_told || is_settled || unknown.is_empty(), "{decision:?}: {looks:?}");
+        prop_assert!(is_told || is_settled || unknown.is_empty(), "{decision:?}: {inquiries:?}");
     }
 
-    /// What has ended or waits for a person moves by a look only where money went back or a person decided.
+    /// What has ended or waits for a person moves by an inquiry only where money went back or a person decided.
     #[test]
-    fn an_order_that_has_ended_moves_only_to_a_person_or_with_its_money(order in any_order(), looks in any_looks()) {
-        let decision = decided(&order, &looks);
+    fn an_order_that_has_ended_moves_only_to_a_person_or_with_its_money(order in any_order(), inquiries in any_inquiries()) {
+        let decision = decided(&order, &inquiries);
         let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
         let fits = match &decision {
             Settlement::Unchanged | Settlement::Review(_) => true,

@@ -13,15 +13,15 @@ fn clients<const COUNT: usize>(server: &Server) -> [AtmosGateway; COUNT] {
     [(); COUNT].map(|()| gateway_within(300 * MS, config(&server.url), coordination.clone()))
 }
 
-/// Whether so many looks that were answered like this keep the next one back.
-async fn breaks(looks: usize, reply: Reply) -> bool {
+/// Whether so many inquiries that were answered like this keep the next one back.
+async fn breaks(inquiries: usize, reply: Reply) -> bool {
     let server = server(move |request| (request.path == GET).then(|| reply.clone())).await;
     let [a, b] = two_clients(&server);
-    for _ in 0..looks {
-        let answer = a.look(TransactionId(7), Urgency::Now).await;
+    for _ in 0..inquiries {
+        let answer = a.inquire(TransactionId(7), Urgency::Now).await;
         assert!(!matches!(answer, Err(GatewayError::HeldBack { .. })), "too early: {answer:?}");
     }
-    matches!(b.look(TransactionId(7), Urgency::Now).await, Err(GatewayError::HeldBack { .. }))
+    matches!(b.inquire(TransactionId(7), Urgency::Now).await, Err(GatewayError::HeldBack { .. }))
 }
 
 #[tokio::test]
@@ -57,9 +57,9 @@ async fn the_tries_within_a_call_end_when_the_breaker_opens() {
         // The connection that was kept after it is nobody's here: each try that is cut off is the gateway's doing.
         asks_for_the_token.prepare().await.unwrap();
 
-        assert!(matches!(a.look(TransactionId(7), Urgency::Now).await, Err(GatewayError::OutcomeUnknown { .. })));
-        let second = b.look(TransactionId(7), Urgency::Now).await;
-        let third = a.look(TransactionId(7), Urgency::Now).await;
+        assert!(matches!(a.inquire(TransactionId(7), Urgency::Now).await, Err(GatewayError::OutcomeUnknown { .. })));
+        let second = b.inquire(TransactionId(7), Urgency::Now).await;
+        let third = a.inquire(TransactionId(7), Urgency::Now).await;
 
         assert!(matches!(second, Err(GatewayError::HeldBack { .. })), "{shown}: {second:?}");
         let Err(GatewayError::HeldBack { obstacle, .. }) = third else { panic!("{shown}: {third:?}") };
@@ -73,18 +73,18 @@ async fn a_gateway_that_is_back_is_found_by_one_call_and_then_by_all() {
     let server = server(|request| (request.path == GET && request.earlier < 5).then(|| status(403))).await;
     let [a, b] = two_clients(&server);
     for _ in 0..5 {
-        let _ = a.look(TransactionId(7), Urgency::Now).await;
+        let _ = a.inquire(TransactionId(7), Urgency::Now).await;
     }
 
     let answer = loop {
-        match b.look(TransactionId(7), Urgency::Now).await {
+        match b.inquire(TransactionId(7), Urgency::Now).await {
             Err(GatewayError::HeldBack { .. }) => tokio::time::sleep(50 * MS).await,
             answer => break answer,
         }
     };
 
     assert!(answer.is_ok(), "{answer:?}");
-    assert!(a.look(TransactionId(7), Urgency::Now).await.is_ok());
+    assert!(a.inquire(TransactionId(7), Urgency::Now).await.is_ok());
 }
 
 /// A token service that is well in front of a gateway that knows none of its tokens.
@@ -94,11 +94,11 @@ async fn a_gateway_that_refuses_every_fresh_token_opens_the_breaker_and_is_asked
     let [a, _b] = two_clients(&server);
 
     for _ in 0..5 {
-        let answer = a.look(TransactionId(7), Urgency::Now).await;
+        let answer = a.inquire(TransactionId(7), Urgency::Now).await;
         assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
     }
 
-    let Err(GatewayError::HeldBack { obstacle, .. }) = a.look(TransactionId(7), Urgency::Now).await else {
+    let Err(GatewayError::HeldBack { obstacle, .. }) = a.inquire(TransactionId(7), Urgency::Now).await else {
         panic!("it is asked again and again")
     };
     assert!(obstacle.to_string().contains("401"), "the cause is told: {obstacle}");
@@ -107,9 +107,9 @@ async fn a_gateway_that_refuses_every_fresh_token_opens_the_breaker_and_is_asked
 
     let coordination = a.coordination();
     tokio::time::sleep(coordination.view().breaker.opens_in + 5 * MS).await;
-    let probe = a.look(TransactionId(7), Urgency::Now).await;
+    let probe = a.inquire(TransactionId(7), Urgency::Now).await;
     assert!(matches!(probe, Err(GatewayError::NotAdmitted { .. })), "{probe:?}");
-    let next = a.look(TransactionId(7), Urgency::Now).await;
+    let next = a.inquire(TransactionId(7), Urgency::Now).await;
     assert!(matches!(next, Err(GatewayError::HeldBack { .. })), "{next:?}");
     let wait = coordination.view().breaker.opens_in;
     assert!(wait > 1_500 * MS, "a probe that is refused makes the wait longer: {wait:?}");
@@ -121,10 +121,10 @@ async fn patience_that_one_is_asked_for_keeps_the_other_from_calling() {
         server(|request| (request.path == CREATE).then(|| Reply::Answer(429, "Retry-After: 60\r\n", String::new())))
             .await;
     let [a, b] = two_clients(&server);
-    assert!(b.look(TransactionId(7), Urgency::Now).await.is_ok());
+    assert!(b.inquire(TransactionId(7), Urgency::Now).await.is_ok());
 
     let told = a.create_draft(&draft_request(), Urgency::Now).await;
-    let other = b.look(TransactionId(7), Urgency::Now).await;
+    let other = b.inquire(TransactionId(7), Urgency::Now).await;
 
     assert!(matches!(told, Err(GatewayError::Throttled { .. })), "{told:?}");
     let Err(GatewayError::Throttled { retry_after }) = other else { panic!("{other:?}") };
@@ -143,11 +143,11 @@ async fn the_sandboxs_book_is_read_beside_an_open_breaker() {
     .await;
     let [a, b] = two_clients(&server);
     for _ in 0..5 {
-        let _ = a.look(TransactionId(7), Urgency::Now).await;
+        let _ = a.inquire(TransactionId(7), Urgency::Now).await;
     }
 
     let book = b.ledger().await;
 
     assert!(matches!(&book, Ok(Some(lines)) if lines.is_empty()), "{book:?}");
-    assert!(matches!(a.look(TransactionId(7), Urgency::Now).await, Err(GatewayError::HeldBack { .. })));
+    assert!(matches!(a.inquire(TransactionId(7), Urgency::Now).await, Err(GatewayError::HeldBack { .. })));
 }

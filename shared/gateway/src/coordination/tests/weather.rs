@@ -43,8 +43,8 @@ for_two! {
     calls_stay_within_rate_and_burst with a_rate(40, 8);
     late_calls_leave_urgent_ones_the_rest_of_the_budget with a_rate(1, 8);
     late_calls_at_once_all_leave_however_small_the_burst with a_rate(2, 2);
-    links_go_before_looks_however_many_there_are with a_rate(4, 8);
-    looks_are_not_starved_by_links with a_rate(10, 4);
+    links_go_before_inquiries_however_many_there_are with a_rate(4, 8);
+    inquiries_are_not_starved_by_links with a_rate(10, 4);
     who_is_held_back_comes_back_one_after_the_other with a_rate(20, 1);
     an_operators_budget_is_in_force_at_once with a_rate(1, 2);
 }
@@ -286,9 +286,9 @@ async fn late_calls_leave_urgent_ones_the_rest_of_the_budget(a: &Coordination, b
     assert_eq!(held_back.obstacle, Obstacle::Budget);
 }
 
-async fn links_go_before_looks_however_many_there_are(a: &Coordination, b: &Coordination) {
+async fn links_go_before_inquiries_however_many_there_are(a: &Coordination, b: &Coordination) {
     let processes = (0..40).map(|number| if number % 2 == 0 { a } else { b });
-    let looks = join_all(processes.map(|process| tokio::time::timeout(SECOND, process.admit(Urgency::Soon))));
+    let inquiries = join_all(processes.map(|process| tokio::time::timeout(SECOND, process.admit(Urgency::Soon))));
     let links = async {
         let mut longest = Duration::ZERO;
         for process in [a, b, a] {
@@ -300,14 +300,14 @@ async fn links_go_before_looks_however_many_there_are(a: &Coordination, b: &Coor
         longest
     };
 
-    let (looks, longest) = tokio::join!(looks, links);
+    let (inquiries, longest) = tokio::join!(inquiries, links);
 
-    assert!(longest < SECOND * 3 / 4, "a link waits for no line of looks: {longest:?}");
-    assert!(looks.iter().any(|look| matches!(look, Ok(Ok(_)))), "and some looks leave");
+    assert!(longest < SECOND * 3 / 4, "a link waits for no line of inquiries: {longest:?}");
+    assert!(inquiries.iter().any(|inquiry| matches!(inquiry, Ok(Ok(_)))), "and some inquiries leave");
 }
 
 /// Payments are confirmed also while one shop asks for very many links.
-async fn looks_are_not_starved_by_links(a: &Coordination, b: &Coordination) {
+async fn inquiries_are_not_starved_by_links(a: &Coordination, b: &Coordination) {
     let began = Instant::now();
     let links = join_all((0..40).map(async |number| {
         while began.elapsed() < SECOND * 4 {
@@ -318,7 +318,7 @@ async fn looks_are_not_starved_by_links(a: &Coordination, b: &Coordination) {
             }
         }
     }));
-    let looks = async {
+    let inquiries = async {
         let mut left = 0;
         while began.elapsed() < SECOND * 4 {
             match a.admit(Urgency::Soon).await {
@@ -329,12 +329,12 @@ async fn looks_are_not_starved_by_links(a: &Coordination, b: &Coordination) {
         left
     };
 
-    let (_, left) = tokio::join!(links, looks);
+    let (_, left) = tokio::join!(links, inquiries);
 
-    assert!(left >= 1, "no look has left");
+    assert!(left >= 1, "no inquiry has left");
 }
 
-/// An order with several drafts needs all its looks in one run.
+/// An order with several drafts needs all its inquiries in one run.
 async fn late_calls_at_once_all_leave_however_small_the_burst(a: &Coordination, b: &Coordination) {
     let began = Instant::now();
 

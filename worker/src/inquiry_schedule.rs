@@ -1,4 +1,4 @@
-//! When to look at the gateway: pure functions of time.
+//! When to ask the gateway about an order: pure functions of time.
 
 use std::time::Duration;
 
@@ -7,29 +7,30 @@ use domain::order::{Order, OrderStatus};
 use domain::time::millis;
 use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS};
 
-/// How long after the last hint looks come, in milliseconds, ascending; beyond the last they repeat at its distance.
+/// How long after the last hint inquiries come, in milliseconds, ascending; beyond the last they repeat at its
+/// distance.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LookSchedule(Vec<i64>);
+pub struct InquirySchedule(Vec<i64>);
 
-/// Looks after the link was made while nothing hints at a payment: 1, 3, 10 and 20 minutes.
+/// Inquiries after the link was made while nothing hints at a payment: 1, 3, 10 and 20 minutes.
 const UNHINTED_MS: [i64; 4] = [60_000, 180_000, 600_000, 1_200_000];
 
-/// Looks back at an order that has ended: for late debits, and for reversals.
-const LOOK_BACK_MS: [i64; 3] = [24 * 3_600_000, 48 * 3_600_000, 72 * 3_600_000];
+/// Late inquiries about an order that has ended: for late debits, and for reversals.
+const LATE_INQUIRIES_MS: [i64; 3] = [24 * 3_600_000, 48 * 3_600_000, 72 * 3_600_000];
 
-/// A look back is no further ahead.
-pub(crate) const LONGEST_LOOK_BACK_MS: i64 = LOOK_BACK_MS[0];
+/// A late inquiry is no further ahead.
+pub(crate) const LONGEST_LATE_INQUIRY_WAIT_MS: i64 = LATE_INQUIRIES_MS[0];
 
-/// Looks at an order past its deadline that is still unclear.
+/// Inquiries about an order past its deadline that is still unclear.
 const UNCLEAR_MS: i64 = 600_000;
 
-/// A look back that comes this much early counts as made.
-const LOOK_BACK_SLACK_MS: i64 = 60_000;
+/// A late inquiry that comes this much early counts as made.
+const LATE_INQUIRY_SLACK_MS: i64 = 60_000;
 
-/// Looks that are due later than this after the last hint may wait behind everything else.
+/// Inquiries that are due later than this after the last hint may wait behind everything else.
 const FRESH_MS: i64 = 60_000;
 
-impl LookSchedule {
+impl InquirySchedule {
     /// A schedule with these distances from the last hint.
     pub fn new(after_hint: &[Duration]) -> Self {
         let mut offsets: Vec<i64> = after_hint.iter().map(|offset| millis(*offset).max(1)).collect();
@@ -38,15 +39,15 @@ impl LookSchedule {
         if offsets.is_empty() {
             offsets.push(1_000);
         }
-        LookSchedule(offsets)
+        InquirySchedule(offsets)
     }
 
-    /// When to look next at an order that is still open, in epoch milliseconds, and on which queue.
+    /// When to inquire next about an order that is still open, in epoch milliseconds, and on which queue.
     ///
-    /// There is always a look that begins after the order's deadline and decides whether it expires, and one as soon as it
-    /// may be believed that the allowed draft is closed: the customer waits for another link. `asked_at_ms` is when the
-    /// present one began.
-    pub(crate) fn next_look(&self, order: &Order, asked_at_ms: i64, now_ms: i64) -> (i64, QueueName) {
+    /// There is always an inquiry that begins after the order's deadline and decides whether it expires, and one as
+    /// soon as it may be believed that the allowed draft is closed: the customer waits for another link. `asked_at_ms`
+    /// is when the present one began.
+    pub(crate) fn next_inquiry(&self, order: &Order, asked_at_ms: i64, now_ms: i64) -> (i64, QueueName) {
         let since = order.link_at_ms.unwrap_or(order.created_at_ms);
         let scheduled = match order.last_hint_at_ms {
             Some(hint) => hint + self.after(now_ms - hint),
@@ -55,7 +56,7 @@ impl LookSchedule {
         let awaited = believed_from_ms(order).filter(|believed_ms| *believed_ms > asked_at_ms);
         let scheduled = awaited.map_or(scheduled, |believed_ms| scheduled.min(believed_ms));
         let next = match deadline_ms(order) {
-            // Of the look itself, not of its end: a deadline that passed meanwhile has not been looked at yet.
+            // The beginning of the inquiry counts, not its end: about a deadline that passed meanwhile it says nothing.
             Some(deadline) if deadline > asked_at_ms => scheduled.min(deadline),
             // Past its deadline and still open: something was unclear.
             _ => scheduled.min(now_ms + UNCLEAR_MS),
@@ -65,7 +66,8 @@ impl LookSchedule {
         (next, if is_fresh || is_awaited { QueueName::Settle } else { QueueName::Background })
     }
 
-    /// The longest time between two looks at an open order that lives for `payment_ttl` from its link on, in milliseconds.
+    /// The longest time between two inquiries about an open order that lives for `payment_ttl` from its link on, in
+    /// milliseconds.
     pub(crate) fn longest_step_ms(&self, payment_ttl: Duration) -> i64 {
         let longest = |offsets: &[i64]| {
             let first = offsets.first().copied().unwrap_or_default();
@@ -79,7 +81,7 @@ impl LookSchedule {
             .unwrap_or_default()
     }
 
-    /// The distance from the hint of the first look after `elapsed_ms`.
+    /// The distance from the hint of the first inquiry after `elapsed_ms`.
     fn after(&self, elapsed_ms: i64) -> i64 {
         let elapsed_ms = elapsed_ms.max(0);
         let last = self.0.last().copied().unwrap_or(1_000);
@@ -91,12 +93,12 @@ impl LookSchedule {
     }
 }
 
-/// The first look at a fresh link.
-pub(crate) fn first_look_ms(now_ms: i64) -> i64 {
+/// When the first inquiry about a new link is due, in epoch milliseconds.
+pub(crate) fn first_inquiry_ms(now_ms: i64) -> i64 {
     now_ms + UNHINTED_MS[0]
 }
 
-/// From when on a look believes that the allowed draft is closed.
+/// From when on an inquiry believes that the allowed draft is closed.
 fn believed_from_ms(order: &Order) -> Option<i64> {
     match order.status {
         OrderStatus::Confirming => order.last_allowed_at_ms.map(|allowed_at_ms| allowed_at_ms + CLOSED_BELIEVED_MS),
@@ -115,9 +117,9 @@ pub(crate) fn deadline_ms(order: &Order) -> Option<i64> {
     })
 }
 
-/// When to look back next at an order that ended at `final_at_ms`, or `None` when that is over.
-pub(crate) fn next_look_back_ms(final_at_ms: i64, now_ms: i64) -> Option<i64> {
-    LOOK_BACK_MS.iter().map(|offset| final_at_ms + offset).find(|at| *at > now_ms + LOOK_BACK_SLACK_MS)
+/// When the next late inquiry about an order is due that ended at `final_at_ms`; `None` after the last one.
+pub(crate) fn next_late_inquiry_ms(final_at_ms: i64, now_ms: i64) -> Option<i64> {
+    LATE_INQUIRIES_MS.iter().map(|offset| final_at_ms + offset).find(|at| *at > now_ms + LATE_INQUIRY_SLACK_MS)
 }
 
 #[cfg(test)]
@@ -127,30 +129,30 @@ mod tests {
 
     use super::*;
 
-    fn schedule() -> LookSchedule {
-        defaults::<crate::WorkerSettings>().unwrap().look_schedule
+    fn schedule() -> InquirySchedule {
+        defaults::<crate::WorkerSettings>().unwrap().inquiry_schedule
     }
 
     #[test]
-    fn the_longest_time_between_two_looks_is_ten_minutes_unless_a_setting_makes_it_longer() {
+    fn the_longest_time_between_two_inquiries_is_ten_minutes_unless_a_setting_makes_it_longer() {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
 
         assert_eq!(schedule().longest_step_ms(minutes(30)), 600_000);
-        assert_eq!(schedule().longest_step_ms(minutes(60)), 2_400_000, "from the look after 20 min to the end");
-        assert_eq!(LookSchedule::new(&[minutes(1), minutes(31)]).longest_step_ms(minutes(30)), 1_860_000);
+        assert_eq!(schedule().longest_step_ms(minutes(60)), 2_400_000, "from the inquiry after 20 min to the end");
+        assert_eq!(InquirySchedule::new(&[minutes(1), minutes(31)]).longest_step_ms(minutes(30)), 1_860_000);
     }
 
     #[test]
-    fn looks_come_quickly_after_a_hint_and_then_every_ten_minutes() {
+    fn inquiries_come_quickly_after_a_hint_and_then_every_ten_minutes() {
         let mut elapsed = 0;
-        let mut looks = Vec::new();
-        while looks.len() < 21 {
+        let mut inquiries = Vec::new();
+        while inquiries.len() < 21 {
             elapsed = schedule().after(elapsed);
-            looks.push(elapsed);
+            inquiries.push(elapsed);
         }
 
-        assert_eq!(looks[..5], [250, 500, 1_000, 1_500, 2_000]);
-        assert_eq!(looks[16..], [300_000, 600_000, 1_200_000, 1_800_000, 2_400_000]);
+        assert_eq!(inquiries[..5], [250, 500, 1_000, 1_500, 2_000]);
+        assert_eq!(inquiries[16..], [300_000, 600_000, 1_200_000, 1_800_000, 2_400_000]);
     }
 
     #[test]
@@ -168,59 +170,63 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_order_is_looked_back_at_three_times() {
+    fn an_ended_order_has_three_late_inquiries() {
         let mut now = 0;
-        let mut looks = Vec::new();
-        while let Some(next) = next_look_back_ms(0, now) {
-            looks.push(next / 3_600_000);
+        let mut inquiries = Vec::new();
+        while let Some(next) = next_late_inquiry_ms(0, now) {
+            inquiries.push(next / 3_600_000);
             now = next;
         }
 
-        assert_eq!(looks, [24, 48, 72]);
+        assert_eq!(inquiries, [24, 48, 72]);
     }
 
     #[test]
-    fn without_a_hint_looks_come_after_1_3_10_and_20_minutes_and_at_the_end() {
+    fn without_a_hint_inquiries_come_after_1_3_10_and_20_minutes_and_at_the_end() {
         let (minute, linked_at) = (60_000, 1_000_000);
         let order = crate::jobs::settle_order::an_order(OrderStatus::Pending, linked_at, linked_at + 30 * minute);
         let mut now = linked_at;
-        let mut looks = Vec::new();
-        while looks.len() < 6 {
-            let (next, queue) = schedule().next_look(&order, now, now);
+        let mut inquiries = Vec::new();
+        while inquiries.len() < 6 {
+            let (next, queue) = schedule().next_inquiry(&order, now, now);
             assert_eq!(queue, QueueName::Background);
-            looks.push((next - linked_at) / minute);
+            inquiries.push((next - linked_at) / minute);
             now = next;
         }
 
-        assert_eq!(first_look_ms(linked_at), linked_at + minute);
-        assert_eq!(looks, [1, 3, 10, 20, 30, 40], "past its end something was unclear");
+        assert_eq!(first_inquiry_ms(linked_at), linked_at + minute);
+        assert_eq!(inquiries, [1, 3, 10, 20, 30, 40], "past its end something was unclear");
     }
 
     #[test]
-    fn a_look_soon_after_a_hint_goes_before_all_others() {
+    fn an_inquiry_soon_after_a_hint_goes_before_all_others() {
         let mut order = crate::jobs::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
         order.last_hint_at_ms = Some(100_000);
 
-        assert_eq!(schedule().next_look(&order, 100_000, 100_000), (100_250, QueueName::Settle));
-        assert_eq!(schedule().next_look(&order, 160_000, 160_000), (160_000 + 60_000, QueueName::Settle));
-        assert_eq!(schedule().next_look(&order, 160_001, 160_001).1, QueueName::Background);
+        assert_eq!(schedule().next_inquiry(&order, 100_000, 100_000), (100_250, QueueName::Settle));
+        assert_eq!(schedule().next_inquiry(&order, 160_000, 160_000), (160_000 + 60_000, QueueName::Settle));
+        assert_eq!(schedule().next_inquiry(&order, 160_001, 160_001).1, QueueName::Background);
     }
 
     /// Its customer has canceled at the gateway, and waits for another link.
     #[test]
-    fn a_closed_draft_is_looked_at_the_moment_that_may_be_believed() {
+    fn a_closed_draft_is_asked_about_as_soon_as_the_answer_may_be_believed() {
         let mut order = crate::jobs::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
         (order.last_hint_at_ms, order.last_allowed_at_ms) = (Some(0), Some(10_000));
         order.seen_closed_at_ms = Some(40_000);
 
-        assert_eq!(schedule().next_look(&order, 120_000, 120_000), (190_000, QueueName::Settle));
-        assert_eq!(schedule().next_look(&order, 189_999, 190_001), (190_000, QueueName::Settle), "it began too early");
-        assert_eq!(schedule().next_look(&order, 190_000, 190_001), (300_000, QueueName::Background));
+        assert_eq!(schedule().next_inquiry(&order, 120_000, 120_000), (190_000, QueueName::Settle));
+        assert_eq!(
+            schedule().next_inquiry(&order, 189_999, 190_001),
+            (190_000, QueueName::Settle),
+            "it began too early"
+        );
+        assert_eq!(schedule().next_inquiry(&order, 190_000, 190_001), (300_000, QueueName::Background));
     }
 
     proptest! {
         #[test]
-        fn the_next_look_is_always_in_the_future_and_never_far(elapsed in 0i64..100_000_000) {
+        fn the_next_inquiry_is_always_in_the_future_and_never_far(elapsed in 0i64..100_000_000) {
             let next = schedule().after(elapsed);
             prop_assert!(next > elapsed);
             prop_assert!(next - elapsed <= 600_000);
