@@ -62,7 +62,7 @@ async fn readiness(api: &Api) -> (bool, Value) {
         // Told, and never red: without its log a process does all that it is for.
         "log": word(telemetry::fault().map_or(Ok(()), Err)),
     });
-    if api.context.pulse.is_some() {
+    if api.context.consumption_check.is_some() {
         checks["worker"] = word(worker).into();
     }
     (is_ready, checks)
@@ -86,8 +86,8 @@ async fn queue(api: &Api) -> Result<(), String> {
 
 /// Whether the worker in this process takes jobs.
 async fn worker(api: &Api) -> Result<(), String> {
-    let Some(pulse) = &api.context.pulse else { return Ok(()) };
-    pulse.fault(&api.context.store, &api.context.queue).await.map_or(Ok(()), Err)
+    let Some(consumption_check) = &api.context.consumption_check else { return Ok(()) };
+    consumption_check.fault(&api.context.store, &api.context.queue).await.map_or(Ok(()), Err)
 }
 
 /// Prometheus' text format.

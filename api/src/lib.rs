@@ -9,9 +9,9 @@ use std::sync::Arc;
 use gateway::Gateway;
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response, Route};
+use process::consumption_check::ConsumptionCheck;
 use process::notice::Notice;
 use process::public_address::PublicUrl;
-use process::pulse::Pulse;
 use queue::Queue;
 use store::Store;
 use tokio::sync::Semaphore;
@@ -73,7 +73,7 @@ pub struct ApiContext {
     /// Only asked how long it is, for health and metrics.
     pub queue: Queue,
     /// The worker of this process, where it has one.
-    pub pulse: Option<Pulse>,
+    pub consumption_check: Option<ConsumptionCheck>,
     /// How the HTTP side is set. Without keys the order API is open.
     pub settings: ApiSettings,
     /// The addresses callbacks may come from.

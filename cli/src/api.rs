@@ -1,7 +1,7 @@
 //! `tasdiq api`: the HTTP side of a scaled-out installation.
 
 use ::api::{ApiContext, Listeners};
-use process::presence::Introduction;
+use process::heartbeat::Introduction;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -56,14 +56,14 @@ pub(crate) fn start(
     worker: Option<OwnWorker>,
     stop: &CancellationToken,
 ) {
-    let (pulse, work_ended) = worker.map(|worker| (worker.pulse, worker.ended)).unzip();
+    let (consumption_check, work_ended) = worker.map(|worker| (worker.consumption_check, worker.ended)).unzip();
     let context = ApiContext {
         store: installation.store.clone(),
         gateway: installation.gateway.clone(),
         notice: installation.notice.clone(),
         queue: installation.queue.clone(),
-        role: if pulse.is_some() { "up" } else { "api" },
-        pulse,
+        role: if consumption_check.is_some() { "up" } else { "api" },
+        consumption_check,
         settings: config.api.clone(),
         callback_addresses: config.callback_addresses.clone(),
         public_url: config.address.public_url.clone(),

@@ -9,8 +9,8 @@ use domain::time::rfc3339;
 use gateway::Gateway;
 use gateway::atmos::AtmosGateway;
 use gateway::coordination::Coordination;
+use process::heartbeat::{self, Introduction};
 use process::notice::Notice;
-use process::presence::{self, Introduction};
 use process::relay::Relay;
 use process::weather;
 use queue::{LocalQueue, Queue, RedisQueue};
@@ -104,7 +104,7 @@ impl Installation {
         }
         beside.spawn(Relay::new(store.clone(), queue.clone(), is_alone).run(ended.clone()));
         let coordination = gateway.coordination().clone();
-        beside.spawn(presence::keep(store.clone(), queue.clone(), coordination.clone(), introduction, ended.clone()));
+        beside.spawn(heartbeat::keep(store.clone(), queue.clone(), coordination.clone(), introduction, ended.clone()));
         beside.spawn(weather::follow(store.clone(), coordination, ended.clone()));
         Ok(Installation { store, queue, gateway, notice, beside, ended })
     }

@@ -7,8 +7,8 @@ use ::worker::health;
 use ::worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 use domain::job::QueueName;
 use gateway::Gateway;
-use process::presence::Introduction;
-use process::pulse::Pulse;
+use process::consumption_check::ConsumptionCheck;
+use process::heartbeat::Introduction;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -37,7 +37,7 @@ pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &Can
         listener,
         installation.store.clone(),
         installation.queue.clone(),
-        worker.pulse(),
+        worker.consumption_check(),
         stop.clone(),
         drained.clone(),
     );
@@ -59,7 +59,7 @@ pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &Can
 #[derive(Debug)]
 pub(crate) struct OwnWorker {
     /// What tells whether it is at work.
-    pub(crate) pulse: Pulse,
+    pub(crate) consumption_check: ConsumptionCheck,
     /// Cancelled once it has ended.
     pub(crate) ended: CancellationToken,
 }
@@ -73,7 +73,7 @@ pub(crate) fn start(
     stop: &CancellationToken,
 ) -> OwnWorker {
     let worker = job_worker(config, installation, options);
-    let own = OwnWorker { pulse: worker.pulse(), ended: CancellationToken::new() };
+    let own = OwnWorker { consumption_check: worker.consumption_check(), ended: CancellationToken::new() };
     let ended = own.ended.clone().drop_guard();
     let work = worker.run(stop.clone());
     parts.start("worker", async move {

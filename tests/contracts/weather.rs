@@ -51,7 +51,7 @@ async fn how_a_process_sees_the_weather_is_told_with_its_heartbeat(f: Fixture) {
         version: "1".into(),
         slots: 1,
         queues: "links".into(),
-        twin: None,
+        redis_instance_id: None,
         started_at_ms: f.store.now_ms(),
         heartbeat_at_ms: f.store.now_ms(),
         queue_heard_at_ms: None,

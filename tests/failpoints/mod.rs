@@ -17,7 +17,7 @@ use crate::support::servers;
 use crate::support::supervised::{Supervised, supervise};
 use crate::support::wait::PATIENCE;
 
-mod poison;
+mod defect;
 mod zombies;
 
 /// So many stories run side by side: each mostly waits for a lease to end.

@@ -15,7 +15,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::Attributes;
 
 use super::{Behind, Installation};
-use crate::support::listening::{Listener, listen};
+use crate::support::listening::{TraceListener, listen};
 use crate::support::wait::PATIENCE;
 
 /// Between two jobs.
@@ -27,7 +27,7 @@ const FIRST_JOB: i64 = 7_000_000_000;
 /// Tells when a job begins: a worker opens a span for it then.
 struct Beginnings(UnboundedSender<Instant>);
 
-impl Listener for Beginnings {
+impl TraceListener for Beginnings {
     fn wants(&self, what: &Metadata<'_>) -> bool {
         what.is_span() && what.name() == "job"
     }

@@ -12,7 +12,7 @@ use tracing::field::{Field, Visit};
 
 use super::{GROWING, NAMES, name, walk};
 use crate::support::filling::{self, Extent};
-use crate::support::listening::{Listener, listen};
+use crate::support::listening::{TraceListener, listen};
 use crate::support::wait::PATIENCE;
 
 /// A step may take so much longer on a hundred times as many rows: a deeper index, a page that is not in memory. Reading
@@ -100,7 +100,7 @@ impl Texts {
     }
 }
 
-impl Listener for Texts {
+impl TraceListener for Texts {
     fn wants(&self, what: &tracing::Metadata<'_>) -> bool {
         what.target() == "sqlx::query"
     }

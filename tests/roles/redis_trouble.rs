@@ -122,8 +122,8 @@ async fn a_redis_that_was_away_for_long_and_comes_back_as_another_one_is_used_at
     running.resumes().await;
     let theirs: Vec<String> = redis.command(&["LRANGE", "{tasdiq:somebody}:queue:links", "0", "-1"]).await;
     assert_eq!(theirs, ["3", "2", "1"]);
-    let twins = "select count(distinct twin) from processes where twin in (select twin from processes)";
-    running.installation.wait_for_number(twins, RESUMED, |twins| twins == 1).await;
+    let instances = "select count(distinct twin) from processes where twin in (select twin from processes)";
+    running.installation.wait_for_number(instances, RESUMED, |instances| instances == 1).await;
     for role in running.roles() {
         let (status, health) = role.get("/readyz").await;
         assert_eq!(status, StatusCode::OK, "{health}");

@@ -36,7 +36,7 @@ pub(crate) struct Served {
 const CANCELED_PERCENT: u32 = 8;
 const REFUNDED_PERCENT: u32 = 15;
 
-/// How long a shop that will give the money back waits for the payment; an order that is poison is never paid.
+/// How long a shop that will give the money back waits for the payment; an order whose jobs crash is never paid.
 const PAID_WITHIN: Duration = Duration::from_secs(60);
 
 impl fmt::Display for Served {

@@ -115,9 +115,9 @@ impl House {
             .map(|number| {
                 let mut environment = with("TASDIQ_WORKER_LISTEN", format!("127.0.0.1:{}", free_port()));
                 environment.push(("FAILPOINTS".to_owned(), failpoints(plan, number)));
-                // Armed at its first start only, so that this poison passes: it kills twice at most.
-                let first = (!plan.poison_lasts && number < 2)
-                    .then(|| format!("{};{}=kill", failpoints(plan, number), Point::PoisonKills));
+                // Armed at its first start only, so that this defect passes: it kills twice at most.
+                let first = (!plan.defects_last && number < 2)
+                    .then(|| format!("{};{}=kill", failpoints(plan, number), Point::DefectKills));
                 Supervised::start(&format!("worker {number}"), &["worker"], &environment, first)
             })
             .collect();
@@ -312,11 +312,11 @@ impl House {
         self.sandbox.ledger().await
     }
 
-    /// The ends of processes that nobody meant: neither killed by us nor ended by poison.
+    /// The unexpected ends of processes: neither killed by the test nor ended by an injected defect.
     pub(crate) fn strange_ends(&self) -> Vec<String> {
         let strange = self
             .endings()
-            .filter(|(_, ending)| !self.is_killed(ending) && !ending.is_by_failpoint(Point::PoisonKills.as_str()));
+            .filter(|(_, ending)| !self.is_killed(ending) && !ending.is_by_failpoint(Point::DefectKills.as_str()));
         strange.map(|(name, ending)| format!("{name}: {}\n{}", ending.status, last_lines(&ending.output))).collect()
     }
 
@@ -341,10 +341,10 @@ impl House {
         (killed(&self.workers), killed(&self.apis))
     }
 
-    /// How often a poison job ended its process, be it a worker or one of suspects: what these write stands in the
+    /// How often a job with a defect ended its process, a worker or a process of suspects: what these write stands in the
     /// worker's output.
-    pub(crate) fn poison_ends(&self) -> usize {
-        let line = format!("failpoint {}: this process ends here", Point::PoisonKills);
+    pub(crate) fn defect_ends(&self) -> usize {
+        let line = format!("failpoint {}: this process ends here", Point::DefectKills);
         let earlier = self.workers.iter().flat_map(Supervised::endings).map(|ending| ending.output.clone());
         let outputs = earlier.chain(self.workers.iter().map(Supervised::output));
         outputs.map(|output| output.matches(&line).count()).sum()
@@ -360,17 +360,17 @@ impl House {
     }
 }
 
-/// Poison, and one host with a wrong clock.
+/// Injected defects, and one host with a wrong clock.
 fn failpoints(plan: &Plan, number: usize) -> String {
-    let mut points = match plan.poison_lasts {
+    let mut points = match plan.defects_last {
         true => vec![
-            format!("{}=kill", Point::PoisonKills),
-            format!("{}=panic", Point::PoisonPanics),
-            format!("{}=return", Point::PoisonFails),
+            format!("{}=kill", Point::DefectKills),
+            format!("{}=panic", Point::DefectPanics),
+            format!("{}=return", Point::DefectFails),
         ],
         // Once per process: killed workers have many successors, and ten failures of one job are its end.
         false => {
-            vec![format!("{}=1*panic->off", Point::PoisonPanics), format!("{}=1*return->off", Point::PoisonFails)]
+            vec![format!("{}=1*panic->off", Point::DefectPanics), format!("{}=1*return->off", Point::DefectFails)]
         }
     };
     if number == WORKERS - 1 {

@@ -54,8 +54,8 @@ pub(crate) struct Plan {
     /// Customers of a hundred who never pay.
     pub(crate) never_pay_percent: u32,
     pub(crate) payment_ttl_minutes: &'static str,
-    /// Whether poison jobs stay poison until they are dead letters.
-    pub(crate) poison_lasts: bool,
+    /// Whether jobs that crash go on crashing until they are dead letters.
+    pub(crate) defects_last: bool,
     /// How long everything may take to end once the skies are clear.
     pub(crate) settle_within: Duration,
     /// How long a job may wait for its restart after a kill: half of them, and 99 of a hundred. A short storm has few.
@@ -64,7 +64,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// About three minutes. Everybody pays, and nothing stays poison, for both take longer to end.
+    /// About three minutes. Every order is paid, and no defect lasts: what is unpaid or defective takes longer to end.
     pub(crate) fn short(seed: u64) -> Plan {
         let at_least = Counts {
             orders: 450,
@@ -89,14 +89,14 @@ impl Plan {
             calamities: draw(seed, Duration::from_secs(62), planned),
             never_pay_percent: 0,
             payment_ttl_minutes: "30",
-            poison_lasts: false,
+            defects_last: false,
             settle_within: Duration::from_secs(210),
             restart_ms: (9_000, 20_000),
             at_least,
         }
     }
 
-    /// Some twenty minutes, of which the last wait for orders to expire and poison to be given up.
+    /// Some twenty minutes, of which the last wait for orders to expire and for defective jobs to become dead letters.
     pub(crate) fn long(seed: u64) -> Plan {
         let at_least = Counts {
             orders: 5_000,
@@ -112,7 +112,7 @@ impl Plan {
             refunds: 400,
             canceled: 200,
         };
-        // Some come to nothing: a worker may have ended of itself in that very moment, by poison.
+        // Some come to nothing: a defect may have ended the worker in that very moment.
         let planned = Counts {
             worker_kills: 125,
             api_kills: 24,
@@ -130,7 +130,7 @@ impl Plan {
             calamities: draw(seed, Duration::from_secs(780), planned),
             never_pay_percent: 8,
             payment_ttl_minutes: "5",
-            poison_lasts: true,
+            defects_last: true,
             settle_within: Duration::from_secs(2_400),
             restart_ms: (8_000, 15_000),
             at_least,

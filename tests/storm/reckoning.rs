@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use failpoint::{Point, poison_of};
+use failpoint::{Point, defect_of};
 use serde_json::Value;
 use sqlx::FromRow;
 
@@ -114,7 +114,7 @@ impl Reckoning {
         faults.extend(wrong_customers(plan, served, &orders, &debits, &history, &refunds));
         faults.extend(wrong_refunds(served, &orders, &refunds, &book));
         faults.extend(canceled_and_allowed(&history));
-        faults.extend(mild_poison(plan, &orders, house.poison_ends()));
+        faults.extend(mild_defects(plan, &orders, house.defect_ends()));
         faults.extend(doubled_history(&history));
         faults.extend(innocent_dead_letters(&dead));
         faults.extend(house.strange_ends().into_iter().map(|end| format!("a process ended by itself: {end}")));
@@ -142,7 +142,7 @@ impl Reckoning {
                 ("PostgreSQL SIGKILLs", happened.postgres_kills),
                 ("zombies past their lease", happened.zombies.len()),
                 ("jobs taken from zombies", taken_from_zombies),
-                ("processes ended by poison", house.poison_ends()),
+                ("processes ended by a defect", house.defect_ends()),
                 ("orders canceled", served.canceled.len()),
                 ("refunds accepted", served.refunds.len()),
                 ("refunds done", refunds.iter().filter(|refund| refund.state == "done").count()),
@@ -197,7 +197,7 @@ impl fmt::Display for Reckoning {
         for (name, count) in [("jobs", self.jobs), ("runs of jobs", self.runs)] {
             writeln!(f, "  {name:<28} {count:>8}")?;
         }
-        writeln!(f, "  {:<28} {:>8}", "dead letters, all poison", self.dead_letters)?;
+        writeln!(f, "  {:<28} {:>8}", "dead letters, all defects", self.dead_letters)?;
         writeln!(f, "  {:<28} {:>8}", "debits in the gateway's book", self.debits)?;
         for (status, count) in &self.orders {
             writeln!(f, "  {:<28} {count:>8}", format!("orders {status}"))?;
@@ -299,7 +299,7 @@ fn wrong_customers(
     history: &[HistoryRow],
     refunds: &[RefundRow],
 ) -> Vec<String> {
-    let is_poison = |id: &i64| plan.poison_lasts && poison_of(*id).is_some();
+    let has_defect = |id: &i64| plan.defects_last && defect_of(*id).is_some();
     let by_id: HashMap<i64, &OrderRow> = orders.iter().map(|order| (order.id, order)).collect();
     let is_end = |line: &&HistoryRow| matches!(line.to_status.as_str(), "expired" | "canceled");
     let ended_before: HashSet<i64> = history.iter().filter(is_end).map(|line| line.order_id).collect();
@@ -310,16 +310,16 @@ fn wrong_customers(
     for id in &served.payers {
         let status = by_id.get(id).map_or("lost", |order| order.status.as_str());
         let is_paid = status == "paid" || (status == "refunded" && given_back.contains(id));
-        if !is_paid && !(status == "review" && (is_poison(id) || ended_before.contains(id))) {
+        if !is_paid && !(status == "review" && (has_defect(id) || ended_before.contains(id))) {
             faults.push(format!("order {id} was paid by its customer, and is {status}"));
         }
     }
-    let turned_away = served.gave_up.iter().filter(|id| !is_poison(id));
+    let turned_away = served.gave_up.iter().filter(|id| !has_defect(id));
     faults.extend(turned_away.map(|id| format!("the customer of order {id} could not pay")));
     for order in orders.iter().filter(|order| order.status == "review" || order.needs_review == 1) {
         let moved = debits.get(&order.id).map_or(0, Vec::len);
         let is_late = moved == 1 && ended_before.contains(&order.id);
-        if !is_poison(&order.id) && moved < 2 && !is_late && !unclear.contains(&order.id) {
+        if !has_defect(&order.id) && moved < 2 && !is_late && !unclear.contains(&order.id) {
             faults.push(format!("order {} is before a person, and nothing is odd about it", order.id));
         }
     }
@@ -374,17 +374,18 @@ fn canceled_and_allowed(history: &[HistoryRow]) -> Vec<String> {
     both.map(|line| format!("order {} became {} after it was canceled", line.order_id, line.to_status)).collect()
 }
 
-/// Poison that lasts must have struck: each such order ends before a person, and some of it ends processes, often.
-fn mild_poison(plan: &Plan, orders: &[OrderRow], poison_ends: usize) -> Vec<String> {
-    if !plan.poison_lasts {
+/// Defects that last must have struck: each such order ends before a person, and the deadly ones end processes, often.
+fn mild_defects(plan: &Plan, orders: &[OrderRow], defect_ends: usize) -> Vec<String> {
+    if !plan.defects_last {
         return Vec::new();
     }
-    let poison = orders.iter().filter(|order| poison_of(order.id).is_some());
-    let mild = poison.clone().filter(|order| order.status != "review");
-    let mut faults: Vec<String> = mild.map(|order| format!("poison order {} is {}", order.id, order.status)).collect();
-    let deadly = poison.filter(|order| poison_of(order.id) == Some(Point::PoisonKills)).count();
-    if poison_ends < 3 * deadly {
-        faults.push(format!("{deadly} deadly jobs ended only {poison_ends} processes"));
+    let defective = orders.iter().filter(|order| defect_of(order.id).is_some());
+    let mild = defective.clone().filter(|order| order.status != "review");
+    let mut faults: Vec<String> =
+        mild.map(|order| format!("defective order {} is {}", order.id, order.status)).collect();
+    let deadly = defective.filter(|order| defect_of(order.id) == Some(Point::DefectKills)).count();
+    if defect_ends < 3 * deadly {
+        faults.push(format!("{deadly} deadly jobs ended only {defect_ends} processes"));
     }
     faults
 }
@@ -414,7 +415,7 @@ fn doubled_history(history: &[HistoryRow]) -> Vec<String> {
 fn innocent_dead_letters(dead: &[DeadRow]) -> Vec<String> {
     let innocent = dead.iter().filter(|job| {
         let is_about_an_order = matches!(job.kind.as_str(), "create_payment_link" | "settle_order");
-        !is_about_an_order || poison_of(job.subject_id).is_none()
+        !is_about_an_order || defect_of(job.subject_id).is_none()
     });
     let tell = |job: &DeadRow| {
         format!("job {} ({} of {}) is a dead letter: {:?}", job.id, job.kind, job.subject_id, job.last_error)

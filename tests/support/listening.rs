@@ -10,8 +10,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 /// Somebody who listens.
-pub(crate) trait Listener: Send + Sync + 'static {
-    /// Whether this is to be heard at all; what nobody wants costs nothing.
+pub(crate) trait TraceListener: Send + Sync + 'static {
+    /// Whether this is to be layer at all; what nobody wants costs nothing.
     fn wants(&self, what: &Metadata<'_>) -> bool;
 
     /// A span that begins.
@@ -21,27 +21,27 @@ pub(crate) trait Listener: Send + Sync + 'static {
     fn event(&self, _event: &Event<'_>) {}
 }
 
-static LISTENERS: RwLock<Vec<Arc<dyn Listener>>> = RwLock::new(Vec::new());
+static LISTENERS: RwLock<Vec<Arc<dyn TraceListener>>> = RwLock::new(Vec::new());
 
 /// Listens from now on, for as long as the process lives.
-pub(crate) fn listen(listener: Arc<dyn Listener>) {
+pub(crate) fn listen(listener: Arc<dyn TraceListener>) {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
-        let heard = tracing_subscriber::registry().with(Heard);
-        tracing::subscriber::set_global_default(heard).expect("nobody else in this process listens");
+        let layer = tracing_subscriber::registry().with(TraceLayer);
+        tracing::subscriber::set_global_default(layer).expect("nobody else in this process listens");
     });
     LISTENERS.write().push(listener);
     rebuild_interest_cache();
 }
 
-fn listeners(what: &Metadata<'_>) -> Vec<Arc<dyn Listener>> {
+fn listeners(what: &Metadata<'_>) -> Vec<Arc<dyn TraceListener>> {
     let all = LISTENERS.read();
     all.iter().filter(|listener| listener.wants(what)).map(Arc::clone).collect()
 }
 
-struct Heard;
+struct TraceLayer;
 
-impl<S: Subscriber> Layer<S> for Heard {
+impl<S: Subscriber> Layer<S> for TraceLayer {
     fn enabled(&self, what: &Metadata<'_>, _: Context<'_, S>) -> bool {
         !listeners(what).is_empty()
     }

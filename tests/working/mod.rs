@@ -8,7 +8,7 @@ use domain::id::{JobId, OrderId};
 use domain::job::{JobRow, QueueName};
 use domain::order::Order;
 use domain::secret::Secret;
-use process::pulse::Pulse;
+use process::consumption_check::ConsumptionCheck;
 use process::relay::Relay;
 use queue::{LocalQueue, Queue};
 use store::kinds;
@@ -36,7 +36,7 @@ const LONGER_THAN_A_LEASE: Duration = Duration::from_millis(jobs::LEASE_MS.unsig
 struct Working {
     f: Fixture,
     gateway: HeldGateway,
-    pulse: Pulse,
+    consumption_check: ConsumptionCheck,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -67,12 +67,12 @@ impl Working {
         let suspects =
             SuspectProgram { file: Program::FILE.into(), arguments: Vec::new(), settings: Secret::new("{}") };
         let worker = JobWorker::new(context, queue.clone(), options, suspects);
-        let (pulse, stop) = (worker.pulse(), CancellationToken::new());
+        let (consumption_check, stop) = (worker.consumption_check(), CancellationToken::new());
         let working = worker.run(stop.clone());
         let relaying = Relay::new(f.store.clone(), queue, true).run(stop.clone());
         let tasks =
             vec![tokio::spawn(async move { assert!(working.await, "the worker ended well") }), tokio::spawn(relaying)];
-        Working { f, gateway, pulse, stop, tasks }
+        Working { f, gateway, consumption_check, stop, tasks }
     }
 
     async fn job(&self, id: JobId) -> JobRow {

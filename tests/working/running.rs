@@ -53,7 +53,7 @@ async fn a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing(f: Fi
     let take = format!("update jobs set lease_token = 1, due_at_ms = {far_ms} where subject_id = 1");
     w.f.execute(&[take]).await;
     // Its slot is free before the gateway has answered.
-    wait_until("its slot to be free", PATIENCE, async || (w.pulse.running() == 1).then_some(())).await;
+    wait_until("its slot to be free", PATIENCE, async || (w.consumption_check.running() == 1).then_some(())).await;
     assert_eq!(w.gateway.waiting(), [1, 2]);
     w.gateway.release_all();
 
@@ -65,8 +65,8 @@ async fn a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing(f: Fi
 
 /// An inquiry about an order whose times no clock can hold panics, where Rust checks its sums, as it does in tests.
 async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
-    let (poisoned, beside) = (f.order_with_link(PER_ORDER + 1).await, f.order_with_link(2 * PER_ORDER + 1).await);
-    f.execute(&[format!("update orders set link_at_ms = {} where id = {}", i64::MAX, poisoned.id)]).await;
+    let (crashing, beside) = (f.order_with_link(PER_ORDER + 1).await, f.order_with_link(2 * PER_ORDER + 1).await);
+    f.execute(&[format!("update orders set link_at_ms = {} where id = {}", i64::MAX, crashing.id)]).await;
     let gateway = HeldGateway::start().await;
     gateway.hold_only(&[beside.id.0]);
     gateway.debit(2 * PER_ORDER + 1);
@@ -74,7 +74,7 @@ async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
     inquire_now(&w.f, &beside).await;
     w.wait_for_calls(&[beside.id.0]).await;
 
-    let inquiry = inquire_now(&w.f, &poisoned).await;
+    let inquiry = inquire_now(&w.f, &crashing).await;
 
     let failed = wait_until("the failure", PATIENCE, async || {
         Some(w.job(inquiry).await).filter(|job| job.state == JobState::Available && job.last_error.is_some())
@@ -180,9 +180,9 @@ async fn a_renewal_that_fails_aborts_nothing() {
     w.wait_for_calls(&[1]).await;
 
     let mut locked = lock(&w.f).await;
-    watch(LOCKED, async || w.gateway.waiting() == [1] && w.pulse.running() == 1).await;
+    watch(LOCKED, async || w.gateway.waiting() == [1] && w.consumption_check.running() == 1).await;
     locked.execute("rollback").await.unwrap();
-    watch(Duration::from_secs(4), async || w.gateway.waiting() == [1] && w.pulse.running() == 1).await;
+    watch(Duration::from_secs(4), async || w.gateway.waiting() == [1] && w.consumption_check.running() == 1).await;
     w.gateway.release_all();
 
     w.wait_for_link(&order).await;
@@ -203,7 +203,7 @@ async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers(
     // The inquiry's own write fails after 5 s; what became of the run cannot be written either.
     let mut locked = lock(&w.f).await;
     w.gateway.release_all();
-    watch(LOCKED, async || w.pulse.running() == 1 && counted("settle_order", "released") == 0).await;
+    watch(LOCKED, async || w.consumption_check.running() == 1 && counted("settle_order", "released") == 0).await;
     locked.execute("rollback").await.unwrap();
 
     // It was not the job's fault, so no attempt is burnt; and it is run again.

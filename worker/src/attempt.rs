@@ -96,7 +96,7 @@ domain::each_kind!(handlers);
 async fn handle(context: &WorkerContext, claimed: &ClaimedJob, job: Job) -> Result<Done, Failure> {
     reach(Point::AttemptBefore);
     #[cfg(feature = "failpoints")]
-    poison(job)?;
+    inject_defect(job)?;
     let (lease, woken_by, urgency) = (&claimed.lease, &claimed.woken_by[..], urgency(claimed.queue));
     call(job, Attempt { context, lease, urgency, woken_by }).await
 }
@@ -110,16 +110,16 @@ fn urgency(queue: QueueName) -> Urgency {
     }
 }
 
-/// Poison, that is a defect that only some orders meet: their jobs end the process, panic or fail, where `FAILPOINTS` says
-/// so. (A suspect is what such a job becomes.)
+/// Injects a defect that only some orders meet: their jobs end the process, panic or fail, where `FAILPOINTS` says so. Such
+/// a job becomes a suspect.
 #[cfg(feature = "failpoints")]
-fn poison(job: Job) -> Result<(), Failure> {
+fn inject_defect(job: Job) -> Result<(), Failure> {
     if job.kind().subject() != Subject::Order {
         return Ok(());
     }
-    match failpoint::poison_of(job.subject_id()) {
+    match failpoint::defect_of(job.subject_id()) {
         Some(point) if failpoint::strikes(point) => {
-            Err(StoreError::UnknownValue { column: "poison", value: "given by a test".into() }.into())
+            Err(StoreError::UnknownValue { column: "defect", value: "given by a test".into() }.into())
         }
         _ => Ok(()),
     }

@@ -7,7 +7,7 @@ use http_server::{HttpServer, Limits, PlaceCounts, SharedAnswer};
 use poem::http::StatusCode;
 use poem::web::{Data, Json};
 use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
-use process::pulse::Pulse;
+use process::consumption_check::ConsumptionCheck;
 use queue::Queue;
 use store::Store;
 use tokio::net::TcpListener;
@@ -23,7 +23,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 struct HealthContext {
     store: Store,
     queue: Queue,
-    pulse: Pulse,
+    consumption_check: ConsumptionCheck,
     stop: CancellationToken,
     /// Made once for all who ask at the same time.
     readiness: SharedAnswer<(Option<String>, String)>,
@@ -35,7 +35,7 @@ pub async fn serve(
     listener: TcpListener,
     store: Store,
     queue: Queue,
-    pulse: Pulse,
+    consumption_check: ConsumptionCheck,
     stop: CancellationToken,
     ended: CancellationToken,
 ) {
@@ -43,7 +43,7 @@ pub async fn serve(
         HealthContext {
             store,
             queue,
-            pulse,
+            consumption_check,
             stop,
             readiness: SharedAnswer::default(),
             metrics: SharedAnswer::default(),
@@ -69,7 +69,7 @@ async fn ready(context: Data<&HealthContext>) -> Response {
         "reason": fault,
         "queue": queue,
         "log": telemetry::fault().unwrap_or_else(|| "ok".to_owned()),
-        "running": context.pulse.running(),
+        "running": context.consumption_check.running(),
     });
     Json(body).with_status(status).into_response()
 }
@@ -84,7 +84,7 @@ async fn fault(context: &HealthContext) -> Option<String> {
     if !context.store.clock().is_trusted() {
         return Some("the clock was not measured against the database for 5 min".into());
     }
-    let fault = context.pulse.fault(&context.store, &context.queue).await;
+    let fault = context.consumption_check.fault(&context.store, &context.queue).await;
     fault.or_else(|| context.store.write_fault().map(|fault| format!("the database {fault}")))
 }
 

@@ -11,8 +11,8 @@ use apalis::prelude::*;
 use domain::job::{Job, QueueName};
 use futures_util::future::BoxFuture;
 use gateway::Gateway;
+use process::consumption_check::ConsumptionCheck;
 use process::public_address::PublicUrl;
-use process::pulse::Pulse;
 use queue::Queue;
 use store::Store;
 use tokio::task::JoinSet;
@@ -73,26 +73,26 @@ impl WorkerOptions {
     pub const ALL_QUEUES: [QueueName; 3] = [QueueName::Settle, QueueName::Links, QueueName::Background];
 }
 
-/// A worker that is about to run; hand its [`Pulse`] to whoever tells of its health.
+/// A worker that is about to run; hand its [`ConsumptionCheck`] to whoever tells of its health.
 #[derive(Debug)]
 pub struct JobWorker {
     context: WorkerContext,
     queue: Queue,
     options: WorkerOptions,
     suspects: SuspectProgram,
-    pulse: Pulse,
+    consumption_check: ConsumptionCheck,
 }
 
 impl JobWorker {
     /// A worker on that queue, whose suspects this program runs.
     pub fn new(context: WorkerContext, queue: Queue, options: WorkerOptions, suspects: SuspectProgram) -> Self {
-        let pulse = Pulse::new(options.slots, &options.queues);
-        JobWorker { context, queue, options, suspects, pulse }
+        let consumption_check = ConsumptionCheck::new(options.slots, &options.queues);
+        JobWorker { context, queue, options, suspects, consumption_check }
     }
 
     /// What tells whether it is at work.
-    pub fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    pub fn consumption_check(&self) -> ConsumptionCheck {
+        self.consumption_check.clone()
     }
 
     /// Runs jobs until `stop`; then takes nothing new, hands back what it has not started, and waits up to the grace
@@ -107,7 +107,7 @@ impl JobWorker {
         let mut beside = JoinSet::new();
         beside.spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
         let store = self.context.store.clone();
-        let source = Source::start(&store, &self.queue, &self.options, &self.pulse, &stop, &mut beside);
+        let source = Source::start(&store, &self.queue, &self.options, &self.consumption_check, &stop, &mut beside);
         let children = TaskTracker::new();
         let suspects = Suspects::new(&store, &self.queue, self.suspects, &children, &stop);
         beside.spawn(keep_taking(suspects, store, stop.clone()));

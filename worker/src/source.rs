@@ -16,7 +16,7 @@ use apalis_core::worker::context::WorkerContext as ApalisContext;
 use domain::id::JobId;
 use domain::job::{ClaimedJob, QueueName};
 use failpoint::{Point, reach};
-use process::pulse::{Pulse, Slot};
+use process::consumption_check::{ConsumptionCheck, Slot};
 use queue::{Queue, QueueError, Taker};
 use store::jobs;
 use store::{Store, StoreError};
@@ -59,13 +59,19 @@ impl Source {
         store: &Store,
         queue: &Queue,
         options: &WorkerOptions,
-        pulse: &Pulse,
+        consumption_check: &ConsumptionCheck,
         stop: &CancellationToken,
         beside: &mut JoinSet<()>,
     ) -> Self {
         let (claimed, receiver) = unbounded_channel();
-        let slots = Arc::clone(pulse.slots());
-        let claimer = Claimer { store: store.clone(), slots, claimed, pulse: pulse.clone(), stop: stop.clone() };
+        let slots = Arc::clone(consumption_check.slots());
+        let claimer = Claimer {
+            store: store.clone(),
+            slots,
+            claimed,
+            consumption_check: consumption_check.clone(),
+            stop: stop.clone(),
+        };
         let many = Many { claimer, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
         beside.spawn(keep_taking(many, store.clone(), stop.clone()));
         Source(receiver)
@@ -168,7 +174,7 @@ struct Claimer {
     store: Store,
     slots: Arc<Semaphore>,
     claimed: UnboundedSender<Claimed>,
-    pulse: Pulse,
+    consumption_check: ConsumptionCheck,
     stop: CancellationToken,
 }
 
@@ -182,7 +188,7 @@ impl Claimer {
             reach(Point::ClaimBefore);
             let jobs = jobs::claim(&claimer.store, &ids).await?;
             reach(Point::ClaimAfter);
-            claimer.pulse.took();
+            claimer.consumption_check.took();
             for job in jobs {
                 if claimer.stop.is_cancelled() {
                     jobs::hand_back(&claimer.store, &job).await;
@@ -192,7 +198,7 @@ impl Claimer {
                     jobs::hand_back(&claimer.store, &job).await;
                     continue;
                 };
-                let claimed = Claimed { job, slot: claimer.pulse.occupy(slot) };
+                let claimed = Claimed { job, slot: claimer.consumption_check.occupy(slot) };
                 if let Err(refused) = claimer.claimed.send(claimed) {
                     jobs::hand_back(&claimer.store, &refused.0.job).await;
                 }

@@ -95,7 +95,7 @@ impl TestApi {
             store,
             gateway: gateway(),
             queue: Queue::Local(LocalQueue::default()),
-            pulse: None,
+            consumption_check: None,
             settings: ApiSettings { link_wait: Duration::ZERO, ..defaults().unwrap() },
             callback_addresses: CallbackAddresses::default(),
             public_url: "http://shop.test/".parse().unwrap(),

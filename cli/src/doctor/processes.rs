@@ -47,7 +47,7 @@ pub(super) async fn look_at_processes(
         let says = format!("no living worker takes from {}", unserved.join(", "));
         findings.fault("processes", says, start(config, "worker"));
     }
-    look_at_twins(&alive, redis, findings);
+    compare_redis_instances(&alive, redis, findings);
     look_at_accounts(&alive, store, findings).await;
     let versions: BTreeSet<&str> = alive.iter().map(|process| process.version.as_str()).collect();
     if versions.len() > 1 {
@@ -138,19 +138,19 @@ pub(super) fn look_for_silence<'a>(processes: impl Iterator<Item = &'a Process>,
 }
 
 /// Two Redis servers on one database: what one process pushes, the other never takes.
-pub(super) fn look_at_twins(alive: &[Process], redis: Option<&SeenRedis>, findings: &mut Findings) {
-    let mut twins: BTreeSet<&str> = alive.iter().filter_map(|process| process.twin.as_deref()).collect();
-    if let Some(ours) = redis.and_then(|redis| redis.twin.as_deref()) {
-        twins.insert(ours);
+pub(super) fn compare_redis_instances(alive: &[Process], redis: Option<&SeenRedis>, findings: &mut Findings) {
+    let mut ids: BTreeSet<&str> = alive.iter().filter_map(|process| process.redis_instance_id.as_deref()).collect();
+    if let Some(ours) = redis.and_then(|redis| redis.redis_instance_id.as_deref()) {
+        ids.insert(ours);
     }
-    if twins.len() > 1 {
+    if ids.len() > 1 {
         findings.fault(
             "redis",
-            format!("{} different Redis servers are used with this database", twins.len()),
+            format!("{} different Redis servers are used with this database", ids.len()),
             "set REDIS_URL to the same server everywhere, here included",
         );
     }
-    let (with, without): (Vec<_>, Vec<_>) = alive.iter().partition(|process| process.twin.is_some());
+    let (with, without): (Vec<_>, Vec<_>) = alive.iter().partition(|process| process.redis_instance_id.is_some());
     if !with.is_empty() && !without.is_empty() {
         findings.warn(
             "redis",

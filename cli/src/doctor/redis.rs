@@ -13,7 +13,7 @@ use crate::installation::redis_server;
 /// The Redis of this environment, and the value by which the processes that share it are known.
 pub(super) struct SeenRedis {
     pub(super) server: RedisServer,
-    pub(super) twin: Option<String>,
+    pub(super) redis_instance_id: Option<String>,
 }
 
 /// Looks at Redis. Without the database nobody knows under which names our things lie there, so it is only asked how
@@ -62,7 +62,7 @@ pub(super) async fn look_at_redis(
         Err(trouble) => findings.fault("redis", causes(&trouble), away),
     }
     database_id?;
-    Some(SeenRedis { server, twin: queue.twin().await.ok() })
+    Some(SeenRedis { server, redis_instance_id: queue.instance_id().await.ok() })
 }
 
 /// Whether the weather can be shared there.

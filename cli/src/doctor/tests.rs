@@ -6,18 +6,18 @@ use store::callbacks::Proofs;
 
 use super::database::look_for_open_files;
 use super::gateway::{look_at_way, tell_of_gateway};
-use super::processes::{look_at_logs, look_at_twins, look_for_silence};
+use super::processes::{compare_redis_instances, look_at_logs, look_for_silence};
 use super::work::tell_of_callbacks;
 use super::*;
 
-fn process(role: &str, queues: &str, twin: Option<&str>) -> Process {
+fn process(role: &str, queues: &str, redis_instance_id: Option<&str>) -> Process {
     Process {
         id: "1".to_owned(),
         role: role.to_owned(),
         version: "0.1.0".to_owned(),
         slots: if queues.is_empty() { 0 } else { 64 },
         queues: queues.to_owned(),
-        twin: twin.map(str::to_owned),
+        redis_instance_id: redis_instance_id.map(str::to_owned),
         started_at_ms: 0,
         heartbeat_at_ms: 0,
         queue_heard_at_ms: None,
@@ -177,19 +177,19 @@ fn a_process_that_hangs_and_a_consumer_that_hears_nothing_are_told_apart() {
     assert_eq!(told(12_000, 14_000), ["Warn processes"]);
 }
 
-fn twin_states(alive: &[Process]) -> Vec<Health> {
+fn instance_states(alive: &[Process]) -> Vec<Health> {
     let mut findings = Findings::default();
-    look_at_twins(alive, None, &mut findings);
+    compare_redis_instances(alive, None, &mut findings);
     findings.0.iter().map(|finding| finding.state).collect()
 }
 
 #[test]
 fn two_redis_servers_on_one_database_are_a_fault() {
-    let [a, b] = ["a", "b"].map(|twin| process("worker", "settle", Some(twin)));
+    let [a, b] = ["a", "b"].map(|id| process("worker", "settle", Some(id)));
 
-    assert_eq!(twin_states(&[a.clone(), b]), [Health::Fault]);
-    assert_eq!(twin_states(&[a.clone(), a.clone()]), []);
-    assert_eq!(twin_states(&[a, process("api", "", None)]), [Health::Warn]);
+    assert_eq!(instance_states(&[a.clone(), b]), [Health::Fault]);
+    assert_eq!(instance_states(&[a.clone(), a.clone()]), []);
+    assert_eq!(instance_states(&[a, process("api", "", None)]), [Health::Warn]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One test for each kind of finding, with its innocent twin.
+//! One test for each kind of finding, with its innocent counterpart.
 
 use domain::id::{CallbackId, RefundId};
 use domain::job::{JobRow, JobState};

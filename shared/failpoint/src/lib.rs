@@ -88,11 +88,11 @@ named_values! {
         /// Strikes with `return`: the database's clock is an hour behind.
         DatabaseClockBehind = "database-clock-behind",
         /// One payment link or settlement of a thousand ends its process.
-        PoisonKills = "poison-kills",
+        DefectKills = "defect-kills",
         /// Some others panic.
-        PoisonPanics = "poison-panics",
+        DefectPanics = "defect-panics",
         /// Some others fail, with `return`, as a defect would.
-        PoisonFails = "poison-fails",
+        DefectFails = "defect-fails",
     }
 }
 
@@ -105,20 +105,20 @@ impl Point {
                 | Point::HostClockAhead
                 | Point::DatabaseClockAhead
                 | Point::DatabaseClockBehind
-                | Point::PoisonKills
-                | Point::PoisonPanics
-                | Point::PoisonFails
+                | Point::DefectKills
+                | Point::DefectPanics
+                | Point::DefectFails
         )
     }
 }
 
-/// The order's number modulo 1,000 says which sort of poison its payment link and settlement are, if any: one order of a
+/// The order's number modulo 1,000 says which injected defect the jobs of its payment link and settlement have, if any: one order of a
 /// hundred, and a tenth of these end their process.
-pub fn poison_of(order_number: i64) -> Option<Point> {
+pub fn defect_of(order_number: i64) -> Option<Point> {
     match order_number.rem_euclid(1_000) {
-        13 => Some(Point::PoisonKills),
-        113 | 313 | 513 | 713 => Some(Point::PoisonPanics),
-        213 | 413 | 613 | 813 | 913 => Some(Point::PoisonFails),
+        13 => Some(Point::DefectKills),
+        113 | 313 | 513 | 713 => Some(Point::DefectPanics),
+        213 | 413 | 613 | 813 | 913 => Some(Point::DefectFails),
         _ => None,
     }
 }
@@ -200,10 +200,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_order_of_a_hundred_is_poison_and_one_of_a_thousand_kills() {
-        let poison: Vec<Point> = (0..10_000).filter_map(poison_of).collect();
+    fn one_order_of_a_hundred_has_a_defect_and_one_of_a_thousand_kills() {
+        let defects: Vec<Point> = (0..10_000).filter_map(defect_of).collect();
 
-        assert_eq!(poison.len(), 100);
-        assert_eq!(poison.iter().filter(|point| **point == Point::PoisonKills).count(), 10);
+        assert_eq!(defects.len(), 100);
+        assert_eq!(defects.iter().filter(|point| **point == Point::DefectKills).count(), 10);
     }
 }

@@ -19,11 +19,11 @@ use tracing::warn;
 
 /// Where this process hears of changed orders: its own at once, those of other processes through Redis.
 #[derive(Clone, Debug, Default)]
-pub struct Notice(Arc<Mutex<Heard>>);
+pub struct Notice(Arc<Mutex<Changes>>);
 
 /// What this process has heard, and who waits for more.
 #[derive(Debug, Default)]
-struct Heard {
+struct Changes {
     /// How many changes so far.
     count: u64,
     /// The orders of the last ones, the newest at the end.
@@ -32,7 +32,7 @@ struct Heard {
     followers: HashMap<OrderId, Vec<Arc<Notify>>>,
 }
 
-/// A moment from which on changes are to be heard.
+/// A moment from which on changes are to be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment(u64);
 
@@ -74,7 +74,7 @@ impl Notice {
     /// With Redis away, each process still hears of its own changes.
     pub fn start(store: &Store, redis: Option<RedisServer>, stop: &CancellationToken) -> Self {
         let notice = Notice::default();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(hear(store.order_changes(), notice.clone())));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(pass_own_on(store.order_changes(), notice.clone())));
         if let Some(server) = redis {
             let publishing = publish(store.order_changes(), server.clone());
             tokio::spawn(stop.clone().run_until_cancelled_owned(publishing));
@@ -85,42 +85,42 @@ impl Notice {
 
     /// This moment, for [`Notice::follow`].
     pub fn now(&self) -> Moment {
-        Moment(self.heard().count)
+        Moment(self.changes().count)
     }
 
     /// Follows an order; what was heard of it since `since` counts.
     pub fn follow(&self, order_id: OrderId, since: Moment) -> Followed {
         let bell = Arc::new(Notify::new());
-        let mut heard = self.heard();
-        if heard.may_have_changed(order_id, since) {
+        let mut changes = self.changes();
+        if changes.may_have_changed(order_id, since) {
             bell.notify_one();
         }
-        heard.followers.entry(order_id).or_default().push(Arc::clone(&bell));
+        changes.followers.entry(order_id).or_default().push(Arc::clone(&bell));
         Followed { notice: self.clone(), order_id, bell }
     }
 
     fn tell(&self, order_id: OrderId) {
-        let mut heard = self.heard();
-        heard.count += 1;
-        if heard.lately.len() == REMEMBERED {
-            heard.lately.pop_front();
+        let mut changes = self.changes();
+        changes.count += 1;
+        if changes.lately.len() == REMEMBERED {
+            changes.lately.pop_front();
         }
-        heard.lately.push_back(order_id);
-        for bell in heard.followers.get(&order_id).into_iter().flatten() {
+        changes.lately.push_back(order_id);
+        for bell in changes.followers.get(&order_id).into_iter().flatten() {
             bell.notify_one();
         }
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
+    fn changes(&self) -> MutexGuard<'_, Changes> {
         self.0.lock()
     }
 }
 
-impl Heard {
+impl Changes {
     /// Whether something was heard of the order since then, or so much of others that it may have been forgotten.
     fn may_have_changed(&self, order_id: OrderId, since: Moment) -> bool {
-        let heard_since = usize::try_from(self.count.saturating_sub(since.0)).unwrap_or(usize::MAX);
-        heard_since > self.lately.len() || self.lately.iter().rev().take(heard_since).any(|id| *id == order_id)
+        let changes_since = usize::try_from(self.count.saturating_sub(since.0)).unwrap_or(usize::MAX);
+        changes_since > self.lately.len() || self.lately.iter().rev().take(changes_since).any(|id| *id == order_id)
     }
 }
 
@@ -133,18 +133,18 @@ impl Followed {
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        let mut heard = self.notice.heard();
-        if let Some(bells) = heard.followers.get_mut(&self.order_id) {
+        let mut changes = self.notice.changes();
+        if let Some(bells) = changes.followers.get_mut(&self.order_id) {
             bells.retain(|bell| !Arc::ptr_eq(bell, &self.bell));
             if bells.is_empty() {
-                heard.followers.remove(&self.order_id);
+                changes.followers.remove(&self.order_id);
             }
         }
     }
 }
 
 /// Hands this process's changes to its own listeners, however Redis is.
-async fn hear(mut own: broadcast::Receiver<OrderId>, notice: Notice) {
+async fn pass_own_on(mut own: broadcast::Receiver<OrderId>, notice: Notice) {
     while let Some(order_id) = next(&mut own).await {
         notice.tell(order_id);
     }
@@ -184,7 +184,7 @@ async fn listen(server: RedisServer, notice: Notice) {
     loop {
         if let Ok(Ok(messages)) = timeout(SIGN_OF_LIFE, subscribed(&server)).await {
             pause = SHORTEST_PAUSE;
-            hear_others(messages, &notice, &warnings).await;
+            receive(messages, &notice, &warnings).await;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -201,7 +201,7 @@ async fn subscribed(server: &RedisServer) -> Result<(PubSubSink, PubSubStream), 
 ///
 /// # Errors
 /// [`Foreign`].
-fn hear_one(message: &[u8], notice: &Notice) -> Result<(), Foreign> {
+fn pass_message_on(message: &[u8], notice: &Notice) -> Result<(), Foreign> {
     if message.len() > LONGEST_MESSAGE {
         return Err(Foreign);
     }
@@ -224,11 +224,11 @@ fn warn_of_foreign(warnings: &LineBudget) {
 }
 
 /// Returns when the connection has ended, or gives no sign of life any more: who only listens would not notice.
-async fn hear_others((mut sink, mut messages): (PubSubSink, PubSubStream), notice: &Notice, warnings: &LineBudget) {
+async fn receive((mut sink, mut messages): (PubSubSink, PubSubStream), notice: &Notice, warnings: &LineBudget) {
     loop {
         match timeout(SIGN_OF_LIFE, messages.next()).await {
             Ok(Some(message)) => {
-                if hear_one(message.get_payload_bytes(), notice) == Err(Foreign) {
+                if pass_message_on(message.get_payload_bytes(), notice) == Err(Foreign) {
                     warn_of_foreign(warnings);
                 }
             }
@@ -304,13 +304,13 @@ mod tests {
         let followed = notice.follow(OURS, notice.now());
 
         for forged in ["x".repeat(16 << 20), " ".repeat(16 << 20), "7 ".repeat(8 << 20), "7 x".into(), String::new()] {
-            assert_eq!(hear_one(forged.as_bytes(), &notice), Err(Foreign));
+            assert_eq!(pass_message_on(forged.as_bytes(), &notice), Err(Foreign));
         }
-        assert_eq!(hear_one(b"7 \xff", &notice), Err(Foreign));
+        assert_eq!(pass_message_on(b"7 \xff", &notice), Err(Foreign));
         assert!(!is_told(&followed).await);
 
         let ours = vec![i64::MAX.to_string(); TOLD_TOGETHER - 1].join(BETWEEN_NUMBERS) + " 7";
-        assert_eq!(hear_one(ours.as_bytes(), &notice), Ok(()));
+        assert_eq!(pass_message_on(ours.as_bytes(), &notice), Ok(()));
         assert!(is_told(&followed).await);
     }
 
@@ -321,8 +321,8 @@ mod tests {
         drop(notice.follow(OURS, notice.now()));
         drop(notice.follow(ANOTHERS, notice.now()));
 
-        assert_eq!(notice.heard().followers.len(), 1);
+        assert_eq!(notice.changes().followers.len(), 1);
         drop(stays);
-        assert!(notice.heard().followers.is_empty());
+        assert!(notice.changes().followers.is_empty());
     }
 }

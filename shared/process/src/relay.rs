@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 mod metrics;
 mod recovering;
-mod twins;
+mod redis_instance;
 
 /// Ids that may wait in one queue; the rest wait in the database, so Redis stays small.
 const ROOM: u64 = 2_000;
@@ -110,7 +110,7 @@ impl Relay {
         let mut trouble: Option<Duration> = None;
         let mut told = String::new();
         let mut alone_since: Option<Instant> = None;
-        let mut twins_looked_at = Instant::now();
+        let mut instance_compared = Instant::now();
         loop {
             let slept_from = Instant::now();
             if stop.run_until_cancelled(self.sleep(trouble)).await.is_none() {
@@ -121,9 +121,9 @@ impl Relay {
                 // This process was held up as a whole, and so were its renewals.
                 self.spare_leases();
             }
-            if twins_looked_at.elapsed() > Duration::from_secs(10) {
-                twins_looked_at = Instant::now();
-                self.look_for_twins(&mut alone_since).await;
+            if instance_compared.elapsed() > Duration::from_secs(10) {
+                instance_compared = Instant::now();
+                self.compare_redis_instance(&mut alone_since).await;
             }
             if self.queue.is_cut_off() {
                 self.open_only(Vec::new());

@@ -8,7 +8,7 @@ use domain::id::JobId;
 use domain::job::QueueName;
 
 mod error;
-mod hearing;
+mod listener;
 mod local;
 mod redis;
 
@@ -16,7 +16,7 @@ pub use self::error::QueueError;
 pub use self::local::LocalQueue;
 pub use self::redis::{Checked, RedisFault, RedisQueue};
 
-use self::hearing::{Ear, Hearing};
+use self::listener::{Listener, Listeners};
 
 /// The queue of this installation; cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub enum Queue {
 #[derive(Debug)]
 pub struct Taker {
     source: Source,
-    ear: Arc<Ear>,
+    listener: Arc<Listener>,
 }
 
 #[derive(Debug)]
@@ -79,24 +79,24 @@ impl Queue {
             Queue::Redis(redis) => Source::Redis(Box::new(redis.taker())),
             Queue::Local(local) => Source::Local(local.clone()),
         };
-        Taker { source, ear: self.hearing().ear() }
+        Taker { source, listener: self.listeners().add() }
     }
 
     /// How long the consumers of this process have waited for an answer from the queue, be it that there is nothing;
     /// `None` where nobody takes. Those whose jobs keep them from asking do not wait.
     pub fn silent_for(&self) -> Option<Duration> {
-        self.hearing().silent_for(Instant::now())
+        self.listeners().silent_for(Instant::now())
     }
 
     /// Whether anybody takes in this process, or did.
     pub fn has_had_taker(&self) -> bool {
-        self.hearing().has_had_ear()
+        self.listeners().has_had_listener()
     }
 
-    fn hearing(&self) -> &Hearing {
+    fn listeners(&self) -> &Listeners {
         match self {
-            Queue::Redis(redis) => redis.hearing(),
-            Queue::Local(local) => local.hearing(),
+            Queue::Redis(redis) => redis.listeners(),
+            Queue::Local(local) => local.listeners(),
         }
     }
 
@@ -115,13 +115,13 @@ impl Taker {
     /// # Errors
     /// [`QueueError`] when Redis did not answer; the next call connects anew.
     pub async fn take(&mut self, queues: &[QueueName], max: usize, wait: Duration) -> Result<Vec<JobId>, QueueError> {
-        self.ear.asks(Instant::now());
+        self.listener.asks(Instant::now());
         let taken = match &mut self.source {
             Source::Redis(redis) => redis.take(queues, max, wait).await,
             Source::Local(local) => Ok(local.take(queues, max, wait).await),
         };
         if taken.is_ok() {
-            self.ear.heard();
+            self.listener.answered();
         }
         taken
     }

@@ -9,7 +9,7 @@ use domain::job::QueueName;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::hearing::Hearing;
+use super::listener::Listeners;
 
 /// A list of ids per queue, shared by everybody in the process.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub struct LocalQueue(Arc<Inner>);
 struct Inner {
     lists: Mutex<HashMap<QueueName, VecDeque<JobId>>>,
     bell: Notify,
-    hearing: Hearing,
+    listeners: Listeners,
 }
 
 impl LocalQueue {
@@ -38,8 +38,8 @@ impl LocalQueue {
         self.lists().get(&queue).map_or(0, |list| list.len() as u64)
     }
 
-    pub(super) fn hearing(&self) -> &Hearing {
-        &self.0.hearing
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.0.listeners
     }
 
     pub(super) async fn take(&self, queues: &[QueueName], max: usize, wait: Duration) -> Vec<JobId> {

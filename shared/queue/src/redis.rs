@@ -13,26 +13,26 @@ use redis::aio::MultiplexedConnection;
 use redis_server::{Commands, RedisServer, is_refusal};
 
 use super::error::QueueError;
-use super::hearing::Hearing;
+use super::listener::Listeners;
 
 /// The queue in Redis; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RedisQueue {
     server: RedisServer,
-    seen: Arc<Seen>,
+    health: Arc<QueueHealth>,
 }
 
 /// A relay in trouble tries again every second. One that has nothing to push learns nothing new.
 const REFUSAL_BELIEVED: Duration = Duration::from_secs(5);
 
-/// What this process has seen of the queue.
+/// The state of the queue as this process has seen it.
 #[derive(Debug, Default)]
-struct Seen {
+struct QueueHealth {
     is_cut_off: AtomicBool,
     has_faults: AtomicBool,
     /// When it last refused ids; nothing once it has taken some.
     refused: Mutex<Option<Instant>>,
-    hearing: Hearing,
+    listeners: Listeners,
 }
 
 /// Why this Redis must not carry the queue; each tells what to do.
@@ -64,20 +64,20 @@ pub struct Checked {
 impl RedisQueue {
     /// The queue on that server.
     pub fn new(server: RedisServer) -> Self {
-        RedisQueue { server, seen: Arc::default() }
+        RedisQueue { server, health: Arc::default() }
     }
 
     /// Tells that no living worker uses this Redis, or that one does again; returns what was told before.
     pub fn set_cut_off(&self, is_cut_off: bool) -> bool {
-        self.seen.is_cut_off.swap(is_cut_off, Ordering::Relaxed)
+        self.health.is_cut_off.swap(is_cut_off, Ordering::Relaxed)
     }
 
     pub(super) fn is_cut_off(&self) -> bool {
-        self.seen.is_cut_off.load(Ordering::Relaxed)
+        self.health.is_cut_off.load(Ordering::Relaxed)
     }
 
-    pub(super) fn hearing(&self) -> &Hearing {
-        &self.seen.hearing
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.health.listeners
     }
 
     /// The server behind it.
@@ -117,7 +117,7 @@ impl RedisQueue {
     /// [`QueueError`] when it does not answer.
     pub async fn check_again(&self) -> Result<(), QueueError> {
         let Checked { faults, .. } = self.check().await?;
-        let had_faults = self.seen.has_faults.swap(!faults.is_empty(), Ordering::Relaxed);
+        let had_faults = self.health.has_faults.swap(!faults.is_empty(), Ordering::Relaxed);
         if !had_faults {
             for fault in faults {
                 tracing::error!("Redis is no longer as the queue needs it: {fault}");
@@ -130,11 +130,11 @@ impl RedisQueue {
 
     /// What makes it unfit, though it answers: as the last look and the last push have shown.
     pub(super) fn fault(&self) -> Option<&'static str> {
-        let refused = *self.seen.refused.lock();
+        let refused = *self.health.refused.lock();
         if refused.is_some_and(|at| at.elapsed() < REFUSAL_BELIEVED) {
             return Some("Redis refuses to take ids, most likely for want of memory; jobs wait in the database");
         }
-        let has_faults = self.seen.has_faults.load(Ordering::Relaxed);
+        let has_faults = self.health.has_faults.load(Ordering::Relaxed);
         has_faults.then_some("this Redis is too old, or evicts keys; `tasdiq doctor` tells more")
     }
 
@@ -143,17 +143,18 @@ impl RedisQueue {
     ///
     /// # Errors
     /// [`QueueError`] when it does not answer.
-    pub async fn twin(&self) -> Result<String, QueueError> {
+    pub async fn instance_id(&self) -> Result<String, QueueError> {
         let mut commands = self.server.commands();
+        // The key keeps the name that running older releases read.
         let key = self.server.key("twin");
         let read = async |commands: &mut Commands| redis::cmd("GET").arg(&key).query_async(commands).await;
         // Asked for first: a Redis without memory refuses to write what it already has.
-        if let Some(twin) = read(&mut commands).await? {
-            return Ok(twin);
+        if let Some(id) = read(&mut commands).await? {
+            return Ok(id);
         }
-        let fresh = format!("{:016x}", rand::random::<u64>());
-        let _: Option<String> = redis::cmd("SET").arg(&key).arg(&fresh).arg("NX").query_async(&mut commands).await?;
-        Ok(read(&mut commands).await?.unwrap_or(fresh))
+        let new = format!("{:016x}", rand::random::<u64>());
+        let _: Option<String> = redis::cmd("SET").arg(&key).arg(&new).arg("NX").query_async(&mut commands).await?;
+        Ok(read(&mut commands).await?.unwrap_or(new))
     }
 
     pub(super) async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, QueueError> {
@@ -168,7 +169,7 @@ impl RedisQueue {
         let pushed: Result<u64, QueueError> =
             push.query_async(&mut self.server.commands()).await.map_err(QueueError::from);
         let refused = matches!(pushed, Err(QueueError::Refused(_))).then(Instant::now);
-        *self.seen.refused.lock() = refused;
+        *self.health.refused.lock() = refused;
         pushed
     }
 

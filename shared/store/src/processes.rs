@@ -35,7 +35,7 @@ pub struct Process {
     /// The queues it takes from, comma-separated.
     pub queues: String,
     /// The random value of the Redis it uses.
-    pub twin: Option<String>,
+    pub redis_instance_id: Option<String>,
     /// When it started, epoch milliseconds.
     pub started_at_ms: i64,
     /// When it last told of itself, epoch milliseconds.
@@ -97,7 +97,7 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
     .bind(process.version.clone())
     .bind(process.slots)
     .bind(process.queues.clone())
-    .bind(process.twin.clone())
+    .bind(process.redis_instance_id.clone())
     .bind(process.started_at_ms)
     .bind(store.now_ms())
     .bind(process.queue_heard_at_ms)
@@ -171,7 +171,7 @@ fn from_row(row: &AnyRow) -> Result<Process, StoreError> {
         version: row.try_get("version")?,
         slots: row.try_get("slots")?,
         queues: row.try_get("queues")?,
-        twin: row.try_get("twin")?,
+        redis_instance_id: row.try_get("twin")?,
         started_at_ms: row.try_get("started_at_ms")?,
         heartbeat_at_ms: row.try_get("heartbeat_at_ms")?,
         queue_heard_at_ms: row.try_get("queue_heard_at_ms")?,

@@ -69,9 +69,9 @@ impl SoleProcess {
 
 /// Whether another process without Redis tells of itself.
 async fn is_taken(store: &Store) -> bool {
-    super::processes::alive(store)
-        .await
-        .is_ok_and(|alive| alive.iter().filter(|process| process.role == "up" && process.twin.is_none()).count() > 1)
+    super::processes::alive(store).await.is_ok_and(|alive| {
+        alive.iter().filter(|process| process.role == "up" && process.redis_instance_id.is_none()).count() > 1
+    })
 }
 
 async fn lock(store: &Store) -> Result<Option<AnyConnection>, StoreError> {

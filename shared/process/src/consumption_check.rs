@@ -16,7 +16,7 @@ const STUCK: Duration = Duration::from_secs(15);
 
 /// What a running worker shows of itself; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Pulse(Arc<Inner>);
+pub struct ConsumptionCheck(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -32,19 +32,19 @@ struct Inner {
 #[derive(Debug)]
 pub struct Slot {
     _permit: OwnedSemaphorePermit,
-    pulse: Pulse,
+    consumption_check: ConsumptionCheck,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.pulse.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.consumption_check.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Pulse {
-    /// The pulse of a worker with so many slots that takes from these queues.
+impl ConsumptionCheck {
+    /// The check of a worker with so many slots that takes from these queues.
     pub fn new(slots: usize, queues: &[QueueName]) -> Self {
-        Pulse(Arc::new(Inner {
+        ConsumptionCheck(Arc::new(Inner {
             slots: Arc::new(Semaphore::new(slots)),
             all_slots: slots,
             queues: queues.to_vec(),
@@ -67,7 +67,7 @@ impl Pulse {
     /// A job is about to run in the slot of this permit.
     pub fn occupy(&self, permit: OwnedSemaphorePermit) -> Slot {
         self.0.running.fetch_add(1, Ordering::Relaxed);
-        Slot { _permit: permit, pulse: self.clone() }
+        Slot { _permit: permit, consumption_check: self.clone() }
     }
 
     /// How many jobs run now, or are about to. Permits do not tell: whoever waits for ids holds the free ones.

@@ -1,7 +1,7 @@
 //! What a process tells of itself while it works.
 
 use gateway::coordination::Coordination;
-use process::presence::{self, Introduction};
+use process::heartbeat::{self, Introduction};
 use queue::{LocalQueue, Queue};
 use store::Store;
 use store::processes::{self, Process};
@@ -30,7 +30,7 @@ async fn wait_for_word(store: &Store, what: &str, fits: impl Fn(Option<i64>) -> 
 /// Lets a process tell of itself until the token is canceled.
 fn keep(f: &Fixture, queue: &Queue, introduction: Introduction) -> (JoinHandle<()>, CancellationToken) {
     let stop = CancellationToken::new();
-    let kept = presence::keep(f.store.clone(), queue.clone(), Coordination::local(None), introduction, stop.clone());
+    let kept = heartbeat::keep(f.store.clone(), queue.clone(), Coordination::local(None), introduction, stop.clone());
     (tokio::spawn(kept), stop)
 }
 

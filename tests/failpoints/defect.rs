@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use failpoint::{Point, poison_of};
+use failpoint::{Point, defect_of};
 use futures_util::future::join_all;
 use serde_json::Value;
 
@@ -14,8 +14,8 @@ on_both_kinds! {
     a_job_that_ends_its_process_dies_alone_and_no_other_is_counted
 }
 
-/// The order whose jobs are poison.
-const POISON: i64 = 13;
+/// The order whose jobs crash their worker.
+const DEFECTIVE: i64 = 13;
 
 /// Orders whose links are made beside its own.
 const NEIGHBOURS: i64 = 20;
@@ -27,8 +27,8 @@ const DEAD_WITHIN: Duration = Duration::from_secs(150);
 const LINK_WITHIN: Duration = Duration::from_secs(5);
 
 async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Kind) {
-    assert_eq!(poison_of(POISON), Some(Point::PoisonKills));
-    let deadly = format!("{}=kill", Point::PoisonKills);
+    assert_eq!(defect_of(DEFECTIVE), Some(Point::DefectKills));
+    let deadly = format!("{}=kill", Point::DefectKills);
     let mut house = House::start_with(kind, Vec::new(), false, &[("FAILPOINTS", &deadly)]).await;
     house.fault(r#"{"fault":"latency","milliseconds":1000}"#).await;
     let (patient, deadline) = (house.patient.clone(), Instant::now() + DEAD_WITHIN);
@@ -38,7 +38,7 @@ async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Ki
         join_all(orders).await
     };
     let neighbours = supervise(&mut house.programs, created).await;
-    assert!(neighbours.contains(&Some(POISON)), "{neighbours:?}");
+    assert!(neighbours.contains(&Some(DEFECTIVE)), "{neighbours:?}");
     // From its second crash on it is a suspect, and so are those that crashed twice with it.
     while ends(&house.programs) < 2 {
         assert!(Instant::now() < deadline, "it does not end its process");
@@ -60,22 +60,22 @@ async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Ki
     };
     let died = async {
         tokio::select! {
-            died = patient.reaches(POISON, "review", deadline) => died,
+            died = patient.reaches(DEFECTIVE, "review", deadline) => died,
             never = customers => never,
         }
     };
-    assert!(supervise(&mut house.programs, died).await, "{:?}", patient.order(POISON).await);
+    assert!(supervise(&mut house.programs, died).await, "{:?}", patient.order(DEFECTIVE).await);
 
     assert_eq!(ends(&house.programs), 2, "no process of others has died since");
-    let line = format!("failpoint {}: this process ends here", Point::PoisonKills);
+    let line = format!("failpoint {}: this process ends here", Point::DefectKills);
     let alone: usize = house.programs.iter().map(|program| program.output().matches(&line).count()).sum();
     assert_eq!(alone, 5, "once with all that crashed with it, once with fewer, three times alone");
-    for order in neighbours.into_iter().flatten().filter(|order| *order != POISON) {
+    for order in neighbours.into_iter().flatten().filter(|order| *order != DEFECTIVE) {
         assert!(patient.link(order, deadline).await.is_some(), "order {order} has its link");
     }
     let dead = house.command(&["jobs", "list", "--state", "dead", "--json"]).await;
     let dead: Vec<Value> = serde_json::from_str(&dead).unwrap();
-    assert_eq!(dead.iter().map(|job| job["subject_id"].as_i64()).collect::<Vec<_>>(), [Some(POISON)]);
+    assert_eq!(dead.iter().map(|job| job["subject_id"].as_i64()).collect::<Vec<_>>(), [Some(DEFECTIVE)]);
 }
 
 /// How often a process of the house has ended.

@@ -12,13 +12,18 @@ const ALONE: Duration = Duration::from_secs(60);
 
 impl Relay {
     /// Two Redis servers on one database: ids would be pushed where nobody takes them.
-    pub(super) async fn look_for_twins(&mut self, alone_since: &mut Option<Instant>) {
+    pub(super) async fn compare_redis_instance(&mut self, alone_since: &mut Option<Instant>) {
         let (queue, store) = (self.queue.clone(), self.store.clone());
         let Some(redis) = queue.redis() else { return };
-        let (Ok(ours), Ok(alive)) = (redis.twin().await, self.ask(processes::alive(&store)).await) else { return };
-        let twins: Vec<&String> =
-            alive.iter().filter(|process| process.slots > 0).filter_map(|process| process.twin.as_ref()).collect();
-        if twins.is_empty() || twins.contains(&&ours) {
+        let (Ok(ours), Ok(alive)) = (redis.instance_id().await, self.ask(processes::alive(&store)).await) else {
+            return;
+        };
+        let ids: Vec<&String> = alive
+            .iter()
+            .filter(|process| process.slots > 0)
+            .filter_map(|process| process.redis_instance_id.as_ref())
+            .collect();
+        if ids.is_empty() || ids.contains(&&ours) {
             *alone_since = None;
             if redis.set_cut_off(false) {
                 info!("a worker shares our Redis again; the relay goes on");

@@ -55,7 +55,7 @@ pub async fn keep(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         slots: i64::try_from(introduction.slots).unwrap_or(i64::MAX),
         queues: introduction.queues,
-        twin: None,
+        redis_instance_id: None,
         started_at_ms: store.now_ms(),
         heartbeat_at_ms: store.now_ms(),
         // A worker that hangs before its consumer is there hears nothing either.
@@ -70,8 +70,8 @@ pub async fn keep(
     let mut is_well = true;
     loop {
         if let Some(redis) = queue.redis() {
-            if let Ok(Ok(twin)) = timeout(REDIS_PATIENCE, redis.twin()).await {
-                process.twin = Some(twin);
+            if let Ok(Ok(id)) = timeout(REDIS_PATIENCE, redis.instance_id()).await {
+                process.redis_instance_id = Some(id);
             } // With Redis away the last known value stays: it most likely comes back as the same one.
             if redis_checked.elapsed() >= REDIS_CHECKED_EVERY {
                 redis_checked = Instant::now();

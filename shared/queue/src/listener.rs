@@ -6,46 +6,46 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The ears of all takers of one process; cheap to clone.
+/// The listeners of all takers of one process; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hearing(Arc<Mutex<Vec<Weak<Ear>>>>);
+pub(super) struct Listeners(Arc<Mutex<Vec<Weak<Listener>>>>);
 
 /// One taker's. It is forgotten with its taker.
 #[derive(Debug, Default)]
-pub(super) struct Ear {
+pub(super) struct Listener {
     /// Since when a question waits for its answer, however often it was repeated.
     asking_since: Mutex<Option<Instant>>,
 }
 
-impl Hearing {
-    pub(super) fn ear(&self) -> Arc<Ear> {
-        let ear = Arc::new(Ear::default());
-        let mut ears = self.0.lock();
-        ears.retain(|ear| ear.strong_count() > 0);
-        ears.push(Arc::downgrade(&ear));
-        ear
+impl Listeners {
+    pub(super) fn add(&self) -> Arc<Listener> {
+        let listener = Arc::new(Listener::default());
+        let mut listeners = self.0.lock();
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(&listener));
+        listener
     }
 
     /// Whether there is a taker, or was one.
-    pub(super) fn has_had_ear(&self) -> bool {
+    pub(super) fn has_had_listener(&self) -> bool {
         // Those that are gone are forgotten only for a new one.
         !self.0.lock().is_empty()
     }
 
     /// How long the longest waiting question has gone unanswered; nothing where there is no taker.
     pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
-        self.0.lock().iter().filter_map(Weak::upgrade).map(|ear| ear.silent_for(now)).max()
+        self.0.lock().iter().filter_map(Weak::upgrade).map(|listener| listener.silent_for(now)).max()
     }
 }
 
-impl Ear {
+impl Listener {
     /// A question is on its way.
     pub(super) fn asks(&self, now: Instant) {
         self.asking_since.lock().get_or_insert(now);
     }
 
     /// The queue answered, be it that there is nothing.
-    pub(super) fn heard(&self) {
+    pub(super) fn answered(&self) {
         *self.asking_since.lock() = None;
     }
 
@@ -60,23 +60,23 @@ mod tests {
 
     #[test]
     fn a_taker_is_silent_from_its_question_to_its_answer_and_never_while_it_is_busy() {
-        let (hearing, began) = (Hearing::default(), Instant::now());
+        let (listeners, began) = (Listeners::default(), Instant::now());
         let after = |seconds| began + Duration::from_secs(seconds);
-        assert_eq!(hearing.silent_for(began), None, "nobody takes here");
-        assert!(!hearing.has_had_ear());
-        let (one, other) = (hearing.ear(), hearing.ear());
-        assert_eq!(hearing.silent_for(after(5)), Some(Duration::ZERO));
+        assert_eq!(listeners.silent_for(began), None, "nobody takes here");
+        assert!(!listeners.has_had_listener());
+        let (one, other) = (listeners.add(), listeners.add());
+        assert_eq!(listeners.silent_for(after(5)), Some(Duration::ZERO));
 
         one.asks(after(5));
         one.asks(after(6));
         other.asks(after(6));
-        other.heard();
-        assert_eq!(hearing.silent_for(after(7)), Some(Duration::from_secs(2)), "asking again is no answer");
+        other.answered();
+        assert_eq!(listeners.silent_for(after(7)), Some(Duration::from_secs(2)), "asking again is no answer");
 
-        one.heard();
-        assert_eq!(hearing.silent_for(after(60)), Some(Duration::ZERO), "its jobs keep it from asking");
+        one.answered();
+        assert_eq!(listeners.silent_for(after(60)), Some(Duration::ZERO), "its jobs keep it from asking");
         drop((one, other));
-        assert_eq!(hearing.silent_for(after(60)), None);
-        assert!(hearing.has_had_ear());
+        assert_eq!(listeners.silent_for(after(60)), None);
+        assert!(listeners.has_had_listener());
     }
 }
