@@ -16,7 +16,7 @@ use store::{Store, StoreError};
 use telemetry::causes;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
-use crate::failure::{Done, Failure, Verdict};
+use crate::failure::{Done, Failure, NextStep};
 use crate::handler::Attempt;
 use crate::lease::{HeldLease, LeaseKeeper};
 use crate::source::Claimed;
@@ -147,30 +147,30 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
     // gateway is back.
     let breaker = context.gateway.coordination();
     let breaker_wait = failure.is_gateways().then(|| breaker.breaker_wait(urgency(claimed.queue))).flatten();
-    let verdict = match breaker_wait {
-        Some(wait) => Verdict::Release { wait_ms: millis(wait) },
-        None => failure.verdict(kind, attempt, rand::random_range(0..1_000)),
+    let next_step = match breaker_wait {
+        Some(wait) => NextStep::Release { wait_ms: millis(wait) },
+        None => failure.next_step(kind, attempt, rand::random_range(0..1_000)),
     };
-    let verdict = match (verdict, &failure) {
-        (Verdict::Release { wait_ms }, Failure::Gateway(_)) => {
-            Verdict::Release { wait_ms: release_ms(claimed.queue, wait_ms) }
+    let next_step = match (next_step, &failure) {
+        (NextStep::Release { wait_ms }, Failure::Gateway(_)) => {
+            NextStep::Release { wait_ms: release_ms(claimed.queue, wait_ms) }
         }
-        (verdict, _) => verdict,
+        (next_step, _) => next_step,
     };
-    let written = match verdict {
-        Verdict::Retry { wait_ms } => {
+    let written = match next_step {
+        NextStep::Retry { wait_ms } => {
             warn!(retry_in_ms = wait_ms, error = reason, "attempt {attempt} of job {id} failed, next in {wait_ms} ms");
             let retry = Finish::Retry { not_before_ms: now_ms + wait_ms, error: reason, outcome: failure.outcome() };
             let end = || jobs::finish_alone(store, &claimed.lease, &retry);
             write_end(held, store, &claimed.lease, end).await.map(|()| "failed")
         }
-        Verdict::Release { wait_ms } => {
+        NextStep::Release { wait_ms } => {
             info!(error = reason, "job {id} is handed back, next in {wait_ms} ms: {reason}");
             let release = Finish::Release { not_before_ms: now_ms + wait_ms, reason: Some(reason) };
             let end = || jobs::finish_alone(store, &claimed.lease, &release);
             write_end(held, store, &claimed.lease, end).await.map(|()| "released")
         }
-        Verdict::Bury { refused } => {
+        NextStep::Bury { refused } => {
             let by = BuriedBy::Worker(&claimed.lease);
             let end = || kinds::bury(store, by, &reason, refused);
             match write_end(held, store, &claimed.lease, end).await {
@@ -185,7 +185,7 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
                 Err(unwritten) => Err(unwritten),
             }
         }
-        Verdict::Forget => {
+        NextStep::Forget => {
             debug!("job {id} belongs to somebody else by now");
             Err(Unwritten::LeaseLost)
         }

@@ -40,7 +40,7 @@ pub(crate) enum Failure {
 
 /// What to do about a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum NextStep {
     /// Run again after this wait; the attempt counts.
     Retry { wait_ms: i64 },
     /// Run again after this wait, without counting: it was not the job's fault.
@@ -82,7 +82,7 @@ impl Failure {
     }
 
     /// What to do, on this attempt of this kind. `spread_permille` (0 to 999) keeps jobs apart that failed together.
-    pub(crate) fn verdict(&self, kind: JobKind, attempt: i64, spread_permille: u64) -> Verdict {
+    pub(crate) fn next_step(&self, kind: JobKind, attempt: i64, spread_permille: u64) -> NextStep {
         let wait_ms =
             i64::try_from(delay_ms(u32::try_from(attempt).unwrap_or(u32::MAX), spread_permille)).unwrap_or(i64::MAX);
         let wait_ms = wait_ms.min(kind.longest_wait_ms());
@@ -91,18 +91,18 @@ impl Failure {
         match self {
             // Told to wait, by the gateway, by our own budget, breaker or operator: nothing failed.
             Failure::Gateway(GatewayError::Throttled { retry_after } | GatewayError::HeldBack { retry_after, .. }) => {
-                Verdict::Release { wait_ms: millis(*retry_after) + spread_ms }
+                NextStep::Release { wait_ms: millis(*retry_after) + spread_ms }
             }
-            Failure::Gateway(GatewayError::Refused { .. }) => Verdict::Bury { refused: true },
+            Failure::Gateway(GatewayError::Refused { .. }) => NextStep::Bury { refused: true },
             // Transport failures never kill a job.
             Failure::Gateway(
                 GatewayError::Unreachable(_) | GatewayError::OutcomeUnknown { .. } | GatewayError::NotAdmitted { .. },
-            ) => Verdict::Retry { wait_ms },
-            Failure::Store(StoreError::LeaseLost) => Verdict::Forget,
-            Failure::Store(trouble) if trouble.is_passing() => Verdict::Release { wait_ms: 1_000 },
-            Failure::Store(_) | Failure::Panicked if give_up => Verdict::Bury { refused: false },
-            Failure::Store(_) | Failure::Panicked | Failure::Deadline(_) => Verdict::Retry { wait_ms },
-            Failure::Hopeless(_) => Verdict::Bury { refused: false },
+            ) => NextStep::Retry { wait_ms },
+            Failure::Store(StoreError::LeaseLost) => NextStep::Forget,
+            Failure::Store(trouble) if trouble.is_passing() => NextStep::Release { wait_ms: 1_000 },
+            Failure::Store(_) | Failure::Panicked if give_up => NextStep::Bury { refused: false },
+            Failure::Store(_) | Failure::Panicked | Failure::Deadline(_) => NextStep::Retry { wait_ms },
+            Failure::Hopeless(_) => NextStep::Bury { refused: false },
         }
     }
 }
@@ -151,8 +151,8 @@ mod tests {
         let away = || GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None };
         for attempt in [1, 10, 1_000, i64::MAX] {
             for kind in [JobKind::CreatePaymentLink, JobKind::SettleOrder, JobKind::RefundOrder] {
-                let verdict = Failure::Gateway(away()).verdict(kind, attempt, 0);
-                assert!(matches!(verdict, Verdict::Retry { .. }), "{kind} {attempt}: {verdict:?}");
+                let next_step = Failure::Gateway(away()).next_step(kind, attempt, 0);
+                assert!(matches!(next_step, NextStep::Retry { .. }), "{kind} {attempt}: {next_step:?}");
             }
         }
     }
@@ -161,34 +161,34 @@ mod tests {
     fn while_a_customer_waits_for_a_link_it_is_tried_again_within_half_a_minute() {
         let away = || Failure::Gateway(GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None });
         for attempt in 1..100 {
-            let verdict = away().verdict(JobKind::CreatePaymentLink, attempt, 999);
-            assert!(matches!(verdict, Verdict::Retry { wait_ms: ..=30_000 }), "{attempt}: {verdict:?}");
+            let next_step = away().next_step(JobKind::CreatePaymentLink, attempt, 999);
+            assert!(matches!(next_step, NextStep::Retry { wait_ms: ..=30_000 }), "{attempt}: {next_step:?}");
         }
-        let inquiry = away().verdict(JobKind::SettleOrder, 100, 999);
-        assert_eq!(inquiry, Verdict::Retry { wait_ms: 900_000 });
+        let inquiry = away().next_step(JobKind::SettleOrder, 100, 999);
+        assert_eq!(inquiry, NextStep::Retry { wait_ms: 900_000 });
     }
 
     #[test]
     fn a_run_that_was_aborted_at_its_deadline_is_repeated_whatever_its_attempt() {
-        let aborted = Failure::Deadline(Duration::from_secs(60)).verdict(JobKind::SettleOrder, 1_000, 0);
+        let aborted = Failure::Deadline(Duration::from_secs(60)).next_step(JobKind::SettleOrder, 1_000, 0);
 
-        assert!(matches!(aborted, Verdict::Retry { .. }), "{aborted:?}");
+        assert!(matches!(aborted, NextStep::Retry { .. }), "{aborted:?}");
     }
 
     #[test]
     fn being_told_to_wait_burns_no_attempt() {
         let told = Failure::Gateway(GatewayError::Throttled { retry_after: Duration::from_secs(3) });
 
-        assert_eq!(told.verdict(JobKind::SettleOrder, 10, 7), Verdict::Release { wait_ms: 3_007 });
+        assert_eq!(told.next_step(JobKind::SettleOrder, 10, 7), NextStep::Release { wait_ms: 3_007 });
 
         let held_back = HeldBack { obstacle: Obstacle::Budget, retry_after: Duration::from_secs(2) };
         let over_budget = Failure::Gateway(held_back.into());
-        assert_eq!(over_budget.verdict(JobKind::SettleOrder, 10, 7), Verdict::Release { wait_ms: 2_007 });
+        assert_eq!(over_budget.next_step(JobKind::SettleOrder, 10, 7), NextStep::Release { wait_ms: 2_007 });
     }
 
     #[test]
     fn a_defect_becomes_a_dead_letter_in_the_end_but_sweep_never() {
-        assert_eq!(Failure::Panicked.verdict(JobKind::SettleOrder, 10, 0), Verdict::Bury { refused: false });
-        assert!(matches!(Failure::Panicked.verdict(JobKind::Sweep, 10, 0), Verdict::Retry { .. }));
+        assert_eq!(Failure::Panicked.next_step(JobKind::SettleOrder, 10, 0), NextStep::Bury { refused: false });
+        assert!(matches!(Failure::Panicked.next_step(JobKind::Sweep, 10, 0), NextStep::Retry { .. }));
     }
 }

@@ -28,7 +28,7 @@ const UNCLEAR_MS: i64 = 600_000;
 const LATE_INQUIRY_SLACK_MS: i64 = 60_000;
 
 /// Inquiries that are due later than this after the last hint may wait behind everything else.
-const FRESH_MS: i64 = 60_000;
+const RECENT_HINT_MS: i64 = 60_000;
 
 impl InquirySchedule {
     /// A schedule with these distances from the last hint.
@@ -61,9 +61,9 @@ impl InquirySchedule {
             // Past its deadline and still open: something was unclear.
             _ => scheduled.min(now_ms + UNCLEAR_MS),
         };
-        let is_fresh = order.last_hint_at_ms.is_some_and(|hint| now_ms - hint <= FRESH_MS);
+        let is_recent = order.last_hint_at_ms.is_some_and(|hint| now_ms - hint <= RECENT_HINT_MS);
         let is_awaited = awaited == Some(next) && order.shows_page_closed();
-        (next, if is_fresh || is_awaited { QueueName::Settle } else { QueueName::Background })
+        (next, if is_recent || is_awaited { QueueName::Settle } else { QueueName::Background })
     }
 
     /// The longest time between two inquiries about an open order that lives for `payment_ttl` from its link on, in

@@ -17,10 +17,10 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 /// The leases of the jobs that run in this process.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct LeaseKeeper(Arc<Mutex<HashMap<JobId, Held>>>);
+pub(crate) struct LeaseKeeper(Arc<Mutex<HashMap<JobId, RunningLease>>>);
 
 #[derive(Clone, Debug)]
-struct Held {
+struct RunningLease {
     lease: Lease,
     lost: CancellationToken,
 }
@@ -29,7 +29,7 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct HeldLease {
     keeper: LeaseKeeper,
-    held: Held,
+    held: RunningLease,
 }
 
 impl HeldLease {
@@ -53,7 +53,7 @@ impl Drop for HeldLease {
 impl LeaseKeeper {
     /// Renews this lease from now on.
     pub(crate) fn hold(&self, lease: Lease) -> HeldLease {
-        let held = Held { lease, lost: CancellationToken::new() };
+        let held = RunningLease { lease, lost: CancellationToken::new() };
         if let Some(earlier) = self.all().insert(lease.job_id, held.clone()) {
             earlier.lost.cancel();
         }
@@ -69,7 +69,7 @@ impl LeaseKeeper {
             if failpoint::strikes(Point::SkipRenewal) {
                 continue;
             }
-            let held: Vec<Held> = self.all().values().cloned().collect();
+            let held: Vec<RunningLease> = self.all().values().cloned().collect();
             if held.is_empty() {
                 continue;
             }
@@ -93,7 +93,7 @@ impl LeaseKeeper {
         }
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<JobId, Held>> {
+    fn all(&self) -> MutexGuard<'_, HashMap<JobId, RunningLease>> {
         self.0.lock()
     }
 }

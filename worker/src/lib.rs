@@ -41,8 +41,8 @@ pub use suspects::{SuspectProgram, run_suspects};
 
 use attempt::Attempts;
 use lease::LeaseKeeper;
-use source::{Claimed, Source, keep_taking};
-use suspects::Suspects;
+use source::{Claimed, JobSource, keep_taking};
+use suspects::SuspectTaker;
 
 /// What the jobs work with.
 #[derive(Clone, Debug)]
@@ -107,9 +107,9 @@ impl JobWorker {
         let mut beside = JoinSet::new();
         beside.spawn(keeper.clone().run(self.context.store.clone(), ended.clone()));
         let store = self.context.store.clone();
-        let source = Source::start(&store, &self.queue, &self.options, &self.consumption_check, &stop, &mut beside);
+        let source = JobSource::start(&store, &self.queue, &self.options, &self.consumption_check, &stop, &mut beside);
         let children = TaskTracker::new();
-        let suspects = Suspects::new(&store, &self.queue, self.suspects, &children, &stop);
+        let suspects = SuspectTaker::new(&store, &self.queue, self.suspects, &children, &stop);
         beside.spawn(keep_taking(suspects, store, stop.clone()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(nearing::keep_near(self.context.clone())));
         let attempts = Arc::new(Attempts { context: self.context, keeper });
@@ -152,7 +152,7 @@ impl JobWorker {
 
 /// apalis at work until its source ends. Boxed, because the compiler cannot see through apalis' types that a task
 /// may be moved between threads.
-fn work(source: Source, attempts: Arc<Attempts>, slots: usize) -> BoxFuture<'static, Result<(), WorkerError>> {
+fn work(source: JobSource, attempts: Arc<Attempts>, slots: usize) -> BoxFuture<'static, Result<(), WorkerError>> {
     let worker = WorkerBuilder::new("tasdiq")
         .backend(source)
         .concurrency(slots)

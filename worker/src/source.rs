@@ -51,9 +51,9 @@ pub(crate) struct Claimed {
 }
 
 /// The apalis backend: claimed jobs as they come.
-pub(crate) struct Source(UnboundedReceiver<Claimed>);
+pub(crate) struct JobSource(UnboundedReceiver<Claimed>);
 
-impl Source {
+impl JobSource {
     /// Starts taking ids until `stop`, in a task of `beside`; if it ends earlier, no job is taken any more.
     pub(crate) fn start(
         store: &Store,
@@ -72,13 +72,13 @@ impl Source {
             consumption_check: consumption_check.clone(),
             stop: stop.clone(),
         };
-        let many = Many { claimer, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
-        beside.spawn(keep_taking(many, store.clone(), stop.clone()));
-        Source(receiver)
+        let many = SlotTaker { claimer, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
+        beside.spawn(keep_taking(taker, store.clone(), stop.clone()));
+        JobSource(receiver)
     }
 }
 
-impl Backend for Source {
+impl Backend for JobSource {
     type Task = Task<Claimed>;
     // An error would end the worker and with it every running job; the claimer deals with trouble itself.
     type Error = Infallible;
@@ -104,7 +104,7 @@ impl Backend for Source {
     }
 }
 
-impl BackendConfig for Source {
+impl BackendConfig for JobSource {
     type Args = Claimed;
     type Id = RandomId;
     type Kind = Ephemeral;
@@ -213,14 +213,14 @@ impl Claimer {
 }
 
 /// The normal way: as many ids as slots are free.
-struct Many {
+struct SlotTaker {
     claimer: Claimer,
     taker: Taker,
     queues: Vec<QueueName>,
     takes: usize,
 }
 
-impl Take for Many {
+impl Take for SlotTaker {
     async fn take(&mut self) -> Result<(), TakeError> {
         let Ok(mut free) = Arc::clone(&self.claimer.slots).acquire_owned().await else { return Ok(()) };
         let more = self.claimer.slots.available_permits().min(MAX_CLAIM - 1);
@@ -228,7 +228,7 @@ impl Take for Many {
             free.merge(more);
         }
         self.takes = self.takes.wrapping_add(1);
-        let ids = self.taker.take(&in_turn(&self.queues, self.takes), free.num_permits(), TAKE_WAIT).await?;
+        let ids = self.taker.take(&rotated(&self.queues, self.takes), free.num_permits(), TAKE_WAIT).await?;
         if ids.is_empty() {
             return Ok(());
         }
@@ -237,7 +237,7 @@ impl Take for Many {
 }
 
 /// The queues in the order in which this take looks at them: the most urgent first, and now and then another one.
-fn in_turn(queues: &[QueueName], take: usize) -> Vec<QueueName> {
+fn rotated(queues: &[QueueName], take: usize) -> Vec<QueueName> {
     let mut queues = queues.to_vec();
     if take.is_multiple_of(ROTATE_EVERY) && !queues.is_empty() {
         let turn = (take / ROTATE_EVERY) % queues.len();
@@ -255,12 +255,12 @@ mod tests {
         use QueueName::{Background, Links, Settle};
         let queues = WorkerOptions::ALL_QUEUES;
 
-        let first: Vec<QueueName> = (1..=24).map(|take| in_turn(&queues, take)[0]).collect();
+        let first: Vec<QueueName> = (1..=24).map(|take| rotated(&queues, take)[0]).collect();
 
-        assert_eq!(in_turn(&queues, 1), [Settle, Links, Background]);
+        assert_eq!(rotated(&queues, 1), [Settle, Links, Background]);
         assert_eq!(first.iter().filter(|queue| **queue == Settle).count(), 22);
         assert_eq!((first[7], first[15], first[23]), (Links, Background, Settle));
-        assert!((1..=24).all(|take| in_turn(&queues, take).len() == 3));
-        assert_eq!(in_turn(&[], 8), []);
+        assert!((1..=24).all(|take| rotated(&queues, take).len() == 3));
+        assert_eq!(rotated(&[], 8), []);
     }
 }

@@ -57,7 +57,7 @@ pub struct SuspectProgram {
 }
 
 /// Takes suspects and starts their processes.
-pub(crate) struct Suspects {
+pub(crate) struct SuspectTaker {
     processes: Processes,
     taker: Taker,
     places: Arc<Semaphore>,
@@ -72,7 +72,7 @@ struct Processes {
     stop: CancellationToken,
 }
 
-impl Suspects {
+impl SuspectTaker {
     pub(crate) fn new(
         store: &Store,
         queue: &Queue,
@@ -80,7 +80,7 @@ impl Suspects {
         children: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        Suspects {
+        SuspectTaker {
             processes: Processes { store: store.clone(), program, stop: stop.clone() },
             taker: queue.taker(),
             places: Arc::new(Semaphore::new(PLACES)),
@@ -89,7 +89,7 @@ impl Suspects {
     }
 }
 
-impl Take for Suspects {
+impl Take for SuspectTaker {
     async fn take(&mut self) -> Result<(), TakeError> {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return Ok(()) };
         let mut ids = self.taker.take(&[QueueName::Suspect], MAX_CLAIM, TAKE_WAIT).await?;

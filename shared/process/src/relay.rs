@@ -167,7 +167,7 @@ impl Relay {
     /// What is committed from now on waits for another process's relay, or for the next start.
     async fn end(&mut self) {
         self.open_only(Vec::new());
-        if let Ok(Err(error)) = tokio::time::timeout(LONGEST_SLEEP, self.push_fresh()).await {
+        if let Ok(Err(error)) = tokio::time::timeout(LONGEST_SLEEP, self.push_recent()).await {
             debug!(error = causes(&error), "ids that were just committed are offered again after their grace");
         }
     }
@@ -197,7 +197,7 @@ impl Relay {
 
     /// Pushes what was just committed; then, where it is time to ask, offers what is due.
     async fn relay_once(&mut self) -> Result<(), RelayError> {
-        self.push_fresh().await?;
+        self.push_recent().await?;
         let now = Instant::now();
         if now < self.asks_next {
             return Ok(());
@@ -234,20 +234,20 @@ impl Relay {
     }
 
     /// Pushes the ids whose rows were marked as offered when they were staged, and learns when the others are due.
-    async fn push_fresh(&mut self) -> Result<(), RelayError> {
+    async fn push_recent(&mut self) -> Result<(), RelayError> {
         if let Some((queue, _)) = self.unpushed.first() {
             // Once Redis answers at all, or each attempt would leave copies with a server that only hung.
             self.queue.len(*queue).await?;
             let unpushed = std::mem::take(&mut self.unpushed);
             self.push_all(unpushed).await?;
         }
-        let fresh = self.store.take_fresh();
-        if let Some(due_at_ms) = fresh.due_at_ms {
+        let recent = self.store.take_fresh();
+        if let Some(due_at_ms) = recent.due_at_ms {
             let wait = Duration::from_millis((due_at_ms - self.store.now_ms()).max(0).unsigned_abs());
             let earliest = self.asked.map_or_else(Instant::now, |asked| asked + ASKED_EVERY);
             self.asks_next = self.asks_next.min((Instant::now() + wait.min(LONGEST_SLEEP)).max(earliest));
         }
-        self.push_all(fresh.offered.into_iter().collect()).await
+        self.push_all(recent.offered.into_iter().collect()).await
     }
 
     /// Pushes ids whose rows were marked as offered when they were staged. Those of which it is not known whether Redis has

@@ -30,12 +30,12 @@ pub enum Queue {
 /// Takes ids for one consumer; owns the connection it waits on.
 #[derive(Debug)]
 pub struct Taker {
-    source: Source,
+    kind: TakerKind,
     listener: Arc<Listener>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum TakerKind {
     Redis(Box<redis::RedisTaker>),
     Local(LocalQueue),
 }
@@ -75,11 +75,11 @@ impl Queue {
 
     /// Something to take ids with.
     pub fn taker(&self) -> Taker {
-        let source = match self {
-            Queue::Redis(redis) => Source::Redis(Box::new(redis.taker())),
-            Queue::Local(local) => Source::Local(local.clone()),
+        let kind = match self {
+            Queue::Redis(redis) => TakerKind::Redis(Box::new(redis.taker())),
+            Queue::Local(local) => TakerKind::Local(local.clone()),
         };
-        Taker { source, listener: self.listeners().add() }
+        Taker { kind, listener: self.listeners().add() }
     }
 
     /// How long the consumers of this process have waited for an answer from the queue, be it that there is nothing;
@@ -116,9 +116,9 @@ impl Taker {
     /// [`QueueError`] when Redis did not answer; the next call connects anew.
     pub async fn take(&mut self, queues: &[QueueName], max: usize, wait: Duration) -> Result<Vec<JobId>, QueueError> {
         self.listener.asks(Instant::now());
-        let taken = match &mut self.source {
-            Source::Redis(redis) => redis.take(queues, max, wait).await,
-            Source::Local(local) => Ok(local.take(queues, max, wait).await),
+        let taken = match &mut self.kind {
+            TakerKind::Redis(redis) => redis.take(queues, max, wait).await,
+            TakerKind::Local(local) => Ok(local.take(queues, max, wait).await),
         };
         if taken.is_ok() {
             self.listener.answered();

@@ -45,7 +45,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Don
     let Some(order) = orders::find(store, refund.order_id).await? else {
         return Err(Failure::Hopeless(format!("there is no order {}", refund.order_id)));
     };
-    let run = Run { context, lease, order: &order };
+    let run = RefundRun { context, lease, order: &order };
     if is_elsewhere(context, &order) {
         return run.wait_for_gateway(&refund).await;
     }
@@ -56,13 +56,13 @@ pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Don
 }
 
 /// One run of one refund.
-struct Run<'a> {
+struct RefundRun<'a> {
     context: &'a WorkerContext,
     lease: &'a Lease,
     order: &'a Order,
 }
 
-impl Run<'_> {
+impl RefundRun<'_> {
     /// Marks it as sent, and then sends it. Whoever finds the mark never sends.
     async fn send(&self, refund: Refund) -> Result<Done, Failure> {
         let store = &self.context.store;

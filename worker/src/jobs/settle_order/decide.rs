@@ -140,11 +140,11 @@ pub(super) fn decide(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64, sto
         OrderStatus::Review if order.claimed_payment().is_some() => decide_claimed(order, inquiries),
         // A person has it, and must hear of money that moved since.
         OrderStatus::Review => {
-            let fresh: Vec<&Inquiry> =
+            let new: Vec<&Inquiry> =
                 debited.iter().copied().filter(|inquiry| inquiry.was != StoredState::Debited).collect();
-            match fresh.is_empty() {
+            match new.is_empty() {
                 true => Settlement::Unchanged,
-                false => Settlement::Noted { what: format!("the gateway shows {} as debited", names(&fresh)) },
+                false => Settlement::Noted { what: format!("the gateway shows {} as debited", names(&new)) },
             }
         }
     }
