@@ -30,8 +30,8 @@ const LEASE_MS: i64 = 8_000;
 /// What would befall somebody who is down already comes so much later.
 const POSTPONED: Duration = Duration::from_secs(2);
 
-/// What must have ended before a storm is over: orders that may still be paid, and jobs that are not merely to look back
-/// at an order that has ended, or to look for a refund that was sent: that may take three minutes.
+/// What must have ended before a storm is over: orders that may still be paid, and jobs that are not merely to look
+/// back at an order that has ended, or to look for a refund that was sent: that may take three minutes.
 const UNSETTLED: &str = "select (select count(*) from orders where status in ('pending', 'confirming'))
     + (select count(*) from jobs j where j.state in ('available', 'enqueued', 'running') and j.kind <> 'sweep'
         and not (j.kind = 'refund_order' and j.state = 'available' and exists (
@@ -341,8 +341,8 @@ impl House {
         (killed(&self.workers), killed(&self.apis))
     }
 
-    /// How often a job with a defect ended its process, a worker or a process of suspects: what these write stands in the
-    /// worker's output.
+    /// How often a job with a defect ended its process, a worker or a process of suspects: what these write stands in
+    /// the worker's output.
     pub(crate) fn defect_ends(&self) -> usize {
         let line = format!("failpoint {}: this process ends here", Point::DefectKills);
         let earlier = self.workers.iter().flat_map(Supervised::endings).map(|ending| ending.output.clone());

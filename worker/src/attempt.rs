@@ -1,4 +1,4 @@
-//! One run of a job: its lease kept, its deadline watched, its end written.
+//! One run of a job: keeps its lease, watches its deadline, writes its end.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -22,14 +22,14 @@ use crate::lease::{HeldLease, LeaseKeeper};
 use crate::source::Claimed;
 use crate::{WorkerContext, metrics};
 
-/// A newer release's job is offered again after this long: a worker of that release may come.
+/// A job of a kind that only a newer release knows is tried again after this time: a worker of that release may come.
 const UNKNOWN_KIND_MS: i64 = 30_000;
 
-/// A suspect that the gateway or our breaker told to wait is handed back for at least so long. It runs in a process of its
-/// own: in an outage, waits of a second or two would start such processes again and again, for nothing.
+/// The shortest wait of a suspect that the gateway or our breaker told to wait. A suspect runs in a process of its own:
+/// in an outage, waits of a second or two would start such processes again and again for nothing.
 const SUSPECT_WAIT_MS: i64 = 15_000;
 
-/// What every attempt needs.
+/// The things that every attempt needs.
 pub(crate) struct Attempts {
     pub(crate) context: WorkerContext,
     pub(crate) keeper: LeaseKeeper,
@@ -101,7 +101,7 @@ async fn handle(context: &WorkerContext, claimed: &ClaimedJob, job: Job) -> Resu
     call(job, Attempt { context, lease, urgency, woken_by }).await
 }
 
-/// What somebody waits for stands on the queues that are taken first.
+/// The urgency of a queue: jobs for which a customer waits stand on the queues that are taken first.
 fn urgency(queue: QueueName) -> Urgency {
     match queue {
         QueueName::Links | QueueName::Suspect => Urgency::Now,
@@ -110,8 +110,8 @@ fn urgency(queue: QueueName) -> Urgency {
     }
 }
 
-/// Injects a defect that only some orders meet: their jobs end the process, panic or fail, where `FAILPOINTS` says so. Such
-/// a job becomes a suspect.
+/// Injects a defect that only some orders meet: their jobs end the process, panic or fail, where `FAILPOINTS` says so.
+/// Such a job becomes a suspect.
 #[cfg(feature = "failpoints")]
 fn inject_defect(job: Job) -> Result<(), Failure> {
     if job.kind().subject() != Subject::Order {
@@ -143,8 +143,8 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
     let (id, attempt) = (claimed.lease.job_id, claimed.attempt);
     let now_ms = store.now_ms();
     let reason = reason_of(&failure);
-    // While the breaker is open its wait is the one that counts: nobody must still sit out a backoff of minutes when the
-    // gateway is back.
+    // While the breaker is open its wait counts: a job must not still be in a backoff of minutes when the gateway is
+    // back.
     let breaker = context.gateway.coordination();
     let breaker_wait = failure.is_gateways().then(|| breaker.breaker_wait(urgency(claimed.queue))).flatten();
     let next_step = match breaker_wait {
@@ -186,14 +186,14 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
             }
         }
         NextStep::Forget => {
-            debug!("job {id} belongs to somebody else by now");
+            debug!("job {id} belongs to another worker by now");
             Err(Unwritten::LeaseLost)
         }
     };
     metrics::count_job(kind.as_str(), written.unwrap_or_else(Unwritten::outcome));
 }
 
-/// How long a job waits that was told to wait so long. Pure.
+/// How long a job waits after it was told to wait for `wait_ms`. Pure.
 fn release_ms(queue: QueueName, wait_ms: i64) -> i64 {
     match queue {
         QueueName::Suspect => wait_ms.max(SUSPECT_WAIT_MS),
@@ -204,14 +204,14 @@ fn release_ms(queue: QueueName, wait_ms: i64) -> i64 {
 /// Why the end of a run is not in its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unwritten {
-    /// The job belongs to somebody else.
+    /// The job belongs to another worker.
     LeaseLost,
     /// The database refused it; the job runs again when its lease ends.
     Refused,
 }
 
 impl Unwritten {
-    /// As what such a run is counted.
+    /// The outcome under which such a run is counted.
     fn outcome(self) -> &'static str {
         match self {
             Unwritten::LeaseLost => "lease_lost",
@@ -220,7 +220,7 @@ impl Unwritten {
     }
 }
 
-/// Writes a run's end until the database answers; the lease is renewed meanwhile.
+/// Writes a run's end, again and again until the database answers. The lease is renewed meanwhile.
 async fn write_end<T, F>(held: &HeldLease, store: &Store, lease: &Lease, write: impl Fn() -> F) -> Result<T, Unwritten>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -231,7 +231,7 @@ where
         match write().await {
             Ok(written) => return Ok(written),
             Err(StoreError::LeaseLost) => {
-                debug!("job {id} belongs to somebody else by now");
+                debug!("job {id} belongs to another worker by now");
                 return Err(Unwritten::LeaseLost);
             }
             Err(trouble) if trouble.is_passing() => {

@@ -1,4 +1,4 @@
-//! Orders of a gateway account that this process does not have: another process may.
+//! Orders of a gateway account that this process does not have. Another process may have it.
 
 use std::sync::LazyLock;
 
@@ -11,19 +11,18 @@ use tracing::{debug, warn};
 use crate::WorkerContext;
 use crate::failure::Done;
 
-/// Where a living worker has the account, the job is given back for so long; whichever worker is free takes it then.
+/// The wait when another living worker has the account. After it any free worker takes the job.
 const HANDED_BACK_MS: i64 = 1_000;
 
-/// Where none has it, the job is tried again after as long as its order is old, but not sooner and not later than this:
-/// during a roll-out the account comes within seconds, and an account that was left may never come back.
+/// When no living worker has the account, the job waits for as long as its order is old, within these bounds: during a
+/// roll-out the account comes within seconds, and an account that was given up may never come back.
 const SHORTEST_WAIT_MS: i64 = 5_000;
 const LONGEST_WAIT_MS: i64 = 300_000;
 
-/// A late inquiry about an order that has ended waits so long for its account: no customer waits, and there may be very
-/// many.
+/// The wait of a late inquiry for its account: no customer waits for it, and there may be very many.
 const LATE_INQUIRY_WAIT_MS: i64 = 3_600_000;
 
-/// Each order of an account that was left would tell of itself again and again; some of them show what is wrong.
+/// Every order of an account that was given up would warn again and again. A few of them show the fault.
 const WARNINGS_PER_MINUTE: u32 = 20;
 
 /// The warnings of this process.
@@ -62,7 +61,7 @@ fn may_warn() -> bool {
     })
 }
 
-/// Pure.
+/// The wait for an account that no living worker has, by the age of the order. Pure.
 fn wait_ms(age_ms: i64) -> i64 {
     age_ms.clamp(SHORTEST_WAIT_MS, LONGEST_WAIT_MS)
 }
@@ -72,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_whose_account_nobody_has_is_tried_again_within_seconds_at_first_and_then_every_five_minutes() {
+    fn an_order_whose_account_no_worker_has_is_tried_again_within_seconds_at_first_and_then_every_five_minutes() {
         let mut tries = vec![0];
         while let Some(age_ms) = tries.last().copied().filter(|age_ms| *age_ms < 1_000_000) {
             tries.push(age_ms + wait_ms(age_ms));

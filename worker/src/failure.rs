@@ -1,4 +1,4 @@
-//! What a handler answers, and what becomes of its job.
+//! The results of a handler, and the next step of its job.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use domain::time::millis;
 use gateway::GatewayError;
 use store::StoreError;
 
-/// How a run went well.
+/// A run that succeeded.
 #[derive(Debug)]
 pub(crate) enum Done {
     /// The effect is written, and the job's row with it.
     Changed,
     /// There was nothing left to do; the job is complete.
     NothingToDo,
-    /// Run again then.
+    /// Run again at this time, from this queue.
     Snooze { until_ms: i64, queue: QueueName },
 }
 
-/// How a run did not.
+/// A run that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The gateway brought no usable answer.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
-    /// The database did not do it.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It ran into its deadline and was aborted: the outcome is unknown.
@@ -38,27 +38,27 @@ pub(crate) enum Failure {
     Hopeless(String),
 }
 
-/// What to do about a failure.
+/// The next step of a job after a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NextStep {
     /// Run again after this wait; the attempt counts.
     Retry { wait_ms: i64 },
-    /// Run again after this wait, without counting: it was not the job's fault.
+    /// Run again after this wait. The attempt does not count: the job has not failed.
     Release { wait_ms: i64 },
-    /// A dead letter; `refused` is a final no of the gateway.
+    /// Make it a dead letter; `refused` means a final no of the gateway.
     Bury { refused: bool },
-    /// Somebody else has the job.
+    /// Write nothing: another worker has the job.
     Forget,
 }
 
-/// So long a gateway that gives no clear answer is asked again, before a person must look in its cabinet.
+/// How long a gateway that gives no clear answer is asked again, before a person must look in its cabinet.
 pub(crate) const UNANSWERED_MS: i64 = 72 * 3_600_000;
 
-/// A guard that refused has seen a newer state than the handler: the job runs again after this time.
+/// The wait after a guard refused: its row is newer than the state that the handler read.
 pub(crate) const RUN_AGAIN_MS: i64 = 250;
 
 impl Failure {
-    /// Whether it is the gateway that failed, and not the work.
+    /// Whether the gateway failed, and not the job.
     pub(crate) fn is_gateways(&self) -> bool {
         match self {
             Failure::Gateway(error) => match error {
@@ -71,7 +71,7 @@ impl Failure {
         }
     }
 
-    /// As what its attempt is remembered.
+    /// The outcome under which the attempt is kept.
     pub(crate) fn outcome(&self) -> AttemptOutcome {
         match self {
             Failure::Deadline(_) => AttemptOutcome::Aborted,
@@ -81,7 +81,8 @@ impl Failure {
         }
     }
 
-    /// What to do, on this attempt of this kind. `spread_permille` (0 to 999) keeps jobs apart that failed together.
+    /// The next step after this attempt of this kind. `spread_permille` (0 to 999) keeps jobs apart that failed
+    /// together.
     pub(crate) fn next_step(&self, kind: JobKind, attempt: i64, spread_permille: u64) -> NextStep {
         let wait_ms =
             i64::try_from(delay_ms(u32::try_from(attempt).unwrap_or(u32::MAX), spread_permille)).unwrap_or(i64::MAX);
@@ -89,7 +90,7 @@ impl Failure {
         let spread_ms = i64::try_from(spread_permille).unwrap_or(0);
         let give_up = kind.attempts().is_some_and(|attempts| attempt >= attempts);
         match self {
-            // Told to wait, by the gateway, by our own budget, breaker or operator: nothing failed.
+            // The gateway, our rate limit, our breaker or an operator said to wait: nothing failed.
             Failure::Gateway(GatewayError::Throttled { retry_after } | GatewayError::HeldBack { retry_after, .. }) => {
                 NextStep::Release { wait_ms: millis(*retry_after) + spread_ms }
             }

@@ -1,17 +1,17 @@
-//! What the handler of a job is given; what it answers is [`crate::failure::Done`] or [`crate::failure::Failure`].
+//! The input of a job's handler. Its results are [`crate::failure::Done`] and [`crate::failure::Failure`].
 
 use domain::job::Lease;
 use gateway::coordination::Urgency;
 
 use crate::WorkerContext;
 
-/// One run of a job, besides what the job is about.
+/// One run of a job, without the job's own subject.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub(crate) context: &'a WorkerContext,
     pub(crate) lease: &'a Lease,
     /// How soon the gateway must be asked.
     pub(crate) urgency: Urgency,
-    /// The numbers of what woke it since a run of it took all of them up.
+    /// The numbers of the callbacks that woke the job and that no run has checked yet.
     pub(crate) woken_by: &'a [i64],
 }

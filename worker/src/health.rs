@@ -1,4 +1,4 @@
-//! The small server that tells of a worker.
+//! The small HTTP server of a worker: health and metrics.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Whoever asks waits about a second themselves.
+/// Supervisors and scrapers wait about a second for an answer, too.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Answers that have begun may end in this time when the worker has.
+/// The time in which answers that have begun may end after the worker has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
@@ -25,7 +25,7 @@ struct HealthContext {
     queue: Queue,
     consumption_check: ConsumptionCheck,
     stop: CancellationToken,
-    /// Made once for all who ask at the same time.
+    /// Made once for all requests of the same time.
     readiness: SharedAnswer<(Option<String>, String)>,
     metrics: SharedAnswer<String>,
 }
@@ -88,7 +88,7 @@ async fn fault(context: &HealthContext) -> Option<String> {
     fault.or_else(|| context.store.write_fault().map(|fault| format!("the database {fault}")))
 }
 
-/// How the queue is, for a reader; a worker that has nothing to do is ready without it.
+/// The state of the queue, for a person. A worker with nothing to do is ready without the queue.
 async fn queue(queue: &Queue) -> String {
     match tokio::time::timeout(PATIENCE, queue.len(QueueName::Settle)).await {
         Ok(Ok(_)) => queue.fault().unwrap_or("ok").to_owned(),

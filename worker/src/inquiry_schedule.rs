@@ -7,27 +7,26 @@ use domain::order::{Order, OrderStatus};
 use domain::time::millis;
 use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS};
 
-/// How long after the last hint inquiries come, in milliseconds, ascending; beyond the last they repeat at its
-/// distance.
+/// When inquiries come after the last hint, in milliseconds, ascending. After the last one they repeat at its distance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InquirySchedule(Vec<i64>);
 
-/// Inquiries after the link was made while nothing hints at a payment: 1, 3, 10 and 20 minutes.
+/// When inquiries come after the link was made, while there is no hint of a payment: 1, 3, 10 and 20 minutes.
 const UNHINTED_MS: [i64; 4] = [60_000, 180_000, 600_000, 1_200_000];
 
-/// Late inquiries about an order that has ended: for late debits, and for reversals.
+/// When late inquiries come after the end of an order. They find late debits, and reversals.
 const LATE_INQUIRIES_MS: [i64; 3] = [24 * 3_600_000, 48 * 3_600_000, 72 * 3_600_000];
 
-/// A late inquiry is no further ahead.
+/// The longest wait for the next late inquiry.
 pub(crate) const LONGEST_LATE_INQUIRY_WAIT_MS: i64 = LATE_INQUIRIES_MS[0];
 
-/// Inquiries about an order past its deadline that is still unclear.
+/// The distance of inquiries about an order that is past its deadline and still unclear.
 const UNCLEAR_MS: i64 = 600_000;
 
-/// A late inquiry that comes this much early counts as made.
+/// A late inquiry that comes early by this time at most counts as made.
 const LATE_INQUIRY_SLACK_MS: i64 = 60_000;
 
-/// Inquiries that are due later than this after the last hint may wait behind everything else.
+/// An inquiry that is due later than this after the last hint may wait behind all other jobs.
 const RECENT_HINT_MS: i64 = 60_000;
 
 impl InquirySchedule {
@@ -44,9 +43,9 @@ impl InquirySchedule {
 
     /// When to inquire next about an order that is still open, in epoch milliseconds, and on which queue.
     ///
-    /// There is always an inquiry that begins after the order's deadline and decides whether it expires, and one as
-    /// soon as it may be believed that the allowed draft is closed: the customer waits for another link. `asked_at_ms`
-    /// is when the present one began.
+    /// There is always an inquiry that begins after the order's deadline and decides whether the order expires. Another
+    /// one comes as soon as a closed answer about the allowed draft may be believed: the customer waits for another
+    /// link. `asked_at_ms` is when the present inquiry began.
     pub(crate) fn next_inquiry(&self, order: &Order, asked_at_ms: i64, now_ms: i64) -> (i64, QueueName) {
         let since = order.link_at_ms.unwrap_or(order.created_at_ms);
         let scheduled = match order.last_hint_at_ms {
@@ -58,7 +57,7 @@ impl InquirySchedule {
         let next = match deadline_ms(order) {
             // The beginning of the inquiry counts, not its end: about a deadline that passed meanwhile it says nothing.
             Some(deadline) if deadline > asked_at_ms => scheduled.min(deadline),
-            // Past its deadline and still open: something was unclear.
+            // Past its deadline and still open: an answer was unclear.
             _ => scheduled.min(now_ms + UNCLEAR_MS),
         };
         let is_recent = order.last_hint_at_ms.is_some_and(|hint| now_ms - hint <= RECENT_HINT_MS);
@@ -81,7 +80,7 @@ impl InquirySchedule {
             .unwrap_or_default()
     }
 
-    /// The distance from the hint of the first inquiry after `elapsed_ms`.
+    /// When the first inquiry comes that is later than `elapsed_ms`, in milliseconds after the hint.
     fn after(&self, elapsed_ms: i64) -> i64 {
         let elapsed_ms = elapsed_ms.max(0);
         let last = self.0.last().copied().unwrap_or(1_000);
@@ -98,7 +97,7 @@ pub(crate) fn first_inquiry_ms(now_ms: i64) -> i64 {
     now_ms + UNHINTED_MS[0]
 }
 
-/// From when on an inquiry believes that the allowed draft is closed.
+/// From when on the answer that the allowed draft is closed may be believed.
 fn believed_from_ms(order: &Order) -> Option<i64> {
     match order.status {
         OrderStatus::Confirming => order.last_allowed_at_ms.map(|allowed_at_ms| allowed_at_ms + CLOSED_BELIEVED_MS),
@@ -195,7 +194,7 @@ mod tests {
         }
 
         assert_eq!(first_inquiry_ms(linked_at), linked_at + minute);
-        assert_eq!(inquiries, [1, 3, 10, 20, 30, 40], "past its end something was unclear");
+        assert_eq!(inquiries, [1, 3, 10, 20, 30, 40], "past its end an answer was unclear");
     }
 
     #[test]
@@ -208,7 +207,7 @@ mod tests {
         assert_eq!(schedule().next_inquiry(&order, 160_001, 160_001).1, QueueName::Background);
     }
 
-    /// Its customer has canceled at the gateway, and waits for another link.
+    /// The customer has canceled at the gateway, and waits for another link.
     #[test]
     fn a_closed_draft_is_asked_about_as_soon_as_the_answer_may_be_believed() {
         let mut order = crate::jobs::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);

@@ -1,4 +1,4 @@
-//! The jobs: one file a kind, under its name, with `run` in it.
+//! The handlers of jobs: one file for each kind, under its name, with `run` in it.
 
 pub(crate) mod create_payment_link;
 pub(crate) mod process_callback;

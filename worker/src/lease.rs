@@ -1,4 +1,4 @@
-//! Leases kept alive: one statement per process renews some hundred of them.
+//! Renewal of leases: one statement renews all leases of the process, which may be some hundred.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(crate) struct HeldLease {
 }
 
 impl HeldLease {
-    /// Ends when somebody else has taken the job over.
+    /// Returns when another worker has taken the job over.
     pub(crate) async fn lost(&self) {
         self.held.lost.cancelled().await;
     }
@@ -43,7 +43,7 @@ impl Drop for HeldLease {
     fn drop(&mut self) {
         let mut all = self.keeper.all();
         let id = self.held.lease.job_id;
-        // A newer lease of the same job may have come to this very process.
+        // This process may hold a newer lease of the same job.
         if all.get(&id).is_some_and(|held| held.lease.token == self.held.lease.token) {
             all.remove(&id);
         }
@@ -62,7 +62,7 @@ impl LeaseKeeper {
 
     /// Renews every two seconds until `ended`.
     ///
-    /// A job that a *successful* renewal did not return is aborted; a renewal that errs says nothing and aborts none.
+    /// A job that a *successful* renewal did not return is aborted. A failed renewal proves nothing and aborts no job.
     pub(crate) async fn run(self, store: Store, ended: CancellationToken) {
         let mut is_well = true;
         while ended.run_until_cancelled(tokio::time::sleep(RENEW_EVERY)).await.is_some() {

@@ -1,7 +1,7 @@
 //! The jobs, and the apalis worker that runs them.
 //!
-//! apalis gives the slots, the drain and the tower stack; the ids come from our own `source`, because a job row in
-//! the database is the truth and the queue only carries its number.
+//! apalis gives the slots, the drain and the tower stack. The ids come from our own `source`: the job row in the
+//! database is the truth, and the queue only carries its number.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,14 +44,14 @@ use lease::LeaseKeeper;
 use source::{Claimed, JobSource, keep_taking};
 use suspects::SuspectTaker;
 
-/// What the jobs work with.
+/// The things that the jobs work with.
 #[derive(Clone, Debug)]
 pub struct WorkerContext {
     /// The database.
     pub store: Store,
-    /// Whoever moves the money.
+    /// The gateway, which moves the money.
     pub gateway: Gateway,
-    /// Where customers return to.
+    /// The address to which customers return.
     pub public_url: PublicUrl,
     /// How jobs are run.
     pub settings: WorkerSettings,
@@ -73,7 +73,7 @@ impl WorkerOptions {
     pub const ALL_QUEUES: [QueueName; 3] = [QueueName::Settle, QueueName::Links, QueueName::Background];
 }
 
-/// A worker that is about to run; hand its [`ConsumptionCheck`] to whoever tells of its health.
+/// A worker that is about to run. Its [`ConsumptionCheck`] is for `/readyz`.
 #[derive(Debug)]
 pub struct JobWorker {
     context: WorkerContext,
@@ -84,20 +84,20 @@ pub struct JobWorker {
 }
 
 impl JobWorker {
-    /// A worker on that queue, whose suspects this program runs.
+    /// A worker on this queue. Its suspects run in `suspects`.
     pub fn new(context: WorkerContext, queue: Queue, options: WorkerOptions, suspects: SuspectProgram) -> Self {
         let consumption_check = ConsumptionCheck::new(options.slots, &options.queues);
         JobWorker { context, queue, options, suspects, consumption_check }
     }
 
-    /// What tells whether it is at work.
+    /// The check whether this worker takes jobs.
     pub fn consumption_check(&self) -> ConsumptionCheck {
         self.consumption_check.clone()
     }
 
-    /// Runs jobs until `stop`; then takes nothing new, hands back what it has not started, and waits up to the grace
-    /// time for the rest. Returns whether all of it ended in time; what did not is run again elsewhere once its
-    /// lease ends, so the process should exit.
+    /// Runs jobs until `stop`. Then it takes no new jobs, hands back jobs that have not started, and waits up to the
+    /// grace time for the rest. Returns whether all jobs ended in time. The other jobs are run again elsewhere once
+    /// their leases end, so the process should exit.
     pub async fn run(self, stop: CancellationToken) -> bool {
         let keeper = LeaseKeeper::default();
         let ended = CancellationToken::new();
@@ -134,7 +134,7 @@ impl JobWorker {
                 }
                 Some(part) = beside.join_next() => {
                     if part.is_err() || !stop.is_cancelled() {
-                        // Without it jobs would wait, or be taken from us while they run.
+                        // Without this part jobs would wait, or other workers would take them while they run.
                         error!("a part of the worker ended by itself; the process must be started again");
                         break false;
                     }
@@ -142,7 +142,7 @@ impl JobWorker {
             }
         };
         ended.cancel();
-        // A renewal may hang in a database call; nothing depends on it any more.
+        // A renewal may hang in a database call, and its result no longer matters.
         let _ =
             tokio::time::timeout(Duration::from_secs(1), async { while beside.join_next().await.is_some() {} }).await;
         info!("the worker has stopped");
@@ -150,8 +150,8 @@ impl JobWorker {
     }
 }
 
-/// apalis at work until its source ends. Boxed, because the compiler cannot see through apalis' types that a task
-/// may be moved between threads.
+/// Runs apalis until its source ends. Boxed, because the compiler cannot see through apalis' types that a task may be
+/// moved between threads.
 fn work(source: JobSource, attempts: Arc<Attempts>, slots: usize) -> BoxFuture<'static, Result<(), WorkerError>> {
     let worker = WorkerBuilder::new("tasdiq")
         .backend(source)
@@ -165,11 +165,11 @@ fn work(source: JobSource, attempts: Arc<Attempts>, slots: usize) -> BoxFuture<'
 
 async fn run_claimed(claimed: Claimed, attempts: Data<Arc<Attempts>>) -> Result<(), BoxDynError> {
     attempt::run(&attempts, claimed).await;
-    // Our row tells what became of it; apalis is always told that all is well.
+    // The job's row holds the result; for apalis every run succeeds.
     Ok(())
 }
 
-/// There must always be a `sweep`; every worker sees to it at its start.
+/// Makes the `sweep` job, which must always exist. Every worker does so at its start.
 async fn seed_sweep(store: Store) {
     let mut pause = Duration::from_millis(100);
     while let Err(trouble) = store::jobs::seed(&store, Job::Sweep).await {

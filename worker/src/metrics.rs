@@ -1,4 +1,4 @@
-//! What a worker counts.
+//! The metrics of a worker.
 
 use std::sync::LazyLock;
 use std::time::Duration;

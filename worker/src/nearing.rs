@@ -1,4 +1,4 @@
-//! After the database's clock was set, open jobs lie where the old time put them: they are brought within their schedules.
+//! After a step of the database's clock, open jobs may lie too far ahead. They are brought back within their schedules.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::WorkerContext;
 use crate::failure::LONGEST_BACKOFF_MS;
 use crate::inquiry_schedule::LONGEST_LATE_INQUIRY_WAIT_MS;
 
-/// After this long every process has noticed a step, so that no row is written by the old time any more.
+/// After this time every process has noticed a step of the clock, and writes no row by the old time any more.
 const NOTICED_BY_ALL: Duration = MEASURED_EVERY.saturating_mul(3);
 
-/// Brings open jobs near at its start, for a step that no process has seen, and after each step. Does not end.
+/// Brings open jobs near: at the start, for a step that no process has seen, and after each step. Does not end.
 pub(crate) async fn keep_near(context: WorkerContext) {
     let mut steps = context.store.clock().steps();
     bring_near(&context).await;

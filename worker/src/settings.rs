@@ -11,7 +11,7 @@ config::settings! {
     /// How jobs are run.
     #[derive(Clone, Debug)]
     pub struct WorkerSettings {
-        /// Where a worker answers health and metrics.
+        /// The address on which a worker answers health and metrics.
         #[env("TASDIQ_WORKER_LISTEN", default = "127.0.0.1:8001", check = values::listen(8001))]
         pub listen: SocketAddr,
 
@@ -23,7 +23,7 @@ config::settings! {
         #[env("TASDIQ_PAYMENT_TTL_MINUTES", default = "30", check = values::minutes(1..=10_080))]
         pub payment_ttl: Duration,
 
-        // Quick while a customer looks on, then ever slower; `docs/internals/orders-way.md` says what it costs.
+        // Quick while a customer waits, then ever slower; `docs/internals/orders-way.md` names the cost.
         /// When to ask the gateway about an order, in seconds after the last hint; the last repeats.
         #[env(
             "TASDIQ_SETTLE_SCHEDULE",
@@ -32,7 +32,7 @@ config::settings! {
         )]
         pub inquiry_schedule: InquirySchedule,
 
-        /// How often missing jobs are looked for, in seconds; 1 to 3600.
+        /// How often missing jobs are restored, in seconds; 1 to 3600.
         #[env("TASDIQ_SWEEP_SECONDS", default = "60", check = values::seconds(1..=3_600))]
         pub sweep_every: Duration,
     }

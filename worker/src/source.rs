@@ -1,4 +1,4 @@
-//! Ids from the queue become claimed jobs for apalis: a claimer does the input and output, the apalis `Backend` is
+//! Turns ids from the queue into claimed jobs for apalis. A claimer does the input and output; the apalis `Backend` is
 //! the receiving end of its channel. (apalis-redis 1.0.0 loses and doubles jobs:
 //! `docs/decisions/0001-not-apalis-redis.md`.)
 
@@ -30,17 +30,17 @@ use tracing::{info, warn};
 
 use crate::WorkerOptions;
 
-/// How long one take waits for an id. Short, for a queue that vanished in the middle of a take is noticed when its answer
-/// is overdue, and not before.
+/// How long one take waits for an id. Short: a queue that vanished during a take is noticed only when its answer is
+/// overdue.
 pub(crate) const TAKE_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest pause while nothing can be taken.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// More ids than this are not claimed in one statement.
+/// The most ids that are claimed in one statement.
 pub(crate) const MAX_CLAIM: usize = 64;
 
-/// Every so many takes the order of the queues is rotated, so that none starves.
+/// One take in this many begins with another queue, so that no queue starves.
 const ROTATE_EVERY: usize = 8;
 
 /// A job with its lease and the slot it runs in.
@@ -54,7 +54,7 @@ pub(crate) struct Claimed {
 pub(crate) struct JobSource(UnboundedReceiver<Claimed>);
 
 impl JobSource {
-    /// Starts taking ids until `stop`, in a task of `beside`; if it ends earlier, no job is taken any more.
+    /// Takes ids until `stop`, in a task of `beside`. If that task ends earlier, no job is taken any more.
     pub(crate) fn start(
         store: &Store,
         queue: &Queue,
@@ -72,7 +72,7 @@ impl JobSource {
             consumption_check: consumption_check.clone(),
             stop: stop.clone(),
         };
-        let many = SlotTaker { claimer, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
+        let taker = SlotTaker { claimer, taker: queue.taker(), queues: options.queues.clone(), takes: 0 };
         beside.spawn(keep_taking(taker, store.clone(), stop.clone()));
         JobSource(receiver)
     }
@@ -96,7 +96,7 @@ impl Backend for JobSource {
     }
 
     fn poll_close(&mut self, _: &mut Context<'_>, worker: &ApalisContext) -> Poll<Result<(), Infallible>> {
-        // The end of the source does not end the worker: without this it would wait for ever to be told.
+        // The end of the source does not end the worker: without this call it would wait for ever.
         if !worker.is_shutting_down() {
             let _ = worker.stop();
         }
@@ -128,13 +128,13 @@ pub(crate) enum TakeError {
     Store(#[from] StoreError),
 }
 
-/// One way of taking ids and doing something about their jobs.
+/// A way to take ids and to see to their jobs.
 pub(crate) trait Take: Send + 'static {
     fn take(&mut self) -> impl Future<Output = Result<(), TakeError>> + Send;
 }
 
-/// Takes until `stop`. Trouble is told once, and again when it becomes another one, waited out with a growing pause, and
-/// never reaches apalis.
+/// Takes until `stop`. Trouble is waited out with a growing pause and never reaches apalis. It is logged once, and
+/// again when its text changes.
 pub(crate) async fn keep_taking(mut taking: impl Take, store: Store, stop: CancellationToken) {
     let mut pause = Duration::ZERO;
     let mut store_failed = false;
@@ -143,7 +143,7 @@ pub(crate) async fn keep_taking(mut taking: impl Take, store: Store, stop: Cance
         let round = async {
             tokio::time::sleep(pause).await;
             if store_failed {
-                // Ids taken while the database is away could not be claimed, and would be lost until their grace ends.
+                // Ids that are taken while the database is away cannot be claimed, and are lost until their grace ends.
                 store.ping().await?;
             }
             taking.take().await
@@ -179,9 +179,9 @@ struct Claimer {
 }
 
 impl Claimer {
-    /// Claims the ids' jobs and hands each on with a slot.
+    /// Claims the jobs of these ids and hands each on with a slot.
     ///
-    /// Spawned by itself: a stop in mid-claim must not forget rows that the database already gave us.
+    /// In a task of its own: a stop during the claim must not forget rows that the database has already given to us.
     async fn claim(&self, ids: Vec<JobId>, mut free: OwnedSemaphorePermit) -> Result<(), TakeError> {
         let claimer = self.clone();
         let claiming = tokio::spawn(async move {
@@ -212,7 +212,7 @@ impl Claimer {
     }
 }
 
-/// The normal way: as many ids as slots are free.
+/// Takes as many ids as slots are free.
 struct SlotTaker {
     claimer: Claimer,
     taker: Taker,
@@ -236,12 +236,12 @@ impl Take for SlotTaker {
     }
 }
 
-/// The queues in the order in which this take looks at them: the most urgent first, and now and then another one.
+/// The order of the queues for this take: mostly the most urgent first, now and then another one.
 fn rotated(queues: &[QueueName], take: usize) -> Vec<QueueName> {
     let mut queues = queues.to_vec();
     if take.is_multiple_of(ROTATE_EVERY) && !queues.is_empty() {
-        let turn = (take / ROTATE_EVERY) % queues.len();
-        queues.rotate_left(turn);
+        let places = (take / ROTATE_EVERY) % queues.len();
+        queues.rotate_left(places);
     }
     queues
 }
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_decides_about_money_comes_first_and_each_queue_is_first_now_and_then() {
+    fn settlements_come_first_and_each_queue_is_first_now_and_then() {
         use QueueName::{Background, Links, Settle};
         let queues = WorkerOptions::ALL_QUEUES;
 

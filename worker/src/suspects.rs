@@ -1,10 +1,10 @@
-//! Suspects run in child processes, in places of their own: one that ends its process takes nothing along but the group
-//! it runs with, and no other job waits for it.
+//! Suspects run in child processes, outside the worker's slots. A suspect that ends its process ends only the jobs of
+//! its group, and no other job waits for it.
 //!
-//! The worker takes the ids and sorts them into groups; each group's process claims its jobs, runs them to their end, and
-//! ends. It is told its group in the first line of its standard input, and says in its standard output that it has begun.
-//! Its input stays open as long as the worker lives: when that ends, the process hands its jobs back and ends, too. So a
-//! worker that is killed alone makes no crash of them; a kill of all its processes does.
+//! The worker takes the ids and sorts them into groups. The process of a group claims its jobs, runs them to their end,
+//! and ends. It reads the settings and its group from its standard input, and writes to its standard output that it has
+//! begun. Its input stays open as long as the worker lives. When the worker ends, the process hands its jobs back and
+//! ends, too: the kill of the worker alone counts as no crash of its suspects, and the kill of all its processes does.
 
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -30,19 +30,19 @@ use crate::attempt::{self, Attempts};
 use crate::lease::LeaseKeeper;
 use crate::source::{MAX_CLAIM, TAKE_WAIT, Take, TakeError};
 
-/// Processes of suspects at a time. Each has a store and a gateway client of its own.
+/// The most processes of suspects at a time. Each has its own store and gateway client.
 const PLACES: usize = 4;
 
-/// Jobs that crashed together become suspects one after the other, within this time.
+/// Jobs that crashed together become suspects one after the other, within about this time. They share a process then.
 const GATHERED_FOR: Duration = Duration::from_millis(250);
 
-/// More suspects of the same moment are there at once, or not.
+/// How long the second take waits: more suspects of the same moment are there at once, or not at all.
 const GATHERED_WAIT: Duration = Duration::from_millis(20);
 
-/// Longer than any job's deadline and the longest outage that a process should wait out: one that runs on is stuck.
+/// A process that runs longer is stuck: this is more than any job's deadline and the longest outage to wait out.
 const LONGEST_RUN: Duration = Duration::from_secs(900);
 
-/// What the process says once its jobs are claimed.
+/// The word that the process writes once its jobs are claimed.
 const BEGUN: &str = "begun";
 
 /// The program that runs a group of suspects: this one, with a command of its own.
@@ -50,9 +50,9 @@ const BEGUN: &str = "begun";
 pub struct SuspectProgram {
     /// Its file.
     pub file: PathBuf,
-    /// The command and what it must be told besides.
+    /// The command and its arguments.
     pub arguments: Vec<String>,
-    /// The first line of its input: the settings of this process, which may stand in files that have changed since.
+    /// The first line of its input: the settings of this process. Their files may have changed since it started.
     pub settings: Secret,
 }
 
@@ -108,7 +108,7 @@ impl Take for SuspectTaker {
                     Some(place) => place,
                     None => match processes.place_in(places).await {
                         Some(place) => place,
-                        // Their ids are offered again after their grace.
+                        // The ids of the group are enqueued again after their grace.
                         None => return,
                     },
                 };
@@ -120,7 +120,7 @@ impl Take for SuspectTaker {
 }
 
 impl Processes {
-    /// What the process reads: the settings and its group, a line each.
+    /// The input of the process: the settings and its group, one line each.
     fn input(&self, group: &SuspectGroup) -> serde_json::Result<String> {
         Ok(format!("{}\n{}\n", self.program.settings.expose(), serde_json::to_string(group)?))
     }
@@ -129,7 +129,7 @@ impl Processes {
         self.stop.run_until_cancelled(places.acquire_owned()).await?.ok()
     }
 
-    /// Runs a group in a process, and sees to its jobs where that did not come to its end.
+    /// Runs a group in a process. If the process did not come to its end, hands its jobs back or ends their leases.
     async fn run(&self, group: &SuspectGroup) {
         let (jobs, crashes) = (group.jobs.len(), group.crashes);
         info!(jobs, crashes, "{jobs} jobs that crashed {crashes} times run in a process of their own");
@@ -140,7 +140,8 @@ impl Processes {
                 return;
             }
         };
-        // Open until the process has ended: otherwise one that is killed for its length could hand its jobs back before.
+        // Open until the process has ended. Otherwise a process that is killed for running too long could hand its jobs
+        // back first.
         let mut input = child.stdin.take();
         let mut said = Vec::new();
         let status = match timeout(LONGEST_RUN, listen(&mut child, &mut input, self.input(group), &mut said)).await {
@@ -158,7 +159,7 @@ impl Processes {
             debug!(jobs, "a process of suspects has done its work");
             return;
         }
-        // Its end must be certain before others run its jobs.
+        // The process must have ended for certain before other workers run its jobs.
         let _ = child.kill().await;
         let how = status.map_or_else(|| "by us".to_owned(), |status| status.to_string());
         let seen_to = if String::from_utf8_lossy(&said).contains(BEGUN) {
@@ -184,7 +185,7 @@ impl Processes {
     }
 }
 
-/// Tells the process these lines and reads what it says, until it ends.
+/// Writes these lines to the process and reads its output, until it ends.
 async fn listen(
     child: &mut Child,
     input: &mut Option<ChildStdin>,
@@ -193,7 +194,7 @@ async fn listen(
 ) -> std::io::Result<ExitStatus> {
     if let Some(input) = input {
         let lines = lines.map_err(std::io::Error::other)?;
-        // One that has ended already says so by its status.
+        // A process that has ended already shows it by its status.
         let _ = input.write_all(lines.as_bytes()).await;
     }
     if let Some(mut output) = child.stdout.take() {
@@ -202,11 +203,11 @@ async fn listen(
     child.wait().await
 }
 
-/// Runs a group of suspects to its end, in a process that does nothing else; `begun` is called with what to say to the
-/// worker once they are claimed.
+/// Runs a group of suspects to its end, in a process that does nothing else. Once the jobs are claimed, `begun` is
+/// called with the word to write to the worker.
 ///
 /// # Errors
-/// [`StoreError`] when they could not be claimed; then none has run.
+/// [`StoreError`] when the jobs could not be claimed. Then none has run.
 pub async fn run_suspects(
     context: WorkerContext,
     group: &SuspectGroup,
@@ -225,7 +226,7 @@ pub async fn run_suspects(
     }
     while running.join_next().await.is_some() {}
     ended.cancel();
-    // A renewal may hang in a database call; nothing depends on it any more.
+    // A renewal may hang in a database call, and its result no longer matters.
     renewing.abort();
     Ok(())
 }

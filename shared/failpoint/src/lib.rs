@@ -83,7 +83,8 @@ named_values! {
         SkipRenewal = "skip-renewal",
         /// Strikes with `return`: this process's host believes it is a minute later.
         HostClockAhead = "host-clock-ahead",
-        /// Strikes with `return`: the database's clock is an hour ahead. `3*off->return` sets it ahead while the process runs.
+        /// Strikes with `return`: the database's clock is an hour ahead. `3*off->return` sets it ahead while the
+        /// process runs.
         DatabaseClockAhead = "database-clock-ahead",
         /// Strikes with `return`: the database's clock is an hour behind.
         DatabaseClockBehind = "database-clock-behind",
@@ -112,8 +113,8 @@ impl Point {
     }
 }
 
-/// The order's number modulo 1,000 says which injected defect the jobs of its payment link and settlement have, if any: one order of a
-/// hundred, and a tenth of these end their process.
+/// The order's number modulo 1,000 says which injected defect the jobs of its payment link and settlement have, if any:
+/// one order of a hundred, and a tenth of these end their process.
 pub fn defect_of(order_number: i64) -> Option<Point> {
     match order_number.rem_euclid(1_000) {
         13 => Some(Point::DefectKills),

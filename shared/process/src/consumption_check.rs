@@ -1,4 +1,4 @@
-//! Whether a worker is at work: what its process's `/readyz` tells, be it a `worker` or an `up`.
+//! Whether a worker takes the jobs that are due. `/readyz` of `worker` and `up` answers with it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Work that is due this long while a slot is free means that this worker takes nothing.
 const STUCK: Duration = Duration::from_secs(15);
 
-/// What a running worker shows of itself; cheap to clone.
+/// Checks that a worker takes jobs, and hands out its slots; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ConsumptionCheck(Arc<Inner>);
 
@@ -42,7 +42,7 @@ impl Drop for Slot {
 }
 
 impl ConsumptionCheck {
-    /// The check of a worker with so many slots that takes from these queues.
+    /// For a worker with this many slots that takes from these queues.
     pub fn new(slots: usize, queues: &[QueueName]) -> Self {
         ConsumptionCheck(Arc::new(Inner {
             slots: Arc::new(Semaphore::new(slots)),
@@ -54,23 +54,24 @@ impl ConsumptionCheck {
         }))
     }
 
-    /// Its slots; whoever holds a permit may run a job.
+    /// The slots: the holder of a permit may run a job.
     pub fn slots(&self) -> &Arc<Semaphore> {
         &self.0.slots
     }
 
-    /// Jobs were claimed.
+    /// Notes that jobs were claimed now.
     pub fn took(&self) {
         self.0.took_ms.store(self.elapsed_ms(), Ordering::Relaxed);
     }
 
-    /// A job is about to run in the slot of this permit.
+    /// Turns a permit into the slot of a job that is about to run.
     pub fn occupy(&self, permit: OwnedSemaphorePermit) -> Slot {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         Slot { _permit: permit, consumption_check: self.clone() }
     }
 
-    /// How many jobs run now, or are about to. Permits do not tell: whoever waits for ids holds the free ones.
+    /// How many jobs run now, or are about to. The permits do not say it: a taker that waits for ids holds the free
+    /// ones.
     pub fn running(&self) -> usize {
         self.0.running.load(Ordering::Relaxed)
     }
@@ -83,7 +84,7 @@ impl ConsumptionCheck {
         i64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Why this worker takes no jobs although it could, or nothing. Answers within about a second.
+    /// Why this worker takes no jobs although jobs are due, or `None`. Answers within about a second.
     pub async fn fault(&self, store: &Store, queue: &Queue) -> Option<String> {
         let asked = jobs::oldest_due_age_ms(store, &self.0.queues);
         let Ok(Ok(oldest_ms)) = tokio::time::timeout(Duration::from_secs(1), asked).await else {

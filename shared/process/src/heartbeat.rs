@@ -1,5 +1,5 @@
-//! What every process does beside its work: tells that it is alive, which Redis it uses and whether its consumer hears
-//! from it, tells how it sees the weather at the gateway, and keeps its clock right.
+//! The heartbeat of a process. Its row in the database says that it is alive, which Redis it uses and when its queue
+//! last answered its consumer. It tells how it sees the weather at the gateway, and keeps its clock right.
 
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,16 @@ use crate::weather::ToldWeather;
 /// Often enough that three beats may fail before a process counts as silent.
 const BEAT_EVERY: Duration = Duration::from_secs(3);
 
-/// Redis may have come with another configuration, or be another server altogether.
+/// A restarted Redis may have another configuration, or another server may answer at its address.
 const REDIS_CHECKED_EVERY: Duration = Duration::from_secs(10);
 
-/// What changes together is told together.
+/// Changes within this time are told in one heartbeat.
 const WEATHER_SETTLES: Duration = Duration::from_millis(200);
 
-/// A heartbeat waits no longer for Redis.
+/// The longest time that a heartbeat waits for Redis.
 const REDIS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What a process tells of itself.
+/// The facts that a process tells about itself.
 #[derive(Clone, Debug)]
 pub struct Introduction {
     /// `up`, `api` or `worker`.
@@ -41,7 +41,7 @@ pub struct Introduction {
     pub gateway: GatewayIdentity,
 }
 
-/// Tells of this process until `stop`, then takes its leave.
+/// Writes the heartbeat of this process until `stop`, then removes its row.
 pub async fn keep(
     store: Store,
     queue: Queue,
@@ -58,7 +58,7 @@ pub async fn keep(
         redis_instance_id: None,
         started_at_ms: store.now_ms(),
         heartbeat_at_ms: store.now_ms(),
-        // A worker that hangs before its consumer is there hears nothing either.
+        // Set from the start: a worker that hangs before its consumer exists must count as silent, too.
         queue_heard_at_ms: (introduction.slots > 0).then(|| store.now_ms()),
         weather: None,
         log_fault: None,
@@ -72,10 +72,10 @@ pub async fn keep(
         if let Some(redis) = queue.redis() {
             if let Ok(Ok(id)) = timeout(REDIS_PATIENCE, redis.instance_id()).await {
                 process.redis_instance_id = Some(id);
-            } // With Redis away the last known value stays: it most likely comes back as the same one.
+            } // While Redis is away the last known id stays: most likely the same Redis comes back.
             if redis_checked.elapsed() >= REDIS_CHECKED_EVERY {
                 redis_checked = Instant::now();
-                // Away is told by others.
+                // The relay and the consumer already report a Redis that does not answer.
                 let _ = timeout(REDIS_PATIENCE, redis.check_again()).await;
             }
         }
@@ -99,7 +99,7 @@ pub async fn keep(
         };
         let until_then = timeout(next_beat.saturating_duration_since(Instant::now()), weather_changed);
         if stop.run_until_cancelled(until_then).await.is_none() {
-            // A process that is killed is noticed by its silence.
+            // Without its row a process has ended in good order; a killed one is noticed by its silence.
             let _ = processes::leave(&store, &process.id).await;
             return;
         }
@@ -107,7 +107,7 @@ pub async fn keep(
 }
 
 async fn tell(store: &Store, process: &Process, clock_measured: &mut Instant) -> Result<(), StoreError> {
-    // With every beat, but not when other news is told between two.
+    // Once per interval: a heartbeat that only tells a change measures no clock.
     if clock_measured.elapsed() >= MEASURED_EVERY / 2 {
         store.measure_clock().await?;
         *clock_measured = Instant::now();

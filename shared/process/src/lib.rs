@@ -1,4 +1,4 @@
-//! What every process runs: relay, heartbeat, notices, scrape, stop.
+//! The parts that every process runs: relay, heartbeat, notices, scrape, stop.
 
 pub mod consumption_check;
 pub mod heartbeat;

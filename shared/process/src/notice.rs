@@ -1,4 +1,5 @@
-//! "Order N changed": lets a waiting request or an open page look again at once. A lost notice costs a poll, no more.
+//! Notices "order N changed": a waiting request or an open page reads the order again at once. A lost notice costs one
+//! poll, no more.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,22 +18,22 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Where this process hears of changed orders: its own at once, those of other processes through Redis.
+/// The notices of changed orders: this process's own at once, those of other processes through Redis.
 #[derive(Clone, Debug, Default)]
 pub struct Notice(Arc<Mutex<Changes>>);
 
-/// What this process has heard, and who waits for more.
+/// The changes that this process was told of, and the followers that wait for more.
 #[derive(Debug, Default)]
 struct Changes {
-    /// How many changes so far.
+    /// The number of changes so far.
     count: u64,
-    /// The orders of the last ones, the newest at the end.
+    /// The orders of the last changes, the newest at the end.
     lately: VecDeque<OrderId>,
-    /// Who follows which order. A change wakes those alone, however many others wait for other orders.
+    /// The followers of each order. A change wakes the followers of its order and no others.
     followers: HashMap<OrderId, Vec<Arc<Notify>>>,
 }
 
-/// A moment from which on changes are to be told.
+/// A moment from which on changes count for a follower.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment(u64);
 
@@ -44,25 +45,25 @@ pub struct Followed {
     bell: Arc<Notify>,
 }
 
-/// So many changes are remembered for those who know a moment and not yet which order they will follow.
+/// How many changes are remembered, for callers that know a moment and not yet which order they will follow.
 const REMEMBERED: usize = 4_096;
 
 /// The channel that carries order numbers.
 const CHANNEL: &str = "order-changed";
 
-/// Between the order numbers of one message.
+/// Separates the order numbers of one message.
 const BETWEEN_NUMBERS: &str = " ";
 
-/// One message carries no more order numbers.
+/// The most order numbers in one message.
 const TOLD_TOGETHER: usize = 64;
 
-/// So long is a message of ours at most: a number has 20 signs, and one stands between two.
+/// The longest message of ours in bytes: a number has 20 digits at most, and a separator.
 const LONGEST_MESSAGE: usize = TOLD_TOGETHER * 21;
 
-/// So many messages of others are told of one by one; the rest as a number.
+/// How many foreign messages a minute are logged one by one; the rest is logged as a number.
 const WARNINGS_PER_MINUTE: u32 = 5;
 
-/// After so much silence the connection is asked for a sign of life, and given up when none comes in as long again.
+/// After this much silence the connection is pinged, and given up when no answer comes within the same time.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -71,7 +72,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 impl Notice {
     /// Starts listening to the store's commits and, where several processes exist, to Redis. Ends with `stop`.
     ///
-    /// With Redis away, each process still hears of its own changes.
+    /// While Redis is away, each process is still told of its own changes.
     pub fn start(store: &Store, redis: Option<RedisServer>, stop: &CancellationToken) -> Self {
         let notice = Notice::default();
         tokio::spawn(stop.clone().run_until_cancelled_owned(pass_own_on(store.order_changes(), notice.clone())));
@@ -88,7 +89,7 @@ impl Notice {
         Moment(self.changes().count)
     }
 
-    /// Follows an order; what was heard of it since `since` counts.
+    /// Follows an order. A change since `since` counts.
     pub fn follow(&self, order_id: OrderId, since: Moment) -> Followed {
         let bell = Arc::new(Notify::new());
         let mut changes = self.changes();
@@ -117,7 +118,7 @@ impl Notice {
 }
 
 impl Changes {
-    /// Whether something was heard of the order since then, or so much of others that it may have been forgotten.
+    /// Whether the order changed since then, or so many others did that its change may have been forgotten.
     fn may_have_changed(&self, order_id: OrderId, since: Moment) -> bool {
         let changes_since = usize::try_from(self.count.saturating_sub(since.0)).unwrap_or(usize::MAX);
         changes_since > self.lately.len() || self.lately.iter().rev().take(changes_since).any(|id| *id == order_id)
@@ -143,14 +144,14 @@ impl Drop for Followed {
     }
 }
 
-/// Hands this process's changes to its own listeners, however Redis is.
+/// Hands this process's changes to its own followers, with and without Redis.
 async fn pass_own_on(mut own: broadcast::Receiver<OrderId>, notice: Notice) {
     while let Some(order_id) = next(&mut own).await {
         notice.tell(order_id);
     }
 }
 
-/// Hands this process's changes to the other processes, those of the same moment in one message.
+/// Publishes this process's changes to the other processes; changes of the same moment share one message.
 async fn publish(mut own: broadcast::Receiver<OrderId>, server: RedisServer) {
     let mut commands = server.commands();
     while let Some(order_id) = next(&mut own).await {
@@ -160,13 +161,13 @@ async fn publish(mut own: broadcast::Receiver<OrderId>, server: RedisServer) {
             message.push_str(BETWEEN_NUMBERS);
             message.push_str(&order_id.to_string());
         }
-        // Redis away is reported by the queue; here it costs the listeners a poll.
+        // The queue reports a Redis that is away; here it costs the followers a poll.
         let _: Result<i64, _> =
             redis::cmd("PUBLISH").arg(server.key(CHANNEL)).arg(message).query_async(&mut commands).await;
     }
 }
 
-/// The next change, or nothing when there will be none. Changes that came too fast are passed over.
+/// The next change, or `None` when there will be none. Changes that came too fast are skipped.
 async fn next(own: &mut broadcast::Receiver<OrderId>) -> Option<OrderId> {
     loop {
         match own.recv().await {
@@ -177,7 +178,7 @@ async fn next(own: &mut broadcast::Receiver<OrderId>) -> Option<OrderId> {
     }
 }
 
-/// Hands the changes of other processes to our own listeners, over a connection that is asked for a sign of life.
+/// Hands the changes of other processes to our own followers, over a connection that is pinged when it is silent.
 async fn listen(server: RedisServer, notice: Notice) {
     let mut pause = SHORTEST_PAUSE;
     let warnings = LineBudget::new(WARNINGS_PER_MINUTE);
@@ -197,7 +198,8 @@ async fn subscribed(server: &RedisServer) -> Result<(PubSubSink, PubSubStream), 
     Ok(subscriber.split())
 }
 
-/// Hands on the order numbers of a message; nothing of one that is not as ours are. Whoever can write to Redis can send any.
+/// Hands on the order numbers of a message. A message of another form is dropped whole: every client of this Redis can
+/// send one.
 ///
 /// # Errors
 /// [`Foreign`].
@@ -211,7 +213,7 @@ fn pass_message_on(message: &[u8], notice: &Notice) -> Result<(), Foreign> {
     Ok(())
 }
 
-/// A message that no process of ours has sent.
+/// The message was not sent by a process of ours.
 #[derive(Debug, PartialEq, Eq)]
 struct Foreign;
 
@@ -223,7 +225,7 @@ fn warn_of_foreign(warnings: &LineBudget) {
     }
 }
 
-/// Returns when the connection has ended, or gives no sign of life any more: who only listens would not notice.
+/// Returns when the connection has ended or answers no ping. A connection that only listens would not notice that.
 async fn receive((mut sink, mut messages): (PubSubSink, PubSubStream), notice: &Notice, warnings: &LineBudget) {
     loop {
         match timeout(SIGN_OF_LIFE, messages.next()).await {
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_follows_an_order_hears_of_it_alone_and_of_each_change() {
+    async fn a_follower_of_an_order_is_told_of_that_order_alone_and_of_each_change() {
         let notice = Notice::default();
         let (first, second) = (notice.follow(OURS, notice.now()), notice.follow(OURS, notice.now()));
         assert!(!is_told(&first).await, "nothing has happened yet");
@@ -264,13 +266,13 @@ mod tests {
         notice.tell(OURS);
 
         assert!(is_told(&first).await && is_told(&second).await);
-        assert!(!is_told(&first).await, "the second change came before the first was looked at");
+        assert!(!is_told(&first).await, "the second change came before the first was taken");
         notice.tell(OURS);
         assert!(is_told(&first).await, "and once more");
     }
 
     #[tokio::test]
-    async fn what_happened_between_a_moment_and_the_following_is_heard() {
+    async fn a_change_between_a_moment_and_the_following_is_told() {
         let notice = Notice::default();
         notice.tell(OURS);
         let moment = notice.now();
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_follows_after_more_than_is_remembered_looks_again() {
+    async fn a_follower_is_woken_when_more_changed_than_is_remembered() {
         let notice = Notice::default();
         let moment = notice.now();
         for _ in 0..REMEMBERED {
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_forged_message_tells_nobody_anything_however_long_it_is() {
+    async fn a_forged_message_wakes_no_follower_however_long_it_is() {
         let notice = Notice::default();
         let followed = notice.follow(OURS, notice.now());
 
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_those_who_have_gone() {
+    fn nothing_is_left_of_followers_that_have_gone() {
         let notice = Notice::default();
         let stays = notice.follow(OURS, notice.now());
         drop(notice.follow(OURS, notice.now()));

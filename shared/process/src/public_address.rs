@@ -1,4 +1,4 @@
-//! Where an installation is reached from outside.
+//! The address at which an installation is reached from outside.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,14 +8,14 @@ use config::values;
 use url::Url;
 
 config::settings! {
-    /// Where an installation is reached from outside.
+    /// The address at which an installation is reached from outside.
     #[derive(Clone, Debug)]
     pub struct AddressSettings {
-        /// Where the API listens.
+        /// The address on which the API listens.
         #[env("TASDIQ_LISTEN", default = "127.0.0.1:8000", check = values::listen(8000))]
         pub listen: SocketAddr,
 
-        /// What customers' browsers and Atmos reach, such as `https://pay.example.uz`.
+        /// The address that customers' browsers and Atmos reach, such as `https://pay.example.uz`.
         #[env(
             "TASDIQ_PUBLIC_URL",
             default = "http://127.0.0.1:8000",
@@ -26,7 +26,8 @@ config::settings! {
     }
 }
 
-/// What customers' browsers and the gateway reach. It prints without a last slash, so that `/pay/…` can be added.
+/// The address that customers' browsers and the gateway reach. It prints without a last slash, so that `/pay/…` can be
+/// added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(Url);
 

@@ -1,4 +1,4 @@
-//! Due job rows to the queue: the only pusher, and the one that finds what was lost on the way.
+//! The relay moves due job rows to the queue. Nothing else pushes ids, and the relay also finds ids that were lost.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,53 +19,53 @@ mod metrics;
 mod recovering;
 mod redis_instance;
 
-/// Ids that may wait in one queue; the rest wait in the database, so Redis stays small.
+/// The most ids that wait in one queue. The rest waits in the database, so Redis stays small.
 const ROOM: u64 = 2_000;
 
 /// Rows offered in one statement.
 const BATCH: u64 = 500;
 
-/// More ids than this are not pushed in one command.
+/// The most ids in one push command.
 const LARGEST_PUSH: usize = 500;
 
-/// A queue is opened, that is takes ids as soon as their rows are committed, when fewer than this wait in it. It stays open
-/// until there is no room for [`BATCH`] more.
+/// A queue is opened when fewer ids than this wait in it: then it takes ids as soon as their rows are committed. It
+/// stays open until there is no room for [`BATCH`] more.
 const OPEN_BELOW: u64 = ROOM / 4;
 
 /// The database is not asked what is due more often than this: what came due meanwhile is offered in one statement.
 const ASKED_EVERY: Duration = Duration::from_millis(5);
 
-/// The longest sleep: rows that other processes commit are found this late at most.
+/// The longest sleep. A row that another process commits is found after this time at most.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// A slower database call says that renewals may have been late, too.
+/// A database call that takes longer means that renewals may have been late, too.
 const SLOW_CALL: Duration = Duration::from_secs(3);
 
-/// The pauses while there is trouble: short at first, for most outages are; then as long as the longest sleep.
+/// The first pause in trouble. Most outages are short; the pause doubles up to the longest sleep.
 const SHORTEST_TROUBLE: Duration = Duration::from_millis(100);
 
-/// What was lost, by Redis or by a worker, has waited for seconds already. To look for it with every row that is offered
-/// costs the database more than the offering.
-const LOST_LOOKED_FOR: Duration = Duration::from_millis(250);
+/// How often lost ids and lapsed leases are searched. They have waited for seconds already, and a search with every
+/// batch would cost the database more than the batch itself.
+const LOST_SEARCHED_EVERY: Duration = Duration::from_millis(250);
 
-/// One process's relay. Every process that stages or runs jobs has one; they do not get in each other's way.
+/// The relay of one process. Every process that stages or runs jobs has one; several relays work side by side.
 #[derive(Debug)]
 pub struct Relay {
     store: Store,
     queue: Queue,
-    /// Workers renew first: until then no lease is called ended.
+    /// Until this moment no lease counts as ended: workers must be able to renew first.
     recover_from: Instant,
     clock_steps: watch::Receiver<ClockSteps>,
-    /// Rows whose lease was over while another transaction had locked them, and when that was seen last.
+    /// Rows whose lease was over while another transaction had locked them, and when that was last seen.
     seen_locked: HashMap<JobId, Instant>,
-    /// When to ask what is due, and what was lost on the way or whose worker has died.
+    /// When to ask which jobs are due, and when to search for lost ids and for the jobs of dead workers.
     asks_next: Instant,
-    looks_for_lost_next: Instant,
+    searches_lost_next: Instant,
     /// When it was last asked.
     asked: Option<Instant>,
     /// The queues that take ids as soon as their rows are committed.
     open: Vec<QueueName>,
-    /// Ids that Redis may or may not have: it did not answer.
+    /// Ids that Redis may or may not have, because it did not answer.
     unpushed: Vec<(QueueName, Vec<JobId>)>,
     /// Rows offered in one statement: one while Redis refuses, for it may well refuse the next ones, too.
     batch: u64,
@@ -80,12 +80,12 @@ enum RelayError {
 }
 
 impl Relay {
-    /// A relay between these two. `leases_are_over` says that no other process can hold one (embedded start).
+    /// A relay from this store to this queue. `leases_are_over` says that no other process can hold a lease (embedded
+    /// start).
     pub fn new(store: Store, queue: Queue, leases_are_over: bool) -> Self {
         let wait = if leases_are_over { Duration::ZERO } else { lease() };
-        // From its start on, so that a rate begins at zero.
+        // Both counters exist from the start on, so that a rate begins at zero.
         metrics::job_crashes();
-        // From its start on, too.
         store::metrics::clock_steps();
         let now = Instant::now();
         Relay {
@@ -95,7 +95,7 @@ impl Relay {
             queue,
             recover_from: now + wait,
             asks_next: now,
-            looks_for_lost_next: now,
+            searches_lost_next: now,
             asked: None,
             open: Vec::new(),
             unpushed: Vec::new(),
@@ -103,10 +103,9 @@ impl Relay {
         }
     }
 
-    /// Relays until `stop`. Trouble with the database or Redis is told once, and again when it becomes another one (first
-    /// the connection breaks, then the password is refused), waited out, and told when it is over.
+    /// Relays until `stop`. Trouble with the database or Redis is waited out. It is logged once, again when its text
+    /// changes (first the connection breaks, then the password is refused), and once more when it is over.
     pub async fn run(mut self, stop: CancellationToken) {
-        // The pause while there is trouble.
         let mut trouble: Option<Duration> = None;
         let mut told = String::new();
         let mut alone_since: Option<Instant> = None;
@@ -118,7 +117,7 @@ impl Relay {
                 return;
             }
             if slept_from.elapsed() > LONGEST_SLEEP + SLOW_CALL {
-                // This process was held up as a whole, and so were its renewals.
+                // The whole process stood still, and so did its renewals.
                 self.spare_leases();
             }
             if instance_compared.elapsed() > Duration::from_secs(10) {
@@ -141,7 +140,7 @@ impl Relay {
                     self.open_only(Vec::new());
                     self.asks_next = Instant::now();
                     match &error {
-                        RelayError::Store(_) => self.spare_leases(), // also where it was about crashes
+                        RelayError::Store(_) => self.spare_leases(), // also where the failed call was the search for crashes
                         RelayError::Queue(QueueError::Refused(_)) => self.batch = 1,
                         RelayError::Queue(QueueError::Unavailable(_)) => (),
                     }
@@ -156,7 +155,7 @@ impl Relay {
         }
     }
 
-    /// Sleeps, or wakes when this process commits a job. While there is trouble, only time helps.
+    /// Sleeps until it is time to ask, or until this process commits a job. In trouble it sleeps for the pause alone.
     async fn sleep(&self, trouble: Option<Duration>) {
         match trouble {
             Some(pause) => tokio::time::sleep(pause).await,
@@ -164,7 +163,7 @@ impl Relay {
         }
     }
 
-    /// What is committed from now on waits for another process's relay, or for the next start.
+    /// Closes all queues: jobs that are committed from now on wait for another process's relay, or for the next start.
     async fn end(&mut self) {
         self.open_only(Vec::new());
         if let Ok(Err(error)) = tokio::time::timeout(LONGEST_SLEEP, self.push_recent()).await {
@@ -184,8 +183,8 @@ impl Relay {
         self.open_only(open);
     }
 
-    /// Asks the database. Where that fails or takes long, renewals may have come to nothing, too: no lease is called ended
-    /// for a while. Redis has no part in it.
+    /// Asks the database. When that fails or takes long, renewals may have failed, too: no lease counts as ended for a
+    /// while. Trouble with Redis says nothing about renewals.
     async fn ask<T>(&mut self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, RelayError> {
         let began = Instant::now();
         let answer = question.await;
@@ -203,15 +202,15 @@ impl Relay {
             return Ok(());
         }
         let store = self.store.clone();
-        let (now_ms, looks_for_lost) = (store.now_ms(), now >= self.looks_for_lost_next);
+        let (now_ms, searches_lost) = (store.now_ms(), now >= self.searches_lost_next);
         let (mut rest, mut lost_rest) = (LONGEST_SLEEP, LONGEST_SLEEP);
         let until = |due_ms: i64| Duration::from_millis((due_ms - now_ms).max(0).unsigned_abs());
-        for due in self.ask(jobs::earliest_due(&store, looks_for_lost)).await? {
+        for due in self.ask(jobs::earliest_due(&store, searches_lost)).await? {
             if let Some(available_ms) = due.available_ms {
                 if available_ms > now_ms {
                     rest = rest.min(until(available_ms));
                 } else {
-                    // Due rows that could not be moved (no room, locked) are no hurry.
+                    // Due rows that could not be moved (no room, locked) can wait a moment.
                     let moved = self.offer(due.queue).await?;
                     rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
                 }
@@ -225,18 +224,18 @@ impl Relay {
             self.open_with_room(due.queue).await?;
         }
         let now = Instant::now();
-        if looks_for_lost {
-            self.looks_for_lost_next = now + lost_rest.max(LOST_LOOKED_FOR);
+        if searches_lost {
+            self.searches_lost_next = now + lost_rest.max(LOST_SEARCHED_EVERY);
         }
         self.asked = Some(now);
-        self.asks_next = self.looks_for_lost_next.min(now + rest.max(ASKED_EVERY));
+        self.asks_next = self.searches_lost_next.min(now + rest.max(ASKED_EVERY));
         Ok(())
     }
 
     /// Pushes the ids whose rows were marked as offered when they were staged, and learns when the others are due.
     async fn push_recent(&mut self) -> Result<(), RelayError> {
         if let Some((queue, _)) = self.unpushed.first() {
-            // Once Redis answers at all, or each attempt would leave copies with a server that only hung.
+            // Only when Redis answers at all: with a server that hangs, each attempt could leave copies.
             self.queue.len(*queue).await?;
             let unpushed = std::mem::take(&mut self.unpushed);
             self.push_all(unpushed).await?;
@@ -250,8 +249,8 @@ impl Relay {
         self.push_all(recent.offered.into_iter().collect()).await
     }
 
-    /// Pushes ids whose rows were marked as offered when they were staged. Those of which it is not known whether Redis has
-    /// them are kept for when it answers again: whoever waits for them should not wait for their grace as well.
+    /// Pushes ids whose rows were marked as offered when they were staged. Ids that Redis may
+    /// or may not have are kept until it answers again, so that their jobs need not wait for the end of their grace.
     async fn push_all(&mut self, offered: Vec<(QueueName, Vec<JobId>)>) -> Result<(), RelayError> {
         let mut trouble = None;
         for (queue, ids) in offered {
@@ -265,7 +264,7 @@ impl Relay {
                     Ok(waiting) if waiting + BATCH > ROOM => self.shut(queue),
                     Ok(_) => (),
                     Err(error) => {
-                        // At once: what is staged from now on is not to wait for this relay.
+                        // At once: a job that is staged from now on must not wait for this relay.
                         self.open_only(Vec::new());
                         if matches!(error, RelayError::Queue(QueueError::Unavailable(_))) {
                             self.unpushed.push((queue, ids.to_vec()));
@@ -279,7 +278,7 @@ impl Relay {
         trouble.map_or(Ok(()), Err)
     }
 
-    /// Lets a queue take ids as soon as their rows are committed, once there is room for them.
+    /// Opens a queue once there is room: it takes ids as soon as their rows are committed.
     async fn open_with_room(&mut self, queue: QueueName) -> Result<(), RelayError> {
         if !self.open.contains(&queue) && self.queue.len(queue).await? < OPEN_BELOW {
             let mut open = self.open.clone();
@@ -305,8 +304,8 @@ impl Relay {
         Ok(!ids.is_empty())
     }
 
-    /// Pushes ids whose rows are marked as offered. What Redis refuses is available again at once; where it is not known
-    /// what Redis did, the rows wait for their grace to end, or the list would fill with copies.
+    /// Pushes ids whose rows are marked as offered. Rows whose ids Redis refuses are available again at once.
+    /// If Redis did not answer, the rows wait for the end of their grace, or the list would fill with copies.
     async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, RelayError> {
         let pushed = self.queue.push(queue, ids).await;
         if let Err(QueueError::Refused(_)) = &pushed {
@@ -316,8 +315,9 @@ impl Relay {
     }
 }
 
-/// How long a lease lasts at least. That is four renewals, enough for its holder to renew it. One over a slow line to the
-/// database lasts longer ([`Store::lease_ms`]), and this process does not know the lines of the others.
+/// The shortest time that a lease lasts: four renewals, enough for its holder to renew it. Over a slow connection to
+/// the database a lease lasts longer ([`Store::lease_ms`]), and this process does not know the connections of the
+/// others.
 fn lease() -> Duration {
     Duration::from_millis(LEASE_MS.unsigned_abs())
 }

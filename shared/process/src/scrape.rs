@@ -1,4 +1,4 @@
-//! What Prometheus reads: everything that the components count, and the state of the installation.
+//! The text that Prometheus reads: the counts of this process, and the state of the installation.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use queue::Queue;
 use store::{Store, StoreError, jobs, orders, processes};
 use telemetry::{causes, count_lost_lines};
 
-/// So long a scrape waits for the database.
+/// The longest time that a scrape waits for the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// So long it waits for the queue, which answers at once or is away.
+/// The longest time that a scrape waits for the queue, which answers at once or is away.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Everything in the text format that Prometheus reads: what this process counts, and the state of the installation
-/// as the database and the queue have it now. What cannot be asked is left out, within about a second.
+/// All metrics in Prometheus' text format: the counts of this process, and the state of the installation as the
+/// database and the queue have it now. Takes about a second at most; a part that does not answer is left out.
 pub async fn render(store: &Store, queue: &Queue) -> String {
     let state = Registry::new();
     gauge_line(&state, store);
-    // Side by side, for the one may be away while the other has much to tell.
+    // At the same time: one of them may be away while the other has much to tell.
     let (database, ()) = tokio::join!(
         tokio::time::timeout(DATABASE_PATIENCE, gauge_database(&state, store)),
         gauge_queue(&state, queue),
@@ -39,7 +39,7 @@ pub async fn render(store: &Store, queue: &Queue) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// What this process knows of the database without asking it.
+/// The facts about the database that this process knows without asking it.
 fn gauge_line(state: &Registry, store: &Store) {
     let none: [&str; 0] = [];
     let line = gauges(
@@ -54,7 +54,7 @@ fn gauge_line(state: &Registry, store: &Store) {
     writable.with_label_values(&none).set(store.write_fault().is_none().into());
 }
 
-/// Each gauge comes to be once its value is known: a zero in its place would silence an alarm.
+/// Each gauge appears once its value is known: a zero in its place would silence an alarm.
 async fn gauge_database(state: &Registry, store: &Store) -> Result<(), StoreError> {
     let none: [&str; 0] = [];
     let age_ms = jobs::oldest_due_age_ms(store, QueueName::ALL).await?;
@@ -151,7 +151,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&DatabaseUrl::Sqlite(folder.path().join("t.db"))).await.unwrap();
         store.migrate().await.unwrap();
-        // It takes connections and never says a word.
+        // It takes connections and never answers.
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let url = format!("redis://{}", silent.local_addr().unwrap());
         let queue = Queue::Redis(RedisQueue::new(RedisServer::new(&url, "test").unwrap()));

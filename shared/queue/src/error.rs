@@ -1,6 +1,6 @@
-//! Why the queue did not do it.
+//! The ways in which a queue fails.
 
-/// Why the queue did not do it. The jobs are safe in the database; go on later.
+/// Why the queue failed. The jobs are safe in the database; try again later.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// Redis cannot be reached, or did not answer in time.
@@ -14,7 +14,7 @@ pub enum QueueError {
 impl From<redis::RedisError> for QueueError {
     fn from(error: redis::RedisError) -> Self {
         match error.code() {
-            // Said before any command was, so it has no code.
+            // It comes before any command, so it has no code.
             _ if error.kind() == redis::ErrorKind::AuthenticationFailed => QueueError::Refused(error.to_string()),
             Some(code) if !matches!(code, "LOADING" | "MASTERDOWN" | "BUSY" | "TRYAGAIN" | "CLUSTERDOWN") => {
                 QueueError::Refused(error.to_string())

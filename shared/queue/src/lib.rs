@@ -1,5 +1,5 @@
-//! What carries job ids to the workers: Redis lists, or a list inside this process. It holds nothing that the
-//! database cannot rebuild.
+//! The queue carries job ids to the workers: in Redis lists, or in a list inside this process. It holds nothing that
+//! the database cannot rebuild.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub enum Queue {
     Local(LocalQueue),
 }
 
-/// Takes ids for one consumer; owns the connection it waits on.
+/// Takes ids for one consumer, over a connection of its own.
 #[derive(Debug)]
 pub struct Taker {
     kind: TakerKind,
@@ -41,10 +41,10 @@ enum TakerKind {
 }
 
 impl Queue {
-    /// Adds ids to the end of a queue, and tells how many wait in it then.
+    /// Adds ids to the end of a queue. Returns how many wait in it then.
     ///
     /// # Errors
-    /// [`QueueError`]; then some or all may not be in it, and are offered again after their grace.
+    /// [`QueueError`]; then some or all ids may be missing, and are enqueued again after their grace.
     pub async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, QueueError> {
         match self {
             Queue::Redis(redis) => redis.push(queue, ids).await,
@@ -68,12 +68,12 @@ impl Queue {
         self.redis().is_some_and(RedisQueue::is_cut_off)
     }
 
-    /// What makes this queue unfit to be one, though it answers.
+    /// Why this queue must not be used although it answers.
     pub fn fault(&self) -> Option<&'static str> {
         self.redis().and_then(RedisQueue::fault)
     }
 
-    /// Something to take ids with.
+    /// A new taker of ids.
     pub fn taker(&self) -> Taker {
         let kind = match self {
             Queue::Redis(redis) => TakerKind::Redis(Box::new(redis.taker())),
@@ -82,13 +82,13 @@ impl Queue {
         Taker { kind, listener: self.listeners().add() }
     }
 
-    /// How long the consumers of this process have waited for an answer from the queue, be it that there is nothing;
-    /// `None` where nobody takes. Those whose jobs keep them from asking do not wait.
+    /// How long the consumers of this process have waited for an answer of the queue; an answer without ids counts.
+    /// `None` where no consumer takes. A consumer that is too busy to ask does not wait.
     pub fn silent_for(&self) -> Option<Duration> {
         self.listeners().silent_for(Instant::now())
     }
 
-    /// Whether anybody takes in this process, or did.
+    /// Whether this process has a taker, or had one.
     pub fn has_had_taker(&self) -> bool {
         self.listeners().has_had_listener()
     }

@@ -1,5 +1,5 @@
-//! When the consumers of this process last heard from their queue: one that hears nothing looks like one with nothing
-//! to do.
+//! When the queue last answered the consumers of this process. Without this, a consumer that gets no answer would look
+//! like one with nothing to do.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listeners(Arc<Mutex<Vec<Weak<Listener>>>>);
 
-/// One taker's. It is forgotten with its taker.
+/// The listener of one taker; dropped with its taker.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
-    /// Since when a question waits for its answer, however often it was repeated.
+    /// Since when a question waits for its answer. A repeated question does not change it.
     asking_since: Mutex<Option<Instant>>,
 }
 
@@ -28,23 +28,23 @@ impl Listeners {
 
     /// Whether there is a taker, or was one.
     pub(super) fn has_had_listener(&self) -> bool {
-        // Those that are gone are forgotten only for a new one.
+        // Listeners that are gone leave the list only when a new one comes.
         !self.0.lock().is_empty()
     }
 
-    /// How long the longest waiting question has gone unanswered; nothing where there is no taker.
+    /// How long the oldest question has waited for its answer; `None` where there is no taker.
     pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
         self.0.lock().iter().filter_map(Weak::upgrade).map(|listener| listener.silent_for(now)).max()
     }
 }
 
 impl Listener {
-    /// A question is on its way.
+    /// Notes that a question was sent.
     pub(super) fn asks(&self, now: Instant) {
         self.asking_since.lock().get_or_insert(now);
     }
 
-    /// The queue answered, be it that there is nothing.
+    /// Notes that the queue answered, with ids or without.
     pub(super) fn answered(&self) {
         *self.asking_since.lock() = None;
     }
@@ -62,7 +62,7 @@ mod tests {
     fn a_taker_is_silent_from_its_question_to_its_answer_and_never_while_it_is_busy() {
         let (listeners, began) = (Listeners::default(), Instant::now());
         let after = |seconds| began + Duration::from_secs(seconds);
-        assert_eq!(listeners.silent_for(began), None, "nobody takes here");
+        assert_eq!(listeners.silent_for(began), None, "there is no taker");
         assert!(!listeners.has_had_listener());
         let (one, other) = (listeners.add(), listeners.add());
         assert_eq!(listeners.silent_for(after(5)), Some(Duration::ZERO));

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::listener::Listeners;
 
-/// A list of ids per queue, shared by everybody in the process.
+/// A list of ids per queue, shared by the whole process.
 #[derive(Clone, Debug, Default)]
 pub struct LocalQueue(Arc<Inner>);
 
@@ -43,9 +43,9 @@ impl LocalQueue {
     }
 
     pub(super) async fn take(&self, queues: &[QueueName], max: usize, wait: Duration) -> Vec<JobId> {
-        let look = async {
+        let taking = async {
             loop {
-                // Made before looking, so that no ring is missed.
+                // Before the lists are read, so that no push in between is missed.
                 let mut rung = std::pin::pin!(self.0.bell.notified());
                 rung.as_mut().enable();
                 let ids = self.take_now(queues, max);
@@ -55,7 +55,7 @@ impl LocalQueue {
                 rung.await;
             }
         };
-        tokio::time::timeout(wait, look).await.unwrap_or_default()
+        tokio::time::timeout(wait, taking).await.unwrap_or_default()
     }
 
     fn take_now(&self, queues: &[QueueName], max: usize) -> Vec<JobId> {

@@ -1,4 +1,4 @@
-//! The queue in Redis: one list of integers per queue, and no other key of worth.
+//! The queue in Redis: one list of integers per queue. No other key matters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ pub struct RedisQueue {
     health: Arc<QueueHealth>,
 }
 
-/// A relay in trouble tries again every second. One that has nothing to push learns nothing new.
+/// How long a refusal counts. A relay in trouble tries again every second; a relay with nothing to push learns nothing
+/// new.
 const REFUSAL_BELIEVED: Duration = Duration::from_secs(5);
 
 /// The state of the queue as this process has seen it.
@@ -30,21 +31,21 @@ const REFUSAL_BELIEVED: Duration = Duration::from_secs(5);
 struct QueueHealth {
     is_cut_off: AtomicBool,
     has_faults: AtomicBool,
-    /// When it last refused ids; nothing once it has taken some.
+    /// When Redis last refused ids; `None` once it has taken some.
     refused: Mutex<Option<Instant>>,
     listeners: Listeners,
 }
 
-/// Why this Redis must not carry the queue; each tells what to do.
+/// Why this Redis must not carry the queue. Each text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RedisFault {
     /// `BLMPOP` came with Redis 7.
     #[error("Redis is version {version}; the queue needs Redis 7 or newer (BLMPOP)")]
     TooOld {
-        /// What it says it is.
+        /// The version that it reports.
         version: String,
     },
-    /// It may throw our keys away.
+    /// It may delete our keys.
     #[error("Redis evicts keys when its memory is full (maxmemory-policy {policy}); set `maxmemory-policy noeviction`")]
     Evicts {
         /// The policy.
@@ -52,12 +53,12 @@ pub enum RedisFault {
     },
 }
 
-/// What a look at Redis has shown.
+/// The result of a check of Redis.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Why it must not carry the queue.
+    /// The reasons why it must not carry the queue.
     pub faults: Vec<RedisFault>,
-    /// What it does not tell to our user, and how that must be.
+    /// The settings that our user may not read, and how they must be.
     pub untold: Vec<&'static str>,
 }
 
@@ -67,7 +68,7 @@ impl RedisQueue {
         RedisQueue { server, health: Arc::default() }
     }
 
-    /// Tells that no living worker uses this Redis, or that one does again; returns what was told before.
+    /// Notes whether no living worker uses this Redis. Returns the value before.
     pub fn set_cut_off(&self, is_cut_off: bool) -> bool {
         self.health.is_cut_off.swap(is_cut_off, Ordering::Relaxed)
     }
@@ -85,8 +86,8 @@ impl RedisQueue {
         &self.server
     }
 
-    /// Looks whether this Redis may carry the queue: version and eviction policy. What our user may not ask for is taken on
-    /// trust, and named.
+    /// Checks whether this Redis may carry the queue: its version and its eviction policy. A setting that our user may
+    /// not read is trusted, and named in the result.
     ///
     /// # Errors
     /// [`QueueError`] when it does not answer, which is never fatal.
@@ -110,8 +111,8 @@ impl RedisQueue {
         Ok(checked)
     }
 
-    /// As [`RedisQueue::check`] while the process runs: what is found is told once, and never fatal, for nothing that
-    /// this Redis may lose is lost with it.
+    /// The same as [`RedisQueue::check`] while the process runs. A fault is logged once and never fatal: the database
+    /// can rebuild everything that this Redis may lose.
     ///
     /// # Errors
     /// [`QueueError`] when it does not answer.
@@ -128,7 +129,7 @@ impl RedisQueue {
         Ok(())
     }
 
-    /// What makes it unfit, though it answers: as the last look and the last push have shown.
+    /// Why it must not be used although it answers, by the last check and the last push.
     pub(super) fn fault(&self) -> Option<&'static str> {
         let refused = *self.health.refused.lock();
         if refused.is_some_and(|at| at.elapsed() < REFUSAL_BELIEVED) {
@@ -138,8 +139,8 @@ impl RedisQueue {
         has_faults.then_some("this Redis is too old, or evicts keys; `tasdiq doctor` tells more")
     }
 
-    /// A random value that all processes of one installation must share: those that read another one talk to
-    /// another Redis.
+    /// The random id of this Redis instance. All processes of one installation must read the same id; a process that
+    /// reads another one talks to another Redis.
     ///
     /// # Errors
     /// [`QueueError`] when it does not answer.
@@ -148,7 +149,7 @@ impl RedisQueue {
         // The key keeps the name that running older releases read.
         let key = self.server.key("twin");
         let read = async |commands: &mut Commands| redis::cmd("GET").arg(&key).query_async(commands).await;
-        // Asked for first: a Redis without memory refuses to write what it already has.
+        // Read first: a Redis without free memory refuses every write, even of a value that it has.
         if let Some(id) = read(&mut commands).await? {
             return Ok(id);
         }
@@ -186,8 +187,8 @@ impl RedisQueue {
     }
 }
 
-/// What a command brings, or nothing where our user may not send it: `INFO` and `CONFIG` count as dangerous, and the usual
-/// advice is to forbid those.
+/// The answer to a command, or `None` where our user may not send it: `INFO` and `CONFIG` count as dangerous, and the
+/// usual advice is to forbid them.
 async fn permitted<T: redis::FromRedisValue>(
     commands: &mut Commands,
     command: &redis::Cmd,
@@ -209,7 +210,7 @@ async fn version(commands: &mut Commands) -> Result<Option<String>, RedisError> 
     if let Some(version) = info(commands, "server", "redis_version").await? {
         return Ok(Some(version));
     }
-    // Whoever may log in may send this.
+    // Every user that may log in may send this.
     let hello: Option<HashMap<String, redis::Value>> = permitted(commands, &redis::cmd("HELLO")).await?;
     Ok(hello.and_then(|mut hello| redis::from_redis_value(hello.remove("version")?).ok()))
 }
@@ -225,7 +226,8 @@ async fn policy(commands: &mut Commands) -> Result<Option<String>, RedisError> {
     }
 }
 
-/// One consumer's end of the queue, with a connection of its own: a blocking command would hold up everybody else.
+/// The taker of one consumer. It has a connection of its own: a blocking command would hold up all other users of a
+/// shared one.
 #[derive(Debug)]
 pub(super) struct RedisTaker {
     queue: RedisQueue,
@@ -250,7 +252,7 @@ impl RedisTaker {
         }
         take.arg("RIGHT").arg("COUNT").arg(max);
         let taken: Option<(String, Vec<i64>)> = take.query_async(&mut connection).await?;
-        // Only a connection that answered is used again.
+        // A connection that did not answer is not used again.
         self.connection = Some(connection);
         Ok(taken.map(|(_, ids)| ids.into_iter().map(JobId).collect()).unwrap_or_default())
     }

@@ -14,7 +14,7 @@ use crate::failure::{Done, Failure};
 use crate::handler::Attempt;
 use crate::inquiry_schedule::first_inquiry_ms;
 
-/// After a link that could not be stored.
+/// The wait after a link that could not be stored.
 const LINK_AGAIN_MS: i64 = 1_000;
 
 pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
@@ -59,8 +59,8 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
             info!(order.id = %order_id, transaction.id = %link.transaction_id, "order {order_id} has a payment link");
             Ok(Done::Changed)
         }
-        // Canceled meanwhile, or a gateway that was reset gave a number a second time; the draft is recorded where it
-        // is ours, and the next run sees how the order stands.
+        // The order was canceled meanwhile, or a gateway that was reset gave a number twice. The draft is recorded if
+        // it is ours, and the next run reads the order again.
         Transition::Refused => {
             warn!(order.id = %order_id, transaction.id = %link.transaction_id, "the link of order {order_id} was not stored");
             Ok(Done::Snooze { until_ms: store.now_ms() + LINK_AGAIN_MS, queue: QueueName::Links })

@@ -1,5 +1,5 @@
-//! Re-checks a stored callback's signature and wakes its order's `settle_order`; never calls the gateway. Such jobs come
-//! from older releases alone.
+//! Checks a stored callback's signature again and wakes its order's `settle_order`. Never calls the gateway. Only older
+//! releases stage such jobs.
 
 use domain::id::CallbackId;
 use store::callbacks;
@@ -11,7 +11,7 @@ use crate::jobs::settle_order::check_again;
 pub(crate) async fn run(attempt: Attempt<'_>, callback_id: CallbackId) -> Result<Done, Failure> {
     let Attempt { context, lease, .. } = attempt;
     let Some(callback) = callbacks::find(&context.store, callback_id).await? else {
-        return Ok(Done::NothingToDo); // pruned: nobody waits for it any more
+        return Ok(Done::NothingToDo); // it was pruned, so its order has long ended
     };
     let Some(order_id) = callback.order_id else {
         return Ok(Done::NothingToDo);

@@ -20,15 +20,15 @@ use crate::elsewhere::{give_back, is_elsewhere};
 use crate::failure::{Done, Failure, RUN_AGAIN_MS, UNANSWERED_MS};
 use crate::handler::Attempt;
 
-/// So long after a refund was sent the gateway may still be at it: an inquiry that began earlier and shows no reversal
+/// How long the gateway may work on a refund after it was sent. An inquiry that began earlier and shows no reversal
 /// decides nothing.
 const UNDER_WAY_MS: i64 = 180_000;
 
-/// Inquiries about a refund that was sent come at least this often, and at most.
+/// The shortest and the longest wait between inquiries about a refund that was sent.
 const SHORTEST_SNOOZE_MS: i64 = 1_000;
 const LONGEST_SNOOZE_MS: i64 = 30_000;
 
-/// The reason that the gateway is told where the shop gave none.
+/// The reason for the gateway when the shop gave none.
 const NO_REASON: &str = "refund";
 
 pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Done, Failure> {
@@ -63,7 +63,7 @@ struct RefundRun<'a> {
 }
 
 impl RefundRun<'_> {
-    /// Marks it as sent, and then sends it. Whoever finds the mark never sends.
+    /// Marks the refund as sent, and then sends it. A run that finds the mark never sends.
     async fn send(&self, refund: Refund) -> Result<Done, Failure> {
         let store = &self.context.store;
         self.context.gateway.prepare().await?;
@@ -95,8 +95,8 @@ impl RefundRun<'_> {
         }
     }
 
-    /// It was not sent after all. A database that stumbles is asked again: with the mark the refund would end before a
-    /// person.
+    /// Removes the mark of a refund that was not sent after all. Tried several times while the database is in trouble:
+    /// with the mark the refund would end before a person.
     async fn take_back(&self, refund: &Refund, sent_at_ms: i64) -> Result<(), StoreError> {
         let store = &self.context.store;
         for pause_ms in [100, 400, 1_600, 3_200] {
@@ -108,12 +108,12 @@ impl RefundRun<'_> {
         refunds::take_back_sending(store, self.lease, refund.id, sent_at_ms).await
     }
 
-    /// It was sent, now or before: what does the gateway show?
+    /// Asks the gateway what became of a refund that was sent, now or before.
     async fn inquire(&self, refund: &Refund, sent_at_ms: i64) -> Result<Done, Failure> {
         let asked_at_ms = self.context.store.now_ms();
         let seen = match self.context.gateway.inquire(refund.transaction_id, Urgency::Now).await {
             Ok(report) => report.state,
-            // It does not know a transaction that it debited itself.
+            // The gateway does not know a transaction that it debited itself.
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },
             Err(trouble) if trouble.is_a_wait() || asked_at_ms < sent_at_ms + UNANSWERED_MS => {
                 return Err(trouble.into());
@@ -146,7 +146,8 @@ impl RefundRun<'_> {
         .await
     }
 
-    /// Nobody here can ask the gateway that has the money. What was never sent can be given up in good order.
+    /// This process has no account at the gateway that holds the money. A refund that was never sent can be given up
+    /// safely.
     async fn wait_for_gateway(&self, refund: &Refund) -> Result<Done, Failure> {
         let now_ms = self.context.store.now_ms();
         let why = "its gateway is no longer configured";
@@ -183,7 +184,7 @@ impl RefundRun<'_> {
         Ok(self.end(made))
     }
 
-    /// Where the rows refused, somebody else has closed the refund, and the next run sees that.
+    /// If the guards refused, the refund was closed meanwhile, and the next run reads that.
     fn end(&self, made: Transition) -> Done {
         match made {
             Transition::Made => Done::Changed,
@@ -196,7 +197,7 @@ fn again(store: &Store) -> Done {
     Done::Snooze { until_ms: store.now_ms() + RUN_AGAIN_MS, queue: QueueName::Settle }
 }
 
-/// The waits double, and the inquiry that decides is not missed. Pure.
+/// When the next inquiry is due: the waits double, and the last one ends when an answer decides. Pure.
 fn next_inquiry_ms(sent_at_ms: i64, now_ms: i64) -> i64 {
     let wait_ms = (now_ms - sent_at_ms).clamp(SHORTEST_SNOOZE_MS, LONGEST_SNOOZE_MS);
     (now_ms + wait_ms).min(sent_at_ms + UNDER_WAY_MS).max(now_ms)

@@ -1,4 +1,4 @@
-//! Asks the gateway about every draft of an order and settles it; the only job that does.
+//! Asks the gateway about every draft of an order and settles the order. No other job settles.
 
 use domain::id::OrderId;
 use domain::job::QueueName;
@@ -65,10 +65,10 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     let is_answered = |id| inquiries.iter().any(|inquiry| inquiry.transaction_id == id);
     if let Some(error) = unanswered {
         decision = match decision {
-            // A debit on any draft counts, whatever is not known of the others.
+            // A debit on any draft counts, also when other drafts gave no answer.
             Settlement::Paid { .. } | Settlement::Review(_) | Settlement::Noted { .. } => decision,
             Settlement::NotResolved { transaction_id, .. } if is_answered(transaction_id) => decision,
-            // A wait is no answer, and a person's decision waits for one however old the order is.
+            // A wait is no answer. A person's decision waits for an answer, however old the order is.
             _ if error.is_a_wait() || order.claimed_payment().is_some() => return Err(error.into()),
             _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review(NewFinding::new(
                 FindingKind::NoAnswer,
@@ -89,8 +89,8 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     }
 }
 
-/// Asks about a transaction unless nothing can happen to it any more. A person's word that it is the payment is a reason
-/// to ask all the same.
+/// Asks about a transaction, unless nothing can happen to it any more. If a person said that it is the payment, it is
+/// asked about in any case.
 async fn inquire(
     context: &WorkerContext,
     order: &Order,
@@ -116,7 +116,7 @@ async fn inquire(
     }
     match context.gateway.inquire(stored.transaction_id, urgency).await {
         Ok(report) => Ok(Inquiry { report: Some(report.clone()), ..known(report.state) }),
-        // It does not know a transaction that it made itself.
+        // The gateway does not know a transaction that it made itself.
         Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),
         Err(error) => Err(error),
     }

@@ -1,4 +1,4 @@
-//! Restores the jobs that orders must have and do not have, and prunes; never asks the gateway.
+//! Restores missing jobs of orders, and prunes old rows. Never asks the gateway.
 
 use std::time::Duration;
 

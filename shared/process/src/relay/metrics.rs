@@ -1,4 +1,4 @@
-//! What is counted about jobs that end with their worker.
+//! Counts of jobs that end with their worker.
 
 use std::sync::LazyLock;
 

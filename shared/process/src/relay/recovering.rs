@@ -1,4 +1,4 @@
-//! What was lost: ids on their way, and the jobs of workers that died.
+//! Recovery of lost ids, and of the jobs of workers that died.
 
 use std::time::Instant;
 
@@ -29,11 +29,11 @@ impl Relay {
         self.find_crashed(queue).await
     }
 
-    /// Hands back the jobs of workers that died. A row that another transaction has locked could not be renewed either: its
-    /// lease is spared until its worker has had the time for that.
+    /// Hands back the jobs of workers that died. A row that another transaction has locked could not be renewed either,
+    /// so its lease is spared until its worker has had the time to renew.
     async fn find_crashed(&mut self, queue: QueueName) -> Result<(), RelayError> {
         let store = self.store.clone();
-        // The time is read before: one that was read after a step is known to be.
+        // The time is read first: `may_recover` then knows of every step of the clock before it.
         let now_ms = store.now_ms();
         if !self.may_recover() {
             return Ok(());
@@ -51,13 +51,13 @@ impl Relay {
         Ok(())
     }
 
-    /// Calls no lease ended for so long: its holder must be able to renew it first.
+    /// Lets no lease count as ended for the length of a lease: its holder must be able to renew it first.
     pub(super) fn spare_leases(&mut self) {
         self.recover_from = self.recover_from.max(Instant::now() + lease());
     }
 
-    /// Whether leases may be called ended. After a step of the database's clock they say nothing until each process has
-    /// noticed, and renewed its leases by the new time.
+    /// Whether leases may count as ended. After a step of the database's clock their ends mean nothing until each
+    /// process has noticed the step and renewed its leases by the new time.
     fn may_recover(&mut self) -> bool {
         if self.clock_steps.has_changed().unwrap_or(false) {
             self.clock_steps.mark_unchanged();
@@ -73,7 +73,7 @@ fn tell(crashed: &Crashed) {
     if crashed.is_dead {
         error!(job.id = %id, job.kind = kind, crashes, "job {id} ({kind}) crashed its worker {crashes} times and is a dead letter");
     } else if kind == JobKind::Sweep.as_str() {
-        error!(job.id = %id, crashes, "sweep crashed its worker, crash {crashes}; until it runs nothing that is missing is restored");
+        error!(job.id = %id, crashes, "sweep crashed its worker, crash {crashes}; until it runs no missing job is restored");
     } else {
         warn!(job.id = %id, job.kind = kind, crashes, "the lease of job {id} ({kind}) ran out, crash {crashes}");
     }

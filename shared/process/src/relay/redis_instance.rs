@@ -1,4 +1,4 @@
-//! Two Redis servers on one database.
+//! Two Redis servers on one database: a wrong `REDIS_URL` somewhere.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,8 @@ use super::Relay;
 const ALONE: Duration = Duration::from_secs(60);
 
 impl Relay {
-    /// Two Redis servers on one database: ids would be pushed where nobody takes them.
+    /// Compares our Redis instance with those of the living workers. With another instance, ids would be pushed where
+    /// no worker takes them.
     pub(super) async fn compare_redis_instance(&mut self, alone_since: &mut Option<Instant>) {
         let (queue, store) = (self.queue.clone(), self.store.clone());
         let Some(redis) = queue.redis() else { return };

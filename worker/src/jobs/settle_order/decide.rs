@@ -1,4 +1,4 @@
-//! What inquiries lead to: pure functions of an order and the gateway's words.
+//! Decides what the inquiries about an order lead to. Pure functions of the order and the gateway's answers.
 
 use domain::id::TransactionId;
 use domain::job::QueueName;
@@ -18,27 +18,27 @@ use crate::inquiry_schedule::{deadline_ms, next_late_inquiry_ms};
 /// second later.
 const UNPAID_TOLD_MS: i64 = 5_000;
 
-/// One transaction of the order as it is now.
+/// One inquiry: a transaction of the order, as stored before and as the gateway shows it now.
 #[derive(Clone, Debug)]
 pub(super) struct Inquiry {
     pub(super) transaction_id: TransactionId,
     pub(super) was: StoredState,
-    /// Whether a person knows what it was, or that its answer cannot be read, and leaves it so.
+    /// Whether a person knows of its debit, or of its unreadable answer, and has accepted it.
     pub(super) is_accepted: bool,
     /// Whether the permanent id of its debit is kept already; a refund needs it.
     pub(super) has_permanent_id: bool,
     pub(super) state: TransactionState,
-    /// What the gateway says of it; `None` where it was not asked, or knows no such transaction.
+    /// The gateway's answer; `None` where it was not asked, or knows no such transaction.
     pub(super) report: Option<TransactionReport>,
 }
 
 impl Inquiry {
-    /// Whether it is a debit that a person knows of and leaves as it is.
+    /// Whether it is a debit that a person knows of and has accepted.
     fn is_known_debit(&self) -> bool {
         self.is_accepted && self.was == StoredState::Debited && matches!(self.state, TransactionState::Debited { .. })
     }
 
-    /// How much money moved on it, in tiyin, where it did.
+    /// The money that moved on it, in tiyin; `None` where none did.
     fn amount_of_money(&self) -> Option<i64> {
         match self.state {
             TransactionState::Debited { .. } | TransactionState::Reversed { .. } => {
@@ -54,13 +54,13 @@ pub(super) fn late_inquiries_are_over(order: &Order, now_ms: i64) -> bool {
     order.final_at_ms.is_some_and(|final_at_ms| next_late_inquiry_ms(final_at_ms, now_ms).is_none())
 }
 
-/// Whether a gateway that still says nothing clear is a matter for a person: nothing waits for ever.
+/// Whether a person must hear that the gateway still gives no clear answer: no order waits for ever.
 pub(super) fn answer_is_overdue(order: &Order, asked_at_ms: i64) -> bool {
     let ended_ms = order.final_at_ms.map(|final_at_ms| final_at_ms + LATE_INQUIRIES_MS);
     ended_ms.or(deadline_ms(order)).is_some_and(|over_ms| over_ms + UNANSWERED_MS <= asked_at_ms)
 }
 
-/// What the inquiries lead to. Pure: every money guard of `docs/internals/rules.md` that is not SQL stands here.
+/// Decides what the inquiries lead to. Pure: every money guard of `docs/internals/rules.md` that is not SQL stands here.
 pub(super) fn decide(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64, store_id: &str) -> Settlement {
     let debited: Vec<&Inquiry> =
         inquiries.iter().filter(|inquiry| matches!(inquiry.state, TransactionState::Debited { .. })).collect();
@@ -138,7 +138,7 @@ pub(super) fn decide(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64, sto
             }
         }
         OrderStatus::Review if order.claimed_payment().is_some() => decide_claimed(order, inquiries),
-        // A person has it, and must hear of money that moved since.
+        // A person has the order, and must hear of money that moved since.
         OrderStatus::Review => {
             let new: Vec<&Inquiry> =
                 debited.iter().copied().filter(|inquiry| inquiry.was != StoredState::Debited).collect();
@@ -150,8 +150,8 @@ pub(super) fn decide(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64, sto
     }
 }
 
-/// A person said by which transaction the order in review was paid: it is, if the gateway shows that debit, of whatever
-/// amount.
+/// Decides about an order in review of which a person said which transaction paid it. It is paid if the gateway shows
+/// that debit, of any amount.
 fn decide_claimed(order: &Order, inquiries: &[Inquiry]) -> Settlement {
     let Some(claimed) = order.claimed_payment() else { return Settlement::Unchanged };
     let shows = match inquiries.iter().find(|inquiry| inquiry.transaction_id == claimed).map(|inquiry| &inquiry.state) {
@@ -166,7 +166,8 @@ fn decide_claimed(order: &Order, inquiries: &[Inquiry]) -> Settlement {
     Settlement::NotResolved { transaction_id: claimed, what }
 }
 
-/// The gateway answers about an order that has ended with something nobody can read: money may have moved.
+/// The gateway's answer about an order that has ended may be unreadable. Then money may have moved, and a person must
+/// check.
 fn unclear_after_the_end(order: &Order, inquiries: &[Inquiry]) -> Settlement {
     let unclear = inquiries.iter().find_map(|inquiry| match (&inquiry.state, &inquiry.report) {
         (TransactionState::Unclear { code }, Some(_)) if !inquiry.is_accepted => Some((inquiry.transaction_id, code)),
@@ -215,7 +216,7 @@ fn misfit(order: &Order, inquiry: &Inquiry, store_id: &str) -> Option<NewFinding
     Some(NewFinding::of_transaction(FindingKind::DebitDiffers, id, text))
 }
 
-/// No money has been seen; what that means depends on what may still come.
+/// Decides about an order without money so far. The result depends on what may still come.
 fn decide_unpaid(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Settlement {
     let is_over = deadline_ms(order).is_some_and(|deadline| deadline <= asked_at_ms);
     let unclear = inquiries.iter().find_map(|inquiry| match &inquiry.state {
@@ -253,8 +254,8 @@ fn decide_unpaid(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Sett
     }
 }
 
-/// Whether the customer is to be told that nothing was taken so far: once after each sign of a payment, when a debit
-/// would have shown; at once where the page on which it was tried is closed.
+/// Decides whether the customer is told that no money was taken so far. That happens once after each sign of a payment,
+/// when a debit would have shown, and at once when the payment page is closed.
 fn unpaid_so_far(order: &Order, page_is_closed: bool, asked_at_ms: i64) -> Settlement {
     let is_told = order.seen_unpaid().is_some() && (order.shows_page_closed() || !page_is_closed);
     let would_have_shown = order.last_sign_ms().is_some_and(|sign_ms| sign_ms + UNPAID_TOLD_MS <= asked_at_ms);
@@ -269,12 +270,13 @@ fn is_closed_unpaid(state: &TransactionState) -> bool {
     matches!(state, TransactionState::Closed | TransactionState::Reversed { .. })
 }
 
-/// An apply that was allowed just now may still debit, whatever the gateway shows meanwhile.
+/// Whether a closed answer may be believed: a payment that was allowed just now may still debit, whatever the gateway
+/// shows.
 fn closed_is_believed(order: &Order, asked_at_ms: i64) -> bool {
     order.last_allowed_at_ms.is_none_or(|allowed_at_ms| allowed_at_ms <= asked_at_ms - CLOSED_BELIEVED_MS)
 }
 
-/// What was seen and is not yet known. That the allowed draft is closed is kept only once it may be believed.
+/// The news to be stored. That the allowed draft is closed is stored only once it may be believed.
 pub(super) fn worth_keeping(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Vec<Seen> {
     inquiries
         .iter()
@@ -351,7 +353,7 @@ pub(super) fn finish_after(
             }
             _ if order.needs_review || order.status == OrderStatus::Review => Finish::Complete,
             _ => {
-                // What ended without a payment keeps the number of its link's draft, which may still debit.
+                // An order that ended unpaid keeps the number of its link's draft, which may still debit.
                 let is_paid = matches!(order.status, OrderStatus::Paid | OrderStatus::Refunded);
                 let payer = order.transaction_id.filter(|_| is_paid);
                 watch_or_ask_late(payer, order.final_at_ms.unwrap_or(now_ms))
@@ -360,9 +362,9 @@ pub(super) fn finish_after(
     }
 }
 
-/// Until when a draft may still debit by which the order was not paid, and that is not known to have ended: one that
-/// was allowed, and for a while any after a callback, for the gateway may debit although it was refused. The inquiry
-/// that begins then is the last of the near ones.
+/// Until when another draft than the payer may still debit. It may after it was allowed, and for a while after any
+/// callback, because the gateway may debit although it was refused. The inquiry that begins at this time is the last of
+/// the frequent ones.
 fn watched_until_ms(
     order: &Order,
     payer: Option<TransactionId>,

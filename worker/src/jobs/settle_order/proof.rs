@@ -10,10 +10,10 @@ use tracing::{error, warn};
 use crate::WorkerContext;
 use crate::metrics;
 
-/// A callback that woke the inquiry, or why its row cannot be read. `None` where retention has deleted it.
+/// A callback that woke the inquiry, or why its row cannot be read. `None` if retention has deleted the row.
 pub(super) type Woke = Result<Option<KeptBody>, (CallbackId, StoreError)>;
 
-/// Reads the callbacks of these numbers. A row that cannot be read is for [`check_all`] to tell.
+/// Reads the callbacks of these numbers. [`check_all`] reports a row that cannot be read.
 ///
 /// # Errors
 /// [`StoreError`] when the database cannot be asked now.
@@ -25,8 +25,8 @@ pub(super) async fn read(store: &Store, woken_by: &[i64]) -> Result<Vec<Woke>, S
     try_join_all(woken_by.iter().map(|id| one(CallbackId(*id)))).await
 }
 
-/// Checks the callbacks that woke an inquiry. Once one was told, the list is emptied: an inquiry that is tried again
-/// for days must not tell it each time.
+/// Checks the callbacks that woke an inquiry. Once an invalid one was logged, the list is emptied: an inquiry that is
+/// tried again for days must not log it each time.
 pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, woken_by: &[Woke]) {
     let mut all_prove = true;
     for woke in woken_by {
@@ -45,11 +45,11 @@ pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, woken_by: 
     }
 }
 
-/// Checks the signature of a stored callback again; returns whether it still proves itself. One that does not is told
-/// and counted, and decides nothing: what moves is decided by the gateway's own word in any case.
+/// Checks the signature of a stored callback again; returns whether it is still valid. An invalid one is logged and
+/// counted, and decides nothing: only the gateway's own answer decides.
 pub(crate) fn check_again(context: &WorkerContext, callback: &KeptBody) -> bool {
     let Err(fault) = context.gateway.read_callback(callback.body.as_bytes()) else { return true };
-    // It was good when it came. Its key was rotated away since, or the row was changed: somebody must know.
+    // It was valid when it came. Its key was rotated away since, or the row was changed: a person must know.
     let (id, order_id) = (callback.id, callback.order_id.map(|id| id.to_string()));
     error!(callback.id = %id, order.id = order_id, error = %fault, "callback {id} no longer proves itself: {fault}");
     metrics::count_unproven_callback();

@@ -181,7 +181,7 @@ fn closed_is_not_believed_while_the_allowed_debit_may_be_under_way() {
     assert_eq!(worth_keeping(&order, &inquiries, NOW).len(), 1);
 }
 
-/// A declined card tells us nothing: the gateway shows its draft as open as before.
+/// A declined card brings no news: the gateway still shows its draft as open.
 #[test]
 fn that_nothing_was_taken_is_told_some_seconds_after_each_sign_of_a_payment_and_once() {
     let open = [inquiry(DRAFT, TransactionState::Open)];
@@ -270,7 +270,7 @@ fn an_order_before_a_person_has_no_further_inquiries() {
     assert_eq!(finish, Finish::Complete);
 }
 
-/// A was allowed, B debited without a question, and A may do so still: the customer would have paid twice.
+/// Draft A was allowed, draft B debited without a question, and A may still debit: the customer would have paid twice.
 #[test]
 fn inquiries_go_on_about_an_order_that_another_draft_has_paid_while_the_allowed_one_may_debit() {
     let schedule = InquirySchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
@@ -589,7 +589,7 @@ proptest! {
         prop_assert!(is_told || is_settled || unknown.is_empty(), "{decision:?}: {inquiries:?}");
     }
 
-    /// What has ended or waits for a person moves by an inquiry only where money went back or a person decided.
+    /// An order that has ended or waits for a person moves by an inquiry only where money went back or a person decided.
     #[test]
     fn an_order_that_has_ended_moves_only_to_a_person_or_with_its_money(order in any_order(), inquiries in any_inquiries()) {
         let decision = decided(&order, &inquiries);
