@@ -1,4 +1,4 @@
-//! Where the gateway's word comes from, what is asked for, and what happens when nobody answers.
+//! The source of the gateway's answers, the number of questions, and an audit without an answer.
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,8 @@ async fn a_gateway_without_a_book_is_asked_about_each_transaction(kind: Kind) {
     assert_eq!(differs.ended.code, Some(1));
 }
 
-/// The budget is shared with the workers; an audit that needs more than is left of it takes longer, and fails nothing.
+/// The audit shares the rate limit with the workers. If it needs more calls than are left, it takes longer and makes no
+/// call fail.
 async fn an_audit_waits_for_the_budget_of_calls_and_says_what_it_is_at(kind: Kind) {
     let mut scene = Scene::start_as_merchant(kind).await;
     for _ in 0..6 {
@@ -97,9 +98,9 @@ async fn a_gateway_that_does_not_admit_us_is_a_matter_of_the_configuration(kind:
     assert_eq!((away.code, away.said.as_str()), (Some(75), ""), "{away:?}");
 }
 
-/// The sandbox never answers like this; at Atmos nobody knows.
+/// The sandbox never answers like this. Whether Atmos does is unknown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_nobody_understands_is_told_once_nobody_asks_again() {
+async fn an_unreadable_answer_is_told_once_no_inquiry_comes_again() {
     let mut scene = Scene::start_as_merchant(Kind::Embedded).await;
     let order = scene.order_with_link().await;
     scene.wait_until_quiet().await;
@@ -122,7 +123,7 @@ async fn an_answer_that_nobody_understands_is_told_once_nobody_asks_again() {
     assert_eq!(when_none_comes.ended.code, Some(1));
 }
 
-/// A gateway that says of a transaction that it is confirmed, and gives no permanent id. Its address.
+/// The address of a gateway that calls a transaction confirmed and gives no permanent id.
 async fn odd_gateway(transaction_id: i64, account: i64) -> String {
     #[handler]
     fn token() -> String {

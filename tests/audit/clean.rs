@@ -1,4 +1,4 @@
-//! What is sound is no difference, at rest and while payments go on.
+//! An audit finds no difference in a sound installation, at rest and while payments go on.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ async fn money_that_came_by_every_way_is_no_difference(kind: Kind) {
     }
 }
 
-/// What is caught half way through a change looks like a difference for a moment.
+/// A change that is read half way looks like a difference for a moment.
 async fn an_audit_beside_running_payments_finds_nothing(kind: Kind) {
     let scene = Scene::start(kind).await;
     let ends = Instant::now() + Duration::from_secs(6);

@@ -1,4 +1,4 @@
-//! Each kind of difference, made to happen: at the gateway, or by spoiling rows of an installation at rest.
+//! Each kind of difference, made on purpose: at the gateway, or by spoiling rows of an installation at rest.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +17,11 @@ on_both_kinds! {
     refunds_that_do_not_fit_are_told_by_their_kind
 }
 
-/// The end of an order so long ago that no inquiry comes any more.
+/// Moves the end of an order so far back that no inquiry comes any more.
 const LONG_AGO: &str = "update orders set final_at_ms = {now} - 400000000 where id = {id};
     delete from jobs where subject_id = {id} and kind = 'settle_order';";
 
-/// A transition as it is written: the row, and its line of the history.
+/// The statements of a transition: the row, and its line of the history.
 fn becomes(from: &str, to: &str) -> String {
     format!(
         "update orders set status = '{to}', final_at_ms = {{now}} where id = {{id}};
@@ -31,7 +31,7 @@ fn becomes(from: &str, to: &str) -> String {
     )
 }
 
-/// Compares the whole installation, and each order of these alone: nothing else is found, and people are told, too.
+/// Audits the whole installation, and each of these orders alone. Expects no other difference, and the text for people.
 async fn expect_alone(scene: &Scene, expected: &[(&str, &Linked, Option<i64>)]) {
     let thing = |(kind, order, transaction): &(&str, &Linked, Option<i64>)| -> Thing {
         ((*kind).to_owned(), Some(order.id), *transaction)
@@ -246,7 +246,7 @@ async fn jobs_that_are_missing_or_stuck_are_told_by_their_kind(kind: Kind) {
             ),
         )
         .await;
-    // Of an older release.
+    // A job of an older release.
     scene.sql(&unseen_callback, &format!("{add} select max(id) + 1000, 'settle', 'process_callback',
         (select id from callbacks where order_id = {{id}}), '', 'dead', {{now}}, {{now}}, {{now}}, 'it had to' from jobs")).await;
     let watch = "where subject_id = {id} and kind = 'settle_order'";
@@ -278,12 +278,12 @@ async fn jobs_that_are_missing_or_stuck_are_told_by_their_kind(kind: Kind) {
     let with_nobodys = scene.findings(&[]).await;
     assert!(with_nobodys.differences().contains(&("job-without-order".into(), Some(nobodys.id), None)));
     assert_eq!(with_nobodys.differences().len(), expected.len() + 1, "{:#}", with_nobodys.document);
-    // There is no such order to be audited alone.
+    // There is no order that could be audited alone.
     scene.sql(&nobodys, "delete from jobs where subject_id = {id}").await;
     expect_alone(&scene, &expected).await;
 }
 
-/// The database itself keeps such rows out, as long as it has its index.
+/// The database itself refuses such rows, as long as it has its index.
 async fn a_job_that_is_there_twice_is_told(kind: Kind) {
     let mut scene = Scene::start(kind).await;
     let order = scene.order_with_link().await;

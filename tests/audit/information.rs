@@ -1,4 +1,4 @@
-//! What a job will do by itself, and what a person has before him, is told and is no difference.
+//! Cases that a job will settle, or that a person knows of, are reported as information and not as differences.
 
 use std::collections::BTreeSet;
 
@@ -52,7 +52,7 @@ async fn what_is_in_good_hands_is_information_and_no_difference(kind: Kind) {
         thing("dead-letter", &marked, None),
         thing("before-a-person", &in_review, None),
         thing("other-gateway", &elsewhere, None),
-        // Its number belongs to another gateway here, so in this one's book nobody of ours has it.
+        // Our row with its number belongs to another gateway, so the draft in this gateway's book has no row.
         thing("unpaid-draft-unknown", &elsewhere, of(&elsewhere)),
         thing("reversed-draft-unknown", &with_reversed, Some(reversed)),
         thing("draft-unknown-at-gateway", &expired, of(&expired)),

@@ -1,4 +1,4 @@
-//! `tasdiq audit`, judged: what is sound passes, and each kind of difference is made to happen and told by its name.
+//! Tests of `tasdiq audit`: a sound installation passes, and each kind of difference is made on purpose and found.
 
 mod asking;
 mod clean;

@@ -17,7 +17,7 @@ use crate::support::doors::{Doors, Linked};
 use crate::support::ports::free_port;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// What a merchant of a real gateway has in its environment, and the sandbox that plays it knows.
+/// The environment of a merchant of a real gateway. The sandbox that plays the gateway knows the same values.
 const MERCHANT: [(&str, &str); 5] = [
     ("ATMOS_CONSUMER_KEY", "a-merchant"),
     ("ATMOS_CONSUMER_SECRET", "a-merchants-secret"),
@@ -35,7 +35,7 @@ pub(super) struct Scene {
     folder: TempDir,
 }
 
-/// The installation's doors, with the sandbox of the scene.
+/// The interfaces of the installation, with the sandbox of the scene.
 impl Deref for Scene {
     type Target = Doors;
 
@@ -50,7 +50,7 @@ impl Scene {
         Scene::start_with(kind, &[]).await
     }
 
-    /// An installation that takes the sandbox for Atmos, where there is no book, but an answer about each transaction.
+    /// An installation that takes the sandbox for Atmos: it shows no book, and answers about one transaction at a time.
     pub(super) async fn start_as_merchant(kind: Kind) -> Scene {
         Scene::start_with(kind, &MERCHANT).await
     }
@@ -59,7 +59,7 @@ impl Scene {
         let folder = tempfile::Builder::new().prefix("book.").tempdir().unwrap();
         let address = format!("127.0.0.1:{}", free_port());
         let gateway = format!("http://{address}");
-        // Nothing is mended behind the test's back.
+        // No sweep must repair rows during the test.
         let usual = [("ATMOS_BASE_URL", gateway.as_str()), ("TASDIQ_SWEEP_SECONDS", "3600")];
         let app = TestApp::start_with(kind, &[&usual[..], variables].concat()).await;
         let callback_url = format!("{}/atmos/webhook/", app.url).parse().unwrap();
@@ -75,7 +75,7 @@ impl Scene {
         Scene { app, doors, sandbox, config, folder }
     }
 
-    /// An order with a link, and a second draft of it that we never heard of, for the gateway's answer was lost.
+    /// An order with a link, and a second draft that we do not know because the gateway's answer was lost.
     pub(super) async fn order_with_lost_draft(&self) -> (Linked, i64) {
         self.fault(serde_json::json!({ "fault": "answer-lost", "path": "/merchant/pay/create", "next": 1 })).await;
         let order = self.order_with_link().await;
@@ -84,13 +84,13 @@ impl Scene {
         (order, lost.expect("a draft whose answer was lost").transaction_id)
     }
 
-    /// Debits without asking us.
+    /// Debits without a callback.
     pub(super) async fn pay_in_silence(&self, transaction_id: i64) {
         self.fault(serde_json::json!({ "fault": "callback-never", "next": 1 })).await;
         assert_eq!(self.pay(transaction_id).await, "debited");
     }
 
-    /// Asks the gateway for a payment's money, past the program, as a second refund would.
+    /// Reverses a payment at the gateway without the program, as a second refund would.
     pub(super) async fn ask_back(&self, transaction_id: i64) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let ask = |request: reqwest::RequestBuilder| async move {
@@ -107,7 +107,8 @@ impl Scene {
         ask(reverse.json(&serde_json::json!({ "transaction_id": line["success_trans_id"], "reason": "again" }))).await;
     }
 
-    /// Changes the database; `{id}`, `{tx}` and `{now}` stand for the order's.
+    /// Changes the database. `{id}`, `{tx}` and `{now}` are replaced with the order's number, its transaction and the
+    /// time.
     pub(super) async fn sql(&self, order: &Linked, statements: &str) {
         let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         let statements = statements
@@ -161,21 +162,21 @@ impl Scene {
         Audit::read(self.audit(&[&["--json"], arguments].concat()).await)
     }
 
-    /// Waits until nothing runs and nothing is due soon: what is found now would stay.
+    /// Waits until no job runs and none is due soon: differences of this moment would stay.
     pub(super) async fn wait_until_quiet(&self) {
         const RUNNING: &str = "select count(*) from jobs where state in ('enqueued', 'running')";
         wait_until("no job to run", PATIENCE, async || (self.number(RUNNING).await == 0).then_some(())).await;
     }
 }
 
-/// What an audit printed for machines.
+/// The JSON output of an audit.
 #[derive(Debug)]
 pub(super) struct Audit {
     pub(super) ended: Ended,
     pub(super) document: Value,
 }
 
-/// A finding by what it is about: its kind, its order, its transaction.
+/// The subject of a difference: its kind, its order, its transaction.
 pub(super) type Thing = (String, Option<i64>, Option<i64>);
 
 impl Audit {
@@ -184,12 +185,12 @@ impl Audit {
         Audit { ended, document }
     }
 
-    /// What differs.
+    /// The differences.
     pub(super) fn differences(&self) -> BTreeSet<Thing> {
         self.things("differences")
     }
 
-    /// What is in good hands.
+    /// The cases that are information and no differences.
     pub(super) fn information(&self) -> BTreeSet<Thing> {
         self.things("information")
     }

@@ -1,6 +1,6 @@
-//! How many callbacks the webhook answers while no worker runs, which is what the answers alone cost, and how fast one that
-//! comes back settles what they left. What the machine does at all is taken right before and after each load: on a
-//! shared one it moves within a minute.
+//! How many callbacks the webhook answers while no worker runs, which is the cost of the answers alone, and how fast a
+//! worker that comes back settles the orders. The limits of the machine are measured right before and after each load:
+//! on a shared machine they change within a minute.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,18 +18,18 @@ use super::webhook::{ask, callbacks, debit};
 use crate::support::role::client;
 use crate::support::wait::wait_until;
 
-/// So many connections of the gateway at once, and as many as there may be in a storm.
+/// The number of connections of the gateway: a usual one, and one for a storm of callbacks.
 const CLIENTS: [usize; 2] = [64, 256];
 
-/// One that is repeated first came so many before: that has been answered.
+/// A repeated callback first came this many callbacks earlier, and was answered.
 const REPEATED_AFTER: usize = 207;
 
-/// What comes.
+/// The kind of callbacks.
 #[derive(Clone, Copy)]
 enum Callbacks {
-    /// Each about an order of its own.
+    /// Each callback is about an order of its own.
     New,
-    /// Of ten two once more, and one badly signed.
+    /// Of ten callbacks, two are repeated and one is badly signed.
     Mixed,
 }
 
@@ -41,7 +41,7 @@ impl Callbacks {
         }
     }
 
-    /// The callback of that number, and the transaction that it allows where it is answered with 1.
+    /// The callback of this number, and the transaction that the answer 1 allows.
     fn choose(self, number: usize, bodies: &[(i64, String)]) -> (String, Option<i64>) {
         let (transaction_id, body) = &bodies[number];
         match (self, number % 10, number.checked_sub(REPEATED_AFTER)) {
@@ -52,12 +52,12 @@ impl Callbacks {
     }
 }
 
-/// What is put on the webhook.
+/// A load on the webhook.
 #[derive(Clone, Copy)]
 struct Load {
     callbacks: Callbacks,
     clients: usize,
-    /// For so long, or until `most` are answered.
+    /// The longest time of the load. It also ends when `most` are answered.
     time: Duration,
     most: usize,
 }
@@ -68,7 +68,7 @@ pub(super) async fn measure(extent: Extent) -> [Section; 2] {
     installation.sandbox.fault(&json!({ "fault": "callback-never" })).await;
     let setup = Setup::on_servers(postgres, installation, 0).await;
     let one_row = OneRow::start(extent.load / 4).await;
-    // Nobody's first requests count.
+    // The first requests are not measured.
     let first = Load { callbacks: Callbacks::New, clients: CLIENTS[0], time: Duration::MAX, most: 200 };
     let (_, mut allowed) = answer(&setup, &one_row, first).await;
     let mut rows = Vec::new();
@@ -87,8 +87,8 @@ pub(super) async fn measure(extent: Extent) -> [Section; 2] {
     [Section::of_rows("The webhook while no worker runs", rows), settle(&setup, allowed).await]
 }
 
-/// Answers so many callbacks, if the time is enough; gives the transactions that they allow, too. (Also where the answer
-/// was not as it should be: it may be lost, and the order waits for its payment all the same.)
+/// Sends this many callbacks, if the time is enough. Returns the transactions that they allow, too, also those with a
+/// wrong answer: the answer may be lost, and the order waits for its payment all the same.
 async fn answer(setup: &Setup, one_row: &OneRow, load: Load) -> (Row, Vec<i64>) {
     let Load { callbacks: which, clients, time, most } = load;
     progress(which.name(), &format!("{most} orders are made"));

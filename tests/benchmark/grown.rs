@@ -1,4 +1,4 @@
-//! A shop's day in short, with few orders in the tables and with very many.
+//! A short day of a shop, with few orders in the tables and with very many.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::setup::{Setup, safe_servers};
 use super::shop::{self, CLIENTS, progress};
 use crate::support::filling;
 
-/// What [`filling`] writes besides ended orders and finished jobs is for the plans of statements; here it would only be work.
+/// Removes the open orders and jobs of [`filling`]. They serve the tests of query plans, and would only be work here.
 const NO_WORK: [&str; 2] = [
     "delete from jobs where state in ('enqueued', 'running') or (state = 'available' and kind = 'process_callback')",
     "update orders set status = 'expired', final_at_ms = created_at_ms where status = 'pending'",

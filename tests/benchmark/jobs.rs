@@ -1,4 +1,4 @@
-//! What a job costs besides its work: in the queue alone, on its whole way, and until it begins.
+//! The cost of a job without its work: in the queue alone, on its whole way, and until it begins.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use super::report::{Section, ratio};
 use super::shop::progress;
 use crate::jobs::{Behind, backlog, idle, transport};
 
-/// The default of `--concurrency`, and what is needed where the gateway is slow.
+/// The default of `--concurrency`, and the value for a slow gateway.
 const SLOTS: [usize; 2] = [64, 256];
 
-/// All three.
+/// Measures all three.
 pub(super) async fn measure(extent: Extent) -> Vec<Section> {
-    // Whoever listens to beginnings costs something, so that comes last.
+    // A listener for the beginnings of jobs costs time, so this measurement comes last.
     vec![carried(extent).await, drained(extent).await, begun(extent).await]
 }
 
@@ -71,7 +71,7 @@ async fn drained(extent: Extent) -> Section {
     Section::Table { title: "The whole way of a job: row, queue, claim, inquiry, end".to_owned(), table, json }
 }
 
-/// The time within which so many of a hundred began, to hundredths of a millisecond.
+/// The time within which this many percent began, to hundredths of a millisecond.
 fn milliseconds(sorted: &[Duration], percent: usize) -> String {
     let micros = sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1].as_micros();
     format!("{}.{:02}", micros / 1_000, micros % 1_000 / 10)

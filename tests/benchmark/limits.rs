@@ -1,4 +1,4 @@
-//! What this machine does at all: what the figures of the program are compared with, taken in the same run.
+//! The limits of this machine, measured in the same run. The figures of the program are compared with them.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,14 +14,14 @@ use super::load::closed_loop;
 use crate::support::role::client;
 use crate::support::servers::{PrivatePostgres, PrivateRedis, postgres_command};
 
-/// As many clients as of the program's own loads, and one.
+/// The numbers of clients: one, and those of the program's own loads.
 const CLIENTS: [usize; 3] = [1, 16, 64];
 
-/// What was found.
+/// The measured limits.
 pub(super) struct Limits {
-    /// One-row inserts a second, each its own commit, by so many clients.
+    /// Numbers of clients, and their one-row inserts a second. Each insert is a commit.
     inserts: Vec<(usize, u128)>,
-    /// What Redis does a second: name and number.
+    /// Redis commands a second: name and number.
     redis: Vec<(String, u128)>,
     /// Flushes of one file to the disk a second.
     flushes: u128,
@@ -30,7 +30,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Measures for so long each.
+    /// Measures each limit for this time.
     pub(super) async fn measure(time: Duration) -> Self {
         eprintln!("the limits of this machine");
         Limits {
@@ -76,13 +76,13 @@ async fn inserts(time: Duration) -> Vec<(usize, u128)> {
 pub(super) struct OneRow {
     postgres: PrivatePostgres,
     script: NamedTempFile,
-    /// How long it runs each time.
+    /// The length of one measurement.
     time: Duration,
 }
 
 impl OneRow {
     pub(super) async fn start(time: Duration) -> Self {
-        // It must do nothing by itself while something else is measured.
+        // The server must not vacuum by itself while another limit is measured.
         let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on", "autovacuum=off"]).await;
         postgres.execute("create table one_row (id bigserial primary key, said text not null)").await;
         let script = tempfile::Builder::new().suffix(".sql").tempfile().unwrap();
@@ -93,7 +93,7 @@ impl OneRow {
         OneRow { postgres, script, time }
     }
 
-    /// Inserts a second, each its own commit, by so many clients.
+    /// Inserts a second by this many clients. Each insert is a commit.
     pub(super) fn inserts(&self, clients: usize) -> u128 {
         let output = postgres_command("pgbench")
             .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--client", &clients.to_string(), "--time"])

@@ -1,4 +1,4 @@
-//! Putting a load on something, and what came of it.
+//! Loads, and their figures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-/// How long single pieces of work took, and all of it together.
+/// The times of single pieces of work, and the time of the whole.
 pub(super) struct Figures {
     sorted: Vec<Duration>,
     took: Option<Duration>,
 }
 
 impl Figures {
-    /// Times that say nothing about a rate.
+    /// Figures from these times, without a rate.
     pub(super) fn of(times: impl IntoIterator<Item = Duration>) -> Self {
         let mut sorted: Vec<Duration> = times.into_iter().collect();
         sorted.sort_unstable();
         Figures { sorted, took: None }
     }
 
-    /// Of work that took so many milliseconds altogether.
+    /// Figures of work that took this many milliseconds in all.
     #[cfg(test)]
     #[allow(dead_code, reason = "the benchmark itself has no use for it")]
     pub(super) fn in_time(times: Vec<Duration>, milliseconds: u64) -> Self {
@@ -31,12 +31,12 @@ impl Figures {
         self.sorted.len()
     }
 
-    /// Pieces of work per second, where that was measured.
+    /// Pieces of work per second, if a rate was measured.
     pub(super) fn per_second(&self) -> Option<u128> {
         Some(self.count() as u128 * 1_000 / self.took?.as_millis().max(1))
     }
 
-    /// The time within which so many of a hundred pieces were done, in milliseconds.
+    /// The time within which this many percent of the pieces were done, in milliseconds.
     pub(super) fn percentile_ms(&self, percent: usize) -> String {
         match self.percentile(percent) {
             Some(time) => format!("{}.{}", time.as_millis(), time.as_micros() % 1_000 / 100),
@@ -44,7 +44,7 @@ impl Figures {
         }
     }
 
-    /// The time within which so many of a hundred pieces were done, if there were any.
+    /// The time within which this many percent of the pieces were done; `None` without pieces.
     pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
         // The nearest rank: a time that really occurred.
         let rank = (self.count() * percent).div_ceil(100).max(1);
@@ -52,8 +52,9 @@ impl Figures {
     }
 }
 
-/// So many clients at once, each beginning its next piece of work when its last has ended, until the time is over or
-/// `limit` pieces were begun. `work` is given each piece's number. What it returns comes in no particular order.
+/// Runs this many clients at once until the time is over or `limit` pieces were begun. Each client begins its next
+/// piece of work when its last has ended. `work` gets the number of each piece. The results come in no particular
+/// order.
 pub(super) async fn closed_loop<T, W, F>(clients: usize, time: Duration, limit: usize, work: W) -> (Figures, Vec<T>)
 where
     T: Send + 'static,
@@ -85,7 +86,7 @@ where
     (Figures { took: Some(took), ..Figures::of(times) }, answers)
 }
 
-/// Begins so many pieces of work each second, whether the last ones have ended or not.
+/// Begins this many pieces of work each second, whether the last ones have ended or not.
 pub(super) async fn at_a_rate<T, W, F>(per_second: u32, count: usize, work: W) -> Vec<T>
 where
     T: Send + 'static,

@@ -1,4 +1,4 @@
-//! What the figures were measured on; without it they say nothing.
+//! The machine of the measurement. Without it the figures mean nothing.
 
 use std::fs;
 use std::process::Command;
@@ -32,7 +32,7 @@ pub(super) async fn describe() -> String {
     lines.map(|line| format!("- {line}\n")).concat()
 }
 
-/// What stands behind a name in a file of `name : value` or `NAME="value"` lines.
+/// The value of a name in a file of `name : value` or `NAME="value"` lines.
 fn value(file: &str, name: &str) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -45,7 +45,7 @@ fn first_line(file: &str) -> String {
 
 fn memory_gib() -> u64 {
     let kib = value("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse::<u64>().unwrap_or_default();
-    kib.div_ceil(1_048_576) // the kernel keeps some for itself and does not count it
+    kib.div_ceil(1_048_576) // the kernel does not count the memory that it keeps for itself
 }
 
 fn said_by(program: &str, argument: &str) -> String {
@@ -56,7 +56,7 @@ fn said_by(program: &str, argument: &str) -> String {
     )
 }
 
-/// What is checked out where this was built.
+/// The commit that this was built from.
 fn commit() -> String {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let said = Command::new("git").args(["-C", folder, "describe", "--always", "--dirty"]).output();

@@ -1,5 +1,5 @@
-//! `cargo bench -p tasdiq --bench throughput`: prints the tables of `docs/benchmarks/raw.md` for this machine;
-//! with words after `--` those of some parts alone.
+//! `cargo bench -p tasdiq --bench throughput` prints the tables of `docs/benchmarks/raw.md` for this machine. Names of
+//! parts after `--` select these parts alone.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 #![allow(
     unused_imports,
@@ -16,7 +16,7 @@ mod support;
 
 use benchmark::{Extent, Part};
 
-/// Something measured is not as it must be.
+/// The exit code when a measured value is not as it must be.
 const FAULTY: i32 = 1;
 
 /// sysexits: the command was used wrongly.
@@ -36,7 +36,7 @@ async fn main() {
         }
     }
     if !is_bench {
-        // `cargo test --all-targets` starts benchmarks, too, and wants to know no more than that they build.
+        // `cargo test --all-targets` starts benchmarks, too, and only checks that they build.
         println!("nothing is measured; say `cargo bench -p tasdiq --bench throughput`");
         return;
     }

@@ -1,4 +1,4 @@
-//! How much the real program does on this machine, against the sandbox, and what that costs.
+//! The speed and the cost of the real program on this machine, with the sandbox as its gateway.
 //!
 //! The load, the program, its servers and the sandbox share the machine, so the figures are those of the whole.
 
@@ -27,33 +27,33 @@ mod usage;
 mod webhook;
 mod workers;
 
-/// What can be measured by itself.
+/// The parts that can be measured alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// A shop's day with `tasdiq up`.
     Up,
-    /// The same with the roles on Redis and PostgreSQL.
+    /// A shop's day with the roles on Redis and PostgreSQL.
     Servers,
-    /// The webhook at a steady rate, with everything there and without.
+    /// The webhook at a steady rate, with all parts running and with some away.
     Webhook,
-    /// The webhook while no worker runs, and what comes after.
+    /// The webhook while no worker runs, and the settlement afterwards.
     Burst,
-    /// What a job costs besides its work.
+    /// The cost of a job without its work.
     Jobs,
-    /// Starting, doing nothing, and how large it is.
+    /// The program at rest: its start, its idle cost, and its size.
     Rest,
-    /// With few and with very many orders in the tables.
+    /// A short day with few and with very many orders in the tables.
     Grown,
-    /// By one worker, and by more.
+    /// A short day with one worker, and with more.
     Workers,
-    /// Callbacks while everything else is taken.
+    /// Callbacks while all other resources are taken.
     Siege,
     /// Half an hour of load.
     Soak,
 }
 
 impl Part {
-    /// All that takes minutes.
+    /// All parts that take minutes.
     #[allow(dead_code, reason = "the tests have no use for it")]
     pub(crate) const USUAL: [Part; 9] = [
         Part::Up,
@@ -67,7 +67,7 @@ impl Part {
         Part::Grown,
     ];
 
-    /// The part of that name.
+    /// The part of this name.
     #[allow(dead_code, reason = "the tests have no use for it")]
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Some(match name {
@@ -86,10 +86,10 @@ impl Part {
     }
 }
 
-/// How much is measured.
+/// The extent of the measurements.
 #[derive(Clone, Copy)]
 pub(crate) struct Extent {
-    /// Payments one at a time, and as many again at a rate.
+    /// Payments one at a time, and the same number again at a rate.
     payments: usize,
     /// How long each load lasts.
     load: Duration,
@@ -97,30 +97,30 @@ pub(crate) struct Extent {
     webhook: Duration,
     /// Callbacks a second.
     rates: &'static [u32],
-    /// More callbacks than are answered in a millisecond, however many are sent.
+    /// More callbacks in a millisecond than can be answered.
     burst: u128,
     /// Empty jobs; a fifth of them in a large backlog.
     jobs: u64,
-    /// How many small backlogs there are beside a large one.
+    /// The number of small backlogs besides the large one.
     small_backlogs: u64,
     /// How often a program is started.
     starts: usize,
-    /// How long nothing is done.
+    /// How long the program rests.
     rest: Duration,
-    /// How many orders the tables have.
+    /// Numbers of orders in the tables.
     grown: &'static [i64],
-    /// How many workers there are.
+    /// Numbers of workers.
     workers: &'static [usize],
     /// How long a siege lasts.
     siege: Duration,
-    /// How long 99 of 100 callbacks may take in it, where that is judged.
+    /// How long 99 of 100 callbacks may take during a siege, if that is judged.
     besieged_within: Option<Duration>,
-    /// How long the long load lasts.
+    /// How long the soak lasts.
     soak: Duration,
 }
 
 impl Extent {
-    /// For figures to publish.
+    /// The extent for published figures.
     #[allow(dead_code, reason = "the tests have no use for it")]
     pub(crate) const FULL: Extent = Extent {
         payments: 200,
@@ -138,7 +138,7 @@ impl Extent {
         besieged_within: Some(Duration::from_millis(100)),
         soak: Duration::from_secs(30 * 60),
     };
-    /// To see that it works: seconds.
+    /// The extent of a test, which takes seconds.
     pub(crate) const QUICK: Extent = Extent {
         payments: 5,
         load: Duration::from_millis(500),
@@ -157,19 +157,19 @@ impl Extent {
     };
 }
 
-/// What was measured.
+/// The results.
 pub(crate) struct Report {
-    /// For people, in Markdown.
+    /// Tables for people, in Markdown.
     pub(crate) text: String,
-    /// For programs.
+    /// Figures for programs.
     #[allow(dead_code, reason = "the tests have no use for it")]
     pub(crate) json: Value,
-    /// What is not as it must be, a sentence each.
+    /// One sentence for each value that is not as it must be.
     #[allow(dead_code, reason = "the tests have no use for it")]
     pub(crate) faults: Vec<String>,
 }
 
-/// Measures these parts, one after the other: what runs for nothing would be in the way.
+/// Measures these parts, one after the other: a part that still runs would disturb the next one.
 pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
     let limits = Limits::measure(extent.load / 4).await;
     let mut text = format!("{}\n", limits.table());
@@ -206,18 +206,18 @@ async fn day(setup: Setup, extent: Extent) -> Section {
     Section::of_rows(setup.name(), shop::day(&setup, extent).await)
 }
 
-/// The figures of these runs are worth nothing; that there are some is, and that they are not out of all proportion.
+/// The figures of these runs are not for publication. The tests check that there are figures, in a plausible range.
 #[cfg(test)]
 #[allow(dead_code, reason = "the benchmark itself has no tests")]
 mod tests {
     use super::*;
 
-    /// What 64 clients get, as thousandths of one-row inserts in the same run, on a quiet machine of two processors: with
-    /// `tasdiq up`, and with the roles. The program of a test is not optimized.
+    /// The rate of 64 clients in thousandths of the one-row inserts of the same run, on a quiet machine of two
+    /// processors: with `tasdiq up`, and with the roles. The program of a test is not optimized.
     const KEPT: [(&str, u64, u64); 2] =
         [("order made, answered with its link", 38, 31), ("callback answered with 1, debited, settled", 42, 37)];
 
-    /// What is slower than a third of what is kept.
+    /// The rates that are below a third of the kept ones.
     fn slow(measured: &[Value]) -> Vec<String> {
         let rates = |what: &str| {
             let rows = measured.iter().filter(|row| row["what"] == what && row["load"] == "64 clients");
@@ -238,7 +238,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_benchmark_measures_a_day_and_nothing_takes_three_times_as_long_as_it_did() {
         let mut seen = Vec::new();
-        // A neighbour may take the machine away for a moment; what is slow is slow each time.
+        // Another program may slow the machine for a moment. A rate that is really low is low each time.
         for _ in 0..3 {
             let report = run(&[Part::Up, Part::Servers], Extent::QUICK).await;
             let measured = report.json["measured"].as_array().unwrap();
@@ -251,15 +251,16 @@ mod tests {
         panic!("three times as slow as it was, or more, in three of three runs: {seen:?}");
     }
 
-    /// The program of a test is not optimized, and shares the machine with other tests; `tests/bench siege` is for the figure.
+    /// Generous: the program of a test is not optimized and shares the machine with other tests. `tests/bench siege`
+    /// gives the figure.
     const CALLBACK_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);
 
-    /// More connections than there are places, refused requests, a full log disk and pages that are loaded again: the gateway
-    /// gets its answers all the same, and the process does not grow.
+    /// There are more connections than places, refused requests, a full log disk and pages that are loaded again and
+    /// again. The gateway gets its answers all the same, and the memory of the process does not grow.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn callbacks_are_answered_while_everything_else_is_taken() {
         let mut seen = Vec::new();
-        // A neighbour may take the machine away for a moment; what is slow is slow each time.
+        // Another program may slow the machine for a moment. A rate that is really low is low each time.
         for _ in 0..3 {
             let siege = siege::lay(Extent::QUICK.siege, &[]).await;
             let p99 = siege.callbacks.percentile(99).expect("there were some");
@@ -278,7 +279,7 @@ mod tests {
     }
 
     fn check(report: &str, measured: &[Value]) {
-        // A line of speed and one of cost each.
+        // Each load has a line of speed and a line of cost.
         assert_eq!(report.matches("\n| order made, answered with its link |").count(), 12, "{report}");
         assert_eq!(report.matches("\n| callback ").count(), 24, "{report}");
         assert_eq!(report.matches("\n| the same, the gateway takes ").count(), 8, "{report}");

@@ -1,4 +1,4 @@
-//! What was measured, as tables in Markdown and as JSON.
+//! The results as tables in Markdown and as JSON.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 use super::load::Figures;
 use super::usage::{Usage, Who, memory_kib};
 
-/// What belongs together.
+/// One section of the report.
 pub(super) enum Section {
     /// Loads, as a table of speed and one of cost.
     Loads {
-        /// What they were put on.
+        /// The setup that carried the loads.
         title: String,
-        /// In the order in which they were measured.
+        /// The loads, in the order of measurement.
         rows: Vec<Row>,
     },
-    /// Something else.
+    /// A table of other results.
     Table {
-        /// Of what.
+        /// The title of the table.
         title: String,
-        /// In Markdown, with its head.
+        /// The table in Markdown, with its head.
         table: String,
-        /// For programs.
+        /// The same results for programs.
         json: Vec<Value>,
     },
 }
@@ -32,7 +32,7 @@ impl Section {
         Section::Loads { title: title.into(), rows }
     }
 
-    /// For people. `limit` is what the machine does at all, a second.
+    /// The text for people. `limit` is the limit of the machine, a second.
     pub(super) fn text(&self, limit: Option<u128>) -> String {
         match self {
             Section::Table { title, table, .. } => format!("### {title}\n\n{table}\n"),
@@ -44,7 +44,7 @@ impl Section {
         }
     }
 
-    /// For programs.
+    /// The figures for programs.
     pub(super) fn json(&self, limit: Option<u128>) -> Vec<Value> {
         match self {
             Section::Table { json, .. } => json.clone(),
@@ -58,14 +58,14 @@ pub(super) struct Row {
     what: &'static str,
     load: String,
     figures: Figures,
-    /// Answers that were not as they should be.
+    /// The number of wrong answers.
     errors: usize,
     cost: Option<Cost>,
-    /// One-row inserts a second around this load, where they were measured for it alone.
+    /// One-row inserts a second around this load, if they were measured for it alone.
     limit: Option<u128>,
 }
 
-/// What a load cost whom.
+/// The cost of a load, by process.
 pub(super) struct Cost {
     used: Vec<(Who, Duration)>,
     /// KiB at its end.
@@ -73,7 +73,7 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// Of these processes, since `before`.
+    /// The cost of these processes since `before`.
     pub(super) fn since(before: &Usage, processes: &[(Who, u32)]) -> Self {
         let used = Usage::now(processes).since(before);
         let ours = processes.iter().filter(|(who, _)| who.is_ours());
@@ -106,7 +106,7 @@ impl Row {
         Row { limit: Some(limit), ..self }
     }
 
-    /// Its rate as a part of its own limit, or else of `limit`, as `of` tells it.
+    /// Its rate as a part of its own limit, or else of `limit`, computed by `of`.
     fn part<T>(&self, limit: Option<u128>, of: impl FnOnce(u128, u128) -> T) -> Option<T> {
         Some(of(self.per_second()?, self.limit.or(limit)?))
     }
@@ -115,12 +115,12 @@ impl Row {
         self.figures.per_second()
     }
 
-    /// Pieces of work for each second in which a processor was busy for them: ours, PostgreSQL's and Redis's.
+    /// Pieces of work for each busy second of a processor, with the work of PostgreSQL and Redis.
     fn per_processor_second(&self) -> Option<u128> {
         Some(self.figures.count() as u128 * 1_000_000 / self.cost.as_ref()?.ours().max(1))
     }
 
-    /// For tables: a line of speed.
+    /// The line of this load in the table of speed.
     fn speed(&self, limit: Option<u128>) -> String {
         let dash = || "–".to_owned();
         let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|percent| self.figures.percentile_ms(percent));
@@ -135,7 +135,7 @@ impl Row {
         )
     }
 
-    /// For tables: a line of cost.
+    /// The line of this load in the table of cost.
     fn cost(&self) -> Option<String> {
         let (cost, count) = (self.cost.as_ref()?, self.figures.count().max(1) as u128);
         let shares = cost.used.iter().map(|(who, time)| format!("{} {}", who.name(), time.as_micros() / count));
@@ -151,7 +151,7 @@ impl Row {
         ))
     }
 
-    /// For programs.
+    /// The figures for programs.
     fn json(&self, setup: &str, limit: Option<u128>) -> Value {
         let count = self.figures.count().max(1) as u128;
         let of = |cost: &Cost| {

@@ -1,5 +1,4 @@
-//! What the program needs before anything is asked of it: the time of a start, memory and processor while nothing is done,
-//! and room on the disk.
+//! The needs of the idle program: the time of a start, memory and processor at rest, and room on the disk.
 
 use std::fs;
 use std::process::Command;
@@ -19,7 +18,7 @@ use crate::support::program::Program;
 use crate::support::role::{Role, client};
 use crate::support::wait::PATIENCE;
 
-/// All of it.
+/// Measures all of it.
 pub(super) async fn measure(extent: Extent) -> Section {
     progress("the program", "starting and resting");
     let mut table = "| what | start to its first answer, p50 ms | longest ms | memory MiB | processor, % of a core |\n\
@@ -58,7 +57,7 @@ pub(super) async fn measure(extent: Extent) -> Section {
     Section::Table { title: "Starting, resting, and how large it is".to_owned(), table, json }
 }
 
-/// A setup with which nothing is done for a while.
+/// A setup at rest.
 struct Resting {
     used: Vec<(Who, Duration)>,
     memory: Vec<(Who, u64)>,
@@ -67,7 +66,7 @@ struct Resting {
 
 impl Resting {
     async fn of(setup: Setup, time: Duration) -> Self {
-        // What a start leaves to be done is over.
+        // By then the work after a start is done.
         tokio::time::sleep(time / 5).await;
         let processes = setup.processes();
         let before = Usage::now(&processes);
@@ -80,14 +79,14 @@ impl Resting {
         self.memory.iter().filter(|(who, _)| *who == of).map(|(_, kib)| *kib).max()
     }
 
-    /// Hundredths of a percent of one core.
+    /// The use of processors in hundredths of a percent of one core.
     fn share(&self, of: &[Who]) -> Option<u128> {
         let used: u128 = self.used.iter().filter(|(who, _)| of.contains(who)).map(|(_, time)| time.as_micros()).sum();
         Some(used * 10_000 / self.time.as_micros().max(1))
     }
 }
 
-/// From the start of a program to its first answer, with its tables there: `up`, an API, a worker.
+/// The times from the start of a program to its first answer, with existing tables: `up`, an API, a worker.
 async fn starts(count: usize) -> (Figures, Figures, Figures) {
     let (http, mut ups, mut apis, mut workers) = (client(), Vec::new(), Vec::new(), Vec::new());
     let data_dir = tempfile::tempdir().unwrap();
@@ -118,7 +117,7 @@ async fn starts(count: usize) -> (Figures, Figures, Figures) {
     (Figures::of(ups), Figures::of(apis), Figures::of(workers))
 }
 
-/// The time until it says that it is ready.
+/// The time until the program answers that it is ready.
 async fn first_answer(http: &Client, role: &Role, began: Instant) -> Duration {
     let url = format!("{}/readyz", role.url);
     while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
@@ -128,7 +127,7 @@ async fn first_answer(http: &Client, role: &Role, began: Instant) -> Duration {
     began.elapsed()
 }
 
-/// The bytes of the program's file, and of one without symbols where there is a `strip`.
+/// The size of the program's file in bytes, and its size without symbols if there is a `strip`.
 fn sizes() -> (u64, Option<u64>) {
     let size = |path: &str| fs::metadata(path).map(|file| file.len());
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The two ways of running the program that are measured.
+//! The two measured ways to run the program.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::support::sandbox::Sandbox;
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
 use crate::support::up::Up;
 
-/// A running installation. What uses a server is dropped before it.
+/// A running installation. The users of a server are dropped before it.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Setup {
     /// `tasdiq up` alone.
@@ -22,25 +22,25 @@ pub(super) enum Setup {
 }
 
 impl Setup {
-    /// One process with everything, as the first command of the README starts it.
+    /// One process with all roles, as the first command of the README starts it.
     pub(super) async fn embedded() -> Self {
         Setup::Embedded { up: Up::start(&[]).await, load: client() }
     }
 
-    /// An API and so many workers around servers that keep what they were told to keep.
+    /// An API and this many workers, on servers that keep their data through a power cut.
     pub(super) async fn servers(workers: usize) -> Self {
         let (postgres, installation) = safe_servers().await;
         Self::on_servers(postgres, installation, workers).await
     }
 
-    /// As [`Setup::servers`], on servers that are there already.
+    /// The same as [`Setup::servers`], on running servers.
     pub(super) async fn on_servers(postgres: PrivatePostgres, installation: Installation, workers: usize) -> Self {
         let starting = (0..workers).map(|_| installation.worker_with(&[]));
         let (api, workers) = tokio::join!(installation.api(0), join_all(starting));
         Setup::Servers { api, workers, installation, postgres, load: client() }
     }
 
-    /// Started anew on the same file after `fill` has written to it.
+    /// Stops, lets `fill` write to the file of the database, and starts again on it.
     pub(super) async fn filled(self, fill: impl AsyncFnOnce(&Path)) -> Self {
         let Setup::Embedded { up, load } = self else { panic!("the roles have no file") };
         let up = up.started_anew(fill).await;
@@ -61,14 +61,14 @@ impl Setup {
         }
     }
 
-    /// What the load is sent with.
+    /// The client that sends the load.
     pub(super) fn load(&self) -> &Client {
         match self {
             Setup::Embedded { load, .. } | Setup::Servers { load, .. } => load,
         }
     }
 
-    /// What the roles are started in.
+    /// The installation of the roles.
     pub(super) fn installation(&self) -> &Installation {
         let Setup::Servers { installation, .. } = self else { panic!("`up` is started by itself") };
         installation
@@ -97,15 +97,15 @@ impl Setup {
         processes
     }
 
-    /// Forgets what the database has done so far.
+    /// Resets the statistics of statements in the database.
     pub(super) async fn forget_statements(&self) {
         if let Setup::Servers { installation, .. } = self {
             installation.number("select count(pg_stat_statements_reset())").await;
         }
     }
 
-    /// Tells what the database has spent its time on since, for whoever wants to make it faster: `count` operations were
-    /// asked for.
+    /// Prints the statements on which the database has spent its time since then, as a help for optimization. `count`
+    /// is the number of operations.
     pub(super) async fn tell_statements(&self, count: usize) {
         let statements = self.statements(count.max(1)).await;
         if !statements.is_empty() {
@@ -116,7 +116,7 @@ impl Setup {
         }
     }
 
-    /// The same as rows in Markdown.
+    /// The statements as rows in Markdown.
     async fn statements(&self, count: usize) -> String {
         let Setup::Servers { installation, .. } = self else { return String::new() };
         installation

@@ -1,4 +1,4 @@
-//! What a shop, its customers and the gateway do all day, and what it costs.
+//! The day of a shop, its customers and the gateway, and its cost.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,30 +18,30 @@ use super::usage::Usage;
 use crate::support::role::id;
 use crate::support::wait::PATIENCE;
 
-/// So many clients at once, each sending its next request when the last is answered.
+/// Numbers of clients at once. Each sends its next request when the last is answered.
 pub(super) const CLIENTS: [usize; 2] = [16, 64];
 
-/// From the return of the confirmation.
+/// The name of the row: the time counts from the return of the confirmation.
 const DEBITED: &str = "gateway has debited → `paid` is seen";
 
-/// An apply takes some seconds.
+/// The longest time of an apply, which takes some seconds.
 const LATEST_DEBIT: Duration = Duration::from_secs(5);
 
-/// A busy shop, and far from the limit.
+/// The rate of a busy shop, far from the limit.
 const PAYMENTS_PER_SECOND: u32 = 20;
 
-/// All of it. Payments come first, while there is nothing else to do.
+/// Measures all loads. Payments come first, while there is no other work.
 pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
     let mut rows = Vec::new();
     progress(setup.name(), "payments");
     let payment = |setup: Arc<Setup>| move |_| confirm_and_see_paid(Arc::clone(&setup));
-    closed_loop(1, Duration::MAX, 3, payment(Arc::clone(setup))).await; // nobody's first request counts
+    closed_loop(1, Duration::MAX, 3, payment(Arc::clone(setup))).await; // the first requests are not measured
     let (_, alone) = closed_loop(1, Duration::MAX, extent.payments, payment(Arc::clone(setup))).await;
     rows.extend(payment_rows("one at a time", &alone));
     let spaced = at_a_rate(PAYMENTS_PER_SECOND, extent.payments, payment(Arc::clone(setup))).await;
     rows.extend(payment_rows(&format!("{PAYMENTS_PER_SECOND} a second"), &spaced));
 
-    // The sandbox debits when it is told to, and asks nobody: that has been done already.
+    // The sandbox debits on command and sends no callback: the load has sent it already.
     setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
     let late = at_a_rate(PAYMENTS_PER_SECOND, extent.payments, late_debit(setup)).await;
     setup.sandbox().clear_faults().await;
@@ -61,7 +61,7 @@ pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
     for slow in SLOW_GATEWAY {
         rows.push(orders_of_slow_gateway(setup, extent.load / 2, slow).await);
     }
-    // It debits when it is told to, and asks nobody.
+    // The sandbox debits on command and sends no callback.
     setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
     for (clients, orders) in CLIENTS.into_iter().zip(linked) {
         let (row, answered) = callbacks(setup, clients, extent.load, &orders).await;
@@ -71,25 +71,25 @@ pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
     rows
 }
 
-/// Orders, and a callback about each.
+/// Measures orders, and a callback about each.
 pub(super) async fn short_day(setup: &Arc<Setup>, clients: usize, time: Duration) -> [Row; 2] {
     let (made, orders) = first_orders(setup, clients, time).await;
     [made, first_callbacks(setup, clients, time, &orders).await]
 }
 
-/// Orders of an installation that has done nothing yet; those that were answered with a link, too.
+/// Measures the first orders of an installation. Returns the orders that were answered with a link, too.
 pub(super) async fn first_orders(setup: &Arc<Setup>, clients: usize, time: Duration) -> (Row, Vec<Value>) {
     orders(setup, 1, Duration::MAX, 1, "nobody's first request counts").await;
     orders(setup, clients, time, usize::MAX, "order made, answered with its link").await
 }
 
-/// A callback about each of these.
+/// Measures a callback about each of these orders.
 pub(super) async fn first_callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &[Value]) -> Row {
     setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
     callbacks(setup, clients, time, orders).await.0
 }
 
-/// What is then asked for, and the gateway's own time for each answer.
+/// The name of a load, and the gateway's own time for each answer.
 pub(super) type SlowGateway = (&'static str, Duration);
 
 pub(super) const SLOW_GATEWAY: [SlowGateway; 2] = [
@@ -97,7 +97,7 @@ pub(super) const SLOW_GATEWAY: [SlowGateway; 2] = [
     ("the same, the gateway takes 300 ms", Duration::from_millis(300)),
 ];
 
-/// Orders by 64 clients, each link of which takes that long.
+/// Measures orders by 64 clients at a gateway that takes this time for each link.
 pub(super) async fn orders_of_slow_gateway(setup: &Arc<Setup>, time: Duration, (what, latency): SlowGateway) -> Row {
     setup.sandbox().delay_answers(latency).await;
     let (row, _) = orders(setup, CLIENTS[1], time, usize::MAX, what).await;
@@ -105,7 +105,7 @@ pub(super) async fn orders_of_slow_gateway(setup: &Arc<Setup>, time: Duration, (
     row
 }
 
-/// Orders by so many clients; those that were answered with a link.
+/// Measures orders by this many clients. Returns the orders that were answered with a link, too.
 async fn orders(
     setup: &Arc<Setup>,
     clients: usize,
@@ -125,7 +125,8 @@ async fn orders(
     (row, orders)
 }
 
-/// Callbacks about each of these orders by so many clients, each debited at once; gives those that were answered, too.
+/// Measures callbacks about each of these orders by this many clients. Each order is debited at once. Returns the
+/// answered callbacks, too.
 async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &[Value]) -> (Row, Vec<String>) {
     let fresh: Vec<(String, i64)> = signed_callbacks(orders).into_iter().zip(ids(orders)).collect();
     let about: Arc<Vec<(String, i64)>> = Arc::new(fresh);
@@ -136,12 +137,12 @@ async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &
         async move {
             let is_allowed = ask(&setup, &about[number].0).await == 1;
             let transaction_id = transaction_of(&about[number].0);
-            // The gateway's own work, which nobody who waits for the answer has to wait for.
+            // The gateway's own work does not delay the answer.
             tokio::spawn(async move { setup.sandbox().pay(transaction_id).await });
             (number, is_allowed)
         }
     };
-    // What follows from a callback is a part of what it costs.
+    // The settlement after a callback is a part of its cost.
     let settled = async |answered: &[(usize, bool)]| {
         let mut numbers: Vec<usize> = answered.iter().map(|(number, _)| *number).collect();
         numbers.sort_unstable();
@@ -155,7 +156,7 @@ async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &
     (row, answered.into_iter().map(|(number, _)| about[number].0.clone()).collect())
 }
 
-/// Callbacks that were answered before: once more, and badly signed.
+/// Measures answered callbacks that come once more, and badly signed ones.
 async fn callbacks_again(setup: &Arc<Setup>, clients: usize, time: Duration, answered: Vec<String>) -> Vec<Row> {
     let (mut rows, count) = (Vec::new(), answered.len());
     let broken = answered.iter().map(|body| body.replace("5000", "5001")).collect();
@@ -173,7 +174,7 @@ async fn callbacks_again(setup: &Arc<Setup>, clients: usize, time: Duration, ans
     rows
 }
 
-/// What the webhook answers to a callback.
+/// The webhook's answer to a callback.
 async fn ask(setup: &Setup, body: &str) -> i64 {
     let request = setup.load().post(format!("{}/atmos/webhook/", setup.api().role.url));
     let answer: Value = request.body(body.to_owned()).send().await.unwrap().json().await.unwrap();
@@ -185,7 +186,7 @@ fn transaction_of(body: &str) -> i64 {
     callback["transaction_id"].as_i64().or_else(|| callback["transaction_id"].as_str()?.parse().ok()).unwrap()
 }
 
-/// Puts a load on, and measures what it costs until `follows` has seen all that follows from it.
+/// Runs a load, and measures its cost until `follows` has seen the end of all its work.
 async fn load<T, F>(
     setup: &Arc<Setup>,
     clients: usize,
@@ -210,7 +211,7 @@ where
     (Row::new(what, format!("{clients} clients"), figures).with_cost(cost), answers)
 }
 
-/// What a customer's confirmation took until the order was seen to be paid.
+/// The times of one payment, from the customer's confirmation until the order is seen as paid.
 pub(super) struct Payment {
     since_confirmed: Duration,
     since_debited: Duration,
@@ -237,7 +238,8 @@ pub(super) async fn confirm_and_see_paid(setup: Arc<Setup>) -> Payment {
     Payment { since_confirmed: paid_at - confirmed_at, since_debited: paid_at.saturating_duration_since(debited_at) }
 }
 
-/// The gateway asks, and debits some time after our answer; how long after that the order is seen to be paid.
+/// The gateway asks, and debits some time after our answer. Measures how long after the debit the order is seen as
+/// paid.
 fn late_debit(setup: &Arc<Setup>) -> impl Fn(usize) -> BoxFuture<'static, Duration> + use<> {
     let setup = Arc::clone(setup);
     move |number| {
@@ -258,8 +260,7 @@ fn late_debit(setup: &Arc<Setup>) -> impl Fn(usize) -> BoxFuture<'static, Durati
     }
 }
 
-/// The number of the order's transaction. A link that comes late is told: it is no part of what is measured, and no good
-/// sign.
+/// The number of the order's transaction. A link that comes late is reported: it is not measured, and it is a bad sign.
 async fn linked(setup: &Setup, order: &Value) -> i64 {
     let answered_at = Instant::now();
     let mut transaction_id = order["transaction_id"].as_i64();

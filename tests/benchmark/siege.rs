@@ -1,5 +1,5 @@
-//! Callbacks while everything else is taken: more connections held than there are places, requests that are refused, a
-//! full log disk, and order pages that are loaded again and again.
+//! Callbacks while all other resources are taken: more held connections than places, refused requests, a full log disk,
+//! and order pages that are loaded again and again.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,19 +27,19 @@ use super::usage::mib;
 use crate::support::role::client;
 use crate::support::up::Up;
 
-/// So many connections more than there are places are held.
+/// The number of held connections above the number of places.
 const MORE_THAN_PLACES: usize = 104;
 
-/// The addresses from which connections are held: one alone may not have all places.
+/// The number of addresses that hold connections: one address may not have all places.
 const HOLDERS: usize = 5;
 
-/// Each held connection asks for something this often, so that it is no idle one.
+/// Each held connection sends a request this often, so that it is not idle.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
 /// A holder whose connection was closed comes back after this time.
 const COMES_BACK: Duration = Duration::from_secs(1);
 
-/// The gateway waits no longer, and an answer that comes later is none.
+/// The longest wait of the gateway. A later answer does not count.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The most memory that the process may have, in KiB.
@@ -49,17 +49,17 @@ const CALLBACKS_PER_SECOND: u32 = 50;
 const REFUSED_PER_SECOND: u32 = 100;
 const PAGES: usize = 40;
 
-/// The settings that have `up` work on servers.
+/// The settings that let `up` work on servers.
 const SERVERS: [&str; 2] = ["DATABASE_URL", "REDIS_URL"];
 
 /// Each page is loaded again this often.
 const LOADED_EVERY: Duration = Duration::from_secs(1);
 
-/// What came of a siege.
+/// The result of a siege.
 pub(super) struct Siege {
     /// The fewest connections that were held at a time while callbacks came.
     pub(super) held: usize,
-    /// How many the process has places for.
+    /// The number of places of the process.
     pub(super) places: usize,
     pub(super) callbacks: Figures,
     pub(super) unanswered: usize,
@@ -70,8 +70,9 @@ pub(super) struct Siege {
 }
 
 impl Siege {
-    /// Whether the places were taken all the time. The process closes one in 64 when a new connection finds none, and no
-    /// more until those have ended; who was closed is back a second later, so that nearly all are held at any moment.
+    /// Whether the places were taken all the time. When a new connection finds no place, the process closes one
+    /// connection in 64, and no more until those have ended. A closed holder is back a second later, so nearly all are
+    /// held at any moment.
     pub(super) fn was_laid(&self) -> bool {
         self.held * 4 >= self.places * 3
     }
@@ -94,7 +95,7 @@ impl Siege {
         })
     }
 
-    /// What is not as it must be, a sentence each.
+    /// One sentence for each value that is not as it must be.
     fn faults(&self, within: Duration) -> Vec<String> {
         let mut faults = Vec::new();
         if !self.was_laid() {
@@ -118,7 +119,7 @@ impl Siege {
     }
 }
 
-/// Measures it with `tasdiq up`, whose one process has the most to lose. Gives what is not as it must be, too.
+/// Measures a siege of `tasdiq up`, whose one process has the most to lose. Returns the faults, too.
 pub(super) async fn measure(extent: Extent) -> (Section, Vec<String>) {
     let (mut rows, mut measured, mut faults) = (String::new(), Vec::new(), Vec::new());
     let mut add = |database: &str, siege: &Siege| {
@@ -142,7 +143,7 @@ pub(super) async fn measure(extent: Extent) -> (Section, Vec<String>) {
     (Section::Table { title: "`tasdiq up` besieged".to_owned(), table, json: measured }, faults)
 }
 
-/// Besieges a process with these settings for so long.
+/// Besieges a process with these settings for this time.
 pub(super) async fn lay(time: Duration, settings: &[(&str, &str)]) -> Siege {
     http_server::raise_limit();
     let up = Up::start_redirected("2>/dev/full", settings).await;
@@ -174,7 +175,7 @@ pub(super) async fn lay(time: Duration, settings: &[(&str, &str)]) -> Siege {
         let bodies = Arc::clone(&bodies);
         async move {
             let begun = Instant::now();
-            // A connection of its own each, which has to get in.
+            // Each callback has a connection of its own, which needs a place.
             let answer = ask(address, &bodies[number]).await;
             (begun.elapsed(), answer)
         }
@@ -200,14 +201,14 @@ pub(super) async fn lay(time: Duration, settings: &[(&str, &str)]) -> Siege {
     }
 }
 
-/// Nothing where the callback is answered with 1, as it should be.
+/// Fails unless the callback is answered with 1.
 async fn ask(address: SocketAddr, body: &str) -> Result<(), String> {
     let answer = exchange(address, "POST", "/atmos/webhook/", body).await.map_err(|error| causes(&error))?;
     if answer.contains(r#""status":1"#) { Ok(()) } else { Err(answer) }
 }
 
-/// What is answered to a request on a connection of its own. By hand: a client of its own for each would cost the load more
-/// than the program.
+/// The answer to a request on a connection of its own. Written by hand: an HTTP client for each request would cost the
+/// load more than the program.
 async fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<String> {
     let exchanging = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -224,7 +225,7 @@ async fn exchange(address: SocketAddr, method: &str, path: &str, body: &str) -> 
     tokio::time::timeout(ANSWERED_WITHIN, exchanging).await?
 }
 
-/// Makes so many orders, as `create` answers them.
+/// Makes this many orders. Returns the answers of `create`.
 async fn orders(url: &str, count: usize) -> Vec<Value> {
     let client = client();
     let create = format!("{url}/api/orders/create");
@@ -241,7 +242,7 @@ async fn orders(url: &str, count: usize) -> Vec<Value> {
     made
 }
 
-/// A rightly signed callback about each of so many new orders.
+/// A correctly signed callback about each of this many new orders.
 async fn callbacks(url: &str, count: usize) -> Vec<String> {
     let gateway =
         AtmosGateway::new(defaults().expect("the sandbox's credentials"), Coordination::local(None)).expect("a client");
@@ -252,11 +253,11 @@ async fn callbacks(url: &str, count: usize) -> Vec<String> {
     orders(url, count).await.into_iter().map(sign).collect()
 }
 
-/// How many connections are held.
+/// The number of held connections.
 #[derive(Default)]
 struct Held {
     now: AtomicUsize,
-    /// Since callbacks come.
+    /// The fewest since callbacks come.
     fewest: AtomicUsize,
 }
 
@@ -271,7 +272,7 @@ impl Held {
     }
 }
 
-/// Holds a connection, asks something on it now and then, and comes back when it is closed.
+/// Holds a connection, sends a request on it now and then, and connects again when it is closed.
 async fn hold(address: SocketAddr, holder: usize, held: Arc<Held>) {
     let from = Ipv4Addr::new(127, 0, 0, 11 + u8::try_from(holder).unwrap());
     loop {
@@ -281,7 +282,7 @@ async fn hold(address: SocketAddr, holder: usize, held: Arc<Held>) {
                 if !std::mem::replace(&mut is_held, true) {
                     held.one_more();
                 }
-                // Ends at once when it is closed.
+                // Returns at once when the connection is closed.
                 if tokio::time::timeout(ASKED_EVERY, stream.read_u8()).await.is_ok() {
                     break;
                 }
@@ -317,7 +318,7 @@ async fn load_again(address: SocketAddr, page: String, pages: Arc<AtomicUsize>) 
     }
 }
 
-/// An address that there is not, a forged callback, an order without sense. Gives how many were answered.
+/// Sends requests to an unknown path, forged callbacks and invalid orders. Returns how many were answered.
 async fn refused_requests(address: SocketAddr, time: Duration) -> usize {
     let count = usize::try_from(time.as_secs()).unwrap() * usize::try_from(REFUSED_PER_SECOND).unwrap();
     let answered = at_a_rate(REFUSED_PER_SECOND, count, |number| async move {

@@ -1,4 +1,4 @@
-//! A long steady load: whether memory grows, and what Redis keeps when all is done.
+//! A long steady load: does memory grow, and what does Redis keep at the end?
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use super::shop::{confirm_and_see_paid, progress};
 use super::usage::{Who, memory_kib, mib};
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// Orders made, paid and seen to be paid.
+/// Orders a second that are made, paid and seen as paid.
 const PAYMENTS_PER_SECOND: u32 = 50;
 
-/// How often memory is looked at.
+/// How often memory is measured.
 const SAMPLES: u32 = 10;
 
-/// Payments at a steady rate, with a look at memory now and then, and one when the queues are empty.
+/// Makes payments at a steady rate. Measures memory now and then, and once more when the queues are empty.
 pub(super) async fn measure(extent: Extent) -> Section {
     let setup = Arc::new(Setup::servers(2).await);
     progress(setup.name(), &format!("{PAYMENTS_PER_SECOND} payments a second for {:?}", extent.soak));
-    // Nobody's first payment counts.
+    // The first payment is not measured.
     confirm_and_see_paid(Arc::clone(&setup)).await;
     let mut samples = Samples::default();
     samples.take(&setup, "before").await;
@@ -49,7 +49,7 @@ pub(super) async fn measure(extent: Extent) -> Section {
         (waiting == 0).then_some(())
     })
     .await;
-    // Buffers of connections are given back by and by.
+    // Buffers of connections are freed after some time.
     tokio::time::sleep((extent.soak / 60).min(Duration::from_secs(10))).await;
     samples.take(&setup, "queues empty").await;
     let title =

@@ -1,11 +1,11 @@
-//! What work costs: processor time and memory of the processes that do it.
+//! The cost of work: processor time and memory of the processes that do it.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::support::process::family_of;
 
-/// Who does the work: ours, and the servers that we make work.
+/// The kind of a process: our own roles, and the servers that work for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Who {
     Api,
@@ -13,9 +13,9 @@ pub(super) enum Who {
     Up,
     Postgres,
     Redis,
-    /// Not counted as ours: the gateway is somebody else's machine.
+    /// Not counted as ours: the gateway runs on another machine.
     Sandbox,
-    /// Not counted either.
+    /// The load, which is not counted either.
     Load,
 }
 
@@ -32,25 +32,25 @@ impl Who {
         }
     }
 
-    /// Whether a shop's own server does this work.
+    /// Whether this process runs on a shop's own server.
     pub(super) fn is_ours(self) -> bool {
         !matches!(self, Who::Sandbox | Who::Load)
     }
 }
 
-/// The processor time of each so far.
+/// The processor time of each process so far.
 #[derive(Clone, Debug)]
 pub(super) struct Usage(Vec<(Who, Duration)>);
 
 impl Usage {
-    /// As it is now, of these processes with their children.
+    /// The use so far of these processes with their children.
     pub(super) fn now(processes: &[(Who, u32)]) -> Self {
-        // The load's descendants are the others.
+        // The other processes are descendants of the load.
         let family = |who, id| if who == Who::Load { vec![id] } else { family_of(id) };
         Usage(processes.iter().map(|(who, id)| (*who, processor_time(&family(*who, *id)))).collect())
     }
 
-    /// What was used since `earlier`, which watched the same processes; the shares of one kind together.
+    /// The use since `earlier` by the same processes, summed for each kind.
     pub(super) fn since(&self, earlier: &Usage) -> Vec<(Who, Duration)> {
         let mut used: Vec<(Who, Duration)> = Vec::new();
         for ((who, now), (_, before)) in self.0.iter().zip(&earlier.0) {
@@ -69,7 +69,7 @@ fn processor_time(family: &[u32]) -> Duration {
     let hundredths = |id: &u32| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         let words = stat.rsplit_once(')').map(|(_, words)| words.to_owned()).unwrap_or_default();
-        // From the 14th word on: its own time and the kernel's, and the same of children that were waited for.
+        // From the 14th word on: user and kernel time of the process, and the same of its ended children.
         words.split_whitespace().skip(11).take(4).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>()
     };
     Duration::from_millis(family.iter().map(hundredths).sum::<u64>() * 10)

@@ -1,5 +1,5 @@
-//! How long the gateway waits for its answer, at a steady rate of callbacks: with everything there, with Redis away, and
-//! with a gateway that hangs or is away.
+//! How long the gateway waits for its answer at a steady rate of callbacks: with all parts running, with Redis away,
+//! and with a gateway that hangs or is away.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::support::installation::Installation;
 use crate::support::role::{Api, client};
 use crate::support::wait::wait_until;
 
-/// What is away while the callbacks come.
+/// The part that is away while the callbacks come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Away {
     Nothing,
@@ -31,7 +31,7 @@ pub(super) enum Away {
 }
 
 impl Away {
-    /// In the order in which they are measured: what ends the sandbox comes last.
+    /// In the order of measurement. The one that ends the sandbox comes last.
     pub(super) const ALL: [Away; 4] = [Away::Nothing, Away::Redis, Away::GatewayHangs, Away::Gateway];
 
     pub(super) fn name(self) -> &'static str {
@@ -44,7 +44,7 @@ impl Away {
     }
 }
 
-/// Measures each rate with each of them.
+/// Measures each rate with each part away.
 pub(super) async fn measure(extent: Extent) -> Section {
     let mut table = "| callbacks | number | answered with 1 | p50 ms | p90 ms | p99 ms | longest ms |\n\
                      |---|---:|---:|---:|---:|---:|---:|\n"
@@ -54,11 +54,11 @@ pub(super) async fn measure(extent: Extent) -> Section {
         let (_postgres, mut installation) = safe_servers().await;
         let (api, _worker) = tokio::join!(installation.api(0), installation.worker_with(&[]));
         installation.sandbox.fault(&json!({ "fault": "callback-never" })).await;
-        // Nobody's first requests count.
+        // The first requests are not measured.
         let warm_up = extent.webhook.min(Duration::from_secs(3));
         round(&mut installation, &api, Away::Nothing, *per_second, warm_up).await;
         for away in Away::ALL {
-            // What waits for a gateway that hung waits for one that is away, too.
+            // Work that waits for a hanging gateway also waits for one that is away.
             if away != Away::Gateway {
                 settled(&installation).await;
             }
@@ -75,7 +75,7 @@ pub(super) async fn measure(extent: Extent) -> Section {
     Section::Table { title: "The webhook at a steady rate".to_owned(), table, json }
 }
 
-/// Waits until the work of the round before is done; what it left would be in the figures.
+/// Waits until the work of the round before is done, which would disturb the figures.
 async fn settled(installation: &Installation) {
     let due = "select count(*) from jobs where state in ('available', 'enqueued', 'running')
         and (state = 'running' or queue in ('settle', 'links'))";
@@ -85,9 +85,9 @@ async fn settled(installation: &Installation) {
     .await;
 }
 
-/// One round: callbacks about orders of their own, each sent at its moment whether those before are answered or not, and
-/// timed from that moment on. What was allowed is debited where there is a gateway, so that the worker has what it has on a busy day. Gives how
-/// many were answered with 1, too.
+/// One round of callbacks about different orders. Each is sent at its moment, whether the earlier ones are answered or
+/// not, and timed from that moment on. Allowed transactions are debited if there is a gateway, so that the worker has
+/// the work of a busy day. Returns how many were answered with 1, too.
 async fn round(
     installation: &mut Installation,
     api: &Api,
@@ -101,7 +101,7 @@ async fn round(
     match away {
         Away::Nothing => (),
         Away::Redis => installation.redis.kill(),
-        // Longer than the round and than any call of ours.
+        // Longer than the round, and longer than every call of ours.
         Away::GatewayHangs => installation.sandbox.delay_answers(Duration::from_secs(120)).await,
         Away::Gateway => installation.sandbox.stop(),
     }
@@ -135,18 +135,18 @@ async fn round(
     (Figures::of(answers.into_iter().map(|(took, _)| took)), allowed)
 }
 
-/// What a callback is answered with, if it is.
+/// The answer to a callback, if there is one.
 pub(super) async fn ask(request: reqwest::RequestBuilder, body: &str) -> Option<i64> {
     let answer = request.body(body.to_owned()).send().await.ok()?;
     answer.json::<Value>().await.ok()?["status"].as_i64()
 }
 
-/// The gateway takes the money.
+/// Lets the gateway debit.
 pub(super) async fn debit(client: &Client, sandbox: &str, transaction_id: i64) {
     let _ = client.post(format!("{sandbox}/_sim/pay/{transaction_id}")).send().await;
 }
 
-/// So many orders with a link, made at the sandbox and written by SQL, and a rightly signed callback about each.
+/// Makes this many orders with a link, at the sandbox and by SQL. Returns a correctly signed callback about each.
 pub(super) async fn callbacks(installation: &Installation, count: usize) -> Vec<(i64, String)> {
     let first_order = installation.number("select coalesce(max(id), 0) + 1 from orders").await;
     let first_job = installation

@@ -1,4 +1,4 @@
-//! A shop's day in short, with one worker and with more: what more processes cost where all share one machine.
+//! A short day of a shop, with one worker and with more: the cost of more processes on one machine.
 
 use std::sync::Arc;
 

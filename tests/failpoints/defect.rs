@@ -1,4 +1,4 @@
-//! A job that ends its process, whichever that is: it dies alone, and takes nothing along.
+//! A job that ends every process it runs in becomes a dead letter alone. No other job dies with it.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,13 @@ on_both_kinds! {
 /// The order whose jobs crash their worker.
 const DEFECTIVE: i64 = 13;
 
-/// Orders whose links are made beside its own.
+/// Orders whose links are made at the same time.
 const NEIGHBOURS: i64 = 20;
 
-/// Two leases, four processes of suspects, and what a job that crashed alone waits: 10 s and 60 s.
+/// Two leases, four processes of suspects, and the waits of a job that crashed alone: 10 s and 60 s.
 const DEAD_WITHIN: Duration = Duration::from_secs(150);
 
-/// How soon a new customer has a link, whatever the suspects do.
+/// The longest wait of a new customer for a link, while the suspects run.
 const LINK_WITHIN: Duration = Duration::from_secs(5);
 
 async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Kind) {
@@ -39,7 +39,7 @@ async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Ki
     };
     let neighbours = supervise(&mut house.programs, created).await;
     assert!(neighbours.contains(&Some(DEFECTIVE)), "{neighbours:?}");
-    // From its second crash on it is a suspect, and so are those that crashed twice with it.
+    // From its second crash on it is a suspect, and so is every job that crashed twice with it.
     while ends(&house.programs) < 2 {
         assert!(Instant::now() < deadline, "it does not end its process");
         supervise(&mut house.programs, tokio::time::sleep(Duration::from_millis(50))).await;
@@ -51,7 +51,7 @@ async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Ki
             let began = Instant::now();
             let order = patient.create(&format!("customer-{number}"), deadline).await.expect("an order");
             let link = patient.link(order, deadline).await;
-            // The process itself came back a moment ago.
+            // The process itself was started again a moment ago.
             if number > 1 {
                 assert!(link.is_some() && began.elapsed() < LINK_WITHIN, "a link took {:?}", began.elapsed());
             }

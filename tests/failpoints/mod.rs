@@ -1,4 +1,4 @@
-//! The process dies at every place where something is half done; whoever comes after it finishes, once.
+//! The process dies at every place where work is half done. Its successor finishes the work, once.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,13 @@ use crate::support::wait::PATIENCE;
 mod defect;
 mod zombies;
 
-/// So many stories run side by side: each mostly waits for a lease to end.
+/// How many tests run at once: each mostly waits for the end of a lease.
 const SIDE_BY_SIDE: usize = 8;
 
-/// Two leases, what a suspect waits, and a slow machine.
+/// Two leases, the wait of a suspect, and a slow machine.
 const TOLD_WITHIN: Duration = Duration::from_secs(90);
 
-/// Points that every job passes, not only those of one order: there the first to die would always be `sweep`.
+/// Points that every job passes, not only those of one order. There the first job to die would always be `sweep`.
 const OF_EVERY_JOB: [Point; 7] = [
     Point::RelayBeforePush,
     Point::RelayAfterPush,
@@ -70,13 +70,13 @@ async fn a_point_or_an_action_that_there_is_not_ends_the_program_at_its_start() 
     }
 }
 
-/// Every deadly point that is not passed by every job, once.
+/// Every deadly point that only some jobs pass, once.
 fn on_an_orders_way() -> Vec<(Point, u32)> {
     let points = Point::ALL.iter().filter(|point| point.is_deadly() && !OF_EVERY_JOB.contains(point));
     points.map(|point| (*point, 1)).collect()
 }
 
-/// The others, at each of the first jobs.
+/// The points that all jobs pass, at each of the first jobs.
 fn where_every_job_passes() -> Vec<(Point, u32)> {
     OF_EVERY_JOB.iter().flat_map(|point| [1, 2, 3].map(|time| (*point, time))).collect()
 }
@@ -85,14 +85,14 @@ async fn tell_stories(kind: Kind, deaths: Vec<(Point, u32)>) {
     stream::iter(deaths).for_each_concurrent(SIDE_BY_SIDE, |(point, time)| tell(kind, point, time)).await;
 }
 
-/// An order is made and paid while a process dies at `point`, when it comes there for the given time.
+/// Makes and pays an order while a process dies at `point`, when it comes there for the `time`-th time.
 async fn tell(kind: Kind, point: Point, time: u32) {
     let death = format!("{point}=kill@{time}");
     let what = format!("{kind:?}, {death}");
     println!("{what}");
     let mut house = House::start(kind, point, &death).await;
     if matches!(point, Point::FinishBeforeCommit | Point::FinishAfterCommit) {
-        // Runs that fail are ended without an effect, too.
+        // Also the ends of runs that fail.
         house.fault(r#"{"fault":"unavailable","next":2}"#).await;
     }
 
@@ -126,14 +126,14 @@ async fn tell(kind: Kind, point: Point, time: u32) {
     house.check(&what, id, point).await;
 }
 
-/// How the story of a death ends.
+/// The end of a story with a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Paid,
     Failed,
     Canceled,
     Refunded,
-    /// The refund is marked as sent by one who died: its successors only ask about it, for three minutes.
+    /// A process that died had marked the refund as sent: its successors only ask about it, for three minutes.
     Sent,
 }
 
@@ -158,17 +158,17 @@ impl End {
 struct House {
     patient: Patient,
     programs: Vec<Supervised>,
-    /// What a command of the operator's must be told.
+    /// The environment of the operator's commands.
     environment: Vec<(String, String)>,
-    /// Nothing where `up` has its own.
+    /// `None` if `up` has its own.
     sandbox: Option<Sandbox>,
     _data_dir: TempDir,
 }
 
 impl House {
-    /// One whose first processes die as `death` says.
+    /// Starts one whose first processes die as `death` says.
     async fn start(kind: Kind, point: Point, death: &str) -> House {
-        // The one who counts the crash dies, too: at a point that only a death before leads to.
+        // The process that counts the crash dies, too: at a point that only an earlier death leads to.
         let deaths = match point {
             Point::CrashBeforeCommit => vec![format!("{}=kill@2", Point::AttemptBefore), death.to_owned()],
             _ => vec![death.to_owned()],
@@ -176,8 +176,8 @@ impl House {
         House::start_with(kind, deaths, point == Point::BuryBeforeCommit, &[]).await
     }
 
-    /// One whose first processes die as `deaths` say, with further variables. `is_refused` makes the sandbox know no such
-    /// store, which is a final no; `up` starts none itself if it is told that much.
+    /// Starts one whose first processes die as `deaths` say, with further variables. With `is_refused` the sandbox does
+    /// not know the store, which is a final no. Then `up` starts no sandbox itself.
     async fn start_with(kind: Kind, deaths: Vec<String>, is_refused: bool, further: &[(&str, &str)]) -> House {
         let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
         let [api, worker, gateway] = [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
@@ -233,7 +233,7 @@ impl House {
         }
     }
 
-    /// Some points lie behind the order's end; the processes go on until one has come there.
+    /// Waits until a process has died at `point`: some points lie after the order's end.
     async fn wait_for_death(&mut self, point: Point) {
         let deadline = Instant::now() + TOLD_WITHIN;
         loop {
@@ -263,7 +263,7 @@ impl House {
         }
     }
 
-    /// The order was paid once, by the transaction that moved the money, its history is whole, and nothing else ended.
+    /// Checks that the order was paid once, by the transaction that moved the money, and that its history is whole.
     async fn check(&mut self, what: &str, id: i64, point: Point) {
         for program in &self.programs {
             for ending in program.endings() {
@@ -285,7 +285,7 @@ impl House {
             (order, patient.ledger().await.unwrap_or_default())
         })
         .await;
-        // With everything that is written down about the order, the gateway's word, the jobs and the history included.
+        // The audit compares all rows about the order with the gateway, the jobs and the history.
         self.command(&["audit"]).await;
         let debits: Vec<&Value> = book.iter().filter(|line| line["debits"] != 0).collect();
         let (status, reversals) = match End::of(point) {
@@ -299,7 +299,7 @@ impl House {
         };
         assert_eq!(order["status"], status, "{what}");
         assert_eq!(debits[0]["state"], if reversals == 0 { "debited" } else { "reversed" }, "{what}");
-        // A sandbox that died with its process has forgotten how often it was asked.
+        // A sandbox that died with its process has lost its count of reversals.
         let asked = debits[0]["reversals_asked"].as_i64().unwrap();
         assert!(asked <= reversals && (asked == reversals || self.sandbox.is_none()), "{what}: asked {asked} times");
         assert_eq!(debits.len(), 1, "{what}: {debits:?}");
@@ -309,7 +309,7 @@ impl House {
         assert!(self.command(&["jobs", "list", "--state", "dead", "--json"]).await.contains("[]"), "{what}");
     }
 
-    /// Runs a command of the operator's, which must end well, and gives what it printed.
+    /// Runs a command of the operator, which must succeed. Returns its output.
     async fn command(&self, arguments: &[&str]) -> String {
         let environment: Vec<(&str, &str)> =
             self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -1,4 +1,4 @@
-//! Workers that were stopped past their leases and go on: each of their writes is refused where the order is written.
+//! Workers that were stopped longer than their leases and then go on. Each of their writes to an order is refused.
 
 use std::time::Duration;
 
@@ -12,20 +12,21 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 const ORDERS: i64 = 100;
 
-/// A lease of 8 s and the work of the others. After 15 s the zombie's calls would be given up, and it would write nothing.
+/// A lease of 8 s and the work of the other workers. After 15 s the zombie's calls would time out, and it would write
+/// nothing.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(13);
 
-/// Everything that a zombie must not change. Drafts are not in it: each must be known, whoever made it.
+/// All rows that a zombie must not change. Drafts are not among them: each draft must be stored, also that of a zombie.
 const ORDERS_AND_HISTORY: &str = "select md5(string_agg(line, '|' order by line)) from (
     select o::text as line from orders o union all select h::text from order_history h) as lines";
 
-/// A worker that is never told that its leases are lost, so that nothing but the fence of the write is left.
+/// A worker that is never told of its lost leases, so that only the fence of each write protects the orders.
 fn begin_zombie(installation: &Installation, queues: &str) -> Role {
     let armed = format!("{}=return", Point::SkipRenewal);
     installation.begin_worker(&["--concurrency", "256", "--queues", queues], &[("FAILPOINTS", &armed)])
 }
 
-/// Lets the zombie go on, and waits until it has lost a lease for each order; gives how many it lost.
+/// Lets the zombie go on, and waits until it has lost a lease for each order. Returns how many it lost.
 async fn wake(zombie: &mut Role, kind: &str) -> u64 {
     zombie.program.signal("CONT");
     wait_until("the zombie's writes to be refused", PATIENCE, async || {
@@ -71,7 +72,7 @@ async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
     installation.sandbox.fault(&latency("/merchant/pay/get")).await;
     stream::iter(&orders).for_each_concurrent(16, |order| pay(&installation, order)).await;
 
-    // Every inquiry that it begins sees the debit.
+    // Every inquiry of the zombie sees the debit.
     let mut zombie = begin_zombie(&installation, "settle");
     all_are_in_mid_call(&installation).await;
     zombie.program.signal("STOP");
@@ -87,7 +88,7 @@ async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
     assert_eq!(installation.number(paid_lines).await, ORDERS);
 }
 
-/// The gateway has each of the hundred calls, and has answered none.
+/// Waits until the gateway has each of the hundred calls and has answered none.
 async fn all_are_in_mid_call(installation: &Installation) {
     wait_until("the zombie to be in mid-call a hundred times", PATIENCE, async || {
         (installation.sandbox.active_faults().await == 0).then_some(())
@@ -95,7 +96,7 @@ async fn all_are_in_mid_call(installation: &Installation) {
     .await;
 }
 
-/// Long enough that all hundred are in mid-call, short enough that no call is given up.
+/// A delay long enough that all hundred calls are open at once, and short enough that none times out.
 fn latency(path: &str) -> Value {
     json!({ "fault": "latency", "milliseconds": 7_000, "path": path, "next": ORDERS })
 }

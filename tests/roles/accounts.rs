@@ -1,10 +1,10 @@
-//! Workers of two gateway accounts on one database, as while a shop changes its store.
+//! Workers of two gateway accounts on one database, as during a shop's change of its store.
 
 use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
 use crate::support::role::id;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// Each worker takes jobs of both accounts; what is not its own comes to the other within seconds.
+/// Each worker takes jobs of both accounts. A job of the other account reaches the other worker within seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workers_job_of_another_gateway_account_is_done_by_the_worker_that_has_it() {
     let installation = Installation::start(&[]).await;

@@ -8,7 +8,7 @@ use crate::support::program::Program;
 use crate::support::role::Role;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// The clock is right when the program starts, and is set while it runs.
+/// A failpoint: the clock is right when the program starts, and is set while it runs.
 fn set_while_it_runs(point: Point) -> String {
     format!("{point}=2*off->return")
 }
@@ -49,7 +49,7 @@ async fn embedded_a_clock_that_is_set_is_told_by_log_metric_and_doctor() {
     assert!(doctor.output().contains("the database's clock was set -3600 s at "), "{}", doctor.output());
 }
 
-/// `/metrics` counts the step.
+/// Waits until `/metrics` counts the step.
 async fn told(role: &Role, direction: &str) {
     let label = format!("direction=\"{direction}\"");
     let is_counted = async || (role.metric("tasdiq_clock_steps_total", &label).await == 1).then_some(());

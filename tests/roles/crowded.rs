@@ -1,4 +1,4 @@
-//! Connections that are held: what they take is taken from nobody else.
+//! Connections that are held open take nothing from other clients.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::support::program::Program;
 use crate::support::role::{Api, Role, id};
 use crate::support::wait::PATIENCE;
 
-/// More than there are descriptors.
+/// More connections than there are descriptors.
 const HELD: u8 = 220;
 
-/// Each has fewer than all, and more than one may have.
+/// Addresses that hold connections. Each holds fewer than all, and more than one address may have.
 const HOLDERS: u8 = 5;
 
 const OPEN: &str = r#"tasdiq_connections{listener="api"}"#;
 const PLACES: &str = r#"tasdiq_connection_places{listener="api"}"#;
 
-/// A running `tasdiq up` under this limit, and where it listens.
+/// A running `tasdiq up` under this limit, and its address.
 async fn up(limit: &str) -> (Api, SocketAddr) {
     let [address, sandbox] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
     let environment = [("TASDIQ_LISTEN", address.as_str()), ("TASDIQ_SANDBOX_LISTEN", &sandbox)];
@@ -36,7 +36,7 @@ async fn value(api: &Api, name: &str) -> usize {
     line.unwrap_or_else(|| panic!("no {name} in {metrics}")).trim().parse().unwrap()
 }
 
-/// What is answered to a request on a connection of its own.
+/// The answer to a request on a connection of its own.
 async fn answer(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -46,7 +46,7 @@ async fn answer(address: SocketAddr, request: &str) -> String {
     answer
 }
 
-/// A connection from another address of this machine, on which something was asked.
+/// A connection from another address of this machine, with one request on it.
 async fn held(address: SocketAddr, holder: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((Ipv4Addr::new(127, 0, 0, 11 + holder), 0).into()).unwrap();
@@ -57,8 +57,8 @@ async fn held(address: SocketAddr, holder: u8) -> TcpStream {
 
 #[tokio::test]
 async fn a_process_that_may_open_few_files_goes_on_while_more_connections_are_held_than_it_can_have() {
-    http_server::raise_limit(); // ours are as many
-    // What many shells and supervisors allow.
+    http_server::raise_limit(); // this test holds as many itself
+    // The limit of many shells and supervisors.
     let (api, address) = up("-n 1024").await;
     let mut connections = Vec::new();
     for _ in 0..HELD {
@@ -73,7 +73,7 @@ async fn a_process_that_may_open_few_files_goes_on_while_more_connections_are_he
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"status\":0"), "{answer}");
     }
 
-    // The database and the gateway have their descriptors, too.
+    // The database and the gateway still have their descriptors.
     let order = id(&api.create_order().await);
     api.wait_for_link(order).await;
     let [open, places] = [value(&api, OPEN).await, value(&api, PLACES).await];

@@ -1,4 +1,4 @@
-//! Seeing an order change at a process that has no part in the change.
+//! A process shows the change of an order that another process makes.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use crate::support::installation::Installation;
 use crate::support::role::id;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// Streams read their order every 5 s anyway. A change must show well before: processes tell each other through Redis.
+/// Streams read their order every 5 s in any case. A change must show well before: processes send notices through
+/// Redis.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! A log must never stop the service: its reader goes away, or lives and does not read; its disk is full; it was closed
-//! before we came.
+//! before the program started.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -16,7 +16,7 @@ use crate::support::role::id;
 use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// A pipe by name, with us at its other end.
+/// A named pipe. The test holds its other end.
 struct Pipe {
     path: PathBuf,
     end: Option<File>,
@@ -28,7 +28,7 @@ impl Pipe {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-        // For both ways, as opening it for reading alone waits for a writer.
+        // For reading and writing: opening it for reading alone would wait for a writer.
         let end = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         Pipe { path, end: Some(end), _folder: folder }
     }
@@ -37,20 +37,20 @@ impl Pipe {
         format!("2>{}", self.path.display())
     }
 
-    /// Reads what was written so far, which must be something.
+    /// Reads the bytes written so far. There must be some.
     fn read_some(&mut self) -> String {
         let mut bytes = [0; 4_096];
         let read = self.end.as_mut().unwrap().read(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes[..read]).into_owned()
     }
 
-    /// Leaves, as `| head -5` does.
+    /// Closes the reading end, as `| head -5` does.
     fn leave(&mut self) {
         self.end = None;
     }
 }
 
-/// An order is made, paid and found paid, so that API, webhook, worker and sandbox are all seen at work.
+/// Makes an order and pays it, which needs API, webhook, worker and sandbox.
 async fn pays(up: &Up) {
     let order = id(&up.api.create_order().await);
     let transaction_id = up.api.wait_for_link(order).await;
@@ -66,7 +66,7 @@ async fn log_state(up: &Up) -> String {
     body["checks"]["log"].as_str().unwrap().to_owned()
 }
 
-/// Lost lines are told by `/readyz`, by the metric, and by `doctor`, which is another process.
+/// `/readyz`, the metric and `doctor`, which is another process, report lost lines.
 async fn tells_of_lost_lines(up: &Up, cause: &str) {
     wait_until("/readyz to tell of lost lines", PATIENCE, async || {
         log_state(up).await.contains("lines lost").then_some(())
@@ -104,7 +104,7 @@ async fn a_log_whose_reader_goes_away_stops_nothing() {
 #[tokio::test]
 async fn a_log_whose_reader_does_not_read_holds_up_nothing() {
     let pipe = Pipe::new();
-    // Much is said, so that the pipe is full soon.
+    // At level trace the pipe is full soon.
     let up = Up::start_redirected(&pipe.redirection(), &[("TASDIQ_LOG", "trace")]).await;
 
     wait_until("the pipe to be full for some seconds", PATIENCE, async || {
@@ -130,7 +130,7 @@ async fn a_service_whose_log_is_full_or_closed_starts_and_works() {
     }
 }
 
-/// Shops put a few lines of the log into their reports; the last ones tell how it ended.
+/// Shops put a few lines of the log into their reports. The last lines tell how it ended.
 #[tokio::test]
 async fn the_last_lines_are_written_before_a_process_ends() {
     let mut up = Up::start(&[]).await;
@@ -141,7 +141,7 @@ async fn the_last_lines_are_written_before_a_process_ends() {
     assert!(up.api.role.program.output().contains("the worker has stopped"), "{}", up.api.role.program.output());
 }
 
-/// A command's result is its output: where that cannot be written, it says so and fails.
+/// The result of a command is its output. If the output cannot be written, the command says so and fails.
 #[tokio::test]
 async fn a_command_whose_output_cannot_be_written_fails_and_one_whose_log_cannot_does_not() {
     let up = Up::start(&[]).await;
@@ -178,7 +178,7 @@ async fn refused_requests_fill_no_log_and_orders_are_still_told() {
     }
     let mut stream = TcpStream::connect(&address).await.unwrap();
     let request = format!("{} /nope HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "X".repeat(300_000));
-    // It may be refused before all of it was sent.
+    // The request may be refused before all of it was sent.
     let _ = stream.write_all(request.as_bytes()).await;
     let _ = stream.read_to_end(&mut Vec::new()).await;
     pays(&up).await;
@@ -189,7 +189,7 @@ async fn refused_requests_fill_no_log_and_orders_are_still_told() {
     assert!(log.contains("POST /api/orders/create 201") && log.contains("is paid"), "{log}");
 }
 
-/// Who asked for what: after a leak it must be possible to say.
+/// After a leak it must be possible to say which caller asked for which order.
 #[tokio::test]
 async fn an_access_line_tells_the_senders_address_and_the_name_of_the_key_and_neither_key_nor_token() {
     const KEY: &str = "0f8b7c6d5e4a39281706f5e4d3c2b1a0";
@@ -224,7 +224,7 @@ async fn an_access_line_tells_the_senders_address_and_the_name_of_the_key_and_ne
     assert!(!output.contains(KEY), "{output}");
 }
 
-/// One signature fits several bodies, and whoever has seen one can send it for ever.
+/// One signature fits several bodies, and a person who has seen one can send it for ever.
 #[tokio::test]
 async fn a_captured_callback_that_is_sent_again_and_again_fills_no_log() {
     let up = Up::start(&[]).await;

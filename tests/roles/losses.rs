@@ -1,4 +1,4 @@
-//! Processes killed and Redis wiped in the middle of work: it costs seconds, and nothing else.
+//! Processes are killed and Redis is wiped during work. That costs seconds, and nothing else.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,19 +12,19 @@ use crate::support::wait::PATIENCE;
 
 const ORDERS: usize = 40;
 
-/// Slow enough that a loss always hits jobs in mid-call.
+/// Slow enough that each loss hits jobs during a call.
 const LATENCY: Duration = Duration::from_millis(200);
 
-/// A lease lasts 8 s, and ids lost on the way are offered again after 5 s; the rest is work.
+/// A lease lasts 8 s, and lost ids are enqueued again after 5 s. The rest is work.
 const DONE_WITHIN: Duration = Duration::from_secs(20);
 
 const RUNNING_LINKS: &str = "select count(*) from jobs where kind = 'create_payment_link' and state = 'running'";
 
-/// Nobody waits for links here: they are to be under way when something is lost.
+/// Requests do not wait for links here: the links must be under way at the loss.
 const DO_NOT_WAIT: &[(&str, &str)] = &[("TASDIQ_LINK_WAIT_MS", "0")];
 
-/// Pays every transaction the gateway knows of, also those that a killed worker made and could not store, and looks
-/// whether each order took money exactly once.
+/// Pays every transaction of the gateway, also those that a killed worker made and could not store. Then checks that
+/// each order took money exactly once.
 async fn pay_everything_once(installation: &Installation, api: &Api, orders: &[Value]) {
     for transaction in installation.sandbox.ledger().await {
         installation.sandbox.pay(transaction["transaction_id"].as_i64().unwrap()).await;
@@ -57,8 +57,8 @@ async fn a_killed_workers_jobs_are_done_by_the_other_within_seconds_and_every_or
     installation.wait_for_links(DONE_WITHIN).await;
 
     println!("links of all {ORDERS} orders {:?} after the kill", killed_at.elapsed());
-    // A job's count of crashes ends with its next good run, so the log is where they are still seen. Any process's
-    // relay may have found a lease that ran out, and only one of them counts it.
+    // The count of crashes in a job's row ends with its next good run, so the log is read. The relay of either process
+    // may have found a lease that ran out, and only one of them counts it.
     let logs = [&api.role, &other].map(|role| role.program.output().matches("ran out, crash 1").count());
     let crashes: usize = logs.iter().sum();
     assert!((1..=4).contains(&crashes), "{crashes} crashes were counted for a worker that ran at most 4 jobs");
@@ -87,7 +87,7 @@ async fn a_redis_wiped_in_the_middle_loses_nothing() {
     pay_everything_once(&installation, &api, &orders).await;
 }
 
-/// While nothing can be queued, orders are taken and callbacks answered; what was put off is done afterwards.
+/// While no job can be queued, orders are taken and callbacks answered. The jobs are done afterwards.
 #[tokio::test]
 async fn a_redis_that_dies_and_comes_back_costs_only_time() {
     let mut installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "200")]).await;

@@ -3,7 +3,7 @@
 use crate::support::installation::Installation;
 use crate::support::role::id;
 
-/// Whichever process takes part, an order gets its link and becomes paid, once.
+/// An order gets its link and becomes paid once, by whatever processes.
 #[tokio::test]
 async fn orders_made_at_either_api_get_links_and_become_paid() {
     let installation = Installation::start(&[]).await;

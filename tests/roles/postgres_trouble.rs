@@ -1,4 +1,4 @@
-//! PostgreSQL is restarted, again and again and in the middle of everything. It costs time, and nobody an attempt.
+//! PostgreSQL is restarted, again and again and during all kinds of work. That costs time, and no job an attempt.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +17,12 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 const DO_NOT_WAIT: (&str, &str) = ("TASDIQ_LINK_WAIT_MS", "0");
 
-/// A caller whose request cannot be carried out now hears so while a person would still be waiting.
+/// A caller whose request cannot be carried out now must get its answer within this time: a person still waits.
 const TURNED_AWAY: Duration = Duration::from_millis(1_500);
 
 const RUNNING_LINKS: &str = "select count(*) from jobs where kind = 'create_payment_link' and state = 'running'";
 
-/// The answers to orders that were asked for one after the other.
+/// The answers to requests for orders, one after the other.
 #[derive(Default)]
 struct Answers {
     taken: Vec<i64>,
@@ -70,7 +70,7 @@ async fn a_postgres_restarted_under_load_costs_no_job_an_attempt_and_no_worker_a
         installation.wait_for_number(RUNNING_LINKS, PATIENCE, |running| running > 4).await;
         postgres.restart().await;
     }
-    // And once for longer than a lease lasts.
+    // And once for longer than a lease.
     installation.wait_for_number(RUNNING_LINKS, PATIENCE, |running| running > 4).await;
     postgres.kill();
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -108,7 +108,7 @@ async fn a_postgres_restarted_under_load_costs_no_job_an_attempt_and_no_worker_a
     assert!(*slowest < Duration::from_secs(6), "{slowest:?}");
 }
 
-/// An empty queue that is asked once more and answers is no sign of the database.
+/// The answer of an empty queue says nothing about the database.
 #[tokio::test]
 async fn a_worker_says_that_jobs_are_taken_again_when_postgres_is_back_and_not_before() {
     const TAKEN_AGAIN: &str = "jobs are taken again";
@@ -132,7 +132,7 @@ async fn a_worker_says_that_jobs_are_taken_again_when_postgres_is_back_and_not_b
     worker.program.wait_for_line(TAKEN_AGAIN, Duration::from_secs(5)).await;
 }
 
-/// The gateway and the shop hear at once that they must ask again, and not when a pool has lost its patience.
+/// The gateway and the shop are told at once that they must ask again, before the pool times out.
 #[tokio::test]
 async fn while_postgres_refuses_connections_requests_are_turned_away_within_about_a_second() {
     let mut postgres = PrivatePostgres::start().await;
@@ -169,7 +169,7 @@ async fn while_postgres_refuses_connections_requests_are_turned_away_within_abou
     api.role.ready().await;
 }
 
-/// The connection breaks after the database was told to claim and before it has answered; it goes on claiming.
+/// The connection breaks between the claim and its answer. The database goes on with the claim.
 #[tokio::test]
 async fn a_claim_whose_answer_was_lost_is_taken_back_and_counts_as_nothing() {
     const CLAIM_SLOWLY: &str = "
@@ -194,7 +194,7 @@ async fn a_claim_whose_answer_was_lost_is_taken_back_and_counts_as_nothing() {
     let order = api.create_order().await;
     installation.wait_for_number(CLAIMING, PATIENCE, |claims| claims == 1).await;
     way.lead_to(port);
-    // It was committed after all, and nobody knows of it.
+    // The claim was committed, and no worker knows of it.
     wait_until("the claim to be taken back", PATIENCE, async || {
         let query = "select count(*) from job_log where kind = 'create_payment_link' and was = 'running'
             and state = 'available'";

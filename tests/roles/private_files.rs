@@ -1,4 +1,4 @@
-//! What lies in the data directory holds orders' tokens and customers' addresses: nobody but its user may read it.
+//! The files in the data directory hold orders' tokens and customers' addresses. Only their user may read them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! Redis may do anything: die, hang, be full, vanish, be somebody else's, or none that can be used. Orders are taken and
-//! callbacks answered all the while, nothing spins, and work goes on within seconds of its return.
+//! Redis may die, hang, be full, vanish, belong to another installation, or be too old. Orders are taken and callbacks
+//! answered all the while, no loop spins, and work goes on within seconds of its return.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use crate::support::role::{Api, Role, id};
 use crate::support::servers::{FakeRedis, command};
 use crate::support::wait::wait_until;
 
-/// So soon after its return jobs are taken, and so soon all that waited are done.
+/// Within this time of its return jobs are taken, and within the same time all jobs that waited are done.
 const RESUMED: Duration = Duration::from_secs(5);
 
-/// No answer of ours may wait for Redis.
+/// The longest time for an answer: no answer may wait for Redis.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Work that is put off while Redis is not there.
+/// Orders whose work waits while Redis is away.
 const ORDERS: usize = 40;
 
-/// Long enough that every pause of the program has grown to its longest: they double, and end at 1 s.
+/// Long enough that every pause of the program has grown to its longest: pauses double up to 1 s.
 const MEASURED: Duration = Duration::from_secs(8);
 
 /// An API and a worker that work, and an order that can be paid.
@@ -47,8 +47,8 @@ impl Running {
         [&self.api.role, &self.worker]
     }
 
-    /// With Redis in trouble: orders are taken, the gateway's question is answered, nothing spins, and trouble is told
-    /// once and not every second.
+    /// Checks the program while Redis is in trouble: orders are taken, the gateway's question is answered, no loop
+    /// spins, and the trouble is logged once and not every second.
     async fn endures(&self, outage: Duration) {
         let began = Instant::now();
         for order in 0..ORDERS {
@@ -64,7 +64,7 @@ impl Running {
 
         let (busy, lines) = (self.busy(), self.lines());
         let measured_from = Instant::now();
-        // There is nothing to wait for here but time: what is measured is how much is done in it.
+        // Time itself is the condition: the amount of work in this time is measured.
         tokio::time::sleep(MEASURED.max(outage.saturating_sub(began.elapsed()))).await;
         let measured = measured_from.elapsed();
         for (role, (before, after)) in ["API", "worker"].into_iter().zip(busy.into_iter().zip(self.busy())) {
@@ -84,7 +84,7 @@ impl Running {
         self.roles().map(|role| role.program.output().lines().count()).iter().sum()
     }
 
-    /// Redis is there again: within seconds jobs are taken, and all that waited is done.
+    /// Redis is back: within seconds jobs are taken, and all waiting work is done.
     async fn resumes(&self) {
         let back = Instant::now();
         let waiting = i64::try_from(ORDERS).unwrap();
@@ -106,8 +106,8 @@ const UNPAID: &str = "select count(*) from orders where status = 'confirming'";
 
 const WAITING_IDS: &str = "select count(*) from jobs where state = 'enqueued'";
 
-/// Long enough that everything has backed off as far as it ever will: the pauses end at 1 s. So it stands for an outage
-/// of minutes, too. What comes back is another, empty server, on which somebody else keeps things.
+/// The outage lasts until all pauses have grown to their longest, 1 s. It therefore stands for an outage of minutes,
+/// too. Another, empty server comes back, on which another program keeps its keys.
 #[tokio::test]
 async fn a_redis_that_was_away_for_long_and_comes_back_as_another_one_is_used_at_once() {
     let mut running = Running::start().await;
@@ -155,7 +155,7 @@ async fn a_redis_that_vanishes_without_a_word_costs_no_processor_time_and_work_g
     running.resumes().await;
 }
 
-/// Full, it still gives ids out, and takes none.
+/// A full Redis still gives ids out, and takes none.
 #[tokio::test]
 async fn a_redis_that_is_full_keeps_no_job_from_being_offered_again_and_gets_no_copies() {
     let running = Running::start().await;
@@ -163,7 +163,7 @@ async fn a_redis_that_is_full_keeps_no_job_from_being_offered_again_and_gets_no_
 
     installation.redis.set("maxmemory", "1").await;
     running.endures(MEASURED).await;
-    // One row is tried each time; those that were not taken must not look as if they were in the queue.
+    // One row is tried each time. A row that Redis refused must not look as if it were in the queue.
     let (_, health) = running.api.role.get("/readyz").await;
     assert!(health.contains("Redis refuses to take ids"), "{health}");
     let enqueued = installation.number(WAITING_IDS).await;
@@ -176,7 +176,7 @@ async fn a_redis_that_is_full_keeps_no_job_from_being_offered_again_and_gets_no_
     }
 }
 
-/// A password changed on the server first and in the configuration later, or by mistake.
+/// A password was changed on the server first and in the configuration later, or by mistake.
 #[tokio::test]
 async fn a_password_that_is_refused_at_run_time_is_told_once_and_forgiven() {
     let mut installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -199,7 +199,7 @@ async fn a_password_that_is_refused_at_run_time_is_told_once_and_forgiven() {
     }
 }
 
-/// What answers at the address is Redis 6, which does not know the one command that ids are taken with.
+/// Redis 6 answers at the address. It does not know the command by which ids are taken.
 #[tokio::test]
 async fn a_redis_replaced_by_one_that_cannot_be_used_is_told_once_and_left_when_it_is_put_right() {
     let mut installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -210,7 +210,7 @@ async fn a_redis_replaced_by_one_that_cannot_be_used_is_told_once_and_left_when_
 
     way.lead_to(old.port());
     let told = || running.worker.program.output().matches("Redis is version 6.2.0").count();
-    // It is looked at every 10 s, with a heartbeat.
+    // Redis is checked every 10 s, with a heartbeat.
     wait_until("the worker to tell the version", Duration::from_secs(20), async || (told() > 0).then_some(())).await;
     running.endures(Duration::from_secs(12)).await;
     assert_eq!(told(), 1, "{}", running.worker.program.output());
@@ -244,7 +244,7 @@ async fn a_redis_that_begins_to_evict_is_told_and_everything_goes_on() {
     assert_eq!(log.matches("Redis is as the queue needs it again").count(), 1, "{log}");
 }
 
-/// What is done leaves nothing behind.
+/// Work that is done leaves nothing in Redis.
 #[tokio::test]
 async fn redis_is_as_small_after_thousands_of_jobs_as_before() {
     const JOBS: &str = "insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)

@@ -1,4 +1,4 @@
-//! More workers do more work.
+//! More workers make more links in the same time.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::wait::wait_until;
 
 const ORDERS: usize = 300;
 
-/// Makes the orders at once and gives the time from the first of them until all have their link.
+/// Makes the orders at once. Returns the time from the first order until all have their link.
 async fn time_for_links(installation: &Installation, api: &Api) -> Duration {
     let began = Instant::now();
     api.create_orders(ORDERS).await;
@@ -21,7 +21,7 @@ async fn time_for_links(installation: &Installation, api: &Api) -> Duration {
     began.elapsed()
 }
 
-/// While the gateway takes its time, what limits a worker is how many calls it waits for at once.
+/// With a slow gateway the number of calls at once is the limit of a worker.
 #[tokio::test]
 async fn two_workers_make_links_nearly_twice_as_fast_as_one() {
     let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;

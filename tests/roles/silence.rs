@@ -1,4 +1,4 @@
-//! A worker that hangs, or hears nothing from its queue, looks from outside like one with nothing to do. It must not.
+//! A worker that hangs, or gets no answer from its queue, must not look from outside like one with nothing to do.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use crate::support::servers::PrivateRedis;
 use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// Whoever is called for a worker that takes nothing is called within this.
+/// Within this time an operator is alarmed about a worker that takes no jobs.
 const NOTICED: Duration = Duration::from_secs(15);
 
-/// A worker that can work again does.
+/// Within this time a worker that can work again takes jobs.
 const RESUMED: Duration = Duration::from_secs(5);
 
 const DO_NOT_WAIT: (&str, &str) = ("TASDIQ_LINK_WAIT_MS", "0");
 
 const ONE_WORKER: &str = "role=\"worker\"";
 
-/// Waits until this many workers and consumers are told to be silent.
+/// Waits until the metrics report this many silent workers and consumers.
 async fn wait_for_silent(role: &Role, processes: u64, consumers: u64) -> Duration {
     let began = Instant::now();
     let what = format!("{processes} silent processes and {consumers} silent consumers");
@@ -42,7 +42,7 @@ async fn wait_for_red(worker: &Role) -> String {
     wait_for_red_within(worker, NOTICED, "the queue has not answered for").await
 }
 
-/// Waits until a process is red for this reason, and gives all it says.
+/// Waits until a process is red for this reason. Returns its whole answer.
 async fn wait_for_red_within(role: &Role, deadline: Duration, reason: &str) -> String {
     wait_until(&format!("the process to be red for {reason:?}"), deadline, async || {
         let (status, text) = role.get("/readyz").await;
@@ -58,9 +58,9 @@ async fn wait_for_green(role: &Role, deadline: Duration) {
     .await;
 }
 
-/// It cannot tell so itself.
+/// A stopped process cannot report itself.
 #[tokio::test]
-async fn a_worker_that_is_stopped_is_on_everybody_elses_metrics_within_15_s() {
+async fn a_stopped_worker_is_on_the_metrics_of_the_others_within_15_s() {
     let installation = Installation::start(&[]).await;
     let (api, mut stopped, other) = tokio::join!(installation.api(0), installation.worker(4), installation.worker(4));
     wait_until("both workers on the metrics", PATIENCE, async || {
@@ -106,7 +106,7 @@ async fn while_redis_hangs_workers_are_red_with_the_reason_and_the_api_goes_on()
     wait_for_silent(&api.role, 0, 0).await;
 }
 
-/// Nothing is written on a connection that waits for ids, so nobody would notice that it leads nowhere.
+/// No data is sent on a connection that waits for ids, so its end would go unnoticed.
 #[tokio::test]
 async fn a_worker_whose_redis_vanished_without_a_word_is_red_and_works_again_within_5_s() {
     let mut installation = Installation::start(&[DO_NOT_WAIT]).await;
@@ -128,8 +128,8 @@ async fn a_worker_whose_redis_vanished_without_a_word_is_red_and_works_again_wit
     wait_for_silent(&api.role, 0, 0).await;
 }
 
-/// The queue answers, work is due, and it does not come: here because a full Redis takes no ids. A worker is red; an `up`
-/// tells it and stays green.
+/// The queue answers, work is due, and no id comes: here because a full Redis takes no ids. A worker is red. An `up`
+/// reports it and stays green.
 #[tokio::test]
 async fn workers_that_get_nothing_for_15_s_although_work_is_due_are_red_or_tell_it() {
     let installation = Installation::start(&[DO_NOT_WAIT]).await;
@@ -144,7 +144,7 @@ async fn workers_that_get_nothing_for_15_s_although_work_is_due_are_red_or_tell_
         wait_for_red_within(&worker, late, "nothing was taken for"),
         wait_until("`up` to tell that its worker takes nothing", late, async || {
             let (status, health) = up.api.role.get("/readyz").await;
-            // It stays green, for its webhook must go on.
+            // It stays green, because its webhook must go on.
             assert_eq!(status, StatusCode::OK, "{health}");
             health.contains("nothing was taken for").then_some(health)
         })
@@ -159,7 +159,7 @@ async fn workers_that_get_nothing_for_15_s_although_work_is_due_are_red_or_tell_
     tokio::join!(wait_for_green(&worker, RESUMED), wait_for_green(&up.api.role, RESUMED));
 }
 
-/// Ids that this API's relay pushes are taken by nobody: a `REDIS_URL` is wrong somewhere.
+/// No worker takes the ids that this API's relay pushes: a `REDIS_URL` is wrong somewhere.
 #[tokio::test]
 async fn an_api_whose_redis_no_living_worker_uses_is_red_until_one_does() {
     let installation = Installation::start(&[DO_NOT_WAIT]).await;
@@ -181,11 +181,11 @@ async fn an_api_whose_redis_no_living_worker_uses_is_red_until_one_does() {
     api.wait_for_link(id(&order)).await;
 }
 
-/// An alarm that rings for nothing is switched off.
+/// Operators switch off an alarm that rings without a cause.
 #[tokio::test]
 async fn a_worker_with_nothing_to_do_and_one_with_all_slots_busy_stay_green() {
     let installation = Installation::start(&[DO_NOT_WAIT]).await;
-    // One call takes longer than a silence lasts, and there is work for several.
+    // One call takes longer than the limit of silence, and there is work for several.
     installation.sandbox.delay_answers(Duration::from_secs(12)).await;
     let (api, idle, busy) = tokio::join!(
         installation.api(0),

@@ -1,4 +1,4 @@
-//! The order in which servers and processes come up does not matter.
+//! Servers and processes may start in any order.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ async fn api_and_worker_wait_for_a_postgres_that_is_still_starting() {
     api.wait_for_link(id(&order)).await;
 }
 
-/// 75 is what supervisors start again; 78 would tell them to leave it.
+/// On exit code 75 supervisors start the process again; on 78 they would not.
 #[tokio::test]
 async fn a_postgres_that_stays_away_for_30_s_is_exit_code_75() {
     let database_url = format!("postgres://tasdiq:hunter2@127.0.0.1:{}/tasdiq", free_port());
@@ -99,7 +99,7 @@ async fn a_redis_that_is_away_at_the_start_is_told_and_never_fatal() {
     api.wait_for_link(id(&order)).await;
 }
 
-/// Each process of a roll-out may bring its own `migrate`, and a later one finds orders there.
+/// Each process of a roll-out may run `migrate`, and a later one finds orders in the tables.
 #[tokio::test]
 async fn migrating_beside_another_or_again_is_harmless() {
     let installation = Installation::without_tables(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -112,7 +112,7 @@ async fn migrating_beside_another_or_again_is_harmless() {
     assert_eq!(api.order(id(&order)).await["status"], "pending");
 }
 
-/// A migration that changes a table waits for a dump, and whatever comes after it waits behind the migration.
+/// A migration that changes a table waits for a dump, and every later statement waits behind the migration.
 #[tokio::test]
 async fn a_migration_beside_a_dump_says_what_it_waits_for_and_lets_requests_pass() {
     let installation = Installation::start(&[]).await;
@@ -141,7 +141,7 @@ async fn a_migration_beside_a_dump_says_what_it_waits_for_and_lets_requests_pass
     assert_eq!(installation.number(address).await, 1);
 }
 
-/// What a vacuum locks is only waited for where something of it must be changed.
+/// A migration waits for a vacuum only if it must change the table that the vacuum has locked.
 #[tokio::test]
 async fn a_database_that_is_migrated_already_needs_no_lock() {
     let installation = Installation::start(&[]).await;

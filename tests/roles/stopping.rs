@@ -1,4 +1,4 @@
-//! Processes that are told to stop: nothing is refused, nothing is lost, and nothing is done twice.
+//! Processes stop on a signal: no request is refused, no job is lost, and no job is done twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ async fn rolling_restarts_under_load_refuse_no_request_and_run_no_job_twice() {
     const ROUNDS: usize = 3;
     let installation = Installation::start(&[DO_NOT_WAIT]).await;
     job_log::install(installation.database_url()).await;
-    // So that each stop finds jobs in mid-call.
+    // Slow calls, so that each stop comes during some of them.
     installation.sandbox.delay_answers(Duration::from_millis(150)).await;
     let (api_0, api_1, worker_0, worker_1) =
         tokio::join!(installation.api(0), installation.api(1), installation.worker(4), installation.worker(4));
@@ -66,13 +66,13 @@ async fn rolling_restarts_under_load_refuse_no_request_and_run_no_job_twice() {
     assert_eq!(installation.number("select sum(crashes)::bigint from jobs").await, 0, "crashes");
 }
 
-/// Orders all the time, and gives the orders. Each must be taken.
+/// Makes orders until it is over, and returns their numbers. Each request must be accepted.
 async fn keep_ordering(url: String, is_over: Arc<AtomicBool>) -> Vec<i64> {
     let client = client();
     let mut orders = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
         let body = json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" });
-        // A connection each, as from many customers.
+        // One connection for each order, as from many customers.
         let request = client.post(format!("{url}/api/orders/create")).header("Connection", "close").json(&body);
         let answer = request.send().await.unwrap_or_else(|error| panic!("order {}: {error:?}", orders.len()));
         let (status, text) = (answer.status(), answer.text().await.unwrap());
@@ -127,7 +127,7 @@ async fn what_outlives_the_grace_of_a_stop_is_run_again_elsewhere() {
     installation.sandbox.delay_answers(Duration::from_secs(25)).await;
     let (api, mut worker) = tokio::join!(installation.api(0), installation.worker(2));
     let order = api.create_order().await;
-    // Claimed is not begun: what has not begun is handed back. A renewed lease belongs to a run.
+    // A claimed job may not have begun, and is then handed back. A renewed lease belongs to a job that runs.
     const RENEWED: &str = "select count(*) from jobs where kind = 'create_payment_link' and state = 'running'
         and due_at_ms > created_at_ms + 9000";
     installation.wait_for_number(RENEWED, PATIENCE, |renewed| renewed == 1).await;
@@ -166,7 +166,7 @@ async fn a_second_signal_ends_a_process_at_once() {
     }
 }
 
-/// There is no other process to answer the gateway while this one's jobs finish.
+/// No other process answers the gateway while the jobs of this one finish.
 #[tokio::test]
 async fn an_up_that_is_told_to_stop_answers_the_webhook_until_its_jobs_have_ended() {
     let mut up = Up::start(&[DO_NOT_WAIT]).await;

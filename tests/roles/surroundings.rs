@@ -1,4 +1,5 @@
-//! What the surroundings decide for us: it works, or every role says at its start what must be changed, or `/readyz` tells.
+//! Settings of server, database and host. The program works with them, or every role says at its start what must be
+//! changed, or `/readyz` reports it.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,13 @@ use crate::support::servers::{FakePooler, PrivatePostgres, fresh_database, postg
 use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// For supervisors: starting again changes nothing.
+/// The exit code for supervisors: a new start changes nothing.
 const CONFIGURATION: i32 = 78;
 
-/// Far less than the 30 s for which a database that is away is waited for.
+/// Far less than the 30 s for which a process waits for a database that is away.
 const AT_ONCE: Duration = Duration::from_secs(15);
 
-/// Every role refuses this database at once, and says why in one line that has these words.
+/// Checks that every role refuses this database at once, and gives the reason in one line with these words.
 async fn is_refused_by_every_role(database_url: &str, says: &str) {
     let redis_url = format!("redis://127.0.0.1:{}", free_port());
     let mut environment = SANDBOX_CREDENTIALS.to_vec();
@@ -141,7 +142,7 @@ async fn a_worker_whose_database_takes_no_writes_is_unready() {
     .await;
 }
 
-/// Whoever changes a password changes it on the server first, or here first.
+/// An operator changes a password on the server first, or in the configuration first.
 #[tokio::test]
 async fn a_login_that_is_refused_while_we_run_is_an_outage_and_no_defect() {
     let url = fresh_database().await;
@@ -161,7 +162,7 @@ async fn a_login_that_is_refused_while_we_run_is_an_outage_and_no_defect() {
     let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = $1";
     sqlx::query(end).bind(&role).execute(&mut owner).await.unwrap();
 
-    // The first ones lose their connections, and those that follow are refused the next.
+    // The first requests lose their connections, and the later ones get no new connection.
     for path in ["/api/orders/create", "/atmos/webhook/"].repeat(10) {
         let body = if path == "/atmos/webhook/" { signed.clone() } else { tea().to_string() };
         let request = client().post(format!("{}{path}", api.role.url)).header("Content-Type", "application/json");
@@ -176,7 +177,7 @@ async fn a_login_that_is_refused_while_we_run_is_an_outage_and_no_defect() {
     .await;
 }
 
-/// What server, database and role set for sessions must not decide whether a guard holds.
+/// Session settings of server, database and role must not decide whether a guard holds.
 #[tokio::test]
 async fn defaults_of_the_database_do_not_reach_our_sessions() {
     let url = fresh_database().await;
@@ -221,8 +222,8 @@ async fn a_server_that_may_lose_commits_is_told_by_doctor() {
     assert!(doctor.said.contains("fsync is off"), "{doctor:?}");
 }
 
-/// A worker in another country than its database: a job makes some ten round trips, and its lease must outlast those that
-/// wait for a connection.
+/// The worker is in another country than its database. A job makes some ten round trips, and its lease must outlast the
+/// round trips that wait for a connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_at_the_end_of_a_slow_line_does_its_jobs_and_loses_no_lease() {
     let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -246,7 +247,7 @@ async fn a_worker_at_the_end_of_a_slow_line_does_its_jobs_and_loses_no_lease() {
     assert!(doctor.said.contains("TASDIQ_DATABASE_CONNECTIONS"), "{doctor:?}");
 }
 
-/// A right that is missing is no table that is missing: nobody need run `migrate`.
+/// A missing right must not be reported as a missing table: `migrate` would not help.
 #[tokio::test]
 async fn a_login_without_rights_is_told_and_not_waited_for() {
     let url = fresh_database().await;

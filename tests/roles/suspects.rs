@@ -1,4 +1,4 @@
-//! Jobs whose worker was killed twice: they are done soon after its return, and no other order waits for them.
+//! Jobs whose worker was killed twice are done soon after its return, and no other order waits for them.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,14 @@ const PAYMENTS: usize = 60;
 /// How long the gateway takes while the worker is killed, so that all of them are under way at once.
 const GATEWAY_AT_FIRST: Duration = Duration::from_secs(12);
 
-/// How long it takes afterwards.
+/// How long the gateway takes afterwards.
 const GATEWAY: Duration = Duration::from_secs(3);
 
-/// From the worker's return until all payments are confirmed, the gateway's time not counted. A lease is most of it.
+/// The longest time from the worker's return until all payments are confirmed, without the gateway's time. A lease is
+/// most of it.
 const DONE_WITHIN: Duration = Duration::from_secs(15);
 
-/// A new customer's link, the gateway's time not counted.
+/// The longest time for a new customer's link, without the gateway's time.
 const LINK_WITHIN: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,7 +98,7 @@ async fn embedded_the_jobs_of_a_process_killed_twice_are_done_soon_and_a_new_cus
     }
 }
 
-/// `--queues` says what a worker takes besides: a suspect must not wait for a worker of its own queue.
+/// `--queues` names the other queues of a worker: a suspect must not wait for a worker of its own queue.
 #[tokio::test]
 async fn every_worker_takes_suspects_whatever_its_queues() {
     let installation = Installation::start(&[]).await;
@@ -118,14 +119,15 @@ async fn every_worker_takes_suspects_whatever_its_queues() {
     assert_eq!(installation.number(&jobs).await, 1, "it came to its end");
 }
 
-/// A worker that is told to stop finishes its suspects as it finishes all else, whoever else is signaled.
+/// A worker that is told to stop finishes its suspects like its other jobs, also when their process gets the signal,
+/// too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_them() {
     let installation = Installation::start(&[]).await;
     let api = installation.api(0).await;
     installation.sandbox.delay_answers(Duration::from_secs(5)).await;
     let suspect = id(&api.create_order().await);
-    // Its id waits in the queue of links, too, from where a worker would run it itself.
+    // Its id also waits in the queue of links, from which a worker would run it in its own process.
     installation.redis.wipe().await;
     installation.execute("update jobs set crashes = 2, queue = 'suspect', state = 'available', due_at_ms = 0").await;
     let mut worker = installation.worker(4).await;
@@ -135,7 +137,7 @@ async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_th
         })
         .await;
 
-    // As a supervisor does that signals the whole service.
+    // Some supervisors signal all processes of a service.
     worker.program.signal_family("TERM");
     let status = worker.program.wait_exit(PATIENCE).await;
 
@@ -144,14 +146,14 @@ async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_th
     assert_eq!(installation.number("select max(crashes) from jobs").await, 0, "it came to its end");
 }
 
-/// A worker that is killed alone, as by an operator, is no crash of its suspects: their process hands them back.
+/// The kill of a worker alone, as by an operator, counts as no crash of its suspects: their process hands them back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suspects_of_a_worker_that_is_killed_from_outside_are_handed_back_uncounted() {
     let installation = Installation::start(&[]).await;
     let api = installation.api(0).await;
     installation.sandbox.delay_answers(GATEWAY_AT_FIRST).await;
     let suspect = id(&api.create_order().await);
-    // Its id waits in the queue of links, too, from where a worker would run it itself.
+    // Its id also waits in the queue of links, from which a worker would run it in its own process.
     installation.redis.wipe().await;
     installation.execute("update jobs set crashes = 2, queue = 'suspect', state = 'available', due_at_ms = 0").await;
     let mut worker = installation.worker(4).await;
@@ -168,7 +170,7 @@ async fn the_suspects_of_a_worker_that_is_killed_from_outside_are_handed_back_un
     api.wait_for_link(suspect).await;
 }
 
-/// Makes orders and pays them all, at a gateway that then takes its time to tell so.
+/// Makes orders and pays them all, at a gateway that answers slowly afterwards.
 async fn pay_all(api: &Api, sandbox: &Sandbox) -> Vec<i64> {
     let orders: Vec<i64> = api.create_orders(PAYMENTS).await.iter().map(id).collect();
     let links = join_all(orders.iter().map(|order| api.wait_for_link(*order))).await;
@@ -193,7 +195,7 @@ async fn kill(role: &mut Role) {
     role.program.wait_exit(PATIENCE).await;
 }
 
-/// How long after `from` the last of the orders was paid.
+/// The time from `from` until the last of the orders was paid.
 async fn paid(api: &Api, orders: &[i64], from: Instant) -> Duration {
     join_all(orders.iter().map(|order| async move {
         let what = format!("order {order} to be paid");
@@ -204,7 +206,7 @@ async fn paid(api: &Api, orders: &[i64], from: Instant) -> Duration {
     from.elapsed()
 }
 
-/// Makes an order every second until all those are paid, and tells how long each waited for its link.
+/// Makes an order every second until all those orders are paid. Returns how long each new order waited for its link.
 async fn link_until_paid(api: &Api, orders: &[i64]) -> Vec<Duration> {
     let mut waits = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! The gateway's token, where each login makes the last one void for everybody else.
+//! The gateway's token, where each login makes the last token void for all other processes.
 
 use std::time::{Duration, Instant};
 
@@ -11,19 +11,19 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 const WORKERS: usize = 8;
 
-/// Jobs that a worker runs at once, and so its calls that can be under way when the token turns void.
+/// Jobs that a worker runs at once: as many of its calls can be under way when the token turns void.
 const CONCURRENCY: usize = 4;
 
-/// A short token is renewed at half its life: left alone, two calls of `/token` a life are right.
+/// The life of a short token. It is renewed at half its life, so two calls of `/token` in each life are right.
 const LIFETIME_SECONDS: u64 = 3;
 
 const LIVES: u64 = 2;
 
-/// Two calls for each expiry, and no storm of refusals: with tokens of their own, or with two who renew at once, workers
-/// would go on making each other's token void.
+/// Two calls for each expiry, and no storm of refusals. If each worker had its own token, or two renewed at once, the
+/// workers would make each other's token void again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_workers_share_one_token_and_replace_it_once() {
-    // Inquiry upon inquiry, so that every worker calls the gateway all the time.
+    // Frequent inquiries, so that every worker calls the gateway all the time.
     let installation = Installation::start(&[("TASDIQ_SETTLE_SCHEDULE", "0.1"), ("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let sandbox = &installation.sandbox;
     sandbox.tokens(&json!({ "mode": "revoke-previous", "lifetime_seconds": LIFETIME_SECONDS })).await;
@@ -40,7 +40,7 @@ async fn eight_workers_share_one_token_and_replace_it_once() {
     }
     all_inquire(&workers).await;
 
-    // Left alone.
+    // Without a disturbance.
     let (before, began) = (sandbox.tokens(&json!({})).await, Instant::now());
     tokio::time::sleep(Duration::from_secs(LIVES * LIFETIME_SECONDS)).await;
     all_inquire(&workers).await;
@@ -48,13 +48,13 @@ async fn eight_workers_share_one_token_and_replace_it_once() {
     let (token_calls, refusals) = since(&before, &after);
     println!("in {took:?} of tokens that live {LIFETIME_SECONDS} s: {token_calls} token calls, {refusals} refusals");
     let lifetime = Duration::from_secs(LIFETIME_SECONDS);
-    // The first of them may come at once.
+    // The first call may come at once.
     assert!(lifetime / 2 * u32::try_from(token_calls - 1).unwrap() <= took, "{token_calls} token calls in {took:?}");
     assert!(refusals <= token_calls * CALLS_UNDER_WAY, "{refusals} refusals by {token_calls} tokens");
 
-    // Somebody else logs in.
+    // Another client logs in.
     sandbox.tokens(&json!({ "lifetime_seconds": 3_600 })).await;
-    sandbox.log_in_elsewhere().await; // the last short one
+    sandbox.log_in_elsewhere().await; // the last short token ends
     all_inquire(&workers).await;
     for _ in 0..10 {
         let before = sandbox.tokens(&json!({})).await;
@@ -74,7 +74,7 @@ async fn eight_workers_share_one_token_and_replace_it_once() {
 
 const CALLS_UNDER_WAY: u64 = (WORKERS * CONCURRENCY) as u64;
 
-/// Waits until each worker has asked the gateway some more, and was answered.
+/// Waits until each worker has asked the gateway some more times, and got answers.
 async fn all_inquire(workers: &[Role]) {
     const INQUIRIES: u64 = 8;
     join_all(workers.iter().map(async |worker| {

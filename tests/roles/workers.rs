@@ -1,4 +1,4 @@
-//! What a worker takes, and what it tells of itself.
+//! The queues of a worker, and its reports about itself.
 
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::support::installation::Installation;
 use crate::support::role::id;
 
-/// Payment links can be kept apart from what decides about money.
+/// Payment links can be made by other workers than settlements.
 #[tokio::test]
 async fn a_worker_takes_only_the_queues_it_is_told() {
     let installation = Installation::start(&[]).await;

@@ -1,5 +1,5 @@
-//! The load: shops make orders at a steady pace, and each customer pays, or does not. Some orders are called off, some by a
-//! shop whose customer is paying; some are paid and given back, by shops that ask more than once.
+//! The load: shops make orders at a steady rate, and each customer pays, or does not. Some orders are canceled, some of
+//! them while their customer pays. Some are paid and refunded, by shops that ask more than once.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use super::plan::Plan;
 use crate::support::patient::Patient;
 
-/// A shop tries longer than the storm lasts: in the end each of its orders must be taken.
+/// A shop tries longer than the storm lasts: in the end each of its orders must be accepted.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What shops and customers were told.
+/// The answers to shops and customers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Served {
     /// Orders acknowledged with 201.
@@ -32,11 +32,11 @@ pub(crate) struct Served {
     pub(crate) refunds: Vec<(i64, i64)>,
 }
 
-/// Orders of a hundred that are called off, and that are given back once they are paid.
+/// How many orders of a hundred are canceled, and how many are refunded once they are paid.
 const CANCELED_PERCENT: u32 = 8;
 const REFUNDED_PERCENT: u32 = 15;
 
-/// How long a shop that will give the money back waits for the payment; an order whose jobs crash is never paid.
+/// How long a shop that wants to refund waits for the payment. An order whose jobs crash is never paid.
 const PAID_WITHIN: Duration = Duration::from_secs(60);
 
 impl fmt::Display for Served {
@@ -54,14 +54,14 @@ impl fmt::Display for Served {
     }
 }
 
-/// Everybody who buys.
+/// All buyers.
 pub(crate) struct Customers {
     buying: JoinSet<()>,
     served: Arc<Mutex<Served>>,
 }
 
 impl Customers {
-    /// Begins to make the plan's orders, one after the other, whatever becomes of those before.
+    /// Begins to make the plan's orders, one after the other. None waits for the end of an earlier one.
     pub(crate) fn start(plan: &Plan, patient: Patient) -> Customers {
         let served = Arc::new(Mutex::new(Served::default()));
         let mut buying = JoinSet::new();
@@ -123,7 +123,7 @@ async fn buy(plan: &Plan, patient: &Patient, number: usize, served: &Mutex<Serve
     }
 }
 
-/// The shop calls the order off, with or without its customer paying at that moment.
+/// The shop cancels the order, with or without a payment at that moment.
 async fn call_off(patient: &Patient, id: i64, is_being_paid: bool, deadline: Instant, served: &Mutex<Served>) {
     let canceled = match is_being_paid {
         true => match patient.link(id, deadline).await {
@@ -137,7 +137,7 @@ async fn call_off(patient: &Patient, id: i64, is_being_paid: bool, deadline: Ins
     }
 }
 
-/// The shop asks twice at once under one key, and somebody else there under another one.
+/// The shop asks twice at once under one key, and a second clerk asks under another one.
 async fn give_back(patient: &Patient, id: i64, deadline: Instant, served: &Mutex<Served>) {
     let (mine, theirs) = (format!("storm-refund-{id}"), format!("storm-refund-{id}-too"));
     let (first, again, other) = tokio::join!(

@@ -1,4 +1,4 @@
-//! The processes and servers of a storm: what befalls them, and who starts them again.
+//! The processes and servers of a storm. They are killed and stopped, and started again.
 
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
@@ -21,17 +21,18 @@ use crate::support::servers::{PrivatePostgres, PrivateRedis};
 use crate::support::supervised::{Ending, Supervised};
 use crate::support::wait::PATIENCE;
 
-/// How often the processes are looked at: a supervisor that is quick, so that a storm has more than pauses.
+/// How often the processes are checked. Often, so that a storm does not consist of pauses.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A process that was stopped for a shorter time than its leases last is no zombie.
 const LEASE_MS: i64 = 8_000;
 
-/// What would befall somebody who is down already comes so much later.
+/// A calamity whose victim is down already is postponed by this.
 const POSTPONED: Duration = Duration::from_secs(2);
 
-/// What must have ended before a storm is over: orders that may still be paid, and jobs that are not merely to look
-/// back at an order that has ended, or to look for a refund that was sent: that may take three minutes.
+/// The number of open cases that must end before a storm is over: orders that may still be paid, and jobs. Late
+/// inquiries about ended orders do not count, and no inquiries about a refund that was sent, which may take three
+/// minutes.
 const UNSETTLED: &str = "select (select count(*) from orders where status in ('pending', 'confirming'))
     + (select count(*) from jobs j where j.state in ('available', 'enqueued', 'running') and j.kind <> 'sweep'
         and not (j.kind = 'refund_order' and j.state = 'available' and exists (
@@ -63,7 +64,7 @@ struct Asleep {
     until: Instant,
 }
 
-/// What has befallen the house.
+/// The calamities that have happened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Happened {
     pub(crate) worker_kills: Vec<Kill>,
@@ -140,8 +141,8 @@ impl House {
         Patient::new(self.front.url.clone(), self.sandbox.url.clone())
     }
 
-    /// One gateway call of ten fails, half of these after the work was done; all take their time. One callback of ten
-    /// is lost, one doubled.
+    /// One gateway call of ten fails, half of these after the work was done, and all calls are slow. One callback of
+    /// ten is lost, one doubled.
     pub(crate) async fn sandbox_faults(&self) {
         for fault in [
             json!({ "fault": "latency", "milliseconds": 500 }),
@@ -155,7 +156,7 @@ impl House {
         }
     }
 
-    /// Lets everything happen that the plan says, at its time.
+    /// Lets each calamity of the plan happen at its time.
     pub(crate) async fn rage(&mut self, plan: &Plan) {
         let began = Instant::now();
         let mut calamities: VecDeque<(Duration, Calamity)> = plan.calamities.iter().copied().collect();
@@ -209,7 +210,7 @@ impl House {
             }
             Calamity::WipeRedis => {
                 self.redis.wipe().await;
-                // Ids that were lost wait for their grace.
+                // Lost ids wait for the end of their grace.
                 self.happened.outages.push(Outage { from_ms: now_ms(), to_ms: now_ms() });
                 self.happened.redis_wipes += 1;
             }
@@ -221,13 +222,13 @@ impl House {
         }
     }
 
-    /// That worker, or the next one that is not asleep: killing a zombie would spare it its awakening.
+    /// This worker, or the next one that is not asleep: a killed zombie would never wake.
     fn awake(&self, number: usize) -> usize {
         let is_asleep = |number: &usize| self.asleep.iter().any(|asleep| asleep.number == *number);
         (number..number + WORKERS).map(|number| number % WORKERS).find(|number| !is_asleep(number)).unwrap_or(number)
     }
 
-    /// Starts again what has ended, and wakes what has slept long enough.
+    /// Starts ended processes again, and wakes workers that have slept long enough.
     async fn look(&mut self) {
         for program in self.apis.iter_mut().chain(&mut self.workers) {
             program.look();
@@ -258,7 +259,7 @@ impl House {
         }
     }
 
-    /// No further trouble; what is down comes back.
+    /// Ends all trouble: servers and processes come back.
     pub(crate) async fn clear_skies(&mut self) {
         self.sandbox.clear_faults().await;
         while !self.asleep.is_empty() || self.redis_back.is_some() || self.postgres_back.is_some() {
@@ -267,7 +268,7 @@ impl House {
         }
     }
 
-    /// Looks after the house until `done` is over, and gives what it gave.
+    /// Supervises the processes until `done` is over. Returns its result.
     pub(crate) async fn look_after<T>(&mut self, done: impl Future<Output = T>) -> T {
         let mut done = std::pin::pin!(done);
         loop {
@@ -278,7 +279,7 @@ impl House {
         }
     }
 
-    /// Waits until every order has ended and nothing is under way; gives how much has not by then.
+    /// Waits until every order has ended and no job is under way. Returns the number of cases that are still open.
     pub(crate) async fn settle(&mut self, within: Duration) -> i64 {
         let deadline = Instant::now() + within;
         let mut told = Instant::now();
@@ -295,7 +296,7 @@ impl House {
         }
     }
 
-    /// A connection to the database, beside the processes'.
+    /// A connection to the database for the test itself.
     pub(crate) async fn connection(&self) -> PgConnection {
         PgConnection::connect(&self.postgres.url()).await.unwrap()
     }
@@ -325,14 +326,14 @@ impl House {
         programs.flat_map(|program| program.endings().iter().map(move |ending| (program.name(), ending)))
     }
 
-    /// Whether a process was killed by us, and by nobody else.
+    /// Whether the test killed this process.
     fn is_killed(&self, ending: &Ending) -> bool {
         let workers = self.happened.worker_kills.iter().map(|kill| kill.process);
         let mut killed = workers.chain(self.happened.api_kills.iter().copied());
         ending.status.signal() == Some(9) && killed.any(|process| process == ending.process)
     }
 
-    /// How many workers and how many APIs have died of it.
+    /// How many workers and how many APIs the test has killed.
     pub(crate) fn killed(&self) -> (usize, usize) {
         let killed = |programs: &[Supervised]| {
             let endings = programs.iter().flat_map(Supervised::endings);
@@ -341,8 +342,8 @@ impl House {
         (killed(&self.workers), killed(&self.apis))
     }
 
-    /// How often a job with a defect ended its process, a worker or a process of suspects: what these write stands in
-    /// the worker's output.
+    /// How often a job with a defect ended its process, a worker or a process of suspects, whose output is a part of
+    /// the worker's.
     pub(crate) fn defect_ends(&self) -> usize {
         let line = format!("failpoint {}: this process ends here", Point::DefectKills);
         let earlier = self.workers.iter().flat_map(Supervised::endings).map(|ending| ending.output.clone());
@@ -350,7 +351,7 @@ impl House {
         outputs.map(|output| output.matches(&line).count()).sum()
     }
 
-    /// Runs a command of the operator's and gives whether it ended well, and what it printed.
+    /// Runs a command of the operator. Returns whether it succeeded, and its output.
     pub(crate) async fn command(&self, arguments: &[&str]) -> (bool, String) {
         let environment: Vec<(&str, &str)> =
             self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -368,7 +369,7 @@ fn failpoints(plan: &Plan, number: usize) -> String {
             format!("{}=panic", Point::DefectPanics),
             format!("{}=return", Point::DefectFails),
         ],
-        // Once per process: killed workers have many successors, and ten failures of one job are its end.
+        // Once per process: killed workers have many successors, and ten failures end a job.
         false => {
             vec![format!("{}=1*panic->off", Point::DefectPanics), format!("{}=1*return->off", Point::DefectFails)]
         }

@@ -1,5 +1,6 @@
-//! The storm: real processes under a steady load of orders, payments and callbacks, while things are killed, stopped,
-//! wiped and told wrong. Afterwards everything is counted, with the gateway's own book as the judge.
+//! The storm: real processes under a steady load of orders, payments and callbacks, while processes are killed and
+//! stopped, servers are wiped, and answers are wrong or lost. Afterwards all orders are compared with the gateway's own
+//! book.
 //!
 //! `tests/run` has a short one. The long one:
 //!
@@ -7,8 +8,8 @@
 //! TASDIQ_TEST_STORM=long tests/run a_storm
 //! ```
 //!
-//! Both print the seed from which everything was drawn; `TASDIQ_TEST_STORM_SEED` draws the same again. What they counted
-//! stands in `target/tmp/storm.txt`, too.
+//! Both print the seed from which the storm was drawn; `TASDIQ_TEST_STORM_SEED` draws the same again. Their counts are
+//! also written to `target/tmp/storm.txt`.
 
 mod customers;
 mod house;

@@ -1,4 +1,4 @@
-//! What happens in a storm and when, drawn from its seed.
+//! The plan of a storm: its calamities and their times, drawn from a seed.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use rand::{RngExt, SeedableRng};
 pub(crate) const APIS: usize = 2;
 pub(crate) const WORKERS: usize = 4;
 
-/// Something bad. Where its victim is down already, it waits until that is back.
+/// A calamity. If its victim is down already, it waits until the victim is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Calamity {
     KillWorker(usize),
     KillApi(usize),
-    /// Stopped past its leases, and going on afterwards as if nothing had been.
+    /// A worker is stopped longer than its leases, and then goes on.
     StopWorker(usize, Duration),
-    /// It comes back empty.
+    /// Redis is killed, and comes back empty.
     KillRedis(Duration),
     WipeRedis,
-    /// As by a power cut.
+    /// PostgreSQL is killed, as by a power cut.
     KillPostgres(Duration),
 }
 
-/// How many of each there are at least, for a storm to count as one.
+/// The least counts that a storm must reach to prove something.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counts {
     pub(crate) orders: usize,
@@ -34,11 +34,11 @@ pub(crate) struct Counts {
     pub(crate) redis_wipes: usize,
     pub(crate) postgres_kills: usize,
     pub(crate) zombies: usize,
-    /// Jobs that others took from a zombie while it slept.
+    /// Jobs that other workers took from a zombie while it slept.
     pub(crate) taken_from_zombies: usize,
     /// Jobs whose restart after a kill was timed.
     pub(crate) restarts: usize,
-    /// Refunds that were made, and orders that were called off.
+    /// Refunds that were made, and orders that were canceled.
     pub(crate) refunds: usize,
     pub(crate) canceled: usize,
 }
@@ -48,17 +48,18 @@ pub(crate) struct Plan {
     pub(crate) name: &'static str,
     pub(crate) seed: u64,
     pub(crate) orders: usize,
-    /// From one order to the next.
+    /// The time from one order to the next.
     pub(crate) order_every: Duration,
     pub(crate) calamities: Vec<(Duration, Calamity)>,
-    /// Customers of a hundred who never pay.
+    /// How many customers of a hundred never pay.
     pub(crate) never_pay_percent: u32,
     pub(crate) payment_ttl_minutes: &'static str,
     /// Whether jobs that crash go on crashing until they are dead letters.
     pub(crate) defects_last: bool,
-    /// How long everything may take to end once the skies are clear.
+    /// How long all orders and jobs may take to end after the trouble.
     pub(crate) settle_within: Duration,
-    /// How long a job may wait for its restart after a kill: half of them, and 99 of a hundred. A short storm has few.
+    /// How long a job may wait for its restart after a kill: for half of the jobs, and for 99 of a hundred. A short
+    /// storm has few restarts.
     pub(crate) restart_ms: (i64, i64),
     pub(crate) at_least: Counts,
 }
@@ -112,7 +113,7 @@ impl Plan {
             refunds: 400,
             canceled: 200,
         };
-        // Some come to nothing: a defect may have ended the worker in that very moment.
+        // Some have no effect: a defect may have ended the worker at that moment.
         let planned = Counts {
             worker_kills: 125,
             api_kills: 24,
@@ -138,7 +139,7 @@ impl Plan {
     }
 }
 
-/// So many of each, spread evenly over the time and shifted a little.
+/// Draws this many of each, spread evenly over the time and shifted a little.
 fn draw(seed: u64, time: Duration, counts: Counts) -> Vec<(Duration, Calamity)> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut calamities = Vec::new();

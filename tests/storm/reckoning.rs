@@ -1,4 +1,4 @@
-//! What a storm has cost, counted from the orders, the jobs and the gateway's own book.
+//! The result of a storm, counted from the orders, the jobs and the gateway's own book.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -12,13 +12,13 @@ use super::house::{House, now_ms};
 use super::plan::Plan;
 use super::restarts::{self, Restarts, percentile};
 
-/// The longest that a job may wait for its restart while a server is away, too.
+/// The longest wait of a job for its restart while a server is away, too.
 const DISTURBED_MS: i64 = 60_000;
 
-/// A refund that was sent is asked about for this long, and a little.
+/// How long a refund that was sent is asked about, with a margin.
 const ASKED_ABOUT_MS: i64 = 190_000;
 
-/// The counts, and everything that is not as it must be.
+/// The counts, and all faults.
 pub(crate) struct Reckoning {
     orders: BTreeMap<String, usize>,
     jobs: i64,
@@ -63,8 +63,8 @@ struct DeadRow {
     last_error: Option<String>,
 }
 
-/// All work that there was: jobs, also those that have left the table or became others, and the callbacks that
-/// inquiries took up, each of which was a job of its own once.
+/// All work of the storm: the jobs, also jobs that have left the table or changed their kind, and the callbacks that
+/// inquiries took up. Older releases had a job for each callback.
 const JOBS: &str = "select (select count(*) from (select distinct job_id, kind from job_log) as made)
     + (select count(*) from callbacks where order_id is not null)";
 
@@ -154,7 +154,7 @@ impl Reckoning {
         }
     }
 
-    /// Fails the test unless it was a storm, and nothing came of it.
+    /// Fails the test if the storm was too small, or if there is a fault.
     pub(crate) fn judge(&self, plan: &Plan) {
         assert!(self.faults.is_empty(), "seed {}: {}\n{self}", plan.seed, self.faults.join("\n"));
         let count = |name: &str| self.counts.iter().find(|(other, _)| *other == name).unwrap().1;
@@ -290,7 +290,8 @@ fn wrong_money(orders: &[OrderRow], debits: &HashMap<i64, Vec<i64>>, reversed: &
     faults
 }
 
-/// Whoever paid has a paid order, whoever wanted to could, and only what is odd is before a person.
+/// The faults about customers: each payment has a paid order, each customer could pay, and only odd orders are before a
+/// person.
 fn wrong_customers(
     plan: &Plan,
     served: &Served,
@@ -326,7 +327,7 @@ fn wrong_customers(
     faults
 }
 
-/// Each refund that was accepted is made once, or in good hands, and nothing else went back.
+/// The faults about refunds: each accepted refund is made once, or is before a person, and no other money went back.
 fn wrong_refunds(served: &Served, orders: &[OrderRow], refunds: &[RefundRow], book: &[Value]) -> Vec<String> {
     let mut faults = Vec::new();
     let known: HashMap<i64, &RefundRow> = refunds.iter().map(|refund| (refund.id, refund)).collect();
@@ -346,7 +347,7 @@ fn wrong_refunds(served: &Served, orders: &[OrderRow], refunds: &[RefundRow], bo
             "done" => status == "refunded",
             "review" => status == "paid",
             "open" => status == "paid" && is_asked_about,
-            _ => false, // this gateway refuses none
+            _ => false, // this gateway refuses no refund
         };
         if !is_well {
             faults
@@ -365,7 +366,7 @@ fn wrong_refunds(served: &Served, orders: &[OrderRow], refunds: &[RefundRow], bo
     faults
 }
 
-/// Nobody is allowed to pay what was called off.
+/// The faults about canceled orders: none may be allowed to be paid.
 fn canceled_and_allowed(history: &[HistoryRow]) -> Vec<String> {
     let both = history.iter().filter(|line| {
         matches!(line.from_status.as_deref(), Some("canceled"))

@@ -1,4 +1,4 @@
-//! What the log of the jobs says about restarts after a kill, and about zombies. (A sweep waits a quarter of an hour on
+//! Restarts after a kill, and zombies, counted from the log of the jobs. (A sweep waits a quarter of an hour on
 //! purpose, and is left out.)
 
 use std::collections::HashMap;
@@ -15,37 +15,37 @@ struct Line {
     who: String,
 }
 
-/// A worker that was killed: its process's number, and when, in epoch milliseconds.
+/// A worker that was killed: the id of its process, and the time in epoch milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kill {
     pub(crate) process: u32,
     pub(crate) at_ms: i64,
 }
 
-/// When a server was away, in epoch milliseconds.
+/// A time in which a server was away, in epoch milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outage {
     pub(crate) from_ms: i64,
     pub(crate) to_ms: i64,
 }
 
-/// An outage that begins later after a kill had no part in how long its jobs waited.
+/// An outage that begins later than this after a kill does not excuse the wait of its jobs.
 const EXCUSED_MS: i64 = 15_000;
 
 /// How long the jobs of killed workers waited until they ran elsewhere, in milliseconds, shortest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Restarts {
-    /// Those that nothing else held up.
+    /// The waits without another cause.
     pub(crate) undisturbed_ms: Vec<i64>,
-    /// Those during which PostgreSQL or Redis was away, too.
+    /// The waits during which PostgreSQL or Redis was away, too.
     pub(crate) disturbed_ms: Vec<i64>,
-    /// Jobs that wait on purpose, as they were suspects by then.
+    /// Jobs that waited on purpose because they were suspects by then.
     pub(crate) suspects: usize,
     /// Jobs that never ran again.
     pub(crate) stranded: Vec<i64>,
 }
 
-/// A worker that was stopped past its leases, and when, in epoch milliseconds.
+/// A worker that was stopped longer than its leases, and the time in epoch milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Zombie {
     pub(crate) process: u32,
@@ -75,14 +75,14 @@ pub(crate) async fn taken_from(connection: &mut PgConnection, zombies: &[Zombie]
     taken
 }
 
-/// What became of the jobs that ran in the killed workers.
+/// Follows the jobs that ran in the killed workers.
 pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &[Outage]) -> Restarts {
     let lines: Vec<Line> =
         sqlx::query_as("select at_ms, job_id, kind, state, crashes, who from job_log order by number")
             .fetch_all(connection)
             .await
             .unwrap();
-    // The number of a process that has ended is given to another some time.
+    // The id of an ended process is used again for another one at some time.
     let mut killed: HashMap<String, Vec<i64>> = HashMap::new();
     for kill in kills {
         killed.entry(format!("tasdiq {}", kill.process)).or_default().push(kill.at_ms);
@@ -97,7 +97,7 @@ pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &
         for (place, line) in story.iter().enumerate() {
             let Some(killed_at_ms) = killed_after(line).filter(|_| line.state == "running") else { continue };
             let later = &story[place + 1..];
-            // Its next change is that of its crash; a run that was just ending may have ended.
+            // The next change of the job is its crash, unless its run has just ended.
             let crashed = later.first().filter(|next| next.at_ms > *killed_at_ms && next.crashes > line.crashes);
             let Some(crashed) = crashed.filter(|next| next.state != "dead" && next.kind != "sweep") else { continue };
             let Some(again) = later.iter().find(|line| line.state == "running") else {
@@ -105,7 +105,7 @@ pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &
                 continue;
             };
             let waited_ms = again.at_ms - killed_at_ms;
-            // Only what happened while it should have been restarted excuses anything.
+            // Only an outage at the time of the restart excuses a wait.
             let is_disturbed = outages
                 .iter()
                 .any(|outage| outage.from_ms <= killed_at_ms + EXCUSED_MS && outage.to_ms >= *killed_at_ms);
@@ -121,7 +121,7 @@ pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &
     restarts
 }
 
-/// The value below which so many of a hundred lie; the values are sorted.
+/// The value below which this many percent of the sorted values lie.
 pub(crate) fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied()

@@ -1,4 +1,4 @@
-//! What the gateway answers, or does not: its token, its transport, the shape of its JSON.
+//! The gateway's odd answers, and no answers: its token, its transport, the shape of its JSON.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 const PATHS: [&str; 2] = ["/merchant/pay/create", "/merchant/pay/get"];
 
-/// Some attempts, each with its wait.
+/// The time for some attempts, each with its wait.
 const LONG: Duration = Duration::from_secs(75);
 
-/// One order for each kind of answer; it comes twice to the making of the link, and twice to the inquiries.
+/// One order for each kind of answer. The answer comes twice while the link is made, and twice to the inquiries.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_gateway_answers_each_order_is_paid_once() {
     const ANSWERS: [&str; 15] = [
@@ -65,8 +65,7 @@ async fn whatever_the_gateway_answers_each_order_is_paid_once() {
     assert_eq!(app.run(&["audit"]).await.code, Some(0));
 }
 
-/// Calls are given up after 15 s. The next inquiry shows what the gateway did meanwhile, and no order is the worse for
-/// it.
+/// Calls are given up after 15 s. The next inquiry shows what the gateway did meanwhile, and no order is harmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_slower_than_we_wait_costs_time_and_no_order() {
     let app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -108,14 +107,14 @@ async fn without_a_token_orders_wait_and_none_fails() {
     ];
 
     for (fault, series) in refused {
-        sim(&app, Method::DELETE, "token", &Value::Null).await; // whatever token we have is void
+        sim(&app, Method::DELETE, "token", &Value::Null).await; // every token that we have is void
         app.fault(json!({ "fault": fault })).await;
         let id = app.create_order(&tea()).await.json()["order_id"].as_i64().unwrap();
         let refused = format!("tasdiq_gateway_calls_total{{{series}}}");
         wait_until(fault, PATIENCE, async || (app.metric(&refused).await >= 4).then_some(())).await;
         assert_eq!((app.status(id).await.as_str(), app.ledger_of(id).await.len()), ("pending", 0), "{fault}");
         app.clear_faults().await;
-        // What was learned of this trouble says nothing of the next.
+        // The breaker that this trouble opened must not delay the next one.
         app.command(&["weather", "open"]).await;
         ids.push(id);
     }
@@ -138,7 +137,7 @@ async fn a_token_that_ends_between_link_and_inquiry_is_replaced_at_once() {
     sim(&app, Method::POST, "token", &json!({ "lifetime_seconds": 300 })).await;
     let order = app.order_with_link().await;
 
-    sim(&app, Method::POST, "clock", &json!({ "advance_seconds": 300 })).await; // ours still believes in it
+    sim(&app, Method::POST, "clock", &json!({ "advance_seconds": 300 })).await; // our clock still takes the token for good
     assert_eq!(app.pay(order.transaction_id).await, "debited");
     app.wait_for_within(order.id, "paid", Duration::from_secs(10)).await;
 
@@ -170,7 +169,7 @@ async fn a_gateway_that_refuses_connections_is_waited_for() {
     app.audit(&[id, paid_meanwhile.id]).await;
 }
 
-/// Asks the sandbox for something under `/_sim/`.
+/// Sends a request under `/_sim/` to the sandbox.
 async fn sim(app: &TestApp, method: Method, path: &str, wish: &Value) -> Value {
     let request = app.request(method, &format!("{}/_sim/{path}", app.sandbox_url));
     let request = if wish.is_null() { request } else { request.json(wish) };

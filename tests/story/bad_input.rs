@@ -1,4 +1,4 @@
-//! Whatever is sent, the answer says what is wrong with it, and nothing half is written.
+//! Bad input: the answer names the fault, and no half of a change is written.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ async fn every_bad_order_has_a_problem_of_its_own_and_writes_nothing(kind: Kind)
         (422, "invalid-amount", with("amount", "\"50,00\"")),
         (422, "invalid-amount", with("amount", "\"1e3\"")),
         (422, "invalid-amount", with("amount", "\" 50\"")),
-        (422, "invalid-amount", with("amount", "\"\u{0665}\u{0660}\"")), // digits, but not ours
+        (422, "invalid-amount", with("amount", "\"\u{0665}\u{0660}\"")), // digits, but not ASCII
         (422, "invalid-amount", with("amount", "1e30")),
         (422, "invalid-amount", with("amount", "50.00")),
         (422, "invalid-amount", with("amount", "-1")),
@@ -147,7 +147,7 @@ async fn what_is_not_there_or_not_yours_is_told_apart_and_never_shown(kind: Kind
     check_problem(&wrong_key.create_order(&tea()).await, 401, "wrong-api-key", "create");
     let basic = app.request(Method::POST, "/api/orders/create").basic_auth("shop", Some("the-shops-key")).json(&tea());
     assert_eq!(basic.send().await.unwrap().status(), 401);
-    // A customer's page answers in words.
+    // A customer's page answers in text for people.
     for path in [format!("/pay/{unknown_token}"), format!("/pay/{unknown_token}/return"), "/pay/x".to_owned()] {
         let page = app.get(&path).await;
         assert_eq!(page.status, 404, "{path}: {page}");
@@ -170,7 +170,7 @@ async fn a_gateway_that_is_known_and_not_configured_is_named(kind: Kind) {
     }
 }
 
-/// Closing on a sender in mid-body would cut the answer off, or the next request on the same connection.
+/// A close while the body is still being sent would cut off the answer, or the next request on the same connection.
 async fn a_body_that_is_too_large_costs_its_sender_the_answer_and_not_the_connection(kind: Kind) {
     let app = TestApp::start(kind).await;
 
@@ -194,7 +194,7 @@ async fn a_body_that_is_too_large_costs_its_sender_the_answer_and_not_the_connec
     }
 }
 
-/// Every refusal is a problem document that a program and a person can go by.
+/// Checks that a refusal is a problem document for programs and for people.
 fn check_problem(answer: &Answer, status: u16, problem: &str, what: &str) {
     assert_eq!(answer.status, status, "{what}: {answer}");
     assert_eq!(answer.header("Content-Type"), "application/problem+json", "{what}: {answer}");

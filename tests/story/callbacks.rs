@@ -1,4 +1,4 @@
-//! The gateway asks before it debits: what is answered, and what that changes.
+//! The gateway asks before it debits: our answers, and their effects.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ async fn a_rightly_signed_callback_makes_the_order_confirming_and_not_paid(kind:
         }
     }
 
-    // The gateway has been asked about each of them, more than once, and has shown no money.
+    // Each order had more than one inquiry, and none showed money.
     let inquiries = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="ok"}"#;
     let asked = app.metric(inquiries).await;
     wait_until("further inquiries", PATIENCE, async || (app.metric(inquiries).await >= asked + 12).then_some(())).await;
@@ -66,7 +66,7 @@ async fn a_rightly_signed_callback_makes_the_order_confirming_and_not_paid(kind:
         assert_eq!(app.status(order.id).await, "confirming");
         assert_eq!(app.verdicts(order.id).await, [("allowed".to_owned(), 1)]);
     }
-    // Being asked once more by the payment itself, we still say yes.
+    // The payment itself asks once more, and the answer is still yes.
     assert_eq!(app.pay(orders[0].transaction_id).await, "debited");
     app.wait_for(orders[0].id, "paid").await;
     app.audit(&ids(&orders)).await;
@@ -94,7 +94,7 @@ async fn a_repeated_callback_is_answered_alike_and_changes_nothing(kind: Kind) {
     app.audit(&[order.id]).await;
 }
 
-/// An order may come to have two transactions: here the customer closed the first page, and kept it in another tab.
+/// An order may have two transactions: here the customer closed the first page, and kept it in another tab.
 async fn a_second_transaction_of_an_order_is_refused(kind: Kind) {
     let app = TestApp::start(kind).await;
     let first = app.order_with_link().await;
@@ -141,7 +141,7 @@ async fn another_store_or_an_unknown_transaction_is_refused(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
 
-    // The sandbox signs these rightly, as the gateway of another merchant, or a broken one, might.
+    // The sandbox signs these correctly, as the gateway of another merchant or a broken gateway might.
     app.fault(json!({ "fault": "callback-wrong-store", "next": 1 })).await;
     assert_eq!(app.pay(order.transaction_id).await, "refused");
     app.fault(json!({ "fault": "callback-unknown-transaction", "next": 1 })).await;
@@ -151,13 +151,12 @@ async fn another_store_or_an_unknown_transaction_is_refused(kind: Kind) {
     assert_eq!(app.metric(r#"tasdiq_callbacks_total{verdict="unknown_transaction"}"#).await, 1);
     assert_eq!(app.status(order.id).await, "pending");
     assert_eq!(app.ledger_of(order.id).await[0].debits, 0);
-    // And nothing is broken by it.
+    // The order can still be paid.
     assert_eq!(app.pay(order.transaction_id).await, "debited");
     app.wait_for(order.id, "paid").await;
 }
 
-/// The signature covers the values without anything between them: account `12` and amount `5000` sign like `1` and
-/// `25000`.
+/// The signature covers the values without separators: account `12` and amount `5000` sign like `1` and `25000`.
 async fn a_sliding_signature_opens_nothing(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let mut last = app.order_with_link().await;
@@ -199,7 +198,7 @@ async fn a_body_that_was_changed_after_signing_is_refused(kind: Kind) {
 
     assert_eq!(app.status(order.id).await, "pending");
     assert_eq!(app.metric(r#"tasdiq_callbacks_total{verdict="allowed"}"#).await, 0);
-    // The unchanged one still serves.
+    // The unchanged callback is still accepted.
     assert_eq!(app.deliver(body.to_string()).await.callback_status(), 1);
 }
 
@@ -270,9 +269,9 @@ async fn a_payment_before_a_person_is_not_taken_once_more(kind: Kind) {
     assert!(verdicts.contains(&("not_payable".to_owned(), 1)), "{verdicts:?}");
 }
 
-/// A list of addresses once refused the callback of a payment that was debited all the same.
+/// A list of addresses may refuse the callback of a payment that the gateway debits all the same.
 async fn a_callback_from_elsewhere_is_refused_if_that_was_asked_for_and_its_money_is_found(kind: Kind) {
-    // The sandbox calls from this machine, which is a proxy here and no gateway.
+    // The sandbox calls from this machine, whose address counts as a proxy here and not as the gateway.
     let proxies = ("TASDIQ_TRUSTED_PROXIES", "127.0.0.0/8");
     let app = TestApp::start_with(kind, &[("ATMOS_CALLBACK_ADDRESS_CHECK", "refuse"), proxies]).await;
     let order = app.order_with_link().await;
@@ -306,7 +305,7 @@ fn as_strings(body: &str) -> String {
     respelled(body, |text| json!(text))
 }
 
-/// The same callback with every value that can be one as a number.
+/// The same callback, with a number for every value that can be one.
 fn as_numbers(body: &str) -> String {
     respelled(body, |text| text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)))
 }

@@ -1,4 +1,4 @@
-//! Many shops, one gateway, one budget.
+//! Many shops share one gateway and one rate limit.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ on_both_kinds! {
 const MANY: &str = "key-of-the-shop-with-many";
 const FEW: &str = "key-of-the-shop-with-few";
 
-/// 200 links at 10 a second take 20 s; the other shop's customer stands before them.
+/// 200 links at 10 a second take 20 s. The link of the other shop's customer goes before them.
 async fn a_shop_that_makes_very_many_orders_does_not_delay_the_link_of_another(kind: Kind) {
     let keys = format!("many:{MANY},few:{FEW}");
     let variables =
@@ -46,7 +46,7 @@ async fn a_shop_that_makes_very_many_orders_does_not_delay_the_link_of_another(k
     let made = r#"tasdiq_gateway_calls_total{operation="create",outcome="ok"}"#;
     let linked = app.metric(made).await;
     assert!(linked < 150, "{linked}: the others still wait");
-    // None is forgotten: what is above a share only comes later.
+    // No link is lost: links above a fair share only come later.
     wait_until("all links", Duration::from_secs(90), async || {
         let linked = app.metric(made).await;
         (linked > i64::try_from(many.len()).unwrap()).then_some(())

@@ -1,4 +1,4 @@
-//! The gateway stumbles, forgets, lies and contradicts itself. After each of it the gateway's book and our orders agree.
+//! The gateway fails, forgets, lies and contradicts itself. After each fault the gateway's book and our orders agree.
 
 use std::time::{Duration, Instant};
 
@@ -19,18 +19,18 @@ on_both_kinds! {
     a_gateway_that_starts_after_us_is_found
     when_every_third_call_fails_each_order_is_still_paid_once
     on_a_day_when_everything_goes_wrong_once_or_thrice_each_order_is_still_paid_once
-    a_lost_answer_to_create_leaves_a_draft_that_nobody_can_pay
+    a_lost_answer_to_create_leaves_a_draft_that_cannot_be_paid
     a_lost_answer_to_apply_is_no_lost_payment
     a_callback_that_comes_twice_at_once_counts_once
     a_callback_that_comes_after_the_debit_still_counts
     a_callback_that_comes_after_paid_changes_nothing
     a_badly_signed_or_wrong_callback_moves_no_money
     a_debit_although_we_refused_a_forged_callback_is_paid_only_by_the_gateways_word
-    a_debit_although_we_refused_a_wrong_amount_is_found_without_anybodys_help
+    a_debit_although_we_refused_a_wrong_amount_is_found_without_help
     a_debit_that_fails_after_our_yes_is_not_paid_until_the_second_try
     a_debit_of_another_amount_goes_before_a_person
     a_payment_that_the_gateway_calls_closed_is_paid_all_the_same
-    while_the_gateway_cannot_be_asked_nobody_is_told_paid
+    while_the_gateway_cannot_be_asked_no_customer_is_told_paid
     a_rejected_token_is_replaced
 }
 
@@ -66,7 +66,7 @@ async fn while_the_gateway_is_down_create_answers_in_time_with_a_page_that_forwa
     app.audit(&[id]).await;
 }
 
-/// As with a gateway whose connections are refused: nothing was sent, so nothing is unknown.
+/// Connections are refused: no request was sent, so no outcome is unknown.
 async fn a_gateway_that_starts_after_us_is_found(kind: Kind) {
     let (address, data) = (format!("127.0.0.1:{}", free_port()), tempfile::tempdir().unwrap());
     let gateway = format!("http://{address}");
@@ -122,7 +122,7 @@ async fn on_a_day_when_everything_goes_wrong_once_or_thrice_each_order_is_still_
     app.audit(&ids).await;
 }
 
-async fn a_lost_answer_to_create_leaves_a_draft_that_nobody_can_pay(kind: Kind) {
+async fn a_lost_answer_to_create_leaves_a_draft_that_cannot_be_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     app.fault(json!({ "fault": "answer-lost", "path": "/merchant/pay/create", "next": 1 })).await;
 
@@ -139,7 +139,7 @@ async fn a_lost_answer_to_create_leaves_a_draft_that_nobody_can_pay(kind: Kind) 
     app.audit(&[order.id]).await;
 }
 
-/// The payer's browser, or a merchant's server that drives the payment, never hears how it ended.
+/// The payer's browser, or a merchant's server that drives the payment, gets no answer.
 async fn a_lost_answer_to_apply_is_no_lost_payment(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -220,8 +220,8 @@ async fn a_badly_signed_or_wrong_callback_moves_no_money(kind: Kind) {
     app.audit(&[order.id]).await;
 }
 
-/// Atmos did debit after a refusal (ATMOS.md §4.4). Then the money is there, of the right amount, and it is the
-/// gateway's own word on it that counts.
+/// Atmos did debit after a refusal (ATMOS.md §4.4). Then the right amount has moved, and only the gateway's own answer
+/// about it counts.
 async fn a_debit_although_we_refused_a_forged_callback_is_paid_only_by_the_gateways_word(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -240,14 +240,14 @@ async fn a_debit_although_we_refused_a_forged_callback_is_paid_only_by_the_gatew
     app.audit(&[order.id]).await;
 }
 
-async fn a_debit_although_we_refused_a_wrong_amount_is_found_without_anybodys_help(kind: Kind) {
+async fn a_debit_although_we_refused_a_wrong_amount_is_found_without_help(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
     app.fault(json!({ "fault": "callback-wrong-amount" })).await;
     app.fault(json!({ "fault": "debit-although-refused" })).await;
 
     assert_eq!(app.pay(order.transaction_id).await, "debited");
-    app.wait_for(order.id, "paid").await; // a rightly signed callback makes us inquire, even a refused one
+    app.wait_for(order.id, "paid").await; // a rightly signed callback brings an inquiry, even a refused one
 
     assert_eq!(app.verdicts(order.id).await, [("wrong_amount".to_owned(), 1)]);
     assert_eq!(app.history(order.id).await.statuses(), ["pending", "pending", "paid"]);
@@ -300,7 +300,7 @@ async fn a_payment_that_the_gateway_calls_closed_is_paid_all_the_same(kind: Kind
     app.audit(&[order.id]).await;
 }
 
-async fn while_the_gateway_cannot_be_asked_nobody_is_told_paid(kind: Kind) {
+async fn while_the_gateway_cannot_be_asked_no_customer_is_told_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
     app.fault(json!({ "fault": "unavailable", "path": "/merchant/pay/get" })).await;
@@ -319,7 +319,7 @@ async fn while_the_gateway_cannot_be_asked_nobody_is_told_paid(kind: Kind) {
 
 async fn a_rejected_token_is_replaced(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "20000")]).await;
-    app.order_with_link().await; // with a token that works
+    app.order_with_link().await; // gets a token that works
     let tokens = r#"tasdiq_gateway_calls_total{operation="token",outcome="ok"}"#;
     assert_eq!(app.metric(tokens).await, 1);
     app.fault(json!({ "fault": "token-rejected", "next": 1 })).await;
@@ -332,7 +332,7 @@ async fn a_rejected_token_is_replaced(kind: Kind) {
     assert_eq!(app.metric(tokens).await, 2);
 }
 
-/// Makes so many orders side by side, pays each of them, and waits until all are paid.
+/// Makes this many orders at the same time, pays each of them, and waits until all are paid.
 async fn buy(app: &TestApp, number: usize) -> Vec<i64> {
     const LONG: Duration = Duration::from_secs(75);
     futures_util::future::join_all((0..number).map(async |_| {
@@ -342,7 +342,7 @@ async fn buy(app: &TestApp, number: usize) -> Vec<i64> {
         let what = format!("a payment link for order {id}");
         let transaction_id = wait_until(&what, LONG, async || app.order(id).await["transaction_id"].as_i64()).await;
         assert_eq!(app.pay(transaction_id).await, "debited");
-        // The customer's browser: back from the gateway's page, which now and then asks again.
+        // The customer's browser is back from the gateway's page, and asks again now and then.
         let token = created.json()["order_token"].as_str().unwrap().to_owned();
         let return_page = format!("{}/pay/{token}/return", app.url);
         wait_until(&format!("order {id} to be paid"), LONG, async || {

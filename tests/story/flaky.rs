@@ -1,4 +1,4 @@
-//! A gateway that is flaky all day: every fifth link is made without our hearing of it, every fifth inquiry fails.
+//! A gateway that is flaky all day: it makes every fifth link and loses the answer, and every fifth inquiry fails.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use crate::support::app::{Kind, TestApp};
 use crate::support::doors::tea;
 use crate::support::wait::wait_until;
 
-/// `TASDIQ_TEST_FLAKY=1000 tests/run a_flaky_gateway` makes as many.
+/// The number of orders; `TASDIQ_TEST_FLAKY=1000 tests/run a_flaky_gateway` makes 1,000.
 const ORDERS: usize = 250;
 
-/// So many customers at once.
+/// How many customers pay at once.
 const AT_ONCE: usize = 64;
 
-/// For the job that is unlucky five times in a row, with the waits between its attempts.
+/// The time of a job that fails five times in a row, with the waits between its attempts.
 const LONG: Duration = Duration::from_secs(90);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flaky_gateway_makes_no_order_fail_and_none_paid_twice() {
     let orders = std::env::var("TASDIQ_TEST_FLAKY").map_or(ORDERS, |number| number.parse().unwrap());
     let app = TestApp::start_with(Kind::Servers, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
-    // What is lost was done all the same. The first ten really keep us waiting, each for as long as we wait for an answer.
+    // The gateway does the work and loses the answer. The first ten calls wait as long as a call waits for an answer.
     let creates = json!({ "fault": "answer-late", "path": "/merchant/pay/create", "share": 0.2, "next": 10,
         "milliseconds": 130_000 });
     app.fault(creates).await;
@@ -43,7 +43,7 @@ async fn a_flaky_gateway_makes_no_order_fail_and_none_paid_twice() {
         .collect()
         .await;
 
-    // Somebody has each draft whose answer was lost, and tries to pay it.
+    // A customer has each draft whose answer was lost, and tries to pay it.
     let book = app.ledger().await;
     let lost: Vec<i64> = book.iter().filter(|line| line.debits == 0).map(|line| line.transaction_id).collect();
     assert!(lost.len() > orders / 10, "every fifth answer is lost: {} of {}", lost.len(), book.len());

@@ -37,7 +37,7 @@ async fn sixteen_requests_at_once_with_one_key_make_one_order(kind: Kind) {
     assert_eq!(app.metric(OPEN_ORDERS).await, 1);
     let later = app.create_with_key("double-click", &body).await;
     assert_eq!((later.status, &later.json()["order_id"]), (201, &json!(made[0])), "{later}");
-    // One order has one payment.
+    // The order has one payment.
     let order = app.wait_for_link(made[0]).await;
     assert_eq!(app.ledger().await.len(), 1);
     app.pay(order.transaction_id).await;
@@ -109,7 +109,7 @@ async fn a_taken_reference_is_refused_with_the_orders_number(kind: Kind) {
     assert_eq!(second.json()["order_id"], first["order_id"]);
     assert_eq!(app.metric(OPEN_ORDERS).await, 1);
     assert_eq!(app.order(first["order_id"].as_i64().unwrap()).await["reference"], "INV-2026/001 №7");
-    // With its key the same request is a repetition and no clash.
+    // With its key the same request is a repetition and not a conflict.
     body["reference"] = json!("INV-2");
     let third = app.create_with_key("key", &body).await.json();
     assert_eq!(app.create_with_key("key", &body).await.json()["order_id"], third["order_id"]);
@@ -143,7 +143,7 @@ async fn two_shops_may_use_the_same_key_and_the_same_reference(kind: Kind) {
     assert_eq!((of_tea.status, of_books.status), (201, 201), "{of_tea} {of_books}");
     let (of_tea, of_books) = (of_tea.json()["order_id"].clone(), of_books.json()["order_id"].clone());
     assert_ne!(of_tea, of_books);
-    // Neither sees the other's.
+    // Neither shop sees the other's order.
     let foreign = tea_shop.get(&format!("/api/orders/{of_books}")).await;
     assert_eq!((foreign.status, problem(&foreign).as_str()), (404, "order-not-found"), "{foreign}");
     assert_eq!(bookshop.get(&format!("/api/orders/{of_books}")).await.status, 200);
@@ -166,7 +166,7 @@ async fn a_key_that_is_no_key_is_refused(kind: Kind) {
     assert_eq!(app.create_with_key(&too_long[..255], &tea()).await.status, 201);
 }
 
-/// The name that programs go by.
+/// The type of the problem, which programs match.
 fn problem(answer: &Answer) -> String {
     answer.json()["type"].as_str().unwrap().strip_prefix("urn:tasdiq:problem:").unwrap().to_owned()
 }

@@ -1,5 +1,5 @@
-//! The one-machine shop loses its power, again and again, at any moment: its file is whole, and every order it promised
-//! is there.
+//! A shop with one machine loses its power, again and again, at any moment. Its database file is whole, and every
+//! promised order is there.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,10 +18,10 @@ const KILLS: usize = 6;
 
 const SHOPS: usize = 4;
 
-/// A job that happened to run at three of the kills waits a minute, to run with nothing beside it.
+/// A job that ran at three of the kills waits a minute, and then runs alone.
 const ALL_LINKED: Duration = Duration::from_secs(75);
 
-/// Orders that were promised since the program was started last, before it is killed at some moment after.
+/// The orders that the program must promise after a start before it is killed.
 const WORK_BEFORE_A_KILL: usize = 10;
 
 #[derive(Default)]
@@ -43,7 +43,7 @@ async fn killed_at_any_moment_under_load_the_program_keeps_its_file_whole_and_ev
             (promised.number.load(Ordering::Relaxed) >= before + WORK_BEFORE_A_KILL).then_some(())
         })
         .await;
-        // At no moment in particular: that is the point.
+        // A random moment, on purpose.
         tokio::time::sleep(Duration::from_millis(rand::random_range(0..250))).await;
         app.kill().await;
         check_whole(app.data_dir(), kill).await;
@@ -73,7 +73,8 @@ async fn killed_at_any_moment_under_load_the_program_keeps_its_file_whole_and_ev
     check_whole(app.data_dir(), KILLS).await;
 }
 
-/// Orders until it is over. An order is promised once its answer has been read; what breaks off before promises nothing.
+/// Makes orders until it is over. An order is promised once its answer was read; an answer that breaks off promises
+/// nothing.
 async fn keep_ordering(shop: Doors, promised: Arc<Promised>) {
     while !promised.is_over.load(Ordering::Relaxed) {
         match shop.request(Method::POST, "/api/orders/create").json(&tea()).send().await {
@@ -84,13 +85,13 @@ async fn keep_ordering(shop: Doors, promised: Arc<Promised>) {
                 }
             }
             Ok(other) => panic!("HTTP {}: {}", other.status(), other.text().await.unwrap_or_default()),
-            // It has just been killed.
+            // The program has just been killed.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
 }
 
-/// Looks at a copy, so that the program itself has to find its way from what the kill has left.
+/// Checks a copy, so that the program itself must recover the original file.
 async fn check_whole(data_dir: &Path, kill: usize) {
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(data_dir).unwrap().flatten().filter(|file| file.file_type().unwrap().is_file()) {
@@ -100,7 +101,7 @@ async fn check_whole(data_dir: &Path, kill: usize) {
     let mut database = SqliteConnection::connect(&url).await.unwrap();
     let integrity: Vec<String> = sqlx::query_scalar("pragma integrity_check").fetch_all(&mut database).await.unwrap();
     let orphans = sqlx::query("pragma foreign_key_check").fetch_all(&mut database).await.unwrap();
-    // What is always written together.
+    // Rows that are always written in one transaction.
     let halves: i64 = sqlx::query_scalar(
         "select (select count(*) from orders o where not exists (select 1 from order_history h where h.order_id = o.id))
         + (select count(*) from orders o where not exists

@@ -1,4 +1,4 @@
-//! The time to pay is over. (The shortest there is lasts a minute, and that is how long this test takes.)
+//! The time to pay is over. (The shortest one is a minute, and this test takes as long.)
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn an_order_whose_time_is_over_takes_no_money_and_loses_none() {
     let unpaid = app.order_with_link().await;
     let in_secret = app.order_with_link().await;
     let asked_late = app.order_with_link().await;
-    // Paid in time, but nobody told us: no callback, and the customer never came back.
+    // Paid in time, but without a sign: no callback came, and the customer never came back.
     app.fault(json!({ "fault": "callback-never" })).await;
     assert_eq!(app.pay(in_secret.transaction_id).await, "debited");
     app.clear_faults().await;
@@ -21,13 +21,13 @@ async fn an_order_whose_time_is_over_takes_no_money_and_loses_none() {
     app.wait_for_within(unpaid.id, "expired", A_MINUTE_AND_MORE).await;
     app.wait_for(asked_late.id, "expired").await;
 
-    // The last inquiry found the secret payment.
+    // The last inquiry found the payment without a sign.
     app.wait_for(in_secret.id, "paid").await;
-    // Whoever asks now is told no, so no money moves, and the page does not lead to where one pays.
+    // The gateway now gets a no, so no money moves, and the page no longer links to the payment.
     assert_eq!(app.pay(unpaid.transaction_id).await, "refused");
     assert_eq!(app.verdicts(unpaid.id).await, [("late".to_owned(), 1)]);
     assert_eq!(app.open(&format!("{}/pay/{}", app.url, unpaid.token)).await.status, 200);
-    // And if the gateway debits all the same, a person hears of it at once.
+    // If the gateway debits all the same, a person is told at once.
     app.fault(json!({ "fault": "debit-although-refused" })).await;
     assert_eq!(app.pay(asked_late.transaction_id).await, "debited");
     let review = app.wait_for(asked_late.id, "review").await;

@@ -1,4 +1,4 @@
-//! No callback comes and no customer comes back: the published schedule finds every payment by itself.
+//! No callback comes and no customer comes back: the published schedule alone finds every payment.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::support::wait::wait_until;
 
 const ORDERS: usize = 1_000;
 
-/// So many requests at once.
+/// How many requests run at once.
 const AT_ONCE: usize = 16;
 
-/// The first inquiry comes a minute after the link (README). What is more is the work of a thousand inquiries, on a
-/// machine that does other things, too.
+/// The first inquiry comes a minute after the link (README). The rest of this time is for a thousand inquiries on a
+/// busy machine.
 const ASKED_WITHIN: Duration = Duration::from_secs(60 + 20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! What shops, customers and operators notice, told through the doors of the whole program.
+//! Stories of shops, customers and operators, told through the public interfaces of the whole program.
 
 mod answers;
 mod bad_input;

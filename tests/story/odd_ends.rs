@@ -1,4 +1,4 @@
-//! Orders whose money does not do what everybody was told. Each ends truthfully: as the gateway's book has it, or before
+//! Orders whose money moves otherwise than the callbacks said. Each order ends as the gateway's book has it, or before
 //! a person.
 
 use futures_util::future::join;
@@ -17,10 +17,10 @@ on_both_kinds! {
     a_transaction_that_closed_after_our_yes_is_followed_by_another
     a_customer_who_cancels_after_a_declined_card_gets_another_link_once_closed_is_believed
     a_transaction_that_ended_at_the_gateway_is_followed_by_another
-    a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_time_is_over
+    an_unknown_status_is_not_paid_and_goes_before_a_person_when_its_time_is_over
     of_two_drafts_tried_at_once_one_is_debited
     a_draft_that_was_allowed_is_watched_although_another_has_paid
-    money_on_a_draft_that_nobody_here_knows_is_told_by_the_audit
+    the_audit_finds_money_on_a_draft_that_no_row_knows
 }
 
 async fn money_that_went_back_after_paid_is_refunded(kind: Kind) {
@@ -56,7 +56,7 @@ async fn money_that_went_back_before_the_first_inquiry_never_was_paid(kind: Kind
     assert_clean(&app, &[order.id]).await;
 }
 
-/// Of an order that has expired, and of one that was called off: in secret, and although we refused.
+/// One order has expired and one was canceled. Money moves without a callback, and although we refused.
 async fn money_after_the_end_goes_before_a_person(kind: Kind) {
     let app = TestApp::start(kind).await;
     let mut ids = Vec::new();
@@ -108,7 +108,7 @@ async fn a_transaction_that_closed_after_our_yes_is_followed_by_another(kind: Ki
     assert_eq!(app.pay(first.transaction_id).await, "closed");
     assert_eq!(app.status(first.id).await, "confirming", "an apply may take minutes");
 
-    // Three minutes later it is believed.
+    // Three minutes later the closed answer is believed.
     let later = "update orders set last_allowed_at_ms = last_allowed_at_ms - 200000 where id = ";
     app.execute(&format!("{later}{}", first.id)).await;
     inquire(&app, first.id).await;
@@ -120,7 +120,7 @@ async fn a_transaction_that_closed_after_our_yes_is_followed_by_another(kind: Ki
     assert_clean(&app, &[first.id]).await;
 }
 
-/// The inquiry that may believe it comes at that very moment, and the link right after it.
+/// The inquiry comes at the very moment when closed may be believed, and the new link right after it.
 async fn a_customer_who_cancels_after_a_declined_card_gets_another_link_once_closed_is_believed(kind: Kind) {
     let app = TestApp::start(kind).await;
     let first = app.order_with_link().await;
@@ -167,7 +167,7 @@ async fn a_transaction_that_ended_at_the_gateway_is_followed_by_another(kind: Ki
     assert_clean(&app, &[first.id]).await;
 }
 
-async fn a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_time_is_over(kind: Kind) {
+async fn an_unknown_status_is_not_paid_and_goes_before_a_person_when_its_time_is_over(kind: Kind) {
     let app = TestApp::start(kind).await;
     let (passing, lasting) = join(app.order_with_link(), app.order_with_link()).await;
     for order in [&passing, &lasting] {
@@ -188,9 +188,9 @@ async fn a_status_nobody_knows_is_not_paid_and_goes_before_a_person_when_its_tim
     app.audit(&[passing.id, lasting.id]).await;
 }
 
-/// The answer of the first create was lost, and its draft is in somebody's hands all the same.
-/// The first try was allowed and declined, the second page debits without a question, and then the first try goes through
-/// all the same: the customer has paid twice, and somebody hears of it within seconds rather than a day later.
+/// The answer of the first create was lost, and a customer has its draft all the same. The first try was allowed and
+/// declined, the second page debits without a question, and then the first try succeeds after all. The customer has
+/// paid twice, and a person is told within seconds rather than a day later.
 async fn a_draft_that_was_allowed_is_watched_although_another_has_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -225,9 +225,9 @@ async fn of_two_drafts_tried_at_once_one_is_debited(kind: Kind) {
     assert_clean(&app, &[order.id]).await;
 }
 
-/// Its job was canceled, and so was the order, when only the gateway knew of a draft; then the gateway takes money for it
-/// although we refuse. No row of ours can tell of it. The audit does.
-async fn money_on_a_draft_that_nobody_here_knows_is_told_by_the_audit(kind: Kind) {
+/// The job and the order were canceled while only the gateway knew of a draft. Then the gateway takes money for it
+/// although we refuse. No row of ours shows that. The audit does.
+async fn the_audit_finds_money_on_a_draft_that_no_row_knows(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     app.fault(json!({ "fault": "answer-lost", "path": "/merchant/pay/create" })).await;
     let id = app.create_order(&tea()).await.json()["order_id"].as_i64().unwrap();
@@ -277,7 +277,7 @@ async fn inquire(app: &TestApp, id: i64) {
     app.command(&["orders", "reconcile", &id.to_string()]).await;
 }
 
-/// As if the order had been made an hour ago, and asked about last half an hour ago.
+/// Changes the rows as if the order had been made an hour ago, with the last inquiry half an hour ago.
 async fn time_is_over(app: &TestApp, id: i64) {
     app.execute(&format!(
         "update orders set expires_at_ms = expires_at_ms - 3600000,
@@ -286,7 +286,7 @@ async fn time_is_over(app: &TestApp, id: i64) {
     .await;
 }
 
-/// The gateway's book and our rows agree, by this test's eye and by the operator's.
+/// Checks that the gateway's book and our rows agree, by this test's own comparison and by `tasdiq audit`.
 async fn assert_clean(app: &TestApp, ids: &[i64]) {
     app.audit(ids).await;
     let audit = app.run(&["audit"]).await;

@@ -1,4 +1,4 @@
-//! An order's way from the shop's request to *paid*.
+//! An order from the shop's request to *paid*.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::doors::{TEA_TIYIN, tea};
 use crate::support::role::order_of;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// The link is waited for however loaded the machine is, so that the answer's shape is always the same.
+/// The request waits for the link even on a loaded machine, so that the answer always has the same shape.
 const PATIENT_CREATE: (&str, &str) = ("TASDIQ_LINK_WAIT_MS", "20000");
 
 on_both_kinds! {
@@ -21,7 +21,7 @@ on_both_kinds! {
     a_paying_customer_makes_the_order_paid_and_its_history_tells_each_step
     a_debit_without_any_callback_is_found_once_the_customer_comes_back
     an_operator_can_ask_the_gateway_about_an_order_whose_callback_was_lost
-    whoever_follows_an_order_hears_that_it_is_paid
+    a_follower_of_an_order_is_told_that_it_is_paid
     orders_that_are_paid_side_by_side_do_not_disturb_each_other
     a_closed_payment_page_is_replaced_by_another_that_can_be_paid
     a_payment_that_the_bank_gives_back_is_refunded_at_the_next_inquiry
@@ -108,7 +108,7 @@ async fn a_paying_customer_makes_the_order_paid_and_its_history_tells_each_step(
     assert_eq!(book.len(), 1, "{book:?}");
     assert_eq!((book[0].state.as_str(), book[0].debits, book[0].amount), ("debited", 1, TEA_TIYIN));
     assert_eq!(app.verdicts(order.id).await, [("allowed".to_owned(), 1)]);
-    // The page of ours no longer leads to where one pays.
+    // Our page no longer links to the payment.
     let page = app.open(&format!("{}/pay/{}", app.url, order.token)).await;
     assert_eq!(page.status, 200, "{page}");
     assert!(page.text.contains(r#"data-status="paid""#), "{page}");
@@ -141,12 +141,12 @@ async fn an_operator_can_ask_the_gateway_about_an_order_whose_callback_was_lost(
     assert_eq!(app.history(order.id).await.times_entered("paid"), 1);
 }
 
-async fn whoever_follows_an_order_hears_that_it_is_paid(kind: Kind) {
+async fn a_follower_of_an_order_is_told_that_it_is_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
     let events = format!("/api/orders/{}/events?token={}", order.id, order.token);
 
-    // The stream ends by itself, or reading it would run into the client's deadline.
+    // The stream must end by itself: otherwise reading it would run into the client's deadline.
     let (stream, outcome) = tokio::join!(app.get(&events), app.pay(order.transaction_id));
 
     assert_eq!(outcome, "debited");

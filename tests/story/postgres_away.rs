@@ -1,5 +1,5 @@
-//! PostgreSQL dies or hangs while orders are under way. Without it nothing can be promised, so nothing is; and nothing
-//! that was promised before is lost.
+//! PostgreSQL dies or hangs while orders are under way. Without it no order can be promised, so none is, and no
+//! promised order is lost.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use crate::support::doors::{Answer, Linked, tea};
 use crate::support::servers::PrivatePostgres;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// Nobody is kept waiting for longer by a database that hangs; the gateway least of all.
+/// The longest wait of a caller while the database hangs. The gateway above all must not wait.
 const SOON: Duration = Duration::from_secs(10);
 
-/// One that refuses connections is noticed at once, by however many ask.
+/// The longest wait while the database refuses connections, for any number of callers.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,7 +42,7 @@ async fn while_postgres_hangs_requests_are_turned_away_and_afterwards_everything
     settle(&app, &under_way).await;
 }
 
-/// Orders whose money has moved, and whose inquiries are held up by a gateway that does not answer yet.
+/// Orders whose money has moved, and whose inquiries wait for a gateway that does not answer yet.
 async fn start_with_payments_under_way(postgres: &PrivatePostgres) -> (TestApp, Vec<Linked>) {
     let app = TestApp::start_with(Kind::Servers, &[("DATABASE_URL", &postgres.url())]).await;
     let mut orders = Vec::new();
@@ -108,7 +108,7 @@ async fn settle(app: &TestApp, under_way: &[Linked]) {
     let new = app.order_with_link().await;
     assert_eq!(app.pay(new.transaction_id).await, "debited");
     app.wait_for(new.id, "paid").await;
-    // An outage is nobody's fault: it costs no job an attempt that counts, and no worker its reputation.
+    // An outage costs no job an attempt, and counts as no crash of a worker.
     assert_eq!(app.metric("tasdiq_dead_letters").await, 0);
     let ids: Vec<i64> = under_way.iter().map(|order| order.id).chain([new.id]).collect();
     app.audit(&ids).await;

@@ -1,4 +1,4 @@
-//! Callbacks as no document describes them: spoiled, of another shape, too often, too early.
+//! Callbacks that no document describes: spoiled, of another shape, too often, too early.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -41,7 +41,7 @@ async fn a_spoiled_question_moves_no_money_and_the_next_right_one_does(kind: Kin
 }
 
 async fn a_question_of_any_shape_and_any_number_pays_its_order_once(kind: Kind) {
-    // With how many callbacks come.
+    // The shape of the callback, and how many callbacks it brings.
     const SHAPES: [(&str, usize); 10] = [
         ("callback-decimal-amount", 1),
         ("callback-uppercase-sign", 1),
@@ -79,7 +79,7 @@ async fn a_question_of_any_shape_and_any_number_pays_its_order_once(kind: Kind) 
     app.audit(&orders.iter().map(|order| order.id).collect::<Vec<_>>()).await;
 }
 
-/// The payer is quicker than create's answer: we do not know the transaction yet.
+/// The payer is quicker than the answer to create: we do not know the transaction yet.
 async fn a_question_before_the_answer_of_create_is_refused_and_may_come_again(kind: Kind) {
     let app = TestApp::start(kind).await;
     app.fault(json!({ "fault": "callback-early", "next": 1 })).await;

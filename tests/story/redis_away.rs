@@ -9,7 +9,7 @@ use crate::support::doors::{Answer, tea};
 use crate::support::servers::PrivateRedis;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// A person who is asked nothing by a machine that hangs: no answer of ours may wait for Redis.
+/// The longest wait of a person: no answer of ours may wait for Redis.
 const SOON: Duration = Duration::from_secs(3);
 
 async fn start(redis: &PrivateRedis) -> TestApp {
@@ -53,7 +53,7 @@ async fn a_redis_that_forgets_everything_costs_nothing_but_seconds() {
     const MORE_THAN_RUN_AT_ONCE: usize = 90;
     let redis = PrivateRedis::start().await;
     let app = start(&redis).await;
-    // Calls so slow that ids wait in Redis for a free slot.
+    // With such slow calls, ids wait in Redis for a free slot.
     app.fault(json!({ "fault": "latency", "milliseconds": 4_000 })).await;
     let ids = take_orders(&app, MORE_THAN_RUN_AT_ONCE).await;
 
@@ -75,7 +75,7 @@ async fn a_redis_that_forgets_everything_costs_nothing_but_seconds() {
     app.audit(&ids).await;
 }
 
-/// Wipes Redis at a moment when it holds ids that nobody has taken yet, so that something is lost.
+/// Wipes Redis while it holds ids that no worker has taken yet, so that ids are lost.
 async fn wipe_while_ids_wait(app: &TestApp, redis: &PrivateRedis, queue: &str) {
     let depth = format!("tasdiq_queue_depth{{queue=\"{queue}\"}}");
     wait_until(&format!("ids that wait in {queue}"), PATIENCE, async || (app.metric(&depth).await > 0).then_some(()))
@@ -100,7 +100,7 @@ async fn a_program_that_starts_while_redis_is_away_works_as_soon_as_it_is_back()
     app.audit(&ids).await;
 }
 
-/// What must go on without Redis, quickly. Gives the orders that were made.
+/// Checks that orders and a callback are accepted quickly without Redis. Returns the new orders.
 async fn take_orders_and_a_callback(app: &TestApp, transaction_id: i64, id: i64) -> Vec<i64> {
     let ids = take_orders(app, 5).await;
     let body = app.sign(transaction_id, id, "50.00").await;
@@ -112,7 +112,7 @@ async fn take_orders_and_a_callback(app: &TestApp, transaction_id: i64, id: i64)
     ids
 }
 
-/// Makes so many orders side by side, each within what a person waits, and each with an address that opens.
+/// Makes this many orders at the same time. Each is answered within the wait of a person, and its page opens.
 async fn take_orders(app: &TestApp, number: usize) -> Vec<i64> {
     let made: Vec<(Answer, Duration)> = futures_util::future::join_all((0..number).map(async |_| {
         let begun = Instant::now();
@@ -131,7 +131,7 @@ async fn take_orders(app: &TestApp, number: usize) -> Vec<i64> {
     ids
 }
 
-/// Redis is back: all links come, what was debited meanwhile is paid, and the rest can be.
+/// Redis is back: all links come, orders debited meanwhile become paid, and the others can be paid.
 async fn settle(app: &TestApp, ids: &[i64], before: i64) {
     app.wait_for(before, "paid").await;
     for id in ids {

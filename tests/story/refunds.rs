@@ -1,4 +1,4 @@
-//! A shop gives money back, or calls an order off: once, whatever is lost, away, or asked for twice.
+//! A shop gives money back, or cancels an order: once, although answers are lost, parts are away, or it asks twice.
 
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ async fn a_refund_whose_answer_was_lost_is_made_once(kind: Kind) {
     app.command(&["audit"]).await;
 }
 
-/// Between us and the gateway stands something that forgets connections which rest for a second. The refund is sent once,
-/// so it must not be lost on such a one: it would wait for a person for want of a single call.
+/// A device between us and the gateway forgets connections that are idle for a second. The refund is sent once, so it
+/// must not be lost on such a connection: it would wait for a person because of one lost call.
 async fn a_refund_after_a_rest_does_not_meet_a_connection_that_was_closed(kind: Kind) {
     const REST: Duration = Duration::from_secs(1);
     let listen = format!("127.0.0.1:{}", free_port());
@@ -76,7 +76,7 @@ async fn a_refund_after_a_rest_does_not_meet_a_connection_that_was_closed(kind: 
     let app = TestApp::start_with(kind, &settings).await;
     let order = app.paid_order().await;
     let known = way.opened();
-    tokio::time::sleep(REST + Duration::from_millis(500)).await; // the rest itself, and not a condition to wait for
+    tokio::time::sleep(REST + Duration::from_millis(500)).await; // the idle time itself; there is no condition to wait for
 
     app.refund(order.id, "key", &json!({})).await;
 
@@ -123,7 +123,7 @@ async fn of_refunds_asked_for_at_once_over_sixteen_connections_one_is_made(kind:
     app.command(&["audit"]).await;
 }
 
-/// Its number of the debit was spoilt, so that the gateway knows no such payment.
+/// The stored number of the debit was spoilt, so that the gateway knows no such payment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_a_refund_that_the_gateway_refuses_leaves_the_order_paid() {
     let app = TestApp::start(Kind::Servers).await;
@@ -172,7 +172,7 @@ async fn a_canceled_order_takes_no_money(kind: Kind) {
     app.command(&["audit"]).await;
 }
 
-/// The gateway never asked.
+/// The gateway sent no callback.
 async fn money_that_moves_after_a_cancel_goes_before_a_person(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;

@@ -1,4 +1,4 @@
-//! The gateway asks the same question a hundred times, over sixteen connections: one effect, a hundred true answers.
+//! The gateway sends the same callback a hundred times, over sixteen connections: one effect, a hundred true answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::support::doors::{Doors, Linked};
 use crate::support::program::Program;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// What answers the gateway.
+/// The processes that answer the gateway.
 #[derive(Clone, Copy)]
 enum Answering {
     One(Kind),
@@ -48,12 +48,12 @@ however_it_is_answered! {
     two_drafts_asked_about_a_hundred_times_each_are_never_both_allowed
 }
 
-/// So many connections at once.
+/// How many connections are open at once.
 const CONNECTIONS: usize = 16;
 
 const TIMES: usize = 100;
 
-/// Writes down each callback that is put to an inquiry's row.
+/// Records each callback that is added to an inquiry's row.
 const WRITE_WAKINGS_DOWN_IN_SQLITE: &[&str] = &[
     "create trigger wakings_of_new after insert on jobs when new.woken_by is not null
         begin insert into wakings values (new.id); end",
@@ -100,7 +100,7 @@ impl Shop {
         Shop { app, doors, store, _another: another }
     }
 
-    /// Delivers the body a hundred times; gives the statuses answered, with how often each.
+    /// Delivers the body a hundred times. Returns the answered statuses, each with its count.
     async fn deliver(&self, body: &str) -> BTreeMap<i64, usize> {
         let never = Arc::new(AtomicBool::new(true));
         self.deliver_until(body, &never).await
@@ -110,7 +110,7 @@ impl Shop {
     async fn deliver_until(&self, body: &str, is_over: &Arc<AtomicBool>) -> BTreeMap<i64, usize> {
         let begun = Arc::new(AtomicUsize::new(0));
         let connections = (0..CONNECTIONS).map(|number| {
-            // A client of its own has a connection of its own.
+            // Each client has a connection of its own.
             let at = &self.doors[number % self.doors.len()];
             let doors = Doors::new(at.url.clone(), at.sandbox_url.clone());
             let (begun, is_over, body) = (Arc::clone(&begun), Arc::clone(is_over), body.to_owned());
@@ -131,7 +131,7 @@ impl Shop {
         statuses
     }
 
-    /// The verdicts that are kept about an order, with how often each was given.
+    /// The stored verdicts about an order, each with its count.
     async fn verdicts(&self, order: &Linked) -> BTreeMap<&'static str, i64> {
         let kept = callbacks::of_order(&self.store, OrderId(order.id)).await.unwrap();
         let mut verdicts = BTreeMap::new();
@@ -143,7 +143,7 @@ impl Shop {
 
     /// How many times an inquiry was woken by a callback.
     async fn woken(&self) -> usize {
-        // Each is taken up by a run.
+        // A run takes up each of them.
         wait_until("the inquiries that were woken", PATIENCE, async || {
             let inquiries = jobs::list(&self.store, None, Some(JobKind::SettleOrder), 1_000).await.unwrap();
             inquiries.iter().all(|inquiry| inquiry.woken_by.is_empty()).then_some(())
@@ -161,7 +161,8 @@ impl Shop {
     }
 }
 
-/// A repeated body that changes nothing stages nothing, until ten seconds after the first.
+/// The most jobs that may be staged: a repeated body that changes nothing stages none until ten seconds after the
+/// first.
 fn allowed_to_be_staged(since: Instant) -> usize {
     1 + usize::try_from(since.elapsed().as_secs() / 10).unwrap() * TIMES
 }
@@ -184,7 +185,7 @@ async fn an_allowed_callback_sent_a_hundred_times_has_one_effect(shop: Shop) {
     );
     let runs = shop.woken().await;
     assert!((1..=limit).contains(&runs), "{runs} runs");
-    // And it can still be paid, once.
+    // The order can still be paid, once.
     assert_eq!(shop.app.pay(order.transaction_id).await, "debited");
     shop.app.wait_for(order.id, "paid").await;
     shop.app.audit(&[order.id]).await;
@@ -253,7 +254,7 @@ async fn a_late_callback_sent_a_hundred_times_has_no_effect(shop: Shop) {
 
     assert_eq!(answers, BTreeMap::from([(0, TIMES)]));
     assert_eq!(shop.verdicts(&order).await, BTreeMap::from([("late", 100)]));
-    // Its inquiry comes, for the callback was a hint, and finds no money.
+    // The callback was a hint, so an inquiry comes, and finds no money.
     shop.app.wait_for(order.id, "expired").await;
     assert_eq!(shop.statuses(&order).await, ["pending", "pending", "expired"]);
 }
@@ -269,10 +270,10 @@ async fn callbacks_that_race_the_payment_are_answered_rightly_at_every_moment(sh
         is_paid.store(true, Ordering::Relaxed);
     };
     let (answers, ()) = tokio::join!(shop.deliver_until(&body, &is_paid), paying);
-    // At least one more after it.
+    // At least one more delivery after the payment.
     let afterwards = shop.deliver(&body).await;
 
-    // This draft may debit before, while and after it does; whatever the moment, yes is the truth.
+    // This draft may debit before, during and after its debit: yes is true at every moment.
     let sent = answers.get(&1).copied().unwrap_or_default();
     assert_eq!((answers.len(), afterwards), (1, BTreeMap::from([(1, TIMES)])), "{answers:?}");
     let verdicts = shop.verdicts(&order).await;
@@ -306,8 +307,8 @@ async fn two_drafts_asked_about_a_hundred_times_each_are_never_both_allowed(shop
     assert_eq!(shop.statuses(&first).await, ["pending", "pending", "confirming"]);
 }
 
-/// A repetition that comes long after the last makes us inquire once more: it wakes the inquiry and locks the order,
-/// which at that moment the inquiry is about to do as well.
+/// A repetition long after the last one brings another inquiry. It wakes the inquiry's row and locks the order, and at
+/// that moment the inquiry is about to lock both, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_callback_that_is_repeated_for_long_gets_its_answers_without_a_deadlock() {
     let shop = Shop::start(Answering::TwoApis).await;

@@ -1,4 +1,4 @@
-//! A backup is restored: orders made since are lost, and nobody else gets their numbers.
+//! A backup is restored: orders made since the backup are lost, and no new order gets their numbers.
 
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 
@@ -22,7 +22,7 @@ async fn a_restored_backup_gives_no_customer_the_number_of_another(kind: Kind) {
             }
             std::fs::write(app.data_dir().join("tasdiq.db"), backup).unwrap();
         }
-        // What a dump of before leaves.
+        // The state after an older dump was restored.
         None => {
             for rows in [
                 "callbacks where order_id",

@@ -1,4 +1,5 @@
-//! Money that fits nowhere goes before a person, who is told what to do, does it, and is heard.
+//! Money that fits no order goes before a person. The person is told what to do, does it, and the decision takes
+//! effect.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ on_both_kinds! {
     a_decision_that_cannot_be_is_refused_and_says_why
 }
 
-/// The one order that waits for a person, as `tasdiq orders review` tells machines.
+/// The one order that waits for a person, from `tasdiq orders review --json`.
 async fn the_waiting(app: &TestApp) -> Value {
     let listed: Value = serde_json::from_str(&app.command(&["orders", "review", "--json"]).await).unwrap();
     let [waiting] = listed.as_array().unwrap().as_slice() else { panic!("{listed:#}") };
@@ -36,12 +37,12 @@ async fn the_waiting(app: &TestApp) -> Value {
     waiting.clone()
 }
 
-async fn nobody_waits(app: &TestApp) {
+async fn no_order_waits(app: &TestApp) {
     assert_eq!(app.command(&["orders", "review", "--json"]).await.trim(), "[]");
     assert!(app.command(&["orders", "review"]).await.contains("no order waits"));
 }
 
-/// Types the command that `orders review` suggests for this status, with a name and a reason.
+/// Runs the command that `orders review` suggests for this status, with a name and a reason.
 async fn type_suggested(app: &TestApp, waiting: &Value, status: &str) -> String {
     let suggested = waiting["commands"].as_array().unwrap().iter().map(|command| command.as_str().unwrap());
     let wanted = format!("tasdiq orders resolve {} {status} ", waiting["order_id"]);
@@ -59,7 +60,7 @@ async fn type_suggested(app: &TestApp, waiting: &Value, status: &str) -> String 
     app.command(&words).await
 }
 
-/// Whether everything about the order agrees with the gateway's book.
+/// Checks that the order agrees with the gateway's book.
 async fn agrees(app: &TestApp, id: i64) {
     let ended = app.run(&["audit", "--order", &id.to_string()]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -85,14 +86,14 @@ async fn wait_for_row(app: &TestApp, id: i64, transaction_id: i64, state: &str) 
     wait_until(&what, PATIENCE, async || (row_state(app, id, transaction_id).await == state).then_some(())).await;
 }
 
-/// Debits whatever we answer.
+/// Makes the gateway debit in spite of our answer.
 async fn debit_anyway(app: &TestApp, transaction_id: i64) {
     app.fault(json!({ "fault": "debit-although-refused" })).await;
     assert_eq!(app.pay(transaction_id).await, "debited");
     app.clear_faults().await;
 }
 
-/// A second draft of the order at the gateway, known to us as one that a late worker made.
+/// Makes a second draft of the order at the gateway, with our row, as a late worker would.
 pub(super) async fn another_draft(app: &TestApp, id: i64) -> i64 {
     let token: Value = app
         .request(Method::POST, &format!("{}/token", app.sandbox_url))
@@ -158,7 +159,7 @@ async fn a_debit_of_another_amount_is_paid_once_a_person_says_so(kind: Kind) {
     assert_eq!(history.statuses(), ["pending", "pending", "confirming", "review", "review", "paid"]);
     let told = &history.steps()[4].cause;
     assert!(told.contains("Olim") && told.contains("seen in the cabinet"), "{told}");
-    nobody_waits(&app).await;
+    no_order_waits(&app).await;
     assert_eq!(app.metric(r#"tasdiq_orders{status="review"}"#).await, 0);
     agrees(&app, order.id).await;
 }
@@ -201,7 +202,7 @@ async fn a_decision_waits_for_a_gateway_that_is_away(kind: Kind) {
     app.wait_for(order.id, "paid").await;
 }
 
-/// Both pages were open, and both were paid: the second although we refused it.
+/// Both pages were open, and both were paid, the second although we refused it.
 async fn a_second_payment_on_another_draft_is_marked_given_back_and_forgotten(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -228,12 +229,12 @@ async fn a_second_payment_on_another_draft_is_marked_given_back_and_forgotten(ki
     let unmarked = app.order(order.id).await;
     assert_eq!((&unmarked["status"], &unmarked["needs_review"]), (&json!("paid"), &json!(false)));
     wait_for_row(&app, order.id, second, "reversed").await;
-    nobody_waits(&app).await;
+    no_order_waits(&app).await;
     assert_eq!(app.history(order.id).await.times_entered("paid"), 1);
     agrees(&app, order.id).await;
 }
 
-/// What is found second neither hides the first nor makes the order wait anew.
+/// The second finding neither hides the first nor restarts the waiting time of the order.
 async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -279,7 +280,7 @@ async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
     }
     assert_eq!(list.matches("to do  ").count(), 2, "{list}");
 
-    // What is printed can be typed, and is about what is printed beside it.
+    // Each printed command can be typed, and is about the finding beside it.
     let words = async |typed: &[String]| app.run(&typed.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let ended = words(&read_too_early).await;
     assert!(ended.refusal().contains("this was found besides"), "{ended:?}");
@@ -314,7 +315,7 @@ async fn money_on_an_expired_order_is_given_back_and_the_order_refunded(kind: Ki
     agrees(&app, order.id).await;
 }
 
-/// The draft's answer had been lost on the way when its order was called off.
+/// The answer about the draft was lost when its order was canceled.
 async fn money_on_a_canceled_order_goes_before_a_person_and_can_still_pay_it(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     app.fault(json!({ "fault": "unavailable" })).await;
@@ -359,7 +360,7 @@ async fn a_payment_that_is_reversed_after_a_day_refunds_its_order(kind: Kind) {
 async fn the_return_page_brings_an_inquiry_within_a_second(kind: Kind) {
     let app = TestApp::start(kind).await;
     let mut took = Vec::new();
-    // The best of three: a machine under load may be late for its own reasons.
+    // The best of three: a loaded machine may be late for other reasons.
     for _ in 0..3 {
         let order = app.order_with_link().await;
         app.fault(json!({ "fault": "callback-never", "next": 1 })).await;
@@ -397,5 +398,5 @@ async fn a_decision_that_cannot_be_is_refused_and_says_why(kind: Kind) {
         assert!(ended.complained.contains("it is empty"), "{ended:?}");
     }
     assert_eq!(app.status(order.id).await, "pending");
-    nobody_waits(&app).await;
+    no_order_waits(&app).await;
 }

@@ -1,4 +1,4 @@
-//! What the program finds of an earlier run when it starts.
+//! The program starts and finds jobs of an earlier run.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ on_both_kinds! {
     open_orders_of_another_gateway_are_told_at_the_start
 }
 
-/// Whoever held a lease cannot be alive, for we hold the lock: its jobs need not wait for the lease's end.
+/// The holder of a lease cannot be alive, because this process holds the lock: its jobs need not wait for the lease's
+/// end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_embedded_start_counts_each_job_that_ran_as_crashed_and_runs_it_at_once() {
     let mut app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -29,7 +30,7 @@ async fn an_embedded_start_counts_each_job_that_ran_as_crashed_and_runs_it_at_on
 
     app.kill_and_restart().await;
 
-    // Within less than what is left of their leases.
+    // In less time than their leases still last.
     wait_until("three crashes", Duration::from_secs(5), async || {
         (app.output().matches("(create_payment_link) ran out, crash 1").count() == 3).then_some(())
     })

@@ -22,7 +22,7 @@ on_every_database! {
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// From now on this process has seen the database's clock set by so much.
+/// Lets this process see a step of the database's clock by this much.
 fn step(store: &Store, by_ms: i64) {
     let stepped = store.clock().set(store.now_ms() + by_ms, Duration::ZERO);
     assert!(stepped.is_some(), "it is noticed");
@@ -33,7 +33,7 @@ async fn a_clock_that_is_set_forward_makes_no_running_job_a_crash(f: Fixture) {
     w.gateway.hold_all();
     let orders = [w.f.order().await, w.f.order().await, w.f.order().await];
     w.wait_for_calls(&[1, 2, 3]).await;
-    // Its relay has known for long whose leases are over.
+    // By now the relay knows which leases are over.
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let is_well = async || {
@@ -44,7 +44,7 @@ async fn a_clock_that_is_set_forward_makes_no_running_job_a_crash(f: Fixture) {
         }
         is_well
     };
-    // Several times: the first renewal by the new time may come before the relay looks.
+    // Several times: the first renewal by the new time may come before the relay checks.
     for _ in 0..6 {
         step(&w.f.store, HOUR_MS);
         watch(Duration::from_millis(700), is_well).await;
@@ -83,12 +83,12 @@ async fn a_process_that_notices_a_clock_set_forward_before_the_worker_counts_no_
 }
 
 async fn after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_schedule(f: Fixture) {
-    // An inquiry that waits for its time, one whose worker has died, and one whose number was lost on the way.
+    // One inquiry waits for its time, one has lost its worker, and the id of one was lost.
     let waiting = f.order_with_link(7).await;
     let (died, lost) = (f.order().await, f.order().await);
     let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
     jobs::claim(&f.store, &ids[..1]).await.unwrap();
-    // A link that may wait stands beside the late inquiries. It failed, and waits for its next attempt.
+    // A link that may wait is on the queue of the late inquiries. It failed, and waits for its next attempt.
     let patient = f.order().await;
     let due_at_ms = f.store.now_ms() + 900_000;
     f.execute(&[format!(

@@ -1,4 +1,4 @@
-//! A gateway that answers when the test says so: it keeps calls about an order waiting, as long as it likes.
+//! A gateway that answers when the test says so. It can let calls about an order wait.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// The transactions of an order are numbered from a thousand times its own number on.
+/// The transactions of an order are numbered from its own number times this.
 pub(super) const PER_ORDER: i64 = 1_000;
 
 /// A gateway on a real socket. It ends when dropped.
@@ -37,16 +37,16 @@ struct State {
     drafts: BTreeMap<i64, i64>,
     debited: BTreeSet<i64>,
     reversed: BTreeSet<i64>,
-    /// What each reversal that is asked for gets, the first one first; then each is made.
+    /// The results of the next reversals, in order. After them each reversal is made.
     reversals: VecDeque<Reversal>,
     reversals_asked: usize,
     refused: BTreeSet<i64>,
 }
 
-/// What becomes of a reversal.
+/// The result of a reversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reversal {
-    /// It is made, and says so.
+    /// It is made, and the answer says so.
     Made,
     /// It is made, and its answer is lost.
     MadeUntold,
@@ -54,7 +54,7 @@ pub(super) enum Reversal {
     Lost,
     /// A final no.
     Refused,
-    /// Turned away by whoever stands in front of the gateway.
+    /// A proxy in front of the gateway refuses the call.
     Forbidden,
 }
 
@@ -82,7 +82,7 @@ impl HeldGateway {
         HeldGateway { url, parts, serving: serving.abort_handle() }
     }
 
-    /// Our client of it, which waits for an answer for as long as a job may run.
+    /// Our client for this gateway. It waits for an answer for as long as a job may run.
     pub(super) fn client(&self) -> Gateway {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sandbox =
@@ -116,22 +116,22 @@ impl HeldGateway {
         self.state().debited.insert(transaction);
     }
 
-    /// From now on this transaction's money went back, by whomever.
+    /// From now on this transaction's money has gone back.
     pub(super) fn reverse(&self, transaction: i64) {
         self.state().reversed.insert(transaction);
     }
 
-    /// The next reversals that are asked for get this.
+    /// Sets the results of the next reversals.
     pub(super) fn answer_reversals(&self, reversals: &[Reversal]) {
         self.state().reversals.extend(reversals);
     }
 
-    /// How often a reversal was asked for.
+    /// How many reversals were requested.
     pub(super) fn reversals_asked(&self) -> usize {
         self.state().reversals_asked
     }
 
-    /// Says a final no to every call about this order.
+    /// Answers every call about this order with a final no.
     pub(super) fn refuse(&self, order: i64) {
         self.state().refused.insert(order);
     }
@@ -157,7 +157,7 @@ impl Drop for HeldGateway {
     }
 }
 
-/// A call that waits, until it is answered or the caller goes.
+/// A call that waits until it is answered or its caller has gone.
 struct Waiting<'a>(&'a Parts, i64);
 
 impl Parts {

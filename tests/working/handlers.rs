@@ -1,4 +1,4 @@
-//! What the handlers do, one job at a time.
+//! The handlers, one job at a time.
 
 use domain::id::TransactionId;
 use domain::job::{JobState, QueueName};
@@ -13,7 +13,7 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     a_final_no_of_the_gateway_fails_the_order_with_its_reason
-    a_debit_on_a_draft_that_nobody_saw_pays_the_order
+    a_debit_on_an_unseen_draft_pays_the_order
     no_gateway_is_asked_about_another_ones_order
     a_stored_callback_that_proves_nothing_any_more_still_brings_an_inquiry
     a_callback_whose_verdict_only_a_newer_release_knows_stops_no_payment
@@ -36,7 +36,7 @@ async fn a_final_no_of_the_gateway_fails_the_order_with_its_reason(f: Fixture) {
     assert_eq!(w.gateway.asked(1), 1, "asking again would change nothing");
 }
 
-async fn a_debit_on_a_draft_that_nobody_saw_pays_the_order(f: Fixture) {
+async fn a_debit_on_an_unseen_draft_pays_the_order(f: Fixture) {
     let order = f.order_with_link(PER_ORDER + 1).await;
     f.stray_draft(&order, PER_ORDER + 2).await;
     let gateway = HeldGateway::start().await;
@@ -77,10 +77,10 @@ async fn no_gateway_is_asked_about_another_ones_order(f: Fixture) {
     }
 }
 
-/// Its key was rotated away since, or the row was changed. Somebody must know, and the gateway's own word decides.
+/// The key was rotated since, or the row was changed. A person must know, and the gateway's own answer decides.
 async fn a_stored_callback_that_proves_nothing_any_more_still_brings_an_inquiry(f: Fixture) {
     let order = f.order_with_link(PER_ORDER + 1).await;
-    f.ask(&order, PER_ORDER + 1).await; // the body that the fixture keeps was signed by nobody
+    f.ask(&order, PER_ORDER + 1).await; // the body that the fixture stores has no valid signature
     let w = Working::start(f).await;
 
     wait_until("an inquiry", PATIENCE, async || (w.gateway.asked(1) >= 1).then_some(())).await;
@@ -89,7 +89,7 @@ async fn a_stored_callback_that_proves_nothing_any_more_still_brings_an_inquiry(
     assert_eq!(w.f.find(&order).await.status, OrderStatus::Confirming, "the gateway shows no money");
 }
 
-/// How many callbacks this process has counted that prove nothing any more.
+/// The count of stored callbacks whose signature is no longer valid.
 async fn unproven(w: &Working) -> String {
     let metrics = process::scrape::render(&w.f.store, &Queue::Local(LocalQueue::default())).await;
     let counted = metrics.lines().find_map(|line| line.strip_prefix("tasdiq_callbacks_unproven_total "));
@@ -116,7 +116,7 @@ async fn a_callback_whose_verdict_only_a_newer_release_knows_stops_no_payment(f:
     pays_although(f, "update callbacks set verdict = 'brewed'").await;
 }
 
-/// A body that is no text, as a hand may leave it. PostgreSQL takes none.
+/// A stored body that is no text, after a change by hand. PostgreSQL cannot store one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_callback_that_cannot_be_read_stops_no_payment_and_is_counted() {
     let w = pays_although(Fixture::sqlite().await, "update callbacks set body = x'ff'").await;
@@ -131,7 +131,7 @@ async fn a_callback_that_proves_nothing_is_told_once_however_often_its_inquiry_i
     gateway.go_away();
     let w = Working::start_with(f, gateway, &[QueueName::Settle]).await;
 
-    // An inquiry checks what woke it before it asks.
+    // An inquiry checks the callbacks that woke it before it asks.
     let tried = || counted("settle_order", "failed") + counted("settle_order", "released");
     wait_until("the inquiry to be tried again", PATIENCE, async || (tried() >= 2).then_some(())).await;
 

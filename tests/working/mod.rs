@@ -1,5 +1,5 @@
-//! Real workers and relays on a real database, against a gateway that answers when the test says so: what happens to a
-//! job while it runs.
+//! Real workers and relays on a real database, against a gateway that answers when the test says so. The tests follow
+//! jobs while they run.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ mod refunding;
 mod relaying;
 mod running;
 
-/// How much longer than a lease a job runs here, so that it must have been renewed.
+/// Longer than a lease: the lease of a job that runs this long must have been renewed.
 const LONGER_THAN_A_LEASE: Duration = Duration::from_millis(jobs::LEASE_MS.unsigned_abs() + 3_000);
 
 /// A worker and a relay on a database of their own. They end when dropped.
@@ -54,7 +54,7 @@ impl Working {
         Self::start_with(f, HeldGateway::start().await, &WorkerOptions::ALL_QUEUES).await
     }
 
-    /// A worker of these queues, on a database and a gateway with which something has been done before.
+    /// A worker of these queues, on a prepared database and a prepared gateway.
     async fn start_with(f: Fixture, gateway: HeldGateway, queues: &[QueueName]) -> Self {
         let context = WorkerContext {
             store: f.store.clone(),
@@ -110,7 +110,7 @@ async fn inquire_now(f: &Fixture, order: &Order) -> JobId {
     inquiry.id
 }
 
-/// Until so much time has passed: not for luck, but because what is looked for must not happen meanwhile.
+/// Checks for this time that the condition holds: the test is about an event that must not happen meanwhile.
 async fn watch(time: Duration, mut is_well: impl AsyncFnMut() -> bool) {
     let began = std::time::Instant::now();
     while began.elapsed() < time {

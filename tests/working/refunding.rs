@@ -1,4 +1,4 @@
-//! Refunds against a gateway that answers as the test says: made once, whatever is lost on the way.
+//! Refunds at a gateway that answers as the test says. Each is made once, although calls and answers are lost.
 
 use domain::id::TransactionId;
 use domain::job::{JobState, QueueName};
@@ -25,7 +25,7 @@ on_every_database! {
 
 const PAYER: i64 = PER_ORDER + 1;
 
-/// Order 1, paid, with its refund asked for, and a worker that begins when these reversals are agreed upon.
+/// Order 1 is paid and its refund requested. The worker starts after the results of the reversals are set.
 async fn begin(f: Fixture, reversals: &[Reversal]) -> (Working, Order, Refund) {
     let order = f.paid_order_as(PAYER, TransactionId(PAYER + 500)).await;
     let refund = f.refund(&order).await;
@@ -44,12 +44,12 @@ impl Working {
         .await
     }
 
-    /// Waits until the gateway was asked about order 1 so often.
+    /// Waits until the gateway was asked about order 1 this many times.
     async fn wait_until_asked(&self, times: usize) {
         wait_until("the gateway to be asked", PATIENCE, async || (self.gateway.asked(1) >= times).then_some(())).await;
     }
 
-    /// As if the refund had been sent so much earlier, and its job were due.
+    /// Changes the rows as if the refund had been sent earlier by this much, and makes its job due.
     async fn sent_earlier(&self, refund: &Refund, by_ms: i64) {
         let earlier = format!("update refunds set sent_at_ms = sent_at_ms - {by_ms} where id = {}", refund.id);
         self.f.execute(&[earlier]).await;
@@ -157,7 +157,7 @@ async fn a_refusal_of_money_that_went_back_already_is_a_refund(f: Fixture) {
     assert_eq!(w.f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
 }
 
-/// The answer to the reversal is held up, and the order's own inquiry comes first.
+/// The answer to the reversal is delayed, and the order's own inquiry comes first.
 async fn an_inquiry_that_sees_the_money_go_back_ends_the_refund_that_waits(f: Fixture) {
     let (w, order, refund) = begin(f, &[Reversal::Lost]).await;
     w.wait_until_asked(2).await;

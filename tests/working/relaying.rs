@@ -1,4 +1,4 @@
-//! What a relay offers, and when.
+//! Which rows a relay enqueues, and when.
 
 use std::time::{Duration, Instant};
 
@@ -69,12 +69,12 @@ async fn ids_that_still_wait_get_no_second_copy_and_lost_ones_do(f: Fixture) {
     let next_due = async || jobs::list(&f.store, Some(JobState::Enqueued), None, 10).await.unwrap();
     let all_are_put_off = async || next_due().await.iter().all(|job| job.due_at_ms > f.store.now_ms());
 
-    // Their grace is over, and nobody took them: they are put off, or they would be looked at all the time.
+    // Their grace is over, and no worker took them. They get a new grace, or the relay would read them all the time.
     jobs::offer_all_again(&f.store).await.unwrap();
     wait_until("them to be put off", PATIENCE, async || all_are_put_off().await.then_some(())).await;
     assert_eq!(relaying.len().await, 3);
 
-    // Two were taken by somebody who died before claiming them.
+    // A worker took two of them and died before it claimed them.
     assert_eq!(relaying.take(2).await.len(), 2);
     jobs::offer_all_again(&f.store).await.unwrap();
     wait_until("them to be put off", PATIENCE, async || all_are_put_off().await.then_some(())).await;
@@ -104,7 +104,7 @@ async fn what_this_process_stages_is_offered_at_once_and_what_another_stages_wit
     let other = f.another_process().await;
     let mut quickest = [Duration::MAX; 2];
     for (turn, store) in [&f.store, &other, &f.store, &other, &f.store, &other].into_iter().enumerate() {
-        // Asleep by now: it has nothing to do.
+        // The relay sleeps by now: it has nothing to do.
         watch(Duration::from_millis(300), async || relaying.len().await == 0).await;
         store::orders::create(store, &crate::support::fixture::new_order(), None).await.unwrap();
         let began = Instant::now();
@@ -124,7 +124,7 @@ async fn a_relay_that_works_opens_its_queues(f: Fixture) {
         f.order().await;
         relaying.wait_for_len(ids).await;
     }
-    // It dies where it sleeps, and shuts nothing.
+    // The relay dies while it sleeps, and closes no queue.
     relaying.task.abort();
     wait_until("the relay to be gone", PATIENCE, async || relaying.task.is_finished().then_some(())).await;
 
@@ -150,7 +150,7 @@ async fn what_is_staged_once_its_relay_has_stopped_waits_for_another(f: Fixture)
     assert!(waiting(1).await.is_some());
 }
 
-/// A job that somebody runs, or ran: its lease is over, or will be when `end_all_leases` says so.
+/// A claimed job. Its lease ends with `end_all_leases`.
 async fn running(f: &Fixture) -> JobId {
     f.order().await;
     f.claim_one(QueueName::Links).await.lease.job_id
@@ -185,7 +185,7 @@ async fn a_relay_that_knows_of_no_other_process_calls_leases_ended_at_once(f: Fi
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
-/// Its worker could not renew its lease meanwhile.
+/// The worker could not renew the lease meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_whose_row_was_locked_has_time_to_be_renewed_before_it_counts_as_crashed() {
     let f = Fixture::postgres().await;
@@ -200,16 +200,16 @@ async fn a_job_whose_row_was_locked_has_time_to_be_renewed_before_it_counts_as_c
 
     other.execute("rollback").await.unwrap();
 
-    // Until a renewal would have come; no worker is alive here, so that it is called crashed in the end.
+    // Until a renewal would have come. No worker is alive here, so the job counts as crashed in the end.
     watch(Duration::from_secs(4), async || crashes(&f, job).await == 0).await;
     wait_until("the crash", PATIENCE, async || (crashes(&f, job).await == 1).then_some(())).await;
 }
 
-/// While the database does not do what it is asked, workers cannot renew either.
+/// While the database executes no statement, workers cannot renew either.
 async fn after_a_lock_of(locked: Duration) {
     let f = Fixture::sqlite().await;
     let job = running(&f).await;
-    // In a moment, when the database is locked, its lease ends, and there is something to offer.
+    // The lease ends in a moment, when the database is locked, and another row becomes due then.
     let soon_ms = f.store.now_ms() + 1_500;
     f.execute(&[
         format!("update jobs set due_at_ms = {soon_ms}"),

@@ -15,7 +15,7 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
     a_job_that_runs_longer_than_its_lease_keeps_it
-    a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing
+    a_job_whose_lease_another_worker_has_is_aborted_and_writes_nothing
     a_handler_that_panics_is_a_failure_of_its_job_alone
     a_kind_that_is_not_known_is_left_to_a_newer_release
     a_worker_sees_to_it_that_there_is_one_sweep
@@ -27,7 +27,7 @@ async fn a_job_that_runs_longer_than_its_lease_keeps_it(f: Fixture) {
     let order = w.f.order().await;
     w.wait_for_calls(&[1]).await;
 
-    // A lease is longer where the database was slow when it was last asked for its time.
+    // A lease is longer if the database was slow at the last measurement of its clock.
     let mut longest_ms = LEASE_MS;
     watch(LONGER_THAN_A_LEASE, async || {
         longest_ms = longest_ms.max(w.f.store.lease_ms());
@@ -43,7 +43,7 @@ async fn a_job_that_runs_longer_than_its_lease_keeps_it(f: Fixture) {
     assert_eq!(w.gateway.asked(1), 1);
 }
 
-async fn a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing(f: Fixture) {
+async fn a_job_whose_lease_another_worker_has_is_aborted_and_writes_nothing(f: Fixture) {
     let w = Working::start(f).await;
     w.gateway.hold_only(&[1, 2]);
     let (taken, kept) = (w.f.order().await, w.f.order().await);
@@ -52,7 +52,7 @@ async fn a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing(f: Fi
     let far_ms = w.f.store.now_ms() + 3_600_000;
     let take = format!("update jobs set lease_token = 1, due_at_ms = {far_ms} where subject_id = 1");
     w.f.execute(&[take]).await;
-    // Its slot is free before the gateway has answered.
+    // The slot is free before the gateway has answered.
     wait_until("its slot to be free", PATIENCE, async || (w.consumption_check.running() == 1).then_some(())).await;
     assert_eq!(w.gateway.waiting(), [1, 2]);
     w.gateway.release_all();
@@ -63,7 +63,7 @@ async fn a_job_whose_lease_is_somebody_elses_is_aborted_and_writes_nothing(f: Fi
     assert_eq!(w.f.find(&taken).await.payment_url, None);
 }
 
-/// An inquiry about an order whose times no clock can hold panics, where Rust checks its sums, as it does in tests.
+/// The times of this order overflow every clock. An inquiry about it panics where Rust checks sums, as in tests.
 async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
     let (crashing, beside) = (f.order_with_link(PER_ORDER + 1).await, f.order_with_link(2 * PER_ORDER + 1).await);
     f.execute(&[format!("update orders set link_at_ms = {} where id = {}", i64::MAX, crashing.id)]).await;
@@ -113,7 +113,7 @@ async fn a_worker_sees_to_it_that_there_is_one_sweep(f: Fixture) {
         let jobs = jobs::list(&first.f.store, None, Some(domain::job::JobKind::Sweep), 10).await.unwrap();
         jobs.into_iter().filter(|job| job.finished_at_ms.is_none()).collect::<Vec<_>>()
     };
-    // It has run, and waits for its next time.
+    // The sweep has run, and waits for its next time.
     let rest = wait_until("a sweep", PATIENCE, async || {
         sweeps().await.pop().filter(|job| job.state == JobState::Available && job.due_at_ms > first.f.store.now_ms())
     })
@@ -126,7 +126,7 @@ async fn a_worker_sees_to_it_that_there_is_one_sweep(f: Fixture) {
     assert_eq!(sweeps().await.len(), 1);
 }
 
-/// Somebody else writes to the file, and does not end.
+/// Another connection writes to the file, and does not end its transaction.
 pub(super) async fn lock(f: &Fixture) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(f.file().expect("SQLite"));
     let mut connection = options.connect().await.unwrap();
@@ -134,12 +134,12 @@ pub(super) async fn lock(f: &Fixture) -> SqliteConnection {
     connection
 }
 
-/// Another transaction holds the row of a job that runs, for longer than a lease: a callback whose process hangs.
+/// Another transaction locks the row of a running job for longer than a lease: a callback whose process hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_row_costs_its_job_no_crash_and_holds_up_no_other_jobs_restart() {
     let f = Fixture::postgres().await;
     let died = f.order().await;
-    // By a worker that dies at once.
+    // Claimed by a worker that dies at once.
     f.claim_one(QueueName::Links).await;
     let w = Working::start(f).await;
     w.gateway.hold_only(&[2]);
@@ -167,12 +167,12 @@ async fn a_locked_row_costs_its_job_no_crash_and_holds_up_no_other_jobs_restart(
     assert_eq!(w.gateway.asked(2), 1);
 }
 
-/// As long as the database may be locked without a lease's end, and longer than a statement waits for it.
+/// Shorter than a lease, and longer than a statement waits for a locked database.
 const LOCKED: Duration = Duration::from_millis(6_500);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_that_fails_aborts_nothing() {
-    // Without the sweep, which would run beside it at first.
+    // Without a sweep, which would run beside the job at first.
     let (f, gateway) = (Fixture::sqlite().await, HeldGateway::start().await);
     let w = Working::start_with(f, gateway, &[QueueName::Links]).await;
     w.gateway.hold_all();
@@ -200,13 +200,13 @@ async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers(
     let inquiry = inquire_now(&w.f, &order).await;
     w.wait_for_calls(&[1]).await;
 
-    // The inquiry's own write fails after 5 s; what became of the run cannot be written either.
+    // The inquiry's own write fails after 5 s, and the end of the run cannot be written either.
     let mut locked = lock(&w.f).await;
     w.gateway.release_all();
     watch(LOCKED, async || w.consumption_check.running() == 1 && counted("settle_order", "released") == 0).await;
     locked.execute("rollback").await.unwrap();
 
-    // It was not the job's fault, so no attempt is burnt; and it is run again.
+    // The job did not fail, so no attempt counts. It runs again.
     wait_until("the next inquiry", PATIENCE, async || (w.gateway.asked(1) == 2).then_some(())).await;
     let done = wait_until("its end", PATIENCE, async || {
         Some(w.job(inquiry).await).filter(|job| job.state == JobState::Available && job.due_at_ms > w.f.store.now_ms())
@@ -216,7 +216,7 @@ async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers(
     assert_eq!(counted("settle_order", "released"), 1, "counted once it was written");
 }
 
-/// Runs of jobs of this kind that this process has counted as ended so.
+/// The count of runs of this kind that ended with this outcome, in this process.
 pub(super) fn counted(kind: &str, outcome: &str) -> u64 {
     let families = prometheus::gather();
     let jobs = families.iter().find(|family| family.name() == "tasdiq_jobs_total");
@@ -228,7 +228,7 @@ pub(super) fn counted(kind: &str, outcome: &str) -> u64 {
     metric.map_or(0, |metric| metric.get_counter().get_value().to_string().parse().unwrap())
 }
 
-/// The outcome is unknown then: a draft may have been made. It is asked for again.
+/// After an abort the outcome is unknown: a draft may have been made. The link is requested again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_runs_to_its_deadline_is_aborted_and_tried_again() {
     const DEADLINE: Duration = Duration::from_secs(60);

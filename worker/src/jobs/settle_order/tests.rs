@@ -251,7 +251,7 @@ fn a_confirming_order_expires_only_ten_minutes_after_its_last_allowed_callback()
 }
 
 #[test]
-fn an_answer_nobody_understands_never_pays_and_never_expires_an_order() {
+fn an_unreadable_answer_never_pays_and_never_expires_an_order() {
     let unclear = || inquiry(DRAFT, TransactionState::Unclear { code: "STPIMS-ERR-777".into() });
     let mut order = order(OrderStatus::Pending);
 
