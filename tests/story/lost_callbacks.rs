@@ -16,7 +16,7 @@ const ORDERS: usize = 1_000;
 /// How many requests run at once.
 const AT_ONCE: usize = 16;
 
-/// The first inquiry comes a minute after the link (README). The rest of this time is for a thousand inquiries on a
+/// The first inquiry comes a minute after the link. The rest of this time is for a thousand inquiries on a
 /// busy machine.
 const ASKED_WITHIN: Duration = Duration::from_secs(60 + 20);
 
