@@ -13,7 +13,7 @@ use crate::output::fault;
 pub(crate) struct Code {
     /// As a shell shows it; two where two signals mean the same.
     pub(crate) code: &'static str,
-    /// What it says.
+    /// Its meaning.
     pub(crate) meaning: &'static str,
     /// Whether a supervisor should start the process again, where it did not end as it was told.
     pub(crate) start_again: Option<bool>,

@@ -9,7 +9,7 @@ use http_server::Limits;
 
 use crate::rules::parsed;
 
-/// What a constant counts.
+/// The unit of a constant.
 #[derive(Clone, Copy, Debug)]
 enum Unit {
     Things(&'static str),

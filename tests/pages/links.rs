@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use documents::{pages, text, top};
 use pulldown_cmark::{BrokenLink, Event, LinkType, Options, Parser, Tag, TagEnd};
 
-/// What links lead to, and from.
+/// The anchors and the links of a page.
 #[derive(Debug, Default)]
 struct Page {
     anchors: BTreeSet<String>,
@@ -87,7 +87,7 @@ fn is_of_the_web(link: &str) -> bool {
     ["http://", "https://", "mailto:"].iter().any(|scheme| link.starts_with(scheme))
 }
 
-/// What is wrong with a link of a page.
+/// The fault of a link, if it has one.
 fn fault(pages: &BTreeMap<String, Page>, page: &str, link: &str) -> Option<&'static str> {
     let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
     let target = match path {

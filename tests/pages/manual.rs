@@ -1,10 +1,10 @@
-//! What `tasdiq completions` and `tasdiq man` write, as a shell and `man` read it.
+//! The output of `tasdiq completions` and `tasdiq man`, as a shell and `man` read it.
 
 use std::process::Command;
 
 use crate::support::command::run;
 
-/// What bash answers to this script.
+/// The output of a script in bash.
 fn bash(script: &str) -> String {
     let ended = Command::new("bash").args(["--norc", "-euo", "pipefail", "-c", script]).output().unwrap();
     assert!(ended.status.success(), "{script}: {}", String::from_utf8_lossy(&ended.stderr));
@@ -49,7 +49,7 @@ async fn every_shell_has_completions() {
 /// The requests of `man` that our pages are made of.
 const REQUESTS: [&str; 11] = ["TH", "SH", "SS", "TP", "PP", "IP", "RS", "RE", "br", "ie", "el"];
 
-/// What groff would warn of: a request that there is not, an escape that it does not know.
+/// Faults that groff would warn of: an unknown request or escape.
 fn faults_of(page: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for line in page.lines() {

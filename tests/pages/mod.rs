@@ -1,5 +1,8 @@
-//! The documents: their links, and the parts that are made from the code.
+//! The documents: their links, the parts that are made from the code, and their commands.
 
+mod answers;
+mod blocks;
+mod commands;
 mod limits;
 mod links;
 mod manual;

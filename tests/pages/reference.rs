@@ -3,7 +3,7 @@
 
 use audit::{Kind, Severity};
 use documents::{code, codes, part, table};
-use domain::job::{JobKind, JobState, QueueName, Subject};
+use domain::job::{Death, JobKind, JobState, QueueName, Subject};
 use domain::order::{OrderStatus, SuggestedAct, TRANSITIONS};
 use domain::refund::RefundState;
 use domain::review::FindingKind;
@@ -59,6 +59,12 @@ fn the_page_of_job_kinds_has_every_kind_queue_and_state() {
             Subject::Refund => "a refund",
             Subject::Nothing => "the installation",
         };
+        let death = match kind.death() {
+            Death::FailsOrder => "fails its order",
+            Death::NeedsPerson => "puts its order in review",
+            Death::ReviewsRefund => "puts its refund in review",
+            Death::Never => "does not occur",
+        };
         [
             code(kind),
             kind.meaning().to_owned(),
@@ -68,7 +74,7 @@ fn the_page_of_job_kinds_has_every_kind_queue_and_state() {
             kind.attempts().map_or_else(|| "never".to_owned(), |attempts| attempts.to_string()),
             format!("{} s", kind.longest_wait_ms() / 1_000),
             yes(kind.asks_gateway()),
-            code(format!("{:?}", kind.death())),
+            death.to_owned(),
         ]
     });
     let columns = [
@@ -80,7 +86,7 @@ fn the_page_of_job_kinds_has_every_kind_queue_and_state() {
         "given up after attempts",
         "longest wait",
         "asks the gateway",
-        "its death",
+        "its end as a dead letter",
     ];
 
     part(PAGE, "job-kinds", &table(columns, kinds));

@@ -36,7 +36,7 @@ pub fn pages() -> Vec<String> {
 fn collect(folder: &Path, name: &str, pages: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{name}: {error}")).flatten() {
         let file = entry.file_name().to_string_lossy().into_owned();
-        // What is built or hidden is none of ours.
+        // Built and hidden files are no documents.
         if file.starts_with('.') || file == "target" || file == "tasdiq-data" {
             continue;
         }
