@@ -274,7 +274,7 @@ fn whatever_ends_runs_together_holds_their_leases() {
         _ => is_named(kind, "Lease"),
     };
     let ends = |calls: &Calls| calls.named("finish_all") + calls.named("turn_all");
-    let (mut together, mut callers) = (Vec::new(), Vec::new());
+    let (mut batched, mut callers) = (Vec::new(), Vec::new());
     for (path, file) in &parsed() {
         let calls = |(head, block): &(&syn::Signature, &syn::Block)| {
             (ends(&Calls::of_function(block)) > 0).then(|| head.ident.to_string())
@@ -282,8 +282,8 @@ fn whatever_ends_runs_together_holds_their_leases() {
         callers.extend(Functions::of(file).0.iter().filter_map(calls));
         for item in &file.items {
             let syn::Item::Impl(item) = item else { continue };
-            let is_together = item.trait_.as_ref().is_some_and(|(.., path, _)| path.is_ident("Together"));
-            if !is_together || ends(&Calls::of_impl(item)) == 0 {
+            let is_batched = item.trait_.as_ref().is_some_and(|(.., path, _)| path.is_ident("Batched"));
+            if !is_batched || ends(&Calls::of_impl(item)) == 0 {
                 continue;
             }
             let written = file.items.iter().find_map(|other| match other {
@@ -292,12 +292,12 @@ fn whatever_ends_runs_together_holds_their_leases() {
             });
             let written = written.unwrap_or_else(|| panic!("{path}: its type stands elsewhere"));
             assert!(written.fields.iter().any(|field| is_lease(&field.ty)), "{path}: {}", written.ident);
-            together.push(written.ident.to_string());
+            batched.push(written.ident.to_string());
         }
     }
-    together.sort();
+    batched.sort();
     callers.sort();
-    assert_eq!(together, ["Ending", "Linking", "Settling"]);
+    assert_eq!(batched, ["Ending", "Linking", "Settling"]);
     assert_eq!(
         callers,
         [&["end_unturned", "finish"][..], &["write_all"; 3]].concat(),

@@ -23,6 +23,7 @@ mod connecting;
 mod error;
 pub mod findings;
 mod fresh;
+mod group_commit;
 mod health;
 pub mod idempotency;
 mod ids;
@@ -42,7 +43,6 @@ pub mod settlement;
 pub mod sole;
 mod statement;
 pub mod sweeping;
-mod together;
 pub mod transactions;
 mod url;
 pub mod weather;
@@ -53,13 +53,13 @@ use connecting::STATEMENT_TIMEOUT;
 pub use error::{StoreError, Unreadable, Unsuitable};
 pub use fresh::Fresh;
 use fresh::Tray;
+use group_commit::BatchQueue;
 use health::MOST_LEASE_FOR_THE_LINE_MS;
 use ids::IdBlocks;
 pub use ids::Numbers;
 use pool::Pool;
 use reading::ReadByNumber;
 pub use settings::{DatabaseSettings, PoolSettings};
-use together::Group;
 use transactions::StoredTransaction;
 pub use url::DatabaseUrl;
 use writing::{Write, anew_after_conflict};
@@ -93,7 +93,7 @@ struct Inner {
     ids: IdBlocks,
     fresh: Tray,
     order_changes: broadcast::Sender<OrderId>,
-    groups: Groups,
+    batch_queues: BatchQueues,
 }
 
 /// How the last write of this process's own row went, and when.
@@ -105,15 +105,15 @@ struct Proof {
 
 /// What waits to be written with others of its kind.
 #[derive(Debug, Default)]
-struct Groups {
-    questions: Group<callbacks::Question>,
-    endings: Group<jobs::Ending>,
-    links: Group<orders::Linking>,
-    new_orders: Group<orders::Creating>,
-    settlings: Group<settlement::Settling>,
-    orders: Group<ReadByNumber<Option<Order>>>,
-    transactions: Group<ReadByNumber<Vec<StoredTransaction>>>,
-    callbacks: Group<ReadByNumber<Option<KeptBody>>>,
+struct BatchQueues {
+    questions: BatchQueue<callbacks::Question>,
+    endings: BatchQueue<jobs::Ending>,
+    links: BatchQueue<orders::Linking>,
+    new_orders: BatchQueue<orders::Creating>,
+    settlings: BatchQueue<settlement::Settling>,
+    orders: BatchQueue<ReadByNumber<Option<Order>>>,
+    transactions: BatchQueue<ReadByNumber<Vec<StoredTransaction>>>,
+    callbacks: BatchQueue<ReadByNumber<Option<KeptBody>>>,
 }
 
 impl Store {

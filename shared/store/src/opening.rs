@@ -13,7 +13,7 @@ use super::connecting::{examine, pool_of_file, pool_of_server, postgres_options,
 use super::fresh::Tray;
 use super::ids::IdBlocks;
 use super::pool::{Pool, Server};
-use super::{Database, DatabaseUrl, Groups, Inner, Store, StoreError, findings, migrating};
+use super::{BatchQueues, Database, DatabaseUrl, Inner, Store, StoreError, findings, migrating};
 use crate::clock::Clock;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
@@ -102,7 +102,7 @@ impl Store {
             ids: IdBlocks::default(),
             fresh: Tray::default(),
             order_changes: broadcast::Sender::new(4_096),
-            groups: Groups::default(),
+            batch_queues: BatchQueues::default(),
         }));
         store.measure_clock().await?;
         Ok(store)

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::group_commit::BatchQueue;
 use super::idempotency::{self, IdempotencyKey, Kept};
-use super::reading::{self, ReadByNumber, ReadTogether};
+use super::reading::{self, ReadByNumber, ReadInBatch};
 use super::statement::Statement;
-use super::together::Group;
 use super::{Store, StoreError, jobs};
 use domain::id::{OrderId, OrderToken, TransactionId};
 use domain::job::{Job, Lease, QueueName};
@@ -131,9 +131,9 @@ pub(super) const FIND_ORDERS: Statement = Statement {
     ),
 };
 
-impl ReadTogether for Option<Order> {
-    fn group(store: &Store) -> &Group<ReadByNumber<Self>> {
-        &store.0.groups.orders
+impl ReadInBatch for Option<Order> {
+    fn batch_queue(store: &Store) -> &BatchQueue<ReadByNumber<Self>> {
+        &store.0.batch_queues.orders
     }
 
     async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {

@@ -5,14 +5,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use super::statement::json;
-use super::together::{Group, Locked, Share, Together, Written, together};
 use super::{Store, StoreError};
 
 /// What a number names. One statement reads many of them. The default stands for a number with no row.
-pub(super) trait ReadTogether: Clone + Default + Send + Sync + 'static {
+pub(super) trait ReadInBatch: Clone + Default + Send + Sync + 'static {
     /// The callers that wait for the next statement.
-    fn group(store: &Store) -> &Group<ReadByNumber<Self>>;
+    fn batch_queue(store: &Store) -> &BatchQueue<ReadByNumber<Self>>;
 
     /// Reads the rows of these numbers, which are a JSON array.
     fn find_all(store: &Store, numbers: String) -> impl Future<Output = Result<HashMap<i64, Self>, StoreError>> + Send;
@@ -22,8 +22,8 @@ pub(super) trait ReadTogether: Clone + Default + Send + Sync + 'static {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub(super) async fn find<T: ReadTogether>(store: &Store, number: i64) -> Result<T, StoreError> {
-    together(store, ReadByNumber { number, what: PhantomData }).await
+pub(super) async fn find<T: ReadInBatch>(store: &Store, number: i64) -> Result<T, StoreError> {
+    run_in_batch(store, ReadByNumber { number, what: PhantomData }).await
 }
 
 /// One caller's question: the row of this number.
@@ -38,21 +38,21 @@ impl<T> fmt::Debug for ReadByNumber<T> {
     }
 }
 
-impl<T: ReadTogether> Together for ReadByNumber<T> {
+impl<T: ReadInBatch> Batched for ReadByNumber<T> {
     type Answer = T;
 
-    fn group(store: &Store) -> &Group<Self> {
-        T::group(store)
+    fn batch_queue(store: &Store) -> &BatchQueue<Self> {
+        T::batch_queue(store)
     }
 
     fn subject(&self) -> Option<i64> {
         None
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: Locked) -> Result<Written<T>, StoreError> {
+    async fn write_all(store: &Store, items: &[Arc<Self>], _locked: LockedRows) -> Result<BatchOutcome<T>, StoreError> {
         let numbers: Vec<i64> = items.iter().map(|item| item.number).collect();
         let found = T::find_all(store, json(&numbers)?).await?;
-        let share = |number: &i64| Share::Done(found.get(number).cloned().unwrap_or_default());
-        Ok(Written::Committed(numbers.iter().map(share).collect()))
+        let outcome = |number: &i64| MemberOutcome::Done(found.get(number).cloned().unwrap_or_default());
+        Ok(BatchOutcome::Committed(numbers.iter().map(outcome).collect()))
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use sqlx::Row;
 
+use super::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use super::jobs::{Finish, WokenBy};
 use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
 use super::statement::{Statement, json};
-use super::together::{Group, Locked, Share, Together, Written, together};
 use super::transactions::{Seen, keep_seen};
 use super::{Store, StoreError, Write, findings, jobs, kinds};
 use domain::id::{OrderId, TransactionId};
@@ -98,7 +98,7 @@ pub async fn settle(
         seen: seen.to_vec(),
         settlement: settlement.clone(),
     };
-    together(store, settling).await
+    run_in_batch(store, settling).await
 }
 
 /// An order to be settled.
@@ -112,29 +112,34 @@ pub(super) struct Settling {
     settlement: Settlement,
 }
 
-impl Together for Settling {
+impl Batched for Settling {
     type Answer = Transition;
 
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.settlings
+    fn batch_queue(store: &Store) -> &BatchQueue<Self> {
+        &store.0.batch_queues.settlings
     }
 
     fn subject(&self) -> Option<i64> {
         Some(self.order_id.0)
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
+    async fn write_all(
+        store: &Store,
+        items: &[Arc<Self>],
+        locked: LockedRows,
+    ) -> Result<BatchOutcome<Transition>, StoreError> {
         let mut write = store.begin(items.len()).await?;
         let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
         let ended = jobs::finish_all(&mut write, &runs, WokenBy::TakenUp, locked).await?;
-        if let Some(unwritten) = Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost) {
+        if let Some(unwritten) = BatchOutcome::without(jobs::not_ended(&runs, &ended), locked, MemberOutcome::LeaseLost)
+        {
             return Ok(unwritten);
         }
         // A callback that is allowed in this very moment must see what is kept below, or be seen by it.
         let ids: Vec<OrderId> = items.iter().map(|item| item.order_id).collect();
         let statuses = lock_all(&mut write, &ids, locked).await?;
-        if statuses.len() < ids.len() && locked == Locked::PassedOver {
-            return Ok(Written::SpoiltBy(missing(&ids, &statuses)));
+        if statuses.len() < ids.len() && locked == LockedRows::Skip {
+            return Ok(BatchOutcome::FailedMembers(missing(&ids, &statuses)));
         }
         let paid = mark_paid(&mut write, items, &statuses).await?;
         let mut refused = Vec::new();
@@ -149,7 +154,7 @@ impl Together for Settling {
                 refused.push(place);
             }
         }
-        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
+        if let Some(unwritten) = BatchOutcome::without(refused, locked, MemberOutcome::Done(Transition::Refused)) {
             return Ok(unwritten);
         }
         let mut inquiries = Vec::new();
@@ -165,7 +170,7 @@ impl Together for Settling {
         if !paid.is_empty() {
             reach(Point::PaidAfterCommit);
         }
-        Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
+        Ok(BatchOutcome::Committed(items.iter().map(|_| MemberOutcome::Done(Transition::Made)).collect()))
     }
 }
 

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::together::Locked;
+use super::group_commit::LockedRows;
 use super::{Database, StoreError};
 
 /// A statement that differs between the databases.
@@ -42,11 +42,11 @@ pub(super) struct LockingStatement {
 
 impl LockingStatement {
     /// The text for this database.
-    pub(super) fn on(&self, database: Database, locked: Locked) -> &'static str {
+    pub(super) fn on(&self, database: Database, locked: LockedRows) -> &'static str {
         match (database, locked) {
-            (Database::Sqlite, Locked::Waited | Locked::PassedOver) => self.sqlite,
-            (Database::Postgres, Locked::Waited) => self.postgres,
-            (Database::Postgres, Locked::PassedOver) => self.postgres_skipping,
+            (Database::Sqlite, LockedRows::Wait | LockedRows::Skip) => self.sqlite,
+            (Database::Postgres, LockedRows::Wait) => self.postgres,
+            (Database::Postgres, LockedRows::Skip) => self.postgres_skipping,
         }
     }
 }

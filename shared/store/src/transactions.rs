@@ -6,9 +6,9 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::reading::{self, ReadByNumber, ReadTogether};
+use super::group_commit::BatchQueue;
+use super::reading::{self, ReadByNumber, ReadInBatch};
 use super::statement::{Statement, json};
-use super::together::Group;
 use super::{Store, StoreError, Write};
 use domain::id::{OrderId, TransactionId};
 use domain::named_values::named_values;
@@ -135,9 +135,9 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<StoredTran
     reading::find(store, order_id.0).await
 }
 
-impl ReadTogether for Vec<StoredTransaction> {
-    fn group(store: &Store) -> &Group<ReadByNumber<Self>> {
-        &store.0.groups.transactions
+impl ReadInBatch for Vec<StoredTransaction> {
+    fn batch_queue(store: &Store) -> &BatchQueue<ReadByNumber<Self>> {
+        &store.0.batch_queues.transactions
     }
 
     async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::drafts::{Found, KnownDraft, Named, allow, find_drafts};
 use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, fresh_ids, keep_all};
+use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Staged};
 use crate::statement::{Statement, json};
-use crate::together::{Group, Locked, Share, Together, Written, together};
 use crate::{Store, StoreError, Write, anew_after_conflict};
 use domain::id::OrderId;
 use domain::job::{Job, QueueName};
@@ -45,7 +45,7 @@ pub async fn answer(
         body: OwnedBody::of(body),
         sender,
     };
-    anew_after_conflict(|| together(store, question())).await
+    anew_after_conflict(|| run_in_batch(store, question())).await
 }
 
 /// A rightly signed callback that waits for its answer.
@@ -58,14 +58,14 @@ pub(crate) struct Question {
     sender: Sender,
 }
 
-impl Together for Question {
+impl Batched for Question {
     type Answer = Verdict;
 
     /// The gateway waits, and so does the customer. (With 12 each was a fifth dearer, and no more were answered.)
-    const MANY: usize = 24;
+    const SECOND_WRITER_FROM: usize = 24;
 
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.questions
+    fn batch_queue(store: &Store) -> &BatchQueue<Self> {
+        &store.0.batch_queues.questions
     }
 
     fn subject(&self) -> Option<i64> {
@@ -73,7 +73,11 @@ impl Together for Question {
         Some(self.callback.transaction_id.map_or(-1, |id| id.0))
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Verdict>, StoreError> {
+    async fn write_all(
+        store: &Store,
+        items: &[Arc<Self>],
+        locked: LockedRows,
+    ) -> Result<BatchOutcome<Verdict>, StoreError> {
         reach(Point::WebhookBeforeDecision);
         let callback_ids = fresh_ids(store, items.len()).await?;
         let mut write = store.begin(items.len()).await?;
@@ -92,8 +96,10 @@ impl Together for Question {
         reach(Point::WebhookBeforeCommit);
         write.commit().await?;
         reach(Point::WebhookAfterCommit);
-        let share = |judged: Option<Judged<'_>>| judged.map_or(Share::Alone, |judged| Share::Done(judged.verdict));
-        Ok(Written::Committed(judged.into_iter().map(share).collect()))
+        let outcome = |judged: Option<Judged<'_>>| {
+            judged.map_or(MemberOutcome::Alone, |judged| MemberOutcome::Done(judged.verdict))
+        };
+        Ok(BatchOutcome::Committed(judged.into_iter().map(outcome).collect()))
     }
 }
 
@@ -148,7 +154,7 @@ async fn judge<'a>(
     // Of two drafts of one order one goes alone: its answer depends on what the other has made of the order.
     let mut orders_met = HashSet::new();
     let mut alone_if_met = |found| match found {
-        Found::Draft(draft) if !orders_met.insert(draft.order_id) => Found::Locked,
+        Found::Draft(draft) if !orders_met.insert(draft.order_id) => Found::IsLocked,
         found => found,
     };
     let found: Vec<Found> = found.into_iter().map(&mut alone_if_met).collect();
@@ -166,7 +172,7 @@ async fn judge<'a>(
         let draft = match found {
             Found::Unknown => None,
             Found::Draft(draft) => Some(draft),
-            Found::Locked => {
+            Found::IsLocked => {
                 judged.push(None);
                 continue;
             }

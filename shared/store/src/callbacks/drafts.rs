@@ -7,9 +7,9 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::Verdict;
+use crate::group_commit::LockedRows;
 use crate::orders::{self, Told};
 use crate::statement::{LockingStatement, Statement, json};
-use crate::together::Locked;
 use crate::transactions::StoredState;
 use crate::{StoreError, Write};
 use domain::id::{OrderId, TransactionId};
@@ -54,7 +54,7 @@ pub(super) enum Found {
     /// No draft of ours has that number.
     Unknown,
     /// There is one, and its order is another's at this moment: it must go alone.
-    Locked,
+    IsLocked,
     /// The draft with its order, whose row stays locked until the answer is committed.
     Draft(KnownDraft),
 }
@@ -70,7 +70,7 @@ pub(super) struct Named<'a> {
 pub(super) async fn find_drafts(
     write: &mut Write,
     named: &[Named<'_>],
-    locked: Locked,
+    locked: LockedRows,
 ) -> Result<Vec<Found>, StoreError> {
     let Some(gateway) = named.first().map(|named| named.gateway) else { return Ok(Vec::new()) };
     let asked: Vec<TransactionId> = named.iter().filter_map(|named| named.transaction_id).collect();
@@ -80,13 +80,13 @@ pub(super) async fn find_drafts(
     let found = |named: &Named<'_>| {
         // One statement asks about one gateway.
         if named.gateway != gateway {
-            return Found::Locked;
+            return Found::IsLocked;
         }
         let Some(transaction_id) = named.transaction_id else { return Found::Unknown };
         let Some((order_id, amount)) = amounts.get(&transaction_id).copied() else { return Found::Unknown };
         match orders.get(&order_id) {
             Some(order) => Found::Draft(KnownDraft { order_id, amount, transaction_id, order: *order }),
-            None => Found::Locked,
+            None => Found::IsLocked,
         }
     };
     Ok(named.iter().map(found).collect())
@@ -155,7 +155,7 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
 async fn lock_orders(
     write: &mut Write,
     ids: &[OrderId],
-    locked: Locked,
+    locked: LockedRows,
 ) -> Result<HashMap<OrderId, LockedOrder>, StoreError> {
     if ids.is_empty() {
         return Ok(HashMap::new());

@@ -7,9 +7,9 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{DAY_MS, Verdict};
-use crate::reading::{self, ReadByNumber, ReadTogether};
+use crate::group_commit::BatchQueue;
+use crate::reading::{self, ReadByNumber, ReadInBatch};
 use crate::statement::Statement;
-use crate::together::Group;
 use crate::{Store, StoreError};
 use domain::id::{CallbackId, OrderId, TransactionId};
 
@@ -69,9 +69,9 @@ const FIND_CALLBACKS: Statement = Statement {
         where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))",
 };
 
-impl ReadTogether for Option<KeptBody> {
-    fn group(store: &Store) -> &Group<ReadByNumber<Self>> {
-        &store.0.groups.callbacks
+impl ReadInBatch for Option<KeptBody> {
+    fn batch_queue(store: &Store) -> &BatchQueue<ReadByNumber<Self>> {
+        &store.0.batch_queues.callbacks
     }
 
     async fn find_all(store: &Store, numbers: String) -> Result<HashMap<i64, Self>, StoreError> {

@@ -8,8 +8,8 @@ use tracing::warn;
 
 use super::attempts::{self, HOST};
 use super::{Finish, finish_alone, parse_queue};
+use crate::group_commit::LockedRows;
 use crate::statement::{LockingStatement, Statement, json};
-use crate::together::Locked;
 use crate::{Database, STATEMENT_TIMEOUT, Store, StoreError};
 use domain::id::JobId;
 use domain::job::{ClaimedJob, Lease};
@@ -99,13 +99,13 @@ async fn claim_with(
     token: i64,
     suspects: Option<i64>,
 ) -> Result<Vec<ClaimedJob>, StoreError> {
-    let mut jobs = claim_those(store, ids, token, suspects, Locked::PassedOver).await?;
+    let mut jobs = claim_those(store, ids, token, suspects, LockedRows::Skip).await?;
     let missed = |id: &&JobId| jobs.iter().all(|job| job.lease.job_id != **id);
     let missed: Vec<JobId> = ids.iter().filter(missed).copied().collect();
     if !missed.is_empty() && store.database() == Database::Postgres {
         // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
         // locked for that moment, too: passed over, its job would wait until its id is offered again.
-        match claim_those(store, &missed, token, suspects, Locked::Waited).await {
+        match claim_those(store, &missed, token, suspects, LockedRows::Wait).await {
             Ok(more) => jobs.extend(more),
             // One of them is held for long. Those that we have must run.
             Err(StoreError::Conflict(_)) => (),
@@ -177,7 +177,7 @@ async fn claim_those(
     ids: &[JobId],
     token: i64,
     suspects: Option<i64>,
-    locked: Locked,
+    locked: LockedRows,
 ) -> Result<Vec<ClaimedJob>, StoreError> {
     // A lease begins when the statement can, and not while it waits for a connection.
     let connection = store.writer().acquire().await?;

@@ -8,8 +8,8 @@ use sqlx::Row;
 
 use super::attempts::{self, Ended};
 use super::queues_of_kinds;
+use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::statement::{LockingStatement, json};
-use crate::together::{Group, Locked, Share, Together, Written, together};
 use crate::{Store, StoreError, Write};
 use domain::id::JobId;
 use domain::job::{AttemptOutcome, Lease, QueueName};
@@ -78,7 +78,7 @@ pub async fn forget_woken_by(store: &Store, lease: &Lease) -> Result<(), StoreEr
 /// # Errors
 /// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
 pub(crate) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) -> Result<(), StoreError> {
-    match finish_all(write, &[(*lease, finish.clone())], WokenBy::Kept, Locked::Waited).await?.is_empty() {
+    match finish_all(write, &[(*lease, finish.clone())], WokenBy::Kept, LockedRows::Wait).await?.is_empty() {
         true => Err(StoreError::LeaseLost),
         false => Ok(()),
     }
@@ -90,7 +90,7 @@ pub(crate) async fn finish_all(
     write: &mut Write,
     runs: &[(Lease, Finish)],
     woken_by: WokenBy,
-    locked: Locked,
+    locked: LockedRows,
 ) -> Result<HashSet<JobId>, StoreError> {
     let complete: Vec<Lease> =
         runs.iter().filter(|(_, finish)| *finish == Finish::Complete).map(|(lease, _)| *lease).collect();
@@ -132,7 +132,7 @@ const COMPLETE_JOBS: LockingStatement = LockingStatement {
 
 /// A job that is complete leaves the table: what it did stands in the order's history. Returns those that have left; one
 /// that was woken while it ran stays as it is.
-async fn complete_all(write: &mut Write, leases: &[Lease], locked: Locked) -> Result<HashSet<JobId>, StoreError> {
+async fn complete_all(write: &mut Write, leases: &[Lease], locked: LockedRows) -> Result<HashSet<JobId>, StoreError> {
     #[derive(Serialize)]
     struct Run {
         id: JobId,
@@ -241,7 +241,7 @@ async fn put_back_all(
     write: &mut Write,
     runs: &[&(Lease, Finish)],
     woken_by: WokenBy,
-    locked: Locked,
+    locked: LockedRows,
 ) -> Result<HashSet<JobId>, StoreError> {
     let now_ms = write.now_ms();
     let ends = runs.iter().map(|(lease, finish)| End::of(lease, finish, now_ms)).collect::<Vec<_>>();
@@ -305,7 +305,7 @@ impl<'a> End<'a> {
 /// # Errors
 /// [`StoreError::LeaseLost`] when the lease belongs to somebody else.
 pub async fn finish_alone(store: &Store, lease: &Lease, how: &Finish) -> Result<(), StoreError> {
-    together(store, Ending { run: (*lease, how.clone()) }).await
+    run_in_batch(store, Ending { run: (*lease, how.clone()) }).await
 }
 
 /// A run that ends and wrote nothing else.
@@ -314,30 +314,30 @@ pub(crate) struct Ending {
     run: (Lease, Finish),
 }
 
-impl Together for Ending {
+impl Batched for Ending {
     type Answer = ();
 
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.endings
+    fn batch_queue(store: &Store) -> &BatchQueue<Self> {
+        &store.0.batch_queues.endings
     }
 
     fn subject(&self) -> Option<i64> {
         Some(self.run.0.job_id.0)
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<()>, StoreError> {
+    async fn write_all(store: &Store, items: &[Arc<Self>], locked: LockedRows) -> Result<BatchOutcome<()>, StoreError> {
         let runs: Vec<(Lease, Finish)> = items.iter().map(|item| item.run.clone()).collect();
         let mut write = store.begin_upkeep().await?;
         let ended = finish_all(&mut write, &runs, WokenBy::Kept, locked).await?;
         reach(Point::FinishBeforeCommit);
         write.commit().await?;
         reach(Point::FinishAfterCommit);
-        let share = |(lease, _): &(Lease, Finish)| match (ended.contains(&lease.job_id), locked) {
-            (true, _) => Share::Done(()),
-            (false, Locked::Waited) => Share::LeaseLost,
-            (false, Locked::PassedOver) => Share::Alone,
+        let outcome = |(lease, _): &(Lease, Finish)| match (ended.contains(&lease.job_id), locked) {
+            (true, _) => MemberOutcome::Done(()),
+            (false, LockedRows::Wait) => MemberOutcome::LeaseLost,
+            (false, LockedRows::Skip) => MemberOutcome::Alone,
         };
-        Ok(Written::Committed(runs.iter().map(share).collect()))
+        Ok(BatchOutcome::Committed(runs.iter().map(outcome).collect()))
     }
 }
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 use sqlx::Row;
 
 use super::Staged;
+use crate::group_commit::LockedRows;
 use crate::statement::{LockingStatement, json};
-use crate::together::Locked;
 use crate::{StoreError, Write};
 use domain::id::JobId;
 use domain::job::Lease;
@@ -74,7 +74,7 @@ const TURN_JOBS: LockingStatement = LockingStatement {
 pub(crate) async fn turn_all(
     write: &mut Write,
     runs: &[(Lease, Staged)],
-    locked: Locked,
+    locked: LockedRows,
 ) -> Result<HashSet<JobId>, StoreError> {
     #[derive(Serialize)]
     struct Turning {

@@ -7,9 +7,9 @@ use serde::Serialize;
 use sqlx::Row;
 
 use super::{NewLink, Told, Transition, tell_all};
+use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Finish, Staged, WokenBy};
 use crate::statement::{LockingStatement, json};
-use crate::together::{Group, Locked, Share, Together, Written, together};
 use crate::{Store, StoreError, Write, anew_after_conflict, transactions};
 use domain::id::{JobId, OrderId, TransactionId};
 use domain::job::{Job, Lease, QueueName};
@@ -35,7 +35,7 @@ pub async fn store_link(
     let linking =
         || Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_inquiry_ms };
     // An inquiry that an operator stages in this very moment is in its way, and not for long.
-    let stored = anew_after_conflict(|| together(store, linking())).await;
+    let stored = anew_after_conflict(|| run_in_batch(store, linking())).await;
     if !matches!(stored, Ok(Transition::Made)) {
         let mut write = store.begin(0).await?;
         transactions::record_drafts(&mut write, &[(order, link.transaction_id)]).await?;
@@ -91,18 +91,22 @@ const STORE_LINKS: LockingStatement = LockingStatement {
         returning orders.id",
 };
 
-impl Together for Linking {
+impl Batched for Linking {
     type Answer = Transition;
 
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.links
+    fn batch_queue(store: &Store) -> &BatchQueue<Self> {
+        &store.0.batch_queues.links
     }
 
     fn subject(&self) -> Option<i64> {
         Some(self.order.id.0)
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Transition>, StoreError> {
+    async fn write_all(
+        store: &Store,
+        items: &[Arc<Self>],
+        locked: LockedRows,
+    ) -> Result<BatchOutcome<Transition>, StoreError> {
         #[derive(Serialize)]
         struct Row<'a> {
             id: OrderId,
@@ -135,9 +139,9 @@ impl Together for Linking {
         }
         let unlinked = |(_, item): &(usize, &Arc<Self>)| !linked.contains(&item.order.id);
         let unlinked: Vec<usize> = items.iter().enumerate().filter(unlinked).map(|(place, _)| place).collect();
-        if !unlinked.is_empty() && locked == Locked::PassedOver {
+        if !unlinked.is_empty() && locked == LockedRows::Skip {
             // One of them may be locked, and its draft would wait for it.
-            return Ok(Written::SpoiltBy(unlinked));
+            return Ok(BatchOutcome::FailedMembers(unlinked));
         }
         let drafts: Vec<(&Order, TransactionId)> =
             items.iter().map(|item| (&item.order, item.link.transaction_id)).collect();
@@ -146,7 +150,7 @@ impl Together for Linking {
             !linked.contains(&item.order.id) || !ours.contains(&(item.order.id, item.link.transaction_id))
         };
         let refused: Vec<usize> = items.iter().enumerate().filter(is_refused).map(|(place, _)| place).collect();
-        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Transition::Refused)) {
+        if let Some(unwritten) = BatchOutcome::without(refused, locked, MemberOutcome::Done(Transition::Refused)) {
             return Ok(unwritten);
         }
         let line = |item: &Arc<Self>| Told {
@@ -159,7 +163,7 @@ impl Together for Linking {
         reach(Point::LinkBeforeCommit);
         write.commit().await?;
         reach(Point::LinkAfterCommit);
-        Ok(Written::Committed(items.iter().map(|_| Share::Done(Transition::Made)).collect()))
+        Ok(BatchOutcome::Committed(items.iter().map(|_| MemberOutcome::Done(Transition::Made)).collect()))
     }
 }
 
@@ -175,8 +179,8 @@ async fn end_unturned(
     write: &mut Write,
     items: &[Arc<Linking>],
     mut ended: HashSet<JobId>,
-    locked: Locked,
-) -> Result<Option<Written<Transition>>, StoreError> {
+    locked: LockedRows,
+) -> Result<Option<BatchOutcome<Transition>>, StoreError> {
     let runs: Vec<(Lease, Finish)> = items.iter().map(|item| (item.lease, Finish::Complete)).collect();
     let unturned: Vec<(Lease, Finish)> =
         runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).cloned().collect();
@@ -187,5 +191,5 @@ async fn end_unturned(
         jobs::stage_all(write, &inquiries).await?;
         ended.extend(finished);
     }
-    Ok(Written::without(jobs::not_ended(&runs, &ended), locked, Share::LeaseLost))
+    Ok(BatchOutcome::without(jobs::not_ended(&runs, &ended), locked, MemberOutcome::LeaseLost))
 }

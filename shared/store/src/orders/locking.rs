@@ -6,15 +6,15 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::parse_status;
+use crate::group_commit::LockedRows;
 use crate::statement::{LockingStatement, json};
-use crate::together::Locked;
 use crate::{StoreError, Write};
 use domain::id::OrderId;
 use domain::order::OrderStatus;
 
 /// Locks the order's row and tells its status; the guarded statement that follows names it again.
 pub(crate) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
-    lock_all(write, &[id], Locked::Waited).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
+    lock_all(write, &[id], LockedRows::Wait).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
 }
 
 const LOCK_ORDERS: LockingStatement = LockingStatement {
@@ -34,7 +34,7 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
 pub(crate) async fn lock_all(
     write: &mut Write,
     ids: &[OrderId],
-    locked: Locked,
+    locked: LockedRows,
 ) -> Result<HashMap<OrderId, OrderStatus>, StoreError> {
     let text = LOCK_ORDERS.on(write.store.database(), locked);
     let locked = sqlx::query(text).bind(json(ids)?).fetch_all(write.transaction()).await?;

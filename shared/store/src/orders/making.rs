@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Created, Told, from_row, id_of_reference, order_columns, repeated, tell_all};
+use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::idempotency::{self, IdempotencyKey, Keeping};
 use crate::jobs::{self, Staged};
 use crate::statement::{Statement, json};
-use crate::together::{Group, Locked, Share, Together, Written, together};
 use crate::{Database, Store, StoreError, Write};
 use domain::id::{OrderId, OrderToken};
 use domain::job::{Job, QueueName};
@@ -38,7 +38,7 @@ pub async fn create_behind(
     queue: QueueName,
 ) -> Result<Created, StoreError> {
     let jumps_before = store.0.ids.jumps_known();
-    let make = async || together(store, Creating { new: new.clone(), key: key.cloned(), queue }).await;
+    let make = async || run_in_batch(store, Creating { new: new.clone(), key: key.cloned(), queue }).await;
     let made = match make().await {
         // Another order, or another job, has the number: commits were lost.
         Err(StoreError::Statement(error)) if is_taken(&error) => {
@@ -84,11 +84,11 @@ pub(crate) enum Made {
     ReferenceIsTaken,
 }
 
-impl Together for Creating {
+impl Batched for Creating {
     type Answer = Made;
 
-    fn group(store: &Store) -> &Group<Self> {
-        &store.0.groups.new_orders
+    fn batch_queue(store: &Store) -> &BatchQueue<Self> {
+        &store.0.batch_queues.new_orders
     }
 
     fn subject(&self) -> Option<i64> {
@@ -99,7 +99,11 @@ impl Together for Creating {
         Some(hasher.finish().cast_signed())
     }
 
-    async fn write_all(store: &Store, items: &[Arc<Self>], locked: Locked) -> Result<Written<Made>, StoreError> {
+    async fn write_all(
+        store: &Store,
+        items: &[Arc<Self>],
+        locked: LockedRows,
+    ) -> Result<BatchOutcome<Made>, StoreError> {
         let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let block = match store.database() {
             Database::Sqlite => Vec::new(),
@@ -129,12 +133,12 @@ impl Together for Creating {
         };
         let refused: Vec<usize> = numbered.iter().enumerate().filter(refused).map(|(place, _)| place).collect();
         // A key of theirs must not be kept.
-        if let Some(unwritten) = Written::without(refused, locked, Share::Done(Made::ReferenceIsTaken)) {
+        if let Some(unwritten) = BatchOutcome::without(refused, locked, MemberOutcome::Done(Made::ReferenceIsTaken)) {
             return Ok(unwritten);
         }
         if made.is_empty() {
             // Their keys are kept already, so nothing is committed, no number is used up, and no job is staged.
-            return Ok(Written::Committed(items.iter().map(|_| Share::Done(Made::KeyIsKept)).collect()));
+            return Ok(BatchOutcome::Committed(items.iter().map(|_| MemberOutcome::Done(Made::KeyIsKept)).collect()));
         }
         let line = |id: &OrderId| Told {
             id: *id,
@@ -155,11 +159,11 @@ impl Together for Creating {
         reach(Point::CreateBeforeCommit);
         write.commit().await?;
         reach(Point::CreateAfterCommit);
-        let share = |(id, _): (OrderId, &Creating)| match made.remove(&id) {
-            Some(order) => Share::Done(Made::New(Box::new(order))),
-            None => Share::Done(Made::KeyIsKept),
+        let outcome = |(id, _): (OrderId, &Creating)| match made.remove(&id) {
+            Some(order) => MemberOutcome::Done(Made::New(Box::new(order))),
+            None => MemberOutcome::Done(Made::KeyIsKept),
         };
-        Ok(Written::Committed(numbered.into_iter().map(share).collect()))
+        Ok(BatchOutcome::Committed(numbered.into_iter().map(outcome).collect()))
     }
 }
 
