@@ -34,7 +34,7 @@ async fn state_of(f: &Fixture, order: &Order, kind: &str) -> String {
 async fn what_is_staged_on_an_open_queue_is_offered_with_its_commit(f: Fixture) {
     let before = f.order().await;
     assert_eq!(state_of(&f, &before, "create_payment_link").await, "available", "nobody has opened a queue");
-    assert!(f.store.take_fresh().due_at_ms.is_some(), "the relay must look at it");
+    assert!(f.store.take_recent().due_at_ms.is_some(), "the relay must look at it");
     f.store.offer_when_staged(vec![QueueName::Links]);
 
     let order = f.order().await;
@@ -42,10 +42,10 @@ async fn what_is_staged_on_an_open_queue_is_offered_with_its_commit(f: Fixture) 
     let job = job_of(&f, &order, "create_payment_link").await;
     assert_eq!(job.state.to_string(), "enqueued");
     assert!(job.due_at_ms > f.store.now_ms() + OFFER_GRACE_MS / 2, "it has its grace");
-    let fresh = f.store.take_fresh();
-    assert_eq!(fresh.offered[&QueueName::Links], [job.id]);
-    assert_eq!(fresh.due_at_ms, None, "there is nothing to ask the database about");
-    assert_eq!(f.store.take_fresh().offered.len(), 0, "it is given once");
+    let recent = f.store.take_recent();
+    assert_eq!(recent.offered[&QueueName::Links], [job.id]);
+    assert_eq!(recent.due_at_ms, None, "there is nothing to ask the database about");
+    assert_eq!(f.store.take_recent().offered.len(), 0, "it is given once");
     assert_eq!(jobs::claim(&f.store, &[job.id]).await.unwrap().len(), 1);
 
     f.store.offer_when_staged(Vec::new());
@@ -76,13 +76,13 @@ async fn a_waiting_job_that_is_staged_again_on_an_open_queue_is_offered_and_a_su
         let order = f.order_with_link(7 + queue.len() as i64).await;
         let id = job_of(&f, &order, "settle_order").await.id;
         f.execute(&[format!("update jobs set queue = '{queue}' where id = {id}")]).await;
-        f.store.take_fresh();
+        f.store.take_recent();
 
         jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
 
         let job = job_of(&f, &order, "settle_order").await;
         assert_eq!((job.state.to_string().as_str(), job.queue.as_str()), expected);
-        let offered: Vec<JobId> = f.store.take_fresh().offered.into_values().flatten().collect();
+        let offered: Vec<JobId> = f.store.take_recent().offered.into_values().flatten().collect();
         assert_eq!(offered, if queue == "suspect" { vec![] } else { vec![id] });
     }
 }
@@ -100,15 +100,15 @@ async fn callback_of(f: &Fixture, order: &Order) -> i64 {
 async fn a_callback_wakes_its_inquiry_in_whatever_state_that_is(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.store.offer_when_staged(vec![QueueName::Settle]);
-    f.store.take_fresh();
+    f.store.take_recent();
 
     f.ask(&order, 7).await;
     let inquiry = job_of(&f, &order, "settle_order").await;
     assert_eq!((inquiry.state.to_string().as_str(), inquiry.queue.as_str()), ("enqueued", "settle"));
-    assert_eq!(f.store.take_fresh().offered[&QueueName::Settle], [inquiry.id]);
+    assert_eq!(f.store.take_recent().offered[&QueueName::Settle], [inquiry.id]);
 
     ask_again(&f, &order).await;
-    assert_eq!(f.store.take_fresh().offered.len(), 0, "its id is in the queue");
+    assert_eq!(f.store.take_recent().offered.len(), 0, "its id is in the queue");
 
     let running = jobs::claim(&f.store, &[inquiry.id]).await.unwrap().remove(0);
     ask_again(&f, &order).await;
@@ -121,7 +121,7 @@ async fn a_callback_wakes_its_inquiry_in_whatever_state_that_is(f: Fixture) {
     let last = f.claim_one(QueueName::Settle).await;
     jobs::finish_alone(&f.store, &last.lease, &Finish::Complete).await.unwrap();
     ask_again(&f, &order).await;
-    assert_eq!(f.claim_fresh(QueueName::Settle).await.woken_by, [callback_of(&f, &order).await]);
+    assert_eq!(f.claim_recent(QueueName::Settle).await.woken_by, [callback_of(&f, &order).await]);
 }
 
 /// The order's inquiry is due, and its id waits among those of the later inquiries.
@@ -138,15 +138,15 @@ async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fix
     let order = f.order_with_link(7).await;
     let id = offer_among_later_ones(&f, &order).await;
     f.store.offer_when_staged(vec![QueueName::Settle]);
-    f.store.take_fresh();
+    f.store.take_recent();
 
     f.ask(&order, 7).await;
 
     let inquiry = job_of(&f, &order, "settle_order").await;
     assert_eq!((inquiry.state.to_string().as_str(), inquiry.queue.as_str()), ("enqueued", "settle"));
-    let fresh = f.store.take_fresh();
-    assert_eq!(fresh.offered[&QueueName::Settle], [id]);
-    assert_eq!(fresh.offered.len(), 1);
+    let recent = f.store.take_recent();
+    assert_eq!(recent.offered[&QueueName::Settle], [id]);
+    assert_eq!(recent.offered.len(), 1);
     let waited_ms = jobs::oldest_due_age_ms(&f.store, &[QueueName::Settle]).await.unwrap();
     assert!((60_000..90_000).contains(&waited_ms), "it has waited since it was due: {waited_ms}");
     // Its id is in two lists now.
@@ -158,12 +158,12 @@ async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fix
     let order = f.order_with_link(8).await;
     let id = offer_among_later_ones(&f, &order).await;
     f.store.offer_when_staged(Vec::new());
-    f.store.take_fresh();
+    f.store.take_recent();
     f.ask(&order, 8).await;
     let inquiry = job_of(&f, &order, "settle_order").await;
     assert_eq!((inquiry.state.to_string().as_str(), inquiry.queue.as_str()), ("available", "settle"));
     assert!(inquiry.due_at_ms <= f.store.now_ms());
-    assert!(f.store.take_fresh().due_at_ms.is_some(), "the relay must look at it");
+    assert!(f.store.take_recent().due_at_ms.is_some(), "the relay must look at it");
     assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap().len(), 0, "its id in the other list is of the past");
     assert_eq!(jobs::offer(&f.store, QueueName::Settle, 10).await.unwrap(), [id]);
     assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap()[0].queue, QueueName::Settle);

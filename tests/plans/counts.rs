@@ -180,7 +180,7 @@ async fn an_order_and_its_payment_write_no_more_rows_than_they_need() {
 async fn order_with_link(f: &Fixture) -> Order {
     let store = &f.store;
     let Created::New(order) = orders::create(store, &new_order(), None).await.unwrap() else { panic!("it is new") };
-    let job = f.claim_fresh(QueueName::Links).await;
+    let job = f.claim_recent(QueueName::Links).await;
     let link = new_link(7_000 + order.id.0);
     let linked = orders::store_link(store, &job.lease, &order, &link, PAYMENT_TTL_MS, store.now_ms() + 600_000).await;
     assert_eq!(linked.unwrap(), Transition::Made);
@@ -190,7 +190,7 @@ async fn order_with_link(f: &Fixture) -> Order {
 async fn pay(f: &Fixture, order: &Order) {
     let transaction_id = 7_000 + order.id.0;
     assert_eq!(f.ask(order, transaction_id).await, Verdict::Allowed);
-    let inquiry = f.claim_fresh(QueueName::Settle).await;
+    let inquiry = f.claim_recent(QueueName::Settle).await;
     assert_eq!(inquiry.woken_by.len(), 1);
     settle_as_paid(&f.store, &inquiry, order).await;
 }

@@ -165,7 +165,7 @@ async fn make_link(store: &Store, round: i64, times: &mut Times) {
     store.offer_when_staged(vec![QueueName::Links]);
     let Created::New(order) = orders::create(store, &new_order(), None).await.unwrap() else { panic!("it is new") };
     store.offer_when_staged(Vec::new());
-    let ids = store.take_fresh().offered.remove(&QueueName::Links).expect("it is offered");
+    let ids = store.take_recent().offered.remove(&QueueName::Links).expect("it is offered");
     let link = jobs::claim(store, &ids).await.unwrap().remove(0);
     let (draft, inquiry_ms) = (new_link(500_000_000 + round), store.now_ms() + 3_600_000);
     let stored = times.of("link", orders::store_link(store, &link.lease, &order, &draft, 1_800_000, inquiry_ms)).await;

@@ -149,8 +149,8 @@ impl Fixture {
     }
 
     /// Claims the one job that was offered where it was staged, since the last call.
-    pub(crate) async fn claim_fresh(&self, queue: QueueName) -> ClaimedJob {
-        let ids = self.store.take_fresh().offered.remove(&queue).expect("it was offered where it was staged");
+    pub(crate) async fn claim_recent(&self, queue: QueueName) -> ClaimedJob {
+        let ids = self.store.take_recent().offered.remove(&queue).expect("it was offered where it was staged");
         let mut claimed = jobs::claim(&self.store, &ids).await.unwrap();
         assert_eq!(claimed.len(), 1);
         claimed.remove(0)

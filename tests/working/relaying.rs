@@ -130,7 +130,7 @@ async fn a_relay_that_works_opens_its_queues(f: Fixture) {
 
     f.order().await;
 
-    assert_eq!(f.store.take_fresh().offered[&QueueName::Links].len(), 1, "staged for a push, without being offered");
+    assert_eq!(f.store.take_recent().offered[&QueueName::Links].len(), 1, "staged for a push, without being offered");
     assert_eq!(jobs::offer(&f.store, QueueName::Links, 10).await.unwrap(), []);
 }
 

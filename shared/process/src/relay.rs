@@ -240,7 +240,7 @@ impl Relay {
             let unpushed = std::mem::take(&mut self.unpushed);
             self.push_all(unpushed).await?;
         }
-        let recent = self.store.take_fresh();
+        let recent = self.store.take_recent();
         if let Some(due_at_ms) = recent.due_at_ms {
             let wait = Duration::from_millis((due_at_ms - self.store.now_ms()).max(0).unsigned_abs());
             let earliest = self.asked.map_or_else(Instant::now, |asked| asked + ASKED_EVERY);

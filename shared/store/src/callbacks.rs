@@ -135,7 +135,7 @@ impl OwnedBody {
 pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdict) -> Result<bool, StoreError> {
     let mut body = OwnedBody::of(body);
     body.text.truncate(body.text.floor_char_boundary(UNPROVEN_BYTES));
-    let callback_id = fresh_ids(store, 1).await?.pop().unwrap_or_default();
+    let callback_id = new_ids(store, 1).await?.pop().unwrap_or_default();
     let mut write = store.begin(0).await?;
     let now_ms = write.now_ms();
     let again = sqlx::query(
@@ -181,7 +181,7 @@ pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdi
     write.commit().await.map(|()| true)
 }
 
-async fn fresh_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
+async fn new_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
     store.0.ids.take(store, "callbacks", count).await
 }
 

@@ -84,9 +84,9 @@ impl IdBlocks {
             let known = by_name.entry(name.to_owned()).or_default();
             // Another caller may have seen a jump meanwhile; then this block is of before it.
             if known.heed(Place { next: taken.next + block, ..taken }) {
-                let mut fresh: Vec<i64> = (taken.next..taken.next + block).rev().collect();
-                fresh.append(&mut known.left);
-                known.left = fresh;
+                let mut block_ids: Vec<i64> = (taken.next..taken.next + block).rev().collect();
+                block_ids.append(&mut known.left);
+                known.left = block_ids;
             }
         }
         Err(sqlx::Error::RowNotFound.into())

@@ -22,7 +22,6 @@ pub mod clock_steps;
 mod connecting;
 mod error;
 pub mod findings;
-mod fresh;
 mod group_commit;
 mod health;
 pub mod idempotency;
@@ -37,6 +36,7 @@ mod pool;
 pub mod processes;
 mod reading;
 pub mod refunds;
+mod relay_inbox;
 pub mod reviewing;
 mod settings;
 pub mod settlement;
@@ -51,14 +51,14 @@ mod writing;
 use callbacks::KeptBody;
 use connecting::STATEMENT_TIMEOUT;
 pub use error::{StoreError, Unreadable, Unsuitable};
-pub use fresh::Fresh;
-use fresh::Tray;
 use group_commit::BatchQueue;
 use health::MOST_LEASE_FOR_THE_LINE_MS;
 use ids::IdBlocks;
 pub use ids::Numbers;
 use pool::Pool;
 use reading::ReadByNumber;
+pub use relay_inbox::RecentJobs;
+use relay_inbox::RelayInbox;
 pub use settings::{DatabaseSettings, PoolSettings};
 use transactions::StoredTransaction;
 pub use url::DatabaseUrl;
@@ -91,7 +91,7 @@ struct Inner {
     round_trip_us: AtomicI64,
     last_proof: Mutex<Option<Proof>>,
     ids: IdBlocks,
-    fresh: Tray,
+    relay_inbox: RelayInbox,
     order_changes: broadcast::Sender<OrderId>,
     batch_queues: BatchQueues,
 }
@@ -122,9 +122,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn database_id(&self) -> Result<String, StoreError> {
-        let fresh = format!("{:016x}", rand::random::<u64>());
+        let random_name = format!("{:016x}", rand::random::<u64>());
         sqlx::query("-- name_installation\ninsert into installation (name, value) values ('database_id', $1) on conflict (name) do nothing")
-            .bind(fresh)
+            .bind(random_name)
             .execute(&self.0.writer)
             .await?;
         let row = sqlx::query("-- installation_name\nselect value from installation where name = 'database_id'")
@@ -150,18 +150,18 @@ impl Store {
 
     /// Waits until this process has committed a job; a commit since the last call counts. For its one relay.
     pub async fn job_staged(&self) {
-        self.0.fresh.filled().await;
+        self.0.relay_inbox.filled().await;
     }
 
     /// What this process has committed since the last call. For its one relay.
-    pub fn take_fresh(&self) -> Fresh {
-        self.0.fresh.take()
+    pub fn take_recent(&self) -> RecentJobs {
+        self.0.relay_inbox.take()
     }
 
     /// From now on rows that are due at once on these queues, and on no others, are marked as offered where they are
-    /// staged: the caller pushes what [`Store::take_fresh`] gives.
+    /// staged: the caller pushes what [`Store::take_recent`] gives.
     pub fn offer_when_staged(&self, queues: Vec<QueueName>) {
-        self.0.fresh.open_only(queues);
+        self.0.relay_inbox.open_only(queues);
     }
 
     /// The orders that this process changes from now on, as each commit is made.

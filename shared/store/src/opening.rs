@@ -10,9 +10,9 @@ use sqlx::Row;
 use tokio::sync::broadcast;
 
 use super::connecting::{examine, pool_of_file, pool_of_server, postgres_options, sqlite_options};
-use super::fresh::Tray;
 use super::ids::IdBlocks;
 use super::pool::{Pool, Server};
+use super::relay_inbox::RelayInbox;
 use super::{BatchQueues, Database, DatabaseUrl, Inner, Store, StoreError, findings, migrating};
 use crate::clock::Clock;
 
@@ -100,7 +100,7 @@ impl Store {
             round_trip_us: AtomicI64::new(0),
             last_proof: Mutex::default(),
             ids: IdBlocks::default(),
-            fresh: Tray::default(),
+            relay_inbox: RelayInbox::default(),
             order_changes: broadcast::Sender::new(4_096),
             batch_queues: BatchQueues::default(),
         }));

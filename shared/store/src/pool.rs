@@ -62,7 +62,7 @@ struct Kept {
 }
 
 /// A connection that has lain idle for longer is tested before it is lent: its server may have been started anew.
-const FRESH_FOR: Duration = Duration::from_millis(250);
+const TRUSTED_FOR: Duration = Duration::from_millis(250);
 
 /// A server that has not answered a statement, or a commit, in this time hangs: it is longer than any of ours should take.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
@@ -100,11 +100,11 @@ impl Lending {
     }
 
     /// The one that was used last, unless that is long ago; then sqlx gets all of them back, and tests each.
-    fn take_fresh(&self) -> Option<Kept> {
+    fn take_trusted(&self) -> Option<Kept> {
         let mut kept = self.kept();
         let kept = kept.as_mut()?;
         match kept.pop() {
-            Some(last) if last.given_back.elapsed() < FRESH_FOR && last.era == self.era() => Some(last),
+            Some(last) if last.given_back.elapsed() < TRUSTED_FOR && last.era == self.era() => Some(last),
             Some(last) => {
                 self.hand_over(last.connection, last.era);
                 kept.drain(..).for_each(|kept| self.hand_over(kept.connection, kept.era));
@@ -198,7 +198,7 @@ impl Pool {
             is_in_doubt: false,
             _turn: Arc::clone(&turn),
         };
-        if let Some(kept) = lending.take_fresh() {
+        if let Some(kept) = lending.take_trusted() {
             return Ok(lent(kept.connection, kept.era, kept.tested));
         }
         let mut left_servers = 0;

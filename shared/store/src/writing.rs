@@ -1,7 +1,7 @@
 //! Transactions that write, and what the rest of the process hears of them.
 
-use super::fresh::Fresh;
 use super::pool::{OpenTransaction, Pool};
+use super::relay_inbox::RecentJobs;
 use super::{Database, Store, StoreError, metrics};
 use domain::id::OrderId;
 use domain::order::OrderStatus;
@@ -29,7 +29,7 @@ impl Store {
             transaction,
             store: self.clone(),
             job_ids,
-            fresh: Fresh::default(),
+            recent: RecentJobs::default(),
             transitions: Vec::new(),
             refunds: Vec::new(),
             changed: Vec::new(),
@@ -42,7 +42,7 @@ pub(super) struct Write {
     pub(super) transaction: OpenTransaction,
     pub(super) store: Store,
     pub(super) job_ids: Vec<i64>,
-    pub(super) fresh: Fresh,
+    pub(super) recent: RecentJobs,
     pub(super) transitions: Vec<OrderStatus>,
     pub(super) refunds: Vec<RefundState>,
     pub(super) changed: Vec<OrderId>,
@@ -67,7 +67,7 @@ impl Write {
         for state in self.refunds {
             metrics::refunds().with_label_values(&[state.as_str()]).inc();
         }
-        inner.fresh.put(self.fresh);
+        inner.relay_inbox.put(self.recent);
         for order_id in self.changed {
             // Nobody listening is no failure.
             let _ = inner.order_changes.send(order_id);

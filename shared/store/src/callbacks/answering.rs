@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::drafts::{Found, KnownDraft, Named, allow, find_drafts};
-use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, fresh_ids, keep_all};
+use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, keep_all, new_ids};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Staged};
 use crate::statement::{Statement, json};
@@ -79,7 +79,7 @@ impl Batched for Question {
         locked: LockedRows,
     ) -> Result<BatchOutcome<Verdict>, StoreError> {
         reach(Point::WebhookBeforeDecision);
-        let callback_ids = fresh_ids(store, items.len()).await?;
+        let callback_ids = new_ids(store, items.len()).await?;
         let mut write = store.begin(items.len()).await?;
         let mut named = Vec::with_capacity(items.len());
         for Question { gateway, callback, .. } in items.iter().map(Arc::as_ref) {

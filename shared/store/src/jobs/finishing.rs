@@ -253,7 +253,7 @@ async fn put_back_all(
     for row in rows {
         ended.insert(JobId(row.try_get("id")?));
         // The relay of this process sleeps until the earliest due row it knew of.
-        write.fresh.due(row.try_get("due_at_ms")?);
+        write.recent.due(row.try_get("due_at_ms")?);
     }
     let failed = runs.iter().filter_map(|(lease, finish)| match finish {
         Finish::Retry { error, outcome, .. } if ended.contains(&lease.job_id) => {

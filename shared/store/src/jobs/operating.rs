@@ -100,7 +100,7 @@ pub(crate) async fn revive(write: &mut Write, job: &JobRow) -> Result<bool, Stor
     .bind(job.kind.clone())
     .execute(write.transaction())
     .await?;
-    write.fresh.due(now_ms);
+    write.recent.due(now_ms);
     Ok(done.rows_affected() > 0)
 }
 
@@ -115,7 +115,7 @@ pub(crate) async fn run_now(store: &Store, id: JobId) -> Result<(), StoreError> 
     .bind(now_ms)
     .execute(write.transaction())
     .await?;
-    write.fresh.due(now_ms);
+    write.recent.due(now_ms);
     write.commit().await
 }
 

@@ -327,7 +327,7 @@ pub(crate) async fn count_crash(store: &Store, lapsed: &Lapsed, now_ms: i64) -> 
         return Err(StoreError::LeaseLost);
     }
     attempts::keep(&mut write, &[Ended::of(lapsed.job_id, AttemptOutcome::Crashed, REASON)]).await?;
-    write.fresh.due(now_ms + wait_ms);
+    write.recent.due(now_ms + wait_ms);
     reach(Point::CrashBeforeCommit);
     write.commit().await
 }

@@ -129,7 +129,7 @@ pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
                 store.0.ids.take_within(&store, write.transaction(), "jobs", 1).await?
             }
         };
-        let is_offered = *due_at_ms <= now_ms && write.store.0.fresh.is_open(*queue);
+        let is_offered = *due_at_ms <= now_ms && write.store.0.relay_inbox.is_open(*queue);
         let (state, due) = match is_offered {
             true => (JobState::Enqueued, grace_ends_ms),
             false => (JobState::Available, *due_at_ms),
@@ -156,9 +156,9 @@ pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
             // One that was offered a moment ago by somebody else may be pushed a second time, which does no harm.
             Some(JobState::Enqueued) if due_at_ms == grace_ends_ms => {
                 let queue = parse_queue(&row.try_get::<String, _>("queue")?)?;
-                write.fresh.offer(queue, JobId(row.try_get("id")?));
+                write.recent.offer(queue, JobId(row.try_get("id")?));
             }
-            Some(JobState::Available) => write.fresh.due(due_at_ms),
+            Some(JobState::Available) => write.recent.due(due_at_ms),
             _ => (),
         }
     }

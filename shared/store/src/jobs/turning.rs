@@ -102,7 +102,7 @@ pub(crate) async fn turn_all(
     let mut turned = HashSet::with_capacity(runs.len());
     for row in query.fetch_all(write.transaction()).await.map_err(as_conflict)? {
         turned.insert(JobId(row.try_get("id")?));
-        write.fresh.due(row.try_get("due_at_ms")?);
+        write.recent.due(row.try_get("due_at_ms")?);
     }
     Ok(turned)
 }

@@ -10,14 +10,14 @@ use domain::job::QueueName;
 
 /// What was committed since the relay last asked.
 #[derive(Debug, Default)]
-pub struct Fresh {
+pub struct RecentJobs {
     /// Ids of rows that are marked as offered already, by queue: whoever has them pushes them.
     pub offered: HashMap<QueueName, Vec<JobId>>,
     /// When the earliest of the other rows is due, epoch milliseconds; `None` where there is none.
     pub due_at_ms: Option<i64>,
 }
 
-impl Fresh {
+impl RecentJobs {
     pub(super) fn is_empty(&self) -> bool {
         self.offered.is_empty() && self.due_at_ms.is_none()
     }
@@ -30,7 +30,7 @@ impl Fresh {
         self.due_at_ms = Some(self.due_at_ms.map_or(due_at_ms, |earliest| earliest.min(due_at_ms)));
     }
 
-    fn add(&mut self, more: Fresh) {
+    fn add(&mut self, more: RecentJobs) {
         for (queue, ids) in more.offered {
             self.offered.entry(queue).or_default().extend(ids);
         }
@@ -42,44 +42,44 @@ impl Fresh {
 
 /// Where it waits for the relay.
 #[derive(Debug, Default)]
-pub(super) struct Tray {
-    contents: Mutex<Contents>,
-    bell: Notify,
+pub(super) struct RelayInbox {
+    state: Mutex<InboxState>,
+    filled: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Contents {
-    fresh: Fresh,
+struct InboxState {
+    recent: RecentJobs,
     /// The queues that take ids as soon as their rows are committed: their relay works, and there is room.
     open: Vec<QueueName>,
 }
 
-impl Tray {
-    pub(super) fn put(&self, fresh: Fresh) {
-        if !fresh.is_empty() {
-            self.contents().fresh.add(fresh);
-            self.bell.notify_one();
+impl RelayInbox {
+    pub(super) fn put(&self, recent: RecentJobs) {
+        if !recent.is_empty() {
+            self.lock().recent.add(recent);
+            self.filled.notify_one();
         }
     }
 
     /// Waits until there is something; what was put in since the last call counts.
     pub(super) async fn filled(&self) {
-        self.bell.notified().await;
+        self.filled.notified().await;
     }
 
-    pub(super) fn take(&self) -> Fresh {
-        std::mem::take(&mut self.contents().fresh)
+    pub(super) fn take(&self) -> RecentJobs {
+        std::mem::take(&mut self.lock().recent)
     }
 
     pub(super) fn is_open(&self, queue: QueueName) -> bool {
-        self.contents().open.contains(&queue)
+        self.lock().open.contains(&queue)
     }
 
     pub(super) fn open_only(&self, queues: Vec<QueueName>) {
-        self.contents().open = queues;
+        self.lock().open = queues;
     }
 
-    fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.contents.lock()
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
+        self.state.lock()
     }
 }
