@@ -90,7 +90,7 @@ impl Installation {
             jobs::end_all_leases(&store).await?;
         }
         if redis.is_none() {
-            jobs::offer_all_again(&store).await?;
+            jobs::enqueue_all_again(&store).await?;
         }
         let gateway = gateway(config, redis.clone())?;
         weather::heed(&store, gateway.coordination()).await?;

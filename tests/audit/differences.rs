@@ -227,7 +227,7 @@ async fn jobs_that_are_missing_or_stuck_are_told_by_their_kind(kind: Kind) {
     let unseen_callback = scene.paid_order().await;
     let waiting = scene.order_with_link().await;
     let orphaned = scene.paid_order().await;
-    let offered = scene.order_with_link().await;
+    let enqueued = scene.order_with_link().await;
     let source = scene.order_with_link().await;
     scene.wait_until_quiet().await;
     scene.app.stop().await;
@@ -253,8 +253,8 @@ async fn jobs_that_are_missing_or_stuck_are_told_by_their_kind(kind: Kind) {
     scene.sql(&waiting, &format!("update jobs set due_at_ms = {{now}} - 600000 {watch}")).await;
     let run = format!("update jobs set state = 'running', lease_token = 1, due_at_ms = {{now}} - 120000 {watch}");
     scene.sql(&orphaned, &run).await;
-    let offer = "update jobs set state = 'enqueued', due_at_ms = {now}, waiting_since_ms = {now} - 600000";
-    scene.sql(&offered, &format!("{offer} {watch}")).await;
+    let enqueue = "update jobs set state = 'enqueued', due_at_ms = {now}, waiting_since_ms = {now} - 600000";
+    scene.sql(&enqueued, &format!("{enqueue} {watch}")).await;
     scene
         .sql(
             &source,
@@ -273,7 +273,7 @@ async fn jobs_that_are_missing_or_stuck_are_told_by_their_kind(kind: Kind) {
         ("dead-letter-unseen", &unseen_callback, None),
         ("job-stuck", &waiting, None),
         ("job-stuck", &orphaned, None),
-        ("job-stuck", &offered, None),
+        ("job-stuck", &enqueued, None),
     ];
     let with_nobodys = scene.findings(&[]).await;
     assert!(with_nobodys.differences().contains(&("job-without-order".into(), Some(nobodys.id), None)));

@@ -157,8 +157,8 @@ async fn an_older_releases_attempt_after_one_of_ours_is_not_taken_for_ours(f: Fi
     crashes_unnamed("it crashed").await;
 
     f.execute(&["update jobs set crashes = 2, queue = 'suspect'".to_owned()]).await;
-    let offered = jobs::offer(&f.store, QueueName::Suspect, 10).await.unwrap();
-    let group = jobs::group_suspects(&f.store, &offered).await.unwrap().remove(0);
+    let enqueued = jobs::enqueue(&f.store, QueueName::Suspect, 10).await.unwrap();
+    let group = jobs::group_suspects(&f.store, &enqueued).await.unwrap().remove(0);
     assert_eq!(jobs::claim_suspects(&f.store, &group).await.unwrap().len(), 1);
     jobs::hand_back_suspects(&f.store, &group).await.unwrap();
     f.execute(&["update jobs set crashes = 0".to_owned()]).await;

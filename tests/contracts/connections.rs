@@ -139,7 +139,7 @@ async fn a_transaction_ends_soon_whose_server_vanishes_in_the_midst_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn offers_claims_and_renewals_do_not_wait_for_the_disk_and_the_end_of_a_run_does() {
+async fn enqueuing_claims_and_renewals_do_not_wait_for_the_disk_and_the_end_of_a_run_does() {
     let postgres = PrivatePostgres::start().await;
     let f = Fixture::on_postgres(postgres.url()).await;
     jobs::stage_now(&f.store, a_job(1)).await.unwrap();
@@ -154,7 +154,7 @@ async fn offers_claims_and_renewals_do_not_wait_for_the_disk_and_the_end_of_a_ru
     })
     .await;
 
-    let ids = timeout(PATIENCE, jobs::offer(&f.store, QueueName::Settle, 100)).await.expect("an offer").unwrap();
+    let ids = timeout(PATIENCE, jobs::enqueue(&f.store, QueueName::Settle, 100)).await.expect("ids to push").unwrap();
     let claimed = timeout(PATIENCE, jobs::claim(&f.store, &ids)).await.expect("a claim").unwrap();
     let lease = claimed[0].lease;
     let renewed = timeout(PATIENCE, jobs::renew(&f.store, &[lease])).await.expect("a renewal").unwrap();

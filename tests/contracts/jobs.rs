@@ -19,7 +19,7 @@ on_every_database! {
     an_order_stages_its_payment_link_in_its_own_transaction
     staging_again_leaves_one_open_job_due_no_later
     a_job_that_was_woken_while_it_ran_runs_again_at_once
-    an_id_offered_twice_is_claimed_once
+    an_id_enqueued_twice_is_claimed_once
     many_workers_claim_every_job_exactly_once
     a_zombie_changes_nothing_but_its_draft_is_known
     a_renewal_returns_only_leases_that_are_still_ours
@@ -37,7 +37,7 @@ on_every_database! {
     suspects_that_never_ran_are_handed_back_and_those_whose_process_died_are_counted
     an_operator_cannot_cancel_what_money_depends_on
     canceling_the_payment_link_cancels_its_order
-    ids_that_were_lost_on_the_way_are_offered_again
+    ids_that_were_lost_on_the_way_are_enqueued_again
 }
 
 async fn an_order_stages_its_payment_link_in_its_own_transaction(f: Fixture) {
@@ -80,9 +80,9 @@ async fn a_job_that_was_woken_while_it_ran_runs_again_at_once(f: Fixture) {
     }
 }
 
-async fn an_id_offered_twice_is_claimed_once(f: Fixture) {
+async fn an_id_enqueued_twice_is_claimed_once(f: Fixture) {
     f.order().await;
-    let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap();
 
     assert_eq!(jobs::claim(&f.store, &[ids[0], ids[0], ids[0]]).await.unwrap().len(), 1);
     assert_eq!(jobs::claim(&f.store, &ids).await.unwrap().len(), 0, "a stale copy of the id finds nothing");
@@ -93,7 +93,7 @@ async fn many_workers_claim_every_job_exactly_once(f: Fixture) {
     for _ in 0..40 {
         f.order().await;
     }
-    let ids = jobs::offer(&f.store, QueueName::Links, 100).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Links, 100).await.unwrap();
 
     let claims = (0..8).map(|_| {
         let (store, ids) = (f.store.clone(), ids.clone());
@@ -308,11 +308,11 @@ async fn what_waits_is_measured_from_when_it_was_due(f: Fixture) {
     let waited = async |queues: &[QueueName]| jobs::oldest_due_age_ms(&f.store, queues).await.unwrap();
     wait_until("some waiting", PATIENCE, async || (waited(QueueName::ALL).await > 50).then_some(())).await;
 
-    jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
-    jobs::offer_all_again(&f.store).await.unwrap();
-    jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap();
+    jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap();
+    jobs::enqueue_all_again(&f.store).await.unwrap();
+    jobs::enqueue_again(&f.store, QueueName::Links, 10).await.unwrap();
 
-    assert!(waited(QueueName::ALL).await > 50, "offering is not taking");
+    assert!(waited(QueueName::ALL).await > 50, "an enqueued job still waits");
     assert_eq!(waited(&[QueueName::Settle]).await, 0);
 }
 
@@ -323,7 +323,7 @@ async fn suspects(f: &Fixture, jobs: usize, crashes: i64) -> Vec<JobId> {
     }
     let suspects = format!("update jobs set crashes = {crashes}, queue = 'suspect', due_at_ms = 0 where crashes = 0");
     f.execute(&[suspects]).await;
-    jobs::offer(&f.store, QueueName::Suspect, 100).await.unwrap()
+    jobs::enqueue(&f.store, QueueName::Suspect, 100).await.unwrap()
 }
 
 async fn suspects_run_in_groups_that_each_crash_makes_smaller(f: Fixture) {
@@ -367,7 +367,7 @@ async fn suspects_that_never_ran_are_handed_back_and_those_whose_process_died_ar
     jobs::hand_back_suspects(&f.store, &group).await.unwrap();
     assert_eq!(kinds::recover_crashed(&f.store, QueueName::Suspect).await.unwrap(), []);
 
-    let ids = jobs::offer(&f.store, QueueName::Suspect, 100).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Suspect, 100).await.unwrap();
     let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
     jobs::claim_suspects(&f.store, &group).await.unwrap();
     assert_eq!(jobs::end_leases_of_suspects(&f.store, &group).await.unwrap(), 2);
@@ -399,29 +399,29 @@ async fn canceling_the_payment_link_cancels_its_order(f: Fixture) {
     assert_eq!(f.claim(QueueName::Links).await.len(), 0);
 }
 
-async fn ids_that_were_lost_on_the_way_are_offered_again(f: Fixture) {
+async fn ids_that_were_lost_on_the_way_are_enqueued_again(f: Fixture) {
     f.order().await;
-    let offered = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
-    assert_eq!(jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap(), [], "not within the grace");
+    let enqueued = jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap();
+    assert_eq!(jobs::enqueue_again(&f.store, QueueName::Links, 10).await.unwrap(), [], "not within the grace");
 
-    jobs::offer_all_again(&f.store).await.unwrap(); // the grace is over
+    jobs::enqueue_all_again(&f.store).await.unwrap(); // the grace is over
 
     assert_eq!(jobs::count_enqueued(&f.store, QueueName::Links).await.unwrap(), 1);
-    assert_eq!(jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap(), offered);
+    assert_eq!(jobs::enqueue_again(&f.store, QueueName::Links, 10).await.unwrap(), enqueued);
     assert!(matches!(
-        orders::expire_without_link(&f.store, &jobs::claim(&f.store, &offered).await.unwrap()[0].lease, OrderId(1), 0)
+        orders::expire_without_link(&f.store, &jobs::claim(&f.store, &enqueued).await.unwrap()[0].lease, OrderId(1), 0)
             .await,
         Ok(Transition::Refused)
     ));
 }
 
 /// Relays of other processes lock rows for a moment only to see that they have nothing to do there. An id that was passed
-/// over then would be lost until it is offered again, and its customer would wait for seconds.
+/// over then would be lost until it is enqueued again, and its customer would wait for seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_is_locked_for_a_moment_is_claimed_all_the_same() {
     let f = Fixture::postgres().await;
     f.order().await;
-    let ids = jobs::offer(&f.store, QueueName::Links, 1).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Links, 1).await.unwrap();
     let mut relay = f.connection().await;
     relay.execute("begin; select id from jobs for update").await.unwrap();
 
@@ -446,7 +446,7 @@ async fn a_row_that_is_locked_for_long_keeps_no_other_job_from_its_worker() {
     let f = Fixture::postgres().await;
     f.order().await;
     f.order().await;
-    let ids = jobs::offer(&f.store, QueueName::Links, 2).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Links, 2).await.unwrap();
     let mut hung = f.connection().await;
     let held = ids[0].0;
     hung.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!(

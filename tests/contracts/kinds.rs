@@ -88,7 +88,7 @@ async fn a_suspect_of_each_kind_that_ran_goes_back_to_its_queue(f: Fixture) {
         jobs::stage_now(&f.store, job_of(kind, 9_000)).await.unwrap();
     }
     f.execute(&["update jobs set queue = 'suspect', crashes = 2".to_owned()]).await;
-    let ids = jobs::offer(&f.store, QueueName::Suspect, 100).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Suspect, 100).await.unwrap();
     let groups = jobs::group_suspects(&f.store, &ids).await.unwrap();
     let suspects: Vec<ClaimedJob> = jobs::claim_suspects(&f.store, &groups[0]).await.unwrap();
     assert_eq!(suspects.len(), JobKind::ALL.len());

@@ -54,7 +54,7 @@ async fn staging_does_what_the_open_row_needs(f: Fixture) {
     stage().await;
     assert_eq!(inquiry().await.due_at_ms, available.due_at_ms, "the earlier time stays");
     // Enqueued: nothing.
-    let ids = jobs::offer(&f.store, QueueName::Settle, 10).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Settle, 10).await.unwrap();
     let enqueued = inquiry().await;
     stage().await;
     let staged = inquiry().await;

@@ -1,18 +1,18 @@
-//! Jobs that are offered where they are staged, and what a job is told of what woke it.
+//! Jobs that are enqueued where they are staged, and what a job is told of what woke it.
 
 use domain::id::JobId;
 use domain::job::{AttemptOutcome, ClaimedJob, Job, QueueName};
 use domain::order::Order;
-use store::jobs::{self, Finish, OFFER_GRACE_MS};
+use store::jobs::{self, ENQUEUE_GRACE_MS, Finish};
 use store::settlement::{self, Settlement};
 use store::{StoreError, callbacks, kinds, orders};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, on_every_database};
 
 on_every_database! {
-    what_is_staged_on_an_open_queue_is_offered_with_its_commit
-    an_id_that_nobody_pushed_is_offered_again_after_its_grace
-    a_waiting_job_that_is_staged_again_on_an_open_queue_is_offered_and_a_suspect_is_not
+    what_is_staged_on_an_open_queue_is_enqueued_with_its_commit
+    an_id_that_nobody_pushed_is_enqueued_again_after_its_grace
+    a_waiting_job_that_is_staged_again_on_an_open_queue_is_enqueued_and_a_suspect_is_not
     a_callback_wakes_its_inquiry_in_whatever_state_that_is
     a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones
     what_is_due_later_hurries_no_inquiry_that_is_in_the_queue_of_later_ones
@@ -31,33 +31,33 @@ async fn state_of(f: &Fixture, order: &Order, kind: &str) -> String {
     job_of(f, order, kind).await.state.to_string()
 }
 
-async fn what_is_staged_on_an_open_queue_is_offered_with_its_commit(f: Fixture) {
+async fn what_is_staged_on_an_open_queue_is_enqueued_with_its_commit(f: Fixture) {
     let before = f.order().await;
     assert_eq!(state_of(&f, &before, "create_payment_link").await, "available", "nobody has opened a queue");
     assert!(f.store.take_recent().due_at_ms.is_some(), "the relay must look at it");
-    f.store.offer_when_staged(vec![QueueName::Links]);
+    f.store.enqueue_when_staged(vec![QueueName::Links]);
 
     let order = f.order().await;
 
     let job = job_of(&f, &order, "create_payment_link").await;
     assert_eq!(job.state.to_string(), "enqueued");
-    assert!(job.due_at_ms > f.store.now_ms() + OFFER_GRACE_MS / 2, "it has its grace");
+    assert!(job.due_at_ms > f.store.now_ms() + ENQUEUE_GRACE_MS / 2, "it has its grace");
     let recent = f.store.take_recent();
-    assert_eq!(recent.offered[&QueueName::Links], [job.id]);
+    assert_eq!(recent.enqueued[&QueueName::Links], [job.id]);
     assert_eq!(recent.due_at_ms, None, "there is nothing to ask the database about");
-    assert_eq!(f.store.take_recent().offered.len(), 0, "it is given once");
+    assert_eq!(f.store.take_recent().enqueued.len(), 0, "it is given once");
     assert_eq!(jobs::claim(&f.store, &[job.id]).await.unwrap().len(), 1);
 
-    f.store.offer_when_staged(Vec::new());
+    f.store.enqueue_when_staged(Vec::new());
     let after = f.order().await;
     assert_eq!(state_of(&f, &after, "create_payment_link").await, "available");
 }
 
-async fn an_id_that_nobody_pushed_is_offered_again_after_its_grace(f: Fixture) {
-    f.store.offer_when_staged(vec![QueueName::Links]);
+async fn an_id_that_nobody_pushed_is_enqueued_again_after_its_grace(f: Fixture) {
+    f.store.enqueue_when_staged(vec![QueueName::Links]);
     let order = f.order().await;
     let id = job_of(&f, &order, "create_payment_link").await.id;
-    assert_eq!(jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap(), []);
+    assert_eq!(jobs::enqueue_again(&f.store, QueueName::Links, 10).await.unwrap(), []);
 
     let past = "update jobs set due_at_ms = 0, waiting_since_ms = waiting_since_ms - 60000 where state = 'enqueued'";
     f.execute(&[past.to_owned()]).await;
@@ -65,13 +65,13 @@ async fn an_id_that_nobody_pushed_is_offered_again_after_its_grace(f: Fixture) {
     let waited_ms = jobs::oldest_due_age_ms(&f.store, QueueName::ALL).await.unwrap();
     assert!(
         (60_000..90_000).contains(&waited_ms),
-        "it waits since it was staged, and not since it was offered: {waited_ms}"
+        "it waits since it was staged, and not since it was enqueued: {waited_ms}"
     );
-    assert_eq!(jobs::offer_again(&f.store, QueueName::Links, 10).await.unwrap(), [id]);
+    assert_eq!(jobs::enqueue_again(&f.store, QueueName::Links, 10).await.unwrap(), [id]);
 }
 
-async fn a_waiting_job_that_is_staged_again_on_an_open_queue_is_offered_and_a_suspect_is_not(f: Fixture) {
-    f.store.offer_when_staged(vec![QueueName::Settle]);
+async fn a_waiting_job_that_is_staged_again_on_an_open_queue_is_enqueued_and_a_suspect_is_not(f: Fixture) {
+    f.store.enqueue_when_staged(vec![QueueName::Settle]);
     for (queue, expected) in [("background", ("enqueued", "settle")), ("suspect", ("available", "suspect"))] {
         let order = f.order_with_link(7 + queue.len() as i64).await;
         let id = job_of(&f, &order, "settle_order").await.id;
@@ -82,8 +82,8 @@ async fn a_waiting_job_that_is_staged_again_on_an_open_queue_is_offered_and_a_su
 
         let job = job_of(&f, &order, "settle_order").await;
         assert_eq!((job.state.to_string().as_str(), job.queue.as_str()), expected);
-        let offered: Vec<JobId> = f.store.take_recent().offered.into_values().flatten().collect();
-        assert_eq!(offered, if queue == "suspect" { vec![] } else { vec![id] });
+        let enqueued: Vec<JobId> = f.store.take_recent().enqueued.into_values().flatten().collect();
+        assert_eq!(enqueued, if queue == "suspect" { vec![] } else { vec![id] });
     }
 }
 
@@ -99,16 +99,16 @@ async fn callback_of(f: &Fixture, order: &Order) -> i64 {
 
 async fn a_callback_wakes_its_inquiry_in_whatever_state_that_is(f: Fixture) {
     let order = f.order_with_link(7).await;
-    f.store.offer_when_staged(vec![QueueName::Settle]);
+    f.store.enqueue_when_staged(vec![QueueName::Settle]);
     f.store.take_recent();
 
     f.ask(&order, 7).await;
     let inquiry = job_of(&f, &order, "settle_order").await;
     assert_eq!((inquiry.state.to_string().as_str(), inquiry.queue.as_str()), ("enqueued", "settle"));
-    assert_eq!(f.store.take_recent().offered[&QueueName::Settle], [inquiry.id]);
+    assert_eq!(f.store.take_recent().enqueued[&QueueName::Settle], [inquiry.id]);
 
     ask_again(&f, &order).await;
-    assert_eq!(f.store.take_recent().offered.len(), 0, "its id is in the queue");
+    assert_eq!(f.store.take_recent().enqueued.len(), 0, "its id is in the queue");
 
     let running = jobs::claim(&f.store, &[inquiry.id]).await.unwrap().remove(0);
     ask_again(&f, &order).await;
@@ -125,19 +125,19 @@ async fn a_callback_wakes_its_inquiry_in_whatever_state_that_is(f: Fixture) {
 }
 
 /// The order's inquiry is due, and its id waits among those of the later inquiries.
-async fn offer_among_later_ones(f: &Fixture, order: &Order) -> JobId {
+async fn enqueue_among_later_ones(f: &Fixture, order: &Order) -> JobId {
     let id = job_of(f, order, "settle_order").await.id;
     let due_ms = f.store.now_ms() - 60_000;
     f.execute(&[format!("update jobs set queue = 'background', due_at_ms = {due_ms} where id = {id}")]).await;
-    assert_eq!(jobs::offer(&f.store, QueueName::Background, 10).await.unwrap(), [id]);
+    assert_eq!(jobs::enqueue(&f.store, QueueName::Background, 10).await.unwrap(), [id]);
     id
 }
 
 /// Such inquiries wait behind two thousand others, and while the budget is used up none of them asks at all.
 async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fixture) {
     let order = f.order_with_link(7).await;
-    let id = offer_among_later_ones(&f, &order).await;
-    f.store.offer_when_staged(vec![QueueName::Settle]);
+    let id = enqueue_among_later_ones(&f, &order).await;
+    f.store.enqueue_when_staged(vec![QueueName::Settle]);
     f.store.take_recent();
 
     f.ask(&order, 7).await;
@@ -145,8 +145,8 @@ async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fix
     let inquiry = job_of(&f, &order, "settle_order").await;
     assert_eq!((inquiry.state.to_string().as_str(), inquiry.queue.as_str()), ("enqueued", "settle"));
     let recent = f.store.take_recent();
-    assert_eq!(recent.offered[&QueueName::Settle], [id]);
-    assert_eq!(recent.offered.len(), 1);
+    assert_eq!(recent.enqueued[&QueueName::Settle], [id]);
+    assert_eq!(recent.enqueued.len(), 1);
     let waited_ms = jobs::oldest_due_age_ms(&f.store, &[QueueName::Settle]).await.unwrap();
     assert!((60_000..90_000).contains(&waited_ms), "it has waited since it was due: {waited_ms}");
     // Its id is in two lists now.
@@ -156,8 +156,8 @@ async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fix
 
     // Where the relay of this process is shut the next one that is not takes it.
     let order = f.order_with_link(8).await;
-    let id = offer_among_later_ones(&f, &order).await;
-    f.store.offer_when_staged(Vec::new());
+    let id = enqueue_among_later_ones(&f, &order).await;
+    f.store.enqueue_when_staged(Vec::new());
     f.store.take_recent();
     f.ask(&order, 8).await;
     let inquiry = job_of(&f, &order, "settle_order").await;
@@ -165,7 +165,7 @@ async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fix
     assert!(inquiry.due_at_ms <= f.store.now_ms());
     assert!(f.store.take_recent().due_at_ms.is_some(), "the relay must look at it");
     assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap().len(), 0, "its id in the other list is of the past");
-    assert_eq!(jobs::offer(&f.store, QueueName::Settle, 10).await.unwrap(), [id]);
+    assert_eq!(jobs::enqueue(&f.store, QueueName::Settle, 10).await.unwrap(), [id]);
     assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap()[0].queue, QueueName::Settle);
 }
 
@@ -173,7 +173,7 @@ async fn what_is_due_later_hurries_no_inquiry_that_is_in_the_queue_of_later_ones
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-    let id = offer_among_later_ones(&f, &order).await;
+    let id = enqueue_among_later_ones(&f, &order).await;
     let before = job_of(&f, &order, "settle_order").await;
 
     let inquiry_ms = f.store.now_ms() + 60_000;

@@ -50,8 +50,8 @@ impl Fixture {
 
 async fn the_job_of_a_link_becomes_the_orders_first_inquiry(f: Fixture) {
     let order = f.order().await;
-    let offered = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
-    let link = jobs::claim(&f.store, &offered).await.unwrap().remove(0);
+    let enqueued = jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap();
+    let link = jobs::claim(&f.store, &enqueued).await.unwrap().remove(0);
     let inquiry_ms = f.store.now_ms() + 60_000;
 
     assert_eq!(f.store(&order, &link, inquiry_ms).await.unwrap(), Transition::Made);
@@ -70,7 +70,7 @@ async fn the_job_of_a_link_becomes_the_orders_first_inquiry(f: Fixture) {
     assert!(matches!(again, Err(StoreError::LeaseLost)), "{again:?}");
     let complete = jobs::finish_alone(&f.store, &link.lease, &Finish::Complete).await;
     assert!(matches!(complete, Err(StoreError::LeaseLost)), "{complete:?}");
-    assert_eq!(jobs::claim(&f.store, &offered).await.unwrap().len(), 0, "it is not offered as an inquiry yet");
+    assert_eq!(jobs::claim(&f.store, &enqueued).await.unwrap().len(), 0, "it is not enqueued as an inquiry yet");
     let inquiry = f.settle_job(&order).await;
     assert_eq!((inquiry.job, inquiry.attempt), (Ok(Job::SettleOrder { order_id: order.id }), 1));
 }

@@ -23,7 +23,7 @@ use tower_layer::Identity;
 
 use crate::support::servers::PrivateRedis;
 
-/// As many ids as the relay offers at once, and as many as a worker takes at once.
+/// As many ids as the relay enqueues at once, and as many as a worker takes at once.
 const PUSHED_TOGETHER: usize = 500;
 const TAKEN_TOGETHER: usize = 64;
 

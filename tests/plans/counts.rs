@@ -86,8 +86,8 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     assert!(found.iter().all(|found| matches!(found, Ok(Some(_)))));
     counter.expect("find", together, 1, 0).await;
 
-    let ids = jobs::offer(store, QueueName::Links, 100).await.unwrap();
-    counter.expect("offer", false, 1, 0).await;
+    let ids = jobs::enqueue(store, QueueName::Links, 100).await.unwrap();
+    counter.expect("enqueue", false, 1, 0).await;
     let links = jobs::claim(store, &ids).await.unwrap();
     assert_eq!(links.len(), orders.len());
     counter.expect("claim, shared by all", false, 1, 0).await;
@@ -106,7 +106,7 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     assert!(answers.iter().all(|answer| *answer == Verdict::Allowed));
     counter.expect("answer a callback", together, 6, 1).await;
 
-    let ids = jobs::offer(store, QueueName::Settle, 100).await.unwrap();
+    let ids = jobs::enqueue(store, QueueName::Settle, 100).await.unwrap();
     let inquiries = jobs::claim(store, &ids).await.unwrap();
     assert_eq!(inquiries.len(), orders.len());
     counter.take().await;
@@ -148,7 +148,7 @@ async fn an_order_and_its_payment_write_no_more_rows_than_they_need() {
     let settings = ["shared_preload_libraries=pg_stat_statements", "autovacuum=off", "checkpoint_timeout=1h"];
     let postgres = PrivatePostgres::start_with(&settings).await;
     let f = Fixture::on_postgres(postgres.url()).await;
-    f.store.offer_when_staged(vec![QueueName::Links, QueueName::Settle]);
+    f.store.enqueue_when_staged(vec![QueueName::Links, QueueName::Settle]);
     let mut ledger = Ledger(Counter::open(&postgres.url()).await.0);
     let mut orders = Vec::new();
     for _ in 0..ALONE {

@@ -19,8 +19,8 @@ const GROWING: [&str; 8] =
 /// and for each batch of an audit.
 const NAMES: [&str; 69] = [
     "earliest_due",
-    "offer_jobs",
-    "offer_jobs_again",
+    "enqueue_jobs",
+    "enqueue_jobs_again",
     "count_enqueued",
     "crashed_jobs",
     "count_crash",
@@ -38,7 +38,7 @@ const NAMES: [&str; 69] = [
     "prune_attempts",
     "stage_jobs",
     "open_job",
-    "offer_all_again",
+    "enqueue_all_again",
     "end_all_leases",
     "count_open_orders",
     "open_orders_by_account",

@@ -57,14 +57,14 @@ async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     assert!(due.iter().any(|due| due.available_ms.is_some_and(|at_ms| at_ms < store.now_ms())), "{due:?}");
     times.of("oldest_due", jobs::oldest_due_age_ms(store, QueueName::ALL)).await.unwrap();
     // Fewer than are overdue, so that each round finds some.
-    let again = times.of("offer_again", jobs::offer_again(store, QueueName::Settle, 20)).await.unwrap();
+    let again = times.of("enqueue_again", jobs::enqueue_again(store, QueueName::Settle, 20)).await.unwrap();
     assert_eq!(again.len(), 20);
     times.of("count_enqueued", jobs::count_enqueued(store, QueueName::Settle)).await.unwrap();
     times.of("count_enqueued", jobs::count_enqueued(store, QueueName::Background)).await.unwrap();
     let crashed = times.of("recover_crashed", kinds::recover_crashed(store, QueueName::Settle)).await.unwrap();
     assert_eq!(crashed.len(), if round == 0 { 100 } else { 0 });
     for queue in [QueueName::Links, QueueName::Background] {
-        times.of("nothing is due", jobs::offer(store, queue, 500)).await.unwrap();
+        times.of("nothing is due", jobs::enqueue(store, queue, 500)).await.unwrap();
     }
     // None of these is a suspect, and none runs under this token.
     let ids = vec![JobId(extent.jobs + 1), JobId(extent.jobs + 2)];
@@ -78,7 +78,7 @@ async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
 }
 
 async fn work(store: &Store, times: &mut Times) {
-    let ids = times.of("offer", jobs::offer(store, QueueName::Settle, 32)).await.unwrap();
+    let ids = times.of("enqueue", jobs::enqueue(store, QueueName::Settle, 32)).await.unwrap();
     assert_eq!(ids.len(), 32, "there is a backlog");
     let claimed = times.of("claim", jobs::claim(store, &ids)).await.unwrap();
     assert_eq!(claimed.len(), 32);
@@ -141,7 +141,7 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     let wanted = Wanted { order_id: Some(order_id), ..newest };
     assert_eq!(times.of("list callbacks of order", callbacks::list(store, wanted)).await.unwrap().len(), 1);
     times.of("transactions of order", transactions::of_order(store, order_id)).await.unwrap();
-    // Its inquiry is offered already: claimed, woken while it runs, and ended with the payment.
+    // Its inquiry is enqueued already: claimed, woken while it runs, and ended with the payment.
     let inquiry = kinds::jobs_of_order(store, order_id).await.unwrap().remove(0);
     let claimed = times.of("claim one", jobs::claim(store, &[inquiry.id])).await.unwrap().remove(0);
     times.of("stage", jobs::stage_now(store, Job::SettleOrder { order_id })).await.unwrap();
@@ -162,10 +162,10 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
 
 /// A new order gets its link, which makes its job the first inquiry.
 async fn make_link(store: &Store, round: i64, times: &mut Times) {
-    store.offer_when_staged(vec![QueueName::Links]);
+    store.enqueue_when_staged(vec![QueueName::Links]);
     let Created::New(order) = orders::create(store, &new_order(), None).await.unwrap() else { panic!("it is new") };
-    store.offer_when_staged(Vec::new());
-    let ids = store.take_recent().offered.remove(&QueueName::Links).expect("it is offered");
+    store.enqueue_when_staged(Vec::new());
+    let ids = store.take_recent().enqueued.remove(&QueueName::Links).expect("it is enqueued");
     let link = jobs::claim(store, &ids).await.unwrap().remove(0);
     let (draft, inquiry_ms) = (new_link(500_000_000 + round), store.now_ms() + 3_600_000);
     let stored = times.of("link", orders::store_link(store, &link.lease, &order, &draft, 1_800_000, inquiry_ms)).await;
@@ -225,12 +225,12 @@ async fn audit(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     assert_eq!(known.len(), ORDERS);
 }
 
-/// What an embedded start does besides; every lease and every offer is over afterwards.
+/// What an embedded start does besides; afterwards every lease and every grace has ended.
 pub(super) async fn start_embedded(store: &Store) -> Times {
     let mut times = Times::default();
     for _ in 0..TIMES {
         times.of("end_all_leases", jobs::end_all_leases(store)).await.unwrap();
-        times.of("offer_all_again", jobs::offer_all_again(store)).await.unwrap();
+        times.of("enqueue_all_again", jobs::enqueue_all_again(store)).await.unwrap();
     }
     times
 }

@@ -157,7 +157,7 @@ async fn a_redis_that_vanishes_without_a_word_costs_no_processor_time_and_work_g
 
 /// A full Redis still gives ids out, and takes none.
 #[tokio::test]
-async fn a_redis_that_is_full_keeps_no_job_from_being_offered_again_and_gets_no_copies() {
+async fn a_redis_that_is_full_keeps_no_job_from_being_enqueued_again_and_gets_no_copies() {
     let running = Running::start().await;
     let installation = &running.installation;
 

@@ -12,7 +12,7 @@ impl Extent {
     pub(crate) const LARGE: Extent = Extent { jobs: 1_000_000, orders: 100_000 };
 }
 
-/// What is under way does not grow with what was: so many open orders, offered and running jobs, dead letters
+/// What is under way does not grow with what was: so many open orders, enqueued and running jobs, dead letters
 /// and rows to be deleted there are at any extent.
 pub(crate) const UNDER_WAY: i64 = 200;
 
@@ -92,7 +92,7 @@ pub(crate) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
         job(1, orders, "'settle_order'", "n", "'background'", "'available'", &format!("{now_ms} + 3600000 + n"), "null, null, null"),
         job(orders + 1, orders + backlog, "'process_callback'", "n + 10000000", "'settle'", "'available'", &format!("{now_ms} - 60000 + n % 50000"), "null, null, null"),
         job(orders + backlog + 1, jobs, "case when n % 2 = 0 then 'create_payment_link' else 'process_callback' end", &format!("n % {orders} + 1"), "'settle'", &format!("case when n % ({jobs} / {UNDER_WAY}) = 0 then 'dead' else 'completed' end"), &finished, &format!("{finished}, null, null")),
-        // Under way: offered, overdue, running with a lease and running without one.
+        // Under way: enqueued, overdue, running with a lease and running without one.
         job(jobs + 1, jobs + UNDER_WAY, "'settle_order'", &format!("n - {jobs} + {orders}"), "'settle'", "'enqueued'", &format!("{now_ms} + 3600000"), &format!("null, null, {now_ms}")),
         job(jobs + UNDER_WAY + 1, jobs + 2 * UNDER_WAY, "'process_callback'", "n + 20000000", "'settle'", "'enqueued'", &format!("{now_ms} - 1000"), &format!("null, null, {now_ms}")),
         job(jobs + 2 * UNDER_WAY + 1, all_jobs, "'process_callback'", "n + 20000000", "'settle'", "'running'", &format!("{now_ms} + case when n % 2 = 0 then 3600000 else -1000 end"), &format!("null, {TOKEN}, null")),

@@ -137,7 +137,7 @@ impl Fixture {
 
     /// Claims all that is due on a queue, as a worker would, or the processes of suspects.
     pub(crate) async fn claim(&self, queue: QueueName) -> Vec<ClaimedJob> {
-        let ids = jobs::offer(&self.store, queue, 100).await.unwrap();
+        let ids = jobs::enqueue(&self.store, queue, 100).await.unwrap();
         if queue != QueueName::Suspect {
             return jobs::claim(&self.store, &ids).await.unwrap();
         }
@@ -148,9 +148,9 @@ impl Fixture {
         claimed
     }
 
-    /// Claims the one job that was offered where it was staged, since the last call.
+    /// Claims the one job that was enqueued where it was staged, since the last call.
     pub(crate) async fn claim_recent(&self, queue: QueueName) -> ClaimedJob {
-        let ids = self.store.take_recent().offered.remove(&queue).expect("it was offered where it was staged");
+        let ids = self.store.take_recent().enqueued.remove(&queue).expect("it was enqueued where it was staged");
         let mut claimed = jobs::claim(&self.store, &ids).await.unwrap();
         assert_eq!(claimed.len(), 1);
         claimed.remove(0)

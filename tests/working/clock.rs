@@ -86,7 +86,7 @@ async fn after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_sche
     // One inquiry waits for its time, one has lost its worker, and the id of one was lost.
     let waiting = f.order_with_link(7).await;
     let (died, lost) = (f.order().await, f.order().await);
-    let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap();
     jobs::claim(&f.store, &ids[..1]).await.unwrap();
     // A link that may wait is on the queue of the late inquiries. It failed, and waits for its next attempt.
     let patient = f.order().await;

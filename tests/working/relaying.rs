@@ -20,7 +20,7 @@ use crate::support::wait::{PATIENCE, wait_until};
 on_every_database! {
     ids_that_still_wait_get_no_second_copy_and_lost_ones_do
     a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database
-    what_this_process_stages_is_offered_at_once_and_what_another_stages_within_a_second
+    what_this_process_stages_is_enqueued_at_once_and_what_another_stages_within_a_second
     a_relay_that_works_opens_its_queues
     what_is_staged_once_its_relay_has_stopped_waits_for_another
     a_relay_that_starts_waits_one_lease_before_it_calls_any_lease_ended
@@ -70,13 +70,13 @@ async fn ids_that_still_wait_get_no_second_copy_and_lost_ones_do(f: Fixture) {
     let all_are_put_off = async || next_due().await.iter().all(|job| job.due_at_ms > f.store.now_ms());
 
     // Their grace is over, and no worker took them. They get a new grace, or the relay would read them all the time.
-    jobs::offer_all_again(&f.store).await.unwrap();
+    jobs::enqueue_all_again(&f.store).await.unwrap();
     wait_until("them to be put off", PATIENCE, async || all_are_put_off().await.then_some(())).await;
     assert_eq!(relaying.len().await, 3);
 
     // A worker took two of them and died before it claimed them.
     assert_eq!(relaying.take(2).await.len(), 2);
-    jobs::offer_all_again(&f.store).await.unwrap();
+    jobs::enqueue_all_again(&f.store).await.unwrap();
     wait_until("them to be put off", PATIENCE, async || all_are_put_off().await.then_some(())).await;
 
     relaying.wait_for_len(3).await;
@@ -99,7 +99,7 @@ async fn a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database(f: Fix
     assert_eq!(jobs::count_enqueued(&f.store, QueueName::Links).await.unwrap(), 2_500);
 }
 
-async fn what_this_process_stages_is_offered_at_once_and_what_another_stages_within_a_second(f: Fixture) {
+async fn what_this_process_stages_is_enqueued_at_once_and_what_another_stages_within_a_second(f: Fixture) {
     let relaying = Relaying::start(&f.store, true);
     let other = f.another_process().await;
     let mut quickest = [Duration::MAX; 2];
@@ -130,8 +130,8 @@ async fn a_relay_that_works_opens_its_queues(f: Fixture) {
 
     f.order().await;
 
-    assert_eq!(f.store.take_recent().offered[&QueueName::Links].len(), 1, "staged for a push, without being offered");
-    assert_eq!(jobs::offer(&f.store, QueueName::Links, 10).await.unwrap(), []);
+    assert_eq!(f.store.take_recent().enqueued[&QueueName::Links].len(), 1, "staged for a push, without being enqueued");
+    assert_eq!(jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap(), []);
 }
 
 async fn what_is_staged_once_its_relay_has_stopped_waits_for_another(f: Fixture) {
@@ -145,7 +145,7 @@ async fn what_is_staged_once_its_relay_has_stopped_waits_for_another(f: Fixture)
     running.await.unwrap();
     f.order().await;
 
-    let ids = jobs::offer(&f.store, QueueName::Links, 10).await.unwrap();
+    let ids = jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap();
     assert_eq!(ids.len(), 1, "it is available, and no relay has its id");
     assert!(waiting(1).await.is_some());
 }
@@ -209,7 +209,7 @@ async fn a_job_whose_row_was_locked_has_time_to_be_renewed_before_it_counts_as_c
 async fn after_a_lock_of(locked: Duration) {
     let f = Fixture::sqlite().await;
     let job = running(&f).await;
-    // The lease ends in a moment, when the database is locked, and another row becomes due then.
+    // In a moment, when the database is locked, its lease ends, and there is something to enqueue.
     let soon_ms = f.store.now_ms() + 1_500;
     f.execute(&[
         format!("update jobs set due_at_ms = {soon_ms}"),

@@ -104,7 +104,7 @@ async fn a_kind_that_is_not_known_is_left_to_a_newer_release(f: Fixture) {
 
     assert_eq!((left.attempt, left.crashes), (0, 0));
     let wait_ms = left.due_at_ms - w.f.store.now_ms();
-    assert!((20_000..=30_000).contains(&wait_ms), "offered again in {wait_ms} ms");
+    assert!((20_000..=30_000).contains(&wait_ms), "enqueued again in {wait_ms} ms");
 }
 
 async fn a_worker_sees_to_it_that_there_is_one_sweep(f: Fixture) {

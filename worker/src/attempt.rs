@@ -22,7 +22,7 @@ use crate::lease::{HeldLease, LeaseKeeper};
 use crate::source::Claimed;
 use crate::{WorkerContext, metrics};
 
-/// A job of a kind that only a newer release knows is tried again after this time: a worker of that release may come.
+/// A newer release's job is enqueued again after this long: a worker of that release may come.
 const UNKNOWN_KIND_MS: i64 = 30_000;
 
 /// The shortest wait of a suspect that the gateway or our breaker told to wait. A suspect runs in a process of its own:

@@ -136,7 +136,7 @@ impl Processes {
         let mut child = match self.start() {
             Ok(child) => child,
             Err(trouble) => {
-                warn!(error = %trouble, "a process for suspects cannot be started; they are offered again: {trouble}");
+                warn!(error = %trouble, "a process for suspects cannot be started; they are enqueued again: {trouble}");
                 return;
             }
         };
@@ -166,7 +166,7 @@ impl Processes {
             warn!(jobs, crashes, "the process of {jobs} suspects has died ({how})");
             jobs::end_leases_of_suspects(&self.store, group).await.map(drop)
         } else {
-            warn!(jobs, "a process of suspects ended before it ran any ({how}); they are offered again");
+            warn!(jobs, "a process of suspects ended before it ran any ({how}); they are enqueued again");
             jobs::hand_back_suspects(&self.store, group).await
         };
         if let Err(trouble) = seen_to {

@@ -226,7 +226,7 @@ impl TestApi {
 
     /// Takes a job as a worker would, leaving the others of the queue alone.
     pub(crate) async fn claim(&self, queue: QueueName, wanted: Job) -> Lease {
-        let ids = jobs::offer(self.store(), queue, 1_000).await.unwrap();
+        let ids = jobs::enqueue(self.store(), queue, 1_000).await.unwrap();
         let mut lease = None;
         for claimed in jobs::claim(self.store(), &ids).await.unwrap() {
             if claimed.job.as_ref().is_ok_and(|job| *job == wanted) {

@@ -89,7 +89,7 @@ fn stuck(job: &JobRow, order_id: Option<OrderId>, now_ms: i64) -> Option<Finding
             format!("{} runs, and its lease ended at {}", job.kind, rfc3339(job.due_at_ms))
         }
         JobState::Available | JobState::Enqueued => {
-            // An offered row is due again and again: when its offer is over.
+            // An enqueued row is due again and again: when its grace ends.
             let since_ms = match job.state {
                 JobState::Enqueued => job.waiting_since_ms.unwrap_or(job.due_at_ms),
                 _ => job.due_at_ms,

@@ -841,12 +841,12 @@ fn a_job_that_does_not_get_on_is_told() {
         assert_eq!(with(state, NOW_MS - late_ms), [Kind::JobStuck], "{state}");
         assert_eq!(with(state, NOW_MS - in_time_ms), [], "{state}");
     }
-    // Its offer is made anew every few seconds, and with that its due time.
-    let mut offered =
+    // Its id is enqueued again every few seconds, which moves its due time.
+    let mut enqueued =
         Scene::of(OrderStatus::Paid).without_jobs().and_job(JobKind::SettleOrder, JobState::Enqueued, NOW_MS);
-    assert_eq!(offered.kinds(), []);
-    offered.record.jobs[0].waiting_since_ms = Some(NOW_MS - 301_000);
-    assert_eq!(offered.kinds(), [Kind::JobStuck]);
+    assert_eq!(enqueued.kinds(), []);
+    enqueued.record.jobs[0].waiting_since_ms = Some(NOW_MS - 301_000);
+    assert_eq!(enqueued.kinds(), [Kind::JobStuck]);
 }
 
 #[test]

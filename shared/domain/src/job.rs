@@ -137,7 +137,7 @@ pub struct JobRow {
     pub crashes: i64,
     /// When somebody must look at it again, epoch milliseconds.
     pub due_at_ms: i64,
-    /// Since when an offered job waits for a worker, epoch milliseconds.
+    /// Since when an enqueued job waits for a worker, epoch milliseconds.
     pub waiting_since_ms: Option<i64>,
     /// What went wrong last.
     pub last_error: Option<String>,

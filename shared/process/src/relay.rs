@@ -22,7 +22,7 @@ mod redis_instance;
 /// The most ids that wait in one queue. The rest waits in the database, so Redis stays small.
 const ROOM: u64 = 2_000;
 
-/// Rows offered in one statement.
+/// Rows enqueued in one statement.
 const BATCH: u64 = 500;
 
 /// The most ids in one push command.
@@ -32,7 +32,7 @@ const LARGEST_PUSH: usize = 500;
 /// stays open until there is no room for [`BATCH`] more.
 const OPEN_BELOW: u64 = ROOM / 4;
 
-/// The database is not asked what is due more often than this: what came due meanwhile is offered in one statement.
+/// The database is not asked what is due more often than this: what came due meanwhile is enqueued in one statement.
 const ASKED_EVERY: Duration = Duration::from_millis(5);
 
 /// The longest sleep. A row that another process commits is found after this time at most.
@@ -44,8 +44,8 @@ const SLOW_CALL: Duration = Duration::from_secs(3);
 /// The first pause in trouble. Most outages are short; the pause doubles up to the longest sleep.
 const SHORTEST_TROUBLE: Duration = Duration::from_millis(100);
 
-/// How often lost ids and lapsed leases are searched. They have waited for seconds already, and a search with every
-/// batch would cost the database more than the batch itself.
+/// What was lost, by Redis or by a worker, has waited for seconds already. To look for it with every row that is enqueued
+/// costs the database more than to enqueue them.
 const LOST_SEARCHED_EVERY: Duration = Duration::from_millis(250);
 
 /// The relay of one process. Every process that stages or runs jobs has one; several relays work side by side.
@@ -67,7 +67,7 @@ pub struct Relay {
     open: Vec<QueueName>,
     /// Ids that Redis may or may not have, because it did not answer.
     unpushed: Vec<(QueueName, Vec<JobId>)>,
-    /// Rows offered in one statement: one while Redis refuses, for it may well refuse the next ones, too.
+    /// Rows enqueued in one statement: one while Redis refuses, for it may well refuse the next ones, too.
     batch: u64,
 }
 
@@ -167,14 +167,14 @@ impl Relay {
     async fn end(&mut self) {
         self.open_only(Vec::new());
         if let Ok(Err(error)) = tokio::time::timeout(LONGEST_SLEEP, self.push_recent()).await {
-            debug!(error = causes(&error), "ids that were just committed are offered again after their grace");
+            debug!(error = causes(&error), "ids that were just committed are enqueued again after their grace");
         }
     }
 
     fn open_only(&mut self, queues: Vec<QueueName>) {
         if self.open != queues {
             self.open.clone_from(&queues);
-            self.store.offer_when_staged(queues);
+            self.store.enqueue_when_staged(queues);
         }
     }
 
@@ -194,7 +194,7 @@ impl Relay {
         Ok(answer?)
     }
 
-    /// Pushes what was just committed; then, where it is time to ask, offers what is due.
+    /// Pushes what was just committed; then, where it is time to ask, enqueues what is due.
     async fn relay_once(&mut self) -> Result<(), RelayError> {
         self.push_recent().await?;
         let now = Instant::now();
@@ -211,7 +211,7 @@ impl Relay {
                     rest = rest.min(until(available_ms));
                 } else {
                     // Due rows that could not be moved (no room, locked) can wait a moment.
-                    let moved = self.offer(due.queue).await?;
+                    let moved = self.enqueue(due.queue).await?;
                     rest = rest.min(if moved { Duration::ZERO } else { Duration::from_millis(100) });
                 }
             }
@@ -232,7 +232,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Pushes the ids whose rows were marked as offered when they were staged, and learns when the others are due.
+    /// Pushes the ids whose rows were marked as enqueued when they were staged, and learns when the others are due.
     async fn push_recent(&mut self) -> Result<(), RelayError> {
         if let Some((queue, _)) = self.unpushed.first() {
             // Only when Redis answers at all: with a server that hangs, each attempt could leave copies.
@@ -246,14 +246,14 @@ impl Relay {
             let earliest = self.asked.map_or_else(Instant::now, |asked| asked + ASKED_EVERY);
             self.asks_next = self.asks_next.min((Instant::now() + wait.min(LONGEST_SLEEP)).max(earliest));
         }
-        self.push_all(recent.offered.into_iter().collect()).await
+        self.push_all(recent.enqueued.into_iter().collect()).await
     }
 
-    /// Pushes ids whose rows were marked as offered when they were staged. Ids that Redis may
+    /// Pushes ids whose rows were marked as enqueued when they were staged. Ids that Redis may
     /// or may not have are kept until it answers again, so that their jobs need not wait for the end of their grace.
-    async fn push_all(&mut self, offered: Vec<(QueueName, Vec<JobId>)>) -> Result<(), RelayError> {
+    async fn push_all(&mut self, enqueued: Vec<(QueueName, Vec<JobId>)>) -> Result<(), RelayError> {
         let mut trouble = None;
-        for (queue, ids) in offered {
+        for (queue, ids) in enqueued {
             for ids in ids.chunks(LARGEST_PUSH) {
                 if matches!(trouble, Some(RelayError::Queue(QueueError::Unavailable(_)))) {
                     self.unpushed.push((queue, ids.to_vec()));
@@ -288,14 +288,14 @@ impl Relay {
         Ok(())
     }
 
-    /// Offers what is due, as far as there is room; returns whether there was any.
-    async fn offer(&mut self, queue: QueueName) -> Result<bool, RelayError> {
+    /// Enqueues what is due, as far as there is room; returns whether there was any.
+    async fn enqueue(&mut self, queue: QueueName) -> Result<bool, RelayError> {
         let store = self.store.clone();
-        // Not a few at a time while there is plenty: each offer is a commit, which on SQLite is one job's less.
+        // Not a few at a time while there is plenty: each statement is a commit, and on SQLite a commit costs as much as a job.
         if self.queue.len(queue).await? + BATCH > ROOM {
             return Ok(false);
         }
-        let ids = self.ask(jobs::offer(&store, queue, self.batch)).await?;
+        let ids = self.ask(jobs::enqueue(&store, queue, self.batch)).await?;
         if !ids.is_empty() {
             reach(Point::RelayBeforePush);
             self.push(queue, &ids).await?;
@@ -304,12 +304,12 @@ impl Relay {
         Ok(!ids.is_empty())
     }
 
-    /// Pushes ids whose rows are marked as offered. Rows whose ids Redis refuses are available again at once.
+    /// Pushes ids whose rows are marked as enqueued. Rows whose ids Redis refuses are available again at once.
     /// If Redis did not answer, the rows wait for the end of their grace, or the list would fill with copies.
     async fn push(&self, queue: QueueName, ids: &[JobId]) -> Result<u64, RelayError> {
         let pushed = self.queue.push(queue, ids).await;
         if let Err(QueueError::Refused(_)) = &pushed {
-            jobs::withdraw_offer(&self.store, ids).await?;
+            jobs::withdraw_enqueued(&self.store, ids).await?;
         }
         Ok(pushed?)
     }

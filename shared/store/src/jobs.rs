@@ -30,8 +30,8 @@ pub use finishing::{Finish, finish_alone, forget_woken_by};
 pub(super) use operating::{cancel, job_columns, job_row, revive, run_now};
 pub use operating::{count_dead, list, show};
 pub use relaying::{
-    Crashed, DueJobs, Lapsed, count_enqueued, earliest_due, end_all_leases, lapsed, offer, offer_again,
-    offer_all_again, oldest_due_age_ms, withdraw_offer,
+    Crashed, DueJobs, Lapsed, count_enqueued, earliest_due, end_all_leases, enqueue, enqueue_again, enqueue_all_again,
+    lapsed, oldest_due_age_ms, withdraw_enqueued,
 };
 pub(super) use relaying::{count_crash, grace_ms};
 pub(super) use staging::{Staged, stage, stage_all};
@@ -43,8 +43,8 @@ pub(super) use turning::turn_all;
 /// to the database is slow a lease lasts ten round trips longer, at most 12 s.
 pub const LEASE_MS: i64 = 8_000;
 
-/// How long an id that was pushed may stay unclaimed before it is offered again: the price of a lost id.
-pub const OFFER_GRACE_MS: i64 = 5_000;
+/// How long an id that was pushed may stay unclaimed before it is enqueued again: the price of a lost id.
+pub const ENQUEUE_GRACE_MS: i64 = 5_000;
 
 /// More leases are not renewed in one statement.
 const RENEWED_TOGETHER: usize = 256;

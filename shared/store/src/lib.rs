@@ -158,9 +158,9 @@ impl Store {
         self.0.relay_inbox.take()
     }
 
-    /// From now on rows that are due at once on these queues, and on no others, are marked as offered where they are
+    /// From now on rows that are due at once on these queues, and on no others, are marked as enqueued where they are
     /// staged: the caller pushes what [`Store::take_recent`] gives.
-    pub fn offer_when_staged(&self, queues: Vec<QueueName>) {
+    pub fn enqueue_when_staged(&self, queues: Vec<QueueName>) {
         self.0.relay_inbox.open_only(queues);
     }
 

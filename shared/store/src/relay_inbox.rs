@@ -11,19 +11,19 @@ use domain::job::QueueName;
 /// What was committed since the relay last asked.
 #[derive(Debug, Default)]
 pub struct RecentJobs {
-    /// Ids of rows that are marked as offered already, by queue: whoever has them pushes them.
-    pub offered: HashMap<QueueName, Vec<JobId>>,
+    /// Ids of rows that are marked as enqueued already, by queue: whoever has them pushes them.
+    pub enqueued: HashMap<QueueName, Vec<JobId>>,
     /// When the earliest of the other rows is due, epoch milliseconds; `None` where there is none.
     pub due_at_ms: Option<i64>,
 }
 
 impl RecentJobs {
     pub(super) fn is_empty(&self) -> bool {
-        self.offered.is_empty() && self.due_at_ms.is_none()
+        self.enqueued.is_empty() && self.due_at_ms.is_none()
     }
 
-    pub(super) fn offer(&mut self, queue: QueueName, id: JobId) {
-        self.offered.entry(queue).or_default().push(id);
+    pub(super) fn enqueue(&mut self, queue: QueueName, id: JobId) {
+        self.enqueued.entry(queue).or_default().push(id);
     }
 
     pub(super) fn due(&mut self, due_at_ms: i64) {
@@ -31,8 +31,8 @@ impl RecentJobs {
     }
 
     fn add(&mut self, more: RecentJobs) {
-        for (queue, ids) in more.offered {
-            self.offered.entry(queue).or_default().extend(ids);
+        for (queue, ids) in more.enqueued {
+            self.enqueued.entry(queue).or_default().extend(ids);
         }
         if let Some(due_at_ms) = more.due_at_ms {
             self.due(due_at_ms);

@@ -11,18 +11,18 @@ use tracing::{debug, error, warn};
 use super::{Relay, RelayError, lease, metrics};
 
 impl Relay {
-    /// Offers again what was lost on the way, and hands back the jobs of workers that died.
+    /// Enqueues again what was lost on the way, and hands back the jobs of workers that died.
     pub(super) async fn find_lost(&mut self, queue: QueueName) -> Result<(), RelayError> {
         let store = self.store.clone();
         let waiting = self.queue.len(queue).await?;
-        let overdue = self.ask(jobs::offer_again(&store, queue, self.batch)).await?;
+        let overdue = self.ask(jobs::enqueue_again(&store, queue, self.batch)).await?;
         if !overdue.is_empty() {
             // Ids that still wait in the list need no second copy.
             let enqueued = self.ask(jobs::count_enqueued(&store, queue)).await?;
             let missing = usize::try_from(enqueued - i64::try_from(waiting).unwrap_or(i64::MAX)).unwrap_or(0);
             let again = &overdue[..missing.min(overdue.len())];
             if !again.is_empty() {
-                debug!(queue = %queue, jobs = again.len(), "ids that were lost on the way are offered again");
+                debug!(queue = %queue, jobs = again.len(), "ids that were lost on the way are enqueued again");
                 self.push(queue, again).await?;
             }
         }

@@ -17,7 +17,7 @@ use domain::job::{ClaimedJob, Lease};
 /// How often a claim whose answer was lost is taken back; well within a lease.
 const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
 
-/// Claims those of the ids that are still offered, each with a lease under one fresh token.
+/// Claims those of the ids that are still enqueued, each with a lease under one fresh token.
 ///
 /// Ids that are not returned belong to somebody else, or to the past; forget them.
 ///
@@ -104,7 +104,7 @@ async fn claim_with(
     let missed: Vec<JobId> = ids.iter().filter(missed).copied().collect();
     if !missed.is_empty() && store.database() == Database::Postgres {
         // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
-        // locked for that moment, too: passed over, its job would wait until its id is offered again.
+        // locked for that moment, too: passed over, its job would wait until its id is enqueued again.
         match claim_those(store, &missed, token, suspects, LockedRows::Wait).await {
             Ok(more) => jobs.extend(more),
             // One of them is held for long. Those that we have must run.
@@ -136,8 +136,8 @@ pub async fn hand_back(store: &Store, job: &ClaimedJob) {
     }
 }
 
-/// A commit that is lost with the server is no matter: the job is offered again then, and the fence refuses the run that
-/// was begun. The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that were offered
+/// A commit that is lost with the server is no matter: the job is enqueued again then, and the fence refuses the run that
+/// was begun. The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that were enqueued
 /// than those that it is given. Locks that are waited for are taken in the order in which jobs are staged, so that nobody
 /// waits in a circle.
 const CLAIM_JOBS: LockingStatement = LockingStatement {

@@ -38,7 +38,7 @@ pub enum Finish {
     },
     /// Never started: hand it back as it was, without counting the attempt.
     Release {
-        /// When it may be offered again, epoch milliseconds.
+        /// When it may be enqueued again, epoch milliseconds.
         not_before_ms: i64,
         /// What it waits for, for the operator; without one the last trouble stays.
         reason: Option<String>,

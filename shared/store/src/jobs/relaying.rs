@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use super::attempts::{self, Ended};
 use super::suspects::{ALONE_CRASHES, DEADLY_CRASHES, SUSPECT_CRASHES};
-use super::{OFFER_GRACE_MS, parse_queue};
+use super::{ENQUEUE_GRACE_MS, parse_queue};
 use crate::statement::{Statement, json};
 use crate::{Database, Store, StoreError};
 use domain::id::JobId;
@@ -20,7 +20,7 @@ const SUSPECT_GRACE_MS: i64 = 15_000;
 pub(crate) fn grace_ms(queue: QueueName) -> i64 {
     match queue {
         QueueName::Suspect => SUSPECT_GRACE_MS,
-        QueueName::Settle | QueueName::Links | QueueName::Background => OFFER_GRACE_MS,
+        QueueName::Settle | QueueName::Links | QueueName::Background => ENQUEUE_GRACE_MS,
     }
 }
 
@@ -31,7 +31,7 @@ pub struct DueJobs {
     pub queue: QueueName,
     /// When its earliest available row is due.
     pub available_ms: Option<i64>,
-    /// When the grace of the earliest offered row or the lease of the earliest running row ends; `None` also where that was
+    /// When the grace of the earliest enqueued row or the lease of the earliest running row ends; `None` also where that was
     /// not asked.
     pub lost_ms: Option<i64>,
 }
@@ -49,7 +49,7 @@ pub struct Crashed {
     pub is_dead: bool,
 }
 
-/// Of each queue in `$1`; the offered and the running rows where `$3` is 1. Where there is none it is `$2`.
+/// Of each queue in `$1`; the enqueued and the running rows where `$3` is 1. Where there is none it is `$2`.
 const EARLIEST_DUE: Statement = Statement {
     sqlite: "-- earliest_due
         select value as queue,
@@ -71,7 +71,7 @@ const EARLIEST_DUE: Statement = Statement {
         from json_array_elements_text(cast($1 as json))",
 };
 
-/// For each queue, when its earliest available row is due, and with `asks_for_lost` when its earliest offered or running
+/// For each queue, when its earliest available row is due, and with `asks_for_lost` when its earliest enqueued or running
 /// one is. One statement; the relay's idle work.
 ///
 /// # Errors
@@ -107,13 +107,13 @@ fn names(queues: &[QueueName]) -> Result<String, StoreError> {
     json(&queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>())
 }
 
-const OFFER_JOBS: Statement = Statement {
-    sqlite: "-- offer_jobs
+const ENQUEUE_JOBS: Statement = Statement {
+    sqlite: "-- enqueue_jobs
         update jobs set state = 'enqueued', due_at_ms = $1, waiting_since_ms = due_at_ms
         where id in (select id from jobs where queue = $2 and state = 'available' and due_at_ms <= $3
             order by due_at_ms limit $4)
         returning id",
-    postgres: "-- offer_jobs
+    postgres: "-- enqueue_jobs
         update jobs set state = 'enqueued', due_at_ms = $1, waiting_since_ms = due_at_ms
         where id = any(array(select id from jobs where queue = $2 and state = 'available' and due_at_ms <= $3
                 order by due_at_ms limit $4 for update skip locked))
@@ -121,13 +121,13 @@ const OFFER_JOBS: Statement = Statement {
         returning id",
 };
 
-const OFFER_JOBS_AGAIN: Statement = Statement {
-    sqlite: "-- offer_jobs_again
+const ENQUEUE_AGAIN: Statement = Statement {
+    sqlite: "-- enqueue_jobs_again
         update jobs set due_at_ms = $1
         where id in (select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms <= $3
             order by due_at_ms limit $4)
         returning id",
-    postgres: "-- offer_jobs_again
+    postgres: "-- enqueue_jobs_again
         update jobs set due_at_ms = $1
         where id = any(array(select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms <= $3
                 order by due_at_ms limit $4 for update skip locked))
@@ -139,8 +139,8 @@ const OFFER_JOBS_AGAIN: Statement = Statement {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn offer(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
-    mark_offered(store, &OFFER_JOBS, queue, limit).await
+pub async fn enqueue(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
+    mark_enqueued(store, &ENQUEUE_JOBS, queue, limit).await
 }
 
 /// Moves up to `limit` enqueued rows whose grace is over to a new grace and returns their ids; they may be pushed
@@ -148,12 +148,12 @@ pub async fn offer(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<Jo
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn offer_again(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
-    mark_offered(store, &OFFER_JOBS_AGAIN, queue, limit).await
+pub async fn enqueue_again(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<JobId>, StoreError> {
+    mark_enqueued(store, &ENQUEUE_AGAIN, queue, limit).await
 }
 
 /// A commit that is lost with the server is no matter: the rows are then found due as before.
-async fn mark_offered(
+async fn mark_enqueued(
     store: &Store,
     statement: &Statement,
     queue: QueueName,
@@ -170,11 +170,11 @@ async fn mark_offered(
     rows.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
-const WITHDRAW_OFFER: Statement = Statement {
-    sqlite: "-- withdraw_offer
+const WITHDRAW_ENQUEUED: Statement = Statement {
+    sqlite: "-- withdraw_enqueued
         update jobs set state = 'available', due_at_ms = coalesce(waiting_since_ms, $1)
         where id in (select value from json_each($2)) and state = 'enqueued'",
-    postgres: "-- withdraw_offer
+    postgres: "-- withdraw_enqueued
         update jobs set state = 'available', due_at_ms = coalesce(waiting_since_ms, $1)
         where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($2 as json))))
             and coalesce(state, '') = 'enqueued'",
@@ -184,8 +184,8 @@ const WITHDRAW_OFFER: Statement = Statement {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; the rows then wait for their grace to end.
-pub async fn withdraw_offer(store: &Store, ids: &[JobId]) -> Result<(), StoreError> {
-    let query = sqlx::query(WITHDRAW_OFFER.on(store.database())).bind(store.now_ms()).bind(json(ids)?);
+pub async fn withdraw_enqueued(store: &Store, ids: &[JobId]) -> Result<(), StoreError> {
+    let query = sqlx::query(WITHDRAW_ENQUEUED.on(store.database())).bind(store.now_ms()).bind(json(ids)?);
     query.execute(store.upkeep()).await?;
     Ok(())
 }
@@ -207,8 +207,8 @@ pub async fn count_enqueued(store: &Store, queue: QueueName) -> Result<i64, Stor
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn offer_all_again(store: &Store) -> Result<u64, StoreError> {
-    let done = sqlx::query("-- offer_all_again\nupdate jobs set due_at_ms = $1 where state = 'enqueued'")
+pub async fn enqueue_all_again(store: &Store) -> Result<u64, StoreError> {
+    let done = sqlx::query("-- enqueue_all_again\nupdate jobs set due_at_ms = $1 where state = 'enqueued'")
         .bind(store.now_ms())
         .execute(store.upkeep())
         .await?;
@@ -332,7 +332,7 @@ pub(crate) async fn count_crash(store: &Store, lapsed: &Lapsed, now_ms: i64) -> 
     write.commit().await
 }
 
-/// Of each queue in `$1`: since when its first row that waits has waited, offered or not; -1 where none does.
+/// Of each queue in `$1`: since when its first row that waits has waited, enqueued or not; -1 where none does.
 const OLDEST_DUE: Statement = Statement {
     sqlite: "-- oldest_due
         select coalesce((select due_at_ms from jobs where queue = value and state = 'available'
@@ -348,7 +348,7 @@ const OLDEST_DUE: Statement = Statement {
         from json_array_elements_text(cast($1 as json))",
 };
 
-/// How many milliseconds the longest waiting due job of these queues has waited, offered or not; 0 if none waits.
+/// How many milliseconds the longest waiting due job of these queues has waited, enqueued or not; 0 if none waits.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

@@ -3,13 +3,13 @@
 use serde::Serialize;
 use sqlx::Row;
 
-use super::{OFFER_GRACE_MS, parse_queue};
+use super::{ENQUEUE_GRACE_MS, parse_queue};
 use crate::statement::{Statement, json};
 use crate::{Store, StoreError, Write};
 use domain::id::JobId;
 use domain::job::{Job, JobState, QueueName};
 
-/// Stages a job: commits with the transaction, and wakes the relay then. One that is due now is marked as offered where
+/// Stages a job: commits with the transaction, and wakes the relay then. One that is due now is marked as enqueued where
 /// the relay of this process takes it at once, which saves a write of its row.
 ///
 /// There is one open row per kind and subject. If it is available it becomes due no later than `due_at_ms`; if its id
@@ -118,7 +118,7 @@ pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
         return Ok(());
     }
     let now_ms = write.now_ms();
-    let grace_ends_ms = now_ms + OFFER_GRACE_MS;
+    let grace_ends_ms = now_ms + ENQUEUE_GRACE_MS;
     let mut new = Vec::with_capacity(jobs.len());
     for staged in jobs {
         let Staged { job, queue, due_at_ms, woken_by } = staged;
@@ -129,8 +129,8 @@ pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
                 store.0.ids.take_within(&store, write.transaction(), "jobs", 1).await?
             }
         };
-        let is_offered = *due_at_ms <= now_ms && write.store.0.relay_inbox.is_open(*queue);
-        let (state, due) = match is_offered {
+        let is_enqueued = *due_at_ms <= now_ms && write.store.0.relay_inbox.is_open(*queue);
+        let (state, due) = match is_enqueued {
             true => (JobState::Enqueued, grace_ends_ms),
             false => (JobState::Available, *due_at_ms),
         };
@@ -142,7 +142,7 @@ pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
             payload: staged.payload()?,
             state: state.as_str(),
             due_at_ms: due,
-            waiting_since_ms: is_offered.then_some(*due_at_ms),
+            waiting_since_ms: is_enqueued.then_some(*due_at_ms),
             woken_by: woken_by.map(|number| number.to_string()),
         });
     }
@@ -153,10 +153,10 @@ pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
     for row in query.fetch_all(write.transaction()).await? {
         let (state, due_at_ms): (String, i64) = (row.try_get("state")?, row.try_get("due_at_ms")?);
         match JobState::parse(&state) {
-            // One that was offered a moment ago by somebody else may be pushed a second time, which does no harm.
+            // One that was enqueued a moment ago by somebody else may be pushed a second time, which does no harm.
             Some(JobState::Enqueued) if due_at_ms == grace_ends_ms => {
                 let queue = parse_queue(&row.try_get::<String, _>("queue")?)?;
-                write.recent.offer(queue, JobId(row.try_get("id")?));
+                write.recent.enqueue(queue, JobId(row.try_get("id")?));
             }
             Some(JobState::Available) => write.recent.due(due_at_ms),
             _ => (),

@@ -59,7 +59,7 @@ const GROUP_SUSPECTS: Statement = Statement {
         order by crashes, id",
 };
 
-/// Sorts offered suspects into groups, each for one process. Ids of other rows are left out.
+/// Sorts enqueued suspects into groups, each for one process. Ids of other rows are left out.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -79,7 +79,7 @@ pub async fn group_suspects(store: &Store, ids: &[JobId]) -> Result<Vec<SuspectG
     Ok(groups)
 }
 
-/// Claims those of a group that are still offered and have not crashed again meanwhile. To be called by their process,
+/// Claims those of a group that are still enqueued and have not crashed again meanwhile. To be called by their process,
 /// which runs nothing else.
 ///
 /// # Errors
