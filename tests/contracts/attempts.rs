@@ -4,7 +4,7 @@ use domain::id::JobId;
 use domain::job::{AttemptOutcome, ClaimedJob, FailedAttempt, Job, QueueName};
 use domain::order::Order;
 use futures_util::future::join_all;
-use store::jobs::{self, ATTEMPTS_OF_A_JOB, BuriedBy, Finish};
+use store::jobs::{self, ATTEMPTS_OF_A_JOB, DeadLetteredBy, Finish};
 use store::kinds;
 use store::sweeping::{self, ATTEMPTS_MS};
 
@@ -71,7 +71,7 @@ async fn an_attempt_whose_worker_dies_leaves_the_workers_name(f: Fixture) {
     f.execute(&["update jobs set crashes = 6, queue = 'links'".to_owned()]).await;
     f.claim_one(QueueName::Links).await;
     jobs::end_all_leases(&f.store).await.unwrap();
-    kinds::bury(&f.store, BuriedBy::Relay { id, crashes: 6 }, "it crashed, 7 times", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Relay { id, crashes: 6 }, "it crashed, 7 times", false).await.unwrap();
 
     let attempts = f.attempts(id).await;
     assert!(attempts.iter().all(|line| line.outcome == AttemptOutcome::Crashed), "{attempts:?}");

@@ -2,7 +2,7 @@ use domain::id::{JobId, TransactionId};
 use domain::job::{JobState, QueueName};
 use domain::order::{OrderStatus, SuggestedAct};
 use domain::review::FindingKind;
-use store::jobs::{self, BuriedBy, LEASE_MS};
+use store::jobs::{self, DeadLetteredBy, LEASE_MS};
 use store::kinds;
 use store::settlement::Settlement;
 use store::{StoreError, callbacks, findings};
@@ -12,7 +12,7 @@ use crate::support::fixture::{Fixture, on_every_database};
 on_every_database! {
     a_dead_letter_moves_its_order_from_whatever_status_it_has
     a_renewal_in_time_wins_over_the_relays_dead_letter
-    a_worker_that_lost_its_lease_buries_nothing
+    a_worker_that_lost_its_lease_makes_no_dead_letter
     the_dead_letter_of_a_callback_moves_the_callbacks_order
     a_final_no_to_a_link_that_nobody_needs_any_more_is_no_dead_letter
 }
@@ -37,12 +37,12 @@ async fn a_dead_letter_moves_its_order_from_whatever_status_it_has(f: Fixture) {
             let job = f.settle_job(&before).await;
             let by = if is_relay {
                 jobs::end_all_leases(&f.store).await.unwrap();
-                BuriedBy::Relay { id: job.lease.job_id, crashes: 0 }
+                DeadLetteredBy::Relay { id: job.lease.job_id, crashes: 0 }
             } else {
-                BuriedBy::Worker(&job.lease)
+                DeadLetteredBy::Worker(&job.lease)
             };
 
-            kinds::bury(&f.store, by, "it crashed", false).await.unwrap();
+            kinds::dead_letter(&f.store, by, "it crashed", false).await.unwrap();
 
             let row = jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap();
             assert_eq!((row.state, row.crashes), (JobState::Dead, i64::from(is_relay)), "{status} {is_relay}");
@@ -73,7 +73,9 @@ async fn a_renewal_in_time_wins_over_the_relays_dead_letter(f: Fixture) {
     jobs::end_all_leases(&f.store).await.unwrap();
     assert_eq!(jobs::renew(&f.store, &[job.lease]).await.unwrap(), [job.lease.job_id]);
 
-    let late = kinds::bury(&f.store, BuriedBy::Relay { id: job.lease.job_id, crashes: 0 }, "it crashed", false).await;
+    let late =
+        kinds::dead_letter(&f.store, DeadLetteredBy::Relay { id: job.lease.job_id, crashes: 0 }, "it crashed", false)
+            .await;
 
     assert!(matches!(late, Err(StoreError::LeaseLost)), "{late:?}");
     let row = jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap();
@@ -82,13 +84,13 @@ async fn a_renewal_in_time_wins_over_the_relays_dead_letter(f: Fixture) {
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
 }
 
-async fn a_worker_that_lost_its_lease_buries_nothing(f: Fixture) {
+async fn a_worker_that_lost_its_lease_makes_no_dead_letter(f: Fixture) {
     let order = f.order_with_link(7).await;
     let mut job = f.settle_job(&order).await;
     job.lease.token ^= 1;
 
     for lease in [job.lease, domain::job::Lease { job_id: JobId(999), ..job.lease }] {
-        let refused = kinds::bury(&f.store, BuriedBy::Worker(&lease), "no", false).await;
+        let refused = kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&lease), "no", false).await;
         assert!(matches!(refused, Err(StoreError::LeaseLost)), "{refused:?}");
     }
 
@@ -102,7 +104,7 @@ async fn the_dead_letter_of_a_callback_moves_the_callbacks_order(f: Fixture) {
     assert_eq!(callbacks::of_order(&f.store, order.id).await.unwrap().len(), 1);
     let job = f.older_callback_job(&order).await;
 
-    kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "it panicked", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&job.lease), "it panicked", false).await.unwrap();
 
     assert_eq!(f.find(&order).await.status, OrderStatus::Review);
 }
@@ -115,7 +117,7 @@ async fn a_final_no_to_a_link_that_nobody_needs_any_more_is_no_dead_letter(f: Fi
     let second_link = f.claim_one(QueueName::Links).await;
     f.ask(&order, 1).await;
 
-    kinds::bury(&f.store, BuriedBy::Worker(&second_link.lease), "no", true).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&second_link.lease), "no", true).await.unwrap();
 
     assert!(f.is_complete(second_link.lease.job_id).await);
     let order = f.find(&order).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use domain::id::{JobId, OrderId, TransactionId};
 use domain::job::{AttemptOutcome, Job, JobState, QueueName};
 use domain::order::OrderStatus;
-use store::jobs::{self, BuriedBy, Finish, LEASE_MS};
+use store::jobs::{self, DeadLetteredBy, Finish, LEASE_MS};
 use store::kinds::{self, Command};
 use store::orders::{self, Transition};
 use store::settlement::Settlement;
@@ -252,9 +252,14 @@ async fn a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life(f: Fixture) 
     let order = f.order().await;
     let claimed = f.claim_one(QueueName::Links).await;
 
-    kinds::bury(&f.store, BuriedBy::Worker(&claimed.lease), "the gateway refused with code STPIMS-ERR-009", true)
-        .await
-        .unwrap();
+    kinds::dead_letter(
+        &f.store,
+        DeadLetteredBy::Worker(&claimed.lease),
+        "the gateway refused with code STPIMS-ERR-009",
+        true,
+    )
+    .await
+    .unwrap();
 
     let failed = f.find(&order).await;
     assert_eq!(failed.status, OrderStatus::Failed);
@@ -276,7 +281,7 @@ async fn a_retry_of_a_later_link_begins_a_whole_new_time(f: Fixture) {
     let closed = Settlement::LinkClosed { transaction_id: TransactionId(7) };
     assert_eq!(f.settle(&order, &closed).await.unwrap(), Transition::Made);
     let second = f.claim_one(QueueName::Links).await;
-    kinds::bury(&f.store, BuriedBy::Worker(&second.lease), "refused", true).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&second.lease), "refused", true).await.unwrap();
     assert_eq!(f.find(&order).await.status, OrderStatus::Failed);
 
     assert_eq!(kinds::retry(&f.store, second.lease.job_id).await.unwrap(), Command::Done);

@@ -5,7 +5,7 @@ use domain::job::{AttemptOutcome, ClaimedJob, Death, Job, JobKind, QueueName, Su
 use domain::order::OrderStatus;
 use domain::refund::RefundState;
 use serde_json::json;
-use store::jobs::{self, BuriedBy, Finish};
+use store::jobs::{self, DeadLetteredBy, Finish};
 use store::{callbacks, kinds};
 
 use crate::support::fixture::{Fixture, on_every_database};
@@ -76,7 +76,7 @@ async fn a_final_no_ends_an_order_where_the_table_says_so(f: Fixture) {
         jobs::stage_now(&f.store, job_of(kind, order.id.0)).await.unwrap();
         let job = f.claim_one(kind.queue()).await;
 
-        kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "no", true).await.unwrap();
+        kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&job.lease), "no", true).await.unwrap();
 
         let expected = if kind.death() == Death::FailsOrder { OrderStatus::Failed } else { OrderStatus::Review };
         assert_eq!(f.find(&order).await.status, expected, "{kind}");

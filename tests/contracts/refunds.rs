@@ -5,7 +5,7 @@ use domain::refund::RefundState;
 use domain::review::{FindingKind, NewFinding};
 use store::callbacks::Verdict;
 use store::idempotency::IdempotencyKey;
-use store::jobs::{self, BuriedBy, Finish};
+use store::jobs::{self, DeadLetteredBy, Finish};
 use store::kinds::{self, Command};
 use store::orders::{self, Canceled, Transition};
 use store::refunds::{self, NewRefund, Requested};
@@ -287,7 +287,7 @@ async fn what_else_was_found_outlives_what_became_of_the_refund(f: Fixture) {
     let job = f.claim_refund().await;
     let found = Settlement::Review(NewFinding::new(FindingKind::SecondPayment, "paid twice"));
     f.inquire_and_go_on(&order, &[], &found).await.unwrap();
-    kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&job.lease), "a defect", false).await.unwrap();
     assert_eq!(f.find(&order).await.suggested_act, Some(SuggestedAct::CheckRefund));
 
     let refunded = Settlement::Refunded { transaction_id: TransactionId(7) };
@@ -310,7 +310,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     let job = f.claim_refund().await;
     let sent_at_ms = refunds::begin_sending(&f.store, &job.lease, refund.id).await.unwrap();
 
-    kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&job.lease), "a defect", false).await.unwrap();
 
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Review);
     assert_eq!(f.row(&order).await, (OrderStatus::Paid, 5_000, 0, true));
@@ -329,7 +329,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     let job = f.claim_refund().await;
     let refunded = Settlement::Refunded { transaction_id: TransactionId(8) };
     f.inquire_and_go_on(&other, &[seen(8, StoredState::Reversed)], &refunded).await.unwrap();
-    kinds::bury(&f.store, BuriedBy::Worker(&job.lease), "a defect", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&job.lease), "a defect", false).await.unwrap();
     assert!(f.is_complete(job.lease.job_id).await);
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Done);
     assert_eq!(f.row(&other).await, (OrderStatus::Refunded, 5_000, 5_000, false));

@@ -4,7 +4,7 @@ use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, JobState, QueueName};
 use domain::order::{Order, OrderStatus, SuggestedAct};
 use domain::review::{FindingKind, NewFinding};
-use store::jobs::{self, BuriedBy, Finish};
+use store::jobs::{self, DeadLetteredBy, Finish};
 use store::kinds;
 use store::orders::{self, Transition};
 use store::reviewing::{self, Decision, Resolved};
@@ -168,7 +168,7 @@ async fn a_job_that_dies_ends_the_decision_it_should_carry_out(f: Fixture) {
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
     let inquiry = f.settle_job(&order).await;
 
-    kinds::bury(&f.store, BuriedBy::Worker(&inquiry.lease), "a defect", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&inquiry.lease), "a defect", false).await.unwrap();
 
     let order = f.find(&order).await;
     assert_eq!((order.status, order.claimed_payment()), (OrderStatus::Review, None));
@@ -252,7 +252,7 @@ async fn a_mark_goes_and_the_status_stays(f: Fixture) {
 async fn a_failed_order_that_is_unmarked_can_still_be_retried(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
-    kinds::bury(&f.store, BuriedBy::Worker(&link.lease), "refused with code 9", true).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&link.lease), "refused with code 9", true).await.unwrap();
     f.execute(&[format!("update orders set needs_review = 1 where id = {}", order.id)]).await;
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Failed)).await, Resolved::Settled(OrderStatus::Failed));
@@ -321,13 +321,13 @@ async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
     f.ask(&order, 7).await;
     let inquiry = f.settle_job(&order).await;
     let callback_job = f.older_callback_job(&order).await;
-    kinds::bury(&f.store, BuriedBy::Worker(&callback_job.lease), "a defect", false).await.unwrap();
-    kinds::bury(&f.store, BuriedBy::Worker(&inquiry.lease), "another", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&callback_job.lease), "a defect", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&inquiry.lease), "another", false).await.unwrap();
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 2);
     let of_another = f.order_in_review(9).await;
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: of_another.id }).await.unwrap();
     let inquiry = f.settle_job(&of_another).await;
-    kinds::bury(&f.store, BuriedBy::Worker(&inquiry.lease), "a third", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&inquiry.lease), "a third", false).await.unwrap();
 
     f.resolve(&order, &olim(OrderStatus::Canceled)).await;
 
@@ -381,7 +381,7 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
     let well = f.order_with_link(40).await;
     let without_draft = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
-    kinds::bury(&f.store, BuriedBy::Worker(&link.lease), "a defect", false).await.unwrap();
+    kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&link.lease), "a defect", false).await.unwrap();
 
     for (order, decision, part) in [
         (&review_of_two, olim(OrderStatus::Paid), "7, 8 were debited"),

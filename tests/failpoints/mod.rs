@@ -140,7 +140,7 @@ enum End {
 impl End {
     fn of(point: Point) -> End {
         match point {
-            Point::BuryBeforeCommit => End::Failed,
+            Point::DeadLetterBeforeCommit => End::Failed,
             Point::CancelBeforeCommit | Point::CancelAfterCommit => End::Canceled,
             Point::RefundBeforeCall => End::Sent,
             Point::RequestBeforeCommit
@@ -173,7 +173,7 @@ impl House {
             Point::CrashBeforeCommit => vec![format!("{}=kill@2", Point::AttemptBefore), death.to_owned()],
             _ => vec![death.to_owned()],
         };
-        House::start_with(kind, deaths, point == Point::BuryBeforeCommit, &[]).await
+        House::start_with(kind, deaths, point == Point::DeadLetterBeforeCommit, &[]).await
     }
 
     /// Starts one whose first processes die as `deaths` say, with further variables. With `is_refused` the sandbox does

@@ -24,7 +24,7 @@ const NAMES: [&str; 69] = [
     "count_enqueued",
     "crashed_jobs",
     "count_crash",
-    "bury_job",
+    "dead_letter_job",
     "oldest_due",
     "group_suspects",
     "end_leases_of_suspects",

@@ -10,7 +10,7 @@ use domain::transaction::Callback;
 use store::auditing;
 use store::callbacks::{self, ReceivedBody, Sender, Verdict, Wanted};
 use store::idempotency::IdempotencyKey;
-use store::jobs::{self, BuriedBy, Finish, SuspectGroup};
+use store::jobs::{self, DeadLetteredBy, Finish, SuspectGroup};
 use store::kinds;
 use store::orders::{self, Created, Transition};
 use store::refunds::{self, NewRefund, Requested};
@@ -73,8 +73,9 @@ async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     assert_eq!(times.of("end leases of suspects", jobs::end_leases_of_suspects(store, &group)).await.unwrap(), 0);
     // An expired lease of a job that has crashed often enough; the store's function is asked without the looking.
     let lost = JobId(extent.jobs + 2 * UNDER_WAY + 2 * (round + 1));
-    let buried = kinds::bury(store, BuriedBy::Relay { id: lost, crashes: 0 }, "it crashed", false).await;
-    assert!(buried.is_err(), "its lease lasts");
+    let dead_lettered =
+        kinds::dead_letter(store, DeadLetteredBy::Relay { id: lost, crashes: 0 }, "it crashed", false).await;
+    assert!(dead_lettered.is_err(), "its lease lasts");
 }
 
 async fn work(store: &Store, times: &mut Times) {
@@ -90,8 +91,8 @@ async fn work(store: &Store, times: &mut Times) {
     }
     let snooze = Finish::Snooze { until_ms: store.now_ms() + 86_400_000, queue: QueueName::Background };
     times.of("finish", jobs::finish_alone(store, &leases[4], &snooze)).await.unwrap();
-    let (dead, reason) = (BuriedBy::Worker(&leases[5]), "no");
-    times.of("bury", kinds::bury(store, dead, reason, false)).await.unwrap();
+    let (dead, reason) = (DeadLetteredBy::Worker(&leases[5]), "no");
+    times.of("dead_letter", kinds::dead_letter(store, dead, reason, false)).await.unwrap();
     // The others go on as if they were finished behind our backs: a lease that is not ours ends nothing.
     let foreign = Lease { token: TOKEN, ..leases[6] };
     assert!(times.of("finish", jobs::finish_alone(store, &foreign, &Finish::Complete)).await.is_err());

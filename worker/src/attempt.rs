@@ -10,7 +10,7 @@ use domain::time::millis;
 use failpoint::{Point, reach};
 use futures_util::FutureExt;
 use gateway::coordination::Urgency;
-use store::jobs::{self, BuriedBy, Finish};
+use store::jobs::{self, DeadLetteredBy, Finish};
 use store::kinds;
 use store::{Store, StoreError};
 use telemetry::causes;
@@ -170,9 +170,9 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
             let end = || jobs::finish_alone(store, &claimed.lease, &release);
             write_end(held, store, &claimed.lease, end).await.map(|()| "released")
         }
-        NextStep::Bury { refused } => {
-            let by = BuriedBy::Worker(&claimed.lease);
-            let end = || kinds::bury(store, by, &reason, refused);
+        NextStep::DeadLetter { refused } => {
+            let by = DeadLetteredBy::Worker(&claimed.lease);
+            let end = || kinds::dead_letter(store, by, &reason, refused);
             match write_end(held, store, &claimed.lease, end).await {
                 Ok(JobState::Dead) => {
                     error!(error = reason, "job {id} ({kind}) is a dead letter: {reason}");

@@ -46,7 +46,7 @@ pub(crate) enum NextStep {
     /// Run again after this wait. The attempt does not count: the job has not failed.
     Release { wait_ms: i64 },
     /// Make it a dead letter; `refused` means a final no of the gateway.
-    Bury { refused: bool },
+    DeadLetter { refused: bool },
     /// Write nothing: another worker has the job.
     Forget,
 }
@@ -94,16 +94,16 @@ impl Failure {
             Failure::Gateway(GatewayError::Throttled { retry_after } | GatewayError::HeldBack { retry_after, .. }) => {
                 NextStep::Release { wait_ms: millis(*retry_after) + spread_ms }
             }
-            Failure::Gateway(GatewayError::Refused { .. }) => NextStep::Bury { refused: true },
+            Failure::Gateway(GatewayError::Refused { .. }) => NextStep::DeadLetter { refused: true },
             // Transport failures never kill a job.
             Failure::Gateway(
                 GatewayError::Unreachable(_) | GatewayError::OutcomeUnknown { .. } | GatewayError::NotAdmitted { .. },
             ) => NextStep::Retry { wait_ms },
             Failure::Store(StoreError::LeaseLost) => NextStep::Forget,
             Failure::Store(trouble) if trouble.is_passing() => NextStep::Release { wait_ms: 1_000 },
-            Failure::Store(_) | Failure::Panicked if give_up => NextStep::Bury { refused: false },
+            Failure::Store(_) | Failure::Panicked if give_up => NextStep::DeadLetter { refused: false },
             Failure::Store(_) | Failure::Panicked | Failure::Deadline(_) => NextStep::Retry { wait_ms },
-            Failure::Hopeless(_) => NextStep::Bury { refused: false },
+            Failure::Hopeless(_) => NextStep::DeadLetter { refused: false },
         }
     }
 }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_defect_becomes_a_dead_letter_in_the_end_but_sweep_never() {
-        assert_eq!(Failure::Panicked.next_step(JobKind::SettleOrder, 10, 0), NextStep::Bury { refused: false });
+        assert_eq!(Failure::Panicked.next_step(JobKind::SettleOrder, 10, 0), NextStep::DeadLetter { refused: false });
         assert!(matches!(Failure::Panicked.next_step(JobKind::Sweep, 10, 0), NextStep::Retry { .. }));
     }
 }

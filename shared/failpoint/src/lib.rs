@@ -76,7 +76,7 @@ named_values! {
         /// A crash is counted and not committed.
         CrashBeforeCommit = "crash-before-commit",
         /// A dead letter and its order's move are written and not committed.
-        BuryBeforeCommit = "bury-before-commit",
+        DeadLetterBeforeCommit = "dead-letter-before-commit",
         /// What is missing is restored, and nothing is pruned.
         SweepBetween = "sweep-between",
         /// Strikes with `return`: leases are not renewed, and nobody is told that they are lost.

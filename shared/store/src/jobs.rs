@@ -23,8 +23,8 @@ mod turning;
 
 pub use attempts::{ATTEMPTS_OF_A_JOB, failed_attempts};
 pub use claiming::{claim, hand_back};
-pub use dead_letters::BuriedBy;
-pub(super) use dead_letters::{Dead, bury, cancel_dead, complete_instead};
+pub use dead_letters::DeadLetteredBy;
+pub(super) use dead_letters::{Dead, cancel_dead, complete_instead, dead_letter};
 pub(super) use finishing::{Ending, WokenBy, finish, finish_all, not_ended};
 pub use finishing::{Finish, finish_alone, forget_woken_by};
 pub(super) use operating::{cancel, job_columns, job_row, revive, run_now};

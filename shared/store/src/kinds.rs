@@ -1,7 +1,7 @@
 //! What jobs are to the orders, refunds and callbacks that they are about, by the table of kinds. The engine, `jobs`, knows
 //! none of these: it says which job has ended, and what that means is written here in the same transaction.
 
-use super::jobs::{self, BuriedBy, Crashed, Dead, Lapsed, job_columns, job_row};
+use super::jobs::{self, Crashed, Dead, DeadLetteredBy, Lapsed, job_columns, job_row};
 use super::statement::{Statement, json};
 use super::{Store, StoreError, Write, anew_after_conflict, callbacks, orders, refunds};
 use domain::id::{JobId, OrderId, RefundId};
@@ -31,15 +31,20 @@ pub enum Command {
 /// of the two it is now.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job is not whoever buries it's to bury: another lease, or one renewed in time.
-pub async fn bury(store: &Store, by: BuriedBy<'_>, reason: &str, refused: bool) -> Result<JobState, StoreError> {
+/// [`StoreError::LeaseLost`] when the caller does not hold the job: it has another lease, or was renewed in time.
+pub async fn dead_letter(
+    store: &Store,
+    by: DeadLetteredBy<'_>,
+    reason: &str,
+    refused: bool,
+) -> Result<JobState, StoreError> {
     let mut write = store.begin(0).await?;
-    let dead = jobs::bury(&mut write, by, reason).await?;
+    let dead = jobs::dead_letter(&mut write, by, reason).await?;
     let is_dead = answer_for_death(&mut write, &dead, reason, refused).await?;
     if !is_dead {
         jobs::complete_instead(&mut write, &dead).await?;
     }
-    reach(Point::BuryBeforeCommit);
+    reach(Point::DeadLetterBeforeCommit);
     write.commit().await?;
     Ok(if is_dead { JobState::Dead } else { JobState::Completed })
 }
@@ -50,7 +55,7 @@ async fn answer_for_death(write: &mut Write, dead: &Dead, reason: &str, refused:
     match (kind.death(), kind.subject()) {
         (Death::ReviewsRefund, _) => {
             let reason = format!("its job is a dead letter: {reason}");
-            return refunds::bury(write, RefundId(dead.subject_id), &reason).await;
+            return refunds::dead_letter(write, RefundId(dead.subject_id), &reason).await;
         }
         (Death::FailsOrder, Subject::Order) if refused => {
             return orders::fail(write, OrderId(dead.subject_id), reason).await;
@@ -95,8 +100,8 @@ pub async fn recover(store: &Store, lapsed: &Lapsed, now_ms: i64) -> Result<Opti
     let death = lapsed.death();
     let done = match &death {
         Some(reason) => {
-            let by = BuriedBy::Relay { id: lapsed.job_id, crashes: lapsed.crashes };
-            bury(store, by, reason, false).await.map(drop)
+            let by = DeadLetteredBy::Relay { id: lapsed.job_id, crashes: lapsed.crashes };
+            dead_letter(store, by, reason, false).await.map(drop)
         }
         None => jobs::count_crash(store, lapsed, now_ms).await,
     };

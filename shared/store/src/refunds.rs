@@ -95,7 +95,7 @@ pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id:
 }
 
 /// The refund's job is a dead letter: nobody knows what became of it. Returns whether it was still open.
-pub(super) async fn bury(write: &mut Write, id: RefundId, reason: &str) -> Result<bool, StoreError> {
+pub(super) async fn dead_letter(write: &mut Write, id: RefundId, reason: &str) -> Result<bool, StoreError> {
     let row = sqlx::query("-- order_of_refund\nselect order_id from refunds where id = $1")
         .bind(id.0)
         .fetch_optional(write.transaction())

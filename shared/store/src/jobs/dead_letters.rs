@@ -10,7 +10,7 @@ use domain::job::{AttemptOutcome, JobKind, Lease};
 
 /// Who says that a running job will not run again.
 #[derive(Clone, Copy, Debug)]
-pub enum BuriedBy<'a> {
+pub enum DeadLetteredBy<'a> {
     /// The worker that runs it, by its lease.
     Worker(&'a Lease),
     /// The relay, which counts one crash more: its lease ran out. A renewal that comes first wins, and so does another
@@ -34,11 +34,11 @@ pub(crate) struct Dead {
     pub(crate) subject_id: i64,
 }
 
-const BURY_BY_WORKER: &str = "-- bury_job
+const DEAD_LETTER_BY_WORKER: &str = "-- dead_letter_job
     update jobs set state = 'dead', lease_token = null, due_at_ms = $2, finished_at_ms = $2, last_error = $3
     where id = $1 and state = 'running' and lease_token = $4 returning kind, subject_id";
 
-const BURY_BY_RELAY: &str = "-- bury_job
+const DEAD_LETTER_BY_RELAY: &str = "-- dead_letter_job
     update jobs set state = 'dead', lease_token = null, crashes = crashes + 1, due_at_ms = $2, finished_at_ms = $2,
         last_error = $3
     where id = $1 and state = 'running' and due_at_ms <= $2 and crashes = $4 returning kind, subject_id";
@@ -46,17 +46,17 @@ const BURY_BY_RELAY: &str = "-- bury_job
 /// Makes a running job a dead letter.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job is not whoever buries it's to bury: another lease, or one renewed in time.
-pub(crate) async fn bury(write: &mut Write, by: BuriedBy<'_>, reason: &str) -> Result<Dead, StoreError> {
+/// [`StoreError::LeaseLost`] when the caller does not hold the job: it has another lease, or was renewed in time.
+pub(crate) async fn dead_letter(write: &mut Write, by: DeadLetteredBy<'_>, reason: &str) -> Result<Dead, StoreError> {
     let (id, text, guard) = match by {
-        BuriedBy::Worker(lease) => (lease.job_id, BURY_BY_WORKER, lease.token),
-        BuriedBy::Relay { id, crashes } => (id, BURY_BY_RELAY, crashes),
+        DeadLetteredBy::Worker(lease) => (lease.job_id, DEAD_LETTER_BY_WORKER, lease.token),
+        DeadLetteredBy::Relay { id, crashes } => (id, DEAD_LETTER_BY_RELAY, crashes),
     };
     let query = sqlx::query(text).bind(id.0).bind(write.now_ms()).bind(reason.to_owned()).bind(guard);
     let row = query.fetch_optional(write.transaction()).await?.ok_or(StoreError::LeaseLost)?;
     let outcome = match by {
-        BuriedBy::Worker(_) => AttemptOutcome::Failed,
-        BuriedBy::Relay { .. } => AttemptOutcome::Crashed,
+        DeadLetteredBy::Worker(_) => AttemptOutcome::Failed,
+        DeadLetteredBy::Relay { .. } => AttemptOutcome::Crashed,
     };
     attempts::keep(write, &[Ended::of(id, outcome, reason)]).await?;
     Ok(Dead { id, kind: row.try_get("kind")?, subject_id: row.try_get("subject_id")? })
