@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use sqlx::{AnyConnection, Error, Row};
 
-use super::door::Door;
+use super::connect_probe::ConnectProbe;
 
 /// The server that a database's URL leads to.
 ///
 /// After a failover the name leads to another server, now or some seconds later, while connections to the demoted one go on
 /// answering what only reads. So the server has eras: with the first sign that it takes no writes a new one begins, and all
-/// connections of the one before are closed when they are next touched, be they idle, kept or lent.
+/// connections of the one before are closed when they are next touched, be they idle, idle or borrowed.
 #[derive(Debug)]
 pub(crate) struct Server {
-    door: Option<Door>,
+    probe: Option<ConnectProbe>,
     era: Mutex<Era>,
 }
 
@@ -32,13 +32,13 @@ struct Standby;
 impl Server {
     /// The server of that URL.
     pub(crate) fn of(url: &str) -> Self {
-        Server { door: Door::of(url), era: Mutex::default() }
+        Server { probe: ConnectProbe::of(url), era: Mutex::default() }
     }
 
     /// Ends when nobody listens there, and has not for a moment.
     pub(super) async fn refusal(&self) -> Error {
-        match &self.door {
-            Some(door) => door.refusal().await,
+        match &self.probe {
+            Some(probe) => probe.refusal().await,
             None => std::future::pending().await,
         }
     }

@@ -1,4 +1,4 @@
-//! A transaction on a lent connection.
+//! A transaction on a borrowed connection.
 
 use std::sync::Arc;
 
@@ -10,42 +10,42 @@ use sqlx::{Any, Describe, Either, Error, Execute, Executor, SqlSafeStr, SqlStr};
 use sqlx_core::any::AnyTransactionManager;
 use sqlx_core::transaction::TransactionManager as _;
 
-use super::{ANSWERED_WITHIN, Lent, Outcome, Pool, all_at_once};
+use super::{ANSWERED_WITHIN, BorrowedConnection, Pool, StatementOutcome, all_at_once};
 
 /// A transaction; dropped without a commit, it is rolled back.
 #[derive(Debug)]
-pub(crate) struct OpenTransaction(Option<Lent>);
+pub(crate) struct OpenTransaction(Option<BorrowedConnection>);
 
 impl Pool {
     /// Begins a transaction, with another statement than `begin` where one is given.
     pub(crate) async fn begin(&self, statement: Option<&'static str>) -> Result<OpenTransaction, Error> {
-        let mut lent = self.acquire().await?;
+        let mut borrowed = self.acquire().await?;
         // Nothing is quicker to answer, so the connection is as good as tested.
         let within = self.connections.options().get_acquire_timeout();
         // sqlx counts a transaction as open when it hears so. If this ends before, the server may begin it later.
-        lent.is_in_doubt = true;
-        let era = lent.era;
-        let beginning = AnyTransactionManager::begin(&mut lent, statement.map(SqlSafeStr::into_sql_str));
-        self.lending.in_time(era, within, beginning).await?;
-        lent.is_in_doubt = false;
-        Ok(OpenTransaction(Some(lent)))
+        borrowed.is_in_doubt = true;
+        let era = borrowed.era;
+        let beginning = AnyTransactionManager::begin(&mut borrowed, statement.map(SqlSafeStr::into_sql_str));
+        self.state.in_time(era, within, beginning).await?;
+        borrowed.is_in_doubt = false;
+        Ok(OpenTransaction(Some(borrowed)))
     }
 }
 
 impl OpenTransaction {
     #[expect(clippy::expect_used, reason = "only the commit takes the connection out")]
-    fn lent(&mut self) -> &mut Lent {
+    fn borrowed(&mut self) -> &mut BorrowedConnection {
         self.0.as_mut().expect("it is not committed yet")
     }
 
     /// All that a statement leads to. SQLite rolls back by itself after some failures (a full disk, say), and then a rollback
     /// of ours fails; so a statement that fails, or is not waited for, leaves a file's connection in doubt.
-    async fn fetch_all<'q>(&mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<Outcome>, Error> {
-        let lent = self.lent();
-        let was_in_doubt = lent.is_in_doubt;
-        lent.is_in_doubt = was_in_doubt || !lent.lending.has_server();
-        let all = lent.fetch_in_time(query).await?;
-        lent.is_in_doubt = was_in_doubt;
+    async fn fetch_all<'q>(&mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<StatementOutcome>, Error> {
+        let borrowed = self.borrowed();
+        let was_in_doubt = borrowed.is_in_doubt;
+        borrowed.is_in_doubt = was_in_doubt || !borrowed.state.has_server();
+        let all = borrowed.fetch_in_time(query).await?;
+        borrowed.is_in_doubt = was_in_doubt;
         Ok(all)
     }
 
@@ -54,14 +54,14 @@ impl OpenTransaction {
     /// # Errors
     /// It was not committed, or that is not known.
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
-        if let Some(lent) = &mut self.0 {
-            let (lending, era) = (Arc::clone(&lent.lending), lent.era);
-            lent.is_in_doubt = true;
-            lending.in_time(era, ANSWERED_WITHIN, AnyTransactionManager::commit(lent)).await?;
-            lent.is_in_doubt = false;
+        if let Some(borrowed) = &mut self.0 {
+            let (state, era) = (Arc::clone(&borrowed.state), borrowed.era);
+            borrowed.is_in_doubt = true;
+            state.in_time(era, ANSWERED_WITHIN, AnyTransactionManager::commit(borrowed)).await?;
+            borrowed.is_in_doubt = false;
         }
-        if let Some(lent) = self.0.take() {
-            lent.give_back();
+        if let Some(borrowed) = self.0.take() {
+            borrowed.give_back();
         }
         Ok(())
     }
@@ -69,9 +69,9 @@ impl OpenTransaction {
 
 impl Drop for OpenTransaction {
     fn drop(&mut self) {
-        if let Some(lent) = self.0.as_mut().filter(|lent| !lent.is_in_doubt) {
+        if let Some(borrowed) = self.0.as_mut().filter(|borrowed| !borrowed.is_in_doubt) {
             // Sent when sqlx tests the connection, which is at once.
-            AnyTransactionManager::start_rollback(lent);
+            AnyTransactionManager::start_rollback(borrowed);
         }
     }
 }
@@ -100,13 +100,13 @@ impl<'t> Executor<'t> for &'t mut OpenTransaction {
     where
         't: 'e,
     {
-        async move { self.lent().prepare_with(sql, parameters).await }.boxed()
+        async move { self.borrowed().prepare_with(sql, parameters).await }.boxed()
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, Error>>
     where
         't: 'e,
     {
-        async move { self.lent().describe(sql).await }.boxed()
+        async move { self.borrowed().describe(sql).await }.boxed()
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that is lent.
+//! A connection that is borrowed.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -10,27 +10,27 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, Either, Error, Execute, Executor};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{ANSWERED_WITHIN, Lending, Outcome, give_up};
+use super::{ANSWERED_WITHIN, PoolState, StatementOutcome, close_now};
 
 /// A connection of one's own for a while. One that is dropped and not given back is tested, and what is left of a statement
 /// or of a transaction is undone.
 #[derive(Debug)]
-pub(crate) struct Lent {
+pub(crate) struct BorrowedConnection {
     /// Gone once it is given back.
     pub(super) connection: Option<PoolConnection<Any>>,
     /// The server's era in which it was found good.
     pub(super) era: u64,
     pub(super) tested: Instant,
-    pub(super) lending: Arc<Lending>,
+    pub(super) state: Arc<PoolState>,
     /// Whether its state is not known: a beginning, a commit or a test was not answered, or failed. SQLite may have rolled
     /// back by itself, and sqlx would go on counting the transaction as open; a server may begin one later of which sqlx
-    /// does not know. Such a connection is closed and never lent again.
+    /// does not know. Such a connection is closed and never borrowed again.
     pub(super) is_in_doubt: bool,
     /// Given to the next one when the connection is there for it.
-    pub(super) _turn: Arc<OwnedSemaphorePermit>,
+    pub(super) _permit: Arc<OwnedSemaphorePermit>,
 }
 
-impl Lent {
+impl BorrowedConnection {
     /// All rows of a statement, after which the connection is given back.
     ///
     /// # Errors
@@ -51,14 +51,17 @@ impl Lent {
     }
 
     /// All that a statement leads to, unless the server hangs.
-    pub(super) async fn fetch_in_time<'q>(&mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<Outcome>, Error> {
-        let (lending, era) = (Arc::clone(&self.lending), self.era);
-        lending.in_time(era, ANSWERED_WITHIN, self.fetch_many(query).try_collect()).await
+    pub(super) async fn fetch_in_time<'q>(
+        &mut self,
+        query: impl Execute<'q, Any> + 'q,
+    ) -> Result<Vec<StatementOutcome>, Error> {
+        let (state, era) = (Arc::clone(&self.state), self.era);
+        state.in_time(era, ANSWERED_WITHIN, self.fetch_many(query).try_collect()).await
     }
 
     /// Whether it leads to a server that answers and takes writes; one that does not is closed. sqlx has tested a file's.
     pub(super) async fn test(&mut self) -> Result<(), Error> {
-        let Some(server) = self.lending.server.clone() else { return Ok(()) };
+        let Some(server) = self.state.server.clone() else { return Ok(()) };
         self.is_in_doubt = true;
         let era = self.era;
         server.test(self, era).await?;
@@ -69,7 +72,7 @@ impl Lent {
     /// To be called when the last statement has ended well, and with no transaction open.
     pub(crate) fn give_back(mut self) {
         if let Some(connection) = self.connection.take() {
-            self.lending.keep(connection, self.era, self.tested);
+            self.state.keep_idle(connection, self.era, self.tested);
         }
     }
 
@@ -82,7 +85,7 @@ impl Lent {
     }
 }
 
-impl Deref for Lent {
+impl Deref for BorrowedConnection {
     type Target = AnyConnection;
 
     #[expect(clippy::expect_used, reason = "only what consumes it takes the connection out")]
@@ -91,18 +94,18 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for BorrowedConnection {
     #[expect(clippy::expect_used, reason = "only what consumes it takes the connection out")]
     fn deref_mut(&mut self) -> &mut AnyConnection {
         self.connection.as_mut().expect("it is not given back yet")
     }
 }
 
-impl Drop for Lent {
+impl Drop for BorrowedConnection {
     fn drop(&mut self) {
         match self.connection.take() {
-            Some(connection) if self.is_in_doubt => give_up(connection),
-            Some(connection) => self.lending.hand_over(connection, self.era),
+            Some(connection) if self.is_in_doubt => close_now(connection),
+            Some(connection) => self.state.return_to_sqlx(connection, self.era),
             None => (),
         }
     }
