@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use audit::{self, Against, Finding, Severity, Word};
+use audit::{self, Against, Difference, Severity, Word};
 use domain::id::{OrderId, TransactionId};
 use domain::order::OrderStatus;
 use domain::time::millis;
@@ -81,8 +81,8 @@ struct Audit<'a> {
     report: Report,
 }
 
-/// The findings about an order that seems to differ.
-type Suspects = BTreeMap<OrderId, Vec<Finding>>;
+/// The differences about an order that seems to differ.
+type Suspects = BTreeMap<OrderId, Vec<Difference>>;
 
 impl<'a> Audit<'a> {
     fn new(store: &'a Store, word: GatewayWord, progress: &'a Progress, arguments: &AuditArguments) -> Self {
@@ -122,11 +122,11 @@ impl<'a> Audit<'a> {
             suspects = self.read_again(suspects).await?;
             if !beside.is_empty() {
                 let now = self.beside_orders(false).await?;
-                beside.retain(|finding| now.iter().any(|still| still.is_same(finding)));
+                beside.retain(|difference| now.iter().any(|still| still.is_same(difference)));
             }
         }
-        for finding in suspects.into_values().flatten().chain(strangers).chain(beside) {
-            self.report.add(finding);
+        for difference in suspects.into_values().flatten().chain(strangers).chain(beside) {
+            self.report.add(difference);
         }
         self.report.sort();
         Ok(self.report)
@@ -150,13 +150,13 @@ impl<'a> Audit<'a> {
 
     /// Counts and compares; what seems to differ comes back, the rest is reported.
     async fn first_reading(&mut self, batch: &Batch) -> Result<Suspects, Exit> {
-        let findings = self.compare(batch, true).await?;
+        let differences = self.compare(batch, true).await?;
         let mut suspects = Suspects::new();
-        for (id, findings) in findings {
-            if findings.iter().any(is_difference) {
-                suspects.insert(id, findings);
+        for (id, differences) in differences {
+            if differences.iter().any(is_difference) {
+                suspects.insert(id, differences);
             } else {
-                findings.into_iter().for_each(|finding| self.report.add(finding));
+                differences.into_iter().for_each(|difference| self.report.add(difference));
             }
         }
         Ok(suspects)
@@ -168,22 +168,24 @@ impl<'a> Audit<'a> {
         let mut remaining = Suspects::new();
         for ids in ids.chunks(if self.word.is_book() { BATCH } else { ORDERS_WITH_INQUIRIES }) {
             let batch = auditing::these(self.store, ids).await?;
-            let mut findings = self.compare(&batch, false).await?;
+            let mut differences = self.compare(&batch, false).await?;
             for id in ids {
                 let before = suspects.remove(id).unwrap_or_default();
-                let mut now = findings.remove(id).unwrap_or_default();
-                now.retain(|finding| !is_difference(finding) || before.iter().any(|seen| seen.is_same(finding)));
+                let mut now = differences.remove(id).unwrap_or_default();
+                now.retain(|difference| {
+                    !is_difference(difference) || before.iter().any(|seen| seen.is_same(difference))
+                });
                 if now.iter().any(is_difference) {
                     remaining.insert(*id, now);
                 } else {
-                    now.into_iter().for_each(|finding| self.report.add(finding));
+                    now.into_iter().for_each(|difference| self.report.add(difference));
                 }
             }
         }
         Ok(remaining)
     }
 
-    /// The findings about the orders of a batch, by order.
+    /// The differences about the orders of a batch, by order.
     async fn compare(&mut self, batch: &Batch, is_counted: bool) -> Result<Suspects, Exit> {
         let words = self.words(&batch.orders).await?;
         if is_counted {
@@ -196,12 +198,12 @@ impl<'a> Audit<'a> {
         let of_callbacks = batch.callbacks_without_order.iter().map(audit::callback_without_order);
         let unreadable =
             batch.unreadable.iter().map(|unreadable| audit::unreadable(unreadable.order_id, &unreadable.what));
-        let mut findings = Suspects::new();
-        for finding in of_orders.chain(of_jobs).chain(of_callbacks).chain(unreadable) {
-            let id = finding.order_id.unwrap_or(OrderId(0));
-            findings.entry(id).or_default().push(finding);
+        let mut differences = Suspects::new();
+        for difference in of_orders.chain(of_jobs).chain(of_callbacks).chain(unreadable) {
+            let id = difference.order_id.unwrap_or(OrderId(0));
+            differences.entry(id).or_default().push(difference);
         }
-        Ok(findings)
+        Ok(differences)
     }
 
     /// The gateway's word on all transactions of these orders that are its own.
@@ -236,7 +238,7 @@ impl<'a> Audit<'a> {
     }
 
     /// What the book has and we do not. Where there is no money it is reported at once; where there is, it comes back.
-    async fn strangers(&mut self) -> Result<Vec<Finding>, Exit> {
+    async fn strangers(&mut self) -> Result<Vec<Difference>, Exit> {
         let account = self.order.map(|id| id.to_string());
         let is_asked = |of: &str| account.as_ref().is_none_or(|account| account == of);
         let left = self.word.left().filter(|line| is_asked(&line.report.account));
@@ -246,16 +248,16 @@ impl<'a> Audit<'a> {
             for id in self.without_row(ids).await? {
                 let Some(line) = self.word.line(id) else { continue };
                 self.report.audited.debits += u64::from(matches!(line.report.state, TransactionState::Debited { .. }));
-                let finding = audit::stranger(line);
-                if is_difference(&finding) { strangers.push(finding) } else { self.report.add(finding) }
+                let difference = audit::stranger(line);
+                if is_difference(&difference) { strangers.push(difference) } else { self.report.add(difference) }
             }
         }
         Ok(strangers)
     }
 
     /// Keeps those that still have money and still no row.
-    async fn still_strange(&mut self, strangers: &mut Vec<Finding>) -> Result<(), Exit> {
-        let ids: Vec<TransactionId> = strangers.iter().filter_map(|finding| finding.transaction_id).collect();
+    async fn still_strange(&mut self, strangers: &mut Vec<Difference>) -> Result<(), Exit> {
+        let ids: Vec<TransactionId> = strangers.iter().filter_map(|difference| difference.transaction_id).collect();
         let mut still = Vec::new();
         for ids in ids.chunks(BATCH) {
             let ids = self.without_row(ids).await?;
@@ -273,15 +275,15 @@ impl<'a> Audit<'a> {
     }
 
     /// What seems to differ about jobs that belong to no order, or only through a callback.
-    async fn beside_orders(&mut self, is_first: bool) -> Result<Vec<Finding>, Exit> {
-        let (now_ms, mut jobs, mut findings) = (self.store.now_ms(), 0, Vec::new());
+    async fn beside_orders(&mut self, is_first: bool) -> Result<Vec<Difference>, Exit> {
+        let (now_ms, mut jobs, mut differences) = (self.store.now_ms(), 0, Vec::new());
         let has_orders = self.report.audited.orders > 0;
         let report = &mut self.report;
         let order = self.order;
-        let mut sort = |finding: Finding| match finding.kind.severity() {
-            _ if order.is_some() && finding.order_id != order => (),
-            Severity::Difference => findings.push(finding),
-            Severity::Information if is_first => report.add(finding),
+        let mut sort = |difference: Difference| match difference.kind.severity() {
+            _ if order.is_some() && difference.order_id != order => (),
+            Severity::Difference => differences.push(difference),
+            Severity::Information if is_first => report.add(difference),
             Severity::Information => (),
         };
         auditing::each_callback_job(self.store, |record| {
@@ -296,10 +298,10 @@ impl<'a> Audit<'a> {
         if is_first {
             report.audited.jobs += jobs;
         }
-        Ok(findings)
+        Ok(differences)
     }
 }
 
-fn is_difference(finding: &Finding) -> bool {
-    finding.kind.severity() == Severity::Difference
+fn is_difference(difference: &Difference) -> bool {
+    difference.kind.severity() == Severity::Difference
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use audit::{Finding, Kind, Severity};
+use audit::{Difference, Kind, Severity};
 use serde::Serialize;
 
 use crate::output::{lines, short, table};
@@ -34,8 +34,8 @@ pub(super) struct Audited {
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) audited: Audited,
-    differences: Vec<Finding>,
-    information: Vec<Finding>,
+    differences: Vec<Difference>,
+    information: Vec<Difference>,
     informed: BTreeMap<&'static str, u64>,
     /// Whether all information is kept, or only as much as is listed.
     keeps_all: bool,
@@ -53,13 +53,13 @@ impl Report {
         }
     }
 
-    pub(super) fn add(&mut self, finding: Finding) {
-        match finding.kind.severity() {
-            Severity::Difference => self.differences.push(finding),
+    pub(super) fn add(&mut self, difference: Difference) {
+        match difference.kind.severity() {
+            Severity::Difference => self.differences.push(difference),
             Severity::Information => {
-                *self.informed.entry(finding.kind.as_str()).or_default() += 1;
+                *self.informed.entry(difference.kind.as_str()).or_default() += 1;
                 if self.keeps_all || self.information.len() < LISTED {
-                    self.information.push(finding);
+                    self.information.push(difference);
                 }
             }
         }
@@ -69,13 +69,13 @@ impl Report {
         !self.differences.is_empty()
     }
 
-    /// Brings the findings into their order: by order, then by kind.
+    /// Brings the differences into their order: by order, then by kind.
     pub(super) fn sort(&mut self) {
-        for findings in [&mut self.differences, &mut self.information] {
-            findings.sort_by_key(|finding| {
+        for differences in [&mut self.differences, &mut self.information] {
+            differences.sort_by_key(|difference| {
                 // What is about no order stands last.
-                let order = finding.order_id.map_or(i64::MAX, |id| id.0);
-                (order, finding.kind.as_str(), finding.transaction_id, finding.job_id)
+                let order = difference.order_id.map_or(i64::MAX, |id| id.0);
+                (order, difference.kind.as_str(), difference.transaction_id, difference.job_id)
             });
         }
     }
@@ -108,16 +108,18 @@ impl Report {
             counted(&self.informed),
         );
         let few = self.informed.values().sum::<u64>() <= LISTED as u64;
-        for (title, findings) in
+        for (title, differences) in
             [("differences", &self.differences[..]), ("information", if few { &self.information } else { &[] })]
         {
-            if !findings.is_empty() {
-                text.push_str(&format!("\n\n{title}\n{}", rows(findings)));
+            if !differences.is_empty() {
+                text.push_str(&format!("\n\n{title}\n{}", rows(differences)));
             }
         }
         if self.has_differences() {
             text.push_str("\n\nwhat to do");
-            for kind in Kind::ALL.iter().filter(|kind| self.differences.iter().any(|finding| finding.kind == **kind)) {
+            for kind in
+                Kind::ALL.iter().filter(|kind| self.differences.iter().any(|difference| difference.kind == **kind))
+            {
                 text.push_str(&format!("\n  {kind}\n    -> {}", kind.act()));
             }
         }
@@ -125,24 +127,24 @@ impl Report {
     }
 }
 
-/// A finding as it is printed for machines.
+/// A difference as it is printed for machines.
 #[derive(Debug, Serialize)]
 struct View<'a> {
     #[serde(flatten)]
-    finding: &'a Finding,
+    difference: &'a Difference,
     act: &'static str,
 }
 
 impl<'a> View<'a> {
-    fn new(finding: &'a Finding) -> Self {
-        View { finding, act: finding.kind.act() }
+    fn new(difference: &'a Difference) -> Self {
+        View { difference, act: difference.kind.act() }
     }
 }
 
-fn by_kind(findings: &[Finding]) -> BTreeMap<&'static str, u64> {
+fn by_kind(differences: &[Difference]) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
-    for finding in findings {
-        *counts.entry(finding.kind.as_str()).or_default() += 1;
+    for difference in differences {
+        *counts.entry(difference.kind.as_str()).or_default() += 1;
     }
     counts
 }
@@ -156,16 +158,16 @@ fn counted(counts: &BTreeMap<&'static str, u64>) -> String {
     format!("{}: {}", counts.values().sum::<u64>(), parts.join(", "))
 }
 
-fn rows(findings: &[Finding]) -> String {
+fn rows(differences: &[Difference]) -> String {
     let mut table = table(&["order", "kind", "transaction", "job", "what"]);
     let number = |id: Option<i64>| id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-    for finding in findings {
+    for difference in differences {
         table.add_row([
-            number(finding.order_id.map(|id| id.0)),
-            finding.kind.to_string(),
-            number(finding.transaction_id.map(|id| id.0)),
-            number(finding.job_id.map(|id| id.0)),
-            short(&finding.says, SAYS_CHARACTERS),
+            number(difference.order_id.map(|id| id.0)),
+            difference.kind.to_string(),
+            number(difference.transaction_id.map(|id| id.0)),
+            number(difference.job_id.map(|id| id.0)),
+            short(&difference.says, SAYS_CHARACTERS),
         ]);
     }
     lines(&table)
@@ -177,17 +179,23 @@ mod tests {
 
     use super::*;
 
-    fn finding(kind: Kind, order: i64) -> Finding {
-        Finding { kind, order_id: Some(OrderId(order)), transaction_id: None, job_id: None, says: "x\u{1b}[2J".into() }
+    fn difference(kind: Kind, order: i64) -> Difference {
+        Difference {
+            kind,
+            order_id: Some(OrderId(order)),
+            transaction_id: None,
+            job_id: None,
+            says: "x\u{1b}[2J".into(),
+        }
     }
 
     #[test]
     fn differences_are_listed_by_order_with_what_to_do_and_much_information_is_counted() {
         let mut report = Report::new(Audited::default(), false);
-        report.add(finding(Kind::JobStuck, 9));
-        report.add(finding(Kind::PaidWithoutDebit, 2));
+        report.add(difference(Kind::JobStuck, 9));
+        report.add(difference(Kind::PaidWithoutDebit, 2));
         for order in 0..100 {
-            report.add(finding(Kind::UnderWay, order));
+            report.add(difference(Kind::UnderWay, order));
         }
         report.sort();
 
@@ -208,7 +216,7 @@ mod tests {
     fn machines_get_everything() {
         let mut report = Report::new(Audited::default(), true);
         for order in 0..100 {
-            report.add(finding(Kind::UnderWay, order));
+            report.add(difference(Kind::UnderWay, order));
         }
 
         let document = serde_json::to_value(report.json()).unwrap();

@@ -3,7 +3,7 @@
 use domain::order::OrderStatus;
 use store::auditing::CallbackRecord;
 
-use super::{Case, Finding, Kind};
+use super::{Case, Difference, Kind};
 
 pub(super) fn check(case: &mut Case<'_>) {
     let record = case.record;
@@ -25,8 +25,8 @@ pub(super) fn check(case: &mut Case<'_>) {
 }
 
 /// A callback that was answered with 1, about an order that does not exist.
-pub fn callback_without_order(callback: &CallbackRecord) -> Finding {
-    Finding {
+pub fn callback_without_order(callback: &CallbackRecord) -> Difference {
+    Difference {
         kind: Kind::AllowedDraftUnknown,
         order_id: Some(callback.order_id),
         transaction_id: callback.transaction_id,

@@ -7,7 +7,7 @@ use domain::time::rfc3339;
 use store::auditing::CallbackJobRecord;
 use store::sweeping::{LATE_INQUIRIES_MARGIN_MS, LATE_INQUIRIES_MS};
 
-use super::{Case, Finding, Kind};
+use super::{Case, Difference, Kind};
 
 /// A lease that ended this long ago: no relay is at work.
 const LEASE_ENDED_MS: i64 = 60_000;
@@ -31,13 +31,13 @@ pub(super) fn check(case: &mut Case<'_>) {
     for job in &case.record.jobs {
         let is_end_of_order = JobKind::parse(&job.kind).is_some_and(|kind| kind.death() == Death::FailsOrder);
         let is_seen = case.is_before_a_person() || (order.status == OrderStatus::Failed && is_end_of_order);
-        case.findings.extend(dead_letter(job, Some((order.id, order.status)), is_seen));
-        case.findings.extend(stuck(job, Some(order.id), now_ms));
+        case.differences.extend(dead_letter(job, Some((order.id, order.status)), is_seen));
+        case.differences.extend(stuck(job, Some(order.id), now_ms));
     }
 }
 
 /// What to say of an order that must have an open job of this kind and has none; `None` where it need not. A refund that
-/// lacks its own is a finding of its own.
+/// lacks its own is a difference of its own.
 fn why_needed(kind: JobKind, order: &Order, now_ms: i64) -> Option<&'static str> {
     match kind {
         JobKind::CreatePaymentLink if needs_link_job(order, now_ms) => {
@@ -69,7 +69,7 @@ fn needs_inquiry(order: &Order, now_ms: i64) -> bool {
     }
 }
 
-fn dead_letter(job: &JobRow, order: Option<(OrderId, OrderStatus)>, is_seen: bool) -> Option<Finding> {
+fn dead_letter(job: &JobRow, order: Option<(OrderId, OrderStatus)>, is_seen: bool) -> Option<Difference> {
     if job.state != JobState::Dead {
         return None;
     }
@@ -83,7 +83,7 @@ fn dead_letter(job: &JobRow, order: Option<(OrderId, OrderStatus)>, is_seen: boo
     Some(about(job, kind, order.map(|(id, _)| id), says))
 }
 
-fn stuck(job: &JobRow, order_id: Option<OrderId>, now_ms: i64) -> Option<Finding> {
+fn stuck(job: &JobRow, order_id: Option<OrderId>, now_ms: i64) -> Option<Difference> {
     let says = match job.state {
         JobState::Running if now_ms - job.due_at_ms > LEASE_ENDED_MS => {
             format!("{} runs, and its lease ended at {}", job.kind, rfc3339(job.due_at_ms))
@@ -104,29 +104,29 @@ fn stuck(job: &JobRow, order_id: Option<OrderId>, now_ms: i64) -> Option<Finding
     Some(about(job, Kind::JobStuck, order_id, says))
 }
 
-fn about(job: &JobRow, kind: Kind, order_id: Option<OrderId>, says: String) -> Finding {
-    Finding { kind, order_id, transaction_id: None, job_id: Some(job.id), says }
+fn about(job: &JobRow, kind: Kind, order_id: Option<OrderId>, says: String) -> Difference {
+    Difference { kind, order_id, transaction_id: None, job_id: Some(job.id), says }
 }
 
 /// A job about an order that does not exist.
-pub fn job_without_order(job: &JobRow) -> Finding {
+pub fn job_without_order(job: &JobRow) -> Difference {
     let says = format!("{} of order {}, which does not exist", job.kind, job.subject_id);
     about(job, Kind::JobWithoutOrder, Some(OrderId(job.subject_id)), says)
 }
 
 /// What does not fit about a `process_callback` job. Its callback may be gone, for it is kept no longer than the dead
 /// letter; then nobody can say any more whose it was.
-pub fn callback_job(record: &CallbackJobRecord, now_ms: i64) -> Option<Finding> {
+pub fn callback_job(record: &CallbackJobRecord, now_ms: i64) -> Option<Difference> {
     let order = record.order.map(|(id, status, _)| (id, status));
     let is_seen = record.order.is_some_and(|(_, status, needs_review)| status == OrderStatus::Review || needs_review);
     dead_letter(&record.job, order, is_seen).or_else(|| stuck(&record.job, order.map(|(id, _)| id), now_ms))
 }
 
 /// What does not fit about the one job that restores all others.
-pub fn sweep(open: Option<&JobRow>, now_ms: i64) -> Option<Finding> {
+pub fn sweep(open: Option<&JobRow>, now_ms: i64) -> Option<Difference> {
     match open {
         Some(job) => stuck(job, None, now_ms),
-        None => Some(Finding {
+        None => Some(Difference {
             kind: Kind::SweepMissing,
             order_id: None,
             transaction_id: None,

@@ -1,6 +1,6 @@
 //! Comparing the gateway's word with what we have: pure functions of plain data. Fetching it is somebody else's work.
 //!
-//! A finding is a *difference* where somebody must act, and *information* where the work is merely under way or a person
+//! A difference has the severity *difference* where somebody must act, and *information* where the work is merely under way or a person
 //! knows already. What looks like a difference may be a change that was caught half way: read again before you believe it.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ pub use jobs::{callback_job, job_without_order, sweep};
 pub use money::stranger;
 
 named_values! {
-    /// Which sort of finding it is. Names are stable: scripts go by them.
+    /// The sort of difference. Names are stable: scripts go by them.
     Kind {
         /// Paid, and the gateway shows no debit of its transaction.
         PaidWithoutDebit = "paid-without-debit",
@@ -235,7 +235,7 @@ impl Kind {
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Difference {
     /// Which sort.
     pub kind: Kind,
     /// The order, where it is about one.
@@ -248,10 +248,12 @@ pub struct Finding {
     pub says: String,
 }
 
-impl Finding {
+impl Difference {
     /// Whether both tell of the same thing, in whatever words.
-    pub fn is_same(&self, other: &Finding) -> bool {
-        let thing = |finding: &Finding| (finding.kind, finding.order_id, finding.transaction_id, finding.job_id);
+    pub fn is_same(&self, other: &Difference) -> bool {
+        let thing = |difference: &Difference| {
+            (difference.kind, difference.order_id, difference.transaction_id, difference.job_id)
+        };
         thing(self) == thing(other)
     }
 }
@@ -294,7 +296,7 @@ pub struct Against<'a> {
 }
 
 /// Everything that does not fit about one order; information as well as differences.
-pub fn examine(record: &OrderRecord, against: &Against<'_>) -> Vec<Finding> {
+pub fn examine(record: &OrderRecord, against: &Against<'_>) -> Vec<Difference> {
     let mut case = Case::new(record, against);
     money::compare(&mut case);
     refunds::check(&mut case);
@@ -311,19 +313,19 @@ pub fn examine(record: &OrderRecord, against: &Against<'_>) -> Vec<Finding> {
             case.find(Kind::BeforeAPerson, None, says);
         }
     }
-    case.findings
+    case.differences
 }
 
 /// One order under examination.
 struct Case<'a> {
     record: &'a OrderRecord,
     against: &'a Against<'a>,
-    findings: Vec<Finding>,
+    differences: Vec<Difference>,
 }
 
 impl<'a> Case<'a> {
     fn new(record: &'a OrderRecord, against: &'a Against<'a>) -> Self {
-        Case { record, against, findings: Vec::new() }
+        Case { record, against, differences: Vec::new() }
     }
 
     fn order(&self) -> &'a Order {
@@ -332,7 +334,7 @@ impl<'a> Case<'a> {
 
     fn find(&mut self, kind: Kind, transaction_id: Option<TransactionId>, says: String) {
         let order_id = Some(self.record.order.id);
-        self.findings.push(Finding { kind, order_id, transaction_id, job_id: None, says });
+        self.differences.push(Difference { kind, order_id, transaction_id, job_id: None, says });
     }
 
     /// Whether a person has the order, or was told of something about it.
@@ -348,9 +350,9 @@ impl<'a> Case<'a> {
 }
 
 /// An order that cannot be read, or not wholly, so that it was not compared, or not wholly.
-pub fn unreadable(order_id: OrderId, what: &str) -> Finding {
+pub fn unreadable(order_id: OrderId, what: &str) -> Difference {
     let order_id = Some(order_id);
-    Finding { kind: Kind::Unreadable, order_id, transaction_id: None, job_id: None, says: what.to_owned() }
+    Difference { kind: Kind::Unreadable, order_id, transaction_id: None, job_id: None, says: what.to_owned() }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use domain::time::rfc3339;
 use domain::transaction::{BookLine, TransactionState};
 use store::transactions::{StoredState, StoredTransaction};
 
-use super::{Case, Finding, Kind, Word};
+use super::{Case, Difference, Kind, Word};
 
 pub(super) fn compare(case: &mut Case<'_>) {
     let (order, against) = (case.order(), case.against);
@@ -32,7 +32,7 @@ pub(super) fn compare(case: &mut Case<'_>) {
 }
 
 /// A line of the gateway's book about a transaction that we have no row for.
-pub fn stranger(line: &BookLine) -> Finding {
+pub fn stranger(line: &BookLine) -> Difference {
     let report = &line.report;
     let (kind, says) = match &report.state {
         TransactionState::Open | TransactionState::Closed => {
@@ -48,7 +48,7 @@ pub fn stranger(line: &BookLine) -> Finding {
             (Kind::DebitUnknownToUs, "money may have been taken on a transaction that we have no row for")
         }
     };
-    Finding {
+    Difference {
         kind,
         order_id: report.account.parse::<OrderId>().ok(),
         transaction_id: Some(report.transaction_id),

@@ -1,4 +1,4 @@
-//! One test for each kind of finding, with its innocent counterpart.
+//! One test for each kind of difference, beside a case without it.
 
 use domain::id::{CallbackId, RefundId};
 use domain::job::{JobRow, JobState};
@@ -175,13 +175,13 @@ impl Scene {
         self.without_jobs().with(|order| order.needs_review = true)
     }
 
-    fn findings(&self) -> Vec<Finding> {
+    fn differences(&self) -> Vec<Difference> {
         let (gateway, words) = (&identity(), &self.words);
         examine(&self.record, &Against { gateway, store_id: "1234", words, now_ms: NOW_MS })
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        self.findings().iter().map(|finding| finding.kind).collect()
+        self.differences().iter().map(|difference| difference.kind).collect()
     }
 
     fn differences(&self) -> Vec<Kind> {
@@ -434,7 +434,7 @@ fn a_refund_of_an_order_that_was_paid_by_another_amount_is_told() {
     assert_eq!(refunded(5_000).kinds(), []);
     let differs = refunded(5_100);
     assert_eq!(differs.kinds(), [Kind::RefundAmountDiffers]);
-    let says = &differs.findings()[0].says;
+    let says = &differs.differences()[0].says;
     assert!(says.contains("50.00") && says.contains("51.00"), "{says}");
 }
 
@@ -657,9 +657,13 @@ fn what_the_book_has_and_we_do_not_is_a_difference_where_money_is() {
         (debited(), Kind::DebitUnknownToUs),
         (unclear(), Kind::DebitUnknownToUs),
     ] {
-        let finding = stranger(&BookLine { report: report(TX, state.clone()), debits: 0, reversals_asked: 0 });
+        let difference = stranger(&BookLine { report: report(TX, state.clone()), debits: 0, reversals_asked: 0 });
 
-        assert_eq!((finding.kind, finding.order_id, finding.transaction_id), (kind, Some(ID), Some(TX)), "{state:?}");
+        assert_eq!(
+            (difference.kind, difference.order_id, difference.transaction_id),
+            (kind, Some(ID), Some(TX)),
+            "{state:?}"
+        );
     }
     let mut foreign = report(TX, debited());
     foreign.account = "somebody".into();
@@ -748,7 +752,7 @@ fn each_finding_about_an_order_is_told_with_its_act() {
     let act = FindingKind::SecondPayment.act();
     scene.record.findings.push(ReviewFinding { number: 2, text: "it was paid twice".into(), act, ..something() });
 
-    let told: Vec<String> = scene.findings().into_iter().map(|finding| finding.says).collect();
+    let told: Vec<String> = scene.differences().into_iter().map(|difference| difference.says).collect();
 
     assert_eq!(
         told,
@@ -860,7 +864,7 @@ fn there_is_one_open_job_of_a_kind() {
 fn jobs_beside_orders_are_judged_alike() {
     let callback = |state, order| {
         let record = CallbackJobRecord { job: job("process_callback", state, NOW_MS), order };
-        callback_job(&record, NOW_MS).map(|finding| finding.kind)
+        callback_job(&record, NOW_MS).map(|difference| difference.kind)
     };
 
     assert_eq!(callback(JobState::Available, Some((ID, OrderStatus::Pending, false))), None);
@@ -869,11 +873,11 @@ fn jobs_beside_orders_are_judged_alike() {
     assert_eq!(callback(JobState::Dead, Some((ID, OrderStatus::Paid, true))), Some(Kind::DeadLetter));
     assert_eq!(callback(JobState::Dead, None), Some(Kind::DeadLetter), "its callback is gone by now");
     let late = CallbackJobRecord { job: job("process_callback", JobState::Available, NOW_MS - 301_000), order: None };
-    assert_eq!(callback_job(&late, NOW_MS).map(|finding| finding.kind), Some(Kind::JobStuck));
+    assert_eq!(callback_job(&late, NOW_MS).map(|difference| difference.kind), Some(Kind::JobStuck));
 
     let open = job("sweep", JobState::Available, NOW_MS + 1_000);
     assert_eq!(sweep(Some(&open), NOW_MS), None);
-    assert_eq!(sweep(None, NOW_MS).map(|finding| finding.kind), Some(Kind::SweepMissing));
+    assert_eq!(sweep(None, NOW_MS).map(|difference| difference.kind), Some(Kind::SweepMissing));
     assert_eq!(job_without_order(&open).kind, Kind::JobWithoutOrder);
 }
 
@@ -926,11 +930,11 @@ proptest! {
             scene = scene.with(|order| order.needs_review = true);
         }
 
-        let findings = scene.findings();
-        let is_told = findings.iter().any(|finding| finding.transaction_id == Some(OTHER_TX));
-        let with_a_person = findings.iter().any(|finding| finding.kind == Kind::BeforeAPerson);
+        let differences = scene.differences();
+        let is_told = differences.iter().any(|difference| difference.transaction_id == Some(OTHER_TX));
+        let with_a_person = differences.iter().any(|difference| difference.kind == Kind::BeforeAPerson);
 
-        prop_assert!(is_told || (with_a_person && row == StoredState::Debited), "{findings:?}");
+        prop_assert!(is_told || (with_a_person && row == StoredState::Debited), "{differences:?}");
     }
 
     /// Paid and refunded are believed of nothing but a debit and a reversal.
@@ -946,7 +950,7 @@ proptest! {
             _ => row == StoredState::Reversed && state == reversed(),
         };
 
-        prop_assert_eq!(scene.findings().is_empty(), fits, "{:?}", scene.findings());
+        prop_assert_eq!(scene.differences().is_empty(), fits, "{:?}", scene.differences());
     }
 
     /// Any way through the table of transitions is a history, and with one line less it is none.

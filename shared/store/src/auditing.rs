@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::callbacks::Verdict;
-use super::findings::older::{Difference, Mirror, made_up};
+use super::findings::older::{Mirror, OlderChange, made_up};
 use super::jobs::job_row;
 use super::orders::{FIND_ORDERS, from_row, history_line, order_columns, parse_status};
 use super::refunds::from_row as refund_from_row;
@@ -246,10 +246,10 @@ async fn with_what_belongs(
 /// An audit writes nothing, so what an older release has written about the order is only read as findings.
 fn with_findings_of_older_releases(mut record: OrderRecord) -> OrderRecord {
     let columns = Mirror::from(&record.order);
-    let difference = Difference::between(&columns, &record.findings);
-    if !difference.is_none() {
+    let change = OlderChange::between(&columns, &record.findings);
+    if !change.is_none() {
         let told: Vec<_> = record.history.iter().map(|(_, line)| (line.at_ms, line.cause.clone())).collect();
-        record.findings = made_up(record.findings, difference, &columns, &told);
+        record.findings = made_up(record.findings, change, &columns, &told);
     }
     record
 }

@@ -13,7 +13,7 @@ use domain::review::{FindingKind, NewFinding, ReviewFinding};
 
 pub(super) mod older;
 
-use older::{Difference, Mirror, made_up};
+use older::{Mirror, OlderChange, made_up};
 
 /// The columns of a [`ReviewFinding`] and its order's number, for a statement that reads it whole.
 macro_rules! finding_columns {
@@ -36,12 +36,12 @@ pub async fn of_order(store: &Store, order: &Order) -> Result<Vec<ReviewFinding>
     }
     let open = open_of(store, &[order.id]).await?.remove(&order.id).unwrap_or_default();
     let columns = Mirror::from(order);
-    let difference = Difference::between(&columns, &open);
-    if difference.is_none() {
+    let change = OlderChange::between(&columns, &open);
+    if change.is_none() {
         return Ok(open);
     }
     let told = sqlx::query(TOLD).bind(order.id.0).fetch_all(store.readers()).await?;
-    Ok(made_up(open, difference, &columns, &lines(&told)?))
+    Ok(made_up(open, change, &columns, &lines(&told)?))
 }
 
 const OPEN_FINDINGS_OF_ORDERS: Statement = Statement {
@@ -100,15 +100,15 @@ pub(super) async fn of_locked(write: &mut Write, id: OrderId) -> Result<Vec<Revi
     .fetch_all(write.transaction())
     .await?;
     let open = open.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
-    let difference = Difference::between(&columns, &open);
-    if difference.is_none() {
+    let change = OlderChange::between(&columns, &open);
+    if change.is_none() {
         return Ok(open);
     }
     let told = sqlx::query(TOLD).bind(id.0).fetch_all(write.transaction()).await?;
-    for number in &difference.settled {
+    for number in &change.settled {
         accept(write, id, *number).await?;
     }
-    let mut now = made_up(open, difference, &columns, &lines(&told)?);
+    let mut now = made_up(open, change, &columns, &lines(&told)?);
     for finding in now.iter_mut().filter(|finding| finding.number == 0) {
         *finding = insert(write, id, finding.clone()).await?;
     }
@@ -268,7 +268,7 @@ pub async fn adopt(store: &Store) -> Result<u64, StoreError> {
         let open = open_of(store, &ids).await?;
         for (row, id) in rows.iter().zip(ids) {
             let open = open.get(&id).map(Vec::as_slice).unwrap_or_default();
-            if !Difference::between(&columns(row)?, open).is_none() {
+            if !OlderChange::between(&columns(row)?, open).is_none() {
                 match adopt_one(store, id).await {
                     Ok(()) => adopted += 1,
                     // Another holds its row; it is compared again with the next sweep.

@@ -2,7 +2,7 @@
 //!
 //! During a rolling update such a release runs beside this one, on the same rows: it reads and writes `orders.reason`,
 //! `orders.suggested_act` and `orders.needs_review`, and knows no findings. So this release writes them, too ([`Mirror`]), and
-//! turns what the other has changed there into rows ([`Difference`]). Pure. To be removed with the columns, when a release
+//! turns what the other has changed there into rows ([`OlderChange`]). Pure. To be removed with the columns, when a release
 //! before the table is no longer supported.
 
 use domain::order::SuggestedAct;
@@ -44,18 +44,18 @@ fn sentence(findings: &[ReviewFinding]) -> String {
 
 /// What an older release did to an order, as far as its findings do not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Difference {
+pub(crate) struct OlderChange {
     /// The numbers of findings that it settled.
     pub(crate) settled: Vec<i64>,
     /// What it found, oldest first. Numbered 0; when they were found is not known from here.
     pub(crate) found: Vec<ReviewFinding>,
 }
 
-impl Difference {
+impl OlderChange {
     /// Between the order's columns and its open findings.
-    pub(crate) fn between(columns: &Mirror, open: &[ReviewFinding]) -> Difference {
+    pub(crate) fn between(columns: &Mirror, open: &[ReviewFinding]) -> OlderChange {
         if !columns.is_before_a_person {
-            return Difference { settled: open.iter().map(|finding| finding.number).collect(), found: Vec::new() };
+            return OlderChange { settled: open.iter().map(|finding| finding.number).collect(), found: Vec::new() };
         }
         let known: Vec<&str> = open.iter().map(|finding| finding.text.as_str()).collect();
         let told: Vec<&str> = match columns.reason.as_deref() {
@@ -70,19 +70,19 @@ impl Difference {
         let new = told.iter().copied().filter(|text| !known.contains(text)).collect();
         let asks_about_refund =
             columns.act == Some(SuggestedAct::CheckRefund) && !left.iter().any(|finding| finding.is_about_refund());
-        let mut difference = Difference {
+        let mut change = OlderChange {
             settled: settled.iter().map(|finding| finding.number).collect(),
             found: found(new, columns.act, asks_about_refund),
         };
         // One of them is, or nobody could say any more what became of the refund.
         if asks_about_refund
-            && !difference.found.iter().any(ReviewFinding::is_about_refund)
+            && !change.found.iter().any(ReviewFinding::is_about_refund)
             && let Some(newest) = left.last()
         {
-            difference.settled.push(newest.number);
-            difference.found.push(finding(FindingKind::RefundUnknown, &newest.text));
+            change.settled.push(newest.number);
+            change.found.push(finding(FindingKind::RefundUnknown, &newest.text));
         }
-        difference
+        change
     }
 
     /// Whether columns and findings tell the same.
@@ -119,18 +119,18 @@ fn finding(kind: FindingKind, text: &str) -> ReviewFinding {
     }
 }
 
-/// The findings as they are once the difference is made up for. `told` are the times and causes of the order's history, oldest
+/// The findings as they are once the change is made up for. `told` are the times and causes of the order's history, oldest
 /// first: the older release wrote a line with each finding, with the sentence as it was then.
 pub(crate) fn made_up(
     open: Vec<ReviewFinding>,
-    difference: Difference,
+    change: OlderChange,
     columns: &Mirror,
     told: &[(i64, String)],
 ) -> Vec<ReviewFinding> {
     let mut now = open;
-    now.retain(|finding| !difference.settled.contains(&finding.number));
+    now.retain(|finding| !change.settled.contains(&finding.number));
     let reason = columns.reason.as_deref().unwrap_or_default();
-    for finding in difference.found {
+    for finding in change.found {
         let upto = reason.find(&finding.text).map(|at| at + finding.text.len()).unwrap_or(reason.len());
         let as_it_was = reason.get(..upto).unwrap_or(reason);
         let line = told.iter().rev().find(|(_, cause)| cause == as_it_was || *cause == finding.text);
@@ -193,11 +193,11 @@ mod tests {
     proptest! {
         #[test]
         fn what_this_release_writes_is_no_difference(open in any_open()) {
-            prop_assert!(Difference::between(&Mirror::of(&open), &open).is_none());
+            prop_assert!(OlderChange::between(&Mirror::of(&open), &open).is_none());
         }
 
         /// Whatever the older release leaves behind of what it and this one have found: each part of its sentence is a finding,
-        /// and once that is so there is no difference any more.
+        /// and once that is so there is no change any more.
         #[test]
         fn no_part_of_a_sentence_is_lost(
             open in prop::collection::vec(any_finding(), 0..4).prop_map(numbered),
@@ -206,7 +206,7 @@ mod tests {
         ) {
             let columns = Mirror { is_before_a_person: true, reason: Some(parts.join(AND_ALSO)), act };
             let told = [(3, parts[0].clone())];
-            let now = numbered(made_up(open.clone(), Difference::between(&columns, &open), &columns, &told));
+            let now = numbered(made_up(open.clone(), OlderChange::between(&columns, &open), &columns, &told));
 
             let refund_is_known = act == Some(SuggestedAct::AskGateway);
             for part in &parts {
@@ -217,15 +217,15 @@ mod tests {
             if act == Some(SuggestedAct::CheckRefund) {
                 prop_assert!(now.iter().any(ReviewFinding::is_about_refund), "{now:?}");
             }
-            prop_assert!(Difference::between(&Mirror::of(&now), &now).is_none());
+            prop_assert!(OlderChange::between(&Mirror::of(&now), &now).is_none());
         }
 
         #[test]
         fn an_order_that_waits_for_nobody_has_no_open_finding(open in any_open()) {
             let settled = Mirror { is_before_a_person: false, reason: None, act: None };
-            let difference = Difference::between(&settled, &open);
+            let change = OlderChange::between(&settled, &open);
 
-            prop_assert_eq!(made_up(open, difference, &settled, &[]), []);
+            prop_assert_eq!(made_up(open, change, &settled, &[]), []);
         }
     }
 }
