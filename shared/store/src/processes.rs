@@ -34,7 +34,9 @@ pub struct Process {
     pub slots: i64,
     /// The queues it takes from, comma-separated.
     pub queues: String,
-    /// The random value of the Redis it uses.
+    /// The random id of the Redis instance it uses. The column and the JSON field keep their older name, which older releases
+    /// and scripts read.
+    #[serde(rename = "twin")]
     pub redis_instance_id: Option<String>,
     /// When it started, epoch milliseconds.
     pub started_at_ms: i64,
