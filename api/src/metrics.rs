@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
-use store::callbacks::Verdict;
+use store::callbacks::CallbackVerdict;
 use telemetry::metrics::{counter_vec, gauge_vec, histogram_vec};
 
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -13,7 +13,7 @@ static CALLBACKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let callbacks =
         counter_vec("tasdiq_callbacks_total", "Callbacks of the gateway, by what we made of them.", &["verdict"]);
     // An alert on a rate needs series that begin at zero.
-    for verdict in Verdict::ALL {
+    for verdict in CallbackVerdict::ALL {
         callbacks.with_label_values(&[verdict.as_str()]);
     }
     callbacks
@@ -83,15 +83,15 @@ pub(crate) fn count_request(route: &str, status: u16, taken: Duration) {
 }
 
 /// Counts an answered callback.
-pub(crate) fn count_callback(verdict: Verdict, taken: Duration) {
+pub(crate) fn count_callback(verdict: CallbackVerdict, taken: Duration) {
     CALLBACKS.with_label_values(&[verdict.as_str()]).inc();
     CALLBACK_SECONDS.with_label_values(&[verdict.as_str()]).observe(taken.as_secs_f64());
     let none: [&str; 0] = [];
     let in_a_row = BADLY_SIGNED_IN_A_ROW.with_label_values(&none);
     match verdict {
-        Verdict::BadlySigned => in_a_row.inc(),
+        CallbackVerdict::BadlySigned => in_a_row.inc(),
         // Neither says anything of the key.
-        Verdict::Unreadable => (),
+        CallbackVerdict::Unreadable => (),
         _ => in_a_row.set(0),
     }
 }

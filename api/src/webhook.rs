@@ -7,7 +7,7 @@ use domain::transaction::{Callback, CallbackFault};
 use poem::web::Json;
 use poem::{Body, Request, handler};
 use serde_json::{Value, json};
-use store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use store::callbacks::{self, CallbackVerdict, ReceivedBody, Sender};
 use telemetry::LineBudget;
 use tracing::{info, warn};
 
@@ -69,13 +69,13 @@ pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: B
     let address = sender::sender(request, &api.context.callback_addresses);
     let verdict = judge(&api, address, request, body).await?;
     metrics::count_callback(verdict, began.elapsed());
-    if !matches!(verdict, Verdict::Unreadable | Verdict::BadlySigned) {
+    if !matches!(verdict, CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned) {
         Asker::of(request).proved(Proof::Signature);
     }
     Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
 }
 
-async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body) -> Result<Verdict, Problem> {
+async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body) -> Result<CallbackVerdict, Problem> {
     let reading = request_body::read(request.headers(), body, BODY_LIMIT);
     let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, reading).await {
         Ok(Ok(bytes)) => bytes,
@@ -100,15 +100,15 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
 }
 
 /// There is nothing to keep of such a body; it counts among those that prove nothing, or it could flood the log.
-fn without_a_body(api: &Api, why: &'static str) -> Verdict {
+fn without_a_body(api: &Api, why: &'static str) -> CallbackVerdict {
     metrics::count_unkept();
     if api.unproven.take() {
         warn!("a callback was refused for its body: {why}");
     }
-    Verdict::Unreadable
+    CallbackVerdict::Unreadable
 }
 
-async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<Verdict, Problem> {
+async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<CallbackVerdict, Problem> {
     let (store, gateway) = (&api.context.store, &api.context.gateway);
     let sender = look_at_sender(api, received.address);
     let verdict = callbacks::answer(store, gateway.identity(), gateway.store_id(), callback, received, sender)
@@ -125,22 +125,25 @@ async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> R
         return Ok(verdict);
     }
     match verdict {
-        Verdict::Allowed | Verdict::AlreadyPaid => info!(
+        CallbackVerdict::Allowed | CallbackVerdict::AlreadyPaid => info!(
             transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
             "the gateway may debit transaction {transaction_id} for order {account}: {verdict}"
         ),
-        Verdict::SecondTransaction | Verdict::Late | Verdict::NotPayable => info!(
+        CallbackVerdict::SecondTransaction | CallbackVerdict::Late | CallbackVerdict::NotPayable => info!(
             transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
             "the gateway may not debit transaction {transaction_id} for order {account}: {verdict}"
         ),
         // Told already, with its address.
-        Verdict::OtherAddress => (),
+        CallbackVerdict::OtherAddress => (),
         // Rightly signed, and yet not about an order of ours as we know it: somebody should look.
-        Verdict::OtherStore | Verdict::UnknownTransaction | Verdict::OtherAccount | Verdict::WrongAmount => warn!(
+        CallbackVerdict::OtherStore
+        | CallbackVerdict::UnknownTransaction
+        | CallbackVerdict::OtherAccount
+        | CallbackVerdict::WrongAmount => warn!(
             transaction.id = %transaction_id, verdict = %verdict, amount_tiyin = callback.amount,
             "a rightly signed callback about transaction {transaction_id} does not fit our rows: {verdict}"
         ),
-        Verdict::Unreadable | Verdict::BadlySigned => (),
+        CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned => (),
     }
     Ok(verdict)
 }
@@ -176,10 +179,10 @@ fn look_at_sender(api: &Api, address: Option<IpAddr>) -> Sender {
 
 /// Nothing is believed of such a body; the beginning of it is kept as evidence where that is cheap. Needs no database for
 /// its answer.
-async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody<'_>) -> Verdict {
+async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody<'_>) -> CallbackVerdict {
     let verdict = match fault {
-        CallbackFault::Unreadable => Verdict::Unreadable,
-        CallbackFault::BadlySigned => Verdict::BadlySigned,
+        CallbackFault::Unreadable => CallbackVerdict::Unreadable,
+        CallbackFault::BadlySigned => CallbackVerdict::BadlySigned,
     };
     let mut is_kept = false;
     if api.unproven.take() {

@@ -104,12 +104,18 @@ fn print_attempts(attempts: &[AttemptView]) -> anyhow::Result<()> {
 }
 
 /// Tells how a command ended, and with `--json` how the job stands now.
-async fn after(store: &Store, id: JobId, output: Output, ended: kinds::Command, what: &str) -> Result<(), Exit> {
+async fn after(
+    store: &Store,
+    id: JobId,
+    output: Output,
+    ended: kinds::JobCommandOutcome,
+    what: &str,
+) -> Result<(), Exit> {
     match ended {
-        kinds::Command::Done if output.json => show(store, id, output).await,
-        kinds::Command::Done => Ok(print(&format!("job {id} {what}"))?),
-        kinds::Command::Unknown => Err(unknown(id)),
-        kinds::Command::Refused(why) => Err(Exit::failed(format!("job {id} stays as it is: {why}"))),
+        kinds::JobCommandOutcome::Done if output.json => show(store, id, output).await,
+        kinds::JobCommandOutcome::Done => Ok(print(&format!("job {id} {what}"))?),
+        kinds::JobCommandOutcome::Unknown => Err(unknown(id)),
+        kinds::JobCommandOutcome::Refused(why) => Err(Exit::failed(format!("job {id} stays as it is: {why}"))),
     }
 }
 

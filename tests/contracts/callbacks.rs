@@ -1,7 +1,7 @@
 use domain::id::TransactionId;
 use domain::job::{Job, QueueName};
 use domain::order::OrderStatus;
-use store::callbacks::{self, Proofs, ReceivedBody, Sender, Verdict, Wanted};
+use store::callbacks::{self, CallbackVerdict, Proofs, ReceivedBody, Sender, Wanted};
 use store::jobs;
 
 use crate::support::fixture::{Fixture, callback, on_every_database};
@@ -24,7 +24,7 @@ on_every_database! {
 async fn an_allowed_callback_makes_the_order_confirming_and_not_paid(f: Fixture) {
     let order = f.order_with_link(7).await;
 
-    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
 
     let order = f.find(&order).await;
     assert_eq!(order.status, OrderStatus::Confirming);
@@ -39,7 +39,7 @@ async fn an_allowed_callback_makes_the_order_confirming_and_not_paid(f: Fixture)
 async fn a_repeated_callback_is_allowed_again_and_staged_once(f: Fixture) {
     let order = f.order_with_link(7).await;
     for _ in 0..3 {
-        assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+        assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
     }
 
     let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
@@ -79,13 +79,13 @@ async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
     no_transaction.transaction_id = None;
 
     for (callback, verdict) in [
-        (wrong_amount, Verdict::WrongAmount),
-        (other_store, Verdict::OtherStore),
-        (other_account, Verdict::OtherAccount),
-        (unknown, Verdict::UnknownTransaction),
-        (no_amount, Verdict::WrongAmount),
-        (no_account, Verdict::OtherAccount),
-        (no_transaction, Verdict::UnknownTransaction),
+        (wrong_amount, CallbackVerdict::WrongAmount),
+        (other_store, CallbackVerdict::OtherStore),
+        (other_account, CallbackVerdict::OtherAccount),
+        (unknown, CallbackVerdict::UnknownTransaction),
+        (no_amount, CallbackVerdict::WrongAmount),
+        (no_account, CallbackVerdict::OtherAccount),
+        (no_transaction, CallbackVerdict::UnknownTransaction),
     ] {
         assert_eq!(f.ask_with(&callback).await, verdict);
     }
@@ -100,23 +100,23 @@ async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
 async fn a_sender_turned_away_decides_nothing_and_is_a_hint(f: Fixture) {
     let order = f.order_with_link(7).await;
 
-    assert_eq!(f.ask_as(&callback(&order, 7), Sender::TurnedAway).await, Verdict::OtherAddress);
+    assert_eq!(f.ask_as(&callback(&order, 7), Sender::TurnedAway).await, CallbackVerdict::OtherAddress);
 
     let after = f.find(&order).await;
     assert_eq!((after.status, after.allowed_transaction_id), (OrderStatus::Pending, None));
     assert!(after.last_hint_at_ms.is_some());
     let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
-    assert_eq!((kept[0].verdict, kept[0].address.as_deref()), (Verdict::OtherAddress, Some("92.63.207.14")));
+    assert_eq!((kept[0].verdict, kept[0].address.as_deref()), (CallbackVerdict::OtherAddress, Some("92.63.207.14")));
     assert_eq!(f.claim_one(QueueName::Settle).await.woken_by, [kept[0].id.0]);
     // Heard again, its content decides.
-    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
 }
 
 async fn a_late_callback_is_refused(f: Fixture) {
     let order = f.order().await;
     f.link(&order, 7, 0).await;
 
-    assert_eq!(f.ask(&order, 7).await, Verdict::Late);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Late);
 
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
 }
@@ -127,19 +127,19 @@ async fn a_paid_order_allows_its_own_transaction_and_no_other(f: Fixture) {
     f.ask(&order, 7).await;
     f.pay(&order, 7).await;
 
-    assert_eq!(f.ask(&order, 7).await, Verdict::AlreadyPaid);
-    assert_eq!(f.ask(&order, 8).await, Verdict::SecondTransaction);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::AlreadyPaid);
+    assert_eq!(f.ask(&order, 8).await, CallbackVerdict::SecondTransaction);
     assert_eq!(f.find(&order).await.status, OrderStatus::Paid);
 }
 
 async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
     let body = ReceivedBody { bytes: b"\xff\0{", digest: "digest", address: None };
     for _ in 0..2 {
-        callbacks::keep_unproven(&f.store, body, Verdict::BadlySigned).await.unwrap();
+        callbacks::keep_unproven(&f.store, body, CallbackVerdict::BadlySigned).await.unwrap();
     }
 
     let kept = callbacks::newest(&f.store, 10).await.unwrap();
-    assert_eq!((kept.len(), kept[0].seen_count, kept[0].verdict), (1, 2, Verdict::BadlySigned));
+    assert_eq!((kept.len(), kept[0].seen_count, kept[0].verdict), (1, 2, CallbackVerdict::BadlySigned));
     assert!(jobs::list(&f.store, None, None, 10).await.unwrap().is_empty());
 }
 
@@ -149,7 +149,7 @@ async fn what_proves_nothing_is_kept_within_the_days_share_of_all_processes(f: F
         let store = f.store.clone();
         async move {
             let received = ReceivedBody { bytes: body.as_bytes(), digest: &body, address: None };
-            callbacks::keep_unproven(&store, received, Verdict::Unreadable).await.unwrap()
+            callbacks::keep_unproven(&store, received, CallbackVerdict::Unreadable).await.unwrap()
         }
     };
     assert!(keep(format!("1 {}", "ў".repeat(4_000))).await);
@@ -174,7 +174,7 @@ async fn what_proves_nothing_is_kept_within_the_days_share_of_all_processes(f: F
 /// The first one brings inquiries at once. The same question again is news less and less.
 async fn a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less(f: Fixture) {
     let order = f.order_with_link(7).await;
-    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
 
     for (known_s, last_s, inquiries_as_of_s) in [
         (9, 9, None),
@@ -194,7 +194,7 @@ async fn a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less(f:
         ])
         .await;
 
-        assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+        assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
 
         let hint_s = (now_ms - f.find(&order).await.last_hint_at_ms.unwrap() + 999) / 1_000;
         let hint_s = (hint_s < 50_000).then_some(hint_s);
@@ -210,15 +210,15 @@ async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
     f.ask(&order, 8).await;
     for body in ["1", "2"] {
         let received = ReceivedBody { bytes: body.as_bytes(), digest: body, address: None };
-        callbacks::keep_unproven(&f.store, received, Verdict::BadlySigned).await.unwrap();
+        callbacks::keep_unproven(&f.store, received, CallbackVerdict::BadlySigned).await.unwrap();
     }
     let wanted = Wanted { verdict: None, order_id: None, since_ms: f.store.now_ms() - 60_000, limit: 10 };
-    let listed = async |wanted: Wanted| -> Vec<Verdict> {
+    let listed = async |wanted: Wanted| -> Vec<CallbackVerdict> {
         let found = callbacks::list(&f.store, wanted).await.unwrap();
         found.into_iter().map(|callback| callback.verdict).collect()
     };
 
-    use Verdict::{Allowed, BadlySigned, UnknownTransaction};
+    use CallbackVerdict::{Allowed, BadlySigned, UnknownTransaction};
     assert_eq!(listed(wanted).await, [BadlySigned, BadlySigned, UnknownTransaction, Allowed]);
     assert_eq!(listed(Wanted { limit: 1, ..wanted }).await, [BadlySigned]);
     assert_eq!(listed(Wanted { order_id: Some(order.id), ..wanted }).await, [Allowed]);
@@ -240,7 +240,7 @@ async fn callbacks_and_inquiries_about_one_order_do_not_get_stuck(f: Fixture) {
         let mut late = callback(&order, 7);
         late.amount = Some(5_001);
         let (verdict, settled) = tokio::join!(f.ask(&order, 7), jobs::finish_alone(&f.store, &inquiry.lease, &finish));
-        assert_eq!(verdict, Verdict::Allowed);
+        assert_eq!(verdict, CallbackVerdict::Allowed);
         settled.unwrap();
     }
     assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());

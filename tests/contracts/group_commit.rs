@@ -8,13 +8,13 @@ use domain::job::{AttemptOutcome, ClaimedJob, QueueName};
 use domain::order::{NewOrder, Order, OrderStatus};
 use futures_util::future::join_all;
 use sqlx::{Executor, PgConnection};
-use store::callbacks::{self, Sender, Verdict};
+use store::callbacks::{self, CallbackVerdict, Sender};
 use store::idempotency::IdempotencyKey;
 use store::jobs::Finish;
 use store::kinds;
 use store::orders::{self, Canceled, Created, Transition};
 use store::settlement::{self, Settlement};
-use store::transactions::{self, Seen, StoredState};
+use store::transactions::{self, SeenTransaction, StoredState};
 use store::{StoreError, jobs};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, callback, new_link, new_order, on_every_database};
@@ -76,25 +76,25 @@ async fn callbacks_that_come_together_are_each_answered_by_their_own_rows(f: Fix
         let verdict = match place % 7 {
             1 => {
                 callback.amount = Some(5_001);
-                Verdict::WrongAmount
+                CallbackVerdict::WrongAmount
             }
             2 => {
                 callback.account = Some("0".into());
-                Verdict::OtherAccount
+                CallbackVerdict::OtherAccount
             }
             3 => {
                 callback.store_id = "99".into();
-                Verdict::OtherStore
+                CallbackVerdict::OtherStore
             }
             4 => {
                 callback.transaction_id = Some(TransactionId(1_000_000 + order.id.0));
-                Verdict::UnknownTransaction
+                CallbackVerdict::UnknownTransaction
             }
             5 => {
                 sender = Sender::TurnedAway;
-                Verdict::OtherAddress
+                CallbackVerdict::OtherAddress
             }
-            _ => Verdict::Allowed,
+            _ => CallbackVerdict::Allowed,
         };
         (callback, sender, verdict)
     });
@@ -108,18 +108,18 @@ async fn callbacks_that_come_together_are_each_answered_by_their_own_rows(f: Fix
     for (order, verdict) in orders.iter().zip(answers) {
         let now = f.find(order).await;
         let (expected, allowed) = match verdict {
-            Verdict::Allowed => (OrderStatus::Confirming, now.transaction_id),
+            CallbackVerdict::Allowed => (OrderStatus::Confirming, now.transaction_id),
             _ => (OrderStatus::Pending, None),
         };
         assert_eq!((now.status, now.allowed_transaction_id), (expected, allowed), "{verdict}");
-        let is_known = verdict != Verdict::UnknownTransaction;
+        let is_known = verdict != CallbackVerdict::UnknownTransaction;
         assert_eq!(now.last_hint_at_ms.is_some(), is_known, "{verdict}");
         let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
         assert_eq!(kept.iter().map(|kept| kept.verdict).collect::<Vec<_>>(), [verdict][..usize::from(is_known)]);
         let stages = kept.first().is_some_and(|kept| is_woken(kept.id.0));
         assert_eq!(stages, is_known, "{verdict}");
         let entered = f.history(order).await.iter().filter(|(_, to)| *to == "confirming").count();
-        assert_eq!(entered, usize::from(verdict == Verdict::Allowed));
+        assert_eq!(entered, usize::from(verdict == CallbackVerdict::Allowed));
     }
 }
 
@@ -232,7 +232,7 @@ async fn orders_that_are_settled_together_are_refused_one_by_one(f: Fixture) {
             0 => (Settlement::Unchanged, StoredState::Open),
             _ => (Settlement::Paid { transaction_id }, StoredState::Debited),
         };
-        let seen = [Seen { transaction_id, state, success_transaction_id: None, amount: None }];
+        let seen = [SeenTransaction { transaction_id, state, success_transaction_id: None, amount: None }];
         let finish = Finish::Snooze { until_ms: f.store.now_ms() + 60_000, queue: QueueName::Background };
         let store = &f.store;
         async move {
@@ -353,7 +353,7 @@ async fn who_waits_for_a_locked_order_holds_up_nobody() {
     let ask = |order| f.ask(order, transaction_of(order));
     let (held, others) = expect_others_first(lock, vec![ask(&held[0])], others.iter().map(ask).collect()).await;
 
-    assert!(others.iter().chain(&held).all(|verdict| *verdict == Verdict::Allowed), "{others:?}");
+    assert!(others.iter().chain(&held).all(|verdict| *verdict == CallbackVerdict::Allowed), "{others:?}");
 }
 
 /// More than may write at a time.
@@ -375,7 +375,7 @@ async fn many_who_wait_for_locked_orders_one_after_the_other_hold_up_nobody() {
     });
     let (held, others) = expect_others_first(lock, one_after_the_other.collect(), later.collect()).await;
 
-    assert!(others.iter().chain(&held).all(|verdict| *verdict == Verdict::Allowed), "{others:?}");
+    assert!(others.iter().chain(&held).all(|verdict| *verdict == CallbackVerdict::Allowed), "{others:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -414,7 +414,7 @@ async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
 async fn an_order_whose_inquiry_is_locked_stays_free_for_the_holder_of_the_inquiry() {
     let f = Fixture::postgres().await;
     let (order, other) = (f.order_with_link(7).await, f.order_with_link(8).await);
-    assert_eq!(f.ask(&other, 8).await, Verdict::Allowed);
+    assert_eq!(f.ask(&other, 8).await, CallbackVerdict::Allowed);
     let mut holder = f.connection().await;
     holder.execute("begin").await.unwrap();
     let inquiry = sqlx::query("select id from jobs where kind = 'settle_order' and subject_id = $1 for update");
@@ -439,7 +439,7 @@ async fn an_order_whose_inquiry_is_locked_stays_free_for_the_holder_of_the_inqui
     let (first, second, locked) = tokio::join!(f.ask(&order, 7), f.ask(&other, 8), settling);
 
     assert_eq!(locked.unwrap(), 1);
-    assert_eq!([first, second], [Verdict::Allowed; 2]);
+    assert_eq!([first, second], [CallbackVerdict::Allowed; 2]);
 }
 
 /// Two processes that are sent the same things in opposite order.

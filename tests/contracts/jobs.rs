@@ -5,7 +5,7 @@ use domain::id::{JobId, OrderId, TransactionId};
 use domain::job::{AttemptOutcome, Job, JobState, QueueName};
 use domain::order::OrderStatus;
 use store::jobs::{self, DeadLetteredBy, Finish, LEASE_MS};
-use store::kinds::{self, Command};
+use store::kinds::{self, JobCommandOutcome};
 use store::orders::{self, Transition};
 use store::settlement::Settlement;
 use store::{StoreError, transactions};
@@ -265,7 +265,7 @@ async fn a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life(f: Fixture) 
     assert_eq!(failed.status, OrderStatus::Failed);
     assert_eq!(failed.reason.as_deref(), Some("the gateway refused with code STPIMS-ERR-009"));
 
-    assert_eq!(kinds::retry(&f.store, claimed.lease.job_id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::retry(&f.store, claimed.lease.job_id).await.unwrap(), JobCommandOutcome::Done);
 
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
     f.link(&order, 7, PAYMENT_TTL_MS).await;
@@ -284,7 +284,7 @@ async fn a_retry_of_a_later_link_begins_a_whole_new_time(f: Fixture) {
     kinds::dead_letter(&f.store, DeadLetteredBy::Worker(&second.lease), "refused", true).await.unwrap();
     assert_eq!(f.find(&order).await.status, OrderStatus::Failed);
 
-    assert_eq!(kinds::retry(&f.store, second.lease.job_id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::retry(&f.store, second.lease.job_id).await.unwrap(), JobCommandOutcome::Done);
 
     let order = f.find(&order).await;
     assert_eq!((order.status, order.expires_at_ms, order.links_made), (OrderStatus::Pending, None, 0));
@@ -387,15 +387,15 @@ async fn an_operator_cannot_cancel_what_money_depends_on(f: Fixture) {
     let order = f.order_with_link(7).await;
     let inquiry = f.settle_job(&order).await;
 
-    assert!(matches!(kinds::cancel(&f.store, inquiry.lease.job_id).await.unwrap(), Command::Refused(_)));
-    assert_eq!(kinds::cancel(&f.store, JobId(999)).await.unwrap(), Command::Unknown);
+    assert!(matches!(kinds::cancel(&f.store, inquiry.lease.job_id).await.unwrap(), JobCommandOutcome::Refused(_)));
+    assert_eq!(kinds::cancel(&f.store, JobId(999)).await.unwrap(), JobCommandOutcome::Unknown);
 }
 
 async fn canceling_the_payment_link_cancels_its_order(f: Fixture) {
     let order = f.order().await;
     let job = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
 
-    assert_eq!(kinds::cancel(&f.store, job.id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::cancel(&f.store, job.id).await.unwrap(), JobCommandOutcome::Done);
 
     assert_eq!(f.find(&order).await.status, OrderStatus::Canceled);
     let kinds: Vec<_> =

@@ -3,10 +3,10 @@ use domain::job::{JobState, Lease, QueueName};
 use domain::order::{OrderStatus, SuggestedAct};
 use domain::refund::RefundState;
 use domain::review::{FindingKind, NewFinding};
-use store::callbacks::Verdict;
+use store::callbacks::CallbackVerdict;
 use store::idempotency::IdempotencyKey;
 use store::jobs::{self, DeadLetteredBy, Finish};
-use store::kinds::{self, Command};
+use store::kinds::{self, JobCommandOutcome};
 use store::orders::{self, Canceled, Transition};
 use store::refunds::{self, NewRefund, Requested};
 use store::settlement::Settlement;
@@ -315,7 +315,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Review);
     assert_eq!(f.row(&order).await, (OrderStatus::Paid, 5_000, 0, true));
 
-    assert_eq!(kinds::retry(&f.store, job.lease.job_id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::retry(&f.store, job.lease.job_id).await.unwrap(), JobCommandOutcome::Done);
 
     let open = f.refund_again(&refund).await;
     assert_eq!((open.state, open.sent_at_ms), (RefundState::Open, sent_at_ms), "it is only asked about");
@@ -340,7 +340,7 @@ async fn an_operator_calls_a_refund_off_only_before_it_is_sent(f: Fixture) {
     let refund = f.refund(&order).await;
     let job = jobs::list(&f.store, None, Some(domain::job::JobKind::RefundOrder), 1).await.unwrap().remove(0);
 
-    assert_eq!(kinds::cancel(&f.store, job.id).await.unwrap(), Command::Done);
+    assert_eq!(kinds::cancel(&f.store, job.id).await.unwrap(), JobCommandOutcome::Done);
 
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Refused);
     assert_eq!(f.row(&order).await, (OrderStatus::Paid, 0, 0, false));
@@ -353,7 +353,7 @@ async fn an_operator_calls_a_refund_off_only_before_it_is_sent(f: Fixture) {
 
     let refused = kinds::cancel(&f.store, job.lease.job_id).await.unwrap();
 
-    assert!(matches!(&refused, Command::Refused(why) if why.contains("may have been sent")), "{refused:?}");
+    assert!(matches!(&refused, JobCommandOutcome::Refused(why) if why.contains("may have been sent")), "{refused:?}");
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Open);
     assert_eq!(f.row(&order).await, (OrderStatus::Paid, 5_000, 0, false));
     assert_eq!(jobs::show(&f.store, job.lease.job_id).await.unwrap().unwrap().state, JobState::Available);
@@ -387,12 +387,12 @@ async fn a_pending_order_is_canceled_and_asked_about(f: Fixture) {
     assert_eq!(entered, 1);
     let inquiry = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
     assert!(inquiry.kind == "settle_order" && inquiry.due_at_ms <= f.store.now_ms(), "{inquiry:?}");
-    assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable, "or its customer would still be debited");
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::NotPayable, "or its customer would still be debited");
 }
 
 async fn what_is_not_pending_is_not_canceled(f: Fixture) {
     let order = f.order_with_link(7).await;
-    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
 
     for status in ["confirming", "paid", "refunded", "expired", "failed", "review"] {
         f.execute(&[format!("update orders set status = '{status}' where id = {}", order.id)]).await;
@@ -425,11 +425,18 @@ async fn of_a_cancel_and_a_callback_at_once_one_wins(f: Fixture) {
         match canceled.unwrap() {
             Canceled::Done(_) => {
                 canceled_first += 1;
-                assert_eq!((verdict, status), (Verdict::NotPayable, OrderStatus::Canceled), "order {}", order.id);
+                assert_eq!(
+                    (verdict, status),
+                    (CallbackVerdict::NotPayable, OrderStatus::Canceled),
+                    "order {}",
+                    order.id
+                );
             }
-            _ => assert_eq!((verdict, status), (Verdict::Allowed, OrderStatus::Confirming), "order {}", order.id),
+            _ => {
+                assert_eq!((verdict, status), (CallbackVerdict::Allowed, OrderStatus::Confirming), "order {}", order.id)
+            }
         }
-        assert_ne!(f.ask(&order, 100 + number).await == Verdict::Allowed, status == OrderStatus::Canceled);
+        assert_ne!(f.ask(&order, 100 + number).await == CallbackVerdict::Allowed, status == OrderStatus::Canceled);
     }
     assert!((1..100).contains(&canceled_first), "they never raced: {canceled_first} of 100 were canceled first");
 }

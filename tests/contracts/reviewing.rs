@@ -9,7 +9,7 @@ use store::kinds;
 use store::orders::{self, Transition};
 use store::reviewing::{self, Decision, Resolved};
 use store::settlement::Settlement;
-use store::transactions::{Seen, StoredState};
+use store::transactions::{SeenTransaction, StoredState};
 use store::{Store, auditing, findings, sweeping};
 
 use crate::support::fixture::reviewing::{by, debit_of, olim, review};
@@ -228,7 +228,7 @@ async fn whoever_says_it_again_is_believed(f: Fixture) {
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
 
     assert_eq!(f.accepted(&order).await, [(7, true)]);
-    let reversed = Seen { state: StoredState::Reversed, ..debit_of(7, 5_100) };
+    let reversed = SeenTransaction { state: StoredState::Reversed, ..debit_of(7, 5_100) };
     f.inquire(&order, &[reversed], &Settlement::Unchanged).await;
     assert_eq!(f.accepted(&order).await, [(7, false)], "what a person knew is no longer so");
 }
@@ -258,7 +258,7 @@ async fn a_failed_order_that_is_unmarked_can_still_be_retried(f: Fixture) {
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Failed)).await, Resolved::Settled(OrderStatus::Failed));
 
     assert_eq!(f.find(&order).await.reason.as_deref(), Some("refused with code 9"));
-    assert_eq!(kinds::retry(&f.store, link.lease.job_id).await.unwrap(), kinds::Command::Done);
+    assert_eq!(kinds::retry(&f.store, link.lease.job_id).await.unwrap(), kinds::JobCommandOutcome::Done);
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
 }
 

@@ -4,7 +4,7 @@ use domain::id::{OrderId, TransactionId};
 use domain::job::{AttemptOutcome, Job, JobState, QueueName};
 use domain::order::{GatewayIdentity, Order, OrderStatus};
 use sqlx::Executor;
-use store::callbacks::Verdict;
+use store::callbacks::CallbackVerdict;
 use store::jobs::{self, Finish};
 use store::kinds;
 use store::orders::{self, Transition};
@@ -159,7 +159,7 @@ async fn a_link_for_an_order_that_cannot_be_paid_any_more_is_recorded_alone(f: F
     assert_eq!((order.status, order.payment_url.clone()), (OrderStatus::Canceled, None));
     assert_eq!(transactions::of_order(&f.store, order.id).await.unwrap().len(), 1, "somebody might pay it");
     assert_eq!(f.state_of(running.lease.job_id).await.0, "running", "the run ends by itself");
-    assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::NotPayable);
 }
 
 async fn an_order_that_never_got_its_link_expires_and_is_asked_about_once_more(f: Fixture) {
@@ -200,12 +200,12 @@ async fn a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last
 
 async fn the_same_bytes_are_answered_by_how_the_order_stands_now(f: Fixture) {
     let order = f.order_with_link(7).await;
-    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
     f.execute(&["update orders set expires_at_ms = created_at_ms - 1".to_owned()]).await;
 
-    assert_eq!(f.ask(&order, 7).await, Verdict::Late, "not by the verdict that is stored");
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Late, "not by the verdict that is stored");
     f.execute(&["update orders set status = 'canceled'".to_owned()]).await;
-    assert_eq!(f.ask(&order, 7).await, Verdict::NotPayable);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::NotPayable);
 }
 
 async fn the_return_page_hints_ever_less_often_and_thirty_times_at_most(f: Fixture) {

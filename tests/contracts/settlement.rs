@@ -2,7 +2,7 @@ use domain::id::TransactionId;
 use domain::job::{Job, JobState, QueueName};
 use domain::order::OrderStatus;
 use domain::review::{FindingKind, NewFinding};
-use store::callbacks::Verdict;
+use store::callbacks::CallbackVerdict;
 use store::jobs::{self, Finish};
 use store::orders::Transition;
 use store::settlement::{self, Settlement};
@@ -59,8 +59,8 @@ async fn a_paid_order_names_the_draft_that_paid_it_and_not_the_linked_one(f: Fix
     f.pay(&order, 8).await;
 
     assert_eq!(f.find(&order).await.transaction_id, Some(TransactionId(8)));
-    assert_eq!(f.ask(&order, 8).await, Verdict::AlreadyPaid);
-    assert_eq!(f.ask(&order, 7).await, Verdict::SecondTransaction);
+    assert_eq!(f.ask(&order, 8).await, CallbackVerdict::AlreadyPaid);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::SecondTransaction);
 }
 
 async fn a_settlement_with_a_lost_lease_writes_nothing(f: Fixture) {
@@ -89,7 +89,7 @@ async fn a_callback_between_the_answer_and_the_end_of_an_inquiry_is_not_lost(f: 
     let order = f.order_with_link(7).await;
     let inquiry = f.settle_job(&order).await;
     // The gateway has just told this inquiry that nothing is paid; now the customer confirms.
-    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
     assert_eq!(f.claim(QueueName::Settle).await.len(), 0, "somebody runs it already");
 
     let asked_at_ms = f.store.now_ms();
@@ -134,7 +134,7 @@ async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
 /// The inquiry began before the gateway asked; its answer comes while the debit that we allowed is under way.
 async fn a_draft_that_may_debit_is_never_put_aside_as_closed(f: Fixture) {
     let before = f.order_with_link(7).await;
-    assert_eq!(f.ask(&before, 7).await, Verdict::Allowed);
+    assert_eq!(f.ask(&before, 7).await, CallbackVerdict::Allowed);
 
     f.see_closed(&before, 7).await;
 
@@ -146,7 +146,7 @@ async fn a_closed_draft_that_is_allowed_is_asked_about_again(f: Fixture) {
     f.see_closed(&order, 7).await;
     assert_eq!(f.states(&order).await, [(7, StoredState::Closed)]);
 
-    assert_eq!(f.ask(&order, 7).await, Verdict::Allowed);
+    assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
 
     assert_eq!(f.states(&order).await, [(7, StoredState::Open)]);
 }

@@ -4,7 +4,7 @@ use domain::job::{Job, JobRow, JobState, QueueName};
 use domain::order::{Order, OrderStatus};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use store::jobs::{self, Finish};
-use store::kinds::{self, Command};
+use store::kinds::{self, JobCommandOutcome};
 use store::orders::{self, Canceled, Transition};
 use store::{StoreError, transactions};
 
@@ -210,7 +210,7 @@ async fn an_inquiry_that_was_a_link_when_its_cancel_was_asked_for_goes_on() {
     };
     let (canceled, ()) = tokio::join!(kinds::cancel(&f.store, id), turned);
 
-    assert!(matches!(canceled, Ok(Command::Refused(_))), "{canceled:?}");
+    assert!(matches!(canceled, Ok(JobCommandOutcome::Refused(_))), "{canceled:?}");
     let inquiry = f.only_job_of(&order).await;
     assert_eq!((inquiry.kind.as_str(), inquiry.state), ("settle_order", JobState::Available));
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending, "the customer may pay");

@@ -5,11 +5,11 @@ use domain::job::{ClaimedJob, QueueName};
 use domain::order::Order;
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use store::callbacks::{self, Verdict};
+use store::callbacks::{self, CallbackVerdict};
 use store::jobs::Finish;
 use store::orders::{self, Created, Transition};
 use store::settlement::{self, Settlement};
-use store::transactions::{Seen, StoredState};
+use store::transactions::{SeenTransaction, StoredState};
 use store::{Store, jobs};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, new_order};
@@ -103,7 +103,7 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     counter.expect("store a link", together, 4, 1).await;
 
     let answers = join_all(orders.iter().map(|order| f.ask(order, 7_000 + order.id.0))).await;
-    assert!(answers.iter().all(|answer| *answer == Verdict::Allowed));
+    assert!(answers.iter().all(|answer| *answer == CallbackVerdict::Allowed));
     counter.expect("answer a callback", together, 6, 1).await;
 
     let ids = jobs::enqueue(store, QueueName::Settle, 100).await.unwrap();
@@ -189,7 +189,7 @@ async fn order_with_link(f: &Fixture) -> Order {
 
 async fn pay(f: &Fixture, order: &Order) {
     let transaction_id = 7_000 + order.id.0;
-    assert_eq!(f.ask(order, transaction_id).await, Verdict::Allowed);
+    assert_eq!(f.ask(order, transaction_id).await, CallbackVerdict::Allowed);
     let inquiry = f.claim_recent(QueueName::Settle).await;
     assert_eq!(inquiry.woken_by.len(), 1);
     settle_as_paid(&f.store, &inquiry, order).await;
@@ -199,7 +199,7 @@ async fn pay(f: &Fixture, order: &Order) {
 pub(super) async fn settle_as_paid(store: &Store, inquiry: &ClaimedJob, order: &Order) {
     let transaction_id = TransactionId(7_000 + order.id.0);
     let (state, success_transaction_id) = (StoredState::Debited, Some(TransactionId(9_000 + order.id.0)));
-    let seen = [Seen { transaction_id, state, success_transaction_id, amount: Some(5_000) }];
+    let seen = [SeenTransaction { transaction_id, state, success_transaction_id, amount: Some(5_000) }];
     let finish = Finish::Snooze { until_ms: store.now_ms() + 600_000, queue: QueueName::Background };
     let paid = Settlement::Paid { transaction_id };
     let settled = settlement::settle(store, &inquiry.lease, order, store.now_ms(), &seen, &paid, &finish).await;

@@ -8,7 +8,7 @@ use domain::job::{Job, Lease, QueueName};
 use domain::order::{GatewayIdentity, Order, OrderStatus};
 use domain::transaction::Callback;
 use store::auditing;
-use store::callbacks::{self, ReceivedBody, Sender, Verdict, Wanted};
+use store::callbacks::{self, CallbackVerdict, ReceivedBody, Sender, Wanted};
 use store::idempotency::IdempotencyKey;
 use store::jobs::{self, DeadLetteredBy, Finish, SuspectGroup};
 use store::kinds;
@@ -16,7 +16,7 @@ use store::orders::{self, Created, Transition};
 use store::refunds::{self, NewRefund, Requested};
 use store::reviewing::{self, Decision, Resolved};
 use store::settlement::{self, Settlement};
-use store::transactions::{self, Seen, StoredState};
+use store::transactions::{self, SeenTransaction, StoredState};
 use store::{Store, sweeping};
 
 use crate::support::filling::{Extent, TOKEN, UNDER_WAY};
@@ -126,12 +126,17 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
         let gateway = gateway();
         let answer = callbacks::answer(store, &gateway, "1234", &callback, body, Sender::Heard);
         let answer = times.of("answer", answer).await.unwrap();
-        assert_eq!(answer, Verdict::Allowed);
+        assert_eq!(answer, CallbackVerdict::Allowed);
     }
     let unproven = format!("unproven {order_id}");
     let unproven = ReceivedBody { bytes: unproven.as_bytes(), digest: &unproven, address: None };
     for _ in 0..2 {
-        assert!(times.of("unproven", callbacks::keep_unproven(store, unproven, Verdict::BadlySigned)).await.unwrap());
+        assert!(
+            times
+                .of("unproven", callbacks::keep_unproven(store, unproven, CallbackVerdict::BadlySigned))
+                .await
+                .unwrap()
+        );
     }
     let kept = times.of("callbacks of order", callbacks::of_order(store, order_id)).await.unwrap().remove(0);
     times.of("find callback", callbacks::find(store, kept.id)).await.unwrap().unwrap();
@@ -149,7 +154,7 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     let paid = Settlement::Paid { transaction_id };
     let later = Finish::Snooze { until_ms: store.now_ms() + 86_400_000, queue: QueueName::Background };
     let now_ms = store.now_ms();
-    let seen = [Seen {
+    let seen = [SeenTransaction {
         transaction_id,
         state: StoredState::Debited,
         success_transaction_id: Some(TransactionId(transaction_id.0 + 1_000_000_000)),

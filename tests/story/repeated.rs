@@ -8,7 +8,7 @@ use std::time::Instant;
 use domain::id::OrderId;
 use domain::job::JobKind;
 use domain::order::OrderStatus;
-use store::callbacks::{self, Verdict};
+use store::callbacks::{self, CallbackVerdict};
 use store::{Store, jobs, orders};
 
 use crate::support::app::{Kind, TestApp};
@@ -238,7 +238,7 @@ async fn a_badly_signed_callback_sent_a_hundred_times_has_no_effect(shop: Shop) 
     assert_eq!(shop.verdicts(&order).await, BTreeMap::new(), "it is about no order");
     let kept = callbacks::newest(&shop.store, 10).await.unwrap();
     assert_eq!(kept.len(), 1);
-    assert_eq!((kept[0].verdict, kept[0].seen_count), (Verdict::BadlySigned, 100));
+    assert_eq!((kept[0].verdict, kept[0].seen_count), (CallbackVerdict::BadlySigned, 100));
     assert_eq!(shop.statuses(&order).await, ["pending", "pending"]);
     assert_eq!(shop.woken().await, 0);
     let row = orders::find(&shop.store, OrderId(order.id)).await.unwrap().unwrap();

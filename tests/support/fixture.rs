@@ -9,7 +9,7 @@ use domain::secret::Secret;
 use domain::transaction::Callback;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use store::DatabaseUrl;
-use store::callbacks::{self, ReceivedBody, Sender, Verdict};
+use store::callbacks::{self, CallbackVerdict, ReceivedBody, Sender};
 use store::kinds;
 use store::orders::{self, Created, NewLink};
 use store::{Store, jobs};
@@ -183,15 +183,15 @@ impl Fixture {
     }
 
     /// Asks whether this draft may debit the order's amount, as the gateway does.
-    pub(crate) async fn ask(&self, order: &Order, transaction_id: i64) -> Verdict {
+    pub(crate) async fn ask(&self, order: &Order, transaction_id: i64) -> CallbackVerdict {
         self.ask_with(&callback(order, transaction_id)).await
     }
 
-    pub(crate) async fn ask_with(&self, callback: &Callback) -> Verdict {
+    pub(crate) async fn ask_with(&self, callback: &Callback) -> CallbackVerdict {
         self.ask_as(callback, Sender::Heard).await
     }
 
-    pub(crate) async fn ask_as(&self, callback: &Callback, sender: Sender) -> Verdict {
+    pub(crate) async fn ask_as(&self, callback: &Callback, sender: Sender) -> CallbackVerdict {
         let body = format!("{callback:?}");
         let received = ReceivedBody { bytes: body.as_bytes(), digest: &body, address: Some([92, 63, 207, 14].into()) };
         callbacks::answer(&self.store, &gateway(), "1234", callback, received, sender).await.unwrap()

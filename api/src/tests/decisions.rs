@@ -6,7 +6,7 @@ use domain::job::{Job, JobKind};
 use domain::order::Order;
 use domain::review::{FindingKind, NewFinding};
 use gateway::atmos::SignAlgorithm;
-use store::callbacks::{self, Verdict};
+use store::callbacks::{self, CallbackVerdict};
 use store::jobs;
 use store::kinds;
 use store::settlement::Settlement;
@@ -23,7 +23,7 @@ struct Case {
     scene: Scene,
     asked: Asked,
     status: u8,
-    verdict: Verdict,
+    verdict: CallbackVerdict,
     kept: Kept,
     /// The order's status before and after.
     order: (&'static str, &'static str),
@@ -98,7 +98,7 @@ const fn case(
     case: &'static str,
     scene: Scene,
     asked: Asked,
-    (status, verdict): (u8, Verdict),
+    (status, verdict): (u8, CallbackVerdict),
     (kept, is_hint): (Kept, bool),
     order: (&'static str, &'static str),
 ) -> Case {
@@ -109,17 +109,17 @@ const HINT: (Kept, bool) = (WithTheOrder, true);
 const NO_HINT: (Kept, bool) = (WithTheOrder, false);
 const ABOUT_NOTHING: (Kept, bool) = (Alone, false);
 
-const ALLOWED: (u8, Verdict) = (1, Verdict::Allowed);
+const ALLOWED: (u8, CallbackVerdict) = (1, CallbackVerdict::Allowed);
 const PENDING: (&str, &str) = ("pending", "pending");
 const CONFIRMS: (&str, &str) = ("pending", "confirming");
 
-fn refused(verdict: Verdict) -> (u8, Verdict) {
+fn refused(verdict: CallbackVerdict) -> (u8, CallbackVerdict) {
     (0, verdict)
 }
 
 /// Every case, in the order of the documentation's table.
 fn cases() -> Vec<Case> {
-    use Verdict::*;
+    use CallbackVerdict::*;
     vec![
         // ---- what is allowed, in every shape that it may have
         case("as the gateway sends it", Linked, asked(right), ALLOWED, HINT, CONFIRMS),
@@ -249,8 +249,15 @@ fn cases() -> Vec<Case> {
             ("confirming", "confirming"),
         ),
         // ---- too late
-        case("the order's time is over", Scene::Late, asked(right), refused(Verdict::Late), HINT, PENDING),
-        case("the order is expired", Expired, asked(right), refused(Verdict::Late), HINT, ("expired", "expired")),
+        case("the order's time is over", Scene::Late, asked(right), refused(CallbackVerdict::Late), HINT, PENDING),
+        case(
+            "the order is expired",
+            Expired,
+            asked(right),
+            refused(CallbackVerdict::Late),
+            HINT,
+            ("expired", "expired"),
+        ),
         case("the order is canceled", Canceled, asked(right), refused(NotPayable), HINT, ("canceled", "canceled")),
         case("the order is refunded", Refunded, asked(right), refused(NotPayable), HINT, ("refunded", "refunded")),
         case("the order is in review", InReview, asked(right), refused(NotPayable), HINT, ("review", "review")),
@@ -620,7 +627,7 @@ fn the_reference_has_the_table_that_was_walked() {
 #[test]
 fn every_verdict_has_a_case() {
     let cases = cases();
-    for verdict in Verdict::ALL {
+    for verdict in CallbackVerdict::ALL {
         assert!(cases.iter().any(|case| case.verdict == *verdict), "{verdict}");
     }
 }
@@ -681,7 +688,7 @@ impl Seen {
     }
 }
 
-async fn counted(api: &TestApi, verdict: Verdict) -> u64 {
+async fn counted(api: &TestApi, verdict: CallbackVerdict) -> u64 {
     metric(api, &format!("tasdiq_callbacks_total{{verdict=\"{verdict}\"}}")).await
 }
 

@@ -25,7 +25,7 @@ use store::DatabaseUrl;
 use store::jobs::Finish;
 use store::orders::{NewLink, Transition};
 use store::settlement::Settlement;
-use store::transactions::{Seen, StoredState};
+use store::transactions::{SeenTransaction, StoredState};
 use store::{Store, jobs, orders, settlement};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -206,7 +206,7 @@ impl TestApi {
         let lease = self.claim(QueueName::Settle, Job::SettleOrder { order_id: order.id }).await;
         let now_ms = self.store().now_ms();
         let seen = match &how {
-            Settlement::Paid { transaction_id } => vec![Seen {
+            Settlement::Paid { transaction_id } => vec![SeenTransaction {
                 transaction_id: *transaction_id,
                 state: StoredState::Debited,
                 success_transaction_id: Some(TransactionId(transaction_id.0 + 1_000)),

@@ -3,7 +3,7 @@
 use domain::order::OrderStatus;
 use domain::review::{FindingKind, NewFinding};
 use serde_json::{Value, json};
-use store::callbacks::{self, Verdict};
+use store::callbacks::{self, CallbackVerdict};
 use store::settlement::Settlement;
 
 use super::support::{Answer, TestApi, gzip, send};
@@ -176,7 +176,7 @@ async fn a_badly_signed_body_is_refused_and_kept_and_is_no_hint() {
 
     let kept = callbacks::newest(api.store(), 10).await.unwrap();
     assert_eq!(kept.len(), 1);
-    assert_eq!(kept[0].verdict, Verdict::BadlySigned);
+    assert_eq!(kept[0].verdict, CallbackVerdict::BadlySigned);
     let after = api.reread(order.id).await;
     assert_eq!((after.status, after.last_hint_at_ms), (OrderStatus::Pending, None));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use domain::id::{OrderId, TransactionId};
 use domain::money::Tiyin;
-use store::callbacks::Verdict;
+use store::callbacks::CallbackVerdict;
 
 use super::examples::examples;
 use super::names::names;
@@ -40,7 +40,7 @@ pub(crate) enum CallbacksCommand {
 pub(crate) struct CallbacksFilter {
     /// Only callbacks with this verdict, such as badly_signed
     #[arg(long, value_parser = verdict)]
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) verdict: Option<CallbackVerdict>,
     /// Only callbacks about this order
     #[arg(long, value_name = "ID")]
     pub(crate) order: Option<OrderId>,
@@ -77,8 +77,8 @@ pub(crate) enum AccountField {
     Invoice,
 }
 
-fn verdict(text: &str) -> Result<Verdict, String> {
-    Verdict::parse(text).ok_or_else(|| format!("the verdicts are {}", names(Verdict::ALL)))
+fn verdict(text: &str) -> Result<CallbackVerdict, String> {
+    CallbackVerdict::parse(text).ok_or_else(|| format!("the verdicts are {}", names(CallbackVerdict::ALL)))
 }
 
 /// `90m`, `24h`, `7d`: no longer than callbacks are kept.

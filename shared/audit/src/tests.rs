@@ -7,7 +7,7 @@ use domain::refund::{Refund, RefundState};
 use domain::review::{FindingKind, ReviewFinding};
 use proptest::prelude::*;
 use store::auditing::{CallbackJobRecord, CallbackRecord};
-use store::callbacks::Verdict;
+use store::callbacks::CallbackVerdict;
 use store::transactions::{StoredState, StoredTransaction};
 
 use super::*;
@@ -889,12 +889,15 @@ fn what_we_allowed_has_left_its_traces() {
         scene.kinds()
     };
 
-    assert_eq!(allowed(Scene::of(OrderStatus::Paid), Some(TX), Verdict::Allowed), []);
-    assert_eq!(allowed(Scene::of(OrderStatus::Confirming), Some(TX), Verdict::Allowed), []);
-    assert_eq!(allowed(Scene::of(OrderStatus::Pending), Some(TX), Verdict::Allowed), [Kind::CallbackWithoutEffect]);
-    let stray = allowed(Scene::of(OrderStatus::Paid), Some(OTHER_TX), Verdict::AlreadyPaid);
+    assert_eq!(allowed(Scene::of(OrderStatus::Paid), Some(TX), CallbackVerdict::Allowed), []);
+    assert_eq!(allowed(Scene::of(OrderStatus::Confirming), Some(TX), CallbackVerdict::Allowed), []);
+    assert_eq!(
+        allowed(Scene::of(OrderStatus::Pending), Some(TX), CallbackVerdict::Allowed),
+        [Kind::CallbackWithoutEffect]
+    );
+    let stray = allowed(Scene::of(OrderStatus::Paid), Some(OTHER_TX), CallbackVerdict::AlreadyPaid);
     assert_eq!(stray, [Kind::AllowedDraftUnknown]);
-    assert_eq!(allowed(Scene::of(OrderStatus::Paid), None, Verdict::Allowed), [Kind::AllowedDraftUnknown]);
+    assert_eq!(allowed(Scene::of(OrderStatus::Paid), None, CallbackVerdict::Allowed), [Kind::AllowedDraftUnknown]);
 }
 
 #[test]

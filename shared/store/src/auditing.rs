@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::callbacks::Verdict;
+use super::callbacks::CallbackVerdict;
 use super::findings::older::{Mirror, OlderChange, made_up};
 use super::jobs::job_row;
 use super::orders::{FIND_ORDERS, from_row, history_line, order_columns, parse_status};
@@ -58,7 +58,7 @@ pub struct CallbackRecord {
     /// The transaction it asked about.
     pub transaction_id: Option<TransactionId>,
     /// What we made of it.
-    pub verdict: Verdict,
+    pub verdict: CallbackVerdict,
 }
 
 /// Some orders, and what belongs to an order that is not there.
@@ -338,7 +338,7 @@ fn callback(row: &AnyRow) -> Result<CallbackRecord, StoreError> {
         id: CallbackId(row.try_get("id")?),
         order_id: order_of(row)?,
         transaction_id: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
-        verdict: Verdict::parse(&verdict)
+        verdict: CallbackVerdict::parse(&verdict)
             .ok_or(StoreError::UnknownValue { column: "callbacks.verdict", value: verdict })?,
     })
 }

@@ -14,7 +14,7 @@ use domain::named_values::named_values;
 
 named_values! {
     /// What we made of a callback.
-    Verdict {
+    CallbackVerdict {
         /// The debit may happen; answered 1.
         Allowed = "allowed",
         /// This very transaction has paid the order already; answered 1.
@@ -42,26 +42,26 @@ named_values! {
     }
 }
 
-impl Verdict {
+impl CallbackVerdict {
     /// Whether the gateway is told that it may debit.
     pub fn allows(self) -> bool {
-        matches!(self, Verdict::Allowed | Verdict::AlreadyPaid)
+        matches!(self, CallbackVerdict::Allowed | CallbackVerdict::AlreadyPaid)
     }
 
     /// Why not, for the answer's `message`; the gateway's support may show it to a person.
     pub fn message(self) -> &'static str {
         match self {
-            Verdict::Allowed | Verdict::AlreadyPaid => "Успешно",
-            Verdict::Unreadable => "the callback cannot be read",
-            Verdict::BadlySigned => "the signature does not fit",
-            Verdict::OtherAddress => "the address is not the gateway's",
-            Verdict::OtherStore => "the store is not ours",
-            Verdict::UnknownTransaction => "the transaction is not known",
-            Verdict::OtherAccount => "the account does not belong to the transaction",
-            Verdict::WrongAmount => "the amount is not the order's",
-            Verdict::SecondTransaction => "the order is being paid by another transaction",
-            Verdict::Late => "the time to pay the order is over",
-            Verdict::NotPayable => "the order cannot be paid any more",
+            CallbackVerdict::Allowed | CallbackVerdict::AlreadyPaid => "Успешно",
+            CallbackVerdict::Unreadable => "the callback cannot be read",
+            CallbackVerdict::BadlySigned => "the signature does not fit",
+            CallbackVerdict::OtherAddress => "the address is not the gateway's",
+            CallbackVerdict::OtherStore => "the store is not ours",
+            CallbackVerdict::UnknownTransaction => "the transaction is not known",
+            CallbackVerdict::OtherAccount => "the account does not belong to the transaction",
+            CallbackVerdict::WrongAmount => "the amount is not the order's",
+            CallbackVerdict::SecondTransaction => "the order is being paid by another transaction",
+            CallbackVerdict::Late => "the time to pay the order is over",
+            CallbackVerdict::NotPayable => "the order cannot be paid any more",
         }
     }
 }
@@ -82,7 +82,7 @@ mod answering;
 mod drafts;
 mod finding;
 
-pub(super) use answering::Question;
+pub(super) use answering::CallbackQuestion;
 pub use answering::answer;
 pub use finding::{KeptBody, Proofs, StoredCallback, Wanted, find, list, newest, of_order, proofs};
 
@@ -132,7 +132,11 @@ impl OwnedBody {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdict) -> Result<bool, StoreError> {
+pub async fn keep_unproven(
+    store: &Store,
+    body: ReceivedBody<'_>,
+    verdict: CallbackVerdict,
+) -> Result<bool, StoreError> {
     let mut body = OwnedBody::of(body);
     body.text.truncate(body.text.floor_char_boundary(UNPROVEN_BYTES));
     let callback_id = new_ids(store, 1).await?.pop().unwrap_or_default();
@@ -168,7 +172,7 @@ pub async fn keep_unproven(store: &Store, body: ReceivedBody<'_>, verdict: Verdi
     if counted.rows_affected() == 0 {
         return Ok(false);
     }
-    let keeping = Keeping {
+    let keeping = CallbackRow {
         id: callback_id,
         digest: &body.digest,
         body: &body.text,
@@ -187,7 +191,7 @@ async fn new_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
 
 /// A row of `callbacks` to be kept.
 #[derive(Serialize)]
-struct Keeping<'a> {
+struct CallbackRow<'a> {
     id: i64,
     digest: &'a str,
     body: &'a str,
@@ -198,7 +202,7 @@ struct Keeping<'a> {
 }
 
 /// A callback that was kept, now or before.
-struct Kept {
+struct KeptCallback {
     id: CallbackId,
     received_at_ms: i64,
     /// When it was last a reason to ask the gateway: now, where it is one.
@@ -245,18 +249,18 @@ const KEEP_CALLBACKS: Statement = Statement {
 /// has been known. Nobody can make the gateway be asked for ever with a callback that he has seen once.
 async fn keep_all(
     write: &mut Write,
-    keepings: &[Keeping<'_>],
+    rows: &[CallbackRow<'_>],
     now_ms: i64,
-) -> Result<HashMap<String, Kept>, StoreError> {
-    if keepings.is_empty() {
+) -> Result<HashMap<String, KeptCallback>, StoreError> {
+    if rows.is_empty() {
         return Ok(HashMap::new());
     }
     let text = KEEP_CALLBACKS.on(write.store.database());
-    let query = sqlx::query(text).bind(json(keepings)?).bind(now_ms).bind(REPEAT_MS);
+    let query = sqlx::query(text).bind(json(rows)?).bind(now_ms).bind(REPEAT_MS);
     let kept = query.fetch_all(write.transaction()).await?;
     kept.iter()
         .map(|row| {
-            let kept = Kept {
+            let kept = KeptCallback {
                 id: CallbackId(row.try_get("id")?),
                 received_at_ms: row.try_get("received_at_ms")?,
                 hinted_at_ms: row.try_get("hinted_at_ms")?,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Row;
 
-use super::{Database, Proof, Store, StoreError, clock_steps, jobs};
+use super::{Database, Store, StoreError, WriteProof, clock_steps, jobs};
 use crate::clock::host_ms;
 
 /// A measurement of the clock that took longer is not believed.
@@ -92,7 +92,7 @@ impl Store {
 
     /// Remembers how the last write of this process's own row went.
     pub(super) fn note_proof(&self, is_good: bool) {
-        let proof = Proof { at: Instant::now(), is_good };
+        let proof = WriteProof { at: Instant::now(), is_good };
         *self.0.last_proof.lock() = Some(proof);
     }
 
@@ -101,9 +101,9 @@ impl Store {
     pub fn write_fault(&self) -> Option<&'static str> {
         let proof = (*self.0.last_proof.lock())?;
         match proof {
-            Proof { is_good: false, .. } => Some("takes no writes"),
-            Proof { at, .. } if at.elapsed() > PROVEN_FOR => Some("has taken no write for 15 s"),
-            Proof { .. } => None,
+            WriteProof { is_good: false, .. } => Some("takes no writes"),
+            WriteProof { at, .. } if at.elapsed() > PROVEN_FOR => Some("has taken no write for 15 s"),
+            WriteProof { .. } => None,
         }
     }
 }

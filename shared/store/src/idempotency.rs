@@ -23,7 +23,7 @@ pub struct IdempotencyKey {
 
 /// What a key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub(super) enum KeyOwner {
     /// Nothing that is committed: the request is being carried out at this moment.
     Nothing,
     /// The order that the same request made.
@@ -36,7 +36,7 @@ pub(super) enum Kept {
 
 /// A row of `idempotency_keys` to be kept.
 #[derive(Serialize)]
-pub(super) struct Keeping<'a> {
+pub(super) struct IdempotencyKeyRow<'a> {
     api_key_name: &'a str,
     key: &'a str,
     body_digest: &'a str,
@@ -44,7 +44,7 @@ pub(super) struct Keeping<'a> {
     refund_id: Option<RefundId>,
 }
 
-impl<'a> Keeping<'a> {
+impl<'a> IdempotencyKeyRow<'a> {
     /// The caller's key, of an order or of a refund of that order.
     pub(super) fn of(
         api_key_name: &'a str,
@@ -52,7 +52,7 @@ impl<'a> Keeping<'a> {
         order_id: OrderId,
         refund_id: Option<RefundId>,
     ) -> Self {
-        Keeping { api_key_name, key: &key.key, body_digest: &key.body_digest, order_id, refund_id }
+        IdempotencyKeyRow { api_key_name, key: &key.key, body_digest: &key.body_digest, order_id, refund_id }
     }
 }
 
@@ -71,7 +71,10 @@ const KEEP_KEYS: Statement = Statement {
 };
 
 /// Keeps keys in the transaction of what they make, no key twice. Returns the orders of those that are new.
-pub(super) async fn keep_all(write: &mut Write, mut keys: Vec<Keeping<'_>>) -> Result<HashSet<OrderId>, StoreError> {
+pub(super) async fn keep_all(
+    write: &mut Write,
+    mut keys: Vec<IdempotencyKeyRow<'_>>,
+) -> Result<HashSet<OrderId>, StoreError> {
     if keys.is_empty() {
         return Ok(HashSet::new());
     }
@@ -84,7 +87,7 @@ pub(super) async fn keep_all(write: &mut Write, mut keys: Vec<Keeping<'_>>) -> R
 }
 
 /// What the key was kept with.
-pub(super) async fn find(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Kept, StoreError> {
+pub(super) async fn find(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<KeyOwner, StoreError> {
     let row = sqlx::query(
         "-- find_idempotency_key
         select body_digest, order_id, refund_id from idempotency_keys where api_key_name = $1 and key = $2",
@@ -93,12 +96,12 @@ pub(super) async fn find(store: &Store, api_key_name: &str, key: &IdempotencyKey
     .bind(key.key.clone())
     .fetch_optional(store.readers())
     .await?;
-    let Some(row) = row else { return Ok(Kept::Nothing) };
+    let Some(row) = row else { return Ok(KeyOwner::Nothing) };
     if row.try_get::<String, _>("body_digest")? != key.body_digest {
-        return Ok(Kept::OtherRequest);
+        return Ok(KeyOwner::OtherRequest);
     }
     Ok(match row.try_get::<Option<i64>, _>("refund_id")? {
-        Some(id) => Kept::Refund(RefundId(id)),
-        None => Kept::Order(OrderId(row.try_get("order_id")?)),
+        Some(id) => KeyOwner::Refund(RefundId(id)),
+        None => KeyOwner::Order(OrderId(row.try_get("order_id")?)),
     })
 }

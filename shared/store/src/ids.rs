@@ -18,7 +18,7 @@ use super::{Database, Store, StoreError};
 mod counters;
 
 pub use counters::Numbers;
-use counters::{Cause, Place, first_of, jumping, present_history, read, taking};
+use counters::{CounterPosition, JumpCause, first_of, jumping, present_history, read, taking};
 
 /// So many ids one statement takes from the database; more where many are needed at once, or every group of rows would
 /// wait for a commit of its own ids.
@@ -48,7 +48,7 @@ pub(super) struct JumpsKnown {
 
 #[derive(Debug, Default)]
 struct Known {
-    seen: Option<Place>,
+    seen: Option<CounterPosition>,
     /// Ids below it are of before a jump.
     floor: i64,
     /// Highest first, so that the lowest is taken from the end.
@@ -83,7 +83,7 @@ impl IdBlocks {
             let mut by_name = self.by_name();
             let known = by_name.entry(name.to_owned()).or_default();
             // Another caller may have seen a jump meanwhile; then this block is of before it.
-            if known.heed(Place { next: taken.next + block, ..taken }) {
+            if known.heed(CounterPosition { next: taken.next + block, ..taken }) {
                 let mut block_ids: Vec<i64> = (taken.next..taken.next + block).rev().collect();
                 block_ids.append(&mut known.left);
                 known.left = block_ids;
@@ -139,7 +139,7 @@ impl IdBlocks {
         if now.made != before.made || before.seen.is_some_and(|seen| now.seen > Some(seen)) {
             return Ok(());
         }
-        self.jump(store, Cause::SetBack).await.map(drop)
+        self.jump(store, JumpCause::SetBack).await.map(drop)
     }
 
     /// Looks at all counters, and makes them jump where commits were lost.
@@ -150,10 +150,10 @@ impl IdBlocks {
             !counter.present.is_empty() && !counter.history.is_empty() && counter.history != counter.present
         };
         if counters.iter().any(is_on_another) {
-            return self.jump(store, Cause::AnotherHistory).await;
+            return self.jump(store, JumpCause::AnotherHistory).await;
         }
-        if counters.iter().any(|counter| before.get(&counter.name).is_some_and(|seen| counter.place() < *seen)) {
-            return self.jump(store, Cause::SetBack).await;
+        if counters.iter().any(|counter| before.get(&counter.name).is_some_and(|seen| counter.position() < *seen)) {
+            return self.jump(store, JumpCause::SetBack).await;
         }
         if counters.iter().any(|counter| counter.history.is_empty() && !counter.present.is_empty()) {
             sqlx::query(concat!(
@@ -169,13 +169,15 @@ impl IdBlocks {
     }
 
     /// Makes all counters jump, unless another process has done so for the same cause.
-    async fn jump(&self, store: &Store, cause: Cause) -> Result<Vec<Numbers>, StoreError> {
+    async fn jump(&self, store: &Store, cause: JumpCause) -> Result<Vec<Numbers>, StoreError> {
         let (seen, tells_history) = (self.seen(), self.tells_history(store).await?);
         for counter in read(store, tells_history).await? {
             let before = match cause {
-                Cause::AnotherHistory => seen.get(&counter.name).copied(),
-                Cause::SetBack => Some(seen.get(&counter.name).copied().unwrap_or(counter.place())),
-                Cause::Told => Some(seen.get(&counter.name).map_or(counter.place(), |seen| counter.place().max(*seen))),
+                JumpCause::AnotherHistory => seen.get(&counter.name).copied(),
+                JumpCause::SetBack => Some(seen.get(&counter.name).copied().unwrap_or(counter.position())),
+                JumpCause::Told => {
+                    Some(seen.get(&counter.name).map_or(counter.position(), |seen| counter.position().max(*seen)))
+                }
             };
             jumping(tells_history, cause, &counter.name, before, store.now_ms()).execute(store.writer()).await?;
         }
@@ -189,11 +191,11 @@ impl IdBlocks {
     fn heed(&self, counters: &[Numbers]) {
         let mut by_name = self.by_name();
         for counter in counters {
-            by_name.entry(counter.name.clone()).or_default().heed(counter.place());
+            by_name.entry(counter.name.clone()).or_default().heed(counter.position());
         }
     }
 
-    fn seen(&self) -> HashMap<String, Place> {
+    fn seen(&self) -> HashMap<String, CounterPosition> {
         self.by_name().iter().filter_map(|(name, known)| Some((name.clone(), known.seen?))).collect()
     }
 
@@ -222,7 +224,7 @@ impl IdBlocks {
 
 impl Known {
     /// Takes note of where the counter stands now; ids of before a jump are dropped. Whether it is news of no earlier jump.
-    fn heed(&mut self, now: Place) -> bool {
+    fn heed(&mut self, now: CounterPosition) -> bool {
         let is_late = self.seen.is_some_and(|seen| now.jumps < seen.jumps);
         if !is_late {
             if self.seen.is_some_and(|seen| now.jumps > seen.jumps) {
@@ -249,7 +251,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the database did not do it.
     pub async fn jump_numbers(&self) -> Result<Vec<Numbers>, StoreError> {
-        self.0.ids.jump(self, Cause::Told).await
+        self.0.ids.jump(self, JumpCause::Told).await
     }
 
     /// Where the counters stand.
@@ -262,16 +264,16 @@ impl Store {
 }
 
 /// It is an error, for a person must compare with the gateway what is left.
-fn tell(cause: Cause) {
+fn tell(cause: JumpCause) {
     match cause {
-        Cause::AnotherHistory => error!(
+        JumpCause::AnotherHistory => error!(
             "the database is on another history than before (a failover, a restore, or a move): the numbers of orders, jobs \
              and refunds jump, so that none is given out twice; run `tasdiq audit`, for commits may be lost"
         ),
-        Cause::SetBack => error!(
+        JumpCause::SetBack => error!(
             "the database has lost commits, for its counters went back: the numbers of orders, jobs and refunds jump, so that \
              none is given out twice; run `tasdiq audit`"
         ),
-        Cause::Told => (),
+        JumpCause::Told => (),
     }
 }

@@ -15,7 +15,7 @@ pub use nearing::{LongestWaits, bring_near, hurry_held_back};
 
 /// How an operator's command about one job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum JobCommandOutcome {
     /// Done.
     Done,
     /// There is no such job.
@@ -191,31 +191,31 @@ pub(super) async fn cancel_dead_letters(
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn retry(store: &Store, id: JobId) -> Result<Command, StoreError> {
+pub async fn retry(store: &Store, id: JobId) -> Result<JobCommandOutcome, StoreError> {
     anew_after_conflict(|| retry_once(store, id)).await
 }
 
-async fn retry_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
-    let Some(job) = jobs::show(store, id).await? else { return Ok(Command::Unknown) };
+async fn retry_once(store: &Store, id: JobId) -> Result<JobCommandOutcome, StoreError> {
+    let Some(job) = jobs::show(store, id).await? else { return Ok(JobCommandOutcome::Unknown) };
     if job.state == JobState::Available {
         jobs::run_now(store, id).await?;
-        return Ok(Command::Done);
+        return Ok(JobCommandOutcome::Done);
     }
     if job.state != JobState::Dead {
-        return Ok(Command::Refused(format!(
+        return Ok(JobCommandOutcome::Refused(format!(
             "the job is {}; only a dead letter or a waiting job is retried",
             job.state
         )));
     }
     let mut write = store.begin(0).await?;
     if !jobs::revive(&mut write, &job).await? {
-        return Ok(Command::Refused("another job of this kind for the same order is open already".into()));
+        return Ok(JobCommandOutcome::Refused("another job of this kind for the same order is open already".into()));
     }
     match JobKind::parse(&job.kind).map(JobKind::death) {
         Some(Death::FailsOrder) => {
             let order_id = OrderId(job.subject_id);
             if !orders::unfail(&mut write, order_id, "an operator retried the payment link").await? {
-                return Ok(Command::Refused(format!(
+                return Ok(JobCommandOutcome::Refused(format!(
                     "order {order_id} is no longer failed; see `orders show {order_id}`"
                 )));
             }
@@ -223,7 +223,7 @@ async fn retry_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
         Some(Death::ReviewsRefund) => {
             let id = RefundId(job.subject_id);
             if !refunds::reopen(&mut write, id).await? {
-                return Ok(Command::Refused(format!(
+                return Ok(JobCommandOutcome::Refused(format!(
                     "refund {id} is no longer in review, so there is nothing left to do"
                 )));
             }
@@ -231,7 +231,7 @@ async fn retry_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
         Some(Death::NeedsPerson | Death::Never) | None => (),
     }
     write.commit().await?;
-    Ok(Command::Done)
+    Ok(JobCommandOutcome::Done)
 }
 
 /// An operator's cancel. Jobs that money depends on are refused; canceling the job of a payment link cancels its order, and
@@ -239,22 +239,22 @@ async fn retry_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn cancel(store: &Store, id: JobId) -> Result<Command, StoreError> {
+pub async fn cancel(store: &Store, id: JobId) -> Result<JobCommandOutcome, StoreError> {
     anew_after_conflict(|| cancel_once(store, id)).await
 }
 
-async fn cancel_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
-    let Some(job) = jobs::show(store, id).await? else { return Ok(Command::Unknown) };
+async fn cancel_once(store: &Store, id: JobId) -> Result<JobCommandOutcome, StoreError> {
+    let Some(job) = jobs::show(store, id).await? else { return Ok(JobCommandOutcome::Unknown) };
     let death = JobKind::parse(&job.kind).map(JobKind::death);
     if let Some(Death::NeedsPerson | Death::Never) = death {
-        return Ok(Command::Refused(format!(
+        return Ok(JobCommandOutcome::Refused(format!(
             "{} is never canceled: money may have moved that only it will notice",
             job.kind
         )));
     }
     let mut write = store.begin(1).await?;
     if !jobs::cancel(&mut write, &job).await? {
-        return Ok(Command::Refused(match job.state {
+        return Ok(JobCommandOutcome::Refused(match job.state {
             JobState::Available | JobState::Enqueued | JobState::Dead => {
                 format!("the job has changed in this moment; see `jobs show {id}`")
             }
@@ -274,7 +274,7 @@ async fn cancel_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
         Some(Death::ReviewsRefund) => {
             let id = RefundId(job.subject_id);
             if !refunds::call_off(&mut write, id).await? {
-                return Ok(Command::Refused(format!(
+                return Ok(JobCommandOutcome::Refused(format!(
                     "refund {id} may have been sent, or has ended: whether its money went back must be seen"
                 )));
             }
@@ -282,5 +282,5 @@ async fn cancel_once(store: &Store, id: JobId) -> Result<Command, StoreError> {
         Some(Death::NeedsPerson | Death::Never) | None => (),
     }
     write.commit().await?;
-    Ok(Command::Done)
+    Ok(JobCommandOutcome::Done)
 }

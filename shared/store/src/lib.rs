@@ -89,7 +89,7 @@ struct Inner {
     clock: Clock,
     /// How long the last question for the time took, microseconds.
     round_trip_us: AtomicI64,
-    last_proof: Mutex<Option<Proof>>,
+    last_proof: Mutex<Option<WriteProof>>,
     ids: IdBlocks,
     relay_inbox: RelayInbox,
     order_changes: broadcast::Sender<OrderId>,
@@ -98,7 +98,7 @@ struct Inner {
 
 /// How the last write of this process's own row went, and when.
 #[derive(Clone, Copy, Debug)]
-struct Proof {
+struct WriteProof {
     at: Instant,
     is_good: bool,
 }
@@ -106,7 +106,7 @@ struct Proof {
 /// What waits to be written with others of its kind.
 #[derive(Debug, Default)]
 struct BatchQueues {
-    questions: BatchQueue<callbacks::Question>,
+    questions: BatchQueue<callbacks::CallbackQuestion>,
     endings: BatchQueue<jobs::Ending>,
     links: BatchQueue<orders::Linking>,
     new_orders: BatchQueue<orders::Creating>,

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::group_commit::BatchQueue;
-use super::idempotency::{self, IdempotencyKey, Kept};
+use super::idempotency::{self, IdempotencyKey, KeyOwner};
 use super::reading::{self, ReadByNumber, ReadInBatch};
 use super::statement::Statement;
 use super::{Store, StoreError, jobs};
@@ -88,9 +88,9 @@ pub struct NewLink {
 
 async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Created, StoreError> {
     let order_id = match idempotency::find(store, api_key_name, key).await? {
-        Kept::Nothing => return Ok(Created::InFlight),
-        Kept::Order(order_id) => order_id,
-        Kept::Refund(_) | Kept::OtherRequest => return Ok(Created::KeyReused),
+        KeyOwner::Nothing => return Ok(Created::InFlight),
+        KeyOwner::Order(order_id) => order_id,
+        KeyOwner::Refund(_) | KeyOwner::OtherRequest => return Ok(Created::KeyReused),
     };
     Ok(match find(store, order_id).await? {
         Some(order) => Created::Repeated(order),

@@ -128,7 +128,7 @@ pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, St
         .fetch_optional(write.transaction())
         .await?;
     let Some(row) = row else { return Ok(false) };
-    give_back(write, &from_row(&row)?, "an operator called it off", Sent::Never).await
+    give_back(write, &from_row(&row)?, "an operator called it off", WasSent::Never).await
 }
 
 /// The refund before a person, with its reserve, and its order. Returns whether it was open; else nothing is written.
@@ -152,7 +152,7 @@ async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) 
 
 /// Whether a refund that is given up may have been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
+enum WasSent {
     /// It may: the gateway has said no.
     Maybe,
     /// It must not have been.
@@ -161,7 +161,7 @@ enum Sent {
 
 /// The refund will not be made: its order gets the reserve back. Returns whether both rows allowed it; if not, roll
 /// back.
-async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: Sent) -> Result<bool, StoreError> {
+async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: WasSent) -> Result<bool, StoreError> {
     let (now_ms, id) = (write.now_ms(), refund.id);
     let order = sqlx::query(
         "-- give_back_reserve
@@ -180,7 +180,7 @@ async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: Sent) ->
     .bind(id.0)
     .bind(why.to_owned())
     .bind(now_ms)
-    .bind(i64::from(sent == Sent::Never))
+    .bind(i64::from(sent == WasSent::Never))
     .execute(write.transaction())
     .await?;
     let Some(order) = order.filter(|_| closed.rows_affected() > 0) else { return Ok(false) };

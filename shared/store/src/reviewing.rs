@@ -35,7 +35,7 @@ pub struct WaitingOrder {
 
 /// The orders that wait for a person.
 #[derive(Clone, Debug, Default)]
-pub struct Waiting {
+pub struct ReviewList {
     /// Those that have waited longest first.
     pub orders: Vec<WaitingOrder>,
     /// Those of them that this release cannot read.
@@ -46,7 +46,7 @@ pub struct Waiting {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub async fn waiting(store: &Store, limit: i64) -> Result<Waiting, StoreError> {
+pub async fn waiting(store: &Store, limit: i64) -> Result<ReviewList, StoreError> {
     findings::adopt(store).await?;
     // In the words of the partial indexes: what waits is few, whatever has been.
     let rows = sqlx::query(concat!(
@@ -69,7 +69,7 @@ pub async fn waiting(store: &Store, limit: i64) -> Result<Waiting, StoreError> {
     .await?;
     let ids = rows.iter().map(|row| Ok(OrderId(row.try_get("id")?))).collect::<Result<Vec<_>, StoreError>>()?;
     let mut open = findings::open_of(store, &ids).await?;
-    let mut waiting = Waiting::default();
+    let mut waiting = ReviewList::default();
     for row in rows {
         let order_id = OrderId(row.try_get("id")?);
         let read = async {

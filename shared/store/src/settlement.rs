@@ -10,7 +10,7 @@ use super::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberO
 use super::jobs::{Finish, WokenBy};
 use super::orders::{self, Told, Transition, lock_all, missing, tell, tell_all};
 use super::statement::{Statement, json};
-use super::transactions::{Seen, keep_seen};
+use super::transactions::{SeenTransaction, keep_seen};
 use super::{Store, StoreError, Write, findings, jobs, kinds};
 use domain::id::{OrderId, TransactionId};
 use domain::job::Lease;
@@ -86,7 +86,7 @@ pub async fn settle(
     lease: &Lease,
     order: &Order,
     asked_at_ms: i64,
-    seen: &[Seen],
+    seen: &[SeenTransaction],
     settlement: &Settlement,
     finish: &Finish,
 ) -> Result<Transition, StoreError> {
@@ -108,7 +108,7 @@ pub(super) struct Settling {
     order_id: OrderId,
     gateway: GatewayIdentity,
     asked_at_ms: i64,
-    seen: Vec<Seen>,
+    seen: Vec<SeenTransaction>,
     settlement: Settlement,
 }
 

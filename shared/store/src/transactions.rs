@@ -73,7 +73,7 @@ pub(super) async fn record_drafts(
     drafts: &[(&Order, TransactionId)],
 ) -> Result<HashSet<(OrderId, TransactionId)>, StoreError> {
     #[derive(Serialize)]
-    struct Draft<'a> {
+    struct DraftRow<'a> {
         gateway: &'a str,
         transaction_id: TransactionId,
         order_id: OrderId,
@@ -82,7 +82,7 @@ pub(super) async fn record_drafts(
     let mut new = Vec::with_capacity(drafts.len());
     for (order, transaction_id) in drafts {
         let (gateway, amount) = (order.gateway.0.as_str(), order.amount.get());
-        new.push(Draft { gateway, transaction_id: *transaction_id, order_id: order.id, amount });
+        new.push(DraftRow { gateway, transaction_id: *transaction_id, order_id: order.id, amount });
     }
     // One order of locks.
     new.sort_unstable_by_key(|draft| draft.transaction_id);
@@ -181,7 +181,7 @@ pub(super) async fn accept(write: &mut Write, order_id: OrderId) -> Result<(), S
 
 /// What an inquiry saw, to be kept with whatever the inquiry leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenTransaction {
     /// Which transaction.
     pub transaction_id: TransactionId,
     /// Where it is.
@@ -234,7 +234,7 @@ const KEEP_SEEN: Statement = Statement {
 /// reversed.
 pub(super) async fn keep_seen(
     write: &mut Write,
-    inquiries: &[(OrderId, &GatewayIdentity, Seen)],
+    inquiries: &[(OrderId, &GatewayIdentity, SeenTransaction)],
 ) -> Result<(), StoreError> {
     #[derive(Serialize)]
     struct Row<'a> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::drafts::{Found, KnownDraft, Named, allow, find_drafts};
-use super::{Keeping, Kept, OwnedBody, ReceivedBody, Sender, Verdict, keep_all, new_ids};
+use super::{CallbackRow, CallbackVerdict, KeptCallback, OwnedBody, ReceivedBody, Sender, keep_all, new_ids};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Staged};
 use crate::statement::{Statement, json};
@@ -37,8 +37,8 @@ pub async fn answer(
     callback: &Callback,
     body: ReceivedBody<'_>,
     sender: Sender,
-) -> Result<Verdict, StoreError> {
-    let question = || Question {
+) -> Result<CallbackVerdict, StoreError> {
+    let question = || CallbackQuestion {
         gateway: gateway.clone(),
         our_store_id: our_store_id.to_owned(),
         callback: callback.clone(),
@@ -50,7 +50,7 @@ pub async fn answer(
 
 /// A rightly signed callback that waits for its answer.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct CallbackQuestion {
     gateway: GatewayIdentity,
     our_store_id: String,
     callback: Callback,
@@ -58,8 +58,8 @@ pub(crate) struct Question {
     sender: Sender,
 }
 
-impl Batched for Question {
-    type Answer = Verdict;
+impl Batched for CallbackQuestion {
+    type Answer = CallbackVerdict;
 
     /// The gateway waits, and so does the customer. (With 12 each was a fifth dearer, and no more were answered.)
     const SECOND_WRITER_FROM: usize = 24;
@@ -77,21 +77,21 @@ impl Batched for Question {
         store: &Store,
         items: &[Arc<Self>],
         locked: LockedRows,
-    ) -> Result<BatchOutcome<Verdict>, StoreError> {
+    ) -> Result<BatchOutcome<CallbackVerdict>, StoreError> {
         reach(Point::WebhookBeforeDecision);
         let callback_ids = new_ids(store, items.len()).await?;
         let mut write = store.begin(items.len()).await?;
         let mut named = Vec::with_capacity(items.len());
-        for Question { gateway, callback, .. } in items.iter().map(Arc::as_ref) {
+        for CallbackQuestion { gateway, callback, .. } in items.iter().map(Arc::as_ref) {
             named.push(Named { gateway, transaction_id: callback.transaction_id });
         }
         let found = find_drafts(&mut write, &named, locked).await?;
         let now_ms = write.now_ms();
         let judged = judge(&mut write, items, found, now_ms).await?;
-        let mut keepings: Vec<Keeping<'_>> = judged.iter().flatten().zip(callback_ids).map(Judged::keeping).collect();
+        let mut rows: Vec<CallbackRow<'_>> = judged.iter().flatten().zip(callback_ids).map(Judged::keeping).collect();
         // One order of locks, for the same callback may have come to another process.
-        keepings.sort_unstable_by_key(|keeping| keeping.digest);
-        let kept = keep_all(&mut write, &keepings, now_ms).await?;
+        rows.sort_unstable_by_key(|keeping| keeping.digest);
+        let kept = keep_all(&mut write, &rows, now_ms).await?;
         follow(&mut write, judged.iter().flatten(), &kept, now_ms).await?;
         reach(Point::WebhookBeforeCommit);
         write.commit().await?;
@@ -105,14 +105,14 @@ impl Batched for Question {
 
 /// A callback with what its draft and order are like, and what is made of it.
 struct Judged<'a> {
-    question: &'a Question,
+    question: &'a CallbackQuestion,
     draft: Option<KnownDraft>,
-    verdict: Verdict,
+    verdict: CallbackVerdict,
 }
 
 impl Judged<'_> {
-    fn keeping((judged, id): (&Self, i64)) -> Keeping<'_> {
-        Keeping {
+    fn keeping((judged, id): (&Self, i64)) -> CallbackRow<'_> {
+        CallbackRow {
             id,
             digest: &judged.question.body.digest,
             body: &judged.question.body.text,
@@ -126,19 +126,21 @@ impl Judged<'_> {
     /// Whether the order began to wait for its payment's confirmation by this.
     fn moved_order(&self) -> bool {
         let was_pending = self.draft.as_ref().is_some_and(|draft| draft.order.status == OrderStatus::Pending);
-        was_pending && self.verdict == Verdict::Allowed
+        was_pending && self.verdict == CallbackVerdict::Allowed
     }
 }
 
-impl Question {
+impl CallbackQuestion {
     /// Why it is refused whatever may be paid; `None` where its draft and the order's row decide.
-    fn refusal(&self, draft: Option<&KnownDraft>) -> Option<Verdict> {
+    fn refusal(&self, draft: Option<&KnownDraft>) -> Option<CallbackVerdict> {
         match draft {
-            _ if self.sender == Sender::TurnedAway => Some(Verdict::OtherAddress),
-            _ if self.callback.store_id != self.our_store_id => Some(Verdict::OtherStore),
-            None => Some(Verdict::UnknownTransaction),
-            Some(draft) if self.callback.account != Some(draft.order_id.to_string()) => Some(Verdict::OtherAccount),
-            Some(draft) if self.callback.amount != Some(draft.amount) => Some(Verdict::WrongAmount),
+            _ if self.sender == Sender::TurnedAway => Some(CallbackVerdict::OtherAddress),
+            _ if self.callback.store_id != self.our_store_id => Some(CallbackVerdict::OtherStore),
+            None => Some(CallbackVerdict::UnknownTransaction),
+            Some(draft) if self.callback.account != Some(draft.order_id.to_string()) => {
+                Some(CallbackVerdict::OtherAccount)
+            }
+            Some(draft) if self.callback.amount != Some(draft.amount) => Some(CallbackVerdict::WrongAmount),
             Some(_) => None,
         }
     }
@@ -147,7 +149,7 @@ impl Question {
 /// What each of them is answered, the drafts that may debit being allowed; `None` for one that must go alone.
 async fn judge<'a>(
     write: &mut Write,
-    questions: &'a [Arc<Question>],
+    questions: &'a [Arc<CallbackQuestion>],
     found: Vec<Found>,
     now_ms: i64,
 ) -> Result<Vec<Option<Judged<'a>>>, StoreError> {
@@ -179,9 +181,9 @@ async fn judge<'a>(
         };
         let verdict = match (question.refusal(draft.as_ref()), &draft) {
             (Some(refusal), _) => refusal,
-            (None, Some(draft)) if allowed.contains(&draft.order_id) => Verdict::Allowed,
+            (None, Some(draft)) if allowed.contains(&draft.order_id) => CallbackVerdict::Allowed,
             (None, Some(draft)) => draft.why_not_allowed(now_ms),
-            (None, None) => Verdict::UnknownTransaction,
+            (None, None) => CallbackVerdict::UnknownTransaction,
         };
         judged.push(Some(Judged { question, draft, verdict }));
     }
@@ -206,7 +208,7 @@ const HINT_FROM_CALLBACKS: Statement = Statement {
 async fn follow<'a>(
     write: &mut Write,
     judged: impl Iterator<Item = &'a Judged<'a>>,
-    kept: &HashMap<String, Kept>,
+    kept: &HashMap<String, KeptCallback>,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let (mut hinted, mut staged) = (Vec::new(), Vec::new());

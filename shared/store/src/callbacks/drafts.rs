@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::Verdict;
+use super::CallbackVerdict;
 use crate::group_commit::LockedRows;
 use crate::orders::{self, Told};
 use crate::statement::{LockingStatement, Statement, json};
@@ -34,16 +34,16 @@ pub(super) struct LockedOrder {
 
 impl KnownDraft {
     /// Why the allowing statement has passed over its order, whose row is locked.
-    pub(super) fn why_not_allowed(&self, now_ms: i64) -> Verdict {
+    pub(super) fn why_not_allowed(&self, now_ms: i64) -> CallbackVerdict {
         let is_late = self.order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms);
         match self.order.status {
-            OrderStatus::Paid if self.order.payer == Some(self.transaction_id) => Verdict::AlreadyPaid,
-            OrderStatus::Paid => Verdict::SecondTransaction,
-            OrderStatus::Pending | OrderStatus::Confirming if is_late => Verdict::Late,
-            OrderStatus::Pending | OrderStatus::Confirming => Verdict::SecondTransaction,
-            OrderStatus::Expired => Verdict::Late,
+            OrderStatus::Paid if self.order.payer == Some(self.transaction_id) => CallbackVerdict::AlreadyPaid,
+            OrderStatus::Paid => CallbackVerdict::SecondTransaction,
+            OrderStatus::Pending | OrderStatus::Confirming if is_late => CallbackVerdict::Late,
+            OrderStatus::Pending | OrderStatus::Confirming => CallbackVerdict::SecondTransaction,
+            OrderStatus::Expired => CallbackVerdict::Late,
             OrderStatus::Refunded | OrderStatus::Canceled | OrderStatus::Failed | OrderStatus::Review => {
-                Verdict::NotPayable
+                CallbackVerdict::NotPayable
             }
         }
     }
@@ -220,15 +220,15 @@ pub(super) async fn allow(
     now_ms: i64,
 ) -> Result<HashSet<OrderId>, StoreError> {
     #[derive(Serialize)]
-    struct Asked {
+    struct AskedDraft {
         id: OrderId,
         allowed_transaction_id: TransactionId,
     }
     if drafts.is_empty() {
         return Ok(HashSet::new());
     }
-    let asked = |draft: &&KnownDraft| Asked { id: draft.order_id, allowed_transaction_id: draft.transaction_id };
-    let asked: Vec<Asked> = drafts.iter().map(asked).collect();
+    let asked = |draft: &&KnownDraft| AskedDraft { id: draft.order_id, allowed_transaction_id: draft.transaction_id };
+    let asked: Vec<AskedDraft> = drafts.iter().map(asked).collect();
     let text = ALLOW_DRAFTS.on(write.store.database());
     let done = sqlx::query(text).bind(json(&asked)?).bind(now_ms).fetch_all(write.transaction()).await?;
     let (mut allowed, mut not_open) = (HashSet::with_capacity(done.len()), HashSet::new());

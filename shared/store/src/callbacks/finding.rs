@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{DAY_MS, Verdict};
+use super::{CallbackVerdict, DAY_MS};
 use crate::group_commit::BatchQueue;
 use crate::reading::{self, ReadByNumber, ReadInBatch};
 use crate::statement::Statement;
@@ -22,7 +22,7 @@ pub struct StoredCallback {
     #[serde(skip)]
     pub body: String,
     /// What we made of it.
-    pub verdict: Verdict,
+    pub verdict: CallbackVerdict,
     /// The order its transaction belongs to.
     pub order_id: Option<OrderId>,
     /// The transaction it asked about.
@@ -125,7 +125,7 @@ pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, St
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// Only those of this verdict.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<CallbackVerdict>,
     /// Only those about this order.
     pub order_id: Option<OrderId>,
     /// Only those that first came at this time or later, epoch milliseconds.
@@ -192,14 +192,15 @@ pub async fn proofs(store: &Store) -> Result<Proofs, StoreError> {
     let since_ms = store.now_ms() - DAY_MS;
     let newest = list(store, Wanted { verdict: None, order_id: None, since_ms, limit: PROOFS }).await?;
     let of = |verdict| newest.iter().filter(|callback| callback.verdict == verdict).count() as i64;
-    let proves_nothing =
-        |callback: &&StoredCallback| matches!(callback.verdict, Verdict::BadlySigned | Verdict::Unreadable);
+    let proves_nothing = |callback: &&StoredCallback| {
+        matches!(callback.verdict, CallbackVerdict::BadlySigned | CallbackVerdict::Unreadable)
+    };
     let since = newest.iter().take_while(proves_nothing);
     Ok(Proofs {
-        badly_signed_since: since.filter(|callback| callback.verdict == Verdict::BadlySigned).count() as i64,
+        badly_signed_since: since.filter(|callback| callback.verdict == CallbackVerdict::BadlySigned).count() as i64,
         callbacks: newest.len() as i64,
-        badly_signed: of(Verdict::BadlySigned),
-        unreadable: of(Verdict::Unreadable),
+        badly_signed: of(CallbackVerdict::BadlySigned),
+        unreadable: of(CallbackVerdict::Unreadable),
     })
 }
 
@@ -208,7 +209,7 @@ fn from_row(row: &AnyRow) -> Result<StoredCallback, StoreError> {
     Ok(StoredCallback {
         id: CallbackId(row.try_get("id")?),
         body: row.try_get("body")?,
-        verdict: Verdict::parse(&verdict)
+        verdict: CallbackVerdict::parse(&verdict)
             .ok_or(StoreError::UnknownValue { column: "callbacks.verdict", value: verdict })?,
         order_id: row.try_get::<Option<i64>, _>("order_id")?.map(OrderId),
         transaction_id: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),

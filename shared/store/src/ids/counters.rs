@@ -8,7 +8,7 @@ use crate::{Store, StoreError};
 
 /// Where a counter stands: it only grows, by its jumps first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct CounterPosition {
     pub(super) jumps: i64,
     pub(super) next: i64,
 }
@@ -30,7 +30,7 @@ pub struct Numbers {
 
 /// Why counters jump. Each tells by itself whether another process has seen to it already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum JumpCause {
     /// The server is on another history.
     AnotherHistory,
     /// A counter stands lower than it was seen.
@@ -40,8 +40,8 @@ pub(super) enum Cause {
 }
 
 impl Numbers {
-    pub(super) fn place(&self) -> Place {
-        Place { jumps: self.jumps, next: self.next }
+    pub(super) fn position(&self) -> CounterPosition {
+        CounterPosition { jumps: self.jumps, next: self.next }
     }
 }
 
@@ -104,13 +104,13 @@ pub(super) fn taking(tells_history: bool, name: &str, count: i64) -> Query<'stat
 /// Makes one counter jump, unless that was done already. What was seen of it is the least that it jumps from.
 pub(super) fn jumping(
     tells_history: bool,
-    cause: Cause,
+    cause: JumpCause,
     name: &str,
-    before: Option<Place>,
+    before: Option<CounterPosition>,
     now_ms: i64,
 ) -> Query<'static, Any, AnyArguments> {
     let jump = match (tells_history, cause) {
-        (true, Cause::AnotherHistory) => concat!(
+        (true, JumpCause::AnotherHistory) => concat!(
             "-- jump_to_another_history
             update id_blocks set next = case when next < $1 then $1 else next end + $2,
                 jumps = case when jumps < $3 then $3 else jumps end + 1, jumped_at_ms = $4, history = present
@@ -118,7 +118,7 @@ pub(super) fn jumping(
             present_history!(),
             " where name = $5 and history not in ('', present) and present <> ''"
         ),
-        (true, Cause::SetBack | Cause::Told) => concat!(
+        (true, JumpCause::SetBack | JumpCause::Told) => concat!(
             "-- jump
             update id_blocks set next = case when next < $1 then $1 else next end + $2, jumps = $3 + 1, jumped_at_ms = $4,
                 history = case when present = '' then history else present end
@@ -126,22 +126,26 @@ pub(super) fn jumping(
             present_history!(),
             " where name = $5 and jumps <= $3"
         ),
-        (false, Cause::AnotherHistory | Cause::SetBack | Cause::Told) => {
+        (false, JumpCause::AnotherHistory | JumpCause::SetBack | JumpCause::Told) => {
             "-- jump_alone
             update id_blocks set next = case when next < $1 then $1 else next end + $2, jumps = $3 + 1, jumped_at_ms = $4
             where name = $5 and jumps <= $3"
         }
     };
-    let Place { jumps, next } = before.unwrap_or(Place { jumps: 0, next: 0 });
+    let CounterPosition { jumps, next } = before.unwrap_or(CounterPosition { jumps: 0, next: 0 });
     sqlx::query(jump).bind(next).bind(JUMP).bind(jumps).bind(now_ms).bind(name.to_owned())
 }
 
 /// Where the `count` ids begin that a row was answered with, or why they must not be used.
-pub(super) fn first_of(rows: &[AnyRow], count: i64, before: Option<Place>) -> Result<Result<Place, Cause>, StoreError> {
-    let Some(row) = rows.first() else { return Ok(Err(Cause::AnotherHistory)) };
-    let first = Place { jumps: row.try_get("jumps")?, next: row.try_get::<i64, _>("next")? - count };
+pub(super) fn first_of(
+    rows: &[AnyRow],
+    count: i64,
+    before: Option<CounterPosition>,
+) -> Result<Result<CounterPosition, JumpCause>, StoreError> {
+    let Some(row) = rows.first() else { return Ok(Err(JumpCause::AnotherHistory)) };
+    let first = CounterPosition { jumps: row.try_get("jumps")?, next: row.try_get::<i64, _>("next")? - count };
     Ok(match before {
-        Some(before) if first < before => Err(Cause::SetBack),
+        Some(before) if first < before => Err(JumpCause::SetBack),
         Some(_) | None => Ok(first),
     })
 }

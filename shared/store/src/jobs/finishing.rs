@@ -20,7 +20,7 @@ use failpoint::{Point, reach};
 pub enum Finish {
     /// Done for good: the row leaves the table.
     Complete,
-    /// Run again at this time, in epoch milliseconds; no failure, so attempts count from the start again.
+    /// CompletedRun again at this time, in epoch milliseconds; no failure, so attempts count from the start again.
     Snooze {
         /// When.
         until_ms: i64,
@@ -134,7 +134,7 @@ const COMPLETE_JOBS: LockingStatement = LockingStatement {
 /// that was woken while it ran stays as it is.
 async fn complete_all(write: &mut Write, leases: &[Lease], locked: LockedRows) -> Result<HashSet<JobId>, StoreError> {
     #[derive(Serialize)]
-    struct Run {
+    struct CompletedRun {
         id: JobId,
         lease_token: i64,
         wakes: i64,
@@ -142,8 +142,8 @@ async fn complete_all(write: &mut Write, leases: &[Lease], locked: LockedRows) -
     if leases.is_empty() {
         return Ok(HashSet::new());
     }
-    let run = |lease: &Lease| Run { id: lease.job_id, lease_token: lease.token, wakes: lease.wakes };
-    let runs: Vec<Run> = leases.iter().map(run).collect();
+    let run = |lease: &Lease| CompletedRun { id: lease.job_id, lease_token: lease.token, wakes: lease.wakes };
+    let runs: Vec<CompletedRun> = leases.iter().map(run).collect();
     let text = COMPLETE_JOBS.on(write.store.database(), locked);
     let gone = sqlx::query(text).bind(json(&runs)?).fetch_all(write.transaction()).await?;
     gone.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()

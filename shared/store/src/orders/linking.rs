@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::LinkRow;
 
 use super::{NewLink, Told, Transition, tell_all};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
@@ -108,7 +108,7 @@ impl Batched for Linking {
         locked: LockedRows,
     ) -> Result<BatchOutcome<Transition>, StoreError> {
         #[derive(Serialize)]
-        struct Row<'a> {
+        struct LinkRow<'a> {
             id: OrderId,
             transaction_id: TransactionId,
             payment_url: &'a str,
@@ -124,7 +124,7 @@ impl Batched for Linking {
         let now_ms = write.now_ms();
         let mut linking = Vec::with_capacity(items.len());
         for item in items {
-            linking.push(Row {
+            linking.push(LinkRow {
                 id: item.order.id,
                 transaction_id: item.link.transaction_id,
                 payment_url: &item.link.payment_url,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Created, Told, from_row, id_of_reference, order_columns, repeated, tell_all};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
-use crate::idempotency::{self, IdempotencyKey, Keeping};
+use crate::idempotency::{self, IdempotencyKey, IdempotencyKeyRow};
 use crate::jobs::{self, Staged};
 use crate::statement::{Statement, json};
 use crate::{Database, Store, StoreError, Write};
@@ -48,12 +48,12 @@ pub async fn create_behind(
         made => made,
     };
     match made {
-        Ok(Made::New(order)) => Ok(Created::New(*order)),
-        Ok(Made::KeyIsKept) => match key {
+        Ok(CreateOutcome::New(order)) => Ok(Created::New(*order)),
+        Ok(CreateOutcome::KeyIsKept) => match key {
             Some(key) => repeated(store, &new.api_key_name, key).await,
             None => Ok(Created::InFlight),
         },
-        Ok(Made::ReferenceIsTaken) => {
+        Ok(CreateOutcome::ReferenceIsTaken) => {
             let reference = new.reference.as_deref().unwrap_or_default();
             let taken = id_of_reference(store, &new.api_key_name, reference).await?;
             Ok(taken.map_or(Created::InFlight, Created::ReferenceTaken))
@@ -78,14 +78,14 @@ pub(crate) struct Creating {
 
 /// What became of one.
 #[derive(Debug)]
-pub(crate) enum Made {
+pub(crate) enum CreateOutcome {
     New(Box<Order>),
     KeyIsKept,
     ReferenceIsTaken,
 }
 
 impl Batched for Creating {
-    type Answer = Made;
+    type Answer = CreateOutcome;
 
     fn batch_queue(store: &Store) -> &BatchQueue<Self> {
         &store.0.batch_queues.new_orders
@@ -103,7 +103,7 @@ impl Batched for Creating {
         store: &Store,
         items: &[Arc<Self>],
         locked: LockedRows,
-    ) -> Result<BatchOutcome<Made>, StoreError> {
+    ) -> Result<BatchOutcome<CreateOutcome>, StoreError> {
         let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let block = match store.database() {
             Database::Sqlite => Vec::new(),
@@ -122,7 +122,7 @@ impl Batched for Creating {
             ids.into_iter().map(OrderId).zip(items.iter().map(Arc::as_ref)).collect();
         let mut keys = Vec::new();
         for (id, Creating { new, key, .. }) in &numbered {
-            keys.extend(key.as_ref().map(|key| Keeping::of(&new.api_key_name, key, *id, None)));
+            keys.extend(key.as_ref().map(|key| IdempotencyKeyRow::of(&new.api_key_name, key, *id, None)));
         }
         let new_keys = idempotency::keep_all(&mut write, keys).await?;
         let is_to_be_made = |(id, item): &&(OrderId, &Creating)| item.key.is_none() || new_keys.contains(id);
@@ -133,12 +133,16 @@ impl Batched for Creating {
         };
         let refused: Vec<usize> = numbered.iter().enumerate().filter(refused).map(|(place, _)| place).collect();
         // A key of theirs must not be kept.
-        if let Some(unwritten) = BatchOutcome::without(refused, locked, MemberOutcome::Done(Made::ReferenceIsTaken)) {
+        if let Some(unwritten) =
+            BatchOutcome::without(refused, locked, MemberOutcome::Done(CreateOutcome::ReferenceIsTaken))
+        {
             return Ok(unwritten);
         }
         if made.is_empty() {
             // Their keys are kept already, so nothing is committed, no number is used up, and no job is staged.
-            return Ok(BatchOutcome::Committed(items.iter().map(|_| MemberOutcome::Done(Made::KeyIsKept)).collect()));
+            return Ok(BatchOutcome::Committed(
+                items.iter().map(|_| MemberOutcome::Done(CreateOutcome::KeyIsKept)).collect(),
+            ));
         }
         let line = |id: &OrderId| Told {
             id: *id,
@@ -160,8 +164,8 @@ impl Batched for Creating {
         write.commit().await?;
         reach(Point::CreateAfterCommit);
         let outcome = |(id, _): (OrderId, &Creating)| match made.remove(&id) {
-            Some(order) => MemberOutcome::Done(Made::New(Box::new(order))),
-            None => MemberOutcome::Done(Made::KeyIsKept),
+            Some(order) => MemberOutcome::Done(CreateOutcome::New(Box::new(order))),
+            None => MemberOutcome::Done(CreateOutcome::KeyIsKept),
         };
         Ok(BatchOutcome::Committed(numbered.into_iter().map(outcome).collect()))
     }
@@ -199,7 +203,7 @@ async fn insert_all(
     orders: &[&(OrderId, &Creating)],
 ) -> Result<BTreeMap<OrderId, Order>, StoreError> {
     #[derive(Serialize)]
-    struct Row<'a> {
+    struct NewOrderRow<'a> {
         id: OrderId,
         token: String,
         api_key_name: &'a str,
@@ -216,7 +220,7 @@ async fn insert_all(
     }
     let mut new = Vec::with_capacity(orders.len());
     for (id, Creating { new: order, .. }) in orders {
-        new.push(Row {
+        new.push(NewOrderRow {
             id: *id,
             token: OrderToken::random().as_str().to_owned(),
             api_key_name: &order.api_key_name,

@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::{find, from_row, of_order, refund_columns};
-use crate::idempotency::{self, IdempotencyKey, Keeping, Kept};
+use crate::idempotency::{self, IdempotencyKey, IdempotencyKeyRow, KeyOwner};
 use crate::orders::{self, tell};
 use crate::{Database, Store, StoreError, Write, anew_after_conflict, jobs};
 use domain::id::{OrderId, RefundId, TransactionId};
@@ -79,9 +79,12 @@ async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKe
         None => RefundId(store.0.ids.take_within(store, write.transaction(), "refunds", 1).await?),
     };
     if let Some(key) = key
-        && idempotency::keep_all(&mut write, vec![Keeping::of(&new.requested_by, key, new.order_id, Some(id))])
-            .await?
-            .is_empty()
+        && idempotency::keep_all(
+            &mut write,
+            vec![IdempotencyKeyRow::of(&new.requested_by, key, new.order_id, Some(id))],
+        )
+        .await?
+        .is_empty()
     {
         drop(write);
         return repeated(store, &new.requested_by, key).await;
@@ -174,9 +177,9 @@ async fn insert(
 
 async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Requested, StoreError> {
     let id = match idempotency::find(store, api_key_name, key).await? {
-        Kept::Nothing => return Ok(Requested::InFlight),
-        Kept::Refund(id) => id,
-        Kept::Order(_) | Kept::OtherRequest => return Ok(Requested::KeyReused),
+        KeyOwner::Nothing => return Ok(Requested::InFlight),
+        KeyOwner::Refund(id) => id,
+        KeyOwner::Order(_) | KeyOwner::OtherRequest => return Ok(Requested::KeyReused),
     };
     Ok(match find(store, id).await? {
         Some(refund) => Requested::Repeated(refund),

@@ -2,10 +2,10 @@
 
 use sqlx::Row;
 
-use super::{Sent, give_back, outcome_is_known, review};
+use super::{WasSent, give_back, outcome_is_known, review};
 use crate::jobs::{self, Finish};
 use crate::orders::{Transition, parse_status, tell};
-use crate::transactions::{Seen, StoredState, keep_seen};
+use crate::transactions::{SeenTransaction, StoredState, keep_seen};
 use crate::{Store, StoreError};
 use domain::id::RefundId;
 use domain::job::Lease;
@@ -108,7 +108,7 @@ pub async fn close_as_done(
     .await?;
     let Some(order_row) = paid_back.filter(|_| closed.rows_affected() > 0) else { return Ok(Transition::Refused) };
     outcome_is_known(&mut write, refund.order_id, &order_row).await?;
-    let seen = Seen {
+    let seen = SeenTransaction {
         transaction_id: refund.transaction_id,
         state: StoredState::Reversed,
         success_transaction_id: Some(refund.success_transaction_id),
@@ -139,7 +139,7 @@ pub async fn close_as_refused(
 ) -> Result<Transition, StoreError> {
     let mut write = store.begin(0).await?;
     jobs::finish(&mut write, lease, &Finish::Complete).await?;
-    if !give_back(&mut write, refund, why, Sent::Maybe).await? {
+    if !give_back(&mut write, refund, why, WasSent::Maybe).await? {
         return Ok(Transition::Refused);
     }
     write.commit().await?;

@@ -8,7 +8,7 @@ use domain::transaction::{TransactionReport, TransactionState};
 use store::jobs::Finish;
 use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
 use store::sweeping::LATE_INQUIRIES_MS;
-use store::transactions::{Seen, StoredState};
+use store::transactions::{SeenTransaction, StoredState};
 
 use crate::InquirySchedule;
 use crate::failure::UNANSWERED_MS;
@@ -277,7 +277,7 @@ fn closed_is_believed(order: &Order, asked_at_ms: i64) -> bool {
 }
 
 /// The news to be stored. That the allowed draft is closed is stored only once it may be believed.
-pub(super) fn worth_keeping(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Vec<Seen> {
+pub(super) fn worth_keeping(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Vec<SeenTransaction> {
     inquiries
         .iter()
         .filter_map(|inquiry| {
@@ -295,7 +295,7 @@ pub(super) fn worth_keeping(order: &Order, inquiries: &[Inquiry], asked_at_ms: i
                 && order.allowed_transaction_id == Some(inquiry.transaction_id)
                 && !closed_is_believed(order, asked_at_ms);
             let is_new = state != inquiry.was || (success_transaction_id.is_some() && !inquiry.has_permanent_id);
-            (is_new && !too_early).then_some(Seen {
+            (is_new && !too_early).then_some(SeenTransaction {
                 transaction_id: inquiry.transaction_id,
                 state,
                 success_transaction_id,
