@@ -273,7 +273,7 @@ fn whatever_ends_runs_together_holds_their_leases() {
         syn::Type::Tuple(tuple) => tuple.elems.first().is_some_and(|first| is_named(first, "Lease")),
         _ => is_named(kind, "Lease"),
     };
-    let ends = |calls: &Calls| calls.named("finish_all") + calls.named("turn_all");
+    let ends = |calls: &Calls| calls.named("finish_all") + calls.named("convert_all");
     let (mut batched, mut callers) = (Vec::new(), Vec::new());
     for (path, file) in &parsed() {
         let calls = |(head, block): &(&syn::Signature, &syn::Block)| {
@@ -300,7 +300,7 @@ fn whatever_ends_runs_together_holds_their_leases() {
     assert_eq!(batched, ["Ending", "Linking", "Settling"]);
     assert_eq!(
         callers,
-        [&["end_unturned", "finish"][..], &["write_all"; 3]].concat(),
+        [&["end_unconverted", "finish"][..], &["write_all"; 3]].concat(),
         "each of those, what one of them leaves over, and the one that takes one lease"
     );
 }

@@ -32,7 +32,7 @@ const NAMES: [&str; 69] = [
     "renew_leases",
     "finish_jobs",
     "complete_jobs",
-    "turn_jobs",
+    "convert_jobs",
     "keep_attempts",
     "attempts_of_job",
     "prune_attempts",

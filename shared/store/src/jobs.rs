@@ -13,16 +13,17 @@ use domain::job::{JobKind, Lease, QueueName};
 
 mod attempts;
 mod claiming;
+mod converting;
 mod dead_letters;
 mod finishing;
 mod operating;
 mod relaying;
 mod staging;
 mod suspects;
-mod turning;
 
 pub use attempts::{ATTEMPTS_OF_A_JOB, failed_attempts};
 pub use claiming::{claim, hand_back};
+pub(super) use converting::convert_all;
 pub use dead_letters::DeadLetteredBy;
 pub(super) use dead_letters::{Dead, cancel_dead, complete_instead, dead_letter};
 pub(super) use finishing::{Ending, WokenBy, finish, finish_all, not_ended};
@@ -37,7 +38,6 @@ pub(super) use relaying::{count_crash, grace_ms};
 pub(super) use staging::{Staged, stage, stage_all};
 pub use staging::{seed, stage_now};
 pub use suspects::{SuspectGroup, claim_suspects, end_leases_of_suspects, group_suspects, hand_back_suspects};
-pub(super) use turning::turn_all;
 
 /// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds. Where the line
 /// to the database is slow a lease lasts ten round trips longer, at most 12 s.

@@ -116,9 +116,9 @@ impl Batched for Linking {
         }
         let mut write = store.begin(items.len()).await?;
         // Jobs before the order's row, as in every settlement: one order of locks.
-        let turning: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, first_inquiry(item))).collect();
-        let turned = jobs::turn_all(&mut write, &turning, locked).await?;
-        if let Some(unwritten) = end_unturned(&mut write, items, turned, locked).await? {
+        let converting: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, first_inquiry(item))).collect();
+        let converted = jobs::convert_all(&mut write, &converting, locked).await?;
+        if let Some(unwritten) = end_unconverted(&mut write, items, converted, locked).await? {
             return Ok(unwritten);
         }
         let now_ms = write.now_ms();
@@ -175,17 +175,17 @@ fn first_inquiry(item: &Linking) -> Staged {
 
 /// Ends the runs that were not turned into inquiries: an inquiry is open beside each, or it is not ours to end. How the
 /// transaction ends where one cannot be ended.
-async fn end_unturned(
+async fn end_unconverted(
     write: &mut Write,
     items: &[Arc<Linking>],
     mut ended: HashSet<JobId>,
     locked: LockedRows,
 ) -> Result<Option<BatchOutcome<Transition>>, StoreError> {
     let runs: Vec<(Lease, Finish)> = items.iter().map(|item| (item.lease, Finish::Complete)).collect();
-    let unturned: Vec<(Lease, Finish)> =
+    let unconverted: Vec<(Lease, Finish)> =
         runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).cloned().collect();
-    if !unturned.is_empty() {
-        let finished = jobs::finish_all(write, &unturned, WokenBy::Kept, locked).await?;
+    if !unconverted.is_empty() {
+        let finished = jobs::finish_all(write, &unconverted, WokenBy::Kept, locked).await?;
         let is_finished = |item: &&Arc<Linking>| finished.contains(&item.lease.job_id);
         let inquiries: Vec<Staged> = items.iter().filter(is_finished).map(|item| first_inquiry(item)).collect();
         jobs::stage_all(write, &inquiries).await?;

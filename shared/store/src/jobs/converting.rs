@@ -14,8 +14,8 @@ use domain::job::Lease;
 
 // `offset 0` makes PostgreSQL ask for each row with both columns of the index. Without it, and without statistics of a
 // young table, it joins by the kind alone, and reads every open job of that kind for each row.
-const TURN_JOBS: LockingStatement = LockingStatement {
-    sqlite: "-- turn_jobs
+const CONVERT_JOBS: LockingStatement = LockingStatement {
+    sqlite: "-- convert_jobs
         update jobs set kind = next.kind, payload = next.payload, queue = next.queue, state = 'available',
             due_at_ms = next.due_at_ms, created_at_ms = $2, attempt = 0, crashes = 0, last_error = null,
             lease_token = null, waiting_since_ms = null,
@@ -29,7 +29,7 @@ const TURN_JOBS: LockingStatement = LockingStatement {
             and not exists (select 1 from jobs beside where beside.kind = next.kind
                 and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running'))
         returning id, due_at_ms",
-    postgres: "-- turn_jobs
+    postgres: "-- convert_jobs
         update jobs set kind = next.kind, payload = next.payload, queue = next.queue, state = 'available',
             due_at_ms = next.due_at_ms, created_at_ms = $2, attempt = 0, crashes = 0, last_error = null,
             lease_token = null, waiting_since_ms = null,
@@ -44,7 +44,7 @@ const TURN_JOBS: LockingStatement = LockingStatement {
                 and beside.subject_id = jobs.subject_id and beside.state in ('available', 'enqueued', 'running')
                 offset 0)
         returning jobs.id, jobs.due_at_ms",
-    postgres_skipping: "-- turn_jobs
+    postgres_skipping: "-- convert_jobs
         update jobs set kind = next.kind, payload = next.payload, queue = next.queue, state = 'available',
             due_at_ms = next.due_at_ms, created_at_ms = $2, attempt = 0, crashes = 0, last_error = null,
             lease_token = null, waiting_since_ms = null,
@@ -71,13 +71,13 @@ const TURN_JOBS: LockingStatement = LockingStatement {
 ///
 /// # Errors
 /// [`StoreError::Conflict`] as told.
-pub(crate) async fn turn_all(
+pub(crate) async fn convert_all(
     write: &mut Write,
     runs: &[(Lease, Staged)],
     locked: LockedRows,
 ) -> Result<HashSet<JobId>, StoreError> {
     #[derive(Serialize)]
-    struct Turning {
+    struct ConvertedJob {
         id: JobId,
         lease_token: i64,
         kind: &'static str,
@@ -85,9 +85,9 @@ pub(crate) async fn turn_all(
         queue: &'static str,
         due_at_ms: i64,
     }
-    let mut turning = Vec::with_capacity(runs.len());
+    let mut converting = Vec::with_capacity(runs.len());
     for (lease, next) in runs {
-        turning.push(Turning {
+        converting.push(ConvertedJob {
             id: lease.job_id,
             lease_token: lease.token,
             kind: next.job.kind().as_str(),
@@ -97,14 +97,14 @@ pub(crate) async fn turn_all(
         });
     }
     let now_ms = write.now_ms();
-    let text = TURN_JOBS.on(write.store.database(), locked);
-    let query = sqlx::query(text).bind(json(&turning)?).bind(now_ms);
-    let mut turned = HashSet::with_capacity(runs.len());
+    let text = CONVERT_JOBS.on(write.store.database(), locked);
+    let query = sqlx::query(text).bind(json(&converting)?).bind(now_ms);
+    let mut converted = HashSet::with_capacity(runs.len());
     for row in query.fetch_all(write.transaction()).await.map_err(as_conflict)? {
-        turned.insert(JobId(row.try_get("id")?));
+        converted.insert(JobId(row.try_get("id")?));
         write.recent.due(row.try_get("due_at_ms")?);
     }
-    Ok(turned)
+    Ok(converted)
 }
 
 /// Another transaction has opened the next job since the statement looked.

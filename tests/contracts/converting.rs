@@ -204,11 +204,11 @@ async fn an_inquiry_that_was_a_link_when_its_cancel_was_asked_for_goes_on() {
     other.execute(AssertSqlSafe(turn)).await.unwrap();
 
     let mut watching = f.connection().await;
-    let turned = async {
+    let converted = async {
         wait_for_a_lock(&mut watching).await;
         other.execute("commit").await.unwrap();
     };
-    let (canceled, ()) = tokio::join!(kinds::cancel(&f.store, id), turned);
+    let (canceled, ()) = tokio::join!(kinds::cancel(&f.store, id), converted);
 
     assert!(matches!(canceled, Ok(JobCommandOutcome::Refused(_))), "{canceled:?}");
     let inquiry = f.only_job_of(&order).await;
