@@ -51,7 +51,7 @@ pub(crate) async fn run(config: &Config, command: WeatherCommand) -> Result<(), 
         WeatherCommand::Open { overrides_patience, output } => {
             weather::open(&store, overrides_patience).await?;
             if overrides_patience {
-                kinds::hurry_held_back(&store).await?;
+                kinds::run_held_back_soon(&store).await?;
             }
             let patience = Report::read(&store).await?.patience_until();
             let said = match patience {

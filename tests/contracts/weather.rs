@@ -59,12 +59,12 @@ async fn how_a_process_sees_the_weather_is_told_with_its_heartbeat(f: Fixture) {
         log_fault: None,
         gateway: None,
     };
-    processes::beat(&f.store, &process).await.unwrap();
+    processes::write_heartbeat(&f.store, &process).await.unwrap();
     assert_eq!(processes::alive(&f.store).await.unwrap()[0].weather.as_deref(), Some("fair"));
 
     process.weather = Some("foul".into());
     process.log_fault = Some("its disk is full".into());
-    processes::beat(&f.store, &process).await.unwrap();
+    processes::write_heartbeat(&f.store, &process).await.unwrap();
 
     let told = processes::alive(&f.store).await.unwrap();
     assert_eq!(told[0].weather.as_deref(), Some("foul"));

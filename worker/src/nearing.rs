@@ -37,7 +37,7 @@ async fn bring_near(context: &WorkerContext) {
     };
     let mut pause = Duration::from_millis(100);
     loop {
-        match kinds::bring_near(&context.store, &longest).await {
+        match kinds::cap_due_times(&context.store, &longest).await {
             Ok(0) => return,
             Ok(jobs) => return info!(jobs, "{jobs} jobs lay further ahead than their schedules and are brought near"),
             Err(trouble) if trouble.is_passing() => {

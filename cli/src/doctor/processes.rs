@@ -20,7 +20,7 @@ pub(super) async fn look_at_processes(
     findings: &mut Findings,
 ) -> Vec<Process> {
     let now_ms = store.now_ms();
-    let (alive, gone): (Vec<Process>, Vec<Process>) = match processes::spoken_of(store).await {
+    let (alive, gone): (Vec<Process>, Vec<Process>) = match processes::recent(store).await {
         Ok(processes) => processes.into_iter().partition(|process| process.is_alive(now_ms)),
         Err(trouble) => {
             findings.fault("processes", causes(&trouble), "mend the database");

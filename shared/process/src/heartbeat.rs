@@ -100,7 +100,7 @@ pub async fn keep(
         let until_then = timeout(next_beat.saturating_duration_since(Instant::now()), weather_changed);
         if stop.run_until_cancelled(until_then).await.is_none() {
             // Without its row a process has ended in good order; a killed one is noticed by its silence.
-            let _ = processes::leave(&store, &process.id).await;
+            let _ = processes::delete(&store, &process.id).await;
             return;
         }
     }
@@ -112,6 +112,6 @@ async fn tell(store: &Store, process: &Process, clock_measured: &mut Instant) ->
         store.measure_clock().await?;
         *clock_measured = Instant::now();
     }
-    processes::beat(store, process).await?;
+    processes::write_heartbeat(store, process).await?;
     store.watch_numbers().await.map(drop)
 }

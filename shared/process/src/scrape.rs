@@ -83,7 +83,7 @@ async fn gauge_database(state: &Registry, store: &Store) -> Result<(), StoreErro
 }
 
 async fn gauge_processes(state: &Registry, store: &Store) -> Result<(), StoreError> {
-    let processes = processes::spoken_of(store).await?;
+    let processes = processes::recent(store).await?;
     let now_ms = store.now_ms();
     let alive = gauges(state, "tasdiq_processes", "Processes that are alive.", &["role"]);
     let silent = gauges(

@@ -11,7 +11,7 @@ use failpoint::{Point, reach};
 
 mod nearing;
 
-pub use nearing::{LongestWaits, bring_near, hurry_held_back};
+pub use nearing::{LongestWaits, cap_due_times, run_held_back_soon};
 
 /// How an operator's command about one job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub const SILENT_MS: i64 = 10_000;
 
 /// So long a silent process is spoken of; whoever looks after it has had time to be called. One that was killed leaves
 /// its row behind just like one that hangs.
-const SPOKEN_OF_MS: i64 = 10 * 60_000;
+const RECENT_MS: i64 = 10 * 60_000;
 
 /// After this a process that tells nothing of itself has no consumer any more.
 const CONSUMER_GONE_MS: i64 = 60_000;
@@ -84,9 +84,9 @@ macro_rules! process_columns {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
+pub async fn write_heartbeat(store: &Store, process: &Process) -> Result<(), StoreError> {
     let told = sqlx::query(concat!(
-        "-- beat
+        "-- write_heartbeat
         insert into processes (",
         process_columns!(),
         ")
@@ -117,8 +117,11 @@ pub async fn beat(store: &Store, process: &Process) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn leave(store: &Store, id: &str) -> Result<(), StoreError> {
-    sqlx::query("-- leave\ndelete from processes where id = $1").bind(id.to_owned()).execute(store.writer()).await?;
+pub async fn delete(store: &Store, id: &str) -> Result<(), StoreError> {
+    sqlx::query("-- delete_process\ndelete from processes where id = $1")
+        .bind(id.to_owned())
+        .execute(store.writer())
+        .await?;
     Ok(())
 }
 
@@ -127,7 +130,7 @@ pub async fn leave(store: &Store, id: &str) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn alive(store: &Store) -> Result<Vec<Process>, StoreError> {
-    let mut processes = spoken_of(store).await?;
+    let mut processes = recent(store).await?;
     let now_ms = store.now_ms();
     processes.retain(|process| process.is_alive(now_ms));
     Ok(processes)
@@ -153,14 +156,14 @@ pub async fn has_worker_of(store: &Store, gateway: &GatewayIdentity) -> Result<b
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
-pub async fn spoken_of(store: &Store) -> Result<Vec<Process>, StoreError> {
+pub async fn recent(store: &Store) -> Result<Vec<Process>, StoreError> {
     let rows = sqlx::query(concat!(
-        "-- processes_spoken_of
+        "-- recent_processes
         select ",
         process_columns!(),
         " from processes where heartbeat_at_ms > $1 order by role, started_at_ms"
     ))
-    .bind(store.now_ms() - SPOKEN_OF_MS)
+    .bind(store.now_ms() - RECENT_MS)
     .fetch_all(store.readers())
     .await?;
     rows.iter().map(from_row).collect()

@@ -109,12 +109,12 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
     Ok(swept)
 }
 
-const ORPHANED_STILL: Statement = Statement {
-    sqlite: "-- orphaned_still
+const STILL_ORPHANED: Statement = Statement {
+    sqlite: "-- still_orphaned
         select id from orders
         where id = $1 and status in ('pending', 'confirming') and gateway <> $2
             and coalesce(expires_at_ms, pending_since_ms) <= $3",
-    postgres: "-- orphaned_still
+    postgres: "-- still_orphaned
         select id from orders
         where id = $1 and status in ('pending', 'confirming') and gateway <> $2
             and coalesce(expires_at_ms, pending_since_ms) <= $3
@@ -144,7 +144,7 @@ async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64,
         let mut write = store.begin(0).await?;
         // Meanwhile it may have been paid, by a process that knows its gateway, or got another link.
         let still =
-            sqlx::query(ORPHANED_STILL.on(store.database())).bind(order_id.0).bind(ours.0.clone()).bind(since_ms);
+            sqlx::query(STILL_ORPHANED.on(store.database())).bind(order_id.0).bind(ours.0.clone()).bind(since_ms);
         if still.fetch_optional(write.transaction()).await?.is_none() {
             continue;
         }
@@ -183,15 +183,15 @@ async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
 /// one before it stopped, and begins anew at the end.
 async fn restore_late_inquiries(store: &Store) -> Result<u64, StoreError> {
     let oldest =
-        SweptTo { final_at_ms: store.now_ms() - LATE_INQUIRIES_MS + LATE_INQUIRIES_MARGIN_MS, order_id: OrderId(0) };
-    let mut from = swept_to(store).await?.max(oldest);
+        SweepPosition { final_at_ms: store.now_ms() - LATE_INQUIRIES_MS + LATE_INQUIRIES_MARGIN_MS, order_id: OrderId(0) };
+    let mut from = sweep_position(store).await?.max(oldest);
     let mut restored = 0;
     for _ in 0..ENDED_PAGES {
         let page = ended_orders(store, from).await?;
         for order in &page {
             if order.is_without_inquiry {
                 if restored == u64::from(BATCH) {
-                    keep_swept_to(store, from).await?;
+                    keep_sweep_position(store, from).await?;
                     return Ok(restored);
                 }
                 stage(store, Job::SettleOrder { order_id: order.place.order_id }, QueueName::Background).await?;
@@ -200,35 +200,35 @@ async fn restore_late_inquiries(store: &Store) -> Result<u64, StoreError> {
             from = order.place;
         }
         if page.len() < ENDED_PAGE as usize {
-            from = SweptTo::default(); // all of them were looked at
+            from = SweepPosition::default(); // all of them were looked at
             break;
         }
     }
-    keep_swept_to(store, from).await?;
+    keep_sweep_position(store, from).await?;
     Ok(restored)
 }
 
 /// Up to where orders that have ended were looked at. Many may end in the same millisecond, so their numbers count,
 /// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct SweptTo {
+struct SweepPosition {
     final_at_ms: i64,
     order_id: OrderId,
 }
 
-impl Default for SweptTo {
+impl Default for SweepPosition {
     fn default() -> Self {
-        SweptTo { final_at_ms: 0, order_id: OrderId(0) }
+        SweepPosition { final_at_ms: 0, order_id: OrderId(0) }
     }
 }
 
 struct EndedOrder {
-    place: SweptTo,
+    place: SweepPosition,
     is_without_inquiry: bool,
 }
 
 /// The next orders that have ended, oldest first, and whether each must have a late inquiry and has none.
-async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, StoreError> {
+async fn ended_orders(store: &Store, from: SweepPosition) -> Result<Vec<EndedOrder>, StoreError> {
     let rows = sqlx::query(
         "-- ended_orders
         select o.id, o.final_at_ms,
@@ -247,7 +247,10 @@ async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, S
     rows.iter()
         .map(|row| {
             Ok(EndedOrder {
-                place: SweptTo { final_at_ms: row.try_get("final_at_ms")?, order_id: OrderId(row.try_get("id")?) },
+                place: SweepPosition {
+                    final_at_ms: row.try_get("final_at_ms")?,
+                    order_id: OrderId(row.try_get("id")?),
+                },
                 is_without_inquiry: row.try_get::<i32, _>("is_without_inquiry")? != 0,
             })
         })
@@ -255,23 +258,23 @@ async fn ended_orders(store: &Store, from: SweptTo) -> Result<Vec<EndedOrder>, S
 }
 
 /// Up to where the sweep before has come: a time in epoch milliseconds and an order's number.
-async fn swept_to(store: &Store) -> Result<SweptTo, StoreError> {
-    let row = sqlx::query("-- swept_to\nselect value from installation where name = 'swept_to_ms'")
+async fn sweep_position(store: &Store) -> Result<SweepPosition, StoreError> {
+    let row = sqlx::query("-- sweep_position\nselect value from installation where name = 'swept_to_ms'")
         .fetch_optional(store.readers())
         .await?;
     let read = |row: sqlx::any::AnyRow| {
         let value: String = row.try_get("value").ok()?;
         // An earlier release kept the time alone.
         let (final_at_ms, order_id) = value.split_once(' ').unwrap_or((&value, "0"));
-        Some(SweptTo { final_at_ms: final_at_ms.parse().ok()?, order_id: OrderId(order_id.parse().ok()?) })
+        Some(SweepPosition { final_at_ms: final_at_ms.parse().ok()?, order_id: OrderId(order_id.parse().ok()?) })
     };
     // What cannot be read is begun anew.
     Ok(row.and_then(read).unwrap_or_default())
 }
 
-async fn keep_swept_to(store: &Store, to: SweptTo) -> Result<(), StoreError> {
+async fn keep_sweep_position(store: &Store, to: SweepPosition) -> Result<(), StoreError> {
     sqlx::query(
-        "-- keep_swept_to
+        "-- keep_sweep_position
         insert into installation (name, value) values ('swept_to_ms', $1)
         on conflict (name) do update set value = excluded.value",
     )

@@ -30,11 +30,11 @@ const BATCH: u32 = 1_000;
 /// transaction, and be blocked by it. The writer of a row gives it another time, and after a step this is done once
 /// more.
 const RUNNING: Statement = Statement {
-    sqlite: "-- bring_jobs_near
+    sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id in (select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit $3)
             and due_at_ms > $1",
-    postgres: "-- bring_jobs_near
+    postgres: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id = any(array(select id from jobs where queue = $2 and state = 'running' and due_at_ms > $1 limit $3
                 for update skip locked))
@@ -42,11 +42,11 @@ const RUNNING: Statement = Statement {
 };
 
 const ENQUEUED: Statement = Statement {
-    sqlite: "-- bring_jobs_near
+    sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id in (select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit $3)
             and due_at_ms > $1",
-    postgres: "-- bring_jobs_near
+    postgres: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id = any(array(select id from jobs where queue = $2 and state = 'enqueued' and due_at_ms > $1 limit $3
                 for update skip locked))
@@ -54,11 +54,11 @@ const ENQUEUED: Statement = Statement {
 };
 
 const AVAILABLE: Statement = Statement {
-    sqlite: "-- bring_jobs_near
+    sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id in (select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit $3)
             and due_at_ms > $1",
-    postgres: "-- bring_jobs_near
+    postgres: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id = any(array(select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 limit $3
                 for update skip locked))
@@ -68,7 +68,7 @@ const AVAILABLE: Statement = Statement {
 /// Inquiries about open orders stand beside the late inquiries, which are many and lie a day ahead: found by their
 /// orders.
 const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
-    sqlite: "-- bring_jobs_near
+    sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id in (
                 select j.id from orders o join jobs j on j.kind = $2 and j.subject_id = o.id
@@ -77,7 +77,7 @@ const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
                     and j.due_at_ms > $1
                 limit $3)
             and due_at_ms > $1",
-    postgres: "-- bring_jobs_near
+    postgres: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id = any(array(
                 select j.id from orders o join jobs j on j.kind = $2 and j.subject_id = o.id
@@ -91,14 +91,14 @@ const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
 
 /// Of these kinds, of which few are open.
 const OF_KINDS: Statement = Statement {
-    sqlite: "-- bring_jobs_near
+    sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id in (
                 select id from jobs where kind in (select value from json_each($2))
                     and state in ('available', 'enqueued', 'running') and state = 'available' and due_at_ms > $1
                 limit $3)
             and due_at_ms > $1",
-    postgres: "-- bring_jobs_near
+    postgres: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id = any(array(
                 select id from jobs where kind = any(array(select json_array_elements_text(cast($2 as json))))
@@ -109,14 +109,14 @@ const OF_KINDS: Statement = Statement {
 
 /// Of a queue and these kinds, those whose last run was told to wait or failed.
 const HELD_BACK: Statement = Statement {
-    sqlite: "-- bring_jobs_near
+    sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id in (
                 select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 and due_at_ms <= $4
                     and last_error is not null and kind in (select value from json_each($3))
                 limit $5)
             and due_at_ms > $1",
-    postgres: "-- bring_jobs_near
+    postgres: "-- cap_due_times
         update jobs set due_at_ms = $1
         where id = any(array(
                 select id from jobs where queue = $2 and state = 'available' and due_at_ms > $1 and due_at_ms <= $4
@@ -130,7 +130,7 @@ const HELD_BACK: Statement = Statement {
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; some may lie near by then.
-pub async fn bring_near(store: &Store, longest: &LongestWaits) -> Result<u64, StoreError> {
+pub async fn cap_due_times(store: &Store, longest: &LongestWaits) -> Result<u64, StoreError> {
     let (mut brought, database) = (0, store.database());
     for queue in QueueName::ALL {
         let available_ms = match queue {
@@ -170,8 +170,8 @@ const WORD_IS_HEARD_MS: i64 = 1_500;
 /// patience that the gateway asked for. A job that waits for something else as well finds that, and waits again.
 ///
 /// # Errors
-/// As [`bring_near`].
-pub async fn hurry_held_back(store: &Store) -> Result<u64, StoreError> {
+/// As [`cap_due_times`].
+pub async fn run_held_back_soon(store: &Store) -> Result<u64, StoreError> {
     let (mut brought, database) = (0, store.database());
     let until_ms = store.now_ms() + LONGEST_PATIENCE_MS;
     let asking = names(JobKind::asks_gateway)?;
