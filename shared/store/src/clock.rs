@@ -10,28 +10,28 @@ use failpoint::{self, Point};
 
 /// Database time, in epoch milliseconds.
 ///
-/// It starts from the host's clock and is set by [`Clock::set`] whenever the database has been asked; between two
-/// measurements it runs on the monotonic clock. So neither a skewed nor a stepped host changes what is due.
+/// It starts with the host's clock, and [`Clock::set`] sets it whenever the database has been asked. Between two
+/// measurements it runs on the monotonic clock. A wrong or a changed host clock therefore does not change what is due.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
 
-/// How often every process asks the database for its time. After a step of that clock processes have two times for so
+/// How often every process asks the database for its time. After a step of that clock, processes may differ for this
 /// long.
 pub const MEASURED_EVERY: Duration = Duration::from_secs(3);
 
-/// After this long without a measurement something is wrong.
+/// A clock that was not measured for this long is no longer trusted.
 const TRUSTED_FOR: Duration = Duration::from_secs(300);
 
-/// A measurement that differs by more from the one before is a step: the clock was set. By less it may be that the answer
-/// was slow. It is well below what is left of a lease when it is renewed.
+/// A measurement that differs by more than this from the one before shows a step: the database's clock was set. A
+/// smaller difference may come from a slow answer. It is well below the rest of a lease at its renewal.
 const STEP_MS: i64 = 2_000;
 
 /// How often the database's clock was set while this process ran, and by how much the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockSteps {
-    /// How often.
+    /// How often it was set.
     pub count: u64,
-    /// By how many milliseconds the last time; below zero when it was set back.
+    /// By how many milliseconds it was set the last time; negative when it was set back.
     pub last_ms: i64,
 }
 
@@ -40,7 +40,7 @@ struct Inner {
     base: Instant,
     /// Database time minus the time since `base`.
     offset_ms: AtomicI64,
-    /// When it was last measured, on the base; -1 until then.
+    /// When it was last measured, on the same base; -1 before the first measurement.
     measured_ms: AtomicI64,
     steps: watch::Sender<ClockSteps>,
 }
@@ -51,7 +51,7 @@ impl Clock {
         Self::starting_at(host_ms())
     }
 
-    /// A clock that believes it is `now_ms`, as on a host whose clock is wrong.
+    /// A clock that starts at `now_ms`, as on a host with a wrong clock.
     pub fn starting_at(now_ms: i64) -> Self {
         Clock(Arc::new(Inner {
             base: Instant::now(),
@@ -66,8 +66,9 @@ impl Clock {
         self.monotonic_ms() + self.0.offset_ms.load(Ordering::Acquire)
     }
 
-    /// Takes over a measurement: the database said `database_ms` when asked `round_trip` ago; half of that is its age.
-    /// Returns by how many milliseconds the database's clock has been set since the measurement before, if it was.
+    /// Sets the clock: `round_trip` ago the database was asked and said `database_ms`; half of the round trip is its
+    /// age. Returns by how many milliseconds the database's clock was set since the measurement before, or `None` if it
+    /// was not.
     pub fn set(&self, database_ms: i64, round_trip: Duration) -> Option<i64> {
         let age_ms = i64::try_from(round_trip.as_millis() / 2).unwrap_or(0);
         let monotonic_ms = self.monotonic_ms();
@@ -75,7 +76,7 @@ impl Clock {
         let step_ms = offset_ms - self.0.offset_ms.load(Ordering::Acquire);
         let has_stepped = self.measured_ago().is_some() && step_ms.abs() > STEP_MS;
         if has_stepped {
-            // Before the new time can be read: whoever has read it, and then asks for steps, learns of this one.
+            // Before the new time can be read: a task that reads it and then asks for steps must learn of this one.
             self.0.steps.send_modify(|steps| *steps = ClockSteps { count: steps.count + 1, last_ms: step_ms });
         }
         self.0.offset_ms.store(offset_ms, Ordering::Release);
@@ -83,18 +84,18 @@ impl Clock {
         has_stepped.then_some(step_ms)
     }
 
-    /// The steps of the database's clock that this process has seen, and those to come.
+    /// The steps of the database's clock that this process has seen, now and later.
     pub fn steps(&self) -> watch::Receiver<ClockSteps> {
         self.0.steps.subscribe()
     }
 
-    /// How long ago the database was last asked, or `None` if it never was.
+    /// How long ago the database was last asked, or `None` if never.
     pub fn measured_ago(&self) -> Option<Duration> {
         let measured_ms = self.0.measured_ms.load(Ordering::Relaxed);
         (measured_ms >= 0).then(|| Duration::from_millis(u64::try_from(self.monotonic_ms() - measured_ms).unwrap_or(0)))
     }
 
-    /// Whether the database was asked lately enough that the clock cannot have drifted far; else `/readyz` is red.
+    /// Whether the clock was measured recently enough that it cannot have drifted far. If not, `/readyz` fails.
     pub fn is_trusted(&self) -> bool {
         is_trusted_after(self.measured_ago())
     }

@@ -1,4 +1,4 @@
-//! Steps of the database's clock: each is told, and the last one is kept for those who look later.
+//! Steps of the database's clock: each is logged, and the last one is stored for `doctor`.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use tracing::{debug, warn};
 use super::{Store, StoreError, metrics};
 use failpoint::{self, Point};
 
-/// A step of the database's clock, as the process that saw it has kept it.
+/// A stored step of the database's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptStep {
-    /// When it was seen, in epoch milliseconds of the new time.
+    /// When a process saw it, in epoch milliseconds of the new time.
     pub at_ms: i64,
-    /// By how many milliseconds the clock was set; below zero when it was set back.
+    /// By how many milliseconds the clock was set; negative when it was set back.
     pub by_ms: i64,
 }
 
-/// Sets this process's clock by what the database said, and tells of a step.
+/// Sets this process's clock from the database's answer, and reports a step.
 pub(super) async fn take_over(store: &Store, database_ms: i64, round_trip: Duration) {
     let Some(by_ms) = store.clock().set(database_ms + scripted_ms(), round_trip) else { return };
     let direction = if by_ms > 0 { "forward" } else { "back" };
@@ -32,12 +32,12 @@ pub(super) async fn take_over(store: &Store, database_ms: i64, round_trip: Durat
     }
 }
 
-/// A step in whole seconds, the nearest: it is measured by asking, and half of a round trip is guessed.
+/// A step in whole seconds, rounded: a measurement guesses half of the round trip.
 pub fn seconds(by_ms: i64) -> i64 {
     (by_ms + 500).div_euclid(1_000)
 }
 
-/// An hour, where a test has the database's clock set.
+/// One hour, where a test sets the database's clock.
 fn scripted_ms() -> i64 {
     const HOUR_MS: i64 = 3_600_000;
     let ahead = if failpoint::strikes(Point::DatabaseClockAhead) { HOUR_MS } else { 0 };
@@ -57,7 +57,7 @@ async fn keep(store: &Store, by_ms: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The last step that a process has seen, if there was one.
+/// The last step that any process has seen.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

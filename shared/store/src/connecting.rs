@@ -1,4 +1,4 @@
-//! How a connection to the database is made and set up, and what must be so at the other end of it.
+//! Makes and sets up connections to the database, and checks that its server is suitable.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,43 +14,43 @@ use super::pool::Server;
 use domain::secret::Secret;
 
 /// How long a request waits for a free connection before the database counts as unavailable. A server that refuses
-/// connections is noticed sooner.
+/// connections is noticed earlier.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long PostgreSQL lets a statement of ours run; as in the settings of each connection.
+/// How long PostgreSQL lets one of our statements run. Each connection sets this.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a session to PostgreSQL must not leave to the defaults of server, database and role. One text, as each statement
-/// would cost a round trip.
+/// The settings of a PostgreSQL session that must not depend on the defaults of server, database and role. They are one
+/// text, because each statement would cost a round trip.
 const SESSION: &str = concat!(
     "-- set_up_session\n",
-    // A request never waits longer for a lock than its caller waits for an answer.
+    // A request never waits longer for a lock than its caller waits for the answer.
     "set lock_timeout = '3s'; ",
     "set statement_timeout = '10s'; ",
     "set idle_in_transaction_session_timeout = '15s'; ",
-    // Each guard is one statement, and relies on seeing what was committed before it.
+    // Each guard is one statement, and relies on reading all that was committed before it.
     "set default_transaction_isolation = 'read committed'; ",
     "set default_transaction_read_only = off; ",
     "set default_transaction_deferrable = off; ",
     "set standard_conforming_strings = on; ",
-    // Every row is found by an index. A plan that was made while a table was small would read it whole, and go on so while
-    // it grows.
+    // Each of our statements can find its rows by an index. A plan made while a table was small would read the whole
+    // table, and would stay so as the table grows.
     "set enable_seqscan = off; ",
-    // What that makes look dear is never worth being compiled.
+    // That setting makes plans look expensive; compiling them is never worth it.
     "set jit = off; ",
-    // A commit that was answered survives a power cut of the server.
+    // An answered commit survives a power failure of the server.
     "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'; ",
-    // These end sessions that we keep. Older servers lack some of them.
+    // These timeouts end sessions that we keep open. Older servers do not have all of them.
     "select set_config(name, '0', false) from pg_settings ",
     "where name in ('idle_session_timeout', 'transaction_timeout') and setting <> '0'; ",
 );
 
-/// Connections to a file of ours.
+/// Connections to a SQLite file.
 pub(super) fn pool_of_file(connections: u32) -> AnyPoolOptions {
     AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
         |connection, _| {
             Box::pin(async move {
-                // FULL: a commit that was answered survives a power cut.
+                // FULL: an answered commit survives a power failure.
                 for pragma in [
                     "pragma journal_mode = wal",
                     "pragma synchronous = full",
@@ -65,7 +65,7 @@ pub(super) fn pool_of_file(connections: u32) -> AnyPoolOptions {
     )
 }
 
-/// Connections to that server. Whoever is lent one tests it first.
+/// Connections to this server. The pool tests each one before use.
 pub(super) fn pool_of_server(connections: u32, server: &Arc<Server>) -> AnyPoolOptions {
     let server = Arc::clone(server);
     AnyPoolOptions::new()
@@ -78,7 +78,7 @@ pub(super) fn pool_of_server(connections: u32, server: &Arc<Server>) -> AnyPoolO
         })
         .after_connect(|connection, _| {
             Box::pin(async move {
-                // With the client's address the process's number tells in `pg_stat_activity` whose session this is.
+                // The client's address and this process id tell in `pg_stat_activity` whose session it is.
                 let name = format!("set application_name = 'tasdiq {}'", std::process::id());
                 connection.execute(sqlx::raw_sql(AssertSqlSafe(SESSION.to_owned() + &name))).await?;
                 Ok(())
@@ -115,27 +115,27 @@ pub(super) fn postgres_options(url: &Secret) -> Result<AnyConnectOptions, StoreE
     if let Some(Host::Ipv6(address)) = url.host()
         && !is_elsewhere
     {
-        // sqlx would take the brackets for a part of a name.
+        // Without this sqlx would read the brackets as part of a name.
         url.query_pairs_mut().append_pair("host", &address.to_string());
     }
     Ok(url.as_str().parse()?)
 }
 
-/// The oldest PostgreSQL that we are tried with, as it numbers itself.
+/// The oldest PostgreSQL that the tests have run on, in the server's own numbering.
 const OLDEST: i32 = 140_000;
 
-/// A pooler that gives each transaction another session shows it at once where it has several connections and none is
-/// busy; where it is busy, by one of these.
+/// How often to ask for the session. A pooler that gives each transaction another session shows it at once while its
+/// connections are idle. If they are busy, one of these questions shows it.
 const POOLER_ASKED: usize = 3;
 
-/// All of it takes some twelve round trips, on a line that may be slow.
+/// The examination takes about twelve round trips, on a network that may be slow.
 const EXAMINED_WITHIN: Duration = Duration::from_secs(15);
 
-/// Looks at the server with two connections, in the simple protocol, which leaves nothing behind in a session that may be
-/// somebody else's. Returns the shortest of the round trips that it takes.
+/// Examines the server over two connections. It uses the simple protocol, which leaves nothing behind in a session that
+/// may be shared. Returns the shortest round trip.
 ///
 /// # Errors
-/// [`StoreError::Unsuitable`], or what keeps us from asking.
+/// [`StoreError::Unsuitable`], or the error that kept us from asking.
 pub(super) async fn examine(options: &AnyConnectOptions) -> Result<Duration, StoreError> {
     timeout(EXAMINED_WITHIN, async {
         let connect = || AnyConnection::connect_with(options);
@@ -169,7 +169,7 @@ pub(super) async fn examine(options: &AnyConnectOptions) -> Result<Duration, Sto
     .unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut.into()))
 }
 
-/// Which of the server's sessions runs a statement of this connection.
+/// The server process that runs this connection's statements.
 async fn session(connection: &mut AnyConnection) -> Result<i32, StoreError> {
     let row = sqlx::raw_sql("-- session\nselect pg_backend_pid() as session").fetch_one(connection).await?;
     Ok(row.try_get("session")?)

@@ -1,4 +1,4 @@
-//! Why the database did not do it, sorted by what the caller does about it.
+//! Why the database did not do it, sorted by what the caller should do next.
 
 use std::sync::Arc;
 
@@ -9,35 +9,35 @@ use domain::id::OrderId;
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be asked now: away, restarting, out of connections, too slow. Nothing was decided by us; ask again.
+    /// It cannot be asked now: away, restarting, out of connections, too slow. Nothing was decided; ask again.
     #[error("the database is not available")]
     Unavailable(#[source] Arc<sqlx::Error>),
-    /// It is there and does not let us in: password, TLS, name of the database. A start or a command fails by it; a process
-    /// that runs was let in before and asks again, for somebody is changing something there.
+    /// It answers, and does not let us in: password, TLS, name of the database. A start or a command fails with it. A
+    /// running process was let in before, so it asks again: an operator is changing something.
     #[error("the database refuses the connection")]
     Refused(#[source] Arc<sqlx::Error>),
-    /// What is there can never serve us.
+    /// The database or its server is not suitable, and waiting does not help.
     #[error(transparent)]
     Unsuitable(Unsuitable),
-    /// Another transaction was in the way and won. Beginning anew is safe.
+    /// Another transaction was in the way and won. Running this one again is safe.
     #[error("another transaction was in the way")]
     Conflict(#[source] sqlx::Error),
-    /// The job's lease belongs to somebody else now; nothing was written.
+    /// The job's lease belongs to another worker by now; nothing was written.
     #[error("the lease of the job is lost")]
     LeaseLost,
-    /// `tasdiq migrate` has not run, or not in this release.
+    /// `tasdiq migrate` has not run, or not with this release.
     #[error("the database lacks the tables of this release; run `tasdiq migrate`")]
     NotMigrated,
     /// A newer release has changed the tables.
     #[error("the database belongs to a newer release (it has migration {version}); start that release instead")]
     NewerDatabase {
-        /// The first migration we do not know.
+        /// The first migration that this release does not know.
         version: i64,
     },
     /// A migration failed.
     #[error("a migration failed")]
     Migration(#[source] MigrateError),
-    /// A statement or its result was not as we wrote it: a defect.
+    /// A statement or its result was not as this release expects: a defect.
     #[error("a statement failed")]
     Statement(#[source] sqlx::Error),
     /// A row holds a value that no release of ours writes.
@@ -50,18 +50,19 @@ pub enum StoreError {
     },
 }
 
-/// An order that this release cannot read: a row of it, or of what belongs to it, holds a value of another release, or one
-/// that somebody wrote by hand. In a list of orders it is told, and the rest goes on.
+/// An order that this release cannot read: one of its rows holds a value of another release, or a value written by
+/// hand. A list of orders names it and continues with the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// The order.
     pub order_id: OrderId,
-    /// What cannot be read, in words.
+    /// The part that cannot be read, in words.
     pub what: String,
 }
 
 impl Unreadable {
-    /// What was read of this order; where a value is not known it is added to the list, and there is nothing.
+    /// Returns what was read about this order. If a value is not known, it adds the order to `unreadable` and returns
+    /// `None`.
     pub(super) fn sort<T>(
         read: Result<T, StoreError>,
         order_id: OrderId,
@@ -81,18 +82,18 @@ impl Unreadable {
     }
 }
 
-/// What lies at the other end of `DATABASE_URL` and can never serve us, whatever time passes.
+/// A database or server that can never serve us, however long we wait.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unsuitable {
-    /// Statements of one connection run in several sessions: what is set for a session is set for others, and a prepared
-    /// statement is another process's.
+    /// A pooler runs the statements of one connection in several sessions. Settings of a session then apply to others,
+    /// and a prepared statement may belong to another process.
     #[error(
         "DATABASE_URL leads to a connection pooler that shares its sessions between connections (such as pgbouncer with \
          pool_mode = transaction): statements and settings of one process would reach another's; let DATABASE_URL lead to \
          PostgreSQL itself, or set pool_mode = session there"
     )]
     Pooler,
-    /// Not every name can be stored.
+    /// It cannot store every customer's or product's name.
     #[error(
         "the database has the encoding {encoding}, in which not every name can be stored; make one with `create database \
          … encoding 'UTF8' template template0` and let DATABASE_URL lead there"
@@ -101,20 +102,20 @@ pub enum Unsuitable {
         /// As the server calls it.
         encoding: String,
     },
-    /// It lacks what our statements need.
+    /// It lacks features that our statements need.
     #[error("PostgreSQL is version {version}; Tasdiq needs 14 or newer")]
     TooOld {
         /// As the server tells it.
         version: String,
     },
-    /// A file that the URL names for TLS.
+    /// The URL names a file for TLS that cannot be read.
     #[error(
         "{parameter} of DATABASE_URL names {file}, which cannot be read ({error}); mend the path or the file's rights"
     )]
     File {
         /// Which of the URL's parameters.
         parameter: String,
-        /// The path as it stands there.
+        /// The path in the URL.
         file: String,
         /// Why it cannot be read.
         error: Arc<std::io::Error>,
@@ -122,7 +123,7 @@ pub enum Unsuitable {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anybody doing anything.
+    /// Whether the same call may succeed later without any change by a person.
     pub fn is_passing(&self) -> bool {
         matches!(self, StoreError::Unavailable(_) | StoreError::Refused(_) | StoreError::Conflict(_))
     }
@@ -132,26 +133,26 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error::{Configuration, Database, Io, PoolClosed, PoolTimedOut, Protocol, Tls, WorkerCrashed};
         match &error {
-            // A handshake that fails by what the other side shows, such as its certificate.
+            // A TLS handshake that failed for what the other side showed, such as its certificate.
             Io(cause) if cause.kind() == std::io::ErrorKind::InvalidData => StoreError::Refused(Arc::new(error)),
             Tls(_) | Configuration(_) => StoreError::Refused(Arc::new(error)),
             Io(_) | Protocol(_) | PoolTimedOut | PoolClosed | WorkerCrashed => StoreError::Unavailable(Arc::new(error)),
             Database(database) => {
                 let code = database.code().unwrap_or_default();
                 match (sqlite_code(&code), code.as_ref()) {
-                    // The low byte is the primary code, the rest tells where: busy, locked.
+                    // The low byte is the primary code, the rest is detail: busy, locked.
                     (Some(5 | 6), _) => StoreError::Conflict(error),
                     // Out of memory, I/O error, disk full, cannot open, locking protocol.
                     (Some(7 | 10 | 13 | 14 | 15), _) => StoreError::Unavailable(Arc::new(error)),
                     (Some(_), _) => StoreError::Statement(error),
                     // Serialization failure, deadlock, lock timeout.
                     (None, "40001" | "40P01" | "55P03") => StoreError::Conflict(error),
-                    // Password, role, pg_hba.conf; no such database; a start that the server does not understand (a pooler
-                    // may refuse our parameters).
+                    // Password, role, pg_hba.conf; no such database; start-up parameters that the server does not
+                    // understand (a pooler may refuse ours).
                     (None, "3D000" | "08P01") => StoreError::Refused(Arc::new(error)),
                     (None, code) if code.starts_with("28") => StoreError::Refused(Arc::new(error)),
-                    // Statement canceled for its timeout, read-only after a failover; connection lost, out of
-                    // resources, shutting down or not yet accepting, the server's own I/O.
+                    // Statement canceled by its timeout; read-only after a failover; connection lost, out of resources,
+                    // shutting down or still starting; an I/O error of the server.
                     (None, "57014" | "25006") => StoreError::Unavailable(Arc::new(error)),
                     (None, code) if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
                         StoreError::Unavailable(Arc::new(error))
@@ -164,7 +165,8 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// SQLite's primary result code; PostgreSQL's codes have five characters, SQLite's extended ones at most four digits.
+/// SQLite's primary result code, or `None` for a code of PostgreSQL: those have five characters, SQLite's extended ones
+/// at most four digits.
 fn sqlite_code(code: &str) -> Option<u32> {
     (code.len() <= 4).then(|| code.parse::<u32>().ok().map(|extended| extended & 0xff)).flatten()
 }
@@ -173,7 +175,7 @@ impl From<MigrateError> for StoreError {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Execute(error) => error.into(),
-            // A lock, or the server, may be at fault; a statement that cannot succeed is the migration's.
+            // A lock or the server may have stopped it. Any other error means that the migration itself is wrong.
             MigrateError::ExecuteMigration(error, version) => match StoreError::from(error) {
                 StoreError::Statement(error) => StoreError::Migration(MigrateError::ExecuteMigration(error, version)),
                 other => other,

@@ -1,4 +1,4 @@
-//! Whether the database answers, how fast, what time it has, and whether it takes writes.
+//! Whether the database answers, how fast, what time it has, and whether it accepts writes.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,32 +8,33 @@ use sqlx::Row;
 use super::{Database, Store, StoreError, WriteProof, clock_steps, jobs};
 use crate::clock::host_ms;
 
-/// A measurement of the clock that took longer is not believed.
+/// A time that took longer to arrive is not trusted.
 const TRUSTED_ROUND_TRIP: Duration = Duration::from_secs(1);
 
-/// A heartbeat is a write, every 3 s; one that hangs fails within this.
+/// How long a successful heartbeat proves that writes succeed. A heartbeat is a write, every 3 s, and fails within this
+/// time if it hangs.
 const PROVEN_FOR: Duration = Duration::from_secs(15);
 
-/// So many round trips a renewal may take, with those that it waits behind.
+/// The number of round trips that a renewal may take, with the statements that it waits behind.
 const ROUND_TRIPS_OF_A_RENEWAL: u32 = 10;
 
-/// No line is so slow that a lease lasts longer than this besides.
+/// The most that a slow network can add to a lease.
 pub(super) const MOST_LEASE_FOR_THE_LINE_MS: i64 = 12_000;
 
 impl Store {
-    /// Asks the database for its time and sets the clock by it. To be repeated every [`crate::clock::MEASURED_EVERY`].
+    /// Asks the database for its time and sets the clock. Call it every [`crate::clock::MEASURED_EVERY`].
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn measure_clock(&self) -> Result<(), StoreError> {
         let asked = Instant::now();
         let database_ms = match self.0.database {
-            // The file's database has no clock but the host's.
+            // SQLite has no clock but the host's.
             Database::Sqlite => host_ms(),
             Database::Postgres => {
                 let mut connection = self.0.upkeep.acquire().await?;
                 let asked = Instant::now();
-                // In the simple protocol, which takes one round trip.
+                // The simple protocol takes one round trip.
                 let row = connection.ask(
                     "-- measure_clock\nselect cast(extract(epoch from clock_timestamp()) * 1000 as bigint) as now_ms",
                 );
@@ -42,7 +43,7 @@ impl Store {
                 connection.give_back();
                 let round_trip_us = i64::try_from(round_trip.as_micros()).unwrap_or(i64::MAX);
                 self.0.round_trip_us.store(round_trip_us, Ordering::Relaxed);
-                // A slow answer may be wrong by half its way; the next beat asks again.
+                // The time in a slow answer may be wrong by half its round trip; the next measurement will be better.
                 if round_trip <= TRUSTED_ROUND_TRIP || self.0.clock.measured_ago().is_none() {
                     clock_steps::take_over(self, row.try_get("now_ms")?, round_trip).await;
                 }
@@ -53,7 +54,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the database answers.
+    /// Checks that the database answers.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -62,7 +63,7 @@ impl Store {
         Ok(())
     }
 
-    /// The settings of the server, switched off there, without which a commit that was answered may be lost with its power.
+    /// The server's settings that are switched off and without which an answered commit may be lost in a power failure.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -80,24 +81,25 @@ impl Store {
         }
     }
 
-    /// How long the database took when it was last asked for its time; nothing for a file of ours.
+    /// How long the database took when it was last asked for its time; zero for SQLite.
     pub fn round_trip(&self) -> Duration {
         Duration::from_micros(self.0.round_trip_us.load(Ordering::Relaxed).unsigned_abs())
     }
 
-    /// How long a lease lasts here, milliseconds: [`jobs::LEASE_MS`], and what the line to the database takes besides.
+    /// How long a lease lasts here, milliseconds: [`jobs::LEASE_MS`], plus the time that the network to the database
+    /// takes.
     pub fn lease_ms(&self) -> i64 {
         lease_ms(self.round_trip())
     }
 
-    /// Remembers how the last write of this process's own row went.
+    /// Remembers whether the last write of this process's own row succeeded.
     pub(super) fn note_proof(&self, is_good: bool) {
         let proof = WriteProof { at: Instant::now(), is_good };
         *self.0.last_proof.lock() = Some(proof);
     }
 
-    /// Why nothing can be written, as the last heartbeat has shown; `None` before the first one. Reads may go on meanwhile: a
-    /// disk may be full, a lock held, a right taken away.
+    /// Why nothing can be written, as the last heartbeat has shown; `None` before the first one. Reads may still
+    /// succeed: a full disk, a held lock or a missing permission stops writes alone.
     pub fn write_fault(&self) -> Option<&'static str> {
         let proof = (*self.0.last_proof.lock())?;
         match proof {
@@ -108,7 +110,7 @@ impl Store {
     }
 }
 
-/// How long a lease lasts where the database answers after so long.
+/// How long a lease lasts where the database answers after this round trip.
 fn lease_ms(round_trip: Duration) -> i64 {
     let for_the_line = i64::try_from((round_trip * ROUND_TRIPS_OF_A_RENEWAL).as_millis()).unwrap_or(i64::MAX);
     jobs::LEASE_MS + for_the_line.min(MOST_LEASE_FOR_THE_LINE_MS)

@@ -1,9 +1,10 @@
-//! Integer ids in blocks: one statement hands out many. Gaps are fine, and no number is given out twice.
+//! Integer ids in blocks: one statement takes many. Gaps are fine, and no number is given out twice.
 //!
-//! That holds also where the database has lost commits: a backup was restored, or a standby took over that had not received
-//! everything. The counters then stand where they once stood, and customers hold the numbers since. Three signs tell it: the
-//! server is on another history than the counters were last taken on; a counter stands lower than this process has seen it;
-//! or a person says so (`tasdiq restored`). Then all counters jump, and every process drops the ids it holds.
+//! This holds even after the database has lost commits: a backup was restored, or a standby took over that had not
+//! received everything. The counters are then back at an earlier value, while customers hold later numbers. Three signs
+//! show it: the server's history differs from the one the counters were last taken on; a counter is lower than this
+//! process has seen it; or a person says so (`tasdiq restored`). Then all counters jump ahead, and every process drops
+//! the ids that it holds.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,26 +21,26 @@ mod counters;
 pub use counters::Numbers;
 use counters::{CounterPosition, JumpCause, first_of, jumping, present_history, read, taking};
 
-/// So many ids one statement takes from the database; more where many are needed at once, or every group of rows would
-/// wait for a commit of its own ids.
+/// How many ids one statement takes. It takes more when many are needed at once; otherwise every batch of rows would
+/// wait for a commit that takes ids.
 const BLOCK: i64 = 64;
 
-/// A block is taken anew where numbers jump, or where other callers were faster; not for ever.
+/// How often a block is taken again, because numbers jumped or other callers were faster, before it is an error.
 const MOST_TRIES: usize = 100;
 
-/// The ids this process has taken and not yet used, and how it has seen the counters.
+/// The ids that this process has taken and not yet used, and the counters as it last saw them.
 #[derive(Debug, Default)]
 pub(super) struct IdBlocks {
     by_name: Mutex<HashMap<String, Known>>,
-    /// Whether this is a server that can tell on which history it is. Not every hosted one lets us ask.
+    /// Whether this server can tell its history. Some hosted servers do not let us ask.
     tells_history: OnceCell<bool>,
-    /// How often this process made the counters jump, or saw to it that another had.
+    /// How often this process made the counters jump, or found that another process had.
     jumps_made: AtomicU64,
-    /// Held while a number that was taken twice makes them jump.
+    /// Held while a number that was given out twice makes the counters jump.
     behind: tokio::sync::Mutex<()>,
 }
 
-/// What this process knows of jumps at one moment.
+/// The jumps that this process knows of at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JumpsKnown {
     made: u64,
@@ -49,14 +50,14 @@ pub(super) struct JumpsKnown {
 #[derive(Debug, Default)]
 struct Known {
     seen: Option<CounterPosition>,
-    /// Ids below it are of before a jump.
+    /// Ids below this one are from before a jump.
     floor: i64,
     /// Highest first, so that the lowest is taken from the end.
     left: Vec<i64>,
 }
 
 impl IdBlocks {
-    /// `count` fresh ids of this name, lowest first; asks the database, in a transaction of its own, only when
+    /// Takes `count` new ids of this name, lowest first. It asks the database, in a separate transaction, only when
     /// none are left.
     pub(super) async fn take(&self, store: &Store, name: &'static str, count: usize) -> Result<Vec<i64>, StoreError> {
         for _ in 0..MOST_TRIES {
@@ -82,7 +83,7 @@ impl IdBlocks {
             };
             let mut by_name = self.by_name();
             let known = by_name.entry(name.to_owned()).or_default();
-            // Another caller may have seen a jump meanwhile; then this block is of before it.
+            // Another caller may have seen a jump meanwhile; this block is then from before it.
             if known.heed(CounterPosition { next: taken.next + block, ..taken }) {
                 let mut block_ids: Vec<i64> = (taken.next..taken.next + block).rev().collect();
                 block_ids.append(&mut known.left);
@@ -92,7 +93,7 @@ impl IdBlocks {
         Err(sqlx::Error::RowNotFound.into())
     }
 
-    /// The first of `count` ids in a row, taken within this transaction.
+    /// Takes `count` consecutive ids within this transaction, and returns the first.
     pub(super) async fn take_within(
         &self,
         store: &Store,
@@ -103,7 +104,7 @@ impl IdBlocks {
         let before = self.by_name().get(name).and_then(|known| known.seen);
         let tells_history = self.tells_history(store).await?;
         let rows = taking(tells_history, name, count).fetch_all(&mut *transaction).await?;
-        // What is seen here may be rolled back, so nothing of it is remembered.
+        // This transaction may be rolled back, so nothing that it read is remembered.
         let cause = match first_of(&rows, count, before)? {
             Ok(taken) => return Ok(taken.next),
             Err(cause) => cause,
@@ -117,22 +118,22 @@ impl IdBlocks {
         }
     }
 
-    /// Takes back what a transaction did not use.
+    /// Takes back ids that a transaction did not use.
     pub(super) fn give_back(&self, name: &'static str, ids: Vec<i64>) {
         let mut by_name = self.by_name();
         let known = by_name.entry(name.to_owned()).or_default();
         known.left.extend(ids.into_iter().rev().filter(|id| *id >= known.floor));
     }
 
-    /// To be asked before numbers are taken, for [`IdBlocks::is_behind`].
+    /// The jumps known now. Read it before taking numbers, for [`IdBlocks::is_behind`].
     pub(super) fn jumps_known(&self) -> JumpsKnown {
         let seen = self.by_name().get("orders").and_then(|known| known.seen).map(|seen| seen.jumps);
         JumpsKnown { made: self.jumps_made.load(Ordering::Relaxed), seen }
     }
 
-    /// A number that was given out is another row's already, so the counters stand too low: they jump, unless they have
-    /// since `before`, when it was not yet given out. Many requests meet such numbers at the same moment, and one jump is
-    /// enough for all.
+    /// Handles a number that another row has already: the counters are too low, so they jump. They do not if they have
+    /// jumped since `before`, which was read before the number was given out: many requests meet such numbers at the
+    /// same moment, and one jump is enough.
     pub(super) async fn is_behind(&self, store: &Store, before: JumpsKnown) -> Result<(), StoreError> {
         let _one_at_a_time = self.behind.lock().await;
         let now = self.jumps_known();
@@ -142,7 +143,7 @@ impl IdBlocks {
         self.jump(store, JumpCause::SetBack).await.map(drop)
     }
 
-    /// Looks at all counters, and makes them jump where commits were lost.
+    /// Reads all counters, and makes them jump if commits were lost.
     async fn watch(&self, store: &Store) -> Result<Vec<Numbers>, StoreError> {
         let before = self.seen();
         let counters = read(store, self.tells_history(store).await?).await?;
@@ -223,7 +224,8 @@ impl IdBlocks {
 }
 
 impl Known {
-    /// Takes note of where the counter stands now; ids of before a jump are dropped. Whether it is news of no earlier jump.
+    /// Remembers the counter's present position, and drops ids from before a jump. Returns whether the position is not
+    /// older than the last known jump.
     fn heed(&mut self, now: CounterPosition) -> bool {
         let is_late = self.seen.is_some_and(|seen| now.jumps < seen.jumps);
         if !is_late {
@@ -238,7 +240,7 @@ impl Known {
 }
 
 impl Store {
-    /// Looks whether the database has lost commits, and makes the numbers jump then. To be repeated every few seconds.
+    /// Checks whether the database has lost commits, and makes the numbers jump if so. Call it every few seconds.
     ///
     /// # Errors
     /// [`StoreError`] when the database did not answer.
@@ -246,7 +248,8 @@ impl Store {
         self.0.ids.watch(self).await
     }
 
-    /// Makes all numbers jump, because a person says that commits were lost. Running processes follow with their next beat.
+    /// Makes all numbers jump, because a person says that commits were lost. Running processes follow with their next
+    /// heartbeat.
     ///
     /// # Errors
     /// [`StoreError`] when the database did not do it.
@@ -254,7 +257,7 @@ impl Store {
         self.0.ids.jump(self, JumpCause::Told).await
     }
 
-    /// Where the counters stand.
+    /// The present positions of the counters.
     ///
     /// # Errors
     /// [`StoreError`] when the database did not answer.
@@ -263,7 +266,7 @@ impl Store {
     }
 }
 
-/// It is an error, for a person must compare with the gateway what is left.
+/// Logged as an error, because a person must compare the remaining data with the gateway.
 fn tell(cause: JumpCause) {
     match cause {
         JumpCause::AnotherHistory => error!(

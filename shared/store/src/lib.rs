@@ -1,5 +1,5 @@
-//! The database: one file per noun, the only SQL. Where SQLite and PostgreSQL differ, a statement has
-//! two texts.
+//! The database: the only crate with SQL, one file per noun. Where SQLite and PostgreSQL differ, a statement has two
+//! texts.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -73,7 +73,7 @@ pub enum Database {
     Postgres,
 }
 
-/// The database of one installation; cheap to clone. The functions of its modules read and write it.
+/// The database of one installation; cheap to clone. The functions of this crate's modules read and write it.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
@@ -82,12 +82,12 @@ struct Inner {
     database: Database,
     writer: Pool,
     readers: Pool,
-    /// What keeps this process's jobs and heartbeat alive, and is never held up by work.
+    /// Connections reserved for leases and heartbeats, so that running jobs can never hold them up.
     upkeep: Pool,
-    /// How a connection of one's own is made; nothing for a file of ours.
+    /// How to make a separate connection; `None` for SQLite.
     options: Option<AnyConnectOptions>,
     clock: Clock,
-    /// How long the last question for the time took, microseconds.
+    /// How long the database took to answer the last question for its time, microseconds.
     round_trip_us: AtomicI64,
     last_proof: Mutex<Option<WriteProof>>,
     ids: IdBlocks,
@@ -96,14 +96,14 @@ struct Inner {
     batch_queues: BatchQueues,
 }
 
-/// How the last write of this process's own row went, and when.
+/// Whether the last write of this process's own row succeeded, and when that was.
 #[derive(Clone, Copy, Debug)]
 struct WriteProof {
     at: Instant,
     is_good: bool,
 }
 
-/// What waits to be written with others of its kind.
+/// The batch queues, one for each kind of write or read.
 #[derive(Debug, Default)]
 struct BatchQueues {
     questions: BatchQueue<callbacks::CallbackQuestion>,
@@ -117,7 +117,7 @@ struct BatchQueues {
 }
 
 impl Store {
-    /// The random name of this installation, made by whoever asks first.
+    /// The random name of this installation. The first process that asks makes it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -148,23 +148,25 @@ impl Store {
         self.0.database
     }
 
-    /// Waits until this process has committed a job; a commit since the last call counts. For its one relay.
+    /// Waits until this process commits a job; a commit since the last call counts too. Only for the process's one
+    /// relay.
     pub async fn job_staged(&self) {
         self.0.relay_inbox.filled().await;
     }
 
-    /// What this process has committed since the last call. For its one relay.
+    /// Takes the jobs that this process has committed since the last call. Only for the process's one relay.
     pub fn take_recent(&self) -> RecentJobs {
         self.0.relay_inbox.take()
     }
 
-    /// From now on rows that are due at once on these queues, and on no others, are marked as enqueued where they are
-    /// staged: the caller pushes what [`Store::take_recent`] gives.
+    /// From now on, jobs that are staged on these queues and due at once are marked as enqueued in the same statement.
+    /// The caller pushes the ids that [`Store::take_recent`] returns. On all other queues the relay enqueues due jobs
+    /// itself.
     pub fn enqueue_when_staged(&self, queues: Vec<QueueName>) {
         self.0.relay_inbox.open_only(queues);
     }
 
-    /// The orders that this process changes from now on, as each commit is made.
+    /// The ids of the orders that this process changes from now on, sent after each commit.
     pub fn order_changes(&self) -> broadcast::Receiver<OrderId> {
         self.0.order_changes.subscribe()
     }
@@ -184,12 +186,13 @@ impl Store {
         &self.0.writer
     }
 
-    /// For what keeps jobs and this process alive: renewals, ends of runs, the relay, heartbeats.
+    /// The connections for work that keeps jobs and this process alive: renewals of leases, ends of runs, the relay,
+    /// heartbeats.
     fn upkeep(&self) -> &Pool {
         &self.0.upkeep
     }
 
-    /// As [`Store::upkeep`], for what only reads.
+    /// As [`Store::upkeep`], for statements that only read.
     fn upkeep_readers(&self) -> &Pool {
         match self.0.database {
             Database::Sqlite => &self.0.readers,

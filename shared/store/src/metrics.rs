@@ -1,4 +1,4 @@
-//! What is counted about what this process writes.
+//! Counters of what this process writes.
 
 use std::sync::LazyLock;
 
@@ -11,8 +11,8 @@ static ORDER_TRANSITIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter_vec("tasdiq_order_transitions_total", "Orders that entered a status, by this process.", &["status"])
 });
 
-/// Orders that entered a status, by this process. Statuses that are not left again are counted only here: a table
-/// that grows is not scanned at every scrape.
+/// Orders that entered a status, by this process. Final statuses are counted only here: counting their rows would scan
+/// a table that grows for ever.
 pub(crate) fn order_transitions() -> &'static IntCounterVec {
     &ORDER_TRANSITIONS
 }
@@ -36,7 +36,7 @@ static CLOCK_STEPS: LazyLock<IntCounterVec> = LazyLock::new(|| {
         "Steps of the database's clock that this process has seen: it was set.",
         &["direction"],
     );
-    // An alert on a rate needs series that begin at zero.
+    // An alert on a rate needs series that start at zero.
     for direction in ["forward", "back"] {
         steps.with_label_values(&[direction]);
     }

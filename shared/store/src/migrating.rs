@@ -1,4 +1,4 @@
-//! Bringing the tables to this release, beside processes that use them and sessions that hold locks for hours.
+//! Brings the tables to this release, while other processes use them and sessions may hold locks for hours.
 
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Executor, Row};
@@ -6,14 +6,15 @@ use sqlx::{AnyConnection, Executor, Row};
 use super::pool::Pool;
 use super::{Database, StoreError};
 
-/// Who wants to change a table waits for all that use it, and all that come later wait behind: for so long at most, which is
-/// half of what a request waits for a lock. An autovacuum gives way after a second.
+/// How long a migration waits for a lock. A statement that changes a table waits for all that use it, and all later
+/// ones wait behind it. The limit is half of the time that a request waits for a lock. An autovacuum gives way after
+/// one second.
 const WAITS: &str = "set statement_timeout = 0; set lock_timeout = '1500ms'";
 
-/// Settings of tables: the name, the setting as PostgreSQL keeps it, and the statement.
+/// Settings of tables: the table, the setting as PostgreSQL stores it, and the statement that sets it.
 ///
-/// Rows pass through the jobs quickly; the default of a fifth would leave the index full of dead entries. An order's row is
-/// written again soon after it was made, and where its page has room no index is.
+/// Job rows are written and deleted quickly; with the default of a fifth the index would fill with dead entries. An
+/// order's row is written again soon after it was made; if its page has room, no index must be written.
 const TUNED: [(&str, &str, &str); 2] = [
     ("jobs", "autovacuum_vacuum_scale_factor=0.01", "alter table jobs set (autovacuum_vacuum_scale_factor = 0.01)"),
     ("orders", "fillfactor=70", "alter table orders set (fillfactor = 70)"),
@@ -30,7 +31,7 @@ pub(super) async fn run(
     connection.execute(sqlx::raw_sql(WAITS)).await?;
     migrations.run(&mut *connection).await?;
     for (table, setting, statement) in TUNED {
-        // Each takes a lock, which one that is set already need not wait for.
+        // The statement takes a lock, so it runs only if the setting is missing.
         let set = sqlx::query(
             "-- table_setting\nselect 1 as is_set from pg_class where oid = cast($1 as regclass) and $2 = any(reloptions)",
         );
@@ -41,7 +42,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The session that has held locks on our tables for longest, ours left out: their transactions are short.
+/// The session that has held locks on our tables for the longest time. Our own sessions are left out: their
+/// transactions are short.
 pub(super) async fn blocked_by(pool: &Pool) -> Result<Option<String>, StoreError> {
     let row = sqlx::query(
         "-- migration_blocked_by

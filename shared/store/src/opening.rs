@@ -1,4 +1,4 @@
-//! Opening the database, and bringing its tables to this release.
+//! Opens the database, and brings its tables to this release.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,24 +18,25 @@ use crate::clock::Clock;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations");
 
-/// Connections per process that do its work. Small, so that tens of processes fit a server of 100 to 400 connections.
+/// Connections of one process for its work. Few, so that tens of processes fit a server of 100 to 400 connections.
 const POSTGRES_CONNECTIONS: u32 = 13;
-/// A worker has one more than there are processors here, but no fewer than these and no more than every other process.
+/// The fewest connections of a worker. It has one more than this host has processors, and never more than other
+/// processes.
 ///
-/// Its jobs can wait for a connection, and the gateway cannot wait for the webhook, which shares database and processors
-/// with them: what many jobs do at once in the database is taken from it (`docs/benchmarks/raw.md`).
+/// A worker's jobs can wait for a connection; the gateway does not wait for the webhook. Database and processors that
+/// many jobs use at once are missing there (`docs/benchmarks/raw.md`).
 const LEAST_POSTGRES_CONNECTIONS: u32 = 3;
-/// From here on it is the line that makes jobs slow, and not database and processors: a worker has as many connections as
-/// every other process.
+/// From this round trip on the network makes jobs slow, not database and processors. A worker then has as many
+/// connections as every other process.
 const SLOW_LINE: Duration = Duration::from_millis(10);
-/// Connections besides, which work never takes: for renewals of leases, ends of runs, the relay and heartbeats. Without them
-/// a slow line to the database lets leases run out while jobs wait for each other's connections.
+/// Further connections that running jobs never take: for renewals of leases, ends of runs, the relay and heartbeats.
+/// Without them, leases on a slow network would run out while jobs wait for each other's connections.
 const UPKEEP_CONNECTIONS: u32 = 3;
 const SQLITE_READERS: u32 = 4;
 
 impl Store {
-    /// Opens the database and measures its time. Tables are looked at by [`Store::check_migrated`], made by
-    /// [`Store::migrate`].
+    /// Opens the database and measures its time. [`Store::check_migrated`] checks the tables, [`Store::migrate`] makes
+    /// them.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be reached within 5 s, [`StoreError::Refused`] and
@@ -44,7 +45,7 @@ impl Store {
         Self::open_with(url, POSTGRES_CONNECTIONS).await
     }
 
-    /// As [`Store::open`], with so many connections to PostgreSQL in all.
+    /// As [`Store::open`], with this many connections to PostgreSQL in all.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -52,7 +53,8 @@ impl Store {
         Self::open_with(url, connections.saturating_sub(UPKEEP_CONNECTIONS).max(1)).await
     }
 
-    /// As [`Store::open`], for a process that answers nobody and only runs jobs: with fewer connections to PostgreSQL.
+    /// As [`Store::open`], with fewer connections to PostgreSQL: for a process that serves no requests and only runs
+    /// jobs.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -68,7 +70,7 @@ impl Store {
         Self::open_sized(url, |_| postgres_connections).await
     }
 
-    /// Opens it with as many connections for work as suit the time of a round trip.
+    /// Opens it. `connections` chooses the number of connections for work from the round trip.
     async fn open_sized(url: &DatabaseUrl, connections: impl FnOnce(Duration) -> u32) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let (database, writer, readers, upkeep, options) = match url {
@@ -108,24 +110,25 @@ impl Store {
         Ok(store)
     }
 
-    /// Brings the tables to this release. Harmless to repeat, and safe beside another process doing the same.
+    /// Brings the tables to this release. It may be repeated, and may run beside another process that does the same.
     ///
-    /// It waits for a lock so briefly that requests which queue up behind it do not fail; what is done by then is kept.
+    /// It waits for a lock only briefly, because all requests for the table queue up behind it. Migrations that were
+    /// done by then stay done.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when somebody holds a lock, so that it must be repeated; [`StoreError::Unavailable`], or
+    /// [`StoreError::Conflict`] when another session holds a lock: repeat it. [`StoreError::Unavailable`], or
     /// [`StoreError::Migration`] when a migration fails or the database belongs to a newer release.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let mut connection = self.0.writer.acquire().await?;
         let migrated = migrating::run(&mut connection, self.0.database, &MIGRATIONS).await;
-        // The connection goes, and with it its patience.
+        // Closed, because its timeouts were changed for the migration.
         let _ = connection.close().await;
         migrated?;
         findings::adopt(self).await?;
         Ok(())
     }
 
-    /// Who most likely keeps [`Store::migrate`] from going on, in words; nothing if that does not show.
+    /// The session that most likely blocks [`Store::migrate`], in words; `None` if it cannot be told.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -136,13 +139,13 @@ impl Store {
         }
     }
 
-    /// Whether the tables are those of this release.
+    /// Checks that the tables are those of this release.
     ///
     /// # Errors
     /// [`StoreError::NotMigrated`] while a migration is missing, [`StoreError::Migration`] when the database
     /// belongs to a newer release.
     pub async fn check_migrated(&self) -> Result<(), StoreError> {
-        // A database nobody has migrated has no such table.
+        // A database without any migration has no such table.
         let rows =
             sqlx::query("-- check_migrated\nselect version from _sqlx_migrations where success order by version")
                 .fetch_all(&self.0.readers)
@@ -158,8 +161,8 @@ impl Store {
     }
 }
 
-/// Whether a statement failed because there is no such table: PostgreSQL's code for it, or SQLite's for most of what is wrong
-/// with a statement.
+/// Whether a statement failed for want of its table. PostgreSQL has a code for that; SQLite uses code 1 for most faults
+/// of a statement.
 fn lacks_table(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| code == "42P01" || code == "1"))
 }

@@ -1,4 +1,4 @@
-//! Connections to the database, and how they are borrowed.
+//! A pool of connections to the database.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,32 +23,32 @@ mod connect_probe;
 mod server;
 mod transaction;
 
-/// What a statement leads to: a row, or how many it has changed.
+/// A result of a statement: a row, or how many rows it has changed.
 type StatementOutcome = Either<AnyQueryResult, AnyRow>;
 
 /// The connections of one process; cheap to clone.
 ///
-/// sqlx takes a refused connection for a server that is just starting, and tries again until its time limit is over. A
-/// caller of ours should hear within a second that there is no server, and may ask again then; while with a server that
-/// is merely busy waiting its permit is right.
+/// sqlx treats a refused connection as a server that is starting, and tries again until its time limit. Our callers
+/// should learn within a second that there is no server; they may ask again. For a server that is only busy, waiting is
+/// right.
 ///
-/// sqlx also has the server answer once before it lends a connection and once more when it is given back. One whose last
-/// statement ended well a moment ago is borrowed again without that, which saves a busy process two round trips of three. A
-/// connection to a server is tested by a question of ours, which also tells whether that server takes writes.
+/// sqlx also tests a connection before each use and after it. This pool uses a connection again without a test if its
+/// last statement ended well a moment ago, which saves a busy process two of three round trips. It tests a connection
+/// to a server with its own statement, which also shows whether that server accepts writes.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     connections: AnyPool,
     state: Arc<PoolState>,
 }
 
-/// What is borrowed past sqlx's own pool.
+/// The part of the pool that all clones share.
 #[derive(Debug)]
 struct PoolState {
-    /// One for each connection there may be, so that whoever has one never waits for a connection that is idle.
+    /// One permit for each possible connection. A caller with a permit never waits for a connection that lies idle.
     permits: Arc<Semaphore>,
-    /// The one that was given back last at the end; nothing once the pool is closed.
+    /// Idle connections, the last used one at the end; `None` once the pool is closed.
     idle: Mutex<Option<Vec<IdleConnection>>>,
-    /// The server behind them, which may hang and may change its role; nothing for a file of ours.
+    /// The server behind the connections, which may hang and may change its role; `None` for SQLite.
     server: Option<Arc<Server>>,
 }
 
@@ -61,18 +61,18 @@ struct IdleConnection {
     given_back: Instant,
 }
 
-/// A connection that has lain idle for longer is tested before it is borrowed: its server may have been started anew.
+/// How long an idle connection is used again without a test. After that its server may have been restarted.
 const TRUSTED_FOR: Duration = Duration::from_millis(250);
 
-/// A server that has not answered a statement, or a commit, in this time hangs: it is longer than any of ours should take.
+/// A server that has not answered a statement or a commit in this time hangs: none of ours should take that long.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(8);
 
-/// However busy a connection is, sqlx sees it so often: it ends those that have lived for long.
+/// After this time even a busy connection goes back to sqlx, which closes old connections.
 const TESTED_EVERY: Duration = Duration::from_secs(60);
 
 impl Drop for PoolState {
     fn drop(&mut self) {
-        // There may be no runtime any more in which sqlx could test them.
+        // There may be no runtime left in which sqlx could test them.
         for idle in self.idle().take().into_iter().flatten() {
             drop(idle.connection.leak());
         }
@@ -94,12 +94,12 @@ impl PoolState {
         self.server.is_some()
     }
 
-    /// The server's era in which a connection is made now; see [`Server`].
+    /// The server's present era; see [`Server`].
     fn era(&self) -> u64 {
         self.server.as_ref().map_or(0, |server| server.era())
     }
 
-    /// The one that was used last, unless that is long ago; then sqlx gets all of them back, and tests each.
+    /// Takes the last used connection. If that was too long ago, sqlx gets all idle ones back and tests each.
     fn take_recently_used(&self) -> Option<IdleConnection> {
         let mut idle = self.idle();
         let idle = idle.as_mut()?;
@@ -121,8 +121,8 @@ impl PoolState {
         }
     }
 
-    /// Whether a statement has ended well. Where the connection or its server may be to blame that it has not, sqlx gets all
-    /// that are idle back, and tests each. A server that takes no writes any more is left, with all connections to it.
+    /// Passes on how a statement ended. If the connection or its server may have caused an error, sqlx gets all idle
+    /// connections back and tests each. If the server no longer accepts writes, all connections to it are closed.
     fn note_outcome<T>(&self, era: u64, ended: Result<T, Error>) -> Result<T, Error> {
         let Err(error) = &ended else { return ended };
         let has_changed_its_role = changes_role(error);
@@ -137,7 +137,7 @@ impl PoolState {
         ended
     }
 
-    /// What the server answers, unless it hangs. A file is slow at most, and locked for as long as SQLite is told to wait.
+    /// Limits the time for a server's answer. A SQLite file is at most slow, and its busy timeout limits that.
     async fn in_time<T>(
         &self,
         era: u64,
@@ -150,7 +150,7 @@ impl PoolState {
         }
     }
 
-    /// Has sqlx take a connection back, rolling back what is open; one to a server that was left meanwhile is closed.
+    /// Gives a connection back to sqlx, which rolls back what is open. A connection of an earlier era is closed.
     fn return_to_sqlx(&self, connection: PoolConnection<Any>, era: u64) {
         match era == self.era() {
             true => return_to_sqlx(connection, self.has_server()),
@@ -160,20 +160,20 @@ impl PoolState {
 }
 
 impl Pool {
-    /// These connections, to a file of ours.
+    /// A pool of connections to a SQLite file.
     pub(super) fn of_file(connections: AnyPool) -> Self {
         Pool { state: PoolState::new(&connections, None), connections }
     }
 
-    /// These connections, to that server.
+    /// A pool of connections to a server.
     pub(super) fn of_server(connections: AnyPool, server: Arc<Server>) -> Self {
         Pool { state: PoolState::new(&connections, Some(server)), connections }
     }
 
-    /// A connection of one's own for a while.
+    /// Borrows a connection.
     ///
     /// # Errors
-    /// There is none in time, or the server refuses, or takes no writes.
+    /// No connection is free in time, the server refuses connections, or it accepts no writes.
     pub(super) async fn acquire(&self) -> Result<BorrowedConnection, Error> {
         let borrowed = async {
             let within = self.connections.options().get_acquire_timeout();
@@ -207,14 +207,14 @@ impl Pool {
             let mut borrowed = borrowed(self.connections.acquire().await?, era, Instant::now());
             match borrowed.test().await {
                 Ok(()) => return Ok(borrowed),
-                // The first may have been made before the server changed its role; the name may lead to another by now.
+                // The connection may be older than the server's change of role; a new one may lead to another server.
                 Err(error) if server::is_standby(&error) => {
                     left_servers += 1;
                     if left_servers > 1 {
                         return Err(error);
                     }
                 }
-                // It was closed while it lay idle. sqlx makes another one when there is none left.
+                // The server closed it while it lay idle. sqlx makes a new one when none is left.
                 Err(_) => (),
             }
         }
@@ -227,57 +227,57 @@ impl Pool {
     }
 }
 
-/// Has sqlx test a connection and take it back, rolling back what is open. It waits for the answer for as long as TCP does;
-/// a server that hangs, or whose host has vanished, would have all connections so in the end.
+/// Gives a connection back to sqlx, which tests it and rolls back what is open. sqlx waits as long as TCP does; a
+/// server that hangs, or whose host has vanished, would hold all connections in the end.
 fn return_to_sqlx(mut connection: PoolConnection<Any>, has_server: bool) {
     let Ok(runtime) = Handle::try_current() else {
-        // There is nobody left to test it.
+        // There is no runtime left to test it.
         drop(connection.leak());
         return;
     };
     let returning = connection.return_to_pool();
     runtime.spawn(async move {
         match has_server {
-            // Without an answer it is closed by being dropped.
+            // Without an answer it is dropped, which closes it.
             true => drop(timeout(ANSWERED_WITHIN, returning).await),
             false => returning.await,
         }
     });
 }
 
-/// Closes a connection. What is open on it is rolled back by that.
+/// Closes a connection, which rolls back what is open on it.
 fn close_now(mut connection: PoolConnection<Any>) {
     match Handle::try_current() {
         Ok(_) => connection.close_on_drop(),
-        // There is nobody left to close it in good order.
+        // There is no runtime left to close it in good order.
         Err(_) => drop(connection.leak()),
     }
 }
 
-/// Whether the server says that it takes no writes: it was demoted, or is a standby. Sessions of ours are never read-only
-/// by a setting, for each sets its own.
+/// Whether the server says that it accepts no writes: it was demoted, or is a standby. No setting makes our sessions
+/// read-only, because each sets its own.
 fn changes_role(error: &Error) -> bool {
     matches!(error, Error::Database(error) if error.code().is_some_and(|code| code == "25006"))
 }
 
-/// Whether an error may be the connection's, or all connections'.
+/// Whether the error may come from this connection, or from the server and so from all connections.
 fn may_be_the_connections_fault(error: &Error) -> bool {
     match error {
         Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut => true,
-        // Connection lost; shutting down, or ended by an operator.
+        // Connection lost; server shutting down; session ended by an operator.
         Error::Database(error) => error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P")),
         _ => false,
     }
 }
 
-/// What a statement leads to, once it has ended.
+/// Returns all results of a statement once it has ended.
 fn all_at_once<'e>(
     statement: impl Future<Output = Result<Vec<StatementOutcome>, Error>> + Send + 'e,
 ) -> BoxStream<'e, Result<StatementOutcome, Error>> {
     stream::once(statement).map_ok(|all| stream::iter(all).map(Ok)).try_flatten().boxed()
 }
 
-/// As sqlx's own pool: every statement takes a connection, and gives it back.
+/// As in sqlx's own pool, every statement borrows a connection and gives it back.
 impl<'p> Executor<'p> for &'p Pool {
     type Database = Any;
 
@@ -299,7 +299,7 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        // sqlx would return at the first row, with the end of the statement still to be read.
+        // sqlx would return at the first row, before the end of the statement is read.
         async move { Ok(self.acquire().await?.fetch_all(query).await?.into_iter().next()) }.boxed()
     }
 

@@ -1,4 +1,4 @@
-//! What many callers ask for at the same time is read in one statement.
+//! Reads in batches: rows that many callers ask for at the same time are read in one statement.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +9,8 @@ use super::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberO
 use super::statement::json;
 use super::{Store, StoreError};
 
-/// What a number names. One statement reads many of them. The default stands for a number with no row.
+/// The rows that one number names, such as an order or its transactions. One statement reads many numbers. The default
+/// stands for a number without a row.
 pub(super) trait ReadInBatch: Clone + Default + Send + Sync + 'static {
     /// The callers that wait for the next statement.
     fn batch_queue(store: &Store) -> &BatchQueue<ReadByNumber<Self>>;
@@ -18,7 +19,7 @@ pub(super) trait ReadInBatch: Clone + Default + Send + Sync + 'static {
     fn find_all(store: &Store, numbers: String) -> impl Future<Output = Result<HashMap<i64, Self>, StoreError>> + Send;
 }
 
-/// Reads what this number names. A row that cannot be read fails only the caller that asked for it.
+/// Reads the rows of this number. A row that cannot be read fails only the caller that asked for it.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -26,7 +27,7 @@ pub(super) async fn find<T: ReadInBatch>(store: &Store, number: i64) -> Result<T
     run_in_batch(store, ReadByNumber { number, what: PhantomData }).await
 }
 
-/// One caller's question: the row of this number.
+/// One caller's request for the rows of a number.
 pub(super) struct ReadByNumber<T> {
     number: i64,
     what: PhantomData<fn() -> T>,

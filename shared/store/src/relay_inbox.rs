@@ -1,4 +1,4 @@
-//! What this process has just committed, for its relay: ids to be pushed at once, and when the database must be asked.
+//! Jobs that this process has just committed, for its relay: ids to push at once, and when to ask the database next.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 use domain::id::JobId;
 use domain::job::QueueName;
 
-/// What was committed since the relay last asked.
+/// The jobs committed since the relay last asked.
 #[derive(Debug, Default)]
 pub struct RecentJobs {
-    /// Ids of rows that are marked as enqueued already, by queue: whoever has them pushes them.
+    /// Ids, by queue, of rows that are marked as enqueued already. The caller must push them.
     pub enqueued: HashMap<QueueName, Vec<JobId>>,
     /// When the earliest of the other rows is due, epoch milliseconds; `None` where there is none.
     pub due_at_ms: Option<i64>,
@@ -40,7 +40,7 @@ impl RecentJobs {
     }
 }
 
-/// Where it waits for the relay.
+/// Holds recent jobs until the relay takes them.
 #[derive(Debug, Default)]
 pub(super) struct RelayInbox {
     state: Mutex<InboxState>,
@@ -50,7 +50,7 @@ pub(super) struct RelayInbox {
 #[derive(Debug, Default)]
 struct InboxState {
     recent: RecentJobs,
-    /// The queues that take ids as soon as their rows are committed: their relay works, and there is room.
+    /// The queues whose due jobs are enqueued when they are staged: their relay works, and Redis has room.
     open: Vec<QueueName>,
 }
 
@@ -62,7 +62,7 @@ impl RelayInbox {
         }
     }
 
-    /// Waits until there is something; what was put in since the last call counts.
+    /// Waits until the inbox has something; what came since the last call counts too.
     pub(super) async fn filled(&self) {
         self.filled.notified().await;
     }

@@ -1,4 +1,4 @@
-//! Which database, and how many connections to it.
+//! The settings of the database: which one, and how many connections.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ config::settings! {
 }
 
 config::settings! {
-    /// How a process that goes on uses its database.
+    /// How a long-running process uses its database.
     #[derive(Clone, Debug)]
     pub struct PoolSettings {
         /// Connections of one process to PostgreSQL, 4 to 200; three of them are for leases, ends of jobs, the relay and
@@ -43,7 +43,7 @@ config::settings! {
 }
 
 impl DatabaseUrl {
-    /// The database that lies in a data directory.
+    /// The SQLite database in a data directory.
     pub fn embedded(data_dir: &Path) -> Self {
         DatabaseUrl::Sqlite(data_dir.join(DATABASE_FILE))
     }
@@ -72,7 +72,7 @@ fn database(text: &str) -> Result<DatabaseUrl, String> {
     Err("is neither postgres://user:password@host/name nor sqlite://path/to/tasdiq.db".to_owned())
 }
 
-/// Four are what keeps jobs alive and one for work.
+/// The smallest number is four: three for leases, ends of runs, the relay and heartbeats, and one for work.
 fn connections(text: &str) -> Result<u32, String> {
     let connections = text.parse().ok().filter(|connections| (4..=200).contains(connections));
     connections.ok_or_else(|| "is not a whole number from 4 to 200".to_owned())

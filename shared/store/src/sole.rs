@@ -1,4 +1,4 @@
-//! The one process that may run on a PostgreSQL database without Redis: its queue is in its own memory.
+//! The one process that may use a PostgreSQL database without Redis: its queue is in its own memory.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Store, StoreError};
 
-/// The number of the lock, which is the database's own: "tasdiq" as the bytes of a number.
+/// The number of the advisory lock on the database: the bytes of "tasdiq" as a number.
 const LOCK: i64 = 0x7461_7364_6971;
 
-/// So often the connection is looked after.
+/// How often the connection is checked.
 const LOOKED_AFTER_EVERY: Duration = Duration::from_secs(3);
 
 /// A server that has not answered in this time hangs.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
-/// The right to be the only process of a database, held by a connection of its own. The server lets go of it when the process
-/// ends, in whatever way.
+/// The right to be the only process of a database. A separate connection holds it as an advisory lock, and the server
+/// releases the lock when the process ends, in whatever way.
 #[derive(Debug)]
 pub struct SoleProcess {
     store: Store,
@@ -26,7 +26,7 @@ pub struct SoleProcess {
 }
 
 impl SoleProcess {
-    /// Takes the right; `None` while another session has it.
+    /// Takes the right; `None` while another session holds it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -35,18 +35,18 @@ impl SoleProcess {
         Ok(connection.map(|connection| SoleProcess { store: store.clone(), connection: Some(connection) }))
     }
 
-    /// Goes on without the right, for as long as nobody else has it: the session that holds it belongs to nobody any more.
+    /// Continues without the right until it is free: the session that holds it belongs to no living process.
     pub fn believed(store: &Store) -> Self {
         SoleProcess { store: store.clone(), connection: None }
     }
 
-    /// Keeps the right until `stop`, and takes it anew where the connection was lost. Returns before only when another process
-    /// has taken it meanwhile.
+    /// Keeps the right until `stop`, and takes it again after a lost connection. It returns earlier only if another
+    /// process has taken the right meanwhile.
     pub async fn keep(mut self, stop: CancellationToken) {
         let was_held = self.connection.is_some();
         while stop.run_until_cancelled(sleep(LOOKED_AFTER_EVERY)).await.is_some() {
             if let Some(connection) = &mut self.connection {
-                // A lock of a server that was demoted keeps nobody from the one that took over.
+                // A lock on a demoted server does not exist on the server that took over.
                 let asked = sqlx::raw_sql("-- sole_process_holds\nselect 1 as holds where not pg_is_in_recovery()");
                 if matches!(timeout(ANSWERED_WITHIN, asked.fetch_optional(connection)).await, Ok(Ok(Some(_)))) {
                     continue;
@@ -55,19 +55,19 @@ impl SoleProcess {
             }
             match lock(&self.store).await {
                 Ok(Some(connection)) => self.connection = Some(connection),
-                // Our own session of before may be what holds it; a living process would tell of itself.
+                // The holder may be our own earlier session. A living process would write heartbeats.
                 Ok(None) if was_held && is_taken(&self.store).await => {
                     tracing::error!("another `tasdiq up` has taken this database while the connection to it was lost");
                     return;
                 }
-                // Away: nobody else can take it now either.
+                // The server is away, so no other process can take the right either.
                 Ok(None) | Err(_) => (),
             }
         }
     }
 }
 
-/// Whether another process without Redis tells of itself.
+/// Whether another process without Redis writes heartbeats.
 async fn is_taken(store: &Store) -> bool {
     super::processes::alive(store).await.is_ok_and(|alive| {
         alive.iter().filter(|process| process.role == "up" && process.redis_instance_id.is_none()).count() > 1

@@ -1,9 +1,10 @@
-//! Statements: whole texts, as they can be pasted into `psql` or `sqlite3`.
+//! Statements: whole texts that can be pasted into `psql` or `sqlite3`.
 //!
-//! A text that both databases read stands in the call itself. Where they differ there are two. Many rows go in as one
-//! parameter, a JSON array whose objects name the columns of the table: `json_each` reads it on SQLite,
-//! `json_populate_recordset` on PostgreSQL, and a statement is prepared once for any number of rows. Where PostgreSQL is to
-//! find rows by a list of keys, the list is an array: a join or `in (select …)` it may turn around, and read the whole table.
+//! A text that both databases understand stands in the call itself; where they differ there are two texts. Many rows
+//! are passed as one row parameter: a JSON array whose objects name the table's columns. SQLite reads it with
+//! `json_each`, PostgreSQL with `json_populate_recordset`, and the statement is prepared once for any number of rows.
+//! Where PostgreSQL must find rows by a list of keys, the list is an array: PostgreSQL may reverse a join or
+//! `in (select …)` and read the whole table.
 
 use serde::Serialize;
 
@@ -29,14 +30,14 @@ impl Statement {
     }
 }
 
-/// A statement that locks the rows it reads. SQLite has one writer, and no such locks.
+/// A statement that locks the rows it reads. SQLite has one writer and no row locks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LockingStatement {
     /// As SQLite reads it.
     pub(super) sqlite: &'static str,
-    /// As PostgreSQL reads it, waiting for rows that another transaction has locked.
+    /// As PostgreSQL reads it; waits for rows that another transaction has locked.
     pub(super) postgres: &'static str,
-    /// As PostgreSQL reads it, passing over those rows.
+    /// As PostgreSQL reads it; skips those rows.
     pub(super) postgres_skipping: &'static str,
 }
 
@@ -51,7 +52,7 @@ impl LockingStatement {
     }
 }
 
-/// Rows, or a list of values, as one parameter.
+/// A row parameter, or a list of values, as JSON.
 pub(super) fn json<T: Serialize>(rows: &[T]) -> Result<String, StoreError> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(Box::new(error)).into())
 }

@@ -1,14 +1,14 @@
-//! Where the database is.
+//! The address of the database.
 
 use std::path::PathBuf;
 
 use domain::secret::Secret;
 
-/// Which database, and how it is reached.
+/// Which database to use, and how to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// A file of ours.
+    /// A SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL server; the URL may hold a password, hence a secret.
+    /// A PostgreSQL server. The URL may hold a password, so it is a secret.
     Postgres(Secret),
 }

@@ -1,4 +1,4 @@
-//! Transactions that write, and what the rest of the process hears of them.
+//! Transactions that write, and the news of them for the rest of the process.
 
 use super::pool::{OpenTransaction, Pool};
 use super::relay_inbox::RecentJobs;
@@ -13,7 +13,7 @@ impl Store {
         self.begin_on(&self.0.writer, jobs).await
     }
 
-    /// As [`Store::begin`], without waiting for those who work.
+    /// As [`Store::begin`], on the connections that running jobs never take.
     pub(super) async fn begin_upkeep(&self) -> Result<Write, StoreError> {
         self.begin_on(&self.0.upkeep, 0).await
     }
@@ -21,7 +21,7 @@ impl Store {
     async fn begin_on(&self, pool: &Pool, jobs: usize) -> Result<Write, StoreError> {
         let job_ids = self.0.ids.take(self, "jobs", jobs).await?;
         let transaction = match self.0.database {
-            // A deferred transaction that reads before it writes fails under load whatever the busy timeout.
+            // A deferred transaction that reads before it writes fails under load, whatever the busy timeout.
             Database::Sqlite => pool.begin(Some("BEGIN IMMEDIATE")).await?,
             Database::Postgres => pool.begin(None).await?,
         };
@@ -37,7 +37,7 @@ impl Store {
     }
 }
 
-/// One transaction that writes, and what the rest of the process must be told once it is committed.
+/// One transaction that writes, with the news that the rest of the process gets once it is committed.
 pub(super) struct Write {
     pub(super) transaction: OpenTransaction,
     pub(super) store: Store,
@@ -69,14 +69,14 @@ impl Write {
         }
         inner.relay_inbox.put(self.recent);
         for order_id in self.changed {
-            // Nobody listening is no failure.
+            // An error only means that no task listens.
             let _ = inner.order_changes.send(order_id);
         }
         Ok(())
     }
 }
 
-/// Somebody waits for this transaction, so it is begun anew at once where another one was in its way; at most twice.
+/// Runs a transaction again, at most twice, when another transaction was in its way: its caller waits for an answer.
 pub(super) async fn anew_after_conflict<T, F>(run: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,

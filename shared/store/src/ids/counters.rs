@@ -6,34 +6,34 @@ use sqlx::{Any, Row};
 
 use crate::{Store, StoreError};
 
-/// Where a counter stands: it only grows, by its jumps first.
+/// The position of a counter. It only grows; jumps are compared first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CounterPosition {
     pub(super) jumps: i64,
     pub(super) next: i64,
 }
 
-/// A counter, as operators are told of it.
+/// A counter, as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbers {
     /// What it counts, such as `orders`.
     pub name: String,
-    /// The next number that the database gives out. Processes hold some that are lower.
+    /// The next number that the database gives out. Processes hold some lower ones.
     pub next: i64,
     /// When it last jumped, epoch milliseconds.
     pub jumped_at_ms: Option<i64>,
     pub(super) jumps: i64,
-    /// On which history it was taken from last, and on which the server is; empty where that is not known.
+    /// The history on which it was last taken, and the server's present one; empty where it is not known.
     pub(super) history: String,
     pub(super) present: String,
 }
 
-/// Why counters jump. Each tells by itself whether another process has seen to it already.
+/// Why counters jump. Each cause shows whether another process has made the jump already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JumpCause {
-    /// The server is on another history.
+    /// The server has another history.
     AnotherHistory,
-    /// A counter stands lower than it was seen.
+    /// A counter is lower than it was seen before.
     SetBack,
     /// A person says that a backup was restored.
     Told,
@@ -45,12 +45,13 @@ impl Numbers {
     }
 }
 
-/// How far counters jump: further than numbers can have been lost. A hundred a second for a whole day are fewer.
+/// How far counters jump: more than the numbers that can have been lost. A hundred per second for a whole day are
+/// fewer.
 const JUMP: i64 = 10_000_000;
 
-/// On which history the server is, as text: its cluster, the timeline that it writes, and which making of the table this is.
-/// A standby that took over writes another timeline, and so does a backup that was recovered; a dump goes into tables, or a
-/// cluster, of its own. Empty on a standby.
+/// The server's history as text: its cluster, the timeline that it writes, and the table's object id. A standby that
+/// took over writes another timeline, and so does a restored backup; a dump is loaded into new tables, or into another
+/// cluster. Empty on a standby.
 macro_rules! present_history {
     () => {
         "(select case when pg_is_in_recovery() then '' else
@@ -88,7 +89,7 @@ pub(super) async fn read(store: &Store, tells_history: bool) -> Result<Vec<Numbe
         .collect()
 }
 
-/// Takes a block; nothing where the server is on another history.
+/// Takes a block of ids; takes nothing where the server has another history.
 pub(super) fn taking(tells_history: bool, name: &str, count: i64) -> Query<'static, Any, AnyArguments> {
     let take = match tells_history {
         true => concat!(
@@ -101,7 +102,7 @@ pub(super) fn taking(tells_history: bool, name: &str, count: i64) -> Query<'stat
     sqlx::query(take).bind(count).bind(name.to_owned())
 }
 
-/// Makes one counter jump, unless that was done already. What was seen of it is the least that it jumps from.
+/// Makes one counter jump, unless it has jumped already. It jumps from the seen position at least.
 pub(super) fn jumping(
     tells_history: bool,
     cause: JumpCause,
@@ -136,7 +137,7 @@ pub(super) fn jumping(
     sqlx::query(jump).bind(next).bind(JUMP).bind(jumps).bind(now_ms).bind(name.to_owned())
 }
 
-/// Where the `count` ids begin that a row was answered with, or why they must not be used.
+/// The first of the `count` ids that a row grants, or why they must not be used.
 pub(super) fn first_of(
     rows: &[AnyRow],
     count: i64,

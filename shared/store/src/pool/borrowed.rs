@@ -1,4 +1,4 @@
-//! A connection that is borrowed.
+//! A borrowed connection.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -12,45 +12,45 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{ANSWERED_WITHIN, PoolState, StatementOutcome, close_now};
 
-/// A connection of one's own for a while. One that is dropped and not given back is tested, and what is left of a statement
-/// or of a transaction is undone.
+/// A connection of the pool, for one caller. If it is dropped without [`BorrowedConnection::give_back`], it is tested,
+/// and the rest of a statement or transaction is undone.
 #[derive(Debug)]
 pub(crate) struct BorrowedConnection {
-    /// Gone once it is given back.
+    /// `None` once it is given back.
     pub(super) connection: Option<PoolConnection<Any>>,
-    /// The server's era in which it was found good.
+    /// The server's era in which its test succeeded.
     pub(super) era: u64,
     pub(super) tested: Instant,
     pub(super) state: Arc<PoolState>,
-    /// Whether its state is not known: a beginning, a commit or a test was not answered, or failed. SQLite may have rolled
-    /// back by itself, and sqlx would go on counting the transaction as open; a server may begin one later of which sqlx
-    /// does not know. Such a connection is closed and never borrowed again.
+    /// Whether its state is unknown: a `begin`, a commit or a test failed or was not answered. SQLite may have rolled
+    /// back by itself while sqlx still counts the transaction as open; a server may begin a transaction later that sqlx
+    /// does not know of. Such a connection is closed and never used again.
     pub(super) is_in_doubt: bool,
-    /// Given to the next one when the connection is there for it.
+    /// Released to the next caller once the connection is back in the pool.
     pub(super) _permit: Arc<OwnedSemaphorePermit>,
 }
 
 impl BorrowedConnection {
-    /// All rows of a statement, after which the connection is given back.
+    /// Returns all rows of a statement, and gives the connection back.
     ///
     /// # Errors
-    /// There was none, or not in time.
+    /// The statement failed, or was not answered in time.
     pub(crate) async fn fetch_all<'q>(mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<AnyRow>, Error> {
         let all = self.fetch_in_time(query).await?;
         self.give_back();
         Ok(all.into_iter().filter_map(Either::right).collect())
     }
 
-    /// The one row of a whole text of SQL, in the simple protocol.
+    /// Returns the one row of an SQL text, in the simple protocol.
     ///
     /// # Errors
-    /// There was none, or not in time.
+    /// There is no row, or the statement was not answered in time.
     pub(crate) async fn ask(&mut self, sql: &'static str) -> Result<AnyRow, Error> {
         let row = self.fetch_in_time(sqlx::raw_sql(sql)).await?.into_iter().find_map(Either::right);
         row.ok_or(Error::RowNotFound)
     }
 
-    /// All that a statement leads to, unless the server hangs.
+    /// All results of a statement, unless the server hangs.
     pub(super) async fn fetch_in_time<'q>(
         &mut self,
         query: impl Execute<'q, Any> + 'q,
@@ -59,7 +59,8 @@ impl BorrowedConnection {
         state.in_time(era, ANSWERED_WITHIN, self.fetch_many(query).try_collect()).await
     }
 
-    /// Whether it leads to a server that answers and takes writes; one that does not is closed. sqlx has tested a file's.
+    /// Checks that the server answers and accepts writes; otherwise the connection is closed. sqlx has tested a SQLite
+    /// connection.
     pub(super) async fn test(&mut self) -> Result<(), Error> {
         let Some(server) = self.state.server.clone() else { return Ok(()) };
         self.is_in_doubt = true;
@@ -69,14 +70,14 @@ impl BorrowedConnection {
         Ok(())
     }
 
-    /// To be called when the last statement has ended well, and with no transaction open.
+    /// Gives it back. Call it only when the last statement ended well and no transaction is open.
     pub(crate) fn give_back(mut self) {
         if let Some(connection) = self.connection.take() {
             self.state.keep_idle(connection, self.era, self.tested);
         }
     }
 
-    /// Ends it for good, with whatever was set for it.
+    /// Closes it, so that its settings affect no later caller.
     pub(crate) async fn close(mut self) -> Result<(), Error> {
         match self.connection.take() {
             Some(connection) => connection.close().await,

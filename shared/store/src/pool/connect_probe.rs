@@ -1,4 +1,4 @@
-//! The difference between a server that is slow and one that refuses.
+//! Tells a slow server from one that refuses connections.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use url::Url;
 
-/// Where the server listens, and what the last connected there showed.
+/// Connects to the server's port, and remembers the last result.
 #[derive(Debug)]
 pub(super) struct ConnectProbe {
     host: String,
@@ -22,18 +22,17 @@ struct ProbeResult {
     refused_since: Option<Instant>,
 }
 
-/// Who waits for longer than this for a connection has the probe looked at.
+/// A caller that has waited this long for a connection starts a probe.
 const PROBE_AFTER: Duration = Duration::from_millis(200);
 
-/// A probe that was open is not looked at again for so long: each connected costs the server a process, and most often it is
-/// only busy.
+/// How long a successful probe counts: each probe costs the server a process, and most often the server is only busy.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// So long nobody may listen before it counts as a refusal; a quick restart is waited out.
+/// How long the port must refuse before it counts as a refusal; a quick restart is waited out.
 const REFUSED_FOR: Duration = Duration::from_millis(500);
 
 impl ConnectProbe {
-    /// The probe of a server that listens at a host and port; of a socket's there is nothing to be learnt.
+    /// The probe for a server with a host and port. A Unix socket cannot be probed.
     pub(super) fn of(url: &str) -> Option<Self> {
         let url = Url::parse(url).ok()?;
         let is_elsewhere = url.query_pairs().any(|(name, _)| matches!(name.as_ref(), "host" | "hostaddr" | "port"));
@@ -42,7 +41,7 @@ impl ConnectProbe {
         Some(ConnectProbe { host, port: url.port().unwrap_or(5432), last: Mutex::default() })
     }
 
-    /// Ends when nobody listens there, and has not for a moment.
+    /// Returns once the port has refused connections for [`REFUSED_FOR`].
     pub(super) async fn refusal(&self) -> Error {
         loop {
             tokio::time::sleep(PROBE_AFTER).await;
@@ -52,7 +51,7 @@ impl ConnectProbe {
         }
     }
 
-    /// Knocks, unless somebody else has just done so.
+    /// Probes the port, unless the last result still counts.
     async fn is_refused_for_long(&self) -> bool {
         let mut last = self.last.lock().await;
         let now = Instant::now();
@@ -62,7 +61,7 @@ impl ConnectProbe {
             let connected = timeout(PROBE_AFTER, TcpStream::connect((self.host.as_str(), self.port))).await;
             let is_refused =
                 matches!(&connected, Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused);
-            // One long past says nothing of the time between.
+            // An old refusal says nothing about the time since.
             let before = last.as_ref().filter(|last| now.duration_since(last.probed) < GOOD_FOR * 2);
             let since = before.and_then(|last| last.refused_since).unwrap_or(now);
             *last = Some(ProbeResult { probed: now, refused_since: is_refused.then_some(since) });

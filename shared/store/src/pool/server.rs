@@ -1,4 +1,4 @@
-//! The server behind the connections: whether it listens, and whether it still takes writes.
+//! The server behind the connections: whether it listens, and whether it still accepts writes.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use super::connect_probe::ConnectProbe;
 
 /// The server that a database's URL leads to.
 ///
-/// After a failover the name leads to another server, now or some seconds later, while connections to the demoted one go on
-/// answering what only reads. So the server has eras: with the first sign that it takes no writes a new one begins, and all
-/// connections of the one before are closed when they are next touched, be they idle, idle or borrowed.
+/// After a failover the name leads to another server, now or some seconds later, while connections to the demoted one
+/// still answer reads. The server therefore has eras. The first sign that it accepts no writes starts a new era, and
+/// all connections of earlier eras, idle or borrowed, are closed when they are next used.
 #[derive(Debug)]
 pub(crate) struct Server {
     probe: Option<ConnectProbe>,
@@ -24,7 +24,7 @@ struct Era {
     began: Option<Instant>,
 }
 
-/// A server that follows another one.
+/// A server that replicates another one.
 #[derive(Debug, thiserror::Error)]
 #[error("the server is a standby and takes no writes; it was demoted, or DATABASE_URL does not lead to the primary")]
 struct Standby;
@@ -35,7 +35,7 @@ impl Server {
         Server { probe: ConnectProbe::of(url), era: Mutex::default() }
     }
 
-    /// Ends when nobody listens there, and has not for a moment.
+    /// Returns once the port has refused connections for a moment.
     pub(super) async fn refusal(&self) -> Error {
         match &self.probe {
             Some(probe) => probe.refusal().await,
@@ -43,12 +43,12 @@ impl Server {
         }
     }
 
-    /// The number of the era.
+    /// The number of the present era.
     pub(super) fn era(&self) -> u64 {
         self.lock().number
     }
 
-    /// Ends the era of that number, unless it has ended already.
+    /// Ends the era of this number, unless it has ended already.
     pub(super) fn leave(&self, era: u64) {
         let mut now = self.lock();
         if now.number == era {
@@ -57,15 +57,15 @@ impl Server {
         }
     }
 
-    /// Whether a connection of that age belongs to this era.
+    /// Whether a connection of this age belongs to the present era.
     pub(crate) fn is_of_this_era(&self, age: Duration) -> bool {
         self.lock().began.is_none_or(|began| age < began.elapsed())
     }
 
-    /// Whether it answers on this connection and takes writes.
+    /// Checks that the server answers on this connection and accepts writes.
     ///
     /// # Errors
-    /// It does not answer, or is a standby, which ends the era.
+    /// It does not answer, or is a standby. The latter ends the era.
     pub(super) async fn test(&self, connection: &mut AnyConnection, era: u64) -> Result<(), Error> {
         let asked = "-- test_connection\nselect cast(pg_is_in_recovery() as int) as is_standby";
         let row = sqlx::raw_sql(asked).fetch_one(connection).await?;
@@ -81,7 +81,7 @@ impl Server {
     }
 }
 
-/// Whether a test failed because the server takes no writes.
+/// Whether a test failed because the server accepts no writes.
 pub(super) fn is_standby(error: &Error) -> bool {
     matches!(error, Error::Io(error) if error.get_ref().is_some_and(|cause| cause.is::<Standby>()))
 }

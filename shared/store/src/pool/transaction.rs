@@ -12,17 +12,18 @@ use sqlx_core::transaction::TransactionManager as _;
 
 use super::{ANSWERED_WITHIN, BorrowedConnection, Pool, StatementOutcome, all_at_once};
 
-/// A transaction; dropped without a commit, it is rolled back.
+/// A transaction. Dropped without a commit, it is rolled back.
 #[derive(Debug)]
 pub(crate) struct OpenTransaction(Option<BorrowedConnection>);
 
 impl Pool {
-    /// Begins a transaction, with another statement than `begin` where one is given.
+    /// Begins a transaction, with `statement` in place of `begin` if there is one.
     pub(crate) async fn begin(&self, statement: Option<&'static str>) -> Result<OpenTransaction, Error> {
         let mut borrowed = self.acquire().await?;
-        // Nothing is quicker to answer, so the connection is as good as tested.
+        // No statement is answered faster, so it also tests the connection.
         let within = self.connections.options().get_acquire_timeout();
-        // sqlx counts a transaction as open when it hears so. If this ends before, the server may begin it later.
+        // sqlx counts a transaction as open once `begin` was answered. If this future is dropped earlier, the server
+        // may still begin it.
         borrowed.is_in_doubt = true;
         let era = borrowed.era;
         let beginning = AnyTransactionManager::begin(&mut borrowed, statement.map(SqlSafeStr::into_sql_str));
@@ -38,8 +39,9 @@ impl OpenTransaction {
         self.0.as_mut().expect("it is not committed yet")
     }
 
-    /// All that a statement leads to. SQLite rolls back by itself after some failures (a full disk, say), and then a rollback
-    /// of ours fails; so a statement that fails, or is not waited for, leaves a file's connection in doubt.
+    /// All results of a statement. SQLite rolls back by itself after some failures, such as a full disk, and a later
+    /// rollback then fails. A statement on a file that fails, or that is not waited for, therefore leaves its
+    /// connection in doubt.
     async fn fetch_all<'q>(&mut self, query: impl Execute<'q, Any> + 'q) -> Result<Vec<StatementOutcome>, Error> {
         let borrowed = self.borrowed();
         let was_in_doubt = borrowed.is_in_doubt;
@@ -52,7 +54,7 @@ impl OpenTransaction {
     /// Commits it.
     ///
     /// # Errors
-    /// It was not committed, or that is not known.
+    /// It was not committed, or the result is unknown.
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
         if let Some(borrowed) = &mut self.0 {
             let (state, era) = (Arc::clone(&borrowed.state), borrowed.era);
@@ -76,7 +78,7 @@ impl Drop for OpenTransaction {
     }
 }
 
-/// Every statement that runs in a transaction is answered in time, or the transaction is over.
+/// Every statement in a transaction is answered in time, or the transaction ends.
 impl<'t> Executor<'t> for &'t mut OpenTransaction {
     type Database = Any;
 
