@@ -1,4 +1,4 @@
-//! Idempotency keys: a caller's names for its requests, and what those made.
+//! Idempotency keys: a caller's names for its requests, and the orders and refunds that these made.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use domain::id::{OrderId, RefundId};
 /// How long an idempotency key is remembered.
 pub const IDEMPOTENCY_KEY_MS: i64 = 24 * 3_600_000;
 
-/// A caller's name for its request, and what the request said.
+/// A caller's name for its request, and the request's content.
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey {
     /// The header's value.
@@ -24,7 +24,7 @@ pub struct IdempotencyKey {
 /// What a key belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyOwner {
-    /// Nothing that is committed: the request is being carried out at this moment.
+    /// Nothing is committed yet: the request is being carried out at this moment.
     Nothing,
     /// The order that the same request made.
     Order(OrderId),
@@ -34,7 +34,7 @@ pub(super) enum KeyOwner {
     OtherRequest,
 }
 
-/// A row of `idempotency_keys` to be kept.
+/// A new row of `idempotency_keys`.
 #[derive(Serialize)]
 pub(super) struct IdempotencyKeyRow<'a> {
     api_key_name: &'a str,
@@ -45,7 +45,7 @@ pub(super) struct IdempotencyKeyRow<'a> {
 }
 
 impl<'a> IdempotencyKeyRow<'a> {
-    /// The caller's key, of an order or of a refund of that order.
+    /// The caller's key for an order, or for a refund of that order.
     pub(super) fn of(
         api_key_name: &'a str,
         key: &'a IdempotencyKey,
@@ -70,7 +70,7 @@ const KEEP_KEYS: Statement = Statement {
         on conflict (api_key_name, key) do nothing returning order_id",
 };
 
-/// Keeps keys in the transaction of what they make, no key twice. Returns the orders of those that are new.
+/// Stores keys in the transaction of what they make, no key twice. Returns the orders of the new keys.
 pub(super) async fn keep_all(
     write: &mut Write,
     mut keys: Vec<IdempotencyKeyRow<'_>>,
@@ -78,7 +78,7 @@ pub(super) async fn keep_all(
     if keys.is_empty() {
         return Ok(HashSet::new());
     }
-    // One order of locks: a key waits for another request's that is the same.
+    // All transactions take these locks in the same order: a key waits for another request with the same key.
     keys.sort_unstable_by_key(|key| (key.api_key_name, key.key));
     let now_ms = write.now_ms();
     let text = KEEP_KEYS.on(write.store.database());
@@ -86,7 +86,7 @@ pub(super) async fn keep_all(
     kept.iter().map(|row| Ok(OrderId(row.try_get("order_id")?))).collect()
 }
 
-/// What the key was kept with.
+/// The owner of a stored key.
 pub(super) async fn find(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<KeyOwner, StoreError> {
     let row = sqlx::query(
         "-- find_idempotency_key

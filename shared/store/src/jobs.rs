@@ -39,33 +39,33 @@ pub(super) use staging::{Staged, stage, stage_all};
 pub use staging::{seed, stage_now};
 pub use suspects::{SuspectGroup, claim_suspects, end_leases_of_suspects, group_suspects, hand_back_suspects};
 
-/// Four renewals long: one slow statement loses no lease, yet a killed worker's jobs restart within seconds. Where the line
-/// to the database is slow a lease lasts ten round trips longer, at most 12 s.
+/// Four times the renewal interval: one slow statement loses no lease, yet the jobs of a killed worker run again within
+/// seconds. On a slow network to the database a lease lasts ten round trips longer, at most 12 s more.
 pub const LEASE_MS: i64 = 8_000;
 
-/// How long an id that was pushed may stay unclaimed before it is enqueued again: the price of a lost id.
+/// How long a pushed id may stay unclaimed before it is enqueued again: the price of a lost id.
 pub const ENQUEUE_GRACE_MS: i64 = 5_000;
 
-/// More leases are not renewed in one statement.
+/// The most leases that one statement renews.
 const RENEWED_TOGETHER: usize = 256;
 
-/// The queue of each kind, as a parameter.
+/// The queue of each kind, as a JSON object.
 fn queues_of_kinds() -> Result<String, StoreError> {
     let queues: BTreeMap<&str, &str> = JobKind::ALL.iter().map(|kind| (kind.as_str(), kind.queue().as_str())).collect();
     serde_json::to_string(&queues).map_err(|error| sqlx::Error::Encode(Box::new(error)).into())
 }
 
-/// Rows that another transaction has locked are renewed again after these pauses; it is mostly their own run's end.
+/// The pauses before a locked row is renewed again. Mostly the end of its own run has locked it.
 const RENEWED_AGAIN_MS: [u64; 2] = [50, 150];
 
-/// Renews leases, many in one statement, for [`LEASE_MS`] from now.
+/// Renews leases for [`LEASE_MS`] from now, many in one statement.
 ///
-/// Returns the ids whose lease is still ours; a running job that is missing from it must be aborted. A row that stays
-/// locked keeps no other from being renewed: it is returned without a renewal, and the next round comes before its lease
-/// ends. While it is locked, nobody else can take it over.
+/// Returns the ids whose lease is still ours; the caller must abort a running job that is missing. A row that stays
+/// locked does not delay the other renewals. It is returned without a renewal, and the next round comes before its
+/// lease ends; while it is locked, no other worker can take it over.
 ///
 /// # Errors
-/// [`StoreError`]; then nothing is known, and nothing may be aborted.
+/// [`StoreError`]. Then nothing is known, and nothing may be aborted.
 pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreError> {
     let mut ours = HashSet::with_capacity(leases.len());
     for leases in leases.chunks(RENEWED_TOGETHER) {
@@ -74,7 +74,7 @@ pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreE
     if store.database() == Database::Postgres {
         let mut missed: Vec<Lease> = leases.iter().filter(|lease| !ours.contains(&lease.job_id)).copied().collect();
         for pause_ms in RENEWED_AGAIN_MS {
-            // Most of them have just ended, and are missed rightly.
+            // Most of the missed runs have just ended, and are missed rightly.
             let held = held_of(store, &missed).await?;
             missed.retain(|lease| held.contains(&lease.job_id));
             if missed.is_empty() {
@@ -101,8 +101,8 @@ impl HeldLease {
     }
 }
 
-// The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that run than those that it is
-// given.
+// `coalesce` keeps the index on the state out of the plan: PostgreSQL would read all running jobs instead of the listed
+// ones.
 const HELD_LEASES: Statement = Statement {
     sqlite: "-- held_leases
         select jobs.id from json_each($1) as held join jobs on jobs.id = held.value ->> 'id'
@@ -123,7 +123,7 @@ async fn held_of(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, Stor
     query.fetch_all(store.upkeep_readers()).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
-/// A commit that is lost with the server is no matter: the next renewal comes before the lease ends.
+/// This commit may be lost with the server: the next renewal comes before the lease ends.
 const RENEW_LEASES: Statement = Statement {
     sqlite: "-- renew_leases
         update jobs set due_at_ms = $1
@@ -143,7 +143,7 @@ const RENEW_LEASES: Statement = Statement {
         returning id",
 };
 
-/// Renews those whose rows are not locked, and returns them.
+/// Renews the leases whose rows are not locked, and returns their ids.
 async fn renew_those(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, StoreError> {
     let connection = store.upkeep().acquire().await?;
     let query = sqlx::query(RENEW_LEASES.on(store.database()));
@@ -158,11 +158,11 @@ const HOLD_LEASE: Statement = Statement {
         select id from jobs where id = $1 and state = 'running' and lease_token = $2 for update",
 };
 
-/// Locks the row of a job that still runs under this lease: what is written besides commits for its holder alone. For what
-/// must be written in the midst of a run; its end is [`finish`].
+/// Locks the row of a job that still runs under this lease, so that only the lease's holder writes what this
+/// transaction commits. For writes during a run; [`finish`] is for its end.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
+/// [`StoreError::LeaseLost`] when the row no longer has this lease: roll back.
 pub(super) async fn hold(write: &mut Write, lease: &Lease) -> Result<(), StoreError> {
     let text = HOLD_LEASE.on(write.store.database());
     let query = sqlx::query(text).bind(lease.job_id.0).bind(lease.token);

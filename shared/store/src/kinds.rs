@@ -1,5 +1,5 @@
-//! What jobs are to the orders, refunds and callbacks that they are about, by the table of kinds. The engine, `jobs`, knows
-//! none of these: it says which job has ended, and what that means is written here in the same transaction.
+//! What a job's end means for its order, refund or callback, by the table of kinds. The engine, `jobs`, knows none of
+//! these: it reports which job has ended, and this module writes the meaning in the same transaction.
 
 use super::jobs::{self, Crashed, Dead, DeadLetteredBy, Lapsed, job_columns, job_row};
 use super::statement::{Statement, json};
@@ -24,14 +24,15 @@ pub enum JobCommandOutcome {
     Refused(String),
 }
 
-/// Makes a running job a dead letter and does what its death means, in one transaction.
+/// Dead-letters a running job and writes what this means, in one transaction.
 ///
-/// `refused` tells a final no of the gateway, which makes a pending order `failed`; everything else is for a person. A
-/// final no to another link of an order that needs none any more is nothing to anybody: the job is complete. Returns which
-/// of the two it is now.
+/// `refused` stands for a final no of the gateway, which makes a pending order `failed`; everything else is for a
+/// person. If the gateway finally refuses another link of an order that needs none any more, nothing is lost: the job
+/// is complete. Returns which of the two states the job has.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the caller does not hold the job: it has another lease, or was renewed in time.
+/// [`StoreError::LeaseLost`] when the caller no longer holds the job: another lease was taken, or the lease was renewed
+/// in time.
 pub async fn dead_letter(
     store: &Store,
     by: DeadLetteredBy<'_>,
@@ -49,7 +50,7 @@ pub async fn dead_letter(
     Ok(if is_dead { JobState::Dead } else { JobState::Completed })
 }
 
-/// Moves the order or the refund, or tells a person; returns whether anybody has to know of the dead letter.
+/// Moves the order or the refund, or tells a person. Returns whether a person has to see the dead letter.
 async fn answer_for_death(write: &mut Write, dead: &Dead, reason: &str, refused: bool) -> Result<bool, StoreError> {
     let Some(kind) = JobKind::parse(&dead.kind) else { return Ok(true) };
     match (kind.death(), kind.subject()) {
@@ -87,12 +88,12 @@ pub async fn recover_crashed(store: &Store, queue: QueueName) -> Result<Vec<Cras
     Ok(crashed)
 }
 
-/// Counts a crash for a job whose lease was over at `now_ms`, in epoch milliseconds; `None` where a renewal or another
-/// relay came first.
+/// Counts a crash for a job whose lease had ended by `now_ms`, epoch milliseconds; `None` if a renewal or another relay
+/// came first.
 ///
-/// After the first crash a job runs again like any other; from the second on it is a suspect ([`jobs::SuspectGroup`]). One
-/// that crashes alone waits 10 s, then 60 s; after three crashes alone it is a dead letter and its order moves. A kind that
-/// never dies waits 15 min.
+/// After its first crash a job runs again like any other; from the second on it is a suspect ([`jobs::SuspectGroup`]).
+/// A job that crashes alone waits 10 s, then 60 s; after three crashes alone it is a dead letter and its order moves. A
+/// kind that never dies waits 15 min.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -144,7 +145,7 @@ const JOBS_OF_ORDER: Statement = Statement {
     ),
 };
 
-/// The kinds of jobs about this, as a parameter.
+/// The kinds of jobs about this subject, as a parameter.
 fn kinds_about(subject: Subject) -> Result<String, StoreError> {
     json(&JobKind::about(subject).map(JobKind::as_str).collect::<Vec<_>>())
 }
@@ -163,8 +164,8 @@ pub async fn jobs_of_order(store: &Store, order_id: OrderId) -> Result<Vec<JobRo
     rows.iter().map(job_row).collect()
 }
 
-/// Calls off what died of an order that a person has settled: no person has to look at it any more. That of its payment link
-/// stays where the order may be retried by it.
+/// Cancels the dead letters of an order that a person has settled: no person has to look at them any more. The dead
+/// letter of its payment link stays if the order may be retried by it.
 pub(super) async fn cancel_dead_letters(
     write: &mut Write,
     order_id: OrderId,
@@ -184,10 +185,10 @@ pub(super) async fn cancel_dead_letters(
     Ok(())
 }
 
-/// An operator's retry: a dead letter becomes available, with its attempts and crashes counted from the start.
+/// An operator's retry: makes a dead letter available, with attempts and crashes reset.
 ///
-/// In the same transaction the order that its death made `failed` returns to `pending`, or its refund from `review` to
-/// `open`.
+/// In the same transaction an order that the dead letter made `failed` returns to `pending`, or its refund from
+/// `review` to `open`.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -234,8 +235,8 @@ async fn retry_once(store: &Store, id: JobId) -> Result<JobCommandOutcome, Store
     Ok(JobCommandOutcome::Done)
 }
 
-/// An operator's cancel. Jobs that money depends on are refused; canceling the job of a payment link cancels its order, and
-/// canceling that of a refund calls the refund off, unless it may have been sent.
+/// An operator's cancel. Jobs that money depends on are refused. Canceling the job of a payment link cancels its order;
+/// canceling the job of a refund cancels the refund, unless it may have been sent.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -266,7 +267,7 @@ async fn cancel_once(store: &Store, id: JobId) -> Result<JobCommandOutcome, Stor
     match death {
         Some(Death::FailsOrder) => {
             let order_id = OrderId(job.subject_id);
-            // A draft may exist that nobody here knows to be unpaid. Staged first: jobs before the order's row.
+            // A draft may exist, and it may be paid. Staged first, because jobs are locked before the order's row.
             let now_ms = write.now_ms();
             jobs::stage(&mut write, Job::SettleOrder { order_id }, QueueName::Background, now_ms).await?;
             orders::cancel(&mut write, order_id, "an operator canceled the payment link").await?;

@@ -1,4 +1,4 @@
-//! Who is alive: what `doctor` and `/metrics` show to those who scale.
+//! The processes of the installation, for `doctor` and `/metrics`.
 
 use serde::Serialize;
 use sqlx::Row;
@@ -7,18 +7,18 @@ use sqlx::any::AnyRow;
 use super::{Store, StoreError};
 use domain::order::GatewayIdentity;
 
-/// A process that has not told of itself for this long counts as gone.
+/// A process without a heartbeat for this long counts as gone.
 pub const ALIVE_MS: i64 = 15_000;
 
-/// Three heartbeats long: after this a process that tells nothing of itself, and a consumer that hears nothing, are
-/// silent. With the heartbeat that may still be under way it is told within 15 s.
+/// Three heartbeats long: after this a process without a heartbeat, and a consumer without news from its queue, are
+/// silent. With the heartbeat that may still be on its way this shows within 15 s.
 pub const SILENT_MS: i64 = 10_000;
 
-/// So long a silent process is spoken of; whoever looks after it has had time to be called. One that was killed leaves
-/// its row behind just like one that hangs.
+/// For how long a silent process is shown, so that an operator has time to come. A killed process leaves its row behind
+/// just like one that hangs.
 const RECENT_MS: i64 = 10 * 60_000;
 
-/// After this a process that tells nothing of itself has no consumer any more.
+/// After this a process without a heartbeat has no consumer any more.
 const CONSUMER_GONE_MS: i64 = 60_000;
 
 /// One process of the installation.
@@ -40,32 +40,32 @@ pub struct Process {
     pub redis_instance_id: Option<String>,
     /// When it started, epoch milliseconds.
     pub started_at_ms: i64,
-    /// When it last told of itself, epoch milliseconds.
+    /// Its last heartbeat, epoch milliseconds.
     pub heartbeat_at_ms: i64,
-    /// When its consumer last heard from the queue, or was too busy to ask; its start until it is there, and `None` where
-    /// nobody takes jobs.
+    /// When its consumer last heard from the queue, or was too busy to ask. Before that it is the time of its start;
+    /// `None` for a process that takes no jobs.
     pub queue_heard_at_ms: Option<i64>,
     /// The weather at the gateway as it sees it, the JSON of `weather::ToldWeather`.
     pub weather: Option<String>,
     /// Why its log lines are lost, for people; `None` while they are written.
     pub log_fault: Option<String>,
-    /// The gateway account that it has; `None` for an older release.
+    /// Its gateway account; `None` for an older release.
     pub gateway: Option<GatewayIdentity>,
 }
 
 impl Process {
-    /// Whether it has told of itself of late.
+    /// Whether it has written a heartbeat recently.
     pub fn is_alive(&self, now_ms: i64) -> bool {
         now_ms - self.heartbeat_at_ms < ALIVE_MS
     }
 
-    /// Whether it hangs, or was killed: it has not told of itself for a while, and has not taken its leave either.
+    /// Whether it hangs or was killed: its heartbeats have stopped, and it has not deleted its row either.
     pub fn is_silent(&self, now_ms: i64) -> bool {
         now_ms - self.heartbeat_at_ms > SILENT_MS
     }
 
-    /// Whether its consumer asks its queue and hears nothing, or has just fallen silent with the whole process. One that is
-    /// silent for longer was most likely killed, and its successor is asked instead.
+    /// Whether its consumer asks the queue and gets no answer, or has just fallen silent with the whole process. A
+    /// process that is silent for longer was most likely killed, and its successor is asked instead.
     pub fn has_silent_consumer(&self, now_ms: i64) -> bool {
         now_ms - self.heartbeat_at_ms < CONSUMER_GONE_MS
             && self.queue_heard_at_ms.is_some_and(|heard_at_ms| now_ms - heard_at_ms > SILENT_MS)
@@ -80,7 +80,7 @@ macro_rules! process_columns {
     };
 }
 
-/// Tells that this process is alive, which also proves that a write succeeds; see [`Store::write_fault`].
+/// Writes this process's heartbeat, which also proves that writes succeed; see [`Store::write_fault`].
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -113,7 +113,7 @@ pub async fn write_heartbeat(store: &Store, process: &Process) -> Result<(), Sto
     Ok(())
 }
 
-/// Tells that this process ends.
+/// Deletes the row of a process that ends.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -152,7 +152,7 @@ pub async fn has_worker_of(store: &Store, gateway: &GatewayIdentity) -> Result<b
     Ok(row.try_get::<i64, _>("workers")? > 0)
 }
 
-/// The processes that are alive, and those that fell silent within the last 10 min without taking their leave.
+/// The living processes, and those that fell silent within the last 10 min without deleting their row.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

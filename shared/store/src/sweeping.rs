@@ -1,4 +1,4 @@
-//! What `sweep` finds missing, and what it may delete.
+//! `sweep`: restores missing jobs, and deletes old rows.
 
 use sqlx::Row;
 
@@ -20,8 +20,9 @@ const HOUR_MS: i64 = 3_600_000;
 /// From its link until this long after its final status an order has an open `settle_order`.
 pub const LATE_INQUIRIES_MS: i64 = 72 * HOUR_MS;
 
-/// The last late inquiry completes its job right at the end of that time: so long before it a job that is missing may
-/// be done.
+/// The last late inquiry completes its job at the end of that time. For this long before it, a missing job may
+/// simply
+/// be complete.
 pub const LATE_INQUIRIES_MARGIN_MS: i64 = HOUR_MS;
 
 /// How long finished jobs are kept.
@@ -30,25 +31,25 @@ pub const FINISHED_JOBS_MS: i64 = 7 * 24 * HOUR_MS;
 /// How long dead letters and callbacks are kept.
 pub const DEAD_AND_CALLBACKS_MS: i64 = 90 * 24 * HOUR_MS;
 
-/// How long attempts that did not go well are remembered: longer than late inquiries about an order come, and long
-/// enough for a person who comes back from a holiday.
+/// How long failed attempts are kept: longer than the late inquiries about an order, and long enough for a person who
+/// comes back from a holiday.
 pub const ATTEMPTS_MS: i64 = 14 * 24 * HOUR_MS;
 
-/// How long what proves nothing is kept: long enough to see who sent it.
+/// How long callbacks that prove nothing are kept: long enough to see who sent them.
 pub const UNPROVEN_MS: i64 = 14 * 24 * HOUR_MS;
 
-/// How long an order of a gateway that is no longer configured may stay open after its TTL.
+/// How long an order may stay open after its TTL if its gateway is no longer configured.
 const ELSEWHERE_MS: i64 = 72 * HOUR_MS;
 
-/// Orders restored per sweep and kind; the next sweep goes on.
+/// Orders restored per sweep and kind; the next sweep restores more.
 const BATCH: u32 = 500;
 
-/// Orders that have ended and are looked at in one statement, and how many such statements one sweep makes: as many
-/// orders a minute as ever end in one.
+/// Ended orders that one statement checks, and the number of such statements in one sweep: enough for as many orders
+/// per minute as can end in one.
 const ENDED_PAGE: u32 = 1_000;
 const ENDED_PAGES: usize = 20;
 
-/// What one sweep did.
+/// The results of one sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// `create_payment_link` jobs restored.
@@ -57,13 +58,13 @@ pub struct Swept {
     pub settlements_restored: u64,
     /// `refund_order` jobs restored.
     pub refunds_restored: u64,
-    /// Orders of another gateway that went to a person.
+    /// Orders of another gateway that were put before a person.
     pub orphans: u64,
-    /// Orders about which an older release has found or settled something.
+    /// Orders of which findings of an older release were adopted.
     pub adopted: u64,
 }
 
-// The first condition is the index's, which SQLite does not infer from narrower ones.
+// The first condition is that of the index. SQLite does not infer it from a narrower one.
 const WITHOUT_LINK_JOB: &str = "-- orders_without_link_job
     select o.id from orders o
     where o.status in ('pending', 'confirming', 'review') and o.status = 'pending' and o.payment_url is null
@@ -81,10 +82,10 @@ const WITHOUT_SETTLE_JOB: &str = "-- open_orders_without_settle_job
             where j.kind = $1 and j.subject_id = o.id and j.state in ('available', 'enqueued', 'running'))
     order by o.id limit $2";
 
-/// Restores the jobs that open orders must have and do not have. Harmless beside anything.
+/// Restores the missing jobs of open orders. It may run beside anything.
 ///
 /// # Errors
-/// [`StoreError`] when the database did not do it; what was restored stays.
+/// [`StoreError`] when the database did not do it; the restored jobs stay.
 pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
     let without_link = sqlx::query(WITHOUT_LINK_JOB)
@@ -121,7 +122,7 @@ const STILL_ORPHANED: Statement = Statement {
         for update",
 };
 
-/// Puts orders whose gateway is no longer configured before a person, and returns how many.
+/// Puts orders before a person whose gateway is no longer configured, and returns how many.
 async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64, StoreError> {
     const REASON: &str = "its gateway is no longer configured, so nobody can ask about its money";
     let since_ms = store.now_ms() - ELSEWHERE_MS;
@@ -142,7 +143,7 @@ async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64,
     for row in elsewhere {
         let order_id = OrderId(row.try_get("id")?);
         let mut write = store.begin(0).await?;
-        // Meanwhile it may have been paid, by a process that knows its gateway, or got another link.
+        // Meanwhile a process that has its gateway may have recorded a payment, or the order may have another link.
         let still =
             sqlx::query(STILL_ORPHANED.on(store.database())).bind(order_id.0).bind(ours.0.clone()).bind(since_ms);
         if still.fetch_optional(write.transaction()).await?.is_none() {
@@ -177,10 +178,10 @@ async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
     Ok(rows.len() as u64)
 }
 
-/// Restores the late inquiries of orders that have ended, and returns how many.
+/// Restores the late inquiries about ended orders, and returns how many.
 ///
-/// A late inquiry is a day away, so there is no hurry: where very many orders have ended, each sweep goes on where the
-/// one before it stopped, and begins anew at the end.
+/// A late inquiry is a day away, so this may take its time. With very many ended orders each sweep continues where the
+/// one before stopped, and starts again after the last.
 async fn restore_late_inquiries(store: &Store) -> Result<u64, StoreError> {
     let oldest =
         SweepPosition { final_at_ms: store.now_ms() - LATE_INQUIRIES_MS + LATE_INQUIRIES_MARGIN_MS, order_id: OrderId(0) };
@@ -208,8 +209,8 @@ async fn restore_late_inquiries(store: &Store) -> Result<u64, StoreError> {
     Ok(restored)
 }
 
-/// Up to where orders that have ended were looked at. Many may end in the same millisecond, so their numbers count,
-/// too.
+/// The last ended order that was checked. Many orders may end in the same millisecond, so the position includes the
+/// order's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct SweepPosition {
     final_at_ms: i64,
@@ -227,7 +228,7 @@ struct EndedOrder {
     is_without_inquiry: bool,
 }
 
-/// The next orders that have ended, oldest first, and whether each must have a late inquiry and has none.
+/// The next ended orders, oldest first, and for each whether a late inquiry is missing.
 async fn ended_orders(store: &Store, from: SweepPosition) -> Result<Vec<EndedOrder>, StoreError> {
     let rows = sqlx::query(
         "-- ended_orders
@@ -257,18 +258,18 @@ async fn ended_orders(store: &Store, from: SweepPosition) -> Result<Vec<EndedOrd
         .collect()
 }
 
-/// Up to where the sweep before has come: a time in epoch milliseconds and an order's number.
+/// The position of the sweep before: a time in epoch milliseconds and an order's number.
 async fn sweep_position(store: &Store) -> Result<SweepPosition, StoreError> {
     let row = sqlx::query("-- sweep_position\nselect value from installation where name = 'swept_to_ms'")
         .fetch_optional(store.readers())
         .await?;
     let read = |row: sqlx::any::AnyRow| {
         let value: String = row.try_get("value").ok()?;
-        // An earlier release kept the time alone.
+        // An earlier release stored only the time.
         let (final_at_ms, order_id) = value.split_once(' ').unwrap_or((&value, "0"));
         Some(SweepPosition { final_at_ms: final_at_ms.parse().ok()?, order_id: OrderId(order_id.parse().ok()?) })
     };
-    // What cannot be read is begun anew.
+    // A position that cannot be read means: start again.
     Ok(row.and_then(read).unwrap_or_default())
 }
 

@@ -1,4 +1,4 @@
-//! Attempts that did not go well: each leaves a line, in the transaction that ends it.
+//! Failed attempts: each leaves a line, in the transaction that ends it.
 
 use std::sync::LazyLock;
 
@@ -11,15 +11,15 @@ use crate::{Store, StoreError, Write};
 use domain::id::JobId;
 use domain::job::{AttemptOutcome, FailedAttempt};
 
-/// So many lines of a job are kept, the newest: a job that is tried again and again for a day of outage, every 15 min, must
-/// not fill the table.
+/// How many lines of a job are kept, the newest ones: a job that is tried every 15 min during a day of outage must not
+/// fill the table.
 pub const ATTEMPTS_OF_A_JOB: i64 = 20;
 
-/// Which host this process runs on, as its system calls it.
+/// The name of this process's host.
 pub(super) static HOST: LazyLock<String> =
     LazyLock::new(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
 
-/// The number of this process on its host.
+/// The process id on its host.
 pub(super) fn pid() -> i64 {
     i64::from(std::process::id())
 }
@@ -38,7 +38,7 @@ impl<'a> Ended<'a> {
     }
 }
 
-// A run that was woken has its attempts counted anew already.
+// A job that was woken while it ran has its attempts reset to 0 already.
 const KEEP_ATTEMPTS: Statement = Statement {
     sqlite: "-- keep_attempts
         insert into job_attempts (job_id, number, kind, subject_id, attempt, crashes, worker_host, worker_pid, began_at_ms,
@@ -72,8 +72,8 @@ const FORGET_RUNNERS: Statement = Statement {
         where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))",
 };
 
-/// Writes a line for each. Their rows must be locked by this transaction, and still tell who ran them; afterwards they do
-/// so no longer: an older release claims a job without its name, and must not be taken for who ran it before.
+/// Writes a line for each attempt, then clears the names of their runners. The transaction must have locked the rows
+/// before. An older release claims a job without writing its own name, so an old name would be taken for that runner.
 pub(super) async fn keep(write: &mut Write, ended: &[Ended<'_>]) -> Result<(), StoreError> {
     if ended.is_empty() {
         return Ok(());
@@ -96,8 +96,7 @@ pub(super) async fn keep(write: &mut Write, ended: &[Ended<'_>]) -> Result<(), S
     Ok(())
 }
 
-/// The attempts of a job that did not go well, newest first, at most [`ATTEMPTS_OF_A_JOB`]; also of a job that has left the
-/// table.
+/// The failed attempts of a job, newest first, at most [`ATTEMPTS_OF_A_JOB`]. They outlive the job's row.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

@@ -1,4 +1,4 @@
-//! Claiming jobs whose ids were taken, each under a lease.
+//! Claims jobs by their ids, each under a lease.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::{Database, STATEMENT_TIMEOUT, Store, StoreError};
 use domain::id::JobId;
 use domain::job::{ClaimedJob, Lease};
 
-/// How often a claim whose answer was lost is taken back; well within a lease.
+/// How often to try to undo a claim whose answer was lost; well within a lease.
 const UNCLAIM_EVERY: Duration = Duration::from_millis(500);
 
-/// Claims those of the ids that are still enqueued, each with a lease under one fresh token.
+/// Claims the jobs of these ids that are still enqueued, each with a lease; all leases share one new token.
 ///
-/// Ids that are not returned belong to somebody else, or to the past; forget them.
+/// The other ids belong to another worker, or are out of date; forget them.
 ///
 /// # Errors
-/// [`StoreError`]; the rows then wait for their grace to end, or, if the claim was made and only its answer lost, are
-/// handed back before this returns, or else as soon as the database answers.
+/// [`StoreError`]. Without a claim the rows wait for their grace to end. If the claim was made and only its answer was
+/// lost, the rows are handed back before this returns, or else as soon as the database answers.
 pub async fn claim(store: &Store, ids: &[JobId]) -> Result<Vec<ClaimedJob>, StoreError> {
-    // The id of a suspect may still wait in the list of the queue that its job had before.
+    // The id of a suspect may still wait in the list of its job's earlier queue.
     claim_under(store, ids, rand::random(), None).await
 }
 
-/// As [`claim`], under this token. With `suspects` those suspects alone that have crashed so often.
+/// As [`claim`], under this token. With `suspects` it claims only suspects that have crashed this many times.
 pub(super) async fn claim_under(
     store: &Store,
     ids: &[JobId],
@@ -40,10 +40,10 @@ pub(super) async fn claim_under(
         return Ok(Vec::new());
     }
     match claim_with(store, ids, token, suspects).await {
-        // The database has said that nothing was done.
+        // The database's answer says that nothing was done.
         Err(StoreError::Conflict(trouble)) => Err(StoreError::Conflict(trouble)),
         Err(trouble) => {
-            // Left alone, the leases would end, and an outage of the database would count as a crash.
+            // Otherwise the leases would run out, and an outage of the database would count as a crash.
             let first = unclaim(store, token, ids).await;
             tokio::spawn(keep_unclaiming(store.clone(), token, ids.to_vec(), first.is_ok()));
             Err(trouble)
@@ -64,15 +64,15 @@ const UNCLAIM_JOBS: Statement = Statement {
             and lease_token = $1 and coalesce(state, '') = 'running'",
 };
 
-/// Hands back what a claim with that token may have taken.
+/// Hands back the jobs that a claim with this token may have taken.
 pub(super) async fn unclaim(store: &Store, token: i64, ids: &[JobId]) -> Result<(), StoreError> {
     let query = sqlx::query(UNCLAIM_JOBS.on(store.database())).bind(token).bind(store.now_ms()).bind(json(ids)?);
     query.execute(store.writer()).await?;
     Ok(())
 }
 
-/// As [`unclaim`], until the database has answered for as long as a statement of ours may run: where only the connection
-/// broke, the server may still be at the claim, and would commit it after we looked.
+/// Repeats [`unclaim`] until the database has answered for as long as a statement may run. If only the connection
+/// broke, the server may still be executing the claim, and could commit it after an earlier answer.
 async fn keep_unclaiming(store: Store, token: i64, ids: Vec<JobId>, mut is_answered: bool) {
     let mut answered_for = Duration::ZERO;
     let mut pause = UNCLAIM_EVERY;
@@ -83,7 +83,7 @@ async fn keep_unclaiming(store: Store, token: i64, ids: Vec<JobId>, mut is_answe
         }
         match unclaim(&store, token, &ids).await {
             Ok(()) => (is_answered, pause) = (true, UNCLAIM_EVERY),
-            // Well before a lease ends. A database that takes no writes at all must not be hit the harder for it.
+            // Well before a lease ends. A database that accepts no writes must not get more load for it.
             Err(trouble) if trouble.is_passing() => pause = (pause * 2).min(Duration::from_secs(4)),
             Err(trouble) => {
                 warn!(error = %trouble, "whether a claim was made is not known; its leases end by themselves");
@@ -103,11 +103,11 @@ async fn claim_with(
     let missed = |id: &&JobId| jobs.iter().all(|job| job.lease.job_id != **id);
     let missed: Vec<JobId> = ids.iter().filter(missed).copied().collect();
     if !missed.is_empty() && store.database() == Database::Postgres {
-        // Most of these belong to somebody else by now. But a row that another process's relay merely looked at was
-        // locked for that moment, too: passed over, its job would wait until its id is enqueued again.
+        // Most of these belong to other workers by now. But another process's relay may have locked a row only to check
+        // it; if it were skipped, its job would wait until its id is enqueued again.
         match claim_those(store, &missed, token, suspects, LockedRows::Wait).await {
             Ok(more) => jobs.extend(more),
-            // One of them is held for long. Those that we have must run.
+            // One of them stays locked. The jobs that were claimed must run.
             Err(StoreError::Conflict(_)) => (),
             Err(trouble) => return Err(trouble),
         }
@@ -118,7 +118,7 @@ async fn claim_with(
 /// The pauses between attempts to hand a job back.
 const HAND_BACK_PAUSES_MS: [u64; 6] = [50, 200, 800, 2_000, 2_000, 0];
 
-/// A claimed job that was never started goes back without burning an attempt, as soon as the database takes it.
+/// Hands back a claimed job that was never started, as soon as the database accepts it. The attempt does not count.
 pub async fn hand_back(store: &Store, job: &ClaimedJob) {
     let id = job.lease.job_id;
     for pause_ms in HAND_BACK_PAUSES_MS {
@@ -136,10 +136,10 @@ pub async fn hand_back(store: &Store, job: &ClaimedJob) {
     }
 }
 
-/// A commit that is lost with the server is no matter: the job is enqueued again then, and the fence refuses the run that
-/// was begun. The state stands in `coalesce`, for no index has it so: PostgreSQL would rather read all that were enqueued
-/// than those that it is given. Locks that are waited for are taken in the order in which jobs are staged, so that nobody
-/// waits in a circle.
+/// This commit may be lost with the server: the job is then enqueued again, and the fence refuses the run that has
+/// begun. `coalesce` keeps the index on the state out of the plan: PostgreSQL would read all enqueued jobs instead of
+/// the listed ones. Where the statement waits for locks it takes them in the order in which jobs are staged, so that no
+/// deadlock arises.
 const CLAIM_JOBS: LockingStatement = LockingStatement {
     sqlite: "-- claim_jobs
         update jobs set state = 'running', attempt = attempt + 1, lease_token = $1, due_at_ms = $2,
@@ -171,7 +171,7 @@ const CLAIM_JOBS: LockingStatement = LockingStatement {
         returning id, queue, kind, payload, attempt, crashes, wakes, woken_by, created_at_ms",
 };
 
-/// Claims those that still wait.
+/// Claims the jobs that are still enqueued.
 async fn claim_those(
     store: &Store,
     ids: &[JobId],
@@ -179,7 +179,7 @@ async fn claim_those(
     suspects: Option<i64>,
     locked: LockedRows,
 ) -> Result<Vec<ClaimedJob>, StoreError> {
-    // A lease begins when the statement can, and not while it waits for a connection.
+    // The lease must begin when the statement starts, not while it waits for a connection.
     let connection = store.writer().acquire().await?;
     let now_ms = store.now_ms();
     let query = sqlx::query(CLAIM_JOBS.on(store.database(), locked))
@@ -207,7 +207,8 @@ fn claimed(row: &AnyRow, token: i64) -> Result<ClaimedJob, StoreError> {
     })
 }
 
-/// What woke a job, as its row lists it. What is no number is a newer release's, and for its handlers.
+/// The numbers of the causes that woke a job, as its row lists them. An entry that is no number comes from a newer
+/// release, and is left to that release's handlers.
 pub(super) fn numbers_of(woken_by: Option<String>) -> Vec<i64> {
     woken_by.iter().flat_map(|list| list.split(' ')).filter_map(|number| number.parse().ok()).collect()
 }

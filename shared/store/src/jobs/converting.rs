@@ -1,4 +1,5 @@
-//! A job that becomes the next one when its run ends: one row written, where completing it and staging the next are two.
+//! Converts a job into the next one when its run ends: one row is written, where completing the one and staging the
+//! other would write two.
 
 use std::collections::HashSet;
 
@@ -61,16 +62,16 @@ const CONVERT_JOBS: LockingStatement = LockingStatement {
         returning jobs.id, jobs.due_at_ms",
 };
 
-/// Ends runs by making each row the job that follows from it: as if the one were complete and the other just staged, under
-/// the number of the first. What the run was woken for while it ran is forgotten with it, so a kind may only be turned by
-/// an effect after which another run of it has nothing to do.
+/// Ends runs by converting each row into the job that follows, as if the first were complete and the next just staged.
+/// The row keeps its id. A wake that came during the run is forgotten, so a kind may be converted only by an effect
+/// after which another run of it has nothing to do.
 ///
-/// Returns those that are turned. The others carry their lease no longer, were passed over, or have the next job open
-/// beside them: those are to be finished, and the next job staged. Where another transaction opens that in the same
-/// moment, it fails as a conflict and is begun anew.
+/// Returns the ids of the converted jobs. The others have lost their lease, were skipped, or have an open job of the
+/// next kind beside them; the caller must finish those and stage the next job. If another transaction opens that job at
+/// the same moment, this one fails as a conflict and is run again.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] as told.
+/// [`StoreError::Conflict`], as described.
 pub(crate) async fn convert_all(
     write: &mut Write,
     runs: &[(Lease, Staged)],
@@ -107,7 +108,7 @@ pub(crate) async fn convert_all(
     Ok(converted)
 }
 
-/// Another transaction has opened the next job since the statement looked.
+/// Another transaction has opened the next job since the statement checked.
 fn as_conflict(error: sqlx::Error) -> StoreError {
     match error.as_database_error().is_some_and(|database| database.is_unique_violation()) {
         true => StoreError::Conflict(error),

@@ -1,5 +1,5 @@
-//! The one way to a dead letter: the worker's and the relay's. What a death means is for `kinds` to say, in the same
-//! transaction.
+//! Dead letters: the only functions that write them, for worker and relay. `kinds` decides in the same transaction what
+//! a dead letter means.
 
 use sqlx::Row;
 
@@ -8,13 +8,13 @@ use crate::{StoreError, Write};
 use domain::id::JobId;
 use domain::job::{AttemptOutcome, JobKind, Lease};
 
-/// Who says that a running job will not run again.
+/// The caller that dead-letters a running job.
 #[derive(Clone, Copy, Debug)]
 pub enum DeadLetteredBy<'a> {
-    /// The worker that runs it, by its lease.
+    /// The worker that runs it, with its lease.
     Worker(&'a Lease),
-    /// The relay, which counts one crash more: its lease ran out. A renewal that comes first wins, and so does another
-    /// relay.
+    /// The relay, because the lease ran out; this counts as one more crash. A renewal that comes first wins, and so
+    /// does another relay.
     Relay {
         /// The job.
         id: JobId,
@@ -23,14 +23,14 @@ pub enum DeadLetteredBy<'a> {
     },
 }
 
-/// A job that has just died, by the transaction that must answer for its death.
+/// A job that has just been dead-lettered, in the transaction that must say what this means.
 #[derive(Debug)]
 pub(crate) struct Dead {
     /// The job.
     pub(crate) id: JobId,
-    /// Its kind; a newer release's is not in our table.
+    /// Its kind. Our table does not have the kinds of a newer release.
     pub(crate) kind: String,
-    /// What it is about.
+    /// The id of its subject.
     pub(crate) subject_id: i64,
 }
 
@@ -43,10 +43,11 @@ const DEAD_LETTER_BY_RELAY: &str = "-- dead_letter_job
         last_error = $3
     where id = $1 and state = 'running' and due_at_ms <= $2 and crashes = $4 returning kind, subject_id";
 
-/// Makes a running job a dead letter.
+/// Dead-letters a running job.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the caller does not hold the job: it has another lease, or was renewed in time.
+/// [`StoreError::LeaseLost`] when the caller no longer holds the job: another lease was taken, or the lease was renewed
+/// in time.
 pub(crate) async fn dead_letter(write: &mut Write, by: DeadLetteredBy<'_>, reason: &str) -> Result<Dead, StoreError> {
     let (id, text, guard) = match by {
         DeadLetteredBy::Worker(lease) => (lease.job_id, DEAD_LETTER_BY_WORKER, lease.token),
@@ -62,7 +63,7 @@ pub(crate) async fn dead_letter(write: &mut Write, by: DeadLetteredBy<'_>, reaso
     Ok(Dead { id, kind: row.try_get("kind")?, subject_id: row.try_get("subject_id")? })
 }
 
-/// The death means nothing: the job is complete, and leaves the table.
+/// Completes the job instead: its row leaves the table, and no person has to see it.
 pub(crate) async fn complete_instead(write: &mut Write, dead: &Dead) -> Result<(), StoreError> {
     sqlx::query("-- complete_refused_job\ndelete from jobs where id = $1")
         .bind(dead.id.0)
@@ -71,8 +72,8 @@ pub(crate) async fn complete_instead(write: &mut Write, dead: &Dead) -> Result<(
     Ok(())
 }
 
-/// Calls off the dead letter of this kind and subject, if there is one: no person has to look at it any more. The state
-/// stands in `coalesce`, for the index of all that are dead is the longer way to one of them.
+/// Cancels the dead letter of this kind and subject, if there is one: no person has to look at it any more. `coalesce`
+/// keeps the index of all dead letters out of the plan; the index on kind and subject finds one faster.
 pub(crate) async fn cancel_dead(write: &mut Write, kind: JobKind, subject_id: i64) -> Result<(), StoreError> {
     sqlx::query(
         "-- cancel_dead_letter

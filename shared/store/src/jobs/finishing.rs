@@ -1,4 +1,4 @@
-//! Ends of runs: what becomes of a job's row, fenced by its lease.
+//! Ends runs: writes the job's row, fenced by its lease.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use domain::id::JobId;
 use domain::job::{AttemptOutcome, Lease, QueueName};
 use failpoint::{Point, reach};
 
-/// What becomes of a job row when its run ends.
+/// How a run ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finish {
     /// Done for good: the row leaves the table.
     Complete,
-    /// CompletedRun again at this time, in epoch milliseconds; no failure, so attempts count from the start again.
+    /// Run again at this time. This is no failure, so attempts count from the start again.
     Snooze {
-        /// When.
+        /// When, epoch milliseconds.
         until_ms: i64,
         /// On which queue.
         queue: QueueName,
@@ -31,30 +31,31 @@ pub enum Finish {
     Retry {
         /// When, epoch milliseconds.
         not_before_ms: i64,
-        /// What went wrong, for the operator.
+        /// The error, for the operator.
         error: String,
         /// How its attempt ended.
         outcome: AttemptOutcome,
     },
-    /// Never started: hand it back as it was, without counting the attempt.
+    /// Never started: hand it back unchanged, without counting the attempt.
     Release {
         /// When it may be enqueued again, epoch milliseconds.
         not_before_ms: i64,
-        /// What it waits for, for the operator; without one the last trouble stays.
+        /// The reason for the wait, for the operator; `None` keeps the last error.
         reason: Option<String>,
     },
 }
 
-/// What becomes of the list of what woke a job, where its row stays in the table.
+/// What happens to the list of the causes that woke a job, if its row stays in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WokenBy {
-    /// The run has taken up all that it was told of. (What came meanwhile woke it, and then the whole list stays.)
+    /// The run has handled all causes that it was told of, so the list is emptied. If another cause came meanwhile it
+    /// woke the job, and the whole list stays.
     TakenUp,
-    /// It has not, or that is not known.
+    /// The run has not handled them, or that is not known: the list stays.
     Kept,
 }
 
-/// Empties the list of what woke a job that runs, where nothing has come since it was claimed; its run goes on.
+/// Empties the list of the causes that woke a running job, unless another has come since its claim. The run goes on.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -71,12 +72,12 @@ pub async fn forget_woken_by(store: &Store, lease: &Lease) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Ends a run within a transaction; the first statement of every write of an effect.
+/// Ends a run within a transaction. It must be the first statement of every transaction that writes a job's effect.
 ///
-/// A job that was woken while it ran returns to `available`, due now, whatever `finish` says.
+/// A job that was woken while it ran becomes `available` and due now, whatever `finish` says.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the row no longer carries the lease: roll back.
+/// [`StoreError::LeaseLost`] when the row no longer has this lease: roll back.
 pub(crate) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) -> Result<(), StoreError> {
     match finish_all(write, &[(*lease, finish.clone())], WokenBy::Kept, LockedRows::Wait).await?.is_empty() {
         true => Err(StoreError::LeaseLost),
@@ -84,8 +85,8 @@ pub(crate) async fn finish(write: &mut Write, lease: &Lease, finish: &Finish) ->
     }
 }
 
-/// As [`finish`], of several runs. Returns those that are ended; the others carry their lease no longer, or were passed
-/// over.
+/// As [`finish`], for several runs. Returns the ids of the ended ones; the others have lost their lease, or their rows
+/// were skipped.
 pub(crate) async fn finish_all(
     write: &mut Write,
     runs: &[(Lease, Finish)],
@@ -95,7 +96,7 @@ pub(crate) async fn finish_all(
     let complete: Vec<Lease> =
         runs.iter().filter(|(_, finish)| *finish == Finish::Complete).map(|(lease, _)| *lease).collect();
     let mut ended = complete_all(write, &complete, locked).await?;
-    // What was woken while it ran is not complete either.
+    // A job that was woken while it ran is not complete either.
     let rest: Vec<&(Lease, Finish)> = runs.iter().filter(|(lease, _)| !ended.contains(&lease.job_id)).collect();
     if !rest.is_empty() {
         ended.extend(put_back_all(write, &rest, woken_by, locked).await?);
@@ -130,8 +131,8 @@ const COMPLETE_JOBS: LockingStatement = LockingStatement {
         returning jobs.id",
 };
 
-/// A job that is complete leaves the table: what it did stands in the order's history. Returns those that have left; one
-/// that was woken while it ran stays as it is.
+/// Deletes completed jobs: the order's history tells what they did. Returns the ids of the deleted ones; a job that was
+/// woken while it ran stays.
 async fn complete_all(write: &mut Write, leases: &[Lease], locked: LockedRows) -> Result<HashSet<JobId>, StoreError> {
     #[derive(Serialize)]
     struct CompletedRun {
@@ -149,8 +150,8 @@ async fn complete_all(write: &mut Write, leases: &[Lease], locked: LockedRows) -
     gone.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
-/// `$3` are the queues of all kinds; a newer release's kind goes where jobs are looked at first. A run that is complete comes
-/// here where it was woken meanwhile, and its job runs again.
+/// `$3` holds the queues of all kinds; a kind of a newer release goes to `settle`, which is served first. A completed run
+/// comes here if its job was woken meanwhile, and the job runs again.
 const FINISH_JOBS: LockingStatement = LockingStatement {
     sqlite: "-- finish_jobs
         update jobs set
@@ -252,7 +253,7 @@ async fn put_back_all(
     let mut ended = HashSet::with_capacity(rows.len());
     for row in rows {
         ended.insert(JobId(row.try_get("id")?));
-        // The relay of this process sleeps until the earliest due row it knew of.
+        // The relay of this process sleeps until the earliest due time that it knows of.
         write.recent.due(row.try_get("due_at_ms")?);
     }
     let failed = runs.iter().filter_map(|(lease, finish)| match finish {
@@ -265,15 +266,15 @@ async fn put_back_all(
     Ok(ended)
 }
 
-/// How a run ends, as its statement reads it.
+/// How a run ends, as a row parameter.
 #[derive(Serialize)]
 struct End<'a> {
     id: JobId,
     lease_token: i64,
-    /// Those it knew of.
+    /// The wakes that the run was told of.
     wakes: i64,
-    /// Decides how attempts and crashes count. Taken back: attempts of a run that never was. Counted anew: attempts after
-    /// a run that went well.
+    /// Decides how attempts and crashes count. `release` takes back the attempt of a run that never was; `snooze`
+    /// resets the attempts after a successful run.
     how: &'static str,
     due_at_ms: i64,
     queue: Option<&'static str>,
@@ -300,15 +301,15 @@ impl<'a> End<'a> {
     }
 }
 
-/// Ends a run that wrote nothing else.
+/// Ends a run without any other write.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the lease belongs to somebody else.
+/// [`StoreError::LeaseLost`] when another worker holds the lease.
 pub async fn finish_alone(store: &Store, lease: &Lease, how: &Finish) -> Result<(), StoreError> {
     run_in_batch(store, Ending { run: (*lease, how.clone()) }).await
 }
 
-/// A run that ends and wrote nothing else.
+/// The end of a run that writes nothing else.
 #[derive(Debug)]
 pub(crate) struct Ending {
     run: (Lease, Finish),
@@ -341,7 +342,7 @@ impl Batched for Ending {
     }
 }
 
-/// The places of those runs that were not ended.
+/// The positions of the runs that were not ended.
 pub(crate) fn not_ended(runs: &[(Lease, Finish)], ended: &HashSet<JobId>) -> Vec<usize> {
     let is_missing = |(_, (lease, _)): &(usize, &(Lease, Finish))| !ended.contains(&lease.job_id);
     runs.iter().enumerate().filter(is_missing).map(|(place, _)| place).collect()

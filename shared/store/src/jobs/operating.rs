@@ -1,4 +1,4 @@
-//! What operators see of jobs and do to them.
+//! Jobs as operators see and change them.
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -17,7 +17,7 @@ macro_rules! job_columns {
 }
 pub(crate) use job_columns;
 
-/// One job as operators see it.
+/// One job, as operators see it.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -30,7 +30,7 @@ pub async fn show(store: &Store, id: JobId) -> Result<Option<JobRow>, StoreError
         .transpose()
 }
 
-/// The newest jobs, of one state or kind if asked.
+/// The newest jobs, of one state or kind if asked for.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -40,7 +40,7 @@ pub async fn list(
     kind: Option<JobKind>,
     limit: i64,
 ) -> Result<Vec<JobRow>, StoreError> {
-    // The state stands in the text, so that the index of such rows can serve.
+    // The state is part of the text, so that its partial index can be used.
     let text = match state {
         None => concat!(
             "-- list_jobs\nselect ",
@@ -83,8 +83,8 @@ pub async fn list(
     rows.iter().map(job_row).collect()
 }
 
-/// Makes a dead letter available, with its attempts and crashes counted from the start. Returns whether it could: there may
-/// be an open job like it.
+/// Makes a dead letter available, with attempts and crashes reset. Returns whether it could: there may be an open job
+/// of the same kind and subject.
 pub(crate) async fn revive(write: &mut Write, job: &JobRow) -> Result<bool, StoreError> {
     let now_ms = write.now_ms();
     let done = sqlx::query(
@@ -119,8 +119,8 @@ pub(crate) async fn run_now(store: &Store, id: JobId) -> Result<(), StoreError> 
     write.commit().await
 }
 
-/// Calls off a job that waits or is dead; returns whether it was. Its row may have become another kind of job since it was
-/// read, which must go on.
+/// Cancels a job that waits or is dead; returns whether it did. If its row has become another kind of job since it was
+/// read, that job must go on.
 pub(crate) async fn cancel(write: &mut Write, job: &JobRow) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "-- cancel_job
@@ -135,7 +135,7 @@ pub(crate) async fn cancel(write: &mut Write, job: &JobRow) -> Result<bool, Stor
     Ok(done.rows_affected() > 0)
 }
 
-/// How many dead letters there are.
+/// The number of dead letters.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

@@ -1,4 +1,4 @@
-//! The relay's half: what is due, what was lost on the way, whose worker died.
+//! The relay's side: due jobs, lost ids, and the jobs of dead workers.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use domain::id::JobId;
 use domain::job::{AttemptOutcome, Death, JobKind, QueueName};
 use failpoint::{Point, reach};
 
-/// The same for a suspect, which is claimed only when its process has started; before that it may wait for a place.
+/// The same for a suspect. It is claimed only when its process has started, and may wait for a place before that.
 const SUSPECT_GRACE_MS: i64 = 15_000;
 
 /// How long an id of this queue may stay unclaimed.
@@ -24,19 +24,19 @@ pub(crate) fn grace_ms(queue: QueueName) -> i64 {
     }
 }
 
-/// When a queue has something to be looked at, epoch milliseconds.
+/// When the relay must handle a queue again, epoch milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueJobs {
     /// The queue.
     pub queue: QueueName,
     /// When its earliest available row is due.
     pub available_ms: Option<i64>,
-    /// When the grace of the earliest enqueued row or the lease of the earliest running row ends; `None` also where that was
-    /// not asked.
+    /// When the grace of the earliest enqueued row or the lease of the earliest running row ends; `None` also if this
+    /// was not asked.
     pub lost_ms: Option<i64>,
 }
 
-/// What the relay did about a lease that ran out.
+/// A lease that ran out, as the relay has handled it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crashed {
     /// The job.
@@ -45,11 +45,11 @@ pub struct Crashed {
     pub kind: String,
     /// Its crashes so far, this one included.
     pub crashes: i64,
-    /// Whether it is a dead letter now.
+    /// Whether it was dead-lettered.
     pub is_dead: bool,
 }
 
-/// Of each queue in `$1`; the enqueued and the running rows where `$3` is 1. Where there is none it is `$2`.
+/// For each queue in `$1`; for enqueued and running rows only where `$3` is 1. `$2` stands for no row.
 const EARLIEST_DUE: Statement = Statement {
     sqlite: "-- earliest_due
         select value as queue,
@@ -71,8 +71,8 @@ const EARLIEST_DUE: Statement = Statement {
         from json_array_elements_text(cast($1 as json))",
 };
 
-/// For each queue, when its earliest available row is due, and with `asks_for_lost` when its earliest enqueued or running
-/// one is. One statement; the relay's idle work.
+/// When the earliest available row of each queue is due, and with `asks_for_lost` also the earliest enqueued or running
+/// one. One statement: this is the relay's work while it is idle.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -102,7 +102,7 @@ pub async fn earliest_due(store: &Store, asks_for_lost: bool) -> Result<Vec<DueJ
 /// A time that no row has: both databases keep the type of a column that is never null.
 const NONE_IS_DUE: i64 = i64::MAX;
 
-/// The names of queues as a parameter.
+/// The names of queues, as a parameter.
 fn names(queues: &[QueueName]) -> Result<String, StoreError> {
     json(&queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>())
 }
@@ -135,7 +135,8 @@ const ENQUEUE_AGAIN: Statement = Statement {
         returning id",
 };
 
-/// Marks up to `limit` available, due rows of a queue as enqueued and returns their ids, to be pushed at once.
+/// Marks up to `limit` available, due rows of a queue as enqueued, and returns their ids. The caller must push them at
+/// once.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -143,8 +144,8 @@ pub async fn enqueue(store: &Store, queue: QueueName, limit: u64) -> Result<Vec<
     mark_enqueued(store, &ENQUEUE_JOBS, queue, limit).await
 }
 
-/// Moves up to `limit` enqueued rows whose grace is over to a new grace and returns their ids; they may be pushed
-/// again. All are moved, pushed or not, so that they do not clog the head of the index.
+/// Gives up to `limit` enqueued rows whose grace is over a new grace, and returns their ids, which may be pushed again.
+/// All get it, pushed or not, so that they do not block the head of the index.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -152,7 +153,7 @@ pub async fn enqueue_again(store: &Store, queue: QueueName, limit: u64) -> Resul
     mark_enqueued(store, &ENQUEUE_AGAIN, queue, limit).await
 }
 
-/// A commit that is lost with the server is no matter: the rows are then found due as before.
+/// This commit may be lost with the server: the rows are then found due as before.
 async fn mark_enqueued(
     store: &Store,
     statement: &Statement,
@@ -180,7 +181,7 @@ const WITHDRAW_ENQUEUED: Statement = Statement {
             and coalesce(state, '') = 'enqueued'",
 };
 
-/// Makes rows available again, due as they were, whose ids the queue refused to take.
+/// Makes enqueued rows available again, with their earlier due time, because the queue refused their ids.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; the rows then wait for their grace to end.
@@ -190,7 +191,7 @@ pub async fn withdraw_enqueued(store: &Store, ids: &[JobId]) -> Result<(), Store
     Ok(())
 }
 
-/// How many rows of the queue are enqueued; at most some thousands by the relay's limit.
+/// The number of enqueued rows of a queue; the relay limits it to some thousands.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -203,7 +204,7 @@ pub async fn count_enqueued(store: &Store, queue: QueueName) -> Result<i64, Stor
     Ok(row.try_get("enqueued")?)
 }
 
-/// Makes every enqueued row due now: the in-process queue of an earlier run is gone with its ids.
+/// Makes every enqueued row due now: the in-process queue of an earlier run is gone, with its ids.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -215,7 +216,7 @@ pub async fn enqueue_all_again(store: &Store) -> Result<u64, StoreError> {
     Ok(done.rows_affected())
 }
 
-/// Ends every lease now: whoever held them cannot be alive, as we hold the lock of the data directory.
+/// Ends every lease now. Their holders cannot be alive, because this process holds the lock of the data directory.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -240,13 +241,13 @@ pub struct Lapsed {
     pub is_locked: bool,
 }
 
-/// Of PostgreSQL alone, for nobody locks rows in SQLite.
+/// Only for PostgreSQL: SQLite has no row locks.
 const UNLOCKED_JOBS: &str = "-- unlocked_jobs
     select id from jobs
     where id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
     for update skip locked";
 
-/// Up to 100 running rows of a queue whose leases were over at `now_ms`, in epoch milliseconds. Waits for no lock.
+/// Up to 100 running rows of a queue whose leases had ended by `now_ms`, epoch milliseconds. It waits for no lock.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -283,7 +284,7 @@ pub async fn lapsed(store: &Store, queue: QueueName, now_ms: i64) -> Result<Vec<
 }
 
 impl Lapsed {
-    /// Why it is a dead letter with this crash; `None` where it runs again.
+    /// The reason, if this crash makes it a dead letter; `None` if it runs again.
     pub(crate) fn death(&self) -> Option<String> {
         let counted = self.crashes + 1;
         (!self.never_dies() && counted >= DEADLY_CRASHES).then(|| format!("{REASON}, {counted} times"))
@@ -294,11 +295,11 @@ impl Lapsed {
     }
 }
 
-/// What stands on a job whose lease ran out.
+/// The error of a job whose lease ran out.
 const REASON: &str = "the worker that ran it died";
 
-/// Hands a job whose lease ran out back, to run again after a wait. A renewal that comes first wins: the row is then no
-/// longer due. So does another relay: it has counted the crash.
+/// Counts a crash and hands the job back, to run again after a wait. A renewal that comes first wins, because the row
+/// is then not due. Another relay that comes first wins too: it has counted the crash.
 pub(crate) async fn count_crash(store: &Store, lapsed: &Lapsed, now_ms: i64) -> Result<(), StoreError> {
     let (crashes, never_dies) = (lapsed.crashes + 1, lapsed.never_dies());
     let wait_ms = match crashes {
@@ -332,7 +333,7 @@ pub(crate) async fn count_crash(store: &Store, lapsed: &Lapsed, now_ms: i64) -> 
     write.commit().await
 }
 
-/// Of each queue in `$1`: since when its first row that waits has waited, enqueued or not; -1 where none does.
+/// For each queue in `$1`: since when its longest waiting row has waited, enqueued or not; -1 if none waits.
 const OLDEST_DUE: Statement = Statement {
     sqlite: "-- oldest_due
         select coalesce((select due_at_ms from jobs where queue = value and state = 'available'
@@ -348,7 +349,7 @@ const OLDEST_DUE: Statement = Statement {
         from json_array_elements_text(cast($1 as json))",
 };
 
-/// How many milliseconds the longest waiting due job of these queues has waited, enqueued or not; 0 if none waits.
+/// How long the longest waiting due job of these queues has waited, enqueued or not, milliseconds; 0 if none waits.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

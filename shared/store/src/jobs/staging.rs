@@ -1,4 +1,4 @@
-//! Staging jobs: they commit with what they follow from.
+//! Stages jobs: they commit in the transaction of their cause.
 
 use serde::Serialize;
 use sqlx::Row;
@@ -9,13 +9,13 @@ use crate::{Store, StoreError, Write};
 use domain::id::JobId;
 use domain::job::{Job, JobState, QueueName};
 
-/// Stages a job: commits with the transaction, and wakes the relay then. One that is due now is marked as enqueued where
-/// the relay of this process takes it at once, which saves a write of its row.
+/// Stages a job in this transaction, whose commit wakes the relay. If the job is due now and this process's relay can
+/// push it at once, the row is marked as enqueued already, which saves one write.
 ///
-/// There is one open row per kind and subject. If it is available it becomes due no later than `due_at_ms`; if its id
-/// is in the queue, nothing is needed, unless that is `background` and it is due on `settle` now: it changes the queue,
-/// and its old id is of the past. If it is running, its run is told by `wakes` to run once more. A suspect keeps its
-/// place and time.
+/// There is one open row per kind and subject. If it is available, it becomes due no later than `due_at_ms`. If it is
+/// enqueued, nothing changes; only a row on `background` that is now due on `settle` changes its queue, and its old id
+/// becomes void. If it is running, `wakes` tells its run that another one must follow. A suspect keeps its queue and
+/// time.
 pub(crate) async fn stage(write: &mut Write, job: Job, queue: QueueName, due_at_ms: i64) -> Result<(), StoreError> {
     stage_all(write, &[Staged { job, queue, due_at_ms, woken_by: None }]).await
 }
@@ -26,22 +26,22 @@ pub(crate) struct Staged {
     pub(crate) job: Job,
     pub(crate) queue: QueueName,
     pub(crate) due_at_ms: i64,
-    /// The number of what its next run has to take up besides, which is for its handler to understand.
+    /// The number of a further cause that its next run must handle; only its handler knows the meaning.
     pub(crate) woken_by: Option<i64>,
 }
 
-/// A list of what woke a job that has become so long takes in no more: nobody waits for a run that long but where none
-/// runs at all.
+/// The most characters of a list of causes. A longer list takes no more: only without any running worker does a job
+/// wait for so many.
 const LONGEST_WOKEN_BY: i64 = 500;
 
 impl Staged {
-    /// What the job's row says of it.
+    /// The job's own data, for its row.
     pub(super) fn payload(&self) -> Result<String, StoreError> {
         Ok(serde_json::to_string(&self.job).map_err(|error| sqlx::Error::Encode(Box::new(error)))?)
     }
 }
 
-// Without its own condition SQLite takes `on conflict` for the condition of a join.
+// Without a condition of its own SQLite would read `on conflict` as the condition of a join.
 const STAGE_JOBS: Statement = Statement {
     sqlite: "-- stage_jobs
         insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, waiting_since_ms, created_at_ms, woken_by)
@@ -100,7 +100,7 @@ const STAGE_JOBS: Statement = Statement {
         returning jobs.id, jobs.queue, jobs.state, jobs.due_at_ms",
 };
 
-/// As [`stage`], of several jobs, no two of which have kind and subject in common.
+/// As [`stage`], for several jobs with different kinds or subjects.
 pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), StoreError> {
     #[derive(Serialize)]
     struct New {
@@ -146,14 +146,14 @@ pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
             woken_by: woken_by.map(|number| number.to_string()),
         });
     }
-    // One order of locks.
+    // All transactions take these locks in the same order.
     new.sort_unstable_by_key(|new| (new.kind, new.subject_id));
     let text = STAGE_JOBS.on(write.store.database());
     let query = sqlx::query(text).bind(json(&new)?).bind(now_ms).bind(LONGEST_WOKEN_BY);
     for row in query.fetch_all(write.transaction()).await? {
         let (state, due_at_ms): (String, i64) = (row.try_get("state")?, row.try_get("due_at_ms")?);
         match JobState::parse(&state) {
-            // One that was enqueued a moment ago by somebody else may be pushed a second time, which does no harm.
+            // Another transaction may have enqueued it a moment ago. Pushing its id twice does no harm.
             Some(JobState::Enqueued) if due_at_ms == grace_ends_ms => {
                 let queue = parse_queue(&row.try_get::<String, _>("queue")?)?;
                 write.recent.enqueue(queue, JobId(row.try_get("id")?));
@@ -165,7 +165,7 @@ pub(crate) async fn stage_all(write: &mut Write, jobs: &[Staged]) -> Result<(), 
     Ok(())
 }
 
-/// Stages one job in a transaction of its own, due now: an operator's `reconcile`, a hint, the seed of `sweep`.
+/// Stages one job in a separate transaction, due now: for an operator's `reconcile`, a hint, the first `sweep`.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
@@ -176,7 +176,7 @@ pub async fn stage_now(store: &Store, job: Job) -> Result<(), StoreError> {
     write.commit().await
 }
 
-/// Stages the one job about nothing in particular, due now, unless it is open already.
+/// Stages a job that has no subject, due now, unless it is open already.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.

@@ -1,5 +1,5 @@
-//! Suspects: jobs whose lease ran out twice. One of the jobs that ran together may have ended their process, so suspects
-//! run in processes of their own, in groups that become smaller with each crash.
+//! Suspects: jobs whose lease ran out twice. One of the jobs that ran in a process may have ended it, so suspects run
+//! in separate processes, in groups that become smaller with each crash.
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
@@ -10,22 +10,23 @@ use crate::{Store, StoreError};
 use domain::id::JobId;
 use domain::job::ClaimedJob;
 
-/// Crashes after which a job is a suspect.
+/// The number of crashes that makes a job a suspect.
 pub(super) const SUSPECT_CRASHES: i64 = 2;
 
-/// Crashes from which on a suspect runs alone in its process.
+/// The number of crashes from which on a suspect runs alone in its process.
 pub(super) const ALONE_CRASHES: i64 = 4;
 
-/// Crashes alone after which a job is a dead letter.
+/// The number of crashes alone that makes a job a dead letter.
 const CRASHES_ALONE: i64 = 3;
 
-/// Crashes after which a job is a dead letter: the last of them were alone.
+/// The number of crashes that makes a job a dead letter; the last ones were alone.
 pub(super) const DEADLY_CRASHES: i64 = ALONE_CRASHES + CRASHES_ALONE;
 
-/// Suspects that run in one process, by their crashes so far.
+/// How many suspects run in one process, by their crashes so far.
 ///
-/// Most suspects are innocent, so the first group is large: it is done in one go where the worker was killed from outside.
-/// Where it dies, its jobs run in eights, and those of the one that dies singly: two crashes find one job among 64.
+/// Most suspects are innocent, so the first group is large: if the worker was killed from outside, one run does them
+/// all. If that process dies, its jobs run in groups of eight, and the jobs of a group that dies run alone. Two crashes
+/// find one job among 64.
 fn run_together(crashes: i64) -> usize {
     if crashes <= SUSPECT_CRASHES {
         64
@@ -36,14 +37,14 @@ fn run_together(crashes: i64) -> usize {
     }
 }
 
-/// Suspects that run in one process.
+/// The suspects that run in one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuspectGroup {
     /// The jobs.
     pub jobs: Vec<JobId>,
     /// Crashes of each of them so far.
     pub crashes: i64,
-    /// The lease token that their process claims them under; random.
+    /// The random lease token under which their process claims them.
     pub token: i64,
 }
 
@@ -59,7 +60,7 @@ const GROUP_SUSPECTS: Statement = Statement {
         order by crashes, id",
 };
 
-/// Sorts enqueued suspects into groups, each for one process. Ids of other rows are left out.
+/// Sorts enqueued suspects into groups, one for each process. Ids of other rows are left out.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -79,8 +80,8 @@ pub async fn group_suspects(store: &Store, ids: &[JobId]) -> Result<Vec<SuspectG
     Ok(groups)
 }
 
-/// Claims those of a group that are still enqueued and have not crashed again meanwhile. To be called by their process,
-/// which runs nothing else.
+/// Claims the jobs of a group that are still enqueued and have not crashed again. Only their process calls this, and it
+/// runs nothing else.
 ///
 /// # Errors
 /// As [`super::claim`].
@@ -88,10 +89,11 @@ pub async fn claim_suspects(store: &Store, group: &SuspectGroup) -> Result<Vec<C
     claim_under(store, &group.jobs, group.token, Some(group.crashes)).await
 }
 
-/// Hands back suspects whose process ended before it ran any of them, or whose worker was killed: no crash.
+/// Hands back suspects whose process ended before it ran any of them, or whose worker was killed. This counts as no
+/// crash.
 ///
 /// # Errors
-/// [`StoreError`] when the database did not do it; their leases then end by themselves.
+/// [`StoreError`] when the database did not do it; their leases then run out.
 pub async fn hand_back_suspects(store: &Store, group: &SuspectGroup) -> Result<(), StoreError> {
     unclaim(store, group.token, &group.jobs).await
 }
@@ -106,10 +108,10 @@ const END_LEASES_OF_SUSPECTS: Statement = Statement {
             and lease_token = $1 and coalesce(state, '') = 'running'",
 };
 
-/// Ends the leases of suspects whose process died: the relay counts the crash at once, and not when a lease would be over.
+/// Ends the leases of suspects whose process died, so that the relay counts the crash at once.
 ///
 /// # Errors
-/// [`StoreError`] when the database did not do it; their leases then end by themselves.
+/// [`StoreError`] when the database did not do it; their leases then run out.
 pub async fn end_leases_of_suspects(store: &Store, group: &SuspectGroup) -> Result<u64, StoreError> {
     let query = sqlx::query(END_LEASES_OF_SUSPECTS.on(store.database()));
     let query = query.bind(group.token).bind(store.now_ms()).bind(json(&group.jobs)?);

@@ -1,4 +1,4 @@
-//! Open jobs that lie further ahead than any schedule puts them, which is so after the database's clock was set back.
+//! Open jobs whose due time lies further ahead than any schedule allows, after the database's clock was set back.
 
 use sqlx::Any;
 use sqlx::any::AnyArguments;
@@ -9,26 +9,26 @@ use crate::statement::{Statement, json};
 use crate::{MOST_LEASE_FOR_THE_LINE_MS, Store, StoreError};
 use domain::job::{JobKind, QueueName};
 
-/// How far ahead an open job may lie, in milliseconds.
+/// How far ahead an open job may be due, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LongestWaits {
-    /// The next inquiry about an order that is open.
+    /// The next inquiry about an open order.
     pub inquiry_ms: i64,
     /// The next late inquiry about an order that has ended.
     pub late_inquiry_ms: i64,
-    /// Anything else: the longest backoff, or the distance between two sweeps.
+    /// Any other job: the longest backoff, or the time between two sweeps.
     pub other_ms: i64,
 }
 
-/// A lease is no longer, whatever the line of the process that holds it.
+/// No lease is longer, however slow the network of its holder.
 const LONGEST_LEASE_MS: i64 = LEASE_MS + MOST_LEASE_FOR_THE_LINE_MS;
 
-/// Rows brought near in one statement; more are found by the next one.
+/// Rows that one statement changes; the next one finds the rest.
 const BATCH: u32 = 1_000;
 
-/// Those of a queue. Locked rows are passed over: many rows that wait for locks in no order could block another
-/// transaction, and be blocked by it. The writer of a row gives it another time, and after a step this is done once
-/// more.
+/// The running jobs of a queue. Locked rows are skipped: a statement that waits for many locks in no fixed order could
+/// deadlock with another transaction. The transaction that holds the lock writes another time, and after a step all
+/// this is done once more.
 const RUNNING: Statement = Statement {
     sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
@@ -65,8 +65,8 @@ const AVAILABLE: Statement = Statement {
             and due_at_ms > $1",
 };
 
-/// Inquiries about open orders stand beside the late inquiries, which are many and lie a day ahead: found by their
-/// orders.
+/// Inquiries about open orders, found by their orders. They share their queue with the late inquiries, which are many
+/// and a day ahead.
 const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
     sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
@@ -89,7 +89,7 @@ const INQUIRIES_ABOUT_OPEN_ORDERS: Statement = Statement {
             and due_at_ms > $1",
 };
 
-/// Of these kinds, of which few are open.
+/// The jobs of these kinds, of which few are open.
 const OF_KINDS: Statement = Statement {
     sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
@@ -107,7 +107,7 @@ const OF_KINDS: Statement = Statement {
             and due_at_ms > $1",
 };
 
-/// Of a queue and these kinds, those whose last run was told to wait or failed.
+/// The jobs of a queue and of these kinds whose last run failed or was told to wait.
 const HELD_BACK: Statement = Statement {
     sqlite: "-- cap_due_times
         update jobs set due_at_ms = $1
@@ -125,11 +125,11 @@ const HELD_BACK: Statement = Statement {
             and due_at_ms > $1",
 };
 
-/// Brings open jobs that lie further ahead to the furthest place they may have, and returns how many. Harmless at any
-/// time: a job that comes too early finds that, and waits again.
+/// Moves open jobs that are due too far ahead to the latest time that they may have, and returns how many. This is
+/// harmless at any time: a job that runs too early finds that out, and waits again.
 ///
 /// # Errors
-/// [`StoreError`] when the database did not do it; some may lie near by then.
+/// [`StoreError`] when the database did not do it; some may have been moved by then.
 pub async fn cap_due_times(store: &Store, longest: &LongestWaits) -> Result<u64, StoreError> {
     let (mut brought, database) = (0, store.database());
     for queue in QueueName::ALL {
@@ -151,7 +151,7 @@ pub async fn cap_due_times(store: &Store, longest: &LongestWaits) -> Result<u64,
         sqlx::query(INQUIRIES_ABOUT_OPEN_ORDERS.on(database)).bind(at_ms).bind(inquiry.as_str()).bind(i64::from(BATCH))
     })
     .await?;
-    // A link or a refund that may wait stands among the late inquiries, too.
+    // A link or a refund that may wait shares the queue of the late inquiries.
     let others = names(|kind| kind != inquiry)?;
     brought += bring(store, longest.other_ms, |at_ms| {
         sqlx::query(OF_KINDS.on(database)).bind(at_ms).bind(others.clone()).bind(i64::from(BATCH))
@@ -160,14 +160,14 @@ pub async fn cap_due_times(store: &Store, longest: &LongestWaits) -> Result<u64,
     Ok(brought)
 }
 
-/// The gateway asks for no longer patience; what lies further ahead waits for something else.
+/// The longest Retry-After; a job that is due later waits for something else.
 const LONGEST_PATIENCE_MS: i64 = 3_600_000;
 
-/// Every process has heard of the operator's word by then.
+/// By then every process has learned of the operator's command.
 const WORD_IS_HEARD_MS: i64 = 1_500;
 
-/// Brings the jobs near whose last run was told to wait or failed, and returns how many: an operator has overridden the
-/// patience that the gateway asked for. A job that waits for something else as well finds that, and waits again.
+/// Makes the jobs due soon whose last run failed or was told to wait, and returns how many: an operator has overridden
+/// the gateway's Retry-After. A job that also waits for something else finds that out, and waits again.
 ///
 /// # Errors
 /// As [`cap_due_times`].
@@ -190,7 +190,7 @@ fn names(are_meant: impl Fn(JobKind) -> bool) -> Result<String, StoreError> {
     json(&JobKind::ALL.iter().filter(|kind| are_meant(**kind)).map(|kind| kind.as_str()).collect::<Vec<_>>())
 }
 
-/// Brings the rows of a statement to `furthest_ms` from now, until there are none left.
+/// Moves the rows of a statement to `furthest_ms` from now, until none is left.
 async fn bring(
     store: &Store,
     furthest_ms: i64,

@@ -1,4 +1,4 @@
-//! What its retention has run out for is deleted.
+//! Deletes rows whose retention time is over.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::idempotency::IDEMPOTENCY_KEY_MS;
 use crate::statement::Statement;
 use crate::{Store, StoreError};
 
-/// How long a process that has told nothing of itself is remembered.
+/// How long the row of a process without heartbeats is kept.
 const PROCESSES_MS: i64 = 24 * 3_600_000;
 
 /// Rows deleted in one commit.
@@ -89,11 +89,11 @@ const PROCESSES: Statement = Statement {
             select ctid from processes where heartbeat_at_ms < $1 order by heartbeat_at_ms limit $2))",
 };
 
-/// Deletes what its retention has run out for: some rows in each commit, until nothing is left or
-/// `time_limit` is over; the next sweep goes on.
+/// Deletes rows whose retention time is over, some rows per commit, until none is left or `time_limit` is over. The
+/// next sweep continues.
 ///
 /// # Errors
-/// [`StoreError`] when the database did not do it; what was deleted stays deleted.
+/// [`StoreError`] when the database did not do it; deleted rows stay deleted.
 pub async fn prune(store: &Store, time_limit: Duration) -> Result<u64, StoreError> {
     let began = Instant::now();
     let now_ms = store.now_ms();
