@@ -1,4 +1,4 @@
-//! What an audit compares: everything the database has about some orders at a time, each statement on an index.
+//! Rows for an audit: everything about some orders at a time, with an index for each statement.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -20,7 +20,7 @@ use domain::order::{GatewayIdentity, HistoryLine, Order, OrderStatus};
 use domain::refund::Refund;
 use domain::review::ReviewFinding;
 
-/// How many orders or ids are asked for in one statement.
+/// The most orders or ids in one statement.
 pub const BATCH: usize = 512;
 
 mod statements;
@@ -29,7 +29,7 @@ use statements::{
     CALLBACKS, FINDINGS, HISTORY, JOBS, KNOWN_TRANSACTIONS, OPEN_SWEEP, REFUND_JOBS, REFUNDS, TRANSACTIONS,
 };
 
-/// Everything the database has about one order.
+/// All rows about one order.
 #[derive(Clone, Debug)]
 pub struct OrderRecord {
     /// The order's row.
@@ -40,11 +40,11 @@ pub struct OrderRecord {
     pub transactions: Vec<StoredTransaction>,
     /// Its refunds, the oldest first.
     pub refunds: Vec<Refund>,
-    /// Its jobs of a payment link, a settlement or a refund: those that are open, and dead letters.
+    /// Its jobs of a payment link, a settlement or a refund that are open or dead letters.
     pub jobs: Vec<JobRow>,
     /// The callbacks that were answered with 1.
     pub callbacks: Vec<CallbackRecord>,
-    /// What a person must know about it, oldest first.
+    /// Its open findings, oldest first.
     pub findings: Vec<ReviewFinding>,
 }
 
@@ -57,11 +57,11 @@ pub struct CallbackRecord {
     pub order_id: OrderId,
     /// The transaction it asked about.
     pub transaction_id: Option<TransactionId>,
-    /// What we made of it.
+    /// Our verdict.
     pub verdict: CallbackVerdict,
 }
 
-/// Some orders, and what belongs to an order that is not there.
+/// Some orders, with rows that belong to orders that do not exist.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// The orders, ascending.
@@ -70,22 +70,22 @@ pub struct Batch {
     pub jobs_without_order: Vec<JobRow>,
     /// Callbacks whose order does not exist.
     pub callbacks_without_order: Vec<CallbackRecord>,
-    /// Orders of which something cannot be read. What can is among the orders.
+    /// Orders that cannot be read completely. Their readable parts are among the orders.
     pub unreadable: Vec<Unreadable>,
-    /// The last number that was looked at, or `None` when there are no further ones.
+    /// The last order number that was read, or `None` if there are no further orders.
     pub last: Option<OrderId>,
 }
 
-/// A `process_callback` job, with the order of its callback where both are there.
+/// A `process_callback` job, with the order of its callback if both exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackJobRecord {
     /// The job.
     pub job: JobRow,
-    /// The order, its status, and whether it needs a person all the same.
+    /// The order, its status, and whether it is marked for a person.
     pub order: Option<(OrderId, OrderStatus, bool)>,
 }
 
-/// The highest number of an order, 0 where there is none.
+/// The highest order number; 0 without any order.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -96,10 +96,11 @@ pub async fn highest_order(store: &Store) -> Result<OrderId, StoreError> {
     Ok(OrderId(row.try_get("highest")?))
 }
 
-/// The next orders after `after`, at most `limit` and [`BATCH`]. With `since_ms`, only those that were made or have ended
-/// since then, or have not ended; the others are passed over.
+/// The next orders after `after`, at most `limit` and [`BATCH`]. With `since_ms` only orders that were made or ended
+/// since then, or have not ended; the others are skipped.
 ///
-/// The statements do not see one moment: what changes meanwhile may look like a difference, and must be read again.
+/// The statements read at different moments: a change in between may look like a difference, so differing orders must
+/// be read again.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -137,7 +138,7 @@ pub async fn these(store: &Store, ids: &[OrderId]) -> Result<Batch, StoreError> 
     if ids.is_empty() {
         return Ok(Batch::default());
     }
-    // An order twice would have its rows twice.
+    // An order in the list twice would get its rows twice.
     let ids: BTreeSet<OrderId> = ids.iter().copied().collect();
     let ids: Vec<OrderId> = ids.into_iter().collect();
     let rows = sqlx::query(FIND_ORDERS.on(store.database())).bind(json(&ids)?).fetch_all(store.readers()).await?;
@@ -146,7 +147,7 @@ pub async fn these(store: &Store, ids: &[OrderId]) -> Result<Batch, StoreError> 
     with_what_belongs(store, orders, unreadable, &spans).await
 }
 
-/// The orders of these rows, and those that cannot be read.
+/// The orders of these rows, and the orders that cannot be read.
 fn readable(rows: &[AnyRow]) -> Result<(Vec<Order>, Vec<Unreadable>), StoreError> {
     let (mut orders, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
@@ -155,7 +156,7 @@ fn readable(rows: &[AnyRow]) -> Result<(Vec<Order>, Vec<Unreadable>), StoreError
     Ok((orders, unreadable))
 }
 
-/// The orders whose rows a statement reads, by their numbers: those above `after`, up to `upto`.
+/// The orders of one statement: numbers above `after`, up to `upto`.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Span {
     after: OrderId,
@@ -243,7 +244,7 @@ async fn with_what_belongs(
     Ok(batch)
 }
 
-/// An audit writes nothing, so what an older release has written about the order is only read as findings.
+/// An audit writes nothing, so changes of an older release are turned into findings only in memory.
 fn with_findings_of_older_releases(mut record: OrderRecord) -> OrderRecord {
     let columns = Mirror::from(&record.order);
     let change = OlderChange::between(&columns, &record.findings);
@@ -285,7 +286,7 @@ pub async fn known_transactions(
     rows.iter().map(|row| Ok(TransactionId(row.try_get("transaction_id")?))).collect()
 }
 
-/// Shows every `process_callback` job that is open or a dead letter, [`BATCH`] after [`BATCH`].
+/// Passes every `process_callback` job that is open or a dead letter to `show`, [`BATCH`] per statement.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

@@ -1,4 +1,4 @@
-//! What the gateway asked before a debit, and what we answered.
+//! Callbacks: the gateway's questions before a debit, and our answers.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,42 +13,42 @@ use domain::job::{Job, JobKind, Lease, QueueName};
 use domain::named_values::named_values;
 
 named_values! {
-    /// What we made of a callback.
+    /// The verdict on a callback.
     CallbackVerdict {
         /// The debit may happen; answered 1.
         Allowed = "allowed",
-        /// This very transaction has paid the order already; answered 1.
+        /// This very transaction has already paid the order; answered 1.
         AlreadyPaid = "already_paid",
-        /// Not a callback at all.
+        /// It cannot be read as a callback.
         Unreadable = "unreadable",
         /// No key of ours signed it.
         BadlySigned = "badly_signed",
-        /// Rightly signed, and sent from an address that the gateway's list does not have, which refuses it.
+        /// Correctly signed, but sent from an address that is not in the gateway's list.
         OtherAddress = "other_address",
-        /// It speaks for another store.
+        /// It is for another store.
         OtherStore = "other_store",
-        /// No draft of ours has that number.
+        /// No draft of ours has this number.
         UnknownTransaction = "unknown_transaction",
-        /// The draft belongs to another order than it says.
+        /// The draft belongs to another order than the callback says.
         OtherAccount = "other_account",
         /// The amount is not the order's.
         WrongAmount = "wrong_amount",
-        /// Another draft of the order was allowed already.
+        /// Another draft of the order has been allowed already.
         SecondTransaction = "second_transaction",
-        /// The order's time is over.
+        /// The order's time to pay is over.
         Late = "late",
-        /// The order is canceled, refunded, failed or with a person.
+        /// The order is canceled, refunded, failed or in review.
         NotPayable = "not_payable",
     }
 }
 
 impl CallbackVerdict {
-    /// Whether the gateway is told that it may debit.
+    /// Whether the answer lets the gateway debit.
     pub fn allows(self) -> bool {
         matches!(self, CallbackVerdict::Allowed | CallbackVerdict::AlreadyPaid)
     }
 
-    /// Why not, for the answer's `message`; the gateway's support may show it to a person.
+    /// The reason for a no, as the answer's `message`; the gateway's support may read it.
     pub fn message(self) -> &'static str {
         match self {
             CallbackVerdict::Allowed | CallbackVerdict::AlreadyPaid => "Успешно",
@@ -66,16 +66,16 @@ impl CallbackVerdict {
     }
 }
 
-/// What a body that proves nothing shows in its beginning is enough to see who sends what.
+/// How much of a body that proves nothing is kept, bytes: enough to see who sends what.
 const UNPROVEN_BYTES: usize = 500;
 
-/// So many of them, and so many bytes of them, are kept in a day by all processes together.
+/// How many of them, and how many bytes of them, all processes together keep per day.
 const UNPROVEN_A_DAY: i64 = 2_000;
 const UNPROVEN_BYTES_A_DAY: i64 = 500_000;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
-/// A callback that comes again within this time stages nothing unless it changed something.
+/// A callback that is repeated within this time stages nothing unless it changes something.
 const REPEAT_MS: i64 = 10_000;
 
 mod answering;
@@ -91,18 +91,18 @@ pub use finding::{KeptBody, Proofs, StoredCallback, Wanted, find, list, newest, 
 pub struct ReceivedBody<'a> {
     /// The body.
     pub bytes: &'a [u8],
-    /// What makes it the same as another, as SHA-256 in hex: its question, or, where it proves nothing, its bytes.
+    /// The identity of the callback, SHA-256 in hex: of its question, or, if it proves nothing, of its bytes.
     pub digest: &'a str,
-    /// Who sent it, as far as that can be believed.
+    /// The sender's address, if it can be trusted.
     pub address: Option<IpAddr>,
 }
 
-/// Whether the address of a callback's sender lets its content count.
+/// Whether the sender's address lets the content count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// Its content decides.
+    /// The content decides.
     Heard,
-    /// It is refused whatever it says. Money may move all the same, so it is a hint like any other.
+    /// Refused whatever it says. Money may move all the same, so it is a hint like any other.
     TurnedAway,
 }
 
@@ -116,7 +116,7 @@ struct OwnedBody {
 impl OwnedBody {
     fn of(body: ReceivedBody<'_>) -> Self {
         OwnedBody {
-            // PostgreSQL's text holds no NUL.
+            // PostgreSQL's text cannot hold NUL.
             text: String::from_utf8_lossy(body.bytes).replace('\0', "\u{fffd}"),
             digest: body.digest.to_owned(),
             address: body.address.map(|address| address.to_string()),
@@ -124,9 +124,9 @@ impl OwnedBody {
     }
 }
 
-/// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it where it was there
-/// already. It stages nothing and is no hint. Anybody can send such bodies, so a day has room for so many, whichever
-/// processes they came to.
+/// Keeps the beginning of a body that proves nothing, unreadable or badly signed, or counts it if it is kept already.
+/// It stages nothing and is no hint. Anybody can send such bodies, so the number per day is limited for all processes
+/// together.
 ///
 /// Returns whether it was kept or counted.
 ///
@@ -189,7 +189,7 @@ async fn new_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
     store.0.ids.take(store, "callbacks", count).await
 }
 
-/// A row of `callbacks` to be kept.
+/// A new row of `callbacks`.
 #[derive(Serialize)]
 struct CallbackRow<'a> {
     id: i64,
@@ -201,11 +201,11 @@ struct CallbackRow<'a> {
     address: Option<&'a str>,
 }
 
-/// A callback that was kept, now or before.
+/// A callback that was kept now or earlier.
 struct KeptCallback {
     id: CallbackId,
     received_at_ms: i64,
-    /// When it was last a reason to ask the gateway: now, where it is one.
+    /// When it last was a reason to ask the gateway. If that is now, it is a reason now.
     hinted_at_ms: i64,
 }
 
@@ -243,10 +243,11 @@ const KEEP_CALLBACKS: Statement = Statement {
         returning id, digest, received_at_ms, hinted_at_ms",
 };
 
-/// Keeps them, or counts those that were there. What became of each, by its digest; no two may have one.
+/// Keeps callbacks, or counts them if they are kept already. Returns the result of each by its digest; no two may share
+/// one.
 ///
-/// One that comes again is a reason to ask the gateway after 10 s, and then after ever longer: half as long again as it
-/// has been known. Nobody can make the gateway be asked for ever with a callback that he has seen once.
+/// A repeated callback is a reason to ask the gateway after 10 s, and then after ever longer: half of the time since it
+/// first came. So no sender who has seen one callback can make us ask the gateway for ever.
 async fn keep_all(
     write: &mut Write,
     rows: &[CallbackRow<'_>],
@@ -273,12 +274,13 @@ async fn keep_all(
 /// Completes a `process_callback`, which an older release has staged, and wakes its order's `settle_order`.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+/// [`StoreError::LeaseLost`] when another worker holds the lease.
 pub async fn wake_settlement(store: &Store, lease: &Lease, order_id: OrderId) -> Result<(), StoreError> {
     let mut write = store.begin(1).await?;
     let now_ms = write.now_ms();
-    // The inquiry's row before our own: an older release's callback holds the order and waits for ours, and an inquiry
-    // holds its row and waits for the order. Where the fence then refuses, the transaction ends with nothing written.
+    // The row of `settle_order` before our own: a callback of an older release holds the order and waits for our row,
+    // while `settle_order` holds its row and waits for the order. If the fence then refuses, the transaction ends with
+    // nothing written.
     jobs::stage(&mut write, Job::SettleOrder { order_id }, QueueName::Settle, now_ms).await?;
     jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
     write.commit().await
@@ -296,7 +298,7 @@ pub(super) async fn order_of(write: &mut Write, callback_id: i64) -> Result<Opti
     })
 }
 
-/// Calls off the dead letters of this kind about an order's callbacks: no person has to look at them any more.
+/// Cancels the dead letters of this kind about an order's callbacks: no person has to look at them any more.
 pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id: OrderId) -> Result<(), StoreError> {
     sqlx::query(
         "-- cancel_dead_callback_jobs

@@ -45,7 +45,7 @@ pub enum StoreError {
     UnknownValue {
         /// The column.
         column: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
     },
 }

@@ -1,4 +1,4 @@
-//! What a person must know about orders: rows of `review_findings`. An order waits for a person while one of them is open.
+//! Findings: rows of `review_findings`, which a person must read. An order waits for a person while it has an open one.
 
 use std::collections::HashMap;
 
@@ -23,10 +23,10 @@ macro_rules! finding_columns {
 }
 pub(super) use finding_columns;
 
-/// Orders whose columns are compared with their findings in one go.
+/// Orders whose columns are compared with their findings per statement.
 const PAGE: i64 = 500;
 
-/// The open findings of an order, oldest first; none where it does not wait for a person.
+/// The open findings of an order, oldest first; none if it does not wait for a person.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -64,7 +64,7 @@ const OPEN_FINDINGS_OF_ORDERS: Statement = Statement {
     ),
 };
 
-/// The open findings of these orders as their rows tell them, oldest first.
+/// The open findings of these orders, as their rows have them, oldest first.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -81,8 +81,8 @@ pub(super) async fn open_of(
     Ok(findings)
 }
 
-/// The open findings of an order whose row this transaction has locked, oldest first. What an older release has changed is
-/// made up for first.
+/// The open findings of an order whose row this transaction has locked, oldest first. Changes of an older release are
+/// adopted first.
 pub(super) async fn of_locked(write: &mut Write, id: OrderId) -> Result<Vec<ReviewFinding>, StoreError> {
     let row =
         sqlx::query("-- marks_of_order\nselect status, needs_review, reason, suggested_act from orders where id = $1")
@@ -113,16 +113,16 @@ pub(super) async fn of_locked(write: &mut Write, id: OrderId) -> Result<Vec<Revi
         *finding = insert(write, id, finding.clone()).await?;
     }
     ReviewFinding::sort(&mut now);
-    // Or the next inquiry about them would find in the older sentence what has just been settled.
+    // Otherwise the next comparison would find the settled finding again in the older release's sentence.
     if !now.is_empty() {
         keep_marks(write, id, &now).await?;
     }
     Ok(now)
 }
 
-/// Adds what was found just now to the open findings of an order whose row is locked, unless a person would read the same
-/// twice. Of what is known already, the newest words are kept, and the time when it was found first; it gets another number,
-/// for a decision about the old words must not settle it. Returns whether there is anything new to read.
+/// Adds a finding to the open ones of an order whose row is locked, unless a person has to read the same already. Of a
+/// known finding it keeps the first time and writes the newest words, under a new number, because a decision about the
+/// old words must not settle it. Returns whether there is anything new to read.
 pub(super) async fn add(
     write: &mut Write,
     id: OrderId,
@@ -162,7 +162,7 @@ pub(super) async fn add(
     Ok(true)
 }
 
-/// Gives it the order's next number.
+/// Inserts it with the order's next number.
 async fn insert(write: &mut Write, id: OrderId, finding: ReviewFinding) -> Result<ReviewFinding, StoreError> {
     let row = sqlx::query(
         "-- add_finding
@@ -195,7 +195,7 @@ async fn accept(write: &mut Write, id: OrderId, number: i64) -> Result<(), Store
     Ok(())
 }
 
-/// The order waits for nobody any more: its findings are settled.
+/// Settles all findings of an order, which waits for no person any more.
 pub(super) async fn accept_all(write: &mut Write, id: OrderId) -> Result<(), StoreError> {
     let now_ms = write.now_ms();
     sqlx::query(
@@ -209,7 +209,8 @@ pub(super) async fn accept_all(write: &mut Write, id: OrderId) -> Result<(), Sto
     Ok(())
 }
 
-/// What a person was to find out about a refund is known now; for what else was found, the order waits on. Its row is locked.
+/// Settles the findings about a refund, whose outcome is known now. For its other findings the order still waits. Its
+/// row is locked.
 pub(super) async fn refund_is_known(write: &mut Write, id: OrderId) -> Result<(), StoreError> {
     let open = of_locked(write, id).await?;
     let (settled, left): (Vec<_>, Vec<_>) = open.into_iter().partition(ReviewFinding::is_about_refund);
@@ -222,7 +223,8 @@ pub(super) async fn refund_is_known(write: &mut Write, id: OrderId) -> Result<()
     keep_marks(write, id, &left).await
 }
 
-/// Writes what an older release reads of these open findings, oldest first. An order in review waits by its status.
+/// Writes the columns that an older release reads, from these open findings, oldest first. An order in review waits by
+/// its status.
 async fn keep_marks(write: &mut Write, id: OrderId, open: &[ReviewFinding]) -> Result<(), StoreError> {
     let mirror = Mirror::of(open);
     sqlx::query(
@@ -240,15 +242,16 @@ async fn keep_marks(write: &mut Write, id: OrderId, open: &[ReviewFinding]) -> R
     Ok(())
 }
 
-/// Makes findings of what older releases have written about orders, and settles those that they have settled. Returns of how
-/// many orders. Harmless beside anything; where nothing of an older release is left, it only reads.
+/// Turns what older releases have written about orders into findings, and settles findings that they have settled.
+/// Returns the number of changed orders. It may run beside anything, and without changes of an older release it only
+/// reads.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; what was done stays.
 pub async fn adopt(store: &Store) -> Result<u64, StoreError> {
     let (mut adopted, mut after) = (0, OrderId(0));
     loop {
-        // In the words of the partial indexes.
+        // The conditions are those of the partial indexes.
         let rows = sqlx::query(
             "-- orders_to_compare
             select id, status, needs_review, reason, suggested_act from orders
@@ -271,7 +274,7 @@ pub async fn adopt(store: &Store) -> Result<u64, StoreError> {
             if !OlderChange::between(&columns(row)?, open).is_none() {
                 match adopt_one(store, id).await {
                     Ok(()) => adopted += 1,
-                    // Another holds its row; it is compared again with the next sweep.
+                    // Another transaction holds its row; the next sweep compares it again.
                     Err(StoreError::Conflict(_)) => (),
                     Err(trouble) => return Err(trouble),
                 }
@@ -324,7 +327,7 @@ fn columns(row: &AnyRow) -> Result<Mirror, StoreError> {
 
 pub(super) fn from_row(row: &AnyRow) -> Result<ReviewFinding, StoreError> {
     let (kind, act): (String, String) = (row.try_get("kind")?, row.try_get("act")?);
-    // A newer release may find what this one has no name for.
+    // A newer release may have kinds without a name in this one.
     let kind = FindingKind::parse(&kind).unwrap_or(FindingKind::Other);
     Ok(ReviewFinding {
         number: row.try_get("number")?,

@@ -25,7 +25,7 @@ const SECOND_WRITER_AFTER: Duration = Duration::from_millis(50);
 /// The most writers of one queue at a time.
 const MAX_WRITERS: usize = 4;
 
-/// What a statement does with rows that another transaction has locked.
+/// How a statement treats rows that another transaction has locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LockedRows {
     /// It waits for them.

@@ -21,7 +21,7 @@ pub struct IdempotencyKey {
     pub body_digest: String,
 }
 
-/// What a key belongs to.
+/// The owner of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeyOwner {
     /// Nothing is committed yet: the request is being carried out at this moment.

@@ -1,4 +1,4 @@
-//! What a job's end means for its order, refund or callback, by the table of kinds. The engine, `jobs`, knows none of
+//! The meaning of a job's end for its order, refund or callback, by the table of kinds. The engine, `jobs`, knows none of
 //! these: it reports which job has ended, and this module writes the meaning in the same transaction.
 
 use super::jobs::{self, Crashed, Dead, DeadLetteredBy, Lapsed, job_columns, job_row};

@@ -1,4 +1,4 @@
-//! Orders and their history. Every guard on an order's status stands here, in `orders/`, `callbacks/answering.rs`, or
+//! Orders and their history. Every guard on an order's status is here, in `orders/`, in `callbacks/answering.rs`, or
 //! in `settlement.rs`, `refunds.rs` and `reviewing.rs`.
 
 use std::collections::HashMap;
@@ -16,13 +16,13 @@ use domain::job::{Job, Lease, QueueName};
 use domain::money::Tiyin;
 use domain::order::{GatewayIdentity, Language, Order, OrderStatus, PaymentType, Resolution, SuggestedAct};
 
-/// At most so many hints of one order may come from its return page.
+/// The most hints that an order's return page may give.
 const RETURN_HINTS: i64 = 30;
 
-/// Hints from the return page come at most this often.
+/// The shortest time between hints of the return page.
 const RETURN_HINT_EVERY_MS: i64 = 10_000;
 
-/// So much further along the schedule of inquiries each further hint of the return page begins, three times at most.
+/// How far along the schedule of inquiries each further hint of the return page begins, for three hints at most.
 const FURTHER_MS: i64 = 20_000;
 
 mod history;
@@ -60,11 +60,11 @@ pub enum Created {
     New(Order),
     /// The order that the same request made before.
     Repeated(Order),
-    /// The idempotency key belongs to another body.
+    /// The idempotency key was used with another body.
     KeyReused,
     /// The same request is being carried out at this moment.
     InFlight,
-    /// An order of this caller has that reference.
+    /// Another order of this caller has the same reference.
     ReferenceTaken(OrderId),
 }
 
@@ -73,16 +73,16 @@ pub enum Created {
 pub enum Transition {
     /// Made, with its history line.
     Made,
-    /// The order's row no longer allows it; nothing was written. Look again.
+    /// The order's row no longer allows it; nothing was written. Read the order again.
     Refused,
 }
 
-/// A payment link as it comes from the gateway.
+/// A payment link, as the gateway made it.
 #[derive(Clone, Debug)]
 pub struct NewLink {
     /// The draft behind it.
     pub transaction_id: TransactionId,
-    /// The gateway's page.
+    /// The gateway's payment page.
     pub payment_url: String,
 }
 
@@ -107,7 +107,7 @@ async fn id_of_reference(store: &Store, api_key_name: &str, reference: &str) -> 
     row.map(|row| Ok(OrderId(row.try_get("id")?))).transpose()
 }
 
-/// The order of that number. Orders that are asked for at the same time are read in one statement.
+/// The order of this number. Orders that are asked for at the same time are read in one statement.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -142,7 +142,7 @@ impl ReadInBatch for Option<Order> {
     }
 }
 
-/// The order whose pages carry that token.
+/// The order whose pages have this token.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -158,7 +158,7 @@ pub async fn find_by_token(store: &Store, token: &OrderToken) -> Result<Option<O
 /// Expires an order that never got a payment link, and completes the job.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+/// [`StoreError::LeaseLost`] when another worker holds the lease.
 pub async fn expire_without_link(
     store: &Store,
     lease: &Lease,
@@ -168,7 +168,7 @@ pub async fn expire_without_link(
     let mut write = store.begin(1).await?;
     jobs::finish(&mut write, lease, &jobs::Finish::Complete).await?;
     let now_ms = write.now_ms();
-    // A draft may exist whose answer was lost or that was recorded alone.
+    // A draft may exist: its answer was lost, or it was recorded alone.
     jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Background, now_ms).await?;
     let done = sqlx::query(
         "-- expire_without_link
@@ -189,10 +189,10 @@ pub async fn expire_without_link(
     Ok(Transition::Made)
 }
 
-/// The customer came to the return page: inquire soon. At most once per 10 s, 20 s from the seventh time on, 30 s from
-/// the thirteenth, and 30 times per order. Only the first time begins the schedule of inquiries anew: each further one
-/// is one inquiry at once, and others from further along, so that a page that is reloaded for ever does not use up the
-/// gateway's budget.
+/// The customer came to the return page: ask the gateway soon. At most once per 10 s, per 20 s from the seventh time
+/// on, per 30 s from the thirteenth, and 30 times per order. Only the first time starts the schedule of inquiries
+/// again. Each further time brings one inquiry at once and later ones from further along the schedule, so that a page
+/// that is reloaded for ever does not use up the gateway's rate limit.
 ///
 /// Returns whether an inquiry was staged.
 ///
@@ -201,7 +201,7 @@ pub async fn expire_without_link(
 pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, StoreError> {
     let mut write = store.begin(1).await?;
     let now_ms = write.now_ms();
-    // Before the order's row, as in every settlement: the same order of locks.
+    // Before the order's row, as in every settlement: all transactions take locks in the same order.
     jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Settle, now_ms).await?;
     let done = sqlx::query(
         "-- hint_from_return_page
@@ -228,9 +228,9 @@ pub async fn hint_from_return_page(store: &Store, id: OrderId) -> Result<bool, S
     Ok(true)
 }
 
-/// How many open orders there are by status, and how many need a person although their status stays.
+/// The number of open orders by status, and of those that need a person although their status stays.
 ///
-/// Only statuses that an order leaves again are counted: the others grow for ever.
+/// Only statuses that an order leaves again are counted; the others grow for ever.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -245,7 +245,7 @@ pub async fn count_open(store: &Store) -> Result<Vec<(String, i64)>, StoreError>
     rows.iter().map(|row| Ok((row.try_get("status")?, row.try_get("orders")?))).collect()
 }
 
-/// Open orders of another gateway identity than ours: nobody asks about them until that gateway is configured again.
+/// Open orders of another gateway identity: no process asks about them until that gateway is configured again.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -269,7 +269,7 @@ pub async fn open_elsewhere(
 pub struct OpenOfAccount {
     /// The account.
     pub gateway: GatewayIdentity,
-    /// How many.
+    /// How many there are.
     pub orders: i64,
     /// How many of them are `confirming`: their customers have been asked for money.
     pub confirming: i64,
@@ -277,7 +277,7 @@ pub struct OpenOfAccount {
     pub oldest_ms: i64,
 }
 
-/// The orders on their way, by gateway account.
+/// The numbers of unfinished orders, by gateway account.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -337,7 +337,7 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
         needs_review: row.try_get::<i64, _>("needs_review")? != 0,
         refund_reserved: row.try_get("refund_reserved")?,
         reason: row.try_get("reason")?,
-        // A newer release may suggest what this one does not know.
+        // A newer release may suggest an act that this one does not know.
         suggested_act: row.try_get::<Option<String>, _>("suggested_act")?.and_then(|act| SuggestedAct::parse(&act)),
         resolution: resolution(row)?,
         created_at_ms: row.try_get("created_at_ms")?,

@@ -1,7 +1,7 @@
-//! Refunds: rows first, and calls afterwards. Finding one, and what settlements and operators do to it.
+//! Refunds: a row first, the call afterwards. This file reads them, and has what settlements and operators do to them.
 //!
-//! A refund takes its money from the order's reserve in the statement that guards it, so that no two of them can give
-//! the same money back. Locks are taken in this order: the job's row, the order's, the refund's.
+//! A guarded statement takes a refund's money from the order's reserve, so that no two refunds can give the same money
+//! back. Locks are taken in this order: the job's row, the order's, the refund's.
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -30,7 +30,7 @@ macro_rules! refund_columns {
 }
 pub(super) use refund_columns;
 
-/// The refund of that number.
+/// The refund of this number.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -58,8 +58,8 @@ pub async fn of_order(store: &Store, order_id: OrderId) -> Result<Vec<Refund>, S
     rows.iter().rev().map(from_row).collect()
 }
 
-/// An inquiry has shown that the order's money went back, by whomever: its open refund, if there is one, is done. The
-/// order's row is locked.
+/// An inquiry has shown that the order's money went back, whatever the reason: the order's open refund, if there is one,
+/// is done. The order's row is locked.
 pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Result<(), StoreError> {
     let now_ms = write.now_ms();
     let done = sqlx::query(
@@ -78,7 +78,7 @@ pub(super) async fn close_as_seen(write: &mut Write, order_id: OrderId) -> Resul
     Ok(())
 }
 
-/// Calls off the dead letters of this kind about an order's refunds: what became of them is known.
+/// Cancels the dead letters of this kind about an order's refunds, whose outcome is known now.
 pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id: OrderId) -> Result<(), StoreError> {
     sqlx::query(
         "-- cancel_dead_refunds
@@ -94,7 +94,7 @@ pub(super) async fn cancel_dead_jobs(write: &mut Write, kind: JobKind, order_id:
     Ok(())
 }
 
-/// The refund's job is a dead letter: nobody knows what became of it. Returns whether it was still open.
+/// The refund's job is a dead letter, so its outcome is unknown. Returns whether the refund was still open.
 pub(super) async fn dead_letter(write: &mut Write, id: RefundId, reason: &str) -> Result<bool, StoreError> {
     let row = sqlx::query("-- order_of_refund\nselect order_id from refunds where id = $1")
         .bind(id.0)
@@ -106,8 +106,8 @@ pub(super) async fn dead_letter(write: &mut Write, id: RefundId, reason: &str) -
     }
 }
 
-/// An operator's retry of a dead `refund_order`: `review` returns to `open`. What was sent is only looked up, as
-/// before.
+/// An operator's retry of a dead `refund_order`: `review` returns to `open`. A refund that was sent is still only
+/// looked up.
 ///
 /// Returns whether it did.
 pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
@@ -120,8 +120,8 @@ pub(super) async fn reopen(write: &mut Write, id: RefundId) -> Result<bool, Stor
     Ok(done.rows_affected() > 0)
 }
 
-/// An operator calls off a refund that was never sent. Returns whether it could be: whatever may have been sent could
-/// not.
+/// Cancels a refund that was never sent, for an operator. Returns whether it did: a refund that may have been sent
+/// cannot be canceled.
 pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, StoreError> {
     let row = sqlx::query(concat!("-- refund_to_call_off\nselect ", refund_columns!(), " from refunds where id = $1"))
         .bind(id.0)
@@ -131,7 +131,8 @@ pub(super) async fn call_off(write: &mut Write, id: RefundId) -> Result<bool, St
     give_back(write, &from_row(&row)?, "an operator called it off", WasSent::Never).await
 }
 
-/// The refund before a person, with its reserve, and its order. Returns whether it was open; else nothing is written.
+/// Puts the refund, with its reserve, and its order before a person. Returns whether the refund was open; if not,
+/// nothing is written.
 async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) -> Result<bool, StoreError> {
     orders::lock(write, order_id).await?;
     let done = sqlx::query(
@@ -150,16 +151,17 @@ async fn review(write: &mut Write, order_id: OrderId, id: RefundId, what: &str) 
     Ok(true)
 }
 
-/// Whether a refund that is given up may have been sent.
+/// Whether a refused refund may have been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WasSent {
     /// It may: the gateway has said no.
     Maybe,
-    /// It must not have been.
+    /// It must never have been sent.
     Never,
 }
 
-/// The refund will not be made: its order gets the reserve back. Returns whether both rows allowed it; if not, roll
+/// The refund will not be made, so its order gets the reserve back. Returns whether both rows allowed this; if not,
+/// roll
 /// back.
 async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: WasSent) -> Result<bool, StoreError> {
     let (now_ms, id) = (write.now_ms(), refund.id);
@@ -191,8 +193,8 @@ async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: WasSent)
     Ok(true)
 }
 
-/// What a person was to find out about a refund of the order is known now. `order` is its row as just written, which
-/// has `needs_review`.
+/// The outcome of a refund that waited for a person is known now. `order` is the order's row as just written, with
+/// `needs_review`.
 pub(super) async fn outcome_is_known(write: &mut Write, order_id: OrderId, order: &AnyRow) -> Result<(), StoreError> {
     match order.try_get::<i64, _>("needs_review")? {
         0 => Ok(()), // nobody was to find out

@@ -1,4 +1,4 @@
-//! Orders that wait for a person, and what a person decides about them.
+//! Orders in review, and the decisions of persons about them.
 
 use sqlx::{Any, Executor, Row};
 
@@ -16,8 +16,8 @@ mod plan;
 use effects::{ask, end, refund_made, refund_not_made, take_back, unmark};
 use plan::{Plan, RefundInReview, being_asked, plan};
 
-/// Money that is given back in the gateway's cabinet takes its time; so long after a person ended an order it is looked
-/// whether the gateway agrees.
+/// Money that is given back in the gateway's cabinet takes time. This long after a person ended an order, an inquiry
+/// checks that the gateway agrees.
 const LATE_INQUIRY_AFTER_MS: i64 = 24 * 3_600_000;
 
 /// An order that waits for a person.
@@ -25,7 +25,7 @@ const LATE_INQUIRY_AFTER_MS: i64 = 24 * 3_600_000;
 pub struct WaitingOrder {
     /// The order.
     pub order: Order,
-    /// What a person must know about it, oldest first.
+    /// The findings that a person must read, oldest first.
     pub findings: Vec<ReviewFinding>,
     /// When the first of them was found, epoch milliseconds.
     pub since_ms: i64,
@@ -36,19 +36,19 @@ pub struct WaitingOrder {
 /// The orders that wait for a person.
 #[derive(Clone, Debug, Default)]
 pub struct ReviewList {
-    /// Those that have waited longest first.
+    /// Longest waiting first.
     pub orders: Vec<WaitingOrder>,
-    /// Those of them that this release cannot read.
+    /// Waiting orders that this release cannot read.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// Orders in `review` or marked for a person, those that have waited longest first.
+/// Orders in `review` or marked for a person, longest waiting first.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn waiting(store: &Store, limit: i64) -> Result<ReviewList, StoreError> {
     findings::adopt(store).await?;
-    // In the words of the partial indexes: what waits is few, whatever has been.
+    // The conditions are those of the partial indexes: few orders wait, however many there are.
     let rows = sqlx::query(concat!(
         "-- orders_before_a_person
         select ",
@@ -83,20 +83,20 @@ pub async fn waiting(store: &Store, limit: i64) -> Result<ReviewList, StoreError
     Ok(waiting)
 }
 
-/// What a person decides about an order.
+/// A person's decision about an order.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// What the order shall be: where it is in review, `paid`, `refunded` or `canceled`, and `review` to take a decision
-    /// back that is being carried out; else the status it has, or, where a refund of it is in review, `refunded`.
+    /// The status that the order shall have. From review: `paid`, `refunded` or `canceled`, or `review` to take back a
+    /// decision that is being carried out. Otherwise its present status, or `refunded` if a refund of it is in review.
     pub status: OrderStatus,
     /// The person's name.
     pub by: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// By which transaction it was paid.
+    /// The transaction that paid it.
     pub transaction_id: Option<TransactionId>,
-    /// The numbers of the findings that the person has read, see [`ReviewFinding::number`]: the decision is refused where
-    /// others wait by now. `None`: those that wait when the decision arrives.
+    /// The numbers of the findings that the person has read, see [`ReviewFinding::number`]; the decision is refused if
+    /// there are others by now. `None` stands for those that are open when the decision arrives.
     pub findings: Option<Vec<i64>>,
 }
 
@@ -105,17 +105,17 @@ pub struct Decision {
 pub enum Resolved {
     /// The gateway is asked about this transaction; `paid` is written if it shows the debit.
     Asked(TransactionId),
-    /// The order has this status, and waits for nobody.
+    /// The order has this status, and waits for no person any more.
     Settled(OrderStatus),
-    /// The decision that was being carried out is none any more; the order waits as before.
+    /// The decision is no longer being carried out; the order waits as before.
     TakenBack,
     /// There is no such order.
     Unknown,
-    /// It cannot be decided so; the sentence says why. Nothing was written.
+    /// The decision is not possible; the sentence says why. Nothing was written.
     Refused(String),
 }
 
-/// Carries a person's decision out: one transaction, guarded by how the order stood, with name and reason in its history.
+/// Carries out a person's decision in one transaction, guarded by the order's row, with name and reason in its history.
 ///
 /// *Paid* is not written here: the inquiry that is staged writes it, if the gateway shows the debit.
 ///
@@ -123,9 +123,9 @@ pub enum Resolved {
 /// [`StoreError`] when the database did not do it; then nothing is written.
 pub async fn resolve(store: &Store, id: OrderId, decision: &Decision) -> Result<Resolved, StoreError> {
     let Some(order) = orders::find(store, id).await? else { return Ok(Resolved::Unknown) };
-    // Once: what is found while the decision is tried again was not decided about.
+    // Read once: the person has not decided about findings that arrive while this is tried again.
     let known = findings::of_order(store, &order).await?;
-    // Where the order waits for nobody any more, how it stands says more than which finding is settled.
+    // If the order no longer waits for a person, its status explains more than the settled findings.
     let read = decision.findings.as_deref().filter(|_| order.is_before_a_person());
     if let Some(why) = read.and_then(|read| unread(id, read, &known)) {
         return Ok(Resolved::Refused(why));
@@ -147,10 +147,10 @@ async fn resolve_once(
         Err(why) => return Ok(Resolved::Refused(why)),
     };
     let mut write = store.begin(1).await?;
-    // Jobs before the order's row, as in every settlement: one order of locks.
+    // Jobs before the order's row, as in every settlement: all transactions take locks in the same order.
     stage_inquiry(&mut write, id, plan).await?;
     orders::lock(&mut write, id).await?;
-    // A refund that died once more is told in the words of before, as the same finding.
+    // A refund whose job died again has the same words, and counts as the same finding.
     if !are_same(known, &findings::of_locked(&mut write, id).await?)
         || refund_in_review(write.transaction(), id).await? != refund
     {
@@ -171,15 +171,15 @@ async fn resolve_once(
     };
     if let Resolved::Settled(status) = resolved {
         findings::accept_all(&mut write, id).await?;
-        // The dead letter of a link that was refused is how a failed order is retried.
+        // A failed order is retried by the dead letter of its link.
         kinds::cancel_dead_letters(&mut write, id, status != OrderStatus::Failed).await?;
     }
     write.commit().await?;
     Ok(resolved)
 }
 
-/// Whether a decision is about what is known now: what was found meanwhile must be read first. A finding that had no number
-/// yet, for an older release had written it, has one now.
+/// Whether the findings are still those that the decision is about; new ones must be read first. A finding of an older
+/// release, which had no number, has one now.
 fn are_same(decided_about: &[ReviewFinding], now: &[ReviewFinding]) -> bool {
     decided_about.len() == now.len()
         && decided_about.iter().zip(now).all(|(then, now)| match then.number {
@@ -188,8 +188,8 @@ fn are_same(decided_about: &[ReviewFinding], now: &[ReviewFinding]) -> bool {
         })
 }
 
-/// Why a person who has read the findings of these numbers cannot decide about what waits now; `None` where they are the
-/// same. A finding whose words have changed has another number.
+/// Why a person who has read these findings cannot decide about the present ones; `None` if they are the same. A
+/// finding whose words change gets a new number.
 fn unread(id: OrderId, read: &[i64], now: &[ReviewFinding]) -> Option<String> {
     let new: Vec<&str> =
         now.iter().filter(|finding| !read.contains(&finding.number)).map(|finding| finding.text.as_str()).collect();

@@ -1,4 +1,4 @@
-//! What an inquiry leads to: the one place where an order is settled, and the only one that writes *paid*.
+//! Settlement: the only place that writes an inquiry's result to its order, and the only one that writes *paid*.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,20 +23,20 @@ mod unpaid;
 pub use unpaid::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS};
 use unpaid::{drop_closed_link, expire, forget_resolution, keep_unpaid, mark_refunded, reopen};
 
-/// What an inquiry leads to.
+/// The result of an inquiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// Nothing to write but what was seen.
+    /// Nothing to write but the transactions' states.
     Unchanged,
-    /// No money has moved so far, some seconds after the last sign of a payment. The customer may be told so.
+    /// No money has moved, some seconds after the last sign of a payment. The customer may be told so.
     Unpaid {
-        /// Whether the draft behind the link is closed, so that nothing can be paid on its page any more.
+        /// Whether the linked draft is closed, so that its page takes no payment any more.
         page_is_closed: bool,
     },
-    /// The gateway confirmed the debit, with our store, account and amount, or of whatever amount where a person said
-    /// that it is the payment: `paid`.
+    /// The gateway confirmed the debit, with our store, account and amount: `paid`. If a person said that this
+    /// transaction is the payment, the amount may differ.
     Paid {
-        /// By this transaction.
+        /// The transaction that paid.
         transaction_id: TransactionId,
     },
     /// The allowed draft is closed and unpaid: back to `pending`.
@@ -46,25 +46,25 @@ pub enum Settlement {
         /// Whether the linked draft is closed too, so that a new link is needed.
         link_is_closed: bool,
     },
-    /// The linked draft is closed and unpaid and was never allowed: a new link is needed.
+    /// The linked draft is closed and unpaid, and was never allowed: a new link is needed.
     LinkClosed {
         /// That draft.
         transaction_id: TransactionId,
     },
     /// The last inquiry after the TTL showed no money.
     Expired,
-    /// Money that does not fit, or an answer nobody can act on: a person must look.
+    /// Money that does not fit, or an answer that no rule can handle: a person must decide.
     Review(NewFinding),
-    /// A person said that the order was paid by this transaction, and the gateway does not show its debit.
+    /// A person said that this transaction paid the order, and the gateway does not show its debit.
     NotResolved {
         /// The transaction.
         transaction_id: TransactionId,
-        /// What the gateway shows instead.
+        /// The state that the gateway shows instead.
         what: String,
     },
-    /// Something a person who has the order already must know; moves nothing.
+    /// A fact for the person who already has the order. The order stays as it is.
     Noted {
-        /// What was found.
+        /// The fact.
         what: String,
     },
     /// The payment was reversed at the gateway.
@@ -74,13 +74,14 @@ pub enum Settlement {
     },
 }
 
-/// Keeps what an inquiry saw, ends the job's run, and settles the order: one transaction, fenced by the lease.
+/// Writes the states that an inquiry saw, ends the job's run, and settles the order, in one transaction that is fenced
+/// by the lease.
 ///
-/// `asked_at_ms` is when the inquiry began; only what was asked after a deadline may decide about it.
+/// `asked_at_ms` is when the inquiry began: only an inquiry begun after a deadline may decide about it.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else. With [`Transition::Refused`], too, nothing
-/// is written and the job still runs.
+/// [`StoreError::LeaseLost`] when another worker holds the lease. Also with [`Transition::Refused`] nothing is written
+/// and the job still runs.
 pub async fn settle(
     store: &Store,
     lease: &Lease,
@@ -101,7 +102,7 @@ pub async fn settle(
     run_in_batch(store, settling).await
 }
 
-/// An order to be settled.
+/// An order to settle.
 #[derive(Debug)]
 pub(super) struct Settling {
     run: (Lease, Finish),
@@ -135,7 +136,8 @@ impl Batched for Settling {
         {
             return Ok(unwritten);
         }
-        // A callback that is allowed in this very moment must see what is kept below, or be seen by it.
+        // Locked first. A callback that is allowed at this moment must read what this transaction writes, or this one
+        // must read the callback's result.
         let ids: Vec<OrderId> = items.iter().map(|item| item.order_id).collect();
         let statuses = lock_all(&mut write, &ids, locked).await?;
         if statuses.len() < ids.len() && locked == LockedRows::Skip {
@@ -174,7 +176,7 @@ impl Batched for Settling {
     }
 }
 
-/// Whatever an inquiry leads to but a payment.
+/// Every result of an inquiry except a payment.
 async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> Result<Transition, StoreError> {
     let id = item.order_id;
     match &item.settlement {
@@ -228,7 +230,7 @@ const MARK_PAID: Statement = Statement {
         returning orders.id, orders.transaction_id, orders.resolution_by",
 };
 
-/// Writes *paid* where the order can be: the one statement that does. Returns which are paid now.
+/// Writes *paid* if the order's row allows it; no other statement does. Returns the orders that are paid now.
 async fn mark_paid(
     write: &mut Write,
     items: &[Arc<Settling>],

@@ -3,7 +3,7 @@
 //! A text that both databases understand stands in the call itself; where they differ there are two texts. Many rows
 //! are passed as one row parameter: a JSON array whose objects name the table's columns. SQLite reads it with
 //! `json_each`, PostgreSQL with `json_populate_recordset`, and the statement is prepared once for any number of rows.
-//! Where PostgreSQL must find rows by a list of keys, the list is an array: PostgreSQL may reverse a join or
+//! If PostgreSQL must find rows by a list of keys, the list is an array: PostgreSQL may reverse a join or
 //! `in (select …)` and read the whole table.
 
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! The gateway's transactions that are ours: drafts, payments, reversals.
+//! The gateway's transactions for our orders: drafts, payments, reversals.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,9 +15,9 @@ use domain::named_values::named_values;
 use domain::order::{GatewayIdentity, Order};
 
 named_values! {
-    /// Where a transaction was at the last inquiry.
+    /// The state of a transaction when it was last asked about.
     StoredState {
-        /// A draft, or not yet known closed: each inquiry asks about it.
+        /// A draft, or not yet known as closed: each inquiry asks about it.
         Open = "open",
         /// Closed and unpaid.
         Closed = "closed",
@@ -31,19 +31,19 @@ named_values! {
 /// A transaction of one of our orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredTransaction {
-    /// Whose number it is.
+    /// The gateway account that gave its number.
     pub gateway: GatewayIdentity,
-    /// The gateway's number of it.
+    /// Its number at the gateway.
     pub transaction_id: TransactionId,
     /// The order it was made for.
     pub order_id: OrderId,
     /// Its amount in tiyin.
     pub amount: i64,
-    /// Where it was at the last inquiry.
+    /// Its state when it was last asked about.
     pub state: StoredState,
-    /// The permanent id of the debit.
+    /// The permanent id of its debit.
     pub success_transaction_id: Option<TransactionId>,
-    /// The amount in tiyin that the gateway named with the debit, which need not be the order's.
+    /// The amount in tiyin that the gateway named with the debit. It may differ from the order's.
     pub seen_amount: Option<i64>,
     /// When an inquiry last saw its state change, epoch milliseconds.
     pub looked_at_ms: Option<i64>,
@@ -66,8 +66,8 @@ const RECORD_DRAFTS: Statement = Statement {
         returning order_id, transaction_id",
 };
 
-/// Keeps drafts; harmless to repeat. Returns those that are their orders': a gateway that gives a number twice (a
-/// sandbox that was reset) must not have one order pay another.
+/// Records drafts; it may be repeated. Returns the drafts that belong to their orders: if a gateway gives a number
+/// twice (a sandbox that was reset), one order must not pay another.
 pub(super) async fn record_drafts(
     write: &mut Write,
     drafts: &[(&Order, TransactionId)],
@@ -84,7 +84,7 @@ pub(super) async fn record_drafts(
         let (gateway, amount) = (order.gateway.0.as_str(), order.amount.get());
         new.push(DraftRow { gateway, transaction_id: *transaction_id, order_id: order.id, amount });
     }
-    // One order of locks.
+    // All transactions take these locks in the same order.
     new.sort_unstable_by_key(|draft| draft.transaction_id);
     let (text, now_ms) = (RECORD_DRAFTS.on(write.store.database()), write.now_ms());
     let kept = sqlx::query(text).bind(json(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
@@ -126,7 +126,7 @@ const TRANSACTIONS_OF_ORDERS: Statement = Statement {
     ),
 };
 
-/// The newest hundred transactions of an order, oldest first. Those of orders that are asked for at the same time are
+/// The newest hundred transactions of an order, oldest first. For orders that are asked for at the same time they are
 /// read in one statement.
 ///
 /// # Errors
@@ -168,7 +168,8 @@ pub(super) fn from_row(row: &AnyRow) -> Result<StoredTransaction, StoreError> {
     })
 }
 
-/// A person knows what the gateway says of the order's transactions, and leaves them as they are.
+/// Marks the order's transactions as accepted: a person knows what the gateway says of them, and leaves them as they
+/// are.
 pub(super) async fn accept(write: &mut Write, order_id: OrderId) -> Result<(), StoreError> {
     let now_ms = write.now_ms();
     sqlx::query("-- accept_transactions\nupdate transactions set accepted_at_ms = $2 where order_id = $1")
@@ -179,16 +180,16 @@ pub(super) async fn accept(write: &mut Write, order_id: OrderId) -> Result<(), S
     Ok(())
 }
 
-/// What an inquiry saw, to be kept with whatever the inquiry leads to.
+/// A transaction as an inquiry saw it, to be written with the inquiry's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeenTransaction {
-    /// Which transaction.
+    /// The transaction.
     pub transaction_id: TransactionId,
-    /// Where it is.
+    /// Its state.
     pub state: StoredState,
     /// The permanent id of its debit.
     pub success_transaction_id: Option<TransactionId>,
-    /// The amount in tiyin that the gateway named, where money moved.
+    /// The amount in tiyin that the gateway named, if money moved.
     pub amount: Option<i64>,
 }
 
@@ -230,7 +231,7 @@ const KEEP_SEEN: Statement = Statement {
                 where orders.id = transactions.order_id and orders.allowed_transaction_id = seen.transaction_id))",
 };
 
-/// Keeps what inquiries about orders saw of their transactions. A debit is never forgotten: a debited row only becomes
+/// Writes what inquiries saw of orders' transactions. A debit is never forgotten: a debited row can only become
 /// reversed.
 pub(super) async fn keep_seen(
     write: &mut Write,

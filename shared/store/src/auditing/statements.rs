@@ -1,8 +1,8 @@
-//! What is read of some orders at a time: `$1` are spans of their numbers.
+//! The statements of an audit. Each reads the rows of some orders: `$1` holds spans of their numbers.
 //!
-//! PostgreSQL does not know how many spans there are, nor how wide they are. Of a plain join it thinks that each span holds
-//! a ninth of the table, and it reads the whole table. A `lateral` part with `offset 0` stays as it is, and is read by an
-//! index for each span.
+//! PostgreSQL does not know how many spans there are, nor how wide they are. In a plain join it assumes that each span
+//! holds a ninth of the table, and reads the whole table. A `lateral` part with `offset 0` stays as it is, and reads
+//! each span by an index.
 
 use crate::findings::finding_columns;
 use crate::jobs::job_columns;
@@ -10,7 +10,7 @@ use crate::refunds::refund_columns;
 use crate::statement::Statement;
 use crate::transactions::transaction_columns;
 
-/// Their histories.
+/// The orders' histories.
 pub(super) const HISTORY: Statement = Statement {
     sqlite: "-- audit_history
         select order_id, number, at_ms, from_status, to_status, cause
@@ -72,7 +72,7 @@ pub(super) const REFUNDS: Statement = Statement {
     ),
 };
 
-/// Jobs about them, of the kinds in `$2`, that are open or dead.
+/// The jobs about them, of the kinds in `$2`, that are open or dead letters.
 pub(super) const JOBS: Statement = Statement {
     sqlite: concat!(
         "-- audit_jobs
@@ -127,7 +127,7 @@ pub(super) const REFUND_JOBS: Statement = Statement {
     ),
 };
 
-/// Callbacks about them that were answered with 1.
+/// The callbacks about them that were answered with 1.
 pub(super) const CALLBACKS: Statement = Statement {
     sqlite: "-- audit_callbacks
         select id, order_id, transaction_id, verdict
@@ -168,8 +168,8 @@ pub(super) const FINDINGS: Statement = Statement {
     ),
 };
 
-/// Those of the gateway's transactions in `$2` that have a row. PostgreSQL looks up one after the other; of a list it may
-/// think that reading all rows of the gateway is less work.
+/// Those of the gateway's transactions in `$2` that have a row. PostgreSQL looks them up one by one; with a list it may
+/// prefer to read all rows of the gateway.
 pub(super) const KNOWN_TRANSACTIONS: Statement = Statement {
     sqlite: "-- known_transactions
         select transaction_id from json_each($2) cross join transactions where gateway = $1 and transaction_id = value",
@@ -179,7 +179,7 @@ pub(super) const KNOWN_TRANSACTIONS: Statement = Statement {
             where gateway = $1 and transaction_id = cast(asked.value as bigint) limit 1) as known",
 };
 
-/// The open job of this kind that is about nothing in particular.
+/// The open job of this kind, which has no subject.
 pub(super) const OPEN_SWEEP: &str = concat!(
     "-- audit_sweep
     select ",

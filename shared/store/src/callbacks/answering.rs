@@ -1,4 +1,4 @@
-//! The answer to a callback: which draft may debit, and what follows from having been asked.
+//! The answer to a callback: which draft may debit, and what must be done next.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use domain::order::{GatewayIdentity, OrderStatus};
 use domain::transaction::Callback;
 use failpoint::{Point, reach};
 
-/// Inquiries after a callback that comes again begin further along their schedule, the longer it has been known: a
-/// quarter of what is above this, and at most so far.
+/// A repeated callback starts the schedule of inquiries further along, the longer it has been known: by a quarter of
+/// the time above this, and by this at most.
 const DENSE_MS: i64 = 30_000;
 const FURTHEST_MS: i64 = 30_000;
 
-/// Decides about a rightly signed callback from our own rows, keeps it, and stages what follows: one transaction, which
-/// callbacks that come at the same time share.
+/// Decides about a correctly signed callback from our own rows, keeps it, and stages its job, in one transaction.
+/// Callbacks that come at the same time share a transaction.
 ///
-/// Every callback, repeated or not, runs the allowing statement and is answered by its result, never by an earlier
-/// verdict. Only one draft of an order is ever allowed.
+/// Every callback, repeated or not, runs the allowing statement, whose result is the answer; an earlier verdict never
+/// is. Only one draft of an order is ever allowed.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it: the gateway must be told to ask again.
@@ -48,7 +48,7 @@ pub async fn answer(
     anew_after_conflict(|| run_in_batch(store, question())).await
 }
 
-/// A rightly signed callback that waits for its answer.
+/// A correctly signed callback that waits for its answer.
 #[derive(Debug)]
 pub(crate) struct CallbackQuestion {
     gateway: GatewayIdentity,
@@ -61,7 +61,7 @@ pub(crate) struct CallbackQuestion {
 impl Batched for CallbackQuestion {
     type Answer = CallbackVerdict;
 
-    /// The gateway waits, and so does the customer. (With 12 each was a fifth dearer, and no more were answered.)
+    /// The gateway waits, and so does the customer. (With 12, each answer cost a fifth more, and no more were given.)
     const SECOND_WRITER_FROM: usize = 24;
 
     fn batch_queue(store: &Store) -> &BatchQueue<Self> {
@@ -69,7 +69,7 @@ impl Batched for CallbackQuestion {
     }
 
     fn subject(&self) -> Option<i64> {
-        // The same callback is never twice in a transaction either: it asks about the same transaction.
+        // This also keeps the same callback from being twice in a batch: it asks about the same transaction.
         Some(self.callback.transaction_id.map_or(-1, |id| id.0))
     }
 
@@ -89,7 +89,7 @@ impl Batched for CallbackQuestion {
         let now_ms = write.now_ms();
         let judged = judge(&mut write, items, found, now_ms).await?;
         let mut rows: Vec<CallbackRow<'_>> = judged.iter().flatten().zip(callback_ids).map(Judged::keeping).collect();
-        // One order of locks, for the same callback may have come to another process.
+        // All transactions take these locks in the same order, because another process may have got the same callback.
         rows.sort_unstable_by_key(|keeping| keeping.digest);
         let kept = keep_all(&mut write, &rows, now_ms).await?;
         follow(&mut write, judged.iter().flatten(), &kept, now_ms).await?;
@@ -103,7 +103,7 @@ impl Batched for CallbackQuestion {
     }
 }
 
-/// A callback with what its draft and order are like, and what is made of it.
+/// A callback with its draft and order, and its verdict.
 struct Judged<'a> {
     question: &'a CallbackQuestion,
     draft: Option<KnownDraft>,
@@ -123,7 +123,7 @@ impl Judged<'_> {
         }
     }
 
-    /// Whether the order began to wait for its payment's confirmation by this.
+    /// Whether the order began to wait for the confirmation of its payment by this.
     fn moved_order(&self) -> bool {
         let was_pending = self.draft.as_ref().is_some_and(|draft| draft.order.status == OrderStatus::Pending);
         was_pending && self.verdict == CallbackVerdict::Allowed
@@ -131,7 +131,7 @@ impl Judged<'_> {
 }
 
 impl CallbackQuestion {
-    /// Why it is refused whatever may be paid; `None` where its draft and the order's row decide.
+    /// The refusal that does not depend on the order's row; `None` if draft and order decide.
     fn refusal(&self, draft: Option<&KnownDraft>) -> Option<CallbackVerdict> {
         match draft {
             _ if self.sender == Sender::TurnedAway => Some(CallbackVerdict::OtherAddress),
@@ -146,14 +146,14 @@ impl CallbackQuestion {
     }
 }
 
-/// What each of them is answered, the drafts that may debit being allowed; `None` for one that must go alone.
+/// Gives each callback its verdict, and allows the drafts that may debit; `None` for one that must be answered alone.
 async fn judge<'a>(
     write: &mut Write,
     questions: &'a [Arc<CallbackQuestion>],
     found: Vec<Found>,
     now_ms: i64,
 ) -> Result<Vec<Option<Judged<'a>>>, StoreError> {
-    // Of two drafts of one order one goes alone: its answer depends on what the other has made of the order.
+    // Of two drafts of one order one is answered alone: its answer depends on what the other did to the order.
     let mut orders_met = HashSet::new();
     let mut alone_if_met = |found| match found {
         Found::Draft(draft) if !orders_met.insert(draft.order_id) => Found::IsLocked,
@@ -204,7 +204,7 @@ const HINT_FROM_CALLBACKS: Statement = Statement {
             and (orders.last_hint_at_ms is null or orders.last_hint_at_ms < hint.last_hint_at_ms)",
 };
 
-/// Writes the hint, and stages what follows from those that were kept.
+/// Writes the hints, and stages the jobs of the callbacks that were kept.
 async fn follow<'a>(
     write: &mut Write,
     judged: impl Iterator<Item = &'a Judged<'a>>,
@@ -218,7 +218,7 @@ async fn follow<'a>(
         if !changed && kept.hinted_at_ms != now_ms {
             continue;
         }
-        // The statement that moved the order has written the hint as well.
+        // The statement that moved the order has already written the hint.
         if !changed {
             let further_ms = ((now_ms - kept.received_at_ms - DENSE_MS) / 4).clamp(0, FURTHEST_MS);
             hinted.push(Hint { id: draft.order_id, last_hint_at_ms: now_ms - further_ms });
@@ -240,7 +240,7 @@ async fn follow<'a>(
     Ok(())
 }
 
-/// A reason to ask about an order soon, as its statement reads it.
+/// A reason to ask about an order soon, as a row parameter.
 #[derive(Serialize)]
 struct Hint {
     id: OrderId,

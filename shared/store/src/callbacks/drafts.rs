@@ -1,4 +1,4 @@
-//! The drafts that callbacks ask about, their orders, and the statement that lets one of an order debit.
+//! The drafts that callbacks ask about, their orders, and the statement that allows one draft of an order to debit.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,7 +24,7 @@ pub(super) struct KnownDraft {
     pub(super) order: LockedOrder,
 }
 
-/// An order as it stands while its row is locked.
+/// An order as it is while its row is locked.
 #[derive(Clone, Copy)]
 pub(super) struct LockedOrder {
     pub(super) status: OrderStatus,
@@ -33,7 +33,7 @@ pub(super) struct LockedOrder {
 }
 
 impl KnownDraft {
-    /// Why the allowing statement has passed over its order, whose row is locked.
+    /// Why the allowing statement skipped its order, whose row is locked.
     pub(super) fn why_not_allowed(&self, now_ms: i64) -> CallbackVerdict {
         let is_late = self.order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms);
         match self.order.status {
@@ -49,24 +49,24 @@ impl KnownDraft {
     }
 }
 
-/// What is known of the transaction that a callback names.
+/// The result of looking up the transaction that a callback names.
 pub(super) enum Found {
-    /// No draft of ours has that number.
+    /// No draft of ours has this number.
     Unknown,
-    /// There is one, and its order is another's at this moment: it must go alone.
+    /// There is one, but another transaction holds its order at this moment: it must be answered alone.
     IsLocked,
     /// The draft with its order, whose row stays locked until the answer is committed.
     Draft(KnownDraft),
 }
 
-/// Which draft a callback names, at which gateway.
+/// The draft that a callback names, and its gateway.
 #[derive(Clone, Copy)]
 pub(super) struct Named<'a> {
     pub(super) gateway: &'a GatewayIdentity,
     pub(super) transaction_id: Option<TransactionId>,
 }
 
-/// What is known of each of these drafts.
+/// Looks up each of these drafts.
 pub(super) async fn find_drafts(
     write: &mut Write,
     named: &[Named<'_>],
@@ -78,7 +78,7 @@ pub(super) async fn find_drafts(
     let order_ids: Vec<OrderId> = amounts.values().map(|(order_id, _)| *order_id).collect();
     let orders = lock_orders(write, &order_ids, locked).await?;
     let found = |named: &Named<'_>| {
-        // One statement asks about one gateway.
+        // One statement reads the drafts of one gateway.
         if named.gateway != gateway {
             return Found::IsLocked;
         }
@@ -103,9 +103,9 @@ const FIND_DRAFTS: Statement = Statement {
             where gateway = $2 and transaction_id = cast(asked.value as bigint) limit 1) as draft",
 };
 
-/// The drafts of ours that are asked about, each with its order and amount. (In a statement of its own: joined with the
-/// orders, PostgreSQL would now and then begin with all of those; and of a list it may think that reading all rows of
-/// the gateway is less work than looking up one after the other.)
+/// The drafts that are asked about, each with its order and amount. This is a separate statement: joined with the
+/// orders, PostgreSQL would sometimes start with all orders; and with a list of drafts it may prefer to read all rows
+/// of the gateway.
 async fn amounts_of_drafts(
     write: &mut Write,
     gateway: &GatewayIdentity,
@@ -121,7 +121,7 @@ async fn amounts_of_drafts(
     known.iter().map(draft).collect()
 }
 
-// The inquiries are counted or listed, and so locked, before any order is read.
+// The count or list of inquiries comes first, so that they are locked before any order is read.
 const LOCK_ORDERS: LockingStatement = LockingStatement {
     sqlite: "-- lock_orders_asked_about
         select id, status, expires_at_ms, transaction_id from orders
@@ -147,11 +147,11 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
         order by id for update of orders skip locked",
 };
 
-/// Locks orders, each after its inquiry, and tells what decides whether a draft of theirs may debit.
+/// Locks orders, each after its inquiry, and reads what decides whether a draft of theirs may debit.
 ///
-/// The inquiry's row comes first, as in every settlement, for it is staged when the order is decided about. An order
-/// whose inquiry is locked is passed over, and stays free for the holder of its inquiry; so is one that has none, which
-/// is rare.
+/// The inquiry's row comes first, as in every settlement, because it is staged once the order is decided about. An
+/// order whose inquiry is locked is skipped and stays free for the holder of that lock; so is an order without an
+/// inquiry, which is rare.
 async fn lock_orders(
     write: &mut Write,
     ids: &[OrderId],
@@ -213,7 +213,7 @@ const REOPEN_ALLOWED_DRAFTS: Statement = Statement {
             and state = 'closed'",
 };
 
-/// Lets these drafts debit whose order no other may pay and that can still be paid. Returns the orders of those.
+/// Allows those of these drafts to debit whose order can still be paid, and by no other draft. Returns their orders.
 pub(super) async fn allow(
     write: &mut Write,
     drafts: &[&KnownDraft],
@@ -255,7 +255,7 @@ pub(super) async fn allow(
         orders::tell_all(write, &lines).await?;
     }
     if !not_open.is_empty() {
-        // What an inquiry saw of them earlier no longer holds: from now on they are asked about again.
+        // An inquiry's earlier result about them no longer holds: from now on they are asked about again.
         let (orders, drafts): (Vec<OrderId>, Vec<TransactionId>) = drafts
             .iter()
             .filter(|draft| not_open.contains(&draft.order_id))

@@ -1,4 +1,4 @@
-//! Callbacks as they were kept, and what the newest of them show.
+//! Finding stored callbacks, and checking our keys by the newest ones.
 
 use std::collections::HashMap;
 
@@ -13,29 +13,29 @@ use crate::statement::Statement;
 use crate::{Store, StoreError};
 use domain::id::{CallbackId, OrderId, TransactionId};
 
-/// A callback as it is kept.
+/// A stored callback.
 #[derive(Clone, Debug, Serialize)]
 pub struct StoredCallback {
     /// Its number.
     pub id: CallbackId,
-    /// The bytes as they came; what was not UTF-8 is replaced. Of a body that proves nothing, its beginning.
+    /// Its body; bytes that are not UTF-8 are replaced. For a body that proves nothing, only its beginning.
     #[serde(skip)]
     pub body: String,
-    /// What we made of it.
+    /// Our verdict.
     pub verdict: CallbackVerdict,
     /// The order its transaction belongs to.
     pub order_id: Option<OrderId>,
     /// The transaction it asked about.
     pub transaction_id: Option<TransactionId>,
-    /// How often it came with the same verdict: the same question, or, where it proves nothing, the same bytes.
+    /// How often it came with the same verdict: the same question, or, if it proves nothing, the same bytes.
     pub seen_count: i64,
     /// When it first came, epoch milliseconds.
     pub received_at_ms: i64,
-    /// The address it last came from, where that is known.
+    /// The address that it last came from, if known.
     pub address: Option<String>,
 }
 
-/// What proves a callback. A newer release may have found another verdict on it.
+/// A callback's body, for checking its signature. A newer release may have given it another verdict.
 #[derive(Clone, Debug)]
 pub struct KeptBody {
     /// The callback's number.
@@ -46,7 +46,7 @@ pub struct KeptBody {
     pub body: String,
 }
 
-/// The body of the callback of that number. Those that are asked for at the same time are read in one statement.
+/// The body of the callback of this number. Bodies that are asked for at the same time are read in one statement.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer, or the row cannot be read.
@@ -121,7 +121,7 @@ pub async fn newest(store: &Store, limit: i64) -> Result<Vec<StoredCallback>, St
     rows.iter().map(from_row).collect()
 }
 
-/// Which callbacks are listed.
+/// A selection of callbacks.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// Only those of this verdict.
@@ -130,11 +130,11 @@ pub struct Wanted {
     pub order_id: Option<OrderId>,
     /// Only those that first came at this time or later, epoch milliseconds.
     pub since_ms: i64,
-    /// How many at most; the newest.
+    /// The most that are returned; the newest.
     pub limit: i64,
 }
 
-/// The newest callbacks that are wanted.
+/// The newest callbacks of a selection.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
@@ -168,23 +168,23 @@ pub async fn list(store: &Store, wanted: Wanted) -> Result<Vec<StoredCallback>, 
     query.fetch_all(store.readers()).await?.iter().map(from_row).collect()
 }
 
-/// What the callbacks of the last day that are kept show of our keys, of the newest some hundred.
+/// How many of the newest callbacks of the last day fit our keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Proofs {
-    /// So many there are.
+    /// The number of callbacks looked at.
     pub callbacks: i64,
-    /// Of those, have a signature that no key of ours makes.
+    /// How many of them have a signature that none of our keys makes.
     pub badly_signed: i64,
-    /// Of those, cannot be read.
+    /// How many of them cannot be read.
     pub unreadable: i64,
-    /// Of the badly signed ones, came since the last one that was signed as it should be.
+    /// How many of the badly signed ones came after the last correctly signed one.
     pub badly_signed_since: i64,
 }
 
-/// So many of the newest callbacks tell whether our keys are right.
+/// The number of newest callbacks that are looked at.
 const PROOFS: i64 = 100;
 
-/// Counts what proves nothing among the newest callbacks of the last day.
+/// Counts the callbacks that prove nothing among the newest ones of the last day.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.

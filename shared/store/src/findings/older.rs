@@ -1,23 +1,23 @@
-//! The one sentence in which releases before the table `review_findings` keep what they find about an order.
+//! Findings of releases before the table `review_findings`, which keep them in one sentence per order.
 //!
 //! During a rolling update such a release runs beside this one, on the same rows: it reads and writes `orders.reason`,
-//! `orders.suggested_act` and `orders.needs_review`, and knows no findings. So this release writes them, too ([`Mirror`]), and
-//! turns what the other has changed there into rows ([`OlderChange`]). Pure. To be removed with the columns, when a release
-//! before the table is no longer supported.
+//! `orders.suggested_act` and `orders.needs_review`, and knows no findings. So this release writes those columns too
+//! ([`Mirror`]), and turns the other's changes there into rows ([`OlderChange`]). All pure functions. Remove them with
+//! the columns, once no release before the table is supported.
 
 use domain::order::SuggestedAct;
 use domain::review::{FindingKind, ReviewFinding};
 
-/// Between what was found at different times.
+/// The separator between findings.
 const AND_ALSO: &str = "; and also: ";
 
-/// How the older release begins the text about a refund of unknown outcome; the refund's number follows.
+/// The beginning of the older release's text about a refund of unknown outcome; the refund's number follows.
 const ABOUT_REFUND: &str = "whether refund ";
 
-/// The open findings of an order in an older release's columns.
+/// The open findings of an order, in an older release's columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mirror {
-    /// Whether a person must look, whatever the order's status.
+    /// Whether a person must look at the order, whatever its status.
     pub(crate) is_before_a_person: bool,
     /// `orders.reason`
     pub(crate) reason: Option<String>,
@@ -26,8 +26,8 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// Of these findings, oldest first. A refund of unknown outcome is what the older release must not overlook; else it
-    /// suggests what fits the newest.
+    /// Makes the columns of these findings, oldest first. The suggested act is that of a refund of unknown outcome,
+    /// because the older release must not overlook it; otherwise that of the newest finding.
     pub(crate) fn of(open: &[ReviewFinding]) -> Mirror {
         let refund = open.iter().find(|finding| finding.is_about_refund());
         Mirror {
@@ -42,17 +42,17 @@ fn sentence(findings: &[ReviewFinding]) -> String {
     findings.iter().map(|finding| finding.text.as_str()).collect::<Vec<_>>().join(AND_ALSO)
 }
 
-/// What an older release did to an order, as far as its findings do not know.
+/// The changes of an older release that the findings do not have yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OlderChange {
-    /// The numbers of findings that it settled.
+    /// The numbers of the findings that it settled.
     pub(crate) settled: Vec<i64>,
-    /// What it found, oldest first. Numbered 0; when they were found is not known from here.
+    /// The findings that it added, oldest first, with number 0 and no time.
     pub(crate) found: Vec<ReviewFinding>,
 }
 
 impl OlderChange {
-    /// Between the order's columns and its open findings.
+    /// Compares the order's columns with its open findings.
     pub(crate) fn between(columns: &Mirror, open: &[ReviewFinding]) -> OlderChange {
         if !columns.is_before_a_person {
             return OlderChange { settled: open.iter().map(|finding| finding.number).collect(), found: Vec::new() };
@@ -62,7 +62,7 @@ impl OlderChange {
             Some(reason) if reason != sentence(open) => reason.split(AND_ALSO).collect(),
             Some(_) | None => known.clone(),
         };
-        // It leaves its sentence as it is for what else was found, and suggests to ask the gateway.
+        // The older release leaves its sentence as it is for the other findings, and suggests to ask the gateway.
         let refund_is_known = columns.act == Some(SuggestedAct::AskGateway);
         let (left, settled): (Vec<_>, Vec<_>) = open.iter().partition(|finding| {
             told.contains(&finding.text.as_str()) && !(refund_is_known && finding.is_about_refund())
@@ -74,7 +74,7 @@ impl OlderChange {
             settled: settled.iter().map(|finding| finding.number).collect(),
             found: found(new, columns.act, asks_about_refund),
         };
-        // One of them is, or nobody could say any more what became of the refund.
+        // One finding must be about the refund, or no person could tell its outcome any more.
         if asks_about_refund
             && !change.found.iter().any(ReviewFinding::is_about_refund)
             && let Some(newest) = left.last()
@@ -85,13 +85,14 @@ impl OlderChange {
         change
     }
 
-    /// Whether columns and findings tell the same.
+    /// Whether columns and findings agree.
     pub(crate) fn is_none(&self) -> bool {
         self.settled.is_empty() && self.found.is_empty()
     }
 }
 
-/// What the older release found, in its words. With its act, which is that of the newest unless it is about a refund.
+/// The findings in the texts of the older release. Its suggested act belongs to the newest, unless it is about a
+/// refund.
 fn found(texts: Vec<&str>, act: Option<SuggestedAct>, asks_about_refund: bool) -> Vec<ReviewFinding> {
     let names_refund = texts.iter().any(|text| text.starts_with(ABOUT_REFUND));
     let newest = texts.len().saturating_sub(1);
@@ -106,7 +107,7 @@ fn found(texts: Vec<&str>, act: Option<SuggestedAct>, asks_about_refund: bool) -
     texts.into_iter().enumerate().map(|(place, text)| finding(kind(place, text), text)).collect()
 }
 
-/// Without a number and a time.
+/// A finding without number and time.
 fn finding(kind: FindingKind, text: &str) -> ReviewFinding {
     ReviewFinding {
         number: 0,
@@ -119,8 +120,8 @@ fn finding(kind: FindingKind, text: &str) -> ReviewFinding {
     }
 }
 
-/// The findings as they are once the change is made up for. `told` are the times and causes of the order's history, oldest
-/// first: the older release wrote a line with each finding, with the sentence as it was then.
+/// Applies the change to the findings. `told` has the times and causes of the order's history, oldest first: with each
+/// finding the older release wrote a history line with its sentence at that time.
 pub(crate) fn made_up(
     open: Vec<ReviewFinding>,
     change: OlderChange,
@@ -134,7 +135,7 @@ pub(crate) fn made_up(
         let upto = reason.find(&finding.text).map(|at| at + finding.text.len()).unwrap_or(reason.len());
         let as_it_was = reason.get(..upto).unwrap_or(reason);
         let line = told.iter().rev().find(|(_, cause)| cause == as_it_was || *cause == finding.text);
-        // An order that was marked by hand has no such line; it waits since its last, or since what was found before.
+        // An order that was marked by hand has no such line. It waits since its last line.
         let found_at_ms = line.or(told.last()).map_or(0, |(at_ms, _)| *at_ms);
         now.push(ReviewFinding { found_at_ms, ..finding });
     }
@@ -142,7 +143,7 @@ pub(crate) fn made_up(
     now
 }
 
-/// The kind whose act the older release suggested.
+/// The kind that belongs to the act which the older release suggested.
 fn kind_of(act: SuggestedAct) -> FindingKind {
     match act {
         SuggestedAct::CompareDebit => FindingKind::DebitDiffers,
@@ -152,7 +153,7 @@ fn kind_of(act: SuggestedAct) -> FindingKind {
         SuggestedAct::MendJob => FindingKind::JobDied,
         SuggestedAct::ConfigureGateway => FindingKind::GatewayNotConfigured,
         SuggestedAct::ReturnPayment => FindingKind::RefundedButDebited,
-        // It is told by its text, or is the only one.
+        // Its text names it, or it is the only one.
         SuggestedAct::CheckRefund => FindingKind::Other,
     }
 }
@@ -196,8 +197,8 @@ mod tests {
             prop_assert!(OlderChange::between(&Mirror::of(&open), &open).is_none());
         }
 
-        /// Whatever the older release leaves behind of what it and this one have found: each part of its sentence is a finding,
-        /// and once that is so there is no change any more.
+        /// The older release may leave any sentence behind: each part of it becomes a finding, and afterwards nothing
+        /// differs.
         #[test]
         fn no_part_of_a_sentence_is_lost(
             open in prop::collection::vec(any_finding(), 0..4).prop_map(numbered),

@@ -16,7 +16,7 @@ pub(super) struct CounterPosition {
 /// A counter, as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbers {
-    /// What it counts, such as `orders`.
+    /// Its name, such as `orders`.
     pub name: String,
     /// The next number that the database gives out. Processes hold some lower ones.
     pub next: i64,

@@ -45,7 +45,7 @@ pub enum Finish {
     },
 }
 
-/// What happens to the list of the causes that woke a job, if its row stays in the table.
+/// How a run's end changes the list of the causes that woke its job, if the row stays in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WokenBy {
     /// The run has handled all causes that it was told of, so the list is emptied. If another cause came meanwhile it

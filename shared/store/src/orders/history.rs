@@ -1,4 +1,4 @@
-//! What became of an order, line by line.
+//! The history of orders, line by line.
 
 use serde::Serialize;
 use sqlx::Row;
@@ -35,7 +35,7 @@ pub(crate) fn history_line(row: &AnyRow) -> Result<HistoryLine, StoreError> {
     })
 }
 
-/// Adds a history line; to be called in the transaction that made the transition, while the order's row is locked.
+/// Adds a history line. Call it in the transaction of the transition, while the order's row is locked.
 pub(crate) async fn tell(
     write: &mut Write,
     id: OrderId,
@@ -46,7 +46,7 @@ pub(crate) async fn tell(
     tell_all(write, &[Told { id, from, to, cause: cause.to_owned() }]).await
 }
 
-/// What a history line says.
+/// A new history line.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) id: OrderId,
@@ -70,7 +70,7 @@ const ADD_HISTORY_LINES: Statement = Statement {
         from json_populate_recordset(cast(null as order_history), cast($1 as json)) new",
 };
 
-/// As [`tell`], of several orders.
+/// As [`tell`], for several orders.
 pub(crate) async fn tell_all(write: &mut Write, lines: &[Told]) -> Result<(), StoreError> {
     #[derive(Serialize)]
     struct NewLine<'a> {
@@ -90,7 +90,7 @@ pub(crate) async fn tell_all(write: &mut Write, lines: &[Told]) -> Result<(), St
         if told.from != Some(told.to) {
             write.transitions.push(told.to);
         }
-        // Nobody can follow an order that is only just being made.
+        // An order that is just being made has no followers yet.
         if told.from.is_some() && !write.changed.contains(&told.id) {
             write.changed.push(told.id);
         }

@@ -1,4 +1,4 @@
-//! Storing payment links, those that come at the same time in one transaction.
+//! Stores payment links; links that arrive at the same time share a transaction.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use domain::job::{Job, Lease, QueueName};
 use domain::order::{Order, OrderStatus};
 use failpoint::{Point, reach};
 
-/// Stores a draft with its payment link, and makes the job the order's first inquiry: one transaction. Where the order
-/// has a inquiry already, that comes no later, and the job is complete.
+/// Stores a draft with its payment link, and converts the job into the order's first inquiry, in one transaction. If
+/// the order has an inquiry already, that one comes no later, and the job is complete.
 ///
-/// Where the fence or the order refuses (a late attempt, a canceled order), the draft is recorded alone: every draft
-/// must be known, for somebody might pay it. The TTL starts with the first link and stays with later ones.
+/// If the fence or the order refuses (a late attempt, a canceled order), the draft is recorded alone: every draft must
+/// be known, because a customer might pay it. The TTL starts with the first link and stays with later ones.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else; the draft is recorded all the same.
+/// [`StoreError::LeaseLost`] when another worker holds the lease; the draft is recorded all the same.
 pub async fn store_link(
     store: &Store,
     lease: &Lease,
@@ -34,7 +34,7 @@ pub async fn store_link(
 ) -> Result<Transition, StoreError> {
     let linking =
         || Linking { lease: *lease, order: order.clone(), link: link.clone(), payment_ttl_ms, first_inquiry_ms };
-    // An inquiry that an operator stages in this very moment is in its way, and not for long.
+    // An operator may stage an inquiry at this moment, which conflicts with this transaction for a short time.
     let stored = anew_after_conflict(|| run_in_batch(store, linking())).await;
     if !matches!(stored, Ok(Transition::Made)) {
         let mut write = store.begin(0).await?;
@@ -44,7 +44,7 @@ pub async fn store_link(
     stored
 }
 
-/// A payment link to be stored.
+/// A payment link to store.
 #[derive(Debug)]
 pub(crate) struct Linking {
     lease: Lease,
@@ -115,7 +115,7 @@ impl Batched for Linking {
             expires_at_ms: i64,
         }
         let mut write = store.begin(items.len()).await?;
-        // Jobs before the order's row, as in every settlement: one order of locks.
+        // Jobs before the order's row, as in every settlement: all transactions take locks in the same order.
         let converting: Vec<(Lease, Staged)> = items.iter().map(|item| (item.lease, first_inquiry(item))).collect();
         let converted = jobs::convert_all(&mut write, &converting, locked).await?;
         if let Some(unwritten) = end_unconverted(&mut write, items, converted, locked).await? {
@@ -140,7 +140,7 @@ impl Batched for Linking {
         let unlinked = |(_, item): &(usize, &Arc<Self>)| !linked.contains(&item.order.id);
         let unlinked: Vec<usize> = items.iter().enumerate().filter(unlinked).map(|(place, _)| place).collect();
         if !unlinked.is_empty() && locked == LockedRows::Skip {
-            // One of them may be locked, and its draft would wait for it.
+            // One of the orders may be locked, and its draft would wait for that lock.
             return Ok(BatchOutcome::FailedMembers(unlinked));
         }
         let drafts: Vec<(&Order, TransactionId)> =
@@ -173,8 +173,8 @@ fn first_inquiry(item: &Linking) -> Staged {
     Staged { job, queue: QueueName::Settle, due_at_ms: item.first_inquiry_ms, woken_by: None }
 }
 
-/// Ends the runs that were not turned into inquiries: an inquiry is open beside each, or it is not ours to end. How the
-/// transaction ends where one cannot be ended.
+/// Ends the runs that were not converted into inquiries: an inquiry is open beside them, or their lease is lost.
+/// Returns how the transaction ends if one of them cannot be ended.
 async fn end_unconverted(
     write: &mut Write,
     items: &[Arc<Linking>],

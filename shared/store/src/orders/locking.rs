@@ -1,4 +1,4 @@
-//! Locks on the rows of orders: in the order of their numbers, so that two transactions never wait for each other.
+//! Locks on the rows of orders, taken in the order of their numbers, so that no two transactions wait for each other.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{StoreError, Write};
 use domain::id::OrderId;
 use domain::order::OrderStatus;
 
-/// Locks the order's row and tells its status; the guarded statement that follows names it again.
+/// Locks the order's row and returns its status. The guarded statement that follows checks the status again.
 pub(crate) async fn lock(write: &mut Write, id: OrderId) -> Result<OrderStatus, StoreError> {
     lock_all(write, &[id], LockedRows::Wait).await?.remove(&id).ok_or_else(|| sqlx::Error::RowNotFound.into())
 }
@@ -30,7 +30,7 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
         order by id for update skip locked",
 };
 
-/// As [`lock`], of several orders, in the order of their numbers.
+/// As [`lock`], for several orders, in the order of their numbers.
 pub(crate) async fn lock_all(
     write: &mut Write,
     ids: &[OrderId],
@@ -42,7 +42,7 @@ pub(crate) async fn lock_all(
     locked.iter().map(status).collect()
 }
 
-/// The places of orders whose row was passed over.
+/// The positions of orders whose row was skipped.
 pub(crate) fn missing(ids: &[OrderId], statuses: &HashMap<OrderId, OrderStatus>) -> Vec<usize> {
     ids.iter().enumerate().filter(|(_, id)| !statuses.contains_key(id)).map(|(place, _)| place).collect()
 }

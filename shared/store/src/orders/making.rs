@@ -1,4 +1,4 @@
-//! Making orders, those that are asked for at the same time in one transaction.
+//! Makes orders; orders that are asked for at the same time share a transaction.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,8 +17,8 @@ use domain::job::{Job, QueueName};
 use domain::order::{NewOrder, Order, OrderStatus};
 use failpoint::{Point, reach};
 
-/// Makes an order, its first history line and its `create_payment_link` job in one transaction; with a key, that too.
-/// Orders that are asked for at the same time share one.
+/// Makes an order, its first history line, its `create_payment_link` job and its idempotency key, if there is one, in
+/// one transaction. Orders that are asked for at the same time share it.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
@@ -26,8 +26,8 @@ pub async fn create(store: &Store, new: &NewOrder, key: Option<&IdempotencyKey>)
     create_behind(store, new, key, QueueName::Links).await
 }
 
-/// As [`create`]; its link is made from this queue. From [`QueueName::Background`] it is made once the links of others are,
-/// for a shop that asks for very many.
+/// As [`create`], with the queue of the link's job. A link on [`QueueName::Background`] is made after the links of
+/// others: for a shop that asks for very many.
 ///
 /// # Errors
 /// As [`create`].
@@ -40,7 +40,7 @@ pub async fn create_behind(
     let jumps_before = store.0.ids.jumps_known();
     let make = async || run_in_batch(store, Creating { new: new.clone(), key: key.cloned(), queue }).await;
     let made = match make().await {
-        // Another order, or another job, has the number: commits were lost.
+        // Another order or job has the number: the database has lost commits.
         Err(StoreError::Statement(error)) if is_taken(&error) => {
             store.0.ids.is_behind(store, jumps_before).await?;
             make().await
@@ -58,7 +58,7 @@ pub async fn create_behind(
             let taken = id_of_reference(store, &new.api_key_name, reference).await?;
             Ok(taken.map_or(Created::InFlight, Created::ReferenceTaken))
         }
-        // Another request holds the key's row and has not ended within the lock timeout.
+        // Another request holds the key's row, and has not ended within the lock timeout.
         Err(StoreError::Conflict(_)) if key.is_some() => Ok(Created::InFlight),
         Err(error) => Err(error),
     }
@@ -68,7 +68,7 @@ fn is_taken(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
-/// An order to be made.
+/// An order to make.
 #[derive(Debug)]
 pub(crate) struct Creating {
     new: NewOrder,
@@ -76,7 +76,7 @@ pub(crate) struct Creating {
     queue: QueueName,
 }
 
-/// What became of one.
+/// How the making of an order ended.
 #[derive(Debug)]
 pub(crate) enum CreateOutcome {
     New(Box<Order>),
@@ -92,7 +92,7 @@ impl Batched for Creating {
     }
 
     fn subject(&self) -> Option<i64> {
-        // One key twice in a transaction would find itself.
+        // With one key twice, a batch would find its own row.
         let key = self.key.as_ref()?;
         let mut hasher = DefaultHasher::new();
         (&self.new.api_key_name, &key.key).hash(&mut hasher);
@@ -112,7 +112,7 @@ impl Batched for Creating {
         let mut write = store.begin(items.len()).await?;
         let ids = match block.is_empty() {
             false => block,
-            // One writer: the numbers join the orders' own transaction, which saves a commit.
+            // SQLite has one writer: the numbers join the orders' own transaction, which saves a commit.
             true => {
                 let first = store.0.ids.take_within(store, write.transaction(), "orders", count).await?;
                 (first..first + count).collect()
@@ -132,7 +132,7 @@ impl Batched for Creating {
             making.iter().any(|(making, _)| making == id) && !made.contains_key(id)
         };
         let refused: Vec<usize> = numbered.iter().enumerate().filter(refused).map(|(place, _)| place).collect();
-        // A key of theirs must not be kept.
+        // Roll back, because their keys must not be kept.
         if let Some(unwritten) =
             BatchOutcome::without(refused, locked, MemberOutcome::Done(CreateOutcome::ReferenceIsTaken))
         {
@@ -197,7 +197,7 @@ const CREATE_ORDERS: Statement = Statement {
     ),
 };
 
-/// Inserts those whose reference is not taken, and gives them as they stand there now.
+/// Inserts the orders whose reference is not taken, and returns them.
 async fn insert_all(
     write: &mut Write,
     orders: &[&(OrderId, &Creating)],
@@ -233,7 +233,7 @@ async fn insert_all(
             gateway: &order.gateway.0,
         });
     }
-    // One order of locks: a reference waits for another request's that is the same.
+    // All transactions take these locks in the same order: a reference waits for another request with the same one.
     new.sort_unstable_by_key(|row| (row.api_key_name, row.reference));
     let (text, now_ms) = (CREATE_ORDERS.on(write.store.database()), write.now_ms());
     let made = sqlx::query(text).bind(json(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;

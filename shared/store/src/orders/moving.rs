@@ -1,4 +1,4 @@
-//! Where an order goes without a settlement: failed and back, canceled, before a person.
+//! Transitions of orders without a settlement: failed and back, canceled, put before a person.
 
 use sqlx::Row;
 
@@ -12,9 +12,9 @@ use domain::order::{Order, OrderStatus, SuggestedAct};
 use domain::review::NewFinding;
 use failpoint::{Point, reach};
 
-/// A final no of the gateway: `pending` becomes `failed`, with its reason.
+/// After a final no of the gateway, `pending` becomes `failed`, with the reason.
 ///
-/// Returns whether it did; an order that is paid by an earlier draft needs no further link.
+/// Returns whether it did; an order that an earlier draft has paid needs no further link.
 pub(crate) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result<bool, StoreError> {
     let now_ms = write.now_ms();
     let done = sqlx::query(
@@ -34,9 +34,10 @@ pub(crate) async fn fail(write: &mut Write, id: OrderId, reason: &str) -> Result
     Ok(true)
 }
 
-/// An operator's retry of a dead `create_payment_link`: `failed` returns to `pending`, with a new time to get its link.
+/// After an operator's retry of a dead `create_payment_link`, `failed` returns to `pending`, with new time to get its
+/// link.
 ///
-/// Returns whether it did; an order that went to a person meanwhile stays there.
+/// Returns whether it did; an order that a person has by now stays there.
 pub(crate) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "-- unfail_order
@@ -58,10 +59,10 @@ pub(crate) async fn unfail(write: &mut Write, id: OrderId, cause: &str) -> Resul
     Ok(true)
 }
 
-/// How a request to call an order off ended.
+/// How a request to cancel an order ended.
 #[derive(Clone, Debug)]
 pub enum Canceled {
-    /// It is canceled now, or was before.
+    /// It is canceled, now or since before.
     Done(Order),
     /// It is not pending, and stays as it is.
     Refused(Order),
@@ -69,7 +70,7 @@ pub enum Canceled {
     Unknown,
 }
 
-/// Calls a pending order off, and stages an inquiry in the same transaction: money may move without a callback.
+/// Cancels a pending order, and stages an inquiry in the same transaction: money may move without a callback.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
@@ -80,7 +81,7 @@ pub async fn call_off(store: &Store, id: OrderId, cause: &str) -> Result<Cancele
 async fn call_off_once(store: &Store, id: OrderId, cause: &str) -> Result<Canceled, StoreError> {
     let mut write = store.begin(1).await?;
     let now_ms = write.now_ms();
-    // Before the order's row, as in every settlement: the same order of locks.
+    // Before the order's row, as in every settlement: all transactions take locks in the same order.
     jobs::stage(&mut write, Job::SettleOrder { order_id: id }, QueueName::Background, now_ms).await?;
     match cancel(&mut write, id, cause).await? {
         true => {
@@ -97,7 +98,7 @@ async fn call_off_once(store: &Store, id: OrderId, cause: &str) -> Result<Cancel
     })
 }
 
-/// Calls a pending order off; one that is not pending stays as it is. Returns whether it was pending.
+/// Cancels a pending order; any other stays as it is. Returns whether it was pending.
 pub(crate) async fn cancel(write: &mut Write, id: OrderId, cause: &str) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "-- cancel_order\nupdate orders set status = 'canceled', final_at_ms = $2 where id = $1 and status = 'pending'",
@@ -120,9 +121,10 @@ const STATUS_FOR_REVIEW: Statement = Statement {
         select status, resolution_transaction_id from orders where id = $1 for update",
 };
 
-/// Something happened that no rule settles: the order goes to `review`, or, where its status must stay, is marked.
+/// Puts an order before a person, because no rule settles what happened: the order goes to `review`, or, if its status
+/// must stay, is marked.
 ///
-/// What it waits for already stays beside the new finding, which is told once.
+/// Earlier findings stay beside the new one, and no finding is added twice.
 pub(crate) async fn put_before_a_person(
     write: &mut Write,
     id: OrderId,
@@ -134,7 +136,7 @@ pub(crate) async fn put_before_a_person(
     let mut open = findings::of_locked(write, id).await?;
     let is_new = findings::add(write, id, &mut open, finding).await?;
     if status == OrderStatus::Review && row.try_get::<Option<i64>, _>("resolution_transaction_id")?.is_some() {
-        // What a person decided will not be carried out: it must be decided anew.
+        // A person's decision is not carried out any more, and must be made again.
         clear_resolution(write, id).await?;
     } else if !is_new {
         return Ok(());
@@ -157,7 +159,7 @@ pub(crate) async fn put_before_a_person(
     tell(write, id, Some(status), to, &finding.text).await
 }
 
-/// Forgets what a person decided: the order waits for a decision again.
+/// Removes a person's decision: the order waits for a new one.
 pub(crate) async fn clear_resolution(write: &mut Write, id: OrderId) -> Result<(), StoreError> {
     sqlx::query(
         "-- clear_resolution

@@ -1,4 +1,4 @@
-//! Asking for a refund: its money is reserved with its row.
+//! Requests for refunds: the money is reserved in the transaction that makes the row.
 
 use sqlx::Row;
 
@@ -13,16 +13,16 @@ use domain::order::OrderStatus;
 use domain::refund::{Refund, RefundState};
 use failpoint::{Point, reach};
 
-/// A refund that somebody asks for.
+/// A request for a refund.
 #[derive(Clone, Debug)]
 pub struct NewRefund {
-    /// Whose money.
+    /// The order to refund.
     pub order_id: OrderId,
-    /// How much.
+    /// The amount to give back.
     pub amount: Tiyin,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
-    /// Who asks: the name of an API key, whose idempotency key it then is, or of an operator.
+    /// The requester: the name of an API key, to which the idempotency key then belongs, or of an operator.
     pub requested_by: String,
 }
 
@@ -33,7 +33,7 @@ pub enum Requested {
     New(Refund),
     /// The refund that the same request made before.
     Repeated(Refund),
-    /// The idempotency key belongs to another body, or to an order.
+    /// The idempotency key was used with another body, or for an order.
     KeyReused,
     /// The same request, or another about the order, is being carried out at this moment: ask again.
     InFlight,
@@ -41,18 +41,18 @@ pub enum Requested {
     UnknownOrder,
     /// The order is not paid.
     NotPaid(OrderStatus),
-    /// Another refund of the order is under way.
+    /// Another refund of the order is not finished.
     InProgress(Refund),
-    /// Nobody knows what became of another refund of the order; a person must say.
+    /// The outcome of another refund of the order is unknown; a person must find out.
     InReview(Refund),
-    /// All of it went back already.
+    /// All of its money went back already.
     AlreadyRefunded,
     /// The gateway's permanent id of the debit is missing; an inquiry that learns it is staged.
     DebitUnknown,
 }
 
-/// Takes the amount from the order's reserve, and makes the refund, its history line and its `refund_order` job in one
-/// transaction; with a key, that too.
+/// Takes the amount from the order's reserve, and makes the refund, its history line, its `refund_order` job and its
+/// idempotency key, if there is one, in one transaction.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; then nothing is written.
@@ -62,7 +62,7 @@ pub async fn request(store: &Store, new: &NewRefund, key: Option<&IdempotencyKey
         None => anew_after_conflict(|| request_once(store, new, key)).await,
     };
     match asked {
-        // Another request holds the key's or the order's row and has not ended within the lock timeout.
+        // Another request holds the row of the key or of the order, and has not ended within the lock timeout.
         Err(StoreError::Conflict(_)) if key.is_some() => Ok(Requested::InFlight),
         result => result,
     }
@@ -113,7 +113,7 @@ async fn request_once(store: &Store, new: &NewRefund, key: Option<&IdempotencyKe
     Ok(Requested::New(refund))
 }
 
-/// The guard: takes the amount from what may still go back. Gives the gateway and the transaction that paid.
+/// The guard: takes the amount from what may still be given back. Returns the gateway and the transaction that paid.
 async fn reserve(write: &mut Write, new: &NewRefund) -> Result<Option<(String, TransactionId)>, StoreError> {
     let row = sqlx::query(
         "-- reserve_refund
@@ -145,7 +145,7 @@ async fn debit_of(
     row.map(|row| Ok(TransactionId(row.try_get("success_transaction_id")?))).transpose()
 }
 
-/// Nothing where the order has an open refund already.
+/// Returns `None` if the order has an open refund already.
 async fn insert(
     write: &mut Write,
     new: &NewRefund,
@@ -187,7 +187,7 @@ async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Re
     })
 }
 
-/// Why the guard refused, from how the order stands now.
+/// Why the guard refused, from the order's present row.
 async fn why_not(store: &Store, order_id: OrderId) -> Result<Requested, StoreError> {
     let Some(order) = orders::find(store, order_id).await? else { return Ok(Requested::UnknownOrder) };
     match order.status {

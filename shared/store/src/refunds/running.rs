@@ -1,4 +1,4 @@
-//! What the run of a `refund_order` job writes; each function is fenced by its lease.
+//! The writes of a `refund_order` run; each function is fenced by its lease.
 
 use sqlx::Row;
 
@@ -14,11 +14,11 @@ use domain::order::{Order, OrderStatus};
 use domain::refund::{Refund, RefundState};
 use failpoint::{Point, reach};
 
-/// Marks an open refund as sent, right before the call; gives the time that was kept. A lease cannot fence a call at
-/// the gateway, and this can: nothing where it was marked before, or is open no more, and then nobody may send it.
+/// Marks an open refund as sent, right before the call, and returns the time of the mark. A lease cannot fence a call
+/// at the gateway; this mark can. `None` means that it was marked before or is no longer open, and must not be sent.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+/// [`StoreError::LeaseLost`] when another worker holds the lease.
 pub async fn begin_sending(store: &Store, lease: &Lease, id: RefundId) -> Result<Option<i64>, StoreError> {
     let mut write = store.begin(0).await?;
     jobs::hold(&mut write, lease).await?;
@@ -38,10 +38,11 @@ pub async fn begin_sending(store: &Store, lease: &Lease, id: RefundId) -> Result
     Ok(Some(now_ms))
 }
 
-/// Takes that mark back. Only for whoever knows that the request never left, or was turned away unprocessed.
+/// Takes the mark back. Only for a request that certainly never left, or that the gateway refused without processing
+/// it.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else, who finds the mark and inquires.
+/// [`StoreError::LeaseLost`] when another worker holds the lease. That worker finds the mark, and asks the gateway.
 pub async fn take_back_sending(store: &Store, lease: &Lease, id: RefundId, sent_at_ms: i64) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
     jobs::hold(&mut write, lease).await?;
@@ -56,10 +57,10 @@ pub async fn take_back_sending(store: &Store, lease: &Lease, id: RefundId, sent_
     write.commit().await
 }
 
-/// Keeps the gateway's final no; an inquiry must still confirm that the money is where it was.
+/// Stores the gateway's final no; an inquiry must still confirm that the money did not move.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+/// [`StoreError::LeaseLost`] when another worker holds the lease.
 pub async fn keep_refusal(store: &Store, lease: &Lease, id: RefundId, code: &str) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
     jobs::hold(&mut write, lease).await?;
@@ -71,13 +72,13 @@ pub async fn keep_refusal(store: &Store, lease: &Lease, id: RefundId, code: &str
     write.commit().await
 }
 
-/// The money went back: refund, order, transaction, history and the job's end in one transaction.
+/// The money went back: writes refund, order, transaction, history and the job's end in one transaction.
 ///
-/// [`Transition::Refused`] where an inquiry has closed the refund meanwhile; nothing is written, and the job still
+/// [`Transition::Refused`] if an inquiry has closed the refund meanwhile; nothing is written, and the job still
 /// runs.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+/// [`StoreError::LeaseLost`] when another worker holds the lease.
 pub async fn close_as_done(
     store: &Store,
     lease: &Lease,
@@ -130,7 +131,7 @@ pub async fn close_as_done(
 /// [`Transition::Refused`] as with [`close_as_done`].
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+/// [`StoreError::LeaseLost`] when another worker holds the lease.
 pub async fn close_as_refused(
     store: &Store,
     lease: &Lease,
@@ -146,13 +147,13 @@ pub async fn close_as_refused(
     Ok(Transition::Made)
 }
 
-/// Nobody knows whether the money went back: the refund keeps its reserve and stays the one open refund, and a paid
+/// It is unknown whether the money went back: the refund keeps its reserve and stays the one open refund, and a paid
 /// order is marked for a person.
 ///
 /// [`Transition::Refused`] as with [`close_as_done`].
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] when the job belongs to somebody else.
+/// [`StoreError::LeaseLost`] when another worker holds the lease.
 pub async fn put_in_review(
     store: &Store,
     lease: &Lease,

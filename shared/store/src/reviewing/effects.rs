@@ -1,5 +1,5 @@
-//! The statements of a decision: each names what it starts from, and `None` tells that somebody was faster. That its findings
-//! are those that were decided about is seen to before, while the order's row is locked.
+//! The statements of a decision. Each names the status that it starts from, and returns `None` if another transaction
+//! was faster. The caller has checked before, with the order's row locked, that the findings are those of the decision.
 
 use super::plan::RefundInReview;
 use super::{Decision, Resolved};
@@ -65,7 +65,7 @@ pub(super) async fn end(
         return Ok(None);
     }
     if order.resolution.is_some() {
-        // An inquiry contradicted the first decision; whoever says it again is believed.
+        // An inquiry contradicted the first decision; a person who decides the same again is believed.
         transactions::accept(write, order.id).await?;
     }
     told(write, order.id, OrderStatus::Review, status, decision).await
@@ -116,7 +116,7 @@ pub(super) async fn unmark(
     if done.rows_affected() == 0 {
         return Ok(None);
     }
-    // Or the next inquiry would bring the same before a person again.
+    // Otherwise the next inquiry would put the same before a person again.
     transactions::accept(write, id).await?;
     told(write, id, status, status, decision).await
 }

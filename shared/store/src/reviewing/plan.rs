@@ -1,4 +1,4 @@
-//! What a person's decision comes to, given how the order stands: pure.
+//! The effect of a person's decision on an order, as a pure function.
 
 use super::Decision;
 use crate::transactions::{StoredState, StoredTransaction};
@@ -6,7 +6,7 @@ use domain::id::TransactionId;
 use domain::order::{Order, OrderStatus};
 use domain::review::ReviewFinding;
 
-/// A refund whose outcome is for a person to say.
+/// A refund whose outcome a person must tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RefundInReview {
     pub(super) id: i64,
@@ -14,16 +14,16 @@ pub(super) struct RefundInReview {
     pub(super) amount: i64,
 }
 
-/// What a decision comes to.
+/// The effect of a decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Plan {
-    /// The gateway is asked whether this transaction was debited.
+    /// Ask the gateway whether this transaction was debited.
     Ask(TransactionId),
-    /// The order in review ends; if it was paid, by this transaction.
+    /// End the order in review; if it was paid, by this transaction.
     End { status: OrderStatus, transaction_id: Option<TransactionId> },
-    /// The decision that is being carried out is taken back.
+    /// Take back the decision that is being carried out.
     TakeBack(TransactionId),
-    /// The mark goes, the status stays.
+    /// Remove the mark; the status stays.
     Unmark(OrderStatus),
     /// The refund was made.
     RefundMade(RefundInReview),
@@ -32,7 +32,7 @@ pub(super) enum Plan {
 }
 
 /// # Errors
-/// A sentence that says why it cannot be decided so.
+/// The error is a sentence that says why the decision is not possible.
 pub(super) fn plan(
     order: &Order,
     findings: &[ReviewFinding],
@@ -85,7 +85,7 @@ pub(super) fn plan(
     }
 }
 
-/// The transaction that is said to be the payment: the one that is named, or the only one known as debited.
+/// The transaction that is said to be the payment: the named one, or the only one known as debited.
 fn payment(decision: &Decision, transactions: &[StoredTransaction]) -> Result<TransactionId, String> {
     if let Some(id) = decision.transaction_id {
         return Ok(id);
@@ -123,7 +123,7 @@ fn refunded_payment(
     })
 }
 
-/// What whoever comes second is told while the gateway is asked.
+/// The answer to a second decision while the gateway is asked.
 pub(super) fn being_asked(by: &str) -> String {
     format!("{by} resolved it as paid, and the gateway is being asked; resolving it as `review` takes that back")
 }

@@ -1,4 +1,4 @@
-//! The statements of what an inquiry leads to but a payment: each names what it starts from.
+//! The statements for all results of an inquiry except a payment. Each names the status that it starts from.
 
 use sqlx::Row;
 
@@ -8,16 +8,17 @@ use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, QueueName};
 use domain::order::OrderStatus;
 
-/// An apply may take 120 s; ten minutes after it was allowed, no debit of it is still under way.
+/// A debit may take 120 s; ten minutes after the callback that allowed it, none can still be on its way.
 pub const CONFIRMING_GRACE_MS: i64 = 600_000;
 
-/// A closed and unpaid answer is believed for an allowed draft only from this long after it was allowed.
+/// An allowed draft counts as closed and unpaid only in an answer at least this long after it was allowed.
 pub const CLOSED_BELIEVED_MS: i64 = 180_000;
 
-/// So many payment links an order may have; then it just runs to its TTL.
+/// The most payment links of an order. After the last one it just waits for its TTL.
 pub const MAX_LINKS: i64 = 3;
 
-/// The order stays with a person, who is told; the resolution is forgotten. One that was taken back meanwhile is nobody's.
+/// Forgets the decision that the gateway contradicts: the order stays with a person, who is told. If the decision was
+/// taken back meanwhile, nothing is written.
 pub(super) async fn forget_resolution(
     write: &mut Write,
     id: OrderId,
@@ -37,7 +38,7 @@ pub(super) async fn forget_resolution(
     Ok(Transition::Made)
 }
 
-/// Keeps that no money had moved when the inquiry began. Moves nothing; those who follow the order are told.
+/// Notes that no money had moved when the inquiry began. The order stays as it is; its followers are told.
 pub(super) async fn keep_unpaid(
     write: &mut Write,
     id: OrderId,
@@ -84,7 +85,7 @@ pub(super) async fn reopen(
     let cause = format!("the gateway closed transaction {transaction_id} unpaid");
     tell(write, id, Some(OrderStatus::Confirming), OrderStatus::Pending, &cause).await?;
     if link_is_closed {
-        // Refused only where no further link is due.
+        // Refused only if no further link is due.
         let _ = drop_closed_link(write, id, asked_at_ms, transaction_id).await?;
     }
     Ok(Transition::Made)
