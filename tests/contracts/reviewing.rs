@@ -246,7 +246,7 @@ async fn a_mark_goes_and_the_status_stays(f: Fixture) {
     assert!(f.last_cause(&order).await.contains("Olim"));
     assert_eq!(f.accepted(&order).await, [(7, true), (8, true)]);
     assert!(f.next_inquiry_in_ms(&order).await.is_some(), "its late inquiries go on");
-    assert!(refusal(f.resolve(&order, &olim(OrderStatus::Paid)).await).contains("nobody has to look at it"));
+    assert!(refusal(f.resolve(&order, &olim(OrderStatus::Paid)).await).contains("no person has to look at it"));
 }
 
 async fn a_failed_order_that_is_unmarked_can_still_be_retried(f: Fixture) {
@@ -366,7 +366,7 @@ async fn of_two_people_who_decide_at_once_one_is_told(f: Fixture) {
         let by_people = lines.iter().filter(|line| line.cause.contains("resolved it as")).count();
         assert_eq!(by_people, 1, "{lines:?}");
         let why = refusal(told.into_iter().next().unwrap());
-        assert!(why.contains("Olim") || why.contains("Aziza") || why.contains("nobody has to look"), "{why}");
+        assert!(why.contains("Olim") || why.contains("Aziza") || why.contains("no person has to look"), "{why}");
     }
 }
 
@@ -394,7 +394,7 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
         (&marked, olim(OrderStatus::Refunded), "orders reconcile"),
         (&marked, olim(OrderStatus::Canceled), "it is paid and stays so"),
         (&marked, by_transaction(OrderStatus::Paid, 30), "only for an order in review"),
-        (&well, olim(OrderStatus::Paid), "nobody has to look at it"),
+        (&well, olim(OrderStatus::Paid), "no person has to look at it"),
     ] {
         let before = (f.history(order).await, f.find(order).await.status);
         let why = refusal(f.resolve(order, &decision).await);
@@ -439,7 +439,7 @@ async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
     assert_eq!(decided, Resolved::Settled(OrderStatus::Paid));
     assert!(!f.find(&order).await.needs_review);
     let why = refusal(f.resolve(&order, &about(&read)).await);
-    assert!(why.contains("nobody has to look at it"), "whoever comes second hears how it stands: {why}");
+    assert!(why.contains("no person has to look at it"), "whoever comes second hears how it stands: {why}");
 }
 
 /// The refund is tried again and dies again, in the same words, while the decision is under way.

@@ -289,7 +289,7 @@ async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
     let ended = words(&typed).await;
     assert!(ended.said.contains("waits for nobody"), "{ended:?}");
     let ended = words(&typed).await;
-    assert!(ended.refusal().contains("nobody has to look at it"), "{ended:?}");
+    assert!(ended.refusal().contains("no person has to look at it"), "{ended:?}");
 }
 
 async fn money_on_an_expired_order_is_given_back_and_the_order_refunded(kind: Kind) {
@@ -385,9 +385,9 @@ async fn a_decision_that_cannot_be_is_refused_and_says_why(kind: Kind) {
 
     for (id, status, more, part) in [
         ("999999", "paid", &[][..], "there is no order 999999"),
-        (&number, "paid", &[], "nobody has to look at it"),
+        (&number, "paid", &[], "no person has to look at it"),
         (&number, "paid", &["--transaction-id", "1"], "none of its transactions"),
-        (&number, "canceled", &["--json"], "nobody has to look at it"),
+        (&number, "canceled", &["--json"], "no person has to look at it"),
     ] {
         let ended = resolve(id, status, more).await;
         assert!(ended.refusal().contains(part), "{ended:?}");

@@ -1,4 +1,4 @@
-//! Whether what we allowed the gateway has left its traces.
+//! Checks that each debit which we allowed has left its traces.
 
 use domain::order::OrderStatus;
 use store::auditing::CallbackRecord;

@@ -1,4 +1,4 @@
-//! Whether every order has its jobs, and every job gets on.
+//! Checks that every order has its jobs, and that no job is stuck.
 
 use domain::id::OrderId;
 use domain::job::{Death, JobKind, JobRow, JobState};
@@ -9,10 +9,10 @@ use store::sweeping::{LATE_INQUIRIES_MARGIN_MS, LATE_INQUIRIES_MS};
 
 use super::{Case, Difference, Kind};
 
-/// A lease that ended this long ago: no relay is at work.
+/// A lease that ended longer ago than this shows that no relay works.
 const LEASE_ENDED_MS: i64 = 60_000;
 
-/// A job that waits this long after its time: no worker is at work, or far too few.
+/// A job that waits longer than this after its time shows that no worker works, or far too few.
 const OVERDUE_MS: i64 = 300_000;
 
 pub(super) fn check(case: &mut Case<'_>) {
@@ -36,8 +36,8 @@ pub(super) fn check(case: &mut Case<'_>) {
     }
 }
 
-/// What to say of an order that must have an open job of this kind and has none; `None` where it need not. A refund that
-/// lacks its own is a difference of its own.
+/// The message about an order that must have an open job of this kind and has none; `None` if it need not have one. A
+/// refund without its job is reported by itself.
 fn why_needed(kind: JobKind, order: &Order, now_ms: i64) -> Option<&'static str> {
     match kind {
         JobKind::CreatePaymentLink if needs_link_job(order, now_ms) => {
@@ -48,14 +48,14 @@ fn why_needed(kind: JobKind, order: &Order, now_ms: i64) -> Option<&'static str>
     }
 }
 
-/// As `sweep` restores it.
+/// The same rule by which `sweep` restores it.
 fn needs_link_job(order: &Order, now_ms: i64) -> bool {
     order.status == OrderStatus::Pending
         && order.payment_url.is_none()
         && order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms)
 }
 
-/// From its first link until the end of the late inquiries, unless a person has it.
+/// From its first link until its last late inquiry, unless it is in review.
 fn needs_inquiry(order: &Order, now_ms: i64) -> bool {
     match order.status {
         OrderStatus::Pending | OrderStatus::Confirming => order.expires_at_ms.is_some(),
@@ -63,7 +63,7 @@ fn needs_inquiry(order: &Order, now_ms: i64) -> bool {
             let after_ms = now_ms - LATE_INQUIRIES_MS + LATE_INQUIRIES_MARGIN_MS;
             !order.needs_review && order.final_at_ms.is_some_and(|final_at_ms| final_at_ms > after_ms)
         }
-        // The gateway is asked about what a person decided.
+        // The gateway is asked about the person's decision.
         OrderStatus::Review => order.claimed_payment().is_some(),
         OrderStatus::Failed => false,
     }
@@ -73,7 +73,7 @@ fn dead_letter(job: &JobRow, order: Option<(OrderId, OrderStatus)>, is_seen: boo
     if job.state != JobState::Dead {
         return None;
     }
-    let why = job.last_error.as_deref().unwrap_or("nobody wrote down why");
+    let why = job.last_error.as_deref().unwrap_or("the reason was not recorded");
     let (kind, says) = match order {
         Some((_, status)) if !is_seen => {
             (Kind::DeadLetterUnseen, format!("{} died, and its order is {status}: {why}", job.kind))
@@ -89,7 +89,7 @@ fn stuck(job: &JobRow, order_id: Option<OrderId>, now_ms: i64) -> Option<Differe
             format!("{} runs, and its lease ended at {}", job.kind, rfc3339(job.due_at_ms))
         }
         JobState::Available | JobState::Enqueued => {
-            // An enqueued row is due again and again: when its grace ends.
+            // An enqueued row becomes due again and again, whenever its grace ends.
             let since_ms = match job.state {
                 JobState::Enqueued => job.waiting_since_ms.unwrap_or(job.due_at_ms),
                 _ => job.due_at_ms,
@@ -114,15 +114,15 @@ pub fn job_without_order(job: &JobRow) -> Difference {
     about(job, Kind::JobWithoutOrder, Some(OrderId(job.subject_id)), says)
 }
 
-/// What does not fit about a `process_callback` job. Its callback may be gone, for it is kept no longer than the dead
-/// letter; then nobody can say any more whose it was.
+/// A difference about a `process_callback` job. Its callback may be deleted, because it is kept no longer than the dead
+/// letter; its order is then unknown.
 pub fn callback_job(record: &CallbackJobRecord, now_ms: i64) -> Option<Difference> {
     let order = record.order.map(|(id, status, _)| (id, status));
     let is_seen = record.order.is_some_and(|(_, status, needs_review)| status == OrderStatus::Review || needs_review);
     dead_letter(&record.job, order, is_seen).or_else(|| stuck(&record.job, order.map(|(id, _)| id), now_ms))
 }
 
-/// What does not fit about the one job that restores all others.
+/// A difference about `sweep`, the one job that restores all others.
 pub fn sweep(open: Option<&JobRow>, now_ms: i64) -> Option<Difference> {
     match open {
         Some(job) => stuck(job, None, now_ms),

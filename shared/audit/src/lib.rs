@@ -1,7 +1,8 @@
-//! Comparing the gateway's word with what we have: pure functions of plain data. Fetching it is somebody else's work.
+//! Compares the gateway's data with ours: pure functions on plain data. The caller fetches the data.
 //!
-//! A difference has the severity *difference* where somebody must act, and *information* where the work is merely under way or a person
-//! knows already. What looks like a difference may be a change that was caught half way: read again before you believe it.
+//! A difference has the severity *difference* if an operator must act, and *information* if the work is not finished
+//! yet or a person knows already. An apparent difference may be a change that was read halfway: read the data again
+//! before you believe it.
 
 use std::collections::HashMap;
 
@@ -24,7 +25,7 @@ pub use jobs::{callback_job, job_without_order, sweep};
 pub use money::stranger;
 
 named_values! {
-    /// The sort of difference. Names are stable: scripts go by them.
+    /// The kinds of differences. Their names are stable, because scripts use them.
     Kind {
         /// Paid, and the gateway shows no debit of its transaction.
         PaidWithoutDebit = "paid-without-debit",
@@ -32,17 +33,18 @@ named_values! {
         ReversedNotRecorded = "reversed-not-recorded",
         /// Refunded, and the gateway still has the money, or never had it.
         RefundedWithoutReversal = "refunded-without-reversal",
-        /// What the order says went back does not fit its status.
+        /// The amount that the order says was refunded does not fit its status.
         RefundedAmount = "refunded-amount",
-        /// Refunds that were made, and such as may be, come to more than the order.
+        /// Refunds that were made or may still be made add up to more than the order.
         RefundsExceedOrder = "refunds-exceed-order",
-        /// The gateway took another amount than the order's, and gives back all of it; the refund says the order's.
+        /// The gateway took another amount than the order's, and gives all of it back; the refund has the order's
+        /// amount.
         RefundAmountDiffers = "refund-amount-differs",
-        /// What the order has set apart for refunds is not what went back and may still go back.
+        /// The order's reserve for refunds is not the sum of what went back and what may still go back.
         RefundReserve = "refund-reserve",
-        /// A refund is open, and no job is to make it.
+        /// A refund is open, and there is no job to make it.
         RefundWithoutJob = "refund-without-job",
-        /// What became of a refund is not known, and its order is not before a person.
+        /// The outcome of a refund is unknown, and its order is not before a person.
         RefundUnseen = "refund-unseen",
         /// The gateway was asked more than once to give a transaction's money back.
         RefundSentTwice = "refund-sent-twice",
@@ -50,7 +52,7 @@ named_values! {
         DebitUnknownToUs = "debit-unknown-to-us",
         /// The gateway took money, and no inquiry will notice.
         DebitNotSettled = "debit-not-settled",
-        /// The gateway took money a second time for a paid order, and nobody was told.
+        /// The gateway took money a second time for a paid order, and no person was told.
         SecondDebit = "second-debit",
         /// The gateway took money twice on one transaction.
         DebitedTwice = "debited-twice",
@@ -58,25 +60,25 @@ named_values! {
         AmountDiffers = "amount-differs",
         /// The gateway has our transaction under another account or store.
         AccountDiffers = "account-differs",
-        /// The transaction's row says something else than the gateway, and no inquiry will mend it.
+        /// The transaction's row differs from the gateway, and no inquiry will correct it.
         TransactionState = "transaction-state",
         /// The customer's page leads to a transaction that the gateway does not know.
         LinkUnknown = "link-unknown",
-        /// The gateway's answer cannot be read, and nobody will ask again.
+        /// The gateway's answer cannot be read, and no inquiry will ask again.
         GatewayUnclear = "gateway-unclear",
         /// The gateway gave no answer about this transaction, so it was not compared.
         NotAsked = "not-asked",
         /// The gateway has had the money for longer than inquiries take to notice.
         UnderWayTooLong = "under-way-too-long",
-        /// This release cannot read the order, or something that belongs to it.
+        /// This release cannot read the order, or a row that belongs to it.
         Unreadable = "unreadable",
         /// An order lacks the job that it must have.
         OrderWithoutJob = "order-without-job",
         /// An order's row contradicts itself or its transactions.
         OrderInconsistent = "order-inconsistent",
-        /// An order's history is no chain that ends at its status.
+        /// An order's history is not a chain that ends at its status.
         HistoryBroken = "history-broken",
-        /// A line of an order's history stands there twice.
+        /// A line of an order's history is there twice.
         HistoryDoubled = "history-doubled",
         /// A job died, and its order is not before a person.
         DeadLetterUnseen = "dead-letter-unseen",
@@ -88,44 +90,44 @@ named_values! {
         JobDoubled = "job-doubled",
         /// The job that restores missing jobs is missing itself.
         SweepMissing = "sweep-missing",
-        /// We allowed a debit, and the order's history does not know.
+        /// We allowed a debit, and the order's history does not have it.
         CallbackWithoutEffect = "callback-without-effect",
         /// We allowed a debit of a transaction that is not one of the order's.
         AllowedDraftUnknown = "allowed-draft-unknown",
 
         /// The gateway is ahead of us, and an inquiry that is staged will notice.
         UnderWay = "under-way",
-        /// An order waits for a person, who is told why.
+        /// An order waits for a person, and its findings say why.
         BeforeAPerson = "before-a-person",
-        /// Money moved on an order that a person has, after it was last looked at.
+        /// Money moved on an order in review after its transactions were last read.
         DebitUntold = "debit-untold",
         /// A job died, and its order is before a person.
         DeadLetter = "dead-letter",
-        /// A draft without money that we never heard of: the answer that made it was lost.
+        /// A draft without money that we do not know: the answer that made it was lost.
         UnpaidDraftUnknown = "unpaid-draft-unknown",
-        /// The same, on which money came and went back.
+        /// The same, and money came on it and went back.
         ReversedDraftUnknown = "reversed-draft-unknown",
         /// The gateway no longer knows a draft of ours on which no money was ever seen.
         DraftUnknownAtGateway = "draft-unknown-at-gateway",
-        /// A person knows what the gateway says of it, and leaves it as it is.
+        /// A person knows what the gateway says, and leaves it as it is.
         LeftByAPerson = "left-by-a-person",
         /// An order of another gateway account, which was not asked.
         OtherGateway = "other-gateway",
     }
 }
 
-/// Whether somebody must act.
+/// Whether an operator must act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Somebody must act: `tasdiq audit` ends with 1.
+    /// An operator must act: `tasdiq audit` ends with 1.
     Difference,
-    /// Worth knowing, and in good hands.
+    /// Worth knowing; no operator must act.
     Information,
 }
 
 impl Kind {
-    /// Whether somebody must act.
+    /// Whether an operator must act.
     pub fn severity(self) -> Severity {
         use Kind::*;
         match self {
@@ -174,7 +176,7 @@ impl Kind {
         }
     }
 
-    /// What to do next, in a sentence for an operator.
+    /// The next step, in a sentence for an operator.
     pub fn act(self) -> &'static str {
         use Kind::*;
         match self {
@@ -194,7 +196,7 @@ impl Kind {
                 "look at `tasdiq orders show`: no release writes this; refund nothing of it before you know what went back"
             }
             RefundWithoutJob => "see that a worker runs: its sweep restores the job within a minute",
-            RefundUnseen => "look in the gateway's cabinet whether the money went back; nobody was told to",
+            RefundUnseen => "look in the gateway's cabinet whether the money went back; no person was told to",
             RefundSentTwice => "look in the gateway's cabinet whether money went back twice, and report it to us",
             DebitUnknownToUs => {
                 "find the customer by the account in the gateway's cabinet; give the money back there, or deliver by hand"
@@ -211,7 +213,7 @@ impl Kind {
             NotAsked => "run the audit again, for this order with `--order`",
             OrderWithoutJob => "see that a worker runs: its sweep restores the job, of an open order within a minute",
             OrderInconsistent | HistoryBroken | HistoryDoubled => {
-                "look at `tasdiq orders show`: no release writes this, so somebody or something changed the database"
+                "look at `tasdiq orders show`: no release writes this, so a person or a program changed the database"
             }
             DeadLetterUnseen => "look at `tasdiq jobs show`, mend the cause, then run `tasdiq jobs retry`",
             JobWithoutOrder => "look at the database: an order was deleted or its restoration is incomplete",
@@ -226,30 +228,30 @@ impl Kind {
             LeftByAPerson => "nothing; the history in `tasdiq orders show` tells who decided so, and why",
             DebitUntold => "run `tasdiq orders reconcile` for the order, then look at `tasdiq orders review`",
             DeadLetter => "look at `tasdiq jobs show`, mend the cause, then run `tasdiq jobs retry`",
-            UnpaidDraftUnknown | ReversedDraftUnknown => "nothing; nobody's money is there",
+            UnpaidDraftUnknown | ReversedDraftUnknown => "nothing; no customer's money is there",
             DraftUnknownAtGateway => "nothing; no money was ever seen on it",
             OtherGateway => "run the audit with that gateway's ATMOS_ variables, too",
         }
     }
 }
 
-/// One thing that was found.
+/// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Which sort.
+    /// Its kind.
     pub kind: Kind,
-    /// The order, where it is about one.
+    /// The order, if it is about one.
     pub order_id: Option<OrderId>,
-    /// The gateway's transaction, where it is about one.
+    /// The gateway's transaction, if it is about one.
     pub transaction_id: Option<TransactionId>,
-    /// The job, where it is about one.
+    /// The job, if it is about one.
     pub job_id: Option<JobId>,
-    /// What differs, in a sentence.
+    /// The difference in words.
     pub says: String,
 }
 
 impl Difference {
-    /// Whether both tell of the same thing, in whatever words.
+    /// Whether both are about the same thing, in whatever words.
     pub fn is_same(&self, other: &Difference) -> bool {
         let thing = |difference: &Difference| {
             (difference.kind, difference.order_id, difference.transaction_id, difference.job_id)
@@ -258,16 +260,16 @@ impl Difference {
     }
 }
 
-/// The gateway's word on one transaction.
+/// The gateway's data about one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// It says this.
+    /// Its data.
     Said(BookLine),
     /// It knows no such transaction.
     Unknown,
     /// It gave no answer.
     NotAsked {
-        /// Why, in words.
+        /// The reason, in words.
         why: String,
     },
 }
@@ -282,20 +284,20 @@ impl From<TransactionReport> for Word {
     }
 }
 
-/// What an order is compared with.
+/// The gateway's side of the comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Against<'a> {
     /// The gateway account that was asked.
     pub gateway: &'a GatewayIdentity,
     /// The store of that account, as text.
     pub store_id: &'a str,
-    /// Its word on the transactions of that account, and on those that orders name without a row.
+    /// Its data about the transactions of that account, and about those that orders name without a row.
     pub words: &'a HashMap<TransactionId, Word>,
     /// Now, in epoch milliseconds of the database.
     pub now_ms: i64,
 }
 
-/// Everything that does not fit about one order; information as well as differences.
+/// All differences of one order, information too.
 pub fn examine(record: &OrderRecord, against: &Against<'_>) -> Vec<Difference> {
     let mut case = Case::new(record, against);
     money::compare(&mut case);
@@ -306,7 +308,7 @@ pub fn examine(record: &OrderRecord, against: &Against<'_>) -> Vec<Difference> {
     if case.is_before_a_person() {
         let status = record.order.status;
         if record.findings.is_empty() {
-            case.find(Kind::BeforeAPerson, None, format!("the order is {status}: nobody wrote down why"));
+            case.find(Kind::BeforeAPerson, None, format!("the order is {status}: the reason was not recorded"));
         }
         for finding in &record.findings {
             let says = format!("the order is {status}, {}: {}", finding.act, finding.text);
@@ -316,7 +318,7 @@ pub fn examine(record: &OrderRecord, against: &Against<'_>) -> Vec<Difference> {
     case.differences
 }
 
-/// One order under examination.
+/// One order that is being compared.
 struct Case<'a> {
     record: &'a OrderRecord,
     against: &'a Against<'a>,
@@ -337,7 +339,7 @@ impl<'a> Case<'a> {
         self.differences.push(Difference { kind, order_id, transaction_id, job_id: None, says });
     }
 
-    /// Whether a person has the order, or was told of something about it.
+    /// Whether the order is in review or marked for a person.
     fn is_before_a_person(&self) -> bool {
         self.order().status == OrderStatus::Review || self.order().needs_review
     }
@@ -349,7 +351,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// An order that cannot be read, or not wholly, so that it was not compared, or not wholly.
+/// An order that could not be read, or not completely, and so was not, or not completely, compared.
 pub fn unreadable(order_id: OrderId, what: &str) -> Difference {
     let order_id = Some(order_id);
     Difference { kind: Kind::Unreadable, order_id, transaction_id: None, job_id: None, says: what.to_owned() }

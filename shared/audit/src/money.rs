@@ -1,4 +1,4 @@
-//! Where money is, and whether the order knows.
+//! Compares the money at the gateway with the order.
 
 use domain::id::{OrderId, TransactionId};
 use domain::job::JobKind;
@@ -22,7 +22,7 @@ pub(super) fn compare(case: &mut Case<'_>) {
             transaction(case, row, word);
         }
     }
-    // The order's row may name a transaction that has none.
+    // The order's row may name a transaction without a row.
     if let Some(payer) = payer(case)
         && !rows.iter().any(|row| row.transaction_id == payer)
         && let Some(word) = against.words.get(&payer)
@@ -31,7 +31,7 @@ pub(super) fn compare(case: &mut Case<'_>) {
     }
 }
 
-/// A line of the gateway's book about a transaction that we have no row for.
+/// A line of the gateway's book about a transaction without a row here.
 pub fn stranger(line: &BookLine) -> Difference {
     let report = &line.report;
     let (kind, says) = match &report.state {
@@ -57,7 +57,7 @@ pub fn stranger(line: &BookLine) -> Difference {
     }
 }
 
-/// The transaction by which the order is or was paid.
+/// The transaction that paid, or had paid, the order.
 fn payer(case: &Case<'_>) -> Option<TransactionId> {
     let order = case.order();
     matches!(order.status, OrderStatus::Paid | OrderStatus::Refunded).then_some(order.transaction_id).flatten()
@@ -74,7 +74,7 @@ fn transaction(case: &mut Case<'_>, row: &StoredTransaction, word: &Word) {
     }
 }
 
-/// Account, store and amount, and that money was taken once at most.
+/// Compares account, store and amount, and checks that money was taken at most once.
 fn its_terms(case: &mut Case<'_>, row: &StoredTransaction, line: &BookLine) {
     let (order, report, id) = (case.order(), &line.report, Some(row.transaction_id));
     if line.debits > 1 {
@@ -109,14 +109,13 @@ fn was_decided(case: &Case<'_>, row: &StoredTransaction) -> bool {
     case.order().resolution.is_some() && matches!(row.state, StoredState::Debited | StoredState::Reversed)
 }
 
-/// A debit, or an answer that cannot be read, which a person knows and leaves as it is.
+/// A debit or an unreadable answer that a person knows and leaves as it is.
 fn left(case: &mut Case<'_>, row: &StoredTransaction, state: &TransactionState) {
     let says = format!("{} at the gateway, which a person knows; the order is {}", name(state), case.order().status);
     case.find(Kind::LeftByAPerson, Some(row.transaction_id), says);
 }
 
-/// When an inquiry will ask the gateway about this transaction. Of one that is put aside as closed or reversed it never
-/// asks.
+/// When an inquiry will ask about this transaction. It never asks about one that is stored as closed or reversed.
 fn next_inquiry_ms(case: &Case<'_>, row: &StoredTransaction) -> Option<i64> {
     match row.state {
         StoredState::Open | StoredState::Debited => case.open_job_due_ms(JobKind::SettleOrder),
@@ -124,7 +123,7 @@ fn next_inquiry_ms(case: &Case<'_>, row: &StoredTransaction) -> Option<i64> {
     }
 }
 
-/// When an inquiry or a refund's own job will notice a reversal.
+/// When an inquiry or the refund's own job will notice a reversal.
 fn reversal_noticed_ms(case: &Case<'_>, row: Option<&StoredTransaction>) -> Option<i64> {
     let inquiry_ms = row.and_then(|row| next_inquiry_ms(case, row));
     [inquiry_ms, case.open_job_due_ms(JobKind::RefundOrder)].into_iter().flatten().min()
@@ -149,7 +148,7 @@ fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&Store
     match state {
         Debited { .. } if is_paid => its_row(case, row, expected, state),
         Reversed { .. } if is_paid => match reversal_noticed_ms(case, row) {
-            // Whoever has the order gave the money back, or is told why it went.
+            // The person who has the order gave the money back, or is told why it went.
             _ if case.is_before_a_person() => (),
             Some(due_ms) => under_way(case, id, state, due_ms),
             None => case.find(Kind::ReversedNotRecorded, Some(id), "paid, and the gateway gave the money back".into()),
@@ -161,7 +160,7 @@ fn paying_transaction(case: &mut Case<'_>, id: TransactionId, row: Option<&Store
             }
         }
         Reversed { .. } => its_row(case, row, expected, state),
-        // The same word, and the gateway has not done it yet, or never will.
+        // The same decision, but the gateway has not given it back yet, or never will.
         Debited { .. } if case.order().resolution.is_some() && row.is_some() => {
             refunded_by_a_person(case, id, row, state);
         }
@@ -195,7 +194,7 @@ fn refunded_by_a_person(
     }
 }
 
-/// The row must say what the gateway says: it was written with the order's status.
+/// The row must agree with the gateway: it was written with the order's status.
 fn its_row(case: &mut Case<'_>, row: Option<&StoredTransaction>, expected: StoredState, state: &TransactionState) {
     let Some(row) = row else { return };
     if row.state != expected {
@@ -228,19 +227,19 @@ fn other_transaction(case: &mut Case<'_>, row: &StoredTransaction, word: &Word) 
         (Row::Reversed, Debited { .. }) => states_differ(case, row, state),
         (Row::Open | Row::Closed | Row::Debited, Debited { .. }) => debit(case, row, state),
         (Row::Open | Row::Closed | Row::Debited, Reversed { .. }) => match next_inquiry_ms(case, row) {
-            // Whoever has the order gave the money back.
+            // The person who has the order gave the money back.
             _ if case.is_before_a_person() => (),
             Some(due_ms) => under_way(case, id, state, due_ms),
             None => states_differ(case, row, state),
         },
-        // A draft that closes after the last inquiry moves no money any more.
+        // A draft that closes after the last inquiry can move no money.
         (Row::Open, Open | Closed) | (Row::Closed, Closed) | (Row::Reversed, Reversed { .. }) => (),
         (Row::Closed, Open) | (Row::Debited | Row::Reversed, Open | Closed) => states_differ(case, row, state),
         (_, Unclear { code }) => unclear(case, id, Some(row), code),
     }
 }
 
-/// Money was taken on a transaction by which the order is not paid.
+/// Money was taken on a transaction that does not pay the order.
 fn debit(case: &mut Case<'_>, row: &StoredTransaction, state: &TransactionState) {
     if was_told(case, row) {
         return;
@@ -313,13 +312,13 @@ fn under_way(case: &mut Case<'_>, id: TransactionId, state: &TransactionState, d
     case.find(kind, Some(id), says);
 }
 
-/// Inquiries about an open order come every ten minutes at least, and see what this audit sees; those at an order that
-/// has ended come once a day.
+/// Inquiries about an open order come at least every ten minutes, and see what this audit sees. Late inquiries about an
+/// ended order come once a day.
 const NOTICED_WITHIN_MS: i64 = 15 * 60_000;
 const ALLOWED_FOR_LONG_MS: i64 = 30 * 60_000;
 const NOTICED_AFTER_THE_END_MS: i64 = 25 * 3_600_000;
 
-/// Whether the inquiries of this order should have noticed by now, or come too late.
+/// Whether an inquiry should have noticed by now, or will come too late.
 fn is_too_long(case: &Case<'_>, due_ms: i64) -> bool {
     let (order, now_ms) = (case.order(), case.against.now_ms);
     match order.status {

@@ -1,4 +1,4 @@
-//! Whether refunds, what the order has set apart for them, and their jobs fit each other.
+//! Checks that refunds, the order's reserve for them, and their jobs fit each other.
 
 use domain::job::JobKind;
 use domain::money::som;
@@ -15,7 +15,7 @@ pub(super) fn check(case: &mut Case<'_>) {
                 case.find(Kind::RefundWithoutJob, None, says);
             }
             RefundState::Review if !case.is_before_a_person() => {
-                let says = format!("what became of refund {} is not known, and nobody was told", refund.id);
+                let says = format!("the outcome of refund {} is unknown, and no person was told", refund.id);
                 case.find(Kind::RefundUnseen, None, says);
             }
             RefundState::Open | RefundState::Review | RefundState::Done | RefundState::Refused => (),
@@ -27,7 +27,7 @@ pub(super) fn check(case: &mut Case<'_>) {
     refunded_amount(case);
 }
 
-/// Refunds that were made, and such as may be, never come to more than the order.
+/// Refunds that were made or may still be made never add up to more than the order.
 fn exceeding(case: &mut Case<'_>) {
     let amount = case.order().amount.get();
     let together = sum(case, |state| state.is_open() || state == RefundState::Done);
@@ -41,8 +41,8 @@ fn exceeding(case: &mut Case<'_>) {
     }
 }
 
-/// The gateway gives a debit back wholly. Where a person resolved the order as paid by another amount than its own, a refund
-/// says what the order was over, and not what the customer gets.
+/// The gateway gives a debit back completely. If a person resolved the order as paid by another amount, the refund has
+/// the order's amount, and not the amount that the customer gets.
 fn differing(case: &mut Case<'_>) {
     let amount = case.order().amount.get();
     let refunds = case.record.refunds.iter().filter(|refund| refund.state != RefundState::Refused);
@@ -70,12 +70,12 @@ fn has_job(case: &Case<'_>, refund: &Refund) -> bool {
     case.record.jobs.iter().any(|job| job.kind == kind && job.subject_id == refund.id.0 && job.state.is_open())
 }
 
-/// What refunds in these states come to, in tiyin.
+/// The sum of the refunds in these states, in tiyin.
 fn sum(case: &Case<'_>, counts: impl Fn(RefundState) -> bool) -> i64 {
     case.record.refunds.iter().filter(|refund| counts(refund.state)).map(|refund| refund.amount).sum()
 }
 
-/// What is set apart is what went back and what may still go back, or money could go back that is gone.
+/// The reserve is the sum of what went back and what may still go back. Otherwise money could be given back twice.
 fn reserve(case: &mut Case<'_>) {
     let order = case.order();
     let expected = match order.status {
@@ -89,7 +89,7 @@ fn reserve(case: &mut Case<'_>) {
     }
 }
 
-/// A reversal that nobody here asked for has no refund, and gives back the whole.
+/// A reversal without a request here has no refund, and gives back everything.
 fn refunded_amount(case: &mut Case<'_>) {
     let order = case.order();
     let done = sum(case, |state| state == RefundState::Done);

@@ -1,4 +1,4 @@
-//! Whether an order's row and its history tell one story.
+//! Checks that an order's row and its history agree.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ pub(super) fn check(case: &mut Case<'_>) {
     history(case);
 }
 
-/// What contradicts itself in the order's row, or between it and the rows of its transactions.
+/// Contradictions in the order's row, or between it and the rows of its transactions.
 fn faults(case: &Case<'_>) -> Vec<String> {
     use OrderStatus::*;
     let order = case.order();
@@ -35,7 +35,8 @@ fn faults(case: &Case<'_>) -> Vec<String> {
     check(status == Confirming && order.allowed_transaction_id.is_none(), "without the transaction that was allowed");
     check(status == Confirming && order.last_allowed_at_ms.is_none(), "without the time when it was allowed");
     check(status == Confirming && order.expires_at_ms.is_none(), "without an end of its time");
-    // A person may get an order in the middle of a payment, and another draft than the allowed one may pay it.
+    // An order may be put before a person in the middle of a payment, and another draft than the allowed one may pay
+    // it.
     let may_be_allowed = match status {
         Confirming | Review => true,
         Paid | Refunded => order.allowed_transaction_id != order.transaction_id,
@@ -73,8 +74,8 @@ fn history(case: &mut Case<'_>) {
     }
 }
 
-/// A line that follows itself; a fact about a pending order (its link, the end of its link) that stands there twice;
-/// a second entry into *paid*.
+/// Returns a line that follows itself, a fact about a pending order (its link, the end of its link) that is there
+/// twice, or a second entry into *paid*.
 fn doubled<'a>(lines: impl Iterator<Item = &'a HistoryLine>) -> Option<String> {
     let mut facts = HashSet::new();
     let mut before: Option<&HistoryLine> = None;
@@ -96,7 +97,8 @@ fn is_repeated(before: &HistoryLine, line: &HistoryLine) -> bool {
     (before.from, before.to, &before.cause) == (line.from, line.to, &line.cause)
 }
 
-/// Where the lines are no chain from nothing to the order's status. A line that follows itself is told as doubled.
+/// Returns where the lines are not a chain from nothing to the order's status. [`doubled`] reports a line that follows
+/// itself.
 fn broken(status: OrderStatus, lines: &[(i64, HistoryLine)]) -> Option<String> {
     let mut reached = None;
     let mut before: Option<&HistoryLine> = None;
@@ -129,8 +131,8 @@ fn broken(status: OrderStatus, lines: &[(i64, HistoryLine)]) -> Option<String> {
     }
 }
 
-/// A fact of the order's row that no line tells. The chain shows where a line is missing, unless it moved nothing and was
-/// the last.
+/// A fact in the order's row without a history line. The chain shows each missing line, except a last one that changed
+/// no status.
 fn fact_untold(order: &Order, lines: &[(i64, HistoryLine)]) -> Option<String> {
     let has_fact =
         |is_it: fn(OrderStatus) -> bool| lines.iter().any(|(_, line)| line.from == Some(line.to) && is_it(line.to));

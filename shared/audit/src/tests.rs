@@ -32,7 +32,7 @@ fn something() -> ReviewFinding {
     }
 }
 
-/// An order with what belongs to it, and the gateway's word.
+/// An order with its rows, and the gateway's data.
 #[derive(Clone)]
 struct Scene {
     record: OrderRecord,
@@ -40,7 +40,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A sound order of this status, an hour after its link.
+    /// A correct order of this status, an hour after its link.
     fn of(status: OrderStatus) -> Scene {
         use OrderStatus::*;
         let steps: &[OrderStatus] = match status {
@@ -105,7 +105,7 @@ impl Scene {
         self.record.history.push((number, HistoryLine { at_ms: NOW_MS, from, to, cause: cause.into() }));
     }
 
-    /// A transaction with its row and the gateway's word, over what is there of that number.
+    /// Sets a transaction, with its row and the gateway's data.
     fn transaction(&mut self, id: TransactionId, row: StoredState, state: TransactionState) {
         self.record.transactions.retain(|row| row.transaction_id != id);
         let success_transaction_id = matches!(row, StoredState::Debited | StoredState::Reversed).then_some(PERMANENT);
@@ -256,7 +256,7 @@ fn a_paid_order_whose_row_of_the_payment_is_gone_is_compared_all_the_same() {
     assert_eq!(gone.differences(), [Kind::PaidWithoutDebit, Kind::OrderInconsistent]);
 }
 
-/// A person decided about it, and nobody has to look any more.
+/// A person decided about it, and it waits for no person any more.
 fn resolved(scene: Scene, transaction_id: Option<TransactionId>) -> Scene {
     scene.with(|order| {
         order.resolution = Some(Resolution { by: "Olim".into(), reason: "seen".into(), transaction_id });
@@ -376,7 +376,7 @@ fn refund(id: i64, state: RefundState) -> Refund {
 }
 
 impl Scene {
-    /// With a refund in that state, and what the order has set apart for it.
+    /// With a refund in that state, and the order's reserve.
     fn and_refund(mut self, state: RefundState, reserved: i64) -> Scene {
         let id = i64::try_from(self.record.refunds.len()).unwrap() + 31;
         self.record.refunds.push(refund(id, state));
@@ -400,7 +400,7 @@ fn what_is_set_apart_is_what_went_back_and_may_go_back() {
     assert_eq!(paid().and_refund(Refused, 0).kinds(), []);
     let refunded = |state| Scene::of(OrderStatus::Refunded).and_refund(Refused, 0).and_refund(state, 5_000);
     assert_eq!(refunded(Done).kinds(), []);
-    assert_eq!(Scene::of(OrderStatus::Refunded).kinds(), [], "reversed by somebody else");
+    assert_eq!(Scene::of(OrderStatus::Refunded).kinds(), [], "reversed outside this installation");
 
     assert_eq!(paid().and_refund(Refused, 5_000).kinds(), [Kind::RefundReserve]);
     assert_eq!(paid().and_refund(Open, 0).and_refund_job(31, JobState::Running).kinds(), [Kind::RefundReserve]);
@@ -505,7 +505,7 @@ fn a_debit_of_an_open_order_is_under_way_while_an_inquiry_is_to_come() {
     }
 }
 
-/// Inquiries never ask again about a draft that was put aside as closed, so a staged inquiry is no comfort.
+/// Inquiries never ask again about a draft that is stored as closed, so a staged one does not help.
 #[test]
 fn a_debit_on_a_draft_that_was_put_aside_is_never_under_way() {
     let put_aside = Scene::of(OrderStatus::Pending).and_says(StoredState::Closed, debited());
@@ -785,7 +785,7 @@ fn a_history_is_a_chain_to_the_status() {
     let mut forbidden = Scene::of(OrderStatus::Confirming).with(|order| {
         (order.status, order.allowed_transaction_id, order.final_at_ms) = (OrderStatus::Canceled, None, Some(NOW_MS));
     });
-    forbidden.tell(Some(OrderStatus::Confirming), OrderStatus::Canceled, "somebody thought so");
+    forbidden.tell(Some(OrderStatus::Confirming), OrderStatus::Canceled, "by hand");
     assert_eq!(forbidden.kinds(), [Kind::HistoryBroken], "what is confirming is never canceled");
     let mut link_untold = Scene::of(OrderStatus::Pending);
     link_untold.record.history.pop();
@@ -918,7 +918,7 @@ fn any_state() -> impl Strategy<Value = TransactionState> {
 }
 
 proptest! {
-    /// Whatever else is true: money at the gateway that the order does not show is spoken of.
+    /// Money at the gateway that the order does not show is always reported.
     #[test]
     fn money_never_passes_in_silence(
         status in any(OrderStatus::ALL),
@@ -940,7 +940,7 @@ proptest! {
         prop_assert!(is_told || (with_a_person && row == StoredState::Debited), "{differences:?}");
     }
 
-    /// Paid and refunded are believed of nothing but a debit and a reversal.
+    /// Only a debit makes an order paid, and only a reversal refunded.
     #[test]
     fn no_order_is_paid_or_refunded_by_anything_else(
         status in any(&[OrderStatus::Paid, OrderStatus::Refunded]),

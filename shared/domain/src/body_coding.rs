@@ -1,16 +1,16 @@
-//! What may stand around the text of a body, in requests and in answers: a content coding and a byte order mark.
+//! The encodings around a body's text, in requests and answers: content codings and a byte order mark.
 
 use std::io::{self, Read};
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 
-/// The content codings that [`decoded`] undoes, as a header `Accept-Encoding` names them.
+/// The content codings that [`decoded`] can undo, as the header `Accept-Encoding` names them.
 pub const CODINGS: &str = "gzip, deflate, identity";
 
-/// More codings than these, one within another, are nobody's honest body.
+/// No honest body has more codings than this, one within another.
 const MOST_CODINGS: usize = 3;
 
-/// The first two bytes of everything that gzip has written (RFC 1952 §2.3.1).
+/// The first two bytes of all gzip data (RFC 1952 §2.3.1).
 const GZIP_BEGINS: [u8; 2] = [0x1f, 0x8b];
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -21,18 +21,18 @@ pub enum CodingFault {
     /// It was written in a coding that is not one of [`CODINGS`].
     #[error("its content coding is not known")]
     Unknown,
-    /// It is not what its coding says, or breaks off.
+    /// It does not match its coding, or is incomplete.
     #[error("its content coding is broken")]
     Broken,
-    /// Decoded, it is above its limit.
+    /// It is above its limit once decoded.
     #[error("decoded, it is above its limit")]
     TooLarge,
 }
 
-/// The body without the codings that the header `Content-Encoding` names (RFC 9110 §8.4), of at most `limit` bytes:
-/// a small body that unfolds to a large one is given up at that limit, and takes no more memory than it.
+/// Undoes the codings that the header `Content-Encoding` names (RFC 9110 §8.4), up to `limit` bytes. A small body that
+/// expands to a large one is refused at the limit, and takes no more memory than that.
 ///
-/// A body that says `gzip` and is none was unfolded on its way by a proxy that left the header; it is taken as it is.
+/// A body that claims `gzip` and is none is taken as it is: a proxy on its way decoded it and left the header.
 ///
 /// # Errors
 /// [`CodingFault`].
@@ -61,8 +61,8 @@ fn within(decoder: impl Read, limit: usize) -> Result<Vec<u8>, CodingFault> {
     }
 }
 
-/// The text without the byte order mark that some writers of UTF-8 put before it; a reader of JSON may pass over it
-/// (RFC 8259 §8.1).
+/// The text without the byte order mark that some UTF-8 writers put before it; a JSON reader may ignore it (RFC 8259
+/// §8.1).
 pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)
 }
@@ -101,7 +101,7 @@ mod tests {
             (Some("deflate"), deflate(text)),
             (Some("deflate, gzip"), gzip(&deflate(text))),
             (Some("gzip"), [gzip(&text[..5]), gzip(&text[5..])].concat()),
-            // Unfolded on its way, and the header left.
+            // A proxy decoded it and left the header.
             (Some("gzip"), text.to_vec()),
         ] {
             assert_eq!(decoded(header, bytes, 100).as_deref(), Ok(&text[..]), "{header:?}");

@@ -1,4 +1,4 @@
-//! How many calls to the gateway may leave.
+//! The rate limit of calls to the gateway.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct GatewayRate {
     /// Sustained calls per second.
     pub per_second: u32,
-    /// How many may come at once.
+    /// The most calls at once.
     pub burst: u32,
 }
 

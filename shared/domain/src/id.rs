@@ -1,4 +1,4 @@
-//! Typed ids, so that an order's number never lands where a job's is meant.
+//! Typed ids, so that an order's number is never passed where a job's is meant.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -30,11 +30,11 @@ macro_rules! integer_id {
 }
 
 integer_id! {
-    /// An order's number: what the shop sees, and what the gateway echoes as `account`. The first order is 1.
+    /// An order's number, which the shop sees and the gateway returns as `account`. The first order is 1.
     OrderId
 }
 integer_id! {
-    /// A job row's number; the only thing that travels through the queue.
+    /// A job row's number; the only value in the queue.
     JobId
 }
 integer_id! {
@@ -52,7 +52,7 @@ integer_id! {
 
 /// The secret part of an order's page addresses and of `?token=`: 128 random bits as 32 hex digits.
 ///
-/// Who knows it may see that one order. It stands in URLs and never in a log.
+/// Anyone who has it may see that one order. It is in URLs and never in a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OrderToken(String);
 
@@ -62,7 +62,7 @@ impl OrderToken {
         OrderToken(format!("{:032x}", rand::random::<u128>()))
     }
 
-    /// The token that `text` spells, or `None` unless it is 32 lower-case hex digits.
+    /// Parses the token; `None` unless it is 32 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Self> {
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         (text.len() == 32 && text.bytes().all(is_hex)).then(|| OrderToken(text.to_owned()))

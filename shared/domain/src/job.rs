@@ -1,4 +1,4 @@
-//! Jobs: the table of their kinds, the queues they travel on, and where they are.
+//! Jobs: the table of their kinds, their queues and states.
 
 use crate::id::JobId;
 use crate::named_values::named_values;
@@ -8,21 +8,21 @@ mod kinds;
 pub use kinds::{Death, Job, JobKind, Subject};
 
 named_values! {
-    /// The list a job's id travels on.
+    /// The queue that carries a job's id.
     QueueName {
-        /// What decides about money.
+        /// Jobs that decide about money.
         Settle = "settle",
-        /// Payment links a customer is waiting for.
+        /// Payment links that a customer is waiting for.
         Links = "links",
-        /// What may wait.
+        /// Jobs that may wait.
         Background = "background",
-        /// Jobs that crashed their worker twice; each runs alone. Every worker takes this one.
+        /// Jobs that crashed their worker twice; each runs alone. Every worker takes from this queue.
         Suspect = "suspect",
     }
 }
 
 named_values! {
-    /// Where a job is.
+    /// The state of a job.
     JobState {
         /// Waits for its due time.
         Available = "available",
@@ -32,7 +32,7 @@ named_values! {
         Running = "running",
         /// Done.
         Completed = "completed",
-        /// Called off by an operator.
+        /// Canceled by an operator.
         Canceled = "canceled",
         /// A dead letter: it will not run again until a person says so.
         Dead = "dead",
@@ -40,7 +40,7 @@ named_values! {
 }
 
 impl JobState {
-    /// Whether it is to run, or runs: there is one such job per kind and subject.
+    /// Whether it waits or runs: there is at most one such job per kind and subject.
     pub fn is_open(self) -> bool {
         match self {
             JobState::Available | JobState::Enqueued | JobState::Running => true,
@@ -49,14 +49,14 @@ impl JobState {
     }
 }
 
-/// The right to run one job until the lease ends; every write of the job's effect is fenced by it.
+/// The right to run one job until the lease ends; it fences every write of the job's effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The job.
     pub job_id: JobId,
-    /// Random per claim; a row that carries another token belongs to somebody else.
+    /// Random per claim; a row with another token belongs to another worker.
     pub token: i64,
-    /// How often the job had been woken when it was claimed; more by its end means: run again.
+    /// How often the job had been woken when it was claimed. If the number has grown by its end, the job runs again.
     pub wakes: i64,
 }
 
@@ -65,86 +65,86 @@ pub struct Lease {
 pub struct ClaimedJob {
     /// The right to run it.
     pub lease: Lease,
-    /// The work, or the JSON that this release cannot read (a newer release's job).
+    /// The work, or JSON that this release cannot read, because a newer release staged the job.
     pub job: Result<Job, String>,
     /// The kind as stored.
     pub kind: String,
-    /// The queue it stands on.
+    /// Its queue.
     pub queue: QueueName,
-    /// Which attempt this is, counted from 1.
+    /// The number of this attempt, counted from 1.
     pub attempt: i64,
-    /// How many leases of it ran out in a row.
+    /// How many of its leases ran out in a row.
     pub crashes: i64,
     /// When it was staged, epoch milliseconds.
     pub created_at_ms: i64,
-    /// The numbers of what woke it since a run of it took all of them up: for an inquiry, callbacks.
+    /// The numbers of the causes that woke it and that no run has handled: for an inquiry, callbacks.
     pub woken_by: Vec<i64>,
 }
 
 named_values! {
-    /// How an attempt ended that did not go well.
+    /// How a failed attempt ended.
     AttemptOutcome {
-        /// By a failure.
+        /// By an error.
         Failed = "failed",
-        /// At its deadline; what it did is not known.
+        /// At its deadline; its effect is unknown.
         Aborted = "aborted",
-        /// With its worker, or its lease: nobody heard of its end.
+        /// With its worker or its lease: no end was reported.
         Crashed = "crashed",
     }
 }
 
-/// An attempt that did not go well.
+/// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedAttempt {
-    /// The kind that the job had then; that of a payment link becomes an inquiry.
+    /// The job's kind at that time; the job of a payment link becomes an inquiry later.
     pub kind: String,
-    /// What it was about.
+    /// The id of its subject.
     pub subject_id: i64,
-    /// Which attempt it was, counted from 1.
+    /// The number of the attempt, counted from 1.
     pub attempt: i64,
     /// Leases that had run out in a row by its end.
     pub crashes: i64,
-    /// The host of its worker; `None` where an older release ran it.
+    /// The host of its worker; `None` if an older release ran it.
     pub worker_host: Option<String>,
-    /// The number of the worker's process there.
+    /// The worker's process id on that host.
     pub worker_pid: Option<i64>,
     /// When it was claimed, epoch milliseconds.
     pub began_at_ms: Option<i64>,
-    /// When it ended, or was found to have ended, epoch milliseconds.
+    /// When it ended, or its end was found, epoch milliseconds.
     pub ended_at_ms: i64,
     /// How it ended.
     pub outcome: AttemptOutcome,
-    /// What went wrong.
+    /// The error.
     pub error: String,
 }
 
-/// A job row as operators see it.
+/// A job row, as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRow {
     /// Its number.
     pub id: JobId,
-    /// The queue it stands on.
+    /// Its queue.
     pub queue: String,
-    /// Which sort of work.
+    /// Its kind.
     pub kind: String,
-    /// What it is about.
+    /// The id of its subject.
     pub subject_id: i64,
-    /// Where it is.
+    /// Its state.
     pub state: JobState,
-    /// Attempts so far that count.
+    /// The attempts so far that count.
     pub attempt: i64,
-    /// Leases that ran out in a row.
+    /// The leases that ran out in a row.
     pub crashes: i64,
-    /// When somebody must look at it again, epoch milliseconds.
+    /// When the row must be handled again, epoch milliseconds.
     pub due_at_ms: i64,
     /// Since when an enqueued job waits for a worker, epoch milliseconds.
     pub waiting_since_ms: Option<i64>,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
     /// When it was staged, epoch milliseconds.
     pub created_at_ms: i64,
     /// When it ended, epoch milliseconds.
     pub finished_at_ms: Option<i64>,
-    /// The numbers of what woke it since a run of it took all of them up: for an inquiry, callbacks.
+    /// The numbers of the causes that woke it and that no run has handled: for an inquiry, callbacks.
     pub woken_by: Vec<i64>,
 }

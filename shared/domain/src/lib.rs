@@ -1,4 +1,4 @@
-//! What an order is: orders, money, jobs, refunds, findings, ids, in neutral words; reads and writes nothing.
+//! The domain: orders, money, jobs, refunds, findings and ids, in neutral words. It reads and writes nothing.
 
 pub mod body_coding;
 pub mod gateway_rate;

@@ -10,13 +10,13 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tiyin(i64);
 
-/// Why something is no amount of money, in a sentence for who sent it.
+/// Why a value is not an amount of money, in a sentence for its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AmountFault {
     /// Not digits with at most one point.
     #[error("the amount must be a decimal number of soʻm in a string, such as \"50.00\", or a whole number of soʻm")]
     NotANumber,
-    /// A JSON number with a fraction or an exponent: its digits have gone through a float somewhere.
+    /// A JSON number with a fraction or an exponent: a float may have changed its digits.
     #[error("an amount with a fraction must be a string, such as \"50.25\": a JSON fraction does not keep its digits")]
     FractionAsNumber,
     /// More than two decimals.
@@ -31,10 +31,10 @@ pub enum AmountFault {
 }
 
 impl Tiyin {
-    /// The largest amount: 10 billion soʻm. It guards against slips, and keeps every sum far from overflow.
+    /// The largest amount: 10 billion soʻm. It catches slips, and keeps every sum far from overflow.
     pub const MAX: Tiyin = Tiyin(1_000_000_000_000);
 
-    /// An amount of so many tiyin.
+    /// The amount of this many tiyin.
     ///
     /// # Errors
     /// [`AmountFault::NotPositive`] for zero and below, [`AmountFault::TooLarge`] above [`Tiyin::MAX`].
@@ -46,10 +46,10 @@ impl Tiyin {
         }
     }
 
-    /// The amount that a decimal number of soʻm spells: `"50"`, `"50.5"`, `"50.00"`.
+    /// The amount of a decimal number of soʻm: `"50"`, `"50.5"`, `"50.00"`.
     ///
     /// # Errors
-    /// Whatever [`AmountFault`] fits; `"1e3"`, `"+5"`, `".5"` and `"5."` are not numbers here.
+    /// The [`AmountFault`] that fits; `"1e3"`, `"+5"`, `".5"` and `"5."` are not numbers here.
     pub fn from_som(text: &str) -> Result<Self, AmountFault> {
         let (sign, digits) = match text.strip_prefix('-') {
             Some(rest) => (-1, rest),
@@ -77,7 +77,7 @@ impl Tiyin {
     /// The amount in a JSON value of the order API: a decimal string, or a whole number of soʻm.
     ///
     /// # Errors
-    /// Whatever [`AmountFault`] fits.
+    /// The [`AmountFault`] that fits.
     pub fn from_json(value: &Value) -> Result<Self, AmountFault> {
         match value {
             Value::String(text) => Self::from_som(text),
@@ -96,7 +96,7 @@ impl Tiyin {
     }
 }
 
-/// Writes `tiyin` as decimal soʻm with two decimals; also for sums, which may be zero.
+/// Formats `tiyin` as decimal soʻm with two decimals; also for sums, which may be zero.
 pub fn som(tiyin: i64) -> String {
     let sign = if tiyin < 0 { "-" } else { "" };
     let tiyin = tiyin.unsigned_abs();

@@ -1,6 +1,6 @@
 //! Enums whose values have names: in JSON, SQL, logs and on the command line.
 
-/// Makes such an enum, with all its values and their names.
+/// Defines such an enum, with all its values and their names.
 #[macro_export]
 macro_rules! named_values {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $meaning:literal])+ $variant:ident = $text:expr,)+ }) => {
@@ -22,7 +22,7 @@ macro_rules! named_values {
                 match self { $($name::$variant => concat!($($meaning),+).trim_ascii(),)+ }
             }
 
-            /// The value of that name, if there is one.
+            /// The value of this name, if there is one.
             pub fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text)
             }

@@ -1,4 +1,4 @@
-//! What an order is: its statuses, the one table of transitions, and the plain data of it.
+//! Orders: their statuses, the one table of transitions, and their data.
 
 use std::fmt;
 
@@ -18,18 +18,18 @@ pub use suggested_act::SuggestedAct;
 
 use OrderStatus::*;
 
-/// The longest reason that a shop or an operator may give for what they do to an order, in characters. The gateway sees
-/// that of a refund.
+/// The longest reason, in characters, that a shop or an operator may give for an act on an order. The gateway sees the
+/// reason of a refund.
 pub const REASON_CHARACTERS: usize = 200;
 
 named_values! {
-    /// How the customer pays. Only [`PaymentType::Atmos`] has a gateway today; the others are known names.
+    /// How the customer pays. Only [`PaymentType::Atmos`] has a gateway today; the other names are reserved.
     PaymentType {
         /// Through Atmos.
         Atmos = "atmos",
-        /// Payme: known to shops, no gateway here yet.
+        /// Payme: a known name, no gateway here yet.
         Payme = "payme",
-        /// Click: known to shops, no gateway here yet.
+        /// Click: a known name, no gateway here yet.
         Click = "click",
     }
 }
@@ -46,9 +46,9 @@ named_values! {
     }
 }
 
-/// Which gateway account an order or transaction belongs to: `sandbox:1234`, `atmos:1234`.
+/// The gateway account of an order or transaction: `sandbox:1234`, `atmos:1234`.
 ///
-/// No other identity is ever asked about it.
+/// No other account is ever asked about it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GatewayIdentity(pub String);
 
@@ -58,55 +58,55 @@ impl fmt::Display for GatewayIdentity {
     }
 }
 
-/// An order as the shop asks for it; every field has been checked at the door.
+/// A new order as the shop asks for it; every field is checked already.
 #[derive(Clone, Debug)]
 pub struct NewOrder {
-    /// The name of the API key that asked; empty where no keys are configured.
+    /// The name of the API key that asked; empty if no keys are configured.
     pub api_key_name: String,
-    /// What is sold, 1 to 200 characters.
+    /// The product, 1 to 200 characters.
     pub product_name: String,
-    /// What it costs.
+    /// The price.
     pub amount: Tiyin,
     /// How it will be paid.
     pub payment_type: PaymentType,
     /// The shop's own name for the order, unique per API key.
     pub reference: Option<String>,
-    /// Where the customer goes from our return page.
+    /// The page to which our return page sends the customer.
     pub return_url: Option<String>,
     /// The language of the pages.
     pub language: Language,
-    /// Who will be asked to move the money.
+    /// The gateway account that will move the money.
     pub gateway: GatewayIdentity,
 }
 
-/// An order as it stands in the database.
+/// An order as the database has it.
 #[derive(Clone, Debug)]
 pub struct Order {
     /// Its number.
     pub id: OrderId,
     /// The secret of its pages.
     pub token: OrderToken,
-    /// The name of the API key that made it; empty where no keys are configured.
+    /// The name of the API key that made it; empty if no keys are configured.
     pub api_key_name: String,
     /// The shop's own name for it.
     pub reference: Option<String>,
-    /// What is sold.
+    /// The product.
     pub product_name: String,
-    /// What it costs.
+    /// The price.
     pub amount: Tiyin,
     /// How it is paid.
     pub payment_type: PaymentType,
-    /// Where the customer goes from our return page.
+    /// The page to which our return page sends the customer.
     pub return_url: Option<String>,
     /// The language of the pages.
     pub language: Language,
-    /// Where it is.
+    /// Its status.
     pub status: OrderStatus,
-    /// Who is asked to move the money.
+    /// The gateway account that moves the money.
     pub gateway: GatewayIdentity,
     /// The draft behind the present payment link; after *paid*, the transaction that paid.
     pub transaction_id: Option<TransactionId>,
-    /// The gateway's page of that draft.
+    /// The gateway's payment page of that draft.
     pub payment_url: Option<String>,
     /// How many payment links it has had.
     pub links_made: i64,
@@ -114,45 +114,45 @@ pub struct Order {
     pub allowed_transaction_id: Option<TransactionId>,
     /// When a callback was last answered with 1, epoch milliseconds.
     pub last_allowed_at_ms: Option<i64>,
-    /// When there was last a reason to inquire soon, epoch milliseconds.
+    /// The last reason to ask the gateway soon, epoch milliseconds.
     pub last_hint_at_ms: Option<i64>,
     /// When an inquiry began that showed no money, some seconds after the last sign of a payment, epoch milliseconds.
     /// Read it with [`Order::seen_unpaid`].
     pub seen_unpaid_at_ms: Option<i64>,
-    /// When an inquiry began that showed the draft behind the payment link closed, epoch milliseconds. Read it with
+    /// When an inquiry began that showed the linked draft closed, epoch milliseconds. Read it with
     /// [`Order::shows_page_closed`].
     pub seen_closed_at_ms: Option<i64>,
-    /// When the payment link came, epoch milliseconds.
+    /// When the payment link was stored, epoch milliseconds.
     pub link_at_ms: Option<i64>,
     /// When it can no longer be paid, epoch milliseconds; `None` until there is a link.
     pub expires_at_ms: Option<i64>,
     /// When it reached its final status, epoch milliseconds.
     pub final_at_ms: Option<i64>,
-    /// What went back to the customer, in tiyin.
+    /// The amount that went back to the customer, in tiyin.
     pub refunded_amount: i64,
     /// Whether a person must look although the status stays.
     pub needs_review: bool,
-    /// What refunds have taken of the amount, the finished ones included, in tiyin.
+    /// The part of the amount that refunds have reserved, finished ones included, in tiyin.
     pub refund_reserved: i64,
-    /// Why it failed; or, while a person must look, the texts of its findings in one sentence, for people and for the
-    /// release before the table of findings.
+    /// Why it failed; or, while it waits for a person, the texts of its findings in one sentence, for people and for
+    /// the release before the table of findings.
     pub reason: Option<String>,
-    /// What a person may do about one of its findings, for the release before their table.
+    /// The suggested act for one of its findings, for the release before their table.
     pub suggested_act: Option<SuggestedAct>,
-    /// What a person decided about it last.
+    /// A person's last decision about it.
     pub resolution: Option<Resolution>,
     /// When it was made, epoch milliseconds.
     pub created_at_ms: i64,
-    /// Since when it waits for its payment link; an operator's retry begins anew. Epoch milliseconds.
+    /// Since when it waits for its payment link, epoch milliseconds; an operator's retry sets it anew.
     pub pending_since_ms: i64,
 }
 
-/// What a person decided about an order that waited for one.
+/// A person's decision about an order that waited for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// Who.
+    /// The person's name.
     pub by: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// The transaction that is said to be the payment. While the order is in `review` the gateway is being asked about
     /// it; afterwards it is the one that paid, whatever its amount.
@@ -173,9 +173,8 @@ impl Order {
         }
     }
 
-    /// Whether its customer may be sent to the gateway's page at that time: nobody pays what has ended, what a person
-    /// looks at, what is too late, or on a page that the gateway has closed. Of an order that is being confirmed only
-    /// the allowed draft can still pay.
+    /// Whether its customer may be sent to the gateway's page at that time: not if the order has ended, is in review or too
+    /// late, or if the gateway has closed the page. For an order that is being confirmed only the allowed draft can still pay.
     pub fn can_be_paid_at(&self, now_ms: i64) -> bool {
         let is_open =
             self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms) && !self.shows_page_closed();
@@ -194,7 +193,7 @@ impl Order {
     /// When the gateway showed, after the last sign of a payment, that no money had moved; `None` while that is not
     /// known.
     ///
-    /// It is no promise: a debit that was allowed may still come. While it may, only the allowed draft can pay.
+    /// This is no promise: a debit that was allowed may still come. Until then only the allowed draft can pay.
     pub fn seen_unpaid(&self) -> Option<i64> {
         match self.status {
             Pending | Confirming => {
@@ -204,22 +203,22 @@ impl Order {
         }
     }
 
-    /// Whether the gateway shows the draft behind the payment link closed, and no callback has been allowed since. A
-    /// debit that was allowed before may still come for a while.
+    /// Whether the gateway shows the linked draft closed, and no callback has been allowed since. A debit that was
+    /// allowed before may still come for a while.
     pub fn shows_page_closed(&self) -> bool {
         self.seen_closed_at_ms.is_some() && self.seen_closed_at_ms >= self.last_allowed_at_ms
     }
 }
 
-/// One line of an order's history. A line with `from == to` tells a fact that moved nothing.
+/// One line of an order's history. A line with `from == to` tells a fact that changed no status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryLine {
-    /// When, epoch milliseconds.
+    /// When it was written, epoch milliseconds.
     pub at_ms: i64,
     /// The status before; `None` for the first line.
     pub from: Option<OrderStatus>,
     /// The status after.
     pub to: OrderStatus,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub cause: String,
 }

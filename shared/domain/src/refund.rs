@@ -1,14 +1,14 @@
-//! Refunds: the plain data of money that is to go back to a customer.
+//! Refunds: the data of money that goes back to a customer.
 
 use crate::id::{OrderId, RefundId, TransactionId};
 use crate::named_values::named_values;
 
 named_values! {
-    /// Where a refund is.
+    /// The state of a refund.
     RefundState {
-        /// To be sent, or sent and its outcome to be seen.
+        /// Not sent yet, or sent and its outcome not seen yet.
         Open = "open",
-        /// Nobody knows whether the money went back; a person must look. It may still turn out to be done.
+        /// Its outcome is unknown; a person must find out. It may still turn out to be done.
         Review = "review",
         /// The money went back.
         Done = "done",
@@ -18,7 +18,7 @@ named_values! {
 }
 
 impl RefundState {
-    /// Whether it holds a part of the order's amount that may still go back: such a refund is the only one of its order.
+    /// Whether it reserves a part of the order's amount that may still go back. An order has at most one such refund.
     pub fn is_open(self) -> bool {
         match self {
             RefundState::Open | RefundState::Review => true,
@@ -34,23 +34,23 @@ pub struct Refund {
     pub id: RefundId,
     /// The order whose money goes back.
     pub order_id: OrderId,
-    /// How much, in tiyin.
+    /// The amount in tiyin.
     pub amount: i64,
-    /// Where it is.
+    /// Its state.
     pub state: RefundState,
     /// The transaction that paid.
     pub transaction_id: TransactionId,
     /// The permanent id of its debit, by which the gateway reverses it.
     pub success_transaction_id: TransactionId,
-    /// Who asked: the name of an API key (empty where none are configured), or of an operator.
+    /// The requester: the name of an API key (empty if none are configured), or of an operator.
     pub requested_by: String,
-    /// Why, in the words of whoever asked.
+    /// The reason, in the requester's words.
     pub reason: Option<String>,
-    /// From when on the gateway may have it, epoch milliseconds. Whoever finds this set never sends it.
+    /// From when on the gateway may have received it, epoch milliseconds. A run that finds this set never sends it.
     pub sent_at_ms: Option<i64>,
-    /// The gateway's final no; an inquiry must still show that the money is where it was.
+    /// The code of the gateway's final no; an inquiry must still show that the money did not move.
     pub refused_code: Option<String>,
-    /// Why it was refused, or what is not known of it.
+    /// Why it was refused, or what is unknown about it.
     pub outcome: Option<String>,
     /// When it was asked for, epoch milliseconds.
     pub created_at_ms: i64,

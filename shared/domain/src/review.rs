@@ -1,11 +1,11 @@
-//! What a person must know about an order: findings, each of a kind that says what may be done about it.
+//! Findings about an order for a person, each of a kind that suggests an act.
 
 use crate::id::{JobId, RefundId, TransactionId};
 use crate::named_values::named_values;
 use crate::order::SuggestedAct;
 
 named_values! {
-    /// What was found about an order that a person must look at. Names are stable: programs and the database go by them.
+    /// The kinds of findings. Their names are stable, because programs and the database use them.
     FindingKind {
         /// The gateway shows a debit whose amount, account or store is not the order's.
         DebitDiffers = "debit_differs",
@@ -19,21 +19,21 @@ named_values! {
         RefundedButDebited = "refunded_but_debited",
         /// The gateway's answer about a transaction cannot be understood.
         UnclearAnswer = "unclear_answer",
-        /// Three days after its time the gateway gives no answer about the order.
+        /// The gateway has given no answer about the order for three days after its time.
         NoAnswer = "no_answer",
         /// A job of the order is a dead letter.
         JobDied = "job_died",
         /// No process is configured for the gateway account that has the order's money.
         GatewayNotConfigured = "gateway_not_configured",
-        /// It is not known whether a refund was made.
+        /// It is unknown whether a refund was made.
         RefundUnknown = "refund_unknown",
-        /// Written by a release that gave no kind, or one that is not known here; the text says what it is.
+        /// Written by a release that gave no kind, or an unknown one; the text explains it.
         Other = "other",
     }
 }
 
 impl FindingKind {
-    /// What a person may do about a finding of this kind.
+    /// The suggested act for a finding of this kind.
     pub fn act(self) -> SuggestedAct {
         match self {
             FindingKind::DebitDiffers => SuggestedAct::CompareDebit,
@@ -48,16 +48,16 @@ impl FindingKind {
     }
 }
 
-/// Something found just now that a person must know.
+/// A new finding for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewFinding {
-    /// Which kind.
+    /// Its kind.
     pub kind: FindingKind,
-    /// The gateway's transaction, where it is about one.
+    /// The gateway's transaction, if it is about one.
     pub transaction_id: Option<TransactionId>,
-    /// The number of the job that died, or of the refund.
+    /// The number of the dead job, or of the refund.
     pub subject_id: Option<i64>,
-    /// What was found, in a sentence for people.
+    /// The finding in words, for people.
     pub text: String,
 }
 
@@ -77,7 +77,7 @@ impl NewFinding {
         NewFinding { subject_id: Some(id.0), ..NewFinding::new(FindingKind::JobDied, text) }
     }
 
-    /// It is not known whether a refund of the order was made.
+    /// It is unknown whether a refund of the order was made.
     pub fn of_refund(id: RefundId, text: impl Into<String>) -> Self {
         NewFinding { subject_id: Some(id.0), ..NewFinding::new(FindingKind::RefundUnknown, text) }
     }
@@ -86,34 +86,34 @@ impl NewFinding {
 /// A finding about an order that no person has settled yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReviewFinding {
-    /// Its number within the order, from 1. 0 while only an older release has written it, which gives no number.
+    /// Its number within the order, from 1; 0 while only an older release has written it, which gives no number.
     pub number: i64,
-    /// Which kind.
+    /// Its kind.
     pub kind: FindingKind,
-    /// The gateway's transaction, where it is about one.
+    /// The gateway's transaction, if it is about one.
     pub transaction_id: Option<TransactionId>,
-    /// The number of the job that died, or of the refund.
+    /// The number of the dead job, or of the refund.
     pub subject_id: Option<i64>,
-    /// What was found, in a sentence for people. No rule reads it.
+    /// The finding in words, for people. No rule reads it.
     pub text: String,
-    /// What a person may do about it.
+    /// The suggested act.
     pub act: SuggestedAct,
     /// When it was found, epoch milliseconds.
     pub found_at_ms: i64,
 }
 
 impl ReviewFinding {
-    /// Whether it tells what `new` tells: the same kind about the same transaction, job or refund.
+    /// Whether it is about the same as `new`: the same kind, and the same transaction, job or refund.
     pub fn is_same(&self, new: &NewFinding) -> bool {
         (self.kind, self.transaction_id, self.subject_id) == (new.kind, new.transaction_id, new.subject_id)
     }
 
-    /// Sorts as findings are read: oldest first, and one that has no number yet behind its equals.
+    /// Sorts findings for reading: oldest first, and one without a number after those of the same time.
     pub fn sort(findings: &mut [ReviewFinding]) {
         findings.sort_by_key(|finding| (finding.found_at_ms, finding.number == 0, finding.number));
     }
 
-    /// Whether a person must say if a refund was made.
+    /// Whether a person must tell if a refund was made.
     pub fn is_about_refund(&self) -> bool {
         self.act == SuggestedAct::CheckRefund
     }

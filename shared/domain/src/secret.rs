@@ -9,12 +9,12 @@ use subtle::ConstantTimeEq;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text into custody.
+    /// Wraps the text.
     pub fn new(text: impl Into<String>) -> Self {
         Secret(text.into())
     }
 
-    /// The text itself: for the wire and for hashing, never for a message.
+    /// The text itself: to send or to hash, never for a message.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,24 +1,24 @@
-//! Text that people will read: names, references and reasons from outside.
+//! Text from outside that people will read: names, references and reasons.
 
-/// Why a text is not taken.
+/// Why a text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextFault {
-    /// There is nothing to see: no sign, blanks, or signs that take no room.
+    /// Nothing is visible: it is empty, or has only spaces and invisible characters.
     #[error("there is nothing to see in it")]
     Blank,
-    /// It has more characters than it may.
+    /// It has too many characters.
     #[error("it is too long")]
     TooLong,
     /// A line break or another control character.
     #[error("it has a line break or another control character")]
     Control,
-    /// A mark that turns the direction of writing: what follows reads otherwise than it is.
+    /// A character that changes the direction of writing, so that the text after it reads as something else.
     #[error("it has a mark that turns the direction of writing")]
     Direction,
 }
 
-/// Whether people may be shown a text as it is: something to see, `most` characters at most, and nothing that makes a line of
-/// its own or lets it read otherwise than it is.
+/// Checks that a text may be shown to people: something is visible, it has at most `most` characters, and none of them
+/// breaks the line or changes how it reads.
 ///
 /// # Errors
 /// [`TextFault`].
@@ -38,8 +38,8 @@ pub fn check(text: &str, most: usize) -> Result<(), TextFault> {
     Ok(())
 }
 
-/// A text from outside as it may stand on a terminal or a page: signs that [`check`] refuses are replaced. Rows of earlier
-/// releases may hold them.
+/// A text from outside that is safe on a terminal or a page: characters that [`check`] refuses are replaced. Rows of
+/// earlier releases may have them.
 pub fn plain(text: &str) -> String {
     let is_refused = |sign: char| sign.is_control() || is_line_end(sign) || turns_direction(sign);
     text.chars().map(|sign| if is_refused(sign) { '\u{fffd}' } else { sign }).collect()
@@ -55,8 +55,8 @@ fn turns_direction(sign: char) -> bool {
     matches!(sign, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
 }
 
-/// Signs that show nothing by themselves: joiners and spaces of no width, fillers, selectors, tags. With others they may be
-/// meant, as in a family of emoji.
+/// Characters that show nothing by themselves: zero-width joiners and spaces, fillers, selectors, tags. Together with
+/// others they may be meant, as in a family emoji.
 fn takes_no_room(sign: char) -> bool {
     matches!(sign,
         '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'

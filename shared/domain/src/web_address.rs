@@ -1,36 +1,36 @@
-//! Addresses of web pages and services, as others write them.
+//! Addresses of web pages and services, as people and programs write them.
 
 use url::Url;
 
-/// Why a text is no address that leads where it seems to lead.
+/// Why a text is not a safe web address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebAddressFault {
     /// Another scheme, none, or a scheme without its two slashes.
     #[error("does not begin with http:// or https://")]
     NotWeb,
-    /// Signs that browsers drop, or read as others: a backslash is a slash to them, a line break nothing.
+    /// Characters that browsers drop or read as others: a backslash is a slash to them, a line break nothing.
     #[error("holds a backslash, a blank or a control character")]
     Signs,
-    /// What stands before the host looks like a host: `https://shop.uz@evil.example`.
+    /// The part before the host looks like a host: `https://shop.uz@evil.example`.
     #[error("holds a user or password before its host, or an @ there")]
     Credentials,
-    /// There is none, or none that can be read.
+    /// It has no host, or none that can be read.
     #[error("names no host that can be read")]
     NoHost,
 }
 
-/// The address, if people, browsers and servers read the same from it: `http://` or `https://`, then a host.
+/// Parses an address that people, browsers and servers read in the same way: `http://` or `https://`, then a host.
 ///
-/// The URL standard forgives much (`https:host`, `https://a\@host`), and each reader something else.
+/// The URL standard accepts much more (`https:host`, `https://a\@host`), and each reader takes it differently.
 ///
 /// # Errors
-/// [`WebAddressFault`]; its text reads on from the name of what holds the address.
+/// [`WebAddressFault`]; its text continues a sentence that begins with the name of the address.
 pub fn parse(text: &str) -> Result<Url, WebAddressFault> {
     let (url, has_credentials) = parse_with_credentials(text)?;
     if has_credentials { Err(WebAddressFault::Credentials) } else { Ok(url) }
 }
 
-/// As [`parse`], where a user and a password may stand before the host, as in a proxy's address; tells whether they do.
+/// As [`parse`], but a user and a password may stand before the host, as in a proxy's address. Returns whether they do.
 ///
 /// # Errors
 /// [`WebAddressFault`].

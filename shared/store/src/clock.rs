@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_clock_is_trusted_for_five_minutes_after_it_was_measured_and_not_before() {
         let clock = Clock::host();
-        assert!(!clock.is_trusted(), "nobody has asked the database yet");
+        assert!(!clock.is_trusted(), "the database was not asked yet");
 
         clock.set(host_ms(), Duration::ZERO);
 

@@ -209,7 +209,7 @@ impl IdBlocks {
             match sqlx::query(asking).fetch_one(store.writer()).await.map_err(StoreError::from) {
                 Ok(_) => Ok(true),
                 Err(StoreError::Statement(why)) => {
-                    warn!(error = %why, "this PostgreSQL does not say on which history it is, so after a failover or a restore somebody must say `tasdiq restored`");
+                    warn!(error = %why, "this PostgreSQL does not tell its history, so after a failover or a restore an operator must run `tasdiq restored`");
                     Ok(false)
                 }
                 Err(trouble) => Err(trouble),

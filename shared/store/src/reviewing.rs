@@ -211,7 +211,7 @@ async fn overtaken(store: &Store, id: OrderId) -> Result<String, StoreError> {
         (false, Some(resolution)) => format!("it is {} now, as {} resolved", order.status, resolution.by),
         (false, None) => format!("it is {} now", order.status),
     });
-    Ok(format!("somebody was faster: {}", now.unwrap_or_else(|| "it is gone".into())))
+    Ok(format!("another person or process was faster: {}", now.unwrap_or_else(|| "it is gone".into())))
 }
 
 async fn refund_in_review<'c>(

@@ -124,7 +124,7 @@ const STILL_ORPHANED: Statement = Statement {
 
 /// Puts orders before a person whose gateway is no longer configured, and returns how many.
 async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64, StoreError> {
-    const REASON: &str = "its gateway is no longer configured, so nobody can ask about its money";
+    const REASON: &str = "its gateway is no longer configured, so no process can ask about its money";
     let since_ms = store.now_ms() - ELSEWHERE_MS;
     let elsewhere = sqlx::query(
         "-- orphaned_orders

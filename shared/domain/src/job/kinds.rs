@@ -1,4 +1,4 @@
-//! The table of job kinds: one line says all that is the same for every job of a kind.
+//! The table of job kinds: one line has everything that all jobs of a kind share.
 
 use std::time::Duration;
 
@@ -8,13 +8,12 @@ use super::QueueName;
 use crate::id::{CallbackId, OrderId, RefundId};
 use crate::named_values::named_values;
 
-/// The table itself. It is handed to the macro of that name: here to the one that makes the types, in the worker to the one
-/// that calls each kind's handler, which is `run` in the module of the kind's name.
+/// The table itself, passed to the macro of the given name: here to the one that makes the types, in the worker to the
+/// one that calls each kind's handler, which is `run` in the module of the kind's name.
 ///
-/// A line: the name in JSON, SQL, logs and metrics, and the variant; the field that holds what the job is about; the queue
-/// it is staged on; how long one attempt may run before it is aborted as *outcome unknown*, seconds; after how many
-/// attempts a defect is given up; the longest wait between two attempts, seconds; whether it asks the gateway; what its
-/// death means.
+/// A line has: the name in JSON, SQL, logs and metrics, and the variant; the field with the subject's id; the queue;
+/// how long one attempt may run before it is aborted as *outcome unknown*, seconds; after how many attempts a defect is
+/// given up; the longest wait between two attempts, seconds; whether it asks the gateway; the meaning of its death.
 #[macro_export]
 macro_rules! each_kind {
     ($then:ident) => {
@@ -22,39 +21,39 @@ macro_rules! each_kind {
             /// Makes a draft at the gateway, stores it and the payment link. A customer waits for it.
             create_payment_link CreatePaymentLink { order_id: OrderId }
                 (queue Links, deadline_s 60, attempts Some(10), longest_wait_s 30, asks_gateway true, death FailsOrder)
-            /// Re-checks a stored callback's signature and wakes its order's `settle_order`. Only older releases stage it: now
-            /// the callback wakes the inquiry itself, which checks it first.
+            /// Checks a stored callback's signature again and wakes its order's `settle_order`. Only older releases
+            /// stage it; now the callback wakes `settle_order` itself, which checks the signature first.
             process_callback ProcessCallback { callback_id: CallbackId }
                 (queue Settle, deadline_s 10, attempts Some(10), longest_wait_s 900, asks_gateway false, death NeedsPerson)
-            /// Asks the gateway about an order and settles it; the only one that writes *paid*.
+            /// Asks the gateway about an order and settles it; no other kind writes *paid*.
             settle_order SettleOrder { order_id: OrderId }
                 (queue Settle, deadline_s 60, attempts Some(10), longest_wait_s 900, asks_gateway true, death NeedsPerson)
             /// Gives an order's money back at the gateway.
             refund_order RefundOrder { refund_id: RefundId }
                 (queue Settle, deadline_s 180, attempts Some(10), longest_wait_s 900, asks_gateway true, death ReviewsRefund)
-            /// Restores missing jobs and prunes old rows; there is one such row.
+            /// Restores missing jobs and deletes old rows; there is one such job.
             sweep Sweep
                 (queue Background, deadline_s 60, attempts None, longest_wait_s 900, asks_gateway false, death Never)
         }
     };
 }
 
-/// What the death of a job means, and so what an operator may do to it.
+/// The meaning of a job's death, which decides what an operator may do to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
     /// The gateway's final no makes its pending order `failed`; any other death puts the order before a person. An
     /// operator's retry makes the failed order `pending` again, and a cancel cancels it.
     FailsOrder,
-    /// Its order goes before a person. It is never canceled: money may have moved that only it will notice.
+    /// Its order goes before a person. It is never canceled: only this job would notice money that has moved.
     NeedsPerson,
     /// Its refund goes to `review`, and the order before a person. An operator's retry opens the refund again; a cancel
-    /// calls it off, unless it may have been sent.
+    /// cancels it, unless it may have been sent.
     ReviewsRefund,
     /// It never dies and is never canceled: it waits, and runs again.
     Never,
 }
 
-/// What a job is about.
+/// The subject of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order.
@@ -63,11 +62,11 @@ pub enum Subject {
     Callback,
     /// A refund.
     Refund,
-    /// Nothing in particular: there is one such job.
+    /// None: there is one such job.
     Nothing,
 }
 
-/// The number of something a job can be about.
+/// The id of a subject.
 trait SubjectId {
     const SUBJECT: Subject;
 }
@@ -91,7 +90,7 @@ macro_rules! kinds {
             longest_wait_s $longest_wait_s:literal, asks_gateway $asks_gateway:literal, death $death:ident)
     )+) => {
         named_values! {
-            /// Which sort of work a job is.
+            /// The kind of a job.
             JobKind { $($(#[doc = $meaning])+ $kind = stringify!($name),)+ }
         }
 
@@ -106,7 +105,7 @@ macro_rules! kinds {
                 Duration::from_secs(match self { $(JobKind::$kind => $deadline_s,)+ })
             }
 
-            /// After how many attempts a defect is given up; `None` if never.
+            /// After how many attempts a defect is given up; `None` for never.
             pub fn attempts(self) -> Option<i64> {
                 match self { $(JobKind::$kind => $attempts,)+ }
             }
@@ -116,45 +115,45 @@ macro_rules! kinds {
                 1_000 * match self { $(JobKind::$kind => $longest_wait_s,)+ }
             }
 
-            /// Whether it asks the gateway, and so may be told to wait by it.
+            /// Whether it asks the gateway, which may tell it to wait.
             pub fn asks_gateway(self) -> bool {
                 match self { $(JobKind::$kind => $asks_gateway,)+ }
             }
 
-            /// What its death means.
+            /// The meaning of its death.
             pub fn death(self) -> Death {
                 match self { $(JobKind::$kind => Death::$death,)+ }
             }
 
-            /// The kinds of the jobs about such things.
+            /// The kinds of jobs about this subject.
             pub fn about(subject: Subject) -> impl Iterator<Item = JobKind> {
                 JobKind::ALL.iter().copied().filter(move |kind| kind.subject() == subject)
             }
 
-            /// What a job of this kind is about.
+            /// The subject of a job of this kind.
             pub fn subject(self) -> Subject {
                 match self { $(JobKind::$kind => only([$(<$Id as SubjectId>::SUBJECT)?]).unwrap_or(Subject::Nothing),)+ }
             }
         }
 
-        /// One durable piece of work. Its JSON is stored in the job row and is pinned by a test: a running
-        /// installation holds jobs of the release before.
+        /// One durable piece of work. Its JSON is stored in the job row, and a test pins it: a running installation has
+        /// jobs of the release before.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(tag = "kind", rename_all = "snake_case")]
         pub enum Job {
             $($(#[doc = $meaning])+ $kind $({
-                /// What it is about.
+                /// The id of its subject.
                 $field: $Id,
             })?,)+
         }
 
         impl Job {
-            /// Which sort of work it is.
+            /// Its kind.
             pub fn kind(self) -> JobKind {
                 match self { $(Job::$kind { .. } => JobKind::$kind,)+ }
             }
 
-            /// The number of what it is about, 0 where that is nothing. One open job per kind and subject.
+            /// The id of its subject, 0 for a job without one. There is one open job per kind and subject.
             pub fn subject_id(self) -> i64 {
                 match self { $(Job::$kind $({ $field })? => only([$($field.0)?]).unwrap_or(0),)+ }
             }
@@ -162,7 +161,7 @@ macro_rules! kinds {
     };
 }
 
-/// The one value of a list that has one or none.
+/// The value of an array with one or no element.
 fn only<T, const N: usize>(values: [T; N]) -> Option<T> {
     values.into_iter().next()
 }

@@ -1,10 +1,10 @@
-//! The order that tests take.
+//! The order that tests use.
 
 use super::{GatewayIdentity, Language, NewOrder, Order, OrderStatus, PaymentType};
 use crate::id::{OrderId, OrderToken};
 use crate::money::Tiyin;
 
-/// Tea for 50.00 soʻm, as the shop `shop` asks for it, at the sandbox.
+/// Tea for 50.00 soʻm, asked for by the shop `shop`, at the sandbox.
 pub fn new_order() -> NewOrder {
     NewOrder {
         api_key_name: "shop".into(),
@@ -18,13 +18,13 @@ pub fn new_order() -> NewOrder {
     }
 }
 
-/// [`new_order`] as it stands in the database once it is made: `pending`, and nothing has happened to it.
+/// [`new_order`] as the database has it once it is made: `pending`, and unchanged since.
 pub fn order(id: OrderId, created_at_ms: i64) -> Order {
     new_order().made(id, OrderToken::random(), created_at_ms)
 }
 
 impl NewOrder {
-    /// The order that the store makes of it, at that time in epoch milliseconds: `pending`, and nothing has happened to it.
+    /// The order that the store makes of it at that time, in epoch milliseconds: `pending`, and unchanged since.
     pub fn made(self, id: OrderId, token: OrderToken, created_at_ms: i64) -> Order {
         Order {
             id,

@@ -1,11 +1,11 @@
-//! Where an order is, and the one table of transitions.
+//! The status of an order, and the one table of transitions.
 
 use crate::named_values::named_values;
 
 named_values! {
-    /// Where an order is.
+    /// The status of an order.
     OrderStatus {
-        /// Made; its payment link perhaps not yet.
+        /// Made; it may not have its payment link yet.
         Pending = "pending",
         /// The gateway asked, we allowed, and the outcome is being confirmed. Not paid: do not ship.
         Confirming = "confirming",
@@ -15,18 +15,18 @@ named_values! {
         Refunded = "refunded",
         /// Its time ran out, and the gateway showed no money.
         Expired = "expired",
-        /// Called off by the shop or an operator before any money moved.
+        /// Canceled by the shop or an operator before any money moved.
         Canceled = "canceled",
         /// The gateway finally refused to make a payment link.
         Failed = "failed",
-        /// A person must look; the reason is kept.
+        /// A person must decide; the reason is kept.
         Review = "review",
     }
 }
 
 use OrderStatus::*;
 
-/// Every transition there is, as (from, to). Nothing else may ever be written.
+/// All transitions, as (from, to). No other is ever written.
 pub const TRANSITIONS: &[(OrderStatus, OrderStatus)] = &[
     (Pending, Confirming),
     (Pending, Paid),
@@ -48,7 +48,7 @@ pub const TRANSITIONS: &[(OrderStatus, OrderStatus)] = &[
 ];
 
 impl OrderStatus {
-    /// Whether the table of transitions lets an order go from here to `to`.
+    /// Whether the table of transitions has one from here to `to`.
     pub fn may_become(self, to: OrderStatus) -> bool {
         TRANSITIONS.contains(&(self, to))
     }

@@ -1,9 +1,10 @@
-//! What a person may do about an order that waits for one.
+//! Acts that are suggested to a person who has an order in review.
 
 use crate::named_values::named_values;
 
 named_values! {
-    /// What a person who looks at an order may do about it. Names are stable; [`SuggestedAct::sentence`] says it in full.
+    /// A suggested act for a person who has an order in review. Names are stable; [`SuggestedAct::sentence`] is the
+    /// full text.
     SuggestedAct {
         /// The debit's amount, account or store is not the order's.
         CompareDebit = "compare_debit",
@@ -11,21 +12,21 @@ named_values! {
         ReturnSecondPayment = "return_second_payment",
         /// Money came after the order had ended.
         ReturnLatePayment = "return_late_payment",
-        /// The gateway says nothing that can be understood.
+        /// The gateway's answer cannot be understood.
         AskGateway = "ask_gateway",
         /// A job died.
         MendJob = "mend_job",
-        /// Nobody can ask the gateway that has the order's money.
+        /// No process is configured for the gateway that has the order's money.
         ConfigureGateway = "configure_gateway",
-        /// Nobody knows whether a refund was made.
+        /// It is unknown whether a refund was made.
         CheckRefund = "check_refund",
-        /// The order is refunded, and the gateway shows that the money is still there.
+        /// The order is refunded, and the gateway still shows the money there.
         ReturnPayment = "return_payment",
     }
 }
 
 impl SuggestedAct {
-    /// What to do, for whoever has the order.
+    /// The next step, in a sentence for the person who has the order.
     pub fn sentence(self) -> &'static str {
         match self {
             SuggestedAct::CompareDebit => {

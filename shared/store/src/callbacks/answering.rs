@@ -18,7 +18,7 @@ use domain::transaction::Callback;
 use failpoint::{Point, reach};
 
 /// A repeated callback starts the schedule of inquiries further along, the longer it has been known: by a quarter of
-/// the time above this, and by this at most.
+/// the time above `DENSE_MS`, and by `FURTHEST_MS` at most.
 const DENSE_MS: i64 = 30_000;
 const FURTHEST_MS: i64 = 30_000;
 

@@ -93,11 +93,11 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let url = format!("postgres://{}/x", listener.local_addr().unwrap());
         let probe = ConnectProbe::of(&url).unwrap();
-        assert!(timeout(Duration::from_millis(1_500), probe.refusal()).await.is_err(), "somebody listens");
+        assert!(timeout(Duration::from_millis(1_500), probe.refusal()).await.is_err(), "the port listens");
 
         drop(listener);
         let began = Instant::now();
-        timeout(Duration::from_secs(5), probe.refusal()).await.expect("nobody listens");
+        timeout(Duration::from_secs(5), probe.refusal()).await.expect("the port refuses");
 
         assert!(began.elapsed() >= REFUSED_FOR, "{:?}: a quick restart is waited out", began.elapsed());
     }

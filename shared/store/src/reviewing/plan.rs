@@ -58,7 +58,7 @@ pub(super) fn plan(
             None => Err("it is in review, and no decision about it is being carried out".into()),
         },
         (Review, _) if order.claimed_payment().is_some() => {
-            Err(being_asked(order.resolution.as_ref().map_or("somebody", |resolution| &resolution.by)))
+            Err(being_asked(order.resolution.as_ref().map_or("another person", |resolution| &resolution.by)))
         }
         (Review, Paid) => Ok(Plan::Ask(payment(decision, transactions)?)),
         (Review, Refunded) => {
@@ -70,7 +70,7 @@ pub(super) fn plan(
         (Review, Pending | Confirming | Expired | Failed) => {
             Err("an order in review is resolved as paid, refunded or canceled".into())
         }
-        (status, _) if !order.needs_review => Err(format!("it is {status}, and nobody has to look at it")),
+        (status, _) if !order.needs_review => Err(format!("it is {status}, and no person has to look at it")),
         (_, _) if names_payment => Err("a transaction is named only for an order in review".into()),
         (Paid, Refunded) => match refund {
             Some(refund) => Ok(Plan::RefundMade(refund)),
