@@ -1,4 +1,4 @@
-//! Rules that no compiler sees, read from the sources: where SQL, the gateway's words and error codes may stand.
+//! Rules that no compiler checks, read from the sources: where SQL, the gateway's wire and error codes may be.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The product's sources with their texts, by their paths from the top folder. What follows the first unit test of a file
-/// is left out, and so are files of tests.
+/// The texts of the product's sources by their paths. The part after a file's first unit test is left out, and so are
+/// files of tests.
 pub(crate) fn sources() -> Vec<(String, String)> {
     let top = top();
     let mut files = Vec::new();
@@ -43,7 +43,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The files that hold one of these words outside comments and are not among those that may.
+/// The files outside `may` that hold one of these words outside comments.
 fn trespassers(words: &[&str], may: &[&str]) -> Vec<String> {
     let holds = |text: &str| {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -85,7 +85,7 @@ fn lines() -> Vec<(String, String)> {
     all.collect()
 }
 
-/// The engine knows kinds by their table; what a job's end means is said by whoever knows orders.
+/// The engine knows kinds only by their table; the meaning of a job's end is written where orders are known.
 #[test]
 fn the_engine_of_jobs_knows_no_kind_and_nothing_that_a_job_is_about() {
     let business = ["order", "refund", "callback", "link", "OrderId", "RefundId", "CallbackId", "Subject"];
@@ -102,7 +102,7 @@ fn the_engine_of_jobs_knows_no_kind_and_nothing_that_a_job_is_about() {
     assert_eq!(found, []);
 }
 
-/// A kind's name stands in one place, so that the compiler finds what reads it.
+/// A kind's name is written once, so that the compiler finds all its readers.
 #[test]
 fn no_statement_spells_a_kind() {
     let names: Vec<String> = JobKind::ALL.iter().map(|kind| format!("'{kind}'")).collect();
@@ -111,7 +111,8 @@ fn no_statement_spells_a_kind() {
     assert_eq!(lines().into_iter().filter(spells).collect::<Vec<_>>(), []);
 }
 
-/// A statement is one text, so the states of an open job stand in many: all of them, in the words of the partial indexes.
+/// A statement is one text, so the states of an open job are in many statements: always all of them, and as the partial
+/// indexes list them.
 #[test]
 fn whatever_asks_for_several_states_of_jobs_asks_for_all_open_ones() {
     let open: Vec<String> =
@@ -130,7 +131,7 @@ fn whatever_asks_for_several_states_of_jobs_asks_for_all_open_ones() {
     assert!(seen > 5, "{seen} lists");
 }
 
-/// Standard error may be full, stuck or gone. Writing there waits, and the macros panic.
+/// Standard error may be full, stuck or closed. Writing to it waits, and the macros panic.
 #[test]
 fn nothing_but_the_log_writer_knows_standard_error() {
     let writes = ["shared/telemetry/src/lib.rs"];
@@ -139,7 +140,7 @@ fn nothing_but_the_log_writer_knows_standard_error() {
     assert_eq!(trespassers(&words, &writes), [""; 0]);
 }
 
-/// The product's sources as the compiler reads them, so that no rule hangs on how a line is broken.
+/// The product's sources as syntax trees, so that no rule depends on how a line is broken.
 pub(crate) fn parsed() -> Vec<(String, syn::File)> {
     let parse = |(path, text): (String, String)| {
         let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -148,7 +149,7 @@ pub(crate) fn parsed() -> Vec<(String, syn::File)> {
     sources().into_iter().map(parse).collect()
 }
 
-/// The functions that something calls, each by the last two words of its path: `jobs::finish`, or `finish` alone.
+/// The functions that are called somewhere, each by the last two parts of its path: `jobs::finish`, or `finish` alone.
 #[derive(Default)]
 struct Calls(Vec<String>);
 
@@ -165,7 +166,7 @@ impl Calls {
         calls
     }
 
-    /// How many of them have this name, from whatever module.
+    /// How many of them have this name, whatever the module.
     fn named(&self, name: &str) -> usize {
         self.0.iter().filter(|call| call.rsplit("::").next() == Some(name)).count()
     }
@@ -181,7 +182,7 @@ impl<'ast> Visit<'ast> for Calls {
     }
 }
 
-/// The functions that stand in a file, within whatever.
+/// All functions in a file, nested ones included.
 #[derive(Default)]
 struct Functions<'ast>(Vec<(&'ast syn::Signature, &'ast syn::Block)>);
 
@@ -205,12 +206,12 @@ impl<'ast> Visit<'ast> for Functions<'ast> {
     }
 }
 
-/// Whether this is the type of that name, by whatever path.
+/// Whether this is the type of that name, whatever its path.
 fn is_named(kind: &syn::Type, name: &str) -> bool {
     matches!(kind, syn::Type::Path(path) if path.path.segments.last().is_some_and(|word| word.ident == name))
 }
 
-/// `paid` is written in one statement, which has a text for each database and runs in one function, called in one place.
+/// One statement writes `paid`. It has a text for each database and runs in one function, which is called once.
 #[test]
 fn paid_is_written_in_one_statement() {
     let sources = sources();
@@ -228,7 +229,7 @@ fn paid_is_written_in_one_statement() {
     assert_eq!(calls, 1);
 }
 
-/// Whatever commits an effect takes a lease and begins with the guarded end of the run.
+/// A function that commits an effect takes a lease and begins with the guarded end of the run.
 #[test]
 fn only_functions_with_a_lease_end_a_run() {
     let takes_lease = |head: &syn::Signature| {
@@ -266,7 +267,7 @@ fn only_functions_with_a_lease_end_a_run() {
     );
 }
 
-/// What ends many runs in one transaction is given the lease of each; what ends one has the same rule, above.
+/// A function that ends many runs in one transaction gets the lease of each. The rule above covers a single run.
 #[test]
 fn whatever_ends_runs_together_holds_their_leases() {
     let is_lease = |kind: &syn::Type| match kind {
@@ -305,7 +306,7 @@ fn whatever_ends_runs_together_holds_their_leases() {
     );
 }
 
-/// API, command line and pages stage jobs; only whoever runs one has a lease.
+/// API, command line and pages stage jobs; only a worker that runs a job has a lease.
 #[test]
 fn nobody_outside_the_worker_holds_a_lease() {
     let holders: Vec<String> = sources()

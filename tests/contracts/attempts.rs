@@ -1,4 +1,4 @@
-//! Attempts that did not go well leave a line each: who ran them, when, and what went wrong.
+//! Each failed attempt leaves a line: which process ran it, when, and the error.
 
 use domain::id::JobId;
 use domain::job::{AttemptOutcome, ClaimedJob, FailedAttempt, Job, QueueName};
@@ -114,7 +114,7 @@ async fn a_job_that_has_left_the_table_still_tells_of_its_attempts(f: Fixture) {
     assert_eq!(f.attempts(first.lease.job_id).await[0].subject_id, order.id.0);
 }
 
-/// Its claim writes neither name nor time, and clears what was there before no more than it writes it.
+/// Its claim writes neither name nor time, and does not clear the earlier ones either.
 async fn an_attempt_of_an_older_releases_worker_is_remembered_without_its_name(f: Fixture) {
     let order: Order = f.order_with_link(7).await;
     let inquiry = f.settle_job(&order).await;
@@ -127,7 +127,7 @@ async fn an_attempt_of_an_older_releases_worker_is_remembered_without_its_name(f
     assert_eq!((line.worker_host, line.worker_pid, line.began_at_ms), (None, None, None));
 }
 
-/// However ours ended, before the older release claims the job that then crashes.
+/// However our attempt ended, before the older release claims the job that then crashes.
 async fn an_older_releases_attempt_after_one_of_ours_is_not_taken_for_ours(f: Fixture) {
     f.order().await;
     let old_claim = async |queue: &str| {

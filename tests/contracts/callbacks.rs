@@ -96,7 +96,7 @@ async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
     assert_eq!(f.find(&order).await.allowed_transaction_id, None);
 }
 
-/// Money may move although we refused, so whatever is rightly signed makes us inquire.
+/// Money may move although we refused, so every correctly signed callback leads to an inquiry.
 async fn a_sender_turned_away_decides_nothing_and_is_a_hint(f: Fixture) {
     let order = f.order_with_link(7).await;
 
@@ -108,7 +108,7 @@ async fn a_sender_turned_away_decides_nothing_and_is_a_hint(f: Fixture) {
     let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
     assert_eq!((kept[0].verdict, kept[0].address.as_deref()), (CallbackVerdict::OtherAddress, Some("92.63.207.14")));
     assert_eq!(f.claim_one(QueueName::Settle).await.woken_by, [kept[0].id.0]);
-    // Heard again, its content decides.
+    // With an accepted address its content decides.
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
 }
 
@@ -143,7 +143,7 @@ async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
     assert!(jobs::list(&f.store, None, None, 10).await.unwrap().is_empty());
 }
 
-/// Whoever has seen one callback can send it again for ever, and anybody can send what proves nothing.
+/// Anyone who has seen one callback can send it again for ever, and anyone can send a body that proves nothing.
 async fn what_proves_nothing_is_kept_within_the_days_share_of_all_processes(f: Fixture) {
     let keep = |body: String| {
         let store = f.store.clone();
@@ -171,7 +171,7 @@ async fn what_proves_nothing_is_kept_within_the_days_share_of_all_processes(f: F
     assert!(keep("of the next day".to_owned()).await);
 }
 
-/// The first one brings inquiries at once. The same question again is news less and less.
+/// The first one brings inquiries at once. The same question again brings them less and less often.
 async fn a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less(f: Fixture) {
     let order = f.order_with_link(7).await;
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
@@ -180,7 +180,7 @@ async fn a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less(f:
         (9, 9, None),
         (11, 11, Some(0)),
         (30, 19, Some(0)),
-        // Last at its 70th second, so next at its 105th.
+        // The last hint was at 70 s, so the next is at 105 s.
         (100, 30, None),
         (106, 36, Some(19)),
         (86_400, 28_000, None),

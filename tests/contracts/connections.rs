@@ -1,4 +1,4 @@
-//! Connections to PostgreSQL: lent again as they are, and never with anything left open.
+//! Connections to PostgreSQL: used again without a test, and never with a transaction left open.
 
 use std::time::{Duration, Instant};
 
@@ -29,14 +29,14 @@ async fn number(connection: &mut PgConnection, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(connection).await.unwrap()
 }
 
-/// Stages so many jobs at once, each on a connection of its own, and tells how many are.
+/// Stages this many jobs at once, each on its own connection, and returns how many were staged.
 async fn stage(store: &Store, first: i64) -> usize {
     let staged = join_all((first..first + AT_ONCE).map(|number| jobs::stage_now(store, a_job(number)))).await;
     staged.iter().filter(|staged| staged.is_ok()).count()
 }
 
-/// Transactions begin while the server hangs. Whether their connections were closed afterwards; `None` where the machine was
-/// so slow that the connections were no longer fresh, and none began.
+/// Begins transactions while the server hangs. Returns whether their connections were closed afterwards; `None` if the
+/// machine was so slow that idle connections were tested first, and no transaction began.
 async fn are_closed(postgres: &mut PrivatePostgres, f: &Fixture, beside: &mut PgConnection) -> Option<bool> {
     wait_until("as many connections as will be needed", PATIENCE, async || {
         assert_eq!(stage(&f.store, 0).await, 4);
@@ -67,7 +67,7 @@ async fn a_transaction_that_the_server_begins_after_its_caller_has_gone_is_ended
     let mut postgres = PrivatePostgres::start().await;
     let f = Fixture::on_postgres(postgres.url()).await;
     let mut beside = f.connection().await;
-    // Left open, they would hold their rows for 15 s, and whoever is lent such a connection would commit nothing.
+    // Left open, they would hold their rows for 15 s, and the next user of such a connection would commit nothing.
     let mut closed = None;
     for _ in 0..3 {
         closed = are_closed(&mut postgres, &f, &mut beside).await;
@@ -83,7 +83,7 @@ async fn a_transaction_that_the_server_begins_after_its_caller_has_gone_is_ended
     assert_eq!(number(&mut beside, "select count(*) from jobs where subject_id >= 100").await, AT_ONCE);
 }
 
-/// A server, the way to it on which everything can stop, and a store at the end of that way.
+/// A server, a forwarder to it that can stop all traffic, and a store behind the forwarder.
 async fn behind_a_forwarder() -> (PrivatePostgres, Forwarder, Fixture) {
     let postgres = PrivatePostgres::start().await;
     let forwarder = Forwarder::start(postgres.port()).await;
@@ -95,7 +95,7 @@ async fn behind_a_forwarder() -> (PrivatePostgres, Forwarder, Fixture) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_to_a_host_that_has_vanished_are_replaced_when_it_is_back() {
     let (_postgres, forwarder, f) = behind_a_forwarder().await;
-    // All that a process may have, each with a statement on its way when nobody answers any more.
+    // All connections that a process may have, each with a statement on its way when the server stops answering.
     let all = join_all((0..16).map(|number| jobs::stage_now(&f.store, a_job(number)))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
     forwarder.silence();
@@ -109,7 +109,7 @@ async fn connections_to_a_host_that_has_vanished_are_replaced_when_it_is_back() 
     }
 }
 
-/// TCP would wait a quarter of an hour for a host that has vanished, and so would the job whose lease is renewed meanwhile.
+/// TCP would wait a quarter of an hour for a vanished host, and so would the job whose lease is renewed meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_ends_soon_whose_server_vanishes_in_the_midst_of_it() {
     let (postgres, forwarder, f) = behind_a_forwarder().await;
@@ -144,7 +144,7 @@ async fn enqueuing_claims_and_renewals_do_not_wait_for_the_disk_and_the_end_of_a
     let f = Fixture::on_postgres(postgres.url()).await;
     jobs::stage_now(&f.store, a_job(1)).await.unwrap();
     postgres.execute("create table probe (number bigint)").await;
-    // A commit that waits for its own disk waits for this other server's, too, which is not there.
+    // A commit that waits for the server's own disk also waits for this standby, which does not exist.
     postgres.execute("alter system set synchronous_standby_names = 'nobody'").await;
     postgres.execute("select pg_reload_conf()").await;
     wait_until("commits that wait", PATIENCE, async || {
@@ -181,8 +181,8 @@ async fn a_store_that_is_closed_leaves_no_connection() {
     assert!(jobs::stage_now(&f.store, a_job(9)).await.is_err());
 }
 
-/// A failover whose name follows some seconds later: until then every new connection comes to the demoted server, which goes on
-/// answering what only reads.
+/// A failover whose name follows some seconds later: until then every new connection reaches the demoted server, which
+/// still answers reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_demoted_is_left_as_soon_as_its_name_leads_elsewhere() {
     let (mut demoted, forwarder, f) = behind_a_forwarder().await;
@@ -209,8 +209,8 @@ async fn a_server_that_was_demoted_is_left_as_soon_as_its_name_leads_elsewhere()
     assert!(all.iter().all(Result::is_ok), "{all:?}");
 }
 
-/// What a database may do to a transaction, and what stands for it here: a failure that ends the transaction by itself, as
-/// SQLite's does when its disk is full, and a commit that fails.
+/// How a database may end a transaction, and how this test imitates it: a failure that ends the transaction by itself,
+/// as SQLite does when its disk is full, and a commit that fails.
 const FAILURES: [[&str; 2]; 2] = [
     [
         "create trigger breaks before insert on jobs begin select raise(rollback, 'the disk is full'); end",
@@ -259,7 +259,7 @@ async fn a_transaction_that_failed_leaves_nothing_behind_on_its_connection(f: Fi
     }
 }
 
-/// Jobs that wait for each other's connections must not lose their leases by it.
+/// Jobs that wait for each other's connections must not lose their leases.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_are_renewed_and_runs_ended_while_work_has_every_connection() {
     let f = Fixture::postgres().await;

@@ -1,4 +1,4 @@
-//! The job of a payment link becomes the order's first inquiry: one row, whatever else befalls it meanwhile.
+//! The job of a payment link becomes the order's first inquiry: one row, whatever else happens to it meanwhile.
 
 use domain::job::{Job, JobRow, JobState, QueueName};
 use domain::order::{Order, OrderStatus};
@@ -225,8 +225,8 @@ async fn wait_for_a_lock(watching: &mut PgConnection) {
     }
 }
 
-/// The partial unique index allows one inquiry: a transaction that writes another waits for its end, and then begins
-/// anew.
+/// The partial unique index allows one inquiry: a transaction that writes another waits for the first one's end, and is
+/// then run again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_inquiry_that_is_staged_in_the_same_moment_is_the_one() {
     let f = Fixture::postgres().await;

@@ -1,4 +1,4 @@
-//! Findings: what a person must know about an order, whichever release of this program found it.
+//! Findings: what a person must know about an order, whichever release found it.
 
 use domain::id::{OrderId, TransactionId};
 use domain::order::{Order, OrderStatus, SuggestedAct};
@@ -26,7 +26,7 @@ on_every_database! {
     an_order_marked_by_hand_without_a_word_is_listed
 }
 
-/// What the release before the table of findings writes when it finds something: its statement and its history line.
+/// The writes of the release before the table of findings when it finds something: its statement and its history line.
 fn found_by_an_older_release(order: &Order, reason: &str, act: &str, at_ms: i64) -> Vec<String> {
     vec![
         format!(
@@ -45,7 +45,7 @@ fn found_by_an_older_release(order: &Order, reason: &str, act: &str, at_ms: i64)
     ]
 }
 
-/// What that release writes when a person resolves a marked order with the status it has.
+/// The writes of that release when a person resolves a marked order without changing its status.
 fn unmarked_by_an_older_release(order: &Order) -> Vec<String> {
     vec![format!(
         "update orders set needs_review = 0, reason = null, suggested_act = null, resolution_by = 'Aziza',
@@ -111,7 +111,7 @@ async fn what_is_found_again_is_told_once(f: Fixture) {
     assert_eq!(f.number(OPEN_NUMBER).await, 2, "a decision about the old words names the old number, and is refused");
 }
 
-/// A rolling update: nothing that either release finds is lost, and a person who asks meanwhile sees it.
+/// A rolling update: no finding of either release is lost, and a person who asks meanwhile sees all of them.
 async fn what_an_older_release_finds_is_read_at_once_and_kept_by_whatever_comes_first(f: Fixture) {
     let at_ms = f.store.now_ms() - 60_000;
     let mut orders = Vec::new();
@@ -177,7 +177,7 @@ async fn what_an_older_release_settles_is_settled(f: Fixture) {
     assert!(reviewing::waiting(&f.store, 10).await.unwrap().orders.is_empty());
     assert_eq!(f.rows().await, 0, "the list has settled it here, too");
 
-    // Marked anew, by the older release and by this one.
+    // Marked again, by the older release and by this one.
     let order = f.marked_order(20).await;
     f.execute(&unmarked_by_an_older_release(&order)).await;
     let at_ms = f.store.now_ms();
@@ -231,7 +231,7 @@ async fn a_refund_that_an_older_release_knows_nothing_of_is_still_asked_about(f:
     assert_eq!((now.reason.as_deref(), now.suggested_act), (Some("an odd answer"), Some(SuggestedAct::AskGateway)));
 }
 
-/// The older release leaves its whole sentence then, and suggests to ask the gateway.
+/// The older release then leaves its whole sentence, and suggests to ask the gateway.
 async fn a_refund_that_an_older_release_closed_leaves_what_else_was_found(f: Fixture) {
     let order = f.marked_order(7).await;
     f.inquire_and_find(
@@ -253,7 +253,7 @@ async fn a_refund_that_an_older_release_closed_leaves_what_else_was_found(f: Fix
     assert_eq!(f.texts(&order).await, ["something was found"], "what is settled stays settled");
 }
 
-/// It goes by `suggested_act` whether a refund must be asked about, and shows `reason`.
+/// It decides by `suggested_act` whether a refund must be asked about, and shows `reason`.
 async fn an_older_release_reads_every_finding_in_its_sentence(f: Fixture) {
     let order = f.marked_order(7).await;
     f.inquire_and_find(&order, &finding(FindingKind::RefundUnknown, "a refund")).await;
@@ -275,8 +275,8 @@ async fn an_order_marked_by_hand_without_a_word_is_listed(f: Fixture) {
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Settled(OrderStatus::Paid));
 }
 
-/// Between what a person's command has read and its writing, something else is found, by either release: it is refused, for
-/// nobody has read that.
+/// Either release finds something else between the reading and the writing of a person's command. The command is
+/// refused, because the person has not read the new finding.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_does_not_settle_what_was_found_while_it_was_carried_out() {
     let f = Fixture::postgres().await;

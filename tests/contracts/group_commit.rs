@@ -1,4 +1,4 @@
-//! What comes at the same time shares its transactions, and nobody notices: each is answered as if it were alone.
+//! Group commit: writes that come at the same time share a transaction, and each is answered as if it were alone.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -28,7 +28,7 @@ on_every_database! {
     runs_that_end_together_lose_their_leases_one_by_one
 }
 
-/// More than one transaction takes.
+/// More than one batch takes.
 const MANY: i64 = 150;
 
 async fn many_orders(f: &Fixture) -> Vec<Order> {
@@ -207,7 +207,7 @@ async fn links_that_are_stored_together_fail_one_by_one(f: Fixture) {
         assert_eq!(has_link, ![3, 5].contains(&place), "{place}: {stored:?}");
         let now = f.find(order).await;
         assert_eq!(now.payment_url.is_some(), has_link, "{place}");
-        // Every draft is known, for somebody might pay it.
+        // Every draft is known, because a customer might pay it.
         let drafts = transactions::of_order(&f.store, order.id).await.unwrap();
         assert_eq!(drafts.len(), 1, "{place}");
         let inquiries = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
@@ -301,7 +301,7 @@ async fn runs_that_end_together_lose_their_leases_one_by_one(f: Fixture) {
     }
 }
 
-/// Somebody's transaction that takes its time, or hangs: what touches its orders waits, and nobody else.
+/// Another transaction that is slow or hangs: writes to its orders wait, and no others do.
 struct Held {
     connection: PgConnection,
 }
@@ -322,10 +322,10 @@ impl Held {
     }
 }
 
-/// Well below the time that a lock is waited for.
+/// Well below the lock timeout.
 const SOON: Duration = Duration::from_millis(1_500);
 
-/// Those of the others end soon, and those of the held ones not before they are let go.
+/// The writes of the other orders end soon; those of the locked orders end only after the lock is released.
 async fn expect_others_first<T: std::fmt::Debug>(
     held: Held,
     of_held: Vec<impl Future<Output = T>>,
@@ -356,7 +356,7 @@ async fn who_waits_for_a_locked_order_holds_up_nobody() {
     assert!(others.iter().chain(&held).all(|verdict| *verdict == CallbackVerdict::Allowed), "{others:?}");
 }
 
-/// More than may write at a time.
+/// More than the writers of a queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_who_wait_for_locked_orders_one_after_the_other_hold_up_nobody() {
     let f = Fixture::postgres().await;
@@ -408,7 +408,7 @@ async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
     assert!(others.iter().chain(&held).all(|settled| matches!(settled, Ok(Transition::Made))), "{others:?}");
 }
 
-/// A settlement has its inquiry and takes its order next, while a callback about that order is in a transaction with
+/// A settlement has locked its job and takes its order next, while a callback about that order is in a batch with
 /// others.
 #[tokio::test]
 async fn an_order_whose_inquiry_is_locked_stays_free_for_the_holder_of_the_inquiry() {
@@ -419,7 +419,7 @@ async fn an_order_whose_inquiry_is_locked_stays_free_for_the_holder_of_the_inqui
     holder.execute("begin").await.unwrap();
     let inquiry = sqlx::query("select id from jobs where kind = 'settle_order' and subject_id = $1 for update");
     assert_eq!(holder.execute(inquiry.bind(order.id.0)).await.unwrap().rows_affected(), 1);
-    // This one's transaction takes its time when it has locked its orders.
+    // This transaction is slow once it has locked its orders.
     let mut hanging = f.connection().await;
     hanging.execute("begin").await.unwrap();
     assert_eq!(hanging.execute("select id from callbacks for update").await.unwrap().rows_affected(), 1);
@@ -442,13 +442,13 @@ async fn an_order_whose_inquiry_is_locked_stays_free_for_the_holder_of_the_inqui
     assert_eq!([first, second], [CallbackVerdict::Allowed; 2]);
 }
 
-/// Two processes that are sent the same things in opposite order.
+/// Two processes that get the same requests in opposite order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_requests_at_two_processes_do_not_wait_in_a_circle() {
     let f = Fixture::postgres().await;
     let other = f.another_process().await;
     for round in 0..20 {
-        // As many as share one transaction.
+        // As many as one batch takes.
         let asked: Vec<NewOrder> =
             (0..60).map(|place| NewOrder { reference: Some(format!("R-{round}-{place}")), ..new_order() }).collect();
         let here = join_all(asked.iter().map(|new| orders::create(&f.store, new, None)));

@@ -1,4 +1,4 @@
-//! What a process tells of itself while it works.
+//! Heartbeats of a process while it works.
 
 use gateway::coordination::Coordination;
 use process::heartbeat::{self, Introduction};
@@ -17,7 +17,7 @@ on_every_database! {
     a_process_that_takes_no_jobs_tells_of_no_consumer
 }
 
-/// Waits until this process's word of its consumer is such a one.
+/// Waits until this process's row tells the wanted state of its consumer.
 async fn wait_for_word(store: &Store, what: &str, fits: impl Fn(Option<i64>) -> bool) -> Option<i64> {
     wait_until(what, PATIENCE, async || {
         let alive = processes::alive(store).await.unwrap();
@@ -27,7 +27,7 @@ async fn wait_for_word(store: &Store, what: &str, fits: impl Fn(Option<i64>) -> 
     .await
 }
 
-/// Lets a process tell of itself until the token is canceled.
+/// Writes heartbeats until the token is canceled.
 fn keep(f: &Fixture, queue: &Queue, introduction: Introduction) -> (JoinHandle<()>, CancellationToken) {
     let stop = CancellationToken::new();
     let kept = heartbeat::keep(f.store.clone(), queue.clone(), Coordination::local(None), introduction, stop.clone());
@@ -38,7 +38,7 @@ fn worker() -> Introduction {
     Introduction { role: "worker", slots: 1, queues: "links".into(), gateway: gateway() }
 }
 
-/// A worker may hang before its consumer is there.
+/// A worker may hang before it has a consumer.
 async fn a_consumer_is_told_of_from_the_first_beat_to_its_end(f: Fixture) {
     let queue = Queue::Local(LocalQueue::default());
     let (keeping, stop) = keep(&f, &queue, worker());
@@ -54,7 +54,7 @@ async fn a_consumer_is_told_of_from_the_first_beat_to_its_end(f: Fixture) {
     assert_eq!(processes::alive(&f.store).await.unwrap(), []);
 }
 
-/// A worker may be stopped before its second beat, and end its jobs for longer than a silence lasts.
+/// A worker may be stopped before its second heartbeat, and finish its jobs for longer than the silence limit.
 async fn a_consumer_that_has_come_and_gone_between_two_beats_is_told_of_no_more(f: Fixture) {
     let queue = Queue::Local(LocalQueue::default());
     let (_keeping, _stop) = keep(&f, &queue, worker());

@@ -104,7 +104,7 @@ async fn many_workers_claim_every_job_exactly_once(f: Fixture) {
         claimed.extend(claim.await.unwrap().into_iter().map(|job| job.lease.job_id));
     }
 
-    // Rows that another claim had locked are passed over, and come back with their grace.
+    // Rows that another claim has locked are skipped, and come back when their grace ends.
     let distinct: HashSet<_> = claimed.iter().collect();
     assert_eq!(distinct.len(), claimed.len(), "no job has two leases");
     assert!(!claimed.is_empty());
@@ -186,7 +186,7 @@ async fn a_job_handed_back_burns_no_attempt(f: Fixture) {
     assert_eq!(f.claim_one(QueueName::Links).await.attempt, 1);
 }
 
-/// Lets the job's lease run out, and makes what the relay then decides due now.
+/// Lets the job's lease run out, and makes the job due at once afterwards.
 async fn crash(f: &Fixture, from: QueueName) -> jobs::Crashed {
     let claimed = f.claim_one(from).await;
     jobs::end_all_leases(&f.store).await.unwrap();
@@ -321,7 +321,7 @@ async fn what_waits_is_measured_from_when_it_was_due(f: Fixture) {
     assert_eq!(waited(&[QueueName::Settle]).await, 0);
 }
 
-/// So many jobs wait on the queue of suspects, after so many crashes.
+/// Puts this many jobs on the queue of suspects, after this many crashes.
 async fn suspects(f: &Fixture, jobs: usize, crashes: i64) -> Vec<JobId> {
     for _ in 0..jobs {
         f.order().await;
@@ -420,8 +420,8 @@ async fn ids_that_were_lost_on_the_way_are_enqueued_again(f: Fixture) {
     ));
 }
 
-/// Relays of other processes lock rows for a moment only to see that they have nothing to do there. An id that was passed
-/// over then would be lost until it is enqueued again, and its customer would wait for seconds.
+/// Relays of other processes lock rows for a moment, only to find nothing to do there. An id that was skipped then
+/// would be lost until it is enqueued again, and its customer would wait for seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_is_locked_for_a_moment_is_claimed_all_the_same() {
     let f = Fixture::postgres().await;
@@ -444,8 +444,8 @@ async fn a_row_that_is_locked_for_a_moment_is_claimed_all_the_same() {
     assert_eq!(claiming.await.unwrap().len(), 1);
 }
 
-/// A process that hangs in the middle of a transaction holds one row. The others of the same claim must not be left with a
-/// lease that nobody knows of: they would be counted as crashed.
+/// A process that hangs in the middle of a transaction holds one row. The other jobs of the same claim must not keep a
+/// lease that no worker knows of: they would be counted as crashed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_is_locked_for_long_keeps_no_other_job_from_its_worker() {
     let f = Fixture::postgres().await;

@@ -1,4 +1,4 @@
-//! What the table of job kinds says of a kind is so in the database.
+//! The database behaves as the table of job kinds says.
 
 use domain::id::TransactionId;
 use domain::job::{AttemptOutcome, ClaimedJob, Death, Job, JobKind, QueueName, Subject};
@@ -17,7 +17,7 @@ on_every_database! {
     a_final_no_ends_an_order_where_the_table_says_so
 }
 
-/// A job of this kind about the thing of that number.
+/// A job of this kind with this subject.
 fn job_of(kind: JobKind, subject_id: i64) -> Job {
     let field = match kind.subject() {
         Subject::Order => "order_id",

@@ -1,4 +1,4 @@
-//! What the database and the queue promise, on each of them: SQLite and PostgreSQL, in process and Redis.
+//! Contracts of the database and the queue, tested on each of them: SQLite and PostgreSQL, in process and Redis.
 
 mod attempts;
 mod callbacks;

@@ -1,4 +1,4 @@
-//! Numbers are given out once, also by a database that has lost commits.
+//! Numbers are given out once, even by a database that has lost commits.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ on_every_database! {
     what_a_person_says_of_a_restore_reaches_processes_that_run
 }
 
-/// Further than a block reaches, so that each process takes further ones.
+/// More than a block has, so that each process takes several blocks.
 const MORE_THAN_A_BLOCK: usize = 150;
 
 async fn create(store: &Store, count: usize) -> BTreeSet<i64> {
@@ -29,7 +29,7 @@ async fn create(store: &Store, count: usize) -> BTreeSet<i64> {
     ids
 }
 
-/// What a restore of the tables' rows leaves, or a standby that had not received everything.
+/// Leaves the rows that a restore, or a standby that had not received everything, would leave.
 async fn lose(f: &Fixture, orders: &BTreeSet<i64>) {
     let first = orders.first().unwrap();
     let lost: Vec<String> =
@@ -61,7 +61,7 @@ async fn a_counter_that_went_back_under_running_processes_gives_no_number_twice(
     assert_eq!(first, second, "they jump once");
 }
 
-/// Of a process that starts after the restore nobody can ask what it has seen.
+/// A process that starts after the restore has seen no earlier counter.
 async fn a_counter_behind_the_orders_that_are_there_refuses_nobody(f: Fixture) {
     let there = create(&f.store, 3).await;
     f.execute(&["update id_blocks set next = 1 where name = 'orders'".to_owned()]).await;
@@ -95,8 +95,8 @@ async fn what_a_person_says_of_a_restore_reaches_processes_that_run(f: Fixture) 
     assert!(*after.first().unwrap() >= next, "{after:?}: the block at hand was dropped");
 }
 
-/// A standby that took over writes another timeline, a dump goes into another cluster or into tables made anew. The test
-/// changes what is remembered instead of the server.
+/// A standby that took over writes another timeline; a dump is loaded into another cluster or into new tables. The test
+/// changes the stored history instead of the server.
 #[tokio::test]
 async fn numbers_jump_where_postgresql_is_on_another_history() {
     let f = Fixture::postgres().await;
@@ -107,7 +107,7 @@ async fn numbers_jump_where_postgresql_is_on_another_history() {
 
     lose(&f, &before).await;
     f.execute(&["update id_blocks set history = '7/00000001/16384'".to_owned()]).await;
-    // One that has seen nothing of before.
+    // This process has seen nothing from before.
     let after = create(&f.another_process().await, MORE_THAN_A_BLOCK).await;
 
     assert!(after.is_disjoint(&before), "{after:?}");

@@ -20,7 +20,7 @@ fn key(body: &str) -> IdempotencyKey {
     IdempotencyKey { key: "click".into(), body_digest: body.into() }
 }
 
-/// Tests that need no database take their orders from there.
+/// Tests without a database use the domain's example order.
 async fn an_order_is_made_as_the_domain_says(f: Fixture) {
     let asked = NewOrder { reference: Some("R-1".into()), return_url: Some("http://shop.test/".into()), ..new_order() };
 
@@ -76,7 +76,7 @@ async fn an_order_that_was_refused_leaves_nothing_behind(f: Fixture) {
     orders::create(&f.store, &named, None).await.unwrap();
     orders::create(&f.store, &named, Some(&key("body"))).await.unwrap();
 
-    // The key was rolled back with the order, so it still serves.
+    // The key was rolled back with the order, so it can be used again.
     let with_key = orders::create(&f.store, &new_order(), Some(&key("another"))).await.unwrap();
 
     assert!(matches!(with_key, Created::New(_)), "{with_key:?}");

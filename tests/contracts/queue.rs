@@ -26,7 +26,7 @@ on_every_queue! {
     many_takers_share_the_ids
 }
 
-/// The queue of an installation that no other test shares.
+/// The queue of an installation that no other test uses.
 fn on_redis() -> Queue {
     let installation = format!("test-{:016x}", rand::random::<u64>());
     Queue::Redis(RedisQueue::new(RedisServer::new(&servers::redis_url(), &installation).unwrap()))
@@ -143,7 +143,7 @@ async fn a_redis_that_must_not_carry_the_queue_is_found_out() {
     }
 }
 
-/// The usual advice for a user of one's own forbids INFO and CONFIG.
+/// The usual advice for a separate Redis user forbids INFO and CONFIG.
 #[tokio::test]
 async fn a_redis_whose_user_may_not_ask_for_its_state_carries_the_queue() {
     let server = servers::PrivateRedis::start_with(&["--maxmemory-policy", "allkeys-lru"]).await;

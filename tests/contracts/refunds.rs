@@ -116,7 +116,7 @@ async fn only_what_is_paid_is_refunded(f: Fixture) {
     let nothing = NewRefund { order_id: domain::id::OrderId(9_999), ..new_refund(&order) };
     assert!(matches!(refunds::request(&f.store, &nothing, None).await.unwrap(), Requested::UnknownOrder));
 
-    // A key that was refused is free again.
+    // A key whose request was refused is free again.
     f.execute(&[
         format!("update orders set status = 'paid' where id = {}", order.id),
         format!("update transactions set state = 'debited', success_transaction_id = 1 where order_id = {}", order.id),
@@ -149,7 +149,7 @@ async fn a_refund_is_marked_as_sent_once(f: Fixture) {
         "or it would be sent twice"
     );
 
-    // Only that very mark is taken back, by whoever knows that nothing left.
+    // Only this very mark is taken back, and only by a caller that knows that nothing was sent.
     refunds::take_back_sending(&f.store, &job.lease, refund.id, sent_at_ms - 1).await.unwrap();
     assert_eq!(f.refund_again(&refund).await.sent_at_ms, Some(sent_at_ms));
     refunds::take_back_sending(&f.store, &job.lease, refund.id, sent_at_ms).await.unwrap();
@@ -226,8 +226,8 @@ async fn a_refund_nobody_knows_of_keeps_its_reserve_and_is_before_a_person(f: Fi
     assert!(matches!(another, Requested::InReview(_)), "{another:?}");
 }
 
-/// The shop's refund is on its way, and somebody gives the money back in the gateway's cabinet; or our own call has done
-/// so, and the inquiry comes before the job's end.
+/// The shop's refund is on its way, and an operator gives the money back in the gateway's cabinet; or our own call did
+/// it, and the inquiry comes before the job's end.
 async fn a_reversal_that_an_inquiry_sees_first_closes_the_refund_and_counts_once(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
@@ -280,7 +280,7 @@ async fn a_reversal_that_an_inquiry_sees_settles_what_a_person_was_to_find_out(f
     assert_eq!(f.refund_again(&refund).await.state, RefundState::Done);
 }
 
-/// A second payment that was found beside it is still there when it is known what became of the refund.
+/// A second payment that was found meanwhile is still there once the refund's outcome is known.
 async fn what_else_was_found_outlives_what_became_of_the_refund(f: Fixture) {
     let order = f.paid_order(7).await;
     f.refund(&order).await;
@@ -323,7 +323,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     refunds::close_as_done(&f.store, &again.lease, &order, &open).await.unwrap();
     assert_eq!(f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
 
-    // Of a refund that has ended nobody needs to hear.
+    // No person has to read about a refund that has ended.
     let other = f.paid_order(8).await;
     let refund = f.refund(&other).await;
     let job = f.claim_refund().await;
@@ -407,7 +407,7 @@ async fn what_is_not_pending_is_not_canceled(f: Fixture) {
     assert!(jobs.iter().all(|job| job.subject_id != 9_999), "nothing is staged for nothing");
 }
 
-/// Never canceled and allowed: the customer would be debited for what was called off.
+/// Never both canceled and allowed: the customer would be debited for a canceled order.
 async fn of_a_cancel_and_a_callback_at_once_one_wins(f: Fixture) {
     let mut canceled_first = 0;
     let stores: [Store; 2] = [f.store.clone(), f.another_process().await];

@@ -1,4 +1,4 @@
-//! Orders that wait for a person, and what becomes of a person's decision.
+//! Orders that wait for a person, and the effects of a person's decision.
 
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, JobState, QueueName};
@@ -54,7 +54,7 @@ async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: F
     let marked = f.marked_order(7).await;
     let _well = f.order_with_link(9).await;
     let review = f.order_in_review(10).await;
-    // It was made last, and waits longest.
+    // It was made last, and has waited longest.
     let waits_since_ms = f.store.now_ms() - 60_000;
     f.execute(&[format!("update review_findings set found_at_ms = {waits_since_ms} where order_id = {}", review.id)])
         .await;
@@ -72,7 +72,7 @@ async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: F
     assert_eq!(reviewing::waiting(&f.store, 1).await.unwrap().orders.len(), 1);
 }
 
-/// Else an order on which more and more is found is always the last of the list.
+/// Otherwise an order with more and more findings would always be the last of the list.
 async fn a_second_finding_does_not_make_an_order_wait_anew(f: Fixture) {
     let first = f.marked_order(7).await;
     let waits_since_ms = f.store.now_ms() - 60_000;
@@ -89,7 +89,7 @@ async fn a_second_finding_does_not_make_an_order_wait_anew(f: Fixture) {
     assert_eq!(waiting[0].since_ms, waits_since_ms);
 }
 
-/// A newer release wrote it, or somebody by hand.
+/// A newer release wrote it, or a person by hand.
 async fn an_order_that_cannot_be_read_is_told_and_hides_no_other(f: Fixture) {
     let (strange, marked) = (f.marked_order(7).await, f.marked_order(9).await);
     f.execute(&[format!("update orders set language = 'kk' where id = {}", strange.id)]).await;
@@ -200,7 +200,7 @@ async fn an_order_resolved_as_canceled_has_ended_and_has_late_inquiries(f: Fixtu
     assert_eq!(f.history(&order).await.last(), Some(&(Some("review"), "canceled")));
     let in_ms = f.next_inquiry_in_ms(&order).await.unwrap();
     assert!((86_300_000..=86_400_000).contains(&in_ms), "a day from now: {in_ms}");
-    // Money that comes all the same is before a person again.
+    // Money that comes all the same puts the order before a person again.
     f.inquire(&order, &[debit_of(7, 5_000)], &review(FindingKind::LatePayment)).await;
     assert_eq!(f.find(&order).await.status, OrderStatus::Review);
 }
@@ -284,7 +284,7 @@ async fn a_refund_that_a_person_did_not_see_gives_its_reserve_back(f: Fixture) {
     assert_eq!((order.status, order.refunded_amount, order.refund_reserved), (OrderStatus::Paid, 0, 0));
     assert!(!order.needs_review);
     assert_eq!(f.accepted(&order).await, [(7, false)]);
-    // Another one may be asked for: there is one open refund at most.
+    // Another one may be asked for: there is at most one open refund.
     f.execute(&[format!(
         "insert into refunds (id, order_id, amount, state, transaction_id, success_transaction_id, requested_by,
             created_at_ms) values (2, {}, 5000, 'open', 7, 507, 'shop', 0)",
@@ -293,7 +293,8 @@ async fn a_refund_that_a_person_did_not_see_gives_its_reserve_back(f: Fixture) {
     .await;
 }
 
-/// Else whoever settles the other matter would say of the refund that it was not made, and it could be made again.
+/// Otherwise a person who settles the other finding would declare that the refund was not made, and it could be made
+/// again.
 async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixture) {
     let order = f.order_with_refund_in_review().await;
     let about_the_refund = order.reason.clone().unwrap();
@@ -334,7 +335,7 @@ async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
     let states: Vec<_> = kinds::jobs_of_order(&f.store, order.id).await.unwrap().iter().map(|job| job.state).collect();
     assert_eq!(states, [JobState::Available, JobState::Canceled]);
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 1, "that of another order stays");
-    // Where the gateway is asked first, the dead letter goes with what it says.
+    // If the gateway is asked first, the dead letter is canceled with its answer.
     f.resolve(&of_another, &olim(OrderStatus::Paid)).await;
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 1);
     f.inquire(&f.find(&of_another).await, &[], &Settlement::Paid { transaction_id: TransactionId(9) }).await;
@@ -409,7 +410,7 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
     );
 }
 
-/// A person reads, thinks, and types; what is found meanwhile nobody has read.
+/// A person reads, thinks and types; findings from that time are not read.
 async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
     let about = |numbers: &[i64]| Decision { findings: Some(numbers.to_vec()), ..olim(OrderStatus::Paid) };
     let numbers = async |order: &Order| -> Vec<i64> {
@@ -442,7 +443,7 @@ async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
     assert!(why.contains("no person has to look at it"), "whoever comes second hears how it stands: {why}");
 }
 
-/// The refund is tried again and dies again, in the same words, while the decision is under way.
+/// The refund's job is retried and dies again, with the same words, while the decision is carried out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refund_that_dies_again_meanwhile_is_not_unmarked() {
     let f = Fixture::postgres().await;

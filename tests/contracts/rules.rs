@@ -1,4 +1,4 @@
-//! Rules of the design that no other contract shows.
+//! Rules of the design that no other contract tests.
 
 use domain::id::{OrderId, TransactionId};
 use domain::job::{AttemptOutcome, Job, JobState, QueueName};
@@ -59,7 +59,7 @@ async fn staging_does_what_the_open_row_needs(f: Fixture) {
     stage().await;
     let staged = inquiry().await;
     assert_eq!((staged.state, staged.due_at_ms), (JobState::Enqueued, enqueued.due_at_ms));
-    // Running: told to run again, and its lease stays what it was.
+    // Running: told to run again, with its lease unchanged.
     let claimed = jobs::claim(&f.store, &ids).await.unwrap().remove(0);
     let running = inquiry().await;
     stage().await;
@@ -187,7 +187,7 @@ async fn a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last
         settlement::settle(&f.store, &job.lease, &order, asked_at_ms, &[], &expired, &finish).await.unwrap()
     };
     let over_ms = order.expires_at_ms.unwrap() + CONFIRMING_GRACE_MS;
-    // Allowed at the last moment, and later than its time by a clock that was wrong.
+    // Allowed at the last moment, and by a wrong clock even after its time.
     let allowed_ms = over_ms + 5;
     f.execute(&[format!("update orders set last_allowed_at_ms = {allowed_ms}")]).await;
 
@@ -246,7 +246,7 @@ async fn orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_th
     assert!(order.reason.unwrap().contains("no longer configured"));
 }
 
-/// Between what sweep read and what it writes, a process that knows the gateway has seen the payment.
+/// Between sweep's read and its write, a process that has the order's gateway records the payment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_is_paid_while_sweep_hands_it_over_is_not_marked() {
     let f = Fixture::postgres().await;
@@ -318,15 +318,15 @@ async fn sweep_restores_no_inquiry_after_the_last_late_one(f: Fixture) {
     assert_eq!(f.claim_one(QueueName::Background).await.job, Ok(Job::SettleOrder { order_id: OrderId(1) }));
 }
 
-/// A page that is reloaded for ever must not use up the gateway's budget.
+/// A page that is reloaded for ever must not use up the gateway's rate limit.
 async fn further_hints_of_the_return_page_bring_one_inquiry_each_and_come_less_often(f: Fixture) {
     let order = f.order_with_link(7).await;
     assert!(orders::hint_from_return_page(&f.store, order.id).await.unwrap());
     let first = f.find(&order).await.last_hint_at_ms.unwrap();
     assert!(f.store.now_ms() - first < 5_000);
 
-    // Which hint it is, how long after the one before it and after the last reason to inquire, and where the schedule
-    // is.
+    // The number of the hint, the seconds since the one before and since the last reason to ask, and the place in the
+    // schedule.
     for (hints, ago_s, hint_ago_s, expected_s) in [
         (1, 9, 9, None),
         (1, 11, 11, Some(11)),
@@ -338,7 +338,7 @@ async fn further_hints_of_the_return_page_bring_one_inquiry_each_and_come_less_o
         (29, 49, 100, None),
         (29, 51, 100, Some(60)),
         (30, 1_000, 1_000, None),
-        // A callback came meanwhile: its inquiries go on.
+        // A callback came meanwhile: its inquiries continue.
         (5, 30, 2, Some(2)),
     ] {
         let now_ms = f.store.now_ms();

@@ -51,7 +51,7 @@ async fn an_order_is_paid_once_whatever_is_repeated(f: Fixture) {
     assert_eq!((order.status, order.transaction_id), (OrderStatus::Paid, Some(TransactionId(7))));
 }
 
-/// Later inquiries tell a reversal from a second payment by it.
+/// By it later inquiries tell a reversal from a second payment.
 async fn a_paid_order_names_the_draft_that_paid_it_and_not_the_linked_one(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.stray_draft(&order, 8).await;
@@ -88,7 +88,7 @@ async fn a_refused_settlement_leaves_the_job_running(f: Fixture) {
 async fn a_callback_between_the_answer_and_the_end_of_an_inquiry_is_not_lost(f: Fixture) {
     let order = f.order_with_link(7).await;
     let inquiry = f.settle_job(&order).await;
-    // The gateway has just told this inquiry that nothing is paid; now the customer confirms.
+    // The gateway has just answered that nothing is paid; now the customer confirms.
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
     assert_eq!(f.claim(QueueName::Settle).await.len(), 0, "somebody runs it already");
 
@@ -131,7 +131,7 @@ async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
     assert_eq!((order.status, order.allowed_transaction_id), (OrderStatus::Pending, None));
 }
 
-/// The inquiry began before the gateway asked; its answer comes while the debit that we allowed is under way.
+/// The inquiry began before the gateway asked; its answer comes while the debit that we allowed is on its way.
 async fn a_draft_that_may_debit_is_never_put_aside_as_closed(f: Fixture) {
     let before = f.order_with_link(7).await;
     assert_eq!(f.ask(&before, 7).await, CallbackVerdict::Allowed);
@@ -251,7 +251,7 @@ async fn sweep_restores_what_is_missing_and_nothing_else(f: Fixture) {
     let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
     assert_eq!(swept, sweeping::Swept::default(), "nothing is missing");
 
-    // Complete the jobs behind the orders' backs.
+    // The jobs are completed, but the orders do not know it.
     let link_job = f.claim_one(QueueName::Links).await;
     jobs::finish_alone(&f.store, &link_job.lease, &Finish::Complete).await.unwrap();
     let inquiry = f.settle_job(&linked).await;

@@ -1,4 +1,4 @@
-//! Jobs that are enqueued where they are staged, and what a job is told of what woke it.
+//! Jobs that are enqueued when they are staged, and the causes that a woken job is told of.
 
 use domain::id::JobId;
 use domain::job::{AttemptOutcome, ClaimedJob, Job, QueueName};
@@ -21,7 +21,7 @@ on_every_database! {
     the_job_by_which_an_older_release_processes_a_callback_wakes_the_inquiry
 }
 
-/// The row of the order's inquiry, or of its link.
+/// The row of the order's `settle_order`, or of its link's job.
 async fn job_of(f: &Fixture, order: &Order, kind: &str) -> domain::job::JobRow {
     let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     jobs.into_iter().find(|job| job.kind == kind && job.finished_at_ms.is_none()).expect("an open job")
@@ -87,7 +87,7 @@ async fn a_waiting_job_that_is_staged_again_on_an_open_queue_is_enqueued_and_a_s
     }
 }
 
-/// The callback of this order comes again, so much later that it is a reason to ask once more.
+/// The order's callback is repeated, so much later that it is a reason to ask again.
 async fn ask_again(f: &Fixture, order: &Order) {
     f.execute(&["update callbacks set received_at_ms = 0, hinted_at_ms = 0".to_owned()]).await;
     f.ask(order, 7).await;
@@ -124,7 +124,7 @@ async fn a_callback_wakes_its_inquiry_in_whatever_state_that_is(f: Fixture) {
     assert_eq!(f.claim_recent(QueueName::Settle).await.woken_by, [callback_of(&f, &order).await]);
 }
 
-/// The order's inquiry is due, and its id waits among those of the later inquiries.
+/// The order's `settle_order` is due, and its id waits among those of the late inquiries.
 async fn enqueue_among_later_ones(f: &Fixture, order: &Order) -> JobId {
     let id = job_of(f, order, "settle_order").await.id;
     let due_ms = f.store.now_ms() - 60_000;
@@ -133,7 +133,7 @@ async fn enqueue_among_later_ones(f: &Fixture, order: &Order) -> JobId {
     id
 }
 
-/// Such inquiries wait behind two thousand others, and while the budget is used up none of them asks at all.
+/// Such inquiries wait behind two thousand others, and while the rate limit is used up none of them asks at all.
 async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fixture) {
     let order = f.order_with_link(7).await;
     let id = enqueue_among_later_ones(&f, &order).await;
@@ -154,7 +154,7 @@ async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fix
     assert_eq!((claimed.queue, claimed.woken_by), (QueueName::Settle, vec![callback_of(&f, &order).await]));
     assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap().len(), 0);
 
-    // Where the relay of this process is shut the next one that is not takes it.
+    // If this process's relay does not take it, the next relay that can does.
     let order = f.order_with_link(8).await;
     let id = enqueue_among_later_ones(&f, &order).await;
     f.store.enqueue_when_staged(Vec::new());
@@ -193,7 +193,7 @@ async fn what_woke_an_inquiry_is_told_until_a_run_has_taken_it_up(f: Fixture) {
     f.ask(&order, 7).await;
     let callback = callback_of(&f, &order).await;
 
-    // It never began, failed, was put off, or died: nobody has looked at the callback.
+    // The run never began, failed, was put off, or died: the callback is not handled.
     let now_ms = f.store.now_ms();
     for finish in [
         Finish::Release { not_before_ms: now_ms, reason: None },
@@ -208,7 +208,7 @@ async fn what_woke_an_inquiry_is_told_until_a_run_has_taken_it_up(f: Fixture) {
     jobs::end_all_leases(&f.store).await.unwrap();
     kinds::recover_crashed(&f.store, QueueName::Settle).await.unwrap();
 
-    // Another comes while it runs: that one has not been looked at.
+    // Another callback comes during the run: that one is not handled.
     let inquiry = f.settle_job(&order).await;
     assert_eq!(inquiry.woken_by, [callback]);
     ask_again(&f, &order).await;

@@ -1,4 +1,4 @@
-//! A job that ends every process it runs in becomes a dead letter alone. No other job dies with it.
+//! A job that ends any process that runs it: it dies alone, and takes no other job along.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ on_both_kinds! {
     a_job_that_ends_its_process_dies_alone_and_no_other_is_counted
 }
 
-/// The order whose jobs crash their worker.
+/// The order whose jobs end their process.
 const DEFECTIVE: i64 = 13;
 
 /// Orders whose links are made at the same time.
@@ -51,7 +51,7 @@ async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Ki
             let began = Instant::now();
             let order = patient.create(&format!("customer-{number}"), deadline).await.expect("an order");
             let link = patient.link(order, deadline).await;
-            // The process itself was started again a moment ago.
+            // The process has just restarted.
             if number > 1 {
                 assert!(link.is_some() && began.elapsed() < LINK_WITHIN, "a link took {:?}", began.elapsed());
             }

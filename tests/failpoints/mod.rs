@@ -1,4 +1,4 @@
-//! The process dies at every place where work is half done. Its successor finishes the work, once.
+//! The process dies at every point where something is half done; its successor finishes it, exactly once.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,13 @@ use crate::support::wait::PATIENCE;
 mod defect;
 mod zombies;
 
-/// How many tests run at once: each mostly waits for the end of a lease.
+/// The stories that run side by side: each mostly waits for a lease to end.
 const SIDE_BY_SIDE: usize = 8;
 
 /// Two leases, the wait of a suspect, and a slow machine.
 const TOLD_WITHIN: Duration = Duration::from_secs(90);
 
-/// Points that every job passes, not only those of one order. There the first job to die would always be `sweep`.
+/// Points that the jobs of all orders pass: there the first to die would always be `sweep`.
 const OF_EVERY_JOB: [Point; 7] = [
     Point::RelayBeforePush,
     Point::RelayAfterPush,
@@ -70,7 +70,7 @@ async fn a_point_or_an_action_that_there_is_not_ends_the_program_at_its_start() 
     }
 }
 
-/// Every deadly point that only some jobs pass, once.
+/// Every deadly point that only an order's own jobs pass, once.
 fn on_an_orders_way() -> Vec<(Point, u32)> {
     let points = Point::ALL.iter().filter(|point| point.is_deadly() && !OF_EVERY_JOB.contains(point));
     points.map(|point| (*point, 1)).collect()
@@ -85,7 +85,7 @@ async fn tell_stories(kind: Kind, deaths: Vec<(Point, u32)>) {
     stream::iter(deaths).for_each_concurrent(SIDE_BY_SIDE, |(point, time)| tell(kind, point, time)).await;
 }
 
-/// Makes and pays an order while a process dies at `point`, when it comes there for the `time`-th time.
+/// An order is made and paid while a process dies at `point`, when it gets there for the `time`th time.
 async fn tell(kind: Kind, point: Point, time: u32) {
     let death = format!("{point}=kill@{time}");
     let what = format!("{kind:?}, {death}");
@@ -133,7 +133,7 @@ enum End {
     Failed,
     Canceled,
     Refunded,
-    /// A process that died had marked the refund as sent: its successors only ask about it, for three minutes.
+    /// The dead process had marked the refund as sent: its successors only ask about it, for three minutes.
     Sent,
 }
 
@@ -158,17 +158,17 @@ impl End {
 struct House {
     patient: Patient,
     programs: Vec<Supervised>,
-    /// The environment of the operator's commands.
+    /// Variables for the operator's commands.
     environment: Vec<(String, String)>,
-    /// `None` if `up` has its own.
+    /// `None` for `up`, which has its own.
     sandbox: Option<Sandbox>,
     _data_dir: TempDir,
 }
 
 impl House {
-    /// Starts one whose first processes die as `death` says.
+    /// Starts an installation whose first processes die as `death` says.
     async fn start(kind: Kind, point: Point, death: &str) -> House {
-        // The process that counts the crash dies, too: at a point that only an earlier death leads to.
+        // The process that counts the crash dies too, at a point that only an earlier death leads to.
         let deaths = match point {
             Point::CrashBeforeCommit => vec![format!("{}=kill@2", Point::AttemptBefore), death.to_owned()],
             _ => vec![death.to_owned()],
@@ -176,8 +176,8 @@ impl House {
         House::start_with(kind, deaths, point == Point::DeadLetterBeforeCommit, &[]).await
     }
 
-    /// Starts one whose first processes die as `deaths` say, with further variables. With `is_refused` the sandbox does
-    /// not know the store, which is a final no. Then `up` starts no sandbox itself.
+    /// As [`House::start`], with several deaths and further variables. With `is_refused` the sandbox knows no such
+    /// store, which is a final no; `up` does not start its own sandbox then.
     async fn start_with(kind: Kind, deaths: Vec<String>, is_refused: bool, further: &[(&str, &str)]) -> House {
         let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
         let [api, worker, gateway] = [free_port(), free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
@@ -233,7 +233,7 @@ impl House {
         }
     }
 
-    /// Waits until a process has died at `point`: some points lie after the order's end.
+    /// Some points lie behind the order's end; the processes run on until one of them gets there.
     async fn wait_for_death(&mut self, point: Point) {
         let deadline = Instant::now() + TOLD_WITHIN;
         loop {
@@ -263,7 +263,8 @@ impl House {
         }
     }
 
-    /// Checks that the order was paid once, by the transaction that moved the money, and that its history is whole.
+    /// The order was paid once, by the transaction that moved the money; its history is complete, and nothing else
+    /// ended.
     async fn check(&mut self, what: &str, id: i64, point: Point) {
         for program in &self.programs {
             for ending in program.endings() {
@@ -285,7 +286,7 @@ impl House {
             (order, patient.ledger().await.unwrap_or_default())
         })
         .await;
-        // The audit compares all rows about the order with the gateway, the jobs and the history.
+        // The audit compares all rows about the order, its jobs and its history with the gateway.
         self.command(&["audit"]).await;
         let debits: Vec<&Value> = book.iter().filter(|line| line["debits"] != 0).collect();
         let (status, reversals) = match End::of(point) {
@@ -309,7 +310,7 @@ impl House {
         assert!(self.command(&["jobs", "list", "--state", "dead", "--json"]).await.contains("[]"), "{what}");
     }
 
-    /// Runs a command of the operator, which must succeed. Returns its output.
+    /// Runs a command of the operator's, which must succeed, and returns its output.
     async fn command(&self, arguments: &[&str]) -> String {
         let environment: Vec<(&str, &str)> =
             self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -1,4 +1,5 @@
-//! Workers that were stopped longer than their leases and then go on. Each of their writes to an order is refused.
+//! Workers that were stopped for longer than their leases and go on: the database refuses each of their writes to
+//! orders.
 
 use std::time::Duration;
 
@@ -12,21 +13,20 @@ use crate::support::wait::{PATIENCE, wait_until};
 
 const ORDERS: i64 = 100;
 
-/// A lease of 8 s and the work of the other workers. After 15 s the zombie's calls would time out, and it would write
-/// nothing.
+/// A lease of 8 s and the others' work. After 15 s the zombie would give up its calls, and write nothing.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(13);
 
-/// All rows that a zombie must not change. Drafts are not among them: each draft must be stored, also that of a zombie.
+/// All that a zombie must not change. Drafts are left out: every draft must be known, whichever worker made it.
 const ORDERS_AND_HISTORY: &str = "select md5(string_agg(line, '|' order by line)) from (
     select o::text as line from orders o union all select h::text from order_history h) as lines";
 
-/// A worker that is never told of its lost leases, so that only the fence of each write protects the orders.
+/// A worker that never learns of its lost leases, so that only the fence of each write protects the orders.
 fn begin_zombie(installation: &Installation, queues: &str) -> Role {
     let armed = format!("{}=return", Point::SkipRenewal);
     installation.begin_worker(&["--concurrency", "256", "--queues", queues], &[("FAILPOINTS", &armed)])
 }
 
-/// Lets the zombie go on, and waits until it has lost a lease for each order. Returns how many it lost.
+/// Lets the zombie go on, waits until it has lost a lease for each order, and returns how many it lost.
 async fn wake(zombie: &mut Role, kind: &str) -> u64 {
     zombie.program.signal("CONT");
     wait_until("the zombie's writes to be refused", PATIENCE, async || {
@@ -72,7 +72,7 @@ async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
     installation.sandbox.fault(&latency("/merchant/pay/get")).await;
     stream::iter(&orders).for_each_concurrent(16, |order| pay(&installation, order)).await;
 
-    // Every inquiry of the zombie sees the debit.
+    // Each of its inquiries sees the debit.
     let mut zombie = begin_zombie(&installation, "settle");
     all_are_in_mid_call(&installation).await;
     zombie.program.signal("STOP");

@@ -1,4 +1,4 @@
-//! How fast a backlog of due jobs drains, whether it is small or large.
+//! How fast a small and a large backlog of due jobs are worked off.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Behind, Installation};
 
-/// The backlog that every installation has now and then.
+/// A backlog that every installation has now and then.
 pub(crate) const SMALL: u64 = 1_000;
 
-/// Nothing is finished for so long: it hangs.
+/// No job is finished for this long: it hangs.
 const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// Jobs finished per second, of many small backlogs and of a large one.
@@ -20,7 +20,7 @@ pub(crate) struct Rates {
     pub(crate) large: u128,
 }
 
-/// Drains so many small backlogs one after the other, half of them before the large one and half after it.
+/// Works off this many small backlogs one after the other, half of them before the large one and half after it.
 pub(crate) async fn measure(behind: Behind, slots: usize, large: u64, small_ones: u64) -> Rates {
     let mut installation = Installation::start(behind, slots).await;
     installation.drain(SMALL).await; // nobody's first jobs count
@@ -35,7 +35,7 @@ pub(crate) async fn measure(behind: Behind, slots: usize, large: u64, small_ones
     Rates { small: small.per_second(), large: large.per_second() }
 }
 
-/// So many jobs ended in that time.
+/// The number of jobs that ended in a time.
 #[derive(Clone, Copy, Default)]
 struct Drained {
     jobs: u64,
@@ -54,7 +54,8 @@ impl Drained {
 }
 
 impl Installation {
-    /// Fills in a backlog, starts a worker and a relay, and gives what ended from the first end that is seen to the last.
+    /// Fills in a backlog, starts a worker and a relay, and returns the jobs that ended between the first and the last
+    /// end that is seen.
     async fn drain(&mut self, jobs: u64) -> Drained {
         self.fill(jobs).await;
         let stop = CancellationToken::new();
@@ -67,7 +68,7 @@ impl Installation {
             let now_done = finished() - finished_before;
             if now_done > done {
                 last = Instant::now();
-                // They end in groups; the time before the first inquiry was not measured.
+                // Jobs end in groups, and the time before the first reading was not measured.
                 (first, done_at_first) = if done == 0 { (last, now_done) } else { (first, done_at_first) };
             }
             done = now_done;
@@ -91,7 +92,7 @@ impl Installation {
     }
 }
 
-/// How many jobs this process has run that found nothing to do, by its own count.
+/// How many jobs of this process found nothing to do, by its own counter.
 fn finished() -> u64 {
     let families = prometheus::gather();
     let jobs = families.iter().find(|family| family.name() == "tasdiq_jobs_total");
@@ -110,8 +111,8 @@ fn finished() -> u64 {
 mod tests {
     use super::*;
 
-    /// The bound that is published is 0.8, for a hundred times as many jobs on a quiet machine (`docs/benchmarks/raw.md`). A
-    /// neighbour that begins to compile halves either rate, so a low ratio is measured again; a real one comes each time.
+    /// The bound that is published is 0.8, for a hundred times as many jobs on a quiet machine (`docs/benchmarks/raw.md`). Another
+    /// process that starts to compile halves either rate, so a low ratio is measured again; a real one comes each time.
     async fn check(behind: Behind) {
         let mut seen = Vec::new();
         for _ in 0..3 {

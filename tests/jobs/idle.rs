@@ -1,4 +1,4 @@
-//! How long it takes from the commit that stages a job until the job begins, where nothing else is to be done.
+//! The time from the commit that stages a job to the job's begin, with nothing else to do.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::support::wait::PATIENCE;
 /// Between two jobs.
 const EVERY: Duration = Duration::from_millis(23);
 
-/// Jobs of this measurement have numbers from here on, and no others of this process have.
+/// The jobs of this measurement have numbers from here on, and no other jobs of this process do.
 const FIRST_JOB: i64 = 7_000_000_000;
 
-/// Tells when a job begins: a worker opens a span for it then.
+/// Reports when a job begins: a worker then opens a span for it.
 struct Beginnings(UnboundedSender<Instant>);
 
 impl TraceListener for Beginnings {
@@ -37,13 +37,13 @@ impl TraceListener for Beginnings {
         let mut number = JobNumber(0);
         span.record(&mut number);
         if number.0 >= FIRST_JOB {
-            // Nobody listening is no failure.
+            // An error only means that no test listens.
             let _ = self.0.send(now);
         }
     }
 }
 
-/// What a span says in `job.id`.
+/// The value of `job.id` in a span.
 struct JobNumber(i64);
 
 impl Visit for JobNumber {
@@ -54,8 +54,8 @@ impl Visit for JobNumber {
     }
 }
 
-/// The times of so many jobs, one at a time, shortest first. They run from the return of the call that commits, which is
-/// some microseconds after the commit.
+/// The times of this many jobs, one at a time, shortest first. They run from the return of the call that commits, some
+/// microseconds after the commit.
 pub(crate) async fn measure(behind: Behind, count: i64) -> Vec<Duration> {
     let (sender, mut beginnings) = unbounded_channel();
     listen(Arc::new(Beginnings(sender)));
@@ -65,7 +65,7 @@ pub(crate) async fn measure(behind: Behind, count: i64) -> Vec<Duration> {
     let stop = CancellationToken::new();
     let mut parts = installation.run(&stop);
     let mut took = Vec::new();
-    // Nobody's first jobs count. A worker seeds a `sweep`, too.
+    // The first jobs do not count. A worker also seeds a `sweep`.
     for number in -20..count {
         tokio::time::sleep(EVERY).await;
         while beginnings.try_recv().is_ok() {}
@@ -92,7 +92,7 @@ mod tests {
         for behind in Behind::ALL {
             let took = measure(behind, 10).await;
 
-            // Where the push or the wake were missing, its grace would end first, after five seconds.
+            // Without the push or the wake its grace would end first, after five seconds.
             assert!(took[5] < Duration::from_millis(500), "{behind:?}: {took:?}");
         }
     }

@@ -1,7 +1,7 @@
-//! What a job costs besides its work: on the way from its row to a worker and back, in the queue alone, and until it begins.
+//! The cost of a job apart from its work: from its row to a worker and back, in the queue alone, and until it begins.
 //!
-//! The worker and the relay are the real ones, in this process. The jobs are the cheapest there are, so that what is
-//! measured is the way of a job and not its work: `process_callback` of callbacks that are not there any more.
+//! Worker and relay are the real ones, in this process. The jobs are the cheapest there are, so that their way is
+//! measured and not their work: `process_callback` of deleted callbacks.
 
 use config::defaults;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) mod backlog;
 pub(crate) mod idle;
 pub(crate) mod transport;
 
-/// What stands behind the worker.
+/// The database and queue behind the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Behind {
     SqliteAndLocalQueue,
@@ -37,7 +37,7 @@ impl Behind {
     /// Both of them.
     pub(crate) const ALL: [Behind; 2] = [Behind::SqliteAndLocalQueue, Behind::PostgresAndRedis];
 
-    /// What it is, for a table.
+    /// Its name in a table.
     #[allow(dead_code, reason = "the tests have no use for it")]
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl Installation {
                 (None, DatabaseUrl::Sqlite(path.clone()), format!("sqlite://{}", path.display()))
             }
             Behind::PostgresAndRedis => {
-                // What was finished survives a power cut.
+                // A finished job survives a power failure.
                 let postgres = PrivatePostgres::start_with(&["fsync=on", "full_page_writes=on"]).await;
                 let url = postgres.url();
                 let redis = PrivateRedis::start_with(&["--appendonly", "yes"]).await;
@@ -83,7 +83,7 @@ impl Installation {
         Installation { store, queue, filling, next_job: 1_000_000, slots, _servers: servers, _folder: folder }
     }
 
-    /// Starts a worker and a relay, which end with `stop`.
+    /// Starts a worker and a relay, which run until `stop`.
     fn run(&self, stop: &CancellationToken) -> JoinSet<()> {
         let mut parts = JoinSet::new();
         parts.spawn(Relay::new(self.store.clone(), self.queue.clone(), true).run(stop.clone()));
@@ -93,7 +93,7 @@ impl Installation {
     }
 }
 
-/// A worker as `tasdiq worker` starts it, with so many jobs at once.
+/// A worker as `tasdiq worker` starts it, with this many jobs at once.
 fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let gateway = AtmosGateway::new(defaults().unwrap(), Coordination::local(None)).unwrap();

@@ -1,4 +1,4 @@
-//! What the queue carries without any database: ids that are pushed, taken by a worker, and done.
+//! The queue without a database: ids that are pushed, taken by a worker, and done.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use tower_layer::Identity;
 
 use crate::support::servers::PrivateRedis;
 
-/// As many ids as the relay enqueues at once, and as many as a worker takes at once.
+/// As many ids as the relay pushes at once, and as many as a worker takes at once.
 const PUSHED_TOGETHER: usize = 500;
 const TAKEN_TOGETHER: usize = 64;
 
-/// Ids as they come from the queue, each with its slot, as a worker takes them.
+/// The ids from the queue, each with its slot, as a worker takes them.
 struct Ids(UnboundedReceiver<OwnedSemaphorePermit>);
 
 impl Backend for Ids {
@@ -70,7 +70,7 @@ impl BackendConfig for Ids {
     }
 }
 
-/// Empty jobs a second through Redis and apalis, so many at once: pushed first, then taken and done.
+/// Empty jobs per second through Redis and apalis, with this many slots: first pushed, then taken and done.
 pub(crate) async fn measure(jobs: i64, slots: usize) -> u128 {
     let redis = PrivateRedis::start_with(&["--appendonly", "yes"]).await;
     let queue = Queue::Redis(RedisQueue::new(RedisServer::new(&redis.url(), "transport").unwrap()));

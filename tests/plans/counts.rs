@@ -1,4 +1,5 @@
-//! How many statements and transactions each operation takes, alone and with others of its kind. No noise moves these.
+//! The number of statements and transactions of each operation, alone and in a batch. They do not depend on the
+//! machine.
 
 use domain::id::{CallbackId, TransactionId};
 use domain::job::{ClaimedJob, QueueName};
@@ -18,7 +19,7 @@ use crate::support::servers::PrivatePostgres;
 /// As many as wait at a busy moment.
 const TOGETHER: i64 = 64;
 
-/// What the database was asked since the last count: statements of ours, and transactions.
+/// Counts the statements of ours and the transactions that the database ran since the last count.
 struct Counter(PgConnection);
 
 impl Counter {
@@ -33,8 +34,8 @@ impl Counter {
             let sql = format!("select coalesce(sum(calls), 0)::bigint from pg_stat_statements where {which}");
             sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.unwrap()
         };
-        // Ids come in blocks, now and then; connections are made and tested now and then; and a process asks once whether the
-        // server tells its history.
+        // Left out because they come only now and then: ids taken in blocks, connections made and tested, and the one
+        // question whether the server tells its history.
         let ours = "query like '-- %' and query not like '-- take_ids%' and query not like '-- set_up_session%'
             and query not like '-- test_connection%' and query not like '-- present_history%'";
         let statements = count(&mut self.0, ours).await;
@@ -43,8 +44,8 @@ impl Counter {
         (statements, transactions)
     }
 
-    /// One alone takes exactly so much, and many at once no more than three times that: the first goes alone, the others
-    /// go with the next, and whoever comes in between with the one after.
+    /// A single operation takes exactly this many. Many at once take at most three times as many: the first goes alone,
+    /// the others in the next batch, and late ones in the one after.
     async fn expect(&mut self, what: &str, together: bool, statements: i64, transactions: i64) {
         let counted = self.take().await;
         match together {
@@ -67,7 +68,7 @@ async fn each_operation_takes_as_many_statements_and_transactions_as_it_should()
     walk(&f, &mut counter, TOGETHER).await;
 }
 
-/// So many orders at once, each step of them at the same time.
+/// This many orders, with each step of all of them at the same time.
 async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     let (store, together) = (&f.store, count > 1);
     counter.take().await;
@@ -122,19 +123,19 @@ async fn walk(f: &Fixture, counter: &mut Counter, count: i64) {
     counter.expect("write paid", together, 5, 1).await;
 }
 
-/// As many are measured one after the other, none with others.
+/// The number of orders that are measured one after the other.
 const ALONE: i64 = 200;
 
-/// Rows that an operation may write at most.
+/// The most rows that an operation may write.
 const ROWS_OF_AN_ORDER: i64 = 8;
 const ROWS_OF_A_PAYMENT: i64 = 9;
 
-/// What a part of the way has written so far: rows of tables, and bytes of PostgreSQL's log of changes.
+/// The rows of tables and the bytes of PostgreSQL's log of changes that were written so far.
 struct Ledger(PgConnection);
 
 impl Ledger {
     async fn read(&mut self) -> (i64, i64) {
-        // The insert position and the statistics change with each statement, and not now and then.
+        // The insert position and the statistics must be current after each statement.
         let sql = "select (select coalesce(sum(rows), 0)::bigint from pg_stat_statements
                 where query ~ '^-- ' and query !~ '^-- take_ids' and query ~ '(insert into|delete from|update \\w+ set)'),
             (pg_current_wal_insert_lsn() - '0/0')::bigint";
@@ -142,7 +143,8 @@ impl Ledger {
     }
 }
 
-/// Every row written must be worth it: one order with its link, and one payment from the webhook's answer to *paid*.
+/// Every row written must be worth its cost: one order with its link, and one payment from the webhook's answer to
+/// *paid*.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_and_its_payment_write_no_more_rows_than_they_need() {
     let settings = ["shared_preload_libraries=pg_stat_statements", "autovacuum=off", "checkpoint_timeout=1h"];
@@ -195,7 +197,7 @@ async fn pay(f: &Fixture, order: &Order) {
     settle_as_paid(&f.store, &inquiry, order).await;
 }
 
-/// What the inquiry writes that shows the debit.
+/// The writes of the inquiry that shows the debit.
 pub(super) async fn settle_as_paid(store: &Store, inquiry: &ClaimedJob, order: &Order) {
     let transaction_id = TransactionId(7_000 + order.id.0);
     let (state, success_transaction_id) = (StoredState::Debited, Some(TransactionId(9_000 + order.id.0)));

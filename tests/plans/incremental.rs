@@ -1,4 +1,4 @@
-//! What is too much for one sweep is done by several.
+//! Work that is too much for one sweep is done by several.
 
 use store::sweeping::{self, Swept};
 
@@ -9,7 +9,7 @@ on_every_database! {
     late_inquiries_that_are_missing_among_very_many_orders_are_restored_by_later_sweeps
 }
 
-/// More orders than one sweep looks at, and fewer than two.
+/// More orders than one sweep reads, and fewer than two read.
 const ORDERS: i64 = 30_000;
 
 async fn late_inquiries_that_are_missing_among_very_many_orders_are_restored_by_later_sweeps(f: Fixture) {

@@ -1,7 +1,7 @@
-//! What the database does for each statement of the product, when it holds ten thousand jobs and when it holds a
-//! million: it finds its rows by an index, and reads no more of them.
+//! The plan of each statement of the product, with ten thousand jobs and with a million: it finds its rows by an index,
+//! and reads no more of them.
 //!
-//! The statements are those the product really ran: PostgreSQL's own log tells their plans, with the real parameters
+//! The statements are those that the product really ran. PostgreSQL logs their plans, with the real parameters
 //! (`auto_explain`); SQLite is asked about each text that was sent to it.
 
 mod counts;
@@ -11,12 +11,12 @@ mod sqlite;
 mod walk;
 mod young;
 
-/// The tables that grow for ever, or with what is under way.
+/// The tables that grow for ever, or with the open work.
 const GROWING: [&str; 8] =
     ["jobs", "orders", "order_history", "transactions", "refunds", "callbacks", "idempotency_keys", "job_attempts"];
 
-/// The statements that must have been seen: what runs for each job, each order, each callback, all the time,
-/// and for each batch of an audit.
+/// The statements that must have run: those for each job, order and callback, those that run all the time, and those
+/// for each batch of an audit.
 const NAMES: [&str; 69] = [
     "earliest_due",
     "enqueue_jobs",
@@ -89,9 +89,9 @@ const NAMES: [&str; 69] = [
     "known_transactions",
 ];
 
-/// The name that a statement opens with.
+/// The name at the beginning of a statement.
 fn name(statement: &str) -> Option<&str> {
     let name = statement.trim_start().strip_prefix("-- ")?.split_whitespace().next()?;
-    // A migration opens with a sentence.
+    // A migration begins with a sentence.
     name.starts_with(|first: char| first.is_ascii_lowercase()).then_some(name)
 }

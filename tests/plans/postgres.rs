@@ -1,4 +1,4 @@
-//! PostgreSQL's own word on each statement, from its log.
+//! PostgreSQL's plan of each statement, from its log.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::{GROWING, NAMES, name, walk};
 use crate::support::filling::{self, Extent};
 use crate::support::servers::PrivatePostgres;
 
-/// Reading so many pages more is no matter: a deeper index, a row that lies elsewhere.
+/// The number of further pages that does not matter: a deeper index, a row in another place.
 const SLACK: u64 = 60;
 
-/// What the plans of one statement came to.
+/// The plans of one statement.
 #[derive(Debug, Default)]
 struct Seen {
     /// Pages read, per execution.
@@ -55,7 +55,7 @@ fn most(pages: &[u64]) -> u64 {
     pages.iter().copied().max().unwrap_or_default()
 }
 
-/// Fills a server of its own, walks through it, and reads what the server says of it.
+/// Fills a separate server, runs the walk, and reads the server's log about it.
 async fn seen_at(extent: Extent) -> BTreeMap<String, Seen> {
     let server = PrivatePostgres::start_with(&[
         "shared_preload_libraries=auto_explain",
@@ -94,7 +94,7 @@ async fn seen_at(extent: Extent) -> BTreeMap<String, Seen> {
     seen
 }
 
-/// The statements of a log with their plans. Each stands after a line of its own, behind tabs.
+/// The statements of a log with their plans. Each plan follows its line, indented by tabs.
 fn plans(log: &str) -> Vec<(String, Value)> {
     let parts = log.split("LOG:  duration:").skip(1);
     let json = |part: &str| {
@@ -109,7 +109,7 @@ fn plans(log: &str) -> Vec<(String, Value)> {
         .collect()
 }
 
-/// Every place of a plan where a growing table is read from end to end.
+/// Every node of a plan that reads a growing table from end to end.
 fn find_scans(plan: &Value, scans: &mut Vec<String>) {
     let table = plan["Relation Name"].as_str().unwrap_or_default();
     let is_scan = plan["Node Type"] == "Seq Scan"

@@ -1,4 +1,4 @@
-//! SQLite's plan for each text that the product sent to it, and the time each step took.
+//! SQLite's plan of each text that the product sent to it, and the time of each step.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,11 +15,11 @@ use crate::support::filling::{self, Extent};
 use crate::support::listening::{TraceListener, listen};
 use crate::support::wait::PATIENCE;
 
-/// A step may take so much longer on a hundred times as many rows: a deeper index, a page that is not in memory. Reading
-/// all rows of a table takes a hundred times as long.
+/// How much longer a step may take with a hundred times as many rows: a deeper index, a page that is not in memory.
+/// Reading a whole table takes a hundred times as long.
 const SLACK: Duration = Duration::from_millis(10);
 
-/// Indexes of what is under way, or before a person: small whatever has been.
+/// Indexes of open work and of orders before a person: they stay small.
 const MAY_BE_READ_WHOLE: [&str; 5] =
     ["jobs_enqueued_due", "jobs_running", "jobs_dead", "orders_open", "orders_needing_review"];
 
@@ -65,7 +65,7 @@ async fn every_statement_uses_its_index_on_sqlite_at_ten_thousand_and_at_a_milli
     assert!(faults.is_empty(), "{}", Vec::from_iter(faults).join("\n"));
 }
 
-/// What is wrong with the plan of a statement.
+/// The faults of a statement's plan.
 async fn scans(connection: &mut SqliteConnection, text: &str) -> Vec<String> {
     let explain = format!("explain query plan {text}");
     let steps = sqlx::query(AssertSqlSafe(explain)).fetch_all(&mut *connection).await.unwrap();
@@ -76,7 +76,7 @@ async fn scans(connection: &mut SqliteConnection, text: &str) -> Vec<String> {
         let words: Vec<&str> = step.split_whitespace().collect();
         let ["SCAN", table, how @ ..] = words.as_slice() else { continue };
         let is_small = how.iter().any(|word| MAY_BE_READ_WHOLE.contains(word));
-        // With a limit it goes along the index only so far. A write, or a search for what is missing, may pass over many rows.
+        // With a limit it reads only part of the index. A write, or a search for missing rows, may skip many rows.
         let passes_over = ["delete from", "update ", "not exists"].iter().any(|words| text.contains(words));
         let is_list = how.contains(&"INDEX") && text.contains("limit $") && !passes_over;
         if (GROWING.contains(table) || ["o", "j", "t", "c", "h"].contains(table)) && !is_small && !is_list {
@@ -86,7 +86,7 @@ async fn scans(connection: &mut SqliteConnection, text: &str) -> Vec<String> {
     faults
 }
 
-/// The texts that sqlx tells it has sent.
+/// The texts that sqlx reports as sent.
 #[derive(Clone, Default)]
 struct Texts(Arc<Mutex<BTreeSet<String>>>);
 
@@ -113,7 +113,7 @@ impl TraceListener for Texts {
     }
 }
 
-/// sqlx tells a short text as `summary` and a longer one as `db.statement` besides.
+/// sqlx reports a short text as `summary`, and a longer one also as `db.statement`.
 #[derive(Default)]
 struct Text {
     summary: String,

@@ -1,4 +1,4 @@
-//! One way through the product's statements, each several times.
+//! A walk through the product's statements, each run several times.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use store::{Store, sweeping};
 use crate::support::filling::{Extent, TOKEN, UNDER_WAY};
 use crate::support::fixture::{gateway, new_link, new_order};
 
-/// PostgreSQL makes up its mind about a prepared statement at its sixth execution.
+/// PostgreSQL decides about the plan of a prepared statement at its sixth execution.
 const TIMES: i64 = 8;
 
 /// The shortest time that each step took.
@@ -39,7 +39,7 @@ impl Times {
     }
 }
 
-/// Walks through an installation of that extent as relays, workers, APIs and operators do.
+/// Walks through an installation of this extent, as relays, workers, APIs and operators do.
 pub(super) async fn walk(store: &Store, extent: Extent) -> Times {
     let mut times = Times::default();
     for round in 0..TIMES {
@@ -71,7 +71,8 @@ async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     assert_eq!(times.of("group_suspects", jobs::group_suspects(store, &ids)).await.unwrap(), []);
     let group = SuspectGroup { jobs: ids, crashes: 2, token: TOKEN + 1 };
     assert_eq!(times.of("end leases of suspects", jobs::end_leases_of_suspects(store, &group)).await.unwrap(), 0);
-    // An expired lease of a job that has crashed often enough; the store's function is asked without the looking.
+    // An expired lease of a job that has crashed often enough. The store's function is called directly, without the
+    // search for such jobs.
     let lost = JobId(extent.jobs + 2 * UNDER_WAY + 2 * (round + 1));
     let dead_lettered =
         kinds::dead_letter(store, DeadLetteredBy::Relay { id: lost, crashes: 0 }, "it crashed", false).await;
@@ -93,7 +94,7 @@ async fn work(store: &Store, times: &mut Times) {
     times.of("finish", jobs::finish_alone(store, &leases[4], &snooze)).await.unwrap();
     let (dead, reason) = (DeadLetteredBy::Worker(&leases[5]), "no");
     times.of("dead_letter", kinds::dead_letter(store, dead, reason, false)).await.unwrap();
-    // The others go on as if they were finished behind our backs: a lease that is not ours ends nothing.
+    // The others are treated as finished: a lease that is not ours ends nothing.
     let foreign = Lease { token: TOKEN, ..leases[6] };
     assert!(times.of("finish", jobs::finish_alone(store, &foreign, &Finish::Complete)).await.is_err());
     for lease in &leases[6..] {
@@ -106,7 +107,7 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     times.of("create", orders::create(store, &new_order(), Some(&key))).await.unwrap();
     times.of("create again", orders::create(store, &new_order(), Some(&key))).await.unwrap();
     make_link(store, round, times).await;
-    // An open one with its link: the even ones.
+    // An open order with its link: these have even numbers.
     let order_id = OrderId((extent.orders + 2 * (round + 1)) / 2 * 2);
     let order = times.of("find", orders::find(store, order_id)).await.unwrap().unwrap();
     times.of("find_by_token", orders::find_by_token(store, &order.token)).await.unwrap().unwrap();
@@ -147,7 +148,7 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     let wanted = Wanted { order_id: Some(order_id), ..newest };
     assert_eq!(times.of("list callbacks of order", callbacks::list(store, wanted)).await.unwrap().len(), 1);
     times.of("transactions of order", transactions::of_order(store, order_id)).await.unwrap();
-    // Its inquiry is enqueued already: claimed, woken while it runs, and ended with the payment.
+    // Its `settle_order` is enqueued already: claimed, woken while it runs, and ended with the payment.
     let inquiry = kinds::jobs_of_order(store, order_id).await.unwrap().remove(0);
     let claimed = times.of("claim one", jobs::claim(store, &[inquiry.id])).await.unwrap().remove(0);
     times.of("stage", jobs::stage_now(store, Job::SettleOrder { order_id })).await.unwrap();
@@ -166,7 +167,7 @@ async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times)
     give_back(store, &order, &claimed.lease, times).await;
 }
 
-/// A new order gets its link, which makes its job the first inquiry.
+/// A new order gets its link, which converts its job into the first inquiry.
 async fn make_link(store: &Store, round: i64, times: &mut Times) {
     store.enqueue_when_staged(vec![QueueName::Links]);
     let Created::New(order) = orders::create(store, &new_order(), None).await.unwrap() else { panic!("it is new") };
@@ -178,7 +179,7 @@ async fn make_link(store: &Store, round: i64, times: &mut Times) {
     assert_eq!(stored.unwrap(), Transition::Made);
 }
 
-/// The order's money is asked back. The refund's job waits behind the backlog, so what its run writes is tried without its
+/// The order is refunded. The refund's job waits behind the backlog, so the writes of its run are tried without its
 /// lease.
 async fn give_back(store: &Store, order: &Order, lease: &Lease, times: &mut Times) {
     let new = NewRefund { order_id: order.id, amount: order.amount, reason: None, requested_by: "shop".into() };
@@ -231,7 +232,7 @@ async fn audit(store: &Store, extent: Extent, round: i64, times: &mut Times) {
     assert_eq!(known.len(), ORDERS);
 }
 
-/// What an embedded start does besides; afterwards every lease and every grace has ended.
+/// The further statements of an embedded start. Afterwards every lease and every grace has ended.
 pub(super) async fn start_embedded(store: &Store) -> Times {
     let mut times = Times::default();
     for _ in 0..TIMES {

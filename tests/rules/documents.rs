@@ -1,4 +1,4 @@
-//! The documents name the files that there are.
+//! The documents name only files that exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn find_documents(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }

@@ -1,4 +1,5 @@
-//! Every statement is a whole text: what stands in the store's sources is prepared as it is on an empty, migrated database.
+//! Every statement is a whole text: each one in the store's sources is prepared unchanged on an empty, migrated
+//! database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use syn::{Expr, ExprLit, Lit, Token};
 use super::{parsed, sources};
 use crate::support::fixture::Fixture;
 
-/// What only a server is asked: its time, its settings, its sessions, its history.
+/// The statements for a server alone: its time, settings, sessions and history.
 const ONLY_POSTGRES: [&str; 16] = [
     "measure_clock",
     "unsafe_settings",
@@ -32,14 +33,14 @@ const ONLY_POSTGRES: [&str; 16] = [
     "unlocked_jobs",
 ];
 
-/// Several statements in one text, which nothing prepares.
+/// Texts of several statements, which cannot be prepared.
 const SCRIPTS: [&str; 1] = ["set_up_session"];
 
-/// A statement's text, and where it stands.
+/// A statement's text, and its place.
 struct Text {
     path: String,
     sql: String,
-    /// Nothing where both databases read it.
+    /// `None` if both databases read it.
     database: Option<Database>,
 }
 
@@ -82,7 +83,7 @@ where
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// A text that is put together while the program runs can be read by nobody. What a session is named by is no statement.
+/// A text that is built at run time cannot be read in the sources. The name of a session is not a statement.
 #[test]
 fn no_statement_is_put_together() {
     let may = ["shared/store/src/connecting.rs"];
@@ -96,12 +97,12 @@ fn no_statement_is_put_together() {
     assert_eq!(found, may);
 }
 
-/// Whether a string begins here that opens with a statement's name.
+/// Whether a string begins here that starts with a statement's name.
 fn is_statement(source: &str) -> bool {
     source.strip_prefix("\"-- ").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase()))
 }
 
-/// A text without a name is not prepared by the tests above.
+/// The tests above do not prepare a text without a name.
 #[test]
 fn every_statement_opens_with_its_name() {
     let mut nameless = Nameless::default();
@@ -114,7 +115,7 @@ fn every_statement_opens_with_its_name() {
     assert_eq!(nameless.faults, [""; 0]);
 }
 
-/// What sqlx is given that is no statement with a name, and each text that reads like a statement and has none.
+/// Arguments to sqlx that are not a named statement, and texts that look like a statement and have no name.
 #[derive(Default)]
 struct Nameless {
     path: String,
@@ -123,14 +124,14 @@ struct Nameless {
 }
 
 impl Nameless {
-    /// A text may come from a variable or a constant: where it is written, its literal is visited.
+    /// A text may come from a variable or a constant: its literal is visited where it is written.
     fn may_be_given(&self, argument: &Expr) -> bool {
         match argument {
             Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => has_name(&text.value()),
             Expr::Macro(call) => opening(&call.mac).is_some_and(|text| has_name(&text)),
             Expr::MethodCall(call) => call.method == "on",
             Expr::Path(_) => true,
-            // The session's name goes into this one; only that file may say so.
+            // The session's name is put into this text; only that file may do so.
             Expr::Call(_) => self.path == "shared/store/src/connecting.rs",
             _ => false,
         }
@@ -176,7 +177,7 @@ impl<'ast> Visit<'ast> for Nameless {
     }
 }
 
-/// The string that a `concat!` opens with.
+/// The string at the beginning of a `concat!`.
 fn opening(call: &syn::Macro) -> Option<String> {
     if !call.path.is_ident("concat") {
         return None;
@@ -219,7 +220,7 @@ fn texts() -> Vec<Text> {
     texts
 }
 
-/// The lists of columns, and whatever else is one text under a name.
+/// The lists of columns, and every other text with a name.
 fn macros(source: &str) -> Vec<(String, String)> {
     let named = source.split("macro_rules! ").skip(1).filter_map(|rest| {
         let (name, rest) = rest.split_once(' ')?;
@@ -229,7 +230,7 @@ fn macros(source: &str) -> Vec<(String, String)> {
     named.filter(|(_, body)| body.starts_with('"')).map(|(name, body)| (name, literal(body).0)).collect()
 }
 
-/// The string that begins here, and what follows it.
+/// The string that begins here, and the source after it.
 fn literal(source: &str) -> (String, &str) {
     let (mut text, mut rest) = (String::new(), &source[1..]);
     loop {
