@@ -269,7 +269,7 @@ fn only_functions_with_a_lease_end_a_run() {
 
 /// A function that ends many runs in one transaction gets the lease of each. The rule above covers a single run.
 #[test]
-fn whatever_ends_runs_together_holds_their_leases() {
+fn every_batch_that_ends_runs_holds_their_leases() {
     let is_lease = |kind: &syn::Type| match kind {
         syn::Type::Tuple(tuple) => tuple.elems.first().is_some_and(|first| is_named(first, "Lease")),
         _ => is_named(kind, "Lease"),
@@ -308,7 +308,7 @@ fn whatever_ends_runs_together_holds_their_leases() {
 
 /// API, command line and pages stage jobs; only a worker that runs a job has a lease.
 #[test]
-fn nobody_outside_the_worker_holds_a_lease() {
+fn no_code_outside_the_worker_holds_a_lease() {
     let holders: Vec<String> = sources()
         .into_iter()
         .filter(|(path, text)| {

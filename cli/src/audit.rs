@@ -27,8 +27,8 @@ mod progress;
 mod report;
 mod word;
 
-use progress::Progress;
-use report::{Audited, Report};
+use progress::AuditProgress;
+use report::{AuditReport, Audited};
 use word::GatewayWord;
 
 /// Pauses before what looks like a difference is read again. A transaction commits in milliseconds; the last is for one
@@ -53,7 +53,7 @@ pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(
         Some(_) => redis_server(config, &store.database_id().await?)?,
         None => None,
     };
-    let progress = Progress::start();
+    let progress = AuditProgress::start();
     progress.tell("asking the gateway for its book".to_owned());
     let gateway = gateway(config, redis)?;
     weather::heed(&store, gateway.coordination()).await?;
@@ -75,17 +75,17 @@ pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(
 struct Audit<'a> {
     store: &'a Store,
     word: GatewayWord,
-    progress: &'a Progress,
+    progress: &'a AuditProgress,
     order: Option<OrderId>,
     since_ms: Option<i64>,
-    report: Report,
+    report: AuditReport,
 }
 
 /// The differences about an order that seems to differ.
-type Suspects = BTreeMap<OrderId, Vec<Difference>>;
+type DifferencesByOrder = BTreeMap<OrderId, Vec<Difference>>;
 
 impl<'a> Audit<'a> {
-    fn new(store: &'a Store, word: GatewayWord, progress: &'a Progress, arguments: &AuditArguments) -> Self {
+    fn new(store: &'a Store, word: GatewayWord, progress: &'a AuditProgress, arguments: &AuditArguments) -> Self {
         let audited = Audited {
             gateway: word.identity().to_string(),
             word: if word.is_book() { "ledger" } else { "inquiries" },
@@ -97,11 +97,11 @@ impl<'a> Audit<'a> {
             progress,
             order: arguments.order,
             since_ms: arguments.since_days.map(|days| store.now_ms() - i64::from(days) * millis(DAY)),
-            report: Report::new(audited, arguments.output.json),
+            report: AuditReport::new(audited, arguments.output.json),
         }
     }
 
-    async fn run(mut self) -> Result<Report, Exit> {
+    async fn run(mut self) -> Result<AuditReport, Exit> {
         let mut suspects = match self.order {
             Some(id) => {
                 let batch = auditing::these(self.store, &[id]).await?;
@@ -133,10 +133,10 @@ impl<'a> Audit<'a> {
     }
 
     /// Every order, some hundred at a time.
-    async fn walk(&mut self) -> Result<Suspects, Exit> {
+    async fn walk(&mut self) -> Result<DifferencesByOrder, Exit> {
         let highest = auditing::highest_order(self.store).await?;
         let limit = if self.word.is_book() { BATCH } else { ORDERS_WITH_INQUIRIES };
-        let mut suspects = Suspects::new();
+        let mut suspects = DifferencesByOrder::new();
         let mut after = OrderId(0);
         loop {
             let batch = auditing::next(self.store, after, limit, self.since_ms).await?;
@@ -149,9 +149,9 @@ impl<'a> Audit<'a> {
     }
 
     /// Counts and compares; what seems to differ comes back, the rest is reported.
-    async fn first_reading(&mut self, batch: &Batch) -> Result<Suspects, Exit> {
+    async fn first_reading(&mut self, batch: &Batch) -> Result<DifferencesByOrder, Exit> {
         let differences = self.compare(batch, true).await?;
-        let mut suspects = Suspects::new();
+        let mut suspects = DifferencesByOrder::new();
         for (id, differences) in differences {
             if differences.iter().any(is_difference) {
                 suspects.insert(id, differences);
@@ -163,9 +163,9 @@ impl<'a> Audit<'a> {
     }
 
     /// Reads the orders again. A difference that is no longer there was a change that was caught half way.
-    async fn read_again(&mut self, mut suspects: Suspects) -> Result<Suspects, Exit> {
+    async fn read_again(&mut self, mut suspects: DifferencesByOrder) -> Result<DifferencesByOrder, Exit> {
         let ids: Vec<OrderId> = suspects.keys().copied().collect();
-        let mut remaining = Suspects::new();
+        let mut remaining = DifferencesByOrder::new();
         for ids in ids.chunks(if self.word.is_book() { BATCH } else { ORDERS_WITH_INQUIRIES }) {
             let batch = auditing::these(self.store, ids).await?;
             let mut differences = self.compare(&batch, false).await?;
@@ -186,7 +186,7 @@ impl<'a> Audit<'a> {
     }
 
     /// The differences about the orders of a batch, by order.
-    async fn compare(&mut self, batch: &Batch, is_counted: bool) -> Result<Suspects, Exit> {
+    async fn compare(&mut self, batch: &Batch, is_counted: bool) -> Result<DifferencesByOrder, Exit> {
         let words = self.words(&batch.orders).await?;
         if is_counted {
             self.count(batch, &words);
@@ -198,7 +198,7 @@ impl<'a> Audit<'a> {
         let of_callbacks = batch.callbacks_without_order.iter().map(audit::callback_without_order);
         let unreadable =
             batch.unreadable.iter().map(|unreadable| audit::unreadable(unreadable.order_id, &unreadable.what));
-        let mut differences = Suspects::new();
+        let mut differences = DifferencesByOrder::new();
         for difference in of_orders.chain(of_jobs).chain(of_callbacks).chain(unreadable) {
             let id = difference.order_id.unwrap_or(OrderId(0));
             differences.entry(id).or_default().push(difference);

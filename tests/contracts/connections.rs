@@ -51,7 +51,7 @@ async fn are_closed(postgres: &mut PrivatePostgres, f: &Fixture, beside: &mut Pg
     let stuck = timeout(Duration::from_secs(12), stage(&f.store, 100)).await;
     postgres.resume();
 
-    assert_eq!(stuck, Ok(0), "nobody waits for a server that hangs, or is told that it has done anything");
+    assert_eq!(stuck, Ok(0), "no caller waits for a server that hangs, or is told that it has done anything");
     let resumed = Instant::now();
     while resumed.elapsed() < Duration::from_secs(5) {
         if number(beside, SESSIONS).await <= before - AT_ONCE {
@@ -105,7 +105,7 @@ async fn connections_to_a_host_that_has_vanished_are_replaced_when_it_is_back() 
 
     let began = Instant::now();
     while !join_all((0..16).map(|number| jobs::stage_now(&f.store, a_job(number)))).await.iter().all(Result::is_ok) {
-        assert!(began.elapsed() < PATIENCE, "connections that nobody answers on are still in the way");
+        assert!(began.elapsed() < PATIENCE, "connections without an answer are still in the way");
     }
 }
 
@@ -145,7 +145,7 @@ async fn enqueuing_claims_and_renewals_do_not_wait_for_the_disk_and_the_end_of_a
     jobs::stage_now(&f.store, a_job(1)).await.unwrap();
     postgres.execute("create table probe (number bigint)").await;
     // A commit that waits for the server's own disk also waits for this standby, which does not exist.
-    postgres.execute("alter system set synchronous_standby_names = 'nobody'").await;
+    postgres.execute("alter system set synchronous_standby_names = 'missing'").await;
     postgres.execute("select pg_reload_conf()").await;
     wait_until("commits that wait", PATIENCE, async || {
         let mut probe = f.connection().await;

@@ -14,7 +14,7 @@ on_every_database! {
     a_renewal_in_time_wins_over_the_relays_dead_letter
     a_worker_that_lost_its_lease_makes_no_dead_letter
     the_dead_letter_of_a_callback_moves_the_callbacks_order
-    a_final_no_to_a_link_that_nobody_needs_any_more_is_no_dead_letter
+    a_final_no_to_a_link_that_is_not_needed_any_more_is_no_dead_letter
 }
 
 const EVERY_STATUS: [OrderStatus; 8] = [
@@ -110,7 +110,7 @@ async fn the_dead_letter_of_a_callback_moves_the_callbacks_order(f: Fixture) {
 }
 
 /// While a second link was being made, the customer paid by the first.
-async fn a_final_no_to_a_link_that_nobody_needs_any_more_is_no_dead_letter(f: Fixture) {
+async fn a_final_no_to_a_link_that_is_not_needed_any_more_is_no_dead_letter(f: Fixture) {
     let order = f.order_with_link(1).await;
     let closed = Settlement::LinkClosed { transaction_id: TransactionId(1) };
     f.settle(&order, &closed).await.unwrap();

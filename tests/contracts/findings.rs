@@ -127,7 +127,7 @@ async fn what_an_older_release_finds_is_read_at_once_and_kept_by_whatever_comes_
         (FindingKind::UnclearAnswer, "an odd answer".to_owned(), at_ms + 30_000),
     ];
 
-    assert_eq!(f.found(&orders[0]).await, expected, "whoever reads the order");
+    assert_eq!(f.found(&orders[0]).await, expected, "by every way to read the order");
     let audited = auditing::next(&f.store, OrderId(orders[0].id.0 - 1), 1, None).await.unwrap().orders.remove(0);
     assert_eq!(audited.findings.len(), 2, "an audit");
     assert_eq!(f.rows().await, 0, "which writes nothing");

@@ -141,7 +141,7 @@ async fn both_drafts_of_an_order_asked_about_among_others_get_one_yes(f: Fixture
         verdicts.sort_unstable();
         assert_eq!(verdicts, ["allowed", "second_transaction"]);
     }
-    assert_eq!(repeated, answers, "whoever was allowed stays so");
+    assert_eq!(repeated, answers, "an allowed draft stays allowed");
 }
 
 async fn orders_that_are_asked_for_together_are_each_made_once(f: Fixture) {
@@ -184,7 +184,7 @@ async fn orders_that_are_asked_for_together_are_each_made_once(f: Fixture) {
     assert_eq!((with_reference.len(), with_one_key.len()), (1, 1));
     assert_eq!(new_orders.len(), usize::try_from(MANY / 5 * 2 + 2).unwrap());
     let jobs = jobs::list(&f.store, None, None, 1_000).await.unwrap();
-    assert_eq!(jobs.len(), new_orders.len(), "each has its job, and nobody else has one");
+    assert_eq!(jobs.len(), new_orders.len(), "each has its job, and no other order has one");
     // The key of an order that was not made is free.
     assert!(matches!(orders::create(&f.store, &new_order(), freed.as_ref()).await, Ok(Created::New(_))));
 }
@@ -337,14 +337,14 @@ async fn expect_others_first<T: std::fmt::Debug>(
     let others = tokio::select! {
         biased; // the held ones come first, and are first in line
         early = &mut of_held => panic!("their orders are held, and they ended with {early:?}"),
-        others = others => others.expect("nobody waits for what somebody else holds"),
+        others = others => others.expect("no order waits for the lock of another"),
     };
     held.let_go().await;
     (of_held.await, others)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_locked_order_holds_up_nobody() {
+async fn a_wait_for_a_locked_order_holds_up_no_other_order() {
     let f = Fixture::postgres().await;
     let orders = orders_with_links(&f).await;
     let (held, others) = orders.split_at(1);
@@ -358,7 +358,7 @@ async fn who_waits_for_a_locked_order_holds_up_nobody() {
 
 /// More than the writers of a queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_who_wait_for_locked_orders_one_after_the_other_hold_up_nobody() {
+async fn many_waits_for_locked_orders_hold_up_no_other_order() {
     let f = Fixture::postgres().await;
     let orders = orders_with_links(&f).await;
     let (held, others) = orders.split_at(8);
@@ -456,7 +456,7 @@ async fn the_same_requests_at_two_processes_do_not_wait_in_a_circle() {
 
         let (here, there) = tokio::time::timeout(Duration::from_secs(10), async { tokio::join!(here, there) })
             .await
-            .expect("nobody waits for ever");
+            .expect("no request waits for ever");
 
         let made =
             |all: &[Result<Created, StoreError>]| all.iter().filter(|made| matches!(made, Ok(Created::New(_)))).count();

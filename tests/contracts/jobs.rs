@@ -123,7 +123,7 @@ async fn a_zombie_changes_nothing_but_its_draft_is_known(f: Fixture) {
     assert_eq!(f.find(&order).await.transaction_id.unwrap().0, 8);
     let known = transactions::of_order(&f.store, order.id).await.unwrap();
     let known: HashSet<i64> = known.iter().map(|known| known.transaction_id.0).collect();
-    assert_eq!(known, HashSet::from([7, 8]), "somebody might pay either");
+    assert_eq!(known, HashSet::from([7, 8]), "a customer might pay either");
 }
 
 async fn a_renewal_returns_only_leases_that_are_still_ours(f: Fixture) {

@@ -10,7 +10,7 @@ use crate::support::fixture::{Fixture, new_order, on_every_database};
 
 on_every_database! {
     a_counter_that_went_back_under_running_processes_gives_no_number_twice
-    a_counter_behind_the_orders_that_are_there_refuses_nobody
+    a_counter_behind_the_existing_orders_refuses_no_request
     many_orders_that_meet_numbers_of_others_make_them_jump_once
     what_a_person_says_of_a_restore_reaches_processes_that_run
 }
@@ -62,7 +62,7 @@ async fn a_counter_that_went_back_under_running_processes_gives_no_number_twice(
 }
 
 /// A process that starts after the restore has seen no earlier counter.
-async fn a_counter_behind_the_orders_that_are_there_refuses_nobody(f: Fixture) {
+async fn a_counter_behind_the_existing_orders_refuses_no_request(f: Fixture) {
     let there = create(&f.store, 3).await;
     f.execute(&["update id_blocks set next = 1 where name = 'orders'".to_owned()]).await;
 
@@ -114,5 +114,5 @@ async fn numbers_jump_where_postgresql_is_on_another_history() {
     assert_eq!(f.text("select history from id_blocks where name = 'orders'").await, history);
     let further = create(&f.store, MORE_THAN_A_BLOCK).await;
     assert!(further.is_disjoint(&before) && further.is_disjoint(&after), "{further:?}");
-    assert_eq!(f.number("select max(jumps) from id_blocks").await, 1, "once, whoever finds it");
+    assert_eq!(f.number("select max(jumps) from id_blocks").await, 1, "once, whichever process finds it");
 }

@@ -26,7 +26,7 @@ on_every_database! {
     nothing_of_a_refund_is_written_without_its_lease
     a_refund_that_is_done_refunds_its_order_once
     a_refund_that_is_refused_gives_its_reserve_back
-    a_refund_nobody_knows_of_keeps_its_reserve_and_is_before_a_person
+    a_refund_of_unknown_outcome_keeps_its_reserve_and_is_before_a_person
     a_reversal_that_an_inquiry_sees_first_closes_the_refund_and_counts_once
     a_reversal_that_an_inquiry_sees_after_the_refund_changes_nothing
     a_reversal_that_an_inquiry_sees_settles_what_a_person_was_to_find_out
@@ -212,7 +212,7 @@ async fn a_refund_that_is_refused_gives_its_reserve_back(f: Fixture) {
     assert_ne!(another.id, refund.id);
 }
 
-async fn a_refund_nobody_knows_of_keeps_its_reserve_and_is_before_a_person(f: Fixture) {
+async fn a_refund_of_unknown_outcome_keeps_its_reserve_and_is_before_a_person(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
     let job = f.claim_refund().await;
@@ -300,7 +300,7 @@ async fn what_else_was_found_outlives_what_became_of_the_refund(f: Fixture) {
     assert_eq!(left, [(FindingKind::SecondPayment, "paid twice", SuggestedAct::ReturnSecondPayment)]);
     assert_eq!(order.reason.as_deref(), Some("paid twice"), "no refund is to be checked any more");
     assert_eq!(order.suggested_act, Some(SuggestedAct::ReturnSecondPayment));
-    assert_eq!(f.state_of(job.lease.job_id).await.0, "canceled", "nobody has to hear of its dead letter any more");
+    assert_eq!(f.state_of(job.lease.job_id).await.0, "canceled", "no person has to see its dead letter any more");
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 0);
 }
 

@@ -27,7 +27,7 @@ on_every_database! {
     an_inquiry_about_a_decision_is_restored
     an_order_resolved_as_canceled_has_ended_and_has_late_inquiries
     an_order_resolved_as_refunded_gave_all_its_money_back
-    whoever_says_it_again_is_believed
+    a_person_who_decides_the_same_again_is_believed
     a_mark_goes_and_the_status_stays
     a_failed_order_that_is_unmarked_can_still_be_retried
     a_refund_that_a_person_saw_makes_the_order_refunded
@@ -110,7 +110,7 @@ async fn an_order_resolved_as_paid_is_paid_by_an_inquiry_and_by_no_other_transac
     let order = f.order_in_review(7).await;
     let paid_by = |id| Settlement::Paid { transaction_id: TransactionId(id) };
     jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
-    assert_eq!(f.inquire(&order, &[], &paid_by(7)).await, Transition::Refused, "nobody decided so");
+    assert_eq!(f.inquire(&order, &[], &paid_by(7)).await, Transition::Refused, "no person decided so");
 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Asked(TransactionId(7)));
 
@@ -219,7 +219,7 @@ async fn an_order_resolved_as_refunded_gave_all_its_money_back(f: Fixture) {
     assert!(f.next_inquiry_in_ms(&order).await.is_some());
 }
 
-async fn whoever_says_it_again_is_believed(f: Fixture) {
+async fn a_person_who_decides_the_same_again_is_believed(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Canceled)).await;
     assert_eq!(f.accepted(&order).await, [(7, false)], "whether the money went back is looked at");
@@ -440,7 +440,7 @@ async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
     assert_eq!(decided, Resolved::Settled(OrderStatus::Paid));
     assert!(!f.find(&order).await.needs_review);
     let why = refusal(f.resolve(&order, &about(&read)).await);
-    assert!(why.contains("no person has to look at it"), "whoever comes second hears how it stands: {why}");
+    assert!(why.contains("no person has to look at it"), "the second person is told how it stands: {why}");
 }
 
 /// The refund's job is retried and dies again, with the same words, while the decision is carried out.

@@ -157,7 +157,7 @@ async fn a_link_for_an_order_that_cannot_be_paid_any_more_is_recorded_alone(f: F
     assert_eq!(late, Transition::Refused);
     let order = f.find(&order).await;
     assert_eq!((order.status, order.payment_url.clone()), (OrderStatus::Canceled, None));
-    assert_eq!(transactions::of_order(&f.store, order.id).await.unwrap().len(), 1, "somebody might pay it");
+    assert_eq!(transactions::of_order(&f.store, order.id).await.unwrap().len(), 1, "a customer might pay it");
     assert_eq!(f.state_of(running.lease.job_id).await.0, "running", "the run ends by itself");
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::NotPayable);
 }

@@ -90,7 +90,7 @@ async fn a_callback_between_the_answer_and_the_end_of_an_inquiry_is_not_lost(f: 
     let inquiry = f.settle_job(&order).await;
     // The gateway has just answered that nothing is paid; now the customer confirms.
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
-    assert_eq!(f.claim(QueueName::Settle).await.len(), 0, "somebody runs it already");
+    assert_eq!(f.claim(QueueName::Settle).await.len(), 0, "a worker runs it already");
 
     let asked_at_ms = f.store.now_ms();
     settlement::settle(&f.store, &inquiry.lease, &order, asked_at_ms, &[], &Settlement::Unchanged, &far())

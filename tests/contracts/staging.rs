@@ -11,7 +11,7 @@ use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, on_every_databa
 
 on_every_database! {
     what_is_staged_on_an_open_queue_is_enqueued_with_its_commit
-    an_id_that_nobody_pushed_is_enqueued_again_after_its_grace
+    an_id_that_was_not_pushed_is_enqueued_again_after_its_grace
     a_waiting_job_that_is_staged_again_on_an_open_queue_is_enqueued_and_a_suspect_is_not
     a_callback_wakes_its_inquiry_in_whatever_state_that_is
     a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones
@@ -33,7 +33,7 @@ async fn state_of(f: &Fixture, order: &Order, kind: &str) -> String {
 
 async fn what_is_staged_on_an_open_queue_is_enqueued_with_its_commit(f: Fixture) {
     let before = f.order().await;
-    assert_eq!(state_of(&f, &before, "create_payment_link").await, "available", "nobody has opened a queue");
+    assert_eq!(state_of(&f, &before, "create_payment_link").await, "available", "no queue is open");
     assert!(f.store.take_recent().due_at_ms.is_some(), "the relay must look at it");
     f.store.enqueue_when_staged(vec![QueueName::Links]);
 
@@ -53,7 +53,7 @@ async fn what_is_staged_on_an_open_queue_is_enqueued_with_its_commit(f: Fixture)
     assert_eq!(state_of(&f, &after, "create_payment_link").await, "available");
 }
 
-async fn an_id_that_nobody_pushed_is_enqueued_again_after_its_grace(f: Fixture) {
+async fn an_id_that_was_not_pushed_is_enqueued_again_after_its_grace(f: Fixture) {
     f.store.enqueue_when_staged(vec![QueueName::Links]);
     let order = f.order().await;
     let id = job_of(&f, &order, "create_payment_link").await.id;

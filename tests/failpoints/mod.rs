@@ -244,7 +244,7 @@ impl House {
             if endings.into_iter().any(|ending| ending.is_by_failpoint(point.as_str())) {
                 return;
             }
-            assert!(Instant::now() < deadline, "nobody came to {point}");
+            assert!(Instant::now() < deadline, "no process came to {point}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

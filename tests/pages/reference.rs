@@ -7,7 +7,7 @@ use domain::job::{Death, JobKind, JobState, QueueName, Subject};
 use domain::order::{OrderStatus, SuggestedAct, TRANSITIONS};
 use domain::refund::RefundState;
 use domain::review::FindingKind;
-use store::callbacks::Verdict;
+use store::callbacks::CallbackVerdict;
 
 fn yes(is_so: bool) -> String {
     if is_so { "yes" } else { "no" }.to_owned()
@@ -98,7 +98,7 @@ fn the_page_of_job_kinds_has_every_kind_queue_and_state() {
 
 #[test]
 fn the_page_of_callback_verdicts_has_every_verdict_with_its_answer() {
-    let rows = Verdict::ALL.iter().map(|verdict| {
+    let rows = CallbackVerdict::ALL.iter().map(|verdict| {
         let status = if verdict.allows() { "1: debit" } else { "0: do not debit" };
         [code(verdict), verdict.meaning().to_owned(), status.to_owned(), verdict.message().to_owned()]
     });

@@ -6,7 +6,7 @@ use domain::job::QueueName;
 use domain::order::Order;
 use futures_util::future::join_all;
 use sqlx::{Connection, PgConnection};
-use store::callbacks::Verdict;
+use store::callbacks::CallbackVerdict;
 use store::jobs;
 use store::orders::{self, Created, Transition};
 
@@ -69,7 +69,7 @@ async fn orders_with_links(f: &Fixture) -> Vec<Order> {
         }
     }))
     .await;
-    let ids = jobs::offer(store, QueueName::Links, 100).await.unwrap();
+    let ids = jobs::enqueue(store, QueueName::Links, 100).await.unwrap();
     let links = jobs::claim(store, &ids).await.unwrap();
     assert_eq!(links.len(), made.len());
     let linked = join_all(links.iter().map(|job| async {
@@ -84,8 +84,8 @@ async fn orders_with_links(f: &Fixture) -> Vec<Order> {
 
 async fn pay(f: &Fixture, orders: Vec<Order>) {
     let answers = join_all(orders.iter().map(|order| f.ask(order, 7_000 + order.id.0))).await;
-    assert!(answers.iter().all(|answer| *answer == Verdict::Allowed));
-    let ids = jobs::offer(&f.store, QueueName::Settle, 100).await.unwrap();
+    assert!(answers.iter().all(|answer| *answer == CallbackVerdict::Allowed));
+    let ids = jobs::enqueue(&f.store, QueueName::Settle, 100).await.unwrap();
     let jobs = jobs::claim(&f.store, &ids).await.unwrap();
     assert_eq!(jobs.len(), orders.len());
     join_all(jobs.iter().map(|job| async {

@@ -12,12 +12,12 @@ const FIRST_AFTER: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_secs(3);
 
 /// Prints every few seconds what was told last. Dropping it ends that.
-pub(super) struct Progress {
+pub(super) struct AuditProgress {
     now: Arc<Mutex<String>>,
     printing: AbortHandle,
 }
 
-impl Progress {
+impl AuditProgress {
     pub(super) fn start() -> Self {
         let now = Arc::new(Mutex::new(String::new()));
         let shown = Arc::clone(&now);
@@ -29,7 +29,7 @@ impl Progress {
                 tokio::time::sleep(EVERY).await;
             }
         });
-        Progress { now, printing: printing.abort_handle() }
+        AuditProgress { now, printing: printing.abort_handle() }
     }
 
     /// What the run is at from now on.
@@ -38,7 +38,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for AuditProgress {
     fn drop(&mut self) {
         self.printing.abort();
     }

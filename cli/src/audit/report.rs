@@ -32,7 +32,7 @@ pub(super) struct Audited {
 
 /// Everything that was found.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct AuditReport {
     pub(super) audited: Audited,
     differences: Vec<Difference>,
     information: Vec<Difference>,
@@ -41,10 +41,10 @@ pub(super) struct Report {
     keeps_all: bool,
 }
 
-impl Report {
+impl AuditReport {
     /// An empty report; one for machines keeps all information.
     pub(super) fn new(audited: Audited, for_machines: bool) -> Self {
-        Report {
+        AuditReport {
             audited,
             differences: Vec::new(),
             information: Vec::new(),
@@ -85,13 +85,13 @@ impl Report {
         #[derive(Serialize)]
         struct Document<'a> {
             audited: &'a Audited,
-            differences: Vec<View<'a>>,
-            information: Vec<View<'a>>,
+            differences: Vec<PrintedDifference<'a>>,
+            information: Vec<PrintedDifference<'a>>,
         }
         Document {
             audited: &self.audited,
-            differences: self.differences.iter().map(View::new).collect(),
-            information: self.information.iter().map(View::new).collect(),
+            differences: self.differences.iter().map(PrintedDifference::new).collect(),
+            information: self.information.iter().map(PrintedDifference::new).collect(),
         }
     }
 
@@ -129,15 +129,15 @@ impl Report {
 
 /// A difference as it is printed for machines.
 #[derive(Debug, Serialize)]
-struct View<'a> {
+struct PrintedDifference<'a> {
     #[serde(flatten)]
     difference: &'a Difference,
     act: &'static str,
 }
 
-impl<'a> View<'a> {
+impl<'a> PrintedDifference<'a> {
     fn new(difference: &'a Difference) -> Self {
-        View { difference, act: difference.kind.act() }
+        PrintedDifference { difference, act: difference.kind.act() }
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn differences_are_listed_by_order_with_what_to_do_and_much_information_is_counted() {
-        let mut report = Report::new(Audited::default(), false);
+        let mut report = AuditReport::new(Audited::default(), false);
         report.add(difference(Kind::JobStuck, 9));
         report.add(difference(Kind::PaidWithoutDebit, 2));
         for order in 0..100 {
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn machines_get_everything() {
-        let mut report = Report::new(Audited::default(), true);
+        let mut report = AuditReport::new(Audited::default(), true);
         for order in 0..100 {
             report.add(difference(Kind::UnderWay, order));
         }

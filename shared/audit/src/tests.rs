@@ -175,13 +175,13 @@ impl Scene {
         self.without_jobs().with(|order| order.needs_review = true)
     }
 
-    fn differences(&self) -> Vec<Difference> {
+    fn compared(&self) -> Vec<Difference> {
         let (gateway, words) = (&identity(), &self.words);
         examine(&self.record, &Against { gateway, store_id: "1234", words, now_ms: NOW_MS })
     }
 
     fn kinds(&self) -> Vec<Kind> {
-        self.differences().iter().map(|difference| difference.kind).collect()
+        self.compared().iter().map(|difference| difference.kind).collect()
     }
 
     fn differences(&self) -> Vec<Kind> {
@@ -238,7 +238,7 @@ fn a_sound_order_of_any_status_is_no_finding() {
 }
 
 #[test]
-fn paid_without_a_debit_is_told_whoever_has_the_order() {
+fn paid_without_a_debit_is_told_also_when_a_person_has_the_order() {
     let paid = || Scene::of(OrderStatus::Paid);
     for state in [TransactionState::Open, TransactionState::Closed] {
         assert_eq!(paid().says(StoredState::Debited, state).differences(), [Kind::PaidWithoutDebit]);
@@ -434,7 +434,7 @@ fn a_refund_of_an_order_that_was_paid_by_another_amount_is_told() {
     assert_eq!(refunded(5_000).kinds(), []);
     let differs = refunded(5_100);
     assert_eq!(differs.kinds(), [Kind::RefundAmountDiffers]);
-    let says = &differs.differences()[0].says;
+    let says = &differs.compared()[0].says;
     assert!(says.contains("50.00") && says.contains("51.00"), "{says}");
 }
 
@@ -468,7 +468,7 @@ fn an_open_refund_has_its_job() {
 }
 
 #[test]
-fn a_refund_nobody_knows_of_is_before_a_person() {
+fn a_refund_of_unknown_outcome_is_before_a_person() {
     let unknown = || Scene::of(OrderStatus::Paid).and_refund(RefundState::Review, 5_000);
 
     assert_eq!(unknown().before_a_person().kinds(), [Kind::BeforeAPerson]);
@@ -527,7 +527,7 @@ fn a_second_debit_is_a_difference_until_a_person_is_told_of_it() {
 }
 
 #[test]
-fn a_person_who_has_the_order_need_not_have_heard_of_a_debit_since() {
+fn a_person_who_has_the_order_may_not_know_of_a_later_debit() {
     let review = |row| Scene::of(OrderStatus::Review).says(row, debited());
 
     assert_eq!(review(StoredState::Debited).kinds(), [Kind::BeforeAPerson]);
@@ -619,7 +619,7 @@ fn a_transaction_the_gateway_does_not_know_matters_by_what_was_seen_on_it() {
 }
 
 #[test]
-fn an_answer_nobody_understands_is_a_difference_once_nobody_asks_again() {
+fn an_unclear_answer_is_a_difference_once_no_inquiry_asks_again() {
     for status in [OrderStatus::Pending, OrderStatus::Paid, OrderStatus::Expired] {
         let row = if status == OrderStatus::Paid { StoredState::Debited } else { StoredState::Open };
         let scene = Scene::of(status).says(row, unclear());
@@ -752,7 +752,7 @@ fn each_finding_about_an_order_is_told_with_its_act() {
     let act = FindingKind::SecondPayment.act();
     scene.record.findings.push(ReviewFinding { number: 2, text: "it was paid twice".into(), act, ..something() });
 
-    let told: Vec<String> = scene.differences().into_iter().map(|difference| difference.says).collect();
+    let told: Vec<String> = scene.compared().into_iter().map(|difference| difference.says).collect();
 
     assert_eq!(
         told,
@@ -933,7 +933,7 @@ proptest! {
             scene = scene.with(|order| order.needs_review = true);
         }
 
-        let differences = scene.differences();
+        let differences = scene.compared();
         let is_told = differences.iter().any(|difference| difference.transaction_id == Some(OTHER_TX));
         let with_a_person = differences.iter().any(|difference| difference.kind == Kind::BeforeAPerson);
 
@@ -953,7 +953,7 @@ proptest! {
             _ => row == StoredState::Reversed && state == reversed(),
         };
 
-        prop_assert_eq!(scene.differences().is_empty(), fits, "{:?}", scene.differences());
+        prop_assert_eq!(scene.compared().is_empty(), fits, "{:?}", scene.compared());
     }
 
     /// Any way through the table of transitions is a history, and with one line less it is none.

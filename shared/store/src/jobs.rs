@@ -90,14 +90,14 @@ pub async fn renew(store: &Store, leases: &[Lease]) -> Result<Vec<JobId>, StoreE
 }
 
 #[derive(Serialize)]
-struct HeldLease {
+struct LeaseRow {
     id: JobId,
     lease_token: i64,
 }
 
-impl HeldLease {
-    fn all(leases: &[Lease]) -> Vec<HeldLease> {
-        leases.iter().map(|lease| HeldLease { id: lease.job_id, lease_token: lease.token }).collect()
+impl LeaseRow {
+    fn all(leases: &[Lease]) -> Vec<LeaseRow> {
+        leases.iter().map(|lease| LeaseRow { id: lease.job_id, lease_token: lease.token }).collect()
     }
 }
 
@@ -119,7 +119,7 @@ async fn held_of(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, Stor
     if leases.is_empty() {
         return Ok(HashSet::new());
     }
-    let query = sqlx::query(HELD_LEASES.on(store.database())).bind(json(&HeldLease::all(leases))?);
+    let query = sqlx::query(HELD_LEASES.on(store.database())).bind(json(&LeaseRow::all(leases))?);
     query.fetch_all(store.upkeep_readers()).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 
@@ -147,7 +147,7 @@ const RENEW_LEASES: Statement = Statement {
 async fn renew_those(store: &Store, leases: &[Lease]) -> Result<HashSet<JobId>, StoreError> {
     let connection = store.upkeep().acquire().await?;
     let query = sqlx::query(RENEW_LEASES.on(store.database()));
-    let query = query.bind(store.now_ms() + store.lease_ms()).bind(json(&HeldLease::all(leases))?);
+    let query = query.bind(store.now_ms() + store.lease_ms()).bind(json(&LeaseRow::all(leases))?);
     connection.fetch_all(query).await?.iter().map(|row| Ok(JobId(row.try_get("id")?))).collect()
 }
 

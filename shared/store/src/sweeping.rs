@@ -183,8 +183,10 @@ async fn restore_refunds(store: &Store) -> Result<u64, StoreError> {
 /// A late inquiry is a day away, so this may take its time. With very many ended orders each sweep continues where the
 /// one before stopped, and starts again after the last.
 async fn restore_late_inquiries(store: &Store) -> Result<u64, StoreError> {
-    let oldest =
-        SweepPosition { final_at_ms: store.now_ms() - LATE_INQUIRIES_MS + LATE_INQUIRIES_MARGIN_MS, order_id: OrderId(0) };
+    let oldest = SweepPosition {
+        final_at_ms: store.now_ms() - LATE_INQUIRIES_MS + LATE_INQUIRIES_MARGIN_MS,
+        order_id: OrderId(0),
+    };
     let mut from = sweep_position(store).await?.max(oldest);
     let mut restored = 0;
     for _ in 0..ENDED_PAGES {

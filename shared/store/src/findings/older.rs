@@ -222,7 +222,7 @@ mod tests {
         }
 
         #[test]
-        fn an_order_that_waits_for_nobody_has_no_open_finding(open in any_open()) {
+        fn an_order_that_waits_for_no_person_has_no_open_finding(open in any_open()) {
             let settled = Mirror { is_before_a_person: false, reason: None, act: None };
             let change = OlderChange::between(&settled, &open);
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::LinkRow;
+use sqlx::Row;
 
 use super::{NewLink, Told, Transition, tell_all};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
