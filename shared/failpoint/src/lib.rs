@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use domain::named_values::named_values;
 
 named_values! {
-    /// Where a process may be struck.
+    /// A named point in the program.
     Point {
         /// An order is written and not committed.
         CreateBeforeCommit = "create-before-commit",
-        /// An order is committed, and nobody was told.
+        /// An order is committed, and no other part knows it yet.
         CreateAfterCommit = "create-after-commit",
         /// A callback was read, and nothing is decided.
         WebhookBeforeDecision = "webhook-before-decision",
@@ -53,33 +53,33 @@ named_values! {
         SettleBeforeCommit = "settle-before-commit",
         /// `paid` is written and not committed.
         PaidBeforeCommit = "paid-before-commit",
-        /// `paid` is committed, and nobody was told.
+        /// `paid` is committed, and no other part knows it yet.
         PaidAfterCommit = "paid-after-commit",
-        /// An order is called off, and that is not committed.
+        /// The cancel of an order is written and not committed.
         CancelBeforeCommit = "cancel-before-commit",
-        /// An order is called off, and nobody was told.
+        /// An order is canceled, and no other part knows it yet.
         CancelAfterCommit = "cancel-after-commit",
         /// A refund is written and not committed.
         RequestBeforeCommit = "request-before-commit",
-        /// A refund is committed, and nobody was told.
+        /// A refund is committed, and no other part knows it yet.
         RequestAfterCommit = "request-after-commit",
         /// A refund is about to be marked as sent.
         RefundBeforeMark = "refund-before-mark",
-        /// A refund is marked as sent, and was not: nobody else may send it.
+        /// A refund is marked as sent, and was not sent; no other run may send it.
         RefundBeforeCall = "refund-before-call",
         /// The gateway gave money back, and no row knows.
         RefundAfterCall = "refund-after-call",
-        /// That the money went back is written and not committed.
+        /// The return of the money is written and not committed.
         RefundBeforeCommit = "refund-before-commit",
-        /// That the money went back is committed, and nobody was told.
+        /// The return of the money is committed, and no other part knows it yet.
         RefundAfterCommit = "refund-after-commit",
         /// A crash is counted and not committed.
         CrashBeforeCommit = "crash-before-commit",
         /// A dead letter and its order's move are written and not committed.
         DeadLetterBeforeCommit = "dead-letter-before-commit",
-        /// What is missing is restored, and nothing is pruned.
+        /// Missing jobs are restored, and nothing is pruned.
         SweepBetween = "sweep-between",
-        /// Strikes with `return`: leases are not renewed, and nobody is told that they are lost.
+        /// Strikes with `return`: leases are not renewed, and the runs do not learn that they are lost.
         SkipRenewal = "skip-renewal",
         /// Strikes with `return`: this process's host believes it is a minute later.
         HostClockAhead = "host-clock-ahead",
@@ -98,7 +98,7 @@ named_values! {
 }
 
 impl Point {
-    /// Whether it lies on an order's way, where a process may die.
+    /// Whether an order's work reaches it, so that a process may be killed there.
     pub fn is_deadly(self) -> bool {
         !matches!(
             self,
@@ -124,12 +124,12 @@ pub fn defect_of(order_number: i64) -> Option<Point> {
     }
 }
 
-/// This process has come to `point`.
+/// This process has come to `point`; without the feature nothing happens.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn reach(_point: Point) {}
 
-/// This process has come to `point`: whatever `FAILPOINTS` says happens here.
+/// This process has come to `point`: the action that `FAILPOINTS` names happens here.
 #[cfg(feature = "failpoints")]
 pub fn reach(point: Point) {
     fail::fail_point!(point.as_str(), |_| ());
@@ -149,7 +149,7 @@ pub fn strikes(point: Point) -> bool {
     false
 }
 
-/// `FAILPOINTS` cannot be meant.
+/// `FAILPOINTS` names an unknown point or action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("FAILPOINTS: {0}")]
 pub struct FailpointFault(String);
@@ -169,15 +169,15 @@ pub fn arm() -> Result<(), FailpointFault> {
 /// [`FailpointFault`]: an unknown point or action.
 #[cfg(feature = "failpoints")]
 pub fn arm() -> Result<(), FailpointFault> {
-    let Ok(wishes) = std::env::var("FAILPOINTS") else { return Ok(()) };
-    for wish in wishes.split(';').filter(|wish| !wish.is_empty()) {
-        let (name, action) = wish.split_once('=').ok_or_else(|| FailpointFault(format!("{wish} names no action")))?;
+    let Ok(points) = std::env::var("FAILPOINTS") else { return Ok(()) };
+    for part in points.split(';').filter(|part| !part.is_empty()) {
+        let (name, action) = part.split_once('=').ok_or_else(|| FailpointFault(format!("{part} names no action")))?;
         let point = Point::parse(name).ok_or_else(|| FailpointFault(format!("there is no point {name}")))?;
         let armed = match action.strip_prefix("kill") {
             Some(time) => arm_kill(point, if time.is_empty() { "@1" } else { time }),
             None => fail::cfg(point.as_str(), action),
         };
-        armed.map_err(|fault| FailpointFault(format!("{wish}: {fault}")))?;
+        armed.map_err(|fault| FailpointFault(format!("{part}: {fault}")))?;
     }
     Ok(())
 }
