@@ -6,11 +6,11 @@ use super::definition::Definition;
 #[derive(Clone, Copy, Debug)]
 pub struct Contract(pub &'static [&'static [Definition]]);
 
-/// What the name of the variable for a secret's file ends with.
+/// The end of the name of the variable that names a secret's file.
 pub(super) const FILE: &str = "_FILE";
 
 impl Contract {
-    /// All settings, component by component. One that two components read comes once.
+    /// All settings, component by component. A setting of two components comes once.
     pub fn definitions(&self) -> Vec<&'static Definition> {
         let mut definitions: Vec<&Definition> = Vec::new();
         for definition in self.0.iter().copied().flatten() {
@@ -21,8 +21,8 @@ impl Contract {
         definitions
     }
 
-    /// The secrets' names. Each may stand in a file instead, whose path is in the variable of that name with `_FILE` behind
-    /// it, as container platforms hand out secrets.
+    /// The secrets' names. Each secret may be in a file instead, as container platforms provide it; the variable with `_FILE`
+    /// at the end of its name has the path.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &'static str> {
         self.definitions().into_iter().filter(|definition| definition.is_secret).map(|definition| definition.name)
     }
@@ -39,7 +39,7 @@ impl Contract {
         names.into_iter().find(|known| *known == name).or_else(|| self.secret_of(name))
     }
 
-    /// What to say of a variable that is none of ours and looks as if it were meant to be.
+    /// The warning about a variable that is none of ours and looks like one.
     pub fn warning(&self, name: &str) -> Option<String> {
         if self.known(name).is_some() || !looks_like_ours(name) || is_kubernetes_service(name) {
             return None;
@@ -55,7 +55,7 @@ impl Contract {
         let mut near: Vec<(usize, String)> = names
             .chain(self.secrets().map(|name| format!("{name}{FILE}")))
             .map(|known| (strsim::levenshtein(name, &known), known))
-            // A name that stops short, such as `ATMOS_CHECKOUT`, is as clear as one with a slip.
+            // The beginning of a name, such as `ATMOS_CHECKOUT`, is as clear as a name with a typing error.
             .filter(|(edits, known)| {
                 *edits <= NEAR || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('_'))
             })
@@ -65,7 +65,7 @@ impl Contract {
     }
 }
 
-/// At most this many slips make another name of a name.
+/// The most typing errors in a name for which the right one is suggested.
 const NEAR: usize = 3;
 
 /// Whether a name begins as ours do.
@@ -73,7 +73,7 @@ pub(super) fn looks_like_ours(name: &str) -> bool {
     name.starts_with("TASDIQ_") || name.starts_with("ATMOS_")
 }
 
-/// Kubernetes sets such names in every pod beside a service called `tasdiq-…`.
+/// Kubernetes sets such names in every pod of a namespace with a service called `tasdiq-…`.
 fn is_kubernetes_service(name: &str) -> bool {
     name.contains("_SERVICE_") || name.contains("_PORT_") || name.ends_with("_PORT")
 }

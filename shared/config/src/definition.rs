@@ -1,17 +1,17 @@
-//! What a setting is.
+//! The definition of a setting.
 
 /// One setting, as its field defines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Definition {
     /// The variable that sets it.
     pub name: &'static str,
-    /// What it means: the field's doc comment, a line each.
+    /// Its meaning: the field's doc comment, line by line.
     pub doc: &'static str,
-    /// What is read where the variable is not set.
+    /// The text that is read where the variable is not set.
     pub default: Option<&'static str>,
-    /// The default in words, where the text alone does not tell it.
+    /// The default in words, where the text alone is not clear.
     pub shown: Option<&'static str>,
-    /// Whether its value is a secret, which may stand in a file of its own (`NAME_FILE`).
+    /// Whether its value is a secret, which may be in a separate file (`NAME_FILE`).
     pub is_secret: bool,
 }
 
@@ -25,7 +25,7 @@ impl Definition {
         }
     }
 
-    /// What it means, in one line.
+    /// Its meaning, in one line.
     pub fn meaning(&self) -> String {
         self.doc.split_whitespace().collect::<Vec<_>>().join(" ")
     }

@@ -1,10 +1,10 @@
-//! Reading variables one by one while the faults gather.
+//! Reads variables one by one and collects the faults.
 
 use super::contract::FILE;
 use super::definition::Definition;
 use super::fault::{ConfigFault, ConfigFaults};
 
-/// The variables as one process sees them, and what was found wrong with them so far.
+/// The variables as one process sees them, and their faults so far.
 pub struct Environment<'a> {
     get: &'a dyn Fn(&str) -> Option<String>,
     faults: Vec<ConfigFault>,
@@ -36,19 +36,19 @@ impl<'a> Environment<'a> {
         self.is_set(name) && !self.is_faulty(name)
     }
 
-    /// Whether something is wrong with the variable.
+    /// Whether the variable has a fault.
     pub fn is_faulty(&self, name: &str) -> bool {
         self.faults.iter().any(|fault| fault.variable == name)
     }
 
-    /// The value without blanks around it, which only come from files and quoting; an empty one is unset.
+    /// The value without blanks around it, which come only from files and quotes; an empty one counts as unset.
     fn text(&self, name: &str) -> Option<String> {
         let value = (self.get)(name)?;
         let value = value.trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// The value as `parse` reads it; what `parse` complains about becomes a fault.
+    /// The value as `parse` reads it; an error of `parse` becomes a fault.
     pub fn parsed<T>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(name)?;
         let is_quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
@@ -59,7 +59,7 @@ impl<'a> Environment<'a> {
         parse(&text).map_err(|what| self.fault(name, what)).ok()
     }
 
-    /// A setting with a default; `None` where even that cannot be read.
+    /// A setting with a default; `None` where even the default cannot be read.
     pub fn value<T>(&mut self, definition: &Definition, check: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let default = definition.default.unwrap_or_default();
         let parse = |text: &str| {
@@ -76,17 +76,17 @@ impl<'a> Environment<'a> {
         })
     }
 
-    /// A setting that there need not be.
+    /// A setting without a default.
     pub fn optional<T>(&mut self, definition: &Definition, check: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         self.parsed(definition.name, check)
     }
 
-    /// Something is wrong with the variable. `what` reads on from its name, and never repeats its value.
+    /// Adds a fault of the variable. `what` continues the sentence after its name, and never repeats its value.
     pub fn fault(&mut self, variable: &str, what: impl Into<String>) {
         self.faults.push(ConfigFault { variable: variable.to_owned(), what: what.into() });
     }
 
-    /// Something is odd, and no fault; nothing in it is secret.
+    /// Adds a warning, which is no fault. It must hold no secret.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
@@ -94,10 +94,10 @@ impl<'a> Environment<'a> {
     /// The warnings, if there was no fault.
     ///
     /// # Errors
-    /// All faults, one for each variable: what was found first.
+    /// All faults, one for each variable: the first one.
     pub fn finish(mut self) -> Result<Vec<String>, ConfigFaults> {
-        // A value that is no text was complained about already, whatever its parser made of it. A secret whose file cannot
-        // be read is not missing besides.
+        // The first fault of a value that is no text says so; its parser may have added another. A secret whose file cannot be
+        // read is not missing as well.
         let mut seen: Vec<String> = Vec::new();
         let files: Vec<String> =
             self.faults.iter().filter_map(|fault| fault.variable.strip_suffix(FILE)).map(str::to_owned).collect();

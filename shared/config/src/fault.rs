@@ -1,13 +1,13 @@
-//! What is wrong with the settings.
+//! The faults of the settings.
 
 use std::fmt;
 
-/// One thing that is wrong with the environment.
+/// One fault of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFault {
     /// The variable.
     pub variable: String,
-    /// What is wrong with it and what to do; never repeats the value.
+    /// The fault and how to correct it; never repeats the value.
     pub what: String,
 }
 
@@ -17,8 +17,8 @@ impl fmt::Display for ConfigFault {
     }
 }
 
-/// Everything that is wrong with the environment, as a numbered list; then what is odd, for a misspelt name may be
-/// why another one is missing.
+/// All faults of the environment, as a numbered list, and then the warnings: a misspelt name may be the reason why another is
+/// missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigFaults {
     pub(super) faults: Vec<ConfigFault>,
@@ -31,7 +31,7 @@ impl ConfigFaults {
         self.faults.iter()
     }
 
-    /// Adds one that was found outside the environment, where a variable led.
+    /// Adds a fault that was found outside the environment, such as in a file that a variable names.
     pub fn add(&mut self, variable: &str, what: String) {
         self.faults.push(ConfigFault { variable: variable.to_owned(), what });
     }

@@ -1,8 +1,8 @@
-//! Settings: how a component defines its own, and how they are read from the environment with all faults at once.
+//! Settings: a component defines its own, and they are read from the environment with all faults at once.
 //!
 //! A setting is one field of its component's `Settings` struct ([`settings!`](crate::settings)): its doc comment, name,
-//! default and check stand there. The list of known names, the files of secrets and the page
-//! `docs/reference/settings.md` derive from it.
+//! default and check are there. The list of known names, the files of secrets and the page `docs/reference/settings.md` derive
+//! from it.
 
 mod contract;
 mod definition;

@@ -8,8 +8,8 @@ pub trait Settings: Sized {
     /// Its settings, in the order of the fields.
     const DEFINITIONS: &'static [Definition];
 
-    /// Reads them. A value that cannot be read becomes a fault of `env`, and its default stands in for it, so that the
-    /// rest is read and checked, too. `None` means that a default cannot be read, which is a fault of `env` as well.
+    /// Reads them. A value that cannot be read becomes a fault of `env`, and its default takes its place, so that the rest is
+    /// read and checked, too. `None` means that a default cannot be read, which is a fault of `env` as well.
     fn read(env: &mut Environment<'_>) -> Option<Self>;
 }
 

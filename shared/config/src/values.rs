@@ -1,4 +1,5 @@
-//! How values are spelled that several components have. Complaints read on from the variable's name: `TASDIQ_LOG` "is no …".
+//! Checks of values that several components have. Each error continues the sentence after the variable's name: `TASDIQ_LOG` "is
+//! no …".
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -73,12 +74,12 @@ pub fn web_url(text: &str, example: &str) -> Result<Url, String> {
     }
 }
 
-/// The address of a server, as long as it stands whole before a password that was not escaped tears it.
+/// The address of a server, if its password is escaped.
 ///
-/// An unescaped / ? or # in a password ends the host there, and the rest with its @ stands in what follows.
+/// An unescaped / ? or # in a password ends the host there, and the rest with its @ becomes a part of the path or query.
 ///
 /// # Errors
-/// How to write the password.
+/// A hint how to write the password.
 pub fn whole_password(url: Url) -> Result<Url, String> {
     let is_torn =
         url.fragment().is_some() || url.path().contains('@') || url.query().is_some_and(|query| query.contains('@'));

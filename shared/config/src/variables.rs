@@ -1,4 +1,4 @@
-//! Where settings stand: the environment, a file `.env`, and files with one secret each.
+//! The sources of settings: the environment, a file `.env`, and files with one secret each.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,20 +12,20 @@ use domain::secret::Secret;
 use super::contract::{Contract, FILE, looks_like_ours};
 use super::fault::{ConfigFault, ConfigFaults};
 
-/// More than any secret has. Another file was named by mistake then.
+/// No secret is longer. A longer file was named by mistake.
 const LONGEST_SECRET: u64 = 64 * 1024;
 
-/// Windows' editors begin a file with it.
+/// Editors on Windows begin a file with it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The file of settings in the working directory, and the name that its faults go by.
+/// The file of settings in the working directory. Its faults have this name.
 const DOTENV: &str = ".env";
 
 /// Names another file of settings, or with an empty value none.
 const DOTENV_VARIABLE: &str = "TASDIQ_ENV_FILE";
 
 crate::settings! {
-    /// Where other settings stand. It is read before all others, by [`Variables::of_this_process`].
+    /// The file with other settings. It is read before all others, by [`Variables::of_this_process`].
     #[derive(Clone, Debug)]
     pub struct FileSettings {
         /// A file with settings; empty for none.
@@ -39,7 +39,7 @@ crate::settings! {
     }
 }
 
-/// Settings as they were given, before any is read.
+/// The variables as they were given, before any is read.
 #[derive(Clone, Default)]
 pub struct Variables {
     given: Vec<(OsString, OsString)>,
@@ -62,8 +62,8 @@ impl FromIterator<(OsString, OsString)> for Variables {
 
 impl Variables {
     /// The environment of this process, and the settings that a file `.env` in its working directory adds, or the file that
-    /// `TASDIQ_ENV_FILE` names. What is in the environment, be it empty, is not taken from the file; a secret and the
-    /// variable of its file count as one. Names that are not ours are left out.
+    /// `TASDIQ_ENV_FILE` names. A variable of the environment, also an empty one, has priority over the file; a secret and
+    /// the variable of its file count as one. Names that are not ours are left out.
     pub fn of_this_process(contract: &Contract) -> Self {
         let variables: Variables = std::env::vars_os().collect();
         match variables.get(DOTENV_VARIABLE) {
@@ -86,10 +86,10 @@ impl Variables {
     pub fn with_dotenv(self, contract: &Contract, path: &Path) -> Self {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => (),
-            // A folder of that name is another program's.
+            // A directory of that name belongs to another program.
             Ok(metadata) if metadata.is_dir() => return self,
             Err(_) if fs::symlink_metadata(path).is_err() => return self,
-            // Without its settings this might be another shop, or the sandbox.
+            // Without its settings this process might serve another shop, or the sandbox.
             Ok(_) | Err(_) => {
                 return self.with_fault(DOTENV, "is there, and is no file that can be read; mend or remove it");
             }
@@ -100,7 +100,7 @@ impl Variables {
         };
         let text = text.trim_start_matches(BYTE_ORDER_MARK);
         let is_ours = |name: &str| contract.known(name).is_some() || looks_like_ours(name);
-        // What a variable sets: itself, or the secret whose file it names.
+        // The setting of a variable: itself, or the secret whose file it names.
         let setting = |name: &str| contract.secret_of(name).unwrap_or(name).to_owned();
         let from_environment: Vec<String> =
             self.given.iter().map(|(name, _)| setting(&name.to_string_lossy())).collect();
@@ -139,30 +139,30 @@ impl Variables {
         &self.from_dotenv
     }
 
-    /// Without those that have a fault, and without the faults.
+    /// The variables without a fault; the faults are left out, too.
     #[must_use]
     pub fn without(&self, faults: &ConfigFaults) -> Self {
         self.only(|name| !faults.iter().any(|fault| name == fault.variable.as_str()))
     }
 
-    /// Those whose name is kept, without faults.
+    /// The variables whose name `keeps` accepts, without faults.
     #[must_use]
     pub fn only(&self, keeps: impl Fn(&OsString) -> bool) -> Self {
         let given = self.given.iter().filter(|(name, _)| keeps(name)).cloned().collect();
         Variables { given, from_dotenv: self.from_dotenv.clone(), faults: Vec::new() }
     }
 
-    /// In one line, for a process of ours that must have the same settings.
+    /// All of them in one line, for another process of ours that must have the same settings.
     pub fn to_line(&self) -> Secret {
         let all: BTreeMap<_, _> =
             self.given.iter().map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy())).collect();
         Secret::new(serde_json::to_string(&all).unwrap_or_default())
     }
 
-    /// What [`Variables::to_line`] wrote.
+    /// Reads a line of [`Variables::to_line`].
     ///
     /// # Errors
-    /// The line is another.
+    /// The line is no such line.
     pub fn from_line(line: &str) -> serde_json::Result<Self> {
         let all: BTreeMap<String, String> = serde_json::from_str(line)?;
         Ok(all.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
@@ -173,20 +173,20 @@ impl Variables {
         self.given.iter()
     }
 
-    /// What the variable was given; a value that is no text with marks where it is none.
+    /// The variable's value. If it is not UTF-8, a mark stands for each wrong byte.
     pub fn get(&self, name: &str) -> Option<String> {
         let (_, value) = self.given.iter().find(|(given, _)| given == name)?;
         Some(value.to_string_lossy().into_owned())
     }
 
-    /// Those that are settings, without the variables of files.
+    /// The variables that are settings, without the variables that name files.
     #[must_use]
     pub fn ours(&self, contract: &Contract) -> Self {
         let is_ours = |name: &str| contract.known(name).is_some() && contract.secret_of(name).is_none();
         self.only(|name| name.to_str().is_some_and(is_ours))
     }
 
-    /// With the secrets that stand in files, as far as they are read. Gives what is wrong with the files, too.
+    /// Adds the secrets from files, as far as they are read. Answers the faults of the files, too.
     pub fn opened(&self, contract: &Contract, is_read: impl Fn(&str) -> bool) -> (Self, Vec<ConfigFault>) {
         let mut opened = self.clone();
         let mut faults = std::mem::take(&mut opened.faults);
@@ -211,7 +211,7 @@ impl Variables {
     }
 }
 
-/// Which line it is. The error's own words repeat the line, which may hold a secret.
+/// The number of the line. The error's own message repeats the line, which may hold a secret.
 fn number_of(text: &str, error: &dotenvy::Error) -> String {
     let number = match error {
         dotenvy::Error::LineParse(line, _) => text.lines().position(|other| other.contains(line.trim())),
@@ -220,8 +220,8 @@ fn number_of(text: &str, error: &dotenvy::Error) -> String {
     number.map_or_else(|| "?".to_owned(), |number| (number + 1).to_string())
 }
 
-/// Lines of ours with a `$` outside single quotes. The reader would put another variable's value there, or nothing, and so
-/// cut a secret short.
+/// Our lines with a `$` outside single quotes. The reader would replace it by another variable's value or by nothing, and so
+/// change a secret.
 fn lines_with_dollar(text: &str, is_ours: impl Fn(&str) -> bool) -> Vec<String> {
     let has_dollar = |line: &str| {
         let Some((name, value)) = line.split_once('=') else { return false };
@@ -233,11 +233,11 @@ fn lines_with_dollar(text: &str, is_ours: impl Fn(&str) -> bool) -> Vec<String> 
     lines.map(|(index, _)| (index + 1).to_string()).collect()
 }
 
-/// What such a file holds. No complaint repeats the path, which may be the secret itself.
+/// Reads the secret from its file. No error repeats the path, which may be the secret itself.
 fn read_secret(path: &Path) -> Result<String, String> {
     let unreadable =
         |error: io::Error| format!("must name a file with the secret, and that file cannot be read ({error})");
-    // A pipe could be read but once, or keep the start waiting.
+    // A pipe can be read only once, and the start may wait for it.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err("must name a file with the secret, and names something else".to_owned());
     }

@@ -1,4 +1,4 @@
-//! How this process reaches Redis, and under which names it keeps things there.
+//! The connections of this process to Redis, and the names of its keys there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,32 +15,32 @@ pub use settings::RedisSettings;
 
 /// A Redis server, and the prefix that keeps one installation's keys apart from another's.
 ///
-/// Nothing here connects by itself: a Redis that is away is an error of the single call, never of the start.
+/// Nothing here connects by itself. If Redis is away, the single call fails, and never the start.
 #[derive(Clone)]
 pub struct RedisServer {
     client: Arc<Client>,
-    line: Arc<Mutex<Line>>,
+    shared: Arc<Mutex<SharedConnection>>,
     prefix: Arc<str>,
 }
 
 /// The one connection for short commands, which the whole process shares.
 #[derive(Default)]
-struct Line {
+struct SharedConnection {
     connection: Option<MultiplexedConnection>,
-    /// Which connection it is, counted: whoever saw one fail gives up that one, and none that was made since.
+    /// The number of the connection, counted from 1. A caller gives up the connection that failed, and not a newer one.
     number: u64,
-    /// When the last attempt to connect failed, and how: those who waited for it need not make their own.
+    /// The time and the error of the last failed attempt to connect. It is the answer for all callers that waited for it.
     failed: Option<(Instant, RedisError)>,
 }
 
-/// Long enough for a busy server, short enough that a request path notices an outage at once.
+/// Long enough for a busy server, and short enough that a request notices an outage at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whoever goes away sooner had reasons of their own.
+/// A caller that gives up a command later than this was waiting in vain; an earlier one had other reasons.
 const GIVEN_UP_AFTER: Duration = Duration::from_millis(250);
 
-/// So much later than it was told to may a blocking command answer. A server that vanished without a word is noticed
-/// by nothing else: nobody would write on that connection for minutes.
+/// How much later than its own time limit a blocking command may answer. Nothing else shows that a server has vanished without
+/// closing the connection: nothing would be written on it for minutes.
 const BLOCKING_SLACK: Duration = Duration::from_secs(2);
 
 impl RedisServer {
@@ -50,16 +50,16 @@ impl RedisServer {
     /// A URL that the client cannot read.
     pub fn new(url: &str, database_id: &str) -> Result<Self, RedisError> {
         let prefix = format!("{{tasdiq:{database_id}}}").into();
-        Ok(RedisServer { client: Arc::new(Client::open(url)?), line: Arc::default(), prefix })
+        Ok(RedisServer { client: Arc::new(Client::open(url)?), shared: Arc::default(), prefix })
     }
 
-    /// A handle for short commands: shared, connects anew after whatever went wrong with the connection, and answers or
-    /// errs within a second, two where it has to connect first.
+    /// A handle for short commands on one shared connection. After any fault of the connection it connects again. It answers or
+    /// fails within a second, or two if it must connect first.
     pub fn commands(&self) -> Commands {
         Commands(self.clone())
     }
 
-    /// A connection of one's own for a command that blocks up to `wait`.
+    /// A separate connection for a command that blocks up to `wait`.
     ///
     /// # Errors
     /// The server cannot be reached.
@@ -86,40 +86,40 @@ impl RedisServer {
             .set_connection_timeout(Some(CALL_TIMEOUT))
             .set_response_timeout(Some(response_timeout));
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        // The net under the connection's own rule: what is said before it is ready counts, too.
+        // The client's own limit does not cover the first commands on a new connection; this one does.
         timeout(CALL_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(too_late()))
     }
 
     /// The shared connection and its number, made first if there is none.
-    async fn line(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+    async fn shared_connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
         let asked = Instant::now();
-        let mut line = self.line.lock().await;
-        if let Some(connection) = &line.connection {
-            return Ok((line.number, connection.clone()));
+        let mut shared = self.shared.lock().await;
+        if let Some(connection) = &shared.connection {
+            return Ok((shared.number, connection.clone()));
         }
-        if let Some((failed_at, error)) = &line.failed
+        if let Some((failed_at, error)) = &shared.failed
             && *failed_at >= asked
         {
             return Err(error.clone());
         }
         match self.connect(CALL_TIMEOUT).await {
             Ok(connection) => {
-                line.number += 1;
-                line.connection = Some(connection.clone());
-                Ok((line.number, connection))
+                shared.number += 1;
+                shared.connection = Some(connection.clone());
+                Ok((shared.number, connection))
             }
             Err(error) => {
-                line.failed = Some((Instant::now(), error.clone()));
+                shared.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
     }
 
     /// Gives up the connection of that number.
-    async fn hang_up(&self, number: u64) {
-        let mut line = self.line.lock().await;
-        if line.number == number {
-            line.connection = None;
+    async fn give_up(&self, number: u64) {
+        let mut shared = self.shared.lock().await;
+        if shared.number == number {
+            shared.connection = None;
         }
     }
 }
@@ -130,29 +130,29 @@ impl std::fmt::Debug for RedisServer {
     }
 }
 
-/// What short commands are sent with; see [`RedisServer::commands`].
+/// The handle for short commands; see [`RedisServer::commands`].
 ///
-/// The client's own `ConnectionManager` keeps a connection on which nothing is answered any more (for it a timeout is no
-/// reason to connect anew), and one refused password makes it refuse for good.
+/// The client's own `ConnectionManager` does not fit. It keeps a connection that no longer answers, because a timeout is no
+/// reason for it to connect again; and after one refused password it refuses all commands.
 #[derive(Clone, Debug)]
 pub struct Commands(RedisServer);
 
 impl Commands {
     async fn ask<T>(&self, question: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>) -> RedisResult<T> {
-        let (number, mut connection) = self.0.line().await?;
+        let (number, mut connection) = self.0.shared_connection().await?;
         let mut unanswered = Unanswered { server: Some(&self.0), number, asked: Instant::now() };
         let answer = question(&mut connection).await;
         unanswered.server = None;
         if answer.as_ref().is_err_and(is_fault_of_connection) {
-            self.0.hang_up(number).await;
+            self.0.give_up(number).await;
         }
         answer
     }
 }
 
-/// A question whose asker has less patience than the connection's own time limit.
+/// A command under way. Its caller may stop waiting before the connection's own time limit.
 struct Unanswered<'a> {
-    /// Nothing once there is an answer.
+    /// `None` once there is an answer.
     server: Option<&'a RedisServer>,
     number: u64,
     asked: Instant,
@@ -163,7 +163,7 @@ impl Drop for Unanswered<'_> {
         let Some(server) = self.server.filter(|_| self.asked.elapsed() > GIVEN_UP_AFTER) else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (server, number) = (server.clone(), self.number);
-            runtime.spawn(async move { server.hang_up(number).await });
+            runtime.spawn(async move { server.give_up(number).await });
         }
     }
 }
@@ -187,14 +187,13 @@ impl ConnectionLike for Commands {
     }
 }
 
-/// Whether another connection might fare better. What the server says in answer to a command is no fault of the
-/// connection, unless it says that it does not know us, that it is no longer the one that takes writes, or that it has no
-/// data yet: the name may lead to another server by now.
+/// Whether a new connection may help. An error that the server sends is no fault of the connection. The exceptions: the server
+/// does not know us, takes no writes any longer, or has no data yet. Then the host name may lead to another server by now.
 fn is_fault_of_connection(error: &RedisError) -> bool {
     error.code().is_none_or(|code| matches!(code, "NOAUTH" | "READONLY" | "MASTERDOWN" | "LOADING"))
 }
 
-/// Whether the server is well, and said no to this one command: for a right that is missing, say, or memory.
+/// Whether the server works and refused this one command, for example because a right or memory is missing.
 pub fn is_refusal(error: &RedisError) -> bool {
     let is_about_the_server = |code| matches!(code, "WRONGPASS" | "CLUSTERDOWN");
     !is_fault_of_connection(error) && !error.code().is_some_and(is_about_the_server)

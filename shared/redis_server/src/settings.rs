@@ -1,11 +1,11 @@
-//! Where Redis is.
+//! The address of Redis.
 
 use config::values;
 use domain::secret::Secret;
 use url::Url;
 
 config::settings! {
-    /// Where Redis is.
+    /// The address of Redis.
     #[derive(Clone, Debug)]
     pub struct RedisSettings {
         /// `redis://host:6379`. No TLS (`rediss://`): use a private network or a tunnel.

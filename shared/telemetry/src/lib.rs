@@ -1,7 +1,7 @@
-//! Where log lines go and how they look: standard error, as text for people or JSON for machines.
+//! The log: lines on standard error, as text for people or JSON for machines.
 //!
-//! A log must never stop the service. Every line, the panic hook's included, goes through [`LossyLines`]; what cannot be
-//! written is counted and told by [`fault`], `/readyz`, `/metrics` and `doctor`.
+//! The log must never stop the service. Every line, also those of the panic hook, goes through [`LossyLines`]. A line that
+//! cannot be written is counted, and [`fault`], `/readyz`, `/metrics` and `doctor` report it.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
@@ -32,7 +32,7 @@ pub use lost_lines::count_lost_lines;
 pub use plain::plain;
 pub use settings::TelemetrySettings;
 
-/// How log lines look.
+/// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -41,10 +41,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// Longer lines are cut. What we say ourselves is far shorter.
+/// Longer lines are cut. Our own messages are far shorter.
 const LINE_BYTES: usize = 16 * 1024;
 
-/// So many characters are left of each text in a line of JSON that is too long.
+/// The characters that are left of each text in a line of JSON that is too long.
 const CUT_CHARACTERS: usize = 500;
 
 /// How long a panic that ends the process waits for its line to be written.
@@ -54,19 +54,19 @@ static STANDARD_ERROR: LazyLock<LossyLines> = LazyLock::new(|| LossyLines::new("
 
 static STANDARD_OUTPUT: LazyLock<LossyLines> = LazyLock::new(|| LossyLines::new("output", io::stdout()));
 
-/// Why logging could not be set up.
+/// The reason why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// Not a filter; `config` has checked the one of the environment.
     #[error("the log filter cannot be read")]
     Filter(#[source] tracing_subscriber::filter::ParseError),
-    /// Something in this process logs already.
+    /// This process has set up logging already.
     #[error("logging is set up already")]
     AlreadySet(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Libraries that below `warn` repeat us, or write statements, headers and bodies, and with them what must not be
-/// logged. A filter that names one of them has its way.
+/// Libraries whose lines below `warn` repeat ours, or contain statements, headers and bodies, which may hold secrets. A filter
+/// that names one of them overrides this.
 const QUIET: &[&str] = &[
     "h2=warn",
     "hyper=warn",
@@ -75,18 +75,18 @@ const QUIET: &[&str] = &[
     "reqwest=warn",
     "rustls=warn",
     "sqlx=warn",
-    // What they say of starting and stopping we say ourselves.
+    // Our own lines report start and stop.
     "apalis_core=warn",
     "poem=warn",
 ];
 
-/// Sends this process's log lines to standard error, those that `filter` lets through.
+/// Sends the log lines of this process that pass `filter` to standard error.
 ///
 /// # Errors
 /// A filter that cannot be read, or a second call in one process.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(with_quiet_libraries(filter)).map_err(TelemetryError::Filter)?;
-    // Complaints of the library's own would go to standard error past our writer, and panic where that is gone.
+    // The library would write its own errors to standard error beside our writer, and panic where that is gone.
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(move || LogLine { format })
@@ -104,25 +104,25 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Says a line on standard error beside the log, as a command's last words; lost where nobody can hear it.
+/// Writes a line to standard error beside the log, such as a command's last message. It may be lost.
 pub fn say(line: &str) {
     STANDARD_ERROR.push(format!("{line}\n").as_bytes());
 }
 
-/// Shows a text on standard output for those who look on. A process that serves must not depend on its being read; a
-/// command whose output is its result writes it itself.
+/// Shows a text on standard output. It may be lost, because a server must not wait for a reader. A command whose output is its
+/// result writes it itself.
 pub fn show(text: &str) {
     STANDARD_OUTPUT.push(format!("{text}\n").as_bytes());
 }
 
-/// Waits until the lines so far are written, for `patience` at most.
-pub fn flush(patience: Duration) {
+/// Waits until the lines so far are written, for `timeout` at most.
+pub fn flush(timeout: Duration) {
     let began = Instant::now();
-    STANDARD_ERROR.flush(patience);
-    STANDARD_OUTPUT.flush(patience.saturating_sub(began.elapsed()));
+    STANDARD_ERROR.flush(timeout);
+    STANDARD_OUTPUT.flush(timeout.saturating_sub(began.elapsed()));
 }
 
-/// Why log lines are lost or held up, for people; `None` while all is well.
+/// Why log lines are lost or delayed, for people; `None` if they are not.
 pub fn fault() -> Option<String> {
     STANDARD_ERROR.fault()
 }
@@ -132,7 +132,7 @@ pub fn lost() -> Lost {
     STANDARD_ERROR.lost()
 }
 
-/// The standard hook writes to standard error itself, and waits there for a reader that does not read.
+/// Takes the place of the standard hook, which writes to standard error itself and waits for a reader that does not read.
 fn tell_of_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("-");
@@ -153,7 +153,7 @@ fn tell_of_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// One line, as the formatter hands it over.
+/// One line, as the formatter writes it.
 struct LogLine {
     format: LogFormat,
 }
@@ -179,7 +179,7 @@ fn cut_text(line: &[u8]) -> Vec<u8> {
     cut.into_bytes()
 }
 
-/// The same document with its texts cut; a machine could not read one that breaks off.
+/// The same document with its texts cut; a machine could not read a document that ends in the middle.
 fn cut_json(line: &[u8]) -> Vec<u8> {
     let document = serde_json::from_slice(line).unwrap_or_default();
     let mut cut = with_texts_cut(document).to_string();
@@ -198,15 +198,15 @@ fn with_texts_cut(value: Value) -> Value {
 
 /// Whether `text` is a filter such as `info` or `info,worker=debug`.
 ///
-/// A bare word that is no level would be taken for the name of a part, and everything else would fall silent:
-/// `inf` is a slip, hence no filter.
+/// The library takes a single word that is no level for the name of a part, and logs nothing else. So `inf` is a typing error,
+/// and no filter.
 pub fn is_filter(text: &str) -> bool {
     let is_level = |word: &str| word.eq_ignore_ascii_case("off") || word.parse::<Level>().is_ok();
     let parts_are_named = text.split(',').all(|part| part.contains('=') || is_level(part.trim()));
     parts_are_named && EnvFilter::try_new(text).is_ok()
 }
 
-/// An error and what caused it, in one line, each once: libraries like to repeat their cause in their own message.
+/// An error and its causes in one line, each once: many libraries repeat the cause in their own message.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -225,7 +225,7 @@ fn with_quiet_libraries(filter: &str) -> String {
     let mut whole = String::new();
     for directive in QUIET {
         let library = directive.split('=').next().unwrap_or_default();
-        // The whole name: who asks for `hyper_util` has not asked for `hyper`.
+        // The whole name: a filter for `hyper_util` is no filter for `hyper`.
         let is_named = |part: &str| part.split('=').next().is_some_and(|name| name.trim() == library);
         if !filter.split(',').any(is_named) {
             whole.push_str(directive);
@@ -235,7 +235,7 @@ fn with_quiet_libraries(filter: &str) -> String {
     whole + filter
 }
 
-/// The time of day in UTC, to the millisecond; the date stands in whatever collects the lines.
+/// The time of day in UTC, to the millisecond; the program that collects the lines adds the date.
 struct ShortUtc;
 
 impl FormatTime for ShortUtc {

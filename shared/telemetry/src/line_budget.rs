@@ -1,4 +1,4 @@
-//! How many log lines a minute may tell of what anybody can make happen.
+//! A limit for log lines about events that any caller can cause.
 
 use std::time::{Duration, Instant};
 
@@ -6,27 +6,27 @@ use parking_lot::Mutex;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// So many lines a minute, counted from the first one on. What is left out is counted, to be told in one line.
+/// A number of lines a minute, counted from the first line on. Lines that are left out are counted, and reported in one line.
 #[derive(Debug)]
 pub struct LineBudget {
     per_minute: u32,
-    minute: Mutex<Minute>,
+    minute: Mutex<LineMinute>,
 }
 
 #[derive(Debug)]
-struct Minute {
+struct LineMinute {
     began: Instant,
     lines: u32,
     left_out: u64,
 }
 
 impl LineBudget {
-    /// A budget of which nothing is spent yet.
+    /// A budget of which no line is used yet.
     pub fn new(per_minute: u32) -> Self {
-        LineBudget { per_minute, minute: Mutex::new(Minute { began: Instant::now(), lines: 0, left_out: 0 }) }
+        LineBudget { per_minute, minute: Mutex::new(LineMinute { began: Instant::now(), lines: 0, left_out: 0 }) }
     }
 
-    /// As [`LineBudget::take`]; `tell` hears first how many lines were left out in a minute that is over.
+    /// As [`LineBudget::take`]; before, `tell` gets the number of lines that were left out in a minute that is over.
     pub fn take_and_tell(&self, tell: impl FnOnce(u64)) -> bool {
         if let Some(lines) = self.left_out() {
             tell(lines);
@@ -45,8 +45,8 @@ impl LineBudget {
         may
     }
 
-    /// Begins a new minute if the last one is over, and gives how many lines were left out in that, if any. Asked before
-    /// each [`LineBudget::take`], and whenever there is an occasion, so that the number is told soon.
+    /// Begins a new minute if the last one is over, and answers how many lines were left out in that, if any. Call it before
+    /// each [`LineBudget::take`], and at other times, so that the number is reported soon.
     pub fn left_out(&self) -> Option<u64> {
         self.left_out_at(Instant::now())
     }
@@ -57,7 +57,7 @@ impl LineBudget {
             return None;
         }
         let left_out = minute.left_out;
-        *minute = Minute { began: now, lines: 0, left_out: 0 };
+        *minute = LineMinute { began: now, lines: 0, left_out: 0 };
         (left_out > 0).then_some(left_out)
     }
 }

@@ -1,8 +1,8 @@
-//! Lines to a stream that may be full, stuck or gone. A line is taken at once and written by a thread of its own; what
-//! cannot be kept or written is counted, and the caller never waits and never fails.
+//! Lines to a stream that may be full, stuck or gone. A line is taken at once, and a separate thread writes it. A line that
+//! finds no room or cannot be written is counted. The caller never waits and never fails.
 //!
-//! The crate `tracing-appender` does nearly this. It bounds lines and not bytes, counts no line whose writing failed, and
-//! prints to standard output when it cannot flush at the end, which panics where that is gone, too.
+//! The crate `tracing-appender` does nearly the same. But it limits the number of lines and not of bytes, and does not count
+//! lines whose writing failed. When it cannot flush at the end it prints to standard output, and panics where that is gone.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -10,28 +10,28 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// So many bytes wait to be written at most: some seconds of a busy process, and little memory.
+/// The most bytes that wait to be written: some seconds of a busy process, and little memory.
 const WAITING_BYTES: usize = 2 * 1024 * 1024;
 
-/// So many bytes are written with one system call, unless a single line is longer.
+/// The most bytes of one system call, unless a single line is longer.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// A stream that was made non-blocking by another process is asked again after this.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
-/// A write that takes longer is told: the reader lives and does not read.
+/// A write that takes longer is reported: the reader is there and does not read.
 const STUCK_AFTER: Duration = Duration::from_secs(3);
 
-/// So long a lost line is spoken of.
-const SPOKEN_OF: Duration = Duration::from_secs(300);
+/// How long a lost line is reported.
+const REPORTED_FOR: Duration = Duration::from_secs(300);
 
-/// Where lines go. Cheap to clone; all clones share one thread.
+/// A stream for lines. Cheap to clone; all clones share one thread.
 #[derive(Clone, Debug)]
 pub struct LossyLines(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<BufferState>,
     /// There is something to write.
     came: Condvar,
     /// Something was written, or lost.
@@ -40,11 +40,11 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BufferState {
     waiting: VecDeque<Vec<u8>>,
-    /// Of the lines that wait and of those being written.
+    /// The bytes of the lines that wait or are being written.
     bytes: usize,
-    /// Lines taken so far, and those of them that were written or lost since.
+    /// The number of lines taken so far, and of those that were then written or lost.
     taken: u64,
     done: u64,
     /// Since when one write has been under way.
@@ -80,7 +80,7 @@ impl LossyLines {
             Arc::new(Shared { state: Mutex::default(), came: Condvar::new(), went: Condvar::new(), waiting_bytes });
         let lines = LossyLines(Arc::clone(&shared));
         let writing = thread::Builder::new().name(name.to_owned()).spawn(move || write_lines(&shared, stream));
-        // A system without room for a thread starts us without a log, which `fault` tells.
+        // On a system without room for a thread the process starts without a log, and `fault` reports it.
         lines.0.lock().has_no_thread = writing.is_err();
         lines
     }
@@ -89,10 +89,10 @@ impl LossyLines {
     pub fn push(&self, line: &[u8]) {
         let mut state = self.0.lock();
         if state.has_no_thread {
-            return state.lose_for_want_of_room("no thread could be started for it");
+            return state.lose_for_lack_of_room("no thread could be started for it");
         }
         if state.bytes + line.len() > self.0.waiting_bytes {
-            return state.lose_for_want_of_room("it is not read, or written too slowly");
+            return state.lose_for_lack_of_room("it is not read, or written too slowly");
         }
         state.bytes += line.len();
         state.taken += 1;
@@ -101,11 +101,11 @@ impl LossyLines {
         self.0.came.notify_one();
     }
 
-    /// Waits until the lines taken so far are written or lost, for `patience` at most. Whether they are.
-    pub fn flush(&self, patience: Duration) -> bool {
+    /// Waits until the lines taken so far are written or lost, for `timeout` at most. Answers whether they are.
+    pub fn flush(&self, timeout: Duration) -> bool {
         let state = self.0.lock();
         let taken = state.taken;
-        let waiting = self.0.went.wait_timeout_while(state, patience, |state| state.done < taken);
+        let waiting = self.0.went.wait_timeout_while(state, timeout, |state| state.done < taken);
         !waiting.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
@@ -114,11 +114,11 @@ impl LossyLines {
         self.0.lock().lost
     }
 
-    /// What is wrong with the stream, for people: lines were lost within the last 5 min, or a write does not end.
+    /// The trouble of the stream, for people: lines were lost within the last 5 min, or a write does not end.
     pub fn fault(&self) -> Option<String> {
         let state = self.0.lock();
         if let Some((at, why)) = &state.last_loss
-            && at.elapsed() < SPOKEN_OF
+            && at.elapsed() < REPORTED_FOR
         {
             let ago = at.elapsed().as_secs();
             return Some(format!("{} lines lost since the start, the last {ago} s ago: {why}", state.lost.total()));
@@ -129,19 +129,19 @@ impl LossyLines {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn lose_for_want_of_room(&mut self, why: &str) {
+impl BufferState {
+    fn lose_for_lack_of_room(&mut self, why: &str) {
         self.lost.no_room += 1;
         self.last_loss = Some((Instant::now(), why.to_owned()));
     }
 }
 
-/// Writes what comes, for as long as the process lives.
+/// Writes lines for as long as the process lives.
 fn write_lines(shared: &Shared, mut stream: impl Write) {
     let mut batch = Vec::new();
     let mut ends = Vec::new();
@@ -161,7 +161,7 @@ fn write_lines(shared: &Shared, mut stream: impl Write) {
         };
         let lost = finish_batch(shared, &batch, &ends, &written);
         if written.1.is_ok() && lost > told {
-            // Not before it can be read.
+            // Reported only when the stream takes lines again.
             tracing::warn!(lines = lost - told, "{} log lines were lost", lost - told);
             told = lost;
         }
@@ -183,7 +183,7 @@ fn take_batch(shared: &Shared, batch: &mut Vec<u8>, ends: &mut Vec<usize>) {
     state.writing_since = Some(Instant::now());
 }
 
-/// Counts what became of a batch, and gives how many lines were lost since the start.
+/// Counts the written and the lost lines of a batch, and answers how many lines were lost since the start.
 fn finish_batch(shared: &Shared, batch: &[u8], ends: &[usize], written: &(usize, io::Result<()>)) -> u64 {
     let mut state = shared.lock();
     state.bytes -= batch.len();
@@ -200,7 +200,7 @@ fn finish_batch(shared: &Shared, batch: &[u8], ends: &[usize], written: &(usize,
     lost
 }
 
-/// Writes all of it, however long that takes; else how much of it was written before the failure.
+/// Writes all bytes, however long that takes. Answers how many were written, all of them or up to a failure.
 fn write_whole(stream: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while written < bytes.len() {

@@ -1,4 +1,4 @@
-//! What is counted about the log itself.
+//! Metrics of the log itself.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ static LOG_LINES_DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     )
 });
 
-/// Brings the counter of lost lines to what the log itself has counted; it counts without us, as it must never wait.
+/// Sets the counter of lost lines to the log's own number. The log counts by itself, because it must never wait for a metric.
 pub fn count_lost_lines() {
     let lost = lost();
     for (cause, lines) in [("no_room", lost.no_room), ("not_written", lost.not_written)] {

@@ -1,9 +1,9 @@
-//! How a metric is made: in prometheus' default registry, under a name that begins `tasdiq_`. Each component makes its own.
+//! Makes metrics in the default registry of prometheus, with names that begin with `tasdiq_`. Each component makes its own.
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
 
-/// A family of counters, registered. One that cannot be registered (its name is taken) still counts, unseen: no
-/// payment fails because of a metric.
+/// A family of counters, registered. One that cannot be registered (its name is taken) still counts, but is not
+/// shown: no payment fails because of a metric.
 ///
 /// # Panics
 /// If `name` or a label is no prometheus name: keep them constants, and build each metric once in a test.

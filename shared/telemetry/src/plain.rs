@@ -1,15 +1,15 @@
-//! What may stand in a line of text: no character that moves a terminal's cursor, hides text or begins a line of its own,
-//! and no value without an end. Callers, the gateway and Redis write parts of our lines.
+//! Makes text safe for a log line: no character that moves a terminal's cursor, hides text or begins a new line, and no
+//! endless value. Parts of our lines come from callers, the gateway and Redis.
 
 use std::fmt::{self, Write};
 
 use tracing::field::Field;
 use tracing_subscriber::fmt::format::Writer;
 
-/// So much of a message is written; ours are shorter, if what they quote is.
+/// The most characters of a message. Our own messages are shorter, unless they quote a long text.
 const MESSAGE_CHARACTERS: usize = 2_000;
 
-/// So much of a field's value is written.
+/// The most characters of a field's value.
 const FIELD_CHARACTERS: usize = 500;
 
 /// Writes a field as `name=value`, and the message as it is.
@@ -25,19 +25,19 @@ pub(super) fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fm
         None => (),
     }
     let mut plain = Plain { to: writer, left: most };
-    // A value that cannot be formatted, and one that is cut, must not take the rest of the line along.
+    // A value that cannot be formatted or is cut must not end the rest of the line.
     let _ = write!(plain, "{value:?}");
     Ok(())
 }
 
-/// Text from outside as it may stand in a line, of `most` characters at most, and a sign where there are more.
+/// Text from outside, safe for a line, of `most` characters at most; a sign shows that there are more.
 pub fn plain(text: &str, most: usize) -> String {
     let mut whole = String::new();
     let _ = Plain { to: &mut whole, left: most }.write_str(text);
     whole
 }
 
-/// Passes on what is plain, up to a number of characters.
+/// Writes plain characters on, up to a number of them.
 struct Plain<'a, W> {
     to: &'a mut W,
     left: usize,

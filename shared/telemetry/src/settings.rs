@@ -1,9 +1,9 @@
-//! What is logged, and how.
+//! The settings of the log.
 
 use super::{LogFormat, is_filter};
 
 config::settings! {
-    /// What is logged, and how.
+    /// The settings of the log.
     #[derive(Clone, Debug)]
     pub struct TelemetrySettings {
         /// `error`, `warn`, `info`, `debug`, or parts: `info,worker=debug`.
