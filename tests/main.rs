@@ -1,6 +1,7 @@
 //! What a user of the whole program would notice. `tests/run` starts the servers these tests need.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admission;
 mod audit;
 mod benchmark;
 mod browser_story;
@@ -20,5 +21,4 @@ mod rules;
 mod storm;
 mod story;
 mod support;
-mod weather;
 mod working;

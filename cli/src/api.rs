@@ -7,7 +7,7 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::installation::{Installation, Parts, Tables, listen};
+use crate::installation::{Installation, ProcessParts, Tables, listen};
 use crate::worker::OwnWorker;
 
 /// Serves until `stop`.
@@ -22,7 +22,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     };
     // Last, so that a connection is only taken by a process that can answer it.
     let listeners = listen_for_requests(&mut config).await?;
-    let mut parts = Parts::default();
+    let mut parts = ProcessParts::default();
     start(&mut parts, &config, &installation, listeners, None, stop);
     info!("the order API listens on {}", config.address.listen);
     installation.run(parts, stop).await
@@ -49,7 +49,7 @@ pub(crate) async fn listen_for_requests(config: &mut Config) -> Result<Listeners
 
 /// Starts the API as a part of this process, which may have a worker, too.
 pub(crate) fn start(
-    parts: &mut Parts,
+    parts: &mut ProcessParts,
     config: &Config,
     installation: &Installation,
     listeners: Listeners,

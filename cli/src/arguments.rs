@@ -8,19 +8,19 @@ use domain::id::OrderId;
 
 mod callbacks;
 mod examples;
+mod gateways;
 mod jobs;
 mod names;
 mod orders;
 mod output;
 mod processes;
-mod weather;
 
 pub(crate) use callbacks::{AccountField, CallbackCommand, CallbacksCommand, CallbacksFilter, SignArguments};
+pub(crate) use gateways::{GatewaysCommand, WeatherCommand};
 pub(crate) use jobs::{JobsCommand, JobsFilter};
 pub(crate) use orders::{Because, OrdersCommand, ResolveArguments};
 pub(crate) use output::Output;
 pub(crate) use processes::{SandboxArguments, SuspectsArguments, TokenMode, WorkerArguments};
-pub(crate) use weather::{BudgetWish, WeatherCommand};
 
 use crate::exit::CODES;
 use examples::examples;
@@ -151,12 +151,15 @@ pub(crate) enum Command {
         exits "0 no difference, 1 a difference, 75 the gateway cannot be asked, 78 it does not admit us."
     ))]
     Audit(AuditArguments),
-    /// How the gateway is, and how it may be called
+    /// Show the gateways, pause and resume calls to them, and change their rate limit
     ///
-    /// Processes share a budget of calls, and a breaker: after 5 failures in a row, of whatever process, it keeps all calls
-    /// back and lets only one at a time try whether the gateway is back. What is said here holds for all processes, within a
-    /// second, until it is said otherwise; it outlives restarts.
+    /// All processes share a rate limit and a circuit breaker. After 5 failures in a row, of any process, the breaker opens:
+    /// no call leaves but one at a time, the probe, which tests whether the gateway works again. These commands hold for all
+    /// processes, within a second, until they are taken back; they outlive restarts.
     #[command(subcommand)]
+    Gateways(GatewaysCommand),
+    /// The name of `gateways` in older releases
+    #[command(subcommand, hide = true)]
     Weather(WeatherCommand),
     /// Make callbacks by hand
     #[command(subcommand)]
@@ -284,6 +287,18 @@ mod tests {
             "tasdiq weather set --rate unlimited",
             "tasdiq weather close now",
             "tasdiq weather close --override",
+            "tasdiq gateways",
+            "tasdiq gateways show payme",
+            "tasdiq gateways rate",
+            "tasdiq gateways rate atmos",
+            "tasdiq gateways rate 10",
+            "tasdiq gateways rate 0/10",
+            "tasdiq gateways rate 10/-1",
+            "tasdiq gateways rate unlimited",
+            "tasdiq gateways rate payme 10/20",
+            "tasdiq gateways pause now",
+            "tasdiq gateways pause --override",
+            "tasdiq gateways reset --override",
             "tasdiq callbacks",
             "tasdiq callbacks list --verdict wrong",
             "tasdiq callbacks list --order x",

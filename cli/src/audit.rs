@@ -1,7 +1,7 @@
-//! `tasdiq audit`: does what we have agree with the gateway's word?
+//! `tasdiq audit`: do our records agree with the gateway's?
 //!
-//! Everything is read while the installation goes on working. So what looks like a difference is read again after a
-//! pause, a few times; only what stays is told.
+//! The installation works while everything is read. So each possible difference is read again a few times, after a pause, and
+//! only a difference that stays is reported.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use domain::id::{OrderId, TransactionId};
 use domain::order::OrderStatus;
 use domain::time::millis;
 use domain::transaction::TransactionState;
-use process::weather;
+use process::admission;
 use store::auditing::{self, BATCH, Batch, OrderRecord};
 use store::{Store, orders};
 use tokio_util::sync::CancellationToken;
@@ -31,16 +31,16 @@ use progress::AuditProgress;
 use report::{AuditReport, Audited};
 use word::GatewayWord;
 
-/// Pauses before what looks like a difference is read again. A transaction commits in milliseconds; the last is for one
-/// that waited for a lock.
+/// The pauses before a possible difference is read again. A transaction of the database commits in milliseconds; the last pause
+/// is for one that waited for a lock.
 const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
 
-/// Orders at a time where each transaction is asked about, so that progress is seen.
+/// The orders of a batch where there is one inquiry for each transaction, so that progress is seen.
 const ORDERS_WITH_INQUIRIES: usize = 32;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// Compares, and prints what it found.
+/// Compares, and prints the differences.
 ///
 /// # Errors
 /// [`Exit::Findings`] when something differs. The database or the gateway cannot be asked; there is no such order.
@@ -54,12 +54,12 @@ pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(
         None => None,
     };
     let progress = AuditProgress::start();
-    progress.tell("asking the gateway for its book".to_owned());
+    progress.tell("asking the gateway for its ledger".to_owned());
     let gateway = gateway(config, redis)?;
-    weather::heed(&store, gateway.coordination()).await?;
+    admission::apply_settings(&store, gateway.coordination()).await?;
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
-    tokio::spawn(weather::follow(store.clone(), gateway.coordination().clone(), ended));
+    tokio::spawn(admission::follow(store.clone(), gateway.coordination().clone(), ended));
     let word = GatewayWord::open(gateway).await?;
     let report = Audit::new(&store, word, &progress, arguments).run().await?;
     drop(progress);
@@ -148,7 +148,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Counts and compares; what seems to differ comes back, the rest is reported.
+    /// Counts and compares. Orders that seem to differ are returned; the other findings are reported.
     async fn first_reading(&mut self, batch: &Batch) -> Result<DifferencesByOrder, Exit> {
         let differences = self.compare(batch, true).await?;
         let mut suspects = DifferencesByOrder::new();
@@ -162,7 +162,7 @@ impl<'a> Audit<'a> {
         Ok(suspects)
     }
 
-    /// Reads the orders again. A difference that is no longer there was a change that was caught half way.
+    /// Reads the orders again. A difference that is gone was a change that was read half way.
     async fn read_again(&mut self, mut suspects: DifferencesByOrder) -> Result<DifferencesByOrder, Exit> {
         let ids: Vec<OrderId> = suspects.keys().copied().collect();
         let mut remaining = DifferencesByOrder::new();
@@ -237,7 +237,8 @@ impl<'a> Audit<'a> {
         audited.debits += words.values().filter(is_debited).count() as u64;
     }
 
-    /// What the book has and we do not. Where there is no money it is reported at once; where there is, it comes back.
+    /// The transactions of the ledger that we have no row for. Those without money are reported at once; those with money are
+    /// returned.
     async fn strangers(&mut self) -> Result<Vec<Difference>, Exit> {
         let account = self.order.map(|id| id.to_string());
         let is_asked = |of: &str| account.as_ref().is_none_or(|account| account == of);
@@ -255,7 +256,7 @@ impl<'a> Audit<'a> {
         Ok(strangers)
     }
 
-    /// Keeps those that still have money and still no row.
+    /// Keeps the transactions that still have money and still no row.
     async fn still_strange(&mut self, strangers: &mut Vec<Difference>) -> Result<(), Exit> {
         let ids: Vec<TransactionId> = strangers.iter().filter_map(|difference| difference.transaction_id).collect();
         let mut still = Vec::new();
@@ -274,7 +275,7 @@ impl<'a> Audit<'a> {
         Ok(ids.iter().copied().filter(|id| !known.contains(id)).collect())
     }
 
-    /// What seems to differ about jobs that belong to no order, or only through a callback.
+    /// The possible differences of jobs that belong to no order, or to one only through a callback.
     async fn beside_orders(&mut self, is_first: bool) -> Result<Vec<Difference>, Exit> {
         let (now_ms, mut jobs, mut differences) = (self.store.now_ms(), 0, Vec::new());
         let has_orders = self.report.audited.orders > 0;
@@ -293,7 +294,7 @@ impl<'a> Audit<'a> {
         .await?;
         let sweep = auditing::open_sweep(self.store).await?;
         jobs += u64::from(sweep.is_some() && order.is_none());
-        // Before the first worker there is none, and nothing to restore.
+        // Before the first worker there is no sweep, and nothing to restore.
         audit::sweep(sweep.as_ref(), now_ms).filter(|_| has_orders).into_iter().for_each(&mut sort);
         if is_first {
             report.audited.jobs += jobs;

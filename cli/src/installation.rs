@@ -9,10 +9,10 @@ use domain::time::rfc3339;
 use gateway::Gateway;
 use gateway::atmos::AtmosGateway;
 use gateway::coordination::Coordination;
+use process::admission;
 use process::heartbeat::{self, Introduction};
 use process::notice::Notice;
 use process::relay::Relay;
-use process::weather;
 use queue::{LocalQueue, Queue, RedisQueue};
 use redis_server::RedisServer;
 use store::sole::SoleProcess;
@@ -28,9 +28,9 @@ use crate::database::{migrate, until_answered};
 use crate::exit::Exit;
 
 /// How long the parts may take to close once all work has ended.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Who makes the tables.
+/// The way in which the tables are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tables {
     /// This process.
@@ -39,7 +39,7 @@ pub(crate) enum Tables {
     Awaited,
 }
 
-/// Everything that API and worker need, with what every process does beside its work: relay, notices, heartbeat, the weather.
+/// Everything that API and worker need, with what every process does beside its work: relay, notices, heartbeat, admission.
 #[derive(Debug)]
 pub(crate) struct Installation {
     pub(crate) store: Store,
@@ -86,14 +86,14 @@ impl Installation {
             (None, Database::Sqlite) | (Some(_), _) => None,
         };
         if is_alone {
-            // We hold the lock, so whoever held these leases is dead; their jobs need not wait for the leases' end.
+            // We hold the lock, so the process that held these leases is dead. Its jobs need not wait for the leases' end.
             jobs::end_all_leases(&store).await?;
         }
         if redis.is_none() {
             jobs::enqueue_all_again(&store).await?;
         }
         let gateway = gateway(config, redis.clone())?;
-        weather::heed(&store, gateway.coordination()).await?;
+        admission::apply_settings(&store, gateway.coordination()).await?;
         tell_of_orders_elsewhere(&store, &gateway).await?;
 
         let ended = CancellationToken::new();
@@ -105,7 +105,7 @@ impl Installation {
         beside.spawn(Relay::new(store.clone(), queue.clone(), is_alone).run(ended.clone()));
         let coordination = gateway.coordination().clone();
         beside.spawn(heartbeat::keep(store.clone(), queue.clone(), coordination.clone(), introduction, ended.clone()));
-        beside.spawn(weather::follow(store.clone(), coordination, ended.clone()));
+        beside.spawn(admission::follow(store.clone(), coordination, ended.clone()));
         Ok(Installation { store, queue, gateway, notice, beside, ended })
     }
 
@@ -113,8 +113,8 @@ impl Installation {
     /// Then closes the installation.
     ///
     /// # Errors
-    /// What the part that failed said.
-    pub(crate) async fn run(mut self, mut parts: Parts, stop: &CancellationToken) -> Result<(), Exit> {
+    /// The error of the part that failed.
+    pub(crate) async fn run(mut self, mut parts: ProcessParts, stop: &CancellationToken) -> Result<(), Exit> {
         let mut failure = None;
         loop {
             let ended = tokio::select! {
@@ -122,8 +122,8 @@ impl Installation {
                     Some(ended) => ended,
                     None => break,
                 },
-                // A relay that is gone would leave this process alive and green, with orders that nobody sees.
-                Some(ended) = self.beside.join_next() => ended.map(|()| ("relay, heartbeat, weather or lock of the database", Ok(()))),
+                // Without its relay this process would look healthy, and no worker would see its orders.
+                Some(ended) = self.beside.join_next() => ended.map(|()| ("relay, heartbeat, admission or lock of the database", Ok(()))),
             };
             let trouble = match ended {
                 Ok((_, Ok(()))) if stop.is_cancelled() => continue,
@@ -140,18 +140,18 @@ impl Installation {
             while self.beside.join_next().await.is_some() {}
             self.store.close().await;
         };
-        if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
+        if tokio::time::timeout(CLOSE_WITHIN, closing).await.is_err() {
             warn!("the database's connections did not close in time and are dropped");
         }
         failure.map_or(Ok(()), |trouble| Err(Exit::Unavailable(trouble)))
     }
 }
 
-/// What makes up a running process, each with the name it is told by.
+/// The parts of a running process, each with its name for messages.
 #[derive(Debug, Default)]
-pub(crate) struct Parts(JoinSet<(&'static str, anyhow::Result<()>)>);
+pub(crate) struct ProcessParts(JoinSet<(&'static str, anyhow::Result<()>)>);
 
-impl Parts {
+impl ProcessParts {
     /// Starts a part.
     pub(crate) fn start(
         &mut self,
@@ -163,10 +163,10 @@ impl Parts {
 }
 
 /// A process that was killed leaves its heartbeat behind; one that lives tells of itself again within this.
-const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(12);
+const HEARTBEAT_WITHIN: Duration = Duration::from_secs(12);
 
 /// Without Redis the queue is in the process, which must be the only one on its database: two would not know of each other's
-/// jobs, nor share breaker and budget.
+/// jobs, nor share circuit breaker and rate limit.
 ///
 /// # Errors
 /// Another `up` without Redis lives.
@@ -188,7 +188,7 @@ async fn sole_process(store: &Store) -> Result<SoleProcess, Exit> {
                 )));
             }
         }
-        if began.elapsed() >= HEARTBEAT_PATIENCE {
+        if began.elapsed() >= HEARTBEAT_WITHIN {
             // The session of a host that has vanished, which the server takes for open for hours.
             warn!("the lock of this database is held by a session of no living process; going on without it");
             return Ok(SoleProcess::believed(store));
@@ -230,7 +230,7 @@ async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
     }
 }
 
-/// The gateway's client. Processes that share a Redis share the gateway's token and the weather there.
+/// The gateway's client. Processes that share a Redis share the gateway's token and the admission of calls there.
 ///
 /// # Errors
 /// A proxy address that cannot be used.
@@ -260,7 +260,7 @@ fn gateway_within(config: &Config, coordination: Coordination) -> Result<Gateway
     Ok(Gateway::Atmos(atmos))
 }
 
-/// Orders of another gateway account stay as they are until that account is configured again; somebody should know.
+/// Orders of another gateway account stay as they are until that account is configured again, so an operator must know.
 async fn tell_of_orders_elsewhere(store: &Store, gateway: &Gateway) -> Result<(), Exit> {
     let elsewhere = orders::open_elsewhere(store, gateway.identity()).await?;
     if !elsewhere.is_empty() {

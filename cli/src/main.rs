@@ -19,6 +19,7 @@ mod data_dir;
 mod database;
 mod doctor;
 mod exit;
+mod gateways;
 mod installation;
 mod jobs;
 mod local_address;
@@ -32,7 +33,6 @@ mod sandbox;
 mod signal;
 mod suspects;
 mod up;
-mod weather;
 mod worker;
 
 use arguments::{Arguments, Command};
@@ -40,14 +40,14 @@ use config::{CONTRACT, Config, Role};
 use exit::Exit;
 use signal::stop_on_signal;
 
-/// The end waits no longer for what was logged last.
+/// The longest wait at the end for the last log lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What clap ends with where the command line cannot be understood.
+/// The exit code of clap for a command line that cannot be read.
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    // Clients for https panic without a provider. It fails only where one is installed already.
+    // Clients for https panic without a provider. This fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Before anything is opened: how many connections are taken depends on it.
     http_server::raise_limit();
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     let command = match Arguments::try_parse() {
         Ok(arguments) => arguments.command.unwrap_or(Command::Up),
         Err(fault) => {
-            // Help that was asked for is none.
+            // A request for help is no fault.
             if for_machines && fault.exit_code() != 0 {
                 let text = fault.to_string();
                 telemetry::say(&output::fault(text.strip_prefix("error: ").unwrap_or(&text).trim_end(), MISUSED));
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(exit) => exit.report(for_machines),
             };
-            // Every command has waited for what it must wait for; what still runs now may not hold up the end.
+            // Every command has waited for its own work. Work that still runs must not delay the end.
             runtime.shutdown_timeout(Duration::from_secs(1));
             code
         }
@@ -95,7 +95,8 @@ async fn run(command: Command) -> Result<(), Exit> {
         Command::Jobs(command) => jobs::run(&configure(Role::Operator)?, command).await,
         Command::Orders(command) => orders::run(&configure(Role::Operator)?, command).await,
         Command::Audit(arguments) => audit::run(&configure(Role::Operator)?, &arguments).await,
-        Command::Weather(command) => weather::run(&configure(Role::Operator)?, command).await,
+        Command::Gateways(command) => gateways::run(&configure(Role::Operator)?, command).await,
+        Command::Weather(command) => gateways::run_older(&configure(Role::Operator)?, command).await,
         Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
         Command::Callbacks(command) => callbacks::run(&configure(Role::Operator)?, command).await,
         Command::Completions { shell } => manual::completions(shell),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use config::Variables;
-use gateway::coordination::share;
+use gateway::coordination::rate_without_redis;
+use process::admission;
 use process::notice::Notice;
-use process::weather;
 use store::Store;
 use store::clock::MEASURED_EVERY;
 use store::jobs::{self, SuspectGroup};
@@ -23,10 +23,10 @@ use crate::output::print;
 use crate::worker::context;
 
 /// How long the last notices and the connections may take once the jobs have ended.
-const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 
 /// How long the jobs may take to be handed back once the worker has ended.
-const HAND_BACK_PATIENCE: Duration = Duration::from_secs(1);
+const HAND_BACK_WITHIN: Duration = Duration::from_secs(1);
 
 /// Connections to PostgreSQL; there may be some such processes beside the worker's own connections.
 const CONNECTIONS: u32 = 6;
@@ -44,11 +44,11 @@ pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
     let store = Store::open_with_connections(&config.database.url, CONNECTIONS).await?;
     let redis = redis_server(&config, &store.database_id().await?)?;
     let gateway = gateway(&config, redis.clone())?;
-    weather::heed(&store, gateway.coordination()).await?;
+    admission::apply_settings(&store, gateway.coordination()).await?;
 
     let ended = CancellationToken::new();
     let _notice = Notice::start(&store, redis, &ended);
-    let following = weather::follow(store.clone(), gateway.coordination().clone(), ended.clone());
+    let following = admission::follow(store.clone(), gateway.coordination().clone(), ended.clone());
     let following = tokio::spawn(following);
     let clock = tokio::spawn(ended.clone().run_until_cancelled_owned(keep_clock(store.clone())));
     let running = worker::run_suspects(context(&config, store.clone(), gateway), &group, |word| {
@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
         let _ = (following.await, clock.await);
         store.close().await;
     };
-    if tokio::time::timeout(CLOSE_PATIENCE, closing).await.is_err() {
+    if tokio::time::timeout(CLOSE_WITHIN, closing).await.is_err() {
         warn!("the database's connections did not close in time and are dropped");
     }
     Ok(())
@@ -83,7 +83,7 @@ fn read_input(worker_ended: CancellationToken) -> Result<(Variables, SuspectGrou
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         worker_ended.cancel();
         // From here, for a job may hold up all other threads. What is not handed back by then counts as a crash.
-        std::thread::sleep(HAND_BACK_PATIENCE);
+        std::thread::sleep(HAND_BACK_WITHIN);
         std::process::exit(1);
     });
     Ok((settings, group))
@@ -99,7 +99,7 @@ async fn hand_back(store: &Store, group: &SuspectGroup) -> ! {
     std::process::exit(1)
 }
 
-/// The worker's own configuration. It has told of what is odd there.
+/// The worker's own configuration. The worker has logged its warnings.
 fn configure(arguments: SuspectsArguments, settings: &Variables) -> Result<Config, Exit> {
     let role = if arguments.embedded { Role::Up } else { Role::Worker };
     let mut config = Config::from_variables(role, settings)?;
@@ -109,8 +109,8 @@ fn configure(arguments: SuspectsArguments, settings: &Variables) -> Result<Confi
         config.sandbox_listens_at(address);
     }
     if config.redis.url.is_none() {
-        // The worker uses the budget, too, and there is nothing to share it by.
-        config.atmos.rate = config.atmos.rate.map(share);
+        // The worker uses the rate limit, too, and this process cannot share it with the worker.
+        config.atmos.rate = config.atmos.rate.map(rate_without_redis);
     }
     Ok(config)
 }
@@ -118,7 +118,7 @@ fn configure(arguments: SuspectsArguments, settings: &Variables) -> Result<Confi
 async fn keep_clock(store: Store) {
     loop {
         tokio::time::sleep(MEASURED_EVERY).await;
-        // Trouble is told by whoever needs the database.
+        // The code that needs the database reports its trouble.
         let _ = store.measure_clock().await;
     }
 }

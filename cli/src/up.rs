@@ -14,7 +14,7 @@ use crate::arguments::WorkerArguments;
 use crate::config::Config;
 use crate::data_dir::{DataDir, Lock, close_database_to_others};
 use crate::exit::Exit;
-use crate::installation::{Installation, Parts, Tables};
+use crate::installation::{Installation, ProcessParts, Tables};
 use crate::local_address::local_base;
 use crate::{api, sandbox, worker};
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
         () = stop.cancelled() => return Ok(()),
     };
     let installation = opened?;
-    let mut parts = Parts::default();
+    let mut parts = ProcessParts::default();
     let worker = worker::start(&mut parts, &config, &installation, options, stop);
     api::start(&mut parts, &config, &installation, listeners, Some(worker), stop);
     telemetry::show(&welcome(&config, &data_dir));
@@ -96,7 +96,7 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
     Ok(Some(sandbox))
 }
 
-/// What a person sees once everything listens: where things are, and the first thing to try.
+/// The text that a person sees once everything listens: the addresses, and the first thing to try.
 fn welcome(config: &Config, data_dir: &DataDir) -> String {
     let here = local_base(config.address.listen);
     let is_sandbox = config.atmos.is_sandbox();

@@ -16,7 +16,7 @@ use tracing::info;
 use crate::arguments::WorkerArguments;
 use crate::config::{Config, Role};
 use crate::exit::Exit;
-use crate::installation::{Installation, Parts, Tables, listen};
+use crate::installation::{Installation, ProcessParts, Tables, listen};
 
 /// Works until `stop`.
 ///
@@ -31,7 +31,7 @@ pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &Can
     let (listener, bound) = listen(config.worker.listen, "TASDIQ_WORKER_LISTEN").await?;
     let worker = job_worker(config, &installation, options);
 
-    let mut parts = Parts::default();
+    let mut parts = ProcessParts::default();
     let drained = CancellationToken::new();
     let serving = health::serve(
         listener,
@@ -66,7 +66,7 @@ pub(crate) struct OwnWorker {
 
 /// Starts a worker as a part of this process.
 pub(crate) fn start(
-    parts: &mut Parts,
+    parts: &mut ProcessParts,
     config: &Config,
     installation: &Installation,
     options: WorkerOptions,
@@ -78,7 +78,7 @@ pub(crate) fn start(
     let work = worker.run(stop.clone());
     parts.start("worker", async move {
         let _ended = ended;
-        // What did not end in time is run again by whoever starts next.
+        // A job that did not end in time runs again on the next worker.
         work.await;
         Ok(())
     });
@@ -95,7 +95,7 @@ pub(crate) fn options(config: &Config, arguments: &WorkerArguments) -> WorkerOpt
     WorkerOptions { slots: arguments.concurrency.into(), queues, stop_grace: config.shutdown.grace }
 }
 
-/// What this process tells of itself to those who scale.
+/// The description of this process for `doctor` and for those who scale.
 pub(crate) fn introduction(role: &'static str, config: &Config, options: &WorkerOptions) -> Introduction {
     let queues: Vec<&str> = options.queues.iter().map(|queue| queue.as_str()).collect();
     Introduction { role, slots: options.slots, queues: queues.join(","), gateway: config.atmos.identity() }
@@ -106,7 +106,7 @@ fn job_worker(config: &Config, installation: &Installation, options: WorkerOptio
     JobWorker::new(context, installation.queue.clone(), options, suspect_program(config))
 }
 
-/// What jobs work with, by this configuration.
+/// The context of the jobs, by this configuration.
 pub(crate) fn context(config: &Config, store: Store, gateway: Gateway) -> WorkerContext {
     WorkerContext { store, gateway, public_url: config.address.public_url.clone(), settings: config.worker.clone() }
 }

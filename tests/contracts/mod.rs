@@ -1,5 +1,6 @@
 //! Contracts of the database and the queue, tested on each of them: SQLite and PostgreSQL, in process and Redis.
 
+mod admission;
 mod attempts;
 mod callbacks;
 mod clock;
@@ -19,4 +20,3 @@ mod reviewing;
 mod rules;
 mod settlement;
 mod staging;
-mod weather;

@@ -67,8 +67,8 @@ const GATEWAY: &[(&str, &str, Unit)] = &[
 ];
 
 const PROCESSES: &[(&str, &str, Unit)] = &[
-    ("a start waits for the database", "cli::DATABASE_PATIENCE", Time),
-    ("`tasdiq migrate` waits for a lock", "cli::LOCK_PATIENCE", Time),
+    ("a start waits for the database", "cli::DATABASE_WAIT", Time),
+    ("`tasdiq migrate` waits for a lock", "cli::LOCK_WAIT", Time),
     ("a heartbeat", "process::BEAT_EVERY", Time),
     ("a statement of the database", "store::STATEMENT_TIMEOUT", Time),
     ("numbers that a restore jumps over", "store::JUMP", Things("")),

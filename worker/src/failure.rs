@@ -182,7 +182,7 @@ mod tests {
 
         assert_eq!(told.next_step(JobKind::SettleOrder, 10, 7), NextStep::Release { wait_ms: 3_007 });
 
-        let held_back = HeldBack { obstacle: Obstacle::Budget, retry_after: Duration::from_secs(2) };
+        let held_back = HeldBack { obstacle: Obstacle::RateLimit, retry_after: Duration::from_secs(2) };
         let over_budget = Failure::Gateway(held_back.into());
         assert_eq!(over_budget.next_step(JobKind::SettleOrder, 10, 7), NextStep::Release { wait_ms: 2_007 });
     }

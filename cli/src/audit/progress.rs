@@ -1,4 +1,4 @@
-//! What a long run is at, on standard error.
+//! The progress of a long run, on standard error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
-/// A run that is over by then says nothing.
+/// A shorter run prints nothing.
 const FIRST_AFTER: Duration = Duration::from_secs(2);
 
 const EVERY: Duration = Duration::from_secs(3);
 
-/// Prints every few seconds what was told last. Dropping it ends that.
+/// Prints the latest progress every few seconds, until it is dropped.
 pub(super) struct AuditProgress {
     now: Arc<Mutex<String>>,
     printing: AbortHandle,
@@ -32,7 +32,7 @@ impl AuditProgress {
         AuditProgress { now, printing: printing.abort_handle() }
     }
 
-    /// What the run is at from now on.
+    /// Sets the progress to print from now on.
     pub(super) fn tell(&self, line: String) {
         *self.now.lock() = line;
     }

@@ -1,4 +1,4 @@
-//! What an audit found, for people and for machines.
+//! The report of an audit, for people and for machines.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::output::{lines, short, table};
 
-/// So much information is listed for people; more is only counted.
+/// The most information that is listed for people; more is only counted.
 const LISTED: usize = 20;
 
-/// The longest sentence that fits into a table.
+/// The longest sentence of a table.
 const SAYS_CHARACTERS: usize = 160;
 
 /// How much was compared.
@@ -22,11 +22,11 @@ pub(super) struct Audited {
     pub(super) word: &'static str,
     pub(super) orders: u64,
     pub(super) transactions: u64,
-    /// Transactions on which the gateway took money, also those that we have no row for.
+    /// The transactions on which the gateway took money, also those without a row of ours.
     pub(super) debits: u64,
-    /// Callbacks that were answered with 1.
+    /// The callbacks that were answered with 1.
     pub(super) callbacks: u64,
-    /// Jobs that are open, and dead letters.
+    /// The open jobs and the dead letters.
     pub(super) jobs: u64,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct AuditReport {
     differences: Vec<Difference>,
     information: Vec<Difference>,
     informed: BTreeMap<&'static str, u64>,
-    /// Whether all information is kept, or only as much as is listed.
+    /// Whether all information is kept, or only the part that is listed.
     keeps_all: bool,
 }
 
@@ -73,7 +73,7 @@ impl AuditReport {
     pub(super) fn sort(&mut self) {
         for differences in [&mut self.differences, &mut self.information] {
             differences.sort_by_key(|difference| {
-                // What is about no order stands last.
+                // Findings about no order come last.
                 let order = difference.order_id.map_or(i64::MAX, |id| id.0);
                 (order, difference.kind.as_str(), difference.transaction_id, difference.job_id)
             });

@@ -22,20 +22,20 @@ const INQUIRIES_AT_ONCE: usize = 4;
 /// Pauses before an inquiry that brought no clear answer is tried again.
 const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// So many transactions in a row without an answer: it is the gateway, and not the transactions.
+/// After so many transactions in a row without an answer the gateway itself is in trouble, and the audit ends.
 const SILENT_IN_A_ROW: usize = 8;
 
 /// The gateway as an audit asks it.
 pub(super) struct GatewayWord {
     gateway: Gateway,
-    /// What nobody has taken out yet; `None` where the gateway shows no book.
+    /// The lines of the ledger that were not compared yet; `None` where the gateway shows no ledger.
     book: Option<HashMap<TransactionId, BookLine>>,
     answered: u64,
     silent_in_a_row: usize,
 }
 
 impl GatewayWord {
-    /// Reads the gateway's book, if it has one.
+    /// Reads the gateway's ledger, if it shows one.
     ///
     /// # Errors
     /// The gateway cannot be asked.
@@ -53,7 +53,7 @@ impl GatewayWord {
         self.gateway.store_id()
     }
 
-    /// Whether it is the gateway's book, and not its answers one by one.
+    /// Whether it is the gateway's ledger, and not one inquiry for each transaction.
     pub(super) fn is_book(&self) -> bool {
         self.book.is_some()
     }
@@ -63,24 +63,25 @@ impl GatewayWord {
     /// # Errors
     /// The gateway cannot be asked.
     pub(super) async fn renew(&mut self) -> Result<(), Exit> {
-        // The old one goes first: a book is large.
+        // The old one is dropped first: a ledger is large.
         self.book = None;
         let lines = patiently(|| self.gateway.ledger()).await.map_err(away)?;
         self.book = lines.map(|lines| lines.into_iter().map(|line| (line.report.transaction_id, line)).collect());
         Ok(())
     }
 
-    /// Its word on the transactions that have rows. Their lines are taken out of the book, so that strangers are left.
+    /// The gateway's records of the transactions that have rows. Their lines are removed from the ledger, so that transactions
+    /// without a row of ours are left.
     ///
     /// # Errors
-    /// The gateway cannot be asked at all. One that is silent about a transaction is [`Word::NotAsked`].
+    /// The gateway cannot be asked at all. A transaction without an answer is [`Word::NotAsked`].
     pub(super) async fn about(&mut self, ids: &[TransactionId]) -> Result<HashMap<TransactionId, Word>, Exit> {
         let Some(book) = &mut self.book else { return self.inquire(ids).await };
         let mut word = |id: &TransactionId| book.remove(id).map_or(Word::Unknown, Word::Said);
         Ok(ids.iter().map(|id| (*id, word(id))).collect())
     }
 
-    /// Its word on transactions without a row, whose lines stay in the book.
+    /// The gateway's records of transactions without a row; their lines stay in the ledger.
     ///
     /// # Errors
     /// As [`GatewayWord::about`].
@@ -93,12 +94,12 @@ impl GatewayWord {
         Ok(ids.iter().map(|id| (*id, word(id))).collect())
     }
 
-    /// The lines of the book that nobody has taken out.
+    /// The lines of the ledger that were not compared.
     pub(super) fn left(&self) -> impl Iterator<Item = &BookLine> {
         self.book.iter().flat_map(HashMap::values)
     }
 
-    /// One line of the book.
+    /// One line of the ledger.
     pub(super) fn line(&self, id: TransactionId) -> Option<&BookLine> {
         self.book.as_ref()?.get(&id)
     }
@@ -123,7 +124,7 @@ impl GatewayWord {
             Ok(report) => report.into(),
             Err(GatewayError::Refused { .. }) => Word::Unknown,
             Err(error @ GatewayError::NotAdmitted { .. }) => return Err(away(error)),
-            // It says something about the gateway, and nothing about this transaction.
+            // This says something about the gateway, and nothing about this transaction.
             Err(error @ GatewayError::HeldBack { .. }) => return Err(away(error)),
             Err(error @ GatewayError::Unreachable(_)) if self.answered == 0 => return Err(away(error)),
             Err(error) => {
@@ -140,7 +141,8 @@ impl GatewayWord {
     }
 }
 
-/// Asks until there is an answer. For a full budget it waits as long as it takes; for trouble on the way, a few times.
+/// Asks until there is an answer. It waits for the rate limit and for a `Retry-After` as long as they last; after other trouble
+/// it tries a few times.
 async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, GatewayError>
 where
     F: Future<Output = Result<T, GatewayError>>,
@@ -150,12 +152,12 @@ where
         let trouble = match ask().await {
             Err(
                 GatewayError::Throttled { retry_after }
-                | GatewayError::HeldBack { obstacle: Obstacle::Budget, retry_after },
+                | GatewayError::HeldBack { obstacle: Obstacle::RateLimit, retry_after },
             ) => {
                 tokio::time::sleep(retry_after).await;
                 continue;
             }
-            // The breaker of those who work, or an operator: waiting for either has no known end.
+            // The workers' circuit breaker, or an operator's pause: neither has a known end.
             Err(GatewayError::HeldBack { obstacle, retry_after }) => match pauses.next() {
                 Some(_) if obstacle != Obstacle::Operator => {
                     tokio::time::sleep(retry_after).await;

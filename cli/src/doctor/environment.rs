@@ -1,4 +1,4 @@
-//! What the environment is for, and what is wrong with it.
+//! The environment: the roles that it is for, and its faults.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use http_server::PlaceCounts;
 use store::DatabaseUrl;
 use store::processes::Process;
 
-use super::findings::Findings;
+use super::check_results::CheckResults;
 use crate::config::{Config, Role};
 
-/// The environment as far as it can be read: one bad variable must not hide what the others lead to.
+/// The environment as far as it can be read: one bad variable must not stop the other checks.
 pub(super) struct ReadableEnvironment {
     pub(super) config: Config,
-    /// Variables whose value is not in `config`, because it cannot be read.
+    /// The variables whose value is not in `config`, because it cannot be read.
     pub(super) unread: Vec<String>,
 }
 
@@ -26,15 +26,15 @@ impl ReadableEnvironment {
         let unread: Vec<String> = faults.iter().map(|fault| fault.variable.clone()).collect();
         let mut sound = variables.without(&faults);
         if unread.iter().any(|name| name.starts_with("ATMOS_")) {
-            // Half a gateway is none.
+            // A part of the gateway's settings is of no use.
             sound = sound.only(|name| !name.to_string_lossy().starts_with("ATMOS_"));
         }
         let config = Config::from_variables(Role::Operator, &sound).ok()?;
         Some(ReadableEnvironment { config, unread })
     }
 
-    /// Which processes this environment is for. With both servers it may be for `up` as well as for `api` and `worker`;
-    /// what runs there decides, and where nothing does, the roles that need the most.
+    /// The roles that this environment is for. With both servers it may be for `up` as well as for `api` and `worker`: the
+    /// running processes decide, and where none runs, the roles that need the most settings.
     pub(super) fn roles(&self, running: &[Process]) -> Vec<Role> {
         let has_redis = self.config.redis.url.is_some() || self.is_unread("REDIS_URL");
         let runs = |role: &str| running.iter().any(|process| process.role == role);
@@ -49,7 +49,7 @@ impl ReadableEnvironment {
         self.unread.iter().any(|name| name.strip_suffix("_FILE").unwrap_or(name) == variable) || self.lacks_env_file()
     }
 
-    /// Whether a file of settings could not be read whole: any variable may have stood there.
+    /// Whether a file of settings could not be read completely: any variable may be in it.
     fn lacks_env_file(&self) -> bool {
         self.unread.iter().any(|name| name == ".env" || name == "TASDIQ_ENV_FILE")
     }
@@ -65,31 +65,31 @@ impl ReadableEnvironment {
 }
 
 /// Whether the processes of this installation, and the operator's commands, would start with this environment.
-pub(super) fn look_at_configuration(roles: &[Role], variables: &Variables, findings: &mut Findings) {
+pub(super) fn look_at_configuration(roles: &[Role], variables: &Variables, results: &mut CheckResults) {
     if !variables.from_dotenv().is_empty() {
         let names = variables.from_dotenv().join(", ");
-        findings.ok("configuration", format!("from .env: {names}"));
+        results.ok("configuration", format!("from .env: {names}"));
     }
     let mut told = BTreeSet::new();
     for role in roles.iter().copied().chain([Role::Operator]) {
         match Config::from_variables(role, variables) {
             Ok(_) if role == Role::Operator => (),
             Ok(as_role) => {
-                findings.ok("configuration", format!("{}; gateway {}", role.command(), as_role.atmos.identity()));
+                results.ok("configuration", format!("{}; gateway {}", role.command(), as_role.atmos.identity()));
                 if role != Role::Worker {
-                    findings.ok("callbacks", as_role.callback_addresses.describe());
+                    results.ok("callbacks", as_role.callback_addresses.describe());
                 }
                 for warning in as_role.warnings {
                     if told.insert(warning.clone()) {
-                        findings.warn("configuration", warning, "mend it, or leave it if it is meant");
+                        results.warn("configuration", warning, "mend it, or leave it if it is meant");
                     }
                 }
             }
             Err(faults) => {
                 for fault in faults.iter() {
-                    // Roles complain of the same variable in their own words; once is enough.
+                    // Several roles report the same variable in different words; once is enough.
                     if told.insert(fault.variable.clone()) {
-                        findings.fault("configuration", fault.to_string(), "mend the variable");
+                        results.fault("configuration", fault.to_string(), "mend the variable");
                     }
                 }
             }
@@ -97,11 +97,11 @@ pub(super) fn look_at_configuration(roles: &[Role], variables: &Variables, findi
     }
 }
 
-/// Connections need descriptors, and so does the database.
-pub(super) fn look_at_descriptors(findings: &mut Findings) {
+/// Checks the limit of open files: connections and the database need them.
+pub(super) fn look_at_descriptors(results: &mut CheckResults) {
     match PlaceCounts::of_this_process().describe() {
-        (says, true) => findings.ok("connections", says),
-        (says, false) => findings.warn(
+        (says, true) => results.ok("connections", says),
+        (says, false) => results.warn(
             "connections",
             says,
             "raise the hard limit of open files (`ulimit -Hn`, LimitNOFILE=, compose's `ulimits`) of the processes to 8192",

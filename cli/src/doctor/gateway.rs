@@ -5,41 +5,42 @@ use std::time::Duration;
 use domain::id::TransactionId;
 use gateway::coordination::{Obstacle, Urgency};
 use gateway::{Gateway, GatewayError};
-use process::weather;
+use process::admission;
 use redis_server::RedisServer;
 use store::Store;
 use telemetry::causes;
 use tokio::time::timeout;
 
-use super::findings::Findings;
+use super::check_results::CheckResults;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::gateways::AdmissionReport;
 use crate::installation::gateway_to_observe;
-use crate::weather::Report;
 
-/// No gateway gives this number to a transaction, so asking about it shows whether we are let in, and nothing else.
-const NOBODYS: TransactionId = TransactionId(0);
+/// No gateway gives this number to a transaction. So a question about it shows whether the gateway accepts us, and nothing
+/// else.
+const NO_TRANSACTION: TransactionId = TransactionId(0);
 
-/// How the processes see the gateway, which may be another way than this one.
-pub(super) async fn look_at_weather(store: &Store, findings: &mut Findings) {
-    let report = match Report::read(store).await {
+/// Checks whether calls to the gateway leave, as the processes see it; this command may see it differently.
+pub(super) async fn look_at_admission(store: &Store, results: &mut CheckResults) {
+    let report = match AdmissionReport::read(store, Gateway::NAMES[0]).await {
         Ok(report) => report,
-        Err(trouble) => return findings.fault("weather", causes(&trouble), "mend the database"),
+        Err(trouble) => return results.fault("admission", causes(&trouble), "mend the database"),
     };
-    if let Some(since) = report.closed_since() {
-        let says = format!("an operator has closed the gateway since {since}: links and confirmations wait");
-        findings.warn("weather", says, "let calls through with `tasdiq weather open` when it is time");
+    if let Some(since) = report.paused_since() {
+        let says = format!("an operator has paused calls to the gateway since {since}: links and confirmations wait");
+        results.warn("admission", says, "let calls leave again with `tasdiq gateways resume` when it is time");
     }
     let troubles = report.troubles();
     for trouble in &troubles {
-        findings.warn(
-            "weather",
+        results.warn(
+            "admission",
             trouble.as_str(),
-            "nothing is lost, and it goes on by itself; see `tasdiq weather show`, and ask Atmos if it lasts",
+            "nothing is lost, and it goes on by itself; see `tasdiq gateways show`, and ask Atmos if it lasts",
         );
     }
-    if troubles.is_empty() && report.closed_since().is_none() {
-        findings.ok("weather", format!("calls leave; budget {}", report.budget()));
+    if troubles.is_empty() && report.paused_since().is_none() {
+        results.ok("admission", format!("calls leave; rate limit {}", report.rate_limit()));
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) async fn look_at_gateway(
     config: &Config,
     store: Option<&Store>,
     redis: Option<RedisServer>,
-    findings: &mut Findings,
+    results: &mut CheckResults,
 ) {
     let gateway = match gateway_to_observe(config, redis) {
         Ok(gateway) => gateway,
@@ -56,45 +57,45 @@ pub(super) async fn look_at_gateway(
                 Exit::Configuration(error) => format!("{error:#}"),
                 _ => "its client cannot be made".to_owned(),
             };
-            return findings.fault("gateway", says, "mend that: nothing can be called before");
+            return results.fault("gateway", says, "mend that: nothing can be called before");
         }
     };
     let name = format!("{} at {}", gateway.identity(), config.atmos.base_url.as_str().trim_end_matches('/'));
     if let Some(store) = store {
-        // What cannot be read was told with the weather.
-        let _ = weather::heed(store, gateway.coordination()).await;
+        // `look_at_admission` has reported settings that cannot be read.
+        let _ = admission::apply_settings(store, gateway.coordination()).await;
     }
     let answer = ask(&gateway).await;
-    let way = match &answer {
-        Err(GatewayError::Unreachable(cause)) if !cause.is::<GatewayError>() => Some(look_at_way(config).await),
+    let reachability = match &answer {
+        Err(GatewayError::Unreachable(cause)) if !cause.is::<GatewayError>() => Some(look_at_connection(config).await),
         _ => None,
     };
-    tell_of_gateway(&name, way, answer, findings);
+    tell_of_gateway(&name, reachability, answer, results);
 }
 
-/// How far the way to the gateway goes.
+/// How far a connection to the gateway gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// Nobody here knows the name.
+pub(super) enum Reachability {
+    /// The name cannot be resolved here.
     NoAddress { host: String, variable: &'static str },
-    /// Nothing takes connections there.
+    /// Nothing listens there.
     NoConnection { host: String, is_sandbox: bool },
-    /// Something does; what comes after fails.
+    /// A connection can be made; a later step fails.
     Connects { host: String },
 }
 
-impl Way {
+impl Reachability {
     pub(super) fn act(&self) -> String {
         match self {
-            Way::NoAddress { host, variable } => {
+            Reachability::NoAddress { host, variable } => {
                 format!("the name {host} is not known here: mend {variable}, or this machine's name server")
             }
-            Way::NoConnection { is_sandbox: true, .. } => "start `tasdiq up` or `tasdiq sandbox`".to_owned(),
-            Way::NoConnection { host, .. } => format!(
+            Reachability::NoConnection { is_sandbox: true, .. } => "start `tasdiq up` or `tasdiq sandbox`".to_owned(),
+            Reachability::NoConnection { host, .. } => format!(
                 "nothing takes connections at {host}: look at network, proxy and ATMOS_BASE_URL; Atmos admits known \
                  addresses only"
             ),
-            Way::Connects { host } => format!(
+            Reachability::Connects { host } => format!(
                 "{host} takes connections, so it is what comes after: with https its certificate and this machine's root \
                  certificates and clock, with a proxy its rules"
             ),
@@ -102,11 +103,11 @@ impl Way {
     }
 }
 
-/// Nobody waits longer for a name or a connection.
-const WAY_WITHIN: Duration = Duration::from_secs(5);
+/// The longest wait for a name or a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// Goes the way to the gateway, or to the proxy before it, by itself.
-pub(super) async fn look_at_way(config: &Config) -> Way {
+/// Connects to the gateway, or to the proxy before it, without the HTTP client.
+pub(super) async fn look_at_connection(config: &Config) -> Reachability {
     let (address, variable) = match &config.atmos.proxy_url {
         Some(proxy) => (proxy, "ATMOS_PROXY_URL"),
         None => (&config.atmos.base_url, "ATMOS_BASE_URL"),
@@ -114,62 +115,72 @@ pub(super) async fn look_at_way(config: &Config) -> Way {
     let host = address.host_str().unwrap_or_default().to_owned();
     let port = address.port_or_known_default().unwrap_or(443);
     let bare = host.trim_matches(|c| c == '[' || c == ']').to_owned();
-    let found = timeout(WAY_WITHIN, tokio::net::lookup_host((bare.as_str(), port))).await;
-    let Ok(Ok(addresses)) = found else { return Way::NoAddress { host, variable } };
+    let found = timeout(CONNECT_WITHIN, tokio::net::lookup_host((bare.as_str(), port))).await;
+    let Ok(Ok(addresses)) = found else { return Reachability::NoAddress { host, variable } };
     for address in addresses {
-        if let Ok(Ok(_)) = timeout(WAY_WITHIN, tokio::net::TcpStream::connect(address)).await {
-            return Way::Connects { host };
+        if let Ok(Ok(_)) = timeout(CONNECT_WITHIN, tokio::net::TcpStream::connect(address)).await {
+            return Reachability::Connects { host };
         }
     }
-    Way::NoConnection { host, is_sandbox: config.atmos.is_sandbox() }
+    Reachability::NoConnection { host, is_sandbox: config.atmos.is_sandbox() }
 }
 
-pub(super) fn tell_of_gateway(name: &str, way: Option<Way>, answer: Result<(), GatewayError>, findings: &mut Findings) {
+pub(super) fn tell_of_gateway(
+    name: &str,
+    reachability: Option<Reachability>,
+    answer: Result<(), GatewayError>,
+    results: &mut CheckResults,
+) {
     match answer {
-        Ok(()) => findings.ok("gateway", format!("{name} lets us in")),
-        // A result code comes from behind the door.
-        Err(GatewayError::OutcomeUnknown { what, source: None }) if what.starts_with("code ") => findings.warn(
+        Ok(()) => results.ok("gateway", format!("{name} lets us in")),
+        // A result code comes only after the gateway has accepted our token.
+        Err(GatewayError::OutcomeUnknown { what, source: None }) if what.starts_with("code ") => results.warn(
             "gateway",
             format!("{name} lets us in, and answers a question about no transaction with {what}, which is new to us"),
             "make a small order of your own; if it is not confirmed, ask Atmos what the code means",
         ),
-        // Told with the weather.
+        // `look_at_admission` has reported it.
         Err(GatewayError::HeldBack { obstacle: Obstacle::Operator, .. }) => {
-            findings.warn("gateway", format!("{name} was not asked: it is closed"), "let calls through first");
+            let says = format!("{name} was not asked: an operator has paused calls");
+            results.warn("gateway", says, "let calls leave with `tasdiq gateways resume` first");
         }
         Err(trouble) => {
-            let patience = "wait, and set a lower rate with `tasdiq weather set --rate`; if it is known that the gateway is \
-                            ready sooner, `tasdiq weather open --override`";
+            let wait = "wait, and set a lower rate limit with `tasdiq gateways rate`; if it is known that the gateway is ready \
+                        sooner, `tasdiq gateways resume --override`";
             let act = match &trouble {
                 GatewayError::NotAdmitted { .. } => {
-                    "mend ATMOS_CONSUMER_KEY and ATMOS_CONSUMER_SECRET, and ask Atmos to admit this host's address".to_owned()
+                    "mend ATMOS_CONSUMER_KEY and ATMOS_CONSUMER_SECRET, and ask Atmos to admit this host's address"
+                        .to_owned()
                 }
-                GatewayError::Unreachable(_) => match way {
-                    Some(way) => way.act(),
+                GatewayError::Unreachable(_) => match reachability {
+                    Some(reachability) => reachability.act(),
                     // It answered, and not with a token; the call itself never left.
                     None => "it runs, and hands out no access token (`/token`): ask again; then ask Atmos".to_owned(),
                 },
-                GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => "ask again; then ask Atmos".to_owned(),
-                GatewayError::Throttled { .. } => patience.to_owned(),
+                GatewayError::OutcomeUnknown { .. } | GatewayError::Refused { .. } => {
+                    "ask again; then ask Atmos".to_owned()
+                }
+                GatewayError::Throttled { .. } => wait.to_owned(),
                 GatewayError::HeldBack { obstacle, .. } => match obstacle {
-                    Obstacle::Budget => {
-                        "ask again later; if it stays so, and Atmos allows more, raise it with `tasdiq weather set --rate`".to_owned()
+                    Obstacle::RateLimit => {
+                        "ask again later; if it stays so, and Atmos allows more, raise it with `tasdiq gateways rate`"
+                            .to_owned()
                     }
-                    Obstacle::RetryAfter => patience.to_owned(),
-                    // These calls pass the breaker by.
+                    Obstacle::RetryAfter => wait.to_owned(),
+                    // The calls of this command pass by the breaker.
                     Obstacle::Operator | Obstacle::Breaker { .. } => {
-                        "let calls through with `tasdiq weather open` when it is time".to_owned()
+                        "let calls leave again with `tasdiq gateways resume` when it is time".to_owned()
                     }
                 },
             };
-            findings.fault("gateway", format!("{name}: {}", causes(&trouble)), act);
+            results.fault("gateway", format!("{name}: {}", causes(&trouble)), act);
         }
     }
 }
 
-/// Asks a question that cannot matter. Being told that there is no such transaction is being let in.
+/// Asks about a transaction that cannot exist. The answer that there is none shows that the gateway accepts us.
 async fn ask(gateway: &Gateway) -> Result<(), GatewayError> {
-    match gateway.inquire(NOBODYS, Urgency::Later).await {
+    match gateway.inquire(NO_TRANSACTION, Urgency::Later).await {
         Ok(_) | Err(GatewayError::Refused { .. }) => Ok(()),
         Err(trouble) => Err(trouble),
     }

@@ -1,4 +1,4 @@
-//! The processes that run, as they tell of themselves.
+//! The running processes, by their heartbeats.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use store::processes::{self, Process};
 use store::{DatabaseUrl, Store, orders};
 use telemetry::causes;
 
-use super::findings::Findings;
+use super::check_results::CheckResults;
 use super::redis::SeenRedis;
 use crate::config::Config;
 
@@ -17,13 +17,13 @@ pub(super) async fn look_at_processes(
     config: &Config,
     store: &Store,
     redis: Option<&SeenRedis>,
-    findings: &mut Findings,
+    results: &mut CheckResults,
 ) -> Vec<Process> {
     let now_ms = store.now_ms();
     let (alive, gone): (Vec<Process>, Vec<Process>) = match processes::recent(store).await {
         Ok(processes) => processes.into_iter().partition(|process| process.is_alive(now_ms)),
         Err(trouble) => {
-            findings.fault("processes", causes(&trouble), "mend the database");
+            results.fault("processes", causes(&trouble), "mend the database");
             return Vec::new();
         }
     };
@@ -31,12 +31,12 @@ pub(super) async fn look_at_processes(
         let work =
             if process.slots > 0 { format!(", {} slots for {}", process.slots, process.queues) } else { String::new() };
         let account = process.gateway.as_ref().map_or(String::new(), |gateway| format!(", {gateway}"));
-        findings.ok("processes", format!("{} {} {}{work}{account}", process.role, process.version, process.id));
+        results.ok("processes", format!("{} {} {}{work}{account}", process.role, process.version, process.id));
     }
-    look_at_logs(&alive, findings);
-    look_for_silence(alive.iter().chain(&gone), now_ms, findings);
+    look_at_logs(&alive, results);
+    look_for_silence(alive.iter().chain(&gone), now_ms, results);
     if !alive.iter().any(|process| process.slots == 0 || process.role == "up") {
-        findings.fault("processes", "no order API is alive", start(config, "api"));
+        results.fault("processes", "no order API is alive", start(config, "api"));
     }
     let unserved: Vec<&str> = [QueueName::Settle, QueueName::Links, QueueName::Background]
         .into_iter()
@@ -45,22 +45,22 @@ pub(super) async fn look_at_processes(
         .collect();
     if !unserved.is_empty() {
         let says = format!("no living worker takes from {}", unserved.join(", "));
-        findings.fault("processes", says, start(config, "worker"));
+        results.fault("processes", says, start(config, "worker"));
     }
-    compare_redis_instances(&alive, redis, findings);
-    look_at_accounts(&alive, store, findings).await;
+    compare_redis_instances(&alive, redis, results);
+    look_at_accounts(&alive, store, results).await;
     let versions: BTreeSet<&str> = alive.iter().map(|process| process.version.as_str()).collect();
     if versions.len() > 1 {
         let says = format!("releases {} run side by side", versions.into_iter().collect::<Vec<_>>().join(", "));
-        findings.warn("processes", says, "finish the roll-out");
+        results.warn("processes", says, "finish the roll-out");
     }
     alive
 }
 
-pub(super) fn look_at_logs(alive: &[Process], findings: &mut Findings) {
+pub(super) fn look_at_logs(alive: &[Process], results: &mut CheckResults) {
     for process in alive {
         if let Some(fault) = &process.log_fault {
-            findings.warn(
+            results.warn(
                 "log",
                 format!("{} {}: {fault}", process.role, process.id),
                 "see where its standard error goes: a full disk, or a reader that is gone or reads nothing",
@@ -70,7 +70,7 @@ pub(super) fn look_at_logs(alive: &[Process], findings: &mut Findings) {
 }
 
 /// Only a worker that has an order's gateway account can ask about its money.
-async fn look_at_accounts(alive: &[Process], store: &Store, findings: &mut Findings) {
+async fn look_at_accounts(alive: &[Process], store: &Store, results: &mut CheckResults) {
     let served: BTreeSet<&str> = alive
         .iter()
         .filter(|process| process.slots > 0)
@@ -81,14 +81,14 @@ async fn look_at_accounts(alive: &[Process], store: &Store, findings: &mut Findi
     }
     if served.len() > 1 {
         let says = format!("workers of {} gateway accounts share this database: {}", served.len(), join(&served));
-        findings.warn("accounts", says, "finish the roll-out, if it is one");
+        results.warn("accounts", says, "finish the roll-out, if it is one");
     }
     let open = match orders::open_by_account(store).await {
         Ok(open) => open,
-        Err(trouble) => return findings.fault("accounts", causes(&trouble), "mend the database"),
+        Err(trouble) => return results.fault("accounts", causes(&trouble), "mend the database"),
     };
     for account in open.iter().filter(|account| !served.contains(account.gateway.0.as_str())) {
-        findings.fault(
+        results.fault(
             "accounts",
             format!(
                 "{} open orders of {} wait for a worker that has this account, {} of them confirming, the oldest since {}",
@@ -101,7 +101,7 @@ async fn look_at_accounts(alive: &[Process], store: &Store, findings: &mut Findi
         );
     }
     if open.iter().all(|account| served.contains(account.gateway.0.as_str())) {
-        findings.ok("accounts", format!("every open order's gateway account has a worker: {}", join(&served)));
+        results.ok("accounts", format!("every open order's gateway account has a worker: {}", join(&served)));
     }
 }
 
@@ -109,16 +109,20 @@ fn join(names: &BTreeSet<&str>) -> String {
     names.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
-/// A consumer whose queue is empty hears of it within this time. Where it had heard within it when its process last told of
-/// itself, the process may have been killed since.
+/// A consumer of an empty queue gets an answer within this time. If it had one within this time before the last heartbeat of its
+/// process, the process may have been killed since.
 const WAITS_MS: i64 = 7_000;
 
-/// Who hangs cannot tell so himself; his row tells it by its age.
-pub(super) fn look_for_silence<'a>(processes: impl Iterator<Item = &'a Process>, now_ms: i64, findings: &mut Findings) {
+/// A process that hangs cannot report it; the age of its row shows it.
+pub(super) fn look_for_silence<'a>(
+    processes: impl Iterator<Item = &'a Process>,
+    now_ms: i64,
+    results: &mut CheckResults,
+) {
     for process in processes {
         let name = format!("{} {}", process.role, process.id);
         if process.is_silent(now_ms) {
-            findings.warn(
+            results.warn(
                 "processes",
                 format!("{name} has told nothing of itself for {} s", (now_ms - process.heartbeat_at_ms) / 1_000),
                 "see whether it hangs, and end it then; if it was killed its work is done elsewhere, and this line goes \
@@ -128,7 +132,7 @@ pub(super) fn look_for_silence<'a>(processes: impl Iterator<Item = &'a Process>,
             && process.has_silent_consumer(now_ms)
             && process.heartbeat_at_ms - heard_at_ms > WAITS_MS
         {
-            findings.fault(
+            results.fault(
                 "processes",
                 format!("{name} has heard nothing from its queue for {} s", (now_ms - heard_at_ms) / 1_000),
                 "look at Redis and at the network between; jobs wait in the database meanwhile",
@@ -138,13 +142,13 @@ pub(super) fn look_for_silence<'a>(processes: impl Iterator<Item = &'a Process>,
 }
 
 /// Two Redis servers on one database: what one process pushes, the other never takes.
-pub(super) fn compare_redis_instances(alive: &[Process], redis: Option<&SeenRedis>, findings: &mut Findings) {
+pub(super) fn compare_redis_instances(alive: &[Process], redis: Option<&SeenRedis>, results: &mut CheckResults) {
     let mut ids: BTreeSet<&str> = alive.iter().filter_map(|process| process.redis_instance_id.as_deref()).collect();
     if let Some(ours) = redis.and_then(|redis| redis.redis_instance_id.as_deref()) {
         ids.insert(ours);
     }
     if ids.len() > 1 {
-        findings.fault(
+        results.fault(
             "redis",
             format!("{} different Redis servers are used with this database", ids.len()),
             "set REDIS_URL to the same server everywhere, here included",
@@ -152,7 +156,7 @@ pub(super) fn compare_redis_instances(alive: &[Process], redis: Option<&SeenRedi
     }
     let (with, without): (Vec<_>, Vec<_>) = alive.iter().partition(|process| process.redis_instance_id.is_some());
     if !with.is_empty() && !without.is_empty() {
-        findings.warn(
+        results.warn(
             "redis",
             "some processes use Redis and some do not, or cannot reach it",
             "set REDIS_URL to the same server everywhere",

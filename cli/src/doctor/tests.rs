@@ -5,7 +5,7 @@ use ::gateway::coordination::Obstacle;
 use store::callbacks::Proofs;
 
 use super::database::look_for_open_files;
-use super::gateway::{look_at_way, tell_of_gateway};
+use super::gateway::{look_at_connection, tell_of_gateway};
 use super::processes::{compare_redis_instances, look_at_logs, look_for_silence};
 use super::work::tell_of_callbacks;
 use super::*;
@@ -21,6 +21,7 @@ fn process(role: &str, queues: &str, redis_instance_id: Option<&str>) -> Process
         started_at_ms: 0,
         heartbeat_at_ms: 0,
         queue_heard_at_ms: None,
+        admission: None,
         weather: None,
         log_fault: None,
         gateway: None,
@@ -31,9 +32,9 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
     pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
 }
 
-/// What was found, in lines such as `Fault configuration`.
-fn lines(findings: &Findings) -> Vec<String> {
-    findings.0.iter().map(|finding| format!("{:?} {}", finding.state, finding.what)).collect()
+/// The results, in lines such as `Fault configuration`.
+fn lines(results: &CheckResults) -> Vec<String> {
+    results.0.iter().map(|result| format!("{:?} {}", result.state, result.what)).collect()
 }
 
 const REAL_GATEWAY: [(&str, &str); 4] = [
@@ -48,18 +49,14 @@ fn api_keys_that_a_real_gateway_needs_are_missed_before_the_api_is_started() {
     let servers = [("DATABASE_URL", "postgres://db/x"), ("REDIS_URL", "redis://redis")];
     let variables = variables(&[&REAL_GATEWAY[..], &servers[..]].concat());
     let roles = ReadableEnvironment::read(&variables).unwrap().roles(&[]);
-    let mut findings = Findings::default();
+    let mut results = CheckResults::default();
 
-    look_at_configuration(&roles, &variables, &mut findings);
+    look_at_configuration(&roles, &variables, &mut results);
 
-    let faults: Vec<&str> = findings
-        .0
-        .iter()
-        .filter(|finding| finding.state == Health::Fault)
-        .map(|finding| finding.says.as_str())
-        .collect();
+    let faults: Vec<&str> =
+        results.0.iter().filter(|result| result.state == Health::Fault).map(|result| result.says.as_str()).collect();
     assert!(matches!(faults.as_slice(), [fault] if fault.starts_with("TASDIQ_API_KEYS is missing")), "{faults:?}");
-    assert!(lines(&findings).contains(&"Ok configuration".to_owned()), "the worker would start");
+    assert!(lines(&results).contains(&"Ok configuration".to_owned()), "the worker would start");
 }
 
 #[test]
@@ -77,7 +74,7 @@ fn an_environment_with_both_servers_is_judged_by_the_rules_of_what_runs_there() 
 #[tokio::test]
 async fn one_bad_variable_and_a_database_that_is_away_hide_nothing_else() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut findings = Findings::default();
+    let mut results = CheckResults::default();
     let variables = variables(&[
         ("DATABASE_URL", "postgres://127.0.0.1:1/x"),
         ("REDIS_URL", "redis://127.0.0.1:1"),
@@ -86,15 +83,15 @@ async fn one_bad_variable_and_a_database_that_is_away_hide_nothing_else() {
         ("TASDIQ_SANDBOX_LISTEN", "127.0.0.1:1"),
     ]);
 
-    look(&variables, &mut findings).await;
+    look(&variables, &mut results).await;
 
-    let lines = lines(&findings);
+    let lines = lines(&results);
     for line in ["Fault database", "Fault redis", "Fault gateway"] {
         assert!(lines.contains(&line.to_owned()), "{line}: {lines:?}");
     }
     for variable in ["TASDIQ_SETTLE_SCHEDULE", "TASDIQ_GATEWAY_RATE"] {
-        let told = findings.0.iter().filter(|finding| finding.says.starts_with(variable)).count();
-        assert_eq!(told, 1, "{variable}: {}", findings.text());
+        let told = results.0.iter().filter(|result| result.says.starts_with(variable)).count();
+        assert_eq!(told, 1, "{variable}: {}", results.text());
     }
 }
 
@@ -114,9 +111,9 @@ fn a_database_file_that_cannot_be_opened_for_writing_is_a_fault() {
     let state = |path: &std::path::Path| {
         let url = format!("sqlite://{}", path.display());
         let config = ReadableEnvironment::read(&variables(&[("DATABASE_URL", &url)])).unwrap().config;
-        let mut findings = Findings::default();
-        look_at_data_dir(&config, &mut findings);
-        findings.0[0].state
+        let mut results = CheckResults::default();
+        look_at_data_dir(&config, &mut results);
+        results.0[0].state
     };
     let (file, missing) = (folder.path().join("file"), folder.path().join("missing"));
     std::fs::write(&file, "").unwrap();
@@ -130,10 +127,10 @@ fn a_database_file_that_cannot_be_opened_for_writing_is_a_fault() {
 #[test]
 fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
     let state = |what: &str| {
-        let mut findings = Findings::default();
+        let mut results = CheckResults::default();
         let answer = GatewayError::OutcomeUnknown { what: what.to_owned(), source: None };
-        tell_of_gateway("atmos:417", None, Err(answer), &mut findings);
-        findings.0[0].state
+        tell_of_gateway("atmos:417", None, Err(answer), &mut results);
+        results.0[0].state
     };
 
     assert_eq!(state("code STPIMS-ERR-777"), Health::Warn);
@@ -143,17 +140,17 @@ fn a_result_code_nobody_knows_shows_that_the_gateway_lets_us_in() {
 #[test]
 fn a_budget_that_is_used_up_is_no_reason_to_lower_it() {
     let act = |trouble| {
-        let mut findings = Findings::default();
-        tell_of_gateway("atmos:417", None, Err(trouble), &mut findings);
-        format!("{}: {}", findings.0[0].says, findings.0[0].act.as_deref().unwrap_or_default())
+        let mut results = CheckResults::default();
+        tell_of_gateway("atmos:417", None, Err(trouble), &mut results);
+        format!("{}: {}", results.0[0].says, results.0[0].act.as_deref().unwrap_or_default())
     };
     let retry_after = std::time::Duration::from_millis(100);
 
-    let over_budget = act(GatewayError::HeldBack { obstacle: Obstacle::Budget, retry_after });
+    let over_rate_limit = act(GatewayError::HeldBack { obstacle: Obstacle::RateLimit, retry_after });
     let throttled = act(GatewayError::Throttled { retry_after });
 
-    assert!(over_budget.contains("budget of gateway calls is used up"), "{over_budget}");
-    assert!(over_budget.contains("raise it"), "{over_budget}");
+    assert!(over_rate_limit.contains("rate limit of gateway calls is reached"), "{over_rate_limit}");
+    assert!(over_rate_limit.contains("raise it"), "{over_rate_limit}");
     assert!(throttled.contains("asked us to wait 1 s"), "{throttled}");
     assert!(throttled.contains("lower rate"), "{throttled}");
 }
@@ -161,14 +158,14 @@ fn a_budget_that_is_used_up_is_no_reason_to_lower_it() {
 #[test]
 fn a_process_that_hangs_and_a_consumer_that_hears_nothing_are_told_apart() {
     let told = |told_ago_ms: i64, heard_ago_ms: i64| {
-        let mut findings = Findings::default();
+        let mut results = CheckResults::default();
         let seen = Process {
             heartbeat_at_ms: 100_000 - told_ago_ms,
             queue_heard_at_ms: Some(100_000 - heard_ago_ms),
             ..process("worker", "settle", None)
         };
-        look_for_silence([&seen].into_iter(), 100_000, &mut findings);
-        lines(&findings)
+        look_for_silence([&seen].into_iter(), 100_000, &mut results);
+        lines(&results)
     };
 
     assert_eq!(told(5_000, 9_000), [] as [String; 0]);
@@ -178,9 +175,9 @@ fn a_process_that_hangs_and_a_consumer_that_hears_nothing_are_told_apart() {
 }
 
 fn instance_states(alive: &[Process]) -> Vec<Health> {
-    let mut findings = Findings::default();
-    compare_redis_instances(alive, None, &mut findings);
-    findings.0.iter().map(|finding| finding.state).collect()
+    let mut results = CheckResults::default();
+    compare_redis_instances(alive, None, &mut results);
+    results.0.iter().map(|result| result.state).collect()
 }
 
 #[test]
@@ -200,9 +197,9 @@ fn files_that_other_users_may_read_are_told_with_the_command_that_closes_them() 
         std::fs::write(folder.path().join(file), "").unwrap();
         std::fs::set_permissions(folder.path().join(file), std::fs::Permissions::from_mode(mode)).unwrap();
         let variables = variables(&[("TASDIQ_DATA_DIR", folder.path().to_str().unwrap())]);
-        let mut findings = Findings::default();
-        look_for_open_files(&ReadableEnvironment::read(&variables).unwrap().config, &database, &mut findings);
-        findings.0.into_iter().map(|finding| finding.act.unwrap()).collect::<Vec<_>>()
+        let mut results = CheckResults::default();
+        look_for_open_files(&ReadableEnvironment::read(&variables).unwrap().config, &database, &mut results);
+        results.0.into_iter().map(|result| result.act.unwrap()).collect::<Vec<_>>()
     };
 
     assert_eq!(told(0o600, "tasdiq.db"), [""; 0]);
@@ -216,21 +213,21 @@ fn files_that_other_users_may_read_are_told_with_the_command_that_closes_them() 
 fn a_process_whose_log_is_lost_is_told_of() {
     let fault = "9 lines lost since the start, the last 2 s ago: No space left on device";
     let lossy = Process { log_fault: Some(fault.to_owned()), ..process("api", "", None) };
-    let mut findings = Findings::default();
+    let mut results = CheckResults::default();
 
-    look_at_logs(&[lossy, process("worker", "settle", None)], &mut findings);
+    look_at_logs(&[lossy, process("worker", "settle", None)], &mut results);
 
-    assert_eq!(lines(&findings), ["Warn log"]);
-    assert_eq!(findings.0[0].says, format!("api 1: {fault}"));
+    assert_eq!(lines(&results), ["Warn log"]);
+    assert_eq!(results.0[0].says, format!("api 1: {fault}"));
 }
 
 #[test]
 fn the_connections_that_there_may_be_are_told() {
-    let mut findings = Findings::default();
+    let mut results = CheckResults::default();
 
-    look_at_descriptors(&mut findings);
+    look_at_descriptors(&mut results);
 
-    let told = findings.0.first().expect("a finding");
+    let told = results.0.first().expect("a result");
     assert!(told.what == "connections" && told.says.contains("gives an API"), "{}", told.says);
 }
 
@@ -238,9 +235,9 @@ fn the_connections_that_there_may_be_are_told() {
 #[test]
 fn a_key_that_fits_no_callback_is_a_fault_and_a_forger_among_many_is_none() {
     let told_since = |callbacks, badly_signed, unreadable, badly_signed_since| {
-        let mut findings = Findings::default();
-        tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable, badly_signed_since }, &mut findings);
-        findings.0.remove(0)
+        let mut results = CheckResults::default();
+        tell_of_callbacks(Proofs { callbacks, badly_signed, unreadable, badly_signed_since }, &mut results);
+        results.0.remove(0)
     };
     let told = |callbacks, badly_signed, unreadable| told_since(callbacks, badly_signed, unreadable, badly_signed);
 
@@ -261,10 +258,10 @@ fn a_key_that_fits_no_callback_is_a_fault_and_a_forger_among_many_is_none() {
 async fn what_cannot_be_reached_is_told_by_how_far_the_way_goes() {
     let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listening.local_addr().unwrap().port();
-    let way = |name: &'static str, address: String| async move {
+    let reachability = |name: &'static str, address: String| async move {
         let environment = ReadableEnvironment::read(&variables(&[(name, &address)])).unwrap();
         assert!(environment.unread.is_empty(), "{:?}", environment.unread);
-        look_at_way(&environment.config).await
+        look_at_connection(&environment.config).await
     };
     let way_of_shop = |name: &'static str, address: &'static str| async move {
         let credentials = [
@@ -275,14 +272,14 @@ async fn what_cannot_be_reached_is_told_by_how_far_the_way_goes() {
         ];
         let environment =
             ReadableEnvironment::read(&variables(&[&credentials[..], &[(name, address)]].concat())).unwrap();
-        look_at_way(&environment.config).await
+        look_at_connection(&environment.config).await
     };
 
-    let connects = way("ATMOS_BASE_URL", format!("http://127.0.0.1:{port}")).await;
+    let connects = reachability("ATMOS_BASE_URL", format!("http://127.0.0.1:{port}")).await;
     let unknown = way_of_shop("ATMOS_BASE_URL", "https://nobody.invalid").await;
     let proxy = way_of_shop("ATMOS_PROXY_URL", "http://nobody.invalid:3128").await;
     drop(listening);
-    let refused = way("ATMOS_BASE_URL", format!("http://127.0.0.1:{port}")).await;
+    let refused = reachability("ATMOS_BASE_URL", format!("http://127.0.0.1:{port}")).await;
 
     assert!(connects.act().contains("takes connections") && !connects.act().contains("sandbox"), "{connects:?}");
     assert!(unknown.act().contains("nobody.invalid is not known here: mend ATMOS_BASE_URL"), "{unknown:?}");
@@ -292,11 +289,11 @@ async fn what_cannot_be_reached_is_told_by_how_far_the_way_goes() {
 
 #[test]
 fn a_gateway_that_hands_out_no_token_is_not_to_be_started() {
-    let mut findings = Findings::default();
+    let mut results = CheckResults::default();
     let token = GatewayError::OutcomeUnknown { what: "HTTP 500".to_owned(), source: None };
 
-    tell_of_gateway("sandbox:1234", None, Err(GatewayError::Unreachable(std::sync::Arc::new(token))), &mut findings);
+    tell_of_gateway("sandbox:1234", None, Err(GatewayError::Unreachable(std::sync::Arc::new(token))), &mut results);
 
-    let (says, act) = (&findings.0[0].says, findings.0[0].act.as_deref().unwrap());
+    let (says, act) = (&results.0[0].says, results.0[0].act.as_deref().unwrap());
     assert!(says.contains("HTTP 500") && act.contains("it runs") && !act.contains("start"), "{says} -> {act}");
 }

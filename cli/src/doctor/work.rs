@@ -5,29 +5,29 @@ use store::callbacks::{self, Proofs};
 use store::{Store, jobs, orders};
 use telemetry::causes;
 
-use super::findings::Findings;
+use super::check_results::CheckResults;
 
 /// Work that waits longer than this is not being taken.
 const LATE_MS: i64 = 30_000;
 
-pub(super) async fn look_at_work(store: &Store, findings: &mut Findings) {
+pub(super) async fn look_at_work(store: &Store, results: &mut CheckResults) {
     match jobs::oldest_due_age_ms(store, QueueName::ALL).await {
-        Ok(late_ms) if late_ms > LATE_MS => findings.fault(
+        Ok(late_ms) if late_ms > LATE_MS => results.fault(
             "jobs",
             format!("a job has waited for {} s", late_ms / 1_000),
             "start more workers, and look at `tasdiq jobs list`",
         ),
-        Ok(_) => findings.ok("jobs", "nothing waits longer than it should"),
-        Err(trouble) => findings.fault("jobs", causes(&trouble), "mend the database"),
+        Ok(_) => results.ok("jobs", "nothing waits longer than it should"),
+        Err(trouble) => results.fault("jobs", causes(&trouble), "mend the database"),
     }
     match jobs::count_dead(store).await {
-        Ok(0) => findings.ok("dead letters", "none"),
-        Ok(dead) => findings.warn(
+        Ok(0) => results.ok("dead letters", "none"),
+        Ok(dead) => results.warn(
             "dead letters",
             format!("{dead}"),
             "look at `tasdiq jobs list --state dead`, mend the cause, then `tasdiq jobs retry ID`",
         ),
-        Err(trouble) => findings.fault("dead letters", causes(&trouble), "mend the database"),
+        Err(trouble) => results.fault("dead letters", causes(&trouble), "mend the database"),
     }
     match orders::count_open(store).await {
         Ok(counts) => {
@@ -37,28 +37,28 @@ pub(super) async fn look_at_work(store: &Store, findings: &mut Findings) {
                 .map(|(_, orders)| orders)
                 .sum();
             if review == 0 {
-                findings.ok("review", "no order waits for a person");
+                results.ok("review", "no order waits for a person");
             } else {
-                findings.warn(
+                results.warn(
                     "review",
                     format!("{review} orders wait for a person"),
                     "look at `tasdiq orders review`, which says what was found and what to do",
                 );
             }
         }
-        Err(trouble) => findings.fault("review", causes(&trouble), "mend the database"),
+        Err(trouble) => results.fault("review", causes(&trouble), "mend the database"),
     }
 }
 
 /// A wrong key refuses every payment, and nothing else shows it.
-pub(super) async fn look_at_callbacks(store: &Store, findings: &mut Findings) {
+pub(super) async fn look_at_callbacks(store: &Store, results: &mut CheckResults) {
     match callbacks::proofs(store).await {
-        Ok(proofs) => tell_of_callbacks(proofs, findings),
-        Err(trouble) => findings.fault("callbacks", causes(&trouble), "mend the database"),
+        Ok(proofs) => tell_of_callbacks(proofs, results),
+        Err(trouble) => results.fault("callbacks", causes(&trouble), "mend the database"),
     }
 }
 
-pub(super) fn tell_of_callbacks(proofs: Proofs, findings: &mut Findings) {
+pub(super) fn tell_of_callbacks(proofs: Proofs, results: &mut CheckResults) {
     let Proofs { callbacks, badly_signed, unreadable, badly_signed_since } = proofs;
     let proving = callbacks - badly_signed - unreadable;
     let says = format!("{badly_signed} of the last {callbacks} callbacks prove nothing: no key of ours signed them");
@@ -66,15 +66,15 @@ pub(super) fn tell_of_callbacks(proofs: Proofs, findings: &mut Findings) {
                    every payment; see `tasdiq callbacks list --verdict badly_signed`";
     match (badly_signed, unreadable) {
         // One that came afterwards and is signed as it should be shows that the key is right, and the others forged.
-        (1.., _) if badly_signed > proving && badly_signed_since > 0 => findings.fault("callbacks", says, compare),
-        (1.., _) => findings.warn("callbacks", says, compare),
-        (_, 1..) if unreadable > proving => findings.warn(
+        (1.., _) if badly_signed > proving && badly_signed_since > 0 => results.fault("callbacks", says, compare),
+        (1.., _) => results.warn("callbacks", says, compare),
+        (_, 1..) if unreadable > proving => results.warn(
             "callbacks",
             format!("{unreadable} of the last {callbacks} callbacks cannot be read"),
             "see `tasdiq callbacks list --verdict unreadable`: the gateway may write them in another way now, or somebody \
              else sends them",
         ),
-        _ if callbacks == 0 => findings.ok("callbacks", "none came within a day".to_owned()),
-        _ => findings.ok("callbacks", format!("{proving} of the last {callbacks} of a day are signed as they should be")),
+        _ if callbacks == 0 => results.ok("callbacks", "none came within a day".to_owned()),
+        _ => results.ok("callbacks", format!("{proving} of the last {callbacks} of a day are signed as they should be")),
     }
 }

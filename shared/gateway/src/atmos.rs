@@ -8,7 +8,7 @@ pub use self::client::ClientFault;
 use self::client::Http;
 use self::request::Operation;
 pub use self::settings::{AtmosSettings, SANDBOX_KEY, SignAlgorithm};
-use self::token::Tokens;
+use self::token::AccessTokens;
 use self::wire::{CreateBody, GetBody, ReverseBody};
 use super::GatewayError;
 use crate::coordination::{Coordination, Urgency};
@@ -38,7 +38,7 @@ struct Parts {
     settings: AtmosSettings,
     identity: GatewayIdentity,
     http: Http,
-    tokens: Tokens,
+    tokens: AccessTokens,
 }
 
 impl AtmosGateway {
@@ -60,16 +60,16 @@ impl AtmosGateway {
         coordination: Coordination,
     ) -> Result<Self, ClientFault> {
         let http = Http::new(&settings, call_timeout, coordination.clone())?;
-        let tokens = Tokens::new(&settings, coordination);
+        let tokens = AccessTokens::new(&settings, coordination);
         Ok(AtmosGateway(Arc::new(Parts { identity: settings.identity(), settings, http, tokens })))
     }
 
-    /// What its calls are admitted by.
+    /// The admission of its calls.
     pub fn coordination(&self) -> &Coordination {
         self.0.http.coordination()
     }
 
-    /// Who we are there.
+    /// Our account there.
     pub fn identity(&self) -> &GatewayIdentity {
         &self.0.identity
     }
@@ -79,7 +79,7 @@ impl AtmosGateway {
         &self.0.settings.store_id
     }
 
-    /// `POST /merchant/pay/create`. A repetition leaves an empty draft behind, nothing more.
+    /// `POST /merchant/pay/create`. A repetition only leaves an unused draft behind.
     ///
     /// # Errors
     /// Every [`GatewayError`].
@@ -99,7 +99,7 @@ impl AtmosGateway {
         url.into()
     }
 
-    /// `POST /merchant/pay/get`. Moves nothing.
+    /// `POST /merchant/pay/get`. It moves no money.
     ///
     /// # Errors
     /// Every [`GatewayError`]; `Refused` means that the gateway knows no such transaction of ours.
@@ -113,7 +113,7 @@ impl AtmosGateway {
         http.call(tokens, Operation::Inquiry, urgency, &GetBody::new(settings, transaction_id), read).await
     }
 
-    /// A token, so that a call which follows soon needs none first.
+    /// Gets a token, so that a call which follows soon has one.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `OutcomeUnknown` and `Refused`.
@@ -122,8 +122,8 @@ impl AtmosGateway {
         tokens.current(http).await.map(|_| ())
     }
 
-    /// `POST /merchant/pay/reverse`, by the permanent id of the debit (`success_trans_id`). Sent once; a second time only
-    /// after a 401, which nobody processed.
+    /// `POST /merchant/pay/reverse`, by the permanent id of the debit (`success_trans_id`). It is sent once; a second time only
+    /// after a 401, because then the gateway has not processed it.
     ///
     /// # Errors
     /// Every [`GatewayError`].
@@ -133,7 +133,7 @@ impl AtmosGateway {
         http.call_once(tokens, Operation::Reverse, Urgency::Now, &body, wire::read_reversed).await
     }
 
-    /// `GET /_sim/ledger` of the sandbox; Atmos shows no book.
+    /// `GET /_sim/ledger` of the sandbox; Atmos shows no ledger.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
@@ -145,7 +145,7 @@ impl AtmosGateway {
         }
     }
 
-    /// Reads a callback's body and checks its signature. Pure.
+    /// Reads a callback's body and checks its signature. It is a pure function.
     ///
     /// # Errors
     /// [`CallbackFault`].
@@ -153,7 +153,7 @@ impl AtmosGateway {
         callback::read(&self.0.settings, body)
     }
 
-    /// A rightly signed callback body.
+    /// A callback body with a correct signature.
     pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
         callback::write(&self.0.settings, transaction_id, account, amount)
     }

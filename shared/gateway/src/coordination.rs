@@ -1,9 +1,9 @@
-//! What processes share besides the queue: the gateway's token, and the weather there (budget of calls, breaker, and
-//! the patience that the gateway asks for).
+//! The state that processes share besides the queue: the gateway's token, and the admission of calls to the gateway
+//! (rate limit, circuit breaker, `Retry-After`).
 //!
-//! Everything here may vanish at any moment. With Redis away each process goes on alone, on a token and a breaker of
-//! its own and a share of the budget; nothing here ever decides about money. What an operator says about the gateway
-//! does not come from Redis, and is handed in by `weather`.
+//! All of it may be lost at any moment. While Redis is away each process goes on alone, with its own token and breaker and a
+//! part of the rate limit. Nothing here decides about money. The settings of an operator come from the database and not from
+//! Redis; `process::admission` brings them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,105 +17,108 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 mod admission;
 mod breaker;
-mod budget;
-mod come_back;
+mod call;
+mod decision;
 mod local;
 mod metrics;
 mod note;
+mod rate_limit;
 mod redis;
-mod redis_weather;
-mod turn;
-mod weather;
+mod redis_admission;
+mod retry_times;
+mod view;
 
-use budget::{INQUIRY_BESIDE_LINKS, LATE_IN_LINE, LONGEST_LATE_TURN, Pace};
-use come_back::Line;
-use local::{LocalWeather, Notes};
-pub use metrics::gauge_weather;
+pub use call::{CallOutcome, HeldBack, Obstacle, PROBE_WITHIN, Permit, Urgency};
+use decision::{CallRequest, Denied, Granted};
+use local::{LocalAdmission, Notes};
+pub use metrics::gauge_admission;
 pub use note::{Claim, Note};
+use rate_limit::{CALLS_PER_INQUIRY, LONGEST_WAIT_LATE, MAX_WAITING, RateLimit};
 use redis::RedisNotes;
-use redis_weather::RedisWeather;
-use turn::{Asked, Blocked, Turn};
-pub use weather::{BreakerView, HeldBack, Obstacle, OperatorsWord, Outcome, PROBE_WITHIN, Pass, State, Urgency, View};
+use redis_admission::RedisAdmission;
+use retry_times::RetryTimes;
+pub use view::{AdmissionView, BreakerState, BreakerView, OperatorSettings};
 
-/// What processes share: notes that expire, and the weather at the gateway. Cheap to clone; clones share.
+/// The state that processes share: notes that expire, and the admission of calls to the gateway. Cheap to clone; clones
+/// share it.
 #[derive(Clone, Debug)]
 pub struct Coordination {
     inner: Inner,
-    own: Arc<Own>,
+    process: Arc<ProcessState>,
     is_observer: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Inner {
-    Local { notes: Notes, weather: LocalWeather },
-    Redis { notes: RedisNotes, weather: RedisWeather },
+    Local { notes: Notes, admission: LocalAdmission },
+    Redis { notes: RedisNotes, admission: RedisAdmission },
 }
 
-/// What this process knows by itself.
+/// The state that this process has for itself.
 #[derive(Debug)]
-struct Own {
+struct ProcessState {
     configured: Option<GatewayRate>,
-    word: Mutex<OperatorsWord>,
-    line: Mutex<Line>,
+    settings: Mutex<OperatorSettings>,
+    retry_times: Mutex<RetryTimes>,
     /// From when on an inquiry on a recent hint may go like a link again.
-    inquiry_beside_links: Mutex<Option<Instant>>,
-    /// Where calls wait for a turn that links and other urgent ones do not want.
-    soon: WaitingRoom,
-    late: WaitingRoom,
-    told: Mutex<Option<View>>,
+    inquiry_like_link_at: Mutex<Option<Instant>>,
+    /// Calls that wait for the rate limit and let links and other urgent calls go first.
+    soon: WaitingCalls,
+    late: WaitingCalls,
+    seen: Mutex<Option<AdmissionView>>,
     changed: Notify,
 }
 
-/// The places of calls that wait for a free turn, and who of them is first.
+/// The places of calls that wait for the rate limit, and the lock that lets one of them ask at a time.
 #[derive(Debug)]
-struct WaitingRoom {
+struct WaitingCalls {
     places: Semaphore,
     first: tokio::sync::Mutex<()>,
 }
 
-impl Default for WaitingRoom {
+impl Default for WaitingCalls {
     fn default() -> Self {
-        WaitingRoom { places: Semaphore::new(LATE_IN_LINE), first: tokio::sync::Mutex::default() }
+        WaitingCalls { places: Semaphore::new(MAX_WAITING), first: tokio::sync::Mutex::default() }
     }
 }
 
-/// Nobody can count the processes while Redis is away; four of them alone stay within the budget.
-const SHARE: u32 = 4;
+/// While Redis is away the processes cannot be counted; four of them together stay within the rate limit.
+const PARTS_WITHOUT_REDIS: u32 = 4;
 
-/// An inquiry that waits for its turn tries again after this: a place in the line of links may be free meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// A waiting inquiry asks again after this: it may go like a link meanwhile.
+const INQUIRE_AGAIN: Duration = Duration::from_millis(50);
 
-/// An operator who has closed the gateway may open it at any moment.
-const OPENED_SOON: Duration = Duration::from_secs(2);
-const OPENED_SOON_LATER: Duration = Duration::from_secs(15);
+/// How long calls wait while an operator has paused them; the operator may resume them at any moment.
+const PAUSED: Duration = Duration::from_secs(2);
+const PAUSED_LATE: Duration = Duration::from_secs(15);
 
 impl Coordination {
-    /// For one process alone; `None` is an unlimited budget.
+    /// For one process alone; `None` is no rate limit.
     pub fn local(rate: Option<GatewayRate>) -> Self {
-        Self::new(Inner::Local { notes: Notes::default(), weather: LocalWeather::default() }, rate)
+        Self::new(Inner::Local { notes: Notes::default(), admission: LocalAdmission::default() }, rate)
     }
 
-    /// For all processes of an installation; `None` is an unlimited budget.
+    /// For all processes of an installation; `None` is no rate limit.
     pub fn redis(server: RedisServer, rate: Option<GatewayRate>) -> Self {
-        Self::new(Inner::Redis { notes: RedisNotes::new(server.clone()), weather: RedisWeather::new(server) }, rate)
+        Self::new(Inner::Redis { notes: RedisNotes::new(server.clone()), admission: RedisAdmission::new(server) }, rate)
     }
 
     fn new(inner: Inner, configured: Option<GatewayRate>) -> Self {
-        let own = Own {
+        let process = ProcessState {
             configured,
-            word: Mutex::default(),
-            line: Mutex::default(),
-            inquiry_beside_links: Mutex::default(),
-            soon: WaitingRoom::default(),
-            late: WaitingRoom::default(),
-            told: Mutex::default(),
+            settings: Mutex::default(),
+            retry_times: Mutex::default(),
+            inquiry_like_link_at: Mutex::default(),
+            soon: WaitingCalls::default(),
+            late: WaitingCalls::default(),
+            seen: Mutex::default(),
             changed: Notify::new(),
         };
-        Coordination { inner, own: Arc::new(own), is_observer: false }
+        Coordination { inner, process: Arc::new(process), is_observer: false }
     }
 
-    /// For one who only asks how things are: calls pass the breaker by, and what comes of them is told to nobody. The
-    /// budget, the gateway's wish for patience and an operator's word hold, and the access token is shared.
+    /// For a command that only asks how the gateway is: its calls pass by the breaker, and their results are not counted.
+    /// Rate limit, `Retry-After` and an operator's pause hold for it, and it shares the access token.
     #[must_use]
     pub fn observer(self) -> Self {
         Coordination { is_observer: true, ..self }
@@ -129,7 +132,7 @@ impl Coordination {
         }
     }
 
-    /// Writes a note, over whatever stands there. It is lost if Redis is away.
+    /// Writes a note and replaces the old one. The note is lost if Redis is away.
     pub async fn write_note(&self, name: &str, note: &Note) {
         match &self.inner {
             Inner::Local { notes, .. } => notes.write(name, note),
@@ -139,8 +142,8 @@ impl Coordination {
 
     /// Removes the note if it still says `text`; a newer one stays.
     ///
-    /// On Redis these are two commands without a script, so a note written just between them is lost, too: its
-    /// readers then fetch a token once more than needed, and nothing else.
+    /// On Redis these are two commands without a script, so a note that is written just between them is lost, too. Its
+    /// readers then get one token more than needed; nothing else happens.
     pub async fn drop_note(&self, name: &str, text: &Secret) {
         match &self.inner {
             Inner::Local { notes, .. } => notes.remove(name, text),
@@ -148,8 +151,9 @@ impl Coordination {
         }
     }
 
-    /// Asks to be the only one to do what `name` says, for at most `lifetime`; `who` must be random, and gives it
-    /// back with [`Coordination::drop_note`]. It spares work; it is no proof of being alone.
+    /// Asks to be the only process that does `name`, for at most `lifetime`. `who` must be random;
+    /// [`Coordination::drop_note`] with it gives the claim back. A claim saves work; it does not prove that no other process
+    /// does the same.
     pub async fn claim(&self, name: &str, who: &Secret, lifetime: Duration) -> Claim {
         match &self.inner {
             Inner::Local { notes, .. } => notes.claim(name, who, lifetime),
@@ -157,89 +161,91 @@ impl Coordination {
         }
     }
 
-    /// Waits for the caller's turn, at most 2 s if it is urgent and 5 s if not, and then not in a long line. The pass must
-    /// be settled.
+    /// Waits until the call may leave: at most 2 s if it is urgent and 5 s if not, and not at all if many calls wait
+    /// already. The permit must be settled.
     ///
     /// # Errors
     /// [`HeldBack`] when the call may not leave, or not so soon.
-    pub async fn admit(&self, urgency: Urgency) -> Result<Pass, HeldBack> {
+    pub async fn admit(&self, urgency: Urgency) -> Result<Permit, HeldBack> {
         self.admit_one(urgency, !self.is_observer).await
     }
 
-    /// As [`Coordination::admit`], for a question that says nothing about the gateway's health and need not wait for it:
-    /// the breaker is passed by.
+    /// As [`Coordination::admit`], for a call that says nothing about the gateway's health and does not depend on it: it
+    /// passes by the breaker.
     ///
     /// # Errors
     /// As [`Coordination::admit`].
-    pub async fn admit_beside_breaker(&self, urgency: Urgency) -> Result<Pass, HeldBack> {
+    pub async fn admit_without_breaker(&self, urgency: Urgency) -> Result<Permit, HeldBack> {
         self.admit_one(urgency, false).await
     }
 
-    async fn admit_one(&self, urgency: Urgency, minds_breaker: bool) -> Result<Pass, HeldBack> {
+    async fn admit_one(&self, urgency: Urgency, minds_breaker: bool) -> Result<Permit, HeldBack> {
         let admitted = match (urgency, self.admitted(urgency, minds_breaker).await) {
-            (Urgency::Soon | Urgency::Later, Err(blocked)) if blocked.obstacle == Obstacle::Budget => {
-                self.admitted_in_the_end(urgency, blocked, minds_breaker).await
+            (Urgency::Soon | Urgency::Later, Err(denied)) if denied.obstacle == Obstacle::RateLimit => {
+                self.admitted_after_waiting(urgency, denied, minds_breaker).await
             }
             (Urgency::Now | Urgency::Soon | Urgency::Later, admitted) => admitted,
         };
-        self.notice();
-        admitted.map_err(|Blocked { obstacle, wait }| {
+        self.publish();
+        admitted.map_err(|Denied { obstacle, wait }| {
             metrics::gateway_calls_held_back().with_label_values(&[obstacle.name()]).inc();
-            HeldBack { obstacle, retry_after: self.come_back(urgency, wait) }
+            HeldBack { obstacle, retry_after: self.retry_time(urgency, wait) }
         })
     }
 
-    async fn admitted(&self, urgency: Urgency, minds_breaker: bool) -> Result<Pass, Blocked> {
-        self.operator_allows(urgency)?;
+    async fn admitted(&self, urgency: Urgency, minds_breaker: bool) -> Result<Permit, Denied> {
+        self.check_paused(urgency)?;
         let rate = self.rate();
         let name = format!("{:016x}", rand::random::<u64>());
-        let asked = Asked { urgency, pace: rate.map(Pace::new), name, minds_breaker };
-        let Turn { wait, probe, is_alone } = match &self.inner {
-            Inner::Local { weather, .. } => weather.admit(&asked)?,
-            Inner::Redis { weather, .. } => weather.admit(&asked, rate.map(share).map(Pace::new)).await?,
+        let request = CallRequest { urgency, limit: rate.map(RateLimit::new), name, minds_breaker };
+        let Granted { wait, probe, is_alone } = match &self.inner {
+            Inner::Local { admission, .. } => admission.admit(&request)?,
+            Inner::Redis { admission, .. } => {
+                admission.admit(&request, rate.map(rate_without_redis).map(RateLimit::new)).await?
+            }
         };
         if !wait.is_zero() {
             sleep(wait).await;
-            // Much may have been said meanwhile.
-            self.look().await;
-            self.operator_allows(urgency)?;
+            // Much may have changed meanwhile.
+            self.refresh().await;
+            self.check_paused(urgency)?;
             let view = self.view();
-            if let Some(wait) = view.told_for {
-                return Err(Blocked { obstacle: Obstacle::RetryAfter, wait });
+            if let Some(wait) = view.retry_after {
+                return Err(Denied { obstacle: Obstacle::RetryAfter, wait });
             }
-            if view.breaker.state != State::Closed && probe.is_none() && minds_breaker {
+            if view.breaker.state != BreakerState::Closed && probe.is_none() && minds_breaker {
                 let (wait, cause) = (view.breaker.opens_in, view.breaker.cause);
-                return Err(Blocked { obstacle: Obstacle::Breaker { cause }, wait });
+                return Err(Denied { obstacle: Obstacle::Breaker { cause }, wait });
             }
         }
-        Ok(Pass { probe, is_alone })
+        Ok(Permit { probe, is_alone })
     }
 
-    /// Waits until a turn is free that no more urgent call wants, behind the calls of that urgency that wait already;
-    /// `blocked` is what the caller was told first.
-    async fn admitted_in_the_end(
+    /// Waits until the rate limit has a call left that no more urgent call needs, behind the calls of the same urgency that
+    /// wait already. `denied` is the first answer that the caller got.
+    async fn admitted_after_waiting(
         &self,
         urgency: Urgency,
-        blocked: Blocked,
+        denied: Denied,
         minds_breaker: bool,
-    ) -> Result<Pass, Blocked> {
-        let room = if urgency == Urgency::Soon { &self.own.soon } else { &self.own.late };
-        let until = Instant::now() + LONGEST_LATE_TURN;
-        let Ok(_place) = room.places.try_acquire() else { return Err(blocked) };
-        let Ok(_first) = timeout_at(until, room.first.lock()).await else { return Err(blocked) };
+    ) -> Result<Permit, Denied> {
+        let waiting = if urgency == Urgency::Soon { &self.process.soon } else { &self.process.late };
+        let until = Instant::now() + LONGEST_WAIT_LATE;
+        let Ok(_place) = waiting.places.try_acquire() else { return Err(denied) };
+        let Ok(_first) = timeout_at(until, waiting.first.lock()).await else { return Err(denied) };
         loop {
             let mut admitted = self.admitted(urgency, minds_breaker).await;
-            if urgency == Urgency::Soon && is_over_budget(&admitted) && self.inquiry_may_go_like_a_link() {
+            if urgency == Urgency::Soon && is_over_rate_limit(&admitted) && self.inquiry_may_go_like_a_link() {
                 admitted = self.admitted(Urgency::Now, minds_breaker).await;
                 if admitted.is_ok() {
-                    self.inquiry_has_gone_like_a_link();
+                    self.note_inquiry_like_a_link();
                 }
             }
             match admitted {
-                Err(Blocked { obstacle: Obstacle::Budget, wait }) => {
-                    let pause = if urgency == Urgency::Soon { wait.min(LOOK_AGAIN) } else { wait };
+                Err(Denied { obstacle: Obstacle::RateLimit, wait }) => {
+                    let pause = if urgency == Urgency::Soon { wait.min(INQUIRE_AGAIN) } else { wait };
                     if Instant::now() + pause > until {
-                        return Err(Blocked { obstacle: Obstacle::Budget, wait });
+                        return Err(Denied { obstacle: Obstacle::RateLimit, wait });
                     }
                     sleep(pause).await;
                 }
@@ -248,131 +254,137 @@ impl Coordination {
         }
     }
 
-    /// Many links at once must not keep payments from being confirmed: now and then an inquiry stands in their line.
+    /// Whether an inquiry may take a link's place now: many links at once must not keep payments from being confirmed.
     fn inquiry_may_go_like_a_link(&self) -> bool {
-        self.own.inquiry_beside_links.lock().is_none_or(|next| next <= Instant::now())
+        self.process.inquiry_like_link_at.lock().is_none_or(|next| next <= Instant::now())
     }
 
-    fn inquiry_has_gone_like_a_link(&self) {
-        if let Some(pace) = self.rate().map(Pace::new) {
-            *self.own.inquiry_beside_links.lock() = Some(Instant::now() + pace.between_turns * INQUIRY_BESIDE_LINKS);
+    fn note_inquiry_like_a_link(&self) {
+        if let Some(limit) = self.rate().map(RateLimit::new) {
+            *self.process.inquiry_like_link_at.lock() = Some(Instant::now() + limit.interval * CALLS_PER_INQUIRY);
         }
     }
 
-    fn operator_allows(&self, urgency: Urgency) -> Result<(), Blocked> {
+    fn check_paused(&self, urgency: Urgency) -> Result<(), Denied> {
         let wait = match urgency {
-            Urgency::Now | Urgency::Soon => OPENED_SOON,
-            Urgency::Later => OPENED_SOON_LATER,
+            Urgency::Now | Urgency::Soon => PAUSED,
+            Urgency::Later => PAUSED_LATE,
         };
-        if self.own.word.lock().is_closed { Err(Blocked { obstacle: Obstacle::Operator, wait }) } else { Ok(()) }
+        let is_paused = self.process.settings.lock().is_paused;
+        if is_paused { Err(Denied { obstacle: Obstacle::Operator, wait }) } else { Ok(()) }
     }
 
-    /// Tells the breaker what came of a call.
-    pub async fn settle(&self, pass: Pass, outcome: Outcome<'_>) {
+    /// Reports the result of a call to the breaker.
+    pub async fn settle(&self, permit: Permit, outcome: CallOutcome<'_>) {
         if self.is_observer {
             return;
         }
         match &self.inner {
-            Inner::Local { weather, .. } => weather.settle(pass.probe.as_deref(), outcome),
-            Inner::Redis { weather, .. } => weather.settle(&pass, outcome).await,
+            Inner::Local { admission, .. } => admission.settle(permit.probe.as_deref(), outcome),
+            Inner::Redis { admission, .. } => admission.settle(&permit, outcome).await,
         }
-        self.notice();
+        self.publish();
     }
 
-    /// The gateway asks for patience: no process calls it for so long.
-    pub async fn ask_for_patience(&self, patience: Duration) {
+    /// Obeys the gateway's `Retry-After`: no process calls it for so long.
+    pub async fn begin_retry_after(&self, wait: Duration) {
         if self.is_observer {
             return;
         }
         match &self.inner {
-            Inner::Local { weather, .. } => weather.tell(patience),
-            Inner::Redis { weather, .. } => weather.tell(patience).await,
+            Inner::Local { admission, .. } => admission.begin_retry_after(wait),
+            Inner::Redis { admission, .. } => admission.begin_retry_after(wait).await,
         }
-        self.notice();
+        self.publish();
     }
 
-    /// How long to wait if the breaker lets nobody through now, as this process last heard.
+    /// How long to wait if the breaker lets no call through now, as this process last read it.
     pub fn breaker_wait(&self, urgency: Urgency) -> Option<Duration> {
         let breaker = self.view().breaker;
-        (breaker.state != State::Closed).then(|| self.come_back(urgency, breaker.opens_in))
+        (breaker.state != BreakerState::Closed).then(|| self.retry_time(urgency, breaker.opens_in))
     }
 
-    /// Takes the operator's word, as it now stands in the database. The first one is how things are; a later one that was
-    /// opened anew closes the breaker, and one that overrides the gateway's wish for patience ends that.
-    pub async fn obey(&self, word: OperatorsWord, is_first: bool) {
-        let before = std::mem::replace(&mut *self.own.word.lock(), word);
-        if !is_first && before.opened_at_ms != word.opened_at_ms {
+    /// Applies the operator's settings as they now stand in the database. At the start of a process (`is_first`) their times
+    /// are the past and change nothing. Later a new time of a reset closes the breaker, and a new time of an override ends
+    /// a `Retry-After`.
+    pub async fn apply(&self, settings: OperatorSettings, is_first: bool) {
+        let before = std::mem::replace(&mut *self.process.settings.lock(), settings);
+        if !is_first && before.breaker_reset_at_ms != settings.breaker_reset_at_ms {
             match &self.inner {
-                Inner::Local { weather, .. } => weather.reset_breaker(),
-                Inner::Redis { weather, .. } => weather.reset_breaker().await,
+                Inner::Local { admission, .. } => admission.reset_breaker(),
+                Inner::Redis { admission, .. } => admission.reset_breaker().await,
             }
         }
-        if !is_first && before.overridden_at_ms != word.overridden_at_ms {
+        if !is_first && before.retry_after_overridden_at_ms != settings.retry_after_overridden_at_ms {
             match &self.inner {
-                Inner::Local { weather, .. } => weather.end_patience(),
-                Inner::Redis { weather, .. } => weather.end_patience().await,
+                Inner::Local { admission, .. } => admission.end_retry_after(),
+                Inner::Redis { admission, .. } => admission.end_retry_after().await,
             }
         }
-        self.notice();
+        self.publish();
     }
 
-    /// Asks how the weather is, where others share it.
-    pub async fn look(&self) {
+    /// Reads the shared state, where processes share it.
+    pub async fn refresh(&self) {
         match &self.inner {
             Inner::Local { .. } => (),
-            Inner::Redis { weather, .. } => weather.look().await,
+            Inner::Redis { admission, .. } => admission.refresh().await,
         }
-        self.notice();
+        self.publish();
     }
 
-    /// The weather as this process last heard of it.
-    pub fn view(&self) -> View {
-        let (is_shared, told_for, breaker) = match &self.inner {
-            Inner::Local { weather, .. } => {
-                let (told_for, breaker) = weather.view();
-                (true, told_for, breaker)
+    /// The admission as this process last read it.
+    pub fn view(&self) -> AdmissionView {
+        let (is_shared, retry_after, breaker) = match &self.inner {
+            Inner::Local { admission, .. } => {
+                let (retry_after, breaker) = admission.view();
+                (true, retry_after, breaker)
             }
-            Inner::Redis { weather, .. } => weather.view(),
+            Inner::Redis { admission, .. } => admission.view(),
         };
         let rate = self.rate();
-        let rate = if is_shared { rate } else { rate.map(share) };
-        let is_closed = self.own.word.lock().is_closed;
-        View { configured: self.own.configured, rate, is_closed, is_shared, breaker, told_for }
+        let rate = if is_shared { rate } else { rate.map(rate_without_redis) };
+        let is_paused = self.process.settings.lock().is_paused;
+        AdmissionView { configured: self.process.configured, rate, is_paused, is_shared, breaker, retry_after }
     }
 
-    /// Waits until the weather has changed, as this process sees it.
+    /// Waits until the admission has changed, as this process sees it.
     pub async fn changed(&self) {
-        self.own.changed.notified().await;
+        self.process.changed.notified().await;
     }
 
-    /// Tells of the weather, if it is another one.
-    fn notice(&self) {
+    /// Sets the metrics and wakes [`Coordination::changed`], if the admission has changed.
+    fn publish(&self) {
         let view = self.view();
-        let mut told = self.own.told.lock();
-        if told.as_ref().is_none_or(|told| view.differs_from(told)) {
-            metrics::gauge_weather(&view);
-            *told = Some(view);
-            self.own.changed.notify_one();
+        let mut seen = self.process.seen.lock();
+        if seen.as_ref().is_none_or(|seen| view.differs_from(seen)) {
+            metrics::gauge_admission(&view);
+            *seen = Some(view);
+            self.process.changed.notify_one();
         }
     }
 
-    /// The whole budget in force, which all processes share.
+    /// The whole rate limit in force, which all processes share.
     fn rate(&self) -> Option<GatewayRate> {
-        self.own.word.lock().rate.or(self.own.configured)
+        self.process.settings.lock().rate.or(self.process.configured)
     }
 
-    fn come_back(&self, urgency: Urgency, wait: Duration) -> Duration {
-        self.own.line.lock().place(urgency, wait, self.rate().map(Pace::new), Instant::now())
+    fn retry_time(&self, urgency: Urgency, wait: Duration) -> Duration {
+        let limit = self.rate().map(RateLimit::new);
+        self.process.retry_times.lock().give_out(urgency, wait, limit, Instant::now())
     }
 }
 
-fn is_over_budget(admitted: &Result<Pass, Blocked>) -> bool {
-    matches!(admitted, Err(Blocked { obstacle: Obstacle::Budget, .. }))
+fn is_over_rate_limit(admitted: &Result<Permit, Denied>) -> bool {
+    matches!(admitted, Err(Denied { obstacle: Obstacle::RateLimit, .. }))
 }
 
-/// What one process may use of the budget where it cannot share it with the others.
-pub fn share(rate: GatewayRate) -> GatewayRate {
-    GatewayRate { per_second: (rate.per_second / SHARE).max(1), burst: (rate.burst / SHARE).max(1) }
+/// The part of the rate limit that one process may use while it cannot share the limit with the others.
+pub fn rate_without_redis(rate: GatewayRate) -> GatewayRate {
+    GatewayRate {
+        per_second: (rate.per_second / PARTS_WITHOUT_REDIS).max(1),
+        burst: (rate.burst / PARTS_WITHOUT_REDIS).max(1),
+    }
 }
 
 #[cfg(test)]

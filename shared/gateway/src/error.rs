@@ -1,52 +1,52 @@
-//! Why a call to the gateway brought nothing.
+//! The ways in which a call to the gateway can fail.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::coordination::{HeldBack, Obstacle};
 
-/// What kept requests from leaving. Shared, for one failed token request may be the cause of many failed calls.
-pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+/// The reason why a request did not leave. It is shared, because one failed token request may fail many calls.
+pub type UnreachableCause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Why a call brought no usable answer, sorted by what the caller does about it.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// The request never left: no connection, or no access token to send it with. Calling again is safe.
+    /// The request never left: no connection, or no access token. To call again is safe.
     #[error("could not reach the gateway")]
-    Unreachable(#[source] Cause),
+    Unreachable(#[source] UnreachableCause),
     /// The request left and no readable answer came (timeout, broken connection, 5xx, unreadable body,
-    /// unknown result code). Look the transaction up before doing anything that moves money again.
+    /// unknown result code). Make an inquiry before you do anything that moves money again.
     #[error("the gateway gave no clear answer ({what}), so the outcome is unknown")]
     OutcomeUnknown {
-        /// What came instead of an answer, without secrets: `timeout`, `HTTP 503`, `code STPIMS-ERR-777`.
+        /// The event in place of an answer, without secrets: `timeout`, `HTTP 503`, `code STPIMS-ERR-777`.
         what: String,
         /// The transport's error, if it was one.
         #[source]
         source: Option<reqwest::Error>,
     },
-    /// The gateway asked us to slow down, now or in answer to an earlier call of any process. The request was not served.
+    /// The gateway sent a `Retry-After`, now or to an earlier call of any process. The request was not processed.
     #[error("the gateway asked us to wait {} s", retry_after.as_secs_f64().ceil())]
     Throttled {
-        /// How long; capped at 15 minutes, and a little more, so that not all come back at once.
+        /// How long to wait: 15 minutes at most, and a little more, so that not all callers come back at once.
         retry_after: Duration,
     },
-    /// The request never left: our own budget of calls is used up, the gateway is known to be in trouble, or an operator
-    /// has closed it. Calling again is safe, and leads to the same before that time.
+    /// The request never left: our rate limit is reached, the circuit breaker is open, or an operator has paused calls. To
+    /// call again is safe, and fails in the same way before `retry_after` is over.
     #[error("no call to the gateway: {obstacle}")]
     HeldBack {
-        /// What is in the way.
+        /// The reason.
         obstacle: Obstacle,
-        /// When to ask again; others are told other times.
+        /// How long to wait; each caller gets another time.
         retry_after: Duration,
     },
-    /// Our credentials are not accepted, or our address is not admitted (HTTP 401 after a fresh token, 403).
-    /// It is mended by an operator, so the work waits; it is no final no to the order.
+    /// The gateway does not accept our credentials or our address (HTTP 401 with a new token, 403). An operator must correct
+    /// it, so the work waits; it is no final refusal of the order.
     #[error("the gateway does not admit us ({what})")]
     NotAdmitted {
-        /// What it said, without secrets.
+        /// The gateway's words, without secrets.
         what: String,
     },
-    /// A final no to this request.
+    /// The gateway has refused this request, and will do so again.
     #[error("the gateway refused with code {code}")]
     Refused {
         /// The gateway's result code, such as `STPIMS-ERR-009`.
@@ -55,7 +55,8 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
-    /// Whether the gateway was not asked at all, or asked for patience: that says nothing about what was to be asked.
+    /// Whether the call only has to wait: it did not leave, or the gateway sent a `Retry-After`. This says nothing about the
+    /// request itself.
     pub fn is_a_wait(&self) -> bool {
         match self {
             GatewayError::Throttled { .. } | GatewayError::HeldBack { .. } => true,
@@ -66,8 +67,8 @@ impl GatewayError {
         }
     }
 
-    /// Whether the request is known to have moved nothing, because nobody processed it: it never left, or whoever stands
-    /// in front of the gateway turned it away for its token, its address or its pace.
+    /// Whether the request is known to have moved no money, because it was not processed: it never left, or the gateway's
+    /// front refused it for its token, its address or too many requests.
     pub fn is_unprocessed(&self) -> bool {
         match self {
             GatewayError::Unreachable(_)
@@ -83,7 +84,7 @@ impl From<HeldBack> for GatewayError {
     fn from(HeldBack { obstacle, retry_after }: HeldBack) -> Self {
         match obstacle {
             Obstacle::RetryAfter => GatewayError::Throttled { retry_after },
-            Obstacle::Budget | Obstacle::Breaker { .. } | Obstacle::Operator => {
+            Obstacle::RateLimit | Obstacle::Breaker { .. } | Obstacle::Operator => {
                 GatewayError::HeldBack { obstacle, retry_after }
             }
         }

@@ -1,4 +1,4 @@
-//! Whoever moves the money, in neutral words. Only `gateway/atmos` knows the gateway's JSON.
+//! The gateway, which moves the money, in words that fit every gateway. Only `gateway/atmos` knows the JSON of Atmos.
 
 use domain::id::TransactionId;
 use domain::order::GatewayIdentity;
@@ -12,9 +12,9 @@ mod error;
 mod metrics;
 
 use atmos::AtmosGateway;
-pub use error::{Cause, GatewayError};
+pub use error::{GatewayError, UnreachableCause};
 
-/// The gateway of this installation. An enum and not a trait object: there are few, and all are known.
+/// The gateway of this installation. It is an enum and not a trait object, because there are few gateways and all are known.
 #[derive(Clone, Debug)]
 pub enum Gateway {
     /// Atmos, or the sandbox that speaks like it.
@@ -22,22 +22,25 @@ pub enum Gateway {
 }
 
 impl Gateway {
-    /// Who is asked to move the money; stands on every order and transaction.
+    /// The names of all gateways, as commands take them.
+    pub const NAMES: [&str; 1] = ["atmos"];
+
+    /// The gateway account that is asked to move the money; each order and transaction names it.
     pub fn identity(&self) -> &GatewayIdentity {
         match self {
             Gateway::Atmos(atmos) => atmos.identity(),
         }
     }
 
-    /// The store our callbacks must name.
+    /// The store that our callbacks must name.
     pub fn store_id(&self) -> &str {
         match self {
             Gateway::Atmos(atmos) => atmos.store_id(),
         }
     }
 
-    /// Makes a draft. Repeating it is harmless: an unused draft has no page anybody knows. A link beyond its shop's fair
-    /// share goes behind all others.
+    /// Makes a draft. To repeat it is harmless: no customer knows the page of an unused draft. A link beyond its shop's fair
+    /// share has the lowest urgency.
     ///
     /// # Errors
     /// Every [`GatewayError`].
@@ -54,8 +57,7 @@ impl Gateway {
         }
     }
 
-    /// Asks where one transaction is. Moves nothing, so it may always be repeated. Late inquiries leave urgent calls
-    /// the rest of the budget.
+    /// Makes an inquiry: asks for the state of one transaction. It moves no money, so it may always be repeated.
     ///
     /// # Errors
     /// Every [`GatewayError`]; `Refused` means that the gateway does not know such a transaction.
@@ -69,14 +71,14 @@ impl Gateway {
         }
     }
 
-    /// What its calls are admitted by: the weather that this process shares with the others.
+    /// The admission of its calls, which this process shares with the others.
     pub fn coordination(&self) -> &Coordination {
         match self {
             Gateway::Atmos(atmos) => atmos.coordination(),
         }
     }
 
-    /// Gets whatever a call needs before it can leave: an access token. What cannot be got shows here, with nothing sent.
+    /// Gets the access token that the next call needs. If there is none, this fails and the call itself is not sent.
     ///
     /// # Errors
     /// Every [`GatewayError`] but `OutcomeUnknown` and `Refused`.
@@ -86,19 +88,18 @@ impl Gateway {
         }
     }
 
-    /// Gives a debit back wholly, by its permanent id. It is sent once: see [`GatewayError::is_unprocessed`].
+    /// Gives back a whole debit, by its permanent id. The request is sent once: see [`GatewayError::is_unprocessed`].
     ///
     /// # Errors
-    /// Every [`GatewayError`]. `Refused` is a no for good; what it means for a debit that is reversed already decides
-    /// nothing: inquire.
+    /// Every [`GatewayError`]. `Refused` is final. It does not say whether the debit is reversed already: make an inquiry.
     pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.reverse(success_transaction_id, reason).await,
         }
     }
 
-    /// Everything that stands in the gateway's own book, also what we never heard of; `None` where it shows no book,
-    /// as Atmos does not. Moves nothing.
+    /// All transactions in the gateway's own ledger, also those that we do not know. `None` where the gateway shows no ledger,
+    /// as Atmos does not. It moves no money.
     ///
     /// # Errors
     /// Every [`GatewayError`].
@@ -108,7 +109,7 @@ impl Gateway {
         }
     }
 
-    /// Reads a callback's body and checks its signature. Pure; asks nobody.
+    /// Reads a callback's body and checks its signature. It is a pure function and makes no call.
     ///
     /// # Errors
     /// [`CallbackFault`].
@@ -118,7 +119,7 @@ impl Gateway {
         }
     }
 
-    /// A rightly signed callback body for this transaction, for tests by hand (`tasdiq callback sign`).
+    /// A callback body for this transaction with a correct signature, for tests by hand (`tasdiq callback sign`).
     pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
         match self {
             Gateway::Atmos(atmos) => atmos.sign_callback(transaction_id, account, amount),

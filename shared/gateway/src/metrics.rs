@@ -1,11 +1,11 @@
-//! What is counted about calls to the gateway.
+//! Metrics of calls to the gateway.
 
 use std::sync::LazyLock;
 
 use prometheus::{HistogramVec, IntCounterVec};
 use telemetry::metrics::{counter_vec, histogram_vec};
 
-/// From a gateway in the next room to one that answers only just before the call times out.
+/// From a gateway in the same network to one that answers just before the call times out.
 const CALL_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0];
 
 static GATEWAY_CALLS: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -25,8 +25,8 @@ static GATEWAY_CALL_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     )
 });
 
-/// Requests to the gateway. Labels: `operation` (`token`, `create`, `inquiry`, `reverse`, `ledger`) and `outcome`
-/// (`ok`, `unreachable`, `unknown`, `throttled`, `not_admitted`, `refused`). What we kept back ourselves is counted in
+/// Requests to the gateway. Labels: `operation` (`token`, `create`, `inquiry`, `reverse`, `ledger`) and `outcome` (`ok`, `unreachable`,
+/// `unknown`, `throttled`, `not_admitted`, `refused`). Calls that we held back are counted in
 /// `tasdiq_gateway_calls_held_back_total`.
 pub(crate) fn gateway_calls() -> &'static IntCounterVec {
     &GATEWAY_CALLS
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_call_is_seen_by_whoever_reads_the_registry() {
+    fn a_gateway_call_is_seen_in_the_registry() {
         gateway_calls().with_label_values(&["inquiry", "ok"]).inc();
         gateway_call_seconds().with_label_values(&["inquiry", "ok"]).observe(0.2);
 

@@ -1,5 +1,5 @@
 //! The heartbeat of a process. Its row in the database says that it is alive, which Redis it uses and when its queue
-//! last answered its consumer. It tells how it sees the weather at the gateway, and keeps its clock right.
+//! last answered its consumer. It reports how it sees the admission of gateway calls, and keeps its clock right.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::weather::ToldWeather;
+use crate::admission::ReportedAdmission;
 
 /// Often enough that three beats may fail before a process counts as silent.
 const BEAT_EVERY: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ const BEAT_EVERY: Duration = Duration::from_secs(3);
 const REDIS_CHECKED_EVERY: Duration = Duration::from_secs(10);
 
 /// Changes within this time are told in one heartbeat.
-const WEATHER_SETTLES: Duration = Duration::from_millis(200);
+const ADMISSION_SETTLES: Duration = Duration::from_millis(200);
 
 /// The longest time that a heartbeat waits for Redis.
 const REDIS_PATIENCE: Duration = Duration::from_secs(1);
@@ -60,6 +60,7 @@ pub async fn keep(
         heartbeat_at_ms: store.now_ms(),
         // Set from the start: a worker that hangs before its consumer exists must count as silent, too.
         queue_heard_at_ms: (introduction.slots > 0).then(|| store.now_ms()),
+        admission: None,
         weather: None,
         log_fault: None,
         gateway: Some(introduction.gateway),
@@ -82,22 +83,24 @@ pub async fn keep(
         if queue.has_had_taker() {
             process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
         }
-        process.weather = serde_json::to_string(&ToldWeather::new(&coordination.view(), store.now_ms())).ok();
+        let admission = ReportedAdmission::new(&coordination.view(), store.now_ms());
+        process.admission = serde_json::to_string(&admission).ok();
+        process.weather = Some(admission.with_older_names());
         process.log_fault = telemetry::fault();
         let told = tell(&store, &process, &mut clock_measured).await;
         if let (Err(trouble), true) = (&told, is_well) {
             warn!(error = %trouble, "this process cannot tell that it is alive: {trouble}");
         }
         is_well = told.is_ok();
-        // Another weather is told at once, and beside the beat: all else that hangs on it keeps its time.
+        // A changed admission is reported at once, between two beats: everything else that is done with a beat keeps its time.
         if next_beat <= Instant::now() {
             next_beat = Instant::now() + BEAT_EVERY;
         }
-        let weather_changed = async {
+        let admission_changed = async {
             coordination.changed().await;
-            tokio::time::sleep(WEATHER_SETTLES).await;
+            tokio::time::sleep(ADMISSION_SETTLES).await;
         };
-        let until_then = timeout(next_beat.saturating_duration_since(Instant::now()), weather_changed);
+        let until_then = timeout(next_beat.saturating_duration_since(Instant::now()), admission_changed);
         if stop.run_until_cancelled(until_then).await.is_none() {
             // Without its row a process has ended in good order; a killed one is noticed by its silence.
             let _ = processes::delete(&store, &process.id).await;

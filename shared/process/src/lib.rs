@@ -1,5 +1,6 @@
 //! The parts that every process runs: relay, heartbeat, notices, scrape, stop.
 
+pub mod admission;
 pub mod consumption_check;
 pub mod heartbeat;
 pub mod notice;
@@ -7,4 +8,3 @@ pub mod public_address;
 pub mod relay;
 pub mod scrape;
 pub mod shutdown;
-pub mod weather;

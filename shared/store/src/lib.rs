@@ -15,6 +15,7 @@ use domain::id::OrderId;
 use domain::job::QueueName;
 use domain::order::Order;
 
+pub mod admission;
 pub mod auditing;
 pub mod callbacks;
 pub mod clock;
@@ -45,7 +46,6 @@ mod statement;
 pub mod sweeping;
 pub mod transactions;
 mod url;
-pub mod weather;
 mod writing;
 
 use callbacks::KeptBody;

@@ -45,7 +45,10 @@ pub struct Process {
     /// When its consumer last heard from the queue, or was too busy to ask. Before that it is the time of its start;
     /// `None` for a process that takes no jobs.
     pub queue_heard_at_ms: Option<i64>,
-    /// The weather at the gateway as it sees it, the JSON of `weather::ToldWeather`.
+    /// The admission of gateway calls as it sees it, the JSON of `process::admission::ReportedAdmission`; `None` for an older
+    /// release.
+    pub admission: Option<String>,
+    /// The same with the names of older releases, which write and read this alone.
     pub weather: Option<String>,
     /// Why its log lines are lost, for people; `None` while they are written.
     pub log_fault: Option<String>,
@@ -76,7 +79,7 @@ impl Process {
 macro_rules! process_columns {
     () => {
         "id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather, log_fault,
-            gateway"
+            gateway, admission"
     };
 }
 
@@ -90,9 +93,10 @@ pub async fn write_heartbeat(store: &Store, process: &Process) -> Result<(), Sto
         insert into processes (",
         process_columns!(),
         ")
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms,
-            queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather, log_fault = excluded.log_fault",
+            queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather, log_fault = excluded.log_fault,
+            admission = excluded.admission",
     ))
     .bind(process.id.clone())
     .bind(process.role.clone())
@@ -106,6 +110,7 @@ pub async fn write_heartbeat(store: &Store, process: &Process) -> Result<(), Sto
     .bind(process.weather.clone())
     .bind(process.log_fault.clone())
     .bind(process.gateway.as_ref().map(|gateway| gateway.0.clone()))
+    .bind(process.admission.clone())
     .execute(store.upkeep())
     .await;
     store.note_proof(told.is_ok());
@@ -180,6 +185,7 @@ fn from_row(row: &AnyRow) -> Result<Process, StoreError> {
         started_at_ms: row.try_get("started_at_ms")?,
         heartbeat_at_ms: row.try_get("heartbeat_at_ms")?,
         queue_heard_at_ms: row.try_get("queue_heard_at_ms")?,
+        admission: row.try_get("admission")?,
         weather: row.try_get("weather")?,
         log_fault: row.try_get("log_fault")?,
         gateway: row.try_get::<Option<String>, _>("gateway")?.map(GatewayIdentity),

@@ -1,24 +1,24 @@
-//! Calls with our access token, and what becomes of them when the gateway does not accept it.
+//! Calls with our access token, and the new token when the gateway does not accept the old one.
 
 use domain::secret::Secret;
 use serde::Serialize;
 
 use super::client::Http;
-use super::request::{Bearer, Connection, Operation};
+use super::request::{Operation, RequestConnection, TokenAge};
 use super::retry::{self, TryError};
-use super::token::Tokens;
+use super::token::AccessTokens;
 use crate::GatewayError;
 use crate::coordination::Urgency;
 
 impl Http {
-    /// One call with our token that is safe to repeat: briefly retried, and once more with a fresh token after
-    /// a 401.
+    /// One call with our token that is safe to repeat: retried for a short time, and once more with a new token after a
+    /// 401.
     ///
     /// # Errors
     /// Every [`GatewayError`].
     pub(super) async fn call<T>(
         &self,
-        tokens: &Tokens,
+        tokens: &AccessTokens,
         operation: Operation,
         urgency: Urgency,
         body: &impl Serialize,
@@ -27,30 +27,30 @@ impl Http {
         retry::briefly(|connection| self.attempt(tokens, operation, urgency, connection, body, &read)).await
     }
 
-    /// One call with our token that must not be repeated; only after a 401, which nobody has processed, it is sent once
-    /// more with a fresh token. It leaves by a connection of its own: of one that the other side has closed nobody would
-    /// know whether the request arrived.
+    /// One call with our token that must not be repeated. Only after a 401, which the gateway has not processed, it is sent
+    /// once more with a new token. It opens a new connection: on an old one that the other side has closed it would be
+    /// unknown whether the request arrived.
     ///
     /// # Errors
     /// Every [`GatewayError`].
     pub(super) async fn call_once<T>(
         &self,
-        tokens: &Tokens,
+        tokens: &AccessTokens,
         operation: Operation,
         urgency: Urgency,
         body: &impl Serialize,
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
-        let answer = self.attempt(tokens, operation, urgency, Connection::Fresh, body, &read).await;
+        let answer = self.attempt(tokens, operation, urgency, RequestConnection::Fresh, body, &read).await;
         answer.map_err(TryError::into_final)
     }
 
     async fn attempt<T>(
         &self,
-        tokens: &Tokens,
+        tokens: &AccessTokens,
         operation: Operation,
         urgency: Urgency,
-        connection: Connection,
+        connection: RequestConnection,
         body: &impl Serialize,
         read: &impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
@@ -60,15 +60,15 @@ impl Http {
         };
         let token = tokens.current(self).await.map_err(TryError::Lasting)?;
         if tokens.was_refused_fresh(&token) {
-            // Yet another one would fare no better, and each call would ask for one.
-            return with_token(&token, Bearer::Fresh).await;
+            // Another new token would be refused as well, and each call would ask for one.
+            return with_token(&token, TokenAge::Fresh).await;
         }
-        match with_token(&token, Bearer::MayBeOld).await {
+        match with_token(&token, TokenAge::MayBeOld).await {
             Err(TryError::Unauthorized) => {
-                // Another process may have made the gateway revoke it; once is normal, twice is not.
+                // The gateway may have revoked it for another process's token; once is normal, twice is not.
                 tokens.reject(&token);
                 let fresh = tokens.current(self).await.map_err(TryError::Lasting)?;
-                let answer = with_token(&fresh, Bearer::Fresh).await;
+                let answer = with_token(&fresh, TokenAge::Fresh).await;
                 if let Err(TryError::Unauthorized) = answer {
                     tokens.note_refused_fresh(&fresh);
                 }

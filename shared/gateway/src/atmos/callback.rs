@@ -1,4 +1,4 @@
-//! Callbacks: reading what the gateway asks, byte-exact where the signature needs it.
+//! Callbacks: reading the gateway's question, byte by byte where the signature needs it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,16 +17,17 @@ use super::AtmosSettings;
 use super::sign::{self, SignedWords};
 use super::wire::whole_number;
 
-/// Reads a callback and checks its signature. Pure: a stored body reads the same at any time with the same keys.
+/// Reads a callback and checks its signature. It is a pure function: a stored body gives the same result at any time with
+/// the same keys.
 ///
 /// The body may be a JSON object, a form whose only field holds such an object, or a plain form, whatever the
-/// content type says (integrations report all of them), and each may begin with a byte order mark. Fields that are not
-/// documented are passed over, whatever they hold: an addition by the gateway must not stop every shop.
+/// content type says (integrations report all of them), and each may begin with a byte order mark. CallbackFields that are not
+/// documented are ignored, whatever they hold: a new field of the gateway must not stop every shop.
 ///
 /// # Errors
 /// `Unreadable` without the four signed fields; else `BadlySigned`.
 pub(super) fn read(settings: &AtmosSettings, body: &[u8]) -> Result<Callback, CallbackFault> {
-    let fields = Fields::read(body).ok_or(CallbackFault::Unreadable)?;
+    let fields = CallbackFields::read(body).ok_or(CallbackFault::Unreadable)?;
     let (words, contradiction) = fields.signed_words().ok_or(CallbackFault::Unreadable)?;
     let claimed = fields.text("sign").ok_or(CallbackFault::BadlySigned)?;
     let fits = |account| {
@@ -73,20 +74,20 @@ pub(super) fn write(settings: &AtmosSettings, transaction_id: TransactionId, acc
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// The fields that are read. Anything else in a body is passed over.
+/// The fields that are read. All others in a body are ignored.
 const READ: [&str; 6] = ["store_id", "transaction_id", "account", "invoice", "amount", "sign"];
 
 /// The fields of [`READ`] in a JSON object or form, their values as written.
-struct Fields<'a>(HashMap<Cow<'a, str>, Scalar<'a>>);
+struct CallbackFields<'a>(HashMap<Cow<'a, str>, CallbackValue<'a>>);
 
-enum Scalar<'a> {
+enum CallbackValue<'a> {
     /// A string, decoded, or a number with the digits it was written with.
     Text(Cow<'a, str>),
-    /// `true`, `false` or `null`: nothing a signature could be made of.
+    /// `true`, `false` or `null`; no signature covers these.
     Other,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> CallbackFields<'a> {
     fn read(body: &'a [u8]) -> Option<Self> {
         let body = without_byte_order_mark(body);
         if let Ok(fields) = serde_json::from_slice(body) {
@@ -96,32 +97,32 @@ impl<'a> Fields<'a> {
         if let [(name, value)] = pairs.as_slice() {
             let document = if value.is_empty() { name } else { value };
             let document = without_byte_order_mark(document.as_bytes());
-            return serde_json::from_slice::<Fields<'_>>(document).ok().map(Fields::into_owned);
+            return serde_json::from_slice::<CallbackFields<'_>>(document).ok().map(CallbackFields::into_owned);
         }
         let mut fields = HashMap::new();
         for (name, value) in pairs.into_iter().filter(|(name, _)| is_read(name)) {
-            if fields.insert(name, Scalar::Text(value)).is_some() {
+            if fields.insert(name, CallbackValue::Text(value)).is_some() {
                 return None;
             }
         }
-        Some(Fields(fields))
+        Some(CallbackFields(fields))
     }
 
-    fn into_owned<'b>(self) -> Fields<'b> {
+    fn into_owned<'b>(self) -> CallbackFields<'b> {
         let owned = self.0.into_iter().map(|(name, scalar)| {
             let scalar = match scalar {
-                Scalar::Text(text) => Scalar::Text(Cow::Owned(text.into_owned())),
-                Scalar::Other => Scalar::Other,
+                CallbackValue::Text(text) => CallbackValue::Text(Cow::Owned(text.into_owned())),
+                CallbackValue::Other => CallbackValue::Other,
             };
             (Cow::Owned(name.into_owned()), scalar)
         });
-        Fields(owned.collect())
+        CallbackFields(owned.collect())
     }
 
     fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name)? {
-            Scalar::Text(text) => Some(text),
-            Scalar::Other => None,
+            CallbackValue::Text(text) => Some(text),
+            CallbackValue::Other => None,
         }
     }
 
@@ -139,12 +140,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for Fields<'de> {
+impl<'de> Deserialize<'de> for CallbackFields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FlatObject;
 
         impl<'de> Visitor<'de> for FlatObject {
-            type Value = Fields<'de>;
+            type Value = CallbackFields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
@@ -159,7 +160,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
                         return Err(A::Error::custom("a doubled name"));
                     }
                 }
-                Ok(Fields(fields))
+                Ok(CallbackFields(fields))
             }
         }
 
@@ -171,14 +172,15 @@ fn is_read(name: &str) -> bool {
     READ.contains(&name)
 }
 
-/// The value of a field; `None` where that is not one of [`READ`]. What one of them nests is no value that could be signed.
-fn scalar<'a, E: Error>(name: &str, raw: &'a RawValue) -> Result<Option<Scalar<'a>>, E> {
+/// The value of a field; `None` where that is not one of [`READ`]. A nested value of such a field could not be signed, so it is
+/// an error.
+fn scalar<'a, E: Error>(name: &str, raw: &'a RawValue) -> Result<Option<CallbackValue<'a>>, E> {
     let text = raw.get();
     let scalar = match text.as_bytes().first() {
-        Some(b'"') => Scalar::Text(Cow::Owned(serde_json::from_str(text).map_err(E::custom)?)),
+        Some(b'"') => CallbackValue::Text(Cow::Owned(serde_json::from_str(text).map_err(E::custom)?)),
         Some(b'{' | b'[') if is_read(name) => return Err(E::custom("a nested value")),
-        Some(b'{' | b'[' | b't' | b'f' | b'n') | None => Scalar::Other,
-        Some(_) => Scalar::Text(Cow::Borrowed(text)),
+        Some(b'{' | b'[' | b't' | b'f' | b'n') | None => CallbackValue::Other,
+        Some(_) => CallbackValue::Text(Cow::Borrowed(text)),
     };
     Ok(is_read(name).then_some(scalar))
 }

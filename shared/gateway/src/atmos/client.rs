@@ -13,32 +13,32 @@ use tracing::{Instrument, field};
 use url::Url;
 
 use super::AtmosSettings;
-use super::request::{Bearer, Connection, Operation};
+use super::request::{Operation, RequestConnection, TokenAge};
 use super::retry::{self, TryError};
 use super::wire::{is_understood, unknown};
-use crate::coordination::{Coordination, Outcome, PROBE_WITHIN, Pass, Urgency};
+use crate::coordination::{CallOutcome, Coordination, PROBE_WITHIN, Permit, Urgency};
 use crate::{GatewayError, metrics};
 
-/// Longer than any handshake that will still succeed.
+/// Longer than any handshake that succeeds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// A connection that has carried nothing for so long is not used again: servers close theirs after 5 s and more, without
-/// a word, and a request that meets the closing is lost.
+/// A connection that was idle for so long is not used again. Servers close idle connections after 5 s and more, without notice,
+/// and a request that is sent at that moment is lost.
 const KEPT_FOR: Duration = Duration::from_secs(4);
 
-/// How long the sandbox may take to send that.
+/// How long the sandbox may take to send its ledger.
 const LEDGER_WITHIN: Duration = Duration::from_secs(120);
 
-/// How long to wait if the gateway asks for patience and does not say how much.
+/// The wait if the gateway refuses a call as too many and sends no `Retry-After`.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// No header of theirs may stop us for longer.
+/// The longest `Retry-After` that is obeyed.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// Why calls cannot even be prepared.
+/// The reason why the client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientFault {
-    /// A call goes over TLS, and nothing here says whose certificates are to be believed.
+    /// Calls go over TLS, and this machine has no root certificates.
     #[error(
         "this machine has no root certificates, which calls over https need: install the package ca-certificates, or set \
          SSL_CERT_FILE to a bundle"
@@ -47,12 +47,12 @@ pub enum ClientFault {
     /// `ATMOS_PROXY_URL` cannot be used.
     #[error("ATMOS_PROXY_URL cannot be used: mend it, or take it away")]
     Proxy(#[source] reqwest::Error),
-    /// The client's own reason.
+    /// Any other reason of the HTTP client.
     #[error("the HTTP client cannot be made")]
     Other(#[source] reqwest::Error),
 }
 
-/// Sends requests within the budget and reads their answers.
+/// Sends requests within the rate limit and reads their answers.
 pub(super) struct Http {
     /// Keeps its connections for the next request.
     keeping: reqwest::Client,
@@ -84,43 +84,43 @@ impl Http {
         &self.coordination
     }
 
-    pub(super) fn post(&self, operation: Operation, connection: Connection) -> RequestBuilder {
+    pub(super) fn post(&self, operation: Operation, connection: RequestConnection) -> RequestBuilder {
         self.client(connection).post(with_path(&self.base_url, operation.path()))
     }
 
-    fn client(&self, connection: Connection) -> &reqwest::Client {
+    fn client(&self, connection: RequestConnection) -> &reqwest::Client {
         match connection {
-            Connection::Kept => &self.keeping,
-            Connection::Fresh => &self.opening,
+            RequestConnection::Kept => &self.keeping,
+            RequestConnection::Fresh => &self.opening,
         }
     }
 
-    /// Sends one request, made for this connection, when the weather allows it; `read` makes sense of the body of a 2xx
-    /// answer. Counted and timed.
+    /// Sends one request, made for this connection, when the admission allows it; `read` reads the body of a 2xx answer. The
+    /// request is counted and timed.
     pub(super) async fn send<T>(
         &self,
         operation: Operation,
         urgency: Urgency,
-        bearer: Bearer,
-        (connection, request): (Connection, RequestBuilder),
+        bearer: TokenAge,
+        (connection, request): (RequestConnection, RequestBuilder),
         read: impl FnOnce(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
         let name = operation.name();
         let admitted = match operation.is_gateways() {
             true => self.coordination.admit(urgency).await,
-            false => self.coordination.admit_beside_breaker(urgency).await,
+            false => self.coordination.admit_without_breaker(urgency).await,
         };
-        let pass = admitted.map_err(|held_back| TryError::Lasting(held_back.into()))?;
-        // A reversal that is cut short leaves money of which nobody knows where it is, so it may take its time.
-        let is_hurried = pass.is_probe() && operation != Operation::Reverse;
+        let permit = admitted.map_err(|held_back| TryError::Lasting(held_back.into()))?;
+        // A reversal that is cut short leaves it unknown where the money is, so it gets the whole time.
+        let is_hurried = permit.is_probe() && operation != Operation::Reverse;
         let request = if is_hurried { request.timeout(PROBE_WITHIN.min(self.call_timeout)) } else { request };
         let span =
             tracing::info_span!("gateway_call", operation = name, outcome = field::Empty, duration_ms = field::Empty);
         async {
             let started = Instant::now();
             let last_kept = match connection {
-                Connection::Kept => Some(&self.last_kept),
-                Connection::Fresh => None,
+                RequestConnection::Kept => Some(&self.last_kept),
+                RequestConnection::Fresh => None,
             };
             let answer = exchange(operation, last_kept, request).await;
             let answer = answer.and_then(|body| read(&body).map_err(TryError::Lasting));
@@ -129,49 +129,49 @@ impl Http {
             metrics::gateway_calls().with_label_values(&[name, outcome]).inc();
             metrics::gateway_call_seconds().with_label_values(&[name, outcome]).observe(took.as_secs_f64());
             tracing::Span::current().record("outcome", outcome).record("duration_ms", duration_ms);
-            // Whoever decides what to do about a failure logs it; here it is only measured.
+            // The caller decides about a failure and logs it; here it is only measured.
             tracing::debug!(operation = name, outcome, duration_ms, "{name} at the gateway: {outcome}");
-            self.tell_others(operation, bearer, pass, &answer).await;
+            self.report(operation, bearer, permit, &answer).await;
             answer
         }
         .instrument(span)
         .await
     }
 
-    /// Tells all processes what came of a call, where it tells anything about the gateway.
-    async fn tell_others<T>(&self, operation: Operation, bearer: Bearer, pass: Pass, answer: &Result<T, TryError>) {
+    /// Reports the result of a call to all processes, where it says anything about the gateway.
+    async fn report<T>(&self, operation: Operation, bearer: TokenAge, permit: Permit, answer: &Result<T, TryError>) {
         if let Err(TryError::Lasting(GatewayError::Throttled { retry_after })) = answer {
-            self.coordination.ask_for_patience(*retry_after).await;
+            self.coordination.begin_retry_after(*retry_after).await;
         }
         let cause;
         let outcome = match answer {
-            _ if !operation.is_gateways() => Outcome::Neither,
-            // That tokens are handed out does not say that money can be moved; the call that needs it will.
-            Ok(_) if operation == Operation::Token => Outcome::Neither,
-            Ok(_) => Outcome::Answered,
+            _ if !operation.is_gateways() => CallOutcome::Neither,
+            // A new token does not show that money can be moved; the call that needs the token will.
+            Ok(_) if operation == Operation::Token => CallOutcome::Neither,
+            Ok(_) => CallOutcome::Answered,
             // Many connections may have been closed at once, by a gateway that is well.
-            Err(TryError::Stale(_)) => Outcome::Neither,
+            Err(TryError::Stale(_)) => CallOutcome::Neither,
             Err(TryError::Unauthorized) => match bearer {
-                // Only what becomes of it with a fresh token tells anything.
-                Bearer::None | Bearer::MayBeOld => Outcome::Neither,
-                Bearer::Fresh => Outcome::Failed("HTTP 401 with a fresh token"),
+                // Only the repetition with a new token shows anything.
+                TokenAge::None | TokenAge::MayBeOld => CallOutcome::Neither,
+                TokenAge::Fresh => CallOutcome::Failed("HTTP 401 with a fresh token"),
             },
             Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
-                GatewayError::Refused { .. } | GatewayError::Throttled { .. } => Outcome::Answered,
-                GatewayError::OutcomeUnknown { what, .. } if is_understood(what) => Outcome::Answered,
+                GatewayError::Refused { .. } | GatewayError::Throttled { .. } => CallOutcome::Answered,
+                GatewayError::OutcomeUnknown { what, .. } if is_understood(what) => CallOutcome::Answered,
                 GatewayError::Unreachable(_)
                 | GatewayError::OutcomeUnknown { .. }
                 | GatewayError::NotAdmitted { .. } => {
                     cause = gist(error);
-                    Outcome::Failed(&cause)
+                    CallOutcome::Failed(&cause)
                 }
-                GatewayError::HeldBack { .. } => Outcome::Neither,
+                GatewayError::HeldBack { .. } => CallOutcome::Neither,
             },
         };
-        self.coordination.settle(pass, outcome).await;
+        self.coordination.settle(permit, outcome).await;
     }
 
-    /// The sandbox's book, which asks for no token; briefly retried.
+    /// Reads the sandbox's ledger, which needs no token; retried for a short time.
     ///
     /// # Errors
     /// Every [`GatewayError`].
@@ -181,28 +181,28 @@ impl Http {
     ) -> Result<T, GatewayError> {
         let address = with_path(&self.base_url, Operation::Ledger.path());
         retry::briefly(|connection| {
-            let book = self.client(connection).get(address.clone()).timeout(LEDGER_WITHIN);
-            self.send(Operation::Ledger, Urgency::Later, Bearer::None, (connection, book), &read)
+            let request = self.client(connection).get(address.clone()).timeout(LEDGER_WITHIN);
+            self.send(Operation::Ledger, Urgency::Later, TokenAge::None, (connection, request), &read)
         })
         .await
     }
 }
 
-/// A client that trusts nobody: enough where nothing is called over TLS.
+/// A client that trusts no certificate; enough where no call goes over TLS.
 fn without_roots(builder: ClientBuilder) -> ClientBuilder {
     builder.tls_certs_only(std::iter::empty::<reqwest::Certificate>())
 }
 
 fn build(builder: ClientBuilder) -> Result<reqwest::Client, ClientFault> {
     builder.build().map_err(|error| {
-        // No client can be made here but one that trusts nobody.
+        // A client without root certificates can be made here, and one with them cannot.
         let has_no_roots =
             reqwest::Client::builder().build().is_err() && without_roots(reqwest::Client::builder()).build().is_ok();
         if has_no_roots { ClientFault::NoRoots(error) } else { ClientFault::Other(error) }
     })
 }
 
-/// What all clients have in common. The machine's root certificates are read only where something is called over TLS.
+/// The settings of all clients. The machine's root certificates are read only where calls go over TLS.
 fn client(settings: &AtmosSettings, call_timeout: Duration) -> Result<ClientBuilder, ClientFault> {
     let calls_over_tls =
         std::iter::once(&settings.base_url).chain(&settings.proxy_url).any(|address| address.scheme() == "https");
@@ -222,7 +222,7 @@ fn client(settings: &AtmosSettings, call_timeout: Duration) -> Result<ClientBuil
     })
 }
 
-/// `url` with this path, whatever its own.
+/// `url` with this path added to its own.
 pub(super) fn with_path(url: &Url, path: &str) -> Url {
     let mut url = url.clone();
     let joined = format!("{}{path}", url.path().trim_end_matches('/'));
@@ -230,10 +230,10 @@ pub(super) fn with_path(url: &Url, path: &str) -> Url {
     url
 }
 
-/// So many characters of a cause are told to others.
+/// The longest text of a cause that other processes get.
 const GIST_CHARACTERS: usize = 200;
 
-/// A failure and its root, which tells a name that is not found from a refused connection and from a certificate.
+/// A failure and its root cause: a name that is not found, a refused connection, a certificate.
 fn gist(error: &GatewayError) -> String {
     let mut text = error.to_string();
     let mut root: Option<&dyn std::error::Error> = std::error::Error::source(error);
@@ -247,29 +247,29 @@ fn gist(error: &GatewayError) -> String {
     text.chars().take(GIST_CHARACTERS).collect()
 }
 
-/// When a request last left its connection open for the next.
+/// The time at which a request last left its connection open for the next.
 #[derive(Debug, Default)]
 struct LastKept(Mutex<Option<Instant>>);
 
 impl LastKept {
-    /// A request was answered. One whose connection broke has left none.
+    /// Notes that a request was answered and its connection stays open.
     fn note(&self) {
         *self.0.lock() = Some(Instant::now());
     }
 
-    /// Whether the next request may leave by a connection that was kept.
+    /// Whether the next request may use an old connection.
     fn is_recent(&self) -> bool {
         self.0.lock().is_some_and(|at| at.elapsed() <= KEPT_FOR)
     }
 }
 
-/// The body of a 2xx answer. `last_kept` is of the client that the request leaves by, if that keeps its connections.
+/// The body of a 2xx answer. `last_kept` belongs to the client of the request, if that client keeps connections open.
 async fn exchange(
     operation: Operation,
     last_kept: Option<&LastKept>,
     request: RequestBuilder,
 ) -> Result<Vec<u8>, TryError> {
-    // Where none can have been kept, a connection of its own broke, and that is the gateway's doing.
+    // If no old connection can have been used, a new one broke, and the gateway caused it.
     let may_be_kept = last_kept.is_some_and(LastKept::is_recent);
     let mut response = request.send().await.map_err(|error| match transport_failure(error) {
         TryError::Passing(broken @ GatewayError::OutcomeUnknown { .. }) if may_be_kept => TryError::Stale(broken),
@@ -300,8 +300,8 @@ async fn exchange(
     })
 }
 
-/// What a status other than 2xx means: 401 the token, 403 our address or contract, 429 (or 503 with a time) too
-/// fast; anything else says nothing about what happened to the request.
+/// The meaning of a status other than 2xx: 401 the token, 403 our address or contract, 429 (or 503 with a time) too
+/// many calls; anything else says nothing about what happened to the request.
 fn refusal(operation: Operation, status: StatusCode, headers: &HeaderMap) -> Option<TryError> {
     let what = format!("HTTP {}", status.as_u16());
     Some(match status {
@@ -313,7 +313,7 @@ fn refusal(operation: Operation, status: StatusCode, headers: &HeaderMap) -> Opt
         StatusCode::UNAUTHORIZED => TryError::Unauthorized,
         StatusCode::FORBIDDEN => TryError::Lasting(GatewayError::NotAdmitted { what }),
         StatusCode::TOO_MANY_REQUESTS => throttled(headers),
-        // A gateway that is overloaded may have begun all the same; a reversal must be looked for.
+        // An overloaded gateway may have begun the reversal all the same; an inquiry must show it.
         StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) && operation != Operation::Reverse => {
             throttled(headers)
         }
@@ -340,8 +340,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
 }
 
-/// Sorts a transport's error: did the request leave, and may a repetition at once help? After a timeout it may
-/// not: the gateway is slow, and the customer has waited once already.
+/// Sorts a transport's error: did the request leave, and may a try at once help? After a timeout it may not: the gateway is
+/// slow, and the customer has waited once already.
 fn transport_failure(error: reqwest::Error) -> TryError {
     if error.is_connect() || error.is_builder() {
         return TryError::Passing(GatewayError::Unreachable(Arc::new(error)));

@@ -1,4 +1,4 @@
-//! The sandbox's own book, `GET /_sim/ledger`. Atmos shows none.
+//! The sandbox's own ledger, `GET /_sim/ledger`. Atmos shows none.
 
 use domain::body_coding::without_byte_order_mark;
 use domain::id::TransactionId;
@@ -10,13 +10,13 @@ use crate::GatewayError;
 
 /// The answer of `GET /_sim/ledger`.
 #[derive(Debug, Deserialize)]
-struct Ledger {
-    transactions: Vec<Line>,
+struct LedgerAnswer {
+    transactions: Vec<LedgerLine>,
 }
 
-/// One transaction in it. Typed, unlike Atmos's answers: a book has many lines, and we know who writes it.
+/// One transaction in it. It is typed, unlike Atmos's answers: a ledger has many lines, and the sandbox is ours.
 #[derive(Debug, Deserialize)]
-struct Line {
+struct LedgerLine {
     transaction_id: TransactionId,
     account: String,
     /// Tiyin.
@@ -27,18 +27,18 @@ struct Line {
     success_trans_id: Option<TransactionId>,
 }
 
-/// Reads the whole book.
+/// Reads the whole ledger.
 ///
 /// # Errors
-/// `OutcomeUnknown` when it is no such book.
+/// `OutcomeUnknown` when the body is no such ledger.
 pub(super) fn read(body: &[u8]) -> Result<Vec<BookLine>, GatewayError> {
     let body = without_byte_order_mark(body);
-    let ledger: Ledger = serde_json::from_slice(body).map_err(|_| unknown("an answer that is no ledger"))?;
+    let ledger: LedgerAnswer = serde_json::from_slice(body).map_err(|_| unknown("an answer that is no ledger"))?;
     Ok(ledger.transactions.into_iter().map(BookLine::from).collect())
 }
 
-impl From<Line> for BookLine {
-    fn from(line: Line) -> Self {
+impl From<LedgerLine> for BookLine {
+    fn from(line: LedgerLine) -> Self {
         let state = match (line.state.as_str(), line.success_trans_id) {
             ("draft" | "prepaid", None) => TransactionState::Open,
             ("closed", None) => TransactionState::Closed,
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_state_of_the_book_is_read_as_an_inquiry_would_report_it() {
+    fn each_state_of_the_ledger_is_read_as_an_inquiry_would_report_it() {
         let debit = TransactionId(9);
         for (state, permanent_id, expected) in [
             ("draft", "null", TransactionState::Open),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn something_else_is_no_book() {
+    fn something_else_is_no_ledger() {
         for body in ["", "<html>", "{}", r#"{"transactions":[{"transaction_id":"7"}]}"#] {
             assert!(matches!(read(body.as_bytes()), Err(GatewayError::OutcomeUnknown { .. })), "{body}");
         }

@@ -1,12 +1,12 @@
-//! What a request to the gateway is, whatever it carries.
+//! The kinds of requests to the gateway.
 
-/// An answer of the gateway has about 1 KiB.
+/// The longest answer that is read; usual ones have about 1 KiB.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// The sandbox's whole book has about 130 bytes a transaction; this is room for four millions.
+/// The sandbox's ledger has about 130 bytes a transaction; this is enough for four million.
 const LONGEST_LEDGER: usize = 512 * 1024 * 1024;
 
-/// What we ask the gateway for, as in logs and metrics.
+/// The operation of a request, as in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Token,
@@ -37,7 +37,7 @@ impl Operation {
         }
     }
 
-    /// Whether its answers tell how the gateway is. The sandbox's book is no part of the gateway.
+    /// Whether its answers show how the gateway works. The sandbox's ledger is no part of the gateway.
     pub(super) fn is_gateways(self) -> bool {
         match self {
             Operation::Token | Operation::Create | Operation::Inquiry | Operation::Reverse => true,
@@ -53,22 +53,22 @@ impl Operation {
     }
 }
 
-/// The access token that a request carries, and so what a 401 says of the gateway.
+/// The access token that a request carries. It decides what a 401 says about the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bearer {
-    /// It carries none.
+pub(super) enum TokenAge {
+    /// No token.
     None,
-    /// One that another may have taken the place of: nothing yet.
+    /// A token that the gateway may have replaced by now: a 401 says nothing yet.
     MayBeOld,
-    /// One got because another was refused: the gateway lets nobody in.
+    /// A new token, made because the old one was refused: a 401 says that the gateway admits no call.
     Fresh,
 }
 
-/// Which connection a request leaves by.
+/// The connection that a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Connection {
-    /// One that an earlier request has left open, where there is one. The other side may have closed it meanwhile.
+pub(super) enum RequestConnection {
+    /// An open connection of an earlier request, if there is one. The other side may have closed it meanwhile.
     Kept,
-    /// One that is opened for this request.
+    /// A connection that is opened for this request.
     Fresh,
 }

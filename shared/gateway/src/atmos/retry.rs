@@ -1,23 +1,23 @@
-//! A second chance within one call. The only place that names `backoff`, which nobody maintains any longer.
+//! Retries within one call. This is the only place that uses the crate `backoff`, which has no maintainer any longer.
 
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 
-use super::request::Connection;
+use super::request::RequestConnection;
 use crate::GatewayError;
 
-/// One try's failure, and whether the next moment may be better.
+/// The failure of one try, and whether another try at once may succeed.
 #[derive(Debug)]
 pub(super) enum TryError {
-    /// The connection or the server stumbled; another try at once may succeed.
+    /// The connection or the server failed for a moment; another try at once may succeed.
     Passing(GatewayError),
-    /// A connection broke before an answer began, and may be one that was kept: most likely the other side had closed it.
-    /// That says nothing of the gateway, and a connection of its own will.
+    /// A connection broke before an answer began, and may be an old one: most likely the other side had closed it. This says
+    /// nothing about the gateway; a try on a new connection will.
     Stale(GatewayError),
-    /// Another try at once would bring the same, cost as much again, or is not wanted.
+    /// Another try at once would fail in the same way, cost as much again, or is not allowed.
     Lasting(GatewayError),
-    /// The access token was not accepted (HTTP 401); only a fresh one can help.
+    /// The access token was not accepted (HTTP 401); only a new one can help.
     Unauthorized,
 }
 
@@ -26,12 +26,12 @@ const TRIES: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Tries a request that may safely be repeated, at most three times within two seconds: the first time by a connection
-/// that was kept, afterwards by fresh ones. What takes longer is the matter of the job's own backoff.
+/// Tries a request that may safely be repeated, at most three times within two seconds: first on an open connection, then
+/// on new ones. Longer troubles are left to the job's own backoff.
 ///
 /// # Errors
 /// The last try's.
-pub(super) async fn briefly<T, F>(mut request: impl FnMut(Connection) -> F) -> Result<T, GatewayError>
+pub(super) async fn briefly<T, F>(mut request: impl FnMut(RequestConnection) -> F) -> Result<T, GatewayError>
 where
     F: Future<Output = Result<T, TryError>>,
 {
@@ -44,7 +44,7 @@ where
     };
     let mut tries = 0;
     let one_try = || {
-        let connection = if tries == 0 { Connection::Kept } else { Connection::Fresh };
+        let connection = if tries == 0 { RequestConnection::Kept } else { RequestConnection::Fresh };
         tries += 1;
         let is_last = tries == TRIES;
         let answer = request(connection);
@@ -60,7 +60,7 @@ where
 }
 
 impl TryError {
-    /// What it means if nobody tries again.
+    /// The error of the whole call, if there is no further try.
     pub(super) fn into_final(self) -> GatewayError {
         match self {
             TryError::Passing(error) | TryError::Stale(error) | TryError::Lasting(error) => error,
@@ -101,14 +101,14 @@ mod tests {
             seen.borrow_mut().push(connection);
             async move {
                 match connection {
-                    Connection::Kept => Err(TryError::Stale(stumble())),
-                    Connection::Fresh => Ok("done"),
+                    RequestConnection::Kept => Err(TryError::Stale(stumble())),
+                    RequestConnection::Fresh => Ok("done"),
                 }
             }
         });
 
         assert_eq!(answer.await.unwrap(), "done");
-        assert_eq!(seen.into_inner(), [Connection::Kept, Connection::Fresh]);
+        assert_eq!(seen.into_inner(), [RequestConnection::Kept, RequestConnection::Fresh]);
         assert!(started.elapsed() < FIRST_WAIT / 2, "{:?}", started.elapsed());
     }
 

@@ -72,7 +72,7 @@ config::settings! {
         #[env("ATMOS_PROXY_URL", default = none, check = proxy_url, secret)]
         pub proxy_url: Option<Url>,
 
-        /// Calls per second, and at once, of all processes together; changed at run time by `tasdiq weather set`.
+        /// Calls per second, and at once, of all processes together; changed at run time by `tasdiq gateways rate`.
         #[env("TASDIQ_GATEWAY_RATE", default = none, shown = "`20/40`; unlimited with the sandbox", check = str::parse)]
         pub rate: Option<GatewayRate>,
     }

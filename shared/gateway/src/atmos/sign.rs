@@ -7,10 +7,10 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::SignAlgorithm;
 
-/// What a signature covers, each as it stands in the JSON: numbers as written, strings decoded.
+/// The words that a signature covers, each as in the JSON: numbers as written, strings decoded.
 ///
-/// Nothing separates them, so account `12345` with amount `5000000` has the signature of account `1234` with
-/// amount `55000000`. Whoever reads a callback must therefore compare each of the four with our own rows.
+/// There is no separator, so account `12345` with amount `5000000` has the signature of account `1234` with amount
+/// `55000000`. The reader of a callback must therefore compare each of the four words with our own rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SignedWords<'a> {
     pub(super) store_id: &'a str,
@@ -31,11 +31,11 @@ pub(super) fn signature(algorithm: SignAlgorithm, words: SignedWords<'_>, key: &
     }
 }
 
-/// Whether `claimed` is the signature by one of `keys`; its hex digits may be upper case. An empty key signs
-/// nothing, for everybody knows it.
+/// Whether `claimed` is the signature by one of `keys`; its hex digits may be upper case. An empty key is
+/// not used, because everyone knows it.
 pub(super) fn fits(algorithm: SignAlgorithm, words: SignedWords<'_>, keys: &[Secret], claimed: &str) -> bool {
     let claimed = claimed.to_ascii_lowercase();
-    // Every key is tried, so that the time tells nobody which one it was.
+    // Every key is tried, so that the time does not show which one it was.
     let known = keys.iter().filter(|key| !key.expose().is_empty());
     let fits = known.fold(Choice::from(0), |fits, key| {
         fits | signature(algorithm, words, key).as_bytes().ct_eq(claimed.as_bytes())
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    /// Why a good signature is not enough: account, amount and the rest must equal our own rows.
+    /// This is why a correct signature is not enough: account, amount and the rest must equal our own rows.
     #[test]
     fn sliding_a_digit_from_account_to_amount_keeps_the_signature() {
         let honest = signature(SignAlgorithm::Md5, words(["1234", "202072", "12345", "5000000"]), &key());
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_signs_with_an_empty_key() {
+    fn an_empty_key_signs_nothing() {
         let signed = words(["1234", "202072", "12345", "5000000"]);
         let sign = signature(SignAlgorithm::Md5, signed, &Secret::new(""));
 

@@ -17,10 +17,10 @@ use url::Url;
 use self::server::{Reply, Request, Server};
 use super::*;
 
+mod admission;
 mod mutated;
 mod reverse;
 mod server;
-mod weather;
 
 const TOKEN: &str = "/token";
 const CREATE: &str = "/merchant/pay/create";
@@ -87,7 +87,7 @@ fn draft() -> Reply {
     ok(&json!({"result": {"code": "OK", "description": "Нет ошибок"}, "transaction_id": 14_500_001}))
 }
 
-/// What `/merchant/pay/get` says about a draft.
+/// The answer of `/merchant/pay/get` about a draft.
 fn open(request: &Request) -> Reply {
     let asked: Value = serde_json::from_str(&request.body).unwrap();
     ok(&json!({"result": {"code": "OK"}, "store_transaction": {
@@ -108,7 +108,7 @@ async fn server(trouble: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'sta
     .await
 }
 
-/// What an inquiry brings when the gateway answers each one like this.
+/// The result of an inquiry when the gateway answers every one like this.
 async fn inquiry_answered(reply: Reply) -> Result<TransactionReport, GatewayError> {
     let server = server(move |request| (request.path == GET).then(|| reply.clone())).await;
     hasty_gateway(&server).inquire(TransactionId(7), Urgency::Now).await
@@ -271,7 +271,7 @@ async fn a_late_refusal_of_the_old_token_leaves_the_new_one_alone() {
     assert_eq!(server.requests(TOKEN).len(), 2);
 }
 
-/// The shared note says it until somebody writes the next one.
+/// The shared note has it until a process writes the next token.
 #[tokio::test]
 async fn a_refused_token_is_not_taken_from_another_process_again() {
     let server = server(|_| None).await;
@@ -365,7 +365,7 @@ async fn a_token_that_could_not_be_renewed_serves_until_its_end() {
     assert!(matches!(answer, Err(GatewayError::NotAdmitted { .. })), "{answer:?}");
 }
 
-/// What two processes of one installation do with one token; `a` and `b` share their coordination.
+/// Checks how two processes of one installation use one token; `a` and `b` share their coordination.
 async fn two_clients_use_one_token(a: Coordination, b: Coordination) {
     let server = server(|request| match (request.path.as_str(), request.authorization.as_str()) {
         (TOKEN, _) => Some(Reply::Late(100 * MS, Box::new(token(&format!("token-{}", request.earlier + 1))))),
@@ -561,8 +561,8 @@ async fn calls_stay_within_the_budget() {
 
     let held_back: Vec<_> =
         answers.iter().filter_map(|answer| answer.as_ref().err()).map(ToString::to_string).collect();
-    let budget = "no call to the gateway: the budget of gateway calls is used up";
-    assert_eq!(held_back, [budget; 6], "a token, two inquiries at once, two more in turn: {answers:?}");
+    let held_back_by_rate = "no call to the gateway: the rate limit of gateway calls is reached";
+    assert_eq!(held_back, [held_back_by_rate; 6], "a token, two inquiries at once, two more after a wait: {answers:?}");
     assert_eq!(server.requests(GET).len(), 4);
 }
 

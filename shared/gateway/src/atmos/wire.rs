@@ -1,7 +1,7 @@
-//! The bodies of `/merchant/pay/*`: what we send, and what an answer says.
+//! The bodies of `/merchant/pay/*`: our requests and the gateway's answers.
 //!
-//! Answers are read with patience for their shape (a number may come as a string and the reverse, also with a fraction of
-//! zeros; unknown fields are passed over) and with none for their meaning: what is not clearly said is an unknown outcome.
+//! Answers may vary in their form: a number may come as a string and the reverse, also with a fraction of zeros; unknown
+//! fields are ignored. They may not vary in their meaning: an answer that is not clear is an unknown outcome.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ use crate::GatewayError;
 pub(super) struct CreateBody<'a> {
     /// Tiyin.
     amount: i64,
-    /// The order's number; integrations that sent anything but digits report trouble.
+    /// The order's number. Integrations that sent anything but digits report trouble.
     account: String,
     store_id: StoreId<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +36,7 @@ pub(super) struct GetBody<'a> {
     transaction_id: TransactionId,
 }
 
-/// The request of `POST /merchant/pay/reverse`. What it calls a transaction is the debit, by its permanent id.
+/// The request of `POST /merchant/pay/reverse`. Its `transaction_id` is the permanent id of the debit.
 #[derive(Debug, Serialize)]
 pub(super) struct ReverseBody<'a> {
     transaction_id: TransactionId,
@@ -107,14 +107,14 @@ const FINAL: &[&str] = &[
 /// # Errors
 /// `Refused` for a final code, else `OutcomeUnknown`.
 pub(super) fn read_created(body: &[u8]) -> Result<Draft, GatewayError> {
-    let answer = Fields::of_answer(body)?;
+    let answer = AnswerFields::of_answer(body)?;
     match result_code(&answer)?.as_str() {
         "OK" => (),
         code => return Err(no(code)),
     }
     let transaction = answer.object("store_transaction");
     let said = [answer.get("transaction_id"), transaction.get("trans_id")];
-    let ids: Vec<Option<i64>> = said.into_iter().filter(|scalar| !scalar.is_absent()).map(Scalar::integer).collect();
+    let ids: Vec<Option<i64>> = said.into_iter().filter(|value| !value.is_absent()).map(AnswerValue::integer).collect();
     match ids.as_slice() {
         [] => Err(unknown("no transaction_id")),
         [Some(id)] if *id > 0 => Ok(Draft { transaction_id: TransactionId(*id) }),
@@ -128,7 +128,7 @@ pub(super) fn read_created(body: &[u8]) -> Result<Draft, GatewayError> {
 /// # Errors
 /// `Refused` for a final code, else `OutcomeUnknown`.
 pub(super) fn read_report(asked: TransactionId, body: &[u8]) -> Result<TransactionReport, GatewayError> {
-    let answer = Fields::of_answer(body)?;
+    let answer = AnswerFields::of_answer(body)?;
     let code = result_code(&answer)?;
     if code != "OK" && code != CLOSED {
         return Err(no(&code));
@@ -155,20 +155,20 @@ pub(super) fn read_report(asked: TransactionId, body: &[u8]) -> Result<Transacti
 /// # Errors
 /// `Refused` for a final code, else `OutcomeUnknown`: code 092 says "closed", which a reversed transaction is as well.
 pub(super) fn read_reversed(body: &[u8]) -> Result<(), GatewayError> {
-    match result_code(&Fields::of_answer(body)?)?.as_str() {
+    match result_code(&AnswerFields::of_answer(body)?)?.as_str() {
         "OK" => Ok(()),
         code => Err(no(code)),
     }
 }
 
-/// Where a transaction is. The paid predicate is ATMOS.md §2.4: `confirmed`, a permanent id, and a status code of
+/// The state of a transaction. The paid predicate is ATMOS.md §2.4: `confirmed`, a permanent id, and a status code of
 /// success. `confirmed` alone stays true after a reversal, and code 092 alone says paid, cancelled or expired.
-fn state(is_closed: bool, found: &Fields<'_>) -> Result<TransactionState, GatewayError> {
+fn state(is_closed: bool, found: &AnswerFields<'_>) -> Result<TransactionState, GatewayError> {
     let unclear = |what: &str| TransactionState::Unclear { code: printable(what) };
     let permanent_id = match (found.get("success_trans_id").is_absent(), found.get("success_trans_id").integer()) {
         (true, _) | (_, Some(0)) => None,
         (_, Some(id)) if id > 0 => Some(TransactionId(id)),
-        // Something stands there, so money may have moved.
+        // There is a value, so money may have moved.
         _ => return Ok(unclear("unreadable success_trans_id")),
     };
     let status = match found.get("status_code") {
@@ -191,9 +191,9 @@ fn state(is_closed: bool, found: &Fields<'_>) -> Result<TransactionState, Gatewa
     })
 }
 
-fn result_code(answer: &Fields<'_>) -> Result<String, GatewayError> {
+fn result_code(answer: &AnswerFields<'_>) -> Result<String, GatewayError> {
     answer.object("result").get("code").text().ok_or_else(|| match answer.object("status").get("code").text() {
-        // How Atmos's other APIs answer; here it says nothing that we would know, but an operator may.
+        // Atmos's other APIs answer so. We do not know the code, but an operator may.
         Some(code) => unknown(&format!("code {}, outside of `result`", printable(&code))),
         None => unknown("no result.code"),
     })
@@ -207,8 +207,8 @@ fn no(code: &str) -> GatewayError {
     }
 }
 
-/// Whether an unknown outcome was told in the gateway's own words: a code nobody knows. Then it is there and reads us,
-/// whatever it makes of this one request. Its internal error, 001, is none of these.
+/// Whether an unknown outcome came in the gateway's own words: a code that we do not know. Then the gateway works and reads
+/// our requests, whatever it makes of this one. Its internal error, 001, does not count.
 pub(super) fn is_understood(what: &str) -> bool {
     what.strip_prefix("code ").is_some_and(|code| code != "STPIMS-ERR-001")
 }
@@ -217,16 +217,16 @@ pub(super) fn unknown(what: &str) -> GatewayError {
     GatewayError::OutcomeUnknown { what: what.to_owned(), source: None }
 }
 
-/// A code as it may stand in a log and on a console, whatever the gateway sent.
+/// A code that is safe in a log and on a console, whatever the gateway sent.
 fn printable(code: &str) -> String {
     const LONGEST: usize = 60;
     code.chars().take(LONGEST).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
 }
 
 /// The fields of a JSON object, each as it is written: a number that passed through a float might become another.
-pub(super) struct Fields<'a>(HashMap<String, &'a RawValue>);
+pub(super) struct AnswerFields<'a>(HashMap<String, &'a RawValue>);
 
-impl<'a> Fields<'a> {
+impl<'a> AnswerFields<'a> {
     /// The fields of an answer; none where it is JSON and no object.
     ///
     /// # Errors
@@ -234,31 +234,31 @@ impl<'a> Fields<'a> {
     pub(super) fn of_answer(body: &'a [u8]) -> Result<Self, GatewayError> {
         let body = without_byte_order_mark(body);
         let no_json = |_| unknown("an answer that is no JSON");
-        // Every part of it must be JSON, also those that nobody reads.
+        // Every part of it must be JSON, also the parts that are not read.
         let _: Value = serde_json::from_slice(body).map_err(no_json)?;
         serde_json::from_slice(body).map(Self::of).map_err(no_json)
     }
 
     fn of(value: &'a RawValue) -> Self {
-        Fields(serde_json::from_str(value.get()).unwrap_or_default())
+        AnswerFields(serde_json::from_str(value.get()).unwrap_or_default())
     }
 
     /// The fields of the object of that name; none where there is no such object.
     fn object(&self, name: &str) -> Self {
-        self.0.get(name).map_or_else(|| Fields(HashMap::new()), |value| Self::of(value))
+        self.0.get(name).map_or_else(|| AnswerFields(HashMap::new()), |value| Self::of(value))
     }
 
-    /// What stands under that name.
-    pub(super) fn get(&self, name: &str) -> Scalar<'a> {
-        Scalar(self.0.get(name).map_or("null", |value| value.get()))
+    /// The value of that name.
+    pub(super) fn get(&self, name: &str) -> AnswerValue<'a> {
+        AnswerValue(self.0.get(name).map_or("null", |value| value.get()))
     }
 }
 
 /// A value of an answer as it is written; `null` where there is none.
 #[derive(Clone, Copy)]
-pub(super) struct Scalar<'a>(&'a str);
+pub(super) struct AnswerValue<'a>(&'a str);
 
-impl Scalar<'_> {
+impl AnswerValue<'_> {
     fn is_absent(self) -> bool {
         self.0 == "null"
     }
@@ -276,7 +276,7 @@ impl Scalar<'_> {
         }
     }
 
-    /// A text that is not empty, and nothing that would have to be made one.
+    /// A text that is not empty; a value of another type is not converted.
     pub(super) fn string(self) -> Option<String> {
         self.read::<String>().filter(|text| !text.is_empty())
     }
@@ -286,7 +286,7 @@ impl Scalar<'_> {
         match self.0.strip_prefix('"') {
             Some(_) => {
                 let text: String = self.read()?;
-                // A sign before a number in quotes is somebody's format; the sender means that number.
+                // A plus before a number in quotes is a sender's format; the sender means that number.
                 signed_whole_number(text.strip_prefix('+').filter(|rest| !rest.starts_with('-')).unwrap_or(&text))
             }
             None => signed_whole_number(self.0),

@@ -1,68 +1,69 @@
-//! The rules of who may call the gateway, inside one process: patience, breaker and budget together, a pure function of what
-//! happened and when.
+//! The rules that decide whether a call to the gateway may leave, inside one process: `Retry-After`, circuit breaker and
+//! rate limit together. They are a pure function of the events and their times.
 //!
-//! `weather.lua` has the same rules between processes, and a property test holds the two against each other: a change here is
-//! a change there. One state machine for both would need a compare-and-set on Redis: two round trips, one call after the
-//! other, where the script takes one round trip for many calls at once.
+//! `admission.lua` has the same rules between processes: a change here is a change there, and a property test compares the
+//! two. One state machine for both would need a compare-and-set on Redis: two round trips, one call after the other. The
+//! script takes one round trip for many calls at once.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
-use super::budget::Bucket;
-use super::turn::{Asked, Blocked, Turn};
-use super::weather::{BreakerView, Obstacle, Outcome};
+use super::call::{CallOutcome, Obstacle};
+use super::decision::{CallRequest, Denied, Granted};
+use super::rate_limit::Bucket;
+use super::view::BreakerView;
 
-/// What decides about the next call.
+/// The state on which the next call is decided.
 #[derive(Default, Debug)]
 pub(super) struct Admission {
-    told_until: Option<Instant>,
+    retry_after_until: Option<Instant>,
     breaker: Breaker,
     bucket: Bucket,
 }
 
 impl Admission {
-    /// Lets a call leave, after its wait for a turn; or says what is in its way.
-    pub(super) fn admit(&mut self, now: Instant, asked: &Asked) -> Result<Turn, Blocked> {
-        if let Some(wait) = self.told_for(now) {
-            return Err(Blocked { obstacle: Obstacle::RetryAfter, wait });
+    /// Lets a call leave after a wait, or says why it may not.
+    pub(super) fn admit(&mut self, now: Instant, request: &CallRequest) -> Result<Granted, Denied> {
+        if let Some(wait) = self.retry_after(now) {
+            return Err(Denied { obstacle: Obstacle::RetryAfter, wait });
         }
         let is_probe = match self.breaker.ask(now) {
-            Ok(is_probe) => is_probe && asked.minds_breaker,
-            Err(wait) if asked.minds_breaker => {
-                return Err(Blocked { obstacle: Obstacle::Breaker { cause: self.breaker.view(now).cause }, wait });
+            Ok(is_probe) => is_probe && request.minds_breaker,
+            Err(wait) if request.minds_breaker => {
+                return Err(Denied { obstacle: Obstacle::Breaker { cause: self.breaker.view(now).cause }, wait });
             }
             Err(_) => false,
         };
-        let wait = match asked.pace {
+        let wait = match request.limit {
             None => Duration::ZERO,
-            Some(pace) => self
+            Some(limit) => self
                 .bucket
-                .take_turn(pace, asked.urgency, now)
-                .map_err(|wait| Blocked { obstacle: Obstacle::Budget, wait })?,
+                .take(limit, request.urgency, now)
+                .map_err(|wait| Denied { obstacle: Obstacle::RateLimit, wait })?,
         };
-        let probe = is_probe.then(|| asked.name.clone());
+        let probe = is_probe.then(|| request.name.clone());
         if is_probe {
-            self.breaker.begin_probe(&asked.name, now + wait);
+            self.breaker.begin_probe(&request.name, now + wait);
         }
-        Ok(Turn { wait, probe, is_alone: true })
+        Ok(Granted { wait, probe, is_alone: true })
     }
 
-    /// Takes note of what came of a call.
-    pub(super) fn settle(&mut self, now: Instant, probe: Option<&str>, outcome: Outcome<'_>) {
+    /// Counts the result of a call.
+    pub(super) fn settle(&mut self, now: Instant, probe: Option<&str>, outcome: CallOutcome<'_>) {
         self.breaker.settle(now, probe, outcome);
     }
 
-    /// Lets nobody call for so long.
-    pub(super) fn tell(&mut self, now: Instant, patience: Duration) {
-        let until = now + patience;
-        self.told_until = Some(self.told_until.map_or(until, |told| told.max(until)));
+    /// Lets no call leave for so long. A shorter time than one that was asked for before changes nothing.
+    pub(super) fn begin_retry_after(&mut self, now: Instant, wait: Duration) {
+        let until = now + wait;
+        self.retry_after_until = Some(self.retry_after_until.map_or(until, |before| before.max(until)));
     }
 
-    /// Forgets that the gateway asked for patience.
-    pub(super) fn end_patience(&mut self) {
-        self.told_until = None;
+    /// Forgets the gateway's `Retry-After`.
+    pub(super) fn end_retry_after(&mut self) {
+        self.retry_after_until = None;
     }
 
     /// Closes the breaker.
@@ -70,12 +71,12 @@ impl Admission {
         self.breaker = Breaker::default();
     }
 
-    /// How long nobody may call yet, and how the breaker is.
+    /// The time that is left of a `Retry-After`, and the breaker.
     pub(super) fn view(&self, now: Instant) -> (Option<Duration>, BreakerView) {
-        (self.told_for(now), self.breaker.view(now))
+        (self.retry_after(now), self.breaker.view(now))
     }
 
-    fn told_for(&self, now: Instant) -> Option<Duration> {
-        self.told_until?.checked_duration_since(now).filter(|left| !left.is_zero())
+    fn retry_after(&self, now: Instant) -> Option<Duration> {
+        self.retry_after_until?.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 }

@@ -1,4 +1,4 @@
-//! Notes and weather inside one process.
+//! Notes and admission inside one process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::admission::Admission;
+use super::call::CallOutcome;
+use super::decision::{CallRequest, Denied, Granted};
 use super::note::{Claim, Note};
-use super::turn::{Asked, Blocked, Turn};
-use super::weather::{BreakerView, Outcome};
+use super::view::BreakerView;
 
-/// Notes in memory. There are as many as names are used, which is two.
+/// Notes in memory. Only two names are in use, so they never grow.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Notes(Arc<Mutex<HashMap<String, (Secret, Instant)>>>);
 
@@ -48,37 +49,37 @@ impl Notes {
     }
 }
 
-/// The weather of one process that shares it with nobody.
+/// The admission inside one process, shared by its tasks only.
 #[derive(Clone, Default, Debug)]
-pub(super) struct LocalWeather(Arc<Mutex<Admission>>);
+pub(super) struct LocalAdmission(Arc<Mutex<Admission>>);
 
-impl LocalWeather {
-    /// Lets a call leave, after its wait for a turn; or says what is in its way.
-    pub(super) fn admit(&self, asked: &Asked) -> Result<Turn, Blocked> {
-        self.0.lock().admit(Instant::now(), asked)
+impl LocalAdmission {
+    /// As [`Admission::admit`].
+    pub(super) fn admit(&self, request: &CallRequest) -> Result<Granted, Denied> {
+        self.0.lock().admit(Instant::now(), request)
     }
 
-    /// Takes note of what came of a call.
-    pub(super) fn settle(&self, probe: Option<&str>, outcome: Outcome<'_>) {
+    /// As [`Admission::settle`].
+    pub(super) fn settle(&self, probe: Option<&str>, outcome: CallOutcome<'_>) {
         self.0.lock().settle(Instant::now(), probe, outcome);
     }
 
-    /// Lets nobody call for so long.
-    pub(super) fn tell(&self, patience: Duration) {
-        self.0.lock().tell(Instant::now(), patience);
+    /// As [`Admission::begin_retry_after`].
+    pub(super) fn begin_retry_after(&self, wait: Duration) {
+        self.0.lock().begin_retry_after(Instant::now(), wait);
     }
 
-    /// Forgets that the gateway asked for patience.
-    pub(super) fn end_patience(&self) {
-        self.0.lock().end_patience();
+    /// As [`Admission::end_retry_after`].
+    pub(super) fn end_retry_after(&self) {
+        self.0.lock().end_retry_after();
     }
 
-    /// Closes the breaker.
+    /// As [`Admission::reset_breaker`].
     pub(super) fn reset_breaker(&self) {
         self.0.lock().reset_breaker();
     }
 
-    /// How long nobody may call yet, and how the breaker is.
+    /// As [`Admission::view`].
     pub(super) fn view(&self) -> (Option<Duration>, BreakerView) {
         self.0.lock().view(Instant::now())
     }

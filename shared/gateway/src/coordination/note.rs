@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::secret::Secret;
 
-/// A short note all processes can read: its text and how long it is still good.
+/// A short text that all processes can read, and how long it is still good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The text; a token, so it does not print.
@@ -13,13 +13,13 @@ pub struct Note {
     pub good_for: Duration,
 }
 
-/// The answer to one who wants to be the only one to do a thing.
+/// The answer to a process that asks to be the only one to do a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It is yours until you give it back or its time is over.
+    /// The claim is granted, until it is given back or its time is over.
     Yours,
-    /// Somebody else is at it.
+    /// Another process has the claim.
     Taken,
-    /// Nobody can say, because Redis is away: go on alone.
+    /// Redis is away, so it cannot be known: go on alone.
     Unknown,
 }

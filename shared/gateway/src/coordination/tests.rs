@@ -2,8 +2,8 @@ use tokio::time::Instant;
 
 use super::*;
 
+mod admission;
 mod histories;
-mod weather;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,7 +19,7 @@ fn an_installation() -> RedisServer {
     RedisServer::new(&url, &format!("test-{:032x}", rand::random::<u128>())).unwrap()
 }
 
-/// A Redis that nobody runs.
+/// A coordination whose Redis does not run.
 fn without_redis(rate: Option<GatewayRate>) -> Coordination {
     Coordination::redis(RedisServer::new("redis://127.0.0.1:1", "test").unwrap(), rate)
 }
@@ -32,7 +32,7 @@ fn text(note: Option<Note>) -> Option<String> {
     note.map(|note| note.text.expose().to_owned())
 }
 
-/// What holds for notes and claims wherever they are kept; `a` and `b` share.
+/// Checks notes and claims, wherever they are stored; `a` and `b` share them.
 async fn notes_and_claims_hold(a: &Coordination, b: &Coordination) {
     assert_eq!(b.note("token").await, None);
 
@@ -75,7 +75,7 @@ async fn notes_and_claims_are_shared_between_processes() {
     notes_and_claims_hold(&a, &b).await;
 }
 
-/// As a managed Redis may, by its rules of access.
+/// A managed Redis may do so, by its access rules.
 #[tokio::test]
 async fn a_redis_that_refuses_scripts_shares_notes_all_the_same() {
     let url = std::env::var("TASDIQ_TEST_REDIS_URL").unwrap_or_else(|_| panic!("run tests through tests/run"));
@@ -90,7 +90,7 @@ async fn a_redis_that_refuses_scripts_shares_notes_all_the_same() {
 
     for (from, to) in [(&a, &b), (&b, &a)] {
         assert!(from.admit(Urgency::Now).await.is_ok());
-        assert!(!from.view().is_shared, "its weather is its own");
+        assert!(!from.view().is_shared, "it decides alone");
         from.write_note("token", &note("shared", SECOND * 60)).await;
         assert!(to.admit(Urgency::Now).await.is_ok());
         assert_eq!(text(to.note("token").await).as_deref(), Some("shared"));
@@ -101,7 +101,7 @@ async fn a_redis_that_refuses_scripts_shares_notes_all_the_same() {
 }
 
 #[tokio::test]
-async fn without_redis_nothing_is_known_and_nobody_waits_long() {
+async fn without_redis_nothing_is_known_and_no_call_waits_long() {
     let alone = without_redis(None);
     let started = Instant::now();
 

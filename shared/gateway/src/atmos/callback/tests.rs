@@ -21,7 +21,7 @@ fn expected() -> Callback {
     }
 }
 
-/// What a body asks, whatever it is signed with.
+/// The question of a body, whatever key signed it.
 fn claimed(body: &str) -> Result<Callback, CallbackFault> {
     read(body).map(|callback| Callback { signature: expected().signature, ..callback })
 }
@@ -138,7 +138,7 @@ fn a_rightly_signed_amount_with_zeros_after_the_point_is_that_amount() {
     assert_eq!(claimed(&signed(["1234", "202072.00", "12345", "05000000"])), Ok(expected()));
 }
 
-/// Rightly signed it is a callback, and somebody must look; but no order has such an amount.
+/// With a correct signature it is a callback, and a person must see it; but no order has such an amount.
 #[test]
 fn a_rightly_signed_amount_that_is_no_whole_number_is_no_orders_amount() {
     for amount in [
@@ -161,7 +161,7 @@ fn a_rightly_signed_amount_that_is_no_whole_number_is_no_orders_amount() {
     }
 }
 
-/// What differs is not signed: anybody who has seen one such body can make as many as he likes.
+/// The part that differs is not signed: everyone who has seen one such body can make many more.
 #[test]
 fn bodies_that_differ_only_in_what_is_not_signed_ask_the_same() {
     let question = |body: &str| read(body).unwrap().question();

@@ -1,6 +1,6 @@
 //! Answers as no gateway should send them, by the hundred thousand: none may make money appear, vanish or go back.
 //!
-//! What an answer means is read here a second time, from the grammar of JSON and from ATMOS' documents alone.
+//! Here the meaning of an answer is read a second time, from the grammar of JSON and from ATMOS' documents alone.
 
 use domain::id::TransactionId;
 use domain::transaction::{Draft, TransactionReport, TransactionState};
@@ -24,10 +24,10 @@ const ASKED: i64 = 14_500_001;
 
 /// Bodies that once were, or might become, a mistake: one a line, escaped. Each is judged at every run.
 const CORPUS: &str = include_str!("mutated.corpus");
-/// What proptest has found; it writes here, and begins with these.
-const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/gateway/atmos/tests/mutated.seeds");
+/// The failures that proptest has found; it writes them here, and begins with them.
+const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/atmos/tests/mutated.seeds");
 
-/// What the mutants are made of.
+/// The answers that are mutated.
 const BASES: [&str; 10] = [
     r#"{"result":{"code":"OK","description":"Нет ошибок"},"transaction_id":14500001,"store_transaction":{"success_trans_id":null,"trans_id":14500001,"store":{"id":417},"account":"333","amount":10200,"confirmed":false,"status_code":null,"status_message":null}}"#,
     r#"{"result":{"code":"OK","description":"Нет ошибок"},"store_transaction":{"success_trans_id":2050001,"trans_id":14500001,"store":{"id":417},"account":"333","amount":10200,"confirmed":true,"status_code":"0","status_message":"Success"},"ofd_url":"https://ofd.example"}"#,
@@ -64,7 +64,7 @@ const PLACES: &[&[&str]] = &[
     &["expires_in"],
 ];
 
-/// What is written in their places, as it stands in the JSON.
+/// The values that take their places, as written in the JSON.
 const LITERALS: &[&str] = &[
     "null",
     "true",
@@ -294,7 +294,7 @@ fn damaged(mut bytes: Vec<u8>, damage: &Damage) -> Vec<u8> {
 
 // ---- the second reading ---------------------------------------------------------------------------------------------
 
-/// What an answer about a transaction says.
+/// The meaning of an answer about a transaction.
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
     Debited(i64),
@@ -313,7 +313,7 @@ fn member<'a>(value: &'a Json, name: &str) -> &'a Json {
 fn whole(value: &Json) -> Option<i64> {
     let text = match value {
         Json::Number(text) => text,
-        // A sign before a number in quotes is somebody's format; the sender means that number.
+        // A plus before a number in quotes is a sender's format; the sender means that number.
         Json::Text(text) => text.strip_prefix('+').filter(|rest| !rest.starts_with('-')).unwrap_or(text),
         _ => return None,
     };
@@ -416,7 +416,7 @@ fn judge_report(document: Option<&Json>, read: Result<TransactionReport, Gateway
     if amount != Some(report.amount) || report.transaction_id.0 != ASKED {
         return Err(format!("it says {amount:?} tiyin, and is read as {report:?}"));
     }
-    // Whole numbers and texts; how a fraction is written as text is nobody's business.
+    // Whole numbers and texts; the text form of a fraction does not matter.
     let account = member(transaction, "account");
     if is_unambiguous(account) && words(account).as_ref() != Some(&report.account) {
         return Err(format!("it says account {account:?}, and is read as {report:?}"));

@@ -107,8 +107,8 @@ async fn an_answer_that_never_comes_leaves_the_outcome_unknown() {
     }
 }
 
-/// The load balancer in front of the gateway forgets connections that rest, and says so only to the next request. Whether a
-/// reversal that met this had arrived, nobody could tell.
+/// The load balancer in front of the gateway forgets idle connections, and answers so only to the next request. If a reversal
+/// met this, it would be unknown whether it had arrived.
 #[tokio::test]
 async fn a_reversal_leaves_by_a_connection_of_its_own() {
     let server = server(|request| match request.path.as_str() {

@@ -19,7 +19,7 @@ pub(super) struct Request {
     pub(super) by_this_connection: usize,
 }
 
-/// What to do about a request.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub(super) enum Reply {
     /// Status, further headers each ending in a line break, body.

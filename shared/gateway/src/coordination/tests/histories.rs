@@ -1,5 +1,5 @@
-//! Any history leads to the same answers inside one process and on Redis: `admission.rs` and `weather.lua` have one set of
-//! rules.
+//! Any history of events leads to the same answers inside one process and on Redis: `admission.rs` and `admission.lua` have
+//! the same rules.
 
 use ::redis::{Script, Value};
 use proptest::prelude::*;
@@ -7,17 +7,17 @@ use proptest::sample::{Index, select};
 
 use super::*;
 use crate::coordination::admission::Admission;
-use crate::coordination::redis_weather::{Act, Answer};
+use crate::coordination::redis_admission::{ScriptCommand, ScriptReply};
 
-/// The script with its time handed in behind all other arguments.
+/// The script with the time as its last two arguments.
 fn timed_script() -> Script {
-    let (clock, handed_in) = ("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
-    let text = include_str!("../weather.lua");
+    let (clock, given) = ("redis.call('TIME')", "{ ARGV[#ARGV - 1], ARGV[#ARGV] }");
+    let text = include_str!("../admission.lua");
     assert_eq!(text.matches(clock).count(), 1, "the script asks for the time once");
-    Script::new(&text.replace(clock, handed_in))
+    Script::new(&text.replace(clock, given))
 }
 
-/// What happens next.
+/// One event.
 #[derive(Clone, Debug)]
 enum Step {
     Wait(Duration),
@@ -26,18 +26,18 @@ enum Step {
         rate: Option<GatewayRate>,
         minds_breaker: bool,
     },
-    /// By a call that was none, or by one of the probes so far, be it still the probe or not.
+    /// By a call that was no probe, or by one of the probes so far, which may be over.
     Settle {
         by: Option<Index>,
-        outcome: Outcome<'static>,
+        outcome: CallOutcome<'static>,
     },
-    Tell(Duration),
-    EndPatience,
+    BeginRetryAfter(Duration),
+    EndRetryAfter,
     ResetBreaker,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    // Whole microseconds between turns: Redis counts in these.
+    // Whole microseconds between calls: Redis counts in these.
     let rate = (select(vec![1, 2, 5, 10, 40, 1_000]), 1_u32..12)
         .prop_map(|(per_second, burst)| GatewayRate { per_second, burst });
     let admit = (
@@ -46,29 +46,29 @@ fn step() -> impl Strategy<Value = Step> {
         prop::bool::weighted(0.9),
     );
     let outcome = select(vec![
-        Outcome::Failed("HTTP 503"),
-        Outcome::Failed("HTTP 503"),
-        Outcome::Failed("no answer"),
-        Outcome::Answered,
-        Outcome::Neither,
+        CallOutcome::Failed("HTTP 503"),
+        CallOutcome::Failed("HTTP 503"),
+        CallOutcome::Failed("no answer"),
+        CallOutcome::Answered,
+        CallOutcome::Neither,
     ]);
     prop_oneof![
         4 => select(vec![1, 999, 25_000, 200_000, 1_000_000, 2_000_000, 5_000_000, 11_000_000])
             .prop_map(|micros| Step::Wait(Duration::from_micros(micros))),
         6 => admit.prop_map(|(urgency, rate, minds_breaker)| Step::Admit { urgency, rate, minds_breaker }),
         6 => (prop::option::of(any::<Index>()), outcome).prop_map(|(by, outcome)| Step::Settle { by, outcome }),
-        1 => (1_u64..4_000).prop_map(|millis| Step::Tell(Duration::from_millis(millis))),
-        1 => Just(Step::EndPatience),
+        1 => (1_u64..4_000).prop_map(|millis| Step::BeginRetryAfter(Duration::from_millis(millis))),
+        1 => Just(Step::EndRetryAfter),
         1 => Just(Step::ResetBreaker),
     ]
 }
 
-/// An admission in comparable words: the wait, and whether it is the probe, or what is in its way.
-fn words(admitted: Result<Turn, Blocked>) -> Result<(Duration, Option<String>), (Obstacle, Duration)> {
-    admitted.map(|turn| (turn.wait, turn.probe)).map_err(|blocked| (blocked.obstacle, blocked.wait))
+/// A decision in comparable form.
+fn comparable(admitted: Result<Granted, Denied>) -> Result<(Duration, Option<String>), (Obstacle, Duration)> {
+    admitted.map(|granted| (granted.wait, granted.probe)).map_err(|denied| (denied.obstacle, denied.wait))
 }
 
-/// One history, told to both.
+/// One history, applied to both.
 struct Both {
     admission: Admission,
     began: Instant,
@@ -89,13 +89,13 @@ impl Both {
         self.began + self.passed
     }
 
-    async fn on_redis(&self, key: &str, act: &Act<'_>) -> Answer {
+    async fn on_redis(&self, key: &str, command: &ScriptCommand<'_>) -> ScriptReply {
         let time = Duration::from_secs(1_800_000_000) + self.passed;
         let mut call = self.script.key(key);
-        act.tell(&mut call);
+        command.add_to(&mut call);
         call.arg(time.as_secs()).arg(time.subsec_micros());
         let answer: Value = call.invoke_async(&mut self.server.commands()).await.unwrap();
-        Answer::read(answer).unwrap()
+        ScriptReply::read(answer).unwrap()
     }
 
     async fn take(&mut self, key: &str, number: usize, step: &Step) -> Result<(), TestCaseError> {
@@ -103,34 +103,34 @@ impl Both {
         match step {
             Step::Wait(time) => self.passed += *time,
             Step::Admit { urgency, rate, minds_breaker } => {
-                let (pace, name) = (rate.map(Pace::new), format!("call {number}"));
-                let asked = Asked { urgency: *urgency, pace, name, minds_breaker: *minds_breaker };
-                let here = words(self.admission.admit(now, &asked));
-                let there = words(self.on_redis(key, &Act::Admit(&asked)).await.admits(&asked));
+                let (limit, name) = (rate.map(RateLimit::new), format!("call {number}"));
+                let request = CallRequest { urgency: *urgency, limit, name, minds_breaker: *minds_breaker };
+                let here = comparable(self.admission.admit(now, &request));
+                let there = comparable(self.on_redis(key, &ScriptCommand::Admit(&request)).await.decision(&request));
                 prop_assert_eq!(&here, &there, "step {}: {:?}", number, step);
                 self.probes.extend(here.ok().and_then(|(_, probe)| probe));
             }
             Step::Settle { by, outcome } => {
                 let probe = by.filter(|_| !self.probes.is_empty()).map(|by| by.get(&self.probes).clone());
                 self.admission.settle(now, probe.as_deref(), *outcome);
-                self.on_redis(key, &Act::Settle(probe.as_deref(), *outcome)).await;
+                self.on_redis(key, &ScriptCommand::Settle(probe.as_deref(), *outcome)).await;
             }
-            Step::Tell(patience) => {
-                self.admission.tell(now, *patience);
-                self.on_redis(key, &Act::Tell(*patience)).await;
+            Step::BeginRetryAfter(wait) => {
+                self.admission.begin_retry_after(now, *wait);
+                self.on_redis(key, &ScriptCommand::BeginRetryAfter(*wait)).await;
             }
-            Step::EndPatience => {
-                self.admission.end_patience();
-                self.on_redis(key, &Act::EndPatience).await;
+            Step::EndRetryAfter => {
+                self.admission.end_retry_after();
+                self.on_redis(key, &ScriptCommand::EndRetryAfter).await;
             }
             Step::ResetBreaker => {
                 self.admission.reset_breaker();
-                self.on_redis(key, &Act::ResetBreaker).await;
+                self.on_redis(key, &ScriptCommand::ResetBreaker).await;
             }
         }
-        let (told_for, breaker) = self.admission.view(self.now());
-        let there = self.on_redis(key, &Act::Look).await.view();
-        prop_assert_eq!((told_for, Some(breaker)), there, "after step {}: {:?}", number, step);
+        let (retry_after, breaker) = self.admission.view(self.now());
+        let there = self.on_redis(key, &ScriptCommand::View).await.view();
+        prop_assert_eq!((retry_after, Some(breaker)), there, "after step {}: {:?}", number, step);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The weather at the gateway, on the real program: an outage that is waited out, and an operator's word.
+//! The admission of calls to the gateway, on the real program: an outage, and an operator's settings.
 #![allow(
     clippy::expect_used,
     clippy::panic,

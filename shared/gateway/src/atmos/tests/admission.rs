@@ -1,19 +1,19 @@
-//! What the client tells of the gateway, and how it behaves when others have told.
+//! The results that the client reports, and how it obeys those of other processes.
 
 use super::*;
 
-/// Two processes of one installation, as far as the weather goes.
+/// The clients of two processes of one installation, which share their admission.
 fn two_clients(server: &Server) -> [AtmosGateway; 2] {
     clients(server)
 }
 
-/// As many of one installation.
+/// The clients of so many processes of one installation.
 fn clients<const COUNT: usize>(server: &Server) -> [AtmosGateway; COUNT] {
     let coordination = Coordination::local(None);
     [(); COUNT].map(|()| gateway_within(300 * MS, config(&server.url), coordination.clone()))
 }
 
-/// Whether so many inquiries that were answered like this keep the next one back.
+/// Whether so many inquiries that were answered like this hold the next one back.
 async fn breaks(inquiries: usize, reply: Reply) -> bool {
     let server = server(move |request| (request.path == GET).then(|| reply.clone())).await;
     let [a, b] = two_clients(&server);
@@ -25,7 +25,7 @@ async fn breaks(inquiries: usize, reply: Reply) -> bool {
 }
 
 #[tokio::test]
-async fn what_shows_that_the_gateway_is_not_well_opens_the_breaker() {
+async fn answers_that_show_a_broken_gateway_open_the_breaker() {
     for reply in [
         status(403),                                                   // an address that is not admitted
         Reply::Answer(200, "", "<html>maintenance</html>".to_owned()), // no JSON
@@ -41,20 +41,20 @@ async fn what_shows_that_the_gateway_is_not_well_opens_the_breaker() {
 async fn a_gateway_that_answers_in_its_own_words_never_opens_the_breaker() {
     for reply in [
         ok(&json!({"result": {"code": "STPIMS-ERR-061"}})), // a final no
-        ok(&json!({"result": {"code": "STPIMS-ERR-777"}})), // a code nobody knows, about this one transaction
+        ok(&json!({"result": {"code": "STPIMS-ERR-777"}})), // an unknown code, about this one transaction
     ] {
         assert!(!breaks(7, reply.clone()).await, "{reply:?}");
     }
 }
 
-/// Three tries of one call, and two of the next: then nobody calls, the rest of that call's tries included.
+/// Three tries of one call, and two of the next: then no call leaves, also not the third try of the second call.
 #[tokio::test]
 async fn the_tries_within_a_call_end_when_the_breaker_opens() {
     for reply in [status(503), Reply::CutOff] {
         let shown = format!("{reply:?}");
         let server = server(move |request| (request.path == GET).then(|| reply.clone())).await;
         let [a, b, asks_for_the_token] = clients(&server);
-        // The connection that was kept after it is nobody's here: each try that is cut off is the gateway's doing.
+        // Another client gets the token, so the two others have no old connection: the gateway causes each broken try.
         asks_for_the_token.prepare().await.unwrap();
 
         assert!(matches!(a.inquire(TransactionId(7), Urgency::Now).await, Err(GatewayError::OutcomeUnknown { .. })));
@@ -116,7 +116,7 @@ async fn a_gateway_that_refuses_every_fresh_token_opens_the_breaker_and_is_asked
 }
 
 #[tokio::test]
-async fn patience_that_one_is_asked_for_keeps_the_other_from_calling() {
+async fn a_retry_after_that_one_client_got_keeps_the_other_from_calling() {
     let server =
         server(|request| (request.path == CREATE).then(|| Reply::Answer(429, "Retry-After: 60\r\n", String::new())))
             .await;
@@ -132,9 +132,9 @@ async fn patience_that_one_is_asked_for_keeps_the_other_from_calling() {
     assert_eq!(server.requests(GET).len(), 1);
 }
 
-/// The sandbox's book is no part of the gateway: an audit reads it whatever ails the rest.
+/// The sandbox's ledger is no part of the gateway: an audit reads it although the rest fails.
 #[tokio::test]
-async fn the_sandboxs_book_is_read_beside_an_open_breaker() {
+async fn the_sandboxs_ledger_is_read_although_the_breaker_is_open() {
     let server = server(|request| match request.path.as_str() {
         GET => Some(status(403)),
         LEDGER => Some(ok(&json!({"transactions": []}))),
@@ -146,8 +146,8 @@ async fn the_sandboxs_book_is_read_beside_an_open_breaker() {
         let _ = a.inquire(TransactionId(7), Urgency::Now).await;
     }
 
-    let book = b.ledger().await;
+    let ledger = b.ledger().await;
 
-    assert!(matches!(&book, Ok(Some(lines)) if lines.is_empty()), "{book:?}");
+    assert!(matches!(&ledger, Ok(Some(lines)) if lines.is_empty()), "{ledger:?}");
     assert!(matches!(a.inquire(TransactionId(7), Urgency::Now).await, Err(GatewayError::HeldBack { .. })));
 }

@@ -1,14 +1,15 @@
-//! The weather at the gateway: within a process, and between processes that share a Redis.
+//! The admission of calls to the gateway: within a process, and between processes that share a Redis.
 
 use futures_util::future::join_all;
 
 use super::*;
 use crate::coordination::breaker::{Breaker, FAILURES, FIRST_WAIT, LONGEST_WAIT};
-use crate::coordination::budget::{Bucket, LATE_IN_LINE, LONGEST_TURN};
+use crate::coordination::rate_limit::{Bucket, LONGEST_WAIT_URGENT, MAX_WAITING};
+use crate::coordination::redis_admission::KEY;
 
-const DOWN: Outcome<'_> = Outcome::Failed("HTTP 503");
+const DOWN: CallOutcome<'_> = CallOutcome::Failed("HTTP 503");
 
-/// Makes a test of each function, for two parts of one process, and for two processes on one Redis.
+/// Makes a test of each function, for two tasks of one process, and for two processes on one Redis.
 macro_rules! for_two {
     ($($(#[$attribute:meta])* $name:ident with $rate:expr;)+) => {
         mod within_a_process {
@@ -29,37 +30,37 @@ macro_rules! for_two {
 }
 
 for_two! {
-    five_failures_in_a_row_keep_everybody_back with None;
-    an_answer_in_between_begins_the_count_anew with None;
-    one_call_at_a_time_tries_and_its_answer_lets_all_pass with None;
-    a_probe_that_fails_keeps_everybody_back_for_longer with None;
-    a_probe_that_tells_nothing_leaves_the_try_to_the_next with None;
-    a_probe_whose_process_has_died_holds_nobody_up_for_ever with None;
-    who_left_before_the_breaker_opened_has_nothing_to_say with None;
-    what_is_beside_the_breaker_passes_it with None;
-    an_observer_passes_the_breaker_and_tells_it_nothing with None;
-    patience_asked_of_one_is_kept_by_all with None;
-    who_waits_for_a_turn_hears_of_patience_before_it_leaves with a_rate(2, 1);
+    five_failures_in_a_row_open_the_breaker_for_all_processes with None;
+    an_answer_in_between_starts_the_count_again with None;
+    one_call_at_a_time_probes_and_its_answer_closes_the_breaker with None;
+    a_probe_that_fails_makes_the_wait_longer_for_all_processes with None;
+    after_a_probe_without_a_clear_result_the_next_call_probes with None;
+    a_probe_whose_process_has_died_does_not_stop_the_others_for_ever with None;
+    a_call_that_left_before_the_breaker_opened_does_not_change_it with None;
+    a_call_without_the_breaker_passes_by_it with None;
+    an_observer_passes_by_the_breaker_and_is_not_counted with None;
+    a_retry_after_that_one_process_got_holds_for_all with None;
+    a_call_that_waits_for_the_rate_limit_still_obeys_a_new_retry_after with a_rate(2, 1);
     calls_stay_within_rate_and_burst with a_rate(40, 8);
-    late_calls_leave_urgent_ones_the_rest_of_the_budget with a_rate(1, 8);
+    late_calls_leave_the_rest_of_the_rate_limit_to_urgent_ones with a_rate(1, 8);
     late_calls_at_once_all_leave_however_small_the_burst with a_rate(2, 2);
     links_go_before_inquiries_however_many_there_are with a_rate(4, 8);
     inquiries_are_not_starved_by_links with a_rate(10, 4);
-    who_is_held_back_comes_back_one_after_the_other with a_rate(20, 1);
-    an_operators_budget_is_in_force_at_once with a_rate(1, 2);
+    calls_that_are_held_back_come_back_one_after_the_other with a_rate(20, 1);
+    an_operators_rate_limit_is_in_force_at_once with a_rate(1, 2);
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "as the budget is configured")]
+#[allow(clippy::unnecessary_wraps, reason = "as the rate limit is configured")]
 fn a_rate(per_second: u32, burst: u32) -> Option<GatewayRate> {
     Some(GatewayRate { per_second, burst })
 }
 
-async fn call(from: &Coordination, outcome: Outcome<'_>) {
-    let pass = from.admit(Urgency::Now).await.unwrap();
-    from.settle(pass, outcome).await;
+async fn call(from: &Coordination, outcome: CallOutcome<'_>) {
+    let permit = from.admit(Urgency::Now).await.unwrap();
+    from.settle(permit, outcome).await;
 }
 
-/// So many failures as open the breaker, now from one and now from the other.
+/// Opens the breaker by failures of both processes in turn.
 async fn break_down(a: &Coordination, b: &Coordination) {
     for number in 0..FAILURES {
         call(if number % 2 == 0 { a } else { b }, DOWN).await;
@@ -70,13 +71,13 @@ async fn obstacle(from: &Coordination) -> Option<&'static str> {
     from.admit(Urgency::Now).await.err().map(|held_back| held_back.obstacle.name())
 }
 
-/// Until the breaker lets a probe through.
+/// Waits until the breaker lets a probe through.
 async fn until_it_tries(from: &Coordination) {
-    from.look().await;
+    from.refresh().await;
     tokio::time::sleep(from.view().breaker.opens_in + Duration::from_millis(5)).await;
 }
 
-async fn five_failures_in_a_row_keep_everybody_back(a: &Coordination, b: &Coordination) {
+async fn five_failures_in_a_row_open_the_breaker_for_all_processes(a: &Coordination, b: &Coordination) {
     for _ in 0..FAILURES - 1 {
         call(a, DOWN).await;
     }
@@ -87,16 +88,16 @@ async fn five_failures_in_a_row_keep_everybody_back(a: &Coordination, b: &Coordi
         let held_back = process.admit(Urgency::Now).await.unwrap_err();
         assert_eq!(held_back.obstacle, Obstacle::Breaker { cause: "HTTP 503".to_owned() });
         assert!(held_back.retry_after <= FIRST_WAIT + SECOND, "{held_back:?}");
-        assert_eq!(process.view().breaker.state, State::Open);
+        assert_eq!(process.view().breaker.state, BreakerState::Open);
     }
 }
 
-async fn an_answer_in_between_begins_the_count_anew(a: &Coordination, b: &Coordination) {
+async fn an_answer_in_between_starts_the_count_again(a: &Coordination, b: &Coordination) {
     for _ in 0..FAILURES - 1 {
         call(a, DOWN).await;
     }
-    // As soon as it has heard of the failures, by whatever it asks.
-    call(b, Outcome::Answered).await;
+    // The process must have read the failures first, and any call reads them.
+    call(b, CallOutcome::Answered).await;
     for _ in 0..FAILURES - 1 {
         call(a, DOWN).await;
     }
@@ -105,32 +106,32 @@ async fn an_answer_in_between_begins_the_count_anew(a: &Coordination, b: &Coordi
     assert_eq!(obstacle(b).await, None);
 }
 
-async fn one_call_at_a_time_tries_and_its_answer_lets_all_pass(a: &Coordination, b: &Coordination) {
+async fn one_call_at_a_time_probes_and_its_answer_closes_the_breaker(a: &Coordination, b: &Coordination) {
     break_down(a, b).await;
     until_it_tries(b).await;
 
     let tries = join_all((0..20).map(|number| if number % 2 == 0 { a } else { b }.admit(Urgency::Now))).await;
 
-    let mut passes: Vec<(usize, Pass)> =
-        tries.into_iter().enumerate().filter_map(|(number, pass)| Some((number, pass.ok()?))).collect();
-    assert_eq!(passes.len(), 1, "one of twenty may try");
-    let (number, probe) = passes.remove(0);
+    let mut permits: Vec<(usize, Permit)> =
+        tries.into_iter().enumerate().filter_map(|(number, permit)| Some((number, permit.ok()?))).collect();
+    assert_eq!(permits.len(), 1, "one of twenty may probe");
+    let (number, probe) = permits.remove(0);
     assert!(probe.is_probe());
     let (prober, other) = if number % 2 == 0 { (a, b) } else { (b, a) };
-    assert_eq!(obstacle(other).await, Some("breaker"), "while it tries nobody else does");
-    prober.settle(probe, Outcome::Answered).await;
+    assert_eq!(obstacle(other).await, Some("breaker"), "no other call leaves during the probe");
+    prober.settle(probe, CallOutcome::Answered).await;
     assert_eq!(obstacle(other).await, None);
-    assert_eq!(other.view().breaker.state, State::Closed);
+    assert_eq!(other.view().breaker.state, BreakerState::Closed);
     call(other, DOWN).await;
     assert_eq!(obstacle(prober).await, None, "the old failures are forgotten");
 }
 
-async fn a_probe_that_fails_keeps_everybody_back_for_longer(a: &Coordination, b: &Coordination) {
+async fn a_probe_that_fails_makes_the_wait_longer_for_all_processes(a: &Coordination, b: &Coordination) {
     break_down(a, b).await;
     until_it_tries(a).await;
 
     let probe = a.admit(Urgency::Now).await.unwrap();
-    a.settle(probe, Outcome::Failed("timeout")).await;
+    a.settle(probe, CallOutcome::Failed("timeout")).await;
 
     let held_back = b.admit(Urgency::Now).await.unwrap_err();
     assert_eq!(held_back.obstacle, Obstacle::Breaker { cause: "timeout".to_owned() });
@@ -138,17 +139,17 @@ async fn a_probe_that_fails_keeps_everybody_back_for_longer(a: &Coordination, b:
     assert!(wait > FIRST_WAIT && wait <= FIRST_WAIT * 2, "{wait:?}");
 }
 
-async fn a_probe_that_tells_nothing_leaves_the_try_to_the_next(a: &Coordination, b: &Coordination) {
+async fn after_a_probe_without_a_clear_result_the_next_call_probes(a: &Coordination, b: &Coordination) {
     break_down(a, b).await;
     until_it_tries(a).await;
 
     let probe = a.admit(Urgency::Now).await.unwrap();
-    a.settle(probe, Outcome::Neither).await;
+    a.settle(probe, CallOutcome::Neither).await;
 
     assert!(b.admit(Urgency::Now).await.unwrap().is_probe());
 }
 
-async fn a_probe_whose_process_has_died_holds_nobody_up_for_ever(a: &Coordination, b: &Coordination) {
+async fn a_probe_whose_process_has_died_does_not_stop_the_others_for_ever(a: &Coordination, b: &Coordination) {
     break_down(a, b).await;
     until_it_tries(a).await;
     let lost = a.admit(Urgency::Now).await.unwrap();
@@ -158,80 +159,80 @@ async fn a_probe_whose_process_has_died_holds_nobody_up_for_ever(a: &Coordinatio
     let next = b.admit(Urgency::Now).await.unwrap();
 
     assert!(next.is_probe());
-    a.settle(lost, Outcome::Answered).await;
-    assert_eq!(obstacle(a).await, Some("breaker"), "whoever lost the right to try does not speak for the next");
-    b.settle(next, Outcome::Answered).await;
+    a.settle(lost, CallOutcome::Answered).await;
+    assert_eq!(obstacle(a).await, Some("breaker"), "a probe that took too long does not count");
+    b.settle(next, CallOutcome::Answered).await;
     assert_eq!(obstacle(a).await, None);
 }
 
-async fn who_left_before_the_breaker_opened_has_nothing_to_say(a: &Coordination, b: &Coordination) {
+async fn a_call_that_left_before_the_breaker_opened_does_not_change_it(a: &Coordination, b: &Coordination) {
     let (early, late) = (a.admit(Urgency::Now).await.unwrap(), b.admit(Urgency::Now).await.unwrap());
     break_down(a, b).await;
 
     a.settle(early, DOWN).await;
-    b.settle(late, Outcome::Answered).await;
+    b.settle(late, CallOutcome::Answered).await;
 
-    b.look().await;
+    b.refresh().await;
     let breaker = b.view().breaker;
-    assert_eq!(breaker.state, State::Open);
+    assert_eq!(breaker.state, BreakerState::Open);
     assert!(breaker.opens_in <= FIRST_WAIT, "{breaker:?}");
 }
 
-async fn what_is_beside_the_breaker_passes_it(a: &Coordination, b: &Coordination) {
+async fn a_call_without_the_breaker_passes_by_it(a: &Coordination, b: &Coordination) {
     break_down(a, b).await;
     until_it_tries(b).await;
 
-    let pass = b.admit_beside_breaker(Urgency::Later).await.unwrap();
+    let permit = b.admit_without_breaker(Urgency::Later).await.unwrap();
 
-    assert!(!pass.is_probe());
-    assert!(a.admit(Urgency::Now).await.unwrap().is_probe(), "the try is still to be made");
+    assert!(!permit.is_probe());
+    assert!(a.admit(Urgency::Now).await.unwrap().is_probe(), "the probe is still to be made");
 }
 
-async fn an_observer_passes_the_breaker_and_tells_it_nothing(a: &Coordination, b: &Coordination) {
+async fn an_observer_passes_by_the_breaker_and_is_not_counted(a: &Coordination, b: &Coordination) {
     let observer = b.clone().observer();
     for _ in 0..2 * FAILURES {
         call(&observer, DOWN).await;
     }
-    observer.ask_for_patience(SECOND * 60).await;
+    observer.begin_retry_after(SECOND * 60).await;
     assert_eq!(obstacle(a).await, None, "its calls may have gone elsewhere");
 
     break_down(a, b).await;
-    call(&observer, Outcome::Answered).await;
+    call(&observer, CallOutcome::Answered).await;
     assert_eq!(obstacle(a).await, Some("breaker"));
     until_it_tries(a).await;
     call(&observer, DOWN).await;
-    call(a, Outcome::Answered).await;
-    assert_eq!(obstacle(b).await, None, "the one call that tries was left to another");
+    call(a, CallOutcome::Answered).await;
+    assert_eq!(obstacle(b).await, None, "the probe was left to another process");
 
-    a.ask_for_patience(SECOND * 60).await;
+    a.begin_retry_after(SECOND * 60).await;
     assert_eq!(obstacle(&observer).await, Some("retry_after"));
 }
 
-async fn patience_asked_of_one_is_kept_by_all(a: &Coordination, b: &Coordination) {
+async fn a_retry_after_that_one_process_got_holds_for_all(a: &Coordination, b: &Coordination) {
     assert_eq!(obstacle(b).await, None);
-    let patience = Duration::from_millis(1_500);
+    let wait = Duration::from_millis(1_500);
 
-    a.ask_for_patience(patience).await;
+    a.begin_retry_after(wait).await;
 
     let held_back = b.admit(Urgency::Now).await.unwrap_err();
     assert_eq!(held_back.obstacle, Obstacle::RetryAfter);
-    assert!(held_back.retry_after > SECOND && held_back.retry_after <= patience, "{held_back:?}");
-    assert!(b.view().told_for.is_some());
-    // Less patience than was asked for before changes nothing.
-    b.ask_for_patience(Duration::from_millis(1)).await;
+    assert!(held_back.retry_after > SECOND && held_back.retry_after <= wait, "{held_back:?}");
+    assert!(b.view().retry_after.is_some());
+    // A shorter time than the one before changes nothing.
+    b.begin_retry_after(Duration::from_millis(1)).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(obstacle(a).await, Some("retry_after"));
-    tokio::time::sleep(patience).await;
+    tokio::time::sleep(wait).await;
     assert_eq!(obstacle(a).await, None);
     assert_eq!(obstacle(b).await, None);
 }
 
-async fn who_waits_for_a_turn_hears_of_patience_before_it_leaves(a: &Coordination, b: &Coordination) {
+async fn a_call_that_waits_for_the_rate_limit_still_obeys_a_new_retry_after(a: &Coordination, b: &Coordination) {
     assert_eq!(obstacle(b).await, None);
 
     let (waited, ()) = tokio::join!(b.admit(Urgency::Now), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        a.ask_for_patience(SECOND * 60).await;
+        a.begin_retry_after(SECOND * 60).await;
     });
 
     assert_eq!(waited.unwrap_err().obstacle, Obstacle::RetryAfter);
@@ -255,10 +256,10 @@ async fn calls_stay_within_rate_and_burst(a: &Coordination, b: &Coordination) {
     let mut left_at: Vec<Duration> = join_all(hammering).await.into_iter().flatten().collect();
     left_at.sort();
 
-    assert!(left_at.len() >= 40, "the budget is used: {}", left_at.len());
+    assert!(left_at.len() >= 40, "the rate limit is used: {}", left_at.len());
     for (first, from) in left_at.iter().enumerate() {
         for (last, to) in left_at.iter().enumerate().skip(first) {
-            // A timer may wake a little late, and then two turns lie closer together.
+            // A timer may wake a little late, and then two calls lie closer together.
             let most = (*to - *from + Duration::from_millis(100)).as_millis() * 40 / 1_000 + 8;
             let calls = last - first + 1;
             assert!(calls as u128 <= most, "{calls} calls between {from:?} and {to:?}");
@@ -266,7 +267,7 @@ async fn calls_stay_within_rate_and_burst(a: &Coordination, b: &Coordination) {
     }
 }
 
-async fn late_calls_leave_urgent_ones_the_rest_of_the_budget(a: &Coordination, b: &Coordination) {
+async fn late_calls_leave_the_rest_of_the_rate_limit_to_urgent_ones(a: &Coordination, b: &Coordination) {
     let processes = (0..40).map(|number| if number % 2 == 0 { a } else { b });
     let late = join_all(processes.map(|process| tokio::time::timeout(SECOND / 2, process.admit(Urgency::Later))));
     let urgent = async {
@@ -279,11 +280,11 @@ async fn late_calls_leave_urgent_ones_the_rest_of_the_budget(a: &Coordination, b
     };
     let (late, urgent_took) = tokio::join!(late, urgent);
 
-    assert!(urgent_took < SECOND / 2, "urgent ones leave at once, whoever waits: {urgent_took:?}");
-    assert_eq!(late.iter().filter(|late| matches!(late, Ok(Ok(_)))).count(), 6, "a quarter of the burst is kept back");
-    assert!(late.iter().filter(|late| late.is_err()).count() <= 2 * LATE_IN_LINE, "few wait");
+    assert!(urgent_took < SECOND / 2, "urgent ones leave at once, although others wait: {urgent_took:?}");
+    assert_eq!(late.iter().filter(|late| matches!(late, Ok(Ok(_)))).count(), 6, "a quarter of the burst is reserved");
+    assert!(late.iter().filter(|late| late.is_err()).count() <= 2 * MAX_WAITING, "few wait");
     let held_back = late.into_iter().flatten().find_map(Result::err).unwrap();
-    assert_eq!(held_back.obstacle, Obstacle::Budget);
+    assert_eq!(held_back.obstacle, Obstacle::RateLimit);
 }
 
 async fn links_go_before_inquiries_however_many_there_are(a: &Coordination, b: &Coordination) {
@@ -302,7 +303,7 @@ async fn links_go_before_inquiries_however_many_there_are(a: &Coordination, b: &
 
     let (inquiries, longest) = tokio::join!(inquiries, links);
 
-    assert!(longest < SECOND * 3 / 4, "a link waits for no line of inquiries: {longest:?}");
+    assert!(longest < SECOND * 3 / 4, "a link does not wait behind inquiries: {longest:?}");
     assert!(inquiries.iter().any(|inquiry| matches!(inquiry, Ok(Ok(_)))), "and some inquiries leave");
 }
 
@@ -345,8 +346,8 @@ async fn late_calls_at_once_all_leave_however_small_the_burst(a: &Coordination, 
     assert!((SECOND * 9 / 10..SECOND * 2).contains(&took), "one after the other at 2 a second: {took:?}");
 }
 
-async fn who_is_held_back_comes_back_one_after_the_other(a: &Coordination, _b: &Coordination) {
-    a.ask_for_patience(SECOND * 10).await;
+async fn calls_that_are_held_back_come_back_one_after_the_other(a: &Coordination, _b: &Coordination) {
+    a.begin_retry_after(SECOND * 10).await;
 
     let mut waits = Vec::new();
     for _ in 0..10 {
@@ -360,10 +361,10 @@ async fn who_is_held_back_comes_back_one_after_the_other(a: &Coordination, _b: &
     }
 }
 
-async fn an_operators_budget_is_in_force_at_once(a: &Coordination, b: &Coordination) {
-    let word = OperatorsWord { rate: a_rate(1, 5), ..OperatorsWord::default() };
+async fn an_operators_rate_limit_is_in_force_at_once(a: &Coordination, b: &Coordination) {
+    let settings = OperatorSettings { rate: a_rate(1, 5), ..OperatorSettings::default() };
     for process in [a, b] {
-        process.obey(word, false).await;
+        process.apply(settings, false).await;
     }
 
     let began = Instant::now();
@@ -374,42 +375,42 @@ async fn an_operators_budget_is_in_force_at_once(a: &Coordination, b: &Coordinat
     assert!(began.elapsed() < SECOND / 2, "five at once: {:?}", began.elapsed());
     assert_eq!((a.view().configured, a.view().rate), (a_rate(1, 2), a_rate(1, 5)));
     for process in [a, b] {
-        process.obey(OperatorsWord::default(), false).await;
+        process.apply(OperatorSettings::default(), false).await;
     }
     assert_eq!(a.view().rate, a_rate(1, 2));
 }
 
 #[tokio::test]
-async fn what_an_operator_has_closed_nobody_passes_until_it_is_opened() {
+async fn while_an_operator_has_paused_calls_none_leaves_until_they_are_resumed() {
     let process = Coordination::local(a_rate(1, 1));
     assert_eq!(obstacle(&process).await, None);
-    let closed = OperatorsWord { is_closed: true, ..OperatorsWord::default() };
+    let paused = OperatorSettings { is_paused: true, ..OperatorSettings::default() };
 
-    let (waited, ()) = tokio::join!(process.admit(Urgency::Now), process.obey(closed, false));
+    let (waited, ()) = tokio::join!(process.admit(Urgency::Now), process.apply(paused, false));
 
     assert_eq!(waited.unwrap_err().obstacle, Obstacle::Operator, "it had not left yet");
-    assert_eq!(process.admit_beside_breaker(Urgency::Later).await.unwrap_err().obstacle, Obstacle::Operator);
-    process.obey(OperatorsWord { opened_at_ms: Some(1), ..OperatorsWord::default() }, false).await;
+    assert_eq!(process.admit_without_breaker(Urgency::Later).await.unwrap_err().obstacle, Obstacle::Operator);
+    process.apply(OperatorSettings { breaker_reset_at_ms: Some(1), ..OperatorSettings::default() }, false).await;
     assert_eq!(obstacle(&process).await, None);
 }
 
-/// Each process hears of it within a second; one that starts later must not reset what has opened since.
+/// Each process reads it within a second. A process that starts later must not reset a breaker that has opened since.
 #[tokio::test]
-async fn opening_by_hand_resets_the_breaker_of_all_and_an_old_word_resets_nothing() {
+async fn a_reset_by_hand_closes_the_breaker_of_all_and_an_old_reset_changes_nothing() {
     let [a, b] = processes(None);
     break_down(&a, &b).await;
-    let opened = OperatorsWord { opened_at_ms: Some(7), ..OperatorsWord::default() };
+    let reset = OperatorSettings { breaker_reset_at_ms: Some(7), ..OperatorSettings::default() };
 
-    b.obey(opened, true).await;
+    b.apply(reset, true).await;
     assert_eq!(obstacle(&a).await, Some("breaker"));
-    a.obey(opened, false).await;
+    a.apply(reset, false).await;
 
     assert_eq!(obstacle(&a).await, None);
     assert_eq!(obstacle(&b).await, None);
 }
 
 #[tokio::test]
-async fn without_redis_a_process_has_a_breaker_of_its_own_and_keeps_its_patience() {
+async fn without_redis_a_process_has_its_own_breaker_and_obeys_a_retry_after() {
     let (alone, other) = (without_redis(None), without_redis(None));
 
     break_down(&alone, &alone).await;
@@ -417,23 +418,23 @@ async fn without_redis_a_process_has_a_breaker_of_its_own_and_keeps_its_patience
     assert_eq!(obstacle(&other).await, None);
     assert!(!alone.view().is_shared);
 
-    other.ask_for_patience(SECOND * 60).await;
+    other.begin_retry_after(SECOND * 60).await;
     assert_eq!(obstacle(&other).await, Some("retry_after"));
 }
 
 #[tokio::test]
-async fn patience_is_kept_although_redis_forgets_it() {
+async fn a_retry_after_is_obeyed_although_redis_forgets_it() {
     let [a, _b] = processes(None);
-    a.ask_for_patience(SECOND * 60).await;
+    a.begin_retry_after(SECOND * 60).await;
     let Inner::Redis { notes, .. } = &a.inner else { panic!("on Redis") };
-    let key = notes.server.key("gateway-weather");
+    let key = notes.server.key(KEY);
     ::redis::cmd("DEL").arg(&key).exec_async(&mut notes.server.commands()).await.unwrap();
 
     assert_eq!(obstacle(&a).await, Some("retry_after"));
 }
 
 #[tokio::test]
-async fn without_redis_a_process_spends_its_share_of_the_budget() {
+async fn without_redis_a_process_uses_its_part_of_the_rate_limit() {
     let alone = without_redis(a_rate(4, 40));
     let calls = (0..20).map(|_| alone.admit(Urgency::Now));
 
@@ -444,7 +445,7 @@ async fn without_redis_a_process_spends_its_share_of_the_budget() {
 }
 
 #[tokio::test]
-async fn whoever_would_wait_too_long_is_told_when_to_come_back() {
+async fn a_call_that_would_wait_too_long_is_told_when_to_come_back() {
     let one = Coordination::local(a_rate(1, 1));
     let started = Instant::now();
 
@@ -452,16 +453,16 @@ async fn whoever_would_wait_too_long_is_told_when_to_come_back() {
 
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3, "now, and after 1 and 2 s: {answers:?}");
     let held_back = answers.into_iter().find_map(Result::err).unwrap();
-    assert!(held_back.retry_after > LONGEST_TURN && held_back.retry_after <= SECOND * 3, "{held_back:?}");
+    assert!(held_back.retry_after > LONGEST_WAIT_URGENT && held_back.retry_after <= SECOND * 3, "{held_back:?}");
     assert!(started.elapsed() >= Duration::from_millis(1_900), "{:?}", started.elapsed());
 }
 
 #[test]
-fn a_burst_goes_at_once_and_the_rest_in_turn() {
-    let pace = Pace::new(GatewayRate { per_second: 10, burst: 5 });
+fn a_burst_goes_at_once_and_the_rest_one_after_the_other() {
+    let limit = RateLimit::new(GatewayRate { per_second: 10, burst: 5 });
     let mut bucket = Bucket::default();
     let now = Instant::now() + SECOND;
-    let mut wait_ms = |at| bucket.take_turn(pace, Urgency::Now, at).unwrap().as_millis();
+    let mut wait_ms = |at| bucket.take(limit, Urgency::Now, at).unwrap().as_millis();
 
     let waits: Vec<_> = (0..8).map(|_| wait_ms(now)).collect();
     assert_eq!(waits, [0, 0, 0, 0, 0, 100, 200, 300]);
@@ -493,25 +494,25 @@ fn the_wait_between_probes_doubles_up_to_five_seconds() {
 }
 
 #[test]
-fn the_line_of_those_who_come_back_is_paced_and_has_an_end() {
-    let pace = Some(Pace::new(GatewayRate { per_second: 20, burst: 40 }));
-    let (mut line, now) = (Line::default(), Instant::now());
+fn retry_times_follow_the_rate_limit_and_have_an_end() {
+    let limit = Some(RateLimit::new(GatewayRate { per_second: 20, burst: 40 }));
+    let (mut times, now) = (RetryTimes::default(), Instant::now());
 
-    let places: Vec<Duration> = (0..5_000).map(|_| line.place(Urgency::Now, SECOND, pace, now)).collect();
+    let waits_given: Vec<Duration> = (0..5_000).map(|_| times.give_out(Urgency::Now, SECOND, limit, now)).collect();
 
-    assert_eq!(places[..3], [SECOND, Duration::from_millis(1_050), Duration::from_millis(1_100)]);
-    assert!(places.iter().all(|place| *place <= SECOND * 62), "nobody waits for ever");
-    let late = places[2_000..].iter().filter(|place| **place > SECOND * 31).count();
-    assert!((1_200..1_800).contains(&late), "those beyond its end are spread: {late} of 3000 in its second half");
-    assert_eq!(line.place(Urgency::Later, SECOND, pace, now), SECOND, "late ones have a line of their own");
+    assert_eq!(waits_given[..3], [SECOND, Duration::from_millis(1_050), Duration::from_millis(1_100)]);
+    assert!(waits_given.iter().all(|wait| *wait <= SECOND * 62), "no call waits for ever");
+    let late = waits_given[2_000..].iter().filter(|wait| **wait > SECOND * 31).count();
+    assert!((1_200..1_800).contains(&late), "those beyond the end are spread: {late} of 3000 in its second half");
+    assert_eq!(times.give_out(Urgency::Later, SECOND, limit, now), SECOND, "late ones have times of their own");
 }
 
-/// Each of the two who were told keeps the longer wish by itself; a third knows only what they share.
+/// The two processes that got a `Retry-After` remember the longer one themselves; a third knows only the shared state.
 #[tokio::test]
-async fn less_patience_than_was_asked_for_before_changes_nothing_for_a_third() {
+async fn a_shorter_retry_after_than_the_one_before_changes_nothing_for_a_third_process() {
     let [a, b, c] = processes(None);
-    a.ask_for_patience(SECOND * 60).await;
-    b.ask_for_patience(Duration::from_millis(1)).await;
+    a.begin_retry_after(SECOND * 60).await;
+    b.begin_retry_after(Duration::from_millis(1)).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
 
     let held_back = c.admit(Urgency::Now).await.unwrap_err();
@@ -528,7 +529,7 @@ async fn a_gateway_that_is_back_is_found_soon_however_long_it_was_away() {
     break_down(&a, &b).await;
     let mut commands = server.commands();
     let _: i64 = ::redis::cmd("HSET")
-        .arg(server.key("gateway-weather"))
+        .arg(server.key(KEY))
         .arg(&["failed_probes", "60", "open_until", "1"])
         .query_async(&mut commands)
         .await
@@ -538,7 +539,7 @@ async fn a_gateway_that_is_back_is_found_soon_however_long_it_was_away() {
     assert!(probe.is_probe());
     a.settle(probe, DOWN).await;
 
-    b.look().await;
+    b.refresh().await;
     let opens_in = b.view().breaker.opens_in;
     assert!(opens_in > LONGEST_WAIT / 2 && opens_in <= LONGEST_WAIT, "{opens_in:?}");
 }

@@ -45,7 +45,7 @@ impl CountedWay {
         self.passed_at.lock().unwrap().clone()
     }
 
-    /// Panics unless over every stretch of time the calls have kept within the budget.
+    /// Panics unless over every stretch of time the calls have kept within the rate limit.
     pub(super) fn assert_within(&self, per_second: u32, burst: u32) {
         let calls = self.calls();
         for (first, from) in calls.iter().enumerate() {

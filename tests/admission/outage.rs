@@ -1,8 +1,8 @@
 //! The gateway is away for half an hour, and everything completes by itself afterwards.
 //!
-//! Half an hour is shortened to 6 s. What waits by a schedule is shortened as much or more: inquiries come 0.05 s to 1
-//! s after a hint instead of 0.25 s to 10 min. What is not: the breaker's waits (1, 2, 4, up to 5 s) and the budget. So
-//! it shows less time between probes than a real outage has, and more calls in the same time.
+//! Half an hour is shortened to 6 s. Scheduled waits are shortened as much or more: inquiries come 0.05 s to 1 s after a
+//! hint instead of 0.25 s to 10 min. The breaker's waits (1, 2, 4, up to 5 s) and the rate limit are not shortened. So the
+//! test has less time between probes than a real outage, and more calls in the same time.
 
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,13 @@ use crate::support::wait::wait_until;
 
 const OUTAGE: Duration = Duration::from_secs(6);
 
-/// The last probe before the end may have been just before it; then 5 s pass until the next. And what has waited is
-/// done within the budget.
+/// The last probe before the end may have been just before it; then 5 s pass until the next. And the work that has
+/// waited is done within the rate limit.
 const RECOVERY: Duration = Duration::from_secs(20);
 
 const RATE: (u32, u32) = (20, 20);
 
-/// What every process is told.
+/// The settings of every process.
 const SETTINGS: [(&str, &str); 3] =
     [("TASDIQ_GATEWAY_RATE", "20/20"), ("TASDIQ_LINK_WAIT_MS", "0"), ("TASDIQ_SETTLE_SCHEDULE", "0.05,0.1,0.25,0.5,1")];
 
@@ -41,7 +41,7 @@ async fn an_outage_of_the_gateway_costs_one_process_nothing_but_time() {
     outage(&api, &sandbox, &way).await;
 }
 
-/// An API and two workers, which share breaker and budget through Redis.
+/// An API and two workers, which share circuit breaker and rate limit through Redis.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_the_gateway_costs_a_fleet_nothing_but_time() {
     let installation = Installation::start(&SETTINGS).await;
@@ -56,7 +56,7 @@ async fn an_outage_of_the_gateway_costs_a_fleet_nothing_but_time() {
     outage(&api, &installation.sandbox, &way).await;
 }
 
-/// Whoever is alone is the probe each time; its own backoff would outlast the outage, and more with each try.
+/// The job of a single order makes the probe each time. With its own backoff it would wait longer than the outage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_is_alone_in_an_outage_gets_its_link_as_soon_as_the_breaker_tries() {
     let up = Up::start(&SETTINGS).await;
@@ -67,7 +67,7 @@ async fn an_order_that_is_alone_in_an_outage_gets_its_link_as_soon_as_the_breake
     let jobs: serde_json::Value = serde_json::from_str(&up.jobs(&["--kind", "create_payment_link"]).await).unwrap();
     up.sandbox.clear_faults().await;
 
-    // One attempt met the first failures, and what the breaker keeps back or lets through as a probe burns none.
+    // One attempt met the first failures, and a call that the breaker holds back or makes its probe costs no attempt.
     assert!(jobs[0]["attempt"].as_i64().unwrap() <= 2, "{jobs}");
     up.api.wait_for_link_within(order, Duration::from_secs(11)).await;
 }
@@ -91,7 +91,7 @@ async fn outage(api: &Api, sandbox: &Sandbox, way: &CountedWay) {
     let (ready, said) = api.role.get("/readyz").await;
     sandbox.clear_faults().await;
 
-    assert!(ready.is_success(), "bad weather is no reason to be restarted: {said}");
+    assert!(ready.is_success(), "an outage of the gateway is no reason to restart us: {said}");
     // Five that open it, those that were under way then, and a probe after 1, 2 and 4 s.
     assert!((6..=30).contains(&in_vain), "{in_vain} calls to a gateway that was away");
     let cleared = Instant::now();

@@ -1,0 +1,153 @@
+//! Brings the operator's settings from the database to the admission of calls to the gateway, and writes to the log how
+//! the admission changes.
+
+use std::time::Duration;
+
+use domain::gateway_rate::GatewayRate;
+use domain::time::millis;
+use gateway::coordination::{AdmissionView, BreakerState, Coordination, OperatorSettings, gauge_admission};
+use serde::{Deserialize, Serialize};
+use store::admission::{self, AdmissionSettings};
+use store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// A setting reaches all processes within a second: this time, and one small statement.
+const FOLLOW_EVERY: Duration = Duration::from_millis(700);
+
+/// The admission as a process reports it in its row: JSON that other releases read, too.
+///
+/// An older release wrote it with other names; each of those is read as an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedAdmission {
+    /// The rate limit that the process was configured with, such as `20/40`; `None` is unlimited.
+    pub configured: Option<GatewayRate>,
+    /// The rate limit in force; without Redis the part that this process uses.
+    #[serde(alias = "budget")]
+    pub rate_limit: Option<GatewayRate>,
+    /// Whether an operator has paused the calls.
+    #[serde(alias = "is_closed")]
+    pub is_paused: bool,
+    /// Whether all processes see the same. Without Redis each process has its own breaker.
+    pub is_shared: bool,
+    /// `closed` (calls leave), `open` (none does), `probing` (one does).
+    pub breaker: String,
+    /// When the breaker opened, epoch milliseconds.
+    pub opened_at_ms: Option<i64>,
+    /// When it lets the next probe through, epoch milliseconds.
+    pub probe_at_ms: Option<i64>,
+    /// The failure that opened it, or the failure of its last probe.
+    pub cause: Option<String>,
+    /// The end of the gateway's `Retry-After`, epoch milliseconds.
+    #[serde(alias = "patience_until_ms")]
+    pub retry_after_until_ms: Option<i64>,
+}
+
+impl ReportedAdmission {
+    /// The admission with times instead of durations, because it is read later.
+    pub fn new(view: &AdmissionView, now_ms: i64) -> Self {
+        let breaker = &view.breaker;
+        let is_open = breaker.state != BreakerState::Closed;
+        ReportedAdmission {
+            configured: view.configured,
+            rate_limit: view.rate,
+            is_paused: view.is_paused,
+            is_shared: view.is_shared,
+            breaker: breaker.state.as_str().to_owned(),
+            opened_at_ms: breaker.opened_ago.map(|ago| now_ms - millis(ago)),
+            probe_at_ms: is_open.then(|| now_ms + millis(breaker.opens_in)),
+            cause: is_open.then(|| breaker.cause.clone()),
+            retry_after_until_ms: view.retry_after.map(|left| now_ms + millis(left)),
+        }
+    }
+
+    /// The same JSON with the names that an older release reads. It is written for one release.
+    pub fn with_older_names(&self) -> String {
+        serde_json::json!({
+            "configured": self.configured,
+            "budget": self.rate_limit,
+            "is_closed": self.is_paused,
+            "is_shared": self.is_shared,
+            "breaker": self.breaker,
+            "opened_at_ms": self.opened_at_ms,
+            "probe_at_ms": self.probe_at_ms,
+            "cause": self.cause,
+            "patience_until_ms": self.retry_after_until_ms,
+        })
+        .to_string()
+    }
+}
+
+/// Applies the operator's settings once. Call it before the first call to the gateway, so that a pause still holds.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn apply_settings(store: &Store, coordination: &Coordination) -> Result<(), StoreError> {
+    match admission::settings(store).await {
+        Ok(settings) => coordination.apply(operator_settings(settings), true).await,
+        // A setting of a newer release must not keep this one from its work.
+        Err(trouble @ StoreError::UnknownValue { .. }) => {
+            warn!(error = %trouble, "an operator's setting for the gateway cannot be read: {trouble}");
+        }
+        Err(trouble) => return Err(trouble),
+    }
+    coordination.refresh().await;
+    Ok(())
+}
+
+/// Follows the operator's settings and the state that processes share, until `stop`. While the database is away the last
+/// settings hold.
+pub async fn follow(store: Store, coordination: Coordination, stop: CancellationToken) {
+    let mut before = coordination.view();
+    loop {
+        gauge_admission(&before);
+        if stop.run_until_cancelled(tokio::time::sleep(FOLLOW_EVERY)).await.is_none() {
+            return;
+        }
+        let (settings, ()) = tokio::join!(admission::settings(&store), coordination.refresh());
+        if let Ok(settings) = settings {
+            coordination.apply(operator_settings(settings), false).await;
+        }
+        let now = coordination.view();
+        log_change(&before, &now);
+        before = now;
+    }
+}
+
+fn operator_settings(settings: AdmissionSettings) -> OperatorSettings {
+    let AdmissionSettings { rate, paused_at_ms, breaker_reset_at_ms, retry_after_overridden_at_ms } = settings;
+    OperatorSettings { rate, is_paused: paused_at_ms.is_some(), breaker_reset_at_ms, retry_after_overridden_at_ms }
+}
+
+/// Writes each change of the admission to the log, once per process.
+fn log_change(before: &AdmissionView, now: &AdmissionView) {
+    let limit = |rate: Option<GatewayRate>| rate.map_or("unlimited".to_owned(), |rate| rate.to_string());
+    if before.rate != now.rate {
+        info!("the rate limit of gateway calls is {} now, it was {}", limit(now.rate), limit(before.rate));
+    }
+    match (before.is_paused, now.is_paused) {
+        (false, true) => warn!("an operator has paused calls to the gateway: none leaves until they are resumed"),
+        (true, false) => info!("an operator has resumed calls to the gateway"),
+        (false, false) | (true, true) => (),
+    }
+    match (before.breaker.state, now.breaker.state) {
+        (BreakerState::Closed, BreakerState::Open | BreakerState::Probing) => {
+            let cause = &now.breaker.cause;
+            error!(
+                error = cause,
+                "the circuit breaker is open, because the gateway failed several times in a row; only one call at a time \
+                 probes it: {cause}"
+            );
+        }
+        (BreakerState::Open | BreakerState::Probing, BreakerState::Closed) => {
+            info!("the gateway answers again, so the circuit breaker is closed");
+        }
+        (BreakerState::Closed, BreakerState::Closed)
+        | (BreakerState::Open | BreakerState::Probing, BreakerState::Open | BreakerState::Probing) => (),
+    }
+    if before.retry_after.is_none()
+        && let Some(left) = now.retry_after
+    {
+        warn!("the gateway sent a Retry-After: no call leaves for {} s", left.as_secs());
+    }
+}
