@@ -1,4 +1,4 @@
-//! `tasdiq callbacks …`: what the gateway, or somebody in its place, has asked, and what was made of it.
+//! `tasdiq callbacks …`: the callbacks that came, from the gateway or from another sender, and our answers.
 
 use domain::time::{millis, rfc3339};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::output::{lines, plain, print, print_json, short, table};
 
 /// A callback as it is printed. Its body stays in the database: it may hold what a log must not.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+struct CallbackLine<'a> {
     #[serde(flatten)]
     callback: &'a StoredCallback,
     received_at: String,
@@ -28,7 +28,7 @@ pub(crate) async fn run(config: &Config, command: CallbacksCommand) -> Result<()
     let since_ms = store.now_ms() - millis(since);
     let found = callbacks::list(&store, Wanted { verdict, order_id: order, since_ms, limit: limit.into() }).await?;
     if output.json {
-        let line = |callback| Line { callback, received_at: rfc3339(callback.received_at_ms) };
+        let line = |callback| CallbackLine { callback, received_at: rfc3339(callback.received_at_ms) };
         return Ok(print_json(&found.iter().map(line).collect::<Vec<_>>())?);
     }
     if found.is_empty() {

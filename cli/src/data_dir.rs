@@ -14,7 +14,7 @@ use crate::exit::Exit;
 
 pub(crate) mod settings;
 
-/// A data directory that is ours until this value is dropped, or the process ends in whatever way.
+/// A data directory that belongs to this process until this value is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -28,7 +28,7 @@ impl DataDir {
     /// A configuration fault when it may not be written, or when another process holds it: then it says who.
     /// [`Exit::Unavailable`] while its disk is full.
     pub(crate) fn open(path: &Path, command: &str) -> Result<Self, Exit> {
-        // What lies there is about money; it is nobody else's to read.
+        // The files are about money, so no other user may read them.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
             let what = format!(
                 "cannot make the data directory {} ({error}); set TASDIQ_DATA_DIR to a directory that this user may \
@@ -42,19 +42,19 @@ impl DataDir {
         Ok(DataDir { path, _lock: lock })
     }
 
-    /// Where it is, in full.
+    /// Its full path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Files that lie beside a database of SQLite while it is open.
+/// The endings of the files of an SQLite database that is open.
 const BESIDE_DATABASE: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Makes the file of a database if there is none, and lets nobody but its user read it: it holds the tokens that open
-/// orders. The files that SQLite lays beside it take after it.
+/// Makes the file of a database if there is none, and lets only its user read it: it holds the tokens that open orders. SQLite
+/// gives the same rights to its other files.
 ///
-/// Where that cannot be done the database tells what is wrong, or `doctor` does.
+/// If this fails, the database reports it, or `doctor` does.
 pub(crate) fn close_database_to_others(file: &Path) {
     let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     for path in files_of_database(file) {
@@ -73,13 +73,12 @@ pub(crate) fn files_of_database(file: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// Whether others than its user may do anything with a file or directory; one that is not there is open to nobody.
+/// Whether other users have any right to a file or directory; a file that does not exist is not open to them.
 pub(crate) fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
-/// Adds what keeps `role` from its data directory to what is wrong with the environment, so that all of it is said at
-/// once.
+/// Adds the fault of the data directory, if any, to the faults of the environment, so that all are reported at once.
 pub(crate) fn with_its_fault(mut faults: ConfigFaults, role: Role, variables: &Variables) -> ConfigFaults {
     const NAME: &str = "TASDIQ_DATA_DIR";
     // A file of settings that cannot be read may name the directory.
@@ -95,14 +94,14 @@ pub(crate) fn with_its_fault(mut faults: ConfigFaults, role: Role, variables: &V
     faults
 }
 
-/// A lock file that says who holds it. The system lets go of it when the process ends.
+/// A lock file that names its holder. The system releases the lock when the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Takes the lock file `file`, which guards `what`; `variable` is what leads elsewhere.
+    /// Takes the lock file `file`, which guards `what`; the setting `variable` names another place.
     ///
     /// # Errors
     /// As [`DataDir::open`].
@@ -121,7 +120,7 @@ impl Lock {
             Ok(()) => (),
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // Who holds it is a courtesy; that it is held is what matters.
+                // The name of the holder only helps the reader, so an error here does not matter.
                 let _ = lock.take(500).read_to_string(&mut holder);
                 let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
                 return Err(Exit::configuration(format!(
@@ -141,7 +140,7 @@ impl Lock {
     }
 }
 
-/// What cannot be written for want of room can be once there is some, unlike what we may not write.
+/// A full disk may have room later; a missing right must be corrected by a person.
 fn unwritable(error: &std::io::Error, what: String) -> Exit {
     match is_out_of_room(error) {
         true => Exit::Unavailable(anyhow::anyhow!(what)),

@@ -1,4 +1,4 @@
-//! Opening the database: patiently for a process that is to run, once for a command.
+//! Opens the database. A process that is to run waits for it; a command tries once.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use tracing::warn;
 use crate::config::Config;
 use crate::exit::Exit;
 
-/// So long a database may be away at the start before a supervisor is asked to start us again.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process waits at the start for a database that is away. Then it ends, and its supervisor starts it again.
+const DATABASE_WAIT: Duration = Duration::from_secs(30);
 
-/// How often it is asked meanwhile.
+/// The pause between two tries.
 const DATABASE_PAUSE: Duration = Duration::from_millis(500);
 
-/// Opens the database for one command of an operator, and looks whether it has the tables of this release.
+/// Opens the database for one command of an operator, and checks that it has the tables of this release.
 ///
 /// # Errors
 /// There is none yet, it is away, or it lacks the tables.
@@ -50,41 +50,37 @@ pub(crate) async fn until_answered<T>(
     let began = Instant::now();
     let mut was_told = false;
     loop {
-        // Asking takes long by itself where the network swallows what we send.
-        let left = DATABASE_PATIENCE.saturating_sub(began.elapsed());
+        // A single question takes long if the network loses our packets.
+        let left = DATABASE_WAIT.saturating_sub(began.elapsed());
         let trouble = match tokio::time::timeout(left, ask()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(trouble)) => sorted(config, trouble)?,
             Err(_) => anyhow!("it does not answer"),
         };
-        if began.elapsed() + DATABASE_PAUSE >= DATABASE_PATIENCE {
-            let waited = format!("waited {} s for the database", DATABASE_PATIENCE.as_secs());
+        if began.elapsed() + DATABASE_PAUSE >= DATABASE_WAIT {
+            let waited = format!("waited {} s for the database", DATABASE_WAIT.as_secs());
             return Err(Exit::DatabaseAway(trouble.context(waited)));
         }
         if !was_told {
             was_told = true;
-            warn!(
-                error = causes(trouble.as_ref()),
-                "waiting for the database, {} s at most",
-                DATABASE_PATIENCE.as_secs()
-            );
+            warn!(error = causes(trouble.as_ref()), "waiting for the database, {} s at most", DATABASE_WAIT.as_secs());
         }
         tokio::time::sleep(DATABASE_PAUSE).await;
     }
 }
 
-/// So long somebody may hold a lock that a migration needs before a supervisor is asked to start us again. A dump or a vacuum
-/// of large tables takes its time.
-const LOCK_PATIENCE: Duration = Duration::from_secs(600);
+/// How long a migration waits for a lock of another session. Then the process ends, and its supervisor starts it again. A dump
+/// or a vacuum of large tables may take minutes.
+const LOCK_WAIT: Duration = Duration::from_secs(600);
 
-/// Between two tries, so that requests which waited behind one are done before the next.
+/// The pause between two tries, so that requests which waited behind one are done before the next.
 const LOCK_PAUSE: Duration = Duration::from_secs(2);
 
-/// So often it is told what a migration waits for.
+/// How often the log names the session that a migration waits for.
 const LOCK_TOLD_EVERY: Duration = Duration::from_secs(30);
 
-/// Brings the tables to this release, whatever time that takes. Where somebody holds a lock it is tried again and again: each
-/// try waits so briefly that no request fails behind it.
+/// Brings the tables to this release, however long that takes. While another session holds a lock it tries again and again: each
+/// try is so short that no request fails behind it.
 ///
 /// # Errors
 /// The lock was held for 10 min, the database was away for 30 s, or a migration cannot be made.
@@ -99,8 +95,8 @@ pub(crate) async fn migrate(config: &Config, store: &Store) -> Result<(), Exit> 
                 away_since = None;
                 let holder = store.migration_blocked_by().await.ok().flatten();
                 let holder = holder.unwrap_or_else(|| "the one that holds it does not show".to_owned());
-                if began.elapsed() >= LOCK_PATIENCE {
-                    let waited = format!("waited {} s for a lock: {holder}", LOCK_PATIENCE.as_secs());
+                if began.elapsed() >= LOCK_WAIT {
+                    let waited = format!("waited {} s for a lock: {holder}", LOCK_WAIT.as_secs());
                     return Err(Exit::DatabaseAway(anyhow::Error::new(trouble).context(waited)));
                 }
                 if told.is_none_or(|told| told.elapsed() >= LOCK_TOLD_EVERY) {
@@ -112,20 +108,20 @@ pub(crate) async fn migrate(config: &Config, store: &Store) -> Result<(), Exit> 
             }
             Err(trouble) => sorted(config, trouble)?,
         };
-        if away_since.get_or_insert_with(Instant::now).elapsed() >= DATABASE_PATIENCE {
-            let waited = format!("waited {} s for the database", DATABASE_PATIENCE.as_secs());
+        if away_since.get_or_insert_with(Instant::now).elapsed() >= DATABASE_WAIT {
+            let waited = format!("waited {} s for the database", DATABASE_WAIT.as_secs());
             return Err(Exit::DatabaseAway(trouble.context(waited)));
         }
         tokio::time::sleep(DATABASE_PAUSE).await;
     }
 }
 
-/// Trouble that time may mend, or the end.
+/// Returns an error that waiting may solve; any other error ends the process.
 fn sorted(config: &Config, trouble: StoreError) -> Result<anyhow::Error, Exit> {
     let is_file = matches!(config.database.url, DatabaseUrl::Sqlite(_));
     match trouble {
         trouble if is_file => {
-            // Nobody but us opens it, so nothing comes by waiting.
+            // Only this process opens the file, so waiting does not help.
             let what = "cannot use the database's file; look at its directory's permissions and space";
             Err(Exit::Configuration(anyhow::Error::new(trouble).context(what)))
         }

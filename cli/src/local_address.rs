@@ -1,4 +1,4 @@
-//! What leads to this machine.
+//! Addresses of this machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

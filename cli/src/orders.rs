@@ -76,7 +76,7 @@ async fn find(store: &Store, id: OrderId) -> Result<Order, Exit> {
 #[derive(Debug, Serialize)]
 struct Story {
     order: OrderView,
-    /// What a person must know about it, oldest first.
+    /// The findings that a person must know, oldest first.
     findings: Vec<FindingView>,
     history: Vec<HistoryView>,
     transactions: Vec<TransactionView>,
@@ -92,7 +92,7 @@ struct OrderView {
     status: &'static str,
     needs_review: bool,
     reason: Option<String>,
-    /// What to do about it, while a person must look.
+    /// The suggested act, while the order waits for a person.
     suggested_act: Option<&'static str>,
     resolution: Option<ResolutionView>,
     amount: String,
@@ -165,7 +165,7 @@ impl From<ReviewFinding> for FindingView {
     }
 }
 
-/// What a person decided about an order last.
+/// The last decision of a person about an order.
 #[derive(Debug, Serialize)]
 struct ResolutionView {
     by: String,
@@ -202,9 +202,9 @@ impl From<HistoryLine> for HistoryView {
 struct TransactionView {
     transaction_id: TransactionId,
     state: &'static str,
-    /// What we asked for.
+    /// The amount that we asked for.
     amount: String,
-    /// What the gateway named when it showed the debit.
+    /// The amount of the debit, as the gateway reported it.
     seen_amount: Option<String>,
     /// When an inquiry last saw the state change.
     looked_at: Option<String>,

@@ -1,4 +1,4 @@
-//! What commands print on standard output: tables for people, JSON for machines.
+//! The output of commands on standard output: tables for people, JSON for machines.
 
 use std::io::{self, Write};
 

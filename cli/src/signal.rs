@@ -31,7 +31,7 @@ pub(crate) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
                 telemetry::flush(LAST_LINE);
                 std::process::exit(code);
             }
-            // Before it is told: whatever becomes of the line, the stop has begun.
+            // Before the log line: the stop has begun even if the line is lost.
             first.cancel();
             info!("{name} came: finishing what runs; once more ends at once");
         }

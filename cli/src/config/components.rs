@@ -18,10 +18,10 @@ macro_rules! components {
         /// All settings, component by component. Those that its role does not read have their defaults.
         #[derive(Clone, Debug)]
         pub(crate) struct Config {
-            /// What this process is.
+            /// The role of this process.
             pub(crate) role: Role,
             $($(#[$meta])+ pub(crate) $component: $settings,)+
-            /// What is odd but no fault, in sentences for the log; nothing here is secret.
+            /// Warnings, in sentences for the log; they hold no secret.
             pub(crate) warnings: Vec<String>,
             /// The variables that all this was read from, those of files among them.
             pub(crate) variables: Variables,
@@ -60,9 +60,9 @@ components! {
     pool: store::PoolSettings, read by [Up, Api, Worker];
     /// Redis, or the queue inside the process.
     redis: redis_server::RedisSettings, read by [Up, Api, Worker, Operator];
-    /// Where embedded parts keep their files.
+    /// The directory of the embedded parts' files.
     data_dir: DataDirSettings, read by [Up, Api, Worker, Sandbox, Operator];
-    /// Where the installation is reached. Workers make links to it.
+    /// The address of the installation. Workers make links to it.
     address: process::public_address::AddressSettings, read by [Up, Api, Worker];
     /// The HTTP side.
     api: api::ApiSettings, read by [Up, Api];

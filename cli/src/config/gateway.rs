@@ -11,24 +11,24 @@ use super::components::Config;
 use super::role::Role;
 use crate::local_address::{is_loopback, leads_to, local_url};
 
-/// What a gateway cannot be asked without.
+/// The settings without which the gateway cannot be called.
 const NEEDED: [&str; 4] = ["ATMOS_CONSUMER_KEY", "ATMOS_CONSUMER_SECRET", "ATMOS_STORE_ID", "ATMOS_API_KEY"];
 
 /// The sandbox's one terminal.
 const SANDBOX_TERMINAL: &str = "1";
 
-/// What the key that signs callbacks should have.
+/// The least strength of the key that signs callbacks.
 const CALLBACK_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 16, different: 6 };
 
-/// What the real gateway is asked at most; unlimited with the sandbox.
+/// The rate limit for the real gateway; there is none for the sandbox.
 const GATEWAY_RATE: GatewayRate = GatewayRate { per_second: 20, burst: 40 };
 
-// Where Atmos has its API, its payment pages, and those for tests with a shop.
+// The addresses of Atmos: its API, its payment pages, and the payment pages for tests with a shop.
 const BASE: &str = "https://partner.atmos.uz";
 const CHECKOUT: &str = "https://checkout.pays.uz";
 const TEST_CHECKOUT: &str = "https://test-checkout.pays.uz";
 
-/// Which gateway it is, as far as faults let us know.
+/// The kind of gateway, as far as the faults allow to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KnownGateway {
     Sandbox,
@@ -36,7 +36,7 @@ pub(super) enum KnownGateway {
     Unknown,
 }
 
-/// Fills in what follows from which gateway it is, and looks for what does not fit it.
+/// Fills in the settings that follow from the gateway, and checks that the others fit it.
 /// `published` are the defaults, hence the sandbox's credentials.
 pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config, published: &AtmosSettings) -> KnownGateway {
     let role = config.role;
@@ -123,7 +123,7 @@ fn check_real_gateway(env: &mut Environment<'_>, atmos: &AtmosSettings, publishe
     }
 }
 
-/// Where Atmos has its API and its payment pages; hosts below these names are its own, too.
+/// The domains of Atmos's API and payment pages; hosts below these names belong to Atmos, too.
 const ATMOS_DOMAINS: [&str; 3] = ["atmos.uz", "pays.uz", "paymo.uz"];
 
 fn is_of_atmos(url: &Url) -> bool {
@@ -133,7 +133,7 @@ fn is_of_atmos(url: &Url) -> bool {
         .any(|domain| host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.')))
 }
 
-/// The sandbox's transaction ids mean somebody else's payment to Atmos; and the sandbox that `up` starts knows one
+/// To Atmos, a transaction id of the sandbox is a payment of another shop; and the sandbox that `up` starts knows one
 /// store only.
 fn check_sandbox(env: &mut Environment<'_>, config: &Config, sandbox: &AtmosSettings) {
     let atmos = &config.atmos;

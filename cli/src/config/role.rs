@@ -1,6 +1,6 @@
-//! What a process is.
+//! The roles of processes.
 
-/// What this process is going to be; decides what the environment must hold.
+/// The role of a process; it decides which settings the environment must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Everything in one process, with embedded parts where no URL says otherwise.

@@ -16,7 +16,7 @@ const KEY_STRENGTH: KeyStrength = KeyStrength { characters: 16, different: 8 };
 /// Keys that guard a sandbox, such as `demo-key`.
 const SANDBOX_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 8, different: 4 };
 
-/// Fills in what follows from other settings, and looks for what does not fit together. `published` is the gateway where no
+/// Fills in the settings that follow from others, and checks that all fit together. `published` is the gateway where no
 /// variable is set: the sandbox.
 pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config, published: &AtmosSettings) {
     listeners(env, config);

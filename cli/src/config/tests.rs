@@ -192,7 +192,7 @@ fn each_other_role_starts_with_what_it_needs() {
     assert!(config(Role::Operator, bad).is_ok(), "an operator must get in when the processes do not start");
 }
 
-/// What a process does not run cannot keep it from starting; `doctor` tells of all settings.
+/// A fault in the settings of other processes does not keep this one from starting; `doctor` reports all settings.
 #[test]
 fn a_process_reads_the_settings_of_what_it_runs() {
     let jobs = "TASDIQ_SWEEP_SECONDS=x\nTASDIQ_SETTLE_SCHEDULE=x\nTASDIQ_LINK_TTL_HOURS=x";

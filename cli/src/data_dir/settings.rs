@@ -1,9 +1,9 @@
-//! Where embedded parts keep their files.
+//! The directory of the embedded parts' files.
 
 use std::path::PathBuf;
 
 config::settings! {
-    /// Where embedded parts keep their files.
+    /// The directory of the embedded parts' files.
     #[derive(Clone, Debug)]
     pub(crate) struct DataDirSettings {
         /// The embedded database and the sandbox's ledger; only `up` and `sandbox` open it.

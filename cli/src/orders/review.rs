@@ -86,7 +86,7 @@ struct WaitingView {
     suggested_act: Option<SuggestedAct>,
     /// The suggested act in full.
     act: Option<&'static str>,
-    /// What was found, oldest first, each with its own act.
+    /// The findings, oldest first, each with its act.
     findings: Vec<FindingView>,
     /// A decision about which the gateway is being asked.
     resolution: Option<ResolutionView>,
@@ -154,11 +154,11 @@ impl WaitingView {
     }
 }
 
-/// What may be typed next about an order; name and reason are left to whoever types.
+/// The commands that an operator may type next about an order; NAME and TEXT are for the operator to fill in.
 fn commands(waiting: &WaitingOrder, dead: &[JobId]) -> Vec<String> {
     let order = &waiting.order;
     let id = order.id;
-    // What is found after these lines were read is not decided about by them.
+    // The decision covers only the findings that the operator has read here, and none that come later.
     let numbers = waiting.findings.iter().map(|finding| finding.number).filter(|number| *number > 0);
     let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
     let read = if numbers.is_empty() { String::new() } else { format!(" --findings {}", numbers.join(",")) };

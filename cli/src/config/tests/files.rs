@@ -1,4 +1,4 @@
-//! Where settings stand: the environment, a file `.env`, and files with one secret each.
+//! The sources of settings: the environment, a file `.env`, and files with one secret each.
 
 use std::path::Path;
 
