@@ -1,4 +1,4 @@
-//! What can be said on the command line. Secrets have no place here: they come from the environment.
+//! The command line. It takes no secrets: they come from the environment.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
 /// The width of a help text, where the terminal is wider or there is none.
 const WIDTH: usize = 100;
 
-/// What stands below the help of the program: examples, and every exit code.
+/// The text below the help of the program: examples, and every exit code.
 fn after_help() -> String {
     let codes = CODES.iter().map(|code| {
         let act = match code.start_again {

@@ -52,7 +52,7 @@ pub(crate) const CODES: [Code; 7] = [
 /// Why a command did not succeed, sorted by what its caller does about it.
 #[derive(Debug)]
 pub(crate) enum Exit {
-    /// Starting again changes nothing until somebody mends the configuration (78, `EX_CONFIG`).
+    /// To start again does not help until an operator corrects the configuration (78, `EX_CONFIG`).
     Configuration(anyhow::Error),
     /// PostgreSQL is away; a supervisor starts us again (75, `EX_TEMPFAIL`).
     DatabaseAway(anyhow::Error),

@@ -58,7 +58,7 @@ pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &Can
 /// The worker of a process that does other things besides.
 #[derive(Debug)]
 pub(crate) struct OwnWorker {
-    /// What tells whether it is at work.
+    /// Shows whether it works.
     pub(crate) consumption_check: ConsumptionCheck,
     /// Cancelled once it has ended.
     pub(crate) ended: CancellationToken,

@@ -1,4 +1,4 @@
-//! What can be done with callbacks.
+//! Commands about callbacks.
 
 use std::time::Duration;
 

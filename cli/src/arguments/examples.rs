@@ -1,4 +1,4 @@
-//! What stands below each command's help: examples, and the codes it ends with.
+//! The text below each command's help: examples, and its exit codes.
 
 /// The examples of a command. A test reads each with the real definition.
 macro_rules! examples {

@@ -1,4 +1,4 @@
-//! What can be asked about jobs.
+//! Commands about jobs.
 
 use clap::{Args, Subcommand};
 use domain::id::JobId;

@@ -1,4 +1,4 @@
-//! What can be done with orders, and who does it and why.
+//! Commands about orders, and the name and reason of the person who decides.
 
 use clap::{Args, Subcommand};
 use domain::id::{OrderId, TransactionId};
@@ -120,7 +120,7 @@ pub(crate) struct ResolveArguments {
 }
 
 fn order_status(text: &str) -> Result<OrderStatus, String> {
-    // What is on its way is decided by payments, and not by people.
+    // Payments decide about open orders, and not people.
     let can_be_named = |status: &OrderStatus| !matches!(status, OrderStatus::Pending | OrderStatus::Confirming);
     OrderStatus::parse(text).filter(can_be_named).ok_or_else(|| {
         let named: Vec<OrderStatus> = OrderStatus::ALL.iter().copied().filter(can_be_named).collect();
@@ -139,7 +139,7 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
     one_line(text, REASON_CHARACTERS)
 }
 
-/// It is read in a history, line by line, by whoever looks into the order years later.
+/// A person may read it in the history of the order years later, line by line.
 fn one_line(text: &str, most: usize) -> Result<String, String> {
     let text = text.trim();
     match text::check(text, most) {

@@ -1,4 +1,4 @@
-//! What starts a process that goes on: worker, sandbox, suspects.
+//! Commands that start a process: worker, sandbox, suspects.
 
 use std::net::SocketAddr;
 
@@ -63,7 +63,7 @@ pub(crate) struct SandboxArguments {
     pub(crate) draft_lifetime: u32,
 }
 
-/// What the sandbox does with its last token.
+/// The way in which the sandbox treats its last token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TokenMode {
     /// The same is given again, with what is left of its life

@@ -123,7 +123,7 @@ fn test_mode_chooses_the_payment_page_as_the_django_guide_writes_it() {
     assert_eq!(faulty_variables(Role::Up, &format!("{REAL}\nATMOS_TEST_MODE=yes")), ["ATMOS_TEST_MODE"]);
 }
 
-/// Where callbacks are not signed by a secret: what stands in the reference, and the values.
+/// The cases without a secret key for callbacks: the words of the reference, and the values.
 const UNSIGNED: [(&str, &[Option<&str>]); 3] = [
     ("`ATMOS_API_KEY` is missing", &[None]),
     ("`ATMOS_API_KEY` is empty, or blank", &[Some(""), Some(" ")]),

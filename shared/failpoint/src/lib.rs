@@ -49,7 +49,7 @@ named_values! {
         SettleBeforeCall = "settle-before-call",
         /// The gateway's answer is known to this process alone.
         SettleAfterCall = "settle-after-call",
-        /// What an inquiry led to is written and not committed; `paid` or anything else.
+        /// The result of an inquiry is written and not committed; `paid` or anything else.
         SettleBeforeCommit = "settle-before-commit",
         /// `paid` is written and not committed.
         PaidBeforeCommit = "paid-before-commit",

@@ -1,4 +1,4 @@
-//! What is made from the definitions: the page of settings, and what compose.yaml hands on.
+//! The parts of documents that are made from the definitions: the page of settings, and the settings in compose.yaml.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use documents::{between, code, part, table, text};
 
 use super::*;
 
-/// Who reads settings, in the words of the page.
+/// The readers of settings, in the words of the page.
 const READERS: [(Role, &str); 6] = [
     (Role::Up, "up"),
     (Role::Api, "api"),
@@ -71,7 +71,7 @@ fn a_variable_has_one_meaning_and_one_default() {
     }
 }
 
-/// What the parts embedded in `up`, and the sandbox, are set by. Where each runs in a container of its own, the image says
+/// The settings of the parts embedded in `up`, and of the sandbox. Where each runs in a container of its own, the image says
 /// where its files are, and the compose file where the sandbox listens.
 const OF_EMBEDDED_PARTS: [&str; 2] = ["TASDIQ_DATA_DIR", "TASDIQ_SANDBOX_LISTEN"];
 
