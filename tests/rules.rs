@@ -8,6 +8,7 @@ use syn::visit::{self, Visit};
 
 mod documents;
 mod statements;
+mod types;
 
 /// The top folder of the repository.
 fn top() -> &'static Path {

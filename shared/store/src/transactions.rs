@@ -238,7 +238,7 @@ pub(super) async fn keep_seen(
     inquiries: &[(OrderId, &GatewayIdentity, SeenTransaction)],
 ) -> Result<(), StoreError> {
     #[derive(Serialize)]
-    struct Row<'a> {
+    struct SeenRow<'a> {
         order_id: OrderId,
         gateway: &'a str,
         transaction_id: TransactionId,
@@ -251,7 +251,7 @@ pub(super) async fn keep_seen(
     }
     let mut saw = Vec::with_capacity(inquiries.len());
     for (order_id, gateway, seen) in inquiries {
-        saw.push(Row {
+        saw.push(SeenRow {
             order_id: *order_id,
             gateway: &gateway.0,
             transaction_id: seen.transaction_id,
