@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{collect, top};
 
-/// Where documents do not stand, or where a generator writes them.
+/// Folders without documents of ours, or with generated ones.
 const NO_DOCUMENTS: [&str; 4] = ["target", "docs/reference", "node_modules", ".git"];
 
 /// All documents, by their paths from the top folder.

@@ -17,7 +17,7 @@ macro_rules! named_values {
                 match self { $($name::$variant => $text,)+ }
             }
 
-            /// What the value means: its doc comment, in one line.
+            /// The meaning of the value: its doc comment, in one line.
             pub fn meaning(self) -> &'static str {
                 match self { $($name::$variant => concat!($($meaning),+).trim_ascii(),)+ }
             }
