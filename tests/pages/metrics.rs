@@ -110,6 +110,27 @@ fn the_reference_tells_the_values_of_every_label() {
     assert_eq!(missing, [""; 0]);
 }
 
+/// A metric that was renamed or has gone must go from the documents, too. The list of changes tells of older names.
+#[test]
+fn documents_name_no_metric_that_there_is_not() {
+    let known: BTreeSet<String> = metrics().into_iter().map(|metric| metric.name).collect();
+    // Upstreams in the example of a proxy.
+    let others = ["tasdiq_api", "tasdiq_webhook"];
+    let is_known = |name: &str| {
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        known.contains(name) || others.contains(&name) || family.is_some_and(|family| known.contains(family))
+    };
+    let mut unknown = Vec::new();
+    for page in documents::pages().into_iter().filter(|page| page != "CHANGELOG.md") {
+        let text = documents::text(&page);
+        let words = text.split(|sign: char| !sign.is_ascii_lowercase() && sign != '_');
+        let names = words.filter(|word| word.starts_with("tasdiq_") && !word.ends_with('_') && !is_known(word));
+        unknown.extend(names.map(|name| format!("{page}: {name}")));
+    }
+
+    assert_eq!(unknown, [""; 0]);
+}
+
 /// Nothing that looks like a metric's name is missing from the table.
 #[test]
 fn every_metric_is_made_by_a_call_that_the_page_sees() {
