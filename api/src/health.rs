@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::job::QueueName;
-use http_server::SharedAnswer;
+use http_server::SingleFlight;
 use poem::handler;
 use poem::web::Json;
 use serde_json::{Value, json};
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What is made once for all who ask at the same time: each asks the database, and anybody may ask.
 #[derive(Default)]
 pub(crate) struct HealthAnswers {
-    readiness: SharedAnswer<(bool, Value)>,
-    metrics: SharedAnswer<Bytes>,
+    readiness: SingleFlight<(bool, Value)>,
+    metrics: SingleFlight<Bytes>,
 }
 
 /// Whether the process runs at all; restarting it mends nothing that this does not show.

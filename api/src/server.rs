@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_server::{HttpServer, Limits, PlaceCounts};
+use http_server::{ConnectionLimits, HttpServer, ListenerLimits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -42,8 +42,8 @@ pub async fn serve(
         Some(_) => grace - grace / SHARE_FOR_REQUESTS,
         None => RED_BEFORE_CLOSING.min(grace / 4),
     };
-    let places = PlaceCounts::of_this_process();
-    info!(places = places.api, "up to {} connections are taken at once", places.api);
+    let limits = ConnectionLimits::of_this_process();
+    info!(connections = limits.api, "up to {} connections are served at once", limits.api);
     let api = Arc::new(Api::new(context, stop.clone()));
     let grace = grace - goes_on_for;
     let close = CancellationToken::new();
@@ -55,10 +55,10 @@ pub async fn serve(
         }
         close.cancel();
     };
-    let all = server("api", &api, listeners.all, places.api).run(all_routes(&api), close.cancelled(), grace);
+    let all = server("api", &api, listeners.all, limits.api).run(all_routes(&api), close.cancelled(), grace);
     let webhook = async {
         if let Some(listener) = listeners.webhook {
-            let server = server("webhook", &api, listener, places.webhook);
+            let server = server("webhook", &api, listener, limits.webhook);
             server.run(webhook_routes(&api), close.cancelled(), grace).await;
         }
     };
@@ -66,8 +66,8 @@ pub async fn serve(
 }
 
 /// The gateway and our own proxies keep their connections when strangers have too many.
-fn server(name: &'static str, api: &Api, listener: TcpListener, places: usize) -> HttpServer {
+fn server(name: &'static str, api: &Api, listener: TcpListener, connections: usize) -> HttpServer {
     let addresses = api.context.callback_addresses.clone();
-    HttpServer::new(name, listener, Limits::of(places))
+    HttpServer::new(name, listener, ListenerLimits::of(connections))
         .favoring(move |peer| addresses.trusts(peer) || addresses.lists(Some(peer)))
 }

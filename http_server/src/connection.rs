@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 on it, until it ends or has taken too long.
+//! One connection: serves HTTP/1.1 on it until it ends or takes too long.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,37 +18,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{self, Why};
-use crate::places::Place;
+use crate::metrics::{self, ConnectionCloseReason};
 use crate::progress::Stage;
+use crate::slots::ConnectionSlot;
 
-/// At most so many bytes of a request's head. Browsers send one or two thousand, and proxies little more.
+/// The most bytes that the head of a request may have. Browsers send one or two thousand, proxies little more.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Marks an answer whose body is shared with others and costs no memory of its own: an extension of the response.
+/// A response extension: the body is shared with other responses, so it costs no memory of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedBody;
 
-/// Serves one connection until it ends: by its caller, for want of time or place, or with the server.
+/// Serves one connection until the caller or the server ends it, a time limit passes, or its slot is needed.
 pub(crate) async fn serve<E: Endpoint + 'static>(
     stream: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    slot: ConnectionSlot,
     endpoint: Arc<E>,
     stopping: CancellationToken,
 ) {
-    let place = Arc::new(place);
+    let slot = Arc::new(slot);
     let local = stream.local_addr().unwrap_or(peer);
-    let io = TokioIo::new(Watched { stream, place: Arc::clone(&place) });
-    let answering = Arc::clone(&place);
+    let io = TokioIo::new(TrackedStream { stream, slot: Arc::clone(&slot) });
+    let answering = Arc::clone(&slot);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        answering.progress.asked();
-        let (endpoint, place) = (Arc::clone(&endpoint), Arc::clone(&answering));
-        // Boxed, because a connection keeps the room for its request's future while it is idle, and thousands are.
+        answering.progress.head_is_complete();
+        let (endpoint, slot) = (Arc::clone(&endpoint), Arc::clone(&answering));
+        // Boxed: an idle connection reserves memory for its request's future, and thousands of connections are idle.
         Box::pin(async move {
             let request = (request, LocalAddr(local.into()), RemoteAddr(peer.into()), Scheme::HTTP);
             let response = endpoint.get_response(request.into()).await;
-            Ok::<_, Infallible>(answer(response.into(), place))
+            Ok::<_, Infallible>(answer(response.into(), slot))
         })
     });
     let connection = http1::Builder::new()
@@ -58,9 +58,9 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
         .serve_connection(io, service);
     tokio::pin!(connection);
 
-    let mut ends_at = place.progress.ends_at();
+    let mut ends_at = slot.progress.ends_at();
     let timer = tokio::time::sleep_until(ends_at);
-    let closing = place.progress.closing.notified();
+    let closing = slot.progress.closing.notified();
     let stopped = stopping.cancelled();
     tokio::pin!(timer, closing, stopped);
     let mut is_stopping = false;
@@ -72,42 +72,42 @@ pub(crate) async fn serve<E: Endpoint + 'static>(
             return Poll::Ready(());
         }
         if !is_stopping && stopped.as_mut().poll(cx).is_ready() {
-            if place.progress.stage().0 == Stage::Idle {
+            if slot.progress.stage().0 == Stage::Idle {
                 return Poll::Ready(());
             }
             is_stopping = true;
             connection.as_mut().graceful_shutdown();
             cx.waker().wake_by_ref();
         }
-        // Whatever brings a connection further is polled above, so its time is never older than this.
-        let ends = place.progress.ends_at();
+        // Everything that changes the deadline is polled above, so this deadline is current.
+        let ends = slot.progress.ends_at();
         if ends != ends_at {
             ends_at = ends;
             timer.as_mut().reset(ends);
         }
-        timer.as_mut().poll(cx).map(|()| metrics::count_closed(place.listener(), Why::Late))
+        timer.as_mut().poll(cx).map(|()| metrics::count_closed(slot.listener(), ConnectionCloseReason::Late))
     })
     .await;
 }
 
-/// The answer as it goes out.
-fn answer<B: Body>(mut response: hyper::Response<B>, place: Arc<Place>) -> hyper::Response<Answer<B>> {
+/// The response as it is sent: counted for its slot, and with `connection: close` when the connection is old.
+fn answer<B: Body>(mut response: hyper::Response<B>, slot: Arc<ConnectionSlot>) -> hyper::Response<TrackedBody<B>> {
     let size = response.body().size_hint().exact().map(|size| usize::try_from(size).unwrap_or(usize::MAX));
     let is_shared = response.extensions().get::<SharedBody>().is_some();
-    place.answers(size.map(|size| if is_shared { 0 } else { size }));
-    if place.progress.is_old() {
+    slot.response_starts(size.map(|size| if is_shared { 0 } else { size }));
+    if slot.progress.is_old() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| Answer { body, place })
+    response.map(|body| TrackedBody { body, slot })
 }
 
-/// A body that tells when all of it was handed over.
-struct Answer<B> {
+/// A body that tells its slot when all of it has been handed to the connection.
+struct TrackedBody<B> {
     body: B,
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for TrackedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -124,39 +124,39 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
     }
 }
 
-impl<B> Drop for Answer<B> {
+impl<B> Drop for TrackedBody<B> {
     fn drop(&mut self) {
-        self.place.progress.handed_over();
+        self.slot.progress.handed_over();
     }
 }
 
-/// A stream that tells how far its connection is.
-struct Watched {
+/// A stream that reports to its slot which bytes came and went.
+struct TrackedStream {
     stream: TcpStream,
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for TrackedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.place.progress.came();
+            self.slot.progress.bytes_came();
         }
         read
     }
 }
 
-impl Watched {
+impl TrackedStream {
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(1..)) = written {
-            self.place.progress.went();
+            self.slot.progress.bytes_went();
         }
         written
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for TrackedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.wrote(written)
@@ -175,11 +175,11 @@ impl AsyncWrite for Watched {
         self.stream.is_write_vectored()
     }
 
-    /// Asked for once everything that was buffered above is written.
+    /// hyper calls this after it has written all of its buffer.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if let Poll::Ready(Ok(())) = flushed {
-            self.place.flushed();
+            self.slot.flushed();
         }
         flushed
     }

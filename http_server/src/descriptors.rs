@@ -1,36 +1,36 @@
-//! How many files and connections the process may have open, and how many of those are connections of callers.
+//! How many files the process may open, and how many of them may be connections of callers.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are no connections of callers: the database, Redis, calls to the gateway, files, listeners.
+/// Descriptors for everything else: the database, Redis, calls to the gateway, files, listeners.
 const OTHERS: usize = 256;
 
-/// More places than these would cost memory that nobody has asked for.
-const MOST: PlaceCounts = PlaceCounts { api: 4_096, webhook: 512, health: 128, sandbox: 256 };
+/// The upper bounds: more connections than these would reserve memory without a need.
+const MOST: ConnectionLimits = ConnectionLimits { api: 4_096, webhook: 512, health: 128, sandbox: 256 };
 
-/// How many places for connections each listener has.
+/// How many connections each listener may have at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlaceCounts {
-    /// Of the API.
+pub struct ConnectionLimits {
+    /// The listener of the API.
     pub api: usize,
-    /// Of the webhook, where it has a listener of its own.
+    /// The webhook's own listener, if it has one.
     pub webhook: usize,
-    /// Of a worker's health.
+    /// The health listener of a worker.
     pub health: usize,
-    /// Of the sandbox, which `up` has in the same process.
+    /// The sandbox, which `tasdiq up` runs in the same process.
     pub sandbox: usize,
 }
 
-impl PlaceCounts {
-    /// As many as this process may have.
+impl ConnectionLimits {
+    /// The limits for this process, from its limit of open files.
     pub fn of_this_process() -> Self {
         Self::within(limit())
     }
 
-    /// As many as a process that may open so many files.
+    /// The limits for a process that may open `limit` files.
     fn within(limit: usize) -> Self {
         let left = limit.saturating_sub(OTHERS).max(OTHERS / 4);
-        PlaceCounts {
+        ConnectionLimits {
             api: (left / 4 * 3).min(MOST.api),
             webhook: (left / 8).min(MOST.webhook),
             health: (left / 16).min(MOST.health),
@@ -38,7 +38,7 @@ impl PlaceCounts {
         }
     }
 
-    /// In a sentence for `doctor`, and whether there are as many as we would use.
+    /// A sentence for `tasdiq doctor`, and whether all upper bounds are reached.
     pub fn describe(self) -> (String, bool) {
         let files = match limit() {
             usize::MAX => "any number of".to_owned(),
@@ -53,18 +53,18 @@ impl PlaceCounts {
     }
 }
 
-/// How many files this process may open; `usize::MAX` without a limit.
+/// How many files this process may open; `usize::MAX` if there is no limit.
 fn limit() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// Raises the limit of open files as far as the system lets this process: what a shell or a supervisor sets by default,
-/// often 1,024, is meant for programs that have few.
+/// Raises the soft limit of open files to the hard limit. The default of shells and supervisors, often 1,024, is meant
+/// for programs that open few files.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        // Where it is refused, there are as many as there were, and so many places less.
+        // If the system refuses, the old limit stays, and with it fewer connections.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }
@@ -74,14 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_never_take_the_descriptors_that_the_database_needs() {
+    fn connection_limits_leave_descriptors_for_the_database() {
         for limit in [0, 256, 300, 1_024, 4_096, 20_000, usize::MAX] {
-            let counts = PlaceCounts::within(limit);
-            let PlaceCounts { api, webhook, health, sandbox } = counts;
+            let counts = ConnectionLimits::within(limit);
+            let ConnectionLimits { api, webhook, health, sandbox } = counts;
 
             assert!(api >= 32 && webhook >= 8 && health >= 4 && sandbox >= 4, "{limit}: {counts:?}");
             assert!(limit < 512 || api + webhook + health + sandbox + OTHERS <= limit, "{limit}: {counts:?}");
         }
-        assert_eq!(PlaceCounts::within(usize::MAX), MOST);
+        assert_eq!(ConnectionLimits::within(usize::MAX), MOST);
     }
 }

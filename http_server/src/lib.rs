@@ -1,11 +1,13 @@
-//! The HTTP server of every role: it speaks HTTP/1.1 and nothing else, and one caller cannot take what others need.
+//! The HTTP server of every role. It serves HTTP/1.1 only, and it is bounded so that one caller cannot use up what
+//! others need.
 //!
-//! - HTTP/2 is refused. A frontend or a gateway needs no streams within a connection, and each of them would be one more
-//!   thing to bound.
-//! - A process has so many places for connections. When they are taken, idle connections are closed, the oldest of the
-//!   address that has the most first, so that a new connection always gets in ([`Limits`]).
-//! - A connection lives by its requests: each part of one has its time, and bytes that drip gain none ([`Timings`]).
-//! - A head has at most 16 KiB, and answers that wait for slow readers have so many bytes together.
+//! - HTTP/2 is refused. Neither a frontend nor a gateway needs several streams on one connection, and each stream
+//!   would be one more thing to bound.
+//! - A listener has a fixed number of connection slots. When all are in use, idle connections are closed so that a new
+//!   one gets in: first the oldest of the address that has the most ([`ListenerLimits`]).
+//! - Each part of a request has a time limit, and receiving single bytes does not extend it ([`Timings`]).
+//! - A request's head has at most 16 KiB. The bytes that wait for slow readers are limited for all connections
+//!   together.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,60 +23,60 @@ mod connection;
 mod descriptors;
 mod limits;
 mod metrics;
-mod places;
 mod progress;
-mod shared_answer;
+mod single_flight;
+mod slots;
 
 pub use connection::SharedBody;
-pub use descriptors::{PlaceCounts, raise_limit};
-pub use limits::Limits;
-pub use places::network_of;
+pub use descriptors::{ConnectionLimits, raise_limit};
+pub use limits::ListenerLimits;
 pub use progress::Timings;
-pub use shared_answer::SharedAnswer;
+pub use single_flight::SingleFlight;
+pub use slots::network_of;
 
-use places::{Place, Places};
+use slots::{ConnectionSlot, ConnectionSlots};
 
-/// After a connection could not be taken for want of descriptors, the next attempt waits for those that end.
+/// Pause after the process ran out of descriptors: connections that end give theirs back.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(20);
 
-/// A listener and the connections that came to it.
+/// A listener and its open connections.
 #[derive(Debug)]
 pub struct HttpServer {
     listener: TcpListener,
-    places: Arc<Places>,
+    slots: Arc<ConnectionSlots>,
 }
 
 impl HttpServer {
-    /// Serves what comes to this listener; `name` stands in metrics and log lines.
-    pub fn new(name: &'static str, listener: TcpListener, limits: Limits) -> Self {
-        HttpServer { listener, places: Arc::new(Places::new(name, limits)) }
+    /// Serves connections of this listener. Metrics and log lines show `name`.
+    pub fn new(name: &'static str, listener: TcpListener, limits: ListenerLimits) -> Self {
+        HttpServer { listener, slots: Arc::new(ConnectionSlots::new(name, limits)) }
     }
 
-    /// Addresses that are closed last and may have any number of connections: proxies of ours, which bring the requests
-    /// of many, and a gateway, whose question a payment waits for.
+    /// Marks addresses whose connections are closed last and are not limited in number: our own proxies, which carry
+    /// the requests of many callers, and the gateway, because a payment waits for its callback.
     #[must_use]
     pub fn favoring(mut self, is_favored: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
-        if let Some(places) = Arc::get_mut(&mut self.places) {
-            places.favor(is_favored);
+        if let Some(slots) = Arc::get_mut(&mut self.slots) {
+            slots.favor(is_favored);
         }
         self
     }
 
-    /// Serves until `closing`; then requests under way have `grace` to end, and the rest is cut off.
+    /// Serves until `closing`. Then running requests have `grace` to finish; the rest are cut off.
     pub async fn run<E: Endpoint + 'static>(self, endpoint: E, closing: impl Future<Output = ()>, grace: Duration) {
         let endpoint = Arc::new(endpoint);
         let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         tokio::pin!(closing);
         loop {
-            let (stream, peer, place) = tokio::select! {
+            let (stream, peer, slot) = tokio::select! {
                 biased;
                 () = &mut closing => break,
                 taken = self.take() => taken,
             };
             let (endpoint, stopping, cut) = (Arc::clone(&endpoint), stopping.clone(), cut.clone());
             tasks.spawn(async move {
-                let serving = connection::serve(stream, peer, place, endpoint, stopping);
+                let serving = connection::serve(stream, peer, slot, endpoint, stopping);
                 cut.run_until_cancelled(serving).await;
             });
         }
@@ -87,20 +89,20 @@ impl HttpServer {
         }
     }
 
-    /// The next connection that there is a place for.
-    async fn take(&self) -> (TcpStream, SocketAddr, Place) {
+    /// Accepts the next connection for which there is a slot.
+    async fn take(&self) -> (TcpStream, SocketAddr, ConnectionSlot) {
         let mut has_failed = false;
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    let Some(place) = self.places.admit(peer.ip()).await else { continue };
-                    // At once: the system would otherwise hold back an event while the one before it is unconfirmed,
-                    // which clients do after 40 ms, and a paid order's page would show a pending one all that time.
-                    // A connection that is gone already is noticed when it is read from.
+                    let Some(slot) = self.slots.admit(peer.ip()).await else { continue };
+                    // Without `nodelay` the system holds back an event until the previous one is acknowledged, which
+                    // clients do after up to 40 ms: the page of a paid order would show it as pending for that long. An
+                    // error is ignored: a connection that is already gone shows itself at the first read.
                     let _ = stream.set_nodelay(true);
-                    return (stream, peer, place);
+                    return (stream, peer, slot);
                 }
-                // The caller has hung up; that says nothing about the next one.
+                // This caller hung up. The next one can still be accepted.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -110,9 +112,10 @@ impl HttpServer {
                     tokio::task::yield_now().await;
                 }
                 Err(error) => {
-                    // There are no more descriptors: those of idle connections are of more use to a new one.
-                    self.places.make_room(std::mem::replace(&mut has_failed, true));
-                    if self.places.warnings.take() {
+                    // The process has no descriptor left. A new connection has more use for one than an idle
+                    // connection.
+                    self.slots.make_room(std::mem::replace(&mut has_failed, true));
+                    if self.slots.warnings.take() {
                         warn!(error = %error, "a connection could not be taken: {error}");
                     }
                     tokio::time::sleep(AFTER_A_FAILURE).await;

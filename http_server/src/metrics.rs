@@ -1,4 +1,4 @@
-//! What is counted of connections.
+//! Metrics of connections.
 
 use std::sync::LazyLock;
 
@@ -9,61 +9,68 @@ static OPEN: LazyLock<IntGaugeVec> =
     LazyLock::new(|| gauge_vec("tasdiq_connections", "Connections of callers, by listener.", &["listener"]));
 
 static PLACES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    gauge_vec("tasdiq_connection_places", "How many connections of callers there may be, by listener.", &["listener"])
+    // The name has "places" from an older release; dashboards read it.
+    gauge_vec("tasdiq_connection_places", "The most connections of callers, by listener.", &["listener"])
 });
 
 static CLOSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter_vec(
         "tasdiq_connections_closed_total",
-        "Connections that we have closed, by listener and by why.",
+        "Connections that this process closed, by listener and reason (`why`).",
         &["listener", "why"],
     )
 });
 
-/// Why a connection was closed by us.
+/// The reason why this process closed a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Why {
-    /// All places were taken, and a new connection came.
+pub(crate) enum ConnectionCloseReason {
+    /// All slots were in use, and a new connection came.
     Crowded,
-    /// Its address had as many as it may have, and one more came.
+    /// The address had as many connections as it may have, and one more came.
     Address,
-    /// It was the one too many of its address, whose others were all in use.
+    /// The address had as many connections as it may have, all of them in use; the new connection itself was closed.
     Refused,
-    /// A part of its request took too long, or there was none.
+    /// A part of a request took too long, or no request came.
     Late,
-    /// Too many bytes waited to be sent, and it had been reading the longest.
+    /// Too many bytes waited to be sent, and this connection had been reading for the longest time.
     Unsent,
 }
 
-impl Why {
-    const ALL: [Why; 5] = [Why::Crowded, Why::Address, Why::Refused, Why::Late, Why::Unsent];
+impl ConnectionCloseReason {
+    const ALL: [ConnectionCloseReason; 5] = [
+        ConnectionCloseReason::Crowded,
+        ConnectionCloseReason::Address,
+        ConnectionCloseReason::Refused,
+        ConnectionCloseReason::Late,
+        ConnectionCloseReason::Unsent,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
-            Why::Crowded => "crowded",
-            Why::Address => "address",
-            Why::Refused => "refused",
-            Why::Late => "late",
-            Why::Unsent => "unsent",
+            ConnectionCloseReason::Crowded => "crowded",
+            ConnectionCloseReason::Address => "address",
+            ConnectionCloseReason::Refused => "refused",
+            ConnectionCloseReason::Late => "late",
+            ConnectionCloseReason::Unsent => "unsent",
         }
     }
 }
 
-/// Makes a listener's series known, so that the first scrape shows them.
-pub(crate) fn register(listener: &str, places: usize) {
+/// Creates the series of a listener, so that the first scrape shows them.
+pub(crate) fn register(listener: &str, slots: usize) {
     open(listener, 0);
-    PLACES.with_label_values(&[listener]).set(i64::try_from(places).unwrap_or(i64::MAX));
-    for why in Why::ALL {
+    PLACES.with_label_values(&[listener]).set(i64::try_from(slots).unwrap_or(i64::MAX));
+    for why in ConnectionCloseReason::ALL {
         CLOSED.with_label_values(&[listener, why.as_str()]);
     }
 }
 
-/// Tells how many are open.
+/// Sets how many connections are open.
 pub(crate) fn open(listener: &str, count: usize) {
     OPEN.with_label_values(&[listener]).set(i64::try_from(count).unwrap_or(i64::MAX));
 }
 
-/// Counts a connection that we have closed.
-pub(crate) fn count_closed(listener: &str, why: Why) {
+/// Counts a connection that this process closed.
+pub(crate) fn count_closed(listener: &str, why: ConnectionCloseReason) {
     CLOSED.with_label_values(&[listener, why.as_str()]).inc();
 }

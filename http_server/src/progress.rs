@@ -1,4 +1,4 @@
-//! Where a connection is between one request and the next, and when it must be further.
+//! Which part of a request a connection is in, and its deadline there.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long each part of a request may take, and how long there may be none.
+/// The time limit of each part of a request, and of the wait for the next one.
 #[derive(Clone, Copy, Debug)]
 pub struct Timings {
-    /// Until the first byte of the next request. Longer than the 60 s for which proxies keep a connection.
+    /// Until the first byte of the next request. Longer than the 60 s for which proxies keep a connection open.
     pub idle: Duration,
-    /// From the first byte of a request until its head is whole.
+    /// From the first byte of a request until its head is complete.
     pub head: Duration,
-    /// From then until the answer begins: an end for what no time limit of the routes has ended.
+    /// From then until the response starts. Routes have their own time limits; this one catches what they miss.
     pub work: Duration,
-    /// From then until the answer is sent, however slowly it is read.
+    /// From then until the response is sent, however slowly the caller reads it.
     pub send: Duration,
-    /// How long an endless answer may send nothing. Event streams send something every 15 s.
+    /// How long an endless response may send nothing. Event streams send something every 15 s.
     pub silence: Duration,
-    /// The answer to a request that comes later than this is the connection's last.
+    /// The age of a connection after which its next response is its last.
     pub life: Duration,
 }
 
@@ -36,55 +36,55 @@ impl Default for Timings {
     }
 }
 
-/// The parts of a request.
+/// The stage of a connection in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Nothing of a request has come yet.
+    /// No byte of the next request has come.
     Idle,
-    /// Its head is coming.
+    /// The head of a request is coming.
     Head,
-    /// It is being answered.
+    /// The request is being worked on.
     Work,
-    /// Its answer, whose length is known, is being sent.
+    /// A response of known length is being sent.
     Send,
-    /// Its answer goes on until there is nothing more to tell.
+    /// A response without a known length, such as an event stream, is being sent.
     Stream,
-    /// All of the answer is handed to the connection, and not all of it is sent.
+    /// The whole response is handed to the connection but not yet sent.
     Flush,
 }
 
-/// Where one connection is. Changed by its own task; read by whoever needs its place.
+/// The stage of one connection. Its own task changes it; the task that needs a slot for a new connection reads it.
 #[derive(Debug)]
-pub(crate) struct Progress {
-    state: Mutex<State>,
+pub(crate) struct ConnectionProgress {
+    state: Mutex<CurrentStage>,
     began: Instant,
     timings: Timings,
-    /// Notified to have the connection closed.
+    /// Notified when the connection must close.
     pub(crate) closing: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+struct CurrentStage {
     stage: Stage,
     since: Instant,
-    /// Of the answer that is being sent, unless it is shared.
+    /// Unsent bytes of the response, 0 if its body is shared.
     unsent_bytes: usize,
 }
 
-impl Progress {
+impl ConnectionProgress {
     pub(crate) fn new(timings: Timings) -> Self {
         let began = Instant::now();
-        let state = State { stage: Stage::Idle, since: began, unsent_bytes: 0 };
-        Progress { state: Mutex::new(state), began, timings, closing: Notify::new() }
+        let state = CurrentStage { stage: Stage::Idle, since: began, unsent_bytes: 0 };
+        ConnectionProgress { state: Mutex::new(state), began, timings, closing: Notify::new() }
     }
 
-    /// The stage, and how long it has lasted.
+    /// The stage, and how long the connection has been in it.
     pub(crate) fn stage(&self) -> (Stage, Duration) {
         let state = self.state();
         (state.stage, state.since.elapsed())
     }
 
-    /// When the connection ends unless it gets further.
+    /// When the connection must close unless it gets to another stage.
     pub(crate) fn ends_at(&self) -> Instant {
         let state = self.state();
         state.since
@@ -97,7 +97,7 @@ impl Progress {
             }
     }
 
-    /// Whether this answer should be the last.
+    /// Whether the next response should be the last of this connection.
     pub(crate) fn is_old(&self) -> bool {
         self.began.elapsed() >= self.timings.life
     }
@@ -106,36 +106,36 @@ impl Progress {
         self.state().unsent_bytes
     }
 
-    /// Bytes came. Those after the first of a request gain it no time.
-    pub(crate) fn came(&self) {
+    /// Bytes came. Only the first byte of a request starts a new stage, so the later ones do not extend its time.
+    pub(crate) fn bytes_came(&self) {
         let mut state = self.state();
         if state.stage == Stage::Idle {
             state.enter(Stage::Head);
         }
     }
 
-    /// The head is whole.
-    pub(crate) fn asked(&self) {
+    /// The head of a request is complete.
+    pub(crate) fn head_is_complete(&self) {
         self.state().enter(Stage::Work);
     }
 
-    /// An answer of that many bytes begins, or one that has no end yet.
-    pub(crate) fn answers(&self, bytes: Option<usize>) {
+    /// A response starts: of `bytes` bytes, or of unknown length.
+    pub(crate) fn response_starts(&self, bytes: Option<usize>) {
         let mut state = self.state();
-        // The end of the answer before it may be unsent, too, where the caller asks before it has read.
+        // Added, not set: a caller that sends requests without reading may leave the previous response unsent.
         state.unsent_bytes = state.unsent_bytes.saturating_add(bytes.unwrap_or_default());
         state.enter(if bytes.is_some() { Stage::Send } else { Stage::Stream });
     }
 
-    /// Bytes went. Those of an answer that has an end gain it no time.
-    pub(crate) fn went(&self) {
+    /// Bytes were sent. Only in a response of unknown length does that extend the time.
+    pub(crate) fn bytes_went(&self) {
         let mut state = self.state();
         if state.stage == Stage::Stream {
             state.since = Instant::now();
         }
     }
 
-    /// All of the answer is handed over.
+    /// The whole response has been handed to the connection.
     pub(crate) fn handed_over(&self) {
         let mut state = self.state();
         match state.stage {
@@ -145,7 +145,7 @@ impl Progress {
         }
     }
 
-    /// All that was handed over is sent. Gives the bytes that are no longer unsent.
+    /// Everything handed over is sent. Returns how many bytes are no longer unsent.
     pub(crate) fn flushed(&self) -> usize {
         let mut state = self.state();
         if state.stage != Stage::Flush {
@@ -155,12 +155,12 @@ impl Progress {
         std::mem::take(&mut state.unsent_bytes)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, CurrentStage> {
         self.state.lock()
     }
 }
 
-impl State {
+impl CurrentStage {
     fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         self.since = Instant::now();

@@ -1,4 +1,4 @@
-//! What callers notice of the bounds, over real connections.
+//! The limits as callers notice them, over real connections.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ const SOON: Duration = Duration::from_secs(5);
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n";
 
 /// A running server. It ends with the test.
-struct Running {
+struct TestServer {
     address: SocketAddr,
     closing: Arc<Notify>,
-    /// Notified when `/late` is asked.
+    /// Notified when a request for `/late` arrives.
     is_asked: Arc<Notify>,
     running: JoinHandle<()>,
 }
 
-impl Running {
-    async fn start(limits: Limits) -> Self {
+impl TestServer {
+    async fn start(limits: ListenerLimits) -> Self {
         Self::with(limits, |server| server).await
     }
 
-    async fn with(limits: Limits, change: impl FnOnce(HttpServer) -> HttpServer) -> Self {
+    async fn with(limits: ListenerLimits, change: impl FnOnce(HttpServer) -> HttpServer) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = change(HttpServer::new("test", listener, limits));
@@ -44,10 +44,10 @@ impl Running {
             async move { closed.notified().await },
             Duration::from_millis(1_500),
         ));
-        Running { address, closing, is_asked, running }
+        TestServer { address, closing, is_asked, running }
     }
 
-    /// A connection whose request is under way.
+    /// A connection with a request in progress.
     async fn busy(&self, last_header: &str) -> TcpStream {
         let mut stream = self.connect().await;
         let request = format!("GET /late HTTP/1.1\r\nhost: shop.test\r\n{last_header}\r\n");
@@ -68,8 +68,8 @@ impl Running {
     }
 }
 
-fn limits(places: usize) -> Limits {
-    Limits { per_address: usize::MAX, ..Limits::of(places) }
+fn limits(slots: usize) -> ListenerLimits {
+    ListenerLimits { per_address: usize::MAX, ..ListenerLimits::of(slots) }
 }
 
 #[handler]
@@ -77,7 +77,7 @@ fn hello() -> &'static str {
     "hello"
 }
 
-/// More than the system takes off us while it is not read.
+/// More than the system buffers for a reader that does not read.
 #[handler]
 fn large() -> Vec<u8> {
     vec![b'x'; 16 * 1024 * 1024]
@@ -90,7 +90,7 @@ async fn late(is_asked: Data<&Arc<Notify>>) -> &'static str {
     "late"
 }
 
-/// An answer without an end.
+/// An endless response.
 #[handler]
 fn drip() -> Response {
     let (mut writing, reading) = tokio::io::duplex(64);
@@ -102,7 +102,7 @@ fn drip() -> Response {
     Response::builder().status(StatusCode::OK).body(Body::from_async_read(reading))
 }
 
-/// Asks and reads the answer, whose body is `hello`.
+/// Sends a request and reads the response, whose body is `hello`.
 async fn ask(stream: &mut TcpStream) -> String {
     stream.write_all(ASK).await.unwrap();
     let mut text = String::new();
@@ -116,7 +116,7 @@ async fn ask(stream: &mut TcpStream) -> String {
     text
 }
 
-/// Whether the other side closes it soon; what it says before is given.
+/// Whether the server closes the connection soon; returns the bytes it sent before.
 async fn ends(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut said = Vec::new();
     match tokio::time::timeout(SOON, stream.read_to_end(&mut said)).await {
@@ -125,13 +125,13 @@ async fn ends(stream: &mut TcpStream) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether it is open, as far as can be told without waiting for long.
+/// Whether the connection is still open after a short wait.
 async fn stays(stream: &mut TcpStream) -> bool {
     tokio::time::timeout(Duration::from_millis(200), stream.read_u8()).await.is_err()
 }
 
 #[tokio::test]
-async fn an_event_does_not_wait_for_the_one_before_it_to_be_confirmed() {
+async fn an_event_does_not_wait_until_the_previous_one_is_acknowledged() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = HttpServer::new("test", listener, limits(1));
@@ -144,7 +144,7 @@ async fn an_event_does_not_wait_for_the_one_before_it_to_be_confirmed() {
 
 #[tokio::test]
 async fn http_2_is_refused_at_its_first_bytes() {
-    let server = Running::start(limits(8)).await;
+    let server = TestServer::start(limits(8)).await;
     let mut client = server.connect().await;
 
     client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
@@ -154,8 +154,8 @@ async fn http_2_is_refused_at_its_first_bytes() {
 }
 
 #[tokio::test]
-async fn a_new_connection_gets_in_when_idle_ones_have_taken_all_places() {
-    let server = Running::start(limits(2)).await;
+async fn a_new_connection_gets_in_when_idle_ones_use_all_slots() {
+    let server = TestServer::start(limits(2)).await;
     let mut oldest = server.connect().await;
     ask(&mut oldest).await;
     let mut newer = server.connect().await;
@@ -169,8 +169,8 @@ async fn a_new_connection_gets_in_when_idle_ones_have_taken_all_places() {
 }
 
 #[tokio::test]
-async fn whoever_holds_many_idle_connections_loses_them_before_one_who_holds_few() {
-    let server = Running::start(limits(4)).await;
+async fn an_address_with_many_idle_connections_loses_one_before_an_address_with_few() {
+    let server = TestServer::start(limits(4)).await;
     let mut gateway = server.connect_from(7).await;
     ask(&mut gateway).await;
     let mut held = Vec::new();
@@ -188,8 +188,8 @@ async fn whoever_holds_many_idle_connections_loses_them_before_one_who_holds_few
 }
 
 #[tokio::test]
-async fn a_connection_under_way_is_no_place_for_a_new_one() {
-    let server = Running::start(limits(1)).await;
+async fn a_connection_with_a_request_is_not_closed_for_a_new_one() {
+    let server = TestServer::start(limits(1)).await;
     let mut busy = server.busy("connection: close\r\n").await;
 
     let mut new = server.connect().await;
@@ -200,8 +200,8 @@ async fn a_connection_under_way_is_no_place_for_a_new_one() {
 }
 
 #[tokio::test]
-async fn one_address_has_so_many_connections_and_no_more() {
-    let server = Running::start(Limits { per_address: 2, ..Limits::of(100) }).await;
+async fn the_connections_of_one_address_are_limited() {
+    let server = TestServer::start(ListenerLimits { per_address: 2, ..ListenerLimits::of(100) }).await;
     let mut first = server.connect_from(7).await;
     ask(&mut first).await;
     let mut second = server.connect_from(7).await;
@@ -217,8 +217,8 @@ async fn one_address_has_so_many_connections_and_no_more() {
 }
 
 #[tokio::test]
-async fn one_too_many_of_an_address_whose_connections_are_in_use_is_refused() {
-    let server = Running::start(Limits { per_address: 1, ..Limits::of(100) }).await;
+async fn a_connection_above_the_limit_of_an_address_is_refused_while_the_others_are_in_use() {
+    let server = TestServer::start(ListenerLimits { per_address: 1, ..ListenerLimits::of(100) }).await;
     let mut busy = server.busy("connection: close\r\n").await;
 
     let mut one_too_many = server.connect().await;
@@ -230,8 +230,8 @@ async fn one_too_many_of_an_address_whose_connections_are_in_use_is_refused() {
 #[tokio::test]
 async fn a_favored_address_has_any_number_and_is_closed_last() {
     let is_favored = |address: IpAddr| address == IpAddr::from([127, 0, 0, 7]);
-    let few = Limits { per_address: 1, ..Limits::of(3) };
-    let server = Running::with(few, |server| server.favoring(is_favored)).await;
+    let few = ListenerLimits { per_address: 1, ..ListenerLimits::of(3) };
+    let server = TestServer::with(few, |server| server.favoring(is_favored)).await;
     let mut favored = Vec::new();
     for _ in 0..2 {
         let mut one = server.connect_from(7).await;
@@ -258,13 +258,13 @@ fn hasty() -> Timings {
     }
 }
 
-fn in_haste() -> Limits {
-    Limits { timings: hasty(), ..limits(8) }
+fn in_haste() -> ListenerLimits {
+    ListenerLimits { timings: hasty(), ..limits(8) }
 }
 
 #[tokio::test]
 async fn a_connection_without_a_request_ends() {
-    let server = Running::start(in_haste()).await;
+    let server = TestServer::start(in_haste()).await;
     let mut unused = server.connect().await;
     let mut used = server.connect().await;
     ask(&mut used).await;
@@ -274,8 +274,8 @@ async fn a_connection_without_a_request_ends() {
 }
 
 #[tokio::test]
-async fn a_connection_with_a_request_now_and_then_stays() {
-    let server = Running::start(in_haste()).await;
+async fn a_connection_with_occasional_requests_stays_open() {
+    let server = TestServer::start(in_haste()).await;
     let mut client = server.connect().await;
 
     for _ in 0..8 {
@@ -286,7 +286,7 @@ async fn a_connection_with_a_request_now_and_then_stays() {
 
 #[tokio::test]
 async fn a_head_that_drips_gains_no_time() {
-    let server = Running::start(in_haste()).await;
+    let server = TestServer::start(in_haste()).await;
     let (mut reading, mut writing) = server.connect().await.into_split();
     writing.write_all(b"GET / HTTP/1.1\r\nx-drip: ").await.unwrap();
     let dripping = tokio::spawn(async move {
@@ -303,7 +303,7 @@ async fn a_head_that_drips_gains_no_time() {
 
 #[tokio::test]
 async fn an_answer_that_is_read_in_drips_gains_no_time() {
-    let server = Running::start(in_haste()).await;
+    let server = TestServer::start(in_haste()).await;
     let mut client = server.connect().await;
     client.write_all(b"GET /large HTTP/1.1\r\nhost: shop.test\r\n\r\n").await.unwrap();
 
@@ -314,7 +314,7 @@ async fn an_answer_that_is_read_in_drips_gains_no_time() {
             read += buffer.len();
             tokio::time::sleep(Duration::from_millis(5)).await;
             if read > 512 * 200 {
-                // Long after its time, so that what the system holds need not be read in drips.
+                // Far past the deadline now, so the rest, which the system has buffered, is read at once.
                 while let Ok(size @ 1..) = client.read(&mut [0; 65_536]).await {
                     read += size;
                 }
@@ -324,12 +324,12 @@ async fn an_answer_that_is_read_in_drips_gains_no_time() {
     };
     tokio::time::timeout(SOON * 2, reading).await.expect("closed");
 
-    assert!(read < 16 * 1024 * 1024, "all of it came");
+    assert!(read < 16 * 1024 * 1024, "the whole response came");
 }
 
 #[tokio::test]
-async fn an_answer_without_an_end_lives_as_long_as_it_says_something() {
-    let server = Running::start(in_haste()).await;
+async fn an_endless_response_stays_open_while_it_sends() {
+    let server = TestServer::start(in_haste()).await;
     let mut client = server.connect().await;
     client.write_all(b"GET /drip HTTP/1.1\r\nhost: shop.test\r\n\r\n").await.unwrap();
 
@@ -340,9 +340,9 @@ async fn an_answer_without_an_end_lives_as_long_as_it_says_something() {
 }
 
 #[tokio::test]
-async fn an_old_connection_is_told_that_this_answer_is_its_last() {
+async fn an_old_connection_is_closed_after_its_response() {
     let timings = Timings { life: Duration::from_millis(200), ..Timings::default() };
-    let server = Running::start(Limits { timings, ..limits(8) }).await;
+    let server = TestServer::start(ListenerLimits { timings, ..limits(8) }).await;
     let mut client = server.connect().await;
 
     let young = ask(&mut client).await;
@@ -356,7 +356,7 @@ async fn an_old_connection_is_told_that_this_answer_is_its_last() {
 
 #[tokio::test]
 async fn a_head_above_16_kib_is_refused_and_not_kept() {
-    let server = Running::start(limits(8)).await;
+    let server = TestServer::start(limits(8)).await;
     let mut client = server.connect().await;
     let head = [b"GET / HTTP/1.1\r\nx-long: ", vec![b'x'; 20_000].as_slice()].concat();
 
@@ -367,8 +367,8 @@ async fn a_head_above_16_kib_is_refused_and_not_kept() {
 }
 
 #[tokio::test]
-async fn readers_that_take_nothing_hold_so_many_bytes_together_and_no_more() {
-    let server = Running::start(Limits { unsent_bytes: 40 * 1024 * 1024, ..limits(64) }).await;
+async fn the_unsent_bytes_of_all_slow_readers_together_are_limited() {
+    let server = TestServer::start(ListenerLimits { unsent_bytes: 40 * 1024 * 1024, ..limits(64) }).await;
     let mut slow = Vec::new();
     for _ in 0..6 {
         let mut client = server.connect().await;
@@ -392,31 +392,31 @@ async fn readers_that_take_nothing_hold_so_many_bytes_together_and_no_more() {
     assert_eq!(cut, 4, "two answers of 16 MiB fit into 40");
 }
 
-/// What is closing is still counted as unsent; that is no reason to close more.
+/// A closing connection still counts as unsent, which must not close more connections.
 #[tokio::test]
-async fn of_slow_readers_as_few_are_closed_as_will_do_and_the_favored_last() {
+async fn as_few_slow_readers_as_possible_are_closed_and_favored_ones_last() {
     let favored = IpAddr::from([192, 0, 2, 1]);
-    let mut places = Places::new("test", Limits { unsent_bytes: 40, ..limits(8) });
-    places.favor(move |peer| peer == favored);
-    let places = Arc::new(places);
+    let mut slots = ConnectionSlots::new("test", ListenerLimits { unsent_bytes: 40, ..limits(8) });
+    slots.favor(move |peer| peer == favored);
+    let slots = Arc::new(slots);
     let mut slow = Vec::new();
     for last in 1..=6 {
-        let place = places.admit(IpAddr::from([192, 0, 2, last])).await.unwrap();
-        place.answers(Some(16));
-        slow.push(place);
+        let slot = slots.admit(IpAddr::from([192, 0, 2, last])).await.unwrap();
+        slot.response_starts(Some(16));
+        slow.push(slot);
     }
 
     let mut is_closed = Vec::new();
-    for place in &slow {
-        is_closed.push(tokio::time::timeout(Duration::ZERO, place.progress.closing.notified()).await.is_ok());
+    for slot in &slow {
+        is_closed.push(tokio::time::timeout(Duration::ZERO, slot.progress.closing.notified()).await.is_ok());
     }
 
     assert_eq!(is_closed, [false, true, true, true, true, false], "two answers of 16 bytes fit into 40");
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_requests_and_for_no_idle_connection() {
-    let server = Running::start(limits(8)).await;
+async fn a_stop_waits_for_requests_but_not_for_idle_connections() {
+    let server = TestServer::start(limits(8)).await;
     let (mut never_asked, mut asked) = (server.connect().await, server.connect().await);
     ask(&mut asked).await;
     let mut busy = server.busy("").await;
@@ -431,7 +431,7 @@ async fn a_stop_waits_for_requests_and_for_no_idle_connection() {
 }
 
 #[test]
-fn one_subscriber_of_ipv6_is_one_caller() {
+fn one_ipv6_subscriber_counts_as_one_caller() {
     let [a, b, other] = ["2001:db8:1:2::1", "2001:db8:1:2:ffff::9", "2001:db8:1:3::1"].map(|a| a.parse().unwrap());
 
     assert_eq!(network_of(a), network_of(b));

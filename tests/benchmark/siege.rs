@@ -11,7 +11,7 @@ use config::defaults;
 use domain::id::TransactionId;
 use gateway::atmos::AtmosGateway;
 use gateway::coordination::Coordination;
-use http_server::PlaceCounts;
+use http_server::ConnectionLimits;
 use serde_json::{Value, json};
 use telemetry::causes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -158,7 +158,7 @@ pub(super) async fn lay(time: Duration, settings: &[(&str, &str)]) -> Siege {
     progress("siege", "connections are held");
     let mut siege = JoinSet::new();
     let (held, pages) = (Arc::new(Held::default()), Arc::new(AtomicUsize::new(0)));
-    let places = PlaceCounts::of_this_process().api;
+    let places = ConnectionLimits::of_this_process().api;
     for number in 0..places + MORE_THAN_PLACES {
         siege.spawn(hold(address, number % HOLDERS, Arc::clone(&held)));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::job::QueueName;
-use http_server::{HttpServer, Limits, PlaceCounts, SharedAnswer};
+use http_server::{ConnectionLimits, HttpServer, ListenerLimits, SingleFlight};
 use poem::http::StatusCode;
 use poem::web::{Data, Json};
 use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
@@ -26,8 +26,8 @@ struct HealthContext {
     consumption_check: ConsumptionCheck,
     stop: CancellationToken,
     /// Made once for all requests of the same time.
-    readiness: SharedAnswer<(Option<String>, String)>,
-    metrics: SharedAnswer<String>,
+    readiness: SingleFlight<(Option<String>, String)>,
+    metrics: SingleFlight<String>,
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `ended`; `stop` turns `/readyz` red at once.
@@ -45,11 +45,11 @@ pub async fn serve(
             queue,
             consumption_check,
             stop,
-            readiness: SharedAnswer::default(),
-            metrics: SharedAnswer::default(),
+            readiness: SingleFlight::default(),
+            metrics: SingleFlight::default(),
         },
     );
-    HttpServer::new("health", listener, Limits::of(PlaceCounts::of_this_process().health))
+    HttpServer::new("health", listener, ListenerLimits::of(ConnectionLimits::of_this_process().health))
         .run(routes, ended.cancelled(), LAST_ANSWERS)
         .await;
 }

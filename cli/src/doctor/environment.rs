@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use config::Variables;
-use http_server::PlaceCounts;
+use http_server::ConnectionLimits;
 use store::DatabaseUrl;
 use store::processes::Process;
 
@@ -99,7 +99,7 @@ pub(super) fn look_at_configuration(roles: &[Role], variables: &Variables, resul
 
 /// Checks the limit of open files: connections and the database need them.
 pub(super) fn look_at_descriptors(results: &mut CheckResults) {
-    match PlaceCounts::of_this_process().describe() {
+    match ConnectionLimits::of_this_process().describe() {
         (says, true) => results.ok("connections", says),
         (says, false) => results.warn(
             "connections",

@@ -1,29 +1,29 @@
-//! One answer for all who ask while the one before it is made.
+//! Concurrent calls share one expensive computation.
 
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// What is dear to make and the same for every caller, such as metrics: it is made once at a time, and those who have
-/// asked before it was begun share it. None is older than the question.
+/// Makes a value that is expensive and the same for every caller, such as the metrics, once at a time. Calls that
+/// arrived before the computation started share its result, so a result is never older than the call.
 #[derive(Debug)]
-pub struct SharedAnswer<T>(Arc<Mutex<Option<(Instant, T)>>>);
+pub struct SingleFlight<T>(Arc<Mutex<Option<(Instant, T)>>>);
 
-impl<T> Default for SharedAnswer<T> {
+impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
-        SharedAnswer(Arc::default())
+        SingleFlight(Arc::default())
     }
 }
 
-impl<T> Clone for SharedAnswer<T> {
+impl<T> Clone for SingleFlight<T> {
     fn clone(&self) -> Self {
-        SharedAnswer(Arc::clone(&self.0))
+        SingleFlight(Arc::clone(&self.0))
     }
 }
 
-impl<T: Clone> SharedAnswer<T> {
-    /// The answer, which `make` makes unless another caller's was begun after this call.
+impl<T: Clone> SingleFlight<T> {
+    /// The value: from another call if that one started to make it after this call, otherwise from `make`.
     pub async fn get(&self, make: impl Future<Output = T>) -> T {
         let asked_at = Instant::now();
         let mut last = self.0.lock().await;
@@ -47,8 +47,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn however_many_ask_at_once_two_answers_are_made() {
-        let (shared, made) = (SharedAnswer::default(), Arc::new(AtomicUsize::new(0)));
+    async fn at_most_two_values_are_made_for_any_number_of_simultaneous_calls() {
+        let (shared, made) = (SingleFlight::default(), Arc::new(AtomicUsize::new(0)));
         let mut asking = tokio::task::JoinSet::new();
         for _ in 0..1_000 {
             let (shared, made) = (shared.clone(), Arc::clone(&made));
@@ -62,13 +62,13 @@ mod tests {
         }
         asking.join_all().await;
 
-        // The first one's, and one for all who came while it was made.
+        // One for the first call, and one for all calls that came while it was made.
         assert!(made.load(Ordering::Relaxed) <= 2, "{made:?}");
     }
 
     #[tokio::test]
-    async fn an_answer_is_never_older_than_its_question() {
-        let shared = SharedAnswer::default();
+    async fn a_value_is_never_older_than_its_call() {
+        let shared = SingleFlight::default();
 
         for number in 0..3 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -77,8 +77,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_leaves_keeps_nobody_waiting() {
-        let shared = SharedAnswer::default();
+    async fn a_caller_that_leaves_blocks_no_other_caller() {
+        let shared = SingleFlight::default();
         let left = tokio::time::timeout(Duration::from_millis(10), shared.get(std::future::pending::<u8>())).await;
         assert!(left.is_err());
 

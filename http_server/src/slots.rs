@@ -1,4 +1,4 @@
-//! The places for connections of one listener, and whose is given to a new one.
+//! The connection slots of one listener, and which connection must give its slot to a new one.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -12,24 +12,24 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
-use crate::limits::Limits;
-use crate::metrics::{self, Why};
-use crate::progress::{Progress, Stage};
+use crate::limits::ListenerLimits;
+use crate::metrics::{self, ConnectionCloseReason};
+use crate::progress::{ConnectionProgress, Stage};
 
-/// Where no connection can be closed, it is looked again this often.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// While no connection can be closed, the search is repeated this often.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// An answer that has been made, or is being read, for this long may be closed when places are needed; a sound one takes
-/// less, but for the wait for a payment link and event streams, and both may be asked for again.
-const NOT_SOON: Duration = Duration::from_secs(5);
+/// A response that takes longer than this may be closed when slots are needed. A healthy one is faster; the exceptions
+/// are the wait for a payment link and event streams, and callers can repeat both requests.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
 
-/// Together with one connection its likes are closed, this part of all places: to look for them is work.
-const PART_CLOSED: usize = 64;
+/// One search closes up to this fraction of the slots (1/64), because each search reads all connections.
+const CLOSED_SHARE: usize = 64;
 
-/// So many warnings a minute.
+/// The most warnings in a minute.
 const WARNINGS_PER_MINUTE: u32 = 6;
 
-/// The network that counts as one caller: an IPv4 address, or the /64 of IPv6 that one subscriber has whole.
+/// The network that counts as one caller: one IPv4 address, or one IPv6 /64, which a single subscriber owns whole.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
@@ -37,52 +37,55 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// All places of one listener.
-pub(crate) struct Places {
+/// All connection slots of one listener.
+pub(crate) struct ConnectionSlots {
     name: &'static str,
-    limits: Limits,
+    limits: ListenerLimits,
     is_favored: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     free: Arc<Semaphore>,
-    open: Mutex<Open>,
+    open: Mutex<OpenConnections>,
     unsent_bytes: AtomicUsize,
-    pub(crate) warnings: Warnings,
+    pub(crate) warnings: WarningLimit,
 }
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     last_id: u64,
-    connections: HashMap<u64, Connection>,
-    /// How many each address has that are not about to close.
+    connections: HashMap<u64, OpenConnection>,
+    /// How many connections each address has, without those that are closing.
     of_address: HashMap<IpAddr, usize>,
-    /// How many are about to close, and have their places still.
+    /// How many connections are closing but still have their slots.
     closing: usize,
 }
 
 #[derive(Debug)]
-struct Connection {
+struct OpenConnection {
     address: IpAddr,
     is_favored: bool,
     is_closing: bool,
-    progress: Arc<Progress>,
+    progress: Arc<ConnectionProgress>,
 }
 
-impl fmt::Debug for Places {
+impl fmt::Debug for ConnectionSlots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Places").field("name", &self.name).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("ConnectionSlots")
+            .field("name", &self.name)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
-impl Places {
-    pub(crate) fn new(name: &'static str, limits: Limits) -> Self {
-        metrics::register(name, limits.places);
-        Places {
+impl ConnectionSlots {
+    pub(crate) fn new(name: &'static str, limits: ListenerLimits) -> Self {
+        metrics::register(name, limits.slots);
+        ConnectionSlots {
             name,
             limits,
             is_favored: Box::new(|_| false),
-            free: Arc::new(Semaphore::new(limits.places)),
+            free: Arc::new(Semaphore::new(limits.slots)),
             open: Mutex::default(),
             unsent_bytes: AtomicUsize::new(0),
-            warnings: Warnings::default(),
+            warnings: WarningLimit::default(),
         }
     }
 
@@ -90,9 +93,9 @@ impl Places {
         self.is_favored = Box::new(is_favored);
     }
 
-    /// A place for a connection of this peer, made free if there is none; `None` where the peer's address has as many as
-    /// it may have and each of them is in use.
-    pub(crate) async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+    /// A slot for a connection of this peer; another connection is closed for it if needed. `None` if the peer's
+    /// address has as many connections as it may have and all of them are in use.
+    pub(crate) async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<ConnectionSlot> {
         let address = network_of(peer);
         let is_favored = (self.is_favored)(peer);
         if !is_favored && self.count_of(address) >= self.limits.per_address {
@@ -104,21 +107,21 @@ impl Places {
                     self.limits.per_address, self.name
                 );
             }
-            if self.close(Some(address), Why::Address) == 0 {
-                metrics::count_closed(self.name, Why::Refused);
+            if self.close(Some(address), ConnectionCloseReason::Address) == 0 {
+                metrics::count_closed(self.name, ConnectionCloseReason::Refused);
                 return None;
             }
         }
         let permit = self.permit().await?;
-        let progress = Arc::new(Progress::new(self.limits.timings));
+        let progress = Arc::new(ConnectionProgress::new(self.limits.timings));
         let mut open = self.open();
         open.last_id += 1;
         let id = open.last_id;
         *open.of_address.entry(address).or_default() += 1;
-        let connection = Connection { address, is_favored, is_closing: false, progress: Arc::clone(&progress) };
+        let connection = OpenConnection { address, is_favored, is_closing: false, progress: Arc::clone(&progress) };
         open.connections.insert(id, connection);
         metrics::open(self.name, open.connections.len());
-        Some(Place { places: Arc::clone(self), id, progress, _permit: permit })
+        Some(ConnectionSlot { slots: Arc::clone(self), id, progress, _permit: permit })
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -128,7 +131,7 @@ impl Places {
         let mut has_waited = false;
         loop {
             self.make_room(has_waited);
-            let freed = tokio::time::timeout(LOOK_AGAIN, Arc::clone(&self.free).acquire_owned()).await;
+            let freed = tokio::time::timeout(RETRY_INTERVAL, Arc::clone(&self.free).acquire_owned()).await;
             if let Ok(permit) = freed {
                 return permit.ok();
             }
@@ -139,12 +142,12 @@ impl Places {
         }
     }
 
-    /// Closes connections that are of less use than a new one, unless some are closing already and have not been waited
-    /// for: many callers that come at once would else each have a part of all connections closed.
+    /// Closes the least useful connections, unless others are already closing and the caller has not waited for them.
+    /// Otherwise each of many simultaneous new connections would close its own fraction of all.
     pub(crate) fn make_room(&self, has_waited: bool) {
         let are_closing = self.open().closing > 0;
         if has_waited || !are_closing {
-            self.close(None, Why::Crowded);
+            self.close(None, ConnectionCloseReason::Crowded);
         }
     }
 
@@ -152,8 +155,8 @@ impl Places {
         self.open().of_address.get(&address).copied().unwrap_or_default()
     }
 
-    /// Has those closed that are of least use, of this address or of all, and gives how many there are.
-    fn close(&self, of: Option<IpAddr>, why: Why) -> usize {
+    /// Closes the least useful connections, of one address or of all, and returns their number.
+    fn close(&self, of: Option<IpAddr>, why: ConnectionCloseReason) -> usize {
         let mut open = self.open();
         let open = &mut *open;
         let mut ranked: Vec<(Rank, u64)> = open
@@ -165,15 +168,15 @@ impl Places {
                 Some((Rank::of(connection, of_address)?, *id))
             })
             .collect();
-        let most = if of.is_some() { self.limits.per_address } else { self.limits.places } / PART_CLOSED;
+        let most = if of.is_some() { self.limits.per_address } else { self.limits.slots } / CLOSED_SHARE;
         let most = most.max(1);
         if ranked.len() > most {
             ranked.select_nth_unstable_by_key(most - 1, |(rank, _)| Reverse(*rank));
             ranked.truncate(most);
         }
         ranked.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
-        // Idle ones are no loss; of the others as few are closed as will do.
-        let idle = ranked.iter().take_while(|(rank, _)| rank.use_of_it == Reverse(Use::None)).count();
+        // Closing idle connections loses nothing; of the others only one is closed.
+        let idle = ranked.iter().take_while(|(rank, _)| rank.usefulness == Reverse(Usefulness::None)).count();
         ranked.truncate(idle.max(1));
         for (_, id) in &ranked {
             let Some(connection) = open.connections.get_mut(id) else { continue };
@@ -187,15 +190,15 @@ impl Places {
         ranked.len()
     }
 
-    /// Has slow readers closed while there are more unsent bytes than there may be: the strange ones first, and of those
-    /// the one that reads longest.
+    /// Closes slow readers while there are more unsent bytes than allowed: unfavored ones first, and among them the one
+    /// that has been reading for the longest time.
     fn bound_unsent(&self) {
         let mut open = self.open();
         let mut unsent = self.unsent_bytes.load(Ordering::Relaxed);
-        // Those that are closing free theirs in a moment, and are counted until then.
+        // Closing connections free their bytes in a moment but are still counted.
         let closing = open.connections.values().filter(|connection| connection.is_closing);
         unsent = unsent.saturating_sub(closing.map(|connection| connection.progress.unsent_bytes()).sum());
-        let mut slow: Vec<(bool, Duration, usize, &mut Connection)> = open
+        let mut slow: Vec<(bool, Duration, usize, &mut OpenConnection)> = open
             .connections
             .values_mut()
             .filter(|connection| !connection.is_closing)
@@ -214,7 +217,7 @@ impl Places {
             connection.is_closing = true;
             connection.progress.closing.notify_one();
             closed.push(connection.address);
-            metrics::count_closed(self.name, Why::Unsent);
+            metrics::count_closed(self.name, ConnectionCloseReason::Unsent);
         }
         open.closing += closed.len();
         for address in closed {
@@ -222,7 +225,7 @@ impl Places {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, OpenConnections> {
         self.open.lock()
     }
 }
@@ -234,92 +237,92 @@ fn leave(of_address: &mut HashMap<IpAddr, usize>, address: IpAddr) {
     }
 }
 
-/// How well a connection can be done without; the greatest goes first.
+/// How easily a connection can be closed; the greatest is closed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    is_strange: bool,
-    use_of_it: Reverse<Use>,
+    is_unfavored: bool,
+    usefulness: Reverse<Usefulness>,
     of_address: usize,
-    lasts: Duration,
+    lasted: Duration,
 }
 
-/// Of what use a connection is at this moment.
+/// How useful a connection is at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Use {
-    /// It waits for a request.
+enum Usefulness {
+    /// Idle: it waits for a request.
     None,
-    /// It has been waiting for its reader, or for us, for longer than it should.
+    /// Slow: its reader or our work takes longer than it should.
     Little,
 }
 
 impl Rank {
-    /// `None` for one that is in use.
-    fn of(connection: &Connection, of_address: usize) -> Option<Self> {
-        let (stage, lasts) = connection.progress.stage();
-        let use_of_it = match stage {
-            Stage::Idle | Stage::Head => Use::None,
-            Stage::Work | Stage::Send | Stage::Stream | Stage::Flush if lasts >= NOT_SOON => Use::Little,
+    /// `None` if the connection is in use.
+    fn of(connection: &OpenConnection, of_address: usize) -> Option<Self> {
+        let (stage, lasted) = connection.progress.stage();
+        let usefulness = match stage {
+            Stage::Idle | Stage::Head => Usefulness::None,
+            Stage::Work | Stage::Send | Stage::Stream | Stage::Flush if lasted >= SLOW_AFTER => Usefulness::Little,
             Stage::Work | Stage::Send | Stage::Stream | Stage::Flush => return None,
         };
-        Some(Rank { is_strange: !connection.is_favored, use_of_it: Reverse(use_of_it), of_address, lasts })
+        Some(Rank { is_unfavored: !connection.is_favored, usefulness: Reverse(usefulness), of_address, lasted })
     }
 }
 
-/// One connection's place; dropping it frees the place.
+/// The slot of one connection; dropping it frees the slot.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct ConnectionSlot {
+    slots: Arc<ConnectionSlots>,
     id: u64,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<ConnectionProgress>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// The listener's name.
     pub(crate) fn listener(&self) -> &'static str {
-        self.places.name
+        self.slots.name
     }
 
-    /// An answer of that many bytes begins, or one that has no end yet.
-    pub(crate) fn answers(&self, bytes: Option<usize>) {
-        self.progress.answers(bytes);
+    /// A response starts: of `bytes` bytes, or of unknown length.
+    pub(crate) fn response_starts(&self, bytes: Option<usize>) {
+        self.progress.response_starts(bytes);
         let bytes = bytes.unwrap_or_default();
-        let unsent = self.places.unsent_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if unsent > self.places.limits.unsent_bytes {
-            self.places.bound_unsent();
+        let unsent = self.slots.unsent_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if unsent > self.slots.limits.unsent_bytes {
+            self.slots.bound_unsent();
         }
     }
 
-    /// All that was handed over is sent.
+    /// Everything handed over is sent.
     pub(crate) fn flushed(&self) {
         self.settle(self.progress.flushed());
     }
 
     fn settle(&self, bytes: usize) {
-        self.places.unsent_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.slots.unsent_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut open = self.places.open();
-        // Together with its removal: whoever adds up sees both or neither.
+        let mut open = self.slots.open();
+        // Under the same lock as the removal, so that `bound_unsent` sees both or neither.
         self.settle(self.progress.unsent_bytes());
         match open.connections.remove(&self.id) {
             Some(connection) if connection.is_closing => open.closing = open.closing.saturating_sub(1),
             Some(connection) => leave(&mut open.of_address, connection.address),
             None => (),
         }
-        metrics::open(self.places.name, open.connections.len());
+        metrics::open(self.slots.name, open.connections.len());
     }
 }
 
-/// Some warnings a minute.
+/// Limits the warnings to [`WARNINGS_PER_MINUTE`].
 #[derive(Debug, Default)]
-pub(crate) struct Warnings(Mutex<Option<(Instant, u32)>>);
+pub(crate) struct WarningLimit(Mutex<Option<(Instant, u32)>>);
 
-impl Warnings {
-    /// Whether there may be one more.
+impl WarningLimit {
+    /// Whether one more warning may be logged now.
     pub(crate) fn take(&self) -> bool {
         let mut minute = self.0.lock();
         let (began, spent) = match *minute {
@@ -340,36 +343,39 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[tokio::test]
-    async fn many_that_come_at_once_have_no_more_closed_than_they_need() {
-        let places = Arc::new(Places::new("test", Limits { per_address: usize::MAX, ..Limits::of(4 * PART_CLOSED) }));
+    async fn many_new_connections_at_once_close_no_more_than_they_need() {
+        let slots = Arc::new(ConnectionSlots::new(
+            "test",
+            ListenerLimits { per_address: usize::MAX, ..ListenerLimits::of(4 * CLOSED_SHARE) },
+        ));
         let mut open = Vec::new();
-        for _ in 0..4 * PART_CLOSED {
-            open.push(places.admit(PEER).await.unwrap());
+        for _ in 0..4 * CLOSED_SHARE {
+            open.push(slots.admit(PEER).await.unwrap());
         }
-        assert_eq!(closing(&places), 0);
+        assert_eq!(closing(&slots), 0);
 
-        // Each connection that is closed ends a little after it was told to, and just then the next one comes.
+        // Each closing connection ends a little later, and exactly then the next new connection comes.
         for _ in 0..4 {
             let coming = tokio::spawn({
-                let places = Arc::clone(&places);
-                async move { places.admit(PEER).await.unwrap() }
+                let slots = Arc::clone(&slots);
+                async move { slots.admit(PEER).await.unwrap() }
             });
-            // This runtime has one thread: it runs until it waits for a place.
+            // This runtime has one thread, so the task runs until it waits for a slot.
             tokio::task::yield_now().await;
-            let before = closing(&places);
+            let before = closing(&slots);
             assert!((1..=4).contains(&before), "a part of all: {before}");
-            let ends = open.iter().position(|place| is_closing(&places, place)).unwrap();
+            let ends = open.iter().position(|slot| is_closing(&slots, slot)).unwrap();
             drop(open.swap_remove(ends));
             open.push(coming.await.unwrap());
-            assert_eq!(closing(&places), before - 1);
+            assert_eq!(closing(&slots), before - 1);
         }
     }
 
-    fn closing(places: &Places) -> usize {
-        places.open().connections.values().filter(|connection| connection.is_closing).count()
+    fn closing(slots: &ConnectionSlots) -> usize {
+        slots.open().connections.values().filter(|connection| connection.is_closing).count()
     }
 
-    fn is_closing(places: &Places, place: &Place) -> bool {
-        places.open().connections[&place.id].is_closing
+    fn is_closing(slots: &ConnectionSlots, slot: &ConnectionSlot) -> bool {
+        slots.open().connections[&slot.id].is_closing
     }
 }
