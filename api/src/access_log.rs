@@ -1,5 +1,5 @@
-//! One line for each request, as far as that is not for anybody to decide: what proves nothing, and what was refused, has
-//! a number of lines a minute, and the rest is told as a number.
+//! The access log: one line for each request. Requests that anyone can send by the thousand (refused or without a
+//! credential) have a limit of lines per minute; the rest are reported as a number.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,37 +8,37 @@ use poem::http::Method;
 use telemetry::{LineBudget, plain};
 use tracing::{debug, error, info};
 
-use crate::asker::Proof;
+use crate::credential::Credential;
 
-/// Requests that were refused, or that come from nobody known: anybody can send them by the thousand.
+/// Refused requests, and requests without a credential: anyone can send them by the thousand.
 const REFUSED_PER_MINUTE: u32 = 120;
 
-/// Requests that ended with a fault of ours. A database that is away fails all of them.
+/// Requests that failed by our own fault. While the database is down, all of them fail.
 const FAILED_PER_MINUTE: u32 = 120;
 
-/// Pages and orders that customers look at with the order's token.
+/// Pages and orders that customers read with the order's token.
 const CUSTOMERS_PER_MINUTE: u32 = 1_200;
 
-/// Rightly signed callbacks. One that was seen on its way can be sent again and again.
+/// Correctly signed callbacks. A copied one can be sent again and again.
 const CALLBACKS_PER_MINUTE: u32 = 3_000;
 
-/// So much of a path is read, and so much of it written.
+/// How much of a path is read, and how much of it is written.
 const PATH_READ: usize = 4_096;
 const PATH_CHARACTERS: usize = 200;
 
-/// The longest method there is has 16 letters.
+/// The longest registered method has 16 letters.
 const METHOD_CHARACTERS: usize = 16;
 
-/// Percent signs may be encoded again and again. What is not plain after so many times is not shown.
+/// Percent signs can be encoded repeatedly. A path that is not decoded after this many rounds is not shown.
 const DECODED_AT_MOST: usize = 4;
 
 const REDACTED: &str = "[redacted]";
 
-/// An order's token has 32 hexadecimal digits, and half of one is redacted, too; an API key may have any signs. No word and
-/// no number in an address of ours is so long.
+/// An order's token has 32 hexadecimal digits, and half of one is redacted too; an API key may have any characters. No
+/// word and no number in our own paths is this long.
 const SECRET_CHARACTERS: usize = 16;
 
-/// Which requests may be logged yet.
+/// Limits the lines of the access log.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     refused: LineBudget,
@@ -49,13 +49,13 @@ pub(crate) struct AccessLog {
 
 /// One answered request.
 #[derive(Debug)]
-pub(crate) struct Answered<'a> {
+pub(crate) struct AccessLogEntry<'a> {
     pub(crate) method: &'a Method,
-    /// As [`redacted`] gives it.
+    /// As returned by [`redacted`].
     pub(crate) path: &'a str,
     pub(crate) status: u16,
     pub(crate) taken: Duration,
-    /// Who sent it, as far as that is known.
+    /// The sender's address, if known.
     pub(crate) client: Option<IpAddr>,
     pub(crate) api_key: Option<&'a str>,
 }
@@ -70,24 +70,24 @@ impl AccessLog {
         }
     }
 
-    /// Whether an answer of this status, to somebody who has proved this, may be told of in the log.
-    pub(crate) fn may_tell(&self, status: u16, proof: Option<&Proof>) -> bool {
-        self.tell_left_out();
-        match (status, proof) {
+    /// Whether a request with this status and this credential may be logged now.
+    pub(crate) fn may_log(&self, status: u16, credential: Option<&Credential>) -> bool {
+        self.log_left_out();
+        match (status, credential) {
             (500.., _) => self.failed.take(),
             (400.., _) | (_, None) => self.refused.take(),
-            (_, Some(Proof::Token)) => self.customers.take(),
-            (_, Some(Proof::Signature)) => self.callbacks.take(),
-            (_, Some(Proof::Key(_))) => true,
+            (_, Some(Credential::OrderToken)) => self.customers.take(),
+            (_, Some(Credential::Signature)) => self.callbacks.take(),
+            (_, Some(Credential::ApiKey(_))) => true,
         }
     }
 
-    fn tell_left_out(&self) {
+    fn log_left_out(&self) {
         for (budget, what) in [
-            (&self.refused, "were refused or proved nothing"),
+            (&self.refused, "were refused or had no credential"),
             (&self.failed, "failed"),
             (&self.customers, "came with an order's token"),
-            (&self.callbacks, "were rightly signed callbacks"),
+            (&self.callbacks, "were correctly signed callbacks"),
         ] {
             if let Some(requests) = budget.left_out() {
                 info!(requests, "{requests} more requests of a minute {what}; tasdiq_http_requests_total counts them");
@@ -95,40 +95,41 @@ impl AccessLog {
         }
     }
 
-    /// Tells of a request that machines send all the time: for health, and browsers before the one that matters.
-    pub(crate) fn tell_at_debug(&self, answered: &Answered<'_>) {
-        self.tell_left_out();
-        let Answered { path, status, .. } = answered;
-        debug!(status, "{} {path} {status}", method(answered.method));
+    /// Logs requests that machines send all the time, at level debug: health checks, and preflight requests of
+    /// browsers.
+    pub(crate) fn log_at_debug(&self, entry: &AccessLogEntry<'_>) {
+        self.log_left_out();
+        let AccessLogEntry { path, status, .. } = entry;
+        debug!(status, "{} {path} {status}", method(entry.method));
     }
 }
 
-/// Tells of a request.
-pub(crate) fn tell(answered: &Answered<'_>) {
-    let Answered { path, status, api_key, .. } = *answered;
-    let method = method(answered.method);
-    let client = answered.client.map(tracing::field::display);
-    let duration_ms = u64::try_from(answered.taken.as_millis()).unwrap_or(u64::MAX);
+/// Logs a request.
+pub(crate) fn log_request(entry: &AccessLogEntry<'_>) {
+    let AccessLogEntry { path, status, api_key, .. } = *entry;
+    let method = method(entry.method);
+    let client = entry.client.map(tracing::field::display);
+    let duration_ms = u64::try_from(entry.taken.as_millis()).unwrap_or(u64::MAX);
     info!(method, path, status, duration_ms, client, api_key, "{method} {path} {status}");
 }
 
-/// Tells of a request that panicked. The panic's own text was told by the panic hook.
-pub(crate) fn tell_panic(method: &Method, path: &str) {
+/// Logs that a request panicked. The panic hook has already logged the panic's text.
+pub(crate) fn log_panic(method: &Method, path: &str) {
     error!("a request panicked: {} {path}", self::method(method));
 }
 
-/// A method may be any word of any length.
+/// A caller may send any word of any length as method.
 fn method(method: &Method) -> String {
     plain(method.as_str(), METHOD_CHARACTERS)
 }
 
-/// The path as it may stand in a log: without tokens and keys, plain, and not endless.
+/// The path as it may be logged: without tokens and keys, printable, and limited in length.
 ///
-/// A caller may write one where it does not belong, with any sign as `%61`, and that again as `%2561`.
+/// A caller may put a secret where it does not belong, with characters encoded as `%61`, or encoded twice as `%2561`.
 pub(crate) fn redacted(path: &str) -> String {
     let read: String = path.chars().take(PATH_READ).collect();
     let Some(decoded) = decoded(&read) else { return REDACTED.to_owned() };
-    // No address of ours has these signs in its path; what follows them was meant to be a query.
+    // None of our paths has these characters; the rest was meant as a query.
     let (path, is_longer) = match decoded.find(['?', '&', '=', ';', '#']) {
         Some(end) => (&decoded[..end], true),
         None => (decoded.as_str(), false),
@@ -146,7 +147,7 @@ pub(crate) fn redacted(path: &str) -> String {
     plain(&path, PATH_CHARACTERS)
 }
 
-/// The text without percent signs that encode something; `None` where they were encoded too often.
+/// The text after percent decoding; `None` if it was encoded too often.
 fn decoded(text: &str) -> Option<String> {
     let mut text = text.to_owned();
     for _ in 0..=DECODED_AT_MOST {
@@ -207,22 +208,22 @@ mod tests {
     }
 
     #[test]
-    fn what_anybody_can_send_by_the_thousand_has_few_lines_and_a_shop_has_all_of_its_own() {
+    fn requests_that_anyone_can_send_have_few_lines_and_a_shop_has_all_of_its_own() {
         let log = AccessLog::new();
-        let key = Proof::Key("shop".to_owned());
-        let told = |status: u16, proof: Option<&Proof>| {
-            i32::try_from((0..10_000).filter(|_| log.may_tell(status, proof)).count()).unwrap()
+        let key = Credential::ApiKey("shop".to_owned());
+        let told = |status: u16, proof: Option<&Credential>| {
+            i32::try_from((0..10_000).filter(|_| log.may_log(status, proof)).count()).unwrap()
         };
 
         assert_eq!(told(404, None), 120);
         assert_eq!(told(200, None), 0, "the documentation counts among them");
         assert_eq!(told(422, Some(&key)), 0, "so does what a shop sends and gets refused");
         assert_eq!(told(503, None), 120);
-        assert_eq!(told(200, Some(&Proof::Token)), 1_200);
+        assert_eq!(told(200, Some(&Credential::OrderToken)), 1_200);
         assert_eq!(told(200, Some(&key)), 10_000);
     }
 
-    /// The token with each sign as it is, or as `%61`, or that again with its percent sign as `%25`.
+    /// The token with each character plain, encoded as `%61`, or encoded twice as `%2561`.
     fn written(encodings: &[u8]) -> String {
         let sign = |(sign, times): (char, &u8)| match times {
             0 => sign.to_string(),
@@ -246,7 +247,7 @@ mod tests {
         }
 
         #[test]
-        fn an_api_key_is_redacted_in_whichever_segment(
+        fn an_api_key_is_redacted_in_any_segment(
             before in "(/[a-z0-9]{0,12}){0,4}", key in "[A-Za-z0-9_.~+-]{16,80}", after in "(/[a-z0-9]{0,12}){0,4}"
         ) {
             let redacted = redacted(&format!("{before}/{key}{after}"));

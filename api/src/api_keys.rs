@@ -1,4 +1,4 @@
-//! Who may use the order API.
+//! API keys: the callers that may use the order API.
 
 use std::collections::BTreeSet;
 
@@ -7,36 +7,37 @@ use domain::secret::Secret;
 /// One caller of the order API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Stands on the orders it makes.
+    /// Stored with the orders made with this key.
     pub name: String,
-    /// What the caller sends as bearer token.
+    /// Sent by the caller as bearer token.
     pub key: Secret,
 }
 
-/// What a key must have at least, so that nobody guesses it.
+/// The minimum strength of a key, so that it cannot be guessed.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyStrength {
-    /// How many characters.
+    /// The minimum number of characters.
     pub characters: usize,
-    /// How many of them that differ: `aaaaaaaaaaaaaaaa` is long, and the first guess.
+    /// The minimum number of different characters: `aaaaaaaaaaaaaaaa` is long but easy to guess.
     pub different: usize,
 }
 
 impl KeyStrength {
-    /// Whether a key is too easily guessed.
+    /// Whether a key is too easy to guess.
     pub fn is_weak(self, key: &str) -> bool {
         let different: BTreeSet<u8> = key.bytes().collect();
         key.len() < self.characters || different.len() < self.different
     }
 }
 
-/// The most callers that may be configured; each request is compared with every one.
+/// The most keys that may be configured; each request is compared with every one.
 const MAX_API_KEYS: usize = 100;
 
-/// A name has one key, and a second one while keys are changed.
+/// A name has one key, and a second one while the key is being changed.
 const KEYS_PER_NAME: usize = 2;
 
-/// `name:key,name2:key2`. Complaints count the entries, for a name may be a key that lost its name; all of them are told.
+/// Parses `name:key,name2:key2`. Error texts name entries by their number, because a "name" may be a key without its
+/// name. All faults are reported at once.
 pub(crate) fn api_keys(text: &str, strength: KeyStrength) -> Result<Vec<ApiKey>, String> {
     let (mut keys, mut faults) = (Vec::new(), Vec::new());
     for (index, entry) in text.split(',').map(str::trim).enumerate() {

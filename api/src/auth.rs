@@ -1,4 +1,4 @@
-//! Who is asking: an API key sees the orders it made, an order's token that order.
+//! Authentication: an API key sees the orders made with it, an order's token sees that order.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use store::orders;
 use subtle::ConstantTimeEq;
 
 use crate::ApiKey;
-use crate::asker::{Asker, Proof};
+use crate::credential::{Credential, ProvenCredential};
 use crate::orders::Follower;
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, sender};
 
 const SCHEME: &str = "api_key";
 
-/// What a request brings to prove itself. The proof itself is weighed by [`Caller::order`] and [`KeyHolder`].
+/// The credentials of a request, not yet checked: [`Caller::order`] and [`KeyHolder`] check them.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    bearer: Bearer,
-    asker: Asker,
+    bearer: BearerHeader,
+    credential: ProvenCredential,
 }
 
 #[derive(Debug)]
-enum Bearer {
+enum BearerHeader {
     Nothing,
     /// An `Authorization` header that is not `Bearer <key>`.
     Unreadable,
@@ -37,50 +37,50 @@ enum Bearer {
 
 impl Caller {
     fn of(request: &Request) -> Self {
-        let asker = Asker::of(request);
+        let credential = ProvenCredential::of(request);
         let Some(value) = request.headers().get(header::AUTHORIZATION) else {
-            return Caller { bearer: Bearer::Nothing, asker };
+            return Caller { bearer: BearerHeader::Nothing, credential };
         };
         let key = value.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, key)| {
             (scheme.eq_ignore_ascii_case("bearer") && !key.trim().is_empty()).then(|| Secret::new(key.trim()))
         });
-        Caller { bearer: key.map_or(Bearer::Unreadable, Bearer::Key), asker }
+        Caller { bearer: key.map_or(BearerHeader::Unreadable, BearerHeader::Key), credential }
     }
 
-    /// The name of the caller's API key; empty where no keys are configured.
+    /// The name of the caller's API key; empty if no keys are configured.
     fn name(&self, keys: &[ApiKey]) -> Result<String, Problem> {
         let name = match &self.bearer {
             _ if keys.is_empty() => String::new(),
-            Bearer::Nothing => {
+            BearerHeader::Nothing => {
                 return Err(Problem::new(
                     ProblemType::MissingApiKey,
                     "send your API key in the header `Authorization: Bearer <key>`",
                 ));
             }
-            Bearer::Unreadable => return Err(wrong_key()),
-            // All keys are compared, so that the time taken does not tell which one came near.
-            Bearer::Key(sent) => keys
+            BearerHeader::Unreadable => return Err(wrong_key()),
+            // Every key is compared, so that the response time does not reveal which one was close.
+            BearerHeader::Key(sent) => keys
                 .iter()
                 .fold(None, |found, key| if key.key == *sent { Some(key.name.clone()) } else { found })
                 .ok_or_else(wrong_key)?,
         };
-        self.asker.proved(Proof::Key(name.clone()));
+        self.credential.record(Credential::ApiKey(name.clone()));
         Ok(name)
     }
 
-    /// The order, if this caller or this token may see it, and as whom.
+    /// The order, if the API key or the token allows to see it, and the role in which the caller sees it.
     ///
-    /// A token proves itself alone; where an API key is sent as well, the key decides. An `Authorization` that holds no
-    /// key of ours is somebody else's, such as a proxy's that asks for a password in front of the shop.
+    /// A token is enough alone; if a bearer key is sent as well, the key decides. An `Authorization` header of another
+    /// kind is not meant for us: a proxy in front of the shop may ask for a password.
     pub(crate) async fn order(&self, api: &Api, id: OrderId, token: Option<&str>) -> Result<(Order, Viewer), Problem> {
         let order = match (&self.bearer, token) {
-            (Bearer::Nothing | Bearer::Unreadable, Some(token)) => {
+            (BearerHeader::Nothing | BearerHeader::Unreadable, Some(token)) => {
                 let token = OrderToken::parse(token).ok_or_else(wrong_token)?;
                 let order = orders::find(&api.context.store, id).await?.ok_or_else(wrong_token)?;
                 if !bool::from(order.token.as_str().as_bytes().ct_eq(token.as_str().as_bytes())) {
                     return Err(wrong_token());
                 }
-                self.asker.proved(Proof::Token);
+                self.credential.record(Credential::OrderToken);
                 (order, Viewer::Customer)
             }
             _ => {
@@ -92,10 +92,10 @@ impl Caller {
         Ok(order)
     }
 
-    /// By what a caller that may see an order is counted among those that follow orders: its API key, or else its address.
+    /// How a caller is counted among the followers of orders: by its API key, otherwise by its address.
     pub(crate) fn follower(&self, api: &Api, token: Option<&str>, request: &Request) -> Follower {
         let at_its_address = || Follower::at(sender::sender(request, &api.context.callback_addresses));
-        if matches!(self.bearer, Bearer::Nothing | Bearer::Unreadable) && token.is_some() {
+        if matches!(self.bearer, BearerHeader::Nothing | BearerHeader::Unreadable) && token.is_some() {
             return at_its_address();
         }
         match self.name(&api.context.settings.keys) {
@@ -105,12 +105,12 @@ impl Caller {
     }
 }
 
-/// Who looks at an order.
+/// The role in which a caller sees an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Viewer {
-    /// The shop, with its API key: sees whatever is kept about the order.
+    /// The shop, with its API key: sees everything stored about the order.
     Shop,
-    /// The customer, with the order's token: sees no text that was written for the shop or its operators.
+    /// The customer, with the order's token: sees no text written for the shop or its operators.
     Customer,
 }
 
@@ -122,10 +122,10 @@ fn wrong_token() -> Problem {
     Problem::new(ProblemType::WrongToken, "`token` must be the `order_token` of this very order")
 }
 
-/// A caller whose API key was found good before anything else of the request was looked at.
+/// A caller whose API key was checked before the rest of the request was read.
 #[derive(Debug)]
 pub(crate) struct KeyHolder {
-    /// The name of its key; empty where no keys are configured.
+    /// The name of its key; empty if no keys are configured.
     pub(crate) name: String,
 }
 

@@ -1,73 +1,80 @@
-//! Which addresses callbacks may come from, and whose word about a sender's address is believed.
+//! The addresses from which callbacks may come, and the proxies whose `X-Forwarded-For` is trusted.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// What becomes of a rightly signed callback from an address that is not listed.
+/// How a correctly signed callback from an unlisted address is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AddressCheck {
-    /// Nothing: the signature decides. The default, because a list that is wrong by one network, or a proxy that nobody
-    /// thought of, refuses every payment of the shop.
+    /// Like any other: the signature decides. This is the default, because a list with one wrong network, or a
+    /// forgotten proxy, would refuse every payment of the shop.
     #[default]
     Off,
-    /// It is told, and decided like any other.
+    /// It is logged, and decided like any other.
     Watch,
-    /// It is told, and refused.
+    /// It is logged and refused.
     Refuse,
 }
 
 config::settings! {
-    /// The addresses callbacks may come from.
+    /// The addresses from which callbacks may come.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct CallbackAddresses {
-        /// What becomes of a rightly signed callback from an address that is not listed: `off` nothing, `watch` it is told,
-        /// `refuse` it is refused.
+        /// How a correctly signed callback from an unlisted address is treated: `off` like any other, `watch` logged,
+        /// `refuse` logged and refused.
         #[env("ATMOS_CALLBACK_ADDRESS_CHECK", default = "off", check = address_check)]
         pub check: AddressCheck,
 
-        /// The networks and addresses of Atmos, comma-separated; looked at with `watch` and `refuse`.
-        // Where Atmos is said to call from (Atmos documents, callback; told by several integrations, seen by none of ours).
+        /// The networks and addresses of Atmos, comma-separated; used with `watch` and `refuse`.
+        // The network from which Atmos is said to call (Atmos documents, callback; reported by several integrations,
+        // not yet observed by us).
         #[env("ATMOS_CALLBACK_ADDRESSES", default = "92.63.207.0/24", check = networks)]
         pub listed: Vec<IpNet>,
 
-        /// Networks and addresses of proxies in front, comma-separated; their `X-Forwarded-For` tells where a request came
-        /// from. Nobody else's is believed.
+        /// Networks and addresses of your own proxies, comma-separated. Only their `X-Forwarded-For` is trusted: it names
+        /// the sender of a request.
         #[env("TASDIQ_TRUSTED_PROXIES", default = "", shown = "none", check = proxies)]
         pub trusted_proxies: Vec<IpNet>,
     }
 }
 
 impl CallbackAddresses {
-    /// Whether the gateway may call from there; an address nobody knows is not listed.
+    /// Whether the gateway may call from this address; an unknown address is not listed.
     pub fn lists(&self, address: Option<IpAddr>) -> bool {
         address.is_some_and(|address| holds(&self.listed, address))
     }
 
-    /// Whether the sender at this address is a proxy of ours.
+    /// Whether this address is one of our own proxies.
     pub fn trusts(&self, address: IpAddr) -> bool {
         holds(&self.trusted_proxies, address)
     }
 
-    /// In a sentence, for `doctor`.
+    /// A sentence for `tasdiq doctor`.
     pub fn describe(&self) -> String {
         let decided = match self.check {
             AddressCheck::Off => "callbacks may come from every address; their signature decides".to_owned(),
             AddressCheck::Watch => {
-                format!("callbacks from elsewhere than {} are told, and decided like any other", list(&self.listed))
+                format!(
+                    "callbacks from other addresses than {} are logged, and decided like any other",
+                    list(&self.listed)
+                )
             }
             AddressCheck::Refuse => {
-                format!("callbacks from elsewhere than {} are refused, however signed", list(&self.listed))
+                format!(
+                    "callbacks from other addresses than {} are refused, also if correctly signed",
+                    list(&self.listed)
+                )
             }
         };
         match self.trusted_proxies.as_slice() {
-            [] => format!("{decided}; whoever connects is the sender"),
-            proxies => format!("{decided}; X-Forwarded-For is believed from {}", list(proxies)),
+            [] => format!("{decided}; the peer of the connection is the sender"),
+            proxies => format!("{decided}; X-Forwarded-For is trusted from {}", list(proxies)),
         }
     }
 }
 
-/// An IPv4 address counts as one however the system writes it (`::ffff:92.63.207.1` on a socket for both).
+/// An IPv4 address matches in both notations: a socket may report it as `::ffff:92.63.207.1`.
 fn holds(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
@@ -93,7 +100,7 @@ fn proxies(text: &str) -> Result<Vec<IpNet>, String> {
 /// The most networks a list may have; each request is compared with every one.
 const MAX_NETWORKS: usize = 100;
 
-/// `92.63.207.0/24,10.0.0.7`: networks and single addresses. Complaints count the entries.
+/// Parses `92.63.207.0/24,10.0.0.7`: networks and single addresses. Error texts name entries by their number.
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let mut networks = Vec::new();
     for (index, entry) in text.split(',').map(str::trim).enumerate() {
@@ -101,7 +108,7 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
         let network = entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
         match network.map(plain_network) {
             Some(network) if holds_all(&network) => {
-                return Err(format!("has an entry {number} that holds every address, which is no list"));
+                return Err(format!("has an entry {number} that contains every address, which is no list"));
             }
             Some(network) => networks.push(network),
             None => {
@@ -114,18 +121,18 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     if networks.len() > MAX_NETWORKS {
         return Err(format!("has more than {MAX_NETWORKS} entries"));
     }
-    // `0.0.0.0/1,128.0.0.0/1`, or any other set of parts.
+    // Also catches `0.0.0.0/1,128.0.0.0/1` and any other set of parts.
     match IpNet::aggregate(&networks).iter().any(holds_all) {
-        true => Err("has entries that together hold every address, which is no list".to_owned()),
+        true => Err("has entries that together contain every address, which is no list".to_owned()),
         false => Ok(networks),
     }
 }
 
-/// All IPv4 addresses as IPv6 writes them, `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
+/// All IPv4 addresses in IPv6 notation, `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
 const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
-/// Without bits beyond its prefix, and in IPv4's own words where IPv6's mean such addresses: a sender's address is compared
-/// in those.
+/// The network without bits beyond its prefix, and in IPv4 notation if it is IPv4-mapped: sender addresses are compared
+/// in that notation.
 fn plain_network(network: IpNet) -> IpNet {
     let network = network.trunc();
     let mapped = match network {
@@ -136,7 +143,7 @@ fn plain_network(network: IpNet) -> IpNet {
     plain.map_or(network, IpNet::V4)
 }
 
-/// Whether it holds every IPv4 or every IPv6 address.
+/// Whether it contains every IPv4 or every IPv6 address.
 fn holds_all(network: &IpNet) -> bool {
     match network {
         IpNet::V4(network) => network.prefix_len() == 0,
@@ -148,9 +155,9 @@ fn holds_all(network: &IpNet) -> bool {
 mod tests {
     use super::*;
 
-    /// A sender's address is compared in IPv4's own words, so a list must be read into them.
+    /// A sender's address is compared in IPv4 notation, so a list must be converted to it.
     #[test]
-    fn networks_in_the_words_of_ipv6_are_those_of_ipv4() {
+    fn ipv4_networks_in_ipv6_notation_are_read_as_ipv4() {
         let read = |text: &str| networks(text).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
 
         assert_eq!(read("::ffff:92.63.207.0/120"), ["92.63.207.0/24"]);

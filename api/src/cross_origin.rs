@@ -1,30 +1,30 @@
-//! A shop's own pages call us from the shop's origin: what browsers want to be told before they allow that.
+//! CORS: a shop's own pages call us from the shop's origin, and browsers ask first whether that is allowed.
 //!
-//! Any origin may: who sees an order is decided by the key or token in the request, never by a cookie of the browser.
+//! Any origin is allowed: the key or token in the request decides which orders are visible, never a browser's cookie.
 //!
-//! poem's `Cors` would change what callers see: it answers 200 instead of 204, names the caller's origin instead of `*`,
-//! knows one list of methods for all addresses, and has nothing for a caller without `Origin`; of headers it takes a fixed
-//! list, or repeats whatever is asked, however long.
+//! poem's `Cors` would change the responses: it answers 200 instead of 204, names the caller's origin instead of `*`,
+//! knows only one list of methods for all paths, and does nothing for a caller without `Origin`. For headers it has a
+//! fixed list, or repeats the requested list, however long.
 
 use poem::Response;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-/// The headers of ours that a shop's page may send. It may send any other as well: error trackers and tracing add some of
-/// their own to each request.
+/// Our headers that a shop's page may send. Other headers are allowed too: error trackers and tracing add their own to
+/// each request.
 const TAKEN: &str = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-Id";
 
-/// A longer list of asked headers is nothing that a page sends, and is not repeated.
+/// A page never asks for a longer list of headers than this; a longer one is not repeated.
 const ASKED_BYTES: usize = 2_000;
 
-/// The headers of ours that a shop's page may read, besides those that it always may.
+/// Our headers that a shop's page may read, besides the ones that are always readable.
 const SHOWN: &str = "Location, Retry-After, X-Request-Id";
 
-/// For how many seconds a browser need not ask again; none keeps it for longer than a day.
+/// For how many seconds a browser need not ask again. No browser keeps the answer for more than a day.
 const KEPT_S: &str = "86400";
 
-/// The answer to `OPTIONS`, which a browser asks before it sends the request itself.
+/// The answer to `OPTIONS`, which a browser sends before the request itself.
 ///
-/// The headers it asks for are allowed by name: `*` would not stand for `Authorization`, and older browsers do not know it.
+/// The requested headers are allowed by name: `*` does not cover `Authorization`, and older browsers do not know it.
 pub(crate) fn preflight(methods: HeaderValue, asked: Option<&HeaderValue>) -> Response {
     let mut response =
         Response::builder().status(StatusCode::NO_CONTENT).header(header::ALLOW, methods.clone()).finish();
@@ -36,7 +36,7 @@ pub(crate) fn preflight(methods: HeaderValue, asked: Option<&HeaderValue>) -> Re
     response
 }
 
-/// Our headers, and those that are asked for.
+/// Our headers and the requested ones.
 fn with_asked(asked: Option<&HeaderValue>) -> HeaderValue {
     let is_name = |name: &str| HeaderName::from_bytes(name.trim().as_bytes()).is_ok();
     asked
@@ -46,7 +46,7 @@ fn with_asked(asked: Option<&HeaderValue>) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static(TAKEN))
 }
 
-/// Lets pages of any origin read the answer, a problem as well.
+/// Lets pages of any origin read the response, also if it is a problem.
 pub(crate) fn allow(headers: &mut HeaderMap) {
     insert(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     insert(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, SHOWN);

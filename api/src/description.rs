@@ -1,5 +1,5 @@
-//! `/openapi.json`: what poem-openapi makes of the handlers, with an example of each problem document; and `/docs`, which
-//! shows it.
+//! `/openapi.json`: made by poem-openapi from the handlers, with an example of each problem document; and `/docs`,
+//! which shows it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use utoipa_swagger_ui::Config;
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, orders};
 
-/// The id of the request in every example.
+/// The request id in every example.
 pub(crate) const EXAMPLE_ID: &str = "5f0c1f2f9b5f4d3c8a7e6d5c4b3a2910";
 
 /// The OpenAPI description, as JSON.
@@ -22,12 +22,12 @@ pub(crate) fn document(api: &Arc<Api>) -> String {
             add_examples(&mut description);
             description.to_string()
         }
-        // It was written a moment ago; without examples it is as true.
+        // Unlikely, because it was written just now. Without examples it is still correct.
         Err(_) => plain,
     }
 }
 
-/// The page that shows the description. All that it loads stands in it.
+/// The page that shows the description. It contains everything it needs and loads nothing.
 #[derive(Template)]
 #[template(path = "docs.html")]
 struct DocsPage<'a> {
@@ -39,18 +39,18 @@ struct DocsPage<'a> {
 /// The page of `/docs`, as HTML.
 pub(crate) fn page(api: &Arc<Api>) -> String {
     let config = Arc::new(Config::from("openapi.json"));
-    // They are part of the program: to find them cannot fail.
+    // The files are part of the program, so they are always found.
     let file = |name| match utoipa_swagger_ui::serve(name, Arc::clone(&config)) {
         Ok(Some(file)) => String::from_utf8_lossy(&file.bytes).into_owned(),
         Ok(None) | Err(_) => String::new(),
     };
-    // No text of it may end the script that it stands in.
+    // Otherwise a text of the description could end the script it stands in.
     let document = document(api).replace("</", "<\\/");
     let page = DocsPage { style: &file("swagger-ui.css"), script: &file("swagger-ui-bundle.js"), document: &document };
     page.render().unwrap_or_default()
 }
 
-/// Gives each answer that is a problem document an example of each problem that its description names.
+/// Adds to each problem response an example of every problem that its description names.
 fn add_examples(description: &mut Value) {
     let Some(paths) = description.get_mut("paths").and_then(Value::as_object_mut) else { return };
     let operations = paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut);
@@ -75,7 +75,7 @@ fn examples_of(description: &str) -> Map<String, Value> {
     description.split('`').filter_map(named).map(example).collect()
 }
 
-/// What the problem looks like, as a rule.
+/// A typical problem document of this type.
 pub(crate) fn example(kind: ProblemType) -> Problem {
     let with_field = |field: &str, detail: &str| Problem::with_field(kind, field, detail);
     match kind {
@@ -134,7 +134,7 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
             "`refrence` is not a field of an order; there are product_name, amount, payment_type, reference, return_url, \
              language",
         ),
-        ProblemType::RepeatedField => with_field("amount", "`amount` stands there twice, and only one can be meant"),
+        ProblemType::RepeatedField => with_field("amount", "`amount` appears twice; send it once"),
         ProblemType::InvalidAmount => with_field("amount", "the amount must be above zero"),
         ProblemType::InvalidProductName => with_field(
             "product_name",
@@ -182,7 +182,7 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         .member("limit", "order")
         .member("most", 20),
         ProblemType::TooManyRequests => Problem::too_many_requests(),
-        // No operation's description names them.
+        // No operation's description names these.
         ProblemType::InvalidRequest
         | ProblemType::NotFound
         | ProblemType::MethodNotAllowed

@@ -1,8 +1,8 @@
-//! Bodies as the database names them: by their SHA-256.
+//! Digests under which the database stores bodies: SHA-256.
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256, in lower-case hex digits.
+/// SHA-256 in lower-case hexadecimal digits.
 pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(Sha256::digest(bytes))
 }

@@ -1,5 +1,5 @@
-//! Whose payment links come first when one shop asks for very many: each API key has a share of the gateway's budget, and
-//! what is above it waits behind the links of the others.
+//! Fair shares of the gateway's rate limit: each API key has a share, and its links above that share wait behind the
+//! links of the other keys.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,13 +12,13 @@ use store::{Store, processes};
 
 use crate::ApiKey;
 
-/// One key's links may take this part of the budget before they stand behind others.
+/// The share of one key is the rate limit divided by this number.
 const PART: u32 = 2;
 
-/// How often the order APIs are counted, which share what a key may have.
+/// How often the order API processes are counted: they share what a key may have.
 const COUNTED_EVERY: Duration = Duration::from_secs(10);
 
-/// How many callers there are: while a key is changed, two of one name are one.
+/// The number of callers. A name with two keys, while its key is being changed, counts once.
 pub(crate) fn names(keys: &[ApiKey]) -> usize {
     keys.iter().map(|key| key.name.as_str()).collect::<HashSet<_>>().len()
 }
@@ -26,21 +26,20 @@ pub(crate) fn names(keys: &[ApiKey]) -> usize {
 /// The shares of all keys in this process.
 #[derive(Debug)]
 pub(crate) struct FairShares {
-    /// By API key: when its share will be whole again.
+    /// For each API key: when its share will be unused again.
     whole_at: Mutex<HashMap<String, Instant>>,
-    /// The order APIs that are alive.
+    /// The number of running order API processes.
     apis: AtomicU32,
     counted_at: Mutex<Option<Instant>>,
 }
 
 impl FairShares {
-    /// Shares of which nothing is used yet.
+    /// Shares that are not used yet.
     pub(crate) fn new() -> Self {
         FairShares { whole_at: Mutex::default(), apis: AtomicU32::new(1), counted_at: Mutex::default() }
     }
 
-    /// From which queue the next link of this key is made. With one key there is nobody to be fair to, and without a budget
-    /// nothing to be shared.
+    /// The queue for the next link of this key. With a single key, or without a rate limit, there is nothing to share.
     pub(crate) fn queue(&self, key: &str, keys: usize, rate: Option<GatewayRate>) -> QueueName {
         match rate {
             Some(rate) if keys > 1 => self.queue_at(key, rate, Instant::now()),
@@ -48,7 +47,7 @@ impl FairShares {
         }
     }
 
-    /// Gives back what [`FairShares::queue`] took for a link from this queue, where no order came of it.
+    /// Gives back what [`FairShares::queue`] took for this queue, because no order was made.
     pub(crate) fn give_back(&self, key: &str, keys: usize, rate: Option<GatewayRate>, queue: QueueName) {
         let Some(rate) = rate.filter(|_| keys > 1 && queue == QueueName::Links) else { return };
         let between = self.between(rate);
@@ -58,12 +57,12 @@ impl FairShares {
         }
     }
 
-    /// Which part of the budget a key has in this process: one of so many.
+    /// The divisor of the rate limit for one key in this process.
     fn share(&self) -> u32 {
         PART * self.apis.load(Ordering::Relaxed).max(1)
     }
 
-    /// The time from one link of a key to its next.
+    /// The time between two links of one key.
     fn between(&self, rate: GatewayRate) -> Duration {
         Duration::from_secs(1) * self.share() / rate.per_second.max(1)
     }
@@ -80,7 +79,7 @@ impl FairShares {
         QueueName::Links
     }
 
-    /// Counts the order APIs now and then; until then, and where the database does not answer, as many as before.
+    /// Counts the order API processes from time to time. If the database does not answer, the old count stays.
     pub(crate) async fn count_apis(&self, store: &Store) {
         {
             let mut counted_at = self.counted_at.lock();
@@ -103,7 +102,7 @@ mod tests {
     const RATE: GatewayRate = GatewayRate { per_second: 20, burst: 40 };
 
     #[test]
-    fn a_key_that_asks_for_very_many_links_stands_behind_the_others_for_what_is_above_its_share() {
+    fn links_above_a_keys_share_wait_behind_those_of_other_keys() {
         let (shares, now) = (FairShares::new(), Instant::now());
         let first = |key: &str, at| (0..2_000).filter(|_| shares.queue_at(key, RATE, at) == QueueName::Links).count();
 
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_which_no_order_comes_spends_nothing() {
+    fn a_request_without_an_order_uses_no_share() {
         let shares = FairShares::new();
         let queue = || shares.queue("key", 2, Some(GatewayRate { per_second: 1, burst: 4 }));
 
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shop_alone_and_a_gateway_without_a_budget_need_no_shares() {
+    fn a_single_shop_and_a_gateway_without_a_rate_limit_need_no_shares() {
         let shares = FairShares::new();
 
         for (keys, rate) in [(0, Some(RATE)), (1, Some(RATE)), (3, None)] {

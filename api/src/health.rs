@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`: for whoever runs us.
+//! `/livez`, `/readyz` and `/metrics`: for the operator's monitoring.
 
 use std::time::Duration;
 
@@ -12,23 +12,24 @@ use serde_json::{Value, json};
 use crate::problem::{Problem, ProblemType};
 use crate::{Api, ApiContext, SharedApi};
 
-/// A database that needs longer than this for `select 1` is no help to anybody.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A database that takes longer than this for `select 1` counts as unavailable.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is made once for all who ask at the same time: each asks the database, and anybody may ask.
+/// Made once for all simultaneous requests: each reads the database, and anyone may ask.
 #[derive(Default)]
-pub(crate) struct HealthAnswers {
+pub(crate) struct HealthResponses {
     readiness: SingleFlight<(bool, Value)>,
     metrics: SingleFlight<Bytes>,
 }
 
-/// Whether the process runs at all; restarting it mends nothing that this does not show.
+/// Whether the process runs at all. Restarting it repairs nothing that this does not show.
 #[handler]
 pub(crate) fn get_livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether requests should be sent here. Redis away is told and stays green: the webhook must go on, and it needs none.
+/// Whether requests should be sent here. An unavailable Redis is reported but stays green: the webhook must go on, and
+/// it does not need Redis.
 #[handler]
 pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Problem> {
     let (is_ready, checks) = api.health.readiness.get(readiness(&api)).await;
@@ -38,7 +39,7 @@ pub(crate) async fn get_readyz(api: SharedApi<'_>) -> Result<Json<Value>, Proble
     Err(Problem::new(ProblemType::NotReady, "`checks` says what is missing").member("checks", checks))
 }
 
-/// Whether this process takes requests, and what was found.
+/// Whether this process takes requests, and the result of each check.
 async fn readiness(api: &Api) -> (bool, Value) {
     let (database, queue, worker) = tokio::join!(database(api), queue(api), worker(api));
     let clock = match api.context.store.clock().is_trusted() {
@@ -46,20 +47,20 @@ async fn readiness(api: &Api) -> (bool, Value) {
         false => Err("not measured against the database for 5 min".to_owned()),
     };
     let process = if api.stopping.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
-    // Not merely away: orders taken here would wait for a worker that never asks the gateway.
+    // Worse than an unavailable Redis: orders taken here would wait for a worker that never reads this Redis.
     let redis = if api.context.queue.is_cut_off() {
         Err("no living worker uses this Redis; look at REDIS_URL".to_owned())
     } else {
         Ok(())
     };
     let fitness = api.context.queue.fault().map_or(Ok(()), |fault| Err(fault.to_owned()));
-    // While Redis is away or full no worker takes anything, and no restart mends it.
+    // While Redis is down or full no worker takes jobs, and a restart would not help.
     let is_worker_well = worker.is_ok() || queue.is_err() || fitness.is_err();
     let is_ready = [&database, &clock, &process, &redis].iter().all(|check| check.is_ok()) && is_worker_well;
     let word = |check: Result<(), String>| check.err().unwrap_or_else(|| "ok".to_owned());
     let mut checks = json!({
         "process": word(process), "database": word(database), "clock": word(clock), "queue": word(redis.and(queue).and(fitness)),
-        // Told, and never red: without its log a process does all that it is for.
+        // Reported, but never red: without its log the process still does all its work.
         "log": word(telemetry::fault().map_or(Ok(()), Err)),
     });
     if api.context.consumption_check.is_some() {
@@ -69,8 +70,8 @@ async fn readiness(api: &Api) -> (bool, Value) {
 }
 
 async fn database(api: &Api) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, api.context.store.ping()).await {
-        // Requests that read would be answered, and none that a shop or the gateway needs.
+    match tokio::time::timeout(PING_TIMEOUT, api.context.store.ping()).await {
+        // The database reads but does not write: shops and the gateway need requests that write.
         Ok(Ok(())) => api.context.store.write_fault().map_or(Ok(()), |fault| Err(fault.to_owned())),
         Ok(Err(_)) => Err("does not answer".to_owned()),
         Err(_elapsed) => Err("does not answer within 1 s".to_owned()),
@@ -78,7 +79,7 @@ async fn database(api: &Api) -> Result<(), String> {
 }
 
 async fn queue(api: &Api) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, api.context.queue.len(QueueName::Settle)).await {
+    match tokio::time::timeout(PING_TIMEOUT, api.context.queue.len(QueueName::Settle)).await {
         Ok(Ok(_)) => Ok(()),
         _ => Err("Redis does not answer; jobs wait in the database".to_owned()),
     }
@@ -90,7 +91,7 @@ async fn worker(api: &Api) -> Result<(), String> {
     consumption_check.fault(&api.context.store, &api.context.queue).await.map_or(Ok(()), Err)
 }
 
-/// Prometheus' text format.
+/// The metrics in Prometheus' text format.
 #[handler]
 pub(crate) async fn get_metrics(api: SharedApi<'_>) -> poem::Response {
     let ApiContext { store, queue, .. } = &api.context;

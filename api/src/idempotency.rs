@@ -9,11 +9,11 @@ use crate::schema;
 
 const HEADER: &str = "Idempotency-Key";
 
-/// The header's value: a `String` where it must be sent, an `Option<String>` where it may be.
+/// The header's value: a `String` if it is required, an `Option<String>` if it is optional.
 #[derive(Debug)]
 pub(crate) struct IdempotencyHeader<K>(pub(crate) K);
 
-/// How a handler takes the header.
+/// Required or optional, with the description.
 pub(crate) trait Key: Sized {
     const IS_REQUIRED: bool;
     const DESCRIPTION: &'static str;
@@ -47,7 +47,7 @@ impl Key for String {
     }
 }
 
-/// What was sent, if anything was: 1 to 255 visible ASCII characters.
+/// The sent value, if any: 1 to 255 visible ASCII characters.
 fn sent(request: &Request) -> Result<Option<String>, Problem> {
     let invalid = |detail: &str| Err(Problem::new(ProblemType::InvalidIdempotencyKey, detail));
     let mut values = request.headers().get_all(HEADER).iter();

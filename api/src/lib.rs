@@ -1,8 +1,7 @@
-//! The HTTP side: the order API, the gateway's webhook, the payer's pages, health and metrics.
+//! The HTTP side: the order API, the gateway's webhook, the customer's pages, health and metrics.
 //!
-//! A request is parsed at the door (`orders`, `webhook`), answered from our own rows, and leaves every call to the
-//! gateway to a job. Whatever goes wrong becomes one of the problems in `problem.rs`; no other module knows an HTTP
-//! error code.
+//! A request is parsed once (`orders`, `webhook`) and answered from our own database rows; every call to the gateway is
+//! left to a job. Every failure becomes one of the problems in `problem.rs`; no other module knows HTTP error codes.
 
 use std::sync::Arc;
 
@@ -19,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 mod access_log;
 mod api_keys;
-mod asker;
 mod auth;
 mod callback_addresses;
-mod callers;
+mod concurrency_limit;
+mod credential;
 mod cross_origin;
 mod description;
 mod digest;
@@ -30,16 +29,16 @@ mod fair_share;
 mod health;
 mod idempotency;
 mod metrics;
-mod minute_budget;
+mod minute_limit;
 mod or_null;
 mod orders;
 mod pay_page;
 mod problem;
 mod request_body;
 mod requests;
+mod route_table;
 mod schema;
 mod sender;
-mod served;
 mod server;
 mod settings;
 mod static_page;
@@ -52,53 +51,53 @@ pub use callback_addresses::{AddressCheck, CallbackAddresses};
 pub use server::{Listeners, serve};
 pub use settings::ApiSettings;
 
-use callers::{Callers, PerCaller};
+use concurrency_limit::{RequestLimit, RequestsInProgress};
 use fair_share::FairShares;
-use minute_budget::MinuteBudget;
-use served::{Addresses, Audience, Served};
+use minute_limit::MinuteLimit;
+use route_table::{Audience, RouteEntries, RouteTable};
 use static_page::StaticPage;
 
-/// At most so many requests wait for their payment link; the rest get our own page at once.
+/// The most requests that wait for their payment link at the same time; others get our own page at once.
 const WAITING_REQUESTS: usize = 1_000;
 
-/// What the HTTP side works with; cheap to clone.
+/// Everything the HTTP side works with; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApiContext {
     /// The database.
     pub store: Store,
-    /// Reads callbacks, and names whom new orders will ask for money. Never called over the network from here.
+    /// Reads callbacks, and names the gateway account for new orders. Never called over the network from here.
     pub gateway: Gateway,
-    /// Tells waiting requests and open pages that an order changed.
+    /// Tells waiting requests and open pages that an order has changed.
     pub notice: Notice,
-    /// Only asked how long it is, for health and metrics.
+    /// Only its length is read, for health and metrics.
     pub queue: Queue,
-    /// The worker of this process, where it has one.
+    /// The consumption check of the worker in this process, if there is one.
     pub consumption_check: Option<ConsumptionCheck>,
-    /// How the HTTP side is set. Without keys the order API is open.
+    /// The settings of the HTTP side. Without keys the order API is open.
     pub settings: ApiSettings,
-    /// The addresses callbacks may come from.
+    /// The addresses from which callbacks may come.
     pub callback_addresses: CallbackAddresses,
-    /// What customers' browsers reach.
+    /// The address that customers' browsers use.
     pub public_url: PublicUrl,
-    /// What this process is, `up` or `api`.
+    /// The role of this process, `up` or `api`.
     pub role: &'static str,
 }
 
-/// What all requests of one process share.
+/// Shared by all requests of one process.
 struct Api {
     context: ApiContext,
     stopping: CancellationToken,
     waiting: Semaphore,
     streams: Arc<orders::EventStreams>,
-    callers: Arc<Callers>,
-    health: health::HealthAnswers,
-    unproven: MinuteBudget,
-    signed_lines: webhook::SignedLines,
+    requests_in_progress: Arc<RequestsInProgress>,
+    health: health::HealthResponses,
+    unproven: MinuteLimit,
+    signed_log: webhook::SignedCallbackLog,
     links: FairShares,
 }
 
 impl Api {
-    /// Once `stopping` is cancelled, readiness is red and event streams end.
+    /// Once `stopping` is cancelled, `/readyz` is red and event streams end.
     fn new(context: ApiContext, stopping: CancellationToken) -> Self {
         metrics::register();
         Api {
@@ -106,16 +105,16 @@ impl Api {
             stopping,
             waiting: Semaphore::new(WAITING_REQUESTS),
             streams: Arc::default(),
-            callers: Arc::default(),
-            health: health::HealthAnswers::default(),
-            unproven: MinuteBudget::new(webhook::UNPROVEN_PER_MINUTE),
-            signed_lines: webhook::SignedLines::default(),
+            requests_in_progress: Arc::default(),
+            health: health::HealthResponses::default(),
+            unproven: MinuteLimit::new(webhook::UNPROVEN_PER_MINUTE),
+            signed_log: webhook::SignedCallbackLog::default(),
             links: FairShares::new(),
         }
     }
 }
 
-/// What all requests share, as a handler receives it.
+/// The shared state as a handler receives it.
 type SharedApi<'a> = poem::web::Data<&'a Arc<Api>>;
 
 /// The whole HTTP side as one endpoint, without a port.
@@ -123,18 +122,18 @@ pub fn routes(context: ApiContext) -> BoxEndpoint<'static, Response> {
     endpoint(context, CancellationToken::new())
 }
 
-/// As [`routes`]; once `stopping` is cancelled, readiness is red and event streams end.
+/// Like [`routes`]; once `stopping` is cancelled, `/readyz` is red and event streams end.
 fn endpoint(context: ApiContext, stopping: CancellationToken) -> BoxEndpoint<'static, Response> {
     all_routes(&Arc::new(Api::new(context, stopping)))
 }
 
 fn all_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
-    let Served { routes, addresses } = everything(api);
-    watched(routes, addresses, api)
+    let RouteTable { routes, entries } = everything(api);
+    watched(routes, entries, api)
 }
 
-/// Everything that is served.
-fn everything(api: &Arc<Api>) -> Served {
+/// All routes.
+fn everything(api: &Arc<Api>) -> RouteTable {
     let (described, shown) = (Arc::clone(api), Arc::clone(api));
     let openapi = StaticPage::new("application/json", move || description::document(&described));
     let docs = StaticPage::new("text/html; charset=utf-8", move || description::page(&shown));
@@ -147,28 +146,28 @@ fn everything(api: &Arc<Api>) -> Served {
         .get("/pay/:token/return", Audience::PayPage, pay_page::get_return_page)
 }
 
-/// What the webhook's own listener serves.
+/// The routes of the webhook's own listener.
 fn webhook_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
-    // Whatever else is asked there is counted under its own name.
-    watched(health_and_webhook().routes, everything(api).addresses, api)
+    // Other requests to this listener are counted under their own route names.
+    watched(health_and_webhook().routes, everything(api).entries, api)
 }
 
-fn health_and_webhook() -> Served {
-    Served::default()
+fn health_and_webhook() -> RouteTable {
+    RouteTable::default()
         .post("/atmos/webhook", Audience::Program, webhook::post_callback)
         .get("/livez", Audience::Health, health::get_livez)
         .get("/readyz", Audience::Health, health::get_readyz)
         .get("/metrics", Audience::Health, health::get_metrics)
 }
 
-fn watched(routes: Route, addresses: Addresses, api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
+fn watched(routes: Route, entries: RouteEntries, api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
     routes
         .data(Arc::clone(api))
-        .with(PerCaller(Arc::clone(api)))
-        .with(requests::Requests {
+        .with(RequestLimit(Arc::clone(api)))
+        .with(requests::RequestMiddleware {
             link_wait: api.context.settings.link_wait,
             senders: api.context.callback_addresses.clone(),
-            served: Arc::new(addresses),
+            routes: Arc::new(entries),
         })
         .into_endpoint()
         .boxed()

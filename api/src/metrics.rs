@@ -1,4 +1,4 @@
-//! What the HTTP side counts. `/metrics` itself is written by [`process::scrape::render`].
+//! Metrics of the HTTP side. [`process::scrape::render`] writes `/metrics` itself.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -10,8 +10,7 @@ use telemetry::metrics::{counter_vec, gauge_vec, histogram_vec};
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 static CALLBACKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    let callbacks =
-        counter_vec("tasdiq_callbacks_total", "Callbacks of the gateway, by what we made of them.", &["verdict"]);
+    let callbacks = counter_vec("tasdiq_callbacks_total", "Callbacks of the gateway, by verdict.", &["verdict"]);
     // An alert on a rate needs series that begin at zero.
     for verdict in CallbackVerdict::ALL {
         callbacks.with_label_values(&[verdict.as_str()]);
@@ -22,7 +21,7 @@ static CALLBACKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static UNLISTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let unlisted = counter_vec(
         "tasdiq_callbacks_unlisted_total",
-        "Rightly signed callbacks from an address that is not listed, by what became of them.",
+        "Correctly signed callbacks from an unlisted address, by outcome.",
         &["outcome"],
     );
     for outcome in ["watched", "refused"] {
@@ -34,7 +33,7 @@ static UNLISTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static BADLY_SIGNED_IN_A_ROW: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let in_a_row = gauge_vec(
         "tasdiq_callbacks_badly_signed_in_a_row",
-        "Badly signed callbacks since the last rightly signed one: many of them say that the key is wrong.",
+        "Wrongly signed callbacks since the last correctly signed one: a high value means that the key is wrong.",
         &[],
     );
     let none: [&str; 0] = [];
@@ -45,7 +44,7 @@ static BADLY_SIGNED_IN_A_ROW: LazyLock<IntGaugeVec> = LazyLock::new(|| {
 static UNKEPT: LazyLock<IntCounterVec> = LazyLock::new(|| {
     let unkept = counter_vec(
         "tasdiq_callbacks_unkept_total",
-        "Bodies that prove nothing and were only counted: cut off, too large, or beyond the share of the minute or of the day.",
+        "Callbacks without a valid signature that were only counted: incomplete, too large, or above the limit of the minute or of the day.",
         &[],
     );
     let none: [&str; 0] = [];
@@ -62,10 +61,10 @@ static REQUESTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 
 static REQUEST_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
-    histogram_vec("tasdiq_http_request_seconds", "Time until the answer to a request began.", &["route"], SECONDS)
+    histogram_vec("tasdiq_http_request_seconds", "Time until the response to a request began.", &["route"], SECONDS)
 });
 
-/// Makes all series known, so that the first scrape shows them.
+/// Creates all series, so that the first scrape shows them.
 pub(crate) fn register() {
     LazyLock::force(&CALLBACKS);
     LazyLock::force(&CALLBACK_SECONDS);
@@ -90,19 +89,19 @@ pub(crate) fn count_callback(verdict: CallbackVerdict, taken: Duration) {
     let in_a_row = BADLY_SIGNED_IN_A_ROW.with_label_values(&none);
     match verdict {
         CallbackVerdict::BadlySigned => in_a_row.inc(),
-        // Neither says anything of the key.
+        // It tells nothing about the key.
         CallbackVerdict::Unreadable => (),
         _ => in_a_row.set(0),
     }
 }
 
-/// Counts a body that proves nothing and of which nothing was kept.
+/// Counts a callback without a valid signature that was not stored.
 pub(crate) fn count_unkept() {
     let none: [&str; 0] = [];
     UNKEPT.with_label_values(&none).inc();
 }
 
-/// Counts a rightly signed callback from an address that is not listed.
+/// Counts a correctly signed callback from an unlisted address.
 pub(crate) fn count_unlisted(is_refused: bool) {
     UNLISTED.with_label_values(&[if is_refused { "refused" } else { "watched" }]).inc();
 }

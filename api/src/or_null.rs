@@ -1,4 +1,4 @@
-//! A field that is always sent, as `null` where there is nothing to say.
+//! A field that is always sent, as `null` if it has no value.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,8 @@ use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ToJSON, Type};
 use serde_json::Value;
 
-/// A value or `null`; described as required and nullable, where poem-openapi calls an `Option` a field that may be absent.
+/// A value or `null`, described as required and nullable. poem-openapi describes an `Option` as a field that may be
+/// absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OrNull<T>(pub(crate) Option<T>);
 

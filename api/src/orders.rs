@@ -1,4 +1,4 @@
-//! The order API: make an order, look at it, follow it.
+//! The order API: make an order, read it, follow it.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ mod json_object;
 mod link_wait;
 mod reason_body;
 mod refunds;
-mod stream_place;
-mod subject;
+mod section;
+mod stream_slots;
 
 pub(crate) use answer::OrderAnswer;
 use answer::{CreatedOrder, History};
@@ -34,14 +34,14 @@ pub(crate) use events::event_id;
 use events::{FollowAnswer, Resumed};
 use link_wait::LinkWait;
 use refunds::RefundApi;
+use section::ApiSection;
 #[cfg(test)]
-pub(crate) use stream_place::{
+pub(crate) use stream_slots::{
     EVENT_STREAMS, EVENT_STREAMS_PER_ADDRESS, EVENT_STREAMS_PER_KEY, EVENT_STREAMS_PER_ORDER,
 };
-pub(crate) use stream_place::{EventStreams, Follower};
-use subject::Subject;
+pub(crate) use stream_slots::{EventStreams, Follower};
 
-/// The order API with its description; its addresses begin `/api`.
+/// The order API with its description; its paths begin with `/api`.
 pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<(OrderApi, RefundApi), ()> {
     OpenApiService::new((OrderApi(Arc::clone(api)), RefundApi(Arc::clone(api))), "Tasdiq", env!("CARGO_PKG_VERSION"))
         .description(
@@ -57,7 +57,7 @@ pub(crate) struct OrderApi(Arc<Api>);
 
 #[derive(ApiResponse)]
 enum CreateAnswer {
-    /// The order; also for a repeated request with the same `Idempotency-Key`, so that a retry looks like the first.
+    /// The order; also for a repeated request with the same `Idempotency-Key`, so that a retry gets the same answer.
     #[oai(status = 201)]
     Created(
         Json<CreatedOrder>,
@@ -67,12 +67,12 @@ enum CreateAnswer {
     ),
 }
 
-#[OpenApi(tag = "Subject::Orders")]
+#[OpenApi(tag = "ApiSection::Orders")]
 impl OrderApi {
     /// Make an order
     ///
-    /// Answers with an address where the customer can pay: the gateway's page if it came in time, else a page of ours
-    /// that forwards as soon as it is there. Either can be shown to the customer at once.
+    /// The answer has an address where the customer can pay: the gateway's page if it was ready in time, otherwise a
+    /// page of ours that forwards to it as soon as it is ready. You can send the customer to either at once.
     #[oai(path = "/orders/create", method = "post", operation_id = "createOrder")]
     async fn create_order(
         &self,
@@ -122,7 +122,7 @@ impl OrderApi {
         Ok(CreateAnswer::Created(Json(CreatedOrder::new(&order, &api.context.public_url, now_ms)), location))
     }
 
-    /// Look at an order
+    /// Read an order
     #[oai(path = "/orders/:order_id", method = "get", operation_id = "getOrder")]
     async fn get_order(
         &self,
@@ -137,9 +137,10 @@ impl OrderApi {
         Ok(Json(answer.map_err(Problem::from)?))
     }
 
-    /// Look at an order's history
+    /// Read an order's history
     ///
-    /// An API key sees every line with its cause; the order's token sees the moves of the status, each with a fixed sentence.
+    /// An API key sees every line with its cause. The order's token sees the changes of the status, each with a fixed
+    /// sentence.
     #[oai(path = "/orders/:order_id/history", method = "get", operation_id = "getOrderHistory")]
     async fn get_history(
         &self,
@@ -156,10 +157,10 @@ impl OrderApi {
 
     /// Follow an order
     ///
-    /// Server-sent events named `order`, each with the order as `GET` answers it: the first at once, then one per
-    /// change. After a final status comes an event named `end`, and the stream ends: close your `EventSource` then. One that
-    /// asks again all the same (browsers do, with `Last-Event-ID`) is answered 204, after which it asks no more. A stream
-    /// also ends after 30 minutes, without `end`.
+    /// Server-sent events named `order`, each with the order as `GET` returns it: the first at once, then one after
+    /// each change. After a final status comes an event named `end`, and the stream ends: close your `EventSource`
+    /// then. A client that connects again after that (browsers do, with `Last-Event-ID`) gets 204, after which browsers
+    /// stop. A stream also ends after 30 minutes, without `end`.
     #[oai(path = "/orders/:order_id/events", method = "get", operation_id = "followOrder")]
     async fn get_events(
         &self,
@@ -169,7 +170,7 @@ impl OrderApi {
         order_id: Path<i64>,
         /// The order's `order_token`, instead of an API key.
         token: Query<Option<String>>,
-        /// The id of the last event that the caller has; browsers send it by themselves.
+        /// The id of the last event that the client has; browsers send it by themselves.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<String>>,
     ) -> Result<FollowAnswer, ReadProblem> {

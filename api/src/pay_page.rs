@@ -1,8 +1,8 @@
-//! The customer's pages: `/pay/{token}` leads to the gateway's page, `/pay/{token}/return` shows what came of it.
+//! The customer's pages: `/pay/{token}` leads to the gateway's page, `/pay/{token}/return` shows the result.
 //!
-//! Without JavaScript they load themselves again every few seconds; with it they follow the order's events, ask for the
-//! page again and put what comes in its place, so that no proxy's error page ever takes it. What they show is decided here
-//! alone.
+//! Without JavaScript the pages reload every few seconds. With JavaScript they follow the order's events, fetch the
+//! page again and replace its content, so that a proxy's error page never replaces it. The content is decided here
+//! only.
 
 use std::sync::LazyLock;
 
@@ -28,7 +28,7 @@ pub(crate) mod words;
 use labels::{Labels, written_amount};
 use words::{Situation, Words};
 
-/// The page style and script. They stand in the page itself, and the policy names their hashes.
+/// The page's style and script. They stand in the page itself, and the content security policy has their hashes.
 const STYLE: &str = include_str!("../templates/page.css");
 const SCRIPT: &str = include_str!("../templates/page.js");
 
@@ -42,10 +42,10 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Forwards to the gateway's page as soon as there is one; waits for it, or tells what became of the order.
+/// Forwards to the gateway's page as soon as there is one; until then, or when the order has ended, shows a page.
 ///
 /// # Errors
-/// [`ProblemType::NotFound`] for a token that is no order's; a page in words, as all problems under `/pay`.
+/// [`ProblemType::NotFound`] for a token that belongs to no order; shown as a page, like all problems under `/pay`.
 #[handler]
 pub(crate) async fn get_pay_page(
     api: SharedApi<'_>,
@@ -54,28 +54,29 @@ pub(crate) async fn get_pay_page(
 ) -> Result<Response, Problem> {
     let order = order_of(&api, &token).await?;
     let situation = Situation::of(&order, api.context.store.now_ms());
-    let place = Place { events_root: "..", refresh_s: 2, asks_anew: false };
+    let settings = PageSettings { events_root: "..", refresh_s: 2, asks_anew: false };
     let forwards = situation == Situation::Open;
     match &order.payment_url {
-        // See Other, and never kept: a later link of the same order may be another one.
-        Some(url) if forwards && Again::of(request) != Some(Again::Script) => Ok(Response::builder()
+        // 303 See Other, and not cached: a later link of the same order may be a different one.
+        Some(url) if forwards && ReloadedBy::of(request) != Some(ReloadedBy::Script) => Ok(Response::builder()
             .status(StatusCode::SEE_OTHER)
             .header(header::LOCATION, url)
             .header(header::CACHE_CONTROL, "no-store")
             .finish()),
         url => {
-            // A script cannot follow a redirection to another host: it is told where to go.
+            // A script cannot follow a redirection to another host, so the page names the address.
             let forward = url.as_deref().filter(|_| forwards);
             let pay = url.as_deref().filter(|_| situation == Situation::Declined);
-            Ok(page(&order, &api, situation, &place, Ways { forward, pay }))
+            Ok(page(&order, &api, situation, &settings, PageLinks { forward, pay }))
         }
     }
 }
 
-/// Where the gateway sends the customer back to: hints the order's settlement, and shows the result as it comes.
+/// The page to which the gateway sends the customer back: hints the order's settlement, and shows the result as it
+/// comes.
 ///
 /// # Errors
-/// [`ProblemType::NotFound`] for a token that is no order's.
+/// [`ProblemType::NotFound`] for a token that belongs to no order.
 #[handler]
 pub(crate) async fn get_return_page(
     api: SharedApi<'_>,
@@ -85,14 +86,14 @@ pub(crate) async fn get_return_page(
     let mut order = order_of(&api, &token).await?;
     let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
     let mut asks_anew = false;
-    // A page that loads itself again says nothing new: only the customer's coming does.
-    if is_open && Again::of(request).is_none() {
+    // Only the customer's return is news; a reload of the page is not.
+    if is_open && ReloadedBy::of(request).is_none() {
         match orders::hint_from_return_page(&api.context.store, order.id).await {
             Ok(true) => order.last_hint_at_ms = Some(api.context.store.now_ms()),
             Ok(false) => (),
             Err(error) => {
-                // The page is right without the hint; the inquiry only comes later.
-                warn!(order.id = %order.id, error = %error, "the return page of order {} could not hint: {error}", order.id);
+                // The page is correct without the hint; only the inquiry comes later.
+                warn!(order.id = %order.id, error = %error, "the return page of order {} could not record a hint: {error}", order.id);
                 asks_anew = true;
             }
         }
@@ -108,8 +109,8 @@ pub(crate) async fn get_return_page(
         Situation::Declined => order.payment_url.as_deref(),
         _ => None,
     };
-    let place = Place { events_root: "../..", refresh_s: 3, asks_anew };
-    Ok(page(&order, &api, situation, &place, Ways { forward: None, pay }))
+    let settings = PageSettings { events_root: "../..", refresh_s: 3, asks_anew };
+    Ok(page(&order, &api, situation, &settings, PageLinks { forward: None, pay }))
 }
 
 async fn order_of(api: &Api, token: &str) -> Result<Order, Problem> {
@@ -118,52 +119,53 @@ async fn order_of(api: &Api, token: &str) -> Result<Order, Problem> {
     orders::find_by_token(&api.context.store, &token).await?.ok_or_else(not_found)
 }
 
-/// Who loads a page that was loaded before; the query `again` says so.
+/// How a page is being reloaded, as its query `again` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    /// The browser, without JavaScript.
+enum ReloadedBy {
+    /// By the browser, without JavaScript.
     Browser,
-    /// The page's script, which puts what comes in the page's place.
+    /// By the page's script, which replaces the page's content.
     Script,
 }
 
-impl Again {
+impl ReloadedBy {
     fn of(request: &Request) -> Option<Self> {
-        // What a gateway appends to the address is no concern of ours.
+        // A gateway may append its own query to the address; it is ignored.
         let query = request.uri().query().unwrap_or_default();
         query.split('&').find_map(|pair| match pair {
-            "again=browser" => Some(Again::Browser),
-            "again=script" => Some(Again::Script),
+            "again=browser" => Some(ReloadedBy::Browser),
+            "again=script" => Some(ReloadedBy::Script),
             _ => None,
         })
     }
 
     fn address(self) -> &'static str {
         match self {
-            Again::Browser => "?again=browser",
-            Again::Script => "?again=script",
+            ReloadedBy::Browser => "?again=browser",
+            ReloadedBy::Script => "?again=script",
         }
     }
 }
 
-/// Loads the page as the customer did.
+/// Reloads the page as if the customer opened it.
 const ANEW: &str = "?";
 
-/// Which of the two pages it is.
-struct Place {
-    /// The way from the page's folder to where `/api` begins; relative, so that it holds behind any proxy.
+/// The differences between the two pages.
+struct PageSettings {
+    /// The relative path from the page to the parent of `/api`; relative, so that it works behind any proxy.
     events_root: &'static str,
     refresh_s: u32,
-    /// Whether the page loads itself again as the customer did, because it could not do all that a first load does.
+    /// Whether the reload counts as a visit of the customer, because this load could not do everything a first load
+    /// does.
     asks_anew: bool,
 }
 
-/// Where the page leads.
+/// The links of a page.
 #[derive(Default)]
-struct Ways<'a> {
-    /// At once.
+struct PageLinks<'a> {
+    /// The address to forward to at once.
     forward: Option<&'a str>,
-    /// When the customer who has not paid yet wants to.
+    /// The address of the button to pay.
     pay: Option<&'a str>,
 }
 
@@ -175,40 +177,40 @@ struct Page<'a> {
     labels: Labels,
     style: &'static str,
     script: &'static str,
-    /// For the script and for tests; empty on a page about no order.
+    /// For the script and for tests; empty on a page without an order.
     status: &'a str,
     tone: &'static str,
-    /// How the page is loaded again; `None` where nothing more will come.
+    /// How the page reloads; `None` if nothing more will change.
     again: Option<Reload>,
-    /// Where the script hears that the page is out of date.
+    /// The address of the events that tell the script that the page is outdated.
     events: Option<String>,
-    /// The event that says what the page shows.
+    /// The id of the event that this page corresponds to.
     event_id: String,
     order: Option<&'a Order>,
     amount: String,
-    ways: Ways<'a>,
-    /// Whether paying is what the customer is asked to do.
+    links: PageLinks<'a>,
+    /// Whether the page asks the customer to pay.
     asks_to_pay: bool,
 }
 
-/// How a page is loaded again.
+/// How a page reloads.
 struct Reload {
     seconds: u32,
     by_browser: &'static str,
     by_script: &'static str,
 }
 
-fn page(order: &Order, api: &Api, situation: Situation, place: &Place, ways: Ways<'_>) -> Response {
+fn page(order: &Order, api: &Api, situation: Situation, settings: &PageSettings, links: PageLinks<'_>) -> Response {
     let follows = !order.status.is_final();
-    let events = format!("{}/api/orders/{}/events?token={}", place.events_root, order.id, order.token.as_str());
+    let events = format!("{}/api/orders/{}/events?token={}", settings.events_root, order.id, order.token.as_str());
     let answer = OrderAnswer::for_customer(order, &api.context.public_url, api.context.store.now_ms());
-    let (by_browser, by_script) = match place.asks_anew {
+    let (by_browser, by_script) = match settings.asks_anew {
         true => (ANEW, ANEW),
-        false => (Again::Browser.address(), Again::Script.address()),
+        false => (ReloadedBy::Browser.address(), ReloadedBy::Script.address()),
     };
     let asks_to_pay = matches!(situation, Situation::Unpaid | Situation::Declined);
-    // A page that asks for something is left in peace while it is read.
-    let seconds = if asks_to_pay { place.refresh_s * 4 } else { place.refresh_s };
+    // A page that asks the customer to act reloads less often, so that it can be read in peace.
+    let seconds = if asks_to_pay { settings.refresh_s * 4 } else { settings.refresh_s };
     render(
         StatusCode::OK,
         &Page {
@@ -224,15 +226,15 @@ fn page(order: &Order, api: &Api, situation: Situation, place: &Place, ways: Way
             event_id: event_id(&answer),
             order: Some(order),
             amount: written_amount(order.language, order.amount),
-            ways,
+            links,
             asks_to_pay,
         },
     )
 }
 
-/// A problem in words, for a customer's browser.
+/// A problem as a page for a customer's browser.
 pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
-    // An address that cannot even be read is no order's page, and asking again would not mend it.
+    // An unreadable address belongs to no order, and repeating the request would not help.
     let (status, situation, again) = match problem.status_code() {
         StatusCode::METHOD_NOT_ALLOWED => (StatusCode::METHOD_NOT_ALLOWED, Situation::Unknown, None),
         status if status.is_client_error() => (StatusCode::NOT_FOUND, Situation::Unknown, None),
@@ -253,7 +255,7 @@ pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
             event_id: String::new(),
             order: None,
             amount: String::new(),
-            ways: Ways::default(),
+            links: PageLinks::default(),
             asks_to_pay: false,
         },
     );
@@ -262,7 +264,7 @@ pub(crate) fn problem_page(problem: &Problem, language: Language) -> Response {
 }
 
 fn render(status: StatusCode, page: &Page<'_>) -> Response {
-    // Rendering into a string cannot fail but for a defect of the template, which its tests would show.
+    // Rendering into a string fails only if the template has a defect, which the tests would show.
     let html = page.render().unwrap_or_default();
     Response::builder()
         .status(status)
@@ -271,7 +273,7 @@ fn render(status: StatusCode, page: &Page<'_>) -> Response {
         .body(html)
 }
 
-/// The first language of `Accept-Language` that we speak; for pages about no order.
+/// The first language of `Accept-Language` that we support; for pages without an order.
 pub(crate) fn language_of(headers: &HeaderMap) -> Language {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let spoken = |range: &str| Language::parse(range.trim().split(['-', ';']).next()?);

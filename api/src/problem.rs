@@ -19,15 +19,15 @@ const CONTENT_TYPE: &str = "application/problem+json";
 
 macro_rules! problem_types {
     ($($(#[$doc:meta])* $name:ident = $slug:literal, $status:literal, $title:literal;)*) => {
-        /// Which problem it is. The slug is for programs and never changes; the title is for people.
+        /// The type of a problem. The slug is for programs and never changes; the title is for people.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum ProblemType { $($(#[$doc])* $name,)* }
 
         impl ProblemType {
-            /// Every one.
+            /// All types.
             pub(crate) const ALL: &[ProblemType] = &[$(ProblemType::$name,)*];
 
-            /// The name that programs go by; `urn:tasdiq:problem:<slug>` is the document's `type`.
+            /// The name for programs; `urn:tasdiq:problem:<slug>` is the document's `type`.
             pub(crate) fn slug(self) -> &'static str {
                 match self { $(ProblemType::$name => $slug,)* }
             }
@@ -70,7 +70,7 @@ problem_types! {
     NotAnObject = "not-an-object", 422, "The body must be a JSON object";
     MissingField = "missing-field", 422, "A field is missing";
     UnknownField = "unknown-field", 422, "A field is not known";
-    RepeatedField = "repeated-field", 422, "A field stands there twice";
+    RepeatedField = "repeated-field", 422, "A field appears twice";
     InvalidAmount = "invalid-amount", 422, "The amount cannot be used";
     InvalidProductName = "invalid-product-name", 422, "The product name cannot be used";
     InvalidReference = "invalid-reference", 422, "The reference cannot be used";
@@ -81,7 +81,7 @@ problem_types! {
     UnknownPaymentType = "unknown-payment-type", 422, "The payment type is not known";
     PaymentTypeWithoutGateway = "payment-type-without-gateway", 422, "The payment type has no gateway here";
     IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another body";
-    TooManyRequests = "too-many-requests", 429, "Too many requests are under way";
+    TooManyRequests = "too-many-requests", 429, "Too many requests are running";
     Internal = "internal", 500, "We have made a mistake";
     DatabaseUnavailable = "database-unavailable", 503, "The database does not answer";
     TooSlow = "too-slow", 503, "The answer took too long";
@@ -99,13 +99,13 @@ pub(crate) struct Problem {
     members: Map<String, Value>,
     retry_after_s: Option<u32>,
     accept_encoding: Option<&'static str>,
-    /// What stood behind it, for the log only.
+    /// The underlying error, for the log only.
     #[source]
     cause: Option<Box<StoreError>>,
 }
 
 impl Problem {
-    /// A problem, and a sentence that tells its reader what to do next.
+    /// A problem with a sentence that tells its reader what to do next.
     pub(crate) fn new(problem_type: ProblemType, detail: impl Into<String>) -> Self {
         Problem {
             problem_type,
@@ -134,12 +134,12 @@ impl Problem {
         self
     }
 
-    /// No such order, or none that this caller may see: the two must look alike.
+    /// The order does not exist, or this caller may not see it: the two must look the same.
     pub(crate) fn order_not_found() -> Self {
         Self::new(ProblemType::OrderNotFound, "no order of yours has this number")
     }
 
-    /// The same request is being carried out at this moment; without a key it is known by its reference.
+    /// The same request is running at this moment. Without an idempotency key it is known by its reference.
     pub(crate) fn in_flight(has_key: bool) -> Self {
         let detail = match has_key {
             true => "a request with this key is not answered yet; ask again with the same key",
@@ -148,7 +148,7 @@ impl Problem {
         Self::new(ProblemType::RequestInFlight, detail).retry_after(1)
     }
 
-    /// Another order of the caller has the reference.
+    /// Another order of the caller has this reference.
     pub(crate) fn reference_taken(order_id: OrderId) -> Self {
         Self::with_field(
             ProblemType::ReferenceTaken,
@@ -158,17 +158,17 @@ impl Problem {
         .member("order_id", order_id.0)
     }
 
-    /// A defect of ours; the caller learns no more than that.
+    /// A defect of ours; the caller gets no details.
     pub(crate) fn internal() -> Self {
         Self::new(ProblemType::Internal, "the request failed through no fault of yours; its id leads us to the reason")
     }
 
-    /// The request ran into its time limit.
+    /// The request reached its time limit.
     pub(crate) fn too_slow(seconds: u64) -> Self {
         Self::new(ProblemType::TooSlow, format!("there was no answer within {seconds} s; ask again")).retry_after(1)
     }
 
-    /// The body came in a content coding that is not read here; the answer says which are (RFC 9110 §15.5.16).
+    /// The body has a content coding that we do not read; the answer lists the ones we read (RFC 9110 §15.5.16).
     pub(crate) fn unknown_coding() -> Self {
         let mut problem = Self::new(
             ProblemType::UnsupportedMediaType,
@@ -178,7 +178,7 @@ impl Problem {
         problem
     }
 
-    /// Which problem it is.
+    /// The type of the problem.
     pub(crate) fn problem_type(&self) -> ProblemType {
         self.problem_type
     }
@@ -188,7 +188,7 @@ impl Problem {
         StatusCode::from_u16(self.problem_type.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Makes a problem of whatever poem or poem-openapi objected to.
+    /// Converts an error of poem or poem-openapi.
     pub(crate) fn from_error(error: poem::Error) -> Self {
         let error = match error.downcast::<Problem>() {
             Ok(problem) => return problem,
@@ -212,25 +212,25 @@ impl Problem {
         }
     }
 
-    /// The same under another type, where the reader must do something else about it.
+    /// The same problem under another type, because its reader must act differently.
     pub(crate) fn with_type(mut self, problem_type: ProblemType) -> Self {
         self.problem_type = problem_type;
         self
     }
 
-    /// Logs what the caller cannot mend.
+    /// Logs problems that the caller cannot repair.
     pub(crate) fn log(&self) {
         let cause = self.cause.as_deref();
         let error = cause.map(|cause| causes(cause)).unwrap_or_default();
         match self.problem_type {
             _ if cause.is_some_and(|cause| !cause.is_passing()) => {
-                error!(error, "a request failed, and nobody but us can mend it: {error}");
+                error!(error, "a request failed because of a defect of ours: {error}");
             }
             ProblemType::DatabaseUnavailable => {
-                warn!(error, "a request was turned away, for the database does not answer: {error}");
+                warn!(error, "a request was refused because the database does not answer: {error}");
             }
-            ProblemType::TooSlow => warn!("a request was turned away, for its answer took too long"),
-            ProblemType::TooManyStreams => warn!("an event stream was turned away, for too many are open"),
+            ProblemType::TooSlow => warn!("a request was refused because its answer took too long"),
+            ProblemType::TooManyStreams => warn!("an event stream was refused because too many are open"),
             _ => (),
         }
     }
@@ -250,7 +250,7 @@ impl Problem {
         document
     }
 
-    /// Writes the headers that the problem's status asks for.
+    /// Writes the headers that belong to the problem.
     pub(crate) fn write_headers(&self, response: &mut Response) {
         let headers = response.headers_mut();
         if self.problem_type.status() == 401 {
@@ -264,7 +264,7 @@ impl Problem {
         }
     }
 
-    /// The answer to the request of this id.
+    /// The response to the request with this id.
     pub(crate) fn answer(&self, request_id: &str) -> Response {
         let mut response = Response::builder()
             .status(self.status_code())
@@ -297,14 +297,14 @@ impl From<BodyFault> for Problem {
     }
 }
 
-/// Reached only where a body was taken twice.
+/// Happens only if a handler takes the body twice.
 impl From<ReadBodyError> for Problem {
     fn from(_error: ReadBodyError) -> Self {
         BodyFault::Incomplete.into()
     }
 }
 
-/// Reached only where poem answers without our middleware; inside it, [`Problem::answer`] is used.
+/// Used only if poem answers without our middleware; inside it, [`Problem::answer`] is used.
 impl ResponseError for Problem {
     fn status(&self) -> StatusCode {
         self.status_code()
@@ -319,9 +319,9 @@ impl ResponseError for Problem {
 mod tests {
     use super::*;
 
-    /// Two orders of one reference at once, sent without keys: there is no key to speak of.
+    /// Two simultaneous orders with one reference, sent without keys: the answer must not mention a key.
     #[test]
-    fn a_request_in_flight_is_told_by_what_it_was_known_by() {
+    fn a_request_in_flight_is_named_by_its_key_or_its_reference() {
         assert!(Problem::in_flight(true).detail.contains("with the same key"));
         let without_key = Problem::in_flight(false);
         assert!(without_key.detail.contains("reference") && !without_key.detail.contains("key"), "{without_key}");

@@ -1,4 +1,4 @@
-//! Reading a request's body up to its limit, without breaking the connection where it is above.
+//! Reads a request's body up to its limit, without breaking the connection of a body above it.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use poem::Body;
 use poem::http::{HeaderMap, header};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// So much above its limit is still taken off the connection, and thrown away.
+/// This many bytes above the limit are still read and thrown away.
 ///
-/// An answer in mid-body makes the server close the connection: the answer may be cut off before it is read, and so
-/// may the answer to the sender's next request on that connection. Who sends more than this must live with that.
+/// A response in the middle of a body makes the server close the connection: that response, and the response to the
+/// sender's next request on the connection, may be lost. A sender of more than this must accept that.
 const THROWN_AWAY: u64 = 2 * 1024 * 1024;
 
-/// Nobody waits longer for a sender that is slow on top of it.
+/// How long a slow sender of such a body is waited for.
 const THROWN_AWAY_WITHIN: Duration = Duration::from_secs(1);
 
-/// Why there is no body to be looked at.
+/// Why a body cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
-    /// It is above its limit, as it came or without its content coding.
+    /// It is above its limit, as sent or after removing its content coding.
     TooLarge,
-    /// It did not arrive whole, or its content coding is broken.
+    /// It did not arrive completely, or its content coding is broken.
     Incomplete,
     /// Its content coding is not one of [`domain::body_coding::CODINGS`].
     UnknownCoding,
 }
 
-/// The body without its content coding, if it has at most `limit` bytes with it and without it.
+/// The body without its content coding, if it has at most `limit` bytes both encoded and decoded.
 ///
 /// # Errors
 /// [`BodyFault`].
@@ -62,7 +62,7 @@ async fn received(body: Body, limit: usize) -> Result<Vec<u8>, BodyFault> {
     }
 }
 
-/// It is too large already; what else is wrong with it makes no difference.
+/// Reads without looking: the body is refused as too large in any case.
 async fn throw_away(reader: impl AsyncRead + Unpin) {
     let _ = tokio::io::copy(&mut reader.take(THROWN_AWAY), &mut tokio::io::sink()).await;
 }
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(above, Err(BodyFault::TooLarge));
     }
 
-    /// Above the limit, the answer comes soon even if the rest of the body never does.
+    /// Above the limit the response comes soon, even if the rest of the body never does.
     #[tokio::test]
     async fn a_sender_that_stalls_above_the_limit_is_not_waited_for() {
         let (mut sender, receiver) = tokio::io::duplex(64);

@@ -1,4 +1,4 @@
-//! What every request goes through: an id, a time limit, a log line, and an answer even after a panic.
+//! The middleware of every request: an id, a time limit, a log line, and a response even after a panic.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,41 +10,41 @@ use poem::{Endpoint, IntoResponse, Middleware, Request, Response};
 use tracing::{Instrument, info_span};
 
 use crate::CallbackAddresses;
-use crate::access_log::{AccessLog, Answered};
-use crate::asker::{Asker, Proof};
+use crate::access_log::{AccessLog, AccessLogEntry};
+use crate::credential::{Credential, ProvenCredential};
 use crate::problem::{Problem, ProblemType};
-use crate::served::{Address, Addresses, Audience};
+use crate::route_table::{Audience, RouteEntries, RouteEntry};
 use crate::{access_log, cross_origin, metrics, pay_page, sender};
 
 const REQUEST_ID: &str = "X-Request-Id";
 
 /// Wraps all routes.
 #[derive(Clone)]
-pub(crate) struct Requests {
+pub(crate) struct RequestMiddleware {
     /// How long `create` waits for the payment link.
     pub(crate) link_wait: Duration,
-    /// Whose word about a sender's address counts.
+    /// The trusted proxies.
     pub(crate) senders: CallbackAddresses,
-    /// What is served.
-    pub(crate) served: Arc<Addresses>,
+    /// All routes, to look up what is known of one.
+    pub(crate) routes: Arc<RouteEntries>,
 }
 
 /// All routes, wrapped.
-pub(crate) struct Watched<E> {
+pub(crate) struct RequestEndpoint<E> {
     routes: E,
-    requests: Requests,
+    middleware: RequestMiddleware,
     log: AccessLog,
 }
 
-impl<E: Endpoint> Middleware<E> for Requests {
-    type Output = Watched<E>;
+impl<E: Endpoint> Middleware<E> for RequestMiddleware {
+    type Output = RequestEndpoint<E>;
 
     fn transform(&self, routes: E) -> Self::Output {
-        Watched { routes, requests: self.clone(), log: AccessLog::new() }
+        RequestEndpoint { routes, middleware: self.clone(), log: AccessLog::new() }
     }
 }
 
-impl<E: Endpoint> Endpoint for Watched<E> {
+impl<E: Endpoint> Endpoint for RequestEndpoint<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
@@ -55,19 +55,19 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         let id = request_id(request.headers());
         let method = request.method().clone();
         let path = access_log::redacted(request.uri().path());
-        let client = sender::sender(&request, &self.requests.senders);
-        let asker = Asker::unproven(&mut request);
-        let address = self.requests.served.of(request.uri().path());
+        let client = sender::sender(&request, &self.middleware.senders);
+        let credential = ProvenCredential::attach(&mut request);
+        let route = self.middleware.routes.of(request.uri().path());
         let language = pay_page::language_of(request.headers());
         let span = info_span!("request", request.id = %id);
-        let time_limit = address.time_limit(self.requests.link_wait);
-        let is_preflight = method == Method::OPTIONS && address.is_called_from_shop_pages();
+        let time_limit = route.time_limit(self.middleware.link_wait);
+        let is_preflight = method == Method::OPTIONS && route.is_called_from_shop_pages();
 
         let answering = async {
             match is_preflight {
                 true => {
                     let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS);
-                    Ok(cross_origin::preflight(address.methods(), asked))
+                    Ok(cross_origin::preflight(route.methods(), asked))
                 }
                 false => self.routes.call(request).await.map(IntoResponse::into_response),
             }
@@ -85,35 +85,36 @@ impl<E: Endpoint> Endpoint for Watched<E> {
         };
         let status = answered.as_ref().map_or_else(Problem::status_code, Response::status).as_u16();
         let taken = began.elapsed();
-        metrics::count_request(address.name(), status, taken);
-        if address.audience() == Audience::PayPage && status < 400 {
-            // The address itself holds the order's token.
-            asker.proved(Proof::Token);
+        metrics::count_request(route.name(), status, taken);
+        if route.audience() == Audience::PayPage && status < 400 {
+            // The page's address contains the order's token.
+            credential.record(Credential::OrderToken);
         }
-        let told = Answered { method: &method, path: &path, status, taken, client, api_key: asker.key_name() };
-        if address.audience() == Audience::Health || is_preflight {
-            self.log.tell_at_debug(&told);
-        } else if self.log.may_tell(status, asker.proof()) {
+        let entry =
+            AccessLogEntry { method: &method, path: &path, status, taken, client, api_key: credential.key_name() };
+        if route.audience() == Audience::Health || is_preflight {
+            self.log.log_at_debug(&entry);
+        } else if self.log.may_log(status, credential.get()) {
             if has_panicked {
-                access_log::tell_panic(&method, &path);
+                access_log::log_panic(&method, &path);
             }
             if let Err(problem) = &answered {
                 problem.log();
             }
-            access_log::tell(&told);
+            access_log::log_request(&entry);
         }
 
-        let mut response = answered.unwrap_or_else(|problem| answer(&problem, address, &id, language));
+        let mut response = answered.unwrap_or_else(|problem| answer(&problem, route, &id, language));
         finish_headers(response.headers_mut(), &id);
-        if address.is_called_from_shop_pages() {
+        if route.is_called_from_shop_pages() {
             cross_origin::allow(response.headers_mut());
         }
         Ok(response)
     }
 }
 
-fn answer(problem: &Problem, address: &Address, request_id: &str, language: domain::order::Language) -> Response {
-    let mut response = match address.audience() {
+fn answer(problem: &Problem, route: &RouteEntry, request_id: &str, language: domain::order::Language) -> Response {
+    let mut response = match route.audience() {
         Audience::PayPage => pay_page::problem_page(problem, language),
         Audience::Program
         | Audience::ShopPage
@@ -123,12 +124,12 @@ fn answer(problem: &Problem, address: &Address, request_id: &str, language: doma
         | Audience::Other => problem.answer(request_id),
     };
     if problem.problem_type() == ProblemType::MethodNotAllowed {
-        response.headers_mut().insert(header::ALLOW, address.methods());
+        response.headers_mut().insert(header::ALLOW, route.methods());
     }
     response
 }
 
-/// Headers of every answer, unless the handler has said otherwise.
+/// Headers of every response, unless the handler has set them.
 fn finish_headers(headers: &mut HeaderMap, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, id);
@@ -137,14 +138,14 @@ fn finish_headers(headers: &mut HeaderMap, id: &str) {
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        // Addresses of ours hold order tokens.
+        // Our addresses contain order tokens.
         (header::REFERRER_POLICY, "no-referrer"),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 
-/// The caller's own id for the request, where it is sane; else a random one.
+/// The caller's own id of the request if it is valid, otherwise a random one.
 fn request_id(headers: &HeaderMap) -> String {
     let is_sane = |id: &&str| {
         (1..=64).contains(&id.len())
@@ -156,9 +157,9 @@ fn request_id(headers: &HeaderMap) -> String {
     }
 }
 
-/// The address with single slashes, and without a last one: an address that was put together from parts
-/// (`https://host/` and `/atmos/webhook/`) is meant as it reads. `None` where it stands so already, and for the
-/// documentation, whose own addresses are relative to its last slash.
+/// The address with single slashes and without a trailing one: addresses are often joined from parts, such as
+/// `https://host/` and `/atmos/webhook/`. `None` if nothing changes, and for `/docs`, whose own addresses are relative
+/// to its trailing slash.
 fn with_plain_path(uri: &Uri) -> Option<Uri> {
     let path: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let plain = format!("/{}", path.join("/"));

@@ -1,14 +1,14 @@
-//! The parts of `/openapi.json` that are written by hand, because their JSON is read and written by hand.
+//! Parts of `/openapi.json` written by hand, because their JSON is read and written by hand.
 
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use serde_json::{Value, json};
 
-/// A string, with what it means.
+/// A string with its description.
 pub(crate) fn text(description: &'static str) -> MetaSchema {
     MetaSchema { description: Some(description), ..MetaSchema::new("string") }
 }
 
-/// A string of so many characters.
+/// A string with a maximum length.
 pub(crate) fn bounded_text(description: &'static str, max_length: usize) -> MetaSchema {
     MetaSchema { min_length: Some(1), max_length: Some(max_length), ..text(description) }
 }
@@ -18,7 +18,7 @@ pub(crate) fn one_of(description: &'static str, values: Vec<Value>, default: Opt
     MetaSchema { enum_items: values, default, ..text(description) }
 }
 
-/// The schema, to be written where it is used.
+/// A schema that is written where it is used.
 pub(crate) fn inline(schema: MetaSchema) -> MetaSchemaRef {
     MetaSchemaRef::Inline(Box::new(schema))
 }
@@ -35,11 +35,11 @@ pub(crate) fn register_problem(registry: &mut Registry) {
         description: Some("A problem document (RFC 9457)."),
         required: vec!["type", "title", "status", "detail", "request_id"],
         properties: vec![
-            ("type", inline(text("`urn:tasdiq:problem:<slug>`; what programs go by."))),
+            ("type", inline(text("`urn:tasdiq:problem:<slug>`; for programs."))),
             ("title", inline(text("The problem in a few words."))),
             ("status", inline(integer("The HTTP status."))),
             ("detail", inline(text("What to do next, in a sentence for people."))),
-            ("request_id", inline(text("Names the request in our logs, like the header `X-Request-Id`."))),
+            ("request_id", inline(text("The id of the request in our logs, like the header `X-Request-Id`."))),
             ("field", inline(text("The field of the body it is about."))),
             ("order_id", inline(integer("The order it is about."))),
             ("order_status", inline(text("The status that the order has."))),

@@ -1,4 +1,4 @@
-//! Who sent a request: the peer, or whom a proxy of ours names.
+//! The sender of a request: the peer of the connection, or the address that one of our proxies names.
 
 use std::net::IpAddr;
 
@@ -8,11 +8,12 @@ use crate::CallbackAddresses;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The sender's address, as far as it can be believed.
+/// The sender's address, as far as it can be trusted.
 ///
-/// `X-Forwarded-For` counts only where the peer is a listed proxy, and in it only what our own proxies wrote: each adds
-/// whom it saw at the right, so the first from the right that is none of ours is the sender. Whatever stands left of it
-/// is the sender's own word. `None` where a proxy of ours forwarded something that is no address.
+/// `X-Forwarded-For` counts only if the peer is a trusted proxy, and only the part that our own proxies wrote: each
+/// appends at the right the address it saw. So the first address from the right that is not ours is the sender;
+/// everything left of it was written by the sender itself. `None` if one of our proxies forwarded something that is not
+/// an address.
 pub(crate) fn sender(request: &Request, addresses: &CallbackAddresses) -> Option<IpAddr> {
     let peer = request.remote_addr().as_socket_addr()?.ip();
     let forwarded: Vec<&[u8]> =
@@ -34,7 +35,7 @@ fn behind_proxies(peer: IpAddr, forwarded: &[u8], addresses: &CallbackAddresses)
     Some(nearest)
 }
 
-/// `203.0.113.7`, `2001:db8::7`, and both with a port, as some proxies write them.
+/// Reads `203.0.113.7`, `2001:db8::7`, and both with a port, as some proxies write them.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let with_port = || text.parse::<std::net::SocketAddr>().map(|address| address.ip());
@@ -56,7 +57,7 @@ mod tests {
     #[test]
     fn a_forwarded_address_is_believed_from_our_own_proxies_alone() {
         for (peer, forwarded, expected) in [
-            // Whoever connects by himself may write what he likes.
+            // A sender that connects directly can write anything into the header.
             ("203.0.113.7", "", "203.0.113.7"),
             ("203.0.113.7", GATEWAY, "203.0.113.7"),
             ("::ffff:203.0.113.7", GATEWAY, "203.0.113.7"),
@@ -68,11 +69,11 @@ mod tests {
             ("10.0.0.1", "2001:db8::7", "2001:db8::7"),
             ("10.0.0.1", "[2001:db8::7]:443", "2001:db8::7"),
             ("10.0.0.1", "[2001:db8::7]", "2001:db8::7"),
-            // A forger's own entry stands left of the one that our proxy wrote.
+            // A forged entry stands left of the one that our proxy wrote.
             ("10.0.0.1", "92.63.207.14, 203.0.113.7", "203.0.113.7"),
             ("10.0.0.1", "92.63.207.14,203.0.113.7 , 10.0.0.2", "203.0.113.7"),
             ("10.0.0.1", "nonsense, 203.0.113.7", "203.0.113.7"),
-            // A call from within our own network.
+            // A call from our own network.
             ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
         ] {
             assert_eq!(believed(peer, forwarded).as_deref(), Some(expected), "{peer} for {forwarded:?}");
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_forwards_and_is_no_address_is_nobodys() {
+    fn a_forwarded_text_that_is_no_address_names_no_sender() {
         for forwarded in ["unknown", "203.0.113.7, unknown", "203.0.113.7,", " ", "\u{7f}", "1.2.3.4.5, 10.0.0.2"] {
             assert_eq!(believed("10.0.0.1", forwarded), None, "{forwarded:?}");
         }

@@ -1,4 +1,4 @@
-//! Listening, and stopping without losing a request.
+//! Listens, and stops without losing a request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,27 +10,28 @@ use tracing::info;
 
 use crate::{Api, ApiContext, all_routes, webhook_routes};
 
-/// How long a scaled-out API still takes requests after it was told to stop: a load balancer needs a moment to see
-/// that `/readyz` is red, and what it sends until then must not be refused.
+/// How long a scaled-out API still takes requests after it was told to stop: a load balancer needs a moment to notice
+/// that `/readyz` is red, and must not get refused until then.
 const RED_BEFORE_CLOSING: Duration = Duration::from_secs(2);
 
-/// A process that also works closes this part of its grace before the end at the latest, so that requests can finish.
+/// A process with a worker closes at the latest this fraction of its grace (1/5) before the end, so that requests can
+/// finish.
 const SHARE_FOR_REQUESTS: u32 = 5;
 
-/// Where requests come in.
+/// The listeners of the HTTP side.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For everything.
+    /// For all routes.
     pub all: TcpListener,
-    /// For callbacks and health alone, with places for connections that nothing else can take.
+    /// For callbacks and health only, with connections that nothing else can use up.
     pub webhook: Option<TcpListener>,
 }
 
 /// Serves until `stop`, then lets running requests finish.
 ///
-/// On `stop`, `/readyz` is red and event streams end at once; the role `api` goes on taking requests for two more
-/// seconds. A process whose worker ends with `work_ended` goes on until then: the webhook must not be the first to go
-/// while jobs finish, for no other process may be there to answer it. What still runs `grace` after `stop` is cut off.
+/// On `stop`, `/readyz` becomes red and event streams end at once. The role `api` takes requests for two more seconds.
+/// A process whose worker ends with `work_ended` takes requests until then: while jobs finish the webhook must go on,
+/// because there may be no other process to answer it. Requests that still run `grace` after `stop` are cut off.
 pub async fn serve(
     context: ApiContext,
     listeners: Listeners,

@@ -1,4 +1,4 @@
-//! A page that is the same for every caller: made once, kept once, compressed once.
+//! A page that is the same for every caller: rendered, stored and compressed once.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -14,21 +14,21 @@ use tokio::sync::OnceCell;
 use crate::digest;
 use crate::problem::Problem;
 
-/// How long a browser shows it without asking whether it is still the same: a new release changes it.
+/// How long a browser may show it without asking; a new release changes it.
 const CACHED: &str = "public, max-age=300";
 
-/// The page, which is made when it is first asked for.
+/// A page that is rendered at the first request.
 #[derive(Clone)]
 pub(crate) struct StaticPage {
     content_type: &'static str,
     make: Arc<dyn Fn() -> String + Send + Sync>,
-    made: Arc<OnceCell<Made>>,
+    made: Arc<OnceCell<RenderedPage>>,
 }
 
-struct Made {
+struct RenderedPage {
     plain: Bytes,
     gzip: Bytes,
-    /// The digest of the page, by which a browser that has it asks for it.
+    /// The page's digest, sent as `ETag`.
     digest: String,
 }
 
@@ -38,22 +38,22 @@ impl StaticPage {
         StaticPage { content_type, make: Arc::new(make), made: Arc::default() }
     }
 
-    async fn made(&self) -> Result<&Made, Problem> {
+    async fn made(&self) -> Result<&RenderedPage, Problem> {
         let making = || async {
             let make = Arc::clone(&self.make);
-            // Not on a thread that callbacks are answered on.
-            let made = tokio::task::spawn_blocking(move || Made::of(make())).await;
+            // On another thread than the one that answers callbacks.
+            let made = tokio::task::spawn_blocking(move || RenderedPage::of(make())).await;
             made.map_err(|_panic| Problem::internal())?.map_err(|_defect| Problem::internal())
         };
         self.made.get_or_try_init(making).await
     }
 }
 
-impl Made {
+impl RenderedPage {
     fn of(page: String) -> io::Result<Self> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(page.as_bytes())?;
-        Ok(Made { digest: digest::sha256_hex(&page), plain: page.into(), gzip: encoder.finish()?.into() })
+        Ok(RenderedPage { digest: digest::sha256_hex(&page), plain: page.into(), gzip: encoder.finish()?.into() })
     }
 }
 
@@ -75,12 +75,12 @@ impl Endpoint for StaticPage {
         if is_gzip {
             response = response.header(header::CONTENT_ENCODING, "gzip");
         }
-        // Shared: however many read it, and however slowly, it is there once.
+        // Shared: many slow readers still hold only one copy.
         Ok(response.content_type(self.content_type).extension(SharedBody).body(Body::from_bytes(body.clone())))
     }
 }
 
-/// Whether the caller has said that it can read gzip.
+/// Whether the caller accepts gzip.
 fn takes_gzip(headers: &HeaderMap) -> bool {
     listed(headers, header::ACCEPT_ENCODING).any(|coding| {
         let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
@@ -90,12 +90,12 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether the caller has the page of this tag.
+/// Whether the caller has the page with this tag.
 fn has(headers: &HeaderMap, tag: &str) -> bool {
     listed(headers, header::IF_NONE_MATCH).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
 }
 
-/// What a header lists, over all its lines.
+/// The entries of a header, over all its lines.
 fn listed(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',').map(str::trim))
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_sent_to_those_alone_that_take_it() {
+    fn gzip_is_sent_only_to_callers_that_accept_it() {
         for (said, expected) in [
             ("gzip", true),
             ("deflate, GZIP;q=0.5, br", true),

@@ -1,4 +1,4 @@
-//! The webhook: the gateway asks, before it debits, whether it may. We answer from our own rows and call nobody.
+//! The webhook: before a debit the gateway asks for permission. The answer comes from our own rows, without any call.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use telemetry::LineBudget;
 use tracing::{info, warn};
 
 use crate::AddressCheck;
-use crate::asker::{Asker, Proof};
+use crate::credential::{Credential, ProvenCredential};
 use crate::problem::{Problem, ProblemType};
 use crate::request_body::{self, BodyFault};
 use crate::{Api, SharedApi, digest, metrics, sender};
@@ -20,49 +20,49 @@ use crate::{Api, SharedApi, digest, metrics, sender};
 /// A callback has six short fields.
 const BODY_LIMIT: usize = 8 * 1024;
 
-/// Six short fields come at once, or from nobody we wait for.
+/// Six short fields arrive at once. A slower sender is not waited for.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long the database has for its answer. The gateway waits while it asks; after this it had better ask again.
+/// The time limit of the database. The gateway waits meanwhile; after this it should rather ask again.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// Keeping a body that proves nothing must not hold up its answer.
+/// Storing a callback without a valid signature must not delay its answer.
 const KEEP_LIMIT: Duration = Duration::from_secs(1);
 
-/// So many bodies that prove nothing are kept per minute, as evidence; anybody can send more of them.
+/// The most callbacks without a valid signature that are stored as evidence in a minute; anyone can send more.
 pub(crate) const UNPROVEN_PER_MINUTE: u32 = 100;
 
-/// Lines about rightly signed callbacks. Whoever has seen one on its way can send it, and others that it fits, again and
-/// again.
+/// Limits the log lines about correctly signed callbacks. A sender that has copied one can send it, and others with the
+/// same signature, again and again.
 #[derive(Debug)]
-pub(crate) struct SignedLines {
+pub(crate) struct SignedCallbackLog {
     allowed: LineBudget,
     refused: LineBudget,
     unlisted: LineBudget,
 }
 
-impl Default for SignedLines {
+impl Default for SignedCallbackLog {
     fn default() -> Self {
-        // Far more than a shop has payments; few of those are refused, and none comes from an address that is not listed.
+        // Far more than a shop has payments; few of them are refused, and none comes from an unlisted address.
         let [allowed, refused, unlisted] = [3_000, 300, 60].map(LineBudget::new);
-        SignedLines { allowed, refused, unlisted }
+        SignedCallbackLog { allowed, refused, unlisted }
     }
 }
 
-impl SignedLines {
-    fn may_tell(budget: &LineBudget) -> bool {
+impl SignedCallbackLog {
+    fn may_log(budget: &LineBudget) -> bool {
         budget.take_and_tell(|more| {
-            warn!(lines = more, "{more} more lines of a minute about rightly signed callbacks were left out");
+            warn!(lines = more, "{more} more lines of a minute about correctly signed callbacks were left out");
         })
     }
 }
 
-/// Answers a callback: HTTP 200 with `status` 1 or 0; 503 only when the database cannot be asked, and 415 for a body in a
+/// Answers a callback: HTTP 200 with `status` 1 or 0; 503 only if the database does not answer, and 415 for a body in a
 /// content coding that we do not read.
 ///
 /// # Errors
 /// [`ProblemType::DatabaseUnavailable`] or [`ProblemType::TooSlow`]: nothing was decided, so the gateway asks again.
-/// [`ProblemType::UnsupportedMediaType`]: nothing was decided either, and the answer says what would be read.
+/// [`ProblemType::UnsupportedMediaType`]: nothing was decided either, and the answer lists the codings that we read.
 #[handler]
 pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: Body) -> Result<Json<Value>, Problem> {
     let began = Instant::now();
@@ -70,7 +70,7 @@ pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: B
     let verdict = judge(&api, address, request, body).await?;
     metrics::count_callback(verdict, began.elapsed());
     if !matches!(verdict, CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned) {
-        Asker::of(request).proved(Proof::Signature);
+        ProvenCredential::of(request).record(Credential::Signature);
     }
     Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
 }
@@ -79,13 +79,13 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
     let reading = request_body::read(request.headers(), body, BODY_LIMIT);
     let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, reading).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(BodyFault::TooLarge)) => return Ok(without_a_body(api, "it is above 8 KiB")),
-        Ok(Err(BodyFault::Incomplete)) => return Ok(without_a_body(api, "it broke off")),
+        Ok(Err(BodyFault::TooLarge)) => return Ok(refuse_without_body(api, "it is above 8 KiB")),
+        Ok(Err(BodyFault::Incomplete)) => return Ok(refuse_without_body(api, "it broke off")),
         Ok(Err(BodyFault::UnknownCoding)) => {
-            without_a_body(api, "its content coding is not known; it was answered 415 with those that are");
+            refuse_without_body(api, "its content coding is not known; it was answered 415 with those that are");
             return Err(Problem::unknown_coding());
         }
-        Err(_elapsed) => return Ok(without_a_body(api, "it did not come in time")),
+        Err(_elapsed) => return Ok(refuse_without_body(api, "it did not come in time")),
     };
     let received = |digest| ReceivedBody { bytes: &bytes, digest, address };
     match api.context.gateway.read_callback(&bytes) {
@@ -99,8 +99,8 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
     }
 }
 
-/// There is nothing to keep of such a body; it counts among those that prove nothing, or it could flood the log.
-fn without_a_body(api: &Api, why: &'static str) -> CallbackVerdict {
+/// There is nothing to store. It counts as a callback without a valid signature, otherwise it could flood the log.
+fn refuse_without_body(api: &Api, why: &'static str) -> CallbackVerdict {
     metrics::count_unkept();
     if api.unproven.take() {
         warn!("a callback was refused for its body: {why}");
@@ -110,18 +110,18 @@ fn without_a_body(api: &Api, why: &'static str) -> CallbackVerdict {
 
 async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<CallbackVerdict, Problem> {
     let (store, gateway) = (&api.context.store, &api.context.gateway);
-    let sender = look_at_sender(api, received.address);
+    let sender = check_sender(api, received.address);
     let verdict = callbacks::answer(store, gateway.identity(), gateway.store_id(), callback, received, sender)
         .await
         .map_err(|error| match error.is_passing() {
             true => Problem::from(error),
-            // A defect of ours is no verdict either: the gateway must ask again, and we must hear of it.
+            // A defect of ours is no verdict either: the gateway must ask again, and we must notice it.
             false => Problem::from(error).with_type(ProblemType::DatabaseUnavailable),
         })?;
     let transaction_id = callback.transaction_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
     let account = callback.account.as_deref().unwrap_or("-");
-    let lines = if verdict.allows() { &api.signed_lines.allowed } else { &api.signed_lines.refused };
-    if !SignedLines::may_tell(lines) {
+    let lines = if verdict.allows() { &api.signed_log.allowed } else { &api.signed_log.refused };
+    if !SignedCallbackLog::may_log(lines) {
         return Ok(verdict);
     }
     match verdict {
@@ -133,24 +133,21 @@ async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> R
             transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
             "the gateway may not debit transaction {transaction_id} for order {account}: {verdict}"
         ),
-        // Told already, with its address.
+        // Already logged, with the address.
         CallbackVerdict::OtherAddress => (),
-        // Rightly signed, and yet not about an order of ours as we know it: somebody should look.
-        CallbackVerdict::OtherStore
-        | CallbackVerdict::UnknownTransaction
-        | CallbackVerdict::OtherAccount
-        | CallbackVerdict::WrongAmount => warn!(
+        // Correctly signed, yet it does not fit our rows: a person should look at it.
+        CallbackVerdict::OtherStore | CallbackVerdict::UnknownTransaction | CallbackVerdict::OtherAccount | CallbackVerdict::WrongAmount => warn!(
             transaction.id = %transaction_id, verdict = %verdict, amount_tiyin = callback.amount,
-            "a rightly signed callback about transaction {transaction_id} does not fit our rows: {verdict}"
+                        "a correctly signed callback about transaction {transaction_id} does not fit our rows: {verdict}"
         ),
         CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned => (),
     }
     Ok(verdict)
 }
 
-/// Whether a rightly signed callback may be heard, by where it comes from. Only those are looked at: whatever else reaches
-/// the webhook comes from everywhere, and is refused for what it is.
-fn look_at_sender(api: &Api, address: Option<IpAddr>) -> Sender {
+/// Whether a correctly signed callback is accepted, by its sender's address. Other callbacks are refused for their
+/// signature, so their address does not matter.
+fn check_sender(api: &Api, address: Option<IpAddr>) -> Sender {
     let addresses = &api.context.callback_addresses;
     let is_refused = match addresses.check {
         AddressCheck::Off => return Sender::Heard,
@@ -165,20 +162,20 @@ fn look_at_sender(api: &Api, address: Option<IpAddr>) -> Sender {
         true => ("refused", Sender::TurnedAway),
         false => ("only watched", Sender::Heard),
     };
-    if !SignedLines::may_tell(&api.signed_lines.unlisted) {
+    if !SignedCallbackLog::may_log(&api.signed_log.unlisted) {
         return sender;
     }
     let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
     warn!(
         address,
-        "a rightly signed callback came from {address}, which ATMOS_CALLBACK_ADDRESSES does not list: {what_becomes}; see \
+        "a correctly signed callback came from {address}, which ATMOS_CALLBACK_ADDRESSES does not list: {what_becomes}; see \
          whether that is the gateway, or a proxy that TASDIQ_TRUSTED_PROXIES should list"
     );
     sender
 }
 
-/// Nothing is believed of such a body; the beginning of it is kept as evidence where that is cheap. Needs no database for
-/// its answer.
+/// Refuses a callback without a valid signature; its beginning is stored as evidence if that is cheap. The answer needs
+/// no database.
 async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody<'_>) -> CallbackVerdict {
     let verdict = match fault {
         CallbackFault::Unreadable => CallbackVerdict::Unreadable,
@@ -186,13 +183,17 @@ async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody
     };
     let mut is_kept = false;
     if api.unproven.take() {
-        // Logged no oftener than kept: whoever floods us must not flood the log.
-        warn!(verdict = %verdict, digest = received.digest, "a callback proves nothing and was refused: {verdict}");
+        // Logged no more often than stored: a flood of callbacks must not flood the log.
+        warn!(verdict = %verdict, digest = received.digest, "a callback without a valid signature was refused: {verdict}");
         let keeping = callbacks::keep_unproven(&api.context.store, received, verdict);
         match tokio::time::timeout(KEEP_LIMIT, keeping).await {
             Ok(Ok(kept)) => is_kept = kept,
-            Ok(Err(error)) => warn!(error = %error, "a callback that proves nothing could not be kept: {error}"),
-            Err(_elapsed) => warn!("a callback that proves nothing was not kept within {} s", KEEP_LIMIT.as_secs()),
+            Ok(Err(error)) => {
+                warn!(error = %error, "a callback without a valid signature could not be stored: {error}")
+            }
+            Err(_elapsed) => {
+                warn!("a callback without a valid signature was not stored within {} s", KEEP_LIMIT.as_secs())
+            }
         }
     }
     if !is_kept {

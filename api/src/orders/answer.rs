@@ -1,4 +1,4 @@
-//! Orders as the order API writes them.
+//! Orders as the order API returns them.
 
 use domain::money::som;
 use domain::order::{HistoryLine, Order, OrderStatus};
@@ -11,13 +11,13 @@ use store::{Store, StoreError, findings};
 use crate::auth::Viewer;
 use crate::or_null::OrNull;
 
-/// What `POST /api/orders/create` answers.
+/// The answer to `POST /api/orders/create`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Object)]
 #[oai(read_only_all)]
 pub(crate) struct CreatedOrder {
     /// The order's number.
     order_id: i64,
-    /// Where the customer pays; once the order can no longer be paid, a page of ours that says how it stands.
+    /// The page where the customer pays; once the order can no longer be paid, a page of ours that shows its status.
     payment_url: String,
     /// How the customer pays.
     payment_type: String,
@@ -25,7 +25,7 @@ pub(crate) struct CreatedOrder {
     amount: String,
     /// `pending`, `confirming`, `paid`, `refunded`, `expired`, `canceled`, `failed` or `review`. Ship on `paid` only.
     status: String,
-    /// Opens this one order as `?token=`; for the customer's browser.
+    /// Gives access to this one order as `?token=`; made for the customer's browser.
     order_token: String,
     /// The gateway's number of the payment; `null` until the gateway has made the payment page.
     transaction_id: OrNull<i64>,
@@ -35,36 +35,37 @@ pub(crate) struct CreatedOrder {
     expires_at: OrNull<String>,
 }
 
-/// What `GET /api/orders/{order_id}` and the events say.
+/// The answer to `GET /api/orders/{order_id}`, and the data of the events.
 #[derive(Clone, Debug, PartialEq, Eq, Object)]
 #[oai(read_only_all)]
 pub(crate) struct OrderAnswer {
     #[oai(flatten)]
     created: CreatedOrder,
-    /// What went back to the customer, in decimal soʻm.
+    /// The amount returned to the customer, in decimal soʻm.
     refunded_amount: String,
-    /// Whether a person must look, although the status stays.
+    /// Whether a person must check the order although its status stays.
     needs_review: bool,
-    /// Why it failed or must be looked at; else `null`. Always `null` for the order's token: it is written for the shop.
+    /// The reason why the order failed or must be checked; else `null`. Always `null` for the order's token, because it
+    /// is written for the shop.
     reason: OrNull<String>,
-    /// What a person must know about the order while it is in `review` or `needs_review`, oldest first; else empty. Always
-    /// empty for the order's token.
+    /// The findings that a person must know about while the order is in `review` or `needs_review`, oldest first; else
+    /// empty. Always empty for the order's token.
     findings: Vec<OrderFinding>,
-    /// When the gateway last showed, some seconds after the last sign of a payment, that no money had moved: the customer
-    /// came back without paying, or the card was declined, and `payment_url` leads on. RFC 3339, UTC; else `null`. It is no
-    /// promise: ship on `paid`, and wait with a second order until this one has ended.
+    /// When the gateway last confirmed, some seconds after the last sign of a payment, that no money had moved: the
+    /// customer came back without paying, or the card was declined, and can pay at `payment_url`. RFC 3339, UTC; else
+    /// `null`. This is no guarantee: ship on `paid` only, and make no second order until this one has ended.
     seen_unpaid_at: OrNull<String>,
-    /// What is sold.
+    /// The name of the product.
     product_name: String,
-    /// The shop's own name for the order; `null` where it gave none.
+    /// The shop's own name for the order; `null` if it has none.
     reference: OrNull<String>,
-    /// Where the customer goes afterwards; `null` where the shop said nothing.
+    /// The page to which the customer goes afterwards; `null` if the shop named none.
     return_url: OrNull<String>,
     /// The language of the customer's pages.
     language: String,
 }
 
-/// One thing that a person must know about an order.
+/// A finding: one thing that a person must know about an order.
 #[derive(Clone, Debug, PartialEq, Eq, Object)]
 #[oai(read_only_all)]
 struct OrderFinding {
@@ -72,14 +73,14 @@ struct OrderFinding {
     /// `unclear_answer`, `no_answer`, `job_died`, `gateway_not_configured`, `refund_unknown` or `other`; a newer release may
     /// know more.
     kind: String,
-    /// What was found, in a sentence for people.
+    /// The finding in a sentence for people.
     text: String,
-    /// What a person may do about it: `compare_debit`, `return_second_payment`, `return_late_payment`, `return_payment`,
+    /// The suggested act: `compare_debit`, `return_second_payment`, `return_late_payment`, `return_payment`,
     /// `ask_gateway`, `mend_job`, `configure_gateway` or `check_refund`.
     suggested_act: String,
     /// When it was found, RFC 3339, UTC.
     found_at: String,
-    /// The gateway's number of the payment that it is about; `null` where it is about none.
+    /// The gateway's number of the payment concerned; `null` if it concerns none.
     transaction_id: OrNull<i64>,
 }
 
@@ -96,7 +97,7 @@ impl From<ReviewFinding> for OrderFinding {
 }
 
 impl CreatedOrder {
-    /// The order as it is at that time, for the caller who made it.
+    /// The order at that time, for the caller who made it.
     pub(crate) fn new(order: &Order, public_url: &PublicUrl, now_ms: i64) -> Self {
         CreatedOrder {
             order_id: order.id.0,
@@ -113,10 +114,10 @@ impl CreatedOrder {
 }
 
 impl OrderAnswer {
-    /// The order as it is now, as that viewer may see it; with what was found about it, where a person must look.
+    /// The order at this time, as the viewer may see it; with its findings if a person must check it.
     ///
     /// # Errors
-    /// [`StoreError`] when the database did not answer.
+    /// [`StoreError`] if the database did not answer.
     pub(crate) async fn read(
         store: &Store,
         order: &Order,
@@ -131,7 +132,7 @@ impl OrderAnswer {
         Ok(OrderAnswer { findings: findings.into_iter().map(OrderFinding::from).collect(), ..answer })
     }
 
-    /// The order as it is at that time for its customer, who reads no findings.
+    /// The order at that time for its customer, who sees no findings.
     pub(crate) fn for_customer(order: &Order, public_url: &PublicUrl, now_ms: i64) -> Self {
         OrderAnswer::new(order, Viewer::Customer, public_url, now_ms)
     }
@@ -160,8 +161,8 @@ impl OrderAnswer {
     }
 }
 
-/// The gateway's page while the order can be paid on it; before and after that ours, which forwards to it as soon as there
-/// is one, or says how the order stands.
+/// The gateway's page while the order can be paid there. Before and after that our own page, which forwards to the
+/// gateway's page as soon as there is one, or shows the order's status.
 fn payment_url(order: &Order, public_url: &PublicUrl, now_ms: i64) -> String {
     match &order.payment_url {
         Some(url) if order.can_be_paid_at(now_ms) => url.clone(),
@@ -169,7 +170,7 @@ fn payment_url(order: &Order, public_url: &PublicUrl, now_ms: i64) -> String {
     }
 }
 
-/// What `GET /api/orders/{order_id}/history` answers.
+/// The answer to `GET /api/orders/{order_id}/history`.
 #[derive(Debug, Object)]
 #[oai(read_only_all)]
 pub(crate) struct History {
@@ -185,15 +186,15 @@ struct HistoryEntry {
     at: String,
     /// The status before; `null` for the first line.
     from: OrNull<String>,
-    /// The status after; the same as before for a fact that moved nothing.
+    /// The status after; the same as before for a fact that did not change the status.
     to: String,
-    /// Why, in a sentence. For the order's token it is one of a few fixed sentences.
+    /// The reason in a sentence. For the order's token it is one of a few fixed sentences.
     cause: String,
 }
 
 impl History {
-    /// The lines as that viewer may see them: a customer sees the moves from status to status, none of the facts between
-    /// them, and no cause as it was written, for that may name operators and say what they think.
+    /// The lines as the viewer may see them. A customer sees the changes of the status but none of the facts between
+    /// them, and no original cause, because a cause may name operators and contain their opinion.
     pub(crate) fn new(lines: &[HistoryLine], viewer: Viewer) -> Self {
         let entry = |line: &HistoryLine| HistoryEntry {
             at: rfc3339(line.at_ms),
@@ -209,7 +210,7 @@ impl History {
     }
 }
 
-/// What the customer is told of a move.
+/// The cause of a change in words for the customer.
 fn public_cause(line: &HistoryLine) -> &'static str {
     match (line.from, line.to) {
         (None, _) => "the order was made",

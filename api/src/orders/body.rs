@@ -1,4 +1,4 @@
-//! The body of `POST /api/orders/create`: parsed here once, so that nothing behind the door checks again.
+//! The body of `POST /api/orders/create`, parsed and checked once.
 
 use domain::money::{AmountFault, Tiyin};
 use domain::order::{GatewayIdentity, Language, NewOrder, PaymentType};
@@ -9,7 +9,7 @@ use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::{Value, json};
 
-use super::json_object::{JsonObject, Shape};
+use super::json_object::{BodyShape, JsonObject};
 use crate::digest::sha256_hex;
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{bounded_text, inline, one_of};
@@ -19,15 +19,15 @@ const REFERENCE_LIMIT: usize = 100;
 const RETURN_URL_LIMIT: usize = 2_000;
 const DEFAULT_LANGUAGE: Language = Language::Uz;
 
-/// Every field there is.
+/// All fields of an order.
 const FIELDS: &[&str] = &["product_name", "amount", "payment_type", "reference", "return_url", "language"];
 
-/// The body as it came, its values not yet looked at.
+/// The body with its values not yet parsed.
 #[derive(Debug)]
 pub(crate) struct OrderRequest(JsonObject);
 
 impl OrderRequest {
-    /// The order that the body asks for.
+    /// The order described by the body.
     ///
     /// # Errors
     /// Each fault has a problem type of its own.
@@ -102,7 +102,7 @@ impl OrderRequest {
     }
 }
 
-/// SHA-256 of what the order says, hex: the same for two bodies that differ only in blanks or the order of fields.
+/// SHA-256 of the order's content in hex: the same for two bodies that differ only in blanks or in the order of fields.
 pub(crate) fn digest(order: &NewOrder) -> String {
     let canonical = json!([
         order.product_name,
@@ -125,8 +125,8 @@ pub(super) fn amount(raw: &str) -> Result<Tiyin, Problem> {
             Ok(text) => Tiyin::from_som(&text),
             Err(_) => Err(AmountFault::NotANumber),
         },
-        // A number is read from its digits, however many: no float, and none that is too large to be read.
-        // Most of these are whole: to speak of a fraction would lead astray.
+        // A number is read from its digits, so that no float is used and no number is too large. Most numbers with an
+        // exponent are whole, so an error about a fraction would be misleading.
         Some(b'-' | b'0'..=b'9') if raw.contains(['e', 'E']) => Err(AmountFault::NotANumber),
         Some(b'-' | b'0'..=b'9') if raw.contains('.') => Err(AmountFault::FractionAsNumber),
         Some(b'-' | b'0'..=b'9') => Tiyin::from_som(raw),
@@ -135,10 +135,10 @@ pub(super) fn amount(raw: &str) -> Result<Tiyin, Problem> {
     amount.map_err(|fault| Problem::with_field(ProblemType::InvalidAmount, "amount", fault.to_string()))
 }
 
-/// A text that people will read, of at most `limit` characters.
+/// A text for people, of at most `limit` characters.
 ///
 /// # Errors
-/// The problem type that is given, with what is wrong.
+/// A problem of type `kind` that names the fault.
 pub(super) fn readable(raw: &str, field: &'static str, kind: ProblemType, limit: usize) -> Result<String, Problem> {
     let wrong = |why: String| Problem::with_field(kind, field, why);
     let text = serde_json::from_str::<String>(raw).map_err(|_| wrong(format!("`{field}` must be a string")))?;
@@ -172,7 +172,8 @@ impl<'a> ApiExtractor<'a> for OrderRequest {
         body: &mut RequestBody,
         _options: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
-        let shape = Shape { fields: FIELDS, noun: "an order", example: "{\"product_name\": …}", may_be_empty: false };
+        let shape =
+            BodyShape { fields: FIELDS, noun: "an order", example: "{\"product_name\": …}", may_be_empty: false };
         Ok(OrderRequest(JsonObject::read(request, body, &shape).await?))
     }
 }
@@ -199,7 +200,7 @@ fn description() -> MetaSchema {
     }
 }
 
-/// An amount as [`amount`] reads it.
+/// The schema of an amount as [`amount`] reads it.
 pub(super) fn amount_schema(description: &'static str) -> MetaSchema {
     MetaSchema {
         description: Some(description),

@@ -1,4 +1,4 @@
-//! An order's server-sent events: the order at once, then again after every change, until nothing more can come.
+//! An order's server-sent events: the order at once, then after every change, until its status is final.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,28 +18,28 @@ use store::orders;
 use tokio::time::Instant;
 
 use super::answer::OrderAnswer;
-use super::stream_place::{Follower, StreamPlace};
+use super::stream_slots::{Follower, StreamSlot};
 use crate::Api;
 use crate::auth::Viewer;
 use crate::digest::sha256_hex;
 use crate::problem::Problem;
 
-/// A lost notice costs a follower no more than this.
+/// If a notice is lost, a follower sees the change at most this much later.
 const READ_EVERY: Duration = Duration::from_secs(5);
 
-/// Proxies close connections on which nothing moves.
+/// Proxies close connections on which nothing is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Then the browser connects anew, perhaps to another process.
+/// After this the browser connects again, perhaps to another process.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-/// What a request to follow an order is answered.
+/// The answer to a request to follow an order.
 #[derive(ApiResponse)]
 pub(crate) enum FollowAnswer {
     /// The order's events.
     #[oai(status = 200)]
     Events(OrderEvents),
-    /// The order has ended, and the caller has its last event (header `Last-Event-ID`): a browser asks no more.
+    /// The order has ended, and the client already has its last event (header `Last-Event-ID`): browsers stop asking.
     #[oai(status = 204)]
     Over,
 }
@@ -56,7 +56,7 @@ impl IntoResponse for OrderEvents {
 impl Payload for OrderEvents {
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
-    /// OpenAPI 3.0 has no words for a stream of events: it is a text, whose lines are described.
+    /// OpenAPI 3.0 cannot describe a stream of events, so it is described as a text.
     fn schema_ref() -> MetaSchemaRef {
         MetaSchemaRef::Inline(Box::new(MetaSchema {
             description: Some(
@@ -75,25 +75,26 @@ impl Payload for OrderEvents {
     }
 }
 
-/// Where a stream begins.
+/// The start of a stream.
 pub(crate) struct Resumed {
     /// A moment before the order was read.
     pub(crate) since: Moment,
-    /// The id of the last event that the caller has.
+    /// The id of the last event that the client has.
     pub(crate) last_event_id: Option<String>,
 }
 
-/// Names what an event says: two events with the same id say the same.
+/// The id of an event: two events with the same id have the same content.
 pub(crate) fn event_id(answer: &OrderAnswer) -> String {
     let mut id = sha256_hex(answer.to_json_string());
     id.truncate(16);
     id
 }
 
-/// Begins a stream with the order as it was read after `since`.
+/// Starts a stream with the order that was read after `since`.
 ///
 /// # Errors
-/// [`ProblemType::TooManyStreams`](crate::problem::ProblemType::TooManyStreams), and that of a database that is away.
+/// [`ProblemType::TooManyStreams`](crate::problem::ProblemType::TooManyStreams), or the problem of an unavailable
+/// database.
 pub(crate) async fn follow(
     api: &Arc<Api>,
     order: Order,
@@ -106,7 +107,7 @@ pub(crate) async fn follow(
     if is_known && order.status.is_final() {
         return Ok(FollowAnswer::Over);
     }
-    let place = api.streams.place(order.id, follower)?;
+    let slot = api.streams.acquire(order.id, follower)?;
     let following = Following {
         api: Arc::clone(api),
         order_id: order.id,
@@ -117,7 +118,7 @@ pub(crate) async fn follow(
         sent: is_known.then_some(answer),
         is_over: false,
         ends_at: Instant::now() + LIFETIME,
-        _place: place,
+        _slot: slot,
     };
     let events = unfold(following, |mut following| async move {
         let event = following.next().await?;
@@ -131,17 +132,17 @@ struct Following {
     order_id: OrderId,
     viewer: Viewer,
     followed: Followed,
-    /// The order as it was when the stream began, until it is sent.
+    /// The order at the start of the stream, until it is sent.
     first: Option<OrderAnswer>,
-    /// What was sent last; the same is not sent twice.
+    /// The last order sent; the same content is not sent twice.
     sent: Option<OrderAnswer>,
     /// Whether a final status was sent.
     is_final: bool,
-    /// Whether the end was told.
+    /// Whether the event `end` was sent.
     is_over: bool,
     ends_at: Instant,
-    /// Held for as long as the stream lives.
-    _place: StreamPlace,
+    /// The slot of this stream.
+    _slot: StreamSlot,
 }
 
 impl Following {
@@ -156,7 +157,7 @@ impl Following {
                 () = tokio::time::sleep_until(self.ends_at) => return None,
                 () = self.api.stopping.cancelled() => return None,
             }
-            // A database that is away ends no stream: the next round asks again.
+            // An unavailable database does not end the stream: the next round reads again.
             let store = &self.api.context.store;
             if let Ok(Some(order)) = orders::find(store, self.order_id).await
                 && let Ok(answer) = OrderAnswer::read(store, &order, self.viewer, &self.api.context.public_url).await

@@ -1,4 +1,4 @@
-//! A request's body as one JSON object: its fields apart, their values not yet looked at.
+//! A request's body as one JSON object: separate fields with values not yet parsed.
 
 use std::fmt;
 
@@ -18,15 +18,15 @@ const BODY_LIMIT: usize = 64 * 1024;
 const UTF_8_LABELS: [&str; 6] =
     ["utf-8", "utf8", "unicode-1-1-utf-8", "unicode11utf8", "unicode20utf8", "x-unicode20utf8"];
 
-/// What a body must look like.
-pub(super) struct Shape {
-    /// Every field there is. Anything else is refused: a misspelt `refrence` must not be lost in silence.
+/// The differences between the bodies: their fields and error texts.
+pub(super) struct BodyShape {
+    /// All fields. Any other field is refused: a misspelt `refrence` must not be ignored.
     pub(super) fields: &'static [&'static str],
-    /// What the fields are of.
+    /// The object in error texts, such as `an order`.
     pub(super) noun: &'static str,
-    /// How it may begin.
+    /// The beginning of a valid body, for error texts.
     pub(super) example: &'static str,
-    /// Whether no body is as good as `{}`.
+    /// Whether an empty body means `{}`.
     pub(super) may_be_empty: bool,
 }
 
@@ -38,9 +38,10 @@ impl JsonObject {
     /// Reads the body of a request.
     ///
     /// # Errors
-    /// It is too large, no JSON, no object, or has fields that are not known or stand there twice.
-    pub(super) async fn read(request: &Request, body: &mut RequestBody, shape: &Shape) -> Result<Self, Problem> {
-        // Read first, whatever is wrong besides: an answer in mid-body costs the sender its connection.
+    /// The body is too large, not JSON or not an object, or a field is unknown or appears twice.
+    pub(super) async fn read(request: &Request, body: &mut RequestBody, shape: &BodyShape) -> Result<Self, Problem> {
+        // Read even if the request is refused for another reason: a response in the middle of a body costs the sender
+        // its connection.
         let bytes = request_body::read(request.headers(), body.take().map_err(Problem::from)?, BODY_LIMIT).await?;
         let bytes = without_byte_order_mark(&bytes);
         if bytes.is_empty() && shape.may_be_empty {
@@ -57,7 +58,7 @@ impl JsonObject {
                 format!("the body must be an object: {}", shape.example),
             ));
         }
-        let Fields(fields) = serde_json::from_str(text.get()).map_err(unreadable)?;
+        let ObjectFields(fields) = serde_json::from_str(text.get()).map_err(unreadable)?;
         for (place, (name, _)) in fields.iter().enumerate() {
             if !shape.fields.contains(&name.as_str()) {
                 let name: String = name.chars().take(100).collect();
@@ -68,7 +69,7 @@ impl JsonObject {
                 return Err(Problem::with_field(ProblemType::UnknownField, &name, detail));
             }
             if fields[..place].iter().any(|(earlier, _)| earlier == name) {
-                let detail = format!("`{name}` stands there twice, and only one can be meant");
+                let detail = format!("`{name}` appears twice; send it once");
                 return Err(Problem::with_field(ProblemType::RepeatedField, name, detail));
             }
         }
@@ -80,7 +81,7 @@ impl JsonObject {
         self.0.iter().find(|(name, _)| name == field).map(|(_, value)| value.get()).filter(|value| *value != "null")
     }
 
-    /// As [`JsonObject::raw`], of a field that must be there.
+    /// Like [`JsonObject::raw`], for a required field.
     ///
     /// # Errors
     /// [`ProblemType::MissingField`].
@@ -91,7 +92,7 @@ impl JsonObject {
     }
 }
 
-/// `application/json`, in UTF-8 where it says so.
+/// Accepts `application/json`, if it names a charset then UTF-8.
 fn check_content_type(content_type: Option<&str>) -> Result<(), Problem> {
     let mut parts = content_type.unwrap_or_default().split(';').map(str::trim);
     let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
@@ -111,26 +112,26 @@ fn check_content_type(content_type: Option<&str>) -> Result<(), Problem> {
     }
 }
 
-/// The fields of a JSON object, in their order, with those that stand there twice.
-struct Fields(Vec<(String, Box<RawValue>)>);
+/// The fields of a JSON object in their order, repeated ones included.
+struct ObjectFields(Vec<(String, Box<RawValue>)>);
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for ObjectFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AsVec;
 
         impl<'de> Visitor<'de> for AsVec {
-            type Value = Fields;
+            type Value = ObjectFields;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectFields, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
-                Ok(Fields(fields))
+                Ok(ObjectFields(fields))
             }
         }
 

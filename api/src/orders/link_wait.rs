@@ -10,28 +10,28 @@ use tokio::time::Instant;
 
 use crate::Api;
 
-/// When the row is read again without a notice, for a notice may be lost; and once more when the wait is over.
+/// When the row is read again without a notice, because a notice may be lost; it is also read when the wait is over.
 const READ_AGAIN: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
 
-/// One request's place among those that wait; dropping it (the caller went away) frees the place.
+/// One request's slot among the waiting ones; dropping it (the caller hung up) frees the slot.
 pub(crate) struct LinkWait<'a> {
     api: &'a Api,
-    place: Option<(SemaphorePermit<'a>, Moment)>,
+    slot: Option<(SemaphorePermit<'a>, Moment)>,
 }
 
 impl<'a> LinkWait<'a> {
-    /// Takes a place; to be called before the order is made, so that no notice is missed.
+    /// Takes a slot. Called before the order is made, so that no notice is missed.
     pub(crate) fn begin(api: &'a Api) -> Self {
-        let place = match api.context.settings.link_wait {
+        let slot = match api.context.settings.link_wait {
             Duration::ZERO => None,
             _ => api.waiting.try_acquire().ok().map(|permit| (permit, api.context.notice.now())),
         };
-        LinkWait { api, place }
+        LinkWait { api, slot }
     }
 
-    /// The order as it is once it has a link, is no longer pending, or the wait is over.
+    /// The order as soon as it has a link or is no longer pending, or at the end of the wait.
     pub(crate) async fn until_linked(self, order: Order) -> Order {
-        let Some((_permit, since)) = self.place else { return order };
+        let Some((_permit, since)) = self.slot else { return order };
         let followed = self.api.context.notice.follow(order.id, since);
         let began = Instant::now();
         let end = began + self.api.context.settings.link_wait;
@@ -48,7 +48,7 @@ impl<'a> LinkWait<'a> {
                 }
                 () = self.api.stopping.cancelled() => return order,
             };
-            // A failed read changes nothing: our own page forwards later.
+            // A failed read is no failure of the request: our own page forwards later.
             if let Ok(Some(now)) = orders::find(&self.api.context.store, order.id).await {
                 order = now;
             }

@@ -1,4 +1,4 @@
-//! The bodies of cancel and refund: why, and how much is to go back. Both may be left out.
+//! The bodies of cancel and refund: reason and amount, both optional.
 
 use domain::order::{Order, REASON_CHARACTERS};
 use poem::{Request, RequestBody};
@@ -7,27 +7,27 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use serde_json::json;
 
 use super::body::{amount, amount_schema, readable};
-use super::json_object::{JsonObject, Shape};
+use super::json_object::{BodyShape, JsonObject};
 use crate::digest::sha256_hex;
 use crate::problem::{Problem, ProblemType};
 use crate::schema::{bounded_text, inline};
 
-const REFUND: Shape =
-    Shape { fields: &["amount", "reason"], noun: "a refund", example: "{\"reason\": …}", may_be_empty: true };
+const REFUND: BodyShape =
+    BodyShape { fields: &["amount", "reason"], noun: "a refund", example: "{\"reason\": …}", may_be_empty: true };
 
-const CANCEL: Shape =
-    Shape { fields: &["reason"], noun: "a cancellation", example: "{\"reason\": …}", may_be_empty: true };
+const CANCEL: BodyShape =
+    BodyShape { fields: &["reason"], noun: "a cancellation", example: "{\"reason\": …}", may_be_empty: true };
 
-/// The body of `POST …/refund`, its values not yet looked at.
+/// The body of `POST …/refund` with its values not yet parsed.
 #[derive(Debug)]
 pub(crate) struct RefundRequest(JsonObject);
 
-/// The body of `POST …/cancel`, its values not yet looked at.
+/// The body of `POST …/cancel` with its values not yet parsed.
 #[derive(Debug)]
 pub(crate) struct CancelRequest(JsonObject);
 
 impl RefundRequest {
-    /// Why, if it was said; the amount must be the whole of the order's.
+    /// The reason, if any. The amount must be the order's whole amount.
     ///
     /// # Errors
     /// Each fault has a problem type of its own.
@@ -47,7 +47,7 @@ impl RefundRequest {
 }
 
 impl CancelRequest {
-    /// Why, if it was said.
+    /// The reason, if any.
     ///
     /// # Errors
     /// [`ProblemType::InvalidReason`].
@@ -56,7 +56,7 @@ impl CancelRequest {
     }
 }
 
-/// SHA-256 of what a request for a refund says, hex. It never equals an order's.
+/// SHA-256 of a refund request in hex. It is never equal to the digest of an order.
 pub(super) fn digest(order: &Order, reason: Option<&str>) -> String {
     sha256_hex(json!(["refund", order.id, reason]).to_string())
 }
@@ -103,10 +103,10 @@ optional_body!(CancelRequest, CANCEL, "Cancellation", describe_cancel);
 
 fn describe_refund() -> MetaSchema {
     MetaSchema {
-        description: Some("A refund to be made; of the whole order, if nothing is said. Other fields are refused."),
+        description: Some("A refund of the whole order; `amount` may be left out. Other fields are refused."),
         properties: vec![
-            ("amount", inline(amount_schema("The whole amount of the order; anything else is refused so far."))),
-            ("reason", inline(bounded_text("Why; the gateway is told.", REASON_CHARACTERS))),
+            ("amount", inline(amount_schema("The whole amount of the order; no other amount is accepted yet."))),
+            ("reason", inline(bounded_text("The reason; the gateway gets it too.", REASON_CHARACTERS))),
         ],
         example: Some(json!({ "reason": "the customer sent it back" })),
         ..MetaSchema::new("object")
@@ -115,8 +115,11 @@ fn describe_refund() -> MetaSchema {
 
 fn describe_cancel() -> MetaSchema {
     MetaSchema {
-        description: Some("Why an order is called off. Other fields are refused."),
-        properties: vec![("reason", inline(bounded_text("Why; it stands in the order's history.", REASON_CHARACTERS)))],
+        description: Some("The reason why an order is canceled. Other fields are refused."),
+        properties: vec![(
+            "reason",
+            inline(bounded_text("The reason; it is shown in the order's history.", REASON_CHARACTERS)),
+        )],
         example: Some(json!({ "reason": "sold out" })),
         ..MetaSchema::new("object")
     }

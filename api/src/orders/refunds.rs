@@ -1,5 +1,5 @@
-//! Calling an order off, and giving its money back: for holders of an API key. What is given back is staged as a job;
-//! nothing here calls the gateway.
+//! Cancels orders and refunds them, for holders of an API key. A refund is staged as a job; nothing here calls the
+//! gateway.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use tracing::info;
 
 use super::answer::OrderAnswer;
 use super::reason_body::{self, CancelRequest, RefundRequest};
-use super::subject::Subject;
+use super::section::ApiSection;
 use crate::Api;
 use crate::auth::{KeyHolder, Viewer};
 use crate::idempotency::IdempotencyHeader;
@@ -27,7 +27,7 @@ use crate::or_null::OrNull;
 use crate::problem::of_endpoints::{CancelProblem, ListRefundsProblem, RefundProblem};
 use crate::problem::{Problem, ProblemType};
 
-/// What ends an order for its shop.
+/// The operations that end an order for its shop.
 pub(crate) struct RefundApi(pub(super) Arc<Api>);
 
 /// A refund.
@@ -36,16 +36,16 @@ pub(crate) struct RefundApi(pub(super) Arc<Api>);
 pub(crate) struct RefundAnswer {
     /// The refund's number.
     refund_id: i64,
-    /// The order whose money goes back.
+    /// The refunded order.
     order_id: i64,
     /// Decimal soʻm.
     amount: String,
-    /// `open`: being made. `done`: the money went back. `refused`: it was not made, and another one may be asked for.
-    /// `review`: the gateway has not told what became of it, and a person looks.
+    /// `open`: in progress. `done`: the money was returned. `refused`: the refund was not made, and another one may be
+    /// requested. `review`: the result is unknown, and a person must check it.
     state: String,
-    /// Why, in the words of whoever asked; `null` where nothing was said.
+    /// The reason given with the request; `null` if none was given.
     reason: OrNull<String>,
-    /// Why it was refused, or what is not known of it; else `null`.
+    /// Why it was refused, or what is unknown about it; else `null`.
     outcome: OrNull<String>,
     /// RFC 3339, UTC.
     created_at: String,
@@ -68,7 +68,7 @@ impl From<&Refund> for RefundAnswer {
     }
 }
 
-/// What `GET …/refunds` answers.
+/// The answer to `GET …/refunds`.
 #[derive(Debug, Object)]
 #[oai(read_only_all)]
 struct Refunds {
@@ -78,7 +78,7 @@ struct Refunds {
 
 #[derive(ApiResponse)]
 enum RefundAccepted {
-    /// The refund, which is being made; also for a repeated request with the same `Idempotency-Key`.
+    /// The refund in progress; also for a repeated request with the same `Idempotency-Key`.
     #[oai(status = 202)]
     Accepted(
         Json<RefundAnswer>,
@@ -88,12 +88,12 @@ enum RefundAccepted {
     ),
 }
 
-#[OpenApi(tag = "Subject::RefundAndCancel")]
+#[OpenApi(tag = "ApiSection::RefundAndCancel")]
 impl RefundApi {
-    /// Call an order off
+    /// Cancel an order
     ///
-    /// Only a pending order can be called off; its payment link then takes no money any more. Sent again, it answers the
-    /// same.
+    /// Only a pending order can be canceled; after that its payment link takes no money. A repeated request gets the
+    /// same answer.
     #[oai(path = "/orders/:order_id/cancel", method = "post", operation_id = "cancelOrder")]
     async fn cancel_order(
         &self,
@@ -122,10 +122,10 @@ impl RefundApi {
         }
     }
 
-    /// Give an order's money back
+    /// Refund an order
     ///
-    /// Of a paid order, wholly. The answer comes before the gateway is asked: the order becomes `refunded`, and the refund
-    /// `done`, once the money went back.
+    /// Refunds the whole amount of a paid order. The answer comes before the gateway is asked: the order becomes
+    /// `refunded`, and the refund `done`, once the money has been returned.
     #[oai(path = "/orders/:order_id/refund", method = "post", operation_id = "refundOrder")]
     async fn refund_order(
         &self,
@@ -162,7 +162,7 @@ impl RefundApi {
         Ok(RefundAccepted::Accepted(Json(RefundAnswer::from(&refund)), location))
     }
 
-    /// Look at an order's refunds
+    /// Read an order's refunds
     #[oai(path = "/orders/:order_id/refunds", method = "get", operation_id = "getOrderRefunds")]
     async fn get_refunds(
         &self,
@@ -187,14 +187,12 @@ fn not_cancelable(order: &Order) -> Problem {
         }
         OrderStatus::Paid => "the order is paid; refund it instead",
         OrderStatus::Refunded => "the order is refunded already; there is nothing left to do",
-        OrderStatus::Expired => {
-            "the order has expired, so that nobody can pay it any more; there is nothing left to do"
-        }
+        OrderStatus::Expired => "the order has expired and can no longer be paid; there is nothing left to do",
         OrderStatus::Failed => {
-            "the gateway made no payment link for it, so that nobody can pay it; there is nothing left to do"
+            "the gateway made no payment link for it, so it cannot be paid; there is nothing left to do"
         }
         OrderStatus::Review => "a person must decide about the order first; its `reason` says why",
-        // Read after somebody else has just moved it.
+        // Another request changed the order between the two reads.
         OrderStatus::Pending | OrderStatus::Canceled => "the order has changed in this moment; ask again",
     };
     Problem::new(ProblemType::OrderNotCancelable, what_to_do).member("order_status", order.status.as_str())
@@ -217,7 +215,7 @@ fn not_refundable(refused: Requested) -> Problem {
                 OrderStatus::Confirming => "the order is being paid at this moment; ask again once it is `paid`",
                 OrderStatus::Review => "a person must decide about the order first; its `reason` says why",
                 OrderStatus::Expired | OrderStatus::Canceled | OrderStatus::Failed => {
-                    "the order was never paid, so that nothing can go back"
+                    "the order was never paid, so there is nothing to return"
                 }
                 OrderStatus::Paid | OrderStatus::Refunded => "the order has changed in this moment; ask again",
             };

@@ -1,9 +1,9 @@
-//! What stands on every page of the customer, in Uzbek, Russian and English.
+//! Texts that stand on every page of the customer, in Uzbek, Russian and English.
 
 use domain::money::Tiyin;
 use domain::order::Language;
 
-/// What stands on every page.
+/// Texts that stand on every page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Labels {
     /// Before the order's number.
@@ -14,16 +14,16 @@ pub(crate) struct Labels {
     pub(crate) amount: &'static str,
     /// After the amount.
     pub(crate) currency: &'static str,
-    /// On the way to the gateway's page.
+    /// The link to the gateway's page.
     pub(crate) pay: &'static str,
-    /// On the way to the shop.
+    /// The link to the shop.
     pub(crate) back: &'static str,
     /// While the page cannot reach us.
     pub(crate) trouble: &'static str,
 }
 
 impl Labels {
-    /// In that language.
+    /// The labels in that language.
     pub(crate) fn of(language: Language) -> Self {
         match language {
             Language::Uz => Labels {
@@ -57,7 +57,7 @@ impl Labels {
     }
 }
 
-/// An amount as it is written in that language: `1 250 000,00`, in English `1,250,000.00`. It breaks over no line.
+/// An amount as that language writes it: `1 250 000,00`, in English `1,250,000.00`. It has no place for a line break.
 pub(crate) fn written_amount(language: Language, amount: Tiyin) -> String {
     let (group, decimal) = match language {
         Language::Uz | Language::Ru => ('\u{a0}', ','),

@@ -1,65 +1,66 @@
-//! What the customer's pages say, in Uzbek, Russian and English.
+//! The texts of the customer's pages, in Uzbek, Russian and English.
 
 use domain::order::{Language, Order, OrderStatus};
 use store::settlement::MAX_LINKS;
 
-/// A payment link mostly comes within a second; then the customer is told that it takes longer.
+/// A payment link usually comes within a second; after this time the customer is told that it takes longer.
 const LINK_DELAYED_MS: i64 = 30_000;
 
-/// What a page is about.
+/// The situation of an order, as its customer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Situation {
-    /// The gateway's page is being made.
+    /// The gateway's payment page is being made.
     MakingLink,
-    /// It is being made for so long that the gateway must be away.
+    /// It takes so long that the gateway must be unavailable.
     LinkDelayed,
-    /// It is there, and the order can be paid.
+    /// The payment page exists, and the order can be paid.
     Open,
-    /// The customer came back from it; the outcome is not known yet.
+    /// The customer came back from the payment page; the outcome is not known yet.
     Checking,
-    /// The customer came back from it, and the gateway shows no payment.
+    /// The customer came back, and the gateway reports no payment.
     Unpaid,
-    /// The gateway asked and was allowed, and some seconds later no money has moved: its page may be open for another try.
+    /// The gateway asked and was allowed to debit, but some seconds later no money has moved. Its page may be open for
+    /// another try.
     Declined,
-    /// The same, and its page is closed. There will be another one once no debit can come from the first any more.
+    /// Like [`Situation::Declined`], but its page is closed. Another one follows once no debit can come from the first.
     Closed,
-    /// There was money on none of its pages, and another one is being made.
+    /// No page took money, and another one is being made.
     MakingAnotherLink,
-    /// All pages that it may have are closed and unpaid.
+    /// All pages that the order may have are closed and unpaid.
     NoMoreLinks,
-    /// The time to pay is over, and whether money moved is not known yet.
+    /// The time to pay is over, and it is not known yet whether money moved.
     Late,
-    /// The gateway asked and was allowed; the outcome is being confirmed.
+    /// The gateway asked and was allowed to debit; the outcome is being confirmed.
     Confirming,
-    /// Paid.
+    /// The order is paid.
     Paid,
-    /// The money went back.
+    /// The money was returned.
     Refunded,
-    /// Never paid, and too late.
+    /// The order was not paid in time.
     Expired,
-    /// Called off.
+    /// The order was canceled.
     Canceled,
-    /// There will be no page to pay on.
+    /// The payment page could not be made.
     Failed,
-    /// A person looks at it.
+    /// A person checks the payment.
     Review,
-    /// No such page.
+    /// The page does not exist.
     Unknown,
-    /// We cannot tell now.
+    /// The database does not answer.
     Unavailable,
 }
 
-/// What one situation says.
+/// The texts of one situation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {
     /// In a few words.
     pub(crate) headline: &'static str,
-    /// What the customer should do, or that nothing is to be done.
+    /// The customer's next step, or that there is none.
     pub(crate) explanation: &'static str,
 }
 
 impl Situation {
-    /// Where an order is, as its customer sees it at this time.
+    /// The situation of an order at this time.
     pub(crate) fn of(order: &Order, now_ms: i64) -> Self {
         let is_late = order.expires_at_ms.is_some_and(|expires_at_ms| expires_at_ms <= now_ms);
         let is_seen_unpaid = order.seen_unpaid().is_some();
@@ -104,7 +105,7 @@ impl Situation {
         }
     }
 
-    /// What to say.
+    /// The texts in that language.
     pub(crate) fn words(self, language: Language) -> Words {
         let (headline, explanation) = match language {
             Language::Uz => self.uzbek(),

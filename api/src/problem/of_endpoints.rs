@@ -1,4 +1,4 @@
-//! What may go wrong at each endpoint, as `/openapi.json` lists it.
+//! The problems of each endpoint, as `/openapi.json` lists them.
 
 use poem_openapi::ApiResponse;
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
@@ -37,7 +37,7 @@ macro_rules! problems_of {
 }
 
 problems_of! {
-    /// What may go wrong with making an order; the list is for `/openapi.json`.
+    /// The problems of making an order, for `/openapi.json`.
     CreateProblem:
         400 = "`unreadable-body`, `invalid-idempotency-key`",
         401 = "`missing-api-key`, `wrong-api-key`",
@@ -50,7 +50,7 @@ problems_of! {
         429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
-    /// What may go wrong with calling an order off; the list is for `/openapi.json`.
+    /// The problems of canceling an order, for `/openapi.json`.
     CancelProblem:
         400 = "`unreadable-body`",
         401 = "`missing-api-key`, `wrong-api-key`",
@@ -62,7 +62,7 @@ problems_of! {
         429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
-    /// What may go wrong with a refund; the list is for `/openapi.json`.
+    /// The problems of a refund, for `/openapi.json`.
     RefundProblem:
         400 = "`unreadable-body`, `missing-idempotency-key`, `invalid-idempotency-key`",
         401 = "`missing-api-key`, `wrong-api-key`",
@@ -76,14 +76,14 @@ problems_of! {
         429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`, `debit-unknown`: ask again after `Retry-After`";
-    /// What may go wrong with reading an order's refunds; the list is for `/openapi.json`.
+    /// The problems of reading an order's refunds, for `/openapi.json`.
     ListRefundsProblem:
         401 = "`missing-api-key`, `wrong-api-key`",
         404 = "`order-not-found`: there is none, or it is not yours",
         429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";
-    /// What may go wrong with reading an order; the list is for `/openapi.json`.
+    /// The problems of reading an order, for `/openapi.json`.
     ReadProblem:
         401 = "`missing-api-key`, `wrong-api-key`, `wrong-token`",
         404 = "`order-not-found`: there is none, or it is not yours",

@@ -1,4 +1,4 @@
-//! Who may see what.
+//! Authentication: which orders and which texts a caller may see.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ async fn a_token_opens_its_own_order_and_no_other() {
     api.get("/api/orders/1").await.problem(401, "missing-api-key");
 }
 
-/// An operator's name and what was found are for the shop; whoever holds the order's token is its customer.
+/// An operator's name and the findings are for the shop. The order's token belongs to the customer.
 #[tokio::test]
 async fn a_customer_reads_no_operator_s_name_and_no_inner_reason() {
     let api = TestApi::with(|context| context.settings.keys = keys(&["shop"])).await;
@@ -116,7 +116,7 @@ async fn a_customer_reads_no_operator_s_name_and_no_inner_reason() {
     assert!(shop.contains(found) && shop.contains("Olim") && shop.contains("fraud"), "the shop reads all: {shop}");
 }
 
-/// All that the order's token opens.
+/// Everything that the order's token gives access to.
 async fn customer_reads(api: &TestApi, order: &Order) -> String {
     let token = order.token.as_str();
     let mut all = String::new();
@@ -135,7 +135,7 @@ async fn customer_reads(api: &TestApi, order: &Order) -> String {
     all + &format!("{event:?}")
 }
 
-/// While a shop changes its key, orders of the old one must stay its own, and nothing may be made twice.
+/// While a shop changes its key, it must still see the orders of the old key, and no order may be made twice.
 #[tokio::test]
 async fn two_keys_of_one_name_are_one_shop() {
     let key = |key: &str| ApiKey { name: "shop".to_owned(), key: Secret::new(key) };

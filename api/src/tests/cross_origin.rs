@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::support::{Answer, TestApi, keys, send};
+use super::support::{TestApi, TestResponse, keys, send};
 
 #[track_caller]
-fn assert_readable(answer: &Answer) {
+fn assert_readable(answer: &TestResponse) {
     assert_eq!(answer.header("access-control-allow-origin"), "*", "{answer:?}");
     assert_eq!(answer.header("access-control-allow-credentials"), "", "{answer:?}");
 }
@@ -37,9 +37,9 @@ async fn a_browser_that_asks_first_is_told_that_it_may() {
     }
 }
 
-/// Error trackers and tracing add headers of their own to every request of a page, unasked.
+/// Error trackers and tracing add their own headers to every request of a page.
 #[tokio::test]
-async fn whatever_headers_a_page_adds_its_call_is_not_blocked() {
+async fn a_pages_call_is_allowed_with_any_added_header() {
     let api = TestApi::start().await;
     let allowed = async |asked: &str| {
         let preflight = api.client.options("/api/orders/create").header("access-control-request-headers", asked);
@@ -77,7 +77,7 @@ async fn a_page_of_another_origin_reads_orders_and_problems() {
 }
 
 #[tokio::test]
-async fn what_no_page_of_a_shop_calls_is_not_opened() {
+async fn paths_that_no_shop_page_calls_are_not_open_to_other_origins() {
     let api = TestApi::start().await;
     let order = api.order().await;
 

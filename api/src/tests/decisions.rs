@@ -1,5 +1,5 @@
-//! Every case of a callback in one table: its answer, and all that is recorded.
-//! `docs/internals/callback-decisions.md` has the same table, and a test keeps the two equal.
+//! All cases of a callback in one table: its answer and its record. `docs/internals/callback-decisions.md` has the same
+//! table, and a test compares the two.
 
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, JobKind};
@@ -11,31 +11,31 @@ use store::jobs;
 use store::kinds;
 use store::settlement::Settlement;
 
-use self::Kept::{Alone, Nothing, WithTheOrder};
-use self::Scene::*;
+use self::KeptAs::{Alone, Nothing, WithTheOrder};
+use self::OrderSetup::*;
 use super::support::{API_KEY, TestApi, gateway_with, gzip};
-use crate::tests::signing::{Words, md5_hex, sha256_hex};
+use crate::tests::signing::{CallbackFields, md5_hex, sha256_hex};
 use crate::{AddressCheck, CallbackAddresses};
 
-/// One row.
-struct Case {
+/// One row of the table.
+struct CallbackCase {
     case: &'static str,
-    scene: Scene,
-    asked: Asked,
+    setup: OrderSetup,
+    asked: IncomingCallback,
     status: u8,
     verdict: CallbackVerdict,
-    kept: Kept,
+    kept: KeptAs,
     /// The order's status before and after.
     order: (&'static str, &'static str),
     is_hint: bool,
 }
 
-/// What has happened before the callback comes. The order is number 1, over 50.00 soʻm; its transaction is 700.
+/// The history of the order before the callback comes. The order is number 1, over 50.00 soʻm; its transaction is 700.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scene {
-    /// A link was made.
+enum OrderSetup {
+    /// Its link was made.
     Linked,
-    /// As [`Scene::Linked`], with order 2 and its transaction 701 beside it.
+    /// As [`OrderSetup::Linked`], and order 2 with transaction 701 exists too.
     TwoOrders,
     /// The same callback was allowed a moment ago.
     AllowedBefore,
@@ -47,23 +47,23 @@ enum Scene {
     PaidByOther,
     Refunded,
     Canceled,
-    /// Its time is over; no inquiry has said so yet.
+    /// Its time to pay is over; no inquiry has recorded that yet.
     Late,
     Expired,
     InReview,
 }
 
-/// How a callback is kept.
+/// How a callback is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
+enum KeptAs {
     WithTheOrder,
-    /// About no order.
+    /// Without an order.
     Alone,
     Nothing,
 }
 
-/// How this installation is set up, who asks, and what with.
-struct Asked {
+/// The configuration of the installation, the sender, and the body.
+struct IncomingCallback {
     algorithm: SignAlgorithm,
     keys: &'static [&'static str],
     check: AddressCheck,
@@ -76,8 +76,8 @@ const GATEWAY: &str = "92.63.207.14";
 const STRANGER: &str = "203.0.113.7";
 const PROXY: &str = "10.0.0.1";
 
-const fn asked(body: fn() -> String) -> Asked {
-    Asked {
+const fn asked(body: fn() -> String) -> IncomingCallback {
+    IncomingCallback {
         algorithm: SignAlgorithm::Md5,
         keys: &[API_KEY],
         check: AddressCheck::Off,
@@ -87,8 +87,8 @@ const fn asked(body: fn() -> String) -> Asked {
     }
 }
 
-/// The documented words for order 1 and its transaction.
-const RIGHT: Words = Words { store_id: "1234", transaction_id: "700", account: "1", amount: "5000" };
+/// The documented values for order 1 and its transaction.
+const RIGHT: CallbackFields = CallbackFields { store_id: "1234", transaction_id: "700", account: "1", amount: "5000" };
 
 fn right() -> String {
     RIGHT.signed()
@@ -96,18 +96,18 @@ fn right() -> String {
 
 const fn case(
     case: &'static str,
-    scene: Scene,
-    asked: Asked,
+    setup: OrderSetup,
+    asked: IncomingCallback,
     (status, verdict): (u8, CallbackVerdict),
-    (kept, is_hint): (Kept, bool),
+    (kept, is_hint): (KeptAs, bool),
     order: (&'static str, &'static str),
-) -> Case {
-    Case { case, scene, asked, status, verdict, kept, order, is_hint }
+) -> CallbackCase {
+    CallbackCase { case, setup, asked, status, verdict, kept, order, is_hint }
 }
 
-const HINT: (Kept, bool) = (WithTheOrder, true);
-const NO_HINT: (Kept, bool) = (WithTheOrder, false);
-const ABOUT_NOTHING: (Kept, bool) = (Alone, false);
+const HINT: (KeptAs, bool) = (WithTheOrder, true);
+const NO_HINT: (KeptAs, bool) = (WithTheOrder, false);
+const ABOUT_NOTHING: (KeptAs, bool) = (Alone, false);
 
 const ALLOWED: (u8, CallbackVerdict) = (1, CallbackVerdict::Allowed);
 const PENDING: (&str, &str) = ("pending", "pending");
@@ -117,11 +117,11 @@ fn refused(verdict: CallbackVerdict) -> (u8, CallbackVerdict) {
     (0, verdict)
 }
 
-/// Every case, in the order of the documentation's table.
-fn cases() -> Vec<Case> {
+/// All cases, in the order of the documented table.
+fn cases() -> Vec<CallbackCase> {
     use CallbackVerdict::*;
     vec![
-        // ---- what is allowed, in every shape that it may have
+        // ---- allowed, in every permitted form
         case("as the gateway sends it", Linked, asked(right), ALLOWED, HINT, CONFIRMS),
         case("numbers instead of strings", Linked, asked(|| RIGHT.as_numbers()), ALLOWED, HINT, CONFIRMS),
         case(
@@ -151,7 +151,7 @@ fn cases() -> Vec<Case> {
         case(
             "signed with SHA-256, `ATMOS_SIGN_ALGORITHM` is `sha256`",
             Linked,
-            Asked { algorithm: SignAlgorithm::Sha256, ..asked(|| RIGHT.signed_as(&RIGHT.sha256(API_KEY))) },
+            IncomingCallback { algorithm: SignAlgorithm::Sha256, ..asked(|| RIGHT.signed_as(&RIGHT.sha256(API_KEY))) },
             ALLOWED,
             HINT,
             CONFIRMS,
@@ -159,7 +159,7 @@ fn cases() -> Vec<Case> {
         case(
             "signed with the second key of `ATMOS_API_KEY`",
             Linked,
-            Asked { keys: &["the-next-key", API_KEY], ..asked(right) },
+            IncomingCallback { keys: &["the-next-key", API_KEY], ..asked(right) },
             ALLOWED,
             HINT,
             CONFIRMS,
@@ -167,7 +167,7 @@ fn cases() -> Vec<Case> {
         case(
             "amount `5000.0`, signed so",
             Linked,
-            asked(|| Words { amount: "5000.0", ..RIGHT }.as_numbers()),
+            asked(|| CallbackFields { amount: "5000.0", ..RIGHT }.as_numbers()),
             ALLOWED,
             HINT,
             CONFIRMS,
@@ -184,7 +184,7 @@ fn cases() -> Vec<Case> {
         case(
             "a wrong content type",
             Linked,
-            Asked { headers: &[("content-type", "image/png")], ..asked(right) },
+            IncomingCallback { headers: &[("content-type", "image/png")], ..asked(right) },
             ALLOWED,
             HINT,
             CONFIRMS,
@@ -193,7 +193,7 @@ fn cases() -> Vec<Case> {
         case(
             "compressed with gzip",
             Linked,
-            Asked { headers: &[("content-encoding", "gzip")], ..asked(right) },
+            IncomingCallback { headers: &[("content-encoding", "gzip")], ..asked(right) },
             ALLOWED,
             HINT,
             CONFIRMS,
@@ -214,7 +214,7 @@ fn cases() -> Vec<Case> {
             HINT,
             CONFIRMS,
         ),
-        // ---- once more
+        // ---- repeated
         case(
             "the same bytes again within 10 s",
             AllowedBefore,
@@ -249,23 +249,16 @@ fn cases() -> Vec<Case> {
             ("confirming", "confirming"),
         ),
         // ---- too late
-        case("the order's time is over", Scene::Late, asked(right), refused(CallbackVerdict::Late), HINT, PENDING),
-        case(
-            "the order is expired",
-            Expired,
-            asked(right),
-            refused(CallbackVerdict::Late),
-            HINT,
-            ("expired", "expired"),
-        ),
+        case("the order's time is over", OrderSetup::Late, asked(right), refused(CallbackVerdict::Late), HINT, PENDING),
+        case("the order is expired", Expired, asked(right), refused(CallbackVerdict::Late), HINT, ("expired", "expired")),
         case("the order is canceled", Canceled, asked(right), refused(NotPayable), HINT, ("canceled", "canceled")),
         case("the order is refunded", Refunded, asked(right), refused(NotPayable), HINT, ("refunded", "refunded")),
         case("the order is in review", InReview, asked(right), refused(NotPayable), HINT, ("review", "review")),
-        // ---- rightly signed, and not about an order as we know it
+        // ---- correctly signed, but not matching an order of ours
         case(
             "another store",
             Linked,
-            asked(|| Words { store_id: "9999", ..RIGHT }.signed()),
+            asked(|| CallbackFields { store_id: "9999", ..RIGHT }.signed()),
             refused(OtherStore),
             HINT,
             PENDING,
@@ -273,7 +266,7 @@ fn cases() -> Vec<Case> {
         case(
             "an unknown order",
             Linked,
-            asked(|| Words { account: "99", ..RIGHT }.signed()),
+            asked(|| CallbackFields { account: "99", ..RIGHT }.signed()),
             refused(OtherAccount),
             HINT,
             PENDING,
@@ -281,7 +274,7 @@ fn cases() -> Vec<Case> {
         case(
             "an unknown order and an unknown transaction",
             Linked,
-            asked(|| Words { account: "99", transaction_id: "799", ..RIGHT }.signed()),
+            asked(|| CallbackFields { account: "99", transaction_id: "799", ..RIGHT }.signed()),
             refused(UnknownTransaction),
             ABOUT_NOTHING,
             PENDING,
@@ -289,7 +282,7 @@ fn cases() -> Vec<Case> {
         case(
             "our order, and a transaction we never made",
             Linked,
-            asked(|| Words { transaction_id: "799", ..RIGHT }.signed()),
+            asked(|| CallbackFields { transaction_id: "799", ..RIGHT }.signed()),
             refused(UnknownTransaction),
             ABOUT_NOTHING,
             PENDING,
@@ -297,7 +290,7 @@ fn cases() -> Vec<Case> {
         case(
             "a transaction that is no number",
             Linked,
-            asked(|| Words { transaction_id: "7e2", ..RIGHT }.signed()),
+            asked(|| CallbackFields { transaction_id: "7e2", ..RIGHT }.signed()),
             refused(UnknownTransaction),
             ABOUT_NOTHING,
             PENDING,
@@ -305,7 +298,7 @@ fn cases() -> Vec<Case> {
         case(
             "this order's transaction, and another order",
             TwoOrders,
-            asked(|| Words { account: "2", ..RIGHT }.signed()),
+            asked(|| CallbackFields { account: "2", ..RIGHT }.signed()),
             refused(OtherAccount),
             HINT,
             PENDING,
@@ -321,7 +314,7 @@ fn cases() -> Vec<Case> {
         case(
             "the amount one tiyin more",
             Linked,
-            asked(|| Words { amount: "5001", ..RIGHT }.signed()),
+            asked(|| CallbackFields { amount: "5001", ..RIGHT }.signed()),
             refused(WrongAmount),
             HINT,
             PENDING,
@@ -329,7 +322,7 @@ fn cases() -> Vec<Case> {
         case(
             "the amount in soʻm",
             Linked,
-            asked(|| Words { amount: "50", ..RIGHT }.signed()),
+            asked(|| CallbackFields { amount: "50", ..RIGHT }.signed()),
             refused(WrongAmount),
             HINT,
             PENDING,
@@ -337,7 +330,7 @@ fn cases() -> Vec<Case> {
         case(
             "the amount below zero",
             Linked,
-            asked(|| Words { amount: "-5000", ..RIGHT }.signed()),
+            asked(|| CallbackFields { amount: "-5000", ..RIGHT }.signed()),
             refused(WrongAmount),
             HINT,
             PENDING,
@@ -345,16 +338,16 @@ fn cases() -> Vec<Case> {
         case(
             "the amount as `5e3`, signed so",
             Linked,
-            asked(|| Words { amount: "5e3", ..RIGHT }.as_numbers()),
+            asked(|| CallbackFields { amount: "5e3", ..RIGHT }.as_numbers()),
             refused(WrongAmount),
             HINT,
             PENDING,
         ),
-        // ---- the same signature over the same digits, cut otherwise
+        // ---- the same signature over the same digits, divided into other fields
         case(
             "a digit slid from the amount into the account",
             Linked,
-            asked(|| Words { account: "15", amount: "000", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            asked(|| CallbackFields { account: "15", amount: "000", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
             refused(OtherAccount),
             HINT,
             PENDING,
@@ -362,7 +355,7 @@ fn cases() -> Vec<Case> {
         case(
             "a digit slid from the account into the amount",
             Linked,
-            asked(|| Words { account: "", amount: "15000", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            asked(|| CallbackFields { account: "", amount: "15000", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
             refused(OtherAccount),
             HINT,
             PENDING,
@@ -370,7 +363,7 @@ fn cases() -> Vec<Case> {
         case(
             "a digit slid from the transaction into the account",
             Linked,
-            asked(|| Words { transaction_id: "70", account: "01", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            asked(|| CallbackFields { transaction_id: "70", account: "01", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
             refused(UnknownTransaction),
             ABOUT_NOTHING,
             PENDING,
@@ -378,12 +371,14 @@ fn cases() -> Vec<Case> {
         case(
             "a digit slid from the store into the transaction",
             Linked,
-            asked(|| Words { store_id: "123", transaction_id: "4700", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            asked(|| {
+                CallbackFields { store_id: "123", transaction_id: "4700", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))
+            }),
             refused(OtherStore),
             ABOUT_NOTHING,
             PENDING,
         ),
-        // ---- not signed by a key of ours
+        // ---- not signed with a key of ours
         case(
             "no signature",
             Linked,
@@ -403,7 +398,7 @@ fn cases() -> Vec<Case> {
         case(
             "signed with a key that was removed",
             Linked,
-            Asked { keys: &["the-next-key"], ..asked(right) },
+            IncomingCallback { keys: &["the-next-key"], ..asked(right) },
             refused(BadlySigned),
             ABOUT_NOTHING,
             PENDING,
@@ -427,7 +422,7 @@ fn cases() -> Vec<Case> {
         case(
             "amount `5000.0`, signed as `5000`",
             Linked,
-            asked(|| Words { amount: "5000.0", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
+            asked(|| CallbackFields { amount: "5000.0", ..RIGHT }.signed_as(&RIGHT.md5(API_KEY))),
             refused(BadlySigned),
             ABOUT_NOTHING,
             PENDING,
@@ -482,12 +477,12 @@ fn cases() -> Vec<Case> {
             (Nothing, false),
             PENDING,
         ),
-        // ---- from elsewhere
+        // ---- from another address
         case("from elsewhere, `ATMOS_CALLBACK_ADDRESS_CHECK` is `off`", Linked, asked(right), ALLOWED, HINT, CONFIRMS),
         case(
             "from elsewhere, the check is `watch`",
             Linked,
-            Asked { check: AddressCheck::Watch, ..asked(right) },
+            IncomingCallback { check: AddressCheck::Watch, ..asked(right) },
             ALLOWED,
             HINT,
             CONFIRMS,
@@ -495,7 +490,7 @@ fn cases() -> Vec<Case> {
         case(
             "from elsewhere, the check is `refuse`",
             Linked,
-            Asked { check: AddressCheck::Refuse, ..asked(right) },
+            IncomingCallback { check: AddressCheck::Refuse, ..asked(right) },
             refused(OtherAddress),
             HINT,
             PENDING,
@@ -503,7 +498,7 @@ fn cases() -> Vec<Case> {
         case(
             "from elsewhere and badly signed, the check is `refuse`",
             Linked,
-            Asked { check: AddressCheck::Refuse, ..asked(|| RIGHT.signed_as("test")) },
+            IncomingCallback { check: AddressCheck::Refuse, ..asked(|| RIGHT.signed_as("test")) },
             refused(BadlySigned),
             ABOUT_NOTHING,
             PENDING,
@@ -511,7 +506,7 @@ fn cases() -> Vec<Case> {
         case(
             "from a listed address, the check is `refuse`",
             Linked,
-            Asked { check: AddressCheck::Refuse, peer: GATEWAY, ..asked(right) },
+            IncomingCallback { check: AddressCheck::Refuse, peer: GATEWAY, ..asked(right) },
             ALLOWED,
             HINT,
             CONFIRMS,
@@ -519,7 +514,7 @@ fn cases() -> Vec<Case> {
         case(
             "through a listed proxy that names a listed address, `refuse`",
             Linked,
-            Asked {
+            IncomingCallback {
                 check: AddressCheck::Refuse,
                 peer: PROXY,
                 headers: &[("x-forwarded-for", GATEWAY)],
@@ -532,7 +527,7 @@ fn cases() -> Vec<Case> {
         case(
             "through a listed proxy, the sender's own word before its, `refuse`",
             Linked,
-            Asked {
+            IncomingCallback {
                 check: AddressCheck::Refuse,
                 peer: PROXY,
                 headers: &[("x-forwarded-for", GATEWAY), ("x-forwarded-for", STRANGER)],
@@ -545,7 +540,7 @@ fn cases() -> Vec<Case> {
         case(
             "a stranger names a listed address, `refuse`",
             Linked,
-            Asked { check: AddressCheck::Refuse, headers: &[("x-forwarded-for", GATEWAY)], ..asked(right) },
+            IncomingCallback { check: AddressCheck::Refuse, headers: &[("x-forwarded-for", GATEWAY)], ..asked(right) },
             refused(OtherAddress),
             HINT,
             PENDING,
@@ -556,7 +551,7 @@ fn cases() -> Vec<Case> {
 #[tokio::test]
 async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
     for case in cases() {
-        let Case { case: name, scene, asked, status, verdict, kept, order: (before, after), is_hint } = case;
+        let CallbackCase { case: name, setup, asked, status, verdict, kept, order: (before, after), is_hint } = case;
         let addresses = CallbackAddresses {
             check: asked.check,
             listed: vec!["92.63.207.0/24".parse().unwrap()],
@@ -567,8 +562,8 @@ async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
             context.callback_addresses = addresses;
         })
         .await;
-        let order = set(&api, scene).await;
-        let seen_before = Seen::of(&api, &order).await;
+        let order = set(&api, setup).await;
+        let seen_before = RecordedState::of(&api, &order).await;
         let counted_before = counted(&api, verdict).await;
         assert_eq!(seen_before.status, before, "{name}");
 
@@ -581,7 +576,7 @@ async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
         assert_eq!(answer.json()["message"], verdict.message(), "{name}");
         assert_eq!(status == 1, verdict.allows(), "{name}");
         assert!(counted(&api, verdict).await > counted_before, "{name}: not counted as {verdict}");
-        let seen = Seen::of(&api, &order).await;
+        let seen = RecordedState::of(&api, &order).await;
         assert_eq!(seen.status, after, "{name}");
         assert_eq!(
             seen.inquiries_staged > seen_before.inquiries_staged,
@@ -634,16 +629,16 @@ fn every_verdict_has_a_case() {
 
 #[test]
 fn signatures_here_are_those_of_known_integrations() {
-    let words = Words { store_id: "1234", transaction_id: "202072", account: "12345", amount: "5000000" };
+    let words = CallbackFields { store_id: "1234", transaction_id: "202072", account: "12345", amount: "5000000" };
 
     assert_eq!(words.md5("test_api_key"), "81cf2d62ac965a94cda887ae406d37d4");
     assert_eq!(words.sha256("test_api_key"), "7a045b5f5900ed628205e466a68d65043d4a818a277193e9fd09d310833f2fee");
     assert_eq!((md5_hex(b"").len(), sha256_hex(b"").len()), (32, 64));
 }
 
-/// Whoever answers a callback that came from elsewhere says so, once for each.
+/// Each callback from an unlisted address is counted once, by its outcome.
 #[tokio::test]
-async fn callbacks_from_elsewhere_are_counted_by_what_became_of_them_and_keep_their_address() {
+async fn callbacks_from_unlisted_addresses_are_counted_by_outcome_and_stored_with_their_address() {
     for (check, outcome) in [(AddressCheck::Watch, "watched"), (AddressCheck::Refuse, "refused")] {
         let listed = vec!["92.63.207.0/24".parse().unwrap()];
         let api = TestApi::with(|context| {
@@ -656,11 +651,11 @@ async fn callbacks_from_elsewhere_are_counted_by_what_became_of_them_and_keep_th
 
         api.webhook_from(GATEWAY, &[], right().into_bytes()).await;
         assert_eq!(metric(&api, &name).await, before, "a listed address is nothing to tell of");
-        // Whoever cannot sign is refused for that; his address is nothing to be told of either.
+        // A sender without a valid signature is refused for that; its address does not matter.
         api.webhook_from(STRANGER, &[], RIGHT.signed_as("test").into_bytes()).await;
         assert_eq!(metric(&api, &name).await, before);
-        // Another question, or it would be counted in the row of the first.
-        let other = Words { amount: "5000.0", ..RIGHT };
+        // Another content, because the same content would be counted in the first row.
+        let other = CallbackFields { amount: "5000.0", ..RIGHT };
         api.webhook_from(STRANGER, &[], other.as_numbers().into_bytes()).await;
 
         assert!(metric(&api, &name).await > before);
@@ -670,21 +665,21 @@ async fn callbacks_from_elsewhere_are_counted_by_what_became_of_them_and_keep_th
     }
 }
 
-/// What is looked at before and after.
-struct Seen {
+/// The state compared before and after the callback.
+struct RecordedState {
     status: String,
     last_hint_at_ms: Option<i64>,
     inquiries_staged: usize,
 }
 
-impl Seen {
+impl RecordedState {
     async fn of(api: &TestApi, order: &Order) -> Self {
-        // So that a hint is later than the one before it.
+        // Later than the previous hint by the clock, so that the two differ.
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         let order = api.reread(order.id).await;
         let inquiries = jobs::list(api.store(), None, Some(JobKind::SettleOrder), 100).await.unwrap();
         let inquiries_staged = inquiries.iter().map(|inquiry| inquiry.woken_by.len()).sum();
-        Seen { status: order.status.to_string(), last_hint_at_ms: order.last_hint_at_ms, inquiries_staged }
+        RecordedState { status: order.status.to_string(), last_hint_at_ms: order.last_hint_at_ms, inquiries_staged }
     }
 }
 
@@ -698,18 +693,18 @@ async fn metric(api: &TestApi, name: &str) -> u64 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Brings order 1 to where the callback finds it.
-async fn set(api: &TestApi, scene: Scene) -> Order {
+/// Brings order 1 into the state before the callback.
+async fn set(api: &TestApi, setup: OrderSetup) -> Order {
     let order = api.order().await;
     assert_eq!(order.id, OrderId(1));
     let link = |order: Order, transaction_id: i64| async move { api.link(&order, transaction_id).await };
-    match scene {
+    match setup {
         Late | Expired => api.link_for(&order, 700, -1).await,
         _ => link(order, 700).await,
     };
     let order = api.reread(OrderId(1)).await;
     let in_paid = |transaction_id| Settlement::Paid { transaction_id: TransactionId(transaction_id) };
-    match scene {
+    match setup {
         Linked | Late => (),
         TwoOrders => {
             let second = api.order().await;
@@ -721,15 +716,15 @@ async fn set(api: &TestApi, scene: Scene) -> Order {
         OtherAllowed | PaidByOther | Canceled => {
             let closed = Settlement::LinkClosed { transaction_id: TransactionId(700) };
             let order = api.settle(&order, closed).await;
-            if scene == Canceled {
+            if setup == Canceled {
                 let link = kinds::jobs_of_order(api.store(), order.id).await.unwrap();
                 let link = link.iter().find(|job| job.kind == "create_payment_link" && job.finished_at_ms.is_none());
                 kinds::cancel(api.store(), link.expect("a new link is staged").id).await.unwrap();
             } else {
                 let order = link(order, 701).await;
-                let other = Words { transaction_id: "701", ..RIGHT };
+                let other = CallbackFields { transaction_id: "701", ..RIGHT };
                 assert_eq!(api.webhook(other.signed()).await.json()["status"], 1);
-                if scene == PaidByOther {
+                if setup == PaidByOther {
                     api.settle(&order, in_paid(701)).await;
                 }
             }

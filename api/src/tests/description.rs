@@ -1,4 +1,4 @@
-//! What `/openapi.json` says.
+//! The contents of `/openapi.json`.
 
 use serde_json::{Value, json};
 

@@ -6,10 +6,10 @@ use futures_util::{Stream, StreamExt};
 use poem::web::sse::Event;
 use serde_json::{Value, json};
 
-use super::support::{Answer, TestApi, answer, keys, send};
+use super::support::{TestApi, TestResponse, answer, keys, send};
 use crate::orders::{EVENT_STREAMS, EVENT_STREAMS_PER_ADDRESS, EVENT_STREAMS_PER_KEY, EVENT_STREAMS_PER_ORDER};
 
-/// The orders of the stream; after its event `end`, that event's data.
+/// The orders of the stream, then the data of its event `end`.
 async fn follow(api: &TestApi, path: &str) -> impl Stream<Item = Value> + Unpin + use<> {
     let response = api.client.get(path).send().await;
     response.assert_status_is_ok();
@@ -20,12 +20,12 @@ async fn follow(api: &TestApi, path: &str) -> impl Stream<Item = Value> + Unpin 
             assert_eq!(event, "order");
             serde_json::from_str(&data).unwrap()
         }
-        Event::Retry { .. } => panic!("nobody asked for that"),
+        Event::Retry { .. } => panic!("not expected"),
     })
 }
 
-/// As a browser connects again that has seen that event.
-async fn follow_after(api: &TestApi, id: &str) -> Answer {
+/// Connects again like a browser that has seen this event.
+async fn follow_after(api: &TestApi, id: &str) -> TestResponse {
     send(api.client.get("/api/orders/1/events").header("last-event-id", id)).await
 }
 
@@ -61,7 +61,7 @@ async fn a_follower_sees_the_order_at_once_then_each_change_and_the_end() {
     assert_eq!(next(&mut stream).await, None, "nothing more can come");
 }
 
-/// A browser's `EventSource` connects again after every end of a stream, until it is answered 204.
+/// A browser's `EventSource` connects again after every end of a stream, until it gets 204.
 #[tokio::test]
 async fn a_browser_that_has_seen_the_final_status_is_told_to_ask_no_more() {
     let api = TestApi::start().await;
@@ -79,7 +79,7 @@ async fn a_browser_that_has_seen_the_final_status_is_told_to_ask_no_more() {
 }
 
 #[tokio::test]
-async fn who_connects_again_is_not_told_the_same_twice() {
+async fn a_follower_that_connects_again_gets_no_event_twice() {
     let api = TestApi::start().await;
     let order = api.order().await;
     let request = api.client.get("/api/orders/1/events").header("last-event-id", first_id(&api).await);
@@ -124,7 +124,7 @@ async fn the_stream_of_a_settled_order_shows_it_and_ends() {
 async fn a_lost_notice_costs_a_follower_a_few_seconds_and_no_more() {
     let ends = tokio_util::sync::CancellationToken::new();
     ends.cancel();
-    // Notices that hear of nothing.
+    // Notices that receive nothing.
     let api =
         TestApi::with(|context| context.notice = process::notice::Notice::start(&context.store, None, &ends)).await;
     let order = api.order().await;
@@ -183,7 +183,7 @@ async fn streams_are_bounded_and_a_closed_one_frees_its_place() {
     assert_eq!(api.get_from("203.0.113.99", &path, &[]).await.status(), 200);
 }
 
-/// Fifty orders' tokens are twenty streams each, which is all that a process has.
+/// Fifty orders' tokens with twenty streams each would take all streams of a process.
 #[tokio::test]
 async fn a_caller_with_many_tokens_leaves_other_customers_their_streams() {
     let api = TestApi::with(|context| context.settings.keys = keys(&["shop"])).await;
@@ -200,7 +200,7 @@ async fn a_caller_with_many_tokens_leaves_other_customers_their_streams() {
                 _ => refused = Some(answer(response).await),
             }
         }
-        // A customer with an address of his own, and the shop with its key.
+        // A customer with another address, and the shop with its key.
         assert_eq!(api.get_from("2001:db8:0:1::1", &path.replace("events", "history"), &[]).await.status(), 200);
     }
 

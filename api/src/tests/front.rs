@@ -1,4 +1,4 @@
-//! What one caller can take of a process, and what is the same for all of them.
+//! Limits for one caller, and the pages shared by all callers.
 
 use std::io::Read;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::support::{TestApi, answer, eventually, send};
 use crate::Listeners;
-use crate::callers::REQUESTS_PER_ADDRESS;
+use crate::concurrency_limit::REQUESTS_PER_ADDRESS;
 
 #[tokio::test]
 async fn the_description_and_its_page_are_sent_once_compressed_and_then_not_again() {
@@ -53,7 +53,7 @@ async fn an_address_behind_our_proxies_has_so_many_requests_under_way_and_leaves
     let forwarded = |caller: &'static str| [("x-forwarded-for", caller)];
     let one = forwarded("203.0.113.7");
     let waiting = (0..REQUESTS_PER_ADDRESS).map(|_| {
-        // A body that never comes.
+        // A body that never arrives.
         let body = Body::from_bytes_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
         api.respond_from("10.0.0.1", poem::http::Request::post("/atmos/webhook/"), &one, body)
     });

@@ -1,4 +1,4 @@
-//! What whoever runs us asks, and how we stop.
+//! Health checks, metrics, and stopping.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ async fn a_stopping_process_is_not_ready() {
 async fn a_panic_is_a_problem_without_details() {
     let broken =
         poem::endpoint::make(|_| async { if true { panic!("the secret of it") } else { Ok::<_, poem::Error>(()) } });
-    let (senders, served) = (CallbackAddresses::default(), Arc::default());
-    let requests = crate::requests::Requests { link_wait: Duration::ZERO, senders, served };
+    let (senders, route_table) = (CallbackAddresses::default(), Arc::default());
+    let requests = crate::requests::RequestMiddleware { link_wait: Duration::ZERO, senders, route_table };
     let client = poem::test::TestClient::new(broken.with(requests));
 
     let answer = send(client.get("/api/orders/1")).await;
@@ -79,7 +79,7 @@ async fn a_stop_lets_a_running_request_finish_and_then_ends() {
         body.len()
     );
     connection.write_all(head.as_bytes()).await.unwrap();
-    // The server says this once it reads the body: the request runs.
+    // The server sends this as soon as it reads the body, so the request is running.
     let mut goes_on = [0; 25];
     connection.read_exact(&mut goes_on).await.unwrap();
     assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -102,7 +102,7 @@ async fn a_scaled_out_api_is_red_for_a_moment_before_it_closes() {
     let (address, stop, server) = serve(&api, Duration::from_secs(4)).await;
 
     stop.cancel();
-    // Longer than `up` needs to be gone, shorter than the second of red.
+    // Longer than `up` needs to stop, shorter than the second in which `/readyz` is red.
     tokio::time::sleep(Duration::from_millis(300)).await;
 
     let mut connection = TcpStream::connect(address).await.expect("still taken");
@@ -113,9 +113,9 @@ async fn a_scaled_out_api_is_red_for_a_moment_before_it_closes() {
     tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap();
 }
 
-type Server = tokio::task::JoinHandle<()>;
+type RunningServer = tokio::task::JoinHandle<()>;
 
-async fn serve(api: &TestApi, grace: Duration) -> (SocketAddr, CancellationToken, Server) {
+async fn serve(api: &TestApi, grace: Duration) -> (SocketAddr, CancellationToken, RunningServer) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();

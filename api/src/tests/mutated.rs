@@ -1,7 +1,8 @@
-//! Callbacks as no gateway should send them, by the hundred thousand, through the HTTP door: none may be allowed that
-//! should be refused, nor refused that should be allowed.
+//! Hundreds of thousands of callbacks that no gateway should send, through the HTTP interface: none may be allowed
+//! wrongly, and none refused wrongly.
 //!
-//! What a callback says, whether it is rightly signed, and what an order may still take is decided here a second time.
+//! A second implementation decides here what a callback says, whether its signature is valid, and which transaction its
+//! order may still accept.
 
 use std::collections::HashMap;
 
@@ -16,7 +17,7 @@ use proptest::test_runner::TestRunner;
 use store::settlement::Settlement;
 use tokio::runtime::Runtime;
 
-use super::signing::{Words, md5_hex, sha256_hex};
+use super::signing::{CallbackFields, md5_hex, sha256_hex};
 use super::support::{API_KEY, TestApi, gateway_with};
 
 #[path = "../../../tests/support/mutations.rs"]
@@ -27,16 +28,16 @@ mod plain_json;
 use mutations::{Mutations, bytes, line};
 use plain_json::Json;
 
-/// Bodies that once were, or might become, a mistake: one a line, escaped. Each is judged at every run.
+/// Bodies that once caused or might cause a mistake, one per line, escaped. Every run checks each of them.
 const CORPUS: &str = include_str!("mutated.corpus");
-/// What proptest has found; it writes here, and begins with these.
+/// Failing cases that proptest has found: it writes them here and runs them first.
 const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/mutated.seeds");
 
 const OLD_KEY: &str = "the-key-before";
 
 // ---- the mutants ----------------------------------------------------------------------------------------------------
 
-/// Values of the signed fields: those of the orders below, their neighbours, and what is no value at all.
+/// Values of the signed fields: the values of the orders below, values close to them, and invalid ones.
 const STORES: &[&str] =
     &["1234", "1234", "1234", "1234", "1234", "123", "12345", "01234", "1234.0", "", " 1234", "1235", "x"];
 const TRANSACTIONS: &[&str] = &[
@@ -109,7 +110,7 @@ enum Sign {
     Sha256,
     EmptyKey,
     OtherKey,
-    /// Of the documented words for order 1, whatever the body says.
+    /// The signature of the documented values for order 1, whatever the body contains.
     OfAnother,
     Shortened(usize),
     Padded,
@@ -117,11 +118,11 @@ enum Sign {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Named {
+enum OrderField {
     Account,
     Invoice,
     Both,
-    /// Both, and one of them says this.
+    /// Both fields, one of them with this value.
     Different(&'static str),
     Misnamed,
 }
@@ -129,7 +130,7 @@ enum Named {
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Strings,
-    /// Bare where that is a number, or looks like one to somebody.
+    /// A bare value if it is a number, or could be taken for one.
     Numbers,
     Pairs,
     JsonInPairs,
@@ -142,18 +143,18 @@ enum Form {
 
 /// One change of the members of the body.
 #[derive(Clone, Copy, Debug)]
-enum Edit {
+enum MemberEdit {
     Drop(usize),
-    /// A second member of the same name, at the front or at the end.
+    /// A second member with the same name, at the front or at the end.
     Double(usize, &'static str, bool),
     Raw(usize, &'static str),
     Add(&'static str, &'static str),
     Swap(usize, usize),
 }
 
-/// One change of the bytes; places are permille of their length.
+/// One change of the bytes; positions are in permille of the length.
 #[derive(Clone, Copy, Debug)]
-enum Damage {
+enum ByteDamage {
     BrokenOff(usize),
     Flipped(usize, u8),
     Inserted(usize, &'static [u8]),
@@ -202,13 +203,13 @@ fn sign() -> impl Strategy<Value = Sign> {
     ]
 }
 
-fn named() -> impl Strategy<Value = Named> {
+fn named() -> impl Strategy<Value = OrderField> {
     prop_oneof![
-        8 => Just(Named::Account),
-        4 => Just(Named::Invoice),
-        3 => Just(Named::Both),
-        2 => select(ACCOUNTS).prop_map(Named::Different),
-        1 => Just(Named::Misnamed),
+        8 => Just(OrderField::Account),
+        4 => Just(OrderField::Invoice),
+        3 => Just(OrderField::Both),
+        2 => select(ACCOUNTS).prop_map(OrderField::Different),
+        1 => Just(OrderField::Misnamed),
     ]
 }
 
@@ -226,32 +227,32 @@ fn form() -> impl Strategy<Value = Form> {
     ]
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+fn edit() -> impl Strategy<Value = MemberEdit> {
     let member = || 0..7usize;
     let name = select(&["account", "invoice", "sign", "note", "Amount", "amount ", "", "store_id", "\\u0061mount"][..]);
     prop_oneof![
-        member().prop_map(Edit::Drop),
-        (member(), select(RAW), any::<bool>()).prop_map(|(member, raw, first)| Edit::Double(member, raw, first)),
-        (member(), select(RAW)).prop_map(|(member, raw)| Edit::Raw(member, raw)),
-        (name, select(RAW)).prop_map(|(name, raw)| Edit::Add(name, raw)),
-        (member(), member()).prop_map(|(one, other)| Edit::Swap(one, other)),
+        member().prop_map(MemberEdit::Drop),
+        (member(), select(RAW), any::<bool>()).prop_map(|(member, raw, first)| MemberEdit::Double(member, raw, first)),
+        (member(), select(RAW)).prop_map(|(member, raw)| MemberEdit::Raw(member, raw)),
+        (name, select(RAW)).prop_map(|(name, raw)| MemberEdit::Add(name, raw)),
+        (member(), member()).prop_map(|(one, other)| MemberEdit::Swap(one, other)),
     ]
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+fn damage() -> impl Strategy<Value = ByteDamage> {
     let place = || 0..1_000usize;
     prop_oneof![
-        2 => place().prop_map(Damage::BrokenOff),
-        4 => (place(), any::<u8>()).prop_map(|(place, byte)| Damage::Flipped(place, byte)),
-        4 => (place(), select(INSERTED)).prop_map(|(place, bytes)| Damage::Inserted(place, bytes)),
-        2 => place().prop_map(Damage::Removed),
-        1 => Just(Damage::Twice),
-        1 => Just(Damage::Longer),
-        2 => Just(Damage::Marked),
+        2 => place().prop_map(ByteDamage::BrokenOff),
+        4 => (place(), any::<u8>()).prop_map(|(place, byte)| ByteDamage::Flipped(place, byte)),
+        4 => (place(), select(INSERTED)).prop_map(|(place, bytes)| ByteDamage::Inserted(place, bytes)),
+        2 => place().prop_map(ByteDamage::Removed),
+        1 => Just(ByteDamage::Twice),
+        1 => Just(ByteDamage::Longer),
+        2 => Just(ByteDamage::Marked),
     ]
 }
 
-/// Who the fields belong to: one of the orders, mostly as its rows have it, with up to two of them exchanged.
+/// The signed fields: mostly the values of one of the orders, with up to two of them exchanged.
 fn words() -> impl Strategy<Value = [String; 4]> {
     let exchanged = prop_oneof![
         select(STORES).prop_map(|word| (0, word)),
@@ -276,7 +277,7 @@ fn words() -> impl Strategy<Value = [String; 4]> {
         })
 }
 
-/// The same text cut into four at other places.
+/// The same text, divided into four at other positions.
 fn cut_at(text: &str, places: [usize; 3]) -> [String; 4] {
     let mut ends = places.map(|place| text.char_indices().nth(place).map_or(text.len(), |(at, _)| at));
     ends.sort_unstable();
@@ -298,7 +299,7 @@ fn mutant() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-fn body(words: &[String; 4], sign: Sign, named: Named, form: Form, edits: &[Edit], time: u16) -> Vec<u8> {
+fn body(words: &[String; 4], sign: Sign, named: OrderField, form: Form, edits: &[MemberEdit], time: u16) -> Vec<u8> {
     let [store_id, transaction_id, account, amount] = words;
     let text = words.concat();
     let signed = |key: &str| md5_hex(format!("{text}{key}").as_bytes());
@@ -309,7 +310,9 @@ fn body(words: &[String; 4], sign: Sign, named: Named, form: Form, edits: &[Edit
         Sign::Sha256 => sha256_hex(format!("{text}{API_KEY}").as_bytes()),
         Sign::EmptyKey => signed(""),
         Sign::OtherKey => signed("sandbox-api-kez"),
-        Sign::OfAnother => Words { store_id: "1234", transaction_id: "700", account: "1", amount: "5000" }.md5(API_KEY),
+        Sign::OfAnother => {
+            CallbackFields { store_id: "1234", transaction_id: "700", account: "1", amount: "5000" }.md5(API_KEY)
+        }
         Sign::Shortened(length) => signed(API_KEY)[..length].to_owned(),
         Sign::Padded => format!("{} ", signed(API_KEY)),
         Sign::Literal(text) => text.to_owned(),
@@ -322,11 +325,11 @@ fn body(words: &[String; 4], sign: Sign, named: Named, form: Form, edits: &[Edit
         ("amount", amount.clone()),
     ];
     match named {
-        Named::Account => members.push(("account", account.clone())),
-        Named::Invoice => members.push(("invoice", account.clone())),
-        Named::Both => members.extend([("account", account.clone()), ("invoice", account.clone())]),
-        Named::Different(other) => members.extend([("invoice", account.clone()), ("account", other.to_owned())]),
-        Named::Misnamed => members.push(("Account", account.clone())),
+        OrderField::Account => members.push(("account", account.clone())),
+        OrderField::Invoice => members.push(("invoice", account.clone())),
+        OrderField::Both => members.extend([("account", account.clone()), ("invoice", account.clone())]),
+        OrderField::Different(other) => members.extend([("invoice", account.clone()), ("account", other.to_owned())]),
+        OrderField::Misnamed => members.push(("Account", account.clone())),
     }
     members.push(("sign", sign));
     if matches!(form, Form::Pairs) {
@@ -348,7 +351,7 @@ fn body(words: &[String; 4], sign: Sign, named: Named, form: Form, edits: &[Edit
     .into_bytes()
 }
 
-fn json(members: &[(&str, String)], form: Form, edits: &[Edit]) -> String {
+fn json(members: &[(&str, String)], form: Form, edits: &[MemberEdit]) -> String {
     let quoted = |text: &str| serde_json::to_string(text).unwrap();
     let literal = |name: &str, value: &String| match form {
         Form::Numbers if name != "sign" && value.bytes().any(|byte| byte.is_ascii_digit()) => value.clone(),
@@ -361,16 +364,16 @@ fn json(members: &[(&str, String)], form: Form, edits: &[Edit]) -> String {
         members.iter().map(|(name, value)| (quoted(name), literal(name, value))).collect();
     for edit in edits {
         match *edit {
-            Edit::Drop(place) if place < members.len() => drop(members.remove(place)),
-            Edit::Double(place, raw, first) if place < members.len() => {
+            MemberEdit::Drop(place) if place < members.len() => drop(members.remove(place)),
+            MemberEdit::Double(place, raw, first) if place < members.len() => {
                 let second = (members[place].0.clone(), raw.to_owned());
                 members.insert(if first { 0 } else { members.len() }, second);
             }
-            Edit::Raw(place, raw) if place < members.len() => raw.clone_into(&mut members[place].1),
-            // Written as it stands, so that an escape in it stays one.
-            Edit::Add(name, raw) => members.push((format!("\"{name}\""), raw.to_owned())),
-            Edit::Swap(one, other) if one < members.len() && other < members.len() => members.swap(one, other),
-            Edit::Drop(_) | Edit::Double(..) | Edit::Raw(..) | Edit::Swap(..) => (),
+            MemberEdit::Raw(place, raw) if place < members.len() => raw.clone_into(&mut members[place].1),
+            // Written as it is, so that an escape in it stays a single escape.
+            MemberEdit::Add(name, raw) => members.push((format!("\"{name}\""), raw.to_owned())),
+            MemberEdit::Swap(one, other) if one < members.len() && other < members.len() => members.swap(one, other),
+            MemberEdit::Drop(_) | MemberEdit::Double(..) | MemberEdit::Raw(..) | MemberEdit::Swap(..) => (),
         }
     }
     let blank = if matches!(form, Form::Spaced) { " \r\n\t" } else { "" };
@@ -378,40 +381,41 @@ fn json(members: &[(&str, String)], form: Form, edits: &[Edit]) -> String {
     format!("{blank}{{{}}}{blank}", members.collect::<Vec<_>>().join(","))
 }
 
-fn damaged(mut bytes: Vec<u8>, damage: Damage) -> Vec<u8> {
+fn damaged(mut bytes: Vec<u8>, damage: ByteDamage) -> Vec<u8> {
     let at = |permille: usize| bytes.len() * permille / 1_000;
     match damage {
-        Damage::BrokenOff(place) => bytes.truncate(at(place)),
-        Damage::Flipped(place, byte) => {
+        ByteDamage::BrokenOff(place) => bytes.truncate(at(place)),
+        ByteDamage::Flipped(place, byte) => {
             let place = at(place);
             if let Some(old) = bytes.get_mut(place) {
                 *old ^= byte;
             }
         }
-        Damage::Inserted(place, more) => {
+        ByteDamage::Inserted(place, more) => {
             let place = at(place);
             bytes.splice(place..place, more.iter().copied());
         }
-        Damage::Removed(place) => {
+        ByteDamage::Removed(place) => {
             let place = at(place);
             if place < bytes.len() {
                 bytes.remove(place);
             }
         }
-        Damage::Twice => bytes.extend_from_within(..),
-        Damage::Longer => bytes.resize(bytes.len() + 8 * 1_024, b' '),
-        Damage::Marked => drop(bytes.splice(0..0, *b"\xef\xbb\xbf")),
+        ByteDamage::Twice => bytes.extend_from_within(..),
+        ByteDamage::Longer => bytes.resize(bytes.len() + 8 * 1_024, b' '),
+        ByteDamage::Marked => drop(bytes.splice(0..0, *b"\xef\xbb\xbf")),
     }
     bytes
 }
 
-// ---- the second reading ---------------------------------------------------------------------------------------------
+// ---- the second implementation
+// ------------------------------------------------------------------------------------------
 
-/// What a callback is documented to have, but for its time, which says nothing.
+/// The documented fields of a callback, except its time, which is not signed.
 const DOCUMENTED: [&str; 6] = ["store_id", "transaction_id", "account", "invoice", "amount", "sign"];
 
-/// The documented names and their values, where the body is an object or a form in which none of them stands twice or
-/// nests anything. A value that is neither text nor number says nothing. Other names may hold what they like.
+/// The documented names and values of an object or a form in which none of them is repeated or nested. A value that is
+/// neither text nor number counts as empty. Other names may have any value.
 fn fields(body: &[u8]) -> Option<HashMap<String, Option<String>>> {
     if let Some(fields) = plain_json::read(body).and_then(flat) {
         return Some(fields);
@@ -459,7 +463,7 @@ fn unique(pairs: impl Iterator<Item = (String, Option<String>)>) -> Option<HashM
     Some(fields)
 }
 
-/// One word of a form (WHATWG URL, application/x-www-form-urlencoded).
+/// Decodes one word of a form (WHATWG URL, application/x-www-form-urlencoded).
 fn decoded(word: &[u8]) -> String {
     let digit = |place: usize| char::from(*word.get(place)?).to_digit(16);
     let mut bytes = Vec::new();
@@ -478,13 +482,13 @@ fn decoded(word: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A whole number, also with zeros after a point.
+/// A whole number, also with zeros after a decimal point.
 fn whole(text: &str) -> Option<i64> {
     let digits = text.trim_end_matches('0').strip_suffix('.').filter(|_| text.ends_with('0')).unwrap_or(text);
     (!digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
 }
 
-/// The transaction that a body rightly asks about, with the account and the amount it says.
+/// The transaction, account and amount of a correctly signed body.
 fn claim(body: &[u8]) -> Option<(i64, String, i64)> {
     if body.len() > 8 * 1_024 {
         return None;
@@ -506,7 +510,7 @@ fn claim(body: &[u8]) -> Option<(i64, String, i64)> {
 
 // ---- the orders -----------------------------------------------------------------------------------------------------
 
-/// The drafts there are: transaction, order, amount. Two pairs of them have the same digits in the same order.
+/// All drafts: transaction, order, amount. Two pairs of them have the same digits in the same order.
 const DRAFTS: &[(i64, i64, i64)] = &[
     (700, 1, 5_000),
     (701, 1, 5_000),
@@ -521,7 +525,7 @@ const DRAFTS: &[(i64, i64, i64)] = &[
     (7001, 10, 5_000),
 ];
 
-/// What an order may still take.
+/// The transactions that an order may still accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Takes {
     Any,
@@ -565,7 +569,7 @@ impl World {
         World { runtime, api, takes, before, asked: 0, allowed: 0 }
     }
 
-    /// Whether this body may be allowed now; from then on its order takes no other transaction.
+    /// Whether this body may be allowed now. If so, its order accepts no other transaction from now on.
     fn decide(&mut self, body: &[u8]) -> bool {
         let Some((transaction_id, account, amount)) = claim(body) else { return false };
         let draft = DRAFTS.iter().find(|(id, ..)| *id == transaction_id);
@@ -581,7 +585,7 @@ impl World {
         may
     }
 
-    /// Sends the body, and says what is wrong with the answer.
+    /// Sends the body and compares the answer.
     fn judge(&mut self, body: &[u8]) -> Result<(), String> {
         let may = self.decide(body);
         self.asked += 1;
@@ -598,7 +602,7 @@ impl World {
         if self.asked.is_multiple_of(1_000) { self.judge_orders() } else { Ok(()) }
     }
 
-    /// No order was paid, and none moved but to where an allowed callback moves it.
+    /// No order was paid, and orders changed only as an allowed callback changes them.
     fn judge_orders(&self) -> Result<(), String> {
         for (order_id, before) in &self.before {
             let status = self.runtime.block_on(self.api.reread(OrderId(*order_id))).status;
@@ -614,7 +618,7 @@ impl World {
     }
 }
 
-/// Makes the order of that number, in the state that it has for the rest of the run.
+/// Makes the order with this number, in its state for the rest of the run.
 async fn prepare(api: &TestApi, order_id: i64) -> OrderStatus {
     let amount = if order_id == 8 { "15.00" } else { "50.00" };
     let order = api.order_with(serde_json::json!({ "amount": amount })).await;
@@ -664,7 +668,7 @@ fn mutated_callbacks_are_never_allowed_wrongly_nor_refused_wrongly() {
     });
 }
 
-/// All the bodies that one signature fits: the same digits, cut into the four fields at every place.
+/// All bodies with one valid signature: the same digits, divided into the four fields at every position.
 #[test]
 fn every_cut_of_the_same_digits_is_answered_by_our_own_rows_among_mutated_callbacks() {
     let mut world = World::new();
@@ -676,20 +680,20 @@ fn every_cut_of_the_same_digits_is_answered_by_our_own_rows_among_mutated_callba
             for two in one..=text.len() {
                 for three in two..=text.len() {
                     let words = cut_at(&text, [one, two, three]);
-                    let body = body(&words, Sign::Right, Named::Account, Form::Strings, &[], 0);
+                    let body = body(&words, Sign::Right, OrderField::Account, Form::Strings, &[], 0);
                     let before = world.allowed;
                     assert_eq!(world.judge(&body), Ok(()), "{words:?}");
                     allowed += world.allowed - before;
                 }
             }
         }
-        // 1234 70 11 5000 and 1234 701 1 5000 are two orders of ours, and the gateway's signature fits both.
+        // 1234 70 11 5000 and 1234 701 1 5000 are two orders of ours, and one signature is valid for both.
         assert_eq!(allowed, if transaction_id == 70 { 2 } else { 1 }, "{text}");
     }
     assert_eq!(world.judge_orders(), Ok(()));
 }
 
-/// The mutants must not all be rubbish: what is rightly signed, and what may be allowed, comes up often.
+/// The mutants must not all be nonsense: enough of them are correctly signed, and enough may be allowed.
 #[test]
 fn mutated_callbacks_are_of_every_sort() {
     let mut runner = TestRunner::deterministic();
@@ -701,5 +705,5 @@ fn mutated_callbacks_are_of_every_sort() {
     }
 
     assert!((1_000..1_900).contains(&readable), "{readable} of 2000 can be read");
-    assert!((200..1_000).contains(&signed), "{signed} of 2000 are rightly signed");
+    assert!((200..1_000).contains(&signed), "{signed} of 2000 are correctly signed");
 }

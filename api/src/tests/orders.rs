@@ -1,4 +1,4 @@
-//! `POST /api/orders/create` and what can be read of an order afterwards.
+//! `POST /api/orders/create`, and reading orders.
 
 use domain::order::OrderStatus;
 use domain::review::{FindingKind, NewFinding};
@@ -258,7 +258,7 @@ async fn a_body_with_a_byte_order_mark_or_compressed_is_read() {
     coded("gzip", gzip(&[b' '; 65 * 1024])).await.problem(413, "body-too-large");
 }
 
-/// `https://host/` and `/api/orders/create`, put together.
+/// `https://host/` and `/api/orders/create`, joined.
 #[tokio::test]
 async fn an_address_with_doubled_slashes_or_a_last_one_is_read_as_it_is_meant() {
     let api = TestApi::start().await;
@@ -383,7 +383,7 @@ async fn the_description_names_every_address_and_problem_documents() {
     assert!(page.body.len() > 1_000_000, "the page's own script stands in it");
 }
 
-/// Code made from the description must expect what is sent: every field, some of them `null`.
+/// A client generated from the description must expect the real response: every field is sent, some of them as `null`.
 #[tokio::test]
 async fn the_description_says_which_fields_may_be_null_and_that_all_are_sent() {
     let api = TestApi::start().await;

@@ -1,4 +1,4 @@
-//! What the customer sees.
+//! The customer's pages.
 
 use domain::id::{OrderId, TransactionId};
 use domain::job::Job;
@@ -11,7 +11,7 @@ use store::reviewing::{self, Decision};
 use store::settlement::Settlement;
 use store::{jobs, orders};
 
-use super::support::{Answer, TestApi, send};
+use super::support::{TestApi, TestResponse, send};
 use crate::pay_page::words::Situation;
 
 fn pay(order: &Order) -> String {
@@ -23,7 +23,7 @@ fn back(order: &Order) -> String {
 }
 
 #[track_caller]
-fn assert_page(answer: &Answer, status: &str, headline: &str) {
+fn assert_page(answer: &TestResponse, status: &str, headline: &str) {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.body.contains("<main id=\"status\" class=\""), "{}", answer.body);
     assert!(answer.body.contains(&format!("data-status=\"{status}\"")), "{}", answer.body);
@@ -99,12 +99,12 @@ async fn the_script_follows_the_order_through_its_token() {
 
     let events = format!("data-events=\"../../api/orders/1/events?token={}\"", order.token.as_str());
     assert!(page.body.contains(&events), "{}", page.body);
-    // Or it would load the page for ever.
+    // Otherwise the script would load the page again and again.
     assert!(page.body.contains(&format!("data-event-id=\"{id}\"")), "{id}: {}", page.body);
     assert!(page.body.contains("new EventSource"));
 }
 
-/// A page that loads itself again says nothing new.
+/// A page that reloads itself is no news from the customer.
 #[tokio::test]
 async fn a_page_that_loads_itself_again_is_no_hint() {
     let api = TestApi::start().await;
@@ -159,7 +159,7 @@ async fn after_a_declined_card_both_pages_lead_back_until_the_next_sign_of_a_pay
     assert!(api.get("/api/orders/1").await.json()["seen_unpaid_at"].is_null());
 }
 
-/// Its customer canceled after a declined card, or it had all the links it may have.
+/// The customer canceled after a declined card, or the order had all the links it may have.
 #[tokio::test]
 async fn a_page_that_the_gateway_has_closed_is_led_to_no_more() {
     let api = TestApi::start().await;
@@ -343,7 +343,7 @@ async fn a_page_that_waits_for_long_says_what_it_waits_for() {
     assert!(Situation::LinkDelayed.words(order.language).headline.contains("javob bermayapti"));
 }
 
-/// Whoever kept the gateway's address of such an order could still pay there; we never give it out again.
+/// A customer who kept the gateway's address of such an order could still pay there; we must never show it again.
 #[tokio::test]
 async fn an_order_that_cannot_be_paid_any_more_never_shows_its_link_again() {
     let api = TestApi::start().await;

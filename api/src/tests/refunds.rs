@@ -1,4 +1,4 @@
-//! Calling orders off and giving their money back: who may, what is answered, and what cannot be.
+//! Cancellations and refunds: permissions, answers, and refused cases.
 
 use domain::id::RefundId;
 use domain::job::{Job, QueueName};
@@ -42,7 +42,7 @@ async fn a_refund_is_accepted_and_told_of() {
     assert_eq!((&seen["status"], &seen["refunded_amount"]), (&json!("paid"), &json!("0.00")));
     assert_eq!(api.get("/api/orders/1/refunds").await.json(), json!({ "refunds": [refund] }));
 
-    // What the worker does when the gateway has given it back.
+    // The worker does this when the gateway has returned the money.
     let lease = api.claim(QueueName::Settle, Job::RefundOrder { refund_id: RefundId(1) }).await;
     let open = refunds::find(api.store(), RefundId(1)).await.unwrap().unwrap();
     refunds::close_as_done(api.store(), &lease, &order, &open).await.unwrap();
@@ -159,11 +159,11 @@ async fn a_refund_needs_a_key_and_the_whole_amount() {
     let large = format!(r#"{{"reason":"{}"}}"#, "a".repeat(70_000));
     api.refund(&order, "key", &large).await.problem(413, "body-too-large");
     assert_eq!(refunds::of_order(api.store(), order.id).await.unwrap(), []);
-    // None of them has used the key up.
+    // None of the refused requests has used the key.
     assert_eq!(api.refund(&order, "key", "").await.status, 202);
 }
 
-/// The token is the customer's; money goes back when the shop says so.
+/// The customer has the token, but the shop decides about refunds.
 #[tokio::test]
 async fn only_the_key_that_made_an_order_cancels_or_refunds_it() {
     let api = TestApi::with(|context| context.settings.keys = keys(&["tea", "rice"])).await;
@@ -206,7 +206,7 @@ async fn a_pending_order_is_canceled_once_and_answers_the_same_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_canceled_says_what_to_do() {
+async fn an_order_that_cannot_be_canceled_says_what_to_do() {
     let api = TestApi::start().await;
     let order = api.order().await;
     let order = api.link(&order, 700).await;

@@ -1,23 +1,23 @@
-//! Callbacks as the gateway writes and signs them, written here a second time: the product is judged by it.
+//! A second implementation of how the gateway writes and signs callbacks: the product is checked against it.
 
 use md5::{Digest, Md5};
 use sha2::Sha256;
 
 use super::support::API_KEY;
 
-/// What a callback says and its signature covers.
+/// The signed fields of a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Words<'a> {
+pub(crate) struct CallbackFields<'a> {
     pub(crate) store_id: &'a str,
     pub(crate) transaction_id: &'a str,
     pub(crate) account: &'a str,
     pub(crate) amount: &'a str,
 }
 
-impl Words<'_> {
-    /// What stands before the key, nothing between.
+impl CallbackFields<'_> {
+    /// The signed text before the key: the fields without separators.
     pub(crate) fn concatenated(&self) -> String {
-        let Words { store_id, transaction_id, account, amount } = self;
+        let CallbackFields { store_id, transaction_id, account, amount } = self;
         format!("{store_id}{transaction_id}{account}{amount}")
     }
 
@@ -29,13 +29,13 @@ impl Words<'_> {
         sha256_hex(format!("{}{key}", self.concatenated()).as_bytes())
     }
 
-    /// The documented body, rightly signed.
+    /// The documented body with a valid signature.
     pub(crate) fn signed(&self) -> String {
         self.signed_as(&self.md5(API_KEY))
     }
 
     pub(crate) fn signed_as(&self, sign: &str) -> String {
-        let Words { store_id, transaction_id, account, amount } = self;
+        let CallbackFields { store_id, transaction_id, account, amount } = self;
         format!(
             r#"{{"store_id":"{store_id}","transaction_id":"{transaction_id}","transaction_time":"1656326529324","amount":"{amount}","account":"{account}","sign":"{sign}"}}"#
         )
@@ -43,7 +43,7 @@ impl Words<'_> {
 
     /// The same with bare numbers.
     pub(crate) fn as_numbers(&self) -> String {
-        let Words { store_id, transaction_id, account, amount } = self;
+        let CallbackFields { store_id, transaction_id, account, amount } = self;
         let sign = self.md5(API_KEY);
         format!(
             r#"{{"store_id":{store_id},"transaction_id":{transaction_id},"transaction_time":1656326529324,"amount":{amount},"account":{account},"sign":"{sign}"}}"#
@@ -52,7 +52,7 @@ impl Words<'_> {
 
     /// The same as a form.
     pub(crate) fn as_form(&self) -> String {
-        let Words { store_id, transaction_id, account, amount } = self;
+        let CallbackFields { store_id, transaction_id, account, amount } = self;
         let sign = self.md5(API_KEY);
         format!("store_id={store_id}&transaction_id={transaction_id}&amount={amount}&account={account}&sign={sign}")
     }

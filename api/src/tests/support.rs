@@ -1,4 +1,4 @@
-//! An installation without workers: links and payments are put in by hand, through the store's own functions.
+//! An installation without workers: the tests make links and payments themselves, through the store's own functions.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,8 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ApiContext, ApiKey, ApiSettings, CallbackAddresses};
 
-/// A quarter of an hour, so that no test sees it pass.
-/// A million mutants take a quarter of an hour and more, and their orders must not expire meanwhile.
+/// A day: a run over a million mutants takes a quarter of an hour or more, and orders must not expire meanwhile.
 const PAYMENT_TTL_MS: i64 = 24 * 3_600_000;
 
 type SharedEndpoint = Arc<BoxEndpoint<'static, Response>>;
@@ -47,15 +46,15 @@ pub(crate) struct TestApi {
     _directory: TempDir,
 }
 
-/// What came back.
+/// A response with its body read.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl TestResponse {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -64,7 +63,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 
-    /// Asserts that it is a whole problem document of this slug and status, and hands it out.
+    /// Asserts that this is a complete problem document with this slug and status, and returns it.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, slug: &str) -> Value {
         let document = self.json();
@@ -80,7 +79,7 @@ impl Answer {
 }
 
 impl TestApi {
-    /// Open, and not waiting for links.
+    /// Without API keys, and without waiting for links.
     pub(crate) async fn start() -> Self {
         Self::with(|_| ()).await
     }
@@ -112,16 +111,16 @@ impl TestApi {
         &self.context.store
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         send(self.client.get(path)).await
     }
 
-    /// Asks for an order as an anonymous shop.
-    pub(crate) async fn create(&self, body: &Value) -> Answer {
+    /// Makes an order without an API key.
+    pub(crate) async fn create(&self, body: &Value) -> TestResponse {
         self.create_as(None, None, body).await
     }
 
-    pub(crate) async fn create_as(&self, key: Option<&str>, idempotency: Option<&str>, body: &Value) -> Answer {
+    pub(crate) async fn create_as(&self, key: Option<&str>, idempotency: Option<&str>, body: &Value) -> TestResponse {
         let mut request = self.client.post("/api/orders/create").content_type("application/json");
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
@@ -132,8 +131,14 @@ impl TestApi {
         send(request.body(body.to_string())).await
     }
 
-    /// Posts to an order as the holder of that key, or as nobody.
-    pub(crate) async fn post_as(&self, key: Option<&str>, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    /// Posts to an order with this API key, or without one.
+    pub(crate) async fn post_as(
+        &self,
+        key: Option<&str>,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> TestResponse {
         let mut request = self.client.post(path);
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
@@ -147,17 +152,17 @@ impl TestApi {
         send(request.body(body.to_owned())).await
     }
 
-    /// Asks for a refund of the order as an anonymous shop.
-    pub(crate) async fn refund(&self, order: &Order, key: &str, body: &str) -> Answer {
+    /// Requests a refund of the order without an API key.
+    pub(crate) async fn refund(&self, order: &Order, key: &str, body: &str) -> TestResponse {
         self.post_as(None, &format!("/api/orders/{}/refund", order.id), &[("idempotency-key", key)], body).await
     }
 
-    /// Cancels the order as an anonymous shop.
-    pub(crate) async fn cancel(&self, order: &Order, body: &str) -> Answer {
+    /// Cancels the order without an API key.
+    pub(crate) async fn cancel(&self, order: &Order, body: &str) -> TestResponse {
         self.post_as(None, &format!("/api/orders/{}/cancel", order.id), &[], body).await
     }
 
-    pub(crate) async fn create_raw(&self, content_type: &str, body: impl Into<poem::Body>) -> Answer {
+    pub(crate) async fn create_raw(&self, content_type: &str, body: impl Into<poem::Body>) -> TestResponse {
         let mut request = self.client.post("/api/orders/create");
         if !content_type.is_empty() {
             request = request.content_type(content_type);
@@ -183,7 +188,7 @@ impl TestApi {
         orders::find(self.store(), id).await.unwrap().unwrap()
     }
 
-    /// Does what a worker does when the gateway has made a draft.
+    /// Does the worker's part after the gateway has made a draft.
     pub(crate) async fn link(&self, order: &Order, transaction_id: i64) -> Order {
         self.link_for(order, transaction_id, PAYMENT_TTL_MS).await
     }
@@ -201,7 +206,7 @@ impl TestApi {
         self.reread(order.id).await
     }
 
-    /// Does what a worker does when the gateway has confirmed the debit, or whatever else an inquiry may lead to.
+    /// Does the worker's part after the gateway has confirmed the debit, or after another result of an inquiry.
     pub(crate) async fn settle(&self, order: &Order, how: Settlement) -> Order {
         let lease = self.claim(QueueName::Settle, Job::SettleOrder { order_id: order.id }).await;
         let now_ms = self.store().now_ms();
@@ -224,7 +229,7 @@ impl TestApi {
         self.settle(order, Settlement::Paid { transaction_id: order.transaction_id.unwrap() }).await
     }
 
-    /// Takes a job as a worker would, leaving the others of the queue alone.
+    /// Claims a job as a worker does; the other jobs of the queue are released.
     pub(crate) async fn claim(&self, queue: QueueName, wanted: Job) -> Lease {
         let ids = jobs::enqueue(self.store(), queue, 1_000).await.unwrap();
         let mut lease = None;
@@ -241,23 +246,23 @@ impl TestApi {
         lease.unwrap_or_else(|| panic!("{wanted:?} is not due"))
     }
 
-    /// Asks as the gateway asks, with a right signature.
-    pub(crate) async fn callback(&self, transaction_id: i64, account: &str, amount: i64) -> Answer {
+    /// Sends a callback with a valid signature, as the gateway does.
+    pub(crate) async fn callback(&self, transaction_id: i64, account: &str, amount: i64) -> TestResponse {
         self.webhook(self.context.gateway.sign_callback(TransactionId(transaction_id), account, amount)).await
     }
 
-    /// A request to the webhook from this address, with these headers.
-    pub(crate) async fn webhook_from(&self, peer: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    /// Sends a request to the webhook from this address, with these headers.
+    pub(crate) async fn webhook_from(&self, peer: &str, headers: &[(&str, &str)], body: Vec<u8>) -> TestResponse {
         let request = poem::http::Request::post("/atmos/webhook/");
         answer(self.respond_from(peer, request, headers, body).await).await
     }
 
-    /// What `GET` of this path begins to answer to this address.
+    /// The response to `GET` of this path from this address, its body not yet read.
     pub(crate) async fn get_from(&self, peer: &str, path: &str, headers: &[(&str, &str)]) -> Response {
         self.respond_from(peer, poem::http::Request::get(path), headers, Vec::new()).await
     }
 
-    /// What is answered to a request from this address.
+    /// The response to a request from this address.
     pub(crate) async fn respond_from(
         &self,
         peer: &str,
@@ -274,7 +279,7 @@ impl TestApi {
         self.endpoint.call(Request::from_parts(parts, body.into())).await.unwrap()
     }
 
-    pub(crate) async fn webhook(&self, body: impl Into<poem::Body>) -> Answer {
+    pub(crate) async fn webhook(&self, body: impl Into<poem::Body>) -> TestResponse {
         send(self.client.post("/atmos/webhook/").body(body.into())).await
     }
 }
@@ -286,18 +291,18 @@ impl Drop for TestApi {
     }
 }
 
-pub(crate) async fn send<E: poem::Endpoint>(request: TestRequestBuilder<'_, E>) -> Answer {
+pub(crate) async fn send<E: poem::Endpoint>(request: TestRequestBuilder<'_, E>) -> TestResponse {
     answer(request.send().await.0).await
 }
 
-pub(crate) async fn answer(response: Response) -> Answer {
+pub(crate) async fn answer(response: Response) -> TestResponse {
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let body = response.into_body().into_string().await.unwrap();
-    Answer { status, headers, body }
+    TestResponse { status, headers, body }
 }
 
-/// `bytes` as a sender compresses them.
+/// `bytes` compressed with gzip.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut encoder, bytes).unwrap();
@@ -317,7 +322,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
 }
 
-/// What this gateway's callbacks are signed with.
+/// The key that signs this gateway's callbacks.
 pub(crate) const API_KEY: &str = "sandbox-api-key";
 
 fn gateway() -> Gateway {
@@ -330,7 +335,7 @@ pub(crate) fn gateway_of(store_id: &str) -> Gateway {
 }
 
 pub(crate) fn gateway_with(store_id: &str, sign_algorithm: SignAlgorithm, api_keys: &[&str]) -> Gateway {
-    // Taken already by another test of this process: just as well.
+    // Another test of this process may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = AtmosSettings {
         consumer_key: "sandbox-key".to_owned(),

@@ -24,7 +24,7 @@ async fn link_first_order(api: &TestApi) {
 async fn a_link_that_comes_in_time_is_in_the_answer_at_once() {
     let api = TestApi::with(|context| context.settings.link_wait = Duration::from_secs(5)).await;
     let made_late = async {
-        // After the row is read again at 250 ms, and long before it is at 1 s: only the notice can tell.
+        // After the row is read again at 250 ms and long before 1 s: only the notice can end the wait now.
         tokio::time::sleep(Duration::from_millis(350)).await;
         link_first_order(&api).await;
     };

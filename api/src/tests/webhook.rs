@@ -1,4 +1,4 @@
-//! What the gateway is told before it debits.
+//! The answers to callbacks.
 
 use domain::order::OrderStatus;
 use domain::review::{FindingKind, NewFinding};
@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use store::callbacks::{self, CallbackVerdict};
 use store::settlement::Settlement;
 
-use super::support::{Answer, TestApi, gzip, send};
+use super::support::{TestApi, TestResponse, gzip, send};
 
 #[track_caller]
-fn assert_allowed(answer: &Answer) {
+fn assert_allowed(answer: &TestResponse) {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.json(), json!({ "status": 1, "message": "Успешно" }));
 }
 
 #[track_caller]
-pub(super) fn assert_refused(answer: &Answer, why: &str) {
+pub(super) fn assert_refused(answer: &TestResponse, why: &str) {
     assert_eq!(answer.status, 200, "{answer:?}");
     let body: Value = answer.json();
     assert_eq!(body["status"], 0, "{answer:?}");
@@ -53,7 +53,8 @@ async fn the_address_works_without_its_last_slash_and_whatever_the_content_type(
     }
 }
 
-/// Nothing was decided, and the sender can mend it: no refusal of the payment, and nothing that looks like a forgery.
+/// Nothing was decided, and the sender can correct the request: the payment is not refused, and it does not count as a
+/// forgery.
 #[tokio::test]
 async fn a_callback_in_an_unknown_content_coding_is_told_which_are_read() {
     let api = TestApi::start().await;
@@ -77,7 +78,7 @@ async fn a_compressed_callback_that_unfolds_above_its_limit_cannot_be_read() {
     assert_refused(&answer, "read");
 }
 
-/// What is not signed can be changed by anybody who has seen one callback.
+/// Anyone who has seen one callback can change its unsigned fields.
 #[tokio::test]
 async fn one_callback_sent_a_hundred_times_with_other_times_is_one_row_and_one_hint() {
     let api = TestApi::start().await;
@@ -192,7 +193,7 @@ async fn what_is_no_callback_is_answered_in_the_gateway_s_own_words() {
     assert_refused(&api.webhook("x".repeat(9 * 1024)).await, "read");
 }
 
-/// A body that never ends says nothing about the database, and the gateway would ask again for ever.
+/// An endless body says nothing about the database; after a 503 the gateway would ask again for ever.
 #[tokio::test]
 async fn a_body_that_stalls_or_breaks_off_is_answered_like_any_other_that_cannot_be_read() {
     let api = TestApi::start().await;
@@ -214,7 +215,7 @@ async fn a_flood_of_oversized_bodies_is_told_no_oftener_than_a_flood_of_forged_o
     }
 
     assert_refused(&api.webhook("{}").await, "read");
-    assert!(callbacks::newest(api.store(), 10).await.unwrap().is_empty(), "the minute's budget is spent");
+    assert!(callbacks::newest(api.store(), 10).await.unwrap().is_empty(), "the limit of the minute is used up");
 }
 
 #[tokio::test]
@@ -239,7 +240,7 @@ async fn a_database_that_is_away_is_the_only_reason_for_a_503() {
 
     answer.problem(503, "database-unavailable");
     assert_eq!(answer.header("retry-after"), "1");
-    // A forged body needs no database for its answer.
+    // The answer to a forged body needs no database.
     assert_refused(&api.webhook("{}").await, "read");
 }
 

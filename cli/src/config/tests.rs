@@ -541,14 +541,14 @@ fn addresses_of_callbacks_are_looked_at_only_where_that_was_asked_for() {
     assert!(own.trusts([10, 1, 2, 3].into()) && !own.trusts([11, 0, 0, 1].into()));
     assert_eq!(
         own.describe(),
-        "callbacks from elsewhere than 203.0.113.0/24, 2001:db8::7/128 are refused, however signed; X-Forwarded-For is \
-         believed from 10.0.0.0/8"
+        "callbacks from other addresses than 203.0.113.0/24, 2001:db8::7/128 are refused, also if correctly signed; \
+         X-Forwarded-For is trusted from 10.0.0.0/8"
     );
 }
 
-/// A sender's address is compared in IPv4's own words, so a list must be read into them.
+/// A sender's address is compared in IPv4 notation, so a list must be converted to it.
 #[test]
-fn networks_in_the_words_of_ipv6_are_those_of_ipv4() {
+fn ipv4_networks_in_ipv6_notation_are_read_as_ipv4() {
     let written = "ATMOS_CALLBACK_ADDRESS_CHECK=refuse\nATMOS_CALLBACK_ADDRESSES=::ffff:92.63.207.0/120";
     let addresses = config(Role::Up, &format!("{REAL}{written}")).unwrap().callback_addresses;
     assert!(addresses.lists(Some([92, 63, 207, 14].into())) && !addresses.lists(Some([92, 63, 208, 14].into())));

@@ -1,8 +1,8 @@
-//! What is served: each address once, with its handler. From this list comes what must be known of an address before its
-//! handler answers, and if it never does: its methods, its time limit, and the name it is counted under.
+//! The route table: each path once, with its handler. It also holds everything that must be known of a path even if its
+//! handler never answers: its methods, its time limit, and its name in metrics.
 //!
-//! poem tells which pattern it has matched (`PathPattern`) to handlers and with their answers. A request that is turned
-//! away before, takes too long or panics would have none.
+//! poem tells handlers and their responses which pattern matched (`PathPattern`). A request that is refused earlier,
+//! takes too long or panics would have none.
 
 use std::time::Duration;
 
@@ -11,46 +11,45 @@ use poem::{IntoEndpoint, Route, get, post};
 use poem_openapi::registry::{MetaOperation, MetaParamIn};
 use poem_openapi::{OpenApi, OpenApiService};
 
-/// How long a request may take until its answer begins, besides a wait that it was told to make; an event stream may go
-/// on for longer.
+/// The time limit until the response begins, without the wait for a payment link. An event stream may go on for longer.
 pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a `GET` is served with.
+/// The methods of a path that is served by `GET`.
 const READ: &str = "GET, HEAD";
 
-/// The address of everything that is not served.
-static OTHER: Address =
-    Address { parts: Vec::new(), name: String::new(), methods: String::new(), audience: Audience::Other };
+/// The entry of all paths that are not served.
+static OTHER: RouteEntry =
+    RouteEntry { parts: Vec::new(), name: String::new(), methods: String::new(), audience: Audience::Other };
 
-/// Who calls an address, and what for.
+/// The callers for which a path is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
-    /// Programs of a shop, and nobody's browser.
+    /// Programs of a shop, but no browser.
     Program,
     /// A shop's programs, and its pages from their own origin.
     ShopPage,
-    /// The same, and it waits for the payment link.
+    /// Like [`Audience::ShopPage`], and the request waits for the payment link.
     MakesOrder,
-    /// A customer's browser, which is shown words and no JSON; whatever is asked below this address as well.
+    /// A customer's browser, which gets pages instead of JSON; also for every path below.
     PayPage,
-    /// Whoever watches the process.
+    /// The operator's monitoring.
     Health,
-    /// People who read how the order API works; whatever is asked below this address as well.
+    /// People who read how the order API works; also for every path below.
     Docs,
     /// Nothing is served there.
     Other,
 }
 
-/// One address.
+/// One path.
 #[derive(Debug)]
-pub(crate) struct Address {
+pub(crate) struct RouteEntry {
     parts: Vec<String>,
     name: String,
     methods: String,
     audience: Audience,
 }
 
-impl Address {
+impl RouteEntry {
     fn new(pattern: &str, methods: String, audience: Audience) -> Self {
         let parts: Vec<String> = parts(pattern).map(str::to_owned).collect();
         let name = match audience {
@@ -60,10 +59,10 @@ impl Address {
                 name_of(&parts)
             }
         };
-        Address { name: name.to_owned(), parts, methods, audience }
+        RouteEntry { name: name.to_owned(), parts, methods, audience }
     }
 
-    /// As [`Route::at`] would find it.
+    /// Matches as [`Route::at`] does.
     fn fits(&self, path: &[&str]) -> bool {
         self.parts.len() == path.len()
             && self.parts.iter().zip(path).all(|(part, given)| is_parameter(part) || part == given)
@@ -74,12 +73,12 @@ impl Address {
             && self.parts.first().map(String::as_str) == path.first().copied()
     }
 
-    /// Who calls it.
+    /// The callers for which the path is made.
     pub(crate) fn audience(&self) -> Audience {
         self.audience
     }
 
-    /// The name that a metric may carry.
+    /// The name in metrics.
     pub(crate) fn name(&self) -> &str {
         match self.audience {
             Audience::Other => "other",
@@ -92,17 +91,17 @@ impl Address {
         }
     }
 
-    /// What it takes, as the header `Allow` tells it.
+    /// The methods, as the header `Allow` lists them.
     pub(crate) fn methods(&self) -> HeaderValue {
         HeaderValue::from_str(&self.methods).unwrap_or(HeaderValue::from_static(READ))
     }
 
-    /// Whether pages of a shop's own origin may read its answers.
+    /// Whether pages of a shop's own origin may read the responses.
     pub(crate) fn is_called_from_shop_pages(&self) -> bool {
         matches!(self.audience, Audience::ShopPage | Audience::MakesOrder)
     }
 
-    /// An order is committed before its link is waited for, so that this wait must never end in "ask again".
+    /// An order is committed before the wait for its link, so this wait must never end as too slow.
     pub(crate) fn time_limit(&self, link_wait: Duration) -> Duration {
         match self.audience {
             Audience::MakesOrder => TIME_LIMIT + link_wait,
@@ -116,39 +115,39 @@ impl Address {
     }
 }
 
-/// All addresses of a process.
+/// All paths of a process.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses(Vec<Address>);
+pub(crate) struct RouteEntries(Vec<RouteEntry>);
 
-impl Addresses {
-    /// Which of them is asked for.
-    pub(crate) fn of(&self, path: &str) -> &Address {
+impl RouteEntries {
+    /// The entry of a path.
+    pub(crate) fn of(&self, path: &str) -> &RouteEntry {
         let path: Vec<&str> = parts(path).collect();
-        // One that says a part of the path is meant rather than one that takes any.
-        let fitting = self.0.iter().filter(|address| address.fits(&path));
-        let fitting = fitting.min_by_key(|address| address.parts.iter().filter(|part| is_parameter(part)).count());
-        fitting.or_else(|| self.0.iter().find(|address| address.is_above(&path))).unwrap_or(&OTHER)
+        // A pattern with fewer parameters is preferred.
+        let fitting = self.0.iter().filter(|entry| entry.fits(&path));
+        let fitting = fitting.min_by_key(|entry| entry.parts.iter().filter(|part| is_parameter(part)).count());
+        fitting.or_else(|| self.0.iter().find(|entry| entry.is_above(&path))).unwrap_or(&OTHER)
     }
 }
 
-/// Addresses with their handlers.
+/// The routes with their entries.
 #[derive(Default)]
-pub(crate) struct Served {
-    /// For poem.
+pub(crate) struct RouteTable {
+    /// The routes for poem.
     pub(crate) routes: Route,
-    /// For what stands around it.
-    pub(crate) addresses: Addresses,
+    /// The entries for the middleware.
+    pub(crate) entries: RouteEntries,
 }
 
-impl Served {
+impl RouteTable {
     /// Serves `GET`.
     pub(crate) fn get<E>(mut self, pattern: &str, audience: Audience, handler: E) -> Self
     where
         E: IntoEndpoint,
         E::Endpoint: 'static,
     {
-        self.addresses.0.push(Address::new(pattern, READ.to_owned(), audience));
-        Served { routes: self.routes.at(pattern, get(handler)), ..self }
+        self.entries.0.push(RouteEntry::new(pattern, READ.to_owned(), audience));
+        RouteTable { routes: self.routes.at(pattern, get(handler)), ..self }
     }
 
     /// Serves `POST`.
@@ -157,8 +156,8 @@ impl Served {
         E: IntoEndpoint,
         E::Endpoint: 'static,
     {
-        self.addresses.0.push(Address::new(pattern, Method::POST.to_string(), audience));
-        Served { routes: self.routes.at(pattern, post(handler)), ..self }
+        self.entries.0.push(RouteEntry::new(pattern, Method::POST.to_string(), audience));
+        RouteTable { routes: self.routes.at(pattern, post(handler)), ..self }
     }
 
     /// Serves each operation of a described API below `root`.
@@ -167,9 +166,9 @@ impl Served {
             let methods: Vec<&str> = path.operations.iter().map(methods_of).collect();
             let audience = path.operations.iter().map(audience_of).find(|audience| *audience != Audience::Program);
             let pattern = format!("{root}{}", path.path);
-            self.addresses.0.push(Address::new(&pattern, methods.join(", "), audience.unwrap_or(Audience::Program)));
+            self.entries.0.push(RouteEntry::new(&pattern, methods.join(", "), audience.unwrap_or(Audience::Program)));
         }
-        Served { routes: self.routes.nest(root, service), ..self }
+        RouteTable { routes: self.routes.nest(root, service), ..self }
     }
 }
 
@@ -180,7 +179,7 @@ fn methods_of(operation: &MetaOperation) -> &str {
     }
 }
 
-/// Whatever takes an order's token is asked by pages.
+/// Operations that take an order's token are called from pages.
 fn audience_of(operation: &MetaOperation) -> Audience {
     let takes_token =
         operation.params.iter().any(|parameter| parameter.in_type == MetaParamIn::Query && parameter.name == "token");
@@ -199,7 +198,7 @@ fn is_parameter(part: &str) -> bool {
     part.starts_with([':', '{'])
 }
 
-/// The last word of an address; of one that names a single thing of many, the word for one of them.
+/// The last word of a path; in the singular if the path ends with a parameter.
 fn name_of(parts: &[String]) -> &str {
     let word = parts.iter().rfind(|part| !is_parameter(part)).map_or("", String::as_str);
     match parts.last() {
@@ -213,9 +212,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_wait_for_a_link_is_no_reason_to_give_up() {
+    fn the_longest_wait_for_a_link_is_within_the_time_limit() {
         let longest = Duration::from_secs(30);
-        let at = |audience| Address::new("/api/orders/create", "POST".to_owned(), audience);
+        let at = |audience| RouteEntry::new("/api/orders/create", "POST".to_owned(), audience);
 
         assert_eq!(at(Audience::MakesOrder).time_limit(longest), longest + TIME_LIMIT);
         assert_eq!(at(Audience::ShopPage).time_limit(longest), TIME_LIMIT);
@@ -223,8 +222,8 @@ mod tests {
 
     #[test]
     fn an_address_is_found_by_the_words_that_it_names() {
-        let of = |pattern: &str, audience| Address::new(pattern, READ.to_owned(), audience);
-        let addresses = Addresses(vec![
+        let of = |pattern: &str, audience| RouteEntry::new(pattern, READ.to_owned(), audience);
+        let entries = RouteEntries(vec![
             of("/api/orders/:order_id", Audience::ShopPage),
             of("/api/orders/create", Audience::MakesOrder),
             of("/api/orders/{order_id}/history", Audience::ShopPage),
@@ -244,7 +243,7 @@ mod tests {
             ("/readyz", "health"),
             ("/readyz/more", "other"),
         ] {
-            assert_eq!(addresses.of(path).name(), name, "{path}");
+            assert_eq!(entries.of(path).name(), name, "{path}");
         }
     }
 }
