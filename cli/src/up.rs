@@ -87,7 +87,7 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
         Url::parse(&format!("{}/atmos/webhook/", local_base(config.address.listen))).context("no webhook address")?;
     let mut options = SandboxConfig::new(config.sandbox.listen, data_dir.path().to_owned(), Some(webhook));
     options.sign_algorithm = sandbox::sign_algorithm(config);
-    options.places = ConnectionLimits::of_this_process().sandbox;
+    options.max_connections = ConnectionLimits::of_this_process().sandbox;
     if config.sandbox.listen.port() != 0 {
         options.public_url = Some(config.atmos.checkout_url.clone());
     }

@@ -1,4 +1,4 @@
-//! The question Atmos asks the merchant before it debits: sending it and reading the answer.
+//! Callbacks: before a debit Atmos asks the merchant for permission. Sends them and reads the answers.
 
 mod body;
 
@@ -15,25 +15,25 @@ use serde_json::value::RawValue;
 use tracing::debug;
 use url::Url;
 
-pub(crate) use self::body::{AccountField, Question, SPOILING, Shape, write_body};
+pub(crate) use self::body::{AccountKey, CallbackRequest, CallbackShape, SPOILING, write_body};
 use crate::config::SandboxConfig;
 use crate::faults::Fault;
 use crate::transaction::now_ms;
 
-/// Callbacks kept for `GET /_sim/callbacks`; older ones are forgotten.
+/// How many callbacks `GET /_sim/callbacks` shows; older ones are dropped.
 const KEPT_CALLBACKS: usize = 1_000;
-/// How often one question is asked while no HTTP 200 comes.
+/// The most attempts of one callback while no HTTP 200 comes.
 const ATTEMPTS: u32 = 3;
-/// Short, as the payer waits meanwhile.
+/// Short, because the payer waits meanwhile.
 const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
-/// Where a callback comes from that is not the gateway's. On Linux all of 127.0.0.0/8 is this machine.
+/// The source of callbacks that do not come from the gateway's address. On Linux all of 127.0.0.0/8 is this machine.
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// What is read of an answer; the rest cannot matter.
+/// The most bytes read of an answer; the rest cannot matter.
 const ANSWER_BYTES: usize = 64 * 1024;
 
 /// Sends callbacks and remembers them.
 #[derive(Debug)]
-pub(crate) struct Callbacks {
+pub(crate) struct CallbackSender {
     client: Client,
     /// Sends from [`ELSEWHERE`].
     client_elsewhere: Client,
@@ -41,16 +41,16 @@ pub(crate) struct Callbacks {
     sent: Mutex<VecDeque<SentCallback>>,
 }
 
-/// What the merchant said.
+/// The merchant's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Reply {
-    /// Null, when no answer came.
+pub(crate) struct MerchantReply {
+    /// Null if no answer came.
     pub(crate) http_status: Option<u16>,
     /// The answer's `status`, if it has one.
     pub(crate) status: Option<i64>,
 }
 
-impl Reply {
+impl MerchantReply {
     /// Only HTTP 200 with `status` 1 lets Atmos debit (Atmos API, answer to the callback).
     pub(crate) fn allows_debit(self) -> bool {
         self.http_status == Some(200) && self.status == Some(1)
@@ -62,7 +62,7 @@ impl Reply {
 pub(crate) struct SentCallback {
     transaction_id: i64,
     account: String,
-    /// The fault that spoiled, doubled or delayed it.
+    /// The fault that changed, doubled or delayed it.
     fault: Option<&'static str>,
     attempt: u32,
     sent_at_ms: i64,
@@ -70,12 +70,12 @@ pub(crate) struct SentCallback {
     milliseconds: u64,
     body: Box<RawValue>,
     #[serde(flatten)]
-    reply: Reply,
-    /// Why no answer came, or why it could not be read.
+    reply: MerchantReply,
+    /// Why there is no answer, or why it could not be read.
     error: Option<String>,
 }
 
-impl Callbacks {
+impl CallbackSender {
     pub(crate) fn new(config: &SandboxConfig) -> Result<Self, reqwest::Error> {
         // A merchant on the same machine is called without TLS, and this machine may have no root certificates.
         let client = || {
@@ -86,7 +86,7 @@ impl Callbacks {
             }
         };
         let client_elsewhere = client().local_address(ELSEWHERE).build()?;
-        Ok(Self {
+        Ok(CallbackSender {
             client: client().build()?,
             client_elsewhere,
             url: RwLock::new(config.callback_url.clone()),
@@ -94,29 +94,29 @@ impl Callbacks {
         })
     }
 
-    /// Where callbacks go from now on.
+    /// Sets the URL for callbacks.
     pub(crate) fn set_url(&self, url: Url) {
         *self.url.write() = Some(url);
     }
 
-    /// The callbacks sent lately, oldest first.
+    /// The latest callbacks, oldest first.
     pub(crate) fn sent(&self) -> Vec<SentCallback> {
         let sent = self.sent.lock();
         sent.iter().cloned().collect()
     }
 
-    /// Asks the merchant whether a transaction may be debited; `None` when no URL is registered.
+    /// Asks the merchant whether a transaction may be debited; `None` if no URL is registered.
     ///
-    /// Anything but HTTP 200 counts as "could not reach the merchant" and is asked again. A timeout is not: the payer
-    /// has waited long enough.
-    pub(crate) async fn ask(&self, question: &Question) -> Option<Reply> {
+    /// Any answer but HTTP 200 counts as "could not reach the merchant", and the callback is sent again. After a
+    /// timeout it is not, because the payer has waited long enough.
+    pub(crate) async fn ask(&self, callback: &CallbackRequest) -> Option<MerchantReply> {
         let url = self.url.read().clone()?;
-        let transaction_id = question.transaction_id;
+        let transaction_id = callback.transaction_id;
         let mut attempt = 1;
         loop {
             let sent_at_ms = now_ms();
             let started = Instant::now();
-            let answer = self.send(url.clone(), question).await;
+            let answer = self.send(url.clone(), callback).await;
             let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             debug!(
                 transaction.id = transaction_id,
@@ -124,12 +124,12 @@ impl Callbacks {
             );
             self.remember(SentCallback {
                 transaction_id,
-                account: question.account.clone(),
-                fault: question.fault.map(Fault::name),
+                account: callback.account.clone(),
+                fault: callback.fault.map(Fault::name),
                 attempt,
                 sent_at_ms,
                 milliseconds,
-                body: shown(&question.body),
+                body: shown(&callback.body),
                 reply: answer.reply,
                 error: answer.error,
             });
@@ -141,13 +141,13 @@ impl Callbacks {
         }
     }
 
-    async fn send(&self, url: Url, question: &Question) -> MerchantAnswer {
-        let client = if question.is_from_elsewhere { &self.client_elsewhere } else { &self.client };
-        let content_type = match question.is_form {
+    async fn send(&self, url: Url, callback: &CallbackRequest) -> MerchantAnswer {
+        let client = if callback.is_from_elsewhere { &self.client_elsewhere } else { &self.client };
+        let content_type = match callback.is_form {
             true => "application/x-www-form-urlencoded",
             false => "application/json",
         };
-        let request = client.post(url).header(header::CONTENT_TYPE, content_type).body(question.body.clone());
+        let request = client.post(url).header(header::CONTENT_TYPE, content_type).body(callback.body.clone());
         let mut response = match request.send().await {
             Ok(response) => response,
             Err(error) => return MerchantAnswer::failed(None, &error),
@@ -165,7 +165,7 @@ impl Callbacks {
             Ok(body) => (Some(body.status), None),
             Err(error) => (None, Some(format!("unreadable answer: {error}"))),
         };
-        MerchantAnswer { reply: Reply { http_status, status }, timed_out: false, error }
+        MerchantAnswer { reply: MerchantReply { http_status, status }, timed_out: false, error }
     }
 
     fn remember(&self, callback: SentCallback) {
@@ -177,13 +177,13 @@ impl Callbacks {
     }
 }
 
-/// The body byte for byte where it is JSON, else as a JSON string.
+/// The body byte for byte if it is JSON, otherwise as a JSON string.
 fn shown(body: &str) -> Box<RawValue> {
     RawValue::from_string(body.to_owned()).or_else(|_| serde_json::value::to_raw_value(body)).unwrap_or_default()
 }
 
 struct MerchantAnswer {
-    reply: Reply,
+    reply: MerchantReply,
     timed_out: bool,
     error: Option<String>,
 }
@@ -201,8 +201,8 @@ impl MerchantAnswer {
             causes.push(inner.to_string());
             cause = inner.source();
         }
-        Self {
-            reply: Reply { http_status, status: None },
+        MerchantAnswer {
+            reply: MerchantReply { http_status, status: None },
             timed_out: error.is_timeout(),
             error: Some(causes.join(": ")),
         }
@@ -224,7 +224,7 @@ mod tests {
             (Some(500), Some(1), false),
             (None, None, false),
         ] {
-            assert_eq!(Reply { http_status, status }.allows_debit(), allowed);
+            assert_eq!(MerchantReply { http_status, status }.allows_debit(), allowed);
         }
     }
 }

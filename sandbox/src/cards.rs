@@ -1,4 +1,4 @@
-//! The cards a sandbox takes. None of them belongs to anybody.
+//! The cards that a sandbox accepts. None of them is a real card.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,8 @@ pub(crate) const OTP: &str = "111111";
 /// A card that always pays.
 pub(crate) const GOOD_CARD: &str = "8600490744313347";
 
-/// Atmos' published test cards with what each of them does (Atmos API, test data). Their expiries lie in the past, so
-/// any expiry that reads as a month is taken.
+/// Atmos' published test cards and their behaviour (Atmos API, test data). Their expiries are in the past, so any valid
+/// month is accepted.
 pub(crate) const TEST_CARDS: [(&str, Behaviour); 11] = [
     (GOOD_CARD, Behaviour::Pays),
     ("8600332914249390", Behaviour::Pays),
@@ -24,43 +24,43 @@ pub(crate) const TEST_CARDS: [(&str, Behaviour); 11] = [
     ("8600312998546358", Behaviour::InsufficientFunds),
 ];
 
-/// What a card does when it is to pay.
+/// The behaviour of a card in a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Behaviour {
-    /// Pays.
+    /// The payment succeeds.
     Pays,
-    /// Fails at the debit, after the merchant was asked.
+    /// The debit fails, after the merchant was asked.
     ProcessingError,
-    /// Has too little money, which shows at the debit, after the merchant was asked.
+    /// It has too little money, which shows at the debit, after the merchant was asked.
     InsufficientFunds,
-    /// Has no telephone number, so no OTP can be sent.
+    /// It has no telephone number, so no OTP can be sent.
     WithoutSms,
-    /// Is over.
+    /// It has expired.
     Expired,
 }
 
-/// A card somebody pays with. Its number is masked before this type exists, so it is nowhere kept or logged whole.
+/// The card of a payment. Its number is masked before this type exists, so it is never stored or logged whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PayingCard {
     pub(crate) masked: String,
     pub(crate) behaviour: Behaviour,
 }
 
-/// Why an entry is no card.
+/// Why an entry is not a valid card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CardError {
-    /// Not 16 digits, or no month: the caller sent nonsense (ERR-009).
+    /// Not 16 digits, or not a month: the caller sent nonsense (ERR-009).
     Malformed,
     /// The check digit is wrong: a mistyped number (ERR-067).
     WrongNumber,
 }
 
 impl PayingCard {
-    /// Reads a card number and an expiry written `YYMM`, as the API takes it.
+    /// Reads a card number and an expiry in the API's form `YYMM`.
     ///
     /// # Errors
-    /// [`CardError`], when this cannot be a card.
+    /// [`CardError`] if this cannot be a card.
     pub(crate) fn read(number: &str, expiry_yymm: &str) -> Result<Self, CardError> {
         let month_is_real = expiry_yymm.len() == 4
             && expiry_yymm.bytes().all(|byte| byte.is_ascii_digit())
@@ -75,16 +75,16 @@ impl PayingCard {
             None => return Err(CardError::WrongNumber),
         };
         let (first, last) = (number.get(..6), number.get(12..));
-        Ok(Self { masked: format!("{}******{}", first.unwrap_or_default(), last.unwrap_or_default()), behaviour })
+        Ok(PayingCard { masked: format!("{}******{}", first.unwrap_or_default(), last.unwrap_or_default()), behaviour })
     }
 
-    /// A card bound earlier. The sandbox binds none, so every token stands for one that pays.
+    /// A card bound earlier. The sandbox binds none, so every token stands for a card that pays.
     pub(crate) fn bound() -> Self {
-        Self { masked: "token".to_owned(), behaviour: Behaviour::Pays }
+        PayingCard { masked: "token".to_owned(), behaviour: Behaviour::Pays }
     }
 }
 
-/// Whether the last digit fits the others (ISO/IEC 7812-1, annex B).
+/// Whether the check digit is right (ISO/IEC 7812-1, annex B).
 fn passes_luhn(number: &str) -> bool {
     let sum: u32 = number
         .bytes()

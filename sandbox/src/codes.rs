@@ -13,80 +13,80 @@ impl Language {
     /// Reads the field `lang`.
     pub(crate) fn read(text: &str) -> Option<Self> {
         match text {
-            "ru" => Some(Self::Russian),
-            "uz" => Some(Self::Uzbek),
-            "en" => Some(Self::English),
+            "ru" => Some(Language::Russian),
+            "uz" => Some(Language::Uzbek),
+            "en" => Some(Language::English),
             _ => None,
         }
     }
 }
 
-/// How a call ended (Atmos API, `result.code`). Business errors travel with HTTP 200.
+/// The result of a call (Atmos API, `result.code`). Business errors have HTTP status 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     Ok,
-    /// Internal error; at a debit: the processing center failed.
+    /// Internal error; at a debit, the processing center failed.
     Internal,
-    /// Missing or odd fields.
+    /// Missing or invalid fields.
     WrongParameters,
     /// No such transaction, store or terminal.
     NotFound,
-    /// A card number that cannot be.
+    /// An impossible card number.
     WrongCard,
-    /// A card whose time is over. Atmos' own code for it is not published; this one says "wrong card".
+    /// An expired card. Atmos' own code for it is not published; this one says "wrong card".
     CardExpired,
-    /// A card without a telephone number for its OTP. As above.
+    /// A card without a telephone number for its OTP; the code is a guess too.
     CardWithoutSms,
     /// Paid, reversed, canceled or lapsed: `store_transaction` says which.
     Closed,
-    /// The merchant did not allow the debit, or could not be asked.
+    /// The merchant did not allow the debit, or did not answer.
     MerchantRefused,
     WrongOtp,
     InsufficientFunds,
-    /// A code that no merchant knows; only a fault answers it.
+    /// A code unknown to every merchant; only a fault uses it.
     NeverHeardOf,
 }
 
 impl Code {
-    /// The code as it is on the wire.
+    /// The code as it is sent.
     pub(crate) fn text(self) -> &'static str {
         match self {
-            Self::Ok => "OK",
-            Self::Internal => "STPIMS-ERR-001",
-            Self::WrongParameters => "STPIMS-ERR-009",
-            Self::NotFound => "STPIMS-ERR-061",
-            Self::WrongCard | Self::CardExpired | Self::CardWithoutSms => "STPIMS-ERR-067",
-            Self::Closed => "STPIMS-ERR-092",
-            Self::MerchantRefused => "STPIMS-ERR-093",
-            Self::WrongOtp => "STPIMS-ERR-098",
-            Self::InsufficientFunds => "STPIMS-ERR-112",
-            Self::NeverHeardOf => "STPIMS-ERR-777",
+            Code::Ok => "OK",
+            Code::Internal => "STPIMS-ERR-001",
+            Code::WrongParameters => "STPIMS-ERR-009",
+            Code::NotFound => "STPIMS-ERR-061",
+            Code::WrongCard | Code::CardExpired | Code::CardWithoutSms => "STPIMS-ERR-067",
+            Code::Closed => "STPIMS-ERR-092",
+            Code::MerchantRefused => "STPIMS-ERR-093",
+            Code::WrongOtp => "STPIMS-ERR-098",
+            Code::InsufficientFunds => "STPIMS-ERR-112",
+            Code::NeverHeardOf => "STPIMS-ERR-777",
         }
     }
 
-    /// What a person is told.
+    /// The description for people.
     pub(crate) fn description(self, language: Language) -> &'static str {
         let (russian, uzbek, english) = match self {
-            Self::Ok => ("Нет ошибок", "Xatolik yo‘q", "No errors"),
-            Self::Internal => ("Внутренняя ошибка", "Ichki xatolik", "Internal error"),
-            Self::WrongParameters => ("Неверные параметры", "Noto‘g‘ri parametrlar", "Wrong parameters"),
-            Self::NotFound => ("Запись не найдена", "Yozuv topilmadi", "Record not found"),
-            Self::WrongCard => ("Неверная карта", "Karta noto‘g‘ri", "Wrong card"),
-            Self::CardExpired => ("Срок действия карты истёк", "Karta muddati tugagan", "The card has expired"),
-            Self::CardWithoutSms => (
+            Code::Ok => ("Нет ошибок", "Xatolik yo‘q", "No errors"),
+            Code::Internal => ("Внутренняя ошибка", "Ichki xatolik", "Internal error"),
+            Code::WrongParameters => ("Неверные параметры", "Noto‘g‘ri parametrlar", "Wrong parameters"),
+            Code::NotFound => ("Запись не найдена", "Yozuv topilmadi", "Record not found"),
+            Code::WrongCard => ("Неверная карта", "Karta noto‘g‘ri", "Wrong card"),
+            Code::CardExpired => ("Срок действия карты истёк", "Karta muddati tugagan", "The card has expired"),
+            Code::CardWithoutSms => (
                 "К карте не подключено SMS-информирование",
                 "Kartaga SMS-xabarnoma ulanmagan",
                 "No SMS service is connected to the card",
             ),
-            Self::Closed => ("Транзакция закрыта", "Tranzaksiya yopilgan", "The transaction is closed"),
-            Self::MerchantRefused => (
+            Code::Closed => ("Транзакция закрыта", "Tranzaksiya yopilgan", "The transaction is closed"),
+            Code::MerchantRefused => (
                 "Ошибка в биллинге поставщика",
                 "Yetkazib beruvchining billing tizimida xato",
                 "Error in the merchant's billing",
             ),
-            Self::WrongOtp => ("Неверный код подтверждения", "Tasdiqlash kodi noto‘g‘ri", "Wrong confirmation code"),
-            Self::InsufficientFunds => ("Недостаточно средств", "Mablag‘ yetarli emas", "Insufficient funds"),
-            Self::NeverHeardOf => ("Неизвестная ошибка", "Noma’lum xatolik", "Unknown error"),
+            Code::WrongOtp => ("Неверный код подтверждения", "Tasdiqlash kodi noto‘g‘ri", "Wrong confirmation code"),
+            Code::InsufficientFunds => ("Недостаточно средств", "Mablag‘ yetarli emas", "Insufficient funds"),
+            Code::NeverHeardOf => ("Неизвестная ошибка", "Noma’lum xatolik", "Unknown error"),
         };
         match language {
             Language::Russian => russian,

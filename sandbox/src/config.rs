@@ -1,4 +1,4 @@
-//! What a sandbox can be told before it starts.
+//! The configuration of a sandbox.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use url::Url;
 
-/// The hash over which Atmos signs its callbacks.
+/// The hash with which Atmos signs its callbacks.
 ///
-/// Atmos' documentation gives the concatenation and never names the hash; a real callback carries 32 hex digits, so MD5
-/// is what a merchant should expect (Atmos API, callback field `sign`).
+/// Atmos' documentation describes the concatenation but never names the hash. A real callback has 32 hexadecimal
+/// digits, so a merchant should expect MD5 (Atmos API, callback field `sign`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignAlgorithm {
     /// 32 hex digits.
@@ -20,29 +20,28 @@ pub enum SignAlgorithm {
     Sha256,
 }
 
-/// What a client gets that asks for a token while the last one lives.
+/// The token for a client that asks while its last token is still valid.
 ///
 /// Atmos' gateway looks like WSO2 API Manager, whose releases differ in this (Atmos API, token).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenMode {
-    /// The same token, with what is left of its life.
+    /// The same token, with its remaining lifetime.
     #[default]
     Reuse,
-    /// A new token, and the last one is void at once: whoever still calls with it gets HTTP 401.
+    /// A new token; the last one is void at once, and calls with it get HTTP 401.
     RevokePrevious,
 }
 
-/// Everything a sandbox needs to start. [`SandboxConfig::new`] fills in what a laptop wants.
+/// Everything a sandbox needs to start. [`SandboxConfig::new`] sets the values for a laptop.
 #[derive(Clone)]
 pub struct SandboxConfig {
-    /// Where to listen; port 0 takes a free one. `/_sim/` asks nobody for a password, so leave this on loopback.
+    /// The address to listen on; port 0 takes a free one. `/_sim/` needs no password, so keep it on loopback.
     pub listen: SocketAddr,
-    /// The base under which browsers reach this sandbox; without it the bound address,
-    /// at loopback where that is every address.
+    /// The base URL for browsers. Default: the bound address; loopback if that is every address.
     pub public_url: Option<Url>,
-    /// The directory of the ledger file `sandbox-ledger.jsonl`; made if it is missing.
+    /// The directory of the ledger file `sandbox-ledger.jsonl`; it is created if it is missing.
     pub data_dir: PathBuf,
-    /// Where callbacks go. Without it payments go through unasked, as they do at Atmos for a store that has no
+    /// The URL for callbacks. Without it payments succeed without a callback, as at Atmos for a store that has no
     /// callback URL registered.
     pub callback_url: Option<Url>,
     /// How long the merchant may take to answer a callback.
@@ -55,25 +54,25 @@ pub struct SandboxConfig {
     pub store_id: String,
     /// The one terminal of that store.
     pub terminal_id: String,
-    /// What callbacks are signed with.
+    /// The key that signs callbacks.
     pub api_key: String,
-    /// How long an access token lives; less than 1 s is over before it is answered.
+    /// The lifetime of an access token; one of less than 1 s is expired at once.
     pub token_lifetime: Duration,
-    /// What becomes of the last token when another is asked for.
+    /// Whether a second token request gets the same token or a new one.
     pub token_mode: TokenMode,
     /// How long a transaction can be paid. Atmos' own limit is not published; a link is said to live about an hour.
     pub draft_lifetime: Duration,
     /// The hash of the callback's signature.
     pub sign_algorithm: SignAlgorithm,
-    /// At most so many connections are open; one more closes the one that has been silent for the longest.
-    pub places: usize,
+    /// The most open connections; one more closes the connection that has been silent for the longest time.
+    pub max_connections: usize,
 }
 
 impl SandboxConfig {
-    /// A sandbox with the fixed credentials that `tasdiq` expects of one: key `sandbox-key`, secret `sandbox-secret`,
-    /// store `1234`, terminal `1`, API key `sandbox-api-key`.
+    /// A sandbox with the fixed credentials that `tasdiq` expects: key `sandbox-key`, secret `sandbox-secret`, store
+    /// `1234`, terminal `1`, API key `sandbox-api-key`.
     pub fn new(listen: SocketAddr, data_dir: PathBuf, callback_url: Option<Url>) -> Self {
-        Self {
+        SandboxConfig {
             listen,
             public_url: None,
             data_dir,
@@ -83,7 +82,7 @@ impl SandboxConfig {
             consumer_secret: "sandbox-secret".to_owned(),
             store_id: "1234".to_owned(),
             terminal_id: "1".to_owned(),
-            places: 256,
+            max_connections: 256,
             api_key: "sandbox-api-key".to_owned(),
             token_lifetime: Duration::from_secs(3600),
             token_mode: TokenMode::default(),
@@ -94,7 +93,7 @@ impl SandboxConfig {
 }
 
 impl fmt::Debug for SandboxConfig {
-    /// Leaves the secrets out: the configuration ends up in logs.
+    /// Leaves the secrets out, because the configuration is logged.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("SandboxConfig")

@@ -1,4 +1,4 @@
-//! Connections that can be cut before the answer leaves: the only honest way to lose one.
+//! Connections that can be cut before the answer is sent: only this shows what a really lost answer does.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,55 +19,55 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// The open connections by their far ends, and when nobody is there to open more.
+/// The open connections by their peers, and the outages of the sandbox.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
-    open: Arc<Mutex<HashMap<SocketAddr, Arc<Line>>>>,
-    /// Counts what happens on any of them.
+    open: Arc<Mutex<HashMap<SocketAddr, Arc<ConnectionState>>>>,
+    /// The number of the last event on any connection.
     last_event: Arc<AtomicU64>,
-    away: Arc<Away>,
-    /// Ends all connections there are.
+    away: Arc<RequestedOutage>,
+    /// Cuts all open connections.
     cut: Arc<Mutex<CancellationToken>>,
 }
 
-/// What is known of an open connection.
+/// The state of an open connection.
 #[derive(Debug)]
-struct Line {
+struct ConnectionState {
     severed: AtomicBool,
     cut: CancellationToken,
-    /// The number of the last event on it.
+    /// The number of its last event.
     last_event: AtomicU64,
 }
 
-/// How long the sandbox is to be away, from the moment at which its acceptor hears of it.
+/// A requested outage of the sandbox, for its acceptor.
 #[derive(Debug, Default)]
-struct Away {
+struct RequestedOutage {
     wanted: Mutex<Option<Duration>>,
     told: Notify,
 }
 
-/// The port may be somebody else's for a moment.
+/// Pause between attempts to bind: another program may have taken the port for a moment.
 const BIND_AGAIN: Duration = Duration::from_millis(50);
 
 impl Connections {
-    /// Lets nothing more be written to `peer`; its connection closes with the next attempt.
+    /// Sends nothing more to `peer`; its connection closes at the next attempt to write.
     pub(crate) fn sever(&self, peer: &RemoteAddr) {
         let Addr::SocketAddr(peer) = peer.0 else {
             return;
         };
         let open = self.open.lock();
-        if let Some(line) = open.get(&peer) {
-            line.severed.store(true, Ordering::Release);
+        if let Some(state) = open.get(&peer) {
+            state.severed.store(true, Ordering::Release);
         }
     }
 
-    /// Cuts every connection and refuses new ones for `duration`, as a gateway that is not there.
+    /// Cuts every connection and refuses new ones for `duration`, like a gateway that is down.
     pub(crate) fn go_away(&self, duration: Duration) {
         *self.away.wanted.lock() = Some(duration);
         self.away.told.notify_one();
     }
 
-    /// Waits until the sandbox is to be away, and gives how long.
+    /// Waits until an outage is requested, and returns its duration.
     async fn leaving(&self) -> Duration {
         loop {
             let wanted = self.away.wanted.lock().take();
@@ -82,50 +82,52 @@ impl Connections {
         std::mem::take(&mut *self.cut.lock()).cancel();
     }
 
-    /// Adds a connection; one that has been silent for the longest goes where there are `places` already.
-    fn add(&self, peer: SocketAddr, stream: TcpStream, places: usize) -> Connection {
+    /// Adds a connection; if there are `max_connections` already, closes the one that has been silent for the longest
+    /// time.
+    fn add(&self, peer: SocketAddr, stream: TcpStream, max_connections: usize) -> SeverableConnection {
         let cut = self.cut.lock().child_token();
-        let line = Arc::new(Line { severed: AtomicBool::new(false), cut, last_event: AtomicU64::new(0) });
-        self.note(&line);
+        let state = Arc::new(ConnectionState { severed: AtomicBool::new(false), cut, last_event: AtomicU64::new(0) });
+        self.note(&state);
         let mut open = self.open.lock();
-        let silent = open.iter().min_by_key(|(_, line)| line.last_event.load(Ordering::Relaxed)).map(|(peer, _)| *peer);
-        if open.len() >= places
-            && let Some(line) = silent.and_then(|peer| open.remove(&peer))
+        let silent =
+            open.iter().min_by_key(|(_, state)| state.last_event.load(Ordering::Relaxed)).map(|(peer, _)| *peer);
+        if open.len() >= max_connections
+            && let Some(state) = silent.and_then(|peer| open.remove(&peer))
         {
-            line.cut.cancel();
+            state.cut.cancel();
         }
-        open.insert(peer, Arc::clone(&line));
+        open.insert(peer, Arc::clone(&state));
         drop(open);
-        let cut = Box::pin(line.cut.clone().cancelled_owned());
-        Connection { stream, peer, line, cut, said: 0, heard: 0, connections: self.clone() }
+        let cut = Box::pin(state.cut.clone().cancelled_owned());
+        SeverableConnection { stream, peer, state, cut, said: 0, heard: 0, connections: self.clone() }
     }
 
-    /// Something happens on a connection.
-    fn note(&self, line: &Line) {
+    /// Notes an event on a connection.
+    fn note(&self, state: &ConnectionState) {
         let event = self.last_event.fetch_add(1, Ordering::Relaxed) + 1;
-        line.last_event.store(event, Ordering::Relaxed);
+        state.last_event.store(event, Ordering::Relaxed);
     }
 }
 
-/// How a connection of HTTP/2 begins, and none of HTTP/1.1. Atmos is not known to speak it, we do not, and each of its
-/// streams would be one more thing to bound.
+/// The first bytes of an HTTP/2 connection; no HTTP/1.1 request begins with them. Atmos is not known to speak HTTP/2,
+/// and each of its streams would be one more thing to bound.
 const HTTP_2: &[u8] = b"PRI ";
 
-/// So much is heard on a connection before something is answered; a merchant's request has some hundred bytes.
+/// The most bytes read on a connection before an answer is written; a merchant's request has some hundred bytes.
 const HEARD_AT_MOST: usize = 64 * 1024;
 
 /// Accepts connections that [`Connections::sever`] can cut.
 pub(crate) struct SeveringAcceptor {
-    /// None while the sandbox is away.
+    /// `None` during an outage.
     pub(crate) listener: Option<TcpListener>,
     pub(crate) address: SocketAddr,
     pub(crate) connections: Connections,
-    /// How many there may be.
-    pub(crate) places: usize,
+    /// The most open connections.
+    pub(crate) max_connections: usize,
 }
 
 impl Acceptor for SeveringAcceptor {
-    type Io = Connection;
+    type Io = SeverableConnection;
 
     fn local_addr(&self) -> Vec<LocalAddr> {
         vec![LocalAddr(self.address.into())]
@@ -151,37 +153,37 @@ impl Acceptor for SeveringAcceptor {
         };
         // An answer in two writes must not wait for the caller's acknowledgment.
         stream.set_nodelay(true)?;
-        let connection = self.connections.add(peer, stream, self.places);
+        let connection = self.connections.add(peer, stream, self.max_connections);
         Ok((connection, LocalAddr(self.address.into()), RemoteAddr(peer.into()), Scheme::HTTP))
     }
 }
 
-/// A connection that may be cut.
-pub(crate) struct Connection {
+/// A connection that can be cut.
+pub(crate) struct SeverableConnection {
     stream: TcpStream,
     peer: SocketAddr,
-    line: Arc<Line>,
-    /// How many of its first bytes were those of HTTP/2; more than there are once it is known to be none.
+    state: Arc<ConnectionState>,
+    /// How many of its first bytes match HTTP/2; greater than their number once it is not HTTP/2.
     said: usize,
-    /// How many bytes came since something was written.
+    /// How many bytes came since the last write.
     heard: usize,
-    /// Wakes a connection on which nothing is said when all are cut.
+    /// Wakes an idle connection when all are cut.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     connections: Connections,
 }
 
-impl Connection {
+impl SeverableConnection {
     /// The stream, unless it was cut.
     fn writable(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        if self.line.severed.load(Ordering::Acquire) {
+        if self.state.severed.load(Ordering::Acquire) {
             return Err(io::Error::new(io::ErrorKind::ConnectionReset, "this answer is lost on purpose"));
         }
         Ok(Pin::new(&mut self.stream))
     }
 }
 
-impl Connection {
-    /// Whether these next bytes show that HTTP/2 is spoken.
+impl SeverableConnection {
+    /// Whether these bytes complete the beginning of HTTP/2.
     fn is_http_2(&mut self, bytes: &[u8]) -> bool {
         for byte in bytes {
             match HTTP_2.get(self.said) {
@@ -194,17 +196,17 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for SeverableConnection {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         // The port may already belong to the next connection.
-        if open.get(&self.peer).is_some_and(|line| Arc::ptr_eq(line, &self.line)) {
+        if open.get(&self.peer).is_some_and(|state| Arc::ptr_eq(state, &self.state)) {
             open.remove(&self.peer);
         }
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for SeverableConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -217,7 +219,7 @@ impl AsyncRead for Connection {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let came = &buffer.filled()[before..];
         if !came.is_empty() {
-            self.connections.note(&self.line);
+            self.connections.note(&self.state);
             self.heard += came.len();
             if self.heard > HEARD_AT_MOST || self.is_http_2(came) {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -227,7 +229,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for SeverableConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.heard = 0;
         self.writable()?.poll_write(context, bytes)

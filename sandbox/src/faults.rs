@@ -1,4 +1,4 @@
-//! Trouble on demand: what can go wrong at Atmos, or between Atmos and a merchant, switched on by name.
+//! Faults on demand: everything that can go wrong at Atmos, or between Atmos and a merchant, switched on by name.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -6,39 +6,39 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// Declares the faults by group, with their names and what `GET /_sim/faults` says of them.
+/// Declares the faults by group, with the names and descriptions of `GET /_sim/faults`.
 macro_rules! faults {
     ($($group:ident $group_name:literal { $($fault:ident $name:literal $description:literal,)* })*) => {
-        /// A kind of trouble.
+        /// A kind of fault.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Fault { $($(#[doc = $description] $fault,)*)* }
 
-        /// What a fault spoils.
+        /// The part that a fault affects.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Group { $(#[doc = $group_name] $group,)* }
+        pub(crate) enum FaultGroup { $(#[doc = $group_name] $group,)* }
 
         impl Fault {
-            /// Every fault there is.
-            pub(crate) const ALL: &[Self] = &[$($(Self::$fault,)*)*];
+            /// All faults.
+            pub(crate) const ALL: &[Fault] = &[$($(Fault::$fault,)*)*];
 
             /// The name by which it is switched on.
             pub(crate) fn name(self) -> &'static str {
-                match self { $($(Self::$fault => $name,)*)* }
+                match self { $($(Fault::$fault => $name,)*)* }
             }
 
-            /// What it does, in one line.
+            /// Its effect in one line.
             pub(crate) fn description(self) -> &'static str {
-                match self { $($(Self::$fault => $description,)*)* }
+                match self { $($(Fault::$fault => $description,)*)* }
             }
 
-            fn group(self) -> Group {
-                match self { $($(Self::$fault)|* => Group::$group,)* }
+            fn group(self) -> FaultGroup {
+                match self { $($(Fault::$fault)|* => FaultGroup::$group,)* }
             }
         }
 
-        impl Group {
+        impl FaultGroup {
             fn name(self) -> &'static str {
-                match self { $(Self::$group => $group_name,)* }
+                match self { $(FaultGroup::$group => $group_name,)* }
             }
         }
     };
@@ -51,7 +51,7 @@ faults! {
     }
     Call "call" {
         TokenRejected "token-rejected" "merchant calls answer 401, whatever the token",
-        TokenRevoked "token-revoked" "before a merchant call another login gets a new token, so that the caller's is void",
+        TokenRevoked "token-revoked" "before a merchant call another login gets a new token, which makes the caller's token void",
         Latency "latency" "merchant calls wait `milliseconds` (default 200), then do their work and answer",
         Unavailable "unavailable" "merchant calls answer 503 and do nothing",
         ServerError "server-error" "merchant calls answer 500 with HTML and do nothing",
@@ -64,10 +64,10 @@ faults! {
         AnswerLate "answer-late" "merchant calls do their work at once and answer `milliseconds` late: long ones are timeouts after success",
     }
     Shape "shape" {
-        UnknownCode "unknown-code" "merchant calls do their work and answer a result.code nobody knows, and nothing else",
+        UnknownCode "unknown-code" "merchant calls do their work and answer only an unknown result.code",
         NoStoreTransaction "no-store-transaction" "merchant calls do their work and leave store_transaction out",
         OtherTypes "other-types" "merchant calls answer numbers as strings, and strings of digits as numbers",
-        ExtraFields "extra-fields" "merchant calls answer with fields nobody knows, in every object",
+        ExtraFields "extra-fields" "merchant calls answer with unknown fields, in every object",
     }
     Callback "callback" {
         CallbackNever "callback-never" "debits without asking the merchant",
@@ -75,61 +75,61 @@ faults! {
         CallbackEarly "callback-early" "the payer pays within create, so that the callback comes before create's answer",
         CallbackDoubled "callback-doubled" "sends the callback twice at the same time; the first copy's answer decides",
         CallbackRepeated "callback-repeated" "sends the callback `times` times (default 3), one after another; the last answer decides",
-        CallbackReplayed "callback-replayed" "sends the very same callback again, `milliseconds` after the payer was answered",
+        CallbackReplayed "callback-replayed" "sends exactly the same callback again, `milliseconds` after the payer was answered",
         CallbackBadlySigned "callback-badly-signed" "sends a callback with a wrong signature instead of the right one",
         CallbackUnsigned "callback-unsigned" "sends a callback without a signature",
         CallbackUppercaseSign "callback-uppercase-sign" "writes the right signature in upper case",
-        CallbackWrongAmount "callback-wrong-amount" "sends a rightly signed callback over 1 tiyin instead of the right one",
-        CallbackDecimalAmount "callback-decimal-amount" "writes the amount as `5000000.0`, and signs it so",
-        CallbackWrongStore "callback-wrong-store" "sends a rightly signed callback for another store instead of the right one",
-        CallbackUnknownTransaction "callback-unknown-transaction" "sends a rightly signed callback for a transaction nobody made instead of the right one",
-        CallbackUnknownAccount "callback-unknown-account" "sends a rightly signed callback for an account that no merchant has, with three digits more",
-        CallbackSlid "callback-slid" "moves the account's last digit to the amount's front, which leaves the signature right",
+        CallbackWrongAmount "callback-wrong-amount" "sends a correctly signed callback over 1 tiyin instead of the right one",
+        CallbackDecimalAmount "callback-decimal-amount" "writes and signs the amount as `5000000.0`",
+        CallbackWrongStore "callback-wrong-store" "sends a correctly signed callback for another store instead of the right one",
+        CallbackUnknownTransaction "callback-unknown-transaction" "sends a correctly signed callback for an unknown transaction instead of the right one",
+        CallbackUnknownAccount "callback-unknown-account" "sends a correctly signed callback for an unknown account, with three more digits",
+        CallbackSlid "callback-slid" "moves the account's last digit to the front of the amount, which leaves the signature valid",
         CallbackInvoice "callback-invoice" "calls the account `invoice` in the callback, as Atmos' documentation does",
         CallbackBoth "callback-both" "sends the account twice in the callback, as `account` and as `invoice`",
-        CallbackNumbers "callback-numbers" "writes the callback's values as JSON numbers where they are such, as older examples do",
+        CallbackNumbers "callback-numbers" "writes the callback's numeric values as JSON numbers, as older examples do",
         CallbackForm "callback-form" "sends the callback as a form instead of JSON",
         CallbackOtherAddress "callback-other-address" "sends the callback from 127.0.0.2 (on Linux, to a merchant on this machine)",
     }
     Outcome "outcome" {
-        DebitAlthoughRefused "debit-although-refused" "debits although the merchant refused, and tells the payer it is paid",
+        DebitAlthoughRefused "debit-although-refused" "debits although the merchant refused, and tells the payer that it is paid",
         DebitDeclined "debit-declined" "the bank declines after the merchant allowed: ERR-112, no money moves",
         Lapsed "lapsed" "the transaction closes unpaid after the merchant allowed: ERR-092",
         ReversedLater "reversed-later" "debits, and gives the money back `milliseconds` later without the merchant asking",
         AmountDiffers "amount-differs" "get shows 100 tiyin more than the transaction has",
-        StatusUnknown "status-unknown" "get shows a status_code nobody knows for a paid transaction",
+        StatusUnknown "status-unknown" "get shows an unknown status_code for a paid transaction",
         PaidAsClosed "paid-as-closed" "get answers ERR-092 for a paid transaction, with store_transaction showing the debit",
     }
 }
 
 impl Fault {
     fn find(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|fault| fault.name() == name)
+        Fault::ALL.iter().copied().find(|fault| fault.name() == name)
     }
 
-    /// Where it stands in the list: `token`, `call`, `shape`, `callback`, `outcome`.
+    /// Its group: `token`, `call`, `shape`, `callback` or `outcome`.
     pub(crate) fn group_name(self) -> &'static str {
         self.group().name()
     }
 
-    /// Whether it strikes calls of the merchant API, so that it can be narrowed to one path.
+    /// Whether it strikes calls of the merchant API, so that it can be limited to one path.
     fn strikes_merchant_calls(self) -> bool {
         match self.group() {
-            Group::Call | Group::Shape => true,
-            Group::Token | Group::Callback | Group::Outcome => false,
+            FaultGroup::Call | FaultGroup::Shape => true,
+            FaultGroup::Token | FaultGroup::Callback | FaultGroup::Outcome => false,
         }
     }
 
-    /// Whether there is an account where it strikes.
+    /// Whether it strikes things that belong to an account.
     fn knows_accounts(self) -> bool {
         match self.group() {
-            Group::Token => false,
-            Group::Call | Group::Shape | Group::Callback | Group::Outcome => true,
+            FaultGroup::Token => false,
+            FaultGroup::Call | FaultGroup::Shape | FaultGroup::Callback | FaultGroup::Outcome => true,
         }
     }
 }
 
-/// A fault as it is asked for over `POST /_sim/faults`.
+/// A request to switch on a fault (`POST /_sim/faults`).
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FaultRequest {
@@ -146,20 +146,20 @@ pub(crate) struct FaultRequest {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ActiveFault {
     fault: &'static str,
-    /// How likely it strikes a matching call, 0 to 1.
+    /// The probability that it strikes a matching call, 0 to 1.
     share: f64,
-    /// How often it will strike yet; null is for ever.
+    /// How many more times it strikes; null means without end.
     next: Option<u64>,
-    /// The only account it strikes, or with a `*` at its end all that begin so; null is all.
+    /// The only account it strikes; with a `*` at its end, all accounts with this prefix; null means all.
     account: Option<String>,
-    /// The only path it strikes; null is all.
+    /// The only path it strikes; null means all.
     path: Option<String>,
     milliseconds: u64,
     times: u32,
 }
 
 impl ActiveFault {
-    fn concerns(&self, fault: Fault, target: Target<'_>) -> bool {
+    fn concerns(&self, fault: Fault, target: FaultTarget<'_>) -> bool {
         let has_account = match (self.account.as_deref(), target.account) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -172,30 +172,30 @@ impl ActiveFault {
     }
 }
 
-/// A fault that has struck, with what it was told.
+/// A fault that has struck, with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Strike {
-    /// Its `milliseconds`.
+    /// The fault's `milliseconds`.
     pub(crate) delay: Duration,
-    /// Its `times`.
+    /// The fault's `times`.
     pub(crate) times: u32,
 }
 
-/// What `times` is at most: each copy waits for the merchant.
+/// The greatest `times`: each copy waits for the merchant.
 const MOST_TIMES: u32 = 100;
 
 /// Why a fault cannot be switched on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FaultError {
-    #[error("no fault is named {name:?}; there are {}", names())]
+    #[error("no fault is named {name:?}; the names are {}", names())]
     UnknownName { name: String },
     #[error("`share` is a probability between 0 and 1")]
     Share,
     #[error("`next` is at least 1; leave it out for every call")]
     Next,
-    #[error("`path` is one of the merchant API's, and only for faults that strike its calls")]
+    #[error("`path` is a path of the merchant API, and only for faults of its calls")]
     Path,
-    #[error("`account` is of no use here: a call of /token is about none")]
+    #[error("`account` cannot be used here: a call of /token belongs to no account")]
     Account,
     #[error("`times` is from 1 to {MOST_TIMES}")]
     Times,
@@ -206,10 +206,10 @@ fn names() -> String {
     names.join(", ")
 }
 
-/// What a fault could strike.
+/// A call or a payer's step that a fault could strike.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
-    /// The path that was called; `None` for what the payer does.
+pub(crate) struct FaultTarget<'a> {
+    /// The path of the call; `None` for a payer's step.
     pub(crate) path: Option<&'a str>,
     /// The account of the transaction, if the call has one.
     pub(crate) account: Option<&'a str>,
@@ -218,16 +218,16 @@ pub(crate) struct Target<'a> {
 /// The faults that are switched on.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// Spares calls the lock while nothing is switched on.
+    /// Lets calls skip the lock while no fault is switched on.
     any: AtomicBool,
     active: Mutex<Vec<ActiveFault>>,
 }
 
 impl Faults {
-    /// Switches a fault on. One of the same name, account and path is replaced.
+    /// Switches a fault on. It replaces a fault with the same name, account and path.
     ///
     /// # Errors
-    /// [`FaultError`], when the request makes no sense.
+    /// [`FaultError`] if the request makes no sense.
     pub(crate) fn add(&self, request: FaultRequest, known_paths: &[&str]) -> Result<ActiveFault, FaultError> {
         let Some(fault) = Fault::find(&request.fault) else {
             return Err(FaultError::UnknownName { name: request.fault });
@@ -267,19 +267,19 @@ impl Faults {
         Ok(added)
     }
 
-    /// Switches everything off.
+    /// Switches all faults off.
     pub(crate) fn clear(&self) {
         self.any.store(false, Ordering::Release);
         self.active.lock().clear();
     }
 
-    /// What is switched on.
+    /// The active faults.
     pub(crate) fn active(&self) -> Vec<ActiveFault> {
         self.active.lock().clone()
     }
 
     /// Whether `fault` strikes now. A strike counts towards `next`.
-    pub(crate) fn strikes(&self, fault: Fault, target: Target<'_>) -> Option<Strike> {
+    pub(crate) fn strikes(&self, fault: Fault, target: FaultTarget<'_>) -> Option<Strike> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }

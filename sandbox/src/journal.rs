@@ -12,21 +12,21 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use crate::error::SandboxError;
-use crate::transaction::Change;
+use crate::transaction::TransactionChange;
 
-/// Changes written with one system call at most; more of them wait for the next.
+/// The most bytes written with one system call.
 const GROUP_BYTES: usize = 256 * 1024;
 
 /// One line of the file.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Line {
+pub(crate) struct JournalLine {
     pub(crate) transaction_id: i64,
     pub(crate) at_ms: i64,
     #[serde(flatten)]
-    pub(crate) change: Change,
+    pub(crate) change: TransactionChange,
 }
 
-/// A change that did not reach the file, and so was not made.
+/// Why a change did not reach the file, and so was not made.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum JournalError {
     #[error("could not write the sandbox's ledger")]
@@ -37,7 +37,7 @@ pub(crate) enum JournalError {
     Encode(#[source] Arc<serde_json::Error>),
 }
 
-/// The open file. One thread writes it, so that changes made at the same time share a system call.
+/// The open file. One thread writes it, so that simultaneous changes share a system call.
 #[derive(Debug)]
 pub(crate) struct Journal {
     messages: mpsc::Sender<Message>,
@@ -45,27 +45,30 @@ pub(crate) struct Journal {
 }
 
 enum Message {
-    Append(Waiting),
+    Append(PendingLine),
     Close,
 }
 
-struct Waiting {
+struct PendingLine {
     line: Vec<u8>,
     written: oneshot::Sender<Result<(), JournalError>>,
 }
 
 impl Journal {
-    /// Opens the file, hands every line of it to `replay`, and is ready to append.
+    /// Opens the file, passes every line to `replay`, and is then ready to append.
     ///
-    /// A last line without its end was being written when the process died and was answered to nobody: it is cut off.
-    pub(crate) fn open(path: &Path, mut replay: impl FnMut(Line) -> Result<(), String>) -> Result<Self, SandboxError> {
+    /// An incomplete last line is cut off: it was being written when the process died, so no answer depends on it.
+    pub(crate) fn open(
+        path: &Path,
+        mut replay: impl FnMut(JournalLine) -> Result<(), String>,
+    ) -> Result<Self, SandboxError> {
         let unwritable = |source| SandboxError::DataDirNotWritable { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(unwritable)?;
         }
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true);
-        // It tells who bought what, and the directory may have been made by others, for all to read.
+        // The file shows who bought what, and the directory may be readable by other users.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(path).map_err(unwritable)?;
@@ -74,7 +77,7 @@ impl Journal {
             Err(TryLockError::WouldBlock) => {
                 return Err(SandboxError::LedgerInUse { path: path.to_owned() });
             }
-            // A file system without locks is no reason to refuse service.
+            // Without file locks the sandbox still works.
             Err(TryLockError::Error(cause)) => warn!(error = %cause, "could not lock the ledger"),
         }
 
@@ -104,29 +107,29 @@ impl Journal {
             .name("sandbox-ledger".to_owned())
             .spawn(move || write_lines(&file, good_bytes, &inbox))
             .map_err(unwritable)?;
-        Ok(Self { messages, writer: Mutex::new(Some(writer)) })
+        Ok(Journal { messages, writer: Mutex::new(Some(writer)) })
     }
 
     /// Appends a line; returns when the operating system has it.
     ///
     /// # Errors
-    /// [`JournalError`], when the line is not in the file.
-    pub(crate) async fn append(&self, line: &Line) -> Result<(), JournalError> {
+    /// [`JournalError`] if the line is not in the file.
+    pub(crate) async fn append(&self, line: &JournalLine) -> Result<(), JournalError> {
         let mut text = serde_json::to_vec(line).map_err(|cause| JournalError::Encode(Arc::new(cause)))?;
         text.push(b'\n');
         let (written, answer) = oneshot::channel();
-        let waiting = Waiting { line: text, written };
+        let waiting = PendingLine { line: text, written };
         self.messages.send(Message::Append(waiting)).map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
     }
 
-    /// Writes what waits, then closes and unlocks the file; whoever appends afterwards gets an error.
+    /// Writes all pending lines, then closes and unlocks the file; appending afterwards is an error.
     pub(crate) fn close(&self) {
         let writer = self.writer.lock().take();
         let Some(writer) = writer else {
             return;
         };
-        // If nobody listens, the writer has ended already.
+        // An error means that the writer has ended already.
         let _ = self.messages.send(Message::Close);
         if writer.join().is_err() {
             error!("the ledger's writer panicked");
@@ -140,7 +143,7 @@ impl Drop for Journal {
     }
 }
 
-/// Writes whatever waits with one call, then tells those who wait.
+/// Writes all pending lines with one call, then answers the callers.
 fn write_lines(mut file: &File, mut good_bytes: u64, inbox: &mpsc::Receiver<Message>) {
     let mut group = Vec::new();
     let mut waiters = Vec::new();
@@ -169,7 +172,7 @@ fn write_lines(mut file: &File, mut good_bytes: u64, inbox: &mpsc::Receiver<Mess
             good_bytes = good_bytes.saturating_add(u64::try_from(group.len()).unwrap_or(u64::MAX));
         }
         for waiter in waiters.drain(..) {
-            // Nobody may listen any more; the change is in the file all the same.
+            // The caller may be gone; the change is in the file all the same.
             let _ = waiter.send(outcome.clone());
         }
         group.clear();

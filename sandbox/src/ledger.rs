@@ -1,4 +1,4 @@
-//! The sandbox's own book: every transaction it ever made, kept across restarts, for audits to compare with.
+//! The sandbox's ledger: every transaction it ever made, kept across restarts, for audits to compare with.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,22 +7,22 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::clock::Clock;
+use crate::clock::SandboxClock;
 use crate::error::SandboxError;
-use crate::journal::{Journal, JournalError, Line};
-use crate::transaction::{Change, Entry, Transaction};
+use crate::journal::{Journal, JournalError, JournalLine};
+use crate::transaction::{LedgerEntry, Transaction, TransactionChange};
 
 /// The ledger's file inside the data directory.
 pub(crate) const FILE_NAME: &str = "sandbox-ledger.jsonl";
 
-/// Keeps the two sequences of ids apart, so that mistaking one for the other is noticed.
+/// Keeps the two sequences of ids apart, so that a mix-up is noticed.
 const SUCCESS_ID_OFFSET: i64 = 2_000_000_000;
 
 /// All transactions, in memory and in the file.
 #[derive(Debug)]
-pub(crate) struct Ledger {
-    /// By which every line is dated.
-    pub(crate) clock: Clock,
+pub(crate) struct TransactionLedger {
+    /// Dates every line.
+    pub(crate) clock: SandboxClock,
     book: RwLock<Book>,
     journal: Journal,
     next_id: AtomicI64,
@@ -31,23 +31,23 @@ pub(crate) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Book {
-    entries: HashMap<i64, Arc<Entry>>,
+    entries: HashMap<i64, Arc<LedgerEntry>>,
     /// From `success_trans_id` to transaction id.
     debits: HashMap<i64, i64>,
 }
 
-impl Ledger {
-    /// Opens the ledger in `data_dir` and replays what it holds. A fresh one starts its ids from the epoch second, so
-    /// that a wiped sandbox does not hand out the ids of its former life again.
+impl TransactionLedger {
+    /// Opens the ledger in `data_dir` and replays it. The ids of a new ledger start from the current second, so that a
+    /// wiped sandbox does not use its old ids again.
     pub(crate) fn open(data_dir: &Path) -> Result<Self, SandboxError> {
         let mut book = Book::default();
         let journal = Journal::open(&data_dir.join(FILE_NAME), |line| book.replay(line))?;
 
-        let clock = Clock::default();
+        let clock = SandboxClock::default();
         let epoch_second = clock.now_ms() / 1000;
         let next_id = book.entries.keys().max().map_or(epoch_second, |last| last + 1);
         let next_success_id = book.debits.keys().max().map_or(epoch_second + SUCCESS_ID_OFFSET, |last| last + 1);
-        Ok(Self {
+        Ok(TransactionLedger {
             clock,
             book: RwLock::new(book),
             journal,
@@ -65,35 +65,35 @@ impl Ledger {
     ) -> Result<Transaction, JournalError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let transaction = Transaction::draft(id, account.to_owned(), amount_tiyin, details.map(str::to_owned));
-        let change = Change::Created {
+        let change = TransactionChange::Created {
             account: transaction.account.clone(),
             amount: amount_tiyin,
             details: transaction.details.clone(),
         };
-        let line = Line { transaction_id: id, at_ms: self.clock.now_ms(), change };
+        let line = JournalLine { transaction_id: id, at_ms: self.clock.now_ms(), change };
         self.journal.append(&line).await?;
-        let entry = Arc::new(Entry::new(transaction));
+        let entry = Arc::new(LedgerEntry::new(transaction));
         let created = entry.make(&line.change, line.at_ms);
         self.book.write().entries.insert(id, entry);
         Ok(created)
     }
 
-    /// Writes a change, then makes it: nobody is shown what a crash could undo. The caller holds the entry's turn.
+    /// Writes a change, then makes it: nothing is shown that a crash could undo. The caller holds the entry's lock.
     pub(crate) async fn record(
         &self,
-        entry: &Entry,
+        entry: &LedgerEntry,
         transaction: &Transaction,
-        change: Change,
+        change: TransactionChange,
     ) -> Result<Transaction, JournalError> {
-        let line = Line { transaction_id: transaction.id, at_ms: self.clock.now_ms(), change };
+        let line = JournalLine { transaction_id: transaction.id, at_ms: self.clock.now_ms(), change };
         self.journal.append(&line).await?;
-        if let Change::Debited { success_trans_id } = line.change {
+        if let TransactionChange::Debited { success_trans_id } = line.change {
             self.book.write().debits.insert(success_trans_id, transaction.id);
         }
         Ok(entry.make(&line.change, line.at_ms))
     }
 
-    /// Closes the file. It takes the time of one write.
+    /// Closes the file. This takes as long as one write.
     pub(crate) fn close(&self) {
         self.journal.close();
     }
@@ -104,20 +104,20 @@ impl Ledger {
     }
 
     /// The transaction of this id.
-    pub(crate) fn find(&self, id: i64) -> Option<Arc<Entry>> {
+    pub(crate) fn find(&self, id: i64) -> Option<Arc<LedgerEntry>> {
         let book = self.book.read();
         book.entries.get(&id).cloned()
     }
 
     /// The transaction whose debit got this id.
-    pub(crate) fn find_debit(&self, success_trans_id: i64) -> Option<Arc<Entry>> {
+    pub(crate) fn find_debit(&self, success_trans_id: i64) -> Option<Arc<LedgerEntry>> {
         let book = self.book.read();
         let id = book.debits.get(&success_trans_id)?;
         book.entries.get(id).cloned()
     }
 
     /// Every entry, in no order.
-    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+    pub(crate) fn entries(&self) -> Vec<Arc<LedgerEntry>> {
         self.book.read().entries.values().cloned().collect()
     }
 
@@ -130,11 +130,11 @@ impl Ledger {
 }
 
 impl Book {
-    fn replay(&mut self, line: Line) -> Result<(), String> {
+    fn replay(&mut self, line: JournalLine) -> Result<(), String> {
         let id = line.transaction_id;
-        if let Change::Created { account, amount, details } = &line.change {
+        if let TransactionChange::Created { account, amount, details } = &line.change {
             let transaction = Transaction::draft(id, account.clone(), *amount, details.clone());
-            let entry = Entry::new(transaction);
+            let entry = LedgerEntry::new(transaction);
             entry.make(&line.change, line.at_ms);
             return match self.entries.insert(id, Arc::new(entry)) {
                 None => Ok(()),
@@ -143,7 +143,7 @@ impl Book {
         }
         let entry = self.entries.get(&id).ok_or_else(|| format!("transaction {id} was never created"))?;
         entry.make(&line.change, line.at_ms);
-        if let Change::Debited { success_trans_id } = line.change {
+        if let TransactionChange::Debited { success_trans_id } = line.change {
             self.debits.insert(success_trans_id, id);
         }
         Ok(())
@@ -157,34 +157,36 @@ mod tests {
 
     use super::*;
     use crate::cards::PayingCard;
-    use crate::transaction::{CloseReason, State};
+    use crate::transaction::{CloseReason, PaymentState};
 
     fn card() -> PayingCard {
         PayingCard::read("8600490744313347", "2410").expect("a test card")
     }
 
-    async fn debit(ledger: &Ledger, id: i64) -> Transaction {
+    async fn debit(ledger: &TransactionLedger, id: i64) -> Transaction {
         let entry = ledger.find(id).expect("the transaction");
-        let _turn = entry.turn().await;
-        let prepaid =
-            ledger.record(&entry, &entry.snapshot(), Change::Prepaid { card: card() }).await.expect("prepaid");
+        let _lock = entry.lock().await;
+        let prepaid = ledger
+            .record(&entry, &entry.snapshot(), TransactionChange::Prepaid { card: card() })
+            .await
+            .expect("prepaid");
         let success_trans_id = ledger.next_success_id();
-        ledger.record(&entry, &prepaid, Change::Debited { success_trans_id }).await.expect("debited")
+        ledger.record(&entry, &prepaid, TransactionChange::Debited { success_trans_id }).await.expect("debited")
     }
 
     #[tokio::test]
     async fn a_restarted_ledger_knows_every_transaction_and_goes_on_counting() {
         let directory = tempfile::tempdir().expect("a directory");
-        let ledger = Ledger::open(directory.path()).expect("a fresh ledger");
+        let ledger = TransactionLedger::open(directory.path()).expect("a fresh ledger");
         let first = ledger.create("order-1", 5_000_000, Some("shoes")).await.expect("a draft");
         let second = ledger.create("order-2", 100, None).await.expect("a draft");
         let debited = debit(&ledger, first.id).await;
         drop(ledger);
 
-        let ledger = Ledger::open(directory.path()).expect("the same ledger");
+        let ledger = TransactionLedger::open(directory.path()).expect("the same ledger");
 
         let found = ledger.find(first.id).expect("the first").snapshot();
-        assert_eq!(found.state, State::Debited);
+        assert_eq!(found.state, PaymentState::Debited);
         assert_eq!(found.debits, 1);
         assert_eq!(found.account, "order-1");
         assert_eq!(found.details.as_deref(), Some("shoes"));
@@ -201,48 +203,48 @@ mod tests {
     #[tokio::test]
     async fn a_line_torn_by_a_kill_is_cut_off_and_the_ledger_goes_on() {
         let directory = tempfile::tempdir().expect("a directory");
-        let ledger = Ledger::open(directory.path()).expect("a fresh ledger");
+        let ledger = TransactionLedger::open(directory.path()).expect("a fresh ledger");
         let draft = ledger.create("order-1", 500, None).await.expect("a draft");
         drop(ledger);
         let path = directory.path().join(FILE_NAME);
         let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
         write!(file, "{{\"transaction_id\":{},\"at_ms\":1,\"cha", draft.id).expect("half a line");
 
-        let ledger = Ledger::open(directory.path()).expect("a torn ledger");
+        let ledger = TransactionLedger::open(directory.path()).expect("a torn ledger");
         assert_eq!(ledger.transactions().len(), 1);
         let entry = ledger.find(draft.id).expect("the draft");
-        let closed = Change::Closed { reason: CloseReason::Canceled };
+        let closed = TransactionChange::Closed { reason: CloseReason::Canceled };
         ledger.record(&entry, &draft, closed).await.expect("closed");
         drop(ledger);
 
-        let ledger = Ledger::open(directory.path()).expect("a mended ledger");
-        assert_eq!(ledger.transactions()[0].state, State::Closed);
+        let ledger = TransactionLedger::open(directory.path()).expect("a mended ledger");
+        assert_eq!(ledger.transactions()[0].state, PaymentState::Closed);
     }
 
     #[tokio::test]
     async fn an_unreadable_line_is_named_by_its_number() {
         let directory = tempfile::tempdir().expect("a directory");
-        let ledger = Ledger::open(directory.path()).expect("a fresh ledger");
+        let ledger = TransactionLedger::open(directory.path()).expect("a fresh ledger");
         ledger.create("order-1", 500, None).await.expect("a draft");
         drop(ledger);
         let path = directory.path().join(FILE_NAME);
         let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
         writeln!(file, "not json").expect("a bad line");
 
-        let error = Ledger::open(directory.path()).expect_err("an unreadable ledger");
+        let error = TransactionLedger::open(directory.path()).expect_err("an unreadable ledger");
 
         assert!(error.to_string().contains("line 2"), "{error}");
     }
 
-    /// The directory may have been there before, open to everybody.
+    /// The directory may have existed before, readable for all users.
     #[cfg(unix)]
     #[tokio::test]
-    async fn nobody_else_may_read_the_ledger() {
+    async fn other_users_cannot_read_the_ledger() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("an open directory");
 
-        let _ledger = Ledger::open(directory.path()).expect("a fresh ledger");
+        let _ledger = TransactionLedger::open(directory.path()).expect("a fresh ledger");
 
         let mode = fs::metadata(directory.path().join(FILE_NAME)).expect("the file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -251,9 +253,9 @@ mod tests {
     #[tokio::test]
     async fn two_sandboxes_never_share_a_ledger() {
         let directory = tempfile::tempdir().expect("a directory");
-        let _first = Ledger::open(directory.path()).expect("a fresh ledger");
+        let _first = TransactionLedger::open(directory.path()).expect("a fresh ledger");
 
-        let second = Ledger::open(directory.path());
+        let second = TransactionLedger::open(directory.path());
 
         assert!(matches!(second, Err(SandboxError::LedgerInUse { .. })));
     }
@@ -261,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn changes_made_at_the_same_time_are_all_in_the_file() {
         let directory = tempfile::tempdir().expect("a directory");
-        let ledger = Arc::new(Ledger::open(directory.path()).expect("a fresh ledger"));
+        let ledger = Arc::new(TransactionLedger::open(directory.path()).expect("a fresh ledger"));
         let tasks: Vec<_> = (0..200)
             .map(|number| {
                 let ledger = ledger.clone();
@@ -273,7 +275,7 @@ mod tests {
         }
         drop(ledger);
 
-        let ledger = Ledger::open(directory.path()).expect("the same ledger");
+        let ledger = TransactionLedger::open(directory.path()).expect("the same ledger");
 
         assert_eq!(ledger.transactions().len(), 200);
     }

@@ -1,12 +1,12 @@
-//! An Atmos that runs on a laptop: the same wire over real HTTP, a page a person can click, faults on demand, and a
-//! book of its own for audits.
+//! A stand-in for Atmos that runs on a laptop: the same API over real HTTP, a payment page, faults on demand, and a
+//! ledger of its own for audits.
 //!
-//! It judges the rest of the project, so it shares no code with it: signing, JSON and money rules are written here a
-//! second time, from Atmos' documentation alone.
+//! It checks the rest of the project, so it shares no code with it: signatures, JSON and money rules are implemented
+//! here a second time, from Atmos' documentation only.
 //!
 //! It has no real money, no real cards and no password on `/_sim/`: keep it on loopback, which is its default.
 
-// A test stops at what it did not expect.
+// A test may panic.
 #![cfg_attr(test, allow(clippy::expect_used))]
 
 mod answers;
@@ -18,7 +18,6 @@ mod config;
 mod connections;
 mod error;
 mod faults;
-mod gateway;
 mod journal;
 mod ledger;
 mod local_url;
@@ -26,6 +25,7 @@ mod merchant;
 mod page;
 mod payment;
 mod sim;
+mod state;
 mod token;
 mod transaction;
 mod wire;
@@ -46,49 +46,49 @@ use url::Url;
 pub use crate::config::{SandboxConfig, SignAlgorithm, TokenMode};
 use crate::connections::SeveringAcceptor;
 pub use crate::error::SandboxError;
-use crate::gateway::Gateway;
-use crate::ledger::Ledger;
+use crate::ledger::TransactionLedger;
 use crate::local_url::local_url;
 use crate::merchant::{Call, MerchantEndpoint};
+use crate::state::SandboxState;
 
-/// How long calls in flight may take after [`Sandbox::stop`]; longer ones are cut off.
+/// How long running calls may take after [`Sandbox::stop`]; longer ones are cut off.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// A running sandbox. Dropping it stops it, too, but waits for nothing.
+/// A running sandbox. Dropping it stops it too, but waits for nothing.
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
-    gateway: Arc<Gateway>,
+    state: Arc<SandboxState>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
 
 impl Sandbox {
-    /// Binds, replays the ledger, and serves in a task of its own.
+    /// Binds, replays the ledger, and serves in its own task.
     ///
-    /// A rustls crypto provider must have been installed before, for callbacks may go to `https`.
+    /// A rustls crypto provider must be installed before, because callbacks may go to `https`.
     ///
     /// # Errors
-    /// [`SandboxError`], when the address, the directory or the ledger is of no use.
+    /// [`SandboxError`] if the address, the directory or the ledger cannot be used.
     pub async fn start(config: SandboxConfig) -> Result<Self, SandboxError> {
         let listen = config.listen;
         let listener = TcpListener::bind(listen).await.map_err(|source| cannot_bind(listen, source))?;
         let address = listener.local_addr().map_err(|source| cannot_bind(listen, source))?;
         let ledger = open_ledger(config.data_dir.clone()).await?;
 
-        let places = config.places;
-        let gateway = Gateway::new(config, address, ledger).map_err(SandboxError::CallbackClient)?;
-        let gateway = Arc::new(gateway);
-        let connections = gateway.connections.clone();
-        let acceptor = SeveringAcceptor { listener: Some(listener), address, connections, places };
+        let max_connections = config.max_connections;
+        let state = SandboxState::new(config, address, ledger).map_err(SandboxError::CallbackClient)?;
+        let state = Arc::new(state);
+        let connections = state.connections.clone();
+        let acceptor = SeveringAcceptor { listener: Some(listener), address, connections, max_connections };
         if !address.ip().is_loopback() {
-            warn!(%address, "the sandbox listens beyond loopback, and /_sim/ asks nobody for a password");
+            warn!(%address, "the sandbox listens beyond loopback, and /_sim/ needs no password");
         }
         let (stop, stopped) = oneshot::channel::<()>();
-        let routes = routes(&gateway);
+        let routes = routes(&state);
         let server = tokio::spawn(async move {
             let signal = async {
-                // Dropped without a word means stop as well.
+                // A dropped sender means stop as well.
                 let _ = stopped.await;
             };
             let server = Server::new_with_acceptor(acceptor).name("sandbox");
@@ -97,38 +97,38 @@ impl Sandbox {
             }
         });
         info!(%address, "the sandbox is up on {address}");
-        Ok(Self { address, gateway, stop, server })
+        Ok(Sandbox { address, state, stop, server })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where a program on this machine reaches it: `http://127.0.0.1:8100`.
+    /// The base URL for programs on this machine: `http://127.0.0.1:8100`.
     pub fn base_url(&self) -> String {
         local_url(self.address)
     }
 
-    /// Sends callbacks to `url` from now on: a test knows its merchant's port only when that has started.
+    /// Sends callbacks to `url` from now on: a test knows its merchant's port only after the merchant has started.
     pub fn set_callback_url(&self, url: Url) {
-        self.gateway.callbacks.set_url(url);
+        self.state.callbacks.set_url(url);
     }
 
-    /// Stops listening, lets calls in flight end, and closes the ledger.
+    /// Stops listening, lets running calls finish, and closes the ledger.
     pub async fn stop(self) {
-        // A server that has ended already has nobody listening.
+        // An error means that the server has ended already.
         let _ = self.stop.send(());
-        self.gateway.stopping.cancel();
+        self.state.stopping.cancel();
         if let Err(cause) = self.server.await {
             error!(error = %cause, "the sandbox's server panicked");
         }
-        self.gateway.tasks.close();
-        if tokio::time::timeout(STOP_GRACE, self.gateway.tasks.wait()).await.is_err() {
+        self.state.tasks.close();
+        if tokio::time::timeout(STOP_GRACE, self.state.tasks.wait()).await.is_err() {
             warn!("a payment was still waiting for the merchant when the sandbox stopped; no money moved");
         }
-        let gateway = self.gateway;
-        if let Err(cause) = tokio::task::spawn_blocking(move || gateway.ledger.close()).await {
+        let state = self.state;
+        if let Err(cause) = tokio::task::spawn_blocking(move || state.ledger.close()).await {
             error!(error = %cause, "could not close the sandbox's ledger");
         }
     }
@@ -141,17 +141,17 @@ fn cannot_bind(address: SocketAddr, source: io::Error) -> SandboxError {
     }
 }
 
-/// A long ledger takes seconds to read, which is not for the threads that serve.
-async fn open_ledger(data_dir: PathBuf) -> Result<Ledger, SandboxError> {
+/// A long ledger takes seconds to read, so it is not read on a thread that serves requests.
+async fn open_ledger(data_dir: PathBuf) -> Result<TransactionLedger, SandboxError> {
     let path = data_dir.join(ledger::FILE_NAME);
-    match tokio::task::spawn_blocking(move || Ledger::open(&data_dir)).await {
+    match tokio::task::spawn_blocking(move || TransactionLedger::open(&data_dir)).await {
         Ok(opened) => opened,
         Err(cause) => Err(SandboxError::DataDirNotWritable { path, source: io::Error::other(cause) }),
     }
 }
 
-/// Everything the sandbox answers to; the rest is 404.
-fn routes(gateway: &Arc<Gateway>) -> impl Endpoint + use<> {
+/// All routes of the sandbox; every other path is 404.
+fn routes(state: &Arc<SandboxState>) -> impl Endpoint + use<> {
     let sim = Route::new()
         .at("/pay/:transaction_id", post(sim::post_pay))
         .at("/close/:transaction_id", post(sim::post_close))
@@ -173,10 +173,10 @@ fn routes(gateway: &Arc<Gateway>) -> impl Endpoint + use<> {
         .at("/invoice/cancel", post(page::post_cancel))
         .at("/ofd/:success_trans_id", get(page::get_receipt));
     for (call, path) in Call::PATHS {
-        let gateway = Arc::clone(gateway);
-        routes = routes.at(path, post(MerchantEndpoint { call, path, gateway }));
+        let state = Arc::clone(state);
+        routes = routes.at(path, post(MerchantEndpoint { call, path, state }));
     }
-    routes.data(Arc::clone(gateway))
+    routes.data(Arc::clone(state))
 }
 
 /// `GET /livez`: the process answers.

@@ -1,8 +1,8 @@
-//! Where this machine reaches what it serves.
+//! The URL of a listener for this machine.
 
 use std::net::SocketAddr;
 
-/// Where this machine reaches `address`: listening everywhere includes loopback.
+/// The URL of `address` for this machine; a listener on all addresses is reached on loopback.
 pub(crate) fn local_url(mut address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip([127, 0, 0, 1].into()),

@@ -1,4 +1,4 @@
-//! `/merchant/pay/*`: the API a merchant's server calls.
+//! `/merchant/pay/*`: the API for a merchant's server.
 
 mod call;
 mod calls;
@@ -14,16 +14,16 @@ use tracing::{debug, error};
 
 pub(crate) use self::call::Call;
 pub(crate) use self::calls::card_code;
-use self::fields::Fields;
+use self::fields::CallFields;
 use crate::answers::{broken, html, json};
-use crate::faults::{Fault, Target};
-use crate::gateway::{BODY_BYTES, Gateway};
+use crate::faults::{Fault, FaultTarget};
+use crate::state::{BODY_BYTES, SandboxState};
 
-/// The endpoint of one call: faults, token, then the call itself.
+/// The endpoint of one call: first faults, then the token, then the call itself.
 pub(crate) struct MerchantEndpoint {
     pub(crate) call: Call,
     pub(crate) path: &'static str,
-    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) state: Arc<SandboxState>,
 }
 
 impl Endpoint for MerchantEndpoint {
@@ -33,10 +33,10 @@ impl Endpoint for MerchantEndpoint {
         let Ok(bytes) = request.take_body().into_bytes_limit(BODY_BYTES).await else {
             return Ok(html(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"));
         };
-        let fields = Fields::read(&bytes);
+        let fields = CallFields::read(&bytes);
         let account = self.account_of(&fields);
-        let target = Target { path: Some(self.path), account: account.as_deref() };
-        let strikes = |fault| self.gateway.faults.strikes(fault, target);
+        let target = FaultTarget { path: Some(self.path), account: account.as_deref() };
+        let strikes = |fault| self.state.faults.strikes(fault, target);
 
         if let Some(strike) = strikes(Fault::Latency) {
             tokio::time::sleep(strike.delay).await;
@@ -54,18 +54,18 @@ impl Endpoint for MerchantEndpoint {
             return Ok(throttled(strike.delay));
         }
         if strikes(Fault::TokenRevoked).is_some() {
-            self.gateway.tokens.log_in_elsewhere();
+            self.state.tokens.log_in_elsewhere();
         }
         let authorization = request.header(header::AUTHORIZATION);
-        if strikes(Fault::TokenRejected).is_some() || !self.gateway.tokens.accept(authorization) {
-            self.gateway.tokens.count_rejection();
+        if strikes(Fault::TokenRejected).is_some() || !self.state.tokens.accept(authorization) {
+            self.state.tokens.count_rejection();
             return Ok(invalid_token());
         }
 
         let language = fields.language();
-        let (call, gateway) = (self.call, Arc::clone(&self.gateway));
-        let work = async move { calls::answer(call, &gateway, &fields, language).await };
-        let answer = match self.gateway.run(work).await {
+        let (call, state) = (self.call, Arc::clone(&self.state));
+        let work = async move { calls::answer(call, &state, &fields, language).await };
+        let answer = match self.state.run(work).await {
             Some(Ok(answer)) => answer,
             Some(Err(cause)) => {
                 error!(error = %cause, path = self.path, "the ledger failed a call of {}", self.path);
@@ -76,7 +76,7 @@ impl Endpoint for MerchantEndpoint {
         debug!(path = self.path, code = answer.result.code, "{} answered {}", self.path, answer.result.code);
 
         if strikes(Fault::AnswerLost).is_some() {
-            self.gateway.connections.sever(request.remote_addr());
+            self.state.connections.sever(request.remote_addr());
             return Ok(Response::default());
         }
         if let Some(strike) = strikes(Fault::AnswerLate) {
@@ -87,22 +87,22 @@ impl Endpoint for MerchantEndpoint {
 }
 
 impl MerchantEndpoint {
-    /// The account a call is about, for faults that strike only one.
-    fn account_of(&self, fields: &Fields) -> Option<String> {
+    /// The account of a call, for faults limited to one account.
+    fn account_of(&self, fields: &CallFields) -> Option<String> {
         let entry = match self.call {
             Call::Create | Call::CreateWithReceipt => {
                 return fields.text("account").map(str::to_owned);
             }
-            Call::Reverse => self.gateway.ledger.find_debit(fields.id("transaction_id")?),
+            Call::Reverse => self.state.ledger.find_debit(fields.id("transaction_id")?),
             Call::PreApply | Call::Apply | Call::ApplyWithReceipt | Call::RetryOtp | Call::Get => {
-                self.gateway.ledger.find(fields.id("transaction_id")?)
+                self.state.ledger.find(fields.id("transaction_id")?)
             }
         };
         entry.map(|entry| entry.snapshot().account)
     }
 }
 
-/// The answer to a token that is unknown or over, as WSO2 API Manager writes it.
+/// The answer to an invalid token, as WSO2 API Manager writes it.
 fn invalid_token() -> Response {
     json(
         StatusCode::UNAUTHORIZED,

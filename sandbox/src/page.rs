@@ -1,4 +1,4 @@
-//! The page where a payer types a card and an OTP. It works without JavaScript.
+//! The page where a payer enters a card and an OTP. It works without JavaScript.
 
 mod step;
 mod view;
@@ -11,26 +11,26 @@ use poem::web::{Data, Path};
 use poem::{Body, Request, Response};
 use tracing::error;
 
-use self::step::{PageProblem, Step};
+use self::step::{PageProblem, PageStep};
 use self::view::{ending, note, see_other};
 use self::visit::Visit;
 use crate::cards::{CardError, PayingCard};
 use crate::codes::{Code, Language};
-use crate::gateway::Gateway;
 use crate::journal::JournalError;
-use crate::payment::Verdict;
-use crate::transaction::{CloseReason, State, Transaction};
+use crate::payment::StepResult;
+use crate::state::SandboxState;
+use crate::transaction::{CloseReason, PaymentState, Transaction};
 
 /// `GET /invoice/get?storeId&transactionId[&redirectLink]`: the page behind a payment link (Atmos API, payment page).
 #[poem::handler]
 pub(crate) async fn get_invoice(
-    Data(gateway): Data<&Arc<Gateway>>,
+    Data(state): Data<&Arc<SandboxState>>,
     request: &Request,
 ) -> Result<Response, PageProblem> {
     let query = request.uri().query().unwrap_or_default();
-    let visit = Visit::read(gateway, query.as_bytes())?;
-    let entry = gateway.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
-    let transaction = match gateway.present(&entry).await {
+    let visit = Visit::read(state, query.as_bytes())?;
+    let entry = state.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
+    let transaction = match state.present(&entry).await {
         Ok(transaction) => transaction,
         Err(cause) => {
             error!(error = %cause, "the ledger failed a payer");
@@ -38,20 +38,20 @@ pub(crate) async fn get_invoice(
         }
     };
     let (step, message) = match transaction.state {
-        State::Prepaid if visit.typed("step") == "otp" => (Step::Otp, ""),
-        State::Draft | State::Prepaid => (Step::Card, ""),
-        State::Debited | State::Closed | State::Reversed => (Step::Done, ending(&transaction)),
+        PaymentState::Prepaid if visit.typed("step") == "otp" => (PageStep::Otp, ""),
+        PaymentState::Draft | PaymentState::Prepaid => (PageStep::Card, ""),
+        PaymentState::Debited | PaymentState::Closed | PaymentState::Reversed => (PageStep::Done, ending(&transaction)),
     };
-    Ok(visit.show(gateway, &transaction, step, message, StatusCode::OK))
+    Ok(visit.show(state, &transaction, step, message, StatusCode::OK))
 }
 
 /// `POST /invoice/card`: the payer entered a card.
 #[poem::handler]
-pub(crate) async fn post_card(Data(gateway): Data<&Arc<Gateway>>, form: Body) -> Result<Response, PageProblem> {
-    let visit = Visit::from_form(gateway, form).await?;
-    let entry = gateway.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
+pub(crate) async fn post_card(Data(state): Data<&Arc<SandboxState>>, form: Body) -> Result<Response, PageProblem> {
+    let visit = Visit::from_form(state, form).await?;
+    let entry = state.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
     let complain = |message: &str| {
-        Ok(visit.show(gateway, &entry.snapshot(), Step::Card, message, StatusCode::UNPROCESSABLE_ENTITY))
+        Ok(visit.show(state, &entry.snapshot(), PageStep::Card, message, StatusCode::UNPROCESSABLE_ENTITY))
     };
     let Some(expiry_yymm) = expiry_yymm(&visit.typed("expiry")) else {
         return complain("Enter the expiry as MM/YY, for example 07/28.");
@@ -65,71 +65,71 @@ pub(crate) async fn post_card(Data(gateway): Data<&Arc<Gateway>>, form: Body) ->
             return complain("This card number is wrong. Check its digits.");
         }
     };
-    let (runner, id) = (Arc::clone(gateway), visit.transaction_id);
-    match run(gateway, async move { runner.prepay(id, card).await }).await? {
-        (Code::Ok, _) => see_other(&visit.link(gateway, Step::Otp)),
-        (Code::Closed, transaction) => visit.leave(gateway, &transaction),
+    let (runner, id) = (Arc::clone(state), visit.transaction_id);
+    match run(state, async move { runner.prepay(id, card).await }).await? {
+        (Code::Ok, _) => see_other(&visit.link(state, PageStep::Otp)),
+        (Code::Closed, transaction) => visit.leave(state, &transaction),
         (code, _) => complain(code.description(Language::English)),
     }
 }
 
-/// `POST /invoice/pay`: the payer confirms with the OTP. A second click finds the first one's debit, and no second one.
+/// `POST /invoice/pay`: the payer confirms with the OTP. A second click finds the first debit and makes no second one.
 #[poem::handler]
-pub(crate) async fn post_pay(Data(gateway): Data<&Arc<Gateway>>, form: Body) -> Result<Response, PageProblem> {
-    let visit = Visit::from_form(gateway, form).await?;
-    let (runner, id, otp) = (Arc::clone(gateway), visit.transaction_id, visit.typed("otp"));
-    let (code, transaction) = run(gateway, async move { runner.pay(id, &otp).await }).await?;
+pub(crate) async fn post_pay(Data(state): Data<&Arc<SandboxState>>, form: Body) -> Result<Response, PageProblem> {
+    let visit = Visit::from_form(state, form).await?;
+    let (runner, id, otp) = (Arc::clone(state), visit.transaction_id, visit.typed("otp"));
+    let (code, transaction) = run(state, async move { runner.pay(id, &otp).await }).await?;
     let (step, message) = match code {
-        Code::Ok | Code::Closed => return visit.leave(gateway, &transaction),
-        Code::WrongOtp if transaction.state == State::Closed => (Step::Done, ending(&transaction)),
-        Code::WrongOtp => (Step::Otp, "This code is wrong. Enter the code from the message once more."),
+        Code::Ok | Code::Closed => return visit.leave(state, &transaction),
+        Code::WrongOtp if transaction.state == PaymentState::Closed => (PageStep::Done, ending(&transaction)),
+        Code::WrongOtp => (PageStep::Otp, "This code is wrong. Enter the code from the message once more."),
         Code::MerchantRefused => {
-            (Step::Otp, "The shop did not accept this payment. No money was taken. You may try again or cancel.")
+            (PageStep::Otp, "The shop did not accept this payment. No money was taken. You may try again or cancel.")
         }
         Code::InsufficientFunds => {
-            (Step::Card, "There is not enough money on this card. No money was taken. You may try another one.")
+            (PageStep::Card, "There is not enough money on this card. No money was taken. You may try another one.")
         }
         Code::Internal => {
-            (Step::Card, "The bank could not process this payment. No money was taken. You may try again.")
+            (PageStep::Card, "The bank could not process this payment. No money was taken. You may try again.")
         }
         Code::WrongParameters
         | Code::NotFound
         | Code::WrongCard
         | Code::CardExpired
         | Code::CardWithoutSms
-        | Code::NeverHeardOf => (Step::Card, "Enter a card first."),
+        | Code::NeverHeardOf => (PageStep::Card, "Enter a card first."),
     };
-    Ok(visit.show(gateway, &transaction, step, message, StatusCode::UNPROCESSABLE_ENTITY))
+    Ok(visit.show(state, &transaction, step, message, StatusCode::UNPROCESSABLE_ENTITY))
 }
 
 /// `POST /invoice/cancel`: the payer gives up, which closes the transaction for good.
 #[poem::handler]
-pub(crate) async fn post_cancel(Data(gateway): Data<&Arc<Gateway>>, form: Body) -> Result<Response, PageProblem> {
-    let visit = Visit::from_form(gateway, form).await?;
-    let (runner, id) = (Arc::clone(gateway), visit.transaction_id);
+pub(crate) async fn post_cancel(Data(state): Data<&Arc<SandboxState>>, form: Body) -> Result<Response, PageProblem> {
+    let visit = Visit::from_form(state, form).await?;
+    let (runner, id) = (Arc::clone(state), visit.transaction_id);
     let work = async move { runner.give_up(id, CloseReason::Canceled).await };
-    let (_, transaction) = run(gateway, work).await?;
-    visit.leave(gateway, &transaction)
+    let (_, transaction) = run(state, work).await?;
+    visit.leave(state, &transaction)
 }
 
 /// `GET /ofd/{success_trans_id}`: stands for the fiscal receipt that `apply` links to.
 #[poem::handler]
-pub(crate) async fn get_receipt(Data(gateway): Data<&Arc<Gateway>>, Path(success_trans_id): Path<i64>) -> Response {
-    match gateway.ledger.find_debit(success_trans_id) {
+pub(crate) async fn get_receipt(Data(state): Data<&Arc<SandboxState>>, Path(success_trans_id): Path<i64>) -> Response {
+    match state.ledger.find_debit(success_trans_id) {
         Some(_) => note(StatusCode::OK, "This would be the fiscal receipt. The sandbox writes none."),
         None => note(StatusCode::NOT_FOUND, "There is no such receipt."),
     }
 }
 
-/// Runs a step to its end, whatever the browser does meanwhile, and returns its code and the transaction.
+/// Runs a step to its end even if the browser leaves, and returns its code and the transaction.
 async fn run(
-    gateway: &Arc<Gateway>,
-    step: impl Future<Output = Result<Verdict, JournalError>> + Send + 'static,
+    state: &Arc<SandboxState>,
+    step: impl Future<Output = Result<StepResult, JournalError>> + Send + 'static,
 ) -> Result<(Code, Transaction), PageProblem> {
-    match gateway.run(step).await {
-        Some(Ok(verdict)) => {
-            let transaction = verdict.transaction.ok_or(PageProblem::NoInvoice)?;
-            Ok((verdict.code, transaction))
+    match state.run(step).await {
+        Some(Ok(result)) => {
+            let transaction = result.transaction.ok_or(PageProblem::NoInvoice)?;
+            Ok((result.code, transaction))
         }
         Some(Err(cause)) => {
             error!(error = %cause, "the ledger failed a payer");
@@ -139,7 +139,7 @@ async fn run(
     }
 }
 
-/// `MM/YY` or `MMYY` as people type it, in the API's `YYMM`.
+/// Converts `MM/YY` or `MMYY`, as people type it, to the API's `YYMM`.
 fn expiry_yymm(typed: &str) -> Option<String> {
     let (month, year) = match typed.split_once('/') {
         Some(parts) => parts,

@@ -1,108 +1,108 @@
-//! A payment's way from card to debit, the same for the page, the merchant API and `/_sim/pay`.
+//! The steps of a payment from card to debit, the same for the page, the merchant API and `/_sim/pay`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info};
 
-use crate::callback::{AccountField, Question, Reply, SPOILING, Shape, write_body};
+use crate::callback::{AccountKey, CallbackRequest, CallbackShape, MerchantReply, SPOILING, write_body};
 use crate::cards::{Behaviour, OTP, PayingCard};
 use crate::codes::Code;
-use crate::faults::{Fault, Strike, Target};
-use crate::gateway::Gateway;
+use crate::faults::{Fault, FaultTarget, Strike};
 use crate::journal::JournalError;
-use crate::transaction::{Change, CloseReason, Entry, State, Transaction};
+use crate::state::SandboxState;
+use crate::transaction::{CloseReason, LedgerEntry, PaymentState, Transaction, TransactionChange};
 
-/// The wrong OTP that closes a transaction.
+/// How many wrong OTPs close a transaction.
 const LAST_WRONG_OTP: u8 = 3;
 
-/// How a step of a payment ended.
+/// The result of a step of a payment.
 #[derive(Clone, Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct StepResult {
     pub(crate) code: Code,
-    /// The transaction after the step; `None` when there is none of that id.
+    /// The transaction after the step; `None` if it does not exist.
     pub(crate) transaction: Option<Transaction>,
-    /// What the merchant answered, if it was asked.
-    pub(crate) reply: Option<Reply>,
+    /// The merchant's answer, if it was asked.
+    pub(crate) reply: Option<MerchantReply>,
 }
 
-impl Verdict {
+impl StepResult {
     fn new(code: Code, transaction: Transaction) -> Self {
-        Self { code, transaction: Some(transaction), reply: None }
+        StepResult { code, transaction: Some(transaction), reply: None }
     }
 
     fn not_found() -> Self {
-        Self { code: Code::NotFound, transaction: None, reply: None }
+        StepResult { code: Code::NotFound, transaction: None, reply: None }
     }
 }
 
-/// What the merchant's answer, or a fault in its place, means for the debit.
-struct Permission {
+/// Whether the debit is allowed, by the merchant's answer or by a fault.
+struct DebitPermission {
     allowed: bool,
-    reply: Option<Reply>,
-    /// The callback that follows when the payer has been answered, and how much later.
-    later: Option<(Question, Duration)>,
+    reply: Option<MerchantReply>,
+    /// A callback to send after the payer was answered, and the delay.
+    later: Option<(CallbackRequest, Duration)>,
 }
 
-impl Gateway {
-    /// The payer enters a card. It may be replaced by another until the debit.
-    pub(crate) async fn prepay(&self, id: i64, card: PayingCard) -> Result<Verdict, JournalError> {
+impl SandboxState {
+    /// The payer enters a card. Until the debit, another card may replace it.
+    pub(crate) async fn prepay(&self, id: i64, card: PayingCard) -> Result<StepResult, JournalError> {
         let Some(entry) = self.ledger.find(id) else {
-            return Ok(Verdict::not_found());
+            return Ok(StepResult::not_found());
         };
-        let mut turn = entry.turn().await;
+        let mut lock = entry.lock().await;
         let transaction = self.close_if_over(&entry).await?;
         match transaction.state {
-            State::Draft | State::Prepaid => (),
-            State::Debited | State::Closed | State::Reversed => {
-                return Ok(Verdict::new(Code::Closed, transaction));
+            PaymentState::Draft | PaymentState::Prepaid => (),
+            PaymentState::Debited | PaymentState::Closed | PaymentState::Reversed => {
+                return Ok(StepResult::new(Code::Closed, transaction));
             }
         }
         match card.behaviour {
-            Behaviour::Expired => return Ok(Verdict::new(Code::CardExpired, transaction)),
-            Behaviour::WithoutSms => return Ok(Verdict::new(Code::CardWithoutSms, transaction)),
+            Behaviour::Expired => return Ok(StepResult::new(Code::CardExpired, transaction)),
+            Behaviour::WithoutSms => return Ok(StepResult::new(Code::CardWithoutSms, transaction)),
             Behaviour::Pays | Behaviour::ProcessingError | Behaviour::InsufficientFunds => (),
         }
-        let change = Change::Prepaid { card };
+        let change = TransactionChange::Prepaid { card };
         let prepaid = self.ledger.record(&entry, &transaction, change).await?;
-        turn.wrong_otps = 0;
-        Ok(Verdict::new(Code::Ok, prepaid))
+        lock.wrong_otps = 0;
+        Ok(StepResult::new(Code::Ok, prepaid))
     }
 
-    /// The payer confirms with the OTP: the merchant is asked, and if it allows, the money moves.
+    /// The payer confirms with the OTP: the merchant is asked, and if it allows the debit, the money moves.
     ///
-    /// Whoever confirms meanwhile waits for the end of this, and then finds the transaction closed.
-    pub(crate) async fn pay(self: &Arc<Self>, id: i64, otp: &str) -> Result<Verdict, JournalError> {
+    /// Simultaneous confirmations wait for the end of this one and then find the transaction closed.
+    pub(crate) async fn pay(self: &Arc<Self>, id: i64, otp: &str) -> Result<StepResult, JournalError> {
         let Some(entry) = self.ledger.find(id) else {
-            return Ok(Verdict::not_found());
+            return Ok(StepResult::not_found());
         };
-        let mut turn = entry.turn().await;
+        let mut lock = entry.lock().await;
         let transaction = self.close_if_over(&entry).await?;
         let card = match (transaction.state, &transaction.card) {
-            (State::Prepaid, Some(card)) => card.clone(),
-            (State::Draft | State::Prepaid, _) => {
-                return Ok(Verdict::new(Code::WrongParameters, transaction));
+            (PaymentState::Prepaid, Some(card)) => card.clone(),
+            (PaymentState::Draft | PaymentState::Prepaid, _) => {
+                return Ok(StepResult::new(Code::WrongParameters, transaction));
             }
-            (State::Debited | State::Closed | State::Reversed, _) => {
-                return Ok(Verdict::new(Code::Closed, transaction));
+            (PaymentState::Debited | PaymentState::Closed | PaymentState::Reversed, _) => {
+                return Ok(StepResult::new(Code::Closed, transaction));
             }
         };
         if otp != OTP {
-            turn.wrong_otps = turn.wrong_otps.saturating_add(1);
-            let after = if turn.wrong_otps >= LAST_WRONG_OTP {
+            lock.wrong_otps = lock.wrong_otps.saturating_add(1);
+            let after = if lock.wrong_otps >= LAST_WRONG_OTP {
                 self.close(&entry, &transaction, CloseReason::WrongOtp).await?
             } else {
                 transaction
             };
-            return Ok(Verdict::new(Code::WrongOtp, after));
+            return Ok(StepResult::new(Code::WrongOtp, after));
         }
 
         let permission = self.ask_merchant(&transaction).await;
         let (code, after) = self.debit_if(&permission, &entry, transaction, &card).await?;
-        if let Some((question, delay)) = permission.later {
-            self.send_callback_later(question, delay);
+        if let Some((callback, delay)) = permission.later {
+            self.send_callback_later(callback, delay);
         }
-        if after.state == State::Debited
+        if after.state == PaymentState::Debited
             && let Some(strike) = self.strikes(Fault::ReversedLater, &after)
         {
             self.reverse_later(&entry, strike.delay);
@@ -114,35 +114,39 @@ impl Gateway {
             "apply of transaction {id} ended with {}",
             code.text()
         );
-        Ok(Verdict { code, transaction: Some(after), reply: permission.reply })
+        Ok(StepResult { code, transaction: Some(after), reply: permission.reply })
     }
 
-    async fn ask_merchant(&self, transaction: &Transaction) -> Permission {
+    async fn ask_merchant(&self, transaction: &Transaction) -> DebitPermission {
         if self.strikes(Fault::CallbackNever, transaction).is_some() {
-            return Permission { allowed: true, reply: None, later: None };
+            return DebitPermission { allowed: true, reply: None, later: None };
         }
-        let question = self.question(transaction);
-        let told = |fault| Question { fault: question.fault.or(Some(fault)), ..question.clone() };
+        let callback = self.callback_for(transaction);
+        let told = |fault| CallbackRequest { fault: callback.fault.or(Some(fault)), ..callback.clone() };
         if let Some(strike) = self.strikes(Fault::CallbackLate, transaction) {
-            return Permission { allowed: true, reply: None, later: Some((told(Fault::CallbackLate), strike.delay)) };
+            return DebitPermission {
+                allowed: true,
+                reply: None,
+                later: Some((told(Fault::CallbackLate), strike.delay)),
+            };
         }
         let reply = if self.strikes(Fault::CallbackDoubled, transaction).is_some() {
-            let question = told(Fault::CallbackDoubled);
-            tokio::join!(self.callbacks.ask(&question), self.callbacks.ask(&question)).0
+            let callback = told(Fault::CallbackDoubled);
+            tokio::join!(self.callbacks.ask(&callback), self.callbacks.ask(&callback)).0
         } else if let Some(strike) = self.strikes(Fault::CallbackRepeated, transaction) {
-            let question = told(Fault::CallbackRepeated);
+            let callback = told(Fault::CallbackRepeated);
             let mut reply = None;
             for _ in 0..strike.times {
-                reply = self.callbacks.ask(&question).await;
+                reply = self.callbacks.ask(&callback).await;
             }
             reply
         } else {
-            self.callbacks.ask(&question).await
+            self.callbacks.ask(&callback).await
         };
         let replay = self.strikes(Fault::CallbackReplayed, transaction);
-        Permission {
-            // Without a registered URL nobody is asked.
-            allowed: reply.is_none_or(Reply::allows_debit),
+        DebitPermission {
+            // Without a registered URL no callback is sent.
+            allowed: reply.is_none_or(MerchantReply::allows_debit),
             reply,
             later: replay.map(|strike| (told(Fault::CallbackReplayed), strike.delay)),
         }
@@ -150,8 +154,8 @@ impl Gateway {
 
     async fn debit_if(
         &self,
-        permission: &Permission,
-        entry: &Entry,
+        permission: &DebitPermission,
+        entry: &LedgerEntry,
         transaction: Transaction,
         card: &PayingCard,
     ) -> Result<(Code, Transaction), JournalError> {
@@ -170,29 +174,29 @@ impl Gateway {
             Behaviour::ProcessingError => return Ok((Code::Internal, transaction)),
             Behaviour::Pays | Behaviour::WithoutSms | Behaviour::Expired => (),
         }
-        let change = Change::Debited { success_trans_id: self.ledger.next_success_id() };
+        let change = TransactionChange::Debited { success_trans_id: self.ledger.next_success_id() };
         let debited = self.ledger.record(entry, &transaction, change).await?;
         Ok((Code::Ok, debited))
     }
 
-    /// The money has moved; whatever the merchant says is only remembered.
-    fn send_callback_later(self: &Arc<Self>, question: Question, delay: Duration) {
-        let gateway = Arc::clone(self);
+    /// The money has already moved, so the merchant's answer is only remembered.
+    fn send_callback_later(self: &Arc<Self>, callback: CallbackRequest, delay: Duration) {
+        let state = Arc::clone(self);
         self.later(delay, async move {
-            gateway.callbacks.ask(&question).await;
+            state.callbacks.ask(&callback).await;
         });
     }
 
-    fn reverse_later(self: &Arc<Self>, entry: &Arc<Entry>, delay: Duration) {
-        let (gateway, entry) = (Arc::clone(self), Arc::clone(entry));
+    fn reverse_later(self: &Arc<Self>, entry: &Arc<LedgerEntry>, delay: Duration) {
+        let (state, entry) = (Arc::clone(self), Arc::clone(entry));
         self.later(delay, async move {
-            if let Err(cause) = gateway.reverse(Some(entry)).await {
+            if let Err(cause) = state.reverse(Some(entry)).await {
                 error!(error = %cause, "the ledger failed a reversal");
             }
         });
     }
 
-    /// Does something after a while, unless the sandbox is told to stop.
+    /// Runs `work` after a delay, unless the sandbox stops.
     pub(crate) fn later(&self, delay: Duration, work: impl Future<Output = ()> + Send + 'static) {
         let stopping = self.stopping.clone();
         self.tasks.spawn(async move {
@@ -203,25 +207,25 @@ impl Gateway {
         });
     }
 
-    /// The callback for this transaction, spoiled and shaped as the faults want it. Shapes combine with every other fault,
-    /// for they spoil nothing.
-    fn question(&self, transaction: &Transaction) -> Question {
+    /// The callback for this transaction, changed and formatted as the faults say. Forms combine with every other
+    /// fault, because they change no value.
+    fn callback_for(&self, transaction: &Transaction) -> CallbackRequest {
         let strikes = |fault: &Fault| self.strikes(*fault, transaction).is_some();
         let fault = SPOILING.into_iter().find(strikes);
-        let account_field = if strikes(&Fault::CallbackBoth) {
-            AccountField::Both
+        let account_key = if strikes(&Fault::CallbackBoth) {
+            AccountKey::Both
         } else if strikes(&Fault::CallbackInvoice) {
-            AccountField::Invoice
+            AccountKey::Invoice
         } else {
-            AccountField::Account
+            AccountKey::Account
         };
-        let shape = Shape {
-            account_field,
+        let shape = CallbackShape {
+            account_key,
             has_numbers: strikes(&Fault::CallbackNumbers),
             is_signed_in_capitals: strikes(&Fault::CallbackUppercaseSign),
             is_form: strikes(&Fault::CallbackForm),
         };
-        Question {
+        CallbackRequest {
             transaction_id: transaction.id,
             account: transaction.account.clone(),
             body: write_body(&self.config, transaction, shape, fault),
@@ -231,71 +235,79 @@ impl Gateway {
         }
     }
 
-    /// The transaction as it is now, closed if its lifetime is over. Never waits for an apply in flight.
-    pub(crate) async fn present(&self, entry: &Entry) -> Result<Transaction, JournalError> {
-        match entry.turn_if_free() {
-            Some(_turn) => self.close_if_over(entry).await,
+    /// The current transaction, closed if its lifetime is over. Never waits for a running apply.
+    pub(crate) async fn present(&self, entry: &LedgerEntry) -> Result<Transaction, JournalError> {
+        match entry.try_lock() {
+            Some(_lock) => self.close_if_over(entry).await,
             None => Ok(entry.snapshot()),
         }
     }
 
-    /// Closes a transaction that has not been paid within its lifetime. The caller holds its turn.
-    async fn close_if_over(&self, entry: &Entry) -> Result<Transaction, JournalError> {
+    /// Closes a transaction that was not paid within its lifetime. The caller holds its lock.
+    async fn close_if_over(&self, entry: &LedgerEntry) -> Result<Transaction, JournalError> {
         let transaction = entry.snapshot();
         let lifetime_ms = i64::try_from(self.config.draft_lifetime.as_millis()).unwrap_or(i64::MAX);
         let is_over = transaction.created_at_ms.saturating_add(lifetime_ms) <= self.clock.now_ms();
         match transaction.state {
-            State::Draft | State::Prepaid if is_over => self.close(entry, &transaction, CloseReason::Lapsed).await,
-            State::Draft | State::Prepaid | State::Debited | State::Closed | State::Reversed => Ok(transaction),
+            PaymentState::Draft | PaymentState::Prepaid if is_over => {
+                self.close(entry, &transaction, CloseReason::Lapsed).await
+            }
+            PaymentState::Draft
+            | PaymentState::Prepaid
+            | PaymentState::Debited
+            | PaymentState::Closed
+            | PaymentState::Reversed => Ok(transaction),
         }
     }
 
-    /// The payer gives up, or time runs out. Money that has moved stays moved.
-    pub(crate) async fn give_up(&self, id: i64, reason: CloseReason) -> Result<Verdict, JournalError> {
+    /// The payer gives up, or the time is over. Money that has moved stays moved.
+    pub(crate) async fn give_up(&self, id: i64, reason: CloseReason) -> Result<StepResult, JournalError> {
         let Some(entry) = self.ledger.find(id) else {
-            return Ok(Verdict::not_found());
+            return Ok(StepResult::not_found());
         };
-        let _turn = entry.turn().await;
+        let _lock = entry.lock().await;
         let transaction = self.close_if_over(&entry).await?;
         match transaction.state {
-            State::Draft | State::Prepaid => {
+            PaymentState::Draft | PaymentState::Prepaid => {
                 let closed = self.close(&entry, &transaction, reason).await?;
-                Ok(Verdict::new(Code::Ok, closed))
+                Ok(StepResult::new(Code::Ok, closed))
             }
-            State::Debited | State::Closed | State::Reversed => Ok(Verdict::new(Code::Closed, transaction)),
+            PaymentState::Debited | PaymentState::Closed | PaymentState::Reversed => {
+                Ok(StepResult::new(Code::Closed, transaction))
+            }
         }
     }
 
     async fn close(
         &self,
-        entry: &Entry,
+        entry: &LedgerEntry,
         transaction: &Transaction,
         reason: CloseReason,
     ) -> Result<Transaction, JournalError> {
-        self.ledger.record(entry, transaction, Change::Closed { reason }).await
+        self.ledger.record(entry, transaction, TransactionChange::Closed { reason }).await
     }
 
-    /// Gives the money back, once.
-    pub(crate) async fn reverse(&self, entry: Option<Arc<Entry>>) -> Result<Verdict, JournalError> {
+    /// Returns the money, once.
+    pub(crate) async fn reverse(&self, entry: Option<Arc<LedgerEntry>>) -> Result<StepResult, JournalError> {
         let Some(entry) = entry else {
-            return Ok(Verdict::not_found());
+            return Ok(StepResult::not_found());
         };
-        let _turn = entry.turn().await;
+        let _lock = entry.lock().await;
         let transaction = entry.snapshot();
         match transaction.state {
-            State::Debited => {
-                let reversed = self.ledger.record(&entry, &transaction, Change::Reversed).await?;
-                Ok(Verdict::new(Code::Ok, reversed))
+            PaymentState::Debited => {
+                let reversed = self.ledger.record(&entry, &transaction, TransactionChange::Reversed).await?;
+                Ok(StepResult::new(Code::Ok, reversed))
             }
-            State::Draft | State::Prepaid | State::Closed | State::Reversed => {
-                Ok(Verdict::new(Code::Closed, transaction))
+            PaymentState::Draft | PaymentState::Prepaid | PaymentState::Closed | PaymentState::Reversed => {
+                Ok(StepResult::new(Code::Closed, transaction))
             }
         }
     }
 
-    /// Whether a fault strikes what a payer does to this transaction.
+    /// Whether a fault strikes a payer's step on this transaction.
     pub(crate) fn strikes(&self, fault: Fault, transaction: &Transaction) -> Option<Strike> {
-        let target = Target { path: None, account: Some(&transaction.account) };
+        let target = FaultTarget { path: None, account: Some(&transaction.account) };
         self.faults.strikes(fault, target)
     }
 }

@@ -1,8 +1,8 @@
-//! `/_sim/*`: what a test or a curious person may do to the sandbox that no merchant may do to Atmos.
+//! `/_sim/*`: operations for tests and developers that no merchant can do at Atmos.
 //!
-//! It asks nobody for a password, on purpose: a sandbox listens on loopback unless it is told otherwise, and holds no
-//! money. Whoever opens it to a network opens this, too. Only pages of other sites are refused, which a developer's
-//! browser would let in.
+//! There is no password, on purpose: a sandbox holds no money, and listens on loopback unless configured otherwise.
+//! Opening the sandbox to a network opens this too. Only pages of other sites are refused, because a developer's
+//! browser would let them in.
 
 mod settings;
 
@@ -18,18 +18,18 @@ use tracing::error;
 
 pub(crate) use self::settings::{delete_token, get_clock, get_token, post_away, post_clock, post_token};
 use crate::answers::{broken, json};
-use crate::callback::Reply;
+use crate::callback::MerchantReply;
 use crate::cards::{GOOD_CARD, OTP, PayingCard};
 use crate::codes::{Code, Language};
 use crate::faults::{Fault, FaultRequest};
-use crate::gateway::{BODY_BYTES, Gateway};
 use crate::journal::JournalError;
 use crate::merchant::{Call, card_code};
-use crate::payment::Verdict;
-use crate::transaction::{CloseReason, State, Transaction};
+use crate::payment::StepResult;
+use crate::state::{BODY_BYTES, SandboxState};
+use crate::transaction::{CloseReason, PaymentState, Transaction};
 use crate::wire::ResultBody;
 
-/// Lets a request pass unless a page of another site may have sent it, from the browser of somebody who develops here.
+/// Refuses a request that a page of another site may have sent from a developer's browser.
 pub(crate) async fn refuse_other_sites<E: Endpoint>(routes: Arc<E>, request: Request) -> poem::Result<Response> {
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
     if !is_reading && let Some((status, why)) = refusal(request.headers()) {
@@ -38,8 +38,8 @@ pub(crate) async fn refuse_other_sites<E: Endpoint>(routes: Arc<E>, request: Req
     routes.call(request).await.map(IntoResponse::into_response)
 }
 
-/// Browsers tell where a request comes from. They send some content types to other sites unasked; of those, curl's own
-/// default is taken, for a browser writes no JSON under that name.
+/// Browsers say where a request comes from. Some content types they send to other sites without asking; of those only
+/// curl's default is accepted, because a browser writes no JSON under that name.
 fn refusal(headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default());
     if text(HeaderName::from_static("sec-fetch-site")).is_some_and(|site| !matches!(site, "same-origin" | "none")) {
@@ -56,27 +56,27 @@ fn refusal(headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
     (!is_taken).then_some((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body's content type is application/json"))
 }
 
-/// How a simulated payment ended.
+/// The result of a simulated payment.
 #[derive(Debug, Serialize)]
-struct Outcome {
+struct PaymentOutcome {
     transaction_id: i64,
-    /// `debited`: money moved. `refused`: the merchant said no, or nothing usable. `declined`: the card or its bank
-    /// said no. `closed`: the transaction was or became closed, and this call moved no money. `unknown`: anything else,
-    /// such as a transaction that does not exist.
+    /// `debited`: money moved. `refused`: the merchant refused, or its answer was unusable. `declined`: the card or its
+    /// bank declined. `closed`: the transaction was or became closed, and this call moved no money. `unknown`: anything
+    /// else, such as a transaction that does not exist.
     outcome: &'static str,
     result: ResultBody,
-    /// The merchant's answer; null when it was not asked.
-    callback: Option<Reply>,
+    /// The merchant's answer; null if it was not asked.
+    callback: Option<MerchantReply>,
 }
 
-impl Outcome {
-    fn new(transaction_id: i64, verdict: &Verdict) -> Self {
-        let outcome = match verdict.code {
-            Code::Ok => match verdict.transaction.as_ref().map(|transaction| transaction.state) {
-                Some(State::Debited) => "debited",
-                Some(State::Closed) => "closed",
-                Some(State::Reversed) => "reversed",
-                Some(State::Draft | State::Prepaid) | None => "unknown",
+impl PaymentOutcome {
+    fn new(transaction_id: i64, result: &StepResult) -> Self {
+        let outcome = match result.code {
+            Code::Ok => match result.transaction.as_ref().map(|transaction| transaction.state) {
+                Some(PaymentState::Debited) => "debited",
+                Some(PaymentState::Closed) => "closed",
+                Some(PaymentState::Reversed) => "reversed",
+                Some(PaymentState::Draft | PaymentState::Prepaid) | None => "unknown",
             },
             Code::MerchantRefused => "refused",
             Code::InsufficientFunds
@@ -88,16 +88,16 @@ impl Outcome {
             Code::Closed => "closed",
             Code::WrongParameters | Code::NotFound | Code::NeverHeardOf => "unknown",
         };
-        Self {
+        PaymentOutcome {
             transaction_id,
             outcome,
-            result: ResultBody::new(verdict.code, Language::English),
-            callback: verdict.reply,
+            result: ResultBody::new(result.code, Language::English),
+            callback: result.reply,
         }
     }
 }
 
-/// The card to pay with; without a body it is one that pays.
+/// The card to pay with; without a body one that pays.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Payer {
@@ -105,57 +105,57 @@ struct Payer {
     otp: Option<String>,
 }
 
-/// `POST /_sim/pay/{transaction_id}`: does what a paying customer does, and answers with the outcome.
+/// `POST /_sim/pay/{transaction_id}`: pays like a customer, and returns the result.
 #[poem::handler]
 pub(crate) async fn post_pay(
-    Data(gateway): Data<&Arc<Gateway>>,
+    Data(state): Data<&Arc<SandboxState>>,
     Path(transaction_id): Path<i64>,
-    payer: Body,
+    body: Body,
 ) -> Response {
-    let payer: Payer = match read_wish(payer).await {
+    let payer: Payer = match read_optional(body).await {
         Ok(payer) => payer,
         Err(fault) => return bad_request(&fault),
     };
-    let runner = Arc::clone(gateway);
+    let runner = Arc::clone(state);
     let work = async move { pay(&runner, transaction_id, &payer).await };
-    outcome(transaction_id, gateway.run(work).await)
+    outcome(transaction_id, state.run(work).await)
 }
 
-async fn pay(gateway: &Arc<Gateway>, id: i64, payer: &Payer) -> Result<Verdict, JournalError> {
+async fn pay(state: &Arc<SandboxState>, id: i64, payer: &Payer) -> Result<StepResult, JournalError> {
     let number = payer.card_number.as_deref().unwrap_or(GOOD_CARD);
     let card = match PayingCard::read(number, "3012") {
         Ok(card) => card,
         Err(error) => {
-            return Ok(Verdict { code: card_code(error), transaction: None, reply: None });
+            return Ok(StepResult { code: card_code(error), transaction: None, reply: None });
         }
     };
-    let entered = gateway.prepay(id, card).await?;
+    let entered = state.prepay(id, card).await?;
     if entered.code != Code::Ok {
         return Ok(entered);
     }
-    gateway.pay(id, payer.otp.as_deref().unwrap_or(OTP)).await
+    state.pay(id, payer.otp.as_deref().unwrap_or(OTP)).await
 }
 
-/// `POST /_sim/close/{transaction_id}`: the draft's lifetime is over.
+/// `POST /_sim/close/{transaction_id}`: ends the draft's lifetime.
 #[poem::handler]
-pub(crate) async fn post_close(Data(gateway): Data<&Arc<Gateway>>, Path(transaction_id): Path<i64>) -> Response {
-    let runner = Arc::clone(gateway);
+pub(crate) async fn post_close(Data(state): Data<&Arc<SandboxState>>, Path(transaction_id): Path<i64>) -> Response {
+    let runner = Arc::clone(state);
     let work = async move { runner.give_up(transaction_id, CloseReason::Lapsed).await };
-    outcome(transaction_id, gateway.run(work).await)
+    outcome(transaction_id, state.run(work).await)
 }
 
-/// `POST /_sim/reverse/{transaction_id}`: the bank gives the money back without the merchant asking for it. Here the
-/// transaction's own id is meant, not the debit's.
+/// `POST /_sim/reverse/{transaction_id}`: the bank returns the money without the merchant's request. The id is the
+/// transaction's, not the debit's.
 #[poem::handler]
-pub(crate) async fn post_reverse(Data(gateway): Data<&Arc<Gateway>>, Path(transaction_id): Path<i64>) -> Response {
-    let runner = Arc::clone(gateway);
+pub(crate) async fn post_reverse(Data(state): Data<&Arc<SandboxState>>, Path(transaction_id): Path<i64>) -> Response {
+    let runner = Arc::clone(state);
     let work = async move { runner.reverse(runner.ledger.find(transaction_id)).await };
-    outcome(transaction_id, gateway.run(work).await)
+    outcome(transaction_id, state.run(work).await)
 }
 
-fn outcome(transaction_id: i64, verdict: Option<Result<Verdict, JournalError>>) -> Response {
-    match verdict {
-        Some(Ok(verdict)) => json(StatusCode::OK, &Outcome::new(transaction_id, &verdict)),
+fn outcome(transaction_id: i64, result: Option<Result<StepResult, JournalError>>) -> Response {
+    match result {
+        Some(Ok(result)) => json(StatusCode::OK, &PaymentOutcome::new(transaction_id, &result)),
         Some(Err(cause)) => {
             error!(transaction.id = transaction_id, error = %cause, "the ledger failed transaction {transaction_id}");
             broken()
@@ -164,24 +164,24 @@ fn outcome(transaction_id: i64, verdict: Option<Result<Verdict, JournalError>>) 
     }
 }
 
-/// A transaction in the book.
+/// A transaction of the ledger.
 #[derive(Debug, Serialize)]
-struct BookLine {
+struct LedgerRow {
     transaction_id: i64,
     account: String,
     /// In tiyin.
     amount: i64,
-    state: State,
+    state: PaymentState,
     /// How often money was taken.
     debits: u32,
-    /// How often the merchant asked for the money back, since the sandbox started.
+    /// How often the merchant requested a reversal, since the sandbox started.
     reversals_asked: u32,
     success_trans_id: Option<i64>,
 }
 
-impl From<Transaction> for BookLine {
+impl From<Transaction> for LedgerRow {
     fn from(transaction: Transaction) -> Self {
-        Self {
+        LedgerRow {
             transaction_id: transaction.id,
             account: transaction.account,
             amount: transaction.amount_tiyin,
@@ -195,57 +195,57 @@ impl From<Transaction> for BookLine {
 
 /// `GET /_sim/ledger`: every transaction, oldest first, for an audit to compare with the merchant's orders.
 #[poem::handler]
-pub(crate) async fn get_ledger(Data(gateway): Data<&Arc<Gateway>>) -> Response {
-    let transactions: Vec<BookLine> = gateway.ledger.transactions().into_iter().map(BookLine::from).collect();
+pub(crate) async fn get_ledger(Data(state): Data<&Arc<SandboxState>>) -> Response {
+    let transactions: Vec<LedgerRow> = state.ledger.transactions().into_iter().map(LedgerRow::from).collect();
     json(StatusCode::OK, &json!({"transactions": transactions}))
 }
 
-/// `GET /_sim/callbacks`: the callbacks sent lately with their answers, oldest first.
+/// `GET /_sim/callbacks`: the latest callbacks with their answers, oldest first.
 #[poem::handler]
-pub(crate) async fn get_callbacks(Data(gateway): Data<&Arc<Gateway>>) -> Response {
+pub(crate) async fn get_callbacks(Data(state): Data<&Arc<SandboxState>>) -> Response {
     #[derive(Serialize)]
-    struct Sent<T> {
+    struct SentCallbacks<T> {
         callbacks: T,
     }
-    let callbacks = gateway.callbacks.sent();
-    json(StatusCode::OK, &Sent { callbacks })
+    let callbacks = state.callbacks.sent();
+    json(StatusCode::OK, &SentCallbacks { callbacks })
 }
 
 /// `POST /_sim/faults`: switches a fault on.
 #[poem::handler]
-pub(crate) async fn post_faults(Data(gateway): Data<&Arc<Gateway>>, wish: Body) -> Response {
-    let request: FaultRequest = match read_json(wish).await {
+pub(crate) async fn post_faults(Data(state): Data<&Arc<SandboxState>>, body: Body) -> Response {
+    let request: FaultRequest = match read_json(body).await {
         Ok(request) => request,
         Err(fault) => return bad_request(&fault),
     };
-    match gateway.faults.add(request, &Call::PATHS.map(|(_, path)| path)) {
+    match state.faults.add(request, &Call::PATHS.map(|(_, path)| path)) {
         Ok(added) => json(StatusCode::OK, &added),
         Err(cause) => bad_request(&cause.to_string()),
     }
 }
 
-/// `GET /_sim/faults`: what is switched on, and everything there is.
+/// `GET /_sim/faults`: the active faults, and all known ones.
 #[poem::handler]
-pub(crate) async fn get_faults(Data(gateway): Data<&Arc<Gateway>>) -> Response {
+pub(crate) async fn get_faults(Data(state): Data<&Arc<SandboxState>>) -> Response {
     let known: Vec<_> = Fault::ALL
         .iter()
         .map(|fault| json!({"fault": fault.name(), "group": fault.group_name(), "description": fault.description()}))
         .collect();
-    json(StatusCode::OK, &json!({"active": gateway.faults.active(), "known": known}))
+    json(StatusCode::OK, &json!({"active": state.faults.active(), "known": known}))
 }
 
 /// `DELETE /_sim/faults`: switches every fault off.
 #[poem::handler]
-pub(crate) async fn delete_faults(Data(gateway): Data<&Arc<Gateway>>) -> Response {
-    gateway.faults.clear();
+pub(crate) async fn delete_faults(Data(state): Data<&Arc<SandboxState>>) -> Response {
+    state.faults.clear();
     json(StatusCode::OK, &json!({"active": []}))
 }
 
-/// Reads a JSON body; nothing at all is the default.
+/// Reads a JSON body; an empty one is the default.
 ///
 /// # Errors
-/// What is wrong with it.
-async fn read_wish<T: Default + DeserializeOwned>(body: Body) -> Result<T, String> {
+/// The fault of the body.
+async fn read_optional<T: Default + DeserializeOwned>(body: Body) -> Result<T, String> {
     let bytes = read_bytes(body).await?;
     if bytes.is_empty() { Ok(T::default()) } else { parse(&bytes) }
 }

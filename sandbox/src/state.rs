@@ -1,4 +1,4 @@
-//! What all endpoints share.
+//! The state shared by all endpoints.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,50 +6,54 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::callback::Callbacks;
-use crate::clock::Clock;
+use crate::callback::CallbackSender;
+use crate::clock::SandboxClock;
 use crate::config::SandboxConfig;
 use crate::connections::Connections;
 use crate::faults::Faults;
-use crate::ledger::Ledger;
+use crate::ledger::TransactionLedger;
 use crate::local_url::local_url;
-use crate::token::Tokens;
+use crate::token::TokenIssuer;
 
-/// The largest request that is read.
+/// The most bytes of a request's body.
 pub(crate) const BODY_BYTES: usize = 64 * 1024;
 
-/// The inside of a sandbox.
+/// The state of a sandbox.
 #[derive(Debug)]
-pub(crate) struct Gateway {
+pub(crate) struct SandboxState {
     pub(crate) config: SandboxConfig,
-    /// Where browsers reach it; no slash at the end.
+    /// The base URL for browsers, without a trailing slash.
     pub(crate) public_url: String,
-    pub(crate) clock: Clock,
-    pub(crate) ledger: Ledger,
-    pub(crate) tokens: Tokens,
+    pub(crate) clock: SandboxClock,
+    pub(crate) ledger: TransactionLedger,
+    pub(crate) tokens: TokenIssuer,
     pub(crate) faults: Faults,
-    pub(crate) callbacks: Callbacks,
+    pub(crate) callbacks: CallbackSender,
     pub(crate) connections: Connections,
-    /// Work that goes on when whoever asked for it has hung up.
+    /// Work that continues after its caller has hung up.
     pub(crate) tasks: TaskTracker,
-    /// Ends what only waits for its time.
+    /// Ends work that only waits for its time.
     pub(crate) stopping: CancellationToken,
 }
 
-impl Gateway {
-    /// The inside of a sandbox that listens on `address`.
-    pub(crate) fn new(config: SandboxConfig, address: SocketAddr, ledger: Ledger) -> Result<Self, reqwest::Error> {
+impl SandboxState {
+    /// The state of a sandbox that listens on `address`.
+    pub(crate) fn new(
+        config: SandboxConfig,
+        address: SocketAddr,
+        ledger: TransactionLedger,
+    ) -> Result<Self, reqwest::Error> {
         let public_url = match &config.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
             None => local_url(address),
         };
-        Ok(Self {
+        Ok(SandboxState {
             public_url,
-            tokens: Tokens::new(config.token_mode, config.token_lifetime, ledger.clock.clone()),
+            tokens: TokenIssuer::new(config.token_mode, config.token_lifetime, ledger.clock.clone()),
             clock: ledger.clock.clone(),
             ledger,
             faults: Faults::default(),
-            callbacks: Callbacks::new(&config)?,
+            callbacks: CallbackSender::new(&config)?,
             connections: Connections::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -57,8 +61,8 @@ impl Gateway {
         })
     }
 
-    /// Runs `work` to its end even if the caller hangs up meanwhile: a debit does not stop half way because a browser
-    /// was closed. `None` when the work panicked.
+    /// Runs `work` to its end even if the caller hangs up: closing a browser must not stop a debit half way. `None` if
+    /// the work panicked.
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl Future<Output = T> + Send + 'static,
@@ -82,15 +86,15 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let address = ([127, 0, 0, 1], 0).into();
         let config = SandboxConfig::new(address, directory.path().to_owned(), None);
-        let ledger = Ledger::open(directory.path()).expect("a ledger");
-        let gateway = Arc::new(Gateway::new(config, address, ledger).expect("a gateway"));
+        let ledger = TransactionLedger::open(directory.path()).expect("a ledger");
+        let state = Arc::new(SandboxState::new(config, address, ledger).expect("a gateway"));
         let (done, finished) = oneshot::channel();
         let work = async move {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let _ = done.send(());
         };
 
-        let caller = tokio::time::timeout(Duration::from_millis(5), gateway.run(work)).await;
+        let caller = tokio::time::timeout(Duration::from_millis(5), state.run(work)).await;
 
         assert!(caller.is_err(), "the caller is gone before the end");
         assert_eq!(finished.await, Ok(()));

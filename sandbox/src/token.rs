@@ -1,50 +1,50 @@
-//! The access token without which no merchant call is answered.
+//! Access tokens: every merchant call needs one.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::clock::Clock;
+use crate::clock::SandboxClock;
 use crate::config::TokenMode;
 
 mod endpoints;
 
 pub(crate) use endpoints::{post_revoke, post_token};
 
-/// The one token of the sandbox: there is one pair of credentials, so there is one token at a time.
+/// Issues the one token of the sandbox: there is one pair of credentials, so only one token is valid at a time.
 #[derive(Debug)]
-pub(crate) struct Tokens {
-    clock: Clock,
-    inside: Mutex<Inside>,
+pub(crate) struct TokenIssuer {
+    clock: SandboxClock,
+    inside: Mutex<IssuerState>,
 }
 
 #[derive(Debug)]
-struct Inside {
+struct IssuerState {
     mode: TokenMode,
     lifetime: Duration,
-    current: Option<Token>,
+    current: Option<AccessToken>,
     counts: TokenCounts,
 }
 
 #[derive(Clone)]
-struct Token {
+struct AccessToken {
     text: String,
     lapses_at: Instant,
 }
 
-/// What became of tokens since the sandbox started.
+/// Counts since the sandbox started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct TokenCounts {
-    /// Calls of `/token`, however they were answered.
+    /// Calls of `/token`, whatever their answer.
     pub(crate) token_calls: u64,
-    /// Tokens that were made; another login's are among them.
+    /// Tokens made, including those of another login.
     pub(crate) issued: u64,
-    /// Merchant calls that were answered 401.
+    /// Merchant calls answered with 401.
     pub(crate) rejected_calls: u64,
 }
 
-/// How tokens are made, and what became of them.
+/// How tokens are made, and the counts.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct TokenReport {
     mode: &'static str,
@@ -53,33 +53,33 @@ pub(crate) struct TokenReport {
     counts: TokenCounts,
 }
 
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for AccessToken {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("[redacted]")
     }
 }
 
 impl TokenMode {
-    /// The name by which it is chosen.
+    /// The name in requests and on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Reuse => "reuse",
-            Self::RevokePrevious => "revoke-previous",
+            TokenMode::Reuse => "reuse",
+            TokenMode::RevokePrevious => "revoke-previous",
         }
     }
 
     pub(crate) fn find(name: &str) -> Option<Self> {
-        [Self::Reuse, Self::RevokePrevious].into_iter().find(|mode| mode.name() == name)
+        [TokenMode::Reuse, TokenMode::RevokePrevious].into_iter().find(|mode| mode.name() == name)
     }
 }
 
-impl Tokens {
-    pub(crate) fn new(mode: TokenMode, lifetime: Duration, clock: Clock) -> Self {
-        let inside = Inside { mode, lifetime, current: None, counts: TokenCounts::default() };
-        Self { clock, inside: Mutex::new(inside) }
+impl TokenIssuer {
+    pub(crate) fn new(mode: TokenMode, lifetime: Duration, clock: SandboxClock) -> Self {
+        let inside = IssuerState { mode, lifetime, current: None, counts: TokenCounts::default() };
+        TokenIssuer { clock, inside: Mutex::new(inside) }
     }
 
-    /// Tokens that are made from now on are of this kind.
+    /// Changes the mode or the lifetime of tokens made from now on.
     pub(crate) fn change(&self, mode: Option<TokenMode>, lifetime: Option<Duration>) {
         self.with(|inside| {
             inside.mode = mode.unwrap_or(inside.mode);
@@ -95,12 +95,12 @@ impl Tokens {
         })
     }
 
-    /// A token, and the whole seconds it has left (at least one, unless all lives are shorter). In the mode `reuse` it is
-    /// the living one, if there is one.
+    /// A token, and the whole seconds it has left: at least one, unless the lifetime is shorter. In mode `reuse` it is
+    /// the current token if that is still valid.
     fn issue(&self) -> (String, u64) {
         let now = self.clock.now();
         self.with(|inside| {
-            let left = |token: &Token| token.lapses_at.saturating_duration_since(now).as_secs();
+            let left = |token: &AccessToken| token.lapses_at.saturating_duration_since(now).as_secs();
             match (inside.mode, &inside.current) {
                 (TokenMode::Reuse, Some(token)) if left(token) > 0 => (token.text.clone(), left(token)),
                 (TokenMode::Reuse | TokenMode::RevokePrevious, _) => {
@@ -111,7 +111,7 @@ impl Tokens {
         })
     }
 
-    /// Somebody else with the same credentials got a new token: ours is void.
+    /// Another client with the same credentials got a new token, so ours is void.
     pub(crate) fn log_in_elsewhere(&self) {
         let now = self.clock.now();
         self.with(|inside| inside.replace(now));
@@ -125,7 +125,7 @@ impl Tokens {
         });
     }
 
-    /// Whether this `Authorization` header carries the living token.
+    /// Whether this `Authorization` header has the valid token.
     pub(crate) fn accept(&self, authorization: Option<&str>) -> bool {
         let Some(text) = authorization.and_then(|header| credentials(header, "Bearer")) else {
             return false;
@@ -138,26 +138,26 @@ impl Tokens {
         self.with(|inside| inside.counts.token_calls = inside.counts.token_calls.saturating_add(1));
     }
 
-    /// A merchant call was answered 401.
+    /// Counts a merchant call answered with 401.
     pub(crate) fn count_rejection(&self) {
         self.with(|inside| inside.counts.rejected_calls = inside.counts.rejected_calls.saturating_add(1));
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Inside) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut IssuerState) -> T) -> T {
         work(&mut self.inside.lock())
     }
 }
 
-impl Inside {
+impl IssuerState {
     fn replace(&mut self, now: Instant) -> String {
         let text = format!("{:032x}", rand::random::<u128>());
         self.counts.issued = self.counts.issued.saturating_add(1);
-        self.current = Some(Token { text: text.clone(), lapses_at: now + self.lifetime });
+        self.current = Some(AccessToken { text: text.clone(), lapses_at: now + self.lifetime });
         text
     }
 }
 
-/// What stands behind the scheme in an `Authorization` header. Schemes know no case (RFC 9110, 11.1).
+/// The credentials after the scheme in an `Authorization` header. Schemes are case-insensitive (RFC 9110, 11.1).
 fn credentials<'a>(header: &'a str, scheme: &str) -> Option<&'a str> {
     let (found, credentials) = header.split_once(' ')?;
     found.eq_ignore_ascii_case(scheme).then(|| credentials.trim())
@@ -171,8 +171,8 @@ mod tests {
         Some(format!("Bearer {token}"))
     }
 
-    fn tokens(mode: TokenMode, lifetime: Duration) -> Tokens {
-        Tokens::new(mode, lifetime, Clock::default())
+    fn tokens(mode: TokenMode, lifetime: Duration) -> TokenIssuer {
+        TokenIssuer::new(mode, lifetime, SandboxClock::default())
     }
 
     #[test]

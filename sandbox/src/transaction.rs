@@ -1,4 +1,4 @@
-//! One payment as the sandbox knows it, and every way it can change.
+//! One payment in the sandbox, and all its changes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,19 +8,19 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::cards::PayingCard;
 
-/// Where a transaction is.
+/// The state of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub(crate) enum PaymentState {
     /// Made; no card entered.
     Draft,
-    /// A card is entered and its owner was sent an OTP. No money has moved.
+    /// A card was entered, and its owner got an OTP. No money has moved.
     Prepaid,
     /// The money has moved.
     Debited,
-    /// Over without money: canceled, lapsed, or too many wrong OTPs.
+    /// Ended without money: canceled, lapsed, or too many wrong OTPs.
     Closed,
-    /// Debited, and the money was given back.
+    /// Debited, and the money was returned.
     Reversed,
 }
 
@@ -32,22 +32,22 @@ pub(crate) struct Transaction {
     pub(crate) amount_tiyin: i64,
     pub(crate) details: Option<String>,
     pub(crate) created_at_ms: i64,
-    pub(crate) state: State,
+    pub(crate) state: PaymentState,
     pub(crate) card: Option<PayingCard>,
     pub(crate) prepaid_at_ms: Option<i64>,
     pub(crate) debited_at_ms: Option<i64>,
-    /// The id a debit gets, by which it is reversed.
+    /// The id of the debit, by which it is reversed.
     pub(crate) success_trans_id: Option<i64>,
-    /// How often money was taken. An audit wants to see 1 at most.
+    /// How often money was taken. An audit expects 1 at most.
     pub(crate) debits: u32,
-    /// How often the merchant asked for the money back, since the sandbox started. An audit wants to see 1 at most.
+    /// How often the merchant requested a reversal since the sandbox started. An audit expects 1 at most.
     pub(crate) reversals_asked: u32,
 }
 
-/// What can happen to a transaction; one line of the ledger file each.
+/// A change of a transaction; one line of the ledger file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub(crate) enum Change {
+pub(crate) enum TransactionChange {
     Created { account: String, amount: i64, details: Option<String> },
     Prepaid { card: PayingCard },
     Debited { success_trans_id: i64 },
@@ -67,13 +67,13 @@ pub(crate) enum CloseReason {
 impl Transaction {
     /// A new draft.
     pub(crate) fn draft(id: i64, account: String, amount_tiyin: i64, details: Option<String>) -> Self {
-        Self {
+        Transaction {
             id,
             account,
             amount_tiyin,
             details,
             created_at_ms: 0,
-            state: State::Draft,
+            state: PaymentState::Draft,
             card: None,
             prepaid_at_ms: None,
             debited_at_ms: None,
@@ -83,69 +83,70 @@ impl Transaction {
         }
     }
 
-    /// Makes a change that is already in the ledger file. Whether it may be made was decided before it was written.
-    fn make(&mut self, change: &Change, at_ms: i64) {
+    /// Applies a change that is already in the ledger file; it was checked before it was written.
+    fn make(&mut self, change: &TransactionChange, at_ms: i64) {
         match change {
-            Change::Created { .. } => self.created_at_ms = at_ms,
-            Change::Prepaid { card } => {
-                self.state = State::Prepaid;
+            TransactionChange::Created { .. } => self.created_at_ms = at_ms,
+            TransactionChange::Prepaid { card } => {
+                self.state = PaymentState::Prepaid;
                 self.card = Some(card.clone());
                 self.prepaid_at_ms = Some(at_ms);
             }
-            Change::Debited { success_trans_id } => {
-                self.state = State::Debited;
+            TransactionChange::Debited { success_trans_id } => {
+                self.state = PaymentState::Debited;
                 self.debited_at_ms = Some(at_ms);
                 self.success_trans_id = Some(*success_trans_id);
                 self.debits = self.debits.saturating_add(1);
             }
-            Change::Closed { .. } => self.state = State::Closed,
-            Change::Reversed => self.state = State::Reversed,
+            TransactionChange::Closed { .. } => self.state = PaymentState::Closed,
+            TransactionChange::Reversed => self.state = PaymentState::Reversed,
         }
     }
 }
 
-/// A transaction in the ledger: readable at any time, changeable only by whoever holds its turn.
+/// A transaction in the ledger: readable at any time, changed only by the holder of its lock.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    turn: Mutex<Turn>,
+pub(crate) struct LedgerEntry {
+    lock: Mutex<TransactionLock>,
     transaction: RwLock<Transaction>,
 }
 
-/// The right to change one transaction. It is held while the merchant is asked, so two applies never both debit.
+/// The data under the lock of a transaction. The lock is held while the merchant is asked, so that two applies never
+/// both debit.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct TransactionLock {
     /// Wrong OTPs since the last card; a restart forgets them.
     pub(crate) wrong_otps: u8,
 }
 
-impl Entry {
+impl LedgerEntry {
     pub(crate) fn new(transaction: Transaction) -> Self {
-        Self { turn: Mutex::default(), transaction: RwLock::new(transaction) }
+        LedgerEntry { lock: Mutex::default(), transaction: RwLock::new(transaction) }
     }
 
-    /// Waits for the right to change this transaction.
-    pub(crate) async fn turn(&self) -> MutexGuard<'_, Turn> {
-        self.turn.lock().await
+    /// Waits for the lock of this transaction.
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, TransactionLock> {
+        self.lock.lock().await
     }
 
-    /// The right to change this transaction, unless somebody has it.
-    pub(crate) fn turn_if_free(&self) -> Option<MutexGuard<'_, Turn>> {
-        self.turn.try_lock().ok()
+    /// The lock of this transaction, unless another caller holds it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, TransactionLock>> {
+        self.lock.try_lock().ok()
     }
 
-    /// The transaction as it is now. Never waits for an apply in flight.
+    /// The current transaction. Never waits for a running apply.
     pub(crate) fn snapshot(&self) -> Transaction {
         self.transaction.read().clone()
     }
 
-    /// The merchant asks for the money back, whatever comes of it.
+    /// Counts a reversal requested by the merchant, whatever its result.
     pub(crate) fn count_reversal(&self) {
         let mut transaction = self.transaction.write();
         transaction.reversals_asked = transaction.reversals_asked.saturating_add(1);
     }
 
-    /// Makes a change that is already in the ledger file and returns the result.
-    pub(crate) fn make(&self, change: &Change, at_ms: i64) -> Transaction {
+    /// Applies a change that is already in the ledger file and returns the result.
+    pub(crate) fn make(&self, change: &TransactionChange, at_ms: i64) -> Transaction {
         let mut transaction = self.transaction.write();
         transaction.make(change, at_ms);
         transaction.clone()

@@ -1,15 +1,15 @@
-//! The JSON of the merchant API: names, types and nulls as Atmos has them.
+//! The JSON of the merchant API: names, types and nulls as Atmos sends them.
 
 use md5::{Digest, Md5};
 use serde::Serialize;
 
 use crate::codes::{Code, Language};
 use crate::config::SandboxConfig;
-use crate::transaction::{State, Transaction};
+use crate::transaction::{PaymentState, Transaction};
 
 /// An answer of `/merchant/pay/*` (Atmos API, answers of create, apply, get and reverse).
 #[derive(Debug, Serialize)]
-pub(crate) struct Answer {
+pub(crate) struct ApiAnswer {
     pub(crate) result: ResultBody,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) transaction_id: Option<i64>,
@@ -21,7 +21,7 @@ pub(crate) struct Answer {
     pub(crate) ofd_url_commission: Option<String>,
 }
 
-/// How a call ended (Atmos API, object `result`).
+/// The result of a call (Atmos API, object `result`).
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct ResultBody {
     pub(crate) code: &'static str,
@@ -30,14 +30,14 @@ pub(crate) struct ResultBody {
 
 impl ResultBody {
     pub(crate) fn new(code: Code, language: Language) -> Self {
-        Self { code: code.text(), description: code.description(language) }
+        ResultBody { code: code.text(), description: code.description(language) }
     }
 }
 
-impl Answer {
-    /// An answer that says no more than how the call ended.
+impl ApiAnswer {
+    /// An answer with only the result.
     pub(crate) fn bare(code: Code, language: Language) -> Self {
-        Self {
+        ApiAnswer {
             result: ResultBody::new(code, language),
             transaction_id: None,
             store_transaction: None,
@@ -47,12 +47,12 @@ impl Answer {
     }
 }
 
-/// A transaction on the wire (Atmos API, object `store_transaction`). Times are epoch milliseconds, amounts tiyin.
+/// A transaction as JSON (Atmos API, object `store_transaction`). Times are epoch milliseconds, amounts are tiyin.
 #[derive(Debug, Serialize)]
 pub(crate) struct StoreTransaction {
     success_trans_id: Option<i64>,
     trans_id: i64,
-    store: Store,
+    store: WireStore,
     /// Null until a card is entered.
     terminal_id: Option<String>,
     account: String,
@@ -74,7 +74,7 @@ pub(crate) struct StoreTransaction {
 }
 
 #[derive(Debug, Serialize)]
-struct Store {
+struct WireStore {
     id: NumberOrText,
     name: &'static str,
     desc: &'static str,
@@ -90,7 +90,7 @@ struct Label {
     label_en: &'static str,
 }
 
-/// A value that is a JSON number when it reads as one without losing a character.
+/// A JSON number if the text can be read as one without losing a character, otherwise a text.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum NumberOrText {
@@ -101,8 +101,8 @@ pub(crate) enum NumberOrText {
 impl NumberOrText {
     pub(crate) fn new(text: &str) -> Self {
         match text.parse::<i64>() {
-            Ok(number) if number.to_string() == text => Self::Number(number),
-            _ => Self::Text(text.to_owned()),
+            Ok(number) if number.to_string() == text => NumberOrText::Number(number),
+            _ => NumberOrText::Text(text.to_owned()),
         }
     }
 }
@@ -110,14 +110,14 @@ impl NumberOrText {
 impl StoreTransaction {
     pub(crate) fn new(transaction: &Transaction, config: &SandboxConfig) -> Self {
         let (confirmed, status_code, status_message) = match transaction.state {
-            State::Draft | State::Prepaid | State::Closed => (false, None, None),
-            State::Debited => (true, Some("0"), Some("Success")),
-            State::Reversed => (true, Some("-20"), Some("Canceled")),
+            PaymentState::Draft | PaymentState::Prepaid | PaymentState::Closed => (false, None, None),
+            PaymentState::Debited => (true, Some("0"), Some("Success")),
+            PaymentState::Reversed => (true, Some("-20"), Some("Canceled")),
         };
-        Self {
+        StoreTransaction {
             success_trans_id: transaction.success_trans_id,
             trans_id: transaction.id,
-            store: Store {
+            store: WireStore {
                 id: NumberOrText::new(&config.store_id),
                 name: "SANDBOX",
                 desc: "",
@@ -147,7 +147,7 @@ impl StoreTransaction {
     }
 }
 
-/// A token that stands for the card of this transaction and says nothing about it.
+/// A token that stands for the card of this transaction and reveals nothing about it.
 fn card_token(transaction_id: i64) -> String {
     hex(&Md5::digest(format!("sandbox card of {transaction_id}")))
 }

@@ -1,4 +1,4 @@
-//! The question itself: its JSON and its signature.
+//! The body of a callback: its JSON and its signature.
 
 use md5::{Digest, Md5};
 use serde::Serialize;
@@ -10,50 +10,50 @@ use crate::faults::Fault;
 use crate::transaction::{Transaction, now_ms};
 use crate::wire::{NumberOrText, hex};
 
-/// A callback as it goes out.
+/// A callback as it is sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
+pub(crate) struct CallbackRequest {
     pub(crate) transaction_id: i64,
     pub(crate) account: String,
     pub(crate) body: String,
-    /// The fault that spoiled it, or that sends it in another way.
+    /// The fault that changed it, or that sends it in another way.
     pub(crate) fault: Option<Fault>,
-    /// A form instead of JSON.
+    /// Whether it is a form instead of JSON.
     pub(crate) is_form: bool,
-    /// From an address that is not the gateway's.
+    /// Whether it is sent from an address that is not the gateway's.
     pub(crate) is_from_elsewhere: bool,
 }
 
-/// How a callback is written; by default like the live ones of 2026.
+/// The form in which a callback is written; the default is the form of real callbacks in 2026.
 ///
-/// Atmos' documentation, its examples and its live callbacks differ. The signature is the same in every shape, as it is
+/// Atmos' documentation, its examples and real callbacks differ. The signature is the same in every form, because it is
 /// made over the bare values.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shape {
-    pub(crate) account_field: AccountField,
-    /// `5000000` instead of `"5000000"`, wherever a value is a number.
+pub(crate) struct CallbackShape {
+    pub(crate) account_key: AccountKey,
+    /// Values that are numbers are written as `5000000` instead of `"5000000"`.
     pub(crate) has_numbers: bool,
-    /// The signature in upper case.
+    /// The signature is in upper case.
     pub(crate) is_signed_in_capitals: bool,
     /// A form instead of JSON.
     pub(crate) is_form: bool,
 }
 
-/// The key under which the callback carries the merchant's account (Atmos API, callback body).
+/// The key of the merchant's account in a callback (Atmos API, callback body).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum AccountField {
-    /// `account`, as live callbacks do.
+pub(crate) enum AccountKey {
+    /// `account`, as in real callbacks.
     #[default]
     Account,
-    /// `invoice`, as the documentation does.
+    /// `invoice`, as in the documentation.
     Invoice,
     /// Both keys with the same value.
     Both,
 }
 
-/// The callback's body (Atmos API, callback). The order of the keys is the documentation's.
+/// The callback's body (Atmos API, callback). The keys are in the order of the documentation.
 #[derive(Serialize)]
-struct Body<'a> {
+struct CallbackBody<'a> {
     store_id: NumberOrText,
     transaction_id: NumberOrText,
     transaction_time: NumberOrText,
@@ -66,7 +66,7 @@ struct Body<'a> {
     sign: Option<String>,
 }
 
-/// The faults that spoil what a callback says.
+/// The faults that change the content of a callback.
 pub(crate) const SPOILING: [Fault; 8] = [
     Fault::CallbackBadlySigned,
     Fault::CallbackUnsigned,
@@ -78,11 +78,11 @@ pub(crate) const SPOILING: [Fault; 8] = [
     Fault::CallbackSlid,
 ];
 
-/// Writes the body, spoiled if a fault asks for it.
+/// Writes the body, changed if a fault says so.
 pub(crate) fn write_body(
     config: &SandboxConfig,
     transaction: &Transaction,
-    shape: Shape,
+    shape: CallbackShape,
     fault: Option<Fault>,
 ) -> String {
     let mut store_id = config.store_id.clone();
@@ -113,16 +113,16 @@ pub(crate) fn write_body(
         false => NumberOrText::Text(text),
     };
     let account = scalar(account);
-    let body = Body {
+    let body = CallbackBody {
         store_id: scalar(store_id),
         transaction_id: scalar(transaction_id),
         transaction_time: scalar(now_ms().to_string()),
         amount: scalar(amount),
-        account: (shape.account_field != AccountField::Invoice).then_some(&account),
-        invoice: (shape.account_field != AccountField::Account).then_some(&account),
+        account: (shape.account_key != AccountKey::Invoice).then_some(&account),
+        invoice: (shape.account_key != AccountKey::Account).then_some(&account),
         sign: (fault != Some(Fault::CallbackUnsigned)).then_some(sign),
     };
-    // A struct of texts and numbers always is JSON.
+    // A struct of texts and numbers can always be written as JSON.
     let json = || serde_json::to_string(&body).unwrap_or_default();
     if shape.is_form { form_of(&json()) } else { json() }
 }
@@ -137,7 +137,7 @@ fn form_of(json: &str) -> String {
     form.finish()
 }
 
-/// Signs a callback: the hash of the five values, nothing between them, as lowercase hex (Atmos API, field `sign`).
+/// Signs a callback: the hash of the five values without separators, in lower-case hex (Atmos API, field `sign`).
 fn sign(
     algorithm: SignAlgorithm,
     store_id: &str,
@@ -170,14 +170,14 @@ mod tests {
     }
 
     fn body(config: &SandboxConfig, fault: Option<Fault>) -> Value {
-        shaped(config, Shape::default(), fault)
+        shaped(config, CallbackShape::default(), fault)
     }
 
-    fn shaped(config: &SandboxConfig, shape: Shape, fault: Option<Fault>) -> Value {
+    fn shaped(config: &SandboxConfig, shape: CallbackShape, fault: Option<Fault>) -> Value {
         serde_json::from_str(&write_body(config, &transaction(), shape, fault)).expect("JSON")
     }
 
-    /// Computed elsewhere, with Python's hashlib.
+    /// Computed independently, with Python's hashlib.
     #[test]
     fn signatures_are_those_of_an_independent_implementation() {
         let vectors = [
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_body_can_be_that_of_older_examples() {
-        let shape = Shape { account_field: AccountField::Both, has_numbers: true, ..Shape::default() };
+        let shape = CallbackShape { account_key: AccountKey::Both, has_numbers: true, ..CallbackShape::default() };
 
         let body = shaped(&config(), shape, None);
 
@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_signature_can_be_in_capitals_or_missing() {
-        let capitals = shaped(&config(), Shape { is_signed_in_capitals: true, ..Shape::default() }, None);
+        let capitals =
+            shaped(&config(), CallbackShape { is_signed_in_capitals: true, ..CallbackShape::default() }, None);
         let unsigned = body(&config(), Some(Fault::CallbackUnsigned));
 
         assert_eq!(capitals["sign"], "81CF2D62AC965A94CDA887AE406D37D4");
@@ -246,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_form_says_the_same() {
-        let shape = Shape { is_form: true, has_numbers: true, ..Shape::default() };
+        let shape = CallbackShape { is_form: true, has_numbers: true, ..CallbackShape::default() };
 
         let form = write_body(&config(), &transaction(), shape, None);
 

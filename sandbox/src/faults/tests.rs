@@ -1,7 +1,7 @@
 use super::*;
 
 const PATHS: &[&str] = &["/merchant/pay/create", "/merchant/pay/get"];
-const ANYTHING: Target<'_> = Target { path: None, account: None };
+const ANYTHING: FaultTarget<'_> = FaultTarget { path: None, account: None };
 
 fn request(json: &str) -> FaultRequest {
     serde_json::from_str(json).expect("a request")
@@ -22,7 +22,7 @@ fn a_fault_for_the_next_two_calls_strikes_twice() {
 fn a_fault_for_one_account_spares_the_others() {
     let faults = Faults::default();
     faults.add(request(r#"{"fault":"lapsed","account":"7"}"#), PATHS).expect("a fault");
-    let target = |account| Target { path: None, account: Some(account) };
+    let target = |account| FaultTarget { path: None, account: Some(account) };
 
     assert!(faults.strikes(Fault::Lapsed, target("7")).is_some());
     assert!(faults.strikes(Fault::Lapsed, target("8")).is_none());
@@ -34,7 +34,7 @@ fn a_fault_for_one_account_spares_the_others() {
 fn a_fault_for_a_prefix_strikes_every_account_that_begins_so() {
     let faults = Faults::default();
     faults.add(request(r#"{"fault":"lapsed","account":"sim-*"}"#), PATHS).expect("a fault");
-    let strikes = |account| faults.strikes(Fault::Lapsed, Target { path: None, account: Some(account) }).is_some();
+    let strikes = |account| faults.strikes(Fault::Lapsed, FaultTarget { path: None, account: Some(account) }).is_some();
 
     assert!(strikes("sim-1") && strikes("sim-"));
     assert!(!strikes("sim") && !strikes("7") && !strikes("a-sim-1"));
@@ -45,7 +45,7 @@ fn a_fault_for_a_prefix_strikes_every_account_that_begins_so() {
 fn a_fault_for_one_path_spares_the_others() {
     let faults = Faults::default();
     faults.add(request(r#"{"fault":"latency","path":"/merchant/pay/get","milliseconds":5}"#), PATHS).expect("a fault");
-    let target = |path| Target { path: Some(path), account: None };
+    let target = |path| FaultTarget { path: Some(path), account: None };
 
     assert_eq!(
         faults.strikes(Fault::Latency, target("/merchant/pay/get")),

@@ -1,4 +1,4 @@
-//! The calls there are.
+//! The calls of the merchant API.
 
 /// A call of the merchant API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,15 +14,15 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Every call with its path (Atmos API, payments).
-    pub(crate) const PATHS: [(Self, &'static str); 8] = [
-        (Self::Create, "/merchant/pay/create"),
-        (Self::CreateWithReceipt, "/merchant/pay/create/checkout-ofd"),
-        (Self::PreApply, "/merchant/pay/pre-apply"),
-        (Self::Apply, "/merchant/pay/apply"),
-        (Self::ApplyWithReceipt, "/merchant/pay/apply-ofd"),
-        (Self::RetryOtp, "/merchant/pay/retry-otp"),
-        (Self::Get, "/merchant/pay/get"),
-        (Self::Reverse, "/merchant/pay/reverse"),
+    /// All calls with their paths (Atmos API, payments).
+    pub(crate) const PATHS: [(Call, &'static str); 8] = [
+        (Call::Create, "/merchant/pay/create"),
+        (Call::CreateWithReceipt, "/merchant/pay/create/checkout-ofd"),
+        (Call::PreApply, "/merchant/pay/pre-apply"),
+        (Call::Apply, "/merchant/pay/apply"),
+        (Call::ApplyWithReceipt, "/merchant/pay/apply-ofd"),
+        (Call::RetryOtp, "/merchant/pay/retry-otp"),
+        (Call::Get, "/merchant/pay/get"),
+        (Call::Reverse, "/merchant/pay/reverse"),
     ];
 }

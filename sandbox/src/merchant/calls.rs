@@ -1,92 +1,92 @@
-//! What each call does and answers.
+//! The work and the answer of each call.
 
 use std::sync::Arc;
 
 use super::Call;
-use super::fields::{Fields, NewDraft};
+use super::fields::{CallFields, NewDraft};
 use crate::cards::{CardError, OTP, PayingCard};
 use crate::codes::{Code, Language};
 use crate::faults::Fault;
-use crate::gateway::Gateway;
 use crate::journal::JournalError;
-use crate::payment::Verdict;
-use crate::transaction::State;
-use crate::wire::{Answer, ResultBody, StoreTransaction};
+use crate::payment::StepResult;
+use crate::state::SandboxState;
+use crate::transaction::PaymentState;
+use crate::wire::{ApiAnswer, ResultBody, StoreTransaction};
 
-/// `get`: the truth about a transaction. It never waits for an apply in flight.
-async fn get(gateway: &Gateway, fields: &Fields, language: Language) -> Result<Answered, JournalError> {
-    let entry = match fields.transaction_id(gateway) {
-        Ok(id) => gateway.ledger.find(id),
+/// `get`: shows a transaction. It never waits for a running apply.
+async fn get(state: &SandboxState, fields: &CallFields, language: Language) -> Result<CallResult, JournalError> {
+    let entry = match fields.transaction_id(state) {
+        Ok(id) => state.ledger.find(id),
         Err(code) => return Ok(Err(code)),
     };
     let Some(entry) = entry else {
         return Ok(Err(Code::NotFound));
     };
-    let transaction = gateway.present(&entry).await?;
+    let transaction = state.present(&entry).await?;
     let code = match transaction.state {
-        State::Closed => Code::Closed,
-        State::Debited if gateway.strikes(Fault::PaidAsClosed, &transaction).is_some() => Code::Closed,
-        State::Draft | State::Prepaid | State::Debited | State::Reversed => Code::Ok,
+        PaymentState::Closed => Code::Closed,
+        PaymentState::Debited if state.strikes(Fault::PaidAsClosed, &transaction).is_some() => Code::Closed,
+        PaymentState::Draft | PaymentState::Prepaid | PaymentState::Debited | PaymentState::Reversed => Code::Ok,
     };
-    let mut shown = StoreTransaction::new(&transaction, &gateway.config);
-    if gateway.strikes(Fault::AmountDiffers, &transaction).is_some() {
+    let mut shown = StoreTransaction::new(&transaction, &state.config);
+    if state.strikes(Fault::AmountDiffers, &transaction).is_some() {
         shown.amount = shown.amount.saturating_add(100);
         shown.total = shown.total.saturating_add(100);
     }
-    if transaction.state == State::Debited && gateway.strikes(Fault::StatusUnknown, &transaction).is_some() {
+    if transaction.state == PaymentState::Debited && state.strikes(Fault::StatusUnknown, &transaction).is_some() {
         shown.status_code = Some("-777");
         shown.status_message = Some("Something new");
     }
-    Ok(Ok(Answer { store_transaction: Some(shown), ..Answer::bare(code, language) }))
+    Ok(Ok(ApiAnswer { store_transaction: Some(shown), ..ApiAnswer::bare(code, language) }))
 }
 
-/// Does what a call asks for, and says how that ended.
+/// Does the work of a call and returns its answer.
 pub(super) async fn answer(
     call: Call,
-    gateway: &Arc<Gateway>,
-    fields: &Fields,
+    state: &Arc<SandboxState>,
+    fields: &CallFields,
     language: Language,
-) -> Result<Answer, JournalError> {
+) -> Result<ApiAnswer, JournalError> {
     let answered = match call {
-        Call::Create => create(gateway, fields, language, false).await?,
-        Call::CreateWithReceipt => create(gateway, fields, language, true).await?,
-        Call::PreApply => pre_apply(gateway, fields, language).await?,
-        Call::Apply | Call::ApplyWithReceipt => apply(gateway, fields, language).await?,
-        Call::RetryOtp => retry_otp(gateway, fields, language),
-        Call::Get => get(gateway, fields, language).await?,
-        Call::Reverse => reverse(gateway, fields, language).await?,
+        Call::Create => create(state, fields, language, false).await?,
+        Call::CreateWithReceipt => create(state, fields, language, true).await?,
+        Call::PreApply => pre_apply(state, fields, language).await?,
+        Call::Apply | Call::ApplyWithReceipt => apply(state, fields, language).await?,
+        Call::RetryOtp => retry_otp(state, fields, language),
+        Call::Get => get(state, fields, language).await?,
+        Call::Reverse => reverse(state, fields, language).await?,
     };
-    Ok(answered.unwrap_or_else(|code| Answer::bare(code, language)))
+    Ok(answered.unwrap_or_else(|code| ApiAnswer::bare(code, language)))
 }
 
-/// What a call answers, or the code with which it is turned away.
-type Answered = Result<Answer, Code>;
+/// The answer of a call, or the code with which it is refused.
+type CallResult = Result<ApiAnswer, Code>;
 
 async fn create(
-    gateway: &Arc<Gateway>,
-    fields: &Fields,
+    state: &Arc<SandboxState>,
+    fields: &CallFields,
     language: Language,
     with_receipt: bool,
-) -> Result<Answered, JournalError> {
-    let draft = match NewDraft::read(gateway, fields, with_receipt) {
+) -> Result<CallResult, JournalError> {
+    let draft = match NewDraft::read(state, fields, with_receipt) {
         Ok(draft) => draft,
         Err(code) => return Ok(Err(code)),
     };
-    let transaction = gateway.ledger.create(draft.account, draft.amount_tiyin, draft.details).await?;
-    if gateway.strikes(Fault::CallbackEarly, &transaction).is_some() {
-        gateway.prepay(transaction.id, PayingCard::bound()).await?;
-        gateway.pay(transaction.id, OTP).await?;
+    let transaction = state.ledger.create(draft.account, draft.amount_tiyin, draft.details).await?;
+    if state.strikes(Fault::CallbackEarly, &transaction).is_some() {
+        state.prepay(transaction.id, PayingCard::bound()).await?;
+        state.pay(transaction.id, OTP).await?;
     }
-    Ok(Ok(Answer {
+    Ok(Ok(ApiAnswer {
         transaction_id: Some(transaction.id),
-        store_transaction: Some(StoreTransaction::new(&transaction, &gateway.config)),
-        ..Answer::bare(Code::Ok, language)
+        store_transaction: Some(StoreTransaction::new(&transaction, &state.config)),
+        ..ApiAnswer::bare(Code::Ok, language)
     }))
 }
 
-async fn pre_apply(gateway: &Gateway, fields: &Fields, language: Language) -> Result<Answered, JournalError> {
+async fn pre_apply(state: &SandboxState, fields: &CallFields, language: Language) -> Result<CallResult, JournalError> {
     let read = || {
-        let id = fields.transaction_id(gateway)?;
+        let id = fields.transaction_id(state)?;
         let number = fields.text_or_number("card_number");
         let expiry = fields.text_or_number("expiry");
         let token = fields.text("card_token").filter(|token| !token.is_empty());
@@ -101,11 +101,11 @@ async fn pre_apply(gateway: &Gateway, fields: &Fields, language: Language) -> Re
         Ok(read) => read,
         Err(code) => return Ok(Err(code)),
     };
-    let verdict = gateway.prepay(id, card).await?;
-    Ok(Ok(answer_verdict(gateway, verdict, language)))
+    let result = state.prepay(id, card).await?;
+    Ok(Ok(answer_result(state, result, language)))
 }
 
-/// The code for a card that cannot be one.
+/// The code for an invalid card.
 pub(crate) fn card_code(error: CardError) -> Code {
     match error {
         CardError::Malformed => Code::WrongParameters,
@@ -113,9 +113,9 @@ pub(crate) fn card_code(error: CardError) -> Code {
     }
 }
 
-async fn apply(gateway: &Arc<Gateway>, fields: &Fields, language: Language) -> Result<Answered, JournalError> {
+async fn apply(state: &Arc<SandboxState>, fields: &CallFields, language: Language) -> Result<CallResult, JournalError> {
     let read = || {
-        let id = fields.transaction_id(gateway)?;
+        let id = fields.transaction_id(state)?;
         let otp = fields.text_or_number("otp").ok_or(Code::WrongParameters)?;
         Ok((id, otp))
     };
@@ -123,37 +123,37 @@ async fn apply(gateway: &Arc<Gateway>, fields: &Fields, language: Language) -> R
         Ok(read) => read,
         Err(code) => return Ok(Err(code)),
     };
-    let verdict = gateway.pay(id, &otp).await?;
-    let paid = verdict.transaction.clone().filter(|_| verdict.code == Code::Ok);
-    let mut answer = answer_verdict(gateway, verdict, language);
+    let result = state.pay(id, &otp).await?;
+    let paid = result.transaction.clone().filter(|_| result.code == Code::Ok);
+    let mut answer = answer_result(state, result, language);
     answer.transaction_id = None;
     if let Some(paid) = paid {
-        let receipt = paid.success_trans_id.map(|id| format!("{}/ofd/{id}", gateway.public_url));
-        answer.store_transaction = Some(StoreTransaction::new(&paid, &gateway.config));
+        let receipt = paid.success_trans_id.map(|id| format!("{}/ofd/{id}", state.public_url));
+        answer.store_transaction = Some(StoreTransaction::new(&paid, &state.config));
         answer.ofd_url_commission.clone_from(&receipt);
         answer.ofd_url = receipt;
     }
     Ok(Ok(answer))
 }
 
-fn retry_otp(gateway: &Gateway, fields: &Fields, language: Language) -> Answered {
-    let id = fields.transaction_id(gateway)?;
-    let transaction = gateway.ledger.find(id).ok_or(Code::NotFound)?.snapshot();
+fn retry_otp(state: &SandboxState, fields: &CallFields, language: Language) -> CallResult {
+    let id = fields.transaction_id(state)?;
+    let transaction = state.ledger.find(id).ok_or(Code::NotFound)?.snapshot();
     let code = match transaction.state {
-        State::Prepaid => Code::Ok,
-        // No card was entered that an OTP could belong to.
-        State::Draft => Code::WrongParameters,
-        State::Debited | State::Closed | State::Reversed => Code::Closed,
+        PaymentState::Prepaid => Code::Ok,
+        // No card was entered, so there is no OTP to send again.
+        PaymentState::Draft => Code::WrongParameters,
+        PaymentState::Debited | PaymentState::Closed | PaymentState::Reversed => Code::Closed,
     };
-    let verdict = Verdict { code, transaction: Some(transaction), reply: None };
-    Ok(answer_verdict(gateway, verdict, language))
+    let result = StepResult { code, transaction: Some(transaction), reply: None };
+    Ok(answer_result(state, result, language))
 }
 
-/// `reverse` takes the debit's id (`success_trans_id`) under the name `transaction_id`; the store may be left out.
-async fn reverse(gateway: &Gateway, fields: &Fields, language: Language) -> Result<Answered, JournalError> {
+/// `reverse` takes the debit's id (`success_trans_id`) under the name `transaction_id`; the store is optional.
+async fn reverse(state: &SandboxState, fields: &CallFields, language: Language) -> Result<CallResult, JournalError> {
     let read = || {
         if fields.has("store_id") {
-            fields.check_store(gateway)?;
+            fields.check_store(state)?;
         }
         fields.id("transaction_id").ok_or(Code::WrongParameters)
     };
@@ -161,25 +161,26 @@ async fn reverse(gateway: &Gateway, fields: &Fields, language: Language) -> Resu
         Ok(id) => id,
         Err(code) => return Ok(Err(code)),
     };
-    let entry = gateway.ledger.find_debit(success_trans_id);
+    let entry = state.ledger.find_debit(success_trans_id);
     if let Some(entry) = &entry {
         entry.count_reversal();
     }
-    let verdict = gateway.reverse(entry).await?;
-    let mut answer = answer_verdict(gateway, verdict, language);
+    let result = state.reverse(entry).await?;
+    let mut answer = answer_result(state, result, language);
     answer.transaction_id = answer.transaction_id.map(|_| success_trans_id);
     Ok(Ok(answer))
 }
 
-/// A verdict on the wire. A closed transaction is shown whole: only that tells a paid one from a canceled one.
-fn answer_verdict(gateway: &Gateway, verdict: Verdict, language: Language) -> Answer {
-    let transaction = verdict.transaction.as_ref();
-    Answer {
-        result: ResultBody::new(verdict.code, language),
-        transaction_id: transaction.filter(|_| verdict.code == Code::Ok).map(|transaction| transaction.id),
+/// The result of a step as JSON. A closed transaction is shown whole, because only that distinguishes a paid one from a
+/// canceled one.
+fn answer_result(state: &SandboxState, result: StepResult, language: Language) -> ApiAnswer {
+    let transaction = result.transaction.as_ref();
+    ApiAnswer {
+        result: ResultBody::new(result.code, language),
+        transaction_id: transaction.filter(|_| result.code == Code::Ok).map(|transaction| transaction.id),
         store_transaction: transaction
-            .filter(|_| verdict.code == Code::Closed)
-            .map(|transaction| StoreTransaction::new(transaction, &gateway.config)),
+            .filter(|_| result.code == Code::Closed)
+            .map(|transaction| StoreTransaction::new(transaction, &state.config)),
         ofd_url: None,
         ofd_url_commission: None,
     }

@@ -1,26 +1,26 @@
-//! What a merchant's server sent: names, types and their checks.
+//! The fields sent by a merchant's server: names, types and checks.
 
 use serde_json::{Map, Value};
 
 use crate::codes::{Code, Language};
-use crate::gateway::Gateway;
+use crate::state::SandboxState;
 
-/// Longer accounts are refused; Atmos' own limit is not published.
+/// The longest account that is accepted; Atmos' own limit is not published.
 const ACCOUNT_BYTES: usize = 255;
 
-/// The JSON object a call brought; anything else reads as an object without fields.
-pub(super) struct Fields(Map<String, Value>);
+/// The JSON object of a call; any other body counts as an object without fields.
+pub(super) struct CallFields(Map<String, Value>);
 
-impl Fields {
+impl CallFields {
     pub(super) fn read(bytes: &[u8]) -> Self {
-        Self(serde_json::from_slice(bytes).unwrap_or_default())
+        CallFields(serde_json::from_slice(bytes).unwrap_or_default())
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
     }
 
-    /// A text, or a whole number written as one: Atmos takes ids and codes either way.
+    /// A text or a whole number: Atmos accepts ids and codes in both forms.
     pub(super) fn text_or_number(&self, name: &str) -> Option<String> {
         match self.0.get(name)? {
             Value::String(text) => Some(text.clone()),
@@ -33,7 +33,7 @@ impl Fields {
         self.text_or_number(name)?.parse().ok()
     }
 
-    /// Whether the field is there at all; null is not.
+    /// Whether the field is present and not null.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| !value.is_null())
     }
@@ -43,22 +43,22 @@ impl Fields {
     }
 
     /// Checks the store, which most calls must name.
-    pub(super) fn check_store(&self, gateway: &Gateway) -> Result<(), Code> {
+    pub(super) fn check_store(&self, state: &SandboxState) -> Result<(), Code> {
         match self.text_or_number("store_id") {
-            Some(store_id) if store_id == gateway.config.store_id => Ok(()),
+            Some(store_id) if store_id == state.config.store_id => Ok(()),
             Some(_) => Err(Code::NotFound),
             None => Err(Code::WrongParameters),
         }
     }
 
-    /// The transaction a call names, after its store.
-    pub(super) fn transaction_id(&self, gateway: &Gateway) -> Result<i64, Code> {
-        self.check_store(gateway)?;
+    /// The transaction named by a call; its store is checked first.
+    pub(super) fn transaction_id(&self, state: &SandboxState) -> Result<i64, Code> {
+        self.check_store(state)?;
         self.id("transaction_id").ok_or(Code::WrongParameters)
     }
 }
 
-/// A draft as it is asked for.
+/// The draft requested by a call.
 pub(super) struct NewDraft<'a> {
     pub(super) account: &'a str,
     pub(super) amount_tiyin: i64,
@@ -66,8 +66,8 @@ pub(super) struct NewDraft<'a> {
 }
 
 impl<'a> NewDraft<'a> {
-    pub(super) fn read(gateway: &Gateway, fields: &'a Fields, with_receipt: bool) -> Result<Self, Code> {
-        fields.check_store(gateway)?;
+    pub(super) fn read(state: &SandboxState, fields: &'a CallFields, with_receipt: bool) -> Result<Self, Code> {
+        fields.check_store(state)?;
         let amount = fields.0.get("amount").and_then(Value::as_i64).filter(|amount| *amount > 0);
         let account = fields.text("account").filter(|account| !account.is_empty() && account.len() <= ACCOUNT_BYTES);
         let language_is_known =
@@ -79,17 +79,16 @@ impl<'a> NewDraft<'a> {
         if (fields.has("details") && details.is_none()) || (with_receipt && !receipt_lines_are_whole(fields)) {
             return Err(Code::WrongParameters);
         }
-        if fields.has("terminal_id")
-            && fields.text_or_number("terminal_id").as_ref() != Some(&gateway.config.terminal_id)
+        if fields.has("terminal_id") && fields.text_or_number("terminal_id").as_ref() != Some(&state.config.terminal_id)
         {
             return Err(Code::NotFound);
         }
-        Ok(Self { account, amount_tiyin, details })
+        Ok(NewDraft { account, amount_tiyin, details })
     }
 }
 
 /// Each line of the fiscal receipt needs a code, a name and an amount (Atmos API, field `ofd_items`).
-fn receipt_lines_are_whole(fields: &Fields) -> bool {
+fn receipt_lines_are_whole(fields: &CallFields) -> bool {
     let lines = fields.0.get("ofd_items").and_then(Value::as_array);
     lines.is_some_and(|lines| {
         !lines.is_empty()

@@ -1,4 +1,4 @@
-//! Answers that are not what they should be, of calls that did their work.
+//! Faults that change the answer of a call whose work is done.
 
 use poem::Response;
 use poem::http::{StatusCode, header};
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::answers::{html, json};
 use crate::codes::{Code, Language};
 use crate::faults::{Fault, Strike};
-use crate::wire::Answer;
+use crate::wire::ApiAnswer;
 
-/// Writes `answer` as the faults that strike want it.
-pub(super) fn write(mut answer: Answer, language: Language, strikes: impl Fn(Fault) -> Option<Strike>) -> Response {
+/// Writes `answer`, changed by the faults that strike.
+pub(super) fn write(mut answer: ApiAnswer, language: Language, strikes: impl Fn(Fault) -> Option<Strike>) -> Response {
     if strikes(Fault::UnknownCode).is_some() {
-        answer = Answer::bare(Code::NeverHeardOf, language);
+        answer = ApiAnswer::bare(Code::NeverHeardOf, language);
     }
     if strikes(Fault::NoStoreTransaction).is_some() {
         answer.store_transaction = None;
@@ -43,14 +43,14 @@ pub(super) fn write(mut answer: Answer, language: Language, strikes: impl Fn(Fau
 
 const JSON: &str = "application/json; charset=utf-8";
 
-/// An answer that was cut in the middle and still claims to be whole.
-fn half_of(answer: &Answer) -> Response {
+/// An answer cut in the middle, with a content length that fits.
+fn half_of(answer: &ApiAnswer) -> Response {
     let mut bytes = serde_json::to_vec(answer).unwrap_or_default();
     bytes.truncate(bytes.len() / 2);
     Response::builder().header(header::CONTENT_TYPE, JSON).body(bytes)
 }
 
-/// Whole numbers become strings, and strings of digits numbers: Atmos' samples and live answers have both.
+/// Numbers become strings, and strings of digits become numbers: Atmos' samples and real answers have both.
 fn swap_types(value: &mut Value) {
     match value {
         Value::Number(number) => *value = Value::String(number.to_string()),
@@ -67,7 +67,7 @@ fn swap_types(value: &mut Value) {
     }
 }
 
-/// A newer gateway tells more than anybody asked for.
+/// A newer gateway may send fields that no client knows yet.
 fn add_fields(value: &mut Value) {
     if let Value::Object(fields) = value {
         fields.values_mut().for_each(add_fields);

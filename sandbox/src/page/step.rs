@@ -1,11 +1,11 @@
-//! How far a payer is with the page, and why a browser gets none.
+//! The steps of the page, and the reasons why a browser gets no invoice.
 
-/// What the page asks of the payer.
+/// The step of the payer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum PageStep {
     Card,
     Otp,
-    /// Nothing more; the message says how it ended.
+    /// The end; the message says how it ended.
     Done,
 }
 
@@ -14,12 +14,12 @@ pub(super) enum Step {
 pub(super) enum PageProblem {
     /// The link lacks the store or the transaction.
     Incomplete,
-    /// The link back does not lead to a web page.
+    /// The link back is not the address of a web page.
     NoWebPage,
     /// There is no such transaction in this store.
     NoInvoice,
-    /// The form is too large, or broke off.
+    /// The form is too large or incomplete.
     Unreadable,
-    /// The sandbox failed, and logged why.
+    /// The sandbox failed; the reason is in its log.
     Broken,
 }

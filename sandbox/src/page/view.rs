@@ -1,37 +1,37 @@
-//! What the payer sees.
+//! The pages for the payer.
 
 use askama::Template;
 use poem::Response;
 use poem::http::{HeaderValue, StatusCode, header};
 use tracing::error;
 
-use super::step::{PageProblem, Step};
+use super::step::{PageProblem, PageStep};
 use super::visit::{RedirectLink, Visit};
 use crate::answers::broken;
 use crate::cards::{Behaviour, TEST_CARDS};
-use crate::gateway::Gateway;
-use crate::transaction::{State, Transaction};
+use crate::state::SandboxState;
+use crate::transaction::{PaymentState, Transaction};
 
-/// What the browser may load: nothing, but for the style in the page. Forms are left free, for browsers hold the
-/// redirect to the shop against them.
+/// The content security policy: the browser loads nothing but the style in the page. Forms are not limited, because
+/// browsers apply such a limit to the redirect to the shop too.
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The page, in each of its steps.
+/// The page in each of its steps.
 #[derive(Template)]
 #[template(path = "invoice.html")]
 struct InvoicePage<'a> {
-    step: Step,
+    step: PageStep,
     message: &'a str,
     message_is_good: bool,
     store_id: &'a str,
     transaction_id: i64,
     account: &'a str,
     amount: String,
-    /// Where the payer goes afterwards; empty when the shop named nothing.
+    /// The address to which the payer goes afterwards; empty if the shop named none.
     redirect_link: &'a str,
-    /// The card that was entered, masked; empty before.
+    /// The masked number of the entered card; empty before.
     card: &'a str,
-    /// This page in its first step.
+    /// The address of this page in its first step.
     first_step: String,
     test_cards: &'a [(&'a str, Behaviour)],
 }
@@ -44,20 +44,20 @@ struct NotePage<'a> {
 }
 
 impl Visit {
-    /// Sends the payer back to the shop, or shows how it ended when the shop named no place.
-    pub(super) fn leave(&self, gateway: &Gateway, transaction: &Transaction) -> Result<Response, PageProblem> {
+    /// Sends the payer back to the shop, or shows the result if the shop named no address.
+    pub(super) fn leave(&self, state: &SandboxState, transaction: &Transaction) -> Result<Response, PageProblem> {
         match &self.redirect_link {
             Some(link) => see_other(link.text()),
-            None => Ok(self.show(gateway, transaction, Step::Done, ending(transaction), StatusCode::OK)),
+            None => Ok(self.show(state, transaction, PageStep::Done, ending(transaction), StatusCode::OK)),
         }
     }
 
     /// Shows the invoice in one of its steps; an empty message is not shown.
     pub(super) fn show(
         &self,
-        gateway: &Gateway,
+        state: &SandboxState,
         transaction: &Transaction,
-        step: Step,
+        step: PageStep,
         message: &str,
         status: StatusCode,
     ) -> Response {
@@ -66,31 +66,31 @@ impl Visit {
             &InvoicePage {
                 step,
                 message,
-                message_is_good: transaction.state == State::Debited,
-                store_id: &gateway.config.store_id,
+                message_is_good: transaction.state == PaymentState::Debited,
+                store_id: &state.config.store_id,
                 transaction_id: transaction.id,
                 account: &transaction.account,
                 amount: soum(transaction.amount_tiyin),
                 redirect_link: self.redirect_link.as_ref().map_or("", RedirectLink::text),
                 card: transaction.card.as_ref().map_or("", |card| card.masked.as_str()),
-                first_step: self.link(gateway, Step::Card),
+                first_step: self.link(state, PageStep::Card),
                 test_cards: &TEST_CARDS,
             },
         )
     }
 }
 
-/// What a payer is told about a transaction that is over.
+/// The message for a payer about a transaction that has ended.
 pub(super) fn ending(transaction: &Transaction) -> &'static str {
     match transaction.state {
-        State::Draft | State::Prepaid => "",
-        State::Debited => "Paid. Thank you.",
-        State::Closed => "This payment was canceled or is over. No money was taken.",
-        State::Reversed => "This payment was given back.",
+        PaymentState::Draft | PaymentState::Prepaid => "",
+        PaymentState::Debited => "Paid. Thank you.",
+        PaymentState::Closed => "This payment was canceled or is over. No money was taken.",
+        PaymentState::Reversed => "This payment was returned.",
     }
 }
 
-/// An amount as the page's language, English, writes it: `50,000.00`.
+/// An amount in English notation: `50,000.00`.
 fn soum(amount_tiyin: i64) -> String {
     let whole = (amount_tiyin / 100).to_string();
     let mut grouped = String::new();
@@ -118,11 +118,11 @@ impl From<PageProblem> for poem::Error {
             PageProblem::Unreadable => (StatusCode::BAD_REQUEST, "The form could not be read."),
             PageProblem::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "The sandbox failed; its log says why."),
         };
-        Self::from_response(note(status, message))
+        poem::Error::from_response(note(status, message))
     }
 }
 
-/// A page that says no more than this.
+/// A page with only this message.
 pub(super) fn note(status: StatusCode, message: &str) -> Response {
     render(status, &NotePage { message })
 }
@@ -143,7 +143,7 @@ fn render(status: StatusCode, page: &impl Template) -> Response {
     }
 }
 
-/// Sends the browser on with a GET.
+/// Redirects the browser with a GET.
 pub(super) fn see_other(link: &str) -> Result<Response, PageProblem> {
     let location = HeaderValue::from_str(link).map_err(|_| PageProblem::Broken)?;
     let mut response = Response::default();

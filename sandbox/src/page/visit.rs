@@ -1,15 +1,15 @@
-//! Which invoice a browser asks for, and where its payer goes afterwards.
+//! A browser's visit: the invoice, and the address to which its payer goes afterwards.
 
 use poem::Body;
 use url::{Url, form_urlencoded};
 
-use super::step::{PageProblem, Step};
-use crate::gateway::{BODY_BYTES, Gateway};
+use super::step::{PageProblem, PageStep};
+use crate::state::{BODY_BYTES, SandboxState};
 
-/// The page, seen from itself and from the targets of its forms.
+/// The page's address, relative to itself and to the targets of its forms.
 const PAGE: &str = "get?";
 
-/// Which invoice the browser means, from the query or from a form.
+/// The invoice that the browser asks for, from the query or from a form.
 pub(super) struct Visit {
     pub(super) transaction_id: i64,
     pub(super) redirect_link: Option<RedirectLink>,
@@ -20,8 +20,8 @@ impl Visit {
     /// Reads the query of the page or the fields of a form.
     ///
     /// # Errors
-    /// What is wrong with the link.
-    pub(super) fn read(gateway: &Gateway, encoded: &[u8]) -> Result<Self, PageProblem> {
+    /// The fault of the link.
+    pub(super) fn read(state: &SandboxState, encoded: &[u8]) -> Result<Self, PageProblem> {
         let fields: Vec<(String, String)> = form_urlencoded::parse(encoded).into_owned().collect();
         let find = |name: &str| {
             let field = fields.iter().find(|(other, _)| other == name);
@@ -34,45 +34,45 @@ impl Visit {
             .map(|link| RedirectLink::read(link).ok_or(PageProblem::NoWebPage))
             .transpose()?;
         match transaction_id.parse() {
-            Ok(transaction_id) if store_id == gateway.config.store_id => {
-                Ok(Self { transaction_id, redirect_link, fields })
+            Ok(transaction_id) if store_id == state.config.store_id => {
+                Ok(Visit { transaction_id, redirect_link, fields })
             }
             _ => Err(PageProblem::NoInvoice),
         }
     }
 
     /// Reads the fields of a form.
-    pub(super) async fn from_form(gateway: &Gateway, form: Body) -> Result<Self, PageProblem> {
+    pub(super) async fn from_form(state: &SandboxState, form: Body) -> Result<Self, PageProblem> {
         match form.into_bytes_limit(BODY_BYTES).await {
-            Ok(bytes) => Self::read(gateway, &bytes),
+            Ok(bytes) => Visit::read(state, &bytes),
             Err(_) => Err(PageProblem::Unreadable),
         }
     }
 
-    /// A field without the spaces people type.
+    /// A field without the spaces that people type.
     pub(super) fn typed(&self, name: &str) -> String {
         let field = self.fields.iter().find(|(other, _)| other == name);
         let value = field.map_or("", |(_, value)| value.as_str());
         value.chars().filter(|character| !character.is_whitespace()).collect()
     }
 
-    /// The page itself, relative to it and to the forms' targets, so that it may live under any prefix.
-    pub(super) fn link(&self, gateway: &Gateway, step: Step) -> String {
+    /// The page's address, relative to itself and to the forms' targets, so that it works under any prefix.
+    pub(super) fn link(&self, state: &SandboxState, step: PageStep) -> String {
         let mut query = form_urlencoded::Serializer::for_suffix(String::from(PAGE), PAGE.len());
         query
-            .append_pair("storeId", &gateway.config.store_id)
+            .append_pair("storeId", &state.config.store_id)
             .append_pair("transactionId", &self.transaction_id.to_string());
         if let Some(link) = &self.redirect_link {
             query.append_pair("redirectLink", link.text());
         }
-        if step == Step::Otp {
+        if step == PageStep::Otp {
             query.append_pair("step", "otp");
         }
         query.finish()
     }
 }
 
-/// Where the shop wants its customer back: a web page, and written as the shop wrote it.
+/// The address to which the shop wants its customer back: a web page, exactly as the shop wrote it.
 pub(super) struct RedirectLink(String);
 
 impl RedirectLink {
@@ -81,9 +81,9 @@ impl RedirectLink {
         if !matches!(url.scheme(), "http" | "https") {
             return None;
         }
-        // Nothing may be appended, so the text stays as it is unless a header cannot carry it.
+        // Nothing may be appended, so the text is not changed unless a header cannot carry it.
         let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-        Some(Self(if is_plain { text.to_owned() } else { url.into() }))
+        Some(RedirectLink(if is_plain { text.to_owned() } else { url.into() }))
     }
 
     pub(super) fn text(&self) -> &str {

@@ -1,4 +1,4 @@
-//! The sandbox's tokens, its clock, and whether it is there at all.
+//! Settings that change while the sandbox runs: tokens, the clock, and outages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,112 +10,113 @@ use serde::Deserialize;
 use serde_json::json;
 use tracing::error;
 
-use super::{bad_request, read_json, read_wish};
+use super::{bad_request, read_json, read_optional};
 use crate::answers::{broken, json};
 use crate::clock::FURTHEST;
 use crate::config::TokenMode;
-use crate::gateway::Gateway;
+use crate::state::SandboxState;
 
-/// How tokens are to be made from now on; what is left out stays as it is.
+/// How tokens are made from now on; a missing field changes nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct TokenWish {
+struct TokenRequest {
     mode: Option<String>,
     lifetime_seconds: Option<u64>,
 }
 
-/// A token that lives for less could be over before it is used.
+/// A token with a shorter lifetime could expire before its first use.
 const SHORTEST_TOKEN_SECONDS: u64 = 2;
 
-/// `GET /_sim/token`: how tokens are made, and how often they were asked for and refused.
+/// `GET /_sim/token`: how tokens are made, and how often they were requested and refused.
 #[poem::handler]
-pub(crate) async fn get_token(Data(gateway): Data<&Arc<Gateway>>) -> Response {
-    json(StatusCode::OK, &gateway.tokens.report())
+pub(crate) async fn get_token(Data(state): Data<&Arc<SandboxState>>) -> Response {
+    json(StatusCode::OK, &state.tokens.report())
 }
 
 /// `POST /_sim/token`: changes how tokens are made.
 #[poem::handler]
-pub(crate) async fn post_token(Data(gateway): Data<&Arc<Gateway>>, wish: Body) -> Response {
-    let wish: TokenWish = match read_wish(wish).await {
-        Ok(wish) => wish,
+pub(crate) async fn post_token(Data(state): Data<&Arc<SandboxState>>, body: Body) -> Response {
+    let request: TokenRequest = match read_optional(body).await {
+        Ok(request) => request,
         Err(fault) => return bad_request(&fault),
     };
-    let mode = wish.mode.as_deref().map(TokenMode::find);
+    let mode = request.mode.as_deref().map(TokenMode::find);
     if mode == Some(None) {
         return bad_request("`mode` is reuse or revoke-previous");
     }
-    if wish.lifetime_seconds.is_some_and(|seconds| !(SHORTEST_TOKEN_SECONDS..=FURTHEST.as_secs()).contains(&seconds)) {
+    if request.lifetime_seconds.is_some_and(|seconds| !(SHORTEST_TOKEN_SECONDS..=FURTHEST.as_secs()).contains(&seconds))
+    {
         return bad_request("`lifetime_seconds` is 2 or more");
     }
-    gateway.tokens.change(mode.flatten(), wish.lifetime_seconds.map(Duration::from_secs));
-    json(StatusCode::OK, &gateway.tokens.report())
+    state.tokens.change(mode.flatten(), request.lifetime_seconds.map(Duration::from_secs));
+    json(StatusCode::OK, &state.tokens.report())
 }
 
-/// `DELETE /_sim/token`: another login gets a new token, and the one in use is void.
+/// `DELETE /_sim/token`: another login gets a new token, and the current one is void.
 #[poem::handler]
-pub(crate) async fn delete_token(Data(gateway): Data<&Arc<Gateway>>) -> Response {
-    gateway.tokens.log_in_elsewhere();
-    json(StatusCode::OK, &gateway.tokens.report())
+pub(crate) async fn delete_token(Data(state): Data<&Arc<SandboxState>>) -> Response {
+    state.tokens.log_in_elsewhere();
+    json(StatusCode::OK, &state.tokens.report())
 }
 
-/// How far the clock is to be put forward.
+/// How far to put the clock forward.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ClockWish {
+struct ClockRequest {
     advance_seconds: u64,
 }
 
 /// `GET /_sim/clock`: the sandbox's time.
 #[poem::handler]
-pub(crate) async fn get_clock(Data(gateway): Data<&Arc<Gateway>>) -> Response {
-    clock(gateway)
+pub(crate) async fn get_clock(Data(state): Data<&Arc<SandboxState>>) -> Response {
+    clock(state)
 }
 
-/// `POST /_sim/clock`: puts the clock forward. Tokens and unpaid transactions whose time is over by then end.
+/// `POST /_sim/clock`: puts the clock forward. Tokens and unpaid transactions that are over by then end.
 #[poem::handler]
-pub(crate) async fn post_clock(Data(gateway): Data<&Arc<Gateway>>, wish: Body) -> Response {
-    let wish: ClockWish = match read_json(wish).await {
-        Ok(wish) => wish,
+pub(crate) async fn post_clock(Data(state): Data<&Arc<SandboxState>>, body: Body) -> Response {
+    let request: ClockRequest = match read_json(body).await {
+        Ok(request) => request,
         Err(fault) => return bad_request(&fault),
     };
-    gateway.clock.advance(Duration::from_secs(wish.advance_seconds));
-    for entry in gateway.ledger.entries() {
-        if let Err(cause) = gateway.present(&entry).await {
+    state.clock.advance(Duration::from_secs(request.advance_seconds));
+    for entry in state.ledger.entries() {
+        if let Err(cause) = state.present(&entry).await {
             error!(error = %cause, "the ledger failed when the clock was put forward");
             return broken();
         }
     }
-    clock(gateway)
+    clock(state)
 }
 
-fn clock(gateway: &Gateway) -> Response {
-    json(StatusCode::OK, &json!({"now_ms": gateway.clock.now_ms(), "ahead_seconds": gateway.clock.forward().as_secs()}))
+fn clock(state: &SandboxState) -> Response {
+    json(StatusCode::OK, &json!({"now_ms": state.clock.now_ms(), "ahead_seconds": state.clock.forward().as_secs()}))
 }
 
-/// For how long nobody is to be there.
+/// The length of an outage.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct AwayWish {
+struct AwayRequest {
     milliseconds: Option<u64>,
 }
 
-/// So long after its request the sandbox goes away: its answer is to arrive.
+/// The delay before an outage, so that the answer to its request arrives.
 const FAREWELL: Duration = Duration::from_millis(50);
-/// Whoever wants it away for longer stops it.
+/// For a longer outage, stop the sandbox.
 const LONGEST_AWAY_MS: u64 = 3_600_000;
 
-/// `POST /_sim/away`: cuts every connection and refuses new ones for a while (3 s if nothing is said).
+/// `POST /_sim/away`: cuts every connection and refuses new ones for a while (default 3 s).
 #[poem::handler]
-pub(crate) async fn post_away(Data(gateway): Data<&Arc<Gateway>>, wish: Body) -> Response {
-    let wish: AwayWish = match read_wish(wish).await {
-        Ok(wish) => wish,
+pub(crate) async fn post_away(Data(state): Data<&Arc<SandboxState>>, body: Body) -> Response {
+    let request: AwayRequest = match read_optional(body).await {
+        Ok(request) => request,
         Err(fault) => return bad_request(&fault),
     };
-    let milliseconds = wish.milliseconds.unwrap_or(3_000);
+    let milliseconds = request.milliseconds.unwrap_or(3_000);
     if milliseconds > LONGEST_AWAY_MS {
         return bad_request("`milliseconds` is an hour at most");
     }
-    let leaving = Arc::clone(gateway);
-    gateway.later(FAREWELL, async move { leaving.connections.go_away(Duration::from_millis(milliseconds)) });
+    let leaving = Arc::clone(state);
+    state.later(FAREWELL, async move { leaving.connections.go_away(Duration::from_millis(milliseconds)) });
     json(StatusCode::OK, &json!({"away_milliseconds": milliseconds}))
 }

@@ -12,27 +12,27 @@ use url::form_urlencoded;
 
 use super::credentials;
 use crate::answers::{html, json};
-use crate::faults::{Fault, Target};
-use crate::gateway::{BODY_BYTES, Gateway};
+use crate::faults::{Fault, FaultTarget};
+use crate::state::{BODY_BYTES, SandboxState};
 
-/// `POST /token` (Atmos API, token): the client's credentials in, an access token out.
+/// `POST /token` (Atmos API, token): returns an access token for the client's credentials.
 #[poem::handler]
-pub(crate) async fn post_token(Data(gateway): Data<&Arc<Gateway>>, request: &Request, form: Body) -> Response {
-    let target = Target { path: None, account: None };
-    gateway.tokens.count_call();
-    if let Some(strike) = gateway.faults.strikes(Fault::TokenSlow, target) {
+pub(crate) async fn post_token(Data(state): Data<&Arc<SandboxState>>, request: &Request, form: Body) -> Response {
+    let target = FaultTarget { path: None, account: None };
+    state.tokens.count_call();
+    if let Some(strike) = state.faults.strikes(Fault::TokenSlow, target) {
         tokio::time::sleep(strike.delay).await;
     }
-    if gateway.faults.strikes(Fault::TokenUnavailable, target).is_some() {
+    if state.faults.strikes(Fault::TokenUnavailable, target).is_some() {
         return html(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
     }
-    if !knows_client(gateway, request) {
+    if !knows_client(state, request) {
         return invalid_client();
     }
     let Ok(form) = form.into_bytes_limit(BODY_BYTES).await else {
         return invalid_request("the form cannot be read");
     };
-    // The newest example puts the grant type into the query, older ones into the form.
+    // The newest example has the grant type in the query, older ones in the form.
     let query = request.uri().query().unwrap_or_default();
     let grant_type = form_urlencoded::parse(&form)
         .chain(form_urlencoded::parse(query.as_bytes()))
@@ -44,7 +44,7 @@ pub(crate) async fn post_token(Data(gateway): Data<&Arc<Gateway>>, request: &Req
         }
         None => return invalid_request("grant_type is missing"),
     }
-    let (access_token, expires_in) = gateway.tokens.issue();
+    let (access_token, expires_in) = state.tokens.issue();
     json(
         StatusCode::OK,
         &json!({
@@ -56,24 +56,24 @@ pub(crate) async fn post_token(Data(gateway): Data<&Arc<Gateway>>, request: &Req
     )
 }
 
-/// `POST /revoke` (Atmos API, token): ends a token's life. An unknown one is no error (RFC 7009, 2.2).
+/// `POST /revoke` (Atmos API, token): makes a token invalid. An unknown token is no error (RFC 7009, 2.2).
 #[poem::handler]
-pub(crate) async fn post_revoke(Data(gateway): Data<&Arc<Gateway>>, request: &Request, form: Body) -> Response {
-    if !knows_client(gateway, request) {
+pub(crate) async fn post_revoke(Data(state): Data<&Arc<SandboxState>>, request: &Request, form: Body) -> Response {
+    if !knows_client(state, request) {
         return invalid_client();
     }
     let Ok(form) = form.into_bytes_limit(BODY_BYTES).await else {
         return invalid_request("the form cannot be read");
     };
     match form_urlencoded::parse(&form).find(|(name, _)| name == "token") {
-        Some((_, token)) => gateway.tokens.revoke(&token),
+        Some((_, token)) => state.tokens.revoke(&token),
         None => return invalid_request("token is missing"),
     }
     Response::default()
 }
 
-fn knows_client(gateway: &Gateway, request: &Request) -> bool {
-    let (key, secret) = (&gateway.config.consumer_key, &gateway.config.consumer_secret);
+fn knows_client(state: &SandboxState, request: &Request) -> bool {
+    let (key, secret) = (&state.config.consumer_key, &state.config.consumer_secret);
     request
         .header(header::AUTHORIZATION)
         .and_then(|header| credentials(header, "Basic"))

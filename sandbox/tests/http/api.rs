@@ -1,12 +1,12 @@
-//! Tokens, fields and codes: the wire as a merchant's server sees it.
+//! Tokens, fields and codes, as a merchant's server gets them.
 
 use serde_json::{Value, json};
 
-use crate::support::{GOOD_CARD, Merchant, Shop, code};
+use crate::support::{GOOD_CARD, Merchant, TestShop, code};
 
 #[tokio::test]
 async fn a_token_is_the_same_until_it_lapses() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
 
     let first = shop.fetch_token().await;
     let second = shop.fetch_token().await;
@@ -18,7 +18,7 @@ async fn a_token_is_the_same_until_it_lapses() {
 
 #[tokio::test]
 async fn the_grant_type_may_stand_in_the_query() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
 
     let response = shop
         .post("/token?grant_type=client_credentials")
@@ -32,7 +32,7 @@ async fn the_grant_type_may_stand_in_the_query() {
 
 #[tokio::test]
 async fn a_wrong_secret_gets_no_token() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
 
     let response = shop
         .post("/token")
@@ -49,7 +49,7 @@ async fn a_wrong_secret_gets_no_token() {
 
 #[tokio::test]
 async fn a_revoked_token_opens_nothing() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let token = shop.fetch_token().await["access_token"].as_str().expect("a token").to_owned();
 
     let revoked = shop
@@ -71,7 +71,7 @@ async fn a_revoked_token_opens_nothing() {
 
 #[tokio::test]
 async fn a_draft_is_shown_as_atmos_shows_it() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
 
     let body = json!({"store_id": "1234", "account": "333", "amount": 10_200, "details": "333", "lang": "en"});
     let answer = shop.call("create", body).await;
@@ -90,7 +90,7 @@ async fn a_draft_is_shown_as_atmos_shows_it() {
 
 #[tokio::test]
 async fn odd_fields_are_err_009_and_another_store_is_err_061() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let whole = json!({"store_id": 1234, "account": "1", "amount": 100});
     let with = |name: &str, value: Value| {
         let mut body = whole.clone();
@@ -128,7 +128,7 @@ async fn odd_fields_are_err_009_and_another_store_is_err_061() {
 
 #[tokio::test]
 async fn a_draft_with_a_receipt_needs_its_lines() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let mut body = json!({"store_id": 1234, "account": "1", "amount": 100});
 
     let without = shop.call("create/checkout-ofd", body.clone()).await;
@@ -140,8 +140,8 @@ async fn a_draft_with_a_receipt_needs_its_lines() {
 }
 
 #[tokio::test]
-async fn what_atmos_does_not_have_is_404() {
-    let shop = Shop::configured(|_| ()).await;
+async fn an_unknown_path_is_404() {
+    let shop = TestShop::configured(|_| ()).await;
 
     for path in ["/merchant/pay/cancel", "/merchant/pay/get-status", "/"] {
         let response = shop.post(path).json(&json!({})).send().await.expect("an answer");
@@ -152,7 +152,7 @@ async fn what_atmos_does_not_have_is_404() {
 
 #[tokio::test]
 async fn error_cards_are_refused_where_a_real_one_would_be() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
 
     for (card, expected) in [
@@ -164,7 +164,7 @@ async fn error_cards_are_refused_where_a_real_one_would_be() {
     ] {
         assert_eq!(code(&shop.pre_apply(id, card).await), expected, "{card}");
     }
-    // Fails at the debit.
+    // This card fails at the debit.
     assert_eq!(code(&shop.pre_apply(id, "8600312987000557").await), "OK");
     assert_eq!(code(&shop.apply(id, "111111").await), "STPIMS-ERR-001");
     assert_eq!(shop.book(id).await["state"], "prepaid");
@@ -172,7 +172,7 @@ async fn error_cards_are_refused_where_a_real_one_would_be() {
 
 #[tokio::test]
 async fn a_card_and_its_token_are_never_sent_together() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
     let body = json!({"store_id": 1234, "transaction_id": id, "card_token": "a token"});
     let mut both = body.clone();
@@ -186,7 +186,7 @@ async fn a_card_and_its_token_are_never_sent_together() {
 #[tokio::test]
 async fn the_third_wrong_otp_closes_the_transaction() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("1", 100).await;
     shop.pre_apply(id, GOOD_CARD).await;
 

@@ -1,11 +1,11 @@
-//! Connections that come to the sandbox and are not what it wants.
+//! Connections that try to harm the sandbox.
 
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::Shop;
+use crate::support::TestShop;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -15,13 +15,13 @@ async fn closes(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn http_2_is_refused_at_its_first_bytes_however_they_come() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
 
     for parts in [&["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"][..], &["P", "RI", " * HTTP/2.0\r\n\r\nSM\r\n\r\n"]] {
         let mut stream = TcpStream::connect(shop.sandbox.address()).await.expect("a connection");
         stream.set_nodelay(true).expect("no delay");
         for part in parts {
-            // What comes after the refusal may fail.
+            // Writing after the refusal may fail.
             let _ = stream.write_all(part.as_bytes()).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -31,8 +31,8 @@ async fn http_2_is_refused_at_its_first_bytes_however_they_come() {
 }
 
 #[tokio::test]
-async fn connections_that_are_held_take_no_place_from_a_new_one() {
-    let shop = Shop::configured(|config| config.places = 4).await;
+async fn held_connections_do_not_keep_out_a_new_one() {
+    let shop = TestShop::configured(|config| config.max_connections = 4).await;
     let mut held = Vec::new();
     for _ in 0..20 {
         held.push(TcpStream::connect(shop.sandbox.address()).await.expect("a connection"));
@@ -48,11 +48,11 @@ async fn connections_that_are_held_take_no_place_from_a_new_one() {
 
 #[tokio::test]
 async fn a_head_without_an_end_is_not_kept() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let mut stream = TcpStream::connect(shop.sandbox.address()).await.expect("a connection");
     stream.write_all(b"GET /livez HTTP/1.1\r\nx-long: ").await.expect("taken");
 
-    // It may be closed before all of it is sent.
+    // It may be closed before everything is sent.
     let _ = stream.write_all(&[b'x'; 100_000]).await;
 
     assert!(closes(&mut stream).await, "it waits for more");

@@ -1,4 +1,4 @@
-//! The sandbox over real HTTP, as a merchant's server, a payer's browser and an operator see it.
+//! The sandbox over real HTTP, as a merchant's server, a payer's browser and an operator use it.
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod api;

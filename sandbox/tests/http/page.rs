@@ -1,12 +1,12 @@
-//! The page, by the forms a browser would send.
+//! The page, used through the forms that a browser would send.
 
 use reqwest::Response;
 
-use crate::support::{GOOD_CARD, Merchant, POOR_CARD, Shop, code};
+use crate::support::{GOOD_CARD, Merchant, POOR_CARD, TestShop, code};
 
 const BACK: &str = "https://shop.test/back?order=7&x=%20y";
 
-/// The fields every form of the page carries.
+/// The fields of every form of the page.
 fn form(id: i64, fields: &[(&str, &str)]) -> Vec<(String, String)> {
     [("storeId", "1234"), ("transactionId", &id.to_string())]
         .iter()
@@ -15,7 +15,7 @@ fn form(id: i64, fields: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn send(shop: &Shop, target: &str, fields: &[(String, String)]) -> Response {
+async fn send(shop: &TestShop, target: &str, fields: &[(String, String)]) -> Response {
     shop.post(&format!("/invoice/{target}")).form(fields).send().await.expect("a page")
 }
 
@@ -26,7 +26,7 @@ fn location(response: &Response) -> &str {
 #[tokio::test]
 async fn a_payer_pays_and_is_sent_back_to_the_shop() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("order-7", 5_000_000).await;
 
     let page = shop
@@ -80,7 +80,7 @@ async fn a_double_click_while_the_merchant_thinks_pays_once() {
     let merchant =
         Merchant::scripted(|_| (poem::http::StatusCode::OK, r#"{"status":1}"#, std::time::Duration::from_millis(100)))
             .await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("1", 100).await;
     shop.pre_apply(id, GOOD_CARD).await;
     let otp = form(id, &[("redirectLink", BACK), ("otp", "111111")]);
@@ -94,7 +94,7 @@ async fn a_double_click_while_the_merchant_thinks_pays_once() {
 
 #[tokio::test]
 async fn without_a_link_back_the_page_says_how_it_ended() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
     shop.pre_apply(id, GOOD_CARD).await;
 
@@ -107,7 +107,7 @@ async fn without_a_link_back_the_page_says_how_it_ended() {
 
 #[tokio::test]
 async fn a_canceled_payment_is_closed_for_good() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
 
     let canceled = send(&shop, "cancel", &form(id, &[("redirectLink", BACK)])).await;
@@ -122,7 +122,7 @@ async fn a_canceled_payment_is_closed_for_good() {
 
 #[tokio::test]
 async fn canceling_after_the_debit_changes_nothing() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
     shop.pay(id).await;
 
@@ -135,7 +135,7 @@ async fn canceling_after_the_debit_changes_nothing() {
 #[tokio::test]
 async fn a_payer_is_told_what_is_wrong() {
     let merchant = Merchant::refusing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("1", 100).await;
 
     for (card, expiry, expected) in [
@@ -169,7 +169,7 @@ async fn a_payer_is_told_what_is_wrong() {
 
 #[tokio::test]
 async fn a_bad_link_gets_a_page_and_no_redirect() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
 
     for (query, expected) in [
@@ -189,8 +189,8 @@ async fn a_bad_link_gets_a_page_and_no_redirect() {
 }
 
 #[tokio::test]
-async fn what_a_merchant_sends_cannot_become_markup() {
-    let shop = Shop::configured(|_| ()).await;
+async fn texts_of_a_merchant_cannot_become_markup() {
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("<script>alert(1)</script>", 100).await;
     let query = format!("storeId=1234&transactionId={id}&redirectLink=https://x.test/\"><b>");
 
@@ -201,7 +201,7 @@ async fn what_a_merchant_sends_cannot_become_markup() {
 
 #[tokio::test]
 async fn a_card_number_is_nowhere_on_disk() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
     let fields = form(id, &[("card_number", GOOD_CARD), ("expiry", "10/24")]);
     send(&shop, "card", &fields).await;

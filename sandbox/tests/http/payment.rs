@@ -1,4 +1,4 @@
-//! The one rule that matters: money moves once, and only after the merchant allowed it.
+//! The main rule: money moves once, and only after the merchant allowed it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use poem::http::StatusCode;
 use sandbox::{Sandbox, SandboxConfig, SandboxError};
 use serde_json::{Value, json};
 
-use crate::support::{GOOD_CARD, Merchant, POOR_CARD, Shop, code};
+use crate::support::{GOOD_CARD, Merchant, POOR_CARD, TestShop, code};
 
 #[tokio::test]
 async fn an_allowed_payment_is_debited_and_shown_so() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("order-7", 5_000_000).await;
 
     assert_eq!(code(&shop.pre_apply(id, GOOD_CARD).await), "OK");
@@ -38,11 +38,11 @@ async fn an_allowed_payment_is_debited_and_shown_so() {
     assert!(shown["card_id"].is_string());
 }
 
-/// The receipt is for the customer's browser, which need not reach the sandbox where that listens.
+/// The receipt is for the customer's browser, which may not reach the address on which the sandbox listens.
 #[tokio::test]
 async fn the_receipt_is_where_browsers_reach_the_sandbox() {
-    let public = Shop::configured(|config| config.public_url = "http://shop.test:8100".parse().ok()).await;
-    let everywhere = Shop::configured(|config| config.listen = ([0, 0, 0, 0], 0).into()).await;
+    let public = TestShop::configured(|config| config.public_url = "http://shop.test:8100".parse().ok()).await;
+    let everywhere = TestShop::configured(|config| config.listen = ([0, 0, 0, 0], 0).into()).await;
 
     for (shop, base) in [(&public, "http://shop.test:8100".to_owned()), (&everywhere, everywhere.sandbox.base_url())] {
         let id = shop.create("1", 100).await;
@@ -54,11 +54,11 @@ async fn the_receipt_is_where_browsers_reach_the_sandbox() {
     }
 }
 
-/// A merchant that asks `get` from inside its webhook must be answered, and must not see a debit yet.
+/// A merchant that calls `get` from its webhook must get an answer, and must not see a debit yet.
 #[tokio::test]
 async fn the_merchant_is_asked_before_the_money_moves() {
     let merchant = Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_millis(600))).await;
-    let shop = Arc::new(Shop::with(&merchant).await);
+    let shop = Arc::new(TestShop::with(&merchant).await);
     let id = shop.create("1", 100).await;
     let paying = tokio::spawn({
         let shop = shop.clone();
@@ -83,7 +83,7 @@ async fn a_refused_payment_moves_no_money_and_may_be_tried_again() {
         (StatusCode::OK, answer, Duration::ZERO)
     })
     .await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("1", 100).await;
 
     let refused = shop.pay(id).await;
@@ -104,7 +104,7 @@ async fn an_http_error_is_asked_again_and_three_of_them_are_a_refusal() {
         _ => (StatusCode::OK, r#"{"status":1}"#, Duration::ZERO),
     })
     .await;
-    let shop = Shop::with(&stumbling).await;
+    let shop = TestShop::with(&stumbling).await;
     let id = shop.create("1", 100).await;
     assert_eq!(shop.pay(id).await["outcome"], "debited");
     assert_eq!(stumbling.callbacks().len(), 3);
@@ -122,7 +122,7 @@ async fn an_http_error_is_asked_again_and_three_of_them_are_a_refusal() {
 async fn an_answer_that_says_nothing_is_a_refusal() {
     for answer in ["", "ok", "{}", r#"{"status":true}"#, r#"{"status":"1"}"#, r#"{"status":2}"#] {
         let merchant = Merchant::answering(StatusCode::OK, answer).await;
-        let shop = Shop::with(&merchant).await;
+        let shop = TestShop::with(&merchant).await;
         let id = shop.create("1", 100).await;
 
         assert_eq!(shop.pay(id).await["outcome"], "refused", "{answer}");
@@ -133,7 +133,7 @@ async fn an_answer_that_says_nothing_is_a_refusal() {
 async fn a_merchant_that_takes_too_long_or_is_away_has_refused() {
     let sleeping = Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_secs(5))).await;
     let url = sleeping.url.clone();
-    let shop = Shop::configured(|config| {
+    let shop = TestShop::configured(|config| {
         config.callback_url = Some(url);
         config.callback_timeout = Duration::from_millis(200);
     })
@@ -149,8 +149,8 @@ async fn a_merchant_that_takes_too_long_or_is_away_has_refused() {
 }
 
 #[tokio::test]
-async fn without_a_callback_url_nobody_is_asked() {
-    let shop = Shop::configured(|_| ()).await;
+async fn without_a_callback_url_no_callback_is_sent() {
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
 
     let outcome = shop.pay(id).await;
@@ -162,7 +162,7 @@ async fn without_a_callback_url_nobody_is_asked() {
 #[tokio::test]
 async fn a_card_without_money_is_declined_after_the_merchant_allowed() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("1", 100).await;
 
     shop.pre_apply(id, POOR_CARD).await;
@@ -171,14 +171,14 @@ async fn a_card_without_money_is_declined_after_the_merchant_allowed() {
     assert_eq!(code(&declined), "STPIMS-ERR-112");
     assert_eq!(merchant.callbacks().len(), 1);
     assert_eq!(shop.inquire(id).await["store_transaction"]["confirmed"], false);
-    // Another card may pay.
+    // Another card can pay.
     assert_eq!(shop.pay(id).await["outcome"], "debited");
 }
 
 #[tokio::test]
 async fn of_many_applies_at_once_one_debits_and_the_others_find_it_closed() {
     let merchant = Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_millis(50))).await;
-    let shop = Arc::new(Shop::with(&merchant).await);
+    let shop = Arc::new(TestShop::with(&merchant).await);
     let id = shop.create("1", 100).await;
     shop.pre_apply(id, GOOD_CARD).await;
 
@@ -202,11 +202,11 @@ async fn of_many_applies_at_once_one_debits_and_the_others_find_it_closed() {
     assert_eq!(merchant.callbacks().len(), 1);
 }
 
-/// The client's timeout is no cancellation: that is why an apply is never repeated.
+/// A timeout of the client cancels nothing, so an apply must never be repeated.
 #[tokio::test]
 async fn an_apply_goes_on_when_its_caller_hangs_up() {
     let merchant = Merchant::scripted(|_| (StatusCode::OK, r#"{"status":1}"#, Duration::from_millis(300))).await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("1", 100).await;
     shop.pre_apply(id, GOOD_CARD).await;
 
@@ -225,7 +225,7 @@ async fn an_apply_goes_on_when_its_caller_hangs_up() {
 
 #[tokio::test]
 async fn a_reversal_gives_the_money_back_once_and_keeps_confirmed() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
     shop.pay(id).await;
     let success_trans_id = shop.inquire(id).await["store_transaction"]["success_trans_id"].clone();
@@ -248,15 +248,15 @@ async fn a_reversal_gives_the_money_back_once_and_keeps_confirmed() {
 
 #[tokio::test]
 async fn a_restarted_sandbox_remembers_every_payment() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let paid = shop.create("1", 100).await;
     shop.pay(paid).await;
     let draft = shop.create("2", 200).await;
     let before = shop.inquire(paid).await;
-    let Shop { sandbox, directory, .. } = shop;
+    let TestShop { sandbox, directory, .. } = shop;
     sandbox.stop().await;
 
-    let shop = Shop::in_directory(directory, |_| ()).await;
+    let shop = TestShop::in_directory(directory, |_| ()).await;
 
     assert_eq!(shop.inquire(paid).await, before);
     assert_eq!(shop.book(draft).await["state"], "draft");
@@ -266,7 +266,7 @@ async fn a_restarted_sandbox_remembers_every_payment() {
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let directory = tempfile::tempdir().expect("a directory");
     let config = SandboxConfig::new(shop.sandbox.address(), directory.path().to_owned(), None);
 

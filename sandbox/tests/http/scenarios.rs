@@ -1,14 +1,14 @@
-//! Stranger trouble: answers of another shape, callbacks at odd moments, money that goes back.
+//! Rarer faults: answers in another format, callbacks at unusual moments, money that is returned.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Merchant, Shop, code};
+use crate::support::{Merchant, TestShop, code};
 
 #[tokio::test]
-async fn a_successful_answer_can_be_no_json_and_the_work_is_done() {
-    let shop = Shop::configured(|_| ()).await;
+async fn a_successful_answer_can_be_other_than_json_while_the_work_is_done() {
+    let shop = TestShop::configured(|_| ()).await;
     let body = json!({"store_id": 1234, "account": "1", "amount": 100});
 
     for (fault, text) in [("html", "<!DOCTYPE html>"), ("empty", "")] {
@@ -25,7 +25,7 @@ async fn a_successful_answer_can_be_no_json_and_the_work_is_done() {
 
 #[tokio::test]
 async fn an_answer_can_have_other_types_more_fields_or_no_transaction() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("77", 100).await;
     let plain = shop.inquire(id).await;
 
@@ -48,7 +48,7 @@ async fn an_answer_can_have_other_types_more_fields_or_no_transaction() {
 
 #[tokio::test]
 async fn a_timeout_can_come_after_the_work_or_before_it() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let body = |account: &str| json!({"store_id": 1234, "account": account, "amount": 100});
     let short = Duration::from_millis(300);
 
@@ -66,7 +66,7 @@ async fn a_timeout_can_come_after_the_work_or_before_it() {
 
 #[tokio::test]
 async fn the_token_can_be_slow_or_another_logins() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     shop.add_fault(json!({"fault": "token-slow", "milliseconds": 150, "next": 1})).await;
     let begun = Instant::now();
     shop.fetch_token().await;
@@ -86,11 +86,11 @@ async fn the_token_can_be_slow_or_another_logins() {
     assert_eq!(answer.status(), 200);
 }
 
-/// A merchant that has not read create's answer yet does not know the transaction it is asked about.
+/// A merchant that has not read create's answer yet does not know the transaction of the callback.
 #[tokio::test]
 async fn a_callback_can_come_before_the_answer_of_create() {
     let merchant = Merchant::refusing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     shop.add_fault(json!({"fault": "callback-early", "next": 1})).await;
 
     let id = shop.create("1", 100).await;
@@ -102,7 +102,7 @@ async fn a_callback_can_come_before_the_answer_of_create() {
 #[tokio::test]
 async fn a_callback_can_be_repeated_and_replayed_byte_for_byte() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     shop.add_fault(json!({"fault": "callback-repeated", "times": 4})).await;
     shop.add_fault(json!({"fault": "callback-replayed", "milliseconds": 50})).await;
     let id = shop.create("1", 100).await;
@@ -120,9 +120,9 @@ async fn a_callback_can_be_repeated_and_replayed_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_callback_for_another_account_is_signed_rightly() {
+async fn a_callback_for_another_account_is_correctly_signed() {
     let merchant = Merchant::refusing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     shop.add_fault(json!({"fault": "callback-unknown-account"})).await;
     let id = shop.create("7", 100).await;
 
@@ -134,7 +134,7 @@ async fn a_callback_for_another_account_is_signed_rightly() {
 
 #[tokio::test]
 async fn money_can_go_back_by_itself_after_a_while() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     shop.add_fault(json!({"fault": "reversed-later", "milliseconds": 50})).await;
     let id = shop.create("1", 100).await;
 
@@ -149,8 +149,8 @@ async fn money_can_go_back_by_itself_after_a_while() {
 }
 
 #[tokio::test]
-async fn a_paid_transaction_can_have_a_status_nobody_knows() {
-    let shop = Shop::configured(|_| ()).await;
+async fn a_paid_transaction_can_have_an_unknown_status() {
+    let shop = TestShop::configured(|_| ()).await;
     shop.add_fault(json!({"fault": "status-unknown"})).await;
     let id = shop.create("1", 100).await;
     assert_eq!(shop.inquire(id).await["store_transaction"]["status_code"], Value::Null, "not before it is paid");
@@ -161,12 +161,12 @@ async fn a_paid_transaction_can_have_a_status_nobody_knows() {
     assert_eq!((&shown["confirmed"], &shown["status_code"]), (&json!(true), &json!("-777")));
 }
 
-/// On Linux all of 127.0.0.0/8 is this machine; elsewhere the callback cannot be sent.
+/// On Linux all of 127.0.0.0/8 is this machine; on other systems the callback cannot be sent.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_callback_can_come_from_another_address() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     shop.add_fault(json!({"fault": "callback-other-address", "next": 1})).await;
     let id = shop.create("1", 100).await;
     assert_eq!(shop.pay(id).await["outcome"], "debited");
@@ -178,7 +178,7 @@ async fn a_callback_can_come_from_another_address() {
 
 #[tokio::test]
 async fn a_fault_for_a_prefix_of_accounts_spares_the_others() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     shop.add_fault(json!({"fault": "debit-declined", "account": "sim-declined-*"})).await;
     let (declined, other) = (shop.create("sim-declined-1", 100).await, shop.create("sim-1", 100).await);
 

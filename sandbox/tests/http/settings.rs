@@ -1,17 +1,17 @@
-//! What can be changed while the sandbox runs: tokens, its clock, and whether it is there at all.
+//! Settings that change while the sandbox runs: tokens, the clock, and outages.
 
 use std::time::{Duration, Instant};
 
 use sandbox::TokenMode;
 use serde_json::{Value, json};
 
-use crate::support::{Merchant, Shop, code};
+use crate::support::{Merchant, TestShop, code};
 
-async fn tokens(shop: &Shop) -> Value {
+async fn tokens(shop: &TestShop) -> Value {
     shop.get("/_sim/token").send().await.expect("an answer").json().await.expect("JSON")
 }
 
-async fn advance(shop: &Shop, seconds: u64) -> Value {
+async fn advance(shop: &TestShop, seconds: u64) -> Value {
     let wish = json!({"advance_seconds": seconds});
     let answer = shop.post("/_sim/clock").json(&wish).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
@@ -24,7 +24,7 @@ fn draft() -> Value {
 
 #[tokio::test]
 async fn where_each_login_voids_the_last_token_the_old_one_opens_nothing() {
-    let shop = Shop::configured(|config| config.token_mode = TokenMode::RevokePrevious).await;
+    let shop = TestShop::configured(|config| config.token_mode = TokenMode::RevokePrevious).await;
     assert_eq!(shop.prepare("create", &draft()).send().await.expect("an answer").status(), 200);
 
     let second = shop.fetch_token().await;
@@ -46,7 +46,7 @@ async fn where_each_login_voids_the_last_token_the_old_one_opens_nothing() {
 
 #[tokio::test]
 async fn the_kind_and_the_life_of_tokens_can_be_changed_while_it_runs() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let first = shop.fetch_token().await;
 
     let wish = json!({"mode": "revoke-previous", "lifetime_seconds": 2});
@@ -66,7 +66,7 @@ async fn the_kind_and_the_life_of_tokens_can_be_changed_while_it_runs() {
 
 #[tokio::test]
 async fn another_login_can_be_had_at_any_time() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
 
     let url = shop.sandbox.base_url() + "/_sim/token";
     assert_eq!(shop.client.delete(url).send().await.expect("an answer").status(), 200);
@@ -77,7 +77,7 @@ async fn another_login_can_be_had_at_any_time() {
 #[tokio::test]
 async fn an_hour_of_waiting_is_one_request() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let (first, paid) = (shop.create("1", 100).await, shop.create("2", 100).await);
     assert_eq!(shop.pay(paid).await["outcome"], "debited");
 
@@ -85,19 +85,19 @@ async fn an_hour_of_waiting_is_one_request() {
     let second = shop.create("3", 100).await;
     advance(&shop, 1).await;
 
-    // The transactions: what was paid stays so, what was made later lives on.
+    // The paid transaction stays paid, and the later one stays open.
     assert_eq!(shop.book(first).await["state"], "closed");
     assert_eq!(shop.book(paid).await["state"], "debited");
     assert_eq!(shop.book(second).await["state"], "draft");
     assert_eq!(shop.pay(first).await["outcome"], "closed");
-    assert_eq!(merchant.callbacks().len(), 1, "nobody is asked about what is over");
-    // The token.
+    assert_eq!(merchant.callbacks().len(), 1, "no callback is sent for a closed transaction");
+    // The token has expired.
     assert_eq!(shop.prepare("create", &draft()).send().await.expect("an answer").status(), 401);
 }
 
 #[tokio::test]
-async fn a_draft_that_nobody_paid_in_time_is_closed_for_whoever_looks() {
-    let shop = Shop::configured(|config| config.draft_lifetime = Duration::from_millis(1)).await;
+async fn an_unpaid_draft_is_shown_closed_after_its_lifetime() {
+    let shop = TestShop::configured(|config| config.draft_lifetime = Duration::from_millis(1)).await;
     let id = shop.create("1", 100).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
 
@@ -110,7 +110,7 @@ async fn a_draft_that_nobody_paid_in_time_is_closed_for_whoever_looks() {
 
 #[tokio::test]
 async fn a_sandbox_that_is_away_refuses_connections_and_comes_back() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 100).await;
 
     let left = shop.post("/_sim/away").json(&json!({"milliseconds": 500})).send().await.expect("an answer");

@@ -1,15 +1,15 @@
-//! Trouble on demand.
+//! Faults on demand.
 
 use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
-use crate::support::{GOOD_CARD, Merchant, Shop, code};
+use crate::support::{GOOD_CARD, Merchant, TestShop, code};
 
 #[tokio::test]
 async fn every_fault_is_listed_with_what_it_does_and_an_unknown_one_is_refused() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let listed: Value = shop.get("/_sim/faults").send().await.expect("an answer").json().await.expect("JSON");
     let known = listed["known"].as_array().expect("names");
     for shape in ["callback-invoice", "callback-both", "callback-numbers"] {
@@ -32,7 +32,7 @@ async fn every_fault_is_listed_with_what_it_does_and_an_unknown_one_is_refused()
 
 #[tokio::test]
 async fn transport_faults_do_nothing_but_answer_badly() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let body = json!({"store_id": 1234, "account": "1", "amount": 100});
 
     for (fault, status) in
@@ -54,7 +54,7 @@ async fn transport_faults_do_nothing_but_answer_badly() {
 
 #[tokio::test]
 async fn a_latency_fault_makes_calls_slow() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     shop.add_fault(json!({"fault": "latency", "milliseconds": 150})).await;
     let started = Instant::now();
 
@@ -63,11 +63,11 @@ async fn a_latency_fault_makes_calls_slow() {
     assert!(started.elapsed() >= Duration::from_millis(150));
 }
 
-/// The work is done and the caller does not learn it: the case for looking it up.
+/// The work is done, but the caller does not learn it, so it must look the transaction up.
 #[tokio::test]
 async fn a_lost_answer_leaves_the_debit_standing() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let body = |id: i64| json!({"store_id": 1234, "transaction_id": id, "otp": "111111"});
 
     for fault in ["answer-lost", "malformed", "unknown-code"] {
@@ -93,7 +93,7 @@ async fn a_lost_answer_leaves_the_debit_standing() {
 #[tokio::test]
 async fn money_can_move_without_a_callback_or_before_it() {
     let merchant = Merchant::refusing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
 
     shop.add_fault(json!({"fault": "callback-never", "account": "1"})).await;
     let id = shop.create("1", 100).await;
@@ -117,7 +117,7 @@ async fn money_can_move_without_a_callback_or_before_it() {
 #[tokio::test]
 async fn a_doubled_callback_comes_twice_and_debits_once() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     shop.add_fault(json!({"fault": "callback-doubled"})).await;
     let id = shop.create("1", 100).await;
 
@@ -129,11 +129,11 @@ async fn a_doubled_callback_comes_twice_and_debits_once() {
     assert_eq!(shop.book(id).await["debits"], 1);
 }
 
-/// Atmos' documentation, examples and live callbacks disagree; a merchant has to take them all.
+/// Atmos' documentation, examples and real callbacks differ; a merchant must accept all forms.
 #[tokio::test]
-async fn a_callback_can_have_every_shape_that_has_been_seen_and_is_signed_rightly_in_each() {
+async fn a_callback_can_have_every_known_form_with_a_valid_signature() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let shapes: [(&[&str], &[&str], bool); 6] = [
         (&[], &["account"], false),
         (&["callback-invoice"], &["invoice"], false),
@@ -163,11 +163,11 @@ async fn a_callback_can_have_every_shape_that_has_been_seen_and_is_signed_rightl
     assert_eq!(merchant.callbacks().len(), shapes.len() + 1, "one of them was doubled");
 }
 
-/// A callback that comes after the debit has the shape of any other.
+/// A callback after the debit can have any form too.
 #[tokio::test]
 async fn a_late_callback_can_have_another_shape_too() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     shop.add_fault(json!({"fault": "callback-late", "milliseconds": 1})).await;
     shop.add_fault(json!({"fault": "callback-invoice"})).await;
     let id = shop.create("7", 100).await;
@@ -178,12 +178,12 @@ async fn a_late_callback_can_have_another_shape_too() {
     assert_eq!((callback["invoice"].as_str(), callback.get("account")), (Some("7"), None));
 }
 
-/// A value as it is written in the body, without quotes.
+/// A value of the body without quotes.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Calculated here once more, over what the merchant reads.
+/// Computed independently, over the values that the merchant reads.
 fn signature(values: &[&str]) -> String {
     let digest = Md5::digest(values.concat() + "sandbox-api-key");
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -192,7 +192,7 @@ fn signature(values: &[&str]) -> String {
 #[tokio::test]
 async fn an_allowed_payment_can_still_come_to_nothing() {
     let merchant = Merchant::allowing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
 
     shop.add_fault(json!({"fault": "debit-declined", "account": "1"})).await;
     let declined = shop.create("1", 100).await;
@@ -211,7 +211,7 @@ async fn an_allowed_payment_can_still_come_to_nothing() {
 
 #[tokio::test]
 async fn get_can_show_another_amount_or_call_a_paid_transaction_closed() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let id = shop.create("1", 1000).await;
     shop.pay(id).await;
 
@@ -228,7 +228,7 @@ async fn get_can_show_another_amount_or_call_a_paid_transaction_closed() {
 #[tokio::test]
 async fn callbacks_are_listed_with_their_answers() {
     let merchant = Merchant::refusing().await;
-    let shop = Shop::with(&merchant).await;
+    let shop = TestShop::with(&merchant).await;
     let id = shop.create("1", 100).await;
     shop.add_fault(json!({"fault": "callback-badly-signed", "next": 1})).await;
     shop.pay(id).await;
@@ -244,7 +244,7 @@ async fn callbacks_are_listed_with_their_answers() {
 
 #[tokio::test]
 async fn an_operator_can_let_a_draft_lapse_and_a_payment_be_reversed() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let lapsed = shop.create("1", 100).await;
     let paid = shop.create("2", 100).await;
     shop.pay(paid).await;
@@ -258,7 +258,7 @@ async fn an_operator_can_let_a_draft_lapse_and_a_payment_be_reversed() {
 
 #[tokio::test]
 async fn paying_what_does_not_exist_is_an_unknown_outcome() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
 
     let outcome = shop.pay(7).await;
 
@@ -267,7 +267,7 @@ async fn paying_what_does_not_exist_is_an_unknown_outcome() {
 
 #[tokio::test]
 async fn the_reference_has_every_fault_as_the_sandbox_tells_it() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
 
     let listed: Value = shop.get("/_sim/faults").send().await.expect("an answer").json().await.expect("JSON");
 
@@ -291,10 +291,10 @@ async fn the_reference_has_every_fault_as_the_sandbox_tells_it() {
     documents::part("docs/reference/sandbox-faults.md", "sandbox-faults", &tables.join("\n"));
 }
 
-/// A developer's browser must not let any page that it shows play with the sandbox.
+/// A page of another site in a developer's browser must not change the sandbox.
 #[tokio::test]
 async fn a_page_of_another_site_changes_nothing() {
-    let shop = Shop::configured(|_| ()).await;
+    let shop = TestShop::configured(|_| ()).await;
     let base = shop.sandbox.base_url();
     let fault = r#"{"fault":"callback-never"}"#;
     let status = async |headers: &[(&str, &str)]| {
@@ -306,7 +306,7 @@ async fn a_page_of_another_site_changes_nothing() {
     };
 
     for (header, expected) in [
-        // curl, with and without a word about the body; a program; a page of the sandbox's own.
+        // curl, with and without a content type; a program; a page of the sandbox's own.
         (("content-type", "application/x-www-form-urlencoded"), 200),
         (("accept", "*/*"), 200),
         (("content-type", "application/json; charset=utf-8"), 200),

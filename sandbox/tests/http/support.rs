@@ -18,17 +18,17 @@ use url::Url;
 pub(crate) const GOOD_CARD: &str = "8600490744313347";
 pub(crate) const POOR_CARD: &str = "8600312998546358";
 
-/// What the merchant answers to the n-th callback, counted from 0.
-type Script = Box<dyn Fn(usize) -> (StatusCode, &'static str, Duration) + Send + Sync>;
+/// The merchant's answer to the n-th callback, counted from 0.
+type MerchantScript = Box<dyn Fn(usize) -> (StatusCode, &'static str, Duration) + Send + Sync>;
 
 /// A merchant's server.
 pub(crate) struct Merchant {
     pub(crate) url: Url,
-    inside: Arc<Inside>,
+    inside: Arc<MerchantState>,
 }
 
-struct Inside {
-    script: Script,
+struct MerchantState {
+    script: MerchantScript,
     count: AtomicUsize,
     bodies: Mutex<Vec<Value>>,
     addresses: Mutex<Vec<String>>,
@@ -50,7 +50,7 @@ impl Merchant {
     pub(crate) async fn scripted(
         script: impl Fn(usize) -> (StatusCode, &'static str, Duration) + Send + Sync + 'static,
     ) -> Self {
-        let inside = Arc::new(Inside {
+        let inside = Arc::new(MerchantState {
             script: Box::new(script),
             count: AtomicUsize::new(0),
             bodies: Mutex::default(),
@@ -70,12 +70,12 @@ impl Merchant {
         self.inside.bodies.lock().expect("the bodies").clone()
     }
 
-    /// Where each callback came from.
+    /// The source address of each callback.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.inside.addresses.lock().expect("the addresses").clone()
     }
 
-    /// The body of the first callback, which may be on its way yet.
+    /// The body of the first callback, which may still be on its way.
     pub(crate) async fn first_callback(&self) -> Value {
         for _ in 0..500 {
             if let Some(first) = self.callbacks().into_iter().next() {
@@ -88,7 +88,7 @@ impl Merchant {
 }
 
 #[handler]
-async fn post_webhook(Data(inside): Data<&Arc<Inside>>, from: &RemoteAddr, payload: Body) -> Response {
+async fn post_webhook(Data(inside): Data<&Arc<MerchantState>>, from: &RemoteAddr, payload: Body) -> Response {
     let address = from.as_socket_addr().expect("an address").ip().to_string();
     inside.addresses.lock().expect("the addresses").push(address);
     let body = payload.into_json().await.expect("a JSON callback");
@@ -99,14 +99,14 @@ async fn post_webhook(Data(inside): Data<&Arc<Inside>>, from: &RemoteAddr, paylo
 }
 
 /// A sandbox with its ledger in a directory of its own.
-pub(crate) struct Shop {
+pub(crate) struct TestShop {
     pub(crate) sandbox: Sandbox,
     pub(crate) client: Client,
     pub(crate) directory: TempDir,
     token: String,
 }
 
-impl Shop {
+impl TestShop {
     pub(crate) async fn with(merchant: &Merchant) -> Self {
         let url = merchant.url.clone();
         Self::configured(|config| config.callback_url = Some(url)).await
@@ -186,7 +186,7 @@ impl Shop {
         self.call("get", json!({"store_id": "1234", "transaction_id": id})).await
     }
 
-    /// What a paying customer does.
+    /// Pays like a customer.
     pub(crate) async fn pay(&self, id: i64) -> Value {
         let response = self.post(&format!("/_sim/pay/{id}")).send().await.expect("an outcome");
         response.json().await.expect("JSON")
@@ -197,7 +197,7 @@ impl Shop {
         assert_eq!(response.status(), 200, "{fault}");
     }
 
-    /// The ledger's line of a transaction.
+    /// The transaction's row of the ledger.
     pub(crate) async fn book(&self, id: i64) -> Value {
         let response = self.get("/_sim/ledger").send().await.expect("the ledger");
         let ledger: Value = response.json().await.expect("JSON");
