@@ -1,4 +1,4 @@
-//! A customer with a real browser: from the shop's link over the gateway's page to our word that it is paid.
+//! A customer with a real browser: from the shop's link through the gateway's page to our confirmation of the payment.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,7 +23,7 @@ on_both_kinds! {
 const CARD: &str = "8600490744313347";
 const WITHOUT_MONEY: &str = "8600312998546358";
 
-/// Longer than that nobody waits to hear what became of a payment.
+/// The longest that a customer should wait for the result of a payment.
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 async fn a_customer_pays_in_a_browser_and_is_told_so_by_the_page_itself(kind: Kind) {
@@ -45,13 +45,13 @@ async fn a_customer_pays_in_a_browser_and_is_told_so_by_the_page_itself(kind: Ki
     browser.quit().await;
 }
 
-/// The page opens while nothing is decided yet, and turns while the customer looks on.
+/// The page opens while the payment is undecided, and changes while the customer looks at it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_page_turns_paid_when_the_gateway_speaks_late() {
     let app = TestApp::start(Kind::Embedded).await;
     let browser = Browser::start().await;
     let order = make_order(&app, "ru").await;
-    // Money moves, nobody is asked, and for now the gateway does not say how it went.
+    // Money moves without a callback, and for now the gateway does not report it.
     app.fault(json!({ "fault": "callback-late", "milliseconds": 2_000 })).await;
     app.fault(json!({ "fault": "unavailable", "path": "/merchant/pay/get" })).await;
 
@@ -77,7 +77,7 @@ async fn a_customer_without_javascript_is_told_too() {
     let page = order["payment_url"].as_str().unwrap();
     assert!(page.starts_with(&format!("{}/pay/", app.url)), "{page}");
 
-    // Our waiting page leads on by itself as soon as there is a gateway's page.
+    // Our waiting page forwards by itself as soon as there is a gateway's page.
     browser.goto(page).await;
     browser.wait_for_text("#headline", "payment page", PATIENCE).await;
     app.clear_faults().await;
@@ -92,7 +92,7 @@ async fn a_customer_without_javascript_is_told_too() {
     browser.quit().await;
 }
 
-/// The customer leaves the gateway's page after the decline, and finds the way back to it on either of our pages.
+/// After the decline the customer leaves the gateway's page, and finds the way back to it on either of our pages.
 async fn a_customer_whose_card_was_declined_is_led_back_and_pays_with_another(kind: Kind) {
     let app = TestApp::start(kind).await;
     let browser = Browser::start().await;
@@ -122,7 +122,7 @@ async fn a_customer_whose_card_was_declined_is_led_back_and_pays_with_another(ki
     browser.quit().await;
 }
 
-/// Nothing was tried, and nothing is being checked for ever.
+/// No payment was tried, so the page must not show a check without end.
 async fn a_customer_who_comes_back_without_paying_is_told_so_and_can_still_pay(kind: Kind) {
     let app = TestApp::start(kind).await;
     let browser = Browser::start().await;
@@ -135,7 +135,7 @@ async fn a_customer_who_comes_back_without_paying_is_told_so_and_can_still_pay(k
     browser.click("a#pay").await;
     browser.click("#cancel").await;
 
-    // Nothing was allowed, so that a closed page is believed at once.
+    // No callback was allowed, so a closed page is final at once.
     browser.wait_for_url("/return", PATIENCE).await;
     wait_until("another link", PATIENCE, async || {
         let linked = app.wait_for_link(id(&order)).await;
@@ -151,7 +151,7 @@ async fn a_customer_who_comes_back_without_paying_is_told_so_and_can_still_pay(k
     browser.quit().await;
 }
 
-/// Behind a proxy that answers for us while we are away.
+/// With a proxy in front that answers while we are down.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_page_stays_through_a_restart_behind_a_proxy_and_turns_paid() {
     let front = Forwarder::start(away()).await;
@@ -177,7 +177,7 @@ async fn an_open_page_stays_through_a_restart_behind_a_proxy_and_turns_paid() {
     browser.quit().await;
 }
 
-/// A proxy whose server is away. It serves until the test ends; gives its port.
+/// A proxy whose server is down. It serves until the test ends; returns its port.
 fn away() -> u16 {
     #[handler]
     fn bad_gateway() -> Response {
@@ -193,7 +193,8 @@ fn away() -> u16 {
     port
 }
 
-/// A card without money is declined after the shop has said yes; the customer takes another one on the same page.
+/// A card without money is declined after the shop has allowed the debit; the customer uses another card on the same
+/// page.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_customer_whose_card_is_declined_pays_with_another() {
     let app = TestApp::start(Kind::Embedded).await;
@@ -214,7 +215,7 @@ async fn a_customer_whose_card_is_declined_pays_with_another() {
     browser.quit().await;
 }
 
-/// Our page once it says that the order is paid.
+/// Our page as soon as it shows the order as paid.
 const PAID: &str = r#"main#status[data-status="paid"]"#;
 
 async fn make_order(app: &TestApp, language: &str) -> Value {
@@ -233,7 +234,7 @@ async fn pay(browser: &Browser) {
     pay_with(browser, CARD).await;
 }
 
-/// Types a card and its code on the gateway's page.
+/// Enters a card and its code on the gateway's page.
 async fn pay_with(browser: &Browser, card: &str) {
     browser.fill("#card_number", card).await;
     browser.fill("#expiry", "07/28").await;

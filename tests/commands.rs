@@ -1,28 +1,28 @@
-//! The commands of an operator, on a running installation: what they print, and the exit codes scripts go by.
+//! The operator's commands on a running installation: their output, and the exit codes for scripts.
 
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::command::{Ended, run};
+use crate::support::command::{CommandResult, run};
 use crate::support::ports::free_port;
 use crate::support::role::{client, id};
 use crate::support::servers::{fresh_database, redis_url};
 use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// A running `tasdiq up` in which nobody waits long for a link.
+/// A running `tasdiq up` in which requests wait only briefly for a link.
 async fn start_up() -> Up {
     Up::start(&[("TASDIQ_LINK_WAIT_MS", "1000")]).await
 }
 
 /// Runs a command on that installation.
-async fn command(up: &Up, arguments: &[&str]) -> Ended {
+async fn command(up: &Up, arguments: &[&str]) -> CommandResult {
     run(arguments, &up.environment()).await
 }
 
-/// Makes an order and debits it behind our back: no callback, so no inquiry comes soon.
+/// Makes an order and debits it without a callback, so no inquiry follows soon.
 async fn order_paid_in_silence(up: &Up) -> Value {
     let order = up.api.create_order().await;
     up.sandbox.fault(&json!({ "fault": "callback-never" })).await;
@@ -44,7 +44,7 @@ fn number(order: &Value) -> String {
     id(order).to_string()
 }
 
-/// A script that asked for JSON reads why a command failed as JSON, too.
+/// A script that asks for JSON gets errors as JSON too.
 #[tokio::test]
 async fn with_json_a_failure_is_told_as_json() {
     let up = start_up().await;
@@ -73,7 +73,7 @@ async fn with_json_a_failure_is_told_as_json() {
     assert_eq!((nowhere.code, &document["exit_code"]), (Some(78), &json!(78)));
 }
 
-/// What can be named is listed, and nothing else; and an order that nobody's key has made is nobody's.
+/// Only existing names are listed, and an order of an unknown key belongs to no listed one.
 #[tokio::test]
 async fn what_a_person_types_wrong_is_told_with_what_is_right() {
     let up = start_up().await;
@@ -145,14 +145,14 @@ async fn doctor_finds_a_running_installation_well() {
     assert!(!person.said.contains("FAULT"), "{person:?}");
 }
 
-/// Both servers and no gateway's variables: as `tasdiq up` may be run, and as neither `api` nor `worker` may.
+/// Both servers and no variables of a gateway: `tasdiq up` can run so, but neither `api` nor `worker` can.
 #[tokio::test]
 async fn doctor_finds_an_up_on_servers_well() {
     let servers = [("DATABASE_URL", &*fresh_database().await), ("REDIS_URL", &*redis_url())];
     let up = Up::start(&servers).await;
     let doctor = async || run(&["doctor"], &[&up.environment()[..], &servers[..]].concat()).await;
 
-    // Its row in the database tells that it runs.
+    // Its row in the database shows that it runs.
     let well = async || Some(doctor().await).filter(|ended| ended.said.contains("tasdiq up;"));
     let ended = wait_until("doctor to judge it by the rules of up", PATIENCE, well).await;
 
@@ -276,7 +276,7 @@ async fn an_orders_whole_story_is_shown() {
     assert!(!person.said.contains(token) && !story.to_string().contains(token), "the token opens the order's pages");
 }
 
-/// A debit without a callback is found by the inquiry schedule, in minutes; an operator who knows of it need not wait.
+/// Without a callback, inquiries find the debit after minutes; an operator who knows of it can ask at once.
 #[tokio::test]
 async fn reconcile_asks_the_gateway_at_once() {
     let up = start_up().await;
@@ -355,7 +355,7 @@ async fn canceling_a_payment_link_cancels_its_order() {
     }
 }
 
-/// Which host, which process, when, and what went wrong: the questions after a bad night.
+/// The questions after an incident: which host, which process, when, and which error.
 #[tokio::test]
 async fn an_attempt_that_failed_is_shown_with_its_worker() {
     let up = start_up().await;
@@ -455,7 +455,7 @@ async fn what_does_not_exist_is_said_to_be_unknown() {
     }
 }
 
-/// A mistyped directory must not become an empty installation that looks well.
+/// A mistyped directory must not become an empty installation that looks healthy.
 #[tokio::test]
 async fn commands_make_no_installation_where_there_is_none() {
     let folder = tempfile::tempdir().unwrap();

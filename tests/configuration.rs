@@ -1,25 +1,25 @@
-//! What a wrong configuration brings: the real program says at its start what is wrong and what to do, all of it at
-//! once, and ends with exit code 78, which supervisors leave alone.
+//! Wrong configurations: at its start the real program names all faults at once, says what to do, and ends with exit
+//! code 78, after which supervisors do not restart it.
 
 use std::fs;
 
 use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::role::Role;
+use crate::support::role::RunningRole;
 use crate::support::servers::{FakeRedis, PrivateRedis, fresh_database};
 use crate::support::wait::PATIENCE;
 
 /// Exit code `EX_CONFIG`.
 const CONFIGURATION: i32 = 78;
 
-/// Any port will do, where none must be known.
+/// Free ports, for tests that need no fixed one.
 const ANYWHERE: [(&str, &str); 3] = [
     ("TASDIQ_LISTEN", "127.0.0.1:0"),
     ("TASDIQ_SANDBOX_LISTEN", "127.0.0.1:0"),
     ("TASDIQ_WORKER_LISTEN", "127.0.0.1:0"),
 ];
 
-/// A real gateway's whole set, with the keys that the order API needs then.
+/// All variables of a real gateway, with the API keys that it requires.
 const REAL_GATEWAY: [(&str, &str); 5] = [
     ("ATMOS_CONSUMER_KEY", "a-real-consumer-key"),
     ("ATMOS_CONSUMER_SECRET", "a-real-consumer-secret"),
@@ -28,7 +28,7 @@ const REAL_GATEWAY: [(&str, &str); 5] = [
     ("TASDIQ_API_KEYS", "shop:a-real-order-api-key"),
 ];
 
-/// The sandbox's set, for the roles that must be told.
+/// All variables of the sandbox, for the roles that need them.
 const SANDBOX: [(&str, &str); 5] = [
     ("ATMOS_CONSUMER_KEY", "sandbox-key"),
     ("ATMOS_CONSUMER_SECRET", "sandbox-secret"),
@@ -37,13 +37,13 @@ const SANDBOX: [(&str, &str); 5] = [
     ("ATMOS_BASE_URL", "http://127.0.0.1:1"),
 ];
 
-/// `all`, with the variables in `changed` set anew; an empty value is none.
+/// `all` with the variables in `changed` replaced; an empty value removes one.
 fn environment<'a>(all: &[(&'a str, &'a str)], changed: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let kept = ANYWHERE.iter().chain(all).filter(|(name, _)| changed.iter().all(|(other, _)| other != name));
     kept.chain(changed).copied().collect()
 }
 
-/// Starts the program, which must refuse, and gives what it said.
+/// Starts the program, which must refuse to run, and returns its output.
 async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let mut program = Program::start(arguments, environment);
     let exit_status = program.wait_exit(PATIENCE).await;
@@ -53,7 +53,7 @@ async fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     output
 }
 
-/// Every one of `parts` must be said.
+/// Asserts that the output contains all of `parts`.
 fn assert_says(output: &str, parts: &[&str]) {
     for part in parts {
         assert!(output.contains(part), "nothing is said about {part:?}:\n{output}");
@@ -89,7 +89,7 @@ async fn half_of_the_gateways_variables_are_refused_with_the_names_of_the_others
 #[tokio::test]
 async fn a_data_directory_that_cannot_be_written_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    // Root may write everywhere, but even root makes no directory below a file.
+    // Root may write everywhere, but even root cannot create a directory below a file.
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let below = file.join("data");
@@ -146,7 +146,7 @@ async fn a_redis_that_evicts_is_refused() {
     }
 }
 
-/// `up` brings its own sandbox, the others are told where one is.
+/// `up` has its own sandbox; the other roles need its address.
 fn sandbox_of(role: &str) -> &'static [(&'static str, &'static str)] {
     if role == "up" { &[] } else { &SANDBOX }
 }
@@ -158,7 +158,7 @@ async fn migrated_database() -> String {
     database_url
 }
 
-/// Whoever finds the port would otherwise make orders in the shop's name.
+/// Otherwise anyone who finds the port could make orders in the shop's name.
 #[tokio::test]
 async fn a_real_gateway_without_api_keys_is_refused() {
     let servers = [("DATABASE_URL", "postgres://db/shop"), ("REDIS_URL", "redis://redis"), ("TASDIQ_API_KEYS", "")];
@@ -170,7 +170,7 @@ async fn a_real_gateway_without_api_keys_is_refused() {
     }
 }
 
-/// Everybody knows the sandbox's secrets, and the API key signs callbacks.
+/// The sandbox's secrets are public, and the API key signs callbacks.
 #[tokio::test]
 async fn a_real_gateway_with_the_sandboxs_secrets_is_refused() {
     for (name, value) in [("ATMOS_CONSUMER_SECRET", "sandbox-secret"), ("ATMOS_API_KEY", "sandbox-api-key")] {
@@ -184,7 +184,7 @@ async fn a_real_gateway_with_the_sandboxs_secrets_is_refused() {
     }
 }
 
-/// Whoever is in the same network would make orders in the shop's name.
+/// Otherwise anyone in the same network could make orders in the shop's name.
 #[tokio::test]
 async fn an_order_api_that_other_machines_reach_wants_api_keys() {
     for listen in ["0.0.0.0:0", "[::]:0"] {
@@ -197,7 +197,7 @@ async fn an_order_api_that_other_machines_reach_wants_api_keys() {
     program.wait_for_line("Tasdiq is up", PATIENCE).await;
 }
 
-/// Published keys open an order API that other machines reach.
+/// Published keys would open an order API that other machines can reach.
 #[tokio::test]
 async fn a_sandbox_on_another_machine_without_api_keys_is_refused() {
     let servers = [
@@ -270,7 +270,7 @@ async fn several_faults_are_told_at_once_and_no_value_is_repeated() {
 
 const NO_ROOTS: [(&str, &str); 2] = [("SSL_CERT_FILE", "/nowhere.pem"), ("SSL_CERT_DIR", "/nowhere")];
 
-/// Nothing is called over TLS there.
+/// No call there uses TLS.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_without_root_certificates_runs_the_sandbox() {
     let app = crate::support::app::TestApp::start_with(crate::support::app::Kind::Embedded, &NO_ROOTS).await;
@@ -290,7 +290,7 @@ async fn root_certificates_that_a_gateway_over_tls_needs_are_asked_for_by_name()
     assert!(!output.contains("ATMOS_PROXY_URL"), "{output}");
 }
 
-/// The right name would have closed the order API, so silence would be dangerous.
+/// Under its right name the variable would have closed the order API, so a silent start would be dangerous.
 #[tokio::test]
 async fn a_variable_that_nothing_reads_is_warned_about() {
     let folder = tempfile::tempdir().unwrap();
@@ -316,13 +316,13 @@ async fn an_address_that_is_taken_is_named_with_its_variable() {
         let mut program = Program::start(&["up"], &environment(&[], &variables));
         let exit_status = program.wait_exit(PATIENCE).await;
 
-        // Something may stop listening there, so this is no fault of the configuration.
+        // The other program may stop listening, so this is no configuration fault.
         assert_eq!(exit_status.code(), Some(69), "{}", program.output());
         assert_says(&program.output(), &[name, &address]);
     }
 }
 
-/// A file that is another program's, or the wrong one, must be avoidable.
+/// A file of another program, or a wrong one, must be avoidable.
 #[tokio::test]
 async fn a_file_of_settings_can_be_named_or_left_out() {
     let bad = "TASDIQ_LOG=inf\nTASDIQ_LISTEN=127.0.0.1:0\nTASDIQ_SANDBOX_LISTEN=127.0.0.1:0";
@@ -345,7 +345,7 @@ async fn a_file_of_settings_can_be_named_or_left_out() {
     }
 }
 
-/// As developers keep their settings, and container platforms their secrets.
+/// Developers keep their settings in a file, container platforms their secrets.
 #[tokio::test]
 async fn settings_may_stand_in_a_file_of_the_working_directory_and_secrets_in_files() {
     let address = format!("127.0.0.1:{}", free_port());
@@ -355,7 +355,7 @@ async fn settings_may_stand_in_a_file_of_the_working_directory_and_secrets_in_fi
     let lines = format!("TASDIQ_LISTEN={address}\nTASDIQ_API_KEYS_FILE={}", keys.display());
     let others = [("TASDIQ_SANDBOX_LISTEN", "127.0.0.1:0")];
 
-    let mut role = Role::new(Program::start_with_dotenv(&lines, &[], &others), &address);
+    let mut role = RunningRole::new(Program::start_with_dotenv(&lines, &[], &others), &address);
     role.ready().await;
 
     let said = role.program.output();

@@ -1,11 +1,11 @@
-//! Which file and which crate may use which: no circle of files inside a crate, no arrow up between crates. Read from the
-//! `use` lines, from paths such as `jobs::stage` in the code, and from the Cargo.toml files.
+//! Dependencies between files and crates: no circle of files inside a crate, and no arrow up between crates. Read from
+//! the `use` lines, from paths such as `jobs::stage` in the code, and from the Cargo.toml files.
 //!
-//! A path counts for the file that defines its last name, also where a parent re-exports it. What only tests see
-//! (`#[cfg(test)]`, files named `tests`) may look up and is not read. A parent module declares and re-exports its children,
-//! and they may use what it defines: that is Rust's usual shape, so an arrow between a file and one below it in the same
-//! folder tree makes no circle. Parents that use their children and are used by them are listed instead ([`KNOTS`]),
-//! so that the list can only become shorter.
+//! A path counts for the file that defines its last name, even if a parent re-exports it. Test code (`#[cfg(test)]`,
+//! files named `tests`) may depend on everything and is not read. A parent module declares and re-exports its children,
+//! and the children may use its definitions: that is the usual shape in Rust, so an arrow between a file and one below
+//! it in the same folder makes no circle. Parents that use their children and are used by them are listed instead
+//! ([`KNOTS`]), so that the list can only become shorter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
-/// Every crate of ours, the lowest first: folder, name, and which others it may depend on.
+/// All our crates, the lowest first: folder, name, and the crates on which each may depend.
 const CRATES: [(&str, &str, &[&str]); 16] = [
     ("shared/documents", "documents", &[]),
     ("shared/domain", "domain", &[]),
@@ -60,7 +60,7 @@ const CRATES: [(&str, &str, &[&str]); 16] = [
     ),
 ];
 
-/// What reaches outside, and the crates that may.
+/// Crates for the outside world, and our crates that may use them.
 const DOORS: [(&str, &[&str]); 4] = [
     ("sqlx", &["store"]),
     ("sqlx-core", &["store"]),
@@ -68,7 +68,7 @@ const DOORS: [(&str, &[&str]); 4] = [
     ("redis", &["redis_server", "gateway", "process", "queue"]),
 ];
 
-/// Parents that hold both what their children use and what calls the children.
+/// Parents that contain both things used by their children and code that calls the children.
 const KNOTS: [&str; 6] = [
     "shared/store/src/lib.rs",
     "shared/store/src/reviewing.rs",
@@ -81,25 +81,25 @@ const KNOTS: [&str; 6] = [
 /// One `use` of a name, or one path in the code.
 #[derive(Clone, Debug)]
 struct Import {
-    /// From the first word as it is written; `*` at its end takes everything.
+    /// The path as written; a `*` at its end takes everything.
     path: Vec<String>,
-    /// The name by which this file knows it.
+    /// The name in this file.
     name: String,
     is_public: bool,
 }
 
 /// A source file: one module.
 #[derive(Debug, Default)]
-struct Source {
-    /// From the top folder.
+struct SourceFile {
+    /// Relative to the top folder.
     path: String,
     defined: BTreeSet<String>,
     imports: Vec<Import>,
     paths: Vec<Vec<String>>,
 }
 
-/// The files of one crate by the path of their module.
-struct Crate(BTreeMap<Vec<String>, Source>);
+/// The files of one crate, by module path.
+struct Crate(BTreeMap<Vec<String>, SourceFile>);
 
 impl Crate {
     fn read(name: &str) -> Crate {
@@ -120,7 +120,7 @@ impl Crate {
         Crate(sources)
     }
 
-    /// The module in which the last name of the path is defined; nothing for other crates and for a module itself.
+    /// The module that defines the last name of the path; `None` for other crates and for a module itself.
     fn home<'a>(&self, from: &[String], path: &'a [String], depth: usize) -> Option<Vec<String>> {
         if depth > 20 {
             return None;
@@ -154,7 +154,7 @@ impl Crate {
         }
     }
 
-    /// As [`Crate::home`], for a path that begins inside the module.
+    /// Like [`Crate::home`], for a path that begins inside the module.
     fn below(&self, module: &[String], path: &[String], depth: usize) -> Option<Vec<String>> {
         let source = self.0.get(module)?;
         let name = path.first()?;
@@ -186,7 +186,7 @@ impl Crate {
         Some(module.to_vec())
     }
 
-    /// What each file uses of which other file.
+    /// The uses of each file, by the used file.
     fn arrows(&self) -> BTreeMap<&[String], BTreeMap<&[String], String>> {
         let mut arrows = BTreeMap::new();
         for (module, source) in &self.0 {
@@ -206,7 +206,7 @@ impl Crate {
         arrows
     }
 
-    /// The circles, each with the arrows that make it.
+    /// The circles, each with its arrows.
     fn circles(&self) -> Vec<String> {
         let mut arrows = self.arrows();
         for (module, uses) in &mut arrows {
@@ -252,7 +252,7 @@ fn joined(module: &[String], name: &str) -> Vec<String> {
     module.iter().cloned().chain([name.to_owned()]).collect()
 }
 
-/// Every file that can be come to by one arrow or more.
+/// All files reachable by one arrow or more.
 fn reach<'a>(
     arrows: &BTreeMap<&'a [String], BTreeMap<&'a [String], String>>,
     from: &'a [String],
@@ -269,7 +269,7 @@ fn reach<'a>(
     reached
 }
 
-/// The product's files below a folder; those of tests stay out.
+/// The source files below a folder, without test files.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -284,7 +284,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The words and signs of a source text, without comments, texts and characters; `::` is one sign.
+/// The words and symbols of a source text, without comments, strings and characters; `::` is one symbol.
 fn tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     flatten(text.parse().unwrap(), &mut tokens);
@@ -310,7 +310,7 @@ fn flatten(stream: TokenStream, into: &mut Vec<String>) {
             TokenTree::Ident(word) => into.push(word.to_string()),
             TokenTree::Punct(sign) if sign.as_char() == ':' && was_half_path => into.push("::".to_owned()),
             TokenTree::Punct(sign) if sign.as_char() == ':' && sign.spacing() == Spacing::Joint => is_half_path = true,
-            // Of a lifetime's name.
+            // The quote of a lifetime.
             TokenTree::Punct(sign) if sign.as_char() == '\'' => (),
             TokenTree::Punct(sign) => into.push(sign.as_char().to_string()),
             TokenTree::Literal(_) => (),
@@ -318,7 +318,7 @@ fn flatten(stream: TokenStream, into: &mut Vec<String>) {
     }
 }
 
-/// Without the items that only tests see.
+/// The tokens without items that only tests see.
 fn product(tokens: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut index = 0;
@@ -355,9 +355,9 @@ fn is_word(token: &str) -> bool {
     token.chars().next().is_some_and(|sign| sign.is_alphabetic() || sign == '_')
 }
 
-fn read(path: String, text: &str) -> Source {
+fn read(path: String, text: &str) -> SourceFile {
     let tokens = &product(&tokens(text));
-    let mut source = Source { path, ..Source::default() };
+    let mut source = SourceFile { path, ..SourceFile::default() };
     let mut depth = 0_i32;
     let mut index = 0;
     let mut is_public = false;
@@ -384,7 +384,7 @@ fn read(path: String, text: &str) -> Source {
                 source.defined.insert(tokens[index + 2].clone());
             }
             _ if is_word(token) && next == "::" => {
-                // `::redis::Client` is of another crate, whatever module has that name.
+                // `::redis::Client` belongs to another crate, even if a module has that name.
                 let is_absolute = index > 0 && tokens[index - 1] == "::";
                 let mut written = vec![token.to_owned()];
                 index += 1;
@@ -392,7 +392,7 @@ fn read(path: String, text: &str) -> Source {
                     written.push(tokens[index + 1].clone());
                     index += 2;
                 }
-                // `pub(in crate::store)` says who may see, and uses nothing.
+                // `pub(in crate::store)` is a visibility and uses nothing.
                 let is_visibility = is_public && written[0] == "crate";
                 if written.len() > 1 && !is_absolute && !is_visibility {
                     source.paths.push(written);
@@ -407,7 +407,7 @@ fn read(path: String, text: &str) -> Source {
     source
 }
 
-/// Reads a tree of a `use` line up to what follows it; returns where that is.
+/// Reads a tree of a `use` line; returns the position after it.
 fn read_use(tokens: &[String], from: usize, before: &[String], is_public: bool, into: &mut Vec<Import>) -> usize {
     let mut index = from;
     let mut path = before.to_vec();
@@ -455,7 +455,7 @@ fn read_use(tokens: &[String], from: usize, before: &[String], is_public: bool, 
     index
 }
 
-/// A crate of such files: name of the module, text.
+/// A crate made of these files: module name and text.
 fn made_of(files: &[(&str, &str)]) -> Crate {
     let module = |name: &str| name.split('/').filter(|part| *part != "lib").map(str::to_owned).collect();
     Crate(files.iter().map(|(name, text)| (module(name), read((*name).to_owned(), text))).collect())
@@ -503,7 +503,7 @@ fn parents_that_use_and_are_used_by_their_children_become_no_more() {
     assert_eq!(knots, KNOTS);
 }
 
-/// What a crate depends on, tests left out.
+/// The dependencies of a crate, without those for tests.
 fn dependencies(folder: &str) -> (String, Vec<String>) {
     let text = fs::read_to_string(top().join(folder).join("Cargo.toml")).unwrap();
     let name = text.lines().find_map(|line| line.strip_prefix("name = ")).unwrap().trim_matches('"').to_owned();
@@ -539,7 +539,7 @@ fn what_reaches_outside_stands_in_one_crate() {
     for (folder, name, _) in CRATES {
         let (_, listed) = dependencies(folder);
         for (door, may) in DOORS {
-            // The sandbox is the other side.
+            // The sandbox is the other side of the connection.
             let is_allowed = may.contains(&name) || name == "sandbox";
             assert!(is_allowed || !listed.iter().any(|known| known == door), "{name} depends on {door}");
         }

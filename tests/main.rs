@@ -1,4 +1,4 @@
-//! What a user of the whole program would notice. `tests/run` starts the servers these tests need.
+//! Behaviour that a user of the whole program would notice. `tests/run` starts the servers that these tests need.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admission;

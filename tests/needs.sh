@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2317 # functions that are called through traps and by name look unreachable to it
-# What tests/run and tests/bench share: their environment, and the programs that they need. To be sourced.
+# Shared by tests/run and tests/bench: their environment, and the programs they need. To be sourced.
 
 readonly CANNOT_INSTALL=69 # sysexits: a service is unavailable
 
-# ---- what the caller has set must not decide what the tests see ------------------------------------------------------
+# ---- the caller's variables must not change the results
+# ----------------------------------------------------------------
 
 forget_the_callers_settings() {
     local name
@@ -16,7 +17,7 @@ forget_the_callers_settings() {
     done
 }
 
-# cargo and apt may need the proxy; the tests talk to this machine alone.
+# cargo and apt may need the proxy; the tests talk to this machine only.
 without_proxies() {
     env -u http_proxy -u https_proxy -u all_proxy -u ftp_proxy -u no_proxy \
         -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u FTP_PROXY -u NO_PROXY "$@"
@@ -32,7 +33,7 @@ first_command() { # the first of the named commands that exists
     return 1
 }
 
-# Debian keeps PostgreSQL's servers out of PATH, one folder per version; the newest wins.
+# Debian keeps PostgreSQL's servers out of PATH, one folder per version; the newest is used.
 postgres_folder() {
     local initdb
     if initdb=$(command -v initdb); then
@@ -102,7 +103,8 @@ install() {
     fi
 }
 
-# Debian's packages start their servers at once, on the usual ports. The tests have their own, so this asks them not to.
+# Debian's packages start their servers at once, on the usual ports. The tests have their own servers, so this prevents
+# it.
 readonly SERVICE_POLICY=/usr/sbin/policy-rc.d
 as_root=()           # what goes before a command that only root may do
 policy_is_ours=false # then it must not stay: it would keep every later package from starting its server

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::counted_way::CountedWay;
 use crate::support::app::{Kind, TestApp};
-use crate::support::command::{Ended, run};
+use crate::support::command::{CommandResult, run};
 use crate::support::doors::tea;
-use crate::support::installation::Installation;
+use crate::support::installation::RunningInstallation;
 use crate::support::ports::free_port;
-use crate::support::role::{Api, Role, id};
-use crate::support::sandbox::Sandbox;
+use crate::support::role::{RunningApi, RunningRole, id};
+use crate::support::sandbox::RunningSandbox;
 use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -19,7 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A running installation with one order API and a worker somewhere, and the way to its gateway.
 struct Scene<'a> {
-    api: &'a Api,
+    api: &'a RunningApi,
     way: &'a CountedWay,
     /// The process that runs the jobs and counts the calls that are held back.
     worker: &'a Role,
@@ -28,7 +28,7 @@ struct Scene<'a> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_process_on_sqlite_obeys_an_operator_within_a_second() {
-    let sandbox = Sandbox::start("http://127.0.0.1:1").await;
+    let sandbox = RunningSandbox::start("http://127.0.0.1:1").await;
     let way = CountedWay::start(sandbox.port()).await;
     let url = way.url();
     let up = Up::start(&[("TASDIQ_LINK_WAIT_MS", "0"), ("ATMOS_BASE_URL", &url)]).await;
@@ -41,7 +41,7 @@ async fn one_process_on_sqlite_obeys_an_operator_within_a_second() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_on_postgres_and_redis_obeys_an_operator_within_a_second() {
-    let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let way = CountedWay::start(installation.sandbox.port()).await;
     let url = way.url();
     let api = installation.api(0).await;

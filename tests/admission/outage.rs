@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::counted_way::CountedWay;
-use crate::support::installation::Installation;
+use crate::support::installation::RunningInstallation;
 use crate::support::ports::free_port;
-use crate::support::role::{Api, Role, id};
-use crate::support::sandbox::Sandbox;
+use crate::support::role::{RunningApi, RunningRole, id};
+use crate::support::sandbox::RunningSandbox;
 use crate::support::up::Up;
 use crate::support::wait::wait_until;
 
@@ -32,11 +32,11 @@ const SETTINGS: [(&str, &str); 3] =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_the_gateway_costs_one_process_nothing_but_time() {
     let address = format!("127.0.0.1:{}", free_port());
-    let sandbox = Sandbox::start(&format!("http://{address}")).await;
+    let sandbox = RunningSandbox::start(&format!("http://{address}")).await;
     let way = CountedWay::start(sandbox.port()).await;
     let url = way.url();
     let up = Up::start(&[&SETTINGS[..], &[("TASDIQ_LISTEN", &address), ("ATMOS_BASE_URL", &url)]].concat()).await;
-    let api = Api::new(Role::new(up.api.role.program, &address));
+    let api = RunningApi::new(RunningRole::new(up.api.role.program, &address));
 
     outage(&api, &sandbox, &way).await;
 }
@@ -44,7 +44,7 @@ async fn an_outage_of_the_gateway_costs_one_process_nothing_but_time() {
 /// An API and two workers, which share circuit breaker and rate limit through Redis.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_the_gateway_costs_a_fleet_nothing_but_time() {
-    let installation = Installation::start(&SETTINGS).await;
+    let installation = RunningInstallation::start(&SETTINGS).await;
     let way = CountedWay::start(installation.sandbox.port()).await;
     let url = way.url();
     let api = installation.api(0).await;
@@ -72,7 +72,7 @@ async fn an_order_that_is_alone_in_an_outage_gets_its_link_as_soon_as_the_breake
     up.api.wait_for_link_within(order, Duration::from_secs(11)).await;
 }
 
-async fn outage(api: &Api, sandbox: &Sandbox, way: &CountedWay) {
+async fn outage(api: &RunningApi, sandbox: &RunningSandbox, way: &CountedWay) {
     let linked: Vec<i64> = api.create_orders(20).await.iter().map(id).collect();
     let mut transactions = Vec::new();
     for order in &linked {
@@ -105,7 +105,7 @@ async fn outage(api: &Api, sandbox: &Sandbox, way: &CountedWay) {
     way.assert_within(RATE.0, RATE.1);
 }
 
-async fn wait_within(api: &Api, order_id: i64, since: Instant, fits: impl AsyncFn(&serde_json::Value) -> bool) {
+async fn wait_within(api: &RunningApi, order_id: i64, since: Instant, fits: impl AsyncFn(&serde_json::Value) -> bool) {
     let what = format!("order {order_id} to be made up for");
     wait_until(&what, RECOVERY.saturating_sub(since.elapsed()), async || {
         let order = api.order(order_id).await;

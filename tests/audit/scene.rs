@@ -12,7 +12,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 use tempfile::TempDir;
 
 use crate::support::app::{Kind, TestApp};
-use crate::support::command::Ended;
+use crate::support::command::CommandResult;
 use crate::support::doors::{Doors, Linked};
 use crate::support::ports::free_port;
 use crate::support::wait::{PATIENCE, wait_until};
@@ -153,7 +153,7 @@ impl Scene {
     }
 
     /// Runs `tasdiq audit` with these arguments.
-    pub(super) async fn audit(&self, arguments: &[&str]) -> Ended {
+    pub(super) async fn audit(&self, arguments: &[&str]) -> CommandResult {
         self.app.run(&[&["audit"], arguments].concat()).await
     }
 
@@ -172,7 +172,7 @@ impl Scene {
 /// The JSON output of an audit.
 #[derive(Debug)]
 pub(super) struct Audit {
-    pub(super) ended: Ended,
+    pub(super) ended: CommandResult,
     pub(super) document: Value,
 }
 
@@ -180,7 +180,7 @@ pub(super) struct Audit {
 pub(super) type Thing = (String, Option<i64>, Option<i64>);
 
 impl Audit {
-    pub(super) fn read(ended: Ended) -> Audit {
+    pub(super) fn read(ended: CommandResult) -> Audit {
         let document = serde_json::from_str(&ended.said).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
         Audit { ended, document }
     }

@@ -37,7 +37,7 @@ pub(super) async fn measure(extent: Extent) -> Vec<Section> {
 }
 
 fn statements(orders: i64) -> Vec<String> {
-    let extent = filling::Extent { jobs: 2 * orders, orders };
+    let extent = filling::FillSize { jobs: 2 * orders, orders };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let mut statements = filling::statements(extent, millis(now));
     statements.extend(NO_WORK.map(str::to_owned));

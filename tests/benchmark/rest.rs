@@ -15,7 +15,7 @@ use super::shop::progress;
 use super::usage::{Usage, Who, memory_kib, mib};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::role::{Role, client};
+use crate::support::role::{RunningRole, client};
 use crate::support::wait::PATIENCE;
 
 /// Measures all of it.
@@ -99,7 +99,7 @@ async fn starts(count: usize) -> (Figures, Figures, Figures) {
             ("TASDIQ_SANDBOX_LISTEN", &sandbox),
         ];
         let began = Instant::now();
-        let mut up = Role::new(Program::start(&[], &environment), &address);
+        let mut up = RunningRole::new(Program::start(&[], &environment), &address);
         ups.push(first_answer(&http, &up, began).await);
         up.program.signal("TERM");
         up.program.wait_exit(PATIENCE).await;
@@ -118,7 +118,7 @@ async fn starts(count: usize) -> (Figures, Figures, Figures) {
 }
 
 /// The time until the program answers that it is ready.
-async fn first_answer(http: &Client, role: &Role, began: Instant) -> Duration {
+async fn first_answer(http: &Client, role: &RunningRole, began: Instant) -> Duration {
     let url = format!("{}/readyz", role.url);
     while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
         assert!(began.elapsed() < PATIENCE, "the program does not become ready: {}", role.program.output());

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use reqwest::Client;
 
 use super::usage::Who;
-use crate::support::installation::Installation;
-use crate::support::role::{Api, Role, client};
-use crate::support::sandbox::Sandbox;
+use crate::support::installation::RunningInstallation;
+use crate::support::role::{RunningApi, RunningRole, client};
+use crate::support::sandbox::RunningSandbox;
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
 use crate::support::up::Up;
 
@@ -18,7 +18,13 @@ pub(super) enum Setup {
     /// `tasdiq up` alone.
     Embedded { up: Up, load: Client },
     /// One API, workers and a sandbox on Redis and PostgreSQL.
-    Servers { api: Api, workers: Vec<Role>, installation: Installation, postgres: PrivatePostgres, load: Client },
+    Servers {
+        api: RunningApi,
+        workers: Vec<RunningRole>,
+        installation: RunningInstallation,
+        postgres: PrivatePostgres,
+        load: Client,
+    },
 }
 
 impl Setup {
@@ -34,7 +40,11 @@ impl Setup {
     }
 
     /// The same as [`Setup::servers`], on running servers.
-    pub(super) async fn on_servers(postgres: PrivatePostgres, installation: Installation, workers: usize) -> Self {
+    pub(super) async fn on_servers(
+        postgres: PrivatePostgres,
+        installation: RunningInstallation,
+        workers: usize,
+    ) -> Self {
         let starting = (0..workers).map(|_| installation.worker_with(&[]));
         let (api, workers) = tokio::join!(installation.api(0), join_all(starting));
         Setup::Servers { api, workers, installation, postgres, load: client() }
@@ -54,7 +64,7 @@ impl Setup {
         }
     }
 
-    pub(super) fn api(&self) -> &Api {
+    pub(super) fn api(&self) -> &RunningApi {
         match self {
             Setup::Embedded { up, .. } => &up.api,
             Setup::Servers { api, .. } => api,
@@ -69,12 +79,12 @@ impl Setup {
     }
 
     /// The installation of the roles.
-    pub(super) fn installation(&self) -> &Installation {
+    pub(super) fn installation(&self) -> &RunningInstallation {
         let Setup::Servers { installation, .. } = self else { panic!("`up` is started by itself") };
         installation
     }
 
-    pub(super) fn sandbox(&self) -> &Sandbox {
+    pub(super) fn sandbox(&self) -> &RunningSandbox {
         match self {
             Setup::Embedded { up, .. } => &up.sandbox,
             Setup::Servers { installation, .. } => &installation.sandbox,
@@ -133,11 +143,11 @@ impl Setup {
 }
 
 /// A PostgreSQL that survives a power cut, a Redis that keeps a file, and an installation on them with its tables.
-pub(super) async fn safe_servers() -> (PrivatePostgres, Installation) {
+pub(super) async fn safe_servers() -> (PrivatePostgres, RunningInstallation) {
     let settings = ["fsync=on", "full_page_writes=on", "shared_preload_libraries=pg_stat_statements"];
     let postgres = PrivatePostgres::start_with(&settings).await;
     let redis = PrivateRedis::start_with(&["--appendonly", "yes"]).await;
-    let installation = Installation::on(postgres.url(), redis, &[]).await;
+    let installation = RunningInstallation::on(postgres.url(), redis, &[]).await;
     installation.execute("create extension pg_stat_statements").await;
     installation.migrate().await;
     (postgres, installation)

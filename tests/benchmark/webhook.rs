@@ -17,8 +17,8 @@ use super::load::Figures;
 use super::report::Section;
 use super::setup::safe_servers;
 use super::shop::progress;
-use crate::support::installation::Installation;
-use crate::support::role::{Api, client};
+use crate::support::installation::RunningInstallation;
+use crate::support::role::{RunningApi, client};
 use crate::support::wait::wait_until;
 
 /// The part that is away while the callbacks come.
@@ -76,7 +76,7 @@ pub(super) async fn measure(extent: Extent) -> Section {
 }
 
 /// Waits until the work of the round before is done, which would disturb the figures.
-async fn settled(installation: &Installation) {
+async fn settled(installation: &RunningInstallation) {
     let due = "select count(*) from jobs where state in ('available', 'enqueued', 'running')
         and (state = 'running' or queue in ('settle', 'links'))";
     wait_until("the work of the round before to be done", Duration::from_secs(180), async || {
@@ -89,8 +89,8 @@ async fn settled(installation: &Installation) {
 /// not, and timed from that moment on. Allowed transactions are debited if there is a gateway, so that the worker has
 /// the work of a busy day. Returns how many were answered with 1, too.
 async fn round(
-    installation: &mut Installation,
-    api: &Api,
+    installation: &mut RunningInstallation,
+    api: &RunningApi,
     away: Away,
     per_second: u32,
     time: Duration,
@@ -147,7 +147,7 @@ pub(super) async fn debit(client: &Client, sandbox: &str, transaction_id: i64) {
 }
 
 /// Makes this many orders with a link, at the sandbox and by SQL. Returns a correctly signed callback about each.
-pub(super) async fn callbacks(installation: &Installation, count: usize) -> Vec<(i64, String)> {
+pub(super) async fn callbacks(installation: &RunningInstallation, count: usize) -> Vec<(i64, String)> {
     let first_order = installation.number("select coalesce(max(id), 0) + 1 from orders").await;
     let first_job = installation
         .number(&format!("update id_blocks set next = next + {count} where name = 'jobs' returning next - {count}"))

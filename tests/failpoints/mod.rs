@@ -12,7 +12,7 @@ use crate::support::installation::SANDBOX_CREDENTIALS;
 use crate::support::patient::Patient;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::RunningSandbox;
 use crate::support::servers;
 use crate::support::supervised::{Supervised, supervise};
 use crate::support::wait::PATIENCE;
@@ -190,7 +190,7 @@ impl House {
         ];
         environment.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let sandbox = match kind == Kind::Servers || is_refused {
-            true => Some(Sandbox::start(&api_url).await),
+            true => Some(RunningSandbox::start(&api_url).await),
             false => None,
         };
         if let Some(sandbox) = &sandbox {

@@ -7,8 +7,8 @@ use failpoint::Point;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::support::installation::Installation;
-use crate::support::role::Role;
+use crate::support::installation::RunningInstallation;
+use crate::support::role::RunningRole;
 use crate::support::wait::{PATIENCE, wait_until};
 
 const ORDERS: i64 = 100;
@@ -36,7 +36,7 @@ async fn wake(zombie: &mut Role, kind: &str) -> u64 {
     .await
 }
 
-async fn lost_leases(zombie: &Role, kind: &str) -> u64 {
+async fn lost_leases(zombie: &RunningRole, kind: &str) -> u64 {
     let (_, metrics) = zombie.get("/metrics").await;
     let series = format!("tasdiq_jobs_total{{kind=\"{kind}\",outcome=\"lease_lost\"}}");
     metrics.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok()).unwrap_or_default()
@@ -44,7 +44,7 @@ async fn lost_leases(zombie: &Role, kind: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_100_zombies_that_made_a_draft_100_are_refused_the_link_and_their_drafts_are_known() {
-    let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     installation.sandbox.fault(&latency("/merchant/pay/create")).await;
     let api = installation.api(0).await;
     api.create_orders(usize::try_from(ORDERS).unwrap()).await;
@@ -65,7 +65,7 @@ async fn of_100_zombies_that_made_a_draft_100_are_refused_the_link_and_their_dra
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let (api, _links) = tokio::join!(installation.api(0), installation.worker_with(&["--queues", "links"]));
     let orders = api.create_orders(usize::try_from(ORDERS).unwrap()).await;
     installation.wait_for_links(PATIENCE).await;
@@ -89,7 +89,7 @@ async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
 }
 
 /// Waits until the gateway has each of the hundred calls and has answered none.
-async fn all_are_in_mid_call(installation: &Installation) {
+async fn all_are_in_mid_call(installation: &RunningInstallation) {
     wait_until("the zombie to be in mid-call a hundred times", PATIENCE, async || {
         (installation.sandbox.active_faults().await == 0).then_some(())
     })
@@ -101,7 +101,7 @@ fn latency(path: &str) -> Value {
     json!({ "fault": "latency", "milliseconds": 7_000, "path": path, "next": ORDERS })
 }
 
-async fn pay(installation: &Installation, order: &Value) {
+async fn pay(installation: &RunningInstallation, order: &Value) {
     let transaction_id = order["transaction_id"].as_i64().unwrap();
     assert_eq!(installation.sandbox.pay(transaction_id).await, "debited");
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use documents::{part, table};
-use http_server::Limits;
+use http_server::ListenerLimits;
 
 use crate::rules::parsed;
 
@@ -24,7 +24,7 @@ const REQUESTS: &[(&str, &str, Unit)] = &[
     ("requests of one address behind a trusted proxy at once; then 429", "api::REQUESTS_PER_ADDRESS", Things("")),
     ("the head of a request", "http_server::HEAD_BYTES", Bytes),
     ("the body of a request to `/api/`; then 413", "api::orders/json_object/BODY_LIMIT", Bytes),
-    ("an answer of `/api/`; then 503 `too-slow`", "api::served/TIME_LIMIT", Time),
+    ("an answer of `/api/`; then 503 `too-slow`", "api::route_table/TIME_LIMIT", Time),
     ("event streams of a process", "api::EVENT_STREAMS", Things("")),
     ("event streams of an API key", "api::EVENT_STREAMS_PER_KEY", Things("")),
     ("event streams of an address, with orders' tokens", "api::EVENT_STREAMS_PER_ADDRESS", Things("")),
@@ -194,11 +194,11 @@ fn the_reference_has_the_limits_as_the_code_does() {
 
 #[test]
 fn the_reference_has_the_limits_of_connections() {
-    let limits = Limits::of(4_096);
+    let limits = ListenerLimits::of(4_096);
     let seconds = |time: std::time::Duration| time_of(time.as_millis());
     let number = |number: usize| grouped(i64::try_from(number).unwrap());
     let rows = [
-        ("connections of the API, where enough files may be open", number(limits.places)),
+        ("connections of the API, where enough files may be open", number(limits.slots)),
         ("of those, connections of one address (of a /64 network with IPv6)", number(limits.per_address)),
         ("answers that wait for slow readers, together", bytes(i64::try_from(limits.unsent_bytes).unwrap())),
         ("between two requests", seconds(limits.timings.idle)),

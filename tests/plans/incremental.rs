@@ -2,7 +2,7 @@
 
 use store::sweeping::{self, Swept};
 
-use crate::support::filling::{self, Extent};
+use crate::support::filling::{self, FillSize};
 use crate::support::fixture::{Fixture, gateway, on_every_database};
 
 on_every_database! {
@@ -13,7 +13,7 @@ on_every_database! {
 const ORDERS: i64 = 30_000;
 
 async fn late_inquiries_that_are_missing_among_very_many_orders_are_restored_by_later_sweeps(f: Fixture) {
-    f.execute(&filling::statements(Extent { jobs: 2 * ORDERS, orders: ORDERS }, f.store.now_ms())).await;
+    f.execute(&filling::statements(FillSize { jobs: 2 * ORDERS, orders: ORDERS }, f.store.now_ms())).await;
     let sweep = async || sweeping::restore(&f.store, &gateway()).await.unwrap();
     let lose = async |order: i64| {
         let lose = format!("delete from jobs where kind = 'settle_order' and subject_id = {order}");

@@ -9,7 +9,7 @@ use store::DatabaseUrl;
 use store::Store;
 
 use super::{GROWING, NAMES, name, walk};
-use crate::support::filling::{self, Extent};
+use crate::support::filling::{self, FillSize};
 use crate::support::servers::PrivatePostgres;
 
 /// The number of further pages that does not matter: a deeper index, a row in another place.
@@ -25,8 +25,8 @@ struct Seen {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_uses_its_index_on_postgres_at_ten_thousand_and_at_a_million_jobs() {
-    let small = seen_at(Extent::SMALL).await;
-    let large = seen_at(Extent::LARGE).await;
+    let small = seen_at(FillSize::SMALL).await;
+    let large = seen_at(FillSize::LARGE).await;
 
     let mut faults = Vec::new();
     for name in NAMES {

@@ -11,7 +11,7 @@ use store::Store;
 use tracing::field::{Field, Visit};
 
 use super::{GROWING, NAMES, name, walk};
-use crate::support::filling::{self, Extent};
+use crate::support::filling::{self, FillSize};
 use crate::support::listening::{TraceListener, listen};
 use crate::support::wait::PATIENCE;
 
@@ -29,7 +29,7 @@ async fn every_statement_uses_its_index_on_sqlite_at_ten_thousand_and_at_a_milli
     listen(Arc::new(texts.clone()));
 
     let (mut faults, mut small) = (BTreeSet::new(), walk::Times::default());
-    for extent in [Extent::SMALL, Extent::LARGE] {
+    for extent in [FillSize::SMALL, FillSize::LARGE] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tasdiq.db");
         let store = Store::open(&DatabaseUrl::Sqlite(path.clone())).await.unwrap();

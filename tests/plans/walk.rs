@@ -19,7 +19,7 @@ use store::settlement::{self, Settlement};
 use store::transactions::{self, SeenTransaction, StoredState};
 use store::{Store, sweeping};
 
-use crate::support::filling::{Extent, TOKEN, UNDER_WAY};
+use crate::support::filling::{FillSize, TOKEN, UNDER_WAY};
 use crate::support::fixture::{gateway, new_link, new_order};
 
 /// PostgreSQL decides about the plan of a prepared statement at its sixth execution.
@@ -52,7 +52,7 @@ pub(super) async fn walk(store: &Store, extent: Extent) -> Times {
     times
 }
 
-async fn relay(store: &Store, extent: Extent, round: i64, times: &mut Times) {
+async fn relay(store: &Store, extent: FillSize, round: i64, times: &mut Times) {
     let due = times.of("earliest_due", jobs::earliest_due(store, true)).await.unwrap();
     assert!(due.iter().any(|due| due.available_ms.is_some_and(|at_ms| at_ms < store.now_ms())), "{due:?}");
     times.of("oldest_due", jobs::oldest_due_age_ms(store, QueueName::ALL)).await.unwrap();
@@ -102,7 +102,7 @@ async fn work(store: &Store, times: &mut Times) {
     }
 }
 
-async fn one_order(store: &Store, extent: Extent, round: i64, times: &mut Times) {
+async fn one_order(store: &Store, extent: FillSize, round: i64, times: &mut Times) {
     let key = IdempotencyKey { key: format!("fresh {round}"), body_digest: "digest".into() };
     times.of("create", orders::create(store, &new_order(), Some(&key))).await.unwrap();
     times.of("create again", orders::create(store, &new_order(), Some(&key))).await.unwrap();
@@ -192,7 +192,7 @@ async fn give_back(store: &Store, order: &Order, lease: &Lease, times: &mut Time
     assert!(times.of("begin sending", refunds::begin_sending(store, lease, refund.id)).await.is_err());
 }
 
-async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
+async fn operate(store: &Store, extent: FillSize, round: i64, times: &mut Times) {
     times.of("seed", jobs::seed(store, Job::Sweep)).await.unwrap();
     times.of("restore", sweeping::restore(store, &gateway())).await.unwrap();
     times.of("prune", sweeping::prune(store, Duration::from_secs(1))).await.unwrap();
@@ -214,7 +214,7 @@ async fn operate(store: &Store, extent: Extent, round: i64, times: &mut Times) {
 }
 
 /// Orders in the middle: in a row, then each by its number.
-async fn audit(store: &Store, extent: Extent, round: i64, times: &mut Times) {
+async fn audit(store: &Store, extent: FillSize, round: i64, times: &mut Times) {
     const ORDERS: usize = 20;
     let after = OrderId(extent.orders / 3 + 20 * round);
     let batch = times.of("audit next", auditing::next(store, after, ORDERS, None)).await.unwrap();

@@ -1,13 +1,13 @@
 //! Workers of two gateway accounts on one database, as during a shop's change of its store.
 
-use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
+use crate::support::installation::{ORDERS_WITHOUT_LINK, RunningInstallation};
 use crate::support::role::id;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// Each worker takes jobs of both accounts. A job of the other account reaches the other worker within seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workers_job_of_another_gateway_account_is_done_by_the_worker_that_has_it() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let api = installation.api(0).await;
     let mut strangers = [(); 2].map(|()| installation.begin_worker(&[], &[("ATMOS_STORE_ID", "5678")]));
     let mut ours = installation.begin_worker(&[], &[]);

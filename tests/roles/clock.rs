@@ -2,10 +2,10 @@
 
 use failpoint::Point;
 
-use crate::support::installation::Installation;
+use crate::support::installation::RunningInstallation;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::role::Role;
+use crate::support::role::RunningRole;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// A failpoint: the clock is right when the program starts, and is set while it runs.
@@ -15,7 +15,7 @@ fn set_while_it_runs(point: Point) -> String {
 
 #[tokio::test]
 async fn servers_a_clock_that_is_set_is_told_by_log_metric_and_doctor() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let set = set_while_it_runs(Point::DatabaseClockAhead);
     let mut worker = installation.begin_worker(&[], &[("FAILPOINTS", &set)]);
     worker.ready().await;
@@ -38,7 +38,7 @@ async fn embedded_a_clock_that_is_set_is_told_by_log_metric_and_doctor() {
         ("TASDIQ_DATA_DIR", data_dir.path().to_str().unwrap()),
     ];
     let with_step: Vec<(&str, &str)> = environment.iter().copied().chain([("FAILPOINTS", set.as_str())]).collect();
-    let mut up = Role::new(Program::start(&["up"], &with_step), &address);
+    let mut up = RunningRole::new(Program::start(&["up"], &with_step), &address);
     up.ready().await;
 
     up.program.wait_for_line("the database's clock stepped back by 3600 s", PATIENCE).await;
@@ -50,7 +50,7 @@ async fn embedded_a_clock_that_is_set_is_told_by_log_metric_and_doctor() {
 }
 
 /// Waits until `/metrics` counts the step.
-async fn told(role: &Role, direction: &str) {
+async fn told(role: &RunningRole, direction: &str) {
     let label = format!("direction=\"{direction}\"");
     let is_counted = async || (role.metric("tasdiq_clock_steps_total", &label).await == 1).then_some(());
     wait_until("the metric", PATIENCE, is_counted).await;

@@ -8,7 +8,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::role::{Api, Role, id};
+use crate::support::role::{RunningApi, RunningRole, id};
 use crate::support::wait::PATIENCE;
 
 /// More connections than there are descriptors.
@@ -21,16 +21,16 @@ const OPEN: &str = r#"tasdiq_connections{listener="api"}"#;
 const PLACES: &str = r#"tasdiq_connection_places{listener="api"}"#;
 
 /// A running `tasdiq up` under this limit, and its address.
-async fn up(limit: &str) -> (Api, SocketAddr) {
+async fn up(limit: &str) -> (RunningApi, SocketAddr) {
     let [address, sandbox] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
     let environment = [("TASDIQ_LISTEN", address.as_str()), ("TASDIQ_SANDBOX_LISTEN", &sandbox)];
-    let mut role = Role::new(Program::start_limited(limit, &["up"], &environment), &address);
+    let mut role = RunningRole::new(Program::start_limited(limit, &["up"], &environment), &address);
     role.ready().await;
-    (Api::new(role), address.parse().unwrap())
+    (RunningApi::new(role), address.parse().unwrap())
 }
 
 /// A metric's value.
-async fn value(api: &Api, name: &str) -> usize {
+async fn value(api: &RunningApi, name: &str) -> usize {
     let (_, metrics) = api.role.get("/metrics").await;
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("no {name} in {metrics}")).trim().parse().unwrap()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::installation::Installation;
+use crate::support::installation::RunningInstallation;
 use crate::support::role::id;
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -15,7 +15,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn an_order_made_at_one_api_is_followed_at_the_other() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let (first, second) = tokio::join!(installation.api(0), installation.api(1));
     let _worker = installation.worker(8).await;
     let order = first.create_order().await;
@@ -43,7 +43,7 @@ async fn an_order_made_at_one_api_is_followed_at_the_other() {
 /// The customer may be sent to any API, and an order may be made while the gateway is down.
 #[tokio::test]
 async fn a_waiting_page_of_one_api_forwards_to_the_link_of_an_order_made_at_the_other() {
-    let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "100")]).await;
+    let installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "100")]).await;
     let (first, second) = tokio::join!(installation.api(0), installation.api(1));
     let _worker = installation.worker(8).await;
     installation.sandbox.fault(&json!({ "fault": "unavailable" })).await;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
+use crate::support::installation::{ORDERS_WITHOUT_LINK, RunningInstallation};
 use crate::support::job_log;
-use crate::support::role::{Api, id};
+use crate::support::role::{RunningApi, id};
 use crate::support::wait::PATIENCE;
 
 const ORDERS: usize = 40;
@@ -25,7 +25,7 @@ const DO_NOT_WAIT: &[(&str, &str)] = &[("TASDIQ_LINK_WAIT_MS", "0")];
 
 /// Pays every transaction of the gateway, also those that a killed worker made and could not store. Then checks that
 /// each order took money exactly once.
-async fn pay_everything_once(installation: &Installation, api: &Api, orders: &[Value]) {
+async fn pay_everything_once(installation: &RunningInstallation, api: &RunningApi, orders: &[Value]) {
     for transaction in installation.sandbox.ledger().await {
         installation.sandbox.pay(transaction["transaction_id"].as_i64().unwrap()).await;
     }
@@ -44,7 +44,7 @@ async fn pay_everything_once(installation: &Installation, api: &Api, orders: &[V
 
 #[tokio::test]
 async fn a_killed_workers_jobs_are_done_by_the_other_within_seconds_and_every_order_is_paid_once() {
-    let installation = Installation::start(DO_NOT_WAIT).await;
+    let installation = RunningInstallation::start(DO_NOT_WAIT).await;
     installation.sandbox.delay_answers(LATENCY).await;
     let (api, mut killed, other) = tokio::join!(installation.api(0), installation.worker(4), installation.worker(4));
 
@@ -68,7 +68,7 @@ async fn a_killed_workers_jobs_are_done_by_the_other_within_seconds_and_every_or
 
 #[tokio::test]
 async fn a_redis_wiped_in_the_middle_loses_nothing() {
-    let installation = Installation::start(DO_NOT_WAIT).await;
+    let installation = RunningInstallation::start(DO_NOT_WAIT).await;
     installation.sandbox.delay_answers(LATENCY).await;
     let (api, first, second) = tokio::join!(installation.api(0), installation.worker(4), installation.worker(4));
 
@@ -90,7 +90,7 @@ async fn a_redis_wiped_in_the_middle_loses_nothing() {
 /// While no job can be queued, orders are taken and callbacks answered. The jobs are done afterwards.
 #[tokio::test]
 async fn a_redis_that_dies_and_comes_back_costs_only_time() {
-    let mut installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "200")]).await;
+    let mut installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "200")]).await;
     let (api, _worker) = tokio::join!(installation.api(0), installation.worker(8));
     let linked = api.create_order().await;
     let transaction_id = api.wait_for_link(id(&linked)).await;
@@ -111,7 +111,7 @@ async fn a_redis_that_dies_and_comes_back_costs_only_time() {
 
 #[tokio::test]
 async fn a_worker_told_to_stop_finishes_what_runs_and_hands_back_the_rest() {
-    let installation = Installation::start(DO_NOT_WAIT).await;
+    let installation = RunningInstallation::start(DO_NOT_WAIT).await;
     job_log::install(installation.database_url()).await;
     // Longer than a lease's renewal, shorter than the grace.
     installation.sandbox.delay_answers(Duration::from_secs(3)).await;

@@ -1,12 +1,12 @@
 //! One order through several processes.
 
-use crate::support::installation::Installation;
+use crate::support::installation::RunningInstallation;
 use crate::support::role::id;
 
 /// An order gets its link and becomes paid once, by whatever processes.
 #[tokio::test]
 async fn orders_made_at_either_api_get_links_and_become_paid() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let apis = tokio::join!(installation.api(0), installation.api(1));
     let _workers = tokio::join!(installation.worker(8), installation.worker(8));
     let apis = [apis.0, apis.1];

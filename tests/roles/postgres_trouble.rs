@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::support::forwarder::Forwarder;
-use crate::support::installation::Installation;
+use crate::support::installation::RunningInstallation;
 use crate::support::job_log;
 use crate::support::role::{client, id};
 use crate::support::servers::{PrivatePostgres, fresh_database};
@@ -58,7 +58,7 @@ async fn keep_ordering(url: String, is_over: Arc<AtomicBool>) -> Answers {
 async fn a_postgres_restarted_under_load_costs_no_job_an_attempt_and_no_worker_a_crash() {
     const QUICK_RESTARTS: usize = 5;
     let mut postgres = PrivatePostgres::start().await;
-    let installation = Installation::on_database(postgres.url(), &[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::on_database(postgres.url(), &[DO_NOT_WAIT]).await;
     installation.migrate().await;
     job_log::install(installation.database_url()).await;
     installation.sandbox.delay_answers(Duration::from_millis(150)).await;
@@ -113,7 +113,7 @@ async fn a_postgres_restarted_under_load_costs_no_job_an_attempt_and_no_worker_a
 async fn a_worker_says_that_jobs_are_taken_again_when_postgres_is_back_and_not_before() {
     const TAKEN_AGAIN: &str = "jobs are taken again";
     let mut postgres = PrivatePostgres::start().await;
-    let installation = Installation::on_database(postgres.url(), &[]).await;
+    let installation = RunningInstallation::on_database(postgres.url(), &[]).await;
     installation.migrate().await;
     let mut worker = installation.worker(4).await;
     let keys: Vec<String> = installation.redis.command(&["KEYS", "*:twin"]).await;
@@ -136,7 +136,7 @@ async fn a_worker_says_that_jobs_are_taken_again_when_postgres_is_back_and_not_b
 #[tokio::test]
 async fn while_postgres_refuses_connections_requests_are_turned_away_within_about_a_second() {
     let mut postgres = PrivatePostgres::start().await;
-    let installation = Installation::on_database(postgres.url(), &[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::on_database(postgres.url(), &[DO_NOT_WAIT]).await;
     installation.migrate().await;
     let (mut api, worker) = tokio::join!(installation.api(0), installation.worker(4));
     api.create_order().await;
@@ -185,7 +185,7 @@ async fn a_claim_whose_answer_was_lost_is_taken_back_and_counts_as_nothing() {
     let port = url.port().unwrap();
     let way = Forwarder::start(port).await;
     url.set_port(Some(way.port())).unwrap();
-    let installation = Installation::on_database(url.to_string(), &[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::on_database(url.to_string(), &[DO_NOT_WAIT]).await;
     installation.migrate().await;
     job_log::install(installation.database_url()).await;
     installation.execute(CLAIM_SLOWLY).await;

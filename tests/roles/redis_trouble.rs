@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 
 use crate::support::forwarder::Forwarder;
-use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
-use crate::support::role::{Api, Role, id};
+use crate::support::installation::{ORDERS_WITHOUT_LINK, RunningInstallation};
+use crate::support::role::{RunningApi, RunningRole, id};
 use crate::support::servers::{FakeRedis, command};
 use crate::support::wait::wait_until;
 
@@ -25,25 +25,25 @@ const MEASURED: Duration = Duration::from_secs(8);
 
 /// An API and a worker that work, and an order that can be paid.
 struct Running {
-    installation: Installation,
-    api: Api,
-    worker: Role,
+    installation: RunningInstallation,
+    api: RunningApi,
+    worker: RunningRole,
     transaction_id: i64,
 }
 
 impl Running {
     async fn start() -> Running {
-        Running::on(Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await).await
+        Running::on(RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await).await
     }
 
-    async fn on(installation: Installation) -> Running {
+    async fn on(installation: RunningInstallation) -> Running {
         let (api, worker) = tokio::join!(installation.api(0), installation.worker(8));
         let order = api.create_order().await;
         let transaction_id = api.wait_for_link(id(&order)).await;
         Running { installation, api, worker, transaction_id }
     }
 
-    fn roles(&self) -> [&Role; 2] {
+    fn roles(&self) -> [&RunningRole; 2] {
         [&self.api.role, &self.worker]
     }
 
@@ -143,7 +143,7 @@ async fn a_redis_that_hangs_costs_no_processor_time_and_work_goes_on_when_it_ans
 
 #[tokio::test]
 async fn a_redis_that_vanishes_without_a_word_costs_no_processor_time_and_work_goes_on_when_it_is_back() {
-    let mut installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let mut installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let way = Forwarder::start(installation.redis.port()).await;
     installation.redis_is_reached_at(format!("redis://127.0.0.1:{}", way.port()));
     let running = Running::on(installation).await;
@@ -179,7 +179,7 @@ async fn a_redis_that_is_full_keeps_no_job_from_being_enqueued_again_and_gets_no
 /// A password was changed on the server first and in the configuration later, or by mistake.
 #[tokio::test]
 async fn a_password_that_is_refused_at_run_time_is_told_once_and_forgiven() {
-    let mut installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let mut installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let at = |password: &str| format!("redis://:{password}@127.0.0.1:{}", installation.redis.port());
     let (ours, theirs) = (at("ours"), at("theirs"));
     installation.redis.set("requirepass", "ours").await;
@@ -202,7 +202,7 @@ async fn a_password_that_is_refused_at_run_time_is_told_once_and_forgiven() {
 /// Redis 6 answers at the address. It does not know the command by which ids are taken.
 #[tokio::test]
 async fn a_redis_replaced_by_one_that_cannot_be_used_is_told_once_and_left_when_it_is_put_right() {
-    let mut installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let mut installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let way = Forwarder::start(installation.redis.port()).await;
     installation.redis_is_reached_at(format!("redis://127.0.0.1:{}", way.port()));
     let old = FakeRedis::start("6.2.0");

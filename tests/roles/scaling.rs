@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::installation::{Installation, ORDERS_WITHOUT_LINK};
-use crate::support::role::Api;
+use crate::support::installation::{ORDERS_WITHOUT_LINK, RunningInstallation};
+use crate::support::role::RunningApi;
 use crate::support::wait::wait_until;
 
 const ORDERS: usize = 300;
 
 /// Makes the orders at once. Returns the time from the first order until all have their link.
-async fn time_for_links(installation: &Installation, api: &Api) -> Duration {
+async fn time_for_links(installation: &RunningInstallation, api: &RunningApi) -> Duration {
     let began = Instant::now();
     api.create_orders(ORDERS).await;
     wait_until("the links of all orders", Duration::from_secs(60), async || {
@@ -24,7 +24,7 @@ async fn time_for_links(installation: &Installation, api: &Api) -> Duration {
 /// With a slow gateway the number of calls at once is the limit of a worker.
 #[tokio::test]
 async fn two_workers_make_links_nearly_twice_as_fast_as_one() {
-    let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let slow = json!({ "fault": "latency", "milliseconds": 300, "path": "/merchant/pay/create" });
     installation.sandbox.fault(&slow).await;
     let (api, _first) = tokio::join!(installation.api(0), installation.worker(8));

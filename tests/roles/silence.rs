@@ -6,8 +6,8 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::support::forwarder::Forwarder;
-use crate::support::installation::Installation;
-use crate::support::role::{Api, Role, id};
+use crate::support::installation::RunningInstallation;
+use crate::support::role::{RunningApi, RunningRole, id};
 use crate::support::servers::PrivateRedis;
 use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
@@ -23,7 +23,7 @@ const DO_NOT_WAIT: (&str, &str) = ("TASDIQ_LINK_WAIT_MS", "0");
 const ONE_WORKER: &str = "role=\"worker\"";
 
 /// Waits until the metrics report this many silent workers and consumers.
-async fn wait_for_silent(role: &Role, processes: u64, consumers: u64) -> Duration {
+async fn wait_for_silent(role: &RunningRole, processes: u64, consumers: u64) -> Duration {
     let began = Instant::now();
     let what = format!("{processes} silent processes and {consumers} silent consumers");
     wait_until(&what, NOTICED, async || {
@@ -38,12 +38,12 @@ async fn wait_for_silent(role: &Role, processes: u64, consumers: u64) -> Duratio
 }
 
 /// Waits until a worker is red because its queue does not answer.
-async fn wait_for_red(worker: &Role) -> String {
+async fn wait_for_red(worker: &RunningRole) -> String {
     wait_for_red_within(worker, NOTICED, "the queue has not answered for").await
 }
 
 /// Waits until a process is red for this reason. Returns its whole answer.
-async fn wait_for_red_within(role: &Role, deadline: Duration, reason: &str) -> String {
+async fn wait_for_red_within(role: &RunningRole, deadline: Duration, reason: &str) -> String {
     wait_until(&format!("the process to be red for {reason:?}"), deadline, async || {
         let (status, text) = role.get("/readyz").await;
         (status == StatusCode::SERVICE_UNAVAILABLE && text.contains(reason)).then_some(text)
@@ -51,7 +51,7 @@ async fn wait_for_red_within(role: &Role, deadline: Duration, reason: &str) -> S
     .await
 }
 
-async fn wait_for_green(role: &Role, deadline: Duration) {
+async fn wait_for_green(role: &RunningRole, deadline: Duration) {
     wait_until("the process to be green", deadline, async || {
         (role.get("/readyz").await.0 == StatusCode::OK).then_some(())
     })
@@ -61,7 +61,7 @@ async fn wait_for_green(role: &Role, deadline: Duration) {
 /// A stopped process cannot report itself.
 #[tokio::test]
 async fn a_stopped_worker_is_on_the_metrics_of_the_others_within_15_s() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let (api, mut stopped, other) = tokio::join!(installation.api(0), installation.worker(4), installation.worker(4));
     wait_until("both workers on the metrics", PATIENCE, async || {
         (other.metric("tasdiq_processes", ONE_WORKER).await == 2).then_some(())
@@ -83,7 +83,7 @@ async fn a_stopped_worker_is_on_the_metrics_of_the_others_within_15_s() {
 
 #[tokio::test]
 async fn while_redis_hangs_workers_are_red_with_the_reason_and_the_api_goes_on() {
-    let mut installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let mut installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
     let (api, worker) = tokio::join!(installation.api(0), installation.worker(4));
     let before = api.create_order().await;
     let transaction_id = api.wait_for_link(id(&before)).await;
@@ -109,7 +109,7 @@ async fn while_redis_hangs_workers_are_red_with_the_reason_and_the_api_goes_on()
 /// No data is sent on a connection that waits for ids, so its end would go unnoticed.
 #[tokio::test]
 async fn a_worker_whose_redis_vanished_without_a_word_is_red_and_works_again_within_5_s() {
-    let mut installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let mut installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
     let way = Forwarder::start(installation.redis.port()).await;
     installation.redis_is_reached_at(format!("redis://127.0.0.1:{}", way.port()));
     let (api, worker) = tokio::join!(installation.api(0), installation.worker(4));
@@ -132,7 +132,7 @@ async fn a_worker_whose_redis_vanished_without_a_word_is_red_and_works_again_wit
 /// reports it and stays green.
 #[tokio::test]
 async fn workers_that_get_nothing_for_15_s_although_work_is_due_are_red_or_tell_it() {
-    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
     let redis_url = installation.redis.url();
     let up_settings = [DO_NOT_WAIT, ("REDIS_URL", redis_url.as_str())];
     let (api, worker, up) = tokio::join!(installation.api(0), installation.worker(4), Up::start(&up_settings));
@@ -162,7 +162,7 @@ async fn workers_that_get_nothing_for_15_s_although_work_is_due_are_red_or_tell_
 /// No worker takes the ids that this API's relay pushes: a `REDIS_URL` is wrong somewhere.
 #[tokio::test]
 async fn an_api_whose_redis_no_living_worker_uses_is_red_until_one_does() {
-    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
     let elsewhere = PrivateRedis::start().await;
     let (api, mut worker) = tokio::join!(installation.api(0), async {
         let mut worker = installation.begin_worker(&[], &[("REDIS_URL", &elsewhere.url())]);
@@ -184,7 +184,7 @@ async fn an_api_whose_redis_no_living_worker_uses_is_red_until_one_does() {
 /// Operators switch off an alarm that rings without a cause.
 #[tokio::test]
 async fn a_worker_with_nothing_to_do_and_one_with_all_slots_busy_stay_green() {
-    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
     // One call takes longer than the limit of silence, and there is work for several.
     installation.sandbox.delay_answers(Duration::from_secs(12)).await;
     let (api, idle, busy) = tokio::join!(
@@ -210,7 +210,7 @@ async fn a_worker_with_nothing_to_do_and_one_with_all_slots_busy_stay_green() {
 }
 
 /// Waits until each of these orders has its link.
-async fn wait_for_links(api: &Api, orders: &[Value], deadline: Duration) {
+async fn wait_for_links(api: &RunningApi, orders: &[Value], deadline: Duration) {
     let began = Instant::now();
     for order in orders {
         api.wait_for_link_within(id(order), deadline.saturating_sub(began.elapsed())).await;

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::support::installation::{Installation, SANDBOX_CREDENTIALS};
+use crate::support::installation::{RunningInstallation, SANDBOX_CREDENTIALS};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::role::id;
@@ -15,7 +15,7 @@ use crate::support::wait::PATIENCE;
 
 #[tokio::test]
 async fn api_and_worker_started_before_migrate_wait_for_it() {
-    let installation = Installation::without_tables(&[]).await;
+    let installation = RunningInstallation::without_tables(&[]).await;
     let mut api = installation.begin_api(0);
     let mut worker = installation.begin_worker(&[], &[]);
     for program in [&mut api.role.program, &mut worker.program] {
@@ -32,7 +32,7 @@ async fn api_and_worker_started_before_migrate_wait_for_it() {
 #[tokio::test]
 async fn api_and_worker_wait_for_a_postgres_that_is_still_starting() {
     let mut postgres = PrivatePostgres::start().await;
-    let installation = Installation::on_database(postgres.url(), &[]).await;
+    let installation = RunningInstallation::on_database(postgres.url(), &[]).await;
     installation.migrate().await;
     postgres.kill();
     let mut api = installation.begin_api(0);
@@ -78,7 +78,7 @@ async fn a_postgres_that_stays_away_for_30_s_is_exit_code_75() {
 
 #[tokio::test]
 async fn a_redis_that_is_away_at_the_start_is_told_and_never_fatal() {
-    let mut installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "200")]).await;
+    let mut installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "200")]).await;
     installation.redis.kill();
     let mut api = installation.begin_api(0);
     let mut worker = installation.begin_worker(&[], &[]);
@@ -102,7 +102,7 @@ async fn a_redis_that_is_away_at_the_start_is_told_and_never_fatal() {
 /// Each process of a roll-out may run `migrate`, and a later one finds orders in the tables.
 #[tokio::test]
 async fn migrating_beside_another_or_again_is_harmless() {
-    let installation = Installation::without_tables(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let installation = RunningInstallation::without_tables(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
 
     tokio::join!(installation.migrate(), installation.migrate(), installation.migrate());
     let api = installation.api(0).await;
@@ -115,7 +115,7 @@ async fn migrating_beside_another_or_again_is_harmless() {
 /// A migration that changes a table waits for a dump, and every later statement waits behind the migration.
 #[tokio::test]
 async fn a_migration_beside_a_dump_says_what_it_waits_for_and_lets_requests_pass() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let address =
         "select count(*) from information_schema.columns where table_name = 'callbacks' and column_name = 'address'";
     installation
@@ -144,7 +144,7 @@ async fn a_migration_beside_a_dump_says_what_it_waits_for_and_lets_requests_pass
 /// A migration waits for a vacuum only if it must change the table that the vacuum has locked.
 #[tokio::test]
 async fn a_database_that_is_migrated_already_needs_no_lock() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let mut vacuum = PgConnection::connect(installation.database_url()).await.unwrap();
     vacuum.execute("begin; lock table jobs, orders in share update exclusive mode").await.unwrap();
     let began = Instant::now();

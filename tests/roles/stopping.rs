@@ -8,10 +8,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::front::Front;
-use crate::support::installation::Installation;
+use crate::support::installation::RunningInstallation;
 use crate::support::job_log;
 use crate::support::program::Program;
-use crate::support::role::{Role, client, id};
+use crate::support::role::{RunningRole, client, id};
 use crate::support::up::Up;
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -23,7 +23,7 @@ const RUNNING_LINKS: &str = "select count(*) from jobs where kind = 'create_paym
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rolling_restarts_under_load_refuse_no_request_and_run_no_job_twice() {
     const ROUNDS: usize = 3;
-    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
     job_log::install(installation.database_url()).await;
     // Slow calls, so that each stop comes during some of them.
     installation.sandbox.delay_answers(Duration::from_millis(150)).await;
@@ -91,7 +91,7 @@ async fn end_well(mut program: Program) {
 
 #[tokio::test]
 async fn a_worker_that_is_told_to_stop_is_red_at_once_and_claims_nothing_after_a_second() {
-    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
     job_log::install(installation.database_url()).await;
     installation.sandbox.delay_answers(Duration::from_secs(3)).await;
     let (api, mut worker) = tokio::join!(installation.api(0), installation.worker(2));
@@ -123,7 +123,7 @@ async fn a_worker_that_is_told_to_stop_is_red_at_once_and_claims_nothing_after_a
 
 #[tokio::test]
 async fn what_outlives_the_grace_of_a_stop_is_run_again_elsewhere() {
-    let installation = Installation::start(&[DO_NOT_WAIT, ("TASDIQ_STOP_GRACE_SECONDS", "2")]).await;
+    let installation = RunningInstallation::start(&[DO_NOT_WAIT, ("TASDIQ_STOP_GRACE_SECONDS", "2")]).await;
     installation.sandbox.delay_answers(Duration::from_secs(25)).await;
     let (api, mut worker) = tokio::join!(installation.api(0), installation.worker(2));
     let order = api.create_order().await;
@@ -147,7 +147,7 @@ async fn what_outlives_the_grace_of_a_stop_is_run_again_elsewhere() {
 
 #[tokio::test]
 async fn a_second_signal_ends_a_process_at_once() {
-    let installation = Installation::start(&[DO_NOT_WAIT]).await;
+    let installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
     installation.sandbox.delay_answers(Duration::from_secs(20)).await;
     let (api, first, second) = tokio::join!(installation.api(0), installation.worker(1), installation.worker(1));
     api.create_orders(2).await;
@@ -197,7 +197,7 @@ async fn an_up_that_is_told_to_stop_answers_the_webhook_until_its_jobs_have_ende
     assert!(!shown.contains("running") && !shown.contains("available"), "the job was finished: {shown}");
 }
 
-async fn wait_for_red(role: &Role) -> String {
+async fn wait_for_red(role: &RunningRole) -> String {
     wait_until("the process to be red", Duration::from_secs(1), async || {
         let (status, text) = role.get("/readyz").await;
         (status == StatusCode::SERVICE_UNAVAILABLE).then_some(text)

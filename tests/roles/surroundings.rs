@@ -11,7 +11,7 @@ use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::command;
 use crate::support::doors::tea;
 use crate::support::forwarder::Forwarder;
-use crate::support::installation::{Installation, SANDBOX_CREDENTIALS};
+use crate::support::installation::{RunningInstallation, SANDBOX_CREDENTIALS};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
 use crate::support::role::{client, id};
@@ -125,7 +125,7 @@ async fn a_database_that_takes_no_writes_makes_its_processes_unready(kind: Kind)
 
 #[tokio::test]
 async fn a_worker_whose_database_takes_no_writes_is_unready() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let worker = installation.worker(4).await;
     installation
         .execute(
@@ -151,7 +151,7 @@ async fn a_login_that_is_refused_while_we_run_is_an_outage_and_no_defect() {
     owner.execute(AssertSqlSafe(format!("create role {role} login superuser"))).await.unwrap();
     let mut as_role = Url::parse(&url).unwrap();
     as_role.set_username(&role).unwrap();
-    let installation = Installation::on_database(as_role.to_string(), &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let installation = RunningInstallation::on_database(as_role.to_string(), &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     installation.migrate().await;
     let api = installation.api(0).await;
     let signed = installation
@@ -196,7 +196,7 @@ async fn defaults_of_the_database_do_not_reach_our_sessions() {
     ] {
         owner.execute(AssertSqlSafe(format!("alter database {name} set {default}"))).await.unwrap();
     }
-    let installation = Installation::on_database(url, &[]).await;
+    let installation = RunningInstallation::on_database(url, &[]).await;
     installation.migrate().await;
     let (api, _worker) = tokio::join!(installation.api(0), installation.worker(4));
 
@@ -226,7 +226,7 @@ async fn a_server_that_may_lose_commits_is_told_by_doctor() {
 /// round trips that wait for a connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_at_the_end_of_a_slow_line_does_its_jobs_and_loses_no_lease() {
-    let installation = Installation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let mut url = Url::parse(installation.database_url()).unwrap();
     let line = Forwarder::start_slow(url.port().unwrap(), Duration::from_millis(200)).await;
     url.set_port(Some(line.port())).unwrap();
@@ -252,7 +252,7 @@ async fn a_worker_at_the_end_of_a_slow_line_does_its_jobs_and_loses_no_lease() {
 async fn a_login_without_rights_is_told_and_not_waited_for() {
     let url = fresh_database().await;
     let role = format!("{}_no_rights", url.rsplit('/').next().unwrap());
-    let installation = Installation::on_database(url.clone(), &[]).await;
+    let installation = RunningInstallation::on_database(url.clone(), &[]).await;
     installation.migrate().await;
     installation.execute(&format!("create role {role} login")).await;
     let mut as_role = Url::parse(&url).unwrap();

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::installation::{Installation, SANDBOX_CREDENTIALS};
+use crate::support::installation::{RunningInstallation, SANDBOX_CREDENTIALS};
 use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::role::{Api, Role, id};
-use crate::support::sandbox::Sandbox;
+use crate::support::role::{RunningApi, RunningRole, id};
+use crate::support::sandbox::RunningSandbox;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// Payments under way when the worker is killed.
@@ -30,7 +30,7 @@ const LINK_WITHIN: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_the_jobs_of_a_worker_killed_twice_are_done_soon_and_a_new_customer_waits_for_none_of_them() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let api = installation.api(0).await;
     let mut worker = installation.worker(PAYMENTS + 4).await;
     let payments = pay_all(&api, &installation.sandbox).await;
@@ -59,7 +59,7 @@ async fn servers_the_jobs_of_a_worker_killed_twice_are_done_soon_and_a_new_custo
 async fn embedded_the_jobs_of_a_process_killed_twice_are_done_soon_and_a_new_customer_waits_for_none_of_them() {
     let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
     let address = format!("127.0.0.1:{}", free_port());
-    let sandbox = Sandbox::start(&format!("http://{address}")).await;
+    let sandbox = RunningSandbox::start(&format!("http://{address}")).await;
     let mut environment = SANDBOX_CREDENTIALS.to_vec();
     environment.extend([
         ("ATMOS_BASE_URL", sandbox.url.as_str()),
@@ -67,9 +67,9 @@ async fn embedded_the_jobs_of_a_process_killed_twice_are_done_soon_and_a_new_cus
         ("TASDIQ_DATA_DIR", data_dir.path().to_str().unwrap()),
     ]);
     let start = async || {
-        let mut role = Role::new(Program::start(&["up"], &environment), &address);
+        let mut role = RunningRole::new(Program::start(&["up"], &environment), &address);
         role.ready().await;
-        Api::new(role)
+        RunningApi::new(role)
     };
     let running = async |crashes: i64| {
         let command = ["jobs", "list", "--state", "running", "--kind", "settle_order", "--limit", "1000", "--json"];
@@ -101,7 +101,7 @@ async fn embedded_the_jobs_of_a_process_killed_twice_are_done_soon_and_a_new_cus
 /// `--queues` names the other queues of a worker: a suspect must not wait for a worker of its own queue.
 #[tokio::test]
 async fn every_worker_takes_suspects_whatever_its_queues() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let api = installation.api(0).await;
     let (suspect, other) = (id(&api.create_order().await), id(&api.create_order().await));
     let crashed = format!(
@@ -123,7 +123,7 @@ async fn every_worker_takes_suspects_whatever_its_queues() {
 /// too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_them() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let api = installation.api(0).await;
     installation.sandbox.delay_answers(Duration::from_secs(5)).await;
     let suspect = id(&api.create_order().await);
@@ -149,7 +149,7 @@ async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_th
 /// The kill of a worker alone, as by an operator, counts as no crash of its suspects: their process hands them back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suspects_of_a_worker_that_is_killed_from_outside_are_handed_back_uncounted() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let api = installation.api(0).await;
     installation.sandbox.delay_answers(GATEWAY_AT_FIRST).await;
     let suspect = id(&api.create_order().await);
@@ -171,7 +171,7 @@ async fn the_suspects_of_a_worker_that_is_killed_from_outside_are_handed_back_un
 }
 
 /// Makes orders and pays them all, at a gateway that answers slowly afterwards.
-async fn pay_all(api: &Api, sandbox: &Sandbox) -> Vec<i64> {
+async fn pay_all(api: &RunningApi, sandbox: &RunningSandbox) -> Vec<i64> {
     let orders: Vec<i64> = api.create_orders(PAYMENTS).await.iter().map(id).collect();
     let links = join_all(orders.iter().map(|order| api.wait_for_link(*order))).await;
     sandbox.delay_answers(GATEWAY_AT_FIRST).await;
@@ -180,7 +180,7 @@ async fn pay_all(api: &Api, sandbox: &Sandbox) -> Vec<i64> {
     orders
 }
 
-async fn quicken(sandbox: &Sandbox) {
+async fn quicken(sandbox: &RunningSandbox) {
     sandbox.clear_faults().await;
     sandbox.delay_answers(GATEWAY).await;
 }
@@ -190,13 +190,13 @@ async fn under_way(running: impl AsyncFn() -> i64) {
     wait_until("all payments to be asked about", PATIENCE, async || (running().await == all).then_some(())).await;
 }
 
-async fn kill(role: &mut Role) {
+async fn kill(role: &mut RunningRole) {
     role.program.signal("KILL");
     role.program.wait_exit(PATIENCE).await;
 }
 
 /// The time from `from` until the last of the orders was paid.
-async fn paid(api: &Api, orders: &[i64], from: Instant) -> Duration {
+async fn paid(api: &RunningApi, orders: &[i64], from: Instant) -> Duration {
     join_all(orders.iter().map(|order| async move {
         let what = format!("order {order} to be paid");
         let is_paid = async || (api.order(*order).await["status"] == "paid").then_some(());
@@ -207,7 +207,7 @@ async fn paid(api: &Api, orders: &[i64], from: Instant) -> Duration {
 }
 
 /// Makes an order every second until all those orders are paid. Returns how long each new order waited for its link.
-async fn link_until_paid(api: &Api, orders: &[i64]) -> Vec<Duration> {
+async fn link_until_paid(api: &RunningApi, orders: &[i64]) -> Vec<Duration> {
     let mut waits = Vec::new();
     loop {
         let began = Instant::now();

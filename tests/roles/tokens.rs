@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::installation::Installation;
-use crate::support::role::{Role, id};
+use crate::support::installation::RunningInstallation;
+use crate::support::role::{RunningRole, id};
 use crate::support::wait::{PATIENCE, wait_until};
 
 const WORKERS: usize = 8;
@@ -24,7 +24,8 @@ const LIVES: u64 = 2;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_workers_share_one_token_and_replace_it_once() {
     // Frequent inquiries, so that every worker calls the gateway all the time.
-    let installation = Installation::start(&[("TASDIQ_SETTLE_SCHEDULE", "0.1"), ("TASDIQ_LINK_WAIT_MS", "0")]).await;
+    let installation =
+        RunningInstallation::start(&[("TASDIQ_SETTLE_SCHEDULE", "0.1"), ("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let sandbox = &installation.sandbox;
     sandbox.tokens(&json!({ "mode": "revoke-previous", "lifetime_seconds": LIFETIME_SECONDS })).await;
     let api = installation.api(0).await;
@@ -75,7 +76,7 @@ async fn eight_workers_share_one_token_and_replace_it_once() {
 const CALLS_UNDER_WAY: u64 = (WORKERS * CONCURRENCY) as u64;
 
 /// Waits until each worker has asked the gateway some more times, and got answers.
-async fn all_inquire(workers: &[Role]) {
+async fn all_inquire(workers: &[RunningRole]) {
     const INQUIRIES: u64 = 8;
     join_all(workers.iter().map(async |worker| {
         let inquiries =

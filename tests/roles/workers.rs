@@ -3,13 +3,13 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::support::installation::Installation;
+use crate::support::installation::RunningInstallation;
 use crate::support::role::id;
 
 /// Payment links can be made by other workers than settlements.
 #[tokio::test]
 async fn a_worker_takes_only_the_queues_it_is_told() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let api = installation.api(0).await;
     let links = installation.worker_with(&["--queues", "links"]).await;
     let order = api.create_order().await;
@@ -25,7 +25,7 @@ async fn a_worker_takes_only_the_queues_it_is_told() {
 
 #[tokio::test]
 async fn a_worker_tells_whether_it_is_alive_ready_and_what_it_did() {
-    let installation = Installation::start(&[]).await;
+    let installation = RunningInstallation::start(&[]).await;
     let (api, worker) = tokio::join!(installation.api(0), installation.worker(8));
 
     let order = api.create_order().await;

@@ -16,9 +16,9 @@ use crate::support::job_log;
 use crate::support::patient::Patient;
 use crate::support::ports::free_port;
 use crate::support::program::Program;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::RunningSandbox;
 use crate::support::servers::{PrivatePostgres, PrivateRedis};
-use crate::support::supervised::{Ending, Supervised};
+use crate::support::supervised::{RunEnd, Supervised};
 use crate::support::wait::PATIENCE;
 
 /// How often the processes are checked. Often, so that a storm does not consist of pauses.
@@ -43,7 +43,7 @@ const UNSETTLED: &str = "select (select count(*) from orders where status in ('p
 pub(crate) struct House {
     pub(crate) postgres: PrivatePostgres,
     pub(crate) redis: PrivateRedis,
-    sandbox: Sandbox,
+    sandbox: RunningSandbox,
     front: Front,
     apis: Vec<Supervised>,
     workers: Vec<Supervised>,
@@ -81,7 +81,7 @@ impl House {
         let (postgres, redis) = tokio::join!(PrivatePostgres::start(), PrivateRedis::start());
         let api_ports = [(); APIS].map(|()| free_port());
         let front = Front::begin(api_ports).await;
-        let sandbox = Sandbox::start(&front.url).await;
+        let sandbox = RunningSandbox::start(&front.url).await;
         let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         let mut environment: Vec<(String, String)> = SANDBOX_CREDENTIALS.map(own).to_vec();
         environment.extend([
@@ -321,13 +321,13 @@ impl House {
         strange.map(|(name, ending)| format!("{name}: {}\n{}", ending.status, last_lines(&ending.output))).collect()
     }
 
-    fn endings(&self) -> impl Iterator<Item = (&str, &Ending)> {
+    fn endings(&self) -> impl Iterator<Item = (&str, &RunEnd)> {
         let programs = self.apis.iter().chain(&self.workers);
         programs.flat_map(|program| program.endings().iter().map(move |ending| (program.name(), ending)))
     }
 
     /// Whether the test killed this process.
-    fn is_killed(&self, ending: &Ending) -> bool {
+    fn is_killed(&self, ending: &RunEnd) -> bool {
         let workers = self.happened.worker_kills.iter().map(|kill| kill.process);
         let mut killed = workers.chain(self.happened.api_kills.iter().copied());
         ending.status.signal() == Some(9) && killed.any(|process| process == ending.process)

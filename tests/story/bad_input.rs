@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::app::{Kind, TestApp, on_both_kinds};
-use crate::support::doors::{Answer, tea};
+use crate::support::doors::{HttpAnswer, tea};
 
 on_both_kinds! {
     every_bad_order_has_a_problem_of_its_own_and_writes_nothing
@@ -195,7 +195,7 @@ async fn a_body_that_is_too_large_costs_its_sender_the_answer_and_not_the_connec
 }
 
 /// Checks that a refusal is a problem document for programs and for people.
-fn check_problem(answer: &Answer, status: u16, problem: &str, what: &str) {
+fn check_problem(answer: &HttpAnswer, status: u16, problem: &str, what: &str) {
     assert_eq!(answer.status, status, "{what}: {answer}");
     assert_eq!(answer.header("Content-Type"), "application/problem+json", "{what}: {answer}");
     let document = answer.json();

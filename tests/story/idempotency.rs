@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::app::{Kind, TestApp, on_both_kinds};
-use crate::support::doors::{Answer, Doors, tea};
+use crate::support::doors::{Doors, HttpAnswer, tea};
 
 const OPEN_ORDERS: &str = r#"tasdiq_orders{status="pending"}"#;
 
@@ -88,7 +88,7 @@ async fn a_repeated_request_waits_for_the_link_like_the_first(kind: Kind) {
     let body = tea();
     let answers = futures_util::future::join_all((0..4).map(|_| app.create_with_key("slow", &body))).await;
 
-    let whole: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 201).collect();
+    let whole: Vec<&HttpAnswer> = answers.iter().filter(|answer| answer.status == 201).collect();
     assert!(!whole.is_empty());
     for answer in whole {
         let order = answer.json();
@@ -122,7 +122,7 @@ async fn sixteen_orders_at_once_with_one_reference_make_one(kind: Kind) {
 
     let answers = futures_util::future::join_all((0..16).map(|_| app.create_order(&body))).await;
 
-    let made: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 201).collect();
+    let made: Vec<&HttpAnswer> = answers.iter().filter(|answer| answer.status == 201).collect();
     assert_eq!(made.len(), 1, "{answers:?}");
     for refused in answers.iter().filter(|answer| answer.status != 201) {
         assert_eq!((refused.status, problem(refused).as_str()), (409, "reference-taken"), "{refused}");
@@ -167,6 +167,6 @@ async fn a_key_that_is_no_key_is_refused(kind: Kind) {
 }
 
 /// The type of the problem, which programs match.
-fn problem(answer: &Answer) -> String {
+fn problem(answer: &HttpAnswer) -> String {
     answer.json()["type"].as_str().unwrap().strip_prefix("urn:tasdiq:problem:").unwrap().to_owned()
 }

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::support::app::{Kind, TestApp};
-use crate::support::doors::History;
+use crate::support::doors::OrderHistory;
 use crate::support::wait::wait_until;
 
 const ORDERS: usize = 1_000;
@@ -57,7 +57,7 @@ async fn a_thousand_paid_orders_whose_callbacks_were_all_lost_settle_within_the_
     app.audit(&ids).await;
 }
 
-fn from_link_to_paid(history: &History) -> Duration {
+fn from_link_to_paid(history: &OrderHistory) -> Duration {
     let at = |step: usize| OffsetDateTime::parse(&history.steps()[step].at, &Rfc3339).unwrap();
     (at(2) - at(1)).try_into().unwrap()
 }

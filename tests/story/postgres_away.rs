@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::app::{Kind, TestApp};
-use crate::support::doors::{Answer, Linked, tea};
+use crate::support::doors::{HttpAnswer, Linked, tea};
 use crate::support::servers::PrivatePostgres;
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -86,13 +86,13 @@ async fn check_that_all_are_turned_away(app: &TestApp, order: &Linked, soon: Dur
     assert_eq!(metrics.status, 200);
 }
 
-fn check_turned_away(answer: &Answer, what: &str) {
+fn check_turned_away(answer: &HttpAnswer, what: &str) {
     assert_eq!(answer.status, 503, "{what}: {answer}");
     assert!(!answer.header("Retry-After").is_empty(), "{what}: {answer}");
     assert!(answer.text.len() < 1_000 && !answer.text.contains("sql"), "{what}: nothing of the inside shows: {answer}");
 }
 
-async fn timed(soon: Duration, answer: impl Future<Output = Answer>) -> Answer {
+async fn timed(soon: Duration, answer: impl Future<Output = HttpAnswer>) -> HttpAnswer {
     let begun = Instant::now();
     let answer = answer.await;
     assert!(begun.elapsed() < soon, "after {:?}: {answer}", begun.elapsed());

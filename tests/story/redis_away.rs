@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::app::{Kind, TestApp};
-use crate::support::doors::{Answer, tea};
+use crate::support::doors::{HttpAnswer, tea};
 use crate::support::servers::PrivateRedis;
 use crate::support::wait::{PATIENCE, wait_until};
 
@@ -114,7 +114,7 @@ async fn take_orders_and_a_callback(app: &TestApp, transaction_id: i64, id: i64)
 
 /// Makes this many orders at the same time. Each is answered within the wait of a person, and its page opens.
 async fn take_orders(app: &TestApp, number: usize) -> Vec<i64> {
-    let made: Vec<(Answer, Duration)> = futures_util::future::join_all((0..number).map(async |_| {
+    let made: Vec<(HttpAnswer, Duration)> = futures_util::future::join_all((0..number).map(async |_| {
         let begun = Instant::now();
         (app.create_order(&tea()).await, begun.elapsed())
     }))

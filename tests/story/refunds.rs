@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::app::{Kind, TestApp, on_both_kinds};
 use crate::support::forwarder::Forwarder;
 use crate::support::ports::free_port;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::RunningSandbox;
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_both_kinds! {
@@ -68,7 +68,7 @@ async fn a_refund_whose_answer_was_lost_is_made_once(kind: Kind) {
 async fn a_refund_after_a_rest_does_not_meet_a_connection_that_was_closed(kind: Kind) {
     const REST: Duration = Duration::from_secs(1);
     let listen = format!("127.0.0.1:{}", free_port());
-    let sandbox = Sandbox::start(&format!("http://{listen}")).await;
+    let sandbox = RunningSandbox::start(&format!("http://{listen}")).await;
     let way = Forwarder::start_forgetful(sandbox.port(), REST).await;
     let (sandbox_listen, url) = (&sandbox.url["http://".len()..], format!("http://127.0.0.1:{}", way.port()));
     let settings =

@@ -1,4 +1,4 @@
-//! The whole program with its sandbox: started, killed, started again, and asked by its operator.
+//! The whole program with its sandbox: starts, kills and restarts it, and runs an operator's commands.
 
 use std::ops::Deref;
 
@@ -9,7 +9,7 @@ use store::DatabaseUrl;
 use store::Store;
 use tempfile::TempDir;
 
-use super::command::{self, Ended};
+use super::command::{self, CommandResult};
 use super::doors::Doors;
 use super::installation::SANDBOX_CREDENTIALS;
 use super::ports::free_port;
@@ -17,12 +17,12 @@ use super::program::Program;
 use super::servers;
 use super::wait::{PATIENCE, wait_until};
 
-/// What the program stands on.
+/// The servers under the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// SQLite and a queue in the process: what a first command starts.
+    /// SQLite, and a queue inside the process: the default of a first start.
     Embedded,
-    /// A fresh PostgreSQL database, and the shared Redis.
+    /// A new PostgreSQL database, and the shared Redis.
     Servers,
 }
 
@@ -41,7 +41,7 @@ macro_rules! on_both_kinds {
 }
 pub(crate) use on_both_kinds;
 
-/// A running `tasdiq up` with its sandbox. Dropping it kills it; if the test is failing, what it wrote is printed.
+/// A running `tasdiq up` with its sandbox. Dropping it kills it, and prints its output if the test is failing.
 pub(crate) struct TestApp {
     program: Program,
     doors: Doors,
@@ -63,7 +63,7 @@ impl TestApp {
         TestApp::start_with(kind, &[]).await
     }
 
-    /// Starts the program with further variables, which win over ours, and waits until it is ready.
+    /// Starts the program with further variables, which override the defaults, and waits until it is ready.
     pub(crate) async fn start_with(kind: Kind, variables: &[(&str, &str)]) -> TestApp {
         let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
         let named = |name| variables.iter().find(|(given, _)| *given == name).map(|(_, address)| (*address).to_owned());
@@ -87,31 +87,31 @@ impl TestApp {
         app
     }
 
-    /// Ends the program as a supervisor would, and starts it again on the same data.
+    /// Stops the program like a supervisor, and starts it again on the same data.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
         self.start_again().await;
     }
 
-    /// Ends the program as a power cut would, and starts it again on the same data.
+    /// Kills the program like a power cut, and starts it again on the same data.
     pub(crate) async fn kill_and_restart(&mut self) {
         self.kill().await;
         self.start_again().await;
     }
 
-    /// Ends the program as a power cut would.
+    /// Kills the program like a power cut.
     pub(crate) async fn kill(&mut self) {
         self.program.signal("KILL");
         self.program.wait_exit(PATIENCE).await;
     }
 
-    /// Starts the program that has ended again, on the same data.
+    /// Starts the ended program again on the same data.
     pub(crate) async fn start_again(&mut self) {
         self.program = start_program(&self.environment);
         self.wait_until_ready().await;
     }
 
-    /// Asks the program to end and waits until it has, in good order.
+    /// Stops the program and waits until it has ended without an error.
     pub(crate) async fn stop(&mut self) {
         self.program.signal("TERM");
         let status = self.program.wait_exit(PATIENCE).await;
@@ -122,42 +122,42 @@ impl TestApp {
         wait_until_ready(&mut self.program, &self.doors).await;
     }
 
-    /// All that the program has written since it was started last.
+    /// The program's output since its last start.
     pub(crate) fn output(&self) -> String {
         self.program.output()
     }
 
-    /// Where the embedded parts keep their files.
+    /// The directory of the embedded parts' files.
     pub(crate) fn data_dir(&self) -> &std::path::Path {
         self.data_dir.path()
     }
 
-    /// Runs a command of the operator's against this installation, to whatever end.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+    /// Runs an operator's command against this installation, whatever its exit code.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> CommandResult {
         self.run_with(arguments, &[]).await
     }
 
-    /// As [`TestApp::run`], with further variables, which win over the installation's.
-    pub(crate) async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    /// Like [`TestApp::run`], with further variables, which override the installation's.
+    pub(crate) async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> CommandResult {
         let environment = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         command::run(arguments, &environment.chain(variables.iter().copied()).collect::<Vec<_>>()).await
     }
 
-    /// Runs a command of the operator's against this installation, and gives what it printed.
+    /// Runs an operator's command against this installation, and returns its output.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments).await;
         assert_eq!(ended.code, Some(0), "tasdiq {}: {ended:?}", arguments.join(" "));
         ended.said
     }
 
-    /// The database of this installation, as sqlx is told.
+    /// The database of this installation, as a URL for sqlx.
     pub(crate) fn database_url(&self) -> String {
         let given = self.environment.iter().rev().find(|(name, _)| name == "DATABASE_URL");
         let embedded = || format!("sqlite://{}", self.data_dir().join("tasdiq.db").display());
         given.map_or_else(embedded, |(_, url)| url.clone())
     }
 
-    /// Starts one API more beside the program, on the same servers and the same sandbox, and waits until it is ready.
+    /// Starts one more API beside the program, on the same servers and the same sandbox, and waits until it is ready.
     pub(crate) async fn another_api(&self) -> (Program, Doors) {
         let listen = free_address();
         let shared = self.environment.iter().filter(|(name, _)| ["DATABASE_URL", "REDIS_URL"].contains(&name.as_str()));
@@ -174,7 +174,7 @@ impl TestApp {
         (program, doors)
     }
 
-    /// The database as another process sees it.
+    /// A connection to the database from this process.
     pub(crate) async fn store(&self) -> Store {
         let url = match self.variable("DATABASE_URL") {
             Some(url) => DatabaseUrl::Postgres(Secret::new(url)),
@@ -183,14 +183,14 @@ impl TestApp {
         Store::open(&url).await.unwrap()
     }
 
-    /// Runs a statement on the database behind the program's back.
+    /// Runs a statement on the database without the program's knowledge.
     pub(crate) async fn execute(&self, statement: &str) {
         let mut connection = self.database().await;
         connection.execute(AssertSqlSafe(statement)).await.unwrap();
         connection.close().await.unwrap();
     }
 
-    /// The number that a query returns.
+    /// The number returned by a query.
     pub(crate) async fn number(&self, query: &'static str) -> i64 {
         let mut connection = self.database().await;
         let number = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
@@ -209,12 +209,12 @@ impl TestApp {
         self.environment.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    /// A rightly signed callback body, as an operator makes one by hand. The amount is in soʻm: `50.00`.
+    /// A correctly signed callback body, made with the operator's command. The amount is in soʻm: `50.00`.
     pub(crate) async fn sign(&self, transaction_id: i64, account: i64, amount: &str) -> String {
         self.sign_as("account", transaction_id, account, amount).await
     }
 
-    /// As [`TestApp::sign`], with the account under this name: `account` or `invoice`.
+    /// Like [`TestApp::sign`], with the account under this name: `account` or `invoice`.
     pub(crate) async fn sign_as(&self, field: &str, transaction_id: i64, account: i64, amount: &str) -> String {
         let (transaction_id, account) = (transaction_id.to_string(), account.to_string());
         let arguments = ["callback", "sign", "--transaction-id", &transaction_id, "--account", &account];
@@ -222,12 +222,12 @@ impl TestApp {
         self.command(&arguments).await.trim().to_owned()
     }
 
-    /// The order's whole story as `tasdiq orders show` prints it: `order`, `history`, `transactions`, `callbacks`, `jobs`.
+    /// The order's story as `tasdiq orders show` prints it: `order`, `history`, `transactions`, `callbacks`, `jobs`.
     pub(crate) async fn story(&self, id: i64) -> Value {
         serde_json::from_str(&self.command(&["orders", "show", &id.to_string(), "--json"]).await).unwrap()
     }
 
-    /// The verdicts on the order's callbacks, oldest first, and how often each was seen.
+    /// The verdicts on the order's callbacks, oldest first, with the number of times each was received.
     pub(crate) async fn verdicts(&self, id: i64) -> Vec<(String, i64)> {
         let story = self.story(id).await;
         let verdict = |callback: &Value| {

@@ -1,9 +1,8 @@
-//! A real browser: Chromium without a window, driven through chromedriver.
+//! A real browser: headless Chromium, driven through chromedriver.
 //!
-//! WebDriver is a handful of JSON requests, so they are made here. The client crates would change features of the
-//! program under test, which would no longer be the one that ships: `thirtyfour` those of `serde_json` (the order of
-//! fields) and tokio-stream, `fantoccini` those of two crates below `url`; and the latter brings 23 further crates, for the
-//! forty lines that it would save.
+//! WebDriver is a few JSON requests, so they are made here. A client crate would change features of the tested program,
+//! which would differ from the shipped one: `thirtyfour` changes `serde_json` (the order of fields) and tokio-stream,
+//! `fantoccini` two crates below `url`; `fantoccini` also adds 23 crates, to save about forty lines.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,15 +14,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::ports::free_port;
-use super::process::{Process, mentioning, send};
+use super::process::{ChildProcess, mentioning, send};
 use super::wait::{PATIENCE, wait_until};
 
-/// A browser with one tab and a profile of its own. Dropping it ends it and its driver.
+/// A browser with one tab and its own profile. Dropping it ends the browser and its driver.
 pub(crate) struct Browser {
-    /// Where the commands for this tab go.
+    /// The WebDriver URL of this tab.
     session: String,
     client: reqwest::Client,
-    _driver: Process,
+    _driver: ChildProcess,
     profile: TempDir,
 }
 
@@ -32,14 +31,15 @@ impl Browser {
         Browser::start_with(json!({})).await
     }
 
-    /// A browser which runs no script of any page.
+    /// A browser with JavaScript switched off.
     pub(crate) async fn start_without_javascript() -> Browser {
         const BLOCKED: u8 = 2;
         Browser::start_with(json!({ "profile.managed_default_content_settings.javascript": BLOCKED })).await
     }
 
     async fn start_with(preferences: Value) -> Browser {
-        // reqwest wants one before its first client, even for plain HTTP. An error means that there is one already.
+        // reqwest needs a provider before its first client, even for plain HTTP. An error means that there is one
+        // already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         let profile = tempfile::Builder::new().prefix("browser.").tempdir().unwrap();
@@ -48,11 +48,11 @@ impl Browser {
         command
             .arg(format!("--port={port}"))
             .current_dir(profile.path())
-            // Chromium would otherwise write into the home of whoever runs the tests.
+            // Otherwise Chromium would write into the home directory of the user.
             .env("HOME", profile.path())
             .env("XDG_CONFIG_HOME", profile.path().join("config"))
             .env("XDG_CACHE_HOME", profile.path().join("cache"));
-        let mut driver = Process::start("chromedriver", &mut command, &profile.path().join("driver.log"));
+        let mut driver = ChildProcess::start("chromedriver", &mut command, &profile.path().join("driver.log"));
         let driver_url = format!("http://127.0.0.1:{port}");
         wait_until("chromedriver to be ready", PATIENCE, async || {
             assert!(driver.exit_status().is_none(), "chromedriver ended at its start");
@@ -79,33 +79,33 @@ impl Browser {
         self.command(Method::POST, "url", json!({ "url": url })).await;
     }
 
-    /// Where the browser is now.
+    /// The URL at which the browser is now.
     pub(crate) async fn url(&self) -> String {
         text_of(self.command(Method::GET, "url", Value::Null).await)
     }
 
-    /// The whole page as it is now, as HTML.
+    /// The current page as HTML.
     pub(crate) async fn source(&self) -> String {
         text_of(self.command(Method::GET, "source", Value::Null).await)
     }
 
-    /// Replaces what stands in an input field, once there is one.
+    /// Replaces the text of an input field, as soon as the field exists.
     pub(crate) async fn fill(&self, css: &str, text: &str) {
         self.with_element(css, Method::POST, "clear", json!({})).await;
         self.with_element(css, Method::POST, "value", json!({ "text": text })).await;
     }
 
-    /// Clicks on an element as soon as it is there and nothing covers it. If that opens a page, waits until it is loaded.
+    /// Clicks on an element as soon as it exists and is not covered. If that opens a page, waits until it is loaded.
     pub(crate) async fn click(&self, css: &str) {
         self.with_element(css, Method::POST, "click", json!({})).await;
     }
 
-    /// The text a person sees in an element, once there is one.
+    /// The visible text of an element, as soon as it exists.
     pub(crate) async fn text(&self, css: &str) -> String {
         text_of(self.with_element(css, Method::GET, "text", Value::Null).await)
     }
 
-    /// Waits until an element holds this text among others, and gives all of its text.
+    /// Waits until an element contains this text, and returns its whole text.
     pub(crate) async fn wait_for_text(&self, css: &str, text: &str, deadline: Duration) -> String {
         let begun = Instant::now();
         loop {
@@ -118,7 +118,7 @@ impl Browser {
         }
     }
 
-    /// Waits until the browser is at a URL in which `part` occurs, and gives it.
+    /// Waits until the browser's URL contains `part`, and returns the URL.
     pub(crate) async fn wait_for_url(&self, part: &str, deadline: Duration) -> String {
         let begun = Instant::now();
         loop {
@@ -131,19 +131,19 @@ impl Browser {
         }
     }
 
-    /// Writes what is visible of the page to a PNG file.
+    /// Writes the visible part of the page to a PNG file.
     pub(crate) async fn screenshot(&self, path: &Path) {
         let image = text_of(self.command(Method::GET, "screenshot", Value::Null).await);
         std::fs::write(path, BASE64_STANDARD.decode(image).unwrap()).unwrap();
     }
 
-    /// Writes what is visible of one element to a PNG file.
+    /// Writes the visible part of one element to a PNG file.
     pub(crate) async fn picture(&self, css: &str, path: &Path) {
         let image = text_of(self.with_element(css, Method::GET, "screenshot", Value::Null).await);
         std::fs::write(path, BASE64_STANDARD.decode(image).unwrap()).unwrap();
     }
 
-    /// Closes the browser in good order. Dropping it does too, with less ceremony.
+    /// Closes the browser cleanly. Dropping it also closes it, but less gently.
     pub(crate) async fn quit(self) {
         let _ = call(&self.client, Method::DELETE, &self.session, &Value::Null).await;
     }
@@ -153,7 +153,7 @@ impl Browser {
         call(&self.client, method, &url, &body).await.unwrap_or_else(|e| panic!("the browser refused {path}: {e}"))
     }
 
-    /// Waits for the element and for its being able to do what is asked: it may be moving, or be replaced just now.
+    /// Waits until the element exists and the request succeeds: the element may be moving or being replaced.
     async fn with_element(&self, css: &str, method: Method, path: &str, body: Value) -> Value {
         let begun = Instant::now();
         loop {
@@ -177,7 +177,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Chromium outlives its driver. All of its processes name the profile, and nobody else's do.
+        // Chromium outlives its driver. All its processes have the profile on their command line, and no others do.
         let begun = Instant::now();
         loop {
             let left = mentioning(self.profile.path());
@@ -193,10 +193,10 @@ impl Drop for Browser {
 const POLL: Duration = Duration::from_millis(50);
 const ELEMENT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The name under which WebDriver gives an element's id (W3C WebDriver, section 12).
+/// The name under which WebDriver sends an element's id (W3C WebDriver, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// One WebDriver request: the answer's `value`, or the driver's own words for what is wrong.
+/// One WebDriver request: the `value` of the response, or the driver's error text.
 async fn call(client: &reqwest::Client, method: Method, url: &str, body: &Value) -> Result<Value, String> {
     let mut request = client.request(method, url);
     if !body.is_null() {
@@ -215,7 +215,7 @@ fn text_of(value: Value) -> String {
     value.as_str().expect("WebDriver answers with a text").to_owned()
 }
 
-/// Debian's and Ubuntu's name for it, then Google's.
+/// The name in Debian and Ubuntu, then Google's.
 fn browser_program() -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
@@ -241,7 +241,7 @@ fn arguments(profile: &Path) -> Vec<String> {
         "--disable-sync",
         "--disable-crash-reporter",
         "--no-proxy-server",
-        // Whatever else it wants to reach does not exist: a test talks to this machine alone.
+        // Every other host does not exist: a test talks to this machine only.
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
         "--window-size=1000,1400",
         "--lang=en",
@@ -279,7 +279,7 @@ mod tests {
         Html(format!("<h1>Salom, {}!</h1>", greeting.name))
     }
 
-    /// Serves the page until the test ends, and gives its URL.
+    /// Serves the page until the test ends, and returns its URL.
     fn serve() -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

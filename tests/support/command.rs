@@ -1,26 +1,27 @@
-//! A command of the real program, run to its end.
+//! Runs a command of the real program to its end.
 
 use serde_json::Value;
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct CommandResult {
     /// The exit code.
     pub(crate) code: Option<i32>,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub(crate) said: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub(crate) complained: String,
 }
 
-impl Ended {
-    /// What it printed, as JSON.
+impl CommandResult {
+    /// Its output as JSON.
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.code, Some(0), "{self:?}");
         serde_json::from_str(&self.said).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The command failed and said why, in one line on standard error and nothing on standard output.
+    /// Asserts that the command failed with one line on standard error and nothing on standard output; returns the
+    /// line.
     pub(crate) fn refusal(&self) -> &str {
         assert_eq!(self.code, Some(1), "{self:?}");
         assert_eq!(self.said, "", "{self:?}");
@@ -30,7 +31,7 @@ impl Ended {
 }
 
 /// Runs a command to its end.
-pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> CommandResult {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_tasdiq"))
         .args(arguments)
         .env_clear()
@@ -39,5 +40,5 @@ pub(crate) async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> End
         .await
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended { code: output.status.code(), said: text(output.stdout), complained: text(output.stderr) }
+    CommandResult { code: output.status.code(), said: text(output.stdout), complained: text(output.stderr) }
 }

@@ -1,4 +1,4 @@
-//! An installation from outside: what a shop, a paying customer, the gateway and an operator ask of it.
+//! An installation from outside: the requests of a shop, a paying customer, the gateway and an operator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use serde_json::{Value, json};
 
 use super::wait::{PATIENCE, wait_until};
 
-mod seen;
+mod answers;
 
-pub(crate) use seen::{Answer, BookLine, History};
+pub(crate) use answers::{HttpAnswer, LedgerTransaction, OrderHistory};
 
-/// The addresses of an installation and of its sandbox, and what may be asked there.
+/// The addresses of an installation and its sandbox, and the requests to them.
 #[derive(Clone, Debug)]
 pub(crate) struct Doors {
-    /// Where the API listens, without a last slash.
+    /// The base URL of the API, without a trailing slash.
     pub(crate) url: String,
-    /// Where the sandbox listens, without a last slash.
+    /// The base URL of the sandbox, without a trailing slash.
     pub(crate) sandbox_url: String,
-    /// What orders are made and read with, if the installation asks for a key.
+    /// The API key for orders, if the installation needs one.
     api_key: Option<String>,
     pub(super) client: Client,
 }
 
-/// An order that can be paid.
+/// An order with a payment link.
 #[derive(Clone, Debug)]
 pub(crate) struct Linked {
     pub(crate) id: i64,
@@ -34,48 +34,49 @@ pub(crate) struct Linked {
     pub(crate) payment_url: String,
 }
 
-/// An order of 50 soʻm, as docs/guides/first-order.md makes one.
+/// An order of 50 soʻm, like the one in docs/guides/first-order.md.
 pub(crate) fn tea() -> Value {
     json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" })
 }
 
-/// [`tea`] in tiyin, as the gateway counts.
+/// The amount of [`tea`] in tiyin, as the gateway counts.
 pub(crate) const TEA_TIYIN: i64 = 5_000;
 
 impl Doors {
     pub(crate) fn new(url: String, sandbox_url: String) -> Doors {
-        // reqwest wants one before its first client, even for plain HTTP. An error means that there is one already.
+        // reqwest needs a provider before its first client, even for plain HTTP. An error means that there is one
+        // already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let no_redirects = reqwest::redirect::Policy::none();
         let client = Client::builder().no_proxy().redirect(no_redirects).timeout(PATIENCE).build().unwrap();
         Doors { url, sandbox_url, api_key: None, client }
     }
 
-    /// The same doors for a shop with this key.
+    /// The same addresses, used with this API key.
     pub(crate) fn with_key(&self, key: &str) -> Doors {
         Doors { api_key: Some(key.to_owned()), ..self.clone() }
     }
 
     // ---- the shop ----
 
-    /// Asks for an order.
-    pub(crate) async fn create_order(&self, body: &Value) -> Answer {
+    /// Makes an order.
+    pub(crate) async fn create_order(&self, body: &Value) -> HttpAnswer {
         send(self.request(Method::POST, "/api/orders/create").json(body)).await
     }
 
-    /// Asks for an order under an idempotency key.
-    pub(crate) async fn create_with_key(&self, key: &str, body: &Value) -> Answer {
+    /// Makes an order under an idempotency key.
+    pub(crate) async fn create_with_key(&self, key: &str, body: &Value) -> HttpAnswer {
         send(self.request(Method::POST, "/api/orders/create").header("Idempotency-Key", key).json(body)).await
     }
 
-    /// Asks for a refund of an order under an idempotency key.
-    pub(crate) async fn refund(&self, id: i64, key: &str, body: &Value) -> Answer {
+    /// Requests a refund of an order under an idempotency key.
+    pub(crate) async fn refund(&self, id: i64, key: &str, body: &Value) -> HttpAnswer {
         let request = self.request(Method::POST, &format!("/api/orders/{id}/refund"));
         send(request.header("Idempotency-Key", key).json(body)).await
     }
 
-    /// Calls an order off.
-    pub(crate) async fn cancel(&self, id: i64) -> Answer {
+    /// Cancels an order.
+    pub(crate) async fn cancel(&self, id: i64) -> HttpAnswer {
         send(self.request(Method::POST, &format!("/api/orders/{id}/cancel"))).await
     }
 
@@ -86,7 +87,7 @@ impl Doors {
         answer.json()["refunds"].as_array().unwrap().clone()
     }
 
-    /// An order that is paid.
+    /// Makes an order and pays it.
     pub(crate) async fn paid_order(&self) -> Linked {
         let order = self.order_with_link().await;
         assert_eq!(self.pay(order.transaction_id).await, "debited");
@@ -121,31 +122,31 @@ impl Doors {
         .await
     }
 
-    /// The order as it is now.
+    /// The current order.
     pub(crate) async fn order(&self, id: i64) -> Value {
         let answer = self.get(&format!("/api/orders/{id}")).await;
         assert_eq!(answer.status, 200, "{answer}");
         answer.json()
     }
 
-    /// The order's status as it is now.
+    /// The current status of the order.
     pub(crate) async fn status(&self, id: i64) -> String {
         self.order(id).await["status"].as_str().unwrap().to_owned()
     }
 
-    /// What has become of the order, step by step.
-    pub(crate) async fn history(&self, id: i64) -> History {
+    /// The order's history.
+    pub(crate) async fn history(&self, id: i64) -> OrderHistory {
         let answer = self.get(&format!("/api/orders/{id}/history")).await;
         assert_eq!(answer.status, 200, "{answer}");
-        History::read(&answer.json()["history"])
+        OrderHistory::read(&answer.json()["history"])
     }
 
-    /// Waits until the order has this status, and gives it.
+    /// Waits until the order has this status, and returns it.
     pub(crate) async fn wait_for(&self, id: i64, status: &str) -> Value {
         self.wait_for_within(id, status, PATIENCE).await
     }
 
-    /// As [`Doors::wait_for`], for those who must be quicker or may be slower.
+    /// Like [`Doors::wait_for`], with another deadline.
     pub(crate) async fn wait_for_within(&self, id: i64, status: &str, deadline: Duration) -> Value {
         let mut last = String::new();
         let mut order = Value::Null;
@@ -161,17 +162,17 @@ impl Doors {
         panic!("order {id} is still {last} and not {status} after {deadline:?}: {order}");
     }
 
-    /// GETs an address of the API.
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    /// Sends GET to a path of the API.
+    pub(crate) async fn get(&self, path: &str) -> HttpAnswer {
         send(self.request(Method::GET, path)).await
     }
 
-    /// POSTs bytes to an address of the API.
-    pub(crate) async fn post(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+    /// Posts bytes to a path of the API.
+    pub(crate) async fn post(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> HttpAnswer {
         send(self.request(Method::POST, path).header(CONTENT_TYPE, content_type).body(body)).await
     }
 
-    /// A request to the API with the key in it; a path or a whole URL.
+    /// A request to the API with the key; takes a path or a whole URL.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = if path.starts_with('/') { format!("{}{path}", self.url) } else { path.to_owned() };
         let request = self.client.request(method, url);
@@ -183,19 +184,19 @@ impl Doors {
 
     // ---- the customer ----
 
-    /// GETs a page as a browser would: a whole URL, without any key.
-    pub(crate) async fn open(&self, url: &str) -> Answer {
+    /// Loads a page like a browser: a whole URL, without a key.
+    pub(crate) async fn open(&self, url: &str) -> HttpAnswer {
         send(self.client.get(url)).await
     }
 
     /// The customer comes back from the gateway's page.
-    pub(crate) async fn open_return_page(&self, order: &Linked) -> Answer {
+    pub(crate) async fn open_return_page(&self, order: &Linked) -> HttpAnswer {
         let answer = self.open(&format!("{}/pay/{}/return", self.url, order.token)).await;
         assert_eq!(answer.status, 200, "{answer}");
         answer
     }
 
-    /// The customer pays with a card that works. Gives how that ended: `debited`, `refused`, `declined`, `closed`.
+    /// The customer pays with a good card. Returns the result: `debited`, `refused`, `declined`, `closed`.
     pub(crate) async fn pay(&self, transaction_id: i64) -> String {
         let url = format!("{}/_sim/pay/{transaction_id}", self.sandbox_url);
         let answer = send(self.client.post(url)).await;
@@ -205,8 +206,8 @@ impl Doors {
 
     // ---- the gateway ----
 
-    /// Sends a callback's body to the webhook, as the gateway would.
-    pub(crate) async fn deliver(&self, body: impl Into<reqwest::Body>) -> Answer {
+    /// Sends a callback's body to the webhook, like the gateway.
+    pub(crate) async fn deliver(&self, body: impl Into<reqwest::Body>) -> HttpAnswer {
         let url = format!("{}/atmos/webhook/", self.url);
         send(self.client.post(url).header(CONTENT_TYPE, "application/json").body(body)).await
     }
@@ -223,23 +224,23 @@ impl Doors {
         assert_eq!(answer.status, 200, "{answer}");
     }
 
-    /// The gateway does something else to a transaction: `close`, `reverse`.
+    /// Another act of the gateway on a transaction: `close`, `reverse`.
     pub(crate) async fn sim(&self, act: &str, transaction_id: i64) -> Value {
         let answer = send(self.client.post(format!("{}/_sim/{act}/{transaction_id}", self.sandbox_url))).await;
         assert_eq!(answer.status, 200, "{answer}");
         answer.json()
     }
 
-    /// The gateway's own book: every transaction it has made.
-    pub(crate) async fn ledger(&self) -> Vec<BookLine> {
+    /// The gateway's ledger: every transaction it has made.
+    pub(crate) async fn ledger(&self) -> Vec<LedgerTransaction> {
         let answer = self.open(&format!("{}/_sim/ledger", self.sandbox_url)).await;
         assert_eq!(answer.status, 200, "{answer}");
         let book = answer.json();
-        book["transactions"].as_array().unwrap().iter().map(BookLine::read).collect()
+        book["transactions"].as_array().unwrap().iter().map(LedgerTransaction::read).collect()
     }
 
-    /// The lines of the gateway's book about one order.
-    pub(crate) async fn ledger_of(&self, id: i64) -> Vec<BookLine> {
+    /// The gateway's ledger rows of one order.
+    pub(crate) async fn ledger_of(&self, id: i64) -> Vec<LedgerTransaction> {
         self.ledger().await.into_iter().filter(|line| line.account == id.to_string()).collect()
     }
 
@@ -250,10 +251,10 @@ impl Doors {
         sent.into_iter().filter(|callback| callback["transaction_id"] == transaction_id).collect()
     }
 
-    /// Compares the gateway's book with these orders: wherever money moved, the order is paid by that transaction, once,
-    /// or before a person; and none is paid without.
+    /// Compares the gateway's ledger with these orders. If money moved, the order must be paid by that transaction
+    /// exactly once, or must wait for a person; no order may be paid without money.
     pub(crate) async fn audit(&self, ids: &[i64]) {
-        let mut debits: BTreeMap<i64, Vec<BookLine>> = BTreeMap::new();
+        let mut debits: BTreeMap<i64, Vec<LedgerTransaction>> = BTreeMap::new();
         for line in self.ledger().await {
             assert!(line.debits <= 1, "transaction {} was debited {} times", line.transaction_id, line.debits);
             if line.state == "debited" {
@@ -287,14 +288,14 @@ impl Doors {
 
     // ---- the operator ----
 
-    /// Everything the process counts, in Prometheus' text format.
+    /// The process's metrics in Prometheus' text format.
     pub(crate) async fn metrics(&self) -> String {
         let answer = self.open(&format!("{}/metrics", self.url)).await;
         assert_eq!(answer.status, 200, "{answer}");
         answer.text
     }
 
-    /// One series of the metrics by its name with labels, as it stands in the text; 0 where there is none.
+    /// The value of one series of the metrics, given by its name with labels; 0 if it does not exist.
     pub(crate) async fn metric(&self, series: &str) -> i64 {
         let metrics = self.metrics().await;
         let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse::<i64>().ok());
@@ -302,10 +303,10 @@ impl Doors {
     }
 }
 
-async fn send(request: RequestBuilder) -> Answer {
+async fn send(request: RequestBuilder) -> HttpAnswer {
     let response = request.send().await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let text = response.text().await.unwrap_or_else(|error| panic!("half an answer: {error:?}"));
-    Answer { status, headers, text }
+    HttpAnswer { status, headers, text }
 }

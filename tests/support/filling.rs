@@ -1,33 +1,34 @@
-//! An installation that has run for some days, written by SQL: as many rows as are wanted, in a likely mix.
+//! An installation that has run for some days, written by SQL: any number of rows, in a realistic mix.
 
-/// How much an installation holds.
+/// How many rows an installation has.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Extent {
+pub(crate) struct FillSize {
     pub(crate) jobs: i64,
     pub(crate) orders: i64,
 }
 
-impl Extent {
-    pub(crate) const SMALL: Extent = Extent { jobs: 10_000, orders: 3_000 };
-    pub(crate) const LARGE: Extent = Extent { jobs: 1_000_000, orders: 100_000 };
+impl FillSize {
+    pub(crate) const SMALL: FillSize = FillSize { jobs: 10_000, orders: 3_000 };
+    pub(crate) const LARGE: FillSize = FillSize { jobs: 1_000_000, orders: 100_000 };
 }
 
-/// What is under way does not grow with what was: so many open orders, enqueued and running jobs, dead letters
-/// and rows to be deleted there are at any extent.
+/// The number of open orders, enqueued jobs, running jobs, dead letters and rows to be deleted. It is the same for
+/// every size, because work in progress does not grow with the history.
 pub(crate) const UNDER_WAY: i64 = 200;
 
-/// The lease token of jobs that run.
+/// The lease token of running jobs.
 pub(crate) const TOKEN: i64 = 7;
 
-/// The statements that fill an empty database. `n` counts the rows; ids above those of [`Extent`] are under way.
+/// The statements that fill an empty database. `n` counts the rows; ids above those of [`FillSize`] belong to work in
+/// progress.
 ///
-/// Ended orders have their `settle_order`, due in some days; 3 of 100 jobs are a backlog that is due; the rest of the
-/// jobs are done, some as dead letters.
-pub(crate) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
-    let Extent { jobs, orders } = extent;
+/// Ended orders have their `settle_order`, due in some days. 3 of 100 jobs are a backlog that is due; the other jobs
+/// are done, some of them as dead letters.
+pub(crate) fn statements(extent: FillSize, now_ms: i64) -> Vec<String> {
+    let FillSize { jobs, orders } = extent;
     let all_orders = orders + UNDER_WAY;
     let all_jobs = jobs + 3 * UNDER_WAY;
-    // Ended orders of 71 h, evenly; orders that are open began within the last half hour.
+    // Orders that ended in the last 71 h, evenly spread; open orders began within the last half hour.
     let order = format!(
         "insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, language, status,
             gateway, transaction_id, payment_url, links_made, link_at_ms, expires_at_ms, final_at_ms, created_at_ms,
@@ -88,15 +89,15 @@ pub(crate) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
             select n, n, 5000, 'done', 1000000 + n, 2000000 + n, 'shop', {long_ago}, {long_ago} from {}",
             numbers(1, orders)
         ),
-        // Late inquiries, days away.
+        // Late inquiries, due in some days.
         job(1, orders, "'settle_order'", "n", "'background'", "'available'", &format!("{now_ms} + 3600000 + n"), "null, null, null"),
         job(orders + 1, orders + backlog, "'process_callback'", "n + 10000000", "'settle'", "'available'", &format!("{now_ms} - 60000 + n % 50000"), "null, null, null"),
         job(orders + backlog + 1, jobs, "case when n % 2 = 0 then 'create_payment_link' else 'process_callback' end", &format!("n % {orders} + 1"), "'settle'", &format!("case when n % ({jobs} / {UNDER_WAY}) = 0 then 'dead' else 'completed' end"), &finished, &format!("{finished}, null, null")),
-        // Under way: enqueued, overdue, running with a lease and running without one.
+        // In progress: enqueued, overdue, running with a lease and running without one.
         job(jobs + 1, jobs + UNDER_WAY, "'settle_order'", &format!("n - {jobs} + {orders}"), "'settle'", "'enqueued'", &format!("{now_ms} + 3600000"), &format!("null, null, {now_ms}")),
         job(jobs + UNDER_WAY + 1, jobs + 2 * UNDER_WAY, "'process_callback'", "n + 20000000", "'settle'", "'enqueued'", &format!("{now_ms} - 1000"), &format!("null, null, {now_ms}")),
         job(jobs + 2 * UNDER_WAY + 1, all_jobs, "'process_callback'", "n + 20000000", "'settle'", "'running'", &format!("{now_ms} + case when n % 2 = 0 then 3600000 else -1000 end"), &format!("null, {TOKEN}, null")),
-        // What its retention has run out for.
+        // Rows whose retention has run out.
         job(all_jobs + 1, all_jobs + UNDER_WAY, "'process_callback'", "n + 20000000", "'settle'", "case when n % 2 = 0 then 'dead' else 'completed' end", &long_ago, &format!("{long_ago}, null, null")),
         format!(
             "insert into callbacks (id, digest, body, verdict, received_at_ms, last_seen_at_ms)
@@ -108,7 +109,7 @@ pub(crate) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
             select 'shop', 'key ' || n, 'digest', n, {long_ago} from {}",
             numbers(all_orders + 1, all_orders + UNDER_WAY)
         ),
-        // Before a person, as few at any extent.
+        // Waiting for a person; the same small number for every size.
         format!(
             "update orders set needs_review = 1, reason = 'the shop asked for it', suggested_act = 'ask_gateway'
             where id > {orders} / 2 and id <= {orders} / 2 + {UNDER_WAY} and status = 'paid'"
@@ -117,7 +118,7 @@ pub(crate) fn statements(extent: Extent, now_ms: i64) -> Vec<String> {
     ]
 }
 
-/// The numbers of a range as a table of one column `n`, in words that both databases know.
+/// The numbers of a range as a table with one column `n`, in SQL for both databases.
 fn numbers(from: i64, to: i64) -> String {
     format!(
         "(with recursive counted(n) as (select cast({from} as bigint) union all select n + 1 from counted where n < {to})

@@ -1,4 +1,4 @@
-//! A database of a test's own, on SQLite or PostgreSQL, and what workers, the gateway and people do to its orders.
+//! A database for one test, on SQLite or PostgreSQL, with the acts of workers, the gateway and people on its orders.
 
 use std::path::Path;
 
@@ -20,8 +20,8 @@ pub(crate) mod refunding;
 pub(crate) mod reviewing;
 pub(crate) mod settling;
 
-/// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`. A further database is an entry
-/// here and a constructor of [`Fixture`].
+/// Makes a test of each function, once per database: `sqlite::name` and `postgres::name`. A further database needs an
+/// entry here and a constructor of [`Fixture`].
 macro_rules! on_every_database {
     (@ $database:ident $($(#[$attribute:meta])* $name:ident)+) => {
         mod $database {
@@ -57,7 +57,7 @@ impl Fixture {
         Self::open(url, None).await
     }
 
-    /// On a server of the test's own.
+    /// A database on a server that only this test uses.
     pub(crate) async fn on_postgres(url: String) -> Self {
         Self::open(DatabaseUrl::Postgres(Secret::new(url)), None).await
     }
@@ -68,12 +68,12 @@ impl Fixture {
         Fixture { store, url, _folder: folder }
     }
 
-    /// The same database as another process sees it.
+    /// The same database, opened by another process.
     pub(crate) async fn another_process(&self) -> Store {
         Store::open(&self.url).await.unwrap()
     }
 
-    /// The file of this database, if it is one.
+    /// The database file, for SQLite.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.url {
             DatabaseUrl::Sqlite(path) => Some(path),
@@ -81,7 +81,7 @@ impl Fixture {
         }
     }
 
-    /// Runs statements of the test's own, behind everybody's back.
+    /// Runs statements directly, without the store's knowledge.
     pub(crate) async fn execute(&self, statements: &[String]) {
         match &self.url {
             DatabaseUrl::Sqlite(path) => {
@@ -100,12 +100,12 @@ impl Fixture {
         }
     }
 
-    /// The number that a query returns.
+    /// The number returned by a query.
     pub(crate) async fn number(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()
     }
 
-    /// The text that a query returns.
+    /// The text returned by a query.
     pub(crate) async fn text(&self, query: &'static str) -> String {
         sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()
     }
@@ -122,7 +122,7 @@ impl Fixture {
         AnyConnection::connect(&url).await.unwrap()
     }
 
-    /// A bare connection to this database, which is PostgreSQL.
+    /// A direct connection to this database, which must be PostgreSQL.
     pub(crate) async fn connection(&self) -> PgConnection {
         let DatabaseUrl::Postgres(url) = &self.url else { panic!("SQLite has one writer, so nothing to wait for") };
         PgConnection::connect(url.expose()).await.unwrap()
@@ -135,7 +135,7 @@ impl Fixture {
         }
     }
 
-    /// Claims all that is due on a queue, as a worker would, or the processes of suspects.
+    /// Claims everything that is due on a queue, as a worker or as the process of a suspect.
     pub(crate) async fn claim(&self, queue: QueueName) -> Vec<ClaimedJob> {
         let ids = jobs::enqueue(&self.store, queue, 100).await.unwrap();
         if queue != QueueName::Suspect {
@@ -148,7 +148,7 @@ impl Fixture {
         claimed
     }
 
-    /// Claims the one job that was enqueued where it was staged, since the last call.
+    /// Claims the one job that was enqueued in this process since the last call.
     pub(crate) async fn claim_recent(&self, queue: QueueName) -> ClaimedJob {
         let ids = self.store.take_recent().enqueued.remove(&queue).expect("it was enqueued where it was staged");
         let mut claimed = jobs::claim(&self.store, &ids).await.unwrap();
@@ -162,14 +162,14 @@ impl Fixture {
         claimed.remove(0)
     }
 
-    /// An order whose payment link stands on this draft.
+    /// An order with a payment link on this draft.
     pub(crate) async fn order_with_link(&self, transaction_id: i64) -> Order {
         let order = self.order().await;
         self.link(&order, transaction_id, PAYMENT_TTL_MS).await;
         self.find(&order).await
     }
 
-    /// Runs `create_payment_link` for the order as a worker would.
+    /// Runs `create_payment_link` for the order like a worker.
     pub(crate) async fn link(&self, order: &Order, transaction_id: i64, ttl_ms: i64) {
         let job = self.claim_one(QueueName::Links).await;
         let first_inquiry_ms = self.store.now_ms() + 60_000;
@@ -182,7 +182,7 @@ impl Fixture {
         orders::find(&self.store, order.id).await.unwrap().unwrap()
     }
 
-    /// Asks whether this draft may debit the order's amount, as the gateway does.
+    /// Asks like the gateway whether this draft may debit the order's amount.
     pub(crate) async fn ask(&self, order: &Order, transaction_id: i64) -> CallbackVerdict {
         self.ask_with(&callback(order, transaction_id)).await
     }
@@ -215,7 +215,7 @@ impl Fixture {
         lines.iter().map(|line| (line.from.map(|from| from.as_str()), line.to.as_str())).collect()
     }
 
-    /// The job by which an older release has the newest callback of an order processed, claimed.
+    /// Claims the job by which an older release processes the newest callback of an order.
     pub(crate) async fn older_callback_job(&self, order: &Order) -> ClaimedJob {
         let id = callbacks::of_order(&self.store, order.id).await.unwrap().pop().expect("a callback").id;
         let job = Job::ProcessCallback { callback_id: id };

@@ -1,4 +1,4 @@
-//! A way between a client and a server on which everything can stop without anybody being told.
+//! A TCP forwarder between a client and a server, which can stop everything without closing a connection.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -16,32 +16,32 @@ use super::ports::free_port;
 /// Forwards connections to a port of this machine. It ends when dropped.
 pub(crate) struct Forwarder {
     port: u16,
-    way: watch::Sender<Way>,
+    way: watch::Sender<ForwarderState>,
     opened: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Way {
+struct ForwarderState {
     to: u16,
     is_silent: bool,
-    /// Whether connections of before go on.
+    /// Whether existing connections still pass data.
     keeps_open: bool,
 }
 
 impl Forwarder {
-    /// Begins to forward to that port.
+    /// Starts forwarding to that port.
     pub(crate) async fn start(to: u16) -> Forwarder {
         Forwarder::start_with(to, None).await
     }
 
-    /// As [`Forwarder::start`], and forgets connections that rest for so long, as a load balancer does: what the client
-    /// sends then is not passed on, and the connection is closed without an answer.
+    /// Like [`Forwarder::start`], but forgets connections that are idle for this long, like a load balancer: data sent
+    /// after that is dropped, and the connection closes without an answer.
     pub(crate) async fn start_forgetful(to: u16, rest: Duration) -> Forwarder {
         Forwarder::start_with(to, Some(rest)).await
     }
 
-    /// Begins to forward to that port, where everything arrives so much later in either direction.
+    /// Starts forwarding to that port, with this delay in each direction.
     pub(crate) async fn start_slow(to: u16, later: Duration) -> Forwarder {
         let forwarder = Forwarder::start(to).await;
         let port = free_port();
@@ -63,7 +63,7 @@ impl Forwarder {
     async fn start_with(to: u16, rest: Option<Duration>) -> Forwarder {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        let (way, seen) = watch::channel(Way { to, is_silent: false, keeps_open: false });
+        let (way, seen) = watch::channel(ForwarderState { to, is_silent: false, keeps_open: false });
         let opened = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&opened);
         let mut tasks = JoinSet::new();
@@ -83,7 +83,7 @@ impl Forwarder {
         Forwarder { port, way, opened, _tasks: tasks }
     }
 
-    /// How many connections were opened so far, to one that is forgetful.
+    /// The number of connections opened so far through a forgetful forwarder.
     pub(crate) fn opened(&self) -> usize {
         self.opened.load(Ordering::Relaxed)
     }
@@ -92,29 +92,29 @@ impl Forwarder {
         self.port
     }
 
-    /// From now on nothing passes in either direction and nothing is closed, as when the host behind it has vanished.
-    /// Connections can still be made, and stay silent, too.
+    /// From now on nothing passes in either direction and nothing is closed, as if the host had disappeared. New
+    /// connections are accepted but stay silent too.
     pub(crate) fn silence(&self) {
         self.way.send_modify(|way| way.is_silent = true);
     }
 
-    /// Forwards new connections again. Those of before stay silent: the host that came back does not know them.
+    /// Forwards new connections again. Old ones stay silent, because the restarted host does not know them.
     pub(crate) fn speak(&self) {
         self.way.send_modify(|way| way.is_silent = false);
     }
 
-    /// Closes all connections, and leads new ones to another port.
+    /// Closes all connections, and forwards new ones to another port.
     pub(crate) fn lead_to(&self, port: u16) {
         self.way.send_modify(|way| (way.to, way.keeps_open) = (port, false));
     }
 
-    /// Leads new connections to another port, as a name does that was changed. Those of before go on as they were.
+    /// Forwards new connections to another port, as after a change in DNS. Existing ones stay as they are.
     pub(crate) fn lead_new_ones_to(&self, port: u16) {
         self.way.send_modify(|way| (way.to, way.keeps_open) = (port, true));
     }
 }
 
-/// Passes on what comes, each part so much later than it came: as over a long line, several parts may be under way.
+/// Passes data on, each part with the same delay; several parts can be in transit, as on a long line.
 async fn pass_later(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, later: Duration) {
     let (on_its_way, mut arriving) = mpsc::unbounded_channel();
     let receiving = async move {
@@ -134,10 +134,10 @@ async fn pass_later(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, later: Dura
     tokio::join!(receiving, sending);
 }
 
-async fn forward(mut client: TcpStream, mut changes: watch::Receiver<Way>) {
+async fn forward(mut client: TcpStream, mut changes: watch::Receiver<ForwarderState>) {
     let way = *changes.borrow_and_update();
     if !way.is_silent {
-        // A server that is away closes the connection, as it should.
+        // If the server is down, the connection is closed.
         let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, way.to)).await else { return };
         {
             let mut copying = std::pin::pin!(copy_bidirectional(&mut client, &mut server));
@@ -145,14 +145,14 @@ async fn forward(mut client: TcpStream, mut changes: watch::Receiver<Way>) {
                 tokio::select! {
                     _ = &mut copying => return,
                     changed = changes.changed() => match *changes.borrow_and_update() {
-                        Way { is_silent: true, .. } if changed.is_ok() => break,
-                        Way { keeps_open: true, .. } if changed.is_ok() => (),
-                        Way { .. } => return,
+                        ForwarderState { is_silent: true, .. } if changed.is_ok() => break,
+                        ForwarderState { keeps_open: true, .. } if changed.is_ok() => (),
+                        ForwarderState { .. } => return,
                     },
                 }
             }
         }
-        // Both ends are kept open.
+        // Both ends stay open.
         std::future::pending::<()>().await;
     }
     std::future::pending().await

@@ -1,4 +1,4 @@
-//! What stands before several APIs: a listener that hands each connection to one that is ready.
+//! A small load balancer: a listener that passes each connection to an API that is ready.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,11 +13,11 @@ use super::ports::free_port;
 use super::role::client;
 use super::wait::{PATIENCE, wait_until};
 
-/// How often each API is asked whether it is ready; load balancers ask every second or so, and an API that stops leaves
-/// them two.
+/// The interval of the readiness checks. Load balancers check about every second, and a stopping API gives them two
+/// seconds.
 const ASKED_EVERY: Duration = Duration::from_millis(200);
 
-/// A load balancer in small. It ends when dropped.
+/// A small load balancer. It ends when dropped.
 pub(crate) struct Front {
     pub(crate) url: String,
     ready: Arc<Mutex<Vec<u16>>>,
@@ -25,7 +25,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// As [`Front::begin`], and waits until both APIs are ready.
+    /// Like [`Front::begin`], and waits until both APIs are ready.
     pub(crate) async fn start(apis: [u16; 2]) -> Front {
         let front = Front::begin(apis).await;
         let both = async || (front.ready.lock().unwrap().len() == apis.len()).then_some(());
@@ -33,7 +33,7 @@ impl Front {
         front
     }
 
-    /// Begins to hand connections to those of the APIs at these ports that are ready.
+    /// Starts passing connections to the ready ones of the APIs at these ports.
     pub(crate) async fn begin(apis: [u16; 2]) -> Front {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
@@ -68,7 +68,7 @@ async fn keep_asking(apis: [u16; 2], ready: Arc<Mutex<Vec<u16>>>) {
     }
 }
 
-/// To the next ready API in turn; to the other one where that takes no connection.
+/// Connects to the next ready API in turn; to the other one if that one refuses.
 async fn hand_on(mut client: TcpStream, ready: Vec<u16>, turn: usize) {
     for next in 0..ready.len() {
         let port = ready[(turn + next) % ready.len()];

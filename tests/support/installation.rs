@@ -6,24 +6,24 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::ports::free_port;
 use super::program::Program;
-use super::role::{Api, Role};
-use super::sandbox::Sandbox;
+use super::role::{RunningApi, RunningRole};
+use super::sandbox::RunningSandbox;
 use super::servers::{self, PrivateRedis};
 use super::wait::{PATIENCE, wait_until};
 
-/// The servers of one installation, its sandbox, and what its processes have to be told.
+/// The servers of one installation, its sandbox, and the settings of its processes.
 ///
-/// Callbacks go to the first API, which is also the public address.
-pub(crate) struct Installation {
+/// Callbacks go to the first API, which also has the public address.
+pub(crate) struct RunningInstallation {
     pub(crate) redis: PrivateRedis,
-    pub(crate) sandbox: Sandbox,
+    pub(crate) sandbox: RunningSandbox,
     database_url: String,
     redis_url: String,
     api_ports: [u16; 2],
     settings: Vec<(&'static str, &'static str)>,
 }
 
-impl Installation {
+impl RunningInstallation {
     /// Servers and sandbox on a database without tables; nothing else runs. `settings` go to every process.
     pub(crate) async fn without_tables(settings: &[(&'static str, &'static str)]) -> Self {
         Self::on_database(servers::fresh_database().await, settings).await
@@ -36,41 +36,41 @@ impl Installation {
         installation
     }
 
-    /// As [`Installation::without_tables`], on a database that the caller brings.
+    /// Like [`RunningInstallation::without_tables`], on the caller's database.
     pub(crate) async fn on_database(database_url: String, settings: &[(&'static str, &'static str)]) -> Self {
         Self::on(database_url, PrivateRedis::start().await, settings).await
     }
 
-    /// As [`Installation::on_database`], on a Redis that the caller brings, too.
+    /// Like [`RunningInstallation::on_database`], with the caller's Redis too.
     pub(crate) async fn on(
         database_url: String,
         redis: PrivateRedis,
         settings: &[(&'static str, &'static str)],
     ) -> Self {
         let api_ports = [free_port(), free_port()];
-        Installation {
+        RunningInstallation {
             redis_url: redis.url(),
             redis,
-            sandbox: Sandbox::start(&format!("http://127.0.0.1:{}", api_ports[0])).await,
+            sandbox: RunningSandbox::start(&format!("http://127.0.0.1:{}", api_ports[0])).await,
             database_url,
             api_ports,
             settings: settings.to_vec(),
         }
     }
 
-    /// Processes that are started from now on reach Redis at this address.
+    /// Processes started from now on use Redis at this address.
     pub(crate) fn redis_is_reached_at(&mut self, url: String) {
         self.redis_url = url;
     }
 
-    /// What an operator's command prints, however it ends.
+    /// The output of an operator's command, whatever its exit code.
     pub(crate) async fn command(&self, arguments: &[&str]) -> String {
         let mut command = Program::start(arguments, &self.environment());
         command.wait_exit(PATIENCE).await;
         command.output()
     }
 
-    /// What a command has to be told to find this installation.
+    /// The variables by which a command finds this installation.
     pub(crate) fn environment(&self) -> Vec<(&str, &str)> {
         let mut environment = SANDBOX_CREDENTIALS.to_vec();
         environment.extend([
@@ -81,7 +81,7 @@ impl Installation {
         environment
     }
 
-    /// Where the database is.
+    /// The URL of the database.
     pub(crate) fn database_url(&self) -> &str {
         &self.database_url
     }
@@ -93,37 +93,37 @@ impl Installation {
     }
 
     /// Starts the first or second API and waits until it is ready.
-    pub(crate) async fn api(&self, which: usize) -> Api {
+    pub(crate) async fn api(&self, which: usize) -> RunningApi {
         let mut api = self.begin_api(which);
         api.role.ready().await;
         api
     }
 
-    /// Starts the first or second API and waits for nothing.
-    pub(crate) fn begin_api(&self, which: usize) -> Api {
+    /// Starts the first or second API without waiting.
+    pub(crate) fn begin_api(&self, which: usize) -> RunningApi {
         let port = self.api_ports[which];
-        Api::new(self.begin(&["api"], "TASDIQ_LISTEN", port, &[]))
+        RunningApi::new(self.begin(&["api"], "TASDIQ_LISTEN", port, &[]))
     }
 
-    /// Starts a worker that runs so many jobs at once, and waits until it is ready.
-    pub(crate) async fn worker(&self, concurrency: usize) -> Role {
+    /// Starts a worker with this number of slots, and waits until it is ready.
+    pub(crate) async fn worker(&self, concurrency: usize) -> RunningRole {
         self.worker_with(&["--concurrency", &concurrency.to_string()]).await
     }
 
     /// Starts a worker with these arguments and waits until it is ready.
-    pub(crate) async fn worker_with(&self, arguments: &[&str]) -> Role {
+    pub(crate) async fn worker_with(&self, arguments: &[&str]) -> RunningRole {
         let mut worker = self.begin_worker(arguments, &[]);
         worker.ready().await;
         worker
     }
 
-    /// Starts a worker with these arguments and further variables, and waits for nothing.
-    pub(crate) fn begin_worker(&self, arguments: &[&str], further: &[(&str, &str)]) -> Role {
+    /// Starts a worker with these arguments and further variables, without waiting.
+    pub(crate) fn begin_worker(&self, arguments: &[&str], further: &[(&str, &str)]) -> RunningRole {
         let arguments: Vec<&str> = ["worker"].iter().chain(arguments).copied().collect();
         self.begin(&arguments, "TASDIQ_WORKER_LISTEN", free_port(), further)
     }
 
-    fn begin(&self, arguments: &[&str], listen: &str, port: u16, further: &[(&str, &str)]) -> Role {
+    fn begin(&self, arguments: &[&str], listen: &str, port: u16, further: &[(&str, &str)]) -> RunningRole {
         let address = format!("127.0.0.1:{port}");
         let public_url = format!("http://127.0.0.1:{}", self.api_ports[0]);
         let mut environment = SANDBOX_CREDENTIALS.to_vec();
@@ -136,15 +136,15 @@ impl Installation {
         ]);
         environment.extend_from_slice(&self.settings);
         environment.extend_from_slice(further);
-        Role::new(Program::start(arguments, &environment), &address)
+        RunningRole::new(Program::start(arguments, &environment), &address)
     }
 
-    /// The ports at which the first and the second API listen.
+    /// The ports of the first and the second API.
     pub(crate) fn api_ports(&self) -> [u16; 2] {
         self.api_ports
     }
 
-    /// The number a query returns.
+    /// The number returned by a query.
     pub(crate) async fn number(&self, query: &str) -> i64 {
         let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
         let number = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut connection).await.unwrap();
@@ -152,7 +152,7 @@ impl Installation {
         number
     }
 
-    /// The text a query returns.
+    /// The text returned by a query.
     pub(crate) async fn text(&self, query: &str) -> String {
         let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
         let text = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut connection).await.unwrap();
@@ -167,7 +167,7 @@ impl Installation {
         connection.close().await.unwrap();
     }
 
-    /// Waits until a query returns a number that fits.
+    /// Waits until a query returns a matching number.
     pub(crate) async fn wait_for_number(&self, query: &'static str, deadline: Duration, fits: impl Fn(i64) -> bool) {
         wait_until(query, deadline, async || fits(self.number(query).await).then_some(())).await;
     }
@@ -178,10 +178,10 @@ impl Installation {
     }
 }
 
-/// How many orders wait for their payment link.
+/// The number of orders without a payment link.
 pub(crate) const ORDERS_WITHOUT_LINK: &str = "select count(*) from orders where payment_url is null";
 
-/// What the sandbox wants to be told; everybody knows it.
+/// The sandbox's credentials, which are public.
 pub(crate) const SANDBOX_CREDENTIALS: [(&str, &str); 4] = [
     ("ATMOS_CONSUMER_KEY", "sandbox-key"),
     ("ATMOS_CONSUMER_SECRET", "sandbox-secret"),

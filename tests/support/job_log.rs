@@ -1,12 +1,11 @@
-//! Every change of every job's state, written down by PostgreSQL itself: who did what to which job, and when.
+//! A log of every change of a job's state, written by PostgreSQL itself: which process changed which job, and when.
 
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::installation::Installation;
+use super::installation::RunningInstallation;
 
-/// A job that leaves the table, or becomes another, is written down as completed. `was` is the state before, null for a job
-/// that was just staged; `who` is the session's name, which holds the number of
-/// the process.
+/// A job that leaves the table, or becomes another job, is logged as completed. `was` is the state before, null for a
+/// newly staged job; `who` is the session's name, which contains the process id.
 const INSTALL: &str = "
     create table job_log (
         number bigserial primary key,
@@ -36,7 +35,7 @@ const INSTALL: &str = "
     create index job_log_job on job_log (job_id, number);
     create trigger job_log after insert or update of state or delete on jobs for each row execute function write_job_log();";
 
-/// Begins to write the table `job_log` in that database.
+/// Starts to write the table `job_log` in that database.
 pub(crate) async fn install(database_url: &str) {
     let mut connection = PgConnection::connect(database_url).await.unwrap();
     connection.execute(INSTALL).await.unwrap();
@@ -45,14 +44,14 @@ pub(crate) async fn install(database_url: &str) {
 
 const CLAIMED: &str = "state = 'running'";
 const COMPLETED: &str = "was = 'running' and state = 'completed'";
-/// Released, or snoozed where the kind does so: the attempt is not counted.
+/// Released, or snoozed if its kind can be: the attempt is not counted.
 const GIVEN_BACK: &str = "was = 'running' and state = 'available' and attempts_counted < 0 and crashes_counted <= 0";
 const COUNTED: &str = "was = 'running' and (state = 'dead' or crashes_counted > 0
     or state = 'available' and attempts_counted = 0)";
 
-/// Each of so many payment links was made by a job that ran to its end once: no attempt failed, and no crash was counted,
-/// of these jobs and of all others. Gives how many runs were given back.
-pub(crate) async fn links_were_made_once_each(installation: &Installation, orders: i64) -> i64 {
+/// Asserts that each of these payment links was made by a job that ran to its end once, and that no attempt failed and
+/// no crash was counted, of these jobs and of all others. Returns how many runs were released.
+pub(crate) async fn links_were_made_once_each(installation: &RunningInstallation, orders: i64) -> i64 {
     let count = async |what: &str| {
         let query = format!("select count(*) from job_log where kind = 'create_payment_link' and {what}");
         installation.number(&query).await

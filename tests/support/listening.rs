@@ -1,4 +1,4 @@
-//! Hearing what this process traces. There is one place for it in a process, and more than one test that listens.
+//! Receives the traces of this process. A process has only one subscriber, and more than one test listens.
 
 use std::sync::{Arc, Once};
 
@@ -9,12 +9,12 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// Somebody who listens.
+/// A receiver of traces.
 pub(crate) trait TraceListener: Send + Sync + 'static {
-    /// Whether this is to be layer at all; what nobody wants costs nothing.
+    /// Whether the receiver wants these traces; unwanted ones cost nothing.
     fn wants(&self, what: &Metadata<'_>) -> bool;
 
-    /// A span that begins.
+    /// A new span.
     fn span(&self, _span: &Attributes<'_>) {}
 
     /// An event.
@@ -23,12 +23,12 @@ pub(crate) trait TraceListener: Send + Sync + 'static {
 
 static LISTENERS: RwLock<Vec<Arc<dyn TraceListener>>> = RwLock::new(Vec::new());
 
-/// Listens from now on, for as long as the process lives.
+/// Adds a receiver for the rest of the process's life.
 pub(crate) fn listen(listener: Arc<dyn TraceListener>) {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
         let layer = tracing_subscriber::registry().with(TraceLayer);
-        tracing::subscriber::set_global_default(layer).expect("nobody else in this process listens");
+        tracing::subscriber::set_global_default(layer).expect("no other subscriber in this process");
     });
     LISTENERS.write().push(listener);
     rebuild_interest_cache();

@@ -1,4 +1,4 @@
-//! What tests start: servers of their own, the real program, a real browser. Each ends with its owner.
+//! The tools of the tests: private servers, the real program, a real browser. Each ends with its owner.
 #![allow(
     clippy::expect_used,
     clippy::panic,

@@ -1,12 +1,12 @@
-//! How many mutants a test makes, from which seed, and where what it found is kept.
+//! The number of mutants of a test, their seed, and the file for failing cases.
 //!
-//! `TASDIQ_TEST_MUTATIONS` says how many (a million, for a release), `TASDIQ_TEST_MUTATIONS_SEED` repeats a run.
+//! `TASDIQ_TEST_MUTATIONS` is the number (a million for a release); `TASDIQ_TEST_MUTATIONS_SEED` repeats a run.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proptest::test_runner::{Config, FileFailurePersistence, RngSeed, TestRunner};
 
-/// The parts of a run, one a thread; each is a seed of its own.
+/// The parts of a run, one per thread, each with its own seed.
 pub(crate) struct Mutations {
     seed: u64,
     each: u32,
@@ -14,7 +14,7 @@ pub(crate) struct Mutations {
 }
 
 impl Mutations {
-    /// As many as were asked for, or `few`, which is a matter of seconds.
+    /// The requested number, or `few`, which takes some seconds.
     pub(crate) fn asked_for(what: &str, few: u32) -> Self {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
         let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
@@ -29,7 +29,7 @@ impl Mutations {
         Mutations { seed, each, threads }
     }
 
-    /// Runs `part` on each thread, with a runner of its own that first repeats what failed before, as kept in `seeds`.
+    /// Runs `part` on each thread, with its own runner, which first repeats the failing cases stored in `seeds`.
     pub(crate) fn run(&self, seeds: &'static str, part: impl Fn(TestRunner) + Sync) {
         std::thread::scope(|scope| {
             for thread in 0..self.threads {
@@ -47,7 +47,7 @@ impl Mutations {
     }
 }
 
-/// Bytes as a line of a corpus, readable and whole.
+/// Bytes as a readable line of a corpus, without loss.
 pub(crate) fn line(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }

@@ -1,17 +1,17 @@
-//! A shop and its customers who try again when nothing answers, as the real ones do.
+//! A shop and its customers that retry when there is no answer, as real ones do.
 
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-/// Longer than the program lets anybody wait, so that giving up is always the program's own doing.
+/// Longer than any wait of the program, so that a timeout is always the program's own.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
-/// Between two tries.
+/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The addresses of an installation's order API and of its gateway. Nothing here fails because a process is away.
+/// The addresses of an installation's order API and its gateway. No call fails because a process is down.
 #[derive(Clone, Debug)]
 pub(crate) struct Patient {
     pub(crate) api_url: String,
@@ -21,9 +21,10 @@ pub(crate) struct Patient {
 
 impl Patient {
     pub(crate) fn new(api_url: String, sandbox_url: String) -> Patient {
-        // reqwest wants one before its first client, even for plain HTTP. An error means that there is one already.
+        // reqwest needs a provider before its first client, even for plain HTTP. An error means that there is one
+        // already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Connections are not kept: a process that was killed must not fail the next request to its successor.
+        // Connections are not reused: a killed process must not fail the next request to its successor.
         let client = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -34,7 +35,7 @@ impl Patient {
         Patient { api_url, sandbox_url, client }
     }
 
-    /// Asks for an order of 50 soʻm until it is acknowledged with 201, always under the same idempotency key.
+    /// Makes an order of 50 soʻm, repeated under the same idempotency key until the answer is 201.
     pub(crate) async fn create(&self, key: &str, deadline: Instant) -> Option<i64> {
         let address = format!("{}/api/orders/create", self.api_url);
         let body = json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "atmos" });
@@ -48,8 +49,8 @@ impl Patient {
         Some(order["order_id"].as_i64().unwrap())
     }
 
-    /// Asks for the order's money back until that is accepted, always under the same key; gives the refund's number, or
-    /// nothing where it was refused.
+    /// Requests a refund of the whole order, repeated under the same key until it is answered; returns the refund's
+    /// number, or `None` if it was refused.
     pub(crate) async fn refund(&self, id: i64, key: &str, deadline: Instant) -> Option<i64> {
         let address = format!("{}/api/orders/{id}/refund", self.api_url);
         let address = &address;
@@ -63,7 +64,7 @@ impl Patient {
         answer["refund_id"].as_i64().filter(|_| answer["state"].is_string())
     }
 
-    /// Calls the order off until that is answered; tells whether it is canceled.
+    /// Cancels the order, repeated until it is answered; returns whether it is canceled.
     pub(crate) async fn cancel(&self, id: i64, deadline: Instant) -> Option<bool> {
         let address = format!("{}/api/orders/{id}/cancel", self.api_url);
         let address = &address;
@@ -75,14 +76,15 @@ impl Patient {
         .await
     }
 
-    /// The order as it is now, if anybody answers.
+    /// The current order, if there is an answer.
     pub(crate) async fn order(&self, id: i64) -> Option<Value> {
         let (status, order) = ask(self.client.get(format!("{}/api/orders/{id}", self.api_url))).await?;
         assert!(matches!(status, 200 | 503), "HTTP {status}: {order}");
         (status == 200).then_some(order)
     }
 
-    /// Waits until the order has a payment link, and gives the gateway's number of it; nothing when the order ended.
+    /// Waits until the order has a payment link, and returns the gateway's transaction number; `None` if the order
+    /// ended.
     pub(crate) async fn link(&self, id: i64, deadline: Instant) -> Option<i64> {
         until(deadline, || async move {
             let order = self.order(id).await?;
@@ -100,14 +102,14 @@ impl Patient {
         reached.is_some()
     }
 
-    /// Pays, and tells how that ended: `debited`, `refused`, `declined`, `closed`; nothing if the gateway is away.
+    /// Pays, and returns the result: `debited`, `refused`, `declined`, `closed`; `None` if the gateway is down.
     pub(crate) async fn pay(&self, transaction_id: i64) -> Option<String> {
         let address = format!("{}/_sim/pay/{transaction_id}", self.sandbox_url);
         let (_, outcome) = ask(self.client.post(address)).await?;
         outcome["outcome"].as_str().map(str::to_owned)
     }
 
-    /// Pays whatever link the order has until money has moved, and gives the transaction; nothing when the order ended
+    /// Pays every link of the order until money has moved, and returns the transaction; `None` if the order ended
     /// otherwise or the time is over.
     pub(crate) async fn pay_until_debited(&self, id: i64, deadline: Instant) -> Option<i64> {
         while let Some(transaction_id) = self.link(id, deadline).await {
@@ -119,7 +121,7 @@ impl Patient {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        // Its answer was lost, and the order was paid before anybody asked again.
+        // The answer was lost, and the order was paid before the next request.
         let order = until(deadline, || self.order(id)).await?;
         let transaction_id = order["transaction_id"].as_i64().filter(|_| order["status"] == "paid")?;
         until(deadline, || async move { (self.debits(id).await > 0).then_some(transaction_id) }).await
@@ -130,13 +132,13 @@ impl Patient {
         let _ = self.client.get(format!("{}/pay/{token}/return", self.api_url)).send().await;
     }
 
-    /// The gateway's own book, if it answers.
+    /// The gateway's ledger, if it answers.
     pub(crate) async fn ledger(&self) -> Option<Vec<Value>> {
         let (_, book) = ask(self.client.get(format!("{}/_sim/ledger", self.sandbox_url))).await?;
         book["transactions"].as_array().cloned()
     }
 
-    /// How often money was taken for an order; 0 while the gateway is away.
+    /// How often money was taken for an order; 0 while the gateway is down.
     pub(crate) async fn debits(&self, id: i64) -> i64 {
         let account = id.to_string();
         let book = self.ledger().await.unwrap_or_default();
@@ -144,14 +146,14 @@ impl Patient {
     }
 }
 
-/// The status and the JSON of an answer, or nothing where none came. (A process that dies may leave half of one.)
+/// The status and the JSON of an answer; `None` without a complete one, because a dying process may send half of it.
 async fn ask(request: RequestBuilder) -> Option<(u16, Value)> {
     let answer = request.send().await.ok()?;
     let status = answer.status().as_u16();
     Some((status, answer.json().await.ok()?))
 }
 
-/// Asks again and again until there is an answer or the time is over.
+/// Repeats a request until there is an answer or the time is over.
 async fn until<T, F: Future<Output = Option<T>>>(deadline: Instant, mut ask: impl FnMut() -> F) -> Option<T> {
     loop {
         if let Some(answer) = ask().await {

@@ -1,6 +1,6 @@
-//! JSON read a second time, from its grammar (RFC 8259) alone: tests judge the product's reading by it.
+//! A second JSON reader, made from the grammar only (RFC 8259): tests check the product's reading against it.
 //!
-//! Names keep their order and may repeat; numbers stay as they are written.
+//! Names keep their order and may repeat; numbers keep their digits.
 
 /// A document or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,10 +13,10 @@ pub(crate) enum Json {
     Object(Vec<(String, Json)>),
 }
 
-/// Deeper documents are not read; no real one comes near it.
+/// Deeper documents are not read; no real one is nearly so deep.
 const DEEPEST: usize = 100;
 
-/// The whole document, or nothing where it is not JSON. A byte order mark before it may be passed over (§8.1).
+/// The whole document, or `None` if it is not JSON. A byte order mark before it is allowed (§8.1).
 pub(crate) fn read(bytes: &[u8]) -> Option<Json> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = Reader { rest: std::str::from_utf8(bytes).ok()?.chars().peekable() };
@@ -34,7 +34,7 @@ impl Reader<'_> {
         while self.rest.next_if(|c| matches!(c, ' ' | '\t' | '\r' | '\n')).is_some() {}
     }
 
-    /// Whether the next sign that is no blank is this one, which is taken then.
+    /// Takes the next character if it is this one, after any blanks; returns whether it did.
     fn takes(&mut self, sign: char) -> bool {
         self.blanks();
         self.rest.next_if_eq(&sign).is_some()

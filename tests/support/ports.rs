@@ -1,22 +1,22 @@
-//! Ports that no other test is given.
+//! Ports that only one test uses.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::Mutex;
 
-/// Below the range from which the kernel takes ports for outgoing connections (32768 and up on Linux): a server that is
-/// down for a moment must find its port free again, and a client that keeps knocking on it must not be given that very
-/// port for its own end, for it would then connect to itself. The range above 30000 is left to `tests/run`.
+/// Below the range of ports for outgoing connections (32768 and up on Linux). A server that is down for a moment must
+/// find its port free again, and a client that keeps connecting to it must not get that port for its own end, or it
+/// would connect to itself. `tests/run` uses the range above 30000.
 const RANGE: std::ops::Range<u16> = 10_000..30_000;
 
-/// What this process has handed out, held until it ends.
+/// The ports of this process, reserved until it ends.
 static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
 
-/// A free TCP port on 127.0.0.1 which belongs to this process until it ends.
+/// A free TCP port on 127.0.0.1, reserved for this process until it ends.
 ///
-/// Tests run in many processes at once, and a port that was merely found free may be taken before the server is up. So
-/// the UDP port of the same number is kept bound as a reservation: only one process can have it, all our tests ask for
-/// it first, it is in nobody's way, and the kernel gives it back even when the process is killed.
-/// Strangers on the same machine do not ask; against them there are only the size of the range and the check.
+/// Tests run in many processes at once, and a port that is only found free may be taken before its server has started.
+/// Therefore the UDP port with the same number stays bound as a reservation: only one process can have it, all our tests bind
+/// it first, it disturbs no other program, and the kernel frees it even if the process is killed. Other programs do not
+/// respect it; the range and the check make a collision with them unlikely.
 pub(crate) fn free_port() -> u16 {
     for _ in 0..1_000 {
         let port = rand::random_range(RANGE);

@@ -1,4 +1,4 @@
-//! Child processes that end with their owner and whose output is at hand when a test fails.
+//! Child processes that end with their owner, and whose output is shown if a test fails.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use super::wait::wait_until;
 
-/// A running child. Dropping it kills it; if the test is failing, what it wrote is printed.
-pub(crate) struct Process {
+/// A running child process. Dropping it kills it, and prints its output if the test is failing.
+pub(crate) struct ChildProcess {
     name: String,
     child: Child,
     output: PathBuf,
 }
 
-impl Process {
-    /// Starts `command` with both its outputs appended to the file `output`.
-    pub(crate) fn start(name: &str, command: &mut Command, output: &Path) -> Process {
+impl ChildProcess {
+    /// Starts `command` and appends both its outputs to the file `output`.
+    pub(crate) fn start(name: &str, command: &mut Command, output: &Path) -> ChildProcess {
         let file = File::options().create(true).append(true).open(output).unwrap();
         let child = command
             .stdin(Stdio::null())
@@ -24,22 +24,22 @@ impl Process {
             .stderr(file)
             .spawn()
             .unwrap_or_else(|e| panic!("could not start {name} ({}): {e}", command.get_program().display()));
-        Process { name: name.to_owned(), child, output: output.to_owned() }
+        ChildProcess { name: name.to_owned(), child, output: output.to_owned() }
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends a signal by its name, such as `TERM`, to the process alone.
+    /// Sends a signal, such as `TERM`, to the process only.
     pub(crate) fn signal(&mut self, signal: &str) {
-        // Once it has ended and been waited for, its number may be somebody else's.
+        // After it has ended and been waited for, another process may have its id.
         if self.exit_status().is_none() {
             send(signal, &[self.id()]);
         }
     }
 
-    /// Sends a signal to the process and its children. PostgreSQL's connections, for one, are served by children.
+    /// Sends a signal to the process and its children; PostgreSQL serves its connections in child processes.
     pub(crate) fn signal_family(&mut self, signal: &str) {
         if self.exit_status().is_none() {
             let mut family = children_of(self.id());
@@ -48,28 +48,28 @@ impl Process {
         }
     }
 
-    /// Ends the process and its children as a power cut would, if it still runs, and waits until it is gone.
+    /// Kills the process and its children like a power cut, and waits until it is gone.
     pub(crate) fn kill_family(&mut self) {
         self.signal("STOP"); // so that it has no further children while they are listed
         self.signal_family("KILL");
         self.child.wait().unwrap();
     }
 
-    /// How long the process has kept a processor busy so far, to 10 ms.
+    /// The processor time used so far, to 10 ms.
     pub(crate) fn processor_time(&self) -> Duration {
-        // `id (name) state …`; the 14th and 15th words are its own time and the kernel's, in hundredths of a second.
+        // `id (name) state …`; words 14 and 15 are user and kernel time in hundredths of a second.
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
         let (_, words) = stat.rsplit_once(')').unwrap();
         let hundredths: u64 = words.split_whitespace().skip(11).take(2).map(|word| word.parse::<u64>().unwrap()).sum();
         Duration::from_millis(hundredths * 10)
     }
 
-    /// The process, its children, and theirs: PostgreSQL's connections, for one, are served by children.
+    /// The process and all its descendants; PostgreSQL serves its connections in child processes.
     pub(crate) fn family(&self) -> Vec<u32> {
         family_of(self.id())
     }
 
-    /// How the process ended, or nothing while it runs.
+    /// The exit status, or `None` while it runs.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
@@ -80,15 +80,15 @@ impl Process {
         wait_until(&what, deadline, async || self.exit_status()).await
     }
 
-    /// All that the process has written so far.
+    /// The output so far.
     pub(crate) fn output(&self) -> String {
         fs::read(&self.output).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Errors mean that it has ended before; there is nothing left to do then.
+        // Errors mean that it has ended already, so nothing is left to do.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -97,7 +97,7 @@ impl Drop for Process {
     }
 }
 
-/// Sends a signal; processes that have ended in the meantime are no failure.
+/// Sends a signal; a process that has ended meanwhile is no failure.
 pub(crate) fn send(signal: &str, ids: &[u32]) {
     if ids.is_empty() {
         return;
@@ -112,12 +112,12 @@ pub(crate) fn send(signal: &str, ids: &[u32]) {
         .expect("sh starts");
 }
 
-/// The processes started by the process `parent`.
+/// The children of the process `parent`.
 fn children_of(parent: u32) -> Vec<u32> {
     running().filter(|id| parent_of(*id) == Some(parent)).collect()
 }
 
-/// A process with all that descend from it.
+/// A process and all its descendants.
 pub(crate) fn family_of(ancestor: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = running().filter_map(|id| Some((id, parent_of(id)?))).collect();
     let mut family = vec![ancestor];
@@ -129,7 +129,7 @@ pub(crate) fn family_of(ancestor: u32) -> Vec<u32> {
     family
 }
 
-/// The processes on whose command line `part` occurs. (Only with a name that is ours alone, such as a temporary folder.)
+/// The processes with `part` on their command line. (Only for a unique name, such as a temporary folder.)
 pub(crate) fn mentioning(part: &Path) -> Vec<u32> {
     let part = part.to_string_lossy();
     running()
@@ -145,7 +145,7 @@ fn running() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// `/proc/<id>/stat` is `id (name) state parent …`, and the name may hold blanks and brackets.
+/// `/proc/<id>/stat` is `id (name) state parent …`; the name may contain blanks and brackets.
 fn parent_of(id: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()

@@ -1,4 +1,4 @@
-//! The real program, as an operator starts it.
+//! The real program, started like by an operator.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -6,39 +6,39 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::ChildProcess;
 use super::wait::wait_until;
 
-/// A running `tasdiq`. Dropping it kills it; if the test is failing, what it wrote is printed.
+/// A running `tasdiq`. Dropping it kills it, and prints its output if the test is failing.
 pub(crate) struct Program {
-    process: Process,
+    process: ChildProcess,
     folder: TempDir,
 }
 
 impl Program {
-    /// Its file.
+    /// The path of the binary.
     pub(crate) const FILE: &str = env!("CARGO_BIN_EXE_tasdiq");
 
-    /// Starts `tasdiq` with these arguments and these variables alone, in an empty folder of its own.
+    /// Starts `tasdiq` with these arguments and only these variables, in a new empty folder.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         Program::start_file(Program::FILE, arguments, environment)
     }
 
-    /// As [`Program::start`], with what a shell writes behind a command: `2>/dev/full`, `2>&-`.
+    /// Like [`Program::start`], with a shell redirection after the command: `2>/dev/full`, `2>&-`.
     pub(crate) fn start_redirected(redirection: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         let script = format!(r#"exec "$0" "$@" {redirection}"#);
         let arguments = [&["-c", &script, Program::FILE], arguments].concat();
         Program::start_file("sh", &arguments, environment)
     }
 
-    /// As [`Program::start`], under a limit of the shell's `ulimit`: `-n 1024` files, `-S -n 256` until it asks for more.
+    /// Like [`Program::start`], with a limit of the shell's `ulimit`: `-n 1024`, or `-S -n 256` for a soft limit.
     pub(crate) fn start_limited(limit: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         let script = format!(r#"ulimit {limit}; exec "$0" "$@""#);
         let arguments = [&["-c", &script, Program::FILE], arguments].concat();
         Program::start_file("sh", &arguments, environment)
     }
 
-    /// As [`Program::start`], with these lines in a file `.env` in its working directory.
+    /// Like [`Program::start`], with these lines in a file `.env` in its working directory.
     pub(crate) fn start_with_dotenv(lines: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
         let script = format!("cat >.env <<'END'\n{lines}\nEND\nexec \"$0\" \"$@\"");
         let arguments = [&["-c", &script, Program::FILE], arguments].concat();
@@ -54,11 +54,11 @@ impl Program {
         }
         command.envs(environment.iter().copied());
         let name = format!("tasdiq {}", arguments.join(" "));
-        let process = Process::start(&name, &mut command, &folder.path().join("output.log"));
+        let process = ChildProcess::start(&name, &mut command, &folder.path().join("output.log"));
         Program { process, folder }
     }
 
-    /// The folder the program was started in.
+    /// The working directory of the program.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -67,24 +67,24 @@ impl Program {
         self.process.id()
     }
 
-    /// How long the program has kept a processor busy so far, to 10 ms.
+    /// The processor time used so far, to 10 ms.
     pub(crate) fn processor_time(&self) -> Duration {
         self.process.processor_time()
     }
 
-    /// All that the program has written so far, to either output.
+    /// The output so far, of both streams.
     pub(crate) fn output(&self) -> String {
         self.process.output()
     }
 
-    /// Waits for a line in which `part` occurs, and gives it.
+    /// Waits for a line that contains `part`, and returns it.
     pub(crate) async fn wait_for_line(&mut self, part: &str, deadline: Duration) -> String {
         let what = format!("a line with {part:?}");
         wait_until(&what, deadline, async || {
-            // Asked before the output is read: what was written before the end must still be found.
+            // Asked before the output is read: lines from before the end must still be found.
             let exit_status = self.process.exit_status();
             let output = self.process.output();
-            // The last line may be half written.
+            // The last line may be incomplete.
             let whole = output.rfind('\n').map_or("", |end| &output[..end]);
             if let Some(line) = whole.lines().find(|line| line.contains(part)) {
                 return Some(line.to_owned());
@@ -100,12 +100,12 @@ impl Program {
         self.process.signal(signal);
     }
 
-    /// Sends a signal to the program and the processes it has started.
+    /// Sends a signal to the program and its child processes.
     pub(crate) fn signal_family(&mut self, signal: &str) {
         self.process.signal_family(signal);
     }
 
-    /// How the program ended, or nothing while it runs.
+    /// The exit status, or `None` while it runs.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.process.exit_status()
     }

@@ -1,4 +1,4 @@
-//! A running program as others see it: its health, its metrics, and the order API as a shop uses it.
+//! A running program from outside: its health, its metrics, and the order API as a shop uses it.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use super::program::Program;
 use super::wait::{PATIENCE, wait_until};
 
 /// A running program that answers over HTTP.
-pub(crate) struct Role {
+pub(crate) struct RunningRole {
     pub(crate) program: Program,
     pub(crate) url: String,
     client: Client,
 }
 
-impl Role {
-    /// The program, which will listen on that address and port.
+impl RunningRole {
+    /// The program, which will listen on this address and port.
     pub(crate) fn new(program: Program, address: &str) -> Self {
-        Role { program, url: format!("http://{address}"), client: client() }
+        RunningRole { program, url: format!("http://{address}"), client: client() }
     }
 
     /// Waits until `/readyz` is green.
     pub(crate) async fn ready(&mut self) {
-        // Above the 30 s that the program itself waits for its database.
+        // Longer than the 30 s for which the program itself waits for its database.
         wait_until("the program to be ready", PATIENCE + PATIENCE, async || {
             let ended = self.program.exit_status();
             assert!(ended.is_none(), "the program ended at its start: {ended:?}\n{}", self.program.output());
@@ -33,19 +33,19 @@ impl Role {
         .await;
     }
 
-    /// What a path answers.
+    /// The answer to a GET of this path.
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
         (answer.status(), answer.text().await.unwrap())
     }
 
-    /// Where a path sends the caller, if it sends them anywhere.
+    /// The redirection of a path, if any.
     pub(crate) async fn redirection(&self, path: &str) -> Option<String> {
         let answer = self.client.get(format!("{}{path}", self.url)).send().await.unwrap();
         Some(answer.headers().get("location")?.to_str().unwrap().to_owned())
     }
 
-    /// The sum of a metric's values over those of its lines in which `part` occurs.
+    /// The sum of a metric's values over its lines that contain `part`.
     pub(crate) async fn metric(&self, name: &str, part: &str) -> u64 {
         let (_, text) = self.get("/metrics").await;
         let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(part));
@@ -54,17 +54,17 @@ impl Role {
 }
 
 /// A running order API, as a shop uses it.
-pub(crate) struct Api {
-    pub(crate) role: Role,
+pub(crate) struct RunningApi {
+    pub(crate) role: RunningRole,
 }
 
-impl Api {
-    /// The order API of that program.
-    pub(crate) fn new(role: Role) -> Self {
-        Api { role }
+impl RunningApi {
+    /// The order API of this program.
+    pub(crate) fn new(role: RunningRole) -> Self {
+        RunningApi { role }
     }
 
-    /// Makes an order over 50 soʻm and gives the answer.
+    /// Makes an order over 50 soʻm and returns the answer.
     pub(crate) async fn create_order(&self) -> Value {
         let request = json!({ "product_name": "Green tea", "amount": "50.00", "payment_type": "atmos" });
         let address = format!("{}/api/orders/create", self.role.url);
@@ -74,7 +74,7 @@ impl Api {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Makes so many orders, sixteen at a time.
+    /// Makes this many orders, sixteen at a time.
     pub(crate) async fn create_orders(&self, count: usize) -> Vec<Value> {
         let mut orders = Vec::new();
         while orders.len() < count {
@@ -84,7 +84,7 @@ impl Api {
         orders
     }
 
-    /// The order as it is now.
+    /// The current order.
     pub(crate) async fn order(&self, order_id: i64) -> Value {
         let (status, text) = self.role.get(&format!("/api/orders/{order_id}")).await;
         assert_eq!(status, StatusCode::OK, "{text}");
@@ -101,12 +101,12 @@ impl Api {
         .await
     }
 
-    /// Waits until the order has its payment link, and gives the gateway's number of it.
+    /// Waits until the order has its payment link, and returns the gateway's transaction number.
     pub(crate) async fn wait_for_link(&self, order_id: i64) -> i64 {
         self.wait_for_link_within(order_id, PATIENCE).await
     }
 
-    /// As [`Api::wait_for_link`], for those who must be quicker.
+    /// Like [`RunningApi::wait_for_link`], with another deadline.
     pub(crate) async fn wait_for_link_within(&self, order_id: i64, deadline: Duration) -> i64 {
         let what = format!("order {order_id} to have a payment link");
         wait_until(&what, deadline, async || self.order(order_id).await["transaction_id"].as_i64()).await
@@ -128,7 +128,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// The order of the next event, or nothing once the stream has ended.
+    /// The order of the next event, or `None` after the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             while let Some((event, rest)) = self.unread.split_once("\n\n") {
@@ -154,20 +154,20 @@ impl Events {
     }
 }
 
-/// The order that an event tells of; other events tell of an end, or that the stream is alive.
+/// The order of an event; other events mark the end or keep the stream alive.
 pub(crate) fn order_of(event: &str) -> Option<Value> {
     let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     (field("event") == Some("order")).then(|| serde_json::from_str(field("data").unwrap_or_default()).unwrap())
 }
 
-/// The order's number, from an answer.
+/// The order's number from an answer.
 pub(crate) fn id(order: &Value) -> i64 {
     order["order_id"].as_i64().unwrap()
 }
 
-/// A client that goes to this machine directly and follows no redirect.
+/// A client that uses no proxy and follows no redirect.
 pub(crate) fn client() -> Client {
-    // reqwest wants one before its first client, even for plain HTTP. An error means that there is one already.
+    // reqwest needs a provider before its first client, even for plain HTTP. An error means that there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }

@@ -1,4 +1,4 @@
-//! A running sandbox: paying, trouble on demand, and its own book.
+//! A running sandbox: payments, faults, and its ledger.
 
 use std::time::Duration;
 
@@ -10,45 +10,45 @@ use super::program::Program;
 use super::role::client;
 use super::wait::PATIENCE;
 
-/// A running sandbox, as its customers and whoever makes trouble see it.
-pub(crate) struct Sandbox {
+/// A running sandbox, with the acts of customers and of test faults.
+pub(crate) struct RunningSandbox {
     pub(crate) url: String,
     client: Client,
     program: Option<Program>,
 }
 
-impl Sandbox {
+impl RunningSandbox {
     /// The sandbox of a running `tasdiq up`.
     pub(crate) fn at(address: &str) -> Self {
-        Sandbox { url: format!("http://{address}"), client: client(), program: None }
+        RunningSandbox { url: format!("http://{address}"), client: client(), program: None }
     }
 
-    /// Starts `tasdiq sandbox`, which asks the webhook of the API at `api_url`.
+    /// Starts `tasdiq sandbox`, which sends its callbacks to the API at `api_url`.
     pub(crate) async fn start(api_url: &str) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let callback_url = format!("{api_url}/atmos/webhook/");
         let arguments = ["sandbox", "--callback-url", &callback_url, "--listen", &address];
         let mut program = Program::start(&arguments, &[]);
         program.wait_for_line("The sandbox listens", PATIENCE).await;
-        Sandbox { program: Some(program), ..Sandbox::at(&address) }
+        RunningSandbox { program: Some(program), ..RunningSandbox::at(&address) }
     }
 
-    /// The port at which it listens.
+    /// The port of its listener.
     pub(crate) fn port(&self) -> u16 {
         self.url.rsplit(':').next().unwrap().parse().unwrap()
     }
 
-    /// The number of its process, where it has one of its own.
+    /// The id of its process, if it has its own.
     pub(crate) fn id(&self) -> Option<u32> {
         self.program.as_ref().map(Program::id)
     }
 
-    /// Ends it: from now on nobody listens at its address.
+    /// Stops it: from now on its address refuses connections.
     pub(crate) fn stop(&mut self) {
         self.program = None;
     }
 
-    /// Answers merchant calls this much later from now on.
+    /// Delays the answers to merchant calls by this much from now on.
     pub(crate) async fn delay_answers(&self, latency: Duration) {
         let milliseconds = u64::try_from(latency.as_millis()).unwrap();
         self.fault(&json!({ "fault": "latency", "milliseconds": milliseconds })).await;
@@ -60,7 +60,7 @@ impl Sandbox {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
-    /// Changes how tokens are made where that is wished, and gives what became of them: `token_calls`, `issued`,
+    /// Changes how tokens are made, if fields are given, and returns the counts: `token_calls`, `issued`,
     /// `rejected_calls`.
     pub(crate) async fn tokens(&self, wish: &Value) -> Value {
         let answer = self.client.post(format!("{}/_sim/token", self.url)).json(wish).send().await.unwrap();
@@ -68,13 +68,13 @@ impl Sandbox {
         answer.json().await.unwrap()
     }
 
-    /// Somebody else with our credentials gets a token, which makes ours void.
+    /// Another client with our credentials gets a token, which makes ours void.
     pub(crate) async fn log_in_elsewhere(&self) {
         let answer = self.client.delete(format!("{}/_sim/token", self.url)).send().await.unwrap();
         assert!(answer.status().is_success());
     }
 
-    /// How many faults are on; one that was asked for so many times is no longer, once it has struck as often.
+    /// The number of active faults; a fault for a number of strikes is gone after its last strike.
     pub(crate) async fn active_faults(&self) -> usize {
         let answer = self.client.get(format!("{}/_sim/faults", self.url)).send().await.unwrap();
         let faults: Value = answer.json().await.unwrap();
@@ -87,21 +87,21 @@ impl Sandbox {
         assert!(answer.status().is_success());
     }
 
-    /// Does what a paying customer does and gives the outcome: `debited`, `refused`, …
+    /// Pays like a customer, and returns the result: `debited`, `refused`, …
     pub(crate) async fn pay(&self, transaction_id: i64) -> String {
         let answer = self.client.post(format!("{}/_sim/pay/{transaction_id}", self.url)).send().await.unwrap();
         let outcome: Value = answer.json().await.unwrap();
         outcome["outcome"].as_str().unwrap().to_owned()
     }
 
-    /// The sandbox's own book: every transaction with its account and how often it took money.
+    /// The sandbox's ledger: every transaction with its account and number of debits.
     pub(crate) async fn ledger(&self) -> Vec<Value> {
         let answer = self.client.get(format!("{}/_sim/ledger", self.url)).send().await.unwrap();
         let book: Value = answer.json().await.unwrap();
         book["transactions"].as_array().unwrap().clone()
     }
 
-    /// How often money was taken for an order, over all of its transactions.
+    /// How often money was taken for an order, over all its transactions.
     pub(crate) async fn debits(&self, order_id: i64) -> i64 {
         let account = order_id.to_string();
         let book = self.ledger().await;

@@ -14,12 +14,12 @@ pub(crate) use fake_redis::FakeRedis;
 pub(crate) use private_postgres::{PrivatePostgres, postgres_command};
 pub(crate) use private_redis::{PrivateRedis, command};
 
-/// The shared PostgreSQL server. Tests use a database of their own on it, see [`fresh_database`].
+/// The shared PostgreSQL server. Each test has its own database on it, see [`fresh_database`].
 pub(crate) fn postgres_url() -> String {
     set_by_the_test_command("TASDIQ_TEST_POSTGRES_URL")
 }
 
-/// The shared Redis. Installations on it never meet, for their keys begin with the id of their database.
+/// The shared Redis. Installations on it never collide, because their keys begin with the id of their database.
 pub(crate) fn redis_url() -> String {
     set_by_the_test_command("TASDIQ_TEST_REDIS_URL")
 }
@@ -33,7 +33,7 @@ fn set_by_the_test_command(variable: &str) -> String {
 pub(crate) async fn fresh_database() -> String {
     let server = postgres_url();
     let name = format!("test_{:016x}", rand::random::<u64>());
-    // From template0, to which nobody can be connected: template1 cannot be copied while somebody is.
+    // From template0, which accepts no connections: template1 cannot be copied while a session is connected to it.
     let create = format!("create database {name} template template0");
     wait_until("a fresh database", PATIENCE, async || {
         let mut connection = PgConnection::connect(&server).await.ok()?;
@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    /// The number that a query returns on a connection of its own.
+    /// The number returned by a query on a new connection.
     async fn number(url: &str, query: &'static str) -> Result<i64, sqlx::Error> {
         let mut connection = PgConnection::connect(url).await?;
         sqlx::query_scalar(query).fetch_one(&mut connection).await

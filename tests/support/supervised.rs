@@ -1,4 +1,4 @@
-//! Programs that are started again when they end, as a supervisor does.
+//! Programs that are restarted when they end, as by a supervisor.
 
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
@@ -7,27 +7,27 @@ use std::time::Duration;
 
 use super::program::Program;
 
-/// A program that is started again whenever it ends.
+/// A program that is restarted whenever it ends.
 pub(crate) struct Supervised {
     name: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    /// What `FAILPOINTS` says at the next starts; nothing once it is used up.
+    /// The value of `FAILPOINTS` for the next starts; `None` once it has been used.
     armings: VecDeque<String>,
     program: Program,
-    endings: Vec<Ending>,
+    endings: Vec<RunEnd>,
 }
 
-/// How one run of a program ended.
+/// The end of one run of a program.
 #[derive(Clone, Debug)]
-pub(crate) struct Ending {
+pub(crate) struct RunEnd {
     pub(crate) process: u32,
     pub(crate) status: ExitStatus,
     pub(crate) output: String,
 }
 
-impl Ending {
-    /// Whether a failpoint ended it, which aborts.
+impl RunEnd {
+    /// Whether a failpoint ended it by aborting.
     pub(crate) fn is_by_failpoint(&self, point: &str) -> bool {
         self.status.signal() == Some(6) && self.output.contains(&format!("failpoint {point}: this process ends here"))
     }
@@ -52,21 +52,21 @@ impl Supervised {
         &self.name
     }
 
-    /// The number of the process that runs now.
+    /// The id of the running process.
     pub(crate) fn id(&self) -> u32 {
         self.program.id()
     }
 
-    /// Starts the program again if it has ended; tells how it did.
-    pub(crate) fn look(&mut self) -> Option<&Ending> {
+    /// Restarts the program if it has ended; returns how it ended.
+    pub(crate) fn look(&mut self) -> Option<&RunEnd> {
         let status = self.program.exit_status()?;
         let process = self.program.id();
-        self.endings.push(Ending { process, status, output: self.program.output() });
+        self.endings.push(RunEnd { process, status, output: self.program.output() });
         self.program = start(&self.arguments, &self.environment, self.armings.pop_front());
         self.endings.last()
     }
 
-    /// Kills the process, and gives its number; its successor is started at the next look. Nothing if it has just ended.
+    /// Kills the process and returns its id; the next check starts its successor. `None` if it has just ended.
     pub(crate) fn kill(&mut self) -> Option<u32> {
         if self.program.exit_status().is_some() {
             return None;
@@ -75,23 +75,23 @@ impl Supervised {
         Some(self.program.id())
     }
 
-    /// Sends a signal to the process that runs now.
+    /// Sends a signal to the running process.
     pub(crate) fn signal(&mut self, signal: &str) {
         self.program.signal(signal);
     }
 
-    /// How its earlier runs ended.
-    pub(crate) fn endings(&self) -> &[Ending] {
+    /// The ends of its earlier runs.
+    pub(crate) fn endings(&self) -> &[RunEnd] {
         &self.endings
     }
 
-    /// What the present run has written.
+    /// The output of the current run.
     pub(crate) fn output(&self) -> String {
         self.program.output()
     }
 }
 
-/// Looks after the programs until `done` is over, and gives what it gave.
+/// Restarts the programs as needed until `done` is complete, and returns its result.
 pub(crate) async fn supervise<T>(programs: &mut [Supervised], done: impl Future<Output = T>) -> T {
     let mut done = std::pin::pin!(done);
     loop {

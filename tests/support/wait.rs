@@ -1,14 +1,15 @@
-//! Waiting for a condition with a deadline: the only kind of waiting a test does.
+//! Waits for a condition with a deadline: the only kind of waiting in tests.
 
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine, short enough that a hanging test is noticed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks until there is an answer and gives it, or panics after `deadline` with `what` was waited for.
+/// Repeats a question until there is an answer and returns it; panics after `deadline`, naming `what`.
 pub(crate) async fn wait_until<T>(what: &str, deadline: Duration, mut answer: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
-    // Soon at first, because most things are nearly there; then rarely, because the others need the processor.
+    // Short pauses at first, because most conditions are nearly met; then longer ones, to leave the processor to
+    // others.
     let mut pause = Duration::from_millis(2);
     loop {
         if let Some(answer) = answer().await {

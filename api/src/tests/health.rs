@@ -57,8 +57,8 @@ async fn a_stopping_process_is_not_ready() {
 async fn a_panic_is_a_problem_without_details() {
     let broken =
         poem::endpoint::make(|_| async { if true { panic!("the secret of it") } else { Ok::<_, poem::Error>(()) } });
-    let (senders, route_table) = (CallbackAddresses::default(), Arc::default());
-    let requests = crate::requests::RequestMiddleware { link_wait: Duration::ZERO, senders, route_table };
+    let (senders, routes) = (CallbackAddresses::default(), Arc::default());
+    let requests = crate::requests::RequestMiddleware { link_wait: Duration::ZERO, senders, routes };
     let client = poem::test::TestClient::new(broken.with(requests));
 
     let answer = send(client.get("/api/orders/1")).await;

@@ -3,14 +3,14 @@
 use std::io::{BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-/// Something that greets like a PostgreSQL behind a pooler: all its connections share one session. It answers questions about
-/// session and encoding, and closes the connection at all else. It ends with the test's process.
+/// A server that greets like a PostgreSQL behind a pooler, all of whose connections share one session. It answers
+/// questions about session and encoding, and closes the connection at anything else. It ends with the test's process.
 pub(crate) struct FakePooler {
     port: u16,
 }
 
 impl FakePooler {
-    /// Starts one.
+    /// Starts a fake pooler.
     pub(crate) fn start() -> FakePooler {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -22,7 +22,7 @@ impl FakePooler {
         FakePooler { port }
     }
 
-    /// Its URL, as that of a database.
+    /// The URL of its database.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
@@ -32,7 +32,7 @@ const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 const INTEGER: u32 = 23;
 const TEXT: u32 = 25;
 
-/// Answers until the other side goes, which is not a failure.
+/// Answers until the other side closes, which is no failure.
 fn answer_like_a_pooler(mut connection: TcpStream) -> Option<()> {
     let mut messages = BufReader::new(connection.try_clone().ok()?);
     loop {
@@ -68,7 +68,7 @@ fn answer_like_a_pooler(mut connection: TcpStream) -> Option<()> {
     }
 }
 
-/// A message's length, which counts itself, and what follows.
+/// The length of a message, which includes itself, and the rest of the message.
 fn body(messages: &mut impl Read) -> Option<Vec<u8>> {
     let mut length = [0; 4];
     messages.read_exact(&mut length).ok()?;

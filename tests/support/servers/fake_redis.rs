@@ -1,15 +1,15 @@
-//! A Redis that is not as it should be.
+//! A Redis that does not meet the requirements.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-/// Something that answers like a Redis of a given version and stores nothing. It ends with the test's process.
+/// A server that answers like a Redis of a given version and stores nothing. It ends with the test's process.
 pub(crate) struct FakeRedis {
     port: u16,
 }
 
 impl FakeRedis {
-    /// Starts one that calls itself `version`, such as `6.2.0`.
+    /// Starts one with this version, such as `6.2.0`.
     pub(crate) fn start(version: &str) -> FakeRedis {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -32,7 +32,7 @@ impl FakeRedis {
     }
 }
 
-/// Answers until the other side goes, which is not a failure.
+/// Answers until the other side closes, which is no failure.
 fn answer_like_redis(mut connection: TcpStream, version: &str) -> Option<()> {
     let mut requests = BufReader::new(connection.try_clone().ok()?);
     loop {
@@ -49,7 +49,7 @@ fn answer_like_redis(mut connection: TcpStream, version: &str) -> Option<()> {
     }
 }
 
-/// A request is an array of bulk strings: `*2 $4 PING $2 me`, each on its line. The command comes back in capitals.
+/// A request is an array of bulk strings: `*2 $4 PING $2 me`, each on its line. The command is returned in capitals.
 fn read_request(requests: &mut impl BufRead) -> Option<Vec<String>> {
     let words = read_length(requests, '*')?;
     let mut request = Vec::new();

@@ -1,4 +1,4 @@
-//! A PostgreSQL of the test's own.
+//! A PostgreSQL for one test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::ports::free_port;
-use crate::support::process::Process;
+use crate::support::process::ChildProcess;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// A PostgreSQL server of the test's own. It ends when dropped.
+/// A PostgreSQL server for one test. It ends when dropped.
 ///
-/// Unless it is told otherwise it does not wait for the disk (`fsync=off`): that matters when a machine loses power, and
-/// in tests only processes die.
+/// By default it does not wait for the disk (`fsync=off`): that matters only if a machine loses power, and in tests
+/// only processes die.
 pub(crate) struct PrivatePostgres {
-    process: Process,
+    process: ChildProcess,
     settings: Vec<String>,
     port: u16,
     folder: TempDir,
@@ -28,7 +28,7 @@ impl PrivatePostgres {
         PrivatePostgres::start_with(&[]).await
     }
 
-    /// Starts a PostgreSQL with further settings, which win over the usual ones: `&["fsync=on"]`.
+    /// Starts a PostgreSQL with further settings, which override the defaults: `&["fsync=on"]`.
     pub(crate) async fn start_with(settings: &[&str]) -> PrivatePostgres {
         let folder = tempfile::Builder::new().prefix("postgres.").tempdir().unwrap();
         give_to_postgres(folder.path());
@@ -56,14 +56,14 @@ impl PrivatePostgres {
         self.process.id()
     }
 
-    /// Executes statements in the server's one database.
+    /// Executes statements in the server's only database.
     pub(crate) async fn execute(&self, statements: &str) {
         let mut connection = PgConnection::connect(&self.url()).await.unwrap();
         connection.execute(AssertSqlSafe(statements)).await.unwrap();
         connection.close().await.unwrap();
     }
 
-    /// The URL of the server's one database, which is empty at first.
+    /// The URL of the server's only database, which is empty at first.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
@@ -72,23 +72,23 @@ impl PrivatePostgres {
         self.port
     }
 
-    /// All that the server has written to its log so far.
+    /// The server's log so far.
     pub(crate) fn log(&self) -> String {
         self.process.output()
     }
 
-    /// Ends the server at once, as a power cut would. What was committed is there after [`PrivatePostgres::restart`].
+    /// Kills the server like a power cut. Committed data is there after [`PrivatePostgres::restart`].
     pub(crate) fn kill(&mut self) {
         self.process.kill_family();
     }
 
-    /// Starts the server again on the same port and data, after killing it if it still runs.
+    /// Starts the server again on the same port and data; kills it first if it still runs.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         self.process = spawn_postgres(&self.settings, self.port, self.folder.path()).await;
     }
 
-    /// A failover: another server with the same data takes over, and this one comes back as its standby, which only reads.
+    /// A failover: another server with the same data takes over, and this one comes back as its read-only standby.
     pub(crate) async fn hand_over(&mut self) -> PrivatePostgres {
         self.kill();
         let folder = tempfile::Builder::new().prefix("postgres.").tempdir().unwrap();
@@ -104,7 +104,7 @@ impl PrivatePostgres {
         PrivatePostgres { process, settings: self.settings.clone(), port, folder }
     }
 
-    /// Lets the server hang: connections stay open, and nothing answers.
+    /// Pauses the server: connections stay open, and nothing answers.
     pub(crate) fn pause(&mut self) {
         self.process.signal("STOP"); // so that it has no further children while they are listed
         self.process.signal_family("STOP");
@@ -119,8 +119,8 @@ impl PrivatePostgres {
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         self.process.kill_family();
-        // A killed server leaves a small block of shared memory behind, which it would clear away at its next start.
-        // The number of such blocks is limited on every machine.
+        // A killed server leaves a small block of shared memory, which it would remove at its next start. The number of
+        // such blocks is limited on every machine.
         if let Some(block) = shared_memory_block(&data(self.folder.path())) {
             let _ = Command::new("ipcrm").args(["--shmem-id", &block]).output();
         }
@@ -133,21 +133,21 @@ fn shared_memory_block(data: &Path) -> Option<String> {
     Some(pid_file.lines().nth(6)?.split_whitespace().nth(1)?.to_owned())
 }
 
-async fn spawn_postgres(settings: &[String], port: u16, folder: &Path) -> Process {
+async fn spawn_postgres(settings: &[String], port: u16, folder: &Path) -> ChildProcess {
     let output = folder.join("output.log");
     let mut command = postgres_command("postgres");
     command.arg("-D").arg(data(folder)).args(["-p", &port.to_string()]).current_dir(folder);
     for setting in settings {
         command.args(["-c", setting]);
     }
-    let mut process = Process::start("postgres", &mut command, &output);
+    let mut process = ChildProcess::start("postgres", &mut command, &output);
     let pid_file = data(folder).join("postmaster.pid");
     wait_until("PostgreSQL to be ready", PATIENCE, async || {
         if process.exit_status().is_some() {
-            // What a killed server left running for a moment keeps its successor from starting.
-            process = Process::start("postgres", &mut command, &output);
+            // Remains of a killed server can keep its successor from starting for a moment.
+            process = ChildProcess::start("postgres", &mut command, &output);
         }
-        // The server's own word for it. The file of its predecessor may still be there, with another id.
+        // The server's own report. The file of its predecessor, with another id, may still be there.
         let pid_file = fs::read_to_string(&pid_file).ok()?;
         let mut lines = pid_file.lines().map(str::trim);
         (lines.next() == Some(&process.id().to_string()) && lines.next_back() == Some("ready")).then_some(())
@@ -160,7 +160,7 @@ fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
-/// One of PostgreSQL's own programs, run by the user `postgres` if we are root, which PostgreSQL refuses.
+/// A program of PostgreSQL, run as user `postgres` if we are root, which PostgreSQL refuses.
 pub(crate) fn postgres_command(program: &str) -> Command {
     let program = postgres_program(program);
     if !we_are_root() {
@@ -178,13 +178,13 @@ fn give_to_postgres(folder: &Path) {
     }
 }
 
-/// Whether we are root: then the folders we make are root's.
+/// Whether we are root, so that our folders belong to root.
 fn we_are_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// Debian keeps PostgreSQL's servers out of PATH, one folder per version; the newest wins.
+/// Debian keeps PostgreSQL's servers out of PATH, one folder per version; the newest is used.
 fn postgres_program(name: &str) -> PathBuf {
     let in_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .map(|folder| folder.join(name))

@@ -1,4 +1,4 @@
-//! A Redis of the test's own.
+//! A Redis for one test.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -9,25 +9,25 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::support::ports::free_port;
-use crate::support::process::Process;
+use crate::support::process::ChildProcess;
 use crate::support::wait::{PATIENCE, wait_until};
 
-/// A Redis of the test's own, without persistence unless it is started with it. It ends when dropped.
+/// A Redis for one test, without persistence unless an argument says so. It ends when dropped.
 pub(crate) struct PrivateRedis {
-    process: Process,
+    process: ChildProcess,
     arguments: Vec<String>,
     port: u16,
     folder: TempDir,
 }
 
 impl PrivateRedis {
-    /// Starts a Redis as the program wants it: it evicts nothing.
+    /// Starts a Redis as the program needs it: without eviction.
     pub(crate) async fn start() -> PrivateRedis {
         PrivateRedis::start_with(&[]).await
     }
 
-    /// Starts a Redis with further arguments, which win over the usual ones:
-    /// `&["--maxmemory-policy", "allkeys-lru"]`, `&["--appendonly", "yes"]`.
+    /// Starts a Redis with further arguments, which override the defaults: `&["--maxmemory-policy", "allkeys-lru"]`,
+    /// `&["--appendonly", "yes"]`.
     pub(crate) async fn start_with(arguments: &[&str]) -> PrivateRedis {
         let folder = tempfile::Builder::new().prefix("redis.").tempdir().unwrap();
         let port = free_port();
@@ -50,20 +50,20 @@ impl PrivateRedis {
         self.process.id()
     }
 
-    /// Ends the server at once, as a power cut would.
+    /// Kills the server like a power cut.
     pub(crate) fn kill(&mut self) {
         self.process.kill_family();
     }
 
-    /// Starts the server again on the same port and folder, after killing it if it still runs. Without persistence it
-    /// comes back empty.
+    /// Starts the server again on the same port and folder; kills it first if it still runs. Without persistence it is
+    /// empty then.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         self.process = spawn_redis(&self.arguments, self.port, self.folder.path());
         redis_ready(&mut self.process, self.port).await;
     }
 
-    /// Lets the server hang: connections stay open, and nothing answers.
+    /// Pauses the server: connections stay open, and nothing answers.
     pub(crate) fn pause(&mut self) {
         self.process.signal("STOP");
     }
@@ -78,22 +78,22 @@ impl PrivateRedis {
         let () = self.command(&["CONFIG", "SET", setting, value]).await;
     }
 
-    /// Closes all connections of clients; they may make new ones.
+    /// Closes all client connections; clients may connect again.
     pub(crate) async fn disconnect_all(&self) {
         let _: i64 = self.command(&["CLIENT", "KILL", "SKIPME", "yes"]).await;
     }
 
-    /// What the server answers to a command, on a connection of its own.
+    /// The server's answer to a command, on a new connection.
     pub(crate) async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         command(&self.url(), words).await
     }
 
-    /// How many keys the server holds.
+    /// The number of keys on the server.
     pub(crate) async fn keys(&self) -> u64 {
         self.command(&["DBSIZE"]).await
     }
 
-    /// How many bytes its keys take. The server's own sum of its data counts the buffers of connections now and then.
+    /// The number of bytes of its keys. The server's own sum sometimes includes the buffers of connections.
     pub(crate) async fn data_bytes(&self) -> u64 {
         let keys: Vec<String> = self.command(&["KEYS", "*"]).await;
         let mut bytes = 0;
@@ -104,13 +104,13 @@ impl PrivateRedis {
         bytes
     }
 
-    /// Deletes everything the server holds.
+    /// Deletes everything on the server.
     pub(crate) async fn wipe(&self) {
         assert_eq!(redis_answer(self.port, "FLUSHALL").as_deref(), Some("+OK"));
     }
 }
 
-/// What the Redis at an address answers to a command, on a connection of its own.
+/// The answer of the Redis at an address to a command, on a new connection.
 pub(crate) async fn command<T: redis::FromRedisValue>(url: &str, words: &[&str]) -> T {
     let client = redis::Client::open(url).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -118,13 +118,13 @@ pub(crate) async fn command<T: redis::FromRedisValue>(url: &str, words: &[&str])
     command.arg(&words[1..]).query_async(&mut connection).await.unwrap()
 }
 
-fn spawn_redis(arguments: &[String], port: u16, folder: &Path) -> Process {
+fn spawn_redis(arguments: &[String], port: u16, folder: &Path) -> ChildProcess {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).args(arguments).current_dir(folder);
-    Process::start("redis-server", &mut command, &folder.join("output.log"))
+    ChildProcess::start("redis-server", &mut command, &folder.join("output.log"))
 }
 
-async fn redis_ready(process: &mut Process, port: u16) {
+async fn redis_ready(process: &mut ChildProcess, port: u16) {
     wait_until("Redis to answer", PATIENCE, async || {
         assert!(process.exit_status().is_none(), "Redis ended at its start");
         redis_answer(port, "PING").filter(|answer| answer == "+PONG")
@@ -132,7 +132,7 @@ async fn redis_ready(process: &mut Process, port: u16) {
     .await;
 }
 
-/// The first line of Redis's answer to a command without arguments, or nothing if it does not answer.
+/// The first line of Redis's answer to a command without arguments, or `None` if it does not answer.
 fn redis_answer(port: u16, command: &str) -> Option<String> {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     connection.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

@@ -1,34 +1,34 @@
-//! What comes back through the doors.
+//! Answers to the requests of the tests.
 
 use std::fmt;
 
 use reqwest::header::{HeaderMap, LOCATION};
 use serde_json::Value;
 
-/// What came back.
+/// An HTTP answer with its body.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
     }
 
-    /// A header's value, empty where it is missing.
+    /// A header's value, empty if it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Where the answer sends the browser.
+    /// The address of a redirection.
     pub(crate) fn location(&self) -> &str {
         self.header(LOCATION.as_str())
     }
 
-    /// The `status` of the webhook's answer, which must be HTTP 200 whatever was sent.
+    /// The `status` of the webhook's answer, which must be HTTP 200 in every case.
     pub(crate) fn callback_status(&self) -> i64 {
         assert_eq!(self.status, 200, "{self}");
         let body = self.json();
@@ -37,28 +37,28 @@ impl Answer {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for HttpAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HTTP {} {}", self.status, self.text)
     }
 }
 
-/// A transaction in the gateway's book.
+/// A transaction in the gateway's ledger.
 #[derive(Clone, Debug)]
-pub(crate) struct BookLine {
+pub(crate) struct LedgerTransaction {
     pub(crate) transaction_id: i64,
     pub(crate) account: String,
     pub(crate) amount: i64,
     pub(crate) state: String,
     /// How often money was taken.
     pub(crate) debits: i64,
-    /// How often we asked for it to be given back.
+    /// How often we requested a reversal.
     pub(crate) reversals_asked: i64,
 }
 
-impl BookLine {
-    pub(super) fn read(line: &Value) -> BookLine {
-        BookLine {
+impl LedgerTransaction {
+    pub(super) fn read(line: &Value) -> LedgerTransaction {
+        LedgerTransaction {
             transaction_id: line["transaction_id"].as_i64().unwrap(),
             account: line["account"].as_str().unwrap().to_owned(),
             amount: line["amount"].as_i64().unwrap(),
@@ -71,7 +71,7 @@ impl BookLine {
 
 /// An order's history, oldest line first.
 #[derive(Clone, Debug)]
-pub(crate) struct History(Vec<HistoryStep>);
+pub(crate) struct OrderHistory(Vec<HistoryStep>);
 
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryStep {
@@ -81,8 +81,8 @@ pub(crate) struct HistoryStep {
     pub(crate) cause: String,
 }
 
-impl History {
-    pub(super) fn read(lines: &Value) -> History {
+impl OrderHistory {
+    pub(super) fn read(lines: &Value) -> OrderHistory {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let step = |line: &Value| HistoryStep {
             at: text(&line["at"]).unwrap(),
@@ -90,7 +90,7 @@ impl History {
             to: text(&line["to"]).unwrap(),
             cause: text(&line["cause"]).unwrap(),
         };
-        History(lines.as_array().unwrap().iter().map(step).collect())
+        OrderHistory(lines.as_array().unwrap().iter().map(step).collect())
     }
 
     pub(crate) fn steps(&self) -> &[HistoryStep] {
@@ -102,13 +102,13 @@ impl History {
         self.0.iter().map(|step| step.to.as_str()).collect()
     }
 
-    /// How often the order came into this status from another one.
+    /// How often the order changed to this status from another one.
     pub(crate) fn times_entered(&self, status: &str) -> usize {
         self.0.iter().filter(|step| step.to == status && step.from.as_deref() != Some(status)).count()
     }
 }
 
-impl fmt::Display for History {
+impl fmt::Display for OrderHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.0 {
             writeln!(f, "{} {} -> {}: {}", step.at, step.from.as_deref().unwrap_or("-"), step.to, step.cause)?;
