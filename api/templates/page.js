@@ -1,10 +1,10 @@
 "use strict";
-// Keeps the page as its order is. The server decides what a page shows: the script only asks for the page again, and puts it
-// in place once it has come. Whatever stands between (a proxy's error page, no network), the customer never leaves this page.
+// Keeps the page up to date with its order. The server decides what a page shows: the script only fetches the page again
+// and replaces its content. After a failure (a proxy's error page, no network) the customer still has the old page.
 (function () {
   var source = null, timer = null, failures = 0, asked = 0;
-  // What a page says may also depend on how long it has waited, which is no event.
-  var PATIENCE_MS = 30000;
+  // The content may also depend on the time the page has waited, for which there is no event.
+  var REFRESH_MS = 30000;
   function shown() { return document.getElementById("status"); }
   function attribute(name) { return shown().getAttribute("data-" + name); }
   function trouble(isThere) {
@@ -15,7 +15,7 @@
     if (source) { source.close(); source = null; }
     clearTimeout(timer);
   }
-  // Some milliseconds more for some pages than for others: after a restart they do not all come at once.
+  // A random delay: after a restart of the server the pages must not all come at once.
   function later() {
     clearTimeout(timer);
     timer = setTimeout(ask, Math.min(2000 + 1000 * failures, 10000) + Math.random() * 500);
@@ -30,17 +30,17 @@
   function ask() {
     stop();
     asked = Date.now();
-    // Old browsers: as without JavaScript.
+    // Old browsers reload, as without JavaScript.
     if (!window.fetch || !window.AbortController || !window.DOMParser) { window.location.reload(); return; }
-    var patience = new AbortController();
-    var limit = setTimeout(function () { patience.abort(); }, 15000);
-    fetch(attribute("again"), { cache: "no-store", signal: patience.signal })
+    var timeout = new AbortController();
+    var limit = setTimeout(function () { timeout.abort(); }, 15000);
+    fetch(attribute("again"), { cache: "no-store", signal: timeout.signal })
       .then(function (response) { return response.text(); })
       .then(function (text) {
         clearTimeout(limit);
         var page = new DOMParser().parseFromString(text, "text/html");
         var status = page.getElementById("status");
-        // Only a page of ours about this order; ours about a database that is away is about none.
+        // Only our page about this order; our page about an unavailable database has no status.
         if (!status || !status.getAttribute("data-status")) { failed(); return; }
         answered();
         if (status.getAttribute("data-forward")) { window.location.replace(status.getAttribute("data-forward")); return; }
@@ -56,7 +56,7 @@
     if (!attribute("again")) { return; } // nothing more will come
     if (!attribute("events") || !window.EventSource) { later(); return; }
     source = new EventSource(attribute("events"));
-    timer = setTimeout(ask, PATIENCE_MS);
+    timer = setTimeout(ask, REFRESH_MS);
     source.onopen = answered;
     source.addEventListener("order", function (event) {
       if (event.lastEventId === attribute("event-id")) { return; }
@@ -64,7 +64,7 @@
     });
     source.addEventListener("end", function () { source.close(); });
     source.onerror = function () {
-      // Refused, by us or by a proxy: the browser tries no more by itself.
+      // Refused by us or by a proxy: the browser does not try again by itself.
       if (source.readyState === EventSource.CLOSED) { stop(); failed(); }
     };
   }
