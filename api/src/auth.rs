@@ -115,11 +115,11 @@ pub(crate) enum Viewer {
 }
 
 fn wrong_key() -> Problem {
-    Problem::new(ProblemType::WrongApiKey, "no API key of this installation is the one in `Authorization`")
+    Problem::new(ProblemType::WrongApiKey, "the key in `Authorization` is not an API key of this installation")
 }
 
 fn wrong_token() -> Problem {
-    Problem::new(ProblemType::WrongToken, "`token` must be the `order_token` of this very order")
+    Problem::new(ProblemType::WrongToken, "`token` must be the `order_token` of this order")
 }
 
 /// A caller whose API key was checked before the rest of the request was read.

@@ -83,20 +83,18 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         ProblemType::InvalidIdempotencyKey => {
             Problem::new(kind, "the header `Idempotency-Key` takes 1 to 255 visible ASCII characters, such as a UUID")
         }
-        ProblemType::MissingIdempotencyKey => {
-            Problem::new(
-                kind,
-                "send the header `Idempotency-Key`, such as a UUID: without it, repeating the request could not be told from \
+        ProblemType::MissingIdempotencyKey => Problem::new(
+            kind,
+            "send the header `Idempotency-Key`, such as a UUID: without it, repeating the request could not be told from \
                  a second refund",
-            )
-        }
+        ),
         ProblemType::MissingApiKey => {
             Problem::new(kind, "send your API key in the header `Authorization: Bearer <key>`")
         }
         ProblemType::WrongApiKey => {
-            Problem::new(kind, "no API key of this installation is the one in `Authorization`")
+            Problem::new(kind, "the key in `Authorization` is not an API key of this installation")
         }
-        ProblemType::WrongToken => Problem::new(kind, "`token` must be the `order_token` of this very order"),
+        ProblemType::WrongToken => Problem::new(kind, "`token` must be the `order_token` of this order"),
         ProblemType::OrderNotFound => Problem::order_not_found(),
         ProblemType::ReferenceTaken => Problem::reference_taken(OrderId(7)),
         ProblemType::RequestInFlight => Problem::in_flight(true),
@@ -110,23 +108,24 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         ProblemType::OrderNotPaid => {
             Problem::new(kind, "the order is not paid; cancel it instead").member("order_status", "pending")
         }
-        ProblemType::RefundInProgress => Problem::new(
-            kind,
-            "another refund of this order is being made; `GET …/refunds` tells what becomes of it",
-        )
-        .member("refund_id", 3),
+        ProblemType::RefundInProgress => {
+            Problem::new(kind, "another refund of this order is being made; `GET …/refunds` shows its result")
+                .member("refund_id", 3)
+        }
         ProblemType::RefundInReview => Problem::new(
             kind,
-            "the gateway has not told what became of an earlier refund of this order; a person must find out first, or the \
-             money might go back twice",
+            "the result of an earlier refund of this order is unknown; a person must find it out first, otherwise the \
+             money might be returned twice",
         )
         .member("refund_id", 3),
-        ProblemType::AlreadyRefunded => Problem::new(kind, "all of the order's money went back already"),
+        ProblemType::AlreadyRefunded => Problem::new(kind, "the order's whole amount was already returned"),
         ProblemType::GatewayNotConfigured => {
             Problem::new(kind, "the order was paid through atmos:1234, which is not configured here any more")
         }
-        ProblemType::BodyTooLarge => Problem::new(kind, "the body is above its limit"),
-        ProblemType::UnsupportedMediaType => Problem::new(kind, "send JSON in UTF-8, with the header `Content-Type: application/json`"),
+        ProblemType::BodyTooLarge => Problem::new(kind, "the body is larger than its limit"),
+        ProblemType::UnsupportedMediaType => {
+            Problem::new(kind, "send JSON in UTF-8, with the header `Content-Type: application/json`")
+        }
         ProblemType::NotAnObject => Problem::new(kind, "the body must be an object: {\"product_name\": …}"),
         ProblemType::MissingField => with_field("amount", "the field `amount` is missing"),
         ProblemType::UnknownField => with_field(
@@ -140,9 +139,10 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
             "product_name",
             "`product_name` must have 1 to 200 characters that can be read: there is nothing to see in it",
         ),
-        ProblemType::InvalidReference => {
-            with_field("reference", "`reference` must have 1 to 100 characters that can be read: there is nothing to see in it")
-        }
+        ProblemType::InvalidReference => with_field(
+            "reference",
+            "`reference` must have 1 to 100 characters that can be read: there is nothing to see in it",
+        ),
         ProblemType::InvalidReturnUrl => with_field(
             "return_url",
             "`return_url` does not begin with http:// or https://; write an absolute address such as \
@@ -152,10 +152,11 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
             "reason",
             "`reason` must have 1 to 200 characters that can be read: it has a line break or another control character",
         ),
-        ProblemType::PartialRefundUnavailable => {
-            with_field("amount", "only the whole order can be refunded: leave `amount` out, or send \"50.00\"; part of it can be given back in \
-                 the gateway's cabinet",)
-        }
+        ProblemType::PartialRefundUnavailable => with_field(
+            "amount",
+            "only the whole order can be refunded: leave `amount` out, or send \"50.00\"; a part of it can be returned in \
+                 the gateway's cabinet",
+        ),
         ProblemType::UnknownLanguage => with_field("language", "`language` must be one of `uz`, `ru`, `en`"),
         ProblemType::UnknownPaymentType => {
             with_field("payment_type", "`payment_type` must be one of `atmos`, `payme`, `click`")
@@ -164,10 +165,9 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
             "payment_type",
             "`payme` is a known payment type, but no gateway is configured for it here; use `atmos`",
         ),
-        ProblemType::IdempotencyKeyReused => Problem::new(
-            kind,
-            "this key was sent with another body within 24 hours; take a new key for a new order",
-        ),
+        ProblemType::IdempotencyKeyReused => {
+            Problem::new(kind, "this key was sent with another body within 24 hours; take a new key for a new order")
+        }
         ProblemType::Internal => Problem::internal(),
         ProblemType::DatabaseUnavailable => Problem::new(kind, "nothing was changed by this request; ask again"),
         ProblemType::TooSlow => Problem::too_slow(30),
@@ -183,9 +183,8 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         .member("most", 20),
         ProblemType::TooManyRequests => Problem::too_many_requests(),
         // No operation's description names these.
-        ProblemType::InvalidRequest
-        | ProblemType::NotFound
-        | ProblemType::MethodNotAllowed
-        | ProblemType::NotReady => Problem::new(kind, kind.slug()),
+        ProblemType::InvalidRequest | ProblemType::NotFound | ProblemType::MethodNotAllowed | ProblemType::NotReady => {
+            Problem::new(kind, kind.slug())
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn service(api: &Arc<Api>) -> OpenApiService<(OrderApi, RefundApi), (
     OpenApiService::new((OrderApi(Arc::clone(api)), RefundApi(Arc::clone(api))), "Tasdiq", env!("CARGO_PKG_VERSION"))
         .description(
             "Payment orders for shops. **Ship on `paid`, and on nothing else**: `confirming` means that the gateway is \
-             still at it. Every error is an `application/problem+json` document (RFC 9457); programs go by its `type`.",
+             not finished yet. Every error is an `application/problem+json` document (RFC 9457); programs read its `type`.",
         )
         .server(api.context.public_url.to_string())
         .url_prefix("/api")
@@ -61,7 +61,7 @@ enum CreateAnswer {
     #[oai(status = 201)]
     Created(
         Json<CreatedOrder>,
-        /** Where the order can be asked for. */
+        /** The address of the order. */
         #[oai(header = "Location")]
         String,
     ),

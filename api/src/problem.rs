@@ -136,7 +136,7 @@ impl Problem {
 
     /// The order does not exist, or this caller may not see it: the two must look the same.
     pub(crate) fn order_not_found() -> Self {
-        Self::new(ProblemType::OrderNotFound, "no order of yours has this number")
+        Self::new(ProblemType::OrderNotFound, "you have no order with this number")
     }
 
     /// The same request is running at this moment. Without an idempotency key it is known by its reference.
@@ -160,7 +160,10 @@ impl Problem {
 
     /// A defect of ours; the caller gets no details.
     pub(crate) fn internal() -> Self {
-        Self::new(ProblemType::Internal, "the request failed through no fault of yours; its id leads us to the reason")
+        Self::new(
+            ProblemType::Internal,
+            "the request failed because of an error on our side; its id helps us to find the reason",
+        )
     }
 
     /// The request reached its time limit.
@@ -290,8 +293,8 @@ impl From<StoreError> for Problem {
 impl From<BodyFault> for Problem {
     fn from(fault: BodyFault) -> Self {
         match fault {
-            BodyFault::TooLarge => Self::new(ProblemType::BodyTooLarge, "the body is above its limit"),
-            BodyFault::Incomplete => Self::new(ProblemType::UnreadableBody, "the body did not arrive whole"),
+            BodyFault::TooLarge => Self::new(ProblemType::BodyTooLarge, "the body is larger than its limit"),
+            BodyFault::Incomplete => Self::new(ProblemType::UnreadableBody, "the body did not arrive completely"),
             BodyFault::UnknownCoding => Self::unknown_coding(),
         }
     }

@@ -259,7 +259,7 @@ impl Doors {
             assert!(line.debits <= 1, "transaction {} was debited {} times", line.transaction_id, line.debits);
             if line.state == "debited" {
                 let id = line.account.parse().unwrap();
-                assert!(ids.contains(&id), "money moved for order {id}, which the audit was not told of");
+                assert!(ids.contains(&id), "money moved for order {id}, which is not among the audited orders");
                 debits.entry(id).or_default().push(line);
             }
         }
@@ -273,7 +273,10 @@ impl Doors {
                 let payer = moved.iter().find(|line| order["transaction_id"] == line.transaction_id);
                 assert!(payer.is_some(), "order {id} is paid, and its transaction was not debited: {order}, {moved:?}");
                 assert_eq!(history.times_entered("paid"), 1, "{history}");
-                assert!(moved.len() == 1 || with_a_person, "order {id} was paid twice and nobody was told: {moved:?}");
+                assert!(
+                    moved.len() == 1 || with_a_person,
+                    "order {id} was paid twice and no person was told: {moved:?}"
+                );
             } else if !moved.is_empty() {
                 assert!(with_a_person, "money moved for order {id}, and it is {order}");
             }

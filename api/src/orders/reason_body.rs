@@ -36,7 +36,7 @@ impl RefundRequest {
             && amount(raw)? != order.amount
         {
             let detail = format!(
-                "only the whole order can be refunded: leave `amount` out, or send \"{}\"; part of it can be given back in \
+                "only the whole order can be refunded: leave `amount` out, or send \"{}\"; a part of it can be returned in \
                  the gateway's cabinet",
                 order.amount
             );

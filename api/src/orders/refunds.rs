@@ -82,7 +82,7 @@ enum RefundAccepted {
     #[oai(status = 202)]
     Accepted(
         Json<RefundAnswer>,
-        /** Where to learn what became of it. */
+        /** The address of the order's refunds. */
         #[oai(header = "Location")]
         String,
     ),
@@ -224,16 +224,16 @@ fn not_refundable(refused: Requested) -> Problem {
         Requested::InProgress(refund) => with_refund(
             ProblemType::RefundInProgress,
             &refund,
-            "another refund of this order is being made; `GET …/refunds` tells what becomes of it",
+            "another refund of this order is being made; `GET …/refunds` shows its result",
         ),
         Requested::InReview(refund) => with_refund(
             ProblemType::RefundInReview,
             &refund,
-            "the gateway has not told what became of an earlier refund of this order; a person must find out first, or the \
-             money might go back twice",
+            "the result of an earlier refund of this order is unknown; a person must find it out first, otherwise the \
+             money might be returned twice",
         ),
         Requested::AlreadyRefunded => {
-            Problem::new(ProblemType::AlreadyRefunded, "all of the order's money went back already")
+            Problem::new(ProblemType::AlreadyRefunded, "the order's whole amount was already returned")
         }
         Requested::DebitUnknown => Problem::new(
             ProblemType::DebitUnknown,

@@ -650,7 +650,7 @@ async fn callbacks_from_unlisted_addresses_are_counted_by_outcome_and_stored_wit
         let before = metric(&api, &name).await;
 
         api.webhook_from(GATEWAY, &[], right().into_bytes()).await;
-        assert_eq!(metric(&api, &name).await, before, "a listed address is nothing to tell of");
+        assert_eq!(metric(&api, &name).await, before, "a listed address is not counted");
         // A sender without a valid signature is refused for that; its address does not matter.
         api.webhook_from(STRANGER, &[], RIGHT.signed_as("test").into_bytes()).await;
         assert_eq!(metric(&api, &name).await, before);

@@ -57,7 +57,7 @@ async fn a_follower_sees_the_order_at_once_then_each_change_and_the_end() {
     api.pay(&order).await;
     assert_eq!(next(&mut stream).await.unwrap()["status"], "paid");
 
-    assert_eq!(next(&mut stream).await.unwrap(), "paid", "the end is told");
+    assert_eq!(next(&mut stream).await.unwrap(), "paid", "the event `end`");
     assert_eq!(next(&mut stream).await, None, "nothing more can come");
 }
 
