@@ -136,7 +136,10 @@ async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> R
         // Already logged, with the address.
         CallbackVerdict::OtherAddress => (),
         // Correctly signed, yet it does not fit our rows: a person should look at it.
-        CallbackVerdict::OtherStore | CallbackVerdict::UnknownTransaction | CallbackVerdict::OtherAccount | CallbackVerdict::WrongAmount => warn!(
+        CallbackVerdict::OtherStore
+        | CallbackVerdict::UnknownTransaction
+        | CallbackVerdict::OtherAccount
+        | CallbackVerdict::WrongAmount => warn!(
             transaction.id = %transaction_id, verdict = %verdict, amount_tiyin = callback.amount,
                         "a correctly signed callback about transaction {transaction_id} does not fit our rows: {verdict}"
         ),

@@ -161,7 +161,7 @@ struct House {
     /// Variables for the operator's commands.
     environment: Vec<(String, String)>,
     /// `None` for `up`, which has its own.
-    sandbox: Option<Sandbox>,
+    sandbox: Option<RunningSandbox>,
     _data_dir: TempDir,
 }
 

@@ -21,13 +21,13 @@ const ORDERS_AND_HISTORY: &str = "select md5(string_agg(line, '|' order by line)
     select o::text as line from orders o union all select h::text from order_history h) as lines";
 
 /// A worker that never learns of its lost leases, so that only the fence of each write protects the orders.
-fn begin_zombie(installation: &Installation, queues: &str) -> Role {
+fn begin_zombie(installation: &RunningInstallation, queues: &str) -> RunningRole {
     let armed = format!("{}=return", Point::SkipRenewal);
     installation.begin_worker(&["--concurrency", "256", "--queues", queues], &[("FAILPOINTS", &armed)])
 }
 
 /// Lets the zombie go on, waits until it has lost a lease for each order, and returns how many it lost.
-async fn wake(zombie: &mut Role, kind: &str) -> u64 {
+async fn wake(zombie: &mut RunningRole, kind: &str) -> u64 {
     zombie.program.signal("CONT");
     wait_until("the zombie's writes to be refused", PATIENCE, async || {
         let lost = lost_leases(zombie, kind).await;

@@ -56,7 +56,7 @@ fn most(pages: &[u64]) -> u64 {
 }
 
 /// Fills a separate server, runs the walk, and reads the server's log about it.
-async fn seen_at(extent: Extent) -> BTreeMap<String, Seen> {
+async fn seen_at(extent: FillSize) -> BTreeMap<String, Seen> {
     let server = PrivatePostgres::start_with(&[
         "shared_preload_libraries=auto_explain",
         "auto_explain.log_min_duration=0",

@@ -40,7 +40,7 @@ impl Times {
 }
 
 /// Walks through an installation of this extent, as relays, workers, APIs and operators do.
-pub(super) async fn walk(store: &Store, extent: Extent) -> Times {
+pub(super) async fn walk(store: &Store, extent: FillSize) -> Times {
     let mut times = Times::default();
     for round in 0..TIMES {
         relay(store, extent, round, &mut times).await;

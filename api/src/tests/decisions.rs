@@ -250,7 +250,14 @@ fn cases() -> Vec<CallbackCase> {
         ),
         // ---- too late
         case("the order's time is over", OrderSetup::Late, asked(right), refused(CallbackVerdict::Late), HINT, PENDING),
-        case("the order is expired", Expired, asked(right), refused(CallbackVerdict::Late), HINT, ("expired", "expired")),
+        case(
+            "the order is expired",
+            Expired,
+            asked(right),
+            refused(CallbackVerdict::Late),
+            HINT,
+            ("expired", "expired"),
+        ),
         case("the order is canceled", Canceled, asked(right), refused(NotPayable), HINT, ("canceled", "canceled")),
         case("the order is refunded", Refunded, asked(right), refused(NotPayable), HINT, ("refunded", "refunded")),
         case("the order is in review", InReview, asked(right), refused(NotPayable), HINT, ("review", "review")),
