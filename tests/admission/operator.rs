@@ -22,7 +22,7 @@ struct Scene<'a> {
     api: &'a RunningApi,
     way: &'a CountedWay,
     /// The process that runs the jobs and counts the calls that are held back.
-    worker: &'a Role,
+    worker: &'a RunningRole,
     environment: Vec<(&'a str, &'a str)>,
 }
 
@@ -60,7 +60,7 @@ impl Scene<'_> {
         self.a_retry_after_is_shown_with_its_end_and_only_override_ends_it().await;
     }
 
-    async fn command(&self, arguments: &[&str]) -> Ended {
+    async fn command(&self, arguments: &[&str]) -> CommandResult {
         let ended = run(&[&["gateways"], arguments].concat(), &self.environment).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         ended
@@ -155,7 +155,7 @@ impl Scene<'_> {
 
     /// `reset` does it and nothing else; `resume` does it as well.
     async fn a_reset_closes_a_breaker_that_has_opened_by_itself(&self) {
-        let sandbox = Sandbox::at(self.way.url().strip_prefix("http://").unwrap());
+        let sandbox = RunningSandbox::at(self.way.url().strip_prefix("http://").unwrap());
         for (command, message) in [("reset", "all calls leave"), ("resume", "calls to the gateway leave again")] {
             sandbox.fault(&json!({ "fault": "forbidden" })).await;
             self.api.create_orders(6).await;
@@ -200,7 +200,7 @@ impl Scene<'_> {
 /// Calls must not be said to leave while the gateway's `Retry-After` holds them back.
 impl Scene<'_> {
     async fn a_retry_after_is_shown_with_its_end_and_only_override_ends_it(&self) {
-        let sandbox = Sandbox::at(self.way.url().strip_prefix("http://").unwrap());
+        let sandbox = RunningSandbox::at(self.way.url().strip_prefix("http://").unwrap());
         sandbox.fault(&json!({ "fault": "throttled", "next": 1, "milliseconds": 600_000 })).await;
         let first = self.order().await;
         self.shown("all to report the Retry-After", |process| process["retry_after_until"] != Value::Null).await;
