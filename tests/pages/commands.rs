@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use super::answers::fits;
 use super::blocks::{Block, Session, Setting, Way, sessions, with_address, with_ports};
 use crate::support::ports::free_port;
-use crate::support::process::{Process, send};
+use crate::support::process::{ChildProcess, send};
 use crate::support::program::Program;
 use crate::support::servers::{fresh_database, redis_url};
 
@@ -159,7 +159,7 @@ async fn run(session: &Session) -> Result<usize, String> {
 
     let mut shell = Command::new("bash");
     shell.arg("--norc").arg(checkout.path("script")).env_clear().envs(environment).process_group(0);
-    let mut shell = Process::start(&session.page, &mut shell, &checkout.path("shell.out"));
+    let mut shell = ChildProcess::start(&session.page, &mut shell, &checkout.path("shell.out"));
     let _group = Group(shell.id());
     let ended = tokio::time::timeout(DEADLINE, shell.wait_exit(2 * DEADLINE)).await;
 
