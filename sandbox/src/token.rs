@@ -23,12 +23,12 @@ pub(crate) struct TokenIssuer {
 struct IssuerState {
     mode: TokenMode,
     lifetime: Duration,
-    current: Option<AccessToken>,
+    current: Option<IssuedToken>,
     counts: TokenCounts,
 }
 
 #[derive(Clone)]
-struct AccessToken {
+struct IssuedToken {
     text: String,
     lapses_at: Instant,
 }
@@ -53,7 +53,7 @@ pub(crate) struct TokenReport {
     counts: TokenCounts,
 }
 
-impl std::fmt::Debug for AccessToken {
+impl std::fmt::Debug for IssuedToken {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("[redacted]")
     }
@@ -100,7 +100,7 @@ impl TokenIssuer {
     fn issue(&self) -> (String, u64) {
         let now = self.clock.now();
         self.with(|inside| {
-            let left = |token: &AccessToken| token.lapses_at.saturating_duration_since(now).as_secs();
+            let left = |token: &IssuedToken| token.lapses_at.saturating_duration_since(now).as_secs();
             match (inside.mode, &inside.current) {
                 (TokenMode::Reuse, Some(token)) if left(token) > 0 => (token.text.clone(), left(token)),
                 (TokenMode::Reuse | TokenMode::RevokePrevious, _) => {
@@ -152,7 +152,7 @@ impl IssuerState {
     fn replace(&mut self, now: Instant) -> String {
         let text = format!("{:032x}", rand::random::<u128>());
         self.counts.issued = self.counts.issued.saturating_add(1);
-        self.current = Some(AccessToken { text: text.clone(), lapses_at: now + self.lifetime });
+        self.current = Some(IssuedToken { text: text.clone(), lapses_at: now + self.lifetime });
         text
     }
 }
