@@ -93,6 +93,7 @@ async fn a_customer_without_javascript_is_told_too() {
 }
 
 /// After the decline the customer leaves the gateway's page, and finds the way back to it on either of our pages.
+/// Shows: PERSON-21
 async fn a_customer_whose_card_was_declined_is_led_back_and_pays_with_another(kind: Kind) {
     let app = TestApp::start(kind).await;
     let browser = Browser::start().await;
@@ -123,6 +124,7 @@ async fn a_customer_whose_card_was_declined_is_led_back_and_pays_with_another(ki
 }
 
 /// No payment was tried, so the page must not show a check without end.
+/// Shows: PERSON-21
 async fn a_customer_who_comes_back_without_paying_is_told_so_and_can_still_pay(kind: Kind) {
     let app = TestApp::start(kind).await;
     let browser = Browser::start().await;
@@ -152,6 +154,7 @@ async fn a_customer_who_comes_back_without_paying_is_told_so_and_can_still_pay(k
 }
 
 /// With a proxy in front that answers while we are down.
+/// Shows: PERSON-23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_page_stays_through_a_restart_behind_a_proxy_and_turns_paid() {
     let front = Forwarder::start(away()).await;

@@ -74,6 +74,7 @@ async fn with_json_a_failure_is_told_as_json() {
 }
 
 /// Only existing names are listed, and an order of an unknown key belongs to no listed one.
+/// Shows: PERSON-8
 #[tokio::test]
 async fn what_a_person_types_wrong_is_told_with_what_is_right() {
     let up = start_up().await;

@@ -488,6 +488,7 @@ fn a_circle_is_seen_however_its_names_are_written() {
     }
 }
 
+/// Shows: CODE-1
 #[test]
 fn no_files_use_each_other_in_a_circle() {
     let circles: Vec<String> = CRATES.iter().flat_map(|(folder, ..)| Crate::read(folder).circles()).collect();
@@ -513,6 +514,7 @@ fn dependencies(folder: &str) -> (String, Vec<String>) {
     (name, names.filter_map(|line| line.split(['.', ' ', '=']).next()).map(str::to_owned).collect())
 }
 
+/// Shows: INVARIANT-16, PROMISE-4, CODE-2
 #[test]
 fn every_crate_depends_only_on_those_below_it() {
     let workspace = fs::read_to_string(top().join("Cargo.toml")).unwrap();
@@ -534,6 +536,7 @@ fn every_crate_depends_only_on_those_below_it() {
     assert_eq!(members, CRATES.len());
 }
 
+/// Shows: INVARIANT-16, PROMISE-4, CODE-3
 #[test]
 fn what_reaches_outside_stands_in_one_crate() {
     for (folder, name, _) in CRATES {

@@ -7,6 +7,7 @@ use domain::job::{JobKind, JobState};
 use syn::visit::{self, Visit};
 
 mod documents;
+mod shown;
 mod statements;
 mod types;
 
@@ -56,6 +57,7 @@ fn trespassers(words: &[&str], may: &[&str]) -> Vec<String> {
     found.into_iter().filter(|path| !may.iter().any(|part| path.starts_with(part))).collect()
 }
 
+/// Shows: PROMISE-11
 #[test]
 fn only_the_store_writes_sql() {
     let store = ["shared/store/src/lib.rs", "shared/store/src/"];
@@ -63,6 +65,7 @@ fn only_the_store_writes_sql() {
     assert_eq!(trespassers(&["sqlx::query", "update orders", "from jobs", "insert into"], &store), [""; 0]);
 }
 
+/// Shows: PROMISE-11
 #[test]
 fn only_the_atmos_client_knows_the_gateways_json() {
     let atmos = ["shared/gateway/src/atmos"];
@@ -70,6 +73,7 @@ fn only_the_atmos_client_knows_the_gateways_json() {
     assert_eq!(trespassers(&["store_transaction", "success_trans_id", "/merchant/pay"], &atmos), [""; 0]);
 }
 
+/// Shows: PROMISE-11
 #[test]
 fn only_one_module_knows_error_codes() {
     let knows = ["api/src/problem.rs", "api/src/schema.rs"]; // the latter shows one as an example
@@ -87,6 +91,7 @@ fn lines() -> Vec<(String, String)> {
 }
 
 /// The engine knows kinds only by their table; the meaning of a job's end is written where orders are known.
+/// Shows: CODE-4
 #[test]
 fn the_engine_of_jobs_knows_no_kind_and_nothing_that_a_job_is_about() {
     let business = ["order", "refund", "callback", "link", "OrderId", "RefundId", "CallbackId", "Subject"];
@@ -104,6 +109,7 @@ fn the_engine_of_jobs_knows_no_kind_and_nothing_that_a_job_is_about() {
 }
 
 /// A kind's name is written once, so that the compiler finds all its readers.
+/// Shows: CODE-4
 #[test]
 fn no_statement_spells_a_kind() {
     let names: Vec<String> = JobKind::ALL.iter().map(|kind| format!("'{kind}'")).collect();
@@ -133,6 +139,7 @@ fn whatever_asks_for_several_states_of_jobs_asks_for_all_open_ones() {
 }
 
 /// Standard error may be full, stuck or closed. Writing to it waits, and the macros panic.
+/// Shows: INVARIANT-24
 #[test]
 fn nothing_but_the_log_writer_knows_standard_error() {
     let writes = ["shared/telemetry/src/lib.rs"];
@@ -213,6 +220,7 @@ fn is_named(kind: &syn::Type, name: &str) -> bool {
 }
 
 /// One statement writes `paid`. It has a text for each database and runs in one function, which is called once.
+/// Shows: PROMISE-2
 #[test]
 fn paid_is_written_in_one_statement() {
     let sources = sources();
@@ -231,6 +239,7 @@ fn paid_is_written_in_one_statement() {
 }
 
 /// A function that commits an effect takes a lease and begins with the guarded end of the run.
+/// Shows: MONEY-9
 #[test]
 fn only_functions_with_a_lease_end_a_run() {
     let takes_lease = |head: &syn::Signature| {

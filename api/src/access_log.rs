@@ -168,6 +168,7 @@ mod tests {
 
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
+    /// Shows: INVARIANT-18, PROMISE-13
     #[test]
     fn an_order_token_never_reaches_the_access_log() {
         for (path, expected) in [
@@ -234,6 +235,7 @@ mod tests {
     }
 
     proptest! {
+        /// Shows: INVARIANT-18
         #[test]
         fn a_token_is_redacted_wherever_and_however_it_is_written(
             before in "[ -~]{0,60}", after in "[ -~]{0,60}", encodings in proptest::collection::vec(0u8..3, 32)
@@ -246,6 +248,7 @@ mod tests {
             prop_assert!(!redacted.contains(&TOKEN[SECRET_CHARACTERS..]), "{path}: {redacted}");
         }
 
+        /// Shows: INVARIANT-18
         #[test]
         fn an_api_key_is_redacted_in_any_segment(
             before in "(/[a-z0-9]{0,12}){0,4}", key in "[A-Za-z0-9_.~+-]{16,80}", after in "(/[a-z0-9]{0,12}){0,4}"

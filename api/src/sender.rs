@@ -54,6 +54,7 @@ mod tests {
         behind_proxies(peer.parse().unwrap(), forwarded.as_bytes(), &addresses).map(|address| address.to_string())
     }
 
+    /// Shows: MONEY-18
     #[test]
     fn a_forwarded_address_is_believed_from_our_own_proxies_alone() {
         for (peer, forwarded, expected) in [
@@ -80,6 +81,7 @@ mod tests {
         }
     }
 
+    /// Shows: MONEY-18
     #[test]
     fn a_forwarded_text_that_is_no_address_names_no_sender() {
         for forwarded in ["unknown", "203.0.113.7, unknown", "203.0.113.7,", " ", "\u{7f}", "1.2.3.4.5, 10.0.0.2"] {

@@ -142,6 +142,7 @@ async fn an_event_does_not_wait_until_the_previous_one_is_acknowledged() {
     assert!(stream.nodelay().unwrap());
 }
 
+/// Shows: INVARIANT-25
 #[tokio::test]
 async fn http_2_is_refused_at_its_first_bytes() {
     let server = TestServer::start(limits(8)).await;
@@ -153,6 +154,7 @@ async fn http_2_is_refused_at_its_first_bytes() {
     assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 "), "{said:?}");
 }
 
+/// Shows: INVARIANT-25
 #[tokio::test]
 async fn a_new_connection_gets_in_when_idle_ones_use_all_slots() {
     let server = TestServer::start(limits(2)).await;
@@ -168,6 +170,7 @@ async fn a_new_connection_gets_in_when_idle_ones_use_all_slots() {
     assert!(stays(&mut newer).await);
 }
 
+/// Shows: INVARIANT-25
 #[tokio::test]
 async fn an_address_with_many_idle_connections_loses_one_before_an_address_with_few() {
     let server = TestServer::start(limits(4)).await;
@@ -366,6 +369,7 @@ async fn a_head_above_16_kib_is_refused_and_not_kept() {
     assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&said));
 }
 
+/// Shows: INVARIANT-25
 #[tokio::test]
 async fn the_unsent_bytes_of_all_slow_readers_together_are_limited() {
     let server = TestServer::start(ListenerLimits { unsent_bytes: 40 * 1024 * 1024, ..limits(64) }).await;

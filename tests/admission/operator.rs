@@ -26,6 +26,7 @@ struct Scene<'a> {
     environment: Vec<(&'a str, &'a str)>,
 }
 
+/// Shows: ADMISSION-17, ADMISSION-18
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_process_on_sqlite_obeys_an_operator_within_a_second() {
     let sandbox = RunningSandbox::start("http://127.0.0.1:1").await;
@@ -39,6 +40,7 @@ async fn one_process_on_sqlite_obeys_an_operator_within_a_second() {
     scene.play().await;
 }
 
+/// Shows: ADMISSION-17, ADMISSION-18
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_on_postgres_and_redis_obeys_an_operator_within_a_second() {
     let installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -276,6 +278,7 @@ async fn the_older_name_weather_still_does_the_same() {
 }
 
 /// The settings of an operator are stored where `up` finds them again.
+/// Shows: ADMISSION-18
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_were_paused_stay_paused_over_a_restart() {
     let mut app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;

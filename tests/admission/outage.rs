@@ -29,6 +29,7 @@ const SETTINGS: [(&str, &str); 3] =
     [("TASDIQ_GATEWAY_RATE", "20/20"), ("TASDIQ_LINK_WAIT_MS", "0"), ("TASDIQ_SETTLE_SCHEDULE", "0.05,0.1,0.25,0.5,1")];
 
 /// One process on SQLite.
+/// Shows: ADMISSION-16
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_the_gateway_costs_one_process_nothing_but_time() {
     let address = format!("127.0.0.1:{}", free_port());
@@ -42,6 +43,7 @@ async fn an_outage_of_the_gateway_costs_one_process_nothing_but_time() {
 }
 
 /// An API and two workers, which share circuit breaker and rate limit through Redis.
+/// Shows: ADMISSION-16
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_the_gateway_costs_a_fleet_nothing_but_time() {
     let installation = RunningInstallation::start(&SETTINGS).await;

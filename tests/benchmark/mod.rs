@@ -257,6 +257,7 @@ mod tests {
 
     /// There are more connections than places, refused requests, a full log disk and pages that are loaded again and
     /// again. The gateway gets its answers all the same, and the memory of the process does not grow.
+    /// Shows: INVARIANT-25
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn callbacks_are_answered_while_everything_else_is_taken() {
         let mut seen = Vec::new();

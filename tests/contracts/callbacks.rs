@@ -21,6 +21,7 @@ on_every_database! {
     callbacks_and_inquiries_about_one_order_do_not_get_stuck
 }
 
+/// Shows: INVARIANT-3, PROMISE-2
 async fn an_allowed_callback_makes_the_order_confirming_and_not_paid(f: Fixture) {
     let order = f.order_with_link(7).await;
 
@@ -36,6 +37,7 @@ async fn an_allowed_callback_makes_the_order_confirming_and_not_paid(f: Fixture)
     assert_eq!(inquiry.woken_by, [kept[0].id.0], "which it checks again");
 }
 
+/// Shows: JOB-7
 async fn a_repeated_callback_is_allowed_again_and_staged_once(f: Fixture) {
     let order = f.order_with_link(7).await;
     for _ in 0..3 {
@@ -49,6 +51,7 @@ async fn a_repeated_callback_is_allowed_again_and_staged_once(f: Fixture) {
     assert_eq!(entered, 1);
 }
 
+/// Shows: INVARIANT-6, MONEY-1
 async fn only_one_of_two_drafts_asked_at_once_is_allowed(f: Fixture) {
     for round in 0..10 {
         let order = f.order_with_link(100 + round).await;
@@ -62,6 +65,7 @@ async fn only_one_of_two_drafts_asked_at_once_is_allowed(f: Fixture) {
     }
 }
 
+/// Shows: MONEY-16
 async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
     let order = f.order_with_link(7).await;
     let right = callback(&order, 7);
@@ -97,6 +101,7 @@ async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
 }
 
 /// Money may move although we refused, so every correctly signed callback leads to an inquiry.
+/// Shows: MONEY-17
 async fn a_sender_turned_away_decides_nothing_and_is_a_hint(f: Fixture) {
     let order = f.order_with_link(7).await;
 
@@ -121,6 +126,7 @@ async fn a_late_callback_is_refused(f: Fixture) {
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
 }
 
+/// Shows: INVARIANT-6, MONEY-3
 async fn a_paid_order_allows_its_own_transaction_and_no_other(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.stray_draft(&order, 8).await;

@@ -7,6 +7,7 @@ on_every_database! {
     two_processes_have_one_time
 }
 
+/// Shows: TIME-1
 async fn two_processes_have_one_time(f: Fixture) {
     let other = f.another_process().await;
     let skewed = Clock::starting_at(f.store.now_ms() + 60_000);

@@ -62,6 +62,7 @@ async fn are_closed(postgres: &mut PrivatePostgres, f: &Fixture, beside: &mut Pg
     (!was_slow).then_some(false)
 }
 
+/// Shows: DATABASE-1
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_the_server_begins_after_its_caller_has_gone_is_ended_with_its_connection() {
     let mut postgres = PrivatePostgres::start().await;
@@ -183,6 +184,7 @@ async fn a_store_that_is_closed_leaves_no_connection() {
 
 /// A failover whose name follows some seconds later: until then every new connection reaches the demoted server, which
 /// still answers reads.
+/// Shows: DATABASE-2
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_demoted_is_left_as_soon_as_its_name_leads_elsewhere() {
     let (mut demoted, forwarder, f) = behind_a_forwarder().await;
@@ -237,6 +239,7 @@ on_every_database! {
     a_transaction_that_failed_leaves_nothing_behind_on_its_connection
 }
 
+/// Shows: DATABASE-1
 async fn a_transaction_that_failed_leaves_nothing_behind_on_its_connection(f: Fixture) {
     let failures = match f.file() {
         Some(_) => {
@@ -260,6 +263,7 @@ async fn a_transaction_that_failed_leaves_nothing_behind_on_its_connection(f: Fi
 }
 
 /// Jobs that wait for each other's connections must not lose their leases.
+/// Shows: DATABASE-3
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leases_are_renewed_and_runs_ended_while_work_has_every_connection() {
     let f = Fixture::postgres().await;

@@ -48,6 +48,7 @@ impl Fixture {
     }
 }
 
+/// Shows: JOB-32
 async fn the_job_of_a_link_becomes_the_orders_first_inquiry(f: Fixture) {
     let order = f.order().await;
     let enqueued = jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap();
@@ -106,6 +107,7 @@ async fn an_inquiry_that_runs_beside_the_link_is_told_to_run_once_more(f: Fixtur
 }
 
 /// The link is there, so another run of its job would have nothing to do.
+/// Shows: JOB-32
 async fn a_link_that_was_woken_while_it_ran_becomes_an_inquiry_all_the_same(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
@@ -227,6 +229,7 @@ async fn wait_for_a_lock(watching: &mut PgConnection) {
 
 /// The partial unique index allows one inquiry: a transaction that writes another waits for the first one's end, and is
 /// then run again.
+/// Shows: JOB-32
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_inquiry_that_is_staged_in_the_same_moment_is_the_one() {
     let f = Fixture::postgres().await;

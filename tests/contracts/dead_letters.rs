@@ -28,6 +28,7 @@ const EVERY_STATUS: [OrderStatus; 8] = [
     OrderStatus::Review,
 ];
 
+/// Shows: INVARIANT-14, PROMISE-6, JOB-28
 async fn a_dead_letter_moves_its_order_from_whatever_status_it_has(f: Fixture) {
     let mut transaction_id = 0;
     for status in EVERY_STATUS {
@@ -67,6 +68,7 @@ async fn a_dead_letter_moves_its_order_from_whatever_status_it_has(f: Fixture) {
     }
 }
 
+/// Shows: JOB-28
 async fn a_renewal_in_time_wins_over_the_relays_dead_letter(f: Fixture) {
     let order = f.order_with_link(7).await;
     let job = f.settle_job(&order).await;
@@ -84,6 +86,7 @@ async fn a_renewal_in_time_wins_over_the_relays_dead_letter(f: Fixture) {
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
 }
 
+/// Shows: MONEY-9
 async fn a_worker_that_lost_its_lease_makes_no_dead_letter(f: Fixture) {
     let order = f.order_with_link(7).await;
     let mut job = f.settle_job(&order).await;
@@ -98,6 +101,7 @@ async fn a_worker_that_lost_its_lease_makes_no_dead_letter(f: Fixture) {
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
 }
 
+/// Shows: JOB-28
 async fn the_dead_letter_of_a_callback_moves_the_callbacks_order(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;

@@ -58,6 +58,7 @@ fn finding(kind: FindingKind, text: &str) -> Settlement {
     Settlement::Review(NewFinding::new(kind, text))
 }
 
+/// Shows: PERSON-10
 async fn every_finding_of_an_order_is_told_with_its_act_and_ends_with_the_decision(f: Fixture) {
     let order = f.marked_order(7).await;
     f.inquire_and_find(&order, &finding(FindingKind::UnclearAnswer, "an odd answer")).await;
@@ -82,6 +83,7 @@ async fn every_finding_of_an_order_is_told_with_its_act_and_ends_with_the_decisi
     assert!(again[0].2 >= waiting.findings[1].found_at_ms, "it waits anew");
 }
 
+/// Shows: PERSON-10
 async fn what_is_found_about_an_order_in_review_is_kept_beside_the_first(f: Fixture) {
     let order = f.order_in_review(7).await;
     let since_ms = f.found(&order).await[0].2;
@@ -96,6 +98,7 @@ async fn what_is_found_about_an_order_in_review_is_kept_beside_the_first(f: Fixt
 
 const OPEN_NUMBER: &str = "select number from review_findings where accepted_at_ms is null";
 
+/// Shows: PERSON-10
 async fn what_is_found_again_is_told_once(f: Fixture) {
     let order = f.marked_order(7).await;
     let (before, lines) = (f.found(&order).await, f.history(&order).await.len());
@@ -112,6 +115,7 @@ async fn what_is_found_again_is_told_once(f: Fixture) {
 }
 
 /// A rolling update: no finding of either release is lost, and a person who asks meanwhile sees all of them.
+/// Shows: PERSON-12
 async fn what_an_older_release_finds_is_read_at_once_and_kept_by_whatever_comes_first(f: Fixture) {
     let at_ms = f.store.now_ms() - 60_000;
     let mut orders = Vec::new();
@@ -151,6 +155,7 @@ async fn what_an_older_release_finds_is_read_at_once_and_kept_by_whatever_comes_
     assert_eq!(waiting.len(), 3);
 }
 
+/// Shows: PERSON-12
 async fn what_an_older_release_adds_to_an_order_stands_beside_what_was_found_before(f: Fixture) {
     let order = f.marked_order(7).await;
     let first = f.found(&order).await;
@@ -170,6 +175,7 @@ async fn what_an_older_release_adds_to_an_order_stands_beside_what_was_found_bef
     assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().adopted, 0);
 }
 
+/// Shows: PERSON-12
 async fn what_an_older_release_settles_is_settled(f: Fixture) {
     let order = f.marked_order(7).await;
     f.execute(&unmarked_by_an_older_release(&order)).await;
@@ -190,6 +196,7 @@ async fn what_an_older_release_settles_is_settled(f: Fixture) {
     assert!(f.find(&order).await.needs_review);
 }
 
+/// Shows: PERSON-12
 async fn an_order_that_an_older_release_marked_is_resolved(f: Fixture) {
     let marked = f.paid(7).await;
     f.execute(&found_by_an_older_release(&marked, "it was paid twice", "return_second_payment", 1)).await;
@@ -216,6 +223,7 @@ async fn with_refund_in_review(f: &Fixture, reason: &str) -> Order {
     order
 }
 
+/// Shows: PERSON-12
 async fn a_refund_that_an_older_release_knows_nothing_of_is_still_asked_about(f: Fixture) {
     let about_refund = "whether refund 1 was made is not known: no answer";
     let order = with_refund_in_review(&f, &format!("{about_refund}; and also: an odd answer")).await;
@@ -232,6 +240,7 @@ async fn a_refund_that_an_older_release_knows_nothing_of_is_still_asked_about(f:
 }
 
 /// The older release then leaves its whole sentence, and suggests to ask the gateway.
+/// Shows: PERSON-12
 async fn a_refund_that_an_older_release_closed_leaves_what_else_was_found(f: Fixture) {
     let order = f.marked_order(7).await;
     f.inquire_and_find(
@@ -254,6 +263,7 @@ async fn a_refund_that_an_older_release_closed_leaves_what_else_was_found(f: Fix
 }
 
 /// It decides by `suggested_act` whether a refund must be asked about, and shows `reason`.
+/// Shows: PERSON-12
 async fn an_older_release_reads_every_finding_in_its_sentence(f: Fixture) {
     let order = f.marked_order(7).await;
     f.inquire_and_find(&order, &finding(FindingKind::RefundUnknown, "a refund")).await;
@@ -277,6 +287,7 @@ async fn an_order_marked_by_hand_without_a_word_is_listed(f: Fixture) {
 
 /// Either release finds something else between the reading and the writing of a person's command. The command is
 /// refused, because the person has not read the new finding.
+/// Shows: PERSON-11
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_does_not_settle_what_was_found_while_it_was_carried_out() {
     let f = Fixture::postgres().await;

@@ -68,6 +68,7 @@ async fn store_link(f: &Fixture, order: &Order, job: &ClaimedJob) -> Result<Tran
     orders::store_link(&f.store, &job.lease, order, &link, PAYMENT_TTL_MS, f.store.now_ms()).await
 }
 
+/// Shows: INVARIANT-23
 async fn callbacks_that_come_together_are_each_answered_by_their_own_rows(f: Fixture) {
     let orders = orders_with_links(&f).await;
     let asked = orders.iter().enumerate().map(|(place, order)| {
@@ -189,6 +190,7 @@ async fn orders_that_are_asked_for_together_are_each_made_once(f: Fixture) {
     assert!(matches!(orders::create(&f.store, &new_order(), freed.as_ref()).await, Ok(Created::New(_))));
 }
 
+/// Shows: INVARIANT-23
 async fn links_that_are_stored_together_fail_one_by_one(f: Fixture) {
     let orders = many_orders(&f).await;
     let jobs = claimed(&f, &orders, QueueName::Links).await;
@@ -216,6 +218,7 @@ async fn links_that_are_stored_together_fail_one_by_one(f: Fixture) {
     }
 }
 
+/// Shows: INVARIANT-23
 async fn orders_that_are_settled_together_are_refused_one_by_one(f: Fixture) {
     let orders = orders_with_links(&f).await;
     let jobs = claimed(&f, &orders, QueueName::Settle).await;
@@ -343,6 +346,7 @@ async fn expect_others_first<T: std::fmt::Debug>(
     (of_held.await, others)
 }
 
+/// Shows: INVARIANT-23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_for_a_locked_order_holds_up_no_other_order() {
     let f = Fixture::postgres().await;
@@ -357,6 +361,7 @@ async fn a_wait_for_a_locked_order_holds_up_no_other_order() {
 }
 
 /// More than the writers of a queue.
+/// Shows: INVARIANT-23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_waits_for_locked_orders_hold_up_no_other_order() {
     let f = Fixture::postgres().await;
@@ -378,6 +383,7 @@ async fn many_waits_for_locked_orders_hold_up_no_other_order() {
     assert!(others.iter().chain(&held).all(|verdict| *verdict == CallbackVerdict::Allowed), "{others:?}");
 }
 
+/// Shows: INVARIANT-23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
     let f = Fixture::postgres().await;
@@ -410,6 +416,7 @@ async fn a_locked_order_holds_up_neither_links_nor_settlements_of_others() {
 
 /// A settlement has locked its job and takes its order next, while a callback about that order is in a batch with
 /// others.
+/// Shows: INVARIANT-23
 #[tokio::test]
 async fn an_order_whose_inquiry_is_locked_stays_free_for_the_holder_of_the_inquiry() {
     let f = Fixture::postgres().await;
@@ -443,6 +450,7 @@ async fn an_order_whose_inquiry_is_locked_stays_free_for_the_holder_of_the_inqui
 }
 
 /// Two processes that get the same requests in opposite order.
+/// Shows: INVARIANT-23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_requests_at_two_processes_do_not_wait_in_a_circle() {
     let f = Fixture::postgres().await;

@@ -40,6 +40,7 @@ on_every_database! {
     ids_that_were_lost_on_the_way_are_enqueued_again
 }
 
+/// Shows: INVARIANT-1, MONEY-13
 async fn an_order_stages_its_payment_link_in_its_own_transaction(f: Fixture) {
     let order = f.order().await;
 
@@ -49,6 +50,7 @@ async fn an_order_stages_its_payment_link_in_its_own_transaction(f: Fixture) {
     assert_eq!((order.id, job.attempt), (OrderId(1), 1));
 }
 
+/// Shows: INVARIANT-10, JOB-1
 async fn staging_again_leaves_one_open_job_due_no_later(f: Fixture) {
     let order = f.order_with_link(7).await;
     let before = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
@@ -60,6 +62,7 @@ async fn staging_again_leaves_one_open_job_due_no_later(f: Fixture) {
     assert!(after[0].due_at_ms < before[0].due_at_ms, "the inquiry that was a minute away is due now");
 }
 
+/// Shows: JOB-3
 async fn a_job_that_was_woken_while_it_ran_runs_again_at_once(f: Fixture) {
     let order = f.order_with_link(7).await;
     let far_ms = f.store.now_ms() + 3_600_000;
@@ -110,6 +113,7 @@ async fn many_workers_claim_every_job_exactly_once(f: Fixture) {
     assert!(!claimed.is_empty());
 }
 
+/// Shows: INVARIANT-4, INVARIANT-8, PROMISE-3, MONEY-10
 async fn a_zombie_changes_nothing_but_its_draft_is_known(f: Fixture) {
     let order = f.order().await;
     let zombie = f.claim_one(QueueName::Links).await;
@@ -126,6 +130,7 @@ async fn a_zombie_changes_nothing_but_its_draft_is_known(f: Fixture) {
     assert_eq!(known, HashSet::from([7, 8]), "a customer might pay either");
 }
 
+/// Shows: JOB-9
 async fn a_renewal_returns_only_leases_that_are_still_ours(f: Fixture) {
     for _ in 0..3 {
         f.order().await;
@@ -143,6 +148,7 @@ async fn a_renewal_returns_only_leases_that_are_still_ours(f: Fixture) {
 }
 
 /// Six jobs run, and another transaction has locked the rows of three.
+/// Shows: JOB-24
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_waits_for_no_row_that_another_transaction_has_locked() {
     let f = Fixture::postgres().await;
@@ -176,6 +182,7 @@ async fn a_renewal_waits_for_no_row_that_another_transaction_has_locked() {
     }
 }
 
+/// Shows: JOB-16
 async fn a_job_handed_back_burns_no_attempt(f: Fixture) {
     f.order().await;
     let claimed = f.claim_one(QueueName::Links).await;
@@ -197,6 +204,7 @@ async fn crash(f: &Fixture, from: QueueName) -> jobs::Crashed {
     crashed
 }
 
+/// Shows: INVARIANT-14, JOB-20
 async fn a_job_that_keeps_crashing_runs_alone_and_then_dies_before_a_person(f: Fixture) {
     let order = f.order().await;
     let mut waits = Vec::new();
@@ -223,6 +231,7 @@ async fn a_job_that_keeps_crashing_runs_alone_and_then_dies_before_a_person(f: F
     assert!(order.reason.unwrap().contains("dead letter"));
 }
 
+/// Shows: JOB-28
 async fn a_late_renewal_wins_over_the_crash(f: Fixture) {
     f.order().await;
     let claimed = f.claim_one(QueueName::Links).await;
@@ -234,6 +243,7 @@ async fn a_late_renewal_wins_over_the_crash(f: Fixture) {
     jobs::finish_alone(&f.store, &claimed.lease, &Finish::Complete).await.unwrap();
 }
 
+/// Shows: INVARIANT-14, JOB-29
 async fn sweep_is_never_dead(f: Fixture) {
     jobs::seed(&f.store, Job::Sweep).await.unwrap();
     jobs::seed(&f.store, Job::Sweep).await.unwrap();
@@ -248,6 +258,7 @@ async fn sweep_is_never_dead(f: Fixture) {
     }
 }
 
+/// Shows: JOB-18
 async fn a_final_no_fails_the_order_and_a_retry_gives_it_a_new_life(f: Fixture) {
     let order = f.order().await;
     let claimed = f.claim_one(QueueName::Links).await;
@@ -290,6 +301,7 @@ async fn a_retry_of_a_later_link_begins_a_whole_new_time(f: Fixture) {
     assert_eq!((order.status, order.expires_at_ms, order.links_made), (OrderStatus::Pending, None, 0));
 }
 
+/// Shows: JOB-14
 async fn a_failed_inquiry_stays_on_its_queue(f: Fixture) {
     let order = f.order_with_link(7).await;
     let inquiry = f.settle_job(&order).await;
@@ -331,6 +343,7 @@ async fn suspects(f: &Fixture, jobs: usize, crashes: i64) -> Vec<JobId> {
     jobs::enqueue(&f.store, QueueName::Suspect, 100).await.unwrap()
 }
 
+/// Shows: JOB-21
 async fn suspects_run_in_groups_that_each_crash_makes_smaller(f: Fixture) {
     let mut sizes = Vec::new();
     for crashes in [2, 3, 4, 6] {
@@ -343,6 +356,7 @@ async fn suspects_run_in_groups_that_each_crash_makes_smaller(f: Fixture) {
     assert_eq!(sizes, [vec![10], vec![8, 2], vec![1; 10], vec![1; 10]]);
 }
 
+/// Shows: JOB-21
 async fn a_suspect_that_crashed_again_is_no_longer_of_its_group(f: Fixture) {
     let ids = suspects(&f, 3, 2).await;
     let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
@@ -356,6 +370,7 @@ async fn a_suspect_that_crashed_again_is_no_longer_of_its_group(f: Fixture) {
     assert_eq!(jobs::claim_suspects(&f.store, &group).await.unwrap().len(), 0, "each is claimed once");
 }
 
+/// Shows: JOB-21
 async fn a_suspect_whose_id_waits_in_an_ordinary_list_is_claimed_by_its_own_process_alone(f: Fixture) {
     let ids = suspects(&f, 1, 2).await;
 
@@ -365,6 +380,7 @@ async fn a_suspect_whose_id_waits_in_an_ordinary_list_is_claimed_by_its_own_proc
     assert_eq!(jobs::claim_suspects(&f.store, &group).await.unwrap().len(), 1);
 }
 
+/// Shows: JOB-21
 async fn suspects_that_never_ran_are_handed_back_and_those_whose_process_died_are_counted(f: Fixture) {
     let ids = suspects(&f, 2, 2).await;
     let group = jobs::group_suspects(&f.store, &ids).await.unwrap().remove(0);
@@ -383,6 +399,7 @@ async fn suspects_that_never_ran_are_handed_back_and_those_whose_process_died_ar
     assert_eq!(attempts, 1, "the run that never was is not counted");
 }
 
+/// Shows: JOB-39
 async fn an_operator_cannot_cancel_what_money_depends_on(f: Fixture) {
     let order = f.order_with_link(7).await;
     let inquiry = f.settle_job(&order).await;
@@ -391,6 +408,7 @@ async fn an_operator_cannot_cancel_what_money_depends_on(f: Fixture) {
     assert_eq!(kinds::cancel(&f.store, JobId(999)).await.unwrap(), JobCommandOutcome::Unknown);
 }
 
+/// Shows: JOB-39
 async fn canceling_the_payment_link_cancels_its_order(f: Fixture) {
     let order = f.order().await;
     let job = kinds::jobs_of_order(&f.store, order.id).await.unwrap().remove(0);
@@ -404,6 +422,7 @@ async fn canceling_the_payment_link_cancels_its_order(f: Fixture) {
     assert_eq!(f.claim(QueueName::Links).await.len(), 0);
 }
 
+/// Shows: INVARIANT-2, PROMISE-1
 async fn ids_that_were_lost_on_the_way_are_enqueued_again(f: Fixture) {
     f.order().await;
     let enqueued = jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap();

@@ -41,6 +41,7 @@ async fn lose(f: &Fixture, orders: &BTreeSet<i64>) {
     f.execute(&[format!("update id_blocks set next = {first} where name = 'orders'")]).await;
 }
 
+/// Shows: TIME-2
 async fn a_counter_that_went_back_under_running_processes_gives_no_number_twice(f: Fixture) {
     let (one, two) = (&f.store, &f.another_process().await);
     let kept = create(one, 3).await;
@@ -83,6 +84,7 @@ async fn many_orders_that_meet_numbers_of_others_make_them_jump_once(f: Fixture)
     assert_eq!(f.number("select max(jumps) from id_blocks").await, 1);
 }
 
+/// Shows: TIME-2
 async fn what_a_person_says_of_a_restore_reaches_processes_that_run(f: Fixture) {
     let before = create(&f.store, 3).await;
 
@@ -97,6 +99,7 @@ async fn what_a_person_says_of_a_restore_reaches_processes_that_run(f: Fixture) 
 
 /// A standby that took over writes another timeline; a dump is loaded into another cluster or into new tables. The test
 /// changes the stored history instead of the server.
+/// Shows: TIME-2
 #[tokio::test]
 async fn numbers_jump_where_postgresql_is_on_another_history() {
     let f = Fixture::postgres().await;

@@ -31,6 +31,7 @@ async fn an_order_is_made_as_the_domain_says(f: Fixture) {
     assert_eq!(format!("{:?}", f.find(&order).await), format!("{expected:?}"));
 }
 
+/// Shows: INVARIANT-12
 async fn sixteen_clicks_with_one_key_make_one_order(f: Fixture) {
     let clicks: Vec<_> = (0..16)
         .map(|_| {
@@ -52,6 +53,7 @@ async fn sixteen_clicks_with_one_key_make_one_order(f: Fixture) {
     assert_eq!(made, repeated);
 }
 
+/// Shows: INVARIANT-12
 async fn a_key_with_another_body_is_refused(f: Fixture) {
     orders::create(&f.store, &new_order(), Some(&key("body"))).await.unwrap();
 
@@ -71,6 +73,7 @@ async fn a_reference_is_unique_per_shop(f: Fixture) {
     assert!(matches!(orders::create(&f.store, &elsewhere, None).await.unwrap(), Created::New(_)));
 }
 
+/// Shows: INVARIANT-1
 async fn an_order_that_was_refused_leaves_nothing_behind(f: Fixture) {
     let named = NewOrder { reference: Some("R-1".into()), ..new_order() };
     orders::create(&f.store, &named, None).await.unwrap();

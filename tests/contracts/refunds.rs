@@ -43,6 +43,7 @@ fn key(key: &str, digest: &str) -> IdempotencyKey {
     IdempotencyKey { key: key.into(), body_digest: digest.into() }
 }
 
+/// Shows: MONEY-20
 async fn a_refund_is_a_row_and_a_job_before_anything_is_sent(f: Fixture) {
     let order = f.paid_order(7).await;
 
@@ -58,6 +59,7 @@ async fn a_refund_is_a_row_and_a_job_before_anything_is_sent(f: Fixture) {
     assert!(jobs.iter().any(|row| row.id == job.lease.job_id && row.subject_id == refund.id.0), "{jobs:?}");
 }
 
+/// Shows: INVARIANT-19, MONEY-20
 async fn of_sixteen_refunds_at_once_one_is_made(f: Fixture) {
     let order = f.paid_order(7).await;
     let other = f.another_process().await;
@@ -75,6 +77,7 @@ async fn of_sixteen_refunds_at_once_one_is_made(f: Fixture) {
     assert_eq!(refunds::of_order(&f.store, order.id).await.unwrap().len(), 1);
 }
 
+/// Shows: INVARIANT-19, MONEY-20
 async fn one_key_makes_one_refund_and_never_belongs_to_two_things(f: Fixture) {
     let order = f.paid_order(7).await;
     let new = new_refund(&order);
@@ -137,6 +140,7 @@ async fn a_debit_whose_permanent_id_is_missing_is_asked_about_first(f: Fixture) 
     assert!(inquiry.kind == "settle_order" && inquiry.due_at_ms <= f.store.now_ms(), "{inquiry:?}");
 }
 
+/// Shows: INVARIANT-20, MONEY-21
 async fn a_refund_is_marked_as_sent_once(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
@@ -197,6 +201,7 @@ async fn a_refund_that_is_done_refunds_its_order_once(f: Fixture) {
     assert!(matches!(refunds::request(&f.store, &new_refund(&order), None).await.unwrap(), Requested::AlreadyRefunded));
 }
 
+/// Shows: MONEY-23
 async fn a_refund_that_is_refused_gives_its_reserve_back(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
@@ -228,6 +233,7 @@ async fn a_refund_of_unknown_outcome_keeps_its_reserve_and_is_before_a_person(f:
 
 /// The shop's refund is on its way, and an operator gives the money back in the gateway's cabinet; or our own call did
 /// it, and the inquiry comes before the job's end.
+/// Shows: INVARIANT-21
 async fn a_reversal_that_an_inquiry_sees_first_closes_the_refund_and_counts_once(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
@@ -252,6 +258,7 @@ async fn a_reversal_that_an_inquiry_sees_first_closes_the_refund_and_counts_once
     assert_eq!(entered, 1);
 }
 
+/// Shows: INVARIANT-21
 async fn a_reversal_that_an_inquiry_sees_after_the_refund_changes_nothing(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
@@ -335,6 +342,7 @@ async fn the_dead_letter_of_a_refund_puts_it_before_a_person_and_a_retry_takes_i
     assert_eq!(f.row(&other).await, (OrderStatus::Refunded, 5_000, 5_000, false));
 }
 
+/// Shows: JOB-39
 async fn an_operator_calls_a_refund_off_only_before_it_is_sent(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
@@ -390,6 +398,7 @@ async fn a_pending_order_is_canceled_and_asked_about(f: Fixture) {
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::NotPayable, "or its customer would still be debited");
 }
 
+/// Shows: MONEY-24
 async fn what_is_not_pending_is_not_canceled(f: Fixture) {
     let order = f.order_with_link(7).await;
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
@@ -408,6 +417,7 @@ async fn what_is_not_pending_is_not_canceled(f: Fixture) {
 }
 
 /// Never both canceled and allowed: the customer would be debited for a canceled order.
+/// Shows: INVARIANT-22, MONEY-24
 async fn of_a_cancel_and_a_callback_at_once_one_wins(f: Fixture) {
     let mut canceled_first = 0;
     let stores: [Store; 2] = [f.store.clone(), f.another_process().await];

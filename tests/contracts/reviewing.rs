@@ -50,6 +50,7 @@ pub(super) fn refusal(resolved: Resolved) -> String {
     }
 }
 
+/// Shows: PERSON-9
 async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: Fixture) {
     let marked = f.marked_order(7).await;
     let _well = f.order_with_link(9).await;
@@ -73,6 +74,7 @@ async fn orders_that_wait_for_a_person_are_listed_the_longest_waiting_first(f: F
 }
 
 /// Otherwise an order with more and more findings would always be the last of the list.
+/// Shows: PERSON-9
 async fn a_second_finding_does_not_make_an_order_wait_anew(f: Fixture) {
     let first = f.marked_order(7).await;
     let waits_since_ms = f.store.now_ms() - 60_000;
@@ -90,6 +92,7 @@ async fn a_second_finding_does_not_make_an_order_wait_anew(f: Fixture) {
 }
 
 /// A newer release wrote it, or a person by hand.
+/// Shows: PERSON-7
 async fn an_order_that_cannot_be_read_is_told_and_hides_no_other(f: Fixture) {
     let (strange, marked) = (f.marked_order(7).await, f.marked_order(9).await);
     f.execute(&[format!("update orders set language = 'kk' where id = {}", strange.id)]).await;
@@ -106,6 +109,7 @@ async fn an_order_that_cannot_be_read_is_told_and_hides_no_other(f: Fixture) {
     assert_eq!(audited.jobs_without_order, [], "its jobs have an order");
 }
 
+/// Shows: PERSON-13
 async fn an_order_resolved_as_paid_is_paid_by_an_inquiry_and_by_no_other_transaction(f: Fixture) {
     let order = f.order_in_review(7).await;
     let paid_by = |id| Settlement::Paid { transaction_id: TransactionId(id) };
@@ -131,6 +135,7 @@ async fn an_order_resolved_as_paid_is_paid_by_an_inquiry_and_by_no_other_transac
     assert!(told.contains("the gateway confirmed the debit") && told.contains("Olim"), "{told}");
 }
 
+/// Shows: PERSON-13
 async fn an_order_resolved_as_paid_is_paid_by_no_inquiry_that_shows_no_debit(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
@@ -148,6 +153,7 @@ async fn an_order_resolved_as_paid_is_paid_by_no_inquiry_that_shows_no_debit(f: 
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Canceled)).await, Resolved::Settled(OrderStatus::Canceled));
 }
 
+/// Shows: PERSON-14
 async fn a_decision_that_is_carried_out_can_be_taken_back(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
@@ -163,6 +169,7 @@ async fn a_decision_that_is_carried_out_can_be_taken_back(f: Fixture) {
     assert_eq!(f.resolve(&order, &asked).await, Resolved::Settled(OrderStatus::Refunded));
 }
 
+/// Shows: PERSON-14
 async fn a_job_that_dies_ends_the_decision_it_should_carry_out(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
@@ -175,6 +182,7 @@ async fn a_job_that_dies_ends_the_decision_it_should_carry_out(f: Fixture) {
     assert!(f.last_cause(&order).await.contains("a defect"));
 }
 
+/// Shows: PERSON-14
 async fn an_inquiry_about_a_decision_is_restored(f: Fixture) {
     let order = f.order_in_review(7).await;
     assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap(), sweeping::Swept::default());
@@ -187,6 +195,7 @@ async fn an_inquiry_about_a_decision_is_restored(f: Fixture) {
     assert_eq!(swept.settlements_restored, 1);
 }
 
+/// Shows: PERSON-15
 async fn an_order_resolved_as_canceled_has_ended_and_has_late_inquiries(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await; // it may be in the middle of a payment
@@ -205,6 +214,7 @@ async fn an_order_resolved_as_canceled_has_ended_and_has_late_inquiries(f: Fixtu
     assert_eq!(f.find(&order).await.status, OrderStatus::Review);
 }
 
+/// Shows: PERSON-15
 async fn an_order_resolved_as_refunded_gave_all_its_money_back(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.stray_draft(&order, 8).await;
@@ -219,6 +229,7 @@ async fn an_order_resolved_as_refunded_gave_all_its_money_back(f: Fixture) {
     assert!(f.next_inquiry_in_ms(&order).await.is_some());
 }
 
+/// Shows: PERSON-16
 async fn a_person_who_decides_the_same_again_is_believed(f: Fixture) {
     let order = f.order_in_review(7).await;
     f.resolve(&order, &olim(OrderStatus::Canceled)).await;
@@ -233,6 +244,7 @@ async fn a_person_who_decides_the_same_again_is_believed(f: Fixture) {
     assert_eq!(f.accepted(&order).await, [(7, false)], "what a person knew is no longer so");
 }
 
+/// Shows: PERSON-16
 async fn a_mark_goes_and_the_status_stays(f: Fixture) {
     let order = f.marked_order(7).await;
     assert!(order.needs_review);
@@ -249,6 +261,7 @@ async fn a_mark_goes_and_the_status_stays(f: Fixture) {
     assert!(refusal(f.resolve(&order, &olim(OrderStatus::Paid)).await).contains("no person has to look at it"));
 }
 
+/// Shows: PERSON-18
 async fn a_failed_order_that_is_unmarked_can_still_be_retried(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
@@ -262,6 +275,7 @@ async fn a_failed_order_that_is_unmarked_can_still_be_retried(f: Fixture) {
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
 }
 
+/// Shows: PERSON-17
 async fn a_refund_that_a_person_saw_makes_the_order_refunded(f: Fixture) {
     let order = f.order_with_refund_in_review().await;
 
@@ -275,6 +289,7 @@ async fn a_refund_that_a_person_saw_makes_the_order_refunded(f: Fixture) {
     f.execute(&["update refunds set amount = 1 / (case when state = 'done' then 1 else 0 end)".into()]).await;
 }
 
+/// Shows: PERSON-17
 async fn a_refund_that_a_person_did_not_see_gives_its_reserve_back(f: Fixture) {
     let order = f.order_with_refund_in_review().await;
 
@@ -295,6 +310,7 @@ async fn a_refund_that_a_person_did_not_see_gives_its_reserve_back(f: Fixture) {
 
 /// Otherwise a person who settles the other finding would declare that the refund was not made, and it could be made
 /// again.
+/// Shows: PERSON-17
 async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixture) {
     let order = f.order_with_refund_in_review().await;
     let about_the_refund = order.reason.clone().unwrap();
@@ -317,6 +333,7 @@ async fn a_refund_of_unknown_outcome_is_not_hidden_by_what_else_is_found(f: Fixt
     assert_eq!(f.resolve(&order, &olim(OrderStatus::Paid)).await, Resolved::Settled(OrderStatus::Paid));
 }
 
+/// Shows: PERSON-18
 async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;
@@ -342,6 +359,7 @@ async fn what_died_of_a_resolved_order_is_called_off(f: Fixture) {
     assert_eq!(jobs::count_dead(&f.store).await.unwrap(), 0);
 }
 
+/// Shows: PERSON-19
 async fn of_two_people_who_decide_at_once_one_is_told(f: Fixture) {
     let decide = async |store: &Store, order: &Order, decision: Decision| {
         reviewing::resolve(store, order.id, &decision).await.unwrap()
@@ -371,6 +389,7 @@ async fn of_two_people_who_decide_at_once_one_is_told(f: Fixture) {
     }
 }
 
+/// Shows: PERSON-19
 async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
     let review_of_two = f.order_with_link(7).await;
     f.stray_draft(&review_of_two, 8).await;
@@ -411,6 +430,7 @@ async fn a_decision_that_makes_no_sense_is_refused_with_a_reason(f: Fixture) {
 }
 
 /// A person reads, thinks and types; findings from that time are not read.
+/// Shows: PERSON-11
 async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
     let about = |numbers: &[i64]| Decision { findings: Some(numbers.to_vec()), ..olim(OrderStatus::Paid) };
     let numbers = async |order: &Order| -> Vec<i64> {
@@ -444,6 +464,7 @@ async fn a_decision_is_about_the_findings_that_were_read(f: Fixture) {
 }
 
 /// The refund's job is retried and dies again, with the same words, while the decision is carried out.
+/// Shows: PERSON-11
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refund_that_dies_again_meanwhile_is_not_unmarked() {
     let f = Fixture::postgres().await;

@@ -42,6 +42,7 @@ async fn open_inquiries(f: &Fixture, order: &Order) -> usize {
     jobs.iter().filter(|job| job.kind == "settle_order" && is_open(job.state)).count()
 }
 
+/// Shows: JOB-1
 async fn staging_does_what_the_open_row_needs(f: Fixture) {
     let order = f.order_with_link(7).await;
     let stage = async || jobs::stage_now(&f.store, Job::SettleOrder { order_id: order.id }).await.unwrap();
@@ -74,6 +75,7 @@ async fn staging_does_what_the_open_row_needs(f: Fixture) {
     assert_eq!(open_inquiries(&f, &order).await, 1);
 }
 
+/// Shows: JOB-19
 async fn crashes_are_counted_apart_from_attempts_and_end_with_a_good_run(f: Fixture) {
     let order = f.order_with_link(7).await;
     let failed = f.settle_job(&order).await;
@@ -91,6 +93,7 @@ async fn crashes_are_counted_apart_from_attempts_and_end_with_a_good_run(f: Fixt
     assert_eq!(f.state_of(again.lease.job_id).await.1, 0, "a run that came to its end is no crash in a row");
 }
 
+/// Shows: JOB-16
 async fn a_snooze_gives_the_attempt_back(f: Fixture) {
     let order = f.order_with_link(7).await;
     let inquiry = f.settle_job(&order).await;
@@ -101,6 +104,7 @@ async fn a_snooze_gives_the_attempt_back(f: Fixture) {
     assert_eq!(f.claim_one(QueueName::Settle).await.attempt, 1);
 }
 
+/// Shows: JOB-4
 async fn an_order_has_one_open_inquiry_from_its_link_on(f: Fixture) {
     let order = f.order().await;
     assert_eq!(open_inquiries(&f, &order).await, 0);
@@ -118,6 +122,7 @@ async fn an_order_has_one_open_inquiry_from_its_link_on(f: Fixture) {
     assert_eq!(open_inquiries(&f, &order).await, 0);
 }
 
+/// Shows: MONEY-7, MONEY-11
 async fn the_time_to_pay_begins_with_the_first_link_and_stays(f: Fixture) {
     let order = f.order().await;
     assert_eq!(f.find(&order).await.expires_at_ms, None, "no link, no end");
@@ -133,6 +138,7 @@ async fn the_time_to_pay_begins_with_the_first_link_and_stays(f: Fixture) {
     assert_eq!(again.expires_at_ms, linked.expires_at_ms);
 }
 
+/// Shows: MONEY-7
 async fn an_order_gets_three_links_at_most(f: Fixture) {
     let order = f.order().await;
     for link in 1..=MAX_LINKS {
@@ -147,6 +153,7 @@ async fn an_order_gets_three_links_at_most(f: Fixture) {
     assert_eq!(f.find(&order).await.transaction_id, Some(TransactionId(3)), "it just runs to its end");
 }
 
+/// Shows: MONEY-10
 async fn a_link_for_an_order_that_cannot_be_paid_any_more_is_recorded_alone(f: Fixture) {
     let order = f.order().await;
     let running = f.claim_one(QueueName::Links).await;
@@ -162,6 +169,7 @@ async fn a_link_for_an_order_that_cannot_be_paid_any_more_is_recorded_alone(f: F
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::NotPayable);
 }
 
+/// Shows: MONEY-11
 async fn an_order_that_never_got_its_link_expires_and_is_asked_about_once_more(f: Fixture) {
     let order = f.order().await;
     let running = f.claim_one(QueueName::Links).await;
@@ -176,6 +184,7 @@ async fn an_order_that_never_got_its_link_expires_and_is_asked_about_once_more(f
     assert_eq!(open_inquiries(&f, &order).await, 1, "a draft may exist whose answer was lost");
 }
 
+/// Shows: MONEY-12
 async fn a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last_callback(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;
@@ -198,6 +207,7 @@ async fn a_confirming_order_expires_only_ten_minutes_after_its_time_and_its_last
     assert_eq!((CONFIRMING_GRACE_MS, CLOSED_BELIEVED_MS), (600_000, 180_000));
 }
 
+/// Shows: MONEY-2
 async fn the_same_bytes_are_answered_by_how_the_order_stands_now(f: Fixture) {
     let order = f.order_with_link(7).await;
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
@@ -208,6 +218,7 @@ async fn the_same_bytes_are_answered_by_how_the_order_stands_now(f: Fixture) {
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::NotPayable);
 }
 
+/// Shows: JOB-6
 async fn the_return_page_hints_ever_less_often_and_thirty_times_at_most(f: Fixture) {
     let order = f.order_with_link(7).await;
     let hint = async || orders::hint_from_return_page(&f.store, order.id).await.unwrap();
@@ -228,6 +239,7 @@ async fn the_return_page_hints_ever_less_often_and_thirty_times_at_most(f: Fixtu
     }
 }
 
+/// Shows: INVARIANT-17, MONEY-15
 async fn orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_their_time(f: Fixture) {
     let order = f.order_with_link(7).await;
     let now_ms = f.store.now_ms();
@@ -247,6 +259,7 @@ async fn orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_th
 }
 
 /// Between sweep's read and its write, a process that has the order's gateway records the payment.
+/// Shows: JOB-27
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_is_paid_while_sweep_hands_it_over_is_not_marked() {
     let f = Fixture::postgres().await;
@@ -278,6 +291,7 @@ async fn an_order_that_is_paid_while_sweep_hands_it_over_is_not_marked() {
 }
 
 /// One statement may end very many orders.
+/// Shows: JOB-27
 async fn late_inquiries_about_orders_that_ended_in_one_moment_are_all_restored(f: Fixture) {
     const ORDERS: i64 = 2_300;
     let (now_ms, ended_ms) = (f.store.now_ms(), f.store.now_ms() - HOUR_MS);
@@ -299,6 +313,7 @@ async fn late_inquiries_about_orders_that_ended_in_one_moment_are_all_restored(f
     assert_eq!(restored, ORDERS.unsigned_abs());
 }
 
+/// Shows: JOB-4
 async fn sweep_restores_no_inquiry_after_the_last_late_one(f: Fixture) {
     for transaction_id in 1..=4 {
         let order = f.order_with_link(transaction_id).await;
@@ -319,6 +334,7 @@ async fn sweep_restores_no_inquiry_after_the_last_late_one(f: Fixture) {
 }
 
 /// A page that is reloaded for ever must not use up the gateway's rate limit.
+/// Shows: JOB-6
 async fn further_hints_of_the_return_page_bring_one_inquiry_each_and_come_less_often(f: Fixture) {
     let order = f.order_with_link(7).await;
     assert!(orders::hint_from_return_page(&f.store, order.id).await.unwrap());
@@ -357,6 +373,7 @@ async fn further_hints_of_the_return_page_bring_one_inquiry_each_and_come_less_o
     }
 }
 
+/// Shows: PROMISE-7
 async fn what_its_time_has_run_out_for_is_deleted_and_nothing_else(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;

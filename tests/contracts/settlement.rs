@@ -33,6 +33,7 @@ on_every_database! {
     sweep_restores_what_is_missing_and_nothing_else
 }
 
+/// Shows: INVARIANT-3, PROMISE-2
 async fn an_order_is_paid_once_whatever_is_repeated(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.pay(&order, 7).await;
@@ -63,6 +64,7 @@ async fn a_paid_order_names_the_draft_that_paid_it_and_not_the_linked_one(f: Fix
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::SecondTransaction);
 }
 
+/// Shows: INVARIANT-4, PROMISE-3, MONEY-9
 async fn a_settlement_with_a_lost_lease_writes_nothing(f: Fixture) {
     let order = f.order_with_link(7).await;
     let mut job = f.settle_job(&order).await;
@@ -75,6 +77,7 @@ async fn a_settlement_with_a_lost_lease_writes_nothing(f: Fixture) {
     assert_eq!(f.history(&order).await.len(), 2);
 }
 
+/// Shows: INVARIANT-5, MONEY-9
 async fn a_refused_settlement_leaves_the_job_running(f: Fixture) {
     let order = f.order_with_link(7).await;
     let job = f.settle_job(&order).await;
@@ -85,6 +88,7 @@ async fn a_refused_settlement_leaves_the_job_running(f: Fixture) {
     assert_eq!(f.state_of(job.lease.job_id).await.0, "running");
 }
 
+/// Shows: INVARIANT-11, JOB-3
 async fn a_callback_between_the_answer_and_the_end_of_an_inquiry_is_not_lost(f: Fixture) {
     let order = f.order_with_link(7).await;
     let inquiry = f.settle_job(&order).await;
@@ -102,6 +106,7 @@ async fn a_callback_between_the_answer_and_the_end_of_an_inquiry_is_not_lost(f: 
     assert!(job.due_at_ms <= f.store.now_ms(), "another inquiry is due at once");
 }
 
+/// Shows: INVARIANT-9, MONEY-12
 async fn an_order_expires_only_by_an_inquiry_after_its_time(f: Fixture) {
     let order = f.order().await;
     f.link(&order, 7, 0).await;
@@ -114,6 +119,7 @@ async fn an_order_expires_only_by_an_inquiry_after_its_time(f: Fixture) {
     assert!(order.final_at_ms.is_some());
 }
 
+/// Shows: INVARIANT-7, MONEY-5
 async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;
@@ -132,6 +138,7 @@ async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
 }
 
 /// The inquiry began before the gateway asked; its answer comes while the debit that we allowed is on its way.
+/// Shows: INVARIANT-7, MONEY-6
 async fn a_draft_that_may_debit_is_never_put_aside_as_closed(f: Fixture) {
     let before = f.order_with_link(7).await;
     assert_eq!(f.ask(&before, 7).await, CallbackVerdict::Allowed);
@@ -141,6 +148,7 @@ async fn a_draft_that_may_debit_is_never_put_aside_as_closed(f: Fixture) {
     assert_eq!(f.states(&before).await, [(7, StoredState::Open)], "or its debit would never be seen");
 }
 
+/// Shows: MONEY-6
 async fn a_closed_draft_that_is_allowed_is_asked_about_again(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.see_closed(&order, 7).await;
@@ -185,6 +193,7 @@ async fn an_order_whose_time_ended_between_two_links_still_has_its_last_inquiry(
     assert_eq!(f.settle(&order, &Settlement::Expired).await.unwrap(), Transition::Made);
 }
 
+/// Shows: MONEY-7
 async fn a_closed_link_is_replaced_by_a_new_one(f: Fixture) {
     let order = f.order_with_link(7).await;
     let expires_at_ms = order.expires_at_ms;
@@ -222,6 +231,7 @@ async fn that_nothing_was_taken_is_kept_until_the_next_sign_of_a_payment_and_mov
     assert!(asked.seen_unpaid().is_none() && !asked.shows_page_closed() && asked.can_be_paid_at(f.store.now_ms()));
 }
 
+/// Shows: INVARIANT-13
 async fn a_second_payment_marks_the_order_and_leaves_it_paid(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.pay(&order, 7).await;
@@ -234,6 +244,7 @@ async fn a_second_payment_marks_the_order_and_leaves_it_paid(f: Fixture) {
     assert_eq!(order.reason.as_deref(), Some("paid a second time"));
 }
 
+/// Shows: PERSON-3
 async fn a_reversal_refunds_the_whole_order(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.pay(&order, 7).await;
@@ -245,6 +256,7 @@ async fn a_reversal_refunds_the_whole_order(f: Fixture) {
     assert_eq!((order.status, order.refunded_amount), (OrderStatus::Refunded, 5_000));
 }
 
+/// Shows: INVARIANT-14, PROMISE-6, MONEY-13
 async fn sweep_restores_what_is_missing_and_nothing_else(f: Fixture) {
     let linked = f.order_with_link(7).await;
     let unlinked = f.order().await;

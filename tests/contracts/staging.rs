@@ -31,6 +31,7 @@ async fn state_of(f: &Fixture, order: &Order, kind: &str) -> String {
     job_of(f, order, kind).await.state.to_string()
 }
 
+/// Shows: JOB-30
 async fn what_is_staged_on_an_open_queue_is_enqueued_with_its_commit(f: Fixture) {
     let before = f.order().await;
     assert_eq!(state_of(&f, &before, "create_payment_link").await, "available", "no queue is open");
@@ -53,6 +54,7 @@ async fn what_is_staged_on_an_open_queue_is_enqueued_with_its_commit(f: Fixture)
     assert_eq!(state_of(&f, &after, "create_payment_link").await, "available");
 }
 
+/// Shows: JOB-30
 async fn an_id_that_was_not_pushed_is_enqueued_again_after_its_grace(f: Fixture) {
     f.store.enqueue_when_staged(vec![QueueName::Links]);
     let order = f.order().await;
@@ -70,6 +72,7 @@ async fn an_id_that_was_not_pushed_is_enqueued_again_after_its_grace(f: Fixture)
     assert_eq!(jobs::enqueue_again(&f.store, QueueName::Links, 10).await.unwrap(), [id]);
 }
 
+/// Shows: JOB-30
 async fn a_waiting_job_that_is_staged_again_on_an_open_queue_is_enqueued_and_a_suspect_is_not(f: Fixture) {
     f.store.enqueue_when_staged(vec![QueueName::Settle]);
     for (queue, expected) in [("background", ("enqueued", "settle")), ("suspect", ("available", "suspect"))] {
@@ -97,6 +100,7 @@ async fn callback_of(f: &Fixture, order: &Order) -> i64 {
     callbacks::of_order(&f.store, order.id).await.unwrap()[0].id.0
 }
 
+/// Shows: JOB-31
 async fn a_callback_wakes_its_inquiry_in_whatever_state_that_is(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.store.enqueue_when_staged(vec![QueueName::Settle]);
@@ -134,6 +138,7 @@ async fn enqueue_among_later_ones(f: &Fixture, order: &Order) -> JobId {
 }
 
 /// Such inquiries wait behind two thousand others, and while the rate limit is used up none of them asks at all.
+/// Shows: JOB-2
 async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fixture) {
     let order = f.order_with_link(7).await;
     let id = enqueue_among_later_ones(&f, &order).await;
@@ -169,6 +174,7 @@ async fn a_callback_hurries_an_inquiry_that_is_in_the_queue_of_later_ones(f: Fix
     assert_eq!(jobs::claim(&f.store, &[id]).await.unwrap()[0].queue, QueueName::Settle);
 }
 
+/// Shows: JOB-2
 async fn what_is_due_later_hurries_no_inquiry_that_is_in_the_queue_of_later_ones(f: Fixture) {
     let order = f.order().await;
     let link = f.claim_one(QueueName::Links).await;
@@ -184,6 +190,7 @@ async fn what_is_due_later_hurries_no_inquiry_that_is_in_the_queue_of_later_ones
     assert_eq!(inquiry.due_at_ms, before.due_at_ms);
 }
 
+/// Shows: JOB-31
 async fn what_woke_an_inquiry_is_told_until_a_run_has_taken_it_up(f: Fixture) {
     let order = f.order_with_link(7).await;
     let order = f.find(&order).await;
@@ -238,6 +245,7 @@ async fn the_list_of_what_woke_an_inquiry_does_not_grow_for_ever(f: Fixture) {
 }
 
 /// In a rolling update an API of the release before stages such jobs.
+/// Shows: JOB-31
 async fn the_job_by_which_an_older_release_processes_a_callback_wakes_the_inquiry(f: Fixture) {
     let order = f.order_with_link(7).await;
     f.ask(&order, 7).await;

@@ -26,6 +26,7 @@ const DEAD_WITHIN: Duration = Duration::from_secs(150);
 /// The longest wait of a new customer for a link, while the suspects run.
 const LINK_WITHIN: Duration = Duration::from_secs(5);
 
+/// Shows: JOB-22
 async fn a_job_that_ends_its_process_dies_alone_and_no_other_is_counted(kind: Kind) {
     assert_eq!(defect_of(DEFECTIVE), Some(Point::DefectKills));
     let deadly = format!("{}=kill", Point::DefectKills);

@@ -42,6 +42,7 @@ async fn embedded_a_process_that_dies_anywhere_on_an_orders_way_is_replaced_with
     tell_stories(Kind::Embedded, on_an_orders_way()).await;
 }
 
+/// Shows: PROMISE-3, MONEY-21
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_a_process_that_dies_anywhere_on_an_orders_way_is_replaced_without_a_trace() {
     tell_stories(Kind::Servers, on_an_orders_way()).await;

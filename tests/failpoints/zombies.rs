@@ -42,6 +42,7 @@ async fn lost_leases(zombie: &RunningRole, kind: &str) -> u64 {
     metrics.lines().find_map(|line| line.strip_prefix(&series)?.trim().parse().ok()).unwrap_or_default()
 }
 
+/// Shows: PROMISE-3, MONEY-9
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_100_zombies_that_made_a_draft_100_are_refused_the_link_and_their_drafts_are_known() {
     let installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -63,6 +64,7 @@ async fn of_100_zombies_that_made_a_draft_100_are_refused_the_link_and_their_dra
     installation.wait_for_number(drafts, PATIENCE, |drafts| drafts == 2 * ORDERS).await;
 }
 
+/// Shows: PROMISE-3, MONEY-9
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_100_zombies_that_saw_the_debit_100_are_refused_to_write_paid() {
     let installation = RunningInstallation::start(&[]).await;

@@ -126,11 +126,13 @@ mod tests {
         panic!("a large backlog drains at less than 0.7 of the rate of small ones: {seen:?}");
     }
 
+    /// Shows: PROMISE-10
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_large_backlog_drains_as_fast_as_a_small_one_on_sqlite() {
         check(Behind::SqliteAndLocalQueue).await;
     }
 
+    /// Shows: PROMISE-10
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_large_backlog_drains_as_fast_as_a_small_one_on_postgres_and_redis() {
         check(Behind::PostgresAndRedis).await;

@@ -58,6 +58,7 @@ impl Counter {
     }
 }
 
+/// Shows: PROMISE-9
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_operation_takes_as_many_statements_and_transactions_as_it_should() {
     let postgres = PrivatePostgres::start_with(&["shared_preload_libraries=pg_stat_statements"]).await;

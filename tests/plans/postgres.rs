@@ -23,6 +23,7 @@ struct Seen {
     scans: Vec<String>,
 }
 
+/// Shows: PROMISE-8
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_uses_its_index_on_postgres_at_ten_thousand_and_at_a_million_jobs() {
     let small = seen_at(FillSize::SMALL).await;

@@ -23,6 +23,7 @@ const SLACK: Duration = Duration::from_millis(10);
 const MAY_BE_READ_WHOLE: [&str; 5] =
     ["jobs_enqueued_due", "jobs_running", "jobs_dead", "orders_open", "orders_needing_review"];
 
+/// Shows: PROMISE-8
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_uses_its_index_on_sqlite_at_ten_thousand_and_at_a_million_jobs() {
     let texts = Texts::default();

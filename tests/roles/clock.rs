@@ -13,6 +13,7 @@ fn set_while_it_runs(point: Point) -> String {
     format!("{point}=2*off->return")
 }
 
+/// Shows: JOB-26
 #[tokio::test]
 async fn servers_a_clock_that_is_set_is_told_by_log_metric_and_doctor() {
     let installation = RunningInstallation::start(&[]).await;
@@ -27,6 +28,7 @@ async fn servers_a_clock_that_is_set_is_told_by_log_metric_and_doctor() {
     assert!(doctor.contains("the database's clock was set +3600 s at "), "{doctor}");
 }
 
+/// Shows: JOB-26
 #[tokio::test]
 async fn embedded_a_clock_that_is_set_is_told_by_log_metric_and_doctor() {
     let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();

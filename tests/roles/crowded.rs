@@ -55,6 +55,7 @@ async fn held(address: SocketAddr, holder: u8) -> TcpStream {
     stream
 }
 
+/// Shows: INVARIANT-25
 #[tokio::test]
 async fn a_process_that_may_open_few_files_goes_on_while_more_connections_are_held_than_it_can_have() {
     http_server::raise_limit(); // this test holds as many itself

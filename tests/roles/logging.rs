@@ -86,6 +86,7 @@ async fn ends_well(mut up: Up) {
     assert_eq!(status.code(), Some(0), "{}", up.api.role.program.output());
 }
 
+/// Shows: INVARIANT-24
 #[tokio::test]
 async fn a_log_whose_reader_goes_away_stops_nothing() {
     let mut pipe = Pipe::new();
@@ -101,6 +102,7 @@ async fn a_log_whose_reader_goes_away_stops_nothing() {
     ends_well(up).await;
 }
 
+/// Shows: INVARIANT-24
 #[tokio::test]
 async fn a_log_whose_reader_does_not_read_holds_up_nothing() {
     let pipe = Pipe::new();
@@ -117,6 +119,7 @@ async fn a_log_whose_reader_does_not_read_holds_up_nothing() {
     ends_well(up).await;
 }
 
+/// Shows: INVARIANT-24
 #[tokio::test]
 async fn a_service_whose_log_is_full_or_closed_starts_and_works() {
     for redirection in ["2>/dev/full", "2>&-", ">/dev/full 2>/dev/full", ">&- 2>&-"] {
@@ -167,6 +170,7 @@ fn written_since(up: &Up, before: usize) -> String {
 }
 
 /// Refused requests need no key, and so must not fill a disk.
+/// Shows: INVARIANT-18
 #[tokio::test]
 async fn refused_requests_fill_no_log_and_orders_are_still_told() {
     let up = Up::start(&[]).await;

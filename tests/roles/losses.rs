@@ -42,6 +42,7 @@ async fn pay_everything_once(installation: &RunningInstallation, api: &RunningAp
     assert!(debits.values().all(|debits| *debits == 1), "an order's money was taken more than once: {debits:?}");
 }
 
+/// Shows: JOB-20
 #[tokio::test]
 async fn a_killed_workers_jobs_are_done_by_the_other_within_seconds_and_every_order_is_paid_once() {
     let installation = RunningInstallation::start(DO_NOT_WAIT).await;
@@ -66,6 +67,7 @@ async fn a_killed_workers_jobs_are_done_by_the_other_within_seconds_and_every_or
     pay_everything_once(&installation, &api, &orders).await;
 }
 
+/// Shows: PROMISE-1
 #[tokio::test]
 async fn a_redis_wiped_in_the_middle_loses_nothing() {
     let installation = RunningInstallation::start(DO_NOT_WAIT).await;
@@ -109,6 +111,7 @@ async fn a_redis_that_dies_and_comes_back_costs_only_time() {
     api.wait_for(id(&without_link), "paid").await;
 }
 
+/// Shows: JOB-40
 #[tokio::test]
 async fn a_worker_told_to_stop_finishes_what_runs_and_hands_back_the_rest() {
     let installation = RunningInstallation::start(DO_NOT_WAIT).await;

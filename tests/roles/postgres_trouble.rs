@@ -54,6 +54,7 @@ async fn keep_ordering(url: String, is_over: Arc<AtomicBool>) -> Answers {
     answers
 }
 
+/// Shows: JOB-10, JOB-13, JOB-35
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_restarted_under_load_costs_no_job_an_attempt_and_no_worker_a_crash() {
     const QUICK_RESTARTS: usize = 5;

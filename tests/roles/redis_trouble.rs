@@ -108,6 +108,7 @@ const WAITING_IDS: &str = "select count(*) from jobs where state = 'enqueued'";
 
 /// The outage lasts until all pauses have grown to their longest, 1 s. It therefore stands for an outage of minutes,
 /// too. Another, empty server comes back, on which another program keeps its keys.
+/// Shows: PROMISE-1
 #[tokio::test]
 async fn a_redis_that_was_away_for_long_and_comes_back_as_another_one_is_used_at_once() {
     let mut running = Running::start().await;
@@ -156,6 +157,7 @@ async fn a_redis_that_vanishes_without_a_word_costs_no_processor_time_and_work_g
 }
 
 /// A full Redis still gives ids out, and takes none.
+/// Shows: PROMISE-1
 #[tokio::test]
 async fn a_redis_that_is_full_keeps_no_job_from_being_enqueued_again_and_gets_no_copies() {
     let running = Running::start().await;

@@ -113,6 +113,7 @@ async fn migrating_beside_another_or_again_is_harmless() {
 }
 
 /// A migration that changes a table waits for a dump, and every later statement waits behind the migration.
+/// Shows: DATABASE-7
 #[tokio::test]
 async fn a_migration_beside_a_dump_says_what_it_waits_for_and_lets_requests_pass() {
     let installation = RunningInstallation::start(&[]).await;
@@ -142,6 +143,7 @@ async fn a_migration_beside_a_dump_says_what_it_waits_for_and_lets_requests_pass
 }
 
 /// A migration waits for a vacuum only if it must change the table that the vacuum has locked.
+/// Shows: DATABASE-7
 #[tokio::test]
 async fn a_database_that_is_migrated_already_needs_no_lock() {
     let installation = RunningInstallation::start(&[]).await;

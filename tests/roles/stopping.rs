@@ -20,6 +20,7 @@ const DO_NOT_WAIT: (&str, &str) = ("TASDIQ_LINK_WAIT_MS", "0");
 const RUNNING_LINKS: &str = "select count(*) from jobs where kind = 'create_payment_link' and state = 'running'";
 
 /// Two APIs behind a load balancer and two workers, all replaced one after the other, under load.
+/// Shows: JOB-40
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rolling_restarts_under_load_refuse_no_request_and_run_no_job_twice() {
     const ROUNDS: usize = 3;
@@ -89,6 +90,7 @@ async fn end_well(mut program: Program) {
     assert_eq!(status.code(), Some(0), "{}", program.output());
 }
 
+/// Shows: JOB-40
 #[tokio::test]
 async fn a_worker_that_is_told_to_stop_is_red_at_once_and_claims_nothing_after_a_second() {
     let installation = RunningInstallation::start(&[DO_NOT_WAIT]).await;
@@ -121,6 +123,7 @@ async fn a_worker_that_is_told_to_stop_is_red_at_once_and_claims_nothing_after_a
     assert_eq!(installation.number(unfinished).await, 0, "what was not started has burnt no attempt");
 }
 
+/// Shows: JOB-40
 #[tokio::test]
 async fn what_outlives_the_grace_of_a_stop_is_run_again_elsewhere() {
     let installation = RunningInstallation::start(&[DO_NOT_WAIT, ("TASDIQ_STOP_GRACE_SECONDS", "2")]).await;

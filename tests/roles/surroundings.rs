@@ -51,11 +51,13 @@ async fn is_refused_by_every_role(database_url: &str, says: &str) {
     assert!(doctor.said.contains(says), "{doctor:?}");
 }
 
+/// Shows: DATABASE-5
 #[tokio::test]
 async fn a_pooler_that_shares_sessions_is_named_and_refused() {
     is_refused_by_every_role(&FakePooler::start().url(), "pooler").await;
 }
 
+/// Shows: DATABASE-5
 #[tokio::test]
 async fn a_database_that_cannot_hold_every_name_is_refused() {
     let url = fresh_database().await;
@@ -67,11 +69,13 @@ async fn a_database_that_cannot_hold_every_name_is_refused() {
     is_refused_by_every_role(&format!("{url}_latin"), "LATIN1").await;
 }
 
+/// Shows: DATABASE-5
 #[tokio::test]
 async fn a_server_without_tls_is_refused_where_tls_is_asked_for() {
     is_refused_by_every_role(&format!("{}?sslmode=require", fresh_database().await), "sslmode").await;
 }
 
+/// Shows: DATABASE-5
 #[tokio::test]
 async fn a_root_certificate_that_is_not_there_is_named() {
     let url = format!("{}?sslmode=verify-full&sslrootcert=/nowhere/root.crt", fresh_database().await);
@@ -79,6 +83,7 @@ async fn a_root_certificate_that_is_not_there_is_named() {
     is_refused_by_every_role(&url, "/nowhere/root.crt").await;
 }
 
+/// Shows: DATABASE-5
 #[tokio::test]
 async fn a_password_that_was_not_escaped_is_told() {
     for torn in ["postgres://shop:12#hunter2@db.test/shop", "postgres://shop:12/hunter2@db.test/shop"] {
@@ -90,6 +95,7 @@ on_both_kinds! {
     a_database_that_takes_no_writes_makes_its_processes_unready
 }
 
+/// Shows: DATABASE-6
 async fn a_database_that_takes_no_writes_makes_its_processes_unready(kind: Kind) {
     let app = TestApp::start(kind).await;
     let breaks = match kind {
@@ -123,6 +129,7 @@ async fn a_database_that_takes_no_writes_makes_its_processes_unready(kind: Kind)
     assert!(metrics.text.contains("tasdiq_database_writable 1"), "{}", metrics.text);
 }
 
+/// Shows: DATABASE-6
 #[tokio::test]
 async fn a_worker_whose_database_takes_no_writes_is_unready() {
     let installation = RunningInstallation::start(&[]).await;
@@ -143,6 +150,7 @@ async fn a_worker_whose_database_takes_no_writes_is_unready() {
 }
 
 /// An operator changes a password on the server first, or in the configuration first.
+/// Shows: DATABASE-5
 #[tokio::test]
 async fn a_login_that_is_refused_while_we_run_is_an_outage_and_no_defect() {
     let url = fresh_database().await;
@@ -178,6 +186,7 @@ async fn a_login_that_is_refused_while_we_run_is_an_outage_and_no_defect() {
 }
 
 /// Session settings of server, database and role must not decide whether a guard holds.
+/// Shows: DATABASE-4
 #[tokio::test]
 async fn defaults_of_the_database_do_not_reach_our_sessions() {
     let url = fresh_database().await;
@@ -210,6 +219,7 @@ async fn defaults_of_the_database_do_not_reach_our_sessions() {
     }
 }
 
+/// Shows: DATABASE-4
 #[tokio::test]
 async fn a_server_that_may_lose_commits_is_told_by_doctor() {
     let postgres = PrivatePostgres::start_with(&["fsync=off", "full_page_writes=on"]).await;
@@ -224,6 +234,7 @@ async fn a_server_that_may_lose_commits_is_told_by_doctor() {
 
 /// The worker is in another country than its database. A job makes some ten round trips, and its lease must outlast the
 /// round trips that wait for a connection.
+/// Shows: DATABASE-3
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_at_the_end_of_a_slow_line_does_its_jobs_and_loses_no_lease() {
     let installation = RunningInstallation::start(&[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -248,6 +259,7 @@ async fn a_worker_at_the_end_of_a_slow_line_does_its_jobs_and_loses_no_lease() {
 }
 
 /// A missing right must not be reported as a missing table: `migrate` would not help.
+/// Shows: DATABASE-5
 #[tokio::test]
 async fn a_login_without_rights_is_told_and_not_waited_for() {
     let url = fresh_database().await;
@@ -269,6 +281,7 @@ async fn a_login_without_rights_is_told_and_not_waited_for() {
     assert!(api.output().contains("permission denied"), "{}", api.output());
 }
 
+/// Shows: DATABASE-8
 #[tokio::test]
 async fn of_two_that_hold_their_queue_in_memory_on_one_database_the_second_is_refused() {
     let url = fresh_database().await;

@@ -28,6 +28,7 @@ const DONE_WITHIN: Duration = Duration::from_secs(15);
 /// The longest time for a new customer's link, without the gateway's time.
 const LINK_WITHIN: Duration = Duration::from_secs(2);
 
+/// Shows: JOB-22
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_the_jobs_of_a_worker_killed_twice_are_done_soon_and_a_new_customer_waits_for_none_of_them() {
     let installation = RunningInstallation::start(&[]).await;
@@ -55,6 +56,7 @@ async fn servers_the_jobs_of_a_worker_killed_twice_are_done_soon_and_a_new_custo
     installation.wait_for_number(crashed, PATIENCE, |jobs| jobs == 0).await;
 }
 
+/// Shows: JOB-22
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded_the_jobs_of_a_process_killed_twice_are_done_soon_and_a_new_customer_waits_for_none_of_them() {
     let data_dir = tempfile::Builder::new().prefix("data.").tempdir().unwrap();
@@ -99,6 +101,7 @@ async fn embedded_the_jobs_of_a_process_killed_twice_are_done_soon_and_a_new_cus
 }
 
 /// `--queues` names the other queues of a worker: a suspect must not wait for a worker of its own queue.
+/// Shows: JOB-23
 #[tokio::test]
 async fn every_worker_takes_suspects_whatever_its_queues() {
     let installation = RunningInstallation::start(&[]).await;
@@ -121,6 +124,7 @@ async fn every_worker_takes_suspects_whatever_its_queues() {
 
 /// A worker that is told to stop finishes its suspects like its other jobs, also when their process gets the signal,
 /// too.
+/// Shows: JOB-23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_them() {
     let installation = RunningInstallation::start(&[]).await;
@@ -147,6 +151,7 @@ async fn a_stop_waits_for_suspects_and_a_signal_to_their_process_does_not_end_th
 }
 
 /// The kill of a worker alone, as by an operator, counts as no crash of its suspects: their process hands them back.
+/// Shows: JOB-23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_suspects_of_a_worker_that_is_killed_from_outside_are_handed_back_uncounted() {
     let installation = RunningInstallation::start(&[]).await;

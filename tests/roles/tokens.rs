@@ -21,6 +21,7 @@ const LIVES: u64 = 2;
 
 /// Two calls for each expiry, and no storm of refusals. If each worker had its own token, or two renewed at once, the
 /// workers would make each other's token void again and again.
+/// Shows: GATEWAY-1
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_workers_share_one_token_and_replace_it_once() {
     // Frequent inquiries, so that every worker calls the gateway all the time.

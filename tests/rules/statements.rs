@@ -50,6 +50,7 @@ impl Text {
     }
 }
 
+/// Shows: PROMISE-12
 #[tokio::test]
 async fn every_statement_is_one_text_that_sqlite_reads() {
     let fixture = Fixture::sqlite().await;
@@ -57,6 +58,7 @@ async fn every_statement_is_one_text_that_sqlite_reads() {
     prepare_all(Database::Sqlite, SqliteConnection::connect_with(&options).await.unwrap()).await;
 }
 
+/// Shows: PROMISE-12
 #[tokio::test]
 async fn every_statement_is_one_text_that_postgres_reads() {
     let fixture = Fixture::postgres().await;
@@ -84,6 +86,7 @@ where
 }
 
 /// A text that is built at run time cannot be read in the sources. The name of a session is not a statement.
+/// Shows: PROMISE-12
 #[test]
 fn no_statement_is_put_together() {
     let may = ["shared/store/src/connecting.rs"];

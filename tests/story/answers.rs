@@ -16,6 +16,7 @@ const PATHS: [&str; 2] = ["/merchant/pay/create", "/merchant/pay/get"];
 const LONG: Duration = Duration::from_secs(75);
 
 /// One order for each kind of answer. The answer comes twice while the link is made, and twice to the inquiries.
+/// Shows: GATEWAY-3
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_gateway_answers_each_order_is_paid_once() {
     const ANSWERS: [&str; 15] = [
@@ -66,6 +67,7 @@ async fn whatever_the_gateway_answers_each_order_is_paid_once() {
 }
 
 /// Calls are given up after 15 s. The next inquiry shows what the gateway did meanwhile, and no order is harmed.
+/// Shows: GATEWAY-4
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_slower_than_we_wait_costs_time_and_no_order() {
     let app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -97,6 +99,7 @@ async fn a_gateway_that_is_slower_than_we_wait_costs_time_and_no_order() {
     app.audit(&ids).await;
 }
 
+/// Shows: GATEWAY-2
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_token_orders_wait_and_none_fails() {
     let app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -131,6 +134,7 @@ async fn without_a_token_orders_wait_and_none_fails() {
     app.audit(&ids).await;
 }
 
+/// Shows: GATEWAY-2
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_ends_between_link_and_inquiry_is_replaced_at_once() {
     let app = TestApp::start(Kind::Embedded).await;
@@ -146,6 +150,7 @@ async fn a_token_that_ends_between_link_and_inquiry_is_replaced_at_once() {
     app.audit(&[order.id]).await;
 }
 
+/// Shows: GATEWAY-5
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_refuses_connections_is_waited_for() {
     let app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;

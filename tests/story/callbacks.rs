@@ -122,6 +122,7 @@ async fn a_second_transaction_of_an_order_is_refused(kind: Kind) {
     app.audit(&[first.id]).await;
 }
 
+/// Shows: MONEY-16
 async fn a_wrong_amount_is_refused_even_by_a_tiyin(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -137,6 +138,7 @@ async fn a_wrong_amount_is_refused_even_by_a_tiyin(kind: Kind) {
     assert_eq!(app.verdicts(order.id).await, [(); 4].map(|()| ("wrong_amount".to_owned(), 1)));
 }
 
+/// Shows: MONEY-16
 async fn another_store_or_an_unknown_transaction_is_refused(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -157,6 +159,7 @@ async fn another_store_or_an_unknown_transaction_is_refused(kind: Kind) {
 }
 
 /// The signature covers the values without separators: account `12` and amount `5000` sign like `1` and `25000`.
+/// Shows: MONEY-16, GATEWAY-7
 async fn a_sliding_signature_opens_nothing(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     let mut last = app.order_with_link().await;
@@ -202,6 +205,7 @@ async fn a_body_that_was_changed_after_signing_is_refused(kind: Kind) {
     assert_eq!(app.deliver(body.to_string()).await.callback_status(), 1);
 }
 
+/// Shows: PROMISE-7
 async fn what_is_no_callback_is_refused_without_a_server_error(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -270,6 +274,7 @@ async fn a_payment_before_a_person_is_not_taken_once_more(kind: Kind) {
 }
 
 /// A list of addresses may refuse the callback of a payment that the gateway debits all the same.
+/// Shows: MONEY-17
 async fn a_callback_from_elsewhere_is_refused_if_that_was_asked_for_and_its_money_is_found(kind: Kind) {
     // The sandbox calls from this machine, whose address counts as a proxy here and not as the gateway.
     let proxies = ("TASDIQ_TRUSTED_PROXIES", "127.0.0.0/8");

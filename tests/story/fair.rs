@@ -17,6 +17,7 @@ const MANY: &str = "key-of-the-shop-with-many";
 const FEW: &str = "key-of-the-shop-with-few";
 
 /// 200 links at 10 a second take 20 s. The link of the other shop's customer goes before them.
+/// Shows: ADMISSION-11
 async fn a_shop_that_makes_very_many_orders_does_not_delay_the_link_of_another(kind: Kind) {
     let keys = format!("many:{MANY},few:{FEW}");
     let variables =

@@ -67,6 +67,7 @@ async fn while_the_gateway_is_down_create_answers_in_time_with_a_page_that_forwa
 }
 
 /// Connections are refused: no request was sent, so no outcome is unknown.
+/// Shows: GATEWAY-5
 async fn a_gateway_that_starts_after_us_is_found(kind: Kind) {
     let (address, data) = (format!("127.0.0.1:{}", free_port()), tempfile::tempdir().unwrap());
     let gateway = format!("http://{address}");
@@ -89,6 +90,7 @@ async fn a_gateway_that_starts_after_us_is_found(kind: Kind) {
     app_and_gateway.audit(&[id]).await;
 }
 
+/// Shows: JOB-17
 async fn when_every_third_call_fails_each_order_is_still_paid_once(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     app.fault(json!({ "fault": "unavailable", "share": 0.3 })).await;
@@ -100,6 +102,7 @@ async fn when_every_third_call_fails_each_order_is_still_paid_once(kind: Kind) {
     app.audit(&ids).await;
 }
 
+/// Shows: GATEWAY-3
 async fn on_a_day_when_everything_goes_wrong_once_or_thrice_each_order_is_still_paid_once(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     for fault in ["latency", "unavailable", "server-error", "forbidden", "token-rejected", "malformed", "answer-lost"] {
@@ -122,6 +125,7 @@ async fn on_a_day_when_everything_goes_wrong_once_or_thrice_each_order_is_still_
     app.audit(&ids).await;
 }
 
+/// Shows: PROMISE-5
 async fn a_lost_answer_to_create_leaves_a_draft_that_cannot_be_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     app.fault(json!({ "fault": "answer-lost", "path": "/merchant/pay/create", "next": 1 })).await;
@@ -140,6 +144,7 @@ async fn a_lost_answer_to_create_leaves_a_draft_that_cannot_be_paid(kind: Kind) 
 }
 
 /// The payer's browser, or a merchant's server that drives the payment, gets no answer.
+/// Shows: PROMISE-5
 async fn a_lost_answer_to_apply_is_no_lost_payment(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -174,6 +179,7 @@ async fn a_callback_that_comes_twice_at_once_counts_once(kind: Kind) {
     app.audit(&[order.id]).await;
 }
 
+/// Shows: GATEWAY-10
 async fn a_callback_that_comes_after_the_debit_still_counts(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -188,6 +194,7 @@ async fn a_callback_that_comes_after_the_debit_still_counts(kind: Kind) {
     app.audit(&[order.id]).await;
 }
 
+/// Shows: GATEWAY-10
 async fn a_callback_that_comes_after_paid_changes_nothing(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -222,6 +229,7 @@ async fn a_badly_signed_or_wrong_callback_moves_no_money(kind: Kind) {
 
 /// Atmos did debit after a refusal (ATMOS.md §4.4). Then the right amount has moved, and only the gateway's own answer
 /// about it counts.
+/// Shows: GATEWAY-11
 async fn a_debit_although_we_refused_a_forged_callback_is_paid_only_by_the_gateways_word(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -254,6 +262,7 @@ async fn a_debit_although_we_refused_a_wrong_amount_is_found_without_help(kind: 
     app.audit(&[order.id]).await;
 }
 
+/// Shows: GATEWAY-12
 async fn a_debit_that_fails_after_our_yes_is_not_paid_until_the_second_try(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -273,6 +282,7 @@ async fn a_debit_that_fails_after_our_yes_is_not_paid_until_the_second_try(kind:
     app.audit(&[order.id]).await;
 }
 
+/// Shows: GATEWAY-18
 async fn a_debit_of_another_amount_goes_before_a_person(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -288,6 +298,7 @@ async fn a_debit_of_another_amount_goes_before_a_person(kind: Kind) {
     app.audit(&[order.id]).await;
 }
 
+/// Shows: PERSON-2, GATEWAY-18
 async fn a_payment_that_the_gateway_calls_closed_is_paid_all_the_same(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -300,6 +311,7 @@ async fn a_payment_that_the_gateway_calls_closed_is_paid_all_the_same(kind: Kind
     app.audit(&[order.id]).await;
 }
 
+/// Shows: PROMISE-2
 async fn while_the_gateway_cannot_be_asked_no_customer_is_told_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -317,6 +329,7 @@ async fn while_the_gateway_cannot_be_asked_no_customer_is_told_paid(kind: Kind) 
     app.audit(&[order.id]).await;
 }
 
+/// Shows: GATEWAY-2
 async fn a_rejected_token_is_replaced(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "20000")]).await;
     app.order_with_link().await; // gets a token that works

@@ -18,6 +18,7 @@ const AT_ONCE: usize = 64;
 /// The time of a job that fails five times in a row, with the waits between its attempts.
 const LONG: Duration = Duration::from_secs(90);
 
+/// Shows: GATEWAY-6
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flaky_gateway_makes_no_order_fail_and_none_paid_twice() {
     let orders = std::env::var("TASDIQ_TEST_FLAKY").map_or(ORDERS, |number| number.parse().unwrap());

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::app::{Kind, TestApp};
 
+/// Shows: MONEY-12
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_whose_time_is_over_takes_no_money_and_loses_none() {
     const A_MINUTE_AND_MORE: Duration = Duration::from_secs(80);

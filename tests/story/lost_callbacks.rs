@@ -20,6 +20,7 @@ const AT_ONCE: usize = 16;
 /// busy machine.
 const ASKED_WITHIN: Duration = Duration::from_secs(60 + 20);
 
+/// Shows: PROMISE-6, JOB-5, GATEWAY-10
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_paid_orders_whose_callbacks_were_all_lost_settle_within_the_schedule() {
     let app = TestApp::start_with(Kind::Servers, &[("TASDIQ_LINK_WAIT_MS", "20000")]).await;

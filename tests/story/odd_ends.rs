@@ -23,6 +23,7 @@ on_both_kinds! {
     the_audit_finds_money_on_a_draft_that_no_row_knows
 }
 
+/// Shows: GATEWAY-14
 async fn money_that_went_back_after_paid_is_refunded(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -39,6 +40,7 @@ async fn money_that_went_back_after_paid_is_refunded(kind: Kind) {
     assert_clean(&app, &[order.id]).await;
 }
 
+/// Shows: GATEWAY-14
 async fn money_that_went_back_before_the_first_inquiry_never_was_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -57,6 +59,7 @@ async fn money_that_went_back_before_the_first_inquiry_never_was_paid(kind: Kind
 }
 
 /// One order has expired and one was canceled. Money moves without a callback, and although we refused.
+/// Shows: GATEWAY-11, GATEWAY-15
 async fn money_after_the_end_goes_before_a_person(kind: Kind) {
     let app = TestApp::start(kind).await;
     let mut ids = Vec::new();
@@ -86,6 +89,7 @@ async fn money_after_the_end_goes_before_a_person(kind: Kind) {
     app.audit(&ids).await;
 }
 
+/// Shows: GATEWAY-12
 async fn an_order_that_was_declined_after_our_yes_expires_in_the_end(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -101,6 +105,7 @@ async fn an_order_that_was_declined_after_our_yes_expires_in_the_end(kind: Kind)
     assert_clean(&app, &[order.id]).await;
 }
 
+/// Shows: GATEWAY-13
 async fn a_transaction_that_closed_after_our_yes_is_followed_by_another(kind: Kind) {
     let app = TestApp::start(kind).await;
     let first = app.order_with_link().await;
@@ -121,6 +126,7 @@ async fn a_transaction_that_closed_after_our_yes_is_followed_by_another(kind: Ki
 }
 
 /// The inquiry comes at the very moment when closed may be believed, and the new link right after it.
+/// Shows: PERSON-22
 async fn a_customer_who_cancels_after_a_declined_card_gets_another_link_once_closed_is_believed(kind: Kind) {
     let app = TestApp::start(kind).await;
     let first = app.order_with_link().await;
@@ -152,6 +158,7 @@ async fn a_customer_who_cancels_after_a_declined_card_gets_another_link_once_clo
     assert_clean(&app, &[first.id]).await;
 }
 
+/// Shows: GATEWAY-13
 async fn a_transaction_that_ended_at_the_gateway_is_followed_by_another(kind: Kind) {
     let app = TestApp::start(kind).await;
     let first = app.order_with_link().await;
@@ -167,6 +174,7 @@ async fn a_transaction_that_ended_at_the_gateway_is_followed_by_another(kind: Ki
     assert_clean(&app, &[first.id]).await;
 }
 
+/// Shows: GATEWAY-18
 async fn an_unknown_status_is_not_paid_and_goes_before_a_person_when_its_time_is_over(kind: Kind) {
     let app = TestApp::start(kind).await;
     let (passing, lasting) = join(app.order_with_link(), app.order_with_link()).await;
@@ -191,6 +199,7 @@ async fn an_unknown_status_is_not_paid_and_goes_before_a_person_when_its_time_is
 /// The answer of the first create was lost, and a customer has its draft all the same. The first try was allowed and
 /// declined, the second page debits without a question, and then the first try succeeds after all. The customer has
 /// paid twice, and a person is told within seconds rather than a day later.
+/// Shows: PERSON-6
 async fn a_draft_that_was_allowed_is_watched_although_another_has_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -211,6 +220,7 @@ async fn a_draft_that_was_allowed_is_watched_although_another_has_paid(kind: Kin
     app.audit(&[order.id]).await;
 }
 
+/// Shows: GATEWAY-17
 async fn of_two_drafts_tried_at_once_one_is_debited(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -227,6 +237,7 @@ async fn of_two_drafts_tried_at_once_one_is_debited(kind: Kind) {
 
 /// The job and the order were canceled while only the gateway knew of a draft. Then the gateway takes money for it
 /// although we refuse. No row of ours shows that. The audit does.
+/// Shows: GATEWAY-16
 async fn the_audit_finds_money_on_a_draft_that_no_row_knows(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     app.fault(json!({ "fault": "answer-lost", "path": "/merchant/pay/create" })).await;

@@ -84,6 +84,7 @@ async fn a_whole_number_of_som_is_an_amount(kind: Kind) {
     }
 }
 
+/// Shows: PROMISE-2
 async fn a_paying_customer_makes_the_order_paid_and_its_history_tells_each_step(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -180,6 +181,7 @@ async fn orders_that_are_paid_side_by_side_do_not_disturb_each_other(kind: Kind)
     app.audit(&ids).await;
 }
 
+/// Shows: MONEY-7, PERSON-2
 async fn a_closed_payment_page_is_replaced_by_another_that_can_be_paid(kind: Kind) {
     let app = TestApp::start(kind).await;
     let first = app.order_with_link().await;
@@ -249,6 +251,7 @@ async fn a_power_cut_between_the_debit_and_its_confirmation_loses_nothing(kind: 
     app.audit(&[order.id]).await;
 }
 
+/// Shows: PROMISE-3
 async fn power_cuts_in_the_midst_of_the_work_lose_nothing_and_double_nothing(kind: Kind) {
     const SLOW: &str = r#"{ "fault": "latency", "milliseconds": 400 }"#;
     let mut app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;

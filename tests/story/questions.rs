@@ -14,6 +14,7 @@ on_both_kinds! {
     a_debit_before_the_answer_of_create_is_found
 }
 
+/// Shows: GATEWAY-7
 async fn a_spoiled_question_moves_no_money_and_the_next_right_one_does(kind: Kind) {
     const SPOILED: [&str; 6] = [
         "callback-badly-signed",
@@ -40,6 +41,7 @@ async fn a_spoiled_question_moves_no_money_and_the_next_right_one_does(kind: Kin
     app.audit(&orders.iter().map(|order| order.id).collect::<Vec<_>>()).await;
 }
 
+/// Shows: GATEWAY-8
 async fn a_question_of_any_shape_and_any_number_pays_its_order_once(kind: Kind) {
     // The shape of the callback, and how many callbacks it brings.
     const SHAPES: [(&str, usize); 10] = [
@@ -80,6 +82,7 @@ async fn a_question_of_any_shape_and_any_number_pays_its_order_once(kind: Kind) 
 }
 
 /// The payer is quicker than the answer to create: we do not know the transaction yet.
+/// Shows: GATEWAY-9
 async fn a_question_before_the_answer_of_create_is_refused_and_may_come_again(kind: Kind) {
     let app = TestApp::start(kind).await;
     app.fault(json!({ "fault": "callback-early", "next": 1 })).await;
@@ -94,6 +97,7 @@ async fn a_question_before_the_answer_of_create_is_refused_and_may_come_again(ki
     app.audit(&[order.id]).await;
 }
 
+/// Shows: GATEWAY-9
 async fn a_debit_before_the_answer_of_create_is_found(kind: Kind) {
     let app = TestApp::start(kind).await;
     app.fault(json!({ "fault": "callback-early", "next": 1 })).await;

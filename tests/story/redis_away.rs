@@ -48,6 +48,7 @@ async fn while_redis_hangs_orders_are_taken_and_callbacks_answered() {
     settle(&app, &ids, before.id).await;
 }
 
+/// Shows: PROMISE-1
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_forgets_everything_costs_nothing_but_seconds() {
     const MORE_THAN_RUN_AT_ONCE: usize = 90;

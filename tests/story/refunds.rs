@@ -50,6 +50,7 @@ async fn a_refund_brings_the_money_back_and_the_shop_learns_of_it(kind: Kind) {
     app.command(&["audit"]).await;
 }
 
+/// Shows: MONEY-21
 async fn a_refund_whose_answer_was_lost_is_made_once(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.paid_order().await;
@@ -100,6 +101,7 @@ async fn a_refund_asked_for_while_the_gateway_is_away_is_made_afterwards(kind: K
     app.command(&["audit"]).await;
 }
 
+/// Shows: MONEY-20
 async fn of_refunds_asked_for_at_once_over_sixteen_connections_one_is_made(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.paid_order().await;
@@ -173,6 +175,7 @@ async fn a_canceled_order_takes_no_money(kind: Kind) {
 }
 
 /// The gateway sent no callback.
+/// Shows: MONEY-24
 async fn money_that_moves_after_a_cancel_goes_before_a_person(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;

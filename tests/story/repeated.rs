@@ -167,6 +167,7 @@ fn allowed_to_be_staged(since: Instant) -> usize {
     1 + usize::try_from(since.elapsed().as_secs() / 10).unwrap() * TIMES
 }
 
+/// Shows: MONEY-4, JOB-7
 async fn an_allowed_callback_sent_a_hundred_times_has_one_effect(shop: Shop) {
     let order = shop.app.order_with_link().await;
     let body = shop.sign(&order, "50.00").await;
@@ -191,6 +192,7 @@ async fn an_allowed_callback_sent_a_hundred_times_has_one_effect(shop: Shop) {
     shop.app.audit(&[order.id]).await;
 }
 
+/// Shows: MONEY-3
 async fn a_callback_for_a_paid_order_sent_a_hundred_times_has_no_further_effect(shop: Shop) {
     let order = shop.app.order_with_link().await;
     let body = shop.sign(&order, "50.00").await;
@@ -211,6 +213,7 @@ async fn a_callback_for_a_paid_order_sent_a_hundred_times_has_no_further_effect(
     shop.app.audit(&[order.id]).await;
 }
 
+/// Shows: MONEY-4
 async fn a_wrong_amount_sent_a_hundred_times_has_no_effect(shop: Shop) {
     let order = shop.app.order_with_link().await;
     let body = shop.sign(&order, "50.01").await;
@@ -228,6 +231,7 @@ async fn a_wrong_amount_sent_a_hundred_times_has_no_effect(shop: Shop) {
     assert_eq!((row.status, row.allowed_transaction_id), (OrderStatus::Pending, None));
 }
 
+/// Shows: MONEY-4, JOB-6
 async fn a_badly_signed_callback_sent_a_hundred_times_has_no_effect(shop: Shop) {
     let order = shop.app.order_with_link().await;
     let body = shop.sign(&order, "50.00").await.replace("\"sign\":\"", "\"sign\":\"f");
@@ -245,6 +249,7 @@ async fn a_badly_signed_callback_sent_a_hundred_times_has_no_effect(shop: Shop) 
     assert_eq!(row.last_hint_at_ms, None, "and is no hint");
 }
 
+/// Shows: MONEY-4
 async fn a_late_callback_sent_a_hundred_times_has_no_effect(shop: Shop) {
     let order = shop.app.order_with_link().await;
     let body = shop.sign(&order, "50.00").await;
@@ -259,6 +264,7 @@ async fn a_late_callback_sent_a_hundred_times_has_no_effect(shop: Shop) {
     assert_eq!(shop.statuses(&order).await, ["pending", "pending", "expired"]);
 }
 
+/// Shows: MONEY-2
 async fn callbacks_that_race_the_payment_are_answered_rightly_at_every_moment(shop: Shop) {
     let order = shop.app.order_with_link().await;
     let body = shop.sign(&order, "50.00").await;
@@ -286,6 +292,7 @@ async fn callbacks_that_race_the_payment_are_answered_rightly_at_every_moment(sh
     shop.app.audit(&[order.id]).await;
 }
 
+/// Shows: MONEY-1
 async fn two_drafts_asked_about_a_hundred_times_each_are_never_both_allowed(shop: Shop) {
     let first = shop.app.order_with_link().await;
     let stray = Linked { transaction_id: first.transaction_id + 1_000_000, ..first.clone() };
@@ -309,6 +316,7 @@ async fn two_drafts_asked_about_a_hundred_times_each_are_never_both_allowed(shop
 
 /// A repetition long after the last one brings another inquiry. It wakes the inquiry's row and locks the order, and at
 /// that moment the inquiry is about to lock both, too.
+/// Shows: MONEY-4
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_callback_that_is_repeated_for_long_gets_its_answers_without_a_deadlock() {
     let shop = Shop::start(Answering::TwoApis).await;

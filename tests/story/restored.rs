@@ -6,6 +6,7 @@ on_both_kinds! {
     a_restored_backup_gives_no_customer_the_number_of_another
 }
 
+/// Shows: TIME-2
 async fn a_restored_backup_gives_no_customer_the_number_of_another(kind: Kind) {
     let mut app = TestApp::start(kind).await;
     let kept = app.paid_order().await;

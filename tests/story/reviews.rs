@@ -132,6 +132,7 @@ async fn order_of_another_amount(app: &TestApp) -> Linked {
     order
 }
 
+/// Shows: PERSON-5
 async fn a_debit_of_another_amount_is_paid_once_a_person_says_so(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = order_of_another_amount(&app).await;
@@ -164,6 +165,7 @@ async fn a_debit_of_another_amount_is_paid_once_a_person_says_so(kind: Kind) {
     agrees(&app, order.id).await;
 }
 
+/// Shows: PERSON-13
 async fn an_order_is_not_paid_by_a_persons_word_alone(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = order_of_another_amount(&app).await;
@@ -186,6 +188,7 @@ async fn an_order_is_not_paid_by_a_persons_word_alone(kind: Kind) {
     agrees(&app, order.id).await;
 }
 
+/// Shows: PERSON-13
 async fn a_decision_waits_for_a_gateway_that_is_away(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = order_of_another_amount(&app).await;
@@ -203,6 +206,7 @@ async fn a_decision_waits_for_a_gateway_that_is_away(kind: Kind) {
 }
 
 /// Both pages were open, and both were paid, the second although we refused it.
+/// Shows: PERSON-5
 async fn a_second_payment_on_another_draft_is_marked_given_back_and_forgotten(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -235,6 +239,7 @@ async fn a_second_payment_on_another_draft_is_marked_given_back_and_forgotten(ki
 }
 
 /// The second finding neither hides the first nor restarts the waiting time of the order.
+/// Shows: PERSON-10
 async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -292,6 +297,7 @@ async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
     assert!(ended.refusal().contains("no person has to look at it"), "{ended:?}");
 }
 
+/// Shows: PERSON-5
 async fn money_on_an_expired_order_is_given_back_and_the_order_refunded(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -316,6 +322,7 @@ async fn money_on_an_expired_order_is_given_back_and_the_order_refunded(kind: Ki
 }
 
 /// The answer about the draft was lost when its order was canceled.
+/// Shows: PERSON-5
 async fn money_on_a_canceled_order_goes_before_a_person_and_can_still_pay_it(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
     app.fault(json!({ "fault": "unavailable" })).await;
@@ -341,6 +348,7 @@ async fn money_on_a_canceled_order_goes_before_a_person_and_can_still_pay_it(kin
     agrees(&app, id).await;
 }
 
+/// Shows: PERSON-3
 async fn a_payment_that_is_reversed_after_a_day_refunds_its_order(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;
@@ -357,6 +365,7 @@ async fn a_payment_that_is_reversed_after_a_day_refunds_its_order(kind: Kind) {
     agrees(&app, order.id).await;
 }
 
+/// Shows: PERSON-27
 async fn the_return_page_brings_an_inquiry_within_a_second(kind: Kind) {
     let app = TestApp::start(kind).await;
     let mut took = Vec::new();
@@ -374,6 +383,7 @@ async fn the_return_page_brings_an_inquiry_within_a_second(kind: Kind) {
     assert!(took.iter().min().is_some_and(|best| *best < Duration::from_secs(1)), "{took:?}");
 }
 
+/// Shows: PERSON-19
 async fn a_decision_that_cannot_be_is_refused_and_says_why(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = app.order_with_link().await;

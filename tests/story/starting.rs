@@ -14,6 +14,7 @@ on_both_kinds! {
 
 /// The holder of a lease cannot be alive, because this process holds the lock: its jobs need not wait for the lease's
 /// end.
+/// Shows: JOB-36
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_embedded_start_counts_each_job_that_ran_as_crashed_and_runs_it_at_once() {
     let mut app = TestApp::start_with(Kind::Embedded, &[("TASDIQ_LINK_WAIT_MS", "0")]).await;
@@ -40,6 +41,7 @@ async fn an_embedded_start_counts_each_job_that_ran_as_crashed_and_runs_it_at_on
     }
 }
 
+/// Shows: MONEY-15
 async fn open_orders_of_another_gateway_are_told_at_the_start(kind: Kind) {
     let mut app = TestApp::start(kind).await;
     let order = app.order_with_link().await;

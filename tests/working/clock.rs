@@ -28,6 +28,7 @@ fn step(store: &Store, by_ms: i64) {
     assert!(stepped.is_some(), "it is noticed");
 }
 
+/// Shows: JOB-26
 async fn a_clock_that_is_set_forward_makes_no_running_job_a_crash(f: Fixture) {
     let w = Working::start(f).await;
     w.gateway.hold_all();
@@ -58,6 +59,7 @@ async fn a_clock_that_is_set_forward_makes_no_running_job_a_crash(f: Fixture) {
     }
 }
 
+/// Shows: JOB-26
 async fn a_process_that_notices_a_clock_set_forward_before_the_worker_counts_no_crash(f: Fixture) {
     let other = f.another_process().await;
     let w = Working::start(f).await;
@@ -82,6 +84,7 @@ async fn a_process_that_notices_a_clock_set_forward_before_the_worker_counts_no_
     relaying.await.unwrap();
 }
 
+/// Shows: JOB-26
 async fn after_a_clock_was_set_back_no_open_job_lies_further_ahead_than_its_schedule(f: Fixture) {
     // One inquiry waits for its time, one has lost its worker, and the id of one was lost.
     let waiting = f.order_with_link(7).await;

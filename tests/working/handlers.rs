@@ -21,6 +21,7 @@ on_every_database! {
     a_callback_during_an_inquiry_brings_another_inquiry
 }
 
+/// Shows: JOB-18
 async fn a_final_no_of_the_gateway_fails_the_order_with_its_reason(f: Fixture) {
     let w = Working::start(f).await;
     w.gateway.refuse(1);
@@ -36,6 +37,7 @@ async fn a_final_no_of_the_gateway_fails_the_order_with_its_reason(f: Fixture) {
     assert_eq!(w.gateway.asked(1), 1, "asking again would change nothing");
 }
 
+/// Shows: MONEY-8
 async fn a_debit_on_an_unseen_draft_pays_the_order(f: Fixture) {
     let order = f.order_with_link(PER_ORDER + 1).await;
     f.stray_draft(&order, PER_ORDER + 2).await;
@@ -60,6 +62,7 @@ async fn a_debit_on_an_unseen_draft_pays_the_order(f: Fixture) {
     );
 }
 
+/// Shows: INVARIANT-17, MONEY-14
 async fn no_gateway_is_asked_about_another_ones_order(f: Fixture) {
     let (linked, fresh) = (f.order_with_link(PER_ORDER + 1).await, f.order().await);
     f.execute(&["update orders set gateway = 'atmos:9'".to_owned()]).await;
@@ -78,6 +81,7 @@ async fn no_gateway_is_asked_about_another_ones_order(f: Fixture) {
 }
 
 /// The key was rotated since, or the row was changed. A person must know, and the gateway's own answer decides.
+/// Shows: JOB-8
 async fn a_stored_callback_that_proves_nothing_any_more_still_brings_an_inquiry(f: Fixture) {
     let order = f.order_with_link(PER_ORDER + 1).await;
     f.ask(&order, PER_ORDER + 1).await; // the body that the fixture stores has no valid signature
@@ -138,6 +142,7 @@ async fn a_callback_that_proves_nothing_is_told_once_however_often_its_inquiry_i
     assert_eq!(unproven(&w).await, "1");
 }
 
+/// Shows: JOB-3
 async fn a_callback_during_an_inquiry_brings_another_inquiry(f: Fixture) {
     let order = f.order_with_link(PER_ORDER + 1).await;
     let gateway = HeldGateway::start().await;

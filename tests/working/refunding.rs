@@ -82,6 +82,7 @@ async fn a_refund_is_made_and_told(f: Fixture) {
     w.wait_until_refund_jobs_are_complete(&refund).await;
 }
 
+/// Shows: INVARIANT-20
 async fn a_refund_whose_answer_was_lost_is_found_and_never_sent_again(f: Fixture) {
     let (w, order, refund) = begin(f, &[Reversal::MadeUntold]).await;
 
@@ -91,6 +92,7 @@ async fn a_refund_whose_answer_was_lost_is_found_and_never_sent_again(f: Fixture
     assert_eq!(w.gateway.reversals_asked(), 1);
 }
 
+/// Shows: MONEY-21
 async fn a_refund_that_may_be_under_way_is_only_asked_about_until_a_person_has_it(f: Fixture) {
     let (w, order, refund) = begin(f, &[Reversal::Lost]).await;
     w.wait_until_asked(3).await; // the reversal, and two inquiries
@@ -106,6 +108,7 @@ async fn a_refund_that_may_be_under_way_is_only_asked_about_until_a_person_has_i
     assert_eq!(w.gateway.reversals_asked(), 1, "and is never sent again");
 }
 
+/// Shows: INVARIANT-20
 async fn a_refund_that_was_marked_as_sent_by_a_worker_that_died_is_never_sent(f: Fixture) {
     let order = f.paid_order_as(PAYER, TransactionId(PAYER + 500)).await;
     let refund = f.refund(&order).await;
@@ -122,6 +125,7 @@ async fn a_refund_that_was_marked_as_sent_by_a_worker_that_died_is_never_sent(f:
     assert_eq!(w.gateway.reversals_asked(), 0);
 }
 
+/// Shows: MONEY-22
 async fn a_refund_that_was_turned_away_unprocessed_is_sent_again(f: Fixture) {
     let (w, order, refund) = begin(f, &[Reversal::Forbidden]).await;
 
@@ -131,6 +135,7 @@ async fn a_refund_that_was_turned_away_unprocessed_is_sent_again(f: Fixture) {
     assert_eq!(w.f.row(&order).await, (OrderStatus::Refunded, 5_000, 5_000, false));
 }
 
+/// Shows: MONEY-23
 async fn a_refund_that_the_gateway_refuses_leaves_the_order_paid(f: Fixture) {
     let (w, order, refund) = begin(f, &[Reversal::Refused]).await;
 
@@ -143,6 +148,7 @@ async fn a_refund_that_the_gateway_refuses_leaves_the_order_paid(f: Fixture) {
     assert_eq!(w.gateway.reversals_asked(), 2);
 }
 
+/// Shows: MONEY-23
 async fn a_refusal_of_money_that_went_back_already_is_a_refund(f: Fixture) {
     let order = f.paid_order_as(PAYER, TransactionId(PAYER + 500)).await;
     let refund = f.refund(&order).await;

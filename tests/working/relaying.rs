@@ -60,6 +60,7 @@ impl Relaying {
     }
 }
 
+/// Shows: PROMISE-1, JOB-34
 async fn ids_that_still_wait_get_no_second_copy_and_lost_ones_do(f: Fixture) {
     for _ in 0..3 {
         f.order().await;
@@ -82,6 +83,7 @@ async fn ids_that_still_wait_get_no_second_copy_and_lost_ones_do(f: Fixture) {
     relaying.wait_for_len(3).await;
 }
 
+/// Shows: PROMISE-7
 async fn a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database(f: Fixture) {
     f.execute(&["insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)
         with recursive counted(n) as (select 1 union all select n + 1 from counted where n < 5000)
@@ -99,6 +101,7 @@ async fn a_list_holds_two_thousand_ids_and_the_rest_waits_in_the_database(f: Fix
     assert_eq!(jobs::count_enqueued(&f.store, QueueName::Links).await.unwrap(), 2_500);
 }
 
+/// Shows: JOB-33
 async fn what_this_process_stages_is_enqueued_at_once_and_what_another_stages_within_a_second(f: Fixture) {
     let relaying = Relaying::start(&f.store, true);
     let other = f.another_process().await;
@@ -134,6 +137,7 @@ async fn a_relay_that_works_opens_its_queues(f: Fixture) {
     assert_eq!(jobs::enqueue(&f.store, QueueName::Links, 10).await.unwrap(), []);
 }
 
+/// Shows: JOB-30
 async fn what_is_staged_once_its_relay_has_stopped_waits_for_another(f: Fixture) {
     let (queue, stop) = (Queue::Local(LocalQueue::default()), CancellationToken::new());
     let running = tokio::spawn(Relay::new(f.store.clone(), queue.clone(), true).run(stop.clone()));
@@ -160,6 +164,7 @@ async fn crashes(f: &Fixture, id: JobId) -> i64 {
     f.state_of(id).await.1
 }
 
+/// Shows: JOB-35
 async fn a_relay_that_starts_waits_one_lease_before_it_calls_any_lease_ended(f: Fixture) {
     let job = running(&f).await;
     jobs::end_all_leases(&f.store).await.unwrap();
@@ -173,6 +178,7 @@ async fn a_relay_that_starts_waits_one_lease_before_it_calls_any_lease_ended(f: 
     assert!(began.elapsed() >= Duration::from_millis(LEASE_MS.unsigned_abs()), "{:?}", began.elapsed());
 }
 
+/// Shows: JOB-36
 async fn a_relay_that_knows_of_no_other_process_calls_leases_ended_at_once(f: Fixture) {
     let job = running(&f).await;
     jobs::end_all_leases(&f.store).await.unwrap();
@@ -186,6 +192,7 @@ async fn a_relay_that_knows_of_no_other_process_calls_leases_ended_at_once(f: Fi
 }
 
 /// The worker could not renew the lease meanwhile.
+/// Shows: JOB-24
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_whose_row_was_locked_has_time_to_be_renewed_before_it_counts_as_crashed() {
     let f = Fixture::postgres().await;
@@ -229,11 +236,13 @@ async fn after_a_lock_of(locked: Duration) {
     wait_until("the crash", PATIENCE, async || (crashes(&f, job).await == 1).then_some(())).await;
 }
 
+/// Shows: JOB-35
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_call_that_failed_a_relay_waits_one_lease_before_it_calls_any_lease_ended() {
     after_a_lock_of(Duration::from_millis(7_500)).await;
 }
 
+/// Shows: JOB-35
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_slow_call_a_relay_waits_one_lease_before_it_calls_any_lease_ended() {
     after_a_lock_of(Duration::from_millis(5_500)).await;

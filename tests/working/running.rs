@@ -21,6 +21,7 @@ on_every_database! {
     a_worker_sees_to_it_that_there_is_one_sweep
 }
 
+/// Shows: JOB-9
 async fn a_job_that_runs_longer_than_its_lease_keeps_it(f: Fixture) {
     let w = Working::start(f).await;
     w.gateway.hold_all();
@@ -43,6 +44,7 @@ async fn a_job_that_runs_longer_than_its_lease_keeps_it(f: Fixture) {
     assert_eq!(w.gateway.asked(1), 1);
 }
 
+/// Shows: JOB-10
 async fn a_job_whose_lease_another_worker_has_is_aborted_and_writes_nothing(f: Fixture) {
     let w = Working::start(f).await;
     w.gateway.hold_only(&[1, 2]);
@@ -64,6 +66,7 @@ async fn a_job_whose_lease_another_worker_has_is_aborted_and_writes_nothing(f: F
 }
 
 /// The times of this order overflow every clock. An inquiry about it panics where Rust checks sums, as in tests.
+/// Shows: JOB-12
 async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
     let (crashing, beside) = (f.order_with_link(PER_ORDER + 1).await, f.order_with_link(2 * PER_ORDER + 1).await);
     f.execute(&[format!("update orders set link_at_ms = {} where id = {}", i64::MAX, crashing.id)]).await;
@@ -90,6 +93,7 @@ async fn a_handler_that_panics_is_a_failure_of_its_job_alone(f: Fixture) {
     .await;
 }
 
+/// Shows: JOB-38
 async fn a_kind_that_is_not_known_is_left_to_a_newer_release(f: Fixture) {
     f.execute(&["insert into jobs (id, queue, kind, subject_id, payload, state, due_at_ms, created_at_ms)
         values (9000, 'settle', 'brew_tea', 1, '{\"kind\":\"brew_tea\"}', 'available', 0, 0)"
@@ -107,6 +111,7 @@ async fn a_kind_that_is_not_known_is_left_to_a_newer_release(f: Fixture) {
     assert!((20_000..=30_000).contains(&wait_ms), "enqueued again in {wait_ms} ms");
 }
 
+/// Shows: JOB-29
 async fn a_worker_sees_to_it_that_there_is_one_sweep(f: Fixture) {
     let first = Working::start(f).await;
     let sweeps = async || {
@@ -135,6 +140,7 @@ pub(super) async fn lock(f: &Fixture) -> SqliteConnection {
 }
 
 /// Another transaction locks the row of a running job for longer than a lease: a callback whose process hangs.
+/// Shows: JOB-24
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_row_costs_its_job_no_crash_and_holds_up_no_other_jobs_restart() {
     let f = Fixture::postgres().await;
@@ -170,6 +176,7 @@ async fn a_locked_row_costs_its_job_no_crash_and_holds_up_no_other_jobs_restart(
 /// Shorter than a lease, and longer than a statement waits for a locked database.
 const LOCKED: Duration = Duration::from_millis(6_500);
 
+/// Shows: JOB-10
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_that_fails_aborts_nothing() {
     // Without a sweep, which would run beside the job at first.
@@ -190,6 +197,7 @@ async fn a_renewal_that_fails_aborts_nothing() {
     assert_eq!(w.f.number("select count(*) from job_attempts").await, 0, "it neither failed nor crashed");
 }
 
+/// Shows: JOB-13, JOB-25
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_run_is_written_again_and_again_until_the_database_answers() {
     let f = Fixture::sqlite().await;
@@ -229,6 +237,7 @@ pub(super) fn counted(kind: &str, outcome: &str) -> u64 {
 }
 
 /// After an abort the outcome is unknown: a draft may have been made. The link is requested again.
+/// Shows: PROMISE-7, JOB-11
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_runs_to_its_deadline_is_aborted_and_tried_again() {
     const DEADLINE: Duration = Duration::from_secs(60);

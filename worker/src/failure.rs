@@ -129,6 +129,7 @@ mod tests {
     use super::*;
 
     proptest! {
+        /// Shows: JOB-14
         #[test]
         fn the_delay_stays_within_its_bounds(attempt in 0u32..10_000, spread in 0u64..2_000) {
             prop_assert!((2_000..=900_000).contains(&delay_ms(attempt, spread)));
@@ -140,6 +141,7 @@ mod tests {
         }
     }
 
+    /// Shows: JOB-14
     #[test]
     fn the_delay_doubles_and_then_stays() {
         let delays: Vec<u64> = (1..=11).map(|attempt| delay_ms(attempt, 0)).collect();
@@ -147,6 +149,7 @@ mod tests {
         assert_eq!(delays, [2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 256_000, 512_000, 900_000, 900_000]);
     }
 
+    /// Shows: JOB-17
     #[test]
     fn a_gateway_that_is_away_never_kills_a_job() {
         let away = || GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None };
@@ -158,6 +161,7 @@ mod tests {
         }
     }
 
+    /// Shows: JOB-14
     #[test]
     fn while_a_customer_waits_for_a_link_it_is_tried_again_within_half_a_minute() {
         let away = || Failure::Gateway(GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None });
@@ -169,6 +173,7 @@ mod tests {
         assert_eq!(inquiry, NextStep::Retry { wait_ms: 900_000 });
     }
 
+    /// Shows: JOB-11
     #[test]
     fn a_run_that_was_aborted_at_its_deadline_is_repeated_whatever_its_attempt() {
         let aborted = Failure::Deadline(Duration::from_secs(60)).next_step(JobKind::SettleOrder, 1_000, 0);
@@ -176,6 +181,7 @@ mod tests {
         assert!(matches!(aborted, NextStep::Retry { .. }), "{aborted:?}");
     }
 
+    /// Shows: JOB-15, ADMISSION-5
     #[test]
     fn being_told_to_wait_burns_no_attempt() {
         let told = Failure::Gateway(GatewayError::Throttled { retry_after: Duration::from_secs(3) });
@@ -187,6 +193,7 @@ mod tests {
         assert_eq!(over_budget.next_step(JobKind::SettleOrder, 10, 7), NextStep::Release { wait_ms: 2_007 });
     }
 
+    /// Shows: PROMISE-7
     #[test]
     fn a_defect_becomes_a_dead_letter_in_the_end_but_sweep_never() {
         assert_eq!(Failure::Panicked.next_step(JobKind::SettleOrder, 10, 0), NextStep::DeadLetter { refused: false });

@@ -141,6 +141,7 @@ mod tests {
         assert_eq!(InquirySchedule::new(&[minutes(1), minutes(31)]).longest_step_ms(minutes(30)), 1_860_000);
     }
 
+    /// Shows: JOB-5
     #[test]
     fn inquiries_come_quickly_after_a_hint_and_then_every_ten_minutes() {
         let mut elapsed = 0;
@@ -168,6 +169,7 @@ mod tests {
         assert_eq!(slow.last(), Some(&2_000));
     }
 
+    /// Shows: JOB-4
     #[test]
     fn an_ended_order_has_three_late_inquiries() {
         let mut now = 0;
@@ -180,6 +182,7 @@ mod tests {
         assert_eq!(inquiries, [24, 48, 72]);
     }
 
+    /// Shows: JOB-5
     #[test]
     fn without_a_hint_inquiries_come_after_1_3_10_and_20_minutes_and_at_the_end() {
         let (minute, linked_at) = (60_000, 1_000_000);
@@ -197,6 +200,7 @@ mod tests {
         assert_eq!(inquiries, [1, 3, 10, 20, 30, 40], "past its end an answer was unclear");
     }
 
+    /// Shows: JOB-5
     #[test]
     fn an_inquiry_soon_after_a_hint_goes_before_all_others() {
         let mut order = crate::jobs::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
@@ -208,6 +212,7 @@ mod tests {
     }
 
     /// The customer has canceled at the gateway, and waits for another link.
+    /// Shows: PERSON-22
     #[test]
     fn a_closed_draft_is_asked_about_as_soon_as_the_answer_may_be_believed() {
         let mut order = crate::jobs::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);

@@ -250,6 +250,7 @@ fn rotated(queues: &[QueueName], take: usize) -> Vec<QueueName> {
 mod tests {
     use super::*;
 
+    /// Shows: JOB-37
     #[test]
     fn settlements_come_first_and_each_queue_is_first_now_and_then() {
         use QueueName::{Background, Links, Settle};

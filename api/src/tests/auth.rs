@@ -85,6 +85,7 @@ async fn a_token_opens_its_own_order_and_no_other() {
 }
 
 /// An operator's name and the findings are for the shop. The order's token belongs to the customer.
+/// Shows: PERSON-25
 #[tokio::test]
 async fn a_customer_reads_no_operator_s_name_and_no_inner_reason() {
     let api = TestApi::with(|context| context.settings.keys = keys(&["shop"])).await;

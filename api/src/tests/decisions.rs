@@ -555,6 +555,7 @@ fn cases() -> Vec<CallbackCase> {
     ]
 }
 
+/// Shows: MONEY-16
 #[tokio::test]
 async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
     for case in cases() {

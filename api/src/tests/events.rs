@@ -42,6 +42,7 @@ async fn next(stream: &mut (impl Stream<Item = Value> + Unpin)) -> Option<Value>
     tokio::time::timeout(Duration::from_secs(3), stream.next()).await.expect("within 3 s")
 }
 
+/// Shows: PERSON-24
 #[tokio::test]
 async fn a_follower_sees_the_order_at_once_then_each_change_and_the_end() {
     let api = TestApi::start().await;
@@ -62,6 +63,7 @@ async fn a_follower_sees_the_order_at_once_then_each_change_and_the_end() {
 }
 
 /// A browser's `EventSource` connects again after every end of a stream, until it gets 204.
+/// Shows: PERSON-24
 #[tokio::test]
 async fn a_browser_that_has_seen_the_final_status_is_told_to_ask_no_more() {
     let api = TestApi::start().await;
@@ -184,6 +186,7 @@ async fn streams_are_bounded_and_a_closed_one_frees_its_place() {
 }
 
 /// Fifty orders' tokens with twenty streams each would take all streams of a process.
+/// Shows: INVARIANT-25
 #[tokio::test]
 async fn a_caller_with_many_tokens_leaves_other_customers_their_streams() {
     let api = TestApi::with(|context| context.settings.keys = keys(&["shop"])).await;

@@ -78,6 +78,7 @@ async fn said(address: std::net::SocketAddr, request: &str) -> String {
     answer
 }
 
+/// Shows: INVARIANT-25
 #[tokio::test]
 async fn the_webhooks_own_listener_answers_callbacks_and_health_and_nothing_else() {
     let api = TestApi::start().await;

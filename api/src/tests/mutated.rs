@@ -645,6 +645,7 @@ async fn prepare(api: &TestApi, order_id: i64) -> OrderStatus {
 
 // ---- the tests ------------------------------------------------------------------------------------------------------
 
+/// Shows: MONEY-16
 #[test]
 fn mutated_callbacks_are_never_allowed_wrongly_nor_refused_wrongly() {
     let mut world = World::new();
@@ -669,6 +670,7 @@ fn mutated_callbacks_are_never_allowed_wrongly_nor_refused_wrongly() {
 }
 
 /// All bodies with one valid signature: the same digits, divided into the four fields at every position.
+/// Shows: MONEY-16
 #[test]
 fn every_cut_of_the_same_digits_is_answered_by_our_own_rows_among_mutated_callbacks() {
     let mut world = World::new();

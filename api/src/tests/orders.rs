@@ -274,6 +274,7 @@ async fn an_address_with_doubled_slashes_or_a_last_one_is_read_as_it_is_meant() 
     api.get("//api/orders/x").await.problem(404, "order-not-found");
 }
 
+/// Shows: PROMISE-7
 #[tokio::test]
 async fn a_body_above_64_kib_is_refused_with_or_without_its_length_announced() {
     let api = TestApi::start().await;

@@ -134,6 +134,7 @@ async fn a_customer_who_came_back_unpaid_is_told_once_an_inquiry_has_shown_it() 
     assert_eq!(api.get(&pay(&order)).await.status, 303, "it can be paid");
 }
 
+/// Shows: PERSON-21
 #[tokio::test]
 async fn after_a_declined_card_both_pages_lead_back_until_the_next_sign_of_a_payment() {
     let api = TestApi::start().await;
@@ -160,6 +161,7 @@ async fn after_a_declined_card_both_pages_lead_back_until_the_next_sign_of_a_pay
 }
 
 /// The customer canceled after a declined card, or the order had all the links it may have.
+/// Shows: PERSON-22
 #[tokio::test]
 async fn a_page_that_the_gateway_has_closed_is_led_to_no_more() {
     let api = TestApi::start().await;
@@ -344,6 +346,7 @@ async fn a_page_that_waits_for_long_says_what_it_waits_for() {
 }
 
 /// A customer who kept the gateway's address of such an order could still pay there; we must never show it again.
+/// Shows: PERSON-26
 #[tokio::test]
 async fn an_order_that_cannot_be_paid_any_more_never_shows_its_link_again() {
     let api = TestApi::start().await;

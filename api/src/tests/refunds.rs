@@ -164,6 +164,7 @@ async fn a_refund_needs_a_key_and_the_whole_amount() {
 }
 
 /// The customer has the token, but the shop decides about refunds.
+/// Shows: MONEY-24
 #[tokio::test]
 async fn only_the_key_that_made_an_order_cancels_or_refunds_it() {
     let api = TestApi::with(|context| context.settings.keys = keys(&["tea", "rice"])).await;

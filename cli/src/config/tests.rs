@@ -96,6 +96,7 @@ fn the_full_set_of_the_real_gateway_starts_no_sandbox() {
 }
 
 /// Merchants move between hosts; whose money it is does not change with them.
+/// Shows: MONEY-14
 #[test]
 fn a_gateways_identity_is_its_store_and_never_its_host() {
     let identity = |lines: &str| config(Role::Up, lines).unwrap().atmos.identity().0;
@@ -590,6 +591,7 @@ fn addresses_of_callbacks_are_the_apis_alone() {
     assert_eq!(faulty_variables(Role::Operator, &lines), [""; 0]);
 }
 
+/// Shows: INVARIANT-18, PROMISE-13
 #[test]
 fn no_fault_and_no_debug_output_repeats_a_value() {
     let value = "Hunter2Hunter2Hunter2";

@@ -268,6 +268,7 @@ fn accepted(mut scene: Scene) -> Scene {
     scene
 }
 
+/// Shows: PERSON-20
 #[test]
 fn an_order_that_a_person_resolved_as_paid_may_have_another_amount() {
     let paid = || Scene::of(OrderStatus::Paid).says_of(|line| line.report.amount = 5_100);
@@ -287,6 +288,7 @@ fn a_decision_that_is_carried_out_needs_its_inquiry() {
     assert_eq!(asked.kinds(), [Kind::BeforeAPerson]);
 }
 
+/// Shows: PERSON-20
 #[test]
 fn money_that_a_person_said_went_back_is_compared_with_the_gateways_word() {
     let refunded = |state| {
@@ -304,6 +306,7 @@ fn money_that_a_person_said_went_back_is_compared_with_the_gateways_word() {
     assert_eq!(accepted(refunded(debited())).long_ago().kinds(), [Kind::LeftByAPerson]);
 }
 
+/// Shows: PERSON-20
 #[test]
 fn money_on_an_order_that_a_person_resolved_as_canceled_is_known_or_told() {
     let canceled = |state| {
@@ -319,6 +322,7 @@ fn money_on_an_order_that_a_person_resolved_as_canceled_is_known_or_told() {
     assert_eq!(gone_back.long_ago().kinds(), []);
 }
 
+/// Shows: PERSON-20
 #[test]
 fn a_second_payment_that_a_person_left_is_information() {
     let twice = || resolved(Scene::of(OrderStatus::Paid).and_says(StoredState::Debited, debited()), None);

@@ -98,6 +98,7 @@ mod tests {
         }
     }
 
+    /// Shows: PROMISE-13
     #[test]
     fn an_order_token_is_not_printed() {
         assert_eq!(format!("{:?}", OrderToken::random()), "[redacted]");

@@ -38,6 +38,7 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
+    /// Shows: PROMISE-13
     #[test]
     fn a_secret_is_not_printed() {
         assert_eq!(format!("{:?}", Secret::new("sandbox-secret")), "[redacted]");

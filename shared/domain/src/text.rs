@@ -78,6 +78,7 @@ mod tests {
         }
     }
 
+    /// Shows: PERSON-8
     #[test]
     fn text_with_nothing_to_see_is_blank() {
         for text in [
@@ -95,6 +96,7 @@ mod tests {
         }
     }
 
+    /// Shows: PERSON-8
     #[test]
     fn text_that_reads_otherwise_than_it_is_is_refused() {
         for sign in ['\u{202e}', '\u{202d}', '\u{200f}', '\u{200e}', '\u{061c}', '\u{2066}', '\u{2069}'] {

@@ -120,6 +120,7 @@ fn lease_ms(round_trip: Duration) -> i64 {
 mod tests {
     use super::*;
 
+    /// Shows: DATABASE-3
     #[test]
     fn a_lease_lasts_longer_where_the_line_is_slow() {
         for (round_trip_ms, lease) in [(0, 8_000), (1, 8_010), (200, 10_000), (400, 12_000), (60_000, 20_000)] {

@@ -82,6 +82,7 @@ mod tests {
     }
 
     proptest! {
+        /// Shows: INVARIANT-18
         #[test]
         fn whatever_comes_is_one_short_line(text in any::<String>(), most in 0usize..50) {
             let plain = plain(&text, most);

@@ -426,6 +426,7 @@ async fn a_server_error_is_mended_within_the_call() {
     }
 }
 
+/// Shows: PROMISE-5
 #[tokio::test]
 async fn a_timeout_is_an_unknown_outcome_and_is_not_tried_again() {
     let server = server(|request| (request.path == CREATE).then(|| Reply::Late(5_000 * MS, Box::new(draft())))).await;
@@ -504,6 +505,7 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(what, "HTTP 307");
 }
 
+/// Shows: JOB-15
 #[tokio::test]
 async fn the_gateway_may_ask_for_patience() {
     for (code, headers, seconds) in [
@@ -625,6 +627,7 @@ async fn a_sandbox_that_shows_no_book_is_no_empty_book() {
 }
 
 /// Errors are stored with jobs, logged, and shown on the console.
+/// Shows: PROMISE-13
 #[tokio::test]
 async fn no_error_and_no_debug_print_holds_a_secret() {
     let mut printed = String::new();

@@ -76,6 +76,7 @@ async fn notes_and_claims_are_shared_between_processes() {
 }
 
 /// A managed Redis may do so, by its access rules.
+/// Shows: ADMISSION-15
 #[tokio::test]
 async fn a_redis_that_refuses_scripts_shares_notes_all_the_same() {
     let url = std::env::var("TASDIQ_TEST_REDIS_URL").unwrap_or_else(|_| panic!("run tests through tests/run"));

@@ -199,6 +199,7 @@ mod tests {
 
         /// The older release may leave any sentence behind: each part of it becomes a finding, and afterwards nothing
         /// differs.
+        /// Shows: PERSON-12
         #[test]
         fn no_part_of_a_sentence_is_lost(
             open in prop::collection::vec(any_finding(), 0..4).prop_map(numbered),

@@ -122,6 +122,7 @@ pub async fn end_leases_of_suspects(store: &Store, group: &SuspectGroup) -> Resu
 mod tests {
     use super::*;
 
+    /// Shows: JOB-20
     #[test]
     fn a_job_has_crashed_alone_three_times_before_it_is_a_dead_letter() {
         let alone = (SUSPECT_CRASHES..DEADLY_CRASHES).filter(|crashes| run_together(*crashes) == 1).count();

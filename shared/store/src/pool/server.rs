@@ -90,6 +90,7 @@ pub(super) fn is_standby(error: &Error) -> bool {
 mod tests {
     use super::*;
 
+    /// Shows: DATABASE-2
     #[test]
     fn connections_made_before_a_server_was_left_are_of_another_era() {
         let server = Server::of("postgres://db.test/x");

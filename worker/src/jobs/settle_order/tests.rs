@@ -73,6 +73,7 @@ fn a_confirmed_debit_of_the_right_amount_pays_an_open_order() {
     }
 }
 
+/// Shows: INVARIANT-8, MONEY-8
 #[test]
 fn a_debit_on_any_draft_of_the_order_counts() {
     let inquiries = [inquiry(DRAFT, TransactionState::Closed), inquiry(OTHER, debited())];
@@ -80,6 +81,7 @@ fn a_debit_on_any_draft_of_the_order_counts() {
     assert_eq!(decided(&order(OrderStatus::Pending), &inquiries), Settlement::Paid { transaction_id: OTHER });
 }
 
+/// Shows: INVARIANT-3, PERSON-1, PERSON-2, PERSON-3
 #[test]
 fn a_debit_that_does_not_fit_goes_before_a_person() {
     let change: [fn(&mut TransactionReport); 3] = [
@@ -158,6 +160,7 @@ fn an_unreadable_answer_about_an_order_that_has_ended_goes_before_a_person() {
     }
 }
 
+/// Shows: PROMISE-6
 #[test]
 fn a_gateway_without_a_clear_answer_is_a_matter_for_a_person_after_three_days() {
     let order = order(OrderStatus::Pending);
@@ -167,6 +170,7 @@ fn a_gateway_without_a_clear_answer_is_a_matter_for_a_person_after_three_days() 
     assert!(answer_is_overdue(&order, over_ms));
 }
 
+/// Shows: INVARIANT-7, MONEY-5
 #[test]
 fn closed_is_not_believed_while_the_allowed_debit_may_be_under_way() {
     let inquiries = [inquiry(DRAFT, TransactionState::Closed)];
@@ -182,6 +186,7 @@ fn closed_is_not_believed_while_the_allowed_debit_may_be_under_way() {
 }
 
 /// A declined card brings no news: the gateway still shows its draft as open.
+/// Shows: PERSON-21
 #[test]
 fn that_nothing_was_taken_is_told_some_seconds_after_each_sign_of_a_payment_and_once() {
     let open = [inquiry(DRAFT, TransactionState::Open)];
@@ -237,6 +242,7 @@ fn a_closed_link_is_replaced_while_the_order_lives_and_not_for_ever() {
     assert_eq!(decided(&order, &inquiries), Settlement::Expired);
 }
 
+/// Shows: INVARIANT-9
 #[test]
 fn a_confirming_order_expires_only_ten_minutes_after_its_last_allowed_callback() {
     let inquiries = [inquiry(DRAFT, TransactionState::Open)];
@@ -250,6 +256,7 @@ fn a_confirming_order_expires_only_ten_minutes_after_its_last_allowed_callback()
     assert_eq!(decided(&order, &inquiries), Settlement::Expired);
 }
 
+/// Shows: INVARIANT-15
 #[test]
 fn an_unreadable_answer_never_pays_and_never_expires_an_order() {
     let unclear = || inquiry(DRAFT, TransactionState::Unclear { code: "STPIMS-ERR-777".into() });
@@ -261,6 +268,7 @@ fn an_unreadable_answer_never_pays_and_never_expires_an_order() {
     assert!(matches!(decided(&order, &[unclear()]), Settlement::Review(_)));
 }
 
+/// Shows: JOB-4
 #[test]
 fn an_order_before_a_person_has_no_further_inquiries() {
     let decision = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"));
@@ -271,6 +279,7 @@ fn an_order_before_a_person_has_no_further_inquiries() {
 }
 
 /// Draft A was allowed, draft B debited without a question, and A may still debit: the customer would have paid twice.
+/// Shows: PERSON-6
 #[test]
 fn inquiries_go_on_about_an_order_that_another_draft_has_paid_while_the_allowed_one_may_debit() {
     let schedule = InquirySchedule::new(&[1, 10, 600].map(std::time::Duration::from_secs));
@@ -405,6 +414,7 @@ fn an_order_resolved_as_paid_stays_with_the_person_where_the_gateway_shows_no_de
     }
 }
 
+/// Shows: PERSON-16
 #[test]
 fn what_a_person_knows_and_left_is_not_told_again() {
     let known = |state| Inquiry { was: StoredState::Debited, is_accepted: true, ..inquiry(OTHER, state) };
@@ -456,6 +466,7 @@ fn a_refunded_order_whose_money_did_not_go_back_is_told() {
     );
 }
 
+/// Shows: PERSON-5
 #[test]
 fn every_finding_suggests_what_fits_it() {
     let mut misfit = inquiry(DRAFT, debited());
@@ -536,6 +547,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(5_000))]
 
     /// Nothing but the gateway's word on a debit of ours makes an order paid.
+    /// Shows: INVARIANT-3, PERSON-4
     #[test]
     fn an_order_is_paid_only_by_a_debit_that_fits_or_that_a_person_named(order in any_order(), inquiries in any_inquiries()) {
         let Settlement::Paid { transaction_id } = decided(&order, &inquiries) else { return Ok(()) };
@@ -558,6 +570,7 @@ proptest! {
     }
 
     /// An order ends unpaid only where every answer is clear and none shows money.
+    /// Shows: PERSON-4
     #[test]
     fn an_order_expires_only_where_no_inquiry_shows_money_or_is_unclear(order in any_order(), inquiries in any_inquiries()) {
         if decided(&order, &inquiries) != Settlement::Expired { return Ok(()) }
@@ -571,6 +584,7 @@ proptest! {
     }
 
     /// Money that the order does not account for is told, unless a person knows of it.
+    /// Shows: PERSON-4
     #[test]
     fn money_that_fits_nowhere_is_told(order in any_order(), inquiries in any_inquiries()) {
         let decision = decided(&order, &inquiries);
@@ -590,6 +604,7 @@ proptest! {
     }
 
     /// An order that has ended or waits for a person moves by an inquiry only where money went back or a person decided.
+    /// Shows: PERSON-4
     #[test]
     fn an_order_that_has_ended_moves_only_to_a_person_or_with_its_money(order in any_order(), inquiries in any_inquiries()) {
         let decision = decided(&order, &inquiries);

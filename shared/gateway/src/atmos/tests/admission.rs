@@ -24,6 +24,7 @@ async fn breaks(inquiries: usize, reply: Reply) -> bool {
     matches!(b.inquire(TransactionId(7), Urgency::Now).await, Err(GatewayError::HeldBack { .. }))
 }
 
+/// Shows: ADMISSION-2
 #[tokio::test]
 async fn answers_that_show_a_broken_gateway_open_the_breaker() {
     for reply in [
@@ -37,6 +38,7 @@ async fn answers_that_show_a_broken_gateway_open_the_breaker() {
     }
 }
 
+/// Shows: ADMISSION-2
 #[tokio::test]
 async fn a_gateway_that_answers_in_its_own_words_never_opens_the_breaker() {
     for reply in [
@@ -48,6 +50,7 @@ async fn a_gateway_that_answers_in_its_own_words_never_opens_the_breaker() {
 }
 
 /// Three tries of one call, and two of the next: then no call leaves, also not the third try of the second call.
+/// Shows: ADMISSION-5
 #[tokio::test]
 async fn the_tries_within_a_call_end_when_the_breaker_opens() {
     for reply in [status(503), Reply::CutOff] {
@@ -88,6 +91,7 @@ async fn a_gateway_that_is_back_is_found_by_one_call_and_then_by_all() {
 }
 
 /// A token service that is well in front of a gateway that knows none of its tokens.
+/// Shows: ADMISSION-2
 #[tokio::test]
 async fn a_gateway_that_refuses_every_fresh_token_opens_the_breaker_and_is_asked_for_few() {
     let server = server(|request| (request.path == GET).then(|| status(401))).await;

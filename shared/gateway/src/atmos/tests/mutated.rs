@@ -451,6 +451,7 @@ fn judge_token(document: Option<&Json>, read: Result<domain::secret::Secret, Gat
     }
 }
 
+/// Shows: MONEY-19
 #[test]
 fn mutated_answers_never_make_money_appear_or_vanish() {
     for body in CORPUS.lines().filter(|line| !line.starts_with('#')) {

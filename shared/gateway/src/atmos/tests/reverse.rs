@@ -32,6 +32,7 @@ async fn a_reversal_names_the_debit_by_its_permanent_id() {
 }
 
 /// Whatever may have been processed is sent once, and is unknown: a repetition might be a second refund.
+/// Shows: MONEY-22
 #[tokio::test]
 async fn what_may_have_been_processed_is_sent_once_and_is_unknown() {
     for reply in [
@@ -64,6 +65,7 @@ async fn a_final_no_is_a_refusal_and_no_reason_to_send_again() {
     assert_eq!(asked, 1);
 }
 
+/// Shows: MONEY-22
 #[tokio::test]
 async fn what_was_turned_away_unprocessed_is_known_to_be() {
     for (reply, times) in [

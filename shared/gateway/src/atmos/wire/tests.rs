@@ -59,6 +59,7 @@ fn a_real_debit_is_debited() {
     assert_eq!(state, TransactionState::Debited { success_transaction_id: TransactionId(2_050_001) });
 }
 
+/// Shows: PERSON-1, PERSON-2, PERSON-3
 #[test]
 fn only_a_confirmed_transaction_with_its_permanent_id_and_a_good_code_is_debited() {
     use TransactionState::{Closed, Debited, Open, Reversed, Unclear};

@@ -77,6 +77,7 @@ async fn until_it_tries(from: &Coordination) {
     tokio::time::sleep(from.view().breaker.opens_in + Duration::from_millis(5)).await;
 }
 
+/// Shows: ADMISSION-1
 async fn five_failures_in_a_row_open_the_breaker_for_all_processes(a: &Coordination, b: &Coordination) {
     for _ in 0..FAILURES - 1 {
         call(a, DOWN).await;
@@ -92,6 +93,7 @@ async fn five_failures_in_a_row_open_the_breaker_for_all_processes(a: &Coordinat
     }
 }
 
+/// Shows: ADMISSION-1
 async fn an_answer_in_between_starts_the_count_again(a: &Coordination, b: &Coordination) {
     for _ in 0..FAILURES - 1 {
         call(a, DOWN).await;
@@ -106,6 +108,7 @@ async fn an_answer_in_between_starts_the_count_again(a: &Coordination, b: &Coord
     assert_eq!(obstacle(b).await, None);
 }
 
+/// Shows: ADMISSION-3
 async fn one_call_at_a_time_probes_and_its_answer_closes_the_breaker(a: &Coordination, b: &Coordination) {
     break_down(a, b).await;
     until_it_tries(b).await;
@@ -126,6 +129,7 @@ async fn one_call_at_a_time_probes_and_its_answer_closes_the_breaker(a: &Coordin
     assert_eq!(obstacle(prober).await, None, "the old failures are forgotten");
 }
 
+/// Shows: ADMISSION-3
 async fn a_probe_that_fails_makes_the_wait_longer_for_all_processes(a: &Coordination, b: &Coordination) {
     break_down(a, b).await;
     until_it_tries(a).await;
@@ -149,6 +153,7 @@ async fn after_a_probe_without_a_clear_result_the_next_call_probes(a: &Coordinat
     assert!(b.admit(Urgency::Now).await.unwrap().is_probe());
 }
 
+/// Shows: ADMISSION-4
 async fn a_probe_whose_process_has_died_does_not_stop_the_others_for_ever(a: &Coordination, b: &Coordination) {
     break_down(a, b).await;
     until_it_tries(a).await;
@@ -208,6 +213,7 @@ async fn an_observer_passes_by_the_breaker_and_is_not_counted(a: &Coordination, 
     assert_eq!(obstacle(&observer).await, Some("retry_after"));
 }
 
+/// Shows: ADMISSION-6
 async fn a_retry_after_that_one_process_got_holds_for_all(a: &Coordination, b: &Coordination) {
     assert_eq!(obstacle(b).await, None);
     let wait = Duration::from_millis(1_500);
@@ -227,6 +233,7 @@ async fn a_retry_after_that_one_process_got_holds_for_all(a: &Coordination, b: &
     assert_eq!(obstacle(b).await, None);
 }
 
+/// Shows: ADMISSION-6
 async fn a_call_that_waits_for_the_rate_limit_still_obeys_a_new_retry_after(a: &Coordination, b: &Coordination) {
     assert_eq!(obstacle(b).await, None);
 
@@ -239,6 +246,7 @@ async fn a_call_that_waits_for_the_rate_limit_still_obeys_a_new_retry_after(a: &
 }
 
 /// Over every stretch of time, and not only on average.
+/// Shows: ADMISSION-8
 async fn calls_stay_within_rate_and_burst(a: &Coordination, b: &Coordination) {
     let began = Instant::now();
     let hammering = (0..40).map(async |number| {
@@ -267,6 +275,7 @@ async fn calls_stay_within_rate_and_burst(a: &Coordination, b: &Coordination) {
     }
 }
 
+/// Shows: ADMISSION-9
 async fn late_calls_leave_the_rest_of_the_rate_limit_to_urgent_ones(a: &Coordination, b: &Coordination) {
     let processes = (0..40).map(|number| if number % 2 == 0 { a } else { b });
     let late = join_all(processes.map(|process| tokio::time::timeout(SECOND / 2, process.admit(Urgency::Later))));
@@ -287,6 +296,7 @@ async fn late_calls_leave_the_rest_of_the_rate_limit_to_urgent_ones(a: &Coordina
     assert_eq!(held_back.obstacle, Obstacle::RateLimit);
 }
 
+/// Shows: ADMISSION-10
 async fn links_go_before_inquiries_however_many_there_are(a: &Coordination, b: &Coordination) {
     let processes = (0..40).map(|number| if number % 2 == 0 { a } else { b });
     let inquiries = join_all(processes.map(|process| tokio::time::timeout(SECOND, process.admit(Urgency::Soon))));
@@ -308,6 +318,7 @@ async fn links_go_before_inquiries_however_many_there_are(a: &Coordination, b: &
 }
 
 /// Payments are confirmed also while one shop asks for very many links.
+/// Shows: ADMISSION-10
 async fn inquiries_are_not_starved_by_links(a: &Coordination, b: &Coordination) {
     let began = Instant::now();
     let links = join_all((0..40).map(async |number| {
@@ -336,6 +347,7 @@ async fn inquiries_are_not_starved_by_links(a: &Coordination, b: &Coordination) 
 }
 
 /// An order with several drafts needs all its inquiries in one run.
+/// Shows: ADMISSION-12
 async fn late_calls_at_once_all_leave_however_small_the_burst(a: &Coordination, b: &Coordination) {
     let began = Instant::now();
 
@@ -346,6 +358,7 @@ async fn late_calls_at_once_all_leave_however_small_the_burst(a: &Coordination, 
     assert!((SECOND * 9 / 10..SECOND * 2).contains(&took), "one after the other at 2 a second: {took:?}");
 }
 
+/// Shows: ADMISSION-13
 async fn calls_that_are_held_back_come_back_one_after_the_other(a: &Coordination, _b: &Coordination) {
     a.begin_retry_after(SECOND * 10).await;
 
@@ -409,6 +422,7 @@ async fn a_reset_by_hand_closes_the_breaker_of_all_and_an_old_reset_changes_noth
     assert_eq!(obstacle(&b).await, None);
 }
 
+/// Shows: ADMISSION-14
 #[tokio::test]
 async fn without_redis_a_process_has_its_own_breaker_and_obeys_a_retry_after() {
     let (alone, other) = (without_redis(None), without_redis(None));
@@ -422,6 +436,7 @@ async fn without_redis_a_process_has_its_own_breaker_and_obeys_a_retry_after() {
     assert_eq!(obstacle(&other).await, Some("retry_after"));
 }
 
+/// Shows: ADMISSION-6
 #[tokio::test]
 async fn a_retry_after_is_obeyed_although_redis_forgets_it() {
     let [a, _b] = processes(None);
@@ -433,6 +448,7 @@ async fn a_retry_after_is_obeyed_although_redis_forgets_it() {
     assert_eq!(obstacle(&a).await, Some("retry_after"));
 }
 
+/// Shows: ADMISSION-14
 #[tokio::test]
 async fn without_redis_a_process_uses_its_part_of_the_rate_limit() {
     let alone = without_redis(a_rate(4, 40));
@@ -473,6 +489,7 @@ fn a_burst_goes_at_once_and_the_rest_one_after_the_other() {
 }
 
 /// An outage that ends is noticed within five seconds, however long it was.
+/// Shows: ADMISSION-3
 #[test]
 fn the_wait_between_probes_doubles_up_to_five_seconds() {
     let (mut breaker, mut now) = (Breaker::default(), Instant::now());
@@ -493,6 +510,7 @@ fn the_wait_between_probes_doubles_up_to_five_seconds() {
     assert_eq!(waits, [1, 2, 4, 5, 5, 5, 5]);
 }
 
+/// Shows: ADMISSION-13
 #[test]
 fn retry_times_follow_the_rate_limit_and_have_an_end() {
     let limit = Some(RateLimit::new(GatewayRate { per_second: 20, burst: 40 }));

@@ -135,6 +135,7 @@ impl Both {
     }
 }
 
+/// Shows: ADMISSION-7
 #[test]
 fn any_history_leads_to_the_same_answers_in_process_and_on_redis() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
