@@ -6,7 +6,7 @@ use poem::listener::TcpAcceptor;
 use poem::{Route, Server, handler, post};
 use serde_json::json;
 
-use super::scene::{Audit, Scene};
+use super::scene::{AuditOutput, Scene};
 use crate::support::app::{Kind, on_both_kinds};
 use crate::support::command::run;
 use crate::support::ports::free_port;
@@ -77,7 +77,7 @@ async fn an_audit_waits_for_the_budget_of_calls_and_says_what_it_is_at(kind: Kin
     let ended = scene.app.run_with(&["audit", "--json"], &[("TASDIQ_GATEWAY_RATE", "1/1")]).await;
     let taken = begun.elapsed();
 
-    let audit = Audit::read(ended);
+    let audit = AuditOutput::read(ended);
     assert_eq!(audit.ended.code, Some(0), "{audit:?}");
     assert_eq!(audit.document["audited"]["transactions"], 6, "{audit:?}");
     assert!(taken > Duration::from_secs(5), "a token and six inquiries of one a second were made in {taken:?}");
@@ -106,8 +106,9 @@ async fn an_unreadable_answer_is_told_once_no_inquiry_comes_again() {
     scene.wait_until_quiet().await;
     scene.app.stop().await;
     let odd = odd_gateway(order.transaction_id, order.id).await;
-    let audit =
-        async || super::scene::Audit::read(scene.app.run_with(&["audit", "--json"], &[("ATMOS_BASE_URL", &odd)]).await);
+    let audit = async || {
+        super::scene::AuditOutput::read(scene.app.run_with(&["audit", "--json"], &[("ATMOS_BASE_URL", &odd)]).await)
+    };
 
     let while_inquiries_come = audit().await;
     let expire = "update orders set status = 'expired', final_at_ms = {now} - 400000000 where id = {id};

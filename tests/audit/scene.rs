@@ -158,8 +158,8 @@ impl Scene {
     }
 
     /// Runs `tasdiq audit --json` with these arguments.
-    pub(super) async fn findings(&self, arguments: &[&str]) -> Audit {
-        Audit::read(self.audit(&[&["--json"], arguments].concat()).await)
+    pub(super) async fn findings(&self, arguments: &[&str]) -> AuditOutput {
+        AuditOutput::read(self.audit(&[&["--json"], arguments].concat()).await)
     }
 
     /// Waits until no job runs and none is due soon: differences of this moment would stay.
@@ -171,7 +171,7 @@ impl Scene {
 
 /// The JSON output of an audit.
 #[derive(Debug)]
-pub(super) struct Audit {
+pub(super) struct AuditOutput {
     pub(super) ended: CommandResult,
     pub(super) document: Value,
 }
@@ -179,10 +179,10 @@ pub(super) struct Audit {
 /// The subject of a difference: its kind, its order, its transaction.
 pub(super) type Thing = (String, Option<i64>, Option<i64>);
 
-impl Audit {
-    pub(super) fn read(ended: CommandResult) -> Audit {
+impl AuditOutput {
+    pub(super) fn read(ended: CommandResult) -> AuditOutput {
         let document = serde_json::from_str(&ended.said).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
-        Audit { ended, document }
+        AuditOutput { ended, document }
     }
 
     /// The differences.

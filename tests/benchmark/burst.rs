@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Extent;
 use super::limits::OneRow;
 use super::load::closed_loop;
-use super::report::{Cost, Row, Section};
+use super::report::{Cost, LoadRow, Section};
 use super::setup::{Setup, safe_servers};
 use super::shop::progress;
 use super::usage::Usage;
@@ -26,18 +26,18 @@ const REPEATED_AFTER: usize = 207;
 
 /// The kind of callbacks.
 #[derive(Clone, Copy)]
-enum Callbacks {
+enum CallbackMix {
     /// Each callback is about an order of its own.
     New,
     /// Of ten callbacks, two are repeated and one is badly signed.
     Mixed,
 }
 
-impl Callbacks {
+impl CallbackMix {
     fn name(self) -> &'static str {
         match self {
-            Callbacks::New => "callback answered with 1, no worker runs",
-            Callbacks::Mixed => "the same, of ten 2 repeated and 1 badly signed",
+            CallbackMix::New => "callback answered with 1, no worker runs",
+            CallbackMix::Mixed => "the same, of ten 2 repeated and 1 badly signed",
         }
     }
 
@@ -45,8 +45,8 @@ impl Callbacks {
     fn choose(self, number: usize, bodies: &[(i64, String)]) -> (String, Option<i64>) {
         let (transaction_id, body) = &bodies[number];
         match (self, number % 10, number.checked_sub(REPEATED_AFTER)) {
-            (Callbacks::Mixed, 7 | 8, Some(earlier)) => (bodies[earlier].1.clone(), Some(bodies[earlier].0)),
-            (Callbacks::Mixed, 9, _) => (body.replace("5000", "5001"), None),
+            (CallbackMix::Mixed, 7 | 8, Some(earlier)) => (bodies[earlier].1.clone(), Some(bodies[earlier].0)),
+            (CallbackMix::Mixed, 9, _) => (body.replace("5000", "5001"), None),
             _ => (body.clone(), Some(*transaction_id)),
         }
     }
@@ -55,7 +55,7 @@ impl Callbacks {
 /// A load on the webhook.
 #[derive(Clone, Copy)]
 struct Load {
-    callbacks: Callbacks,
+    callbacks: CallbackMix,
     clients: usize,
     /// The longest time of the load. It also ends when `most` are answered.
     time: Duration,
@@ -69,13 +69,13 @@ pub(super) async fn measure(extent: Extent) -> [Section; 2] {
     let setup = Setup::on_servers(postgres, installation, 0).await;
     let one_row = OneRow::start(extent.load / 4).await;
     // The first requests are not measured.
-    let first = Load { callbacks: Callbacks::New, clients: CLIENTS[0], time: Duration::MAX, most: 200 };
+    let first = Load { callbacks: CallbackMix::New, clients: CLIENTS[0], time: Duration::MAX, most: 200 };
     let (_, mut allowed) = answer(&setup, &one_row, first).await;
     let mut rows = Vec::new();
     for (callbacks, clients, time) in [
-        (Callbacks::New, CLIENTS[0], extent.load),
-        (Callbacks::Mixed, CLIENTS[0], extent.load / 2),
-        (Callbacks::New, CLIENTS[1], extent.load / 2),
+        (CallbackMix::New, CLIENTS[0], extent.load),
+        (CallbackMix::Mixed, CLIENTS[0], extent.load / 2),
+        (CallbackMix::New, CLIENTS[1], extent.load / 2),
     ] {
         let most = usize::try_from(time.as_millis() * extent.burst).unwrap();
         let (row, more) = answer(&setup, &one_row, Load { callbacks, clients, time, most }).await;
@@ -89,7 +89,7 @@ pub(super) async fn measure(extent: Extent) -> [Section; 2] {
 
 /// Sends this many callbacks, if the time is enough. Returns the transactions that they allow, too, also those with a
 /// wrong answer: the answer may be lost, and the order waits for its payment all the same.
-async fn answer(setup: &Setup, one_row: &OneRow, load: Load) -> (Row, Vec<i64>) {
+async fn answer(setup: &Setup, one_row: &OneRow, load: Load) -> (LoadRow, Vec<i64>) {
     let Load { callbacks: which, clients, time, most } = load;
     progress(which.name(), &format!("{most} orders are made"));
     let bodies = Arc::new(callbacks(setup.installation(), most).await);
@@ -111,7 +111,7 @@ async fn answer(setup: &Setup, one_row: &OneRow, load: Load) -> (Row, Vec<i64>) 
     let limit = (limit_before + one_row.inserts(CLIENTS[0])) / 2;
     setup.tell_statements(answers.len()).await;
     let wrong = answers.iter().filter(|(is_right, _)| !is_right).count();
-    let row = Row::new(which.name(), format!("{clients} clients"), figures).with_errors(wrong).with_cost(cost);
+    let row = LoadRow::new(which.name(), format!("{clients} clients"), figures).with_errors(wrong).with_cost(cost);
     (row.with_limit(limit), answers.into_iter().filter_map(|(_, allowed)| allowed).collect())
 }
 
@@ -152,13 +152,13 @@ mod tests {
     #[test]
     fn of_ten_mixed_callbacks_two_come_again_and_one_is_badly_signed() {
         let bodies: Vec<(i64, String)> = (0..1_000).map(|number| (number, format!("{number}:5000"))).collect();
-        let chosen = |number| Callbacks::Mixed.choose(number, &bodies);
+        let chosen = |number| CallbackMix::Mixed.choose(number, &bodies);
 
         assert_eq!(chosen(300), ("300:5000".to_owned(), Some(300)));
         assert_eq!(chosen(307), ("100:5000".to_owned(), Some(100)));
         assert_eq!(chosen(308), ("101:5000".to_owned(), Some(101)));
         assert_eq!(chosen(309), ("309:5001".to_owned(), None));
         assert_eq!(chosen(7), ("7:5000".to_owned(), Some(7)), "none came before");
-        assert_eq!(Callbacks::New.choose(309, &bodies), ("309:5000".to_owned(), Some(309)));
+        assert_eq!(CallbackMix::New.choose(309, &bodies), ("309:5000".to_owned(), Some(309)));
     }
 }

@@ -18,7 +18,7 @@ use crate::support::servers::{PrivatePostgres, PrivateRedis, postgres_command};
 const CLIENTS: [usize; 3] = [1, 16, 64];
 
 /// The measured limits.
-pub(super) struct Limits {
+pub(super) struct MachineLimits {
     /// Numbers of clients, and their one-row inserts a second. Each insert is a commit.
     inserts: Vec<(usize, u128)>,
     /// Redis commands a second: name and number.
@@ -29,11 +29,11 @@ pub(super) struct Limits {
     handler: u128,
 }
 
-impl Limits {
+impl MachineLimits {
     /// Measures each limit for this time.
     pub(super) async fn measure(time: Duration) -> Self {
         eprintln!("the limits of this machine");
-        Limits {
+        MachineLimits {
             inserts: inserts(time).await,
             redis: redis(time).await,
             flushes: flushes(time),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use limits::Limits;
+use limits::MachineLimits;
 use report::Section;
 use setup::Setup;
 
@@ -171,7 +171,7 @@ pub(crate) struct Report {
 
 /// Measures these parts, one after the other: a part that still runs would disturb the next one.
 pub(crate) async fn run(parts: &[Part], extent: Extent) -> Report {
-    let limits = Limits::measure(extent.load / 4).await;
+    let limits = MachineLimits::measure(extent.load / 4).await;
     let mut text = format!("{}\n", limits.table());
     let (mut measured, mut faults) = (Vec::new(), Vec::new());
     for part in parts {
@@ -293,7 +293,7 @@ mod tests {
     async fn the_benchmark_measures_the_webhook() {
         let Report { text: report, json, .. } = run(&[Part::Webhook, Part::Burst], Extent::QUICK).await;
 
-        for away in webhook::Away::ALL {
+        for away in webhook::MissingPart::ALL {
             assert!(report.contains(&format!("\n| 20 a second, {} | 20 | 20 | ", away.name())), "{report}");
         }
         assert_eq!(report.matches("| 64 clients |").count(), 4, "{report}");

@@ -14,7 +14,7 @@ pub(super) enum Section {
         /// The setup that carried the loads.
         title: String,
         /// The loads, in the order of measurement.
-        rows: Vec<Row>,
+        rows: Vec<LoadRow>,
     },
     /// A table of other results.
     Table {
@@ -28,7 +28,7 @@ pub(super) enum Section {
 }
 
 impl Section {
-    pub(super) fn of_rows(title: impl Into<String>, rows: Vec<Row>) -> Self {
+    pub(super) fn of_rows(title: impl Into<String>, rows: Vec<LoadRow>) -> Self {
         Section::Loads { title: title.into(), rows }
     }
 
@@ -38,7 +38,7 @@ impl Section {
             Section::Table { title, table, .. } => format!("### {title}\n\n{table}\n"),
             Section::Loads { title, rows } => {
                 let speeds: String = rows.iter().map(|row| row.speed(limit)).collect();
-                let costs: String = rows.iter().filter_map(Row::cost).collect();
+                let costs: String = rows.iter().filter_map(LoadRow::cost).collect();
                 format!("### {title}\n\n{SPEED}{speeds}\n{COST}{costs}\n")
             }
         }
@@ -54,7 +54,7 @@ impl Section {
 }
 
 /// One measured load.
-pub(super) struct Row {
+pub(super) struct LoadRow {
     what: &'static str,
     load: String,
     figures: Figures,
@@ -85,25 +85,25 @@ impl Cost {
     }
 }
 
-impl Row {
+impl LoadRow {
     pub(super) fn new(what: &'static str, load: impl Into<String>, figures: Figures) -> Self {
-        Row { what, load: load.into(), figures, errors: 0, cost: None, limit: None }
+        LoadRow { what, load: load.into(), figures, errors: 0, cost: None, limit: None }
     }
 
     pub(super) fn with_load(self, load: String) -> Self {
-        Row { load, ..self }
+        LoadRow { load, ..self }
     }
 
     pub(super) fn with_errors(self, errors: usize) -> Self {
-        Row { errors, ..self }
+        LoadRow { errors, ..self }
     }
 
     pub(super) fn with_cost(self, cost: Cost) -> Self {
-        Row { cost: Some(cost), ..self }
+        LoadRow { cost: Some(cost), ..self }
     }
 
     pub(super) fn with_limit(self, limit: u128) -> Self {
-        Row { limit: Some(limit), ..self }
+        LoadRow { limit: Some(limit), ..self }
     }
 
     /// Its rate as a part of its own limit, or else of `limit`, computed by `of`.
@@ -174,12 +174,12 @@ impl Row {
     }
 }
 
-/// The head of the lines of [`Row::speed`].
+/// The head of the lines of [`LoadRow::speed`].
 const SPEED: &str = "\
     | what | load | number | wrong | per second | of one-row inserts | p50 ms | p90 ms | p99 ms | longest ms |\n\
     |---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
 
-/// The head of the lines of [`Row::cost`].
+/// The head of the lines of [`LoadRow::cost`].
 const COST: &str = "\
     | what | load | processor µs each, ours | per processor second | of which | memory MiB |\n\
     |---|---|---:|---:|---|---|\n";
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_row_tells_its_part_of_the_limit() {
-        let row = Row::new("callbacks", "64 clients", Figures::in_time(vec![Duration::from_millis(2); 500], 1_000));
+        let row = LoadRow::new("callbacks", "64 clients", Figures::in_time(vec![Duration::from_millis(2); 500], 1_000));
 
         assert_eq!(
             row.speed(Some(1_000)),

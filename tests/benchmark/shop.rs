@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Extent;
 use super::load::{Figures, at_a_rate, closed_loop};
-use super::report::{Cost, Row};
+use super::report::{Cost, LoadRow};
 use super::setup::Setup;
 use super::usage::Usage;
 use crate::support::role::id;
@@ -31,7 +31,7 @@ const LATEST_DEBIT: Duration = Duration::from_secs(5);
 const PAYMENTS_PER_SECOND: u32 = 20;
 
 /// Measures all loads. Payments come first, while there is no other work.
-pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
+pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<LoadRow> {
     let mut rows = Vec::new();
     progress(setup.name(), "payments");
     let payment = |setup: Arc<Setup>| move |_| confirm_and_see_paid(Arc::clone(&setup));
@@ -45,7 +45,7 @@ pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
     setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
     let late = at_a_rate(PAYMENTS_PER_SECOND, extent.payments, late_debit(setup)).await;
     setup.sandbox().clear_faults().await;
-    rows.push(Row::new(
+    rows.push(LoadRow::new(
         DEBITED,
         format!("{PAYMENTS_PER_SECOND} a second, debited 0 to 5 s after our answer"),
         Figures::of(late),
@@ -72,19 +72,19 @@ pub(super) async fn day(setup: &Arc<Setup>, extent: Extent) -> Vec<Row> {
 }
 
 /// Measures orders, and a callback about each.
-pub(super) async fn short_day(setup: &Arc<Setup>, clients: usize, time: Duration) -> [Row; 2] {
+pub(super) async fn short_day(setup: &Arc<Setup>, clients: usize, time: Duration) -> [LoadRow; 2] {
     let (made, orders) = first_orders(setup, clients, time).await;
     [made, first_callbacks(setup, clients, time, &orders).await]
 }
 
 /// Measures the first orders of an installation. Returns the orders that were answered with a link, too.
-pub(super) async fn first_orders(setup: &Arc<Setup>, clients: usize, time: Duration) -> (Row, Vec<Value>) {
-    orders(setup, 1, Duration::MAX, 1, "nobody's first request counts").await;
+pub(super) async fn first_orders(setup: &Arc<Setup>, clients: usize, time: Duration) -> (LoadRow, Vec<Value>) {
+    orders(setup, 1, Duration::MAX, 1, "the first request is not measured").await;
     orders(setup, clients, time, usize::MAX, "order made, answered with its link").await
 }
 
 /// Measures a callback about each of these orders.
-pub(super) async fn first_callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &[Value]) -> Row {
+pub(super) async fn first_callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &[Value]) -> LoadRow {
     setup.sandbox().fault(&json!({ "fault": "callback-never" })).await;
     callbacks(setup, clients, time, orders).await.0
 }
@@ -98,7 +98,11 @@ pub(super) const SLOW_GATEWAY: [SlowGateway; 2] = [
 ];
 
 /// Measures orders by 64 clients at a gateway that takes this time for each link.
-pub(super) async fn orders_of_slow_gateway(setup: &Arc<Setup>, time: Duration, (what, latency): SlowGateway) -> Row {
+pub(super) async fn orders_of_slow_gateway(
+    setup: &Arc<Setup>,
+    time: Duration,
+    (what, latency): SlowGateway,
+) -> LoadRow {
     setup.sandbox().delay_answers(latency).await;
     let (row, _) = orders(setup, CLIENTS[1], time, usize::MAX, what).await;
     setup.sandbox().clear_faults().await;
@@ -112,7 +116,7 @@ async fn orders(
     time: Duration,
     limit: usize,
     what: &'static str,
-) -> (Row, Vec<Value>) {
+) -> (LoadRow, Vec<Value>) {
     let by = Arc::clone(setup);
     let create = move |_| {
         let setup = Arc::clone(&by);
@@ -127,7 +131,7 @@ async fn orders(
 
 /// Measures callbacks about each of these orders by this many clients. Each order is debited at once. Returns the
 /// answered callbacks, too.
-async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &[Value]) -> (Row, Vec<String>) {
+async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &[Value]) -> (LoadRow, Vec<String>) {
     let fresh: Vec<(String, i64)> = signed_callbacks(orders).into_iter().zip(ids(orders)).collect();
     let about: Arc<Vec<(String, i64)>> = Arc::new(fresh);
     let by = Arc::clone(setup);
@@ -157,7 +161,7 @@ async fn callbacks(setup: &Arc<Setup>, clients: usize, time: Duration, orders: &
 }
 
 /// Measures answered callbacks that come once more, and badly signed ones.
-async fn callbacks_again(setup: &Arc<Setup>, clients: usize, time: Duration, answered: Vec<String>) -> Vec<Row> {
+async fn callbacks_again(setup: &Arc<Setup>, clients: usize, time: Duration, answered: Vec<String>) -> Vec<LoadRow> {
     let (mut rows, count) = (Vec::new(), answered.len());
     let broken = answered.iter().map(|body| body.replace("5000", "5001")).collect();
     for (what, bodies, expected) in
@@ -195,7 +199,7 @@ async fn load<T, F>(
     what: &'static str,
     work: impl Fn(usize) -> F + Send + Sync + 'static,
     follows: impl AsyncFnOnce(&[T]),
-) -> (Row, Vec<T>)
+) -> (LoadRow, Vec<T>)
 where
     T: Send + 'static,
     F: Future<Output = T> + Send,
@@ -208,17 +212,17 @@ where
     follows(&answers).await;
     let cost = Cost::since(&before, &processes);
     setup.tell_statements(answers.len()).await;
-    (Row::new(what, format!("{clients} clients"), figures).with_cost(cost), answers)
+    (LoadRow::new(what, format!("{clients} clients"), figures).with_cost(cost), answers)
 }
 
 /// The times of one payment, from the customer's confirmation until the order is seen as paid.
-pub(super) struct Payment {
+pub(super) struct PaymentTimes {
     since_confirmed: Duration,
     since_debited: Duration,
 }
 
 /// Makes an order, follows its events as the return page does, and confirms its payment at the sandbox.
-pub(super) async fn confirm_and_see_paid(setup: Arc<Setup>) -> Payment {
+pub(super) async fn confirm_and_see_paid(setup: Arc<Setup>) -> PaymentTimes {
     let order = setup.api().create_order().await;
     let transaction_id = linked(&setup, &order).await;
     let mut events = setup.api().follow(id(&order)).await;
@@ -235,7 +239,10 @@ pub(super) async fn confirm_and_see_paid(setup: Arc<Setup>) -> Payment {
             Instant::now()
         }
     );
-    Payment { since_confirmed: paid_at - confirmed_at, since_debited: paid_at.saturating_duration_since(debited_at) }
+    PaymentTimes {
+        since_confirmed: paid_at - confirmed_at,
+        since_debited: paid_at.saturating_duration_since(debited_at),
+    }
 }
 
 /// The gateway asks, and debits some time after our answer. Measures how long after the debit the order is seen as
@@ -274,10 +281,13 @@ async fn linked(setup: &Setup, order: &Value) -> i64 {
     transaction_id.expect("a link")
 }
 
-fn payment_rows(load: &str, payments: &[Payment]) -> [Row; 2] {
+fn payment_rows(load: &str, payments: &[PaymentTimes]) -> [LoadRow; 2] {
     let from_confirmed = Figures::of(payments.iter().map(|payment| payment.since_confirmed));
     let from_debited = Figures::of(payments.iter().map(|payment| payment.since_debited));
-    [Row::new("customer confirms → `paid` is seen", load, from_confirmed), Row::new(DEBITED, load, from_debited)]
+    [
+        LoadRow::new("customer confirms → `paid` is seen", load, from_confirmed),
+        LoadRow::new(DEBITED, load, from_debited),
+    ]
 }
 
 /// The callbacks that the gateway would send for these orders.

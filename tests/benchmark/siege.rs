@@ -157,7 +157,7 @@ pub(super) async fn lay(time: Duration, settings: &[(&str, &str)]) -> Siege {
 
     progress("siege", "connections are held");
     let mut siege = JoinSet::new();
-    let (held, pages) = (Arc::new(Held::default()), Arc::new(AtomicUsize::new(0)));
+    let (held, pages) = (Arc::new(HeldConnections::default()), Arc::new(AtomicUsize::new(0)));
     let places = ConnectionLimits::of_this_process().api;
     for number in 0..places + MORE_THAN_PLACES {
         siege.spawn(hold(address, number % HOLDERS, Arc::clone(&held)));
@@ -255,13 +255,13 @@ async fn callbacks(url: &str, count: usize) -> Vec<String> {
 
 /// The number of held connections.
 #[derive(Default)]
-struct Held {
+struct HeldConnections {
     now: AtomicUsize,
     /// The fewest since callbacks come.
     fewest: AtomicUsize,
 }
 
-impl Held {
+impl HeldConnections {
     fn one_more(&self) {
         self.now.fetch_add(1, Ordering::Relaxed);
     }
@@ -273,7 +273,7 @@ impl Held {
 }
 
 /// Holds a connection, sends a request on it now and then, and connects again when it is closed.
-async fn hold(address: SocketAddr, holder: usize, held: Arc<Held>) {
+async fn hold(address: SocketAddr, holder: usize, held: Arc<HeldConnections>) {
     let from = Ipv4Addr::new(127, 0, 0, 11 + u8::try_from(holder).unwrap());
     loop {
         if let Ok(mut stream) = connect_from(from, address).await {

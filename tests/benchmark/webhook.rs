@@ -23,23 +23,24 @@ use crate::support::wait::wait_until;
 
 /// The part that is away while the callbacks come.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Away {
+pub(super) enum MissingPart {
     Nothing,
     Redis,
     GatewayHangs,
     Gateway,
 }
 
-impl Away {
+impl MissingPart {
     /// In the order of measurement. The one that ends the sandbox comes last.
-    pub(super) const ALL: [Away; 4] = [Away::Nothing, Away::Redis, Away::GatewayHangs, Away::Gateway];
+    pub(super) const ALL: [MissingPart; 4] =
+        [MissingPart::Nothing, MissingPart::Redis, MissingPart::GatewayHangs, MissingPart::Gateway];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Away::Nothing => "everything there",
-            Away::Redis => "Redis away",
-            Away::GatewayHangs => "the gateway hangs",
-            Away::Gateway => "the gateway away",
+            MissingPart::Nothing => "everything there",
+            MissingPart::Redis => "Redis away",
+            MissingPart::GatewayHangs => "the gateway hangs",
+            MissingPart::Gateway => "the gateway away",
         }
     }
 }
@@ -56,10 +57,10 @@ pub(super) async fn measure(extent: Extent) -> Section {
         installation.sandbox.fault(&json!({ "fault": "callback-never" })).await;
         // The first requests are not measured.
         let warm_up = extent.webhook.min(Duration::from_secs(3));
-        round(&mut installation, &api, Away::Nothing, *per_second, warm_up).await;
-        for away in Away::ALL {
+        round(&mut installation, &api, MissingPart::Nothing, *per_second, warm_up).await;
+        for away in MissingPart::ALL {
             // Work that waits for a hanging gateway also waits for one that is away.
-            if away != Away::Gateway {
+            if away != MissingPart::Gateway {
                 settled(&installation).await;
             }
             let (figures, allowed) = round(&mut installation, &api, away, *per_second, extent.webhook).await;
@@ -91,7 +92,7 @@ async fn settled(installation: &RunningInstallation) {
 async fn round(
     installation: &mut RunningInstallation,
     api: &RunningApi,
-    away: Away,
+    away: MissingPart,
     per_second: u32,
     time: Duration,
 ) -> (Figures, usize) {
@@ -99,14 +100,14 @@ async fn round(
     progress("the webhook", &format!("{per_second} callbacks a second, {}", away.name()));
     let bodies = Arc::new(callbacks(installation, count).await);
     match away {
-        Away::Nothing => (),
-        Away::Redis => installation.redis.kill(),
+        MissingPart::Nothing => (),
+        MissingPart::Redis => installation.redis.kill(),
         // Longer than the round, and longer than every call of ours.
-        Away::GatewayHangs => installation.sandbox.delay_answers(Duration::from_secs(120)).await,
-        Away::Gateway => installation.sandbox.stop(),
+        MissingPart::GatewayHangs => installation.sandbox.delay_answers(Duration::from_secs(120)).await,
+        MissingPart::Gateway => installation.sandbox.stop(),
     }
     let (http, webhook) = (client(), format!("{}/atmos/webhook/", api.role.url));
-    let is_paid = !matches!(away, Away::Gateway | Away::GatewayHangs);
+    let is_paid = !matches!(away, MissingPart::Gateway | MissingPart::GatewayHangs);
     let paying = is_paid.then(|| (client(), installation.sandbox.url.clone()));
     let between = Duration::from_secs(1) / per_second;
     let began = Instant::now() + Duration::from_millis(100);
@@ -127,9 +128,9 @@ async fn round(
     }
     let answers = running.join_all().await;
     match away {
-        Away::Redis => installation.redis.restart().await,
-        Away::GatewayHangs => installation.sandbox.clear_faults().await,
-        Away::Nothing | Away::Gateway => (),
+        MissingPart::Redis => installation.redis.restart().await,
+        MissingPart::GatewayHangs => installation.sandbox.clear_faults().await,
+        MissingPart::Nothing | MissingPart::Gateway => (),
     }
     let allowed = answers.iter().filter(|(_, is_allowed)| *is_allowed).count();
     (Figures::of(answers.into_iter().map(|(took, _)| took)), allowed)

@@ -103,25 +103,25 @@ async fn tell(kind: Kind, point: Point, time: u32) {
         let paid = async || {
             patient.pay_until_debited(id, deadline).await.is_some() && patient.reaches(id, "paid", deadline).await
         };
-        let ended = match End::of(point) {
-            End::Paid => paid().await,
-            End::Failed => patient.reaches(id, "failed", deadline).await,
-            End::Canceled => {
+        let ended = match StoryEnd::of(point) {
+            StoryEnd::Paid => paid().await,
+            StoryEnd::Failed => patient.reaches(id, "failed", deadline).await,
+            StoryEnd::Canceled => {
                 patient.link(id, deadline).await.is_some() && patient.cancel(id, deadline).await == Some(true)
             }
-            End::Refunded => {
+            StoryEnd::Refunded => {
                 paid().await
                     && patient.refund(id, "refund", deadline).await.is_some()
                     && patient.reaches(id, "refunded", deadline).await
             }
-            End::Sent => paid().await && patient.refund(id, "refund", deadline).await.is_some(),
+            StoryEnd::Sent => paid().await && patient.refund(id, "refund", deadline).await.is_some(),
         };
         (id, ended)
     })
     .await;
     assert!(ended, "{what}: {:?}", house.patient.order(id).await);
     house.wait_for_death(point).await;
-    if End::of(point) == End::Sent {
+    if StoryEnd::of(point) == StoryEnd::Sent {
         house.wait_until_asked_about().await;
     }
     house.check(&what, id, point).await;
@@ -129,7 +129,7 @@ async fn tell(kind: Kind, point: Point, time: u32) {
 
 /// The end of a story with a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum StoryEnd {
     Paid,
     Failed,
     Canceled,
@@ -138,19 +138,19 @@ enum End {
     Sent,
 }
 
-impl End {
-    fn of(point: Point) -> End {
+impl StoryEnd {
+    fn of(point: Point) -> StoryEnd {
         match point {
-            Point::DeadLetterBeforeCommit => End::Failed,
-            Point::CancelBeforeCommit | Point::CancelAfterCommit => End::Canceled,
-            Point::RefundBeforeCall => End::Sent,
+            Point::DeadLetterBeforeCommit => StoryEnd::Failed,
+            Point::CancelBeforeCommit | Point::CancelAfterCommit => StoryEnd::Canceled,
+            Point::RefundBeforeCall => StoryEnd::Sent,
             Point::RequestBeforeCommit
             | Point::RequestAfterCommit
             | Point::RefundBeforeMark
             | Point::RefundAfterCall
             | Point::RefundBeforeCommit
-            | Point::RefundAfterCommit => End::Refunded,
-            _ => End::Paid,
+            | Point::RefundAfterCommit => StoryEnd::Refunded,
+            _ => StoryEnd::Paid,
         }
     }
 }
@@ -290,14 +290,14 @@ impl House {
         // The audit compares all rows about the order, its jobs and its history with the gateway.
         self.command(&["audit"]).await;
         let debits: Vec<&Value> = book.iter().filter(|line| line["debits"] != 0).collect();
-        let (status, reversals) = match End::of(point) {
-            End::Failed | End::Canceled => {
+        let (status, reversals) = match StoryEnd::of(point) {
+            StoryEnd::Failed | StoryEnd::Canceled => {
                 assert!(debits.is_empty(), "{what}: {debits:?}");
                 return;
             }
-            End::Paid => ("paid", 0),
-            End::Refunded => ("refunded", 1),
-            End::Sent => ("paid", 0),
+            StoryEnd::Paid => ("paid", 0),
+            StoryEnd::Refunded => ("refunded", 1),
+            StoryEnd::Sent => ("paid", 0),
         };
         assert_eq!(order["status"], status, "{what}");
         assert_eq!(debits[0]["state"], if reversals == 0 { "debited" } else { "reversed" }, "{what}");

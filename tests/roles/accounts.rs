@@ -27,7 +27,7 @@ async fn a_workers_job_of_another_gateway_account_is_done_by_the_worker_that_has
     ours.program.signal("TERM");
     ours.program.wait_exit(PATIENCE).await;
     api.create_orders(4).await;
-    let told = wait_until("doctor to tell of orders that nobody can ask about", PATIENCE, async || {
+    let told = wait_until("doctor to report orders that no worker can ask about", PATIENCE, async || {
         let told = installation.command(&["doctor"]).await;
         told.contains("open orders of sandbox:1234 wait for a worker that has this account").then_some(told)
     })

@@ -102,7 +102,7 @@ async fn a_redis_that_dies_and_comes_back_costs_only_time() {
     let outcome = installation.sandbox.pay(transaction_id).await;
 
     assert_eq!(outcome, "debited", "the callback was answered without Redis");
-    assert!(without_link["transaction_id"].is_null(), "nobody could make a link: {without_link}");
+    assert!(without_link["transaction_id"].is_null(), "no worker could make a link: {without_link}");
 
     installation.redis.restart().await;
     api.wait_for(id(&linked), "paid").await;

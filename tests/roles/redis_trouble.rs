@@ -117,11 +117,11 @@ async fn a_redis_that_was_away_for_long_and_comes_back_as_another_one_is_used_at
     running.endures(Duration::from_secs(25)).await;
     running.installation.redis.restart().await;
     let redis = &running.installation.redis;
-    let _: i64 = redis.command(&["LPUSH", "{tasdiq:somebody}:queue:links", "1", "2", "3"]).await;
-    let () = redis.command(&["SET", "{tasdiq:somebody}:twin", "theirs"]).await;
+    let _: i64 = redis.command(&["LPUSH", "{tasdiq:another}:queue:links", "1", "2", "3"]).await;
+    let () = redis.command(&["SET", "{tasdiq:another}:twin", "theirs"]).await;
 
     running.resumes().await;
-    let theirs: Vec<String> = redis.command(&["LRANGE", "{tasdiq:somebody}:queue:links", "0", "-1"]).await;
+    let theirs: Vec<String> = redis.command(&["LRANGE", "{tasdiq:another}:queue:links", "0", "-1"]).await;
     assert_eq!(theirs, ["3", "2", "1"]);
     let instances = "select count(distinct twin) from processes where twin in (select twin from processes)";
     running.installation.wait_for_number(instances, RESUMED, |instances| instances == 1).await;

@@ -59,7 +59,7 @@ async fn rolling_restarts_under_load_refuse_no_request_and_run_no_job_twice() {
     installation.sandbox.clear_faults().await;
     installation.wait_for_links(Duration::from_secs(10)).await;
     let number = i64::try_from(orders.len()).unwrap();
-    assert_eq!(installation.number("select count(*) from orders").await, number, "an order nobody was told of");
+    assert_eq!(installation.number("select count(*) from orders").await, number, "an order without an answer");
     let given_back = job_log::links_were_made_once_each(&installation, number).await;
     println!("{number} orders, {given_back} jobs given back unstarted");
     let drafts = "select max(n) from (select count(*) n from transactions group by order_id) as drafts";

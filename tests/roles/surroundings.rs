@@ -308,7 +308,7 @@ async fn of_two_that_hold_their_queue_in_memory_on_one_database_the_second_is_re
     next.wait_for_line("Tasdiq is up", PATIENCE).await;
     assert!(
         killed.elapsed() < Duration::from_secs(8),
-        "whoever follows a killed one need not wait: {:?}",
+        "the successor of a killed process need not wait: {:?}",
         killed.elapsed()
     );
 }

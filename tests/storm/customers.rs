@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
-use super::plan::Plan;
+use super::plan::StormPlan;
 use crate::support::patient::Patient;
 
 /// A shop tries longer than the storm lasts: in the end each of its orders must be accepted.
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The answers to shops and customers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Served {
+pub(crate) struct ServedCustomers {
     /// Orders acknowledged with 201.
     pub(crate) acknowledged: Vec<i64>,
     /// Shops that gave up.
@@ -39,7 +39,7 @@ const REFUNDED_PERCENT: u32 = 15;
 /// How long a shop that wants to refund waits for the payment. An order whose jobs crash is never paid.
 const PAID_WITHIN: Duration = Duration::from_secs(60);
 
-impl fmt::Display for Served {
+impl fmt::Display for ServedCustomers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -57,20 +57,20 @@ impl fmt::Display for Served {
 /// All buyers.
 pub(crate) struct Customers {
     buying: JoinSet<()>,
-    served: Arc<Mutex<Served>>,
+    served: Arc<Mutex<ServedCustomers>>,
 }
 
 impl Customers {
     /// Begins to make the plan's orders, one after the other. None waits for the end of an earlier one.
-    pub(crate) fn start(plan: &Plan, patient: Patient) -> Customers {
-        let served = Arc::new(Mutex::new(Served::default()));
+    pub(crate) fn start(plan: &StormPlan, patient: Patient) -> Customers {
+        let served = Arc::new(Mutex::new(ServedCustomers::default()));
         let mut buying = JoinSet::new();
         let (plan, shared) = (plan.clone(), Arc::clone(&served));
         buying.spawn(async move {
             let mut customers = JoinSet::new();
-            let mut pace = tokio::time::interval(plan.order_every);
+            let mut interval = tokio::time::interval(plan.order_every);
             for number in 0..plan.orders {
-                pace.tick().await;
+                interval.tick().await;
                 let (plan, patient, served) = (plan.clone(), patient.clone(), Arc::clone(&shared));
                 customers.spawn(async move { buy(&plan, &patient, number, &served).await });
             }
@@ -82,7 +82,7 @@ impl Customers {
     }
 
     /// Waits until all have bought or given up.
-    pub(crate) async fn served(mut self) -> Served {
+    pub(crate) async fn served(mut self) -> ServedCustomers {
         while let Some(ended) = self.buying.join_next().await {
             ended.expect("the customers end");
         }
@@ -90,7 +90,7 @@ impl Customers {
     }
 }
 
-async fn buy(plan: &Plan, patient: &Patient, number: usize, served: &Mutex<Served>) {
+async fn buy(plan: &StormPlan, patient: &Patient, number: usize, served: &Mutex<ServedCustomers>) {
     let mut random = StdRng::seed_from_u64(plan.seed.wrapping_add(number as u64 + 1));
     let deadline = Instant::now() + PATIENCE;
     let Some(id) = patient.create(&format!("storm-{number}"), deadline).await else {
@@ -124,7 +124,7 @@ async fn buy(plan: &Plan, patient: &Patient, number: usize, served: &Mutex<Serve
 }
 
 /// The shop cancels the order, with or without a payment at that moment.
-async fn call_off(patient: &Patient, id: i64, is_being_paid: bool, deadline: Instant, served: &Mutex<Served>) {
+async fn call_off(patient: &Patient, id: i64, is_being_paid: bool, deadline: Instant, served: &Mutex<ServedCustomers>) {
     let canceled = match is_being_paid {
         true => match patient.link(id, deadline).await {
             Some(transaction_id) => tokio::join!(patient.cancel(id, deadline), patient.pay(transaction_id)).0,
@@ -138,7 +138,7 @@ async fn call_off(patient: &Patient, id: i64, is_being_paid: bool, deadline: Ins
 }
 
 /// The shop asks twice at once under one key, and a second clerk asks under another one.
-async fn give_back(patient: &Patient, id: i64, deadline: Instant, served: &Mutex<Served>) {
+async fn give_back(patient: &Patient, id: i64, deadline: Instant, served: &Mutex<ServedCustomers>) {
     let (mine, theirs) = (format!("storm-refund-{id}"), format!("storm-refund-{id}-too"));
     let (first, again, other) = tokio::join!(
         patient.refund(id, &mine, deadline),

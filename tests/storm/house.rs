@@ -8,7 +8,7 @@ use failpoint::Point;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
-use super::plan::{APIS, Calamity, Plan, WORKERS};
+use super::plan::{APIS, Calamity, StormPlan, WORKERS};
 use super::restarts::{Kill, Outage, Zombie};
 use crate::support::front::Front;
 use crate::support::installation::SANDBOX_CREDENTIALS;
@@ -22,7 +22,7 @@ use crate::support::supervised::{RunEnd, Supervised};
 use crate::support::wait::PATIENCE;
 
 /// How often the processes are checked. Often, so that a storm does not consist of pauses.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 /// A process that was stopped for a shorter time than its leases last is no zombie.
 const LEASE_MS: i64 = 8_000;
@@ -77,7 +77,7 @@ pub(crate) struct Happened {
 }
 
 impl House {
-    pub(crate) async fn build(plan: &Plan) -> House {
+    pub(crate) async fn build(plan: &StormPlan) -> House {
         let (postgres, redis) = tokio::join!(PrivatePostgres::start(), PrivateRedis::start());
         let api_ports = [(); APIS].map(|()| free_port());
         let front = Front::begin(api_ports).await;
@@ -157,7 +157,7 @@ impl House {
     }
 
     /// Lets each calamity of the plan happen at its time.
-    pub(crate) async fn rage(&mut self, plan: &Plan) {
+    pub(crate) async fn rage(&mut self, plan: &StormPlan) {
         let began = Instant::now();
         let mut calamities: VecDeque<(Duration, Calamity)> = plan.calamities.iter().copied().collect();
         while !calamities.is_empty() || began.elapsed() < plan.order_every * u32::try_from(plan.orders).unwrap() {
@@ -170,8 +170,8 @@ impl House {
                     self.befall(calamity).await;
                 }
             }
-            self.look().await;
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.check_processes().await;
+            tokio::time::sleep(CHECK_EVERY).await;
         }
     }
 
@@ -229,7 +229,7 @@ impl House {
     }
 
     /// Starts ended processes again, and wakes workers that have slept long enough.
-    async fn look(&mut self) {
+    async fn check_processes(&mut self) {
         for program in self.apis.iter_mut().chain(&mut self.workers) {
             program.look();
         }
@@ -263,18 +263,18 @@ impl House {
     pub(crate) async fn clear_skies(&mut self) {
         self.sandbox.clear_faults().await;
         while !self.asleep.is_empty() || self.redis_back.is_some() || self.postgres_back.is_some() {
-            self.look().await;
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.check_processes().await;
+            tokio::time::sleep(CHECK_EVERY).await;
         }
     }
 
     /// Supervises the processes until `done` is over. Returns its result.
-    pub(crate) async fn look_after<T>(&mut self, done: impl Future<Output = T>) -> T {
+    pub(crate) async fn supervise_until<T>(&mut self, done: impl Future<Output = T>) -> T {
         let mut done = std::pin::pin!(done);
         loop {
             tokio::select! {
                 result = &mut done => return result,
-                () = tokio::time::sleep(LOOK_EVERY) => self.look().await,
+                () = tokio::time::sleep(CHECK_EVERY) => self.check_processes().await,
             }
         }
     }
@@ -292,7 +292,7 @@ impl House {
                 told = Instant::now();
                 println!("{unsettled} orders and jobs are still under way");
             }
-            self.look_after(tokio::time::sleep(Duration::from_millis(500))).await;
+            self.supervise_until(tokio::time::sleep(Duration::from_millis(500))).await;
         }
     }
 
@@ -362,7 +362,7 @@ impl House {
 }
 
 /// Injected defects, and one host with a wrong clock.
-fn failpoints(plan: &Plan, number: usize) -> String {
+fn failpoints(plan: &StormPlan, number: usize) -> String {
     let mut points = match plan.defects_last {
         true => vec![
             format!("{}=kill", Point::DefectKills),

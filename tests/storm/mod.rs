@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use customers::Customers;
 use house::House;
-use plan::Plan;
+use plan::StormPlan;
 use reckoning::Reckoning;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,8 +32,8 @@ async fn a_storm_loses_nothing_and_doubles_nothing() {
         Err(_) => rand::random(),
     };
     let plan = match std::env::var("TASDIQ_TEST_STORM").as_deref() {
-        Err(_) | Ok("short") => Plan::short(seed),
-        Ok("long") => Plan::long(seed),
+        Err(_) | Ok("short") => StormPlan::short(seed),
+        Ok("long") => StormPlan::long(seed),
         Ok(other) => panic!("TASDIQ_TEST_STORM is short or long, and not {other}"),
     };
     println!("{} storm, TASDIQ_TEST_STORM_SEED={seed}", plan.name);
@@ -45,7 +45,7 @@ async fn a_storm_loses_nothing_and_doubles_nothing() {
     house.rage(&plan).await;
     println!("the worst is over after {:?}", began.elapsed());
     house.clear_skies().await;
-    let served = house.look_after(customers.served()).await;
+    let served = house.supervise_until(customers.served()).await;
     println!("{served} after {:?}", began.elapsed());
     let unsettled = house.settle(plan.settle_within).await;
 

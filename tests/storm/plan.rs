@@ -44,7 +44,7 @@ pub(crate) struct Counts {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct StormPlan {
     pub(crate) name: &'static str,
     pub(crate) seed: u64,
     pub(crate) orders: usize,
@@ -64,9 +64,9 @@ pub(crate) struct Plan {
     pub(crate) at_least: Counts,
 }
 
-impl Plan {
+impl StormPlan {
     /// About three minutes. Every order is paid, and no defect lasts: what is unpaid or defective takes longer to end.
-    pub(crate) fn short(seed: u64) -> Plan {
+    pub(crate) fn short(seed: u64) -> StormPlan {
         let at_least = Counts {
             orders: 450,
             jobs: 1_200,
@@ -82,7 +82,7 @@ impl Plan {
             canceled: 10,
         };
         let planned = Counts { worker_kills: 14, api_kills: 4, zombies: 3, ..at_least };
-        Plan {
+        StormPlan {
             name: "short",
             seed,
             orders: 480,
@@ -98,7 +98,7 @@ impl Plan {
     }
 
     /// Some twenty minutes, of which the last wait for orders to expire and for defective jobs to become dead letters.
-    pub(crate) fn long(seed: u64) -> Plan {
+    pub(crate) fn long(seed: u64) -> StormPlan {
         let at_least = Counts {
             orders: 5_000,
             jobs: 20_000,
@@ -123,7 +123,7 @@ impl Plan {
             zombies: 14,
             ..at_least
         };
-        Plan {
+        StormPlan {
             name: "long",
             seed,
             orders: 7_500,

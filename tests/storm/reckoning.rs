@@ -7,9 +7,9 @@ use failpoint::{Point, defect_of};
 use serde_json::Value;
 use sqlx::FromRow;
 
-use super::customers::Served;
+use super::customers::ServedCustomers;
 use super::house::{House, now_ms};
-use super::plan::Plan;
+use super::plan::StormPlan;
 use super::restarts::{self, Restarts, percentile};
 
 /// The longest wait of a job for its restart while a server is away, too.
@@ -69,7 +69,7 @@ const JOBS: &str = "select (select count(*) from (select distinct job_id, kind f
     + (select count(*) from callbacks where order_id is not null)";
 
 impl Reckoning {
-    pub(crate) async fn of(house: &mut House, plan: &Plan, served: &Served, unsettled: i64) -> Reckoning {
+    pub(crate) async fn of(house: &mut House, plan: &StormPlan, served: &ServedCustomers, unsettled: i64) -> Reckoning {
         let mut connection = house.connection().await;
         let orders: Vec<OrderRow> =
             sqlx::query_as("select id, status, transaction_id, needs_review from orders order by id")
@@ -155,7 +155,7 @@ impl Reckoning {
     }
 
     /// Fails the test if the storm was too small, or if there is a fault.
-    pub(crate) fn judge(&self, plan: &Plan) {
+    pub(crate) fn judge(&self, plan: &StormPlan) {
         assert!(self.faults.is_empty(), "seed {}: {}\n{self}", plan.seed, self.faults.join("\n"));
         let count = |name: &str| self.counts.iter().find(|(other, _)| *other == name).unwrap().1;
         let at_least = plan.at_least;
@@ -222,7 +222,7 @@ impl fmt::Display for Reckoning {
     }
 }
 
-fn lost_orders(served: &Served, orders: &[OrderRow]) -> Vec<String> {
+fn lost_orders(served: &ServedCustomers, orders: &[OrderRow]) -> Vec<String> {
     let known: HashSet<i64> = orders.iter().map(|order| order.id).collect();
     let lost = served.acknowledged.iter().filter(|id| !known.contains(id));
     let mut faults: Vec<String> =
@@ -284,7 +284,7 @@ fn wrong_money(orders: &[OrderRow], debits: &HashMap<i64, Vec<i64>>, reversed: &
             faults.push(format!("order {id} is {status}, and the gateway took money for it: {moved:?}"));
         }
         if moved.len() > 1 && !before_a_person {
-            faults.push(format!("order {id} was paid {} times, and nobody was told", moved.len()));
+            faults.push(format!("order {id} was paid {} times, and no person was told", moved.len()));
         }
     }
     faults
@@ -293,8 +293,8 @@ fn wrong_money(orders: &[OrderRow], debits: &HashMap<i64, Vec<i64>>, reversed: &
 /// The faults about customers: each payment has a paid order, each customer could pay, and only odd orders are before a
 /// person.
 fn wrong_customers(
-    plan: &Plan,
-    served: &Served,
+    plan: &StormPlan,
+    served: &ServedCustomers,
     orders: &[OrderRow],
     debits: &HashMap<i64, Vec<i64>>,
     history: &[HistoryRow],
@@ -328,7 +328,7 @@ fn wrong_customers(
 }
 
 /// The faults about refunds: each accepted refund is made once, or is before a person, and no other money went back.
-fn wrong_refunds(served: &Served, orders: &[OrderRow], refunds: &[RefundRow], book: &[Value]) -> Vec<String> {
+fn wrong_refunds(served: &ServedCustomers, orders: &[OrderRow], refunds: &[RefundRow], book: &[Value]) -> Vec<String> {
     let mut faults = Vec::new();
     let known: HashMap<i64, &RefundRow> = refunds.iter().map(|refund| (refund.id, refund)).collect();
     for (order_id, id) in &served.refunds {
@@ -360,7 +360,7 @@ fn wrong_refunds(served: &Served, orders: &[OrderRow], refunds: &[RefundRow], bo
             faults.push(format!("the gateway was asked more than once to give order {account}'s money back: {line}"));
         }
         if line["state"] == "reversed" && !orders_with_refund.contains(&account) {
-            faults.push(format!("order {account}'s money went back, and nobody asked for that"));
+            faults.push(format!("order {account}'s money went back without a refund"));
         }
     }
     faults
@@ -376,7 +376,7 @@ fn canceled_and_allowed(history: &[HistoryRow]) -> Vec<String> {
 }
 
 /// Defects that last must have struck: each such order ends before a person, and the deadly ones end processes, often.
-fn mild_defects(plan: &Plan, orders: &[OrderRow], defect_ends: usize) -> Vec<String> {
+fn mild_defects(plan: &StormPlan, orders: &[OrderRow], defect_ends: usize) -> Vec<String> {
     if !plan.defects_last {
         return Vec::new();
     }

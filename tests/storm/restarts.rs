@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sqlx::{FromRow, PgConnection};
 
 #[derive(Clone, Debug, FromRow)]
-struct Line {
+struct JobLogLine {
     at_ms: i64,
     job_id: i64,
     kind: String,
@@ -77,7 +77,7 @@ pub(crate) async fn taken_from(connection: &mut PgConnection, zombies: &[Zombie]
 
 /// Follows the jobs that ran in the killed workers.
 pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &[Outage]) -> Restarts {
-    let lines: Vec<Line> =
+    let lines: Vec<JobLogLine> =
         sqlx::query_as("select at_ms, job_id, kind, state, crashes, who from job_log order by number")
             .fetch_all(connection)
             .await
@@ -87,8 +87,8 @@ pub(crate) async fn of(connection: &mut PgConnection, kills: &[Kill], outages: &
     for kill in kills {
         killed.entry(format!("tasdiq {}", kill.process)).or_default().push(kill.at_ms);
     }
-    let killed_after = |line: &Line| killed.get(&line.who)?.iter().filter(|at_ms| **at_ms >= line.at_ms).min();
-    let mut stories: HashMap<i64, Vec<&Line>> = HashMap::new();
+    let killed_after = |line: &JobLogLine| killed.get(&line.who)?.iter().filter(|at_ms| **at_ms >= line.at_ms).min();
+    let mut stories: HashMap<i64, Vec<&JobLogLine>> = HashMap::new();
     for line in &lines {
         stories.entry(line.job_id).or_default().push(line);
     }

@@ -98,7 +98,7 @@ async fn every_bad_order_has_a_problem_of_its_own_and_writes_nothing(kind: Kind)
         assert_eq!(app.metric(&format!("tasdiq_orders{{status=\"{status}\"}}")).await, 0);
     }
     assert_eq!(app.get("/api/orders/1").await.status, 404);
-    assert!(app.ledger().await.is_empty(), "the gateway heard of nothing");
+    assert!(app.ledger().await.is_empty(), "the gateway got no call");
     let first = app.order_with_link().await;
     assert_eq!(first.id, 1, "no number was spent");
 }

@@ -186,7 +186,7 @@ async fn a_callback_that_comes_after_the_debit_still_counts(kind: Kind) {
     app.fault(json!({ "fault": "callback-late", "milliseconds": 700 })).await;
 
     assert_eq!(app.pay(order.transaction_id).await, "debited");
-    assert_eq!(app.status(order.id).await, "pending", "nobody has told us yet");
+    assert_eq!(app.status(order.id).await, "pending", "no callback has come yet");
     app.wait_for_within(order.id, "paid", Duration::from_secs(15)).await;
 
     let verdicts = app.verdicts(order.id).await;

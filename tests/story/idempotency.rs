@@ -147,9 +147,9 @@ async fn two_shops_may_use_the_same_key_and_the_same_reference(kind: Kind) {
     let foreign = tea_shop.get(&format!("/api/orders/{of_books}")).await;
     assert_eq!((foreign.status, problem(&foreign).as_str()), (404, "order-not-found"), "{foreign}");
     assert_eq!(bookshop.get(&format!("/api/orders/{of_books}")).await.status, 200);
-    for nobody in [Doors::clone(&app), app.with_key("tea-shop-kez")] {
-        assert_eq!(nobody.create_order(&tea()).await.status, 401);
-        assert_eq!(nobody.get(&format!("/api/orders/{of_tea}")).await.status, 401);
+    for stranger in [Doors::clone(&app), app.with_key("tea-shop-kez")] {
+        assert_eq!(stranger.create_order(&tea()).await.status, 401);
+        assert_eq!(stranger.get(&format!("/api/orders/{of_tea}")).await.status, 401);
     }
 }
 

@@ -48,7 +48,7 @@ async fn a_thousand_paid_orders_whose_callbacks_were_all_lost_settle_within_the_
         let history = app.history(order.id).await;
         assert_eq!(history.statuses(), ["pending", "pending", "paid"], "order {}: {history}", order.id);
         let took = from_link_to_paid(&history);
-        assert!(took >= Duration::from_secs(59), "nobody hinted at order {}: {history}", order.id);
+        assert!(took >= Duration::from_secs(59), "no hint came for order {}: {history}", order.id);
         assert!(took <= ASKED_WITHIN, "order {} was paid only after {took:?}: {history}", order.id);
         latest = latest.max(took);
     }

@@ -254,7 +254,7 @@ async fn the_audit_finds_money_on_a_draft_that_no_row_knows(kind: Kind) {
     app.clear_faults().await;
 
     assert_eq!(app.pay(draft.transaction_id).await, "refused");
-    assert_eq!(app.run(&["audit"]).await.code, Some(0), "nobody's money is there");
+    assert_eq!(app.run(&["audit"]).await.code, Some(0), "no unknown money is there");
     app.fault(json!({ "fault": "debit-although-refused" })).await;
     assert_eq!(app.pay(draft.transaction_id).await, "debited");
 

@@ -121,7 +121,7 @@ async fn a_debit_without_any_callback_is_found_once_the_customer_comes_back(kind
     app.fault(json!({ "fault": "callback-never" })).await;
 
     assert_eq!(app.pay(order.transaction_id).await, "debited");
-    assert_eq!(app.status(order.id).await, "pending", "nobody has told us yet");
+    assert_eq!(app.status(order.id).await, "pending", "no callback has come yet");
     app.open_return_page(&order).await;
     app.wait_for_within(order.id, "paid", Duration::from_secs(10)).await;
 

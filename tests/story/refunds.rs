@@ -151,7 +151,7 @@ async fn money_that_went_back_in_the_cabinet_is_no_second_refund(kind: Kind) {
     let order = app.paid_order().await;
     app.sim("reverse", order.transaction_id).await;
 
-    assert_eq!(app.refund(order.id, "key", &json!({})).await.status, 202, "we have not heard of it yet");
+    assert_eq!(app.refund(order.id, "key", &json!({})).await.status, 202, "no inquiry has shown it yet");
 
     let refunded = app.wait_for(order.id, "refunded").await;
     assert_eq!(refunded["refunded_amount"], "50.00");

@@ -355,7 +355,7 @@ async fn a_payment_that_is_reversed_after_a_day_refunds_its_order(kind: Kind) {
     assert_eq!(app.pay(order.transaction_id).await, "debited");
     app.wait_for(order.id, "paid").await;
     app.sim("reverse", order.transaction_id).await;
-    assert_eq!(app.status(order.id).await, "paid", "nobody tells us");
+    assert_eq!(app.status(order.id).await, "paid", "no callback tells us");
 
     inquire_now(&app, order.id).await;
     let refunded = app.wait_for(order.id, "refunded").await;

@@ -21,17 +21,17 @@ pub(super) const PER_ORDER: i64 = 1_000;
 /// A gateway on a real socket. It ends when dropped.
 pub(super) struct HeldGateway {
     url: String,
-    parts: Arc<Parts>,
+    parts: Arc<GatewayParts>,
     serving: AbortHandle,
 }
 
-struct Parts {
-    state: Mutex<State>,
-    held: watch::Sender<Held>,
+struct GatewayParts {
+    state: Mutex<GatewayState>,
+    held: watch::Sender<HeldOrders>,
 }
 
 #[derive(Default)]
-struct State {
+struct GatewayState {
     asked: BTreeMap<i64, usize>,
     waiting: BTreeMap<i64, usize>,
     drafts: BTreeMap<i64, i64>,
@@ -59,7 +59,7 @@ pub(super) enum Reversal {
 }
 
 /// The orders about which calls wait.
-enum Held {
+enum HeldOrders {
     All,
     Only(Vec<i64>),
 }
@@ -68,7 +68,8 @@ impl HeldGateway {
     pub(super) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let parts = Arc::new(Parts { state: Mutex::default(), held: watch::Sender::new(Held::Only(Vec::new())) });
+        let parts =
+            Arc::new(GatewayParts { state: Mutex::default(), held: watch::Sender::new(HeldOrders::Only(Vec::new())) });
         let routes = Route::new()
             .at("/token", post(token))
             .at("/merchant/pay/create", post(create))
@@ -93,7 +94,7 @@ impl HeldGateway {
 
     /// Lets all calls wait from now on.
     pub(super) fn hold_all(&self) {
-        self.parts.held.send_replace(Held::All);
+        self.parts.held.send_replace(HeldOrders::All);
     }
 
     /// Takes no connection any more.
@@ -103,7 +104,7 @@ impl HeldGateway {
 
     /// Lets calls about these orders wait from now on, and answers those about all others.
     pub(super) fn hold_only(&self, orders: &[i64]) {
-        self.parts.held.send_replace(Held::Only(orders.to_vec()));
+        self.parts.held.send_replace(HeldOrders::Only(orders.to_vec()));
     }
 
     /// Answers everything.
@@ -146,7 +147,7 @@ impl HeldGateway {
         self.state().waiting.keys().copied().collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GatewayState> {
         self.parts.state.lock().unwrap()
     }
 }
@@ -158,16 +159,16 @@ impl Drop for HeldGateway {
 }
 
 /// A call that waits until it is answered or its caller has gone.
-struct Waiting<'a>(&'a Parts, i64);
+struct WaitingCall<'a>(&'a GatewayParts, i64);
 
-impl Parts {
+impl GatewayParts {
     /// Waits for as long as calls about the order are held.
-    async fn pass(&self, order: i64) {
-        let _waiting = Waiting::begin(self, order);
+    async fn wait_while_held(&self, order: i64) {
+        let _waiting = WaitingCall::begin(self, order);
         let mut held = self.held.subscribe();
-        let is_free = |held: &Held| match held {
-            Held::All => false,
-            Held::Only(orders) => !orders.contains(&order),
+        let is_free = |held: &HeldOrders| match held {
+            HeldOrders::All => false,
+            HeldOrders::Only(orders) => !orders.contains(&order),
         };
         held.wait_for(is_free).await.unwrap();
     }
@@ -177,16 +178,16 @@ impl Parts {
     }
 }
 
-impl<'a> Waiting<'a> {
-    fn begin(parts: &'a Parts, order: i64) -> Self {
+impl<'a> WaitingCall<'a> {
+    fn begin(parts: &'a GatewayParts, order: i64) -> Self {
         let mut state = parts.state.lock().unwrap();
         *state.asked.entry(order).or_default() += 1;
         *state.waiting.entry(order).or_default() += 1;
-        Waiting(parts, order)
+        WaitingCall(parts, order)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingCall<'_> {
     fn drop(&mut self) {
         let waiting = &mut self.0.state.lock().unwrap().waiting;
         if waiting.get(&self.1) == Some(&1) {
@@ -203,9 +204,9 @@ fn token() -> Json<Value> {
 }
 
 #[handler]
-async fn create(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Value> {
+async fn create(Json(request): Json<Value>, parts: Data<&Arc<GatewayParts>>) -> Json<Value> {
     let order: i64 = request["account"].as_str().unwrap().parse().unwrap();
-    parts.pass(order).await;
+    parts.wait_while_held(order).await;
     if parts.refuses(order) {
         return refusal();
     }
@@ -217,11 +218,11 @@ async fn create(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Va
 }
 
 #[handler]
-async fn inquire(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<Value> {
+async fn inquire(Json(request): Json<Value>, parts: Data<&Arc<GatewayParts>>) -> Json<Value> {
     let transaction = &request["transaction_id"];
     let transaction = transaction.as_i64().or_else(|| transaction.as_str()?.parse().ok()).unwrap();
     let order = transaction / PER_ORDER;
-    parts.pass(order).await;
+    parts.wait_while_held(order).await;
     if parts.refuses(order) {
         return refusal();
     }
@@ -237,9 +238,9 @@ async fn inquire(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> Json<V
 }
 
 #[handler]
-async fn reverse(Json(request): Json<Value>, parts: Data<&Arc<Parts>>) -> (StatusCode, Json<Value>) {
+async fn reverse(Json(request): Json<Value>, parts: Data<&Arc<GatewayParts>>) -> (StatusCode, Json<Value>) {
     let transaction = request["transaction_id"].as_i64().unwrap() - 500;
-    parts.pass(transaction / PER_ORDER).await;
+    parts.wait_while_held(transaction / PER_ORDER).await;
     let mut state = parts.state.lock().unwrap();
     state.reversals_asked += 1;
     let made = Json(json!({ "result": { "code": "OK" }, "transaction_id": request["transaction_id"] }));

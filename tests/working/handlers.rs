@@ -64,12 +64,12 @@ async fn a_debit_on_an_unseen_draft_pays_the_order(f: Fixture) {
 
 /// Shows: INVARIANT-17, MONEY-14
 async fn no_gateway_is_asked_about_another_ones_order(f: Fixture) {
-    let (linked, fresh) = (f.order_with_link(PER_ORDER + 1).await, f.order().await);
+    let (linked, new) = (f.order_with_link(PER_ORDER + 1).await, f.order().await);
     f.execute(&["update orders set gateway = 'atmos:9'".to_owned()]).await;
     let w = Working::start(f).await;
     inquire_now(&w.f, &linked).await;
 
-    for order in [&linked, &fresh] {
+    for order in [&linked, &new] {
         let snoozed = wait_until("its job to be put off", PATIENCE, async || {
             Some(w.job_of(order).await)
                 .filter(|job| job.state == JobState::Available && job.due_at_ms > w.f.store.now_ms() + 2_000)

@@ -106,13 +106,13 @@ async fn what_this_process_stages_is_enqueued_at_once_and_what_another_stages_wi
     let relaying = Relaying::start(&f.store, true);
     let other = f.another_process().await;
     let mut quickest = [Duration::MAX; 2];
-    for (turn, store) in [&f.store, &other, &f.store, &other, &f.store, &other].into_iter().enumerate() {
+    for (round, store) in [&f.store, &other, &f.store, &other, &f.store, &other].into_iter().enumerate() {
         // The relay sleeps by now: it has nothing to do.
         watch(Duration::from_millis(300), async || relaying.len().await == 0).await;
         store::orders::create(store, &crate::support::fixture::new_order(), None).await.unwrap();
         let began = Instant::now();
         relaying.wait_for_len(1).await;
-        quickest[turn % 2] = began.elapsed().min(quickest[turn % 2]);
+        quickest[round % 2] = began.elapsed().min(quickest[round % 2]);
         relaying.take(1).await;
     }
 

@@ -44,8 +44,8 @@ const SLOW_CALL: Duration = Duration::from_secs(3);
 /// The first pause in trouble. Most outages are short; the pause doubles up to the longest sleep.
 const SHORTEST_TROUBLE: Duration = Duration::from_millis(100);
 
-/// What was lost, by Redis or by a worker, has waited for seconds already. To look for it with every row that is enqueued
-/// costs the database more than to enqueue them.
+/// A job that Redis or a worker lost has waited for seconds already. A search with every row that is enqueued costs the
+/// database more than enqueueing them.
 const LOST_SEARCHED_EVERY: Duration = Duration::from_millis(250);
 
 /// The relay of one process. Every process that stages or runs jobs has one; several relays work side by side.

@@ -89,27 +89,27 @@ async fn gauge_processes(state: &Registry, store: &Store) -> Result<(), StoreErr
     let silent = gauges(
         state,
         "tasdiq_silent_processes",
-        "Processes that have told nothing of themselves for 10 s and did not end in good order: they hang, or were killed.",
+        "Processes without a heartbeat for 10 s that did not end in good order: they hang, or were killed.",
         &["role"],
     );
-    let deaf = gauges(
+    let silent_consumers = gauges(
         state,
         "tasdiq_silent_consumers",
-        "Processes whose consumer has heard nothing from its queue for 10 s, those that hang included.",
+        "Processes whose queue has not answered their consumer for 10 s, hanging processes included.",
         &["role"],
     );
     for role in ["up", "api", "worker"] {
         silent.with_label_values(&[role]).set(0);
     }
     for role in ["up", "worker"] {
-        deaf.with_label_values(&[role]).set(0);
+        silent_consumers.with_label_values(&[role]).set(0);
     }
     for process in processes {
         let role = [process.role.as_str()];
         alive.with_label_values(&role).add(process.is_alive(now_ms).into());
         silent.with_label_values(&role).add(process.is_silent(now_ms).into());
         if process.queue_heard_at_ms.is_some() {
-            deaf.with_label_values(&role).add(process.has_silent_consumer(now_ms).into());
+            silent_consumers.with_label_values(&role).add(process.has_silent_consumer(now_ms).into());
         }
     }
     Ok(())

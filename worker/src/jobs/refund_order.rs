@@ -88,7 +88,7 @@ impl RefundRun<'_> {
             Err(unknown) => {
                 warn!(
                     order.id = %refund.order_id, refund.id = %refund.id, error = %unknown,
-                    "what became of refund {} is not known yet: {unknown}", refund.id
+                    "the outcome of refund {} is not known yet: {unknown}", refund.id
                 );
                 self.inquire(&refund, sent_at_ms).await
             }

@@ -41,7 +41,7 @@ pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, woken_by: 
         };
     }
     if !all_prove && let Err(trouble) = jobs::forget_woken_by(&context.store, lease).await {
-        warn!(error = %trouble, "a callback that was told is told again if this run fails");
+        warn!(error = %trouble, "the unproven callbacks of this job are logged again if this run fails");
     }
 }
 

@@ -203,13 +203,13 @@ fn that_nothing_was_taken_is_told_some_seconds_after_each_sign_of_a_payment_and_
     assert_eq!(decided(&order, &open), Settlement::Unchanged, "another try");
 
     let closed = [inquiry(DRAFT, TransactionState::Closed)];
-    assert_eq!(decided(&order, &closed), unpaid(true), "nobody can pay there");
+    assert_eq!(decided(&order, &closed), unpaid(true), "the page takes no payment");
     (order.seen_unpaid_at_ms, order.seen_closed_at_ms) = (Some(NOW), Some(NOW));
     assert_eq!(decided(&order, &closed), Settlement::Unchanged);
 
     let unclear = [inquiry(DRAFT, TransactionState::Unclear { code: "5".into() })];
     order.seen_unpaid_at_ms = None;
-    assert_eq!(decided(&order, &unclear), Settlement::Unchanged, "nobody knows");
+    assert_eq!(decided(&order, &unclear), Settlement::Unchanged, "the outcome is unknown");
 }
 
 /// A refund names the debit by its permanent id, which the gateway may show later than the debit.
@@ -425,8 +425,8 @@ fn what_a_person_knows_and_left_is_not_told_again() {
         for state in [debited(), unclear.clone()] {
             assert_eq!(decided(&order(status), &[known(state)]), Settlement::Unchanged, "{status}");
         }
-        let fresh = Inquiry { was: StoredState::Open, ..known(debited()) };
-        assert!(matches!(decided(&order(status), &[fresh]), Settlement::Review(_)), "{status}: of new money, it is");
+        let new = Inquiry { was: StoredState::Open, ..known(debited()) };
+        assert!(matches!(decided(&order(status), &[new]), Settlement::Review(_)), "{status}: of new money, it is");
     }
     let payer = Inquiry { transaction_id: DRAFT, ..known(reversed) };
     assert_eq!(decided(&order(OrderStatus::Paid), &[payer]), Settlement::Refunded { transaction_id: DRAFT });
