@@ -1,5 +1,5 @@
 //! Every link of every page leads somewhere: to a file that is there, and to a heading that it has. Addresses of the web are
-//! not called.
+//! not called. A page may include another file (`{{#include ../CONTRIBUTING.md}}`); what it includes is read as a part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -64,6 +64,19 @@ impl Page {
     }
 }
 
+/// A page with the files that it includes, as mdBook puts them together.
+fn assembled(page: &str) -> String {
+    let lines = text(page);
+    let lines = lines.lines().map(|line| {
+        let included = line.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
+        included.map_or_else(
+            || line.to_owned(),
+            |file| text(&target(page, file).unwrap_or_else(|| panic!("{page} includes {file}"))),
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The path that a link leads to, from the top folder; nothing where it leaves that.
 fn target(page: &str, link: &str) -> Option<String> {
     let mut path = PathBuf::from(page);
@@ -111,7 +124,7 @@ fn fault(pages: &BTreeMap<String, Page>, page: &str, link: &str) -> Option<&'sta
 #[test]
 fn every_link_leads_somewhere() {
     let pages: BTreeMap<String, Page> =
-        pages().into_iter().map(|page| (page.clone(), Page::read(&text(&page)))).collect();
+        pages().into_iter().map(|page| (page.clone(), Page::read(&assembled(&page)))).collect();
     let mut faults = Vec::new();
     let (mut checked, mut of_the_web) = (0, 0);
     for (name, page) in &pages {
