@@ -8,3 +8,4 @@ mod links;
 mod manual;
 mod metrics;
 mod reference;
+mod runbook;
