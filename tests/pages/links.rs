@@ -64,15 +64,22 @@ impl Page {
     }
 }
 
+/// What `page` includes: a file, or the lines of one between `ANCHOR: name` and `ANCHOR_END: name`.
+fn excerpt(page: &str, included: &str) -> String {
+    let (file, anchor) = included.split_once(':').map_or((included, None), |(file, anchor)| (file, Some(anchor)));
+    let whole = text(&target(page, file).unwrap_or_else(|| panic!("{page} includes {included}")));
+    let Some(anchor) = anchor else { return whole };
+    let after = whole.split(&format!("<!-- ANCHOR: {anchor} -->")).nth(1);
+    let within = after.and_then(|after| after.split(&format!("<!-- ANCHOR_END: {anchor} -->")).next());
+    within.unwrap_or_else(|| panic!("{page} includes {included}")).to_owned()
+}
+
 /// A page with the files that it includes, as mdBook puts them together.
 fn assembled(page: &str) -> String {
     let lines = text(page);
     let lines = lines.lines().map(|line| {
         let included = line.strip_prefix("{{#include ").and_then(|rest| rest.strip_suffix("}}"));
-        included.map_or_else(
-            || line.to_owned(),
-            |file| text(&target(page, file).unwrap_or_else(|| panic!("{page} includes {file}"))),
-        )
+        included.map_or_else(|| line.to_owned(), |included| excerpt(page, included))
     });
     lines.collect::<Vec<_>>().join("\n")
 }
