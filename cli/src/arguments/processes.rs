@@ -43,7 +43,7 @@ pub(crate) struct SuspectsArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct SandboxArguments {
-    /// Where to ask before a debit, such as http://127.0.0.1:8000/atmos/webhook/; nobody is asked without it
+    /// Where to ask before a debit, such as http://127.0.0.1:8000/atmos/webhook/; without it no program is asked
     #[arg(long, value_name = "URL")]
     pub(crate) callback_url: Option<Url>,
     /// Where browsers reach it, such as http://localhost:8100; without it, the address it listens on
