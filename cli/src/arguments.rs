@@ -30,11 +30,14 @@ use examples::examples;
 /// Without a command, everything starts in one process with a sandbox as the gateway: `tasdiq up`.
 #[derive(Debug, Parser)]
 #[command(name = "tasdiq", version, max_term_width = WIDTH, after_long_help = after_help())]
-pub(crate) struct Arguments {
+pub(crate) struct CommandLine<Commands: Subcommand> {
     /// What to do; `up` where no command is given.
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<Commands>,
 }
+
+/// The command line with every command.
+pub(crate) type Arguments = CommandLine<AnyCommand>;
 
 /// The width of a help text, where the terminal is wider or there is none.
 const WIDTH: usize = 100;
@@ -70,9 +73,29 @@ fn hanging(text: &str, blanks: usize) -> String {
     lines
 }
 
-/// The whole command line, for completions and man pages.
+/// The command line for completions and man pages. It lacks the hidden commands, because completions show those, too.
 pub(crate) fn command() -> clap::Command {
-    Arguments::command()
+    CommandLine::<Command>::command()
+}
+
+/// A command, hidden or not.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AnyCommand {
+    #[command(flatten)]
+    Shown(Command),
+    #[command(flatten)]
+    Hidden(HiddenCommand),
+}
+
+/// A command that help, completions and man pages do not show.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HiddenCommand {
+    /// The name of `gateways` in older releases
+    #[command(subcommand, hide = true)]
+    Weather(WeatherCommand),
+    /// Run jobs that crashed their worker; a worker starts this by itself
+    #[command(hide = true)]
+    Suspects(SuspectsArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -158,9 +181,6 @@ pub(crate) enum Command {
     /// processes, within a second, until they are taken back; they outlive restarts.
     #[command(subcommand)]
     Gateways(GatewaysCommand),
-    /// The name of `gateways` in older releases
-    #[command(subcommand, hide = true)]
-    Weather(WeatherCommand),
     /// Make callbacks by hand
     #[command(subcommand)]
     Callback(CallbackCommand),
@@ -182,9 +202,6 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         folder: Option<PathBuf>,
     },
-    /// Run jobs that crashed their worker; a worker starts this by itself
-    #[command(hide = true)]
-    Suspects(SuspectsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -229,7 +246,7 @@ mod tests {
     fn a_worker_takes_the_queues_it_is_told() {
         let arguments = parse("tasdiq worker --concurrency 8 --queues settle,links").unwrap();
 
-        let Some(Command::Worker(worker)) = arguments.command else { panic!("no worker") };
+        let Some(AnyCommand::Shown(Command::Worker(worker))) = arguments.command else { panic!("no worker") };
         assert_eq!(worker.concurrency, 8);
         assert_eq!(worker.queues, [QueueName::Settle, QueueName::Links]);
     }
@@ -238,7 +255,7 @@ mod tests {
     fn a_sandbox_is_told_where_browsers_reach_it() {
         let arguments = parse("tasdiq sandbox --public-url http://localhost:8100").unwrap();
 
-        let Some(Command::Sandbox(sandbox)) = arguments.command else { panic!("no sandbox") };
+        let Some(AnyCommand::Shown(Command::Sandbox(sandbox))) = arguments.command else { panic!("no sandbox") };
         assert_eq!(sandbox.public_url.unwrap().as_str(), "http://localhost:8100/");
     }
 

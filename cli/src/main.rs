@@ -35,7 +35,7 @@ mod suspects;
 mod up;
 mod worker;
 
-use arguments::{Arguments, Command};
+use arguments::{AnyCommand, Arguments, Command, HiddenCommand};
 use config::{CONTRACT, Config, Role};
 use exit::Exit;
 use signal::stop_on_signal;
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     http_server::raise_limit();
     let for_machines = std::env::args_os().any(|argument| argument == "--json");
     let command = match Arguments::try_parse() {
-        Ok(arguments) => arguments.command.unwrap_or(Command::Up),
+        Ok(arguments) => arguments.command.unwrap_or(AnyCommand::Shown(Command::Up)),
         Err(fault) => {
             // A request for help is no fault.
             if for_machines && fault.exit_code() != 0 {
@@ -81,8 +81,15 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(command: Command) -> Result<(), Exit> {
+async fn run(command: AnyCommand) -> Result<(), Exit> {
     failpoint::arm().map_err(Exit::configuration)?;
+    let command = match command {
+        AnyCommand::Shown(command) => command,
+        AnyCommand::Hidden(HiddenCommand::Weather(command)) => {
+            return gateways::run_older(&configure(Role::Operator)?, command).await;
+        }
+        AnyCommand::Hidden(HiddenCommand::Suspects(arguments)) => return suspects::run(arguments).await,
+    };
     match command {
         Command::Up => up::run(configure(Role::Up)?, &stop_on_signal()?).await,
         Command::Api => api::run(configure(Role::Api)?, &stop_on_signal()?).await,
@@ -96,12 +103,10 @@ async fn run(command: Command) -> Result<(), Exit> {
         Command::Orders(command) => orders::run(&configure(Role::Operator)?, command).await,
         Command::Audit(arguments) => audit::run(&configure(Role::Operator)?, &arguments).await,
         Command::Gateways(command) => gateways::run(&configure(Role::Operator)?, command).await,
-        Command::Weather(command) => gateways::run_older(&configure(Role::Operator)?, command).await,
         Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
         Command::Callbacks(command) => callbacks::run(&configure(Role::Operator)?, command).await,
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { folder } => manual::pages(folder.as_deref()),
-        Command::Suspects(arguments) => suspects::run(arguments).await,
     }
 }
 

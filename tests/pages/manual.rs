@@ -38,11 +38,14 @@ async fn bash_completes_the_words_of_a_command() {
 }
 
 #[tokio::test]
-async fn every_shell_has_completions() {
+async fn every_shell_has_completions_of_all_commands_that_help_shows() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = run(&["completions", shell], &[]).await.said;
 
         assert!(script.contains("reconcile"), "{shell}: {script}");
+        for hidden in ["weather", "suspects"] {
+            assert!(!script.contains(hidden), "{shell} offers {hidden}");
+        }
     }
 }
 
