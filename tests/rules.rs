@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use domain::job::{JobKind, JobState};
 use syn::visit::{self, Visit};
 
+mod conflicts;
 mod documents;
 mod shown;
 mod statements;
