@@ -11,7 +11,7 @@ forget_the_callers_settings() {
     local name
     for name in $(compgen -e); do
         case $name in
-            TASDIQ_TEST_*) ;; # meant for us
+            TASDIQ_TEST_* | TASDIQ_UPDATE_REFERENCE) ;; # meant for us
             TASDIQ_* | ATMOS_* | DATABASE_URL | REDIS_URL | PG*) unset "$name" ;;
         esac
     done

@@ -1,8 +1,10 @@
 //! The pages of the reference that are made from public definitions. (Private ones are checked where they stand: in the unit
 //! tests of `api`, `cli` and `sandbox`.)
 
+use std::process::Command;
+
 use audit::{Kind, Severity};
-use documents::{code, codes, part, table};
+use documents::{UPDATE, code, codes, part, table, top};
 use domain::job::{Death, JobKind, JobState, QueueName, Subject};
 use domain::order::{OrderStatus, SuggestedAct, TRANSITIONS};
 use domain::refund::RefundState;
@@ -11,6 +13,19 @@ use store::callbacks::CallbackVerdict;
 
 fn yes(is_so: bool) -> String {
     if is_so { "yes" } else { "no" }.to_owned()
+}
+
+/// `tests/run` forgets other settings of its caller.
+#[test]
+fn tests_run_knows_the_variable_that_writes_the_reference() {
+    let script = "source tests/needs.sh; forget_the_callers_settings; printenv";
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", script]).current_dir(top()).env(UPDATE, "1").env("TASDIQ_LISTEN", "127.0.0.1:1");
+
+    let left = String::from_utf8(bash.output().unwrap().stdout).unwrap();
+
+    assert!(left.contains(&format!("{UPDATE}=1\n")), "{left}");
+    assert!(!left.contains("TASDIQ_LISTEN"), "{left}");
 }
 
 #[test]
