@@ -158,8 +158,13 @@ fn every_page_of_the_book_is_listed_once() {
     listed.sort();
     let there: Vec<String> =
         pages().into_iter().filter(|page| page.starts_with("docs/") && page != "docs/SUMMARY.md").collect();
+    let without = |pages: &[String], others: &[String]| -> Vec<String> {
+        pages.iter().filter(|page| !others.contains(page)).cloned().collect()
+    };
 
-    assert_eq!(listed, there);
+    assert_eq!(without(&there, &listed), [""; 0], "pages that docs/SUMMARY.md does not list; list each under its part");
+    assert_eq!(without(&listed, &there), [""; 0], "pages that docs/SUMMARY.md lists, and that are not there");
+    assert_eq!(listed, there, "a page that docs/SUMMARY.md lists twice");
 }
 
 #[test]

@@ -133,10 +133,13 @@ fn the_reference_of_rules_names_the_tests_that_show_each() {
     once.dedup();
 
     assert_eq!(unshown, [""; 0], "rules that no test shows");
-    assert!(unknown.is_empty(), "ids that no table has: {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "ids that no table has: {unknown:?}; correct the marker, or add the rule to a table in docs/internals"
+    );
     assert_eq!(once.len(), rules.len(), "an id that two rules have");
     assert!(rules.len() > 150, "{} rules", rules.len());
-    assert_eq!(differ, [""; 0], "{UPDATE}=1 with this test writes them");
+    assert_eq!(differ, [""; 0], "`{UPDATE}=1 tests/run reference` writes them");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
+use std::iter::repeat;
 use std::path::{Path, PathBuf};
 
 /// With this variable set, the tests write the generated parts instead of checking them.
@@ -77,7 +78,10 @@ fn check(path: &Path, begin: &str, end: &str, expected: &str, writes: bool) {
     file.read_to_string(&mut text).unwrap_or_else(|error| panic!("{name}: {error}"));
     let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{name} has no {begin}"));
     let (written, after) = rest.split_once(end).unwrap_or_else(|| panic!("{name} has no {end}"));
-    if writes && written != expected {
+    if written == expected {
+        return;
+    }
+    if writes {
         let text = format!("{before}{begin}{expected}{end}{after}");
         file.rewind()
             .and_then(|()| file.set_len(0))
@@ -85,11 +89,21 @@ fn check(path: &Path, begin: &str, end: &str, expected: &str, writes: bool) {
             .expect("it is written");
         return;
     }
-    let first = expected.lines().zip(written.lines()).find(|(expected, written)| expected != written);
-    assert_eq!(
-        written, expected,
-        "{name}: the code says otherwise; {UPDATE}=1 with this test writes it. First difference: {first:#?}"
+    let (is, should) = first_difference(written, expected);
+    panic!(
+        "{name}: the code says otherwise; `{UPDATE}=1 tests/run reference` writes it.\nFirst difference\nin the page: {is}\n\
+         by the code: {should}"
     );
+}
+
+/// The first lines that differ; for a text that ends before, words that say so.
+fn first_difference<'text>(written: &'text str, expected: &'text str) -> (&'text str, &'text str) {
+    let lines = written.lines().map(Some).chain(repeat(None)).zip(expected.lines().map(Some).chain(repeat(None)));
+    let most = written.lines().count().max(expected.lines().count());
+    let different = lines.take(most).find(|(is, should)| is != should);
+    different.map_or(("the line ends", "other line ends"), |(is, should)| {
+        (is.unwrap_or("no more lines"), should.unwrap_or("no more lines"))
+    })
 }
 
 /// A table in Markdown: the names of its columns, and its rows.
@@ -137,6 +151,14 @@ mod tests {
     #[should_panic(expected = "the code says otherwise")]
     fn a_part_that_differs_fails_the_test() {
         check(page("BEGIN\nold\nEND").path(), "BEGIN\n", "END", "new\n", false);
+    }
+
+    #[test]
+    fn the_first_difference_is_told_also_where_a_text_has_ended() {
+        assert_eq!(first_difference("a\nb\n", "a\nc\nd\n"), ("b", "c"));
+        assert_eq!(first_difference("a\n", "a\nb\n"), ("no more lines", "b"));
+        assert_eq!(first_difference("a\nb\n", "a\n"), ("b", "no more lines"));
+        assert_eq!(first_difference("a\n", "a"), ("the line ends", "other line ends"));
     }
 
     #[test]
