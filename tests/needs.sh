@@ -4,8 +4,7 @@
 
 readonly CANNOT_INSTALL=69 # sysexits: a service is unavailable
 
-# ---- the caller's variables must not change the results
-# ----------------------------------------------------------------
+# ---- the caller's variables must not change the results --------------------------------------------------------------
 
 forget_the_callers_settings() {
     local name

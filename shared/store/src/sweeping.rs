@@ -21,8 +21,7 @@ const HOUR_MS: i64 = 3_600_000;
 pub const LATE_INQUIRIES_MS: i64 = 72 * HOUR_MS;
 
 /// The last late inquiry completes its job at the end of that time. For this long before it, a missing job may
-/// simply
-/// be complete.
+/// simply be complete.
 pub const LATE_INQUIRIES_MARGIN_MS: i64 = HOUR_MS;
 
 /// How long finished jobs are kept.
