@@ -20,7 +20,7 @@ pub(crate) use gateways::{GatewaysCommand, WeatherCommand};
 pub(crate) use jobs::{JobsCommand, JobsFilter};
 pub(crate) use orders::{Because, OrdersCommand, ResolveArguments};
 pub(crate) use output::Output;
-pub(crate) use processes::{SandboxArguments, SuspectsArguments, TokenMode, WorkerArguments};
+pub(crate) use processes::{SandboxArguments, SuspectsArguments, TokenModeArgument, WorkerArguments};
 
 use crate::exit::CODES;
 use examples::examples;

@@ -10,7 +10,7 @@ use crate::output::fault;
 
 /// A code that the program ends with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Code {
+pub(crate) struct ExitCodeMeaning {
     /// As a shell shows it; two where two signals mean the same.
     pub(crate) code: &'static str,
     /// Its meaning.
@@ -20,33 +20,37 @@ pub(crate) struct Code {
 }
 
 /// Every code that the program ends with, as in `sysexits.h` from 64 on.
-pub(crate) const CODES: [Code; 7] = [
-    Code { code: "0", meaning: "done", start_again: None },
-    Code {
+pub(crate) const CODES: [ExitCodeMeaning; 7] = [
+    ExitCodeMeaning { code: "0", meaning: "done", start_again: None },
+    ExitCodeMeaning {
         code: "1",
         meaning: "the command failed, `doctor` found a fault, or `audit` a difference",
         start_again: None,
     },
-    Code { code: "2", meaning: "the command line cannot be read", start_again: None },
-    Code {
+    ExitCodeMeaning { code: "2", meaning: "the command line cannot be read", start_again: None },
+    ExitCodeMeaning {
         code: "69",
         meaning: "an address is taken, the data directory's disk is full, or a part of the process ended",
         start_again: Some(true),
     },
-    Code {
+    ExitCodeMeaning {
         code: "75",
         meaning: "the database cannot be reached (a process waits 30 s for it), `migrate` waited 10 min for a lock, or the \
                   gateway that `audit` asks cannot be reached",
         start_again: Some(true),
     },
-    Code {
+    ExitCodeMeaning {
         code: "78",
         meaning: "the configuration is at fault, as standard error says: a setting; a Redis that is too old or evicts; a \
                   database that refuses the login, TLS or its certificate, is not UTF8, or lies behind a pooler that shares \
                   sessions; a data directory or database in use; a gateway that does not admit `audit`",
         start_again: Some(false),
     },
-    Code { code: "130, 143", meaning: "a second Ctrl-C or SIGTERM ended the process at once", start_again: None },
+    ExitCodeMeaning {
+        code: "130, 143",
+        meaning: "a second Ctrl-C or SIGTERM ended the process at once",
+        start_again: None,
+    },
 ];
 
 /// Why a command did not succeed, sorted by what its caller does about it.
@@ -160,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_reference_has_every_exit_code() {
-        let rows = CODES.map(|Code { code, meaning, start_again }| {
+        let rows = CODES.map(|ExitCodeMeaning { code, meaning, start_again }| {
             let act = match start_again {
                 Some(true) => "start it again",
                 Some(false) => "not start it again",

@@ -6,7 +6,7 @@ use ::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use gateway::atmos::SignAlgorithm;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::{SandboxArguments, TokenMode};
+use crate::arguments::{SandboxArguments, TokenModeArgument};
 use crate::config::Config;
 use crate::data_dir::{DataDir, is_out_of_room};
 use crate::exit::Exit;
@@ -24,13 +24,13 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
     options.sign_algorithm = sign_algorithm(config);
     options.public_url = arguments.public_url;
     options.token_mode = match arguments.token_mode {
-        TokenMode::Reuse => ::sandbox::TokenMode::Reuse,
-        TokenMode::RevokePrevious => ::sandbox::TokenMode::RevokePrevious,
+        TokenModeArgument::Reuse => ::sandbox::TokenMode::Reuse,
+        TokenModeArgument::RevokePrevious => ::sandbox::TokenMode::RevokePrevious,
     };
     options.token_lifetime = Duration::from_secs(arguments.token_lifetime.into());
     options.draft_lifetime = Duration::from_secs(arguments.draft_lifetime.into());
     let asked = options.callback_url.as_ref().map_or_else(
-        || "nobody (give --callback-url, and the merchant is asked before each debit)".to_owned(),
+        || "no merchant (give --callback-url, and the merchant is asked before each debit)".to_owned(),
         |url| url.to_string(),
     );
     let sandbox = start(options).await?;
@@ -68,9 +68,9 @@ pub(crate) async fn start(options: SandboxConfig) -> Result<Sandbox, Exit> {
 }
 
 /// The sandbox signs as we check. The two are written apart, hence two types.
-pub(crate) fn sign_algorithm(config: &Config) -> ::sandbox::SignAlgorithm {
+pub(crate) fn sign_algorithm(config: &Config) -> ::sandbox::CallbackHash {
     match config.sandbox.sign_algorithm {
-        SignAlgorithm::Md5 => ::sandbox::SignAlgorithm::Md5,
-        SignAlgorithm::Sha256 => ::sandbox::SignAlgorithm::Sha256,
+        SignAlgorithm::Md5 => ::sandbox::CallbackHash::Md5,
+        SignAlgorithm::Sha256 => ::sandbox::CallbackHash::Sha256,
     }
 }

@@ -2,20 +2,20 @@
 
 /// The language of a result's description (Atmos API, field `lang`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Language {
+pub(crate) enum ResultLanguage {
     #[default]
     Russian,
     Uzbek,
     English,
 }
 
-impl Language {
+impl ResultLanguage {
     /// Reads the field `lang`.
     pub(crate) fn read(text: &str) -> Option<Self> {
         match text {
-            "ru" => Some(Language::Russian),
-            "uz" => Some(Language::Uzbek),
-            "en" => Some(Language::English),
+            "ru" => Some(ResultLanguage::Russian),
+            "uz" => Some(ResultLanguage::Uzbek),
+            "en" => Some(ResultLanguage::English),
             _ => None,
         }
     }
@@ -65,7 +65,7 @@ impl Code {
     }
 
     /// The description for people.
-    pub(crate) fn description(self, language: Language) -> &'static str {
+    pub(crate) fn description(self, language: ResultLanguage) -> &'static str {
         let (russian, uzbek, english) = match self {
             Code::Ok => ("Нет ошибок", "Xatolik yo‘q", "No errors"),
             Code::Internal => ("Внутренняя ошибка", "Ichki xatolik", "Internal error"),
@@ -89,9 +89,9 @@ impl Code {
             Code::NeverHeardOf => ("Неизвестная ошибка", "Noma’lum xatolik", "Unknown error"),
         };
         match language {
-            Language::Russian => russian,
-            Language::Uzbek => uzbek,
-            Language::English => english,
+            ResultLanguage::Russian => russian,
+            ResultLanguage::Uzbek => uzbek,
+            ResultLanguage::English => english,
         }
     }
 }

@@ -12,7 +12,7 @@ use url::Url;
 /// Atmos' documentation describes the concatenation but never names the hash. A real callback has 32 hexadecimal
 /// digits, so a merchant should expect MD5 (Atmos API, callback field `sign`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SignAlgorithm {
+pub enum CallbackHash {
     /// 32 hex digits.
     #[default]
     Md5,
@@ -63,7 +63,7 @@ pub struct SandboxConfig {
     /// How long a transaction can be paid. Atmos' own limit is not published; a link is said to live about an hour.
     pub draft_lifetime: Duration,
     /// The hash of the callback's signature.
-    pub sign_algorithm: SignAlgorithm,
+    pub sign_algorithm: CallbackHash,
     /// The most open connections; one more closes the connection that has been silent for the longest time.
     pub max_connections: usize,
 }
@@ -87,7 +87,7 @@ impl SandboxConfig {
             token_lifetime: Duration::from_secs(3600),
             token_mode: TokenMode::default(),
             draft_lifetime: Duration::from_secs(3600),
-            sign_algorithm: SignAlgorithm::default(),
+            sign_algorithm: CallbackHash::default(),
         }
     }
 }

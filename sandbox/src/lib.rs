@@ -43,7 +43,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 use url::Url;
 
-pub use crate::config::{SandboxConfig, SignAlgorithm, TokenMode};
+pub use crate::config::{CallbackHash, SandboxConfig, TokenMode};
 use crate::connections::SeveringAcceptor;
 pub use crate::error::SandboxError;
 use crate::ledger::TransactionLedger;

@@ -15,7 +15,7 @@ use self::step::{PageProblem, PageStep};
 use self::view::{ending, note, see_other};
 use self::visit::Visit;
 use crate::cards::{CardError, PayingCard};
-use crate::codes::{Code, Language};
+use crate::codes::{Code, ResultLanguage};
 use crate::journal::JournalError;
 use crate::payment::StepResult;
 use crate::state::SandboxState;
@@ -69,7 +69,7 @@ pub(crate) async fn post_card(Data(state): Data<&Arc<SandboxState>>, form: Body)
     match run(state, async move { runner.prepay(id, card).await }).await? {
         (Code::Ok, _) => see_other(&visit.link(state, PageStep::Otp)),
         (Code::Closed, transaction) => visit.leave(state, &transaction),
-        (code, _) => complain(code.description(Language::English)),
+        (code, _) => complain(code.description(ResultLanguage::English)),
     }
 }
 

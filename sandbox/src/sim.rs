@@ -20,7 +20,7 @@ pub(crate) use self::settings::{delete_token, get_clock, get_token, post_away, p
 use crate::answers::{broken, json};
 use crate::callback::MerchantReply;
 use crate::cards::{GOOD_CARD, OTP, PayingCard};
-use crate::codes::{Code, Language};
+use crate::codes::{Code, ResultLanguage};
 use crate::faults::{Fault, FaultRequest};
 use crate::journal::JournalError;
 use crate::merchant::{Call, card_code};
@@ -91,7 +91,7 @@ impl PaymentOutcome {
         PaymentOutcome {
             transaction_id,
             outcome,
-            result: ResultBody::new(result.code, Language::English),
+            result: ResultBody::new(result.code, ResultLanguage::English),
             callback: result.reply,
         }
     }

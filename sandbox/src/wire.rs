@@ -3,7 +3,7 @@
 use md5::{Digest, Md5};
 use serde::Serialize;
 
-use crate::codes::{Code, Language};
+use crate::codes::{Code, ResultLanguage};
 use crate::config::SandboxConfig;
 use crate::transaction::{PaymentState, Transaction};
 
@@ -29,14 +29,14 @@ pub(crate) struct ResultBody {
 }
 
 impl ResultBody {
-    pub(crate) fn new(code: Code, language: Language) -> Self {
+    pub(crate) fn new(code: Code, language: ResultLanguage) -> Self {
         ResultBody { code: code.text(), description: code.description(language) }
     }
 }
 
 impl ApiAnswer {
     /// An answer with only the result.
-    pub(crate) fn bare(code: Code, language: Language) -> Self {
+    pub(crate) fn bare(code: Code, language: ResultLanguage) -> Self {
         ApiAnswer {
             result: ResultBody::new(code, language),
             transaction_id: None,

@@ -11,10 +11,6 @@ use super::{collect, parsed};
 /// Names that several private types may share, with the reason.
 const SHARED: [(&str, &str); 1] = [("Inner", "by convention the part of a type behind its `Arc`")];
 
-/// Names that still stand for two things, mostly one of the product and one of the sandbox. Rename either and take the name
-/// out of this list; no name is added to it.
-const KNOWN: [&str; 5] = ["Code", "Language", "Listeners", "SignAlgorithm", "TokenMode"];
-
 /// Names of types in one file, each with whether it is public; types in functions and macros included. The associated
 /// types of a trait are left out: their name is the trait's.
 #[derive(Default)]
@@ -100,7 +96,7 @@ fn no_type_name_is_used_for_two_things() {
 
     let twice: Vec<String> = by_name
         .iter()
-        .filter(|(name, types)| types.len() > 1 && !KNOWN.contains(&name.as_str()))
+        .filter(|(_, types)| types.len() > 1)
         .map(|(name, types)| {
             let paths: Vec<&str> = types.iter().map(|(path, _)| path.as_str()).collect();
             format!("{name}: {}", paths.join(", "))

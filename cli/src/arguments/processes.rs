@@ -53,8 +53,8 @@ pub(crate) struct SandboxArguments {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
     /// What becomes of an access token when another is asked for
-    #[arg(long, value_enum, default_value_t = TokenMode::Reuse)]
-    pub(crate) token_mode: TokenMode,
+    #[arg(long, value_enum, default_value_t = TokenModeArgument::Reuse)]
+    pub(crate) token_mode: TokenModeArgument,
     /// How long an access token lives
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) token_lifetime: u32,
@@ -65,7 +65,7 @@ pub(crate) struct SandboxArguments {
 
 /// The way in which the sandbox treats its last token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TokenMode {
+pub(crate) enum TokenModeArgument {
     /// The same is given again, with what is left of its life
     Reuse,
     /// It is void at once, and a new one is given

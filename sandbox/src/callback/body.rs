@@ -5,7 +5,7 @@ use serde::Serialize;
 use sha2::Sha256;
 use url::form_urlencoded;
 
-use crate::config::{SandboxConfig, SignAlgorithm};
+use crate::config::{CallbackHash, SandboxConfig};
 use crate::faults::Fault;
 use crate::transaction::{Transaction, now_ms};
 use crate::wire::{NumberOrText, hex};
@@ -139,7 +139,7 @@ fn form_of(json: &str) -> String {
 
 /// Signs a callback: the hash of the five values without separators, in lower-case hex (Atmos API, field `sign`).
 fn sign(
-    algorithm: SignAlgorithm,
+    algorithm: CallbackHash,
     store_id: &str,
     transaction_id: &str,
     account: &str,
@@ -148,8 +148,8 @@ fn sign(
 ) -> String {
     let text = [store_id, transaction_id, account, amount, api_key].concat();
     match algorithm {
-        SignAlgorithm::Md5 => hex(&Md5::digest(text)),
-        SignAlgorithm::Sha256 => hex(&Sha256::digest(text)),
+        CallbackHash::Md5 => hex(&Md5::digest(text)),
+        CallbackHash::Sha256 => hex(&Sha256::digest(text)),
     }
 }
 
@@ -181,15 +181,15 @@ mod tests {
     #[test]
     fn signatures_are_those_of_an_independent_implementation() {
         let vectors = [
-            (SignAlgorithm::Md5, ["1234", "202072", "12345", "5000000"], "81cf2d62ac965a94cda887ae406d37d4"),
+            (CallbackHash::Md5, ["1234", "202072", "12345", "5000000"], "81cf2d62ac965a94cda887ae406d37d4"),
             (
-                SignAlgorithm::Sha256,
+                CallbackHash::Sha256,
                 ["1234", "202072", "12345", "5000000"],
                 "7a045b5f5900ed628205e466a68d65043d4a818a277193e9fd09d310833f2fee",
             ),
-            (SignAlgorithm::Md5, ["1234", "202072", "12345", "5000000.0"], "fbacee95c46195f0573d7e34177d5b91"),
-            (SignAlgorithm::Md5, ["1234", "123456", "1", "5000"], "90768594b7b10865eb1dbc62d44afe37"),
-            (SignAlgorithm::Md5, ["test_store", "123456", "12345", "5000000"], "0eeeebc613e6d252edc1ab051a106460"),
+            (CallbackHash::Md5, ["1234", "202072", "12345", "5000000.0"], "fbacee95c46195f0573d7e34177d5b91"),
+            (CallbackHash::Md5, ["1234", "123456", "1", "5000"], "90768594b7b10865eb1dbc62d44afe37"),
+            (CallbackHash::Md5, ["test_store", "123456", "12345", "5000000"], "0eeeebc613e6d252edc1ab051a106460"),
         ];
         for (algorithm, [store_id, transaction_id, account, amount], expected) in vectors {
             let signed = sign(algorithm, store_id, transaction_id, account, amount, "test_api_key");
@@ -272,7 +272,7 @@ mod tests {
         let resigned = |body: &Value| {
             let text = |key: &str| body[key].as_str().unwrap_or_default().to_owned();
             sign(
-                SignAlgorithm::Md5,
+                CallbackHash::Md5,
                 &text("store_id"),
                 &text("transaction_id"),
                 &text("account"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Call;
 use super::fields::{CallFields, NewDraft};
 use crate::cards::{CardError, OTP, PayingCard};
-use crate::codes::{Code, Language};
+use crate::codes::{Code, ResultLanguage};
 use crate::faults::Fault;
 use crate::journal::JournalError;
 use crate::payment::StepResult;
@@ -14,7 +14,7 @@ use crate::transaction::PaymentState;
 use crate::wire::{ApiAnswer, ResultBody, StoreTransaction};
 
 /// `get`: shows a transaction. It never waits for a running apply.
-async fn get(state: &SandboxState, fields: &CallFields, language: Language) -> Result<CallResult, JournalError> {
+async fn get(state: &SandboxState, fields: &CallFields, language: ResultLanguage) -> Result<CallResult, JournalError> {
     let entry = match fields.transaction_id(state) {
         Ok(id) => state.ledger.find(id),
         Err(code) => return Ok(Err(code)),
@@ -45,7 +45,7 @@ pub(super) async fn answer(
     call: Call,
     state: &Arc<SandboxState>,
     fields: &CallFields,
-    language: Language,
+    language: ResultLanguage,
 ) -> Result<ApiAnswer, JournalError> {
     let answered = match call {
         Call::Create => create(state, fields, language, false).await?,
@@ -65,7 +65,7 @@ type CallResult = Result<ApiAnswer, Code>;
 async fn create(
     state: &Arc<SandboxState>,
     fields: &CallFields,
-    language: Language,
+    language: ResultLanguage,
     with_receipt: bool,
 ) -> Result<CallResult, JournalError> {
     let draft = match NewDraft::read(state, fields, with_receipt) {
@@ -84,7 +84,11 @@ async fn create(
     }))
 }
 
-async fn pre_apply(state: &SandboxState, fields: &CallFields, language: Language) -> Result<CallResult, JournalError> {
+async fn pre_apply(
+    state: &SandboxState,
+    fields: &CallFields,
+    language: ResultLanguage,
+) -> Result<CallResult, JournalError> {
     let read = || {
         let id = fields.transaction_id(state)?;
         let number = fields.text_or_number("card_number");
@@ -113,7 +117,11 @@ pub(crate) fn card_code(error: CardError) -> Code {
     }
 }
 
-async fn apply(state: &Arc<SandboxState>, fields: &CallFields, language: Language) -> Result<CallResult, JournalError> {
+async fn apply(
+    state: &Arc<SandboxState>,
+    fields: &CallFields,
+    language: ResultLanguage,
+) -> Result<CallResult, JournalError> {
     let read = || {
         let id = fields.transaction_id(state)?;
         let otp = fields.text_or_number("otp").ok_or(Code::WrongParameters)?;
@@ -136,7 +144,7 @@ async fn apply(state: &Arc<SandboxState>, fields: &CallFields, language: Languag
     Ok(Ok(answer))
 }
 
-fn retry_otp(state: &SandboxState, fields: &CallFields, language: Language) -> CallResult {
+fn retry_otp(state: &SandboxState, fields: &CallFields, language: ResultLanguage) -> CallResult {
     let id = fields.transaction_id(state)?;
     let transaction = state.ledger.find(id).ok_or(Code::NotFound)?.snapshot();
     let code = match transaction.state {
@@ -150,7 +158,11 @@ fn retry_otp(state: &SandboxState, fields: &CallFields, language: Language) -> C
 }
 
 /// `reverse` takes the debit's id (`success_trans_id`) under the name `transaction_id`; the store is optional.
-async fn reverse(state: &SandboxState, fields: &CallFields, language: Language) -> Result<CallResult, JournalError> {
+async fn reverse(
+    state: &SandboxState,
+    fields: &CallFields,
+    language: ResultLanguage,
+) -> Result<CallResult, JournalError> {
     let read = || {
         if fields.has("store_id") {
             fields.check_store(state)?;
@@ -173,7 +185,7 @@ async fn reverse(state: &SandboxState, fields: &CallFields, language: Language) 
 
 /// The result of a step as JSON. A closed transaction is shown whole, because only that distinguishes a paid one from a
 /// canceled one.
-fn answer_result(state: &SandboxState, result: StepResult, language: Language) -> ApiAnswer {
+fn answer_result(state: &SandboxState, result: StepResult, language: ResultLanguage) -> ApiAnswer {
     let transaction = result.transaction.as_ref();
     ApiAnswer {
         result: ResultBody::new(result.code, language),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::codes::{Code, Language};
+use crate::codes::{Code, ResultLanguage};
 use crate::state::SandboxState;
 
 /// The longest account that is accepted; Atmos' own limit is not published.
@@ -38,8 +38,8 @@ impl CallFields {
         self.0.get(name).is_some_and(|value| !value.is_null())
     }
 
-    pub(super) fn language(&self) -> Language {
-        self.text("lang").and_then(Language::read).unwrap_or_default()
+    pub(super) fn language(&self) -> ResultLanguage {
+        self.text("lang").and_then(ResultLanguage::read).unwrap_or_default()
     }
 
     /// Checks the store, which most calls must name.
@@ -71,7 +71,7 @@ impl<'a> NewDraft<'a> {
         let amount = fields.0.get("amount").and_then(Value::as_i64).filter(|amount| *amount > 0);
         let account = fields.text("account").filter(|account| !account.is_empty() && account.len() <= ACCOUNT_BYTES);
         let language_is_known =
-            !fields.has("lang") || fields.text("lang").is_some_and(|lang| Language::read(lang).is_some());
+            !fields.has("lang") || fields.text("lang").is_some_and(|lang| ResultLanguage::read(lang).is_some());
         let details = fields.text("details");
         let (Some(amount_tiyin), Some(account), true) = (amount, account, language_is_known) else {
             return Err(Code::WrongParameters);

@@ -5,12 +5,16 @@ use poem::http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::answers::{html, json};
-use crate::codes::{Code, Language};
+use crate::codes::{Code, ResultLanguage};
 use crate::faults::{Fault, Strike};
 use crate::wire::ApiAnswer;
 
 /// Writes `answer`, changed by the faults that strike.
-pub(super) fn write(mut answer: ApiAnswer, language: Language, strikes: impl Fn(Fault) -> Option<Strike>) -> Response {
+pub(super) fn write(
+    mut answer: ApiAnswer,
+    language: ResultLanguage,
+    strikes: impl Fn(Fault) -> Option<Strike>,
+) -> Response {
     if strikes(Fault::UnknownCode).is_some() {
         answer = ApiAnswer::bare(Code::NeverHeardOf, language);
     }

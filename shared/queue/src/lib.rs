@@ -16,7 +16,7 @@ pub use self::error::QueueError;
 pub use self::local::LocalQueue;
 pub use self::redis::{Checked, RedisFault, RedisQueue};
 
-use self::listener::{Listener, Listeners};
+use self::listener::{Listener, TakerListeners};
 
 /// The queue of this installation; cheap to clone.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Queue {
         self.listeners().has_had_listener()
     }
 
-    fn listeners(&self) -> &Listeners {
+    fn listeners(&self) -> &TakerListeners {
         match self {
             Queue::Redis(redis) => redis.listeners(),
             Queue::Local(local) => local.listeners(),

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 /// The listeners of all takers of one process; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Listeners(Arc<Mutex<Vec<Weak<Listener>>>>);
+pub(super) struct TakerListeners(Arc<Mutex<Vec<Weak<Listener>>>>);
 
 /// The listener of one taker; dropped with its taker.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Listener {
     asking_since: Mutex<Option<Instant>>,
 }
 
-impl Listeners {
+impl TakerListeners {
     pub(super) fn add(&self) -> Arc<Listener> {
         let listener = Arc::new(Listener::default());
         let mut listeners = self.0.lock();
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_taker_is_silent_from_its_question_to_its_answer_and_never_while_it_is_busy() {
-        let (listeners, began) = (Listeners::default(), Instant::now());
+        let (listeners, began) = (TakerListeners::default(), Instant::now());
         let after = |seconds| began + Duration::from_secs(seconds);
         assert_eq!(listeners.silent_for(began), None, "there is no taker");
         assert!(!listeners.has_had_listener());

@@ -9,7 +9,7 @@ use domain::job::QueueName;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::listener::Listeners;
+use super::listener::TakerListeners;
 
 /// A list of ids per queue, shared by the whole process.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub struct LocalQueue(Arc<Inner>);
 struct Inner {
     lists: Mutex<HashMap<QueueName, VecDeque<JobId>>>,
     bell: Notify,
-    listeners: Listeners,
+    listeners: TakerListeners,
 }
 
 impl LocalQueue {
@@ -38,7 +38,7 @@ impl LocalQueue {
         self.lists().get(&queue).map_or(0, |list| list.len() as u64)
     }
 
-    pub(super) fn listeners(&self) -> &Listeners {
+    pub(super) fn listeners(&self) -> &TakerListeners {
         &self.0.listeners
     }
 

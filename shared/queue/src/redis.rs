@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 use redis_server::{Commands, RedisServer, is_refusal};
 
 use super::error::QueueError;
-use super::listener::Listeners;
+use super::listener::TakerListeners;
 
 /// The queue in Redis; cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ struct QueueHealth {
     has_faults: AtomicBool,
     /// When Redis last refused ids; `None` once it has taken some.
     refused: Mutex<Option<Instant>>,
-    listeners: Listeners,
+    listeners: TakerListeners,
 }
 
 /// Why this Redis must not carry the queue. Each text says what to do.
@@ -77,7 +77,7 @@ impl RedisQueue {
         self.health.is_cut_off.load(Ordering::Relaxed)
     }
 
-    pub(super) fn listeners(&self) -> &Listeners {
+    pub(super) fn listeners(&self) -> &TakerListeners {
         &self.health.listeners
     }
 
