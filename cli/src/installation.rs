@@ -267,7 +267,7 @@ async fn tell_of_orders_elsewhere(store: &Store, gateway: &Gateway) -> Result<()
         let orders: Vec<String> = elsewhere.iter().map(|(id, gateway)| format!("{id} of {gateway}")).take(20).collect();
         warn!(
             orders = orders.join(", "),
-            "{} open orders belong to another gateway than {}, and nobody asks that one about them",
+            "{} open orders belong to another gateway than {}, and this process cannot ask that one about them",
             elsewhere.len(),
             gateway.identity()
         );

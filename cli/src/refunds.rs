@@ -96,7 +96,7 @@ fn not_cancelable(id: OrderId, status: OrderStatus) -> Exit {
         OrderStatus::Paid => format!("order {id} is paid; `tasdiq orders refund {id}` gives the money back"),
         OrderStatus::Review => format!("order {id} is in review; `tasdiq orders show {id}` tells what was found"),
         OrderStatus::Refunded | OrderStatus::Expired | OrderStatus::Failed => {
-            format!("order {id} is {status}, so that nobody can pay it any more")
+            format!("order {id} is {status} and can no longer be paid")
         }
         OrderStatus::Pending | OrderStatus::Canceled => format!("order {id} has changed in this moment; try again"),
     })

@@ -292,7 +292,7 @@ async fn each_of_two_findings_is_told_with_what_to_do_about_it(kind: Kind) {
     let typed = to_type().await;
     assert!(typed.ends_with(&["--findings".into(), "1,2".into()]), "{typed:?}");
     let ended = words(&typed).await;
-    assert!(ended.said.contains("waits for nobody"), "{ended:?}");
+    assert!(ended.said.contains("waits for no person"), "{ended:?}");
     let ended = words(&typed).await;
     assert!(ended.refusal().contains("no person has to look at it"), "{ended:?}");
 }

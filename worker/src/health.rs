@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Supervisors and scrapers wait about a second for an answer, too.
-const PATIENCE: Duration = Duration::from_secs(1);
+const QUEUE_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// The time in which answers that have begun may end after the worker has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -90,7 +90,7 @@ async fn fault(context: &HealthContext) -> Option<String> {
 
 /// The state of the queue, for a person. A worker with nothing to do is ready without the queue.
 async fn queue(queue: &Queue) -> String {
-    match tokio::time::timeout(PATIENCE, queue.len(QueueName::Settle)).await {
+    match tokio::time::timeout(QUEUE_ANSWER_WITHIN, queue.len(QueueName::Settle)).await {
         Ok(Ok(_)) => queue.fault().unwrap_or("ok").to_owned(),
         Ok(Err(trouble)) => trouble.to_string(),
         Err(_elapsed) => "it does not answer within 1 s".to_owned(),

@@ -114,8 +114,8 @@ fn check_real_gateway(env: &mut Environment<'_>, atmos: &AtmosSettings, publishe
     if has_key && atmos.api_keys.iter().any(|key| CALLBACK_KEY_STRENGTH.is_weak(key.expose())) {
         // The gateway gives it, so refusing it would refuse the shop.
         env.warn(
-            "ATMOS_API_KEY has a key of fewer than 16 characters, or of fewer than 6 different ones: whoever guesses it \
-             can sign callbacks; see that it was copied whole, and ask Atmos for another one",
+            "ATMOS_API_KEY has a key of fewer than 16 characters, or of fewer than 6 different ones: a person who guesses \
+             it can sign callbacks; see that it was copied whole, and ask Atmos for another one",
         );
     }
     if is_loopback(&atmos.checkout_url) {

@@ -60,8 +60,8 @@ fn api_keys(env: &mut Environment<'_>, config: &mut Config, gateway: KnownGatewa
         );
     } else if is_sandbox_here {
         env.warn(
-            "the order API is open to whoever reaches it: TASDIQ_API_KEYS is not set, which only the sandbox on this \
-             machine allows",
+            "the order API is open to every caller that reaches it: TASDIQ_API_KEYS is not set, which only the sandbox on \
+             this machine allows",
         );
     } else if is_sandbox {
         env.fault(

@@ -71,10 +71,12 @@ pub(super) fn tell_of_callbacks(proofs: Proofs, results: &mut CheckResults) {
         (_, 1..) if unreadable > proving => results.warn(
             "callbacks",
             format!("{unreadable} of the last {callbacks} callbacks cannot be read"),
-            "see `tasdiq callbacks list --verdict unreadable`: the gateway may write them in another way now, or somebody \
-             else sends them",
+            "see `tasdiq callbacks list --verdict unreadable`: the gateway may write them in another way now, or they \
+             come from another sender",
         ),
         _ if callbacks == 0 => results.ok("callbacks", "none came within a day".to_owned()),
-        _ => results.ok("callbacks", format!("{proving} of the last {callbacks} of a day are signed as they should be")),
+        _ => {
+            results.ok("callbacks", format!("{proving} of the last {callbacks} of a day are signed as they should be"))
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(store: &Store, arguments: ResolveArguments) -> Result<()
             ),
         ),
         Resolved::Settled(status) => {
-            (json!({ "status": status }), format!("order {id} is {status}, and waits for nobody"))
+            (json!({ "status": status }), format!("order {id} is {status}, and waits for no person"))
         }
         Resolved::TakenBack => (json!({ "status": "review" }), format!("order {id} waits for a decision again")),
         Resolved::Unknown => return Err(Exit::failed(format!("there is no order {id}"))),

@@ -125,7 +125,7 @@ impl WaitingView {
             self.since,
         )];
         match self.findings.as_slice() {
-            [] => lines.push("  found  nobody wrote down what".to_owned()),
+            [] => lines.push("  found  the reason was not recorded".to_owned()),
             [one] => lines.push(format!("  found  {}", plain(&one.text))),
             // Each with what is to be done about it, or one might be taken for the other's.
             several => {

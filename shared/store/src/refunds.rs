@@ -102,7 +102,7 @@ pub(super) async fn dead_letter(write: &mut Write, id: RefundId, reason: &str) -
         .await?;
     match row {
         Some(row) => review(write, OrderId(row.try_get("order_id")?), id, reason).await,
-        None => Ok(true), // nobody knows whose it was; a person must hear of that
+        None => Ok(true), // its order is unknown; a person must hear of that
     }
 }
 
@@ -161,8 +161,7 @@ enum WasSent {
 }
 
 /// The refund will not be made, so its order gets the reserve back. Returns whether both rows allowed this; if not,
-/// roll
-/// back.
+/// roll back.
 async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: WasSent) -> Result<bool, StoreError> {
     let (now_ms, id) = (write.now_ms(), refund.id);
     let order = sqlx::query(
@@ -197,7 +196,7 @@ async fn give_back(write: &mut Write, refund: &Refund, why: &str, sent: WasSent)
 /// `needs_review`.
 pub(super) async fn outcome_is_known(write: &mut Write, order_id: OrderId, order: &AnyRow) -> Result<(), StoreError> {
     match order.try_get::<i64, _>("needs_review")? {
-        0 => Ok(()), // nobody was to find out
+        0 => Ok(()), // no person was to find out
         _ => findings::refund_is_known(write, order_id).await,
     }
 }
