@@ -227,8 +227,8 @@ async fn a_badly_signed_or_wrong_callback_moves_no_money(kind: Kind) {
     app.audit(&[order.id]).await;
 }
 
-/// Atmos did debit after a refusal (ATMOS.md §4.4). Then the right amount has moved, and only the gateway's own answer
-/// about it counts.
+/// An integration reports that Atmos debited although the callback was refused. Then the right amount has moved, and
+/// only the gateway's own answer about it counts.
 /// Shows: GATEWAY-11
 async fn a_debit_although_we_refused_a_forged_callback_is_paid_only_by_the_gateways_word(kind: Kind) {
     let app = TestApp::start(kind).await;

@@ -21,7 +21,7 @@ use super::wire::whole_number;
 /// the same keys.
 ///
 /// The body may be a JSON object, a form whose only field holds such an object, or a plain form, whatever the
-/// content type says (integrations report all of them), and each may begin with a byte order mark. CallbackFields that are not
+/// content type says (integrations report all of them), and each may begin with a byte order mark. Fields that are not
 /// documented are ignored, whatever they hold: a new field of the gateway must not stop every shop.
 ///
 /// # Errors

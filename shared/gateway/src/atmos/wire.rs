@@ -89,7 +89,7 @@ impl<'a> ReverseBody<'a> {
 /// The transaction is closed: paid, cancelled or expired; only `store_transaction` says which.
 const CLOSED: &str = "STPIMS-ERR-092";
 
-/// Codes that mean no for good (ATMOS.md §3): repeating the request changes nothing, and no money moved.
+/// Codes that mean no for good (Atmos documents, result codes): repeating the request changes nothing, and no money moved.
 /// `001`, an internal error, and every code not listed are unknown outcomes.
 const FINAL: &[&str] = &[
     "STPIMS-ERR-003",
@@ -161,8 +161,8 @@ pub(super) fn read_reversed(body: &[u8]) -> Result<(), GatewayError> {
     }
 }
 
-/// The state of a transaction. The paid predicate is ATMOS.md §2.4: `confirmed`, a permanent id, and a status code of
-/// success. `confirmed` alone stays true after a reversal, and code 092 alone says paid, cancelled or expired.
+/// The state of a transaction. It is debited with `confirmed`, a permanent id, and a status code that is 0 or absent.
+/// `confirmed` alone stays true after a reversal, and code 092 alone says paid, cancelled or expired.
 fn state(is_closed: bool, found: &AnswerFields<'_>) -> Result<TransactionState, GatewayError> {
     let unclear = |what: &str| TransactionState::Unclear { code: printable(what) };
     let permanent_id = match (found.get("success_trans_id").is_absent(), found.get("success_trans_id").integer()) {
