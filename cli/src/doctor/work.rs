@@ -36,15 +36,12 @@ pub(super) async fn look_at_work(store: &Store, results: &mut CheckResults) {
                 .filter(|(status, _)| matches!(status.as_str(), "review" | "needs_review"))
                 .map(|(_, orders)| orders)
                 .sum();
-            if review == 0 {
-                results.ok("review", "no order waits for a person");
-            } else {
-                results.warn(
-                    "review",
-                    format!("{review} orders wait for a person"),
-                    "look at `tasdiq orders review`, which says what was found and what to do",
-                );
-            }
+            let waiting = match review {
+                0 => return results.ok("review", "no order waits for a person"),
+                1 => "1 order waits for a person".to_owned(),
+                many => format!("{many} orders wait for a person"),
+            };
+            results.warn("review", waiting, "look at `tasdiq orders review`, which says what was found and what to do");
         }
         Err(trouble) => results.fault("review", causes(&trouble), "mend the database"),
     }
