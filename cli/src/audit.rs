@@ -88,7 +88,7 @@ impl<'a> Audit<'a> {
     fn new(store: &'a Store, word: GatewayWord, progress: &'a AuditProgress, arguments: &AuditArguments) -> Self {
         let audited = Audited {
             gateway: word.identity().to_string(),
-            word: if word.is_book() { "ledger" } else { "inquiries" },
+            word: if word.is_ledger() { "ledger" } else { "inquiries" },
             ..Audited::default()
         };
         Audit {
@@ -135,7 +135,7 @@ impl<'a> Audit<'a> {
     /// Every order, some hundred at a time.
     async fn walk(&mut self) -> Result<DifferencesByOrder, Exit> {
         let highest = auditing::highest_order(self.store).await?;
-        let limit = if self.word.is_book() { BATCH } else { ORDERS_WITH_INQUIRIES };
+        let limit = if self.word.is_ledger() { BATCH } else { ORDERS_WITH_INQUIRIES };
         let mut suspects = DifferencesByOrder::new();
         let mut after = OrderId(0);
         loop {
@@ -166,7 +166,7 @@ impl<'a> Audit<'a> {
     async fn read_again(&mut self, mut suspects: DifferencesByOrder) -> Result<DifferencesByOrder, Exit> {
         let ids: Vec<OrderId> = suspects.keys().copied().collect();
         let mut remaining = DifferencesByOrder::new();
-        for ids in ids.chunks(if self.word.is_book() { BATCH } else { ORDERS_WITH_INQUIRIES }) {
+        for ids in ids.chunks(if self.word.is_ledger() { BATCH } else { ORDERS_WITH_INQUIRIES }) {
             let batch = auditing::these(self.store, ids).await?;
             let mut differences = self.compare(&batch, false).await?;
             for id in ids {

@@ -18,7 +18,7 @@ const SAYS_CHARACTERS: usize = 160;
 pub(super) struct Audited {
     /// The gateway account that was asked.
     pub(super) gateway: String,
-    /// Whether by the gateway's book, `ledger`, or by its answers one by one, `inquiries`.
+    /// Whether by the gateway's `ledger`, or by its answers one by one, `inquiries`.
     pub(super) word: &'static str,
     pub(super) orders: u64,
     pub(super) transactions: u64,

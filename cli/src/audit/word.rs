@@ -1,4 +1,4 @@
-//! The gateway's word: its whole book where it shows one, else one inquiry per transaction of ours.
+//! The gateway's word: its whole ledger where it shows one, else one inquiry per transaction of ours.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::exit::Exit;
 
-/// Inquiries that run at once. The budget of calls is shared with the workers, so more would only wait, and make them
+/// Inquiries that run at once. The rate limit is shared with the workers, so more would only wait, and make them
 /// wait.
 const INQUIRIES_AT_ONCE: usize = 4;
 
@@ -29,7 +29,7 @@ const SILENT_IN_A_ROW: usize = 8;
 pub(super) struct GatewayWord {
     gateway: Gateway,
     /// The lines of the ledger that were not compared yet; `None` where the gateway shows no ledger.
-    book: Option<HashMap<TransactionId, BookLine>>,
+    ledger: Option<HashMap<TransactionId, BookLine>>,
     answered: u64,
     silent_in_a_row: usize,
 }
@@ -40,7 +40,7 @@ impl GatewayWord {
     /// # Errors
     /// The gateway cannot be asked.
     pub(super) async fn open(gateway: Gateway) -> Result<Self, Exit> {
-        let mut word = GatewayWord { gateway, book: None, answered: 0, silent_in_a_row: 0 };
+        let mut word = GatewayWord { gateway, ledger: None, answered: 0, silent_in_a_row: 0 };
         word.renew().await?;
         Ok(word)
     }
@@ -54,19 +54,19 @@ impl GatewayWord {
     }
 
     /// Whether it is the gateway's ledger, and not one inquiry for each transaction.
-    pub(super) fn is_book(&self) -> bool {
-        self.book.is_some()
+    pub(super) fn is_ledger(&self) -> bool {
+        self.ledger.is_some()
     }
 
-    /// Reads the book anew. Inquiries are always new.
+    /// Reads the ledger again. Inquiries are always new.
     ///
     /// # Errors
     /// The gateway cannot be asked.
     pub(super) async fn renew(&mut self) -> Result<(), Exit> {
         // The old one is dropped first: a ledger is large.
-        self.book = None;
+        self.ledger = None;
         let lines = patiently(|| self.gateway.ledger()).await.map_err(away)?;
-        self.book = lines.map(|lines| lines.into_iter().map(|line| (line.report.transaction_id, line)).collect());
+        self.ledger = lines.map(|lines| lines.into_iter().map(|line| (line.report.transaction_id, line)).collect());
         Ok(())
     }
 
@@ -76,8 +76,8 @@ impl GatewayWord {
     /// # Errors
     /// The gateway cannot be asked at all. A transaction without an answer is [`Word::NotAsked`].
     pub(super) async fn about(&mut self, ids: &[TransactionId]) -> Result<HashMap<TransactionId, Word>, Exit> {
-        let Some(book) = &mut self.book else { return self.inquire(ids).await };
-        let mut word = |id: &TransactionId| book.remove(id).map_or(Word::Unknown, Word::Said);
+        let Some(ledger) = &mut self.ledger else { return self.inquire(ids).await };
+        let mut word = |id: &TransactionId| ledger.remove(id).map_or(Word::Unknown, Word::Said);
         Ok(ids.iter().map(|id| (*id, word(id))).collect())
     }
 
@@ -89,19 +89,19 @@ impl GatewayWord {
         &mut self,
         ids: &[TransactionId],
     ) -> Result<HashMap<TransactionId, Word>, Exit> {
-        let Some(book) = &self.book else { return self.inquire(ids).await };
-        let word = |id: &TransactionId| book.get(id).cloned().map_or(Word::Unknown, Word::Said);
+        let Some(ledger) = &self.ledger else { return self.inquire(ids).await };
+        let word = |id: &TransactionId| ledger.get(id).cloned().map_or(Word::Unknown, Word::Said);
         Ok(ids.iter().map(|id| (*id, word(id))).collect())
     }
 
     /// The lines of the ledger that were not compared.
     pub(super) fn left(&self) -> impl Iterator<Item = &BookLine> {
-        self.book.iter().flat_map(HashMap::values)
+        self.ledger.iter().flat_map(HashMap::values)
     }
 
     /// One line of the ledger.
     pub(super) fn line(&self, id: TransactionId) -> Option<&BookLine> {
-        self.book.as_ref()?.get(&id)
+        self.ledger.as_ref()?.get(&id)
     }
 
     async fn inquire(&mut self, ids: &[TransactionId]) -> Result<HashMap<TransactionId, Word>, Exit> {

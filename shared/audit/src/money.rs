@@ -31,7 +31,7 @@ pub(super) fn compare(case: &mut Case<'_>) {
     }
 }
 
-/// A line of the gateway's book about a transaction without a row here.
+/// A line of the gateway's ledger about a transaction without a row here.
 pub fn stranger(line: &BookLine) -> Difference {
     let report = &line.report;
     let (kind, says) = match &report.state {

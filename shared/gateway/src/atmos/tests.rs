@@ -602,7 +602,7 @@ async fn the_sandboxs_whole_book_is_read_however_long_it_is() {
     let book = gateway(&server).ledger().await.unwrap().unwrap();
 
     assert_eq!(book.len(), 5_000);
-    assert_eq!(server.requests(TOKEN).len(), 0, "the book asks for no token");
+    assert_eq!(server.requests(TOKEN).len(), 0, "the ledger needs no token");
 }
 
 /// Whatever answers at its address: Atmos has no such page, and is not asked for one.
