@@ -125,7 +125,7 @@ async fn of_refunds_asked_for_at_once_over_sixteen_connections_one_is_made(kind:
     app.command(&["audit"]).await;
 }
 
-/// The stored number of the debit was spoilt, so that the gateway knows no such payment.
+/// The stored number of the debit is wrong, so that the gateway knows no such payment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_a_refund_that_the_gateway_refuses_leaves_the_order_paid() {
     let app = TestApp::start(Kind::Servers).await;
