@@ -169,6 +169,8 @@ impl Scene<'_> {
             assert_eq!(self.worker.metric("tasdiq_gateway_breaker", "\"closed\"").await, 0);
             let account = &self.command(&["list", "--json"]).await.json()[0];
             assert_eq!(account["held_back_by"], "breaker", "{account}");
+            let text = self.command(&["show"]).await.said;
+            assert!(text.contains("calls       only probes leave: the circuit breaker is open since 20"), "{text}");
             let doctor = run(&["doctor"], &self.environment).await;
             assert!(doctor.said.contains("the circuit breaker is open since"), "{doctor:?}");
             assert!(doctor.said.contains("HTTP 403"), "it asks the gateway itself: {doctor:?}");

@@ -104,6 +104,19 @@ impl AdmissionReport {
         }
     }
 
+    /// Whether calls may leave, where they are not paused and there is no `Retry-After`.
+    fn breaker_line(&self) -> String {
+        match self.processes.iter().find_map(ProcessView::breaker_opened) {
+            Some((since, _)) => {
+                let since = since.unwrap_or("just now");
+                format!(
+                    "only probes leave: the circuit breaker is open since {since}; it closes when the gateway answers"
+                )
+            }
+            None => "may leave".to_owned(),
+        }
+    }
+
     pub(super) fn text(&self) -> String {
         let calls = match (&self.operator.paused_at, self.retry_after_until()) {
             (Some(at), _) => {
@@ -115,7 +128,7 @@ impl AdmissionReport {
                 "not paused, but no call leaves until {until}: the gateway sent a Retry-After; `tasdiq gateways resume \
                  --override` lets calls leave all the same"
             ),
-            (None, None) => "may leave".to_owned(),
+            (None, None) => self.breaker_line(),
         };
         let mut text = format!("gateway     {}\ncalls       {calls}\nrate limit  {}", self.gateway, self.rate_limit());
         if self.processes.is_empty() {
