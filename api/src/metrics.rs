@@ -1,10 +1,10 @@
 //! Metrics of the HTTP side. [`process::scrape::render`] writes `/metrics` itself.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
-use store::callbacks::CallbackVerdict;
 use telemetry::metrics::{counter_vec, gauge_vec, histogram_vec};
 
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];

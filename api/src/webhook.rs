@@ -1,13 +1,15 @@
 //! The webhook: before a debit the gateway asks for permission. The answer comes from our own rows, without any call.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use domain::transaction::{Callback, CallbackFault};
+use gateway::atmos::callback_answer;
 use poem::web::Json;
 use poem::{Body, Request, handler};
-use serde_json::{Value, json};
-use store::callbacks::{self, CallbackVerdict, ReceivedBody, Sender};
+use serde_json::Value;
+use store::callbacks::{self, ReceivedBody, Sender};
 use telemetry::LineBudget;
 use tracing::{info, warn};
 
@@ -72,7 +74,7 @@ pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: B
     if !matches!(verdict, CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned) {
         ProvenCredential::of(request).record(Credential::Signature);
     }
-    Ok(Json(json!({ "status": u8::from(verdict.allows()), "message": verdict.message() })))
+    Ok(Json(callback_answer(verdict)))
 }
 
 async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body) -> Result<CallbackVerdict, Problem> {
@@ -144,6 +146,15 @@ async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> R
                         "a correctly signed callback about transaction {transaction_id} does not fit our rows: {verdict}"
         ),
         CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned => (),
+        // Verdicts on the calls of other gateways.
+        CallbackVerdict::UnknownOrder
+        | CallbackVerdict::Conflicting
+        | CallbackVerdict::TimedOut
+        | CallbackVerdict::TransactionClosed
+        | CallbackVerdict::DebitTold
+        | CallbackVerdict::FailureTold
+        | CallbackVerdict::ReversalTold
+        | CallbackVerdict::ReversalRefused => (),
     }
     Ok(verdict)
 }

@@ -6,11 +6,12 @@ use domain::money::som;
 use domain::order::{HistoryLine, Order, Resolution, SuggestedAct};
 use domain::review::{FindingKind, ReviewFinding};
 use domain::time::rfc3339;
+use domain::transaction::StoredTransaction;
 use serde::Serialize;
 use serde_json::json;
 use store::callbacks::{self, StoredCallback};
 use store::kinds;
-use store::transactions::{self, StoredTransaction};
+use store::transactions;
 use store::{Store, findings, jobs, orders, refunds};
 
 use crate::arguments::{OrdersCommand, Output};

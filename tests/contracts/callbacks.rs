@@ -1,7 +1,8 @@
+use domain::callback_verdict::CallbackVerdict;
 use domain::id::TransactionId;
 use domain::job::{Job, QueueName};
 use domain::order::OrderStatus;
-use store::callbacks::{self, CallbackVerdict, Proofs, ReceivedBody, Sender, Wanted};
+use store::callbacks::{self, Proofs, ReceivedBody, Sender, Wanted};
 use store::jobs;
 
 use crate::support::fixture::{Fixture, callback, on_every_database};

@@ -1,5 +1,7 @@
 //! Group commit: writes that come at the same time share a transaction, and each is answered as if it were alone.
 
+use domain::callback_verdict::CallbackVerdict;
+use domain::transaction::StoredState;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -8,13 +10,13 @@ use domain::job::{AttemptOutcome, ClaimedJob, QueueName};
 use domain::order::{NewOrder, Order, OrderStatus};
 use futures_util::future::join_all;
 use sqlx::{Executor, PgConnection};
-use store::callbacks::{self, CallbackVerdict, Sender};
+use store::callbacks::{self, Sender};
 use store::idempotency::IdempotencyKey;
 use store::jobs::Finish;
 use store::kinds;
 use store::orders::{self, Canceled, Created, Transition};
 use store::settlement::{self, Settlement};
-use store::transactions::{self, SeenTransaction, StoredState};
+use store::transactions::{self, SeenTransaction};
 use store::{StoreError, jobs};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, callback, new_link, new_order, on_every_database};

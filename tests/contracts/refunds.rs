@@ -1,16 +1,16 @@
+use domain::callback_verdict::CallbackVerdict;
 use domain::id::TransactionId;
 use domain::job::{JobState, Lease, QueueName};
 use domain::order::{OrderStatus, SuggestedAct};
 use domain::refund::RefundState;
 use domain::review::{FindingKind, NewFinding};
-use store::callbacks::CallbackVerdict;
+use domain::transaction::StoredState;
 use store::idempotency::IdempotencyKey;
 use store::jobs::{self, DeadLetteredBy, Finish};
 use store::kinds::{self, JobCommandOutcome};
 use store::orders::{self, Canceled, Transition};
 use store::refunds::{self, NewRefund, Requested};
 use store::settlement::Settlement;
-use store::transactions::StoredState;
 use store::{Store, StoreError, findings, sweeping};
 
 use crate::support::fixture::refunding::{new_refund, seen, success_id};

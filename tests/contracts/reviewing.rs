@@ -4,12 +4,13 @@ use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, JobState, QueueName};
 use domain::order::{Order, OrderStatus, SuggestedAct};
 use domain::review::{FindingKind, NewFinding};
+use domain::transaction::StoredState;
 use store::jobs::{self, DeadLetteredBy, Finish};
 use store::kinds;
 use store::orders::{self, Transition};
 use store::reviewing::{self, Decision, Resolved};
 use store::settlement::Settlement;
-use store::transactions::{SeenTransaction, StoredState};
+use store::transactions::SeenTransaction;
 use store::{Store, auditing, findings, sweeping};
 
 use crate::support::fixture::reviewing::{by, debit_of, olim, review};

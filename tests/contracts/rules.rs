@@ -1,10 +1,10 @@
 //! Rules of the design that no other contract tests.
 
+use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, TransactionId};
 use domain::job::{AttemptOutcome, Job, JobState, QueueName};
 use domain::order::{GatewayIdentity, Order, OrderStatus};
 use sqlx::Executor;
-use store::callbacks::CallbackVerdict;
 use store::jobs::{self, Finish};
 use store::kinds;
 use store::orders::{self, Transition};

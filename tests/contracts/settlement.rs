@@ -1,13 +1,13 @@
+use domain::callback_verdict::CallbackVerdict;
 use domain::id::TransactionId;
 use domain::job::{Job, JobState, QueueName};
 use domain::order::OrderStatus;
 use domain::review::{FindingKind, NewFinding};
-use store::callbacks::CallbackVerdict;
+use domain::transaction::StoredState;
 use store::jobs::{self, Finish};
 use store::orders::Transition;
 use store::settlement::{self, Settlement};
 use store::sweeping;
-use store::transactions::StoredState;
 use store::{Store, StoreError};
 
 use crate::support::fixture::settling::{far, paid, seen_closed};

@@ -1,6 +1,7 @@
 //! The pages of the reference that are made from public definitions. (Private ones are checked where they stand: in the unit
 //! tests of `api`, `cli` and `sandbox`.)
 
+use domain::callback_verdict::CallbackVerdict;
 use std::process::Command;
 
 use audit::{Kind, Severity};
@@ -9,7 +10,7 @@ use domain::job::{Death, JobKind, JobState, QueueName, Subject};
 use domain::order::{OrderStatus, SuggestedAct, TRANSITIONS};
 use domain::refund::RefundState;
 use domain::review::FindingKind;
-use store::callbacks::CallbackVerdict;
+use gateway::atmos::callback_message;
 
 fn yes(is_so: bool) -> String {
     if is_so { "yes" } else { "no" }.to_owned()
@@ -115,7 +116,7 @@ fn the_page_of_job_kinds_has_every_kind_queue_and_state() {
 fn the_page_of_callback_verdicts_has_every_verdict_with_its_answer() {
     let rows = CallbackVerdict::ALL.iter().map(|verdict| {
         let status = if verdict.allows() { "1: debit" } else { "0: do not debit" };
-        [code(verdict), verdict.meaning().to_owned(), status.to_owned(), verdict.message().to_owned()]
+        [code(verdict), verdict.meaning().to_owned(), status.to_owned(), callback_message(*verdict).to_owned()]
     });
 
     part(

@@ -1,16 +1,18 @@
 //! The number of statements and transactions of each operation, alone and in a batch. They do not depend on the
 //! machine.
 
+use domain::callback_verdict::CallbackVerdict;
 use domain::id::{CallbackId, TransactionId};
 use domain::job::{ClaimedJob, QueueName};
 use domain::order::Order;
+use domain::transaction::StoredState;
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use store::callbacks::{self, CallbackVerdict};
+use store::callbacks;
 use store::jobs::Finish;
 use store::orders::{self, Created, Transition};
 use store::settlement::{self, Settlement};
-use store::transactions::{SeenTransaction, StoredState};
+use store::transactions::SeenTransaction;
 use store::{Store, jobs};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_link, new_order};

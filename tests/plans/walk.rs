@@ -1,14 +1,15 @@
 //! A walk through the product's statements, each run several times.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use domain::id::{CallbackId, JobId, OrderId, TransactionId};
 use domain::job::{Job, Lease, QueueName};
 use domain::order::{GatewayIdentity, Order, OrderStatus};
-use domain::transaction::Callback;
+use domain::transaction::{Callback, StoredState};
 use store::auditing;
-use store::callbacks::{self, CallbackVerdict, ReceivedBody, Sender, Wanted};
+use store::callbacks::{self, ReceivedBody, Sender, Wanted};
 use store::idempotency::IdempotencyKey;
 use store::jobs::{self, DeadLetteredBy, Finish, SuspectGroup};
 use store::kinds;
@@ -16,7 +17,7 @@ use store::orders::{self, Created, Transition};
 use store::refunds::{self, NewRefund, Requested};
 use store::reviewing::{self, Decision, Resolved};
 use store::settlement::{self, Settlement};
-use store::transactions::{self, SeenTransaction, StoredState};
+use store::transactions::{self, SeenTransaction};
 use store::{Store, sweeping};
 
 use crate::support::filling::{FillSize, TOKEN, UNDER_WAY};

@@ -1,12 +1,12 @@
 //! Young tables: PostgreSQL has no statistics of them yet, and must find their rows by an index all the same.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::collections::BTreeMap;
 
 use domain::job::QueueName;
 use domain::order::Order;
 use futures_util::future::join_all;
 use sqlx::{Connection, PgConnection};
-use store::callbacks::CallbackVerdict;
 use store::jobs;
 use store::orders::{self, Created, Transition};
 

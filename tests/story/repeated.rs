@@ -1,5 +1,6 @@
 //! The gateway sends the same callback a hundred times, over sixteen connections: one effect, a hundred true answers.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::Instant;
 use domain::id::OrderId;
 use domain::job::JobKind;
 use domain::order::OrderStatus;
-use store::callbacks::{self, CallbackVerdict};
+use store::callbacks;
 use store::{Store, jobs, orders};
 
 use crate::support::app::{Kind, TestApp};

@@ -1,5 +1,6 @@
 //! A database for one test, on SQLite or PostgreSQL, with the acts of workers, the gateway and people on its orders.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::path::Path;
 
 use domain::id::{JobId, TransactionId};
@@ -9,7 +10,7 @@ use domain::secret::Secret;
 use domain::transaction::Callback;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use store::DatabaseUrl;
-use store::callbacks::{self, CallbackVerdict, ReceivedBody, Sender};
+use store::callbacks::{self, ReceivedBody, Sender};
 use store::kinds;
 use store::orders::{self, Created, NewLink};
 use store::{Store, jobs};

@@ -1,12 +1,14 @@
 //! All cases of a callback in one table: its answer and its record. `docs/internals/callback-decisions.md` has the same
 //! table, and a test compares the two.
 
+use domain::callback_verdict::CallbackVerdict;
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, JobKind};
 use domain::order::Order;
 use domain::review::{FindingKind, NewFinding};
 use gateway::atmos::SignAlgorithm;
-use store::callbacks::{self, CallbackVerdict};
+use gateway::atmos::callback_message;
+use store::callbacks;
 use store::jobs;
 use store::kinds;
 use store::settlement::Settlement;
@@ -581,7 +583,7 @@ async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
         let answer = api.webhook_from(asked.peer, asked.headers, body).await;
 
         assert_eq!((answer.status, answer.json()["status"].as_u64()), (200, Some(status.into())), "{name}: {answer:?}");
-        assert_eq!(answer.json()["message"], verdict.message(), "{name}");
+        assert_eq!(answer.json()["message"], callback_message(verdict), "{name}");
         assert_eq!(status == 1, verdict.allows(), "{name}");
         assert!(counted(&api, verdict).await > counted_before, "{name}: not counted as {verdict}");
         let seen = RecordedState::of(&api, &order).await;

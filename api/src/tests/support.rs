@@ -1,5 +1,6 @@
 //! An installation without workers: the tests make links and payments themselves, through the store's own functions.
 
+use domain::transaction::StoredState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +26,7 @@ use store::DatabaseUrl;
 use store::jobs::Finish;
 use store::orders::{NewLink, Transition};
 use store::settlement::Settlement;
-use store::transactions::{SeenTransaction, StoredState};
+use store::transactions::SeenTransaction;
 use store::{Store, jobs, orders, settlement};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;

@@ -1,9 +1,10 @@
 //! The answers to callbacks.
 
+use domain::callback_verdict::CallbackVerdict;
 use domain::order::OrderStatus;
 use domain::review::{FindingKind, NewFinding};
 use serde_json::{Value, json};
-use store::callbacks::{self, CallbackVerdict};
+use store::callbacks;
 use store::settlement::Settlement;
 
 use super::support::{TestApi, TestResponse, gzip, send};

@@ -1,11 +1,11 @@
 //! Commands about callbacks.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use domain::id::{OrderId, TransactionId};
 use domain::money::Tiyin;
-use store::callbacks::CallbackVerdict;
 
 use super::examples::examples;
 use super::names::names;

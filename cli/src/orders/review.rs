@@ -5,10 +5,10 @@ use domain::job::JobState;
 use domain::order::{OrderStatus, SuggestedAct};
 use domain::review::ReviewFinding;
 use domain::time::rfc3339;
+use domain::transaction::StoredState;
 use serde::Serialize;
 use store::kinds;
 use store::reviewing::{self, WaitingOrder};
-use store::transactions::StoredState;
 use store::{Store, Unreadable};
 
 use super::{FindingView, ResolutionView, TransactionView};

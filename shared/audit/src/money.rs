@@ -5,8 +5,7 @@ use domain::job::JobKind;
 use domain::money::som;
 use domain::order::OrderStatus;
 use domain::time::rfc3339;
-use domain::transaction::{BookLine, TransactionState};
-use store::transactions::{StoredState, StoredTransaction};
+use domain::transaction::{BookLine, StoredState, StoredTransaction, TransactionState};
 
 use super::{Case, Difference, Kind, Word};
 

@@ -1,14 +1,14 @@
 //! One test for each kind of difference, beside a case without it.
 
+use domain::callback_verdict::CallbackVerdict;
 use domain::id::{CallbackId, RefundId};
 use domain::job::{JobRow, JobState};
 use domain::order::{HistoryLine, Resolution, TRANSITIONS, example};
 use domain::refund::{Refund, RefundState};
 use domain::review::{FindingKind, ReviewFinding};
+use domain::transaction::{StoredState, StoredTransaction};
 use proptest::prelude::*;
 use store::auditing::{CallbackJobRecord, CallbackRecord};
-use store::callbacks::CallbackVerdict;
-use store::transactions::{StoredState, StoredTransaction};
 
 use super::*;
 
@@ -120,6 +120,13 @@ impl Scene {
             seen_amount: None,
             looked_at_ms: None,
             is_accepted: false,
+            created_at_ms: NOW_MS,
+            external_id: None,
+            account: None,
+            gateway_at_ms: None,
+            debited_at_ms: None,
+            closed_at_ms: None,
+            close_code: None,
         };
         self.record.transactions.push(row);
         self.words.insert(id, report(id, state).into());

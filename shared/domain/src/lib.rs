@@ -1,6 +1,7 @@
 //! The domain: orders, money, jobs, refunds, findings and ids, in neutral words. It reads and writes nothing.
 
 pub mod body_coding;
+pub mod callback_verdict;
 pub mod gateway_rate;
 pub mod id;
 pub mod job;
@@ -10,6 +11,8 @@ pub mod order;
 pub mod refund;
 pub mod review;
 pub mod secret;
+pub mod shop;
+pub mod terms;
 pub mod text;
 pub mod time;
 pub mod transaction;

@@ -2,7 +2,8 @@
 
 use crate::id::{OrderId, TransactionId};
 use crate::money::Tiyin;
-use crate::order::Language;
+use crate::named_values::named_values;
+use crate::order::{GatewayIdentity, Language};
 
 /// The data that the gateway needs to make a draft.
 #[derive(Clone, Debug)]
@@ -59,6 +60,57 @@ pub enum TransactionState {
         /// The gateway's code, for the operator.
         code: String,
     },
+}
+
+named_values! {
+    /// The state of a transaction when it was last asked about.
+    StoredState {
+        /// A draft, or not yet known as closed: each inquiry asks about it.
+        Open = "open",
+        /// Closed and unpaid.
+        Closed = "closed",
+        /// Money moved.
+        Debited = "debited",
+        /// Money moved and went back.
+        Reversed = "reversed",
+    }
+}
+
+/// A transaction of one of our orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTransaction {
+    /// The gateway account that gave its number.
+    pub gateway: GatewayIdentity,
+    /// Its number: the gateway's where that is a number that it gives before a payment (Atmos), else one of ours.
+    pub transaction_id: TransactionId,
+    /// The order it was made for.
+    pub order_id: OrderId,
+    /// Its amount in tiyin.
+    pub amount: i64,
+    /// Its state when it was last asked about.
+    pub state: StoredState,
+    /// The permanent id of its debit.
+    pub success_transaction_id: Option<TransactionId>,
+    /// The amount in tiyin that the gateway named with the debit. It may differ from the order's.
+    pub seen_amount: Option<i64>,
+    /// When an inquiry last saw its state change, epoch milliseconds.
+    pub looked_at_ms: Option<i64>,
+    /// Whether a person knows of its debit, or of its unreadable answer, and leaves it as it is.
+    pub is_accepted: bool,
+    /// When we recorded it, epoch milliseconds.
+    pub created_at_ms: i64,
+    /// The gateway's own id, where our number is not the gateway's.
+    pub external_id: Option<String>,
+    /// The `account` of the gateway's call, as it came.
+    pub account: Option<String>,
+    /// When the gateway says it began the transaction, epoch milliseconds of the gateway's clock.
+    pub gateway_at_ms: Option<i64>,
+    /// When the gateway told us of its debit, epoch milliseconds.
+    pub debited_at_ms: Option<i64>,
+    /// When the gateway told us that it is closed or its money went back, epoch milliseconds.
+    pub closed_at_ms: Option<i64>,
+    /// The gateway's code for that: a reason of Payme, an error of Click.
+    pub close_code: Option<i64>,
 }
 
 /// One line of a gateway's own book.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::answer::{callback_answer, callback_message};
 pub use self::client::ClientFault;
 use self::client::Http;
 use self::request::Operation;
@@ -16,6 +17,7 @@ use domain::id::TransactionId;
 use domain::order::GatewayIdentity;
 use domain::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest, TransactionReport};
 
+mod answer;
 mod authorized;
 mod callback;
 mod client;

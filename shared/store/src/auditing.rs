@@ -1,18 +1,19 @@
 //! Rows for an audit: everything about some orders at a time, with an index for each statement.
 
+use domain::callback_verdict::CallbackVerdict;
+use domain::transaction::StoredTransaction;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::callbacks::CallbackVerdict;
 use super::findings::older::{Mirror, OlderChange, made_up};
 use super::jobs::job_row;
 use super::orders::{FIND_ORDERS, from_row, history_line, order_columns, parse_status};
 use super::refunds::from_row as refund_from_row;
 use super::statement::json;
-use super::transactions::{StoredTransaction, from_row as transaction_from_row};
+use super::transactions::from_row as transaction_from_row;
 use super::{Store, StoreError, Unreadable, findings};
 use domain::id::{CallbackId, OrderId, TransactionId};
 use domain::job::{JobKind, JobRow, Subject};

@@ -8,63 +8,9 @@ use sqlx::Row;
 
 use super::statement::{Statement, json};
 use super::{Store, StoreError, Write, jobs};
+use domain::callback_verdict::CallbackVerdict;
 use domain::id::{CallbackId, OrderId, TransactionId};
 use domain::job::{Job, JobKind, Lease, QueueName};
-use domain::named_values::named_values;
-
-named_values! {
-    /// The verdict on a callback.
-    CallbackVerdict {
-        /// The debit may happen; answered 1.
-        Allowed = "allowed",
-        /// This very transaction has already paid the order; answered 1.
-        AlreadyPaid = "already_paid",
-        /// It cannot be read as a callback.
-        Unreadable = "unreadable",
-        /// No key of ours signed it.
-        BadlySigned = "badly_signed",
-        /// Correctly signed, but sent from an address that is not in the gateway's list.
-        OtherAddress = "other_address",
-        /// It is for another store.
-        OtherStore = "other_store",
-        /// No draft of ours has this number.
-        UnknownTransaction = "unknown_transaction",
-        /// The draft belongs to another order than the callback says.
-        OtherAccount = "other_account",
-        /// The amount is not the order's.
-        WrongAmount = "wrong_amount",
-        /// Another draft of the order has been allowed already.
-        SecondTransaction = "second_transaction",
-        /// The order's time to pay is over.
-        Late = "late",
-        /// The order is canceled, refunded, failed or in review.
-        NotPayable = "not_payable",
-    }
-}
-
-impl CallbackVerdict {
-    /// Whether the answer lets the gateway debit.
-    pub fn allows(self) -> bool {
-        matches!(self, CallbackVerdict::Allowed | CallbackVerdict::AlreadyPaid)
-    }
-
-    /// The reason for a no, as the answer's `message`; the gateway's support may read it.
-    pub fn message(self) -> &'static str {
-        match self {
-            CallbackVerdict::Allowed | CallbackVerdict::AlreadyPaid => "Успешно",
-            CallbackVerdict::Unreadable => "the callback cannot be read",
-            CallbackVerdict::BadlySigned => "the signature does not fit",
-            CallbackVerdict::OtherAddress => "the address is not the gateway's",
-            CallbackVerdict::OtherStore => "the store is not ours",
-            CallbackVerdict::UnknownTransaction => "the transaction is not known",
-            CallbackVerdict::OtherAccount => "the account does not belong to the transaction",
-            CallbackVerdict::WrongAmount => "the amount is not the order's",
-            CallbackVerdict::SecondTransaction => "the order is being paid by another transaction",
-            CallbackVerdict::Late => "the time to pay the order is over",
-            CallbackVerdict::NotPayable => "the order cannot be paid any more",
-        }
-    }
-}
 
 /// How much of a body that proves nothing is kept, bytes: enough to see who sends what.
 const UNPROVEN_BYTES: usize = 500;

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use domain::id::OrderId;
 use domain::job::QueueName;
 use domain::order::Order;
+use domain::transaction::StoredTransaction;
 
 pub mod admission;
 pub mod auditing;
@@ -60,7 +61,6 @@ use reading::ReadByNumber;
 pub use relay_inbox::RecentJobs;
 use relay_inbox::RelayInbox;
 pub use settings::{DatabaseSettings, PoolSettings};
-use transactions::StoredTransaction;
 pub use url::DatabaseUrl;
 use writing::{Write, anew_after_conflict};
 

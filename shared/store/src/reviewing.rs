@@ -1,9 +1,10 @@
 //! Orders in review, and the decisions of persons about them.
 
+use domain::transaction::StoredTransaction;
 use sqlx::{Any, Executor, Row};
 
 use super::orders::{self, from_row, order_columns};
-use super::transactions::{self, StoredTransaction};
+use super::transactions;
 use super::{Store, StoreError, Unreadable, Write, anew_after_conflict, findings, jobs, kinds};
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, QueueName};

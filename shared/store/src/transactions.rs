@@ -11,45 +11,8 @@ use super::reading::{self, ReadByNumber, ReadInBatch};
 use super::statement::{Statement, json};
 use super::{Store, StoreError, Write};
 use domain::id::{OrderId, TransactionId};
-use domain::named_values::named_values;
 use domain::order::{GatewayIdentity, Order};
-
-named_values! {
-    /// The state of a transaction when it was last asked about.
-    StoredState {
-        /// A draft, or not yet known as closed: each inquiry asks about it.
-        Open = "open",
-        /// Closed and unpaid.
-        Closed = "closed",
-        /// Money moved.
-        Debited = "debited",
-        /// Money moved and went back.
-        Reversed = "reversed",
-    }
-}
-
-/// A transaction of one of our orders.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredTransaction {
-    /// The gateway account that gave its number.
-    pub gateway: GatewayIdentity,
-    /// Its number at the gateway.
-    pub transaction_id: TransactionId,
-    /// The order it was made for.
-    pub order_id: OrderId,
-    /// Its amount in tiyin.
-    pub amount: i64,
-    /// Its state when it was last asked about.
-    pub state: StoredState,
-    /// The permanent id of its debit.
-    pub success_transaction_id: Option<TransactionId>,
-    /// The amount in tiyin that the gateway named with the debit. It may differ from the order's.
-    pub seen_amount: Option<i64>,
-    /// When an inquiry last saw its state change, epoch milliseconds.
-    pub looked_at_ms: Option<i64>,
-    /// Whether a person knows of its debit, or of its unreadable answer, and leaves it as it is.
-    pub is_accepted: bool,
-}
+use domain::transaction::{StoredState, StoredTransaction};
 
 const RECORD_DRAFTS: Statement = Statement {
     sqlite: "-- record_drafts
@@ -97,7 +60,7 @@ pub(super) async fn record_drafts(
 macro_rules! transaction_columns {
     () => {
         "gateway, transaction_id, order_id, amount, state, success_transaction_id, seen_amount, looked_at_ms,
-            accepted_at_ms"
+            accepted_at_ms, created_at_ms, external_id, account, gateway_at_ms, debited_at_ms, closed_at_ms, close_code"
     };
 }
 pub(super) use transaction_columns;
@@ -165,6 +128,13 @@ pub(super) fn from_row(row: &AnyRow) -> Result<StoredTransaction, StoreError> {
         seen_amount: row.try_get("seen_amount")?,
         looked_at_ms: row.try_get("looked_at_ms")?,
         is_accepted: row.try_get::<Option<i64>, _>("accepted_at_ms")?.is_some(),
+        created_at_ms: row.try_get("created_at_ms")?,
+        external_id: row.try_get("external_id")?,
+        account: row.try_get("account")?,
+        gateway_at_ms: row.try_get("gateway_at_ms")?,
+        debited_at_ms: row.try_get("debited_at_ms")?,
+        closed_at_ms: row.try_get("closed_at_ms")?,
+        close_code: row.try_get("close_code")?,
     })
 }
 

@@ -4,14 +4,14 @@ use domain::id::OrderId;
 use domain::job::QueueName;
 use domain::order::Order;
 use domain::review::{FindingKind, NewFinding};
-use domain::transaction::TransactionState;
+use domain::transaction::{StoredState, StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
 use futures_util::future::join_all;
 use gateway::GatewayError;
 use gateway::coordination::Urgency;
 use store::orders::{self, Transition};
 use store::settlement::{self, Settlement};
-use store::transactions::{self, StoredState, StoredTransaction};
+use store::transactions;
 use tracing::{error, info};
 
 use crate::WorkerContext;

@@ -1,12 +1,13 @@
 //! The answer to a callback: which draft may debit, and what must be done next.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::drafts::{Found, KnownDraft, Named, allow, find_drafts};
-use super::{CallbackRow, CallbackVerdict, KeptCallback, OwnedBody, ReceivedBody, Sender, keep_all, new_ids};
+use super::{CallbackRow, KeptCallback, OwnedBody, ReceivedBody, Sender, keep_all, new_ids};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Staged};
 use crate::statement::{Statement, json};

@@ -1,16 +1,16 @@
 //! The drafts that callbacks ask about, their orders, and the statement that allows one draft of an order to debit.
 
+use domain::callback_verdict::CallbackVerdict;
+use domain::transaction::StoredState;
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::CallbackVerdict;
 use crate::group_commit::LockedRows;
 use crate::orders::{self, Told};
 use crate::statement::{LockingStatement, Statement, json};
-use crate::transactions::StoredState;
 use crate::{StoreError, Write};
 use domain::id::{OrderId, TransactionId};
 use domain::job::JobKind;

@@ -1,12 +1,13 @@
 //! Finding stored callbacks, and checking our keys by the newest ones.
 
+use domain::callback_verdict::CallbackVerdict;
 use std::collections::HashMap;
 
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{CallbackVerdict, DAY_MS};
+use super::DAY_MS;
 use crate::group_commit::BatchQueue;
 use crate::reading::{self, ReadByNumber, ReadInBatch};
 use crate::statement::Statement;

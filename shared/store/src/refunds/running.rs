@@ -1,11 +1,12 @@
 //! The writes of a `refund_order` run; each function is fenced by its lease.
 
+use domain::transaction::StoredState;
 use sqlx::Row;
 
 use super::{WasSent, give_back, outcome_is_known, review};
 use crate::jobs::{self, Finish};
 use crate::orders::{Transition, parse_status, tell};
-use crate::transactions::{SeenTransaction, StoredState, keep_seen};
+use crate::transactions::{SeenTransaction, keep_seen};
 use crate::{Store, StoreError};
 use domain::id::RefundId;
 use domain::job::Lease;

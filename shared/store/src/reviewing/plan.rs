@@ -1,10 +1,10 @@
 //! The effect of a person's decision on an order, as a pure function.
 
 use super::Decision;
-use crate::transactions::{StoredState, StoredTransaction};
 use domain::id::TransactionId;
 use domain::order::{Order, OrderStatus};
 use domain::review::ReviewFinding;
+use domain::transaction::{StoredState, StoredTransaction};
 
 /// A refund whose outcome a person must tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

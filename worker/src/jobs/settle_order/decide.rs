@@ -4,11 +4,11 @@ use domain::id::TransactionId;
 use domain::job::QueueName;
 use domain::order::{Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
-use domain::transaction::{TransactionReport, TransactionState};
+use domain::transaction::{StoredState, TransactionReport, TransactionState};
 use store::jobs::Finish;
 use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
 use store::sweeping::LATE_INQUIRIES_MS;
-use store::transactions::{SeenTransaction, StoredState};
+use store::transactions::SeenTransaction;
 
 use crate::InquirySchedule;
 use crate::failure::UNANSWERED_MS;
