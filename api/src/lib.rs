@@ -47,7 +47,8 @@ mod tests;
 mod webhook;
 
 pub use api_keys::{ApiKey, KeyStrength};
-pub use callback_addresses::{AddressCheck, CallbackAddresses};
+pub use callback_addresses::CallbackAddresses;
+pub use gateway::callback_addresses::AddressCheck;
 pub use server::{Listeners, serve};
 pub use settings::ApiSettings;
 

@@ -7,6 +7,7 @@ use domain::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest
 use crate::coordination::{Coordination, Urgency};
 
 pub mod atmos;
+pub mod callback_addresses;
 pub mod coordination;
 mod error;
 mod metrics;
