@@ -11,6 +11,7 @@ pub mod callback_addresses;
 pub mod coordination;
 mod error;
 mod metrics;
+pub mod payme;
 
 use atmos::AtmosGateway;
 pub use error::{GatewayError, UnreachableCause};
