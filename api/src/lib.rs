@@ -155,7 +155,7 @@ fn webhook_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
 
 fn health_and_webhook() -> RouteTable {
     RouteTable::default()
-        .post("/atmos/webhook", Audience::Program, webhook::post_callback)
+        .post("/atmos/webhook", Audience::Program, webhook::atmos::post_callback)
         .get("/livez", Audience::Health, health::get_livez)
         .get("/readyz", Audience::Health, health::get_readyz)
         .get("/metrics", Audience::Health, health::get_metrics)

@@ -1,23 +1,16 @@
-//! The webhook: before a debit the gateway asks for permission. The answer comes from our own rows, without any call.
+//! The webhooks, which the gateways call: one module for each gateway, and here what they have in common.
+
+use std::time::Duration;
 
 use domain::callback_verdict::CallbackVerdict;
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
-
-use domain::transaction::{Callback, CallbackFault};
-use gateway::atmos::callback_answer;
-use poem::web::Json;
-use poem::{Body, Request, handler};
-use serde_json::Value;
-use store::callbacks::{self, ReceivedBody, Sender};
+use domain::transaction::CallbackFault;
+use store::callbacks::{self, ReceivedBody};
 use telemetry::LineBudget;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::AddressCheck;
-use crate::credential::{Credential, ProvenCredential};
-use crate::problem::{Problem, ProblemType};
-use crate::request_body::{self, BodyFault};
-use crate::{Api, SharedApi, digest, metrics, sender};
+use crate::{Api, metrics};
+
+pub(crate) mod atmos;
 
 /// A callback has six short fields.
 const BODY_LIMIT: usize = 8 * 1024;
@@ -59,48 +52,6 @@ impl SignedCallbackLog {
     }
 }
 
-/// Answers a callback: HTTP 200 with `status` 1 or 0; 503 only if the database does not answer, and 415 for a body in a
-/// content coding that we do not read.
-///
-/// # Errors
-/// [`ProblemType::DatabaseUnavailable`] or [`ProblemType::TooSlow`]: nothing was decided, so the gateway asks again.
-/// [`ProblemType::UnsupportedMediaType`]: nothing was decided either, and the answer lists the codings that we read.
-#[handler]
-pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: Body) -> Result<Json<Value>, Problem> {
-    let began = Instant::now();
-    let address = sender::sender(request, &api.context.callback_addresses);
-    let verdict = judge(&api, address, request, body).await?;
-    metrics::count_callback(verdict, began.elapsed());
-    if !matches!(verdict, CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned) {
-        ProvenCredential::of(request).record(Credential::Signature);
-    }
-    Ok(Json(callback_answer(verdict)))
-}
-
-async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body) -> Result<CallbackVerdict, Problem> {
-    let reading = request_body::read(request.headers(), body, BODY_LIMIT);
-    let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, reading).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(BodyFault::TooLarge)) => return Ok(refuse_without_body(api, "it is above 8 KiB")),
-        Ok(Err(BodyFault::Incomplete)) => return Ok(refuse_without_body(api, "it broke off")),
-        Ok(Err(BodyFault::UnknownCoding)) => {
-            refuse_without_body(api, "its content coding is not known; it was answered 415 with those that are");
-            return Err(Problem::unknown_coding());
-        }
-        Err(_elapsed) => return Ok(refuse_without_body(api, "it did not come in time")),
-    };
-    let received = |digest| ReceivedBody { bytes: &bytes, digest, address };
-    match api.context.gateway.read_callback(&bytes) {
-        Ok(callback) => {
-            let digest = digest::sha256_hex(callback.question());
-            tokio::time::timeout(TIME_LIMIT, answer(api, &callback, received(&digest)))
-                .await
-                .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))?
-        }
-        Err(fault) => Ok(refuse_unproven(api, fault, received(&digest::sha256_hex(&bytes))).await),
-    }
-}
-
 /// There is nothing to store. It counts as a callback without a valid signature, otherwise it could flood the log.
 fn refuse_without_body(api: &Api, why: &'static str) -> CallbackVerdict {
     metrics::count_unkept();
@@ -108,84 +59,6 @@ fn refuse_without_body(api: &Api, why: &'static str) -> CallbackVerdict {
         warn!("a callback was refused for its body: {why}");
     }
     CallbackVerdict::Unreadable
-}
-
-async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<CallbackVerdict, Problem> {
-    let (store, gateway) = (&api.context.store, &api.context.gateway);
-    let sender = check_sender(api, received.address);
-    let verdict = callbacks::answer(store, gateway.identity(), gateway.store_id(), callback, received, sender)
-        .await
-        .map_err(|error| match error.is_passing() {
-            true => Problem::from(error),
-            // A defect of ours is no verdict either: the gateway must ask again, and we must notice it.
-            false => Problem::from(error).with_type(ProblemType::DatabaseUnavailable),
-        })?;
-    let transaction_id = callback.transaction_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
-    let account = callback.account.as_deref().unwrap_or("-");
-    let lines = if verdict.allows() { &api.signed_log.allowed } else { &api.signed_log.refused };
-    if !SignedCallbackLog::may_log(lines) {
-        return Ok(verdict);
-    }
-    match verdict {
-        CallbackVerdict::Allowed | CallbackVerdict::AlreadyPaid => info!(
-            transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
-            "the gateway may debit transaction {transaction_id} for order {account}: {verdict}"
-        ),
-        CallbackVerdict::SecondTransaction | CallbackVerdict::Late | CallbackVerdict::NotPayable => info!(
-            transaction.id = %transaction_id, order.id = %account, verdict = %verdict,
-            "the gateway may not debit transaction {transaction_id} for order {account}: {verdict}"
-        ),
-        // Already logged, with the address.
-        CallbackVerdict::OtherAddress => (),
-        // Correctly signed, yet it does not fit our rows: a person should look at it.
-        CallbackVerdict::OtherStore
-        | CallbackVerdict::UnknownTransaction
-        | CallbackVerdict::OtherAccount
-        | CallbackVerdict::WrongAmount => warn!(
-            transaction.id = %transaction_id, verdict = %verdict, amount_tiyin = callback.amount,
-                        "a correctly signed callback about transaction {transaction_id} does not fit our rows: {verdict}"
-        ),
-        CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned => (),
-        // Verdicts on the calls of other gateways.
-        CallbackVerdict::UnknownOrder
-        | CallbackVerdict::Conflicting
-        | CallbackVerdict::TimedOut
-        | CallbackVerdict::TransactionClosed
-        | CallbackVerdict::DebitTold
-        | CallbackVerdict::FailureTold
-        | CallbackVerdict::ReversalTold
-        | CallbackVerdict::ReversalRefused => (),
-    }
-    Ok(verdict)
-}
-
-/// Whether a correctly signed callback is accepted, by its sender's address. Other callbacks are refused for their
-/// signature, so their address does not matter.
-fn check_sender(api: &Api, address: Option<IpAddr>) -> Sender {
-    let addresses = &api.context.callback_addresses;
-    let is_refused = match addresses.check {
-        AddressCheck::Off => return Sender::Heard,
-        AddressCheck::Watch => false,
-        AddressCheck::Refuse => true,
-    };
-    if addresses.lists(address) {
-        return Sender::Heard;
-    }
-    metrics::count_unlisted(is_refused);
-    let (what_becomes, sender) = match is_refused {
-        true => ("refused", Sender::TurnedAway),
-        false => ("only watched", Sender::Heard),
-    };
-    if !SignedCallbackLog::may_log(&api.signed_log.unlisted) {
-        return sender;
-    }
-    let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
-    warn!(
-        address,
-        "a correctly signed callback came from {address}, which ATMOS_CALLBACK_ADDRESSES does not list: {what_becomes}; see \
-         whether that is the gateway, or a proxy that TASDIQ_TRUSTED_PROXIES should list"
-    );
-    sender
 }
 
 /// Refuses a callback without a valid signature; its beginning is stored as evidence if that is cheap. The answer needs
