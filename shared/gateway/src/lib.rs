@@ -12,6 +12,7 @@ pub mod coordination;
 mod error;
 mod metrics;
 pub mod payme;
+mod setting_checks;
 
 use atmos::AtmosGateway;
 pub use error::{GatewayError, UnreachableCause};

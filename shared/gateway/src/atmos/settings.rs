@@ -6,8 +6,9 @@ use config::values;
 use domain::gateway_rate::GatewayRate;
 use domain::order::GatewayIdentity;
 use domain::secret::Secret;
-use domain::web_address;
 use url::Url;
+
+use crate::setting_checks::{callback_keys, credential, proxy_url};
 
 /// The sandbox's consumer key. Its credentials and its address are the defaults: they are published, hence worthless, and
 /// open no door to money. Atmos's own addresses take their place where the credentials are a shop's.
@@ -139,15 +140,6 @@ fn secret_credential(text: &str) -> Result<Secret, String> {
     credential(text).map(Secret::new)
 }
 
-/// A credential that travels in a header, hence printable and without blanks.
-fn credential(text: &str) -> Result<String, String> {
-    if text.len() <= 500 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Ok(text.to_owned())
-    } else {
-        Err("holds blanks or signs that no credential has; copy it again".to_owned())
-    }
-}
-
 /// A store or terminal as the gateway names it, mostly with a number; it stands in page addresses and signatures.
 fn gateway_number(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -155,18 +147,6 @@ fn gateway_number(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("is not written as the gateway gives it: 1 to 20 letters, digits, - or _".to_owned())
-    }
-}
-
-/// The key that signs callbacks, and a second one during a rotation.
-fn callback_keys(text: &str) -> Result<Vec<Secret>, String> {
-    let keys: Vec<&str> = text.split(',').map(str::trim).collect();
-    if keys.len() > 2 {
-        Err("holds more than two keys; one serves, and a second one during a rotation".to_owned())
-    } else if keys.iter().any(|key| key.is_empty()) {
-        Err("holds an empty key; take the comma away".to_owned())
-    } else {
-        keys.into_iter().map(|key| credential(key).map(Secret::new)).collect()
     }
 }
 
@@ -182,12 +162,4 @@ fn checkout_url(text: &str) -> Result<Url, String> {
 fn gateway_url(text: &str, example: &str) -> Result<Url, String> {
     let url = values::web_url(text, example)?;
     if url.path() == "/" { Ok(url) } else { Err(format!("has a path, which we add ourselves; write {example}")) }
-}
-
-fn proxy_url(text: &str) -> Result<Url, String> {
-    // The URL may hold the proxy's password, so nothing of it is repeated.
-    match web_address::parse_with_credentials(text) {
-        Ok((url, _)) => Ok(url),
-        Err(fault) => Err(format!("{fault}; write http://host:3128 (SOCKS is not supported)")),
-    }
 }
