@@ -8,6 +8,7 @@ use crate::coordination::{Coordination, Urgency};
 
 pub mod atmos;
 pub mod callback_addresses;
+pub mod click;
 pub mod coordination;
 mod error;
 mod metrics;
