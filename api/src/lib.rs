@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use gateway::Gateway;
+use gateway::Gateways;
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response, Route};
 use process::consumption_check::ConsumptionCheck;
@@ -66,8 +66,8 @@ const WAITING_REQUESTS: usize = 1_000;
 pub struct ApiContext {
     /// The database.
     pub store: Store,
-    /// Reads callbacks, and names the gateway account for new orders. Never called over the network from here.
-    pub gateway: Gateway,
+    /// Read callbacks, and name the gateway account for new orders. Never called over the network from here.
+    pub gateways: Gateways,
     /// Tells waiting requests and open pages that an order has changed.
     pub notice: Notice,
     /// Only its length is read, for health and metrics.

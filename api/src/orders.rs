@@ -81,12 +81,13 @@ impl OrderApi {
         #[oai(name = "Idempotency-Key")] idempotency: IdempotencyHeader<Option<String>>,
     ) -> Result<CreateAnswer, CreateProblem> {
         let api = &self.0;
-        let new_order = request.parse(key_holder.name, api.context.gateway.identity().clone())?;
+        let new_order = request.parse(key_holder.name, &api.context.gateways)?;
         let key = idempotency.0.map(|key| IdempotencyKey { key, body_digest: body::digest(&new_order) });
         let wait = LinkWait::begin(api);
         let store = &api.context.store;
         let keys = fair_share::names(&api.context.settings.keys);
-        let rate = api.context.gateway.coordination().view().rate;
+        let gateway = api.context.gateways.get(&new_order.gateway);
+        let rate = gateway.and_then(|gateway| gateway.coordination().view().rate);
         if keys > 1 && rate.is_some() {
             api.links.count_apis(store).await;
         }

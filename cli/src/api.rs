@@ -15,7 +15,7 @@ use crate::worker::OwnWorker;
 /// # Errors
 /// The database stays away, Redis may not carry the queue, or the address is taken.
 pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<(), Exit> {
-    let introduction = Introduction { role: "api", slots: 0, queues: String::new(), gateway: config.atmos.identity() };
+    let introduction = Introduction { role: "api", slots: 0, queues: String::new() };
     let installation = tokio::select! {
         opened = Installation::open(&config, Tables::Awaited, introduction) => opened?,
         () = stop.cancelled() => return Ok(()),
@@ -59,7 +59,7 @@ pub(crate) fn start(
     let (consumption_check, work_ended) = worker.map(|worker| (worker.consumption_check, worker.ended)).unzip();
     let context = ApiContext {
         store: installation.store.clone(),
-        gateway: installation.gateway.clone(),
+        gateways: installation.gateways.clone(),
         notice: installation.notice.clone(),
         queue: installation.queue.clone(),
         role: if consumption_check.is_some() { "up" } else { "api" },

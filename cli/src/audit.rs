@@ -20,7 +20,7 @@ use crate::arguments::AuditArguments;
 use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
-use crate::installation::{gateway, redis_server};
+use crate::installation::{gateways, redis_server};
 use crate::output::{print, print_json};
 
 mod progress;
@@ -55,12 +55,13 @@ pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(
     };
     let progress = AuditProgress::start();
     progress.tell("asking the gateway for its ledger".to_owned());
-    let gateway = gateway(config, redis)?;
-    admission::apply_settings(&store, gateway.coordination()).await?;
+    let gateways = gateways(config, redis)?;
+    admission::apply_settings(&store, &gateways).await?;
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
-    tokio::spawn(admission::follow(store.clone(), gateway.coordination().clone(), ended));
-    let word = GatewayWord::open(gateway).await?;
+    tokio::spawn(admission::follow(store.clone(), gateways.clone(), ended));
+    let gateway = gateways.iter().next().ok_or_else(|| Exit::failed("no gateway account is configured".to_owned()))?;
+    let word = GatewayWord::open(gateway.clone()).await?;
     let report = Audit::new(&store, word, &progress, arguments).run().await?;
     drop(progress);
     if arguments.output.json {
@@ -211,8 +212,7 @@ impl<'a> Audit<'a> {
         let ours = self.word.identity().clone();
         let (mut with_row, mut without_row) = (Vec::new(), Vec::new());
         for record in orders {
-            let rows = record.transactions.iter().filter(|row| row.gateway == ours);
-            with_row.extend(rows.map(|row| row.transaction_id));
+            with_row.extend(record.transactions.iter().filter(|row| row.gateway == ours));
             let is_paid = matches!(record.order.status, OrderStatus::Paid | OrderStatus::Refunded);
             let payer = record.order.transaction_id.filter(|_| is_paid && record.order.gateway == ours);
             without_row.extend(payer.filter(|id| record.transactions.iter().all(|row| row.transaction_id != *id)));

@@ -1,12 +1,13 @@
 //! `tasdiq callback sign`: a callback as the gateway would send it, for trying the webhook by hand.
 
 use anyhow::Context;
+use gateway::Gateway;
 use serde_json::{Map, Value};
 
 use crate::arguments::{AccountField, CallbackCommand, SignArguments};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::installation::gateway;
+use crate::installation::gateways;
 use crate::output::print;
 
 /// Prints the body.
@@ -19,7 +20,8 @@ pub(crate) fn run(config: &Config, command: CallbackCommand) -> Result<(), Exit>
 }
 
 fn body(config: &Config, asked: &SignArguments) -> Result<String, Exit> {
-    let gateway = gateway(config, None)?;
+    let gateways = gateways(config, None)?;
+    let gateway = gateways.iter().find_map(Gateway::as_atmos).context("no account of Atmos is configured")?;
     let body = gateway.sign_callback(asked.transaction_id, &asked.account, asked.amount.get());
     match asked.field {
         AccountField::Account => Ok(body),
@@ -61,7 +63,8 @@ mod tests {
                 body.contains(if field == AccountField::Invoice { "\"invoice\"" } else { "\"account\"" }),
                 "{body}"
             );
-            let read = gateway(&config, None).unwrap().read_callback(body.as_bytes()).unwrap();
+            let gateways = gateways(&config, None).unwrap();
+            let (_, read) = gateways.read_atmos_callback(body.as_bytes()).unwrap();
             assert_eq!((read.account.as_deref(), read.amount), (Some("3"), Some(5_000)));
         }
     }

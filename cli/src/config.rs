@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ::gateway::AccountSettings;
 use ::gateway::atmos::AtmosSettings;
 use config::{ConfigFault, ConfigFaults, Environment, Variables};
 use store::DatabaseUrl;
@@ -52,6 +53,11 @@ impl Config {
             }
         }
         Ok(Config { variables: opened.ours(&CONTRACT), ..config(role, env)? })
+    }
+
+    /// The gateway accounts of all shops.
+    pub(crate) fn accounts(&self) -> Vec<AccountSettings> {
+        vec![AccountSettings::Atmos(self.atmos.clone())]
     }
 
     /// Whether this process brings its own sandbox: `up` with the sandbox's key, unless `ATMOS_BASE_URL` says

@@ -20,7 +20,7 @@ mod work;
 use check_results::{CheckResults, Health};
 use database::{look_at_data_dir, look_at_database};
 use environment::{ReadableEnvironment, look_at_configuration, look_at_descriptors};
-use gateway::{look_at_admission, look_at_gateway};
+use gateway::{look_at_admission, look_at_gateways};
 use processes::look_at_processes;
 use redis::look_at_redis;
 use work::{look_at_callbacks, look_at_work};
@@ -72,7 +72,7 @@ async fn look_at_installation(environment: &ReadableEnvironment, results: &mut C
         look_at_admission(store, results).await;
     }
     if environment.knows_gateway() {
-        look_at_gateway(config, store.as_ref(), redis.map(|redis| redis.server), results).await;
+        look_at_gateways(config, store.as_ref(), redis.map(|redis| redis.server), results).await;
     }
     alive
 }

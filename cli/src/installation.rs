@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use domain::time::rfc3339;
-use gateway::Gateway;
-use gateway::atmos::AtmosGateway;
 use gateway::coordination::Coordination;
+use gateway::{AccountSettings, Gateway, Gateways};
 use process::admission;
 use process::heartbeat::{self, Introduction};
 use process::notice::Notice;
@@ -44,7 +43,7 @@ pub(crate) enum Tables {
 pub(crate) struct Installation {
     pub(crate) store: Store,
     pub(crate) queue: Queue,
-    pub(crate) gateway: Gateway,
+    pub(crate) gateways: Gateways,
     pub(crate) notice: Notice,
     beside: JoinSet<()>,
     ended: CancellationToken,
@@ -92,9 +91,9 @@ impl Installation {
         if redis.is_none() {
             jobs::enqueue_all_again(&store).await?;
         }
-        let gateway = gateway(config, redis.clone())?;
-        admission::apply_settings(&store, gateway.coordination()).await?;
-        tell_of_orders_elsewhere(&store, &gateway).await?;
+        let gateways = gateways(config, redis.clone())?;
+        admission::apply_settings(&store, &gateways).await?;
+        tell_of_orders_elsewhere(&store, &gateways).await?;
 
         let ended = CancellationToken::new();
         let notice = Notice::start(&store, redis, &ended);
@@ -103,10 +102,9 @@ impl Installation {
             beside.spawn(sole.keep(ended.clone()));
         }
         beside.spawn(Relay::new(store.clone(), queue.clone(), is_alone).run(ended.clone()));
-        let coordination = gateway.coordination().clone();
-        beside.spawn(heartbeat::keep(store.clone(), queue.clone(), coordination.clone(), introduction, ended.clone()));
-        beside.spawn(admission::follow(store.clone(), coordination, ended.clone()));
-        Ok(Installation { store, queue, gateway, notice, beside, ended })
+        beside.spawn(heartbeat::keep(store.clone(), queue.clone(), gateways.clone(), introduction, ended.clone()));
+        beside.spawn(admission::follow(store.clone(), gateways.clone(), ended.clone()));
+        Ok(Installation { store, queue, gateways, notice, beside, ended })
     }
 
     /// Waits for the parts, which all end with `stop`. A part that ends before is a failure and stops the others.
@@ -230,46 +228,51 @@ async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
     }
 }
 
-/// The gateway's client. Processes that share a Redis share the gateway's token and the admission of calls there.
+/// The clients of all gateway accounts. Processes that share a Redis share an account's token and the admission of its
+/// calls there.
 ///
 /// # Errors
 /// A proxy address that cannot be used.
-pub(crate) fn gateway(config: &Config, redis: Option<RedisServer>) -> Result<Gateway, Exit> {
-    gateway_within(config, coordination(config, redis))
+pub(crate) fn gateways(config: &Config, redis: Option<RedisServer>) -> Result<Gateways, Exit> {
+    let accounts = config.accounts();
+    let gateways = accounts.iter().map(|account| gateway(account, coordination(account, redis.clone())));
+    Ok(Gateways::new(gateways.collect::<Result<Vec<Gateway>, Exit>>()?))
 }
 
-/// As [`gateway`], for a command that only asks how the gateway is: the processes do not learn from its calls, which may
-/// go elsewhere than theirs.
+/// The client of one account, for a command that only asks how its gateway is: the processes do not learn from its calls,
+/// which may go elsewhere than theirs.
 ///
 /// # Errors
-/// As [`gateway`].
-pub(crate) fn gateway_to_observe(config: &Config, redis: Option<RedisServer>) -> Result<Gateway, Exit> {
-    gateway_within(config, coordination(config, redis).observer())
+/// As [`gateways`].
+pub(crate) fn gateway_to_observe(account: &AccountSettings, redis: Option<RedisServer>) -> Result<Gateway, Exit> {
+    gateway(account, coordination(account, redis).observer())
 }
 
-fn coordination(config: &Config, redis: Option<RedisServer>) -> Coordination {
+fn coordination(account: &AccountSettings, redis: Option<RedisServer>) -> Coordination {
     match redis {
-        Some(server) => Coordination::redis(server, config.atmos.rate),
-        None => Coordination::local(config.atmos.rate),
+        Some(server) => Coordination::redis(server, account.rate()),
+        None => Coordination::local(account.rate()),
     }
 }
 
-fn gateway_within(config: &Config, coordination: Coordination) -> Result<Gateway, Exit> {
-    let atmos = AtmosGateway::new(config.atmos.clone(), coordination)
-        .map_err(|error| Exit::Configuration(anyhow!(error).context("cannot prepare calls to the gateway")))?;
-    Ok(Gateway::Atmos(atmos))
+fn gateway(account: &AccountSettings, coordination: Coordination) -> Result<Gateway, Exit> {
+    account.gateway(coordination).map_err(|error| {
+        let what = format!("cannot prepare calls to {}", account.identity());
+        Exit::Configuration(anyhow!(error).context(what))
+    })
 }
 
 /// Orders of another gateway account stay as they are until that account is configured again, so an operator must know.
-async fn tell_of_orders_elsewhere(store: &Store, gateway: &Gateway) -> Result<(), Exit> {
-    let elsewhere = orders::open_elsewhere(store, gateway.identity()).await?;
+async fn tell_of_orders_elsewhere(store: &Store, gateways: &Gateways) -> Result<(), Exit> {
+    let ours = gateways.identities();
+    let elsewhere = orders::open_elsewhere(store, &ours).await?;
     if !elsewhere.is_empty() {
         let orders: Vec<String> = elsewhere.iter().map(|(id, gateway)| format!("{id} of {gateway}")).take(20).collect();
         warn!(
             orders = orders.join(", "),
             "{} open orders belong to another gateway than {}, and this process cannot ask that one about them",
             elsewhere.len(),
-            gateway.identity()
+            ours.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         );
     }
     Ok(())

@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::arguments::SuspectsArguments;
 use crate::config::{Config, Role};
 use crate::exit::Exit;
-use crate::installation::{gateway, redis_server};
+use crate::installation::{gateways, redis_server};
 use crate::output::print;
 use crate::worker::context;
 
@@ -43,15 +43,15 @@ pub(crate) async fn run(arguments: SuspectsArguments) -> Result<(), Exit> {
     let config = configure(arguments, &settings)?;
     let store = Store::open_with_connections(&config.database.url, CONNECTIONS).await?;
     let redis = redis_server(&config, &store.database_id().await?)?;
-    let gateway = gateway(&config, redis.clone())?;
-    admission::apply_settings(&store, gateway.coordination()).await?;
+    let gateways = gateways(&config, redis.clone())?;
+    admission::apply_settings(&store, &gateways).await?;
 
     let ended = CancellationToken::new();
     let _notice = Notice::start(&store, redis, &ended);
-    let following = admission::follow(store.clone(), gateway.coordination().clone(), ended.clone());
+    let following = admission::follow(store.clone(), gateways.clone(), ended.clone());
     let following = tokio::spawn(following);
     let clock = tokio::spawn(ended.clone().run_until_cancelled_owned(keep_clock(store.clone())));
-    let running = worker::run_suspects(context(&config, store.clone(), gateway), &group, |word| {
+    let running = worker::run_suspects(context(&config, store.clone(), gateways), &group, |word| {
         // The worker reads it; without a worker this process ends by itself.
         let _ = print(word);
     });

@@ -26,7 +26,7 @@ pub(crate) async fn run(mut config: Config, stop: &CancellationToken) -> Result<
     let data_dir = DataDir::open(&config.data_dir.path, config.role.command())?;
     let _database = lock_database(&config)?;
     let options = worker::options(&config, &WorkerArguments::default());
-    let introduction = worker::introduction("up", &config, &options);
+    let introduction = worker::introduction("up", &options);
 
     // Listening first gives the sandbox an address to call back to; nothing is taken before all is ready.
     let listeners = api::listen_for_requests(&mut config).await?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ::worker::health;
 use ::worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 use domain::job::QueueName;
-use gateway::Gateway;
+use gateway::Gateways;
 use process::consumption_check::ConsumptionCheck;
 use process::heartbeat::Introduction;
 use store::Store;
@@ -25,7 +25,7 @@ use crate::installation::{Installation, ProcessParts, Tables, listen};
 pub(crate) async fn run(config: &Config, arguments: &WorkerArguments, stop: &CancellationToken) -> Result<(), Exit> {
     let options = options(config, arguments);
     let installation = tokio::select! {
-        opened = Installation::open(config, Tables::Awaited, introduction("worker", config, &options)) => opened?,
+        opened = Installation::open(config, Tables::Awaited, introduction("worker", &options)) => opened?,
         () = stop.cancelled() => return Ok(()),
     };
     let (listener, bound) = listen(config.worker.listen, "TASDIQ_WORKER_LISTEN").await?;
@@ -96,19 +96,19 @@ pub(crate) fn options(config: &Config, arguments: &WorkerArguments) -> WorkerOpt
 }
 
 /// The description of this process for `doctor` and for those who scale.
-pub(crate) fn introduction(role: &'static str, config: &Config, options: &WorkerOptions) -> Introduction {
+pub(crate) fn introduction(role: &'static str, options: &WorkerOptions) -> Introduction {
     let queues: Vec<&str> = options.queues.iter().map(|queue| queue.as_str()).collect();
-    Introduction { role, slots: options.slots, queues: queues.join(","), gateway: config.atmos.identity() }
+    Introduction { role, slots: options.slots, queues: queues.join(",") }
 }
 
 fn job_worker(config: &Config, installation: &Installation, options: WorkerOptions) -> JobWorker {
-    let context = context(config, installation.store.clone(), installation.gateway.clone());
+    let context = context(config, installation.store.clone(), installation.gateways.clone());
     JobWorker::new(context, installation.queue.clone(), options, suspect_program(config))
 }
 
 /// The context of the jobs, by this configuration.
-pub(crate) fn context(config: &Config, store: Store, gateway: Gateway) -> WorkerContext {
-    WorkerContext { store, gateway, public_url: config.address.public_url.clone(), settings: config.worker.clone() }
+pub(crate) fn context(config: &Config, store: Store, gateways: Gateways) -> WorkerContext {
+    WorkerContext { store, gateways, public_url: config.address.public_url.clone(), settings: config.worker.clone() }
 }
 
 /// This very program, also where its file has been replaced since it was started. It gets the settings of this process, and

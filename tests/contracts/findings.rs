@@ -147,8 +147,8 @@ async fn what_an_older_release_finds_is_read_at_once_and_kept_by_whatever_comes_
     assert_eq!(f.found(&orders[2]).await, expected);
 
     f.execute(&["delete from review_findings".into()]).await;
-    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().adopted, 3, "a sweep");
-    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().adopted, 0, "once");
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap().adopted, 3, "a sweep");
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap().adopted, 0, "once");
     f.execute(&["delete from review_findings".into()]).await;
     let waiting = reviewing::waiting(&f.store, 10).await.unwrap().orders;
     assert!(waiting.iter().all(|order| order.since_ms == at_ms), "the list: {waiting:?}");
@@ -172,7 +172,7 @@ async fn what_an_older_release_adds_to_an_order_stands_beside_what_was_found_bef
     let texts = ["something was found", "job settle_order is a dead letter", "an odd answer"];
     assert_eq!(f.texts(&order).await, texts);
     assert_eq!(f.find(&order).await.reason.unwrap(), texts.join("; and also: "));
-    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().adopted, 0);
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap().adopted, 0);
 }
 
 /// Shows: PERSON-12

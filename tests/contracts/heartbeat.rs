@@ -1,6 +1,7 @@
 //! Heartbeats of a process while it works.
 
 use gateway::coordination::Coordination;
+use gateway::{AccountSettings, Gateways};
 use process::heartbeat::{self, Introduction};
 use queue::{LocalQueue, Queue};
 use store::Store;
@@ -8,7 +9,7 @@ use store::processes::{self, Process};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::fixture::{Fixture, gateway, on_every_database};
+use crate::support::fixture::{Fixture, on_every_database};
 use crate::support::wait::{PATIENCE, wait_until};
 
 on_every_database! {
@@ -27,15 +28,22 @@ async fn wait_for_word(store: &Store, what: &str, fits: impl Fn(Option<i64>) -> 
     .await
 }
 
+/// The sandbox's account.
+fn gateways() -> Gateways {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let account = AccountSettings::Atmos(config::defaults().unwrap());
+    account.gateway(Coordination::local(None)).unwrap().into()
+}
+
 /// Writes heartbeats until the token is canceled.
 fn keep(f: &Fixture, queue: &Queue, introduction: Introduction) -> (JoinHandle<()>, CancellationToken) {
     let stop = CancellationToken::new();
-    let kept = heartbeat::keep(f.store.clone(), queue.clone(), Coordination::local(None), introduction, stop.clone());
+    let kept = heartbeat::keep(f.store.clone(), queue.clone(), gateways(), introduction, stop.clone());
     (tokio::spawn(kept), stop)
 }
 
 fn worker() -> Introduction {
-    Introduction { role: "worker", slots: 1, queues: "links".into(), gateway: gateway() }
+    Introduction { role: "worker", slots: 1, queues: "links".into() }
 }
 
 /// A worker may hang before it has a consumer.
@@ -67,8 +75,7 @@ async fn a_consumer_that_has_come_and_gone_between_two_beats_is_told_of_no_more(
 
 async fn a_process_that_takes_no_jobs_tells_of_no_consumer(f: Fixture) {
     let queue = Queue::Local(LocalQueue::default());
-    let (_keeping, _stop) =
-        keep(&f, &queue, Introduction { role: "api", slots: 0, queues: String::new(), gateway: gateway() });
+    let (_keeping, _stop) = keep(&f, &queue, Introduction { role: "api", slots: 0, queues: String::new() });
 
     wait_for_word(&f.store, "its word", |heard| heard.is_none()).await;
 }

@@ -370,15 +370,15 @@ async fn an_operator_calls_a_refund_off_only_before_it_is_sent(f: Fixture) {
 async fn sweep_restores_the_job_of_an_open_refund(f: Fixture) {
     let order = f.paid_order(7).await;
     let refund = f.refund(&order).await;
-    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().refunds_restored, 0);
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap().refunds_restored, 0);
     f.execute(&["delete from jobs where kind = 'refund_order'".into()]).await;
 
-    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().refunds_restored, 1);
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap().refunds_restored, 1);
 
     let job = f.claim_refund().await;
     assert_eq!(job.job, Ok(domain::job::Job::RefundOrder { refund_id: refund.id }));
     refunds::put_in_review(&f.store, &job.lease, &refund, "no answer").await.unwrap();
-    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap().refunds_restored, 0);
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap().refunds_restored, 0);
 }
 
 async fn a_pending_order_is_canceled_and_asked_about(f: Fixture) {

@@ -186,12 +186,12 @@ async fn a_job_that_dies_ends_the_decision_it_should_carry_out(f: Fixture) {
 /// Shows: PERSON-14
 async fn an_inquiry_about_a_decision_is_restored(f: Fixture) {
     let order = f.order_in_review(7).await;
-    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap(), sweeping::Swept::default());
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap(), sweeping::Swept::default());
     f.resolve(&order, &olim(OrderStatus::Paid)).await;
     let inquiry = f.settle_job(&order).await;
     jobs::finish_alone(&f.store, &inquiry.lease, &Finish::Complete).await.unwrap();
 
-    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+    let swept = sweeping::restore(&f.store, &[gateway()]).await.unwrap();
 
     assert_eq!(swept.settlements_restored, 1);
 }

@@ -244,14 +244,14 @@ async fn orders_of_a_gateway_that_is_gone_go_before_a_person_three_days_after_th
     let order = f.order_with_link(7).await;
     let now_ms = f.store.now_ms();
     let elsewhere = GatewayIdentity("atmos:9".into());
-    let listed = async || orders::open_elsewhere(&f.store, &elsewhere).await.unwrap();
+    let listed = async || orders::open_elsewhere(&f.store, std::slice::from_ref(&elsewhere)).await.unwrap();
     assert_eq!(listed().await, [(order.id, gateway())]);
     let expires = async |at_ms: i64| f.execute(&[format!("update orders set expires_at_ms = {at_ms}")]).await;
 
     expires(now_ms - 72 * HOUR_MS + 60_000).await;
-    assert_eq!(sweeping::restore(&f.store, &elsewhere).await.unwrap().orphans, 0);
+    assert_eq!(sweeping::restore(&f.store, std::slice::from_ref(&elsewhere)).await.unwrap().orphans, 0);
     expires(now_ms - 72 * HOUR_MS).await;
-    assert_eq!(sweeping::restore(&f.store, &elsewhere).await.unwrap().orphans, 1);
+    assert_eq!(sweeping::restore(&f.store, std::slice::from_ref(&elsewhere)).await.unwrap().orphans, 1);
 
     let order = f.find(&order).await;
     assert_eq!(order.status, OrderStatus::Review);
@@ -271,7 +271,7 @@ async fn an_order_that_is_paid_while_sweep_hands_it_over_is_not_marked() {
     paying.execute("update orders set status = 'paid', final_at_ms = 1").await.unwrap();
 
     let elsewhere = GatewayIdentity("atmos:9".into());
-    let sweep = sweeping::restore(&f.store, &elsewhere);
+    let sweep = sweeping::restore(&f.store, std::slice::from_ref(&elsewhere));
     let pay = async {
         let waiting = "select count(*) from pg_stat_activity
             where datname = current_database() and wait_event_type = 'Lock'";
@@ -307,7 +307,7 @@ async fn late_inquiries_about_orders_that_ended_in_one_moment_are_all_restored(f
 
     let mut restored = 0;
     for _ in 0..6 {
-        restored += sweeping::restore(&f.store, &gateway()).await.unwrap().settlements_restored;
+        restored += sweeping::restore(&f.store, &[gateway()]).await.unwrap().settlements_restored;
     }
 
     assert_eq!(restored, ORDERS.unsigned_abs());
@@ -327,7 +327,7 @@ async fn sweep_restores_no_inquiry_after_the_last_late_one(f: Fixture) {
     statements.push("update orders set needs_review = 1 where id = 2".to_owned());
     f.execute(&statements).await;
 
-    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+    let swept = sweeping::restore(&f.store, &[gateway()]).await.unwrap();
 
     assert_eq!(swept, Swept { settlements_restored: 1, ..Swept::default() }, "of the first, and of no other");
     assert_eq!(f.claim_one(QueueName::Background).await.job, Ok(Job::SettleOrder { order_id: OrderId(1) }));

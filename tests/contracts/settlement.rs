@@ -187,7 +187,7 @@ async fn an_order_whose_time_ended_between_two_links_still_has_its_last_inquiry(
     })
     .await;
 
-    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+    let swept = sweeping::restore(&f.store, &[gateway()]).await.unwrap();
 
     assert_eq!((swept.links_restored, swept.settlements_restored), (0, 1));
     assert_eq!(f.settle(&order, &Settlement::Expired).await.unwrap(), Transition::Made);
@@ -260,7 +260,7 @@ async fn a_reversal_refunds_the_whole_order(f: Fixture) {
 async fn sweep_restores_what_is_missing_and_nothing_else(f: Fixture) {
     let linked = f.order_with_link(7).await;
     let unlinked = f.order().await;
-    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+    let swept = sweeping::restore(&f.store, &[gateway()]).await.unwrap();
     assert_eq!(swept, sweeping::Swept::default(), "nothing is missing");
 
     // The jobs are completed, but the orders do not know it.
@@ -268,7 +268,7 @@ async fn sweep_restores_what_is_missing_and_nothing_else(f: Fixture) {
     jobs::finish_alone(&f.store, &link_job.lease, &Finish::Complete).await.unwrap();
     let inquiry = f.settle_job(&linked).await;
     jobs::finish_alone(&f.store, &inquiry.lease, &Finish::Complete).await.unwrap();
-    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+    let swept = sweeping::restore(&f.store, &[gateway()]).await.unwrap();
 
     assert_eq!((swept.links_restored, swept.settlements_restored), (1, 1));
     assert_eq!(f.claim_one(QueueName::Links).await.job, Ok(Job::CreatePaymentLink { order_id: unlinked.id }));

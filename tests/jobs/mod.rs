@@ -99,7 +99,7 @@ fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
     let gateway = AtmosGateway::new(defaults().unwrap(), Coordination::local(None)).unwrap();
     let context = WorkerContext {
         store: store.clone(),
-        gateway: Gateway::Atmos(gateway),
+        gateways: Gateway::Atmos(gateway).into(),
         public_url: "http://127.0.0.1/".parse().unwrap(),
         settings: defaults().unwrap(),
     };

@@ -15,7 +15,7 @@ const ORDERS: i64 = 30_000;
 /// Shows: PROMISE-8
 async fn late_inquiries_that_are_missing_among_very_many_orders_are_restored_by_later_sweeps(f: Fixture) {
     f.execute(&filling::statements(FillSize { jobs: 2 * ORDERS, orders: ORDERS }, f.store.now_ms())).await;
-    let sweep = async || sweeping::restore(&f.store, &gateway()).await.unwrap();
+    let sweep = async || sweeping::restore(&f.store, &[gateway()]).await.unwrap();
     let lose = async |order: i64| {
         let lose = format!("delete from jobs where kind = 'settle_order' and subject_id = {order}");
         f.execute(&[lose]).await;

@@ -195,10 +195,10 @@ async fn give_back(store: &Store, order: &Order, lease: &Lease, times: &mut Time
 
 async fn operate(store: &Store, extent: FillSize, round: i64, times: &mut Times) {
     times.of("seed", jobs::seed(store, Job::Sweep)).await.unwrap();
-    times.of("restore", sweeping::restore(store, &gateway())).await.unwrap();
+    times.of("restore", sweeping::restore(store, &[gateway()])).await.unwrap();
     times.of("prune", sweeping::prune(store, Duration::from_secs(1))).await.unwrap();
     let elsewhere = GatewayIdentity("atmos:1".into());
-    times.of("open elsewhere", orders::open_elsewhere(store, &elsewhere)).await.unwrap();
+    times.of("open elsewhere", orders::open_elsewhere(store, &[elsewhere])).await.unwrap();
     times.of("open by account", orders::open_by_account(store)).await.unwrap();
     times.of("count_open", orders::count_open(store)).await.unwrap();
     let waiting = times.of("waiting", reviewing::waiting(store, 50)).await.unwrap().orders;

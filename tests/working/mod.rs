@@ -58,7 +58,7 @@ impl Working {
     async fn start_with(f: Fixture, gateway: HeldGateway, queues: &[QueueName]) -> Self {
         let context = WorkerContext {
             store: f.store.clone(),
-            gateway: gateway.client(),
+            gateways: gateway.client().into(),
             public_url: "http://127.0.0.1/".parse().unwrap(),
             settings: defaults().unwrap(),
         };

@@ -145,14 +145,14 @@ async fn end_badly(held: &HeldLease, context: &WorkerContext, claimed: &ClaimedJ
     let reason = reason_of(&failure);
     // While the breaker is open its wait counts: a job must not still be in a backoff of minutes when the gateway is
     // back.
-    let breaker = context.gateway.coordination();
-    let breaker_wait = failure.is_gateways().then(|| breaker.breaker_wait(urgency(claimed.queue))).flatten();
+    let failed = failure.failed_account().and_then(|account| context.gateways.get(account));
+    let breaker_wait = failed.and_then(|gateway| gateway.coordination().breaker_wait(urgency(claimed.queue)));
     let next_step = match breaker_wait {
         Some(wait) => NextStep::Release { wait_ms: millis(wait) },
         None => failure.next_step(kind, attempt, rand::random_range(0..1_000)),
     };
     let next_step = match (next_step, &failure) {
-        (NextStep::Release { wait_ms }, Failure::Gateway(_)) => {
+        (NextStep::Release { wait_ms }, Failure::Gateway { .. }) => {
             NextStep::Release { wait_ms: release_ms(claimed.queue, wait_ms) }
         }
         (next_step, _) => next_step,

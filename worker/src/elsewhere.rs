@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use domain::job::QueueName;
 use domain::order::Order;
+use gateway::Gateway;
 use store::{StoreError, processes};
 use telemetry::LineBudget;
 use tracing::{debug, warn};
@@ -28,9 +29,9 @@ const WARNINGS_PER_MINUTE: u32 = 20;
 /// The warnings of this process.
 static WARNINGS: LazyLock<LineBudget> = LazyLock::new(|| LineBudget::new(WARNINGS_PER_MINUTE));
 
-/// Whether only another process can ask the gateway about this order.
-pub(crate) fn is_elsewhere(context: &WorkerContext, order: &Order) -> bool {
-    order.gateway != *context.gateway.identity()
+/// The account of this order; `None` if only another process can ask about it.
+pub(crate) fn gateway_of<'a>(context: &'a WorkerContext, order: &Order) -> Option<&'a Gateway> {
+    context.gateways.get(&order.gateway)
 }
 
 /// Gives a job of such an order back, on the queue on which it belongs.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use domain::job::{AttemptOutcome, JobKind, QueueName};
+use domain::order::GatewayIdentity;
 use domain::time::millis;
-use gateway::GatewayError;
+use gateway::{Gateway, GatewayError};
 use store::StoreError;
 
 /// A run that succeeded.
@@ -22,8 +23,14 @@ pub(crate) enum Done {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The gateway brought no usable answer.
-    #[error(transparent)]
-    Gateway(#[from] GatewayError),
+    #[error("{error}")]
+    Gateway {
+        /// The account that was called.
+        account: GatewayIdentity,
+        /// The reason.
+        #[source]
+        error: GatewayError,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,16 +65,21 @@ pub(crate) const UNANSWERED_MS: i64 = 72 * 3_600_000;
 pub(crate) const RUN_AGAIN_MS: i64 = 250;
 
 impl Failure {
-    /// Whether the gateway failed, and not the job.
-    pub(crate) fn is_gateways(&self) -> bool {
+    /// The failure of a call to this gateway.
+    pub(crate) fn of(gateway: &Gateway, error: GatewayError) -> Self {
+        Failure::Gateway { account: gateway.identity().clone(), error }
+    }
+
+    /// The account that failed, if it was a gateway and not the job.
+    pub(crate) fn failed_account(&self) -> Option<&GatewayIdentity> {
         match self {
-            Failure::Gateway(error) => match error {
+            Failure::Gateway { account, error } => match error {
                 GatewayError::Unreachable(_)
                 | GatewayError::OutcomeUnknown { .. }
-                | GatewayError::NotAdmitted { .. } => true,
-                GatewayError::Throttled { .. } | GatewayError::HeldBack { .. } | GatewayError::Refused { .. } => false,
+                | GatewayError::NotAdmitted { .. } => Some(account),
+                GatewayError::Throttled { .. } | GatewayError::HeldBack { .. } | GatewayError::Refused { .. } => None,
             },
-            Failure::Store(_) | Failure::Deadline(_) | Failure::Panicked | Failure::Hopeless(_) => false,
+            Failure::Store(_) | Failure::Deadline(_) | Failure::Panicked | Failure::Hopeless(_) => None,
         }
     }
 
@@ -75,7 +87,7 @@ impl Failure {
     pub(crate) fn outcome(&self) -> AttemptOutcome {
         match self {
             Failure::Deadline(_) => AttemptOutcome::Aborted,
-            Failure::Gateway(_) | Failure::Store(_) | Failure::Panicked | Failure::Hopeless(_) => {
+            Failure::Gateway { .. } | Failure::Store(_) | Failure::Panicked | Failure::Hopeless(_) => {
                 AttemptOutcome::Failed
             }
         }
@@ -91,14 +103,17 @@ impl Failure {
         let give_up = kind.attempts().is_some_and(|attempts| attempt >= attempts);
         match self {
             // The gateway, our rate limit, our breaker or an operator said to wait: nothing failed.
-            Failure::Gateway(GatewayError::Throttled { retry_after } | GatewayError::HeldBack { retry_after, .. }) => {
-                NextStep::Release { wait_ms: millis(*retry_after) + spread_ms }
-            }
-            Failure::Gateway(GatewayError::Refused { .. }) => NextStep::DeadLetter { refused: true },
+            Failure::Gateway {
+                error: GatewayError::Throttled { retry_after } | GatewayError::HeldBack { retry_after, .. },
+                ..
+            } => NextStep::Release { wait_ms: millis(*retry_after) + spread_ms },
+            Failure::Gateway { error: GatewayError::Refused { .. }, .. } => NextStep::DeadLetter { refused: true },
             // Transport failures never kill a job.
-            Failure::Gateway(
-                GatewayError::Unreachable(_) | GatewayError::OutcomeUnknown { .. } | GatewayError::NotAdmitted { .. },
-            ) => NextStep::Retry { wait_ms },
+            Failure::Gateway {
+                error:
+                    GatewayError::Unreachable(_) | GatewayError::OutcomeUnknown { .. } | GatewayError::NotAdmitted { .. },
+                ..
+            } => NextStep::Retry { wait_ms },
             Failure::Store(StoreError::LeaseLost) => NextStep::Forget,
             Failure::Store(trouble) if trouble.is_passing() => NextStep::Release { wait_ms: 1_000 },
             Failure::Store(_) | Failure::Panicked if give_up => NextStep::DeadLetter { refused: false },
@@ -128,6 +143,10 @@ mod tests {
 
     use super::*;
 
+    fn failed(error: GatewayError) -> Failure {
+        Failure::Gateway { account: GatewayIdentity("sandbox:1234".to_owned()), error }
+    }
+
     proptest! {
         /// Shows: JOB-14
         #[test]
@@ -155,7 +174,7 @@ mod tests {
         let away = || GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None };
         for attempt in [1, 10, 1_000, i64::MAX] {
             for kind in [JobKind::CreatePaymentLink, JobKind::SettleOrder, JobKind::RefundOrder] {
-                let next_step = Failure::Gateway(away()).next_step(kind, attempt, 0);
+                let next_step = failed(away()).next_step(kind, attempt, 0);
                 assert!(matches!(next_step, NextStep::Retry { .. }), "{kind} {attempt}: {next_step:?}");
             }
         }
@@ -164,7 +183,7 @@ mod tests {
     /// Shows: JOB-14
     #[test]
     fn while_a_customer_waits_for_a_link_it_is_tried_again_within_half_a_minute() {
-        let away = || Failure::Gateway(GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None });
+        let away = || failed(GatewayError::OutcomeUnknown { what: "HTTP 503".into(), source: None });
         for attempt in 1..100 {
             let next_step = away().next_step(JobKind::CreatePaymentLink, attempt, 999);
             assert!(matches!(next_step, NextStep::Retry { wait_ms: ..=30_000 }), "{attempt}: {next_step:?}");
@@ -184,12 +203,12 @@ mod tests {
     /// Shows: JOB-15, ADMISSION-5
     #[test]
     fn being_told_to_wait_burns_no_attempt() {
-        let told = Failure::Gateway(GatewayError::Throttled { retry_after: Duration::from_secs(3) });
+        let told = failed(GatewayError::Throttled { retry_after: Duration::from_secs(3) });
 
         assert_eq!(told.next_step(JobKind::SettleOrder, 10, 7), NextStep::Release { wait_ms: 3_007 });
 
         let held_back = HeldBack { obstacle: Obstacle::RateLimit, retry_after: Duration::from_secs(2) };
-        let over_budget = Failure::Gateway(held_back.into());
+        let over_budget = failed(held_back.into());
         assert_eq!(over_budget.next_step(JobKind::SettleOrder, 10, 7), NextStep::Release { wait_ms: 2_007 });
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use apalis::prelude::*;
 use domain::job::{Job, QueueName};
 use futures_util::future::BoxFuture;
-use gateway::Gateway;
+use gateway::Gateways;
 use process::consumption_check::ConsumptionCheck;
 use process::public_address::PublicUrl;
 use queue::Queue;
@@ -49,8 +49,8 @@ use suspects::SuspectTaker;
 pub struct WorkerContext {
     /// The database.
     pub store: Store,
-    /// The gateway, which moves the money.
-    pub gateway: Gateway,
+    /// The gateway accounts, which move the money.
+    pub gateways: Gateways,
     /// The address to which customers return.
     pub public_url: PublicUrl,
     /// How jobs are run.

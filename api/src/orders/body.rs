@@ -1,9 +1,10 @@
 //! The body of `POST /api/orders/create`, parsed and checked once.
 
 use domain::money::{AmountFault, Tiyin};
-use domain::order::{GatewayIdentity, Language, NewOrder, PaymentType};
+use domain::order::{Language, NewOrder, PaymentType};
 use domain::text;
 use domain::web_address;
+use gateway::{Gateway, Gateways};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -31,16 +32,18 @@ impl OrderRequest {
     ///
     /// # Errors
     /// Each fault has a problem type of its own.
-    pub(crate) fn parse(&self, api_key_name: String, gateway: GatewayIdentity) -> Result<NewOrder, Problem> {
+    pub(crate) fn parse(&self, api_key_name: String, gateways: &Gateways) -> Result<NewOrder, Problem> {
+        let (product_name, amount) = (self.product_name()?, self.amount()?);
+        let gateway = self.gateway(gateways)?;
         Ok(NewOrder {
             api_key_name,
-            product_name: self.product_name()?,
-            amount: self.amount()?,
-            payment_type: self.payment_type()?,
+            product_name,
+            amount,
+            payment_type: gateway.payment_type(),
             reference: self.reference()?,
             return_url: self.return_url()?,
             language: self.language()?,
-            gateway,
+            gateway: gateway.identity().clone(),
         })
     }
 
@@ -53,22 +56,24 @@ impl OrderRequest {
         amount(self.0.required("amount")?)
     }
 
-    fn payment_type(&self) -> Result<PaymentType, Problem> {
+    /// The account through which it is paid, by its `payment_type`.
+    fn gateway<'a>(&self, gateways: &'a Gateways) -> Result<&'a Gateway, Problem> {
         let raw = self.0.required("payment_type")?;
         let name = serde_json::from_str::<String>(raw).ok();
-        match name.as_deref().and_then(PaymentType::parse) {
-            Some(PaymentType::Atmos) => Ok(PaymentType::Atmos),
-            Some(known @ (PaymentType::Payme | PaymentType::Click)) => Err(Problem::with_field(
-                ProblemType::PaymentTypeWithoutGateway,
-                "payment_type",
-                format!("`{known}` is a known payment type, but no gateway is configured for it here; use `atmos`"),
-            )),
-            None => Err(Problem::with_field(
-                ProblemType::UnknownPaymentType,
-                "payment_type",
-                "`payment_type` must be one of `atmos`, `payme`, `click`",
-            )),
-        }
+        let Some(payment_type) = name.as_deref().and_then(PaymentType::parse) else {
+            let detail = "`payment_type` must be one of `atmos`, `payme`, `click`";
+            return Err(Problem::with_field(ProblemType::UnknownPaymentType, "payment_type", detail));
+        };
+        gateways.of_type(payment_type).next().ok_or_else(|| {
+            let mut others: Vec<String> =
+                gateways.iter().map(|gateway| format!("`{}`", gateway.payment_type())).collect();
+            others.dedup();
+            let detail = format!(
+                "`{payment_type}` is a known payment type, but no gateway is configured for it here; use {}",
+                others.join(" or ")
+            );
+            Problem::with_field(ProblemType::PaymentTypeWithoutGateway, "payment_type", detail)
+        })
     }
 
     fn reference(&self) -> Result<Option<String>, Problem> {

@@ -138,7 +138,7 @@ impl RefundApi {
         let api = &self.0;
         let order = key_holder.order(api, OrderId(order_id.0)).await?;
         let reason = request.parse(&order)?;
-        let is_elsewhere = order.status == OrderStatus::Paid && order.gateway != *api.context.gateway.identity();
+        let is_elsewhere = order.status == OrderStatus::Paid && !api.context.gateways.has(&order.gateway);
         let has_worker =
             async || processes::has_worker_of(&api.context.store, &order.gateway).await.map_err(Problem::from);
         if is_elsewhere && !has_worker().await? {

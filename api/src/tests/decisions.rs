@@ -568,7 +568,7 @@ async fn every_case_of_a_callback_is_answered_and_recorded_as_the_table_says() {
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         };
         let api = TestApi::with(|context| {
-            context.gateway = gateway_with("1234", asked.algorithm, asked.keys);
+            context.gateways = gateway_with("1234", asked.algorithm, asked.keys);
             context.callback_addresses = addresses;
         })
         .await;

@@ -91,7 +91,7 @@ async fn the_webhooks_own_listener_answers_callbacks_and_health_and_nothing_else
     let listeners = Listeners { all, webhook: Some(webhook) };
     let grace = Duration::from_secs(1);
     let server = tokio::spawn(crate::serve(api.context.clone(), listeners, stop.clone(), None, grace));
-    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
+    let body = api.signed(domain::id::TransactionId(700), "1", 5_000);
 
     let asked = format!(
         "POST /atmos/webhook/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",

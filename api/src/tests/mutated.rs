@@ -547,7 +547,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (api, before) = runtime.block_on(async {
             let api = TestApi::with(|context| {
-                context.gateway = gateway_with("1234", SignAlgorithm::Md5, &[API_KEY, OLD_KEY]);
+                context.gateways = gateway_with("1234", SignAlgorithm::Md5, &[API_KEY, OLD_KEY]);
             })
             .await;
             let mut before = HashMap::new();

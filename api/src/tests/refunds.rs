@@ -122,7 +122,7 @@ async fn a_refund_through_a_gateway_that_is_gone_is_refused() {
     let order = api.order().await;
     let order = api.link(&order, 700).await;
     api.pay(&order).await;
-    let elsewhere = ApiContext { gateway: gateway_of("9999"), ..api.context.clone() };
+    let elsewhere = ApiContext { gateways: gateway_of("9999"), ..api.context.clone() };
     let client = TestClient::new(crate::routes(elsewhere));
 
     let request = client.post("/api/orders/1/refund").header("idempotency-key", "k");

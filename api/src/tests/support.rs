@@ -10,9 +10,9 @@ use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, Lease, QueueName};
 use domain::order::Order;
 use domain::secret::Secret;
-use gateway::Gateway;
 use gateway::atmos::{AtmosGateway, AtmosSettings, SignAlgorithm};
 use gateway::coordination::Coordination;
+use gateway::{Gateway, Gateways};
 use poem::endpoint::BoxEndpoint;
 use poem::http::HeaderMap;
 use poem::http::uri::Scheme;
@@ -93,7 +93,7 @@ impl TestApi {
         let mut context = ApiContext {
             notice: Notice::start(&store, None, &ends),
             store,
-            gateway: gateway(),
+            gateways: gateway(),
             queue: Queue::Local(LocalQueue::default()),
             consumption_check: None,
             settings: ApiSettings { link_wait: Duration::ZERO, ..defaults().unwrap() },
@@ -106,6 +106,12 @@ impl TestApi {
         let endpoint: SharedEndpoint = Arc::new(crate::endpoint(context.clone(), stopping.clone()));
         let client = TestClient::new(Arc::clone(&endpoint));
         TestApi { client, endpoint, context, stopping, ends, _directory: directory }
+    }
+
+    /// The body of a callback that the one account has signed.
+    pub(crate) fn signed(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
+        let gateway = self.context.gateways.iter().find_map(Gateway::as_atmos).unwrap();
+        gateway.sign_callback(transaction_id, account, amount)
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -249,7 +255,7 @@ impl TestApi {
 
     /// Sends a callback with a valid signature, as the gateway does.
     pub(crate) async fn callback(&self, transaction_id: i64, account: &str, amount: i64) -> TestResponse {
-        self.webhook(self.context.gateway.sign_callback(TransactionId(transaction_id), account, amount)).await
+        self.webhook(self.signed(TransactionId(transaction_id), account, amount)).await
     }
 
     /// Sends a request to the webhook from this address, with these headers.
@@ -326,16 +332,16 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
 /// The key that signs this gateway's callbacks.
 pub(crate) const API_KEY: &str = "sandbox-api-key";
 
-fn gateway() -> Gateway {
+fn gateway() -> Gateways {
     gateway_with("1234", SignAlgorithm::Md5, &[API_KEY])
 }
 
 /// The gateway account of that store.
-pub(crate) fn gateway_of(store_id: &str) -> Gateway {
+pub(crate) fn gateway_of(store_id: &str) -> Gateways {
     gateway_with(store_id, SignAlgorithm::Md5, &[API_KEY])
 }
 
-pub(crate) fn gateway_with(store_id: &str, sign_algorithm: SignAlgorithm, api_keys: &[&str]) -> Gateway {
+pub(crate) fn gateway_with(store_id: &str, sign_algorithm: SignAlgorithm, api_keys: &[&str]) -> Gateways {
     // Another test of this process may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = AtmosSettings {
@@ -350,5 +356,5 @@ pub(crate) fn gateway_with(store_id: &str, sign_algorithm: SignAlgorithm, api_ke
         ..defaults().unwrap()
     };
     let call_timeout = Duration::from_secs(1);
-    Gateway::Atmos(AtmosGateway::with_call_timeout(settings, call_timeout, Coordination::local(None)).unwrap())
+    Gateway::Atmos(AtmosGateway::with_call_timeout(settings, call_timeout, Coordination::local(None)).unwrap()).into()
 }

@@ -29,7 +29,7 @@ async fn a_right_callback_is_allowed_and_repeated_with_the_same_answer() {
     let order = api.order().await;
     let order = api.link(&order, 700).await;
 
-    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
+    let body = api.signed(domain::id::TransactionId(700), "1", 5_000);
     for _ in 0..3 {
         assert_allowed(&api.webhook(body.clone()).await);
     }
@@ -45,7 +45,7 @@ async fn the_address_works_without_its_last_slash_and_whatever_the_content_type(
     let api = TestApi::start().await;
     let order = api.order().await;
     api.link(&order, 700).await;
-    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
+    let body = api.signed(domain::id::TransactionId(700), "1", 5_000);
 
     for path in ["/atmos/webhook", "//atmos/webhook/", "/atmos//webhook/", "/atmos/webhook//"] {
         let request = api.client.post(path).content_type("text/plain").body(body.clone());
@@ -61,7 +61,7 @@ async fn a_callback_in_an_unknown_content_coding_is_told_which_are_read() {
     let api = TestApi::start().await;
     let order = api.order().await;
     api.link(&order, 700).await;
-    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
+    let body = api.signed(domain::id::TransactionId(700), "1", 5_000);
 
     let answer = api.webhook_from("203.0.113.7", &[("content-encoding", "br")], body.into_bytes()).await;
 
@@ -85,7 +85,7 @@ async fn one_callback_sent_a_hundred_times_with_other_times_is_one_row_and_one_h
     let api = TestApi::start().await;
     let order = api.order().await;
     api.link(&order, 700).await;
-    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
+    let body = api.signed(domain::id::TransactionId(700), "1", 5_000);
     let mut body: Value = serde_json::from_str(&body).unwrap();
 
     for number in 0..100 {
@@ -170,7 +170,7 @@ async fn a_badly_signed_body_is_refused_and_kept_and_is_no_hint() {
     let api = TestApi::start().await;
     let order = api.order().await;
     let order = api.link(&order, 700).await;
-    let body = api.context.gateway.sign_callback(domain::id::TransactionId(700), "1", 5_000);
+    let body = api.signed(domain::id::TransactionId(700), "1", 5_000);
     let mut forged: Value = serde_json::from_str(&body).unwrap();
     forged["sign"] = json!("00000000000000000000000000000000");
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::transaction::Callback;
-use gateway::atmos::callback_answer;
+use gateway::atmos::{AtmosGateway, callback_answer};
 use poem::web::Json;
 use poem::{Body, Request, handler};
 use serde_json::Value;
@@ -50,10 +50,10 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
         Err(_elapsed) => return Ok(refuse_without_body(api, "it did not come in time")),
     };
     let received = |digest| ReceivedBody { bytes: &bytes, digest, address };
-    match api.context.gateway.read_callback(&bytes) {
-        Ok(callback) => {
+    match api.context.gateways.read_atmos_callback(&bytes) {
+        Ok((account, callback)) => {
             let digest = digest::sha256_hex(callback.question());
-            tokio::time::timeout(TIME_LIMIT, answer(api, &callback, received(&digest)))
+            tokio::time::timeout(TIME_LIMIT, answer(api, account, &callback, received(&digest)))
                 .await
                 .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))?
         }
@@ -61,8 +61,13 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
     }
 }
 
-async fn answer(api: &Api, callback: &Callback, received: ReceivedBody<'_>) -> Result<CallbackVerdict, Problem> {
-    let (store, gateway) = (&api.context.store, &api.context.gateway);
+async fn answer(
+    api: &Api,
+    gateway: &AtmosGateway,
+    callback: &Callback,
+    received: ReceivedBody<'_>,
+) -> Result<CallbackVerdict, Problem> {
+    let store = &api.context.store;
     let sender = check_sender(api, received.address);
     let verdict = callbacks::answer(store, gateway.identity(), gateway.store_id(), callback, received, sender)
         .await

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use audit::Word;
 use domain::id::TransactionId;
 use domain::order::GatewayIdentity;
-use domain::transaction::{BookLine, TransactionReport};
+use domain::transaction::{BookLine, StoredTransaction, TransactionReport};
 use gateway::coordination::{Obstacle, Urgency};
 use gateway::{Gateway, GatewayError};
 use telemetry::causes;
@@ -75,10 +75,15 @@ impl GatewayWord {
     ///
     /// # Errors
     /// The gateway cannot be asked at all. A transaction without an answer is [`Word::NotAsked`].
-    pub(super) async fn about(&mut self, ids: &[TransactionId]) -> Result<HashMap<TransactionId, Word>, Exit> {
-        let Some(ledger) = &mut self.ledger else { return self.inquire(ids).await };
+    pub(super) async fn about(
+        &mut self,
+        transactions: &[&StoredTransaction],
+    ) -> Result<HashMap<TransactionId, Word>, Exit> {
+        let Some(ledger) = &mut self.ledger else {
+            return self.inquire(transactions.iter().map(|row| Asked::Recorded(Box::new((*row).clone())))).await;
+        };
         let mut word = |id: &TransactionId| ledger.remove(id).map_or(Word::Unknown, Word::Said);
-        Ok(ids.iter().map(|id| (*id, word(id))).collect())
+        Ok(transactions.iter().map(|row| (row.transaction_id, word(&row.transaction_id))).collect())
     }
 
     /// The gateway's records of transactions without a row; their lines stay in the ledger.
@@ -89,7 +94,9 @@ impl GatewayWord {
         &mut self,
         ids: &[TransactionId],
     ) -> Result<HashMap<TransactionId, Word>, Exit> {
-        let Some(ledger) = &self.ledger else { return self.inquire(ids).await };
+        let Some(ledger) = &self.ledger else {
+            return self.inquire(ids.iter().map(|id| Asked::Unrecorded(*id))).await;
+        };
         let word = |id: &TransactionId| ledger.get(id).cloned().map_or(Word::Unknown, Word::Said);
         Ok(ids.iter().map(|id| (*id, word(id))).collect())
     }
@@ -104,13 +111,13 @@ impl GatewayWord {
         self.ledger.as_ref()?.get(&id)
     }
 
-    async fn inquire(&mut self, ids: &[TransactionId]) -> Result<HashMap<TransactionId, Word>, Exit> {
-        let mut words = HashMap::new();
-        for some in ids.chunks(INQUIRIES_AT_ONCE) {
+    async fn inquire(&mut self, asked: impl Iterator<Item = Asked>) -> Result<HashMap<TransactionId, Word>, Exit> {
+        let (mut words, mut asked) = (HashMap::new(), asked.peekable());
+        while asked.peek().is_some() {
             let mut inquiries = JoinSet::new();
-            for id in some.iter().copied() {
+            for asked in asked.by_ref().take(INQUIRIES_AT_ONCE) {
                 let gateway = self.gateway.clone();
-                inquiries.spawn(async move { (id, patiently(|| gateway.inquire(id, Urgency::Later)).await) });
+                inquiries.spawn(async move { (asked.id(), patiently(|| asked.inquire(&gateway)).await) });
             }
             for (id, answer) in inquiries.join_all().await {
                 words.insert(id, self.word_of(answer)?);
@@ -119,9 +126,10 @@ impl GatewayWord {
         Ok(words)
     }
 
-    fn word_of(&mut self, answer: Result<TransactionReport, GatewayError>) -> Result<Word, Exit> {
+    fn word_of(&mut self, answer: Result<Option<TransactionReport>, GatewayError>) -> Result<Word, Exit> {
         let word = match answer {
-            Ok(report) => report.into(),
+            Ok(Some(report)) => report.into(),
+            Ok(None) => Word::Unknown,
             Err(GatewayError::Refused { .. }) => Word::Unknown,
             Err(error @ GatewayError::NotAdmitted { .. }) => return Err(away(error)),
             // This says something about the gateway, and nothing about this transaction.
@@ -138,6 +146,30 @@ impl GatewayWord {
         self.answered += 1;
         self.silent_in_a_row = 0;
         Ok(word)
+    }
+}
+
+/// A transaction that is asked about.
+enum Asked {
+    Recorded(Box<StoredTransaction>),
+    /// One that we have no row for.
+    Unrecorded(TransactionId),
+}
+
+impl Asked {
+    fn id(&self) -> TransactionId {
+        match self {
+            Asked::Recorded(row) => row.transaction_id,
+            Asked::Unrecorded(id) => *id,
+        }
+    }
+
+    /// `None` where the gateway cannot be asked about such a transaction.
+    async fn inquire(&self, gateway: &Gateway) -> Result<Option<TransactionReport>, GatewayError> {
+        match self {
+            Asked::Recorded(row) => gateway.inquire(row, Urgency::Later).await.map(Some),
+            Asked::Unrecorded(id) => gateway.inquire_unrecorded(*id, Urgency::Later).await,
+        }
     }
 }
 

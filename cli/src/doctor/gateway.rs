@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use domain::id::TransactionId;
-use gateway::coordination::{Obstacle, Urgency};
-use gateway::{Gateway, GatewayError};
+use gateway::coordination::Obstacle;
+use gateway::{AccountSettings, Gateway, GatewayError, Gateways};
 use process::admission;
 use redis_server::RedisServer;
 use store::Store;
@@ -16,10 +15,6 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::gateways::AdmissionReport;
 use crate::installation::gateway_to_observe;
-
-/// No gateway gives this number to a transaction. So a question about it shows whether the gateway accepts us, and nothing
-/// else.
-const NO_TRANSACTION: TransactionId = TransactionId(0);
 
 /// Checks whether calls to the gateway leave, as the processes see it; this command may see it differently.
 pub(super) async fn look_at_admission(store: &Store, results: &mut CheckResults) {
@@ -44,13 +39,26 @@ pub(super) async fn look_at_admission(store: &Store, results: &mut CheckResults)
     }
 }
 
-pub(super) async fn look_at_gateway(
+/// Checks whether this command reaches each gateway account.
+pub(super) async fn look_at_gateways(
     config: &Config,
     store: Option<&Store>,
     redis: Option<RedisServer>,
     results: &mut CheckResults,
 ) {
-    let gateway = match gateway_to_observe(config, redis) {
+    for account in config.accounts() {
+        look_at_gateway(config, &account, store, redis.clone(), results).await;
+    }
+}
+
+async fn look_at_gateway(
+    config: &Config,
+    account: &AccountSettings,
+    store: Option<&Store>,
+    redis: Option<RedisServer>,
+    results: &mut CheckResults,
+) {
+    let gateway = match gateway_to_observe(account, redis) {
         Ok(gateway) => gateway,
         Err(trouble) => {
             let says = match trouble {
@@ -63,9 +71,9 @@ pub(super) async fn look_at_gateway(
     let name = format!("{} at {}", gateway.identity(), config.atmos.base_url.as_str().trim_end_matches('/'));
     if let Some(store) = store {
         // `look_at_admission` has reported settings that cannot be read.
-        let _ = admission::apply_settings(store, gateway.coordination()).await;
+        let _ = admission::apply_settings(store, &Gateways::from(gateway.clone())).await;
     }
-    let answer = ask(&gateway).await;
+    let answer = gateway.check_access().await;
     let reachability = match &answer {
         Err(GatewayError::Unreachable(cause)) if !cause.is::<GatewayError>() => Some(look_at_connection(config).await),
         _ => None,
@@ -175,13 +183,5 @@ pub(super) fn tell_of_gateway(
             };
             results.fault("gateway", format!("{name}: {}", causes(&trouble)), act);
         }
-    }
-}
-
-/// Asks about a transaction that cannot exist. The answer that there is none shows that the gateway accepts us.
-async fn ask(gateway: &Gateway) -> Result<(), GatewayError> {
-    match gateway.inquire(NO_TRANSACTION, Urgency::Later).await {
-        Ok(_) | Err(GatewayError::Refused { .. }) => Ok(()),
-        Err(trouble) => Err(trouble),
     }
 }

@@ -147,18 +147,25 @@ impl AtmosGateway {
         }
     }
 
-    /// Reads a callback's body and checks its signature. It is a pure function.
-    ///
-    /// # Errors
-    /// [`CallbackFault`].
-    pub fn read_callback(&self, body: &[u8]) -> Result<Callback, CallbackFault> {
-        callback::read(&self.0.settings, body)
-    }
-
-    /// A callback body with a correct signature.
+    /// A callback body for this transaction with a correct signature, for tests by hand (`tasdiq callback sign`).
     pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
         callback::write(&self.0.settings, transaction_id, account, amount)
     }
+}
+
+/// Reads a callback's body and checks its signature with the keys of the account whose store it names, which is returned
+/// with it. A callback that names the store of none is checked with the keys of each. It is a pure function.
+///
+/// # Errors
+/// [`CallbackFault`].
+pub(crate) fn read_callback<'a>(
+    accounts: &[&'a AtmosGateway],
+    body: &[u8],
+) -> Result<(&'a AtmosGateway, Callback), CallbackFault> {
+    let settings: Vec<&AtmosSettings> = accounts.iter().map(|account| &account.0.settings).collect();
+    let (index, callback) = callback::read(&settings, body)?;
+    let account = accounts.get(index).ok_or(CallbackFault::BadlySigned)?;
+    Ok((account, callback))
 }
 
 impl fmt::Debug for AtmosGateway {

@@ -1,24 +1,35 @@
 //! The gateway, which moves the money, in words that fit every gateway. Only `gateway/atmos` knows the JSON of Atmos.
 
+use std::time::Duration;
+
 use domain::id::TransactionId;
-use domain::order::GatewayIdentity;
-use domain::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest, TransactionReport};
+use domain::order::{GatewayIdentity, PaymentType};
+use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, Terms};
+use domain::transaction::{BookLine, Draft, DraftRequest, StoredTransaction, TransactionReport};
 
 use crate::coordination::{Coordination, Urgency};
 
+mod account_settings;
 pub mod atmos;
 pub mod callback_addresses;
 pub mod click;
 pub mod coordination;
 mod error;
+mod gateways;
 mod metrics;
 pub mod payme;
 mod setting_checks;
 
+pub use account_settings::AccountSettings;
 use atmos::AtmosGateway;
 pub use error::{GatewayError, UnreachableCause};
+pub use gateways::Gateways;
 
-/// The gateway of this installation. It is an enum and not a trait object, because there are few gateways and all are known.
+/// No gateway gives this number to a transaction. So a question about it shows whether the gateway accepts us, and nothing
+/// else.
+const NO_TRANSACTION: TransactionId = TransactionId(0);
+
+/// One account at a gateway. It is an enum and not a trait object, because there are few gateways and all are known.
 #[derive(Clone, Debug)]
 pub enum Gateway {
     /// Atmos, or the sandbox that speaks like it.
@@ -36,7 +47,34 @@ impl Gateway {
         }
     }
 
-    /// The store that our callbacks must name.
+    /// The payment type that is paid through it.
+    pub fn payment_type(&self) -> PaymentType {
+        match self {
+            Gateway::Atmos(_) => PaymentType::Atmos,
+        }
+    }
+
+    /// How this gateway works.
+    pub fn terms(&self) -> Terms {
+        match self {
+            Gateway::Atmos(_) => Terms {
+                link: LinkOrigin::Draft,
+                outcome: OutcomeSource::Asked,
+                debit_within: Duration::from_secs(600),
+                closed_believed_after: Duration::from_secs(180),
+                refunds: RefundWay::Call,
+            },
+        }
+    }
+
+    /// The account as one of Atmos, if it is one.
+    pub fn as_atmos(&self) -> Option<&AtmosGateway> {
+        match self {
+            Gateway::Atmos(atmos) => Some(atmos),
+        }
+    }
+
+    /// The store that the gateway's answers must name.
     pub fn store_id(&self) -> &str {
         match self {
             Gateway::Atmos(atmos) => atmos.store_id(),
@@ -67,11 +105,40 @@ impl Gateway {
     /// Every [`GatewayError`]; `Refused` means that the gateway does not know such a transaction.
     pub async fn inquire(
         &self,
-        transaction_id: TransactionId,
+        transaction: &StoredTransaction,
         urgency: Urgency,
     ) -> Result<TransactionReport, GatewayError> {
         match self {
-            Gateway::Atmos(atmos) => atmos.inquire(transaction_id, urgency).await,
+            Gateway::Atmos(atmos) => atmos.inquire(transaction.transaction_id, urgency).await,
+        }
+    }
+
+    /// As [`Gateway::inquire`], about a transaction that we have no row for. `None` where a number of ours alone says nothing
+    /// to the gateway.
+    ///
+    /// # Errors
+    /// As [`Gateway::inquire`].
+    pub async fn inquire_unrecorded(
+        &self,
+        transaction_id: TransactionId,
+        urgency: Urgency,
+    ) -> Result<Option<TransactionReport>, GatewayError> {
+        match self {
+            Gateway::Atmos(atmos) => atmos.inquire(transaction_id, urgency).await.map(Some),
+        }
+    }
+
+    /// Shows whether the gateway accepts us, by a question about a transaction that cannot exist.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`] but `Refused`.
+    pub async fn check_access(&self) -> Result<(), GatewayError> {
+        let answer = match self {
+            Gateway::Atmos(atmos) => atmos.inquire(NO_TRANSACTION, Urgency::Later).await,
+        };
+        match answer {
+            Ok(_) | Err(GatewayError::Refused { .. }) => Ok(()),
+            Err(trouble) => Err(trouble),
         }
     }
 
@@ -110,23 +177,6 @@ impl Gateway {
     pub async fn ledger(&self) -> Result<Option<Vec<BookLine>>, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.ledger().await,
-        }
-    }
-
-    /// Reads a callback's body and checks its signature. It is a pure function and makes no call.
-    ///
-    /// # Errors
-    /// [`CallbackFault`].
-    pub fn read_callback(&self, body: &[u8]) -> Result<Callback, CallbackFault> {
-        match self {
-            Gateway::Atmos(atmos) => atmos.read_callback(body),
-        }
-    }
-
-    /// A callback body for this transaction with a correct signature, for tests by hand (`tasdiq callback sign`).
-    pub fn sign_callback(&self, transaction_id: TransactionId, account: &str, amount: i64) -> String {
-        match self {
-            Gateway::Atmos(atmos) => atmos.sign_callback(transaction_id, account, amount),
         }
     }
 }

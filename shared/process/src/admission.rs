@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use domain::gateway_rate::GatewayRate;
 use domain::time::millis;
-use gateway::coordination::{AdmissionView, BreakerState, Coordination, OperatorSettings, gauge_admission};
+use futures_util::future::join_all;
+use gateway::Gateways;
+use gateway::coordination::{AdmissionView, BreakerState, OperatorSettings, gauge_admission};
 use serde::{Deserialize, Serialize};
 use store::admission::{self, AdmissionSettings};
 use store::{Store, StoreError};
@@ -82,34 +84,44 @@ impl ReportedAdmission {
 ///
 /// # Errors
 /// The database did not answer.
-pub async fn apply_settings(store: &Store, coordination: &Coordination) -> Result<(), StoreError> {
+pub async fn apply_settings(store: &Store, gateways: &Gateways) -> Result<(), StoreError> {
     match admission::settings(store).await {
-        Ok(settings) => coordination.apply(operator_settings(settings), true).await,
+        Ok(settings) => {
+            for gateway in gateways.iter() {
+                gateway.coordination().apply(operator_settings(settings), true).await;
+            }
+        }
         // A setting of a newer release must not keep this one from its work.
         Err(trouble @ StoreError::UnknownValue { .. }) => {
             warn!(error = %trouble, "an operator's setting for the gateway cannot be read: {trouble}");
         }
         Err(trouble) => return Err(trouble),
     }
-    coordination.refresh().await;
+    join_all(gateways.iter().map(|gateway| gateway.coordination().refresh())).await;
     Ok(())
 }
 
 /// Follows the operator's settings and the state that processes share, until `stop`. While the database is away the last
 /// settings hold.
-pub async fn follow(store: Store, coordination: Coordination, stop: CancellationToken) {
-    let mut before = coordination.view();
+pub async fn follow(store: Store, gateways: Gateways, stop: CancellationToken) {
+    let views = || gateways.iter().map(|gateway| gateway.coordination().view()).collect::<Vec<AdmissionView>>();
+    let mut before = views();
     loop {
-        gauge_admission(&before);
+        before.iter().for_each(gauge_admission);
         if stop.run_until_cancelled(tokio::time::sleep(FOLLOW_EVERY)).await.is_none() {
             return;
         }
-        let (settings, ()) = tokio::join!(admission::settings(&store), coordination.refresh());
+        let refreshing = join_all(gateways.iter().map(|gateway| gateway.coordination().refresh()));
+        let (settings, _) = tokio::join!(admission::settings(&store), refreshing);
         if let Ok(settings) = settings {
-            coordination.apply(operator_settings(settings), false).await;
+            for gateway in gateways.iter() {
+                gateway.coordination().apply(operator_settings(settings), false).await;
+            }
         }
-        let now = coordination.view();
-        log_change(&before, &now);
+        let now = views();
+        for (before, now) in before.iter().zip(&now) {
+            log_change(before, now);
+        }
         before = now;
     }
 }

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use domain::order::GatewayIdentity;
 use domain::time::millis;
-use gateway::coordination::Coordination;
+use futures_util::future::select_all;
+use gateway::Gateways;
 use queue::Queue;
 use store::clock::MEASURED_EVERY;
 use store::processes::{self, Process};
@@ -37,18 +37,10 @@ pub struct Introduction {
     pub slots: usize,
     /// The queues it takes from, comma-separated.
     pub queues: String,
-    /// The gateway account that it has.
-    pub gateway: GatewayIdentity,
 }
 
 /// Writes the heartbeat of this process until `stop`, then removes its row.
-pub async fn keep(
-    store: Store,
-    queue: Queue,
-    coordination: Coordination,
-    introduction: Introduction,
-    stop: CancellationToken,
-) {
+pub async fn keep(store: Store, queue: Queue, gateways: Gateways, introduction: Introduction, stop: CancellationToken) {
     let mut process = Process {
         id: format!("{:016x}", rand::random::<u64>()),
         role: introduction.role.to_owned(),
@@ -63,7 +55,7 @@ pub async fn keep(
         admission: None,
         weather: None,
         log_fault: None,
-        gateway: Some(introduction.gateway),
+        gateway: gateways.iter().next().map(|gateway| gateway.identity().clone()),
     };
     let mut clock_measured = Instant::now();
     let mut redis_checked = Instant::now();
@@ -83,9 +75,10 @@ pub async fn keep(
         if queue.has_had_taker() {
             process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
         }
-        let admission = ReportedAdmission::new(&coordination.view(), store.now_ms());
-        process.admission = serde_json::to_string(&admission).ok();
-        process.weather = Some(admission.with_older_names());
+        let admission = gateways.iter().next().map(|gateway| gateway.coordination().view());
+        let admission = admission.map(|view| ReportedAdmission::new(&view, store.now_ms()));
+        process.admission = admission.as_ref().and_then(|admission| serde_json::to_string(admission).ok());
+        process.weather = admission.map(|admission| admission.with_older_names());
         process.log_fault = telemetry::fault();
         let told = tell(&store, &process, &mut clock_measured).await;
         if let (Err(trouble), true) = (&told, is_well) {
@@ -97,7 +90,7 @@ pub async fn keep(
             next_beat = Instant::now() + BEAT_EVERY;
         }
         let admission_changed = async {
-            coordination.changed().await;
+            changed(&gateways).await;
             tokio::time::sleep(ADMISSION_SETTLES).await;
         };
         let until_then = timeout(next_beat.saturating_duration_since(Instant::now()), admission_changed);
@@ -107,6 +100,12 @@ pub async fn keep(
             return;
         }
     }
+}
+
+/// Waits until the admission of an account has changed.
+async fn changed(gateways: &Gateways) {
+    let changes = gateways.iter().map(|gateway| Box::pin(gateway.coordination().changed()));
+    select_all(changes).await;
 }
 
 async fn tell(store: &Store, process: &Process, clock_measured: &mut Instant) -> Result<(), StoreError> {

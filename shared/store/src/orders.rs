@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use super::group_commit::BatchQueue;
 use super::idempotency::{self, IdempotencyKey, KeyOwner};
 use super::reading::{self, ReadByNumber, ReadInBatch};
-use super::statement::Statement;
+use super::statement::{Statement, json};
 use super::{Store, StoreError, jobs};
 use domain::id::{OrderId, OrderToken, TransactionId};
 use domain::job::{Job, Lease, QueueName};
@@ -245,22 +245,28 @@ pub async fn count_open(store: &Store) -> Result<Vec<(String, i64)>, StoreError>
     rows.iter().map(|row| Ok((row.try_get("status")?, row.try_get("orders")?))).collect()
 }
 
-/// Open orders of another gateway identity: no process asks about them until that gateway is configured again.
+const OPEN_ELSEWHERE: Statement = Statement {
+    sqlite: "-- open_orders_elsewhere
+        select id, gateway from orders where status in ('pending', 'confirming', 'review')
+            and status in ('pending', 'confirming') and gateway not in (select value from json_each($1))
+        order by id limit 100",
+    postgres: "-- open_orders_elsewhere
+        select id, gateway from orders where status in ('pending', 'confirming', 'review')
+            and status in ('pending', 'confirming')
+            and gateway not in (select value from json_array_elements_text(cast($1 as json)))
+        order by id limit 100",
+};
+
+/// Open orders of gateway accounts other than `ours`: this process does not ask about them until it has their accounts.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn open_elsewhere(
     store: &Store,
-    ours: &GatewayIdentity,
+    ours: &[GatewayIdentity],
 ) -> Result<Vec<(OrderId, GatewayIdentity)>, StoreError> {
-    let rows = sqlx::query(
-        "-- open_orders_elsewhere
-        select id, gateway from orders where status in ('pending', 'confirming', 'review')
-            and status in ('pending', 'confirming') and gateway <> $1 order by id limit 100",
-    )
-    .bind(ours.0.clone())
-    .fetch_all(store.readers())
-    .await?;
+    let query = sqlx::query(OPEN_ELSEWHERE.on(store.database())).bind(json(ours)?);
+    let rows = query.fetch_all(store.readers()).await?;
     rows.iter().map(|row| Ok((OrderId(row.try_get("id")?), GatewayIdentity(row.try_get("gateway")?)))).collect()
 }
 

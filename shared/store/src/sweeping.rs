@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::statement::Statement;
+use super::statement::{Statement, json};
 use super::{Store, StoreError, findings, jobs, orders, processes};
 use tracing::error;
 
@@ -85,7 +85,7 @@ const WITHOUT_SETTLE_JOB: &str = "-- open_orders_without_settle_job
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it; the restored jobs stay.
-pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, StoreError> {
+pub async fn restore(store: &Store, ours: &[GatewayIdentity]) -> Result<Swept, StoreError> {
     let mut swept = Swept::default();
     let without_link = sqlx::query(WITHOUT_LINK_JOB)
         .bind(JobKind::CreatePaymentLink.as_str())
@@ -112,39 +112,49 @@ pub async fn restore(store: &Store, ours: &GatewayIdentity) -> Result<Swept, Sto
 const STILL_ORPHANED: Statement = Statement {
     sqlite: "-- still_orphaned
         select id from orders
-        where id = $1 and status in ('pending', 'confirming') and gateway <> $2
+        where id = $1 and status in ('pending', 'confirming') and gateway not in (select value from json_each($2))
             and coalesce(expires_at_ms, pending_since_ms) <= $3",
     postgres: "-- still_orphaned
         select id from orders
-        where id = $1 and status in ('pending', 'confirming') and gateway <> $2
+        where id = $1 and status in ('pending', 'confirming')
+            and gateway not in (select value from json_array_elements_text(cast($2 as json)))
             and coalesce(expires_at_ms, pending_since_ms) <= $3
         for update",
 };
 
-/// Puts orders before a person whose gateway is no longer configured, and returns how many.
-async fn hand_over_orphans(store: &Store, ours: &GatewayIdentity) -> Result<u64, StoreError> {
-    const REASON: &str = "its gateway is no longer configured, so no process can ask about its money";
-    let since_ms = store.now_ms() - ELSEWHERE_MS;
-    let elsewhere = sqlx::query(
-        "-- orphaned_orders
+const ORPHANED_ORDERS: Statement = Statement {
+    sqlite: "-- orphaned_orders
         select id from orders where status in ('pending', 'confirming', 'review')
-            and status in ('pending', 'confirming') and gateway <> $1
+            and status in ('pending', 'confirming') and gateway not in (select value from json_each($1))
             and coalesce(expires_at_ms, pending_since_ms) <= $2
             and not exists (select 1 from processes p where p.gateway = orders.gateway and p.heartbeat_at_ms > $3)
         order by id limit 100",
-    )
-    .bind(ours.0.clone())
-    .bind(since_ms)
-    .bind(store.now_ms() - processes::ALIVE_MS)
-    .fetch_all(store.readers())
-    .await?;
+    postgres: "-- orphaned_orders
+        select id from orders where status in ('pending', 'confirming', 'review')
+            and status in ('pending', 'confirming')
+            and gateway not in (select value from json_array_elements_text(cast($1 as json)))
+            and coalesce(expires_at_ms, pending_since_ms) <= $2
+            and not exists (select 1 from processes p where p.gateway = orders.gateway and p.heartbeat_at_ms > $3)
+        order by id limit 100",
+};
+
+/// Puts orders before a person whose gateway is no longer configured, and returns how many.
+async fn hand_over_orphans(store: &Store, ours: &[GatewayIdentity]) -> Result<u64, StoreError> {
+    const REASON: &str = "its gateway is no longer configured, so no process can ask about its money";
+    let since_ms = store.now_ms() - ELSEWHERE_MS;
+    let ours = json(ours)?;
+    let elsewhere = sqlx::query(ORPHANED_ORDERS.on(store.database()))
+        .bind(ours.clone())
+        .bind(since_ms)
+        .bind(store.now_ms() - processes::ALIVE_MS)
+        .fetch_all(store.readers())
+        .await?;
     let mut orphans = 0;
     for row in elsewhere {
         let order_id = OrderId(row.try_get("id")?);
         let mut write = store.begin(0).await?;
         // Meanwhile a process that has its gateway may have recorded a payment, or the order may have another link.
-        let still =
-            sqlx::query(STILL_ORPHANED.on(store.database())).bind(order_id.0).bind(ours.0.clone()).bind(since_ms);
+        let still = sqlx::query(STILL_ORPHANED.on(store.database())).bind(order_id.0).bind(ours.clone()).bind(since_ms);
         if still.fetch_optional(write.transaction()).await?.is_none() {
             continue;
         }

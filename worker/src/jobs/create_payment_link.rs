@@ -9,7 +9,7 @@ use failpoint::{Point, reach};
 use store::orders::{self, NewLink, Transition};
 use tracing::{info, warn};
 
-use crate::elsewhere::{give_back, is_elsewhere};
+use crate::elsewhere::{gateway_of, give_back};
 use crate::failure::{Done, Failure};
 use crate::handler::Attempt;
 use crate::inquiry_schedule::first_inquiry_ms;
@@ -37,19 +37,19 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
             Transition::Refused => Ok(Done::NothingToDo),
         };
     }
-    if is_elsewhere(context, &order) {
+    let Some(gateway) = gateway_of(context, &order) else {
         return Ok(give_back(context, &order, QueueName::Links).await?);
-    }
+    };
 
     let request = DraftRequest { order_id, amount: order.amount, language: order.language };
     reach(Point::LinkBeforeCall);
-    let draft = context.gateway.create_draft(&request, urgency).await?;
+    let draft = gateway.create_draft(&request, urgency).await.map_err(|error| Failure::of(gateway, error))?;
     reach(Point::LinkAfterCall);
 
     let return_url = format!("{}/pay/{}/return", context.public_url, order.token.as_str());
     let link = NewLink {
         transaction_id: draft.transaction_id,
-        payment_url: context.gateway.payment_url(draft.transaction_id, &return_url),
+        payment_url: gateway.payment_url(draft.transaction_id, &return_url),
     };
     let first_inquiry_ms = first_inquiry_ms(store.now_ms());
     match orders::store_link(store, lease, &order, &link, millis(context.settings.payment_ttl), first_inquiry_ms)

@@ -8,15 +8,15 @@ use domain::order::Order;
 use domain::refund::{Refund, RefundState};
 use domain::transaction::TransactionState;
 use failpoint::{Point, reach};
-use gateway::GatewayError;
 use gateway::coordination::Urgency;
+use gateway::{Gateway, GatewayError};
 use store::orders::{self, Transition};
-use store::refunds;
 use store::{Store, StoreError};
+use store::{refunds, transactions};
 use tracing::{error, info, warn};
 
 use crate::WorkerContext;
-use crate::elsewhere::{give_back, is_elsewhere};
+use crate::elsewhere::{gateway_of, give_back};
 use crate::failure::{Done, Failure, RUN_AGAIN_MS, UNANSWERED_MS};
 use crate::handler::Attempt;
 
@@ -46,12 +46,12 @@ pub(crate) async fn run(attempt: Attempt<'_>, refund_id: RefundId) -> Result<Don
         return Err(Failure::Hopeless(format!("there is no order {}", refund.order_id)));
     };
     let run = RefundRun { context, lease, order: &order };
-    if is_elsewhere(context, &order) {
+    let Some(gateway) = gateway_of(context, &order) else {
         return run.wait_for_gateway(&refund).await;
-    }
+    };
     match refund.sent_at_ms {
-        Some(sent_at_ms) => run.inquire(&refund, sent_at_ms).await,
-        None => run.send(refund).await,
+        Some(sent_at_ms) => run.inquire(gateway, &refund, sent_at_ms).await,
+        None => run.send(gateway, refund).await,
     }
 }
 
@@ -64,33 +64,33 @@ struct RefundRun<'a> {
 
 impl RefundRun<'_> {
     /// Marks the refund as sent, and then sends it. A run that finds the mark never sends.
-    async fn send(&self, refund: Refund) -> Result<Done, Failure> {
+    async fn send(&self, gateway: &Gateway, refund: Refund) -> Result<Done, Failure> {
         let store = &self.context.store;
-        self.context.gateway.prepare().await?;
+        gateway.prepare().await.map_err(|error| Failure::of(gateway, error))?;
         reach(Point::RefundBeforeMark);
         let Some(sent_at_ms) = refunds::begin_sending(store, self.lease, refund.id).await? else {
             return Ok(again(store));
         };
         reach(Point::RefundBeforeCall);
         let reason = refund.reason.as_deref().unwrap_or(NO_REASON);
-        let answer = self.context.gateway.reverse(refund.success_transaction_id, reason).await;
+        let answer = gateway.reverse(refund.success_transaction_id, reason).await;
         reach(Point::RefundAfterCall);
         match answer {
             Ok(()) => self.done(&refund).await,
             Err(trouble) if trouble.is_unprocessed() => {
                 self.take_back(&refund, sent_at_ms).await?;
-                Err(trouble.into())
+                Err(Failure::of(gateway, trouble))
             }
             Err(GatewayError::Refused { code }) => {
                 refunds::keep_refusal(store, self.lease, refund.id, &code).await?;
-                self.inquire(&Refund { refused_code: Some(code), ..refund }, sent_at_ms).await
+                self.inquire(gateway, &Refund { refused_code: Some(code), ..refund }, sent_at_ms).await
             }
             Err(unknown) => {
                 warn!(
                     order.id = %refund.order_id, refund.id = %refund.id, error = %unknown,
                     "the outcome of refund {} is not known yet: {unknown}", refund.id
                 );
-                self.inquire(&refund, sent_at_ms).await
+                self.inquire(gateway, &refund, sent_at_ms).await
             }
         }
     }
@@ -109,14 +109,20 @@ impl RefundRun<'_> {
     }
 
     /// Asks the gateway what became of a refund that was sent, now or before.
-    async fn inquire(&self, refund: &Refund, sent_at_ms: i64) -> Result<Done, Failure> {
-        let asked_at_ms = self.context.store.now_ms();
-        let seen = match self.context.gateway.inquire(refund.transaction_id, Urgency::Now).await {
+    async fn inquire(&self, gateway: &Gateway, refund: &Refund, sent_at_ms: i64) -> Result<Done, Failure> {
+        let store = &self.context.store;
+        let payments = transactions::of_order(store, refund.order_id).await?;
+        let payment = payments.iter().find(|payment| payment.transaction_id == refund.transaction_id);
+        let Some(payment) = payment else {
+            return Err(Failure::Hopeless(format!("there is no transaction {}", refund.transaction_id)));
+        };
+        let asked_at_ms = store.now_ms();
+        let seen = match gateway.inquire(payment, Urgency::Now).await {
             Ok(report) => report.state,
             // The gateway does not know a transaction that it debited itself.
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },
             Err(trouble) if trouble.is_a_wait() || asked_at_ms < sent_at_ms + UNANSWERED_MS => {
-                return Err(trouble.into());
+                return Err(Failure::of(gateway, trouble));
             }
             Err(trouble) => {
                 return self

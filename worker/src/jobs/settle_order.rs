@@ -7,15 +7,14 @@ use domain::review::{FindingKind, NewFinding};
 use domain::transaction::{StoredState, StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
 use futures_util::future::join_all;
-use gateway::GatewayError;
 use gateway::coordination::Urgency;
+use gateway::{Gateway, GatewayError};
 use store::orders::{self, Transition};
 use store::settlement::{self, Settlement};
 use store::transactions;
 use tracing::{error, info};
 
-use crate::WorkerContext;
-use crate::elsewhere::{give_back, is_elsewhere};
+use crate::elsewhere::{gateway_of, give_back};
 use crate::failure::{Done, Failure, RUN_AGAIN_MS};
 use crate::handler::Attempt;
 
@@ -38,7 +37,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
     };
     let asked_at_ms = store.now_ms();
-    if is_elsewhere(context, &order) {
+    let Some(gateway) = gateway_of(context, &order) else {
         let is_over = order.is_before_a_person() || late_inquiries_are_over(&order, asked_at_ms);
         if is_over && order.claimed_payment().is_none() {
             return Ok(Done::NothingToDo); // a person has it, or its time has passed
@@ -48,12 +47,12 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
             Urgency::Later => QueueName::Background,
         };
         return Ok(give_back(context, &order, queue).await?);
-    }
+    };
 
     proof::check_all(context, lease, &woken_by).await;
     reach(Point::SettleBeforeCall);
     let (mut inquiries, mut unanswered) = (Vec::new(), None);
-    for answer in join_all(drafts.iter().map(|draft| inquire(context, &order, draft, urgency))).await {
+    for answer in join_all(drafts.iter().map(|draft| inquire(gateway, &order, draft, urgency))).await {
         match answer {
             Ok(seen) => inquiries.push(seen),
             Err(error) => unanswered = Some(error),
@@ -61,7 +60,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     }
 
     reach(Point::SettleAfterCall);
-    let mut decision = decide(&order, &inquiries, asked_at_ms, context.gateway.store_id());
+    let mut decision = decide(&order, &inquiries, asked_at_ms, gateway.store_id());
     let is_answered = |id| inquiries.iter().any(|inquiry| inquiry.transaction_id == id);
     if let Some(error) = unanswered {
         decision = match decision {
@@ -69,12 +68,12 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
             Settlement::Paid { .. } | Settlement::Review(_) | Settlement::Noted { .. } => decision,
             Settlement::NotResolved { transaction_id, .. } if is_answered(transaction_id) => decision,
             // A wait is no answer. A person's decision waits for an answer, however old the order is.
-            _ if error.is_a_wait() || order.claimed_payment().is_some() => return Err(error.into()),
+            _ if error.is_a_wait() || order.claimed_payment().is_some() => return Err(Failure::of(gateway, error)),
             _ if answer_is_overdue(&order, asked_at_ms) => Settlement::Review(NewFinding::new(
                 FindingKind::NoAnswer,
                 format!("three days after its time the gateway still gives no clear answer: {error}"),
             )),
-            _ => return Err(error.into()),
+            _ => return Err(Failure::of(gateway, error)),
         };
     }
     let seen = worth_keeping(&order, &inquiries, asked_at_ms);
@@ -92,7 +91,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
 /// Asks about a transaction, unless nothing can happen to it any more. If a person said that it is the payment, it is
 /// asked about in any case.
 async fn inquire(
-    context: &WorkerContext,
+    gateway: &Gateway,
     order: &Order,
     stored: &StoredTransaction,
     urgency: Urgency,
@@ -114,7 +113,7 @@ async fn inquire(
         }
         StoredState::Open | StoredState::Debited => (),
     }
-    match context.gateway.inquire(stored.transaction_id, urgency).await {
+    match gateway.inquire(stored, urgency).await {
         Ok(report) => Ok(Inquiry { report: Some(report.clone()), ..known(report.state) }),
         // The gateway does not know a transaction that it made itself.
         Err(GatewayError::Refused { code }) => Ok(known(TransactionState::Unclear { code })),

@@ -17,7 +17,7 @@ const PRUNE_LIMIT: Duration = Duration::from_secs(20);
 pub(crate) async fn run(attempt: Attempt<'_>) -> Result<Done, Failure> {
     let Attempt { context, .. } = attempt;
     let store = &context.store;
-    let swept = sweeping::restore(store, context.gateway.identity()).await?;
+    let swept = sweeping::restore(store, &context.gateways.identities()).await?;
     reach(Point::SweepBetween);
     sweeping::prune(store, PRUNE_LIMIT).await?;
     if swept.adopted > 0 {

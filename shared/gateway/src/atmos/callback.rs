@@ -17,8 +17,9 @@ use super::AtmosSettings;
 use super::sign::{self, SignedWords};
 use super::wire::whole_number;
 
-/// Reads a callback and checks its signature. It is a pure function: a stored body gives the same result at any time with
-/// the same keys.
+/// Reads a callback and checks its signature with the keys of the account whose store it names, which is returned by its
+/// place in `accounts`. A callback that names the store of none is checked with the keys of each. It is a pure function: a
+/// stored body gives the same result at any time with the same keys.
 ///
 /// The body may be a JSON object, a form whose only field holds such an object, or a plain form, whatever the
 /// content type says (integrations report all of them), and each may begin with a byte order mark. Fields that are not
@@ -26,24 +27,30 @@ use super::wire::whole_number;
 ///
 /// # Errors
 /// `Unreadable` without the four signed fields; else `BadlySigned`.
-pub(super) fn read(settings: &AtmosSettings, body: &[u8]) -> Result<Callback, CallbackFault> {
+pub(super) fn read(accounts: &[&AtmosSettings], body: &[u8]) -> Result<(usize, Callback), CallbackFault> {
     let fields = CallbackFields::read(body).ok_or(CallbackFault::Unreadable)?;
     let (words, contradiction) = fields.signed_words().ok_or(CallbackFault::Unreadable)?;
     let claimed = fields.text("sign").ok_or(CallbackFault::BadlySigned)?;
-    let fits = |account| {
-        let words = SignedWords { account, ..words };
-        sign::fits(settings.sign_algorithm, words, &settings.api_keys, claimed)
+    let has_signed = |settings: &AtmosSettings| {
+        let fits = |account| {
+            let words = SignedWords { account, ..words };
+            sign::fits(settings.sign_algorithm, words, &settings.api_keys, claimed)
+        };
+        fits(words.account) || contradiction.is_some_and(fits)
     };
-    if !fits(words.account) && !contradiction.is_some_and(fits) {
-        return Err(CallbackFault::BadlySigned);
-    }
-    Ok(Callback {
+    let signer = match accounts.iter().position(|settings| settings.store_id == words.store_id) {
+        Some(named) => accounts.get(named).is_some_and(|settings| has_signed(settings)).then_some(named),
+        None => accounts.iter().position(|settings| has_signed(settings)),
+    };
+    let signer = signer.ok_or(CallbackFault::BadlySigned)?;
+    let callback = Callback {
         store_id: words.store_id.to_owned(),
         transaction_id: whole_number(words.transaction_id).map(TransactionId),
         account: contradiction.is_none().then(|| words.account.to_owned()),
         amount: whole_number(words.amount),
         signature: claimed.to_ascii_lowercase(),
-    })
+    };
+    Ok((signer, callback))
 }
 
 /// The documented body, all values strings, signed with the present key.

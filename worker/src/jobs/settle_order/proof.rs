@@ -48,7 +48,7 @@ pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, woken_by: 
 /// Checks the signature of a stored callback again; returns whether it is still valid. An invalid one is logged and
 /// counted, and decides nothing: only the gateway's own answer decides.
 pub(crate) fn check_again(context: &WorkerContext, callback: &KeptBody) -> bool {
-    let Err(fault) = context.gateway.read_callback(callback.body.as_bytes()) else { return true };
+    let Err(fault) = context.gateways.read_atmos_callback(callback.body.as_bytes()) else { return true };
     // It was valid when it came. Its key was rotated away since, or the row was changed: a person must know.
     let (id, order_id) = (callback.id, callback.order_id.map(|id| id.to_string()));
     error!(callback.id = %id, order.id = order_id, error = %fault, "callback {id} no longer proves itself: {fault}");

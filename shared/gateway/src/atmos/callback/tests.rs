@@ -8,7 +8,12 @@ use crate::atmos::{SignAlgorithm, tests::config};
 const BODY: &str = r#"{"store_id":"1234","transaction_id":"202072","transaction_time":"1656326529324","amount":"5000000","account":"12345","sign":"81cf2d62ac965a94cda887ae406d37d4"}"#;
 
 fn read(body: &str) -> Result<Callback, CallbackFault> {
-    super::read(&config("http://127.0.0.1:1"), body.as_bytes())
+    read_as(&config("http://127.0.0.1:1"), body.as_bytes())
+}
+
+/// Reads a callback as the only account.
+fn read_as(account: &AtmosSettings, body: &[u8]) -> Result<Callback, CallbackFault> {
+    super::read(&[account], body).map(|(_, callback)| callback)
 }
 
 fn expected() -> Callback {
@@ -117,7 +122,7 @@ fn what_is_no_callback_is_unreadable() {
     ] {
         assert_eq!(read(body), Err(CallbackFault::Unreadable), "{}", &body[..body.len().min(200)]);
     }
-    assert_eq!(super::read(&config("http://127.0.0.1:1"), &[0xff, 0xfe, b'{']), Err(CallbackFault::Unreadable));
+    assert_eq!(read_as(&config("http://127.0.0.1:1"), &[0xff, 0xfe, b'{']), Err(CallbackFault::Unreadable));
 }
 
 /// `BODY` with these words in it, rightly signed.
@@ -225,7 +230,7 @@ proptest! {
 
         let body = write(&config, TransactionId(transaction), &account, amount);
 
-        let read = super::read(&config, body.as_bytes()).unwrap();
+        let read = read_as(&config, body.as_bytes()).unwrap();
         let expected = Callback {
             store_id: "1234".to_owned(),
             transaction_id: Some(TransactionId(transaction)),
@@ -243,11 +248,45 @@ proptest! {
 
         let body = write(&theirs, TransactionId(7), "1", 100);
 
-        prop_assert_eq!(super::read(&ours, body.as_bytes()), Err(CallbackFault::BadlySigned));
+        prop_assert_eq!(read_as(&ours, body.as_bytes()), Err(CallbackFault::BadlySigned));
     }
 
     #[test]
     fn no_bytes_are_too_strange_to_read(body in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(super::read(&config("http://127.0.0.1:1"), &body).is_err());
+        prop_assert!(read_as(&config("http://127.0.0.1:1"), &body).is_err());
     }
+}
+
+/// The account of this store, with this key.
+fn account(store_id: &str, key: &str) -> AtmosSettings {
+    AtmosSettings { store_id: store_id.to_owned(), api_keys: vec![Secret::new(key)], ..config("http://127.0.0.1:1") }
+}
+
+#[test]
+fn a_callback_belongs_to_the_account_whose_store_it_names_and_only_its_key_signs_it() {
+    let (first, second) = (account("1", "first key"), account("2", "second key"));
+    let accounts = [&first, &second];
+    for (place, signer) in accounts.into_iter().enumerate() {
+        let body = write(signer, TransactionId(7), "3", 100);
+
+        let (read_by, callback) = super::read(&accounts, body.as_bytes()).unwrap();
+
+        assert_eq!((read_by, callback.store_id.as_str()), (place, signer.store_id.as_str()));
+    }
+
+    let with_the_other_key = write(&account("1", "second key"), TransactionId(7), "3", 100);
+    assert_eq!(super::read(&accounts, with_the_other_key.as_bytes()), Err(CallbackFault::BadlySigned));
+}
+
+#[test]
+fn a_callback_that_names_no_store_of_ours_belongs_to_the_account_that_signed_it() {
+    let (first, second) = (account("1", "first key"), account("2", "second key"));
+    let of_another_store = |key| write(&account("3", key), TransactionId(7), "3", 100);
+
+    let (read_by, callback) = super::read(&[&first, &second], of_another_store("second key").as_bytes()).unwrap();
+    assert_eq!((read_by, callback.store_id.as_str()), (1, "3"));
+
+    let by_a_stranger = super::read(&[&first, &second], of_another_store("third key").as_bytes());
+    assert_eq!(by_a_stranger, Err(CallbackFault::BadlySigned));
+    assert_eq!(super::read(&[], of_another_store("first key").as_bytes()), Err(CallbackFault::BadlySigned));
 }
