@@ -12,8 +12,7 @@ use domain::transaction::{StoredState, StoredTransaction, TransactionReport, Tra
 
 pub use self::answer::{PaymeAnswer, PaymeResult, STATEMENT_BEGINS, answer_text, statement_end, statement_line};
 use self::authentication::KeyDigests;
-pub use self::authentication::authenticated;
-pub use self::call::{CallId, FiscalKind, PaymeAccount, PaymeCall, PaymeRequest, Payment};
+pub use self::call::{AskedPayment, CallId, FiscalKind, PaymeAccount, PaymeCall, PaymeRequest};
 pub use self::fault::{PayerMessage, PaymeFault};
 pub use self::settings::{CancelPolicy, PaymeSettings, SANDBOX_KEY};
 use crate::coordination::Coordination;
@@ -30,9 +29,9 @@ const DEBIT_WITHIN: Duration = Duration::from_millis(43_200_000);
 
 /// One web cashbox at Payme; cheap to clone.
 #[derive(Clone)]
-pub struct PaymeGateway(Arc<Parts>);
+pub struct PaymeGateway(Arc<Cashbox>);
 
-struct Parts {
+struct Cashbox {
     settings: PaymeSettings,
     identity: GatewayIdentity,
     keys: KeyDigests,
@@ -43,7 +42,7 @@ impl PaymeGateway {
     /// The cashbox of these settings. Nothing is ever called, so there is nothing to prepare.
     pub fn new(settings: PaymeSettings, coordination: Coordination) -> Self {
         let (identity, keys) = (settings.identity(), KeyDigests::of(&settings));
-        PaymeGateway(Arc::new(Parts { settings, identity, keys, coordination }))
+        PaymeGateway(Arc::new(Cashbox { settings, identity, keys, coordination }))
     }
 
     /// How Payme works: a link of ours, calls that tell, 12 hours for the debit. Its word that a transaction is closed stands in
@@ -97,8 +96,12 @@ impl PaymeGateway {
         }
     }
 
-    fn keys(&self) -> &KeyDigests {
-        &self.0.keys
+    /// The one of these accounts whose key came in the header `Authorization`. Every key is compared, in one time.
+    pub fn called<'a>(
+        header: Option<&[u8]>,
+        accounts: impl IntoIterator<Item = &'a PaymeGateway>,
+    ) -> Option<&'a PaymeGateway> {
+        authentication::authenticated(header, accounts.into_iter().map(|account| (account, &account.0.keys)))
     }
 }
 

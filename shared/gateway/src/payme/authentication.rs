@@ -6,8 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::settings::SANDBOX_KEY;
-use super::{PaymeGateway, PaymeSettings};
+use super::settings::{PaymeSettings, SANDBOX_KEY};
 
 /// The login of every cashbox, as Payme's own sample and every integration have it.
 const LOGIN: &str = "Paycom";
@@ -42,17 +41,17 @@ fn digest(key: &str) -> [u8; 32] {
     Sha256::digest(key).into()
 }
 
-/// The first of these accounts whose key the header `Authorization` holds: `Basic`, then `Paycom:key` in Base64 (Payme documents,
-/// request format). Every key of every account is compared, so the time tells nothing of them.
-pub fn authenticated<'a>(
+/// The first of these accounts whose key the header `Authorization` holds: `Basic`, then `Paycom:key` in Base64 (Payme
+/// documents, request format). Every key of every account is compared, so the time tells nothing of them.
+pub(super) fn authenticated<'a, T>(
     header: Option<&[u8]>,
-    accounts: impl IntoIterator<Item = &'a PaymeGateway>,
-) -> Option<&'a PaymeGateway> {
+    accounts: impl IntoIterator<Item = (T, &'a KeyDigests)>,
+) -> Option<T> {
     let password = header.and_then(password);
     let claimed = digest(password.as_deref().unwrap_or_default());
     let mut first = None;
-    for account in accounts {
-        if bool::from(account.keys().contain(&claimed)) && first.is_none() {
+    for (account, keys) in accounts {
+        if bool::from(keys.contain(&claimed)) && first.is_none() {
             first = Some(account);
         }
     }

@@ -48,7 +48,7 @@ impl fmt::Display for CallId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymeRequest {
     /// `CheckPerformTransaction`: may this be paid?
-    CheckPerform(Payment),
+    CheckPerform(AskedPayment),
     /// `CreateTransaction`: a transaction is born, and holds the order.
     Create {
         /// Payme's id of the transaction.
@@ -56,7 +56,7 @@ pub enum PaymeRequest {
         /// When Payme created it, epoch milliseconds of Payme's clock.
         gateway_at_ms: i64,
         /// What is to be paid.
-        payment: Payment,
+        payment: AskedPayment,
     },
     /// `PerformTransaction`: the money was taken.
     Perform {
@@ -105,7 +105,7 @@ domain::named_values! {
 
 /// What is to be paid, as the call says. It came from a link that the customer can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payment {
+pub struct AskedPayment {
     /// What it is for.
     pub account: PaymeAccount,
     /// The amount in tiyin; `None` if that is no whole number, and can be the amount of no order.
@@ -236,10 +236,10 @@ impl<'a> Fields<'a> {
         self.text("id").filter(is_id)
     }
 
-    fn payment(&self) -> Option<Payment> {
+    fn payment(&self) -> Option<AskedPayment> {
         let account = self.object("account").filter(|account| account.len() <= LONGEST_ACCOUNT)?;
         self.number("amount")?;
-        Some(Payment { account: PaymeAccount { text: account.to_owned() }, amount: self.whole_number("amount") })
+        Some(AskedPayment { account: PaymeAccount { text: account.to_owned() }, amount: self.whole_number("amount") })
     }
 }
 

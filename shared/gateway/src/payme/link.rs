@@ -6,7 +6,7 @@ use domain::id::OrderId;
 use domain::money::Tiyin;
 use domain::order::Language;
 
-use super::PaymeSettings;
+use super::settings::PaymeSettings;
 
 /// The customer sees Payme's receipt for this long before the page sends them back, in milliseconds.
 const RETURN_AFTER_MS: u32 = 5_000;

@@ -237,7 +237,7 @@ fn an_account_without_our_field_names_no_order() {
 fn a_key_opens_its_own_account_and_no_other() {
     let accounts = [gateway('a', &["first", "f:o&r?m@e%r#"]), gateway('b', &["second"]), gateway('c', &[SANDBOX_KEY])];
     let opened = |header: &str| {
-        let account = authenticated(Some(header.as_bytes()), &accounts)?;
+        let account = PaymeGateway::called(Some(header.as_bytes()), &accounts)?;
         Some(account.settings().cashbox_id.as_str())
     };
 
@@ -260,8 +260,8 @@ fn a_key_opens_its_own_account_and_no_other() {
     for header in ["", "Basic", "Basic ???", "Bearer first", "Paycom:first", &basic(&"x".repeat(3_000))] {
         assert_eq!(opened(header), None, "{header}");
     }
-    assert!(authenticated(None, &accounts).is_none());
-    assert!(authenticated(Some(basic("Paycom:first").as_bytes()), []).is_none());
+    assert!(PaymeGateway::called(None, &accounts).is_none());
+    assert!(PaymeGateway::called(Some(basic("Paycom:first").as_bytes()), []).is_none());
 }
 
 #[test]
@@ -269,7 +269,10 @@ fn an_empty_key_refuses_everyone() {
     for keys in [&[][..], &[""][..], &["", ""][..]] {
         let account = gateway('a', keys);
         for credentials in ["Paycom:", "Paycom", "Paycom::", ":"] {
-            assert!(authenticated(Some(basic(credentials).as_bytes()), [&account]).is_none(), "{keys:?} {credentials}");
+            assert!(
+                PaymeGateway::called(Some(basic(credentials).as_bytes()), [&account]).is_none(),
+                "{keys:?} {credentials}"
+            );
         }
     }
 }
@@ -278,8 +281,8 @@ fn an_empty_key_refuses_everyone() {
 fn the_published_key_opens_no_account_of_a_shop() {
     let account = gateway('a', &["mine", SANDBOX_KEY]);
 
-    assert!(authenticated(Some(basic("Paycom:sandbox-payme-key").as_bytes()), [&account]).is_none());
-    assert!(authenticated(Some(basic("Paycom:mine").as_bytes()), [&account]).is_some());
+    assert!(PaymeGateway::called(Some(basic("Paycom:sandbox-payme-key").as_bytes()), [&account]).is_none());
+    assert!(PaymeGateway::called(Some(basic("Paycom:mine").as_bytes()), [&account]).is_some());
 }
 
 /// The most frequent mistake of others is `perform_time = now` on a repeat.
