@@ -12,6 +12,7 @@ mod group_commit;
 mod heartbeat;
 mod jobs;
 mod kinds;
+mod local_links;
 mod numbers;
 mod orders;
 mod queue;

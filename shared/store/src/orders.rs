@@ -37,7 +37,7 @@ pub(super) use linking::Linking;
 pub use linking::store_link;
 pub(super) use locking::{lock, lock_all, missing};
 pub(super) use making::Creating;
-pub use making::{create, create_behind};
+pub use making::{LocalLink, create, create_behind, create_linked};
 pub use moving::{Canceled, call_off};
 pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unfail};
 

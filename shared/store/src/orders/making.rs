@@ -1,6 +1,7 @@
 //! Makes orders; orders that are asked for at the same time share a transaction.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -37,8 +38,56 @@ pub async fn create_behind(
     key: Option<&IdempotencyKey>,
     queue: QueueName,
 ) -> Result<Created, StoreError> {
+    create_as(store, new, key, LinkPlan::Draft(queue)).await
+}
+
+/// Makes an order that has its payment link, its TTL and its `settle_order` at once, in one transaction: for a gateway
+/// whose links are made without any call. So such an order can be paid while no worker lives. The first inquiry comes at
+/// the end of the TTL; before the gateway's first call there is nothing to ask about, and that call stages one.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_linked(
+    store: &Store,
+    new: &NewOrder,
+    key: Option<&IdempotencyKey>,
+    link: &LocalLink,
+) -> Result<Created, StoreError> {
+    create_as(store, new, key, LinkPlan::Local(link.clone())).await
+}
+
+/// A payment link that is made without any call.
+#[derive(Clone)]
+pub struct LocalLink {
+    /// The link of an order, by its number and its token.
+    pub write: Arc<dyn Fn(OrderId, &OrderToken) -> String + Send + Sync>,
+    /// How long the order can be paid, milliseconds.
+    pub payment_ttl_ms: i64,
+}
+
+impl fmt::Debug for LocalLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalLink").field("payment_ttl_ms", &self.payment_ttl_ms).finish_non_exhaustive()
+    }
+}
+
+/// How a new order gets its payment link.
+#[derive(Clone, Debug)]
+enum LinkPlan {
+    /// By a job on this queue, which makes a draft.
+    Draft(QueueName),
+    /// At once.
+    Local(LocalLink),
+}
+
+async fn create_as(
+    store: &Store,
+    new: &NewOrder,
+    key: Option<&IdempotencyKey>,
+    plan: LinkPlan,
+) -> Result<Created, StoreError> {
     let jumps_before = store.0.ids.jumps_known();
-    let make = async || run_in_batch(store, Creating { new: new.clone(), key: key.cloned(), queue }).await;
+    let make = async || run_in_batch(store, Creating { new: new.clone(), key: key.cloned(), plan: plan.clone() }).await;
     let made = match make().await {
         // Another order or job has the number: the database has lost commits.
         Err(StoreError::Statement(error)) if is_taken(&error) => {
@@ -73,7 +122,7 @@ fn is_taken(error: &sqlx::Error) -> bool {
 pub(crate) struct Creating {
     new: NewOrder,
     key: Option<IdempotencyKey>,
-    queue: QueueName,
+    plan: LinkPlan,
 }
 
 /// How the making of an order ended.
@@ -150,16 +199,14 @@ impl Batched for Creating {
             to: OrderStatus::Pending,
             cause: "the shop asked for it".to_owned(),
         };
-        let due_at_ms = write.now_ms();
-        let queues: BTreeMap<OrderId, QueueName> = numbered.iter().map(|(id, item)| (*id, item.queue)).collect();
-        let job = |id: &OrderId| Staged {
-            job: Job::CreatePaymentLink { order_id: *id },
-            queue: queues.get(id).copied().unwrap_or(QueueName::Links),
-            due_at_ms,
-            woken_by: None,
-        };
+        let now_ms = write.now_ms();
+        let jobs: Vec<Staged> = making
+            .iter()
+            .filter(|(id, _)| made.contains_key(id))
+            .map(|(id, item)| item.plan.first_job(*id, now_ms))
+            .collect();
         tell_all(&mut write, &made.keys().map(line).collect::<Vec<_>>()).await?;
-        jobs::stage_all(&mut write, &made.keys().map(job).collect::<Vec<_>>()).await?;
+        jobs::stage_all(&mut write, &jobs).await?;
         reach(Point::CreateBeforeCommit);
         write.commit().await?;
         reach(Point::CreateAfterCommit);
@@ -171,14 +218,28 @@ impl Batched for Creating {
     }
 }
 
+impl LinkPlan {
+    /// The order's first job: its payment link, or its last inquiry where it has one.
+    fn first_job(&self, order_id: OrderId, now_ms: i64) -> Staged {
+        let (job, queue, due_at_ms) = match self {
+            LinkPlan::Draft(queue) => (Job::CreatePaymentLink { order_id }, *queue, now_ms),
+            LinkPlan::Local(link) => {
+                (Job::SettleOrder { order_id }, QueueName::Background, now_ms + link.payment_ttl_ms)
+            }
+        };
+        Staged { job, queue, due_at_ms, woken_by: None }
+    }
+}
+
 const CREATE_ORDERS: Statement = Statement {
     sqlite: concat!(
         "-- create_orders
         insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
-            status, gateway, created_at_ms, pending_since_ms)
+            status, gateway, payment_url, links_made, link_at_ms, expires_at_ms, created_at_ms, pending_since_ms)
         select value ->> 'id', value ->> 'token', value ->> 'api_key_name', value ->> 'reference',
             value ->> 'product_name', value ->> 'amount', value ->> 'payment_type', value ->> 'return_url',
-            value ->> 'language', 'pending', value ->> 'gateway', $2, $2
+            value ->> 'language', 'pending', value ->> 'gateway', value ->> 'payment_url', value ->> 'links_made',
+            value ->> 'link_at_ms', value ->> 'expires_at_ms', $2, $2
         from json_each($1) where true
         on conflict (api_key_name, reference) where reference is not null do nothing
         returning ",
@@ -187,9 +248,9 @@ const CREATE_ORDERS: Statement = Statement {
     postgres: concat!(
         "-- create_orders
         insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
-            status, gateway, created_at_ms, pending_since_ms)
+            status, gateway, payment_url, links_made, link_at_ms, expires_at_ms, created_at_ms, pending_since_ms)
         select id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
-            'pending', gateway, $2, $2
+            'pending', gateway, payment_url, links_made, link_at_ms, expires_at_ms, $2, $2
         from json_populate_recordset(cast(null as orders), cast($1 as json))
         on conflict (api_key_name, reference) where reference is not null do nothing
         returning ",
@@ -214,15 +275,29 @@ async fn insert_all(
         return_url: Option<&'a str>,
         language: &'static str,
         gateway: &'a str,
+        payment_url: Option<String>,
+        links_made: i64,
+        link_at_ms: Option<i64>,
+        expires_at_ms: Option<i64>,
     }
     if orders.is_empty() {
         return Ok(BTreeMap::new());
     }
+    let now_ms = write.now_ms();
     let mut new = Vec::with_capacity(orders.len());
-    for (id, Creating { new: order, .. }) in orders {
+    for (id, Creating { new: order, plan, .. }) in orders {
+        let token = OrderToken::random();
+        let link = match plan {
+            LinkPlan::Draft(_) => None,
+            LinkPlan::Local(link) => Some(link),
+        };
         new.push(NewOrderRow {
             id: *id,
-            token: OrderToken::random().as_str().to_owned(),
+            payment_url: link.map(|link| (link.write)(*id, &token)),
+            links_made: i64::from(link.is_some()),
+            link_at_ms: link.map(|_| now_ms),
+            expires_at_ms: link.map(|link| now_ms + link.payment_ttl_ms),
+            token: token.as_str().to_owned(),
             api_key_name: &order.api_key_name,
             reference: order.reference.as_deref(),
             product_name: &order.product_name,
@@ -235,7 +310,7 @@ async fn insert_all(
     }
     // All transactions take these locks in the same order: a reference waits for another request with the same one.
     new.sort_unstable_by_key(|row| (row.api_key_name, row.reference));
-    let (text, now_ms) = (CREATE_ORDERS.on(write.store.database()), write.now_ms());
+    let text = CREATE_ORDERS.on(write.store.database());
     let made = sqlx::query(text).bind(json(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
     made.iter().map(|row| from_row(row).map(|order| (order.id, order))).collect()
 }
