@@ -90,11 +90,11 @@ async fn orders_with_and_without_a_local_link_are_made_side_by_side(f: Fixture) 
 
 async fn a_sweep_finds_nothing_missing_about_a_local_link(f: Fixture) {
     let order = linked(&f, None).await;
-    assert_eq!(sweeping::restore(&f.store, &gateway()).await.unwrap(), Swept::default());
+    assert_eq!(sweeping::restore(&f.store, &[gateway()]).await.unwrap(), Swept::default());
 
     f.execute(&["delete from jobs".to_owned()]).await;
 
-    let swept = sweeping::restore(&f.store, &gateway()).await.unwrap();
+    let swept = sweeping::restore(&f.store, &[gateway()]).await.unwrap();
     assert_eq!(swept, Swept { settlements_restored: 1, ..Swept::default() });
     let jobs = kinds::jobs_of_order(&f.store, order.id).await.unwrap();
     assert_eq!(jobs.iter().map(|job| job.kind.as_str()).collect::<Vec<_>>(), ["settle_order"]);

@@ -6,12 +6,15 @@ use domain::order::{GatewayIdentity, PaymentType};
 use crate::Gateway;
 use crate::atmos::{AtmosGateway, AtmosSettings, ClientFault};
 use crate::coordination::Coordination;
+use crate::payme::{PaymeGateway, PaymeSettings};
 
 /// The settings of one gateway account.
 #[derive(Clone, Debug)]
 pub enum AccountSettings {
     /// Of Atmos, or of the sandbox that speaks like it.
     Atmos(AtmosSettings),
+    /// Of Payme, or of the sandbox that speaks like it.
+    Payme(PaymeSettings),
 }
 
 impl AccountSettings {
@@ -19,6 +22,7 @@ impl AccountSettings {
     pub fn identity(&self) -> GatewayIdentity {
         match self {
             AccountSettings::Atmos(atmos) => atmos.identity(),
+            AccountSettings::Payme(payme) => payme.identity(),
         }
     }
 
@@ -26,13 +30,15 @@ impl AccountSettings {
     pub fn payment_type(&self) -> PaymentType {
         match self {
             AccountSettings::Atmos(_) => PaymentType::Atmos,
+            AccountSettings::Payme(_) => PaymentType::Payme,
         }
     }
 
-    /// The rate limit of its calls; `None` is no limit.
+    /// The rate limit of its calls; `None` is no limit, as for an account that is never called.
     pub fn rate(&self) -> Option<GatewayRate> {
         match self {
             AccountSettings::Atmos(atmos) => atmos.rate,
+            AccountSettings::Payme(_) => None,
         }
     }
 
@@ -43,6 +49,7 @@ impl AccountSettings {
     pub fn gateway(&self, coordination: Coordination) -> Result<Gateway, ClientFault> {
         match self {
             AccountSettings::Atmos(atmos) => AtmosGateway::new(atmos.clone(), coordination).map(Gateway::Atmos),
+            AccountSettings::Payme(payme) => Ok(Gateway::Payme(PaymeGateway::new(payme.clone(), coordination))),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! The gateway, which moves the money, in words that fit every gateway. Only `gateway/atmos` knows the JSON of Atmos.
+//! The gateways, which move the money, in words that fit every one. Only the folder of a gateway knows its JSON.
 
 use std::time::Duration;
 
-use domain::id::TransactionId;
-use domain::order::{GatewayIdentity, PaymentType};
+use domain::id::{OrderId, TransactionId};
+use domain::money::Tiyin;
+use domain::order::{GatewayIdentity, Language, PaymentType};
 use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, Terms};
 use domain::transaction::{BookLine, Draft, DraftRequest, StoredTransaction, TransactionReport};
 
@@ -24,6 +25,7 @@ pub use account_settings::AccountSettings;
 use atmos::AtmosGateway;
 pub use error::{GatewayError, UnreachableCause};
 pub use gateways::Gateways;
+use payme::PaymeGateway;
 
 /// No gateway gives this number to a transaction. So a question about it shows whether the gateway accepts us, and nothing
 /// else.
@@ -34,6 +36,8 @@ const NO_TRANSACTION: TransactionId = TransactionId(0);
 pub enum Gateway {
     /// Atmos, or the sandbox that speaks like it.
     Atmos(AtmosGateway),
+    /// Payme, or the sandbox that speaks like it.
+    Payme(PaymeGateway),
 }
 
 impl Gateway {
@@ -44,6 +48,7 @@ impl Gateway {
     pub fn identity(&self) -> &GatewayIdentity {
         match self {
             Gateway::Atmos(atmos) => atmos.identity(),
+            Gateway::Payme(payme) => payme.identity(),
         }
     }
 
@@ -51,6 +56,7 @@ impl Gateway {
     pub fn payment_type(&self) -> PaymentType {
         match self {
             Gateway::Atmos(_) => PaymentType::Atmos,
+            Gateway::Payme(_) => PaymentType::Payme,
         }
     }
 
@@ -64,6 +70,7 @@ impl Gateway {
                 closed_believed_after: Duration::from_secs(180),
                 refunds: RefundWay::Call,
             },
+            Gateway::Payme(payme) => payme.terms(),
         }
     }
 
@@ -71,6 +78,15 @@ impl Gateway {
     pub fn as_atmos(&self) -> Option<&AtmosGateway> {
         match self {
             Gateway::Atmos(atmos) => Some(atmos),
+            Gateway::Payme(_) => None,
+        }
+    }
+
+    /// The account as one of Payme, if it is one.
+    pub fn as_payme(&self) -> Option<&PaymeGateway> {
+        match self {
+            Gateway::Payme(payme) => Some(payme),
+            Gateway::Atmos(_) => None,
         }
     }
 
@@ -78,6 +94,7 @@ impl Gateway {
     pub fn store_id(&self) -> &str {
         match self {
             Gateway::Atmos(atmos) => atmos.store_id(),
+            Gateway::Payme(payme) => &payme.settings().cashbox_id,
         }
     }
 
@@ -85,17 +102,29 @@ impl Gateway {
     /// share has the lowest urgency.
     ///
     /// # Errors
-    /// Every [`GatewayError`].
+    /// Every [`GatewayError`]; `Refused` where links need no draft.
     pub async fn create_draft(&self, request: &DraftRequest, urgency: Urgency) -> Result<Draft, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.create_draft(request, urgency).await,
+            Gateway::Payme(_) => Err(GatewayError::Refused { code: "PAYME-HAS-NO-DRAFTS".to_owned() }),
         }
     }
 
-    /// The page where the customer pays this draft; `return_url` is where it sends the customer back.
-    pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> String {
+    /// The page where the customer pays this draft; `return_url` is where it sends the customer back. `None` where links need
+    /// no draft.
+    pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> Option<String> {
         match self {
-            Gateway::Atmos(atmos) => atmos.payment_url(transaction_id, return_url),
+            Gateway::Atmos(atmos) => Some(atmos.payment_url(transaction_id, return_url)),
+            Gateway::Payme(_) => None,
+        }
+    }
+
+    /// The page where the customer pays this order, made without any call; `return_url` is where it sends the customer back.
+    /// `None` where a link needs a draft.
+    pub fn local_link(&self, order_id: OrderId, amount: Tiyin, language: Language, return_url: &str) -> Option<String> {
+        match self {
+            Gateway::Atmos(_) => None,
+            Gateway::Payme(payme) => Some(payme.local_link(order_id, amount, language, return_url)),
         }
     }
 
@@ -110,6 +139,7 @@ impl Gateway {
     ) -> Result<TransactionReport, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.inquire(transaction.transaction_id, urgency).await,
+            Gateway::Payme(payme) => Ok(payme.inquire(transaction)),
         }
     }
 
@@ -125,6 +155,7 @@ impl Gateway {
     ) -> Result<Option<TransactionReport>, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.inquire(transaction_id, urgency).await.map(Some),
+            Gateway::Payme(_) => Ok(None),
         }
     }
 
@@ -135,6 +166,8 @@ impl Gateway {
     pub async fn check_access(&self) -> Result<(), GatewayError> {
         let answer = match self {
             Gateway::Atmos(atmos) => atmos.inquire(NO_TRANSACTION, Urgency::Later).await,
+            // It is never called; only its own calls show whether its key is ours.
+            Gateway::Payme(_) => return Ok(()),
         };
         match answer {
             Ok(_) | Err(GatewayError::Refused { .. }) => Ok(()),
@@ -146,6 +179,7 @@ impl Gateway {
     pub fn coordination(&self) -> &Coordination {
         match self {
             Gateway::Atmos(atmos) => atmos.coordination(),
+            Gateway::Payme(payme) => payme.coordination(),
         }
     }
 
@@ -156,6 +190,7 @@ impl Gateway {
     pub async fn prepare(&self) -> Result<(), GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.prepare().await,
+            Gateway::Payme(_) => Ok(()),
         }
     }
 
@@ -166,17 +201,19 @@ impl Gateway {
     pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.reverse(success_transaction_id, reason).await,
+            Gateway::Payme(_) => Err(GatewayError::Refused { code: "PAYME-REFUNDS-IN-ITS-CABINET".to_owned() }),
         }
     }
 
     /// All transactions in the gateway's own ledger, also those that we do not know. `None` where the gateway shows no ledger,
-    /// as Atmos does not. It moves no money.
+    /// as Atmos and Payme do not. It moves no money.
     ///
     /// # Errors
     /// Every [`GatewayError`].
     pub async fn ledger(&self) -> Result<Option<Vec<BookLine>>, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.ledger().await,
+            Gateway::Payme(_) => Ok(None),
         }
     }
 }

@@ -47,10 +47,10 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     reach(Point::LinkAfterCall);
 
     let return_url = format!("{}/pay/{}/return", context.public_url, order.token.as_str());
-    let link = NewLink {
-        transaction_id: draft.transaction_id,
-        payment_url: gateway.payment_url(draft.transaction_id, &return_url),
+    let Some(payment_url) = gateway.payment_url(draft.transaction_id, &return_url) else {
+        return Err(Failure::Hopeless(format!("{} has no page for a draft", gateway.identity())));
     };
+    let link = NewLink { transaction_id: draft.transaction_id, payment_url };
     let first_inquiry_ms = first_inquiry_ms(store.now_ms());
     match orders::store_link(store, lease, &order, &link, millis(context.settings.payment_ttl), first_inquiry_ms)
         .await?
