@@ -3,6 +3,7 @@
 mod admission;
 mod attempts;
 mod callbacks;
+mod calls;
 mod clock;
 mod connections;
 mod converting;

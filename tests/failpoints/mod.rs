@@ -73,7 +73,8 @@ async fn a_point_or_an_action_that_there_is_not_ends_the_program_at_its_start() 
 
 /// Every deadly point that only an order's own jobs pass, once.
 fn on_an_orders_way() -> Vec<(Point, u32)> {
-    let points = Point::ALL.iter().filter(|point| point.is_deadly() && !OF_EVERY_JOB.contains(point));
+    let is_on_it = |point: &&Point| point.is_deadly() && !point.is_of_a_call() && !OF_EVERY_JOB.contains(point);
+    let points = Point::ALL.iter().filter(is_on_it);
     points.map(|point| (*point, 1)).collect()
 }
 

@@ -17,6 +17,7 @@ use store::{Store, jobs};
 
 use super::servers;
 
+pub(crate) mod calling;
 pub(crate) mod refunding;
 pub(crate) mod reviewing;
 pub(crate) mod settling;

@@ -23,6 +23,22 @@ named_values! {
         WebhookBeforeCommit = "webhook-before-commit",
         /// The decision is committed, and the gateway has no answer.
         WebhookAfterCommit = "webhook-after-commit",
+        /// A gateway's Begin is decided, and its transaction not committed.
+        BeginBeforeCommit = "begin-before-commit",
+        /// The transaction is committed, and the gateway has no answer.
+        BeginAfterCommit = "begin-after-commit",
+        /// A told debit is written and not committed.
+        DebitedBeforeCommit = "debited-before-commit",
+        /// A told debit is committed, and the gateway has no answer.
+        DebitedAfterCommit = "debited-after-commit",
+        /// A told failure is written and not committed.
+        FailedBeforeCommit = "failed-before-commit",
+        /// A told failure is committed, and the gateway has no answer.
+        FailedAfterCommit = "failed-after-commit",
+        /// A told reversal is written and not committed.
+        ReversedBeforeCommit = "reversed-before-commit",
+        /// A told reversal is committed, and the gateway has no answer.
+        ReversedAfterCommit = "reversed-after-commit",
         /// Job rows are marked enqueued, and their ids are in no queue.
         RelayBeforePush = "relay-before-push",
         /// Ids are pushed, and the relay goes on.
@@ -98,6 +114,21 @@ named_values! {
 }
 
 impl Point {
+    /// Whether only calls of gateways reach it that begin their transactions themselves.
+    pub fn is_of_a_call(self) -> bool {
+        matches!(
+            self,
+            Point::BeginBeforeCommit
+                | Point::BeginAfterCommit
+                | Point::DebitedBeforeCommit
+                | Point::DebitedAfterCommit
+                | Point::FailedBeforeCommit
+                | Point::FailedAfterCommit
+                | Point::ReversedBeforeCommit
+                | Point::ReversedAfterCommit
+        )
+    }
+
     /// Whether an order's work reaches it, so that a process may be killed there.
     pub fn is_deadly(self) -> bool {
         !matches!(

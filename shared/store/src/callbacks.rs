@@ -28,8 +28,9 @@ mod answering;
 mod drafts;
 mod finding;
 
-pub(super) use answering::CallbackQuestion;
 pub use answering::answer;
+pub(super) use answering::{CallbackQuestion, Hint, hint_all};
+pub(super) use drafts::{Allowing, LockedOrder, allow, lock_orders};
 pub use finding::{KeptBody, Proofs, StoredCallback, Wanted, find, list, newest, of_order, proofs};
 
 /// Bytes as they came from the gateway.
@@ -53,14 +54,14 @@ pub enum Sender {
 }
 
 #[derive(Debug)]
-struct OwnedBody {
-    text: String,
-    digest: String,
-    address: Option<String>,
+pub(super) struct OwnedBody {
+    pub(super) text: String,
+    pub(super) digest: String,
+    pub(super) address: Option<String>,
 }
 
 impl OwnedBody {
-    fn of(body: ReceivedBody<'_>) -> Self {
+    pub(super) fn of(body: ReceivedBody<'_>) -> Self {
         OwnedBody {
             // PostgreSQL's text cannot hold NUL.
             text: String::from_utf8_lossy(body.bytes).replace('\0', "\u{fffd}"),
@@ -126,41 +127,45 @@ pub async fn keep_unproven(
         order_id: None,
         transaction_id: None,
         address: body.address.as_deref(),
+        gateway: None,
     };
     keep_all(&mut write, &[keeping], now_ms).await?;
     write.commit().await.map(|()| true)
 }
 
-async fn new_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
+pub(super) async fn new_ids(store: &Store, count: usize) -> Result<Vec<i64>, StoreError> {
     store.0.ids.take(store, "callbacks", count).await
 }
 
 /// A new row of `callbacks`.
 #[derive(Serialize)]
-struct CallbackRow<'a> {
-    id: i64,
-    digest: &'a str,
-    body: &'a str,
-    verdict: &'static str,
-    order_id: Option<OrderId>,
-    transaction_id: Option<TransactionId>,
-    address: Option<&'a str>,
+pub(super) struct CallbackRow<'a> {
+    pub(super) id: i64,
+    pub(super) digest: &'a str,
+    pub(super) body: &'a str,
+    pub(super) verdict: &'static str,
+    pub(super) order_id: Option<OrderId>,
+    pub(super) transaction_id: Option<TransactionId>,
+    pub(super) address: Option<&'a str>,
+    /// The gateway account that it was for.
+    pub(super) gateway: Option<&'a str>,
 }
 
 /// A callback that was kept now or earlier.
-struct KeptCallback {
-    id: CallbackId,
-    received_at_ms: i64,
+pub(super) struct KeptCallback {
+    pub(super) id: CallbackId,
+    pub(super) received_at_ms: i64,
     /// When it last was a reason to ask the gateway. If that is now, it is a reason now.
-    hinted_at_ms: i64,
+    pub(super) hinted_at_ms: i64,
 }
 
 const KEEP_CALLBACKS: Statement = Statement {
     sqlite: "-- keep_callbacks
         insert into callbacks
-            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address)
+            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address,
+            gateway)
         select value ->> 'id', value ->> 'digest', value ->> 'body', value ->> 'verdict', value ->> 'order_id',
-            value ->> 'transaction_id', $2, $2, $2, value ->> 'address'
+            value ->> 'transaction_id', $2, $2, $2, value ->> 'address', value ->> 'gateway'
         from json_each($1) where true
         on conflict (digest, verdict) do update set
             seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
@@ -174,8 +179,9 @@ const KEEP_CALLBACKS: Statement = Statement {
         returning id, digest, received_at_ms, hinted_at_ms",
     postgres: "-- keep_callbacks
         insert into callbacks
-            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address)
-        select id, digest, body, verdict, order_id, transaction_id, $2, $2, $2, address
+            (id, digest, body, verdict, order_id, transaction_id, received_at_ms, last_seen_at_ms, hinted_at_ms, address,
+            gateway)
+        select id, digest, body, verdict, order_id, transaction_id, $2, $2, $2, address, gateway
         from json_populate_recordset(cast(null as callbacks), cast($1 as json))
         on conflict (digest, verdict) do update set
             seen_count = callbacks.seen_count + 1, last_seen_at_ms = excluded.last_seen_at_ms,
@@ -194,7 +200,7 @@ const KEEP_CALLBACKS: Statement = Statement {
 ///
 /// A repeated callback is a reason to ask the gateway after 10 s, and then after ever longer: half of the time since it
 /// first came. So no sender who has seen one callback can make us ask the gateway for ever.
-async fn keep_all(
+pub(super) async fn keep_all(
     write: &mut Write,
     rows: &[CallbackRow<'_>],
     now_ms: i64,

@@ -19,6 +19,7 @@ use domain::transaction::StoredTransaction;
 pub mod admission;
 pub mod auditing;
 pub mod callbacks;
+pub mod calls;
 pub mod clock;
 pub mod clock_steps;
 mod connecting;
@@ -107,6 +108,8 @@ struct WriteProof {
 #[derive(Debug, Default)]
 struct BatchQueues {
     questions: BatchQueue<callbacks::CallbackQuestion>,
+    begins: BatchQueue<calls::Beginning>,
+    tellings: BatchQueue<calls::Telling>,
     endings: BatchQueue<jobs::Ending>,
     links: BatchQueue<orders::Linking>,
     new_orders: BatchQueue<orders::Creating>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::drafts::{Found, KnownDraft, Named, allow, find_drafts};
+use super::drafts::{Allowing, Found, KnownDraft, Named, allow, find_drafts};
 use super::{CallbackRow, KeptCallback, OwnedBody, ReceivedBody, Sender, keep_all, new_ids};
 use crate::group_commit::{BatchOutcome, BatchQueue, Batched, LockedRows, MemberOutcome, run_in_batch};
 use crate::jobs::{self, Staged};
@@ -121,6 +121,7 @@ impl Judged<'_> {
             order_id: judged.draft.as_ref().map(|draft| draft.order_id),
             transaction_id: judged.question.callback.transaction_id,
             address: judged.question.body.address.as_deref(),
+            gateway: Some(&judged.question.gateway.0),
         }
     }
 
@@ -166,7 +167,12 @@ async fn judge<'a>(
         if let Found::Draft(draft) = found
             && question.refusal(Some(draft)).is_none()
         {
-            asking.push(draft);
+            asking.push(Allowing {
+                order_id: draft.order_id,
+                transaction_id: draft.transaction_id,
+                was: draft.order.status,
+                until_ms: None,
+            });
         }
     }
     let allowed = allow(write, &asking, now_ms).await?;
@@ -221,8 +227,7 @@ async fn follow<'a>(
         }
         // The statement that moved the order has already written the hint.
         if !changed {
-            let further_ms = ((now_ms - kept.received_at_ms - DENSE_MS) / 4).clamp(0, FURTHEST_MS);
-            hinted.push(Hint { id: draft.order_id, last_hint_at_ms: now_ms - further_ms });
+            hinted.push(Hint::of(draft.order_id, kept, now_ms));
         }
         staged.push(Staged {
             job: Job::SettleOrder { order_id: draft.order_id },
@@ -231,10 +236,7 @@ async fn follow<'a>(
             woken_by: Some(kept.id.0),
         });
     }
-    if !hinted.is_empty() {
-        let text = HINT_FROM_CALLBACKS.on(write.store.database());
-        sqlx::query(text).bind(json(&hinted)?).execute(write.transaction()).await?;
-    }
+    hint_all(write, &hinted).await?;
     if !staged.is_empty() {
         jobs::stage_all(write, &staged).await?;
     }
@@ -243,7 +245,24 @@ async fn follow<'a>(
 
 /// A reason to ask about an order soon, as a row parameter.
 #[derive(Serialize)]
-struct Hint {
-    id: OrderId,
-    last_hint_at_ms: i64,
+pub(crate) struct Hint {
+    pub(crate) id: OrderId,
+    pub(crate) last_hint_at_ms: i64,
+}
+
+impl Hint {
+    /// The hint of a callback that was kept at this moment.
+    pub(crate) fn of(id: OrderId, kept: &KeptCallback, now_ms: i64) -> Self {
+        let further_ms = ((now_ms - kept.received_at_ms - DENSE_MS) / 4).clamp(0, FURTHEST_MS);
+        Hint { id, last_hint_at_ms: now_ms - further_ms }
+    }
+}
+
+/// Writes hints; an order keeps a later one that it has.
+pub(crate) async fn hint_all(write: &mut Write, hints: &[Hint]) -> Result<(), StoreError> {
+    if !hints.is_empty() {
+        let text = HINT_FROM_CALLBACKS.on(write.store.database());
+        sqlx::query(text).bind(json(hints)?).execute(write.transaction()).await?;
+    }
+    Ok(())
 }

@@ -20,22 +20,34 @@ use domain::order::{GatewayIdentity, OrderStatus};
 pub(super) struct KnownDraft {
     pub(super) order_id: OrderId,
     pub(super) amount: i64,
-    transaction_id: TransactionId,
+    pub(super) transaction_id: TransactionId,
     pub(super) order: LockedOrder,
 }
 
 /// An order as it is while its row is locked.
-#[derive(Clone, Copy)]
-pub(super) struct LockedOrder {
-    pub(super) status: OrderStatus,
-    expires_at_ms: Option<i64>,
-    payer: Option<TransactionId>,
+#[derive(Clone, Debug)]
+pub(crate) struct LockedOrder {
+    pub(crate) status: OrderStatus,
+    pub(crate) gateway: GatewayIdentity,
+    pub(crate) amount: i64,
+    pub(crate) expires_at_ms: Option<i64>,
+    /// The one transaction that was allowed to debit.
+    pub(crate) allowed: Option<TransactionId>,
+    /// The draft behind its link; after *paid*, the transaction that paid.
+    pub(crate) payer: Option<TransactionId>,
+}
+
+impl LockedOrder {
+    /// Whether its time to pay is over.
+    pub(crate) fn is_late(&self, now_ms: i64) -> bool {
+        self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms)
+    }
 }
 
 impl KnownDraft {
     /// Why the allowing statement skipped its order, whose row is locked.
     pub(super) fn why_not_allowed(&self, now_ms: i64) -> CallbackVerdict {
-        let is_late = self.order.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms <= now_ms);
+        let is_late = self.order.is_late(now_ms);
         match self.order.status {
             OrderStatus::Paid if self.order.payer == Some(self.transaction_id) => CallbackVerdict::AlreadyPaid,
             OrderStatus::Paid => CallbackVerdict::SecondTransaction,
@@ -85,7 +97,7 @@ pub(super) async fn find_drafts(
         let Some(transaction_id) = named.transaction_id else { return Found::Unknown };
         let Some((order_id, amount)) = amounts.get(&transaction_id).copied() else { return Found::Unknown };
         match orders.get(&order_id) {
-            Some(order) => Found::Draft(KnownDraft { order_id, amount, transaction_id, order: *order }),
+            Some(order) => Found::Draft(KnownDraft { order_id, amount, transaction_id, order: order.clone() }),
             None => Found::IsLocked,
         }
     };
@@ -124,7 +136,7 @@ async fn amounts_of_drafts(
 // The count or list of inquiries comes first, so that they are locked before any order is read.
 const LOCK_ORDERS: LockingStatement = LockingStatement {
     sqlite: "-- lock_orders_asked_about
-        select id, status, expires_at_ms, transaction_id from orders
+        select id, status, gateway, amount, expires_at_ms, allowed_transaction_id, transaction_id from orders
         where id in (select value from json_each($1)) order by id",
     postgres: "-- lock_orders_asked_about
         with inquiries as materialized (
@@ -132,7 +144,7 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
             where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
                 select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
             order by subject_id for update)
-        select id, status, expires_at_ms, transaction_id from orders
+        select id, status, gateway, amount, expires_at_ms, allowed_transaction_id, transaction_id from orders
         where (select count(*) from inquiries) >= 0
             and id = any(array(select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
         order by id for update of orders",
@@ -142,7 +154,7 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
             where kind = $2 and state in ('available', 'enqueued', 'running') and subject_id = any(array(
                 select cast(value as bigint) from json_array_elements_text(cast($1 as json))))
             order by subject_id for update skip locked)
-        select id, status, expires_at_ms, transaction_id from orders
+        select id, status, gateway, amount, expires_at_ms, allowed_transaction_id, transaction_id from orders
         where id = any(array(select subject_id from inquiries))
         order by id for update of orders skip locked",
 };
@@ -152,7 +164,7 @@ const LOCK_ORDERS: LockingStatement = LockingStatement {
 /// The inquiry's row comes first, as in every settlement, because it is staged once the order is decided about. An
 /// order whose inquiry is locked is skipped and stays free for the holder of that lock; so is an order without an
 /// inquiry, which is rare.
-async fn lock_orders(
+pub(crate) async fn lock_orders(
     write: &mut Write,
     ids: &[OrderId],
     locked: LockedRows,
@@ -166,7 +178,10 @@ async fn lock_orders(
     let order = |row: &AnyRow| {
         let order = LockedOrder {
             status: orders::parse_status(row.try_get("status")?)?,
+            gateway: GatewayIdentity(row.try_get("gateway")?),
+            amount: row.try_get("amount")?,
             expires_at_ms: row.try_get("expires_at_ms")?,
+            allowed: row.try_get::<Option<i64>, _>("allowed_transaction_id")?.map(TransactionId),
             payer: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
         };
         Ok((OrderId(row.try_get("id")?), order))
@@ -177,10 +192,12 @@ async fn lock_orders(
 const ALLOW_DRAFTS: Statement = Statement {
     sqlite: "-- allow_drafts
         update orders set status = 'confirming', allowed_transaction_id = asked.allowed_transaction_id,
-            last_allowed_at_ms = $2,
+            last_allowed_at_ms = $2, allowed_until_ms = asked.allowed_until_ms,
             last_hint_at_ms = case when orders.status = 'pending' then $2 else orders.last_hint_at_ms end
         from (
-            select value ->> 'id' as id, value ->> 'allowed_transaction_id' as allowed_transaction_id from json_each($1)
+            select value ->> 'id' as id, value ->> 'allowed_transaction_id' as allowed_transaction_id,
+                value ->> 'allowed_until_ms' as allowed_until_ms
+            from json_each($1)
         ) as asked
         where orders.id in (select value ->> 'id' from json_each($1)) and orders.id = asked.id
             and orders.status in ('pending', 'confirming') and orders.expires_at_ms > $2
@@ -189,7 +206,7 @@ const ALLOW_DRAFTS: Statement = Statement {
             and transactions.transaction_id = orders.allowed_transaction_id) as draft_state",
     postgres: "-- allow_drafts
         update orders set status = 'confirming', allowed_transaction_id = asked.allowed_transaction_id,
-            last_allowed_at_ms = $2,
+            last_allowed_at_ms = $2, allowed_until_ms = asked.allowed_until_ms,
             last_hint_at_ms = case when orders.status = 'pending' then $2 else orders.last_hint_at_ms end
         from json_populate_recordset(cast(null as orders), cast($1 as json)) as asked
         where orders.id = any(array(select id from json_populate_recordset(cast(null as orders), cast($1 as json))))
@@ -213,53 +230,71 @@ const REOPEN_ALLOWED_DRAFTS: Statement = Statement {
             and state = 'closed'",
 };
 
-/// Allows those of these drafts to debit whose order can still be paid, and by no other draft. Returns their orders.
-pub(super) async fn allow(
+/// A transaction that is to be allowed to debit. Its order's row is locked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowing {
+    pub(crate) order_id: OrderId,
+    pub(crate) transaction_id: TransactionId,
+    /// The order's status before.
+    pub(crate) was: OrderStatus,
+    /// Until when its debit may come, epoch milliseconds.
+    pub(crate) until_ms: Option<i64>,
+}
+
+/// Allows those of these transactions to debit whose order can still be paid, and by no other transaction. Returns
+/// their orders.
+pub(crate) async fn allow(
     write: &mut Write,
-    drafts: &[&KnownDraft],
+    transactions: &[Allowing],
     now_ms: i64,
 ) -> Result<HashSet<OrderId>, StoreError> {
     #[derive(Serialize)]
     struct AskedDraft {
         id: OrderId,
         allowed_transaction_id: TransactionId,
+        allowed_until_ms: Option<i64>,
     }
-    if drafts.is_empty() {
+    if transactions.is_empty() {
         return Ok(HashSet::new());
     }
-    let asked = |draft: &&KnownDraft| AskedDraft { id: draft.order_id, allowed_transaction_id: draft.transaction_id };
-    let asked: Vec<AskedDraft> = drafts.iter().map(asked).collect();
+    let asked = |Allowing { order_id, transaction_id, until_ms, .. }: &Allowing| AskedDraft {
+        id: *order_id,
+        allowed_transaction_id: *transaction_id,
+        allowed_until_ms: *until_ms,
+    };
+    let asked: Vec<AskedDraft> = transactions.iter().map(asked).collect();
     let text = ALLOW_DRAFTS.on(write.store.database());
     let done = sqlx::query(text).bind(json(&asked)?).bind(now_ms).fetch_all(write.transaction()).await?;
     let (mut allowed, mut not_open) = (HashSet::with_capacity(done.len()), HashSet::new());
     for row in done {
         let order_id = OrderId(row.try_get("id")?);
         allowed.insert(order_id);
-        // Its order is locked, so no inquiry can close it from now on.
-        if row.try_get::<Option<String>, _>("draft_state")?.as_deref() != Some(StoredState::Open.as_str()) {
+        // Its order is locked, so no inquiry can close it from now on. A transaction that begins just now has no row yet.
+        let state = row.try_get::<Option<String>, _>("draft_state")?;
+        if state.is_some_and(|state| state != StoredState::Open.as_str()) {
             not_open.insert(order_id);
         }
     }
     let mut lines = Vec::new();
-    for draft in
-        drafts.iter().filter(|draft| allowed.contains(&draft.order_id) && draft.order.status == OrderStatus::Pending)
-    {
-        lines.push(Told {
-            id: draft.order_id,
-            from: Some(OrderStatus::Pending),
-            to: OrderStatus::Confirming,
-            cause: format!("the gateway asked for transaction {} and was allowed", draft.transaction_id),
-        });
+    for asked in transactions {
+        if allowed.contains(&asked.order_id) && asked.was == OrderStatus::Pending {
+            lines.push(Told {
+                id: asked.order_id,
+                from: Some(OrderStatus::Pending),
+                to: OrderStatus::Confirming,
+                cause: format!("the gateway asked for transaction {} and was allowed", asked.transaction_id),
+            });
+        }
     }
     if !lines.is_empty() {
         orders::tell_all(write, &lines).await?;
     }
     if !not_open.is_empty() {
         // An inquiry's earlier result about them no longer holds: from now on they are asked about again.
-        let (orders, drafts): (Vec<OrderId>, Vec<TransactionId>) = drafts
+        let (orders, drafts): (Vec<OrderId>, Vec<TransactionId>) = transactions
             .iter()
-            .filter(|draft| not_open.contains(&draft.order_id))
-            .map(|draft| (draft.order_id, draft.transaction_id))
+            .filter(|asked| not_open.contains(&asked.order_id))
+            .map(|asked| (asked.order_id, asked.transaction_id))
             .unzip();
         let text = REOPEN_ALLOWED_DRAFTS.on(write.store.database());
         sqlx::query(text).bind(json(&orders)?).bind(json(&drafts)?).execute(write.transaction()).await?;
