@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::transaction::now_ms;
+use crate::atmos::transaction::now_ms;
 
 /// Moments further ahead could no longer be added.
 pub(crate) const FURTHEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
+use crate::atmos::transaction::TransactionChange;
 use crate::error::SandboxError;
-use crate::transaction::TransactionChange;
 
 /// The most bytes written with one system call.
 const GROUP_BYTES: usize = 256 * 1024;

@@ -10,25 +10,15 @@
 #![cfg_attr(test, allow(clippy::expect_used))]
 
 mod answers;
-mod callback;
-mod cards;
+mod atmos;
 mod clock;
-mod codes;
 mod config;
 mod connections;
 mod error;
 mod faults;
 mod journal;
-mod ledger;
 mod local_url;
-mod merchant;
-mod page;
-mod payment;
-mod sim;
 mod state;
-mod token;
-mod transaction;
-mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,12 +33,13 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 use url::Url;
 
+use crate::atmos::ledger::TransactionLedger;
+use crate::atmos::merchant::{Call, MerchantEndpoint};
+use crate::atmos::{ledger, page, sim, token};
 pub use crate::config::{CallbackHash, SandboxConfig, TokenMode};
 use crate::connections::SeveringAcceptor;
 pub use crate::error::SandboxError;
-use crate::ledger::TransactionLedger;
 use crate::local_url::local_url;
-use crate::merchant::{Call, MerchantEndpoint};
 use crate::state::SandboxState;
 
 /// How long running calls may take after [`Sandbox::stop`]; longer ones are cut off.

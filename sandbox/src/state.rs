@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::callback::CallbackSender;
+use crate::atmos::callback::CallbackSender;
+use crate::atmos::ledger::TransactionLedger;
+use crate::atmos::token::TokenIssuer;
 use crate::clock::SandboxClock;
 use crate::config::SandboxConfig;
 use crate::connections::Connections;
 use crate::faults::Faults;
-use crate::ledger::TransactionLedger;
 use crate::local_url::local_url;
-use crate::token::TokenIssuer;
 
 /// The most bytes of a request's body.
 pub(crate) const BODY_BYTES: usize = 64 * 1024;

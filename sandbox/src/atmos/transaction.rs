@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::cards::PayingCard;
+use crate::atmos::cards::PayingCard;
 
 /// The state of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

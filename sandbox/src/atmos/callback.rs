@@ -16,9 +16,9 @@ use tracing::debug;
 use url::Url;
 
 pub(crate) use self::body::{AccountKey, CallbackRequest, CallbackShape, SPOILING, write_body};
+use crate::atmos::transaction::now_ms;
 use crate::config::SandboxConfig;
 use crate::faults::Fault;
-use crate::transaction::now_ms;
 
 /// How many callbacks `GET /_sim/callbacks` shows; older ones are dropped.
 const KEPT_CALLBACKS: usize = 1_000;

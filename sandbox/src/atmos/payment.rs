@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tracing::{error, info};
 
-use crate::callback::{AccountKey, CallbackRequest, CallbackShape, MerchantReply, SPOILING, write_body};
-use crate::cards::{Behaviour, OTP, PayingCard};
-use crate::codes::Code;
+use crate::atmos::callback::{AccountKey, CallbackRequest, CallbackShape, MerchantReply, SPOILING, write_body};
+use crate::atmos::cards::{Behaviour, OTP, PayingCard};
+use crate::atmos::codes::Code;
+use crate::atmos::transaction::{CloseReason, LedgerEntry, PaymentState, Transaction, TransactionChange};
 use crate::faults::{Fault, FaultTarget, Strike};
 use crate::journal::JournalError;
 use crate::state::SandboxState;
-use crate::transaction::{CloseReason, LedgerEntry, PaymentState, Transaction, TransactionChange};
 
 /// How many wrong OTPs close a transaction.
 const LAST_WRONG_OTP: u8 = 3;

@@ -5,10 +5,10 @@ use serde::Serialize;
 use sha2::Sha256;
 use url::form_urlencoded;
 
+use crate::atmos::transaction::{Transaction, now_ms};
+use crate::atmos::wire::{NumberOrText, hex};
 use crate::config::{CallbackHash, SandboxConfig};
 use crate::faults::Fault;
-use crate::transaction::{Transaction, now_ms};
-use crate::wire::{NumberOrText, hex};
 
 /// A callback as it is sent.
 #[derive(Clone, Debug)]

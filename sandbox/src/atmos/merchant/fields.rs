@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::codes::{Code, ResultLanguage};
+use crate::atmos::codes::{Code, ResultLanguage};
 use crate::state::SandboxState;
 
 /// The longest account that is accepted; Atmos' own limit is not published.

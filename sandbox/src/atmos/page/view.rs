@@ -8,9 +8,9 @@ use tracing::error;
 use super::step::{PageProblem, PageStep};
 use super::visit::{RedirectLink, Visit};
 use crate::answers::broken;
-use crate::cards::{Behaviour, TEST_CARDS};
+use crate::atmos::cards::{Behaviour, TEST_CARDS};
+use crate::atmos::transaction::{PaymentState, Transaction};
 use crate::state::SandboxState;
-use crate::transaction::{PaymentState, Transaction};
 
 /// The content security policy: the browser loads nothing but the style in the page. Forms are not limited, because
 /// browsers apply such a limit to the redirect to the shop too.

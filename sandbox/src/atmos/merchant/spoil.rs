@@ -5,9 +5,9 @@ use poem::http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::answers::{html, json};
-use crate::codes::{Code, ResultLanguage};
+use crate::atmos::codes::{Code, ResultLanguage};
+use crate::atmos::wire::ApiAnswer;
 use crate::faults::{Fault, Strike};
-use crate::wire::ApiAnswer;
 
 /// Writes `answer`, changed by the faults that strike.
 pub(super) fn write(

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::Call;
 use super::fields::{CallFields, NewDraft};
-use crate::cards::{CardError, OTP, PayingCard};
-use crate::codes::{Code, ResultLanguage};
+use crate::atmos::cards::{CardError, OTP, PayingCard};
+use crate::atmos::codes::{Code, ResultLanguage};
+use crate::atmos::payment::StepResult;
+use crate::atmos::transaction::PaymentState;
+use crate::atmos::wire::{ApiAnswer, ResultBody, StoreTransaction};
 use crate::faults::Fault;
 use crate::journal::JournalError;
-use crate::payment::StepResult;
 use crate::state::SandboxState;
-use crate::transaction::PaymentState;
-use crate::wire::{ApiAnswer, ResultBody, StoreTransaction};
 
 /// `get`: shows a transaction. It never waits for a running apply.
 async fn get(state: &SandboxState, fields: &CallFields, language: ResultLanguage) -> Result<CallResult, JournalError> {

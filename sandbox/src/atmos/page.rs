@@ -14,12 +14,12 @@ use tracing::error;
 use self::step::{PageProblem, PageStep};
 use self::view::{ending, note, see_other};
 use self::visit::Visit;
-use crate::cards::{CardError, PayingCard};
-use crate::codes::{Code, ResultLanguage};
+use crate::atmos::cards::{CardError, PayingCard};
+use crate::atmos::codes::{Code, ResultLanguage};
+use crate::atmos::payment::StepResult;
+use crate::atmos::transaction::{CloseReason, PaymentState, Transaction};
 use crate::journal::JournalError;
-use crate::payment::StepResult;
 use crate::state::SandboxState;
-use crate::transaction::{CloseReason, PaymentState, Transaction};
 
 /// `GET /invoice/get?storeId&transactionId[&redirectLink]`: the page behind a payment link (Atmos API, payment page).
 #[poem::handler]

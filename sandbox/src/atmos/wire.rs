@@ -3,9 +3,9 @@
 use md5::{Digest, Md5};
 use serde::Serialize;
 
-use crate::codes::{Code, ResultLanguage};
+use crate::atmos::codes::{Code, ResultLanguage};
+use crate::atmos::transaction::{PaymentState, Transaction};
 use crate::config::SandboxConfig;
-use crate::transaction::{PaymentState, Transaction};
 
 /// An answer of `/merchant/pay/*` (Atmos API, answers of create, apply, get and reverse).
 #[derive(Debug, Serialize)]

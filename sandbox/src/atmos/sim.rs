@@ -18,16 +18,16 @@ use tracing::error;
 
 pub(crate) use self::settings::{delete_token, get_clock, get_token, post_away, post_clock, post_token};
 use crate::answers::{broken, json};
-use crate::callback::MerchantReply;
-use crate::cards::{GOOD_CARD, OTP, PayingCard};
-use crate::codes::{Code, ResultLanguage};
+use crate::atmos::callback::MerchantReply;
+use crate::atmos::cards::{GOOD_CARD, OTP, PayingCard};
+use crate::atmos::codes::{Code, ResultLanguage};
+use crate::atmos::merchant::{Call, card_code};
+use crate::atmos::payment::StepResult;
+use crate::atmos::transaction::{CloseReason, PaymentState, Transaction};
+use crate::atmos::wire::ResultBody;
 use crate::faults::{Fault, FaultRequest};
 use crate::journal::JournalError;
-use crate::merchant::{Call, card_code};
-use crate::payment::StepResult;
 use crate::state::{BODY_BYTES, SandboxState};
-use crate::transaction::{CloseReason, PaymentState, Transaction};
-use crate::wire::ResultBody;
 
 /// Refuses a request that a page of another site may have sent from a developer's browser.
 pub(crate) async fn refuse_other_sites<E: Endpoint>(routes: Arc<E>, request: Request) -> poem::Result<Response> {

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::atmos::transaction::{LedgerEntry, Transaction, TransactionChange};
 use crate::clock::SandboxClock;
 use crate::error::SandboxError;
 use crate::journal::{Journal, JournalError, JournalLine};
-use crate::transaction::{LedgerEntry, Transaction, TransactionChange};
 
 /// The ledger's file inside the data directory.
 pub(crate) const FILE_NAME: &str = "sandbox-ledger.jsonl";
@@ -156,8 +156,8 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::cards::PayingCard;
-    use crate::transaction::{CloseReason, PaymentState};
+    use crate::atmos::cards::PayingCard;
+    use crate::atmos::transaction::{CloseReason, PaymentState};
 
     fn card() -> PayingCard {
         PayingCard::read("8600490744313347", "2410").expect("a test card")
