@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use crate::atmos::transaction::now_ms;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Moments further ahead could no longer be added.
 pub(crate) const FURTHEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -43,4 +41,13 @@ impl SandboxClock {
 
 fn as_ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|elapsed| i64::try_from(elapsed.as_millis()).ok())
+        .unwrap_or_default()
 }

@@ -39,11 +39,18 @@ pub struct SandboxConfig {
     pub listen: SocketAddr,
     /// The base URL for browsers. Default: the bound address; loopback if that is every address.
     pub public_url: Option<Url>,
-    /// The directory of the ledger file `sandbox-ledger.jsonl`; it is created if it is missing.
+    /// The directory of the ledger files, such as `sandbox-ledger.jsonl`; it is created if it is missing.
     pub data_dir: PathBuf,
-    /// The URL for callbacks. Without it payments succeed without a callback, as at Atmos for a store that has no
+    /// Where Atmos sends callbacks. Without it payments succeed without a callback, as at Atmos for a store that has no
     /// callback URL registered.
     pub callback_url: Option<Url>,
+    /// Where Payme calls the merchant: the endpoint of its Merchant API. Without it nothing can be paid at Payme, as for
+    /// a cashbox without an endpoint.
+    pub payme_webhook: Option<Url>,
+    /// Where Click calls the merchant first. Without it nothing can be paid at Click.
+    pub click_prepare: Option<Url>,
+    /// Where Click calls the merchant after the debit.
+    pub click_complete: Option<Url>,
     /// How long the merchant may take to answer a callback.
     pub callback_timeout: Duration,
     /// User name for `/token`.
@@ -77,6 +84,9 @@ impl SandboxConfig {
             public_url: None,
             data_dir,
             callback_url,
+            payme_webhook: None,
+            click_prepare: None,
+            click_complete: None,
             callback_timeout: Duration::from_secs(10),
             consumer_key: "sandbox-key".to_owned(),
             consumer_secret: "sandbox-secret".to_owned(),
@@ -100,6 +110,9 @@ impl fmt::Debug for SandboxConfig {
             .field("listen", &self.listen)
             .field("data_dir", &self.data_dir)
             .field("callback_url", &self.callback_url)
+            .field("payme_webhook", &self.payme_webhook)
+            .field("click_prepare", &self.click_prepare)
+            .field("click_complete", &self.click_complete)
             .field("store_id", &self.store_id)
             .finish_non_exhaustive()
     }

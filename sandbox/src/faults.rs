@@ -1,132 +1,93 @@
-//! Faults on demand: everything that can go wrong at Atmos, or between Atmos and a merchant, switched on by name.
+//! Faults on demand: trouble at a gateway, or between a gateway and a merchant, switched on by name. Each gateway has
+//! a list of its own.
 
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
 
-/// Declares the faults by group, with the names and descriptions of `GET /_sim/faults`.
+/// Declares a gateway's faults by group, with the names and descriptions of its `_sim/faults`. The group says which of
+/// them can be limited to one call or to one account.
 macro_rules! faults {
-    ($($group:ident $group_name:literal { $($fault:ident $name:literal $description:literal,)* })*) => {
-        /// A kind of fault.
+    (
+        $(#[$about:meta])* enum $kind:ident, $group_kind:ident, $call_field:literal of $calls:expr;
+        $($group:ident $group_name:literal { $($fault:ident $name:literal $description:literal,)* })*
+    ) => {
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Fault { $($(#[doc = $description] $fault,)*)* }
+        pub(crate) enum $kind { $($(#[doc = $description] $fault,)*)* }
 
         /// The part that a fault affects.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum FaultGroup { $(#[doc = $group_name] $group,)* }
+        enum $group_kind { $(#[doc = $group_name] $group,)* }
 
-        impl Fault {
-            /// All faults.
-            pub(crate) const ALL: &[Fault] = &[$($(Fault::$fault,)*)*];
-
-            /// The name by which it is switched on.
-            pub(crate) fn name(self) -> &'static str {
-                match self { $($(Fault::$fault => $name,)*)* }
-            }
-
-            /// Its effect in one line.
-            pub(crate) fn description(self) -> &'static str {
-                match self { $($(Fault::$fault => $description,)*)* }
-            }
-
-            fn group(self) -> FaultGroup {
-                match self { $($(Fault::$fault)|* => FaultGroup::$group,)* }
+        impl $kind {
+            fn group(self) -> $group_kind {
+                match self { $($($kind::$fault)|* => $group_kind::$group,)* }
             }
         }
 
-        impl FaultGroup {
+        impl $crate::faults::FaultKind for $kind {
+            const ALL: &'static [Self] = &[$($($kind::$fault,)*)*];
+            const CALL_FIELD: &'static str = $call_field;
+
+            fn calls() -> Vec<&'static str> {
+                $calls
+            }
+
             fn name(self) -> &'static str {
-                match self { $(FaultGroup::$group => $group_name,)* }
+                match self { $($($kind::$fault => $name,)*)* }
+            }
+
+            fn description(self) -> &'static str {
+                match self { $($($kind::$fault => $description,)*)* }
+            }
+
+            fn group_name(self) -> &'static str {
+                match self.group() { $($group_kind::$group => $group_name,)* }
+            }
+
+            fn takes_call(self) -> bool {
+                self.group().takes_call()
+            }
+
+            fn takes_account(self) -> bool {
+                self.group().takes_account()
             }
         }
     };
 }
 
-faults! {
-    Token "token" {
-        TokenUnavailable "token-unavailable" "/token answers 500 with HTML",
-        TokenSlow "token-slow" "/token answers `milliseconds` late",
-    }
-    Call "call" {
-        TokenRejected "token-rejected" "merchant calls answer 401, whatever the token",
-        TokenRevoked "token-revoked" "before a merchant call another login gets a new token, which makes the caller's token void",
-        Latency "latency" "merchant calls wait `milliseconds` (default 200), then do their work and answer",
-        Unavailable "unavailable" "merchant calls answer 503 and do nothing",
-        ServerError "server-error" "merchant calls answer 500 with HTML and do nothing",
-        Forbidden "forbidden" "merchant calls answer 403 with HTML and do nothing, as for an address that is not registered",
-        Throttled "throttled" "merchant calls answer 429 and do nothing; Retry-After is `milliseconds`, rounded up to seconds",
-        Html "html" "merchant calls do their work and answer 200 with an HTML page",
-        Empty "empty" "merchant calls do their work and answer 200 with nothing",
-        Malformed "malformed" "merchant calls do their work and answer 200 with half of the JSON",
-        AnswerLost "answer-lost" "merchant calls do their work, then the connection closes without an answer",
-        AnswerLate "answer-late" "merchant calls do their work at once and answer `milliseconds` late: long ones are timeouts after success",
-    }
-    Shape "shape" {
-        UnknownCode "unknown-code" "merchant calls do their work and answer only an unknown result.code",
-        NoStoreTransaction "no-store-transaction" "merchant calls do their work and leave store_transaction out",
-        OtherTypes "other-types" "merchant calls answer numbers as strings, and strings of digits as numbers",
-        ExtraFields "extra-fields" "merchant calls answer with unknown fields, in every object",
-    }
-    Callback "callback" {
-        CallbackNever "callback-never" "debits without asking the merchant",
-        CallbackLate "callback-late" "debits without asking, and sends the callback `milliseconds` after the payer was answered",
-        CallbackEarly "callback-early" "the payer pays within create, so that the callback comes before create's answer",
-        CallbackDoubled "callback-doubled" "sends the callback twice at the same time; the first copy's answer decides",
-        CallbackRepeated "callback-repeated" "sends the callback `times` times (default 3), one after another; the last answer decides",
-        CallbackReplayed "callback-replayed" "sends exactly the same callback again, `milliseconds` after the payer was answered",
-        CallbackBadlySigned "callback-badly-signed" "sends a callback with a wrong signature instead of the right one",
-        CallbackUnsigned "callback-unsigned" "sends a callback without a signature",
-        CallbackUppercaseSign "callback-uppercase-sign" "writes the right signature in upper case",
-        CallbackWrongAmount "callback-wrong-amount" "sends a correctly signed callback over 1 tiyin instead of the right one",
-        CallbackDecimalAmount "callback-decimal-amount" "writes and signs the amount as `5000000.0`",
-        CallbackWrongStore "callback-wrong-store" "sends a correctly signed callback for another store instead of the right one",
-        CallbackUnknownTransaction "callback-unknown-transaction" "sends a correctly signed callback for an unknown transaction instead of the right one",
-        CallbackUnknownAccount "callback-unknown-account" "sends a correctly signed callback for an unknown account, with three more digits",
-        CallbackSlid "callback-slid" "moves the account's last digit to the front of the amount, which leaves the signature valid",
-        CallbackInvoice "callback-invoice" "calls the account `invoice` in the callback, as Atmos' documentation does",
-        CallbackBoth "callback-both" "sends the account twice in the callback, as `account` and as `invoice`",
-        CallbackNumbers "callback-numbers" "writes the callback's numeric values as JSON numbers, as older examples do",
-        CallbackForm "callback-form" "sends the callback as a form instead of JSON",
-        CallbackOtherAddress "callback-other-address" "sends the callback from 127.0.0.2 (on Linux, to a merchant on this machine)",
-    }
-    Outcome "outcome" {
-        DebitAlthoughRefused "debit-although-refused" "debits although the merchant refused, and tells the payer that it is paid",
-        DebitDeclined "debit-declined" "the bank declines after the merchant allowed: ERR-112, no money moves",
-        Lapsed "lapsed" "the transaction closes unpaid after the merchant allowed: ERR-092",
-        ReversedLater "reversed-later" "debits, and gives the money back `milliseconds` later without the merchant asking",
-        AmountDiffers "amount-differs" "get shows 100 tiyin more than the transaction has",
-        StatusUnknown "status-unknown" "get shows an unknown status_code for a paid transaction",
-        PaidAsClosed "paid-as-closed" "get answers ERR-092 for a paid transaction, with store_transaction showing the debit",
-    }
-}
+pub(crate) use faults;
 
-impl Fault {
-    fn find(name: &str) -> Option<Self> {
-        Fault::ALL.iter().copied().find(|fault| fault.name() == name)
-    }
+/// The faults of one gateway.
+pub(crate) trait FaultKind: Copy + Send + Sync + 'static {
+    /// All faults.
+    const ALL: &'static [Self];
+    /// The field of a request that limits a fault to one call of the gateway: `path` or `method`.
+    const CALL_FIELD: &'static str;
 
-    /// Its group: `token`, `call`, `shape`, `callback` or `outcome`.
-    pub(crate) fn group_name(self) -> &'static str {
-        self.group().name()
-    }
+    /// The names of the gateway's calls.
+    fn calls() -> Vec<&'static str>;
 
-    /// Whether it strikes calls of the merchant API, so that it can be limited to one path.
-    fn strikes_merchant_calls(self) -> bool {
-        match self.group() {
-            FaultGroup::Call | FaultGroup::Shape => true,
-            FaultGroup::Token | FaultGroup::Callback | FaultGroup::Outcome => false,
-        }
-    }
+    /// The name by which it is switched on.
+    fn name(self) -> &'static str;
 
-    /// Whether it strikes things that belong to an account.
-    fn knows_accounts(self) -> bool {
-        match self.group() {
-            FaultGroup::Token => false,
-            FaultGroup::Call | FaultGroup::Shape | FaultGroup::Callback | FaultGroup::Outcome => true,
-        }
-    }
+    /// Its effect in one line.
+    fn description(self) -> &'static str;
+
+    /// The name of its group.
+    fn group_name(self) -> &'static str;
+
+    /// Whether it can be limited to one call.
+    fn takes_call(self) -> bool;
+
+    /// Whether it can be limited to one account.
+    fn takes_account(self) -> bool;
 }
 
 /// A request to switch on a fault (`POST /_sim/faults`).
@@ -138,6 +99,7 @@ pub(crate) struct FaultRequest {
     next: Option<u64>,
     account: Option<String>,
     path: Option<String>,
+    method: Option<String>,
     milliseconds: Option<u64>,
     times: Option<u32>,
 }
@@ -152,14 +114,29 @@ pub(crate) struct ActiveFault {
     next: Option<u64>,
     /// The only account it strikes; with a `*` at its end, all accounts with this prefix; null means all.
     account: Option<String>,
-    /// The only path it strikes; null means all.
-    path: Option<String>,
+    #[serde(flatten)]
+    call: OnlyCall,
     milliseconds: u64,
     times: u32,
 }
 
+/// The only call that a fault strikes; null means all.
+#[derive(Clone, Debug, PartialEq)]
+struct OnlyCall {
+    field: &'static str,
+    name: Option<String>,
+}
+
+impl Serialize for OnlyCall {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(self.field, &self.name)?;
+        map.end()
+    }
+}
+
 impl ActiveFault {
-    fn concerns(&self, fault: Fault, target: FaultTarget<'_>) -> bool {
+    fn concerns(&self, fault: &str, target: FaultTarget<'_>) -> bool {
         let has_account = match (self.account.as_deref(), target.account) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -168,7 +145,7 @@ impl ActiveFault {
                 None => account == wanted,
             },
         };
-        self.fault == fault.name() && has_account && (self.path.is_none() || self.path.as_deref() == target.path)
+        self.fault == fault && has_account && (self.call.name.is_none() || self.call.name.as_deref() == target.call)
     }
 }
 
@@ -187,50 +164,53 @@ const MOST_TIMES: u32 = 100;
 /// Why a fault cannot be switched on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FaultError {
-    #[error("no fault is named {name:?}; the names are {}", names())]
-    UnknownName { name: String },
+    #[error("no fault is named {name:?}; the names are {known}")]
+    UnknownName { name: String, known: String },
     #[error("`share` is a probability between 0 and 1")]
     Share,
     #[error("`next` is at least 1; leave it out for every call")]
     Next,
-    #[error("`path` is a path of the merchant API, and only for faults of its calls")]
-    Path,
-    #[error("`account` cannot be used here: a call of /token belongs to no account")]
+    #[error("`{field}` is one of {known}, and only for faults of these calls")]
+    Call { field: &'static str, known: String },
+    #[error("`account` cannot be used here: what this fault strikes belongs to no account")]
     Account,
     #[error("`times` is from 1 to {MOST_TIMES}")]
     Times,
 }
 
-fn names() -> String {
-    let names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
-    names.join(", ")
-}
-
 /// A call or a payer's step that a fault could strike.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FaultTarget<'a> {
-    /// The path of the call; `None` for a payer's step.
-    pub(crate) path: Option<&'a str>,
+    /// The name of the call; `None` for a payer's step.
+    pub(crate) call: Option<&'a str>,
     /// The account of the transaction, if the call has one.
     pub(crate) account: Option<&'a str>,
 }
 
-/// The faults that are switched on.
-#[derive(Debug, Default)]
-pub(crate) struct Faults {
+/// The faults of a gateway that are switched on.
+#[derive(Debug)]
+pub(crate) struct Faults<Kind> {
     /// Lets calls skip the lock while no fault is switched on.
     any: AtomicBool,
     active: Mutex<Vec<ActiveFault>>,
+    kind: PhantomData<Kind>,
 }
 
-impl Faults {
-    /// Switches a fault on. It replaces a fault with the same name, account and path.
+impl<Kind> Default for Faults<Kind> {
+    fn default() -> Self {
+        Faults { any: AtomicBool::default(), active: Mutex::default(), kind: PhantomData }
+    }
+}
+
+impl<Kind: FaultKind> Faults<Kind> {
+    /// Switches a fault on. It replaces a fault with the same name, account and call.
     ///
     /// # Errors
     /// [`FaultError`] if the request makes no sense.
-    pub(crate) fn add(&self, request: FaultRequest, known_paths: &[&str]) -> Result<ActiveFault, FaultError> {
-        let Some(fault) = Fault::find(&request.fault) else {
-            return Err(FaultError::UnknownName { name: request.fault });
+    pub(crate) fn add(&self, request: FaultRequest) -> Result<ActiveFault, FaultError> {
+        let Some(fault) = Kind::ALL.iter().copied().find(|fault| fault.name() == request.fault) else {
+            let names: Vec<_> = Kind::ALL.iter().map(|fault| fault.name()).collect();
+            return Err(FaultError::UnknownName { name: request.fault, known: names.join(", ") });
         };
         let share = request.share.unwrap_or(1.0);
         if !(0.0..=1.0).contains(&share) {
@@ -239,12 +219,15 @@ impl Faults {
         if request.next == Some(0) {
             return Err(FaultError::Next);
         }
-        if let Some(path) = &request.path
-            && !(fault.strikes_merchant_calls() && known_paths.contains(&path.as_str()))
-        {
-            return Err(FaultError::Path);
+        let (call, other) = match Kind::CALL_FIELD {
+            "path" => (request.path, request.method),
+            _ => (request.method, request.path),
+        };
+        let is_known = call.as_deref().is_none_or(|call| fault.takes_call() && Kind::calls().contains(&call));
+        if !is_known || other.is_some() {
+            return Err(FaultError::Call { field: Kind::CALL_FIELD, known: Kind::calls().join(", ") });
         }
-        if request.account.is_some() && !fault.knows_accounts() {
+        if request.account.is_some() && !fault.takes_account() {
             return Err(FaultError::Account);
         }
         let times = request.times.unwrap_or(3);
@@ -256,12 +239,12 @@ impl Faults {
             share,
             next: request.next,
             account: request.account,
-            path: request.path,
+            call: OnlyCall { field: Kind::CALL_FIELD, name: call },
             milliseconds: request.milliseconds.unwrap_or(200),
             times,
         };
         let mut active = self.active.lock();
-        active.retain(|other| (other.fault, &other.account, &other.path) != (added.fault, &added.account, &added.path));
+        active.retain(|other| (other.fault, &other.account, &other.call) != (added.fault, &added.account, &added.call));
         active.push(added.clone());
         self.any.store(true, Ordering::Release);
         Ok(added)
@@ -278,14 +261,26 @@ impl Faults {
         self.active.lock().clone()
     }
 
+    /// The active faults, and all known ones, as `GET /_sim/faults` tells them.
+    pub(crate) fn told(&self) -> Value {
+        let known: Vec<_> = Kind::ALL
+            .iter()
+            .map(
+                |fault| json!({"fault": fault.name(), "group": fault.group_name(), "description": fault.description()}),
+            )
+            .collect();
+        json!({"active": self.active(), "known": known})
+    }
+
     /// Whether `fault` strikes now. A strike counts towards `next`.
-    pub(crate) fn strikes(&self, fault: Fault, target: FaultTarget<'_>) -> Option<Strike> {
+    pub(crate) fn strikes(&self, fault: Kind, target: FaultTarget<'_>) -> Option<Strike> {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
         let mut active = self.active.lock();
-        let place =
-            active.iter().position(|other| other.concerns(fault, target) && rand::random::<f64>() < other.share)?;
+        let place = active
+            .iter()
+            .position(|other| other.concerns(fault.name(), target) && rand::random::<f64>() < other.share)?;
         let struck = active.get_mut(place)?;
         let strike = Strike { delay: Duration::from_millis(struck.milliseconds), times: struck.times };
         if let Some(next) = &mut struck.next {
@@ -297,6 +292,3 @@ impl Faults {
         Some(strike)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! The ledger's file: one JSON line for each change, appended and never rewritten.
+//! A ledger's file: one JSON line for each change, appended and never rewritten.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
@@ -7,24 +7,15 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use crate::atmos::transaction::TransactionChange;
 use crate::error::SandboxError;
 
 /// The most bytes written with one system call.
 const GROUP_BYTES: usize = 256 * 1024;
-
-/// One line of the file.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct JournalLine {
-    pub(crate) transaction_id: i64,
-    pub(crate) at_ms: i64,
-    #[serde(flatten)]
-    pub(crate) change: TransactionChange,
-}
 
 /// Why a change did not reach the file, and so was not made.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,9 +49,9 @@ impl Journal {
     /// Opens the file, passes every line to `replay`, and is then ready to append.
     ///
     /// An incomplete last line is cut off: it was being written when the process died, so no answer depends on it.
-    pub(crate) fn open(
+    pub(crate) fn open<Line: DeserializeOwned>(
         path: &Path,
-        mut replay: impl FnMut(JournalLine) -> Result<(), String>,
+        mut replay: impl FnMut(Line) -> Result<(), String>,
     ) -> Result<Self, SandboxError> {
         let unwritable = |source| SandboxError::DataDirNotWritable { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
@@ -114,7 +105,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`] if the line is not in the file.
-    pub(crate) async fn append(&self, line: &JournalLine) -> Result<(), JournalError> {
+    pub(crate) async fn append(&self, line: &impl Serialize) -> Result<(), JournalError> {
         let mut text = serde_json::to_vec(line).map_err(|cause| JournalError::Encode(Arc::new(cause)))?;
         text.push(b'\n');
         let (written, answer) = oneshot::channel();

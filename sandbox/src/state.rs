@@ -1,34 +1,27 @@
-//! The state shared by all endpoints.
+//! The state that the sandboxes of all gateways share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::atmos::callback::CallbackSender;
-use crate::atmos::ledger::TransactionLedger;
-use crate::atmos::token::TokenIssuer;
 use crate::clock::SandboxClock;
 use crate::config::SandboxConfig;
 use crate::connections::Connections;
-use crate::faults::Faults;
 use crate::local_url::local_url;
 
 /// The most bytes of a request's body.
 pub(crate) const BODY_BYTES: usize = 64 * 1024;
 
-/// The state of a sandbox.
+/// What belongs to no single gateway: the listener, the clock, and work that goes on.
 #[derive(Debug)]
 pub(crate) struct SandboxState {
     pub(crate) config: SandboxConfig,
     /// The base URL for browsers, without a trailing slash.
     pub(crate) public_url: String,
     pub(crate) clock: SandboxClock,
-    pub(crate) ledger: TransactionLedger,
-    pub(crate) tokens: TokenIssuer,
-    pub(crate) faults: Faults,
-    pub(crate) callbacks: CallbackSender,
     pub(crate) connections: Connections,
     /// Work that continues after its caller has hung up.
     pub(crate) tasks: TaskTracker,
@@ -38,27 +31,19 @@ pub(crate) struct SandboxState {
 
 impl SandboxState {
     /// The state of a sandbox that listens on `address`.
-    pub(crate) fn new(
-        config: SandboxConfig,
-        address: SocketAddr,
-        ledger: TransactionLedger,
-    ) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(config: SandboxConfig, address: SocketAddr) -> Self {
         let public_url = match &config.public_url {
             Some(url) => url.as_str().trim_end_matches('/').to_owned(),
             None => local_url(address),
         };
-        Ok(SandboxState {
+        SandboxState {
             public_url,
-            tokens: TokenIssuer::new(config.token_mode, config.token_lifetime, ledger.clock.clone()),
-            clock: ledger.clock.clone(),
-            ledger,
-            faults: Faults::default(),
-            callbacks: CallbackSender::new(&config)?,
+            clock: SandboxClock::default(),
             connections: Connections::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             config,
-        })
+        }
     }
 
     /// Runs `work` to its end even if the caller hangs up: closing a browser must not stop a debit half way. `None` if
@@ -69,25 +54,29 @@ impl SandboxState {
     ) -> Option<T> {
         self.tasks.spawn(work).await.ok()
     }
+
+    /// Runs `work` after a delay, unless the sandbox stops.
+    pub(crate) fn later(&self, delay: Duration, work: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => (),
+                () = tokio::time::sleep(delay) => work.await,
+            }
+        });
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::sync::oneshot;
 
     use super::*;
 
     #[tokio::test]
     async fn work_goes_on_when_its_caller_has_hung_up() {
-        // Another test may have installed it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let directory = tempfile::tempdir().expect("a directory");
         let address = ([127, 0, 0, 1], 0).into();
-        let config = SandboxConfig::new(address, directory.path().to_owned(), None);
-        let ledger = TransactionLedger::open(directory.path()).expect("a ledger");
-        let state = Arc::new(SandboxState::new(config, address, ledger).expect("a gateway"));
+        let state = Arc::new(SandboxState::new(SandboxConfig::new(address, "unused".into(), None), address));
         let (done, finished) = oneshot::channel();
         let work = async move {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -3,12 +3,10 @@
 mod body;
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use reqwest::redirect::Policy;
 use reqwest::{Client, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -16,9 +14,11 @@ use tracing::debug;
 use url::Url;
 
 pub(crate) use self::body::{AccountKey, CallbackRequest, CallbackShape, SPOILING, write_body};
-use crate::atmos::transaction::now_ms;
+use crate::atmos::faults::AtmosFault;
+use crate::clock::now_ms;
 use crate::config::SandboxConfig;
-use crate::faults::Fault;
+use crate::exchange::{client_builder, exchange};
+use crate::faults::FaultKind;
 
 /// How many callbacks `GET /_sim/callbacks` shows; older ones are dropped.
 const KEPT_CALLBACKS: usize = 1_000;
@@ -28,8 +28,6 @@ const ATTEMPTS: u32 = 3;
 const PAUSE_BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
 /// The source of callbacks that do not come from the gateway's address. On Linux all of 127.0.0.0/8 is this machine.
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// The most bytes read of an answer; the rest cannot matter.
-const ANSWER_BYTES: usize = 64 * 1024;
 
 /// Sends callbacks and remembers them.
 #[derive(Debug)]
@@ -77,14 +75,7 @@ pub(crate) struct SentCallback {
 
 impl CallbackSender {
     pub(crate) fn new(config: &SandboxConfig) -> Result<Self, reqwest::Error> {
-        // A merchant on the same machine is called without TLS, and this machine may have no root certificates.
-        let client = || {
-            let client = Client::builder().timeout(config.callback_timeout).redirect(Policy::none()).no_proxy();
-            match Client::builder().build() {
-                Ok(_) => client,
-                Err(_) => client.tls_certs_only(std::iter::empty::<reqwest::Certificate>()),
-            }
-        };
+        let client = || client_builder(config.callback_timeout);
         let client_elsewhere = client().local_address(ELSEWHERE).build()?;
         Ok(CallbackSender {
             client: client().build()?,
@@ -125,7 +116,7 @@ impl CallbackSender {
             self.remember(SentCallback {
                 transaction_id,
                 account: callback.account.clone(),
-                fault: callback.fault.map(Fault::name),
+                fault: callback.fault.map(AtmosFault::name),
                 attempt,
                 sent_at_ms,
                 milliseconds,
@@ -148,20 +139,13 @@ impl CallbackSender {
             false => "application/json",
         };
         let request = client.post(url).header(header::CONTENT_TYPE, content_type).body(callback.body.clone());
-        let mut response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return MerchantAnswer::failed(None, &error),
-        };
-        let http_status = Some(response.status().as_u16());
-        let mut bytes = Vec::new();
-        while bytes.len() < ANSWER_BYTES {
-            match response.chunk().await {
-                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(error) => return MerchantAnswer::failed(http_status, &error),
-            }
+        let came = exchange(request).await;
+        let http_status = came.http_status;
+        if came.error.is_some() {
+            let reply = MerchantReply { http_status, status: None };
+            return MerchantAnswer { reply, timed_out: came.timed_out, error: came.error };
         }
-        let (status, error) = match serde_json::from_slice::<AnswerBody>(&bytes) {
+        let (status, error) = match serde_json::from_slice::<AnswerBody>(&came.body) {
             Ok(body) => (Some(body.status), None),
             Err(error) => (None, Some(format!("unreadable answer: {error}"))),
         };
@@ -191,22 +175,6 @@ struct MerchantAnswer {
 #[derive(Deserialize)]
 struct AnswerBody {
     status: i64,
-}
-
-impl MerchantAnswer {
-    fn failed(http_status: Option<u16>, error: &reqwest::Error) -> Self {
-        let mut causes = vec![error.to_string()];
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            causes.push(inner.to_string());
-            cause = inner.source();
-        }
-        MerchantAnswer {
-            reply: MerchantReply { http_status, status: None },
-            timed_out: error.is_timeout(),
-            error: Some(causes.join(": ")),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::atmos::transaction::{LedgerEntry, Transaction, TransactionChange};
+use crate::atmos::transaction::{JournalLine, LedgerEntry, Transaction, TransactionChange};
 use crate::clock::SandboxClock;
 use crate::error::SandboxError;
-use crate::journal::{Journal, JournalError, JournalLine};
+use crate::journal::{Journal, JournalError};
 
 /// The ledger's file inside the data directory.
 pub(crate) const FILE_NAME: &str = "sandbox-ledger.jsonl";
@@ -22,7 +22,7 @@ const SUCCESS_ID_OFFSET: i64 = 2_000_000_000;
 #[derive(Debug)]
 pub(crate) struct TransactionLedger {
     /// Dates every line.
-    pub(crate) clock: SandboxClock,
+    clock: SandboxClock,
     book: RwLock<Book>,
     journal: Journal,
     next_id: AtomicI64,
@@ -39,11 +39,10 @@ struct Book {
 impl TransactionLedger {
     /// Opens the ledger in `data_dir` and replays it. The ids of a new ledger start from the current second, so that a
     /// wiped sandbox does not use its old ids again.
-    pub(crate) fn open(data_dir: &Path) -> Result<Self, SandboxError> {
+    pub(crate) fn open(data_dir: &Path, clock: SandboxClock) -> Result<Self, SandboxError> {
         let mut book = Book::default();
         let journal = Journal::open(&data_dir.join(FILE_NAME), |line| book.replay(line))?;
 
-        let clock = SandboxClock::default();
         let epoch_second = clock.now_ms() / 1000;
         let next_id = book.entries.keys().max().map_or(epoch_second, |last| last + 1);
         let next_success_id = book.debits.keys().max().map_or(epoch_second + SUCCESS_ID_OFFSET, |last| last + 1);
@@ -159,6 +158,10 @@ mod tests {
     use crate::atmos::cards::PayingCard;
     use crate::atmos::transaction::{CloseReason, PaymentState};
 
+    fn open(directory: &Path) -> Result<TransactionLedger, SandboxError> {
+        TransactionLedger::open(directory, SandboxClock::default())
+    }
+
     fn card() -> PayingCard {
         PayingCard::read("8600490744313347", "2410").expect("a test card")
     }
@@ -177,13 +180,13 @@ mod tests {
     #[tokio::test]
     async fn a_restarted_ledger_knows_every_transaction_and_goes_on_counting() {
         let directory = tempfile::tempdir().expect("a directory");
-        let ledger = TransactionLedger::open(directory.path()).expect("a fresh ledger");
+        let ledger = open(directory.path()).expect("a fresh ledger");
         let first = ledger.create("order-1", 5_000_000, Some("shoes")).await.expect("a draft");
         let second = ledger.create("order-2", 100, None).await.expect("a draft");
         let debited = debit(&ledger, first.id).await;
         drop(ledger);
 
-        let ledger = TransactionLedger::open(directory.path()).expect("the same ledger");
+        let ledger = open(directory.path()).expect("the same ledger");
 
         let found = ledger.find(first.id).expect("the first").snapshot();
         assert_eq!(found.state, PaymentState::Debited);
@@ -203,35 +206,35 @@ mod tests {
     #[tokio::test]
     async fn a_line_torn_by_a_kill_is_cut_off_and_the_ledger_goes_on() {
         let directory = tempfile::tempdir().expect("a directory");
-        let ledger = TransactionLedger::open(directory.path()).expect("a fresh ledger");
+        let ledger = open(directory.path()).expect("a fresh ledger");
         let draft = ledger.create("order-1", 500, None).await.expect("a draft");
         drop(ledger);
         let path = directory.path().join(FILE_NAME);
         let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
         write!(file, "{{\"transaction_id\":{},\"at_ms\":1,\"cha", draft.id).expect("half a line");
 
-        let ledger = TransactionLedger::open(directory.path()).expect("a torn ledger");
+        let ledger = open(directory.path()).expect("a torn ledger");
         assert_eq!(ledger.transactions().len(), 1);
         let entry = ledger.find(draft.id).expect("the draft");
         let closed = TransactionChange::Closed { reason: CloseReason::Canceled };
         ledger.record(&entry, &draft, closed).await.expect("closed");
         drop(ledger);
 
-        let ledger = TransactionLedger::open(directory.path()).expect("a mended ledger");
+        let ledger = open(directory.path()).expect("a mended ledger");
         assert_eq!(ledger.transactions()[0].state, PaymentState::Closed);
     }
 
     #[tokio::test]
     async fn an_unreadable_line_is_named_by_its_number() {
         let directory = tempfile::tempdir().expect("a directory");
-        let ledger = TransactionLedger::open(directory.path()).expect("a fresh ledger");
+        let ledger = open(directory.path()).expect("a fresh ledger");
         ledger.create("order-1", 500, None).await.expect("a draft");
         drop(ledger);
         let path = directory.path().join(FILE_NAME);
         let mut file = fs::OpenOptions::new().append(true).open(&path).expect("the file");
         writeln!(file, "not json").expect("a bad line");
 
-        let error = TransactionLedger::open(directory.path()).expect_err("an unreadable ledger");
+        let error = open(directory.path()).expect_err("an unreadable ledger");
 
         assert!(error.to_string().contains("line 2"), "{error}");
     }
@@ -244,7 +247,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("an open directory");
 
-        let _ledger = TransactionLedger::open(directory.path()).expect("a fresh ledger");
+        let _ledger = open(directory.path()).expect("a fresh ledger");
 
         let mode = fs::metadata(directory.path().join(FILE_NAME)).expect("the file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -253,9 +256,9 @@ mod tests {
     #[tokio::test]
     async fn two_sandboxes_never_share_a_ledger() {
         let directory = tempfile::tempdir().expect("a directory");
-        let _first = TransactionLedger::open(directory.path()).expect("a fresh ledger");
+        let _first = open(directory.path()).expect("a fresh ledger");
 
-        let second = TransactionLedger::open(directory.path());
+        let second = open(directory.path());
 
         assert!(matches!(second, Err(SandboxError::LedgerInUse { .. })));
     }
@@ -263,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn changes_made_at_the_same_time_are_all_in_the_file() {
         let directory = tempfile::tempdir().expect("a directory");
-        let ledger = Arc::new(TransactionLedger::open(directory.path()).expect("a fresh ledger"));
+        let ledger = Arc::new(open(directory.path()).expect("a fresh ledger"));
         let tasks: Vec<_> = (0..200)
             .map(|number| {
                 let ledger = ledger.clone();
@@ -275,7 +278,7 @@ mod tests {
         }
         drop(ledger);
 
-        let ledger = TransactionLedger::open(directory.path()).expect("the same ledger");
+        let ledger = open(directory.path()).expect("the same ledger");
 
         assert_eq!(ledger.transactions().len(), 200);
     }

@@ -16,14 +16,16 @@ pub(crate) use self::call::Call;
 pub(crate) use self::calls::card_code;
 use self::fields::CallFields;
 use crate::answers::{broken, html, json};
-use crate::faults::{Fault, FaultTarget};
-use crate::state::{BODY_BYTES, SandboxState};
+use crate::atmos::faults::AtmosFault;
+use crate::atmos::state::AtmosSandbox;
+use crate::faults::FaultTarget;
+use crate::state::BODY_BYTES;
 
 /// The endpoint of one call: first faults, then the token, then the call itself.
 pub(crate) struct MerchantEndpoint {
     pub(crate) call: Call,
     pub(crate) path: &'static str,
-    pub(crate) state: Arc<SandboxState>,
+    pub(crate) state: Arc<AtmosSandbox>,
 }
 
 impl Endpoint for MerchantEndpoint {
@@ -35,29 +37,29 @@ impl Endpoint for MerchantEndpoint {
         };
         let fields = CallFields::read(&bytes);
         let account = self.account_of(&fields);
-        let target = FaultTarget { path: Some(self.path), account: account.as_deref() };
+        let target = FaultTarget { call: Some(self.path), account: account.as_deref() };
         let strikes = |fault| self.state.faults.strikes(fault, target);
 
-        if let Some(strike) = strikes(Fault::Latency) {
+        if let Some(strike) = strikes(AtmosFault::Latency) {
             tokio::time::sleep(strike.delay).await;
         }
-        if strikes(Fault::Unavailable).is_some() {
+        if strikes(AtmosFault::Unavailable).is_some() {
             return Ok(html(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable"));
         }
-        if strikes(Fault::ServerError).is_some() {
+        if strikes(AtmosFault::ServerError).is_some() {
             return Ok(html(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"));
         }
-        if strikes(Fault::Forbidden).is_some() {
+        if strikes(AtmosFault::Forbidden).is_some() {
             return Ok(html(StatusCode::FORBIDDEN, "Forbidden"));
         }
-        if let Some(strike) = strikes(Fault::Throttled) {
+        if let Some(strike) = strikes(AtmosFault::Throttled) {
             return Ok(throttled(strike.delay));
         }
-        if strikes(Fault::TokenRevoked).is_some() {
+        if strikes(AtmosFault::TokenRevoked).is_some() {
             self.state.tokens.log_in_elsewhere();
         }
         let authorization = request.header(header::AUTHORIZATION);
-        if strikes(Fault::TokenRejected).is_some() || !self.state.tokens.accept(authorization) {
+        if strikes(AtmosFault::TokenRejected).is_some() || !self.state.tokens.accept(authorization) {
             self.state.tokens.count_rejection();
             return Ok(invalid_token());
         }
@@ -65,7 +67,7 @@ impl Endpoint for MerchantEndpoint {
         let language = fields.language();
         let (call, state) = (self.call, Arc::clone(&self.state));
         let work = async move { calls::answer(call, &state, &fields, language).await };
-        let answer = match self.state.run(work).await {
+        let answer = match self.state.common.run(work).await {
             Some(Ok(answer)) => answer,
             Some(Err(cause)) => {
                 error!(error = %cause, path = self.path, "the ledger failed a call of {}", self.path);
@@ -75,11 +77,11 @@ impl Endpoint for MerchantEndpoint {
         };
         debug!(path = self.path, code = answer.result.code, "{} answered {}", self.path, answer.result.code);
 
-        if strikes(Fault::AnswerLost).is_some() {
-            self.state.connections.sever(request.remote_addr());
+        if strikes(AtmosFault::AnswerLost).is_some() {
+            self.state.common.connections.sever(request.remote_addr());
             return Ok(Response::default());
         }
-        if let Some(strike) = strikes(Fault::AnswerLate) {
+        if let Some(strike) = strikes(AtmosFault::AnswerLate) {
             tokio::time::sleep(strike.delay).await;
         }
         Ok(spoil::write(answer, language, strikes))

@@ -17,14 +17,14 @@ use self::visit::Visit;
 use crate::atmos::cards::{CardError, PayingCard};
 use crate::atmos::codes::{Code, ResultLanguage};
 use crate::atmos::payment::StepResult;
+use crate::atmos::state::AtmosSandbox;
 use crate::atmos::transaction::{CloseReason, PaymentState, Transaction};
 use crate::journal::JournalError;
-use crate::state::SandboxState;
 
 /// `GET /invoice/get?storeId&transactionId[&redirectLink]`: the page behind a payment link (Atmos API, payment page).
 #[poem::handler]
 pub(crate) async fn get_invoice(
-    Data(state): Data<&Arc<SandboxState>>,
+    Data(state): Data<&Arc<AtmosSandbox>>,
     request: &Request,
 ) -> Result<Response, PageProblem> {
     let query = request.uri().query().unwrap_or_default();
@@ -47,7 +47,7 @@ pub(crate) async fn get_invoice(
 
 /// `POST /invoice/card`: the payer entered a card.
 #[poem::handler]
-pub(crate) async fn post_card(Data(state): Data<&Arc<SandboxState>>, form: Body) -> Result<Response, PageProblem> {
+pub(crate) async fn post_card(Data(state): Data<&Arc<AtmosSandbox>>, form: Body) -> Result<Response, PageProblem> {
     let visit = Visit::from_form(state, form).await?;
     let entry = state.ledger.find(visit.transaction_id).ok_or(PageProblem::NoInvoice)?;
     let complain = |message: &str| {
@@ -75,7 +75,7 @@ pub(crate) async fn post_card(Data(state): Data<&Arc<SandboxState>>, form: Body)
 
 /// `POST /invoice/pay`: the payer confirms with the OTP. A second click finds the first debit and makes no second one.
 #[poem::handler]
-pub(crate) async fn post_pay(Data(state): Data<&Arc<SandboxState>>, form: Body) -> Result<Response, PageProblem> {
+pub(crate) async fn post_pay(Data(state): Data<&Arc<AtmosSandbox>>, form: Body) -> Result<Response, PageProblem> {
     let visit = Visit::from_form(state, form).await?;
     let (runner, id, otp) = (Arc::clone(state), visit.transaction_id, visit.typed("otp"));
     let (code, transaction) = run(state, async move { runner.pay(id, &otp).await }).await?;
@@ -104,7 +104,7 @@ pub(crate) async fn post_pay(Data(state): Data<&Arc<SandboxState>>, form: Body) 
 
 /// `POST /invoice/cancel`: the payer gives up, which closes the transaction for good.
 #[poem::handler]
-pub(crate) async fn post_cancel(Data(state): Data<&Arc<SandboxState>>, form: Body) -> Result<Response, PageProblem> {
+pub(crate) async fn post_cancel(Data(state): Data<&Arc<AtmosSandbox>>, form: Body) -> Result<Response, PageProblem> {
     let visit = Visit::from_form(state, form).await?;
     let (runner, id) = (Arc::clone(state), visit.transaction_id);
     let work = async move { runner.give_up(id, CloseReason::Canceled).await };
@@ -114,7 +114,7 @@ pub(crate) async fn post_cancel(Data(state): Data<&Arc<SandboxState>>, form: Bod
 
 /// `GET /ofd/{success_trans_id}`: stands for the fiscal receipt that `apply` links to.
 #[poem::handler]
-pub(crate) async fn get_receipt(Data(state): Data<&Arc<SandboxState>>, Path(success_trans_id): Path<i64>) -> Response {
+pub(crate) async fn get_receipt(Data(state): Data<&Arc<AtmosSandbox>>, Path(success_trans_id): Path<i64>) -> Response {
     match state.ledger.find_debit(success_trans_id) {
         Some(_) => note(StatusCode::OK, "This would be the fiscal receipt. The sandbox writes none."),
         None => note(StatusCode::NOT_FOUND, "There is no such receipt."),
@@ -123,10 +123,10 @@ pub(crate) async fn get_receipt(Data(state): Data<&Arc<SandboxState>>, Path(succ
 
 /// Runs a step to its end even if the browser leaves, and returns its code and the transaction.
 async fn run(
-    state: &Arc<SandboxState>,
+    state: &Arc<AtmosSandbox>,
     step: impl Future<Output = Result<StepResult, JournalError>> + Send + 'static,
 ) -> Result<(Code, Transaction), PageProblem> {
-    match state.run(step).await {
+    match state.common.run(step).await {
         Some(Ok(result)) => {
             let transaction = result.transaction.ok_or(PageProblem::NoInvoice)?;
             Ok((result.code, transaction))

@@ -8,10 +8,11 @@ use tracing::{error, info};
 use crate::atmos::callback::{AccountKey, CallbackRequest, CallbackShape, MerchantReply, SPOILING, write_body};
 use crate::atmos::cards::{Behaviour, OTP, PayingCard};
 use crate::atmos::codes::Code;
+use crate::atmos::faults::AtmosFault;
+use crate::atmos::state::AtmosSandbox;
 use crate::atmos::transaction::{CloseReason, LedgerEntry, PaymentState, Transaction, TransactionChange};
-use crate::faults::{Fault, FaultTarget, Strike};
+use crate::faults::{FaultTarget, Strike};
 use crate::journal::JournalError;
-use crate::state::SandboxState;
 
 /// How many wrong OTPs close a transaction.
 const LAST_WRONG_OTP: u8 = 3;
@@ -44,7 +45,7 @@ struct DebitPermission {
     later: Option<(CallbackRequest, Duration)>,
 }
 
-impl SandboxState {
+impl AtmosSandbox {
     /// The payer enters a card. Until the debit, another card may replace it.
     pub(crate) async fn prepay(&self, id: i64, card: PayingCard) -> Result<StepResult, JournalError> {
         let Some(entry) = self.ledger.find(id) else {
@@ -103,7 +104,7 @@ impl SandboxState {
             self.send_callback_later(callback, delay);
         }
         if after.state == PaymentState::Debited
-            && let Some(strike) = self.strikes(Fault::ReversedLater, &after)
+            && let Some(strike) = self.strikes(AtmosFault::ReversedLater, &after)
         {
             self.reverse_later(&entry, strike.delay);
         }
@@ -118,23 +119,23 @@ impl SandboxState {
     }
 
     async fn ask_merchant(&self, transaction: &Transaction) -> DebitPermission {
-        if self.strikes(Fault::CallbackNever, transaction).is_some() {
+        if self.strikes(AtmosFault::CallbackNever, transaction).is_some() {
             return DebitPermission { allowed: true, reply: None, later: None };
         }
         let callback = self.callback_for(transaction);
         let told = |fault| CallbackRequest { fault: callback.fault.or(Some(fault)), ..callback.clone() };
-        if let Some(strike) = self.strikes(Fault::CallbackLate, transaction) {
+        if let Some(strike) = self.strikes(AtmosFault::CallbackLate, transaction) {
             return DebitPermission {
                 allowed: true,
                 reply: None,
-                later: Some((told(Fault::CallbackLate), strike.delay)),
+                later: Some((told(AtmosFault::CallbackLate), strike.delay)),
             };
         }
-        let reply = if self.strikes(Fault::CallbackDoubled, transaction).is_some() {
-            let callback = told(Fault::CallbackDoubled);
+        let reply = if self.strikes(AtmosFault::CallbackDoubled, transaction).is_some() {
+            let callback = told(AtmosFault::CallbackDoubled);
             tokio::join!(self.callbacks.ask(&callback), self.callbacks.ask(&callback)).0
-        } else if let Some(strike) = self.strikes(Fault::CallbackRepeated, transaction) {
-            let callback = told(Fault::CallbackRepeated);
+        } else if let Some(strike) = self.strikes(AtmosFault::CallbackRepeated, transaction) {
+            let callback = told(AtmosFault::CallbackRepeated);
             let mut reply = None;
             for _ in 0..strike.times {
                 reply = self.callbacks.ask(&callback).await;
@@ -143,12 +144,12 @@ impl SandboxState {
         } else {
             self.callbacks.ask(&callback).await
         };
-        let replay = self.strikes(Fault::CallbackReplayed, transaction);
+        let replay = self.strikes(AtmosFault::CallbackReplayed, transaction);
         DebitPermission {
             // Without a registered URL no callback is sent.
             allowed: reply.is_none_or(MerchantReply::allows_debit),
             reply,
-            later: replay.map(|strike| (told(Fault::CallbackReplayed), strike.delay)),
+            later: replay.map(|strike| (told(AtmosFault::CallbackReplayed), strike.delay)),
         }
     }
 
@@ -159,14 +160,14 @@ impl SandboxState {
         transaction: Transaction,
         card: &PayingCard,
     ) -> Result<(Code, Transaction), JournalError> {
-        if !permission.allowed && self.strikes(Fault::DebitAlthoughRefused, &transaction).is_none() {
+        if !permission.allowed && self.strikes(AtmosFault::DebitAlthoughRefused, &transaction).is_none() {
             return Ok((Code::MerchantRefused, transaction));
         }
-        if self.strikes(Fault::Lapsed, &transaction).is_some() {
+        if self.strikes(AtmosFault::Lapsed, &transaction).is_some() {
             let closed = self.close(entry, &transaction, CloseReason::Lapsed).await?;
             return Ok((Code::Closed, closed));
         }
-        if self.strikes(Fault::DebitDeclined, &transaction).is_some() {
+        if self.strikes(AtmosFault::DebitDeclined, &transaction).is_some() {
             return Ok((Code::InsufficientFunds, transaction));
         }
         match card.behaviour {
@@ -182,27 +183,16 @@ impl SandboxState {
     /// The money has already moved, so the merchant's answer is only remembered.
     fn send_callback_later(self: &Arc<Self>, callback: CallbackRequest, delay: Duration) {
         let state = Arc::clone(self);
-        self.later(delay, async move {
+        self.common.later(delay, async move {
             state.callbacks.ask(&callback).await;
         });
     }
 
     fn reverse_later(self: &Arc<Self>, entry: &Arc<LedgerEntry>, delay: Duration) {
         let (state, entry) = (Arc::clone(self), Arc::clone(entry));
-        self.later(delay, async move {
+        self.common.later(delay, async move {
             if let Err(cause) = state.reverse(Some(entry)).await {
                 error!(error = %cause, "the ledger failed a reversal");
-            }
-        });
-    }
-
-    /// Runs `work` after a delay, unless the sandbox stops.
-    pub(crate) fn later(&self, delay: Duration, work: impl Future<Output = ()> + Send + 'static) {
-        let stopping = self.stopping.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = stopping.cancelled() => (),
-                () = tokio::time::sleep(delay) => work.await,
             }
         });
     }
@@ -210,28 +200,28 @@ impl SandboxState {
     /// The callback for this transaction, changed and formatted as the faults say. Forms combine with every other
     /// fault, because they change no value.
     fn callback_for(&self, transaction: &Transaction) -> CallbackRequest {
-        let strikes = |fault: &Fault| self.strikes(*fault, transaction).is_some();
+        let strikes = |fault: &AtmosFault| self.strikes(*fault, transaction).is_some();
         let fault = SPOILING.into_iter().find(strikes);
-        let account_key = if strikes(&Fault::CallbackBoth) {
+        let account_key = if strikes(&AtmosFault::CallbackBoth) {
             AccountKey::Both
-        } else if strikes(&Fault::CallbackInvoice) {
+        } else if strikes(&AtmosFault::CallbackInvoice) {
             AccountKey::Invoice
         } else {
             AccountKey::Account
         };
         let shape = CallbackShape {
             account_key,
-            has_numbers: strikes(&Fault::CallbackNumbers),
-            is_signed_in_capitals: strikes(&Fault::CallbackUppercaseSign),
-            is_form: strikes(&Fault::CallbackForm),
+            has_numbers: strikes(&AtmosFault::CallbackNumbers),
+            is_signed_in_capitals: strikes(&AtmosFault::CallbackUppercaseSign),
+            is_form: strikes(&AtmosFault::CallbackForm),
         };
         CallbackRequest {
             transaction_id: transaction.id,
             account: transaction.account.clone(),
-            body: write_body(&self.config, transaction, shape, fault),
+            body: write_body(&self.common.config, transaction, shape, fault),
             fault,
             is_form: shape.is_form,
-            is_from_elsewhere: strikes(&Fault::CallbackOtherAddress),
+            is_from_elsewhere: strikes(&AtmosFault::CallbackOtherAddress),
         }
     }
 
@@ -246,8 +236,8 @@ impl SandboxState {
     /// Closes a transaction that was not paid within its lifetime. The caller holds its lock.
     async fn close_if_over(&self, entry: &LedgerEntry) -> Result<Transaction, JournalError> {
         let transaction = entry.snapshot();
-        let lifetime_ms = i64::try_from(self.config.draft_lifetime.as_millis()).unwrap_or(i64::MAX);
-        let is_over = transaction.created_at_ms.saturating_add(lifetime_ms) <= self.clock.now_ms();
+        let lifetime_ms = i64::try_from(self.common.config.draft_lifetime.as_millis()).unwrap_or(i64::MAX);
+        let is_over = transaction.created_at_ms.saturating_add(lifetime_ms) <= self.common.clock.now_ms();
         match transaction.state {
             PaymentState::Draft | PaymentState::Prepaid if is_over => {
                 self.close(entry, &transaction, CloseReason::Lapsed).await
@@ -306,8 +296,8 @@ impl SandboxState {
     }
 
     /// Whether a fault strikes a payer's step on this transaction.
-    pub(crate) fn strikes(&self, fault: Fault, transaction: &Transaction) -> Option<Strike> {
-        let target = FaultTarget { path: None, account: Some(&transaction.account) };
+    pub(crate) fn strikes(&self, fault: AtmosFault, transaction: &Transaction) -> Option<Strike> {
+        let target = FaultTarget { call: None, account: Some(&transaction.account) };
         self.faults.strikes(fault, target)
     }
 }

@@ -1,7 +1,5 @@
 //! One payment in the sandbox, and all its changes.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
@@ -44,7 +42,7 @@ pub(crate) struct Transaction {
     pub(crate) reversals_asked: u32,
 }
 
-/// A change of a transaction; one line of the ledger file.
+/// A change of a transaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub(crate) enum TransactionChange {
@@ -53,6 +51,15 @@ pub(crate) enum TransactionChange {
     Debited { success_trans_id: i64 },
     Closed { reason: CloseReason },
     Reversed,
+}
+
+/// One line of the ledger file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct JournalLine {
+    pub(crate) transaction_id: i64,
+    pub(crate) at_ms: i64,
+    #[serde(flatten)]
+    pub(crate) change: TransactionChange,
 }
 
 /// Why a transaction ended without money.
@@ -151,13 +158,4 @@ impl LedgerEntry {
         transaction.make(change, at_ms);
         transaction.clone()
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|elapsed| i64::try_from(elapsed.as_millis()).ok())
-        .unwrap_or_default()
 }

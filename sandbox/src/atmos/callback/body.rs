@@ -5,10 +5,11 @@ use serde::Serialize;
 use sha2::Sha256;
 use url::form_urlencoded;
 
-use crate::atmos::transaction::{Transaction, now_ms};
+use crate::atmos::faults::AtmosFault;
+use crate::atmos::transaction::Transaction;
 use crate::atmos::wire::{NumberOrText, hex};
+use crate::clock::now_ms;
 use crate::config::{CallbackHash, SandboxConfig};
-use crate::faults::Fault;
 
 /// A callback as it is sent.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct CallbackRequest {
     pub(crate) account: String,
     pub(crate) body: String,
     /// The fault that changed it, or that sends it in another way.
-    pub(crate) fault: Option<Fault>,
+    pub(crate) fault: Option<AtmosFault>,
     /// Whether it is a form instead of JSON.
     pub(crate) is_form: bool,
     /// Whether it is sent from an address that is not the gateway's.
@@ -67,15 +68,15 @@ struct CallbackBody<'a> {
 }
 
 /// The faults that change the content of a callback.
-pub(crate) const SPOILING: [Fault; 8] = [
-    Fault::CallbackBadlySigned,
-    Fault::CallbackUnsigned,
-    Fault::CallbackWrongAmount,
-    Fault::CallbackDecimalAmount,
-    Fault::CallbackWrongStore,
-    Fault::CallbackUnknownTransaction,
-    Fault::CallbackUnknownAccount,
-    Fault::CallbackSlid,
+pub(crate) const SPOILING: [AtmosFault; 8] = [
+    AtmosFault::CallbackBadlySigned,
+    AtmosFault::CallbackUnsigned,
+    AtmosFault::CallbackWrongAmount,
+    AtmosFault::CallbackDecimalAmount,
+    AtmosFault::CallbackWrongStore,
+    AtmosFault::CallbackUnknownTransaction,
+    AtmosFault::CallbackUnknownAccount,
+    AtmosFault::CallbackSlid,
 ];
 
 /// Writes the body, changed if a fault says so.
@@ -83,25 +84,25 @@ pub(crate) fn write_body(
     config: &SandboxConfig,
     transaction: &Transaction,
     shape: CallbackShape,
-    fault: Option<Fault>,
+    fault: Option<AtmosFault>,
 ) -> String {
     let mut store_id = config.store_id.clone();
     let mut transaction_id = transaction.id.to_string();
     let mut account = transaction.account.clone();
     let mut amount = transaction.amount_tiyin.to_string();
     match fault {
-        Some(Fault::CallbackWrongAmount) => "1".clone_into(&mut amount),
-        Some(Fault::CallbackWrongStore) => store_id.push('9'),
-        Some(Fault::CallbackDecimalAmount) => amount.push_str(".0"),
-        Some(Fault::CallbackUnknownTransaction) => transaction_id.push_str("000"),
-        Some(Fault::CallbackUnknownAccount) => account.push_str("000"),
+        Some(AtmosFault::CallbackWrongAmount) => "1".clone_into(&mut amount),
+        Some(AtmosFault::CallbackWrongStore) => store_id.push('9'),
+        Some(AtmosFault::CallbackDecimalAmount) => amount.push_str(".0"),
+        Some(AtmosFault::CallbackUnknownTransaction) => transaction_id.push_str("000"),
+        Some(AtmosFault::CallbackUnknownAccount) => account.push_str("000"),
         _ => (),
     }
     let mut sign = sign(config.sign_algorithm, &store_id, &transaction_id, &account, &amount, &config.api_key);
     match fault {
-        Some(Fault::CallbackBadlySigned) => sign = sign.chars().rev().collect(),
+        Some(AtmosFault::CallbackBadlySigned) => sign = sign.chars().rev().collect(),
         // The last character of the account becomes the first of the amount: the signed text is the same.
-        Some(Fault::CallbackSlid) => amount.insert_str(0, &account.pop().map(String::from).unwrap_or_default()),
+        Some(AtmosFault::CallbackSlid) => amount.insert_str(0, &account.pop().map(String::from).unwrap_or_default()),
         _ => (),
     }
     if shape.is_signed_in_capitals {
@@ -120,7 +121,7 @@ pub(crate) fn write_body(
         amount: scalar(amount),
         account: (shape.account_key != AccountKey::Invoice).then_some(&account),
         invoice: (shape.account_key != AccountKey::Account).then_some(&account),
-        sign: (fault != Some(Fault::CallbackUnsigned)).then_some(sign),
+        sign: (fault != Some(AtmosFault::CallbackUnsigned)).then_some(sign),
     };
     // A struct of texts and numbers can always be written as JSON.
     let json = || serde_json::to_string(&body).unwrap_or_default();
@@ -169,11 +170,11 @@ mod tests {
         Transaction::draft(202_072, "12345".into(), 5_000_000, None)
     }
 
-    fn body(config: &SandboxConfig, fault: Option<Fault>) -> Value {
+    fn body(config: &SandboxConfig, fault: Option<AtmosFault>) -> Value {
         shaped(config, CallbackShape::default(), fault)
     }
 
-    fn shaped(config: &SandboxConfig, shape: CallbackShape, fault: Option<Fault>) -> Value {
+    fn shaped(config: &SandboxConfig, shape: CallbackShape, fault: Option<AtmosFault>) -> Value {
         serde_json::from_str(&write_body(config, &transaction(), shape, fault)).expect("JSON")
     }
 
@@ -230,7 +231,7 @@ mod tests {
     fn a_signature_can_be_in_capitals_or_missing() {
         let capitals =
             shaped(&config(), CallbackShape { is_signed_in_capitals: true, ..CallbackShape::default() }, None);
-        let unsigned = body(&config(), Some(Fault::CallbackUnsigned));
+        let unsigned = body(&config(), Some(AtmosFault::CallbackUnsigned));
 
         assert_eq!(capitals["sign"], "81CF2D62AC965A94CDA887AE406D37D4");
         assert_eq!(unsigned.get("sign"), None);
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_amount_can_be_written_and_signed_as_a_decimal() {
-        let body = body(&config(), Some(Fault::CallbackDecimalAmount));
+        let body = body(&config(), Some(AtmosFault::CallbackDecimalAmount));
 
         assert_eq!(body["amount"], "5000000.0");
         assert_eq!(body["sign"], "fbacee95c46195f0573d7e34177d5b91");
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_slid_boundary_leaves_the_signature_right() {
-        let body = body(&config(), Some(Fault::CallbackSlid));
+        let body = body(&config(), Some(AtmosFault::CallbackSlid));
 
         assert_eq!(body["account"], "1234");
         assert_eq!(body["amount"], "55000000");
@@ -281,19 +282,19 @@ mod tests {
             )
         };
 
-        let wrong_amount = body(&config, Some(Fault::CallbackWrongAmount));
+        let wrong_amount = body(&config, Some(AtmosFault::CallbackWrongAmount));
         assert_eq!(wrong_amount["amount"], "1");
         assert_eq!(wrong_amount["sign"], resigned(&wrong_amount));
 
-        let wrong_store = body(&config, Some(Fault::CallbackWrongStore));
+        let wrong_store = body(&config, Some(AtmosFault::CallbackWrongStore));
         assert_ne!(wrong_store["store_id"], "1234");
         assert_eq!(wrong_store["sign"], resigned(&wrong_store));
 
-        let unknown = body(&config, Some(Fault::CallbackUnknownTransaction));
+        let unknown = body(&config, Some(AtmosFault::CallbackUnknownTransaction));
         assert_ne!(unknown["transaction_id"], "202072");
         assert_eq!(unknown["sign"], resigned(&unknown));
 
-        let badly_signed = body(&config, Some(Fault::CallbackBadlySigned));
+        let badly_signed = body(&config, Some(AtmosFault::CallbackBadlySigned));
         assert_eq!(badly_signed["amount"], "5000000");
         assert_ne!(badly_signed["sign"], resigned(&badly_signed));
     }

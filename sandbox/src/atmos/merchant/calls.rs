@@ -6,15 +6,15 @@ use super::Call;
 use super::fields::{CallFields, NewDraft};
 use crate::atmos::cards::{CardError, OTP, PayingCard};
 use crate::atmos::codes::{Code, ResultLanguage};
+use crate::atmos::faults::AtmosFault;
 use crate::atmos::payment::StepResult;
+use crate::atmos::state::AtmosSandbox;
 use crate::atmos::transaction::PaymentState;
 use crate::atmos::wire::{ApiAnswer, ResultBody, StoreTransaction};
-use crate::faults::Fault;
 use crate::journal::JournalError;
-use crate::state::SandboxState;
 
 /// `get`: shows a transaction. It never waits for a running apply.
-async fn get(state: &SandboxState, fields: &CallFields, language: ResultLanguage) -> Result<CallResult, JournalError> {
+async fn get(state: &AtmosSandbox, fields: &CallFields, language: ResultLanguage) -> Result<CallResult, JournalError> {
     let entry = match fields.transaction_id(state) {
         Ok(id) => state.ledger.find(id),
         Err(code) => return Ok(Err(code)),
@@ -25,15 +25,15 @@ async fn get(state: &SandboxState, fields: &CallFields, language: ResultLanguage
     let transaction = state.present(&entry).await?;
     let code = match transaction.state {
         PaymentState::Closed => Code::Closed,
-        PaymentState::Debited if state.strikes(Fault::PaidAsClosed, &transaction).is_some() => Code::Closed,
+        PaymentState::Debited if state.strikes(AtmosFault::PaidAsClosed, &transaction).is_some() => Code::Closed,
         PaymentState::Draft | PaymentState::Prepaid | PaymentState::Debited | PaymentState::Reversed => Code::Ok,
     };
-    let mut shown = StoreTransaction::new(&transaction, &state.config);
-    if state.strikes(Fault::AmountDiffers, &transaction).is_some() {
+    let mut shown = StoreTransaction::new(&transaction, &state.common.config);
+    if state.strikes(AtmosFault::AmountDiffers, &transaction).is_some() {
         shown.amount = shown.amount.saturating_add(100);
         shown.total = shown.total.saturating_add(100);
     }
-    if transaction.state == PaymentState::Debited && state.strikes(Fault::StatusUnknown, &transaction).is_some() {
+    if transaction.state == PaymentState::Debited && state.strikes(AtmosFault::StatusUnknown, &transaction).is_some() {
         shown.status_code = Some("-777");
         shown.status_message = Some("Something new");
     }
@@ -43,7 +43,7 @@ async fn get(state: &SandboxState, fields: &CallFields, language: ResultLanguage
 /// Does the work of a call and returns its answer.
 pub(super) async fn answer(
     call: Call,
-    state: &Arc<SandboxState>,
+    state: &Arc<AtmosSandbox>,
     fields: &CallFields,
     language: ResultLanguage,
 ) -> Result<ApiAnswer, JournalError> {
@@ -63,7 +63,7 @@ pub(super) async fn answer(
 type CallResult = Result<ApiAnswer, Code>;
 
 async fn create(
-    state: &Arc<SandboxState>,
+    state: &Arc<AtmosSandbox>,
     fields: &CallFields,
     language: ResultLanguage,
     with_receipt: bool,
@@ -73,19 +73,19 @@ async fn create(
         Err(code) => return Ok(Err(code)),
     };
     let transaction = state.ledger.create(draft.account, draft.amount_tiyin, draft.details).await?;
-    if state.strikes(Fault::CallbackEarly, &transaction).is_some() {
+    if state.strikes(AtmosFault::CallbackEarly, &transaction).is_some() {
         state.prepay(transaction.id, PayingCard::bound()).await?;
         state.pay(transaction.id, OTP).await?;
     }
     Ok(Ok(ApiAnswer {
         transaction_id: Some(transaction.id),
-        store_transaction: Some(StoreTransaction::new(&transaction, &state.config)),
+        store_transaction: Some(StoreTransaction::new(&transaction, &state.common.config)),
         ..ApiAnswer::bare(Code::Ok, language)
     }))
 }
 
 async fn pre_apply(
-    state: &SandboxState,
+    state: &AtmosSandbox,
     fields: &CallFields,
     language: ResultLanguage,
 ) -> Result<CallResult, JournalError> {
@@ -118,7 +118,7 @@ pub(crate) fn card_code(error: CardError) -> Code {
 }
 
 async fn apply(
-    state: &Arc<SandboxState>,
+    state: &Arc<AtmosSandbox>,
     fields: &CallFields,
     language: ResultLanguage,
 ) -> Result<CallResult, JournalError> {
@@ -136,15 +136,15 @@ async fn apply(
     let mut answer = answer_result(state, result, language);
     answer.transaction_id = None;
     if let Some(paid) = paid {
-        let receipt = paid.success_trans_id.map(|id| format!("{}/ofd/{id}", state.public_url));
-        answer.store_transaction = Some(StoreTransaction::new(&paid, &state.config));
+        let receipt = paid.success_trans_id.map(|id| format!("{}/ofd/{id}", state.common.public_url));
+        answer.store_transaction = Some(StoreTransaction::new(&paid, &state.common.config));
         answer.ofd_url_commission.clone_from(&receipt);
         answer.ofd_url = receipt;
     }
     Ok(Ok(answer))
 }
 
-fn retry_otp(state: &SandboxState, fields: &CallFields, language: ResultLanguage) -> CallResult {
+fn retry_otp(state: &AtmosSandbox, fields: &CallFields, language: ResultLanguage) -> CallResult {
     let id = fields.transaction_id(state)?;
     let transaction = state.ledger.find(id).ok_or(Code::NotFound)?.snapshot();
     let code = match transaction.state {
@@ -159,7 +159,7 @@ fn retry_otp(state: &SandboxState, fields: &CallFields, language: ResultLanguage
 
 /// `reverse` takes the debit's id (`success_trans_id`) under the name `transaction_id`; the store is optional.
 async fn reverse(
-    state: &SandboxState,
+    state: &AtmosSandbox,
     fields: &CallFields,
     language: ResultLanguage,
 ) -> Result<CallResult, JournalError> {
@@ -185,14 +185,14 @@ async fn reverse(
 
 /// The result of a step as JSON. A closed transaction is shown whole, because only that distinguishes a paid one from a
 /// canceled one.
-fn answer_result(state: &SandboxState, result: StepResult, language: ResultLanguage) -> ApiAnswer {
+fn answer_result(state: &AtmosSandbox, result: StepResult, language: ResultLanguage) -> ApiAnswer {
     let transaction = result.transaction.as_ref();
     ApiAnswer {
         result: ResultBody::new(result.code, language),
         transaction_id: transaction.filter(|_| result.code == Code::Ok).map(|transaction| transaction.id),
         store_transaction: transaction
             .filter(|_| result.code == Code::Closed)
-            .map(|transaction| StoreTransaction::new(transaction, &state.config)),
+            .map(|transaction| StoreTransaction::new(transaction, &state.common.config)),
         ofd_url: None,
         ofd_url_commission: None,
     }

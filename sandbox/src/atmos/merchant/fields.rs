@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::atmos::codes::{Code, ResultLanguage};
-use crate::state::SandboxState;
+use crate::atmos::state::AtmosSandbox;
 
 /// The longest account that is accepted; Atmos' own limit is not published.
 const ACCOUNT_BYTES: usize = 255;
@@ -43,16 +43,16 @@ impl CallFields {
     }
 
     /// Checks the store, which most calls must name.
-    pub(super) fn check_store(&self, state: &SandboxState) -> Result<(), Code> {
+    pub(super) fn check_store(&self, state: &AtmosSandbox) -> Result<(), Code> {
         match self.text_or_number("store_id") {
-            Some(store_id) if store_id == state.config.store_id => Ok(()),
+            Some(store_id) if store_id == state.common.config.store_id => Ok(()),
             Some(_) => Err(Code::NotFound),
             None => Err(Code::WrongParameters),
         }
     }
 
     /// The transaction named by a call; its store is checked first.
-    pub(super) fn transaction_id(&self, state: &SandboxState) -> Result<i64, Code> {
+    pub(super) fn transaction_id(&self, state: &AtmosSandbox) -> Result<i64, Code> {
         self.check_store(state)?;
         self.id("transaction_id").ok_or(Code::WrongParameters)
     }
@@ -66,7 +66,7 @@ pub(super) struct NewDraft<'a> {
 }
 
 impl<'a> NewDraft<'a> {
-    pub(super) fn read(state: &SandboxState, fields: &'a CallFields, with_receipt: bool) -> Result<Self, Code> {
+    pub(super) fn read(state: &AtmosSandbox, fields: &'a CallFields, with_receipt: bool) -> Result<Self, Code> {
         fields.check_store(state)?;
         let amount = fields.0.get("amount").and_then(Value::as_i64).filter(|amount| *amount > 0);
         let account = fields.text("account").filter(|account| !account.is_empty() && account.len() <= ACCOUNT_BYTES);
@@ -79,7 +79,8 @@ impl<'a> NewDraft<'a> {
         if (fields.has("details") && details.is_none()) || (with_receipt && !receipt_lines_are_whole(fields)) {
             return Err(Code::WrongParameters);
         }
-        if fields.has("terminal_id") && fields.text_or_number("terminal_id").as_ref() != Some(&state.config.terminal_id)
+        if fields.has("terminal_id")
+            && fields.text_or_number("terminal_id").as_ref() != Some(&state.common.config.terminal_id)
         {
             return Err(Code::NotFound);
         }

@@ -6,30 +6,31 @@ use serde_json::{Value, json};
 
 use crate::answers::{html, json};
 use crate::atmos::codes::{Code, ResultLanguage};
+use crate::atmos::faults::AtmosFault;
 use crate::atmos::wire::ApiAnswer;
-use crate::faults::{Fault, Strike};
+use crate::faults::Strike;
 
 /// Writes `answer`, changed by the faults that strike.
 pub(super) fn write(
     mut answer: ApiAnswer,
     language: ResultLanguage,
-    strikes: impl Fn(Fault) -> Option<Strike>,
+    strikes: impl Fn(AtmosFault) -> Option<Strike>,
 ) -> Response {
-    if strikes(Fault::UnknownCode).is_some() {
+    if strikes(AtmosFault::UnknownCode).is_some() {
         answer = ApiAnswer::bare(Code::NeverHeardOf, language);
     }
-    if strikes(Fault::NoStoreTransaction).is_some() {
+    if strikes(AtmosFault::NoStoreTransaction).is_some() {
         answer.store_transaction = None;
     }
-    if strikes(Fault::Html).is_some() {
+    if strikes(AtmosFault::Html).is_some() {
         return html(StatusCode::OK, "Ведутся технические работы");
     }
-    if strikes(Fault::Empty).is_some() {
+    if strikes(AtmosFault::Empty).is_some() {
         return Response::builder().header(header::CONTENT_TYPE, JSON).body(());
     }
-    let has_other_types = strikes(Fault::OtherTypes).is_some();
-    let has_extra_fields = strikes(Fault::ExtraFields).is_some();
-    if strikes(Fault::Malformed).is_some() {
+    let has_other_types = strikes(AtmosFault::OtherTypes).is_some();
+    let has_extra_fields = strikes(AtmosFault::ExtraFields).is_some();
+    if strikes(AtmosFault::Malformed).is_some() {
         return half_of(&answer);
     }
     if !has_other_types && !has_extra_fields {

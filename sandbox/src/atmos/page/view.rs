@@ -9,8 +9,8 @@ use super::step::{PageProblem, PageStep};
 use super::visit::{RedirectLink, Visit};
 use crate::answers::broken;
 use crate::atmos::cards::{Behaviour, TEST_CARDS};
+use crate::atmos::state::AtmosSandbox;
 use crate::atmos::transaction::{PaymentState, Transaction};
-use crate::state::SandboxState;
 
 /// The content security policy: the browser loads nothing but the style in the page. Forms are not limited, because
 /// browsers apply such a limit to the redirect to the shop too.
@@ -45,7 +45,7 @@ struct NotePage<'a> {
 
 impl Visit {
     /// Sends the payer back to the shop, or shows the result if the shop named no address.
-    pub(super) fn leave(&self, state: &SandboxState, transaction: &Transaction) -> Result<Response, PageProblem> {
+    pub(super) fn leave(&self, state: &AtmosSandbox, transaction: &Transaction) -> Result<Response, PageProblem> {
         match &self.redirect_link {
             Some(link) => see_other(link.text()),
             None => Ok(self.show(state, transaction, PageStep::Done, ending(transaction), StatusCode::OK)),
@@ -55,7 +55,7 @@ impl Visit {
     /// Shows the invoice in one of its steps; an empty message is not shown.
     pub(super) fn show(
         &self,
-        state: &SandboxState,
+        state: &AtmosSandbox,
         transaction: &Transaction,
         step: PageStep,
         message: &str,
@@ -67,7 +67,7 @@ impl Visit {
                 step,
                 message,
                 message_is_good: transaction.state == PaymentState::Debited,
-                store_id: &state.config.store_id,
+                store_id: &state.common.config.store_id,
                 transaction_id: transaction.id,
                 account: &transaction.account,
                 amount: soum(transaction.amount_tiyin),

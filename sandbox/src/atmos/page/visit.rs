@@ -4,7 +4,8 @@ use poem::Body;
 use url::{Url, form_urlencoded};
 
 use super::step::{PageProblem, PageStep};
-use crate::state::{BODY_BYTES, SandboxState};
+use crate::atmos::state::AtmosSandbox;
+use crate::state::BODY_BYTES;
 
 /// The page's address, relative to itself and to the targets of its forms.
 const PAGE: &str = "get?";
@@ -21,7 +22,7 @@ impl Visit {
     ///
     /// # Errors
     /// The fault of the link.
-    pub(super) fn read(state: &SandboxState, encoded: &[u8]) -> Result<Self, PageProblem> {
+    pub(super) fn read(state: &AtmosSandbox, encoded: &[u8]) -> Result<Self, PageProblem> {
         let fields: Vec<(String, String)> = form_urlencoded::parse(encoded).into_owned().collect();
         let find = |name: &str| {
             let field = fields.iter().find(|(other, _)| other == name);
@@ -34,7 +35,7 @@ impl Visit {
             .map(|link| RedirectLink::read(link).ok_or(PageProblem::NoWebPage))
             .transpose()?;
         match transaction_id.parse() {
-            Ok(transaction_id) if store_id == state.config.store_id => {
+            Ok(transaction_id) if store_id == state.common.config.store_id => {
                 Ok(Visit { transaction_id, redirect_link, fields })
             }
             _ => Err(PageProblem::NoInvoice),
@@ -42,7 +43,7 @@ impl Visit {
     }
 
     /// Reads the fields of a form.
-    pub(super) async fn from_form(state: &SandboxState, form: Body) -> Result<Self, PageProblem> {
+    pub(super) async fn from_form(state: &AtmosSandbox, form: Body) -> Result<Self, PageProblem> {
         match form.into_bytes_limit(BODY_BYTES).await {
             Ok(bytes) => Visit::read(state, &bytes),
             Err(_) => Err(PageProblem::Unreadable),
@@ -57,10 +58,10 @@ impl Visit {
     }
 
     /// The page's address, relative to itself and to the forms' targets, so that it works under any prefix.
-    pub(super) fn link(&self, state: &SandboxState, step: PageStep) -> String {
+    pub(super) fn link(&self, state: &AtmosSandbox, step: PageStep) -> String {
         let mut query = form_urlencoded::Serializer::for_suffix(String::from(PAGE), PAGE.len());
         query
-            .append_pair("storeId", &state.config.store_id)
+            .append_pair("storeId", &state.common.config.store_id)
             .append_pair("transactionId", &self.transaction_id.to_string());
         if let Some(link) = &self.redirect_link {
             query.append_pair("redirectLink", link.text());

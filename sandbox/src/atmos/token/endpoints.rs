@@ -12,18 +12,20 @@ use url::form_urlencoded;
 
 use super::credentials;
 use crate::answers::{html, json};
-use crate::faults::{Fault, FaultTarget};
-use crate::state::{BODY_BYTES, SandboxState};
+use crate::atmos::faults::AtmosFault;
+use crate::atmos::state::AtmosSandbox;
+use crate::faults::FaultTarget;
+use crate::state::BODY_BYTES;
 
 /// `POST /token` (Atmos API, token): returns an access token for the client's credentials.
 #[poem::handler]
-pub(crate) async fn post_token(Data(state): Data<&Arc<SandboxState>>, request: &Request, form: Body) -> Response {
-    let target = FaultTarget { path: None, account: None };
+pub(crate) async fn post_token(Data(state): Data<&Arc<AtmosSandbox>>, request: &Request, form: Body) -> Response {
+    let target = FaultTarget { call: None, account: None };
     state.tokens.count_call();
-    if let Some(strike) = state.faults.strikes(Fault::TokenSlow, target) {
+    if let Some(strike) = state.faults.strikes(AtmosFault::TokenSlow, target) {
         tokio::time::sleep(strike.delay).await;
     }
-    if state.faults.strikes(Fault::TokenUnavailable, target).is_some() {
+    if state.faults.strikes(AtmosFault::TokenUnavailable, target).is_some() {
         return html(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
     }
     if !knows_client(state, request) {
@@ -58,7 +60,7 @@ pub(crate) async fn post_token(Data(state): Data<&Arc<SandboxState>>, request: &
 
 /// `POST /revoke` (Atmos API, token): makes a token invalid. An unknown token is no error (RFC 7009, 2.2).
 #[poem::handler]
-pub(crate) async fn post_revoke(Data(state): Data<&Arc<SandboxState>>, request: &Request, form: Body) -> Response {
+pub(crate) async fn post_revoke(Data(state): Data<&Arc<AtmosSandbox>>, request: &Request, form: Body) -> Response {
     if !knows_client(state, request) {
         return invalid_client();
     }
@@ -72,8 +74,8 @@ pub(crate) async fn post_revoke(Data(state): Data<&Arc<SandboxState>>, request: 
     Response::default()
 }
 
-fn knows_client(state: &SandboxState, request: &Request) -> bool {
-    let (key, secret) = (&state.config.consumer_key, &state.config.consumer_secret);
+fn knows_client(state: &AtmosSandbox, request: &Request) -> bool {
+    let (key, secret) = (&state.common.config.consumer_key, &state.common.config.consumer_secret);
     request
         .header(header::AUTHORIZATION)
         .and_then(|header| credentials(header, "Basic"))
