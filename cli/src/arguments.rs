@@ -6,7 +6,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use domain::id::OrderId;
 
+mod addresses;
 mod callbacks;
+mod checks;
 mod examples;
 mod gateways;
 mod jobs;
@@ -16,6 +18,7 @@ mod output;
 mod processes;
 
 pub(crate) use callbacks::{AccountField, CallbackCommand, CallbacksCommand, CallbacksFilter, SignArguments};
+pub(crate) use checks::{CheckCommand, SandboxCommand};
 pub(crate) use gateways::{GatewaysCommand, WeatherCommand};
 pub(crate) use jobs::{JobsCommand, JobsFilter};
 pub(crate) use orders::{Because, OrdersCommand, ResolveArguments};
@@ -125,13 +128,15 @@ pub(crate) enum Command {
     /// Start a stand-in for the gateway, with no real money
     ///
     /// It answers as Atmos does, shows a page where a test card pays, asks before it debits, and plays faults on demand. It
-    /// serves integrations in any language.
+    /// serves integrations in any language. Payme stands below /payme/, Click below /click/.
     #[command(after_help = examples!(
         "tasdiq sandbox",
         "tasdiq sandbox --listen 127.0.0.1:8100 --callback-url http://127.0.0.1:8000/atmos/webhook/",
+        "tasdiq sandbox --payme-webhook http://127.0.0.1:8000/payme/webhook/",
+        "tasdiq sandbox --click-prepare http://127.0.0.1:8000/click/webhook/",
         "tasdiq sandbox --token-mode revoke-previous --draft-lifetime 600"
     ))]
-    Sandbox(SandboxArguments),
+    Sandbox(Box<SandboxArguments>),
     /// Bring the database's tables to this release
     ///
     /// Harmless to repeat, and may run while processes of the older release work. It waits for locks up to 10 minutes.
@@ -330,6 +335,18 @@ mod tests {
             "tasdiq sandbox --token-mode rotate",
             "tasdiq sandbox --token-lifetime 1",
             "tasdiq sandbox --draft-lifetime 0",
+            "tasdiq sandbox --payme-webhook 127.0.0.1:8000",
+            "tasdiq sandbox --click-complete http://127.0.0.1:8000/click/webhook/",
+            "tasdiq sandbox --listen 127.0.0.1:8100 check payme http://127.0.0.1:8000 --account 1 --amount 50",
+            "tasdiq sandbox check",
+            "tasdiq sandbox check atmos http://127.0.0.1:8000",
+            "tasdiq sandbox check payme",
+            "tasdiq sandbox check payme 127.0.0.1:8000 --account 1 --amount 50",
+            "tasdiq sandbox check payme http://127.0.0.1:8000 --amount 50",
+            "tasdiq sandbox check payme http://127.0.0.1:8000 --account 1",
+            "tasdiq sandbox check payme http://127.0.0.1:8000 --account 1 --amount 50 --scenario 3",
+            "tasdiq sandbox check payme http://127.0.0.1:8000 --account 1 --amount 50 --busy-code 0",
+            "tasdiq sandbox check click http://127.0.0.1:8000 --account 1 --amount 5,00",
             "tasdiq sandbox --public-url localhost:8100",
             "tasdiq sandbox --public-url http://localhost:8100?page=1",
         ] {

@@ -35,7 +35,7 @@ mod suspects;
 mod up;
 mod worker;
 
-use arguments::{AnyCommand, Arguments, Command, HiddenCommand};
+use arguments::{AnyCommand, Arguments, Command, HiddenCommand, SandboxCommand};
 use config::{CONTRACT, Config, Role};
 use exit::Exit;
 use signal::stop_on_signal;
@@ -94,7 +94,10 @@ async fn run(command: AnyCommand) -> Result<(), Exit> {
         Command::Up => up::run(configure(Role::Up)?, &stop_on_signal()?).await,
         Command::Api => api::run(configure(Role::Api)?, &stop_on_signal()?).await,
         Command::Worker(arguments) => worker::run(&configure(Role::Worker)?, &arguments, &stop_on_signal()?).await,
-        Command::Sandbox(arguments) => sandbox::run(&configure(Role::Sandbox)?, arguments, &stop_on_signal()?).await,
+        Command::Sandbox(arguments) => match arguments.command {
+            Some(SandboxCommand::Check(command)) => sandbox::check::run(command).await,
+            None => sandbox::run(&configure(Role::Sandbox)?, *arguments, &stop_on_signal()?).await,
+        },
         // The rest is short, and a signal may simply end it: what was not committed was not done.
         Command::Migrate => migrate::run(&configure(Role::Migrate)?).await,
         Command::Restored(output) => restored::run(&configure(Role::Operator)?, output).await,

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::data_dir::{DataDir, is_out_of_room};
 use crate::exit::Exit;
 
+pub(crate) mod check;
 pub(crate) mod settings;
 
 /// Runs the sandbox until `stop`.
@@ -21,6 +22,9 @@ pub(crate) async fn run(config: &Config, arguments: SandboxArguments, stop: &Can
     let data_dir = DataDir::open(&config.data_dir.path, config.role.command())?;
     let listen = arguments.listen.unwrap_or(config.sandbox.listen);
     let mut options = SandboxConfig::new(listen, data_dir.path().to_owned(), arguments.callback_url);
+    options.payme_webhook = arguments.payme_webhook;
+    options.click_complete = arguments.click_complete.or_else(|| arguments.click_prepare.clone());
+    options.click_prepare = arguments.click_prepare;
     options.sign_algorithm = sign_algorithm(config);
     options.public_url = arguments.public_url;
     options.token_mode = match arguments.token_mode {

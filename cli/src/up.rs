@@ -78,14 +78,17 @@ fn real_path(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Starts the sandbox where this configuration has one, with callbacks to our own webhook.
+/// Starts the sandbox where this configuration has one, with calls to our own webhooks.
 async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option<Sandbox>, Exit> {
     if !config.starts_sandbox() {
         return Ok(None);
     }
-    let webhook =
-        Url::parse(&format!("{}/atmos/webhook/", local_base(config.address.listen))).context("no webhook address")?;
-    let mut options = SandboxConfig::new(config.sandbox.listen, data_dir.path().to_owned(), Some(webhook));
+    let base = local_base(config.address.listen);
+    let webhook = |gateway| Url::parse(&format!("{base}/{gateway}/webhook/")).context("no webhook address");
+    let mut options = SandboxConfig::new(config.sandbox.listen, data_dir.path().to_owned(), Some(webhook("atmos")?));
+    options.payme_webhook = Some(webhook("payme")?);
+    options.click_prepare = Some(webhook("click")?);
+    options.click_complete = Some(webhook("click")?);
     options.sign_algorithm = sandbox::sign_algorithm(config);
     options.max_connections = ConnectionLimits::of_this_process().sandbox;
     if config.sandbox.listen.port() != 0 {

@@ -1,16 +1,13 @@
-//! The stand-ins that one sandbox has, one for each gateway, and all their routes.
+//! The stand-ins that one sandbox has, one for each gateway.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use poem::{Endpoint, EndpointExt, Response, get, post};
-
-use crate::atmos::{self, AtmosSandbox};
-use crate::click::{self, ClickSandbox};
+use crate::atmos::AtmosSandbox;
+use crate::click::ClickSandbox;
 use crate::error::SandboxError;
 use crate::journal::JournalError;
-use crate::payme::{self, PaymeSandbox};
-use crate::sim;
+use crate::payme::PaymeSandbox;
 use crate::state::SandboxState;
 
 /// All stand-ins of a sandbox.
@@ -43,24 +40,4 @@ impl Gateways {
     pub(crate) fn close(&self) {
         self.atmos.ledger.close();
     }
-
-    /// All routes: those of Atmos at the top, as Atmos has them; the others below their names. Every other path is 404.
-    pub(crate) fn routes(&self) -> impl Endpoint + use<> {
-        let sim = atmos::sim_routes()
-            .at("/clock", get(sim::get_clock).post(sim::post_clock))
-            .at("/away", post(sim::post_away));
-        atmos::routes(&self.atmos)
-            .nest("/_sim", sim.around(sim::refuse_other_sites))
-            .nest("/payme", payme::routes(&self.payme))
-            .nest("/click", click::routes(&self.click))
-            .at("/livez", get(get_livez))
-            .data(Arc::clone(&self.atmos))
-            .data(self.clone())
-    }
-}
-
-/// `GET /livez`: the process answers.
-#[poem::handler]
-fn get_livez() -> Response {
-    Response::default()
 }

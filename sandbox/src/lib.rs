@@ -22,6 +22,7 @@ mod gateways;
 mod journal;
 mod local_url;
 mod payme;
+mod routes;
 mod sim;
 mod state;
 
@@ -75,7 +76,7 @@ impl Sandbox {
             warn!(%address, "the sandbox listens beyond loopback, and /_sim/ needs no password");
         }
         let (stop, stopped) = oneshot::channel::<()>();
-        let routes = gateways.routes();
+        let routes = routes::routes(&gateways);
         let server = tokio::spawn(async move {
             let signal = async {
                 // A dropped sender means stop as well.

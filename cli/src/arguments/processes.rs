@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 use domain::job::QueueName;
-use domain::web_address;
 use process::public_address::PublicUrl;
 use url::Url;
+
+use super::addresses::{base_address, web_address};
+use super::checks::SandboxCommand;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WorkerArguments {
@@ -42,12 +44,24 @@ pub(crate) struct SuspectsArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct SandboxArguments {
-    /// Where to ask before a debit, such as http://127.0.0.1:8000/atmos/webhook/; without it no program is asked
+    #[command(subcommand)]
+    pub(crate) command: Option<SandboxCommand>,
+    /// Where Atmos asks before a debit, such as http://127.0.0.1:8000/atmos/webhook/; without it no program is asked
     #[arg(long, value_name = "URL")]
     pub(crate) callback_url: Option<Url>,
-    /// Where browsers reach it, such as http://localhost:8100; without it, the address it listens on
+    /// Where Payme calls, such as http://127.0.0.1:8000/payme/webhook/; without it nothing is paid at Payme
     #[arg(long, value_name = "URL", value_parser = web_address)]
+    pub(crate) payme_webhook: Option<Url>,
+    /// Where Click sends Prepare, such as http://127.0.0.1:8000/click/webhook/; without it nothing is paid at Click
+    #[arg(long, value_name = "URL", value_parser = web_address)]
+    pub(crate) click_prepare: Option<Url>,
+    /// Where Click sends Complete; without it, where it sends Prepare
+    #[arg(long, value_name = "URL", value_parser = web_address, requires = "click_prepare")]
+    pub(crate) click_complete: Option<Url>,
+    /// Where browsers reach it, such as http://localhost:8100; without it, the address it listens on
+    #[arg(long, value_name = "URL", value_parser = base_address)]
     pub(crate) public_url: Option<Url>,
     /// Where to listen, instead of TASDIQ_SANDBOX_LISTEN
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -77,14 +91,5 @@ fn queue(text: &str) -> Result<QueueName, String> {
         Some(QueueName::Suspect) => Err("every worker takes suspects anyway".to_owned()),
         Some(queue) => Ok(queue),
         None => Err("the queues are settle, links and background".to_owned()),
-    }
-}
-
-/// A link is made of it, which a browser must be able to open.
-fn web_address(text: &str) -> Result<Url, String> {
-    match web_address::parse(text) {
-        Ok(url) if url.query().is_none() && url.fragment().is_none() => Ok(url),
-        Ok(_) => Err("it has neither ? nor #".to_owned()),
-        Err(fault) => Err(format!("it {fault}")),
     }
 }
