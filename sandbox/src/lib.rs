@@ -18,12 +18,12 @@ mod connections;
 mod error;
 mod exchange;
 mod faults;
-mod gateways;
 mod journal;
 mod local_url;
 mod payme;
 mod routes;
 mod sim;
+mod stand_ins;
 mod state;
 
 use std::io;
@@ -41,8 +41,8 @@ use url::Url;
 pub use crate::config::{CallbackHash, SandboxConfig, TokenMode};
 use crate::connections::SeveringAcceptor;
 pub use crate::error::SandboxError;
-use crate::gateways::Gateways;
 use crate::local_url::local_url;
+use crate::stand_ins::StandIns;
 use crate::state::SandboxState;
 
 /// How long running calls may take after [`Sandbox::stop`]; longer ones are cut off.
@@ -52,7 +52,7 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
-    gateways: Gateways,
+    stand_ins: StandIns,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -69,14 +69,14 @@ impl Sandbox {
         let listener = TcpListener::bind(listen).await.map_err(|source| cannot_bind(listen, source))?;
         let address = listener.local_addr().map_err(|source| cannot_bind(listen, source))?;
         let max_connections = config.max_connections;
-        let gateways = open_ledgers(Arc::new(SandboxState::new(config, address))).await?;
-        let connections = gateways.common.connections.clone();
+        let stand_ins = open_ledgers(Arc::new(SandboxState::new(config, address))).await?;
+        let connections = stand_ins.common.connections.clone();
         let acceptor = SeveringAcceptor { listener: Some(listener), address, connections, max_connections };
         if !address.ip().is_loopback() {
             warn!(%address, "the sandbox listens beyond loopback, and /_sim/ needs no password");
         }
         let (stop, stopped) = oneshot::channel::<()>();
-        let routes = routes::routes(&gateways);
+        let routes = routes::routes(&stand_ins);
         let server = tokio::spawn(async move {
             let signal = async {
                 // A dropped sender means stop as well.
@@ -88,7 +88,7 @@ impl Sandbox {
             }
         });
         info!(%address, "the sandbox is up on {address}");
-        Ok(Sandbox { address, gateways, stop, server })
+        Ok(Sandbox { address, stand_ins, stop, server })
     }
 
     /// The address on which it listens.
@@ -104,22 +104,22 @@ impl Sandbox {
     /// Sends Atmos's callbacks to `url` from now on: a test knows its merchant's port only after the merchant has
     /// started.
     pub fn set_callback_url(&self, url: Url) {
-        self.gateways.atmos.callbacks.set_url(url);
+        self.stand_ins.atmos.callbacks.set_url(url);
     }
 
     /// Sends Payme's calls to `url` from now on.
     pub fn set_payme_webhook(&self, url: Url) {
-        self.gateways.payme.set_webhook(url);
+        self.stand_ins.payme.set_webhook(url);
     }
 
     /// Sends Click's calls to these addresses from now on.
     pub fn set_click_addresses(&self, prepare: Url, complete: Url) {
-        self.gateways.click.set_addresses(prepare, complete);
+        self.stand_ins.click.set_addresses(prepare, complete);
     }
 
     /// Stops listening, lets running calls finish, and closes the ledger.
     pub async fn stop(self) {
-        let common = Arc::clone(&self.gateways.common);
+        let common = Arc::clone(&self.stand_ins.common);
         // An error means that the server has ended already.
         let _ = self.stop.send(());
         common.stopping.cancel();
@@ -130,8 +130,8 @@ impl Sandbox {
         if tokio::time::timeout(STOP_GRACE, common.tasks.wait()).await.is_err() {
             warn!("a payment was still waiting for the merchant when the sandbox stopped; no money moved");
         }
-        let gateways = self.gateways;
-        if let Err(cause) = tokio::task::spawn_blocking(move || gateways.close()).await {
+        let stand_ins = self.stand_ins;
+        if let Err(cause) = tokio::task::spawn_blocking(move || stand_ins.close()).await {
             error!(error = %cause, "could not close the sandbox's ledgers");
         }
     }
@@ -145,9 +145,9 @@ fn cannot_bind(address: SocketAddr, source: io::Error) -> SandboxError {
 }
 
 /// A long ledger takes seconds to read, so it is not read on a thread that serves requests.
-async fn open_ledgers(common: Arc<SandboxState>) -> Result<Gateways, SandboxError> {
+async fn open_ledgers(common: Arc<SandboxState>) -> Result<StandIns, SandboxError> {
     let path = common.config.data_dir.clone();
-    match tokio::task::spawn_blocking(move || Gateways::open(common)).await {
+    match tokio::task::spawn_blocking(move || StandIns::open(common)).await {
         Ok(opened) => opened,
         Err(cause) => Err(SandboxError::DataDirNotWritable { path, source: io::Error::other(cause) }),
     }

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use poem::{Endpoint, EndpointExt, Response, get, post};
 
-use crate::gateways::Gateways;
+use crate::stand_ins::StandIns;
 use crate::{atmos, click, payme, sim};
 
 /// All routes; every other path is 404.
-pub(crate) fn routes(gateways: &Gateways) -> impl Endpoint + use<> {
+pub(crate) fn routes(stand_ins: &StandIns) -> impl Endpoint + use<> {
     let sim =
         atmos::sim_routes().at("/clock", get(sim::get_clock).post(sim::post_clock)).at("/away", post(sim::post_away));
-    atmos::routes(&gateways.atmos)
+    atmos::routes(&stand_ins.atmos)
         .nest("/_sim", sim.around(sim::refuse_other_sites))
-        .nest("/payme", payme::routes(&gateways.payme))
-        .nest("/click", click::routes(&gateways.click))
+        .nest("/payme", payme::routes(&stand_ins.payme))
+        .nest("/click", click::routes(&stand_ins.click))
         .at("/livez", get(get_livez))
-        .data(Arc::clone(&gateways.atmos))
-        .data(gateways.clone())
+        .data(Arc::clone(&stand_ins.atmos))
+        .data(stand_ins.clone())
 }
 
 /// `GET /livez`: the process answers.

@@ -16,7 +16,7 @@ use serde_json::json;
 use tracing::error;
 
 use crate::answers::{broken, json};
-use crate::gateways::Gateways;
+use crate::stand_ins::StandIns;
 use crate::state::{BODY_BYTES, SandboxState};
 
 /// Refuses a request that a page of another site may have sent from a developer's browser.
@@ -55,23 +55,23 @@ struct ClockRequest {
 
 /// `GET /_sim/clock`: the sandbox's time.
 #[poem::handler]
-pub(crate) async fn get_clock(Data(gateways): Data<&Gateways>) -> Response {
-    clock(&gateways.common)
+pub(crate) async fn get_clock(Data(stand_ins): Data<&StandIns>) -> Response {
+    clock(&stand_ins.common)
 }
 
 /// `POST /_sim/clock`: puts the clock forward. Tokens and unpaid transactions that are over by then end.
 #[poem::handler]
-pub(crate) async fn post_clock(Data(gateways): Data<&Gateways>, body: Body) -> Response {
+pub(crate) async fn post_clock(Data(stand_ins): Data<&StandIns>, body: Body) -> Response {
     let request: ClockRequest = match read_json(body).await {
         Ok(request) => request,
         Err(fault) => return bad_request(&fault),
     };
-    gateways.common.clock.advance(Duration::from_secs(request.advance_seconds));
-    if let Err(cause) = gateways.end_what_is_over().await {
+    stand_ins.common.clock.advance(Duration::from_secs(request.advance_seconds));
+    if let Err(cause) = stand_ins.end_what_is_over().await {
         error!(error = %cause, "the ledger failed when the clock was put forward");
         return broken();
     }
-    clock(&gateways.common)
+    clock(&stand_ins.common)
 }
 
 fn clock(state: &SandboxState) -> Response {
@@ -92,7 +92,7 @@ const LONGEST_AWAY_MS: u64 = 3_600_000;
 
 /// `POST /_sim/away`: cuts every connection and refuses new ones for a while (default 3 s).
 #[poem::handler]
-pub(crate) async fn post_away(Data(gateways): Data<&Gateways>, body: Body) -> Response {
+pub(crate) async fn post_away(Data(stand_ins): Data<&StandIns>, body: Body) -> Response {
     let request: AwayRequest = match read_optional(body).await {
         Ok(request) => request,
         Err(fault) => return bad_request(&fault),
@@ -101,8 +101,8 @@ pub(crate) async fn post_away(Data(gateways): Data<&Gateways>, body: Body) -> Re
     if milliseconds > LONGEST_AWAY_MS {
         return bad_request("`milliseconds` is an hour at most");
     }
-    let leaving = Arc::clone(&gateways.common);
-    gateways.common.later(FAREWELL, async move { leaving.connections.go_away(Duration::from_millis(milliseconds)) });
+    let leaving = Arc::clone(&stand_ins.common);
+    stand_ins.common.later(FAREWELL, async move { leaving.connections.go_away(Duration::from_millis(milliseconds)) });
     json(StatusCode::OK, &json!({"away_milliseconds": milliseconds}))
 }
 

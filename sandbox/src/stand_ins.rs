@@ -12,18 +12,18 @@ use crate::state::SandboxState;
 
 /// All stand-ins of a sandbox.
 #[derive(Clone, Debug)]
-pub(crate) struct Gateways {
+pub(crate) struct StandIns {
     pub(crate) common: Arc<SandboxState>,
     pub(crate) atmos: Arc<AtmosSandbox>,
     pub(crate) payme: Arc<PaymeSandbox>,
     pub(crate) click: Arc<ClickSandbox>,
 }
 
-impl Gateways {
+impl StandIns {
     /// Opens the ledgers. A long one takes seconds to read, so call it where waiting is allowed.
     pub(crate) fn open(common: Arc<SandboxState>) -> Result<Self, SandboxError> {
         let data_dir: PathBuf = common.config.data_dir.clone();
-        Ok(Gateways {
+        Ok(StandIns {
             atmos: Arc::new(AtmosSandbox::open(Arc::clone(&common), &data_dir)?),
             payme: Arc::new(PaymeSandbox::open(Arc::clone(&common))?),
             click: Arc::new(ClickSandbox::open(Arc::clone(&common))?),
