@@ -4,8 +4,9 @@ use domain::gateway_rate::GatewayRate;
 use domain::order::{GatewayIdentity, PaymentType};
 
 use crate::Gateway;
-use crate::atmos::{AtmosGateway, AtmosSettings, ClientFault};
+use crate::atmos::{AtmosGateway, AtmosSettings};
 use crate::coordination::Coordination;
+use crate::http::ClientFault;
 use crate::payme::{PaymeGateway, PaymeSettings};
 
 /// The settings of one gateway account.

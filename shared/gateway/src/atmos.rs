@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::answer::{callback_answer, callback_message};
-pub use self::client::ClientFault;
-use self::client::Http;
-use self::request::Operation;
+use self::paths::path;
 pub use self::settings::{AtmosSettings, SANDBOX_KEY, SignAlgorithm};
 use self::token::AccessTokens;
 use self::wire::{CreateBody, GetBody, ReverseBody};
 use super::GatewayError;
 use crate::coordination::{Coordination, Urgency};
+use crate::http::request::Operation;
+use crate::http::{self, ClientFault, Http, HttpSettings};
 use domain::id::TransactionId;
 use domain::order::GatewayIdentity;
 use domain::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest, TransactionReport};
@@ -20,10 +20,8 @@ use domain::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest
 mod answer;
 mod authorized;
 mod callback;
-mod client;
 mod ledger;
-mod request;
-mod retry;
+mod paths;
 mod settings;
 mod sign;
 mod token;
@@ -61,7 +59,13 @@ impl AtmosGateway {
         call_timeout: Duration,
         coordination: Coordination,
     ) -> Result<Self, ClientFault> {
-        let http = Http::new(&settings, call_timeout, coordination.clone())?;
+        let to_atmos = HttpSettings {
+            base_url: &settings.base_url,
+            proxy_url: settings.proxy_url.as_ref(),
+            proxy_setting: "ATMOS_PROXY_URL",
+            is_understood: wire::is_understood,
+        };
+        let http = Http::new(&to_atmos, call_timeout, coordination.clone())?;
         let tokens = AccessTokens::new(&settings, coordination);
         Ok(AtmosGateway(Arc::new(Parts { identity: settings.identity(), settings, http, tokens })))
     }
@@ -95,7 +99,7 @@ impl AtmosGateway {
     /// no link of its own; every integration builds it like this.
     pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> String {
         let settings = &self.0.settings;
-        let mut url = client::with_path(&settings.checkout_url, "/invoice/get");
+        let mut url = http::with_path(&settings.checkout_url, "/invoice/get");
         let [store_id, return_url] = [&settings.store_id, return_url].map(percent_encoded);
         url.set_query(Some(&format!("storeId={store_id}&transactionId={transaction_id}&redirectLink={return_url}")));
         url.into()
@@ -142,7 +146,7 @@ impl AtmosGateway {
     pub async fn ledger(&self) -> Result<Option<Vec<BookLine>>, GatewayError> {
         let Parts { settings, http, .. } = &*self.0;
         match settings.is_sandbox() {
-            true => http.read_ledger(ledger::read).await.map(Some),
+            true => http.read_ledger(path(Operation::Ledger), ledger::read).await.map(Some),
             false => Ok(None),
         }
     }

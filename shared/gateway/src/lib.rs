@@ -17,6 +17,8 @@ pub mod click;
 pub mod coordination;
 mod error;
 mod gateways;
+mod http;
+mod json_answer;
 mod metrics;
 pub mod payme;
 mod setting_checks;
@@ -25,6 +27,7 @@ pub use account_settings::AccountSettings;
 use atmos::AtmosGateway;
 pub use error::{GatewayError, UnreachableCause};
 pub use gateways::Gateways;
+pub use http::ClientFault;
 use payme::PaymeGateway;
 
 /// No gateway gives this number to a transaction. So a question about it shows whether the gateway accepts us, and nothing

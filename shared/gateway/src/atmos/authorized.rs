@@ -3,12 +3,13 @@
 use domain::secret::Secret;
 use serde::Serialize;
 
-use super::client::Http;
-use super::request::{Operation, RequestConnection, TokenAge};
-use super::retry::{self, TryError};
+use super::paths::path;
 use super::token::AccessTokens;
 use crate::GatewayError;
 use crate::coordination::Urgency;
+use crate::http::Http;
+use crate::http::request::{CredentialAge, Operation, RequestConnection};
+use crate::http::retry::{self, TryError};
 
 impl Http {
     /// One call with our token that is safe to repeat: retried for a short time, and once more with a new token after a
@@ -54,21 +55,21 @@ impl Http {
         body: &impl Serialize,
         read: &impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
-        let with_token = |token: &Secret, bearer| {
-            let request = self.post(operation, connection).bearer_auth(token.expose()).json(body);
-            self.send(operation, urgency, bearer, (connection, request), read)
+        let with_token = |token: &Secret, age| {
+            let request = self.post(path(operation), connection).bearer_auth(token.expose()).json(body);
+            self.send(operation, urgency, age, (connection, request), read)
         };
         let token = tokens.current(self).await.map_err(TryError::Lasting)?;
         if tokens.was_refused_fresh(&token) {
             // Another new token would be refused as well, and each call would ask for one.
-            return with_token(&token, TokenAge::Fresh).await;
+            return with_token(&token, CredentialAge::Fresh).await;
         }
-        match with_token(&token, TokenAge::MayBeOld).await {
+        match with_token(&token, CredentialAge::MayBeOld).await {
             Err(TryError::Unauthorized) => {
                 // The gateway may have revoked it for another process's token; once is normal, twice is not.
                 tokens.reject(&token);
                 let fresh = tokens.current(self).await.map_err(TryError::Lasting)?;
-                let answer = with_token(&fresh, TokenAge::Fresh).await;
+                let answer = with_token(&fresh, CredentialAge::Fresh).await;
                 if let Err(TryError::Unauthorized) = answer {
                     tokens.note_refused_fresh(&fresh);
                 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::AtmosSettings;
 use super::sign::{self, SignedWords};
-use super::wire::whole_number;
+use crate::json_answer::whole_number;
 
 /// Reads a callback and checks its signature with the keys of the account whose store it names, which is returned by its
 /// place in `accounts`. A callback that names the store of none is checked with the keys of each. It is a pure function: a

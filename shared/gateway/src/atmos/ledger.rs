@@ -5,8 +5,8 @@ use domain::id::TransactionId;
 use domain::transaction::{BookLine, TransactionReport, TransactionState};
 use serde::Deserialize;
 
-use super::wire::unknown;
 use crate::GatewayError;
+use crate::json_answer::unknown;
 
 /// The answer of `GET /_sim/ledger`.
 #[derive(Debug, Deserialize)]

@@ -14,13 +14,12 @@ use redis_server::RedisServer;
 use serde_json::{Value, json};
 use url::Url;
 
-use self::server::{Reply, Request, Server};
 use super::*;
+use crate::http::tests::server::{Reply, Request, Server};
 
 mod admission;
 mod mutated;
 mod reverse;
-mod server;
 
 const TOKEN: &str = "/token";
 const CREATE: &str = "/merchant/pay/create";

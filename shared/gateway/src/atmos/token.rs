@@ -10,12 +10,13 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::AtmosSettings;
-use super::client::Http;
-use super::request::{Operation, RequestConnection, TokenAge};
-use super::retry;
-use super::wire::{AnswerFields, unknown};
+use super::paths::path;
 use crate::GatewayError;
 use crate::coordination::{Claim, Coordination, Note, Urgency};
+use crate::http::Http;
+use crate::http::request::{CredentialAge, Operation, RequestConnection};
+use crate::http::retry;
+use crate::json_answer::{AnswerFields, unknown};
 
 /// A token is renewed this long before its end, so that none ends on its way to the gateway.
 const RENEW_EARLY: Duration = Duration::from_secs(60);
@@ -185,11 +186,11 @@ impl AccessTokens {
         // Before the request, not after the answer: its lifetime began somewhere between.
         let asked_at = Instant::now();
         let request = http
-            .post(Operation::Token, connection)
+            .post(path(Operation::Token), connection)
             .basic_auth(&self.consumer_key, Some(self.consumer_secret.expose()))
             .form(&[("grant_type", "client_credentials")]);
         let request = (connection, request);
-        http.send(Operation::Token, Urgency::Now, TokenAge::None, request, |body| read(body, asked_at)).await
+        http.send(Operation::Token, Urgency::Now, CredentialAge::None, request, |body| read(body, asked_at)).await
     }
 }
 

@@ -9,7 +9,7 @@ use crate::GatewayError;
 
 /// The failure of one try, and whether another try at once may succeed.
 #[derive(Debug)]
-pub(super) enum TryError {
+pub(crate) enum TryError {
     /// The connection or the server failed for a moment; another try at once may succeed.
     Passing(GatewayError),
     /// A connection broke before an answer began, and may be an old one: most likely the other side had closed it. This says
@@ -31,7 +31,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The last try's.
-pub(super) async fn briefly<T, F>(mut request: impl FnMut(RequestConnection) -> F) -> Result<T, GatewayError>
+pub(crate) async fn briefly<T, F>(mut request: impl FnMut(RequestConnection) -> F) -> Result<T, GatewayError>
 where
     F: Future<Output = Result<T, TryError>>,
 {
@@ -61,7 +61,7 @@ where
 
 impl TryError {
     /// The error of the whole call, if there is no further try.
-    pub(super) fn into_final(self) -> GatewayError {
+    pub(crate) fn into_final(self) -> GatewayError {
         match self {
             TryError::Passing(error) | TryError::Stale(error) | TryError::Lasting(error) => error,
             TryError::Unauthorized => GatewayError::NotAdmitted { what: "HTTP 401".to_owned() },

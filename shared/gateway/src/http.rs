@@ -1,23 +1,24 @@
 //! HTTP to the gateway: one request at a time, its answer sorted by what the caller does about it.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use domain::body_coding::{CodingFault, decoded};
 use parking_lot::Mutex;
-use reqwest::header::{CONNECTION, CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
-use reqwest::{ClientBuilder, Proxy, RequestBuilder, StatusCode, redirect};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
+use reqwest::header::{CONNECTION, CONTENT_ENCODING};
+use reqwest::{ClientBuilder, Proxy, RequestBuilder, redirect};
 use tracing::{Instrument, field};
 use url::Url;
 
-use super::AtmosSettings;
-use super::request::{Operation, RequestConnection, TokenAge};
-use super::retry::{self, TryError};
-use super::wire::{is_understood, unknown};
+use self::failure::{refusal, transport_failure};
+use self::request::{CredentialAge, Operation, RequestConnection};
+use self::retry::TryError;
 use crate::coordination::{CallOutcome, Coordination, PROBE_WITHIN, Permit, Urgency};
+use crate::json_answer::unknown;
 use crate::{GatewayError, metrics};
+
+mod failure;
+pub(crate) mod request;
+pub(crate) mod retry;
 
 /// Longer than any handshake that succeeds.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -29,12 +30,6 @@ const KEPT_FOR: Duration = Duration::from_secs(4);
 /// How long the sandbox may take to send its ledger.
 const LEDGER_WITHIN: Duration = Duration::from_secs(120);
 
-/// The wait if the gateway refuses a call as too many and sends no `Retry-After`.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
-
-/// The longest `Retry-After` that is obeyed.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
-
 /// The reason why the client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientFault {
@@ -44,16 +39,32 @@ pub enum ClientFault {
          SSL_CERT_FILE to a bundle"
     )]
     NoRoots(#[source] reqwest::Error),
-    /// `ATMOS_PROXY_URL` cannot be used.
-    #[error("ATMOS_PROXY_URL cannot be used: mend it, or take it away")]
-    Proxy(#[source] reqwest::Error),
+    /// The proxy cannot be used.
+    #[error("{setting} cannot be used: mend it, or take it away")]
+    Proxy {
+        /// The setting that names the proxy.
+        setting: &'static str,
+        /// The reason.
+        #[source]
+        source: reqwest::Error,
+    },
     /// Any other reason of the HTTP client.
     #[error("the HTTP client cannot be made")]
     Other(#[source] reqwest::Error),
 }
 
+/// Where a gateway's calls go, and what else differs between gateways.
+pub(crate) struct HttpSettings<'a> {
+    pub(crate) base_url: &'a Url,
+    pub(crate) proxy_url: Option<&'a Url>,
+    /// The setting that names the proxy.
+    pub(crate) proxy_setting: &'static str,
+    /// Whether an unknown outcome came in the gateway's own words, so that the gateway works and reads our requests.
+    pub(crate) is_understood: fn(&str) -> bool,
+}
+
 /// Sends requests within the rate limit and reads their answers.
-pub(super) struct Http {
+pub(crate) struct Http {
     /// Keeps its connections for the next request.
     keeping: reqwest::Client,
     last_kept: LastKept,
@@ -61,12 +72,13 @@ pub(super) struct Http {
     opening: reqwest::Client,
     base_url: Url,
     call_timeout: Duration,
+    is_understood: fn(&str) -> bool,
     coordination: Coordination,
 }
 
 impl Http {
-    pub(super) fn new(
-        settings: &AtmosSettings,
+    pub(crate) fn new(
+        settings: &HttpSettings<'_>,
         call_timeout: Duration,
         coordination: Coordination,
     ) -> Result<Self, ClientFault> {
@@ -76,16 +88,17 @@ impl Http {
             opening: build(client(settings, call_timeout)?.pool_max_idle_per_host(0))?,
             base_url: settings.base_url.clone(),
             call_timeout,
+            is_understood: settings.is_understood,
             coordination,
         })
     }
 
-    pub(super) fn coordination(&self) -> &Coordination {
+    pub(crate) fn coordination(&self) -> &Coordination {
         &self.coordination
     }
 
-    pub(super) fn post(&self, operation: Operation, connection: RequestConnection) -> RequestBuilder {
-        self.client(connection).post(with_path(&self.base_url, operation.path()))
+    pub(crate) fn post(&self, path: &str, connection: RequestConnection) -> RequestBuilder {
+        self.client(connection).post(with_path(&self.base_url, path))
     }
 
     fn client(&self, connection: RequestConnection) -> &reqwest::Client {
@@ -97,11 +110,11 @@ impl Http {
 
     /// Sends one request, made for this connection, when the admission allows it; `read` reads the body of a 2xx answer. The
     /// request is counted and timed.
-    pub(super) async fn send<T>(
+    pub(crate) async fn send<T>(
         &self,
         operation: Operation,
         urgency: Urgency,
-        bearer: TokenAge,
+        credential: CredentialAge,
         (connection, request): (RequestConnection, RequestBuilder),
         read: impl FnOnce(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, TryError> {
@@ -131,7 +144,7 @@ impl Http {
             tracing::Span::current().record("outcome", outcome).record("duration_ms", duration_ms);
             // The caller decides about a failure and logs it; here it is only measured.
             tracing::debug!(operation = name, outcome, duration_ms, "{name} at the gateway: {outcome}");
-            self.report(operation, bearer, permit, &answer).await;
+            self.report(operation, credential, permit, &answer).await;
             answer
         }
         .instrument(span)
@@ -139,7 +152,13 @@ impl Http {
     }
 
     /// Reports the result of a call to all processes, where it says anything about the gateway.
-    async fn report<T>(&self, operation: Operation, bearer: TokenAge, permit: Permit, answer: &Result<T, TryError>) {
+    async fn report<T>(
+        &self,
+        operation: Operation,
+        credential: CredentialAge,
+        permit: Permit,
+        answer: &Result<T, TryError>,
+    ) {
         if let Err(TryError::Lasting(GatewayError::Throttled { retry_after })) = answer {
             self.coordination.begin_retry_after(*retry_after).await;
         }
@@ -151,14 +170,14 @@ impl Http {
             Ok(_) => CallOutcome::Answered,
             // Many connections may have been closed at once, by a gateway that is well.
             Err(TryError::Stale(_)) => CallOutcome::Neither,
-            Err(TryError::Unauthorized) => match bearer {
+            Err(TryError::Unauthorized) => match credential {
                 // Only the repetition with a new token shows anything.
-                TokenAge::None | TokenAge::MayBeOld => CallOutcome::Neither,
-                TokenAge::Fresh => CallOutcome::Failed("HTTP 401 with a fresh token"),
+                CredentialAge::None | CredentialAge::MayBeOld => CallOutcome::Neither,
+                CredentialAge::Fresh => CallOutcome::Failed("HTTP 401 with a fresh token"),
             },
             Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
                 GatewayError::Refused { .. } | GatewayError::Throttled { .. } => CallOutcome::Answered,
-                GatewayError::OutcomeUnknown { what, .. } if is_understood(what) => CallOutcome::Answered,
+                GatewayError::OutcomeUnknown { what, .. } if (self.is_understood)(what) => CallOutcome::Answered,
                 GatewayError::Unreachable(_)
                 | GatewayError::OutcomeUnknown { .. }
                 | GatewayError::NotAdmitted { .. } => {
@@ -175,14 +194,15 @@ impl Http {
     ///
     /// # Errors
     /// Every [`GatewayError`].
-    pub(super) async fn read_ledger<T>(
+    pub(crate) async fn read_ledger<T>(
         &self,
+        path: &str,
         read: impl Fn(&[u8]) -> Result<T, GatewayError>,
     ) -> Result<T, GatewayError> {
-        let address = with_path(&self.base_url, Operation::Ledger.path());
+        let address = with_path(&self.base_url, path);
         retry::briefly(|connection| {
             let request = self.client(connection).get(address.clone()).timeout(LEDGER_WITHIN);
-            self.send(Operation::Ledger, Urgency::Later, TokenAge::None, (connection, request), &read)
+            self.send(Operation::Ledger, Urgency::Later, CredentialAge::None, (connection, request), &read)
         })
         .await
     }
@@ -203,9 +223,9 @@ fn build(builder: ClientBuilder) -> Result<reqwest::Client, ClientFault> {
 }
 
 /// The settings of all clients. The machine's root certificates are read only where calls go over TLS.
-fn client(settings: &AtmosSettings, call_timeout: Duration) -> Result<ClientBuilder, ClientFault> {
+fn client(settings: &HttpSettings<'_>, call_timeout: Duration) -> Result<ClientBuilder, ClientFault> {
     let calls_over_tls =
-        std::iter::once(&settings.base_url).chain(&settings.proxy_url).any(|address| address.scheme() == "https");
+        std::iter::once(settings.base_url).chain(settings.proxy_url).any(|address| address.scheme() == "https");
     let builder = reqwest::Client::builder();
     let builder = if calls_over_tls { builder } else { without_roots(builder) };
     let builder = builder
@@ -216,14 +236,15 @@ fn client(settings: &AtmosSettings, call_timeout: Duration) -> Result<ClientBuil
         // A redirected request would carry our token to wherever it points.
         .redirect(redirect::Policy::none())
         .no_proxy();
-    Ok(match &settings.proxy_url {
-        Some(proxy_url) => builder.proxy(Proxy::all(proxy_url.clone()).map_err(ClientFault::Proxy)?),
-        None => builder,
-    })
+    let Some(proxy_url) = settings.proxy_url else { return Ok(builder) };
+    let proxy = Proxy::all(proxy_url.clone());
+    proxy
+        .map(|proxy| builder.proxy(proxy))
+        .map_err(|source| ClientFault::Proxy { setting: settings.proxy_setting, source })
 }
 
 /// `url` with this path added to its own.
-pub(super) fn with_path(url: &Url, path: &str) -> Url {
+pub(crate) fn with_path(url: &Url, path: &str) -> Url {
     let mut url = url.clone();
     let joined = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&joined);
@@ -300,58 +321,6 @@ async fn exchange(
     })
 }
 
-/// The meaning of a status other than 2xx: 401 the token, 403 our address or contract, 429 (or 503 with a time) too
-/// many calls; anything else says nothing about what happened to the request.
-fn refusal(operation: Operation, status: StatusCode, headers: &HeaderMap) -> Option<TryError> {
-    let what = format!("HTTP {}", status.as_u16());
-    Some(match status {
-        status if status.is_success() => return None,
-        // Wrong credentials, or a grant this client may not use (RFC 6749 §5.2): an operator's to mend.
-        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED if operation == Operation::Token => {
-            TryError::Lasting(GatewayError::NotAdmitted { what: format!("{what} for our consumer key") })
-        }
-        StatusCode::UNAUTHORIZED => TryError::Unauthorized,
-        StatusCode::FORBIDDEN => TryError::Lasting(GatewayError::NotAdmitted { what }),
-        StatusCode::TOO_MANY_REQUESTS => throttled(headers),
-        // An overloaded gateway may have begun the reversal all the same; an inquiry must show it.
-        StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) && operation != Operation::Reverse => {
-            throttled(headers)
-        }
-        status if status.is_server_error() => TryError::Passing(unknown(&what)),
-        _ => TryError::Lasting(unknown(&what)),
-    })
-}
-
-fn throttled(headers: &HeaderMap) -> TryError {
-    let retry_after = retry_after(headers).unwrap_or(DEFAULT_RETRY_AFTER);
-    TryError::Lasting(GatewayError::Throttled { retry_after })
-}
-
-/// `Retry-After` in seconds or as a date (RFC 9110 §10.2.3), at least 1 s and at most 15 min.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-            SystemTime::from(at).duration_since(SystemTime::now()).unwrap_or_default()
-        }
-    };
-    Some(wait.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
-}
-
-/// Sorts a transport's error: did the request leave, and may a try at once help? After a timeout it may not: the gateway is
-/// slow, and the customer has waited once already.
-fn transport_failure(error: reqwest::Error) -> TryError {
-    if error.is_connect() || error.is_builder() {
-        return TryError::Passing(GatewayError::Unreachable(Arc::new(error)));
-    }
-    if error.is_timeout() {
-        return TryError::Lasting(GatewayError::OutcomeUnknown { what: "timeout".to_owned(), source: Some(error) });
-    }
-    TryError::Passing(GatewayError::OutcomeUnknown { what: "broken connection".to_owned(), source: Some(error) })
-}
-
 fn outcome<T>(answer: &Result<T, TryError>) -> &'static str {
     match answer {
         Ok(_) => "ok",
@@ -367,3 +336,7 @@ fn outcome<T>(answer: &Result<T, TryError>) -> &'static str {
         },
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+pub(crate) mod tests;

@@ -9,19 +9,19 @@ use tokio::task::AbortHandle;
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) path: String,
-    pub(super) authorization: String,
-    pub(super) body: String,
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) authorization: String,
+    pub(crate) body: String,
     /// How many requests of the same path came before it.
-    pub(super) earlier: usize,
+    pub(crate) earlier: usize,
     /// How many requests came before it by its connection.
-    pub(super) by_this_connection: usize,
+    pub(crate) by_this_connection: usize,
 }
 
 /// The answer to a request.
 #[derive(Clone, Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Status, further headers each ending in a line break, body.
     Answer(u16, &'static str, String),
     /// HTTP 200 with further headers, and bytes that need not be text.
@@ -36,14 +36,14 @@ pub(super) enum Reply {
 
 type Script = dyn Fn(&Request) -> Reply + Send + Sync;
 
-pub(super) struct Server {
-    pub(super) url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     requests: Arc<Mutex<Vec<Request>>>,
     listening: AbortHandle,
 }
 
 impl Server {
-    pub(super) async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -56,7 +56,7 @@ impl Server {
         Server { url, requests, listening: listening.abort_handle() }
     }
 
-    pub(super) fn requests(&self, path: &str) -> Vec<Request> {
+    pub(crate) fn requests(&self, path: &str) -> Vec<Request> {
         self.requests.lock().unwrap().iter().filter(|request| request.path == path).cloned().collect()
     }
 }

@@ -8,7 +8,7 @@ const LONGEST_LEDGER: usize = 512 * 1024 * 1024;
 
 /// The operation of a request, as in logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     Token,
     Create,
     Inquiry,
@@ -17,7 +17,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Operation::Token => "token",
             Operation::Create => "create",
@@ -27,25 +27,15 @@ impl Operation {
         }
     }
 
-    pub(super) fn path(self) -> &'static str {
-        match self {
-            Operation::Token => "/token",
-            Operation::Create => "/merchant/pay/create",
-            Operation::Inquiry => "/merchant/pay/get",
-            Operation::Reverse => "/merchant/pay/reverse",
-            Operation::Ledger => "/_sim/ledger",
-        }
-    }
-
     /// Whether its answers show how the gateway works. The sandbox's ledger is no part of the gateway.
-    pub(super) fn is_gateways(self) -> bool {
+    pub(crate) fn is_gateways(self) -> bool {
         match self {
             Operation::Token | Operation::Create | Operation::Inquiry | Operation::Reverse => true,
             Operation::Ledger => false,
         }
     }
 
-    pub(super) fn longest_answer(self) -> usize {
+    pub(crate) fn longest_answer(self) -> usize {
         match self {
             Operation::Token | Operation::Create | Operation::Inquiry | Operation::Reverse => LONGEST_ANSWER,
             Operation::Ledger => LONGEST_LEDGER,
@@ -53,20 +43,20 @@ impl Operation {
     }
 }
 
-/// The access token that a request carries. It decides what a 401 says about the gateway.
+/// The credential that a request carries. It decides what a 401 says about the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TokenAge {
-    /// No token.
+pub(crate) enum CredentialAge {
+    /// No credential.
     None,
-    /// A token that the gateway may have replaced by now: a 401 says nothing yet.
+    /// An access token that the gateway may have replaced by now: a 401 says nothing yet.
     MayBeOld,
-    /// A new token, made because the old one was refused: a 401 says that the gateway admits no call.
+    /// A new access token, made because the old one was refused: a 401 says that the gateway admits no call.
     Fresh,
 }
 
 /// The connection that a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RequestConnection {
+pub(crate) enum RequestConnection {
     /// An open connection of an earlier request, if there is one. The other side may have closed it meanwhile.
     Kept,
     /// A connection that is opened for this request.

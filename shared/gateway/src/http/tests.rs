@@ -1,0 +1,3 @@
+//! The parts of tests of clients.
+
+pub(crate) mod server;
