@@ -12,6 +12,7 @@ pub mod refund;
 pub mod review;
 pub mod secret;
 pub mod shop;
+pub mod shops;
 pub mod terms;
 pub mod text;
 pub mod time;

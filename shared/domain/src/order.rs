@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::id::{OrderId, OrderToken, TransactionId};
 use crate::money::Tiyin;
 use crate::named_values::named_values;
+use crate::shop::ShopName;
 
 #[cfg(feature = "example")]
 pub mod example;
@@ -23,13 +24,13 @@ use OrderStatus::*;
 pub const REASON_CHARACTERS: usize = 200;
 
 named_values! {
-    /// How the customer pays. Only [`PaymentType::Atmos`] has a gateway today; the other names are reserved.
+    /// How the customer pays.
     PaymentType {
         /// Through Atmos.
         Atmos = "atmos",
-        /// Payme: a known name, no gateway here yet.
+        /// Through Payme.
         Payme = "payme",
-        /// Click: a known name, no gateway here yet.
+        /// Through Click.
         Click = "click",
     }
 }
@@ -61,6 +62,8 @@ impl fmt::Display for GatewayIdentity {
 /// A new order as the shop asks for it; every field is checked already.
 #[derive(Clone, Debug)]
 pub struct NewOrder {
+    /// The shop that sells.
+    pub shop: ShopName,
     /// The name of the API key that asked; empty if no keys are configured.
     pub api_key_name: String,
     /// The product, 1 to 200 characters.
@@ -69,7 +72,7 @@ pub struct NewOrder {
     pub amount: Tiyin,
     /// How it will be paid.
     pub payment_type: PaymentType,
-    /// The shop's own name for the order, unique per API key.
+    /// The shop's own name for the order, unique in the shop.
     pub reference: Option<String>,
     /// The page to which our return page sends the customer.
     pub return_url: Option<String>,
@@ -86,6 +89,8 @@ pub struct Order {
     pub id: OrderId,
     /// The secret of its pages.
     pub token: OrderToken,
+    /// The shop that sells.
+    pub shop: ShopName,
     /// The name of the API key that made it; empty if no keys are configured.
     pub api_key_name: String,
     /// The shop's own name for it.

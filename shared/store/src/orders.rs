@@ -14,7 +14,8 @@ use super::{Store, StoreError, jobs};
 use domain::id::{OrderId, OrderToken, TransactionId};
 use domain::job::{Job, Lease, QueueName};
 use domain::money::Tiyin;
-use domain::order::{GatewayIdentity, Language, Order, OrderStatus, PaymentType, Resolution, SuggestedAct};
+use domain::order::{GatewayIdentity, Language, NewOrder, Order, OrderStatus, PaymentType, Resolution, SuggestedAct};
+use domain::shop::ShopName;
 
 /// The most hints that an order's return page may give.
 const RETURN_HINTS: i64 = 30;
@@ -44,7 +45,7 @@ pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unf
 /// The columns of an [`Order`], for a statement that reads it whole.
 macro_rules! order_columns {
     () => {
-        "id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language, status, gateway,
+        "id, token, shop, api_key_name, reference, product_name, amount, payment_type, return_url, language, status, gateway,
             transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, last_hint_at_ms,
             seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount,
             refund_reserved, needs_review, reason, suggested_act, resolution_by, resolution_reason,
@@ -64,7 +65,7 @@ pub enum Created {
     KeyReused,
     /// The same request is being carried out at this moment.
     InFlight,
-    /// Another order of this caller has the same reference.
+    /// Another order of this shop has the same reference.
     ReferenceTaken(OrderId),
 }
 
@@ -86,24 +87,36 @@ pub struct NewLink {
     pub payment_url: String,
 }
 
-async fn repeated(store: &Store, api_key_name: &str, key: &IdempotencyKey) -> Result<Created, StoreError> {
-    let order_id = match idempotency::find(store, api_key_name, key).await? {
+async fn repeated(store: &Store, new: &NewOrder, key: &IdempotencyKey) -> Result<Created, StoreError> {
+    let order_id = match idempotency::find(store, &new.api_key_name, key).await? {
         KeyOwner::Nothing => return Ok(Created::InFlight),
         KeyOwner::Order(order_id) => order_id,
         KeyOwner::Refund(_) | KeyOwner::OtherRequest => return Ok(Created::KeyReused),
     };
     Ok(match find(store, order_id).await? {
-        Some(order) => Created::Repeated(order),
+        Some(order) if order.shop == new.shop => Created::Repeated(order),
+        // The name of the API key has moved to another shop.
+        Some(_) => Created::KeyReused,
         None => Created::InFlight,
     })
 }
 
-async fn id_of_reference(store: &Store, api_key_name: &str, reference: &str) -> Result<Option<OrderId>, StoreError> {
-    let row = sqlx::query("-- find_reference\nselect id from orders where api_key_name = $1 and reference = $2")
-        .bind(api_key_name.to_owned())
-        .bind(reference.to_owned())
-        .fetch_optional(store.readers())
-        .await?;
+/// The order that keeps a new one from having its reference: one of its API key, or else the first one of its shop. Until
+/// the release with shops, keys of one shop may have used the same reference.
+async fn id_of_reference(store: &Store, new: &NewOrder) -> Result<Option<OrderId>, StoreError> {
+    let row = sqlx::query(
+        "-- find_reference
+        select id from (
+            select id, 0 as place from orders where api_key_name = $1 and reference = $2
+            union all
+            select id, 1 as place from orders where shop = $3 and reference = $2
+        ) as found order by place, id limit 1",
+    )
+    .bind(new.api_key_name.clone())
+    .bind(new.reference.clone())
+    .bind(new.shop.as_str().to_owned())
+    .fetch_optional(store.readers())
+    .await?;
     row.map(|row| Ok(OrderId(row.try_get("id")?))).transpose()
 }
 
@@ -312,6 +325,7 @@ pub async fn open_by_account(store: &Store) -> Result<Vec<OpenOfAccount>, StoreE
 pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
     let unknown = |column, value: String| StoreError::UnknownValue { column, value };
     let token: String = row.try_get("token")?;
+    let shop: String = row.try_get("shop")?;
     let amount: i64 = row.try_get("amount")?;
     let payment_type: String = row.try_get("payment_type")?;
     let language: String = row.try_get("language")?;
@@ -319,6 +333,7 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
     Ok(Order {
         id: OrderId(row.try_get("id")?),
         token: OrderToken::parse(&token).ok_or_else(|| unknown("orders.token", "not 32 hex digits".into()))?,
+        shop: ShopName::parse(&shop).map_err(|_| unknown("orders.shop", shop))?,
         api_key_name: row.try_get("api_key_name")?,
         reference: row.try_get("reference")?,
         product_name: row.try_get("product_name")?,

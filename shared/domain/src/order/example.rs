@@ -3,10 +3,12 @@
 use super::{GatewayIdentity, Language, NewOrder, Order, OrderStatus, PaymentType};
 use crate::id::{OrderId, OrderToken};
 use crate::money::Tiyin;
+use crate::shop::ShopName;
 
-/// Tea for 50.00 soʻm, asked for by the shop `shop`, at the sandbox.
+/// Tea for 50.00 soʻm, asked for with the API key `shop`, at the sandbox.
 pub fn new_order() -> NewOrder {
     NewOrder {
+        shop: ShopName::default(),
         api_key_name: "shop".into(),
         product_name: "Tea".into(),
         amount: Tiyin::new(5_000).unwrap_or(Tiyin::MAX),
@@ -29,6 +31,7 @@ impl NewOrder {
         Order {
             id,
             token,
+            shop: self.shop,
             api_key_name: self.api_key_name,
             reference: self.reference,
             product_name: self.product_name,

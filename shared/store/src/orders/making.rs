@@ -89,6 +89,8 @@ async fn create_as(
     let jumps_before = store.0.ids.jumps_known();
     let make = async || run_in_batch(store, Creating { new: new.clone(), key: key.cloned(), plan: plan.clone() }).await;
     let made = match make().await {
+        // The same reference was written by this API key at the same moment. Now it is found.
+        Err(StoreError::Statement(error)) if is_reference_of_key(&error) => make().await,
         // Another order or job has the number: the database has lost commits.
         Err(StoreError::Statement(error)) if is_taken(&error) => {
             store.0.ids.is_behind(store, jumps_before).await?;
@@ -99,12 +101,11 @@ async fn create_as(
     match made {
         Ok(CreateOutcome::New(order)) => Ok(Created::New(*order)),
         Ok(CreateOutcome::KeyIsKept) => match key {
-            Some(key) => repeated(store, &new.api_key_name, key).await,
+            Some(key) => repeated(store, new, key).await,
             None => Ok(Created::InFlight),
         },
         Ok(CreateOutcome::ReferenceIsTaken) => {
-            let reference = new.reference.as_deref().unwrap_or_default();
-            let taken = id_of_reference(store, &new.api_key_name, reference).await?;
+            let taken = id_of_reference(store, new).await?;
             Ok(taken.map_or(Created::InFlight, Created::ReferenceTaken))
         }
         // Another request holds the key's row, and has not ended within the lock timeout.
@@ -115,6 +116,11 @@ async fn create_as(
 
 fn is_taken(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Whether the unique index of earlier releases refused it, which they still write by.
+fn is_reference_of_key(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some("orders_reference")
 }
 
 /// An order to make.
@@ -231,28 +237,38 @@ impl LinkPlan {
     }
 }
 
+// A reference is refused if an order of the shop, or of the API key, has it. Rows of earlier releases are in no unique index of
+// shops, so they are looked up: by subqueries of one value each, which no planner turns into a scan of the table.
 const CREATE_ORDERS: Statement = Statement {
     sqlite: concat!(
         "-- create_orders
-        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
-            status, gateway, payment_url, links_made, link_at_ms, expires_at_ms, created_at_ms, pending_since_ms)
-        select value ->> 'id', value ->> 'token', value ->> 'api_key_name', value ->> 'reference',
-            value ->> 'product_name', value ->> 'amount', value ->> 'payment_type', value ->> 'return_url',
+        insert into orders (id, token, shop, api_key_name, reference, reference_is_of_shop, product_name, amount, payment_type,
+            return_url, language, status, gateway, payment_url, links_made, link_at_ms, expires_at_ms, created_at_ms,
+            pending_since_ms)
+        select value ->> 'id', value ->> 'token', value ->> 'shop', value ->> 'api_key_name', value ->> 'reference',
+            1, value ->> 'product_name', value ->> 'amount', value ->> 'payment_type', value ->> 'return_url',
             value ->> 'language', 'pending', value ->> 'gateway', value ->> 'payment_url', value ->> 'links_made',
             value ->> 'link_at_ms', value ->> 'expires_at_ms', $2, $2
-        from json_each($1) where true
-        on conflict (api_key_name, reference) where reference is not null do nothing
+        from json_each($1)
+        where (select id from orders where shop = value ->> 'shop' and reference = value ->> 'reference' limit 1) is null
+            and (select id from orders where api_key_name = value ->> 'api_key_name'
+                and reference = value ->> 'reference' limit 1) is null
+        on conflict (shop, reference, reference_is_of_shop) where reference is not null do nothing
         returning ",
         order_columns!()
     ),
     postgres: concat!(
         "-- create_orders
-        insert into orders (id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
-            status, gateway, payment_url, links_made, link_at_ms, expires_at_ms, created_at_ms, pending_since_ms)
-        select id, token, api_key_name, reference, product_name, amount, payment_type, return_url, language,
+        insert into orders (id, token, shop, api_key_name, reference, reference_is_of_shop, product_name, amount, payment_type,
+            return_url, language, status, gateway, payment_url, links_made, link_at_ms, expires_at_ms, created_at_ms,
+            pending_since_ms)
+        select id, token, shop, api_key_name, reference, 1, product_name, amount, payment_type, return_url, language,
             'pending', gateway, payment_url, links_made, link_at_ms, expires_at_ms, $2, $2
-        from json_populate_recordset(cast(null as orders), cast($1 as json))
-        on conflict (api_key_name, reference) where reference is not null do nothing
+        from json_populate_recordset(cast(null as orders), cast($1 as json)) as new
+        where (select o.id from orders o where o.shop = new.shop and o.reference = new.reference limit 1) is null
+            and (select o.id from orders o where o.api_key_name = new.api_key_name and o.reference = new.reference limit 1)
+                is null
+        on conflict (shop, reference, reference_is_of_shop) where reference is not null do nothing
         returning ",
         order_columns!()
     ),
@@ -267,6 +283,7 @@ async fn insert_all(
     struct NewOrderRow<'a> {
         id: OrderId,
         token: String,
+        shop: &'a str,
         api_key_name: &'a str,
         reference: Option<&'a str>,
         product_name: &'a str,
@@ -298,6 +315,7 @@ async fn insert_all(
             link_at_ms: link.map(|_| now_ms),
             expires_at_ms: link.map(|link| now_ms + link.payment_ttl_ms),
             token: token.as_str().to_owned(),
+            shop: order.shop.as_str(),
             api_key_name: &order.api_key_name,
             reference: order.reference.as_deref(),
             product_name: &order.product_name,
@@ -309,7 +327,7 @@ async fn insert_all(
         });
     }
     // All transactions take these locks in the same order: a reference waits for another request with the same one.
-    new.sort_unstable_by_key(|row| (row.api_key_name, row.reference));
+    new.sort_unstable_by_key(|row| (row.shop, row.reference));
     let text = CREATE_ORDERS.on(write.store.database());
     let made = sqlx::query(text).bind(json(&new)?).bind(now_ms).fetch_all(write.transaction()).await?;
     made.iter().map(|row| from_row(row).map(|order| (order.id, order))).collect()
