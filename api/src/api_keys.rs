@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use domain::secret::Secret;
+use domain::shop::ShopName;
 
 /// One caller of the order API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
+    /// The shop whose orders it sees.
+    pub shop: ShopName,
     /// Stored with the orders made with this key.
     pub name: String,
     /// Sent by the caller as bearer token.
@@ -36,12 +39,12 @@ const MAX_API_KEYS: usize = 100;
 /// A name has one key, and a second one while the key is being changed.
 const KEYS_PER_NAME: usize = 2;
 
-/// Parses `name:key,name2:key2`. Error texts name entries by their number, because a "name" may be a key without its
+/// Parses `name:key,name2:key2`, the keys of this shop. Error texts name entries by their number, because a "name" may be a key without its
 /// name. All faults are reported at once.
-pub(crate) fn api_keys(text: &str, strength: KeyStrength) -> Result<Vec<ApiKey>, String> {
+pub(crate) fn api_keys(text: &str, shop: &ShopName, strength: KeyStrength) -> Result<Vec<ApiKey>, String> {
     let (mut keys, mut faults) = (Vec::new(), Vec::new());
     for (index, entry) in text.split(',').map(str::trim).enumerate() {
-        match api_key(entry, strength, &keys) {
+        match api_key(entry, shop, strength, &keys) {
             Ok(key) => keys.push(key),
             Err(what) => faults.push(format!("has an entry {} {what}", index + 1)),
         }
@@ -52,7 +55,7 @@ pub(crate) fn api_keys(text: &str, strength: KeyStrength) -> Result<Vec<ApiKey>,
     if faults.is_empty() { Ok(keys) } else { Err(faults.join("; ")) }
 }
 
-fn api_key(entry: &str, strength: KeyStrength, earlier: &[ApiKey]) -> Result<ApiKey, String> {
+fn api_key(entry: &str, shop: &ShopName, strength: KeyStrength, earlier: &[ApiKey]) -> Result<ApiKey, String> {
     let KeyStrength { characters, different } = strength;
     let Some((name, key)) = entry.split_once(':') else { return Err("that is not name:key".to_owned()) };
     let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
@@ -74,7 +77,7 @@ fn api_key(entry: &str, strength: KeyStrength, earlier: &[ApiKey]) -> Result<Api
         faults.push("with the key of an earlier one; keys must differ".to_owned());
     }
     match faults.is_empty() {
-        true => Ok(ApiKey { name: name.to_owned(), key: Secret::new(key) }),
+        true => Ok(ApiKey { shop: shop.clone(), name: name.to_owned(), key: Secret::new(key) }),
         false => Err(faults.join(", and ")),
     }
 }

@@ -1,10 +1,11 @@
-//! Authentication: an API key sees the orders made with it, an order's token sees that order.
+//! Authentication: an API key sees the orders of its shop, an order's token sees that order.
 
 use std::sync::Arc;
 
 use domain::id::{OrderId, OrderToken};
 use domain::order::Order;
 use domain::secret::Secret;
+use domain::shop::ShopName;
 use poem::http::header;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaSecurityScheme, Registry};
@@ -47,10 +48,10 @@ impl Caller {
         Caller { bearer: key.map_or(BearerHeader::Unreadable, BearerHeader::Key), credential }
     }
 
-    /// The name of the caller's API key; empty if no keys are configured.
-    fn name(&self, keys: &[ApiKey]) -> Result<String, Problem> {
-        let name = match &self.bearer {
-            _ if keys.is_empty() => String::new(),
+    /// The caller's API key. If no keys are configured, its name is empty, and its shop the default one.
+    fn key_holder(&self, keys: &[ApiKey]) -> Result<KeyHolder, Problem> {
+        let holder = match &self.bearer {
+            _ if keys.is_empty() => KeyHolder { name: String::new(), shop: ShopName::default() },
             BearerHeader::Nothing => {
                 return Err(Problem::new(
                     ProblemType::MissingApiKey,
@@ -61,11 +62,12 @@ impl Caller {
             // Every key is compared, so that the response time does not reveal which one was close.
             BearerHeader::Key(sent) => keys
                 .iter()
-                .fold(None, |found, key| if key.key == *sent { Some(key.name.clone()) } else { found })
+                .fold(None, |found, key| if key.key == *sent { Some(key) } else { found })
+                .map(|key| KeyHolder { name: key.name.clone(), shop: key.shop.clone() })
                 .ok_or_else(wrong_key)?,
         };
-        self.credential.record(Credential::ApiKey(name.clone()));
-        Ok(name)
+        self.credential.record(Credential::ApiKey(holder.name.clone()));
+        Ok(holder)
     }
 
     /// The order, if the API key or the token allows to see it, and the role in which the caller sees it.
@@ -84,9 +86,8 @@ impl Caller {
                 (order, Viewer::Customer)
             }
             _ => {
-                let name = self.name(&api.context.settings.keys)?;
-                let order = orders::find(&api.context.store, id).await?.filter(|order| order.api_key_name == name);
-                (order.ok_or_else(Problem::order_not_found)?, Viewer::Shop)
+                let holder = self.key_holder(&api.context.settings.keys)?;
+                (holder.order(api, id).await?, Viewer::Shop)
             }
         };
         Ok(order)
@@ -98,8 +99,8 @@ impl Caller {
         if matches!(self.bearer, BearerHeader::Nothing | BearerHeader::Unreadable) && token.is_some() {
             return at_its_address();
         }
-        match self.name(&api.context.settings.keys) {
-            Ok(name) if !name.is_empty() => Follower::Key(name),
+        match self.key_holder(&api.context.settings.keys) {
+            Ok(holder) if !holder.name.is_empty() => Follower::Key(holder.name),
             Ok(_) | Err(_) => at_its_address(),
         }
     }
@@ -127,16 +128,18 @@ fn wrong_token() -> Problem {
 pub(crate) struct KeyHolder {
     /// The name of its key; empty if no keys are configured.
     pub(crate) name: String,
+    /// The shop that it belongs to.
+    pub(crate) shop: ShopName,
 }
 
 impl KeyHolder {
-    /// The order, if it was made with this key.
+    /// The order, if it is one of this key's shop.
     ///
     /// # Errors
     /// [`ProblemType::OrderNotFound`].
     pub(crate) async fn order(&self, api: &Api, id: OrderId) -> Result<Order, Problem> {
         let order = orders::find(&api.context.store, id).await?;
-        order.filter(|order| order.api_key_name == self.name).ok_or_else(Problem::order_not_found)
+        order.filter(|order| order.shop == self.shop).ok_or_else(Problem::order_not_found)
     }
 }
 
@@ -160,7 +163,7 @@ impl<'a> ApiExtractor<'a> for KeyHolder {
         _options: ExtractParamOptions<Self::ParamType>,
     ) -> poem::Result<Self> {
         let api = request.data::<Arc<Api>>().ok_or_else(Problem::internal)?;
-        Ok(KeyHolder { name: Caller::of(request).name(&api.context.settings.keys)? })
+        Ok(Caller::of(request).key_holder(&api.context.settings.keys)?)
     }
 }
 

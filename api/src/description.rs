@@ -161,10 +161,10 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
         ProblemType::UnknownPaymentType => {
             with_field("payment_type", "`payment_type` must be one of `atmos`, `payme`, `click`")
         }
-        ProblemType::PaymentTypeWithoutGateway => with_field(
-            "payment_type",
-            "`payme` is a known payment type, but no gateway is configured for it here; use `atmos`",
-        ),
+        ProblemType::PaymentTypeWithoutGateway => {
+            with_field("payment_type", "your shop has no account for `payme`; it has `atmos`")
+                .member("payment_types", vec!["atmos"])
+        }
         ProblemType::IdempotencyKeyReused => {
             Problem::new(kind, "this key was sent with another body within 24 hours; take a new key for a new order")
         }

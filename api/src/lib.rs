@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use domain::shops::Shops;
 use gateway::Gateways;
 use poem::endpoint::BoxEndpoint;
 use poem::{EndpointExt, IntoEndpoint, Response, Route};
@@ -66,7 +67,9 @@ const WAITING_REQUESTS: usize = 1_000;
 pub struct ApiContext {
     /// The database.
     pub store: Store,
-    /// Read callbacks, and name the gateway account for new orders. Never called over the network from here.
+    /// The shops, whose accounts new orders are paid through.
+    pub shops: Shops,
+    /// Read callbacks. Never called over the network from here.
     pub gateways: Gateways,
     /// Tells waiting requests and open pages that an order has changed.
     pub notice: Notice,

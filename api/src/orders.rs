@@ -81,7 +81,8 @@ impl OrderApi {
         #[oai(name = "Idempotency-Key")] idempotency: IdempotencyHeader<Option<String>>,
     ) -> Result<CreateAnswer, CreateProblem> {
         let api = &self.0;
-        let new_order = request.parse(key_holder.name, &api.context.gateways)?;
+        let shop = api.context.shops.get(&key_holder.shop).ok_or_else(Problem::internal)?;
+        let new_order = request.parse(key_holder.name, shop)?;
         let key = idempotency.0.map(|key| IdempotencyKey { key, body_digest: body::digest(&new_order) });
         let wait = LinkWait::begin(api);
         let store = &api.context.store;
@@ -99,7 +100,7 @@ impl OrderApi {
         let order = match created.map_err(Problem::from)? {
             Created::New(order) => {
                 info!(
-                    order.id = %order.id, amount_tiyin = order.amount.get(), api_key = order.api_key_name,
+                    order.id = %order.id, amount_tiyin = order.amount.get(), shop = %order.shop, api_key = order.api_key_name,
                     "order {} is made: {} soʻm", order.id, order.amount
                 );
                 order

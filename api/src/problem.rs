@@ -79,7 +79,7 @@ problem_types! {
     PartialRefundUnavailable = "partial-refund-unavailable", 422, "Only the whole order can be refunded";
     UnknownLanguage = "unknown-language", 422, "The language is not known";
     UnknownPaymentType = "unknown-payment-type", 422, "The payment type is not known";
-    PaymentTypeWithoutGateway = "payment-type-without-gateway", 422, "The payment type has no gateway here";
+    PaymentTypeWithoutGateway = "payment-type-without-gateway", 422, "The shop has no account for this payment type";
     IdempotencyKeyReused = "idempotency-key-reused", 422, "The idempotency key belongs to another body";
     TooManyRequests = "too-many-requests", 429, "Too many requests are running";
     Internal = "internal", 500, "We have made a mistake";

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use config::{Environment, values};
+use domain::shop::ShopName;
 
 use crate::api_keys::{ApiKey, KeyStrength, api_keys};
 
@@ -17,7 +18,7 @@ config::settings! {
         pub webhook_listen: Option<SocketAddr>,
 
         /// `name:key,name2:key2`, sent as `Authorization: Bearer <key>`; at least 16 characters each, 8 of them different
-        /// (with the sandbox 8 and 4). A name sees its own orders. It may have two keys, so that a key can be changed: add
+        /// (with the sandbox 8 and 4). Each sees the orders of its shop. A name may have two keys, so that a key can be changed: add
         /// the new key, change the shop, remove the old key. May be left out only with a sandbox on this machine, and
         /// `TASDIQ_LISTEN` on this machine too.
         #[env("TASDIQ_API_KEYS", default = "", shown = "none: open", check = read_later, secret)]
@@ -39,7 +40,7 @@ impl ApiSettings {
     /// Reads the keys, which must have this strength; faults are recorded in `env`. Returns whether any keys were
     /// given, valid or not.
     pub fn read_keys(&mut self, env: &mut Environment<'_>, strength: KeyStrength) -> bool {
-        let keys = env.parsed("TASDIQ_API_KEYS", |text| api_keys(text, strength));
+        let keys = env.parsed("TASDIQ_API_KEYS", |text| api_keys(text, &ShopName::default(), strength));
         self.keys = keys.unwrap_or_default();
         env.is_set("TASDIQ_API_KEYS")
     }

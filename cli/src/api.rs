@@ -59,6 +59,7 @@ pub(crate) fn start(
     let (consumption_check, work_ended) = worker.map(|worker| (worker.consumption_check, worker.ended)).unzip();
     let context = ApiContext {
         store: installation.store.clone(),
+        shops: config.shops(),
         gateways: installation.gateways.clone(),
         notice: installation.notice.clone(),
         queue: installation.queue.clone(),

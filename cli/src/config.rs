@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ::gateway::AccountSettings;
 use ::gateway::atmos::AtmosSettings;
 use config::{ConfigFault, ConfigFaults, Environment, Variables};
+use domain::shops::{Shop, Shops};
 use store::DatabaseUrl;
 
 use crate::local_address::{leads_to, local_base, local_url};
@@ -58,6 +59,12 @@ impl Config {
     /// The gateway accounts of all shops.
     pub(crate) fn accounts(&self) -> Vec<AccountSettings> {
         vec![AccountSettings::Atmos(self.atmos.clone())]
+    }
+
+    /// The shops of this installation.
+    pub(crate) fn shops(&self) -> Shops {
+        let accounts = self.accounts().iter().map(|account| (account.payment_type(), account.identity())).collect();
+        Shops::from_iter([Shop { accounts, ..Shop::default() }])
     }
 
     /// Whether this process brings its own sandbox: `up` with the sandbox's key, unless `ATMOS_BASE_URL` says

@@ -14,7 +14,7 @@ on_both_kinds! {
     a_repeated_request_waits_for_the_link_like_the_first
     a_taken_reference_is_refused_with_the_orders_number
     sixteen_orders_at_once_with_one_reference_make_one
-    two_shops_may_use_the_same_key_and_the_same_reference
+    keys_of_one_shop_share_orders_and_references_and_no_idempotency_keys
     a_key_that_is_no_key_is_refused
 }
 
@@ -131,25 +131,27 @@ async fn sixteen_orders_at_once_with_one_reference_make_one(kind: Kind) {
     assert_eq!(app.metric(OPEN_ORDERS).await, 1);
 }
 
-async fn two_shops_may_use_the_same_key_and_the_same_reference(kind: Kind) {
-    let app = TestApp::start_with(kind, &[("TASDIQ_API_KEYS", "tea:tea-shop-key,books:bookshop-key")]).await;
-    let (tea_shop, bookshop) = (app.with_key("tea-shop-key"), app.with_key("bookshop-key"));
+async fn keys_of_one_shop_share_orders_and_references_and_no_idempotency_keys(kind: Kind) {
+    let app = TestApp::start_with(kind, &[("TASDIQ_API_KEYS", "till:till-shop-key,web:web-shop-key")]).await;
+    let (till, web) = (app.with_key("till-shop-key"), app.with_key("web-shop-key"));
     let mut body = tea();
     body["reference"] = json!("1");
 
-    let of_tea = tea_shop.create_with_key("key", &body).await;
-    let of_books = bookshop.create_with_key("key", &body).await;
+    let of_till = till.create_with_key("key", &body).await;
+    let taken = web.create_with_key("key", &body).await;
+    body["reference"] = json!("2");
+    let of_web = web.create_with_key("key", &body).await;
 
-    assert_eq!((of_tea.status, of_books.status), (201, 201), "{of_tea} {of_books}");
-    let (of_tea, of_books) = (of_tea.json()["order_id"].clone(), of_books.json()["order_id"].clone());
-    assert_ne!(of_tea, of_books);
-    // Neither shop sees the other's order.
-    let foreign = tea_shop.get(&format!("/api/orders/{of_books}")).await;
-    assert_eq!((foreign.status, problem(&foreign).as_str()), (404, "order-not-found"), "{foreign}");
-    assert_eq!(bookshop.get(&format!("/api/orders/{of_books}")).await.status, 200);
-    for stranger in [Doors::clone(&app), app.with_key("tea-shop-kez")] {
+    assert_eq!((of_till.status, of_web.status), (201, 201), "{of_till} {of_web}");
+    let (of_till, of_web) = (of_till.json()["order_id"].clone(), of_web.json()["order_id"].clone());
+    assert_eq!((taken.status, problem(&taken).as_str()), (409, "reference-taken"), "{taken}");
+    assert_eq!(taken.json()["order_id"], of_till);
+    for key in [&till, &web] {
+        assert_eq!(key.get(&format!("/api/orders/{of_web}")).await.status, 200);
+    }
+    for stranger in [Doors::clone(&app), app.with_key("till-shop-kez")] {
         assert_eq!(stranger.create_order(&tea()).await.status, 401);
-        assert_eq!(stranger.get(&format!("/api/orders/{of_tea}")).await.status, 401);
+        assert_eq!(stranger.get(&format!("/api/orders/{of_till}")).await.status, 401);
     }
 }
 

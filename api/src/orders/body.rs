@@ -1,10 +1,10 @@
 //! The body of `POST /api/orders/create`, parsed and checked once.
 
 use domain::money::{AmountFault, Tiyin};
-use domain::order::{Language, NewOrder, PaymentType};
+use domain::order::{GatewayIdentity, Language, NewOrder, PaymentType};
+use domain::shops::Shop;
 use domain::text;
 use domain::web_address;
-use gateway::{Gateway, Gateways};
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, Registry};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
@@ -28,22 +28,23 @@ const FIELDS: &[&str] = &["product_name", "amount", "payment_type", "reference",
 pub(crate) struct OrderRequest(JsonObject);
 
 impl OrderRequest {
-    /// The order described by the body.
+    /// The order described by the body, for this shop.
     ///
     /// # Errors
     /// Each fault has a problem type of its own.
-    pub(crate) fn parse(&self, api_key_name: String, gateways: &Gateways) -> Result<NewOrder, Problem> {
+    pub(crate) fn parse(&self, api_key_name: String, shop: &Shop) -> Result<NewOrder, Problem> {
         let (product_name, amount) = (self.product_name()?, self.amount()?);
-        let gateway = self.gateway(gateways)?;
+        let (payment_type, gateway) = self.account(shop)?;
         Ok(NewOrder {
+            shop: shop.name.clone(),
             api_key_name,
             product_name,
             amount,
-            payment_type: gateway.payment_type(),
+            payment_type,
             reference: self.reference()?,
-            return_url: self.return_url()?,
+            return_url: self.return_url(shop)?,
             language: self.language()?,
-            gateway: gateway.identity().clone(),
+            gateway,
         })
     }
 
@@ -56,24 +57,34 @@ impl OrderRequest {
         amount(self.0.required("amount")?)
     }
 
-    /// The account through which it is paid, by its `payment_type`.
-    fn gateway<'a>(&self, gateways: &'a Gateways) -> Result<&'a Gateway, Problem> {
-        let raw = self.0.required("payment_type")?;
+    /// The shop's account that the payment type chooses. A shop with one account needs no `payment_type`.
+    fn account(&self, shop: &Shop) -> Result<(PaymentType, GatewayIdentity), Problem> {
+        let of_shop = |kind, what: String| {
+            let types: Vec<&str> = shop.payment_types().map(PaymentType::as_str).collect();
+            Problem::with_field(kind, "payment_type", what).member("payment_types", types)
+        };
+        let Some(raw) = self.0.raw("payment_type") else {
+            let mut accounts = shop.accounts.iter();
+            return match (accounts.next(), accounts.next()) {
+                (Some((payment_type, account)), None) => Ok((*payment_type, account.clone())),
+                _ => {
+                    let what = format!("the field `payment_type` is missing; your shop has {}", types_of(shop));
+                    Err(of_shop(ProblemType::MissingField, what))
+                }
+            };
+        };
         let name = serde_json::from_str::<String>(raw).ok();
         let Some(payment_type) = name.as_deref().and_then(PaymentType::parse) else {
-            let detail = "`payment_type` must be one of `atmos`, `payme`, `click`";
-            return Err(Problem::with_field(ProblemType::UnknownPaymentType, "payment_type", detail));
+            let what = "`payment_type` must be one of `atmos`, `payme`, `click`";
+            return Err(Problem::with_field(ProblemType::UnknownPaymentType, "payment_type", what));
         };
-        gateways.of_type(payment_type).next().ok_or_else(|| {
-            let mut others: Vec<String> =
-                gateways.iter().map(|gateway| format!("`{}`", gateway.payment_type())).collect();
-            others.dedup();
-            let detail = format!(
-                "`{payment_type}` is a known payment type, but no gateway is configured for it here; use {}",
-                others.join(" or ")
-            );
-            Problem::with_field(ProblemType::PaymentTypeWithoutGateway, "payment_type", detail)
-        })
+        match shop.accounts.get(&payment_type) {
+            Some(account) => Ok((payment_type, account.clone())),
+            None => {
+                let what = format!("your shop has no account for `{payment_type}`; it has {}", types_of(shop));
+                Err(of_shop(ProblemType::PaymentTypeWithoutGateway, what))
+            }
+        }
     }
 
     fn reference(&self) -> Result<Option<String>, Problem> {
@@ -81,7 +92,7 @@ impl OrderRequest {
         readable(raw, "reference", ProblemType::InvalidReference, REFERENCE_LIMIT).map(Some)
     }
 
-    fn return_url(&self) -> Result<Option<String>, Problem> {
+    fn return_url(&self, shop: &Shop) -> Result<Option<String>, Problem> {
         let Some(raw) = self.0.raw("return_url") else { return Ok(None) };
         let wrong = |why: String| Err(Problem::with_field(ProblemType::InvalidReturnUrl, "return_url", why));
         let Ok(text) = serde_json::from_str::<String>(raw) else {
@@ -91,7 +102,11 @@ impl OrderRequest {
             return wrong(format!("`return_url` is longer than {RETURN_URL_LIMIT} characters"));
         }
         match web_address::parse(&text) {
-            Ok(_) => Ok(Some(text)),
+            Ok(url) if url.host_str().is_some_and(|host| shop.allows_host(host)) => Ok(Some(text)),
+            Ok(_) => wrong(format!(
+                "`return_url` leads to a host that your shop does not list; it lists {}",
+                shop.return_hosts.join(", ")
+            )),
             Err(fault) => {
                 wrong(format!("`return_url` {fault}; write an absolute address such as https://shop.example/done"))
             }
@@ -105,6 +120,12 @@ impl OrderRequest {
             Problem::with_field(ProblemType::UnknownLanguage, "language", "`language` must be one of `uz`, `ru`, `en`")
         })
     }
+}
+
+/// The payment types of the shop's accounts, for people.
+fn types_of(shop: &Shop) -> String {
+    let types: Vec<String> = shop.payment_types().map(|payment_type| format!("`{payment_type}`")).collect();
+    if types.is_empty() { "none".to_owned() } else { types.join(", ") }
 }
 
 /// SHA-256 of the order's content in hex: the same for two bodies that differ only in blanks or in the order of fields.
@@ -188,16 +209,30 @@ fn description() -> MetaSchema {
     let languages = names(Language::ALL.iter().map(|language| language.as_str()).collect());
     MetaSchema {
         description: Some("An order to be made. Fields that are not listed are refused."),
-        required: vec!["product_name", "amount", "payment_type"],
+        required: vec!["product_name", "amount"],
         properties: vec![
             ("product_name", inline(bounded_text("What is sold; the customer sees it.", PRODUCT_NAME_LIMIT))),
             (
                 "amount",
                 inline(amount_schema("Decimal soʻm in a string, or a whole number of soʻm. At most 10000000000.00.")),
             ),
-            ("payment_type", inline(one_of("How the customer pays.", names(vec!["atmos"]), None))),
-            ("reference", inline(bounded_text("Your own name for the order, unique among yours.", REFERENCE_LIMIT))),
-            ("return_url", inline(bounded_text("Where the customer goes from our result page.", RETURN_URL_LIMIT))),
+            (
+                "payment_type",
+                inline(one_of(
+                    "How the customer pays; your shop needs an account for it. It may be left out where your shop has one \
+                     account.",
+                    names(PaymentType::ALL.iter().map(|payment_type| payment_type.as_str()).collect()),
+                    None,
+                )),
+            ),
+            ("reference", inline(bounded_text("Your own name for the order, unique in your shop.", REFERENCE_LIMIT))),
+            (
+                "return_url",
+                inline(bounded_text(
+                    "Where the customer goes from our result page; one of your shop's hosts, where it lists some.",
+                    RETURN_URL_LIMIT,
+                )),
+            ),
             ("language", inline(one_of("The language of the customer's pages.", languages, Some(json!("uz"))))),
         ],
         example: Some(json!({ "product_name": "Somsa, 2 dona", "amount": "50000.00", "payment_type": "atmos" })),

@@ -46,7 +46,8 @@ problems_of! {
         415 = "`unsupported-media-type`",
         422 = "`missing-field`, `unknown-field`, `repeated-field`, `not-an-object`, `invalid-amount`, \
                `invalid-product-name`, `invalid-reference`, `invalid-return-url`, `unknown-language`, \
-               `unknown-payment-type`, `payment-type-without-gateway`, `idempotency-key-reused`; `field` names the field",
+               `unknown-payment-type`, `payment-type-without-gateway` (with `payment_types`), `idempotency-key-reused`; \
+               `field` names the field",
         429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",
         503 = "`database-unavailable`, `too-slow`: ask again after `Retry-After`";

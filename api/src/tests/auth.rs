@@ -6,12 +6,13 @@ use domain::id::OrderId;
 use domain::order::{Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
 use domain::secret::Secret;
+use domain::shop::ShopName;
 use futures_util::StreamExt;
 use serde_json::json;
 use store::reviewing::{self, Decision};
 use store::settlement::Settlement;
 
-use super::support::{TestApi, keys, send};
+use super::support::{TestApi, keys, keys_of_shops, send};
 use crate::ApiKey;
 
 #[tokio::test]
@@ -38,8 +39,14 @@ async fn the_refusal_comes_before_the_body_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_key_sees_its_own_orders_and_no_others() {
-    let api = TestApi::with(|context| context.settings.keys = keys(&["a", "b"])).await;
+async fn a_key_sees_the_orders_of_its_shop_and_no_others() {
+    let api = TestApi::with(|context| {
+        context.settings.keys = keys_of_shops(&["a", "b"]);
+        let till =
+            ApiKey { name: "till".to_owned(), key: Secret::new("key-of-till"), ..context.settings.keys[0].clone() };
+        context.settings.keys.push(till);
+    })
+    .await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
     api.create_as(Some("key-of-a"), None, &body).await;
 
@@ -47,8 +54,10 @@ async fn a_key_sees_its_own_orders_and_no_others() {
         let other = api.client.get(path).header("authorization", "Bearer key-of-b");
         send(other).await.problem(404, "order-not-found");
     }
-    let own = send(api.client.get("/api/orders/1").header("authorization", "bearer key-of-a")).await;
-    assert_eq!(own.status, 200);
+    for own in ["key-of-a", "key-of-till"] {
+        let own = send(api.client.get("/api/orders/1").header("authorization", format!("bearer {own}"))).await;
+        assert_eq!(own.status, 200);
+    }
 }
 
 #[tokio::test]
@@ -139,7 +148,7 @@ async fn customer_reads(api: &TestApi, order: &Order) -> String {
 /// While a shop changes its key, it must still see the orders of the old key, and no order may be made twice.
 #[tokio::test]
 async fn two_keys_of_one_name_are_one_shop() {
-    let key = |key: &str| ApiKey { name: "shop".to_owned(), key: Secret::new(key) };
+    let key = |key: &str| ApiKey { shop: ShopName::default(), name: "shop".to_owned(), key: Secret::new(key) };
     let api = TestApi::with(|context| context.settings.keys = vec![key("old"), key("new")]).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos", "reference": "A-1" });
 

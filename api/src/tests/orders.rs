@@ -1,7 +1,8 @@
 //! `POST /api/orders/create`, and reading orders.
 
-use domain::order::OrderStatus;
+use domain::order::{GatewayIdentity, OrderStatus, PaymentType};
 use domain::review::{FindingKind, NewFinding};
+use domain::shops::{Shop, Shops};
 use serde_json::{Value, json};
 
 use super::support::{TestApi, gzip, send};
@@ -185,13 +186,52 @@ async fn each_field_that_cannot_be_used_has_a_problem_of_its_own() {
 
 #[tokio::test]
 async fn a_missing_field_is_named() {
-    let api = TestApi::start().await;
+    let api = TestApi::with(|context| context.shops = Shops::from_iter([shop(PaymentType::ALL)])).await;
 
     for field in ["product_name", "amount", "payment_type"] {
         let without = body(|body| drop(body.as_object_mut().unwrap().remove(field)));
         assert_eq!(api.create(&without).await.problem(422, "missing-field")["field"], field);
         let null = body(|body| body[field] = Value::Null);
         assert_eq!(api.create(&null).await.problem(422, "missing-field")["field"], field);
+    }
+}
+
+fn shop(payment_types: &[PaymentType]) -> Shop {
+    let account = |payment_type: &PaymentType| (*payment_type, GatewayIdentity(format!("sandbox-{payment_type}:1")));
+    Shop { accounts: payment_types.iter().map(account).collect(), ..Shop::default() }
+}
+
+#[tokio::test]
+async fn a_shop_with_one_account_needs_no_payment_type_and_one_with_several_is_told_them() {
+    let without = body(|body| drop(body.as_object_mut().unwrap().remove("payment_type")));
+    let api = TestApi::start().await;
+    assert_eq!(api.create(&without).await.json()["payment_type"], "atmos");
+
+    let two = Shops::from_iter([shop(&[PaymentType::Atmos, PaymentType::Click])]);
+    let api = TestApi::with(|context| context.shops = two).await;
+
+    let missing = api.create(&without).await.problem(422, "missing-field");
+    assert_eq!(missing["payment_types"], json!(["atmos", "click"]));
+    let payme = api.create(&body(|body| body["payment_type"] = json!("payme"))).await;
+    let problem = payme.problem(422, "payment-type-without-gateway");
+    assert_eq!(problem["payment_types"], json!(["atmos", "click"]));
+    assert_eq!(problem["detail"], "your shop has no account for `payme`; it has `atmos`, `click`");
+    assert_eq!(api.create(&body(|_| ())).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_shop_that_lists_hosts_sends_its_customers_to_no_other() {
+    let hosts = vec!["tea.uz".to_owned(), "shop.test".to_owned()];
+    let listing = Shops::from_iter([Shop { return_hosts: hosts, ..shop(&[PaymentType::Atmos]) }]);
+    let api = TestApi::with(|context| context.shops = listing).await;
+    let to = |url: &str| body(|body| body["return_url"] = json!(url));
+
+    for own in ["https://tea.uz/done?x=1", "http://SHOP.test:8080/"] {
+        assert_eq!(api.create(&to(own)).await.status, 201, "{own}");
+    }
+    for foreign in ["https://evil.example/", "https://tea.uz.evil.example/", "https://www.tea.uz/"] {
+        let problem = api.create(&to(foreign)).await.problem(422, "invalid-return-url");
+        assert_eq!(problem["field"], "return_url", "{foreign}");
     }
 }
 

@@ -8,7 +8,7 @@ use poem::test::TestClient;
 use serde_json::json;
 use store::refunds;
 
-use super::support::{TestApi, gateway_of, keys, send};
+use super::support::{TestApi, gateway_of, keys_of_shops, send};
 use super::webhook::assert_refused;
 use crate::ApiContext;
 
@@ -166,8 +166,8 @@ async fn a_refund_needs_a_key_and_the_whole_amount() {
 /// The customer has the token, but the shop decides about refunds.
 /// Shows: MONEY-24
 #[tokio::test]
-async fn only_the_key_that_made_an_order_cancels_or_refunds_it() {
-    let api = TestApi::with(|context| context.settings.keys = keys(&["tea", "rice"])).await;
+async fn only_a_key_of_the_order_s_shop_cancels_or_refunds_it() {
+    let api = TestApi::with(|context| context.settings.keys = keys_of_shops(&["tea", "rice"])).await;
     let body = json!({ "product_name": "Somsa", "amount": "50.00", "payment_type": "atmos" });
     let made = api.create_as(Some("key-of-tea"), None, &body).await.json();
     let token = made["order_token"].as_str().unwrap();

@@ -1,6 +1,7 @@
 //! An installation without workers: the tests make links and payments themselves, through the store's own functions.
 
 use domain::transaction::StoredState;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +9,10 @@ use std::time::{Duration, Instant};
 use config::defaults;
 use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, Lease, QueueName};
-use domain::order::Order;
+use domain::order::{GatewayIdentity, Order, PaymentType};
 use domain::secret::Secret;
+use domain::shop::ShopName;
+use domain::shops::{Shop, Shops};
 use gateway::atmos::{AtmosGateway, AtmosSettings, SignAlgorithm};
 use gateway::coordination::Coordination;
 use gateway::{Gateway, Gateways};
@@ -93,6 +96,7 @@ impl TestApi {
         let mut context = ApiContext {
             notice: Notice::start(&store, None, &ends),
             store,
+            shops: Shops::from_iter([]),
             gateways: gateway(),
             queue: Queue::Local(LocalQueue::default()),
             consumption_check: None,
@@ -102,6 +106,12 @@ impl TestApi {
             role: "up",
         };
         change(&mut context);
+        if context.shops.iter().next().is_none() {
+            let account = |gateway: &Gateway| (gateway.payment_type(), gateway.identity().clone());
+            let accounts: BTreeMap<PaymentType, GatewayIdentity> = context.gateways.iter().map(account).collect();
+            let named = context.settings.keys.iter().map(|key| key.shop.clone()).chain([ShopName::default()]);
+            context.shops = named.map(|name| Shop { name, accounts: accounts.clone(), ..Shop::default() }).collect();
+        }
         let stopping = CancellationToken::new();
         let endpoint: SharedEndpoint = Arc::new(crate::endpoint(context.clone(), stopping.clone()));
         let client = TestClient::new(Arc::clone(&endpoint));
@@ -316,8 +326,18 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// The key `key-of-NAME` for each name, all of the default shop.
 pub(crate) fn keys(names: &[&str]) -> Vec<ApiKey> {
-    names.iter().map(|name| ApiKey { name: (*name).to_owned(), key: Secret::new(format!("key-of-{name}")) }).collect()
+    names.iter().map(|name| key_of(ShopName::default(), name)).collect()
+}
+
+/// The same, each of a shop of its own, with its name.
+pub(crate) fn keys_of_shops(names: &[&str]) -> Vec<ApiKey> {
+    names.iter().map(|name| key_of(ShopName::parse(name).unwrap(), name)).collect()
+}
+
+fn key_of(shop: ShopName, name: &str) -> ApiKey {
+    ApiKey { shop, name: name.to_owned(), key: Secret::new(format!("key-of-{name}")) }
 }
 
 /// Waits for a condition, at most 5 s.
