@@ -39,7 +39,6 @@ async fn every_bad_order_has_a_problem_of_its_own_and_writes_nothing(kind: Kind)
         (422, "missing-field", "{}".to_owned()),
         (422, "missing-field", without("product_name")),
         (422, "missing-field", without("amount")),
-        (422, "missing-field", without("payment_type")),
         (422, "unknown-field", with("refrence", "\"A-1\"")),
         (422, "unknown-field", with("status", "\"paid\"")),
         (422, "repeated-field", ORDER.replacen('{', r#"{"amount":"1.00","#, 1)),
