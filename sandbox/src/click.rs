@@ -1,38 +1,53 @@
-//! A stand-in for Click.
+//! A stand-in for Click: the payer's page, the calls of SHOP-API to a merchant, the Merchant API, faults, and a ledger.
+
+mod answer;
+mod api;
+mod attempt;
+mod clock;
+mod faults;
+mod front;
+mod ledger;
+mod page;
+mod payer;
+mod payment;
+mod sender;
+mod sending;
+mod shop_api;
+mod signature;
+mod sim;
+mod soum;
+mod state;
+mod tashkent;
+mod tester;
+mod words;
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-use poem::Route;
-use url::Url;
+use poem::{Endpoint, EndpointExt, Route, get, post};
 
-use crate::error::SandboxError;
-use crate::state::SandboxState;
+use self::api::ApiCall;
+pub(crate) use self::state::ClickSandbox;
+pub use self::tester::ClickTester;
 
-/// The stand-in for Click.
-#[derive(Debug)]
-pub(crate) struct ClickSandbox {
-    prepare: RwLock<Option<Url>>,
-    complete: RwLock<Option<Url>>,
-}
-
-impl ClickSandbox {
-    /// The stand-in of a sandbox with this configuration.
-    pub(crate) fn open(common: Arc<SandboxState>) -> Result<Self, SandboxError> {
-        Ok(ClickSandbox {
-            prepare: RwLock::new(common.config.click_prepare.clone()),
-            complete: RwLock::new(common.config.click_complete.clone()),
-        })
+/// The routes below `/click/`. Every other path there is told which there are.
+pub(crate) fn routes(click: &Arc<ClickSandbox>) -> impl Endpoint + use<> {
+    let sim = Route::new()
+        .at("/pay", post(sim::post_pay))
+        .at("/pay/:account", post(sim::post_pay_account))
+        .at("/resume/:click_trans_id", post(sim::post_resume))
+        .at("/reverse/:payment_id", post(sim::post_reverse))
+        .at("/ledger", get(sim::get_ledger))
+        .at("/calls", get(sim::get_calls))
+        .at("/check", post(sim::post_check))
+        .at("/clock", get(sim::get_clock).post(sim::post_clock).delete(sim::delete_clock))
+        .at("/faults", get(sim::get_faults).post(sim::post_faults).delete(sim::delete_faults));
+    let mut routes = Route::new()
+        .nest("/_sim", sim.around(sim::refuse_other_sites))
+        .at("/", get(front::get_front))
+        .at("/check", post(front::post_check).around(sim::refuse_other_sites))
+        .at("/services/pay", get(page::get_pay).post(page::post_pay));
+    for call in ApiCall::ALL {
+        routes = routes.at(call.route(), api::endpoint(call, click));
     }
-
-    /// Calls the merchant at these addresses from now on.
-    pub(crate) fn set_addresses(&self, prepare: Url, complete: Url) {
-        *self.prepare.write() = Some(prepare);
-        *self.complete.write() = Some(complete);
-    }
-}
-
-/// The routes below `/click/`.
-pub(crate) fn routes(_click: &Arc<ClickSandbox>) -> Route {
-    Route::new()
+    routes.around(sim::tell_paths).data(Arc::clone(click))
 }

@@ -11,6 +11,7 @@
 
 mod answers;
 mod atmos;
+mod check;
 mod click;
 mod clock;
 mod config;
@@ -38,6 +39,8 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 use url::Url;
 
+pub use crate::check::{CheckLine, CheckReport};
+pub use crate::click::ClickTester;
 pub use crate::config::{CallbackHash, SandboxConfig, TokenMode};
 use crate::connections::SeveringAcceptor;
 pub use crate::error::SandboxError;

@@ -39,5 +39,6 @@ impl StandIns {
     /// Closes the ledgers.
     pub(crate) fn close(&self) {
         self.atmos.ledger.close();
+        self.click.ledger.close();
     }
 }

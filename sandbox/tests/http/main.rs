@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 mod api;
+mod click;
 mod connections;
 mod page;
 mod payment;
