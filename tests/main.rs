@@ -5,6 +5,7 @@ mod admission;
 mod audit;
 mod benchmark;
 mod browser_story;
+mod check_click;
 mod commands;
 mod configuration;
 mod contracts;

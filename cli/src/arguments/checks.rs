@@ -29,9 +29,10 @@ pub(crate) enum CheckCommand {
         exits "0 no line is red, 1 a line is red, 2 the command line cannot be read."
     ))]
     Payme(CheckPaymeArguments),
-    /// Run the cases of Click's tester against a Prepare and a Complete address
+    /// Run the scenarios of Click's tester against a Prepare and a Complete address
     ///
-    /// Any endpoint will do, not only that of Tasdiq.
+    /// Any endpoint will do, not only that of Tasdiq. Each line says what was sent, expected and answered. Never give it an
+    /// endpoint with real orders: it tells that the order was paid.
     #[command(after_help = examples!(
         "tasdiq sandbox check click https://shop.example/click --account 1 --amount 50.00",
         "tasdiq sandbox check click https://shop.example/click --account 1 --amount 50 --json";
@@ -96,7 +97,7 @@ pub(crate) struct CheckClickArguments {
     /// The service's secret key, which others on this machine can see; without it CLICK_SECRET_KEY, or else the sandbox's
     #[arg(long, value_name = "KEY")]
     pub(crate) secret_key: Option<String>,
-    /// An order that can be paid, as Click's `merchant_trans_id`; further ones are for further cases
+    /// An order that can be paid, as Click's `merchant_trans_id`; the payment that fails is of a second one, if there is one
     #[arg(long, value_name = "VALUE", required = true, num_args = 1)]
     pub(crate) account: Vec<String>,
     /// What the order costs, in soʻm, such as 50.00
