@@ -11,6 +11,7 @@ use crate::payme::{PaymeGateway, PaymeSettings};
 
 /// The settings of one gateway account.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a process has a handful of them")]
 pub enum AccountSettings {
     /// Of Atmos, or of the sandbox that speaks like it.
     Atmos(AtmosSettings),

@@ -38,7 +38,7 @@ pub(super) use linking::Linking;
 pub use linking::store_link;
 pub(super) use locking::{lock, lock_all, missing};
 pub(super) use making::Creating;
-pub use making::{LocalLink, create, create_behind, create_linked};
+pub use making::{LocalLink, WriteLink, create, create_behind, create_linked};
 pub use moving::{Canceled, call_off};
 pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unfail};
 

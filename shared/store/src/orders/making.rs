@@ -56,11 +56,14 @@ pub async fn create_linked(
     create_as(store, new, key, LinkPlan::Local(link.clone())).await
 }
 
+/// Writes the link of an order with this number and this token.
+pub type WriteLink = dyn Fn(OrderId, &OrderToken) -> String + Send + Sync;
+
 /// A payment link that is made without any call.
 #[derive(Clone)]
 pub struct LocalLink {
-    /// The link of an order, by its number and its token.
-    pub write: Arc<dyn Fn(OrderId, &OrderToken) -> String + Send + Sync>,
+    /// Writes it.
+    pub write: Arc<WriteLink>,
     /// How long the order can be paid, milliseconds.
     pub payment_ttl_ms: i64,
 }
