@@ -2,6 +2,7 @@
 
 pub mod body_coding;
 pub mod callback_verdict;
+pub mod fiscal;
 pub mod gateway_rate;
 pub mod id;
 pub mod job;

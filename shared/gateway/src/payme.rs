@@ -12,7 +12,7 @@ use domain::transaction::{StoredState, StoredTransaction, TransactionReport, Tra
 
 pub use self::answer::{PaymeAnswer, PaymeResult, STATEMENT_BEGINS, answer_text, statement_end, statement_line};
 use self::authentication::KeyDigests;
-pub use self::call::{AskedPayment, CallId, FiscalKind, PaymeAccount, PaymeCall, PaymeRequest};
+pub use self::call::{AskedPayment, CallId, PaymeAccount, PaymeCall, PaymeRequest};
 pub use self::fault::{PayerMessage, PaymeFault};
 pub use self::settings::{CancelPolicy, PaymeSettings, SANDBOX_KEY};
 use crate::coordination::Coordination;
@@ -23,6 +23,9 @@ mod call;
 mod fault;
 mod link;
 mod settings;
+
+/// Payme's reason for a cancellation because of the time (Payme documents, CancelTransaction).
+pub const TIMEOUT_REASON: i64 = 4;
 
 /// 12 hours after Payme created a transaction it cancels one that is not performed (Payme documents, CreateTransaction).
 const DEBIT_WITHIN: Duration = Duration::from_millis(43_200_000);

@@ -25,6 +25,7 @@ pub mod clock_steps;
 mod connecting;
 mod error;
 pub mod findings;
+pub mod fiscal_receipts;
 mod group_commit;
 mod health;
 pub mod idempotency;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use domain::body_coding::without_byte_order_mark;
+use domain::fiscal::FiscalKind;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -91,16 +92,6 @@ pub enum PaymeRequest {
         /// The receipt's data, a JSON object as it came.
         data: String,
     },
-}
-
-domain::named_values! {
-    /// Which fiscal receipt of a transaction.
-    FiscalKind {
-        /// The one of the payment.
-        Perform = "PERFORM",
-        /// The one of the refund.
-        Cancel = "CANCEL",
-    }
 }
 
 /// What is to be paid, as the call says. It came from a link that the customer can change.

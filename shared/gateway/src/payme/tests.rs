@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use domain::callback_verdict::CallbackVerdict;
+use domain::fiscal::FiscalKind;
 use domain::id::TransactionId;
 use domain::secret::Secret;
 use proptest::prelude::*;
