@@ -98,6 +98,7 @@ struct Api {
     unproven: MinuteLimit,
     signed_log: webhook::SignedCallbackLog,
     links: FairShares,
+    payme: webhook::payme::PaymePlaces,
 }
 
 impl Api {
@@ -114,6 +115,7 @@ impl Api {
             unproven: MinuteLimit::new(webhook::UNPROVEN_PER_MINUTE),
             signed_log: webhook::SignedCallbackLog::default(),
             links: FairShares::new(),
+            payme: webhook::payme::PaymePlaces::default(),
         }
     }
 }
@@ -159,6 +161,7 @@ fn webhook_routes(api: &Arc<Api>) -> BoxEndpoint<'static, Response> {
 fn health_and_webhook() -> RouteTable {
     RouteTable::default()
         .post("/atmos/webhook", Audience::Program, webhook::atmos::post_callback)
+        .any("/payme/webhook", Audience::Payme, webhook::payme::answer_call)
         .get("/livez", Audience::Health, health::get_livez)
         .get("/readyz", Audience::Health, health::get_readyz)
         .get("/metrics", Audience::Health, health::get_metrics)

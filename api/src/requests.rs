@@ -14,6 +14,7 @@ use crate::access_log::{AccessLog, AccessLogEntry};
 use crate::credential::{Credential, ProvenCredential};
 use crate::problem::{Problem, ProblemType};
 use crate::route_table::{Audience, RouteEntries, RouteEntry};
+use crate::webhook::payme;
 use crate::{access_log, cross_origin, metrics, pay_page, sender};
 
 const REQUEST_ID: &str = "X-Request-Id";
@@ -116,6 +117,7 @@ impl<E: Endpoint> Endpoint for RequestEndpoint<E> {
 fn answer(problem: &Problem, route: &RouteEntry, request_id: &str, language: domain::order::Language) -> Response {
     let mut response = match route.audience() {
         Audience::PayPage => pay_page::problem_page(problem, language),
+        Audience::Payme => payme::system_error(),
         Audience::Program
         | Audience::ShopPage
         | Audience::MakesOrder

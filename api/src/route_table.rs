@@ -32,6 +32,8 @@ pub(crate) enum Audience {
     MakesOrder,
     /// A customer's browser, which gets pages instead of JSON; also for every path below.
     PayPage,
+    /// Payme, which takes any status but 200 for a system error.
+    Payme,
     /// The operator's monitoring.
     Health,
     /// People who read how the order API works; also for every path below.
@@ -55,9 +57,12 @@ impl RouteEntry {
         let name = match audience {
             Audience::Health => "health",
             Audience::Docs => "docs",
-            Audience::Program | Audience::ShopPage | Audience::MakesOrder | Audience::PayPage | Audience::Other => {
-                name_of(&parts)
-            }
+            Audience::Program
+            | Audience::ShopPage
+            | Audience::MakesOrder
+            | Audience::PayPage
+            | Audience::Payme
+            | Audience::Other => name_of(&parts),
         };
         RouteEntry { name: name.to_owned(), parts, methods, audience }
     }
@@ -86,6 +91,7 @@ impl RouteEntry {
             | Audience::ShopPage
             | Audience::MakesOrder
             | Audience::PayPage
+            | Audience::Payme
             | Audience::Health
             | Audience::Docs => &self.name,
         }
@@ -108,6 +114,7 @@ impl RouteEntry {
             Audience::Program
             | Audience::ShopPage
             | Audience::PayPage
+            | Audience::Payme
             | Audience::Health
             | Audience::Docs
             | Audience::Other => TIME_LIMIT,
@@ -158,6 +165,16 @@ impl RouteTable {
     {
         self.entries.0.push(RouteEntry::new(pattern, Method::POST.to_string(), audience));
         RouteTable { routes: self.routes.at(pattern, post(handler)), ..self }
+    }
+
+    /// Serves every method: the handler itself answers those that are not its own.
+    pub(crate) fn any<E>(mut self, pattern: &str, audience: Audience, handler: E) -> Self
+    where
+        E: IntoEndpoint,
+        E::Endpoint: 'static,
+    {
+        self.entries.0.push(RouteEntry::new(pattern, Method::POST.to_string(), audience));
+        RouteTable { routes: self.routes.at(pattern, handler), ..self }
     }
 
     /// Serves each operation of a described API below `root`.

@@ -16,6 +16,7 @@ mod kinds;
 mod local_links;
 mod numbers;
 mod orders;
+mod payme;
 mod queue;
 mod refunds;
 mod reviewing;
