@@ -1,7 +1,7 @@
 //! Payme's calls through its webhook, without workers: each row of the table of what must be answered when, the mistakes that
 //! others made, and calls that no gateway should send.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use domain::id::{OrderId, OrderToken};
 use domain::order::{NewOrder, Order, OrderStatus, PaymentType};
 use domain::secret::Secret;
+use domain::shops::{Shop, Shops};
 use domain::transaction::{StoredState, StoredTransaction};
 use futures_util::future::join_all;
 use gateway::coordination::Coordination;
@@ -85,7 +86,9 @@ impl Webhook {
         change(&mut settings);
         let gateway = PaymeGateway::new(settings, Coordination::local(None));
         let ends = CancellationToken::new();
+        let accounts = BTreeMap::from([(PaymentType::Payme, gateway.identity().clone())]);
         let context = ApiContext {
+            shops: Shops::from_iter([Shop { accounts, ..Shop::default() }]),
             notice: Notice::start(&f.store, None, &ends),
             store: f.store.clone(),
             gateways: Gateways::new([Gateway::Payme(gateway.clone())]),
