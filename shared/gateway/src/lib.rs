@@ -12,6 +12,7 @@ use crate::coordination::{Coordination, Urgency};
 
 mod account_settings;
 pub mod atmos;
+mod call_fields;
 pub mod callback_addresses;
 pub mod click;
 pub mod coordination;
