@@ -5,6 +5,7 @@ use domain::order::{GatewayIdentity, PaymentType};
 
 use crate::Gateway;
 use crate::atmos::{AtmosGateway, AtmosSettings};
+use crate::click::{ClickGateway, ClickSettings};
 use crate::coordination::Coordination;
 use crate::http::ClientFault;
 use crate::payme::{PaymeGateway, PaymeSettings};
@@ -17,6 +18,8 @@ pub enum AccountSettings {
     Atmos(AtmosSettings),
     /// Of Payme, or of the sandbox that speaks like it.
     Payme(PaymeSettings),
+    /// Of Click, or of the sandbox that speaks like it.
+    Click(ClickSettings),
 }
 
 impl AccountSettings {
@@ -25,6 +28,7 @@ impl AccountSettings {
         match self {
             AccountSettings::Atmos(atmos) => atmos.identity(),
             AccountSettings::Payme(payme) => payme.identity(),
+            AccountSettings::Click(click) => click.identity(),
         }
     }
 
@@ -33,6 +37,7 @@ impl AccountSettings {
         match self {
             AccountSettings::Atmos(_) => PaymentType::Atmos,
             AccountSettings::Payme(_) => PaymentType::Payme,
+            AccountSettings::Click(_) => PaymentType::Click,
         }
     }
 
@@ -41,6 +46,7 @@ impl AccountSettings {
         match self {
             AccountSettings::Atmos(atmos) => atmos.rate,
             AccountSettings::Payme(_) => None,
+            AccountSettings::Click(click) => click.rate(),
         }
     }
 
@@ -52,6 +58,7 @@ impl AccountSettings {
         match self {
             AccountSettings::Atmos(atmos) => AtmosGateway::new(atmos.clone(), coordination).map(Gateway::Atmos),
             AccountSettings::Payme(payme) => Ok(Gateway::Payme(PaymeGateway::new(payme.clone(), coordination))),
+            AccountSettings::Click(click) => ClickGateway::new(click.clone(), coordination).map(Gateway::Click),
         }
     }
 }

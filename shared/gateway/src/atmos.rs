@@ -100,7 +100,7 @@ impl AtmosGateway {
     pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> String {
         let settings = &self.0.settings;
         let mut url = http::with_path(&settings.checkout_url, "/invoice/get");
-        let [store_id, return_url] = [&settings.store_id, return_url].map(percent_encoded);
+        let [store_id, return_url] = [&settings.store_id, return_url].map(http::percent_encoded);
         url.set_query(Some(&format!("storeId={store_id}&transactionId={transaction_id}&redirectLink={return_url}")));
         url.into()
     }
@@ -176,12 +176,6 @@ impl fmt::Debug for AtmosGateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("AtmosGateway").field(&self.0.settings).finish()
     }
-}
-
-/// As a value in a query. A space becomes `%20`, which every reader understands, and not the `+` of forms.
-fn percent_encoded(text: &str) -> String {
-    let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
-    encoded.replace('+', "%20")
 }
 
 #[cfg(test)]

@@ -1,5 +1,256 @@
-//! Click: its settings.
+//! Click: its payment link, the calls of its SHOP-API to us, and ours of its Merchant API.
 
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use domain::id::{OrderId, TransactionId};
+use domain::money::Tiyin;
+use domain::order::GatewayIdentity;
+use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, Terms};
+use domain::time::millis;
+use domain::transaction::{StoredState, StoredTransaction, TransactionReport, TransactionState};
+
+pub use self::answer::{ClickCode, click_answer};
+pub use self::call::{CalledIds, ClickCall, ClickFault, ClickStep, ToldOutcome};
+use self::merchant_api::MerchantApi;
 pub use self::settings::{ClickSettings, SANDBOX_SECRET};
+use self::wire::PAID;
+use crate::GatewayError;
+use crate::coordination::{Coordination, Urgency};
+use crate::http::ClientFault;
+use crate::json_answer::unknown;
 
+mod amount;
+mod answer;
+mod authorization;
+mod call;
+mod days;
+mod link;
+mod merchant_api;
 mod settings;
+mod sign;
+mod wire;
+
+/// Long enough for a slow gateway, short enough that two calls fit into a job's deadline.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long after a Prepare a debit is awaited. Click publishes no time.
+const DEBIT_WITHIN: Duration = Duration::from_secs(3_600);
+
+/// How long an answer below 0 is not believed: the payer may still try, and `status_by_mti` does not say which of several
+/// attempts it is about.
+const CLOSED_BELIEVED_AFTER: Duration = Duration::from_secs(600);
+
+/// One service at Click; cheap to clone.
+#[derive(Clone)]
+pub struct ClickGateway(Arc<ClickService>);
+
+struct ClickService {
+    settings: ClickSettings,
+    identity: GatewayIdentity,
+    api: MerchantApi,
+}
+
+impl ClickGateway {
+    /// Prepares calls; connects to nothing yet. A rustls crypto provider must have been installed.
+    ///
+    /// # Errors
+    /// [`ClientFault`]: the HTTP client cannot be made.
+    pub fn new(settings: ClickSettings, coordination: Coordination) -> Result<Self, ClientFault> {
+        ClickGateway::with_call_timeout(settings, CALL_TIMEOUT, coordination)
+    }
+
+    /// As [`ClickGateway::new`], with another time that one call may take.
+    ///
+    /// # Errors
+    /// As [`ClickGateway::new`].
+    pub fn with_call_timeout(
+        settings: ClickSettings,
+        call_timeout: Duration,
+        coordination: Coordination,
+    ) -> Result<Self, ClientFault> {
+        let api = MerchantApi::new(&settings, call_timeout, coordination)?;
+        Ok(ClickGateway(Arc::new(ClickService { identity: settings.identity(), settings, api })))
+    }
+
+    /// How Click works: a link of ours, a call before the debit and one after it, and it can be asked.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            link: LinkOrigin::Local,
+            outcome: OutcomeSource::Asked,
+            debit_within: DEBIT_WITHIN,
+            closed_believed_after: CLOSED_BELIEVED_AFTER,
+            refunds: RefundWay::CallWithinMonth,
+        }
+    }
+
+    /// Our account there.
+    pub fn identity(&self) -> &GatewayIdentity {
+        &self.0.identity
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &ClickSettings {
+        &self.0.settings
+    }
+
+    /// The admission of its calls.
+    pub fn coordination(&self) -> &Coordination {
+        self.0.api.coordination()
+    }
+
+    /// The payment link of an order, made without any call; `return_url` is where the page sends the customer back.
+    pub fn local_link(&self, order_id: OrderId, amount: Tiyin, return_url: &str) -> String {
+        link::of_order(&self.0.settings, order_id, amount, return_url)
+    }
+
+    /// Reads a call of Click, and checks its signature with the keys of the account whose service it names, which is returned
+    /// with it. It is a pure function and makes no call.
+    ///
+    /// # Errors
+    /// What is wrong, in Click's order of checks, with the ids that the answer repeats.
+    pub fn read_call<'a>(
+        accounts: &[&'a ClickGateway],
+        body: &[u8],
+    ) -> Result<(&'a ClickGateway, ClickCall), (ClickFault, CalledIds)> {
+        let settings: Vec<&ClickSettings> = accounts.iter().map(|account| account.settings()).collect();
+        let (place, call) = call::read(&settings, body)?;
+        match accounts.get(place) {
+            Some(account) => Ok((account, call)),
+            None => Err((ClickFault::ForeignService { is_signed: true }, call.ids)),
+        }
+    }
+
+    /// Asks what became of an attempt. It moves no money.
+    ///
+    /// An attempt is found by its order (`status_by_mti`), a known payment by its number (`payment/status`). No answer names the
+    /// amount: the one of the signed Prepare counts, which is the row's.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`] but `Refused`.
+    pub async fn inquire(
+        &self,
+        transaction: &StoredTransaction,
+        urgency: Urgency,
+    ) -> Result<TransactionReport, GatewayError> {
+        let state = match transaction.success_transaction_id {
+            Some(payment_id) => {
+                let status = self.0.api.status(payment_id, urgency).await?;
+                state(transaction, payment_id, status)
+            }
+            None => self.inquire_by_order(transaction, urgency).await?,
+        };
+        Ok(TransactionReport {
+            transaction_id: transaction.transaction_id,
+            account: transaction.order_id.to_string(),
+            store_id: None,
+            amount: transaction.amount,
+            state,
+        })
+    }
+
+    /// Asks about each day on which the attempt can have been paid. A debit on any of them counts, then one that is open.
+    async fn inquire_by_order(
+        &self,
+        transaction: &StoredTransaction,
+        urgency: Urgency,
+    ) -> Result<TransactionState, GatewayError> {
+        let api = &self.0.api;
+        let order_id = transaction.order_id.to_string();
+        let (mut found, mut unanswered): (Option<TransactionState>, _) = (None, None);
+        for day in days::of_attempt(transaction.created_at_ms, DEBIT_WITHIN) {
+            let seen = match api.status_by_mti(&order_id, &day, urgency).await {
+                Ok(None) => continue,
+                Ok(Some(payment)) => {
+                    let status = match payment.status {
+                        Some(status) => status,
+                        None => api.status(payment.payment_id, urgency).await?,
+                    };
+                    state(transaction, payment.payment_id, status)
+                }
+                Err(error) => {
+                    unanswered = Some(error);
+                    continue;
+                }
+            };
+            match (&seen, &found) {
+                (TransactionState::Debited { .. }, _) => return Ok(seen),
+                (_, None)
+                | (TransactionState::Open | TransactionState::Unclear { .. }, Some(TransactionState::Closed)) => {
+                    found = Some(seen);
+                }
+                _ => (),
+            }
+        }
+        match (found, unanswered) {
+            // The day without an answer may be the one of the debit.
+            (_, Some(error)) => Err(error),
+            (Some(seen), None) => Ok(seen),
+            (None, None) => not_found(transaction, now_ms()),
+        }
+    }
+
+    /// Shows whether Click accepts us, by a question about a payment that cannot exist.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`] but `Refused`.
+    pub async fn check_access(&self) -> Result<(), GatewayError> {
+        match self.0.api.status(TransactionId(0), Urgency::Later).await {
+            Err(GatewayError::OutcomeUnknown { what, source }) if !self.0.api.is_answer(&what) => {
+                Err(GatewayError::OutcomeUnknown { what, source })
+            }
+            Ok(_) | Err(GatewayError::Refused { .. } | GatewayError::OutcomeUnknown { .. }) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// `DELETE payment/reversal`: gives back a whole payment, by its number. It is sent once and never repeated.
+    ///
+    /// # Errors
+    /// Every [`GatewayError`].
+    pub async fn reverse(&self, payment_id: TransactionId) -> Result<(), GatewayError> {
+        self.0.api.reverse(payment_id).await
+    }
+}
+
+/// The meaning of a `payment_status`. How a reversed payment looks is not documented: a debit of ours that is below 0 now is
+/// reversed where a reversal of ours was accepted, and else a person must look.
+fn state(transaction: &StoredTransaction, payment_id: TransactionId, status: i64) -> TransactionState {
+    match (status, transaction.state) {
+        (PAID, _) => TransactionState::Debited { success_transaction_id: payment_id },
+        (0 | 1, StoredState::Open | StoredState::Closed) => TransactionState::Open,
+        (..0, StoredState::Open | StoredState::Closed) => TransactionState::Closed,
+        (..0, StoredState::Reversed) => TransactionState::Reversed { success_transaction_id: Some(payment_id) },
+        _ => TransactionState::Unclear { code: format!("payment_status {status}") },
+    }
+}
+
+/// The meaning of "no such payment" (HTTP 404) on each day. The payer may not have gone on after Prepare; a debit that was seen or
+/// told is another matter.
+fn not_found(transaction: &StoredTransaction, now_ms: i64) -> Result<TransactionState, GatewayError> {
+    let is_told = transaction.debited_at_ms.is_some();
+    match transaction.state {
+        StoredState::Open | StoredState::Closed if !is_told => {
+            let may_come_until_ms = transaction.created_at_ms.saturating_add(millis(DEBIT_WITHIN));
+            Ok(if now_ms < may_come_until_ms { TransactionState::Open } else { TransactionState::Closed })
+        }
+        StoredState::Open | StoredState::Closed | StoredState::Debited | StoredState::Reversed => {
+            Err(unknown("a payment that was told and is not found"))
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+impl fmt::Debug for ClickGateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ClickGateway").field(&self.0.settings).finish()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
+mod tests;

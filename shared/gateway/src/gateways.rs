@@ -7,6 +7,7 @@ use domain::transaction::{Callback, CallbackFault};
 
 use crate::Gateway;
 use crate::atmos::{self, AtmosGateway};
+use crate::click::{CalledIds, ClickCall, ClickFault, ClickGateway};
 
 /// The gateway accounts of one process, found by identity. An order of an account that is not among them waits for a process
 /// that has it. Cheap to clone.
@@ -59,6 +60,18 @@ impl Gateways {
     pub fn read_atmos_callback(&self, body: &[u8]) -> Result<(&AtmosGateway, Callback), CallbackFault> {
         let accounts: Vec<&AtmosGateway> = self.iter().filter_map(Gateway::as_atmos).collect();
         atmos::read_callback(&accounts, body)
+    }
+}
+
+impl Gateways {
+    /// Reads a call of Click with the keys of the account whose service it names, and returns that account. It is a pure function
+    /// and makes no call.
+    ///
+    /// # Errors
+    /// What is wrong, in Click's order of checks, with the ids that the answer repeats.
+    pub fn read_click_call(&self, body: &[u8]) -> Result<(&ClickGateway, ClickCall), (ClickFault, CalledIds)> {
+        let accounts: Vec<&ClickGateway> = self.iter().filter_map(Gateway::as_click).collect();
+        ClickGateway::read_call(&accounts, body)
     }
 }
 

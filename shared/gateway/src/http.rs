@@ -101,6 +101,14 @@ impl Http {
         self.client(connection).post(with_path(&self.base_url, path))
     }
 
+    pub(crate) fn get(&self, path: &str, connection: RequestConnection) -> RequestBuilder {
+        self.client(connection).get(with_path(&self.base_url, path))
+    }
+
+    pub(crate) fn delete(&self, path: &str, connection: RequestConnection) -> RequestBuilder {
+        self.client(connection).delete(with_path(&self.base_url, path))
+    }
+
     fn client(&self, connection: RequestConnection) -> &reqwest::Client {
         match connection {
             RequestConnection::Kept => &self.keeping,
@@ -174,6 +182,7 @@ impl Http {
                 // Only the repetition with a new token shows anything.
                 CredentialAge::None | CredentialAge::MayBeOld => CallOutcome::Neither,
                 CredentialAge::Fresh => CallOutcome::Failed("HTTP 401 with a fresh token"),
+                CredentialAge::Lasting => CallOutcome::Failed("HTTP 401"),
             },
             Err(TryError::Passing(error) | TryError::Lasting(error)) => match error {
                 GatewayError::Refused { .. } | GatewayError::Throttled { .. } => CallOutcome::Answered,
@@ -249,6 +258,12 @@ pub(crate) fn with_path(url: &Url, path: &str) -> Url {
     let joined = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&joined);
     url
+}
+
+/// As a value in a query. A space becomes `%20`, which every reader understands, and not the `+` of forms.
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let encoded: String = url::form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    encoded.replace('+', "%20")
 }
 
 /// The longest text of a cause that other processes get.

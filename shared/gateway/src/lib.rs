@@ -26,6 +26,7 @@ mod setting_checks;
 
 pub use account_settings::AccountSettings;
 use atmos::AtmosGateway;
+use click::ClickGateway;
 pub use error::{GatewayError, UnreachableCause};
 pub use gateways::Gateways;
 pub use http::ClientFault;
@@ -42,6 +43,8 @@ pub enum Gateway {
     Atmos(AtmosGateway),
     /// Payme, or the sandbox that speaks like it.
     Payme(PaymeGateway),
+    /// Click, or the sandbox that speaks like it.
+    Click(ClickGateway),
 }
 
 impl Gateway {
@@ -53,6 +56,7 @@ impl Gateway {
         match self {
             Gateway::Atmos(atmos) => atmos.identity(),
             Gateway::Payme(payme) => payme.identity(),
+            Gateway::Click(click) => click.identity(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Gateway {
         match self {
             Gateway::Atmos(_) => PaymentType::Atmos,
             Gateway::Payme(_) => PaymentType::Payme,
+            Gateway::Click(_) => PaymentType::Click,
         }
     }
 
@@ -75,6 +80,7 @@ impl Gateway {
                 refunds: RefundWay::Call,
             },
             Gateway::Payme(payme) => payme.terms(),
+            Gateway::Click(click) => click.terms(),
         }
     }
 
@@ -82,7 +88,7 @@ impl Gateway {
     pub fn as_atmos(&self) -> Option<&AtmosGateway> {
         match self {
             Gateway::Atmos(atmos) => Some(atmos),
-            Gateway::Payme(_) => None,
+            Gateway::Payme(_) | Gateway::Click(_) => None,
         }
     }
 
@@ -90,7 +96,15 @@ impl Gateway {
     pub fn as_payme(&self) -> Option<&PaymeGateway> {
         match self {
             Gateway::Payme(payme) => Some(payme),
-            Gateway::Atmos(_) => None,
+            Gateway::Atmos(_) | Gateway::Click(_) => None,
+        }
+    }
+
+    /// The account as one of Click, if it is one.
+    pub fn as_click(&self) -> Option<&ClickGateway> {
+        match self {
+            Gateway::Click(click) => Some(click),
+            Gateway::Atmos(_) | Gateway::Payme(_) => None,
         }
     }
 
@@ -99,6 +113,7 @@ impl Gateway {
         match self {
             Gateway::Atmos(atmos) => atmos.store_id(),
             Gateway::Payme(payme) => &payme.settings().cashbox_id,
+            Gateway::Click(click) => &click.settings().service_id,
         }
     }
 
@@ -111,6 +126,7 @@ impl Gateway {
         match self {
             Gateway::Atmos(atmos) => atmos.create_draft(request, urgency).await,
             Gateway::Payme(_) => Err(GatewayError::Refused { code: "PAYME-HAS-NO-DRAFTS".to_owned() }),
+            Gateway::Click(_) => Err(GatewayError::Refused { code: "CLICK-HAS-NO-DRAFTS".to_owned() }),
         }
     }
 
@@ -119,7 +135,7 @@ impl Gateway {
     pub fn payment_url(&self, transaction_id: TransactionId, return_url: &str) -> Option<String> {
         match self {
             Gateway::Atmos(atmos) => Some(atmos.payment_url(transaction_id, return_url)),
-            Gateway::Payme(_) => None,
+            Gateway::Payme(_) | Gateway::Click(_) => None,
         }
     }
 
@@ -129,6 +145,7 @@ impl Gateway {
         match self {
             Gateway::Atmos(_) => None,
             Gateway::Payme(payme) => Some(payme.local_link(order_id, amount, language, return_url)),
+            Gateway::Click(click) => Some(click.local_link(order_id, amount, return_url)),
         }
     }
 
@@ -144,6 +161,7 @@ impl Gateway {
         match self {
             Gateway::Atmos(atmos) => atmos.inquire(transaction.transaction_id, urgency).await,
             Gateway::Payme(payme) => Ok(payme.inquire(transaction)),
+            Gateway::Click(click) => click.inquire(transaction, urgency).await,
         }
     }
 
@@ -159,7 +177,7 @@ impl Gateway {
     ) -> Result<Option<TransactionReport>, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.inquire(transaction_id, urgency).await.map(Some),
-            Gateway::Payme(_) => Ok(None),
+            Gateway::Payme(_) | Gateway::Click(_) => Ok(None),
         }
     }
 
@@ -172,6 +190,7 @@ impl Gateway {
             Gateway::Atmos(atmos) => atmos.inquire(NO_TRANSACTION, Urgency::Later).await,
             // It is never called; only its own calls show whether its key is ours.
             Gateway::Payme(_) => return Ok(()),
+            Gateway::Click(click) => return click.check_access().await,
         };
         match answer {
             Ok(_) | Err(GatewayError::Refused { .. }) => Ok(()),
@@ -184,6 +203,7 @@ impl Gateway {
         match self {
             Gateway::Atmos(atmos) => atmos.coordination(),
             Gateway::Payme(payme) => payme.coordination(),
+            Gateway::Click(click) => click.coordination(),
         }
     }
 
@@ -194,7 +214,7 @@ impl Gateway {
     pub async fn prepare(&self) -> Result<(), GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.prepare().await,
-            Gateway::Payme(_) => Ok(()),
+            Gateway::Payme(_) | Gateway::Click(_) => Ok(()),
         }
     }
 
@@ -206,18 +226,19 @@ impl Gateway {
         match self {
             Gateway::Atmos(atmos) => atmos.reverse(success_transaction_id, reason).await,
             Gateway::Payme(_) => Err(GatewayError::Refused { code: "PAYME-REFUNDS-IN-ITS-CABINET".to_owned() }),
+            Gateway::Click(click) => click.reverse(success_transaction_id).await,
         }
     }
 
     /// All transactions in the gateway's own ledger, also those that we do not know. `None` where the gateway shows no ledger,
-    /// as Atmos and Payme do not. It moves no money.
+    /// as Atmos, Payme and Click do not. It moves no money.
     ///
     /// # Errors
     /// Every [`GatewayError`].
     pub async fn ledger(&self) -> Result<Option<Vec<BookLine>>, GatewayError> {
         match self {
             Gateway::Atmos(atmos) => atmos.ledger().await,
-            Gateway::Payme(_) => Ok(None),
+            Gateway::Payme(_) | Gateway::Click(_) => Ok(None),
         }
     }
 }

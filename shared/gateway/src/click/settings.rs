@@ -3,6 +3,7 @@
 use std::fmt;
 
 use config::values;
+use domain::gateway_rate::GatewayRate;
 use domain::order::GatewayIdentity;
 use domain::secret::Secret;
 use ipnet::IpNet;
@@ -13,6 +14,9 @@ use crate::setting_checks::{callback_keys, proxy_url};
 
 /// The sandbox's secret key. It is published, hence worthless, and opens no door to money.
 pub const SANDBOX_SECRET: &str = "sandbox-click-secret";
+
+/// The rate limit of calls to Click, which publishes none.
+const CLICK_RATE: GatewayRate = GatewayRate { per_second: 20, burst: 40 };
 
 config::settings! {
     /// How Click is reached and who we are there.
@@ -89,6 +93,11 @@ impl ClickSettings {
     /// Whether this is the sandbox, where no money is real.
     pub fn is_sandbox(&self) -> bool {
         self.secret_keys.contains(&Secret::new(SANDBOX_SECRET))
+    }
+
+    /// The rate limit of calls to Click, until an operator sets another; the sandbox has none.
+    pub fn rate(&self) -> Option<GatewayRate> {
+        (!self.is_sandbox()).then_some(CLICK_RATE)
     }
 
     /// How a correctly signed call from an unlisted address is treated. Click documents no addresses, so by default a list

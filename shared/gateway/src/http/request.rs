@@ -52,6 +52,8 @@ pub(crate) enum CredentialAge {
     MayBeOld,
     /// A new access token, made because the old one was refused: a 401 says that the gateway admits no call.
     Fresh,
+    /// Credentials of our settings, which nothing renews: a 401 says that the gateway admits no call.
+    Lasting,
 }
 
 /// The connection that a request uses.

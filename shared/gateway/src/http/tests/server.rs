@@ -10,8 +10,11 @@ use tokio::task::AbortHandle;
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) authorization: String,
+    /// The header `Auth` of Click.
+    pub(crate) auth: String,
     pub(crate) body: String,
     /// How many requests of the same path came before it.
     pub(crate) earlier: usize,
@@ -100,19 +103,22 @@ async fn serve(stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, script: Arc<Sc
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|bytes| *bytes > 0)?;
+    let method = line.split(' ').next()?.to_owned();
     let path = line.split(' ').nth(1)?.to_owned();
-    let (mut authorization, mut length) = (String::new(), 0);
+    let (mut authorization, mut auth, mut length) = (String::new(), String::new(), 0);
     loop {
         line.clear();
         stream.read_line(&mut line).await.ok()?;
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "authorization" => authorization = value.to_owned(),
+            "auth" => auth = value.to_owned(),
             "content-length" => length = value.parse().ok()?,
             _ => (),
         }
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request { path, authorization, body: String::from_utf8(body).ok()?, earlier: 0, by_this_connection: 0 })
+    let body = String::from_utf8(body).ok()?;
+    Some(Request { method, path, authorization, auth, body, earlier: 0, by_this_connection: 0 })
 }

@@ -1,0 +1,355 @@
+//! The client against a Click of a few lines on a real socket.
+
+use std::time::Instant;
+
+use config::defaults;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::http::tests::server::{Reply, Request, Server};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// 12:00 in Tashkent on 2026-08-22.
+const NOON_MS: i64 = 1_787_382_000_000;
+
+const BY_ORDER: &str = "/click/v2/merchant/payment/status_by_mti/22222/197/2026-08-22";
+const STATUS: &str = "/click/v2/merchant/payment/status/22222/555";
+const REVERSAL: &str = "/click/v2/merchant/payment/reversal/22222/555";
+
+fn click(server: &Server) -> ClickGateway {
+    click_at(&server.url)
+}
+
+fn click_at(url: &str) -> ClickGateway {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings: ClickSettings = defaults().unwrap();
+    let settings = ClickSettings { api_url: format!("{url}/click").parse().unwrap(), ..settings };
+    ClickGateway::with_call_timeout(settings, 400 * MS, Coordination::local(None)).unwrap()
+}
+
+fn attempt() -> StoredTransaction {
+    StoredTransaction {
+        gateway: GatewayIdentity("sandbox-click:22222".to_owned()),
+        transaction_id: TransactionId(778),
+        order_id: OrderId(197),
+        amount: 100_000,
+        state: StoredState::Open,
+        success_transaction_id: None,
+        seen_amount: None,
+        looked_at_ms: None,
+        is_accepted: false,
+        created_at_ms: NOON_MS,
+        external_id: Some("3737503".to_owned()),
+        account: Some("197".to_owned()),
+        gateway_at_ms: None,
+        debited_at_ms: None,
+        closed_at_ms: None,
+        close_code: None,
+    }
+}
+
+fn ok(answer: &Value) -> Reply {
+    Reply::Answer(200, "", answer.to_string())
+}
+
+fn status(code: u16) -> Reply {
+    Reply::Answer(code, "", "secret-in-a-body".to_owned())
+}
+
+fn found(payment_status: i64) -> Reply {
+    ok(&json!({"error_code": 0, "error_note": "", "payment_id": 555, "payment_status": payment_status}))
+}
+
+async fn server(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Server {
+    Server::start(answer).await
+}
+
+/// The answer to an inquiry about `attempt` where Click answers every question like this.
+async fn inquiry_answered(attempt: &StoredTransaction, reply: Reply) -> Result<TransactionState, GatewayError> {
+    let server = server(move |_| reply.clone()).await;
+    click(&server).inquire(attempt, Urgency::Now).await.map(|report| report.state)
+}
+
+fn debited() -> TransactionState {
+    TransactionState::Debited { success_transaction_id: TransactionId(555) }
+}
+
+#[tokio::test]
+async fn an_attempt_is_asked_about_by_its_order_and_the_day_in_tashkent() {
+    let server = server(|_| found(2)).await;
+
+    let report = click(&server).inquire(&attempt(), Urgency::Now).await.unwrap();
+
+    let expected = TransactionReport {
+        transaction_id: TransactionId(778),
+        account: "197".to_owned(),
+        store_id: None,
+        amount: 100_000,
+        state: debited(),
+    };
+    assert_eq!(report, expected);
+    let asked = &server.requests(BY_ORDER)[0];
+    assert_eq!(asked.method, "GET");
+    let parts: Vec<&str> = asked.auth.split(':').collect();
+    assert_eq!((parts[0], parts[1].len(), parts[2].len()), ("33333", 40, 10), "{}", asked.auth);
+}
+
+#[tokio::test]
+async fn a_known_payment_is_asked_about_by_its_number() {
+    let server = server(|request| if request.path == STATUS { found(2) } else { status(404) }).await;
+    let known = StoredTransaction { success_transaction_id: Some(TransactionId(555)), ..attempt() };
+
+    assert_eq!(click(&server).inquire(&known, Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(server.requests(STATUS).len(), 1);
+}
+
+/// Click's example shows the order in the place of the status.
+#[tokio::test]
+async fn an_answer_without_a_status_is_followed_by_a_question_about_the_payment() {
+    let server = server(|request| match request.path.as_str() {
+        BY_ORDER => ok(&json!({"error_code": 0, "error_note": "", "payment_id": 555, "merchant_trans_id": "197"})),
+        _ => found(2),
+    })
+    .await;
+
+    assert_eq!(click(&server).inquire(&attempt(), Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(server.requests(STATUS).len(), 1);
+}
+
+/// Two services read 1 as paid.
+#[tokio::test]
+async fn only_status_2_is_paid() {
+    for (payment_status, expected) in [
+        (0, TransactionState::Open),
+        (1, TransactionState::Open),
+        (2, debited()),
+        (-1, TransactionState::Closed),
+        (-5_017, TransactionState::Closed),
+        (3, TransactionState::Unclear { code: "payment_status 3".to_owned() }),
+    ] {
+        assert_eq!(inquiry_answered(&attempt(), found(payment_status)).await.unwrap(), expected, "{payment_status}");
+    }
+}
+
+/// How a reversed payment looks is not documented.
+#[tokio::test]
+async fn a_debit_that_is_below_zero_now_is_reversed_only_where_we_reversed_it() {
+    let known = StoredTransaction { success_transaction_id: Some(TransactionId(555)), ..attempt() };
+    let in_state = |state| StoredTransaction { state, ..known.clone() };
+
+    let seen = inquiry_answered(&in_state(StoredState::Debited), found(-1)).await.unwrap();
+    assert_eq!(seen, TransactionState::Unclear { code: "payment_status -1".to_owned() });
+    let seen = inquiry_answered(&in_state(StoredState::Reversed), found(-1)).await.unwrap();
+    assert_eq!(seen, TransactionState::Reversed { success_transaction_id: Some(TransactionId(555)) });
+    for early in [0, 1] {
+        let seen = inquiry_answered(&in_state(StoredState::Debited), found(early)).await.unwrap();
+        assert!(matches!(seen, TransactionState::Unclear { .. }), "{seen:?}");
+    }
+}
+
+/// Whoever has a captured Complete can alter its `error`, which is not signed.
+#[tokio::test]
+async fn a_debit_that_was_told_is_not_paid_while_click_shows_less_than_zero() {
+    let told = StoredTransaction { debited_at_ms: Some(NOON_MS), ..attempt() };
+
+    assert_eq!(inquiry_answered(&told, found(-1)).await.unwrap(), TransactionState::Closed);
+}
+
+#[tokio::test]
+async fn at_midnight_a_debit_is_found_on_either_day() {
+    // 23:30 in Tashkent.
+    let late = StoredTransaction { created_at_ms: NOON_MS + 41_400_000, ..attempt() };
+    for day in ["2026-08-22", "2026-08-23"] {
+        for other in [status(404), found(-1)] {
+            let server =
+                server(move |request| if request.path.ends_with(day) { found(2) } else { other.clone() }).await;
+
+            assert_eq!(click(&server).inquire(&late, Urgency::Now).await.unwrap().state, debited(), "{day}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_day_without_an_answer_leaves_the_outcome_unknown() {
+    let late = StoredTransaction { created_at_ms: NOON_MS + 41_400_000, ..attempt() };
+    let server = server(|request| if request.path.ends_with("2026-08-23") { status(502) } else { found(-1) }).await;
+
+    let answer = click(&server).inquire(&late, Urgency::Now).await;
+
+    assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_click_does_not_find_is_open_for_an_hour_and_a_told_debit_is_never_closed_by_it() {
+    let now_ms = now_ms();
+    let made_at = |created_at_ms| StoredTransaction { created_at_ms, ..attempt() };
+    let told = StoredTransaction { debited_at_ms: Some(NOON_MS), ..made_at(now_ms - 7_200_000) };
+
+    assert_eq!(inquiry_answered(&made_at(now_ms), status(404)).await.unwrap(), TransactionState::Open);
+    assert_eq!(inquiry_answered(&made_at(now_ms - 7_200_000), status(404)).await.unwrap(), TransactionState::Closed);
+    let answer = inquiry_answered(&told, status(404)).await;
+    assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn only_a_clear_answer_says_anything_about_a_payment() {
+    for answer in [
+        json!({"error_code": -1, "error_note": "no such payment"}),
+        json!({"error_code": -5, "payment_id": 555, "payment_status": 2}),
+        json!({"payment_id": 555, "payment_status": 2}),
+        json!({"error_code": 0}),
+        json!({"error_code": 0, "payment_id": 0, "payment_status": 2}),
+        json!({"error_code": 0, "payment_id": "x", "payment_status": 2}),
+        json!({"error_code": 0, "payment_id": 555, "payment_status": "paid"}),
+        json!({"error_code": 0, "payment_id": 555, "payment_status": 2, "merchant_trans_id": "198"}),
+        json!([]),
+        json!("<html>"),
+    ] {
+        let seen = inquiry_answered(&attempt(), ok(&answer)).await;
+
+        assert!(matches!(seen, Err(GatewayError::OutcomeUnknown { .. })), "{answer}: {seen:?}");
+    }
+    let known = StoredTransaction { success_transaction_id: Some(TransactionId(556)), ..attempt() };
+    let seen = inquiry_answered(&known, found(2)).await;
+    assert!(matches!(seen, Err(GatewayError::OutcomeUnknown { .. })), "about another payment: {seen:?}");
+}
+
+#[tokio::test]
+async fn each_failure_has_its_kind() {
+    for (reply, expected) in [
+        (status(401), "not admitted"),
+        (status(403), "not admitted"),
+        (status(429), "throttled"),
+        (status(500), "unknown"),
+        (status(502), "unknown"),
+        (status(400), "unknown"),
+        (Reply::CutOff, "unknown"),
+        (Reply::Truncated, "unknown"),
+        (Reply::Late(2_000 * MS, Box::new(found(2))), "unknown"),
+    ] {
+        let shown = format!("{reply:?}");
+        let kind = match inquiry_answered(&attempt(), reply).await {
+            Err(GatewayError::NotAdmitted { .. }) => "not admitted",
+            Err(GatewayError::Throttled { .. }) => "throttled",
+            Err(GatewayError::OutcomeUnknown { .. }) => "unknown",
+            other => panic!("{shown}: {other:?}"),
+        };
+        assert_eq!(kind, expected, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_click_that_cannot_be_reached_is_told_apart() {
+    let answer = click_at("http://127.0.0.1:1").inquire(&attempt(), Urgency::Now).await;
+
+    assert!(matches!(answer, Err(GatewayError::Unreachable(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_passing_failure_of_a_question_is_tried_again() {
+    let server = server(|request| if request.earlier == 0 { status(502) } else { found(2) }).await;
+
+    assert_eq!(click(&server).inquire(&attempt(), Urgency::Now).await.unwrap().state, debited());
+    assert_eq!(server.requests(BY_ORDER).len(), 2);
+}
+
+#[tokio::test]
+async fn a_reversal_is_accepted_by_error_code_0_alone() {
+    let accepted = json!({"error_code": 0, "error_note": "", "payment_id": 555});
+    let server = server(move |_| ok(&accepted)).await;
+    click(&server).reverse(TransactionId(555)).await.unwrap();
+    assert_eq!(server.requests(REVERSAL)[0].method, "DELETE");
+    assert!(!server.requests(REVERSAL)[0].auth.is_empty());
+
+    for (answer, is_refusal) in [
+        (json!({"error_code": -5, "error_note": "not this month"}), true),
+        (json!({"error_code": 1}), true),
+        (json!({"error_note": "Success"}), false),
+        (json!({"error_code": 0, "payment_id": 556}), false),
+    ] {
+        let reply = answer.clone();
+        let server = self::server(move |_| ok(&reply)).await;
+        let outcome = click(&server).reverse(TransactionId(555)).await;
+        match is_refusal {
+            true => assert!(matches!(outcome, Err(GatewayError::Refused { .. })), "{answer}: {outcome:?}"),
+            false => assert!(matches!(outcome, Err(GatewayError::OutcomeUnknown { .. })), "{answer}: {outcome:?}"),
+        }
+    }
+}
+
+/// It has no idempotency key.
+#[tokio::test]
+async fn a_reversal_that_may_have_arrived_is_not_sent_again() {
+    for reply in [
+        Reply::Late(2_000 * MS, Box::new(status(200))),
+        Reply::CutOff,
+        Reply::Truncated,
+        status(500),
+        status(502),
+        Reply::Answer(503, "Retry-After: 1\r\n", String::new()),
+        status(404),
+    ] {
+        let (shown, started) = (format!("{reply:?}"), Instant::now());
+        let server = server(move |_| reply.clone()).await;
+
+        let answer = click(&server).reverse(TransactionId(555)).await;
+
+        assert!(matches!(answer, Err(GatewayError::OutcomeUnknown { .. })), "{shown}: {answer:?}");
+        assert_eq!(server.requests(REVERSAL).len(), 1, "{shown}");
+        assert!(started.elapsed() < 5_000 * MS);
+    }
+}
+
+#[tokio::test]
+async fn a_reversal_that_was_turned_away_unprocessed_is_known_to_be() {
+    for reply in [status(401), status(403), status(429)] {
+        let shown = format!("{reply:?}");
+        let server = server(move |_| reply.clone()).await;
+
+        let error = click(&server).reverse(TransactionId(555)).await.unwrap_err();
+
+        assert!(error.is_unprocessed(), "{shown}: {error:?}");
+        assert_eq!(server.requests(REVERSAL).len(), 1, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn access_is_shown_by_any_answer_of_clicks_own() {
+    for reply in [status(404), ok(&json!({"error_code": -1, "error_note": "not found"}))] {
+        let server = server(move |_| reply.clone()).await;
+        click(&server).check_access().await.unwrap();
+    }
+    for reply in [status(401), status(502), ok(&json!({}))] {
+        let server = server(move |_| reply.clone()).await;
+        assert!(click(&server).check_access().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn refused_credentials_open_the_breaker_and_codes_of_its_own_do_not() {
+    for (reply, opens) in [(status(401), true), (ok(&json!({"error_code": -1})), false), (status(502), true)] {
+        let shown = format!("{reply:?}");
+        let server = server(move |_| reply.clone()).await;
+        let gateway = click(&server);
+        for _ in 0..6 {
+            let _ = gateway.inquire(&attempt(), Urgency::Now).await;
+        }
+        let answer = gateway.inquire(&attempt(), Urgency::Now).await;
+
+        assert_eq!(matches!(answer, Err(GatewayError::HeldBack { .. })), opens, "{shown}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_error_and_no_debug_print_holds_a_secret() {
+    for reply in [status(401), status(500), ok(&json!({"error_code": "secret-in-a-body"}))] {
+        let server = server(move |_| reply.clone()).await;
+        let gateway = click(&server);
+
+        let error = gateway.inquire(&attempt(), Urgency::Now).await.unwrap_err();
+
+        let printed = format!("{error} {error:?} {gateway:?}");
+        assert!(!printed.contains(SANDBOX_SECRET), "{printed}");
+    }
+}
