@@ -4,6 +4,7 @@
 //! left to a job. Every failure becomes one of the problems in `problem.rs`; no other module knows HTTP error codes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::shops::Shops;
 use gateway::Gateways;
@@ -83,6 +84,8 @@ pub struct ApiContext {
     pub callback_addresses: CallbackAddresses,
     /// The address that customers' browsers use.
     pub public_url: PublicUrl,
+    /// How long an order can be paid whose link is made here.
+    pub payment_ttl: Duration,
     /// The role of this process, `up` or `api`.
     pub role: &'static str,
 }
@@ -162,6 +165,7 @@ fn health_and_webhook() -> RouteTable {
     RouteTable::default()
         .post("/atmos/webhook", Audience::Program, webhook::atmos::post_callback)
         .any("/payme/webhook", Audience::Payme, webhook::payme::answer_call)
+        .any("/payme/webhook/:shop", Audience::Payme, webhook::payme::answer_call)
         .get("/livez", Audience::Health, health::get_livez)
         .get("/readyz", Audience::Health, health::get_readyz)
         .get("/metrics", Audience::Health, health::get_metrics)

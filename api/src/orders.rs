@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use domain::id::OrderId;
+use domain::id::{OrderId, OrderToken};
+use domain::order::NewOrder;
+use domain::terms::LinkOrigin;
+use domain::time::millis;
+use gateway::Gateway;
 use poem::Request;
 use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi, OpenApiService};
 use store::idempotency::IdempotencyKey;
-use store::orders::{self, Created};
+use store::orders::{self, Created, LocalLink};
 use tracing::info;
 
 use crate::auth::{Caller, KeyHolder};
@@ -88,15 +92,24 @@ impl OrderApi {
         let store = &api.context.store;
         let keys = fair_share::names(&api.context.settings.keys);
         let gateway = api.context.gateways.get(&new_order.gateway);
-        let rate = gateway.and_then(|gateway| gateway.coordination().view().rate);
-        if keys > 1 && rate.is_some() {
-            api.links.count_apis(store).await;
-        }
-        let queue = api.links.queue(&new_order.api_key_name, keys, rate);
-        let created = orders::create_behind(store, &new_order, key.as_ref(), queue).await;
-        if !matches!(created, Ok(Created::New(_))) {
-            api.links.give_back(&new_order.api_key_name, keys, rate, queue);
-        }
+        let created = match gateway.filter(|gateway| gateway.terms().link == LinkOrigin::Local) {
+            Some(gateway) => {
+                let link = local_link(api, gateway, &new_order);
+                orders::create_linked(store, &new_order, key.as_ref(), &link).await
+            }
+            None => {
+                let rate = gateway.and_then(|gateway| gateway.coordination().view().rate);
+                if keys > 1 && rate.is_some() {
+                    api.links.count_apis(store).await;
+                }
+                let queue = api.links.queue(&new_order.api_key_name, keys, rate);
+                let created = orders::create_behind(store, &new_order, key.as_ref(), queue).await;
+                if !matches!(created, Ok(Created::New(_))) {
+                    api.links.give_back(&new_order.api_key_name, keys, rate, queue);
+                }
+                created
+            }
+        };
         let order = match created.map_err(Problem::from)? {
             Created::New(order) => {
                 info!(
@@ -182,4 +195,16 @@ impl OrderApi {
         let from = Resumed { since, last_event_id: last_event_id.0 };
         Ok(events::follow(&self.0, order, viewer, from, follower).await?)
     }
+}
+
+/// The payment link of a new order, of a gateway that makes its links without a call.
+fn local_link(api: &Api, gateway: &Gateway, order: &NewOrder) -> LocalLink {
+    let (gateway, public_url) = (gateway.clone(), api.context.public_url.clone());
+    let (amount, language) = (order.amount, order.language);
+    let write = move |order_id: OrderId, token: &OrderToken| {
+        let page = format!("{public_url}/pay/{}", token.as_str());
+        // Our own page is the link of a gateway that makes none.
+        gateway.local_link(order_id, amount, language, &format!("{page}/return")).unwrap_or(page)
+    };
+    LocalLink { write: Arc::new(write), payment_ttl_ms: millis(api.context.payment_ttl) }
 }

@@ -68,6 +68,7 @@ pub(crate) fn start(
         settings: config.api.clone(),
         callback_addresses: config.callback_addresses.clone(),
         public_url: config.address.public_url.clone(),
+        payment_ttl: config.payment_time.payment_ttl,
     };
     let serving = ::api::serve(context, listeners, stop.clone(), work_ended, config.shutdown.grace);
     parts.start("order API", async move {

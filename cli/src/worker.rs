@@ -108,7 +108,13 @@ fn job_worker(config: &Config, installation: &Installation, options: WorkerOptio
 
 /// The context of the jobs, by this configuration.
 pub(crate) fn context(config: &Config, store: Store, gateways: Gateways) -> WorkerContext {
-    WorkerContext { store, gateways, public_url: config.address.public_url.clone(), settings: config.worker.clone() }
+    WorkerContext {
+        store,
+        gateways,
+        public_url: config.address.public_url.clone(),
+        settings: config.worker.clone(),
+        payment_ttl: config.payment_time.payment_ttl,
+    }
 }
 
 /// This very program, also where its file has been replaced since it was started. It gets the settings of this process, and

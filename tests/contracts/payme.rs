@@ -14,18 +14,21 @@ use domain::secret::Secret;
 use domain::shops::{Shop, Shops};
 use domain::transaction::{StoredState, StoredTransaction};
 use futures_util::future::join_all;
+use gateway::callback_addresses::AddressCheck;
 use gateway::coordination::Coordination;
 use gateway::payme::{CancelPolicy, PaymeGateway, PaymeSettings};
 use gateway::{Gateway, Gateways};
 use poem::endpoint::BoxEndpoint;
-use poem::http::StatusCode;
+use poem::http::{Method, StatusCode};
 use poem::{Endpoint, Request, Response};
 use process::notice::Notice;
+use process::relay::Relay;
 use queue::{LocalQueue, Queue};
 use serde_json::{Value, json};
 use store::orders::{self, Created, LocalLink};
 use store::{callbacks, fiscal_receipts, transactions};
 use tokio_util::sync::CancellationToken;
+use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
 
@@ -39,6 +42,12 @@ on_every_database! {
     a_fiscal_receipt_is_kept_once_per_kind
     a_wrong_key_writes_nothing_but_its_evidence
     a_refund_that_is_refused_leaves_the_money
+    an_order_has_its_payme_link_in_the_answer_that_makes_it
+    the_address_of_a_shop_opens_its_own_account_alone
+    a_call_by_another_http_method_is_an_error_with_http_200
+    a_stranger_is_refused_by_address_where_the_list_counts
+    a_database_that_hangs_is_a_system_error_and_the_repeat_is_answered
+    a_payment_told_while_no_worker_lives_is_paid_after_their_start
 }
 
 const KEY: &str = "the-key-of-the-cashbox-36-characters";
@@ -97,6 +106,7 @@ impl Webhook {
             settings: ApiSettings { link_wait: Duration::ZERO, ..config::defaults().unwrap() },
             callback_addresses: CallbackAddresses::default(),
             public_url: "http://shop.test/".parse().unwrap(),
+            payment_ttl: Duration::from_secs(1_800),
             role: "api",
         };
         Webhook { f, endpoint: api::routes(context), gateway, _ends: ends }
@@ -104,7 +114,7 @@ impl Webhook {
 
     /// Sends bytes with these credentials.
     async fn send(&self, credentials: Option<&str>, body: impl Into<poem::Body>) -> Answer {
-        let mut request = Request::builder().method(poem::http::Method::POST).uri_str("/payme/webhook/");
+        let mut request = Request::builder().method(Method::POST).uri_str("/payme/webhook/");
         if let Some(credentials) = credentials {
             request = request.header("authorization", format!("Basic {}", BASE64_STANDARD.encode(credentials)));
         }
@@ -171,6 +181,37 @@ impl Webhook {
         self.f
             .execute(&[format!("update transactions set gateway_at_ms = {began} where order_id = {}", order.id)])
             .await;
+    }
+}
+
+impl Webhook {
+    /// Starts a worker beside the webhook, until the token is cancelled.
+    fn work(&self) -> CancellationToken {
+        let context = WorkerContext {
+            store: self.f.store.clone(),
+            gateways: Gateways::new([Gateway::Payme(self.gateway.clone())]),
+            public_url: "http://shop.test/".parse().unwrap(),
+            settings: config::defaults().unwrap(),
+            payment_ttl: Duration::from_secs(1_800),
+        };
+        let queues = WorkerOptions::ALL_QUEUES.to_vec();
+        let options = WorkerOptions { slots: 4, queues, stop_grace: Duration::from_secs(1) };
+        let file = env!("CARGO_BIN_EXE_tasdiq").into();
+        let suspects = SuspectProgram { file, arguments: Vec::new(), settings: Secret::new("{}") };
+        let (queue, stop) = (Queue::Local(LocalQueue::default()), CancellationToken::new());
+        let working = JobWorker::new(context, queue.clone(), options, suspects).run(stop.clone());
+        let relaying = Relay::new(self.f.store.clone(), queue, true).run(stop.clone());
+        tokio::spawn(async move { tokio::join!(working, relaying) });
+        stop
+    }
+
+    async fn until(&self, order: &Order, status: OrderStatus) {
+        let began = std::time::Instant::now();
+        while self.f.find(order).await.status != status {
+            let seen = self.f.find(order).await;
+            assert!(began.elapsed() < Duration::from_secs(10), "not {status} within 10 s: {seen:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -538,4 +579,129 @@ async fn a_refund_that_is_refused_leaves_the_money(f: Fixture) {
     assert_eq!(webhook.perform(&at.id).await, performed);
     // A failed payment is no refund.
     assert_eq!(webhook.cancel(&failed.id, 3).await.result()["state"], -1);
+}
+
+/// The link is there at once: no worker makes it.
+async fn an_order_has_its_payme_link_in_the_answer_that_makes_it(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let body = json!({ "product_name": "Tea", "amount": "50.00", "payment_type": "payme", "language": "ru" });
+    let request = Request::builder().method(Method::POST).uri_str("/api/orders/create");
+
+    let answer = webhook.answer(request.content_type("application/json").body(body.to_string())).await;
+
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    let order = answer.json();
+    let coded = order["payment_url"].as_str().unwrap().strip_prefix("http://127.0.0.1:8100/payme/").unwrap().to_owned();
+    let said = String::from_utf8(BASE64_STANDARD.decode(coded).unwrap()).unwrap();
+    let token = order["order_token"].as_str().unwrap();
+    assert_eq!(
+        said,
+        format!(
+            "m=64a1f0c2b7e8d9034f5a6b7c;ac.order_id={};a=5000;l=ru;c=http://shop.test/pay/{token}/return;ct=5000",
+            order["order_id"]
+        )
+    );
+    assert!(order["expires_at"].is_string() && order["status"] == "pending", "{order}");
+    let at = json!({ "amount": 5_000, "account": { "order_id": order["order_id"].to_string() } });
+    assert_eq!(webhook.call("CheckPerformTransaction", at).await.result()["allow"], true);
+}
+
+async fn the_address_of_a_shop_opens_its_own_account_alone(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let body = json!({ "method": "CheckTransaction", "params": { "id": "a" }, "id": 1 }).to_string();
+
+    for (path, code) in [
+        ("/payme/webhook", -31_003),
+        ("/payme/webhook/default", -31_003),
+        ("/payme/webhook/default/", -31_003),
+        ("/payme/webhook/another", -32_504),
+        ("/payme/webhook/%20", -32_504),
+    ] {
+        let credentials = format!("Basic {}", BASE64_STANDARD.encode(format!("Paycom:{KEY}")));
+        let request = Request::builder().method(Method::POST).uri_str(path).header("authorization", credentials);
+        let answer = webhook.answer(request.body(body.clone())).await;
+        assert_eq!((answer.status, answer.code()), (StatusCode::OK, Some(code)), "{path}");
+    }
+}
+
+async fn a_call_by_another_http_method_is_an_error_with_http_200(f: Fixture) {
+    let webhook = Webhook::over(f);
+
+    for method in [Method::GET, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH] {
+        let request = Request::builder().method(method.clone()).uri_str("/payme/webhook/").finish();
+        let answer = webhook.answer(request).await;
+        assert_eq!((answer.status, answer.code()), (StatusCode::OK, Some(-32_300)), "{method}");
+        assert_eq!(answer.json()["id"], Value::Null);
+    }
+}
+
+/// The address of a request without a socket is unknown, so it is in no list.
+async fn a_stranger_is_refused_by_address_where_the_list_counts(f: Fixture) {
+    let webhook = Webhook::with(f, |settings| settings.address_check = AddressCheck::Refuse);
+    let order = webhook.order().await;
+    let at = Place::of(&order, 1);
+
+    for answer in [
+        webhook.check(&at).await,
+        webhook.create(&at).await,
+        webhook.inspect(&at.id).await,
+        webhook.call("GetStatement", json!({ "from": 0, "to": 1 })).await,
+    ] {
+        assert_eq!(answer.code(), Some(-32_504));
+    }
+    assert_eq!(webhook.rows(&order).await, []);
+}
+
+async fn a_database_that_hangs_is_a_system_error_and_the_repeat_is_answered(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let at = Place::of(&order, 1);
+    let time = webhook.f.store.now_ms() - 500;
+    let held = webhook.f.hold_writes().await;
+
+    let answer = webhook.create_at(&at, time).await;
+
+    assert_eq!(answer.code(), Some(-32_400), "{answer:?}");
+    assert_eq!(webhook.rows(&order).await, []);
+    drop(held);
+    let repeated = eventually_positive(&webhook, &at, time).await;
+    assert_eq!(webhook.create_at(&at, time).await, repeated);
+    assert_eq!(webhook.rows(&order).await.len(), 1);
+}
+
+/// The lock of a connection that was dropped may last for a moment.
+async fn eventually_positive(webhook: &Webhook, at: &Place, time: i64) -> Answer {
+    loop {
+        let answer = webhook.create_at(at, time).await;
+        match answer.code() {
+            Some(-32_400) => (),
+            Some(code) => panic!("{code}"),
+            None => return answer,
+        }
+    }
+}
+
+/// Payme is answered at once, whatever the workers do.
+async fn a_payment_told_while_no_worker_lives_is_paid_after_their_start(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let refunded = webhook.order().await;
+    let (at, back) = (Place::of(&order, 1), Place::of(&refunded, 2));
+    for at in [&at, &back] {
+        assert_eq!(webhook.create(at).await.result()["state"], 1);
+        assert_eq!(webhook.perform(&at.id).await.result()["state"], 2);
+    }
+    assert_eq!(webhook.f.find(&order).await.status, OrderStatus::Confirming);
+
+    let stop = webhook.work();
+
+    webhook.until(&order, OrderStatus::Paid).await;
+    webhook.until(&refunded, OrderStatus::Paid).await;
+    assert_eq!(webhook.cancel(&back.id, 5).await.result()["state"], -2);
+    webhook.until(&refunded, OrderStatus::Refunded).await;
+    assert_eq!(webhook.check(&at).await.code(), Some(-31_051), "it is paid");
+    let paid = webhook.f.history(&order).await.into_iter().filter(|(_, to)| *to == "paid").count();
+    assert_eq!(paid, 1);
+    assert!(!webhook.f.find(&order).await.needs_review);
+    stop.cancel();
 }

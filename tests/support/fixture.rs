@@ -102,6 +102,24 @@ impl Fixture {
         }
     }
 
+    /// Keeps every other connection from writing about orders, until this is dropped.
+    pub(crate) async fn hold_writes(&self) -> Box<dyn std::any::Any> {
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+                connection.execute("begin immediate").await.unwrap();
+                Box::new(connection)
+            }
+            DatabaseUrl::Postgres(_) => {
+                let mut connection = self.connection().await;
+                connection.execute("begin").await.unwrap();
+                connection.execute("lock table callbacks in exclusive mode").await.unwrap();
+                Box::new(connection)
+            }
+        }
+    }
+
     /// The number returned by a query.
     pub(crate) async fn number(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&mut self.any_connection().await).await.unwrap()

@@ -55,6 +55,8 @@ pub struct WorkerContext {
     pub public_url: PublicUrl,
     /// How jobs are run.
     pub settings: WorkerSettings,
+    /// How long an order can be paid, from its first link on.
+    pub payment_ttl: Duration,
 }
 
 /// How much a worker takes on.

@@ -31,7 +31,7 @@ pub(crate) async fn keep_near(context: WorkerContext) {
 
 async fn bring_near(context: &WorkerContext) {
     let longest = LongestWaits {
-        inquiry_ms: context.settings.inquiry_schedule.longest_step_ms(context.settings.payment_ttl),
+        inquiry_ms: context.settings.inquiry_schedule.longest_step_ms(context.payment_ttl),
         late_inquiry_ms: LONGEST_LATE_INQUIRY_WAIT_MS,
         other_ms: LONGEST_BACKOFF_MS.max(millis(context.settings.sweep_every)),
     };

@@ -19,10 +19,6 @@ config::settings! {
         #[env("TASDIQ_LINK_TTL_HOURS", default = "24", check = values::hours(1..=720))]
         pub link_ttl: Duration,
 
-        /// How long it can be paid, from its first link on, in minutes; 1 to 10080.
-        #[env("TASDIQ_PAYMENT_TTL_MINUTES", default = "30", check = values::minutes(1..=10_080))]
-        pub payment_ttl: Duration,
-
         // Quick while a customer waits, then ever slower; `docs/internals/orders-way.md` names the cost.
         /// When to ask the gateway about an order, in seconds after the last hint; the last repeats.
         #[env(

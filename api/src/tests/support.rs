@@ -103,6 +103,7 @@ impl TestApi {
             settings: ApiSettings { link_wait: Duration::ZERO, ..defaults().unwrap() },
             callback_addresses: CallbackAddresses::default(),
             public_url: "http://shop.test/".parse().unwrap(),
+            payment_ttl: Duration::from_secs(1_800),
             role: "up",
         };
         change(&mut context);

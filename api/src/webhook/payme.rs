@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use domain::callback_verdict::CallbackVerdict;
+use domain::order::PaymentType;
+use domain::shop::ShopName;
 use domain::transaction::CallbackFault;
+use gateway::Gateway;
 use gateway::callback_addresses::{self, AddressCheck};
 use gateway::payme::{
     CallId, CancelPolicy, PaymeAnswer, PaymeCall, PaymeFault, PaymeGateway, PaymeRequest, PaymeResult, TIMEOUT_REASON,
@@ -97,7 +100,7 @@ async fn answer(api: &Arc<Api>, request: &Request, body: Body) -> Answered {
     // The key is compared first, so that senders of slow bodies without one take no place of Payme's; it is told after the body
     // was read.
     let key = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let account = PaymeGateway::called(key, api.context.gateways.iter().filter_map(|gateway| gateway.as_payme()));
+    let account = PaymeGateway::called(key, accounts(api, request.raw_path_param("shop")));
     let places = if account.is_some() { &api.payme.proven } else { &api.payme.strangers };
     let Ok(_place) = places.try_acquire() else {
         return Answered::fault(&CallId::default(), PaymeFault::SystemError, None);
@@ -134,6 +137,15 @@ async fn answer(api: &Arc<Api>, request: &Request, body: Body) -> Answered {
     };
     let call = ProvenCall { api, account, sender: check_sender(api, account, address), id: &id };
     call.answer(&asked, received(&digest::sha256_hex(question(account, &asked)))).await
+}
+
+/// The accounts that may be called: all, or the one of the shop that the address names.
+fn accounts<'a>(api: &'a Api, shop: Option<&str>) -> Vec<&'a PaymeGateway> {
+    let payme = api.context.gateways.iter().filter_map(Gateway::as_payme);
+    let Some(shop) = shop else { return payme.collect() };
+    let shop = ShopName::parse(shop).ok().and_then(|name| api.context.shops.get(&name));
+    let account = shop.and_then(|shop| shop.accounts.get(&PaymentType::Payme));
+    payme.filter(|payme| Some(payme.identity()) == account).collect()
 }
 
 /// The body; or the answer to one that is too large, broken or slow.

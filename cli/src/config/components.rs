@@ -64,6 +64,8 @@ components! {
     data_dir: DataDirSettings, read by [Up, Api, Worker, Sandbox, Operator];
     /// The address of the installation. Workers make links to it.
     address: process::public_address::AddressSettings, read by [Up, Api, Worker];
+    /// How long customers have to pay.
+    payment_time: process::payment_time::PaymentTime, read by [Up, Api, Worker];
     /// The HTTP side.
     api: api::ApiSettings, read by [Up, Api];
     /// The jobs.

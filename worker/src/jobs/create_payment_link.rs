@@ -52,9 +52,7 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     };
     let link = NewLink { transaction_id: draft.transaction_id, payment_url };
     let first_inquiry_ms = first_inquiry_ms(store.now_ms());
-    match orders::store_link(store, lease, &order, &link, millis(context.settings.payment_ttl), first_inquiry_ms)
-        .await?
-    {
+    match orders::store_link(store, lease, &order, &link, millis(context.payment_ttl), first_inquiry_ms).await? {
         Transition::Made => {
             info!(order.id = %order_id, transaction.id = %link.transaction_id, "order {order_id} has a payment link");
             Ok(Done::Changed)
