@@ -151,7 +151,26 @@ fn json(name: &str, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::click::soum;
+
+    proptest! {
+        /// A merchant that checks the signature alone is deceived by each of them.
+        #[test]
+        fn slid_values_are_signed_alike_and_ask_for_another_amount(
+            account in "[0-9]{1,6}", tiyin in 1..1_000_000_000_i64, prepare_id in proptest::option::of("[1-9][0-9]{0,5}"),
+        ) {
+            let amount = soum::with_decimals(tiyin);
+            let honest = ShopApiCall { merchant_trans_id: account, merchant_prepare_id: prepare_id, amount, ..call() };
+            let honest = honest.signed("S");
+            if let Some(slid) = honest.clone().slid() {
+                prop_assert_eq!(&slid.clone().signed("S").sign_string, &honest.sign_string);
+                prop_assert_ne!(soum::read_tiyin(&slid.amount), Some(tiyin));
+            }
+        }
+    }
 
     fn call() -> ShopApiCall {
         ShopApiCall {

@@ -45,7 +45,26 @@ pub(crate) fn for_people(tiyin: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn an_amount_is_read_as_it_is_written(tiyin in 1..=MOST_TIYIN) {
+            prop_assert_eq!(read_tiyin(&with_decimals(tiyin)), Some(tiyin));
+            prop_assert_eq!(read_tiyin(&short(tiyin)), Some(tiyin));
+        }
+
+        #[test]
+        fn no_text_is_read_as_another_amount(text in "[0-9.,e+ -]{0,12}") {
+            if let Some(tiyin) = read_tiyin(&text) {
+                let written = with_decimals(tiyin);
+                let same = text.trim_start_matches('0').trim_end_matches('0').trim_end_matches('.');
+                prop_assert_eq!(same, written.trim_start_matches('0').trim_end_matches('0').trim_end_matches('.'));
+            }
+        }
+    }
 
     #[test]
     fn an_amount_is_read_in_every_form_that_click_writes() {

@@ -53,7 +53,30 @@ fn moment(at_ms: i64) -> OffsetDateTime {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_moment_is_read_as_it_is_written(second in 0_i64..253_402_000_000) {
+            let at_ms = second * 1000;
+            prop_assert_eq!(read(&written(at_ms)), Some(at_ms));
+            prop_assert_eq!(read_day(&written(at_ms)[..10]), Some(day(at_ms)));
+        }
+
+        /// Any payment can be reversed on its own day, and none after the first day of the second month behind it.
+        #[test]
+        fn a_reversal_is_a_matter_of_days(second in 0_i64..4_000_000_000, later in 0_i64..86_400 * 70) {
+            let (paid, now) = (second * 1000, (second + later) * 1000);
+            if day(paid) == day(now) {
+                prop_assert!(is_reversible(paid, now));
+            }
+            if later > 86_400 * 32 {
+                prop_assert!(!is_reversible(paid, now));
+            }
+        }
+    }
 
     fn at(text: &str) -> i64 {
         read(text).expect("a moment")
