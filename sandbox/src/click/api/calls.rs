@@ -73,14 +73,16 @@ fn status_by_mti(click: &ClickSandbox, asked: &PaymentPath) -> MerchantApiAnswer
         return MerchantApiAnswer::refused(StatusCode::BAD_REQUEST, -400, why);
     };
     let strikes = |fault| click.strikes(fault, &asked.account).is_some();
-    if strikes(ClickFault::MtiNotFound) {
-        return MerchantApiAnswer::refused(StatusCode::NOT_FOUND, -404, "there is no such payment");
+    // How Click says that it finds nothing is not documented; 404 is among its HTTP codes.
+    let nothing = |status| MerchantApiAnswer::refused(status, -404, "there is no payment of this order on this day");
+    if strikes(ClickFault::MtiNothing) {
+        return nothing(StatusCode::OK);
     }
     let mut attempts = click.ledger.attempts_of(&asked.account);
     attempts.retain(|attempt| tashkent::day(attempt.created_at_ms) == day);
     let attempt = if strikes(ClickFault::MtiAnotherAttempt) { attempts.first() } else { attempts.last() };
-    let Some(attempt) = attempt.filter(|_| !strikes(ClickFault::MtiNothing)) else {
-        return MerchantApiAnswer::refused(StatusCode::OK, -404, "there is no payment of this order on this day");
+    let Some(attempt) = attempt.filter(|_| !strikes(ClickFault::MtiNotFound)) else {
+        return nothing(StatusCode::NOT_FOUND);
     };
     let mut answer = status(click, attempt);
     if strikes(ClickFault::MtiWithoutStatus)
