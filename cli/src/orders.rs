@@ -229,7 +229,7 @@ impl From<StoredTransaction> for TransactionView {
 struct CallbackView {
     received_at: String,
     transaction_id: Option<TransactionId>,
-    verdict: &'static str,
+    verdict: String,
     seen_count: i64,
     address: Option<String>,
 }
@@ -239,7 +239,7 @@ impl From<StoredCallback> for CallbackView {
         CallbackView {
             received_at: rfc3339(callback.received_at_ms),
             transaction_id: callback.transaction_id,
-            verdict: callback.verdict.as_str(),
+            verdict: callback.verdict.to_string(),
             seen_count: callback.seen_count,
             address: callback.address,
         }
@@ -264,7 +264,7 @@ impl Story {
         for callback in &self.callbacks {
             let (transaction, times) = (number(callback.transaction_id), callback.seen_count.to_string());
             let address = callback.address.as_deref().unwrap_or("-");
-            callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times, address]);
+            callbacks.add_row([callback.received_at.as_str(), &transaction, &callback.verdict, &times, address]);
         }
         let mut findings = table(&["number", "found at", "kind", "found", "to do"]);
         for finding in &self.findings {
