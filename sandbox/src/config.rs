@@ -47,6 +47,12 @@ pub struct SandboxConfig {
     /// Where Payme calls the merchant: the endpoint of its Merchant API. Without it nothing can be paid at Payme, as for
     /// a cashbox without an endpoint.
     pub payme_webhook: Option<Url>,
+    /// The id of the one cashbox at Payme.
+    pub payme_id: String,
+    /// The cashbox's key: the password of every call to the merchant.
+    pub payme_key: String,
+    /// The name of the cashbox's account field.
+    pub payme_account_field: String,
     /// Where Click calls the merchant first. Without it nothing can be paid at Click.
     pub click_prepare: Option<Url>,
     /// Where Click calls the merchant after the debit.
@@ -77,7 +83,8 @@ pub struct SandboxConfig {
 
 impl SandboxConfig {
     /// A sandbox with the fixed credentials that `tasdiq` expects: key `sandbox-key`, secret `sandbox-secret`, store
-    /// `1234`, terminal `1`, API key `sandbox-api-key`.
+    /// `1234`, terminal `1`, API key `sandbox-api-key`; at Payme the cashbox `64a1f0c2b7e8d9034f5a6b7c` with the key
+    /// `sandbox-payme-key` and the account field `order_id`.
     pub fn new(listen: SocketAddr, data_dir: PathBuf, callback_url: Option<Url>) -> Self {
         SandboxConfig {
             listen,
@@ -85,6 +92,9 @@ impl SandboxConfig {
             data_dir,
             callback_url,
             payme_webhook: None,
+            payme_id: "64a1f0c2b7e8d9034f5a6b7c".to_owned(),
+            payme_key: "sandbox-payme-key".to_owned(),
+            payme_account_field: "order_id".to_owned(),
             click_prepare: None,
             click_complete: None,
             callback_timeout: Duration::from_secs(10),
@@ -111,6 +121,7 @@ impl fmt::Debug for SandboxConfig {
             .field("data_dir", &self.data_dir)
             .field("callback_url", &self.callback_url)
             .field("payme_webhook", &self.payme_webhook)
+            .field("payme_id", &self.payme_id)
             .field("click_prepare", &self.click_prepare)
             .field("click_complete", &self.click_complete)
             .field("store_id", &self.store_id)

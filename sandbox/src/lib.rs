@@ -45,6 +45,7 @@ pub use crate::config::{CallbackHash, SandboxConfig, TokenMode};
 use crate::connections::SeveringAcceptor;
 pub use crate::error::SandboxError;
 use crate::local_url::local_url;
+pub use crate::payme::{BusyCode, PaymeScenarios, RefundPolicy};
 use crate::stand_ins::StandIns;
 use crate::state::SandboxState;
 
@@ -79,6 +80,7 @@ impl Sandbox {
             warn!(%address, "the sandbox listens beyond loopback, and /_sim/ needs no password");
         }
         let (stop, stopped) = oneshot::channel::<()>();
+        stand_ins.payme.go_on_after_start();
         let routes = routes::routes(&stand_ins);
         let server = tokio::spawn(async move {
             let signal = async {
@@ -112,7 +114,7 @@ impl Sandbox {
 
     /// Sends Payme's calls to `url` from now on.
     pub fn set_payme_webhook(&self, url: Url) {
-        self.stand_ins.payme.set_webhook(url);
+        self.stand_ins.payme.caller.set_url(url);
     }
 
     /// Sends Click's calls to these addresses from now on.

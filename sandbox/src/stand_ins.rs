@@ -33,12 +33,14 @@ impl StandIns {
 
     /// Ends what is over by now; the clock was put forward.
     pub(crate) async fn end_what_is_over(&self) -> Result<(), JournalError> {
-        self.atmos.close_what_is_over().await
+        self.atmos.close_what_is_over().await?;
+        self.payme.end_what_is_over().await
     }
 
     /// Closes the ledgers.
     pub(crate) fn close(&self) {
         self.atmos.ledger.close();
+        self.payme.ledger.close();
         self.click.ledger.close();
     }
 }

@@ -5,6 +5,7 @@ mod api;
 mod click;
 mod connections;
 mod page;
+mod payme;
 mod payment;
 mod scenarios;
 mod settings;
