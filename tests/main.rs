@@ -6,6 +6,7 @@ mod audit;
 mod benchmark;
 mod browser_story;
 mod check_click;
+mod check_payme;
 mod commands;
 mod configuration;
 mod contracts;

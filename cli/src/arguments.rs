@@ -18,7 +18,7 @@ mod output;
 mod processes;
 
 pub(crate) use callbacks::{AccountField, CallbackCommand, CallbacksCommand, CallbacksFilter, SignArguments};
-pub(crate) use checks::{CheckClickArguments, CheckCommand, SandboxCommand};
+pub(crate) use checks::{CheckClickArguments, CheckCommand, CheckPaymeArguments, RefundArgument, SandboxCommand};
 pub(crate) use gateways::{GatewaysCommand, WeatherCommand};
 pub(crate) use jobs::{JobsCommand, JobsFilter};
 pub(crate) use orders::{Because, OrdersCommand, ResolveArguments};

@@ -1,10 +1,10 @@
 //! `tasdiq sandbox check`: a merchant's endpoint against a gateway's own test course.
 
-use ::sandbox::{CheckReport, ClickTester};
+use ::sandbox::{BusyCode, CheckReport, ClickTester, PaymeScenarios, RefundPolicy};
 use anyhow::Context;
 use config::Variables;
 
-use crate::arguments::{CheckClickArguments, CheckCommand, Output};
+use crate::arguments::{CheckClickArguments, CheckCommand, CheckPaymeArguments, Output, RefundArgument};
 use crate::config::CONTRACT;
 use crate::exit::Exit;
 use crate::output::{plain, print, print_json};
@@ -18,9 +18,29 @@ const CLICK_SANDBOX_KEY: &str = "sandbox-click-secret";
 /// A line of the list is red.
 pub(crate) async fn run(command: CheckCommand) -> Result<(), Exit> {
     match command {
-        CheckCommand::Payme(_) => Err(Exit::failed("the sandbox does not know Payme's scenarios yet")),
+        CheckCommand::Payme(arguments) => payme(arguments).await,
         CheckCommand::Click(arguments) => click(arguments).await,
     }
+}
+
+async fn payme(arguments: CheckPaymeArguments) -> Result<(), Exit> {
+    let usual = PaymeScenarios::new(arguments.url, arguments.account, arguments.amount.get());
+    let scenarios = PaymeScenarios {
+        key: key(arguments.key, "PAYME_KEY", &usual.key)?,
+        account_field: arguments.account_field,
+        busy_code: arguments.busy_code.map_or(BusyCode::OfAccount, BusyCode::Exactly),
+        refund: match arguments.refund {
+            RefundArgument::Accept => RefundPolicy::Accept,
+            RefundArgument::Refuse => RefundPolicy::Refuse,
+        },
+        scenarios: arguments.scenario.map_or(usual.scenarios, |scenario| vec![scenario]),
+        ..usual
+    };
+    let report = scenarios.run().await.context("cannot make an HTTP client")?;
+    if !arguments.output.json {
+        print(&format!("The first order on Payme's own test page: {}", scenarios.checkout_link(&arguments.id)))?;
+    }
+    told(&report, arguments.output)
 }
 
 async fn click(arguments: CheckClickArguments) -> Result<(), Exit> {
@@ -36,7 +56,7 @@ async fn click(arguments: CheckClickArguments) -> Result<(), Exit> {
     told(&report, arguments.output)
 }
 
-/// The key that signs the calls: the given one, or that of the environment, or the sandbox's.
+/// The key of the calls: the given one, or that of the environment, or the sandbox's.
 fn key(given: Option<String>, variable: &str, of_sandbox: &str) -> Result<String, Exit> {
     if let Some(key) = given {
         return Ok(key);
