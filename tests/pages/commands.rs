@@ -18,7 +18,7 @@ use crate::support::program::Program;
 use crate::support::servers::{fresh_database, redis_url};
 
 /// The ports that pages name.
-const PORTS: [u16; 6] = [8_000, 8_001, 8_002, 8_003, 8_100, 9_000];
+const PORTS: [u16; 7] = [8_000, 8_001, 8_002, 8_003, 8_100, 9_000, 9_001];
 
 /// A session that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(90);
