@@ -15,7 +15,7 @@ use tracing::{debug, error};
 use self::answer::MerchantApiAnswer;
 pub(crate) use self::call::ApiCall;
 use self::calls::PaymentPath;
-use super::faults::ClickFault;
+use super::faults::ClickSimFault;
 use super::state::ClickSandbox;
 use crate::answers::{broken, html};
 use crate::clock::now_ms;
@@ -51,22 +51,22 @@ impl Endpoint for ApiEndpoint {
         let target = FaultTarget { call: Some(self.call.name()), account: account.as_deref() };
         let strikes = |fault| self.click.faults.strikes(fault, target);
 
-        if let Some(strike) = strikes(ClickFault::ApiSlow) {
+        if let Some(strike) = strikes(ClickSimFault::ApiSlow) {
             tokio::time::sleep(strike.delay).await;
         }
         for (fault, status, title) in [
-            (ClickFault::ApiUnavailable, StatusCode::BAD_GATEWAY, "Bad Gateway"),
-            (ClickFault::ApiServerError, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
-            (ClickFault::ApiForbidden, StatusCode::FORBIDDEN, "Forbidden"),
+            (ClickSimFault::ApiUnavailable, StatusCode::BAD_GATEWAY, "Bad Gateway"),
+            (ClickSimFault::ApiServerError, StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"),
+            (ClickSimFault::ApiForbidden, StatusCode::FORBIDDEN, "Forbidden"),
         ] {
             if strikes(fault).is_some() {
                 return Ok(html(status, title));
             }
         }
-        if let Some(strike) = strikes(ClickFault::ApiThrottled) {
+        if let Some(strike) = strikes(ClickSimFault::ApiThrottled) {
             return Ok(spoil::throttled(strike.delay));
         }
-        if strikes(ClickFault::ApiUnauthorized).is_some() {
+        if strikes(ClickSimFault::ApiUnauthorized).is_some() {
             return Ok(spoil::plain(&auth::refusal("the sandbox was told to refuse it")));
         }
         if let Err(problem) = auth::check(request.header("Auth"), now_ms()) {
@@ -76,7 +76,7 @@ impl Endpoint for ApiEndpoint {
             let why = "the sandbox answers JSON only; send Accept: application/json";
             return Ok(spoil::plain(&MerchantApiAnswer::refused(StatusCode::NOT_ACCEPTABLE, -406, why)));
         }
-        if strikes(ClickFault::ApiErrorCode).is_some() {
+        if strikes(ClickSimFault::ApiErrorCode).is_some() {
             return Ok(spoil::plain(&MerchantApiAnswer::refused(StatusCode::OK, -31_337, "Unknown error")));
         }
 
@@ -98,11 +98,11 @@ impl Endpoint for ApiEndpoint {
         };
         debug!(call = self.call.name(), status = answer.status.as_u16(), "{} is answered", self.call.name());
 
-        if strikes(ClickFault::ApiAnswerLost).is_some() {
+        if strikes(ClickSimFault::ApiAnswerLost).is_some() {
             self.click.common.connections.sever(request.remote_addr());
             return Ok(Response::default());
         }
-        if let Some(strike) = strikes(ClickFault::ApiAnswerLate) {
+        if let Some(strike) = strikes(ClickSimFault::ApiAnswerLate) {
             tokio::time::sleep(strike.delay).await;
         }
         Ok(spoil::write(answer, strikes))

@@ -13,7 +13,7 @@ const PATHS: [&str; 6] =
 
 faults! {
     /// A kind of fault of Click.
-    enum ClickFault, ClickFaultGroup, "path" of PATHS.to_vec();
+    enum ClickSimFault, ClickSimFaultGroup, "path" of PATHS.to_vec();
 
     ShopApi "shop-api" {
         WrongKey "wrong-key" "signs the call with another key",
@@ -71,22 +71,22 @@ faults! {
     }
 }
 
-impl ClickFaultGroup {
+impl ClickSimFaultGroup {
     fn takes_call(self) -> bool {
         match self {
-            ClickFaultGroup::ShopApi | ClickFaultGroup::Api => true,
-            ClickFaultGroup::Complete | ClickFaultGroup::Outcome | ClickFaultGroup::Mti => false,
+            ClickSimFaultGroup::ShopApi | ClickSimFaultGroup::Api => true,
+            ClickSimFaultGroup::Complete | ClickSimFaultGroup::Outcome | ClickSimFaultGroup::Mti => false,
         }
     }
 
     /// Everything at Click belongs to an order.
     fn takes_account(self) -> bool {
         match self {
-            ClickFaultGroup::ShopApi
-            | ClickFaultGroup::Complete
-            | ClickFaultGroup::Outcome
-            | ClickFaultGroup::Api
-            | ClickFaultGroup::Mti => true,
+            ClickSimFaultGroup::ShopApi
+            | ClickSimFaultGroup::Complete
+            | ClickSimFaultGroup::Outcome
+            | ClickSimFaultGroup::Api
+            | ClickSimFaultGroup::Mti => true,
         }
     }
 }

@@ -8,7 +8,7 @@ use tracing::{error, info};
 
 use super::answer::ShopApiReply;
 use super::attempt::{AttemptChange, AttemptState, ClickAttempt, Completion};
-use super::faults::ClickFault;
+use super::faults::ClickSimFault;
 use super::ledger::AttemptEntry;
 use super::payer::{PayMeans, PayerBehaviour};
 use super::sending::ShopMessage;
@@ -82,7 +82,7 @@ impl ClickSandbox {
         let behaviour = means.behaviour;
         let entry = self.ledger.create(&self.clock, &payment.account, payment.amount_tiyin, means).await?;
         let account = payment.account.as_str();
-        if self.strikes(ClickFault::PrepareNever, account).is_some() {
+        if self.strikes(ClickSimFault::PrepareNever, account).is_some() {
             let attempt = self.change(&entry, AttemptChange::Debited).await?;
             return Ok(PayerOutcome::new(&attempt, None, None));
         }
@@ -92,16 +92,16 @@ impl ClickSandbox {
         };
         self.change(&entry, AttemptChange::Prepared { merchant_prepare_id }).await?;
 
-        if behaviour == PayerBehaviour::Leaves || self.strikes(ClickFault::PayerLeaves, account).is_some() {
+        if behaviour == PayerBehaviour::Leaves || self.strikes(ClickSimFault::PayerLeaves, account).is_some() {
             return Ok(PayerOutcome::new(&entry.snapshot(), prepare, None));
         }
-        if behaviour == PayerBehaviour::Declines || self.strikes(ClickFault::DebitDeclined, account).is_some() {
+        if behaviour == PayerBehaviour::Declines || self.strikes(ClickSimFault::DebitDeclined, account).is_some() {
             let complete = self.fail(&entry, PAYMENT_FAILED, merchant_prepare_id).await?;
             return Ok(PayerOutcome::new(&entry.snapshot(), prepare, complete));
         }
         self.change(&entry, AttemptChange::Debited).await?;
         let complete = self.complete_as_the_faults_say(&entry).await?;
-        if let Some(strike) = self.strikes(ClickFault::ReversedLater, account) {
+        if let Some(strike) = self.strikes(ClickSimFault::ReversedLater, account) {
             let (click, entry) = (Arc::clone(self), Arc::clone(&entry));
             self.common.later(strike.delay, async move {
                 if let Err(cause) = click.give_back(&entry).await {
@@ -151,10 +151,10 @@ impl ClickSandbox {
         entry: &Arc<AttemptEntry>,
     ) -> Result<Option<ShopApiReply>, JournalError> {
         let account = entry.snapshot().account;
-        if self.strikes(ClickFault::CompleteNever, &account).is_some() {
+        if self.strikes(ClickSimFault::CompleteNever, &account).is_some() {
             return Ok(None);
         }
-        if let Some(strike) = self.strikes(ClickFault::CompleteLate, &account) {
+        if let Some(strike) = self.strikes(ClickSimFault::CompleteLate, &account) {
             let (click, entry) = (Arc::clone(self), Arc::clone(entry));
             self.common.later(strike.delay, async move {
                 if let Err(cause) = click.complete(&entry).await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::answer::ShopApiReply;
 use super::attempt::ClickAttempt;
-use super::faults::{COMPLETE, ClickFault, PREPARE};
+use super::faults::{COMPLETE, ClickSimFault, PREPARE};
 use super::sender::Sending;
 use super::shop_api::{CallBody, ShopApiCall};
 use super::state::{ClickSandbox, SECRET_KEY, SERVICE_ID};
@@ -12,14 +12,14 @@ use super::{soum, tashkent};
 use crate::faults::{FaultKind, FaultTarget, Strike};
 
 /// The faults that change what a call says, in the order in which they are tried; the first that strikes is the one.
-const SPOILING: [ClickFault; 7] = [
-    ClickFault::WrongKey,
-    ClickFault::Unsigned,
-    ClickFault::WrongAmount,
-    ClickFault::WrongService,
-    ClickFault::UnknownAccount,
-    ClickFault::UnknownPrepare,
-    ClickFault::Slid,
+const SPOILING: [ClickSimFault; 7] = [
+    ClickSimFault::WrongKey,
+    ClickSimFault::Unsigned,
+    ClickSimFault::WrongAmount,
+    ClickSimFault::WrongService,
+    ClickSimFault::UnknownAccount,
+    ClickSimFault::UnknownPrepare,
+    ClickSimFault::Slid,
 ];
 
 /// What a call tells the merchant.
@@ -46,14 +46,14 @@ impl ClickSandbox {
     /// Tells the merchant once, or as often as the faults say. `None` if the service is off.
     pub(super) async fn tell(self: &Arc<Self>, attempt: &ClickAttempt, message: ShopMessage) -> Option<ShopApiReply> {
         let target = FaultTarget { call: Some(message.path()), account: Some(&attempt.account) };
-        let strikes = |fault: ClickFault| self.faults.strikes(fault, target);
+        let strikes = |fault: ClickSimFault| self.faults.strikes(fault, target);
         let (call, sending) = self.call_for(attempt, message, strikes);
 
-        let reply = if strikes(ClickFault::Doubled).is_some() {
-            let sending = told(sending, ClickFault::Doubled);
+        let reply = if strikes(ClickSimFault::Doubled).is_some() {
+            let sending = told(sending, ClickSimFault::Doubled);
             tokio::join!(self.send(&call, sending), self.send(&call, sending)).0
-        } else if let Some(strike) = strikes(ClickFault::Repeated) {
-            let sending = told(sending, ClickFault::Repeated);
+        } else if let Some(strike) = strikes(ClickSimFault::Repeated) {
+            let sending = told(sending, ClickSimFault::Repeated);
             let mut reply = None;
             for _ in 0..strike.times {
                 reply = self.send(&call, sending).await;
@@ -63,15 +63,15 @@ impl ClickSandbox {
             self.send(&call, sending).await
         };
         if let ShopMessage::Failed { .. } = message
-            && self.strikes(ClickFault::CompleteAltered, &attempt.account).is_some()
+            && self.strikes(ClickSimFault::CompleteAltered, &attempt.account).is_some()
         {
             let altered = ShopApiCall { error: "0".to_owned(), error_note: "Success".to_owned(), ..call.clone() };
-            self.send(&altered, told(sending, ClickFault::CompleteAltered)).await;
+            self.send(&altered, told(sending, ClickSimFault::CompleteAltered)).await;
         }
-        if let Some(strike) = strikes(ClickFault::Replayed) {
+        if let Some(strike) = strikes(ClickSimFault::Replayed) {
             let click = Arc::clone(self);
             self.common.later(strike.delay, async move {
-                click.send(&call, told(sending, ClickFault::Replayed)).await;
+                click.send(&call, told(sending, ClickSimFault::Replayed)).await;
             });
         }
         reply
@@ -87,9 +87,9 @@ impl ClickSandbox {
         &self,
         attempt: &ClickAttempt,
         message: ShopMessage,
-        strikes: impl Fn(ClickFault) -> Option<Strike>,
+        strikes: impl Fn(ClickSimFault) -> Option<Strike>,
     ) -> (ShopApiCall, Sending) {
-        let is_short = strikes(ClickFault::ShortAmount).is_some();
+        let is_short = strikes(ClickSimFault::ShortAmount).is_some();
         let (prepare_id, error) = match message {
             ShopMessage::Prepare => (None, 0),
             ShopMessage::Paid { merchant_prepare_id } => (Some(merchant_prepare_id), 0),
@@ -111,16 +111,16 @@ impl ClickSandbox {
             sign_time: tashkent::written(self.clock.now_ms()),
             sign_string: None,
             without: None,
-            has_more: strikes(ClickFault::MoreFields).is_some(),
+            has_more: strikes(ClickSimFault::MoreFields).is_some(),
         };
         let fault = SPOILING.into_iter().find(|fault| strikes(*fault).is_some());
         let mut call = spoiled(call, fault);
-        if strikes(ClickFault::UppercaseSign).is_some() {
+        if strikes(ClickSimFault::UppercaseSign).is_some() {
             call.sign_string = call.sign_string.map(|sign| sign.to_ascii_uppercase());
         }
         let sending = Sending {
-            body: if strikes(ClickFault::Json).is_some() { CallBody::Json } else { CallBody::Form },
-            is_from_elsewhere: strikes(ClickFault::OtherAddress).is_some(),
+            body: if strikes(ClickSimFault::Json).is_some() { CallBody::Json } else { CallBody::Form },
+            is_from_elsewhere: strikes(ClickSimFault::OtherAddress).is_some(),
             fault: fault.map(FaultKind::name),
         };
         (call, sending)
@@ -128,26 +128,26 @@ impl ClickSandbox {
 }
 
 /// Names the fault, unless another one has changed the call already.
-fn told(sending: Sending, fault: ClickFault) -> Sending {
+fn told(sending: Sending, fault: ClickSimFault) -> Sending {
     Sending { fault: sending.fault.or(Some(fault.name())), ..sending }
 }
 
 /// Signs a call, and spoils it in the one way that the fault says.
-fn spoiled(call: ShopApiCall, fault: Option<ClickFault>) -> ShopApiCall {
+fn spoiled(call: ShopApiCall, fault: Option<ClickSimFault>) -> ShopApiCall {
     let right = |call: ShopApiCall| call.signed(SECRET_KEY);
     match fault {
-        Some(ClickFault::WrongKey) => call.signed("not-the-key"),
-        Some(ClickFault::Unsigned) => call,
-        Some(ClickFault::WrongAmount) => right(ShopApiCall { amount: soum::with_decimals(100), ..call }),
-        Some(ClickFault::WrongService) => right(ShopApiCall { service_id: format!("{}9", call.service_id), ..call }),
-        Some(ClickFault::UnknownAccount) => {
+        Some(ClickSimFault::WrongKey) => call.signed("not-the-key"),
+        Some(ClickSimFault::Unsigned) => call,
+        Some(ClickSimFault::WrongAmount) => right(ShopApiCall { amount: soum::with_decimals(100), ..call }),
+        Some(ClickSimFault::WrongService) => right(ShopApiCall { service_id: format!("{}9", call.service_id), ..call }),
+        Some(ClickSimFault::UnknownAccount) => {
             right(ShopApiCall { merchant_trans_id: format!("{}999", call.merchant_trans_id), ..call })
         }
-        Some(ClickFault::UnknownPrepare) => {
+        Some(ClickSimFault::UnknownPrepare) => {
             let never_given = call.merchant_prepare_id.as_ref().map(|id| format!("{id}999"));
             right(ShopApiCall { merchant_prepare_id: never_given, ..call })
         }
-        Some(ClickFault::Slid) => {
+        Some(ClickSimFault::Slid) => {
             let honest = right(call);
             honest.clone().slid().unwrap_or(honest)
         }

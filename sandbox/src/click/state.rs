@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use url::Url;
 
 use super::clock::ClickClock;
-use super::faults::ClickFault;
+use super::faults::ClickSimFault;
 use super::ledger::ClickLedger;
 use super::sender::ShopApiSender;
 use crate::error::SandboxError;
@@ -29,7 +29,7 @@ pub(crate) struct ClickSandbox {
     pub(crate) common: Arc<SandboxState>,
     pub(crate) clock: ClickClock,
     pub(crate) ledger: ClickLedger,
-    pub(crate) faults: Faults<ClickFault>,
+    pub(crate) faults: Faults<ClickSimFault>,
     pub(crate) sender: ShopApiSender,
     addresses: RwLock<Option<ShopAddresses>>,
 }
@@ -75,7 +75,7 @@ impl ClickSandbox {
     }
 
     /// Whether a fault strikes what belongs to this account.
-    pub(crate) fn strikes(&self, fault: ClickFault, account: &str) -> Option<Strike> {
+    pub(crate) fn strikes(&self, fault: ClickSimFault, account: &str) -> Option<Strike> {
         self.faults.strikes(fault, FaultTarget { call: None, account: Some(account) })
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::answer::MerchantApiAnswer;
 use super::call::ApiCall;
 use crate::click::attempt::{AttemptChange, AttemptState, ClickAttempt};
-use crate::click::faults::ClickFault;
+use crate::click::faults::ClickSimFault;
 use crate::click::ledger::AttemptEntry;
 use crate::click::payer::PayScheme;
 use crate::click::state::{ClickSandbox, SERVICE_ID};
@@ -75,23 +75,23 @@ fn status_by_mti(click: &ClickSandbox, asked: &PaymentPath) -> MerchantApiAnswer
     let strikes = |fault| click.strikes(fault, &asked.account).is_some();
     // How Click says that it finds nothing is not documented; 404 is among its HTTP codes.
     let nothing = |status| MerchantApiAnswer::refused(status, -404, "there is no payment of this order on this day");
-    if strikes(ClickFault::MtiNothing) {
+    if strikes(ClickSimFault::MtiNothing) {
         return nothing(StatusCode::OK);
     }
     let mut attempts = click.ledger.attempts_of(&asked.account);
     attempts.retain(|attempt| tashkent::day(attempt.created_at_ms) == day);
-    let attempt = if strikes(ClickFault::MtiAnotherAttempt) { attempts.first() } else { attempts.last() };
-    let Some(attempt) = attempt.filter(|_| !strikes(ClickFault::MtiNotFound)) else {
+    let attempt = if strikes(ClickSimFault::MtiAnotherAttempt) { attempts.first() } else { attempts.last() };
+    let Some(attempt) = attempt.filter(|_| !strikes(ClickSimFault::MtiNotFound)) else {
         return nothing(StatusCode::NOT_FOUND);
     };
     let mut answer = status(click, attempt);
-    if strikes(ClickFault::MtiWithoutStatus)
+    if strikes(ClickSimFault::MtiWithoutStatus)
         && let Some(fields) = answer.body.as_object_mut()
     {
         fields.remove("payment_status");
         fields.insert("merchant_trans_id".to_owned(), json!(attempt.account));
     }
-    if strikes(ClickFault::MtiAsList) {
+    if strikes(ClickSimFault::MtiAsList) {
         answer.body = json!([answer.body]);
     }
     answer
@@ -103,7 +103,8 @@ fn shown_status(click: &ClickSandbox, attempt: &ClickAttempt) -> i64 {
     if attempt.state != AttemptState::Debited {
         return status;
     }
-    let shown = [(ClickFault::StatusProcessing, 1), (ClickFault::StatusUnknown, 7), (ClickFault::StatusFailed, -1)];
+    let shown =
+        [(ClickSimFault::StatusProcessing, 1), (ClickSimFault::StatusUnknown, 7), (ClickSimFault::StatusFailed, -1)];
     let struck = shown.into_iter().find(|(fault, _)| click.strikes(*fault, &attempt.account).is_some());
     struck.map_or(status, |(_, shown)| shown)
 }
@@ -121,7 +122,7 @@ async fn reverse(
     let refuse = |code, why: &str| Ok(MerchantApiAnswer::refused(StatusCode::OK, code, why));
     let attempt = entry.snapshot();
     let is_refused_by_uzcard = attempt.means.scheme == PayScheme::Uzcard
-        && click.strikes(ClickFault::UzcardRefuses, &attempt.account).is_some();
+        && click.strikes(ClickSimFault::UzcardRefuses, &attempt.account).is_some();
     if is_refused_by_uzcard {
         return refuse(-23, "UZCARD refused the reversal");
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::answer::MerchantApiAnswer;
 use crate::answers::{html, json};
-use crate::click::faults::ClickFault;
+use crate::click::faults::ClickSimFault;
 use crate::faults::Strike;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -19,19 +19,19 @@ pub(super) fn plain(answer: &MerchantApiAnswer) -> Response {
 }
 
 /// Writes an answer, changed by the faults that strike.
-pub(super) fn write(mut answer: MerchantApiAnswer, strikes: impl Fn(ClickFault) -> Option<Strike>) -> Response {
-    if strikes(ClickFault::ApiHtml).is_some() {
+pub(super) fn write(mut answer: MerchantApiAnswer, strikes: impl Fn(ClickSimFault) -> Option<Strike>) -> Response {
+    if strikes(ClickSimFault::ApiHtml).is_some() {
         return html(StatusCode::OK, "Ведутся технические работы");
     }
-    if strikes(ClickFault::ApiEmpty).is_some() {
+    if strikes(ClickSimFault::ApiEmpty).is_some() {
         return Response::builder().header(header::CONTENT_TYPE, JSON).body(());
     }
-    if strikes(ClickFault::ApiMalformed).is_some() {
+    if strikes(ClickSimFault::ApiMalformed).is_some() {
         let mut bytes = serde_json::to_vec(&answer.body).unwrap_or_default();
         bytes.truncate(bytes.len() / 2);
         return Response::builder().header(header::CONTENT_TYPE, JSON).body(bytes);
     }
-    if strikes(ClickFault::ApiOtherTypes).is_some()
+    if strikes(ClickSimFault::ApiOtherTypes).is_some()
         && let Some(fields) = answer.body.as_object_mut()
     {
         for value in fields.values_mut().filter(|value| value.is_number()) {
