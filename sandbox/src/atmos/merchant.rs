@@ -14,7 +14,7 @@ use tracing::{debug, error};
 
 pub(crate) use self::call::Call;
 pub(crate) use self::calls::card_code;
-use self::fields::CallFields;
+use self::fields::AtmosCallFields;
 use crate::answers::{broken, html, json};
 use crate::atmos::faults::AtmosFault;
 use crate::atmos::state::AtmosSandbox;
@@ -35,7 +35,7 @@ impl Endpoint for MerchantEndpoint {
         let Ok(bytes) = request.take_body().into_bytes_limit(BODY_BYTES).await else {
             return Ok(html(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large"));
         };
-        let fields = CallFields::read(&bytes);
+        let fields = AtmosCallFields::read(&bytes);
         let account = self.account_of(&fields);
         let target = FaultTarget { call: Some(self.path), account: account.as_deref() };
         let strikes = |fault| self.state.faults.strikes(fault, target);
@@ -90,7 +90,7 @@ impl Endpoint for MerchantEndpoint {
 
 impl MerchantEndpoint {
     /// The account of a call, for faults limited to one account.
-    fn account_of(&self, fields: &CallFields) -> Option<String> {
+    fn account_of(&self, fields: &AtmosCallFields) -> Option<String> {
         let entry = match self.call {
             Call::Create | Call::CreateWithReceipt => {
                 return fields.text("account").map(str::to_owned);

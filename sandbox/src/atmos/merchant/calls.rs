@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Call;
-use super::fields::{CallFields, NewDraft};
+use super::fields::{AtmosCallFields, NewDraft};
 use crate::atmos::cards::{CardError, OTP, PayingCard};
 use crate::atmos::codes::{Code, ResultLanguage};
 use crate::atmos::faults::AtmosFault;
@@ -14,7 +14,11 @@ use crate::atmos::wire::{ApiAnswer, ResultBody, StoreTransaction};
 use crate::journal::JournalError;
 
 /// `get`: shows a transaction. It never waits for a running apply.
-async fn get(state: &AtmosSandbox, fields: &CallFields, language: ResultLanguage) -> Result<CallResult, JournalError> {
+async fn get(
+    state: &AtmosSandbox,
+    fields: &AtmosCallFields,
+    language: ResultLanguage,
+) -> Result<CallResult, JournalError> {
     let entry = match fields.transaction_id(state) {
         Ok(id) => state.ledger.find(id),
         Err(code) => return Ok(Err(code)),
@@ -44,7 +48,7 @@ async fn get(state: &AtmosSandbox, fields: &CallFields, language: ResultLanguage
 pub(super) async fn answer(
     call: Call,
     state: &Arc<AtmosSandbox>,
-    fields: &CallFields,
+    fields: &AtmosCallFields,
     language: ResultLanguage,
 ) -> Result<ApiAnswer, JournalError> {
     let answered = match call {
@@ -64,7 +68,7 @@ type CallResult = Result<ApiAnswer, Code>;
 
 async fn create(
     state: &Arc<AtmosSandbox>,
-    fields: &CallFields,
+    fields: &AtmosCallFields,
     language: ResultLanguage,
     with_receipt: bool,
 ) -> Result<CallResult, JournalError> {
@@ -86,7 +90,7 @@ async fn create(
 
 async fn pre_apply(
     state: &AtmosSandbox,
-    fields: &CallFields,
+    fields: &AtmosCallFields,
     language: ResultLanguage,
 ) -> Result<CallResult, JournalError> {
     let read = || {
@@ -119,7 +123,7 @@ pub(crate) fn card_code(error: CardError) -> Code {
 
 async fn apply(
     state: &Arc<AtmosSandbox>,
-    fields: &CallFields,
+    fields: &AtmosCallFields,
     language: ResultLanguage,
 ) -> Result<CallResult, JournalError> {
     let read = || {
@@ -144,7 +148,7 @@ async fn apply(
     Ok(Ok(answer))
 }
 
-fn retry_otp(state: &AtmosSandbox, fields: &CallFields, language: ResultLanguage) -> CallResult {
+fn retry_otp(state: &AtmosSandbox, fields: &AtmosCallFields, language: ResultLanguage) -> CallResult {
     let id = fields.transaction_id(state)?;
     let transaction = state.ledger.find(id).ok_or(Code::NotFound)?.snapshot();
     let code = match transaction.state {
@@ -160,7 +164,7 @@ fn retry_otp(state: &AtmosSandbox, fields: &CallFields, language: ResultLanguage
 /// `reverse` takes the debit's id (`success_trans_id`) under the name `transaction_id`; the store is optional.
 async fn reverse(
     state: &AtmosSandbox,
-    fields: &CallFields,
+    fields: &AtmosCallFields,
     language: ResultLanguage,
 ) -> Result<CallResult, JournalError> {
     let read = || {

@@ -9,11 +9,11 @@ use crate::atmos::state::AtmosSandbox;
 const ACCOUNT_BYTES: usize = 255;
 
 /// The JSON object of a call; any other body counts as an object without fields.
-pub(super) struct CallFields(Map<String, Value>);
+pub(super) struct AtmosCallFields(Map<String, Value>);
 
-impl CallFields {
+impl AtmosCallFields {
     pub(super) fn read(bytes: &[u8]) -> Self {
-        CallFields(serde_json::from_slice(bytes).unwrap_or_default())
+        AtmosCallFields(serde_json::from_slice(bytes).unwrap_or_default())
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
@@ -66,7 +66,7 @@ pub(super) struct NewDraft<'a> {
 }
 
 impl<'a> NewDraft<'a> {
-    pub(super) fn read(state: &AtmosSandbox, fields: &'a CallFields, with_receipt: bool) -> Result<Self, Code> {
+    pub(super) fn read(state: &AtmosSandbox, fields: &'a AtmosCallFields, with_receipt: bool) -> Result<Self, Code> {
         fields.check_store(state)?;
         let amount = fields.0.get("amount").and_then(Value::as_i64).filter(|amount| *amount > 0);
         let account = fields.text("account").filter(|account| !account.is_empty() && account.len() <= ACCOUNT_BYTES);
@@ -89,7 +89,7 @@ impl<'a> NewDraft<'a> {
 }
 
 /// Each line of the fiscal receipt needs a code, a name and an amount (Atmos API, field `ofd_items`).
-fn receipt_lines_are_whole(fields: &CallFields) -> bool {
+fn receipt_lines_are_whole(fields: &AtmosCallFields) -> bool {
     let lines = fields.0.get("ofd_items").and_then(Value::as_array);
     lines.is_some_and(|lines| {
         !lines.is_empty()
