@@ -11,6 +11,7 @@ mod dead_letters;
 mod findings;
 mod group_commit;
 mod heartbeat;
+mod interleaving;
 mod jobs;
 mod kinds;
 mod local_links;
