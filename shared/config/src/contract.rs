@@ -66,11 +66,11 @@ impl Contract {
 }
 
 /// The most typing errors in a name for which the right one is suggested.
-const NEAR: usize = 3;
+pub(super) const NEAR: usize = 3;
 
 /// Whether a name begins as ours do.
 pub(super) fn looks_like_ours(name: &str) -> bool {
-    name.starts_with("TASDIQ_") || name.starts_with("ATMOS_")
+    ["TASDIQ_", "ATMOS_", "PAYME_", "CLICK_"].iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Kubernetes sets such names in every pod of a namespace with a service called `tasdiq-…`.

@@ -83,7 +83,12 @@ impl<'a> Environment<'a> {
 
     /// Adds a fault of the variable. `what` continues the sentence after its name, and never repeats its value.
     pub fn fault(&mut self, variable: &str, what: impl Into<String>) {
-        self.faults.push(ConfigFault { variable: variable.to_owned(), what: what.into() });
+        self.faults.push(ConfigFault::of(variable, what));
+    }
+
+    /// Adds faults that were found elsewhere, such as in a file that a variable names.
+    pub fn add(&mut self, faults: impl IntoIterator<Item = ConfigFault>) {
+        self.faults.extend(faults);
     }
 
     /// Adds a warning, which is no fault. It must hold no secret.
@@ -94,16 +99,17 @@ impl<'a> Environment<'a> {
     /// The warnings, if there was no fault.
     ///
     /// # Errors
-    /// All faults, one for each variable: the first one.
+    /// All faults, one for each variable and each place of a file: the first one.
     pub fn finish(mut self) -> Result<Vec<String>, ConfigFaults> {
         // The first fault of a value that is no text says so; its parser may have added another. A secret whose file cannot be
         // read is not missing as well.
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen: Vec<(String, Option<String>)> = Vec::new();
         let files: Vec<String> =
             self.faults.iter().filter_map(|fault| fault.variable.strip_suffix(FILE)).map(str::to_owned).collect();
         self.faults.retain(|fault| {
-            let is_new = !seen.contains(&fault.variable) && !files.contains(&fault.variable);
-            seen.push(fault.variable.clone());
+            let subject = (fault.variable.clone(), fault.place.clone());
+            let is_new = !seen.contains(&subject) && !files.contains(&fault.variable);
+            seen.push(subject);
             is_new
         });
         match self.faults.is_empty() {

@@ -2,22 +2,31 @@
 
 use std::fmt;
 
-/// One fault of the environment.
+/// One fault of the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFault {
-    /// The variable.
+    /// The variable; of a file of settings, the one that names the file.
     pub variable: String,
+    /// The file, line and key, if it stands in a file: `tasdiq.toml:7: shops.tea.api_keys`.
+    pub place: Option<String>,
     /// The fault and how to correct it; never repeats the value.
     pub what: String,
 }
 
-impl fmt::Display for ConfigFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.variable, self.what)
+impl ConfigFault {
+    /// A fault of a variable.
+    pub fn of(variable: &str, what: impl Into<String>) -> Self {
+        ConfigFault { variable: variable.to_owned(), place: None, what: what.into() }
     }
 }
 
-/// All faults of the environment, as a numbered list, and then the warnings: a misspelt name may be the reason why another is
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.place.as_ref().unwrap_or(&self.variable), self.what)
+    }
+}
+
+/// All faults of the settings, as a numbered list, and then the warnings: a misspelt name may be the reason why another is
 /// missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigFaults {
@@ -33,7 +42,7 @@ impl ConfigFaults {
 
     /// Adds a fault that was found outside the environment, such as in a file that a variable names.
     pub fn add(&mut self, variable: &str, what: String) {
-        self.faults.push(ConfigFault { variable: variable.to_owned(), what });
+        self.faults.push(ConfigFault::of(variable, what));
     }
 }
 

@@ -8,7 +8,9 @@ mod contract;
 mod definition;
 mod environment;
 mod fault;
+mod section;
 mod settings;
+mod toml_file;
 pub mod values;
 mod variables;
 
@@ -16,5 +18,7 @@ pub use contract::Contract;
 pub use definition::Definition;
 pub use environment::Environment;
 pub use fault::{ConfigFault, ConfigFaults};
+pub use section::{Section, key_of};
 pub use settings::{Settings, defaults};
+pub use toml_file::Table;
 pub use variables::{FileSettings, Variables};

@@ -77,7 +77,7 @@ impl Variables {
     }
 
     fn with_fault(mut self, variable: &str, what: impl Into<String>) -> Self {
-        self.faults.push(ConfigFault { variable: variable.to_owned(), what: what.into() });
+        self.faults.push(ConfigFault::of(variable, what));
         self
     }
 
@@ -204,7 +204,7 @@ impl Variables {
                     opened.given.retain(|(given, _)| given != name);
                     opened.given.push((name.into(), secret.into()));
                 }
-                Err(what) => faults.push(ConfigFault { variable, what }),
+                Err(what) => faults.push(ConfigFault::of(&variable, what)),
             }
         }
         (opened, faults)
@@ -234,7 +234,7 @@ fn lines_with_dollar(text: &str, is_ours: impl Fn(&str) -> bool) -> Vec<String> 
 }
 
 /// Reads the secret from its file. No error repeats the path, which may be the secret itself.
-fn read_secret(path: &Path) -> Result<String, String> {
+pub(super) fn read_secret(path: &Path) -> Result<String, String> {
     let unreadable =
         |error: io::Error| format!("must name a file with the secret, and that file cannot be read ({error})");
     // A pipe can be read only once, and the start may wait for it.
