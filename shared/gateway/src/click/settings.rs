@@ -80,6 +80,10 @@ config::settings! {
             check = address_check
         )]
         pub callback_address_check: Option<AddressCheck>,
+
+        /// Calls to Click per second, and at once, of all processes together.
+        #[env("CLICK_GATEWAY_RATE", default = none, shown = "`20/40`; unlimited with the sandbox", check = str::parse)]
+        pub rate: Option<GatewayRate>,
     }
 }
 
@@ -97,7 +101,7 @@ impl ClickSettings {
 
     /// The rate limit of calls to Click, until an operator sets another; the sandbox has none.
     pub fn rate(&self) -> Option<GatewayRate> {
-        (!self.is_sandbox()).then_some(CLICK_RATE)
+        self.rate.or((!self.is_sandbox()).then_some(CLICK_RATE))
     }
 
     /// How a correctly signed call from an unlisted address is treated. Click documents no addresses, so by default a list
