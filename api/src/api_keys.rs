@@ -34,7 +34,7 @@ impl KeyStrength {
 }
 
 /// The most keys that may be configured; each request is compared with every one.
-const MAX_API_KEYS: usize = 100;
+pub const MAX_API_KEYS: usize = 100;
 
 /// A name has one key, and a second one while the key is being changed.
 const KEYS_PER_NAME: usize = 2;

@@ -43,16 +43,18 @@ mod schema;
 mod sender;
 mod server;
 mod settings;
+mod shop_settings;
 mod static_page;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
-pub use api_keys::{ApiKey, KeyStrength};
+pub use api_keys::{ApiKey, KeyStrength, MAX_API_KEYS};
 pub use callback_addresses::CallbackAddresses;
 pub use gateway::callback_addresses::AddressCheck;
 pub use server::{Listeners, serve};
-pub use settings::ApiSettings;
+pub use settings::{API_KEYS, ApiSettings};
+pub use shop_settings::ShopSettings;
 
 use concurrency_limit::{RequestLimit, RequestsInProgress};
 use fair_share::FairShares;

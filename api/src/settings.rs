@@ -31,17 +31,17 @@ config::settings! {
     }
 }
 
+/// The variable of the API keys.
+pub const API_KEYS: &str = "TASDIQ_API_KEYS";
+
 /// The required strength depends on the gateway; [`ApiSettings::read_keys`] reads the keys once that is known.
 fn read_later(_keys: &str) -> Result<Vec<ApiKey>, String> {
     Ok(Vec::new())
 }
 
 impl ApiSettings {
-    /// Reads the keys, which must have this strength; faults are recorded in `env`. Returns whether any keys were
-    /// given, valid or not.
-    pub fn read_keys(&mut self, env: &mut Environment<'_>, strength: KeyStrength) -> bool {
-        let keys = env.parsed("TASDIQ_API_KEYS", |text| api_keys(text, &ShopName::default(), strength));
-        self.keys = keys.unwrap_or_default();
-        env.is_set("TASDIQ_API_KEYS")
+    /// Reads the keys of a shop, which must have this strength; faults are recorded in `env`.
+    pub fn read_keys(env: &mut Environment<'_>, shop: &ShopName, strength: KeyStrength) -> Vec<ApiKey> {
+        env.parsed(API_KEYS, |text| api_keys(text, shop, strength)).unwrap_or_default()
     }
 }

@@ -16,6 +16,7 @@ mod names;
 mod orders;
 mod output;
 mod processes;
+mod shops;
 
 pub(crate) use callbacks::{AccountField, CallbackCommand, CallbacksCommand, CallbacksFilter, SignArguments};
 pub(crate) use checks::{CheckClickArguments, CheckCommand, CheckPaymeArguments, RefundArgument, SandboxCommand};
@@ -24,6 +25,7 @@ pub(crate) use jobs::{JobsCommand, JobsFilter};
 pub(crate) use orders::{Because, OrdersCommand, ResolveArguments};
 pub(crate) use output::Output;
 pub(crate) use processes::{SandboxArguments, SuspectsArguments, TokenModeArgument, WorkerArguments};
+pub(crate) use shops::ShopsCommand;
 
 use crate::exit::CODES;
 use examples::examples;
@@ -186,6 +188,9 @@ pub(crate) enum Command {
     /// processes, within a second, until they are taken back; they outlive restarts.
     #[command(subcommand)]
     Gateways(GatewaysCommand),
+    /// Show the shops of this installation
+    #[command(subcommand)]
+    Shops(ShopsCommand),
     /// Make callbacks by hand
     #[command(subcommand)]
     Callback(CallbackCommand),

@@ -4,14 +4,24 @@ use std::net::SocketAddr;
 
 use ::gateway::AccountSettings;
 use ::gateway::atmos::AtmosSettings;
-use config::{ConfigFault, ConfigFaults, Environment, Variables};
+use ::gateway::click::ClickSettings;
+use config::{ConfigFaults, Environment, Variables};
+use domain::gateway_rate::GatewayRate;
+use domain::order::PaymentType;
+use domain::shop::ShopName;
 use domain::shops::{Shop, Shops};
 use store::DatabaseUrl;
+use url::Url;
 
 use crate::local_address::{leads_to, local_base, local_url};
 
+mod click;
 mod components;
+mod file;
+mod file_shop;
 mod gateway;
+mod known_gateway;
+mod payme;
 mod role;
 mod rules;
 
@@ -19,6 +29,7 @@ pub(crate) use components::{CONTRACT, Config};
 pub(crate) use role::Role;
 
 use components::reads;
+use gateway::Published;
 
 impl Config {
     /// Reads the variables that this role uses; `get` answers a variable's value, an empty one counts as unset.
@@ -41,9 +52,7 @@ impl Config {
         let (opened, faults) = variables.opened(&CONTRACT, |name| reads(role, name));
         let get = |name: &str| if reads(role, name) { opened.get(name) } else { None };
         let mut env = Environment::new(&get);
-        for ConfigFault { variable, what } in faults {
-            env.fault(&variable, what);
-        }
+        env.add(faults);
         for (name, value) in variables.iter() {
             let name = name.to_string_lossy();
             let is_read = CONTRACT.known(&name).is_some_and(|known| reads(role, known));
@@ -56,21 +65,54 @@ impl Config {
         Ok(Config { variables: opened.ours(&CONTRACT), ..config(role, env)? })
     }
 
+    /// The accounts that the variables describe: those of the default shop.
+    fn own_accounts(&self) -> impl Iterator<Item = AccountSettings> {
+        self.own_accounts.iter().map(|payment_type| match payment_type {
+            PaymentType::Atmos => AccountSettings::Atmos(self.atmos.clone()),
+            PaymentType::Payme => AccountSettings::Payme(self.payme.clone()),
+            PaymentType::Click => AccountSettings::Click(self.click.clone()),
+        })
+    }
+
     /// The gateway accounts of all shops.
     pub(crate) fn accounts(&self) -> Vec<AccountSettings> {
-        vec![AccountSettings::Atmos(self.atmos.clone())]
+        self.own_accounts().chain(self.file_shops.iter().flat_map(|shop| shop.accounts.iter().cloned())).collect()
     }
 
-    /// The shops of this installation.
+    /// The shops of this installation. The default shop is one of them, also without an account.
     pub(crate) fn shops(&self) -> Shops {
-        let accounts = self.accounts().iter().map(|account| (account.payment_type(), account.identity())).collect();
-        Shops::from_iter([Shop { accounts, ..Shop::default() }])
+        let default = Shop {
+            accounts: self.own_accounts().map(|account| (account.payment_type(), account.identity())).collect(),
+            words: self.shop.words(),
+            return_hosts: self.shop.return_hosts.clone(),
+            ..Shop::default()
+        };
+        self.file_shops.iter().map(|file_shop| file_shop.shop.clone()).chain([default]).collect()
     }
 
-    /// Whether this process brings its own sandbox: `up` with the sandbox's key, unless `ATMOS_BASE_URL` says
-    /// that the sandbox is somewhere else.
+    /// Whether no money is real. Accounts of the sandbox and others are never together.
+    pub(crate) fn is_sandbox(&self) -> bool {
+        self.accounts().iter().all(|account| match account {
+            AccountSettings::Atmos(atmos) => atmos.is_sandbox(),
+            AccountSettings::Payme(payme) => payme.is_sandbox(),
+            AccountSettings::Click(click) => click.is_sandbox(),
+        })
+    }
+
+    /// The shop that has this account already.
+    fn owner_of(&self, account: &AccountSettings) -> Option<ShopName> {
+        self.shops().of_account(&account.identity()).map(|shop| shop.name.clone())
+    }
+
+    /// Whether this process brings its own sandbox: `up` with an account of the sandbox whose address is not set to
+    /// somewhere else.
     pub(crate) fn starts_sandbox(&self) -> bool {
-        self.role == Role::Up && self.atmos.is_sandbox() && leads_to(&self.atmos.base_url, self.sandbox.listen)
+        let is_here = |account: &AccountSettings| match account {
+            AccountSettings::Atmos(atmos) => atmos.is_sandbox() && leads_to(&atmos.base_url, self.sandbox.listen),
+            AccountSettings::Payme(payme) => payme.is_sandbox() && leads_to(&payme.checkout_url, self.sandbox.listen),
+            AccountSettings::Click(click) => click.is_sandbox() && leads_to(&click.api_url, self.sandbox.listen),
+        };
+        self.role == Role::Up && self.accounts().iter().any(is_here)
     }
 
     /// The variable that says which database it is; in the data directory it is that directory's.
@@ -91,22 +133,68 @@ impl Config {
         self.address.listen = bound;
     }
 
+    /// Changes the rate limit of every account that has one.
+    pub(crate) fn change_rates(&mut self, change: impl Fn(GatewayRate) -> GatewayRate) {
+        self.atmos.rate = self.atmos.rate.map(&change);
+        self.click.rate = self.click.rate().map(&change);
+        for account in self.file_shops.iter_mut().flat_map(|shop| &mut shop.accounts) {
+            match account {
+                AccountSettings::Atmos(atmos) => atmos.rate = atmos.rate.map(&change),
+                AccountSettings::Payme(_) => (), // It is never called.
+                AccountSettings::Click(click) => click.rate = click.rate().map(&change),
+            }
+        }
+    }
+
     /// Takes the address at which our own sandbox really listens.
     pub(crate) fn sandbox_listens_at(&mut self, bound: SocketAddr) {
-        if self.starts_sandbox()
-            && let Some(url) = local_url(bound)
-        {
-            if self.atmos.checkout_url == self.atmos.base_url {
-                self.atmos.checkout_url = url.clone();
+        if self.starts_sandbox() {
+            let before = self.sandbox.listen;
+            let of_file = self.file_shops.iter_mut().flat_map(|shop| &mut shop.accounts);
+            for account in of_file {
+                match account {
+                    AccountSettings::Atmos(atmos) => atmos_sandbox_listens_at(atmos, before, bound),
+                    AccountSettings::Payme(payme) => leads_elsewhere(&mut payme.checkout_url, before, bound),
+                    AccountSettings::Click(click) => click_sandbox_listens_at(click, before, bound),
+                }
             }
-            self.atmos.base_url = url;
+            atmos_sandbox_listens_at(&mut self.atmos, before, bound);
+            leads_elsewhere(&mut self.payme.checkout_url, before, bound);
+            click_sandbox_listens_at(&mut self.click, before, bound);
         }
         self.sandbox.listen = bound;
     }
 }
 
+fn atmos_sandbox_listens_at(atmos: &mut AtmosSettings, before: SocketAddr, bound: SocketAddr) {
+    if atmos.is_sandbox() {
+        let is_page_of_api = atmos.checkout_url == atmos.base_url;
+        leads_elsewhere(&mut atmos.base_url, before, bound);
+        if is_page_of_api {
+            atmos.checkout_url = atmos.base_url.clone();
+        }
+    }
+}
+
+fn click_sandbox_listens_at(click: &mut ClickSettings, before: SocketAddr, bound: SocketAddr) {
+    leads_elsewhere(&mut click.pay_url, before, bound);
+    leads_elsewhere(&mut click.api_url, before, bound);
+}
+
+/// Gives an address that leads to `before` the port and host of `bound`.
+fn leads_elsewhere(url: &mut Url, before: SocketAddr, bound: SocketAddr) {
+    if leads_to(url, before)
+        && let Some(mut moved) = local_url(bound)
+    {
+        moved.set_path(url.path());
+        *url = moved;
+    }
+}
+
 fn config(role: Role, mut env: Environment<'_>) -> Result<Config, ConfigFaults> {
-    let defaults = config::defaults::<AtmosSettings>();
+    let atmos_and_payme = config::defaults().zip(config::defaults());
+    let published = atmos_and_payme.zip(config::defaults());
+    let defaults = published.map(|((atmos, payme), click)| Published { atmos, payme, click });
     let config = Config::read(role, &mut env).zip(defaults).map(|(mut config, published)| {
         rules::apply(&mut env, &mut config, &published);
         config

@@ -30,6 +30,7 @@ mod output;
 mod refunds;
 mod restored;
 mod sandbox;
+mod shops;
 mod signal;
 mod suspects;
 mod up;
@@ -106,6 +107,7 @@ async fn run(command: AnyCommand) -> Result<(), Exit> {
         Command::Orders(command) => orders::run(&configure(Role::Operator)?, command).await,
         Command::Audit(arguments) => audit::run(&configure(Role::Operator)?, &arguments).await,
         Command::Gateways(command) => gateways::run(&configure(Role::Operator)?, command).await,
+        Command::Shops(command) => shops::run(&configure(Role::Operator)?, command).await,
         Command::Callback(command) => callback::run(&configure(Role::Operator)?, command),
         Command::Callbacks(command) => callbacks::run(&configure(Role::Operator)?, command).await,
         Command::Completions { shell } => manual::completions(shell),

@@ -101,6 +101,8 @@ struct OrderView {
     product_name: String,
     payment_type: &'static str,
     reference: Option<String>,
+    /// The shop that sells.
+    shop: String,
     api_key_name: String,
     gateway: String,
     transaction_id: Option<TransactionId>,
@@ -126,6 +128,7 @@ impl From<Order> for OrderView {
             product_name: order.product_name,
             payment_type: order.payment_type.as_str(),
             reference: order.reference,
+            shop: order.shop.to_string(),
             api_key_name: order.api_key_name,
             gateway: order.gateway.0,
             transaction_id: order.transaction_id,
@@ -229,7 +232,7 @@ impl From<StoredTransaction> for TransactionView {
 struct CallbackView {
     received_at: String,
     transaction_id: Option<TransactionId>,
-    verdict: String,
+    verdict: &'static str,
     seen_count: i64,
     address: Option<String>,
 }
@@ -239,7 +242,7 @@ impl From<StoredCallback> for CallbackView {
         CallbackView {
             received_at: rfc3339(callback.received_at_ms),
             transaction_id: callback.transaction_id,
-            verdict: callback.verdict.to_string(),
+            verdict: callback.verdict.as_str(),
             seen_count: callback.seen_count,
             address: callback.address,
         }
@@ -264,7 +267,7 @@ impl Story {
         for callback in &self.callbacks {
             let (transaction, times) = (number(callback.transaction_id), callback.seen_count.to_string());
             let address = callback.address.as_deref().unwrap_or("-");
-            callbacks.add_row([callback.received_at.as_str(), &transaction, &callback.verdict, &times, address]);
+            callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times, address]);
         }
         let mut findings = table(&["number", "found at", "kind", "found", "to do"]);
         for finding in &self.findings {
@@ -312,13 +315,13 @@ impl OrderView {
         }
         lines.push(format!("  amount     {} soʻm, refunded {}", self.amount, self.refunded_amount));
         lines.push(format!("  product    {}", plain(&self.product_name)));
+        let made_with = match self.api_key_name.as_str() {
+            "" => String::new(),
+            name => format!(", made with the API key {}", plain(name)),
+        };
+        lines.push(format!("  shop       {}{made_with}", plain(&self.shop)));
         if let Some(reference) = &self.reference {
-            let of = if self.api_key_name.is_empty() {
-                String::new()
-            } else {
-                format!(" (of {})", plain(&self.api_key_name))
-            };
-            lines.push(format!("  reference  {}{of}", plain(reference)));
+            lines.push(format!("  reference  {}", plain(reference)));
         }
         lines.push(format!("  gateway    {}, transaction {}", self.gateway, number(self.transaction_id)));
         lines.push(format!("  link       {}", self.payment_url.as_deref().map_or("-".to_owned(), plain)));

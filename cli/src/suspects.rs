@@ -110,7 +110,7 @@ fn configure(arguments: SuspectsArguments, settings: &Variables) -> Result<Confi
     }
     if config.redis.url.is_none() {
         // The worker uses the rate limit, too, and this process cannot share it with the worker.
-        config.atmos.rate = config.atmos.rate.map(rate_without_redis);
+        config.change_rates(rate_without_redis);
     }
     Ok(config)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ::sandbox::{Sandbox, SandboxConfig};
 use anyhow::Context;
+use gateway::AccountSettings;
 use http_server::ConnectionLimits;
 use store::DatabaseUrl;
 use tokio_util::sync::CancellationToken;
@@ -99,14 +100,24 @@ async fn start_sandbox(config: &mut Config, data_dir: &DataDir) -> Result<Option
     Ok(Some(sandbox))
 }
 
+/// The accounts, in words.
+fn real_accounts(config: &Config) -> String {
+    let account = |settings: AccountSettings| match settings {
+        AccountSettings::Atmos(atmos) => format!("Atmos, store {}", atmos.store_id),
+        AccountSettings::Payme(payme) => format!("Payme, cashbox {}", payme.cashbox_id),
+        AccountSettings::Click(click) => format!("Click, service {}", click.service_id),
+    };
+    config.accounts().into_iter().map(account).collect::<Vec<_>>().join("; ")
+}
+
 /// The text that a person sees once everything listens: the addresses, and the first thing to try.
 fn welcome(config: &Config, data_dir: &DataDir) -> String {
     let here = local_base(config.address.listen);
-    let is_sandbox = config.atmos.is_sandbox();
+    let is_sandbox = config.is_sandbox();
     let mut lines = vec![
         match is_sandbox {
             true => "Tasdiq is up. The gateway is a sandbox: no money is real.".to_owned(),
-            false => format!("Tasdiq is up and takes REAL money through Atmos, store {}.", config.atmos.store_id),
+            false => format!("Tasdiq is up and takes REAL money through {}.", real_accounts(config)),
         },
         String::new(),
         format!("  order API   {here}/api/orders/create"),

@@ -19,4 +19,5 @@ mod refunds;
 mod repeated;
 mod restored;
 mod reviews;
+mod shops;
 mod starting;

@@ -2,7 +2,10 @@
 
 use config::{Contract, Definition, Environment, FileSettings, Settings, Variables};
 
+use super::file_shop::{FileShop, ShopsFileSettings};
 use super::role::Role::{self, Api, Migrate, Operator, Sandbox, Up, Worker};
+use domain::order::PaymentType;
+
 use crate::data_dir::settings::DataDirSettings;
 use crate::sandbox::settings::SandboxSettings;
 
@@ -21,6 +24,10 @@ macro_rules! components {
             /// The role of this process.
             pub(crate) role: Role,
             $($(#[$meta])+ pub(crate) $component: $settings,)+
+            /// The payment types of the accounts that the variables describe.
+            pub(crate) own_accounts: Vec<PaymentType>,
+            /// The shops of the file, with their accounts.
+            pub(crate) file_shops: Vec<FileShop>,
             /// Warnings, in sentences for the log; they hold no secret.
             pub(crate) warnings: Vec<String>,
             /// The variables that all this was read from, those of files among them.
@@ -39,6 +46,8 @@ macro_rules! components {
                 Some(Config {
                     role,
                     $($component: <$settings>::read(env)?,)+
+                    own_accounts: Vec::new(),
+                    file_shops: Vec::new(),
                     warnings: Vec::new(),
                     variables: Variables::default(),
                 })
@@ -50,8 +59,12 @@ macro_rules! components {
 // A process reads the settings of what it runs. An operator's command reads what leads to the installation and its gateway,
 // and nothing else: it must get in when the processes do not start.
 components! {
-    /// The gateway.
+    /// Atmos.
     atmos: gateway::atmos::AtmosSettings, read by [Up, Api, Worker, Operator];
+    /// Payme.
+    payme: gateway::payme::PaymeSettings, read by [Up, Api, Worker, Operator];
+    /// Click.
+    click: gateway::click::ClickSettings, read by [Up, Api, Worker, Operator];
     /// The addresses callbacks may come from.
     callback_addresses: api::CallbackAddresses, read by [Up, Api];
     /// The database.
@@ -68,6 +81,10 @@ components! {
     payment_time: process::payment_time::PaymentTime, read by [Up, Api, Worker];
     /// The HTTP side.
     api: api::ApiSettings, read by [Up, Api];
+    /// What customers read of the default shop, and where they may be sent.
+    shop: api::ShopSettings, read by [Up, Api];
+    /// The file with more shops.
+    shops_file: ShopsFileSettings, read by [Up, Api, Worker, Operator];
     /// The jobs.
     worker: worker::WorkerSettings, read by [Up, Worker];
     /// The sandbox, which is the gateway where no other is named.

@@ -3,12 +3,17 @@
 use api::KeyStrength;
 use config::Environment;
 use domain::gateway_rate::GatewayRate;
+use domain::order::PaymentType;
 use domain::secret::Secret;
 use gateway::atmos::AtmosSettings;
+use gateway::click::ClickSettings;
+use gateway::payme::PaymeSettings;
 use url::Url;
 
 use super::components::Config;
+use super::known_gateway::{KnownGateway, OfProcess};
 use super::role::Role;
+use super::{click, payme};
 use crate::local_address::{is_loopback, leads_to, local_url};
 
 /// The settings without which the gateway cannot be called.
@@ -28,43 +33,85 @@ const BASE: &str = "https://partner.atmos.uz";
 const CHECKOUT: &str = "https://checkout.pays.uz";
 const TEST_CHECKOUT: &str = "https://test-checkout.pays.uz";
 
-/// The kind of gateway, as far as the faults allow to know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KnownGateway {
-    Sandbox,
-    Real,
-    Unknown,
+/// The sandbox's settings, which are the defaults and which everybody knows.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) atmos: AtmosSettings,
+    pub(super) payme: PaymeSettings,
+    pub(super) click: ClickSettings,
 }
 
-/// Fills in the settings that follow from the gateway, and checks that the others fit it.
-/// `published` are the defaults, hence the sandbox's credentials.
-pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config, published: &AtmosSettings) -> KnownGateway {
-    let role = config.role;
-    let none_given = NEEDED.iter().all(|name| !env.is_set(name)) && !env.is_set("ATMOS_TERMINAL_ID");
+/// Finds the accounts that the variables describe, fills in what follows from their gateways, and checks that the rest fits
+/// them. `published` are the defaults, hence the sandbox's credentials; `in_file` says whether shops in a file have accounts.
+pub(super) fn apply(
+    env: &mut Environment<'_>,
+    config: &mut Config,
+    published: &Published,
+    in_file: bool,
+) -> Vec<KnownGateway> {
+    let process = OfProcess { role: config.role, sandbox_listen: config.sandbox.listen };
     // An address on another machine means a certain gateway, so its credentials were forgotten.
     let names_gateway = env.has_read("ATMOS_BASE_URL") && !is_loopback(&config.atmos.base_url);
-    if none_given && !names_gateway && !role.is_scaled_out() {
+    let has_atmos = names_gateway || NEEDED.iter().chain(&["ATMOS_TERMINAL_ID"]).any(|name| env.is_set(name));
+    let mut known = Vec::new();
+    if payme::is_given(env) {
+        config.own_accounts.push(PaymentType::Payme);
+        known.push(payme::whole_payme(env, &mut config.payme, process, &published.payme));
+    }
+    if click::is_given(env) {
+        config.own_accounts.push(PaymentType::Click);
+        known.push(click::whole_click(env, &mut config.click, process, &published.click));
+    }
+    if !has_atmos && (in_file || !known.is_empty()) {
+        return known;
+    }
+    config.own_accounts.insert(0, PaymentType::Atmos);
+    if !has_atmos && !config.role.is_scaled_out() {
         config.atmos.terminal_id = Some(SANDBOX_TERMINAL.to_owned());
     } else {
-        for name in NEEDED {
-            if !env.is_set(name) {
-                env.fault(name, missing(role));
-            }
-        }
-        if env.is_faulty("ATMOS_CONSUMER_KEY") {
-            return KnownGateway::Unknown;
+        for name in NEEDED.iter().filter(|name| !env.is_set(name)).collect::<Vec<_>>() {
+            env.fault(name, missing(config.role));
         }
     }
+    known.push(atmos(env, &mut config.atmos, process, &published.atmos));
+    known
+}
+
+/// The same for one account of Atmos, of which all that is needed must be given.
+pub(super) fn whole_atmos(
+    env: &mut Environment<'_>,
+    settings: &mut AtmosSettings,
+    process: OfProcess,
+    published: &AtmosSettings,
+) -> KnownGateway {
+    for name in NEEDED.iter().filter(|name| !env.is_set(name)).collect::<Vec<_>>() {
+        env.fault(
+            name,
+            "is missing; the account needs all of ATMOS_CONSUMER_KEY, ATMOS_CONSUMER_SECRET, ATMOS_STORE_ID and \
+             ATMOS_API_KEY",
+        );
+    }
+    atmos(env, settings, process, published)
+}
+
+fn atmos(
+    env: &mut Environment<'_>,
+    atmos: &mut AtmosSettings,
+    process: OfProcess,
+    published: &AtmosSettings,
+) -> KnownGateway {
+    if env.is_faulty("ATMOS_CONSUMER_KEY") {
+        return KnownGateway::Unknown;
+    }
     let (has_base_url, has_checkout_url) = (env.has_read("ATMOS_BASE_URL"), env.has_read("ATMOS_CHECKOUT_URL"));
-    let atmos = &mut config.atmos;
     if atmos.is_sandbox() {
-        if let (false, Some(url)) = (has_base_url, local_url(config.sandbox.listen)) {
+        if let (false, Some(url)) = (has_base_url, local_url(process.sandbox_listen)) {
             atmos.base_url = url;
         }
         if !has_checkout_url {
             atmos.checkout_url = atmos.base_url.clone();
         }
-        check_sandbox(env, config, published);
+        check_sandbox(env, atmos, process, published);
         KnownGateway::Sandbox
     } else {
         let checkout = if atmos.is_test { TEST_CHECKOUT } else { CHECKOUT };
@@ -135,8 +182,7 @@ fn is_of_atmos(url: &Url) -> bool {
 
 /// To Atmos, a transaction id of the sandbox is a payment of another shop; and the sandbox that `up` starts knows one
 /// store only.
-fn check_sandbox(env: &mut Environment<'_>, config: &Config, sandbox: &AtmosSettings) {
-    let atmos = &config.atmos;
+fn check_sandbox(env: &mut Environment<'_>, atmos: &AtmosSettings, process: OfProcess, sandbox: &AtmosSettings) {
     for (name, url) in [("ATMOS_BASE_URL", &atmos.base_url), ("ATMOS_CHECKOUT_URL", &atmos.checkout_url)] {
         // The page follows the API where it is not set itself; then the API's variable is the one to mend.
         if env.is_set(name) && is_of_atmos(url) {
@@ -147,7 +193,7 @@ fn check_sandbox(env: &mut Environment<'_>, config: &Config, sandbox: &AtmosSett
             );
         }
     }
-    if config.role != Role::Up || !leads_to(&atmos.base_url, config.sandbox.listen) {
+    if process.role != Role::Up || !leads_to(&atmos.base_url, process.sandbox_listen) {
         return;
     }
     let api_keys = sandbox.api_keys.iter().map(Secret::expose).collect::<Vec<_>>().join(",");

@@ -1,12 +1,14 @@
 //! The rules that tie the settings of several components together.
 
-use ::gateway::atmos::AtmosSettings;
-use api::KeyStrength;
+use api::{ApiSettings, KeyStrength, MAX_API_KEYS};
 use config::Environment;
+use domain::shop::ShopName;
 use store::DatabaseUrl;
 
 use super::components::Config;
-use super::gateway::{self, KnownGateway};
+use super::file::ShopTables;
+use super::gateway::{self, Published};
+use super::known_gateway::KnownGateway;
 use super::role::Role;
 use crate::local_address::{is_loopback, local_base};
 
@@ -18,10 +20,18 @@ const SANDBOX_KEY_STRENGTH: KeyStrength = KeyStrength { characters: 8, different
 
 /// Fills in the settings that follow from others, and checks that all fit together. `published` is the gateway where no
 /// variable is set: the sandbox.
-pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config, published: &AtmosSettings) {
+pub(super) fn apply(env: &mut Environment<'_>, config: &mut Config, published: &Published) {
     listeners(env, config);
-    let gateway = gateway::apply(env, config, published);
-    api_keys(env, config, gateway);
+    let shops = ShopTables::open(env, config);
+    let mut accounts = gateway::apply(env, config, published, shops.have_accounts());
+    accounts.extend(shops.read(env, config, published));
+    if accounts.contains(&KnownGateway::Real) && accounts.contains(&KnownGateway::Sandbox) {
+        let what = "names an account of the sandbox beside a real one; the two never belong together, as no money of the \
+                    sandbox is real";
+        env.fault(if config.own_accounts.is_empty() { "TASDIQ_CONFIG" } else { "ATMOS_CONSUMER_KEY" }, what);
+    }
+    let gateway = KnownGateway::of_all(&accounts);
+    api_keys(env, config, gateway, &shops);
     public_url(env, config, gateway);
     callback_addresses(env, config);
     database(env, config);
@@ -44,11 +54,36 @@ fn listeners(env: &mut Environment<'_>, config: &Config) {
 }
 
 /// Secure start: an open order API is only for the sandbox on this machine, and for callers on this machine.
-fn api_keys(env: &mut Environment<'_>, config: &mut Config, gateway: KnownGateway) {
+fn api_keys(env: &mut Environment<'_>, config: &mut Config, gateway: KnownGateway, shops: &ShopTables) {
     let is_sandbox = gateway == KnownGateway::Sandbox;
     let strength = if is_sandbox { SANDBOX_KEY_STRENGTH } else { KEY_STRENGTH };
-    let are_given = config.api.read_keys(env, strength);
+    config.api.keys = ApiSettings::read_keys(env, &ShopName::default(), strength);
+    for (key, fault) in shops.read_shops(env, config, strength) {
+        if config
+            .api
+            .keys
+            .iter()
+            .any(|other| (other.name == key.name && other.shop != key.shop) || other.key == key.key)
+        {
+            env.add([fault]);
+        }
+        config.api.keys.push(key);
+    }
+    if config.api.keys.len() > MAX_API_KEYS {
+        env.fault("TASDIQ_CONFIG", format!("brings the number of API keys above {MAX_API_KEYS}"));
+    }
+    let are_given = env.is_set("TASDIQ_API_KEYS") || !config.api.keys.is_empty();
     if are_given || !config.role.serves_orders() {
+        return;
+    }
+    if !config.file_shops.is_empty() && env.is_faulty("TASDIQ_CONFIG") {
+        return; // A fault of the file may be the reason.
+    }
+    if !config.file_shops.is_empty() {
+        env.fault(
+            "TASDIQ_CONFIG",
+            "names shops and no API key, so that callers could not be told apart; give each shop api_keys",
+        );
         return;
     }
     let is_sandbox_here = is_sandbox && is_loopback(&config.atmos.base_url);

@@ -13,6 +13,7 @@ use super::*;
 
 mod files;
 mod reference;
+mod shops;
 
 /// Reads the variables of `lines`, one `NAME=value` a line.
 fn config(role: Role, lines: &str) -> Result<Config, ConfigFaults> {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use config::Variables;
+use domain::shop::ShopName;
+use domain::shops::{Shop, Shops};
 use http_server::ConnectionLimits;
 use store::DatabaseUrl;
 use store::processes::Process;
@@ -59,8 +61,29 @@ impl ReadableEnvironment {
     }
 
     pub(super) fn knows_gateway(&self) -> bool {
-        !self.unread.iter().any(|name| name.starts_with("ATMOS_") || name == "TASDIQ_SANDBOX_LISTEN")
-            && !self.lacks_env_file()
+        !self.unread.iter().any(|name| {
+            let leads_there = name == "TASDIQ_SANDBOX_LISTEN" || name == "TASDIQ_CONFIG";
+            leads_there || ["ATMOS_", "PAYME_", "CLICK_"].iter().any(|beginning| name.starts_with(beginning))
+        }) && !self.lacks_env_file()
+    }
+}
+
+/// The accounts of the one shop, or each shop with its accounts.
+fn sellers(shops: &Shops) -> String {
+    let accounts = |shop: &Shop| {
+        let accounts: Vec<&str> = shop.accounts.values().map(|account| account.0.as_str()).collect();
+        if accounts.is_empty() { "no account".to_owned() } else { accounts.join(", ") }
+    };
+    let is_default_alone = |shop: &Shop| shop.name == ShopName::default() && shop.accounts.is_empty();
+    match shops.iter().collect::<Vec<_>>().as_slice() {
+        [only] => format!("gateway {}", accounts(only)),
+        several => {
+            let told = several.iter().filter(|shop| !is_default_alone(shop));
+            format!(
+                "shops {}",
+                told.map(|shop| format!("{}: {}", shop.name, accounts(shop))).collect::<Vec<_>>().join("; ")
+            )
+        }
     }
 }
 
@@ -75,7 +98,7 @@ pub(super) fn look_at_configuration(roles: &[Role], variables: &Variables, resul
         match Config::from_variables(role, variables) {
             Ok(_) if role == Role::Operator => (),
             Ok(as_role) => {
-                results.ok("configuration", format!("{}; gateway {}", role.command(), as_role.atmos.identity()));
+                results.ok("configuration", format!("{}; {}", role.command(), sellers(&as_role.shops())));
                 if role != Role::Worker {
                     results.ok("callbacks", as_role.callback_addresses.describe());
                 }
@@ -88,7 +111,7 @@ pub(super) fn look_at_configuration(roles: &[Role], variables: &Variables, resul
             Err(faults) => {
                 for fault in faults.iter() {
                     // Several roles report the same variable in different words; once is enough.
-                    if told.insert(fault.variable.clone()) {
+                    if told.insert(fault.place.clone().unwrap_or_else(|| fault.variable.clone())) {
                         results.fault("configuration", fault.to_string(), "mend the variable");
                     }
                 }

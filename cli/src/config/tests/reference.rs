@@ -34,6 +34,23 @@ fn the_reference_lists_every_setting_with_its_default_its_readers_and_its_meanin
 }
 
 #[test]
+fn the_page_of_shops_lists_every_key_of_the_file() {
+    let keys = |definitions: Vec<&'static ::config::Definition>| {
+        definitions.iter().map(|definition| code(::config::key_of(definition.name))).collect::<Vec<_>>().join(", ")
+    };
+    let accounts = PaymentType::ALL.iter().map(|payment_type| {
+        let keys = keys(super::super::file::of_account(*payment_type));
+        [
+            format!("`[shops.NAME.{payment_type}]`"),
+            if keys.is_empty() { "not in this release".to_owned() } else { keys },
+        ]
+    });
+    let rows = [["`[shops.NAME]`".to_owned(), keys(super::super::file::of_shop())]].into_iter().chain(accounts);
+
+    part("docs/run/shops.md", "keys of shops", &table(["table", "keys"], rows));
+}
+
+#[test]
 fn the_reference_says_that_nothing_starts_without_a_key_that_signs_callbacks() {
     let rows = UNSIGNED.map(|(case, _)| [case.to_owned(), "the process does not start".to_owned()]);
 

@@ -3,7 +3,6 @@
 use domain::callback_verdict::CallbackVerdict;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -16,7 +15,6 @@ use crate::{Store, StoreError, Write, anew_after_conflict};
 use domain::id::OrderId;
 use domain::job::{Job, QueueName};
 use domain::order::{GatewayIdentity, OrderStatus};
-use domain::time::millis;
 use domain::transaction::Callback;
 use failpoint::{Point, reach};
 
@@ -29,7 +27,7 @@ const FURTHEST_MS: i64 = 30_000;
 /// Callbacks that come at the same time share a transaction.
 ///
 /// Every callback, repeated or not, runs the allowing statement, whose result is the answer; an earlier verdict never
-/// is. Only one draft of an order is ever allowed. `debit_within` is how long after the answer a debit may come.
+/// is. Only one draft of an order is ever allowed.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it: the gateway must be told to ask again.
@@ -37,7 +35,6 @@ pub async fn answer(
     store: &Store,
     gateway: &GatewayIdentity,
     our_store_id: &str,
-    debit_within: Duration,
     callback: &Callback,
     body: ReceivedBody<'_>,
     sender: Sender,
@@ -45,7 +42,6 @@ pub async fn answer(
     let question = || CallbackQuestion {
         gateway: gateway.clone(),
         our_store_id: our_store_id.to_owned(),
-        debit_within_ms: millis(debit_within),
         callback: callback.clone(),
         body: OwnedBody::of(body),
         sender,
@@ -58,7 +54,6 @@ pub async fn answer(
 pub(crate) struct CallbackQuestion {
     gateway: GatewayIdentity,
     our_store_id: String,
-    debit_within_ms: i64,
     callback: Callback,
     body: OwnedBody,
     sender: Sender,
@@ -176,7 +171,7 @@ async fn judge<'a>(
                 order_id: draft.order_id,
                 transaction_id: draft.transaction_id,
                 was: draft.order.status,
-                until_ms: now_ms + question.debit_within_ms,
+                until_ms: None,
             });
         }
     }
