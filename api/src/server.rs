@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gateway::{Gateway, callback_addresses};
 use http_server::{ConnectionLimits, HttpServer, ListenerLimits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +69,11 @@ pub async fn serve(
 
 /// The gateway and our own proxies keep their connections when strangers have too many.
 fn server(name: &'static str, api: &Api, listener: TcpListener, connections: usize) -> HttpServer {
-    let addresses = api.context.callback_addresses.clone();
+    let (addresses, gateways) = (api.context.callback_addresses.clone(), api.context.gateways.clone());
+    let is_payme = move |peer| {
+        let accounts = gateways.iter().filter_map(Gateway::as_payme);
+        accounts.map(|account| &account.settings().addresses).any(|listed| callback_addresses::holds(listed, peer))
+    };
     HttpServer::new(name, listener, ListenerLimits::of(connections))
-        .favoring(move |peer| addresses.trusts(peer) || addresses.lists(Some(peer)))
+        .favoring(move |peer| addresses.trusts(peer) || addresses.lists(Some(peer)) || is_payme(peer))
 }

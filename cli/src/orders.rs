@@ -1,18 +1,19 @@
 //! `tasdiq orders …`: one order's whole story, asking the gateway for the truth, and deciding what waits for a person.
 
+use domain::fiscal::FiscalReceipt;
 use domain::id::{OrderId, TransactionId};
 use domain::job::Job;
 use domain::money::som;
-use domain::order::{HistoryLine, Order, Resolution, SuggestedAct};
+use domain::order::{HistoryLine, Order, PaymentType, Resolution, SuggestedAct};
 use domain::review::{FindingKind, ReviewFinding};
 use domain::time::rfc3339;
 use domain::transaction::StoredTransaction;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use store::callbacks::{self, StoredCallback};
 use store::kinds;
 use store::transactions;
-use store::{Store, findings, jobs, orders, refunds};
+use store::{Store, findings, fiscal_receipts, jobs, orders, refunds};
 
 use crate::arguments::{OrdersCommand, Output};
 use crate::config::Config;
@@ -51,6 +52,7 @@ async fn show(store: &Store, id: OrderId, output: Output) -> Result<(), Exit> {
         transactions: transactions::of_order(store, id).await?.into_iter().map(TransactionView::from).collect(),
         refunds: refunds::of_order(store, id).await?.into_iter().map(RefundView::from).collect(),
         callbacks: callbacks::of_order(store, id).await?.into_iter().map(CallbackView::from).collect(),
+        fiscal_receipts: fiscal_receipts::of_order(store, id).await?.into_iter().map(FiscalView::from).collect(),
         jobs: kinds::jobs_of_order(store, id).await?.into_iter().map(JobView::from).collect(),
     };
     if output.json {
@@ -83,6 +85,8 @@ struct Story {
     transactions: Vec<TransactionView>,
     refunds: Vec<RefundView>,
     callbacks: Vec<CallbackView>,
+    /// The fiscal receipts that the gateway told us of.
+    fiscal_receipts: Vec<FiscalView>,
     jobs: Vec<JobView>,
 }
 
@@ -133,7 +137,7 @@ impl From<Order> for OrderView {
             gateway: order.gateway.0,
             transaction_id: order.transaction_id,
             allowed_transaction_id: order.allowed_transaction_id,
-            payment_url: order.payment_url.map(without_return_address),
+            payment_url: order.payment_url.map(|url| without_return_address(order.payment_type, url)),
             created_at: rfc3339(order.created_at_ms),
             expires_at: order.expires_at_ms.map(rfc3339),
             final_at: order.final_at_ms.map(rfc3339),
@@ -249,6 +253,27 @@ impl From<StoredCallback> for CallbackView {
     }
 }
 
+/// A fiscal receipt as the gateway told it.
+#[derive(Debug, Serialize)]
+struct FiscalView {
+    transaction_id: TransactionId,
+    kind: &'static str,
+    received_at: String,
+    /// The gateway's own object.
+    data: Value,
+}
+
+impl From<FiscalReceipt> for FiscalView {
+    fn from(receipt: FiscalReceipt) -> Self {
+        FiscalView {
+            transaction_id: receipt.transaction_id,
+            kind: receipt.kind.as_str(),
+            received_at: rfc3339(receipt.received_at_ms),
+            data: serde_json::from_str(&receipt.data).unwrap_or(Value::String(receipt.data)),
+        }
+    }
+}
+
 impl Story {
     fn text(&self) -> String {
         let mut text = self.order.text();
@@ -269,6 +294,11 @@ impl Story {
             let address = callback.address.as_deref().unwrap_or("-");
             callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times, address]);
         }
+        let mut fiscal = table(&["received at", "transaction", "kind", "data"]);
+        for receipt in &self.fiscal_receipts {
+            let (transaction, data) = (receipt.transaction_id.to_string(), receipt.data.to_string());
+            fiscal.add_row([receipt.received_at.as_str(), &transaction, receipt.kind, &plain(&data)]);
+        }
         let mut findings = table(&["number", "found at", "kind", "found", "to do"]);
         for finding in &self.findings {
             let (kind, act) = (finding.kind.as_str(), finding.suggested_act.as_str());
@@ -281,6 +311,7 @@ impl Story {
             ("transactions", self.transactions.len(), lines(&transactions)),
             ("refunds", self.refunds.len(), refund_lines(&self.refunds)),
             ("callbacks", self.callbacks.len(), lines(&callbacks)),
+            ("fiscal receipts", self.fiscal_receipts.len(), lines(&fiscal)),
             ("jobs", self.jobs.len(), job_lines(&self.jobs)),
         ] {
             text.push_str(&format!("\n\n{title}"));
@@ -291,11 +322,14 @@ impl Story {
 }
 
 /// The gateway's page without where it sends the customer back to: that address holds the order's token.
-fn without_return_address(payment_url: String) -> String {
-    match payment_url.split_once("&redirectLink=") {
-        Some((page, _)) => page.to_owned(),
-        None => payment_url,
-    }
+fn without_return_address(payment_type: PaymentType, payment_url: String) -> String {
+    let before = match payment_type {
+        PaymentType::Atmos => payment_url.split_once("&redirectLink="),
+        PaymentType::Click => payment_url.split_once("&return_url="),
+        // All that the link says is in one word of Base64.
+        PaymentType::Payme => payment_url.rsplit_once('/'),
+    };
+    before.map_or(payment_url.as_str(), |(page, _)| page).to_owned()
 }
 
 impl OrderView {

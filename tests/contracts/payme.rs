@@ -50,6 +50,8 @@ on_every_database! {
     a_payment_told_while_no_worker_lives_is_paid_after_their_start
 }
 
+mod mutated;
+
 const KEY: &str = "the-key-of-the-cashbox-36-characters";
 const HOURS_12_MS: i64 = 43_200_000;
 

@@ -11,6 +11,7 @@ use domain::order::{OrderStatus, SuggestedAct, TRANSITIONS};
 use domain::refund::RefundState;
 use domain::review::FindingKind;
 use gateway::atmos::callback_message;
+use gateway::payme::PaymeFault;
 
 fn yes(is_so: bool) -> String {
     if is_so { "yes" } else { "no" }.to_owned()
@@ -110,6 +111,19 @@ fn the_page_of_job_kinds_has_every_kind_queue_and_state() {
     part(PAGE, "queues", &table(["queue", "jobs"], queues));
     let states = JobState::ALL.iter().map(|state| [code(state), state.meaning().to_owned(), yes(state.is_open())]);
     part(PAGE, "job-states", &table(["state", "meaning", "is to run, or runs"], states));
+}
+
+#[test]
+fn the_page_of_paymes_errors_has_every_code_with_its_verdicts() {
+    let rows = PaymeFault::ALL.map(|fault| {
+        let is_of = |verdict: &&CallbackVerdict| PaymeFault::of_verdict(**verdict) == fault;
+        let verdicts = CallbackVerdict::ALL.iter().filter(is_of).map(|verdict| verdict.as_str());
+        let message = fault.message();
+        [fault.code().to_string(), message.en.to_owned(), message.ru.to_owned(), message.uz.to_owned(), codes(verdicts)]
+    });
+
+    let page = "docs/reference/payme-errors.md";
+    part(page, "payme-errors", &table(["code", "English", "Russian", "Uzbek", "verdicts"], rows));
 }
 
 #[test]
