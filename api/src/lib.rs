@@ -104,6 +104,7 @@ struct Api {
     signed_log: webhook::SignedCallbackLog,
     links: FairShares,
     payme: webhook::payme::PaymePlaces,
+    click: webhook::click::ClickPlaces,
 }
 
 impl Api {
@@ -121,6 +122,7 @@ impl Api {
             signed_log: webhook::SignedCallbackLog::default(),
             links: FairShares::new(),
             payme: webhook::payme::PaymePlaces::default(),
+            click: webhook::click::ClickPlaces::default(),
         }
     }
 }
@@ -168,6 +170,12 @@ fn health_and_webhook() -> RouteTable {
         .post("/atmos/webhook", Audience::Program, webhook::atmos::post_callback)
         .any("/payme/webhook", Audience::Payme, webhook::payme::answer_call)
         .any("/payme/webhook/:shop", Audience::Payme, webhook::payme::answer_call)
+        .post("/click/webhook", Audience::Program, webhook::click::answer_call)
+        .post("/click/webhook/:shop", Audience::Program, webhook::click::answer_call)
+        .post("/click/prepare", Audience::Program, webhook::click::answer_call)
+        .post("/click/prepare/:shop", Audience::Program, webhook::click::answer_call)
+        .post("/click/complete", Audience::Program, webhook::click::answer_call)
+        .post("/click/complete/:shop", Audience::Program, webhook::click::answer_call)
         .get("/livez", Audience::Health, health::get_livez)
         .get("/readyz", Audience::Health, health::get_readyz)
         .get("/metrics", Audience::Health, health::get_metrics)

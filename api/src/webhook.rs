@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::{Api, metrics};
 
 pub(crate) mod atmos;
+pub(crate) mod click;
 pub(crate) mod payme;
 
 /// A callback has six short fields.

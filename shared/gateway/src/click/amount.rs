@@ -11,6 +11,9 @@ pub(super) enum WrittenAmount {
 
 /// Reads decimal soʻm: `1000`, `1000.5`, `1000.00`, and with further zeros, but no exponent. No float is between, so no digit
 /// changes. `None` where it is no number.
+///
+/// A zero in front makes it the amount of no order: the signature has no separators, so order `10` with `50.00` could be sent again
+/// as order `1` with `050.00`.
 pub(super) fn read(text: &str) -> Option<WrittenAmount> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = match unsigned.split_once('.') {
@@ -24,7 +27,8 @@ pub(super) fn read(text: &str) -> Option<WrittenAmount> {
     }
     let (cents, rest) = fraction.split_at(fraction.len().min(2));
     let tiyin = format!("{whole}{cents:0<2}").parse().ok();
-    let is_whole = rest.bytes().all(|byte| byte == b'0') && !text.starts_with('-');
+    let has_zero_in_front = whole.len() > 1 && whole.starts_with('0');
+    let is_whole = !has_zero_in_front && rest.bytes().all(|byte| byte == b'0') && !text.starts_with('-');
     Some(tiyin.filter(|_| is_whole).map_or(WrittenAmount::OfNoOrder, WrittenAmount::Tiyin))
 }
 
@@ -45,6 +49,8 @@ mod tests {
             ("1000.0500", Some(WrittenAmount::Tiyin(100_005))),
             ("0.29", Some(WrittenAmount::Tiyin(29))),
             ("1000.001", Some(WrittenAmount::OfNoOrder)),
+            ("01000", Some(WrittenAmount::OfNoOrder)),
+            ("00", Some(WrittenAmount::OfNoOrder)),
             ("-1000", Some(WrittenAmount::OfNoOrder)),
             ("99999999999999999999", Some(WrittenAmount::OfNoOrder)),
             ("", None),

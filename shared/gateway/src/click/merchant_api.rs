@@ -16,6 +16,9 @@ use crate::http::request::{CredentialAge, Operation, RequestConnection};
 use crate::http::retry::{self, TryError};
 use crate::http::{ClientFault, Http, HttpSettings};
 
+/// Where it lies (Click documents, Merchant API).
+const API: &str = "/v2/merchant";
+
 /// The Merchant API, as one service calls it.
 pub(super) struct MerchantApi {
     http: Http,
@@ -59,7 +62,7 @@ impl MerchantApi {
     /// # Errors
     /// Every [`GatewayError`] but `Refused`.
     pub(super) async fn status(&self, payment_id: TransactionId, urgency: Urgency) -> Result<i64, GatewayError> {
-        let path = format!("/v2/merchant/payment/status/{}/{payment_id}", self.service_id);
+        let path = format!("{API}/payment/status/{}/{payment_id}", self.service_id);
         self.ask(&path, urgency, |body| wire::read_status(payment_id, body)).await
     }
 
@@ -74,7 +77,7 @@ impl MerchantApi {
         day: &str,
         urgency: Urgency,
     ) -> Result<Option<ClickPayment>, GatewayError> {
-        let path = format!("/v2/merchant/payment/status_by_mti/{}/{order_id}/{day}", self.service_id);
+        let path = format!("{API}/payment/status_by_mti/{}/{order_id}/{day}", self.service_id);
         match self.ask(&path, urgency, |body| wire::read_status_by_mti(order_id, body)).await {
             Ok(payment) => Ok(Some(payment)),
             Err(GatewayError::OutcomeUnknown { what, .. }) if what == NOT_FOUND => Ok(None),
@@ -88,7 +91,7 @@ impl MerchantApi {
     /// # Errors
     /// Every [`GatewayError`].
     pub(super) async fn reverse(&self, payment_id: TransactionId) -> Result<(), GatewayError> {
-        let path = format!("/v2/merchant/payment/reversal/{}/{payment_id}", self.service_id);
+        let path = format!("{API}/payment/reversal/{}/{payment_id}", self.service_id);
         let connection = RequestConnection::Fresh;
         let request = (connection, self.authorized(self.http.delete(&path, connection)));
         let read = |body: &[u8]| wire::read_reversed(payment_id, body);

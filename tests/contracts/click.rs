@@ -1,0 +1,598 @@
+//! Click's calls through its webhook, without workers: each row of the table of what must be answered when, the mistakes that
+//! others made, and calls that no gateway should send.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{ApiContext, ApiSettings, CallbackAddresses};
+use domain::callback_verdict::CallbackVerdict;
+use domain::id::{OrderId, OrderToken};
+use domain::order::{NewOrder, Order, OrderStatus, PaymentType};
+use domain::secret::Secret;
+use domain::shops::{Shop, Shops};
+use domain::transaction::{StoredState, StoredTransaction};
+use futures_util::future::join_all;
+use gateway::callback_addresses::AddressCheck;
+use gateway::click::{ClickGateway, ClickSettings};
+use gateway::coordination::Coordination;
+use gateway::{Gateway, Gateways};
+use md5::{Digest, Md5};
+use poem::endpoint::BoxEndpoint;
+use poem::http::StatusCode;
+use poem::{Endpoint, Request, Response};
+use process::notice::Notice;
+use queue::{LocalQueue, Queue};
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+use store::orders::{self, Created, LocalLink};
+use store::{callbacks, transactions};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
+
+on_every_database! {
+    every_row_of_the_table_is_answered_as_it_says
+    forms_and_json_at_every_address_get_the_same_answer
+    fifty_prepares_of_one_order_at_once_have_one_positive_answer
+    the_same_prepare_fifty_times_at_once_gets_one_number
+    a_repeated_complete_writes_nothing_new
+    a_complete_whose_error_was_altered_pays_nothing
+    digits_slid_from_order_to_amount_are_refused
+    a_late_complete_is_taken_note_of_and_answered_0
+    a_wrong_signature_writes_nothing_but_its_evidence
+    an_unlisted_address_is_only_watched_unless_the_setting_says_otherwise
+    mutated_calls_never_panic_and_never_write_on_a_refusal
+}
+
+const KEY: &str = "the-secret-key-of-the-service";
+const SERVICE: &str = "12345";
+
+/// The HTTP side over a database, with one service.
+struct Webhook {
+    f: Fixture,
+    endpoint: BoxEndpoint<'static, Response>,
+    gateway: ClickGateway,
+    _ends: CancellationToken,
+}
+
+/// One call, field by field as Click writes them.
+#[derive(Clone, Debug)]
+struct Call(Vec<(&'static str, String)>);
+
+impl Call {
+    fn prepare(order: &Order, click_trans_id: usize) -> Self {
+        let fields = [
+            ("click_trans_id", click_trans_id.to_string()),
+            ("service_id", SERVICE.to_owned()),
+            ("click_paydoc_id", "998877".to_owned()),
+            ("merchant_trans_id", order.id.to_string()),
+            ("amount", order.amount.to_string()),
+            ("action", "0".to_owned()),
+            ("error", "0".to_owned()),
+            ("error_note", "Success".to_owned()),
+            ("sign_time", "2026-08-22 14:03:11".to_owned()),
+        ];
+        Call(fields.to_vec())
+    }
+
+    fn complete(self, prepare_id: &Value, error: i64) -> Self {
+        let prepare_id = prepare_id.as_i64().unwrap_or(987_654_321);
+        self.with("action", "1").with("merchant_prepare_id", prepare_id).with("error", error)
+    }
+
+    fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.0.retain(|(other, _)| *other != name);
+        self.0.push((name, value.to_string()));
+        self
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(other, _)| *other == name).map_or("", |(_, value)| value)
+    }
+
+    fn signed(self) -> Self {
+        self.signed_with(KEY)
+    }
+
+    fn signed_with(self, key: &str) -> Self {
+        let prepare_id = if self.get("action") == "1" { self.get("merchant_prepare_id") } else { "" };
+        let joined = [
+            self.get("click_trans_id"),
+            self.get("service_id"),
+            key,
+            self.get("merchant_trans_id"),
+            prepare_id,
+            self.get("amount"),
+            self.get("action"),
+            self.get("sign_time"),
+        ];
+        let sign = hex::encode(Md5::digest(joined.concat()));
+        self.with("sign_string", sign)
+    }
+
+    fn form(&self) -> String {
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+    }
+
+    fn json(&self) -> String {
+        json!(self.0.iter().cloned().collect::<BTreeMap<_, _>>()).to_string()
+    }
+}
+
+impl Webhook {
+    fn over(f: Fixture) -> Self {
+        Webhook::with(f, |_| ())
+    }
+
+    fn with(f: Fixture, change: impl FnOnce(&mut ClickSettings)) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut settings = ClickSettings {
+            service_id: SERVICE.to_owned(),
+            secret_keys: vec![Secret::new(KEY)],
+            ..config::defaults().unwrap()
+        };
+        change(&mut settings);
+        let gateway = ClickGateway::new(settings, Coordination::local(None)).unwrap();
+        let ends = CancellationToken::new();
+        let accounts = BTreeMap::from([(PaymentType::Click, gateway.identity().clone())]);
+        let context = ApiContext {
+            shops: Shops::from_iter([Shop { accounts, ..Shop::default() }]),
+            notice: Notice::start(&f.store, None, &ends),
+            payment_ttl: Duration::from_secs(1_800),
+            store: f.store.clone(),
+            gateways: Gateways::new([Gateway::Click(gateway.clone())]),
+            queue: Queue::Local(LocalQueue::default()),
+            consumption_check: None,
+            settings: ApiSettings { link_wait: Duration::ZERO, ..config::defaults().unwrap() },
+            callback_addresses: CallbackAddresses::default(),
+            public_url: "http://shop.test/".parse().unwrap(),
+            role: "api",
+        };
+        Webhook { f, endpoint: api::routes(context), gateway, _ends: ends }
+    }
+
+    async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> (StatusCode, String) {
+        let request = Request::builder().method(poem::http::Method::POST).uri_str(path).content_type(content_type);
+        let response = self.endpoint.get_response(request.body(body)).await;
+        (response.status(), response.into_body().into_string().await.unwrap())
+    }
+
+    async fn send(&self, call: &Call) -> Value {
+        let form = call.form().into_bytes();
+        let (status, text) = self.post("/click/webhook/", "application/x-www-form-urlencoded", form).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer["merchant_trans_id"], call.get("merchant_trans_id"), "{answer}");
+        answer
+    }
+
+    async fn order(&self) -> Order {
+        let write = |id: OrderId, _: &OrderToken| format!("https://my.click.example/{id}");
+        let link = LocalLink { write: Arc::new(write), payment_ttl_ms: PAYMENT_TTL_MS };
+        let gateway = self.gateway.identity().clone();
+        let new = NewOrder { payment_type: PaymentType::Click, gateway, ..new_order() };
+        match orders::create_linked(&self.f.store, &new, None, &link).await.unwrap() {
+            Created::New(order) => order,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An order that was prepared, and the answer.
+    async fn prepared(&self, number: usize) -> (Order, Value) {
+        let order = self.order().await;
+        let answer = self.send(&Call::prepare(&order, number).signed()).await;
+        assert_eq!(answer["error"], 0, "{answer}");
+        (order, answer["merchant_prepare_id"].clone())
+    }
+
+    async fn rows(&self, order: &Order) -> Vec<StoredTransaction> {
+        transactions::of_order(&self.f.store, order.id).await.unwrap()
+    }
+
+    async fn set(&self, order: &Order, set: &str) {
+        self.f.execute(&[format!("update orders set {set} where id = {}", order.id)]).await;
+    }
+
+    /// As `settle_order` writes it once an inquiry showed the debit.
+    async fn pay(&self, order: &Order, transaction_id: &Value) {
+        self.set(order, &format!("status = 'paid', transaction_id = {transaction_id}")).await;
+        let update = format!("update transactions set state = 'debited' where transaction_id = {transaction_id}");
+        self.f.execute(&[update]).await;
+    }
+}
+
+/// How things stand before a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    FieldMissing,
+    BadSign,
+    ForeignService,
+    OtherAction,
+    NoSuchOrder,
+    OrderOfAnotherGateway,
+    OtherAmount,
+    Payable,
+    Prepared,
+    PreparedOtherNumber,
+    PreparedOfAnotherOrder,
+    PreparedByAnotherAttempt,
+    PreparedOtherAmount,
+    Told,
+    Confirmed,
+    FailureTold,
+    Canceled,
+    HeldByAnother,
+    PaidByAnother,
+    PreparedThenPaidByAnother,
+    OrderIs(OrderStatus),
+    PreparedThenOrderIs(OrderStatus),
+}
+
+/// The table (Click documents, SHOP-API): situation, then the codes to Prepare, Complete with `error` 0, Complete with −5017.
+const TABLE: &[(Given, [i64; 3])] = &[
+    (Given::FieldMissing, [-8, -8, -8]),
+    (Given::BadSign, [-1, -1, -1]),
+    (Given::ForeignService, [-8, -8, -8]),
+    // A Complete is one by its action.
+    (Given::OtherAction, [-3, -3, -3]),
+    (Given::NoSuchOrder, [-5, -5, -5]),
+    (Given::OrderOfAnotherGateway, [-5, -5, -5]),
+    (Given::OtherAmount, [-2, -6, -6]),
+    (Given::Payable, [0, -6, -6]),
+    (Given::Prepared, [0, 0, -9]),
+    (Given::PreparedOtherNumber, [0, -6, -6]),
+    (Given::PreparedOfAnotherOrder, [-5, -6, -6]),
+    (Given::PreparedByAnotherAttempt, [-9, -6, -6]),
+    (Given::PreparedOtherAmount, [-2, -2, -9]),
+    (Given::Told, [-4, 0, -9]),
+    (Given::Confirmed, [-4, 0, -4]),
+    (Given::FailureTold, [-9, 0, -9]),
+    (Given::Canceled, [-9, 0, -9]),
+    (Given::HeldByAnother, [-9, -6, -6]),
+    (Given::PaidByAnother, [-9, -6, -6]),
+    (Given::PreparedThenPaidByAnother, [-9, 0, -9]),
+    (Given::OrderIs(OrderStatus::Expired), [-9, -6, -6]),
+    (Given::OrderIs(OrderStatus::Canceled), [-9, -6, -6]),
+    (Given::OrderIs(OrderStatus::Refunded), [-9, -6, -6]),
+    (Given::OrderIs(OrderStatus::Failed), [-9, -6, -6]),
+    (Given::OrderIs(OrderStatus::Review), [-9, -6, -6]),
+    (Given::PreparedThenOrderIs(OrderStatus::Expired), [-9, 0, -9]),
+    (Given::PreparedThenOrderIs(OrderStatus::Canceled), [-9, 0, -9]),
+    (Given::PreparedThenOrderIs(OrderStatus::Review), [-9, 0, -9]),
+];
+
+/// Makes the situation; returns the order, the unsigned Prepare whose fields the call has, and what Prepare was answered.
+async fn make(webhook: &Webhook, given: Given, number: usize) -> (Order, Call, Value) {
+    let order = webhook.order().await;
+    let call = Call::prepare(&order, number);
+    let prepare = async |call: &Call| webhook.send(&call.clone().signed()).await["merchant_prepare_id"].clone();
+    let mut prepare_id = Value::Null;
+    let mut asked = call.clone();
+    match given {
+        Given::FieldMissing | Given::BadSign | Given::OtherAction | Given::Payable => (),
+        Given::ForeignService => asked = call.with("service_id", "54321"),
+        Given::NoSuchOrder => asked = call.with("merchant_trans_id", "999999999"),
+        Given::OrderOfAnotherGateway => webhook.set(&order, "gateway = 'click:1'").await,
+        Given::OtherAmount => asked = call.with("amount", "0.01"),
+        Given::Prepared => prepare_id = prepare(&call).await,
+        Given::PreparedOtherNumber => {
+            prepare(&call).await;
+            prepare_id = json!(987_654_321);
+        }
+        Given::PreparedOfAnotherOrder => {
+            prepare_id = prepare(&call).await;
+            asked = call.with("merchant_trans_id", webhook.order().await.id);
+        }
+        Given::PreparedByAnotherAttempt => {
+            prepare_id = prepare(&call).await;
+            asked = call.with("click_trans_id", number + 1_000_000);
+        }
+        Given::PreparedOtherAmount => {
+            prepare_id = prepare(&call).await;
+            asked = call.with("amount", "0.01");
+        }
+        Given::Told => {
+            prepare_id = prepare(&call).await;
+            webhook.send(&call.complete(&prepare_id, 0).signed()).await;
+        }
+        Given::Confirmed => {
+            prepare_id = prepare(&call).await;
+            webhook.send(&call.complete(&prepare_id, 0).signed()).await;
+            webhook.pay(&order, &prepare_id).await;
+        }
+        Given::FailureTold => {
+            prepare_id = prepare(&call).await;
+            webhook.send(&call.complete(&prepare_id, -1).signed()).await;
+        }
+        Given::Canceled => {
+            prepare_id = prepare(&call).await;
+            let close = format!("update transactions set state = 'closed' where transaction_id = {prepare_id}");
+            webhook.f.execute(&[close]).await;
+            webhook.set(&order, "status = 'pending', allowed_transaction_id = null").await;
+        }
+        Given::HeldByAnother => {
+            prepare(&call.with("click_trans_id", number + 1_000_000)).await;
+        }
+        Given::PaidByAnother => {
+            let other = prepare(&call.with("click_trans_id", number + 1_000_000)).await;
+            webhook.pay(&order, &other).await;
+        }
+        Given::PreparedThenPaidByAnother => {
+            prepare_id = prepare(&call).await;
+            webhook.set(&order, "status = 'paid', transaction_id = 987654321").await;
+        }
+        Given::OrderIs(status) => webhook.set(&order, &format!("status = '{status}'")).await,
+        Given::PreparedThenOrderIs(status) => {
+            prepare_id = prepare(&call).await;
+            webhook.set(&order, &format!("status = '{status}'")).await;
+        }
+    }
+    (order, asked, prepare_id)
+}
+
+async fn every_row_of_the_table_is_answered_as_it_says(f: Fixture) {
+    let webhook = Webhook::over(f);
+    for (row, (given, wants)) in TABLE.iter().enumerate() {
+        for (column, want) in wants.iter().enumerate() {
+            let name = format!("{given:?}, call {column}");
+            let (order, asked, prepare_id) = make(&webhook, *given, 10 * row + column).await;
+            let asked = match column {
+                0 => asked,
+                1 => asked.complete(&prepare_id, 0),
+                _ => asked.complete(&prepare_id, -5_017),
+            };
+            let asked = match given {
+                Given::OtherAction => asked.with("action", "2").signed(),
+                Given::BadSign => asked.signed_with("forged"),
+                Given::FieldMissing => {
+                    Call(asked.signed().0.into_iter().filter(|(name, _)| *name != "error").collect())
+                }
+                _ => asked.signed(),
+            };
+            let before = (webhook.rows(&order).await, webhook.f.find(&order).await.status);
+
+            let answer = webhook.send(&asked).await;
+
+            assert_eq!(answer["error"], *want, "{name}: {answer}");
+            assert_eq!(answer["click_trans_id"].to_string(), asked.get("click_trans_id"), "{name}: a number");
+            assert!(answer["error_note"].is_string(), "{name}: {answer}");
+            let ours = if asked.get("action") == "1" { "merchant_confirm_id" } else { "merchant_prepare_id" };
+            if *want == 0 {
+                assert!(answer[ours].is_i64(), "{name}: {answer}");
+            }
+            if *want == 0 && !prepare_id.is_null() && *given != Given::PreparedOtherNumber {
+                assert_eq!(answer[ours], prepare_id, "{name}: the same number on every repeat");
+            }
+            let again = webhook.send(&asked).await;
+            if column > 0 || *want != 0 {
+                assert_eq!(again, answer, "{name}: a repeat");
+            }
+            let after = (webhook.rows(&order).await, webhook.f.find(&order).await.status);
+            assert_ne!(
+                after.1,
+                if before.1 == OrderStatus::Paid { OrderStatus::Pending } else { OrderStatus::Paid },
+                "{name}"
+            );
+            if *want != 0 && *want != -9 && *want != -4 {
+                assert_eq!(after, before, "{name}: a refused call changes nothing");
+            }
+        }
+    }
+}
+
+async fn forms_and_json_at_every_address_get_the_same_answer(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let call = Call::prepare(&order, 1).signed();
+    let first = webhook.send(&call).await;
+    assert_eq!(first["error"], 0, "{first}");
+
+    for path in [
+        "/click/webhook",
+        "/click/webhook/",
+        "/click/webhook/default/",
+        "/click/prepare",
+        "/click/prepare/",
+        "/click/prepare/default/",
+        "/click/complete",
+        "/click/complete/",
+        "/click/complete/default",
+    ] {
+        for (content_type, body) in [
+            ("application/x-www-form-urlencoded", call.form()),
+            ("application/json", call.json()),
+            ("text/plain", call.json()),
+        ] {
+            let (status, text) = webhook.post(path, content_type, body.into_bytes()).await;
+            assert_eq!(status, StatusCode::OK, "{path}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), first, "{path} {content_type}");
+        }
+    }
+    assert_eq!(webhook.rows(&order).await.len(), 1);
+}
+
+async fn fifty_prepares_of_one_order_at_once_have_one_positive_answer(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let calls: Vec<Call> = (1..=50).map(|number| Call::prepare(&order, number).signed()).collect();
+
+    let answers = join_all(calls.iter().map(|call| webhook.send(call))).await;
+
+    let positive = answers.iter().filter(|answer| answer["error"] == 0).count();
+    assert_eq!(positive, 1, "{answers:?}");
+    assert!(answers.iter().all(|answer| answer["error"] == 0 || answer["error"] == -9), "{answers:?}");
+    assert_eq!(webhook.rows(&order).await.len(), 1, "a refused one leaves no row");
+}
+
+async fn the_same_prepare_fifty_times_at_once_gets_one_number(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let order = webhook.order().await;
+    let call = Call::prepare(&order, 1).signed();
+
+    let answers = join_all((0..50).map(|_| webhook.send(&call))).await;
+
+    assert!(answers.iter().all(|answer| *answer == answers[0] && answer["error"] == 0), "{answers:?}");
+    assert_eq!(webhook.rows(&order).await.len(), 1);
+}
+
+/// Others handled Complete without a lock, and handed the goods out twice.
+async fn a_repeated_complete_writes_nothing_new(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let (order, prepare_id) = webhook.prepared(1).await;
+    let complete = Call::prepare(&order, 1).complete(&prepare_id, 0).signed();
+
+    let answers = join_all((0..50).map(|_| webhook.send(&complete))).await;
+
+    assert!(answers.iter().all(|answer| *answer == answers[0] && answer["error"] == 0), "{answers:?}");
+    assert_eq!(answers[0]["merchant_confirm_id"], prepare_id);
+    let rows = webhook.rows(&order).await;
+    assert_eq!(rows.len(), 1);
+    webhook.send(&complete).await;
+    assert_eq!(webhook.rows(&order).await, rows, "the first time stays");
+}
+
+/// No signature covers `error`: a captured failure can be sent again as a success.
+async fn a_complete_whose_error_was_altered_pays_nothing(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let (order, prepare_id) = webhook.prepared(1).await;
+    let captured = Call::prepare(&order, 1).complete(&prepare_id, -5_017).signed();
+    assert_eq!(webhook.send(&captured).await["error"], -9);
+
+    let answer = webhook.send(&captured.with("error", 0)).await;
+
+    assert_eq!(answer["error"], 0, "an honest one must not be refused, and it looks the same");
+    let rows = webhook.rows(&order).await;
+    assert_eq!(rows[0].state, StoredState::Open, "only an inquiry can show a debit");
+    assert_eq!(rows[0].close_code, Some(-5_017));
+    assert_eq!(webhook.f.find(&order).await.status, OrderStatus::Confirming);
+}
+
+/// The fields are joined without a separator.
+async fn digits_slid_from_order_to_amount_are_refused(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let orders = join_all((0..12).map(|_| webhook.order())).await;
+    let long = orders.iter().find(|order| order.id.0 >= 10).expect("two digits");
+    let (first, last) = (long.id.0 / 10, long.id.0 % 10);
+    let honest = Call::prepare(long, 1).signed();
+    let slid = honest.clone().with("merchant_trans_id", first).with("amount", format!("{last}{}", long.amount));
+
+    assert_eq!(webhook.send(&slid).await["error"], -2, "the order is another, and so is its amount");
+
+    let prepare_id = webhook.send(&honest).await["merchant_prepare_id"].clone();
+    let complete = Call::prepare(long, 1).complete(&prepare_id, 0).signed();
+    let number = prepare_id.to_string();
+    let digit = number.chars().next().unwrap();
+    let moved =
+        complete.with("merchant_trans_id", format!("{}{digit}", long.id)).with("merchant_prepare_id", &number[1..]);
+    let answer = webhook.send(&moved).await;
+    assert!(answer["error"] == -6 || answer["error"] == -8, "{answer}");
+    assert!(webhook.rows(long).await[0].debited_at_ms.is_none());
+}
+
+async fn a_late_complete_is_taken_note_of_and_answered_0(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let (order, prepare_id) = webhook.prepared(1).await;
+    webhook.set(&order, "status = 'expired'").await;
+
+    let answer = webhook.send(&Call::prepare(&order, 1).complete(&prepare_id, 0).signed()).await;
+
+    assert_eq!((&answer["error"], &answer["merchant_confirm_id"]), (&json!(0), &prepare_id));
+    assert!(webhook.rows(&order).await[0].debited_at_ms.is_some());
+    let kept = callbacks::of_order(&webhook.f.store, order.id).await.unwrap();
+    assert!(kept.iter().any(|callback| callback.verdict == CallbackVerdict::DebitTold), "{kept:?}");
+}
+
+async fn a_wrong_signature_writes_nothing_but_its_evidence(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let (order, prepare_id) = webhook.prepared(1).await;
+    let before = (webhook.rows(&order).await, webhook.f.find(&order).await.status);
+
+    for call in [Call::prepare(&order, 2), Call::prepare(&order, 1).complete(&prepare_id, 0)] {
+        assert_eq!(webhook.send(&call.signed_with("forged")).await["error"], -1);
+    }
+
+    assert_eq!((webhook.rows(&order).await, webhook.f.find(&order).await.status), before);
+    let kept = webhook.f.number("select count(*) from callbacks where verdict = 'badly_signed'").await;
+    assert_eq!(kept, 2);
+}
+
+async fn an_unlisted_address_is_only_watched_unless_the_setting_says_otherwise(f: Fixture) {
+    let refusing = Webhook::with(f, |settings| settings.callback_address_check = Some(AddressCheck::Refuse));
+    let order = refusing.order().await;
+    let call = Call::prepare(&order, 1).signed();
+
+    assert_eq!(refusing.send(&call).await["error"], -8);
+    assert!(refusing.rows(&order).await.is_empty());
+
+    let watching = Webhook::over(refusing.f);
+    assert_eq!(watching.send(&call).await["error"], 0, "by default a list is for watching");
+}
+
+/// How many mutated calls; `TASDIQ_MUTATED_CALLS` sets another number.
+const MUTATED: u64 = 1_000;
+
+async fn mutated_calls_never_panic_and_never_write_on_a_refusal(f: Fixture) {
+    let webhook = Webhook::over(f);
+    let mut random = StdRng::seed_from_u64(16);
+    let count = std::env::var("TASDIQ_MUTATED_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(MUTATED);
+    let (mut order, mut prepare_id) = webhook.prepared(1).await;
+    let mut number = 1;
+    for round in 0..count {
+        let prepare = Call::prepare(&order, number);
+        let honest = match round % 3 {
+            0 => prepare.signed(),
+            1 => prepare.complete(&prepare_id, 0).signed(),
+            _ => prepare.complete(&prepare_id, -1).signed(),
+        };
+        let whole = if random.random_bool(0.5) { honest.form() } else { honest.json() };
+        let body = mutated(whole.into_bytes(), &mut random);
+        let before = webhook.rows(&order).await;
+
+        let (status, text) = webhook.post("/click/webhook/", "application/x-www-form-urlencoded", body.clone()).await;
+
+        let shown = String::from_utf8_lossy(&body);
+        assert_eq!(status, StatusCode::OK, "{shown}");
+        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|fault| panic!("{fault}: {text}"));
+        let code = answer["error"].as_i64().unwrap_or_else(|| panic!("{answer}"));
+        assert!((-9..=0).contains(&code), "{answer}");
+        let after = webhook.rows(&order).await;
+        if matches!(code, -8 | -1 | -3 | -5 | -6 | -2) {
+            assert_eq!(after, before, "{answer}: {shown}");
+        }
+        assert_eq!(webhook.f.find(&order).await.status, OrderStatus::Confirming, "{shown}");
+        if after != before {
+            // A mutation that leaves what is signed as it was is told like the honest call.
+            number += 1;
+            (order, prepare_id) = webhook.prepared(number).await;
+        }
+    }
+}
+
+/// One to three changes: a byte, a stretch taken out, doubled or moved, or an end cut off.
+fn mutated(mut body: Vec<u8>, random: &mut StdRng) -> Vec<u8> {
+    const SIGNS: &[u8] = b"0123456789.-+&=%{}[]\",:eE \x00\xff";
+    for _ in 0..random.random_range(1..=3) {
+        if body.is_empty() {
+            return body;
+        }
+        let at = random.random_range(0..body.len());
+        let end = (at + random.random_range(1..40)).min(body.len());
+        match random.random_range(0..5) {
+            0 => body[at] = *SIGNS.choose(random).unwrap(),
+            1 => drop(body.drain(at..end)),
+            2 => {
+                let stretch = body[at..end].to_vec();
+                body.splice(at..at, stretch);
+            }
+            3 => {
+                let stretch: Vec<u8> = body.drain(at..end).collect();
+                let to = random.random_range(0..=body.len());
+                body.splice(to..to, stretch);
+            }
+            _ => body.truncate(at),
+        }
+    }
+    body
+}
