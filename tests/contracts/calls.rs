@@ -51,7 +51,7 @@ async fn a_begin_makes_the_transaction_and_the_order_confirming(f: Fixture) {
 
         assert_eq!(begun.verdict, CallbackVerdict::Allowed);
         let row = begun.transaction.unwrap();
-        assert_eq!(transactions::of_order(&f.store, order.id).await.unwrap(), [row.clone()]);
+        assert_eq!(transactions::of_order(&f.store, order.id).await.unwrap(), std::slice::from_ref(&row));
         assert_eq!((row.order_id, row.amount, row.state), (order.id, 5_000, StoredState::Open));
         assert_eq!(
             (row.external_id.as_deref(), row.account),

@@ -1,7 +1,6 @@
 //! Calls of a telling gateway in random order, repeated and at the same time, with the inquiries between them.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::TransactionId;
@@ -179,9 +178,7 @@ async fn settle(f: &Fixture, order: &Order) {
         OrderStatus::Pending | OrderStatus::Confirming => match of(StoredState::Debited) {
             Some(transaction_id) => Settlement::Paid { transaction_id },
             None => match is_reversed(order.allowed_transaction_id) {
-                Some(transaction_id) => {
-                    Settlement::Reopened { transaction_id, link_is_closed: false, believed_after: Duration::ZERO }
-                }
+                Some(transaction_id) => Settlement::Reopened { transaction_id, link_is_closed: false },
                 None => Settlement::Unchanged,
             },
         },
