@@ -63,7 +63,7 @@ faults! {
         ApiAnswerLate "api-answer-late" "the Merchant API does its work at once and answers `milliseconds` late: long ones are timeouts after success",
     }
     Mti "mti" {
-        MtiAnotherAttempt "mti-another-attempt" "status_by_mti answers about the oldest attempt of that day instead of the latest",
+        MtiAnotherAttempt "mti-another-attempt" "status_by_mti answers about the oldest attempt of that day, whether it was paid or not",
         MtiNothing "mti-nothing" "status_by_mti finds nothing, and answers 200 with a negative `error_code`",
         MtiNotFound "mti-not-found" "status_by_mti finds nothing, and answers 404",
         MtiWithoutStatus "mti-without-status" "status_by_mti answers `merchant_trans_id` instead of `payment_status`, as an example of the documentation does",

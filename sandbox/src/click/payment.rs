@@ -124,8 +124,10 @@ impl ClickSandbox {
         let code = prepare.as_ref().and_then(ShopApiReply::code).filter(|code| *code < 0);
         let complete = match (code, &prepare) {
             (Some(-9), Some(reply)) => {
-                let prepare_id = reply.integer("merchant_prepare_id").unwrap_or(NO_PREPARE_ID);
-                self.fail(entry, -9, prepare_id).await?
+                let merchant_prepare_id = reply.integer("merchant_prepare_id").unwrap_or(NO_PREPARE_ID);
+                self.change(entry, AttemptChange::Closed { code: -9 }).await?;
+                // Once: no money moved, and a merchant that keeps no refused attempt knows none to answer about.
+                self.tell(&entry.snapshot(), ShopMessage::Failed { merchant_prepare_id, error: -9 }).await
             }
             _ => {
                 self.change(entry, AttemptChange::Closed { code: code.unwrap_or(PAYMENT_FAILED) }).await?;

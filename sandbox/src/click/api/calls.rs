@@ -66,7 +66,8 @@ fn status(click: &ClickSandbox, attempt: &ClickAttempt) -> MerchantApiAnswer {
     MerchantApiAnswer::done(json!({"payment_id": attempt.payment_id, "payment_status": shown_status(click, attempt)}))
 }
 
-/// The payment of an order on one day: of several attempts the latest. Which one Click answers about is not documented.
+/// The payment of an order on one day: of several attempts the one that was paid, or else the latest. Which one Click answers
+/// about is not documented.
 fn status_by_mti(click: &ClickSandbox, asked: &PaymentPath) -> MerchantApiAnswer {
     let Some(day) = tashkent::read_day(&asked.date) else {
         let why = "the date is YYYY-MM-DD, the day of the payment in Tashkent";
@@ -80,7 +81,10 @@ fn status_by_mti(click: &ClickSandbox, asked: &PaymentPath) -> MerchantApiAnswer
     }
     let mut attempts = click.ledger.attempts_of(&asked.account);
     attempts.retain(|attempt| tashkent::day(attempt.created_at_ms) == day);
-    let attempt = if strikes(ClickSimFault::MtiAnotherAttempt) { attempts.first() } else { attempts.last() };
+    let attempt = match strikes(ClickSimFault::MtiAnotherAttempt) {
+        true => attempts.first(),
+        false => attempts.iter().rfind(|attempt| attempt.debits > 0).or(attempts.last()),
+    };
     let Some(attempt) = attempt.filter(|_| !strikes(ClickSimFault::MtiNotFound)) else {
         return nothing(StatusCode::NOT_FOUND);
     };

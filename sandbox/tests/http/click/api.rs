@@ -268,9 +268,10 @@ async fn the_status_of_an_order_can_mislead() {
     let shop = merchant.sandbox().await;
     let declined = pay_with(&shop, "71", json!({"amount": "1000", "phone": "998900000001"})).await;
     let paid = pay(&shop, "71").await;
+    assert_eq!(pay(&shop, "71").await["outcome"], "refused", "a third attempt, which is the latest");
     let path = format!("status_by_mti/22222/71/{}", today(&shop).await);
 
-    assert_eq!(ask(&shop, &path).await["payment_id"], paid["payment_id"], "the latest");
+    assert_eq!(ask(&shop, &path).await["payment_id"], paid["payment_id"], "the one that was paid");
     let with = async |fault: &str| {
         add_fault(&shop, json!({"fault": fault, "account": "71", "next": 1})).await;
         call(&shop, Method::GET, &path).await

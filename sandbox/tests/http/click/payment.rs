@@ -90,8 +90,8 @@ async fn a_canceled_order_gets_a_complete_with_a_cancel_mark() {
     let outcome = pay(&shop, "71").await;
 
     assert_eq!((outcome["outcome"].as_str(), &outcome["prepare"]["error"]), (Some("refused"), &json!(-9)));
-    assert_eq!(merchant.came("action")[..2], ["0", "1"]);
-    assert_eq!(merchant.came("error")[1], "-9");
+    assert_eq!(merchant.came("action"), ["0", "1"]);
+    assert_eq!(merchant.came("error"), ["0", "-9"]);
     assert_eq!(ledger(&shop).await[0]["debits"], 0);
 }
 
