@@ -33,7 +33,7 @@ mod sign;
 mod wire;
 
 /// Long enough for a slow gateway, short enough that two calls fit into a job's deadline.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+const CLICK_CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long after a Prepare a debit is awaited. Click publishes no time.
 const DEBIT_WITHIN: Duration = Duration::from_secs(3_600);
@@ -58,7 +58,7 @@ impl ClickGateway {
     /// # Errors
     /// [`ClientFault`]: the HTTP client cannot be made.
     pub fn new(settings: ClickSettings, coordination: Coordination) -> Result<Self, ClientFault> {
-        ClickGateway::with_call_timeout(settings, CALL_TIMEOUT, coordination)
+        ClickGateway::with_call_timeout(settings, CLICK_CALL_TIMEOUT, coordination)
     }
 
     /// As [`ClickGateway::new`], with another time that one call may take.
