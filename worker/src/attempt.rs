@@ -16,6 +16,7 @@ use store::{Store, StoreError};
 use telemetry::causes;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
+use crate::account_places::AccountPlaces;
 use crate::failure::{Done, Failure, NextStep};
 use crate::handler::Attempt;
 use crate::lease::{HeldLease, LeaseKeeper};
@@ -33,6 +34,7 @@ const SUSPECT_WAIT_MS: i64 = 15_000;
 pub(crate) struct Attempts {
     pub(crate) context: WorkerContext,
     pub(crate) keeper: LeaseKeeper,
+    pub(crate) places: AccountPlaces,
 }
 
 /// Runs a claimed job to its end; its slot is free afterwards.
@@ -67,7 +69,7 @@ async fn run_held(attempts: &Attempts, claimed: ClaimedJob) {
     };
     let began = Instant::now();
     let deadline = job.kind().deadline();
-    let handled = AssertUnwindSafe(handle(&attempts.context, &claimed, job)).catch_unwind();
+    let handled = AssertUnwindSafe(handle(attempts, &claimed, job)).catch_unwind();
     let result = tokio::select! {
         result = tokio::time::timeout(deadline, handled) => match result {
             Ok(Ok(result)) => result,
@@ -93,12 +95,13 @@ macro_rules! handlers {
 }
 domain::each_kind!(handlers);
 
-async fn handle(context: &WorkerContext, claimed: &ClaimedJob, job: Job) -> Result<Done, Failure> {
+async fn handle(attempts: &Attempts, claimed: &ClaimedJob, job: Job) -> Result<Done, Failure> {
     reach(Point::AttemptBefore);
     #[cfg(feature = "failpoints")]
     inject_defect(job)?;
     let (lease, woken_by, urgency) = (&claimed.lease, &claimed.woken_by[..], urgency(claimed.queue));
-    call(job, Attempt { context, lease, urgency, woken_by }).await
+    let Attempts { context, places, .. } = attempts;
+    call(job, Attempt { context, places, lease, urgency, woken_by }).await
 }
 
 /// The urgency of a queue: jobs for which a customer waits stand on the queues that are taken first.

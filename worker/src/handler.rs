@@ -4,11 +4,14 @@ use domain::job::Lease;
 use gateway::coordination::Urgency;
 
 use crate::WorkerContext;
+use crate::account_places::AccountPlaces;
 
 /// One run of a job, without the job's own subject.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     pub(crate) context: &'a WorkerContext,
+    /// The places of the jobs of each gateway account.
+    pub(crate) places: &'a AccountPlaces,
     pub(crate) lease: &'a Lease,
     /// How soon the gateway must be asked.
     pub(crate) urgency: Urgency,

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+mod account_places;
 mod attempt;
 mod elsewhere;
 mod failure;
@@ -39,6 +40,7 @@ pub use inquiry_schedule::InquirySchedule;
 pub use settings::WorkerSettings;
 pub use suspects::{SuspectProgram, run_suspects};
 
+use account_places::AccountPlaces;
 use attempt::Attempts;
 use lease::LeaseKeeper;
 use source::{Claimed, JobSource, keep_taking};
@@ -114,7 +116,8 @@ impl JobWorker {
         let suspects = SuspectTaker::new(&store, &self.queue, self.suspects, &children, &stop);
         beside.spawn(keep_taking(suspects, store, stop.clone()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(nearing::keep_near(self.context.clone())));
-        let attempts = Arc::new(Attempts { context: self.context, keeper });
+        let places = AccountPlaces::new(&self.context.gateways, slots);
+        let attempts = Arc::new(Attempts { context: self.context, keeper, places });
         let mut working = pin!(async {
             let ended = work(source, attempts, slots).await;
             children.close();

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::WorkerContext;
+use crate::account_places::AccountPlaces;
 use crate::attempt::{self, Attempts};
 use crate::lease::LeaseKeeper;
 use crate::source::{MAX_CLAIM, TAKE_WAIT, Take, TakeError};
@@ -218,7 +219,7 @@ pub async fn run_suspects(
     begun(BEGUN);
     let (keeper, ended) = (LeaseKeeper::default(), CancellationToken::new());
     let renewing = tokio::spawn(keeper.clone().run(store, ended.clone()));
-    let attempts = Arc::new(Attempts { context, keeper });
+    let attempts = Arc::new(Attempts { context, keeper, places: AccountPlaces::default() });
     let mut running = JoinSet::new();
     for job in jobs {
         let attempts = Arc::clone(&attempts);

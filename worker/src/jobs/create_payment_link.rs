@@ -18,7 +18,7 @@ use crate::inquiry_schedule::first_inquiry_ms;
 const LINK_AGAIN_MS: i64 = 1_000;
 
 pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
-    let Attempt { context, lease, urgency, .. } = attempt;
+    let Attempt { context, places, lease, urgency, .. } = attempt;
     let store = &context.store;
     let Some(order) = orders::find(store, order_id).await? else {
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
@@ -39,6 +39,10 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     }
     let Some(gateway) = gateway_of(context, &order) else {
         return Ok(give_back(context, &order, QueueName::Links).await?);
+    };
+    let _place = match places.take(&order, QueueName::Links, store.now_ms()).await {
+        Ok(place) => place,
+        Err(done) => return Ok(done),
     };
 
     let request = DraftRequest { order_id, amount: order.amount, language: order.language };

@@ -26,7 +26,7 @@ use decide::{Inquiry, answer_is_overdue, decide, finish_after, late_inquiries_ar
 pub(crate) use proof::check_again;
 
 pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done, Failure> {
-    let Attempt { context, lease, urgency, woken_by } = attempt;
+    let Attempt { context, places, lease, urgency, woken_by } = attempt;
     let store = &context.store;
     let (order, drafts, woken_by) = tokio::try_join!(
         orders::find(store, order_id),
@@ -37,16 +37,20 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
         return Err(Failure::Hopeless(format!("there is no order {order_id}")));
     };
     let asked_at_ms = store.now_ms();
+    let queue = match urgency {
+        Urgency::Now | Urgency::Soon => QueueName::Settle,
+        Urgency::Later => QueueName::Background,
+    };
     let Some(gateway) = gateway_of(context, &order) else {
         let is_over = order.is_before_a_person() || late_inquiries_are_over(&order, asked_at_ms);
         if is_over && order.claimed_payment().is_none() {
             return Ok(Done::NothingToDo); // a person has it, or its time has passed
         }
-        let queue = match urgency {
-            Urgency::Now | Urgency::Soon => QueueName::Settle,
-            Urgency::Later => QueueName::Background,
-        };
         return Ok(give_back(context, &order, queue).await?);
+    };
+    let _place = match places.take(&order, queue, asked_at_ms).await {
+        Ok(place) => place,
+        Err(done) => return Ok(done),
     };
 
     proof::check_all(context, lease, &woken_by).await;
