@@ -107,12 +107,12 @@ async fn doctor_tells_of_a_wrong_callback_key_and_callbacks_are_listed() {
     assert_eq!(doctor.code, Some(1), "{doctor:?}");
     assert!(doctor.said.contains("3 of the last 3 callbacks prove nothing"), "{doctor:?}");
     assert!(doctor.said.contains("compare ATMOS_API_KEY"), "{doctor:?}");
-    assert_eq!(app.metric("tasdiq_callbacks_badly_signed_in_a_row").await, 3);
+    assert_eq!(app.metric(r#"tasdiq_callbacks_badly_signed_in_a_row{gateway="atmos"}"#).await, 3);
 
     for _ in 0..2 {
         assert_eq!(app.deliver(signed.clone()).await.callback_status(), 1);
     }
-    assert_eq!(app.metric("tasdiq_callbacks_badly_signed_in_a_row").await, 0);
+    assert_eq!(app.metric(r#"tasdiq_callbacks_badly_signed_in_a_row{gateway="atmos"}"#).await, 0);
     let id = order.id.to_string();
     for (filter, verdicts) in [
         (&[][..], &["allowed", "badly_signed", "badly_signed", "badly_signed"][..]),

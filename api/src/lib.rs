@@ -61,6 +61,7 @@ use fair_share::FairShares;
 use minute_limit::MinuteLimit;
 use route_table::{Audience, RouteEntries, RouteTable};
 use static_page::StaticPage;
+use webhook::PerGateway;
 
 /// The most requests that wait for their payment link at the same time; others get our own page at once.
 const WAITING_REQUESTS: usize = 1_000;
@@ -100,8 +101,8 @@ struct Api {
     streams: Arc<orders::EventStreams>,
     requests_in_progress: Arc<RequestsInProgress>,
     health: health::HealthResponses,
-    unproven: MinuteLimit,
-    signed_log: webhook::SignedCallbackLog,
+    unproven: PerGateway<MinuteLimit>,
+    signed_log: PerGateway<webhook::SignedCallbackLog>,
     links: FairShares,
     payme: webhook::payme::PaymePlaces,
     click: webhook::click::ClickPlaces,
@@ -110,7 +111,7 @@ struct Api {
 impl Api {
     /// Once `stopping` is cancelled, `/readyz` is red and event streams end.
     fn new(context: ApiContext, stopping: CancellationToken) -> Self {
-        metrics::register();
+        metrics::register(&context.gateways);
         Api {
             context,
             stopping,
@@ -118,8 +119,8 @@ impl Api {
             streams: Arc::default(),
             requests_in_progress: Arc::default(),
             health: health::HealthResponses::default(),
-            unproven: MinuteLimit::new(webhook::UNPROVEN_PER_MINUTE),
-            signed_log: webhook::SignedCallbackLog::default(),
+            unproven: PerGateway::new(|| MinuteLimit::new(webhook::UNPROVEN_PER_MINUTE)),
+            signed_log: PerGateway::new(webhook::SignedCallbackLog::default),
             links: FairShares::new(),
             payme: webhook::payme::PaymePlaces::default(),
             click: webhook::click::ClickPlaces::default(),

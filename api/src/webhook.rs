@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::callback_verdict::CallbackVerdict;
+use domain::order::PaymentType;
 use domain::transaction::CallbackFault;
 use store::callbacks::{self, ReceivedBody};
 use telemetry::LineBudget;
@@ -28,6 +29,30 @@ const KEEP_LIMIT: Duration = Duration::from_secs(1);
 
 /// The most callbacks without a valid signature that are stored as evidence in a minute; anyone can send more.
 pub(crate) const UNPROVEN_PER_MINUTE: u32 = 100;
+
+/// One of each for each gateway: the callers of one gateway's webhook never use up what another's need.
+#[derive(Debug)]
+pub(crate) struct PerGateway<T> {
+    atmos: T,
+    payme: T,
+    click: T,
+}
+
+impl<T> PerGateway<T> {
+    /// One for each gateway.
+    pub(crate) fn new(one: impl Fn() -> T) -> Self {
+        PerGateway { atmos: one(), payme: one(), click: one() }
+    }
+
+    /// The one of this gateway.
+    pub(crate) fn of(&self, gateway: PaymentType) -> &T {
+        match gateway {
+            PaymentType::Atmos => &self.atmos,
+            PaymentType::Payme => &self.payme,
+            PaymentType::Click => &self.click,
+        }
+    }
+}
 
 /// Limits the log lines about correctly signed callbacks. A sender that has copied one can send it, and others with the
 /// same signature, again and again.
@@ -55,25 +80,33 @@ impl SignedCallbackLog {
 }
 
 /// There is nothing to store. It counts as a callback without a valid signature, otherwise it could flood the log.
-fn refuse_without_body(api: &Api, why: &'static str) -> CallbackVerdict {
-    metrics::count_unkept();
-    if api.unproven.take() {
-        warn!("a callback was refused for its body: {why}");
+fn refuse_without_body(api: &Api, gateway: PaymentType, why: &'static str) -> CallbackVerdict {
+    metrics::count_unkept(gateway);
+    if api.unproven.of(gateway).take() {
+        warn!(gateway = %gateway, "a callback was refused for its body: {why}");
     }
     CallbackVerdict::Unreadable
 }
 
 /// Refuses a callback without a valid signature; its beginning is stored as evidence if that is cheap. The answer needs
 /// no database.
-async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody<'_>) -> CallbackVerdict {
+async fn refuse_unproven(
+    api: &Api,
+    gateway: PaymentType,
+    fault: CallbackFault,
+    received: ReceivedBody<'_>,
+) -> CallbackVerdict {
     let verdict = match fault {
         CallbackFault::Unreadable => CallbackVerdict::Unreadable,
         CallbackFault::BadlySigned => CallbackVerdict::BadlySigned,
     };
     let mut is_kept = false;
-    if api.unproven.take() {
+    if api.unproven.of(gateway).take() {
         // Logged no more often than stored: a flood of callbacks must not flood the log.
-        warn!(verdict = %verdict, digest = received.digest, "a callback without a valid signature was refused: {verdict}");
+        warn!(
+            gateway = %gateway, verdict = %verdict, digest = received.digest,
+            "a callback without a valid signature was refused: {verdict}"
+        );
         let keeping = callbacks::keep_unproven(&api.context.store, received, verdict);
         match tokio::time::timeout(KEEP_LIMIT, keeping).await {
             Ok(Ok(kept)) => is_kept = kept,
@@ -86,7 +119,7 @@ async fn refuse_unproven(api: &Api, fault: CallbackFault, received: ReceivedBody
         }
     }
     if !is_kept {
-        metrics::count_unkept();
+        metrics::count_unkept(gateway);
     }
     verdict
 }

@@ -20,7 +20,7 @@ mod shops;
 
 pub(crate) use callbacks::{AccountField, CallbackCommand, CallbacksCommand, CallbacksFilter, SignArguments};
 pub(crate) use checks::{CheckClickArguments, CheckCommand, CheckPaymeArguments, RefundArgument, SandboxCommand};
-pub(crate) use gateways::{GatewaysCommand, WeatherCommand};
+pub(crate) use gateways::{GatewaysCommand, NamedAccount, WeatherCommand};
 pub(crate) use jobs::{JobsCommand, JobsFilter};
 pub(crate) use orders::{Because, OrdersCommand, ResolveArguments};
 pub(crate) use output::Output;
@@ -315,14 +315,14 @@ mod tests {
             "tasdiq weather close now",
             "tasdiq weather close --override",
             "tasdiq gateways",
-            "tasdiq gateways show payme",
+            "tasdiq gateways show paypal",
             "tasdiq gateways rate",
             "tasdiq gateways rate atmos",
             "tasdiq gateways rate 10",
             "tasdiq gateways rate 0/10",
             "tasdiq gateways rate 10/-1",
             "tasdiq gateways rate unlimited",
-            "tasdiq gateways rate payme 10/20",
+            "tasdiq gateways rate paypal 10/20",
             "tasdiq gateways pause now",
             "tasdiq gateways pause --override",
             "tasdiq gateways reset --override",

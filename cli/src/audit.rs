@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use audit::{self, Against, Difference, Severity, Word};
 use domain::id::{OrderId, TransactionId};
-use domain::order::OrderStatus;
+use domain::order::{GatewayIdentity, OrderStatus};
 use domain::time::millis;
-use domain::transaction::TransactionState;
+use domain::transaction::{BookLine, TransactionState};
 use process::admission;
 use store::auditing::{self, BATCH, Batch, OrderRecord};
 use store::{Store, orders};
@@ -28,7 +28,7 @@ mod report;
 mod word;
 
 use progress::AuditProgress;
-use report::{AuditReport, Audited};
+use report::{AskedAccount, AuditReport, Audited};
 use word::GatewayWord;
 
 /// The pauses before a possible difference is read again. A transaction of the database commits in milliseconds; the last pause
@@ -54,15 +54,17 @@ pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(
         None => None,
     };
     let progress = AuditProgress::start();
-    progress.tell("asking the gateway for its ledger".to_owned());
+    progress.tell("asking the gateways for their ledgers".to_owned());
     let gateways = gateways(config, redis)?;
     admission::apply_settings(&store, &gateways).await?;
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
     tokio::spawn(admission::follow(store.clone(), gateways.clone(), ended));
-    let gateway = gateways.iter().next().ok_or_else(|| Exit::failed("no gateway account is configured".to_owned()))?;
-    let word = GatewayWord::open(gateway.clone()).await?;
-    let report = Audit::new(&store, word, &progress, arguments).run().await?;
+    let mut words = Vec::new();
+    for gateway in gateways.iter() {
+        words.push(GatewayWord::open(gateway.clone()).await?);
+    }
+    let report = Audit::new(&store, words, &progress, arguments).run().await?;
     drop(progress);
     if arguments.output.json {
         print_json(&report.json())?;
@@ -75,26 +77,30 @@ pub(crate) async fn run(config: &Config, arguments: &AuditArguments) -> Result<(
 /// An audit under way.
 struct Audit<'a> {
     store: &'a Store,
-    word: GatewayWord,
+    /// Of each account of this configuration.
+    words: Vec<GatewayWord>,
     progress: &'a AuditProgress,
     order: Option<OrderId>,
     since_ms: Option<i64>,
     report: AuditReport,
 }
 
+/// The transactions of an account's ledger that we have no row for, by the account's place.
+type Strangers = BTreeMap<usize, Vec<Difference>>;
+
+/// The answers of one account, by transaction.
+type Answers = HashMap<TransactionId, Word>;
+
 /// The differences about an order that seems to differ.
 type DifferencesByOrder = BTreeMap<OrderId, Vec<Difference>>;
 
 impl<'a> Audit<'a> {
-    fn new(store: &'a Store, word: GatewayWord, progress: &'a AuditProgress, arguments: &AuditArguments) -> Self {
-        let audited = Audited {
-            gateway: word.identity().to_string(),
-            word: if word.is_ledger() { "ledger" } else { "inquiries" },
-            ..Audited::default()
-        };
+    fn new(store: &'a Store, words: Vec<GatewayWord>, progress: &'a AuditProgress, arguments: &AuditArguments) -> Self {
+        let asked = |word: &GatewayWord| AskedAccount { gateway: word.identity().to_string(), word: word.asked_by() };
+        let audited = Audited::of(words.iter().map(asked).collect());
         Audit {
             store,
-            word,
+            words,
             progress,
             order: arguments.order,
             since_ms: arguments.since_days.map(|days| store.now_ms() - i64::from(days) * millis(DAY)),
@@ -118,7 +124,9 @@ impl<'a> Audit<'a> {
             }
             self.progress.tell(format!("reading {} orders again", suspects.len()));
             tokio::time::sleep(pause).await;
-            self.word.renew().await?;
+            for word in &mut self.words {
+                word.renew().await?;
+            }
             self.still_strange(&mut strangers).await?;
             suspects = self.read_again(suspects).await?;
             if !beside.is_empty() {
@@ -126,6 +134,7 @@ impl<'a> Audit<'a> {
                 beside.retain(|difference| now.iter().any(|still| still.is_same(difference)));
             }
         }
+        let strangers = strangers.into_values().flatten();
         for difference in suspects.into_values().flatten().chain(strangers).chain(beside) {
             self.report.add(difference);
         }
@@ -133,10 +142,15 @@ impl<'a> Audit<'a> {
         Ok(self.report)
     }
 
+    /// The orders of one batch.
+    fn orders_at_once(&self) -> usize {
+        if self.words.iter().all(GatewayWord::is_ledger) { BATCH } else { ORDERS_WITH_INQUIRIES }
+    }
+
     /// Every order, some hundred at a time.
     async fn walk(&mut self) -> Result<DifferencesByOrder, Exit> {
         let highest = auditing::highest_order(self.store).await?;
-        let limit = if self.word.is_ledger() { BATCH } else { ORDERS_WITH_INQUIRIES };
+        let limit = self.orders_at_once();
         let mut suspects = DifferencesByOrder::new();
         let mut after = OrderId(0);
         loop {
@@ -167,7 +181,7 @@ impl<'a> Audit<'a> {
     async fn read_again(&mut self, mut suspects: DifferencesByOrder) -> Result<DifferencesByOrder, Exit> {
         let ids: Vec<OrderId> = suspects.keys().copied().collect();
         let mut remaining = DifferencesByOrder::new();
-        for ids in ids.chunks(if self.word.is_ledger() { BATCH } else { ORDERS_WITH_INQUIRIES }) {
+        for ids in ids.chunks(self.orders_at_once()) {
             let batch = auditing::these(self.store, ids).await?;
             let mut differences = self.compare(&batch, false).await?;
             for id in ids {
@@ -188,13 +202,23 @@ impl<'a> Audit<'a> {
 
     /// The differences about the orders of a batch, by order.
     async fn compare(&mut self, batch: &Batch, is_counted: bool) -> Result<DifferencesByOrder, Exit> {
-        let words = self.words(&batch.orders).await?;
+        let answers = self.answers(&batch.orders).await?;
         if is_counted {
-            self.count(batch, &words);
+            self.count(batch, &answers);
         }
-        let (gateway, store_id) = (self.word.identity().clone(), self.word.store_id().to_owned());
-        let against = Against { gateway: &gateway, store_id: &store_id, words: &words, now_ms: self.store.now_ms() };
-        let of_orders = batch.orders.iter().flat_map(|record| audit::examine(record, &against));
+        let (now_ms, nothing) = (self.store.now_ms(), Answers::new());
+        // An order of an account that is not asked is compared with no answer at all.
+        let elsewhere = GatewayIdentity(String::new());
+        let examine = |record: &OrderRecord| {
+            let of_order = |word: &GatewayWord| *word.identity() == record.order.gateway;
+            let asked = self.words.iter().zip(&answers).find(|(word, _)| of_order(word));
+            let against = match asked {
+                Some((word, words)) => Against { gateway: word.identity(), store_id: word.store_id(), words, now_ms },
+                None => Against { gateway: &elsewhere, store_id: "", words: &nothing, now_ms },
+            };
+            audit::examine(record, &against)
+        };
+        let of_orders = batch.orders.iter().flat_map(examine);
         let of_jobs = batch.jobs_without_order.iter().map(audit::job_without_order);
         let of_callbacks = batch.callbacks_without_order.iter().map(audit::callback_without_order);
         let unreadable =
@@ -207,22 +231,26 @@ impl<'a> Audit<'a> {
         Ok(differences)
     }
 
-    /// The gateway's word on all transactions of these orders that are its own.
-    async fn words(&mut self, orders: &[OrderRecord]) -> Result<HashMap<TransactionId, Word>, Exit> {
-        let ours = self.word.identity().clone();
-        let (mut with_row, mut without_row) = (Vec::new(), Vec::new());
-        for record in orders {
-            with_row.extend(record.transactions.iter().filter(|row| row.gateway == ours));
-            let is_paid = matches!(record.order.status, OrderStatus::Paid | OrderStatus::Refunded);
-            let payer = record.order.transaction_id.filter(|_| is_paid && record.order.gateway == ours);
-            without_row.extend(payer.filter(|id| record.transactions.iter().all(|row| row.transaction_id != *id)));
+    /// The answers of each account about all transactions of these orders that are its own.
+    async fn answers(&mut self, orders: &[OrderRecord]) -> Result<Vec<Answers>, Exit> {
+        let mut of_accounts = Vec::new();
+        for word in &mut self.words {
+            let ours = word.identity().clone();
+            let (mut with_row, mut without_row) = (Vec::new(), Vec::new());
+            for record in orders {
+                with_row.extend(record.transactions.iter().filter(|row| row.gateway == ours));
+                let is_paid = matches!(record.order.status, OrderStatus::Paid | OrderStatus::Refunded);
+                let payer = record.order.transaction_id.filter(|_| is_paid && record.order.gateway == ours);
+                without_row.extend(payer.filter(|id| record.transactions.iter().all(|row| row.transaction_id != *id)));
+            }
+            let mut answers = word.about_strangers(&without_row).await?;
+            answers.extend(word.about(&with_row).await?);
+            of_accounts.push(answers);
         }
-        let mut words = self.word.about_strangers(&without_row).await?;
-        words.extend(self.word.about(&with_row).await?);
-        Ok(words)
+        Ok(of_accounts)
     }
 
-    fn count(&mut self, batch: &Batch, words: &HashMap<TransactionId, Word>) {
+    fn count(&mut self, batch: &Batch, answers: &[Answers]) {
         let audited = &mut self.report.audited;
         for record in &batch.orders {
             audited.orders += 1;
@@ -234,45 +262,46 @@ impl<'a> Audit<'a> {
             Word::Said(line) => matches!(line.report.state, TransactionState::Debited { .. }),
             Word::Unknown | Word::NotAsked { .. } => false,
         };
-        audited.debits += words.values().filter(is_debited).count() as u64;
+        audited.debits += answers.iter().flat_map(HashMap::values).filter(is_debited).count() as u64;
     }
 
-    /// The transactions of the ledger that we have no row for. Those without money are reported at once; those with money are
-    /// returned.
-    async fn strangers(&mut self) -> Result<Vec<Difference>, Exit> {
+    /// The transactions of the ledgers that we have no row for, by the account's place in `words`. Those without money are
+    /// reported at once; those with money are returned.
+    async fn strangers(&mut self) -> Result<Strangers, Exit> {
         let account = self.order.map(|id| id.to_string());
         let is_asked = |of: &str| account.as_ref().is_none_or(|account| account == of);
-        let left = self.word.left().filter(|line| is_asked(&line.report.account));
-        let left: Vec<TransactionId> = left.map(|line| line.report.transaction_id).collect();
-        let mut strangers = Vec::new();
-        for ids in left.chunks(BATCH) {
-            for id in self.without_row(ids).await? {
-                let Some(line) = self.word.line(id) else { continue };
-                self.report.audited.debits += u64::from(matches!(line.report.state, TransactionState::Debited { .. }));
-                let difference = audit::stranger(line);
-                if is_difference(&difference) { strangers.push(difference) } else { self.report.add(difference) }
+        let mut strangers = Strangers::new();
+        for (place, word) in self.words.iter().enumerate() {
+            let left = word.left().filter(|line| is_asked(&line.report.account));
+            let left: Vec<TransactionId> = left.map(|line| line.report.transaction_id).collect();
+            for ids in left.chunks(BATCH) {
+                for line in without_row(self.store, word, ids).await? {
+                    let is_debit = matches!(line.report.state, TransactionState::Debited { .. });
+                    self.report.audited.debits += u64::from(is_debit);
+                    let difference = audit::stranger(line);
+                    match is_difference(&difference) {
+                        true => strangers.entry(place).or_default().push(difference),
+                        false => self.report.add(difference),
+                    }
+                }
             }
         }
         Ok(strangers)
     }
 
     /// Keeps the transactions that still have money and still no row.
-    async fn still_strange(&mut self, strangers: &mut Vec<Difference>) -> Result<(), Exit> {
-        let ids: Vec<TransactionId> = strangers.iter().filter_map(|difference| difference.transaction_id).collect();
-        let mut still = Vec::new();
-        for ids in ids.chunks(BATCH) {
-            let ids = self.without_row(ids).await?;
-            still.extend(ids.into_iter().filter_map(|id| self.word.line(id)).map(audit::stranger));
+    async fn still_strange(&mut self, strangers: &mut Strangers) -> Result<(), Exit> {
+        for (place, strangers) in strangers.iter_mut() {
+            let Some(word) = self.words.get(*place) else { continue };
+            let ids: Vec<TransactionId> = strangers.iter().filter_map(|difference| difference.transaction_id).collect();
+            strangers.clear();
+            for ids in ids.chunks(BATCH) {
+                strangers.extend(without_row(self.store, word, ids).await?.into_iter().map(audit::stranger));
+            }
+            strangers.retain(is_difference);
         }
-        still.retain(is_difference);
-        *strangers = still;
+        strangers.retain(|_, strangers| !strangers.is_empty());
         Ok(())
-    }
-
-    async fn without_row(&self, ids: &[TransactionId]) -> Result<Vec<TransactionId>, Exit> {
-        let known = auditing::known_transactions(self.store, self.word.identity(), ids).await?;
-        let known: HashSet<TransactionId> = known.into_iter().collect();
-        Ok(ids.iter().copied().filter(|id| !known.contains(id)).collect())
     }
 
     /// The possible differences of jobs that belong to no order, or to one only through a callback.
@@ -301,6 +330,17 @@ impl<'a> Audit<'a> {
         }
         Ok(differences)
     }
+}
+
+/// The lines of an account's ledger about these transactions, where we have no row for them.
+async fn without_row<'a>(
+    store: &Store,
+    word: &'a GatewayWord,
+    ids: &[TransactionId],
+) -> Result<Vec<&'a BookLine>, Exit> {
+    let known = auditing::known_transactions(store, word.identity(), ids).await?;
+    let known: HashSet<TransactionId> = known.into_iter().collect();
+    Ok(ids.iter().filter(|id| !known.contains(id)).filter_map(|id| word.line(*id)).collect())
 }
 
 fn is_difference(difference: &Difference) -> bool {

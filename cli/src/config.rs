@@ -7,7 +7,7 @@ use ::gateway::atmos::AtmosSettings;
 use ::gateway::click::ClickSettings;
 use config::{ConfigFaults, Environment, Variables};
 use domain::gateway_rate::GatewayRate;
-use domain::order::PaymentType;
+use domain::order::{GatewayIdentity, PaymentType};
 use domain::shop::ShopName;
 use domain::shops::{Shop, Shops};
 use store::DatabaseUrl;
@@ -102,6 +102,17 @@ impl Config {
     /// The shop that has this account already.
     fn owner_of(&self, account: &AccountSettings) -> Option<ShopName> {
         self.shops().of_account(&account.identity()).map(|shop| shop.name.clone())
+    }
+
+    /// The account that a release with one account would have: the default shop's at Atmos, else the only one at Atmos. It
+    /// shares rate limit, breaker and the operator's settings with processes of such a release.
+    pub(crate) fn older_account(&self) -> Option<GatewayIdentity> {
+        let shops = self.shops();
+        let of_atmos = |shop: &Shop| shop.accounts.get(&PaymentType::Atmos).cloned();
+        shops.get(&ShopName::default()).and_then(of_atmos).or_else(|| {
+            let mut all = shops.iter().filter_map(of_atmos);
+            all.next().filter(|_| all.next().is_none())
+        })
     }
 
     /// Whether this process brings its own sandbox: `up` with an account of the sandbox whose address is not set to

@@ -69,7 +69,7 @@ async fn look_at_installation(environment: &ReadableEnvironment, results: &mut C
         alive = look_at_processes(config, store, redis.as_ref(), results).await;
         look_at_work(store, results).await;
         look_at_callbacks(store, results).await;
-        look_at_admission(store, results).await;
+        look_at_admission(config, store, results).await;
     }
     if environment.knows_gateway() {
         look_at_gateways(config, store.as_ref(), redis.map(|redis| redis.server), results).await;

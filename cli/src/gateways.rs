@@ -6,16 +6,18 @@ use domain::gateway_rate::GatewayRate;
 use store::{Store, StoreError, admission, kinds};
 use tokio::time::Instant;
 
-use crate::arguments::{GatewaysCommand, Output};
+use crate::arguments::{GatewaysCommand, NamedAccount, Output};
 use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::output::{print, print_json};
 
 mod accounts;
+mod list;
 mod older_names;
 mod report;
 
+pub(crate) use accounts::{KnownAccount, KnownAccounts};
 pub(crate) use older_names::run as run_older;
 pub(crate) use report::AdmissionReport;
 
@@ -25,25 +27,47 @@ pub(crate) use report::AdmissionReport;
 /// The database is away, or a setting of another release cannot be read.
 pub(crate) async fn run(config: &Config, command: GatewaysCommand) -> Result<(), Exit> {
     let store = open_store(config).await?;
-    let (name, output, done) = match &command {
-        GatewaysCommand::List(output) => return accounts::list(config, &store, *output).await,
-        GatewaysCommand::Show { gateway, output } => {
-            let report = AdmissionReport::read(&store, gateway.name()).await?;
-            return Ok(if output.json { print_json(&report) } else { print(&report.text()) }?);
+    let known = KnownAccounts::read(config, &store).await?;
+    let one = |named: &NamedAccount| known.one(named.name());
+    let (account, output, done) = match &command {
+        GatewaysCommand::List(output) => return list::list(&store, &known, *output).await,
+        GatewaysCommand::Show { account, output } => {
+            return show(&store, &known.named(account.name())?, *output).await;
         }
-        GatewaysCommand::Pause { gateway, output } => (gateway.name(), *output, pause(&store).await?),
-        GatewaysCommand::Resume { gateway, overrides_retry_after, output } => {
-            (gateway.name(), *output, resume(&store, gateway.name(), *overrides_retry_after).await?)
+        GatewaysCommand::Pause { account, output } => {
+            let account = one(account)?;
+            (account, *output, pause(&store, account).await?)
         }
-        GatewaysCommand::Rate { gateway, rate, output } => {
-            (gateway.name(), *output, set_rate(&store, rate.rate()).await?)
+        GatewaysCommand::Resume { account, overrides_retry_after, output } => {
+            let account = one(account)?;
+            (account, *output, resume(&store, account, *overrides_retry_after).await?)
         }
-        GatewaysCommand::Reset { gateway, output } => (gateway.name(), *output, reset(&store, gateway.name()).await?),
+        GatewaysCommand::Rate { account, rate, output } => {
+            let account = one(account)?;
+            (account, *output, set_rate(&store, account, rate.rate()).await?)
+        }
+        GatewaysCommand::Reset { account, output } => {
+            let account = one(account)?;
+            (account, *output, reset(&store, account).await?)
+        }
     };
     match output {
-        Output { json: true } => Ok(print_json(&followed(&store, name).await?)?),
+        Output { json: true } => Ok(print_json(&followed(&store, account).await?)?),
         Output { json: false } => print_done(&done),
     }
+}
+
+/// Shows the accounts one after the other; for machines an array, where there are several.
+async fn show(store: &Store, accounts: &[&KnownAccount], output: Output) -> Result<(), Exit> {
+    let mut reports = Vec::new();
+    for account in accounts {
+        reports.push(AdmissionReport::read(store, account).await?);
+    }
+    Ok(match (output.json, reports.as_slice()) {
+        (true, [report]) => print_json(report),
+        (true, reports) => print_json(&reports),
+        (false, reports) => print(&reports.iter().map(AdmissionReport::text).collect::<Vec<_>>().join("\n\n")),
+    }?)
 }
 
 fn print_done(done: &str) -> Result<(), Exit> {
@@ -51,47 +75,56 @@ fn print_done(done: &str) -> Result<(), Exit> {
 }
 
 /// Pauses calls, and answers a message for the operator; as do the others.
-async fn pause(store: &Store) -> Result<String, StoreError> {
-    admission::pause(store).await?;
-    Ok("calls to the gateway are paused: no call leaves, and its work waits, until `tasdiq gateways resume`".to_owned())
+async fn pause(store: &Store, account: &KnownAccount) -> Result<String, StoreError> {
+    admission::pause(store, &account.rows()).await?;
+    let account = &account.identity;
+    Ok(format!(
+        "calls to {account} are paused: no call leaves, and its work waits, until `tasdiq gateways resume {account}`"
+    ))
 }
 
-async fn resume(store: &Store, name: &str, overrides_retry_after: bool) -> Result<String, StoreError> {
-    admission::resume(store, overrides_retry_after).await?;
+async fn resume(store: &Store, account: &KnownAccount, overrides_retry_after: bool) -> Result<String, StoreError> {
+    admission::resume(store, &account.rows(), overrides_retry_after).await?;
     if overrides_retry_after {
         kinds::run_held_back_soon(store).await?;
     }
-    let retry_after = AdmissionReport::read(store, name).await?.retry_after_until();
+    let retry_after = AdmissionReport::read(store, account).await?.retry_after_until();
     Ok(match retry_after {
         Some(until) if !overrides_retry_after => format!(
             "the pause is over, and a circuit breaker that had opened by itself is reset; but NO CALL LEAVES until {until}: \
-             the gateway sent a Retry-After; `tasdiq gateways resume --override` lets calls leave all the same"
+             the gateway sent a Retry-After; `tasdiq gateways resume {} --override` lets calls leave all the same",
+            account.identity
         ),
         Some(_) | None => {
-            "calls to the gateway leave again, and a circuit breaker that had opened by itself is reset".to_owned()
+            format!(
+                "calls to {} leave again, and a circuit breaker that had opened by itself is reset",
+                account.identity
+            )
         }
     })
 }
 
-async fn set_rate(store: &Store, rate: Option<GatewayRate>) -> Result<String, StoreError> {
-    admission::set_rate(store, rate).await?;
+async fn set_rate(store: &Store, account: &KnownAccount, rate: Option<GatewayRate>) -> Result<String, StoreError> {
+    admission::set_rate(store, &account.rows(), rate).await?;
+    let account = &account.identity;
     Ok(match rate {
         Some(rate) => format!(
-            "the rate limit is {rate} from now on: {} calls per second and {} at once, of all processes together",
+            "the rate limit of {account} is {rate} from now on: {} calls per second and {} at once, of all processes together",
             rate.per_second, rate.burst
         ),
-        None => "the rate limit is the value of TASDIQ_GATEWAY_RATE again".to_owned(),
+        None => format!("the rate limit of {account} is the value of TASDIQ_GATEWAY_RATE again"),
     })
 }
 
-async fn reset(store: &Store, name: &str) -> Result<String, StoreError> {
-    admission::reset_breaker(store).await?;
-    let report = AdmissionReport::read(store, name).await?;
-    let reset = "the circuit breaker is reset";
+async fn reset(store: &Store, account: &KnownAccount) -> Result<String, StoreError> {
+    admission::reset_breaker(store, &account.rows()).await?;
+    let report = AdmissionReport::read(store, account).await?;
+    let account = &account.identity;
+    let reset = format!("the circuit breaker of {account} is reset");
     Ok(match (report.paused_since(), report.retry_after_until()) {
         (Some(since), _) => format!(
-            "{reset}; but NO CALL LEAVES: an operator has paused calls since {since}; `tasdiq gateways resume` lets them \
-             leave again"
+            "{reset}; but NO CALL LEAVES: an operator has paused calls since {since}; `tasdiq gateways resume {account}` \
+             lets them leave again"
         ),
         (None, Some(until)) => format!("{reset}; but NO CALL LEAVES until {until}: the gateway sent a Retry-After"),
         (None, None) => format!("{reset}: all calls leave, and it opens again if the gateway still fails"),
@@ -102,10 +135,10 @@ async fn reset(store: &Store, name: &str) -> Result<String, StoreError> {
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(3);
 
 /// The report once every process sees the new settings, or after three seconds as it is then.
-async fn followed(store: &Store, name: &str) -> Result<AdmissionReport, StoreError> {
+async fn followed(store: &Store, account: &KnownAccount) -> Result<AdmissionReport, StoreError> {
     let until = Instant::now() + FOLLOWED_WITHIN;
     loop {
-        let report = AdmissionReport::read(store, name).await?;
+        let report = AdmissionReport::read(store, account).await?;
         if report.is_followed() || Instant::now() >= until {
             return Ok(report);
         }

@@ -234,8 +234,11 @@ async fn checked(queue: RedisQueue) -> Result<RedisQueue, Exit> {
 /// # Errors
 /// A proxy address that cannot be used.
 pub(crate) fn gateways(config: &Config, redis: Option<RedisServer>) -> Result<Gateways, Exit> {
-    let accounts = config.accounts();
-    let gateways = accounts.iter().map(|account| gateway(account, coordination(account, redis.clone())));
+    let (accounts, older) = (config.accounts(), config.older_account());
+    let gateways = accounts.iter().map(|account| {
+        let has_older_names = older.as_ref() == Some(&account.identity());
+        gateway(account, account.coordination(redis.clone(), has_older_names))
+    });
     Ok(Gateways::new(gateways.collect::<Result<Vec<Gateway>, Exit>>()?))
 }
 
@@ -244,15 +247,13 @@ pub(crate) fn gateways(config: &Config, redis: Option<RedisServer>) -> Result<Ga
 ///
 /// # Errors
 /// As [`gateways`].
-pub(crate) fn gateway_to_observe(account: &AccountSettings, redis: Option<RedisServer>) -> Result<Gateway, Exit> {
-    gateway(account, coordination(account, redis).observer())
-}
-
-fn coordination(account: &AccountSettings, redis: Option<RedisServer>) -> Coordination {
-    match redis {
-        Some(server) => Coordination::redis(server, account.rate()),
-        None => Coordination::local(account.rate()),
-    }
+pub(crate) fn gateway_to_observe(
+    config: &Config,
+    account: &AccountSettings,
+    redis: Option<RedisServer>,
+) -> Result<Gateway, Exit> {
+    let has_older_names = config.older_account() == Some(account.identity());
+    gateway(account, account.coordination(redis, has_older_names).observer())
 }
 
 fn gateway(account: &AccountSettings, coordination: Coordination) -> Result<Gateway, Exit> {

@@ -6,6 +6,7 @@
     reason = "a helper that cannot do its work fails the test, there and then"
 )]
 
+mod accounts;
 mod counted_way;
 mod operator;
 mod outage;

@@ -105,7 +105,7 @@ impl Scene<'_> {
         let (ready, said) = self.worker.get("/readyz").await;
         assert!(ready.is_success(), "{said}");
         let doctor = run(&["doctor"], &self.environment).await;
-        assert!(doctor.said.contains("an operator has paused calls to the gateway"), "{doctor:?}");
+        assert!(doctor.said.contains("an operator has paused calls to sandbox:1234"), "{doctor:?}");
         assert!(doctor.said.contains("tasdiq gateways resume"), "{doctor:?}");
         assert_eq!(self.way.calls().len(), calls, "nor did doctor's");
         let reset = self.command(&["reset"]).await.said;
@@ -158,7 +158,7 @@ impl Scene<'_> {
     /// `reset` does it and nothing else; `resume` does it as well.
     async fn a_reset_closes_a_breaker_that_has_opened_by_itself(&self) {
         let sandbox = RunningSandbox::at(self.way.url().strip_prefix("http://").unwrap());
-        for (command, message) in [("reset", "all calls leave"), ("resume", "calls to the gateway leave again")] {
+        for (command, message) in [("reset", "all calls leave"), ("resume", "calls to sandbox:1234 leave again")] {
             sandbox.fault(&json!({ "fault": "forbidden" })).await;
             self.api.create_orders(6).await;
 
@@ -227,7 +227,7 @@ impl Scene<'_> {
         assert!(reason.contains("the gateway asked us to wait"), "{reason}");
 
         let opened = self.command(&["resume", "--override"]).await.said;
-        assert!(opened.contains("calls to the gateway leave again"), "{opened}");
+        assert!(opened.contains("calls to sandbox:1234 leave again"), "{opened}");
         self.shown("all to forget the Retry-After", |process| process["retry_after_until"] == Value::Null).await;
         // They were told to come back in ten minutes.
         for order in [first, waiting] {
@@ -289,7 +289,7 @@ async fn calls_that_were_paused_stay_paused_over_a_restart() {
 
     let order = app.create_order(&tea()).await.json()["order_id"].as_i64().unwrap();
     wait_until("a call to be held back", PATIENCE, async || {
-        (app.metric(r#"tasdiq_gateway_calls_held_back_total{by="operator"}"#).await > 0).then_some(())
+        (app.metric(r#"tasdiq_gateway_calls_held_back_total{by="operator",gateway="atmos"}"#).await > 0).then_some(())
     })
     .await;
 
@@ -307,8 +307,9 @@ async fn a_command_that_cannot_be_meant_is_refused_with_what_could_be() {
         (&["gateways", "rate", "fast"], "such as 20/40"),
         (&["gateways", "rate", "0/10"], "from 1 to 10000"),
         (&["gateways", "rate", "10"], "`configured`"),
-        (&["gateways", "rate", "payme", "10/20"], "possible values: atmos"),
-        (&["gateways", "pause", "payme"], "possible values: atmos"),
+        (&["gateways", "rate", "paypal", "10/20"], "nor a gateway: atmos, payme, click"),
+        (&["gateways", "pause", "paypal"], "nor a gateway: atmos, payme, click"),
+        (&["gateways", "pause", "paypal:1234"], "neither an account, such as atmos:1234"),
         (&["gateways", "shut"], "subcommand"),
         (&["weather", "set"], "--rate"),
         (&["weather", "set", "--rate", "fast"], "such as 20/40"),

@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use config::defaults;
 use domain::id::TransactionId;
 use futures_util::future::BoxFuture;
-use gateway::atmos::AtmosGateway;
-use gateway::coordination::Coordination;
 use serde_json::{Value, json};
 
 use super::Extent;
@@ -15,6 +12,7 @@ use super::load::{Figures, at_a_rate, closed_loop};
 use super::report::{Cost, LoadRow};
 use super::setup::Setup;
 use super::usage::Usage;
+use crate::support::accounts::sandbox_account;
 use crate::support::role::id;
 use crate::support::wait::PATIENCE;
 
@@ -292,8 +290,7 @@ fn payment_rows(load: &str, payments: &[PaymentTimes]) -> [LoadRow; 2] {
 
 /// The callbacks that the gateway would send for these orders.
 fn signed_callbacks(orders: &[Value]) -> Vec<String> {
-    let gateway =
-        AtmosGateway::new(defaults().expect("the sandbox's credentials"), Coordination::local(None)).expect("a client");
+    let gateway = sandbox_account();
     let sign = |order: &Value| {
         let transaction_id = TransactionId(order["transaction_id"].as_i64().expect("it has a link"));
         gateway.sign_callback(transaction_id, &id(order).to_string(), 5_000)

@@ -7,10 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use config::defaults;
 use domain::id::TransactionId;
-use gateway::atmos::AtmosGateway;
-use gateway::coordination::Coordination;
 use http_server::ConnectionLimits;
 use serde_json::{Value, json};
 use telemetry::causes;
@@ -24,6 +21,7 @@ use super::report::Section;
 use super::setup::safe_servers;
 use super::shop::progress;
 use super::usage::mib;
+use crate::support::accounts::sandbox_account;
 use crate::support::role::client;
 use crate::support::up::Up;
 
@@ -244,8 +242,7 @@ async fn orders(url: &str, count: usize) -> Vec<Value> {
 
 /// A correctly signed callback about each of this many new orders.
 async fn callbacks(url: &str, count: usize) -> Vec<String> {
-    let gateway =
-        AtmosGateway::new(defaults().expect("the sandbox's credentials"), Coordination::local(None)).expect("a client");
+    let gateway = sandbox_account();
     let sign = |order: Value| {
         let transaction_id = TransactionId(order["transaction_id"].as_i64().unwrap());
         gateway.sign_callback(transaction_id, &order["order_id"].to_string(), 5_000)

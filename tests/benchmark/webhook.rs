@@ -4,10 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use config::defaults;
 use domain::id::TransactionId;
-use gateway::atmos::AtmosGateway;
-use gateway::coordination::Coordination;
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -17,6 +14,7 @@ use super::load::Figures;
 use super::report::Section;
 use super::setup::safe_servers;
 use super::shop::progress;
+use crate::support::accounts::sandbox_account;
 use crate::support::installation::RunningInstallation;
 use crate::support::role::{RunningApi, client};
 use crate::support::wait::wait_until;
@@ -154,8 +152,7 @@ pub(super) async fn callbacks(installation: &RunningInstallation, count: usize) 
         .number(&format!("update id_blocks set next = next + {count} where name = 'jobs' returning next - {count}"))
         .await;
     let now_ms = installation.number("select cast(extract(epoch from clock_timestamp()) * 1000 as bigint)").await;
-    let gateway =
-        AtmosGateway::new(defaults().expect("the sandbox's credentials"), Coordination::local(None)).expect("a client");
+    let gateway = sandbox_account();
     let drafts = Drafts::open(&installation.sandbox.url).await;
     let mut orders = Vec::new();
     for begin in (0..count).step_by(32) {

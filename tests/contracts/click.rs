@@ -15,7 +15,7 @@ use domain::transaction::{StoredState, StoredTransaction};
 use futures_util::future::join_all;
 use gateway::callback_addresses::AddressCheck;
 use gateway::click::{ClickGateway, ClickSettings};
-use gateway::coordination::Coordination;
+use gateway::coordination::{CoordinatedAccount, Coordination};
 use gateway::{Gateway, Gateways};
 use md5::{Digest, Md5};
 use poem::endpoint::BoxEndpoint;
@@ -134,7 +134,8 @@ impl Webhook {
             ..config::defaults().unwrap()
         };
         change(&mut settings);
-        let gateway = ClickGateway::new(settings, Coordination::local(None)).unwrap();
+        let account = CoordinatedAccount::new(PaymentType::Click, settings.identity());
+        let gateway = ClickGateway::new(settings, Coordination::local(account, None)).unwrap();
         let ends = CancellationToken::new();
         let accounts = BTreeMap::from([(PaymentType::Click, gateway.identity().clone())]);
         let context = ApiContext {

@@ -1,6 +1,5 @@
 //! Heartbeats of a process while it works.
 
-use gateway::coordination::Coordination;
 use gateway::{AccountSettings, Gateways};
 use process::heartbeat::{self, Introduction};
 use queue::{LocalQueue, Queue};
@@ -32,7 +31,7 @@ async fn wait_for_word(store: &Store, what: &str, fits: impl Fn(Option<i64>) -> 
 fn gateways() -> Gateways {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let account = AccountSettings::Atmos(config::defaults().unwrap());
-    account.gateway(Coordination::local(None)).unwrap().into()
+    account.gateway(account.coordination(None, true)).unwrap().into()
 }
 
 /// Writes heartbeats until the token is canceled.

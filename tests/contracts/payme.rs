@@ -15,7 +15,7 @@ use domain::shops::{Shop, Shops};
 use domain::transaction::{StoredState, StoredTransaction};
 use futures_util::future::join_all;
 use gateway::callback_addresses::AddressCheck;
-use gateway::coordination::Coordination;
+use gateway::coordination::{CoordinatedAccount, Coordination};
 use gateway::payme::{CancelPolicy, PaymeGateway, PaymeSettings};
 use gateway::{Gateway, Gateways};
 use poem::endpoint::BoxEndpoint;
@@ -95,7 +95,8 @@ impl Webhook {
     fn with(f: Fixture, change: impl FnOnce(&mut PaymeSettings)) -> Self {
         let mut settings: PaymeSettings = PaymeSettings { keys: vec![Secret::new(KEY)], ..config::defaults().unwrap() };
         change(&mut settings);
-        let gateway = PaymeGateway::new(settings, Coordination::local(None));
+        let account = CoordinatedAccount::new(PaymentType::Payme, settings.identity());
+        let gateway = PaymeGateway::new(settings, Coordination::local(account, None));
         let ends = CancellationToken::new();
         let accounts = BTreeMap::from([(PaymentType::Payme, gateway.identity().clone())]);
         let context = ApiContext {

@@ -8,9 +8,7 @@ use std::time::Duration;
 use store::DatabaseUrl;
 
 use domain::secret::Secret;
-use gateway::Gateway;
-use gateway::atmos::AtmosGateway;
-use gateway::coordination::Coordination;
+use gateway::AccountSettings;
 use process::relay::Relay;
 use queue::{LocalQueue, Queue, RedisQueue};
 use redis_server::RedisServer;
@@ -96,10 +94,10 @@ impl Installation {
 /// A worker as `tasdiq worker` starts it, with this many jobs at once.
 fn worker(store: &Store, queue: &Queue, slots: usize) -> JobWorker {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let gateway = AtmosGateway::new(defaults().unwrap(), Coordination::local(None)).unwrap();
+    let account = AccountSettings::Atmos(defaults().unwrap());
     let context = WorkerContext {
         store: store.clone(),
-        gateways: Gateway::Atmos(gateway).into(),
+        gateways: account.gateway(account.coordination(None, true)).unwrap().into(),
         public_url: "http://127.0.0.1/".parse().unwrap(),
         settings: defaults().unwrap(),
         payment_ttl: Duration::from_secs(1_800),

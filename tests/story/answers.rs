@@ -113,7 +113,7 @@ async fn without_a_token_orders_wait_and_none_fails() {
         sim(&app, Method::DELETE, "token", &Value::Null).await; // every token that we have is void
         app.fault(json!({ "fault": fault })).await;
         let id = app.create_order(&tea()).await.json()["order_id"].as_i64().unwrap();
-        let refused = format!("tasdiq_gateway_calls_total{{{series}}}");
+        let refused = format!("tasdiq_gateway_calls_total{{gateway=\"atmos\",{series}}}");
         wait_until(fault, PATIENCE, async || (app.metric(&refused).await >= 4).then_some(())).await;
         assert_eq!((app.status(id).await.as_str(), app.ledger_of(id).await.len()), ("pending", 0), "{fault}");
         app.clear_faults().await;
@@ -160,7 +160,7 @@ async fn a_gateway_that_refuses_connections_is_waited_for() {
 
     app.clear_faults().await;
     sim(&app, Method::POST, "away", &json!({ "milliseconds": 2_500 })).await;
-    let unreachable = r#"tasdiq_gateway_calls_total{operation="create",outcome="unreachable"}"#;
+    let unreachable = r#"tasdiq_gateway_calls_total{gateway="atmos",operation="create",outcome="unreachable"}"#;
     let id = wait_until("a refused connection", PATIENCE, async || {
         let id = app.create_order(&tea()).await.json()["order_id"].as_i64().unwrap();
         (app.metric(unreachable).await > 0).then_some(id)

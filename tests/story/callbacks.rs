@@ -36,7 +36,7 @@ async fn the_guides_curl_is_refused_and_changes_nothing(kind: Kind) {
     assert_eq!(without_slash.callback_status(), 0, "{without_slash}");
     assert!(answer.header("Content-Type").starts_with("application/json"), "{:?}", answer.headers);
     assert_eq!((app.order(1).await, app.history(1).await.to_string()), before);
-    assert_eq!(app.metric(r#"tasdiq_callbacks_total{verdict="badly_signed"}"#).await, 2);
+    assert_eq!(app.metric(r#"tasdiq_callbacks_total{gateway="atmos",verdict="badly_signed"}"#).await, 2);
     assert_eq!(app.verdicts(1).await, [], "an unproven body is not about any order");
 }
 
@@ -59,7 +59,7 @@ async fn a_rightly_signed_callback_makes_the_order_confirming_and_not_paid(kind:
     }
 
     // Each order had more than one inquiry, and none showed money.
-    let inquiries = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="ok"}"#;
+    let inquiries = r#"tasdiq_gateway_calls_total{gateway="atmos",operation="inquiry",outcome="ok"}"#;
     let asked = app.metric(inquiries).await;
     wait_until("further inquiries", PATIENCE, async || (app.metric(inquiries).await >= asked + 12).then_some(())).await;
     for order in &orders {
@@ -150,7 +150,7 @@ async fn another_store_or_an_unknown_transaction_is_refused(kind: Kind) {
     assert_eq!(app.pay(order.transaction_id).await, "refused");
 
     assert_eq!(app.verdicts(order.id).await, [("other_store".to_owned(), 1)]);
-    assert_eq!(app.metric(r#"tasdiq_callbacks_total{verdict="unknown_transaction"}"#).await, 1);
+    assert_eq!(app.metric(r#"tasdiq_callbacks_total{gateway="atmos",verdict="unknown_transaction"}"#).await, 1);
     assert_eq!(app.status(order.id).await, "pending");
     assert_eq!(app.ledger_of(order.id).await[0].debits, 0);
     // The order can still be paid.
@@ -200,7 +200,7 @@ async fn a_body_that_was_changed_after_signing_is_refused(kind: Kind) {
     }
 
     assert_eq!(app.status(order.id).await, "pending");
-    assert_eq!(app.metric(r#"tasdiq_callbacks_total{verdict="allowed"}"#).await, 0);
+    assert_eq!(app.metric(r#"tasdiq_callbacks_total{gateway="atmos",verdict="allowed"}"#).await, 0);
     // The unchanged callback is still accepted.
     assert_eq!(app.deliver(body.to_string()).await.callback_status(), 1);
 }
@@ -238,7 +238,7 @@ async fn what_is_no_callback_is_refused_without_a_server_error(kind: Kind) {
     assert_eq!(app.status(order.id).await, "pending");
     let mut refused = 0;
     for verdict in ["unreadable", "badly_signed"] {
-        refused += app.metric(&format!("tasdiq_callbacks_total{{verdict=\"{verdict}\"}}")).await;
+        refused += app.metric(&format!("tasdiq_callbacks_total{{gateway=\"atmos\",verdict=\"{verdict}\"}}")).await;
     }
     assert_eq!(refused, number, "each is counted");
     assert_eq!(app.deliver(right).await.callback_status(), 1);
@@ -290,7 +290,7 @@ async fn a_callback_from_elsewhere_is_refused_if_that_was_asked_for_and_its_mone
     assert_eq!(app.pay(order.transaction_id).await, "refused");
     assert_eq!(forwarded("92.63.207.14, 203.0.113.7").await, 0, "the nearest is the sender");
     assert_eq!(app.status(order.id).await, "pending");
-    assert_eq!(app.metric(r#"tasdiq_callbacks_unlisted_total{outcome="refused"}"#).await, 2);
+    assert_eq!(app.metric(r#"tasdiq_callbacks_unlisted_total{gateway="atmos",outcome="refused"}"#).await, 2);
     assert_eq!(forwarded("203.0.113.7, 92.63.207.14").await, 1);
     assert_eq!(app.status(order.id).await, "confirming");
     assert_eq!(app.verdicts(order.id).await, [("other_address".to_owned(), 2), ("allowed".to_owned(), 1)]);

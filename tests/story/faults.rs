@@ -12,7 +12,7 @@ use crate::support::program::Program;
 use crate::support::wait::{PATIENCE, wait_until};
 
 /// An inquiry that the gateway answered.
-const INQUIRIES: &str = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="ok"}"#;
+const INQUIRIES: &str = r#"tasdiq_gateway_calls_total{gateway="atmos",operation="inquiry",outcome="ok"}"#;
 
 on_both_kinds! {
     while_the_gateway_is_down_create_answers_in_time_with_a_page_that_forwards_later
@@ -97,7 +97,9 @@ async fn when_every_third_call_fails_each_order_is_still_paid_once(kind: Kind) {
 
     let ids = buy(&app, 30).await;
 
-    assert!(app.metric(r#"tasdiq_gateway_calls_total{operation="create",outcome="unknown"}"#).await > 0);
+    assert!(
+        app.metric(r#"tasdiq_gateway_calls_total{gateway="atmos",operation="create",outcome="unknown"}"#).await > 0
+    );
     assert_eq!(app.metric("tasdiq_dead_letters").await, 0);
     app.audit(&ids).await;
 }
@@ -137,7 +139,7 @@ async fn a_lost_answer_to_create_leaves_a_draft_that_cannot_be_paid(kind: Kind) 
     let lost = drafts.iter().find(|draft| draft.transaction_id != order.transaction_id).unwrap();
     assert_eq!(app.pay(lost.transaction_id).await, "refused");
     assert_eq!(app.status(order.id).await, "pending");
-    assert_eq!(app.metric(r#"tasdiq_callbacks_total{verdict="unknown_transaction"}"#).await, 1);
+    assert_eq!(app.metric(r#"tasdiq_callbacks_total{gateway="atmos",verdict="unknown_transaction"}"#).await, 1);
     assert_eq!(app.pay(order.transaction_id).await, "debited");
     app.wait_for(order.id, "paid").await;
     app.audit(&[order.id]).await;
@@ -219,7 +221,7 @@ async fn a_badly_signed_or_wrong_callback_moves_no_money(kind: Kind) {
     for (fault, verdict) in [("callback-badly-signed", "badly_signed"), ("callback-wrong-amount", "wrong_amount")] {
         app.fault(json!({ "fault": fault, "next": 1 })).await;
         assert_eq!(app.pay(order.transaction_id).await, "refused", "{fault}");
-        assert_eq!(app.metric(&format!("tasdiq_callbacks_total{{verdict=\"{verdict}\"}}")).await, 1);
+        assert_eq!(app.metric(&format!("tasdiq_callbacks_total{{gateway=\"atmos\",verdict=\"{verdict}\"}}")).await, 1);
     }
 
     assert_eq!(app.status(order.id).await, "pending");
@@ -318,7 +320,7 @@ async fn while_the_gateway_cannot_be_asked_no_customer_is_told_paid(kind: Kind) 
     app.fault(json!({ "fault": "unavailable", "path": "/merchant/pay/get" })).await;
 
     assert_eq!(app.pay(order.transaction_id).await, "debited");
-    let failed = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="unknown"}"#;
+    let failed = r#"tasdiq_gateway_calls_total{gateway="atmos",operation="inquiry",outcome="unknown"}"#;
     wait_until("inquiries that fail", PATIENCE, async || (app.metric(failed).await >= 4).then_some(())).await;
     assert_eq!(app.status(order.id).await, "confirming");
     let page = app.open_return_page(&order).await;
@@ -333,7 +335,7 @@ async fn while_the_gateway_cannot_be_asked_no_customer_is_told_paid(kind: Kind) 
 async fn a_rejected_token_is_replaced(kind: Kind) {
     let app = TestApp::start_with(kind, &[("TASDIQ_LINK_WAIT_MS", "20000")]).await;
     app.order_with_link().await; // gets a token that works
-    let tokens = r#"tasdiq_gateway_calls_total{operation="token",outcome="ok"}"#;
+    let tokens = r#"tasdiq_gateway_calls_total{gateway="atmos",operation="token",outcome="ok"}"#;
     assert_eq!(app.metric(tokens).await, 1);
     app.fault(json!({ "fault": "token-rejected", "next": 1 })).await;
 

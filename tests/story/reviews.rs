@@ -193,7 +193,7 @@ async fn a_decision_waits_for_a_gateway_that_is_away(kind: Kind) {
     let app = TestApp::start(kind).await;
     let order = order_of_another_amount(&app).await;
     app.fault(json!({ "fault": "unavailable", "path": "/merchant/pay/get" })).await;
-    let failed = r#"tasdiq_gateway_calls_total{operation="inquiry",outcome="unknown"}"#;
+    let failed = r#"tasdiq_gateway_calls_total{gateway="atmos",operation="inquiry",outcome="unknown"}"#;
     let before = app.metric(failed).await;
 
     type_suggested(&app, &the_waiting(&app).await, "paid").await;

@@ -11,6 +11,7 @@
     reason = "this is the one toolbox of all tests, and not every tool is in use at every time"
 )]
 
+pub(crate) mod accounts;
 pub(crate) mod app;
 pub(crate) mod browser;
 pub(crate) mod command;

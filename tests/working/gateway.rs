@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use config::defaults;
+use domain::order::PaymentType;
 use gateway::Gateway;
 use gateway::atmos::{AtmosGateway, AtmosSettings};
-use gateway::coordination::Coordination;
+use gateway::coordination::{CoordinatedAccount, Coordination};
 use poem::http::StatusCode;
 use poem::listener::TcpAcceptor;
 use poem::web::{Data, Json};
@@ -89,7 +90,9 @@ impl HeldGateway {
         let sandbox =
             AtmosSettings { base_url: self.url.parse().unwrap(), ..defaults().expect("the sandbox's credentials") };
         let call_timeout = std::time::Duration::from_secs(300);
-        Gateway::Atmos(AtmosGateway::with_call_timeout(sandbox, call_timeout, Coordination::local(None)).unwrap())
+        let account = CoordinatedAccount::new(PaymentType::Atmos, sandbox.identity());
+        let coordination = Coordination::local(account, None);
+        Gateway::Atmos(AtmosGateway::with_call_timeout(sandbox, call_timeout, coordination).unwrap())
     }
 
     /// Lets all calls wait from now on.

@@ -96,7 +96,8 @@ async fn a_stored_callback_that_proves_nothing_any_more_still_brings_an_inquiry(
 /// The count of stored callbacks whose signature is no longer valid.
 async fn unproven(w: &Working) -> String {
     let metrics = process::scrape::render(&w.f.store, &Queue::Local(LocalQueue::default())).await;
-    let counted = metrics.lines().find_map(|line| line.strip_prefix("tasdiq_callbacks_unproven_total "));
+    let counted =
+        metrics.lines().find_map(|line| line.strip_prefix("tasdiq_callbacks_unproven_total{gateway=\"atmos\"} "));
     counted.unwrap_or("0").to_owned()
 }
 

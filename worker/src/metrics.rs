@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use domain::job::JobKind;
+use domain::order::PaymentType;
 use prometheus::{HistogramVec, IntCounterVec};
 use telemetry::metrics::{counter_vec, histogram_vec};
 
@@ -16,7 +17,11 @@ static JOB_SECONDS: LazyLock<HistogramVec> =
     LazyLock::new(|| histogram_vec("tasdiq_job_seconds", "How long runs of jobs took.", &["kind"], BUCKETS));
 
 static UNPROVEN: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    counter_vec("tasdiq_callbacks_unproven_total", "Stored callbacks whose signature no longer fits.", &[])
+    counter_vec(
+        "tasdiq_callbacks_unproven_total",
+        "Stored callbacks whose signature no longer fits, by gateway.",
+        &["gateway"],
+    )
 });
 
 pub(crate) fn count_job(kind: &str, outcome: &str) {
@@ -27,7 +32,6 @@ pub(crate) fn observe_job(kind: JobKind, took: Duration) {
     JOB_SECONDS.with_label_values(&[kind.as_str()]).observe(took.as_secs_f64());
 }
 
-pub(crate) fn count_unproven_callback() {
-    let none: [&str; 0] = [];
-    UNPROVEN.with_label_values(&none).inc();
+pub(crate) fn count_unproven_callback(gateway: PaymentType) {
+    UNPROVEN.with_label_values(&[gateway.as_str()]).inc();
 }

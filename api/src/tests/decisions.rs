@@ -669,7 +669,7 @@ async fn callbacks_from_unlisted_addresses_are_counted_by_outcome_and_stored_wit
         })
         .await;
         let order = set(&api, Linked).await;
-        let name = format!("tasdiq_callbacks_unlisted_total{{outcome=\"{outcome}\"}}");
+        let name = format!("tasdiq_callbacks_unlisted_total{{gateway=\"atmos\",outcome=\"{outcome}\"}}");
         let before = metric(&api, &name).await;
 
         api.webhook_from(GATEWAY, &[], right().into_bytes()).await;
@@ -707,7 +707,7 @@ impl RecordedState {
 }
 
 async fn counted(api: &TestApi, verdict: CallbackVerdict) -> u64 {
-    metric(api, &format!("tasdiq_callbacks_total{{verdict=\"{verdict}\"}}")).await
+    metric(api, &format!("tasdiq_callbacks_total{{gateway=\"atmos\",verdict=\"{verdict}\"}}")).await
 }
 
 async fn metric(api: &TestApi, name: &str) -> u64 {

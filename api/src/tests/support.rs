@@ -14,7 +14,7 @@ use domain::secret::Secret;
 use domain::shop::ShopName;
 use domain::shops::{Shop, Shops};
 use gateway::atmos::{AtmosGateway, AtmosSettings, SignAlgorithm};
-use gateway::coordination::Coordination;
+use gateway::coordination::{CoordinatedAccount, Coordination};
 use gateway::{Gateway, Gateways};
 use poem::endpoint::BoxEndpoint;
 use poem::http::HeaderMap;
@@ -377,5 +377,7 @@ pub(crate) fn gateway_with(store_id: &str, sign_algorithm: SignAlgorithm, api_ke
         ..defaults().unwrap()
     };
     let call_timeout = Duration::from_secs(1);
-    Gateway::Atmos(AtmosGateway::with_call_timeout(settings, call_timeout, Coordination::local(None)).unwrap()).into()
+    let account = CoordinatedAccount::new(PaymentType::Atmos, settings.identity());
+    let coordination = Coordination::local(account, None);
+    Gateway::Atmos(AtmosGateway::with_call_timeout(settings, call_timeout, coordination).unwrap()).into()
 }

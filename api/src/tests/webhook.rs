@@ -256,8 +256,9 @@ async fn callbacks_are_counted_by_verdict() {
     let metrics = api.get("/metrics").await.body;
 
     for verdict in ["allowed", "wrong_amount"] {
-        let line =
-            metrics.lines().find(|line| line.starts_with(&format!("tasdiq_callbacks_total{{verdict=\"{verdict}\"}}")));
+        let line = metrics.lines().find(|line| {
+            line.starts_with(&format!("tasdiq_callbacks_total{{gateway=\"atmos\",verdict=\"{verdict}\"}}"))
+        });
         let count: u64 = line.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
         assert!(count > 0, "{line:?}");
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use domain::callback_verdict::CallbackVerdict;
+use domain::order::PaymentType;
 use domain::transaction::Callback;
 use gateway::atmos::{AtmosGateway, callback_answer};
 use poem::web::Json;
@@ -30,7 +31,7 @@ pub(crate) async fn post_callback(api: SharedApi<'_>, request: &Request, body: B
     let began = Instant::now();
     let address = sender::sender(request, &api.context.callback_addresses);
     let verdict = judge(&api, address, request, body).await?;
-    metrics::count_callback(verdict, began.elapsed());
+    metrics::count_callback(PaymentType::Atmos, verdict, began.elapsed());
     if !matches!(verdict, CallbackVerdict::Unreadable | CallbackVerdict::BadlySigned) {
         ProvenCredential::of(request).record(Credential::Signature);
     }
@@ -41,13 +42,17 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
     let reading = request_body::read(request.headers(), body, BODY_LIMIT);
     let bytes = match tokio::time::timeout(BODY_TIME_LIMIT, reading).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(BodyFault::TooLarge)) => return Ok(refuse_without_body(api, "it is above 8 KiB")),
-        Ok(Err(BodyFault::Incomplete)) => return Ok(refuse_without_body(api, "it broke off")),
+        Ok(Err(BodyFault::TooLarge)) => return Ok(refuse_without_body(api, PaymentType::Atmos, "it is above 8 KiB")),
+        Ok(Err(BodyFault::Incomplete)) => return Ok(refuse_without_body(api, PaymentType::Atmos, "it broke off")),
         Ok(Err(BodyFault::UnknownCoding)) => {
-            refuse_without_body(api, "its content coding is not known; it was answered 415 with those that are");
+            refuse_without_body(
+                api,
+                PaymentType::Atmos,
+                "its content coding is not known; it was answered 415 with those that are",
+            );
             return Err(Problem::unknown_coding());
         }
-        Err(_elapsed) => return Ok(refuse_without_body(api, "it did not come in time")),
+        Err(_elapsed) => return Ok(refuse_without_body(api, PaymentType::Atmos, "it did not come in time")),
     };
     let received = |digest| ReceivedBody { bytes: &bytes, digest, address };
     match api.context.gateways.read_atmos_callback(&bytes) {
@@ -57,7 +62,7 @@ async fn judge(api: &Api, address: Option<IpAddr>, request: &Request, body: Body
                 .await
                 .map_err(|_elapsed| Problem::too_slow(TIME_LIMIT.as_secs()))?
         }
-        Err(fault) => Ok(refuse_unproven(api, fault, received(&digest::sha256_hex(&bytes))).await),
+        Err(fault) => Ok(refuse_unproven(api, PaymentType::Atmos, fault, received(&digest::sha256_hex(&bytes))).await),
     }
 }
 
@@ -78,7 +83,11 @@ async fn answer(
         })?;
     let transaction_id = callback.transaction_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
     let account = callback.account.as_deref().unwrap_or("-");
-    let lines = if verdict.allows() { &api.signed_log.allowed } else { &api.signed_log.refused };
+    let lines = if verdict.allows() {
+        &api.signed_log.of(PaymentType::Atmos).allowed
+    } else {
+        &api.signed_log.of(PaymentType::Atmos).refused
+    };
     if !SignedCallbackLog::may_log(lines) {
         return Ok(verdict);
     }
@@ -127,12 +136,12 @@ fn check_sender(api: &Api, address: Option<IpAddr>) -> Sender {
     if addresses.lists(address) {
         return Sender::Heard;
     }
-    metrics::count_unlisted(is_refused);
+    metrics::count_unlisted(PaymentType::Atmos, is_refused);
     let (what_becomes, sender) = match is_refused {
         true => ("refused", Sender::TurnedAway),
         false => ("only watched", Sender::Heard),
     };
-    if !SignedCallbackLog::may_log(&api.signed_log.unlisted) {
+    if !SignedCallbackLog::may_log(&api.signed_log.of(PaymentType::Atmos).unlisted) {
         return sender;
     }
     let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());

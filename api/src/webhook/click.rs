@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use domain::callback_verdict::CallbackVerdict;
+use domain::order::PaymentType;
 use domain::transaction::CallbackFault;
 use gateway::callback_addresses::{self, AddressCheck};
 use gateway::click::{CalledIds, ClickCall, ClickCode, ClickFault, ClickGateway, ClickStep, ToldOutcome, click_answer};
@@ -57,7 +58,7 @@ pub(crate) async fn answer_call(api: SharedApi<'_>, request: &Request, body: Bod
     let began = Instant::now();
     let (verdict, answer) = answer(&api, request, body).await?;
     if let Some(verdict) = verdict {
-        metrics::count_callback(verdict, began.elapsed());
+        metrics::count_callback(PaymentType::Click, verdict, began.elapsed());
     }
     Ok(Json(answer))
 }
@@ -98,20 +99,24 @@ async fn read_body(api: &Api, request: &Request, body: Body) -> Result<Result<Ve
         Ok(Err(BodyFault::TooLarge)) => "it is above 8 KiB",
         Ok(Err(BodyFault::Incomplete)) => "it broke off",
         Ok(Err(BodyFault::UnknownCoding)) => {
-            refuse_without_body(api, "its content coding is not known; it was answered 415 with those that are");
+            refuse_without_body(
+                api,
+                PaymentType::Click,
+                "its content coding is not known; it was answered 415 with those that are",
+            );
             return Err(Problem::unknown_coding());
         }
         Err(_elapsed) => "it did not come in time",
     };
-    Ok(Err(refuse_without_body(api, why)))
+    Ok(Err(refuse_without_body(api, PaymentType::Click, why)))
 }
 
 /// A call whose signature fits none of our keys, or that cannot be read.
 async fn refuse_forged(api: &Api, fault: CallbackFault, received: ReceivedBody<'_>) -> CallbackVerdict {
     match api.click.unproven.try_acquire() {
-        Ok(_place) => refuse_unproven(api, fault, received).await,
+        Ok(_place) => refuse_unproven(api, PaymentType::Click, fault, received).await,
         Err(_) => {
-            metrics::count_unkept();
+            metrics::count_unkept(PaymentType::Click);
             match fault {
                 CallbackFault::Unreadable => CallbackVerdict::Unreadable,
                 CallbackFault::BadlySigned => CallbackVerdict::BadlySigned,
@@ -131,7 +136,7 @@ fn refuse_signed(api: &Api, request: &Request, fault: ClickFault) -> CallbackVer
             (CallbackVerdict::Unreadable, "an action that is neither 0 nor 1")
         }
     };
-    if SignedCallbackLog::may_log(&api.signed_log.refused) {
+    if SignedCallbackLog::may_log(&api.signed_log.of(PaymentType::Click).refused) {
         warn!(verdict = %verdict, "a correctly signed call of Click was refused: it has {what}");
     }
     verdict
@@ -175,7 +180,7 @@ impl ProvenClick<'_> {
     fn not_written(&self, problem: Problem) -> Result<(Option<CallbackVerdict>, Value), Problem> {
         match self.call.step {
             ClickStep::Prepare => {
-                if SignedCallbackLog::may_log(&self.api.signed_log.refused) {
+                if SignedCallbackLog::may_log(&self.api.signed_log.of(PaymentType::Click).refused) {
                     warn!(
                         "a Prepare of Click's attempt {} was refused: our database did not do it",
                         self.call.external_id
@@ -215,7 +220,7 @@ impl ProvenClick<'_> {
     }
 
     fn log(&self, verdict: CallbackVerdict, code: ClickCode) {
-        let log = &self.api.signed_log;
+        let log = self.api.signed_log.of(PaymentType::Click);
         let is_success = code == ClickCode::Success;
         if !SignedCallbackLog::may_log(if is_success { &log.allowed } else { &log.refused }) {
             return;
@@ -251,8 +256,8 @@ fn check_sender(api: &Api, account: &ClickGateway, address: Option<IpAddr>) -> S
     if address.is_some_and(|address| callback_addresses::holds(&settings.callback_addresses, address)) {
         return Sender::Heard;
     }
-    metrics::count_unlisted(sender == Sender::TurnedAway);
-    if SignedCallbackLog::may_log(&api.signed_log.unlisted) {
+    metrics::count_unlisted(PaymentType::Click, sender == Sender::TurnedAway);
+    if SignedCallbackLog::may_log(&api.signed_log.of(PaymentType::Click).unlisted) {
         let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
         warn!(
             address,

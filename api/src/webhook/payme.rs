@@ -78,7 +78,7 @@ pub(crate) async fn answer_call(api: SharedApi<'_>, request: &Request, body: Bod
     let began = Instant::now();
     let Answered { body, verdict } = answer(&api, request, body).await;
     if let Some(verdict) = verdict {
-        metrics::count_callback(verdict, began.elapsed());
+        metrics::count_callback(PaymentType::Payme, verdict, began.elapsed());
     }
     with_status_200(body)
 }
@@ -94,7 +94,7 @@ fn with_status_200(body: Body) -> Response {
 
 async fn answer(api: &Arc<Api>, request: &Request, body: Body) -> Answered {
     if request.method() != Method::POST {
-        let verdict = refuse_without_body(api, "its method is not POST");
+        let verdict = refuse_without_body(api, PaymentType::Payme, "its method is not POST");
         return Answered::fault(&CallId::default(), PaymeFault::NotPost, Some(verdict));
     }
     // The key is compared first, so that senders of slow bodies without one take no place of Payme's; it is told after the body
@@ -115,13 +115,13 @@ async fn answer(api: &Arc<Api>, request: &Request, body: Body) -> Answered {
         Ok(call) => call,
         Err(fault) => {
             let digest = digest::sha256_hex(&bytes);
-            let verdict = refuse_unproven(api, CallbackFault::Unreadable, received(&digest)).await;
+            let verdict = refuse_unproven(api, PaymentType::Payme, CallbackFault::Unreadable, received(&digest)).await;
             return Answered::fault(&CallId::default(), fault, Some(verdict));
         }
     };
     let Some(account) = account else {
         let digest = digest::sha256_hex(&bytes);
-        let verdict = refuse_unproven(api, CallbackFault::BadlySigned, received(&digest)).await;
+        let verdict = refuse_unproven(api, PaymentType::Payme, CallbackFault::BadlySigned, received(&digest)).await;
         return Answered::fault(&id, PaymeFault::NotPrivileged, Some(verdict));
     };
     ProvenCredential::of(request).record(Credential::Signature);
@@ -129,7 +129,7 @@ async fn answer(api: &Arc<Api>, request: &Request, body: Body) -> Answered {
         Ok(asked) => asked,
         Err(fault) => {
             // It is not stored: old templates have a method that brings a password.
-            if SignedCallbackLog::may_log(&api.signed_log.refused) {
+            if SignedCallbackLog::may_log(&api.signed_log.of(PaymentType::Payme).refused) {
                 warn!(code = fault.code(), "a call of Payme with a right key cannot be read, code {}", fault.code());
             }
             return Answered::fault(&id, fault, Some(CallbackVerdict::Unreadable));
@@ -158,7 +158,7 @@ async fn read_body(api: &Api, request: &Request, body: Body) -> Result<Vec<u8>, 
         Ok(Err(BodyFault::Incomplete)) => ("it broke off", PaymeFault::NotJson),
         Err(_elapsed) => ("it did not come in time", PaymeFault::NotJson),
     };
-    let verdict = refuse_without_body(api, why);
+    let verdict = refuse_without_body(api, PaymentType::Payme, why);
     Err(Answered::fault(&CallId::default(), fault, Some(verdict)))
 }
 
@@ -194,7 +194,7 @@ impl ProvenCall<'_> {
             Ok(Err(error)) => error.to_string(),
             Err(_elapsed) => format!("it did not answer within {} s", TIME_LIMIT.as_secs()),
         };
-        if SignedCallbackLog::may_log(&self.api.signed_log.refused) {
+        if SignedCallbackLog::may_log(&self.api.signed_log.of(PaymentType::Payme).refused) {
             let method = asked.method();
             warn!(method, error = %trouble, "Payme must repeat {method}, for the database did not do it: {trouble}");
         }
@@ -283,7 +283,7 @@ impl ProvenCall<'_> {
             PaymeRequest::CheckPerform(_) | PaymeRequest::Statement { .. } => "-",
         };
         let (is_allowed, code) = (answer.is_ok(), answer.as_ref().err().map_or(0, PaymeFault::code));
-        let log = &self.api.signed_log;
+        let log = self.api.signed_log.of(PaymentType::Payme);
         if !SignedCallbackLog::may_log(if is_allowed { &log.allowed } else { &log.refused }) {
             return;
         }
@@ -325,8 +325,8 @@ fn check_sender(api: &Api, account: &PaymeGateway, address: Option<IpAddr>) -> S
     if address.is_some_and(|address| callback_addresses::holds(&settings.addresses, address)) {
         return Sender::Heard;
     }
-    metrics::count_unlisted(sender == Sender::TurnedAway);
-    if SignedCallbackLog::may_log(&api.signed_log.unlisted) {
+    metrics::count_unlisted(PaymentType::Payme, sender == Sender::TurnedAway);
+    if SignedCallbackLog::may_log(&api.signed_log.of(PaymentType::Payme).unlisted) {
         let address = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
         warn!(
             address,

@@ -1,9 +1,8 @@
 //! Commands about gateways and the calls to them.
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use domain::gateway_rate::GatewayRate;
-use gateway::Gateway;
+use domain::order::{GatewayIdentity, PaymentType};
 
 use super::examples::examples;
 use super::output::Output;
@@ -17,29 +16,29 @@ pub(crate) enum GatewaysCommand {
     #[command(after_help = examples!("tasdiq gateways show", "tasdiq gateways show atmos --json"))]
     Show {
         #[command(flatten)]
-        gateway: NamedGateway,
+        account: NamedAccount,
         #[command(flatten)]
         output: Output,
     },
-    /// Pause all calls to a gateway, until `tasdiq gateways resume`
+    /// Pause all calls to a gateway account, until `tasdiq gateways resume`
     ///
     /// No call of any process leaves. Calls under way are not cut off. Orders are still taken and callbacks are answered;
     /// payment links and confirmations wait, and are made when calls leave again. A pause outlives restarts.
-    #[command(after_help = examples!("tasdiq gateways pause"))]
+    #[command(after_help = examples!("tasdiq gateways pause", "tasdiq gateways pause atmos"))]
     Pause {
         #[command(flatten)]
-        gateway: NamedGateway,
+        account: NamedAccount,
         #[command(flatten)]
         output: Output,
     },
-    /// Let calls to a gateway leave again
+    /// Let calls to a gateway account leave again
     ///
     /// Ends a pause, and resets a circuit breaker that has opened by itself, so that all calls leave at once. If the gateway
     /// still fails, the breaker opens again. A `Retry-After` of the gateway is still obeyed, unless you override it.
     #[command(after_help = examples!("tasdiq gateways resume", "tasdiq gateways resume --override"))]
     Resume {
         #[command(flatten)]
-        gateway: NamedGateway,
+        account: NamedAccount,
         /// Let calls leave although the gateway sent a Retry-After
         ///
         /// The gateway may answer with a longer wait, or block the store: ask the gateway's operator first.
@@ -48,7 +47,7 @@ pub(crate) enum GatewaysCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Change the rate limit of a gateway while everything runs
+    /// Change the rate limit of a gateway account while everything runs
     ///
     /// With `configured` the limit is the value of TASDIQ_GATEWAY_RATE again.
     #[command(
@@ -57,7 +56,7 @@ pub(crate) enum GatewaysCommand {
     )]
     Rate {
         #[command(flatten)]
-        gateway: NamedGateway,
+        account: NamedAccount,
         /// Calls per second and calls at once, of all processes together, such as 10/20; or `configured`, for the value of
         /// TASDIQ_GATEWAY_RATE
         #[arg(value_parser = rate_choice)]
@@ -72,24 +71,34 @@ pub(crate) enum GatewaysCommand {
     #[command(after_help = examples!("tasdiq gateways reset"))]
     Reset {
         #[command(flatten)]
-        gateway: NamedGateway,
+        account: NamedAccount,
         #[command(flatten)]
         output: Output,
     },
 }
 
-/// The gateway that a command is about.
+/// The gateway account that a command is about.
 #[derive(Debug, Args)]
-pub(crate) struct NamedGateway {
-    /// The gateway's name; may be left out, because there is one
-    #[arg(value_name = "GATEWAY", value_parser = PossibleValuesParser::new(Gateway::NAMES))]
+pub(crate) struct NamedAccount {
+    /// The account, such as atmos:1234, or the gateway's name where it has one account; may be left out where there is one
+    /// account
+    #[arg(value_name = "ACCOUNT", value_parser = account_name)]
     name: Option<String>,
 }
 
-impl NamedGateway {
-    /// Its name; without one in the command line the only gateway that there is.
-    pub(crate) fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or(Gateway::NAMES[0])
+impl NamedAccount {
+    /// The word of the command line.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+fn account_name(text: &str) -> Result<String, String> {
+    let is_account = GatewayIdentity(text.to_owned()).payment_type().is_some();
+    if is_account || PaymentType::parse(text).is_some() {
+        Ok(text.to_owned())
+    } else {
+        Err("is neither an account, such as atmos:1234, nor a gateway: atmos, payme, click".to_owned())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The report of an audit, for people and for machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use audit::{Difference, Kind, Severity};
 use serde::Serialize;
@@ -13,13 +13,24 @@ const LISTED: usize = 20;
 /// The longest sentence of a table.
 const SAYS_CHARACTERS: usize = 160;
 
-/// How much was compared.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Audited {
-    /// The gateway account that was asked.
+/// One gateway account that was asked.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct AskedAccount {
+    /// Its identity.
     pub(super) gateway: String,
     /// Whether by the gateway's `ledger`, or by its answers one by one, `inquiries`.
     pub(super) word: &'static str,
+}
+
+/// How much was compared.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Audited {
+    /// The gateway accounts that were asked, separated by commas.
+    gateway: String,
+    /// Whether by the gateways' `ledger`, or by their answers one by one, `inquiries`; both where the accounts differ.
+    word: String,
+    /// The accounts one by one.
+    accounts: Vec<AskedAccount>,
     pub(super) orders: u64,
     pub(super) transactions: u64,
     /// The transactions on which the gateway took money, also those without a row of ours.
@@ -28,6 +39,16 @@ pub(super) struct Audited {
     pub(super) callbacks: u64,
     /// The open jobs and the dead letters.
     pub(super) jobs: u64,
+}
+
+impl Audited {
+    /// Nothing yet, of these accounts.
+    pub(super) fn of(accounts: Vec<AskedAccount>) -> Self {
+        let gateways: Vec<&str> = accounts.iter().map(|asked| asked.gateway.as_str()).collect();
+        let words: BTreeSet<&str> = accounts.iter().map(|asked| asked.word).collect();
+        let (gateway, word) = (gateways.join(", "), words.into_iter().collect::<Vec<_>>().join(", "));
+        Audited { gateway, word, accounts, ..Audited::default() }
+    }
 }
 
 /// Everything that was found.
@@ -97,13 +118,15 @@ impl AuditReport {
 
     /// The text for people.
     pub(super) fn text(&self) -> String {
-        let Audited { gateway, word, orders, transactions, debits, callbacks, jobs } = &self.audited;
+        let Audited { accounts, orders, transactions, debits, callbacks, jobs, .. } = &self.audited;
+        let accounts = accounts.iter().map(|AskedAccount { gateway, word }| format!("{gateway}, asked by its {word}"));
         let mut text = format!(
-            "gateway      {gateway}, asked by its {word}\n\
+            "gateway      {}\n\
              compared     {orders} orders, {transactions} transactions, {debits} debits, {callbacks} allowed callbacks, \
              {jobs} jobs\n\
              differences  {}\n\
              information  {}",
+            accounts.collect::<Vec<_>>().join("\n             "),
             counted(&by_kind(&self.differences)),
             counted(&self.informed),
         );

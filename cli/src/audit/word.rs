@@ -25,7 +25,7 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1
 /// After so many transactions in a row without an answer the gateway itself is in trouble, and the audit ends.
 const SILENT_IN_A_ROW: usize = 8;
 
-/// The gateway as an audit asks it.
+/// One gateway account as an audit asks it.
 pub(super) struct GatewayWord {
     gateway: Gateway,
     /// The lines of the ledger that were not compared yet; `None` where the gateway shows no ledger.
@@ -58,6 +58,11 @@ impl GatewayWord {
         self.ledger.is_some()
     }
 
+    /// What it is asked by: `ledger` or `inquiries`.
+    pub(super) fn asked_by(&self) -> &'static str {
+        if self.is_ledger() { "ledger" } else { "inquiries" }
+    }
+
     /// Reads the ledger again. Inquiries are always new.
     ///
     /// # Errors
@@ -65,7 +70,7 @@ impl GatewayWord {
     pub(super) async fn renew(&mut self) -> Result<(), Exit> {
         // The old one is dropped first: a ledger is large.
         self.ledger = None;
-        let lines = patiently(|| self.gateway.ledger()).await.map_err(away)?;
+        let lines = patiently(|| self.gateway.ledger()).await.map_err(|trouble| self.away(trouble))?;
         self.ledger = lines.map(|lines| lines.into_iter().map(|line| (line.report.transaction_id, line)).collect());
         Ok(())
     }
@@ -131,14 +136,14 @@ impl GatewayWord {
             Ok(Some(report)) => report.into(),
             Ok(None) => Word::Unknown,
             Err(GatewayError::Refused { .. }) => Word::Unknown,
-            Err(error @ GatewayError::NotAdmitted { .. }) => return Err(away(error)),
+            Err(error @ GatewayError::NotAdmitted { .. }) => return Err(self.away(error)),
             // This says something about the gateway, and nothing about this transaction.
-            Err(error @ GatewayError::HeldBack { .. }) => return Err(away(error)),
-            Err(error @ GatewayError::Unreachable(_)) if self.answered == 0 => return Err(away(error)),
+            Err(error @ GatewayError::HeldBack { .. }) => return Err(self.away(error)),
+            Err(error @ GatewayError::Unreachable(_)) if self.answered == 0 => return Err(self.away(error)),
             Err(error) => {
                 self.silent_in_a_row += 1;
                 if self.silent_in_a_row >= SILENT_IN_A_ROW {
-                    return Err(away(error));
+                    return Err(self.away(error));
                 }
                 return Ok(Word::NotAsked { why: causes(&error) });
             }
@@ -146,6 +151,14 @@ impl GatewayWord {
         self.answered += 1;
         self.silent_in_a_row = 0;
         Ok(word)
+    }
+
+    fn away(&self, trouble: GatewayError) -> Exit {
+        let is_ours_to_mend = matches!(trouble, GatewayError::NotAdmitted { .. });
+        let account = self.gateway.identity();
+        let trouble = anyhow!(trouble)
+            .context(format!("{account}: the gateway cannot be asked, so nothing can be compared with its word"));
+        if is_ours_to_mend { Exit::Configuration(trouble) } else { Exit::GatewayAway(trouble) }
     }
 }
 
@@ -205,10 +218,4 @@ where
             None => return Err(trouble),
         }
     }
-}
-
-fn away(trouble: GatewayError) -> Exit {
-    let is_ours_to_mend = matches!(trouble, GatewayError::NotAdmitted { .. });
-    let trouble = anyhow!(trouble).context("the gateway cannot be asked, so nothing can be compared with its word");
-    if is_ours_to_mend { Exit::Configuration(trouble) } else { Exit::GatewayAway(trouble) }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gateway::coordination::Obstacle;
-use gateway::{AccountSettings, Gateway, GatewayError, Gateways};
+use gateway::{AccountSettings, GatewayError, Gateways};
 use process::admission;
 use redis_server::RedisServer;
 use store::Store;
@@ -13,29 +13,40 @@ use tokio::time::timeout;
 use super::check_results::CheckResults;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::gateways::AdmissionReport;
+use crate::gateways::{AdmissionReport, KnownAccount, KnownAccounts};
 use crate::installation::gateway_to_observe;
 
-/// Checks whether calls to the gateway leave, as the processes see it; this command may see it differently.
-pub(super) async fn look_at_admission(store: &Store, results: &mut CheckResults) {
-    let report = match AdmissionReport::read(store, Gateway::NAMES[0]).await {
-        Ok(report) => report,
+/// Checks whether calls to each gateway account leave, as the processes see it; this command may see it differently.
+pub(super) async fn look_at_admission(config: &Config, store: &Store, results: &mut CheckResults) {
+    let known = match KnownAccounts::read(config, store).await {
+        Ok(known) => known,
         Err(trouble) => return results.fault("admission", causes(&trouble), "mend the database"),
     };
+    for account in &known.accounts {
+        match AdmissionReport::read(store, account).await {
+            Ok(report) => tell_of_admission(account, &report, results),
+            Err(trouble) => results.fault("admission", causes(&trouble), "mend the database"),
+        }
+    }
+}
+
+fn tell_of_admission(account: &KnownAccount, report: &AdmissionReport, results: &mut CheckResults) {
+    let account = &account.identity;
     if let Some(since) = report.paused_since() {
-        let says = format!("an operator has paused calls to the gateway since {since}: links and confirmations wait");
-        results.warn("admission", says, "let calls leave again with `tasdiq gateways resume` when it is time");
+        let says = format!("an operator has paused calls to {account} since {since}: links and confirmations wait");
+        let act = format!("let calls leave again with `tasdiq gateways resume {account}` when it is time");
+        results.warn("admission", says, act);
     }
     let troubles = report.troubles();
     for trouble in &troubles {
         results.warn(
             "admission",
-            trouble.as_str(),
-            "nothing is lost, and it goes on by itself; see `tasdiq gateways show`, and ask Atmos if it lasts",
+            format!("{account}: {trouble}"),
+            "nothing is lost, and it goes on by itself; see `tasdiq gateways show`, and ask the gateway if it lasts",
         );
     }
     if troubles.is_empty() && report.paused_since().is_none() {
-        results.ok("admission", format!("calls leave; rate limit {}", report.rate_limit()));
+        results.ok("admission", format!("nothing holds back calls to {account}; rate limit {}", report.rate_limit()));
     }
 }
 
@@ -58,7 +69,7 @@ async fn look_at_gateway(
     redis: Option<RedisServer>,
     results: &mut CheckResults,
 ) {
-    let gateway = match gateway_to_observe(account, redis) {
+    let gateway = match gateway_to_observe(config, account, redis) {
         Ok(gateway) => gateway,
         Err(trouble) => {
             let says = match trouble {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::job::QueueName;
+use domain::order::GatewayIdentity;
 use domain::time::rfc3339;
 use store::processes::{self, Process};
 use store::{DatabaseUrl, Store, orders};
@@ -30,8 +31,8 @@ pub(super) async fn look_at_processes(
     for process in &alive {
         let work =
             if process.slots > 0 { format!(", {} slots for {}", process.slots, process.queues) } else { String::new() };
-        let account = process.gateway.as_ref().map_or(String::new(), |gateway| format!(", {gateway}"));
-        results.ok("processes", format!("{} {} {}{work}{account}", process.role, process.version, process.id));
+        let accounts: String = process.account_identities().iter().map(|account| format!(", {account}")).collect();
+        results.ok("processes", format!("{} {} {}{work}{accounts}", process.role, process.version, process.id));
     }
     look_at_logs(&alive, results);
     look_for_silence(alive.iter().chain(&gone), now_ms, results);
@@ -71,15 +72,13 @@ pub(super) fn look_at_logs(alive: &[Process], results: &mut CheckResults) {
 
 /// Only a worker that has an order's gateway account can ask about its money.
 async fn look_at_accounts(alive: &[Process], store: &Store, results: &mut CheckResults) {
-    let served: BTreeSet<&str> = alive
-        .iter()
-        .filter(|process| process.slots > 0)
-        .filter_map(|process| process.gateway.as_ref().map(|gateway| gateway.0.as_str()))
-        .collect();
+    let of_workers = alive.iter().filter(|process| process.slots > 0).map(Process::account_identities);
+    let of_workers: BTreeSet<Vec<GatewayIdentity>> = of_workers.filter(|accounts| !accounts.is_empty()).collect();
+    let served: BTreeSet<&str> = of_workers.iter().flatten().map(|account| account.0.as_str()).collect();
     if served.is_empty() {
         return; // no worker is alive, or all are of an older release
     }
-    if served.len() > 1 {
+    if of_workers.len() > 1 {
         let says = format!("workers of {} gateway accounts share this database: {}", served.len(), join(&served));
         results.warn("accounts", says, "finish the roll-out, if it is one");
     }
@@ -97,7 +96,7 @@ async fn look_at_accounts(alive: &[Process], store: &Store, results: &mut CheckR
                 account.confirming,
                 rfc3339(account.oldest_ms)
             ),
-            "start a worker with its ATMOS_ variables until they have ended; three days after their time a person must look",
+            "start a worker with its settings until they have ended; three days after their time a person must look",
         );
     }
     if open.iter().all(|account| served.contains(account.gateway.0.as_str())) {

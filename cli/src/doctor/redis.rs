@@ -1,6 +1,7 @@
 //! Redis, where it carries the queue.
 
-use gateway::coordination::Coordination;
+use domain::order::{GatewayIdentity, PaymentType};
+use gateway::coordination::{CoordinatedAccount, Coordination};
 use queue::RedisQueue;
 use redis_server::RedisServer;
 use store::Store;
@@ -67,7 +68,9 @@ pub(super) async fn look_at_redis(
 
 /// Whether processes can share the admission of gateway calls there.
 async fn runs_scripts(server: &RedisServer) -> bool {
-    let coordination = Coordination::redis(server.clone(), None);
+    // Any account would do: each runs the same script.
+    let account = CoordinatedAccount::new(PaymentType::Atmos, GatewayIdentity("doctor".to_owned()));
+    let coordination = Coordination::redis(account, server.clone(), None);
     coordination.refresh().await;
     coordination.view().is_shared
 }

@@ -25,6 +25,7 @@ fn process(role: &str, queues: &str, redis_instance_id: Option<&str>) -> Process
         weather: None,
         log_fault: None,
         gateway: None,
+        accounts: None,
     }
 }
 

@@ -1,139 +1,138 @@
-//! `tasdiq gateways list`: every gateway account of the installation, and whether calls to it leave.
+//! The gateway accounts that a command may be about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use gateway::Gateway;
-use serde::Serialize;
-use store::{Store, StoreError, orders, processes};
+use domain::order::{GatewayIdentity, PaymentType};
+use store::admission::SettingsRows;
+use store::processes::{self, Process};
+use store::{Store, StoreError, orders};
 
-use super::AdmissionReport;
-use super::report::CAUSE_CHARACTERS;
-use crate::arguments::Output;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::output::{lines, print, print_json, short, table};
 
-/// One gateway account: a store of the shop at a gateway.
-#[derive(Debug, Serialize)]
-struct AccountView {
-    gateway: &'static str,
-    account: String,
-    /// How many living processes have it.
-    processes: usize,
+/// One gateway account of the installation: one contract of a shop with one gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownAccount {
+    pub(crate) identity: GatewayIdentity,
     /// Its orders on their way.
-    open_orders: i64,
-    #[serde(flatten)]
-    calls: CallsView,
+    pub(super) open_orders: i64,
+    /// Whether a release with one account could have this one.
+    pub(super) has_older_names: bool,
 }
 
-/// Whether calls leave, as the processes see it.
-#[derive(Debug, Serialize)]
-struct CallsView {
-    calls_leave: bool,
-    /// `operator`, `retry_after`, `breaker` or `no_process`.
-    held_back_by: Option<&'static str>,
-    /// Since when an operator has paused calls, or the breaker is open.
-    since: Option<String>,
-    /// The end of a `Retry-After`.
-    until: Option<String>,
-    /// The failure that opened the breaker.
-    cause: Option<String>,
-}
-
-/// Lists the accounts.
-///
-/// # Errors
-/// The database did not answer.
-pub(super) async fn list(config: &Config, store: &Store, output: Output) -> Result<(), Exit> {
-    let accounts = read(config, store).await?;
-    if output.json {
-        return Ok(print_json(&accounts)?);
+impl KnownAccount {
+    /// The name of its gateway, such as `atmos`.
+    pub(crate) fn gateway(&self) -> &'static str {
+        self.identity.payment_type().map_or("unknown", PaymentType::as_str)
     }
-    let mut table = table(&["gateway", "account", "processes", "open orders", "calls"]);
-    for account in &accounts {
-        table.add_row([
-            account.gateway.to_owned(),
-            account.account.clone(),
-            account.processes.to_string(),
-            account.open_orders.to_string(),
-            account.calls.text(),
-        ]);
-    }
-    Ok(print(&lines(&table))?)
-}
 
-/// The accounts of living processes and of open orders; where there are none, the account of this configuration.
-async fn read(config: &Config, store: &Store) -> Result<Vec<AccountView>, StoreError> {
-    let name = Gateway::NAMES[0];
-    let (alive, open, report) =
-        tokio::try_join!(processes::alive(store), orders::open_by_account(store), AdmissionReport::read(store, name))?;
-    let mut members: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for process in &alive {
-        if let Some(account) = &process.gateway {
-            members.entry(account.0.clone()).or_default().insert(&process.id);
+    /// The rows of the operator's settings for it.
+    pub(super) fn rows(&self) -> SettingsRows {
+        match self.has_older_names {
+            true => SettingsRows::with_older(&self.identity),
+            false => SettingsRows::of(&self.identity),
         }
     }
-    for account in &open {
-        members.entry(account.gateway.0.clone()).or_default();
-    }
-    if members.is_empty() {
-        members.insert(config.atmos.identity().0, BTreeSet::new());
-    }
-    let open_orders = |account: &str| open.iter().find(|open| open.gateway.0 == account).map_or(0, |open| open.orders);
-    Ok(members
-        .into_iter()
-        .map(|(account, processes)| AccountView {
-            gateway: name,
-            processes: processes.len(),
-            open_orders: open_orders(&account),
-            calls: CallsView::new(&report, &processes),
-            account,
-        })
-        .collect())
 }
 
-impl CallsView {
-    fn new(report: &AdmissionReport, processes: &BTreeSet<&str>) -> Self {
-        let held_back = |by: &'static str| CallsView {
-            calls_leave: false,
-            held_back_by: Some(by),
-            since: None,
-            until: None,
-            cause: None,
+/// The accounts of living processes and of open orders; where no process lives, those of this configuration, too.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownAccounts {
+    pub(crate) accounts: Vec<KnownAccount>,
+}
+
+impl KnownAccounts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The database did not answer.
+    pub(crate) async fn read(config: &Config, store: &Store) -> Result<Self, StoreError> {
+        let (alive, open) = tokio::try_join!(processes::alive(store), orders::open_by_account(store))?;
+        let mut known: BTreeMap<GatewayIdentity, i64> = BTreeMap::new();
+        for identity in alive.iter().flat_map(Process::account_identities) {
+            known.insert(identity, 0);
+        }
+        if known.is_empty() {
+            // The operator's shell need not have the settings of the processes, so they count only where nothing else is known.
+            let is_alone = open.is_empty() || !config.is_sandbox();
+            known.extend(config.accounts().iter().filter(|_| is_alone).map(|account| (account.identity(), 0)));
+        }
+        known.extend(open.into_iter().map(|open| (open.gateway, open.orders)));
+        let older = older_accounts(config, &alive, known.keys());
+        let account = |(identity, open_orders)| {
+            let has_older_names = older.contains(&identity);
+            KnownAccount { identity, open_orders, has_older_names }
         };
-        if let Some(since) = report.paused_since() {
-            return CallsView { since: Some(since.to_owned()), ..held_back("operator") };
-        }
-        if processes.is_empty() {
-            return held_back("no_process");
-        }
-        let of_account = || report.processes().filter(|process| processes.contains(process.id()));
-        if let Some(until) = of_account().filter_map(|process| process.retry_after_until()).max() {
-            return CallsView { until: Some(until.to_owned()), ..held_back("retry_after") };
-        }
-        if let Some((since, cause)) = of_account().find_map(|process| process.breaker_opened()) {
-            return CallsView {
-                since: since.map(str::to_owned),
-                cause: Some(cause.to_owned()),
-                ..held_back("breaker")
-            };
-        }
-        CallsView { calls_leave: true, held_back_by: None, since: None, until: None, cause: None }
+        Ok(KnownAccounts { accounts: known.into_iter().map(account).collect() })
     }
 
-    fn text(&self) -> String {
-        let since = self.since.as_deref().unwrap_or("just now");
-        match self.held_back_by {
-            None => "leave".to_owned(),
-            Some("operator") => format!("PAUSED by an operator since {since}"),
-            Some("retry_after") => {
-                format!("none leaves until {}: Retry-After of the gateway", self.until.as_deref().unwrap_or("later"))
+    /// The accounts that this word means: an identity, or the name of a gateway. All accounts without one.
+    ///
+    /// # Errors
+    /// There is no such account.
+    pub(super) fn named(&self, name: Option<&str>) -> Result<Vec<&KnownAccount>, Exit> {
+        let fits =
+            |account: &&KnownAccount| name.is_none_or(|name| account.identity.0 == name || account.gateway() == name);
+        let named: Vec<&KnownAccount> = self.accounts.iter().filter(fits).collect();
+        match (named.is_empty(), name) {
+            (true, Some(name)) => {
+                Err(Exit::failed(format!("there is no gateway account {name}; there are: {}", self.list())))
             }
-            Some("breaker") => {
-                let cause = short(self.cause.as_deref().unwrap_or("unknown"), CAUSE_CHARACTERS);
-                format!("held back by the circuit breaker since {since}: {cause}")
-            }
-            Some(_) => "none: no living process has this account".to_owned(),
+            _ => Ok(named),
         }
+    }
+
+    /// The one account that this word means; without a word the only one that there is.
+    ///
+    /// # Errors
+    /// There is none, or several fit.
+    pub(super) fn one(&self, name: Option<&str>) -> Result<&KnownAccount, Exit> {
+        match (self.named(name)?.as_slice(), name) {
+            ([account], _) => Ok(account),
+            (_, None) => Err(Exit::failed(format!("say which gateway account: {}", self.list()))),
+            (several, Some(name)) => Err(Exit::failed(format!(
+                "{name} has {} accounts; say which: {}",
+                several.len(),
+                join(several.iter().copied())
+            ))),
+        }
+    }
+
+    /// The account that a release with one account would have; the only one where that is not known.
+    ///
+    /// # Errors
+    /// There are several, and none of them is that one.
+    pub(super) fn older(&self) -> Result<&KnownAccount, Exit> {
+        match self.accounts.iter().find(|account| account.has_older_names) {
+            Some(account) => Ok(account),
+            None => self.one(None),
+        }
+    }
+
+    fn list(&self) -> String {
+        join(self.accounts.iter())
+    }
+}
+
+fn join<'a>(accounts: impl Iterator<Item = &'a KnownAccount>) -> String {
+    accounts.map(|account| account.identity.0.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The accounts that share their state with processes of a release with one account. Living processes say which; where none
+/// lives it is the account that this configuration has as such, or the only one at Atmos.
+fn older_accounts<'a>(
+    config: &Config,
+    alive: &[Process],
+    known: impl Iterator<Item = &'a GatewayIdentity>,
+) -> Vec<GatewayIdentity> {
+    if !alive.is_empty() {
+        return alive.iter().filter_map(|process| process.gateway.clone()).collect();
+    }
+    let of_atmos: Vec<_> = known.filter(|identity| identity.payment_type() == Some(PaymentType::Atmos)).collect();
+    let configured = config.older_account().filter(|account| of_atmos.contains(&account));
+    match (configured, of_atmos.as_slice()) {
+        (Some(account), _) => vec![account],
+        (None, [only]) => vec![(*only).clone()],
+        (None, _) => Vec::new(),
     }
 }

@@ -4,15 +4,13 @@
 use serde_json::{Map, Value};
 use store::Store;
 
+use super::accounts::{KnownAccount, KnownAccounts};
 use super::{AdmissionReport, followed, pause, print_done, resume, set_rate};
 use crate::arguments::WeatherCommand;
 use crate::config::Config;
 use crate::database::open_store;
 use crate::exit::Exit;
 use crate::output::{print, print_json};
-
-/// The one gateway that older releases had.
-const GATEWAY: &str = "atmos";
 
 /// The names in the JSON, now and then.
 const NAMES: [(&str, &str); 4] = [
@@ -28,29 +26,32 @@ const NAMES: [(&str, &str); 4] = [
 /// As [`super::run`].
 pub(crate) async fn run(config: &Config, command: WeatherCommand) -> Result<(), Exit> {
     let store = open_store(config).await?;
+    let known = KnownAccounts::read(config, &store).await?;
+    let account = known.older()?;
     let (output, done) = match command {
         WeatherCommand::Show(output) => {
-            let report = AdmissionReport::read(&store, GATEWAY).await?;
+            let report = AdmissionReport::read(&store, account).await?;
             let older = with_older_names(&report)?;
             return Ok(if output.json { print_json(&older) } else { print(&report.text()) }?);
         }
-        WeatherCommand::Set { rate, output } => (output, set_rate(&store, rate.rate()).await?),
-        WeatherCommand::Close(output) => (output, pause(&store).await?),
+        WeatherCommand::Set { rate, output } => (output, set_rate(&store, account, rate.rate()).await?),
+        WeatherCommand::Close(output) => (output, pause(&store, account).await?),
         WeatherCommand::Open { overrides_retry_after, output } => {
-            (output, resume(&store, GATEWAY, overrides_retry_after).await?)
+            (output, resume(&store, account, overrides_retry_after).await?)
         }
     };
-    if output.json { print_followed(&store).await } else { print_done(&done) }
+    if output.json { print_followed(&store, account).await } else { print_done(&done) }
 }
 
-async fn print_followed(store: &Store) -> Result<(), Exit> {
-    let report = followed(store, GATEWAY).await?;
+async fn print_followed(store: &Store, account: &KnownAccount) -> Result<(), Exit> {
+    let report = followed(store, account).await?;
     Ok(print_json(&with_older_names(&report)?)?)
 }
 
 fn with_older_names(report: &AdmissionReport) -> anyhow::Result<Value> {
     let Value::Object(mut fields) = serde_json::to_value(report)? else { return Ok(Value::Null) };
     fields.remove("gateway");
+    fields.remove("account");
     Ok(renamed(Value::Object(fields)))
 }
 

@@ -1,5 +1,7 @@
 //! The admission of calls as the operator has set it, and as each living process sees it.
 
+use std::collections::BTreeMap;
+
 use domain::gateway_rate::GatewayRate;
 use domain::time::rfc3339;
 use gateway::coordination::BreakerState;
@@ -9,12 +11,14 @@ use store::admission::{self, AdmissionSettings};
 use store::processes::{self, Process};
 use store::{Store, StoreError};
 
+use super::accounts::KnownAccount;
 use crate::output::{lines, plain, short, table};
 
 /// The admission as it is printed.
 #[derive(Debug, Serialize)]
 pub(crate) struct AdmissionReport {
-    gateway: String,
+    gateway: &'static str,
+    account: String,
     operator: OperatorView,
     processes: Vec<ProcessView>,
 }
@@ -44,16 +48,18 @@ pub(super) struct ProcessView {
 }
 
 impl AdmissionReport {
-    /// Reads the operator's settings for this gateway, and the reports of living processes.
+    /// Reads the operator's settings for this account, and what living processes that have it report of it.
     ///
     /// # Errors
     /// The database did not answer.
-    pub(crate) async fn read(store: &Store, gateway: &str) -> Result<Self, StoreError> {
-        let AdmissionSettings { rate, paused_at_ms, .. } = admission::settings(store).await?;
+    pub(crate) async fn read(store: &Store, account: &KnownAccount) -> Result<Self, StoreError> {
+        let settings = admission::settings(store).await?.of(&account.rows())?;
+        let AdmissionSettings { rate, paused_at_ms, .. } = settings;
         let operator =
             OperatorView { is_paused: paused_at_ms.is_some(), paused_at: paused_at_ms.map(rfc3339), rate_limit: rate };
-        let processes = processes::alive(store).await?.into_iter().filter_map(ProcessView::new).collect();
-        Ok(AdmissionReport { gateway: gateway.to_owned(), operator, processes })
+        let alive = processes::alive(store).await?;
+        let processes = alive.into_iter().filter_map(|process| ProcessView::new(process, account)).collect();
+        Ok(AdmissionReport { gateway: account.gateway(), account: account.identity.0.clone(), operator, processes })
     }
 
     /// Whether every process sees the operator's settings; a breaker counts only where calls are not paused.
@@ -121,16 +127,20 @@ impl AdmissionReport {
         let calls = match (&self.operator.paused_at, self.retry_after_until()) {
             (Some(at), _) => {
                 format!(
-                    "PAUSED by an operator since {at}: no call leaves; `tasdiq gateways resume` lets them leave again"
+                    "PAUSED by an operator since {at}: no call leaves; `tasdiq gateways resume {}` lets them leave again",
+                    self.account
                 )
             }
             (None, Some(until)) => format!(
-                "not paused, but no call leaves until {until}: the gateway sent a Retry-After; `tasdiq gateways resume \
-                 --override` lets calls leave all the same"
+                "not paused, but no call leaves until {until}: the gateway sent a Retry-After; `tasdiq gateways resume {} \
+                 --override` lets calls leave all the same",
+                self.account
             ),
             (None, None) => self.breaker_line(),
         };
-        let mut text = format!("gateway     {}\ncalls       {calls}\nrate limit  {}", self.gateway, self.rate_limit());
+        let (gateway, account, rate_limit) = (self.gateway, &self.account, self.rate_limit());
+        let mut text =
+            format!("gateway     {gateway}\naccount     {account}\ncalls       {calls}\nrate limit  {rate_limit}");
         if self.processes.is_empty() {
             return text + "\nprocesses   none is alive to report how the gateway is";
         }
@@ -161,10 +171,9 @@ impl AdmissionReport {
 pub(super) const CAUSE_CHARACTERS: usize = 120;
 
 impl ProcessView {
-    /// `None` for a process of a release that does not report it.
-    fn new(process: Process) -> Option<Self> {
-        let reported = process.admission.as_deref().or(process.weather.as_deref())?;
-        let reported: ReportedAdmission = serde_json::from_str(reported).ok()?;
+    /// `None` for a process that does not have the account, or of a release that does not report it.
+    fn new(process: Process, account: &KnownAccount) -> Option<Self> {
+        let reported = reported(&process, account)?;
         Some(ProcessView {
             id: process.id,
             role: process.role,
@@ -179,10 +188,6 @@ impl ProcessView {
             cause: reported.cause,
             retry_after_until: reported.retry_after_until_ms.map(rfc3339),
         })
-    }
-
-    pub(super) fn id(&self) -> &str {
-        &self.id
     }
 
     pub(super) fn retry_after_until(&self) -> Option<&str> {
@@ -225,6 +230,18 @@ impl ProcessView {
         );
         (!self.is_shared).then_some(alone)
     }
+}
+
+/// The admission of the account, as this process reports it.
+fn reported(process: &Process, account: &KnownAccount) -> Option<ReportedAdmission> {
+    if let Some(accounts) = &process.accounts {
+        let mut accounts: BTreeMap<String, ReportedAdmission> = serde_json::from_str(accounts).ok()?;
+        return accounts.remove(&account.identity.0);
+    }
+    // A release with one account; one that does not tell which has the account that it can have.
+    let has_it = process.gateway.as_ref().map_or(account.has_older_names, |gateway| *gateway == account.identity);
+    let reported = process.admission.as_deref().or(process.weather.as_deref()).filter(|_| has_it)?;
+    serde_json::from_str(reported).ok()
 }
 
 fn limit(rate: Option<GatewayRate>) -> String {

@@ -53,6 +53,18 @@ named_values! {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GatewayIdentity(pub String);
 
+impl GatewayIdentity {
+    /// The payment type that is paid through it, by the word before the colon; `None` for an account of a newer release.
+    pub fn payment_type(&self) -> Option<PaymentType> {
+        match self.0.split_once(':')?.0 {
+            "atmos" | "sandbox" => Some(PaymentType::Atmos),
+            "payme" | "sandbox-payme" => Some(PaymentType::Payme),
+            "click" | "sandbox-click" => Some(PaymentType::Click),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for GatewayIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -2,11 +2,12 @@
 
 use domain::gateway_rate::GatewayRate;
 use domain::order::{GatewayIdentity, PaymentType};
+use redis_server::RedisServer;
 
 use crate::Gateway;
 use crate::atmos::{AtmosGateway, AtmosSettings};
 use crate::click::{ClickGateway, ClickSettings};
-use crate::coordination::Coordination;
+use crate::coordination::{CoordinatedAccount, Coordination};
 use crate::http::ClientFault;
 use crate::payme::{PaymeGateway, PaymeSettings};
 
@@ -47,6 +48,17 @@ impl AccountSettings {
             AccountSettings::Atmos(atmos) => atmos.rate,
             AccountSettings::Payme(_) => None,
             AccountSettings::Click(click) => click.rate(),
+        }
+    }
+
+    /// The admission of its calls, which processes with the same Redis share; without one this process is alone.
+    /// `has_older_names` is said of the one account that a release with one account would have.
+    pub fn coordination(&self, redis: Option<RedisServer>, has_older_names: bool) -> Coordination {
+        let account = CoordinatedAccount::new(self.payment_type(), self.identity());
+        let account = if has_older_names { account.with_older_names() } else { account };
+        match redis {
+            Some(server) => Coordination::redis(account, server, self.rate()),
+            None => Coordination::local(account, self.rate()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The state that processes share besides the queue: the gateway's token, and the admission of calls to the gateway
+//! The state that processes share besides the queue, for each gateway account: its token, and the admission of its calls
 //! (rate limit, circuit breaker, `Retry-After`).
 //!
 //! All of it may be lost at any moment. While Redis is away each process goes on alone, with its own token and breaker and a
@@ -15,6 +15,7 @@ use redis_server::RedisServer;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 
+mod account;
 mod admission;
 mod breaker;
 mod call;
@@ -28,19 +29,20 @@ mod redis_admission;
 mod retry_times;
 mod view;
 
+pub use account::CoordinatedAccount;
 pub use call::{CallOutcome, HeldBack, Obstacle, PROBE_WITHIN, Permit, Urgency};
 use decision::{CallRequest, Denied, Granted};
 use local::{LocalAdmission, Notes};
-pub use metrics::gauge_admission;
 pub use note::{Claim, Note};
+pub use rate_limit::rate_without_redis;
 use rate_limit::{CALLS_PER_INQUIRY, LONGEST_WAIT_LATE, MAX_WAITING, RateLimit};
 use redis::RedisNotes;
 use redis_admission::RedisAdmission;
 use retry_times::RetryTimes;
 pub use view::{AdmissionView, BreakerState, BreakerView, OperatorSettings};
 
-/// The state that processes share: notes that expire, and the admission of calls to the gateway. Cheap to clone; clones
-/// share it.
+/// The state that processes share about one account: notes that expire, and the admission of its calls. Cheap to clone;
+/// clones share it.
 #[derive(Clone, Debug)]
 pub struct Coordination {
     inner: Inner,
@@ -57,6 +59,7 @@ enum Inner {
 /// The state that this process has for itself.
 #[derive(Debug)]
 struct ProcessState {
+    account: CoordinatedAccount,
     configured: Option<GatewayRate>,
     settings: Mutex<OperatorSettings>,
     retry_times: Mutex<RetryTimes>,
@@ -82,9 +85,6 @@ impl Default for WaitingCalls {
     }
 }
 
-/// While Redis is away the processes cannot be counted; four of them together stay within the rate limit.
-const PARTS_WITHOUT_REDIS: u32 = 4;
-
 /// A waiting inquiry asks again after this: it may go like a link meanwhile.
 const INQUIRE_AGAIN: Duration = Duration::from_millis(50);
 
@@ -94,17 +94,20 @@ const PAUSED_LATE: Duration = Duration::from_secs(15);
 
 impl Coordination {
     /// For one process alone; `None` is no rate limit.
-    pub fn local(rate: Option<GatewayRate>) -> Self {
-        Self::new(Inner::Local { notes: Notes::default(), admission: LocalAdmission::default() }, rate)
+    pub fn local(account: CoordinatedAccount, rate: Option<GatewayRate>) -> Self {
+        Self::new(account, Inner::Local { notes: Notes::default(), admission: LocalAdmission::default() }, rate)
     }
 
     /// For all processes of an installation; `None` is no rate limit.
-    pub fn redis(server: RedisServer, rate: Option<GatewayRate>) -> Self {
-        Self::new(Inner::Redis { notes: RedisNotes::new(server.clone()), admission: RedisAdmission::new(server) }, rate)
+    pub fn redis(account: CoordinatedAccount, server: RedisServer, rate: Option<GatewayRate>) -> Self {
+        let (notes, admission) = (RedisNotes::new(server.clone()), RedisAdmission::new(&account, server));
+        Self::new(account, Inner::Redis { notes, admission }, rate)
     }
 
-    fn new(inner: Inner, configured: Option<GatewayRate>) -> Self {
+    fn new(account: CoordinatedAccount, inner: Inner, configured: Option<GatewayRate>) -> Self {
+        metrics::begin_at_zero(&account);
         let process = ProcessState {
+            account,
             configured,
             settings: Mutex::default(),
             retry_times: Mutex::default(),
@@ -122,6 +125,11 @@ impl Coordination {
     #[must_use]
     pub fn observer(self) -> Self {
         Coordination { is_observer: true, ..self }
+    }
+
+    /// The account whose calls it admits.
+    pub fn account(&self) -> &CoordinatedAccount {
+        &self.process.account
     }
 
     /// The note of that name, if there is one and it can be read.
@@ -188,7 +196,7 @@ impl Coordination {
         };
         self.publish();
         admitted.map_err(|Denied { obstacle, wait }| {
-            metrics::gateway_calls_held_back().with_label_values(&[obstacle.name()]).inc();
+            metrics::count_held_back(&self.process.account, &obstacle);
             HeldBack { obstacle, retry_after: self.retry_time(urgency, wait) }
         })
     }
@@ -348,6 +356,11 @@ impl Coordination {
         AdmissionView { configured: self.process.configured, rate, is_paused, is_shared, breaker, retry_after }
     }
 
+    /// Sets this account's gauges. Those of times change without any event.
+    pub fn gauge(&self) {
+        metrics::gauge_admission(&self.process.account, &self.view());
+    }
+
     /// Waits until the admission has changed, as this process sees it.
     pub async fn changed(&self) {
         self.process.changed.notified().await;
@@ -358,7 +371,7 @@ impl Coordination {
         let view = self.view();
         let mut seen = self.process.seen.lock();
         if seen.as_ref().is_none_or(|seen| view.differs_from(seen)) {
-            metrics::gauge_admission(&view);
+            metrics::gauge_admission(&self.process.account, &view);
             *seen = Some(view);
             self.process.changed.notify_one();
         }
@@ -379,14 +392,6 @@ fn is_over_rate_limit(admitted: &Result<Permit, Denied>) -> bool {
     matches!(admitted, Err(Denied { obstacle: Obstacle::RateLimit, .. }))
 }
 
-/// The part of the rate limit that one process may use while it cannot share the limit with the others.
-pub fn rate_without_redis(rate: GatewayRate) -> GatewayRate {
-    GatewayRate {
-        per_second: (rate.per_second / PARTS_WITHOUT_REDIS).max(1),
-        burst: (rate.burst / PARTS_WITHOUT_REDIS).max(1),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
-mod tests;
+pub(crate) mod tests;

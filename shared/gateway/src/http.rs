@@ -147,8 +147,9 @@ impl Http {
             let answer = answer.and_then(|body| read(&body).map_err(TryError::Lasting));
             let (outcome, took) = (outcome(&answer), started.elapsed());
             let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            metrics::gateway_calls().with_label_values(&[name, outcome]).inc();
-            metrics::gateway_call_seconds().with_label_values(&[name, outcome]).observe(took.as_secs_f64());
+            let labels = [self.coordination.account().gateway_label(), name, outcome];
+            metrics::gateway_calls().with_label_values(&labels).inc();
+            metrics::gateway_call_seconds().with_label_values(&labels).observe(took.as_secs_f64());
             tracing::Span::current().record("outcome", outcome).record("duration_ms", duration_ms);
             // The caller decides about a failure and logs it; here it is only measured.
             tracing::debug!(operation = name, outcome, duration_ms, "{name} at the gateway: {outcome}");

@@ -48,9 +48,6 @@ pub enum Gateway {
 }
 
 impl Gateway {
-    /// The names of all gateways, as commands take them.
-    pub const NAMES: [&str; 1] = ["atmos"];
-
     /// The gateway account that is asked to move the money; each order and transaction names it.
     pub fn identity(&self) -> &GatewayIdentity {
         match self {

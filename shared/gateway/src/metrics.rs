@@ -11,21 +11,21 @@ const CALL_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 static GATEWAY_CALLS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter_vec(
         "tasdiq_gateway_calls_total",
-        "Requests to the gateway, by operation and by what came back.",
-        &["operation", "outcome"],
+        "Requests to a gateway, by operation and by what came back.",
+        &["gateway", "operation", "outcome"],
     )
 });
 
 static GATEWAY_CALL_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     histogram_vec(
         "tasdiq_gateway_call_seconds",
-        "How long requests to the gateway took, by operation and by what came back.",
-        &["operation", "outcome"],
+        "How long requests to a gateway took, by operation and by what came back.",
+        &["gateway", "operation", "outcome"],
         CALL_BUCKETS,
     )
 });
 
-/// Requests to the gateway. Labels: `operation` (`token`, `create`, `inquiry`, `reverse`, `ledger`) and `outcome` (`ok`, `unreachable`,
+/// Requests to a gateway. Labels: `gateway` (`atmos`, `click`), `operation` (`token`, `create`, `inquiry`, `reverse`, `ledger`) and `outcome` (`ok`, `unreachable`,
 /// `unknown`, `throttled`, `not_admitted`, `refused`). Calls that we held back are counted in
 /// `tasdiq_gateway_calls_held_back_total`.
 pub(crate) fn gateway_calls() -> &'static IntCounterVec {
@@ -43,8 +43,8 @@ mod tests {
 
     #[test]
     fn a_gateway_call_is_seen_in_the_registry() {
-        gateway_calls().with_label_values(&["inquiry", "ok"]).inc();
-        gateway_call_seconds().with_label_values(&["inquiry", "ok"]).observe(0.2);
+        gateway_calls().with_label_values(&["atmos", "inquiry", "ok"]).inc();
+        gateway_call_seconds().with_label_values(&["atmos", "inquiry", "ok"]).observe(0.2);
 
         let names: Vec<String> = prometheus::gather().iter().map(|family| family.name().to_owned()).collect();
         assert!(names.contains(&"tasdiq_gateway_calls_total".to_owned()), "{names:?}");

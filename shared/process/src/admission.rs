@@ -1,15 +1,16 @@
-//! Brings the operator's settings from the database to the admission of calls to the gateway, and writes to the log how
-//! the admission changes.
+//! Brings the operator's settings from the database to the admission of each account's calls, and writes to the log how the
+//! admission changes.
 
 use std::time::Duration;
 
 use domain::gateway_rate::GatewayRate;
+use domain::order::GatewayIdentity;
 use domain::time::millis;
 use futures_util::future::join_all;
-use gateway::Gateways;
-use gateway::coordination::{AdmissionView, BreakerState, OperatorSettings, gauge_admission};
+use gateway::coordination::{AdmissionView, BreakerState, CoordinatedAccount, OperatorSettings};
+use gateway::{Gateway, Gateways};
 use serde::{Deserialize, Serialize};
-use store::admission::{self, AdmissionSettings};
+use store::admission::{self, AdmissionSettings, SettingsOfAccounts, SettingsRows};
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -80,79 +81,92 @@ impl ReportedAdmission {
     }
 }
 
-/// Applies the operator's settings once. Call it before the first call to the gateway, so that a pause still holds.
+/// The rows of the operator's settings for an account.
+pub fn settings_rows(account: &CoordinatedAccount) -> SettingsRows {
+    match account.has_older_names() {
+        true => SettingsRows::with_older(account.identity()),
+        false => SettingsRows::of(account.identity()),
+    }
+}
+
+/// Applies the operator's settings once. Call it before the first call to a gateway, so that a pause still holds.
 ///
 /// # Errors
 /// The database did not answer.
 pub async fn apply_settings(store: &Store, gateways: &Gateways) -> Result<(), StoreError> {
-    match admission::settings(store).await {
-        Ok(settings) => {
-            for gateway in gateways.iter() {
-                gateway.coordination().apply(operator_settings(settings), true).await;
-            }
-        }
+    let settings = admission::settings(store).await?;
+    let applying = gateways.iter().map(async |gateway| {
         // A setting of a newer release must not keep this one from its work.
-        Err(trouble @ StoreError::UnknownValue { .. }) => {
-            warn!(error = %trouble, "an operator's setting for the gateway cannot be read: {trouble}");
+        if let Err(trouble) = apply(&settings, gateway, true).await {
+            let account = gateway.identity();
+            warn!(gateway = %account, error = %trouble, "an operator's setting for {account} cannot be read: {trouble}");
         }
-        Err(trouble) => return Err(trouble),
-    }
-    join_all(gateways.iter().map(|gateway| gateway.coordination().refresh())).await;
+        gateway.coordination().refresh().await;
+    });
+    join_all(applying).await;
     Ok(())
 }
 
-/// Follows the operator's settings and the state that processes share, until `stop`. While the database is away the last
-/// settings hold.
+/// Applies the settings to one account.
+async fn apply(settings: &SettingsOfAccounts, gateway: &Gateway, is_first: bool) -> Result<(), StoreError> {
+    let coordination = gateway.coordination();
+    let AdmissionSettings { rate, paused_at_ms, breaker_reset_at_ms, retry_after_overridden_at_ms } =
+        settings.of(&settings_rows(coordination.account()))?;
+    let is_paused = paused_at_ms.is_some();
+    let settings = OperatorSettings { rate, is_paused, breaker_reset_at_ms, retry_after_overridden_at_ms };
+    coordination.apply(settings, is_first).await;
+    Ok(())
+}
+
+/// Follows the operator's settings and the state that processes share, until `stop`. While the database is away, or a setting
+/// cannot be read, the last ones hold.
 pub async fn follow(store: Store, gateways: Gateways, stop: CancellationToken) {
     let views = || gateways.iter().map(|gateway| gateway.coordination().view()).collect::<Vec<AdmissionView>>();
     let mut before = views();
     loop {
-        before.iter().for_each(gauge_admission);
+        gateways.iter().for_each(|gateway| gateway.coordination().gauge());
         if stop.run_until_cancelled(tokio::time::sleep(FOLLOW_EVERY)).await.is_none() {
             return;
         }
         let refreshing = join_all(gateways.iter().map(|gateway| gateway.coordination().refresh()));
         let (settings, _) = tokio::join!(admission::settings(&store), refreshing);
         if let Ok(settings) = settings {
-            for gateway in gateways.iter() {
-                gateway.coordination().apply(operator_settings(settings), false).await;
-            }
+            join_all(gateways.iter().map(|gateway| apply(&settings, gateway, false))).await;
         }
         let now = views();
-        for (before, now) in before.iter().zip(&now) {
-            log_change(before, now);
+        for (gateway, (before, now)) in gateways.iter().zip(before.iter().zip(&now)) {
+            log_change(gateway.identity(), before, now);
         }
         before = now;
     }
 }
 
-fn operator_settings(settings: AdmissionSettings) -> OperatorSettings {
-    let AdmissionSettings { rate, paused_at_ms, breaker_reset_at_ms, retry_after_overridden_at_ms } = settings;
-    OperatorSettings { rate, is_paused: paused_at_ms.is_some(), breaker_reset_at_ms, retry_after_overridden_at_ms }
-}
-
 /// Writes each change of the admission to the log, once per process.
-fn log_change(before: &AdmissionView, now: &AdmissionView) {
+fn log_change(account: &GatewayIdentity, before: &AdmissionView, now: &AdmissionView) {
     let limit = |rate: Option<GatewayRate>| rate.map_or("unlimited".to_owned(), |rate| rate.to_string());
     if before.rate != now.rate {
-        info!("the rate limit of gateway calls is {} now, it was {}", limit(now.rate), limit(before.rate));
+        let (now, before) = (limit(now.rate), limit(before.rate));
+        info!(gateway = %account, "the rate limit of calls to {account} is {now} now, it was {before}");
     }
     match (before.is_paused, now.is_paused) {
-        (false, true) => warn!("an operator has paused calls to the gateway: none leaves until they are resumed"),
-        (true, false) => info!("an operator has resumed calls to the gateway"),
+        (false, true) => {
+            warn!(gateway = %account, "an operator has paused calls to {account}: none leaves until they are resumed");
+        }
+        (true, false) => info!(gateway = %account, "an operator has resumed calls to {account}"),
         (false, false) | (true, true) => (),
     }
     match (before.breaker.state, now.breaker.state) {
         (BreakerState::Closed, BreakerState::Open | BreakerState::Probing) => {
             let cause = &now.breaker.cause;
             error!(
+                gateway = %account,
                 error = cause,
-                "the circuit breaker is open, because the gateway failed several times in a row; only one call at a time \
-                 probes it: {cause}"
+                "the circuit breaker of {account} is open, because the gateway failed several times in a row; only one call at \
+                 a time probes it: {cause}"
             );
         }
         (BreakerState::Open | BreakerState::Probing, BreakerState::Closed) => {
-            info!("the gateway answers again, so the circuit breaker is closed");
+            info!(gateway = %account, "the gateway answers again, so the circuit breaker of {account} is closed");
         }
         (BreakerState::Closed, BreakerState::Closed)
         | (BreakerState::Open | BreakerState::Probing, BreakerState::Open | BreakerState::Probing) => (),
@@ -160,6 +174,6 @@ fn log_change(before: &AdmissionView, now: &AdmissionView) {
     if before.retry_after.is_none()
         && let Some(left) = now.retry_after
     {
-        warn!("the gateway sent a Retry-After: no call leaves for {} s", left.as_secs());
+        warn!(gateway = %account, "the gateway sent a Retry-After: no call to {account} leaves for {} s", left.as_secs());
     }
 }

@@ -1,11 +1,13 @@
 //! The heartbeat of a process. Its row in the database says that it is alive, which Redis it uses and when its queue
 //! last answered its consumer. It reports how it sees the admission of gateway calls, and keeps its clock right.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use domain::time::millis;
-use futures_util::future::select_all;
-use gateway::Gateways;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use gateway::{Gateway, Gateways};
 use queue::Queue;
 use store::clock::MEASURED_EVERY;
 use store::processes::{self, Process};
@@ -55,7 +57,8 @@ pub async fn keep(store: Store, queue: Queue, gateways: Gateways, introduction: 
         admission: None,
         weather: None,
         log_fault: None,
-        gateway: gateways.iter().next().map(|gateway| gateway.identity().clone()),
+        gateway: older_account(&gateways).map(|gateway| gateway.identity().clone()),
+        accounts: None,
     };
     let mut clock_measured = Instant::now();
     let mut redis_checked = Instant::now();
@@ -75,8 +78,10 @@ pub async fn keep(store: Store, queue: Queue, gateways: Gateways, introduction: 
         if queue.has_had_taker() {
             process.queue_heard_at_ms = queue.silent_for().map(|silence| store.now_ms() - millis(silence));
         }
-        let admission = gateways.iter().next().map(|gateway| gateway.coordination().view());
-        let admission = admission.map(|view| ReportedAdmission::new(&view, store.now_ms()));
+        let report = |gateway: &Gateway| ReportedAdmission::new(&gateway.coordination().view(), store.now_ms());
+        let accounts: BTreeMap<_, _> = gateways.iter().map(|gateway| (gateway.identity(), report(gateway))).collect();
+        process.accounts = serde_json::to_string(&accounts).ok();
+        let admission = older_account(&gateways).map(report);
         process.admission = admission.as_ref().and_then(|admission| serde_json::to_string(admission).ok());
         process.weather = admission.map(|admission| admission.with_older_names());
         process.log_fault = telemetry::fault();
@@ -102,10 +107,17 @@ pub async fn keep(store: Store, queue: Queue, gateways: Gateways, introduction: 
     }
 }
 
+/// The account that processes of a release with one account may have, too.
+fn older_account(gateways: &Gateways) -> Option<&Gateway> {
+    gateways.iter().find(|gateway| gateway.coordination().account().has_older_names())
+}
+
 /// Waits until the admission of an account has changed.
 async fn changed(gateways: &Gateways) {
-    let changes = gateways.iter().map(|gateway| Box::pin(gateway.coordination().changed()));
-    select_all(changes).await;
+    let mut changes: FuturesUnordered<_> = gateways.iter().map(|gateway| gateway.coordination().changed()).collect();
+    if changes.next().await.is_none() {
+        std::future::pending().await
+    }
 }
 
 async fn tell(store: &Store, process: &Process, clock_measured: &mut Instant) -> Result<(), StoreError> {

@@ -1,18 +1,65 @@
-//! The settings that an operator makes for calls to the gateway. They hold until the operator changes them, also if Redis
-//! loses everything.
+//! The settings that an operator makes for the calls of a gateway account. They hold until the operator changes them, also if
+//! Redis loses everything.
+
+use std::collections::HashMap;
 
 use sqlx::Row;
 
 use super::{Store, StoreError, Write};
 use domain::gateway_rate::GatewayRate;
+use domain::order::GatewayIdentity;
 
-// The rows of `installation`. A process of an older release reads and writes them, so they keep their names.
-const RATE: &str = "gateway_rate";
-const PAUSED_AT: &str = "gateway_closed_at_ms";
-const BREAKER_RESET_AT: &str = "gateway_opened_at_ms";
-const RETRY_AFTER_OVERRIDDEN_AT: &str = "gateway_patience_overridden_at_ms";
+/// The names of the rows of `installation` that hold the settings of one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsRows {
+    own: RowNames,
+    /// The rows of a release that had one account, for the account that it could have.
+    older: Option<RowNames>,
+}
 
-/// The settings of an operator, as they hold now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct RowNames {
+    rate: String,
+    paused_at: String,
+    breaker_reset_at: String,
+    retry_after_overridden_at: String,
+}
+
+impl SettingsRows {
+    /// The rows of this account.
+    pub fn of(account: &GatewayIdentity) -> Self {
+        let row = |name: &str| format!("{name}:{account}");
+        let own = RowNames {
+            rate: row("gateway_rate"),
+            paused_at: row("gateway_paused_at_ms"),
+            breaker_reset_at: row("gateway_breaker_reset_at_ms"),
+            retry_after_overridden_at: row("gateway_retry_after_overridden_at_ms"),
+        };
+        SettingsRows { own, older: None }
+    }
+
+    /// The rows of an account that a release with one account may have, too.
+    ///
+    /// A running process of such a release reads and writes rows without an account's name. They are this account's, under
+    /// their old names: each process obeys what an operator types for the other. The account's own rows are obeyed, too; they
+    /// are written where a command cannot tell that the account is this one.
+    pub fn with_older(account: &GatewayIdentity) -> Self {
+        let older = RowNames {
+            rate: "gateway_rate".to_owned(),
+            paused_at: "gateway_closed_at_ms".to_owned(),
+            breaker_reset_at: "gateway_opened_at_ms".to_owned(),
+            retry_after_overridden_at: "gateway_patience_overridden_at_ms".to_owned(),
+        };
+        SettingsRows { older: Some(older), ..SettingsRows::of(account) }
+    }
+
+    /// The rows that are written.
+    fn written(&self) -> &RowNames {
+        self.older.as_ref().unwrap_or(&self.own)
+    }
+}
+
+/// The settings of an operator for one account, as they hold now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AdmissionSettings {
     /// The rate limit that takes the place of the configured one.
@@ -25,44 +72,65 @@ pub struct AdmissionSettings {
     pub retry_after_overridden_at_ms: Option<i64>,
 }
 
-/// Reads the settings.
-///
-/// # Errors
-/// [`StoreError::UnknownValue`] for a value that a newer release may have written, or the database did not answer.
-pub async fn settings(store: &Store) -> Result<AdmissionSettings, StoreError> {
-    let rows = sqlx::query(
-        "-- admission_settings
-        select name, value from installation
-        where name in ('gateway_rate', 'gateway_closed_at_ms', 'gateway_opened_at_ms',
-            'gateway_patience_overridden_at_ms')",
-    )
-    .fetch_all(store.readers())
-    .await?;
-    let mut settings = AdmissionSettings::default();
-    for row in rows {
-        let (name, value): (String, String) = (row.try_get("name")?, row.try_get("value")?);
-        let unknown = || StoreError::UnknownValue { column: "installation.value", value: value.clone() };
-        match name.as_str() {
-            RATE => settings.rate = Some(value.parse().map_err(|_| unknown())?),
-            RETRY_AFTER_OVERRIDDEN_AT => {
-                settings.retry_after_overridden_at_ms = Some(value.parse().map_err(|_| unknown())?);
-            }
-            PAUSED_AT => settings.paused_at_ms = Some(value.parse().map_err(|_| unknown())?),
-            _ => settings.breaker_reset_at_ms = Some(value.parse().map_err(|_| unknown())?),
-        }
+/// The settings of all accounts, as they were read in one statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsOfAccounts(HashMap<String, String>);
+
+impl SettingsOfAccounts {
+    /// The settings of the account with these rows.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownValue`] for a value that a newer release may have written.
+    pub fn of(&self, rows: &SettingsRows) -> Result<AdmissionSettings, StoreError> {
+        let own = self.read(&rows.own)?;
+        let Some(older) = &rows.older else { return Ok(own) };
+        let older = self.read(older)?;
+        Ok(AdmissionSettings {
+            rate: older.rate.or(own.rate),
+            paused_at_ms: older.paused_at_ms.or(own.paused_at_ms),
+            breaker_reset_at_ms: older.breaker_reset_at_ms.max(own.breaker_reset_at_ms),
+            retry_after_overridden_at_ms: older.retry_after_overridden_at_ms.max(own.retry_after_overridden_at_ms),
+        })
     }
-    Ok(settings)
+
+    fn read(&self, names: &RowNames) -> Result<AdmissionSettings, StoreError> {
+        Ok(AdmissionSettings {
+            rate: self.value(&names.rate)?,
+            paused_at_ms: self.value(&names.paused_at)?,
+            breaker_reset_at_ms: self.value(&names.breaker_reset_at)?,
+            retry_after_overridden_at_ms: self.value(&names.retry_after_overridden_at)?,
+        })
+    }
+
+    fn value<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let unknown = |_| StoreError::UnknownValue { column: "installation.value", value: value.clone() };
+        value.parse().map(Some).map_err(unknown)
+    }
 }
 
-/// Sets the rate limit of all processes; `None` is the limit that each is configured with.
+/// Reads the settings of all accounts.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn settings(store: &Store) -> Result<SettingsOfAccounts, StoreError> {
+    let rows = sqlx::query("-- admission_settings\nselect name, value from installation where name like 'gateway%'")
+        .fetch_all(store.readers())
+        .await?;
+    let rows = rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("value")?)));
+    rows.collect::<Result<_, StoreError>>().map(SettingsOfAccounts)
+}
+
+/// Sets the rate limit that all processes together keep to; `None` is the limit that each is configured with.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it.
-pub async fn set_rate(store: &Store, rate: Option<GatewayRate>) -> Result<(), StoreError> {
+pub async fn set_rate(store: &Store, rows: &SettingsRows, rate: Option<GatewayRate>) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
+    unset(&mut write, &rows.own.rate).await?;
     match rate {
-        Some(rate) => set(&mut write, RATE, rate.to_string()).await?,
-        None => unset(&mut write, RATE).await?,
+        Some(rate) => set(&mut write, &rows.written().rate, rate.to_string()).await?,
+        None => unset(&mut write, &rows.written().rate).await?,
     }
     write.commit().await
 }
@@ -71,12 +139,13 @@ pub async fn set_rate(store: &Store, rate: Option<GatewayRate>) -> Result<(), St
 ///
 /// # Errors
 /// As [`set_rate`].
-pub async fn pause(store: &Store) -> Result<(), StoreError> {
+pub async fn pause(store: &Store, rows: &SettingsRows) -> Result<(), StoreError> {
     let now_ms = store.now_ms();
     sqlx::query(
         "-- pause_gateway
-        insert into installation (name, value) values ('gateway_closed_at_ms', $1) on conflict (name) do nothing",
+        insert into installation (name, value) values ($1, $2) on conflict (name) do nothing",
     )
+    .bind(rows.written().paused_at.clone())
     .bind(now_ms.to_string())
     .execute(store.writer())
     .await?;
@@ -88,13 +157,14 @@ pub async fn pause(store: &Store) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// As [`set_rate`].
-pub async fn resume(store: &Store, overrides_retry_after: bool) -> Result<(), StoreError> {
+pub async fn resume(store: &Store, rows: &SettingsRows, overrides_retry_after: bool) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
-    unset(&mut write, PAUSED_AT).await?;
+    unset(&mut write, &rows.own.paused_at).await?;
+    unset(&mut write, &rows.written().paused_at).await?;
     let now_ms = write.now_ms();
-    set(&mut write, BREAKER_RESET_AT, now_ms.to_string()).await?;
+    set(&mut write, &rows.written().breaker_reset_at, now_ms.to_string()).await?;
     if overrides_retry_after {
-        set(&mut write, RETRY_AFTER_OVERRIDDEN_AT, now_ms.to_string()).await?;
+        set(&mut write, &rows.written().retry_after_overridden_at, now_ms.to_string()).await?;
     }
     write.commit().await
 }
@@ -103,10 +173,10 @@ pub async fn resume(store: &Store, overrides_retry_after: bool) -> Result<(), St
 ///
 /// # Errors
 /// As [`set_rate`].
-pub async fn reset_breaker(store: &Store) -> Result<(), StoreError> {
+pub async fn reset_breaker(store: &Store, rows: &SettingsRows) -> Result<(), StoreError> {
     let mut write = store.begin(0).await?;
     let now_ms = write.now_ms();
-    set(&mut write, BREAKER_RESET_AT, now_ms.to_string()).await?;
+    set(&mut write, &rows.written().breaker_reset_at, now_ms.to_string()).await?;
     write.commit().await
 }
 

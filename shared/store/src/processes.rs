@@ -1,9 +1,13 @@
 //! The processes of the installation, for `doctor` and `/metrics`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::statement::Statement;
 use super::{Store, StoreError};
 use domain::order::GatewayIdentity;
 
@@ -45,21 +49,33 @@ pub struct Process {
     /// When its consumer last heard from the queue, or was too busy to ask. Before that it is the time of its start;
     /// `None` for a process that takes no jobs.
     pub queue_heard_at_ms: Option<i64>,
-    /// The admission of gateway calls as it sees it, the JSON of `process::admission::ReportedAdmission`; `None` for an older
-    /// release.
+    /// The admission of the calls of `gateway` as it sees it, the JSON of `process::admission::ReportedAdmission`; `None` for an
+    /// older release.
     pub admission: Option<String>,
     /// The same with the names of older releases, which write and read this alone.
     pub weather: Option<String>,
     /// Why its log lines are lost, for people; `None` while they are written.
     pub log_fault: Option<String>,
-    /// Its gateway account; `None` for an older release.
+    /// The one of its gateway accounts that processes of a release with one account may have, too; `None` where it has none.
     pub gateway: Option<GatewayIdentity>,
+    /// All its gateway accounts, JSON: for each identity the `process::admission::ReportedAdmission` of its calls. `None` for a
+    /// release that had one account.
+    pub accounts: Option<String>,
 }
 
 impl Process {
     /// Whether it has written a heartbeat recently.
     pub fn is_alive(&self, now_ms: i64) -> bool {
         now_ms - self.heartbeat_at_ms < ALIVE_MS
+    }
+
+    /// Its gateway accounts.
+    pub fn account_identities(&self) -> Vec<GatewayIdentity> {
+        let accounts = self.accounts.as_deref().and_then(|accounts| serde_json::from_str(accounts).ok());
+        match accounts {
+            Some(accounts) => BTreeMap::<String, IgnoredAny>::into_keys(accounts).map(GatewayIdentity).collect(),
+            None => self.gateway.iter().cloned().collect(),
+        }
     }
 
     /// Whether it hangs or was killed: its heartbeats have stopped, and it has not deleted its row either.
@@ -79,7 +95,7 @@ impl Process {
 macro_rules! process_columns {
     () => {
         "id, role, version, slots, queues, twin, started_at_ms, heartbeat_at_ms, queue_heard_at_ms, weather, log_fault,
-            gateway, admission"
+            gateway, admission, accounts"
     };
 }
 
@@ -93,10 +109,10 @@ pub async fn write_heartbeat(store: &Store, process: &Process) -> Result<(), Sto
         insert into processes (",
         process_columns!(),
         ")
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         on conflict (id) do update set twin = excluded.twin, heartbeat_at_ms = excluded.heartbeat_at_ms,
             queue_heard_at_ms = excluded.queue_heard_at_ms, weather = excluded.weather, log_fault = excluded.log_fault,
-            admission = excluded.admission",
+            admission = excluded.admission, accounts = excluded.accounts",
     ))
     .bind(process.id.clone())
     .bind(process.role.clone())
@@ -111,6 +127,7 @@ pub async fn write_heartbeat(store: &Store, process: &Process) -> Result<(), Sto
     .bind(process.log_fault.clone())
     .bind(process.gateway.as_ref().map(|gateway| gateway.0.clone()))
     .bind(process.admission.clone())
+    .bind(process.accounts.clone())
     .execute(store.upkeep())
     .await;
     store.note_proof(told.is_ok());
@@ -141,19 +158,23 @@ pub async fn alive(store: &Store) -> Result<Vec<Process>, StoreError> {
     Ok(processes)
 }
 
+const WORKERS_OF_ACCOUNT: Statement = Statement {
+    sqlite: "-- workers_of_account
+        select count(*) as workers from processes where heartbeat_at_ms > $1 and slots > 0
+            and (gateway = $2 or exists (select 1 from json_each(accounts) where key = $2))",
+    postgres: "-- workers_of_account
+        select count(*) as workers from processes where heartbeat_at_ms > $1 and slots > 0
+            and (gateway = $2 or jsonb_exists(cast(accounts as jsonb), $2))",
+};
+
 /// Whether a living worker has this gateway account.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not answer.
 pub async fn has_worker_of(store: &Store, gateway: &GatewayIdentity) -> Result<bool, StoreError> {
-    let row = sqlx::query(
-        "-- workers_of_account
-        select count(*) as workers from processes where heartbeat_at_ms > $1 and slots > 0 and gateway = $2",
-    )
-    .bind(store.now_ms() - ALIVE_MS)
-    .bind(gateway.0.clone())
-    .fetch_one(store.readers())
-    .await?;
+    let query = sqlx::query(WORKERS_OF_ACCOUNT.on(store.database()));
+    let query = query.bind(store.now_ms() - ALIVE_MS).bind(gateway.0.clone());
+    let row = query.fetch_one(store.readers()).await?;
     Ok(row.try_get::<i64, _>("workers")? > 0)
 }
 
@@ -189,5 +210,6 @@ fn from_row(row: &AnyRow) -> Result<Process, StoreError> {
         weather: row.try_get("weather")?,
         log_fault: row.try_get("log_fault")?,
         gateway: row.try_get::<Option<String>, _>("gateway")?.map(GatewayIdentity),
+        accounts: row.try_get("accounts")?,
     })
 }

@@ -127,14 +127,16 @@ const ORPHANED_ORDERS: Statement = Statement {
         select id from orders where status in ('pending', 'confirming', 'review')
             and status in ('pending', 'confirming') and gateway not in (select value from json_each($1))
             and coalesce(expires_at_ms, pending_since_ms) <= $2
-            and not exists (select 1 from processes p where p.gateway = orders.gateway and p.heartbeat_at_ms > $3)
+            and not exists (select 1 from processes p where p.heartbeat_at_ms > $3 and (p.gateway = orders.gateway
+                or exists (select 1 from json_each(p.accounts) where key = orders.gateway)))
         order by id limit 100",
     postgres: "-- orphaned_orders
         select id from orders where status in ('pending', 'confirming', 'review')
             and status in ('pending', 'confirming')
             and gateway not in (select value from json_array_elements_text(cast($1 as json)))
             and coalesce(expires_at_ms, pending_since_ms) <= $2
-            and not exists (select 1 from processes p where p.gateway = orders.gateway and p.heartbeat_at_ms > $3)
+            and not exists (select 1 from processes p where p.heartbeat_at_ms > $3 and (p.gateway = orders.gateway
+                or jsonb_exists(cast(p.accounts as jsonb), orders.gateway)))
         order by id limit 100",
 };
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::*;
+use crate::coordination::tests::account;
 use crate::http::tests::server::{Reply, Request, Server};
 
 mod admission;
@@ -52,16 +53,16 @@ fn gateway_within(call_timeout: Duration, settings: AtmosSettings, coordination:
 }
 
 fn gateway(server: &Server) -> AtmosGateway {
-    gateway_with(config(&server.url), Coordination::local(None))
+    gateway_with(config(&server.url), Coordination::local(account(), None))
 }
 
 fn without_redis() -> Coordination {
-    Coordination::redis(RedisServer::new("redis://127.0.0.1:1", "test").unwrap(), None)
+    Coordination::redis(account(), RedisServer::new("redis://127.0.0.1:1", "test").unwrap(), None)
 }
 
 /// A process that gives up after 300 ms.
 fn hasty_gateway(server: &Server) -> AtmosGateway {
-    gateway_within(300 * MS, config(&server.url), Coordination::local(None))
+    gateway_within(300 * MS, config(&server.url), Coordination::local(account(), None))
 }
 
 fn draft_request() -> DraftRequest {
@@ -174,7 +175,10 @@ async fn a_store_with_letters_and_a_terminal_are_sent_as_text() {
         ..config(&format!("{}/", server.url))
     };
 
-    gateway_with(config, Coordination::local(None)).create_draft(&draft_request(), Urgency::Now).await.unwrap();
+    gateway_with(config, Coordination::local(account(), None))
+        .create_draft(&draft_request(), Urgency::Now)
+        .await
+        .unwrap();
 
     let body: Value = serde_json::from_str(&server.requests(CREATE)[0].body).unwrap();
     assert_eq!(body["store_id"], "007", "a number would have lost its zeros");
@@ -201,7 +205,7 @@ async fn an_inquiry_reports_the_transaction_it_asked_about() {
 
 #[test]
 fn the_payment_page_gets_an_encoded_return_address() {
-    let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None));
+    let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(account(), None));
 
     let url = gateway.payment_url(TransactionId(7), "https://shop.uz/pay/a b/return?x=1&y=+#z");
 
@@ -274,7 +278,7 @@ async fn a_late_refusal_of_the_old_token_leaves_the_new_one_alone() {
 #[tokio::test]
 async fn a_refused_token_is_not_taken_from_another_process_again() {
     let server = server(|_| None).await;
-    let coordination = Coordination::local(None);
+    let coordination = Coordination::local(account(), None);
     let gateway = gateway_with(config(&server.url), coordination.clone());
     gateway.inquire(TransactionId(1), Urgency::Now).await.unwrap();
     let Parts { http, tokens, .. } = &*gateway.0;
@@ -386,7 +390,7 @@ async fn two_clients_use_one_token(a: Coordination, b: Coordination) {
 
 #[tokio::test]
 async fn two_clients_of_a_process_use_one_token() {
-    let both = Coordination::local(None);
+    let both = Coordination::local(account(), None);
 
     two_clients_use_one_token(both.clone(), both).await;
 }
@@ -395,7 +399,7 @@ async fn two_clients_of_a_process_use_one_token() {
 async fn two_processes_use_one_token() {
     let url = std::env::var("TASDIQ_TEST_REDIS_URL").unwrap_or_else(|_| panic!("run tests through tests/run"));
     let installation = format!("test-{:032x}", rand::random::<u128>());
-    let process = || Coordination::redis(RedisServer::new(&url, &installation).unwrap(), None);
+    let process = || Coordination::redis(account(), RedisServer::new(&url, &installation).unwrap(), None);
 
     two_clients_use_one_token(process(), process()).await;
 }
@@ -466,7 +470,7 @@ fn never_connected<T>(answer: &Result<T, GatewayError>) -> bool {
 
 #[tokio::test]
 async fn a_refused_connection_means_the_call_never_left() {
-    let answer = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None))
+    let answer = gateway_with(config("http://127.0.0.1:1"), Coordination::local(account(), None))
         .inquire(TransactionId(7), Urgency::Now)
         .await;
 
@@ -479,7 +483,7 @@ async fn a_connection_that_never_stands_means_the_call_never_left() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap());
 
-    let gateway = gateway_within(600 * MS, config(&url), Coordination::local(None));
+    let gateway = gateway_within(600 * MS, config(&url), Coordination::local(account(), None));
     let answer = gateway.inquire(TransactionId(7), Urgency::Now).await;
 
     assert!(never_connected(&answer), "{answer:?}");
@@ -490,7 +494,8 @@ async fn a_configured_proxy_is_asked() {
     let proxy = server(|_| None).await;
     let config = AtmosSettings { proxy_url: Some(Url::parse(&proxy.url).unwrap()), ..config("http://127.0.0.1:1") };
 
-    let answer = gateway_with(config, Coordination::local(None)).inquire(TransactionId(7), Urgency::Now).await;
+    let answer =
+        gateway_with(config, Coordination::local(account(), None)).inquire(TransactionId(7), Urgency::Now).await;
 
     assert!(answer.is_err(), "this proxy finds no such page");
     assert_eq!(proxy.requests("http://127.0.0.1:1/token").len(), 1);
@@ -556,7 +561,7 @@ async fn a_closed_door_is_the_operators_matter() {
 async fn calls_stay_within_the_budget() {
     let server = server(|_| None).await;
     let rate = domain::gateway_rate::GatewayRate { per_second: 1, burst: 3 };
-    let gateway = gateway_with(config(&server.url), Coordination::local(Some(rate)));
+    let gateway = gateway_with(config(&server.url), Coordination::local(account(), Some(rate)));
 
     let answers = join_all((1..=10).map(|id| gateway.inquire(TransactionId(id), Urgency::Now))).await;
 
@@ -569,7 +574,7 @@ async fn calls_stay_within_the_budget() {
 
 #[tokio::test]
 async fn calls_are_counted_by_what_came_back() {
-    let count = |outcome| crate::metrics::gateway_calls().with_label_values(&["inquiry", outcome]).get();
+    let count = |outcome| crate::metrics::gateway_calls().with_label_values(&["atmos", "inquiry", outcome]).get();
     let before = (count("ok"), count("not_admitted"), count("unknown"));
     let server = server(|request| match (request.path.as_str(), request.earlier) {
         (GET, 0) => Some(status(401)),
@@ -610,7 +615,7 @@ async fn another_gateway_than_the_sandbox_shows_no_book() {
     let server = server(|_| None).await;
     let config = AtmosSettings { consumer_key: "a-merchant".to_owned(), ..config(&server.url) };
 
-    let book = gateway_with(config, Coordination::local(None)).ledger().await.unwrap();
+    let book = gateway_with(config, Coordination::local(account(), None)).ledger().await.unwrap();
 
     assert_eq!(book, None);
     assert_eq!(server.requests(LEDGER).len(), 0);
@@ -635,7 +640,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
             let reply = reply.clone();
             let server = server(move |request| (request.path == path).then(|| reply.clone())).await;
             let with_password = server.url.replace("http://", "http://someone:password-in-url@");
-            let gateway = gateway_within(200 * MS, config(&with_password), Coordination::local(None));
+            let gateway = gateway_within(200 * MS, config(&with_password), Coordination::local(account(), None));
             let error = gateway.inquire(TransactionId(7), Urgency::Now).await.unwrap_err();
             printed += &format!("{error} {error:?} {gateway:?}");
             let mut cause = error.source();
@@ -648,8 +653,10 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
     let proxy_url = Some(Url::parse("http://someone:password-in-url@127.0.0.1:1").unwrap());
     let proxied = AtmosSettings { proxy_url, ..config("http://127.0.0.1:1") };
     printed += &format!("{proxied:?}");
-    let error =
-        gateway_with(proxied, Coordination::local(None)).inquire(TransactionId(7), Urgency::Now).await.unwrap_err();
+    let error = gateway_with(proxied, Coordination::local(account(), None))
+        .inquire(TransactionId(7), Urgency::Now)
+        .await
+        .unwrap_err();
     printed += &format!("{error:?}");
 
     for secret in ["very-secret", "test_api_key", "token-1", "secret-in-a-body", "password-in-url", "c2FuZGJveC"] {
@@ -661,7 +668,7 @@ async fn no_error_and_no_debug_print_holds_a_secret() {
 #[test]
 fn calls_may_move_between_threads() {
     fn moves<T: Send>(_: T) {}
-    let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None));
+    let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(account(), None));
 
     moves(gateway.inquire(TransactionId(7), Urgency::Now));
     moves(gateway.create_draft(&draft_request(), Urgency::Now));

@@ -6,6 +6,7 @@ use config::defaults;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::coordination::tests::account;
 use crate::http::tests::server::{Reply, Request, Server};
 
 const MS: Duration = Duration::from_millis(1);
@@ -25,7 +26,7 @@ fn click_at(url: &str) -> ClickGateway {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings: ClickSettings = defaults().unwrap();
     let settings = ClickSettings { api_url: format!("{url}/click").parse().unwrap(), ..settings };
-    ClickGateway::with_call_timeout(settings, 400 * MS, Coordination::local(None)).unwrap()
+    ClickGateway::with_call_timeout(settings, 400 * MS, Coordination::local(account(), None)).unwrap()
 }
 
 fn attempt() -> StoredTransaction {

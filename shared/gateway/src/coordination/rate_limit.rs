@@ -90,3 +90,14 @@ impl Bucket {
         Ok(wait)
     }
 }
+
+/// While Redis is away the processes cannot be counted; four of them together stay within the rate limit.
+const PARTS_WITHOUT_REDIS: u32 = 4;
+
+/// The part of the rate limit that one process may use while it cannot share the limit with the others.
+pub fn rate_without_redis(rate: GatewayRate) -> GatewayRate {
+    GatewayRate {
+        per_second: (rate.per_second / PARTS_WITHOUT_REDIS).max(1),
+        burst: (rate.burst / PARTS_WITHOUT_REDIS).max(1),
+    }
+}

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use redis::{RedisResult, Script, ScriptInvocation, Value, from_redis_value};
 use redis_server::RedisServer;
 
+use super::account::CoordinatedAccount;
 use super::breaker::{ASK_AFTER_PROBE, FAILURES, FIRST_WAIT, LONGEST_WAIT, PROBE_LEASE};
 use super::call::{CallOutcome, Obstacle, Permit};
 use super::decision::{CallRequest, Denied, Granted};
@@ -17,12 +18,11 @@ use super::view::{BreakerState, BreakerView};
 
 static ADMISSION: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admission.lua")));
 
-/// The key of the hash that holds it. A process of an older release uses the same one, so it keeps its old name.
-pub(super) const KEY: &str = "gateway-weather";
-
 #[derive(Clone, Debug)]
 pub(super) struct RedisAdmission {
     server: RedisServer,
+    /// The full name of the hash that holds the state.
+    key: String,
     access: RedisAccess,
     /// The admission while Redis is away. It also remembers a `Retry-After` that this process got, in case Redis loses it.
     alone: LocalAdmission,
@@ -95,12 +95,18 @@ pub(super) struct ScriptReply {
 }
 
 impl RedisAdmission {
-    pub(super) fn new(server: RedisServer) -> Self {
+    pub(super) fn new(account: &CoordinatedAccount, server: RedisServer) -> Self {
         let access = RedisAccess::frequent(
-            "rate limit and circuit breaker of the gateway are",
+            "rate limit and circuit breaker of a gateway account are",
             "a breaker of its own and a part of the gateway's rate limit",
         );
-        RedisAdmission { server, access, alone: LocalAdmission::default(), last: Arc::default() }
+        RedisAdmission {
+            key: server.key(&account.key()),
+            server,
+            access,
+            alone: LocalAdmission::default(),
+            last: Arc::default(),
+        }
     }
 
     /// As [`LocalAdmission::admit`]; `without_redis` is the limit of this process while it decides alone.
@@ -172,7 +178,7 @@ impl RedisAdmission {
 
     /// Runs one command of the script; `None` if Redis is away or refuses it.
     async fn run(&self, command: &ScriptCommand<'_>) -> Option<ScriptReply> {
-        let mut call = ADMISSION.key(self.server.key(KEY));
+        let mut call = ADMISSION.key(&self.key);
         command.add_to(&mut call);
         let mut commands = self.server.commands();
         let reply = self.access.ask(async { ScriptReply::read(call.invoke_async(&mut commands).await?) }).await;

@@ -1,16 +1,28 @@
+use domain::order::{GatewayIdentity, PaymentType};
 use tokio::time::Instant;
 
 use super::*;
 
+mod accounts;
 mod admission;
 mod histories;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The account of that store.
+fn account_of(store_id: &str) -> CoordinatedAccount {
+    CoordinatedAccount::new(PaymentType::Atmos, GatewayIdentity(format!("sandbox:{store_id}")))
+}
+
+/// The account of tests that need one.
+pub(crate) fn account() -> CoordinatedAccount {
+    account_of("1234")
+}
+
 /// Processes of one installation, on the Redis that the test runner started.
 fn processes<const COUNT: usize>(rate: Option<GatewayRate>) -> [Coordination; COUNT] {
     let server = an_installation();
-    [(); COUNT].map(|()| Coordination::redis(server.clone(), rate))
+    [(); COUNT].map(|()| Coordination::redis(account(), server.clone(), rate))
 }
 
 /// A Redis of an installation's own.
@@ -21,7 +33,7 @@ fn an_installation() -> RedisServer {
 
 /// A coordination whose Redis does not run.
 fn without_redis(rate: Option<GatewayRate>) -> Coordination {
-    Coordination::redis(RedisServer::new("redis://127.0.0.1:1", "test").unwrap(), rate)
+    Coordination::redis(account(), RedisServer::new("redis://127.0.0.1:1", "test").unwrap(), rate)
 }
 
 fn note(text: &str, good_for: Duration) -> Note {
@@ -63,7 +75,7 @@ async fn notes_and_claims_hold(a: &Coordination, b: &Coordination) {
 
 #[tokio::test]
 async fn notes_and_claims_are_shared_within_a_process() {
-    let one = Coordination::local(None);
+    let one = Coordination::local(account(), None);
 
     notes_and_claims_hold(&one, &one.clone()).await;
 }
@@ -87,7 +99,7 @@ async fn a_redis_that_refuses_scripts_shares_notes_all_the_same() {
     rule.arg("SETUSER").arg(&user).arg(&["on", ">a-password", "~*", "&*", "+@all", "-@scripting"]);
     rule.exec_async(&mut admin).await.unwrap();
     let url = url.replace("redis://", &format!("redis://{user}:a-password@"));
-    let [a, b] = [(); 2].map(|()| Coordination::redis(RedisServer::new(&url, &user).unwrap(), None));
+    let [a, b] = [(); 2].map(|()| Coordination::redis(account(), RedisServer::new(&url, &user).unwrap(), None));
 
     for (from, to) in [(&a, &b), (&b, &a)] {
         assert!(from.admit(Urgency::Now).await.is_ok());

@@ -10,13 +10,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::coordination::tests::account;
 
 const EXTERNAL_ID: &str = "5305e3bab097f420a62ced0b";
 
 fn gateway(cashbox: char, keys: &[&str]) -> PaymeGateway {
     let keys = keys.iter().map(|key| Secret::new(*key)).collect();
     let settings = PaymeSettings { cashbox_id: cashbox.to_string(), keys, ..config::defaults().unwrap() };
-    PaymeGateway::new(settings, Coordination::local(None))
+    PaymeGateway::new(settings, Coordination::local(account(), None))
 }
 
 /// The transaction of the documents, as it stands in this state.

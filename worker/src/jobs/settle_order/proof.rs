@@ -2,6 +2,7 @@
 
 use domain::id::CallbackId;
 use domain::job::Lease;
+use domain::order::PaymentType;
 use futures_util::future::try_join_all;
 use store::callbacks::{self, KeptBody};
 use store::{Store, StoreError, jobs};
@@ -35,7 +36,7 @@ pub(super) async fn check_all(context: &WorkerContext, lease: &Lease, woken_by: 
             Ok(Some(callback)) => check_again(context, callback),
             Err((id, trouble)) => {
                 warn!(callback.id = %id, error = %trouble, "callback {id} cannot be read and is not checked: {trouble}");
-                metrics::count_unproven_callback();
+                metrics::count_unproven_callback(PaymentType::Atmos);
                 false
             }
         };
@@ -52,6 +53,6 @@ pub(crate) fn check_again(context: &WorkerContext, callback: &KeptBody) -> bool 
     // It was valid when it came. Its key was rotated away since, or the row was changed: a person must know.
     let (id, order_id) = (callback.id, callback.order_id.map(|id| id.to_string()));
     error!(callback.id = %id, order.id = order_id, error = %fault, "callback {id} no longer proves itself: {fault}");
-    metrics::count_unproven_callback();
+    metrics::count_unproven_callback(PaymentType::Atmos);
     false
 }

@@ -9,7 +9,7 @@ fn two_clients(server: &Server) -> [AtmosGateway; 2] {
 
 /// The clients of so many processes of one installation.
 fn clients<const COUNT: usize>(server: &Server) -> [AtmosGateway; COUNT] {
-    let coordination = Coordination::local(None);
+    let coordination = Coordination::local(account(), None);
     [(); COUNT].map(|()| gateway_within(300 * MS, config(&server.url), coordination.clone()))
 }
 

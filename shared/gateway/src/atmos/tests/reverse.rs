@@ -91,7 +91,7 @@ async fn a_token_that_was_revoked_is_replaced_and_the_reversal_is_made() {
 
 #[tokio::test]
 async fn a_gateway_that_takes_no_connection_has_processed_nothing() {
-    let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(None));
+    let gateway = gateway_with(config("http://127.0.0.1:1"), Coordination::local(account(), None));
 
     for answer in [gateway.prepare().await, gateway.reverse(TransactionId(1), "no").await] {
         assert!(answer.as_ref().unwrap_err().is_unprocessed(), "{answer:?}");

@@ -5,7 +5,6 @@ use futures_util::future::join_all;
 use super::*;
 use crate::coordination::breaker::{Breaker, FAILURES, FIRST_WAIT, LONGEST_WAIT};
 use crate::coordination::rate_limit::{Bucket, LONGEST_WAIT_URGENT, MAX_WAITING};
-use crate::coordination::redis_admission::KEY;
 
 const DOWN: CallOutcome<'_> = CallOutcome::Failed("HTTP 503");
 
@@ -15,7 +14,7 @@ macro_rules! for_two {
         mod within_a_process {
             use super::a_rate;
             $($(#[$attribute])* #[tokio::test] async fn $name() {
-                let one = super::Coordination::local($rate);
+                let one = super::Coordination::local(super::account(), $rate);
                 super::$name(&one, &one.clone()).await;
             })+
         }
@@ -395,7 +394,7 @@ async fn an_operators_rate_limit_is_in_force_at_once(a: &Coordination, b: &Coord
 
 #[tokio::test]
 async fn while_an_operator_has_paused_calls_none_leaves_until_they_are_resumed() {
-    let process = Coordination::local(a_rate(1, 1));
+    let process = Coordination::local(account(), a_rate(1, 1));
     assert_eq!(obstacle(&process).await, None);
     let paused = OperatorSettings { is_paused: true, ..OperatorSettings::default() };
 
@@ -442,7 +441,7 @@ async fn a_retry_after_is_obeyed_although_redis_forgets_it() {
     let [a, _b] = processes(None);
     a.begin_retry_after(SECOND * 60).await;
     let Inner::Redis { notes, .. } = &a.inner else { panic!("on Redis") };
-    let key = notes.server.key(KEY);
+    let key = notes.server.key(&account().key());
     ::redis::cmd("DEL").arg(&key).exec_async(&mut notes.server.commands()).await.unwrap();
 
     assert_eq!(obstacle(&a).await, Some("retry_after"));
@@ -462,7 +461,7 @@ async fn without_redis_a_process_uses_its_part_of_the_rate_limit() {
 
 #[tokio::test]
 async fn a_call_that_would_wait_too_long_is_told_when_to_come_back() {
-    let one = Coordination::local(a_rate(1, 1));
+    let one = Coordination::local(account(), a_rate(1, 1));
     let started = Instant::now();
 
     let answers = join_all((0..10).map(|_| one.admit(Urgency::Now))).await;
@@ -543,11 +542,11 @@ async fn a_shorter_retry_after_than_the_one_before_changes_nothing_for_a_third_p
 #[tokio::test]
 async fn a_gateway_that_is_back_is_found_soon_however_long_it_was_away() {
     let server = an_installation();
-    let [a, b] = [(); 2].map(|()| Coordination::redis(server.clone(), None));
+    let [a, b] = [(); 2].map(|()| Coordination::redis(account(), server.clone(), None));
     break_down(&a, &b).await;
     let mut commands = server.commands();
     let _: i64 = ::redis::cmd("HSET")
-        .arg(server.key(KEY))
+        .arg(server.key(&account().key()))
         .arg(&["failed_probes", "60", "open_until", "1"])
         .query_async(&mut commands)
         .await
