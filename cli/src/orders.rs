@@ -236,7 +236,7 @@ impl From<StoredTransaction> for TransactionView {
 struct CallbackView {
     received_at: String,
     transaction_id: Option<TransactionId>,
-    verdict: &'static str,
+    verdict: String,
     seen_count: i64,
     address: Option<String>,
 }
@@ -246,7 +246,7 @@ impl From<StoredCallback> for CallbackView {
         CallbackView {
             received_at: rfc3339(callback.received_at_ms),
             transaction_id: callback.transaction_id,
-            verdict: callback.verdict.as_str(),
+            verdict: callback.verdict.to_string(),
             seen_count: callback.seen_count,
             address: callback.address,
         }
@@ -292,7 +292,7 @@ impl Story {
         for callback in &self.callbacks {
             let (transaction, times) = (number(callback.transaction_id), callback.seen_count.to_string());
             let address = callback.address.as_deref().unwrap_or("-");
-            callbacks.add_row([callback.received_at.as_str(), &transaction, callback.verdict, &times, address]);
+            callbacks.add_row([callback.received_at.as_str(), &transaction, &callback.verdict, &times, address]);
         }
         let mut fiscal = table(&["received at", "transaction", "kind", "data"]);
         for receipt in &self.fiscal_receipts {

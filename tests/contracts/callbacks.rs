@@ -2,7 +2,7 @@ use domain::callback_verdict::CallbackVerdict;
 use domain::id::TransactionId;
 use domain::job::{Job, QueueName};
 use domain::order::OrderStatus;
-use store::callbacks::{self, Proofs, ReceivedBody, Sender, Wanted};
+use store::callbacks::{self, Proofs, ReceivedBody, Sender, StoredVerdict, Wanted};
 use store::jobs;
 
 use crate::support::fixture::{Fixture, callback, on_every_database};
@@ -19,6 +19,7 @@ on_every_database! {
     what_proves_nothing_is_kept_within_the_days_share_of_all_processes
     a_callback_that_comes_again_and_again_makes_us_inquire_less_and_less
     callbacks_are_listed_by_verdict_order_and_time
+    a_verdict_of_a_newer_release_is_shown_by_its_name
     callbacks_and_inquiries_about_one_order_do_not_get_stuck
 }
 
@@ -95,7 +96,8 @@ async fn what_does_not_fit_is_refused_and_kept_with_its_verdict(f: Fixture) {
         assert_eq!(f.ask_with(&callback).await, verdict);
     }
 
-    let verdicts: Vec<_> = callbacks::newest(&f.store, 10).await.unwrap().iter().map(|kept| kept.verdict).collect();
+    let newest = callbacks::newest(&f.store, 10).await.unwrap();
+    let verdicts: Vec<_> = newest.iter().map(|kept| kept.verdict.as_str()).collect();
     assert_eq!(verdicts.len(), 7, "{verdicts:?}");
     assert_eq!(f.find(&order).await.status, OrderStatus::Pending);
     assert_eq!(f.find(&order).await.allowed_transaction_id, None);
@@ -112,7 +114,7 @@ async fn a_sender_turned_away_decides_nothing_and_is_a_hint(f: Fixture) {
     assert_eq!((after.status, after.allowed_transaction_id), (OrderStatus::Pending, None));
     assert!(after.last_hint_at_ms.is_some());
     let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
-    assert_eq!((kept[0].verdict, kept[0].address.as_deref()), (CallbackVerdict::OtherAddress, Some("92.63.207.14")));
+    assert_eq!((kept[0].verdict.as_str(), kept[0].address.as_deref()), ("other_address", Some("92.63.207.14")));
     assert_eq!(f.claim_one(QueueName::Settle).await.woken_by, [kept[0].id.0]);
     // With an accepted address its content decides.
     assert_eq!(f.ask(&order, 7).await, CallbackVerdict::Allowed);
@@ -146,7 +148,7 @@ async fn a_body_that_proves_nothing_is_kept_and_stages_nothing(f: Fixture) {
     }
 
     let kept = callbacks::newest(&f.store, 10).await.unwrap();
-    assert_eq!((kept.len(), kept[0].seen_count, kept[0].verdict), (1, 2, CallbackVerdict::BadlySigned));
+    assert_eq!((kept.len(), kept[0].seen_count, kept[0].verdict.as_str()), (1, 2, "badly_signed"));
     assert!(jobs::list(&f.store, None, None, 10).await.unwrap().is_empty());
 }
 
@@ -220,7 +222,7 @@ async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
         callbacks::keep_unproven(&f.store, received, CallbackVerdict::BadlySigned).await.unwrap();
     }
     let wanted = Wanted { verdict: None, order_id: None, since_ms: f.store.now_ms() - 60_000, limit: 10 };
-    let listed = async |wanted: Wanted| -> Vec<CallbackVerdict> {
+    let listed = async |wanted: Wanted| -> Vec<StoredVerdict> {
         let found = callbacks::list(&f.store, wanted).await.unwrap();
         found.into_iter().map(|callback| callback.verdict).collect()
     };
@@ -234,6 +236,24 @@ async fn callbacks_are_listed_by_verdict_order_and_time(f: Fixture) {
     assert!(listed(Wanted { since_ms: f.store.now_ms() + 60_000, ..wanted }).await.is_empty());
     let proofs = callbacks::proofs(&f.store).await.unwrap();
     assert_eq!(proofs, Proofs { callbacks: 4, badly_signed: 2, unreadable: 0, badly_signed_since: 2 });
+}
+
+/// A newer release may run beside this one, before or after it.
+async fn a_verdict_of_a_newer_release_is_shown_by_its_name(f: Fixture) {
+    let order = f.order_with_link(7).await;
+    f.ask(&order, 7).await;
+    f.ask(&order, 8).await;
+    f.execute(&["update callbacks set verdict = 'held_for_a_week' where transaction_id = 7".to_owned()]).await;
+
+    let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
+    assert_eq!(kept[0].verdict, StoredVerdict::Newer("held_for_a_week".into()));
+    assert_eq!(serde_json::to_value(&kept[0]).unwrap()["verdict"], "held_for_a_week");
+    assert_eq!(callbacks::newest(&f.store, 10).await.unwrap().len(), 2);
+    let wanted = Wanted { verdict: None, order_id: None, since_ms: 0, limit: 10 };
+    assert_eq!(callbacks::list(&f.store, wanted).await.unwrap().len(), 2);
+    assert_eq!(callbacks::proofs(&f.store).await.unwrap().callbacks, 2);
+    let audited = store::auditing::these(&f.store, &[order.id]).await.unwrap();
+    assert_eq!((audited.orders.len(), audited.unreadable.len()), (1, 0));
 }
 
 /// A callback locks the order and then stages jobs; an inquiry ends its job and then locks the order.

@@ -118,7 +118,8 @@ async fn callbacks_that_come_together_are_each_answered_by_their_own_rows(f: Fix
         let is_known = verdict != CallbackVerdict::UnknownTransaction;
         assert_eq!(now.last_hint_at_ms.is_some(), is_known, "{verdict}");
         let kept = callbacks::of_order(&f.store, order.id).await.unwrap();
-        assert_eq!(kept.iter().map(|kept| kept.verdict).collect::<Vec<_>>(), [verdict][..usize::from(is_known)]);
+        let verdicts: Vec<_> = kept.iter().map(|kept| kept.verdict.clone()).collect();
+        assert_eq!(verdicts, [verdict][..usize::from(is_known)]);
         let stages = kept.first().is_some_and(|kept| is_woken(kept.id.0));
         assert_eq!(stages, is_known, "{verdict}");
         let entered = f.history(order).await.iter().filter(|(_, to)| *to == "confirming").count();

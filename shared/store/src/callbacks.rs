@@ -31,7 +31,7 @@ mod finding;
 pub use answering::answer;
 pub(super) use answering::{CallbackQuestion, Hint, hint_all};
 pub(super) use drafts::{Allowing, LockedOrder, allow, lock_orders};
-pub use finding::{KeptBody, Proofs, StoredCallback, Wanted, find, list, newest, of_order, proofs};
+pub use finding::{KeptBody, Proofs, StoredCallback, StoredVerdict, Wanted, find, list, newest, of_order, proofs};
 
 /// Bytes as they came from the gateway.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,9 @@
 
 use domain::callback_verdict::CallbackVerdict;
 use std::collections::HashMap;
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -14,6 +15,47 @@ use crate::statement::Statement;
 use crate::{Store, StoreError};
 use domain::id::{CallbackId, OrderId, TransactionId};
 
+/// The verdict of a stored callback. A newer release that runs beside this one may have written a verdict of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredVerdict {
+    /// One that this release knows.
+    Known(CallbackVerdict),
+    /// The name of one of a newer release.
+    Newer(String),
+}
+
+impl StoredVerdict {
+    fn of(name: String) -> Self {
+        CallbackVerdict::parse(&name).map_or(StoredVerdict::Newer(name), StoredVerdict::Known)
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            StoredVerdict::Known(verdict) => verdict.as_str(),
+            StoredVerdict::Newer(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for StoredVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for StoredVerdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl PartialEq<CallbackVerdict> for StoredVerdict {
+    fn eq(&self, other: &CallbackVerdict) -> bool {
+        self == &StoredVerdict::Known(*other)
+    }
+}
+
 /// A stored callback.
 #[derive(Clone, Debug, Serialize)]
 pub struct StoredCallback {
@@ -23,7 +65,7 @@ pub struct StoredCallback {
     #[serde(skip)]
     pub body: String,
     /// Our verdict.
-    pub verdict: CallbackVerdict,
+    pub verdict: StoredVerdict,
     /// The order its transaction belongs to.
     pub order_id: Option<OrderId>,
     /// The transaction it asked about.
@@ -194,7 +236,7 @@ pub async fn proofs(store: &Store) -> Result<Proofs, StoreError> {
     let newest = list(store, Wanted { verdict: None, order_id: None, since_ms, limit: PROOFS }).await?;
     let of = |verdict| newest.iter().filter(|callback| callback.verdict == verdict).count() as i64;
     let proves_nothing = |callback: &&StoredCallback| {
-        matches!(callback.verdict, CallbackVerdict::BadlySigned | CallbackVerdict::Unreadable)
+        callback.verdict == CallbackVerdict::BadlySigned || callback.verdict == CallbackVerdict::Unreadable
     };
     let since = newest.iter().take_while(proves_nothing);
     Ok(Proofs {
@@ -206,12 +248,10 @@ pub async fn proofs(store: &Store) -> Result<Proofs, StoreError> {
 }
 
 fn from_row(row: &AnyRow) -> Result<StoredCallback, StoreError> {
-    let verdict: String = row.try_get("verdict")?;
     Ok(StoredCallback {
         id: CallbackId(row.try_get("id")?),
         body: row.try_get("body")?,
-        verdict: CallbackVerdict::parse(&verdict)
-            .ok_or(StoreError::UnknownValue { column: "callbacks.verdict", value: verdict })?,
+        verdict: StoredVerdict::of(row.try_get("verdict")?),
         order_id: row.try_get::<Option<i64>, _>("order_id")?.map(OrderId),
         transaction_id: row.try_get::<Option<i64>, _>("transaction_id")?.map(TransactionId),
         seen_count: row.try_get("seen_count")?,
