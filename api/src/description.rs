@@ -152,6 +152,15 @@ pub(crate) fn example(kind: ProblemType) -> Problem {
             "reason",
             "`reason` must have 1 to 200 characters that can be read: it has a line break or another control character",
         ),
+        ProblemType::RefundOnlyInCabinet => Problem::new(
+            kind,
+            "this gateway gives money back only in its cabinet: refund the payment there, and the order becomes `refunded`",
+        ),
+        ProblemType::RefundMonthOver => Problem::new(
+            kind,
+            "the gateway gives back only payments of this month, and on its first day those of the month before; give the \
+             money back by other means",
+        ),
         ProblemType::PartialRefundUnavailable => with_field(
             "amount",
             "only the whole order can be refunded: leave `amount` out, or send \"50.00\"; a part of it can be returned in \

@@ -76,6 +76,8 @@ problem_types! {
     InvalidReference = "invalid-reference", 422, "The reference cannot be used";
     InvalidReturnUrl = "invalid-return-url", 422, "The return URL cannot be used";
     InvalidReason = "invalid-reason", 422, "The reason cannot be used";
+    RefundOnlyInCabinet = "refund-only-in-cabinet", 422, "The gateway gives money back only in its cabinet";
+    RefundMonthOver = "refund-month-over", 422, "The gateway gives back no payment of an earlier month";
     PartialRefundUnavailable = "partial-refund-unavailable", 422, "Only the whole order can be refunded";
     UnknownLanguage = "unknown-language", 422, "The language is not known";
     UnknownPaymentType = "unknown-payment-type", 422, "The payment type is not known";

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use domain::id::OrderId;
 use domain::money::som;
 use domain::order::{Order, OrderStatus};
-use domain::refund::Refund;
+use domain::refund::{Refund, RefundState};
+use domain::terms::{NoRefundCall, RefundWay};
 use domain::time::rfc3339;
 use poem_openapi::param::Path;
 use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use store::idempotency::IdempotencyKey;
 use store::orders::{self, Canceled};
-use store::processes;
 use store::refunds::{self, NewRefund, Requested};
+use store::{processes, transactions};
 use tracing::info;
 
 use super::answer::OrderAnswer;
@@ -145,6 +146,7 @@ impl RefundApi {
             let detail = format!("the order was paid through {}, which is not configured here any more", order.gateway);
             return Err(Problem::new(ProblemType::GatewayNotConfigured, detail).into());
         }
+        check_terms(api, &order).await?;
         let key = IdempotencyKey { key: key.0, body_digest: reason_body::digest(&order, reason.as_deref()) };
         let new = NewRefund { order_id: order.id, amount: order.amount, reason, requested_by: key_holder.name };
         let refund = match refunds::request(&api.context.store, &new, Some(&key)).await.map_err(Problem::from)? {
@@ -174,6 +176,35 @@ impl RefundApi {
         let refunds = refunds::of_order(&self.0.context.store, order.id).await.map_err(Problem::from)?;
         Ok(Json(Refunds { refunds: refunds.iter().map(RefundAnswer::from).collect() }))
     }
+}
+
+/// Refuses a refund that the gateway's terms do not allow, before anything is written. Other processes may know the
+/// gateway where this one does not; the refund's job checks again.
+async fn check_terms(api: &Api, order: &Order) -> Result<(), Problem> {
+    let Some(gateway) = api.context.gateways.get(&order.gateway) else { return Ok(()) };
+    let (store, way) = (&api.context.store, gateway.terms().refunds);
+    if order.status != OrderStatus::Paid || way == RefundWay::Call {
+        return Ok(());
+    }
+    // A repeated request about a refund that is being made gets the answer that it had.
+    let is_under_way = |refund: &Refund| matches!(refund.state, RefundState::Open | RefundState::Review);
+    if refunds::of_order(store, order.id).await.map_err(Problem::from)?.iter().any(is_under_way) {
+        return Ok(());
+    }
+    let payments = transactions::of_order(store, order.id).await.map_err(Problem::from)?;
+    let payment = payments.iter().find(|payment| Some(payment.transaction_id) == order.transaction_id);
+    let paid_at_ms = payment.map_or(order.created_at_ms, |payment| payment.paid_at_ms(order.final_at_ms));
+    way.check(paid_at_ms, store.now_ms()).map_err(|why| match why {
+        NoRefundCall::OnlyInCabinet => Problem::new(
+            ProblemType::RefundOnlyInCabinet,
+            "this gateway gives money back only in its cabinet: refund the payment there, and the order becomes `refunded`",
+        ),
+        NoRefundCall::MonthIsOver => Problem::new(
+            ProblemType::RefundMonthOver,
+            "the gateway gives back only payments of this month, and on its first day those of the month before; give the \
+             money back by other means",
+        ),
+    })
 }
 
 fn not_cancelable(order: &Order) -> Problem {

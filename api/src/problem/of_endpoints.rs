@@ -73,6 +73,7 @@ problems_of! {
         413 = "`body-too-large`",
         415 = "`unsupported-media-type`",
         422 = "`not-an-object`, `unknown-field`, `repeated-field`, `invalid-amount`, `partial-refund-unavailable`, \
+               `refund-only-in-cabinet`, `refund-month-over`, \
                `invalid-reason`, `idempotency-key-reused`; `field` names the field",
         429 = "`too-many-requests`: ask again after `Retry-After`",
         500 = "`internal`",

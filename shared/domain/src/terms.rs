@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use time::{Date, OffsetDateTime, UtcOffset};
+
 /// How a gateway works, as far as the rest of the program must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -46,4 +48,87 @@ pub enum RefundWay {
     CallWithinMonth,
     /// Only a person in the gateway's cabinet; we learn of it by the gateway's call.
     Cabinet,
+}
+
+/// Why a payment cannot be given back by a call of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRefundCall {
+    /// The gateway takes no such call.
+    #[error("this gateway gives money back only in its cabinet")]
+    OnlyInCabinet,
+    /// The reporting month of the payment is over.
+    #[error("the gateway gives back only payments of this month, and on its first day those of the month before")]
+    MonthIsOver,
+}
+
+impl RefundWay {
+    /// Whether a payment of that time can be given back by a call of ours now; both in epoch milliseconds.
+    ///
+    /// # Errors
+    /// [`NoRefundCall`].
+    pub fn check(self, paid_at_ms: i64, now_ms: i64) -> Result<(), NoRefundCall> {
+        match self {
+            RefundWay::Call => Ok(()),
+            RefundWay::Cabinet => Err(NoRefundCall::OnlyInCabinet),
+            RefundWay::CallWithinMonth => {
+                let (Some(paid), Some(today)) = (day_in_tashkent(paid_at_ms), day_in_tashkent(now_ms)) else {
+                    return Err(NoRefundCall::MonthIsOver);
+                };
+                let months = |day: Date| day.year() * 12 + i32::from(u8::from(day.month()));
+                match months(today) - months(paid) {
+                    0 => Ok(()),
+                    1 if today.day() == 1 => Ok(()),
+                    _ => Err(NoRefundCall::MonthIsOver),
+                }
+            }
+        }
+    }
+}
+
+/// The day in Uzbekistan, which is five hours ahead of UTC all year.
+fn day_in_tashkent(epoch_ms: i64) -> Option<Date> {
+    let offset = UtcOffset::from_hms(5, 0, 0).ok()?;
+    let time = OffsetDateTime::from_unix_timestamp(epoch_ms.div_euclid(1_000)).ok()?;
+    Some(time.to_offset(offset).date())
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn at(time: OffsetDateTime) -> i64 {
+        time.unix_timestamp() * 1_000
+    }
+
+    #[test]
+    fn a_gateway_that_gives_back_within_its_month_does_so_until_the_end_of_the_next_ones_first_day() {
+        let within = |paid, now| RefundWay::CallWithinMonth.check(at(paid), at(now));
+        let over = Err(NoRefundCall::MonthIsOver);
+
+        for (paid, now, expected) in [
+            (datetime!(2026-08-01 00:00:00 +5), datetime!(2026-08-31 23:59:59 +5), Ok(())),
+            (datetime!(2026-08-01 00:00:00 +5), datetime!(2026-09-01 23:59:59 +5), Ok(())),
+            (datetime!(2026-08-31 23:59:59 +5), datetime!(2026-09-02 00:00:00 +5), over),
+            (datetime!(2026-08-31 23:59:59 +5), datetime!(2026-10-01 00:00:00 +5), over),
+            (datetime!(2025-08-10 12:00:00 +5), datetime!(2026-08-10 12:00:00 +5), over),
+            (datetime!(2025-12-31 12:00:00 +5), datetime!(2026-01-01 12:00:00 +5), Ok(())),
+            (datetime!(2025-12-31 12:00:00 +5), datetime!(2026-01-02 12:00:00 +5), over),
+            // The day begins five hours before that of UTC.
+            (datetime!(2026-08-31 18:59:59 UTC), datetime!(2026-09-01 19:00:00 UTC), over),
+            (datetime!(2026-08-31 19:00:00 UTC), datetime!(2026-09-30 18:59:59 UTC), Ok(())),
+            // A clock that was set back.
+            (datetime!(2026-09-10 12:00:00 +5), datetime!(2026-08-10 12:00:00 +5), over),
+        ] {
+            assert_eq!(within(paid, now), expected, "paid {paid}, now {now}");
+        }
+        assert_eq!(RefundWay::CallWithinMonth.check(i64::MAX, 0), over);
+    }
+
+    #[test]
+    fn the_other_ways_know_no_month() {
+        assert_eq!(RefundWay::Call.check(0, i64::MAX), Ok(()));
+        assert_eq!(RefundWay::Cabinet.check(0, 0), Err(NoRefundCall::OnlyInCabinet));
+    }
 }

@@ -113,6 +113,13 @@ pub struct StoredTransaction {
     pub close_code: Option<i64>,
 }
 
+impl StoredTransaction {
+    /// When its money was taken, as far as is known, epoch milliseconds: `ended_ms` is when its order became *paid*.
+    pub fn paid_at_ms(&self, ended_ms: Option<i64>) -> i64 {
+        self.debited_at_ms.or(ended_ms).unwrap_or(self.created_at_ms)
+    }
+}
+
 /// One line of a gateway's own book.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookLine {

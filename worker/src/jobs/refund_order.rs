@@ -6,7 +6,7 @@ use domain::id::RefundId;
 use domain::job::{Lease, QueueName};
 use domain::order::Order;
 use domain::refund::{Refund, RefundState};
-use domain::transaction::TransactionState;
+use domain::transaction::{StoredTransaction, TransactionState};
 use failpoint::{Point, reach};
 use gateway::coordination::Urgency;
 use gateway::{Gateway, GatewayError};
@@ -70,6 +70,12 @@ impl RefundRun<'_> {
     /// Marks the refund as sent, and then sends it. A run that finds the mark never sends.
     async fn send(&self, gateway: &Gateway, refund: Refund) -> Result<Done, Failure> {
         let store = &self.context.store;
+        let payment = self.payment(&refund).await?;
+        // The month may have ended since the refund was asked for.
+        let allowed = gateway.terms().refunds.check(payment.paid_at_ms(self.order.final_at_ms), store.now_ms());
+        if let Err(why) = allowed {
+            return self.refused(&refund, &why.to_string()).await;
+        }
         gateway.prepare().await.map_err(|error| Failure::of(gateway, error))?;
         reach(Point::RefundBeforeMark);
         let Some(sent_at_ms) = refunds::begin_sending(store, self.lease, refund.id).await? else {
@@ -77,7 +83,8 @@ impl RefundRun<'_> {
         };
         reach(Point::RefundBeforeCall);
         let reason = refund.reason.as_deref().unwrap_or(NO_REASON);
-        let answer = gateway.reverse(refund.success_transaction_id, reason).await;
+        let debit = StoredTransaction { success_transaction_id: Some(refund.success_transaction_id), ..payment };
+        let answer = gateway.reverse(&debit, reason).await;
         reach(Point::RefundAfterCall);
         match answer {
             Ok(()) => self.done(&refund).await,
@@ -99,6 +106,13 @@ impl RefundRun<'_> {
         }
     }
 
+    /// The transaction whose money goes back.
+    async fn payment(&self, refund: &Refund) -> Result<StoredTransaction, Failure> {
+        let payments = transactions::of_order(&self.context.store, refund.order_id).await?;
+        let payment = payments.into_iter().find(|payment| payment.transaction_id == refund.transaction_id);
+        payment.ok_or_else(|| Failure::Hopeless(format!("there is no transaction {}", refund.transaction_id)))
+    }
+
     /// Removes the mark of a refund that was not sent after all. Tried several times while the database is in trouble:
     /// with the mark the refund would end before a person.
     async fn take_back(&self, refund: &Refund, sent_at_ms: i64) -> Result<(), StoreError> {
@@ -115,13 +129,9 @@ impl RefundRun<'_> {
     /// Asks the gateway what became of a refund that was sent, now or before.
     async fn inquire(&self, gateway: &Gateway, refund: &Refund, sent_at_ms: i64) -> Result<Done, Failure> {
         let store = &self.context.store;
-        let payments = transactions::of_order(store, refund.order_id).await?;
-        let payment = payments.iter().find(|payment| payment.transaction_id == refund.transaction_id);
-        let Some(payment) = payment else {
-            return Err(Failure::Hopeless(format!("there is no transaction {}", refund.transaction_id)));
-        };
+        let payment = self.payment(refund).await?;
         let asked_at_ms = store.now_ms();
-        let seen = match gateway.inquire(payment, Urgency::Now).await {
+        let seen = match gateway.inquire(&payment, Urgency::Now).await {
             Ok(report) => report.state,
             // The gateway does not know a transaction that it debited itself.
             Err(GatewayError::Refused { code }) => TransactionState::Unclear { code },
