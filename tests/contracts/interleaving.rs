@@ -1,6 +1,7 @@
 //! Calls of a telling gateway in random order, repeated and at the same time, with the inquiries between them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::TransactionId;
@@ -178,7 +179,9 @@ async fn settle(f: &Fixture, order: &Order) {
         OrderStatus::Pending | OrderStatus::Confirming => match of(StoredState::Debited) {
             Some(transaction_id) => Settlement::Paid { transaction_id },
             None => match is_reversed(order.allowed_transaction_id) {
-                Some(transaction_id) => Settlement::Reopened { transaction_id, link_is_closed: false },
+                Some(transaction_id) => {
+                    Settlement::Reopened { transaction_id, link_is_closed: false, believed_after: Duration::ZERO }
+                }
                 None => Settlement::Unchanged,
             },
         },

@@ -125,7 +125,11 @@ async fn a_confirming_order_is_not_reopened_too_early(f: Fixture) {
     f.ask(&order, 7).await;
     let order = f.find(&order).await;
     let job = f.settle_job(&order).await;
-    let reopened = Settlement::Reopened { transaction_id: TransactionId(7), link_is_closed: true };
+    let reopened = Settlement::Reopened {
+        transaction_id: TransactionId(7),
+        link_is_closed: true,
+        believed_after: std::time::Duration::from_secs(180),
+    };
     let settle = async |store: &Store, asked_at_ms| {
         settlement::settle(store, &job.lease, &order, asked_at_ms, &[], &reopened, &far()).await.unwrap()
     };

@@ -21,7 +21,7 @@ use store::transactions::{self, SeenTransaction};
 use store::{Store, sweeping};
 
 use crate::support::filling::{FillSize, TOKEN, UNDER_WAY};
-use crate::support::fixture::{gateway, new_link, new_order};
+use crate::support::fixture::{DEBIT_WITHIN, gateway, new_link, new_order};
 
 /// PostgreSQL decides about the plan of a prepared statement at its sixth execution.
 const TIMES: i64 = 8;
@@ -126,7 +126,7 @@ async fn one_order(store: &Store, extent: FillSize, round: i64, times: &mut Time
     let body = ReceivedBody { bytes: digest.as_bytes(), digest: &digest, address: None };
     for _ in 0..2 {
         let gateway = gateway();
-        let answer = callbacks::answer(store, &gateway, "1234", &callback, body, Sender::Heard);
+        let answer = callbacks::answer(store, &gateway, "1234", DEBIT_WITHIN, &callback, body, Sender::Heard);
         let answer = times.of("answer", answer).await.unwrap();
         assert_eq!(answer, CallbackVerdict::Allowed);
     }

@@ -2,6 +2,7 @@
 
 use domain::callback_verdict::CallbackVerdict;
 use std::path::Path;
+use std::time::Duration;
 
 use domain::id::{JobId, TransactionId};
 use domain::job::{ClaimedJob, Job, QueueName};
@@ -44,6 +45,9 @@ pub(crate) struct Fixture {
     url: DatabaseUrl,
     _folder: Option<tempfile::TempDir>,
 }
+
+/// How long after a yes Atmos may debit.
+pub(crate) const DEBIT_WITHIN: Duration = Duration::from_secs(600);
 
 pub(crate) const PAYMENT_TTL_MS: i64 = 1_800_000;
 
@@ -214,7 +218,7 @@ impl Fixture {
     pub(crate) async fn ask_as(&self, callback: &Callback, sender: Sender) -> CallbackVerdict {
         let body = format!("{callback:?}");
         let received = ReceivedBody { bytes: body.as_bytes(), digest: &body, address: Some([92, 63, 207, 14].into()) };
-        callbacks::answer(&self.store, &gateway(), "1234", callback, received, sender).await.unwrap()
+        callbacks::answer(&self.store, &gateway(), "1234", DEBIT_WITHIN, callback, received, sender).await.unwrap()
     }
 
     /// Makes the order's open `settle_order` due and claims it.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use domain::job::QueueName;
 use domain::order::{Order, OrderStatus};
+use domain::terms::{OutcomeSource, Terms};
 use domain::time::millis;
-use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS};
+use store::settlement::CONFIRMING_GRACE_MS;
 
 /// When inquiries come after the last hint, in milliseconds, ascending. After the last one they repeat at its distance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,14 +46,18 @@ impl InquirySchedule {
     ///
     /// There is always an inquiry that begins after the order's deadline and decides whether the order expires. Another
     /// one comes as soon as a closed answer about the allowed draft may be believed: the customer waits for another
-    /// link. `asked_at_ms` is when the present inquiry began.
-    pub(crate) fn next_inquiry(&self, order: &Order, asked_at_ms: i64, now_ms: i64) -> (i64, QueueName) {
+    /// link. A gateway that only tells is not asked before the deadline: its word wakes the job. `asked_at_ms` is when the
+    /// present inquiry began.
+    pub(crate) fn next_inquiry(&self, order: &Order, terms: &Terms, asked_at_ms: i64, now_ms: i64) -> (i64, QueueName) {
         let since = order.link_at_ms.unwrap_or(order.created_at_ms);
-        let scheduled = match order.last_hint_at_ms {
-            Some(hint) => hint + self.after(now_ms - hint),
-            None => UNHINTED_MS.iter().map(|offset| since + offset).find(|at| *at > now_ms).unwrap_or(i64::MAX),
+        let scheduled = match (terms.outcome, order.last_hint_at_ms) {
+            (OutcomeSource::Told, _) => i64::MAX,
+            (OutcomeSource::Asked, Some(hint)) => hint + self.after(now_ms - hint),
+            (OutcomeSource::Asked, None) => {
+                UNHINTED_MS.iter().map(|offset| since + offset).find(|at| *at > now_ms).unwrap_or(i64::MAX)
+            }
         };
-        let awaited = believed_from_ms(order).filter(|believed_ms| *believed_ms > asked_at_ms);
+        let awaited = believed_from_ms(order, terms).filter(|believed_ms| *believed_ms > asked_at_ms);
         let scheduled = awaited.map_or(scheduled, |believed_ms| scheduled.min(believed_ms));
         let next = match deadline_ms(order) {
             // The beginning of the inquiry counts, not its end: about a deadline that passed meanwhile it says nothing.
@@ -98,9 +103,12 @@ pub(crate) fn first_inquiry_ms(now_ms: i64) -> i64 {
 }
 
 /// From when on the answer that the allowed draft is closed may be believed.
-fn believed_from_ms(order: &Order) -> Option<i64> {
-    match order.status {
-        OrderStatus::Confirming => order.last_allowed_at_ms.map(|allowed_at_ms| allowed_at_ms + CLOSED_BELIEVED_MS),
+fn believed_from_ms(order: &Order, terms: &Terms) -> Option<i64> {
+    match (order.status, terms.outcome) {
+        (OrderStatus::Confirming, OutcomeSource::Asked) => {
+            let after_ms = millis(terms.closed_believed_after);
+            order.last_allowed_at_ms.map(|allowed_at_ms| allowed_at_ms + after_ms)
+        }
         _ => None,
     }
 }
@@ -110,7 +118,8 @@ pub(crate) fn deadline_ms(order: &Order) -> Option<i64> {
     let expires_at_ms = order.expires_at_ms?;
     Some(match order.status {
         OrderStatus::Confirming => {
-            expires_at_ms.max(order.last_allowed_at_ms.unwrap_or(i64::MIN)) + CONFIRMING_GRACE_MS
+            let last_ms = expires_at_ms.max(order.last_allowed_at_ms.unwrap_or(i64::MIN)) + CONFIRMING_GRACE_MS;
+            last_ms.max(order.allowed_until_ms.unwrap_or(i64::MIN))
         }
         _ => expires_at_ms,
     })
@@ -127,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::jobs::settle_order::asked;
 
     fn schedule() -> InquirySchedule {
         defaults::<crate::WorkerSettings>().unwrap().inquiry_schedule
@@ -190,7 +200,7 @@ mod tests {
         let mut now = linked_at;
         let mut inquiries = Vec::new();
         while inquiries.len() < 6 {
-            let (next, queue) = schedule().next_inquiry(&order, now, now);
+            let (next, queue) = schedule().next_inquiry(&order, &asked(), now, now);
             assert_eq!(queue, QueueName::Background);
             inquiries.push((next - linked_at) / minute);
             now = next;
@@ -206,9 +216,9 @@ mod tests {
         let mut order = crate::jobs::settle_order::an_order(OrderStatus::Confirming, 0, 1_800_000);
         order.last_hint_at_ms = Some(100_000);
 
-        assert_eq!(schedule().next_inquiry(&order, 100_000, 100_000), (100_250, QueueName::Settle));
-        assert_eq!(schedule().next_inquiry(&order, 160_000, 160_000), (160_000 + 60_000, QueueName::Settle));
-        assert_eq!(schedule().next_inquiry(&order, 160_001, 160_001).1, QueueName::Background);
+        assert_eq!(schedule().next_inquiry(&order, &asked(), 100_000, 100_000), (100_250, QueueName::Settle));
+        assert_eq!(schedule().next_inquiry(&order, &asked(), 160_000, 160_000), (160_000 + 60_000, QueueName::Settle));
+        assert_eq!(schedule().next_inquiry(&order, &asked(), 160_001, 160_001).1, QueueName::Background);
     }
 
     /// The customer has canceled at the gateway, and waits for another link.
@@ -219,13 +229,13 @@ mod tests {
         (order.last_hint_at_ms, order.last_allowed_at_ms) = (Some(0), Some(10_000));
         order.seen_closed_at_ms = Some(40_000);
 
-        assert_eq!(schedule().next_inquiry(&order, 120_000, 120_000), (190_000, QueueName::Settle));
+        assert_eq!(schedule().next_inquiry(&order, &asked(), 120_000, 120_000), (190_000, QueueName::Settle));
         assert_eq!(
-            schedule().next_inquiry(&order, 189_999, 190_001),
+            schedule().next_inquiry(&order, &asked(), 189_999, 190_001),
             (190_000, QueueName::Settle),
             "it began too early"
         );
-        assert_eq!(schedule().next_inquiry(&order, 190_000, 190_001), (300_000, QueueName::Background));
+        assert_eq!(schedule().next_inquiry(&order, &asked(), 190_000, 190_001), (300_000, QueueName::Background));
     }
 
     proptest! {

@@ -74,13 +74,21 @@ async fn answer(
 ) -> Result<CallbackVerdict, Problem> {
     let store = &api.context.store;
     let sender = check_sender(api, received.address);
-    let verdict = callbacks::answer(store, gateway.identity(), gateway.store_id(), callback, received, sender)
-        .await
-        .map_err(|error| match error.is_passing() {
-            true => Problem::from(error),
-            // A defect of ours is no verdict either: the gateway must ask again, and we must notice it.
-            false => Problem::from(error).with_type(ProblemType::DatabaseUnavailable),
-        })?;
+    let verdict = callbacks::answer(
+        store,
+        gateway.identity(),
+        gateway.store_id(),
+        gateway.terms().debit_within,
+        callback,
+        received,
+        sender,
+    )
+    .await
+    .map_err(|error| match error.is_passing() {
+        true => Problem::from(error),
+        // A defect of ours is no verdict either: the gateway must ask again, and we must notice it.
+        false => Problem::from(error).with_type(ProblemType::DatabaseUnavailable),
+    })?;
     let transaction_id = callback.transaction_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
     let account = callback.account.as_deref().unwrap_or("-");
     let lines = if verdict.allows() {

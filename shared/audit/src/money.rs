@@ -323,7 +323,8 @@ fn is_too_long(case: &Case<'_>, due_ms: i64) -> bool {
     match order.status {
         OrderStatus::Pending | OrderStatus::Confirming => {
             let is_allowed = order.allowed_transaction_id.is_some();
-            let is_old = |allowed_at_ms: i64| is_allowed && now_ms - allowed_at_ms > ALLOWED_FOR_LONG_MS;
+            let may_come = order.allowed_until_ms.is_some_and(|until_ms| now_ms <= until_ms);
+            let is_old = |allowed_at_ms: i64| is_allowed && !may_come && now_ms - allowed_at_ms > ALLOWED_FOR_LONG_MS;
             due_ms - now_ms > NOTICED_WITHIN_MS || order.last_allowed_at_ms.is_some_and(is_old)
         }
         OrderStatus::Paid

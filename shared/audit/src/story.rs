@@ -31,7 +31,11 @@ fn faults(case: &Case<'_>) -> Vec<String> {
     check(is_open && order.final_at_ms.is_some(), "with a time when it ended");
     check(matches!(status, Paid | Refunded) && order.transaction_id.is_none(), "without a transaction");
     check(order.payment_url.is_some() && order.expires_at_ms.is_none(), "with a link and without an end of its time");
-    check(order.payment_url.is_some() && order.transaction_id.is_none(), "with a link and without a transaction");
+    let has_draft = order.payment_type.has_drafts();
+    check(
+        has_draft && order.payment_url.is_some() && order.transaction_id.is_none(),
+        "with a link and without a transaction",
+    );
     check(status == Confirming && order.allowed_transaction_id.is_none(), "without the transaction that was allowed");
     check(status == Confirming && order.last_allowed_at_ms.is_none(), "without the time when it was allowed");
     check(status == Confirming && order.expires_at_ms.is_none(), "without an end of its time");

@@ -35,6 +35,17 @@ named_values! {
     }
 }
 
+impl PaymentType {
+    /// Whether its links lead to drafts that are made at the gateway first. The other links are made without any call, and
+    /// each try to pay by one is a transaction that the gateway begins.
+    pub fn has_drafts(self) -> bool {
+        match self {
+            PaymentType::Atmos => true,
+            PaymentType::Payme | PaymentType::Click => false,
+        }
+    }
+}
+
 named_values! {
     /// The language of our pages and of the gateway's descriptions.
     Language {
@@ -131,6 +142,9 @@ pub struct Order {
     pub allowed_transaction_id: Option<TransactionId>,
     /// When a callback was last answered with 1, epoch milliseconds.
     pub last_allowed_at_ms: Option<i64>,
+    /// Until when the debit of the allowed transaction may come, epoch milliseconds. `None` in rows of a release that kept no
+    /// such time.
+    pub allowed_until_ms: Option<i64>,
     /// The last reason to ask the gateway soon, epoch milliseconds.
     pub last_hint_at_ms: Option<i64>,
     /// When an inquiry began that showed no money, some seconds after the last sign of a payment, epoch milliseconds.
@@ -191,7 +205,8 @@ impl Order {
     }
 
     /// Whether its customer may be sent to the gateway's page at that time: not if the order has ended, is in review or too
-    /// late, or if the gateway has closed the page. For an order that is being confirmed only the allowed draft can still pay.
+    /// late, or if the gateway has closed the page. For an order that is being confirmed only the allowed draft can still pay;
+    /// a link without a draft would begin another transaction, which is refused.
     pub fn can_be_paid_at(&self, now_ms: i64) -> bool {
         let is_open =
             self.expires_at_ms.is_none_or(|expires_at_ms| expires_at_ms > now_ms) && !self.shows_page_closed();

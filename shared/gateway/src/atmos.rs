@@ -15,6 +15,7 @@ use crate::http::request::Operation;
 use crate::http::{self, ClientFault, Http, HttpSettings};
 use domain::id::TransactionId;
 use domain::order::GatewayIdentity;
+use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, Terms};
 use domain::transaction::{BookLine, Callback, CallbackFault, Draft, DraftRequest, TransactionReport};
 
 mod answer;
@@ -78,6 +79,18 @@ impl AtmosGateway {
     /// Our account there.
     pub fn identity(&self) -> &GatewayIdentity {
         &self.0.identity
+    }
+
+    /// How Atmos works. A debit may take 120 s (Atmos documents, apply); ten minutes after the last yes none can still be on
+    /// its way.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            link: LinkOrigin::Draft,
+            outcome: OutcomeSource::Asked,
+            debit_within: Duration::from_secs(600),
+            closed_believed_after: Duration::from_secs(180),
+            refunds: RefundWay::Call,
+        }
     }
 
     /// The store our callbacks must name.

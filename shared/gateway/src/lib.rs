@@ -1,11 +1,9 @@
 //! The gateways, which move the money, in words that fit every one. Only the folder of a gateway knows its JSON.
 
-use std::time::Duration;
-
 use domain::id::{OrderId, TransactionId};
 use domain::money::Tiyin;
 use domain::order::{GatewayIdentity, Language, PaymentType};
-use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, Terms};
+use domain::terms::Terms;
 use domain::transaction::{BookLine, Draft, DraftRequest, StoredTransaction, TransactionReport};
 
 use crate::coordination::{Coordination, Urgency};
@@ -69,13 +67,7 @@ impl Gateway {
     /// How this gateway works.
     pub fn terms(&self) -> Terms {
         match self {
-            Gateway::Atmos(_) => Terms {
-                link: LinkOrigin::Draft,
-                outcome: OutcomeSource::Asked,
-                debit_within: Duration::from_secs(600),
-                closed_believed_after: Duration::from_secs(180),
-                refunds: RefundWay::Call,
-            },
+            Gateway::Atmos(atmos) => atmos.terms(),
             Gateway::Payme(payme) => payme.terms(),
             Gateway::Click(click) => click.terms(),
         }
@@ -219,7 +211,10 @@ impl Gateway {
     ///
     /// # Errors
     /// Every [`GatewayError`]. `Refused` is final. It does not say whether the debit is reversed already: make an inquiry.
-    pub async fn reverse(&self, success_transaction_id: TransactionId, reason: &str) -> Result<(), GatewayError> {
+    pub async fn reverse(&self, transaction: &StoredTransaction, reason: &str) -> Result<(), GatewayError> {
+        let Some(success_transaction_id) = transaction.success_transaction_id else {
+            return Err(GatewayError::Refused { code: "NO-DEBIT-IS-KNOWN".to_owned() });
+        };
         match self {
             Gateway::Atmos(atmos) => atmos.reverse(success_transaction_id, reason).await,
             Gateway::Payme(_) => Err(GatewayError::Refused { code: "PAYME-REFUNDS-IN-ITS-CABINET".to_owned() }),

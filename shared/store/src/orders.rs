@@ -46,9 +46,9 @@ pub(super) use moving::{cancel, clear_resolution, fail, put_before_a_person, unf
 macro_rules! order_columns {
     () => {
         "id, token, shop, api_key_name, reference, product_name, amount, payment_type, return_url, language, status, gateway,
-            transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, last_hint_at_ms,
-            seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms, refunded_amount,
-            refund_reserved, needs_review, reason, suggested_act, resolution_by, resolution_reason,
+            transaction_id, payment_url, links_made, allowed_transaction_id, last_allowed_at_ms, allowed_until_ms,
+            last_hint_at_ms, seen_unpaid_at_ms, seen_closed_at_ms, link_at_ms, expires_at_ms, final_at_ms,
+            refunded_amount, refund_reserved, needs_review, reason, suggested_act, resolution_by, resolution_reason,
             resolution_transaction_id, created_at_ms, pending_since_ms"
     };
 }
@@ -364,6 +364,7 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Order, StoreError> {
         links_made: row.try_get("links_made")?,
         allowed_transaction_id: transaction("allowed_transaction_id")?,
         last_allowed_at_ms: row.try_get("last_allowed_at_ms")?,
+        allowed_until_ms: row.try_get("allowed_until_ms")?,
         last_hint_at_ms: row.try_get("last_hint_at_ms")?,
         seen_unpaid_at_ms: row.try_get("seen_unpaid_at_ms")?,
         seen_closed_at_ms: row.try_get("seen_closed_at_ms")?,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::Row;
@@ -16,11 +17,12 @@ use domain::id::{OrderId, TransactionId};
 use domain::job::Lease;
 use domain::order::{GatewayIdentity, Order, OrderStatus};
 use domain::review::NewFinding;
+use domain::time::millis;
 use failpoint::{Point, reach};
 
 mod unpaid;
 
-pub use unpaid::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS};
+pub use unpaid::{CONFIRMING_GRACE_MS, MAX_LINKS};
 use unpaid::{drop_closed_link, expire, forget_resolution, keep_unpaid, mark_refunded, reopen};
 
 /// The result of an inquiry.
@@ -45,6 +47,8 @@ pub enum Settlement {
         transaction_id: TransactionId,
         /// Whether the linked draft is closed too, so that a new link is needed.
         link_is_closed: bool,
+        /// How long after its last permission the gateway's answer is believed; at once if it told the end itself.
+        believed_after: Duration,
     },
     /// The linked draft is closed and unpaid, and was never allowed: a new link is needed.
     LinkClosed {
@@ -189,8 +193,9 @@ async fn settle_one(write: &mut Write, item: &Settling, status: OrderStatus) -> 
             tell(write, id, Some(status), status, what).await?;
             Ok(Transition::Made)
         }
-        Settlement::Reopened { transaction_id, link_is_closed } => {
-            reopen(write, id, item.asked_at_ms, *transaction_id, *link_is_closed).await
+        Settlement::Reopened { transaction_id, link_is_closed, believed_after } => {
+            let believed_ms = item.asked_at_ms - millis(*believed_after);
+            reopen(write, id, item.asked_at_ms, believed_ms, *transaction_id, *link_is_closed).await
         }
         Settlement::LinkClosed { transaction_id } => {
             drop_closed_link(write, id, item.asked_at_ms, *transaction_id).await

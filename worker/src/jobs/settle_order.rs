@@ -19,9 +19,11 @@ use crate::failure::{Done, Failure, RUN_AGAIN_MS};
 use crate::handler::Attempt;
 
 mod decide;
+mod finish;
 mod proof;
 
-use decide::{Inquiry, answer_is_overdue, decide, finish_after, late_inquiries_are_over, worth_keeping};
+use decide::{Inquiry, answer_is_overdue, decide, late_inquiries_are_over, worth_keeping};
+use finish::finish_after;
 
 pub(crate) use proof::check_again;
 
@@ -64,7 +66,8 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
     }
 
     reach(Point::SettleAfterCall);
-    let mut decision = decide(&order, &inquiries, asked_at_ms, gateway.store_id());
+    let terms = gateway.terms();
+    let mut decision = decide(&order, &terms, &inquiries, asked_at_ms, gateway.store_id());
     let is_answered = |id| inquiries.iter().any(|inquiry| inquiry.transaction_id == id);
     if let Some(error) = unanswered {
         decision = match decision {
@@ -80,9 +83,9 @@ pub(crate) async fn run(attempt: Attempt<'_>, order_id: OrderId) -> Result<Done,
             _ => return Err(Failure::of(gateway, error)),
         };
     }
-    let seen = worth_keeping(&order, &inquiries, asked_at_ms);
-    let finish =
-        finish_after(&order, &decision, &inquiries, &context.settings.inquiry_schedule, asked_at_ms, store.now_ms());
+    let seen = worth_keeping(&order, &terms, &inquiries, asked_at_ms);
+    let schedule = &context.settings.inquiry_schedule;
+    let finish = finish_after(&order, &terms, &decision, &inquiries, schedule, asked_at_ms, store.now_ms());
     match settlement::settle(store, lease, &order, asked_at_ms, &seen, &decision, &finish).await? {
         Transition::Made => {
             tell(&order, &decision);
@@ -104,12 +107,15 @@ async fn inquire(
         transaction_id: stored.transaction_id,
         was: stored.state,
         is_accepted: stored.is_accepted,
+        end_is_told: stored.closed_at_ms.is_some(),
         has_permanent_id: stored.success_transaction_id.is_some(),
         state,
         report: None,
     };
     match stored.state {
         _ if order.claimed_payment() == Some(stored.transaction_id) => (),
+        // The gateway has told a debit on it: it must be asked whether it is closed after all.
+        StoredState::Closed if stored.debited_at_ms.is_some() => (),
         StoredState::Closed => return Ok(known(TransactionState::Closed)),
         StoredState::Reversed => {
             let success_transaction_id = stored.success_transaction_id;
@@ -154,4 +160,4 @@ fn tell(order: &Order, decision: &Settlement) {
 mod tests;
 
 #[cfg(test)]
-pub(crate) use tests::an_order;
+pub(crate) use tests::{an_order, asked};

@@ -46,6 +46,7 @@ impl NewOrder {
             links_made: 0,
             allowed_transaction_id: None,
             last_allowed_at_ms: None,
+            allowed_until_ms: None,
             last_hint_at_ms: None,
             seen_unpaid_at_ms: None,
             seen_closed_at_ms: None,

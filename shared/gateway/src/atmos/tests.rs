@@ -673,3 +673,13 @@ fn calls_may_move_between_threads() {
     moves(gateway.inquire(TransactionId(7), Urgency::Now));
     moves(gateway.create_draft(&draft_request(), Urgency::Now));
 }
+
+/// A debit may take 120 s. Ten minutes after the last yes none can still be on its way, and after three minutes an answer that
+/// shows none is believed.
+#[tokio::test]
+async fn the_terms_of_atmos_are_those_of_its_debits() {
+    let server = server(|_| None).await;
+    let terms = gateway(&server).terms();
+
+    assert_eq!((terms.debit_within.as_secs(), terms.closed_believed_after.as_secs()), (600, 180));
+}

@@ -3,6 +3,7 @@
 use domain::callback_verdict::CallbackVerdict;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,6 +16,7 @@ use crate::{Store, StoreError, Write, anew_after_conflict};
 use domain::id::OrderId;
 use domain::job::{Job, QueueName};
 use domain::order::{GatewayIdentity, OrderStatus};
+use domain::time::millis;
 use domain::transaction::Callback;
 use failpoint::{Point, reach};
 
@@ -27,7 +29,7 @@ const FURTHEST_MS: i64 = 30_000;
 /// Callbacks that come at the same time share a transaction.
 ///
 /// Every callback, repeated or not, runs the allowing statement, whose result is the answer; an earlier verdict never
-/// is. Only one draft of an order is ever allowed.
+/// is. Only one draft of an order is ever allowed. `debit_within` is how long after the answer a debit may come.
 ///
 /// # Errors
 /// [`StoreError`] when the database did not do it: the gateway must be told to ask again.
@@ -35,6 +37,7 @@ pub async fn answer(
     store: &Store,
     gateway: &GatewayIdentity,
     our_store_id: &str,
+    debit_within: Duration,
     callback: &Callback,
     body: ReceivedBody<'_>,
     sender: Sender,
@@ -42,6 +45,7 @@ pub async fn answer(
     let question = || CallbackQuestion {
         gateway: gateway.clone(),
         our_store_id: our_store_id.to_owned(),
+        debit_within_ms: millis(debit_within),
         callback: callback.clone(),
         body: OwnedBody::of(body),
         sender,
@@ -54,6 +58,7 @@ pub async fn answer(
 pub(crate) struct CallbackQuestion {
     gateway: GatewayIdentity,
     our_store_id: String,
+    debit_within_ms: i64,
     callback: Callback,
     body: OwnedBody,
     sender: Sender,
@@ -171,7 +176,7 @@ async fn judge<'a>(
                 order_id: draft.order_id,
                 transaction_id: draft.transaction_id,
                 was: draft.order.status,
-                until_ms: None,
+                until_ms: now_ms + question.debit_within_ms,
             });
         }
     }

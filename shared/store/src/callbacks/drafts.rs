@@ -238,7 +238,7 @@ pub(crate) struct Allowing {
     /// The order's status before.
     pub(crate) was: OrderStatus,
     /// Until when its debit may come, epoch milliseconds.
-    pub(crate) until_ms: Option<i64>,
+    pub(crate) until_ms: i64,
 }
 
 /// Allows those of these transactions to debit whose order can still be paid, and by no other transaction. Returns
@@ -252,7 +252,7 @@ pub(crate) async fn allow(
     struct AskedDraft {
         id: OrderId,
         allowed_transaction_id: TransactionId,
-        allowed_until_ms: Option<i64>,
+        allowed_until_ms: i64,
     }
     if transactions.is_empty() {
         return Ok(HashSet::new());

@@ -284,7 +284,7 @@ async fn carry_out(
             order_id: *order_id,
             transaction_id: number,
             was: if freed.is_some() { OrderStatus::Pending } else { order.status },
-            until_ms: Some(decided.item.account.allowed_until_ms(decided.item.call.gateway_at_ms, now_ms)),
+            until_ms: decided.item.account.allowed_until_ms(decided.item.call.gateway_at_ms, now_ms),
         });
     }
     let allowed = allow(write, &asking, now_ms).await?;

@@ -1,6 +1,5 @@
 //! What a call leads to: pure functions of its claims and our rows.
 
-use super::telling::News;
 use super::{BeginCall, CallClaims, CalledAccount};
 use crate::callbacks::LockedOrder;
 use domain::callback_verdict::CallbackVerdict;
@@ -136,6 +135,14 @@ pub(super) fn misfit(claims: &CallClaims, row: &StoredTransaction) -> Option<Cal
     } else {
         None
     }
+}
+
+/// News that a call brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    Debited,
+    Failed { code: i64 },
+    Canceled { code: i64, refunds_are_accepted: bool },
 }
 
 /// What news of a transaction leads to.

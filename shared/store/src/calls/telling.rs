@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::beginning::{subject_of, timed_out};
-use super::deciding::{NewsDecision, RowChange, decide_news, misfit};
+use super::deciding::{News, NewsDecision, RowChange, decide_news, misfit};
 use super::rows::{CalledBy, Freed, find_called, free_all, is_order_of, move_all};
 use super::{CallAnswer, CalledAccount, ToldCall};
 use crate::callbacks::{
@@ -27,14 +27,6 @@ pub enum CabinetRefunds {
     Accepted,
     /// Refused; the money stays.
     Refused,
-}
-
-/// News that a call brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    Debited,
-    Failed { code: i64 },
-    Canceled { code: i64, refunds_are_accepted: bool },
 }
 
 /// The gateway says that it has taken the money of a transaction.

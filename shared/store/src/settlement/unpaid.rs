@@ -8,11 +8,10 @@ use domain::id::{OrderId, TransactionId};
 use domain::job::{Job, QueueName};
 use domain::order::OrderStatus;
 
-/// A debit may take 120 s; ten minutes after the callback that allowed it, none can still be on its way.
+/// A debit of Atmos may take 120 s; ten minutes after the callback that allowed it, none can still be on its way. An order
+/// that is being confirmed lives at least this long after its time and after its last permission; longer where its row says
+/// that a debit may come later.
 pub const CONFIRMING_GRACE_MS: i64 = 600_000;
-
-/// An allowed draft counts as closed and unpaid only in an answer at least this long after it was allowed.
-pub const CLOSED_BELIEVED_MS: i64 = 180_000;
 
 /// The most payment links of an order. After the last one it just waits for its TTL.
 pub const MAX_LINKS: i64 = 3;
@@ -65,17 +64,22 @@ pub(super) async fn reopen(
     write: &mut Write,
     id: OrderId,
     asked_at_ms: i64,
+    believed_ms: i64,
     transaction_id: TransactionId,
     link_is_closed: bool,
 ) -> Result<Transition, StoreError> {
     let done = sqlx::query(
         "-- reopen_order
-        update orders set status = 'pending', allowed_transaction_id = null, seen_unpaid_at_ms = $4
-        where id = $1 and status = 'confirming' and allowed_transaction_id = $2 and last_allowed_at_ms <= $3",
+        update orders set status = 'pending', allowed_transaction_id = null, allowed_until_ms = null,
+            seen_unpaid_at_ms = $4
+        where id = $1 and status = 'confirming' and allowed_transaction_id = $2
+            and (last_allowed_at_ms <= $3 or exists (select 1 from transactions told
+                where told.gateway = orders.gateway and told.transaction_id = $2 and told.closed_at_ms <= $4
+                    and told.closed_at_ms >= orders.last_allowed_at_ms))",
     )
     .bind(id.0)
     .bind(transaction_id.0)
-    .bind(asked_at_ms - CLOSED_BELIEVED_MS)
+    .bind(believed_ms)
     .bind(asked_at_ms)
     .execute(write.transaction())
     .await?;
@@ -129,10 +133,11 @@ pub(super) async fn expire(
 ) -> Result<Transition, StoreError> {
     let done = sqlx::query(
         "-- expire_order
-        update orders set status = 'expired', allowed_transaction_id = null, final_at_ms = $2
+        update orders set status = 'expired', allowed_transaction_id = null, allowed_until_ms = null, final_at_ms = $2
         where id = $1 and (
             (status = 'pending' and expires_at_ms <= $3)
-            or (status = 'confirming' and expires_at_ms <= $4 and last_allowed_at_ms <= $4))",
+            or (status = 'confirming' and expires_at_ms <= $4 and last_allowed_at_ms <= $4
+                and coalesce(allowed_until_ms, 0) <= $3))",
     )
     .bind(id.0)
     .bind(write.now_ms())

@@ -1,16 +1,15 @@
 //! Decides what the inquiries about an order lead to. Pure functions of the order and the gateway's answers.
 
 use domain::id::TransactionId;
-use domain::job::QueueName;
 use domain::order::{Order, OrderStatus};
 use domain::review::{FindingKind, NewFinding};
+use domain::terms::Terms;
+use domain::time::millis;
 use domain::transaction::{StoredState, TransactionReport, TransactionState};
-use store::jobs::Finish;
-use store::settlement::{CLOSED_BELIEVED_MS, CONFIRMING_GRACE_MS, MAX_LINKS, Settlement};
+use store::settlement::{MAX_LINKS, Settlement};
 use store::sweeping::LATE_INQUIRIES_MS;
 use store::transactions::SeenTransaction;
 
-use crate::InquirySchedule;
 use crate::failure::UNANSWERED_MS;
 use crate::inquiry_schedule::{deadline_ms, next_late_inquiry_ms};
 
@@ -25,6 +24,8 @@ pub(super) struct Inquiry {
     pub(super) was: StoredState,
     /// Whether a person knows of its debit, or of its unreadable answer, and has accepted it.
     pub(super) is_accepted: bool,
+    /// Whether the gateway itself told that it failed, or that its money goes back.
+    pub(super) end_is_told: bool,
     /// Whether the permanent id of its debit is kept already; a refund needs it.
     pub(super) has_permanent_id: bool,
     pub(super) state: TransactionState,
@@ -61,7 +62,13 @@ pub(super) fn answer_is_overdue(order: &Order, asked_at_ms: i64) -> bool {
 }
 
 /// Decides what the inquiries lead to. Pure: every money guard of `docs/internals/rules.md` that is not SQL stands here.
-pub(super) fn decide(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64, store_id: &str) -> Settlement {
+pub(super) fn decide(
+    order: &Order,
+    terms: &Terms,
+    inquiries: &[Inquiry],
+    asked_at_ms: i64,
+    store_id: &str,
+) -> Settlement {
     let debited: Vec<&Inquiry> =
         inquiries.iter().filter(|inquiry| matches!(inquiry.state, TransactionState::Debited { .. })).collect();
     match order.status {
@@ -78,7 +85,7 @@ pub(super) fn decide(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64, sto
             }
             match debited.first() {
                 Some(paid) => Settlement::Paid { transaction_id: paid.transaction_id },
-                None => decide_unpaid(order, inquiries, asked_at_ms),
+                None => decide_unpaid(order, terms, inquiries, asked_at_ms),
             }
         }
         OrderStatus::Paid | OrderStatus::Refunded => {
@@ -217,7 +224,7 @@ fn misfit(order: &Order, inquiry: &Inquiry, store_id: &str) -> Option<NewFinding
 }
 
 /// Decides about an order without money so far. The result depends on what may still come.
-fn decide_unpaid(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Settlement {
+fn decide_unpaid(order: &Order, terms: &Terms, inquiries: &[Inquiry], asked_at_ms: i64) -> Settlement {
     let is_over = deadline_ms(order).is_some_and(|deadline| deadline <= asked_at_ms);
     let unclear = inquiries.iter().find_map(|inquiry| match &inquiry.state {
         TransactionState::Unclear { code } => Some((inquiry.transaction_id, code)),
@@ -233,15 +240,17 @@ fn decide_unpaid(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Sett
             None => Settlement::Expired,
         };
     }
-    let is_closed = |id: Option<TransactionId>| {
-        inquiries.iter().any(|inquiry| Some(inquiry.transaction_id) == id && is_closed_unpaid(&inquiry.state))
+    let closed = |id: Option<TransactionId>| {
+        inquiries.iter().find(|inquiry| Some(inquiry.transaction_id) == id && is_closed_unpaid(&inquiry.state))
     };
+    let is_closed = |id: Option<TransactionId>| closed(id).is_some();
     match (order.status, order.allowed_transaction_id) {
         (OrderStatus::Confirming, Some(allowed))
-            if is_closed(Some(allowed)) && closed_is_believed(order, asked_at_ms) =>
+            if closed(Some(allowed)).is_some_and(|closed| closed_is_believed(order, terms, closed, asked_at_ms)) =>
         {
             let link_is_closed = order.transaction_id == Some(allowed);
-            Settlement::Reopened { transaction_id: allowed, link_is_closed }
+            let believed_after = terms.closed_believed_after;
+            Settlement::Reopened { transaction_id: allowed, link_is_closed, believed_after }
         }
         (OrderStatus::Pending, None) if is_closed(order.transaction_id) && order.links_made < MAX_LINKS => {
             match order.transaction_id {
@@ -270,14 +279,20 @@ fn is_closed_unpaid(state: &TransactionState) -> bool {
     matches!(state, TransactionState::Closed | TransactionState::Reversed { .. })
 }
 
-/// Whether a closed answer may be believed: a payment that was allowed just now may still debit, whatever the gateway
-/// shows.
-fn closed_is_believed(order: &Order, asked_at_ms: i64) -> bool {
-    order.last_allowed_at_ms.is_none_or(|allowed_at_ms| allowed_at_ms <= asked_at_ms - CLOSED_BELIEVED_MS)
+/// Whether the answer that the allowed transaction is closed may be believed: a payment that was allowed just now may still
+/// debit, whatever the gateway shows, unless it told the end itself.
+pub(super) fn closed_is_believed(order: &Order, terms: &Terms, closed: &Inquiry, asked_at_ms: i64) -> bool {
+    let believed_ms = asked_at_ms - millis(terms.closed_believed_after);
+    closed.end_is_told || order.last_allowed_at_ms.is_none_or(|allowed_at_ms| allowed_at_ms <= believed_ms)
 }
 
 /// The news to be stored. That the allowed draft is closed is stored only once it may be believed.
-pub(super) fn worth_keeping(order: &Order, inquiries: &[Inquiry], asked_at_ms: i64) -> Vec<SeenTransaction> {
+pub(super) fn worth_keeping(
+    order: &Order,
+    terms: &Terms,
+    inquiries: &[Inquiry],
+    asked_at_ms: i64,
+) -> Vec<SeenTransaction> {
     inquiries
         .iter()
         .filter_map(|inquiry| {
@@ -293,7 +308,7 @@ pub(super) fn worth_keeping(order: &Order, inquiries: &[Inquiry], asked_at_ms: i
             };
             let too_early = state == StoredState::Closed
                 && order.allowed_transaction_id == Some(inquiry.transaction_id)
-                && !closed_is_believed(order, asked_at_ms);
+                && !closed_is_believed(order, terms, inquiry, asked_at_ms);
             let is_new = state != inquiry.was || (success_transaction_id.is_some() && !inquiry.has_permanent_id);
             (is_new && !too_early).then_some(SeenTransaction {
                 transaction_id: inquiry.transaction_id,
@@ -303,89 +318,4 @@ pub(super) fn worth_keeping(order: &Order, inquiries: &[Inquiry], asked_at_ms: i
             })
         })
         .collect()
-}
-
-/// When the next inquiry about the order comes, given what this one led to.
-pub(super) fn finish_after(
-    order: &Order,
-    decision: &Settlement,
-    inquiries: &[Inquiry],
-    schedule: &InquirySchedule,
-    asked_at_ms: i64,
-    now_ms: i64,
-) -> Finish {
-    let late_inquiry = |final_at_ms: i64| match next_late_inquiry_ms(final_at_ms, now_ms) {
-        Some(until_ms) => Finish::Snooze { until_ms, queue: QueueName::Background },
-        None => Finish::Complete,
-    };
-    let watch_or_ask_late =
-        |payer: Option<TransactionId>, final_at_ms: i64| match watched_until_ms(order, payer, inquiries, asked_at_ms) {
-            Some(watched_until_ms) => {
-                let (next_ms, queue) = schedule.next_inquiry(order, asked_at_ms, now_ms);
-                Finish::Snooze { until_ms: next_ms.min(watched_until_ms), queue }
-            }
-            None => late_inquiry(final_at_ms),
-        };
-    match decision {
-        // A person stages the next inquiry.
-        Settlement::Review(_) | Settlement::Noted { .. } | Settlement::NotResolved { .. } => Finish::Complete,
-        Settlement::Paid { transaction_id } => {
-            let paid_twice = inquiries.iter().any(|inquiry| {
-                inquiry.transaction_id != *transaction_id && matches!(inquiry.state, TransactionState::Debited { .. })
-            });
-            if paid_twice {
-                Finish::Snooze { until_ms: now_ms, queue: QueueName::Settle } // the next inquiry tells a person
-            } else {
-                watch_or_ask_late(Some(*transaction_id), now_ms)
-            }
-        }
-        Settlement::Expired => late_inquiry(now_ms),
-        Settlement::Refunded { transaction_id } => {
-            watch_or_ask_late(Some(*transaction_id), order.final_at_ms.unwrap_or(now_ms))
-        }
-        Settlement::Unchanged
-        | Settlement::Unpaid { .. }
-        | Settlement::Reopened { .. }
-        | Settlement::LinkClosed { .. } => match order.status {
-            OrderStatus::Pending | OrderStatus::Confirming => {
-                let (until_ms, queue) = schedule.next_inquiry(order, asked_at_ms, now_ms);
-                Finish::Snooze { until_ms, queue }
-            }
-            _ if order.needs_review || order.status == OrderStatus::Review => Finish::Complete,
-            _ => {
-                // An order that ended unpaid keeps the number of its link's draft, which may still debit.
-                let is_paid = matches!(order.status, OrderStatus::Paid | OrderStatus::Refunded);
-                let payer = order.transaction_id.filter(|_| is_paid);
-                watch_or_ask_late(payer, order.final_at_ms.unwrap_or(now_ms))
-            }
-        },
-    }
-}
-
-/// Until when another draft than the payer may still debit. It may after it was allowed, and for a while after any
-/// callback, because the gateway may debit although it was refused. The inquiry that begins at this time is the last of
-/// the frequent ones.
-fn watched_until_ms(
-    order: &Order,
-    payer: Option<TransactionId>,
-    inquiries: &[Inquiry],
-    asked_at_ms: i64,
-) -> Option<i64> {
-    let may_debit = |inquiry: &&Inquiry| {
-        Some(inquiry.transaction_id) != payer
-            && match inquiry.state {
-                TransactionState::Debited { .. } | TransactionState::Reversed { .. } => false,
-                TransactionState::Closed => {
-                    order.allowed_transaction_id == Some(inquiry.transaction_id)
-                        && !closed_is_believed(order, asked_at_ms)
-                }
-                TransactionState::Open | TransactionState::Unclear { .. } => true,
-            }
-    };
-    let until_ms = |inquiry: &Inquiry| {
-        let is_allowed = order.allowed_transaction_id == Some(inquiry.transaction_id);
-        let allowed_ms = order.last_allowed_at_ms.filter(|_| is_allowed).map(|at_ms| at_ms + CONFIRMING_GRACE_MS);
-        allowed_ms.max(order.last_hint_at_ms.map(|at_ms| at_ms + CLOSED_BELIEVED_MS))
-    };
-    inquiries.iter().filter(may_debit).filter_map(until_ms).max().filter(|until_ms| *until_ms > asked_at_ms)
 }

@@ -1,11 +1,14 @@
+use std::time::Duration;
+
 use domain::id::TransactionId;
 use domain::job::QueueName;
 use domain::order::{OrderStatus, Resolution, SuggestedAct, example};
 use domain::review::{FindingKind, NewFinding};
+use domain::terms::{LinkOrigin, OutcomeSource, RefundWay, Terms};
 use domain::transaction::TransactionReport;
 use proptest::prelude::*;
 use store::jobs::Finish;
-use store::settlement::{CLOSED_BELIEVED_MS, MAX_LINKS};
+use store::settlement::MAX_LINKS;
 
 use super::*;
 use crate::InquirySchedule;
@@ -14,6 +17,28 @@ use crate::failure::UNANSWERED_MS;
 const NOW: i64 = 10_000_000;
 const DRAFT: TransactionId = TransactionId(7);
 const OTHER: TransactionId = TransactionId(8);
+
+/// The terms of Atmos.
+pub(crate) fn asked() -> Terms {
+    Terms {
+        link: LinkOrigin::Draft,
+        outcome: OutcomeSource::Asked,
+        debit_within: Duration::from_secs(600),
+        closed_believed_after: Duration::from_secs(180),
+        refunds: RefundWay::Call,
+    }
+}
+
+/// The terms of a gateway that only tells, as Payme.
+fn told() -> Terms {
+    Terms {
+        link: LinkOrigin::Local,
+        outcome: OutcomeSource::Told,
+        debit_within: Duration::from_secs(12 * 3_600),
+        closed_believed_after: Duration::ZERO,
+        refunds: RefundWay::Cabinet,
+    }
+}
 
 fn order(status: OrderStatus) -> Order {
     let is_confirming = status == OrderStatus::Confirming;
@@ -48,6 +73,7 @@ fn inquiry(transaction_id: TransactionId, state: TransactionState) -> Inquiry {
         transaction_id,
         was: StoredState::Open,
         is_accepted: false,
+        end_is_told: false,
         has_permanent_id: false,
         state,
         report: Some(report),
@@ -59,7 +85,7 @@ fn debited() -> TransactionState {
 }
 
 fn decided(order: &Order, inquiries: &[Inquiry]) -> Settlement {
-    decide(order, inquiries, NOW, "1234")
+    decide(order, &asked(), inquiries, NOW, "1234")
 }
 
 #[test]
@@ -114,7 +140,15 @@ fn a_second_payment_goes_before_a_person_and_the_first_stays() {
     let paid = decided(&order(OrderStatus::Confirming), &inquiries);
 
     assert_eq!(paid, Settlement::Paid { transaction_id: DRAFT });
-    let soon = finish_after(&order(OrderStatus::Confirming), &paid, &inquiries, &InquirySchedule::new(&[]), NOW, NOW);
+    let soon = finish_after(
+        &order(OrderStatus::Confirming),
+        &asked(),
+        &paid,
+        &inquiries,
+        &InquirySchedule::new(&[]),
+        NOW,
+        NOW,
+    );
     assert_eq!(soon, Finish::Snooze { until_ms: NOW, queue: QueueName::Settle });
     assert!(matches!(decided(&order(OrderStatus::Paid), &inquiries), Settlement::Review(_)));
 }
@@ -177,12 +211,60 @@ fn closed_is_not_believed_while_the_allowed_debit_may_be_under_way() {
     let mut order = order(OrderStatus::Confirming);
 
     assert_eq!(decided(&order, &inquiries), Settlement::Unpaid { page_is_closed: true });
-    assert_eq!(worth_keeping(&order, &inquiries, NOW), [], "or the draft would never be asked about again");
+    assert_eq!(worth_keeping(&order, &asked(), &inquiries, NOW), [], "or the draft would never be asked about again");
 
-    order.last_allowed_at_ms = Some(NOW - CLOSED_BELIEVED_MS);
+    order.last_allowed_at_ms = Some(NOW - 180_000);
 
-    assert_eq!(decided(&order, &inquiries), Settlement::Reopened { transaction_id: DRAFT, link_is_closed: true });
-    assert_eq!(worth_keeping(&order, &inquiries, NOW).len(), 1);
+    assert_eq!(
+        decided(&order, &inquiries),
+        Settlement::Reopened { transaction_id: DRAFT, link_is_closed: true, believed_after: Duration::from_secs(180) }
+    );
+    assert_eq!(worth_keeping(&order, &asked(), &inquiries, NOW).len(), 1);
+}
+
+/// The payer has canceled at the gateway, which has told us so and shows the same.
+#[test]
+fn what_the_gateway_told_of_an_end_and_shows_is_believed_at_once() {
+    let order = Order { transaction_id: None, ..order(OrderStatus::Confirming) };
+    let confirming = Order { allowed_transaction_id: Some(OTHER), last_allowed_at_ms: Some(NOW - 1), ..order };
+    let closed = Inquiry { end_is_told: true, ..inquiry(OTHER, TransactionState::Closed) };
+
+    let decision = decided(&confirming, std::slice::from_ref(&closed));
+
+    assert!(
+        matches!(decision, Settlement::Reopened { transaction_id: OTHER, link_is_closed: false, .. }),
+        "{decision:?}"
+    );
+    assert_eq!(worth_keeping(&confirming, &asked(), std::slice::from_ref(&closed), NOW).len(), 1);
+    // What it told counts for nothing while it shows something else.
+    let open = Inquiry { end_is_told: true, ..inquiry(OTHER, TransactionState::Open) };
+    assert_eq!(decided(&confirming, &[open]), Settlement::Unchanged);
+    // Freed: the same link leads to the next try.
+    let pending = Order { status: OrderStatus::Pending, allowed_transaction_id: None, ..confirming };
+    assert_eq!(decided(&pending, &[closed]), Settlement::Unchanged);
+}
+
+/// A gateway that only tells has nothing to be asked: its word wakes the job.
+#[test]
+fn an_order_at_a_telling_gateway_waits_until_its_debit_cannot_come_any_more() {
+    let until_ms = NOW + 43_000_000;
+    let confirming = Order {
+        transaction_id: None,
+        allowed_transaction_id: Some(OTHER),
+        allowed_until_ms: Some(until_ms),
+        last_hint_at_ms: Some(NOW - 1_000),
+        ..order(OrderStatus::Confirming)
+    };
+    let open = [inquiry(OTHER, TransactionState::Open)];
+    let at = |asked_at_ms: i64| decide(&confirming, &told(), &open, asked_at_ms, "1234");
+    let schedule = InquirySchedule::new(&[Duration::from_secs(1)]);
+
+    let next = finish_after(&confirming, &told(), &Settlement::Unchanged, &open, &schedule, NOW, NOW);
+    assert!(matches!(next, Finish::Snooze { until_ms: next, .. } if next == until_ms), "{next:?}");
+    assert_ne!(at(until_ms - 1), Settlement::Expired);
+    assert_eq!(at(until_ms), Settlement::Expired);
+    let paid = decide(&confirming, &told(), &[inquiry(OTHER, debited())], until_ms, "1234");
+    assert_eq!(paid, Settlement::Paid { transaction_id: OTHER });
 }
 
 /// A declined card brings no news: the gateway still shows its draft as open.
@@ -220,12 +302,12 @@ fn what_is_known_already_is_kept_again_only_for_its_permanent_id() {
     let mut without_id = inquiry(DRAFT, debited);
     without_id.was = StoredState::Debited;
 
-    let kept = worth_keeping(&order, &[without_id], NOW);
+    let kept = worth_keeping(&order, &asked(), &[without_id], NOW);
     assert_eq!(kept.iter().map(|seen| seen.success_transaction_id).collect::<Vec<_>>(), [Some(TransactionId(70))]);
 
     let mut known = inquiry(DRAFT, TransactionState::Debited { success_transaction_id: TransactionId(70) });
     (known.was, known.has_permanent_id) = (StoredState::Debited, true);
-    assert_eq!(worth_keeping(&order, &[known], NOW), []);
+    assert_eq!(worth_keeping(&order, &asked(), &[known], NOW), []);
 }
 
 #[test]
@@ -273,7 +355,8 @@ fn an_unreadable_answer_never_pays_and_never_expires_an_order() {
 fn an_order_before_a_person_has_no_further_inquiries() {
     let decision = Settlement::Review(NewFinding::new(FindingKind::UnclearAnswer, "odd"));
 
-    let finish = finish_after(&order(OrderStatus::Pending), &decision, &[], &InquirySchedule::new(&[]), NOW, NOW);
+    let finish =
+        finish_after(&order(OrderStatus::Pending), &asked(), &decision, &[], &InquirySchedule::new(&[]), NOW, NOW);
 
     assert_eq!(finish, Finish::Complete);
 }
@@ -294,8 +377,8 @@ fn inquiries_go_on_about_an_order_that_another_draft_has_paid_while_the_allowed_
         Order { status: OrderStatus::Paid, transaction_id: Some(OTHER), final_at_ms: Some(NOW), ..confirming.clone() };
     let finish = |order: &Order, state: TransactionState, asked_at_ms: i64| {
         let inquiries = [inquiry(DRAFT, state), inquiry(OTHER, debited())];
-        let decision = decide(order, &inquiries, asked_at_ms, "1234");
-        match finish_after(order, &decision, &inquiries, &schedule, asked_at_ms, asked_at_ms) {
+        let decision = decide(order, &asked(), &inquiries, asked_at_ms, "1234");
+        match finish_after(order, &asked(), &decision, &inquiries, &schedule, asked_at_ms, asked_at_ms) {
             Finish::Snooze { until_ms, .. } => until_ms - allowed_at_ms,
             other => panic!("{other:?}"),
         }
@@ -326,7 +409,7 @@ fn inquiries_go_on_for_three_minutes_about_a_paid_order_whose_other_draft_had_a_
     let paid = Order { last_hint_at_ms: Some(NOW), expires_at_ms: Some(NOW + 3_600_000), ..order(OrderStatus::Paid) };
     let next = |state: TransactionState, asked_at_ms: i64| {
         let inquiries = [inquiry(DRAFT, debited()), inquiry(OTHER, state)];
-        match finish_after(&paid, &Settlement::Unchanged, &inquiries, &schedule, asked_at_ms, asked_at_ms) {
+        match finish_after(&paid, &asked(), &Settlement::Unchanged, &inquiries, &schedule, asked_at_ms, asked_at_ms) {
             Finish::Snooze { until_ms, .. } => until_ms - NOW,
             other => panic!("{other:?}"),
         }
@@ -351,6 +434,7 @@ fn inquiries_go_on_for_three_minutes_after_a_callback_about_an_order_that_ended_
         let ended = Order { last_hint_at_ms: Some(NOW), expires_at_ms, ..order(status) };
         let next = |asked_at_ms: i64| match finish_after(
             &ended,
+            &asked(),
             &Settlement::Unchanged,
             &inquiries,
             &schedule,
@@ -372,7 +456,7 @@ fn an_inquiry_that_began_before_the_deadline_and_ended_after_it_is_followed_by_a
     let mut order = order(OrderStatus::Pending);
     order.expires_at_ms = Some(NOW + 5);
 
-    let finish = finish_after(&order, &Settlement::Unchanged, &[], &InquirySchedule::new(&[]), NOW, NOW + 10);
+    let finish = finish_after(&order, &asked(), &Settlement::Unchanged, &[], &InquirySchedule::new(&[]), NOW, NOW + 10);
 
     assert_eq!(finish, Finish::Snooze { until_ms: NOW + 5, queue: QueueName::Background });
 }
@@ -409,7 +493,8 @@ fn an_order_resolved_as_paid_stays_with_the_person_where_the_gateway_shows_no_de
 
         let Settlement::NotResolved { transaction_id, what } = &decision else { panic!("{decision:?}") };
         assert!(*transaction_id == DRAFT && what.contains(part), "{decision:?}");
-        let finish = finish_after(&claimed(DRAFT), &decision, &inquiries, &InquirySchedule::new(&[]), NOW, NOW);
+        let finish =
+            finish_after(&claimed(DRAFT), &asked(), &decision, &inquiries, &InquirySchedule::new(&[]), NOW, NOW);
         assert_eq!(finish, Finish::Complete);
     }
 }
@@ -508,6 +593,7 @@ prop_compose! {
         account in prop::sample::select(vec!["1", "2"]),
         store_id in prop::sample::select(vec![None, Some("1234"), Some("9")]),
         is_asked: bool,
+        end_is_told: bool,
     ) -> Inquiry {
         let report = TransactionReport {
             transaction_id: TransactionId(id),
@@ -518,7 +604,7 @@ prop_compose! {
         };
         // Money is seen only by asking.
         let is_asked = is_asked || matches!(state, TransactionState::Debited { .. });
-        Inquiry { transaction_id: TransactionId(id), was, is_accepted, has_permanent_id: false, state, report: is_asked.then_some(report) }
+        Inquiry { transaction_id: TransactionId(id), was, is_accepted, end_is_told, has_permanent_id: false, state, report: is_asked.then_some(report) }
     }
 }
 
@@ -531,16 +617,33 @@ fn any_order() -> impl Strategy<Value = Order> {
     let status = prop::sample::select(OrderStatus::ALL);
     let times = (-1_000_000i64..1_000_000, 0i64..1_000_000, 0i64..=MAX_LINKS);
     let claim = prop::sample::select(vec![None, Some(None), Some(Some(7)), Some(Some(8)), Some(Some(99))]);
-    (status, times, claim).prop_map(|(status, (expires_in_ms, allowed_ago_ms, links_made), claim)| {
-        let resolution = claim.map(|id| Resolution {
-            by: "Olim".into(),
-            reason: "seen".into(),
-            transaction_id: id.map(TransactionId),
-        });
-        let last_allowed_at_ms = (status == OrderStatus::Confirming).then_some(NOW - allowed_ago_ms);
-        let expires_at_ms = Some(NOW + expires_in_ms);
-        Order { expires_at_ms, last_allowed_at_ms, links_made, resolution, ..order(status) }
-    })
+    let local = (any::<bool>(), prop::option::of(-1_000_000i64..50_000_000));
+    (status, times, claim, local).prop_map(
+        |(status, (expires_in_ms, allowed_ago_ms, links_made), claim, (is_local, until))| {
+            let resolution = claim.map(|id| Resolution {
+                by: "Olim".into(),
+                reason: "seen".into(),
+                transaction_id: id.map(TransactionId),
+            });
+            let last_allowed_at_ms = (status == OrderStatus::Confirming).then_some(NOW - allowed_ago_ms);
+            let expires_at_ms = Some(NOW + expires_in_ms);
+            let is_paid = matches!(status, OrderStatus::Paid | OrderStatus::Refunded);
+            Order {
+                expires_at_ms,
+                last_allowed_at_ms,
+                allowed_until_ms: last_allowed_at_ms.and(until).map(|until_ms| NOW + until_ms),
+                // A link that was made without any call leads to no draft.
+                transaction_id: (is_paid || !is_local).then_some(DRAFT),
+                links_made,
+                resolution,
+                ..order(status)
+            }
+        },
+    )
+}
+
+fn any_terms() -> impl Strategy<Value = Terms> {
+    prop::sample::select(vec![asked(), told()])
 }
 
 proptest! {
@@ -549,8 +652,8 @@ proptest! {
     /// Nothing but the gateway's word on a debit of ours makes an order paid.
     /// Shows: INVARIANT-3, PERSON-4
     #[test]
-    fn an_order_is_paid_only_by_a_debit_that_fits_or_that_a_person_named(order in any_order(), inquiries in any_inquiries()) {
-        let Settlement::Paid { transaction_id } = decided(&order, &inquiries) else { return Ok(()) };
+    fn an_order_is_paid_only_by_a_debit_that_fits_or_that_a_person_named(order in any_order(), terms in any_terms(), inquiries in any_inquiries()) {
+        let Settlement::Paid { transaction_id } = decide(&order, &terms, &inquiries, NOW, "1234") else { return Ok(()) };
 
         let seen = inquiries.iter().find(|inquiry| inquiry.transaction_id == transaction_id);
         let seen = seen.expect("an inquiry about the transaction that paid");
@@ -572,8 +675,8 @@ proptest! {
     /// An order ends unpaid only where every answer is clear and none shows money.
     /// Shows: PERSON-4
     #[test]
-    fn an_order_expires_only_where_no_inquiry_shows_money_or_is_unclear(order in any_order(), inquiries in any_inquiries()) {
-        if decided(&order, &inquiries) != Settlement::Expired { return Ok(()) }
+    fn an_order_expires_only_where_no_inquiry_shows_money_or_is_unclear(order in any_order(), terms in any_terms(), inquiries in any_inquiries()) {
+        if decide(&order, &terms, &inquiries, NOW, "1234") != Settlement::Expired { return Ok(()) }
 
         prop_assert!(matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming));
         prop_assert!(crate::inquiry_schedule::deadline_ms(&order).is_some_and(|deadline| deadline <= NOW));
@@ -583,11 +686,32 @@ proptest! {
         }
     }
 
+    /// No link is replaced that leads to no draft, and no debit that was allowed and may still come is given up.
+    /// Shows: MONEY-5
+    #[test]
+    fn a_link_without_a_draft_stays_and_an_allowed_debit_is_waited_for(order in any_order(), terms in any_terms(), inquiries in any_inquiries()) {
+        match decide(&order, &terms, &inquiries, NOW, "1234") {
+            Settlement::LinkClosed { transaction_id } => prop_assert_eq!(order.transaction_id, Some(transaction_id)),
+            Settlement::Reopened { transaction_id, link_is_closed, .. } => {
+                prop_assert!(!link_is_closed || order.transaction_id == Some(transaction_id));
+                let closed = inquiries.iter().find(|inquiry| inquiry.transaction_id == transaction_id);
+                let waited_ms = NOW - order.last_allowed_at_ms.unwrap_or(NOW);
+                let after_ms = domain::time::millis(terms.closed_believed_after);
+                prop_assert!(closed.is_some_and(|closed| closed.end_is_told) || waited_ms >= after_ms);
+            }
+            Settlement::Expired if order.status == OrderStatus::Confirming => {
+                prop_assert!(order.allowed_until_ms.is_none_or(|until_ms| until_ms <= NOW));
+                prop_assert!(order.last_allowed_at_ms.is_some_and(|at_ms| at_ms + settlement::CONFIRMING_GRACE_MS <= NOW));
+            }
+            _ => (),
+        }
+    }
+
     /// Money that the order does not account for is told, unless a person knows of it.
     /// Shows: PERSON-4
     #[test]
-    fn money_that_fits_nowhere_is_told(order in any_order(), inquiries in any_inquiries()) {
-        let decision = decided(&order, &inquiries);
+    fn money_that_fits_nowhere_is_told(order in any_order(), terms in any_terms(), inquiries in any_inquiries()) {
+        let decision = decide(&order, &terms, &inquiries, NOW, "1234");
         let is_told = matches!(decision, Settlement::Review(_) | Settlement::Noted { .. } | Settlement::NotResolved { .. });
         let unknown: Vec<_> = inquiries.iter().filter(|inquiry| {
             let is_known = inquiry.was == StoredState::Debited && (inquiry.is_accepted || order.status == OrderStatus::Review);
@@ -606,8 +730,8 @@ proptest! {
     /// An order that has ended or waits for a person moves by an inquiry only where money went back or a person decided.
     /// Shows: PERSON-4
     #[test]
-    fn an_order_that_has_ended_moves_only_to_a_person_or_with_its_money(order in any_order(), inquiries in any_inquiries()) {
-        let decision = decided(&order, &inquiries);
+    fn an_order_that_has_ended_moves_only_to_a_person_or_with_its_money(order in any_order(), terms in any_terms(), inquiries in any_inquiries()) {
+        let decision = decide(&order, &terms, &inquiries, NOW, "1234");
         let is_open = matches!(order.status, OrderStatus::Pending | OrderStatus::Confirming);
         let fits = match &decision {
             Settlement::Unchanged | Settlement::Review(_) => true,
