@@ -12,6 +12,7 @@ mod configuration;
 mod contracts;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod foreign;
 mod jobs;
 mod layers;
 mod pages;

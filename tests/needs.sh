@@ -62,6 +62,8 @@ missing_packages() {
     for program in curl openssl python3; do
         command -v "$program" >/dev/null || echo "$program"
     done
+    # Debian keeps what tests/foreign/prepare needs in a package of its own.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
 say_what_to_install() {
@@ -70,8 +72,8 @@ The tests need these programs, and this script could not install all of them:
     redis-server and redis-cli, version 7 or newer
     PostgreSQL's server (initdb, postgres), version 14 or newer
     Chromium or Google Chrome, and the chromedriver of the same version
-    curl, openssl and python3
-On Debian: apt-get install redis-server postgresql chromium chromium-driver curl openssl python3
+    curl, openssl and python3 with its module venv
+On Debian: apt-get install redis-server postgresql chromium chromium-driver curl openssl python3 python3-venv
 MESSAGE
 }
 
