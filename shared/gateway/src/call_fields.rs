@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 pub(crate) struct CallFields<'a>(HashMap<Cow<'a, str>, Option<Cow<'a, str>>>);
 
 impl<'a> CallFields<'a> {
-    /// Reads the fields of these names, and ignores all others, whatever they hold.
+    /// Reads the fields of these names, and ignores all others, whatever value they hold.
     ///
     /// The body may be a JSON object, a form whose only field holds such an object, or a plain form, whatever its content
     /// type says, and each may begin with a byte order mark.
@@ -48,16 +48,18 @@ impl<'a> CallFields<'a> {
 
     fn of_members(members: Vec<(String, &'a RawValue)>, names: &[&str]) -> Option<Self> {
         let mut fields = HashMap::new();
-        for (name, raw) in members.into_iter().filter(|(name, _)| names.contains(&name.as_str())) {
-            let text = raw.get();
+        for (name, raw) in members {
+            let (text, is_read) = (raw.get(), names.contains(&name.as_str()));
             let scalar = match text.as_bytes().first()? {
+                // Also where it is not read: a string that is no text makes the whole body unreadable.
                 b'"' => Some(Cow::Owned(serde_json::from_str(text).ok()?)),
+                _ if !is_read => continue,
                 // It could not be signed.
                 b'{' | b'[' => return None,
                 b't' | b'f' | b'n' => None,
                 _ => Some(Cow::Borrowed(text)),
             };
-            if fields.insert(Cow::Owned(name), scalar).is_some() {
+            if is_read && fields.insert(Cow::Owned(name), scalar).is_some() {
                 return None;
             }
         }

@@ -197,7 +197,7 @@ impl ClickGateway {
     /// Every [`GatewayError`] but `Refused`.
     pub async fn check_access(&self) -> Result<(), GatewayError> {
         match self.0.api.status(TransactionId(0), Urgency::Later).await {
-            Err(GatewayError::OutcomeUnknown { what, source }) if !self.0.api.is_answer(&what) => {
+            Err(GatewayError::OutcomeUnknown { what, source }) if !wire::is_understood(&what) => {
                 Err(GatewayError::OutcomeUnknown { what, source })
             }
             Ok(_) | Err(GatewayError::Refused { .. } | GatewayError::OutcomeUnknown { .. }) => Ok(()),

@@ -52,11 +52,6 @@ impl MerchantApi {
         self.http.coordination()
     }
 
-    /// Whether an unknown outcome came in Click's own words, or as its documented HTTP status for what it does not find.
-    pub(super) fn is_answer(&self, what: &str) -> bool {
-        wire::is_understood(what) || what == NOT_FOUND
-    }
-
     /// `GET payment/status`: the `payment_status` of a payment.
     ///
     /// # Errors
@@ -80,7 +75,7 @@ impl MerchantApi {
         let path = format!("{API}/payment/status_by_mti/{}/{order_id}/{day}", self.service_id);
         match self.ask(&path, urgency, |body| wire::read_status_by_mti(order_id, body)).await {
             Ok(payment) => Ok(Some(payment)),
-            Err(GatewayError::OutcomeUnknown { what, .. }) if what == NOT_FOUND => Ok(None),
+            Err(GatewayError::OutcomeUnknown { what, .. }) if what == wire::NOT_FOUND => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -122,6 +117,3 @@ impl MerchantApi {
             .header(CONTENT_TYPE, "application/json")
     }
 }
-
-/// How the client names the HTTP status 404.
-const NOT_FOUND: &str = "HTTP 404";

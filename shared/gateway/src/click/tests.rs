@@ -328,8 +328,10 @@ async fn access_is_shown_by_any_answer_of_clicks_own() {
 }
 
 #[tokio::test]
-async fn refused_credentials_open_the_breaker_and_codes_of_its_own_do_not() {
-    for (reply, opens) in [(status(401), true), (ok(&json!({"error_code": -1})), false), (status(502), true)] {
+async fn refused_credentials_open_the_breaker_and_answers_of_its_own_do_not() {
+    for (reply, opens) in
+        [(status(401), true), (ok(&json!({"error_code": -1})), false), (status(404), false), (status(502), true)]
+    {
         let shown = format!("{reply:?}");
         let server = server(move |_| reply.clone()).await;
         let gateway = click(&server);

@@ -78,7 +78,11 @@ fn accepted(body: &[u8]) -> Result<AnswerFields<'_>, GatewayError> {
 
 const IN_ITS_WORDS: &str = "code ";
 
-/// Whether an unknown outcome came in Click's own words: a code of its own. Then Click works and reads our requests.
+/// How the client names the HTTP status 404.
+pub(super) const NOT_FOUND: &str = "HTTP 404";
+
+/// Whether an unknown outcome came in Click's own words: a code of its own, or its documented HTTP status for what it does not
+/// find. Then Click works and reads our requests. An attempt that its payer left is not found, and must not open the breaker.
 pub(super) fn is_understood(what: &str) -> bool {
-    what.starts_with(IN_ITS_WORDS)
+    what.starts_with(IN_ITS_WORDS) || what == NOT_FOUND
 }

@@ -116,6 +116,8 @@ fn what_is_no_callback_is_unreadable() {
         &changed(r#""amount":"5000000""#, r#""amount":"5000000","amount":"1""#),
         &changed(r#""amount":"5000000""#, r#""amount":"5000000","\u0061mount":"5000000""#),
         &changed(r#""12345""#, r#""\ud800""#),
+        // In a field that is not read, too: it is no JSON text.
+        &changed(r#""amount":"5000000""#, r#""amount":"5000000","note":"\ud800""#),
         &BODY[..BODY.len() - 1],
         &format!("{BODY}{BODY}"),
         "store_id=1234&store_id=1234&transaction_id=202072&amount=5000000&account=12345&sign=81cf2d62ac965a94cda887ae406d37d4",
