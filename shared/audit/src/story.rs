@@ -142,7 +142,8 @@ fn fact_untold(order: &Order, lines: &[(i64, HistoryLine)]) -> Option<String> {
         |is_it: fn(OrderStatus) -> bool| lines.iter().any(|(_, line)| line.from == Some(line.to) && is_it(line.to));
     let tells_of_link = has_fact(|status| status == OrderStatus::Pending);
     let tells_a_person = has_fact(|status| status != OrderStatus::Pending);
-    if order.payment_url.is_some() && !tells_of_link {
+    // A link without a draft behind it is made with the order, and told by the order's first line.
+    if order.payment_url.is_some() && order.payment_type.has_drafts() && !tells_of_link {
         return Some("no line tells of the payment link".into());
     }
     (order.needs_review && !tells_a_person).then(|| "no line tells why a person must look".into())

@@ -3,7 +3,7 @@
 use domain::callback_verdict::CallbackVerdict;
 use domain::id::{CallbackId, RefundId};
 use domain::job::{JobRow, JobState};
-use domain::order::{HistoryLine, Resolution, TRANSITIONS, example};
+use domain::order::{HistoryLine, PaymentType, Resolution, TRANSITIONS, example};
 use domain::refund::{Refund, RefundState};
 use domain::review::{FindingKind, ReviewFinding};
 use domain::transaction::{StoredState, StoredTransaction};
@@ -801,6 +801,12 @@ fn a_history_is_a_chain_to_the_status() {
     let mut link_untold = Scene::of(OrderStatus::Pending);
     link_untold.record.history.pop();
     assert_eq!(link_untold.kinds(), [Kind::HistoryBroken]);
+    // A link without a draft behind it is made with its order.
+    let mut local = link_untold.with(|order| {
+        (order.payment_type, order.transaction_id) = (PaymentType::Payme, None);
+    });
+    local.record.transactions.clear();
+    assert_eq!(local.kinds(), []);
     let mut mark_untold = Scene::of(OrderStatus::Paid).before_a_person();
     mark_untold.record.history.pop();
     assert_eq!(mark_untold.differences(), [Kind::HistoryBroken]);
