@@ -6,6 +6,7 @@ mod callbacks;
 mod fair;
 mod faults;
 mod flaky;
+mod gateways;
 mod idempotency;
 mod killed;
 mod late;
