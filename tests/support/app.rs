@@ -105,6 +105,12 @@ impl TestApp {
         self.program.wait_exit(PATIENCE).await;
     }
 
+    /// Starts the ended program again on the same data, without a variable that it had.
+    pub(crate) async fn start_again_without(&mut self, variable: &str) {
+        self.environment.retain(|(name, _)| name != variable);
+        self.start_again().await;
+    }
+
     /// Starts the ended program again on the same data.
     pub(crate) async fn start_again(&mut self) {
         self.program = start_program(&self.environment);
