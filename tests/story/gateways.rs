@@ -41,7 +41,8 @@ async fn order_of(app: &TestApp, payment_type: &str) -> (i64, String) {
 /// What the sandbox answers to an act of a customer or of the gateway's cabinet. The page is one of its own.
 async fn act(page: &str, path: &str, body: &Value) -> Value {
     let mut address: url::Url = page.parse().unwrap();
-    (address.set_query(None), address.set_path(path));
+    address.set_query(None);
+    address.set_path(path);
     let answer = client().post(address).json(body).send().await.unwrap();
     let status = answer.status();
     let text = answer.text().await.unwrap();
