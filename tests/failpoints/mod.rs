@@ -18,6 +18,7 @@ use crate::support::supervised::{Supervised, supervise};
 use crate::support::wait::PATIENCE;
 
 mod defect;
+mod payme;
 mod zombies;
 
 /// The stories that run side by side: each mostly waits for a lease to end.

@@ -6,7 +6,7 @@ mod callbacks;
 mod fair;
 mod faults;
 mod flaky;
-mod gateways;
+pub(crate) mod gateways;
 mod idempotency;
 mod killed;
 mod late;
