@@ -292,7 +292,8 @@ async fn inquire(app: &TestApp, id: i64) {
 async fn time_is_over(app: &TestApp, id: i64) {
     app.execute(&format!(
         "update orders set expires_at_ms = expires_at_ms - 3600000,
-             last_allowed_at_ms = last_allowed_at_ms - 1800000 where id = {id}"
+             last_allowed_at_ms = last_allowed_at_ms - 1800000,
+             allowed_until_ms = allowed_until_ms - 1800000 where id = {id}"
     ))
     .await;
 }
