@@ -31,9 +31,10 @@ use store::{callbacks, transactions};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
+use crate::support::walked_calls::{Seen, Walk};
 
 on_every_database! {
-    every_row_of_the_table_is_answered_as_it_says
+    every_row_of_the_table_is_answered_as_it_and_the_reference_say
     forms_and_json_at_every_address_get_the_same_answer
     fifty_prepares_of_one_order_at_once_have_one_positive_answer
     the_same_prepare_fifty_times_at_once_gets_one_number
@@ -231,6 +232,40 @@ enum Given {
     PreparedThenOrderIs(OrderStatus),
 }
 
+impl Given {
+    /// The situation as the page of decisions writes it.
+    fn words(self) -> String {
+        let words = match self {
+            Given::FieldMissing => "a field is missing",
+            Given::BadSign => "no key of ours signed it",
+            Given::ForeignService => "another service",
+            Given::OtherAction => "`action` is neither 0 nor 1",
+            Given::NoSuchOrder => "no such order",
+            Given::OrderOfAnotherGateway => "the order is of another account or gateway",
+            Given::OtherAmount => "the amount is not the order's, nothing prepared",
+            Given::Payable => "the order can be paid, nothing prepared",
+            Given::Prepared => "prepared",
+            Given::PreparedOtherNumber => "prepared, and another `merchant_prepare_id`",
+            Given::PreparedOfAnotherOrder => "prepared for another order",
+            Given::PreparedByAnotherAttempt => "prepared by another attempt",
+            Given::PreparedOtherAmount => "prepared, and another amount",
+            Given::Told => "prepared, and a debit told",
+            Given::Confirmed => "paid by this attempt",
+            Given::FailureTold => "prepared, and a failure told",
+            Given::Canceled => "prepared, and closed since",
+            Given::HeldByAnother => "another attempt holds the order",
+            Given::PaidByAnother => "paid by another attempt, nothing prepared",
+            Given::PreparedThenPaidByAnother => "prepared, then paid by another attempt",
+            Given::OrderIs(status) => return format!("the order is `{status}`, nothing prepared"),
+            Given::PreparedThenOrderIs(status) => return format!("prepared, then the order is `{status}`"),
+        };
+        words.to_owned()
+    }
+}
+
+/// The calls of the table, in the order of its columns.
+const CALLS: [&str; 3] = ["Prepare", "Complete, `error` 0", "Complete, `error` -5017"];
+
 /// The table (Click documents, SHOP-API): situation, then the codes to Prepare, Complete with `error` 0, Complete with −5017.
 const TABLE: &[(Given, [i64; 3])] = &[
     (Given::FieldMissing, [-8, -8, -8]),
@@ -333,9 +368,11 @@ async fn make(webhook: &Webhook, given: Given, number: usize) -> (Order, Call, V
     (order, asked, prepare_id)
 }
 
-async fn every_row_of_the_table_is_answered_as_it_says(f: Fixture) {
+async fn every_row_of_the_table_is_answered_as_it_and_the_reference_say(f: Fixture) {
     let webhook = Webhook::over(f);
+    let mut walk = Walk::default();
     for (row, (given, wants)) in TABLE.iter().enumerate() {
+        walk.begin(&given.words());
         for (column, want) in wants.iter().enumerate() {
             let name = format!("{given:?}, call {column}");
             let (order, asked, prepare_id) = make(&webhook, *given, 10 * row + column).await;
@@ -353,9 +390,12 @@ async fn every_row_of_the_table_is_answered_as_it_says(f: Fixture) {
                 _ => asked.signed(),
             };
             let before = (webhook.rows(&order).await, webhook.f.find(&order).await.status);
+            let seen = Seen::of(&webhook.f, &order).await;
 
             let answer = webhook.send(&asked).await;
 
+            let external_id = asked.get("click_trans_id");
+            walk.add(CALLS[column], &want.to_string(), external_id, &seen, &Seen::of(&webhook.f, &order).await);
             assert_eq!(answer["error"], *want, "{name}: {answer}");
             assert_eq!(answer["click_trans_id"].to_string(), asked.get("click_trans_id"), "{name}: a number");
             assert!(answer["error_note"].is_string(), "{name}: {answer}");
@@ -381,6 +421,7 @@ async fn every_row_of_the_table_is_answered_as_it_says(f: Fixture) {
             }
         }
     }
+    walk.compare("docs/internals/click-decisions.md", CALLS);
 }
 
 async fn forms_and_json_at_every_address_get_the_same_answer(f: Fixture) {

@@ -31,9 +31,10 @@ use tokio_util::sync::CancellationToken;
 use worker::{JobWorker, SuspectProgram, WorkerContext, WorkerOptions};
 
 use crate::support::fixture::{Fixture, PAYMENT_TTL_MS, new_order, on_every_database};
+use crate::support::walked_calls::{Seen, Walk};
 
 on_every_database! {
-    every_row_of_the_table_is_answered_as_it_says
+    every_row_of_the_table_is_answered_as_it_and_the_reference_say
     fifty_creates_of_one_order_at_once_have_one_positive_answer
     the_same_create_fifty_times_at_once_gets_one_answer
     a_canceled_transaction_frees_its_order_at_once
@@ -273,6 +274,35 @@ enum Given {
     Refunded,
 }
 
+impl Given {
+    /// The situation as the page of decisions writes it.
+    fn words(self) -> String {
+        let words = match self {
+            Given::NoAccountField => "the account field is missing",
+            Given::NoSuchOrder => "no such order",
+            Given::OrderOfAnotherGateway => "the order is of another account or gateway",
+            Given::OrderIs(status) => return format!("the order is `{status}`"),
+            Given::TimeIsOver => "the order's time to pay is over",
+            Given::HeldByAnother => "another transaction holds the order",
+            Given::HeldByAnotherTooLong => "another one has held it for more than 12 h",
+            Given::OtherAmount => "the amount is not the order's",
+            Given::Fresh => "the order can be paid; the id is new",
+            Given::TooOldAtBirth => "the id is new, and its `time` is more than 12 h ago",
+            Given::Created => "created",
+            Given::CreatedTooLongAgo => "created more than 12 h ago, by Payme's time",
+            Given::CreatedWithAnotherAmount => "created with another amount",
+            Given::CreatedForAnotherOrder => "created for another order",
+            Given::Performed => "performed",
+            Given::Canceled => "canceled before it was performed",
+            Given::Refunded => "canceled after it was performed",
+        };
+        words.to_owned()
+    }
+}
+
+/// The calls of the table, in the order of its columns.
+const CALLS: [&str; 4] = ["CheckPerform", "Create", "Perform", "Cancel"];
+
 /// The table: situation, then the answers to Check, Create, Perform and Cancel.
 const TABLE: &[(Given, [Want; 4])] = &[
     (Given::NoAccountField, [Code(-31050), Code(-31050), Nothing, Nothing]),
@@ -353,13 +383,20 @@ async fn make(webhook: &Webhook, given: Given, number: usize) -> (Order, Place, 
 }
 
 /// Shows: MONEY-16
-async fn every_row_of_the_table_is_answered_as_it_says(f: Fixture) {
+async fn every_row_of_the_table_is_answered_as_it_and_the_reference_say(f: Fixture) {
     let webhook = Webhook::over(f);
+    let mut walk = Walk::default();
     for (row, (given, wants)) in TABLE.iter().enumerate() {
-        for (column, want) in wants.iter().enumerate().filter(|(_, want)| **want != Nothing) {
+        walk.begin(&given.words());
+        for (column, want) in wants.iter().enumerate() {
+            if *want == Nothing {
+                walk.skip();
+                continue;
+            }
             let name = format!("{given:?}, call {column}");
             let (order, at, first) = make(&webhook, *given, 10 * row + column).await;
             let before = (webhook.rows(&order).await, webhook.f.find(&order).await.status);
+            let seen = Seen::of(&webhook.f, &order).await;
 
             let call = async || match column {
                 0 => webhook.check(&at).await,
@@ -369,6 +406,13 @@ async fn every_row_of_the_table_is_answered_as_it_says(f: Fixture) {
             };
             let answer = call().await;
 
+            let said = match (want, answer.code()) {
+                (Same, _) => "as the first time".to_owned(),
+                (Yes, _) => "allow".to_owned(),
+                (_, Some(code)) => code.to_string(),
+                (_, None) => format!("state {}", answer.result()["state"]),
+            };
+            walk.add(CALLS[column], &said, &at.id, &seen, &Seen::of(&webhook.f, &order).await);
             match want {
                 Yes => assert_eq!(answer.result(), json!({ "allow": true }), "{name}"),
                 State(state) => assert_eq!(answer.result()["state"], *state, "{name}: {answer:?}"),
@@ -394,6 +438,7 @@ async fn every_row_of_the_table_is_answered_as_it_says(f: Fixture) {
             }
         }
     }
+    walk.compare("docs/internals/payme-decisions.md", CALLS);
 }
 
 /// Others check first and insert later: two transactions of one order under load.

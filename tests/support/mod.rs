@@ -33,3 +33,4 @@ pub(crate) mod servers;
 pub(crate) mod supervised;
 pub(crate) mod up;
 pub(crate) mod wait;
+pub(crate) mod walked_calls;
