@@ -9,3 +9,4 @@ mod manual;
 mod metrics;
 mod reference;
 mod runbook;
+mod terms;
