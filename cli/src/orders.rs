@@ -209,6 +209,8 @@ impl From<HistoryLine> for HistoryView {
 #[derive(Debug, Serialize)]
 struct TransactionView {
     transaction_id: TransactionId,
+    /// The gateway's own id, by which its support knows it, where our number is not the gateway's.
+    external_id: Option<String>,
     state: &'static str,
     /// The amount that we asked for.
     amount: String,
@@ -223,6 +225,7 @@ impl From<StoredTransaction> for TransactionView {
     fn from(transaction: StoredTransaction) -> Self {
         TransactionView {
             transaction_id: transaction.transaction_id,
+            external_id: transaction.external_id,
             state: transaction.state.as_str(),
             amount: som(transaction.amount),
             seen_amount: transaction.seen_amount.map(som),
@@ -281,12 +284,14 @@ impl Story {
         for line in &self.history {
             history.add_row([line.at.as_str(), line.from.unwrap_or("-"), line.to, &plain(&line.cause)]);
         }
-        let mut transactions = table(&["transaction", "state", "amount", "seen amount", "permanent id"]);
+        let mut transactions =
+            table(&["transaction", "gateway's id", "state", "amount", "seen amount", "permanent id"]);
         for seen in &self.transactions {
             let id = seen.transaction_id.to_string();
             let permanent = number(seen.success_transaction_id);
             let seen_amount = seen.seen_amount.as_deref().unwrap_or("-");
-            transactions.add_row([id.as_str(), seen.state, seen.amount.as_str(), seen_amount, permanent.as_str()]);
+            let external = seen.external_id.as_deref().map_or("-".to_owned(), plain);
+            transactions.add_row([&id, &external, seen.state, seen.amount.as_str(), seen_amount, permanent.as_str()]);
         }
         let mut callbacks = table(&["first came", "transaction", "verdict", "times", "last from"]);
         for callback in &self.callbacks {

@@ -74,5 +74,10 @@ async fn each_gateway_takes_a_payment_and_gives_it_back(kind: Kind) {
         assert_eq!(app.history(id).await.times_entered("refunded"), 1, "{id}");
     }
     assert_eq!(app.status(of_atmos.id).await, "paid");
+    // A gateway's support knows a payment by the gateway's own id.
+    for (order, own) in [(of_payme, id.to_owned()), (of_click, attempt["click_trans_id"].to_string())] {
+        let shown = app.command(&["orders", "show", &order.to_string()]).await;
+        assert!(shown.contains(&own), "{own}: {shown}");
+    }
     assert_eq!(app.run(&["audit"]).await.code, Some(0));
 }
